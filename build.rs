@@ -1,0 +1,4 @@
+//! Tells cargo how to link a Node addon on each platform.
+fn main() {
+    napi_build::setup();
+}

@@ -1,0 +1,187 @@
+//! The one way from Rust to JavaScript: a queue of what is ready, and a payload-free wake.
+//!
+//! Promises are settled and consumers are signalled through the same queue, so that there is a single
+//! threadsafe function per environment. It is weak (never keeps the process alive), carries nothing (nothing
+//! leaks when a call fails), and is only called when the queue goes from empty to non-empty.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use napi::bindgen_prelude::{Env, Function, ToNapiValue, Unknown};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Status, sys};
+use napi_derive::napi;
+use parking_lot::Mutex;
+
+use super::error::NativeError;
+use super::runtime::runtime;
+use crate::core::error::{Error, ErrorKind, Result};
+
+type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
+
+/// A value on its way to JavaScript. Converted on the JavaScript thread.
+pub(crate) trait IntoJs: Send {
+    /// Makes the JavaScript value.
+    fn into_js(self: Box<Self>, env: sys::napi_env) -> napi::Result<sys::napi_value>;
+}
+
+impl<T: ToNapiValue + Send> IntoJs for T {
+    fn into_js(self: Box<Self>, env: sys::napi_env) -> napi::Result<sys::napi_value> {
+        // Safety: called from `Bridge::take`, with the environment of that call.
+        unsafe { T::to_napi_value(env, *self) }
+    }
+}
+
+enum Ready {
+    /// A promise can be settled.
+    Settled {
+        id: u32,
+        outcome: Result<Box<dyn IntoJs>>,
+    },
+    /// A consumer has something to drain.
+    Signal(u32),
+}
+
+/// How an entry of [`Bridge::take`] is to be read. Mirrored in `src-ts/bridge.ts`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum ReadyKind {
+    Resolved = 0,
+    Rejected = 1,
+    Signal = 2,
+}
+
+#[derive(Default)]
+struct Shared {
+    ready: Mutex<Vec<Ready>>,
+    /// Taken out, on the JavaScript thread, when the environment ends: whoever holds the lock may call it.
+    wake: Mutex<Option<Wake>>,
+}
+
+impl Shared {
+    fn push(&self, ready: Ready) {
+        let was_empty = {
+            let mut queue = self.ready.lock();
+            queue.push(ready);
+            queue.len() == 1
+        };
+        if was_empty && let Some(wake) = &*self.wake.lock() {
+            // A failure means that the environment is ending; then nobody is left to be told.
+            let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+}
+
+/// Reaches one JavaScript environment from any thread. After the environment has ended it does nothing.
+#[derive(Clone)]
+pub(crate) struct BridgeHandle(Arc<Shared>);
+
+impl BridgeHandle {
+    /// Tells the consumer `id` that it has something to drain.
+    pub(crate) fn signal(&self, id: u32) {
+        self.0.push(Ready::Signal(id));
+    }
+
+    /// Settles the promise `id`.
+    pub(crate) fn settle<T: IntoJs + 'static>(&self, id: u32, outcome: Result<T>) {
+        let outcome = outcome.map(|value| Box::new(value) as Box<dyn IntoJs>);
+        self.0.push(Ready::Settled { id, outcome });
+    }
+
+    /// Runs a future on the runtime and settles the promise `id` with its result. A panic rejects it.
+    pub(crate) fn spawn<T: IntoJs + 'static>(
+        &self,
+        id: u32,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) {
+        let bridge = self.clone();
+        drop(runtime().spawn(async move {
+            let outcome = AssertUnwindSafe(future)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| {
+                    let said = panic
+                        .downcast_ref::<&str>()
+                        .map(|text| (*text).to_owned())
+                        .or_else(|| panic.downcast_ref::<String>().cloned())
+                        .unwrap_or_default();
+                    Err(Error::new(
+                        ErrorKind::Internal,
+                        format!("a task of pglisten panicked: {said}"),
+                    ))
+                });
+            bridge.settle(id, outcome);
+        }));
+    }
+}
+
+/// The JavaScript environment's end of the way. One per environment, made when the module loads.
+#[napi]
+pub struct Bridge {
+    shared: Arc<Shared>,
+}
+
+#[napi]
+impl Bridge {
+    /// `wake` is called, without arguments, when {@link Bridge.take} has something to give.
+    #[napi(constructor)]
+    pub fn new(env: Env, wake: Function<'_, (), ()>) -> napi::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let wake: Wake = wake
+            .build_threadsafe_function::<()>()
+            .callee_handled::<false>()
+            .weak::<true>()
+            .build()?;
+        *shared.wake.lock() = Some(wake);
+        // Registered after the threadsafe function was made, so it runs before that one's own hook.
+        let ending = Arc::clone(&shared);
+        let _ = env.add_env_cleanup_hook((), move |()| {
+            drop(ending.wake.lock().take());
+            ending.ready.lock().clear();
+        })?;
+        Ok(Self { shared })
+    }
+
+    /// Takes everything that is ready: triples of kind (0 resolved, 1 rejected, 2 signal), id and value.
+    #[napi(ts_return_type = "Array<unknown>")]
+    pub fn take<'env>(&self, env: &'env Env) -> napi::Result<Vec<Unknown<'env>>> {
+        let ready = std::mem::take(&mut *self.shared.ready.lock());
+        let mut triples = Vec::with_capacity(ready.len() * 3);
+        for entry in ready {
+            let (kind, id, value) = match entry {
+                Ready::Signal(id) => (ReadyKind::Signal, id, ().into_unknown(env)?),
+                Ready::Settled { id, outcome } => match convert(env, outcome) {
+                    Ok(value) => (ReadyKind::Resolved, id, value),
+                    Err(error) => (
+                        ReadyKind::Rejected,
+                        id,
+                        NativeError::from(error).into_unknown(env)?,
+                    ),
+                },
+            };
+            triples.push((kind as u32).into_unknown(env)?);
+            triples.push(id.into_unknown(env)?);
+            triples.push(value);
+        }
+        Ok(triples)
+    }
+}
+
+fn convert(env: &Env, outcome: Result<Box<dyn IntoJs>>) -> Result<Unknown<'_>> {
+    let value = outcome?
+        .into_js(env.raw())
+        .and_then(|value| value.into_unknown(env));
+    value.map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            format!("a result could not be converted: {error}"),
+        )
+    })
+}
+
+impl Bridge {
+    pub(crate) fn handle(&self) -> BridgeHandle {
+        BridgeHandle(Arc::clone(&self.shared))
+    }
+}

@@ -1,0 +1,11 @@
+//! Node-API: converts, and holds no policy.
+//!
+//! The same names in the same order as in the facade's TypeScript. Options cross complete: `T | null`,
+//! never `undefined`; defaults and validation live in TypeScript.
+// napi classes must be `pub` for their generated code, though nothing in Rust reaches them, and they are
+// printed by JavaScript, if at all.
+#![allow(unreachable_pub, missing_debug_implementations)]
+
+mod bridge;
+mod error;
+mod runtime;

@@ -1,0 +1,457 @@
+//! Where to connect and how: options, a DSN and the environment become one [`ConnectConfig`].
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio_postgres::Config;
+use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+
+use super::error::{Error, Result};
+
+const DEFAULT_PORT: u16 = 5432;
+/// libpq waits for ever; a service that must notice an outage cannot.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The kernel's own default of two hours is of no use to a listener.
+const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
+
+/// Settings from one source: options, a DSN, or the environment. What a source does not say is `None`.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub user: Option<String>,
+    pub password: Option<Vec<u8>>,
+    pub hosts: Option<Vec<String>>,
+    pub host_addresses: Option<Vec<IpAddr>>,
+    pub ports: Option<Vec<u16>>,
+    pub db_name: Option<String>,
+    pub options: Option<String>,
+    pub application_name: Option<String>,
+    pub target_session_attrs: Option<TargetSessionAttrs>,
+    pub load_balance: Option<bool>,
+    pub connect_timeout: Option<Duration>,
+    pub tcp_user_timeout: Option<Duration>,
+    pub keepalives: Option<bool>,
+    pub keepalives_idle: Option<Duration>,
+    pub keepalives_interval: Option<Duration>,
+    pub keepalives_retries: Option<u32>,
+    /// One of libpq's six names.
+    pub ssl_mode: Option<String>,
+}
+
+/// A server to try.
+#[derive(Debug, Clone)]
+pub enum Host {
+    /// A name or an address, and the address to use instead of asking for the name's.
+    Tcp {
+        name: String,
+        address: Option<IpAddr>,
+        port: u16,
+    },
+    /// The folder of a Unix-domain socket.
+    #[cfg(unix)]
+    Unix { directory: PathBuf, port: u16 },
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { name, port, .. } => write!(f, "{name}:{port}"),
+            #[cfg(unix)]
+            Self::Unix { directory, port } => write!(f, "{}:{port}", directory.display()),
+        }
+    }
+}
+
+/// Everything needed to open a connection. Checked: dialling it can fail, but not for a wrong option.
+#[derive(Clone)]
+pub struct ConnectConfig {
+    /// User, password, database and start-up parameters. Its hosts are not used: see `hosts`.
+    pub protocol: Config,
+    /// At least one.
+    pub hosts: Vec<Host>,
+    /// Whether to try the hosts in random order.
+    pub load_balance: bool,
+    /// The role that a server must have.
+    pub target_session_attrs: TargetSessionAttrs,
+    /// The bound for each host, from name resolution to the last answer.
+    pub connect_timeout: Duration,
+    keepalive: Option<TcpKeepalive>,
+    tcp_user_timeout: Option<Duration>,
+}
+
+impl fmt::Debug for ConnectConfig {
+    // By hand: no password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectConfig")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectConfig {
+    /// Merges the sources. Each setting comes from the first that has it: `options`, then `dsn`, then
+    /// `environment`, then the default.
+    pub fn resolve(options: Settings, dsn: Option<&str>, environment: Settings) -> Result<Self> {
+        let dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
+        macro_rules! pick {
+            ($field:ident) => {
+                options
+                    .$field
+                    .clone()
+                    .or_else(|| dsn.$field.clone())
+                    .or_else(|| environment.$field.clone())
+            };
+        }
+        refuse_tls(pick!(ssl_mode).as_deref())?;
+
+        let mut protocol = Config::new();
+        protocol.ssl_mode(SslMode::Disable);
+        // Channel binding needs TLS.
+        protocol.channel_binding(ChannelBinding::Disable);
+        protocol.application_name(pick!(application_name).unwrap_or_else(|| "pglisten".to_owned()));
+        if let Some(user) = pick!(user) {
+            protocol.user(user);
+        }
+        if let Some(password) = pick!(password) {
+            protocol.password(password);
+        }
+        if let Some(db_name) = pick!(db_name) {
+            protocol.dbname(db_name);
+        }
+        if let Some(options) = pick!(options) {
+            protocol.options(options);
+        }
+
+        // A source that names hosts names their ports too: a DSN's ports do not belong to an option's hosts.
+        let (names, addresses, ports) = if options.hosts.is_some() {
+            (
+                options.hosts.clone(),
+                None,
+                options.ports.clone().or_else(|| environment.ports.clone()),
+            )
+        } else if dsn.hosts.is_some() || dsn.host_addresses.is_some() {
+            (
+                dsn.hosts.clone(),
+                dsn.host_addresses.clone(),
+                options
+                    .ports
+                    .clone()
+                    .or_else(|| dsn.ports.clone())
+                    .or_else(|| environment.ports.clone()),
+            )
+        } else {
+            (
+                environment.hosts.clone(),
+                environment.host_addresses.clone(),
+                pick!(ports),
+            )
+        };
+
+        let keepalive = pick!(keepalives).unwrap_or(true).then(|| {
+            let mut keepalive = TcpKeepalive::new()
+                .with_time(pick!(keepalives_idle).unwrap_or(DEFAULT_KEEPALIVES_IDLE));
+            #[cfg(not(target_os = "openbsd"))]
+            if let Some(interval) = pick!(keepalives_interval) {
+                keepalive = keepalive.with_interval(interval);
+            }
+            #[cfg(not(any(target_os = "openbsd", target_os = "windows")))]
+            if let Some(retries) = pick!(keepalives_retries) {
+                keepalive = keepalive.with_retries(retries);
+            }
+            keepalive
+        });
+
+        Ok(Self {
+            protocol,
+            hosts: hosts(names, addresses, ports.unwrap_or_default())?,
+            load_balance: pick!(load_balance).unwrap_or(false),
+            target_session_attrs: pick!(target_session_attrs).unwrap_or(TargetSessionAttrs::Any),
+            connect_timeout: pick!(connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            keepalive,
+            tcp_user_timeout: pick!(tcp_user_timeout),
+        })
+    }
+
+    /// The bound for trying every host once.
+    #[must_use]
+    pub fn total_timeout(&self) -> Duration {
+        self.connect_timeout * u32::try_from(self.hosts.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn apply_socket_options(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(stream);
+        if let Some(keepalive) = &self.keepalive {
+            socket.set_tcp_keepalive(keepalive)?;
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(timeout) = self.tcp_user_timeout {
+            socket.set_tcp_user_timeout(Some(timeout))?;
+        }
+        Ok(())
+    }
+}
+
+/// Encryption that was asked for is never quietly left out.
+fn refuse_tls(mode: Option<&str>) -> Result<()> {
+    match mode {
+        // With `allow` and `prefer` libpq too ends on a plain connection when TLS cannot be had.
+        None | Some("disable" | "allow" | "prefer") => Ok(()),
+        Some(mode @ ("require" | "verify-ca" | "verify-full")) => Err(Error::configuration(
+            "sslMode",
+            format!(
+                "`sslMode` is `{mode}`, but this version cannot encrypt connections; expected `disable`, `allow` or `prefer`"
+            ),
+        )),
+        Some(other) => Err(Error::configuration(
+            "sslMode",
+            format!(
+                "Expected `sslMode` to be one of `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`, got `{other}`"
+            ),
+        )),
+    }
+}
+
+fn hosts(
+    names: Option<Vec<String>>,
+    addresses: Option<Vec<IpAddr>>,
+    ports: Vec<u16>,
+) -> Result<Vec<Host>> {
+    let addresses = addresses.unwrap_or_default();
+    let names = match names {
+        Some(names) if !names.is_empty() => names,
+        _ if !addresses.is_empty() => addresses.iter().map(ToString::to_string).collect(),
+        _ => vec!["localhost".to_owned()],
+    };
+    if !addresses.is_empty() && addresses.len() != names.len() {
+        return Err(Error::configuration(
+            "dsn",
+            format!(
+                "Expected as many `hostaddr` as `host`, got {} and {}",
+                addresses.len(),
+                names.len()
+            ),
+        ));
+    }
+    if ports.len() > 1 && ports.len() != names.len() {
+        return Err(Error::configuration(
+            "ports",
+            format!(
+                "Expected one port, or as many ports as hosts ({}), got {}",
+                names.len(),
+                ports.len()
+            ),
+        ));
+    }
+    Ok(names
+        .into_iter()
+        .enumerate()
+        .map(|(index, name)| {
+            let port = ports
+                .get(index)
+                .or_else(|| ports.first())
+                .copied()
+                .unwrap_or(DEFAULT_PORT);
+            #[cfg(unix)]
+            if name.starts_with('/') {
+                return Host::Unix {
+                    directory: PathBuf::from(name),
+                    port,
+                };
+            }
+            Host::Tcp {
+                name,
+                address: addresses.get(index).copied(),
+                port,
+            }
+        })
+        .collect())
+}
+
+/// What libpq knows and we do not, to be refused by name rather than by "unknown option".
+const UNSUPPORTED_DSN_OPTIONS: &[&str] = &[
+    "service",
+    "passfile",
+    "requirepeer",
+    "krbsrvname",
+    "gssencmode",
+    "gsslib",
+    "gssdelegation",
+    "replication",
+    "sslcert",
+    "sslkey",
+    "sslpassword",
+    "sslrootcert",
+    "sslcrl",
+    "sslcrldir",
+    "sslsni",
+    "sslcompression",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "client_encoding",
+    "fallback_application_name",
+    "require_auth",
+    "min_protocol_version",
+    "max_protocol_version",
+];
+
+/// Reads a URL or a key/value string. The text of a DSN never appears in an error: it may hold a password.
+fn parse_dsn(dsn: &str) -> Result<Settings> {
+    let ssl_mode = find_dsn_value(dsn, "sslmode").map(ToOwned::to_owned);
+    refuse_tls(ssl_mode.as_deref())?;
+    if let Some(option) = UNSUPPORTED_DSN_OPTIONS
+        .iter()
+        .find(|option| find_dsn_value(dsn, option).is_some())
+    {
+        return Err(Error::configuration(
+            "dsn",
+            format!("`dsn` asks for `{option}`, which is not supported"),
+        ));
+    }
+    // The parser does not know `allow`; both end on a plain connection here.
+    let readable = if ssl_mode.as_deref() == Some("allow") {
+        dsn.replacen("sslmode=allow", "sslmode=prefer", 1)
+    } else {
+        dsn.to_owned()
+    };
+    let parsed: Config = readable.parse().map_err(|_| {
+        Error::configuration(
+            "dsn",
+            "Expected `dsn` to be a URL like `postgres://user:password@host:5432/database` or key/value pairs \
+             like `host=localhost user=postgres`, got text that is neither (not shown: it may hold a password)",
+        )
+    })?;
+
+    let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
+    let some_if =
+        |given: bool, values: Vec<String>| (given && !values.is_empty()).then_some(values);
+    let hosts = parsed
+        .get_hosts()
+        .iter()
+        .map(|host| match host {
+            tokio_postgres::config::Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            tokio_postgres::config::Host::Unix(path) => path.to_string_lossy().into_owned(),
+        })
+        .collect();
+    let addresses = parsed.get_hostaddrs().to_vec();
+    let says = |key| find_dsn_value(dsn, key).is_some();
+    Ok(Settings {
+        user: owned(parsed.get_user()),
+        password: parsed.get_password().map(<[u8]>::to_vec),
+        hosts: some_if(true, hosts),
+        host_addresses: (!addresses.is_empty()).then_some(addresses),
+        ports: (!parsed.get_ports().is_empty()).then(|| parsed.get_ports().to_vec()),
+        db_name: owned(parsed.get_dbname()),
+        options: owned(parsed.get_options()),
+        application_name: owned(parsed.get_application_name()),
+        target_session_attrs: says("target_session_attrs")
+            .then(|| parsed.get_target_session_attrs()),
+        load_balance: says("load_balance_hosts")
+            .then(|| parsed.get_load_balance_hosts() == LoadBalanceHosts::Random),
+        connect_timeout: parsed
+            .get_connect_timeout()
+            .copied()
+            .filter(|timeout| !timeout.is_zero()),
+        tcp_user_timeout: parsed.get_tcp_user_timeout().copied(),
+        keepalives: says("keepalives").then(|| parsed.get_keepalives()),
+        keepalives_idle: says("keepalives_idle").then(|| parsed.get_keepalives_idle()),
+        keepalives_interval: parsed.get_keepalives_interval(),
+        keepalives_retries: parsed.get_keepalives_retries(),
+        ssl_mode,
+    })
+}
+
+/// The value of a plain option (one that needs no quoting) in a URL's query or among key/value pairs.
+fn find_dsn_value<'a>(dsn: &'a str, key: &str) -> Option<&'a str> {
+    let is_url = dsn.starts_with("postgres://") || dsn.starts_with("postgresql://");
+    let (text, separators): (&str, &[char]) = if is_url {
+        (dsn.split_once('?')?.1, &['&', '#'])
+    } else {
+        (dsn, &[' ', '\t', '\n'])
+    };
+    text.split(separators).find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        (name == key).then(|| value.trim_matches('\''))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(dsn: &str) -> Result<ConnectConfig> {
+        ConnectConfig::resolve(Settings::default(), Some(dsn), Settings::default())
+    }
+
+    #[test]
+    fn options_win_over_the_dsn_and_the_dsn_over_the_environment() {
+        let options = Settings {
+            user: Some("from-options".into()),
+            ..Settings::default()
+        };
+        let environment = Settings {
+            user: Some("from-environment".into()),
+            db_name: Some("from-environment".into()),
+            hosts: Some(vec!["environment".into()]),
+            ports: Some(vec![1]),
+            ..Settings::default()
+        };
+        let config = ConnectConfig::resolve(
+            options,
+            Some("postgres://from-dsn:secret@dsn:2"),
+            environment,
+        )
+        .unwrap();
+        assert_eq!(config.protocol.get_user(), Some("from-options"));
+        assert_eq!(config.protocol.get_password(), Some(&b"secret"[..]));
+        assert_eq!(config.protocol.get_dbname(), Some("from-environment"));
+        assert_eq!(config.hosts[0].to_string(), "dsn:2");
+    }
+
+    #[test]
+    fn encryption_that_was_asked_for_is_refused() {
+        for dsn in [
+            "postgres://localhost/db?sslmode=require",
+            "postgres://localhost/db?connect_timeout=3&sslmode=verify-full",
+            "host=localhost sslmode=verify-ca",
+            "host=localhost sslmode='require'",
+        ] {
+            let error = resolve(dsn).unwrap_err();
+            assert_eq!(error.option, Some("sslMode"), "{dsn}");
+        }
+        for mode in ["disable", "allow", "prefer"] {
+            resolve(&format!("postgres://localhost/db?sslmode={mode}")).unwrap();
+            resolve(&format!("host=localhost sslmode={mode}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_dsn_that_does_not_parse_is_not_shown() {
+        for dsn in [
+            "postgres://u:hunter2@[::1",
+            "hunter2",
+            "host=h password=a hunter2=x",
+            "mysql://u:hunter2@h/",
+        ] {
+            let error = resolve(dsn).unwrap_err();
+            assert!(!error.message.contains("hunter2"), "{}", error.message);
+        }
+        let config = resolve("postgres://u:hunter2@h").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn hosts_and_ports_are_paired() {
+        let config = resolve("postgres://a:1,b:2/db").unwrap();
+        let hosts: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["a:1", "b:2"]);
+        assert!(resolve("host=a,b,c port=1,2").is_err());
+        let config = resolve("host=/tmp user=u").unwrap();
+        assert_eq!(config.hosts[0].to_string(), "/tmp:5432");
+    }
+}

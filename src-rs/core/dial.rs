@@ -1,0 +1,276 @@
+//! Opens one server connection: addresses, socket options, authentication, the role asked for.
+//!
+//! `tokio_postgres::Config::connect` bounds only the TCP handshake and hides the socket. Here one deadline
+//! covers everything, and the socket is a [`Wire`], which knows when the server was last heard and closes
+//! only once the server has.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use rand::seq::SliceRandom;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, Connection, NoTls, SimpleQueryMessage};
+
+use super::config::{ConnectConfig, Host};
+use super::error::{Error, ErrorKind, Result};
+
+/// A connection whose messages nobody reads yet: poll it, or nothing happens.
+pub type ServerConnection = Connection<Wire, NoTlsStream>;
+
+/// What dialling gives.
+#[must_use = "the connection must be polled"]
+#[expect(missing_debug_implementations, reason = "a `Connection` has none")]
+pub struct Dialed {
+    /// Sends statements.
+    pub client: Client,
+    /// Drives the socket and yields asynchronous messages.
+    pub connection: ServerConnection,
+    /// When the server was last heard.
+    pub pulse: Arc<Pulse>,
+}
+
+/// Connects to the first configured host that answers, authenticates us and has the role asked for.
+///
+/// Each host gets [`ConnectConfig::connect_timeout`], from name resolution to the last answer.
+pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
+    let mut hosts: Vec<&Host> = config.hosts.iter().collect();
+    if config.load_balance {
+        hosts.shuffle(&mut rand::rng());
+    }
+    let mut last = None;
+    for host in hosts {
+        let attempt = tokio::time::timeout(config.connect_timeout, dial_host(config, host));
+        match attempt.await {
+            Ok(Ok(dialed)) => return Ok(dialed),
+            Ok(Err(error)) => last = Some(error),
+            Err(_) => {
+                last = Some(Error::new(
+                    ErrorKind::Connect,
+                    format!(
+                        "could not connect to {host}: no answer within {} s (connectTimeoutSec)",
+                        config.connect_timeout.as_secs_f64()
+                    ),
+                ));
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::configuration("host", "no host to connect to")))
+}
+
+async fn dial_host(config: &ConnectConfig, host: &Host) -> Result<Dialed> {
+    let failed = |error: io::Error| {
+        Error::new(
+            ErrorKind::Connect,
+            format!("could not connect to {host}: {error}"),
+        )
+    };
+    let mut last = failed(io::Error::new(
+        io::ErrorKind::NotFound,
+        "the name has no address",
+    ));
+    match host {
+        #[cfg(unix)]
+        Host::Unix { directory, port } => {
+            let path = directory.join(format!(".s.PGSQL.{port}"));
+            let stream = UnixStream::connect(path).await.map_err(failed)?;
+            return authenticate(config, host, Transport::Unix(stream)).await;
+        }
+        Host::Tcp {
+            name,
+            address,
+            port,
+        } => {
+            for address in resolve(name, *address, *port).await.map_err(failed)? {
+                let attempt = async {
+                    let stream = TcpStream::connect(address).await.map_err(failed)?;
+                    config.apply_socket_options(&stream).map_err(failed)?;
+                    authenticate(config, host, Transport::Tcp(stream)).await
+                };
+                match attempt.await {
+                    Ok(dialed) => return Ok(dialed),
+                    Err(error) => last = error,
+                }
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn resolve(name: &str, address: Option<IpAddr>, port: u16) -> io::Result<Vec<SocketAddr>> {
+    match address {
+        Some(address) => Ok(vec![SocketAddr::new(address, port)]),
+        None => Ok(tokio::net::lookup_host((name, port)).await?.collect()),
+    }
+}
+
+async fn authenticate(config: &ConnectConfig, host: &Host, transport: Transport) -> Result<Dialed> {
+    let wire = Wire::new(transport);
+    let pulse = Arc::clone(&wire.pulse);
+    let (client, mut connection) = config
+        .protocol
+        .connect_raw(wire, NoTls)
+        .await
+        .map_err(|error| Error::connecting(&error, &host.to_string()))?;
+    if config.target_session_attrs != TargetSessionAttrs::Any {
+        let read_only = {
+            let query = client.simple_query("SHOW transaction_read_only");
+            tokio::pin!(query);
+            tokio::select! {
+                answer = &mut query => answer?,
+                () = drive(&mut connection) => {
+                    return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
+                }
+            }
+            .iter()
+            .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on")))
+        };
+        let wanted = config.target_session_attrs == TargetSessionAttrs::ReadOnly;
+        if read_only != wanted {
+            let (is, asked) = if read_only {
+                ("read-only", "read-write")
+            } else {
+                ("read-write", "read-only")
+            };
+            return Err(Error::new(
+                ErrorKind::Connect,
+                format!("{host} is {is}, but targetSessionAttrs asks for `{asked}`"),
+            ));
+        }
+    }
+    Ok(Dialed {
+        client,
+        connection,
+        pulse,
+    })
+}
+
+/// Polls a connection whose messages are of no interest until it ends.
+pub async fn drive(connection: &mut ServerConnection) {
+    while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
+}
+
+/// When the server was last heard, in a form that is cheap to write for each read.
+#[derive(Debug)]
+pub struct Pulse {
+    origin: Instant,
+    last_read_ms: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            last_read_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn beat(&self) {
+        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_read_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// The moment of the last byte from the server (at first: of the connection).
+    #[must_use]
+    pub fn last_read(&self) -> Instant {
+        self.origin + Duration::from_millis(self.last_read_ms.load(Ordering::Relaxed))
+    }
+}
+
+#[derive(Debug)]
+enum Transport {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// A socket to a server.
+///
+/// Closing it waits for the server to close first. A backend keeps its socket open until its process ends
+/// (`socket_close` in src/backend/libpq/pqcomm.c), so a closed [`Wire`] means that the session is gone.
+#[derive(Debug)]
+pub struct Wire {
+    transport: Transport,
+    pulse: Arc<Pulse>,
+    write_closed: bool,
+}
+
+impl Wire {
+    fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            pulse: Arc::new(Pulse::new()),
+            write_closed: false,
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(unix)]
+            Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        if buf.filled().len() > before {
+            self.pulse.beat();
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(unix)]
+            Transport::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(unix)]
+            Transport::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.write_closed {
+            ready!(match &mut self.transport {
+                Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+                #[cfg(unix)]
+                Transport::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            })?;
+            self.write_closed = true;
+        }
+        // Whatever still comes was for a session that is being closed.
+        let mut scratch = [0_u8; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(self.as_mut().poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                // The end, or a reset: either way the server is gone.
+                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}

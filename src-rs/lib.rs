@@ -1,0 +1,28 @@
+//! The native half of `pglisten`.
+//!
+//! # The way of a notification
+//!
+//! ```text
+//! PostgreSQL ─socket─► Session ─► Hub ─► Subscriber (one per consumer, bounded) ─signal─► Bridge ─wake─► JS
+//!                         ▲                       ◄───────────────── drain ──────────────────────────── JS
+//!              Supervisor (connect, LISTEN, heartbeat, back-off)
+//! ```
+//!
+//! * [`core`] is pure Rust and knows nothing of JavaScript. Read it in this order: `config`, `dial`,
+//!   `session`, `hub`, `subscriber`, `supervisor`; then `pool` and `connection`.
+//! * [`binding`] is the only place that knows Node-API. It converts, and holds no policy.
+//!
+//! # Threads
+//!
+//! One small tokio runtime serves the whole process (`binding::runtime`). The JavaScript thread never
+//! waits for it, and it never calls JavaScript, except for one payload-free wake per environment
+//! (`binding::bridge`).
+//!
+//! # Invariants
+//!
+//! * Data is pulled by JavaScript, never pushed: the bound of a consumer's buffer holds in Rust.
+//! * What was lost is an entry in the same buffer as what arrived, so order cannot be wrong.
+//! * No Node-API handle lives in a static: every worker thread is an environment of its own.
+
+pub mod binding;
+pub mod core;
