@@ -7,5 +7,6 @@
 #![allow(unreachable_pub, missing_debug_implementations)]
 
 mod bridge;
+mod config;
 mod error;
 mod runtime;

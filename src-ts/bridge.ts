@@ -1,0 +1,105 @@
+// The JavaScript end of the one way from Rust: settles promises, tells consumers that they have something to
+// drain, and keeps the process alive while somebody waits.
+import { Bridge, type NativeError } from '../native/index.js'
+import { fromNativeError } from './errors.js'
+
+/** How an entry of `Bridge.take` is to be read. Mirrored in `src-rs/binding/bridge.rs`. */
+const enum Ready {
+  Resolved = 0,
+  Rejected = 1,
+  Signal = 2,
+}
+
+interface Pending {
+  resolve(value: never): void
+  reject(error: Error): void
+}
+
+/** Something in JavaScript that drains a buffer in Rust. */
+export interface Consumer {
+  /** The buffer went from empty to non-empty. Must not throw. */
+  onReady(): void
+}
+
+/** The longest interval that Node takes: the timer is there for its `ref`, not for its ticks. */
+const FOR_EVER_MS = 2 ** 31 - 1
+
+class JsBridge {
+  readonly handle: Bridge
+  readonly #pending = new Map<number, Pending>()
+  readonly #consumers = new Map<number, WeakRef<Consumer>>()
+  #lastId = 0
+  #holds = 0
+  #keepAlive: NodeJS.Timeout | undefined
+
+  constructor() {
+    this.handle = new Bridge(() => this.#wake())
+  }
+
+  /**
+   * Starts a native operation and gives its result. `start` gets the id under which the operation is settled; what
+   * it throws rejects the promise. The process stays alive until then.
+   */
+  call<Result>(start: (id: number) => void): Promise<Result> {
+    return new Promise<Result>((resolve, reject) => {
+      const id = this.#nextId()
+      start(id)
+      this.#pending.set(id, { resolve, reject })
+      this.hold()
+    })
+  }
+
+  /** Gives a consumer the id under which Rust signals it. It is held weakly. */
+  register(consumer: Consumer): number {
+    const id = this.#nextId()
+    this.#consumers.set(id, new WeakRef(consumer))
+    return id
+  }
+
+  unregister(id: number): void {
+    this.#consumers.delete(id)
+  }
+
+  /** Keeps the process alive until {@link JsBridge.release} was called as often. */
+  hold(): void {
+    this.#holds += 1
+    if (this.#holds === 1) {
+      this.#keepAlive ??= setInterval(() => {}, FOR_EVER_MS)
+      this.#keepAlive.ref()
+    }
+  }
+
+  release(): void {
+    this.#holds -= 1
+    if (this.#holds === 0) this.#keepAlive?.unref()
+  }
+
+  #nextId(): number {
+    // Ids cross as 32 bits; by the time they come round, the old ones have long been used up.
+    do {
+      this.#lastId = (this.#lastId + 1) >>> 0
+    } while (this.#pending.has(this.#lastId) || this.#consumers.has(this.#lastId))
+    return this.#lastId
+  }
+
+  #wake(): void {
+    const ready = this.handle.take()
+    for (let index = 0; index < ready.length; index += 3) {
+      const id = ready[index + 1] as number
+      if (ready[index] === Ready.Signal) this.#consumers.get(id)?.deref()?.onReady()
+      else this.#settle(id, ready[index] === Ready.Resolved, ready[index + 2])
+    }
+  }
+
+  #settle(id: number, resolved: boolean, value: unknown): void {
+    const pending = this.#pending.get(id)
+    if (!pending) return
+    this.#pending.delete(id)
+    this.release()
+    if (resolved) pending.resolve(value as never)
+    else pending.reject(fromNativeError(value as NativeError))
+  }
+}
+
+/** One per environment: a worker thread loads the module, and so makes its own. */
+export const bridge = new JsBridge()
