@@ -3,7 +3,7 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
-import { createServer } from 'node:net'
+import { Socket, createServer } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import os from 'node:os'
 import path from 'node:path'
@@ -294,9 +294,9 @@ function startWatchdog(folder) {
     detached: true,
   })
   child.unref()
-  const { stdin } = child
-  stdin.on('error', () => {})
-  /** @type {any} */ stdin.unref()
+  child.stdin.on('error', () => {})
+  // Neither the process nor its pipe keeps the owner alive.
+  if (child.stdin instanceof Socket) child.stdin.unref()
   return child
 }
 
