@@ -158,30 +158,35 @@ pub async fn drive(connection: &mut ServerConnection) {
     while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
 }
 
-/// When the server was last heard, in a form that is cheap to write for each read.
+/// A moment that moves on, in a form that is cheap to write for each read.
 #[derive(Debug)]
 pub struct Pulse {
     origin: Instant,
-    last_read_ms: AtomicU64,
+    last_ms: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { origin: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
 }
 
 impl Pulse {
-    fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-            last_read_ms: AtomicU64::new(0),
-        }
+    /// Moves on to now.
+    pub(super) fn beat(&self) {
+        self.move_to(Instant::now());
     }
 
-    fn beat(&self) {
-        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_read_ms.store(now, Ordering::Relaxed);
+    /// Moves on to `moment`, never back.
+    pub(super) fn move_to(&self, moment: Instant) {
+        let elapsed = moment.saturating_duration_since(self.origin).as_millis();
+        self.last_ms.fetch_max(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The moment of the last byte from the server (at first: of the connection).
+    /// The moment, to the millisecond (at first: of the connection).
     #[must_use]
-    pub fn last_read(&self) -> Instant {
-        self.origin + Duration::from_millis(self.last_read_ms.load(Ordering::Relaxed))
+    pub fn last(&self) -> Instant {
+        self.origin + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -207,7 +212,7 @@ impl Wire {
     fn new(transport: Transport) -> Self {
         Self {
             transport,
-            pulse: Arc::new(Pulse::new()),
+            pulse: Arc::default(),
             write_closed: false,
         }
     }

@@ -129,6 +129,12 @@ impl Error {
             .map(|server| server.sql_state.as_str())
     }
 
+    /// Whether the server refused one statement, and the session goes on.
+    #[must_use]
+    pub fn is_servers_refusal(&self) -> bool {
+        self.server.as_deref().is_some_and(|server| server.severity == "ERROR")
+    }
+
     /// The error of a step of connecting: like [`From`], but what is no word of the server means that
     /// it could not be reached.
     #[must_use]

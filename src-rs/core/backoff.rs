@@ -1,0 +1,122 @@
+//! How long to wait before the next attempt to connect.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::error::{Error, ErrorKind};
+
+/// A session that lasted this long was a success: the next outage starts from the shortest delay again.
+pub const STABLE_UPTIME: Duration = Duration::from_secs(10);
+
+/// A server that is starting up is back within moments, so the delay stays short.
+const STARTING_UP_DELAY: Duration = Duration::from_millis(250);
+
+/// Full-jitter exponential back-off: many clients of a server that comes back do not all come at once.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    initial: Duration,
+    max: Duration,
+    step: u32,
+}
+
+impl Backoff {
+    /// Delays between zero and `initial`, doubling up to `max`.
+    #[must_use]
+    pub fn new(initial: Duration, max: Duration) -> Self {
+        Self { initial, max, step: 0 }
+    }
+
+    /// Back to the shortest delay.
+    pub fn reset(&mut self) {
+        self.step = 0;
+    }
+
+    /// The delay after an attempt failed with `error`.
+    pub fn next(&mut self, error: &Error) -> Duration {
+        let ceiling = self.initial.saturating_mul(1_u32.checked_shl(self.step).unwrap_or(u32::MAX)).min(self.max);
+        if self.initial.saturating_mul(1_u32 << self.step.min(31)) < self.max {
+            self.step += 1;
+        }
+        match pace(error) {
+            Pace::StartingUp => jitter(ceiling.min(STARTING_UP_DELAY)),
+            Pace::Normal => jitter(ceiling),
+            // Asking often would only fill the server's log, or lock the account.
+            Pace::Hopeless => self.max / 2 + jitter(self.max / 2),
+        }
+    }
+}
+
+fn jitter(ceiling: Duration) -> Duration {
+    rand::rng().random_range(Duration::ZERO..=ceiling)
+}
+
+enum Pace {
+    StartingUp,
+    Normal,
+    Hopeless,
+}
+
+fn pace(error: &Error) -> Pace {
+    match error.sql_state() {
+        // cannot_connect_now
+        Some("57P03") => Pace::StartingUp,
+        // invalid_catalog_name, and the class of invalid authorization
+        Some("3D000") => Pace::Hopeless,
+        Some(state) if state.starts_with("28") => Pace::Hopeless,
+        _ if error.kind == ErrorKind::Configuration => Pace::Hopeless,
+        _ => Pace::Normal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::ServerMessage;
+    use super::*;
+
+    const INITIAL: Duration = Duration::from_millis(100);
+    const MAX: Duration = Duration::from_secs(30);
+
+    fn server_error(sql_state: &str) -> Error {
+        let server = ServerMessage {
+            severity: "FATAL".into(),
+            sql_state: sql_state.into(),
+            message: String::new(),
+            detail: None,
+            hint: None,
+            position: None,
+            context: None,
+            schema: None,
+            table: None,
+            column: None,
+            data_type: None,
+            constraint: None,
+        };
+        Error { server: Some(Box::new(server)), ..Error::new(ErrorKind::Database, "") }
+    }
+
+    #[test]
+    fn delays_double_up_to_the_maximum() {
+        let mut backoff = Backoff::new(INITIAL, MAX);
+        let lost = Error::new(ErrorKind::Closed, "lost");
+        for step in 0..40 {
+            let ceiling = (INITIAL * 2_u32.pow(step.min(20))).min(MAX);
+            assert!(backoff.next(&lost) <= ceiling, "step {step}");
+        }
+        let longest = (0..200).map(|_| backoff.next(&lost)).max().unwrap();
+        assert!(longest > MAX / 2, "full jitter uses the whole range, got {longest:?}");
+        backoff.reset();
+        assert!(backoff.next(&lost) <= INITIAL);
+    }
+
+    #[test]
+    fn the_servers_reason_sets_the_pace() {
+        let mut backoff = Backoff::new(INITIAL, MAX);
+        for _ in 0..20 {
+            assert!(backoff.next(&server_error("57P03")) <= STARTING_UP_DELAY);
+        }
+        for sql_state in ["28P01", "28000", "3D000"] {
+            assert!(backoff.next(&server_error(sql_state)) >= MAX / 2);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Hands what a session reads to the subscribers, and tells JavaScript what happens to the session.
+//!
+//! One hub lives as long as one `startup()` … `shutdown()` of a listener; sessions come and go below it.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::error::{Error, ErrorKind, Result, ServerMessage};
+use super::gap::Gap;
+use super::own_pids::OwnPids;
+use super::subscriber::{End, Notification, Pressure, Subscriber};
+
+/// Events wait here while the JavaScript thread is busy; a server can send notices without end.
+const MAX_WAITING_EVENTS: usize = 1000;
+
+/// How long after its removal a channel's notifications may still come.
+const STRAGGLER_TIME: Duration = Duration::from_secs(10);
+
+/// What happened to the listener's session.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A session is up: the first one, or the first after a break.
+    Connected {
+        /// Its backend.
+        process_id: i32,
+    },
+    /// The session ended.
+    Disconnected {
+        /// Why.
+        error: Error,
+        /// Its backend.
+        process_id: i32,
+    },
+    /// An attempt to connect again failed.
+    AttemptFailed {
+        /// Why.
+        error: Error,
+        /// How many have been made since the session ended.
+        attempt: u32,
+    },
+    /// A new session took over.
+    Reconnected {
+        /// What may be missing.
+        gap: Box<Gap>,
+    },
+    /// A notice or warning of the server.
+    Notice(ServerMessage),
+    /// Something a user should know, said by us.
+    Warning(String),
+    /// The listener gave up.
+    Closed {
+        /// Why.
+        error: Error,
+    },
+}
+
+/// Counters that cost one relaxed addition each.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Notifications read from the server, of subscribed channels.
+    pub received: AtomicU64,
+    /// Breaks by a lost session.
+    pub reconnects: AtomicU64,
+    /// The last heartbeat's round trip, in microseconds; 0 before the first.
+    pub last_round_trip_us: AtomicU64,
+}
+
+/// See the module.
+pub struct Hub {
+    inner: Mutex<Inner>,
+    events: Mutex<VecDeque<Event>>,
+    event_signal: Box<dyn Fn() + Send + Sync>,
+    /// Wakes a paused session when a consumer has made room.
+    room: Notify,
+    /// Wakes the supervisor when a consumer overflowed under the policy `error`.
+    overflowed: Notify,
+    own_pids: Option<Arc<OwnPids>>,
+    fence_channel: String,
+    /// For `stats()`.
+    pub counters: Counters,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    subscribers: Vec<Arc<Subscriber>>,
+    routes: HashMap<Box<str>, Route>,
+    /// Fences whose notification has not come back yet.
+    fences: HashMap<u32, oneshot::Sender<Result<()>>>,
+    /// The number of the session that may publish: a driver that outlives its session is not heard.
+    epoch: u64,
+    /// Between the end of a session and the verified start of the next.
+    holding: bool,
+    end: Option<End>,
+    /// Whether somebody was told that a channel nobody subscribed to is being listened to.
+    warned_unrouted: bool,
+    /// Channels that were removed a moment ago: what is still under way for them is no surprise.
+    removed: HashMap<Box<str>, Instant>,
+}
+
+struct Route {
+    id: u32,
+    /// Places in `Inner::subscribers`.
+    members: Vec<usize>,
+}
+
+impl Hub {
+    /// `own_pids`: drop what these backends sent. `event_signal` is called, from any thread, when
+    /// [`Hub::take_events`] has something to give.
+    #[must_use]
+    pub fn new(
+        fence_channel: String,
+        own_pids: Option<Arc<OwnPids>>,
+        event_signal: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self {
+            inner: Mutex::default(),
+            events: Mutex::default(),
+            event_signal,
+            room: Notify::new(),
+            overflowed: Notify::new(),
+            own_pids,
+            fence_channel,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The private channel of `sync()`.
+    #[must_use]
+    pub fn fence_channel(&self) -> &str {
+        &self.fence_channel
+    }
+
+    /// Adds a consumer: it sees what is read from now on.
+    pub fn add_subscriber(&self, subscriber: Arc<Subscriber>) {
+        let mut inner = self.inner.lock();
+        if let Some(end) = inner.end.clone() {
+            let mut state = subscriber.lock();
+            state.end(end, true);
+            subscriber.unlock(state);
+            return;
+        }
+        inner.subscribers.push(subscriber);
+        inner.rebuild_routes();
+    }
+
+    /// Removes a consumer.
+    pub fn remove_subscriber(&self, subscriber: &Arc<Subscriber>) {
+        let mut inner = self.inner.lock();
+        inner.subscribers.retain(|other| !Arc::ptr_eq(other, subscriber));
+        inner.rebuild_routes();
+        drop(inner);
+        self.room.notify_waiters();
+    }
+
+    /// Changes the channels that a consumer wants, by name; `None` wants all.
+    pub fn set_wanted(&self, subscriber: &Arc<Subscriber>, wanted: Option<Vec<String>>) {
+        let mut inner = self.inner.lock();
+        subscriber.lock().wanted =
+            wanted.map(|names| names.into_iter().map(String::into_boxed_str).collect());
+        inner.rebuild_routes();
+    }
+
+    /// Adds or removes one channel of those that a consumer wants. No effect on one that wants all.
+    pub fn set_wants(&self, subscriber: &Arc<Subscriber>, channel: &str, wants: bool) {
+        let mut inner = self.inner.lock();
+        if let Some(wanted) = &mut subscriber.lock().wanted {
+            if wants {
+                wanted.insert(channel.into());
+            } else {
+                wanted.remove(channel);
+            }
+        }
+        inner.rebuild_route(channel);
+    }
+
+    /// Routes a channel's notifications to those who want it, under the number that the facade gave it.
+    pub fn add_channel(&self, name: &str, id: u32) {
+        let mut inner = self.inner.lock();
+        inner.routes.insert(name.into(), Route { id, members: Vec::new() });
+        inner.rebuild_route(name);
+    }
+
+    /// Stops routing a channel.
+    pub fn remove_channel(&self, name: &str) {
+        let mut inner = self.inner.lock();
+        inner.routes.remove(name);
+        let now = Instant::now();
+        inner.removed.retain(|_, since| now.duration_since(*since) < STRAGGLER_TIME);
+        inner.removed.insert(name.into(), now);
+    }
+
+    /// Hands a batch to the subscribers, in order, and empties it. Says whether reading should go on.
+    pub(super) fn publish(&self, epoch: u64, batch: &mut Vec<tokio_postgres::Notification>) -> Pressure {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        if epoch != inner.epoch {
+            batch.clear();
+            return Pressure::None;
+        }
+        let received = Instant::now();
+        let mut pressure = Pressure::None;
+        let mut count = 0;
+        let mut unrouted = None;
+        let mut states: Vec<_> = inner.subscribers.iter().map(|subscriber| subscriber.lock()).collect();
+        for notification in batch.drain(..) {
+            let Some(route) = inner.routes.get(notification.channel()) else {
+                if notification.channel() == self.fence_channel {
+                    // Anybody may notify any channel: what is no fence of ours is nobody's.
+                    let fence = notification.payload().parse::<u32>().ok();
+                    if let Some((fence, reply)) = fence.and_then(|id| inner.fences.remove_entry(&id)) {
+                        for state in &mut states {
+                            state.push_fence(fence, inner.holding);
+                        }
+                        let _ = reply.send(Ok(()));
+                    }
+                } else if !inner.warned_unrouted && !inner.removed.contains_key(notification.channel()) {
+                    inner.warned_unrouted = true;
+                    unrouted = Some(notification.channel().to_owned());
+                }
+                continue;
+            };
+            if self.own_pids.as_ref().is_some_and(|own| own.contains(notification.process_id())) {
+                continue;
+            }
+            count += 1;
+            let Some((last, others)) = route.members.split_last() else { continue };
+            let shared = Notification {
+                channel: route.id,
+                process_id: notification.process_id(),
+                payload: Arc::from(notification.payload()),
+                received,
+            };
+            for &member in others {
+                let pushed = inner.subscribers[member].push(&mut states[member], shared.clone(), inner.holding);
+                pressure = pressure.max(pushed);
+            }
+            let pushed = inner.subscribers[*last].push(&mut states[*last], shared, inner.holding);
+            pressure = pressure.max(pushed);
+        }
+        for (subscriber, state) in inner.subscribers.iter().zip(states) {
+            subscriber.unlock(state);
+        }
+        drop(guard);
+        self.counters.received.fetch_add(count, Ordering::Relaxed);
+        if pressure == Pressure::Error {
+            self.overflowed.notify_one();
+        }
+        if let Some(channel) = unrouted {
+            self.event(Event::Warning(format!(
+                "a notification came on channel `{channel}`, to which this listener is not subscribed, and was \
+                 dropped: subscribe with addChannel() or addCallback(), not with LISTEN"
+            )));
+        }
+        pressure
+    }
+
+    /// Resolves when no consumer asks for a pause any more.
+    pub(super) async fn wait_for_room(&self) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // Registered before the check, so that room made meanwhile is not missed.
+            room.as_mut().enable();
+            let full = self
+                .inner
+                .lock()
+                .subscribers
+                .iter()
+                .any(|subscriber| subscriber.pressure() == Pressure::Pause);
+            if !full {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// To be called after draining, so that a paused session looks again.
+    pub fn made_room(&self) {
+        self.room.notify_waiters();
+    }
+
+    /// Resolves when a consumer overflowed under the policy `error`.
+    pub(super) async fn overflow_error(&self) -> Error {
+        self.overflowed.notified().await;
+        Error::new(
+            ErrorKind::ListenerOverflow,
+            "a consumer's buffer is full and `buffer.overflow` is `error`: the listener is closed",
+        )
+    }
+
+    /// Registers a fence; the receiver resolves when its notification has come back.
+    pub(super) fn add_fence(&self, id: u32, reply: oneshot::Sender<Result<()>>) {
+        self.inner.lock().fences.insert(id, reply);
+    }
+
+    /// The fences whose notification has not come back.
+    pub(super) fn open_fences(&self) -> Vec<u32> {
+        let mut fences: Vec<u32> = self.inner.lock().fences.keys().copied().collect();
+        fences.sort_unstable();
+        fences
+    }
+
+    /// The server refused these fences.
+    pub(super) fn refuse_fences(&self, ids: &[u32], error: &Error) {
+        let mut inner = self.inner.lock();
+        for id in ids {
+            if let Some(reply) = inner.fences.remove(id) {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+
+    /// A session is about to be made: from now on only it may publish, under the number this gives.
+    pub(super) fn begin_session(&self) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.epoch += 1;
+        inner.epoch
+    }
+
+    /// The session ended: what the next one delivers waits until the gap before it is known.
+    pub(super) fn hold(&self) {
+        let mut inner = self.inner.lock();
+        inner.epoch += 1;
+        inner.holding = true;
+    }
+
+    /// The next session failed before it was verified.
+    pub(super) fn discard_held(&self) {
+        self.inner.lock().epoch += 1;
+        self.each(|state| state.discard_held());
+    }
+
+    /// The next session is verified: every consumer gets the gap, then what was held.
+    pub(super) fn resume(&self, gap: &Gap) {
+        let mut inner = self.inner.lock();
+        inner.holding = false;
+        for subscriber in &inner.subscribers {
+            let mut state = subscriber.lock();
+            state.resume(gap.clone());
+            subscriber.unlock(state);
+        }
+    }
+
+    /// Ends every consumer's stream. Without `keep`, what is buffered is gone.
+    pub fn end(&self, end: &End, keep: bool) {
+        let mut inner = self.inner.lock();
+        inner.end.get_or_insert_with(|| end.clone());
+        // Whoever waits for a fence learns it from the dropped sender.
+        inner.fences.clear();
+        drop(inner);
+        self.each(|state| state.end(end.clone(), keep));
+        self.room.notify_waiters();
+    }
+
+    fn each(&self, mut change: impl FnMut(&mut super::subscriber::State)) {
+        for subscriber in &self.inner.lock().subscribers {
+            let mut state = subscriber.lock();
+            change(&mut state);
+            subscriber.unlock(state);
+        }
+    }
+
+    /// Queues an event for JavaScript.
+    pub(super) fn event(&self, event: Event) {
+        let mut events = self.events.lock();
+        let was_empty = events.is_empty();
+        if events.len() >= MAX_WAITING_EVENTS {
+            // Notices may be lost in a flood of them; what tells of the session may not.
+            match events.iter().position(|event| matches!(event, Event::Notice(_) | Event::Warning(_))) {
+                Some(index) => drop(events.remove(index)),
+                None => drop(events.pop_front()),
+            }
+        }
+        events.push_back(event);
+        drop(events);
+        if was_empty {
+            (self.event_signal)();
+        }
+    }
+
+    /// Takes the events that are waiting.
+    #[must_use]
+    pub fn take_events(&self) -> VecDeque<Event> {
+        std::mem::take(&mut self.events.lock())
+    }
+}
+
+impl Inner {
+    fn rebuild_route(&mut self, channel: &str) {
+        if let Some(route) = self.routes.get_mut(channel) {
+            route.members = members(&self.subscribers, channel);
+        }
+    }
+
+    fn rebuild_routes(&mut self) {
+        for (channel, route) in &mut self.routes {
+            route.members = members(&self.subscribers, channel);
+        }
+    }
+}
+
+fn members(subscribers: &[Arc<Subscriber>], channel: &str) -> Vec<usize> {
+    let wants = |(index, subscriber): (usize, &Arc<Subscriber>)| subscriber.lock().wants(channel).then_some(index);
+    subscribers.iter().enumerate().filter_map(wants).collect()
+}
+
+/// What is known of the moment at which a session was lost.
+pub(super) fn wall_clock(moment: Instant) -> SystemTime {
+    SystemTime::now().checked_sub(moment.elapsed()).unwrap_or_else(SystemTime::now)
+}
+
+/// The error of whoever waited for a listener that is gone.
+pub(super) fn listener_closed() -> Error {
+    Error::new(ErrorKind::ListenerClosed, "the listener was shut down")
+}

@@ -1,0 +1,406 @@
+//! One server session that listens: connected, set up, LISTENing, verified.
+//!
+//! It lives outside the pool, whose connections discard notifications. A task of its own, the *driver*,
+//! polls the connection, hands batches to the hub, and ends when the session does.
+
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::ClientWrapper;
+use parking_lot::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
+
+use super::config::ConnectConfig;
+use super::dial::{Dialed, Pulse, ServerConnection, dial};
+use super::error::{Error, ErrorKind, Result, ServerMessage};
+use super::hub::{Event, Hub};
+use super::subscriber::Pressure;
+
+/// How many notifications are handed on at once, at most: enough to make locks cheap, few enough for the
+/// first of them not to wait.
+const MAX_BATCH: usize = 1024;
+
+/// How long to wait for the driver's word on why a request failed.
+const REASON_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Why a session ended.
+#[derive(Debug, Clone)]
+pub struct SessionEnd {
+    /// The reason.
+    pub error: Error,
+    /// Whether the server sent what cannot be read.
+    pub undecodable: bool,
+}
+
+impl From<Error> for SessionEnd {
+    fn from(error: Error) -> Self {
+        Self { error, undecodable: false }
+    }
+}
+
+/// The listening session's client, for `listener.connection`.
+#[derive(Debug, Clone)]
+pub struct SessionClient {
+    /// Sends statements, and caches prepared ones.
+    pub client: Arc<ClientWrapper>,
+    /// How many statements of the user are running: a server that is busy with them is not dead.
+    pub in_flight: Arc<AtomicUsize>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    client: SessionClient,
+    /// Dropping a session that was not closed drops its socket: nothing waits for a server that is gone.
+    driver: AbortOnDropHandle<SessionEnd>,
+    /// When the server was last heard.
+    heard: Arc<Pulse>,
+    /// Until when nothing is missing: the last notification, or the last heartbeat that was answered.
+    confirmed: Arc<Pulse>,
+    paused: Arc<AtomicBool>,
+    /// Its backend.
+    pub process_id: i32,
+    /// The postmaster's start, which tells a restarted or another server. `None` when it does not say.
+    pub server_started: Option<String>,
+    /// When it was verified.
+    pub since: Instant,
+    /// The channels of its LISTENs.
+    pub applied: HashSet<String>,
+}
+
+/// What a session needs besides a server.
+#[derive(Debug, Clone)]
+pub struct SessionSetup {
+    /// Where to connect.
+    pub connect: Arc<ConnectConfig>,
+    /// `tcp_user_timeout` of the server's end: after this long without acknowledgement from us (a frozen
+    /// process, a dead network) the server gives the session up, and its place in the notification queue.
+    pub server_tcp_user_timeout: Duration,
+    /// How long a full consumer may keep us from reading.
+    pub max_pause: Duration,
+}
+
+impl Session {
+    /// Connects, sets up, LISTENs on `channels` in one round trip and verifies that the server does.
+    /// One deadline covers it all; a failure leaves no session behind.
+    pub async fn establish(setup: &SessionSetup, hub: &Arc<Hub>, channels: Vec<String>) -> Result<Self> {
+        let deadline = setup.connect.total_timeout();
+        tokio::time::timeout(deadline, Self::establish_in_time(setup, hub, channels)).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Connect,
+                format!("the server did not take the LISTENs within {} s (connectTimeoutSec)", deadline.as_secs_f64()),
+            ))
+        })
+    }
+
+    async fn establish_in_time(setup: &SessionSetup, hub: &Arc<Hub>, channels: Vec<String>) -> Result<Self> {
+        let Dialed { client, connection, pulse } = dial(&setup.connect).await?;
+        let paused = Arc::new(AtomicBool::new(false));
+        let confirmed = Arc::new(Pulse::default());
+        let driver = Driver {
+            connection,
+            hub: Arc::clone(hub),
+            epoch: hub.begin_session(),
+            paused: Arc::clone(&paused),
+            confirmed: Arc::clone(&confirmed),
+            max_pause: setup.max_pause,
+            shutdown_notice: None,
+        };
+        // The wrapper aborts the task it is given when it is dropped. The driver must live on then, to send
+        // Terminate, so the wrapper gets a task of no importance.
+        let wrapper = ClientWrapper::new(client, tokio::spawn(async {}));
+        let mut session = Self {
+            client: SessionClient { client: Arc::new(wrapper), in_flight: Arc::default() },
+            driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
+            heard: pulse,
+            confirmed,
+            paused,
+            process_id: 0,
+            server_started: None,
+            since: Instant::now(),
+            applied: HashSet::new(),
+        };
+        session.protect_server(setup, hub).await?;
+        session.listen_first(channels).await?;
+        session.since = Instant::now();
+        session.confirmed.beat();
+        Ok(session)
+    }
+
+    /// Settings that keep a frozen client from harming the server, as far as the server has and allows them.
+    async fn protect_server(&self, setup: &SessionSetup, hub: &Hub) -> Result<()> {
+        let milliseconds = setup.server_tcp_user_timeout.as_millis();
+        let query = format!(
+            "SELECT set_config(name, CASE name WHEN 'tcp_user_timeout' THEN '{milliseconds}' ELSE '0' END, false) \
+             FROM pg_settings WHERE name IN ('idle_session_timeout', 'tcp_user_timeout')"
+        );
+        match self.client.client.simple_query(&query).await.map_err(Error::from) {
+            Err(error) if error.is_servers_refusal() => {
+                hub.event(Event::Warning(format!(
+                    "the server refused idle_session_timeout and tcp_user_timeout for the listening session: {error}"
+                )));
+                Ok(())
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// One round trip: LISTEN in a transaction, so that all of it is committed or nothing; then what the server
+    /// says of itself and of the channels it listens to for us.
+    async fn listen_first(&mut self, channels: Vec<String>) -> Result<()> {
+        let mut query = String::from("BEGIN;");
+        for channel in &channels {
+            query.push_str(&listen(channel));
+        }
+        query.push_str(
+            "COMMIT;SELECT 'pid', pg_backend_pid()::text \
+             UNION ALL SELECT 'started', pg_postmaster_start_time()::text \
+             UNION ALL SELECT 'channel', channel FROM pg_listening_channels() AS channel",
+        );
+        for message in self.client.client.simple_query(&query).await? {
+            let SimpleQueryMessage::Row(row) = message else { continue };
+            match (row.get(0), row.get(1)) {
+                (Some("pid"), Some(pid)) => self.process_id = pid.parse().unwrap_or(0),
+                (Some("started"), started) => self.server_started = started.map(ToOwned::to_owned),
+                (Some("channel"), Some(channel)) => drop(self.applied.insert(channel.to_owned())),
+                _ => {}
+            }
+        }
+        match channels.iter().find(|channel| !self.applied.contains(*channel)) {
+            None => Ok(()),
+            Some(missing) => Err(Error::new(
+                ErrorKind::Connect,
+                format!(
+                    "the server took LISTEN \"{missing}\" but does not listen: a pooler in transaction mode gives \
+                     each statement another session; connect to the server itself, or to a pooler in session mode"
+                ),
+            )),
+        }
+    }
+
+    /// Makes the server listen to exactly `add` more and `remove` fewer channels, in one transaction.
+    pub async fn change(&mut self, add: &[String], remove: &[String]) -> Result<()> {
+        let mut query = String::new();
+        for channel in add {
+            query.push_str(&listen(channel));
+        }
+        for channel in remove {
+            query.push_str(&format!("UNLISTEN {};", quote_identifier(channel)));
+        }
+        drop(self.client.client.simple_query(&query).await?);
+        self.applied.extend(add.iter().cloned());
+        for channel in remove {
+            self.applied.remove(channel);
+        }
+        Ok(())
+    }
+
+    /// Sends a notification to ourselves: what comes before it was committed before it.
+    pub async fn fence(&mut self, channel: &str, ids: &[u32]) -> Result<()> {
+        let mut query = String::new();
+        if self.applied.insert(channel.to_owned()) {
+            query.push_str(&listen(channel));
+        }
+        for id in ids {
+            query.push_str(&format!("NOTIFY {}, '{id}';", quote_identifier(channel)));
+        }
+        let sent = self.client.client.simple_query(&query).await;
+        if sent.is_err() {
+            self.applied.remove(channel);
+        }
+        drop(sent?);
+        Ok(())
+    }
+
+    /// One protocol round trip under a deadline, which runs from the last byte heard. Gives the time it took.
+    pub async fn ping(&self, timeout: Duration) -> Result<Duration> {
+        let sent = Instant::now();
+        let client = Arc::clone(&self.client.client);
+        let round_trip = client.simple_query("");
+        tokio::pin!(round_trip);
+        loop {
+            let heard = self.heard.last().max(sent);
+            match tokio::time::timeout_at((heard + timeout).into(), &mut round_trip).await {
+                Ok(answer) => {
+                    drop(answer?);
+                    self.confirmed.move_to(sent);
+                    return Ok(sent.elapsed());
+                }
+                Err(_) if self.is_paused() => return Ok(sent.elapsed()),
+                Err(_) if self.heard.last() > heard => {}
+                Err(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Closed,
+                        format!("the server did not answer a heartbeat within {} s", timeout.as_secs_f64()),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Whether a full consumer keeps us from reading; what the server says is not heard meanwhile.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Whether statements of the user are running.
+    pub fn is_busy(&self) -> bool {
+        self.client.in_flight.load(Ordering::Relaxed) > 0
+    }
+
+    /// For `listener.connection`.
+    pub fn client(&self) -> SessionClient {
+        self.client.clone()
+    }
+
+    /// Until when nothing is missing.
+    pub fn confirmed(&self) -> Instant {
+        self.confirmed.last()
+    }
+
+    /// Resolves when the session has ended.
+    pub async fn ended(&mut self) -> SessionEnd {
+        match (&mut self.driver).await {
+            Ok(end) => end,
+            Err(error) => {
+                let message = format!("the task that reads the session failed: {error}");
+                Error::new(ErrorKind::Internal, message).into()
+            }
+        }
+    }
+
+    /// The reason for which a request failed with `error`: the driver's, if it ended too.
+    pub async fn reason(&mut self, error: Error) -> SessionEnd {
+        // A broken connection fails the requests first; its driver ends in the same poll.
+        tokio::time::timeout(REASON_TIMEOUT, self.ended()).await.unwrap_or_else(|_| error.into())
+    }
+
+    /// Sends Terminate and waits until the server has closed the socket, at most until `deadline`; then the
+    /// socket is dropped. `false`: it had to be dropped.
+    pub async fn close(self, deadline: tokio::time::Instant) -> bool {
+        let mut driver = self.driver;
+        drop(self.client);
+        tokio::time::timeout_at(deadline, &mut driver).await.is_ok()
+    }
+}
+
+/// Where the current session's client can be found; empty while there is none.
+pub type ClientSlot = Arc<Mutex<Option<SessionClient>>>;
+
+struct Driver {
+    connection: ServerConnection,
+    hub: Arc<Hub>,
+    epoch: u64,
+    paused: Arc<AtomicBool>,
+    confirmed: Arc<Pulse>,
+    max_pause: Duration,
+    /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
+    shutdown_notice: Option<ServerMessage>,
+}
+
+impl Driver {
+    async fn run(mut self) -> SessionEnd {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        loop {
+            let end = self.fill(&mut batch).await;
+            let pressure = if batch.is_empty() {
+                Pressure::None
+            } else {
+                self.confirmed.beat();
+                self.hub.publish(self.epoch, &mut batch)
+            };
+            if let Some(end) = end {
+                return end;
+            }
+            if pressure == Pressure::Pause {
+                self.paused.store(true, Ordering::Relaxed);
+                let room = tokio::time::timeout(self.max_pause, self.hub.wait_for_room()).await;
+                self.paused.store(false, Ordering::Relaxed);
+                if room.is_err() {
+                    return Error::new(
+                        ErrorKind::Closed,
+                        format!(
+                            "a consumer kept the session from being read for {} s (buffer.maxPauseMs)",
+                            self.max_pause.as_secs_f64()
+                        ),
+                    )
+                    .into();
+                }
+            }
+        }
+    }
+
+    /// Waits for at least one notification, then takes what else is there. `Some`: the session has ended.
+    async fn fill(&mut self, batch: &mut Vec<tokio_postgres::Notification>) -> Option<SessionEnd> {
+        poll_fn(|cx| {
+            loop {
+                match self.connection.poll_message(cx) {
+                    Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
+                        batch.push(notification);
+                        if batch.len() >= MAX_BATCH {
+                            return Poll::Ready(None);
+                        }
+                    }
+                    Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
+                        let notice = ServerMessage::from(&notice);
+                        if notice.sql_state.starts_with("57P") {
+                            self.shutdown_notice = Some(notice.clone());
+                        }
+                        self.hub.event(Event::Notice(notice));
+                    }
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(self.ended(error))),
+                    Poll::Ready(None) => {
+                        return Poll::Ready(Some(Error::new(ErrorKind::Closed, "the session was closed").into()));
+                    }
+                    Poll::Pending if batch.is_empty() => return Poll::Pending,
+                    Poll::Pending => return Poll::Ready(None),
+                }
+            }
+        })
+        .await
+    }
+
+    fn ended(&mut self, error: tokio_postgres::Error) -> SessionEnd {
+        let mut error = Error::from(error);
+        // What is neither the server's word nor a broken socket is a message that cannot be read.
+        let undecodable = error.kind == ErrorKind::Execute;
+        if undecodable {
+            error.kind = ErrorKind::Closed;
+        }
+        if error.server.is_none()
+            && let Some(notice) = self.shutdown_notice.take()
+        {
+            error.message = format!("{}: {}", error.message, notice.message);
+            error.server = Some(Box::new(notice));
+        }
+        SessionEnd { error, undecodable }
+    }
+}
+
+fn listen(channel: &str) -> String {
+    format!("LISTEN {};", quote_identifier(channel))
+}
+
+/// A name as a quoted identifier: exact, whatever it holds
+/// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_quoted_whole() {
+        assert_eq!(quote_identifier("orders"), "\"orders\"");
+        assert_eq!(quote_identifier("a\";DROP TABLE x;--"), "\"a\"\";DROP TABLE x;--\"");
+    }
+}

@@ -1,0 +1,490 @@
+//! The bounded buffer of one consumer.
+//!
+//! Notifications, gaps and fences stand in one queue, in the order in which they happened. Rust pushes,
+//! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::error::Error;
+use super::gap::Gap;
+
+/// What a notification takes besides its payload: the queue's slot and the payload's allocation.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// What to do with a notification for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Make room by dropping the oldest.
+    DropOldest,
+    /// Drop it.
+    DropNewest,
+    /// Take it, and stop reading from the server until there is room again.
+    Pause,
+    /// Take it, and close the listener.
+    Error,
+}
+
+/// The bounds of a buffer, and what happens at them.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The most notifications.
+    pub max_messages: usize,
+    /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`] each.
+    pub max_bytes: usize,
+    /// What happens beyond.
+    pub overflow: Overflow,
+}
+
+/// A notification as consumers get it. The payload is shared between them.
+#[derive(Debug, Clone)]
+pub struct Notification {
+    /// The number that the facade gave the channel.
+    pub channel: u32,
+    /// The notifying backend.
+    pub process_id: i32,
+    /// The payload.
+    pub payload: Arc<str>,
+    /// When it was read.
+    pub received: Instant,
+}
+
+impl Notification {
+    fn bytes(&self) -> usize {
+        self.payload.len() + ENTRY_OVERHEAD_BYTES
+    }
+}
+
+/// One place in a consumer's stream.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A notification.
+    Notification(Notification),
+    /// Something is missing here.
+    Gap(Box<Gap>),
+    /// Everything committed before `sync()` was called stands before this.
+    Fence(u32),
+}
+
+/// Why a stream ends.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// The user shut the listener down.
+    Shutdown,
+    /// The listener gave up.
+    Failed(Error),
+}
+
+/// What [`Subscriber::drain`] gives.
+#[derive(Debug)]
+pub struct Drained {
+    /// The next entries.
+    pub entries: Vec<Entry>,
+    /// Whether and why nothing will follow them.
+    pub end: Option<End>,
+}
+
+/// Whether a buffer is beyond its bounds, under a policy that does not drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// There is room.
+    None,
+    /// Reading should stop.
+    Pause,
+    /// The listener should close.
+    Error,
+}
+
+/// Counts of one consumer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SubscriberStats {
+    /// Notifications that were meant for it.
+    pub received: u64,
+    /// Notifications dropped for lack of room.
+    pub dropped: u64,
+    /// Notifications waiting.
+    pub buffered: usize,
+    /// Their bytes.
+    pub buffered_bytes: usize,
+    /// How long the oldest of them has been waiting.
+    pub oldest_age: Option<Duration>,
+}
+
+/// The bounded buffer of one consumer.
+pub struct Subscriber {
+    bounds: Bounds,
+    signal: Box<dyn Fn() + Send + Sync>,
+    state: Mutex<State>,
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+/// The inside of a [`Subscriber`], locked once for a whole batch.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    queue: VecDeque<Entry>,
+    /// What a session that is not verified yet has delivered: it stands behind a gap that is still open.
+    held: VecDeque<Entry>,
+    messages: usize,
+    bytes: usize,
+    /// The channels it wants, by name; `None` wants all.
+    pub(super) wanted: Option<HashSet<Box<str>>>,
+    armed: bool,
+    end: Option<End>,
+    received: u64,
+    dropped: u64,
+}
+
+impl Subscriber {
+    /// An empty buffer. `signal` is called, from any thread, when an armed consumer has something to drain.
+    #[must_use]
+    pub fn new(bounds: Bounds, wanted: Option<HashSet<Box<str>>>, signal: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self { bounds, signal, state: Mutex::new(State { wanted, ..State::default() }) }
+    }
+
+    /// Takes up to `max` entries. An empty answer arms the consumer.
+    #[must_use]
+    pub fn drain(&self, max: usize) -> Drained {
+        let mut state = self.state.lock();
+        let count = state.queue.len().min(max);
+        let entries: Vec<Entry> = state.queue.drain(..count).collect();
+        for entry in &entries {
+            state.forget(entry);
+        }
+        let end = if state.queue.is_empty() { state.end.clone() } else { None };
+        state.armed = entries.is_empty() && end.is_none();
+        Drained { entries, end }
+    }
+
+    /// Whether this is beyond its bounds, or has room for going on after a pause.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        let state = self.state.lock();
+        // Going on at the first free place would stop again at once.
+        let half_full = state.messages > self.bounds.max_messages / 2 || state.bytes > self.bounds.max_bytes / 2;
+        match self.bounds.overflow {
+            Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
+            _ => Pressure::None,
+        }
+    }
+
+    /// Counts, for `stats()`.
+    #[must_use]
+    pub fn stats(&self) -> SubscriberStats {
+        let state = self.state.lock();
+        let oldest = state.queue.iter().chain(&state.held).find_map(|entry| match entry {
+            Entry::Notification(notification) => Some(notification.received.elapsed()),
+            _ => None,
+        });
+        SubscriberStats {
+            received: state.received,
+            dropped: state.dropped,
+            buffered: state.messages,
+            buffered_bytes: state.bytes,
+            oldest_age: oldest,
+        }
+    }
+
+    /// Locks the buffer for a batch of pushes; [`Subscriber::unlock`] must follow.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Ends a batch of pushes, and signals if need be.
+    pub(super) fn unlock(&self, mut state: MutexGuard<'_, State>) {
+        let ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
+        if ready {
+            state.armed = false;
+        }
+        drop(state);
+        if ready {
+            (self.signal)();
+        }
+    }
+
+    /// Adds a notification, or counts it as dropped. `holding`: behind a gap that is still open.
+    pub(super) fn push(&self, state: &mut State, notification: Notification, holding: bool) -> Pressure {
+        if state.end.is_some() {
+            return Pressure::None;
+        }
+        state.received += 1;
+        let bytes = notification.bytes();
+        let mut pressure = Pressure::None;
+        while state.messages > 0
+            && (state.messages >= self.bounds.max_messages || state.bytes + bytes > self.bounds.max_bytes)
+        {
+            match self.bounds.overflow {
+                Overflow::DropOldest => state.drop_oldest(),
+                Overflow::DropNewest => {
+                    state.drop_newest(holding);
+                    return Pressure::None;
+                }
+                Overflow::Pause => pressure = Pressure::Pause,
+                Overflow::Error => pressure = Pressure::Error,
+            }
+            if pressure != Pressure::None {
+                break;
+            }
+        }
+        state.messages += 1;
+        state.bytes += bytes;
+        state.queue_mut(holding).push_back(Entry::Notification(notification));
+        pressure
+    }
+}
+
+impl State {
+    /// Whether this consumer wants the notifications of a channel.
+    pub(super) fn wants(&self, channel: &str) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(channel))
+    }
+
+    /// Adds a fence.
+    pub(super) fn push_fence(&mut self, fence: u32, holding: bool) {
+        if self.end.is_none() {
+            self.queue_mut(holding).push_back(Entry::Fence(fence));
+        }
+    }
+
+    /// Closes the open gap: what was held becomes deliverable, behind it.
+    pub(super) fn resume(&mut self, gap: Gap) {
+        if self.end.is_none() {
+            self.queue.push_back(Entry::Gap(Box::new(gap)));
+            self.queue.append(&mut self.held);
+        }
+    }
+
+    /// The session behind the open gap failed: the gap that follows covers what it had delivered.
+    pub(super) fn discard_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        for entry in &held {
+            self.forget(entry);
+            if matches!(entry, Entry::Notification(_)) {
+                self.received -= 1;
+            }
+        }
+    }
+
+    /// Takes nothing more. Without `keep`, what is buffered is gone too.
+    pub(super) fn end(&mut self, end: End, keep: bool) {
+        self.end.get_or_insert(end);
+        self.held.clear();
+        if !keep {
+            self.queue.clear();
+            self.messages = 0;
+            self.bytes = 0;
+        }
+    }
+
+    fn queue_mut(&mut self, holding: bool) -> &mut VecDeque<Entry> {
+        if holding { &mut self.held } else { &mut self.queue }
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        if let Entry::Notification(notification) = entry {
+            self.messages -= 1;
+            self.bytes -= notification.bytes();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let is_notification = |entry: &Entry| matches!(entry, Entry::Notification(_));
+        let holding = !self.queue.iter().any(is_notification);
+        let queue = if holding { &mut self.held } else { &mut self.queue };
+        // Only gaps and fences can stand before the oldest notification, and those are few.
+        let Some(index) = queue.iter().position(is_notification) else { return };
+        let now = SystemTime::now();
+        let before = index.checked_sub(1).and_then(|before| queue.get_mut(before));
+        let dropped = if let Some(Entry::Gap(gap)) = before
+            && gap.is_overflow()
+        {
+            gap.drop_one(now);
+            queue.remove(index)
+        } else {
+            let mut gap = Gap::overflow(now);
+            gap.drop_one(now);
+            Some(std::mem::replace(&mut queue[index], Entry::Gap(Box::new(gap))))
+        };
+        if let Some(entry) = dropped {
+            self.forget(&entry);
+            self.dropped += 1;
+        }
+    }
+
+    fn drop_newest(&mut self, holding: bool) {
+        let now = SystemTime::now();
+        let queue = self.queue_mut(holding);
+        match queue.back_mut() {
+            Some(Entry::Gap(gap)) if gap.is_overflow() => gap.drop_one(now),
+            _ => {
+                let mut gap = Gap::overflow(now);
+                gap.drop_one(now);
+                queue.push_back(Entry::Gap(Box::new(gap)));
+            }
+        }
+        self.dropped += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::gap::GapReason;
+    use super::*;
+
+    fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
+        let signals = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&signals);
+        let bounds = Bounds { max_messages, max_bytes: 1 << 20, overflow };
+        let signal = Box::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        (Subscriber::new(bounds, None, signal), signals)
+    }
+
+    fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
+        let mut state = subscriber.lock();
+        let notification =
+            Notification { channel: 1, process_id: 1, payload: payload.into(), received: Instant::now() };
+        let pressure = subscriber.push(&mut state, notification, holding);
+        subscriber.unlock(state);
+        pressure
+    }
+
+    fn disconnect() -> Gap {
+        Gap { reason: GapReason::Disconnect, dropped: None, ..Gap::overflow(SystemTime::now()) }
+    }
+
+    /// `a`, `b` for payloads, `-N` for an overflow of N, `|` for a disconnect, `#N` for a fence.
+    fn drained(subscriber: &Subscriber) -> String {
+        let entries = subscriber.drain(usize::MAX).entries;
+        let words = entries.iter().map(|entry| match entry {
+            Entry::Notification(notification) => notification.payload.to_string(),
+            Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
+            Entry::Gap(_) => "|".to_owned(),
+            Entry::Fence(fence) => format!("#{fence}"),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn an_armed_consumer_is_signalled_once() {
+        let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+        push(&subscriber, "a", false);
+        assert_eq!(signals.load(Ordering::SeqCst), 0, "nobody has asked yet");
+        assert_eq!(drained(&subscriber), "a");
+        assert_eq!(drained(&subscriber), "");
+        push(&subscriber, "b", false);
+        push(&subscriber, "c", false);
+        assert_eq!(signals.load(Ordering::SeqCst), 1);
+        assert_eq!(drained(&subscriber), "b c");
+    }
+
+    #[test]
+    fn drop_oldest_counts_exactly_where_it_dropped() {
+        let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+        for payload in ["a", "b", "c", "d"] {
+            push(&subscriber, payload, false);
+        }
+        assert_eq!(drained(&subscriber), "-2 c d");
+        let stats = subscriber.stats();
+        assert_eq!((stats.received, stats.dropped, stats.buffered, stats.buffered_bytes), (4, 2, 0, 0));
+    }
+
+    #[test]
+    fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
+        let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+        push(&subscriber, "a", false);
+        subscriber.lock().push_fence(7, false);
+        subscriber.lock().resume(disconnect());
+        push(&subscriber, "b", false);
+        push(&subscriber, "c", false);
+        push(&subscriber, "d", false);
+        push(&subscriber, "e", false);
+        assert_eq!(drained(&subscriber), "-1 #7 | -2 d e");
+    }
+
+    #[test]
+    fn drop_newest_keeps_what_came_first() {
+        let (subscriber, _) = subscriber(2, Overflow::DropNewest);
+        for payload in ["a", "b", "c", "d"] {
+            push(&subscriber, payload, false);
+        }
+        assert_eq!(subscriber.drain(1).entries.len(), 1);
+        push(&subscriber, "e", false);
+        push(&subscriber, "f", false);
+        assert_eq!(drained(&subscriber), "b -2 e -1");
+    }
+
+    #[test]
+    fn pause_and_error_drop_nothing() {
+        for (overflow, pressure) in [(Overflow::Pause, Pressure::Pause), (Overflow::Error, Pressure::Error)] {
+            let (subscriber, _) = subscriber(1, overflow);
+            assert_eq!(push(&subscriber, "a", false), Pressure::None);
+            assert_eq!(push(&subscriber, "b", false), pressure);
+            assert_eq!(drained(&subscriber), "a b");
+        }
+    }
+
+    #[test]
+    fn what_is_held_comes_after_the_gap_or_not_at_all() {
+        let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+        push(&subscriber, "a", false);
+        assert_eq!(drained(&subscriber), "a");
+        assert_eq!(drained(&subscriber), "");
+        push(&subscriber, "lost", true);
+        assert_eq!(signals.load(Ordering::SeqCst), 0, "held is not deliverable");
+        subscriber.lock().discard_held();
+        push(&subscriber, "b", true);
+        let mut state = subscriber.lock();
+        state.resume(disconnect());
+        subscriber.unlock(state);
+        assert_eq!(signals.load(Ordering::SeqCst), 1);
+        assert_eq!(drained(&subscriber), "| b");
+        assert_eq!(subscriber.stats().received, 2);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_too() {
+        let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+        for payload in ["a", "b", "c", "d"] {
+            push(&subscriber, payload, true);
+        }
+        subscriber.lock().resume(disconnect());
+        assert_eq!(drained(&subscriber), "| -2 c d");
+    }
+
+    #[test]
+    fn bytes_are_bounded() {
+        let bounds = Bounds { max_messages: 1000, max_bytes: 3 * 164, overflow: Overflow::DropOldest };
+        let subscriber = Subscriber::new(bounds, None, Box::new(|| ()));
+        let payload = "x".repeat(100);
+        for _ in 0..5 {
+            push(&subscriber, &payload, false);
+        }
+        assert_eq!(subscriber.stats().buffered_bytes, 3 * 164);
+        assert_eq!(subscriber.stats().dropped, 2);
+    }
+
+    #[test]
+    fn the_end_comes_after_what_is_kept() {
+        let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+        push(&subscriber, "a", false);
+        push(&subscriber, "b", false);
+        subscriber.lock().end(End::Shutdown, true);
+        push(&subscriber, "too late", false);
+        assert!(subscriber.drain(1).end.is_none());
+        let last = subscriber.drain(10);
+        assert_eq!(last.entries.len(), 1);
+        assert!(matches!(last.end, Some(End::Shutdown)));
+    }
+}
