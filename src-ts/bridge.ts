@@ -1,6 +1,6 @@
 // The JavaScript end of the one way from Rust: settles promises, tells consumers that they have something to
 // drain, and keeps the process alive while somebody waits.
-import { Bridge, type NativeError } from '../native/index.js'
+import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './errors.js'
 
 /** How an entry of `Bridge.take` is to be read. Mirrored in `src-rs/binding/bridge.rs`. */

@@ -1,5 +1,5 @@
 // Every error that the package throws, and the one place where native errors become these classes.
-import type { NativeError, NativeServerMessage } from '../native/index.js'
+import type { NativeError, NativeServerMessage } from '#native'
 
 /** What every error of this package can carry besides its message. */
 export interface PglistenErrorOptions {
