@@ -1,6 +1,7 @@
 // Runs the programs that the scripts are made of, so that none of them outlives the script.
 
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
 /** The project's folder: every program runs there. */
@@ -8,6 +9,7 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set()
+let interrupted = false
 
 /**
  * @typedef {object} RunOptions
@@ -54,6 +56,8 @@ export async function run(command, args, { output = 'show', env = {} } = {}) {
     })
   })
   running.delete(child)
+  // What follows a step must not start while the clean-up runs.
+  if (interrupted) await new Promise(() => {})
   if (problem !== undefined) kept += kept === '' || kept.endsWith('\n') ? problem : `\n${problem}`
   return { ok: problem === undefined, output: kept }
 }
@@ -79,9 +83,12 @@ export function onInterrupt(cleanUp) {
     ['SIGHUP', 1],
   ])) {
     process.once(signal, () => {
+      interrupted = true
+      const ended = [...running].map((child) => once(child, 'exit'))
       for (const child of running) child.kill(signal)
       void (async () => {
         try {
+          await Promise.all(ended)
           await cleanUp()
         } finally {
           process.exit(128 + number)

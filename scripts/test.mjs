@@ -6,7 +6,7 @@
 
 import { parseArgs } from 'node:util'
 import { onInterrupt, run, runTool } from './run.mjs'
-import { runMain, setup } from './setup.mjs'
+import { SetupError, runMain, setup } from './setup.mjs'
 
 /**
  * @typedef {{ passed: number, failed: number, skipped: number }} Counts
@@ -36,54 +36,68 @@ const lintSteps = (drifted) => [
   check('types', () => runTool('typescript/bin/tsc', ['-p', 'tsconfig.json'], { output: 'keep' })),
 ]
 
-await runMain(async () => {
-  const { values, positionals } = parseArgs({
-    options: { only: { type: 'string' } },
-    allowPositionals: true,
-  })
-  if (values.only !== undefined && !GROUPS.includes(values.only)) {
-    throw new TypeError(`Expected --only to be one of ${GROUPS.join(', ')}, got ${values.only}`)
-  }
-  const only = positionals.length > 0 ? 'node' : values.only
-  const wants = (/** @type {string} */ group) => only === undefined || only === group
+/** @type {import('./dev-server.mjs').DevServer | undefined} */
+let server
 
-  /** @type {import('./dev-server.mjs').DevServer | undefined} */
-  let server
+await runMain(async () => {
+  const { only, files } = wanted()
+  const wants = (/** @type {string} */ group) => only === undefined || only === group
   onInterrupt(() => server?.stop('immediate'))
 
+  /** @type {Counts[]} */
+  const results = []
+  try {
+    const drifted = await prepare()
+    if (wants('lint')) for (const step of lintSteps(drifted)) results.push(await step())
+    if (wants('rust') || wants('node')) {
+      const env = await testEnvironment()
+      if (wants('rust')) results.push(await cargoTests(env))
+      if (wants('node')) results.push(await behaviourTests(env, files))
+    }
+  } catch (error) {
+    console.error(error instanceof SetupError ? error.message : error)
+    results.push({ passed: 0, failed: 1, skipped: 0 })
+  } finally {
+    await server?.stop()
+  }
+
+  const total = (/** @type {keyof Counts} */ key) => results.reduce((sum, it) => sum + it[key], 0)
+  const skipped = total('skipped') > 0 ? `, ${total('skipped')} skipped` : ''
+  console.log(`\n${total('passed')} passed, ${total('failed')} failed${skipped}`)
+  return total('failed') > 0 ? 1 : 0
+})
+
+/** What the command line asks for. */
+function wanted() {
+  try {
+    const { values, positionals: files } = parseArgs({
+      options: { only: { type: 'string' } },
+      allowPositionals: true,
+    })
+    if (values.only !== undefined && !GROUPS.includes(values.only)) {
+      throw new TypeError(`Expected --only to be one of ${GROUPS.join(', ')}, got ${values.only}`)
+    }
+    return { only: files.length > 0 ? 'node' : values.only, files }
+  } catch (error) {
+    throw new SetupError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+/** @returns {Promise<string[]>} The generated files that were out of date. */
+async function prepare() {
   const started = Date.now()
   const { drifted } = await setup()
   report('setup', started)
+  return drifted
+}
 
-  /** @type {Counts} */
-  const total = { passed: 0, failed: 0, skipped: 0 }
-  const tally = (/** @type {Counts} */ counts) => {
-    total.passed += counts.passed
-    total.failed += counts.failed
-    total.skipped += counts.skipped
-  }
-
-  if (wants('lint')) for (const step of lintSteps(drifted)) tally(await step())
-  if (wants('rust') || wants('node')) {
-    /** @type {Record<string, string>} */
-    const env = {}
-    if (!process.env['PGLISTEN_TEST_DSN']) {
-      const { startServer } = await import('./dev-server.mjs')
-      server = await startServer({ settings: { max_connections: 300 } })
-      env['PGLISTEN_TEST_DSN'] = server.dsn
-    }
-    try {
-      if (wants('rust')) tally(await cargoTests(env))
-      if (wants('node')) tally(await behaviourTests(env, positionals))
-    } finally {
-      await server?.stop()
-    }
-  }
-
-  const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : ''
-  console.log(`\n${total.passed} passed, ${total.failed} failed${skipped}`)
-  return total.failed > 0 ? 1 : 0
-})
+/** A server of the user's has precedence over one of ours. */
+async function testEnvironment() {
+  if (process.env['PGLISTEN_TEST_DSN']) return {}
+  const { startServer } = await import('./dev-server.mjs')
+  server = await startServer({ settings: { max_connections: 300 } })
+  return { PGLISTEN_TEST_DSN: server.dsn }
+}
 
 /**
  * A step that either passes or fails as one.
