@@ -61,7 +61,8 @@ await runMain(async () => {
     await server?.stop()
   }
 
-  const total = (/** @type {keyof Counts} */ key) => results.reduce((sum, it) => sum + it[key], 0)
+  const total = (/** @type {keyof Counts} */ key) =>
+    results.reduce((before, it) => before + it[key], 0)
   const skipped = total('skipped') > 0 ? `, ${total('skipped')} skipped` : ''
   console.log(`\n${total('passed')} passed, ${total('failed')} failed${skipped}`)
   return total('failed') > 0 ? 1 : 0
