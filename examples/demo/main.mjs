@@ -24,6 +24,7 @@ export async function runDemo({ dsn, rows, clients }, defer) {
   defer(() => pool.close())
   const names = schema.randomNames()
   const connection = await pool.connection()
+  defer(() => connection.close())
   defer(() => connection.executeBatch(schema.drop(names)))
   await connection.executeBatch(schema.create(names))
   const version = await connection.fetchVal('SHOW server_version')
