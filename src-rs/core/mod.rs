@@ -3,11 +3,18 @@
 
 pub mod backoff;
 pub mod config;
+pub mod connection;
 pub mod dial;
 pub mod error;
 pub mod gap;
+mod gate;
 pub mod hub;
 pub mod own_pids;
+pub mod pool;
 pub mod session;
+mod sql_text;
+pub mod statements;
 pub mod subscriber;
 pub mod supervisor;
+mod turns;
+pub mod values;

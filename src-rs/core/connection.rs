@@ -1,0 +1,322 @@
+//! A connection while somebody has it: its statements in order, its transaction, and how it is given back.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{ClientWrapper, Object};
+use tokio::runtime::Handle;
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+
+use super::error::{Error, ErrorKind, Result};
+use super::gate::Pass;
+use super::sql_text::may_open_block;
+use super::statements::{self, Block, CommitOutcome, QueryOutput};
+use super::turns::{Turn, Turns};
+use super::values::Param;
+
+/// How long giving back may take. A connection that needs longer is not worth keeping.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that somebody has.
+///
+/// Operations run one after the other, in the order of the calls; each method takes its place before it returns
+/// its future. Dropped without [`Lease::release`], it is given back all the same.
+#[derive(Debug)]
+pub struct Lease {
+    /// `None` once given back.
+    link: Mutex<Option<Link>>,
+    turns: Turns,
+    released: AtomicBool,
+    /// [`Lease::begin`] was called, and the transaction has not ended.
+    in_transaction: AtomicBool,
+    /// A statement's text could have opened a transaction block.
+    may_be_in_block: AtomicBool,
+    runtime: Handle,
+}
+
+/// What giving back came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleaseOutcome {
+    /// A transaction had been left open.
+    pub rolled_back: bool,
+}
+
+#[derive(Debug)]
+enum Link {
+    Pooled {
+        // Goes back before the pass does.
+        object: Object,
+        _pass: Pass,
+    },
+    Session {
+        client: Arc<ClientWrapper>,
+        in_flight: Arc<AtomicUsize>,
+    },
+}
+
+impl Link {
+    fn client(&self) -> &ClientWrapper {
+        match self {
+            Self::Pooled { object, .. } => object,
+            Self::Session { client, .. } => client,
+        }
+    }
+
+    /// Closes a connection that is in no state to be used again. A listening session is not ours to close.
+    fn discard(self) {
+        if let Self::Pooled { object, .. } = self {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl Lease {
+    /// A connection of the pool. Must be called within a runtime.
+    pub(super) fn pooled(object: Object, pass: Pass) -> Self {
+        Self::new(Link::Pooled {
+            object,
+            _pass: pass,
+        })
+    }
+
+    /// The connection of a listening session, shared with it. `in_flight` counts the operations under way.
+    /// Must be called within a runtime.
+    #[must_use]
+    pub fn session(client: Arc<ClientWrapper>, in_flight: Arc<AtomicUsize>) -> Self {
+        Self::new(Link::Session { client, in_flight })
+    }
+
+    fn new(link: Link) -> Self {
+        Self {
+            link: Mutex::new(Some(link)),
+            turns: Turns::default(),
+            released: AtomicBool::new(false),
+            in_transaction: AtomicBool::new(false),
+            may_be_in_block: AtomicBool::new(false),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// Runs one statement.
+    pub fn execute(
+        self: &Arc<Self>,
+        sql: String,
+        params: Vec<Param>,
+    ) -> impl Future<Output = Result<QueryOutput>> + Send + use<> {
+        let operation = self.enter(&sql);
+        async move {
+            let mut operation = operation?;
+            let session = operation.session().await?;
+            statements::execute(&session, &sql, &params).await
+        }
+    }
+
+    /// Runs one statement for each set of parameters; all of them or none take effect. Gives the rows affected.
+    pub fn execute_many(
+        self: &Arc<Self>,
+        sql: String,
+        sets: Vec<Vec<Param>>,
+    ) -> impl Future<Output = Result<u64>> + Send + use<> {
+        let lease = Arc::clone(self);
+        let operation = self.enter(&sql);
+        async move {
+            let mut operation = operation?;
+            let session = operation.session().await?;
+            let in_block = lease.block_state(&session).await? != Block::None;
+            statements::execute_many(&session, &sql, &sets, in_block).await
+        }
+    }
+
+    /// Runs statements without parameters, separated by semicolons.
+    pub fn execute_batch(
+        self: &Arc<Self>,
+        sql: String,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        let operation = self.enter(&sql);
+        async move {
+            let mut operation = operation?;
+            let session = operation.session().await?;
+            statements::execute_batch(&session, &sql).await
+        }
+    }
+
+    /// Begins a transaction with `sql`. Gives `false`, and does nothing, when a statement has begun one already.
+    pub fn begin(
+        self: &Arc<Self>,
+        sql: String,
+    ) -> impl Future<Output = Result<bool>> + Send + use<> {
+        let lease = Arc::clone(self);
+        let operation = self.enter("");
+        async move {
+            let mut operation = operation?;
+            let session = operation.session().await?;
+            if lease.block_state(&session).await? != Block::None {
+                return Ok(false);
+            }
+            lease.in_transaction.store(true, Ordering::Relaxed);
+            statements::execute_batch(&session, &sql).await?;
+            Ok(true)
+        }
+    }
+
+    /// Commits what [`Lease::begin`] began.
+    pub fn commit(self: &Arc<Self>) -> impl Future<Output = Result<CommitOutcome>> + Send + use<> {
+        let lease = Arc::clone(self);
+        let operation = self.enter("");
+        async move {
+            let mut operation = operation?;
+            let session = operation.session().await?;
+            let outcome = statements::commit(&session).await;
+            // A refused commit ends a transaction too.
+            lease.in_transaction.store(false, Ordering::Relaxed);
+            outcome
+        }
+    }
+
+    /// Rolls back what [`Lease::begin`] began.
+    pub fn rollback(self: &Arc<Self>) -> impl Future<Output = Result<()>> + Send + use<> {
+        let lease = Arc::clone(self);
+        let operation = self.enter("");
+        async move {
+            let mut operation = operation?;
+            let session = operation.session().await?;
+            statements::execute_batch(&session, "ROLLBACK").await?;
+            lease.in_transaction.store(false, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    /// Gives the connection back once the operations called before have ended. A transaction left open is rolled
+    /// back. From now on every operation is refused.
+    pub fn release(self: &Arc<Self>) -> impl Future<Output = ReleaseOutcome> + Send + use<> {
+        self.released.store(true, Ordering::Relaxed);
+        let lease = Arc::clone(self);
+        let mut turn = self.turns.next();
+        async move {
+            turn.come().await;
+            let link = lease.link.lock().await.take();
+            match link {
+                Some(link) => give_back(link, lease.blocks()).await,
+                None => ReleaseOutcome { rolled_back: false },
+            }
+        }
+    }
+
+    fn enter(self: &Arc<Self>, sql: &str) -> Result<Operation> {
+        if self.released.load(Ordering::Relaxed) {
+            return Err(closed());
+        }
+        if may_open_block(sql) {
+            self.may_be_in_block.store(true, Ordering::Relaxed);
+        }
+        Ok(Operation {
+            turn: self.turns.next(),
+            lease: Arc::clone(self),
+        })
+    }
+
+    /// Costs nothing as long as no statement could have opened a block.
+    async fn block_state(&self, client: &ClientWrapper) -> Result<Block> {
+        if self.in_transaction.load(Ordering::Relaxed) {
+            return Ok(Block::Open);
+        }
+        if !self.may_be_in_block.load(Ordering::Relaxed) {
+            return Ok(Block::None);
+        }
+        statements::block_state(client).await
+    }
+
+    fn blocks(&self) -> Blocks {
+        Blocks {
+            certain: self.in_transaction.load(Ordering::Relaxed),
+            possible: self.may_be_in_block.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let blocks = self.blocks();
+        if let Some(link) = self.link.get_mut().take()
+            && (blocks.certain || blocks.possible)
+        {
+            drop(self.runtime.spawn(give_back(link, blocks)));
+        }
+    }
+}
+
+/// What is known of an open transaction block without asking.
+#[derive(Debug, Clone, Copy)]
+struct Blocks {
+    certain: bool,
+    possible: bool,
+}
+
+async fn give_back(link: Link, blocks: Blocks) -> ReleaseOutcome {
+    if !blocks.certain && !blocks.possible {
+        return ReleaseOutcome { rolled_back: false };
+    }
+    let leave = tokio::time::timeout(RELEASE_TIMEOUT, leave_block(link.client()));
+    if let Ok(Ok(rolled_back)) = leave.await {
+        return ReleaseOutcome { rolled_back };
+    }
+    link.discard();
+    // What was open ended with the connection.
+    ReleaseOutcome {
+        rolled_back: blocks.certain,
+    }
+}
+
+async fn leave_block(client: &ClientWrapper) -> Result<bool> {
+    if statements::block_state(client).await? == Block::None {
+        return Ok(false);
+    }
+    client.batch_execute("ROLLBACK").await?;
+    Ok(true)
+}
+
+fn closed() -> Error {
+    Error::new(
+        ErrorKind::Closed,
+        "the connection was closed or given back to its pool",
+    )
+}
+
+/// A place in the order of a lease's operations.
+struct Operation {
+    lease: Arc<Lease>,
+    turn: Turn,
+}
+
+impl Operation {
+    async fn session(&mut self) -> Result<Session<'_>> {
+        self.turn.come().await;
+        let link = MutexGuard::try_map(self.lease.link.lock().await, Option::as_mut)
+            .map_err(|_| closed())?;
+        if let Link::Session { in_flight, .. } = &*link {
+            in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Session(link))
+    }
+}
+
+/// The connection during one operation.
+struct Session<'a>(MappedMutexGuard<'a, Link>);
+
+impl Deref for Session<'_> {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        self.0.client()
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Link::Session { in_flight, .. } = &*self.0 {
+            in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

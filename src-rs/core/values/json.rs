@@ -1,0 +1,94 @@
+//! JSON text of parameters that are arrays, as `JSON.stringify` would write it.
+//!
+//! Only here is it known that the server expects JSON rather than an array of its own.
+
+use std::fmt::Write as _;
+
+use super::Param;
+
+/// Writes a parameter as JSON. The error says what cannot be.
+pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str> {
+    match param {
+        Param::Null => out.push_str("null"),
+        Param::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        Param::Number(value) => number(*value, out),
+        Param::Text(text) => string(text, out),
+        Param::Json(json) => out.push_str(json),
+        Param::Array(values) => {
+            out.push('[');
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write(value, out)?;
+            }
+            out.push(']');
+        }
+        Param::BigInt(_) | Param::HugeInt(_) => return Err("a bigint"),
+        Param::Bytes(_) => return Err("bytes"),
+        Param::Date(_) => return Err("a Date"),
+    }
+    Ok(())
+}
+
+fn number(value: f64, out: &mut String) {
+    // Whole numbers without `.0`, tiny and huge ones with an exponent rather than hundreds of zeros.
+    let _ = if !value.is_finite() {
+        out.write_str("null")
+    } else if value == 0.0 {
+        out.write_str("0")
+    } else if value.fract() == 0.0 && value.abs() < 1e15 {
+        write!(out, "{value}")
+    } else {
+        write!(out, "{value:?}")
+    };
+}
+
+fn string(text: &str, out: &mut String) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            control if control < ' ' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_written_as_json() {
+        let mut out = String::new();
+        let param = Param::Array(vec![
+            Param::Null,
+            Param::Bool(true),
+            Param::Number(1.0),
+            Param::Number(-0.0),
+            Param::Number(0.1),
+            Param::Number(1e300),
+            Param::Number(f64::NAN),
+            Param::Text("a\"\\\n\u{1}é😀".into()),
+            Param::Json("{\"k\":[1]}".into()),
+            Param::Array(vec![]),
+        ]);
+        write(&param, &mut out).unwrap();
+        assert_eq!(
+            out,
+            "[null,true,1,0,0.1,1e300,null,\"a\\\"\\\\\\n\\u0001é😀\",{\"k\":[1]},[]]"
+        );
+        assert_eq!(
+            write(&Param::Array(vec![Param::BigInt(1)]), &mut out),
+            Err("a bigint")
+        );
+    }
+}

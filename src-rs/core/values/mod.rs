@@ -1,0 +1,59 @@
+//! Values on their way between JavaScript and PostgreSQL's binary format.
+//!
+//! [`Codec::of`] decides whether a type is supported at all, before anything is executed; then [`Codec::decode`]
+//! makes a [`Value`] of a column and [`Codec::encode`] the bytes of a [`Param`]. Nothing is guessed: what has no
+//! exact counterpart is an error that names the type.
+
+mod codec;
+mod decode;
+mod encode;
+mod json;
+mod numeric;
+
+pub use codec::{Codec, type_name};
+pub use encode::{Encoded, Mismatch, encode_params};
+
+/// Milliseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
+const EPOCH_MS: i64 = 946_684_800_000;
+/// Days from 1970-01-01 to 2000-01-01.
+const EPOCH_DAYS: i32 = 10_957;
+const DAY_MS: i64 = 86_400_000;
+/// The furthest that a JavaScript `Date` reaches from 1970-01-01, either way.
+const MAX_DATE_MS: i64 = 8_640_000_000_000_000;
+
+/// A value of a column, ready for JavaScript.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    /// int2, int4.
+    Int(i32),
+    /// int8, a `bigint`.
+    BigInt(i64),
+    /// float4, float8.
+    Float(f64),
+    /// The text family, numeric, uuid; json and jsonb as JSON text.
+    Text(String),
+    Bytes(Vec<u8>),
+    /// A `Date`, in milliseconds from 1970-01-01 UTC.
+    Date(f64),
+    Array(Vec<Value>),
+}
+
+/// A parameter as JavaScript gave it: what it becomes depends on the type that the server expects.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Param {
+    Null,
+    Bool(bool),
+    Number(f64),
+    BigInt(i64),
+    /// A `bigint` beyond 64 bits, in decimal.
+    HugeInt(String),
+    Text(String),
+    Bytes(Vec<u8>),
+    /// Milliseconds from 1970-01-01 UTC; always a whole number within the range of `Date`.
+    Date(f64),
+    /// An object, as JSON text.
+    Json(String),
+    Array(Vec<Param>),
+}
