@@ -6,7 +6,8 @@ import { runMain, setup } from './setup.mjs'
 
 /** Newest first, because what came last stands on what came before. @type {(() => unknown)[]} */
 const cleanUps = []
-let interrupted = false
+const interruption = new AbortController()
+const { signal } = interruption
 
 async function cleanUp() {
   for (let work = cleanUps.pop(); work !== undefined; work = cleanUps.pop()) {
@@ -29,20 +30,20 @@ async function demo() {
     return 0
   }
   onInterrupt(() => {
-    interrupted = true
+    interruption.abort()
     return cleanUp()
   })
   try {
     await setup()
     const { runDemo } = await import('../examples/demo/main.mjs')
     const dsn = options.dsn ?? (await disposableServer())
-    return await runDemo({ ...options, dsn }, (work) => cleanUps.push(work))
+    return await runDemo({ ...options, dsn }, (work) => cleanUps.push(work), signal)
   } catch (error) {
     // What is torn down fails in the end; the user knows why.
-    if (interrupted) return await new Promise(() => {})
+    if (signal.aborted) return await new Promise(() => {})
     throw error
   } finally {
-    if (!interrupted) await cleanUp()
+    if (!signal.aborted) await cleanUp()
   }
 }
 

@@ -17,9 +17,10 @@ const PATIENCE_MS = 5000
 /**
  * @param {{ dsn: string, rows: number, clients: number }} options
  * @param {(work: () => unknown) => void} defer Registers what has to be undone in the end.
+ * @param {AbortSignal} signal Aborted when the user has seen enough.
  * @returns {Promise<number>} The exit code.
  */
-export async function runDemo({ dsn, rows, clients }, defer) {
+export async function runDemo({ dsn, rows, clients }, defer, signal) {
   const pool = new ConnectionPool({ dsn, maxDbPoolSize: 2, applicationName: 'pglisten demo' })
   defer(() => pool.close())
   const names = schema.randomNames()
@@ -71,6 +72,7 @@ export async function runDemo({ dsn, rows, clients }, defer) {
       sent = n
     },
   )
+  signal.throwIfAborted()
   const log = await connection.execute(
     `SELECT n::float8, client, transaction::float8 FROM ${names.schema}.sent`,
   )
