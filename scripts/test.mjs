@@ -134,9 +134,9 @@ async function behaviourTests(env, files) {
   const started = Date.now()
   const { ok, output } = await runTool('ava/entrypoints/cli.mjs', files, { output: 'both', env })
   const counts = sum(output, {
-    passed: /^ {2}(\d+) (?:tests? passed|known failures?)/gm,
+    passed: /^ {2}[✔√] /gm,
     failed:
-      /^ {2}(\d+) (?:tests? failed|hooks? failed|uncaught exceptions?|unhandled rejections?|tests? remaining)/gm,
+      /^ {2}(\d+) (?:tests? failed|hooks? failed|tests? remained|uncaught exceptions?|unhandled rejections?)/gm,
     skipped: /^ {2}(\d+) tests? (?:skipped|todo)/gm,
   })
   report('behaviour tests', started, ok)
@@ -144,6 +144,7 @@ async function behaviourTests(env, files) {
 }
 
 /**
+ * Adds up the numbers that the patterns capture; a pattern without a number counts its matches.
  * @param {string} output
  * @param {Record<keyof Counts, RegExp>} patterns
  * @returns {Counts}
@@ -152,7 +153,7 @@ function sum(output, patterns) {
   // eslint-disable-next-line no-control-regex -- the colours of a terminal are control characters.
   const plain = output.replaceAll(/\u001B\[[\d;]*m/g, '')
   const count = (/** @type {RegExp} */ pattern) =>
-    [...plain.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0)
+    [...plain.matchAll(pattern)].reduce((total, match) => total + Number(match[1] ?? 1), 0)
   return {
     passed: count(patterns.passed),
     failed: count(patterns.failed),
