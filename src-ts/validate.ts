@@ -1,0 +1,131 @@
+// Checks of arguments: one form of message for all of them, and nothing is sent before they pass.
+import { ArgumentRangeError, ArgumentTypeError, type PglistenError } from './errors.js'
+
+/** `src/include/pg_config_manual.h`: NAMEDATALEN is 64, with the terminating NUL. */
+export const MAX_CHANNEL_BYTES = 63
+
+/** `src/backend/commands/async.c`: NOTIFY_PAYLOAD_MAX_LENGTH is BLCKSZ - NAMEDATALEN - 128, with the NUL. */
+export const MAX_PAYLOAD_BYTES = 7999
+
+/** The longest delay that a timer of Node takes, in milliseconds: nearly 25 days. */
+export const MAX_DELAY_MS = 2 ** 31 - 1
+
+/** A value as it appears in an error: short, on one line, with its type. */
+export function describe(value: unknown): string {
+  if (value === undefined || value === null) return `\`${value}\``
+  const type = Array.isArray(value) ? 'array' : typeof value
+  if (type === 'object' || type === 'array' || type === 'function' || type === 'symbol') {
+    const name = (value as { constructor?: { name?: unknown } }).constructor?.name
+    return type === 'object' && typeof name === 'string' && name !== 'Object' ? `an instance of ${name}` : `${article(type)} ${type}`
+  }
+  const text = String(value)
+  const short = text.length > 40 ? `${text.slice(0, 40)}…` : text
+  return `\`${short.replaceAll('\0', '\\0').replaceAll('\n', '\\n')}\` (${type})`
+}
+
+function article(noun: string): string {
+  return /^[aeiou]/.test(noun) ? 'an' : 'a'
+}
+
+/** The message that every wrong argument gets. */
+export function expected(name: string, what: string, value: unknown): string {
+  return `Expected \`${name}\` to be ${what}, got ${describe(value)}`
+}
+
+type ErrorClass = new (message: string) => PglistenError
+
+export function checkString(name: string, value: unknown, Type: ErrorClass = ArgumentTypeError): asserts value is string {
+  if (typeof value !== 'string') throw new Type(expected(name, 'a string', value))
+}
+
+export function checkBoolean(name: string, value: unknown, Type: ErrorClass = ArgumentTypeError): asserts value is boolean {
+  if (typeof value !== 'boolean') throw new Type(expected(name, 'a boolean', value))
+}
+
+/** Bounds of a number, all inclusive. */
+export interface NumberBounds {
+  min: number
+  max?: number
+  integer?: boolean
+  infinity?: boolean
+}
+
+/** Checks a number; `TypeClass` and `RangeClass` are what is thrown for a wrong type and a wrong value. */
+export function checkNumber(
+  name: string,
+  value: unknown,
+  { min, max = Number.MAX_SAFE_INTEGER, integer = false, infinity = false }: NumberBounds,
+  TypeClass: ErrorClass = ArgumentTypeError,
+  RangeClass: ErrorClass = ArgumentRangeError,
+): asserts value is number {
+  const limit = max === Number.MAX_SAFE_INTEGER ? `>= ${min}` : `between ${min} and ${max}`
+  const what = `${integer ? 'an integer' : 'a number'} ${limit}${infinity ? ' or Infinity' : ''}`
+  if (typeof value !== 'number') throw new TypeClass(expected(name, what, value))
+  if (infinity && value === Infinity) return
+  if (!(value >= min && value <= max) || (integer && !Number.isInteger(value))) {
+    throw new RangeClass(expected(name, what, value))
+  }
+}
+
+export function checkOneOf<Value extends string>(
+  name: string,
+  value: unknown,
+  accepted: readonly Value[],
+  Type: ErrorClass = ArgumentTypeError,
+): asserts value is Value {
+  if (!accepted.includes(value as Value)) {
+    throw new Type(expected(name, `one of ${accepted.map((one) => `\`${one}\``).join(', ')}`, value))
+  }
+}
+
+/** Refuses what is not a plain options object, and options that do not exist. */
+export function checkOptions(
+  name: string,
+  value: unknown,
+  known: readonly string[],
+  Type: ErrorClass = ArgumentTypeError,
+): asserts value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Type(expected(name, 'an object', value))
+  }
+  for (const key of Object.keys(value)) {
+    if (!known.includes(key)) {
+      throw new Type(`Unknown option \`${key}\` in \`${name}\`; expected ${known.map((one) => `\`${one}\``).join(', ')}`)
+    }
+  }
+}
+
+export function checkFunction(name: string, value: unknown, Type: ErrorClass = ArgumentTypeError): void {
+  if (typeof value !== 'function') throw new Type(expected(name, 'a function', value))
+}
+
+export function checkSignal(name: string, value: unknown, Type: ErrorClass = ArgumentTypeError): asserts value is AbortSignal {
+  if (!(value instanceof AbortSignal)) throw new Type(expected(name, 'an AbortSignal', value))
+}
+
+/**
+ * Checks the name of a channel: 1 to 63 bytes of UTF-8, no NUL. PostgreSQL would cut a longer name off, with nothing
+ * but a notice, and listen to another channel.
+ */
+export function checkChannel(value: unknown, name = 'channel'): asserts value is string {
+  const what = `the name of a channel: a string of 1 to ${MAX_CHANNEL_BYTES} bytes without NUL`
+  if (typeof value !== 'string') throw new ArgumentTypeError(expected(name, what, value))
+  checkText(name, value, what, MAX_CHANNEL_BYTES)
+  if (value === '') throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got an empty string`)
+}
+
+/** Checks a payload: at most 7999 bytes of UTF-8, no NUL. */
+export function checkPayload(value: unknown): asserts value is string {
+  const what = `a string of at most ${MAX_PAYLOAD_BYTES} bytes without NUL`
+  if (typeof value !== 'string') throw new ArgumentTypeError(expected('payload', what, value))
+  checkText('payload', value, what, MAX_PAYLOAD_BYTES)
+}
+
+function checkText(name: string, value: string, what: string, maxBytes: number): void {
+  if (value.includes('\0')) throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got one with a NUL`)
+  if (!value.isWellFormed()) {
+    throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got one with half of a surrogate pair`)
+  }
+  const bytes = Buffer.byteLength(value)
+  if (bytes > maxBytes) throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got ${bytes} bytes`)
+}
