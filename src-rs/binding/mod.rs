@@ -8,5 +8,8 @@
 
 mod bridge;
 mod config;
+mod connection;
 mod error;
+mod pool;
 mod runtime;
+mod values;

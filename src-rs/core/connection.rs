@@ -1,8 +1,8 @@
 //! A connection while somebody has it: its statements in order, its transaction, and how it is given back.
 
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object};
@@ -11,6 +11,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use super::error::{Error, ErrorKind, Result};
 use super::gate::Pass;
+use super::session::SessionClient;
 use super::sql_text::may_open_block;
 use super::statements::{self, Block, CommitOutcome, QueryOutput};
 use super::turns::{Turn, Turns};
@@ -33,7 +34,8 @@ pub struct Lease {
     in_transaction: AtomicBool,
     /// A statement's text could have opened a transaction block.
     may_be_in_block: AtomicBool,
-    runtime: Handle,
+    /// Known since the first operation ran; without one there is nothing to clean up.
+    runtime: OnceLock<Handle>,
 }
 
 /// What giving back came to.
@@ -44,23 +46,24 @@ pub struct ReleaseOutcome {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each lease, and it stays in its place"
+)]
 enum Link {
     Pooled {
         // Goes back before the pass does.
         object: Object,
         _pass: Pass,
     },
-    Session {
-        client: Arc<ClientWrapper>,
-        in_flight: Arc<AtomicUsize>,
-    },
+    Session(SessionClient),
 }
 
 impl Link {
     fn client(&self) -> &ClientWrapper {
         match self {
             Self::Pooled { object, .. } => object,
-            Self::Session { client, .. } => client,
+            Self::Session(session) => &session.client,
         }
     }
 
@@ -73,7 +76,7 @@ impl Link {
 }
 
 impl Lease {
-    /// A connection of the pool. Must be called within a runtime.
+    /// A connection of the pool.
     pub(super) fn pooled(object: Object, pass: Pass) -> Self {
         Self::new(Link::Pooled {
             object,
@@ -81,11 +84,10 @@ impl Lease {
         })
     }
 
-    /// The connection of a listening session, shared with it. `in_flight` counts the operations under way.
-    /// Must be called within a runtime.
+    /// The connection of a listening session, shared with it.
     #[must_use]
-    pub fn session(client: Arc<ClientWrapper>, in_flight: Arc<AtomicUsize>) -> Self {
-        Self::new(Link::Session { client, in_flight })
+    pub fn session(session: &SessionClient) -> Self {
+        Self::new(Link::Session(session.clone()))
     }
 
     fn new(link: Link) -> Self {
@@ -95,7 +97,7 @@ impl Lease {
             released: AtomicBool::new(false),
             in_transaction: AtomicBool::new(false),
             may_be_in_block: AtomicBool::new(false),
-            runtime: Handle::current(),
+            runtime: OnceLock::new(),
         }
     }
 
@@ -241,8 +243,9 @@ impl Drop for Lease {
         let blocks = self.blocks();
         if let Some(link) = self.link.get_mut().take()
             && (blocks.certain || blocks.possible)
+            && let Some(runtime) = self.runtime.get()
         {
-            drop(self.runtime.spawn(give_back(link, blocks)));
+            drop(runtime.spawn(give_back(link, blocks)));
         }
     }
 }
@@ -293,10 +296,11 @@ struct Operation {
 impl Operation {
     async fn session(&mut self) -> Result<Session<'_>> {
         self.turn.come().await;
+        self.lease.runtime.get_or_init(Handle::current);
         let link = MutexGuard::try_map(self.lease.link.lock().await, Option::as_mut)
             .map_err(|_| closed())?;
-        if let Link::Session { in_flight, .. } = &*link {
-            in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Link::Session(session) = &*link {
+            session.in_flight.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Session(link))
     }
@@ -315,8 +319,8 @@ impl Deref for Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if let Link::Session { in_flight, .. } = &*self.0 {
-            in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Link::Session(session) = &*self.0 {
+            session.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -52,6 +52,7 @@ pub struct Pool(Arc<Shared>);
 struct Shared {
     connections: deadpool_postgres::Pool,
     gate: Arc<Gate>,
+    config: Arc<ConnectConfig>,
     life: Life,
 }
 
@@ -82,9 +83,9 @@ impl Pool {
             abandoned: CancellationToken::new(),
             own_pids: Arc::default(),
         };
-        let connect_timeout = config.connect_timeout;
+        let config = Arc::new(config);
         let connector = Connector {
-            config,
+            config: Arc::clone(&config),
             life: life.clone(),
         };
         let recycling_method = match recycling {
@@ -99,20 +100,27 @@ impl Pool {
             .max_size(max_size)
             .runtime(Runtime::Tokio1)
             // A peer that does not answer is given up like one that cannot be reached.
-            .recycle_timeout(Some(connect_timeout))
+            .recycle_timeout(Some(config.connect_timeout))
             .build()
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         Ok(Self(Arc::new(Shared {
             connections,
             gate: Gate::new(max_size),
+            config,
             life,
         })))
     }
 
     /// The process ids of the pool's live connections.
     #[must_use]
-    pub fn own_pids(&self) -> Arc<OwnPids> {
-        Arc::clone(&self.0.life.own_pids)
+    pub fn own_pids(&self) -> &Arc<OwnPids> {
+        &self.0.life.own_pids
+    }
+
+    /// Where its connections go to.
+    #[must_use]
+    pub fn connect_config(&self) -> &Arc<ConnectConfig> {
+        &self.0.config
     }
 
     /// Gives a connection, opened if need be, once fewer than the maximum are out.
@@ -190,7 +198,7 @@ tokio::task_local! {
 }
 
 struct Connector {
-    config: ConnectConfig,
+    config: Arc<ConnectConfig>,
     life: Life,
 }
 

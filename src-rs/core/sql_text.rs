@@ -62,8 +62,8 @@ fn quoted_length(text: &str, before: Option<char>) -> usize {
         to_end(text.find('\n'))
     } else if text.starts_with("/*") {
         comment_length(text)
-    } else if text.starts_with('"') {
-        to_end(text[1..].find('"').map(|end| end + 2))
+    } else if let Some(rest) = text.strip_prefix('"') {
+        to_end(rest.find('"').map(|end| end + 2))
     } else if text.starts_with('\'') {
         let escapes = matches!(before, Some('e' | 'E'));
         string_length(text, escapes)

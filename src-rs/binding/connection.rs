@@ -1,0 +1,100 @@
+//! A leased connection.
+
+use std::sync::Arc;
+
+use napi_derive::napi;
+
+use super::bridge::BridgeHandle;
+use super::values::{NativeParam, NativeQueryOutput};
+use crate::core::connection::Lease;
+use crate::core::statements::CommitOutcome;
+
+/// A connection while somebody has it. Operations run in the order of the calls; each settles the promise whose id
+/// it is given. Collected as garbage, it gives the connection back.
+#[napi]
+pub struct NativeLease {
+    bridge: BridgeHandle,
+    lease: Arc<Lease>,
+}
+
+impl NativeLease {
+    pub(crate) fn new(bridge: BridgeHandle, lease: Lease) -> Self {
+        Self {
+            bridge,
+            lease: Arc::new(lease),
+        }
+    }
+}
+
+#[napi]
+impl NativeLease {
+    /// Resolves to a `NativeQueryOutput`.
+    #[napi]
+    pub fn execute(
+        &self,
+        promise: u32,
+        sql: String,
+        #[napi(ts_arg_type = "Array<unknown>")] params: Vec<NativeParam>,
+    ) {
+        let output = self.lease.execute(sql, NativeParam::into_params(params));
+        self.bridge.spawn(
+            promise,
+            async move { output.await.map(NativeQueryOutput::from) },
+        );
+    }
+
+    /// Resolves to the number of rows affected.
+    #[napi]
+    pub fn execute_many(
+        &self,
+        promise: u32,
+        sql: String,
+        #[napi(ts_arg_type = "Array<Array<unknown>>")] sets: Vec<Vec<NativeParam>>,
+    ) {
+        let sets = sets.into_iter().map(NativeParam::into_params).collect();
+        let affected = self.lease.execute_many(sql, sets);
+        self.bridge.spawn(
+            promise,
+            async move { affected.await.map(|rows| rows as f64) },
+        );
+    }
+
+    /// Resolves to nothing.
+    #[napi]
+    pub fn execute_batch(&self, promise: u32, sql: String) {
+        self.bridge.spawn(promise, self.lease.execute_batch(sql));
+    }
+
+    /// Resolves to `false`, with nothing done, when a statement has begun a transaction already.
+    #[napi]
+    pub fn begin(&self, promise: u32, sql: String) {
+        self.bridge.spawn(promise, self.lease.begin(sql));
+    }
+
+    /// Resolves to `committed`, `rolledBack` or `alreadyEnded`.
+    #[napi]
+    pub fn commit(&self, promise: u32) {
+        let outcome = self.lease.commit();
+        self.bridge.spawn(promise, async move {
+            Ok(match outcome.await? {
+                CommitOutcome::Committed => "committed",
+                CommitOutcome::RolledBack => "rolledBack",
+                CommitOutcome::AlreadyEnded => "alreadyEnded",
+            })
+        });
+    }
+
+    /// Resolves to nothing.
+    #[napi]
+    pub fn rollback(&self, promise: u32) {
+        self.bridge.spawn(promise, self.lease.rollback());
+    }
+
+    /// Resolves, once everything called before has ended, to whether a transaction left open was rolled back.
+    #[napi]
+    pub fn release(&self, promise: u32) {
+        let outcome = self.lease.release();
+        self.bridge
+            .spawn(promise, async move { Ok(outcome.await.rolled_back) });
+    }
+}
