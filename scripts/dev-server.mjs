@@ -1,14 +1,16 @@
 // One disposable PostgreSQL for a test run or the demo: fresh folder, free port, nothing left behind.
 
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
-import { Socket, createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { postgresBinaries } from './postgres-binaries.mjs'
+import { giveTo, reachableBinaries, unprivilegedAccount } from './server-account.mjs'
+import { startWatchdog } from './watchdog.mjs'
 
 /**
  * @typedef {object} DevServerOptions
@@ -17,7 +19,6 @@ import { postgresBinaries } from './postgres-binaries.mjs'
  * @property {Record<string, string | number | boolean>} [settings] Server settings, as in postgresql.conf.
  *
  * @typedef {'smart' | 'fast' | 'immediate'} StopMode
- * @typedef {{ uid?: number, gid?: number }} Account
  */
 
 /** @type {Record<StopMode, NodeJS.Signals>} */
@@ -29,25 +30,6 @@ const POLL_MS = 20
 
 // Nothing here outlives its run, so nothing has to survive a power cut.
 const DISPOSABLE = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
-
-// Runs beside us in a session of its own and blocks until our end of the pipe closes, however we
-// end: even SIGKILL. It is therefore also the only one that removes the folder.
-const WATCHDOG = `
-cat > /dev/null
-lock="$1/data/postmaster.pid"
-shm=$(sed -n 's/^ *[0-9][0-9]*  *\\([0-9][0-9]*\\) *$/\\1/p' "$lock" 2> /dev/null)
-pid=$(cat "$1/pid" 2> /dev/null)
-if [ -n "$pid" ] && kill -QUIT "-$pid" 2> /dev/null; then
-  tries=100
-  while [ "$tries" -gt 0 ] && [ -e "$lock" ] && kill -0 "-$pid" 2> /dev/null; do
-    sleep 0.05
-    tries=$((tries - 1))
-  done
-  kill -KILL "-$pid" 2> /dev/null
-fi
-[ -n "$shm" ] && ipcrm -m "$shm" 2> /dev/null
-rm -rf "$1" || { sleep 1; rm -rf "$1"; }
-`
 
 /**
  * Starts a server and resolves once it accepts connections.
@@ -163,6 +145,9 @@ export class DevServer {
   /** Ends the server as a crash would: SIGKILL. Its data stays. */
   async kill() {
     await this.#end('SIGKILL')
+    // A child that was just forked still holds the port, until it notices.
+    const deadline = Date.now() + STOP_DEADLINE_MS
+    while (Date.now() < deadline && (await isListening(this.port))) await sleep(POLL_MS)
   }
 
   /** @param {StopMode} [mode] */
@@ -210,11 +195,12 @@ export class DevServer {
     ])
     this.#process = child
     this.pid = child.pid
-    child.once('exit', () => {
+    const ended = () => {
       if (this.#process !== child) return
       this.#process = undefined
       this.pid = undefined
-    })
+    }
+    child.once('exit', ended).once('error', ended)
     while (this.#process === child) {
       if (this.#isReady(child.pid)) {
         child.unref()
@@ -286,74 +272,6 @@ export class DevServer {
   }
 }
 
-/** @param {string} folder */
-function startWatchdog(folder) {
-  const child = spawn('/bin/sh', ['-c', WATCHDOG, 'pglisten-watchdog', folder], {
-    cwd: '/',
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true,
-  })
-  child.unref()
-  child.stdin.on('error', () => {})
-  // Neither the process nor its pipe keeps the owner alive.
-  if (child.stdin instanceof Socket) child.stdin.unref()
-  return child
-}
-
-/** PostgreSQL refuses to run as root: then an account that owns nothing else runs it. */
-function unprivilegedAccount() {
-  /** @type {Account} */
-  const ourselves = {}
-  if (process.platform === 'win32') {
-    throw new Error(
-      'The disposable server needs a POSIX system. Set PGLISTEN_TEST_DSN (or pass --dsn) instead.',
-    )
-  }
-  if (process.getuid?.() !== 0) return ourselves
-  for (const name of ['postgres', 'nobody']) {
-    try {
-      const id = (/** @type {string} */ flag) =>
-        Number(execFileSync('id', [flag, name], { encoding: 'utf8', stdio: 'pipe' }))
-      return { uid: id('-u'), gid: id('-g') }
-    } catch {
-      continue
-    }
-  }
-  throw new Error(
-    'PostgreSQL refuses to run as root, and there is no user "postgres" or "nobody" to run it as.',
-  )
-}
-
-/**
- * A clone below /root, or one made under a strict umask, is closed to the server's account: then the
- * server runs from a copy in its own folder.
- * @param {{ initdb: string, postgres: string }} binaries
- * @param {string} folder
- * @param {Account} account
- */
-function reachableBinaries(binaries, folder, account) {
-  if (account.uid === undefined) return binaries
-  const options = { ...account, cwd: '/', stdio: /** @type {const} */ ('ignore') }
-  if (spawnSync(binaries.postgres, ['--version'], options).status === 0) return binaries
-  const home = path.resolve(binaries.postgres, '..', '..')
-  const copy = path.join(folder, 'postgresql')
-  fs.cpSync(home, copy, { recursive: true, verbatimSymlinks: true })
-  for (const entry of fs.readdirSync(copy, { recursive: true, encoding: 'utf8' })) {
-    giveTo(path.join(copy, entry), account)
-  }
-  giveTo(copy, account)
-  const moved = (/** @type {string} */ file) => path.join(copy, path.relative(home, file))
-  return { initdb: moved(binaries.initdb), postgres: moved(binaries.postgres) }
-}
-
-/**
- * @param {string} file
- * @param {Account} account
- */
-function giveTo(file, account) {
-  if (account.uid !== undefined) fs.lchownSync(file, account.uid, account.gid ?? account.uid)
-}
-
 /** @returns {Promise<number>} */
 async function freePort() {
   const probe = createServer().listen(0, '127.0.0.1')
@@ -363,4 +281,20 @@ async function freePort() {
   await once(probe, 'close')
   if (address === null || typeof address === 'string') throw new Error('No free TCP port.')
   return address.port
+}
+
+/**
+ * @param {number} port
+ * @returns {Promise<boolean>}
+ */
+async function isListening(port) {
+  const socket = connect(port, '127.0.0.1')
+  try {
+    await once(socket, 'connect')
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.destroy()
+  }
 }
