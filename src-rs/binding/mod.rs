@@ -6,10 +6,12 @@
 // printed by JavaScript, if at all.
 #![allow(unreachable_pub, missing_debug_implementations)]
 
+mod batch;
 mod bridge;
 mod config;
 mod connection;
 mod error;
+mod listener;
 mod pool;
 mod runtime;
 mod values;

@@ -1,0 +1,133 @@
+//! A batch of a consumer's entries as JavaScript gets it: flat, so that it costs little to make.
+//!
+//! `values[i]` is a payload, and `meta[2i]`, `meta[2i + 1]` are its channel's number and its sender's process
+//! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is.
+//! Mirrored in `src-ts/batch.ts`.
+
+use std::ptr;
+use std::time::SystemTime;
+
+use napi::bindgen_prelude::{Env, FromNapiValue as _, ToNapiValue, Unknown};
+use napi::{check_status, sys};
+use napi_derive::napi;
+
+use super::error::NativeError;
+use crate::core::gap::{Gap, GapReason};
+use crate::core::subscriber::{Drained, End, Entry};
+
+/// No channel has this number.
+const SPECIAL: u32 = u32::MAX;
+
+/// What an entry marked as [`SPECIAL`] is, and what its value is.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum SpecialKind {
+    /// A [`NativeGap`].
+    Gap = 0,
+    /// The number of a fence.
+    Fence = 1,
+    /// The end of the stream: a [`NativeError`], or `null` after a shutdown.
+    End = 2,
+}
+
+/// A break in the stream.
+#[napi(object, object_from_js = false)]
+pub struct NativeGap {
+    /// `disconnect`, `overflow` or `decode`.
+    pub reason: &'static str,
+    /// Milliseconds since 1970.
+    pub lost_at_ms: f64,
+    pub resumed_at_ms: f64,
+    pub dropped: Option<f64>,
+    pub sql_state: Option<String>,
+    pub message: String,
+    pub attempts: u32,
+    pub server_restarted: Option<bool>,
+    pub old_process_id: Option<i32>,
+    pub new_process_id: Option<i32>,
+}
+
+fn milliseconds(moment: SystemTime) -> f64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0
+}
+
+impl From<Gap> for NativeGap {
+    fn from(gap: Gap) -> Self {
+        Self {
+            reason: match gap.reason {
+                GapReason::Disconnect => "disconnect",
+                GapReason::Overflow => "overflow",
+                GapReason::Decode => "decode",
+            },
+            lost_at_ms: milliseconds(gap.lost_at),
+            resumed_at_ms: milliseconds(gap.resumed_at),
+            dropped: gap.dropped.map(|dropped| dropped as f64),
+            sql_state: gap.sql_state,
+            message: gap.message,
+            attempts: gap.attempts,
+            server_restarted: gap.server_restarted,
+            old_process_id: gap.old_process_id,
+            new_process_id: gap.new_process_id,
+        }
+    }
+}
+
+/// Makes the array of values and writes `meta`, which must have room for two numbers for each entry and two
+/// for the end.
+pub(crate) fn values<'env>(env: &'env Env, drained: Drained, meta: &mut [u32]) -> napi::Result<Unknown<'env>> {
+    let raw = env.raw();
+    let count = drained.entries.len() + usize::from(drained.end.is_some());
+    let mut array = ptr::null_mut();
+    // Safety: `env` is the environment of the current call.
+    check_status!(unsafe { sys::napi_create_array_with_length(raw, count, &raw mut array) })?;
+    let mut set = |index: usize, first: u32, second: u32, value: sys::napi_value| {
+        meta[2 * index] = first;
+        meta[2 * index + 1] = second;
+        #[expect(clippy::cast_possible_truncation, reason = "a batch has a few hundred entries")]
+        let place = index as u32;
+        // Safety: as above; `array` was made above.
+        check_status!(unsafe { sys::napi_set_element(raw, array, place, value) })
+    };
+    let mut index = 0;
+    for entry in drained.entries {
+        match entry {
+            Entry::Notification(notification) => {
+                let payload = string(raw, &notification.payload)?;
+                set(index, notification.channel, notification.process_id.cast_unsigned(), payload)?;
+            }
+            Entry::Gap(gap) => {
+                let gap = to_js(raw, NativeGap::from(*gap))?;
+                set(index, SPECIAL, SpecialKind::Gap as u32, gap)?;
+            }
+            Entry::Fence(fence) => {
+                let fence = to_js(raw, fence)?;
+                set(index, SPECIAL, SpecialKind::Fence as u32, fence)?;
+            }
+        }
+        index += 1;
+    }
+    if let Some(end) = drained.end {
+        let error = match end {
+            End::Shutdown => None,
+            End::Failed(error) => Some(NativeError::from(error)),
+        };
+        let error = to_js(raw, error)?;
+        set(index, SPECIAL, SpecialKind::End as u32, error)?;
+    }
+    // Safety: `array` was made in `env` above.
+    unsafe { Unknown::from_napi_value(raw, array) }
+}
+
+fn to_js<T: ToNapiValue>(env: sys::napi_env, value: T) -> napi::Result<sys::napi_value> {
+    // Safety: `env` is the environment of the current call.
+    unsafe { T::to_napi_value(env, value) }
+}
+
+fn string(env: sys::napi_env, text: &str) -> napi::Result<sys::napi_value> {
+    let mut value = ptr::null_mut();
+    // Safety: `env` is the environment of the current call; `text` is UTF-8 of that length, and is copied.
+    check_status!(unsafe {
+        sys::napi_create_string_utf8(env, text.as_ptr().cast(), text.len().cast_signed(), &raw mut value)
+    })?;
+    Ok(value)
+}

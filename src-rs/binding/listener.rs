@@ -1,0 +1,361 @@
+//! A run of a listener, from `startup()` to `shutdown()`, and its consumers' buffers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Env, Uint32ArraySlice, Unknown};
+use napi_derive::napi;
+use parking_lot::Mutex;
+
+use super::batch::{self, NativeGap};
+use super::bridge::{Bridge, BridgeHandle};
+use super::config::duration_ms;
+use super::connection::NativeLease;
+use super::error::{NativeError, NativeServerMessage};
+use super::pool::NativePool;
+use super::runtime::runtime;
+use crate::core::connection::Lease;
+use crate::core::error::{Error, ErrorKind};
+use crate::core::hub::{Event, Hub};
+use crate::core::session::SessionSetup;
+use crate::core::subscriber::{Bounds, End, Overflow, Subscriber};
+use crate::core::supervisor::{HeartbeatOptions, ListenerHandle, ListenerOptions, ReconnectOptions, answered};
+
+/// Beyond this the server's end gives up a client that acknowledges nothing.
+const SERVER_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a full consumer adds to that, so that a pause we make on purpose is never mistaken for a frozen client.
+const PAUSE_MARGIN: Duration = Duration::from_secs(10);
+
+/// Options of a listener, complete.
+#[napi(object, object_to_js = false)]
+pub struct NativeListenerOptions {
+    /// `null`: do not reconnect.
+    pub reconnect: Option<NativeReconnectOptions>,
+    /// `null`: no heartbeat.
+    pub heartbeat: Option<NativeHeartbeatOptions>,
+    pub max_pause_ms: f64,
+    pub ignore_own: bool,
+}
+
+/// How to come back after a session was lost.
+#[napi(object, object_to_js = false)]
+pub struct NativeReconnectOptions {
+    pub initial_delay_ms: f64,
+    pub max_delay_ms: f64,
+    /// `null`: never give up.
+    pub max_attempts: Option<u32>,
+}
+
+/// How to notice a server that is silently gone.
+#[napi(object, object_to_js = false)]
+pub struct NativeHeartbeatOptions {
+    pub interval_ms: f64,
+    pub timeout_ms: f64,
+}
+
+/// The bounds of a consumer's buffer.
+#[napi(object, object_to_js = false)]
+pub struct NativeBounds {
+    pub max_messages: u32,
+    pub max_bytes: f64,
+    /// `dropOldest`, `dropNewest`, `pause` or `error`.
+    pub overflow: String,
+}
+
+impl NativeBounds {
+    fn resolve(self) -> napi::Result<Bounds> {
+        Ok(Bounds {
+            max_messages: self.max_messages as usize,
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked in TypeScript")]
+            max_bytes: self.max_bytes as usize,
+            overflow: match self.overflow.as_str() {
+                "dropOldest" => Overflow::DropOldest,
+                "dropNewest" => Overflow::DropNewest,
+                "pause" => Overflow::Pause,
+                "error" => Overflow::Error,
+                other => return Err(napi::Error::from_reason(format!("no overflow policy `{other}`"))),
+            },
+        })
+    }
+}
+
+/// A channel and the number under which its notifications are delivered.
+#[napi(object, object_to_js = false)]
+pub struct NativeChannel {
+    pub name: String,
+    pub id: u32,
+}
+
+/// What happened to the session. Which fields are there depends on `kind`.
+#[napi(object, object_from_js = false)]
+#[derive(Default)]
+pub struct NativeEvent {
+    /// `connected`, `disconnected`, `attemptFailed`, `reconnected`, `notice`, `warning` or `closed`.
+    pub kind: &'static str,
+    pub process_id: Option<i32>,
+    pub error: Option<NativeError>,
+    pub attempt: Option<u32>,
+    pub gap: Option<NativeGap>,
+    pub notice: Option<NativeServerMessage>,
+    pub message: Option<String>,
+}
+
+impl From<Event> for NativeEvent {
+    fn from(event: Event) -> Self {
+        let none = Self::default();
+        match event {
+            Event::Connected { process_id } => {
+                Self { kind: "connected", process_id: Some(process_id), ..none }
+            }
+            Event::Disconnected { error, process_id } => Self {
+                kind: "disconnected",
+                error: Some(error.into()),
+                process_id: Some(process_id),
+                ..none
+            },
+            Event::AttemptFailed { error, attempt } => Self {
+                kind: "attemptFailed",
+                error: Some(error.into()),
+                attempt: Some(attempt),
+                ..none
+            },
+            Event::Reconnected { gap } => {
+                Self { kind: "reconnected", gap: Some((*gap).into()), ..none }
+            }
+            Event::Notice(notice) => Self { kind: "notice", notice: Some(notice.into()), ..none },
+            Event::Warning(message) => Self { kind: "warning", message: Some(message), ..none },
+            Event::Closed { error } => Self { kind: "closed", error: Some(error.into()), ..none },
+        }
+    }
+}
+
+/// Counts of the whole listener.
+#[napi(object, object_from_js = false)]
+pub struct NativeListenerStats {
+    pub received: f64,
+    pub reconnects: f64,
+    /// `null` before the first heartbeat was answered.
+    pub last_round_trip_ms: Option<f64>,
+}
+
+/// Counts of one consumer.
+#[napi(object, object_from_js = false)]
+pub struct NativeSubscriberStats {
+    pub received: f64,
+    pub dropped: f64,
+    pub buffered: f64,
+    pub buffered_bytes: f64,
+    pub oldest_age_ms: Option<f64>,
+}
+
+/// One run of a listener. Collected as garbage, it ends its session.
+#[napi]
+pub struct NativeListener {
+    bridge: BridgeHandle,
+    hub: Arc<Hub>,
+    options: ListenerOptions,
+    handle: Mutex<Option<Arc<ListenerHandle>>>,
+}
+
+#[napi]
+impl NativeListener {
+    /// `signal` is the id of the consumer that is told of events.
+    #[napi(constructor)]
+    pub fn new(bridge: &Bridge, pool: &NativePool, options: NativeListenerOptions, signal: u32) -> Self {
+        let bridge = bridge.handle();
+        let pool = pool.core();
+        let max_pause = duration_ms(options.max_pause_ms);
+        let events = bridge.clone();
+        let hub = Hub::new(
+            format!("pglisten_fence_{:016x}", rand::random::<u64>()),
+            options.ignore_own.then(|| Arc::clone(pool.own_pids())),
+            Box::new(move || events.signal(signal)),
+        );
+        let options = ListenerOptions {
+            setup: SessionSetup {
+                connect: Arc::clone(pool.connect_config()),
+                server_tcp_user_timeout: SERVER_TCP_USER_TIMEOUT.max(max_pause + PAUSE_MARGIN),
+                max_pause,
+            },
+            reconnect: options.reconnect.map(|reconnect| ReconnectOptions {
+                initial_delay: duration_ms(reconnect.initial_delay_ms),
+                max_delay: duration_ms(reconnect.max_delay_ms),
+                max_attempts: reconnect.max_attempts,
+            }),
+            heartbeat: options.heartbeat.map(|heartbeat| HeartbeatOptions {
+                interval: duration_ms(heartbeat.interval_ms),
+                timeout: duration_ms(heartbeat.timeout_ms),
+            }),
+            own_pids: Arc::clone(pool.own_pids()),
+        };
+        Self { bridge, hub: Arc::new(hub), options, handle: Mutex::default() }
+    }
+
+    /// Connects and LISTENs; the promise resolves once the LISTENs are committed.
+    #[napi]
+    pub fn start(&self, promise: u32, channels: Vec<NativeChannel>) {
+        for channel in &channels {
+            self.hub.add_channel(&channel.name, channel.id);
+        }
+        let names = channels.into_iter().map(|channel| channel.name).collect();
+        let _context = runtime().enter();
+        let (handle, started) = ListenerHandle::start(self.options.clone(), Arc::clone(&self.hub), names);
+        *self.handle.lock() = Some(Arc::new(handle));
+        self.bridge.spawn(promise, answered(started));
+    }
+
+    /// Subscribes; the promise resolves once the LISTEN is committed.
+    #[napi]
+    pub fn subscribe(&self, promise: u32, channel: String, id: u32) {
+        self.with_handle(promise, |handle| answered(handle.subscribe(channel, id)));
+    }
+
+    /// Unsubscribes; the promise resolves once the UNLISTEN is committed.
+    #[napi]
+    pub fn unsubscribe(&self, promise: u32, channel: String) {
+        self.with_handle(promise, |handle| answered(handle.unsubscribe(channel)));
+    }
+
+    /// Puts a fence into every consumer's stream; the promise resolves once it stands there.
+    #[napi]
+    pub fn fence(&self, promise: u32, id: u32) {
+        self.with_handle(promise, |handle| answered(handle.fence(id)));
+    }
+
+    /// Ends every consumer's stream, behind what is buffered if `keep`.
+    #[napi]
+    pub fn end(&self, keep: bool) {
+        self.hub.end(&End::Shutdown, keep);
+    }
+
+    /// Closes the session; the promise resolves once the server has closed it too, or after the time.
+    #[napi]
+    pub fn shutdown(&self, promise: u32, timeout_ms: f64) {
+        let handle = self.handle.lock().clone();
+        self.bridge.spawn(promise, async move {
+            if let Some(handle) = handle {
+                handle.shutdown(duration_ms(timeout_ms)).await;
+            }
+            Ok(())
+        });
+    }
+
+    /// The events since the last call.
+    #[napi]
+    pub fn take_events(&self) -> Vec<NativeEvent> {
+        self.hub.take_events().into_iter().map(Into::into).collect()
+    }
+
+    #[napi]
+    pub fn stats(&self) -> NativeListenerStats {
+        let counters = &self.hub.counters;
+        let round_trip = counters.last_round_trip_us.load(Ordering::Relaxed);
+        NativeListenerStats {
+            received: counters.received.load(Ordering::Relaxed) as f64,
+            reconnects: counters.reconnects.load(Ordering::Relaxed) as f64,
+            last_round_trip_ms: (round_trip > 0).then(|| round_trip as f64 / 1000.0),
+        }
+    }
+
+    /// The current session's connection; `null` while there is none.
+    #[napi]
+    pub fn lease(&self) -> Option<NativeLease> {
+        let slot = self.handle.lock().as_ref()?.client();
+        let session = slot.lock().clone()?;
+        Some(NativeLease::new(self.bridge.clone(), Lease::session(&session)))
+    }
+
+    fn with_handle<F>(&self, promise: u32, ask: impl FnOnce(&ListenerHandle) -> F)
+    where
+        F: Future<Output = crate::core::error::Result<()>> + Send + 'static,
+    {
+        match &*self.handle.lock() {
+            Some(handle) => self.bridge.spawn(promise, ask(handle)),
+            None => self
+                .bridge
+                .settle::<()>(promise, Err(Error::new(ErrorKind::ListenerClosed, "the listener is not started"))),
+        }
+    }
+}
+
+/// The bounded buffer of one consumer. Collected as garbage, it takes nothing more.
+#[napi]
+pub struct NativeSubscriber {
+    hub: Arc<Hub>,
+    subscriber: Arc<Subscriber>,
+}
+
+impl Drop for NativeSubscriber {
+    fn drop(&mut self) {
+        self.hub.remove_subscriber(&self.subscriber);
+    }
+}
+
+#[napi]
+impl NativeSubscriber {
+    /// `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer.
+    #[napi(constructor)]
+    pub fn new(
+        bridge: &Bridge,
+        listener: &NativeListener,
+        bounds: NativeBounds,
+        channels: Option<Vec<String>>,
+        signal: u32,
+    ) -> napi::Result<Self> {
+        let bridge = bridge.handle();
+        let wanted = channels.map(|names| names.into_iter().map(String::into_boxed_str).collect());
+        let signal = Box::new(move || bridge.signal(signal));
+        let subscriber = Arc::new(Subscriber::new(bounds.resolve()?, wanted, signal));
+        listener.hub.add_subscriber(Arc::clone(&subscriber));
+        Ok(Self { hub: Arc::clone(&listener.hub), subscriber })
+    }
+
+    /// Takes the next entries: at most as many as `meta` has room for. An empty array arms the signal.
+    #[napi(ts_return_type = "Array<unknown>")]
+    pub fn drain<'env>(
+        &self,
+        env: &'env Env,
+        mut meta: Uint32ArraySlice<'_>,
+        max: u32,
+    ) -> napi::Result<Unknown<'env>> {
+        // Safety: JavaScript is waiting for this call; nobody else touches the array.
+        let meta = unsafe { meta.as_mut() };
+        // One place is kept for the end of the stream.
+        let room = (meta.len() / 2).saturating_sub(1);
+        let drained = self.subscriber.drain(room.min(max as usize));
+        self.hub.made_room();
+        batch::values(env, drained, meta)
+    }
+
+    /// Changes the channels that are wanted; `null` wants all.
+    #[napi]
+    pub fn set_channels(&self, channels: Option<Vec<String>>) {
+        self.hub.set_wanted(&self.subscriber, channels);
+    }
+
+    /// Adds or removes one wanted channel.
+    #[napi]
+    pub fn set_channel(&self, channel: String, wanted: bool) {
+        self.hub.set_wants(&self.subscriber, &channel, wanted);
+    }
+
+    /// Takes nothing more, and forgets what is buffered.
+    #[napi]
+    pub fn close(&self) {
+        self.hub.remove_subscriber(&self.subscriber);
+    }
+
+    #[napi]
+    pub fn stats(&self) -> NativeSubscriberStats {
+        let stats = self.subscriber.stats();
+        NativeSubscriberStats {
+            received: stats.received as f64,
+            dropped: stats.dropped as f64,
+            buffered: stats.buffered as f64,
+            buffered_bytes: stats.buffered_bytes as f64,
+            oldest_age_ms: stats.oldest_age.map(|age| age.as_secs_f64() * 1000.0),
+        }
+    }
+}
