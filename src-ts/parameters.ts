@@ -1,0 +1,114 @@
+// What a JavaScript value means as a parameter. Which PostgreSQL type it must fit is known only later, in Rust.
+import { types } from 'node:util'
+import { ArgumentRangeError, ArgumentTypeError } from './errors.js'
+import { describe, expected } from './validate.js'
+
+/**
+ * A parameter of a statement. The server says which type it expects for each `$n`; a value that does not fit that
+ * type is refused before anything is sent. Nothing is converted silently: an `int4` takes no string.
+ *
+ * | PostgreSQL | JavaScript |
+ * |---|---|
+ * | `bool` | boolean |
+ * | `int2`, `int4` | integer, bigint |
+ * | `int8` | bigint, safe integer |
+ * | `float4`, `float8` | number |
+ * | `numeric` | decimal string, number, bigint |
+ * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, enums | string |
+ * | `bytea` | `Buffer`, `Uint8Array` |
+ * | `json`, `jsonb` | anything that `JSON.stringify` takes; but a **string is taken as JSON text** as it is |
+ * | `uuid` | string |
+ * | `date`, `timestamp`, `timestamptz` | `Date`; the first two hold its UTC day and time |
+ * | arrays of these | array, nested for each dimension, with nulls |
+ * | any of them | `null`; never `undefined` |
+ *
+ * A domain is taken by its base type. A parameter of any other type is given as text and cast in the statement:
+ * `$1::text::inet`.
+ */
+export type QueryParameter = null | boolean | number | bigint | string | object
+
+const MAX_INT64 = 2n ** 63n - 1n
+const MIN_INT64 = -(2n ** 63n)
+/** Deeper than any array of the server's, and far from the end of the stack. */
+const MAX_DEPTH = 100
+
+/** @internal Checks parameters and gives each the form in which it crosses to Rust. */
+export function toNativeParameters(params: unknown, name = 'params'): unknown[] {
+  if (!Array.isArray(params)) throw new ArgumentTypeError(expected(name, 'an array', params))
+  const native: unknown[] = []
+  // By index, so that a hole is seen as the `undefined` that it reads as.
+  for (let index = 0; index < params.length; index += 1) {
+    native.push(toNative(params[index], name, index, 0))
+  }
+  return native
+}
+
+/** @internal The same for a list of parameter lists. */
+export function toNativeParameterSets(sets: unknown): unknown[][] {
+  if (!Array.isArray(sets)) throw new ArgumentTypeError(expected('paramSets', 'an array of arrays', sets))
+  return Array.from(sets, (set, index) => toNativeParameters(set, `paramSets[${index}]`))
+}
+
+function toNative(value: unknown, name: string, index: number, depth: number): unknown {
+  switch (typeof value) {
+    case 'boolean':
+    case 'number':
+      return value
+    case 'string':
+      if (!value.isWellFormed()) throw halfSurrogate(`${name}[${index}]`)
+      return value
+    case 'bigint':
+      return value >= MIN_INT64 && value <= MAX_INT64 ? value : { integer: String(value) }
+    case 'object':
+      return value === null ? null : objectToNative(value, name, index, depth)
+    default:
+      throw new ArgumentTypeError(
+        expected(`${name}[${index}]`, 'null, a boolean, a number, a bigint, a string or an object', value),
+      )
+  }
+}
+
+function objectToNative(value: object, name: string, index: number, depth: number): unknown {
+  const place = `${name}[${index}]`
+  if (Array.isArray(value)) {
+    if (depth >= MAX_DEPTH) {
+      throw new ArgumentTypeError(`Expected \`${place}\` to be an array of at most ${MAX_DEPTH} levels, got a deeper one`)
+    }
+    const native: unknown[] = []
+    for (let inner = 0; inner < value.length; inner += 1) {
+      native.push(toNative(value[inner], place, inner, depth + 1))
+    }
+    return native
+  }
+  if (types.isDate(value)) {
+    if (Number.isNaN(value.getTime())) {
+      throw new ArgumentTypeError(`Expected \`${place}\` to be a valid Date, got an invalid one`)
+    }
+    return value
+  }
+  if (types.isUint8Array(value)) return value
+  if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) {
+    throw new ArgumentTypeError(expected(place, 'a Buffer or a Uint8Array if it is bytes', value))
+  }
+  // `JSON.stringify` would quietly make `{}` of them.
+  if (types.isMap(value) || types.isSet(value) || types.isPromise(value) || types.isRegExp(value)) {
+    throw new ArgumentTypeError(expected(place, 'a value that JSON can hold', value))
+  }
+  return { json: toJson(value, place) }
+}
+
+function toJson(value: object, place: string): string {
+  let json: string | undefined
+  try {
+    json = JSON.stringify(value) as string | undefined
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split('\n', 1)[0] : describe(error)
+    throw new ArgumentTypeError(`Expected \`${place}\` to be a value that JSON can hold: ${why}`, { cause: error })
+  }
+  if (json === undefined) throw new ArgumentTypeError(expected(place, 'a value that JSON can hold', value))
+  return json
+}
+
+function halfSurrogate(place: string): ArgumentRangeError {
+  return new ArgumentRangeError(`Expected \`${place}\` to be well-formed text, got a string with half of a surrogate pair`)
+}
