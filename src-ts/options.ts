@@ -1,5 +1,5 @@
 // The options of a pool and of a listener: their documentation, their defaults, and their checks.
-import { checkConnectOptions, type NativeConnectOptions, type NativeSettings } from '../native/index.js'
+import { checkConnectOptions, type NativeConnectOptions, type NativeSettings } from '#native'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionPoolConfigurationError, fromNativeError } from './errors.js'
 import {
   MAX_DELAY_MS,
@@ -12,6 +12,7 @@ import {
   checkSignal,
   checkString,
   expected,
+  type CheckErrors,
   type NumberBounds,
 } from './validate.js'
 
@@ -111,15 +112,10 @@ const MAX_POOL_SIZE = 262_143
 const PORT: NumberBounds = { min: 1, max: 65_535, integer: true }
 const SECONDS: NumberBounds = { min: 0.001, max: MAX_DELAY_MS / 1000 }
 
-/** A class that `checkX` can throw, which carries the option's name. */
-function configurationError(option: string): new (message: string) => ConnectionPoolConfigurationError {
-  return class extends ConnectionPoolConfigurationError {
-    constructor(message: string) {
-      super(message, { option })
-      Object.setPrototypeOf(this, ConnectionPoolConfigurationError.prototype)
-      Object.defineProperty(this, 'name', { value: 'ConnectionPoolConfigurationError', configurable: true, writable: true })
-    }
-  }
+/** What a failed check of a pool's option throws. */
+function configurationErrors(option: string): CheckErrors {
+  const error = (message: string) => new ConnectionPoolConfigurationError(message, { option })
+  return { type: error, range: error }
 }
 
 /** @internal Checks the options of a pool. Throws {@link ConnectionPoolConfigurationError}. */
@@ -128,9 +124,9 @@ export function resolvePoolOptions(
   env: NodeJS.ProcessEnv = process.env,
 ): ResolvedPoolOptions {
   const options: ConnectionPoolOptions = typeof input === 'string' ? { dsn: input } : (input ?? {})
-  checkOptions('options', options, POOL_OPTIONS, ConnectionPoolConfigurationError)
+  checkOptions('options', options, POOL_OPTIONS, configurationErrors('options'))
   const settings = optionSettings(options)
-  const connect = { dsn: options.dsn ?? null, settings, environment: environmentSettings(env) } as NativeConnectOptions
+  const connect: NativeConnectOptions = { dsn: options.dsn ?? null, settings, environment: environmentSettings(env) }
   const error = checkConnectOptions(connect)
   if (error) throw fromNativeError(error)
   return {
@@ -164,7 +160,7 @@ function optionSettings(options: ConnectionPoolOptions): NativeSettings {
     hosts: host === undefined ? listOption(options, 'hosts', (name, value) => checkText(name, value, 'hosts')) : [host],
     ports:
       port === undefined
-        ? listOption(options, 'ports', (name, value) => checkNumber(name, value, PORT, ...both('ports')))
+        ? listOption(options, 'ports', (name, value) => checkNumber(name, value, PORT, configurationErrors('ports')))
         : [port],
     dbName: textOption(options, 'dbName'),
     options: textOption(options, 'options'),
@@ -190,11 +186,11 @@ function environmentSettings(env: NodeJS.ProcessEnv): NativeSettings {
   const numbers = (name: string, bounds: NumberBounds) => (text: string) =>
     text.split(',').map((part) => {
       const value = part.trim() === '' ? Number.NaN : Number(part)
-      checkNumber(name, value, bounds, ...both(name))
+      checkNumber(name, value, bounds, configurationErrors(name))
       return value
     })
   const choice = <Value extends string>(name: string, accepted: readonly Value[]) => (text: string) => {
-    checkOneOf(name, text, accepted, configurationError(name))
+    checkOneOf(name, text, accepted, configurationErrors(name))
     return text
   }
   return complete({
@@ -210,6 +206,12 @@ function environmentSettings(env: NodeJS.ProcessEnv): NativeSettings {
     // Zero is libpq's way of saying: no limit. There is always one here.
     connectTimeoutMs: read('PGCONNECT_TIMEOUT', (text) => numbers('PGCONNECT_TIMEOUT', { min: 0, max: MAX_DELAY_MS / 1000 })(text)[0]! * 1000 || undefined),
     sslMode: read('PGSSLMODE', choice('PGSSLMODE', SSL_MODES)),
+    // libpq has no variables for these.
+    tcpUserTimeoutMs: undefined,
+    keepalives: undefined,
+    keepalivesIdleMs: undefined,
+    keepalivesIntervalMs: undefined,
+    keepalivesRetries: undefined,
   })
 }
 
@@ -220,11 +222,6 @@ function complete(settings: Settings): NativeSettings {
   return Object.fromEntries(Object.entries(settings).map(([key, value]) => [key, value ?? null])) as unknown as NativeSettings
 }
 
-function both(option: string): [ReturnType<typeof configurationError>, ReturnType<typeof configurationError>] {
-  const Type = configurationError(option)
-  return [Type, Type]
-}
-
 function exclusive(options: ConnectionPoolOptions, one: keyof ConnectionPoolOptions, other: keyof ConnectionPoolOptions): void {
   if (options[one] !== undefined && options[other] !== undefined) {
     throw new ConnectionPoolConfigurationError(`Expected \`${one}\` or \`${other}\`, got both`, { option: one })
@@ -232,7 +229,7 @@ function exclusive(options: ConnectionPoolOptions, one: keyof ConnectionPoolOpti
 }
 
 function checkText(name: string, value: unknown, option: string): asserts value is string {
-  checkString(name, value, configurationError(option))
+  checkString(name, value, configurationErrors(option))
   if (value === '' || value.includes('\0')) {
     throw new ConnectionPoolConfigurationError(expected(name, 'a string that is not empty and has no NUL', value), { option })
   }
@@ -261,14 +258,14 @@ function secretOption(options: ConnectionPoolOptions, name: 'password' | 'dsn'):
 
 function booleanOption(options: ConnectionPoolOptions, name: 'keepalives'): boolean | undefined {
   const value = options[name]
-  if (value !== undefined) checkBoolean(name, value, configurationError(name))
+  if (value !== undefined) checkBoolean(name, value, configurationErrors(name))
   return value
 }
 
 function numberOption(options: ConnectionPoolOptions, name: keyof ConnectionPoolOptions, bounds: NumberBounds): number | undefined {
   const value = options[name]
   if (value === undefined) return undefined
-  checkNumber(name, value, bounds, ...both(name))
+  checkNumber(name, value, bounds, configurationErrors(name))
   return value
 }
 
@@ -284,7 +281,7 @@ function choiceOption<Value extends string>(
 ): Value | undefined {
   const value = options[name]
   if (value === undefined) return undefined
-  checkOneOf(name, value, accepted, configurationError(name))
+  checkOneOf(name, value, accepted, configurationErrors(name))
   return value
 }
 

@@ -32,14 +32,23 @@ export function expected(name: string, what: string, value: unknown): string {
   return `Expected \`${name}\` to be ${what}, got ${describe(value)}`
 }
 
-type ErrorClass = new (message: string) => PglistenError
-
-export function checkString(name: string, value: unknown, Type: ErrorClass = ArgumentTypeError): asserts value is string {
-  if (typeof value !== 'string') throw new Type(expected(name, 'a string', value))
+/** What a failed check throws: for a wrong type, and for a wrong value. */
+export interface CheckErrors {
+  type(message: string): PglistenError
+  range(message: string): PglistenError
 }
 
-export function checkBoolean(name: string, value: unknown, Type: ErrorClass = ArgumentTypeError): asserts value is boolean {
-  if (typeof value !== 'boolean') throw new Type(expected(name, 'a boolean', value))
+const argumentErrors: CheckErrors = {
+  type: (message) => new ArgumentTypeError(message),
+  range: (message) => new ArgumentRangeError(message),
+}
+
+export function checkString(name: string, value: unknown, errors: CheckErrors = argumentErrors): asserts value is string {
+  if (typeof value !== 'string') throw errors.type(expected(name, 'a string', value))
+}
+
+export function checkBoolean(name: string, value: unknown, errors: CheckErrors = argumentErrors): asserts value is boolean {
+  if (typeof value !== 'boolean') throw errors.type(expected(name, 'a boolean', value))
 }
 
 /** Bounds of a number, all inclusive. */
@@ -50,20 +59,18 @@ export interface NumberBounds {
   infinity?: boolean
 }
 
-/** Checks a number; `TypeClass` and `RangeClass` are what is thrown for a wrong type and a wrong value. */
 export function checkNumber(
   name: string,
   value: unknown,
   { min, max = Number.MAX_SAFE_INTEGER, integer = false, infinity = false }: NumberBounds,
-  TypeClass: ErrorClass = ArgumentTypeError,
-  RangeClass: ErrorClass = ArgumentRangeError,
+  errors: CheckErrors = argumentErrors,
 ): asserts value is number {
   const limit = max === Number.MAX_SAFE_INTEGER ? `>= ${min}` : `between ${min} and ${max}`
   const what = `${integer ? 'an integer' : 'a number'} ${limit}${infinity ? ' or Infinity' : ''}`
-  if (typeof value !== 'number') throw new TypeClass(expected(name, what, value))
+  if (typeof value !== 'number') throw errors.type(expected(name, what, value))
   if (infinity && value === Infinity) return
   if (!(value >= min && value <= max) || (integer && !Number.isInteger(value))) {
-    throw new RangeClass(expected(name, what, value))
+    throw errors.range(expected(name, what, value))
   }
 }
 
@@ -71,10 +78,10 @@ export function checkOneOf<Value extends string>(
   name: string,
   value: unknown,
   accepted: readonly Value[],
-  Type: ErrorClass = ArgumentTypeError,
+  errors: CheckErrors = argumentErrors,
 ): asserts value is Value {
   if (!accepted.includes(value as Value)) {
-    throw new Type(expected(name, `one of ${accepted.map((one) => `\`${one}\``).join(', ')}`, value))
+    throw errors.type(expected(name, `one of ${accepted.map((one) => `\`${one}\``).join(', ')}`, value))
   }
 }
 
@@ -83,24 +90,24 @@ export function checkOptions(
   name: string,
   value: unknown,
   known: readonly string[],
-  Type: ErrorClass = ArgumentTypeError,
-): asserts value is Record<string, unknown> {
+  errors: CheckErrors = argumentErrors,
+): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new Type(expected(name, 'an object', value))
+    throw errors.type(expected(name, 'an object', value))
   }
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) {
-      throw new Type(`Unknown option \`${key}\` in \`${name}\`; expected ${known.map((one) => `\`${one}\``).join(', ')}`)
+      throw errors.type(`Unknown option \`${key}\` in \`${name}\`; expected ${known.map((one) => `\`${one}\``).join(', ')}`)
     }
   }
 }
 
-export function checkFunction(name: string, value: unknown, Type: ErrorClass = ArgumentTypeError): void {
-  if (typeof value !== 'function') throw new Type(expected(name, 'a function', value))
+export function checkFunction(name: string, value: unknown, errors: CheckErrors = argumentErrors): void {
+  if (typeof value !== 'function') throw errors.type(expected(name, 'a function', value))
 }
 
-export function checkSignal(name: string, value: unknown, Type: ErrorClass = ArgumentTypeError): asserts value is AbortSignal {
-  if (!(value instanceof AbortSignal)) throw new Type(expected(name, 'an AbortSignal', value))
+export function checkSignal(name: string, value: unknown, errors: CheckErrors = argumentErrors): asserts value is AbortSignal {
+  if (!(value instanceof AbortSignal)) throw errors.type(expected(name, 'an AbortSignal', value))
 }
 
 /**

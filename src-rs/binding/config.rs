@@ -10,7 +10,7 @@ use crate::core::config::{ConnectConfig, Settings};
 use crate::core::error::{Error, Result};
 
 /// Settings from one source: the options, or the environment.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeSettings {
     pub user: Option<String>,
     pub password: Option<String>,
@@ -32,7 +32,7 @@ pub struct NativeSettings {
 }
 
 /// Where to connect: what TypeScript has checked, except for the DSN.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeConnectOptions {
     pub dsn: Option<String>,
     pub settings: NativeSettings,

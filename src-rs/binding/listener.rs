@@ -29,7 +29,7 @@ const SERVER_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Options of a listener, complete.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeListenerOptions {
     /// `null`: do not reconnect.
     pub reconnect: Option<NativeReconnectOptions>,
@@ -40,7 +40,7 @@ pub struct NativeListenerOptions {
 }
 
 /// How to come back after a session was lost.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeReconnectOptions {
     pub initial_delay_ms: f64,
     pub max_delay_ms: f64,
@@ -49,14 +49,14 @@ pub struct NativeReconnectOptions {
 }
 
 /// How to notice a server that is silently gone.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeHeartbeatOptions {
     pub interval_ms: f64,
     pub timeout_ms: f64,
 }
 
 /// The bounds of a consumer's buffer.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeBounds {
     pub max_messages: u32,
     pub max_bytes: f64,
@@ -82,7 +82,7 @@ impl NativeBounds {
 }
 
 /// A channel and the number under which its notifications are delivered.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeChannel {
     pub name: String,
     pub id: u32,
@@ -216,6 +216,12 @@ impl NativeListener {
     #[napi]
     pub fn unsubscribe(&self, promise: u32, channel: String) {
         self.with_handle(promise, |handle| answered(handle.unsubscribe(channel)));
+    }
+
+    /// Delivers a subscribed channel's notifications under another number from now on.
+    #[napi]
+    pub fn renumber(&self, channel: String, id: u32) {
+        self.hub.add_channel(&channel, id);
     }
 
     /// Puts a fence into every consumer's stream; the promise resolves once it stands there.

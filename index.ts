@@ -1,0 +1,40 @@
+/**
+ * PostgreSQL LISTEN/NOTIFY with no silent loss: psqlpy's `ConnectionPool`, `Connection` and `Listener` for Node.js.
+ *
+ * @packageDocumentation
+ */
+export { ConnectionPool, type ConnectionPoolStatus } from './src-ts/pool.js'
+export {
+  Listener,
+  type GapCallback,
+  type ItemOf,
+  type ListenerPayloads,
+  type ListenerState,
+  type ListenerStats,
+  type MessageOf,
+  type MessageStream,
+  type ShutdownOptions,
+  type SyncOptions,
+} from './src-ts/listener.js'
+export { ListenerNotificationMsg } from './src-ts/message.js'
+export { Gap, type GapReason } from './src-ts/gap.js'
+export type { ListenerCallback } from './src-ts/subscriptions.js'
+export type { BatchesOptions, GapMode, MessagesOptions } from './src-ts/iterators.js'
+export type { ListenerEvents, ListenerWarning } from './src-ts/events.js'
+export type {
+  BufferOptions,
+  ConnRecyclingMethod,
+  ConnectionPoolOptions,
+  HeartbeatOptions,
+  ListenerOptions,
+  LoadBalanceHosts,
+  OverflowPolicy,
+  ReconnectOptions,
+  SslMode,
+  TargetSessionAttrs,
+} from './src-ts/options.js'
+export { Connection } from './src-ts/connection.js'
+export * from './src-ts/errors.js'
+export type { QueryParameter } from './src-ts/parameters.js'
+export { QueryResult, type QueryColumn } from './src-ts/query-result.js'
+export { Transaction, type TransactionWork } from './src-ts/transaction.js'

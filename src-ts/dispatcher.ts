@@ -1,0 +1,308 @@
+// Delivers to callbacks: in order, one at a time or several, and never for long without giving the event loop its turn.
+import { Connection, type LeaseSource } from './connection.js'
+import { ListenerCallbackError, type PglistenError } from './errors.js'
+import type { ListenerEmitter } from './events.js'
+import type { Gap } from './gap.js'
+import { EntryKind, type Inbox } from './inbox.js'
+import type { ResolvedListenerOptions } from './options.js'
+import type { Registration, Subscriptions } from './subscriptions.js'
+import { Turn } from './turn.js'
+
+/**
+ * How many notifications may wait here for one of the same channel while later ones of other channels go ahead. More
+ * would take them out of the bounds of the buffer.
+ */
+const MAX_WAITING = 1024
+
+/** What a dispatcher needs of its listener. */
+export interface Deliverer {
+  readonly options: ResolvedListenerOptions
+  readonly subscriptions: Subscriptions
+  readonly gapCallbacks: readonly Registration<[Connection, Gap]>[]
+  readonly leases: LeaseSource
+  readonly events: ListenerEmitter
+  readonly counters: { delivered: number; callbackErrors: number; gaps: number }
+  onFence(fence: number, dispatcher: object): void
+}
+
+interface Notification {
+  channelId: number
+  processId: number
+  payload: string
+}
+
+/** The consumer that callbacks make up together. */
+export class Dispatcher {
+  readonly #listener: Deliverer
+  readonly #inbox: Inbox
+  readonly #turn = new Turn(() => this.#pump())
+  readonly #concurrency: number
+  readonly #ordered: boolean
+  /** With `ordered` and several at a time: the channels that are busy, and what waits for them. */
+  readonly #lanes = new Map<number, Notification[]>()
+  /** The channels for which something waits although nothing runs. */
+  readonly #idle = new Set<number>()
+  #waiting = 0
+  #inFlight = 0
+  #listening = false
+  #pumping = false
+  #ended = false
+  #finish: () => void = () => {}
+  /** Resolves when the stream has ended and every callback has settled. */
+  readonly finished = new Promise<void>((resolve) => {
+    this.#finish = resolve
+  })
+
+  constructor(listener: Deliverer, inbox: Inbox) {
+    this.#listener = listener
+    this.#inbox = inbox
+    this.#concurrency = listener.options.concurrency
+    this.#ordered = listener.options.ordered && this.#concurrency > 1
+    inbox.owner = { onReady: () => this.#pump() }
+  }
+
+  get listening(): boolean {
+    return this.#listening
+  }
+
+  get inbox(): Inbox {
+    return this.#inbox
+  }
+
+  /** How many notifications wait here, outside the buffer. */
+  get waiting(): number {
+    return this.#waiting
+  }
+
+  /** Starts delivering, or goes on with it. */
+  listen(): void {
+    if (this.#listening) return
+    this.#listening = true
+    // Not from here: `listen()` returns before the first callback runs.
+    this.#turn.yield()
+  }
+
+  /** Starts nothing more; what is running goes on. */
+  abort(): void {
+    this.#listening = false
+  }
+
+  /** Stops for good, and forgets what is buffered. */
+  close(): void {
+    this.#listening = false
+    this.#ended = true
+    this.#lanes.clear()
+    this.#idle.clear()
+    this.#waiting = 0
+    this.#inbox.close()
+    this.#finish()
+  }
+
+  #pump(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    try {
+      if (!this.#startWaiting()) return this.#turn.yield()
+      while (this.#canTakeMore()) {
+        if (this.#turn.isSpent()) return this.#turn.yield()
+        if (!this.#inbox.advance()) return
+        if (!this.#take()) return
+      }
+    } finally {
+      this.#pumping = false
+    }
+  }
+
+  #canTakeMore(): boolean {
+    return this.#listening && !this.#ended && this.#inFlight < this.#concurrency && this.#waiting < MAX_WAITING
+  }
+
+  /** Handles the inbox' current entry. `false`: it has to wait for what is running. */
+  #take(): boolean {
+    const inbox = this.#inbox
+    if (inbox.kind === EntryKind.Notification) {
+      const { channelId, processId, payload } = inbox
+      const lane = this.#ordered ? this.#lanes.get(channelId) : undefined
+      if (lane) {
+        lane.push({ channelId, processId, payload })
+        this.#waiting += 1
+      } else {
+        this.#start(channelId, processId, payload)
+      }
+      return true
+    }
+    // Gaps, fences and the end come after everything before them has settled.
+    if (this.#inFlight > 0 || this.#waiting > 0) {
+      inbox.back()
+      return false
+    }
+    if (inbox.kind === EntryKind.Gap) this.#startGap(inbox.gap!)
+    else if (inbox.kind === EntryKind.Fence) this.#listener.onFence(inbox.fence, this)
+    else {
+      this.#ended = true
+      this.#finish()
+    }
+    return true
+  }
+
+  /** Starts what waited for a channel that is free again. `false`: the slice is used up. */
+  #startWaiting(): boolean {
+    for (const channelId of this.#idle) {
+      while (this.#idle.has(channelId)) {
+        if (!this.#listening || this.#inFlight >= this.#concurrency) return true
+        if (this.#turn.isSpent()) return false
+        this.#idle.delete(channelId)
+        const next = this.#lanes.get(channelId)!.shift()!
+        this.#waiting -= 1
+        this.#start(channelId, next.processId, next.payload)
+      }
+    }
+    return true
+  }
+
+  #start(channelId: number, processId: number, text: string): void {
+    const channel = this.#listener.subscriptions.byId(channelId)
+    // Removed, or cleared since it was sent, or never wanted by callbacks.
+    if (!channel || channelId < channel.callableFrom || channel.registrations.length === 0) {
+      this.#leave(channelId)
+      return
+    }
+    let payload: unknown = text
+    const { parse } = this.#listener.options
+    if (parse) {
+      try {
+        payload = parse(text, channel.name)
+      } catch (cause) {
+        this.#failed('`parse` failed', cause, channel.name, text, processId)
+        this.#leave(channelId)
+        return
+      }
+    }
+    this.#listener.counters.delivered += 1
+    const running = this.#run(channel.registrations, 0, channel.name, payload, processId)
+    if (!running) {
+      this.#leave(channelId)
+      return
+    }
+    this.#inFlight += 1
+    if (this.#ordered && !this.#lanes.has(channelId)) this.#lanes.set(channelId, [])
+    void running.then(() => {
+      this.#inFlight -= 1
+      this.#leave(channelId)
+      this.#pump()
+    })
+  }
+
+  /** A notification of the channel was dealt with. */
+  #leave(channelId: number): void {
+    if (!this.#ordered) return
+    const lane = this.#lanes.get(channelId)
+    if (!lane) return
+    if (lane.length === 0) this.#lanes.delete(channelId)
+    else this.#idle.add(channelId)
+  }
+
+  /** Calls callbacks from `index` on, one after the other. A promise that never rejects, if one gave a promise. */
+  #run(
+    registrations: readonly Registration[],
+    index: number,
+    channel: string,
+    payload: unknown,
+    processId: number,
+  ): Promise<void> | undefined {
+    for (let at = index; at < registrations.length; at += 1) {
+      const registration = registrations[at]!
+      if (!registration.active) continue
+      const connection = Connection.lazy(this.#listener.leases)
+      let result: unknown
+      try {
+        result = registration.call(connection, payload, channel, processId)
+      } catch (cause) {
+        this.#failed('a callback threw', cause, channel, payload, processId)
+      }
+      if (isThenable(result)) {
+        return this.#settle(result, connection, channel, payload, processId).then(() =>
+          this.#run(registrations, at + 1, channel, payload, processId),
+        )
+      }
+      this.#giveBack(connection, channel)
+    }
+    return undefined
+  }
+
+  async #settle(
+    result: PromiseLike<unknown>,
+    connection: Connection,
+    channel: string | undefined,
+    payload: unknown,
+    processId: number | undefined,
+  ): Promise<void> {
+    try {
+      await result
+    } catch (cause) {
+      this.#failed('a callback rejected', cause, channel, payload, processId)
+    }
+    await this.#giveBack(connection, channel)
+  }
+
+  /** Ends the lease of a callback's connection, if it was used. */
+  #giveBack(connection: Connection, channel: string | undefined): Promise<void> | undefined {
+    return connection.finish()?.then(({ rolledBack }) => {
+      if (rolledBack) {
+        this.#listener.events.report('warning', {
+          message: 'a callback left a transaction open on its connection; it was rolled back',
+          ...(channel === undefined ? {} : { channel }),
+        })
+      }
+    })
+  }
+
+  #startGap(gap: Gap): void {
+    if (gap.reason === 'overflow') {
+      this.#listener.counters.gaps += 1
+      this.#listener.events.report('gap', gap)
+    }
+    const running = this.#runGap(this.#listener.gapCallbacks, gap)
+    if (!running) return
+    // Nothing else runs meanwhile.
+    this.#inFlight = this.#concurrency
+    void running.then(() => {
+      this.#inFlight = 0
+      this.#pump()
+    })
+  }
+
+  #runGap(callbacks: readonly Registration<[Connection, Gap]>[], gap: Gap): Promise<void> | undefined {
+    if (callbacks.length === 0) return undefined
+    return (async () => {
+      for (const registration of callbacks) {
+        if (!registration.active) continue
+        const connection = Connection.lazy(this.#listener.leases)
+        try {
+          await registration.call(connection, gap)
+        } catch (cause) {
+          this.#failed('a gap callback failed', cause, undefined, undefined, undefined)
+        }
+        await this.#giveBack(connection, undefined)
+      }
+    })()
+  }
+
+  #failed(
+    what: string,
+    cause: unknown,
+    channel: string | undefined,
+    payload: unknown,
+    processId: number | undefined,
+  ): void {
+    this.#listener.counters.callbackErrors += 1
+    const error: PglistenError = new ListenerCallbackError(what, { cause, channel, payload, processId })
+    this.#listener.events.report('error', error)
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  )
+}

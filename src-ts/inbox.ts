@@ -1,0 +1,142 @@
+// The JavaScript end of one consumer's buffer: pulls flat batches from Rust and hands out their entries one by one.
+import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
+import { bridge, type Consumer } from './bridge.js'
+import { fromNativeError, type PglistenError } from './errors.js'
+import { Gap } from './gap.js'
+import type { BufferOptions } from './options.js'
+
+/** Marks an entry that is no notification. Mirrored in `src-rs/binding/batch.rs`. */
+const SPECIAL = 0xffff_ffff
+
+const enum SpecialKind {
+  Gap = 0,
+  Fence = 1,
+  End = 2,
+}
+
+/** How many entries are pulled at once: beyond a few hundred a batch gets no cheaper. */
+const BATCH = 256
+
+/** What an inbox holds next. */
+export const enum EntryKind {
+  Notification,
+  Gap,
+  Fence,
+  End,
+}
+
+/** Counts of one consumer. */
+export interface InboxStats {
+  dropped: number
+  buffered: number
+  bufferedBytes: number
+  oldestAgeMs: number | undefined
+}
+
+/**
+ * A consumer's buffer. Rust keeps what was not pulled, within the bounds; at most one batch is here.
+ *
+ * {@link Inbox.advance} moves to the next entry, whose fields then are `kind`, `channelId` and so on.
+ */
+export class Inbox implements Consumer {
+  /** Called when there is something to pull, after {@link Inbox.advance} found nothing. */
+  owner: Consumer | undefined
+  kind = EntryKind.Notification
+  /** Of a notification: the number of its channel. */
+  channelId = 0
+  /** Of a notification: the backend that sent it. */
+  processId = 0
+  /** Of a notification: the payload as sent. */
+  payload = ''
+  /** Of a fence: its number. */
+  fence = 0
+  /** Of a gap. */
+  gap: Gap | undefined
+  /** Of the end: why, if not by a shutdown. */
+  error: PglistenError | undefined
+
+  readonly #id: number
+  readonly #native: NativeSubscriber
+  readonly #meta = new Uint32Array(2 * (BATCH + 1))
+  #values: unknown[] = []
+  #index = 0
+  #open = true
+
+  constructor(listener: NativeListener, bounds: Required<BufferOptions>, channels: string[] | null) {
+    this.#id = bridge.register(this)
+    this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
+  }
+
+  onReady(): void {
+    this.owner?.onReady()
+  }
+
+  /** Moves to the next entry. `false`: there is none, and `onReady` will be called when there is. */
+  advance(): boolean {
+    if (this.#index >= this.#values.length && !this.#pull()) return false
+    const index = this.#index
+    this.#index += 1
+    const value = this.#values[index]
+    const first = this.#meta[2 * index]!
+    const second = this.#meta[2 * index + 1]!
+    if (first !== SPECIAL) {
+      this.kind = EntryKind.Notification
+      this.channelId = first
+      this.processId = second
+      this.payload = value as string
+    } else if (second === SpecialKind.Gap) {
+      this.kind = EntryKind.Gap
+      this.gap = new Gap(value as NativeGap)
+    } else if (second === SpecialKind.Fence) {
+      this.kind = EntryKind.Fence
+      this.fence = value as number
+    } else {
+      this.kind = EntryKind.End
+      this.error = value == null ? undefined : fromNativeError(value as NativeError)
+    }
+    return true
+  }
+
+  /** Goes back to the entry that {@link Inbox.advance} just moved to: it will be the next again. */
+  back(): void {
+    this.#index -= 1
+  }
+
+  /** The channels that are wanted, by name; `null` wants all. */
+  setChannels(channels: string[] | null): void {
+    if (this.#open) this.#native.setChannels(channels)
+  }
+
+  /** Adds or removes one wanted channel. */
+  setChannel(channel: string, wanted: boolean): void {
+    if (this.#open) this.#native.setChannel(channel, wanted)
+  }
+
+  stats(): InboxStats {
+    const native = this.#native.stats()
+    return {
+      dropped: native.dropped,
+      buffered: (this.#open ? native.buffered : 0) + this.#values.length - this.#index,
+      bufferedBytes: this.#open ? native.bufferedBytes : 0,
+      oldestAgeMs: this.#open ? (native.oldestAgeMs ?? undefined) : undefined,
+    }
+  }
+
+  /** Takes nothing more, and forgets what is here. */
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    this.#native.close()
+    bridge.unregister(this.#id)
+    this.#values = []
+    this.#index = 0
+    this.owner = undefined
+  }
+
+  #pull(): boolean {
+    if (!this.#open) return false
+    this.#index = 0
+    this.#values = this.#native.drain(this.#meta, BATCH)
+    return this.#values.length > 0
+  }
+}

@@ -1,0 +1,382 @@
+// The consumers that are pulled: one message at a time, or batches of them.
+import type { LeaseSource } from './connection.js'
+import {
+  ArgumentTypeError,
+  ListenerCallbackError,
+  ListenerClosedError,
+  ListenerGapError,
+  ListenerOverflowError,
+  type PglistenError,
+} from './errors.js'
+import type { ListenerEmitter } from './events.js'
+import type { Gap } from './gap.js'
+import { EntryKind, type Inbox } from './inbox.js'
+import { ListenerNotificationMsg } from './message.js'
+import type { ResolvedListenerOptions } from './options.js'
+import type { Subscriptions } from './subscriptions.js'
+import { Turn } from './turn.js'
+import { MAX_DELAY_MS, checkChannel, checkNumber, checkOneOf, checkOptions, checkSignal, expected } from './validate.js'
+
+const GAP_MODES = ['skip', 'throw', 'include'] as const
+
+/**
+ * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
+ * ends with a {@link ListenerGapError}, `include` yields it.
+ */
+export type GapMode = (typeof GAP_MODES)[number]
+
+/** Options of {@link Listener.messages}. */
+export interface MessagesOptions<Gaps extends GapMode = GapMode> {
+  /** The channels to yield, of those that are subscribed to. @default all of them */
+  channels?: readonly string[]
+  /** Ends the iteration by throwing its reason. */
+  signal?: AbortSignal
+  /** @default `skip` */
+  gaps?: Gaps
+}
+
+/** Options of {@link Listener.batches}. */
+export interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
+  /** The most messages in a batch. @default 1024 */
+  maxSize?: number
+  /**
+   * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.
+   * @default 0
+   */
+  maxWaitMs?: number
+}
+
+/** @internal */
+export interface ResolvedBatchesOptions {
+  channels: readonly string[] | undefined
+  signal: AbortSignal | undefined
+  gaps: GapMode
+  maxSize: number
+  maxWaitMs: number
+}
+
+const MESSAGES_OPTIONS = ['channels', 'signal', 'gaps'] as const
+const BATCHES_OPTIONS = [...MESSAGES_OPTIONS, 'maxSize', 'maxWaitMs'] as const
+
+/** @internal Checks the options of {@link Listener.messages}. */
+export function resolveMessagesOptions(options: MessagesOptions = {}): ResolvedBatchesOptions {
+  checkOptions('options', options, MESSAGES_OPTIONS)
+  return resolveBatchesOptions(options)
+}
+
+/** @internal Checks the options of {@link Listener.batches}. */
+export function resolveBatchesOptions(options: BatchesOptions = {}): ResolvedBatchesOptions {
+  checkOptions('options', options, BATCHES_OPTIONS)
+  const { channels, signal, gaps = 'skip', maxSize = 1024, maxWaitMs = 0 } = options
+  if (channels !== undefined) {
+    if (!Array.isArray(channels)) throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
+    channels.forEach((channel, index) => checkChannel(channel, `channels[${index}]`))
+  }
+  if (signal !== undefined) checkSignal('signal', signal)
+  checkOneOf('gaps', gaps, GAP_MODES)
+  checkNumber('maxSize', maxSize, { min: 1, integer: true, infinity: true })
+  checkNumber('maxWaitMs', maxWaitMs, { min: 0, max: MAX_DELAY_MS })
+  return { channels, signal, gaps, maxSize, maxWaitMs }
+}
+
+/** @internal What an iterator needs of its listener. */
+export interface PullDeliverer {
+  readonly options: ResolvedListenerOptions
+  readonly subscriptions: Subscriptions
+  readonly leases: LeaseSource
+  readonly events: ListenerEmitter
+  readonly counters: { delivered: number; callbackErrors: number; gaps: number }
+  onFence(fence: number, iterator: PullIterator<unknown>): void
+  /** The iterator is waiting, or not any more: while it is, nobody else may hold it. */
+  onWaiting(iterator: PullIterator<unknown>, waiting: boolean): void
+  onIteratorClosed(iterator: PullIterator<unknown>): void
+}
+
+type Message = ListenerNotificationMsg<unknown>
+
+interface Waiter<Item> {
+  resolve(result: IteratorResult<Item, undefined>): void
+  reject(error: unknown): void
+}
+
+/** What the next item is: made, not there yet, or the end. */
+const NOTHING = Symbol('nothing')
+const END = Symbol('end')
+
+/**
+ * An asynchronous iterator by hand: several times cheaper than a generator, and `next()` may be called again before
+ * the last one has settled.
+ */
+export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, undefined> {
+  /** @internal */
+  readonly inbox: Inbox
+  protected readonly listener: PullDeliverer
+  protected readonly gaps: GapMode
+  readonly #channels: ReadonlySet<string> | undefined
+  readonly #signal: AbortSignal | undefined
+  readonly #turn = new Turn(() => this.#serve())
+  readonly #waiters: Waiter<Item>[] = []
+  #finish: () => void = () => {}
+  #serving = false
+  #done = false
+  /** Thrown once, by the next `next()`. */
+  #failure: { error: unknown } | undefined
+
+  /** @internal */
+  constructor(listener: PullDeliverer, inbox: Inbox, options: ResolvedBatchesOptions) {
+    this.listener = listener
+    this.inbox = inbox
+    this.gaps = options.gaps
+    this.#channels = options.channels && new Set(options.channels)
+    this.#signal = options.signal
+  }
+
+  /** @internal Resolves when the iteration has ended. */
+  readonly finished = new Promise<void>((resolve) => {
+    this.#finish = resolve
+  })
+
+  /** @internal Starts it. Not in the constructor: a signal may be aborted already, which ends it at once. */
+  start(): this {
+    this.inbox.owner = { onReady: () => this.#serve() }
+    if (this.#signal?.aborted) this.#abort()
+    else this.#signal?.addEventListener('abort', this.#abort, { once: true })
+    return this
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  /** The next item; waits for it if need be. */
+  next(): Promise<IteratorResult<Item, undefined>> {
+    this.finishLast()
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject })
+      if (this.#waiters.length > 1) return
+      this.#serve()
+      if (this.#waiters.length > 0) this.listener.onWaiting(this as PullIterator<unknown>, true)
+    })
+  }
+
+  /** Ends the iteration and releases what it holds. A `break` in a loop calls it. */
+  async return(): Promise<IteratorResult<Item, undefined>> {
+    this.close()
+    return { done: true, value: undefined }
+  }
+
+  /** Ends the iteration, as `return()` does. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close()
+  }
+
+  /** @internal */
+  close(): void {
+    if (this.#done) return
+    this.#done = true
+    this.finishLast()
+    this.inbox.close()
+    this.#signal?.removeEventListener('abort', this.#abort)
+    this.listener.onIteratorClosed(this as PullIterator<unknown>)
+    this.#serve()
+    this.#finish()
+  }
+
+  /** Makes the next item of what is there. */
+  protected abstract take(): Item | typeof NOTHING | typeof END
+
+  /** Ends the lease of what was yielded last. */
+  protected finishLast(): void {}
+
+  /** To be called when a batch that was waiting for more is complete. */
+  protected serve(): void {
+    this.#serve()
+  }
+
+  readonly #abort = (): void => {
+    this.#failure = { error: this.#signal!.reason }
+    this.close()
+  }
+
+  /** Moves to the next message or gap that is for the user. */
+  protected advance(): Message | Gap | typeof NOTHING | typeof END {
+    const { inbox, listener } = this
+    for (;;) {
+      if (this.#turn.isSpent()) {
+        // A loop over what is buffered never leaves the microtask queue by itself.
+        this.#turn.yield()
+        return NOTHING
+      }
+      if (!inbox.advance()) return NOTHING
+      if (inbox.kind === EntryKind.Notification) {
+        const message = this.#message()
+        if (message) return message
+      } else if (inbox.kind === EntryKind.Gap) {
+        const gap = inbox.gap!
+        if (gap.reason === 'overflow') {
+          listener.counters.gaps += 1
+          listener.events.report('gap', gap)
+        }
+        if (this.gaps === 'include') return gap
+        if (this.gaps === 'throw') {
+          return this.fail(new ListenerGapError(`notifications may be missing: ${gap.message}`, gap))
+        }
+      } else if (inbox.kind === EntryKind.Fence) {
+        listener.onFence(inbox.fence, this as PullIterator<unknown>)
+      } else {
+        if (inbox.error) return this.fail(closedError(inbox.error))
+        this.close()
+        return END
+      }
+    }
+  }
+
+  /** The iteration ends with an error, once what was made before has been yielded. */
+  protected fail(error: unknown): typeof END {
+    this.#failure = { error }
+    this.close()
+    return END
+  }
+
+  #message(): Message | undefined {
+    const { inbox, listener } = this
+    const channel = listener.subscriptions.byId(inbox.channelId)
+    if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
+    let payload: unknown = inbox.payload
+    const { parse } = listener.options
+    if (parse) {
+      try {
+        payload = parse(inbox.payload, channel.name)
+      } catch (cause) {
+        listener.counters.callbackErrors += 1
+        listener.events.report(
+          'error',
+          new ListenerCallbackError('`parse` failed', {
+            cause,
+            channel: channel.name,
+            payload: inbox.payload,
+            processId: inbox.processId,
+          }),
+        )
+        return undefined
+      }
+    }
+    listener.counters.delivered += 1
+    return new ListenerNotificationMsg(inbox.processId, channel.name, payload, listener.leases)
+  }
+
+  #serve(): void {
+    // Taking the last item closes the iterator, which serves whoever waits for more.
+    if (this.#serving) return
+    this.#serving = true
+    this.#serveWaiters()
+    this.#serving = false
+  }
+
+  #serveWaiters(): void {
+    while (this.#waiters.length > 0) {
+      const item = this.#done ? END : this.take()
+      if (item === NOTHING) return
+      const waiter = this.#waiters.shift()!
+      if (item !== END) {
+        waiter.resolve({ done: false, value: item as Item })
+      } else if (this.#failure) {
+        const { error } = this.#failure
+        this.#failure = undefined
+        waiter.reject(error)
+      } else {
+        waiter.resolve({ done: true, value: undefined })
+      }
+    }
+    this.listener.onWaiting(this as PullIterator<unknown>, false)
+  }
+}
+
+/** @internal Yields one message at a time. */
+export class MessageIterator extends PullIterator<Message | Gap> {
+  #last: Message | undefined
+
+  protected take(): Message | Gap | typeof NOTHING | typeof END {
+    const item = this.advance()
+    if (item instanceof ListenerNotificationMsg) this.#last = item
+    return item
+  }
+
+  protected override finishLast(): void {
+    const last = this.#last
+    this.#last = undefined
+    if (last) finish(last, this.listener.events)
+  }
+}
+
+/** @internal Yields arrays of messages. */
+export class BatchIterator extends PullIterator<(Message | Gap)[]> {
+  readonly #maxSize: number
+  readonly #maxWaitMs: number
+  #batch: (Message | Gap)[] = []
+  #last: (Message | Gap)[] = []
+  #timer: NodeJS.Timeout | undefined
+  #waited = false
+
+  constructor(listener: PullDeliverer, inbox: Inbox, options: ResolvedBatchesOptions) {
+    super(listener, inbox, options)
+    this.#maxSize = options.maxSize
+    this.#maxWaitMs = options.maxWaitMs
+  }
+
+  protected take(): (Message | Gap)[] | typeof NOTHING | typeof END {
+    while (this.#batch.length < this.#maxSize) {
+      const item = this.advance()
+      if (item === END) return this.#batch.length > 0 ? this.#complete() : END
+      if (item === NOTHING) {
+        if (this.#batch.length === 0) return NOTHING
+        if (this.#maxWaitMs === 0 || this.#waited) break
+        this.#timer ??= setTimeout(() => {
+          this.#waited = true
+          this.serve()
+        }, this.#maxWaitMs)
+        return NOTHING
+      }
+      this.#batch.push(item)
+    }
+    return this.#complete()
+  }
+
+  protected override finishLast(): void {
+    const last = this.#last
+    this.#last = []
+    for (const item of last) if (item instanceof ListenerNotificationMsg) finish(item, this.listener.events)
+  }
+
+  override close(): void {
+    clearTimeout(this.#timer)
+    super.close()
+  }
+
+  #complete(): (Message | Gap)[] {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#waited = false
+    const batch = this.#batch
+    this.#batch = []
+    this.#last = batch
+    return batch
+  }
+}
+
+function finish(message: Message, events: ListenerEmitter): void {
+  void ListenerNotificationMsg.finish(message)?.then(({ rolledBack }) => {
+    if (!rolledBack) return
+    events.report('warning', {
+      message: "a loop left a transaction open on a message's connection; it was rolled back",
+      channel: message.channel,
+    })
+  })
+}
+
+/** @internal What an iterator throws, and `closed` tells, when the listener gave up. */
+export function closedError(cause: PglistenError): PglistenError {
+  return cause instanceof ListenerOverflowError || cause instanceof ListenerClosedError
+    ? cause
+    : new ListenerClosedError(`the listener gave up: ${cause.message}`, { cause })
+}

@@ -1,0 +1,477 @@
+// The listener: psqlpy's API. What it is subscribed to lives here; what is running lives in `run.ts`.
+import type { NativePool } from '#native'
+import { Connection, type LeaseSource } from './connection.js'
+import { ListenerCallbackError, ListenerClosedError, ListenerStartError } from './errors.js'
+import { ListenerEmitter } from './events.js'
+import type { Gap } from './gap.js'
+import {
+  BatchIterator,
+  type BatchesOptions,
+  type GapMode,
+  MessageIterator,
+  type MessagesOptions,
+  type PullIterator,
+  resolveBatchesOptions,
+  resolveMessagesOptions,
+} from './iterators.js'
+import type { ListenerNotificationMsg } from './message.js'
+import type { ResolvedListenerOptions } from './options.js'
+import { type Counters, type Host, Run } from './run.js'
+import { type Channel, type ListenerCallback, Registration, Subscriptions } from './subscriptions.js'
+import { MAX_DELAY_MS, checkBoolean, checkChannel, checkFunction, checkNumber, checkOptions, checkSignal } from './validate.js'
+
+/** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */
+export type ListenerPayloads = Record<string, unknown>
+
+/** What a listener is doing. */
+export type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed'
+
+/** Called in order with the notification callbacks; what comes after the gap waits until it settles. */
+export type GapCallback = (connection: Connection, gap: Gap) => unknown
+
+/** A message of one of some channels, with the payload of that channel. */
+export type MessageOf<Payloads extends ListenerPayloads> = {
+  [Name in keyof Payloads & string]: ListenerNotificationMsg<Payloads[Name], Name>
+}[keyof Payloads & string]
+
+/** What an iterator yields, depending on what it does at gaps. */
+export type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps
+  ? MessageOf<Payloads> | Gap
+  : MessageOf<Payloads>
+
+/** What {@link Listener.messages} and {@link Listener.batches} give. A `break`, or `await using`, releases it. */
+export interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
+  [Symbol.asyncIterator](): MessageStream<Item>
+  return(): Promise<IteratorResult<Item, undefined>>
+}
+
+/** Options of {@link Listener.shutdown}. */
+export interface ShutdownOptions {
+  /** Whether to deliver first what is buffered. @default false */
+  drain?: boolean
+  /** The bound for all of it, in milliseconds. @default 5000 */
+  timeoutMs?: number
+}
+
+/** Options of {@link Listener.sync}. */
+export interface SyncOptions {
+  /** Rejects with its reason when aborted. */
+  signal?: AbortSignal
+}
+
+/** What {@link Listener.stats} gives: counted since the listener was made, over all its runs. */
+export interface ListenerStats {
+  /** Notifications read from the server, for subscribed channels. */
+  received: number
+  /** Notifications handed to consumers: each consumer counts. */
+  delivered: number
+  /** Notifications dropped because a consumer's buffer was full: each consumer counts. */
+  dropped: number
+  /** Notifications waiting for consumers, now. */
+  buffered: number
+  /** The bytes of those that wait in the bounded buffers, now. */
+  bufferedBytes: number
+  /** How often a callback or `parse` failed. */
+  callbackErrors: number
+  /** How many `gap` events there were. */
+  gaps: number
+  /** How often a lost session was replaced. */
+  reconnects: number
+  /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none is. */
+  oldestBufferedAgeMs: number | undefined
+  /** The round trip of the last heartbeat, in milliseconds; `undefined` before the first. */
+  lastRoundTripMs: number | undefined
+}
+
+const SHUTDOWN_OPTIONS = ['drain', 'timeoutMs'] as const
+const SYNC_OPTIONS = ['signal'] as const
+const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000
+
+/**
+ * Listens to channels of PostgreSQL. Made by {@link ConnectionPool.listener}; its session is its own, outside the pool.
+ *
+ * Delivery is at most once, and never silently less: whatever can be known to be missing is told by a {@link Gap}, at
+ * its place among the notifications.
+ *
+ * @typeParam Payloads - The payload of each channel, as `parse` makes it.
+ */
+export class Listener<Payloads extends ListenerPayloads = Record<string, string>>
+  extends ListenerEmitter
+  implements AsyncDisposable
+{
+  readonly #pool: NativePool
+  readonly #options: ResolvedListenerOptions
+  readonly #subscriptions = new Subscriptions()
+  readonly #host: Host & { gapCallbacks: Registration<[Connection, Gap]>[] }
+  readonly #counters: Counters = { delivered: 0, callbackErrors: 0, gaps: 0, dropped: 0, received: 0, reconnects: 0 }
+  readonly #checkPool: () => void
+  #run: Run | undefined
+  #connection: Connection | undefined
+  #keepAlive = true
+  #everStarted = false
+
+  /** @internal */
+  constructor(pool: NativePool, leases: LeaseSource, options: ResolvedListenerOptions, checkPool: () => void) {
+    super()
+    this.#pool = pool
+    this.#options = options
+    this.#checkPool = checkPool
+    this.#host = {
+      options,
+      subscriptions: this.#subscriptions,
+      gapCallbacks: [],
+      leases,
+      events: this,
+      counters: this.#counters,
+    }
+    for (const name of options.channels) this.#subscriptions.open(name).explicit = true
+  }
+
+  /** Whether the listener is up: from the end of `startup()` to `shutdown()`, or until it gives up. */
+  get isStarted(): boolean {
+    return this.#run?.isStarted ?? false
+  }
+
+  /** What the listener is doing: `idle` before the first `startup()`, `closed` after `shutdown()` or when it gave up. */
+  get state(): ListenerState {
+    return this.#run?.state ?? (this.#everStarted ? 'closed' : 'idle')
+  }
+
+  /** The channels that it is subscribed to, or will be at `startup()`. */
+  get channels(): string[] {
+    return this.#subscriptions.names
+  }
+
+  /**
+   * The listening session's own connection. What is done with it is done to the session: while a transaction is open
+   * on it, the server delivers nothing. Throws {@link ListenerStartError} when the listener is not started; while the
+   * session is lost, its methods reject with {@link ConnectionClosedError}.
+   */
+  get connection(): Connection {
+    const run = this.#started('The listener has no connection: it is not started')
+    this.#connection ??= Connection.session(() => run.lease())
+    return this.#connection
+  }
+
+  /**
+   * Connects and subscribes to every channel known so far. Resolves once the LISTENs are committed: every NOTIFY
+   * committed from then on is delivered or covered by a gap.
+   *
+   * Rejects when the first connection fails, and leaves nothing running; with {@link ListenerStartError} when it is
+   * started already. Allowed again after `shutdown()`.
+   */
+  async startup(): Promise<void> {
+    if (this.#run && (this.#run.state !== 'closed' || this.#run.closing)) {
+      throw new ListenerStartError(this.#run.closing ? 'The listener is being shut down' : 'The listener is already started')
+    }
+    this.#options.signal?.throwIfAborted()
+    this.#checkPool()
+    await this.#end(this.#run, false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
+    const run = new Run(this.#host, this.#pool, this.#keepAlive)
+    this.#run = run
+    this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    const started = run.start(this.#subscriptions)
+    // Whoever waits for a channel sees the failure; nobody may.
+    started.catch(() => {})
+    for (const channel of this.#subscriptions) channel.ready = started
+    try {
+      await started
+    } catch (error) {
+      this.#forget(run)
+      throw error
+    }
+    this.#everStarted = true
+  }
+
+  /**
+   * Ends the session. Interrupts whatever the listener is doing, ends every iterator, and resolves once the server has
+   * closed the session, or after `timeoutMs`. A callback that is running goes on, but nothing waits for it, except with
+   * `drain` (do not await that in a callback: it would wait for itself, until the time is up).
+   *
+   * Callbacks and channels stay registered: `startup()` and `listen()` work again. Shutting down twice, or before
+   * `startup()`, does no harm.
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
+    checkOptions('options', options, SHUTDOWN_OPTIONS)
+    const { drain = false, timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = options
+    checkBoolean('drain', drain)
+    checkNumber('timeoutMs', timeoutMs, { min: 0, max: MAX_DELAY_MS })
+    await this.#end(this.#run, drain, timeoutMs)
+  }
+
+  /** {@link Listener.shutdown}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown()
+  }
+
+  /**
+   * Registers a callback for a channel. Before `startup()` it is only recorded; after, this resolves once the LISTEN is
+   * committed (while reconnecting: in the next session). When it rejects, nothing was registered. The same callback
+   * registered twice is called twice. Allowed inside a callback.
+   *
+   * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
+   * {@link ArgumentRangeError} when `channel` is no name of a channel.
+   */
+  async addCallback<Name extends keyof Payloads & string>(
+    channel: Name,
+    callback: ListenerCallback<Payloads[Name], Name>,
+  ): Promise<void> {
+    checkChannel(channel)
+    checkFunction('callback', callback, callbackErrors)
+    const registration = new Registration(callback as ListenerCallback<unknown>)
+    const subscription = this.#subscriptions.open(channel)
+    subscription.registrations = [...subscription.registrations, registration]
+    this.#run?.setCalled(subscription)
+    await this.#subscribe(subscription, () => this.#unregister(subscription, registration))
+  }
+
+  /** Removes one registration of a callback, the first. With the last, and without `addChannel()`, the channel goes. */
+  async removeCallback<Name extends keyof Payloads & string>(
+    channel: Name,
+    callback: ListenerCallback<Payloads[Name], Name>,
+  ): Promise<void> {
+    checkChannel(channel)
+    checkFunction('callback', callback, callbackErrors)
+    const subscription = this.#subscriptions.get(channel)
+    const registration = subscription?.registrations.find((one) => one.callback === (callback as unknown))
+    if (!subscription || !registration) return
+    this.#unregister(subscription, registration)
+    await this.#unsubscribeUnwanted([subscription])
+  }
+
+  /**
+   * Removes every callback of a channel. From the call on none of them is started, also not for what is buffered.
+   * Without `addChannel()` the channel goes too.
+   */
+  async clearChannelCallbacks(channel: keyof Payloads & string): Promise<void> {
+    checkChannel(channel)
+    const subscription = this.#subscriptions.get(channel)
+    if (!subscription) return
+    for (const registration of subscription.registrations) this.#unregister(subscription, registration)
+    await this.#unsubscribeUnwanted([subscription])
+  }
+
+  /** Removes every callback and every channel, those of `addChannel()` too. */
+  async clearAllChannels(): Promise<void> {
+    const subscriptions = [...this.#subscriptions]
+    for (const subscription of subscriptions) {
+      subscription.explicit = false
+      for (const registration of subscription.registrations) this.#unregister(subscription, registration)
+    }
+    await this.#unsubscribeUnwanted(subscriptions)
+  }
+
+  /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as `addCallback()` does. */
+  async addChannel(channel: keyof Payloads & string): Promise<void> {
+    checkChannel(channel)
+    const subscription = this.#subscriptions.open(channel)
+    const before = subscription.explicit
+    subscription.explicit = true
+    await this.#subscribe(subscription, () => {
+      subscription.explicit = before
+    })
+  }
+
+  /** Takes `addChannel()` back. A channel that still has callbacks stays. */
+  async removeChannel(channel: keyof Payloads & string): Promise<void> {
+    checkChannel(channel)
+    const subscription = this.#subscriptions.get(channel)
+    if (!subscription) return
+    subscription.explicit = false
+    await this.#unsubscribeUnwanted([subscription])
+  }
+
+  /**
+   * Registers a callback for gaps: the place to read again what may have been missed. It runs in its place among the
+   * notification callbacks, and what comes after the gap waits until it settles.
+   */
+  addGapCallback(callback: GapCallback): void {
+    checkFunction('callback', callback, callbackErrors)
+    this.#host.gapCallbacks = [...this.#host.gapCallbacks, new Registration(callback)]
+  }
+
+  /** Removes one registration of a gap callback, the first. */
+  removeGapCallback(callback: GapCallback): void {
+    checkFunction('callback', callback, callbackErrors)
+    const index = this.#host.gapCallbacks.findIndex((one) => one.callback === callback)
+    if (index < 0) return
+    this.#host.gapCallbacks[index]!.active = false
+    this.#host.gapCallbacks = this.#host.gapCallbacks.toSpliced(index, 1)
+  }
+
+  /**
+   * Starts calling callbacks. Returns at once; called twice, it starts once. Throws {@link ListenerStartError} before
+   * `startup()`.
+   */
+  listen(): void {
+    this.#started('Cannot listen: the listener is not started').listen()
+  }
+
+  /**
+   * Stops calling callbacks; what is running goes on. Notifications are buffered, within the bounds, and the next
+   * `listen()` goes on with them. Does nothing when not listening.
+   */
+  abortListen(): void {
+    this.#run?.abortListen()
+  }
+
+  /** Iterates over every notification of every subscribed channel. The same as `messages()`. */
+  [Symbol.asyncIterator](): MessageStream<MessageOf<Payloads>> {
+    return this.messages()
+  }
+
+  /**
+   * Iterates over notifications, as a consumer of its own: other iterators, and callbacks, get them too. Notifications
+   * count from the call on, not from the first `next()`; the first consumer after `startup()` gets what has arrived since.
+   *
+   * Throws {@link ListenerStartError} when the listener is not started. `shutdown()` ends it normally; a listener that
+   * gives up ends it with an error.
+   */
+  messages<const Gaps extends GapMode = 'skip'>(options?: MessagesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>> {
+    const resolved = resolveMessagesOptions(options)
+    const run = this.#started('Cannot iterate: the listener is not started')
+    return this.#adopt(run, new MessageIterator(run, run.inbox(resolved.channels), resolved))
+  }
+
+  /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
+  batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]> {
+    const resolved = resolveBatchesOptions(options)
+    const run = this.#started('Cannot iterate: the listener is not started')
+    return this.#adopt(run, new BatchIterator(run, run.inbox(resolved.channels), resolved))
+  }
+
+  /**
+   * A fence: resolves when everything committed before the call was delivered to every consumer there is now: callbacks
+   * have settled, and iterators have handed it out. It waits for a consumer that does not ask (`abortListen()`, a loop
+   * that is busy), and for a session that is lost; `signal` bounds that. Do not await it in a callback: it would wait
+   * for itself.
+   *
+   * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
+   * is shut down meanwhile.
+   */
+  async sync(options: SyncOptions = {}): Promise<void> {
+    checkOptions('options', options, SYNC_OPTIONS)
+    const { signal } = options
+    if (signal !== undefined) checkSignal('signal', signal)
+    signal?.throwIfAborted()
+    const synced = this.#started('Cannot sync: the listener is not started').sync()
+    if (!signal) return synced
+    await new Promise<void>((resolve, reject) => {
+      const abort = () => reject(signal.reason)
+      signal.addEventListener('abort', abort, { once: true })
+      synced.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+    })
+  }
+
+  /** Counters of this listener. */
+  stats(): ListenerStats {
+    const run = this.#run && this.#run.state !== 'closed' ? this.#run.stats() : undefined
+    const { delivered, callbackErrors, gaps, dropped, received, reconnects } = this.#counters
+    return {
+      received: received + (run?.received ?? 0),
+      delivered,
+      dropped: dropped + (run?.dropped ?? 0),
+      buffered: run?.buffered ?? 0,
+      bufferedBytes: run?.bufferedBytes ?? 0,
+      callbackErrors,
+      gaps,
+      reconnects: reconnects + (run?.reconnects ?? 0),
+      oldestBufferedAgeMs: run?.oldestAgeMs,
+      lastRoundTripMs: run?.lastRoundTripMs,
+    }
+  }
+
+  /** A started listener keeps the process alive; this is so unless `unref()` was called. */
+  ref(): this {
+    return this.#setKeepAlive(true)
+  }
+
+  /** Lets the process end although the listener is started. */
+  unref(): this {
+    return this.#setKeepAlive(false)
+  }
+
+  #setKeepAlive(keepAlive: boolean): this {
+    this.#keepAlive = keepAlive
+    if (this.#run) this.#run.keepAlive = keepAlive
+    return this
+  }
+
+  #started(message: string): Run {
+    if (!this.#run?.isStarted) throw new ListenerStartError(message)
+    return this.#run
+  }
+
+  /** Asks the running session for a channel, unless somebody did already. `undo` leaves no trace of a failure. */
+  async #subscribe(channel: Channel, undo: () => void): Promise<void> {
+    const run = this.#run
+    if (!run || run.state === 'closed' || run.closing) return
+    channel.ready ??= run.subscribe(channel)
+    try {
+      await channel.ready
+    } catch (error) {
+      undo()
+      if (!channel.wanted) this.#subscriptions.delete(channel)
+      channel.ready = undefined
+      throw error
+    }
+  }
+
+  async #unsubscribeUnwanted(channels: readonly Channel[]): Promise<void> {
+    const unwanted = channels.filter((channel) => !channel.wanted)
+    for (const channel of unwanted) this.#subscriptions.delete(channel)
+    const run = this.#run
+    if (!run || run.state === 'closed' || run.closing) return
+    const asked = unwanted.filter((channel) => channel.ready !== undefined)
+    await Promise.all(
+      asked.map((channel) =>
+        run.unsubscribe(channel).catch((error: unknown) => {
+          // A session that is gone listens to nothing.
+          if (!(error instanceof ListenerClosedError)) throw error
+        }),
+      ),
+    )
+  }
+
+  #unregister(channel: Channel, registration: Registration): void {
+    registration.active = false
+    channel.registrations = channel.registrations.filter((one) => one !== registration)
+    if (channel.registrations.length > 0) return
+    this.#run?.setCalled(channel)
+    // What is buffered was for the callbacks that are gone, not for new ones.
+    if (!channel.explicit) return
+    this.#subscriptions.renumber(channel)
+    this.#run?.renumber(channel)
+  }
+
+  #adopt<Item>(run: Run, iterator: PullIterator<unknown>): MessageStream<Item> {
+    run.adopt(iterator)
+    return iterator.start() as unknown as MessageStream<Item>
+  }
+
+  async #end(run: Run | undefined, drain: boolean, timeoutMs: number): Promise<void> {
+    if (!run) return
+    const gaveUp = run.state === 'closed'
+    await run.shutdown(drain, timeoutMs)
+    if (this.#run !== run) return
+    this.#forget(run)
+    if (!gaveUp) this.report('closed')
+  }
+
+  #forget(run: Run): void {
+    if (this.#run !== run) return
+    this.#run = undefined
+    this.#connection = undefined
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    for (const channel of this.#subscriptions) channel.ready = undefined
+  }
+
+  readonly #onAbort = (): void => {
+    void this.shutdown()
+  }
+}
+
+const callbackErrors = {
+  type: (message: string) => new ListenerCallbackError(message),
+  range: (message: string) => new ListenerCallbackError(message),
+}

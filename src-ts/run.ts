@@ -1,0 +1,436 @@
+// One run of a listener, from `startup()` to `shutdown()`: its session, its consumers, and what keeps it alive.
+import { type NativeEvent, NativeListener, type NativeLease, type NativePool } from '#native'
+import { bridge, type Consumer } from './bridge.js'
+import type { Connection, LeaseSource } from './connection.js'
+import { Dispatcher } from './dispatcher.js'
+import {
+  ConnectionClosedError,
+  ListenerClosedError,
+  type PglistenError,
+  fromNativeError,
+  fromNativeServerMessage,
+} from './errors.js'
+import type { ListenerEmitter } from './events.js'
+import { Gap } from './gap.js'
+import { Inbox } from './inbox.js'
+import { type PullIterator, closedError } from './iterators.js'
+import type { ResolvedListenerOptions } from './options.js'
+import type { Channel, Registration, Subscriptions } from './subscriptions.js'
+
+/** What of a listener outlives its runs. */
+export interface Host {
+  readonly options: ResolvedListenerOptions
+  readonly subscriptions: Subscriptions
+  readonly gapCallbacks: readonly Registration<[Connection, Gap]>[]
+  readonly leases: LeaseSource
+  readonly events: ListenerEmitter
+  readonly counters: Counters
+}
+
+/** What is counted here; the rest is counted in Rust. */
+export interface Counters {
+  delivered: number
+  callbackErrors: number
+  gaps: number
+  /** Of consumers that are gone. */
+  dropped: number
+  /** Of runs that are over. */
+  received: number
+  reconnects: number
+}
+
+export type RunState = 'connecting' | 'connected' | 'reconnecting' | 'closed'
+
+/** What a run holds of the process: released by whoever comes first, the end of the run or the garbage collector. */
+class Hold {
+  #wanted = true
+  #running = false
+  #held = false
+
+  set wanted(wanted: boolean) {
+    this.#wanted = wanted
+    this.#update()
+  }
+
+  set running(running: boolean) {
+    this.#running = running
+    this.#update()
+  }
+
+  #update(): void {
+    const held = this.#wanted && this.#running
+    if (held === this.#held) return
+    this.#held = held
+    if (held) bridge.hold()
+    else bridge.release()
+  }
+}
+
+const abandoned = new FinalizationRegistry<Hold>((hold) => {
+  hold.running = false
+})
+
+/**
+ * Runs that deliver. Nobody else may know of them: the user's variable went out of scope, and what is left is a
+ * callback that waits for the next notification.
+ */
+const delivering = new Set<Run>()
+
+/** SQLSTATEs of a server that will not let us in until somebody changes something: class 28, and a missing database. */
+function needsAttention(error: PglistenError): boolean {
+  const sqlState = (error as { sqlState?: string }).sqlState
+  return sqlState !== undefined && (sqlState.startsWith('28') || sqlState === '3D000')
+}
+
+interface Fence {
+  /** Whether its notification came back. */
+  arrived: boolean
+  /** The consumers that have not passed it. */
+  readonly pending: Set<object>
+  resolve(): void
+  reject(error: Error): void
+}
+
+/** See the file. */
+export class Run implements Consumer, Host {
+  readonly options: ResolvedListenerOptions
+  readonly subscriptions: Subscriptions
+  readonly leases: LeaseSource
+  readonly events: ListenerEmitter
+  readonly counters: Counters
+  /** Set once, when the run is being shut down. */
+  closing: Promise<void> | undefined
+  state: RunState = 'connecting'
+
+  readonly #host: Host
+  readonly #native: NativeListener
+  readonly #signal: number
+  readonly #hold = new Hold()
+  /** What arrives before there is a consumer; the first one takes it over. */
+  #backlog: Inbox | undefined
+  #dispatcher: Dispatcher | undefined
+  readonly #iterators = new Set<WeakRef<PullIterator<unknown>>>()
+  readonly #waiting = new Set<PullIterator<unknown>>()
+  readonly #fences = new Map<number, Fence>()
+  #lastFence = 0
+  #lease: NativeLease | undefined
+
+  constructor(host: Host, pool: NativePool, keepAlive: boolean) {
+    this.#host = host
+    this.options = host.options
+    this.subscriptions = host.subscriptions
+    this.leases = host.leases
+    this.events = host.events
+    this.counters = host.counters
+    this.#signal = bridge.register(this)
+    this.#native = new NativeListener(
+      bridge.handle,
+      pool,
+      {
+        reconnect: this.options.reconnect && {
+          ...this.options.reconnect,
+          maxAttempts: this.options.reconnect.maxAttempts === Infinity ? null : this.options.reconnect.maxAttempts,
+        },
+        heartbeat: this.options.heartbeat,
+        maxPauseMs: this.options.buffer.maxPauseMs,
+        ignoreOwn: this.options.ignoreOwn,
+      },
+      this.#signal,
+    )
+    this.#backlog = new Inbox(this.#native, this.options.buffer, null)
+    this.#hold.wanted = keepAlive
+    abandoned.register(this, this.#hold, this)
+  }
+
+  get gapCallbacks(): readonly Registration<[Connection, Gap]>[] {
+    return this.#host.gapCallbacks
+  }
+
+  /** Whether the listener is up: connected, or on its way back. */
+  get isStarted(): boolean {
+    return (this.state === 'connected' || this.state === 'reconnecting') && !this.closing
+  }
+
+  /** Whether this run keeps the process alive. */
+  set keepAlive(keepAlive: boolean) {
+    this.#hold.wanted = keepAlive
+  }
+
+  /** Connects; resolves once the channels' LISTENs are committed. */
+  async start(channels: Iterable<Channel>): Promise<void> {
+    const native = [...channels].map(({ name, id }) => ({ name, id }))
+    try {
+      await bridge.call<void>((id) => this.#native.start(id, native))
+    } catch (error) {
+      this.#release()
+      throw error
+    }
+    this.#hold.running = !this.closing
+    if (this.state === 'connecting') this.state = 'connected'
+  }
+
+  /** Makes the server listen; resolves once the LISTEN is committed. */
+  subscribe(channel: Channel): Promise<void> {
+    return bridge.call((id) => this.#native.subscribe(id, channel.name, channel.id))
+  }
+
+  /** Makes the server listen no more. */
+  unsubscribe(channel: Channel): Promise<void> {
+    return bridge.call((id) => this.#native.unsubscribe(id, channel.name))
+  }
+
+  /** A channel's notifications come under its new number from now on. */
+  renumber(channel: Channel): void {
+    this.#native.renumber(channel.name, channel.id)
+  }
+
+  /** Whether callbacks want a channel has changed. */
+  setCalled(channel: Channel): void {
+    this.#dispatcher?.inbox.setChannel(channel.name, channel.registrations.length > 0)
+  }
+
+  /** Starts delivering to callbacks, or goes on with it. */
+  listen(): void {
+    if (!this.#dispatcher) {
+      const called = this.subscriptions.called
+      const inbox = this.#backlog ?? new Inbox(this.#native, this.options.buffer, called)
+      if (this.#backlog) inbox.setChannels(called)
+      this.#backlog = undefined
+      this.#dispatcher = new Dispatcher(this, inbox)
+    }
+    this.#dispatcher.listen()
+    this.#root()
+  }
+
+  /** Stops delivering to callbacks for now. */
+  abortListen(): void {
+    this.#dispatcher?.abort()
+    this.#root()
+  }
+
+  /** A buffer for an iterator: the first consumer gets what has arrived since `startup()`. */
+  inbox(channels: readonly string[] | undefined): Inbox {
+    const wanted = channels ? [...channels] : null
+    const backlog = this.#backlog
+    this.#backlog = undefined
+    if (!backlog) return new Inbox(this.#native, this.options.buffer, wanted)
+    if (wanted) backlog.setChannels(wanted)
+    return backlog
+  }
+
+  /** Knows an iterator, so that the end of the run is its end. */
+  adopt(iterator: PullIterator<unknown>): void {
+    this.#iterators.add(new WeakRef(iterator))
+  }
+
+  onWaiting(iterator: PullIterator<unknown>, waiting: boolean): void {
+    if (waiting) this.#waiting.add(iterator)
+    else this.#waiting.delete(iterator)
+    this.#root()
+  }
+
+  onIteratorClosed(iterator: PullIterator<unknown>): void {
+    this.counters.dropped += iterator.inbox.stats().dropped
+    for (const reference of this.#iterators) {
+      const other = reference.deref()
+      if (!other || other === iterator) this.#iterators.delete(reference)
+    }
+    for (const [id, fence] of this.#fences) {
+      fence.pending.delete(iterator)
+      this.#passed(id, fence)
+    }
+  }
+
+  /** The session's own lease, the same for as long as the session is the same. */
+  lease(): NativeLease {
+    this.#lease ??= this.#native.lease() ?? undefined
+    if (!this.#lease) {
+      throw new ConnectionClosedError(
+        this.state === 'reconnecting' ? 'The listening session is lost, and not back yet' : 'The listener has no session',
+      )
+    }
+    return this.#lease
+  }
+
+  /** Resolves when every present consumer has got what was committed before the call. */
+  sync(): Promise<void> {
+    this.#lastFence = (this.#lastFence + 1) >>> 0
+    const id = this.#lastFence
+    const pending = new Set<object>(this.#liveIterators())
+    if (this.#dispatcher) pending.add(this.#dispatcher)
+    return new Promise((resolve, reject) => {
+      const fence: Fence = { arrived: false, pending, resolve, reject }
+      this.#fences.set(id, fence)
+      bridge
+        .call<void>((promise) => this.#native.fence(promise, id))
+        .then(() => {
+          fence.arrived = true
+          this.#passed(id, fence)
+        }, reject)
+    })
+  }
+
+  onFence(id: number, consumer: object): void {
+    const fence = this.#fences.get(id)
+    if (!fence) return
+    fence.pending.delete(consumer)
+    this.#passed(id, fence)
+  }
+
+  /** Counts of everything that is alive. */
+  stats(): {
+    received: number
+    reconnects: number
+    lastRoundTripMs: number | undefined
+    dropped: number
+    buffered: number
+    bufferedBytes: number
+    oldestAgeMs: number | undefined
+  } {
+    const inboxes = [...this.#liveIterators()].map((iterator) => iterator.inbox)
+    if (this.#dispatcher) inboxes.push(this.#dispatcher.inbox)
+    if (this.#backlog) inboxes.push(this.#backlog)
+    const all = inboxes.map((inbox) => inbox.stats())
+    const sum = (pick: (stats: (typeof all)[number]) => number) => all.reduce((total, one) => total + pick(one), 0)
+    const ages = all.map((one) => one.oldestAgeMs).filter((age) => age !== undefined)
+    const native = this.#native.stats()
+    return {
+      received: native.received,
+      reconnects: native.reconnects,
+      lastRoundTripMs: native.lastRoundTripMs ?? undefined,
+      dropped: sum((one) => one.dropped),
+      buffered: sum((one) => one.buffered) + (this.#dispatcher?.waiting ?? 0),
+      bufferedBytes: sum((one) => one.bufferedBytes),
+      oldestAgeMs: ages.length > 0 ? Math.max(...ages) : undefined,
+    }
+  }
+
+  /** Ends the run; see `Listener.shutdown`. */
+  shutdown(drain: boolean, timeoutMs: number): Promise<void> {
+    this.closing ??= this.#shutdown(drain, timeoutMs)
+    return this.closing
+  }
+
+  async #shutdown(drain: boolean, timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs
+    this.#native.end(drain)
+    if (drain && this.state !== 'connecting') {
+      // The session needs some of the time to close.
+      await this.#drained(timeoutMs - Math.min(500, timeoutMs / 4))
+    }
+    this.#closeConsumers()
+    const left = Math.max(deadline - performance.now(), 0)
+    await bridge.call<void>((id) => this.#native.shutdown(id, left))
+    this.#release()
+  }
+
+  /** Resolves when the consumers have got everything, or after the time. */
+  #drained(timeoutMs: number): Promise<void> {
+    const consumers = [...this.#liveIterators()].map((iterator) => iterator.finished)
+    if (this.#dispatcher?.listening) consumers.push(this.#dispatcher.finished)
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs)
+      void Promise.all(consumers).then(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
+  #closeConsumers(): void {
+    for (const iterator of this.#liveIterators()) iterator.close()
+    if (this.#dispatcher) {
+      this.counters.dropped += this.#dispatcher.inbox.stats().dropped
+      this.#dispatcher.close()
+      this.#dispatcher = undefined
+    }
+    this.#backlog?.close()
+    this.#backlog = undefined
+    for (const [id, fence] of this.#fences) {
+      this.#fences.delete(id)
+      fence.reject(new ListenerClosedError('The listener was shut down'))
+    }
+  }
+
+  /** Nothing of this run is alive any more. */
+  #release(): void {
+    const native = this.#native.stats()
+    this.counters.received += native.received
+    this.counters.reconnects += native.reconnects
+    this.#closeConsumers()
+    this.#lease = undefined
+    this.state = 'closed'
+    this.#hold.running = false
+    abandoned.unregister(this)
+    bridge.unregister(this.#signal)
+    this.#root()
+  }
+
+  /** The native half has something to say. */
+  onReady(): void {
+    for (const event of this.#native.takeEvents()) this.#onEvent(event)
+  }
+
+  #onEvent(event: NativeEvent): void {
+    const { events } = this
+    const processId = event.processId ?? 0
+    switch (event.kind) {
+      case 'connected':
+        if (this.state !== 'closed') this.state = 'connected'
+        events.report('connected', { processId })
+        break
+      case 'disconnected':
+        this.#lease = undefined
+        if (this.options.reconnect) this.state = 'reconnecting'
+        events.report('disconnected', { error: fromNativeError(event.error!), processId })
+        break
+      case 'attemptFailed': {
+        const error = fromNativeError(event.error!)
+        if (needsAttention(error)) events.report('error', error)
+        else events.report('warning', { message: `attempt ${event.attempt} to connect again failed: ${error.message}`, error })
+        break
+      }
+      case 'reconnected': {
+        const gap = new Gap(event.gap!)
+        this.counters.gaps += 1
+        events.report('gap', gap)
+        events.report('reconnected', { gap })
+        break
+      }
+      case 'notice': {
+        const notice = fromNativeServerMessage(event.notice!)
+        events.report('warning', { message: notice.message, notice })
+        break
+      }
+      case 'warning':
+        events.report('warning', { message: event.message! })
+        break
+      case 'closed':
+        this.state = 'closed'
+        this.#hold.running = false
+        this.#lease = undefined
+        events.report('closed', closedError(fromNativeError(event.error!)))
+        break
+    }
+  }
+
+  /** A run that delivers is kept; one that nobody waits for is the garbage collector's when nobody knows it. */
+  #root(): void {
+    const needed = this.#waiting.size > 0 || this.#dispatcher?.listening === true
+    if (needed && this.state !== 'closed') delivering.add(this)
+    else delivering.delete(this)
+  }
+
+  #passed(id: number, fence: Fence): void {
+    if (!fence.arrived || fence.pending.size > 0) return
+    this.#fences.delete(id)
+    fence.resolve()
+  }
+
+  *#liveIterators(): Iterable<PullIterator<unknown>> {
+    for (const reference of this.#iterators) {
+      const iterator = reference.deref()
+      if (iterator) yield iterator
+    }
+  }
+}

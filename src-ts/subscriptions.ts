@@ -1,0 +1,126 @@
+// What a listener is subscribed to: its channels, and who wants them.
+import { AsyncResource } from 'node:async_hooks'
+import type { Connection } from './connection.js'
+
+/**
+ * Called for each notification of a channel.
+ *
+ * @param connection - A connection of the pool, leased at its first use; it goes back when the callback settles.
+ * @param payload - The text as sent, or what `parse` made of it.
+ * @param channel - The channel, exactly as it was subscribed to.
+ * @param processId - The process id of the notifying backend.
+ * @returns When a promise, the next notification waits until it settles.
+ */
+export type ListenerCallback<Payload = string, Channel extends string = string> = (
+  connection: Connection,
+  payload: Payload,
+  channel: Channel,
+  processId: number,
+) => unknown
+
+/** A callback as it was registered. The same function can be registered several times. */
+export class Registration<Args extends unknown[] = [Connection, unknown, string, number]> {
+  readonly callback: (...args: Args) => unknown
+  /** Becomes `false` when it is removed: a delivery that is under way then leaves it out. */
+  active = true
+  // Called from a wake of Rust, a callback would otherwise run in nobody's asynchronous context.
+  readonly #context = new AsyncResource('PglistenCallback')
+
+  constructor(callback: (...args: Args) => unknown) {
+    this.callback = callback
+  }
+
+  /** Calls the callback in the context in which it was registered. */
+  call(...args: Args): unknown {
+    return this.#context.runInAsyncScope(this.callback, undefined, ...args)
+  }
+}
+
+/** A channel that somebody wants. */
+export class Channel {
+  readonly name: string
+  /**
+   * The number of its notifications. A channel that is removed and added again gets a new one, so that what was under
+   * way for the old one finds nobody.
+   */
+  id: number
+  /** All the numbers that it has had. */
+  readonly ids: number[]
+  /** The lowest number under which callbacks want it: what came before they were cleared is not for new ones. */
+  callableFrom: number
+  /** Replaced, never changed, so that a delivery can go through them while they change. */
+  registrations: readonly Registration[] = []
+  /** Whether `addChannel()` asked for it. */
+  explicit = false
+  /** Resolves once the LISTEN is committed; `undefined` while no session was asked for it. */
+  ready: Promise<void> | undefined
+
+  constructor(name: string, id: number) {
+    this.name = name
+    this.id = id
+    this.ids = [id]
+    this.callableFrom = id
+  }
+
+  get wanted(): boolean {
+    return this.explicit || this.registrations.length > 0
+  }
+}
+
+/** The channels of a listener, by name and by number. */
+export class Subscriptions {
+  readonly #byName = new Map<string, Channel>()
+  readonly #byId = new Map<number, Channel>()
+  #lastId = 0
+
+  get names(): string[] {
+    return [...this.#byName.keys()]
+  }
+
+  [Symbol.iterator](): IterableIterator<Channel> {
+    return this.#byName.values()
+  }
+
+  get(name: string): Channel | undefined {
+    return this.#byName.get(name)
+  }
+
+  byId(id: number): Channel | undefined {
+    return this.#byId.get(id)
+  }
+
+  /** The channel of that name, made if need be. */
+  open(name: string): Channel {
+    let channel = this.#byName.get(name)
+    if (!channel) {
+      channel = new Channel(name, this.#nextId())
+      this.#byName.set(name, channel)
+      this.#byId.set(channel.id, channel)
+    }
+    return channel
+  }
+
+  /** Gives a channel another number, from which on callbacks want it. Iterators still know the old one. */
+  renumber(channel: Channel): void {
+    channel.id = this.#nextId()
+    channel.ids.push(channel.id)
+    channel.callableFrom = channel.id
+    this.#byId.set(channel.id, channel)
+  }
+
+  /** Forgets a channel. */
+  delete(channel: Channel): void {
+    if (this.#byName.get(channel.name) === channel) this.#byName.delete(channel.name)
+    for (const id of channel.ids) this.#byId.delete(id)
+  }
+
+  #nextId(): number {
+    this.#lastId += 1
+    return this.#lastId
+  }
+
+  /** Those that have callbacks. */
+  get called(): string[] {
+    return [...this].filter((channel) => channel.registrations.length > 0).map((channel) => channel.name)
+  }
+}

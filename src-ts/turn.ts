@@ -1,0 +1,63 @@
+// Fairness: how much work may be done before the event loop gets its turn.
+
+/**
+ * How long one turn of the event loop may be spent on deliveries, in milliseconds. Timers and sockets wait no longer
+ * than that, plus one callback.
+ */
+const SLICE_MS = 4
+
+/** Checking the clock costs about as much as delivering a notification, so cheap ones are delivered in strides. */
+const MAX_STRIDE = 32
+/** What a stride should take, in milliseconds. */
+const STRIDE_MS = 0.5
+
+/**
+ * Counts the time that deliveries take out of one turn of the event loop. Promises do not end a turn, so a chain of
+ * callbacks that settle at once is counted as one.
+ */
+export class Turn {
+  readonly #next: () => void
+  #deadline = 0
+  #checkedAt = 0
+  #active = false
+  #wanted = false
+  #stride = 1
+  #left = 1
+
+  /** `next` is called at the start of a turn that was asked for with {@link Turn.yield}. */
+  constructor(next: () => void) {
+    this.#next = next
+  }
+
+  /** To be called for each delivery: whether the slice is used up. */
+  isSpent(): boolean {
+    if (!this.#active) this.#begin()
+    this.#left -= 1
+    if (this.#left > 0) return false
+    const now = performance.now()
+    const took = now - this.#checkedAt
+    this.#checkedAt = now
+    this.#stride = took < STRIDE_MS ? Math.min(this.#stride * 2, MAX_STRIDE) : 1
+    this.#left = this.#stride
+    return now >= this.#deadline
+  }
+
+  /** Asks for the next turn. */
+  yield(): void {
+    this.#wanted = true
+    if (!this.#active) this.#begin()
+  }
+
+  #begin(): void {
+    this.#active = true
+    this.#checkedAt = performance.now()
+    this.#deadline = this.#checkedAt + SLICE_MS
+    this.#left = Math.min(this.#left, this.#stride)
+    setImmediate(() => {
+      this.#active = false
+      if (!this.#wanted) return
+      this.#wanted = false
+      this.#next()
+    })
+  }
+}
