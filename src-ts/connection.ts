@@ -121,7 +121,9 @@ export class Connection extends Queryable implements AsyncDisposable {
   [leaseOf](): NativeLease | Promise<NativeLease> {
     this.#checkOpen()
     if (this.#inTransaction) {
-      throw new ConnectionExecuteError('A transaction is open on this connection: run its statements on the transaction')
+      throw new ConnectionExecuteError(
+        'A transaction is open on this connection: run its statements on the transaction',
+      )
     }
     return this.#open()
   }

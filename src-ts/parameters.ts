@@ -45,7 +45,8 @@ export function toNativeParameters(params: unknown, name = 'params'): unknown[] 
 
 /** @internal The same for a list of parameter lists. */
 export function toNativeParameterSets(sets: unknown): unknown[][] {
-  if (!Array.isArray(sets)) throw new ArgumentTypeError(expected('paramSets', 'an array of arrays', sets))
+  if (!Array.isArray(sets))
+    throw new ArgumentTypeError(expected('paramSets', 'an array of arrays', sets))
   return Array.from(sets, (set, index) => toNativeParameters(set, `paramSets[${index}]`))
 }
 
@@ -63,7 +64,11 @@ function toNative(value: unknown, name: string, index: number, depth: number): u
       return value === null ? null : objectToNative(value, name, index, depth)
     default:
       throw new ArgumentTypeError(
-        expected(`${name}[${index}]`, 'null, a boolean, a number, a bigint, a string or an object', value),
+        expected(
+          `${name}[${index}]`,
+          'null, a boolean, a number, a bigint, a string or an object',
+          value,
+        ),
       )
   }
 }
@@ -72,7 +77,9 @@ function objectToNative(value: object, name: string, index: number, depth: numbe
   const place = `${name}[${index}]`
   if (Array.isArray(value)) {
     if (depth >= MAX_DEPTH) {
-      throw new ArgumentTypeError(`Expected \`${place}\` to be an array of at most ${MAX_DEPTH} levels, got a deeper one`)
+      throw new ArgumentTypeError(
+        `Expected \`${place}\` to be an array of at most ${MAX_DEPTH} levels, got a deeper one`,
+      )
     }
     const native: unknown[] = []
     for (let inner = 0; inner < value.length; inner += 1) {
@@ -103,12 +110,17 @@ function toJson(value: object, place: string): string {
     json = JSON.stringify(value) as string | undefined
   } catch (error) {
     const why = error instanceof Error ? error.message.split('\n', 1)[0] : describe(error)
-    throw new ArgumentTypeError(`Expected \`${place}\` to be a value that JSON can hold: ${why}`, { cause: error })
+    throw new ArgumentTypeError(`Expected \`${place}\` to be a value that JSON can hold: ${why}`, {
+      cause: error,
+    })
   }
-  if (json === undefined) throw new ArgumentTypeError(expected(place, 'a value that JSON can hold', value))
+  if (json === undefined)
+    throw new ArgumentTypeError(expected(place, 'a value that JSON can hold', value))
   return json
 }
 
 function halfSurrogate(place: string): ArgumentRangeError {
-  return new ArgumentRangeError(`Expected \`${place}\` to be well-formed text, got a string with half of a surrogate pair`)
+  return new ArgumentRangeError(
+    `Expected \`${place}\` to be well-formed text, got a string with half of a surrogate pair`,
+  )
 }

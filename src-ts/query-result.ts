@@ -40,7 +40,11 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
 
   static {
     fill = (result, output) => {
-      result.#columns = output.columns.map(({ name, typeName, oid }) => ({ name, type: typeName, oid }))
+      result.#columns = output.columns.map(({ name, typeName, oid }) => ({
+        name,
+        type: typeName,
+        oid,
+      }))
       result.#rowCount = output.rowCount
       const rows = toRows(output)
       result.length = rows.length

@@ -63,12 +63,13 @@ export abstract class Queryable {
    * Runs a statement that returns exactly one row, and gives its first column. Otherwise rejects with
    * {@link ConnectionExecuteError}; the statement has been executed then.
    */
-  async fetchVal<Value = unknown>(sql: string, params: readonly QueryParameter[] = []): Promise<Value> {
+  async fetchVal<Value = unknown>(
+    sql: string,
+    params: readonly QueryParameter[] = [],
+  ): Promise<Value> {
     const output = await this.#query(sql, params)
     checkOneRow(output)
-    const [column] = output.columns
-    if (!column) throw new ConnectionExecuteError('Expected the statement to return a column, got a row without any')
-    return toValue(column, output.values[0]) as Value
+    return toValue(output.columns[0]!, output.values[0]) as Value
   }
 
   /**
@@ -77,7 +78,10 @@ export abstract class Queryable {
    *
    * @returns How many rows were affected in all.
    */
-  async executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[]): Promise<number> {
+  async executeMany(
+    sql: string,
+    paramSets: readonly (readonly QueryParameter[])[],
+  ): Promise<number> {
     checkSql(sql)
     const sets = toNativeParameterSets(paramSets)
     return this.#call<number>((lease, id) => lease.executeMany(id, sql, sets))
@@ -109,14 +113,17 @@ export abstract class Queryable {
 
 function checkSql(sql: unknown): asserts sql is string {
   checkString('sql', sql)
-  if (sql.includes('\0')) throw new ArgumentRangeError('Expected `sql` to be a string without NUL, got one with a NUL')
+  if (sql.includes('\0'))
+    throw new ArgumentRangeError('Expected `sql` to be a string without NUL, got one with a NUL')
   if (!sql.isWellFormed()) {
-    throw new ArgumentRangeError('Expected `sql` to be well-formed text, got a string with half of a surrogate pair')
+    throw new ArgumentRangeError(
+      'Expected `sql` to be well-formed text, got a string with half of a surrogate pair',
+    )
   }
 }
 
 function checkOneRow({ columns, rowCount }: NativeQueryOutput): void {
-  // What a statement without columns counts are the rows it changed.
-  const rows = columns.length === 0 ? 0 : rowCount
-  if (rows !== 1) throw new ConnectionExecuteError(`Expected the statement to return exactly one row, got ${rows}`)
+  if (columns.length > 0 && rowCount === 1) return
+  const got = columns.length === 0 ? 'a statement without columns' : rowCount
+  throw new ConnectionExecuteError(`Expected the statement to return exactly one row, got ${got}`)
 }

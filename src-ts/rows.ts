@@ -13,7 +13,12 @@ export function toRows<Row>({ columns, values, rowCount }: NativeQueryOutput): R
       next += 1
       if (column.name === '__proto__') {
         // Assigning would set the prototype.
-        Object.defineProperty(row, column.name, { value, enumerable: true, configurable: true, writable: true })
+        Object.defineProperty(row, column.name, {
+          value,
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        })
       } else {
         row[column.name] = value
       }

@@ -43,9 +43,14 @@ export class Transaction extends Queryable {
 }
 
 /** @internal Begins, works, and commits; rolls back when the work throws. */
-export async function runTransaction<Result>(lease: NativeLease, work: TransactionWork<Result>): Promise<Result> {
+export async function runTransaction<Result>(
+  lease: NativeLease,
+  work: TransactionWork<Result>,
+): Promise<Result> {
   if (!(await bridge.call<boolean>((id) => lease.begin(id, 'BEGIN')))) {
-    throw new TransactionBeginError('A statement has begun a transaction on this connection, and it is still open')
+    throw new TransactionBeginError(
+      'A statement has begun a transaction on this connection, and it is still open',
+    )
   }
   const tx = open(lease)
   let result: Result
@@ -59,12 +64,18 @@ export async function runTransaction<Result>(lease: NativeLease, work: Transacti
   }
   // Statements that were not awaited were called before, so they run before it commits.
   end(tx)
-  const outcome = await bridge.call<'committed' | 'rolledBack' | 'alreadyEnded'>((id) => lease.commit(id))
+  const outcome = await bridge.call<'committed' | 'rolledBack' | 'alreadyEnded'>((id) =>
+    lease.commit(id),
+  )
   if (outcome === 'rolledBack') {
-    throw new TransactionCommitError('The transaction was rolled back: a statement in it had failed')
+    throw new TransactionCommitError(
+      'The transaction was rolled back: a statement in it had failed',
+    )
   }
   if (outcome === 'alreadyEnded') {
-    throw new TransactionClosedError('A statement had ended the transaction before it could be committed')
+    throw new TransactionClosedError(
+      'A statement had ended the transaction before it could be committed',
+    )
   }
   return result
 }

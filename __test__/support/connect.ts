@@ -1,0 +1,56 @@
+// Pools for tests: on the test server, told apart by their application name, and closed when the test ends.
+
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ExecutionContext } from 'ava'
+import { ConnectionPool, type Connection, type ConnectionPoolOptions } from 'pglisten'
+import { serverDsn } from './server.js'
+
+const DEADLINE_MS = 10_000
+const POLL_MS = 10
+const SHARED_POOL_SIZE = 5
+
+/** A pool on the test server. */
+export async function openPool(
+  t: ExecutionContext,
+  options: ConnectionPoolOptions = {},
+): Promise<ConnectionPool> {
+  const pool = new ConnectionPool({ dsn: await serverDsn(), ...options })
+  t.teardown(() => pool.close())
+  return pool
+}
+
+/** What the tests of a file share: opening a connection costs more than most of them. */
+let shared: ConnectionPool | undefined
+
+/**
+ * A connection of the pool that a file's tests share, given back when the test ends. A test takes one at most: it
+ * would wait for tests that wait for it.
+ */
+export async function connect(t: ExecutionContext): Promise<Connection> {
+  shared ??= new ConnectionPool({
+    dsn: await serverDsn(),
+    maxDbPoolSize: SHARED_POOL_SIZE,
+    connRecyclingMethod: 'clean',
+  })
+  const connection = await shared.connection()
+  t.teardown(() => connection.close())
+  return connection
+}
+
+/** A name that no other test uses, for a table, a type, an application. */
+export function uniqueName(prefix: string): string {
+  return `${prefix}_${randomBytes(6).toString('hex')}`
+}
+
+/** Waits for something to become true. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+): Promise<void> {
+  const deadline = Date.now() + DEADLINE_MS
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`Waited ${DEADLINE_MS} ms in vain until ${what}`)
+    await sleep(POLL_MS)
+  }
+}
