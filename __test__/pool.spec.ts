@@ -107,7 +107,7 @@ test('once closed, no session is left and nothing is given', async (t) => {
   await pool.close()
   t.is(await sessions(observer, applicationName), 0n)
   const refused = await t.throwsAsync(pool.connection(), { instanceOf: ConnectionPoolExecuteError })
-  t.is(refused.message, 'the pool is closed')
+  t.regex(refused.message, /pool is closed/)
   await pool.close()
 })
 
@@ -252,21 +252,17 @@ test('two hundred callers share three connections', async (t) => {
   const observer = await connect(t)
   const applicationName = uniqueName('shared')
   const pool = await openPool(t, { applicationName, maxDbPoolSize: 3 })
-  let most = 0n
   const calls = Array.from({ length: 200 }, async (_, n) => {
     const connection = await pool.connection()
     const got = await connection.fetchVal('SELECT $1::int4', [n])
     await connection.close()
     return got
   })
-  const watching = sessions(observer, applicationName).then((count) => {
-    most = count
-  })
+  const watching = sessions(observer, applicationName)
   t.deepEqual(
     await Promise.all(calls),
     Array.from({ length: 200 }, (_, n) => n),
   )
-  await watching
-  t.true(most <= 3n)
+  t.true((await watching) <= 3n)
   t.true(pool.status().size <= 3)
 })
