@@ -49,17 +49,21 @@ test('the constructor opens nothing, and connections are kept', async (t) => {
 test('an exhausted pool gives connections in the order of the calls, as they come back', async (t) => {
   const pool = await openPool(t, { maxDbPoolSize: 1 })
   const first = await pool.connection()
-  const second = pool.connection()
-  t.true(await isPending(second))
-  const third = pool.connection()
-  t.true(await isPending(third))
-  t.is(pool.status().waiting, 2)
+  const served: number[] = []
+  const calls = Array.from({ length: 20 }, async (_, n) => {
+    const connection = await pool.connection()
+    served.push(n)
+    await connection.close()
+  })
+  await until('all of them wait', () => pool.status().waiting === 20)
+  t.deepEqual(served, [])
   await first.close()
-  const got = await second
-  t.true(await isPending(third))
-  await got.close()
-  await (await third).close()
-  t.like(pool.status(), { size: 1, waiting: 0 })
+  await Promise.all(calls)
+  t.deepEqual(
+    served,
+    Array.from({ length: 20 }, (_, n) => n),
+  )
+  t.like(pool.status(), { size: 1, available: 1, waiting: 0 })
 })
 
 test('a pool made larger serves who waits; made smaller, it closes what is too many', async (t) => {

@@ -74,10 +74,9 @@ impl NativePool {
     /// Resolves to a `NativeLease`.
     #[napi]
     pub fn acquire(&self, promise: u32) {
-        let (pool, bridge) = (self.pool.clone(), self.bridge.clone());
+        let (lease, bridge) = (self.pool.acquire(), self.bridge.clone());
         self.bridge.spawn(promise, async move {
-            let lease = pool.acquire().await?;
-            Ok(NativeLease::new(bridge, lease))
+            lease.await.map(|lease| NativeLease::new(bridge, lease))
         });
     }
 

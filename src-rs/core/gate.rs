@@ -37,7 +37,7 @@ impl Gate {
     }
 
     /// Waits for a pass; `None` once the gate is closed.
-    pub(crate) async fn enter(self: &Arc<Self>) -> Option<Pass> {
+    pub(crate) async fn enter(self: Arc<Self>) -> Option<Pass> {
         struct Waiting<'a>(&'a AtomicUsize);
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
@@ -52,7 +52,7 @@ impl Gate {
             self.free.acquire().await.ok()?
         };
         permit.forget();
-        Some(Pass(Arc::clone(self)))
+        Some(Pass(self))
     }
 
     pub(crate) fn resize(&self, max: usize) {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     fn enter(gate: &Arc<Gate>) -> Option<Pass> {
-        gate.enter().now_or_never().flatten()
+        Arc::clone(gate).enter().now_or_never().flatten()
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
     fn a_closed_gate_gives_nothing() {
         let gate = Gate::new(1);
         let waiting = enter(&gate);
-        let mut next = Box::pin(gate.enter());
+        let mut next = Box::pin(Arc::clone(&gate).enter());
         assert!(next.as_mut().now_or_never().is_none());
         assert_eq!(gate.waiting(), 1);
         gate.close();

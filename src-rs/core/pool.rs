@@ -9,6 +9,7 @@ use std::time::Duration;
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime,
 };
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
@@ -19,7 +20,7 @@ use super::config::ConnectConfig;
 use super::connection::Lease;
 use super::dial::{Dialed, dial, drive};
 use super::error::{Error, ErrorKind, Result};
-use super::gate::Gate;
+use super::gate::{Gate, Pass};
 use super::own_pids::OwnPids;
 
 /// What is done with a connection before it is given out again.
@@ -123,9 +124,22 @@ impl Pool {
         &self.0.config
     }
 
-    /// Gives a connection, opened if need be, once fewer than the maximum are out.
-    pub async fn acquire(&self) -> Result<Lease> {
-        let pass = self.0.gate.enter().await.ok_or_else(closed)?;
+    /// Gives a connection, opened if need be, once fewer than the maximum are out. Whoever called first is served
+    /// first: the place in the queue is taken before the future is returned.
+    pub fn acquire(&self) -> impl Future<Output = Result<Lease>> + Send + use<> {
+        let pool = self.clone();
+        let mut entering = Box::pin(Arc::clone(&self.0.gate).enter());
+        let entered = entering.as_mut().now_or_never();
+        async move {
+            let pass = match entered {
+                Some(pass) => pass,
+                None => entering.await,
+            };
+            pool.lease(pass.ok_or_else(closed)?).await
+        }
+    }
+
+    async fn lease(&self, pass: Pass) -> Result<Lease> {
         let (outcome, failure) = FAILURE
             .scope(RefCell::default(), async {
                 let outcome = self.0.connections.get().await;
