@@ -29,7 +29,9 @@ export async function runDemo({ dsn, rows, clients }, defer, signal) {
   defer(() => connection.executeBatch(schema.drop(names)))
   await connection.executeBatch(schema.create(names))
   const version = await connection.fetchVal('SHOW server_version')
-  console.log(`PostgreSQL ${version}, ${number(rows)} row changes by ${clients} concurrent clients`)
+  console.log(
+    `PostgreSQL ${String(version)}, ${number(rows)} row changes by ${clients} concurrent clients`,
+  )
 
   const offset = await clockOffsetMs(connection)
   const callback = new Recorder('callback', names.inserted, offset)
