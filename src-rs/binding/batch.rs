@@ -48,7 +48,11 @@ pub struct NativeGap {
 }
 
 fn milliseconds(moment: SystemTime) -> f64 {
-    moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0
+    moment
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+        * 1000.0
 }
 
 impl From<Gap> for NativeGap {
@@ -74,7 +78,11 @@ impl From<Gap> for NativeGap {
 
 /// Makes the array of values and writes `meta`, which must have room for two numbers for each entry and two
 /// for the end.
-pub(crate) fn values<'env>(env: &'env Env, drained: Drained, meta: &mut [u32]) -> napi::Result<Unknown<'env>> {
+pub(crate) fn values<'env>(
+    env: &'env Env,
+    drained: Drained,
+    meta: &mut [u32],
+) -> napi::Result<Unknown<'env>> {
     let raw = env.raw();
     let count = drained.entries.len() + usize::from(drained.end.is_some());
     let mut array = ptr::null_mut();
@@ -83,7 +91,10 @@ pub(crate) fn values<'env>(env: &'env Env, drained: Drained, meta: &mut [u32]) -
     let mut set = |index: usize, first: u32, second: u32, value: sys::napi_value| {
         meta[2 * index] = first;
         meta[2 * index + 1] = second;
-        #[expect(clippy::cast_possible_truncation, reason = "a batch has a few hundred entries")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a batch has a few hundred entries"
+        )]
         let place = index as u32;
         // Safety: as above; `array` was made above.
         check_status!(unsafe { sys::napi_set_element(raw, array, place, value) })
@@ -93,7 +104,12 @@ pub(crate) fn values<'env>(env: &'env Env, drained: Drained, meta: &mut [u32]) -
         match entry {
             Entry::Notification(notification) => {
                 let payload = string(raw, &notification.payload)?;
-                set(index, notification.channel, notification.process_id.cast_unsigned(), payload)?;
+                set(
+                    index,
+                    notification.channel,
+                    notification.process_id.cast_unsigned(),
+                    payload,
+                )?;
             }
             Entry::Gap(gap) => {
                 let gap = to_js(raw, NativeGap::from(*gap))?;
@@ -127,7 +143,12 @@ fn string(env: sys::napi_env, text: &str) -> napi::Result<sys::napi_value> {
     let mut value = ptr::null_mut();
     // Safety: `env` is the environment of the current call; `text` is UTF-8 of that length, and is copied.
     check_status!(unsafe {
-        sys::napi_create_string_utf8(env, text.as_ptr().cast(), text.len().cast_signed(), &raw mut value)
+        sys::napi_create_string_utf8(
+            env,
+            text.as_ptr().cast(),
+            text.len().cast_signed(),
+            &raw mut value,
+        )
     })?;
     Ok(value)
 }

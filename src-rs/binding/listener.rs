@@ -20,7 +20,9 @@ use crate::core::error::{Error, ErrorKind};
 use crate::core::hub::{Event, Hub};
 use crate::core::session::SessionSetup;
 use crate::core::subscriber::{Bounds, End, Overflow, Subscriber};
-use crate::core::supervisor::{HeartbeatOptions, ListenerHandle, ListenerOptions, ReconnectOptions, answered};
+use crate::core::supervisor::{
+    HeartbeatOptions, ListenerHandle, ListenerOptions, ReconnectOptions, answered,
+};
 
 /// Beyond this the server's end gives up a client that acknowledges nothing.
 const SERVER_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,14 +70,22 @@ impl NativeBounds {
     fn resolve(self) -> napi::Result<Bounds> {
         Ok(Bounds {
             max_messages: self.max_messages as usize,
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked in TypeScript")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked in TypeScript"
+            )]
             max_bytes: self.max_bytes as usize,
             overflow: match self.overflow.as_str() {
                 "dropOldest" => Overflow::DropOldest,
                 "dropNewest" => Overflow::DropNewest,
                 "pause" => Overflow::Pause,
                 "error" => Overflow::Error,
-                other => return Err(napi::Error::from_reason(format!("no overflow policy `{other}`"))),
+                other => {
+                    return Err(napi::Error::from_reason(format!(
+                        "no overflow policy `{other}`"
+                    )));
+                }
             },
         })
     }
@@ -106,9 +116,11 @@ impl From<Event> for NativeEvent {
     fn from(event: Event) -> Self {
         let none = Self::default();
         match event {
-            Event::Connected { process_id } => {
-                Self { kind: "connected", process_id: Some(process_id), ..none }
-            }
+            Event::Connected { process_id } => Self {
+                kind: "connected",
+                process_id: Some(process_id),
+                ..none
+            },
             Event::Disconnected { error, process_id } => Self {
                 kind: "disconnected",
                 error: Some(error.into()),
@@ -121,12 +133,26 @@ impl From<Event> for NativeEvent {
                 attempt: Some(attempt),
                 ..none
             },
-            Event::Reconnected { gap } => {
-                Self { kind: "reconnected", gap: Some((*gap).into()), ..none }
-            }
-            Event::Notice(notice) => Self { kind: "notice", notice: Some(notice.into()), ..none },
-            Event::Warning(message) => Self { kind: "warning", message: Some(message), ..none },
-            Event::Closed { error } => Self { kind: "closed", error: Some(error.into()), ..none },
+            Event::Reconnected { gap } => Self {
+                kind: "reconnected",
+                gap: Some((*gap).into()),
+                ..none
+            },
+            Event::Notice(notice) => Self {
+                kind: "notice",
+                notice: Some((*notice).into()),
+                ..none
+            },
+            Event::Warning(message) => Self {
+                kind: "warning",
+                message: Some(message),
+                ..none
+            },
+            Event::Closed { error } => Self {
+                kind: "closed",
+                error: Some(error.into()),
+                ..none
+            },
         }
     }
 }
@@ -163,7 +189,12 @@ pub struct NativeListener {
 impl NativeListener {
     /// `signal` is the id of the consumer that is told of events.
     #[napi(constructor)]
-    pub fn new(bridge: &Bridge, pool: &NativePool, options: NativeListenerOptions, signal: u32) -> Self {
+    pub fn new(
+        bridge: &Bridge,
+        pool: &NativePool,
+        options: NativeListenerOptions,
+        signal: u32,
+    ) -> Self {
         let bridge = bridge.handle();
         let pool = pool.core();
         let max_pause = duration_ms(options.max_pause_ms);
@@ -190,7 +221,12 @@ impl NativeListener {
             }),
             own_pids: Arc::clone(pool.own_pids()),
         };
-        Self { bridge, hub: Arc::new(hub), options, handle: Mutex::default() }
+        Self {
+            bridge,
+            hub: Arc::new(hub),
+            options,
+            handle: Mutex::default(),
+        }
     }
 
     /// Connects and LISTENs; the promise resolves once the LISTENs are committed.
@@ -201,7 +237,8 @@ impl NativeListener {
         }
         let names = channels.into_iter().map(|channel| channel.name).collect();
         let _context = runtime().enter();
-        let (handle, started) = ListenerHandle::start(self.options.clone(), Arc::clone(&self.hub), names);
+        let (handle, started) =
+            ListenerHandle::start(self.options.clone(), Arc::clone(&self.hub), names);
         *self.handle.lock() = Some(Arc::new(handle));
         self.bridge.spawn(promise, answered(started));
     }
@@ -270,7 +307,10 @@ impl NativeListener {
     pub fn lease(&self) -> Option<NativeLease> {
         let slot = self.handle.lock().as_ref()?.client();
         let session = slot.lock().clone()?;
-        Some(NativeLease::new(self.bridge.clone(), Lease::session(&session)))
+        Some(NativeLease::new(
+            self.bridge.clone(),
+            Lease::session(&session),
+        ))
     }
 
     fn with_handle<F>(&self, promise: u32, ask: impl FnOnce(&ListenerHandle) -> F)
@@ -279,9 +319,13 @@ impl NativeListener {
     {
         match &*self.handle.lock() {
             Some(handle) => self.bridge.spawn(promise, ask(handle)),
-            None => self
-                .bridge
-                .settle::<()>(promise, Err(Error::new(ErrorKind::ListenerClosed, "the listener is not started"))),
+            None => self.bridge.settle::<()>(
+                promise,
+                Err(Error::new(
+                    ErrorKind::ListenerClosed,
+                    "the listener is not started",
+                )),
+            ),
         }
     }
 }
@@ -315,7 +359,10 @@ impl NativeSubscriber {
         let signal = Box::new(move || bridge.signal(signal));
         let subscriber = Arc::new(Subscriber::new(bounds.resolve()?, wanted, signal));
         listener.hub.add_subscriber(Arc::clone(&subscriber));
-        Ok(Self { hub: Arc::clone(&listener.hub), subscriber })
+        Ok(Self {
+            hub: Arc::clone(&listener.hub),
+            subscriber,
+        })
     }
 
     /// Takes the next entries: at most as many as `meta` has room for. An empty array arms the signal.

@@ -8,7 +8,7 @@
 
 mod batch;
 mod bridge;
-mod config;
+pub mod config;
 mod connection;
 mod error;
 mod listener;

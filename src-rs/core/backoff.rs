@@ -24,7 +24,11 @@ impl Backoff {
     /// Delays between zero and `initial`, doubling up to `max`.
     #[must_use]
     pub fn new(initial: Duration, max: Duration) -> Self {
-        Self { initial, max, step: 0 }
+        Self {
+            initial,
+            max,
+            step: 0,
+        }
     }
 
     /// Back to the shortest delay.
@@ -34,7 +38,10 @@ impl Backoff {
 
     /// The delay after an attempt failed with `error`.
     pub fn next(&mut self, error: &Error) -> Duration {
-        let ceiling = self.initial.saturating_mul(1_u32.checked_shl(self.step).unwrap_or(u32::MAX)).min(self.max);
+        let ceiling = self
+            .initial
+            .saturating_mul(1_u32.checked_shl(self.step).unwrap_or(u32::MAX))
+            .min(self.max);
         if self.initial.saturating_mul(1_u32 << self.step.min(31)) < self.max {
             self.step += 1;
         }
@@ -92,7 +99,10 @@ mod tests {
             data_type: None,
             constraint: None,
         };
-        Error { server: Some(Box::new(server)), ..Error::new(ErrorKind::Database, "") }
+        Error {
+            server: Some(Box::new(server)),
+            ..Error::new(ErrorKind::Database, "")
+        }
     }
 
     #[test]
@@ -104,7 +114,10 @@ mod tests {
             assert!(backoff.next(&lost) <= ceiling, "step {step}");
         }
         let longest = (0..200).map(|_| backoff.next(&lost)).max().unwrap();
-        assert!(longest > MAX / 2, "full jitter uses the whole range, got {longest:?}");
+        assert!(
+            longest > MAX / 2,
+            "full jitter uses the whole range, got {longest:?}"
+        );
         backoff.reset();
         assert!(backoff.next(&lost) <= INITIAL);
     }

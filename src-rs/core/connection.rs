@@ -32,8 +32,8 @@ pub struct Lease {
     released: AtomicBool,
     /// [`Lease::begin`] was called, and the transaction has not ended.
     in_transaction: AtomicBool,
-    /// A statement's text could have opened a transaction block.
-    may_be_in_block: AtomicBool,
+    /// A statement could have opened a transaction block. Shared with a listening session, which must know.
+    may_be_in_block: Arc<AtomicBool>,
     /// Known since the first operation ran; without one there is nothing to clean up.
     runtime: OnceLock<Handle>,
 }
@@ -56,17 +56,11 @@ enum Link {
         object: Object,
         _pass: Pass,
     },
+    /// Weak inside: a lease does not keep a listening session open.
     Session(SessionClient),
 }
 
 impl Link {
-    fn client(&self) -> &ClientWrapper {
-        match self {
-            Self::Pooled { object, .. } => object,
-            Self::Session(session) => &session.client,
-        }
-    }
-
     /// Closes a connection that is in no state to be used again. A listening session is not ours to close.
     fn discard(self) {
         if let Self::Pooled { object, .. } = self {
@@ -78,25 +72,27 @@ impl Link {
 impl Lease {
     /// A connection of the pool.
     pub(super) fn pooled(object: Object, pass: Pass) -> Self {
-        Self::new(Link::Pooled {
+        let link = Link::Pooled {
             object,
             _pass: pass,
-        })
+        };
+        Self::new(link, Arc::default())
     }
 
     /// The connection of a listening session, shared with it.
     #[must_use]
     pub fn session(session: &SessionClient) -> Self {
-        Self::new(Link::Session(session.clone()))
+        let link = Link::Session(session.clone());
+        Self::new(link, Arc::clone(&session.may_be_in_block))
     }
 
-    fn new(link: Link) -> Self {
+    fn new(link: Link, may_be_in_block: Arc<AtomicBool>) -> Self {
         Self {
             link: Mutex::new(Some(link)),
             turns: Turns::default(),
             released: AtomicBool::new(false),
             in_transaction: AtomicBool::new(false),
-            may_be_in_block: AtomicBool::new(false),
+            may_be_in_block,
             runtime: OnceLock::new(),
         }
     }
@@ -158,6 +154,7 @@ impl Lease {
                 return Ok(false);
             }
             lease.in_transaction.store(true, Ordering::Relaxed);
+            lease.may_be_in_block.store(true, Ordering::Relaxed);
             statements::execute_batch(&session, &sql).await?;
             Ok(true)
         }
@@ -261,8 +258,15 @@ async fn give_back(link: Link, blocks: Blocks) -> ReleaseOutcome {
     if !blocks.certain && !blocks.possible {
         return ReleaseOutcome { rolled_back: false };
     }
-    let leave = tokio::time::timeout(RELEASE_TIMEOUT, leave_block(link.client()));
-    if let Ok(Ok(rolled_back)) = leave.await {
+    let leave = async {
+        match &link {
+            Link::Pooled { object, .. } => leave_block(object).await,
+            Link::Session(session) => {
+                leave_block(&*session.client.upgrade().ok_or_else(closed)?).await
+            }
+        }
+    };
+    if let Ok(Ok(rolled_back)) = tokio::time::timeout(RELEASE_TIMEOUT, leave).await {
         return ReleaseOutcome { rolled_back };
     }
     link.discard();
@@ -297,29 +301,43 @@ impl Operation {
     async fn session(&mut self) -> Result<Session<'_>> {
         self.turn.come().await;
         self.lease.runtime.get_or_init(Handle::current);
-        let link = MutexGuard::try_map(self.lease.link.lock().await, Option::as_mut)
-            .map_err(|_| closed())?;
-        if let Link::Session(session) = &*link {
-            session.in_flight.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(Session(link))
+        let link = self.lease.link.lock().await;
+        let link = MutexGuard::try_map(link, Option::as_mut).map_err(|_| closed())?;
+        let session = match &*link {
+            Link::Pooled { .. } => None,
+            Link::Session(session) => {
+                let client = session.client.upgrade().ok_or_else(closed)?;
+                session.in_flight.fetch_add(1, Ordering::Relaxed);
+                Some(client)
+            }
+        };
+        Ok(Session { link, session })
     }
 }
 
 /// The connection during one operation.
-struct Session<'a>(MappedMutexGuard<'a, Link>);
+struct Session<'a> {
+    link: MappedMutexGuard<'a, Link>,
+    session: Option<Arc<ClientWrapper>>,
+}
 
 impl Deref for Session<'_> {
     type Target = ClientWrapper;
 
     fn deref(&self) -> &ClientWrapper {
-        self.0.client()
+        match (&*self.link, &self.session) {
+            (_, Some(client)) => client,
+            (Link::Pooled { object, .. }, None) => object,
+            (Link::Session(_), None) => {
+                unreachable!("a session's client is held during an operation")
+            }
+        }
     }
 }
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if let Link::Session(session) = &*self.0 {
+        if let Link::Session(session) = &*self.link {
             session.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
     }

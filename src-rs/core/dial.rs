@@ -167,7 +167,10 @@ pub struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { origin: Instant::now(), last_ms: AtomicU64::new(0) }
+        Self {
+            origin: Instant::now(),
+            last_ms: AtomicU64::new(0),
+        }
     }
 }
 
@@ -180,7 +183,10 @@ impl Pulse {
     /// Moves on to `moment`, never back.
     pub(super) fn move_to(&self, moment: Instant) {
         let elapsed = moment.saturating_duration_since(self.origin).as_millis();
-        self.last_ms.fetch_max(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last_ms.fetch_max(
+            u64::try_from(elapsed).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     /// The moment, to the millisecond (at first: of the connection).

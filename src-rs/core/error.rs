@@ -132,7 +132,9 @@ impl Error {
     /// Whether the server refused one statement, and the session goes on.
     #[must_use]
     pub fn is_servers_refusal(&self) -> bool {
-        self.server.as_deref().is_some_and(|server| server.severity == "ERROR")
+        self.server
+            .as_deref()
+            .is_some_and(|server| server.severity == "ERROR")
     }
 
     /// The error of a step of connecting: like [`From`], but what is no word of the server means that

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use super::error::{Error, ErrorKind, Result, ServerMessage};
 use super::gap::Gap;
 use super::own_pids::OwnPids;
-use super::subscriber::{End, Notification, Pressure, Subscriber};
+use super::subscriber::{End, Notification, Pressure, State, Subscriber};
 
 /// Events wait here while the JavaScript thread is busy; a server can send notices without end.
 const MAX_WAITING_EVENTS: usize = 1000;
@@ -50,7 +50,7 @@ pub enum Event {
         gap: Box<Gap>,
     },
     /// A notice or warning of the server.
-    Notice(ServerMessage),
+    Notice(Box<ServerMessage>),
     /// Something a user should know, said by us.
     Warning(String),
     /// The listener gave up.
@@ -158,7 +158,9 @@ impl Hub {
     /// Removes a consumer.
     pub fn remove_subscriber(&self, subscriber: &Arc<Subscriber>) {
         let mut inner = self.inner.lock();
-        inner.subscribers.retain(|other| !Arc::ptr_eq(other, subscriber));
+        inner
+            .subscribers
+            .retain(|other| !Arc::ptr_eq(other, subscriber));
         inner.rebuild_routes();
         drop(inner);
         self.room.notify_waiters();
@@ -188,7 +190,13 @@ impl Hub {
     /// Routes a channel's notifications to those who want it, under the number that the facade gave it.
     pub fn add_channel(&self, name: &str, id: u32) {
         let mut inner = self.inner.lock();
-        inner.routes.insert(name.into(), Route { id, members: Vec::new() });
+        inner.routes.insert(
+            name.into(),
+            Route {
+                id,
+                members: Vec::new(),
+            },
+        );
         inner.rebuild_route(name);
     }
 
@@ -197,12 +205,18 @@ impl Hub {
         let mut inner = self.inner.lock();
         inner.routes.remove(name);
         let now = Instant::now();
-        inner.removed.retain(|_, since| now.duration_since(*since) < STRAGGLER_TIME);
+        inner
+            .removed
+            .retain(|_, since| now.duration_since(*since) < STRAGGLER_TIME);
         inner.removed.insert(name.into(), now);
     }
 
     /// Hands a batch to the subscribers, in order, and empties it. Says whether reading should go on.
-    pub(super) fn publish(&self, epoch: u64, batch: &mut Vec<tokio_postgres::Notification>) -> Pressure {
+    pub(super) fn publish(
+        &self,
+        epoch: u64,
+        batch: &mut Vec<tokio_postgres::Notification>,
+    ) -> Pressure {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         if epoch != inner.epoch {
@@ -213,29 +227,43 @@ impl Hub {
         let mut pressure = Pressure::None;
         let mut count = 0;
         let mut unrouted = None;
-        let mut states: Vec<_> = inner.subscribers.iter().map(|subscriber| subscriber.lock()).collect();
+        let mut states: Vec<_> = inner
+            .subscribers
+            .iter()
+            .map(|subscriber| subscriber.lock())
+            .collect();
         for notification in batch.drain(..) {
             let Some(route) = inner.routes.get(notification.channel()) else {
                 if notification.channel() == self.fence_channel {
                     // Anybody may notify any channel: what is no fence of ours is nobody's.
                     let fence = notification.payload().parse::<u32>().ok();
-                    if let Some((fence, reply)) = fence.and_then(|id| inner.fences.remove_entry(&id)) {
+                    if let Some((fence, reply)) =
+                        fence.and_then(|id| inner.fences.remove_entry(&id))
+                    {
                         for state in &mut states {
                             state.push_fence(fence, inner.holding);
                         }
                         let _ = reply.send(Ok(()));
                     }
-                } else if !inner.warned_unrouted && !inner.removed.contains_key(notification.channel()) {
+                } else if !inner.warned_unrouted
+                    && !inner.removed.contains_key(notification.channel())
+                {
                     inner.warned_unrouted = true;
                     unrouted = Some(notification.channel().to_owned());
                 }
                 continue;
             };
-            if self.own_pids.as_ref().is_some_and(|own| own.contains(notification.process_id())) {
+            if self
+                .own_pids
+                .as_ref()
+                .is_some_and(|own| own.contains(notification.process_id()))
+            {
                 continue;
             }
             count += 1;
-            let Some((last, others)) = route.members.split_last() else { continue };
+            let Some((last, others)) = route.members.split_last() else {
+                continue;
+            };
             let shared = Notification {
                 channel: route.id,
                 process_id: notification.process_id(),
@@ -243,7 +271,11 @@ impl Hub {
                 received,
             };
             for &member in others {
-                let pushed = inner.subscribers[member].push(&mut states[member], shared.clone(), inner.holding);
+                let pushed = inner.subscribers[member].push(
+                    &mut states[member],
+                    shared.clone(),
+                    inner.holding,
+                );
                 pressure = pressure.max(pushed);
             }
             let pushed = inner.subscribers[*last].push(&mut states[*last], shared, inner.holding);
@@ -339,7 +371,7 @@ impl Hub {
     /// The next session failed before it was verified.
     pub(super) fn discard_held(&self) {
         self.inner.lock().epoch += 1;
-        self.each(|state| state.discard_held());
+        self.each(State::discard_held);
     }
 
     /// The next session is verified: every consumer gets the gap, then what was held.
@@ -364,7 +396,7 @@ impl Hub {
         self.room.notify_waiters();
     }
 
-    fn each(&self, mut change: impl FnMut(&mut super::subscriber::State)) {
+    fn each(&self, mut change: impl FnMut(&mut State)) {
         for subscriber in &self.inner.lock().subscribers {
             let mut state = subscriber.lock();
             change(&mut state);
@@ -378,7 +410,10 @@ impl Hub {
         let was_empty = events.is_empty();
         if events.len() >= MAX_WAITING_EVENTS {
             // Notices may be lost in a flood of them; what tells of the session may not.
-            match events.iter().position(|event| matches!(event, Event::Notice(_) | Event::Warning(_))) {
+            match events
+                .iter()
+                .position(|event| matches!(event, Event::Notice(_) | Event::Warning(_)))
+            {
                 Some(index) => drop(events.remove(index)),
                 None => drop(events.pop_front()),
             }
@@ -412,13 +447,17 @@ impl Inner {
 }
 
 fn members(subscribers: &[Arc<Subscriber>], channel: &str) -> Vec<usize> {
-    let wants = |(index, subscriber): (usize, &Arc<Subscriber>)| subscriber.lock().wants(channel).then_some(index);
+    let wants = |(index, subscriber): (usize, &Arc<Subscriber>)| {
+        subscriber.lock().wants(channel).then_some(index)
+    };
     subscribers.iter().enumerate().filter_map(wants).collect()
 }
 
 /// What is known of the moment at which a session was lost.
 pub(super) fn wall_clock(moment: Instant) -> SystemTime {
-    SystemTime::now().checked_sub(moment.elapsed()).unwrap_or_else(SystemTime::now)
+    SystemTime::now()
+        .checked_sub(moment.elapsed())
+        .unwrap_or_else(SystemTime::now)
 }
 
 /// The error of whoever waited for a listener that is gone.

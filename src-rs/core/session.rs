@@ -1,24 +1,25 @@
-//! One server session that listens: connected, set up, LISTENing, verified.
+//! One server session that listens: connected, set up, subscribed, verified.
 //!
 //! It lives outside the pool, whose connections discard notifications. A task of its own, the *driver*,
 //! polls the connection, hands batches to the hub, and ends when the session does.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
-use tokio_util::task::AbortOnDropHandle;
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::config::ConnectConfig;
 use super::dial::{Dialed, Pulse, ServerConnection, dial};
 use super::error::{Error, ErrorKind, Result, ServerMessage};
 use super::hub::{Event, Hub};
+use super::statements::{self, Block};
 use super::subscriber::Pressure;
 
 /// How many notifications are handed on at once, at most: enough to make locks cheap, few enough for the
@@ -39,15 +40,20 @@ pub struct SessionEnd {
 
 impl From<Error> for SessionEnd {
     fn from(error: Error) -> Self {
-        Self { error, undecodable: false }
+        Self {
+            error,
+            undecodable: false,
+        }
     }
 }
 
 /// The listening session's client, for `listener.connection`.
 #[derive(Debug, Clone)]
 pub struct SessionClient {
-    /// Sends statements, and caches prepared ones.
-    pub client: Arc<ClientWrapper>,
+    /// Sends statements, and caches prepared ones. Weak: the session ends when its listener says so.
+    pub client: Weak<ClientWrapper>,
+    /// Whether a statement of the user could have opened a transaction block.
+    pub may_be_in_block: Arc<AtomicBool>,
     /// How many statements of the user are running: a server that is busy with them is not dead.
     pub in_flight: Arc<AtomicUsize>,
 }
@@ -55,7 +61,8 @@ pub struct SessionClient {
 /// See the module.
 #[derive(Debug)]
 pub struct Session {
-    client: SessionClient,
+    client: Arc<ClientWrapper>,
+    shared: SessionClient,
     /// Dropping a session that was not closed drops its socket: nothing waits for a server that is gone.
     driver: AbortOnDropHandle<SessionEnd>,
     /// When the server was last heard.
@@ -88,18 +95,35 @@ pub struct SessionSetup {
 impl Session {
     /// Connects, sets up, LISTENs on `channels` in one round trip and verifies that the server does.
     /// One deadline covers it all; a failure leaves no session behind.
-    pub async fn establish(setup: &SessionSetup, hub: &Arc<Hub>, channels: Vec<String>) -> Result<Self> {
+    pub async fn establish(
+        setup: &SessionSetup,
+        hub: &Arc<Hub>,
+        channels: Vec<String>,
+    ) -> Result<Self> {
         let deadline = setup.connect.total_timeout();
-        tokio::time::timeout(deadline, Self::establish_in_time(setup, hub, channels)).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Connect,
-                format!("the server did not take the LISTENs within {} s (connectTimeoutSec)", deadline.as_secs_f64()),
-            ))
-        })
+        tokio::time::timeout(deadline, Self::establish_in_time(setup, hub, channels))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::Connect,
+                    format!(
+                        "the server did not take the LISTENs within {} s (connectTimeoutSec)",
+                        deadline.as_secs_f64()
+                    ),
+                ))
+            })
     }
 
-    async fn establish_in_time(setup: &SessionSetup, hub: &Arc<Hub>, channels: Vec<String>) -> Result<Self> {
-        let Dialed { client, connection, pulse } = dial(&setup.connect).await?;
+    async fn establish_in_time(
+        setup: &SessionSetup,
+        hub: &Arc<Hub>,
+        channels: Vec<String>,
+    ) -> Result<Self> {
+        let Dialed {
+            client,
+            connection,
+            pulse,
+        } = dial(&setup.connect).await?;
         let paused = Arc::new(AtomicBool::new(false));
         let confirmed = Arc::new(Pulse::default());
         let driver = Driver {
@@ -113,9 +137,15 @@ impl Session {
         };
         // The wrapper aborts the task it is given when it is dropped. The driver must live on then, to send
         // Terminate, so the wrapper gets a task of no importance.
-        let wrapper = ClientWrapper::new(client, tokio::spawn(async {}));
+        let client = Arc::new(ClientWrapper::new(client, tokio::spawn(async {})));
+        let shared = SessionClient {
+            client: Arc::downgrade(&client),
+            may_be_in_block: Arc::default(),
+            in_flight: Arc::default(),
+        };
         let mut session = Self {
-            client: SessionClient { client: Arc::new(wrapper), in_flight: Arc::default() },
+            client,
+            shared,
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
             heard: pulse,
             confirmed,
@@ -139,7 +169,7 @@ impl Session {
             "SELECT set_config(name, CASE name WHEN 'tcp_user_timeout' THEN '{milliseconds}' ELSE '0' END, false) \
              FROM pg_settings WHERE name IN ('idle_session_timeout', 'tcp_user_timeout')"
         );
-        match self.client.client.simple_query(&query).await.map_err(Error::from) {
+        match self.client.simple_query(&query).await.map_err(Error::from) {
             Err(error) if error.is_servers_refusal() => {
                 hub.event(Event::Warning(format!(
                     "the server refused idle_session_timeout and tcp_user_timeout for the listening session: {error}"
@@ -163,8 +193,10 @@ impl Session {
              UNION ALL SELECT 'started', pg_postmaster_start_time()::text \
              UNION ALL SELECT 'channel', channel FROM pg_listening_channels() AS channel",
         );
-        for message in self.client.client.simple_query(&query).await? {
-            let SimpleQueryMessage::Row(row) = message else { continue };
+        for message in self.client.simple_query(&query).await? {
+            let SimpleQueryMessage::Row(row) = message else {
+                continue;
+            };
             match (row.get(0), row.get(1)) {
                 (Some("pid"), Some(pid)) => self.process_id = pid.parse().unwrap_or(0),
                 (Some("started"), started) => self.server_started = started.map(ToOwned::to_owned),
@@ -172,7 +204,10 @@ impl Session {
                 _ => {}
             }
         }
-        match channels.iter().find(|channel| !self.applied.contains(*channel)) {
+        match channels
+            .iter()
+            .find(|channel| !self.applied.contains(*channel))
+        {
             None => Ok(()),
             Some(missing) => Err(Error::new(
                 ErrorKind::Connect,
@@ -184,16 +219,33 @@ impl Session {
         }
     }
 
+    /// Refuses to go on while the user has a transaction open on this session: what we did would wait for its end.
+    async fn check_no_block(&self) -> Result<()> {
+        if !self.shared.may_be_in_block.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if statements::block_state(&self.client).await? == Block::None {
+            self.shared.may_be_in_block.store(false, Ordering::Relaxed);
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Execute,
+            "a transaction is open on the listening session (listener.connection): LISTEN, UNLISTEN and NOTIFY take \
+             effect when it ends, so end it first",
+        ))
+    }
+
     /// Makes the server listen to exactly `add` more and `remove` fewer channels, in one transaction.
     pub async fn change(&mut self, add: &[String], remove: &[String]) -> Result<()> {
+        self.check_no_block().await?;
         let mut query = String::new();
         for channel in add {
             query.push_str(&listen(channel));
         }
         for channel in remove {
-            query.push_str(&format!("UNLISTEN {};", quote_identifier(channel)));
+            query.push_str(&unlisten(channel));
         }
-        drop(self.client.client.simple_query(&query).await?);
+        drop(self.client.simple_query(&query).await?);
         self.applied.extend(add.iter().cloned());
         for channel in remove {
             self.applied.remove(channel);
@@ -203,14 +255,15 @@ impl Session {
 
     /// Sends a notification to ourselves: what comes before it was committed before it.
     pub async fn fence(&mut self, channel: &str, ids: &[u32]) -> Result<()> {
+        self.check_no_block().await?;
         let mut query = String::new();
         if self.applied.insert(channel.to_owned()) {
             query.push_str(&listen(channel));
         }
         for id in ids {
-            query.push_str(&format!("NOTIFY {}, '{id}';", quote_identifier(channel)));
+            query.push_str(&notify(channel, *id));
         }
-        let sent = self.client.client.simple_query(&query).await;
+        let sent = self.client.simple_query(&query).await;
         if sent.is_err() {
             self.applied.remove(channel);
         }
@@ -221,7 +274,7 @@ impl Session {
     /// One protocol round trip under a deadline, which runs from the last byte heard. Gives the time it took.
     pub async fn ping(&self, timeout: Duration) -> Result<Duration> {
         let sent = Instant::now();
-        let client = Arc::clone(&self.client.client);
+        let client = Arc::clone(&self.client);
         let round_trip = client.simple_query("");
         tokio::pin!(round_trip);
         loop {
@@ -237,7 +290,10 @@ impl Session {
                 Err(_) => {
                     return Err(Error::new(
                         ErrorKind::Closed,
-                        format!("the server did not answer a heartbeat within {} s", timeout.as_secs_f64()),
+                        format!(
+                            "the server did not answer a heartbeat within {} s",
+                            timeout.as_secs_f64()
+                        ),
                     ));
                 }
             }
@@ -251,12 +307,12 @@ impl Session {
 
     /// Whether statements of the user are running.
     pub fn is_busy(&self) -> bool {
-        self.client.in_flight.load(Ordering::Relaxed) > 0
+        self.shared.in_flight.load(Ordering::Relaxed) > 0
     }
 
     /// For `listener.connection`.
     pub fn client(&self) -> SessionClient {
-        self.client.clone()
+        self.shared.clone()
     }
 
     /// Until when nothing is missing.
@@ -278,7 +334,9 @@ impl Session {
     /// The reason for which a request failed with `error`: the driver's, if it ended too.
     pub async fn reason(&mut self, error: Error) -> SessionEnd {
         // A broken connection fails the requests first; its driver ends in the same poll.
-        tokio::time::timeout(REASON_TIMEOUT, self.ended()).await.unwrap_or_else(|_| error.into())
+        tokio::time::timeout(REASON_TIMEOUT, self.ended())
+            .await
+            .unwrap_or_else(|_| error.into())
     }
 
     /// Sends Terminate and waits until the server has closed the socket, at most until `deadline`; then the
@@ -352,12 +410,14 @@ impl Driver {
                         if notice.sql_state.starts_with("57P") {
                             self.shutdown_notice = Some(notice.clone());
                         }
-                        self.hub.event(Event::Notice(notice));
+                        self.hub.event(Event::Notice(Box::new(notice)));
                     }
                     Poll::Ready(Some(Ok(_))) => {}
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(self.ended(error))),
                     Poll::Ready(None) => {
-                        return Poll::Ready(Some(Error::new(ErrorKind::Closed, "the session was closed").into()));
+                        return Poll::Ready(Some(
+                            Error::new(ErrorKind::Closed, "the session was closed").into(),
+                        ));
                     }
                     Poll::Pending if batch.is_empty() => return Poll::Pending,
                     Poll::Pending => return Poll::Ready(None),
@@ -388,6 +448,14 @@ fn listen(channel: &str) -> String {
     format!("LISTEN {};", quote_identifier(channel))
 }
 
+fn unlisten(channel: &str) -> String {
+    format!("UNLISTEN {};", quote_identifier(channel))
+}
+
+fn notify(channel: &str, fence: u32) -> String {
+    format!("NOTIFY {}, '{fence}';", quote_identifier(channel))
+}
+
 /// A name as a quoted identifier: exact, whatever it holds
 /// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
 fn quote_identifier(name: &str) -> String {
@@ -401,6 +469,9 @@ mod tests {
     #[test]
     fn identifiers_are_quoted_whole() {
         assert_eq!(quote_identifier("orders"), "\"orders\"");
-        assert_eq!(quote_identifier("a\";DROP TABLE x;--"), "\"a\"\";DROP TABLE x;--\"");
+        assert_eq!(
+            quote_identifier("a\";DROP TABLE x;--"),
+            "\"a\"\";DROP TABLE x;--\""
+        );
     }
 }

@@ -123,7 +123,9 @@ pub struct Subscriber {
 
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscriber").field("bounds", &self.bounds).finish_non_exhaustive()
+        f.debug_struct("Subscriber")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
     }
 }
 
@@ -146,8 +148,19 @@ pub(super) struct State {
 impl Subscriber {
     /// An empty buffer. `signal` is called, from any thread, when an armed consumer has something to drain.
     #[must_use]
-    pub fn new(bounds: Bounds, wanted: Option<HashSet<Box<str>>>, signal: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { bounds, signal, state: Mutex::new(State { wanted, ..State::default() }) }
+    pub fn new(
+        bounds: Bounds,
+        wanted: Option<HashSet<Box<str>>>,
+        signal: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self {
+            bounds,
+            signal,
+            state: Mutex::new(State {
+                wanted,
+                ..State::default()
+            }),
+        }
     }
 
     /// Takes up to `max` entries. An empty answer arms the consumer.
@@ -159,7 +172,11 @@ impl Subscriber {
         for entry in &entries {
             state.forget(entry);
         }
-        let end = if state.queue.is_empty() { state.end.clone() } else { None };
+        let end = if state.queue.is_empty() {
+            state.end.clone()
+        } else {
+            None
+        };
         state.armed = entries.is_empty() && end.is_none();
         Drained { entries, end }
     }
@@ -169,7 +186,8 @@ impl Subscriber {
     pub fn pressure(&self) -> Pressure {
         let state = self.state.lock();
         // Going on at the first free place would stop again at once.
-        let half_full = state.messages > self.bounds.max_messages / 2 || state.bytes > self.bounds.max_bytes / 2;
+        let half_full = state.messages > self.bounds.max_messages / 2
+            || state.bytes > self.bounds.max_bytes / 2;
         match self.bounds.overflow {
             Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
             _ => Pressure::None,
@@ -180,10 +198,14 @@ impl Subscriber {
     #[must_use]
     pub fn stats(&self) -> SubscriberStats {
         let state = self.state.lock();
-        let oldest = state.queue.iter().chain(&state.held).find_map(|entry| match entry {
-            Entry::Notification(notification) => Some(notification.received.elapsed()),
-            _ => None,
-        });
+        let oldest = state
+            .queue
+            .iter()
+            .chain(&state.held)
+            .find_map(|entry| match entry {
+                Entry::Notification(notification) => Some(notification.received.elapsed()),
+                _ => None,
+            });
         SubscriberStats {
             received: state.received,
             dropped: state.dropped,
@@ -211,7 +233,12 @@ impl Subscriber {
     }
 
     /// Adds a notification, or counts it as dropped. `holding`: behind a gap that is still open.
-    pub(super) fn push(&self, state: &mut State, notification: Notification, holding: bool) -> Pressure {
+    pub(super) fn push(
+        &self,
+        state: &mut State,
+        notification: Notification,
+        holding: bool,
+    ) -> Pressure {
         if state.end.is_some() {
             return Pressure::None;
         }
@@ -219,7 +246,8 @@ impl Subscriber {
         let bytes = notification.bytes();
         let mut pressure = Pressure::None;
         while state.messages > 0
-            && (state.messages >= self.bounds.max_messages || state.bytes + bytes > self.bounds.max_bytes)
+            && (state.messages >= self.bounds.max_messages
+                || state.bytes + bytes > self.bounds.max_bytes)
         {
             match self.bounds.overflow {
                 Overflow::DropOldest => state.drop_oldest(),
@@ -236,7 +264,9 @@ impl Subscriber {
         }
         state.messages += 1;
         state.bytes += bytes;
-        state.queue_mut(holding).push_back(Entry::Notification(notification));
+        state
+            .queue_mut(holding)
+            .push_back(Entry::Notification(notification));
         pressure
     }
 }
@@ -244,7 +274,9 @@ impl Subscriber {
 impl State {
     /// Whether this consumer wants the notifications of a channel.
     pub(super) fn wants(&self, channel: &str) -> bool {
-        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(channel))
+        self.wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(channel))
     }
 
     /// Adds a fence.
@@ -285,7 +317,11 @@ impl State {
     }
 
     fn queue_mut(&mut self, holding: bool) -> &mut VecDeque<Entry> {
-        if holding { &mut self.held } else { &mut self.queue }
+        if holding {
+            &mut self.held
+        } else {
+            &mut self.queue
+        }
     }
 
     fn forget(&mut self, entry: &Entry) {
@@ -298,11 +334,19 @@ impl State {
     fn drop_oldest(&mut self) {
         let is_notification = |entry: &Entry| matches!(entry, Entry::Notification(_));
         let holding = !self.queue.iter().any(is_notification);
-        let queue = if holding { &mut self.held } else { &mut self.queue };
+        let queue = if holding {
+            &mut self.held
+        } else {
+            &mut self.queue
+        };
         // Only gaps and fences can stand before the oldest notification, and those are few.
-        let Some(index) = queue.iter().position(is_notification) else { return };
+        let Some(index) = queue.iter().position(is_notification) else {
+            return;
+        };
         let now = SystemTime::now();
-        let before = index.checked_sub(1).and_then(|before| queue.get_mut(before));
+        let before = index
+            .checked_sub(1)
+            .and_then(|before| queue.get_mut(before));
         let dropped = if let Some(Entry::Gap(gap)) = before
             && gap.is_overflow()
         {
@@ -311,7 +355,10 @@ impl State {
         } else {
             let mut gap = Gap::overflow(now);
             gap.drop_one(now);
-            Some(std::mem::replace(&mut queue[index], Entry::Gap(Box::new(gap))))
+            Some(std::mem::replace(
+                &mut queue[index],
+                Entry::Gap(Box::new(gap)),
+            ))
         };
         if let Some(entry) = dropped {
             self.forget(&entry);
@@ -344,7 +391,11 @@ mod tests {
     fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
         let signals = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&signals);
-        let bounds = Bounds { max_messages, max_bytes: 1 << 20, overflow };
+        let bounds = Bounds {
+            max_messages,
+            max_bytes: 1 << 20,
+            overflow,
+        };
         let signal = Box::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         });
@@ -353,15 +404,23 @@ mod tests {
 
     fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
         let mut state = subscriber.lock();
-        let notification =
-            Notification { channel: 1, process_id: 1, payload: payload.into(), received: Instant::now() };
+        let notification = Notification {
+            channel: 1,
+            process_id: 1,
+            payload: payload.into(),
+            received: Instant::now(),
+        };
         let pressure = subscriber.push(&mut state, notification, holding);
         subscriber.unlock(state);
         pressure
     }
 
     fn disconnect() -> Gap {
-        Gap { reason: GapReason::Disconnect, dropped: None, ..Gap::overflow(SystemTime::now()) }
+        Gap {
+            reason: GapReason::Disconnect,
+            dropped: None,
+            ..Gap::overflow(SystemTime::now())
+        }
     }
 
     /// `a`, `b` for payloads, `-N` for an overflow of N, `|` for a disconnect, `#N` for a fence.
@@ -397,7 +456,15 @@ mod tests {
         }
         assert_eq!(drained(&subscriber), "-2 c d");
         let stats = subscriber.stats();
-        assert_eq!((stats.received, stats.dropped, stats.buffered, stats.buffered_bytes), (4, 2, 0, 0));
+        assert_eq!(
+            (
+                stats.received,
+                stats.dropped,
+                stats.buffered,
+                stats.buffered_bytes
+            ),
+            (4, 2, 0, 0)
+        );
     }
 
     #[test]
@@ -427,7 +494,10 @@ mod tests {
 
     #[test]
     fn pause_and_error_drop_nothing() {
-        for (overflow, pressure) in [(Overflow::Pause, Pressure::Pause), (Overflow::Error, Pressure::Error)] {
+        for (overflow, pressure) in [
+            (Overflow::Pause, Pressure::Pause),
+            (Overflow::Error, Pressure::Error),
+        ] {
             let (subscriber, _) = subscriber(1, overflow);
             assert_eq!(push(&subscriber, "a", false), Pressure::None);
             assert_eq!(push(&subscriber, "b", false), pressure);
@@ -465,7 +535,11 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded() {
-        let bounds = Bounds { max_messages: 1000, max_bytes: 3 * 164, overflow: Overflow::DropOldest };
+        let bounds = Bounds {
+            max_messages: 1000,
+            max_bytes: 3 * 164,
+            overflow: Overflow::DropOldest,
+        };
         let subscriber = Subscriber::new(bounds, None, Box::new(|| ()));
         let payload = "x".repeat(100);
         for _ in 0..5 {

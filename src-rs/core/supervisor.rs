@@ -120,12 +120,29 @@ impl ListenerHandle {
         };
         let panicked = Arc::clone(&hub);
         drop(tokio::spawn(async move {
-            if AssertUnwindSafe(supervisor.run(started)).catch_unwind().await.is_err() {
-                give_up(&panicked, Error::new(ErrorKind::Internal, "the listener's supervisor panicked"));
+            if AssertUnwindSafe(supervisor.run(started))
+                .catch_unwind()
+                .await
+                .is_err()
+            {
+                give_up(
+                    &panicked,
+                    Error::new(ErrorKind::Internal, "the listener's supervisor panicked"),
+                );
             }
             let _ = finish.send(true);
         }));
-        (Self { hub, commands, client, cancel, deadline, finished }, start)
+        (
+            Self {
+                hub,
+                commands,
+                client,
+                cancel,
+                deadline,
+                finished,
+            },
+            start,
+        )
     }
 
     /// Subscribes to a channel; the receiver resolves once the LISTEN is committed.
@@ -169,7 +186,9 @@ impl ListenerHandle {
     /// Interrupts whatever is being done and closes the session. Resolves once the server has closed it too,
     /// or after `timeout`.
     pub fn shutdown(&self, timeout: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.deadline.lock().get_or_insert_with(|| Instant::now() + timeout);
+        self.deadline
+            .lock()
+            .get_or_insert_with(|| Instant::now() + timeout);
         self.cancel.cancel();
         let mut finished = self.finished.clone();
         async move {
@@ -210,7 +229,9 @@ enum Served {
 
 impl Supervisor {
     async fn run(mut self, started: oneshot::Sender<Result<()>>) {
-        let Some(first) = self.until_cancelled(self.establish()).await else { return };
+        let Some(first) = self.until_cancelled(self.establish()).await else {
+            return;
+        };
         let mut session = match first {
             Ok(session) => session,
             Err(error) => {
@@ -262,7 +283,9 @@ impl Supervisor {
     fn enter(&self, session: &Session) {
         self.options.own_pids.insert(session.process_id);
         *self.client.lock() = Some(session.client());
-        self.hub.event(Event::Connected { process_id: session.process_id });
+        self.hub.event(Event::Connected {
+            process_id: session.process_id,
+        });
     }
 
     fn leave(&self, session: &Session) {
@@ -271,7 +294,8 @@ impl Supervisor {
     }
 
     async fn close(&self, session: Session) {
-        let deadline = (*self.deadline.lock()).unwrap_or_else(|| Instant::now() + ABANDONED_CLOSE_TIMEOUT);
+        let deadline =
+            (*self.deadline.lock()).unwrap_or_else(|| Instant::now() + ABANDONED_CLOSE_TIMEOUT);
         session.close(deadline).await;
     }
 
@@ -281,7 +305,10 @@ impl Supervisor {
         if let Err(served) = self.reconcile(session).await {
             return served;
         }
-        let mut next_ping = self.options.heartbeat.map(|heartbeat| Instant::now() + heartbeat.interval);
+        let mut next_ping = self
+            .options
+            .heartbeat
+            .map(|heartbeat| Instant::now() + heartbeat.interval);
         loop {
             let ping_is_due = async {
                 match next_ping {
@@ -316,11 +343,19 @@ impl Supervisor {
         match command {
             Command::Subscribe { channel, reply } => {
                 self.desired.insert(channel.clone());
-                self.waiting.push(Waiting { channel, subscribed: true, reply });
+                self.waiting.push(Waiting {
+                    channel,
+                    subscribed: true,
+                    reply,
+                });
             }
             Command::Unsubscribe { channel, reply } => {
                 self.desired.remove(&channel);
-                self.waiting.push(Waiting { channel, subscribed: false, reply });
+                self.waiting.push(Waiting {
+                    channel,
+                    subscribed: false,
+                    reply,
+                });
             }
             Command::Fence { id } => self.new_fences.push(id),
         }
@@ -334,7 +369,9 @@ impl Supervisor {
         }
         let add: Vec<String> = self.desired.difference(&session.applied).cloned().collect();
         if !add.is_empty()
-            && let Err(error) = self.ask(session, async |session| session.change(&add, &[]).await).await?
+            && let Err(error) = self
+                .ask(session, async |session| session.change(&add, &[]).await)
+                .await?
         {
             self.refuse(&add, &error);
         }
@@ -346,15 +383,23 @@ impl Supervisor {
             .cloned()
             .collect();
         if !remove.is_empty()
-            && let Err(error) = self.ask(session, async |session| session.change(&[], &remove).await).await?
+            && let Err(error) = self
+                .ask(session, async |session| session.change(&[], &remove).await)
+                .await?
         {
-            self.hub.event(Event::Warning(format!("the server refused UNLISTEN: {error}")));
+            self.hub.event(Event::Warning(format!(
+                "the server refused UNLISTEN: {error}"
+            )));
         }
         self.answer();
         if !self.new_fences.is_empty() {
             let fences = std::mem::take(&mut self.new_fences);
             let hub = Arc::clone(&self.hub);
-            let sent = self.ask(session, async |session| session.fence(hub.fence_channel(), &fences).await).await?;
+            let sent = self
+                .ask(session, async |session| {
+                    session.fence(hub.fence_channel(), &fences).await
+                })
+                .await?;
             if let Err(error) = sent {
                 self.hub.refuse_fences(&fences, &error);
             }
@@ -362,25 +407,34 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Runs one request on the session, under its deadline. The inner result is the server's word; anything
-    /// else ends the session.
+    /// Runs one request on the session, under its deadline. An inner error refuses the request; anything else ends
+    /// the session.
     async fn ask(
         &self,
         session: &mut Session,
         request: impl AsyncFnOnce(&mut Session) -> Result<()>,
     ) -> std::result::Result<Result<()>, Served> {
         let timeout = self.options.setup.connect.connect_timeout + self.options.setup.max_pause;
-        let asked = self.until_cancelled(tokio::time::timeout(timeout, request(session))).await;
+        let asked = self
+            .until_cancelled(tokio::time::timeout(timeout, request(session)))
+            .await;
         match asked {
             None => Err(Served::Shutdown),
             Some(Ok(Ok(()))) => Ok(Ok(())),
-            Some(Ok(Err(error))) if error.is_servers_refusal() => Ok(Err(error)),
+            Some(Ok(Err(error)))
+                if error.is_servers_refusal() || error.kind == ErrorKind::Execute =>
+            {
+                Ok(Err(error))
+            }
             // The driver knows the reason better than the request that it broke.
             Some(Ok(Err(error))) => Err(Served::Lost(session.reason(error).await)),
             Some(Err(_)) => Err(Served::Lost(
                 Error::new(
                     ErrorKind::Closed,
-                    format!("the server did not answer LISTEN or UNLISTEN within {} s", timeout.as_secs_f64()),
+                    format!(
+                        "the server did not answer LISTEN or UNLISTEN within {} s",
+                        timeout.as_secs_f64()
+                    ),
                 )
                 .into(),
             )),
@@ -388,7 +442,9 @@ impl Supervisor {
     }
 
     async fn ping(&self, session: &mut Session) -> std::result::Result<(), Served> {
-        let Some(heartbeat) = self.options.heartbeat else { return Ok(()) };
+        let Some(heartbeat) = self.options.heartbeat else {
+            return Ok(());
+        };
         // Not counted against a server that we do not read, or that works for the user.
         if session.is_paused() || session.is_busy() {
             return Ok(());
@@ -397,7 +453,10 @@ impl Supervisor {
             None => Err(Served::Shutdown),
             Some(Ok(round_trip)) => {
                 let microseconds = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-                self.hub.counters.last_round_trip_us.store(microseconds.max(1), Ordering::Relaxed);
+                self.hub
+                    .counters
+                    .last_round_trip_us
+                    .store(microseconds.max(1), Ordering::Relaxed);
                 Ok(())
             }
             Some(Err(error)) => Err(Served::Lost(session.reason(error).await)),
@@ -429,7 +488,10 @@ impl Supervisor {
             } else {
                 Err(Error::new(
                     ErrorKind::ListenerClosed,
-                    format!("channel `{}` was removed before the server listened to it", waiting.channel),
+                    format!(
+                        "channel `{}` was removed before the server listened to it",
+                        waiting.channel
+                    ),
                 ))
             });
         }
@@ -441,7 +503,9 @@ impl Supervisor {
         lost: Session,
         end: SessionEnd,
     ) -> std::result::Result<Session, Option<Error>> {
-        let Some(options) = self.options.reconnect else { return Err(Some(end.error)) };
+        let Some(options) = self.options.reconnect else {
+            return Err(Some(end.error));
+        };
         // From here on nothing of the lost session is heard any more, whatever its driver still does.
         self.hub.hold();
         if lost.since.elapsed() >= STABLE_UPTIME {
@@ -457,7 +521,9 @@ impl Supervisor {
                 return Err(Some(error));
             }
             let delay = self.backoff.next(&error);
-            self.accept_while(tokio::time::sleep(delay)).await.ok_or(None)?;
+            self.accept_while(tokio::time::sleep(delay))
+                .await
+                .ok_or(None)?;
             attempts += 1;
             let channels = self.desired.iter().cloned().collect();
             let (setup, hub) = (self.options.setup.clone(), Arc::clone(&self.hub));
@@ -466,7 +532,11 @@ impl Supervisor {
                 Ok(session) => {
                     let resumed_at = SystemTime::now();
                     let gap = Gap {
-                        reason: if end.undecodable { GapReason::Decode } else { GapReason::Disconnect },
+                        reason: if end.undecodable {
+                            GapReason::Decode
+                        } else {
+                            GapReason::Disconnect
+                        },
                         lost_at: lost_at.min(resumed_at),
                         resumed_at,
                         dropped: None,
@@ -488,7 +558,10 @@ impl Supervisor {
                 }
                 Err(failed) => {
                     self.hub.discard_held();
-                    self.hub.event(Event::AttemptFailed { error: failed.clone(), attempt: attempts });
+                    self.hub.event(Event::AttemptFailed {
+                        error: failed.clone(),
+                        attempt: attempts,
+                    });
                     error = failed;
                 }
             }
