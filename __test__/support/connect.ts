@@ -21,19 +21,23 @@ export async function openPool(
 }
 
 /** What the tests of a file share: opening a connection costs more than most of them. */
-let shared: ConnectionPool | undefined
+let shared: Promise<ConnectionPool> | undefined
+
+async function sharedPool(): Promise<ConnectionPool> {
+  return new ConnectionPool({
+    dsn: await serverDsn(),
+    maxDbPoolSize: SHARED_POOL_SIZE,
+    connRecyclingMethod: 'clean',
+  })
+}
 
 /**
  * A connection of the pool that a file's tests share, given back when the test ends. A test takes one at most: it
  * would wait for tests that wait for it.
  */
 export async function connect(t: ExecutionContext): Promise<Connection> {
-  shared ??= new ConnectionPool({
-    dsn: await serverDsn(),
-    maxDbPoolSize: SHARED_POOL_SIZE,
-    connRecyclingMethod: 'clean',
-  })
-  const connection = await shared.connection()
+  shared ??= sharedPool()
+  const connection = await (await shared).connection()
   t.teardown(() => connection.close())
   return connection
 }
