@@ -119,7 +119,10 @@ function check(name, work) {
 /** @param {Record<string, string>} env */
 async function cargoTests(env) {
   const started = Date.now()
-  const { ok, output } = await run('cargo', ['test', '--locked', '--quiet'], { output: 'both', env })
+  const { ok, output } = await run('cargo', ['test', '--locked', '--quiet'], {
+    output: 'both',
+    env,
+  })
   const counts = sum(output, {
     passed: /^test result: .*?(\d+) passed/gm,
     failed: /^test result: .*?(\d+) failed/gm,
