@@ -8,6 +8,7 @@ use std::time::Duration;
 use deadpool_postgres::{ClientWrapper, Object};
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio_postgres::error::SqlState;
 
 use super::error::{Error, ErrorKind, Result};
 use super::gate::Pass;
@@ -34,6 +35,8 @@ pub struct Lease {
     in_transaction: AtomicBool,
     /// A statement could have opened a transaction block. Shared with a listening session, which must know.
     may_be_in_block: Arc<AtomicBool>,
+    /// The server no longer knows statements that the client library relies on (after `DISCARD ALL`, say).
+    is_spoiled: AtomicBool,
     /// Known since the first operation ran; without one there is nothing to clean up.
     runtime: OnceLock<Handle>,
 }
@@ -93,6 +96,7 @@ impl Lease {
             released: AtomicBool::new(false),
             in_transaction: AtomicBool::new(false),
             may_be_in_block,
+            is_spoiled: AtomicBool::new(false),
             runtime: OnceLock::new(),
         }
     }
@@ -103,11 +107,14 @@ impl Lease {
         sql: String,
         params: Vec<Param>,
     ) -> impl Future<Output = Result<QueryOutput>> + Send + use<> {
+        let lease = Arc::clone(self);
         let operation = self.enter(&sql);
         async move {
             let mut operation = operation?;
             let session = operation.session().await?;
-            statements::execute(&session, &sql, &params).await
+            let outcome = statements::execute(&session, &sql, &params).await;
+            lease.note(&outcome);
+            outcome
         }
     }
 
@@ -123,7 +130,9 @@ impl Lease {
             let mut operation = operation?;
             let session = operation.session().await?;
             let in_block = lease.block_state(&session).await? != Block::None;
-            statements::execute_many(&session, &sql, &sets, in_block).await
+            let outcome = statements::execute_many(&session, &sql, &sets, in_block).await;
+            lease.note(&outcome);
+            outcome
         }
     }
 
@@ -197,7 +206,7 @@ impl Lease {
             turn.come().await;
             let link = lease.link.lock().await.take();
             match link {
-                Some(link) => give_back(link, lease.blocks()).await,
+                Some(link) => give_back(link, lease.condition()).await,
                 None => ReleaseOutcome { rolled_back: false },
             }
         }
@@ -227,56 +236,78 @@ impl Lease {
         statements::block_state(client).await
     }
 
-    fn blocks(&self) -> Blocks {
-        Blocks {
-            certain: self.in_transaction.load(Ordering::Relaxed),
-            possible: self.may_be_in_block.load(Ordering::Relaxed),
+    fn note<T>(&self, outcome: &Result<T>) {
+        // What was ours to repeat has been repeated by now.
+        if let Err(error) = outcome
+            && error.sql_state() == Some(SqlState::INVALID_SQL_STATEMENT_NAME.code())
+        {
+            self.is_spoiled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        Condition {
+            is_spoiled: self.is_spoiled.load(Ordering::Relaxed),
+            is_in_block: self.in_transaction.load(Ordering::Relaxed),
+            may_be_in_block: self.may_be_in_block.load(Ordering::Relaxed),
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let blocks = self.blocks();
+        let condition = self.condition();
         if let Some(link) = self.link.get_mut().take()
-            && (blocks.certain || blocks.possible)
+            && condition.needs_care()
             && let Some(runtime) = self.runtime.get()
         {
-            drop(runtime.spawn(give_back(link, blocks)));
+            drop(runtime.spawn(give_back(link, condition)));
         }
     }
 }
 
-/// What is known of an open transaction block without asking.
+/// What is known, without asking, of a connection that is given back.
 #[derive(Debug, Clone, Copy)]
-struct Blocks {
-    certain: bool,
-    possible: bool,
+struct Condition {
+    is_in_block: bool,
+    may_be_in_block: bool,
+    is_spoiled: bool,
 }
 
-async fn give_back(link: Link, blocks: Blocks) -> ReleaseOutcome {
-    if !blocks.certain && !blocks.possible {
-        return ReleaseOutcome { rolled_back: false };
+impl Condition {
+    fn needs_care(self) -> bool {
+        self.is_in_block || self.may_be_in_block || self.is_spoiled
     }
-    let leave = async {
-        match &link {
-            Link::Pooled { object, .. } => leave_block(object).await,
-            Link::Session(session) => {
-                leave_block(&*session.client.upgrade().ok_or_else(closed)?).await
-            }
+}
+
+async fn give_back(link: Link, condition: Condition) -> ReleaseOutcome {
+    let mut rolled_back = false;
+    let mut is_spoiled = condition.is_spoiled;
+    if condition.is_in_block || condition.may_be_in_block {
+        let leave = tokio::time::timeout(RELEASE_TIMEOUT, leave_block(&link));
+        if let Ok(Ok(was_open)) = leave.await {
+            rolled_back = was_open;
+        } else {
+            // What was open ends with the connection.
+            rolled_back = condition.is_in_block;
+            is_spoiled = true;
+        }
+    }
+    if is_spoiled {
+        link.discard();
+    }
+    ReleaseOutcome { rolled_back }
+}
+
+async fn leave_block(link: &Link) -> Result<bool> {
+    let session;
+    let client: &ClientWrapper = match link {
+        Link::Pooled { object, .. } => object,
+        Link::Session(shared) => {
+            session = shared.client.upgrade().ok_or_else(closed)?;
+            &session
         }
     };
-    if let Ok(Ok(rolled_back)) = tokio::time::timeout(RELEASE_TIMEOUT, leave).await {
-        return ReleaseOutcome { rolled_back };
-    }
-    link.discard();
-    // What was open ended with the connection.
-    ReleaseOutcome {
-        rolled_back: blocks.certain,
-    }
-}
-
-async fn leave_block(client: &ClientWrapper) -> Result<bool> {
     if statements::block_state(client).await? == Block::None {
         return Ok(false);
     }

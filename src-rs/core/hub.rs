@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use super::error::{Error, ErrorKind, Result, ServerMessage};
 use super::gap::Gap;
 use super::own_pids::OwnPids;
-use super::subscriber::{End, Notification, Pressure, State, Subscriber};
+use super::subscriber::{End, Entry, Notification, Pressure, State, Subscriber};
 
 /// Events wait here while the JavaScript thread is busy; a server can send notices without end.
 const MAX_WAITING_EVENTS: usize = 1000;
@@ -95,6 +95,8 @@ impl fmt::Debug for Hub {
 #[derive(Default)]
 struct Inner {
     subscribers: Vec<Arc<Subscriber>>,
+    /// For each subscriber, what a batch has for it; empty between batches.
+    staged: Vec<Vec<Entry>>,
     routes: HashMap<Box<str>, Route>,
     /// Fences whose notification has not come back yet.
     fences: HashMap<u32, oneshot::Sender<Result<()>>>,
@@ -107,6 +109,14 @@ struct Inner {
     warned_unrouted: bool,
     /// Channels that were removed a moment ago: what is still under way for them is no surprise.
     removed: HashMap<Box<str>, Instant>,
+}
+
+/// What [`Hub::stage`] found in a batch, besides what it sorted.
+#[derive(Default)]
+struct Staged {
+    count: u64,
+    fences: Vec<oneshot::Sender<Result<()>>>,
+    unrouted: Option<String>,
 }
 
 struct Route {
@@ -217,85 +227,79 @@ impl Hub {
         epoch: u64,
         batch: &mut Vec<tokio_postgres::Notification>,
     ) -> Pressure {
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
+        let mut inner = self.inner.lock();
         if epoch != inner.epoch {
             batch.clear();
             return Pressure::None;
         }
-        let received = Instant::now();
-        let mut pressure = Pressure::None;
-        let mut count = 0;
-        let mut unrouted = None;
-        let mut states: Vec<_> = inner
-            .subscribers
-            .iter()
-            .map(|subscriber| subscriber.lock())
-            .collect();
-        for notification in batch.drain(..) {
-            let Some(route) = inner.routes.get(notification.channel()) else {
-                if notification.channel() == self.fence_channel {
-                    // Anybody may notify any channel: what is no fence of ours is nobody's.
-                    let fence = notification.payload().parse::<u32>().ok();
-                    if let Some((fence, reply)) =
-                        fence.and_then(|id| inner.fences.remove_entry(&id))
-                    {
-                        for state in &mut states {
-                            state.push_fence(fence, inner.holding);
-                        }
-                        let _ = reply.send(Ok(()));
-                    }
-                } else if !inner.warned_unrouted
-                    && !inner.removed.contains_key(notification.channel())
-                {
-                    inner.warned_unrouted = true;
-                    unrouted = Some(notification.channel().to_owned());
-                }
-                continue;
-            };
-            if self
-                .own_pids
-                .as_ref()
-                .is_some_and(|own| own.contains(notification.process_id()))
-            {
-                continue;
-            }
-            count += 1;
-            let Some((last, others)) = route.members.split_last() else {
-                continue;
-            };
-            let shared = Notification {
-                channel: route.id,
-                process_id: notification.process_id(),
-                payload: Arc::from(notification.payload()),
-                received,
-            };
-            for &member in others {
-                let pushed = inner.subscribers[member].push(
-                    &mut states[member],
-                    shared.clone(),
-                    inner.holding,
-                );
-                pressure = pressure.max(pushed);
-            }
-            let pushed = inner.subscribers[*last].push(&mut states[*last], shared, inner.holding);
-            pressure = pressure.max(pushed);
+        let staged = self.stage(&mut inner, batch);
+        let pressure = inner.deliver();
+        drop(inner);
+        self.counters
+            .received
+            .fetch_add(staged.count, Ordering::Relaxed);
+        for reply in staged.fences {
+            let _ = reply.send(Ok(()));
         }
-        for (subscriber, state) in inner.subscribers.iter().zip(states) {
-            subscriber.unlock(state);
-        }
-        drop(guard);
-        self.counters.received.fetch_add(count, Ordering::Relaxed);
         if pressure == Pressure::Error {
             self.overflowed.notify_one();
         }
-        if let Some(channel) = unrouted {
+        if let Some(channel) = staged.unrouted {
             self.event(Event::Warning(format!(
                 "a notification came on channel `{channel}`, to which this listener is not subscribed, and was \
                  dropped: subscribe with addChannel() or addCallback(), not with LISTEN"
             )));
         }
         pressure
+    }
+
+    /// Sorts a batch by subscriber, without holding any subscriber's lock: the JavaScript thread wants it too.
+    fn stage(&self, inner: &mut Inner, batch: &mut Vec<tokio_postgres::Notification>) -> Staged {
+        let received = Instant::now();
+        let mut staged = Staged::default();
+        for notification in batch.drain(..) {
+            let Some(route) = inner.routes.get(notification.channel()) else {
+                if notification.channel() == self.fence_channel {
+                    // Anybody may notify any channel: what is no fence of ours is nobody's.
+                    let id = notification.payload().parse::<u32>().ok();
+                    if let Some((id, reply)) = id.and_then(|id| inner.fences.remove_entry(&id)) {
+                        for entries in &mut inner.staged {
+                            entries.push(Entry::Fence(id));
+                        }
+                        staged.fences.push(reply);
+                    }
+                } else if !inner.warned_unrouted
+                    && !inner.removed.contains_key(notification.channel())
+                {
+                    inner.warned_unrouted = true;
+                    staged.unrouted = Some(notification.channel().to_owned());
+                }
+                continue;
+            };
+            let process_id = notification.process_id();
+            if self
+                .own_pids
+                .as_ref()
+                .is_some_and(|own| own.contains(process_id))
+            {
+                continue;
+            }
+            staged.count += 1;
+            let Some((last, others)) = route.members.split_last() else {
+                continue;
+            };
+            let shared = Notification {
+                channel: route.id,
+                process_id,
+                payload: Arc::from(notification.payload()),
+                received,
+            };
+            for &member in others {
+                inner.staged[member].push(Entry::Notification(shared.clone()));
+            }
+            inner.staged[*last].push(Entry::Notification(shared));
+        }
+        staged
     }
 
     /// Resolves when no consumer asks for a pause any more.
@@ -433,6 +437,22 @@ impl Hub {
 }
 
 impl Inner {
+    /// Moves what was staged into the subscribers' buffers, and signals.
+    fn deliver(&mut self) -> Pressure {
+        let mut pressure = Pressure::None;
+        for (subscriber, entries) in self.subscribers.iter().zip(&mut self.staged) {
+            if entries.is_empty() {
+                continue;
+            }
+            let mut state = subscriber.lock();
+            for entry in entries.drain(..) {
+                pressure = pressure.max(subscriber.push(&mut state, entry, self.holding));
+            }
+            subscriber.unlock(state);
+        }
+        pressure
+    }
+
     fn rebuild_route(&mut self, channel: &str) {
         if let Some(route) = self.routes.get_mut(channel) {
             route.members = members(&self.subscribers, channel);
@@ -440,6 +460,7 @@ impl Inner {
     }
 
     fn rebuild_routes(&mut self) {
+        self.staged.resize_with(self.subscribers.len(), Vec::new);
         for (channel, route) in &mut self.routes {
             route.members = members(&self.subscribers, channel);
         }

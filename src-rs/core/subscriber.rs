@@ -232,16 +232,15 @@ impl Subscriber {
         }
     }
 
-    /// Adds a notification, or counts it as dropped. `holding`: behind a gap that is still open.
-    pub(super) fn push(
-        &self,
-        state: &mut State,
-        notification: Notification,
-        holding: bool,
-    ) -> Pressure {
+    /// Adds an entry, or counts it as dropped. `holding`: behind a gap that is still open.
+    pub(super) fn push(&self, state: &mut State, entry: Entry, holding: bool) -> Pressure {
         if state.end.is_some() {
             return Pressure::None;
         }
+        let Entry::Notification(notification) = &entry else {
+            state.queue_mut(holding).push_back(entry);
+            return Pressure::None;
+        };
         state.received += 1;
         let bytes = notification.bytes();
         let mut pressure = Pressure::None;
@@ -264,9 +263,7 @@ impl Subscriber {
         }
         state.messages += 1;
         state.bytes += bytes;
-        state
-            .queue_mut(holding)
-            .push_back(Entry::Notification(notification));
+        state.queue_mut(holding).push_back(entry);
         pressure
     }
 }
@@ -277,13 +274,6 @@ impl State {
         self.wanted
             .as_ref()
             .is_none_or(|wanted| wanted.contains(channel))
-    }
-
-    /// Adds a fence.
-    pub(super) fn push_fence(&mut self, fence: u32, holding: bool) {
-        if self.end.is_none() {
-            self.queue_mut(holding).push_back(Entry::Fence(fence));
-        }
     }
 
     /// Closes the open gap: what was held becomes deliverable, behind it.
@@ -410,7 +400,7 @@ mod tests {
             payload: payload.into(),
             received: Instant::now(),
         };
-        let pressure = subscriber.push(&mut state, notification, holding);
+        let pressure = subscriber.push(&mut state, Entry::Notification(notification), holding);
         subscriber.unlock(state);
         pressure
     }
@@ -471,7 +461,7 @@ mod tests {
     fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
         let (subscriber, _) = subscriber(2, Overflow::DropOldest);
         push(&subscriber, "a", false);
-        subscriber.lock().push_fence(7, false);
+        subscriber.push(&mut subscriber.lock(), Entry::Fence(7), false);
         subscriber.lock().resume(disconnect());
         push(&subscriber, "b", false);
         push(&subscriber, "c", false);
