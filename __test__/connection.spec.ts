@@ -291,6 +291,25 @@ test('a statement survives a change of the table it was prepared for', async (t)
   t.deepEqual(await connection.fetchRow('SELECT * FROM changing'), { a: 1, b: 'new' })
 })
 
+test('a connection whose statements were all discarded is not given out again', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  const [colour, shape] = [uniqueName('colour'), uniqueName('shape')]
+  const first = await pool.connection()
+  await first.executeBatch(
+    `CREATE TYPE ${colour} AS ENUM ('red'); CREATE TYPE ${shape} AS ENUM ('round')`,
+  )
+  t.is(await first.fetchVal(`SELECT 'red'::${colour}`), 'red')
+  await first.execute('DISCARD ALL')
+  t.is(await first.fetchVal(`SELECT 'red'::${colour}`), 'red')
+  // Looking up a type that is new to the connection takes a statement that is gone.
+  await t.throwsAsync(first.fetchVal(`SELECT 'round'::${shape}`), { instanceOf: DatabaseError })
+  await first.close()
+  const second = await pool.connection()
+  t.is(await second.fetchVal(`SELECT 'round'::${shape}`), 'round')
+  await second.executeBatch(`DROP TYPE ${colour}; DROP TYPE ${shape}`)
+  await second.close()
+})
+
 test('prepared statements do not pile up', async (t) => {
   const connection = await connect(t)
   for (let n = 0; n < 1200; n += 1) t.is(await connection.fetchVal(`SELECT ${n}`), n)

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { inspect } from 'node:util'
 import test from 'ava'
 import {
+  ConnectionClosedError,
   ConnectionFailedError,
   ConnectionPool,
   ConnectionPoolExecuteError,
@@ -130,6 +131,20 @@ test('closing waits for who has a connection and refuses who waits for one', asy
   await connection.close()
   await closing
   t.is(await sessions(observer, applicationName), 0n)
+})
+
+test('closing does not wait for ever for who never gives a connection back', async (t) => {
+  const observer = await connect(t)
+  const applicationName = uniqueName('stubborn')
+  const pool = await openPool(t, { applicationName })
+  const connection = await pool.connection()
+  await connection.execute('BEGIN')
+  const started = Date.now()
+  await pool.close()
+  t.true(Date.now() - started < 8000)
+  await until('the session is gone', async () => (await sessions(observer, applicationName)) === 0n)
+  await t.throwsAsync(connection.execute('SELECT 1'), { instanceOf: ConnectionClosedError })
+  await connection.close()
 })
 
 test('a connection that dies while nobody has it is replaced', async (t) => {
