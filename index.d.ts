@@ -1,0 +1,828 @@
+// Generated from index.ts by `npm run build:ts`: edit the sources instead.
+
+import { EventEmitter } from 'node:events';
+
+/**
+ * A parameter of a statement. The server says which type it expects for each `$n`; a value that does not fit that
+ * type is refused before anything is sent. Nothing is converted silently: an `int4` takes no string.
+ *
+ * | PostgreSQL | JavaScript |
+ * |---|---|
+ * | `bool` | boolean |
+ * | `int2`, `int4` | integer, bigint |
+ * | `int8` | bigint, safe integer |
+ * | `float4`, `float8` | number |
+ * | `numeric` | decimal string, number, bigint |
+ * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, enums | string |
+ * | `bytea` | `Buffer`, `Uint8Array` |
+ * | `json`, `jsonb` | anything that `JSON.stringify` takes; but a **string is taken as JSON text** as it is |
+ * | `uuid` | string |
+ * | `date`, `timestamp`, `timestamptz` | `Date`; the first two hold its UTC day and time |
+ * | arrays of these | array, nested for each dimension, with nulls |
+ * | any of them | `null`; never `undefined` |
+ *
+ * A domain is taken by its base type. A parameter of any other type is given as text and cast in the statement:
+ * `$1::text::inet`.
+ */
+type QueryParameter = null | boolean | number | bigint | string | object;
+
+/** A column of a result. */
+interface QueryColumn {
+    readonly name: string;
+    /** The name of the PostgreSQL type, such as `int4` or `text[]`. */
+    readonly type: string;
+    /** The type's object id. */
+    readonly oid: number;
+}
+/**
+ * The rows that a statement returned: an array of plain objects, one property for each column.
+ *
+ * | PostgreSQL | JavaScript |
+ * |---|---|
+ * | `bool` | boolean |
+ * | `int2`, `int4`, `float4`, `float8` | number |
+ * | `int8` | bigint, always |
+ * | `numeric` | string, exact |
+ * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, `uuid`, enums | string |
+ * | `bytea` | `Buffer` |
+ * | `json`, `jsonb` | what `JSON.parse` makes of it |
+ * | `date`, `timestamp`, `timestamptz` | `Date`, in milliseconds (microseconds are cut off); the first two are read as UTC |
+ * | arrays of these | array, nested for each dimension |
+ * | null, `void` | `null` |
+ *
+ * A column of any other type is refused before the statement is executed, with the name of the type: cast it to text.
+ * A value that a `Date` cannot hold, such as `infinity`, is an error too.
+ *
+ * Methods that make a new array (`map`, `filter`, `slice`, …) make a plain one.
+ */
+declare class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
+    #private;
+    /** How many rows were returned or, by a statement that returns none, inserted, updated or deleted. */
+    get rowCount(): number;
+    /** The columns, in their order. Empty for a statement that returns no rows. */
+    get columns(): readonly QueryColumn[];
+    /** The rows as a plain array. */
+    result(): Row[];
+}
+
+/**
+ * Runs statements. They run one after the other, in the order of the calls, also when the calls are not awaited.
+ *
+ * Each method rejects with
+ * - {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
+ * - {@link ConnectionExecuteError} when the statement cannot be run as asked: the number of parameters, a parameter
+ *   that does not fit its type, a type that is not supported. Nothing was executed,
+ * - {@link DatabaseError} when the server answers with an error,
+ * - {@link ConnectionClosedError} when the connection is closed or lost, {@link TransactionClosedError} when the
+ *   transaction has ended.
+ */
+declare abstract class Queryable {
+    #private;
+    /**
+     * Runs one statement. It is prepared at its first use on a connection and kept for the next.
+     *
+     * @param sql One statement, with `$1`, `$2`, … for the parameters.
+     * @param params As many values as the statement has parameters.
+     */
+    execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
+    /** The same as {@link Queryable.execute}. */
+    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
+    /**
+     * Runs a statement that returns exactly one row, and gives that row. Otherwise rejects with
+     * {@link ConnectionExecuteError}; the statement has been executed then.
+     */
+    fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<Row>;
+    /**
+     * Runs a statement that returns exactly one row, and gives its first column. Otherwise rejects with
+     * {@link ConnectionExecuteError}; the statement has been executed then.
+     */
+    fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[]): Promise<Value>;
+    /**
+     * Runs one statement for each list of parameters, in one go. All of them take effect or none: in a transaction of
+     * their own or, within a transaction, behind a savepoint. Rows that they return are dropped.
+     *
+     * @returns How many rows were affected in all.
+     */
+    executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[]): Promise<number>;
+    /**
+     * Runs several statements, separated by semicolons and without parameters. Unless they say otherwise with `BEGIN`
+     * and `COMMIT`, they are one transaction. Rows that they return are dropped.
+     */
+    executeBatch(sql: string): Promise<void>;
+}
+
+/** What is done within a transaction. */
+type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result;
+/**
+ * Runs statements within a transaction. Given to the function that {@link Connection.transaction} is called with, and
+ * of use until that function settles: then every method rejects with {@link TransactionClosedError}.
+ */
+declare class Transaction extends Queryable {
+    #private;
+    private constructor();
+    /** Whether the function that it was given to has settled. */
+    get isEnded(): boolean;
+}
+
+/**
+ * A connection to the server.
+ *
+ * - From {@link ConnectionPool.connection}: yours until {@link Connection.close}.
+ * - Handed to a callback of a listener: leased from the pool at its first use, and given back when the callback
+ *   settles.
+ * - {@link Listener.connection}: the listening session itself. Closing it only makes this object unusable.
+ *
+ * Whoever forgets to close one loses nothing but time: once it is collected as garbage, it goes back to the pool.
+ */
+declare class Connection extends Queryable implements AsyncDisposable {
+    #private;
+    private constructor();
+    /** Whether it was closed: by {@link Connection.close}, or because the callback that had it has settled. */
+    get isClosed(): boolean;
+    /**
+     * Runs `work` in a transaction: commits when it resolves, rolls back when it throws, and then rejects with what it
+     * threw. The statements of the transaction are those called on the {@link Transaction} that `work` is given;
+     * meanwhile the connection itself runs none.
+     *
+     * Rejects with {@link TransactionBeginError} when a transaction is open already, and with
+     * {@link TransactionCommitError} when a statement had failed although `work` resolved: nothing was committed.
+     */
+    transaction<Result>(work: TransactionWork<Result>): Promise<Result>;
+    /**
+     * Gives the connection back, once the statements called before have ended. A transaction that was left open is
+     * rolled back. Closing twice is closing once.
+     */
+    close(): Promise<void>;
+    /** {@link Connection.close}. */
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** An error of the core. */
+interface NativeError {
+  /** One of the names in [`kind_name`]. */
+  kind: string
+  message: string
+  option?: string
+  server?: NativeServerMessage
+}
+
+/** What a PostgreSQL server said. */
+interface NativeServerMessage {
+  severity: string
+  sqlState: string
+  message: string
+  detail?: string
+  hint?: string
+  position?: number
+  context?: string
+  schema?: string
+  table?: string
+  column?: string
+  dataType?: string
+  constraint?: string
+}
+
+/** What every error of this package can carry besides its message. */
+interface PglistenErrorOptions {
+    /** The error that led to this one. */
+    cause?: unknown;
+}
+/**
+ * The base of every error of this package.
+ *
+ * `code` is stable and meant for programs; the message is meant for people and may change. No message, and no
+ * property, holds a password or a whole DSN.
+ */
+declare class PglistenError extends Error {
+    /** Stable identifier, such as `ERR_PGLISTEN_LISTENER_START`. */
+    readonly code: string;
+    constructor(message: string, options?: PglistenErrorOptions);
+}
+/** An argument has the wrong type. Nothing was sent to the server. */
+declare class ArgumentTypeError extends PglistenError {
+    readonly code = "ERR_PGLISTEN_ARGUMENT_TYPE";
+}
+/** An argument has the right type and a value that cannot be used. Nothing was sent to the server. */
+declare class ArgumentRangeError extends PglistenError {
+    readonly code = "ERR_PGLISTEN_ARGUMENT_RANGE";
+}
+/** The base of what can go wrong with a {@link ConnectionPool}. */
+declare class ConnectionPoolError extends PglistenError {
+    readonly code: string;
+}
+/** An option of the pool or of a listener, a DSN or an environment variable is wrong. Nothing was connected. */
+declare class ConnectionPoolConfigurationError extends ConnectionPoolError {
+    readonly code = "ERR_PGLISTEN_POOL_CONFIGURATION";
+    /** The name of the option at fault. */
+    readonly option: string | undefined;
+    constructor(message: string, options?: PglistenErrorOptions & {
+        option?: string | undefined;
+    });
+}
+/** The pool has no connection to give: it is closed, or none became free. */
+declare class ConnectionPoolExecuteError extends ConnectionPoolError {
+    readonly code = "ERR_PGLISTEN_POOL_EXECUTE";
+}
+/** The base of what can go wrong with a {@link Connection}, apart from what the server says. */
+declare class ConnectionError extends PglistenError {
+    readonly code: string;
+}
+/** No server could be reached: name resolution, the network, a deadline, or no server with the role asked for. */
+declare class ConnectionFailedError extends ConnectionError {
+    readonly code = "ERR_PGLISTEN_CONNECTION_FAILED";
+}
+/** The connection ended, was closed, or its lease is over. */
+declare class ConnectionClosedError extends ConnectionError {
+    readonly code = "ERR_PGLISTEN_CONNECTION_CLOSED";
+}
+/** A statement cannot be run as asked: a parameter, a type, a number of rows. */
+declare class ConnectionExecuteError extends ConnectionError {
+    readonly code = "ERR_PGLISTEN_CONNECTION_EXECUTE";
+}
+/** The base of what can go wrong with a {@link Transaction}, apart from what the server says. */
+declare class TransactionError extends PglistenError {
+    readonly code: string;
+}
+/** A transaction cannot begin, because another one is open on the same connection. */
+declare class TransactionBeginError extends TransactionError {
+    readonly code = "ERR_PGLISTEN_TRANSACTION_BEGIN";
+}
+/** The server rolled back what was to be committed, because a statement of the transaction had failed. */
+declare class TransactionCommitError extends TransactionError {
+    readonly code = "ERR_PGLISTEN_TRANSACTION_COMMIT";
+}
+/** The transaction has ended. */
+declare class TransactionClosedError extends TransactionError {
+    readonly code = "ERR_PGLISTEN_TRANSACTION_CLOSED";
+}
+/** The base of what can go wrong with a {@link Listener}. */
+declare class ListenerError extends PglistenError {
+    readonly code: string;
+}
+/** The listener is not started, or is started already. */
+declare class ListenerStartError extends ListenerError {
+    readonly code = "ERR_PGLISTEN_LISTENER_START";
+}
+/** The listener was shut down, or gave up, while something waited for it. */
+declare class ListenerClosedError extends ListenerError {
+    readonly code = "ERR_PGLISTEN_LISTENER_CLOSED";
+}
+/** What a {@link ListenerCallbackError} is about. */
+interface ListenerCallbackErrorOptions extends PglistenErrorOptions {
+    channel?: string | undefined;
+    payload?: unknown;
+    processId?: number | undefined;
+}
+/**
+ * A callback or `parse` threw or rejected (`cause` is what it threw), or is not a function.
+ */
+declare class ListenerCallbackError extends ListenerError {
+    readonly code = "ERR_PGLISTEN_LISTENER_CALLBACK";
+    /** The channel of the notification, if it was about one. */
+    readonly channel: string | undefined;
+    /** The payload as the callback got it; the text as sent, when `parse` failed. */
+    readonly payload: unknown;
+    /** The process id of the notifying backend. */
+    readonly processId: number | undefined;
+    constructor(message: string, options?: ListenerCallbackErrorOptions);
+}
+/** A consumer's buffer was full and its policy is `error`. */
+declare class ListenerOverflowError extends ListenerError {
+    readonly code = "ERR_PGLISTEN_LISTENER_OVERFLOW";
+}
+/** Thrown by an iterator made with `gaps: 'throw'`. */
+declare class ListenerGapError<GapType = unknown> extends ListenerError {
+    readonly code = "ERR_PGLISTEN_LISTENER_GAP";
+    /** What was missed. */
+    readonly gap: GapType;
+    constructor(message: string, gap: GapType);
+}
+/**
+ * The server answered with an error. The fields are those of its `ErrorResponse`
+ * (https://www.postgresql.org/docs/current/protocol-error-fields.html); what it did not say is `undefined`.
+ */
+declare class DatabaseError extends PglistenError {
+    readonly code = "ERR_PGLISTEN_DATABASE";
+    /** The five characters of the SQLSTATE, such as `23505`. */
+    readonly sqlState: string;
+    /** `ERROR`, `FATAL` or `PANIC`, never localized. */
+    readonly severity: string;
+    readonly detail: string | undefined;
+    readonly hint: string | undefined;
+    /** Where in the statement, in characters from 1. */
+    readonly position: number | undefined;
+    /** The call stack inside the server. */
+    readonly context: string | undefined;
+    readonly schema: string | undefined;
+    readonly table: string | undefined;
+    readonly column: string | undefined;
+    readonly dataType: string | undefined;
+    readonly constraint: string | undefined;
+    constructor(server: ServerMessage, options?: PglistenErrorOptions);
+}
+/** The fields of an error or a notice of the server. */
+interface ServerMessage {
+    /** `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, `DEBUG`, `INFO` or `LOG`, never localized. */
+    severity: string;
+    /** The five characters of the SQLSTATE. */
+    sqlState: string;
+    message: string;
+    detail?: string | undefined;
+    hint?: string | undefined;
+    position?: number | undefined;
+    context?: string | undefined;
+    schema?: string | undefined;
+    table?: string | undefined;
+    column?: string | undefined;
+    dataType?: string | undefined;
+    constraint?: string | undefined;
+}
+/** Makes an error of the native half an instance of its class. */
+declare function fromNativeError(error: NativeError): PglistenError;
+/** The fields of a server's message, under their public type. */
+declare function fromNativeServerMessage(message: NativeServerMessage): ServerMessage;
+
+/**
+ * Why notifications are missing: `disconnect`, the server session ended and another one took its place; `overflow`,
+ * the consumer's buffer was full; `decode`, the server sent bytes that are no notification.
+ */
+type GapReason = 'disconnect' | 'overflow' | 'decode';
+/**
+ * A break in the stream of notifications, at its place in the stream: everything committed before `lostAt` came before
+ * it, everything committed after `resumedAt` comes after it. What was notified in between may be missing.
+ */
+declare class Gap {
+    readonly reason: GapReason;
+    /** The last moment at which nothing was missing: the last notification or answered heartbeat, or the first drop. */
+    readonly lostAt: Date;
+    /** When the stream went on: the LISTENs were committed again, or the last drop. */
+    readonly resumedAt: Date;
+    /** Between these two, in milliseconds. */
+    readonly downtimeMs: number;
+    /** How many notifications are missing: exact for `overflow`, `null` otherwise, as nobody can know. */
+    readonly dropped: number | null;
+    /** The server's reason for ending the session, such as `57P01`; `null` when it gave none. */
+    readonly sqlState: string | null;
+    /** The reason in words. */
+    readonly message: string;
+    /** How many attempts it took to connect again; 0 for `overflow`. */
+    readonly attempts: number;
+    /** Whether the server was restarted, or is another one; `null` when not known, and for `overflow`. */
+    readonly serverRestarted: boolean | null;
+    /** The backend that was lost; `null` for `overflow`. */
+    readonly oldProcessId: number | null;
+    /** The backend that took its place; `null` for `overflow`. */
+    readonly newProcessId: number | null;
+}
+
+/** Something that a user should know of, and that stops nothing. */
+interface ListenerWarning {
+    /** What happened, in words. */
+    message: string;
+    /** What the server said, if it is about that: a notice or a warning of the listening session. */
+    notice?: ServerMessage;
+    /** Why an attempt to connect again failed, if it is about that. */
+    error?: PglistenError;
+    /** The channel whose callback it is about. */
+    channel?: string;
+}
+/** The events of a {@link Listener}, and the arguments that their handlers get. */
+interface ListenerEvents {
+    /** A session is up and its LISTENs are committed: after `startup()`, and after each reconnection. */
+    connected: [info: {
+        processId: number;
+    }];
+    /** The session ended, and not by `shutdown()`. */
+    disconnected: [info: {
+        error: PglistenError;
+        processId: number;
+    }];
+    /** A new session took over, after `connected`. */
+    reconnected: [info: {
+        gap: Gap;
+    }];
+    /** Notifications may be missing: once for each lost session, and for each consumer that overflowed. */
+    gap: [gap: Gap];
+    /**
+     * A callback or `parse` failed ({@link ListenerCallbackError}), or the server refuses to let the listener back in.
+     * With no handler it becomes a warning of the process, at most one each second; it never ends the process.
+     */
+    error: [error: PglistenError];
+    /** See {@link ListenerWarning}. */
+    warning: [warning: ListenerWarning];
+    /** The listener is at its end: by `shutdown()`, without an argument, or because it gave up, with the reason. */
+    closed: [error?: PglistenError];
+}
+/** Emits the events of a listener. */
+declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
+    #private;
+}
+
+/**
+ * A notification.
+ *
+ * @typeParam Payload - What `parse` makes of a payload; the text itself without `parse`.
+ */
+declare class ListenerNotificationMsg<Payload = string, Channel extends string = string> {
+    #private;
+    /** The process id of the notifying backend: the notifier's `pg_backend_pid()`. */
+    readonly processId: number;
+    /** The channel, exactly as it was subscribed to. */
+    readonly channel: Channel;
+    /** The payload: the text as sent, or what `parse` made of it. */
+    readonly payload: Payload;
+    /**
+     * A connection of the pool, leased at its first use. Its lease ends when the next message is asked for, or the
+     * loop ends; used after that, it throws {@link ConnectionClosedError}.
+     */
+    get connection(): Connection;
+}
+
+declare const GAP_MODES: readonly ["skip", "throw", "include"];
+/**
+ * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
+ * ends with a {@link ListenerGapError}, `include` yields it.
+ */
+type GapMode = (typeof GAP_MODES)[number];
+/** Options of {@link Listener.messages}. */
+interface MessagesOptions<Gaps extends GapMode = GapMode> {
+    /** The channels to yield, of those that are subscribed to. @default all of them */
+    channels?: readonly string[];
+    /** Ends the iteration by throwing its reason. */
+    signal?: AbortSignal;
+    /** @default `skip` */
+    gaps?: Gaps;
+}
+/** Options of {@link Listener.batches}. */
+interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
+    /** The most messages in a batch. @default 1024 */
+    maxSize?: number;
+    /**
+     * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.
+     * @default 0
+     */
+    maxWaitMs?: number;
+}
+
+/**
+ * Called for each notification of a channel.
+ *
+ * @param connection - A connection of the pool, leased at its first use; it goes back when the callback settles.
+ * @param payload - The text as sent, or what `parse` made of it.
+ * @param channel - The channel, exactly as it was subscribed to.
+ * @param processId - The process id of the notifying backend.
+ * @returns When a promise, the next notification waits until it settles.
+ */
+type ListenerCallback<Payload = string, Channel extends string = string> = (connection: Connection, payload: Payload, channel: Channel, processId: number) => unknown;
+
+/** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */
+type ListenerPayloads = Record<string, unknown>;
+/** What a listener is doing. */
+type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
+/** Called in order with the notification callbacks; what comes after the gap waits until it settles. */
+type GapCallback = (connection: Connection, gap: Gap) => unknown;
+/** A message of one of some channels, with the payload of that channel. */
+type MessageOf<Payloads extends ListenerPayloads> = {
+    [Name in keyof Payloads & string]: ListenerNotificationMsg<Payloads[Name], Name>;
+}[keyof Payloads & string];
+/** What an iterator yields, depending on what it does at gaps. */
+type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
+/** What {@link Listener.messages} and {@link Listener.batches} give. A `break`, or `await using`, releases it. */
+interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
+    [Symbol.asyncIterator](): MessageStream<Item>;
+    return(): Promise<IteratorResult<Item, undefined>>;
+}
+/** Options of {@link Listener.shutdown}. */
+interface ShutdownOptions {
+    /** Whether to deliver first what is buffered. @default false */
+    drain?: boolean;
+    /** The bound for all of it, in milliseconds. @default 5000 */
+    timeoutMs?: number;
+}
+/** Options of {@link Listener.sync}. */
+interface SyncOptions {
+    /** Rejects with its reason when aborted. */
+    signal?: AbortSignal;
+}
+/** What {@link Listener.stats} gives: counted since the listener was made, over all its runs. */
+interface ListenerStats {
+    /** Notifications read from the server, for subscribed channels. */
+    received: number;
+    /** Notifications handed to consumers: each consumer counts. */
+    delivered: number;
+    /** Notifications dropped because a consumer's buffer was full: each consumer counts. */
+    dropped: number;
+    /** Notifications waiting for consumers, now. */
+    buffered: number;
+    /** The bytes of those that wait in the bounded buffers, now. */
+    bufferedBytes: number;
+    /** How often a callback or `parse` failed. */
+    callbackErrors: number;
+    /** How many `gap` events there were. */
+    gaps: number;
+    /** How often a lost session was replaced. */
+    reconnects: number;
+    /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none is. */
+    oldestBufferedAgeMs: number | undefined;
+    /** The round trip of the last heartbeat, in milliseconds; `undefined` before the first. */
+    lastRoundTripMs: number | undefined;
+}
+/**
+ * Listens to channels of PostgreSQL. Made by {@link ConnectionPool.listener}; its session is its own, outside the pool.
+ *
+ * Delivery is at most once, and never silently less: whatever can be known to be missing is told by a {@link Gap}, at
+ * its place among the notifications.
+ *
+ * @typeParam Payloads - The payload of each channel, as `parse` makes it.
+ */
+declare class Listener<Payloads extends ListenerPayloads = Record<string, string>> extends ListenerEmitter implements AsyncDisposable {
+    #private;
+    /** Whether the listener is up: from the end of `startup()` to `shutdown()`, or until it gives up. */
+    get isStarted(): boolean;
+    /** What the listener is doing: `idle` before the first `startup()`, `closed` after `shutdown()` or when it gave up. */
+    get state(): ListenerState;
+    /** The channels that it is subscribed to, or will be at `startup()`. */
+    get channels(): string[];
+    /**
+     * The listening session's own connection. What is done with it is done to the session: while a transaction is open
+     * on it, the server delivers nothing. Throws {@link ListenerStartError} when the listener is not started; while the
+     * session is lost, its methods reject with {@link ConnectionClosedError}.
+     */
+    get connection(): Connection;
+    /**
+     * Connects and subscribes to every channel known so far. Resolves once the LISTENs are committed: every NOTIFY
+     * committed from then on is delivered or covered by a gap.
+     *
+     * Rejects when the first connection fails, and leaves nothing running; with {@link ListenerStartError} when it is
+     * started already. Allowed again after `shutdown()`.
+     */
+    startup(): Promise<void>;
+    /**
+     * Ends the session. Interrupts whatever the listener is doing, ends every iterator, and resolves once the server has
+     * closed the session, or after `timeoutMs`. A callback that is running goes on, but nothing waits for it, except with
+     * `drain` (do not await that in a callback: it would wait for itself, until the time is up).
+     *
+     * Callbacks and channels stay registered: `startup()` and `listen()` work again. Shutting down twice, or before
+     * `startup()`, does no harm.
+     */
+    shutdown(options?: ShutdownOptions): Promise<void>;
+    /** {@link Listener.shutdown}. */
+    [Symbol.asyncDispose](): Promise<void>;
+    /**
+     * Registers a callback for a channel. Before `startup()` it is only recorded; after, this resolves once the LISTEN is
+     * committed (while reconnecting: in the next session). When it rejects, nothing was registered. The same callback
+     * registered twice is called twice. Allowed inside a callback.
+     *
+     * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
+     * {@link ArgumentRangeError} when `channel` is no name of a channel.
+     */
+    addCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
+    /** Removes one registration of a callback, the first. With the last, and without `addChannel()`, the channel goes. */
+    removeCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
+    /**
+     * Removes every callback of a channel. From the call on none of them is started, also not for what is buffered.
+     * Without `addChannel()` the channel goes too.
+     */
+    clearChannelCallbacks(channel: keyof Payloads & string): Promise<void>;
+    /** Removes every callback and every channel, those of `addChannel()` too. */
+    clearAllChannels(): Promise<void>;
+    /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as `addCallback()` does. */
+    addChannel(channel: keyof Payloads & string): Promise<void>;
+    /** Takes `addChannel()` back. A channel that still has callbacks stays. */
+    removeChannel(channel: keyof Payloads & string): Promise<void>;
+    /**
+     * Registers a callback for gaps: the place to read again what may have been missed. It runs in its place among the
+     * notification callbacks, and what comes after the gap waits until it settles.
+     */
+    addGapCallback(callback: GapCallback): void;
+    /** Removes one registration of a gap callback, the first. */
+    removeGapCallback(callback: GapCallback): void;
+    /**
+     * Starts calling callbacks. Returns at once; called twice, it starts once. Throws {@link ListenerStartError} before
+     * `startup()`.
+     */
+    listen(): void;
+    /**
+     * Stops calling callbacks; what is running goes on. Notifications are buffered, within the bounds, and the next
+     * `listen()` goes on with them. Does nothing when not listening.
+     */
+    abortListen(): void;
+    /** Iterates over every notification of every subscribed channel. The same as `messages()`. */
+    [Symbol.asyncIterator](): MessageStream<MessageOf<Payloads>>;
+    /**
+     * Iterates over notifications, as a consumer of its own: other iterators, and callbacks, get them too. Notifications
+     * count from the call on, not from the first `next()`; the first consumer after `startup()` gets what has arrived since.
+     *
+     * Throws {@link ListenerStartError} when the listener is not started. `shutdown()` ends it normally; a listener that
+     * gives up ends it with an error.
+     */
+    messages<const Gaps extends GapMode = 'skip'>(options?: MessagesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>>;
+    /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
+    batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]>;
+    /**
+     * A fence: resolves when everything committed before the call was delivered to every consumer there is now: callbacks
+     * have settled, and iterators have handed it out. It waits for a consumer that does not ask (`abortListen()`, a loop
+     * that is busy), and for a session that is lost; `signal` bounds that. Do not await it in a callback: it would wait
+     * for itself.
+     *
+     * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
+     * is shut down meanwhile.
+     */
+    sync(options?: SyncOptions): Promise<void>;
+    /** Counters of this listener. */
+    stats(): ListenerStats;
+    /** A started listener keeps the process alive; this is so unless `unref()` was called. */
+    ref(): this;
+    /** Lets the process end although the listener is started. */
+    unref(): this;
+}
+
+declare const TARGET_SESSION_ATTRS: readonly ["any", "read-write", "read-only"];
+declare const LOAD_BALANCE_HOSTS: readonly ["disable", "random"];
+declare const CONN_RECYCLING_METHODS: readonly ["fast", "verified", "clean"];
+declare const SSL_MODES: readonly ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+declare const OVERFLOW_POLICIES: readonly ["dropOldest", "dropNewest", "pause", "error"];
+/** The role that a server must have: it is asked `SHOW transaction_read_only`. */
+type TargetSessionAttrs = (typeof TARGET_SESSION_ATTRS)[number];
+/** The order in which several hosts are tried. */
+type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number];
+/**
+ * What is done to a pooled connection before it is used again: `fast` looks whether it is closed, `verified` also
+ * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
+ */
+type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number];
+/** libpq's modes of encryption. */
+type SslMode = (typeof SSL_MODES)[number];
+/** What happens to a notification for which a consumer's buffer has no room. */
+type OverflowPolicy = (typeof OVERFLOW_POLICIES)[number];
+/**
+ * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
+ * variable, the default.
+ */
+interface ConnectionPoolOptions {
+    /** A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`). */
+    dsn?: string;
+    /** @default `PGUSER`, or the user who runs the process */
+    username?: string;
+    /** @default `PGPASSWORD`, or none */
+    password?: string;
+    /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
+    host?: string;
+    /** Several hosts, to be tried in turn; not together with `host`. */
+    hosts?: readonly string[];
+    /** @default `PGPORT`, or 5432 */
+    port?: number;
+    /** One port for all hosts, or one for each; not together with `port`. */
+    ports?: readonly number[];
+    /** @default `PGDATABASE`, or the name of the user */
+    dbName?: string;
+    /** Command-line options for the session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
+    options?: string;
+    /** @default `PGAPPNAME`, or `pglisten` */
+    applicationName?: string;
+    /** @default `PGTARGETSESSIONATTRS`, or `any` */
+    targetSessionAttrs?: TargetSessionAttrs;
+    /** @default `PGLOADBALANCEHOSTS`, or `disable` */
+    loadBalanceHosts?: LoadBalanceHosts;
+    /**
+     * The bound for each host, in seconds, from name resolution to the last answer of start-up. Fractions are allowed.
+     * @default `PGCONNECT_TIMEOUT`, or 10
+     */
+    connectTimeoutSec?: number;
+    /** How long sent data may stay unacknowledged, in seconds; Linux only. @default the operating system's */
+    tcpUserTimeoutSec?: number;
+    /** Whether TCP keepalive is on. @default true */
+    keepalives?: boolean;
+    /** Idle time before the first keepalive probe, in seconds. @default 60 */
+    keepalivesIdleSec?: number;
+    /** Time between keepalive probes, in seconds. @default the operating system's */
+    keepalivesIntervalSec?: number;
+    /** Keepalive probes without an answer before the connection is given up. @default the operating system's */
+    keepalivesRetries?: number;
+    /** The most connections of the pool. A listener's own session does not count. @default 10 */
+    maxDbPoolSize?: number;
+    /** @default `fast` */
+    connRecyclingMethod?: ConnRecyclingMethod;
+    /**
+     * This version cannot encrypt: `require` and above are refused, `allow` and `prefer` end on a plain connection, as
+     * they do with a server that has no TLS. @default `PGSSLMODE`, or `prefer`
+     */
+    sslMode?: SslMode;
+    /** A file with certificates of authorities. Refused, as this version cannot encrypt. */
+    caFile?: string;
+}
+/** How much a consumer may have waiting, and what happens beyond. */
+interface BufferOptions {
+    /** The most notifications. @default 262144 */
+    maxMessages?: number;
+    /** The most bytes: payloads, and 64 bytes for each notification. @default 67108864 (64 MiB) */
+    maxBytes?: number;
+    /**
+     * `dropOldest` and `dropNewest` drop, and put a {@link Gap} with the exact count where they dropped. `pause` stops
+     * reading from the server, for all consumers, for at most `maxPauseMs`; then it reconnects, with a gap. `error` closes
+     * the listener with a {@link ListenerOverflowError}.
+     * @default `dropOldest`
+     */
+    overflow?: OverflowPolicy;
+    /** The longest pause, in milliseconds; a server that is not read cannot clean up. @default 10000 */
+    maxPauseMs?: number;
+}
+/** How to come back after the session was lost: full-jitter exponential back-off. */
+interface ReconnectOptions {
+    /** The longest first delay, in milliseconds; it doubles from there. @default 100 */
+    initialDelayMs?: number;
+    /** The longest delay, in milliseconds. @default 30000 */
+    maxDelayMs?: number;
+    /** How many attempts in a row, after which the listener closes. @default Infinity */
+    maxAttempts?: number;
+}
+/** How to notice a server, or a network, that is gone without a word. */
+interface HeartbeatOptions {
+    /** How often the session makes a round trip, in milliseconds. @default 10000 */
+    intervalMs?: number;
+    /** How long the answer may take, in milliseconds. @default 5000 */
+    timeoutMs?: number;
+}
+/** The options of a listener. */
+interface ListenerOptions<Payload = unknown> {
+    /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
+    channels?: readonly string[];
+    /** How many notifications may be with callbacks at the same time. @default 1 */
+    concurrency?: number;
+    /** Whether those of one channel come one at a time even when `concurrency` is above 1. @default true */
+    ordered?: boolean;
+    /** The bounds of each consumer's buffer. */
+    buffer?: BufferOptions;
+    /** `false`: the listener closes when its session ends. */
+    reconnect?: ReconnectOptions | false;
+    /** `false`: no heartbeat. */
+    heartbeat?: HeartbeatOptions | false;
+    /**
+     * Makes a value of a payload's text; callbacks and iterators get the value. When it throws, the notification is
+     * reported as an `error` event and not delivered. It runs once for each consumer.
+     * @default the text itself
+     */
+    parse?: (payload: string, channel: string) => Payload;
+    /** Whether to leave out what this pool's own connections and listeners sent. @default false */
+    ignoreOwn?: boolean;
+    /** When aborted, the listener is shut down. */
+    signal?: AbortSignal;
+}
+
+/** What {@link ConnectionPool.status} gives. */
+interface ConnectionPoolStatus {
+    /** The most connections. */
+    maxSize: number;
+    /** Connections there are. */
+    size: number;
+    /** Those of them that nobody has. */
+    available: number;
+    /** How many wait for one. */
+    waiting: number;
+}
+/**
+ * A pool of connections, and the maker of listeners. It opens nothing before something is asked of it.
+ */
+declare class ConnectionPool implements AsyncDisposable {
+    #private;
+    /**
+     * @param options - How to connect, or a DSN. Without any, libpq's environment variables apply.
+     * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
+     */
+    constructor(options?: ConnectionPoolOptions | string);
+    /**
+     * Makes a listener. It connects at its `startup()`, outside the pool: it takes no connection from it.
+     *
+     * @typeParam Payloads - The payload of each channel, as `parse` makes it.
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong.
+     */
+    listener<Payloads extends ListenerPayloads = Record<string, string>>(options?: ListenerOptions<Payloads[keyof Payloads]>): Listener<Payloads>;
+    /**
+     * Takes a connection out of the pool, or opens one, or waits for one. Close it to give it back.
+     *
+     * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link DatabaseError} when the server
+     * refuses, with {@link ConnectionPoolExecuteError} when the pool is closed.
+     */
+    connection(): Promise<Connection>;
+    /**
+     * Sends a notification: `pg_notify(channel, payload)` on a connection of the pool.
+     *
+     * @param channel - 1 to 63 bytes, no NUL; exact case.
+     * @param payload - At most 7999 bytes, no NUL. @default the empty text
+     */
+    notify(channel: string, payload?: string): Promise<void>;
+    /** How many connections there are. */
+    status(): ConnectionPoolStatus;
+    /** Changes the most connections there may be. Those beyond it are closed when they are given back. */
+    resize(size: number): void;
+    /**
+     * Shuts the pool's listeners down and closes every connection: those in use when they are given back, or after 5 s.
+     * Resolves once the server's sessions are gone. Closing twice is closing once.
+     */
+    close(): Promise<void>;
+    /** {@link ConnectionPool.close}. */
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
+export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, fromNativeError, fromNativeServerMessage };
+export type { BatchesOptions, BufferOptions, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, PglistenErrorOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SyncOptions, TargetSessionAttrs, TransactionWork };
