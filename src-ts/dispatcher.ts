@@ -46,7 +46,10 @@ export class Dispatcher {
   #inFlight = 0
   #listening = false
   #pumping = false
+  /** The end of the stream was reached. */
   #ended = false
+  /** Nothing is started any more. */
+  #closed = false
   #finish: () => void = () => {}
   /** Resolves when the stream has ended and every callback has settled. */
   readonly finished = new Promise<void>((resolve) => {
@@ -90,7 +93,7 @@ export class Dispatcher {
   /** Stops for good, and forgets what is buffered. */
   close(): void {
     this.#listening = false
-    this.#ended = true
+    this.#closed = true
     this.#lanes.clear()
     this.#idle.clear()
     this.#waiting = 0
@@ -114,7 +117,7 @@ export class Dispatcher {
   }
 
   #canTakeMore(): boolean {
-    return this.#listening && !this.#ended && this.#inFlight < this.#concurrency && this.#waiting < MAX_WAITING
+    return this.#listening && !this.#ended && !this.#closed && this.#inFlight < this.#concurrency && this.#waiting < MAX_WAITING
   }
 
   /** Handles the inbox' current entry. `false`: it has to wait for what is running. */
@@ -212,6 +215,7 @@ export class Dispatcher {
   ): Promise<void> | undefined {
     for (let at = index; at < registrations.length; at += 1) {
       const registration = registrations[at]!
+      if (this.#closed) return undefined
       if (!registration.active) continue
       const connection = Connection.lazy(this.#listener.leases)
       let result: unknown
@@ -276,6 +280,7 @@ export class Dispatcher {
     if (callbacks.length === 0) return undefined
     return (async () => {
       for (const registration of callbacks) {
+        if (this.#closed) return
         if (!registration.active) continue
         const connection = Connection.lazy(this.#listener.leases)
         try {

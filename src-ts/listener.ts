@@ -149,7 +149,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    */
   get connection(): Connection {
     const run = this.#started('The listener has no connection: it is not started')
-    this.#connection ??= Connection.session(() => run.lease())
+    if (!this.#connection || this.#connection.isClosed) {
+      this.#connection = Connection.session(() => run.lease())
+    }
     return this.#connection
   }
 
@@ -166,9 +168,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     }
     this.#options.signal?.throwIfAborted()
     this.#checkPool()
-    await this.#end(this.#run, false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
+    const before = this.#run
     const run = new Run(this.#host, this.#pool, this.#keepAlive)
     this.#run = run
+    this.#connection = undefined
+    // It gave up, so there is nothing to wait for.
+    void before?.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
     this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     const started = run.start(this.#subscriptions)
     // Whoever waits for a channel sees the failure; nobody may.

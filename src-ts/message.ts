@@ -16,6 +16,7 @@ export class ListenerNotificationMsg<Payload = string, Channel extends string = 
   readonly payload: Payload
   readonly #leases: LeaseSource
   #connection: Connection | undefined
+  #finished = false
 
   /** @internal */
   constructor(processId: number, channel: Channel, payload: Payload, leases: LeaseSource) {
@@ -30,14 +31,16 @@ export class ListenerNotificationMsg<Payload = string, Channel extends string = 
    * loop ends; used after that, it throws {@link ConnectionClosedError}.
    */
   get connection(): Connection {
-    this.#connection ??= Connection.lazy(this.#leases)
+    if (!this.#connection) {
+      this.#connection = Connection.lazy(this.#leases)
+      if (this.#finished) void this.#connection.finish()
+    }
     return this.#connection
   }
 
   /** @internal Ends the lease, if there is one. */
   static finish(message: ListenerNotificationMsg<unknown>): Promise<{ rolledBack: boolean }> | undefined {
-    // Asked for or not, it is of no use from now on.
-    message.#connection ??= undefined
+    message.#finished = true
     return message.#connection?.finish()
   }
 }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_postgres::Config;
-use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{
+    ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs,
+};
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, chain};
 
 const DEFAULT_PORT: u16 = 5432;
 /// libpq waits for ever; a service that must notice an outage cannot.
@@ -318,13 +320,44 @@ fn parse_dsn(dsn: &str) -> Result<Settings> {
     } else {
         dsn.to_owned()
     };
-    let parsed: Config = readable.parse().map_err(|_| {
+    let parsed: Config = readable.parse().map_err(|error| {
+        // However it is spelled: the name of the option is all that is taken from the parser's message.
+        if chain(&error).contains("`sslmode`") {
+            return Error::configuration(
+                "sslMode",
+                "`dsn` has an `sslmode` that is not supported; expected `disable`, `allow` or `prefer`, as this \
+                 version cannot encrypt connections",
+            );
+        }
         Error::configuration(
             "dsn",
             "Expected `dsn` to be a URL like `postgres://user:password@host:5432/database` or key/value pairs \
              like `host=localhost user=postgres`, got text that is neither (not shown: it may hold a password)",
         )
     })?;
+    // The parser has the last word: it knows every spelling.
+    if parsed.get_ssl_mode() == SslMode::Require {
+        refuse_tls(Some("require"))?;
+    }
+    for (demanded, option) in [
+        (
+            parsed.get_channel_binding() == ChannelBinding::Require,
+            "channel_binding=require",
+        ),
+        (
+            parsed.get_ssl_negotiation() == SslNegotiation::Direct,
+            "sslnegotiation=direct",
+        ),
+    ] {
+        if demanded {
+            return Err(Error::configuration(
+                "dsn",
+                format!(
+                    "`dsn` asks for `{option}`, which needs TLS, but this version cannot encrypt connections"
+                ),
+            ));
+        }
+    }
 
     let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
     let some_if =
@@ -420,9 +453,20 @@ mod tests {
             "postgres://localhost/db?connect_timeout=3&sslmode=verify-full",
             "host=localhost sslmode=verify-ca",
             "host=localhost sslmode='require'",
+            "host=localhost sslmode = require",
+            "host=localhost sslmode = verify-full",
+            "postgres://localhost/db?ssl%6Dode=require",
+            "postgres://localhost/db?sslmode=prefer&sslmode=require",
         ] {
             let error = resolve(dsn).unwrap_err();
             assert_eq!(error.option, Some("sslMode"), "{dsn}");
+        }
+        for dsn in [
+            "host=localhost channel_binding=require",
+            "postgres://localhost?sslnegotiation=direct",
+        ] {
+            let error = resolve(dsn).unwrap_err();
+            assert!(error.message.contains("needs TLS"), "{}", error.message);
         }
         for mode in ["disable", "allow", "prefer"] {
             resolve(&format!("postgres://localhost/db?sslmode={mode}")).unwrap();
