@@ -61,12 +61,16 @@ struct Shared {
 
 impl Shared {
     fn push(&self, ready: Ready) {
+        let wake = self.wake.lock();
+        // Nobody will take what comes after the end of the environment, and it must not be kept: a connection
+        // that arrives too late would stay open for ever.
+        let Some(wake) = &*wake else { return };
         let was_empty = {
             let mut queue = self.ready.lock();
             queue.push(ready);
             queue.len() == 1
         };
-        if was_empty && let Some(wake) = &*self.wake.lock() {
+        if was_empty {
             // A failure means that the environment is ending; then nobody is left to be told.
             let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
