@@ -27,8 +27,7 @@ async function recorder(t: ExecutionContext) {
       [payload, channel, processId],
     )
   }
-  const rows = () =>
-    ask<Row[]>(`SELECT coalesce(json_agg(r ORDER BY id), '[]') FROM ${table} AS r`)
+  const rows = () => ask<Row[]>(`SELECT coalesce(json_agg(r ORDER BY id), '[]') FROM ${table} AS r`)
   return { insert, rows, clear: () => run(`DELETE FROM ${table}`) }
 }
 

@@ -64,8 +64,8 @@ export async function collect<Item>(
 /** A promise, and what settles it. */
 export interface Deferred<Value = void> {
   promise: Promise<Value>
-  resolve(value: Value): void
-  reject(error: unknown): void
+  resolve: (value: Value) => void
+  reject: (error: unknown) => void
 }
 
 export function deferred<Value = void>(): Deferred<Value> {
