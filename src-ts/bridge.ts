@@ -28,6 +28,7 @@ class JsBridge {
   readonly handle: Bridge
   readonly #pending = new Map<number, Pending>()
   readonly #consumers = new Map<number, WeakRef<Consumer>>()
+  readonly #abandoned = new FinalizationRegistry<number>((id) => this.#consumers.delete(id))
   #lastId = 0
   #holds = 0
   #keepAlive: NodeJS.Timeout | undefined
@@ -53,6 +54,7 @@ class JsBridge {
   register(consumer: Consumer): number {
     const id = this.#nextId()
     this.#consumers.set(id, new WeakRef(consumer))
+    this.#abandoned.register(consumer, id)
     return id
   }
 

@@ -117,7 +117,13 @@ export class Dispatcher {
   }
 
   #canTakeMore(): boolean {
-    return this.#listening && !this.#ended && !this.#closed && this.#inFlight < this.#concurrency && this.#waiting < MAX_WAITING
+    return (
+      this.#listening &&
+      !this.#ended &&
+      !this.#closed &&
+      this.#inFlight < this.#concurrency &&
+      this.#waiting < MAX_WAITING
+    )
   }
 
   /** Handles the inbox' current entry. `false`: it has to wait for what is running. */
@@ -276,7 +282,10 @@ export class Dispatcher {
     })
   }
 
-  #runGap(callbacks: readonly Registration<[Connection, Gap]>[], gap: Gap): Promise<void> | undefined {
+  #runGap(
+    callbacks: readonly Registration<[Connection, Gap]>[],
+    gap: Gap,
+  ): Promise<void> | undefined {
     if (callbacks.length === 0) return undefined
     return (async () => {
       for (const registration of callbacks) {
@@ -301,13 +310,20 @@ export class Dispatcher {
     processId: number | undefined,
   ): void {
     this.#listener.counters.callbackErrors += 1
-    const error: PglistenError = new ListenerCallbackError(what, { cause, channel, payload, processId })
+    const error: PglistenError = new ListenerCallbackError(what, {
+      cause,
+      channel,
+      payload,
+      processId,
+    })
     this.#listener.events.report('error', error)
   }
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
-    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as { then?: unknown }).then === 'function'
   )
 }

@@ -20,7 +20,11 @@ export class PglistenError extends Error {
   constructor(message: string, options?: PglistenErrorOptions) {
     super(message, options)
     // On the prototype, as built-in errors have it, so that it is not printed as an own property.
-    Object.defineProperty(this, 'name', { value: new.target.name, configurable: true, writable: true })
+    Object.defineProperty(this, 'name', {
+      value: new.target.name,
+      configurable: true,
+      writable: true,
+    })
   }
 }
 

@@ -50,7 +50,8 @@ export class ListenerEmitter extends EventEmitter<ListenerEvents> {
    */
   report<Name extends keyof ListenerEvents>(name: Name, ...args: ListenerEvents[Name]): void {
     try {
-      if (name === 'error' && this.listenerCount('error') === 0) this.#warn(args[0] as PglistenError)
+      if (name === 'error' && this.listenerCount('error') === 0)
+        this.#warn(args[0] as PglistenError)
       else (this as EventEmitter).emit(name, ...args)
     } catch (error) {
       process.nextTick(() => {
@@ -66,10 +67,18 @@ export class ListenerEmitter extends EventEmitter<ListenerEvents> {
       return
     }
     this.#nextWarningAt = now + WARNING_INTERVAL_MS
-    const more = this.#unreported > 0 ? ` (and ${this.#unreported} more since the last warning)` : ''
+    const more =
+      this.#unreported > 0 ? ` (and ${this.#unreported} more since the last warning)` : ''
     this.#unreported = 0
-    const channel = error instanceof ListenerCallbackError && error.channel !== undefined ? ` [channel ${error.channel}]` : ''
-    const cause = error.cause instanceof Error ? `: ${error.cause.stack ?? error.cause.message}` : ''
-    process.emitWarning(`${error.message}${channel}${more}${cause}`, { type: 'PglistenWarning', code: error.code })
+    const channel =
+      error instanceof ListenerCallbackError && error.channel !== undefined
+        ? ` [channel ${error.channel}]`
+        : ''
+    const cause =
+      error.cause instanceof Error ? `: ${error.cause.stack ?? error.cause.message}` : ''
+    process.emitWarning(`${error.message}${channel}${more}${cause}`, {
+      type: 'PglistenWarning',
+      code: error.code,
+    })
   }
 }

@@ -62,7 +62,11 @@ export class Inbox implements Consumer {
   #index = 0
   #open = true
 
-  constructor(listener: NativeListener, bounds: Required<BufferOptions>, channels: string[] | null) {
+  constructor(
+    listener: NativeListener,
+    bounds: Required<BufferOptions>,
+    channels: string[] | null,
+  ) {
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
   }

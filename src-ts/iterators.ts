@@ -15,7 +15,15 @@ import { ListenerNotificationMsg } from './message.js'
 import type { ResolvedListenerOptions } from './options.js'
 import type { Subscriptions } from './subscriptions.js'
 import { Turn } from './turn.js'
-import { MAX_DELAY_MS, checkChannel, checkNumber, checkOneOf, checkOptions, checkSignal, expected } from './validate.js'
+import {
+  MAX_DELAY_MS,
+  checkChannel,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkSignal,
+  expected,
+} from './validate.js'
 
 const GAP_MODES = ['skip', 'throw', 'include'] as const
 
@@ -69,7 +77,8 @@ export function resolveBatchesOptions(options: BatchesOptions = {}): ResolvedBat
   checkOptions('options', options, BATCHES_OPTIONS)
   const { channels, signal, gaps = 'skip', maxSize = 1024, maxWaitMs = 0 } = options
   if (channels !== undefined) {
-    if (!Array.isArray(channels)) throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
+    if (!Array.isArray(channels))
+      throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
     channels.forEach((channel, index) => checkChannel(channel, `channels[${index}]`))
   }
   if (signal !== undefined) checkSignal('signal', signal)
@@ -219,7 +228,9 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
         }
         if (this.gaps === 'include') return gap
         if (this.gaps === 'throw') {
-          return this.fail(new ListenerGapError(`notifications may be missing: ${gap.message}`, gap))
+          return this.fail(
+            new ListenerGapError(`notifications may be missing: ${gap.message}`, gap),
+          )
         }
       } else if (inbox.kind === EntryKind.Fence) {
         listener.onFence(inbox.fence, this as PullIterator<unknown>)
@@ -345,7 +356,8 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
   protected override finishLast(): void {
     const last = this.#last
     this.#last = []
-    for (const item of last) if (item instanceof ListenerNotificationMsg) finish(item, this.listener.events)
+    for (const item of last)
+      if (item instanceof ListenerNotificationMsg) finish(item, this.listener.events)
   }
 
   override close(): void {

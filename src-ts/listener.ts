@@ -17,8 +17,21 @@ import {
 import type { ListenerNotificationMsg } from './message.js'
 import type { ResolvedListenerOptions } from './options.js'
 import { type Counters, type Host, Run } from './run.js'
-import { type Channel, type ListenerCallback, Registration, Subscriptions } from './subscriptions.js'
-import { MAX_DELAY_MS, checkBoolean, checkChannel, checkFunction, checkNumber, checkOptions, checkSignal } from './validate.js'
+import {
+  type Channel,
+  type ListenerCallback,
+  Registration,
+  Subscriptions,
+} from './subscriptions.js'
+import {
+  MAX_DELAY_MS,
+  checkBoolean,
+  checkChannel,
+  checkFunction,
+  checkNumber,
+  checkOptions,
+  checkSignal,
+} from './validate.js'
 
 /** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */
 export type ListenerPayloads = Record<string, unknown>
@@ -40,7 +53,8 @@ export type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'i
   : MessageOf<Payloads>
 
 /** What {@link Listener.messages} and {@link Listener.batches} give. A `break`, or `await using`, releases it. */
-export interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
+export interface MessageStream<Item>
+  extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
   [Symbol.asyncIterator](): MessageStream<Item>
   return(): Promise<IteratorResult<Item, undefined>>
 }
@@ -103,7 +117,14 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   readonly #options: ResolvedListenerOptions
   readonly #subscriptions = new Subscriptions()
   readonly #host: Host & { gapCallbacks: Registration<[Connection, Gap]>[] }
-  readonly #counters: Counters = { delivered: 0, callbackErrors: 0, gaps: 0, dropped: 0, received: 0, reconnects: 0 }
+  readonly #counters: Counters = {
+    delivered: 0,
+    callbackErrors: 0,
+    gaps: 0,
+    dropped: 0,
+    received: 0,
+    reconnects: 0,
+  }
   readonly #checkPool: () => void
   #run: Run | undefined
   #connection: Connection | undefined
@@ -111,7 +132,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   #everStarted = false
 
   /** @internal */
-  constructor(pool: NativePool, leases: LeaseSource, options: ResolvedListenerOptions, checkPool: () => void) {
+  constructor(
+    pool: NativePool,
+    leases: LeaseSource,
+    options: ResolvedListenerOptions,
+    checkPool: () => void,
+  ) {
     super()
     this.#pool = pool
     this.#options = options
@@ -164,7 +190,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    */
   async startup(): Promise<void> {
     if (this.#run && (this.#run.state !== 'closed' || this.#run.closing)) {
-      throw new ListenerStartError(this.#run.closing ? 'The listener is being shut down' : 'The listener is already started')
+      throw new ListenerStartError(
+        this.#run.closing ? 'The listener is being shut down' : 'The listener is already started',
+      )
     }
     this.#options.signal?.throwIfAborted()
     this.#checkPool()
@@ -238,7 +266,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     checkChannel(channel)
     checkFunction('callback', callback, callbackErrors)
     const subscription = this.#subscriptions.get(channel)
-    const registration = subscription?.registrations.find((one) => one.callback === (callback as unknown))
+    const registration = subscription?.registrations.find(
+      (one) => one.callback === (callback as unknown),
+    )
     if (!subscription || !registration) return
     this.#unregister(subscription, registration)
     await this.#unsubscribeUnwanted([subscription])
@@ -252,7 +282,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     checkChannel(channel)
     const subscription = this.#subscriptions.get(channel)
     if (!subscription) return
-    for (const registration of subscription.registrations) this.#unregister(subscription, registration)
+    for (const registration of subscription.registrations)
+      this.#unregister(subscription, registration)
     await this.#unsubscribeUnwanted([subscription])
   }
 
@@ -261,7 +292,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const subscriptions = [...this.#subscriptions]
     for (const subscription of subscriptions) {
       subscription.explicit = false
-      for (const registration of subscription.registrations) this.#unregister(subscription, registration)
+      for (const registration of subscription.registrations)
+        this.#unregister(subscription, registration)
     }
     await this.#unsubscribeUnwanted(subscriptions)
   }
@@ -332,14 +364,18 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * Throws {@link ListenerStartError} when the listener is not started. `shutdown()` ends it normally; a listener that
    * gives up ends it with an error.
    */
-  messages<const Gaps extends GapMode = 'skip'>(options?: MessagesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>> {
+  messages<const Gaps extends GapMode = 'skip'>(
+    options?: MessagesOptions<Gaps>,
+  ): MessageStream<ItemOf<Payloads, Gaps>> {
     const resolved = resolveMessagesOptions(options)
     const run = this.#started('Cannot iterate: the listener is not started')
     return this.#adopt(run, new MessageIterator(run, run.inbox(resolved.channels), resolved))
   }
 
   /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
-  batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]> {
+  batches<const Gaps extends GapMode = 'skip'>(
+    options?: BatchesOptions<Gaps>,
+  ): MessageStream<ItemOf<Payloads, Gaps>[]> {
     const resolved = resolveBatchesOptions(options)
     const run = this.#started('Cannot iterate: the listener is not started')
     return this.#adopt(run, new BatchIterator(run, run.inbox(resolved.channels), resolved))

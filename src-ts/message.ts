@@ -39,7 +39,9 @@ export class ListenerNotificationMsg<Payload = string, Channel extends string = 
   }
 
   /** @internal Ends the lease, if there is one. */
-  static finish(message: ListenerNotificationMsg<unknown>): Promise<{ rolledBack: boolean }> | undefined {
+  static finish(
+    message: ListenerNotificationMsg<unknown>,
+  ): Promise<{ rolledBack: boolean }> | undefined {
     message.#finished = true
     return message.#connection?.finish()
   }

@@ -1,6 +1,11 @@
 // The options of a pool and of a listener: their documentation, their defaults, and their checks.
 import { checkConnectOptions, type NativeConnectOptions, type NativeSettings } from '#native'
-import { ArgumentRangeError, ArgumentTypeError, ConnectionPoolConfigurationError, fromNativeError } from './errors.js'
+import {
+  ArgumentRangeError,
+  ArgumentTypeError,
+  ConnectionPoolConfigurationError,
+  fromNativeError,
+} from './errors.js'
 import {
   MAX_DELAY_MS,
   checkBoolean,
@@ -94,9 +99,28 @@ export interface ConnectionPoolOptions {
 }
 
 const POOL_OPTIONS = [
-  'dsn', 'username', 'password', 'host', 'hosts', 'port', 'ports', 'dbName', 'options', 'applicationName',
-  'targetSessionAttrs', 'loadBalanceHosts', 'connectTimeoutSec', 'tcpUserTimeoutSec', 'keepalives', 'keepalivesIdleSec',
-  'keepalivesIntervalSec', 'keepalivesRetries', 'maxDbPoolSize', 'connRecyclingMethod', 'sslMode', 'caFile',
+  'dsn',
+  'username',
+  'password',
+  'host',
+  'hosts',
+  'port',
+  'ports',
+  'dbName',
+  'options',
+  'applicationName',
+  'targetSessionAttrs',
+  'loadBalanceHosts',
+  'connectTimeoutSec',
+  'tcpUserTimeoutSec',
+  'keepalives',
+  'keepalivesIdleSec',
+  'keepalivesIntervalSec',
+  'keepalivesRetries',
+  'maxDbPoolSize',
+  'connRecyclingMethod',
+  'sslMode',
+  'caFile',
 ] as const satisfies readonly (keyof ConnectionPoolOptions)[]
 
 /** @internal Checked and complete. */
@@ -126,13 +150,20 @@ export function resolvePoolOptions(
   const options: ConnectionPoolOptions = typeof input === 'string' ? { dsn: input } : (input ?? {})
   checkOptions('options', options, POOL_OPTIONS, configurationErrors('options'))
   const settings = optionSettings(options)
-  const connect: NativeConnectOptions = { dsn: options.dsn ?? null, settings, environment: environmentSettings(env) }
+  const connect: NativeConnectOptions = {
+    dsn: options.dsn ?? null,
+    settings,
+    environment: environmentSettings(env),
+  }
   const error = checkConnectOptions(connect)
   if (error) throw fromNativeError(error)
   return {
     connect,
-    maxDbPoolSize: numberOption(options, 'maxDbPoolSize', { min: 1, max: MAX_POOL_SIZE, integer: true }) ?? DEFAULT_POOL_SIZE,
-    connRecyclingMethod: choiceOption(options, 'connRecyclingMethod', CONN_RECYCLING_METHODS) ?? 'fast',
+    maxDbPoolSize:
+      numberOption(options, 'maxDbPoolSize', { min: 1, max: MAX_POOL_SIZE, integer: true }) ??
+      DEFAULT_POOL_SIZE,
+    connRecyclingMethod:
+      choiceOption(options, 'connRecyclingMethod', CONN_RECYCLING_METHODS) ?? 'fast',
   }
 }
 
@@ -145,9 +176,12 @@ function optionSettings(options: ConnectionPoolOptions): NativeSettings {
   // The values of these two are never shown.
   secretOption(options, 'dsn')
   if (options.caFile !== undefined) {
-    throw new ConnectionPoolConfigurationError('`caFile` asks for encryption, but this version cannot encrypt connections', {
-      option: 'caFile',
-    })
+    throw new ConnectionPoolConfigurationError(
+      '`caFile` asks for encryption, but this version cannot encrypt connections',
+      {
+        option: 'caFile',
+      },
+    )
   }
   exclusive(options, 'host', 'hosts')
   exclusive(options, 'port', 'ports')
@@ -157,10 +191,15 @@ function optionSettings(options: ConnectionPoolOptions): NativeSettings {
   return complete({
     user: textOption(options, 'username'),
     password: secretOption(options, 'password'),
-    hosts: host === undefined ? listOption(options, 'hosts', (name, value) => checkText(name, value, 'hosts')) : [host],
+    hosts:
+      host === undefined
+        ? listOption(options, 'hosts', (name, value) => checkText(name, value, 'hosts'))
+        : [host],
     ports:
       port === undefined
-        ? listOption(options, 'ports', (name, value) => checkNumber(name, value, PORT, configurationErrors('ports')))
+        ? listOption(options, 'ports', (name, value) =>
+            checkNumber(name, value, PORT, configurationErrors('ports')),
+          )
         : [port],
     dbName: textOption(options, 'dbName'),
     options: textOption(options, 'options'),
@@ -172,7 +211,11 @@ function optionSettings(options: ConnectionPoolOptions): NativeSettings {
     keepalives: booleanOption(options, 'keepalives'),
     keepalivesIdleMs: secondsOption(options, 'keepalivesIdleSec'),
     keepalivesIntervalMs: secondsOption(options, 'keepalivesIntervalSec'),
-    keepalivesRetries: numberOption(options, 'keepalivesRetries', { min: 1, max: 1000, integer: true }),
+    keepalivesRetries: numberOption(options, 'keepalivesRetries', {
+      min: 1,
+      max: 1000,
+      integer: true,
+    }),
     sslMode: choiceOption(options, 'sslMode', SSL_MODES),
   })
 }
@@ -189,10 +232,12 @@ function environmentSettings(env: NodeJS.ProcessEnv): NativeSettings {
       checkNumber(name, value, bounds, configurationErrors(name))
       return value
     })
-  const choice = <Value extends string>(name: string, accepted: readonly Value[]) => (text: string) => {
-    checkOneOf(name, text, accepted, configurationErrors(name))
-    return text
-  }
+  const choice =
+    <Value extends string>(name: string, accepted: readonly Value[]) =>
+    (text: string) => {
+      checkOneOf(name, text, accepted, configurationErrors(name))
+      return text
+    }
   return complete({
     user: env['PGUSER'] || undefined,
     password: env['PGPASSWORD'] || undefined,
@@ -201,10 +246,20 @@ function environmentSettings(env: NodeJS.ProcessEnv): NativeSettings {
     dbName: env['PGDATABASE'] || undefined,
     options: env['PGOPTIONS'] || undefined,
     applicationName: env['PGAPPNAME'] || undefined,
-    targetSessionAttrs: read('PGTARGETSESSIONATTRS', choice('PGTARGETSESSIONATTRS', TARGET_SESSION_ATTRS)),
-    loadBalance: read('PGLOADBALANCEHOSTS', choice('PGLOADBALANCEHOSTS', LOAD_BALANCE_HOSTS)) === 'random' || undefined,
+    targetSessionAttrs: read(
+      'PGTARGETSESSIONATTRS',
+      choice('PGTARGETSESSIONATTRS', TARGET_SESSION_ATTRS),
+    ),
+    loadBalance:
+      read('PGLOADBALANCEHOSTS', choice('PGLOADBALANCEHOSTS', LOAD_BALANCE_HOSTS)) === 'random' ||
+      undefined,
     // Zero is libpq's way of saying: no limit. There is always one here.
-    connectTimeoutMs: read('PGCONNECT_TIMEOUT', (text) => numbers('PGCONNECT_TIMEOUT', { min: 0, max: MAX_DELAY_MS / 1000 })(text)[0]! * 1000 || undefined),
+    connectTimeoutMs: read(
+      'PGCONNECT_TIMEOUT',
+      (text) =>
+        numbers('PGCONNECT_TIMEOUT', { min: 0, max: MAX_DELAY_MS / 1000 })(text)[0]! * 1000 ||
+        undefined,
+    ),
     sslMode: read('PGSSLMODE', choice('PGSSLMODE', SSL_MODES)),
     // libpq has no variables for these.
     tcpUserTimeoutMs: undefined,
@@ -219,36 +274,55 @@ type Settings = { [Key in keyof NativeSettings]: Exclude<NativeSettings[Key], nu
 
 /** Options cross complete: what is not given is `null`, so that a forgotten field is an error. */
 function complete(settings: Settings): NativeSettings {
-  return Object.fromEntries(Object.entries(settings).map(([key, value]) => [key, value ?? null])) as unknown as NativeSettings
+  return Object.fromEntries(
+    Object.entries(settings).map(([key, value]) => [key, value ?? null]),
+  ) as unknown as NativeSettings
 }
 
-function exclusive(options: ConnectionPoolOptions, one: keyof ConnectionPoolOptions, other: keyof ConnectionPoolOptions): void {
+function exclusive(
+  options: ConnectionPoolOptions,
+  one: keyof ConnectionPoolOptions,
+  other: keyof ConnectionPoolOptions,
+): void {
   if (options[one] !== undefined && options[other] !== undefined) {
-    throw new ConnectionPoolConfigurationError(`Expected \`${one}\` or \`${other}\`, got both`, { option: one })
+    throw new ConnectionPoolConfigurationError(`Expected \`${one}\` or \`${other}\`, got both`, {
+      option: one,
+    })
   }
 }
 
 function checkText(name: string, value: unknown, option: string): asserts value is string {
   checkString(name, value, configurationErrors(option))
   if (value === '' || value.includes('\0')) {
-    throw new ConnectionPoolConfigurationError(expected(name, 'a string that is not empty and has no NUL', value), { option })
+    throw new ConnectionPoolConfigurationError(
+      expected(name, 'a string that is not empty and has no NUL', value),
+      { option },
+    )
   }
 }
 
-function textOption(options: ConnectionPoolOptions, name: keyof ConnectionPoolOptions): string | undefined {
+function textOption(
+  options: ConnectionPoolOptions,
+  name: keyof ConnectionPoolOptions,
+): string | undefined {
   const value = options[name]
   if (value === undefined) return undefined
   checkText(name, value, name)
   return value
 }
 
-function secretOption(options: ConnectionPoolOptions, name: 'password' | 'dsn'): string | undefined {
+function secretOption(
+  options: ConnectionPoolOptions,
+  name: 'password' | 'dsn',
+): string | undefined {
   const value = options[name] as unknown
   if (value === undefined) return undefined
   if (typeof value !== 'string' || value.includes('\0') || (name === 'dsn' && value === '')) {
     throw new ConnectionPoolConfigurationError(
       `Expected \`${name}\` to be a string ${name === 'dsn' ? 'that is not empty and has no NUL' : 'without NUL'}, got ${
-        typeof value === 'string' ? 'one that is not (not shown)' : `a value of type ${typeof value} (not shown)`
+        typeof value === 'string'
+          ? 'one that is not (not shown)'
+          : `a value of type ${typeof value} (not shown)`
       }`,
       { option: name },
     )
@@ -262,14 +336,21 @@ function booleanOption(options: ConnectionPoolOptions, name: 'keepalives'): bool
   return value
 }
 
-function numberOption(options: ConnectionPoolOptions, name: keyof ConnectionPoolOptions, bounds: NumberBounds): number | undefined {
+function numberOption(
+  options: ConnectionPoolOptions,
+  name: keyof ConnectionPoolOptions,
+  bounds: NumberBounds,
+): number | undefined {
   const value = options[name]
   if (value === undefined) return undefined
   checkNumber(name, value, bounds, configurationErrors(name))
   return value
 }
 
-function secondsOption(options: ConnectionPoolOptions, name: keyof ConnectionPoolOptions): number | undefined {
+function secondsOption(
+  options: ConnectionPoolOptions,
+  name: keyof ConnectionPoolOptions,
+): number | undefined {
   const value = numberOption(options, name, SECONDS)
   return value === undefined ? undefined : value * 1000
 }
@@ -293,7 +374,10 @@ function listOption<Value>(
   const values: readonly unknown[] | undefined = options[option]
   if (values === undefined) return undefined
   if (!Array.isArray(values) || values.length === 0) {
-    throw new ConnectionPoolConfigurationError(expected(option, 'an array that is not empty', values), { option })
+    throw new ConnectionPoolConfigurationError(
+      expected(option, 'an array that is not empty', values),
+      { option },
+    )
   }
   return values.map((value, index) => {
     check(`${option}[${index}]`, value)
@@ -363,7 +447,15 @@ export interface ListenerOptions<Payload = unknown> {
 }
 
 const LISTENER_OPTIONS = [
-  'channels', 'concurrency', 'ordered', 'buffer', 'reconnect', 'heartbeat', 'parse', 'ignoreOwn', 'signal',
+  'channels',
+  'concurrency',
+  'ordered',
+  'buffer',
+  'reconnect',
+  'heartbeat',
+  'parse',
+  'ignoreOwn',
+  'signal',
 ] as const satisfies readonly (keyof ListenerOptions)[]
 
 /** @internal Checked and complete. */
@@ -386,19 +478,36 @@ const MIN_BUFFER_BYTES = 16_384
 /** @internal Checks the options of a listener. Throws {@link ArgumentTypeError} or {@link ArgumentRangeError}. */
 export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedListenerOptions {
   checkOptions('options', options, LISTENER_OPTIONS)
-  const { channels = [], concurrency = 1, ordered = true, ignoreOwn = false, parse, signal } = options
-  if (!Array.isArray(channels)) throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
+  const {
+    channels = [],
+    concurrency = 1,
+    ordered = true,
+    ignoreOwn = false,
+    parse,
+    signal,
+  } = options
+  if (!Array.isArray(channels))
+    throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
   channels.forEach((channel, index) => checkChannel(channel, `channels[${index}]`))
   checkNumber('concurrency', concurrency, { min: 1, integer: true, infinity: true })
   checkBoolean('ordered', ordered)
   checkBoolean('ignoreOwn', ignoreOwn)
   if (parse !== undefined) checkFunction('parse', parse)
   if (signal !== undefined) checkSignal('signal', signal)
-  const reconnect = group(options.reconnect, 'reconnect', { initialDelayMs: 100, maxDelayMs: 30_000, maxAttempts: Infinity })
+  const reconnect = group(options.reconnect, 'reconnect', {
+    initialDelayMs: 100,
+    maxDelayMs: 30_000,
+    maxAttempts: Infinity,
+  })
   if (reconnect) {
     checkNumber('reconnect.initialDelayMs', reconnect.initialDelayMs, MILLISECONDS)
     checkNumber('reconnect.maxDelayMs', reconnect.maxDelayMs, MILLISECONDS)
-    checkNumber('reconnect.maxAttempts', reconnect.maxAttempts, { min: 1, max: 2 ** 31, integer: true, infinity: true })
+    checkNumber('reconnect.maxAttempts', reconnect.maxAttempts, {
+      min: 1,
+      max: 2 ** 31,
+      integer: true,
+      infinity: true,
+    })
     if (reconnect.initialDelayMs > reconnect.maxDelayMs) {
       throw new ArgumentRangeError(
         `Expected \`reconnect.initialDelayMs\` to be at most \`reconnect.maxDelayMs\` (${reconnect.maxDelayMs}), got ${reconnect.initialDelayMs}`,
@@ -411,7 +520,14 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     checkNumber('heartbeat.timeoutMs', heartbeat.timeoutMs, MILLISECONDS)
   }
   return {
-    channels, concurrency, ordered, ignoreOwn, reconnect, heartbeat, parse, signal,
+    channels,
+    concurrency,
+    ordered,
+    ignoreOwn,
+    reconnect,
+    heartbeat,
+    parse,
+    signal,
     buffer: resolveBuffer(options.buffer),
   }
 }
@@ -431,7 +547,11 @@ function resolveBuffer(options: BufferOptions | undefined): Required<BufferOptio
 }
 
 /** A group of options that `false` switches off. */
-function group<Group extends object>(value: Partial<Group> | false | undefined, name: string, defaults: Group): Group | null {
+function group<Group extends object>(
+  value: Partial<Group> | false | undefined,
+  name: string,
+  defaults: Group,
+): Group | null {
   return value === false ? null : fill(value ?? {}, name, defaults)
 }
 

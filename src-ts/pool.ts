@@ -56,10 +56,14 @@ export class ConnectionPool implements AsyncDisposable {
     options?: ListenerOptions<Payloads[keyof Payloads]>,
   ): Listener<Payloads> {
     this.#checkOpen()
-    const listener = new Listener<Payloads>(this.#native, this.#leases, resolveListenerOptions(options), () =>
-      this.#checkOpen(),
+    const listener = new Listener<Payloads>(
+      this.#native,
+      this.#leases,
+      resolveListenerOptions(options),
+      () => this.#checkOpen(),
     )
-    for (const reference of this.#listeners) if (!reference.deref()) this.#listeners.delete(reference)
+    for (const reference of this.#listeners)
+      if (!reference.deref()) this.#listeners.delete(reference)
     this.#listeners.add(new WeakRef(listener as unknown as Listener<ListenerPayloads>))
     return listener
   }

@@ -129,7 +129,10 @@ export class Run implements Consumer, Host {
       {
         reconnect: this.options.reconnect && {
           ...this.options.reconnect,
-          maxAttempts: this.options.reconnect.maxAttempts === Infinity ? null : this.options.reconnect.maxAttempts,
+          maxAttempts:
+            this.options.reconnect.maxAttempts === Infinity
+              ? null
+              : this.options.reconnect.maxAttempts,
         },
         heartbeat: this.options.heartbeat,
         maxPauseMs: this.options.buffer.maxPauseMs,
@@ -246,7 +249,9 @@ export class Run implements Consumer, Host {
     this.#lease ??= this.#native.lease() ?? undefined
     if (!this.#lease) {
       throw new ConnectionClosedError(
-        this.state === 'reconnecting' ? 'The listening session is lost, and not back yet' : 'The listener has no session',
+        this.state === 'reconnecting'
+          ? 'The listening session is lost, and not back yet'
+          : 'The listener has no session',
       )
     }
     return this.#lease
@@ -291,7 +296,8 @@ export class Run implements Consumer, Host {
     if (this.#dispatcher) inboxes.push(this.#dispatcher.inbox)
     if (this.#backlog) inboxes.push(this.#backlog)
     const all = inboxes.map((inbox) => inbox.stats())
-    const sum = (pick: (stats: (typeof all)[number]) => number) => all.reduce((total, one) => total + pick(one), 0)
+    const sum = (pick: (stats: (typeof all)[number]) => number) =>
+      all.reduce((total, one) => total + pick(one), 0)
     const ages = all.map((one) => one.oldestAgeMs).filter((age) => age !== undefined)
     const native = this.#native.stats()
     return {
@@ -387,7 +393,11 @@ export class Run implements Consumer, Host {
       case 'attemptFailed': {
         const error = fromNativeError(event.error!)
         if (needsAttention(error)) events.report('error', error)
-        else events.report('warning', { message: `attempt ${event.attempt} to connect again failed: ${error.message}`, error })
+        else
+          events.report('warning', {
+            message: `attempt ${event.attempt} to connect again failed: ${error.message}`,
+            error,
+          })
         break
       }
       case 'reconnected': {

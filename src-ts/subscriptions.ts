@@ -121,6 +121,8 @@ export class Subscriptions {
 
   /** Those that have callbacks. */
   get called(): string[] {
-    return [...this].filter((channel) => channel.registrations.length > 0).map((channel) => channel.name)
+    return [...this]
+      .filter((channel) => channel.registrations.length > 0)
+      .map((channel) => channel.name)
   }
 }

@@ -20,6 +20,7 @@ export class Turn {
   #deadline = 0
   #checkedAt = 0
   #active = false
+  #spent = false
   #wanted = false
   #stride = 1
   #left = 1
@@ -32,6 +33,7 @@ export class Turn {
   /** To be called for each delivery: whether the slice is used up. */
   isSpent(): boolean {
     if (!this.#active) this.#begin()
+    if (this.#spent) return true
     this.#left -= 1
     if (this.#left > 0) return false
     const now = performance.now()
@@ -39,7 +41,8 @@ export class Turn {
     this.#checkedAt = now
     this.#stride = took < STRIDE_MS ? Math.min(this.#stride * 2, MAX_STRIDE) : 1
     this.#left = this.#stride
-    return now >= this.#deadline
+    this.#spent = now >= this.#deadline
+    return this.#spent
   }
 
   /** Asks for the next turn. */
@@ -50,6 +53,7 @@ export class Turn {
 
   #begin(): void {
     this.#active = true
+    this.#spent = false
     this.#checkedAt = performance.now()
     this.#deadline = this.#checkedAt + SLICE_MS
     this.#left = Math.min(this.#left, this.#stride)

@@ -16,7 +16,9 @@ export function describe(value: unknown): string {
   const type = Array.isArray(value) ? 'array' : typeof value
   if (type === 'object' || type === 'array' || type === 'function' || type === 'symbol') {
     const name = (value as { constructor?: { name?: unknown } }).constructor?.name
-    return type === 'object' && typeof name === 'string' && name !== 'Object' ? `an instance of ${name}` : `${article(type)} ${type}`
+    return type === 'object' && typeof name === 'string' && name !== 'Object'
+      ? `an instance of ${name}`
+      : `${article(type)} ${type}`
   }
   const text = String(value)
   const short = text.length > 40 ? `${text.slice(0, 40)}…` : text
@@ -43,11 +45,19 @@ const argumentErrors: CheckErrors = {
   range: (message) => new ArgumentRangeError(message),
 }
 
-export function checkString(name: string, value: unknown, errors: CheckErrors = argumentErrors): asserts value is string {
+export function checkString(
+  name: string,
+  value: unknown,
+  errors: CheckErrors = argumentErrors,
+): asserts value is string {
   if (typeof value !== 'string') throw errors.type(expected(name, 'a string', value))
 }
 
-export function checkBoolean(name: string, value: unknown, errors: CheckErrors = argumentErrors): asserts value is boolean {
+export function checkBoolean(
+  name: string,
+  value: unknown,
+  errors: CheckErrors = argumentErrors,
+): asserts value is boolean {
   if (typeof value !== 'boolean') throw errors.type(expected(name, 'a boolean', value))
 }
 
@@ -81,7 +91,9 @@ export function checkOneOf<Value extends string>(
   errors: CheckErrors = argumentErrors,
 ): asserts value is Value {
   if (!accepted.includes(value as Value)) {
-    throw errors.type(expected(name, `one of ${accepted.map((one) => `\`${one}\``).join(', ')}`, value))
+    throw errors.type(
+      expected(name, `one of ${accepted.map((one) => `\`${one}\``).join(', ')}`, value),
+    )
   }
 }
 
@@ -97,16 +109,26 @@ export function checkOptions(
   }
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) {
-      throw errors.type(`Unknown option \`${key}\` in \`${name}\`; expected ${known.map((one) => `\`${one}\``).join(', ')}`)
+      throw errors.type(
+        `Unknown option \`${key}\` in \`${name}\`; expected ${known.map((one) => `\`${one}\``).join(', ')}`,
+      )
     }
   }
 }
 
-export function checkFunction(name: string, value: unknown, errors: CheckErrors = argumentErrors): void {
+export function checkFunction(
+  name: string,
+  value: unknown,
+  errors: CheckErrors = argumentErrors,
+): void {
   if (typeof value !== 'function') throw errors.type(expected(name, 'a function', value))
 }
 
-export function checkSignal(name: string, value: unknown, errors: CheckErrors = argumentErrors): asserts value is AbortSignal {
+export function checkSignal(
+  name: string,
+  value: unknown,
+  errors: CheckErrors = argumentErrors,
+): asserts value is AbortSignal {
   if (!(value instanceof AbortSignal)) throw errors.type(expected(name, 'an AbortSignal', value))
 }
 
@@ -118,7 +140,8 @@ export function checkChannel(value: unknown, name = 'channel'): asserts value is
   const what = `the name of a channel: a string of 1 to ${MAX_CHANNEL_BYTES} bytes without NUL`
   if (typeof value !== 'string') throw new ArgumentTypeError(expected(name, what, value))
   checkText(name, value, what, MAX_CHANNEL_BYTES)
-  if (value === '') throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got an empty string`)
+  if (value === '')
+    throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got an empty string`)
 }
 
 /** Checks a payload: at most 7999 bytes of UTF-8, no NUL. */
@@ -129,10 +152,14 @@ export function checkPayload(value: unknown): asserts value is string {
 }
 
 function checkText(name: string, value: string, what: string, maxBytes: number): void {
-  if (value.includes('\0')) throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got one with a NUL`)
+  if (value.includes('\0'))
+    throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got one with a NUL`)
   if (!value.isWellFormed()) {
-    throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got one with half of a surrogate pair`)
+    throw new ArgumentRangeError(
+      `Expected \`${name}\` to be ${what}, got one with half of a surrogate pair`,
+    )
   }
   const bytes = Buffer.byteLength(value)
-  if (bytes > maxBytes) throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got ${bytes} bytes`)
+  if (bytes > maxBytes)
+    throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got ${bytes} bytes`)
 }

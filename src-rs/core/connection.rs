@@ -3,23 +3,21 @@
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object};
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio_postgres::error::SqlState;
 
-use super::error::{Error, ErrorKind, Result};
+use super::error::{ErrorKind, Result};
 use super::gate::Pass;
+pub use super::link::ReleaseOutcome;
+use super::link::{Condition, Link, closed, give_back};
 use super::session::SessionClient;
 use super::sql_text::may_open_block;
 use super::statements::{self, Block, CommitOutcome, QueryOutput};
 use super::turns::{Turn, Turns};
 use super::values::Param;
-
-/// How long giving back may take. A connection that needs longer is not worth keeping.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that somebody has.
 ///
@@ -35,41 +33,11 @@ pub struct Lease {
     in_transaction: AtomicBool,
     /// A statement could have opened a transaction block. Shared with a listening session, which must know.
     may_be_in_block: Arc<AtomicBool>,
-    /// The server no longer knows statements that the client library relies on (after `DISCARD ALL`, say).
+    /// The connection is lost, or the server no longer knows statements that the client library relies on (after
+    /// `DISCARD ALL`, say).
     is_spoiled: AtomicBool,
     /// Known since the first operation ran; without one there is nothing to clean up.
     runtime: OnceLock<Handle>,
-}
-
-/// What giving back came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReleaseOutcome {
-    /// A transaction had been left open.
-    pub rolled_back: bool,
-}
-
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each lease, and it stays in its place"
-)]
-enum Link {
-    Pooled {
-        // Goes back before the pass does.
-        object: Object,
-        _pass: Pass,
-    },
-    /// Weak inside: a lease does not keep a listening session open.
-    Session(SessionClient),
-}
-
-impl Link {
-    /// Closes a connection that is in no state to be used again. A listening session is not ours to close.
-    fn discard(self) {
-        if let Self::Pooled { object, .. } = self {
-            drop(Object::take(object));
-        }
-    }
 }
 
 impl Lease {
@@ -107,14 +75,11 @@ impl Lease {
         sql: String,
         params: Vec<Param>,
     ) -> impl Future<Output = Result<QueryOutput>> + Send + use<> {
-        let lease = Arc::clone(self);
         let operation = self.enter(&sql);
         async move {
             let mut operation = operation?;
             let session = operation.session().await?;
-            let outcome = statements::execute(&session, &sql, &params).await;
-            lease.note(&outcome);
-            outcome
+            session.note(statements::execute(&session, &sql, &params).await)
         }
     }
 
@@ -124,15 +89,12 @@ impl Lease {
         sql: String,
         sets: Vec<Vec<Param>>,
     ) -> impl Future<Output = Result<u64>> + Send + use<> {
-        let lease = Arc::clone(self);
         let operation = self.enter(&sql);
         async move {
             let mut operation = operation?;
             let session = operation.session().await?;
-            let in_block = lease.block_state(&session).await? != Block::None;
-            let outcome = statements::execute_many(&session, &sql, &sets, in_block).await;
-            lease.note(&outcome);
-            outcome
+            let in_block = session.note(session.block_state().await)? != Block::None;
+            session.note(statements::execute_many(&session, &sql, &sets, in_block).await)
         }
     }
 
@@ -145,7 +107,7 @@ impl Lease {
         async move {
             let mut operation = operation?;
             let session = operation.session().await?;
-            statements::execute_batch(&session, &sql).await
+            session.note(statements::execute_batch(&session, &sql).await)
         }
     }
 
@@ -154,44 +116,40 @@ impl Lease {
         self: &Arc<Self>,
         sql: String,
     ) -> impl Future<Output = Result<bool>> + Send + use<> {
-        let lease = Arc::clone(self);
         let operation = self.enter("");
         async move {
             let mut operation = operation?;
             let session = operation.session().await?;
-            if lease.block_state(&session).await? != Block::None {
+            if session.note(session.block_state().await)? != Block::None {
                 return Ok(false);
             }
-            lease.in_transaction.store(true, Ordering::Relaxed);
-            lease.may_be_in_block.store(true, Ordering::Relaxed);
-            statements::execute_batch(&session, &sql).await?;
+            session.set_in_transaction(true);
+            session.note(statements::execute_batch(&session, &sql).await)?;
             Ok(true)
         }
     }
 
     /// Commits what [`Lease::begin`] began.
     pub fn commit(self: &Arc<Self>) -> impl Future<Output = Result<CommitOutcome>> + Send + use<> {
-        let lease = Arc::clone(self);
         let operation = self.enter("");
         async move {
             let mut operation = operation?;
             let session = operation.session().await?;
-            let outcome = statements::commit(&session).await;
+            let outcome = session.note(statements::commit(&session).await);
             // A refused commit ends a transaction too.
-            lease.in_transaction.store(false, Ordering::Relaxed);
+            session.set_in_transaction(false);
             outcome
         }
     }
 
     /// Rolls back what [`Lease::begin`] began.
     pub fn rollback(self: &Arc<Self>) -> impl Future<Output = Result<()>> + Send + use<> {
-        let lease = Arc::clone(self);
         let operation = self.enter("");
         async move {
             let mut operation = operation?;
             let session = operation.session().await?;
-            statements::execute_batch(&session, "ROLLBACK").await?;
-            lease.in_transaction.store(false, Ordering::Relaxed);
+            session.note(statements::execute_batch(&session, "ROLLBACK").await)?;
+            session.set_in_transaction(false);
             Ok(())
         }
     }
@@ -225,26 +183,6 @@ impl Lease {
         })
     }
 
-    /// Costs nothing as long as no statement could have opened a block.
-    async fn block_state(&self, client: &ClientWrapper) -> Result<Block> {
-        if self.in_transaction.load(Ordering::Relaxed) {
-            return Ok(Block::Open);
-        }
-        if !self.may_be_in_block.load(Ordering::Relaxed) {
-            return Ok(Block::None);
-        }
-        statements::block_state(client).await
-    }
-
-    fn note<T>(&self, outcome: &Result<T>) {
-        // What was ours to repeat has been repeated by now.
-        if let Err(error) = outcome
-            && error.sql_state() == Some(SqlState::INVALID_SQL_STATEMENT_NAME.code())
-        {
-            self.is_spoiled.store(true, Ordering::Relaxed);
-        }
-    }
-
     fn condition(&self) -> Condition {
         Condition {
             is_spoiled: self.is_spoiled.load(Ordering::Relaxed),
@@ -266,62 +204,6 @@ impl Drop for Lease {
     }
 }
 
-/// What is known, without asking, of a connection that is given back.
-#[derive(Debug, Clone, Copy)]
-struct Condition {
-    is_in_block: bool,
-    may_be_in_block: bool,
-    is_spoiled: bool,
-}
-
-impl Condition {
-    fn needs_care(self) -> bool {
-        self.is_in_block || self.may_be_in_block || self.is_spoiled
-    }
-}
-
-async fn give_back(link: Link, condition: Condition) -> ReleaseOutcome {
-    let mut rolled_back = false;
-    let mut is_spoiled = condition.is_spoiled;
-    if condition.is_in_block || condition.may_be_in_block {
-        let leave = tokio::time::timeout(RELEASE_TIMEOUT, leave_block(&link));
-        if let Ok(Ok(was_open)) = leave.await {
-            rolled_back = was_open;
-        } else {
-            // What was open ends with the connection.
-            rolled_back = condition.is_in_block;
-            is_spoiled = true;
-        }
-    }
-    if is_spoiled {
-        link.discard();
-    }
-    ReleaseOutcome { rolled_back }
-}
-
-async fn leave_block(link: &Link) -> Result<bool> {
-    let session;
-    let client: &ClientWrapper = match link {
-        Link::Pooled { object, .. } => object,
-        Link::Session(shared) => {
-            session = shared.client.upgrade().ok_or_else(closed)?;
-            &session
-        }
-    };
-    if statements::block_state(client).await? == Block::None {
-        return Ok(false);
-    }
-    client.batch_execute("ROLLBACK").await?;
-    Ok(true)
-}
-
-fn closed() -> Error {
-    Error::new(
-        ErrorKind::Closed,
-        "the connection was closed or given back to its pool",
-    )
-}
-
 /// A place in the order of a lease's operations.
 struct Operation {
     lease: Arc<Lease>,
@@ -334,7 +216,7 @@ impl Operation {
         self.lease.runtime.get_or_init(Handle::current);
         let link = self.lease.link.lock().await;
         let link = MutexGuard::try_map(link, Option::as_mut).map_err(|_| closed())?;
-        let session = match &*link {
+        let kept = match &*link {
             Link::Pooled { .. } => None,
             Link::Session(session) => {
                 let client = session.client.upgrade().ok_or_else(closed)?;
@@ -342,21 +224,66 @@ impl Operation {
                 Some(client)
             }
         };
-        Ok(Session { link, session })
+        Ok(Session {
+            lease: &self.lease,
+            link,
+            kept,
+        })
     }
 }
 
 /// The connection during one operation.
 struct Session<'a> {
+    lease: &'a Lease,
     link: MappedMutexGuard<'a, Link>,
-    session: Option<Arc<ClientWrapper>>,
+    /// Of a listening session, which could end meanwhile.
+    kept: Option<Arc<ClientWrapper>>,
+}
+
+impl Session<'_> {
+    /// Costs nothing as long as no statement could have opened a block.
+    async fn block_state(&self) -> Result<Block> {
+        if self.lease.in_transaction.load(Ordering::Relaxed) {
+            return Ok(Block::Open);
+        }
+        if !self.lease.may_be_in_block.load(Ordering::Relaxed) {
+            return Ok(Block::None);
+        }
+        statements::block_state(self).await
+    }
+
+    fn set_in_transaction(&self, value: bool) {
+        self.lease.in_transaction.store(value, Ordering::Relaxed);
+        if value && self.kept.is_some() {
+            // The listening session does not see the lease's own flag.
+            self.lease.may_be_in_block.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Remembers whether an operation's outcome says that the connection must not be used by others.
+    fn note<T>(&self, outcome: Result<T>) -> Result<T> {
+        if let Err(error) = &outcome {
+            let is_lost = error.kind == ErrorKind::Closed
+                || error
+                    .server
+                    .as_deref()
+                    .is_some_and(|server| server.severity != "ERROR");
+            // What was ours to repeat has been repeated by now.
+            let is_confused =
+                error.sql_state() == Some(SqlState::INVALID_SQL_STATEMENT_NAME.code());
+            if is_lost || is_confused {
+                self.lease.is_spoiled.store(true, Ordering::Relaxed);
+            }
+        }
+        outcome
+    }
 }
 
 impl Deref for Session<'_> {
     type Target = ClientWrapper;
 
     fn deref(&self) -> &ClientWrapper {
-        match (&*self.link, &self.session) {
+        match (&*self.link, &self.kept) {
             (_, Some(client)) => client,
             (Link::Pooled { object, .. }, None) => object,
             (Link::Session(_), None) => {

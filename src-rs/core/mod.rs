@@ -9,6 +9,7 @@ pub mod error;
 pub mod gap;
 mod gate;
 pub mod hub;
+mod link;
 pub mod own_pids;
 pub mod pool;
 pub mod session;

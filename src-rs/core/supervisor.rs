@@ -367,14 +367,8 @@ impl Supervisor {
         while let Ok(command) = self.commands.try_recv() {
             self.accept(command);
         }
-        let add: Vec<String> = self.desired.difference(&session.applied).cloned().collect();
-        if !add.is_empty()
-            && let Err(error) = self
-                .ask(session, async |session| session.change(&add, &[]).await)
-                .await?
-        {
-            self.refuse(&add, &error);
-        }
+        let add = self.desired.difference(&session.applied).cloned().collect();
+        self.subscribe(session, add).await?;
         let fence_channel = self.hub.fence_channel();
         let remove: Vec<String> = session
             .applied
@@ -402,6 +396,30 @@ impl Supervisor {
                 .await?;
             if let Err(error) = sent {
                 self.hub.refuse_fences(&fences, &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// LISTENs on channels in as few round trips as their refusals allow: a channel that the server refuses takes
+    /// no other with it.
+    async fn subscribe(
+        &mut self,
+        session: &mut Session,
+        channels: Vec<String>,
+    ) -> std::result::Result<(), Served> {
+        let mut groups = vec![channels];
+        while let Some(mut group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            let asked = self.ask(session, async |session| session.change(&group, &[]).await);
+            let Err(error) = asked.await? else { continue };
+            if group.len() == 1 {
+                self.refuse(&group, &error);
+            } else {
+                groups.push(group.split_off(group.len() / 2));
+                groups.push(group);
             }
         }
         Ok(())
@@ -513,6 +531,8 @@ impl Supervisor {
         }
         let lost_at = wall_clock(lost.confirmed());
         let (old_process_id, old_server) = (lost.process_id, lost.server_started.clone());
+        // Channels that no session has listened to yet may be refused, and must not keep us out: they come after.
+        let proven = lost.applied.clone();
         drop(lost);
         let mut error = end.error.clone();
         let mut attempts = 0;
@@ -525,7 +545,7 @@ impl Supervisor {
                 .await
                 .ok_or(None)?;
             attempts += 1;
-            let channels = self.desired.iter().cloned().collect();
+            let channels = self.desired.intersection(&proven).cloned().collect();
             let (setup, hub) = (self.options.setup.clone(), Arc::clone(&self.hub));
             let attempt = async move { Session::establish(&setup, &hub, channels).await };
             match self.accept_while(attempt).await.ok_or(None)? {
