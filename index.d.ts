@@ -747,7 +747,10 @@ interface HeartbeatOptions {
 interface ListenerOptions<Payload = unknown> {
     /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
     channels?: readonly string[];
-    /** How many notifications may be with callbacks at the same time. @default 1 */
+    /**
+     * How many notifications may be with callbacks at the same time. With `ordered`, those of a channel that is busy wait
+     * aside, up to 1024 of them besides what is buffered; when there are that many, other channels wait too. @default 1
+     */
     concurrency?: number;
     /** Whether those of one channel come one at a time even when `concurrency` is above 1. @default true */
     ordered?: boolean;

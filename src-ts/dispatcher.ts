@@ -224,13 +224,14 @@ export class Dispatcher {
       if (this.#closed) return undefined
       if (!registration.active) continue
       const connection = Connection.lazy(this.#listener.leases)
-      let result: unknown
+      let result: PromiseLike<unknown> | undefined
       try {
-        result = registration.call(connection, payload, channel, processId)
+        // Asking whether it is a promise runs the callback's code too.
+        result = asThenable(registration.call(connection, payload, channel, processId))
       } catch (cause) {
         this.#failed('a callback threw', cause, channel, payload, processId)
       }
-      if (isThenable(result)) {
+      if (result) {
         return this.#settle(result, connection, channel, payload, processId).then(() =>
           this.#run(registrations, at + 1, channel, payload, processId),
         )
@@ -320,10 +321,9 @@ export class Dispatcher {
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === 'function'
-  )
+function asThenable(value: unknown): PromiseLike<unknown> | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  return typeof (value as { then?: unknown }).then === 'function'
+    ? (value as PromiseLike<unknown>)
+    : undefined
 }

@@ -155,11 +155,28 @@ impl Session {
             since: Instant::now(),
             applied: HashSet::new(),
         };
-        session.protect_server(setup, hub).await?;
-        session.listen_first(channels).await?;
+        if let Err(error) = session.set_up(setup, hub, channels).await {
+            // The driver knows why the server ended a session better than the statement that it broke.
+            let lost = error.kind == ErrorKind::Closed;
+            return Err(if lost {
+                session.reason(error).await.error
+            } else {
+                error
+            });
+        }
         session.since = Instant::now();
         session.confirmed.beat();
         Ok(session)
+    }
+
+    async fn set_up(
+        &mut self,
+        setup: &SessionSetup,
+        hub: &Hub,
+        channels: Vec<String>,
+    ) -> Result<()> {
+        self.protect_server(setup, hub).await?;
+        self.listen_first(channels).await
     }
 
     /// Settings that keep a frozen client from harming the server, as far as the server has and allows them.
