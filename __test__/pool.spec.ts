@@ -3,6 +3,7 @@
 import { createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events'
 import { inspect } from 'node:util'
+import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import {
   ConnectionClosedError,
@@ -161,6 +162,44 @@ test('a connection that dies while nobody has it is replaced', async (t) => {
   t.is(await next.fetchVal('SELECT 1'), 1)
   await next.close()
 })
+
+test('a connection that was lost in use is not given out again', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  for (let round = 0; round < 20; round += 1) {
+    const connection = await pool.connection()
+    await t.throwsAsync(connection.execute('SELECT pg_terminate_backend(pg_backend_pid())'))
+    await connection.close()
+    const next = await pool.connection()
+    t.is(await next.fetchVal('SELECT 1'), 1)
+    await next.close()
+  }
+})
+
+for (const way of [
+  'with idle connections',
+  'with a connection in use',
+  'while a statement runs',
+  'while connections are opened and waited for',
+  'under load',
+]) {
+  test(`a worker that is ended ${way} takes its sessions with it`, async (t) => {
+    const observer = await connect(t)
+    const applicationName = uniqueName('worker')
+    const dsn = await serverDsn()
+    const worker = new Worker(new URL('fixtures/pool-in-worker.mjs', import.meta.url), {
+      workerData: { dsn, applicationName, way },
+    })
+    const [message] = await once(worker, 'message')
+    t.is(message, 'ready')
+    await worker.terminate()
+    // One that was being opened may still come, and must go again: none for a while is what counts.
+    let quiet = 0
+    await until('its sessions are gone', async () => {
+      quiet = (await sessions(observer, applicationName)) === 0n ? quiet + 1 : 0
+      return quiet === 50
+    })
+  })
+}
 
 test('clean recycling resets the session', async (t) => {
   for (const [connRecyclingMethod, expected] of [
