@@ -1,51 +1,18 @@
 // The delivery contract, "ready": once a subscription has resolved, nothing committed later is missed.
 
 import test from 'ava'
-import { DatabaseError, type ListenerClosedError, type PglistenError } from 'pglisten'
 import { flood, range } from './support/flood.js'
 import {
-  ask,
   backendOf,
   notify,
+  type Opened,
   openListener,
-  otherPool,
   serverChannels,
   terminate,
   uniqueChannel,
 } from './support/listener.js'
-import { collect, deferred, waitFor, within } from './support/wait.js'
-
-/** Keeps a listening session from answering until it is called. */
-async function occupy(session: {
-  execute(sql: string): Promise<unknown>
-}): Promise<() => Promise<void>> {
-  const key = Math.floor(Math.random() * 2 ** 31)
-  const holder = await (await otherPool()).connection()
-  await holder.execute('SELECT pg_advisory_lock($1::int8)', [BigInt(key)])
-  const busy = session.execute(`SELECT pg_advisory_lock(${key}), pg_advisory_unlock(${key})`)
-  await waitFor(() =>
-    ask<boolean>(
-      "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = $1::int8 AND NOT granted)",
-      [BigInt(key)],
-    ),
-  )
-  return async () => {
-    await holder.execute('SELECT pg_advisory_unlock($1::int8)', [BigInt(key)])
-    await holder.close()
-    await busy
-  }
-}
-
-/** Whether a promise has settled by the time other sessions have made several round trips. */
-async function isSettled(promise: Promise<unknown>): Promise<boolean> {
-  let settled = false
-  const settle = () => {
-    settled = true
-  }
-  promise.then(settle, settle)
-  for (let round = 0; round < 20; round += 1) await ask('SELECT 1')
-  return settled
-}
+import { isSettled, occupy } from './support/occupy.js'
+import { collect, deferred, within } from './support/wait.js'
 
 test('10,000 subscriptions each get the notification sent right after they resolved', async (t) => {
   t.timeout(120_000)
@@ -53,7 +20,7 @@ test('10,000 subscriptions each get the notification sent right after they resol
   const LANES = 10
   const ROUNDS = 10_000 / LISTENERS / LANES
   let received = 0
-  const lane = async ({ listener }: Awaited<ReturnType<typeof openListener>>) => {
+  const lane = async ({ listener }: Opened) => {
     for (let round = 0; round < ROUNDS; round += 1) {
       const channel = uniqueChannel()
       const arrived = deferred()
@@ -154,113 +121,6 @@ test('a removed channel is not listened to, and its notifications go nowhere', a
   t.deepEqual(listener.channels, [kept])
   for (const channel of [removed, called, kept]) await notify(channel, channel)
   t.is((await collect(messages, 1))[0]?.payload, kept)
-})
-
-test('a subscription that the server refuses leaves no trace', async (t) => {
-  const { listener } = await openListener(t)
-  const [kept, refused] = [uniqueChannel(), uniqueChannel()]
-  await listener.addChannel(kept)
-  await listener.startup()
-  listener.listen()
-  const messages = listener.messages()
-  await listener.connection.execute('BEGIN')
-  await t.throwsAsync(listener.connection.execute('SELECT 1 / 0'))
-  let calls = 0
-  const callback = () => {
-    calls += 1
-  }
-  const error = await t.throwsAsync<PglistenError>(listener.addCallback(refused, callback))
-  t.regex(error.code, /^ERR_PGLISTEN_/)
-  await t.throwsAsync(listener.addChannel(refused))
-  await listener.connection.execute('ROLLBACK')
-
-  t.deepEqual(listener.channels, [kept])
-  t.deepEqual(await serverChannels(listener), [kept])
-  await notify(refused, 'to nobody')
-  await notify(kept, 'marker')
-  t.is((await collect(messages, 1))[0]?.payload, 'marker')
-  // And it can be had afterwards, once for each time it is asked for.
-  await listener.addCallback(refused, callback)
-  await notify(refused, 'again')
-  t.is((await collect(messages, 1))[0]?.payload, 'again')
-  await messages.return()
-  await listener.sync()
-  t.is(calls, 1)
-})
-
-test('a subscription is not lost with a transaction of the user on the session', async (t) => {
-  const { listener } = await openListener(t)
-  await listener.startup()
-  const messages = listener.messages()
-  const channel = uniqueChannel()
-  await listener.connection.execute('BEGIN')
-  const subscribed = listener.addChannel(channel).then(
-    () => true,
-    () => false,
-  )
-  const early = await isSettled(subscribed)
-  await listener.connection.execute('ROLLBACK')
-  const accepted = await within(subscribed)
-  // Refused, or committed after the transaction: never both resolved and rolled back.
-  if (accepted) t.false(early)
-  else await listener.addChannel(channel)
-  await notify(channel, 'heard')
-  t.is((await collect(messages, 1))[0]?.payload, 'heard')
-})
-
-test('of subscriptions made at the same time only the one that is refused fails', async (t) => {
-  const database = `latin1_${uniqueChannel()}`
-  await using admin = await (await otherPool()).connection()
-  await admin.executeBatch(`CREATE DATABASE ${database} ENCODING 'LATIN1' TEMPLATE template0`)
-  const { listener, pool } = await openListener(t, {}, { dbName: database })
-  await listener.startup()
-  // A name that the database cannot write.
-  const settled = await Promise.allSettled([
-    listener.addChannel('before'),
-    listener.addChannel('smile 😀'),
-    listener.addChannel('after'),
-  ])
-  t.is((settled[1] as PromiseRejectedResult).reason instanceof DatabaseError, true)
-  t.deepEqual(
-    settled.map(({ status }) => status),
-    ['fulfilled', 'rejected', 'fulfilled'],
-  )
-  t.deepEqual(listener.channels, ['before', 'after'])
-  await pool.close()
-  await admin.executeBatch(`DROP DATABASE ${database} WITH (FORCE)`)
-})
-
-test('a subscription that is interrupted by shutdown leaves no trace', async (t) => {
-  const { listener } = await openListener(t)
-  const [kept, interrupted] = [uniqueChannel(), uniqueChannel()]
-  await listener.addChannel(kept)
-  await listener.startup()
-  const release = await occupy({
-    execute: (sql) => listener.connection.execute(sql).catch(() => {}),
-  })
-  const ready = listener.addCallback(interrupted, () => t.fail('called although it was rejected'))
-  const failed = t.throwsAsync<ListenerClosedError>(ready)
-  await listener.shutdown({ timeoutMs: 500 })
-  t.is((await failed).code, 'ERR_PGLISTEN_LISTENER_CLOSED')
-  await release()
-  t.deepEqual(listener.channels, [kept])
-  await listener.startup()
-  listener.listen()
-  t.deepEqual(await serverChannels(listener), [kept])
-  await notify(interrupted)
-  await notify(kept)
-  await listener.sync()
-})
-
-test('a startup that fails leaves nothing running, and can be tried again', async (t) => {
-  const { listener, pool } = await openListener(t, {}, { dbName: uniqueChannel() })
-  const channel = uniqueChannel()
-  await listener.addChannel(channel)
-  await t.throwsAsync(listener.startup(), { instanceOf: DatabaseError })
-  t.false(listener.isStarted)
-  t.deepEqual(listener.channels, [channel])
-  await t.throwsAsync(listener.startup(), { instanceOf: DatabaseError })
-  t.is(pool.status().size, 0)
 })
 
 test('what is committed while the session is lost is covered by a gap, and the rest is delivered', async (t) => {

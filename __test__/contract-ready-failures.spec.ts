@@ -1,0 +1,115 @@
+// The delivery contract, "ready": a subscription that fails leaves no trace of itself.
+
+import test from 'ava'
+import { DatabaseError, type ListenerClosedError, type PglistenError } from 'pglisten'
+import { createDatabase } from './support/database.js'
+import { notify, openListener, serverChannels, uniqueChannel } from './support/listener.js'
+import { isSettled, occupy } from './support/occupy.js'
+import { collect, within } from './support/wait.js'
+
+test('a subscription that the server refuses leaves no trace', async (t) => {
+  const { listener } = await openListener(t)
+  const [kept, refused] = [uniqueChannel(), uniqueChannel()]
+  await listener.addChannel(kept)
+  await listener.startup()
+  listener.listen()
+  const messages = listener.messages()
+  await listener.connection.execute('BEGIN')
+  await t.throwsAsync(listener.connection.execute('SELECT 1 / 0'))
+  let calls = 0
+  const callback = () => {
+    calls += 1
+  }
+  const error = await t.throwsAsync<PglistenError>(listener.addCallback(refused, callback))
+  t.regex(error.code, /^ERR_PGLISTEN_/)
+  await t.throwsAsync(listener.addChannel(refused))
+  await listener.connection.execute('ROLLBACK')
+
+  t.deepEqual(listener.channels, [kept])
+  t.deepEqual(await serverChannels(listener), [kept])
+  await notify(refused, 'to nobody')
+  await notify(kept, 'marker')
+  t.is((await collect(messages, 1))[0]?.payload, 'marker')
+  // And it can be had afterwards, once for each time it is asked for.
+  await listener.addCallback(refused, callback)
+  await notify(refused, 'again')
+  t.is((await collect(messages, 1))[0]?.payload, 'again')
+  await messages.return()
+  await listener.sync()
+  t.is(calls, 1)
+})
+
+test('a subscription is not lost with a transaction of the user on the session', async (t) => {
+  const { listener } = await openListener(t)
+  await listener.startup()
+  const messages = listener.messages()
+  const channel = uniqueChannel()
+  await listener.connection.execute('BEGIN')
+  const subscribed = listener.addChannel(channel).then(
+    () => true,
+    () => false,
+  )
+  const early = await isSettled(subscribed)
+  await listener.connection.execute('ROLLBACK')
+  const accepted = await within(subscribed)
+  // Refused, or committed after the transaction: never both resolved and rolled back.
+  if (accepted) t.false(early)
+  else await listener.addChannel(channel)
+  await notify(channel, 'heard')
+  t.is((await collect(messages, 1))[0]?.payload, 'heard')
+})
+
+test('of subscriptions made at the same time only the one that is refused fails', async (t) => {
+  const database = await createDatabase(t, "ENCODING 'LATIN1'")
+  const { listener, pool } = await openListener(t, {}, { dbName: database })
+  await listener.startup()
+  // They wait together, to be sent together.
+  const release = await occupy(listener.connection, pool)
+  const settling = Promise.allSettled([
+    listener.addChannel('before'),
+    // A name that the database cannot write.
+    listener.addChannel('smile 😀'),
+    listener.addChannel('after'),
+  ])
+  await release()
+  const settled = await settling
+  t.is((settled[1] as PromiseRejectedResult).reason instanceof DatabaseError, true)
+  t.deepEqual(
+    settled.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  )
+  t.deepEqual(listener.channels, ['before', 'after'])
+})
+
+test('a subscription that is interrupted by shutdown leaves no trace', async (t) => {
+  const { listener } = await openListener(t)
+  const [kept, interrupted] = [uniqueChannel(), uniqueChannel()]
+  await listener.addChannel(kept)
+  await listener.startup()
+  const release = await occupy({
+    execute: (sql) => listener.connection.execute(sql).catch(() => {}),
+  })
+  const ready = listener.addCallback(interrupted, () => t.fail('called although it was rejected'))
+  const failed = t.throwsAsync<ListenerClosedError>(ready)
+  await listener.shutdown({ timeoutMs: 500 })
+  t.is((await failed).code, 'ERR_PGLISTEN_LISTENER_CLOSED')
+  await release()
+  t.deepEqual(listener.channels, [kept])
+  await listener.startup()
+  listener.listen()
+  t.deepEqual(await serverChannels(listener), [kept])
+  await notify(interrupted)
+  await notify(kept)
+  await listener.sync()
+})
+
+test('a startup that fails leaves nothing running, and can be tried again', async (t) => {
+  const { listener, pool } = await openListener(t, {}, { dbName: uniqueChannel() })
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await t.throwsAsync(listener.startup(), { instanceOf: DatabaseError })
+  t.false(listener.isStarted)
+  t.deepEqual(listener.channels, [channel])
+  await t.throwsAsync(listener.startup(), { instanceOf: DatabaseError })
+  t.is(pool.status().size, 0)
+})
