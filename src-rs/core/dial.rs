@@ -1,27 +1,24 @@
 //! Opens one server connection: addresses, socket options, authentication, the role asked for.
 //!
 //! `tokio_postgres::Config::connect` bounds only the TCP handshake and hides the socket. Here one deadline
-//! covers everything, and the socket is a [`Wire`], which knows when the server was last heard and closes
-//! only once the server has.
+//! covers everything, and the socket is a [`Wire`].
 
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, NoTls, SimpleQueryMessage};
 
 use super::config::{ConnectConfig, Host};
 use super::error::{Error, ErrorKind, Result};
+use super::wire::{Transport, Wire, WireFacts};
 
 /// A connection whose messages nobody reads yet: poll it, or nothing happens.
 pub type ServerConnection = Connection<Wire, NoTlsStream>;
@@ -34,8 +31,8 @@ pub struct Dialed {
     pub client: Client,
     /// Drives the socket and yields asynchronous messages.
     pub connection: ServerConnection,
-    /// When the server was last heard.
-    pub pulse: Arc<Pulse>,
+    /// What the socket learns meanwhile.
+    pub facts: Arc<WireFacts>,
 }
 
 /// Connects to the first configured host that answers, authenticates us and has the role asked for.
@@ -114,7 +111,7 @@ async fn resolve(name: &str, address: Option<IpAddr>, port: u16) -> io::Result<V
 
 async fn authenticate(config: &ConnectConfig, host: &Host, transport: Transport) -> Result<Dialed> {
     let wire = Wire::new(transport);
-    let pulse = Arc::clone(&wire.pulse);
+    let facts = wire.facts();
     let (client, mut connection) = config
         .protocol
         .connect_raw(wire, NoTls)
@@ -149,139 +146,11 @@ async fn authenticate(config: &ConnectConfig, host: &Host, transport: Transport)
     Ok(Dialed {
         client,
         connection,
-        pulse,
+        facts,
     })
 }
 
 /// Polls a connection whose messages are of no interest until it ends.
 pub async fn drive(connection: &mut ServerConnection) {
     while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
-}
-
-/// A moment that moves on, in a form that is cheap to write for each read.
-#[derive(Debug)]
-pub struct Pulse {
-    origin: Instant,
-    last_ms: AtomicU64,
-}
-
-impl Default for Pulse {
-    fn default() -> Self {
-        Self {
-            origin: Instant::now(),
-            last_ms: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Pulse {
-    /// Moves on to now.
-    pub(super) fn beat(&self) {
-        self.move_to(Instant::now());
-    }
-
-    /// Moves on to `moment`, never back.
-    pub(super) fn move_to(&self, moment: Instant) {
-        let elapsed = moment.saturating_duration_since(self.origin).as_millis();
-        self.last_ms.fetch_max(
-            u64::try_from(elapsed).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
-    }
-
-    /// The moment, to the millisecond (at first: of the connection).
-    #[must_use]
-    pub fn last(&self) -> Instant {
-        self.origin + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
-    }
-}
-
-#[derive(Debug)]
-enum Transport {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-/// A socket to a server.
-///
-/// Closing it waits for the server to close first. A backend keeps its socket open until its process ends
-/// (`socket_close` in src/backend/libpq/pqcomm.c), so a closed [`Wire`] means that the session is gone.
-#[derive(Debug)]
-pub struct Wire {
-    transport: Transport,
-    pulse: Arc<Pulse>,
-    write_closed: bool,
-}
-
-impl Wire {
-    fn new(transport: Transport) -> Self {
-        Self {
-            transport,
-            pulse: Arc::default(),
-            write_closed: false,
-        }
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            #[cfg(unix)]
-            Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
-        if buf.filled().len() > before {
-            self.pulse.beat();
-        }
-        result
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            #[cfg(unix)]
-            Transport::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.transport {
-            Transport::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            #[cfg(unix)]
-            Transport::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.write_closed {
-            ready!(match &mut self.transport {
-                Transport::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-                #[cfg(unix)]
-                Transport::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            })?;
-            self.write_closed = true;
-        }
-        // Whatever still comes was for a session that is being closed.
-        let mut scratch = [0_u8; 4096];
-        loop {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match ready!(self.as_mut().poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                // The end, or a reset: either way the server is gone.
-                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
-            }
-        }
-    }
 }

@@ -19,3 +19,4 @@ pub mod subscriber;
 pub mod supervisor;
 mod turns;
 pub mod values;
+pub mod wire;

@@ -12,19 +12,27 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::ConnectConfig;
-use super::dial::{Dialed, Pulse, ServerConnection, dial};
+use super::dial::{Dialed, ServerConnection, dial, drive};
 use super::error::{Error, ErrorKind, Result, ServerMessage};
 use super::hub::{Event, Hub};
 use super::statements::{self, Block};
 use super::subscriber::Pressure;
+use super::wire::{Pulse, WireFacts};
 
 /// How many notifications are handed on at once, at most: enough to make locks cheap, few enough for the
 /// first of them not to wait.
 const MAX_BATCH: usize = 1024;
+
+/// The fence that proves delivery through a pooler; those of `sync()` count from one.
+const PROBE: u32 = u32::MAX;
+
+/// How long a notification through a pooler may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait for the driver's word on why a request failed.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
@@ -65,8 +73,8 @@ pub struct Session {
     shared: SessionClient,
     /// Dropping a session that was not closed drops its socket: nothing waits for a server that is gone.
     driver: AbortOnDropHandle<SessionEnd>,
-    /// When the server was last heard.
-    heard: Arc<Pulse>,
+    /// What the socket learns.
+    facts: Arc<WireFacts>,
     /// Until when nothing is missing: the last notification, or the last heartbeat that was answered.
     confirmed: Arc<Pulse>,
     paused: Arc<AtomicBool>,
@@ -122,7 +130,7 @@ impl Session {
         let Dialed {
             client,
             connection,
-            pulse,
+            facts,
         } = dial(&setup.connect).await?;
         let paused = Arc::new(AtomicBool::new(false));
         let confirmed = Arc::new(Pulse::default());
@@ -147,7 +155,7 @@ impl Session {
             client,
             shared,
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
-            heard: pulse,
+            facts,
             confirmed,
             paused,
             process_id: 0,
@@ -176,7 +184,44 @@ impl Session {
         channels: Vec<String>,
     ) -> Result<()> {
         self.protect_server(setup, hub).await?;
-        self.listen_first(channels).await
+        self.listen_first(channels).await?;
+        match self.facts.key_process_id.get() {
+            Some(process_id) if *process_id != self.process_id => {
+                self.prove_delivery(setup, hub).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who answered start-up is not the backend that answers statements: there is a pooler in between. In session mode
+    /// it passes notifications on. In transaction mode it takes the LISTEN, gives our backend to others, and what is
+    /// notified meanwhile reaches nobody. So one is notified, from another connection.
+    async fn prove_delivery(&mut self, setup: &SessionSetup, hub: &Hub) -> Result<()> {
+        let channel = hub.fence_channel().to_owned();
+        drop(self.client.simple_query(&listen(&channel)).await?);
+        self.applied.insert(channel.clone());
+        let (reply, arrived) = oneshot::channel();
+        hub.add_fence(PROBE, reply);
+        let Dialed {
+            client,
+            mut connection,
+            ..
+        } = dial(&setup.connect).await?;
+        let notified = tokio::spawn(async move { drive(&mut connection).await });
+        drop(client.simple_query(&notify(&channel, PROBE)).await?);
+        let arrived = tokio::time::timeout(PROBE_TIMEOUT, arrived).await;
+        drop(client);
+        let _ = notified.await;
+        if matches!(arrived, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let error = Error::new(
+            ErrorKind::Connect,
+            "there is a pooler between us and PostgreSQL, and it does not pass notifications on: LISTEN needs a \
+             connection of its own, so connect to the server itself, or to a pooler in session mode",
+        );
+        hub.refuse_fences(&[PROBE], &error);
+        Err(error)
     }
 
     /// Settings that keep a frozen client from harming the server, as far as the server has and allows them.
@@ -229,8 +274,8 @@ impl Session {
             Some(missing) => Err(Error::new(
                 ErrorKind::Connect,
                 format!(
-                    "the server took LISTEN \"{missing}\" but does not listen: a pooler in transaction mode gives \
-                     each statement another session; connect to the server itself, or to a pooler in session mode"
+                    "the server took LISTEN \"{missing}\" but does not listen; is there a pooler in between? LISTEN needs a \
+                     connection of its own: connect to the server itself, or to a pooler in session mode"
                 ),
             )),
         }
@@ -295,7 +340,7 @@ impl Session {
         let round_trip = client.simple_query("");
         tokio::pin!(round_trip);
         loop {
-            let heard = self.heard.last().max(sent);
+            let heard = self.facts.heard.last().max(sent);
             match tokio::time::timeout_at((heard + timeout).into(), &mut round_trip).await {
                 Ok(answer) => {
                     drop(answer?);
@@ -303,7 +348,7 @@ impl Session {
                     return Ok(sent.elapsed());
                 }
                 Err(_) if self.is_paused() => return Ok(sent.elapsed()),
-                Err(_) if self.heard.last() > heard => {}
+                Err(_) if self.facts.heard.last() > heard => {}
                 Err(_) => {
                     return Err(Error::new(
                         ErrorKind::Closed,
