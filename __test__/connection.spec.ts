@@ -425,3 +425,19 @@ test('inspecting a connection shows nothing of its pool', async (t) => {
   const connection = await pool.connection()
   t.is(inspect(connection, { depth: 10, showHidden: false }), 'Connection {}')
 })
+
+test('closing the connection of a listening session ends a transaction left open, not the session', async (t) => {
+  const pool = await openPool(t)
+  const listener = pool.listener()
+  await listener.addChannel(uniqueName('first'))
+  await listener.startup()
+  const connection = listener.connection
+  const processId = await connection.fetchVal('SELECT pg_backend_pid()')
+  t.is(await connection.transaction((tx) => tx.fetchVal('SELECT pg_backend_pid()')), processId)
+  await connection.execute('BEGIN')
+  await connection.close()
+  await t.throwsAsync(connection.execute('SELECT 1'), { instanceOf: ConnectionClosedError })
+  // LISTEN would be refused within a transaction.
+  await listener.addChannel(uniqueName('second'))
+  t.is(await listener.connection.fetchVal('SELECT pg_backend_pid()'), processId)
+})

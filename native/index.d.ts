@@ -34,6 +34,8 @@ export declare class NativeLease {
   commit(promise: number): void
   /** Resolves to nothing. */
   rollback(promise: number): void
+  /** Resolves to whether a transaction had been left open; then it was rolled back. */
+  leaveBlock(promise: number): void
   /** Resolves, once everything called before has ended, to whether a transaction left open was rolled back. */
   release(promise: number): void
 }

@@ -23,7 +23,7 @@ const NOTHING_LEASED: Finished = { rolledBack: false }
  * - From {@link ConnectionPool.connection}: yours until {@link Connection.close}.
  * - Handed to a callback of a listener: leased from the pool at its first use, and given back when the callback
  *   settles.
- * - {@link Listener.connection}: the listening session itself. Closing it only makes this object unusable.
+ * - {@link Listener.connection}: the listening session itself. Closing it makes only this object unusable.
  *
  * Whoever forgets to close one loses nothing but time: once it is collected as garbage, it goes back to the pool.
  */
@@ -31,6 +31,7 @@ export class Connection extends Queryable implements AsyncDisposable {
   readonly #source: LeaseSource
   /** A listening session may be another one at the next statement. */
   readonly #isSession: boolean
+  /** The one leased; of a listening session, the one used last. */
   #lease: NativeLease | Promise<NativeLease> | undefined
   #finished: Promise<Finished> | undefined
   #isClosed = false
@@ -109,6 +110,7 @@ export class Connection extends Queryable implements AsyncDisposable {
     this.#isClosed = true
     const lease = this.#lease
     if (!lease) return undefined
+    const release = this.#isSession ? leave : giveBack
     this.#finished =
       lease instanceof Promise
         ? // Behind the statements that wait for the same promise.
@@ -133,8 +135,7 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 
   #open(): NativeLease | Promise<NativeLease> {
-    if (this.#isSession) return this.#source()
-    if (this.#lease) return this.#lease
+    if (this.#lease && !this.#isSession) return this.#lease
     const lease = this.#source()
     this.#lease = lease
     if (lease instanceof Promise) {
@@ -147,8 +148,18 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 }
 
-async function release(lease: NativeLease): Promise<Finished> {
+async function giveBack(lease: NativeLease): Promise<Finished> {
   return { rolledBack: await bridge.call<boolean>((id) => lease.release(id)) }
+}
+
+/** A listening session goes on, but not within a transaction that nobody can end any more. */
+async function leave(lease: NativeLease): Promise<Finished> {
+  try {
+    return { rolledBack: await bridge.call<boolean>((id) => lease.leaveBlock(id)) }
+  } catch {
+    // The session is lost, and the transaction with it.
+    return NOTHING_LEASED
+  }
 }
 
 function noSource(): never {

@@ -28,8 +28,8 @@ export abstract class Queryable {
   /**
    * Runs one statement. It is prepared at its first use on a connection and kept for the next.
    *
-   * @param sql One statement, with `$1`, `$2`, … for the parameters.
-   * @param params As many values as the statement has parameters.
+   * @param sql - One statement, with `$1`, `$2`, … for the parameters.
+   * @param params - As many values as the statement has parameters.
    */
   async execute<Row extends object = Record<string, unknown>>(
     sql: string,

@@ -90,6 +90,12 @@ impl NativeLease {
         self.bridge.spawn(promise, self.lease.rollback());
     }
 
+    /// Resolves to whether a transaction had been left open; then it was rolled back.
+    #[napi]
+    pub fn leave_block(&self, promise: u32) {
+        self.bridge.spawn(promise, self.lease.leave_block());
+    }
+
     /// Resolves, once everything called before has ended, to whether a transaction left open was rolled back.
     #[napi]
     pub fn release(&self, promise: u32) {

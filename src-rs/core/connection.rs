@@ -154,6 +154,21 @@ impl Lease {
         }
     }
 
+    /// Ends a transaction that was left open, and keeps the connection. Gives whether there was one.
+    pub fn leave_block(self: &Arc<Self>) -> impl Future<Output = Result<bool>> + Send + use<> {
+        let operation = self.enter("");
+        async move {
+            let mut operation = operation?;
+            let session = operation.session().await?;
+            let is_open = session.note(session.block_state().await)? != Block::None;
+            if is_open {
+                session.note(statements::execute_batch(&session, "ROLLBACK").await)?;
+                session.set_in_transaction(false);
+            }
+            Ok(is_open)
+        }
+    }
+
     /// Gives the connection back once the operations called before have ended. A transaction left open is rolled
     /// back. From now on every operation is refused.
     pub fn release(self: &Arc<Self>) -> impl Future<Output = ReleaseOutcome> + Send + use<> {
