@@ -1,36 +1,28 @@
 //! Statements on one connection: prepared, checked against what is supported, and only then executed.
 
+mod block;
+mod prepared;
+
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use deadpool_postgres::ClientWrapper;
 use futures_util::TryStreamExt as _;
-use futures_util::future::{join, join3};
+use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSql, Kind, Type};
-use tokio_postgres::{SimpleQueryMessage, Statement};
+use tokio_postgres::types::{FromSql, Type};
+
+pub use block::CommitOutcome;
+pub(super) use block::{Block, block_state, commit};
+pub use prepared::Column;
+use prepared::{Prepared, refuse_copy};
 
 use super::error::{Error, ErrorKind, Result};
-use super::sql_text::streams_a_copy;
-use super::values::{Codec, Encoded, Param, Value, encode_params, type_name};
+use super::values::{Encoded, Param, Value};
 
-/// A connection's statements are forgotten beyond this many: text with values written into it would otherwise
-/// fill the memory of both sides.
-const MAX_CACHED_STATEMENTS: usize = 512;
 /// How many executions of `execute_many` are under way at the same time.
 const PIPELINE_DEPTH: usize = 512;
-
-/// A column of a result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
-    pub name: String,
-    /// As one writes it: `int4[]`.
-    pub type_name: String,
-    pub oid: u32,
-    /// Its values are JSON text, or arrays of it.
-    pub is_json: bool,
-}
 
 /// What a statement gave.
 #[derive(Debug, PartialEq)]
@@ -40,25 +32,6 @@ pub struct QueryOutput {
     pub values: Vec<Value>,
     /// The rows returned; of a statement that returns none, the rows affected.
     pub row_count: u64,
-}
-
-/// Whether a transaction block is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Block {
-    None,
-    Open,
-    /// Open, but a statement in it has failed: it can only be rolled back.
-    Failed,
-}
-
-/// What became of a transaction that was to be committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitOutcome {
-    Committed,
-    /// A statement of it had failed.
-    RolledBack,
-    /// There was none any more: a statement in it had ended it.
-    AlreadyEnded,
 }
 
 /// Runs one statement.
@@ -161,50 +134,6 @@ pub(super) async fn execute_batch(client: &ClientWrapper, sql: &str) -> Result<(
     Ok(client.batch_execute(sql).await?)
 }
 
-/// Asks whether a transaction block is open, in one round trip.
-///
-/// A setting that is local to a transaction outlives its own statement only in a block. Unlike `SAVEPOINT` or
-/// `ROLLBACK`, asking leaves no line in the server's log when there is none.
-pub(super) async fn block_state(client: &ClientWrapper) -> Result<Block> {
-    let (set, get) = join(client.simple_query(SET_MARK), client.simple_query(GET_MARK)).await;
-    read_block_state(set, get)
-}
-
-/// Commits, and tells what the server made of it: `COMMIT` alone also succeeds when it rolls back.
-pub(super) async fn commit(client: &ClientWrapper) -> Result<CommitOutcome> {
-    let (set, get, commit) = join3(
-        client.simple_query(SET_MARK),
-        client.simple_query(GET_MARK),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    commit?;
-    Ok(match read_block_state(set, get)? {
-        Block::Open => CommitOutcome::Committed,
-        Block::Failed => CommitOutcome::RolledBack,
-        Block::None => CommitOutcome::AlreadyEnded,
-    })
-}
-
-const SET_MARK: &str = "SELECT pg_catalog.set_config('pglisten.in_block', '1', true)";
-const GET_MARK: &str = "SELECT pg_catalog.current_setting('pglisten.in_block', true)";
-
-type SimpleOutcome = std::result::Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
-
-fn read_block_state(set: SimpleOutcome, get: SimpleOutcome) -> Result<Block> {
-    let messages = match set.and(get) {
-        Ok(messages) => messages,
-        Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
-            return Ok(Block::Failed);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let marked = messages
-        .iter()
-        .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
-    Ok(if marked { Block::Open } else { Block::None })
-}
-
 struct Failure {
     error: Error,
     /// The server no longer knows, or no longer wants, the statement as it was prepared.
@@ -277,119 +206,6 @@ fn is_stale(error: &tokio_postgres::Error) -> bool {
             || (*server.code() == SqlState::FEATURE_NOT_SUPPORTED
                 && server.routine() == Some("RevalidateCachedQuery"))
     })
-}
-
-fn refuse_copy(sql: &str) -> Result<()> {
-    if streams_a_copy(sql) {
-        return Err(Error::new(
-            ErrorKind::Execute,
-            "COPY FROM STDIN and COPY TO STDOUT cannot be run as statements",
-        ));
-    }
-    Ok(())
-}
-
-/// A statement, and how its parameters cross.
-struct Prepared {
-    statement: Statement,
-    params: Vec<(Codec, Type)>,
-}
-
-impl Prepared {
-    async fn new(client: &ClientWrapper, sql: &str) -> Result<Self> {
-        refuse_copy(sql)?;
-        if client.statement_cache.size() >= MAX_CACHED_STATEMENTS {
-            client.statement_cache.clear();
-        }
-        let statement = match client.prepare_cached(sql).await {
-            Ok(statement) => statement,
-            Err(error) => {
-                // Or its place in the cache would stay, empty.
-                client.statement_cache.remove(sql, &[]);
-                return Err(error.into());
-            }
-        };
-        let params = statement
-            .params()
-            .iter()
-            .enumerate()
-            .map(|(index, ty)| {
-                let codec = Codec::of(ty).ok_or_else(|| {
-                    let number = index + 1;
-                    unsupported(
-                        &format!("Parameter ${number}"),
-                        ty,
-                        &format!(
-                            "give it as text, for example `${number}::text::{}`",
-                            type_name(ty)
-                        ),
-                    )
-                })?;
-                Ok((codec, ty.clone()))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { statement, params })
-    }
-
-    fn columns(&self) -> Result<Vec<(Codec, Column)>> {
-        self.statement
-            .columns()
-            .iter()
-            .map(|column| {
-                let ty = column.type_();
-                let codec = Codec::of(ty).ok_or_else(|| {
-                    unsupported(
-                        &format!("Column `{}`", column.name()),
-                        ty,
-                        "cast it to text in the statement",
-                    )
-                })?;
-                let column = Column {
-                    name: column.name().to_owned(),
-                    type_name: type_name(ty),
-                    oid: ty.oid(),
-                    is_json: is_json(&codec),
-                };
-                Ok((codec, column))
-            })
-            .collect()
-    }
-
-    fn encode(&self, params: &[Param]) -> Result<Vec<Encoded>> {
-        let (expected, got) = (self.params.len(), params.len());
-        if expected != got {
-            let plural = if expected == 1 { "" } else { "s" };
-            return Err(Error::new(
-                ErrorKind::Execute,
-                format!("Expected {expected} parameter{plural} for the statement, got {got}"),
-            ));
-        }
-        encode_params(params, &self.params)
-    }
-}
-
-fn is_json(codec: &Codec) -> bool {
-    match codec {
-        Codec::Json | Codec::Jsonb => true,
-        Codec::Array { element, .. } => is_json(element),
-        _ => false,
-    }
-}
-
-fn unsupported(what: &str, ty: &Type, instead: &str) -> Error {
-    // A row of unnamed columns has no type that one could name in a cast.
-    let hint = match ty.kind() {
-        Kind::Pseudo => String::new(),
-        _ => format!(": {instead}"),
-    };
-    Error::new(
-        ErrorKind::Execute,
-        format!(
-            "{what} has type `{}` (oid {}), which is not supported{hint}",
-            type_name(ty),
-            ty.oid()
-        ),
-    )
 }
 
 /// A column as it came.
