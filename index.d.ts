@@ -81,8 +81,8 @@ declare abstract class Queryable {
     /**
      * Runs one statement. It is prepared at its first use on a connection and kept for the next.
      *
-     * @param sql One statement, with `$1`, `$2`, … for the parameters.
-     * @param params As many values as the statement has parameters.
+     * @param sql - One statement, with `$1`, `$2`, … for the parameters.
+     * @param params - As many values as the statement has parameters.
      */
     execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
     /** The same as {@link Queryable.execute}. */
@@ -130,7 +130,7 @@ declare class Transaction extends Queryable {
  * - From {@link ConnectionPool.connection}: yours until {@link Connection.close}.
  * - Handed to a callback of a listener: leased from the pool at its first use, and given back when the callback
  *   settles.
- * - {@link Listener.connection}: the listening session itself. Closing it only makes this object unusable.
+ * - {@link Listener.connection}: the listening session itself. Closing it makes only this object unusable.
  *
  * Whoever forgets to close one loses nothing but time: once it is collected as garbage, it goes back to the pool.
  */
@@ -155,31 +155,6 @@ declare class Connection extends Queryable implements AsyncDisposable {
     close(): Promise<void>;
     /** {@link Connection.close}. */
     [Symbol.asyncDispose](): Promise<void>;
-}
-
-/** An error of the core. */
-interface NativeError {
-  /** One of the names in [`kind_name`]. */
-  kind: string
-  message: string
-  option?: string
-  server?: NativeServerMessage
-}
-
-/** What a PostgreSQL server said. */
-interface NativeServerMessage {
-  severity: string
-  sqlState: string
-  message: string
-  detail?: string
-  hint?: string
-  position?: number
-  context?: string
-  schema?: string
-  table?: string
-  column?: string
-  dataType?: string
-  constraint?: string
 }
 
 /** What every error of this package can carry besides its message. */
@@ -337,10 +312,6 @@ interface ServerMessage {
     dataType?: string | undefined;
     constraint?: string | undefined;
 }
-/** Makes an error of the native half an instance of its class. */
-declare function fromNativeError(error: NativeError): PglistenError;
-/** The fields of a server's message, under their public type. */
-declare function fromNativeServerMessage(message: NativeServerMessage): ServerMessage;
 
 /**
  * Why notifications are missing: `disconnect`, the server session ended and another one took its place; `overflow`,
@@ -637,80 +608,9 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     unref(): this;
 }
 
-declare const TARGET_SESSION_ATTRS: readonly ["any", "read-write", "read-only"];
-declare const LOAD_BALANCE_HOSTS: readonly ["disable", "random"];
-declare const CONN_RECYCLING_METHODS: readonly ["fast", "verified", "clean"];
-declare const SSL_MODES: readonly ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 declare const OVERFLOW_POLICIES: readonly ["dropOldest", "dropNewest", "pause", "error"];
-/** The role that a server must have: it is asked `SHOW transaction_read_only`. */
-type TargetSessionAttrs = (typeof TARGET_SESSION_ATTRS)[number];
-/** The order in which several hosts are tried. */
-type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number];
-/**
- * What is done to a pooled connection before it is used again: `fast` looks whether it is closed, `verified` also
- * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
- */
-type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number];
-/** libpq's modes of encryption. */
-type SslMode = (typeof SSL_MODES)[number];
 /** What happens to a notification for which a consumer's buffer has no room. */
 type OverflowPolicy = (typeof OVERFLOW_POLICIES)[number];
-/**
- * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
- * variable, the default.
- */
-interface ConnectionPoolOptions {
-    /** A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`). */
-    dsn?: string;
-    /** @default `PGUSER`, or the user who runs the process */
-    username?: string;
-    /** @default `PGPASSWORD`, or none */
-    password?: string;
-    /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
-    host?: string;
-    /** Several hosts, to be tried in turn; not together with `host`. */
-    hosts?: readonly string[];
-    /** @default `PGPORT`, or 5432 */
-    port?: number;
-    /** One port for all hosts, or one for each; not together with `port`. */
-    ports?: readonly number[];
-    /** @default `PGDATABASE`, or the name of the user */
-    dbName?: string;
-    /** Command-line options for the session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
-    options?: string;
-    /** @default `PGAPPNAME`, or `pglisten` */
-    applicationName?: string;
-    /** @default `PGTARGETSESSIONATTRS`, or `any` */
-    targetSessionAttrs?: TargetSessionAttrs;
-    /** @default `PGLOADBALANCEHOSTS`, or `disable` */
-    loadBalanceHosts?: LoadBalanceHosts;
-    /**
-     * The bound for each host, in seconds, from name resolution to the last answer of start-up. Fractions are allowed.
-     * @default `PGCONNECT_TIMEOUT`, or 10
-     */
-    connectTimeoutSec?: number;
-    /** How long sent data may stay unacknowledged, in seconds; Linux only. @default the operating system's */
-    tcpUserTimeoutSec?: number;
-    /** Whether TCP keepalive is on. @default true */
-    keepalives?: boolean;
-    /** Idle time before the first keepalive probe, in seconds. @default 60 */
-    keepalivesIdleSec?: number;
-    /** Time between keepalive probes, in seconds. @default the operating system's */
-    keepalivesIntervalSec?: number;
-    /** Keepalive probes without an answer before the connection is given up. @default the operating system's */
-    keepalivesRetries?: number;
-    /** The most connections of the pool. A listener's own session does not count. @default 10 */
-    maxDbPoolSize?: number;
-    /** @default `fast` */
-    connRecyclingMethod?: ConnRecyclingMethod;
-    /**
-     * This version cannot encrypt: `require` and above are refused, `allow` and `prefer` end on a plain connection, as
-     * they do with a server that has no TLS. @default `PGSSLMODE`, or `prefer`
-     */
-    sslMode?: SslMode;
-    /** A file with certificates of authorities. Refused, as this version cannot encrypt. */
-    caFile?: string;
-}
 /** How much a consumer may have waiting, and what happens beyond. */
 interface BufferOptions {
     /** The most notifications. @default 262144 */
@@ -772,6 +672,78 @@ interface ListenerOptions<Payload = unknown> {
     signal?: AbortSignal;
 }
 
+declare const TARGET_SESSION_ATTRS: readonly ["any", "read-write", "read-only"];
+declare const LOAD_BALANCE_HOSTS: readonly ["disable", "random"];
+declare const CONN_RECYCLING_METHODS: readonly ["fast", "verified", "clean"];
+declare const SSL_MODES: readonly ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/** The role that a server must have: it is asked `SHOW transaction_read_only`. */
+type TargetSessionAttrs = (typeof TARGET_SESSION_ATTRS)[number];
+/** The order in which several hosts are tried. */
+type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number];
+/**
+ * What is done to a pooled connection before it is used again: `fast` looks whether it is closed, `verified` also
+ * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
+ */
+type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number];
+/** libpq's modes of encryption. */
+type SslMode = (typeof SSL_MODES)[number];
+/**
+ * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
+ * variable, the default.
+ */
+interface ConnectionPoolOptions {
+    /** A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`). */
+    dsn?: string;
+    /** @default `PGUSER`, or the user who runs the process */
+    username?: string;
+    /** @default `PGPASSWORD`, or none */
+    password?: string;
+    /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
+    host?: string;
+    /** Several hosts, to be tried in turn; not together with `host`. */
+    hosts?: readonly string[];
+    /** @default `PGPORT`, or 5432 */
+    port?: number;
+    /** One port for all hosts, or one for each; not together with `port`. */
+    ports?: readonly number[];
+    /** @default `PGDATABASE`, or the name of the user */
+    dbName?: string;
+    /** Command-line options for the session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
+    options?: string;
+    /** @default `PGAPPNAME`, or `pglisten` */
+    applicationName?: string;
+    /** @default `PGTARGETSESSIONATTRS`, or `any` */
+    targetSessionAttrs?: TargetSessionAttrs;
+    /** @default `PGLOADBALANCEHOSTS`, or `disable` */
+    loadBalanceHosts?: LoadBalanceHosts;
+    /**
+     * The bound for each host, in seconds, from name resolution to the last answer of start-up. Fractions are allowed.
+     * @default `PGCONNECT_TIMEOUT`, or 10
+     */
+    connectTimeoutSec?: number;
+    /** How long sent data may stay unacknowledged, in seconds; Linux only. @default the operating system's */
+    tcpUserTimeoutSec?: number;
+    /** Whether TCP keepalive is on. @default true */
+    keepalives?: boolean;
+    /** Idle time before the first keepalive probe, in seconds. @default 60 */
+    keepalivesIdleSec?: number;
+    /** Time between keepalive probes, in seconds. @default the operating system's */
+    keepalivesIntervalSec?: number;
+    /** Keepalive probes without an answer before the connection is given up. @default the operating system's */
+    keepalivesRetries?: number;
+    /** The most connections of the pool. A listener's own session does not count. @default 10 */
+    maxDbPoolSize?: number;
+    /** @default `fast` */
+    connRecyclingMethod?: ConnRecyclingMethod;
+    /**
+     * This version cannot encrypt: `require` and above are refused, `allow` and `prefer` end on a plain connection, as
+     * they do with a server that has no TLS. @default `PGSSLMODE`, or `prefer`
+     */
+    sslMode?: SslMode;
+    /** A file with certificates of authorities. Refused, as this version cannot encrypt. */
+    caFile?: string;
+}
+
 /** What {@link ConnectionPool.status} gives. */
 interface ConnectionPoolStatus {
     /** The most connections. */
@@ -827,5 +799,5 @@ declare class ConnectionPool implements AsyncDisposable {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, fromNativeError, fromNativeServerMessage };
+export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
 export type { BatchesOptions, BufferOptions, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, PglistenErrorOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SyncOptions, TargetSessionAttrs, TransactionWork };

@@ -23,16 +23,18 @@ export type { BatchesOptions, GapMode, MessagesOptions } from './src-ts/iterator
 export type { ListenerEvents, ListenerWarning } from './src-ts/events.js'
 export type {
   BufferOptions,
-  ConnRecyclingMethod,
-  ConnectionPoolOptions,
   HeartbeatOptions,
   ListenerOptions,
-  LoadBalanceHosts,
   OverflowPolicy,
   ReconnectOptions,
+} from './src-ts/listener-options.js'
+export type {
+  ConnRecyclingMethod,
+  ConnectionPoolOptions,
+  LoadBalanceHosts,
   SslMode,
   TargetSessionAttrs,
-} from './src-ts/options.js'
+} from './src-ts/pool-options.js'
 export { Connection } from './src-ts/connection.js'
 export * from './src-ts/errors.js'
 export type { QueryParameter } from './src-ts/parameters.js'

@@ -1,7 +1,7 @@
 // The JavaScript end of the one way from Rust: settles promises, tells consumers that they have something to
 // drain, and keeps the process alive while somebody waits.
 import { Bridge, type NativeError } from '#native'
-import { fromNativeError } from './errors.js'
+import { fromNativeError } from './native-errors.js'
 
 /** How an entry of `Bridge.take` is to be read. Mirrored in `src-rs/binding/bridge.rs`. */
 const enum Ready {

@@ -4,7 +4,7 @@ import { ListenerCallbackError, type PglistenError } from './errors.js'
 import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
-import type { ResolvedListenerOptions } from './options.js'
+import type { ResolvedListenerOptions } from './listener-options.js'
 import type { Registration, Subscriptions } from './subscriptions.js'
 import { Turn } from './turn.js'
 
@@ -236,7 +236,7 @@ export class Dispatcher {
           this.#run(registrations, at + 1, channel, payload, processId),
         )
       }
-      this.#giveBack(connection, channel)
+      void this.#giveBack(connection, channel)
     }
     return undefined
   }

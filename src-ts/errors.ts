@@ -1,5 +1,4 @@
-// Every error that the package throws, and the one place where native errors become these classes.
-import type { NativeError, NativeServerMessage } from '#native'
+// Every error that the package throws.
 
 /** What every error of this package can carry besides its message. */
 export interface PglistenErrorOptions {
@@ -213,29 +212,4 @@ export interface ServerMessage {
   column?: string | undefined
   dataType?: string | undefined
   constraint?: string | undefined
-}
-
-const classes: Record<string, new (message: string) => PglistenError> = {
-  connect: ConnectionFailedError,
-  closed: ConnectionClosedError,
-  execute: ConnectionExecuteError,
-  pool: ConnectionPoolExecuteError,
-  listenerClosed: ListenerClosedError,
-  listenerOverflow: ListenerOverflowError,
-}
-
-/** Makes an error of the native half an instance of its class. */
-export function fromNativeError(error: NativeError): PglistenError {
-  if (error.kind === 'configuration') {
-    return new ConnectionPoolConfigurationError(error.message, { option: error.option })
-  }
-  if (error.server) {
-    return new DatabaseError(fromNativeServerMessage(error.server))
-  }
-  return new (classes[error.kind] ?? PglistenError)(error.message)
-}
-
-/** The fields of a server's message, under their public type. */
-export function fromNativeServerMessage(message: NativeServerMessage): ServerMessage {
-  return { ...message }
 }

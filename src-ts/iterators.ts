@@ -12,7 +12,7 @@ import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
 import { ListenerNotificationMsg } from './message.js'
-import type { ResolvedListenerOptions } from './options.js'
+import type { ResolvedListenerOptions } from './listener-options.js'
 import type { Subscriptions } from './subscriptions.js'
 import { Turn } from './turn.js'
 import {
@@ -164,7 +164,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
       this.#waiters.push({ resolve, reject })
       if (this.#waiters.length > 1) return
       this.#serve()
-      if (this.#waiters.length > 0) this.listener.onWaiting(this as PullIterator<unknown>, true)
+      if (this.#waiters.length > 0) this.listener.onWaiting(this, true)
     })
   }
 
@@ -186,7 +186,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.finishLast()
     this.inbox.close()
     this.#signal?.removeEventListener('abort', this.#abort)
-    this.listener.onIteratorClosed(this as PullIterator<unknown>)
+    this.listener.onIteratorClosed(this)
     this.#serve()
     this.#finish()
   }
@@ -233,7 +233,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
           )
         }
       } else if (inbox.kind === EntryKind.Fence) {
-        listener.onFence(inbox.fence, this as PullIterator<unknown>)
+        listener.onFence(inbox.fence, this)
       } else {
         if (inbox.error) return this.fail(closedError(inbox.error))
         this.close()
@@ -290,7 +290,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
       if (item === NOTHING) return
       const waiter = this.#waiters.shift()!
       if (item !== END) {
-        waiter.resolve({ done: false, value: item as Item })
+        waiter.resolve({ done: false, value: item })
       } else if (this.#failure) {
         const { error } = this.#failure
         this.#failure = undefined
@@ -299,7 +299,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
         waiter.resolve({ done: true, value: undefined })
       }
     }
-    this.listener.onWaiting(this as PullIterator<unknown>, false)
+    this.listener.onWaiting(this, false)
   }
 }
 

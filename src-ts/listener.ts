@@ -15,7 +15,7 @@ import {
   resolveMessagesOptions,
 } from './iterators.js'
 import type { ListenerNotificationMsg } from './message.js'
-import type { ResolvedListenerOptions } from './options.js'
+import type { ResolvedListenerOptions } from './listener-options.js'
 import { type Counters, type Host, Run } from './run.js'
 import {
   type Channel,

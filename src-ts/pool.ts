@@ -4,13 +4,8 @@ import { bridge } from './bridge.js'
 import { Connection, type LeaseSource } from './connection.js'
 import { ConnectionPoolExecuteError } from './errors.js'
 import { Listener, type ListenerPayloads } from './listener.js'
-import {
-  type ConnectionPoolOptions,
-  type ListenerOptions,
-  checkPoolSize,
-  resolveListenerOptions,
-  resolvePoolOptions,
-} from './options.js'
+import { type ListenerOptions, resolveListenerOptions } from './listener-options.js'
+import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './pool-options.js'
 import { checkChannel, checkPayload } from './validate.js'
 
 /** How long `close()` waits for connections that are in use, in milliseconds. */

@@ -3,19 +3,14 @@ import { type NativeEvent, NativeListener, type NativeLease, type NativePool } f
 import { bridge, type Consumer } from './bridge.js'
 import type { Connection, LeaseSource } from './connection.js'
 import { Dispatcher } from './dispatcher.js'
-import {
-  ConnectionClosedError,
-  ListenerClosedError,
-  type PglistenError,
-  fromNativeError,
-  fromNativeServerMessage,
-} from './errors.js'
+import { ConnectionClosedError, ListenerClosedError, type PglistenError } from './errors.js'
 import type { ListenerEmitter } from './events.js'
 import { Gap } from './gap.js'
 import { Inbox } from './inbox.js'
 import { type PullIterator, closedError } from './iterators.js'
-import type { ResolvedListenerOptions } from './options.js'
+import type { ResolvedListenerOptions } from './listener-options.js'
 import type { Channel, Registration, Subscriptions } from './subscriptions.js'
+import { fromNativeError, fromNativeServerMessage } from './native-errors.js'
 
 /** What of a listener outlives its runs. */
 export interface Host {

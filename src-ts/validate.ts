@@ -12,21 +12,29 @@ export const MAX_DELAY_MS = 2 ** 31 - 1
 
 /** A value as it appears in an error: short, on one line, with its type. */
 export function describe(value: unknown): string {
-  if (value === undefined || value === null) return `\`${value}\``
-  const type = Array.isArray(value) ? 'array' : typeof value
-  if (type === 'object' || type === 'array' || type === 'function' || type === 'symbol') {
-    const name = (value as { constructor?: { name?: unknown } }).constructor?.name
-    return type === 'object' && typeof name === 'string' && name !== 'Object'
-      ? `an instance of ${name}`
-      : `${article(type)} ${type}`
+  switch (typeof value) {
+    case 'undefined':
+      return '`undefined`'
+    case 'string':
+    case 'number':
+    case 'boolean':
+    case 'bigint': {
+      const text = String(value)
+      const short = text.length > 40 ? `${text.slice(0, 40)}…` : text
+      return `\`${short.replaceAll('\0', '\\0').replaceAll('\n', '\\n')}\` (${typeof value})`
+    }
+    case 'object':
+      return value === null ? '`null`' : describeObject(value)
+    case 'function':
+    case 'symbol':
+      return `a ${typeof value}`
   }
-  const text = String(value)
-  const short = text.length > 40 ? `${text.slice(0, 40)}…` : text
-  return `\`${short.replaceAll('\0', '\\0').replaceAll('\n', '\\n')}\` (${type})`
 }
 
-function article(noun: string): string {
-  return /^[aeiou]/.test(noun) ? 'an' : 'a'
+function describeObject(value: object): string {
+  if (Array.isArray(value)) return 'an array'
+  const name: unknown = value.constructor?.name
+  return typeof name === 'string' && name !== 'Object' ? `an instance of ${name}` : 'an object'
 }
 
 /** The message that every wrong argument gets. */

@@ -2,7 +2,7 @@
 //!
 //! `values[i]` is a payload, and `meta[2i]`, `meta[2i + 1]` are its channel's number and its sender's process
 //! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is.
-//! Mirrored in `src-ts/batch.ts`.
+//! Mirrored in `src-ts/inbox.ts`.
 
 use std::ptr;
 use std::time::SystemTime;

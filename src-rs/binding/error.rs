@@ -1,4 +1,4 @@
-//! Errors of the core as plain objects; `src-ts/errors.ts` makes classes of them, on the JavaScript side.
+//! Errors of the core as plain objects; `src-ts/native-errors.ts` makes classes of them, on the JavaScript side.
 
 use napi_derive::napi;
 

@@ -18,11 +18,11 @@ use super::runtime::runtime;
 use crate::core::connection::Lease;
 use crate::core::error::{Error, ErrorKind};
 use crate::core::hub::{Event, Hub};
-use crate::core::session::SessionSetup;
-use crate::core::subscriber::{Bounds, End, Overflow, Subscriber};
-use crate::core::supervisor::{
+use crate::core::listener::{
     HeartbeatOptions, ListenerHandle, ListenerOptions, ReconnectOptions, answered,
 };
+use crate::core::session::SessionSetup;
+use crate::core::subscriber::{Bounds, End, Overflow, Subscriber};
 
 /// Beyond this the server's end gives up a client that acknowledges nothing.
 const SERVER_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);

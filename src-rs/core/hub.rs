@@ -338,7 +338,11 @@ impl Hub {
 
     /// Registers a fence; the receiver resolves when its notification has come back.
     pub(super) fn add_fence(&self, id: u32, reply: oneshot::Sender<Result<()>>) {
-        self.inner.lock().fences.insert(id, reply);
+        let mut inner = self.inner.lock();
+        // At the end nobody would answer; a dropped sender does.
+        if inner.end.is_none() {
+            inner.fences.insert(id, reply);
+        }
     }
 
     /// The fences whose notification has not come back.

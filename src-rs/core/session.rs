@@ -4,29 +4,23 @@
 //! polls the connection, hands batches to the hub, and ends when the session does.
 
 use std::collections::HashSet;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::ConnectConfig;
-use super::dial::{Dialed, ServerConnection, dial, drive};
-use super::error::{Error, ErrorKind, Result, ServerMessage};
+use super::dial::{Dialed, dial, drive};
+use super::driver::{Driver, SessionEnd};
+use super::error::{Error, ErrorKind, Result};
 use super::hub::{Event, Hub};
 use super::statements::{self, Block};
-use super::subscriber::Pressure;
 use super::wire::{Pulse, WireFacts};
-
-/// How many notifications are handed on at once, at most: enough to make locks cheap, few enough for the
-/// first of them not to wait.
-const MAX_BATCH: usize = 1024;
 
 /// The fence that proves delivery through a pooler; those of `sync()` count from one.
 const PROBE: u32 = u32::MAX;
@@ -36,24 +30,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait for the driver's word on why a request failed.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// Why a session ended.
-#[derive(Debug, Clone)]
-pub struct SessionEnd {
-    /// The reason.
-    pub error: Error,
-    /// Whether the server sent what cannot be read.
-    pub undecodable: bool,
-}
-
-impl From<Error> for SessionEnd {
-    fn from(error: Error) -> Self {
-        Self {
-            error,
-            undecodable: false,
-        }
-    }
-}
 
 /// The listening session's client, for `listener.connection`.
 #[derive(Debug, Clone)]
@@ -412,99 +388,6 @@ impl Session {
 
 /// Where the current session's client can be found; empty while there is none.
 pub type ClientSlot = Arc<Mutex<Option<SessionClient>>>;
-
-struct Driver {
-    connection: ServerConnection,
-    hub: Arc<Hub>,
-    epoch: u64,
-    paused: Arc<AtomicBool>,
-    confirmed: Arc<Pulse>,
-    max_pause: Duration,
-    /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
-    shutdown_notice: Option<ServerMessage>,
-}
-
-impl Driver {
-    async fn run(mut self) -> SessionEnd {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
-        loop {
-            let end = self.fill(&mut batch).await;
-            let pressure = if batch.is_empty() {
-                Pressure::None
-            } else {
-                self.confirmed.beat();
-                self.hub.publish(self.epoch, &mut batch)
-            };
-            if let Some(end) = end {
-                return end;
-            }
-            if pressure == Pressure::Pause {
-                self.paused.store(true, Ordering::Relaxed);
-                let room = tokio::time::timeout(self.max_pause, self.hub.wait_for_room()).await;
-                self.paused.store(false, Ordering::Relaxed);
-                if room.is_err() {
-                    return Error::new(
-                        ErrorKind::Closed,
-                        format!(
-                            "a consumer kept the session from being read for {} s (buffer.maxPauseMs)",
-                            self.max_pause.as_secs_f64()
-                        ),
-                    )
-                    .into();
-                }
-            }
-        }
-    }
-
-    /// Waits for at least one notification, then takes what else is there. `Some`: the session has ended.
-    async fn fill(&mut self, batch: &mut Vec<tokio_postgres::Notification>) -> Option<SessionEnd> {
-        poll_fn(|cx| {
-            loop {
-                match self.connection.poll_message(cx) {
-                    Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
-                        batch.push(notification);
-                        if batch.len() >= MAX_BATCH {
-                            return Poll::Ready(None);
-                        }
-                    }
-                    Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
-                        let notice = ServerMessage::from(&notice);
-                        if notice.sql_state.starts_with("57P") {
-                            self.shutdown_notice = Some(notice.clone());
-                        }
-                        self.hub.event(Event::Notice(Box::new(notice)));
-                    }
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(self.ended(error))),
-                    Poll::Ready(None) => {
-                        return Poll::Ready(Some(
-                            Error::new(ErrorKind::Closed, "the session was closed").into(),
-                        ));
-                    }
-                    Poll::Pending if batch.is_empty() => return Poll::Pending,
-                    Poll::Pending => return Poll::Ready(None),
-                }
-            }
-        })
-        .await
-    }
-
-    fn ended(&mut self, error: tokio_postgres::Error) -> SessionEnd {
-        let mut error = Error::from(error);
-        // What is neither the server's word nor a broken socket is a message that cannot be read.
-        let undecodable = error.kind == ErrorKind::Execute;
-        if undecodable {
-            error.kind = ErrorKind::Closed;
-        }
-        if error.server.is_none()
-            && let Some(notice) = self.shutdown_notice.take()
-        {
-            error.message = format!("{}: {}", error.message, notice.message);
-            error.server = Some(Box::new(notice));
-        }
-        SessionEnd { error, undecodable }
-    }
-}
 
 fn listen(channel: &str) -> String {
     format!("LISTEN {};", quote_identifier(channel))

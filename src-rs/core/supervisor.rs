@@ -4,201 +4,39 @@
 //! follow. During an outage that is all a command does; the next session LISTENs on the whole set at once.
 
 use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, STABLE_UPTIME};
+use super::driver::SessionEnd;
 use super::error::{Error, ErrorKind, Result};
 use super::gap::{Gap, GapReason};
-use super::hub::{Event, Hub, listener_closed, wall_clock};
-use super::own_pids::OwnPids;
-use super::session::{ClientSlot, Session, SessionEnd, SessionSetup};
+use super::hub::{Event, Hub, wall_clock};
+use super::listener::{Command, ListenerOptions, Reply};
+use super::session::{ClientSlot, Session};
 use super::subscriber::End;
-
-/// How to come back after a session was lost.
-#[derive(Debug, Clone, Copy)]
-pub struct ReconnectOptions {
-    /// The longest first delay.
-    pub initial_delay: Duration,
-    /// The longest delay.
-    pub max_delay: Duration,
-    /// How many attempts in a row; `None` never gives up.
-    pub max_attempts: Option<u32>,
-}
-
-/// How to notice a server that is silently gone.
-#[derive(Debug, Clone, Copy)]
-pub struct HeartbeatOptions {
-    /// How often.
-    pub interval: Duration,
-    /// How long an answer may take.
-    pub timeout: Duration,
-}
-
-/// Everything that a listener needs to know.
-#[derive(Debug, Clone)]
-pub struct ListenerOptions {
-    /// How to make a session.
-    pub setup: SessionSetup,
-    /// `None`: the end of the session is the end of the listener.
-    pub reconnect: Option<ReconnectOptions>,
-    /// `None`: no heartbeat.
-    pub heartbeat: Option<HeartbeatOptions>,
-    /// Where to enter the session's backend.
-    pub own_pids: Arc<OwnPids>,
-}
-
-/// What the facade asks for. Commands are carried out in the order in which they were sent.
-#[derive(Debug)]
-enum Command {
-    Subscribe { channel: String, reply: Reply },
-    Unsubscribe { channel: String, reply: Reply },
-    Fence { id: u32 },
-}
-
-type Reply = oneshot::Sender<Result<()>>;
-
-/// A running listener. Dropping it ends the session.
-#[derive(Debug)]
-pub struct ListenerHandle {
-    hub: Arc<Hub>,
-    commands: mpsc::UnboundedSender<Command>,
-    client: ClientSlot,
-    cancel: CancellationToken,
-    /// Until when the session may take to close.
-    deadline: Arc<Mutex<Option<Instant>>>,
-    finished: watch::Receiver<bool>,
-}
-
-impl Drop for ListenerHandle {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
-}
 
 /// How long closing may take when nobody waits for it.
 const ABANDONED_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl ListenerHandle {
-    /// Starts a listener on the current runtime. `channels` are known to the hub already. The receiver
-    /// resolves once their LISTENs are committed, or fails and nothing is left running.
-    pub fn start(
-        options: ListenerOptions,
-        hub: Arc<Hub>,
-        channels: Vec<String>,
-    ) -> (Self, oneshot::Receiver<Result<()>>) {
-        let (commands, receiver) = mpsc::unbounded_channel();
-        let (started, start) = oneshot::channel();
-        let (finish, finished) = watch::channel(false);
-        let client = ClientSlot::default();
-        let cancel = CancellationToken::new();
-        let deadline = Arc::new(Mutex::new(None));
-        let backoff = options.reconnect.unwrap_or(ReconnectOptions {
-            initial_delay: Duration::ZERO,
-            max_delay: Duration::ZERO,
-            max_attempts: None,
-        });
-        let supervisor = Supervisor {
-            backoff: Backoff::new(backoff.initial_delay, backoff.max_delay),
-            options,
-            hub: Arc::clone(&hub),
-            commands: receiver,
-            client: Arc::clone(&client),
-            cancel: cancel.clone(),
-            deadline: Arc::clone(&deadline),
-            desired: channels.into_iter().collect(),
-            waiting: Vec::new(),
-            new_fences: Vec::new(),
-        };
-        let panicked = Arc::clone(&hub);
-        drop(tokio::spawn(async move {
-            if AssertUnwindSafe(supervisor.run(started))
-                .catch_unwind()
-                .await
-                .is_err()
-            {
-                give_up(
-                    &panicked,
-                    Error::new(ErrorKind::Internal, "the listener's supervisor panicked"),
-                );
-            }
-            let _ = finish.send(true);
-        }));
-        (
-            Self {
-                hub,
-                commands,
-                client,
-                cancel,
-                deadline,
-                finished,
-            },
-            start,
-        )
-    }
-
-    /// Subscribes to a channel; the receiver resolves once the LISTEN is committed.
-    pub fn subscribe(&self, channel: String, id: u32) -> oneshot::Receiver<Result<()>> {
-        self.hub.add_channel(&channel, id);
-        let (reply, receiver) = oneshot::channel();
-        // A supervisor that is gone drops the command, and with it the sender.
-        let _ = self.commands.send(Command::Subscribe { channel, reply });
-        receiver
-    }
-
-    /// Unsubscribes from a channel; the receiver resolves once the UNLISTEN is committed.
-    pub fn unsubscribe(&self, channel: String) -> oneshot::Receiver<Result<()>> {
-        self.hub.remove_channel(&channel);
-        let (reply, receiver) = oneshot::channel();
-        let _ = self.commands.send(Command::Unsubscribe { channel, reply });
-        receiver
-    }
-
-    /// Puts a fence behind everything that is committed by now, in every consumer's stream; the receiver
-    /// resolves once it stands there.
-    pub fn fence(&self, id: u32) -> oneshot::Receiver<Result<()>> {
-        let (reply, receiver) = oneshot::channel();
-        self.hub.add_fence(id, reply);
-        let _ = self.commands.send(Command::Fence { id });
-        receiver
-    }
-
-    /// Where the current session's client is.
-    #[must_use]
-    pub fn client(&self) -> ClientSlot {
-        Arc::clone(&self.client)
-    }
-
-    /// What hands out the notifications.
-    #[must_use]
-    pub fn hub(&self) -> &Arc<Hub> {
-        &self.hub
-    }
-
-    /// Interrupts whatever is being done and closes the session. Resolves once the server has closed it too,
-    /// or after `timeout`.
-    pub fn shutdown(&self, timeout: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.deadline
-            .lock()
-            .get_or_insert_with(|| Instant::now() + timeout);
-        self.cancel.cancel();
-        let mut finished = self.finished.clone();
-        async move {
-            let _ = finished.wait_for(|finished| *finished).await;
-        }
-    }
+/// What a supervisor shares with its handle.
+pub(super) struct Surroundings {
+    pub(super) hub: Arc<Hub>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) client: ClientSlot,
+    pub(super) cancel: CancellationToken,
+    /// Until when the session may take to close; set before `cancel`.
+    pub(super) deadline: Arc<Mutex<Option<Instant>>>,
 }
 
 /// See the module.
-struct Supervisor {
+pub(super) struct Supervisor {
     options: ListenerOptions,
     hub: Arc<Hub>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -228,7 +66,31 @@ enum Served {
 }
 
 impl Supervisor {
-    async fn run(mut self, started: oneshot::Sender<Result<()>>) {
+    pub(super) fn new(
+        options: ListenerOptions,
+        channels: Vec<String>,
+        around: Surroundings,
+    ) -> Self {
+        let (initial, max) = options
+            .reconnect
+            .map_or_else(Default::default, |reconnect| {
+                (reconnect.initial_delay, reconnect.max_delay)
+            });
+        Self {
+            options,
+            hub: around.hub,
+            commands: around.commands,
+            client: around.client,
+            cancel: around.cancel,
+            deadline: around.deadline,
+            desired: channels.into_iter().collect(),
+            waiting: Vec::new(),
+            new_fences: Vec::new(),
+            backoff: Backoff::new(initial, max),
+        }
+    }
+
+    pub(super) async fn run(mut self, started: oneshot::Sender<Result<()>>) {
         let Some(first) = self.until_cancelled(self.establish()).await else {
             return;
         };
@@ -612,12 +474,7 @@ impl Supervisor {
 }
 
 /// The listener is at its end: consumers get what is buffered, then the error.
-fn give_up(hub: &Hub, error: Error) {
+pub(super) fn give_up(hub: &Hub, error: Error) {
     hub.end(&End::Failed(error.clone()), true);
     hub.event(Event::Closed { error });
-}
-
-/// Awaits the answer to a command; a dropped sender means that the listener is gone.
-pub async fn answered(receiver: oneshot::Receiver<Result<()>>) -> Result<()> {
-    receiver.await.unwrap_or_else(|_| Err(listener_closed()))
 }

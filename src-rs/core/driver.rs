@@ -1,0 +1,132 @@
+//! The task that reads a session: polls its connection and hands what comes to the hub.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio_postgres::AsyncMessage;
+
+use super::dial::ServerConnection;
+use super::error::{Error, ErrorKind, ServerMessage};
+use super::hub::{Event, Hub};
+use super::subscriber::Pressure;
+use super::wire::Pulse;
+
+/// How many notifications are handed on at once, at most: enough to make locks cheap, few enough for the
+/// first of them not to wait.
+const MAX_BATCH: usize = 1024;
+
+/// Why a session ended.
+#[derive(Debug, Clone)]
+pub struct SessionEnd {
+    /// The reason.
+    pub error: Error,
+    /// Whether the server sent what cannot be read.
+    pub undecodable: bool,
+}
+
+impl From<Error> for SessionEnd {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            undecodable: false,
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Driver {
+    pub(super) connection: ServerConnection,
+    pub(super) hub: Arc<Hub>,
+    pub(super) epoch: u64,
+    pub(super) paused: Arc<AtomicBool>,
+    pub(super) confirmed: Arc<Pulse>,
+    pub(super) max_pause: Duration,
+    /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
+    pub(super) shutdown_notice: Option<ServerMessage>,
+}
+
+impl Driver {
+    /// Reads until the session ends, and says why it did.
+    pub(super) async fn run(mut self) -> SessionEnd {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        loop {
+            let end = self.fill(&mut batch).await;
+            let pressure = if batch.is_empty() {
+                Pressure::None
+            } else {
+                self.confirmed.beat();
+                self.hub.publish(self.epoch, &mut batch)
+            };
+            if let Some(end) = end {
+                return end;
+            }
+            if pressure == Pressure::Pause {
+                self.paused.store(true, Ordering::Relaxed);
+                let room = tokio::time::timeout(self.max_pause, self.hub.wait_for_room()).await;
+                self.paused.store(false, Ordering::Relaxed);
+                if room.is_err() {
+                    return Error::new(
+                        ErrorKind::Closed,
+                        format!(
+                            "a consumer kept the session from being read for {} s (buffer.maxPauseMs)",
+                            self.max_pause.as_secs_f64()
+                        ),
+                    )
+                    .into();
+                }
+            }
+        }
+    }
+
+    /// Waits for at least one notification, then takes what else is there. `Some`: the session has ended.
+    async fn fill(&mut self, batch: &mut Vec<tokio_postgres::Notification>) -> Option<SessionEnd> {
+        poll_fn(|cx| {
+            loop {
+                match self.connection.poll_message(cx) {
+                    Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
+                        batch.push(notification);
+                        if batch.len() >= MAX_BATCH {
+                            return Poll::Ready(None);
+                        }
+                    }
+                    Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
+                        let notice = ServerMessage::from(&notice);
+                        if notice.sql_state.starts_with("57P") {
+                            self.shutdown_notice = Some(notice.clone());
+                        }
+                        self.hub.event(Event::Notice(Box::new(notice)));
+                    }
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(self.ended(error))),
+                    Poll::Ready(None) => {
+                        return Poll::Ready(Some(
+                            Error::new(ErrorKind::Closed, "the session was closed").into(),
+                        ));
+                    }
+                    Poll::Pending if batch.is_empty() => return Poll::Pending,
+                    Poll::Pending => return Poll::Ready(None),
+                }
+            }
+        })
+        .await
+    }
+
+    fn ended(&mut self, error: tokio_postgres::Error) -> SessionEnd {
+        let mut error = Error::from(error);
+        // What is neither the server's word nor a broken socket is a message that cannot be read.
+        let undecodable = error.kind == ErrorKind::Execute;
+        if undecodable {
+            error.kind = ErrorKind::Closed;
+        }
+        if error.server.is_none()
+            && let Some(notice) = self.shutdown_notice.take()
+        {
+            error.message = format!("{}: {}", error.message, notice.message);
+            error.server = Some(Box::new(notice));
+        }
+        SessionEnd { error, undecodable }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a consumer's buffer does at its bounds, at a gap and at its end.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::super::gap::GapReason;
+use super::*;
+
+fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
+    let signals = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&signals);
+    let bounds = Bounds {
+        max_messages,
+        max_bytes: 1 << 20,
+        overflow,
+    };
+    let signal = Box::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    (Subscriber::new(bounds, None, signal), signals)
+}
+
+fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
+    let mut state = subscriber.lock();
+    let notification = Notification {
+        channel: 1,
+        process_id: 1,
+        payload: payload.into(),
+        received: Instant::now(),
+    };
+    let pressure = subscriber.push(&mut state, Entry::Notification(notification), holding);
+    subscriber.unlock(state);
+    pressure
+}
+
+fn disconnect() -> Gap {
+    Gap {
+        reason: GapReason::Disconnect,
+        dropped: None,
+        ..Gap::overflow(SystemTime::now())
+    }
+}
+
+/// `a`, `b` for payloads, `-N` for an overflow of N, `|` for a disconnect, `#N` for a fence.
+fn drained(subscriber: &Subscriber) -> String {
+    let entries = subscriber.drain(usize::MAX).entries;
+    let words = entries.iter().map(|entry| match entry {
+        Entry::Notification(notification) => notification.payload.to_string(),
+        Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
+        Entry::Gap(_) => "|".to_owned(),
+        Entry::Fence(fence) => format!("#{fence}"),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn an_armed_consumer_is_signalled_once() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    assert_eq!(signals.load(Ordering::SeqCst), 0, "nobody has asked yet");
+    assert_eq!(drained(&subscriber), "a");
+    assert_eq!(drained(&subscriber), "");
+    push(&subscriber, "b", false);
+    push(&subscriber, "c", false);
+    assert_eq!(signals.load(Ordering::SeqCst), 1);
+    assert_eq!(drained(&subscriber), "b c");
+}
+
+#[test]
+fn drop_oldest_counts_exactly_where_it_dropped() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    for payload in ["a", "b", "c", "d"] {
+        push(&subscriber, payload, false);
+    }
+    assert_eq!(drained(&subscriber), "-2 c d");
+    let stats = subscriber.stats();
+    assert_eq!(
+        (
+            stats.received,
+            stats.dropped,
+            stats.buffered,
+            stats.buffered_bytes
+        ),
+        (4, 2, 0, 0)
+    );
+}
+
+#[test]
+fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    subscriber.push(&mut subscriber.lock(), Entry::Fence(7), false);
+    subscriber.lock().resume(disconnect());
+    push(&subscriber, "b", false);
+    push(&subscriber, "c", false);
+    push(&subscriber, "d", false);
+    push(&subscriber, "e", false);
+    assert_eq!(drained(&subscriber), "-1 #7 | -2 d e");
+}
+
+#[test]
+fn drop_newest_keeps_what_came_first() {
+    let (subscriber, _) = subscriber(2, Overflow::DropNewest);
+    for payload in ["a", "b", "c", "d"] {
+        push(&subscriber, payload, false);
+    }
+    assert_eq!(subscriber.drain(1).entries.len(), 1);
+    push(&subscriber, "e", false);
+    push(&subscriber, "f", false);
+    assert_eq!(drained(&subscriber), "b -2 e -1");
+}
+
+#[test]
+fn pause_and_error_drop_nothing() {
+    for (overflow, pressure) in [
+        (Overflow::Pause, Pressure::Pause),
+        (Overflow::Error, Pressure::Error),
+    ] {
+        let (subscriber, _) = subscriber(1, overflow);
+        assert_eq!(push(&subscriber, "a", false), Pressure::None);
+        assert_eq!(push(&subscriber, "b", false), pressure);
+        assert_eq!(drained(&subscriber), "a b");
+    }
+}
+
+#[test]
+fn what_is_held_comes_after_the_gap_or_not_at_all() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    assert_eq!(drained(&subscriber), "a");
+    assert_eq!(drained(&subscriber), "");
+    push(&subscriber, "lost", true);
+    assert_eq!(signals.load(Ordering::SeqCst), 0, "held is not deliverable");
+    subscriber.lock().discard_held();
+    push(&subscriber, "b", true);
+    let mut state = subscriber.lock();
+    state.resume(disconnect());
+    subscriber.unlock(state);
+    assert_eq!(signals.load(Ordering::SeqCst), 1);
+    assert_eq!(drained(&subscriber), "| b");
+    assert_eq!(subscriber.stats().received, 2);
+}
+
+#[test]
+fn what_is_held_is_bounded_too() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    for payload in ["a", "b", "c", "d"] {
+        push(&subscriber, payload, true);
+    }
+    subscriber.lock().resume(disconnect());
+    assert_eq!(drained(&subscriber), "| -2 c d");
+}
+
+#[test]
+fn bytes_are_bounded() {
+    let bounds = Bounds {
+        max_messages: 1000,
+        max_bytes: 3 * 164,
+        overflow: Overflow::DropOldest,
+    };
+    let subscriber = Subscriber::new(bounds, None, Box::new(|| ()));
+    let payload = "x".repeat(100);
+    for _ in 0..5 {
+        push(&subscriber, &payload, false);
+    }
+    assert_eq!(subscriber.stats().buffered_bytes, 3 * 164);
+    assert_eq!(subscriber.stats().dropped, 2);
+}
+
+#[test]
+fn the_end_comes_after_what_is_kept() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    push(&subscriber, "b", false);
+    subscriber.lock().end(End::Shutdown, true);
+    push(&subscriber, "too late", false);
+    assert!(subscriber.drain(1).end.is_none());
+    let last = subscriber.drain(10);
+    assert_eq!(last.entries.len(), 1);
+    assert!(matches!(last.end, Some(End::Shutdown)));
+}

@@ -1,0 +1,39 @@
+// The one place where errors of the native half become the classes of `errors.ts`.
+import type { NativeError, NativeServerMessage } from '#native'
+import {
+  ConnectionClosedError,
+  ConnectionExecuteError,
+  ConnectionFailedError,
+  ConnectionPoolConfigurationError,
+  ConnectionPoolExecuteError,
+  DatabaseError,
+  ListenerClosedError,
+  ListenerOverflowError,
+  PglistenError,
+  type ServerMessage,
+} from './errors.js'
+
+const classes: Record<string, new (message: string) => PglistenError> = {
+  connect: ConnectionFailedError,
+  closed: ConnectionClosedError,
+  execute: ConnectionExecuteError,
+  pool: ConnectionPoolExecuteError,
+  listenerClosed: ListenerClosedError,
+  listenerOverflow: ListenerOverflowError,
+}
+
+/** Makes an error of the native half an instance of its class. */
+export function fromNativeError(error: NativeError): PglistenError {
+  if (error.kind === 'configuration') {
+    return new ConnectionPoolConfigurationError(error.message, { option: error.option })
+  }
+  if (error.server) {
+    return new DatabaseError(fromNativeServerMessage(error.server))
+  }
+  return new (classes[error.kind] ?? PglistenError)(error.message)
+}
+
+/** The fields of a server's message, under their public type. */
+export function fromNativeServerMessage(message: NativeServerMessage): ServerMessage {
+  return { ...message }
+}
