@@ -666,7 +666,10 @@ interface ListenerOptions<Payload = unknown> {
      * @default the text itself
      */
     parse?: (payload: string, channel: string) => Payload;
-    /** Whether to leave out what this pool's own connections and listeners sent. @default false */
+    /**
+     * Whether to leave out what this pool's own connections and listeners sent, which is known by the process id of the
+     * backend. 10 s after a connection has ended its id may be somebody else's, and counts as that. @default false
+     */
     ignoreOwn?: boolean;
     /** When aborted, the listener is shut down. */
     signal?: AbortSignal;

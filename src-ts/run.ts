@@ -339,6 +339,11 @@ export class Run implements Consumer, Host {
   }
 
   #closeConsumers(): void {
+    // First: a consumer that is closed has not passed its fences.
+    for (const [id, fence] of this.#fences) {
+      this.#fences.delete(id)
+      fence.reject(new ListenerClosedError('The listener was shut down'))
+    }
     for (const iterator of this.#liveIterators()) iterator.close()
     if (this.#dispatcher) {
       this.counters.dropped += this.#dispatcher.inbox.stats().dropped
@@ -347,10 +352,6 @@ export class Run implements Consumer, Host {
     }
     this.#backlog?.close()
     this.#backlog = undefined
-    for (const [id, fence] of this.#fences) {
-      this.#fences.delete(id)
-      fence.reject(new ListenerClosedError('The listener was shut down'))
-    }
   }
 
   /** Nothing of this run is alive any more. */
