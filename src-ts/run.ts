@@ -108,6 +108,7 @@ export class Run implements Consumer, Host {
   readonly #waiting = new Set<PullIterator<unknown>>()
   readonly #fences = new Map<number, Fence>()
   #lastFence = 0
+  #released = false
   #lease: NativeLease | undefined
 
   constructor(host: Host, pool: NativePool, keepAlive: boolean) {
@@ -356,6 +357,8 @@ export class Run implements Consumer, Host {
 
   /** Nothing of this run is alive any more. */
   #release(): void {
+    if (this.#released) return
+    this.#released = true
     const native = this.#native.stats()
     this.counters.received += native.received
     this.counters.reconnects += native.reconnects

@@ -175,7 +175,12 @@ impl From<tokio_postgres::Error> for Error {
         } else {
             ErrorKind::Execute
         };
-        Self::new(kind, chain(&error))
+        let message = if lost {
+            format!("the connection to the server is lost: {}", chain(&error))
+        } else {
+            chain(&error)
+        };
+        Self::new(kind, message)
     }
 }
 

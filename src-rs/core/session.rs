@@ -309,43 +309,32 @@ impl Session {
         Ok(())
     }
 
-    /// One protocol round trip under a deadline, which runs from the last byte heard. Gives the time it took.
+    /// One protocol round trip. Gives the time it took.
     pub async fn ping(&self, timeout: Duration) -> Result<Duration> {
         let sent = Instant::now();
-        let client = Arc::clone(&self.client);
-        let round_trip = client.simple_query("");
-        tokio::pin!(round_trip);
-        loop {
-            let heard = self.facts.heard.last().max(sent);
-            match tokio::time::timeout_at((heard + timeout).into(), &mut round_trip).await {
-                Ok(answer) => {
-                    drop(answer?);
-                    self.confirmed.move_to(sent);
-                    return Ok(sent.elapsed());
-                }
-                Err(_) if self.is_paused() => return Ok(sent.elapsed()),
-                Err(_) if self.facts.heard.last() > heard => {}
-                Err(_) => {
-                    return Err(Error::new(
-                        ErrorKind::Closed,
-                        format!(
-                            "the server did not answer a heartbeat within {} s",
-                            timeout.as_secs_f64()
-                        ),
-                    ));
-                }
-            }
+        let round_trip = async {
+            drop(self.client.simple_query("").await?);
+            Ok(())
+        };
+        self.watch()
+            .answer(timeout, "a heartbeat", round_trip)
+            .await?;
+        self.confirmed.move_to(sent);
+        Ok(sent.elapsed())
+    }
+
+    /// Whether there is anything to learn from a heartbeat now.
+    pub fn can_be_pinged(&self) -> bool {
+        !self.watch().is_excused()
+    }
+
+    /// What tells whether the server is there.
+    pub fn watch(&self) -> Watch {
+        Watch {
+            facts: Arc::clone(&self.facts),
+            paused: Arc::clone(&self.paused),
+            in_flight: Arc::clone(&self.shared.in_flight),
         }
-    }
-
-    /// Whether a full consumer keeps us from reading; what the server says is not heard meanwhile.
-    pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
-    }
-
-    /// Whether statements of the user are running.
-    pub fn is_busy(&self) -> bool {
-        self.shared.in_flight.load(Ordering::Relaxed) > 0
     }
 
     /// For `listener.connection`.
@@ -383,6 +372,49 @@ impl Session {
         let mut driver = self.driver;
         drop(self.client);
         tokio::time::timeout_at(deadline, &mut driver).await.is_ok()
+    }
+}
+
+/// Tells a server that is gone from one that has a reason not to answer.
+#[derive(Debug)]
+pub struct Watch {
+    facts: Arc<WireFacts>,
+    paused: Arc<AtomicBool>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Watch {
+    /// A server that we do not read cannot be heard, and one that works for the user answers afterwards.
+    fn is_excused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed) || self.in_flight.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits for the answer to a request: at most `timeout` after the last byte heard.
+    pub async fn answer<T>(
+        &self,
+        timeout: Duration,
+        what: &str,
+        request: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        tokio::pin!(request);
+        let mut since = Instant::now();
+        loop {
+            since = since.max(self.facts.heard.last());
+            match tokio::time::timeout_at((since + timeout).into(), &mut request).await {
+                Ok(answer) => return answer,
+                Err(_) if self.is_excused() => since = Instant::now(),
+                Err(_) if self.facts.heard.last() > since => {}
+                Err(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Closed,
+                        format!(
+                            "the server did not answer {what} within {} s",
+                            timeout.as_secs_f64()
+                        ),
+                    ));
+                }
+            }
+        }
     }
 }
 

@@ -294,30 +294,21 @@ impl Supervisor {
         session: &mut Session,
         request: impl AsyncFnOnce(&mut Session) -> Result<()>,
     ) -> std::result::Result<Result<()>, Served> {
-        let timeout = self.options.setup.connect.connect_timeout + self.options.setup.max_pause;
-        let asked = self
-            .until_cancelled(tokio::time::timeout(timeout, request(session)))
-            .await;
-        match asked {
+        // It is a round trip like any other, so it tells as much as a heartbeat.
+        let timeout = match self.options.heartbeat {
+            Some(heartbeat) => heartbeat.timeout,
+            None => self.options.setup.connect.connect_timeout,
+        };
+        let watch = session.watch();
+        let answer = watch.answer(timeout, "LISTEN or UNLISTEN", request(session));
+        match self.until_cancelled(answer).await {
             None => Err(Served::Shutdown),
-            Some(Ok(Ok(()))) => Ok(Ok(())),
-            Some(Ok(Err(error)))
-                if error.is_servers_refusal() || error.kind == ErrorKind::Execute =>
-            {
+            Some(Ok(())) => Ok(Ok(())),
+            Some(Err(error)) if error.is_servers_refusal() || error.kind == ErrorKind::Execute => {
                 Ok(Err(error))
             }
             // The driver knows the reason better than the request that it broke.
-            Some(Ok(Err(error))) => Err(Served::Lost(session.reason(error).await)),
-            Some(Err(_)) => Err(Served::Lost(
-                Error::new(
-                    ErrorKind::Closed,
-                    format!(
-                        "the server did not answer LISTEN or UNLISTEN within {} s",
-                        timeout.as_secs_f64()
-                    ),
-                )
-                .into(),
-            )),
+            Some(Err(error)) => Err(Served::Lost(session.reason(error).await)),
         }
     }
 
@@ -325,8 +316,7 @@ impl Supervisor {
         let Some(heartbeat) = self.options.heartbeat else {
             return Ok(());
         };
-        // Not counted against a server that we do not read, or that works for the user.
-        if session.is_paused() || session.is_busy() {
+        if !session.can_be_pinged() {
             return Ok(());
         }
         match self.until_cancelled(session.ping(heartbeat.timeout)).await {
