@@ -665,7 +665,7 @@ interface ListenerOptions<Payload = unknown> {
      * reported as an `error` event and not delivered. It runs once for each consumer.
      * @default the text itself
      */
-    parse?: (payload: string, channel: string) => Payload;
+    parse?: (payload: string) => Payload;
     /**
      * Whether to leave out what this pool's own connections and listeners sent, which is known by the process id of the
      * backend. 10 s after a connection has ended its id may be somebody else's, and counts as that. @default false

@@ -180,7 +180,7 @@ export class Dispatcher {
     const { parse } = this.#listener.options
     if (parse) {
       try {
-        payload = parse(text, channel.name)
+        payload = parse(text)
       } catch (cause) {
         this.#failed('`parse` failed', cause, channel.name, text, processId)
         this.#leave(channelId)

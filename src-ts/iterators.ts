@@ -257,7 +257,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     const { parse } = listener.options
     if (parse) {
       try {
-        payload = parse(inbox.payload, channel.name)
+        payload = parse(inbox.payload)
       } catch (cause) {
         listener.counters.callbackErrors += 1
         listener.events.report(

@@ -75,7 +75,7 @@ export interface ListenerOptions<Payload = unknown> {
    * reported as an `error` event and not delivered. It runs once for each consumer.
    * @default the text itself
    */
-  parse?: (payload: string, channel: string) => Payload
+  parse?: (payload: string) => Payload
   /**
    * Whether to leave out what this pool's own connections and listeners sent, which is known by the process id of the
    * backend. 10 s after a connection has ended its id may be somebody else's, and counts as that. @default false
@@ -105,7 +105,7 @@ export interface ResolvedListenerOptions {
   buffer: Required<BufferOptions>
   reconnect: Required<ReconnectOptions> | null
   heartbeat: Required<HeartbeatOptions> | null
-  parse: ((payload: string, channel: string) => unknown) | undefined
+  parse: ((payload: string) => unknown) | undefined
   ignoreOwn: boolean
   signal: AbortSignal | undefined
 }

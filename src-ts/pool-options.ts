@@ -212,6 +212,7 @@ function optionSettings(options: ConnectionPoolOptions): NativeSettings {
 
 /** What libpq reads from the environment (https://www.postgresql.org/docs/current/libpq-envars.html). */
 function environmentSettings(env: NodeJS.ProcessEnv): NativeSettings {
+  refuseTlsVariables(env)
   const read = <Value>(name: string, convert: (text: string) => Value): Value | undefined => {
     const text = env[name]
     return text === undefined || text === '' ? undefined : convert(text)
@@ -250,7 +251,7 @@ function environmentSettings(env: NodeJS.ProcessEnv): NativeSettings {
         numbers('PGCONNECT_TIMEOUT', { min: 0, max: MAX_DELAY_MS / 1000 })(text)[0]! * 1000 ||
         undefined,
     ),
-    sslMode: read('PGSSLMODE', choice('PGSSLMODE', SSL_MODES)),
+    sslMode: read('PGSSLMODE', choice('PGSSLMODE', SSL_MODES)) ?? impliedSslMode(env),
     // libpq has no variables for these.
     tcpUserTimeoutMs: undefined,
     keepalives: undefined,
@@ -258,6 +259,26 @@ function environmentSettings(env: NodeJS.ProcessEnv): NativeSettings {
     keepalivesIntervalMs: undefined,
     keepalivesRetries: undefined,
   })
+}
+
+/** The mode that other variables stand for when `PGSSLMODE` is not set. */
+function impliedSslMode(env: NodeJS.ProcessEnv): SslMode | undefined {
+  if (env['PGSSLROOTCERT'] === 'system') return 'verify-full'
+  return env['PGREQUIRESSL'] === '1' ? 'require' : undefined
+}
+
+/** What cannot be had without TLS, whatever the mode. */
+function refuseTlsVariables(env: NodeJS.ProcessEnv): void {
+  for (const [name, value] of [
+    ['PGCHANNELBINDING', 'require'],
+    ['PGSSLNEGOTIATION', 'direct'],
+  ] as const) {
+    if (env[name] !== value) continue
+    throw new ConnectionPoolConfigurationError(
+      `\`${name}\` is \`${value}\`, which needs TLS, but this version cannot encrypt connections`,
+      { option: name },
+    )
+  }
 }
 
 type Settings = { [Key in keyof NativeSettings]: Exclude<NativeSettings[Key], null> | undefined }

@@ -228,6 +228,16 @@ fn hosts(
         _ if !addresses.is_empty() => addresses.iter().map(ToString::to_string).collect(),
         _ => vec!["localhost".to_owned()],
     };
+    // What is no name of a host is not shown: it may be a whole URL, with its password.
+    if names.iter().any(|name| {
+        name.contains(['@', '?', '#']) || (name.contains('/') && !name.starts_with('/'))
+    }) {
+        return Err(Error::configuration(
+            "host",
+            "Expected `host` to be a name, an address or the folder of a socket, got text with `@`, `/`, `?` or `#` (not \
+             shown: it may hold a password)",
+        ));
+    }
     if !addresses.is_empty() && addresses.len() != names.len() {
         return Err(Error::configuration(
             "dsn",
@@ -341,6 +351,8 @@ mod tests {
             "hunter2",
             "host=h password=a hunter2=x",
             "mysql://u:hunter2@h/",
+            "postgres://u:a@hunter2@h/db",
+            "postgres://u:12/hunter2@h/db",
         ] {
             let error = resolve(dsn).unwrap_err();
             assert!(!error.message.contains("hunter2"), "{}", error.message);

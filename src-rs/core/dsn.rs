@@ -46,6 +46,13 @@ pub(super) fn parse_dsn(dsn: &str) -> Result<Settings> {
             format!("`dsn` asks for `{option}`, which is not supported"),
         ));
     }
+    if has_stray_at(dsn) {
+        return Err(Error::configuration(
+            "dsn",
+            "Expected `dsn` to be a URL with one `@`, before the host; an `@` or `/` in a password is written `%40` or \
+             `%2F` (not shown: it may hold a password)",
+        ));
+    }
     // The parser does not know `allow`; both end on a plain connection here.
     let readable = if ssl_mode.as_deref() == Some("allow") {
         dsn.replacen("sslmode=allow", "sslmode=prefer", 1)
@@ -129,6 +136,17 @@ pub(super) fn parse_dsn(dsn: &str) -> Result<Settings> {
         keepalives_retries: parsed.get_keepalives_retries(),
         ssl_mode,
     })
+}
+
+/// Whether a URL has an `@` that does not end its user and password: they would be taken for a host or a database, and
+/// be shown.
+fn has_stray_at(dsn: &str) -> bool {
+    let Some((_, rest)) = dsn.split_once("://") else {
+        return false;
+    };
+    let rest = rest.split('?').next().unwrap_or(rest);
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    authority.matches('@').count() > 1 || path.contains('@')
 }
 
 /// The value of a plain option (one that needs no quoting) in a URL's query or among key/value pairs.
