@@ -9,6 +9,7 @@ import { within } from './wait.js'
 export interface ChildOptions {
   /** Arguments for Node. */
   node?: readonly string[]
+  env?: Record<string, string>
   timeoutMs?: number
 }
 
@@ -16,11 +17,11 @@ export interface ChildOptions {
 export async function runFixture(
   name: string,
   args: readonly string[] = [],
-  { node = [], timeoutMs = 60_000 }: ChildOptions = {},
+  { node = [], env = {}, timeoutMs = 60_000 }: ChildOptions = {},
 ): Promise<unknown> {
   const file = fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url))
   const child = spawn(process.execPath, [...node, file, ...args], {
-    env: { ...process.env, NODE_OPTIONS: '', PGLISTEN_TEST_DSN: await serverDsn() },
+    env: { ...process.env, NODE_OPTIONS: '', PGLISTEN_TEST_DSN: await serverDsn(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''
