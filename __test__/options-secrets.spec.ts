@@ -2,7 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { inspect } from 'node:util'
 import {
   ConnectionFailedError,
@@ -93,25 +93,24 @@ test('a wrong password is not shown when a secret has the wrong type or form', (
 })
 
 test('no failure to connect shows the password', async (t) => {
-  const silent = createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1')
-  const rude = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1')
-  const wrong = createServer((socket) => {
-    socket.on('error', () => {}).end(`HTTP/1.1 400 Bad Request\r\n\r\n`)
-  }).listen(0, '127.0.0.1')
-  for (const server of [silent, rude, wrong]) {
-    await once(server, 'listening')
+  const listening = async (serve: (socket: Socket) => void) => {
+    const server = createServer((socket) => serve(socket.on('error', () => {})))
     t.teardown(() => server.close())
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    return (server.address() as AddressInfo).port
   }
+  const silent = await listening(() => {})
+  const rude = await listening((socket) => socket.destroy())
+  const wrong = await listening((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
   const good = new URL(await serverDsn())
   const at = (port: number | string) =>
     `postgres://${good.username}:${SECRET}@127.0.0.1:${port}/postgres`
-  const portOf = (server: typeof silent) => (server.address() as AddressInfo).port
   const ways: [ConnectionPoolOptions, new (...args: never[]) => Error][] = [
     [{ dsn: at(good.port) }, DatabaseError],
     [{ dsn: good.href, password: SECRET }, DatabaseError],
-    [{ dsn: at(portOf(silent)), connectTimeoutSec: 0.1 }, ConnectionFailedError],
-    [{ dsn: at(portOf(rude)) }, ConnectionFailedError],
-    [{ dsn: at(portOf(wrong)) }, ConnectionFailedError],
+    [{ dsn: at(silent), connectTimeoutSec: 0.1 }, ConnectionFailedError],
+    [{ dsn: at(rude) }, ConnectionFailedError],
+    [{ dsn: at(wrong) }, ConnectionFailedError],
     [{ dsn: at(1) }, ConnectionFailedError],
     [{ host: 'no-such-host.invalid', password: SECRET }, ConnectionFailedError],
     [{ host: '/no/such/folder', password: SECRET }, ConnectionFailedError],
