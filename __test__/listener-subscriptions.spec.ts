@@ -182,6 +182,23 @@ test('what was buffered when a channel was cleared is not delivered, nor to a ne
   }
 })
 
+test('a callback that an earlier one removes is not called for the same notification', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  const calls: string[] = []
+  const later = (_: unknown, payload: string) => calls.push(`later ${payload}`)
+  await listener.addCallback(channel, async (_, payload) => {
+    calls.push(`first ${payload}`)
+    await listener.removeCallback(channel, later)
+  })
+  await listener.addCallback(channel, later)
+  await listener.startup()
+  listener.listen()
+  await notify(channel, '1')
+  await listener.sync()
+  t.deepEqual(calls, ['first 1'])
+})
+
 test('clearing the callbacks of a channel leaves its iterators alone', async (t) => {
   const { listener } = await openListener(t)
   const channel = uniqueChannel()

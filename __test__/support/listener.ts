@@ -43,6 +43,11 @@ export async function notify(channel: string, payload = ''): Promise<void> {
   await (await otherPool()).notify(channel, payload)
 }
 
+/** Notifies a channel with the numbers from 1 to `count`, in one transaction. */
+export function notifyMany(channel: string, count: number): Promise<void> {
+  return run(`SELECT pg_notify('${channel}', n::text) FROM generate_series(1, ${count}) AS n`)
+}
+
 /** Runs one statement aside, and gives its only value. */
 export async function ask<Value>(sql: string, params: readonly unknown[] = []): Promise<Value> {
   await using connection = await (await otherPool()).connection()
