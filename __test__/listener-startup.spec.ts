@@ -130,3 +130,24 @@ test('a connection of the listening session that was closed is replaced', async 
   await t.throwsAsync(connection.execute('SELECT 1'), { instanceOf: ConnectionClosedError })
   t.is(await listener.connection.fetchVal('SELECT pg_backend_pid()'), backend)
 })
+
+test('what needs a started listener is refused by one that is not', async (t) => {
+  const { listener } = await openListener(t)
+  const expectRefusals = async (when: string) => {
+    const options = { instanceOf: ListenerStartError, code: 'ERR_PGLISTEN_LISTENER_START' }
+    t.throws(() => listener.listen(), options, when)
+    t.throws(() => listener.connection, options, when)
+    t.throws(() => listener.messages(), options, when)
+    t.throws(() => listener.batches(), options, when)
+    t.throws(() => listener[Symbol.asyncIterator](), options, when)
+    await t.throwsAsync(listener.sync(), options, when)
+    // There is nothing to stop.
+    listener.abortListen()
+  }
+  await expectRefusals('before')
+  const starting = listener.startup()
+  await expectRefusals('meanwhile')
+  await starting
+  await listener.shutdown()
+  await expectRefusals('after')
+})
