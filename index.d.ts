@@ -324,9 +324,14 @@ type GapReason = 'disconnect' | 'overflow' | 'decode';
  */
 declare class Gap {
     readonly reason: GapReason;
-    /** The last moment at which nothing was missing: the last notification or answered heartbeat, or the first drop. */
+    /**
+     * A moment, by this machine's clock, before which nothing is missing: when the last round trip to the server was begun
+     * that was answered before the break. A notification that was read tells nothing about those behind it, so without
+     * other traffic this is the last heartbeat: up to `heartbeat.intervalMs` before the break, and more when the break was
+     * noticed late.
+     */
     readonly lostAt: Date;
-    /** When the stream went on: the LISTENs were committed again, or the last drop. */
+    /** When the stream went on: the LISTENs were committed again, or the last dropped notification had been read. */
     readonly resumedAt: Date;
     /** Between these two, in milliseconds. */
     readonly downtimeMs: number;
@@ -643,6 +648,11 @@ interface HeartbeatOptions {
     /** How long the answer may take, in milliseconds. @default 5000 */
     timeoutMs?: number;
 }
+/**
+ * The name of a channel, for `parse`. The second half of the type lets `JSON.parse` be given as it is: its second
+ * parameter is a function, and it ignores what is none.
+ */
+type ParseChannel = string & ((this: any, key: string, value: any) => any);
 /** The options of a listener. */
 interface ListenerOptions<Payload = unknown> {
     /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
@@ -665,7 +675,7 @@ interface ListenerOptions<Payload = unknown> {
      * reported as an `error` event and not delivered. It runs once for each consumer.
      * @default the text itself
      */
-    parse?: (payload: string) => Payload;
+    parse?: (payload: string, channel: ParseChannel) => Payload;
     /**
      * Whether to leave out what this pool's own connections and listeners sent, which is known by the process id of the
      * backend. 10 s after a connection has ended its id may be somebody else's, and counts as that. @default false
@@ -803,4 +813,4 @@ declare class ConnectionPool implements AsyncDisposable {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, PglistenErrorOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SyncOptions, TargetSessionAttrs, TransactionWork };
+export type { BatchesOptions, BufferOptions, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, ParseChannel, PglistenErrorOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SyncOptions, TargetSessionAttrs, TransactionWork };

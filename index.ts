@@ -26,6 +26,7 @@ export type {
   HeartbeatOptions,
   ListenerOptions,
   OverflowPolicy,
+  ParseChannel,
   ReconnectOptions,
 } from './src-ts/listener-options.js'
 export type {

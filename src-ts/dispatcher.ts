@@ -4,7 +4,7 @@ import { ListenerCallbackError, type PglistenError } from './errors.js'
 import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
-import type { ResolvedListenerOptions } from './listener-options.js'
+import type { ParseChannel, ResolvedListenerOptions } from './listener-options.js'
 import type { Registration, Subscriptions } from './subscriptions.js'
 import { Turn } from './turn.js'
 
@@ -180,7 +180,7 @@ export class Dispatcher {
     const { parse } = this.#listener.options
     if (parse) {
       try {
-        payload = parse(text)
+        payload = parse(text, channel.name as ParseChannel)
       } catch (cause) {
         this.#failed('`parse` failed', cause, channel.name, text, processId)
         this.#leave(channelId)

@@ -13,9 +13,14 @@ export type GapReason = 'disconnect' | 'overflow' | 'decode'
  */
 export class Gap {
   readonly reason: GapReason
-  /** The last moment at which nothing was missing: the last notification or answered heartbeat, or the first drop. */
+  /**
+   * A moment, by this machine's clock, before which nothing is missing: when the last round trip to the server was begun
+   * that was answered before the break. A notification that was read tells nothing about those behind it, so without
+   * other traffic this is the last heartbeat: up to `heartbeat.intervalMs` before the break, and more when the break was
+   * noticed late.
+   */
   readonly lostAt: Date
-  /** When the stream went on: the LISTENs were committed again, or the last drop. */
+  /** When the stream went on: the LISTENs were committed again, or the last dropped notification had been read. */
   readonly resumedAt: Date
   /** Between these two, in milliseconds. */
   readonly downtimeMs: number
@@ -39,7 +44,7 @@ export class Gap {
     this.reason = native.reason as GapReason
     this.lostAt = new Date(native.lostAtMs)
     this.resumedAt = new Date(native.resumedAtMs)
-    this.downtimeMs = Math.round(native.resumedAtMs - native.lostAtMs)
+    this.downtimeMs = this.resumedAt.getTime() - this.lostAt.getTime()
     this.dropped = native.dropped ?? null
     this.sqlState = native.sqlState ?? null
     this.message = native.message

@@ -12,7 +12,7 @@ import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
 import { ListenerNotificationMsg } from './message.js'
-import type { ResolvedListenerOptions } from './listener-options.js'
+import type { ParseChannel, ResolvedListenerOptions } from './listener-options.js'
 import type { Subscriptions } from './subscriptions.js'
 import { Turn } from './turn.js'
 import {
@@ -257,7 +257,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     const { parse } = listener.options
     if (parse) {
       try {
-        payload = parse(inbox.payload)
+        payload = parse(inbox.payload, channel.name as ParseChannel)
       } catch (cause) {
         listener.counters.callbackErrors += 1
         listener.events.report(

@@ -53,6 +53,13 @@ export interface HeartbeatOptions {
   timeoutMs?: number
 }
 
+/**
+ * The name of a channel, for `parse`. The second half of the type lets `JSON.parse` be given as it is: its second
+ * parameter is a function, and it ignores what is none.
+ */
+// oxlint-disable-next-line typescript/no-explicit-any -- as in the declaration of JSON.parse
+export type ParseChannel = string & ((this: any, key: string, value: any) => any)
+
 /** The options of a listener. */
 export interface ListenerOptions<Payload = unknown> {
   /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
@@ -75,7 +82,7 @@ export interface ListenerOptions<Payload = unknown> {
    * reported as an `error` event and not delivered. It runs once for each consumer.
    * @default the text itself
    */
-  parse?: (payload: string) => Payload
+  parse?: (payload: string, channel: ParseChannel) => Payload
   /**
    * Whether to leave out what this pool's own connections and listeners sent, which is known by the process id of the
    * backend. 10 s after a connection has ended its id may be somebody else's, and counts as that. @default false
@@ -105,7 +112,7 @@ export interface ResolvedListenerOptions {
   buffer: Required<BufferOptions>
   reconnect: Required<ReconnectOptions> | null
   heartbeat: Required<HeartbeatOptions> | null
-  parse: ((payload: string) => unknown) | undefined
+  parse: ((payload: string, channel: ParseChannel) => unknown) | undefined
   ignoreOwn: boolean
   signal: AbortSignal | undefined
 }

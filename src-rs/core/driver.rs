@@ -4,15 +4,15 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio_postgres::AsyncMessage;
 
 use super::dial::ServerConnection;
 use super::error::{Error, ErrorKind, ServerMessage};
 use super::hub::{Event, Hub};
 use super::subscriber::Pressure;
-use super::wire::Pulse;
 
 /// How many notifications are handed on at once, at most: enough to make locks cheap, few enough for the
 /// first of them not to wait.
@@ -42,7 +42,8 @@ pub(super) struct Driver {
     pub(super) hub: Arc<Hub>,
     pub(super) epoch: u64,
     pub(super) paused: Arc<AtomicBool>,
-    pub(super) confirmed: Arc<Pulse>,
+    /// See [`Session::confirmed`](super::session::Session::confirmed).
+    pub(super) confirmed: Arc<Mutex<SystemTime>>,
     pub(super) max_pause: Duration,
     /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
     pub(super) shutdown_notice: Option<ServerMessage>,
@@ -57,8 +58,8 @@ impl Driver {
             let pressure = if batch.is_empty() {
                 Pressure::None
             } else {
-                self.confirmed.beat();
-                self.hub.publish(self.epoch, &mut batch)
+                let confirmed = *self.confirmed.lock();
+                self.hub.publish(self.epoch, confirmed, &mut batch)
             };
             if let Some(end) = end {
                 return end;

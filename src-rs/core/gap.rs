@@ -18,9 +18,9 @@ pub enum GapReason {
 pub struct Gap {
     /// Why.
     pub reason: GapReason,
-    /// The last moment at which nothing was missing: the last byte from the server, or the first drop.
+    /// A moment before which nothing is missing: when the last answered round trip to the server was begun.
     pub lost_at: SystemTime,
-    /// When the stream went on: the LISTENs were committed again, or the last drop.
+    /// When the stream went on: the LISTENs were committed again, or the last dropped one had been read.
     pub resumed_at: SystemTime,
     /// How many notifications are missing; known for [`GapReason::Overflow`] alone.
     pub dropped: Option<u64>,
@@ -39,14 +39,15 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// The first drop of an overflow.
+    /// An overflow that begins with one dropped notification: `confirmed` is a moment before which nothing is
+    /// missing, `received` when the notification was read.
     #[must_use]
-    pub fn overflow(now: SystemTime) -> Self {
+    pub fn overflow(confirmed: SystemTime, received: SystemTime) -> Self {
         Self {
             reason: GapReason::Overflow,
-            lost_at: now,
-            resumed_at: now,
-            dropped: Some(0),
+            lost_at: confirmed,
+            resumed_at: received,
+            dropped: Some(1),
             sql_state: None,
             message: "the consumer's buffer was full".to_owned(),
             attempts: 0,
@@ -57,9 +58,9 @@ impl Gap {
     }
 
     /// Counts one more notification that was dropped here.
-    pub(super) fn drop_one(&mut self, now: SystemTime) {
-        self.dropped = Some(self.dropped.unwrap_or(0) + 1);
-        self.resumed_at = now;
+    pub(super) fn drop_another(&mut self, received: SystemTime) {
+        self.dropped = self.dropped.map(|dropped| dropped + 1);
+        self.resumed_at = self.resumed_at.max(received);
     }
 
     /// Whether further drops at the same place belong to this gap.

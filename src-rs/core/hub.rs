@@ -222,9 +222,11 @@ impl Hub {
     }
 
     /// Hands a batch to the subscribers, in order, and empties it. Says whether reading should go on.
+    /// `confirmed`: a moment before which nothing was missing.
     pub(super) fn publish(
         &self,
         epoch: u64,
+        confirmed: SystemTime,
         batch: &mut Vec<tokio_postgres::Notification>,
     ) -> Pressure {
         let mut inner = self.inner.lock();
@@ -232,7 +234,7 @@ impl Hub {
             batch.clear();
             return Pressure::None;
         }
-        let staged = self.stage(&mut inner, batch);
+        let staged = self.stage(&mut inner, confirmed, batch);
         let pressure = inner.deliver();
         drop(inner);
         self.counters
@@ -254,8 +256,13 @@ impl Hub {
     }
 
     /// Sorts a batch by subscriber, without holding any subscriber's lock: the JavaScript thread wants it too.
-    fn stage(&self, inner: &mut Inner, batch: &mut Vec<tokio_postgres::Notification>) -> Staged {
-        let received = Instant::now();
+    fn stage(
+        &self,
+        inner: &mut Inner,
+        confirmed: SystemTime,
+        batch: &mut Vec<tokio_postgres::Notification>,
+    ) -> Staged {
+        let received = SystemTime::now();
         let mut staged = Staged::default();
         for notification in batch.drain(..) {
             let Some(route) = inner.routes.get(notification.channel()) else {
@@ -293,6 +300,7 @@ impl Hub {
                 process_id,
                 payload: Arc::from(notification.payload()),
                 received,
+                confirmed,
             };
             for &member in others {
                 inner.staged[member].push(Entry::Notification(shared.clone()));
@@ -476,13 +484,6 @@ fn members(subscribers: &[Arc<Subscriber>], channel: &str) -> Vec<usize> {
         subscriber.lock().wants(channel).then_some(index)
     };
     subscribers.iter().enumerate().filter_map(wants).collect()
-}
-
-/// What is known of the moment at which a session was lost.
-pub(super) fn wall_clock(moment: Instant) -> SystemTime {
-    SystemTime::now()
-        .checked_sub(moment.elapsed())
-        .unwrap_or_else(SystemTime::now)
 }
 
 /// The error of whoever waited for a listener that is gone.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
@@ -20,13 +20,17 @@ use super::driver::{Driver, SessionEnd};
 use super::error::{Error, ErrorKind, Result};
 use super::hub::{Event, Hub};
 use super::statements::{self, Block};
-use super::wire::{Pulse, WireFacts};
+use super::wire::WireFacts;
 
 /// The fence that proves delivery through a pooler; those of `sync()` count from one.
 const PROBE: u32 = u32::MAX;
 
 /// How long a notification through a pooler may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many deadlines an answer may miss while the server is talking. Ten of the default 5 s let a backlog of gigabytes
+/// through a slow network before the answer; a server that cannot hear us is still noticed within a minute.
+const MAX_BACKLOG_TIMEOUTS: u32 = 10;
 
 /// How long to wait for the driver's word on why a request failed.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
@@ -51,8 +55,7 @@ pub struct Session {
     driver: AbortOnDropHandle<SessionEnd>,
     /// What the socket learns.
     facts: Arc<WireFacts>,
-    /// Until when nothing is missing: the last notification, or the last heartbeat that was answered.
-    confirmed: Arc<Pulse>,
+    confirmed: Arc<Mutex<SystemTime>>,
     paused: Arc<AtomicBool>,
     /// Its backend.
     pub process_id: i32,
@@ -109,7 +112,7 @@ impl Session {
             facts,
         } = dial(&setup.connect).await?;
         let paused = Arc::new(AtomicBool::new(false));
-        let confirmed = Arc::new(Pulse::default());
+        let confirmed = Arc::new(Mutex::new(SystemTime::now()));
         let driver = Driver {
             connection,
             hub: Arc::clone(hub),
@@ -149,7 +152,6 @@ impl Session {
             });
         }
         session.since = Instant::now();
-        session.confirmed.beat();
         Ok(session)
     }
 
@@ -160,7 +162,10 @@ impl Session {
         channels: Vec<String>,
     ) -> Result<()> {
         self.protect_server(setup, hub).await?;
+        // What is notified after the LISTENs are committed can be missing once the answer has come.
+        let asked = SystemTime::now();
         self.listen_first(channels).await?;
+        self.confirm(asked);
         match self.facts.key_process_id.get() {
             Some(process_id) if *process_id != self.process_id => {
                 self.prove_delivery(setup, hub).await
@@ -311,15 +316,24 @@ impl Session {
 
     /// One protocol round trip. Gives the time it took.
     pub async fn ping(&self, timeout: Duration) -> Result<Duration> {
-        let sent = Instant::now();
+        let (sent, asked) = (Instant::now(), SystemTime::now());
         let round_trip = async {
+            if self.shared.may_be_in_block.load(Ordering::Relaxed) {
+                return self.check_no_block().await;
+            }
             drop(self.client.simple_query("").await?);
             Ok(())
         };
-        self.watch()
+        match self
+            .watch()
             .answer(timeout, "a heartbeat", round_trip)
-            .await?;
-        self.confirmed.move_to(sent);
+            .await
+        {
+            Ok(()) => self.confirm(asked),
+            // It answers, but keeps notifications back until the user's transaction ends: they are not confirmed.
+            Err(error) if error.kind == ErrorKind::Execute => {}
+            Err(error) => return Err(error),
+        }
         Ok(sent.elapsed())
     }
 
@@ -342,9 +356,16 @@ impl Session {
         self.shared.clone()
     }
 
-    /// Until when nothing is missing.
-    pub fn confirmed(&self) -> Instant {
-        self.confirmed.last()
+    /// A moment before which nothing is missing: when the last answered request was sent. The server hands out what
+    /// was committed before a request before it answers it. A notification that was read confirms nothing: what was
+    /// committed since may still be under way.
+    pub fn confirmed(&self) -> SystemTime {
+        *self.confirmed.lock()
+    }
+
+    /// A request that was sent at `asked` has been answered.
+    pub fn confirm(&self, asked: SystemTime) {
+        *self.confirmed.lock() = asked;
     }
 
     /// Resolves when the session has ended.
@@ -389,7 +410,8 @@ impl Watch {
         self.paused.load(Ordering::Relaxed) || self.in_flight.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits for the answer to a request: at most `timeout` after the last byte heard.
+    /// Waits for the answer to a request: at most `timeout` after the last byte heard, as what the server has to say
+    /// before it may take longer; but not for ever, as it may not have heard the request at all.
     pub async fn answer<T>(
         &self,
         timeout: Duration,
@@ -398,12 +420,13 @@ impl Watch {
     ) -> Result<T> {
         tokio::pin!(request);
         let mut since = Instant::now();
+        let mut patience = MAX_BACKLOG_TIMEOUTS;
         loop {
             since = since.max(self.facts.heard.last());
             match tokio::time::timeout_at((since + timeout).into(), &mut request).await {
                 Ok(answer) => return answer,
                 Err(_) if self.is_excused() => since = Instant::now(),
-                Err(_) if self.facts.heard.last() > since => {}
+                Err(_) if self.facts.heard.last() > since && patience > 0 => patience -= 1,
                 Err(_) => {
                     return Err(Error::new(
                         ErrorKind::Closed,

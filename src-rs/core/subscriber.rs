@@ -6,7 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -50,7 +50,9 @@ pub struct Notification {
     /// The payload.
     pub payload: Arc<str>,
     /// When it was read.
-    pub received: Instant,
+    pub received: SystemTime,
+    /// A moment before which nothing was missing when it was read.
+    pub confirmed: SystemTime,
 }
 
 impl Notification {
@@ -203,7 +205,9 @@ impl Subscriber {
             .iter()
             .chain(&state.held)
             .find_map(|entry| match entry {
-                Entry::Notification(notification) => Some(notification.received.elapsed()),
+                Entry::Notification(notification) => {
+                    Some(notification.received.elapsed().unwrap_or_default())
+                }
                 _ => None,
             });
         SubscriberStats {
@@ -251,7 +255,7 @@ impl Subscriber {
             match self.bounds.overflow {
                 Overflow::DropOldest => state.drop_oldest(),
                 Overflow::DropNewest => {
-                    state.drop_newest(holding);
+                    state.drop_newest(notification, holding);
                     return Pressure::None;
                 }
                 Overflow::Pause => pressure = Pressure::Pause,
@@ -333,22 +337,21 @@ impl State {
         let Some(index) = queue.iter().position(is_notification) else {
             return;
         };
-        let now = SystemTime::now();
+        let Some(Entry::Notification(oldest)) = queue.get(index) else {
+            return;
+        };
+        let (confirmed, received) = (oldest.confirmed, oldest.received);
         let before = index
             .checked_sub(1)
             .and_then(|before| queue.get_mut(before));
         let dropped = if let Some(Entry::Gap(gap)) = before
             && gap.is_overflow()
         {
-            gap.drop_one(now);
+            gap.drop_another(received);
             queue.remove(index)
         } else {
-            let mut gap = Gap::overflow(now);
-            gap.drop_one(now);
-            Some(std::mem::replace(
-                &mut queue[index],
-                Entry::Gap(Box::new(gap)),
-            ))
+            let gap = Box::new(Gap::overflow(confirmed, received));
+            Some(std::mem::replace(&mut queue[index], Entry::Gap(gap)))
         };
         if let Some(entry) = dropped {
             self.forget(&entry);
@@ -356,14 +359,12 @@ impl State {
         }
     }
 
-    fn drop_newest(&mut self, holding: bool) {
-        let now = SystemTime::now();
+    fn drop_newest(&mut self, newest: &Notification, holding: bool) {
         let queue = self.queue_mut(holding);
         match queue.back_mut() {
-            Some(Entry::Gap(gap)) if gap.is_overflow() => gap.drop_one(now),
+            Some(Entry::Gap(gap)) if gap.is_overflow() => gap.drop_another(newest.received),
             _ => {
-                let mut gap = Gap::overflow(now);
-                gap.drop_one(now);
+                let gap = Gap::overflow(newest.confirmed, newest.received);
                 queue.push_back(Entry::Gap(Box::new(gap)));
             }
         }

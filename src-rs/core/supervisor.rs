@@ -17,7 +17,7 @@ use super::backoff::{Backoff, STABLE_UPTIME};
 use super::driver::SessionEnd;
 use super::error::{Error, ErrorKind, Result};
 use super::gap::{Gap, GapReason};
-use super::hub::{Event, Hub, wall_clock};
+use super::hub::{Event, Hub};
 use super::listener::{Command, ListenerOptions, Reply};
 use super::session::{ClientSlot, Session};
 use super::subscriber::End;
@@ -300,10 +300,14 @@ impl Supervisor {
             None => self.options.setup.connect.connect_timeout,
         };
         let watch = session.watch();
+        let asked = SystemTime::now();
         let answer = watch.answer(timeout, "LISTEN or UNLISTEN", request(session));
         match self.until_cancelled(answer).await {
             None => Err(Served::Shutdown),
-            Some(Ok(())) => Ok(Ok(())),
+            Some(Ok(())) => {
+                session.confirm(asked);
+                Ok(Ok(()))
+            }
             Some(Err(error)) if error.is_servers_refusal() || error.kind == ErrorKind::Execute => {
                 Ok(Err(error))
             }
@@ -381,7 +385,7 @@ impl Supervisor {
         if lost.since.elapsed() >= STABLE_UPTIME {
             self.backoff.reset();
         }
-        let lost_at = wall_clock(lost.confirmed());
+        let lost_at = lost.confirmed();
         let (old_process_id, old_server) = (lost.process_id, lost.server_started.clone());
         // Channels that no session has listened to yet may be refused, and must not keep us out: they come after.
         let proven = lost.applied.clone();

@@ -30,14 +30,9 @@ impl Default for Pulse {
 
 impl Pulse {
     /// Moves on to now.
-    pub(super) fn beat(&self) {
-        self.move_to(Instant::now());
-    }
-
-    /// Moves on to `moment`, never back.
-    pub(super) fn move_to(&self, moment: Instant) {
-        let elapsed = moment.saturating_duration_since(self.origin).as_millis();
-        self.last_ms.fetch_max(
+    fn beat(&self) {
+        let elapsed = self.origin.elapsed().as_millis();
+        self.last_ms.store(
             u64::try_from(elapsed).unwrap_or(u64::MAX),
             Ordering::Relaxed,
         );

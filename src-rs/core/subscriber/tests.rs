@@ -25,7 +25,8 @@ fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
         channel: 1,
         process_id: 1,
         payload: payload.into(),
-        received: Instant::now(),
+        received: SystemTime::now(),
+        confirmed: SystemTime::now(),
     };
     let pressure = subscriber.push(&mut state, Entry::Notification(notification), holding);
     subscriber.unlock(state);
@@ -36,7 +37,7 @@ fn disconnect() -> Gap {
     Gap {
         reason: GapReason::Disconnect,
         dropped: None,
-        ..Gap::overflow(SystemTime::now())
+        ..Gap::overflow(SystemTime::now(), SystemTime::now())
     }
 }
 
