@@ -440,17 +440,6 @@ interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions
     maxWaitMs?: number;
 }
 
-/**
- * Called for each notification of a channel.
- *
- * @param connection - A connection of the pool, leased at its first use; it goes back when the callback settles.
- * @param payload - The text as sent, or what `parse` made of it.
- * @param channel - The channel, exactly as it was subscribed to.
- * @param processId - The process id of the notifying backend.
- * @returns When a promise, the next notification waits until it settles.
- */
-type ListenerCallback<Payload = string, Channel extends string = string> = (connection: Connection, payload: Payload, channel: Channel, processId: number) => unknown;
-
 /** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */
 type ListenerPayloads = Record<string, unknown>;
 /** What a listener is doing. */
@@ -503,6 +492,18 @@ interface ListenerStats {
     /** The round trip of the last heartbeat, in milliseconds; `undefined` before the first. */
     lastRoundTripMs: number | undefined;
 }
+
+/**
+ * Called for each notification of a channel.
+ *
+ * @param connection - A connection of the pool, leased at its first use; it goes back when the callback settles.
+ * @param payload - The text as sent, or what `parse` made of it.
+ * @param channel - The channel, exactly as it was subscribed to.
+ * @param processId - The process id of the notifying backend.
+ * @returns When a promise, the next notification waits until it settles.
+ */
+type ListenerCallback<Payload = string, Channel extends string = string> = (connection: Connection, payload: Payload, channel: Channel, processId: number) => unknown;
+
 /**
  * Listens to channels of PostgreSQL. Made by {@link ConnectionPool.listener}; its session is its own, outside the pool.
  *

@@ -4,18 +4,18 @@
  * @packageDocumentation
  */
 export { ConnectionPool, type ConnectionPoolStatus } from './src-ts/pool.js'
-export {
-  Listener,
-  type GapCallback,
-  type ItemOf,
-  type ListenerPayloads,
-  type ListenerState,
-  type ListenerStats,
-  type MessageOf,
-  type MessageStream,
-  type ShutdownOptions,
-  type SyncOptions,
-} from './src-ts/listener.js'
+export { Listener } from './src-ts/listener.js'
+export type {
+  ListenerPayloads,
+  ListenerState,
+  GapCallback,
+  MessageOf,
+  ItemOf,
+  MessageStream,
+  ShutdownOptions,
+  SyncOptions,
+  ListenerStats,
+} from './src-ts/listener-types.js'
 export { ListenerNotificationMsg } from './src-ts/message.js'
 export { Gap, type GapReason } from './src-ts/gap.js'
 export type { ListenerCallback } from './src-ts/subscriptions.js'

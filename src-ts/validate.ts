@@ -25,8 +25,7 @@ export function describe(value: unknown): string {
     }
     case 'object':
       return value === null ? '`null`' : describeObject(value)
-    case 'function':
-    case 'symbol':
+    default:
       return `a ${typeof value}`
   }
 }

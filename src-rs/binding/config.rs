@@ -6,8 +6,9 @@ use napi_derive::napi;
 use tokio_postgres::config::TargetSessionAttrs;
 
 use super::error::NativeError;
-use crate::core::config::{ConnectConfig, Settings};
+use crate::core::config::ConnectConfig;
 use crate::core::error::{Error, Result};
+use crate::core::settings::Settings;
 
 /// Settings from one source: the options, or the environment.
 #[napi(object, object_to_js = false, use_nullable = true)]

@@ -18,9 +18,8 @@ use super::runtime::runtime;
 use crate::core::connection::Lease;
 use crate::core::error::{Error, ErrorKind};
 use crate::core::hub::{Event, Hub};
-use crate::core::listener::{
-    HeartbeatOptions, ListenerHandle, ListenerOptions, ReconnectOptions, answered,
-};
+use crate::core::listener::{ListenerHandle, answered};
+use crate::core::listener_options::{HeartbeatOptions, ListenerOptions, ReconnectOptions};
 use crate::core::session::SessionSetup;
 use crate::core::subscriber::{Bounds, End, Overflow, Subscriber};
 

@@ -13,35 +13,13 @@ use tokio_postgres::config::{ChannelBinding, SslMode, TargetSessionAttrs};
 
 use super::dsn::parse_dsn;
 use super::error::{Error, Result};
+use super::settings::{Settings, refuse_tls};
 
 const DEFAULT_PORT: u16 = 5432;
 /// libpq waits for ever; a service that must notice an outage cannot.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The kernel's own default of two hours is of no use to a listener.
 const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
-
-/// Settings from one source: options, a DSN, or the environment. What a source does not say is `None`.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    pub user: Option<String>,
-    pub password: Option<Vec<u8>>,
-    pub hosts: Option<Vec<String>>,
-    pub host_addresses: Option<Vec<IpAddr>>,
-    pub ports: Option<Vec<u16>>,
-    pub db_name: Option<String>,
-    pub options: Option<String>,
-    pub application_name: Option<String>,
-    pub target_session_attrs: Option<TargetSessionAttrs>,
-    pub load_balance: Option<bool>,
-    pub connect_timeout: Option<Duration>,
-    pub tcp_user_timeout: Option<Duration>,
-    pub keepalives: Option<bool>,
-    pub keepalives_idle: Option<Duration>,
-    pub keepalives_interval: Option<Duration>,
-    pub keepalives_retries: Option<u32>,
-    /// One of libpq's six names.
-    pub ssl_mode: Option<String>,
-}
 
 /// A server to try.
 #[derive(Debug, Clone)]
@@ -194,26 +172,6 @@ impl ConnectConfig {
             socket.set_tcp_user_timeout(Some(timeout))?;
         }
         Ok(())
-    }
-}
-
-/// Encryption that was asked for is never quietly left out.
-pub(super) fn refuse_tls(mode: Option<&str>) -> Result<()> {
-    match mode {
-        // With `allow` and `prefer` libpq too ends on a plain connection when TLS cannot be had.
-        None | Some("disable" | "allow" | "prefer") => Ok(()),
-        Some(mode @ ("require" | "verify-ca" | "verify-full")) => Err(Error::configuration(
-            "sslMode",
-            format!(
-                "`sslMode` is `{mode}`, but this version cannot encrypt connections; expected `disable`, `allow` or `prefer`"
-            ),
-        )),
-        Some(other) => Err(Error::configuration(
-            "sslMode",
-            format!(
-                "Expected `sslMode` to be one of `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`, got `{other}`"
-            ),
-        )),
     }
 }
 

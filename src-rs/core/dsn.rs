@@ -3,8 +3,8 @@
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation};
 
-use super::config::{Settings, refuse_tls};
 use super::error::{Error, Result, chain};
+use super::settings::{Settings, refuse_tls};
 
 /// What libpq knows and we do not, to be refused by name rather than by "unknown option".
 const UNSUPPORTED_DSN_OPTIONS: &[&str] = &[

@@ -12,52 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Error, ErrorKind, Result};
 use super::hub::{Hub, listener_closed};
-use super::own_pids::OwnPids;
-use super::session::{ClientSlot, SessionSetup};
-use super::supervisor::{Supervisor, Surroundings, give_up};
-
-/// How to come back after a session was lost.
-#[derive(Debug, Clone, Copy)]
-pub struct ReconnectOptions {
-    /// The longest first delay.
-    pub initial_delay: Duration,
-    /// The longest delay.
-    pub max_delay: Duration,
-    /// How many attempts in a row; `None` never gives up.
-    pub max_attempts: Option<u32>,
-}
-
-/// How to notice a server that is silently gone.
-#[derive(Debug, Clone, Copy)]
-pub struct HeartbeatOptions {
-    /// How often.
-    pub interval: Duration,
-    /// How long an answer may take.
-    pub timeout: Duration,
-}
-
-/// Everything that a listener needs to know.
-#[derive(Debug, Clone)]
-pub struct ListenerOptions {
-    /// How to make a session.
-    pub setup: SessionSetup,
-    /// `None`: the end of the session is the end of the listener.
-    pub reconnect: Option<ReconnectOptions>,
-    /// `None`: no heartbeat.
-    pub heartbeat: Option<HeartbeatOptions>,
-    /// Where to enter the session's backend.
-    pub own_pids: Arc<OwnPids>,
-}
-
-/// What the facade asks for. Commands are carried out in the order in which they were sent.
-#[derive(Debug)]
-pub(super) enum Command {
-    Subscribe { channel: String, reply: Reply },
-    Unsubscribe { channel: String, reply: Reply },
-    Fence { id: u32 },
-}
-
-pub(super) type Reply = oneshot::Sender<Result<()>>;
+use super::listener_options::ListenerOptions;
+use super::session::ClientSlot;
+use super::supervisor::{Command, Supervisor, Surroundings, give_up};
 
 /// A running listener. Dropping it ends the session.
 #[derive(Debug)]

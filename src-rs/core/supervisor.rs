@@ -18,12 +18,22 @@ use super::driver::SessionEnd;
 use super::error::{Error, ErrorKind, Result};
 use super::gap::{Gap, GapReason};
 use super::hub::{Event, Hub};
-use super::listener::{Command, ListenerOptions, Reply};
+use super::listener_options::ListenerOptions;
 use super::session::{ClientSlot, Session};
 use super::subscriber::End;
 
 /// How long closing may take when nobody waits for it.
 const ABANDONED_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the facade asks for. Commands are carried out in the order in which they were sent.
+#[derive(Debug)]
+pub(super) enum Command {
+    Subscribe { channel: String, reply: Reply },
+    Unsubscribe { channel: String, reply: Reply },
+    Fence { id: u32 },
+}
+
+type Reply = oneshot::Sender<Result<()>>;
 
 /// What a supervisor shares with its handle.
 pub(super) struct Surroundings {
