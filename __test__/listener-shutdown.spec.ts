@@ -117,27 +117,41 @@ test('shutdown is bounded when the network swallows everything', async (t) => {
   t.is(listener.state, 'closed')
 })
 
-test('a drained shutdown delivers first what is buffered; another does not', async (t) => {
-  const { listener } = await openListener(t)
-  const channel = uniqueChannel()
-  const called: string[] = []
-  const release = { promise: Promise.resolve() }
-  await listener.addCallback(channel, async (_, payload) => {
-    await release.promise
-    called.push(payload)
-  })
-  const sent = Array.from({ length: 20 }, (_, n) => `${n}`)
-  for (const drain of [true, false]) {
+const SENT = Array.from({ length: 20 }, (_, n) => `${n}`)
+
+for (const drain of [true, false]) {
+  const does = drain ? 'delivers' : 'does not deliver'
+
+  test(`shutdown({ drain: ${drain} }) ${does} to callbacks what is buffered`, async (t) => {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    const called: string[] = []
     const gate = deferred()
-    release.promise = gate.promise
-    called.length = 0
+    await listener.addCallback(channel, async (_, payload) => {
+      await gate.promise
+      await new Promise(setImmediate)
+      called.push(payload)
+    })
     await listener.startup()
     listener.listen()
-    const received = listener.stats().received
+    for (const payload of SENT) await notify(channel, payload)
+    await waitFor(() => listener.stats().received === SENT.length)
+    const ending = listener.shutdown({ drain })
+    gate.resolve()
+    await ending
+    if (drain) t.deepEqual(called, SENT)
+    else t.true(called.length <= 1, `${called.length}`)
+  })
+
+  test(`shutdown({ drain: ${drain} }) ${does} to iterators what is buffered`, async (t) => {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    await listener.addChannel(channel)
+    await listener.startup()
     const messages = listener.messages()
-    for (const payload of sent) await notify(channel, payload)
-    await waitFor(() => listener.stats().received === received + sent.length)
-    const yielded = (async () => {
+    for (const payload of SENT) await notify(channel, payload)
+    await waitFor(() => listener.stats().received === SENT.length)
+    const looped = (async () => {
       const payloads: string[] = []
       for await (const { payload } of messages) {
         payloads.push(payload)
@@ -145,17 +159,23 @@ test('a drained shutdown delivers first what is buffered; another does not', asy
       }
       return payloads
     })()
-    const ending = listener.shutdown({ drain })
-    gate.resolve()
-    await ending
-    if (drain) {
-      t.deepEqual(called, sent)
-      t.deepEqual(await yielded, sent)
-    } else {
-      t.true(called.length <= 1, `${called.length}`)
-      t.true((await yielded).length < sent.length)
-    }
-  }
+    await listener.shutdown({ drain })
+    const payloads = await looped
+    if (drain) t.deepEqual(payloads, SENT)
+    else t.true(payloads.length < SENT.length, `${payloads.length}`)
+  })
+}
+
+test('a drained shutdown ends in time although a consumer asks for nothing', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const messages = listener.messages()
+  await notify(channel, 'unread')
+  await waitFor(() => listener.stats().received === 1)
+  await within(listener.shutdown({ drain: true, timeoutMs: 200 }), PROMPT)
+  t.true((await messages.next()).done)
 })
 
 test('after a shutdown no callback is started any more', async (t) => {
