@@ -9,7 +9,7 @@
 //! ```
 //!
 //! * [`core`] is pure Rust and knows nothing of JavaScript. Read it in this order: `config`, `dial`,
-//!   `session`, `hub`, `subscriber`, `supervisor`; then `pool` and `connection`.
+//!   `wire`, `session`, `driver`, `hub`, `subscriber`, `supervisor`; then `pool`, `connection`, `statements`.
 //! * [`binding`] is the only place that knows Node-API. It converts, and holds no policy.
 //!
 //! # Threads
