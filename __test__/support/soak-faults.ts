@@ -24,8 +24,6 @@ export interface Field {
   recovered: () => Promise<void>
   /** So many rows are written as fast as can be. */
   burst: (rows: number) => void
-  /** Nothing is written until what it gives is called. */
-  hush: () => () => void
   /** Lets the slow consumer rest until what it gives is called. */
   rest: () => () => void
   /** How many notifications were dropped so far. */
@@ -47,15 +45,9 @@ const OVERFLOWING_BURST = 9000
 const breaking = (strike: Fault['strike']): Fault => ({ breaks: true, strike })
 
 function swallowing(direction: Direction): Fault {
-  return breaking(async ({ proxy, noticed, hush, between }) => {
-    // A server that is heard is not dead, even if it does not hear us.
-    const goOn = direction === 'toServer' ? hush() : undefined
-    try {
-      proxy.swallow(direction)
-      await noticed()
-    } finally {
-      goOn?.()
-    }
+  return breaking(async ({ proxy, noticed, between }) => {
+    proxy.swallow(direction)
+    await noticed()
     await sleep(between(0, 1000))
     proxy.clear()
   })

@@ -102,7 +102,6 @@ export async function soak({ seed, faults, onFault, signal }: SoakOptions): Prom
     noticed: () => session.next('disconnected'),
     recovered: () => session.next('reconnected'),
     burst: writer.burst,
-    hush: writer.hush,
     rest: consumers.rest,
     dropped: () => listener.stats().dropped,
     between: (min: number, max: number) => min + random() * (max - min),
@@ -244,10 +243,6 @@ function startWriter(server: DevServer, seed: number) {
   child.send({ dsn: server.dsn, table: TABLE, channels: CHANNELS, writers: WRITERS, seed })
   return {
     burst: (rows: number) => void child.send({ type: 'burst', rows }),
-    hush: () => {
-      child.send({ type: 'hush', silent: true })
-      return () => void child.send({ type: 'hush', silent: false })
-    },
     end: async () => {
       child.send({ type: 'stop' })
       await within(ended, { what: 'the writer to end' })
