@@ -35,35 +35,57 @@ pub struct Dialed {
     pub facts: Arc<WireFacts>,
 }
 
-/// Connects to the first configured host that answers, authenticates us and has the role asked for.
-///
-/// Each host gets [`ConnectConfig::connect_timeout`], from name resolution to the last answer.
-pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
+/// The configured hosts, in the order in which they are to be tried now.
+#[must_use]
+pub fn hosts_in_turn(config: &ConnectConfig) -> Vec<&Host> {
     let mut hosts: Vec<&Host> = config.hosts.iter().collect();
     if config.load_balance {
         hosts.shuffle(&mut rand::rng());
     }
-    let mut last = None;
-    for host in hosts {
-        let attempt = tokio::time::timeout(config.connect_timeout, dial_host(config, host));
-        match attempt.await {
-            Ok(Ok(dialed)) => return Ok(dialed),
-            Ok(Err(error)) => last = Some(error),
-            Err(_) => {
-                last = Some(Error::new(
-                    ErrorKind::Connect,
-                    format!(
-                        "could not connect to {host}: no answer within {} s (connectTimeoutSec)",
-                        config.connect_timeout.as_secs_f64()
-                    ),
-                ));
-            }
-        }
-    }
-    Err(last.unwrap_or_else(|| Error::configuration("host", "no host to connect to")))
+    hosts
 }
 
-async fn dial_host(config: &ConnectConfig, host: &Host) -> Result<Dialed> {
+/// Connects to the first configured host that answers, authenticates us and has the role asked for.
+///
+/// Each host gets [`ConnectConfig::connect_timeout`], from name resolution to the last answer.
+pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
+    let mut last = no_host();
+    for host in hosts_in_turn(config) {
+        match in_time(config, host, dial_host(config, host)).await {
+            Ok(dialed) => return Ok(dialed),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The error when there was no host to try.
+pub(super) fn no_host() -> Error {
+    Error::configuration("host", "no host to connect to")
+}
+
+/// Bounds what is done to get a connection to one host.
+pub(super) async fn in_time<T>(
+    config: &ConnectConfig,
+    host: &Host,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let timeout = config.connect_timeout;
+    tokio::time::timeout(timeout, attempt)
+        .await
+        .unwrap_or_else(|_| {
+            let seconds = timeout.as_secs_f64();
+            Err(Error::new(
+                ErrorKind::Connect,
+                format!(
+                    "could not connect to {host}: no answer within {seconds} s (connectTimeoutSec)"
+                ),
+            ))
+        })
+}
+
+/// Connects to one host, in whatever time it takes.
+pub(super) async fn dial_host(config: &ConnectConfig, host: &Host) -> Result<Dialed> {
     let failed = |error: io::Error| {
         Error::new(
             ErrorKind::Connect,

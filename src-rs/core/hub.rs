@@ -390,13 +390,13 @@ impl Hub {
         self.each(State::discard_held);
     }
 
-    /// The next session is verified: every consumer gets the gap, then what was held.
-    pub(super) fn resume(&self, gap: &Gap) {
+    /// A session is verified: every consumer gets the gap before it, if there is one, then what was held.
+    pub(super) fn resume(&self, gap: Option<&Gap>) {
         let mut inner = self.inner.lock();
         inner.holding = false;
         for subscriber in &inner.subscribers {
             let mut state = subscriber.lock();
-            state.resume(gap.clone());
+            state.resume(gap.cloned());
             subscriber.unlock(state);
         }
     }

@@ -24,4 +24,5 @@ pub mod subscriber;
 mod supervisor;
 mod turns;
 pub mod values;
+mod watch;
 pub mod wire;

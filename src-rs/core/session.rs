@@ -14,12 +14,13 @@ use tokio::sync::oneshot;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::config::ConnectConfig;
-use super::dial::{Dialed, dial, drive};
+use super::config::{ConnectConfig, Host};
+use super::dial::{Dialed, dial_host, hosts_in_turn, in_time, no_host};
 use super::driver::{Driver, SessionEnd};
 use super::error::{Error, ErrorKind, Result};
 use super::hub::{Event, Hub};
 use super::statements::{self, Block};
+use super::watch::{Watch, ask_beside};
 use super::wire::WireFacts;
 
 /// The fence that proves delivery through a pooler; those of `sync()` count from one.
@@ -27,10 +28,6 @@ const PROBE: u32 = u32::MAX;
 
 /// How long a notification through a pooler may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How many deadlines an answer may miss while the server is talking. Ten of the default 5 s let a backlog of gigabytes
-/// through a slow network before the answer; a server that cannot hear us is still noticed within a minute.
-const MAX_BACKLOG_TIMEOUTS: u32 = 10;
 
 /// How long to wait for the driver's word on why a request failed.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
@@ -57,6 +54,9 @@ pub struct Session {
     facts: Arc<WireFacts>,
     confirmed: Arc<Mutex<SystemTime>>,
     paused: Arc<AtomicBool>,
+    connect: Arc<ConnectConfig>,
+    /// Where it is.
+    host: Host,
     /// Its backend.
     pub process_id: i32,
     /// The postmaster's start, which tells a restarted or another server. `None` when it does not say.
@@ -80,37 +80,38 @@ pub struct SessionSetup {
 }
 
 impl Session {
-    /// Connects, sets up, LISTENs on `channels` in one round trip and verifies that the server does.
-    /// One deadline covers it all; a failure leaves no session behind.
+    /// Connects, sets up, LISTENs on `channels` in one round trip and verifies that the server does, at the first host
+    /// that takes it all: a standby, which refuses LISTEN, is passed over. One deadline for each host covers it all; a
+    /// failure leaves no session behind.
     pub async fn establish(
         setup: &SessionSetup,
         hub: &Arc<Hub>,
-        channels: Vec<String>,
+        channels: &[String],
     ) -> Result<Self> {
-        let deadline = setup.connect.total_timeout();
-        tokio::time::timeout(deadline, Self::establish_in_time(setup, hub, channels))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Connect,
-                    format!(
-                        "the server did not take the LISTENs within {} s (connectTimeoutSec)",
-                        deadline.as_secs_f64()
-                    ),
-                ))
-            })
+        let mut last = no_host();
+        for host in hosts_in_turn(&setup.connect) {
+            // Boxed: it holds start-up and all that is asked of the server, one after the other.
+            let attempt = Box::pin(Self::establish_at(setup, hub, host, channels));
+            match in_time(&setup.connect, host, attempt).await {
+                Ok(session) => return Ok(session),
+                Err(error) => last = error,
+            }
+            hub.discard_held();
+        }
+        Err(last)
     }
 
-    async fn establish_in_time(
+    async fn establish_at(
         setup: &SessionSetup,
         hub: &Arc<Hub>,
-        channels: Vec<String>,
+        host: &Host,
+        channels: &[String],
     ) -> Result<Self> {
         let Dialed {
             client,
             connection,
             facts,
-        } = dial(&setup.connect).await?;
+        } = dial_host(&setup.connect, host).await?;
         let paused = Arc::new(AtomicBool::new(false));
         let confirmed = Arc::new(Mutex::new(SystemTime::now()));
         let driver = Driver {
@@ -137,6 +138,8 @@ impl Session {
             facts,
             confirmed,
             paused,
+            connect: Arc::clone(&setup.connect),
+            host: host.clone(),
             process_id: 0,
             server_started: None,
             since: Instant::now(),
@@ -155,21 +158,14 @@ impl Session {
         Ok(session)
     }
 
-    async fn set_up(
-        &mut self,
-        setup: &SessionSetup,
-        hub: &Hub,
-        channels: Vec<String>,
-    ) -> Result<()> {
+    async fn set_up(&mut self, setup: &SessionSetup, hub: &Hub, channels: &[String]) -> Result<()> {
         self.protect_server(setup, hub).await?;
         // What is notified after the LISTENs are committed can be missing once the answer has come.
         let asked = SystemTime::now();
         self.listen_first(channels).await?;
         self.confirm(asked);
         match self.facts.key_process_id.get() {
-            Some(process_id) if *process_id != self.process_id => {
-                self.prove_delivery(setup, hub).await
-            }
+            Some(process_id) if *process_id != self.process_id => self.prove_delivery(hub).await,
             _ => Ok(()),
         }
     }
@@ -177,22 +173,21 @@ impl Session {
     /// Who answered start-up is not the backend that answers statements: there is a pooler in between. In session mode
     /// it passes notifications on. In transaction mode it takes the LISTEN, gives our backend to others, and what is
     /// notified meanwhile reaches nobody. So one is notified, from another connection.
-    async fn prove_delivery(&mut self, setup: &SessionSetup, hub: &Hub) -> Result<()> {
+    async fn prove_delivery(&mut self, hub: &Hub) -> Result<()> {
         let channel = hub.fence_channel().to_owned();
         drop(self.client.simple_query(&listen(&channel)).await?);
         self.applied.insert(channel.clone());
         let (reply, arrived) = oneshot::channel();
         hub.add_fence(PROBE, reply);
-        let Dialed {
-            client,
-            mut connection,
-            ..
-        } = dial(&setup.connect).await?;
-        let notified = tokio::spawn(async move { drive(&mut connection).await });
-        drop(client.simple_query(&notify(&channel, PROBE)).await?);
-        let arrived = tokio::time::timeout(PROBE_TIMEOUT, arrived).await;
-        drop(client);
-        let _ = notified.await;
+        let notified = ask_beside(&self.connect, &self.host, &notify(&channel, PROBE)).await;
+        let timeout = PROBE_TIMEOUT.min(self.connect.connect_timeout / 2);
+        let arrived = match notified {
+            Ok(_) => tokio::time::timeout(timeout, arrived).await,
+            Err(error) => {
+                hub.refuse_fences(&[PROBE], &error);
+                return Err(error);
+            }
+        };
         if matches!(arrived, Ok(Ok(_))) {
             return Ok(());
         }
@@ -226,9 +221,9 @@ impl Session {
 
     /// One round trip: LISTEN in a transaction, so that all of it is committed or nothing; then what the server
     /// says of itself and of the channels it listens to for us.
-    async fn listen_first(&mut self, channels: Vec<String>) -> Result<()> {
+    async fn listen_first(&mut self, channels: &[String]) -> Result<()> {
         let mut query = String::from("BEGIN;");
-        for channel in &channels {
+        for channel in channels {
             query.push_str(&listen(channel));
         }
         query.push_str(
@@ -337,17 +332,20 @@ impl Session {
         Ok(sent.elapsed())
     }
 
-    /// Whether there is anything to learn from a heartbeat now.
-    pub fn can_be_pinged(&self) -> bool {
-        !self.watch().is_excused()
+    /// Whether a full consumer keeps us from reading: then no answer can be heard.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// What tells whether the server is there.
-    pub fn watch(&self) -> Watch {
+    pub(super) fn watch(&self) -> Watch {
         Watch {
             facts: Arc::clone(&self.facts),
             paused: Arc::clone(&self.paused),
             in_flight: Arc::clone(&self.shared.in_flight),
+            connect: Arc::clone(&self.connect),
+            host: self.host.clone(),
+            process_id: self.process_id,
         }
     }
 
@@ -393,51 +391,6 @@ impl Session {
         let mut driver = self.driver;
         drop(self.client);
         tokio::time::timeout_at(deadline, &mut driver).await.is_ok()
-    }
-}
-
-/// Tells a server that is gone from one that has a reason not to answer.
-#[derive(Debug)]
-pub struct Watch {
-    facts: Arc<WireFacts>,
-    paused: Arc<AtomicBool>,
-    in_flight: Arc<AtomicUsize>,
-}
-
-impl Watch {
-    /// A server that we do not read cannot be heard, and one that works for the user answers afterwards.
-    fn is_excused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed) || self.in_flight.load(Ordering::Relaxed) > 0
-    }
-
-    /// Waits for the answer to a request: at most `timeout` after the last byte heard, as what the server has to say
-    /// before it may take longer; but not for ever, as it may not have heard the request at all.
-    pub async fn answer<T>(
-        &self,
-        timeout: Duration,
-        what: &str,
-        request: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        tokio::pin!(request);
-        let mut since = Instant::now();
-        let mut patience = MAX_BACKLOG_TIMEOUTS;
-        loop {
-            since = since.max(self.facts.heard.last());
-            match tokio::time::timeout_at((since + timeout).into(), &mut request).await {
-                Ok(answer) => return answer,
-                Err(_) if self.is_excused() => since = Instant::now(),
-                Err(_) if self.facts.heard.last() > since && patience > 0 => patience -= 1,
-                Err(_) => {
-                    return Err(Error::new(
-                        ErrorKind::Closed,
-                        format!(
-                            "the server did not answer {what} within {} s",
-                            timeout.as_secs_f64()
-                        ),
-                    ));
-                }
-            }
-        }
     }
 }
 

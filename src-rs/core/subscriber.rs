@@ -280,10 +280,10 @@ impl State {
             .is_none_or(|wanted| wanted.contains(channel))
     }
 
-    /// Closes the open gap: what was held becomes deliverable, behind it.
-    pub(super) fn resume(&mut self, gap: Gap) {
+    /// What was held becomes deliverable, behind the gap before it.
+    pub(super) fn resume(&mut self, gap: Option<Gap>) {
         if self.end.is_none() {
-            self.queue.push_back(Entry::Gap(Box::new(gap)));
+            self.queue.extend(gap.map(|gap| Entry::Gap(Box::new(gap))));
             self.queue.append(&mut self.held);
         }
     }

@@ -101,6 +101,8 @@ impl Supervisor {
     }
 
     pub(super) async fn run(mut self, started: oneshot::Sender<Result<()>>) {
+        // Nothing is delivered of a session that fails before it is verified.
+        self.hub.hold();
         let Some(first) = self.until_cancelled(self.establish()).await else {
             return;
         };
@@ -111,6 +113,7 @@ impl Supervisor {
                 return;
             }
         };
+        self.hub.resume(None);
         self.enter(&session);
         let _ = started.send(Ok(()));
         loop {
@@ -148,8 +151,8 @@ impl Supervisor {
     }
 
     async fn establish(&self) -> Result<Session> {
-        let channels = self.desired.iter().cloned().collect();
-        Session::establish(&self.options.setup, &self.hub, channels).await
+        let channels: Vec<String> = self.desired.iter().cloned().collect();
+        Session::establish(&self.options.setup, &self.hub, &channels).await
     }
 
     fn enter(&self, session: &Session) {
@@ -330,7 +333,7 @@ impl Supervisor {
         let Some(heartbeat) = self.options.heartbeat else {
             return Ok(());
         };
-        if !session.can_be_pinged() {
+        if session.is_paused() {
             return Ok(());
         }
         match self.until_cancelled(session.ping(heartbeat.timeout)).await {
@@ -411,9 +414,9 @@ impl Supervisor {
                 .await
                 .ok_or(None)?;
             attempts += 1;
-            let channels = self.desired.intersection(&proven).cloned().collect();
+            let channels: Vec<String> = self.desired.intersection(&proven).cloned().collect();
             let (setup, hub) = (self.options.setup.clone(), Arc::clone(&self.hub));
-            let attempt = async move { Session::establish(&setup, &hub, channels).await };
+            let attempt = async move { Session::establish(&setup, &hub, &channels).await };
             match self.accept_while(attempt).await.ok_or(None)? {
                 Ok(session) => {
                     let resumed_at = SystemTime::now();
@@ -436,14 +439,13 @@ impl Supervisor {
                         old_process_id: Some(old_process_id),
                         new_process_id: Some(session.process_id),
                     };
-                    self.hub.resume(&gap);
+                    self.hub.resume(Some(&gap));
                     self.hub.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                     self.enter(&session);
                     self.hub.event(Event::Reconnected { gap: Box::new(gap) });
                     return Ok(session);
                 }
                 Err(failed) => {
-                    self.hub.discard_held();
                     self.hub.event(Event::AttemptFailed {
                         error: failed.clone(),
                         attempt: attempts,

@@ -90,7 +90,7 @@ fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
     let (subscriber, _) = subscriber(2, Overflow::DropOldest);
     push(&subscriber, "a", false);
     subscriber.push(&mut subscriber.lock(), Entry::Fence(7), false);
-    subscriber.lock().resume(disconnect());
+    subscriber.lock().resume(Some(disconnect()));
     push(&subscriber, "b", false);
     push(&subscriber, "c", false);
     push(&subscriber, "d", false);
@@ -134,7 +134,7 @@ fn what_is_held_comes_after_the_gap_or_not_at_all() {
     subscriber.lock().discard_held();
     push(&subscriber, "b", true);
     let mut state = subscriber.lock();
-    state.resume(disconnect());
+    state.resume(Some(disconnect()));
     subscriber.unlock(state);
     assert_eq!(signals.load(Ordering::SeqCst), 1);
     assert_eq!(drained(&subscriber), "| b");
@@ -147,7 +147,7 @@ fn what_is_held_is_bounded_too() {
     for payload in ["a", "b", "c", "d"] {
         push(&subscriber, payload, true);
     }
-    subscriber.lock().resume(disconnect());
+    subscriber.lock().resume(Some(disconnect()));
     assert_eq!(drained(&subscriber), "| -2 c d");
 }
 

@@ -1,0 +1,99 @@
+//! Tells a server that is gone from one that has a reason not to answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio_postgres::SimpleQueryMessage;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::config::{ConnectConfig, Host};
+use super::dial::{Dialed, dial_host, drive};
+use super::error::{Error, ErrorKind, Result};
+use super::wire::WireFacts;
+
+/// How many deadlines an answer may miss while the server is talking. Ten of the default 5 s let a backlog of gigabytes
+/// through a slow network before the answer; a server that cannot hear us is still noticed within a minute.
+const MAX_BACKLOG_TIMEOUTS: u32 = 10;
+
+/// What is known of a session's server while it does not answer.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) facts: Arc<WireFacts>,
+    pub(super) paused: Arc<AtomicBool>,
+    pub(super) in_flight: Arc<AtomicUsize>,
+    pub(super) connect: Arc<ConnectConfig>,
+    pub(super) host: Host,
+    pub(super) process_id: i32,
+}
+
+impl Watch {
+    /// Waits for the answer to a request: at most `timeout` after the last byte heard, as what the server has to say
+    /// before it may take longer; but not for ever, as it may not have heard the request at all. A server that we do
+    /// not read, or that works for the user, may take as long as that takes.
+    pub(super) async fn answer<T>(
+        &self,
+        timeout: Duration,
+        what: &str,
+        request: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        tokio::pin!(request);
+        let mut since = Instant::now();
+        let mut patience = MAX_BACKLOG_TIMEOUTS;
+        loop {
+            since = since.max(self.facts.heard.last());
+            let answer = tokio::time::timeout_at((since + timeout).into(), &mut request);
+            if let Ok(answer) = answer.await {
+                return answer;
+            }
+            if self.paused.load(Ordering::Relaxed) || self.is_working(timeout).await {
+                since = Instant::now();
+            } else if self.facts.heard.last() > since && patience > 0 {
+                patience -= 1;
+            } else {
+                let seconds = timeout.as_secs_f64();
+                return Err(Error::new(
+                    ErrorKind::Closed,
+                    format!("the server did not answer {what} within {seconds} s"),
+                ));
+            }
+        }
+    }
+
+    /// Whether the backend is busy with a statement of the user's. Only somebody else can tell: it says nothing itself
+    /// meanwhile, no more than a dead network would.
+    async fn is_working(&self, timeout: Duration) -> bool {
+        if self.in_flight.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let query = format!(
+            "SELECT pid FROM pg_stat_activity WHERE pid = {} AND state <> 'idle'",
+            self.process_id
+        );
+        let asked = ask_beside(&self.connect, &self.host, &query);
+        match tokio::time::timeout(timeout, asked).await {
+            Ok(Ok(rows)) => rows
+                .iter()
+                .any(|row| matches!(row, SimpleQueryMessage::Row(_))),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+}
+
+/// Runs a query on a connection of its own, beside the session's.
+pub(super) async fn ask_beside(
+    config: &ConnectConfig,
+    host: &Host,
+    query: &str,
+) -> Result<Vec<SimpleQueryMessage>> {
+    let Dialed {
+        client,
+        mut connection,
+        ..
+    } = dial_host(config, host).await?;
+    let driver = AbortOnDropHandle::new(tokio::spawn(async move { drive(&mut connection).await }));
+    let answer = client.simple_query(query).await?;
+    drop(client);
+    let _ = driver.await;
+    Ok(answer)
+}
