@@ -13,7 +13,7 @@ const seconds = (/** @type {number} */ ms) => `${(ms / 1000).toFixed(1)} s`
  * @param {{ goneAt: number, endAt: number, throws: boolean }} scene
  */
 export function outcome(seen, sent, { goneAt, endAt, throws }) {
-  if (seen.refused !== undefined) return `refused at once, with a \`${seen.refused}\``
+  if (seen.refused !== undefined) return `refused at once (\`${seen.refused}\`)`
   const told = [...new Set(seen.told.map(({ how }) => how))]
   const hint =
     told.length > 0 ? `told by ${told.map((how) => `\`${how}\``).join(', ')}` : 'not told'
