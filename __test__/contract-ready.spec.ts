@@ -1,12 +1,15 @@
 // The delivery contract, "ready": once a subscription has resolved, nothing committed later is missed.
 
 import test from 'ava'
+import { Gap } from 'pglisten'
+import { uniqueName } from './support/connect.js'
 import { flood, range } from './support/flood.js'
 import {
   backendOf,
   notify,
   type Opened,
   openListener,
+  run,
   serverChannels,
   terminate,
   uniqueChannel,
@@ -124,43 +127,58 @@ test('a removed channel is not listened to, and its notifications go nowhere', a
 })
 
 test('what is committed while the session is lost is covered by a gap, and the rest is delivered', async (t) => {
-  const { listener } = await openListener(t, { reconnect: { initialDelayMs: 1, maxDelayMs: 50 } })
+  const LOSSES = 10
   const channel = uniqueChannel()
-  await listener.addChannel(channel)
+  const { listener } = await openListener(t, {
+    // Many more, for the server to take its time between the LISTENs and their verification.
+    channels: [channel, ...range(1, 200).map(uniqueChannel)],
+    reconnect: { initialDelayMs: 1, maxDelayMs: 50 },
+  })
   await listener.startup()
+  let processId = await backendOf(listener)
   const messages = listener.messages({ gaps: 'include' })
-  const last = 3000
-  const sending = (async () => {
-    for (const n of range(1, last)) {
-      await notify(channel, String(n))
-      if (n === 1000 || n === 2000) await terminate(await backendOf(listener).catch(() => 0))
-    }
-  })()
+  const stop = uniqueName('stop')
+  await run(`CREATE TABLE ${stop} (now bool)`)
+  t.teardown(() => run(`DROP TABLE ${stop}`))
+  const sending = run(`DO $$ DECLARE n int4 := 0; BEGIN
+    LOOP
+      n := n + 1;
+      PERFORM pg_notify('${channel}', n::text);
+      COMMIT;
+      EXIT WHEN n % 50 = 0 AND EXISTS (SELECT FROM ${stop});
+    END LOOP;
+    PERFORM pg_notify('${channel}', 'end');
+  END $$`)
 
   let expected = 1
   let gaps = 0
-  let afterGap = false
-  while (expected <= last) {
+  let sinceGap = 0
+  for (;;) {
     const [item] = await collect(messages, 1)
-    if (!item) break
-    if ('reason' in item) {
-      t.is(item.reason, 'disconnect')
+    if (item instanceof Gap) {
+      t.like(item, { reason: 'disconnect', oldProcessId: processId })
+      processId = item.newProcessId!
       gaps += 1
-      afterGap = true
+      sinceGap = 0
       continue
     }
-    const n = Number(item.payload)
+    if (item!.payload === 'end') break
+    const n = Number(item!.payload)
     // Numbers may be missing at a gap, and nowhere else; none comes twice or too late.
-    if (afterGap ? n < expected : n !== expected) {
-      t.fail(`expected ${expected}${afterGap ? ' or more' : ''}, got ${n}`)
+    const inOrder = gaps > 0 && sinceGap === 0 ? n >= expected : n === expected
+    if (!inOrder) {
+      t.fail(`after ${gaps} gaps: expected ${expected}, got ${n}`)
       break
     }
     expected = n + 1
-    afterGap = false
-    if (n === last) break
+    sinceGap += 1
+    if (sinceGap !== 50) continue
+    if (gaps < LOSSES) await terminate(processId)
+    else await run(`INSERT INTO ${stop} VALUES (true)`)
   }
+  await run(`INSERT INTO ${stop} VALUES (true)`)
   await sending
-  t.is(gaps, 2)
+  t.is(gaps, LOSSES)
 })
 
 test('a subscription made while the session is lost resolves once the next one listens', async (t) => {
