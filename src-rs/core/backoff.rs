@@ -36,15 +36,14 @@ impl Backoff {
         self.step = 0;
     }
 
-    /// The delay after an attempt failed with `error`.
-    pub fn next(&mut self, error: &Error) -> Duration {
-        let ceiling = self
-            .initial
-            .saturating_mul(1_u32.checked_shl(self.step).unwrap_or(u32::MAX))
-            .min(self.max);
-        if self.initial.saturating_mul(1_u32 << self.step.min(31)) < self.max {
+    /// The delay after an attempt failed with `error`, in an outage that has lasted for `outage`. It is at most half of
+    /// that, so that a short outage is not followed by a long deafness.
+    pub fn next(&mut self, error: &Error, outage: Duration) -> Duration {
+        let exponential = self.initial.saturating_mul(1 << self.step).min(self.max);
+        if exponential < self.max {
             self.step += 1;
         }
+        let ceiling = exponential.min(self.initial.max(outage / 2));
         match pace(error) {
             Pace::StartingUp => jitter(ceiling.min(STARTING_UP_DELAY)),
             Pace::Normal => jitter(ceiling),
@@ -105,31 +104,43 @@ mod tests {
         }
     }
 
+    const LONG: Duration = Duration::from_secs(3600);
+
     #[test]
     fn delays_double_up_to_the_maximum() {
         let mut backoff = Backoff::new(INITIAL, MAX);
         let lost = Error::new(ErrorKind::Closed, "lost");
         for step in 0..40 {
             let ceiling = (INITIAL * 2_u32.pow(step.min(20))).min(MAX);
-            assert!(backoff.next(&lost) <= ceiling, "step {step}");
+            assert!(backoff.next(&lost, LONG) <= ceiling, "step {step}");
         }
-        let longest = (0..200).map(|_| backoff.next(&lost)).max().unwrap();
+        let longest = (0..200).map(|_| backoff.next(&lost, LONG)).max().unwrap();
         assert!(
             longest > MAX / 2,
             "full jitter uses the whole range, got {longest:?}"
         );
         backoff.reset();
-        assert!(backoff.next(&lost) <= INITIAL);
+        assert!(backoff.next(&lost, LONG) <= INITIAL);
+    }
+
+    #[test]
+    fn a_delay_is_no_longer_than_half_of_the_outage() {
+        let mut backoff = Backoff::new(INITIAL, MAX);
+        let lost = Error::new(ErrorKind::Closed, "lost");
+        for _ in 0..20 {
+            assert!(backoff.next(&lost, Duration::from_secs(6)) <= Duration::from_secs(3));
+            assert!(backoff.next(&lost, Duration::ZERO) <= INITIAL);
+        }
     }
 
     #[test]
     fn the_servers_reason_sets_the_pace() {
         let mut backoff = Backoff::new(INITIAL, MAX);
         for _ in 0..20 {
-            assert!(backoff.next(&server_error("57P03")) <= STARTING_UP_DELAY);
+            assert!(backoff.next(&server_error("57P03"), LONG) <= STARTING_UP_DELAY);
         }
         for sql_state in ["28P01", "28000", "3D000"] {
-            assert!(backoff.next(&server_error(sql_state)) >= MAX / 2);
+            assert!(backoff.next(&server_error(sql_state), LONG) >= MAX / 2);
         }
     }
 }

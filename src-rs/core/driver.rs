@@ -54,11 +54,10 @@ impl Driver {
     pub(super) async fn run(mut self) -> SessionEnd {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         loop {
-            let end = self.fill(&mut batch).await;
+            let (confirmed, end) = self.fill(&mut batch).await;
             let pressure = if batch.is_empty() {
                 Pressure::None
             } else {
-                let confirmed = *self.confirmed.lock();
                 self.hub.publish(self.epoch, confirmed, &mut batch)
             };
             if let Some(end) = end {
@@ -82,37 +81,47 @@ impl Driver {
         }
     }
 
-    /// Waits for at least one notification, then takes what else is there. `Some`: the session has ended.
-    async fn fill(&mut self, batch: &mut Vec<tokio_postgres::Notification>) -> Option<SessionEnd> {
-        poll_fn(|cx| {
+    /// Waits for at least one notification, then takes what else is there. Gives what was confirmed when the first was
+    /// taken: an answer that stands behind it in the stream confirms nothing about it. `Some`: the session has ended.
+    async fn fill(
+        &mut self,
+        batch: &mut Vec<tokio_postgres::Notification>,
+    ) -> (SystemTime, Option<SessionEnd>) {
+        let mut confirmed = SystemTime::UNIX_EPOCH;
+        let end = poll_fn(|cx| {
             loop {
                 match self.connection.poll_message(cx) {
                     Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
+                        if batch.is_empty() {
+                            confirmed = *self.confirmed.lock();
+                        }
                         batch.push(notification);
                         if batch.len() >= MAX_BATCH {
                             return Poll::Ready(None);
                         }
                     }
-                    Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
-                        let notice = ServerMessage::from(&notice);
-                        if notice.sql_state.starts_with("57P") {
-                            self.shutdown_notice = Some(notice.clone());
-                        }
-                        self.hub.event(Event::Notice(Box::new(notice)));
-                    }
+                    Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => self.notice(&notice),
                     Poll::Ready(Some(Ok(_))) => {}
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(self.ended(error))),
                     Poll::Ready(None) => {
-                        return Poll::Ready(Some(
-                            Error::new(ErrorKind::Closed, "the session was closed").into(),
-                        ));
+                        let closed = Error::new(ErrorKind::Closed, "the session was closed");
+                        return Poll::Ready(Some(closed.into()));
                     }
                     Poll::Pending if batch.is_empty() => return Poll::Pending,
                     Poll::Pending => return Poll::Ready(None),
                 }
             }
         })
-        .await
+        .await;
+        (confirmed, end)
+    }
+
+    fn notice(&mut self, notice: &tokio_postgres::error::DbError) {
+        let notice = ServerMessage::from(notice);
+        if notice.sql_state.starts_with("57P") {
+            self.shutdown_notice = Some(notice.clone());
+        }
+        self.hub.event(Event::Notice(Box::new(notice)));
     }
 
     fn ended(&mut self, error: tokio_postgres::Error) -> SessionEnd {
