@@ -54,8 +54,9 @@ function swallowing(direction: Direction): Fault {
 }
 
 export const FAULTS = {
-  'terminate backend': breaking(async ({ admin, backend }) => {
+  'terminate backend': breaking(async ({ admin, backend, begins }) => {
     await using connection = await admin.connection()
+    begins()
     await connection.execute('SELECT pg_terminate_backend($1)', [backend()])
   }),
   'kill -9 backend': breaking(async ({ backend }) => {
