@@ -166,10 +166,7 @@ impl From<tokio_postgres::Error> for Error {
         if let Some(server) = error.as_db_error() {
             return Self::database(server);
         }
-        let lost = error.is_closed()
-            || error
-                .source()
-                .is_some_and(|source| source.downcast_ref::<std::io::Error>().is_some());
+        let lost = error.is_closed() || error.source().is_some_and(breaks_connection);
         let kind = if lost {
             ErrorKind::Closed
         } else {
@@ -182,6 +179,15 @@ impl From<tokio_postgres::Error> for Error {
         };
         Self::new(kind, message)
     }
+}
+
+/// Whether this is an error of the socket. Messages that cannot be read or written are I/O errors too, but of kinds that
+/// no socket has.
+fn breaks_connection(source: &(dyn StdError + 'static)) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput};
+    source
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| !matches!(error.kind(), InvalidData | InvalidInput))
 }
 
 /// An error and its causes on one line.
