@@ -1,9 +1,17 @@
 // The delivery contract, "ready": a subscription that fails leaves no trace of itself.
 
+import { once } from 'node:events'
 import test from 'ava'
 import { DatabaseError, type ListenerClosedError, type PglistenError } from 'pglisten'
 import { createDatabase } from './support/database.js'
-import { notify, openListener, serverChannels, uniqueChannel } from './support/listener.js'
+import {
+  backendOf,
+  notify,
+  openListener,
+  serverChannels,
+  terminate,
+  uniqueChannel,
+} from './support/listener.js'
 import { isSettled, occupy } from './support/occupy.js'
 import { collect, within } from './support/wait.js'
 
@@ -25,8 +33,11 @@ test('a subscription that the server refuses leaves no trace', async (t) => {
   await t.throwsAsync(listener.addChannel(refused))
   await listener.connection.execute('ROLLBACK')
 
-  t.deepEqual(listener.channels, [kept])
-  t.deepEqual(await serverChannels(listener), [kept])
+  // Not even the next change brings it up again.
+  const next = uniqueChannel()
+  await listener.addChannel(next)
+  t.deepEqual(listener.channels, [kept, next])
+  t.deepEqual(await serverChannels(listener), [kept, next].toSorted())
   await notify(refused, 'to nobody')
   await notify(kept, 'marker')
   t.is((await collect(messages, 1))[0]?.payload, 'marker')
@@ -79,6 +90,11 @@ test('of subscriptions made at the same time only the one that is refused fails'
     ['fulfilled', 'rejected', 'fulfilled'],
   )
   t.deepEqual(listener.channels, ['before', 'after'])
+  // Nor does the next session ask for it: it would be refused for ever.
+  const back = once(listener, 'reconnected')
+  await terminate(await backendOf(listener))
+  await within(back)
+  t.deepEqual(await serverChannels(listener), ['after', 'before'])
 })
 
 test('a subscription that is interrupted by shutdown leaves no trace', async (t) => {
