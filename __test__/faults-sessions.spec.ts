@@ -6,7 +6,7 @@ import { FAULTS, HEARTBEAT } from './support/faults.js'
 import { observe } from './support/witness.js'
 
 /** For the other load of the machine. */
-const SLACK_MS = 500
+const SLACK_MS = 1000
 
 let arena: Arena
 
@@ -23,7 +23,7 @@ for (const fault of FAULTS) {
     t.deepEqual(seen.violations, [])
     const bound = fault.isSilent ? HEARTBEAT.intervalMs + HEARTBEAT.timeoutMs : 1000
     t.true(seen.noticedMs < bound + SLACK_MS, `noticed after ${seen.noticedMs} ms`)
-    t.true(seen.recoveredMs < 2000, `recovered after ${seen.recoveredMs} ms`)
+    t.true(seen.recoveredMs < 3000, `recovered after ${seen.recoveredMs} ms`)
     t.deepEqual(seen.events, ['connected', 'disconnected', 'connected', 'reconnected'])
     const { gap } = seen
     t.like(gap, {

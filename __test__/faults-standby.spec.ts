@@ -34,36 +34,40 @@ function promote({ dataDir, pid }: DevServer): void {
   signal(pid!, 'SIGUSR1')
 }
 
-test('a standby that rejects LISTEN is a failed attempt, until it is promoted', async (t) => {
-  const [arena, standby] = await open(t)
-  await standby.start()
-  const witness = new Witness(arena.dsn)
-  t.teardown(() => witness.stop())
-  await witness.start()
-  await arena.direct.notify(witness.channels[0]!, '1')
-  await witness.listener.sync()
-  const attempts: unknown[] = []
-  witness.listener.on('warning', ({ error }) => attempts.push(error))
-  const back = once(witness.listener, 'gap')
-  await arena.server.kill()
-  arena.proxy.retarget(standby.port)
-  const isRefusal = (error: unknown) => error instanceof DatabaseError && error.sqlState === '25006'
-  await waitFor(() => attempts.filter(isRefusal).length >= 3)
-  t.is(witness.listener.state, 'reconnecting')
-  t.is(witness.events.filter((name) => name === 'connected').length, 1)
-  // What was refused is not left on the server.
-  const left = await waitFor(async () => (arena.proxy.open <= 1 ? 'few' : undefined))
-  t.is(left, 'few')
-  promote(standby)
-  const [gap] = (await within(back)) as [Gap]
-  await isBack(t, witness, gap)
-})
+test.serial(
+  'a standby that rejects LISTEN is a failed attempt, until it is promoted',
+  async (t) => {
+    const [arena, standby] = await open(t)
+    await standby.start()
+    const witness = new Witness(arena.dsn, {}, 10)
+    t.teardown(() => witness.stop())
+    await witness.start()
+    await arena.direct.notify(witness.channels[0]!, '1')
+    await witness.listener.sync()
+    const attempts: unknown[] = []
+    witness.listener.on('warning', ({ error }) => attempts.push(error))
+    const back = once(witness.listener, 'gap')
+    await arena.server.kill()
+    arena.proxy.retarget(standby.port)
+    const isRefusal = (error: unknown) =>
+      error instanceof DatabaseError && error.sqlState === '25006'
+    await waitFor(() => attempts.filter(isRefusal).length >= 3)
+    t.is(witness.listener.state, 'reconnecting')
+    t.is(witness.events.filter((name) => name === 'connected').length, 1)
+    // What was refused is not left on the server.
+    const left = await waitFor(async () => (arena.proxy.open <= 1 ? 'few' : undefined))
+    t.is(left, 'few')
+    promote(standby)
+    const [gap] = (await within(back)) as [Gap]
+    await isBack(t, witness, gap)
+  },
+)
 
-test('a startup on a standby rejects with the reason, and leaves nothing', async (t) => {
+test.serial('a startup on a standby rejects with the reason, and leaves nothing', async (t) => {
   const [arena, standby] = await open(t)
   await standby.start()
   arena.proxy.retarget(standby.port)
-  const witness = new Witness(arena.dsn)
+  const witness = new Witness(arena.dsn, {}, 10)
   t.teardown(() => witness.pool.close())
   const error = await t.throwsAsync(witness.start(), { instanceOf: DatabaseError })
   t.is(error.sqlState, '25006')
@@ -72,31 +76,34 @@ test('a startup on a standby rejects with the reason, and leaves nothing', async
 })
 
 for (const attributes of ['read-write', 'any'] as const) {
-  test(`of several hosts the one that is the primary is found (targetSessionAttrs=${attributes})`, async (t) => {
-    const [arena, standby] = await open(t)
-    await standby.start()
-    const url = new URL(arena.dsn)
-    const { username, pathname } = url
-    const hosts = `127.0.0.1:${standby.port},127.0.0.1:${arena.proxy.port}`
-    const password = decodeURIComponent(url.password)
-    const dsn = `postgres://${username}:${encodeURIComponent(password)}@${hosts}${pathname}`
-    const witness = new Witness(`${dsn}?target_session_attrs=${attributes}`)
-    t.teardown(() => witness.stop())
-    // The first host is the standby.
-    await witness.start()
-    await arena.direct.notify(witness.channels[0]!, '1')
-    await witness.listener.sync()
-    const back = once(witness.listener, 'gap')
-    await arena.server.kill()
-    arena.proxy.set({ refuse: true })
-    await waitFor(() => witness.attempts.length >= 2)
-    promote(standby)
-    const [gap] = (await within(back)) as [Gap]
-    await isBack(t, witness, gap)
-  })
+  test.serial(
+    `of several hosts the one that is the primary is found (targetSessionAttrs=${attributes})`,
+    async (t) => {
+      const [arena, standby] = await open(t)
+      await standby.start()
+      const url = new URL(arena.dsn)
+      const { username, pathname } = url
+      const hosts = `127.0.0.1:${standby.port},127.0.0.1:${arena.proxy.port}`
+      const password = decodeURIComponent(url.password)
+      const dsn = `postgres://${username}:${encodeURIComponent(password)}@${hosts}${pathname}`
+      const witness = new Witness(`${dsn}?target_session_attrs=${attributes}`, {}, 10)
+      t.teardown(() => witness.stop())
+      // The first host is the standby.
+      await witness.start()
+      await arena.direct.notify(witness.channels[0]!, '1')
+      await witness.listener.sync()
+      const back = once(witness.listener, 'gap')
+      await arena.server.kill()
+      arena.proxy.set({ refuse: true })
+      await waitFor(() => witness.attempts.length >= 2)
+      promote(standby)
+      const [gap] = (await within(back)) as [Gap]
+      await isBack(t, witness, gap)
+    },
+  )
 }
 
-test('a server that is starting up (57P03) is asked often', async (t) => {
+test.serial('a server that is starting up (57P03) is asked often', async (t) => {
   const [arena, standby] = await open(t, { hot_standby: false })
   // It answers 57P03 until it is promoted, and is ready only then.
   const started = standby.start()

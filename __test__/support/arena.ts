@@ -141,7 +141,11 @@ export class Arena {
   }
 }
 
-/** Sends a signal to a process of the server. */
+/** Sends a signal to a process of the server. One that is gone may be told to go on. */
 export function signal(processId: number, name: NodeJS.Signals): void {
-  process.kill(processId, name)
+  try {
+    process.kill(processId, name)
+  } catch (error) {
+    if (name !== 'SIGCONT') throw error
+  }
 }

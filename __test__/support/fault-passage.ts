@@ -1,0 +1,190 @@
+// One connection through a network that fails on demand: what becomes of its bytes.
+
+import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export type Direction = 'toServer' | 'toClient' | 'both'
+
+/** What happens to a connection. */
+export interface Conditions {
+  /** Connections are reset as soon as they are made. */
+  refuse: boolean
+  /** Connections are taken, and nobody answers. */
+  hang: boolean
+  delayMs: number
+  /** Of what the server sends. */
+  bytesPerSecond: number
+  /** The connection is reset after so many bytes of the server. */
+  maxBytes: number
+  /** The connection is reset after so many messages of the server. */
+  maxMessages: number
+}
+
+export const CLEAR: Conditions = {
+  refuse: false,
+  hang: false,
+  delayMs: 0,
+  bytesPerSecond: Infinity,
+  maxBytes: Infinity,
+  maxMessages: Infinity,
+}
+
+const HEADER_BYTES = 5
+const SLICE_BYTES = 2048
+/** Shorter than this nothing can sleep. */
+const TICK_MS = 5
+
+/** Where the messages of a server end, in bytes from the start of a connection. */
+class Frames {
+  #pending = Buffer.alloc(0)
+  #offset = 0
+
+  /** The ends of the messages that these bytes complete. */
+  feed(chunk: Buffer): number[] {
+    this.#pending = Buffer.concat([this.#pending, chunk])
+    const ends: number[] = []
+    let at = 0
+    while (this.#pending.length - at >= HEADER_BYTES) {
+      const length = 1 + this.#pending.readInt32BE(at + 1)
+      if (this.#pending.length - at < length) break
+      at += length
+      ends.push(this.#offset + at)
+    }
+    this.#pending = this.#pending.subarray(at)
+    this.#offset += at
+    return ends
+  }
+}
+
+/** See the file. */
+export class Passage {
+  readonly client: Socket
+  readonly server: Socket | undefined
+  readonly conditions: Conditions
+  readonly #swallowed = new Set<Direction>()
+  #stall: Promise<void> | undefined
+  #endStall = () => {}
+  #cutNext = false
+  #corruptNext = false
+  #toClient = 0
+  #busyUntil = 0
+  #messages = 0
+  readonly #frames = new Frames()
+
+  constructor(client: Socket, server: Socket | undefined, conditions: Conditions) {
+    this.client = client
+    this.server = server
+    this.conditions = conditions
+    if (!server) {
+      // Reads, so that it learns when the client has had enough.
+      client.resume().on('end', () => client.end())
+      return
+    }
+    this.#forward(client, server, 'toServer', async (chunk) => this.#write(server, chunk))
+    this.#forward(server, client, 'toClient', (chunk) => this.#answer(chunk))
+  }
+
+  swallow(direction: Direction): void {
+    for (const one of direction === 'both' ? (['toServer', 'toClient'] as const) : [direction])
+      this.#swallowed.add(one)
+  }
+
+  /** The server's bytes are not taken until {@link Passage.unstall}: its sending blocks. */
+  stall(): void {
+    this.#stall ??= new Promise((resolve) => (this.#endStall = resolve))
+  }
+
+  unstall(): void {
+    this.#endStall()
+    this.#stall = undefined
+  }
+
+  cutNext(): void {
+    this.#cutNext = true
+  }
+
+  corruptNext(): void {
+    this.#corruptNext = true
+  }
+
+  reset(): void {
+    this.client.resetAndDestroy()
+    this.server?.destroy()
+  }
+
+  destroy(): void {
+    this.client.destroy()
+    this.server?.destroy()
+  }
+
+  #forward(
+    from: Socket,
+    to: Socket,
+    direction: Direction,
+    pass: (chunk: Buffer) => Promise<void>,
+  ): void {
+    const { delayMs } = this.conditions
+    let last = Promise.resolve()
+    const inOrder = (what: () => Promise<void> | void) => {
+      const due = performance.now() + delayMs
+      last = last.then(async () => {
+        if (delayMs > 0) await sleep(Math.max(due - performance.now(), 0))
+        if (direction === 'toClient') await this.#stall
+        // A network that swallows everything swallows the end of a connection too.
+        if (!this.#swallowed.has(direction)) await what()
+      })
+    }
+    from.on('error', () => {})
+    from.on('data', (chunk: Buffer) => {
+      from.pause()
+      inOrder(() => pass(chunk))
+      if (delayMs > 0) from.resume()
+      else void last.then(() => from.resume())
+    })
+    from.on('end', () => inOrder(() => void to.end()))
+    from.on('close', (hadError) => inOrder(() => void (hadError ? to.destroy() : to.end())))
+  }
+
+  async #answer(chunk: Buffer): Promise<void> {
+    const { maxBytes, maxMessages, bytesPerSecond } = this.conditions
+    const ends = this.#frames.feed(chunk)
+    const room = maxMessages - this.#messages
+    const limit = Math.min(
+      room <= ends.length ? ends[room - 1]! - this.#toClient : Infinity,
+      maxBytes - this.#toClient,
+    )
+    this.#messages += ends.length
+    this.#toClient += chunk.length
+    if (this.#corruptNext) {
+      this.#corruptNext = false
+      chunk[chunk.length - 2] = 0xff
+    }
+    if (this.#cutNext) {
+      await this.#write(this.client, chunk.subarray(0, Math.ceil(chunk.length / 2)))
+      return this.reset()
+    }
+    if (limit <= chunk.length) {
+      await this.#write(this.client, chunk.subarray(0, limit))
+      return this.reset()
+    }
+    if (bytesPerSecond === Infinity) return this.#write(this.client, chunk)
+    for (let at = 0; at < chunk.length; at += SLICE_BYTES) {
+      const slice = chunk.subarray(at, at + SLICE_BYTES)
+      await this.#write(this.client, slice)
+      const now = performance.now()
+      this.#busyUntil = Math.max(this.#busyUntil, now) + (slice.length / bytesPerSecond) * 1000
+      if (this.#busyUntil > now + TICK_MS) await sleep(this.#busyUntil - now)
+    }
+  }
+
+  async #write(to: Socket, chunk: Buffer): Promise<void> {
+    if (to.destroyed) return
+    await new Promise<void>((resolve) => {
+      to.once('close', resolve)
+      to.write(chunk, () => {
+        to.off('close', resolve)
+        resolve()
+      })
+    })
+  }
+}
