@@ -1,6 +1,6 @@
 //! How long to wait before the next attempt to connect.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 
@@ -18,6 +18,8 @@ pub struct Backoff {
     initial: Duration,
     max: Duration,
     step: u32,
+    /// When the trouble began: sessions that end at once do not end it.
+    since: Option<Instant>,
 }
 
 impl Backoff {
@@ -28,17 +30,24 @@ impl Backoff {
             initial,
             max,
             step: 0,
+            since: None,
         }
     }
 
     /// Back to the shortest delay.
     pub fn reset(&mut self) {
         self.step = 0;
+        self.since = None;
     }
 
-    /// The delay after an attempt failed with `error`, in an outage that has lasted for `outage`. It is at most half of
-    /// that, so that a short outage is not followed by a long deafness.
-    pub fn next(&mut self, error: &Error, outage: Duration) -> Duration {
+    /// The delay after a session was lost, or an attempt failed, with `error`. It is at most half of the time since the
+    /// trouble began, so that a short outage is not followed by a long deafness.
+    pub fn next(&mut self, error: &Error) -> Duration {
+        let outage = self.since.get_or_insert_with(Instant::now).elapsed();
+        self.after(error, outage)
+    }
+
+    fn after(&mut self, error: &Error, outage: Duration) -> Duration {
         let exponential = self.initial.saturating_mul(1 << self.step).min(self.max);
         if exponential < self.max {
             self.step += 1;
@@ -112,15 +121,15 @@ mod tests {
         let lost = Error::new(ErrorKind::Closed, "lost");
         for step in 0..40 {
             let ceiling = (INITIAL * 2_u32.pow(step.min(20))).min(MAX);
-            assert!(backoff.next(&lost, LONG) <= ceiling, "step {step}");
+            assert!(backoff.after(&lost, LONG) <= ceiling, "step {step}");
         }
-        let longest = (0..200).map(|_| backoff.next(&lost, LONG)).max().unwrap();
+        let longest = (0..200).map(|_| backoff.after(&lost, LONG)).max().unwrap();
         assert!(
             longest > MAX / 2,
             "full jitter uses the whole range, got {longest:?}"
         );
         backoff.reset();
-        assert!(backoff.next(&lost, LONG) <= INITIAL);
+        assert!(backoff.after(&lost, LONG) <= INITIAL);
     }
 
     #[test]
@@ -128,8 +137,8 @@ mod tests {
         let mut backoff = Backoff::new(INITIAL, MAX);
         let lost = Error::new(ErrorKind::Closed, "lost");
         for _ in 0..20 {
-            assert!(backoff.next(&lost, Duration::from_secs(6)) <= Duration::from_secs(3));
-            assert!(backoff.next(&lost, Duration::ZERO) <= INITIAL);
+            assert!(backoff.after(&lost, Duration::from_secs(6)) <= Duration::from_secs(3));
+            assert!(backoff.after(&lost, Duration::ZERO) <= INITIAL);
         }
     }
 
@@ -137,10 +146,10 @@ mod tests {
     fn the_servers_reason_sets_the_pace() {
         let mut backoff = Backoff::new(INITIAL, MAX);
         for _ in 0..20 {
-            assert!(backoff.next(&server_error("57P03"), LONG) <= STARTING_UP_DELAY);
+            assert!(backoff.after(&server_error("57P03"), LONG) <= STARTING_UP_DELAY);
         }
         for sql_state in ["28P01", "28000", "3D000"] {
-            assert!(backoff.next(&server_error(sql_state), LONG) >= MAX / 2);
+            assert!(backoff.after(&server_error(sql_state), LONG) >= MAX / 2);
         }
     }
 }

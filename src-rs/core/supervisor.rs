@@ -403,14 +403,13 @@ impl Supervisor {
         // Channels that no session has listened to yet may be refused, and must not keep us out: they come after.
         let proven = lost.applied.clone();
         drop(lost);
-        let outage = Instant::now();
         let mut error = end.error.clone();
         let mut attempts = 0;
         loop {
             if options.max_attempts.is_some_and(|max| attempts >= max) {
                 return Err(Some(error));
             }
-            let delay = self.backoff.next(&error, outage.elapsed());
+            let delay = self.backoff.next(&error);
             self.accept_while(tokio::time::sleep(delay))
                 .await
                 .ok_or(None)?;
