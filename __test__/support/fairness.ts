@@ -1,5 +1,6 @@
 // What a flood of notifications leaves of the event loop: how often, and how late, timers fire meanwhile.
 
+import fs from 'node:fs'
 import { otherPool } from './listener.js'
 
 /** How often the timers are meant to fire, in milliseconds. */
@@ -8,12 +9,28 @@ const INTERVAL_MS = 1
 export interface Fairness {
   /** From the first delivery to the last, in milliseconds. */
   deliveryMs: number
+  /** How much of it this thread was ready to run while others had the processors; 0 where the system does not tell. */
+  waitedMs: number
   /** How often a timer fired meanwhile. */
   ticks: number
   /** The longest time without a timer, in milliseconds. */
   longestMs: number
-  /** All those times, sorted. */
+  /** All those times, sorted, each without its part of `waitedMs`: what our own work made of them. */
   delays: number[]
+}
+
+/** How long the main thread has been waiting for a processor, in milliseconds, ever since it exists. */
+function openProcessorWait(): { waitedMs: () => number; close: () => void } {
+  const file = `/proc/${process.pid}/task/${process.pid}/schedstat`
+  if (!fs.existsSync(file)) return { waitedMs: () => 0, close: () => {} }
+  const descriptor = fs.openSync(file, 'r')
+  const buffer = Buffer.alloc(128)
+  const waitedMs = () => {
+    const length = fs.readSync(descriptor, buffer, 0, buffer.length, 0)
+    // Nanoseconds that it ran, nanoseconds that it waited, and how often.
+    return Number(buffer.toString('latin1', 0, length).split(' ')[1]) / 1e6
+  }
+  return { waitedMs, close: () => fs.closeSync(descriptor) }
 }
 
 /**
@@ -22,38 +39,44 @@ export interface Fairness {
 export async function observeTimers(
   work: (observer: { begin: () => void; end: () => void }) => Promise<void>,
 ): Promise<Fairness> {
+  const processor = openProcessorWait()
   const delays: number[] = []
-  let begun: number | undefined
-  let ended: number | undefined
-  let last = 0
-  const tick = () => {
-    const now = performance.now()
-    if (begun === undefined || ended !== undefined) return
-    delays.push(now - last)
+  let longestMs = 0
+  let deliveryMs = 0
+  let waitedMs = 0
+  let last: { at: number; waited: number } | undefined
+  let ended = false
+  const look = () => {
+    const now = { at: performance.now(), waited: processor.waitedMs() }
+    if (last) {
+      const delay = now.at - last.at
+      const waited = Math.min(now.waited - last.waited, delay)
+      delays.push(delay - waited)
+      longestMs = Math.max(longestMs, delay)
+      deliveryMs += delay
+      waitedMs += waited
+    }
     last = now
   }
-  const timer = setInterval(tick, INTERVAL_MS)
+  const timer = setInterval(() => {
+    if (last && !ended) look()
+  }, INTERVAL_MS)
   const begin = () => {
-    begun ??= last = performance.now()
+    if (!last) look()
   }
   const end = () => {
-    if (ended !== undefined) return
-    ended = performance.now()
     // What has passed since the last timer counts as well.
-    delays.push(ended - last)
+    if (!ended) look()
+    ended = true
   }
   try {
     await work({ begin, end })
   } finally {
     clearInterval(timer)
+    processor.close()
   }
   delays.sort((a, b) => a - b)
-  return {
-    deliveryMs: (ended ?? Number.NaN) - (begun ?? Number.NaN),
-    ticks: delays.length - 1,
-    longestMs: delays.at(-1) ?? Number.NaN,
-    delays,
-  }
+  return { deliveryMs, waitedMs, ticks: delays.length - 1, longestMs, delays }
 }
 
 /** Notifies `1` … `count` in one transaction, each payload with 40 bytes. */
