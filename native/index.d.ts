@@ -181,6 +181,7 @@ export interface NativeListenerOptions {
 /** Counts of the whole listener. */
 export interface NativeListenerStats {
   received: number
+  dropped: number
   reconnects: number
   /** `null` before the first heartbeat was answered. */
   lastRoundTripMs?: number
@@ -249,9 +250,9 @@ export interface NativeSettings {
 
 /** Counts of one consumer. */
 export interface NativeSubscriberStats {
-  received: number
-  dropped: number
   buffered: number
   bufferedBytes: number
   oldestAgeMs?: number
+  /** Of the batch that was drained last. */
+  drainedAgeMs?: number
 }

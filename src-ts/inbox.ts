@@ -28,7 +28,6 @@ export const enum EntryKind {
 
 /** Counts of one consumer. */
 export interface InboxStats {
-  dropped: number
   buffered: number
   bufferedBytes: number
   oldestAgeMs: number | undefined
@@ -118,12 +117,13 @@ export class Inbox implements Consumer {
   }
 
   stats(): InboxStats {
+    const here = this.#values.length - this.#index
+    if (!this.#open) return { buffered: here, bufferedBytes: 0, oldestAgeMs: undefined }
     const native = this.#native.stats()
     return {
-      dropped: native.dropped,
-      buffered: (this.#open ? native.buffered : 0) + this.#values.length - this.#index,
-      bufferedBytes: this.#open ? native.bufferedBytes : 0,
-      oldestAgeMs: this.#open ? (native.oldestAgeMs ?? undefined) : undefined,
+      buffered: native.buffered + here,
+      bufferedBytes: native.bufferedBytes,
+      oldestAgeMs: (here > 0 ? native.drainedAgeMs : native.oldestAgeMs) ?? undefined,
     }
   }
 

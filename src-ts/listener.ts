@@ -76,6 +76,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   #connection: Connection | undefined
   #keepAlive = true
   #everStarted = false
+  #onAbort: () => void = () => {}
 
   /** @internal */
   constructor(
@@ -148,7 +149,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     this.#connection = undefined
     // It gave up, so there is nothing to wait for.
     void before?.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
-    this.#options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    this.#watchSignal(this.#options.signal)
     const started = run.start(this.#subscriptions)
     // Whoever waits for a channel sees the failure; nobody may.
     started.catch(() => {})
@@ -200,7 +201,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const registration = new Registration(callback as ListenerCallback<unknown>)
     const subscription = this.#subscriptions.open(channel)
     subscription.registrations = [...subscription.registrations, registration]
-    this.#run?.setCalled(subscription)
+    this.#run?.setCalled(channel)
     await this.#subscribe(subscription, () => this.#unregister(subscription, registration))
   }
 
@@ -248,10 +249,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   async addChannel(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
     const subscription = this.#subscriptions.open(channel)
-    const before = subscription.explicit
     subscription.explicit = true
+    // When it fails, it failed for everybody who asked.
     await this.#subscribe(subscription, () => {
-      subscription.explicit = before
+      subscription.explicit = false
     })
   }
 
@@ -315,7 +316,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   ): MessageStream<ItemOf<Payloads, Gaps>> {
     const resolved = resolveMessagesOptions(options)
     const run = this.#started('Cannot iterate: the listener is not started')
-    return this.#adopt(run, new MessageIterator(run, run.inbox(resolved.channels), resolved))
+    return this.#adopt(run, new MessageIterator(run, run.inbox(resolved), resolved))
   }
 
   /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
@@ -324,7 +325,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   ): MessageStream<ItemOf<Payloads, Gaps>[]> {
     const resolved = resolveBatchesOptions(options)
     const run = this.#started('Cannot iterate: the listener is not started')
-    return this.#adopt(run, new BatchIterator(run, run.inbox(resolved.channels), resolved))
+    return this.#adopt(run, new BatchIterator(run, run.inbox(resolved), resolved))
   }
 
   /**
@@ -341,18 +342,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const { signal } = options
     if (signal !== undefined) checkSignal('signal', signal)
     signal?.throwIfAborted()
-    const synced = this.#started('Cannot sync: the listener is not started').sync()
-    if (!signal) return synced
-    await new Promise<void>((resolve, reject) => {
-      const abort = () => reject(signal.reason)
-      signal.addEventListener('abort', abort, { once: true })
-      synced.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-    })
+    await this.#started('Cannot sync: the listener is not started').sync(signal)
   }
 
   /** Counters of this listener. */
   stats(): ListenerStats {
-    const run = this.#run && this.#run.state !== 'closed' ? this.#run.stats() : undefined
+    const run = this.#run?.stats()
     const { delivered, callbackErrors, gaps, dropped, received, reconnects } = this.#counters
     return {
       received: received + (run?.received ?? 0),
@@ -424,9 +419,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     registration.active = false
     channel.registrations = channel.registrations.filter((one) => one !== registration)
     if (channel.registrations.length > 0) return
-    this.#run?.setCalled(channel)
+    this.#run?.setCalled(channel.name)
     // What is buffered was for the callbacks that are gone, not for new ones.
-    if (!channel.explicit) return
+    if (!channel.explicit || this.#subscriptions.get(channel.name) !== channel) return
     this.#subscriptions.renumber(channel)
     this.#run?.renumber(channel)
   }
@@ -453,8 +448,13 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     for (const channel of this.#subscriptions) channel.ready = undefined
   }
 
-  readonly #onAbort = (): void => {
-    void this.shutdown()
+  /** Shuts the listener down when its signal is aborted. Weakly: a signal may live as long as the process. */
+  #watchSignal(signal: AbortSignal | undefined): void {
+    const self = new WeakRef(this)
+    this.#onAbort = () => {
+      void self.deref()?.shutdown()
+    }
+    signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
 }
 

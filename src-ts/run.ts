@@ -7,7 +7,7 @@ import { ConnectionClosedError, ListenerClosedError, type PglistenError } from '
 import type { ListenerEmitter } from './events.js'
 import { Gap } from './gap.js'
 import { Inbox } from './inbox.js'
-import { type PullIterator, closedError } from './iterators.js'
+import { type PullIterator, type ResolvedBatchesOptions, closedError } from './iterators.js'
 import type { ResolvedListenerOptions } from './listener-options.js'
 import type { Channel, Registration, Subscriptions } from './subscriptions.js'
 import { fromNativeError, fromNativeServerMessage } from './native-errors.js'
@@ -27,11 +27,31 @@ export interface Counters {
   delivered: number
   callbackErrors: number
   gaps: number
-  /** Of consumers that are gone. */
+  /** Of runs that are over, as are the next two. */
   dropped: number
-  /** Of runs that are over. */
   received: number
   reconnects: number
+}
+
+/** What {@link Run.stats} gives. */
+export interface RunStats {
+  received: number
+  reconnects: number
+  dropped: number
+  buffered: number
+  bufferedBytes: number
+  oldestAgeMs: number | undefined
+  lastRoundTripMs: number | undefined
+}
+
+const NOTHING_COUNTED: RunStats = {
+  received: 0,
+  reconnects: 0,
+  dropped: 0,
+  buffered: 0,
+  bufferedBytes: 0,
+  oldestAgeMs: undefined,
+  lastRoundTripMs: undefined,
 }
 
 export type RunState = 'connecting' | 'connected' | 'reconnecting' | 'closed'
@@ -86,6 +106,14 @@ interface Fence {
   reject(error: Error): void
 }
 
+/** Resolves with the promise, or after the time. */
+function within(timeoutMs: number, promise: Promise<unknown>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, timeoutMs)
+    promise.then(() => resolve(), reject).finally(() => clearTimeout(timer))
+  })
+}
+
 /** See the file. */
 export class Run implements Consumer, Host {
   readonly options: ResolvedListenerOptions
@@ -109,6 +137,7 @@ export class Run implements Consumer, Host {
   readonly #fences = new Map<number, Fence>()
   #lastFence = 0
   #released = false
+  #stopDraining: () => void = () => {}
   #lease: NativeLease | undefined
 
   constructor(host: Host, pool: NativePool, keepAlive: boolean) {
@@ -150,6 +179,11 @@ export class Run implements Consumer, Host {
     return (this.state === 'connected' || this.state === 'reconnecting') && !this.closing
   }
 
+  // In a method, so that the compiler does not think that a state lasts.
+  get #isClosed(): boolean {
+    return this.state === 'closed'
+  }
+
   /** Whether this run keeps the process alive. */
   set keepAlive(keepAlive: boolean) {
     this.#hold.wanted = keepAlive
@@ -164,7 +198,7 @@ export class Run implements Consumer, Host {
       this.#release()
       throw error
     }
-    this.#hold.running = !this.closing
+    this.#hold.running = !this.closing && !this.#isClosed
     if (this.state === 'connecting') this.state = 'connected'
   }
 
@@ -183,9 +217,10 @@ export class Run implements Consumer, Host {
     this.#native.renumber(channel.name, channel.id)
   }
 
-  /** Whether callbacks want a channel has changed. */
-  setCalled(channel: Channel): void {
-    this.#dispatcher?.inbox.setChannel(channel.name, channel.registrations.length > 0)
+  /** Whether callbacks want a channel may have changed. */
+  setCalled(name: string): void {
+    const callbacks = this.subscriptions.get(name)?.registrations.length ?? 0
+    this.#dispatcher?.inbox.setChannel(name, callbacks > 0)
   }
 
   /** Starts delivering to callbacks, or goes on with it. */
@@ -208,8 +243,10 @@ export class Run implements Consumer, Host {
   }
 
   /** A buffer for an iterator: the first consumer gets what has arrived since `startup()`. */
-  inbox(channels: readonly string[] | undefined): Inbox {
+  inbox({ channels, signal }: Pick<ResolvedBatchesOptions, 'channels' | 'signal'>): Inbox {
     const wanted = channels ? [...channels] : null
+    // One that is over before it begins takes nothing from those that come.
+    if (signal?.aborted) return new Inbox(this.#native, this.options.buffer, wanted)
     const backlog = this.#backlog
     this.#backlog = undefined
     if (!backlog) return new Inbox(this.#native, this.options.buffer, wanted)
@@ -229,7 +266,6 @@ export class Run implements Consumer, Host {
   }
 
   onIteratorClosed(iterator: PullIterator<unknown>): void {
-    this.counters.dropped += iterator.inbox.stats().dropped
     for (const reference of this.#iterators) {
       const other = reference.deref()
       if (!other || other === iterator) this.#iterators.delete(reference)
@@ -254,14 +290,15 @@ export class Run implements Consumer, Host {
   }
 
   /** Resolves when every present consumer has got what was committed before the call. */
-  sync(): Promise<void> {
+  async sync(signal: AbortSignal | undefined): Promise<void> {
     this.#lastFence = (this.#lastFence + 1) >>> 0
     const id = this.#lastFence
     const pending = new Set<object>(this.#liveIterators())
     if (this.#dispatcher) pending.add(this.#dispatcher)
-    return new Promise((resolve, reject) => {
+    const passed = new Promise<void>((resolve, reject) => {
       const fence: Fence = { arrived: false, pending, resolve, reject }
       this.#fences.set(id, fence)
+      signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
       bridge
         .call<void>((promise) => this.#native.fence(promise, id))
         .then(() => {
@@ -269,6 +306,12 @@ export class Run implements Consumer, Host {
           this.#passed(id, fence)
         }, reject)
     })
+    try {
+      await passed
+    } finally {
+      // It must not keep the consumers that it waited for.
+      this.#fences.delete(id)
+    }
   }
 
   onFence(id: number, consumer: object): void {
@@ -278,16 +321,9 @@ export class Run implements Consumer, Host {
     this.#passed(id, fence)
   }
 
-  /** Counts of everything that is alive. */
-  stats(): {
-    received: number
-    reconnects: number
-    lastRoundTripMs: number | undefined
-    dropped: number
-    buffered: number
-    bufferedBytes: number
-    oldestAgeMs: number | undefined
-  } {
+  /** Counts of this run; nothing any more once they are in `counters`. */
+  stats(): RunStats {
+    if (this.#released) return NOTHING_COUNTED
     const inboxes = [...this.#liveIterators()].map((iterator) => iterator.inbox)
     if (this.#dispatcher) inboxes.push(this.#dispatcher.inbox)
     if (this.#backlog) inboxes.push(this.#backlog)
@@ -300,17 +336,21 @@ export class Run implements Consumer, Host {
       received: native.received,
       reconnects: native.reconnects,
       lastRoundTripMs: native.lastRoundTripMs ?? undefined,
-      dropped: sum((one) => one.dropped),
+      dropped: native.dropped,
       buffered: sum((one) => one.buffered) + (this.#dispatcher?.waiting ?? 0),
       bufferedBytes: sum((one) => one.bufferedBytes),
       oldestAgeMs: ages.length > 0 ? Math.max(...ages) : undefined,
     }
   }
 
-  /** Ends the run; see `Listener.shutdown`. */
-  shutdown(drain: boolean, timeoutMs: number): Promise<void> {
-    this.closing ??= this.#shutdown(drain, timeoutMs)
-    return this.closing
+  /** Ends the run; see `Listener.shutdown`. Whoever asks again waits no longer than it says, and may end the draining. */
+  async shutdown(drain: boolean, timeoutMs: number): Promise<void> {
+    if (!this.closing) {
+      this.closing = this.#shutdown(drain, timeoutMs)
+      return this.closing
+    }
+    if (!drain) this.#stopDraining()
+    await within(timeoutMs, this.closing)
   }
 
   async #shutdown(drain: boolean, timeoutMs: number): Promise<void> {
@@ -318,7 +358,7 @@ export class Run implements Consumer, Host {
     this.#native.end(drain)
     if (drain && this.state !== 'connecting') {
       // The session needs some of the time to close.
-      await this.#drained(timeoutMs - Math.min(500, timeoutMs / 4))
+      await within(timeoutMs - Math.min(500, timeoutMs / 4), this.#drained())
     }
     this.#closeConsumers()
     const left = Math.max(deadline - performance.now(), 0)
@@ -326,17 +366,14 @@ export class Run implements Consumer, Host {
     this.#release()
   }
 
-  /** Resolves when the consumers have got everything, or after the time. */
-  #drained(timeoutMs: number): Promise<void> {
+  /** Resolves when the consumers have got everything, or nobody wants to wait for that any more. */
+  #drained(): Promise<unknown> {
     const consumers = [...this.#liveIterators()].map((iterator) => iterator.finished)
     if (this.#dispatcher?.listening) consumers.push(this.#dispatcher.finished)
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, timeoutMs)
-      void Promise.all(consumers).then(() => {
-        clearTimeout(timer)
-        resolve()
-      })
+    const stopped = new Promise<void>((resolve) => {
+      this.#stopDraining = resolve
     })
+    return Promise.race([Promise.all(consumers), stopped])
   }
 
   #closeConsumers(): void {
@@ -347,7 +384,6 @@ export class Run implements Consumer, Host {
     }
     for (const iterator of this.#liveIterators()) iterator.close()
     if (this.#dispatcher) {
-      this.counters.dropped += this.#dispatcher.inbox.stats().dropped
       this.#dispatcher.close()
       this.#dispatcher = undefined
     }
@@ -361,6 +397,7 @@ export class Run implements Consumer, Host {
     this.#released = true
     const native = this.#native.stats()
     this.counters.received += native.received
+    this.counters.dropped += native.dropped
     this.counters.reconnects += native.reconnects
     this.#closeConsumers()
     this.#lease = undefined
@@ -418,6 +455,7 @@ export class Run implements Consumer, Host {
         this.state = 'closed'
         this.#hold.running = false
         this.#lease = undefined
+        this.#root()
         events.report('closed', closedError(fromNativeError(event.error!)))
         break
     }

@@ -2,12 +2,12 @@
 
 /**
  * How long one turn of the event loop may be spent on deliveries, in milliseconds. Timers and sockets wait no longer
- * than that, plus one callback.
+ * than that, plus one stride.
  */
 const SLICE_MS = 4
 
 /** Checking the clock costs about as much as delivering a notification, so cheap ones are delivered in strides. */
-const MAX_STRIDE = 32
+const MAX_STRIDE = 8
 /** What a stride should take, in milliseconds. */
 const STRIDE_MS = 0.5
 

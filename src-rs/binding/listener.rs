@@ -160,6 +160,7 @@ impl From<Event> for NativeEvent {
 #[napi(object, object_from_js = false)]
 pub struct NativeListenerStats {
     pub received: f64,
+    pub dropped: f64,
     pub reconnects: f64,
     /// `null` before the first heartbeat was answered.
     pub last_round_trip_ms: Option<f64>,
@@ -168,11 +169,11 @@ pub struct NativeListenerStats {
 /// Counts of one consumer.
 #[napi(object, object_from_js = false)]
 pub struct NativeSubscriberStats {
-    pub received: f64,
-    pub dropped: f64,
     pub buffered: f64,
     pub buffered_bytes: f64,
     pub oldest_age_ms: Option<f64>,
+    /// Of the batch that was drained last.
+    pub drained_age_ms: Option<f64>,
 }
 
 /// One run of a listener. Collected as garbage, it ends its session.
@@ -296,6 +297,7 @@ impl NativeListener {
         let round_trip = counters.last_round_trip_us.load(Ordering::Relaxed);
         NativeListenerStats {
             received: counters.received.load(Ordering::Relaxed) as f64,
+            dropped: counters.dropped.load(Ordering::Relaxed) as f64,
             reconnects: counters.reconnects.load(Ordering::Relaxed) as f64,
             last_round_trip_ms: (round_trip > 0).then(|| round_trip as f64 / 1000.0),
         }
@@ -356,7 +358,12 @@ impl NativeSubscriber {
         let bridge = bridge.handle();
         let wanted = channels.map(|names| names.into_iter().map(String::into_boxed_str).collect());
         let signal = Box::new(move || bridge.signal(signal));
-        let subscriber = Arc::new(Subscriber::new(bounds.resolve()?, wanted, signal));
+        let subscriber = Arc::new(Subscriber::new(
+            bounds.resolve()?,
+            wanted,
+            signal,
+            Arc::clone(&listener.hub.counters.dropped),
+        ));
         listener.hub.add_subscriber(Arc::clone(&subscriber));
         Ok(Self {
             hub: Arc::clone(&listener.hub),
@@ -403,11 +410,10 @@ impl NativeSubscriber {
     pub fn stats(&self) -> NativeSubscriberStats {
         let stats = self.subscriber.stats();
         NativeSubscriberStats {
-            received: stats.received as f64,
-            dropped: stats.dropped as f64,
             buffered: stats.buffered as f64,
             buffered_bytes: stats.buffered_bytes as f64,
             oldest_age_ms: stats.oldest_age.map(|age| age.as_secs_f64() * 1000.0),
+            drained_age_ms: stats.drained_age.map(|age| age.as_secs_f64() * 1000.0),
         }
     }
 }

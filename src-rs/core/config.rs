@@ -155,12 +155,6 @@ impl ConnectConfig {
         })
     }
 
-    /// The bound for trying every host once.
-    #[must_use]
-    pub fn total_timeout(&self) -> Duration {
-        self.connect_timeout * u32::try_from(self.hosts.len()).unwrap_or(u32::MAX)
-    }
-
     pub(super) fn apply_socket_options(&self, stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);

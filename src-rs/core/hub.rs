@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -65,6 +65,8 @@ pub enum Event {
 pub struct Counters {
     /// Notifications read from the server, of subscribed channels.
     pub received: AtomicU64,
+    /// Notifications that a full buffer dropped.
+    pub dropped: Arc<AtomicU64>,
     /// Breaks by a lost session.
     pub reconnects: AtomicU64,
     /// The last heartbeat's round trip, in microseconds; 0 before the first.
@@ -80,6 +82,7 @@ pub struct Hub {
     room: Notify,
     /// Wakes the supervisor when a consumer overflowed under the policy `error`.
     overflowed: Notify,
+    has_overflowed: AtomicBool,
     own_pids: Option<Arc<OwnPids>>,
     fence_channel: String,
     /// For `stats()`.
@@ -140,6 +143,7 @@ impl Hub {
             event_signal,
             room: Notify::new(),
             overflowed: Notify::new(),
+            has_overflowed: AtomicBool::new(false),
             own_pids,
             fence_channel,
             counters: Counters::default(),
@@ -221,6 +225,14 @@ impl Hub {
         inner.removed.insert(name.into(), now);
     }
 
+    /// Stops routing a channel, if it is still routed under this number.
+    pub(super) fn remove_route(&self, name: &str, id: u32) {
+        let mut inner = self.inner.lock();
+        if inner.routes.get(name).is_some_and(|route| route.id == id) {
+            inner.routes.remove(name);
+        }
+    }
+
     /// Hands a batch to the subscribers, in order, and empties it. Says whether reading should go on.
     /// `confirmed`: a moment before which nothing was missing.
     pub(super) fn publish(
@@ -244,6 +256,7 @@ impl Hub {
             let _ = reply.send(Ok(()));
         }
         if pressure == Pressure::Error {
+            self.has_overflowed.store(true, Ordering::Relaxed);
             self.overflowed.notify_one();
         }
         if let Some(channel) = staged.unrouted {
@@ -275,8 +288,7 @@ impl Hub {
                         }
                         staged.fences.push(reply);
                     }
-                } else if !inner.warned_unrouted
-                    && !inner.removed.contains_key(notification.channel())
+                } else if !inner.warned_unrouted && !inner.was_just_removed(notification.channel())
                 {
                     inner.warned_unrouted = true;
                     staged.unrouted = Some(notification.channel().to_owned());
@@ -336,12 +348,13 @@ impl Hub {
     }
 
     /// Resolves when a consumer overflowed under the policy `error`.
-    pub(super) async fn overflow_error(&self) -> Error {
+    pub(super) async fn overflowed(&self) {
         self.overflowed.notified().await;
-        Error::new(
-            ErrorKind::ListenerOverflow,
-            "a consumer's buffer is full and `buffer.overflow` is `error`: the listener is closed",
-        )
+    }
+
+    /// Whether that has happened.
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.has_overflowed.load(Ordering::Relaxed)
     }
 
     /// Registers a fence; the receiver resolves when its notification has come back.
@@ -425,13 +438,17 @@ impl Hub {
         let mut events = self.events.lock();
         let was_empty = events.is_empty();
         if events.len() >= MAX_WAITING_EVENTS {
-            // Notices may be lost in a flood of them; what tells of the session may not.
-            match events
-                .iter()
-                .position(|event| matches!(event, Event::Notice(_) | Event::Warning(_)))
-            {
+            // What can be lost in a flood of it; what tells of the session's state may not.
+            let droppable = |event: &Event| {
+                matches!(
+                    event,
+                    Event::Notice(_) | Event::Warning(_) | Event::AttemptFailed { .. }
+                )
+            };
+            match events.iter().position(droppable) {
                 Some(index) => drop(events.remove(index)),
-                None => drop(events.pop_front()),
+                None if droppable(&event) => return,
+                None => {}
             }
         }
         events.push_back(event);
@@ -449,6 +466,12 @@ impl Hub {
 }
 
 impl Inner {
+    fn was_just_removed(&self, channel: &str) -> bool {
+        self.removed
+            .get(channel)
+            .is_some_and(|since| since.elapsed() < STRAGGLER_TIME)
+    }
+
     /// Moves what was staged into the subscribers' buffers, and signals.
     fn deliver(&mut self) -> Pressure {
         let mut pressure = Pressure::None;

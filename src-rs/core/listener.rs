@@ -91,7 +91,9 @@ impl ListenerHandle {
         self.hub.add_channel(&channel, id);
         let (reply, receiver) = oneshot::channel();
         // A supervisor that is gone drops the command, and with it the sender.
-        let _ = self.commands.send(Command::Subscribe { channel, reply });
+        let _ = self
+            .commands
+            .send(Command::Subscribe { channel, id, reply });
         receiver
     }
 

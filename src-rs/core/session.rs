@@ -202,21 +202,33 @@ impl Session {
 
     /// Settings that keep a frozen client from harming the server, as far as the server has and allows them.
     async fn protect_server(&self, setup: &SessionSetup, hub: &Hub) -> Result<()> {
-        let milliseconds = setup.server_tcp_user_timeout.as_millis();
-        let query = format!(
-            "SELECT set_config(name, CASE name WHEN 'tcp_user_timeout' THEN '{milliseconds}' ELSE '0' END, false) \
-             FROM pg_settings WHERE name IN ('idle_session_timeout', 'tcp_user_timeout')"
-        );
-        match self.client.simple_query(&query).await.map_err(Error::from) {
-            Err(error) if error.is_servers_refusal() => {
-                hub.event(Event::Warning(format!(
-                    "the server refused idle_session_timeout and tcp_user_timeout for the listening session: {error}"
-                )));
-                Ok(())
+        // An integer of the server's, in milliseconds.
+        let timeout = setup
+            .server_tcp_user_timeout
+            .as_millis()
+            .min(i32::MAX as u128);
+        let set = async |name: &str, value: u128| {
+            // A server that does not know the setting has no row for it.
+            let query = format!(
+                "SELECT set_config(name, '{value}', false) FROM pg_settings WHERE name = '{name}'"
+            );
+            match self.client.simple_query(&query).await.map_err(Error::from) {
+                Err(error) if error.is_servers_refusal() => {
+                    hub.event(Event::Warning(format!(
+                        "the server refused {name} for the listening session: {error}"
+                    )));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+                Ok(_) => Ok(()),
             }
-            Err(error) => Err(error),
-            Ok(_) => Ok(()),
-        }
+        };
+        // Both at once, but each by itself: one that is refused takes no other with it.
+        let (idle, frozen) = tokio::join!(
+            set("idle_session_timeout", 0),
+            set("tcp_user_timeout", timeout)
+        );
+        idle.and(frozen)
     }
 
     /// One round trip: LISTEN in a transaction, so that all of it is committed or nothing; then what the server
@@ -379,6 +391,9 @@ impl Session {
 
     /// The reason for which a request failed with `error`: the driver's, if it ended too.
     pub async fn reason(&mut self, error: Error) -> SessionEnd {
+        if !self.client.is_closed() {
+            return error.into();
+        }
         // A broken connection fails the requests first; its driver ends in the same poll.
         tokio::time::timeout(REASON_TIMEOUT, self.ended())
             .await

@@ -6,6 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -25,7 +26,7 @@ pub enum Overflow {
     DropNewest,
     /// Take it, and stop reading from the server until there is room again.
     Pause,
-    /// Take it, and close the listener.
+    /// Close the listener: the stream ends before it.
     Error,
 }
 
@@ -104,22 +105,22 @@ pub enum Pressure {
 /// Counts of one consumer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SubscriberStats {
-    /// Notifications that were meant for it.
-    pub received: u64,
-    /// Notifications dropped for lack of room.
-    pub dropped: u64,
     /// Notifications waiting.
     pub buffered: usize,
     /// Their bytes.
     pub buffered_bytes: usize,
     /// How long the oldest of them has been waiting.
     pub oldest_age: Option<Duration>,
+    /// How long the oldest of the batch that was drained last has been waiting.
+    pub drained_age: Option<Duration>,
 }
 
 /// The bounded buffer of one consumer.
 pub struct Subscriber {
     bounds: Bounds,
     signal: Box<dyn Fn() + Send + Sync>,
+    /// Counts drops; shared by all consumers of a listener, so that it outlives them.
+    dropped: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -143,8 +144,8 @@ pub(super) struct State {
     pub(super) wanted: Option<HashSet<Box<str>>>,
     armed: bool,
     end: Option<End>,
-    received: u64,
-    dropped: u64,
+    /// When the first notification of the last drained batch was read.
+    drained_received: Option<SystemTime>,
 }
 
 impl Subscriber {
@@ -154,10 +155,12 @@ impl Subscriber {
         bounds: Bounds,
         wanted: Option<HashSet<Box<str>>>,
         signal: Box<dyn Fn() + Send + Sync>,
+        dropped: Arc<AtomicU64>,
     ) -> Self {
         Self {
             bounds,
             signal,
+            dropped,
             state: Mutex::new(State {
                 wanted,
                 ..State::default()
@@ -174,6 +177,10 @@ impl Subscriber {
         for entry in &entries {
             state.forget(entry);
         }
+        state.drained_received = entries.iter().find_map(|entry| match entry {
+            Entry::Notification(notification) => Some(notification.received),
+            _ => None,
+        });
         let end = if state.queue.is_empty() {
             state.end.clone()
         } else {
@@ -200,22 +207,22 @@ impl Subscriber {
     #[must_use]
     pub fn stats(&self) -> SubscriberStats {
         let state = self.state.lock();
+        let age = |received: SystemTime| received.elapsed().unwrap_or_default();
+        let received = |entry: &Entry| match entry {
+            Entry::Notification(notification) => Some(notification.received),
+            _ => None,
+        };
         let oldest = state
             .queue
             .iter()
             .chain(&state.held)
-            .find_map(|entry| match entry {
-                Entry::Notification(notification) => {
-                    Some(notification.received.elapsed().unwrap_or_default())
-                }
-                _ => None,
-            });
+            .find_map(received)
+            .map(age);
         SubscriberStats {
-            received: state.received,
-            dropped: state.dropped,
             buffered: state.messages,
             buffered_bytes: state.bytes,
             oldest_age: oldest,
+            drained_age: state.drained_received.map(age),
         }
     }
 
@@ -245,7 +252,6 @@ impl Subscriber {
             state.queue_mut(holding).push_back(entry);
             return Pressure::None;
         };
-        state.received += 1;
         let bytes = notification.bytes();
         let mut pressure = Pressure::None;
         while state.messages > 0
@@ -253,16 +259,20 @@ impl Subscriber {
                 || state.bytes + bytes > self.bounds.max_bytes)
         {
             match self.bounds.overflow {
-                Overflow::DropOldest => state.drop_oldest(),
+                Overflow::DropOldest => {
+                    state.drop_oldest();
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
                 Overflow::DropNewest => {
                     state.drop_newest(notification, holding);
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
                     return Pressure::None;
                 }
-                Overflow::Pause => pressure = Pressure::Pause,
-                Overflow::Error => pressure = Pressure::Error,
-            }
-            if pressure != Pressure::None {
-                break;
+                Overflow::Error => return Pressure::Error,
+                Overflow::Pause => {
+                    pressure = Pressure::Pause;
+                    break;
+                }
             }
         }
         state.messages += 1;
@@ -293,9 +303,6 @@ impl State {
         let held = std::mem::take(&mut self.held);
         for entry in &held {
             self.forget(entry);
-            if matches!(entry, Entry::Notification(_)) {
-                self.received -= 1;
-            }
         }
     }
 
@@ -355,7 +362,6 @@ impl State {
         };
         if let Some(entry) = dropped {
             self.forget(&entry);
-            self.dropped += 1;
         }
     }
 
@@ -368,7 +374,6 @@ impl State {
                 queue.push_back(Entry::Gap(Box::new(gap)));
             }
         }
-        self.dropped += 1;
     }
 }
 

@@ -1,7 +1,8 @@
 //! Keeps a listener listening: the only place that connects, LISTENs, pings and backs off.
 //!
 //! Subscriptions are *desired state*: commands edit the set, and [`Supervisor::reconcile`] makes the server
-//! follow. During an outage that is all a command does; the next session LISTENs on the whole set at once.
+//! follow. During an outage that is all a command does. The next session LISTENs at once on all that an earlier one
+//! has listened to; what is new, and might be refused, comes right after.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,9 +29,18 @@ const ABANDONED_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the facade asks for. Commands are carried out in the order in which they were sent.
 #[derive(Debug)]
 pub(super) enum Command {
-    Subscribe { channel: String, reply: Reply },
-    Unsubscribe { channel: String, reply: Reply },
-    Fence { id: u32 },
+    Subscribe {
+        channel: String,
+        id: u32,
+        reply: Reply,
+    },
+    Unsubscribe {
+        channel: String,
+        reply: Reply,
+    },
+    Fence {
+        id: u32,
+    },
 }
 
 type Reply = oneshot::Sender<Result<()>>;
@@ -64,7 +74,8 @@ pub(super) struct Supervisor {
 
 struct Waiting {
     channel: String,
-    subscribed: bool,
+    /// The channel's number, for a subscription; `None` for the end of one.
+    subscription: Option<u32>,
     reply: Reply,
 }
 
@@ -126,10 +137,16 @@ impl Supervisor {
                 Served::Failed(error) => {
                     self.leave(&session);
                     give_up(&self.hub, error);
-                    self.close(session).await;
+                    // Dropped with its socket: its driver has stopped reading.
+                    return;
+                }
+                Served::Lost(_) if self.hub.has_overflowed() => {
+                    self.leave(&session);
+                    give_up(&self.hub, overflow_error());
                     return;
                 }
                 Served::Lost(end) => {
+                    tracing::warn!(process_id = session.process_id, error = %end.error, "the listening session is lost");
                     self.leave(&session);
                     self.hub.event(Event::Disconnected {
                         error: end.error.clone(),
@@ -156,6 +173,11 @@ impl Supervisor {
     }
 
     fn enter(&self, session: &Session) {
+        tracing::info!(
+            process_id = session.process_id,
+            channels = session.applied.len(),
+            "listening"
+        );
         self.options.own_pids.insert(session.process_id);
         *self.client.lock() = Some(session.client());
         self.hub.event(Event::Connected {
@@ -195,7 +217,7 @@ impl Supervisor {
                 biased;
                 () = self.cancel.cancelled() => return Served::Shutdown,
                 end = session.ended() => return Served::Lost(end),
-                error = self.hub.overflow_error() => return Served::Failed(error),
+                () = self.hub.overflowed() => return Served::Failed(overflow_error()),
                 command = self.commands.recv() => {
                     let Some(command) = command else { return Served::Shutdown };
                     self.accept(command);
@@ -216,11 +238,11 @@ impl Supervisor {
     /// Edits the desired state.
     fn accept(&mut self, command: Command) {
         match command {
-            Command::Subscribe { channel, reply } => {
+            Command::Subscribe { channel, id, reply } => {
                 self.desired.insert(channel.clone());
                 self.waiting.push(Waiting {
                     channel,
-                    subscribed: true,
+                    subscription: Some(id),
                     reply,
                 });
             }
@@ -228,7 +250,7 @@ impl Supervisor {
                 self.desired.remove(&channel);
                 self.waiting.push(Waiting {
                     channel,
-                    subscribed: false,
+                    subscription: None,
                     reply,
                 });
             }
@@ -291,7 +313,7 @@ impl Supervisor {
             let asked = self.ask(session, async |session| session.change(&group, &[]).await);
             let Err(error) = asked.await? else { continue };
             if group.len() == 1 {
-                self.refuse(&group, &error);
+                self.refuse(&group[0], &error);
             } else {
                 groups.push(group.split_off(group.len() / 2));
                 groups.push(group);
@@ -350,17 +372,16 @@ impl Supervisor {
         }
     }
 
-    /// The server refused these channels: no trace of them is left.
-    fn refuse(&mut self, channels: &[String], error: &Error) {
-        for channel in channels {
-            self.desired.remove(channel);
-            self.hub.remove_channel(channel);
-        }
+    /// The server refused a channel: no trace of it is left, except of a subscription that was made since.
+    fn refuse(&mut self, channel: &str, error: &Error) {
+        self.desired.remove(channel);
         for waiting in std::mem::take(&mut self.waiting) {
-            if waiting.subscribed && channels.contains(&waiting.channel) {
-                let _ = waiting.reply.send(Err(error.clone()));
-            } else {
-                self.waiting.push(waiting);
+            match waiting.subscription {
+                Some(id) if waiting.channel == channel => {
+                    self.hub.remove_route(channel, id);
+                    let _ = waiting.reply.send(Err(error.clone()));
+                }
+                _ => self.waiting.push(waiting),
             }
         }
     }
@@ -369,8 +390,9 @@ impl Supervisor {
     fn answer(&mut self) {
         for waiting in self.waiting.drain(..) {
             // A subscription that was taken back while it waited did not come about.
-            let came_about = waiting.subscribed == self.desired.contains(&waiting.channel);
-            let _ = waiting.reply.send(if came_about || !waiting.subscribed {
+            let came_about =
+                waiting.subscription.is_none() || self.desired.contains(&waiting.channel);
+            let _ = waiting.reply.send(if came_about {
                 Ok(())
             } else {
                 Err(Error::new(
@@ -446,6 +468,7 @@ impl Supervisor {
                     return Ok(session);
                 }
                 Err(failed) => {
+                    tracing::debug!(attempt = attempts, error = %failed, "an attempt to connect again failed");
                     self.hub.event(Event::AttemptFailed {
                         error: failed.clone(),
                         attempt: attempts,
@@ -477,6 +500,13 @@ impl Supervisor {
             }
         }
     }
+}
+
+fn overflow_error() -> Error {
+    Error::new(
+        ErrorKind::ListenerOverflow,
+        "a consumer's buffer is full and `buffer.overflow` is `error`: the listener is closed",
+    )
 }
 
 /// The listener is at its end: consumers get what is buffered, then the error.
