@@ -229,6 +229,22 @@ test.serial("a user's long statement on the session is not taken for a dead serv
   t.deepEqual(witness.events, ['connected'])
 })
 
+test.serial('what a new session brings before it is verified stands behind the gap', async (t) => {
+  const witness = await start(t)
+  const numbers = await notifyNumbers(witness, t)
+  // The answer to the LISTENs comes together with what is notified after them.
+  arena.proxy.set({ burstMs: 60 })
+  const breaks = 3
+  for (let number = 0; number < breaks; number += 1) {
+    const back = once(witness.listener, 'reconnected')
+    arena.proxy.reset()
+    await within(back)
+    const { length } = witness.iterated
+    await waitFor(() => witness.iterated.length > length + 30)
+  }
+  await isComplete(t, witness, numbers, breaks)
+})
+
 test.serial('text that is none is a gap that says so, and not the end', async (t) => {
   const witness = await start(t)
   const back = once(witness.listener, 'gap')

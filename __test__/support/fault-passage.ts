@@ -12,6 +12,8 @@ export interface Conditions {
   /** Connections are taken, and nobody answers. */
   hang: boolean
   delayMs: number
+  /** What the server sends arrives in bursts, so many milliseconds after the first of it. */
+  burstMs: number
   /** Of what the server sends. */
   bytesPerSecond: number
   /** The connection is reset after so many bytes of the server. */
@@ -24,6 +26,7 @@ export const CLEAR: Conditions = {
   refuse: false,
   hang: false,
   delayMs: 0,
+  burstMs: 0,
   bytesPerSecond: Infinity,
   maxBytes: Infinity,
   maxMessages: Infinity,
@@ -123,7 +126,7 @@ export class Passage {
     direction: Direction,
     pass: (chunk: Buffer) => Promise<void>,
   ): void {
-    const { delayMs } = this.conditions
+    const { delayMs, burstMs } = this.conditions
     let last = Promise.resolve()
     const inOrder = (what: () => Promise<void> | void) => {
       const due = performance.now() + delayMs
@@ -135,7 +138,18 @@ export class Passage {
       })
     }
     from.on('error', () => {})
+    let burst: Buffer[] = []
     from.on('data', (chunk: Buffer) => {
+      if (burstMs > 0 && direction === 'toClient') {
+        burst.push(chunk)
+        if (burst.length > 1) return
+        setTimeout(() => {
+          const whole = Buffer.concat(burst)
+          burst = []
+          inOrder(() => pass(whole))
+        }, burstMs)
+        return
+      }
       from.pause()
       inOrder(() => pass(chunk))
       if (delayMs > 0) from.resume()
