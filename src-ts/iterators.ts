@@ -111,6 +111,8 @@ interface Waiter<Item> {
 /** What the next item is: made, not there yet, or the end. */
 const NOTHING = Symbol('nothing')
 const END = Symbol('end')
+/** What is held is to be handed out, because a fence stands behind it. */
+const FENCE = Symbol('fence')
 
 /**
  * An asynchronous iterator by hand: several times cheaper than a generator, and `next()` may be called again before
@@ -159,7 +161,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
   /** The next item; waits for it if need be. */
   next(): Promise<IteratorResult<Item, undefined>> {
-    this.finishLast()
+    this.#finishAll()
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
       if (this.#waiters.length > 1) return
@@ -183,7 +185,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   close(): void {
     if (this.#done) return
     this.#done = true
-    this.finishLast()
+    this.#finishAll()
     this.inbox.close()
     this.#signal?.removeEventListener('abort', this.#abort)
     this.listener.onIteratorClosed(this)
@@ -194,8 +196,36 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   /** Makes the next item of what is there. */
   protected abstract take(): Item | typeof NOTHING | typeof END
 
-  /** Ends the lease of what was yielded last. */
-  protected finishLast(): void {}
+  /** What was handed out, and whose leases have not ended. */
+  #unfinished: Message[] = []
+  /** Fences that stand behind what is about to be handed out. */
+  #fences: number[] = []
+
+  /** To be called with what is about to be handed out. */
+  protected handOut(items: readonly (Message | Gap)[]): void {
+    for (const item of items) {
+      if (!(item instanceof ListenerNotificationMsg)) continue
+      this.#unfinished.push(item)
+      this.listener.counters.delivered += 1
+    }
+  }
+
+  /** Whether something was taken that is not handed out yet: a fence must not be passed before that. */
+  protected get isHolding(): boolean {
+    return false
+  }
+
+  /** Ends the leases of what was handed out. */
+  #finishAll(): void {
+    const unfinished = this.#unfinished
+    this.#unfinished = []
+    for (const message of unfinished) finish(message, this.listener.events)
+  }
+
+  #passFences(): void {
+    for (const fence of this.#fences) this.listener.onFence(fence, this)
+    this.#fences = []
+  }
 
   /** To be called when a batch that was waiting for more is complete. */
   protected serve(): void {
@@ -208,7 +238,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   }
 
   /** Moves to the next message or gap that is for the user. */
-  protected advance(): Message | Gap | typeof NOTHING | typeof END {
+  protected advance(): Message | Gap | typeof NOTHING | typeof END | typeof FENCE {
     const { inbox, listener } = this
     for (;;) {
       if (this.#turn.isSpent()) {
@@ -233,7 +263,9 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
           )
         }
       } else if (inbox.kind === EntryKind.Fence) {
-        listener.onFence(inbox.fence, this)
+        this.#fences.push(inbox.fence)
+        if (this.isHolding) return FENCE
+        this.#passFences()
       } else {
         if (inbox.error) return this.fail(closedError(inbox.error))
         this.close()
@@ -272,7 +304,6 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
         return undefined
       }
     }
-    listener.counters.delivered += 1
     return new ListenerNotificationMsg(inbox.processId, channel.name, payload, listener.leases)
   }
 
@@ -291,6 +322,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
       const waiter = this.#waiters.shift()!
       if (item !== END) {
         waiter.resolve({ done: false, value: item })
+        this.#passFences()
       } else if (this.#failure) {
         const { error } = this.#failure
         this.#failure = undefined
@@ -305,18 +337,13 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
 /** @internal Yields one message at a time. */
 export class MessageIterator extends PullIterator<Message | Gap> {
-  #last: Message | undefined
-
   protected take(): Message | Gap | typeof NOTHING | typeof END {
     const item = this.advance()
-    if (item instanceof ListenerNotificationMsg) this.#last = item
+    if (item === NOTHING || item === END) return item
+    // Nothing is ever held, so no fence stops it.
+    if (item === FENCE) return NOTHING
+    this.handOut([item])
     return item
-  }
-
-  protected override finishLast(): void {
-    const last = this.#last
-    this.#last = undefined
-    if (last) finish(last, this.listener.events)
   }
 }
 
@@ -325,7 +352,6 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
   readonly #maxSize: number
   readonly #maxWaitMs: number
   #batch: (Message | Gap)[] = []
-  #last: (Message | Gap)[] = []
   #timer: NodeJS.Timeout | undefined
   #waited = false
 
@@ -338,6 +364,7 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
   protected take(): (Message | Gap)[] | typeof NOTHING | typeof END {
     while (this.#batch.length < this.#maxSize) {
       const item = this.advance()
+      if (item === FENCE) break
       if (item === END) return this.#batch.length > 0 ? this.#complete() : END
       if (item === NOTHING) {
         if (this.#batch.length === 0) return NOTHING
@@ -353,11 +380,8 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
     return this.#complete()
   }
 
-  protected override finishLast(): void {
-    const last = this.#last
-    this.#last = []
-    for (const item of last)
-      if (item instanceof ListenerNotificationMsg) finish(item, this.listener.events)
+  protected override get isHolding(): boolean {
+    return this.#batch.length > 0
   }
 
   override close(): void {
@@ -371,7 +395,7 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
     this.#waited = false
     const batch = this.#batch
     this.#batch = []
-    this.#last = batch
+    this.handOut(batch)
     return batch
   }
 }

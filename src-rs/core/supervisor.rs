@@ -337,17 +337,29 @@ impl Supervisor {
         let watch = session.watch();
         let asked = SystemTime::now();
         let answer = watch.answer(timeout, "LISTEN or UNLISTEN", request(session));
-        match self.until_cancelled(answer).await {
-            None => Err(Served::Shutdown),
-            Some(Ok(())) => {
+        match self.uninterrupted(answer).await? {
+            Ok(()) => {
                 session.confirm(asked);
                 Ok(Ok(()))
             }
-            Some(Err(error)) if error.is_servers_refusal() || error.kind == ErrorKind::Execute => {
+            Err(error) if error.is_servers_refusal() || error.kind == ErrorKind::Execute => {
                 Ok(Err(error))
             }
             // The driver knows the reason better than the request that it broke.
-            Some(Err(error)) => Err(Served::Lost(session.reason(error).await)),
+            Err(error) => Err(Served::Lost(session.reason(error).await)),
+        }
+    }
+
+    /// Waits for something while the listener may be shut down, or overflow.
+    async fn uninterrupted<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> std::result::Result<T, Served> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Served::Shutdown),
+            () = self.hub.overflowed() => Err(Served::Failed(overflow_error())),
+            value = future => Ok(value),
         }
     }
 
@@ -358,9 +370,8 @@ impl Supervisor {
         if session.is_paused() {
             return Ok(());
         }
-        match self.until_cancelled(session.ping(heartbeat.timeout)).await {
-            None => Err(Served::Shutdown),
-            Some(Ok(round_trip)) => {
+        match self.uninterrupted(session.ping(heartbeat.timeout)).await? {
+            Ok(round_trip) => {
                 let microseconds = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
                 self.hub
                     .counters
@@ -368,7 +379,7 @@ impl Supervisor {
                     .store(microseconds.max(1), Ordering::Relaxed);
                 Ok(())
             }
-            Some(Err(error)) => Err(Served::Lost(session.reason(error).await)),
+            Err(error) => Err(Served::Lost(session.reason(error).await)),
         }
     }
 
