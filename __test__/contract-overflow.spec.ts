@@ -1,5 +1,6 @@
 // The delivery contract, "consumers" and "bounded memory": a slow consumer loses exactly what its gaps say, alone.
 
+import { once } from 'node:events'
 import test from 'ava'
 import { Gap, type Listener, type ListenerNotificationMsg, ListenerOverflowError } from 'pglisten'
 import { flood, range } from './support/flood.js'
@@ -193,4 +194,23 @@ test('a gap is handed to gap callbacks at its place among the notifications', as
   listener.listen()
   await listener.sync()
   t.deepEqual(log, ['gap of 90', 're-read', ...range(91, 100)])
+})
+
+test('under `error` nothing is taken beyond the bound', async (t) => {
+  const { listener } = await openListener(t, { buffer: { maxMessages: 10, overflow: 'error' } })
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const messages = listener.messages()
+  const closed = once(listener, 'closed')
+  await flood(channel, 1, 5000, { width: 1000 })
+  await within(closed)
+  const payloads: number[] = []
+  await t.throwsAsync(
+    async () => {
+      for await (const message of messages) payloads.push(Number(message.payload))
+    },
+    { instanceOf: ListenerOverflowError },
+  )
+  t.deepEqual(payloads, range(1, 10))
 })

@@ -1,8 +1,13 @@
 // The delivery contract, "ready": a subscription that fails leaves no trace of itself.
 
 import { once } from 'node:events'
-import test from 'ava'
-import { DatabaseError, type ListenerClosedError, type PglistenError } from 'pglisten'
+import test, { type ExecutionContext } from 'ava'
+import {
+  DatabaseError,
+  type Listener,
+  type ListenerClosedError,
+  type PglistenError,
+} from 'pglisten'
 import { createDatabase } from './support/database.js'
 import {
   backendOf,
@@ -128,4 +133,87 @@ test('a startup that fails leaves nothing running, and can be tried again', asyn
   t.deepEqual(listener.channels, [channel])
   await t.throwsAsync(listener.startup(), { instanceOf: DatabaseError })
   t.is(pool.status().size, 0)
+})
+
+/** A subscription that is refused, and one to the same channel that took its place while it was under way. */
+async function succeed<Result>(
+  t: ExecutionContext,
+  listener: Listener,
+  { first, replace }: { first: () => Promise<void>; replace: () => [Promise<void>, Result] },
+): Promise<Result> {
+  await listener.connection.executeBatch('BEGIN')
+  const release = await occupy(listener.connection)
+  const refused = t.throwsAsync<PglistenError>(first())
+  // Its LISTEN is under way by then.
+  t.false(await isSettled(refused))
+  const [removed, result] = replace()
+  const ended = listener.connection.executeBatch('ROLLBACK')
+  await release()
+  await Promise.all([refused, removed, ended])
+  return result
+}
+
+test('a channel that is asked for again while it is being refused is heard', async (t) => {
+  const { listener } = await openListener(t, { channels: [uniqueChannel()] })
+  await listener.startup()
+  const messages = listener.messages()
+  // Once more where the second was under way too early, and was refused as well.
+  for (let round = 0; ; round += 1) {
+    const channel = uniqueChannel()
+    const [accepted] = await succeed(t, listener, {
+      first: () => listener.addChannel(channel),
+      replace: () => [
+        listener.removeChannel(channel),
+        Promise.allSettled([listener.addChannel(channel)]),
+      ],
+    })
+    if (accepted.status === 'rejected' && round < 20) continue
+    t.is(accepted.status, 'fulfilled')
+    t.true(listener.channels.includes(channel))
+    await notify(channel, 'heard')
+    t.is((await collect(messages, 1))[0]?.payload, 'heard')
+    break
+  }
+})
+
+test('a callback that is added again while the first one is being refused is called', async (t) => {
+  const { listener } = await openListener(t, { channels: [uniqueChannel()] })
+  await listener.startup()
+  listener.listen()
+  for (let round = 0; ; round += 1) {
+    const channel = uniqueChannel()
+    const refused = () => t.fail('called although it was refused')
+    const calls: string[] = []
+    const [accepted] = await succeed(t, listener, {
+      first: () => listener.addCallback(channel, refused),
+      replace: () => [
+        listener.removeCallback(channel, refused),
+        Promise.allSettled([listener.addCallback(channel, (_, payload) => calls.push(payload))]),
+      ],
+    })
+    if (accepted.status === 'rejected' && round < 20) continue
+    t.is(accepted.status, 'fulfilled')
+    await notify(channel, 'heard')
+    await listener.sync()
+    t.deepEqual(calls, ['heard'])
+    break
+  }
+})
+
+test('a channel that several asked for at the same time, all in vain, leaves no trace', async (t) => {
+  const kept = uniqueChannel()
+  const { listener } = await openListener(t, { channels: [kept] })
+  await listener.startup()
+  const refused = uniqueChannel()
+  await listener.connection.executeBatch('BEGIN')
+  await Promise.all([
+    t.throwsAsync(listener.addChannel(refused)),
+    t.throwsAsync(listener.addChannel(refused)),
+    t.throwsAsync(listener.addCallback(refused, () => {})),
+  ])
+  await listener.connection.executeBatch('ROLLBACK')
+  t.deepEqual(listener.channels, [kept])
+  await listener.shutdown()
+  await listener.startup()
+  t.deepEqual(await serverChannels(listener), [kept])
 })

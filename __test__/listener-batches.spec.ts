@@ -55,3 +55,17 @@ test('a batch waits for more until it is full or its time is up', async (t) => {
     ['4'],
   )
 })
+
+test('a batch that nobody got is not counted as delivered', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const batches = listener.batches({ maxWaitMs: 600_000 })
+  const next = batches.next()
+  await notify(channel, 'held back')
+  await waitFor(() => listener.stats().received === 1 && listener.stats().buffered === 0)
+  await batches.return()
+  t.true((await next).done)
+  t.is(listener.stats().delivered, 0)
+})

@@ -5,17 +5,21 @@ import { once } from 'node:events'
 import { DatabaseError, type ListenerEvents } from 'pglisten'
 import { uniqueName } from './support/connect.js'
 import {
+  ask,
   backendOf,
   notify,
+  notifyMany,
   openListener,
   run,
   terminate,
   uniqueChannel,
 } from './support/listener.js'
 import { startProxy } from './support/proxy.js'
-import { collect, waitFor, within } from './support/wait.js'
+import { block, collect, deferred, waitFor, within } from './support/wait.js'
 
 const FAST = { reconnect: { initialDelayMs: 1, maxDelayMs: 10 } }
+/** Enough for more attempts, one each millisecond or two, than a listener keeps events for. */
+const MANY_ATTEMPTS_MS = 5000
 
 test('each event comes once, in the order in which things happened', async (t) => {
   const { listener } = await openListener(t, FAST)
@@ -110,3 +114,78 @@ test('counters count', async (t) => {
   await listener.startup()
   t.deepEqual(listener.stats(), { ...total, reconnects: 1 })
 })
+
+test('counters do not fall when the listener gives up', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t, {
+    channels: [channel],
+    reconnect: false,
+    buffer: { maxMessages: 10 },
+  })
+  await listener.startup()
+  const messages = listener.messages()
+  await notifyMany(channel, 15)
+  await waitFor(() => listener.stats().received === 15)
+  const counted = { received: 15, dropped: 5, reconnects: 0 }
+  t.like(listener.stats(), counted)
+  const closed = once(listener, 'closed')
+  await terminate(await backendOf(listener))
+  await closed
+  // The iterator may still be read.
+  t.like(listener.stats(), { ...counted, buffered: 10 })
+  await listener.shutdown()
+  t.true((await messages.next()).done)
+  t.like(listener.stats(), { ...counted, buffered: 0 })
+})
+
+test('a callback that is stuck shows in the age of what waits behind it', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  const stuck = deferred()
+  const started = deferred()
+  await listener.addCallback(channel, () => {
+    started.resolve()
+    return stuck.promise
+  })
+  await listener.startup()
+  const from = performance.now()
+  await notifyMany(channel, 200)
+  await waitFor(() => listener.stats().received === 200)
+  listener.listen()
+  await started.promise
+  const early = listener.stats()
+  t.is(early.buffered, 199)
+  t.true(early.oldestBufferedAgeMs! > 0)
+  await ask('SELECT pg_sleep(0.05)')
+  const late = listener.stats()
+  t.true(late.oldestBufferedAgeMs! >= early.oldestBufferedAgeMs! + 40)
+  t.true(late.oldestBufferedAgeMs! < performance.now() - from + 1)
+  stuck.resolve()
+  await listener.sync()
+  t.like(listener.stats(), { buffered: 0, oldestBufferedAgeMs: undefined })
+})
+
+// Before the others: it would block them.
+test.serial(
+  'a lost session is told, however many attempts fail while the event loop is blocked',
+  async (t) => {
+    const proxy = await startProxy(t)
+    const { listener } = await openListener(
+      t,
+      { reconnect: { initialDelayMs: 1, maxDelayMs: 1 } },
+      { dsn: proxy.dsn },
+    )
+    await listener.startup()
+    const told: string[] = []
+    let warnings = 0
+    for (const event of ['disconnected', 'connected', 'reconnected'] as const)
+      listener.on(event, () => told.push(event))
+    listener.on('warning', () => (warnings += 1))
+    proxy.close()
+    block(MANY_ATTEMPTS_MS)
+    await waitFor(() => warnings > 0)
+    t.log(`${warnings} warnings`)
+    t.deepEqual(told, ['disconnected'])
+    t.is(listener.state, 'reconnecting')
+  },
+)

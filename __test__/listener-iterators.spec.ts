@@ -249,3 +249,35 @@ test('a full buffer that must not drop closes the listener', async (t) => {
       ])) === 0n,
   )
 })
+
+test('messages that were asked for ahead give their connections back when the loop ends', async (t) => {
+  const { listener, pool } = await openListener(t, {}, { maxDbPoolSize: 2 })
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const messages = listener.messages()
+  const asked = [messages.next(), messages.next(), messages.next()]
+  await notifyMany(channel, 3)
+  const got = (await Promise.all(asked)).map(({ value }) => value!)
+  for (const { connection } of got.slice(0, 2)) await connection.execute('SELECT 1')
+  await messages.return()
+  t.deepEqual(
+    got.map(({ connection }) => connection.isClosed),
+    [true, true, true],
+  )
+  const connection = await within(pool.connection(), { timeoutMs: 4000 })
+  await connection.close()
+})
+
+test('an iterator whose signal was aborted before takes nothing from the next one', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  await notify(channel, 'early')
+  await waitFor(() => listener.stats().received === 1)
+  const signal = AbortSignal.abort(new Error('enough'))
+  await t.throwsAsync(listener.messages({ signal }).next(), { message: 'enough' })
+  await t.throwsAsync(listener.batches({ signal }).next(), { message: 'enough' })
+  t.is((await collect(listener.messages(), 1))[0]?.payload, 'early')
+})

@@ -232,3 +232,17 @@ test('the options’ channels are those of addChannel()', async (t) => {
   await (await otherPool()).notify(two, 'x')
   t.is((await collect(listener, 1))[0]?.channel, two)
 })
+
+test('the longest pause that may be asked for costs the session none of its settings', async (t) => {
+  const { listener } = await openListener(
+    t,
+    { buffer: { overflow: 'pause', maxPauseMs: 2 ** 31 - 1 } },
+    { options: '-c idle_session_timeout=1min' },
+  )
+  const warnings: string[] = []
+  listener.on('warning', ({ message }) => warnings.push(message))
+  await listener.startup()
+  await listener.sync()
+  t.deepEqual(warnings, [])
+  t.is(await listener.connection.fetchVal("SELECT current_setting('idle_session_timeout')"), '0')
+})

@@ -42,6 +42,11 @@ for (const [way, what, lines] of [
   ['unref with callbacks', 'callbacks do not keep a process alive either', ['delivered']],
   ['pool closed', 'a pool that was closed lets its process end', ['closed']],
   ['given up', 'a listener that gave up lets its process end', ['closed']],
+  [
+    'given up while starting',
+    'a listener that gave up before its startup was noticed lets its process end',
+    ['closed'],
+  ],
 ] as const) {
   test(what, async (t) => {
     const { ended } = await start(way)

@@ -9,6 +9,7 @@ import {
   backendOf,
   notify,
   openListener,
+  type Opened,
   run,
   sessionCount,
   terminate,
@@ -226,3 +227,31 @@ test('closing the pool shuts its listeners down and refuses new ones', async (t)
   t.throws(() => pool.listener())
   await t.throwsAsync(listener.startup())
 })
+
+for (const [what, again] of Object.entries({
+  'shutdown() without draining': ({ listener }) => listener.shutdown({ timeoutMs: 100 }),
+  'a shutdown() that drains for a shorter time': ({ listener }) =>
+    listener.shutdown({ drain: true, timeoutMs: 100 }),
+  'the end of the pool': ({ pool }) => pool.close(),
+} satisfies Record<string, (opened: Opened) => Promise<void>>)) {
+  test(`${what} does not wait for as long as a shutdown that is draining`, async (t) => {
+    const opened = await openListener(t)
+    const { listener } = opened
+    const channel = uniqueChannel()
+    const running = deferred()
+    const stuck = deferred()
+    await listener.addCallback(channel, () => {
+      running.resolve()
+      return stuck.promise
+    })
+    await listener.startup()
+    listener.listen()
+    await notify(channel)
+    await running.promise
+    const draining = listener.shutdown({ drain: true, timeoutMs: 20_000 })
+    await within(again(opened), PROMPT)
+    stuck.resolve()
+    await within(draining, PROMPT)
+    t.is(listener.state, 'closed')
+  })
+}

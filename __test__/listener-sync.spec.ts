@@ -98,3 +98,19 @@ test('a fence that is asked for during an outage waits for the next session', as
   await within(synced)
   t.is(listener.state, 'connected')
 })
+
+test('a fence does not wait for a batch to fill up, and not before the batch is handed out', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const batches = listener.batches({ maxSize: 10, maxWaitMs: 600_000 })
+  const log: unknown[] = []
+  const first = batches.next().then(({ value }) => log.push(value?.map(({ payload }) => payload)))
+  await notify(channel, '1')
+  await notify(channel, '2')
+  await within(listener.sync().then(() => log.push('synced')))
+  t.deepEqual(log, [['1', '2'], 'synced'])
+  await first
+  t.is(listener.stats().delivered, 2)
+})

@@ -10,6 +10,8 @@ export interface Proxy {
   dsn: string
   /** Breaks every connection; new ones are refused until {@link Proxy.open}. */
   cut(): void
+  /** Breaks every connection, and for good: the system refuses new ones even while the event loop is blocked. */
+  close(): void
   /** Takes connections again. */
   open(): void
   /** Forwards nothing any more, and closes nothing: a network that swallows everything. */
@@ -75,6 +77,10 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
     dsn: dsn.href,
     cut() {
       isCut = true
+      destroyAll()
+    },
+    close() {
+      server.close()
       destroyAll()
     },
     open() {

@@ -61,6 +61,11 @@ export async function collect<Item>(
   return items
 }
 
+/** Blocks the event loop, without taking a processor. */
+export function block(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
+
 /** A promise, and what settles it. */
 export interface Deferred<Value = void> {
   promise: Promise<Value>
