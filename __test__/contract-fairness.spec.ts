@@ -11,7 +11,7 @@ import {
   observeTimers,
 } from './support/fairness.js'
 import { openListener, uniqueChannel } from './support/listener.js'
-import { waitFor } from './support/wait.js'
+import { block, waitFor } from './support/wait.js'
 
 const LATE_MS = 20
 const COUNT = 200_000
@@ -139,3 +139,35 @@ for (const [name, { options, consume }] of Object.entries(CONSUMERS)) {
     checkFairness(t, fairness)
   })
 }
+
+test.serial(
+  'callbacks that turn slow do not run many at a time before timers get their turn',
+  async (t) => {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    const [rounds, period, slow, slowMs] = [6, 517, 40, 5]
+    let inTurn = 0
+    let most = 0
+    let turning = true
+    const turn = () => {
+      inTurn = 0
+      if (turning) setImmediate(turn)
+    }
+    await listener.addCallback(channel, (_, n) => {
+      // Each time after hundreds that took no time.
+      if (Number(n) % period < period - slow) return
+      inTurn += 1
+      most = Math.max(most, inTurn)
+      block(slowMs)
+    })
+    await listener.startup()
+    await floodWithOneTransaction(channel, rounds * period)
+    await waitFor(() => listener.stats().received === rounds * period)
+    listener.listen()
+    turn()
+    await listener.sync()
+    turning = false
+    t.log(`${most} in a turn`)
+    t.true(most <= 10, `${most}`)
+  },
+)
