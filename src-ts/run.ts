@@ -198,7 +198,9 @@ export class Run implements Consumer, Host {
       this.#release()
       throw error
     }
-    this.#hold.running = !this.closing && !this.#isClosed
+    // The session may have come up in the very moment.
+    if (this.closing) throw new ListenerClosedError('The listener was shut down')
+    this.#hold.running = !this.#isClosed
     if (this.state === 'connecting') this.state = 'connected'
   }
 

@@ -182,7 +182,7 @@ pub struct NativeListener {
     bridge: BridgeHandle,
     hub: Arc<Hub>,
     options: ListenerOptions,
-    handle: Mutex<Option<Arc<ListenerHandle>>>,
+    handle: Mutex<Option<ListenerHandle>>,
 }
 
 #[napi]
@@ -239,7 +239,7 @@ impl NativeListener {
         let _context = runtime().enter();
         let (handle, started) =
             ListenerHandle::start(self.options.clone(), Arc::clone(&self.hub), names);
-        *self.handle.lock() = Some(Arc::new(handle));
+        *self.handle.lock() = Some(handle);
         self.bridge.spawn(promise, answered(started));
     }
 
@@ -276,10 +276,16 @@ impl NativeListener {
     /// Closes the session; the promise resolves once the server has closed it too, or after the time.
     #[napi]
     pub fn shutdown(&self, promise: u32, timeout_ms: f64) {
-        let handle = self.handle.lock().clone();
+        let timeout = duration_ms(timeout_ms);
+        // It begins at once, not when the runtime gets to it.
+        let finished = self
+            .handle
+            .lock()
+            .as_ref()
+            .map(|handle| handle.shutdown(timeout));
         self.bridge.spawn(promise, async move {
-            if let Some(handle) = handle {
-                handle.shutdown(duration_ms(timeout_ms)).await;
+            if let Some(finished) = finished {
+                finished.await;
             }
             Ok(())
         });
