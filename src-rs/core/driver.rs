@@ -63,10 +63,6 @@ impl Driver {
             if let Some(end) = end {
                 return end;
             }
-            if pressure == Pressure::Error {
-                // The supervisor ends the listener; what else the server says is for nobody.
-                std::future::pending::<()>().await;
-            }
             if pressure == Pressure::Pause {
                 self.paused.store(true, Ordering::Relaxed);
                 let room = tokio::time::timeout(self.max_pause, self.hub.wait_for_room()).await;

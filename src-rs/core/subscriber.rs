@@ -143,6 +143,8 @@ pub(super) struct State {
     /// The channels it wants, by name; `None` wants all.
     pub(super) wanted: Option<HashSet<Box<str>>>,
     armed: bool,
+    /// Under [`Overflow::Error`]: there was no room for a notification, and nothing stands behind that.
+    overflowed: bool,
     end: Option<End>,
     /// When the first notification of the last drained batch was read.
     drained_received: Option<SystemTime>,
@@ -248,6 +250,9 @@ impl Subscriber {
         if state.end.is_some() {
             return Pressure::None;
         }
+        if state.overflowed {
+            return Pressure::Error;
+        }
         let Entry::Notification(notification) = &entry else {
             state.queue_mut(holding).push_back(entry);
             return Pressure::None;
@@ -268,7 +273,10 @@ impl Subscriber {
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     return Pressure::None;
                 }
-                Overflow::Error => return Pressure::Error,
+                Overflow::Error => {
+                    state.overflowed = true;
+                    return Pressure::Error;
+                }
                 Overflow::Pause => {
                     pressure = Pressure::Pause;
                     break;

@@ -137,7 +137,7 @@ impl Supervisor {
                 Served::Failed(error) => {
                     self.leave(&session);
                     give_up(&self.hub, error);
-                    // Dropped with its socket: its driver has stopped reading.
+                    self.close(session).await;
                     return;
                 }
                 Served::Lost(_) if self.hub.has_overflowed() => {

@@ -120,6 +120,8 @@ fn pause_takes_what_is_there_and_error_ends_the_stream() {
     assert_eq!(push(&failing, "a", false), Pressure::None);
     assert_eq!(push(&failing, "b", false), Pressure::Error);
     assert_eq!(drained(&failing), "a");
+    assert_eq!(push(&failing, "c", false), Pressure::Error);
+    assert_eq!(drained(&failing), "");
 }
 
 #[test]
