@@ -1,4 +1,4 @@
-//! Tells a server that is gone from one that has a reason not to answer.
+//! Tells a server that is gone from one that has a reason not to answer, if need be by asking beside the session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,8 +12,8 @@ use super::dial::{Dialed, dial_host, drive};
 use super::error::{Error, ErrorKind, Result};
 use super::wire::WireFacts;
 
-/// How many deadlines an answer may miss while the server is talking. Ten of the default 5 s let a backlog of gigabytes
-/// through a slow network before the answer; a server that cannot hear us is still noticed within a minute.
+/// How many deadlines an answer may miss while the server is talking before somebody is asked beside: ten of the default
+/// 5 s, so that a server that cannot hear us is noticed within a minute.
 const MAX_BACKLOG_TIMEOUTS: u32 = 10;
 
 /// What is known of a session's server while it does not answer.
@@ -29,8 +29,8 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Waits for the answer to a request: at most `timeout` after the last byte heard, as what the server has to say
-    /// before it may take longer; but not for ever, as it may not have heard the request at all. A server that we do
-    /// not read, or that works for the user, may take as long as that takes.
+    /// before it may take longer. A server that we do not read, that works for the user, or that never comes to the end of
+    /// what it has to send, may take as long as that takes; one that only talks may not have heard the request at all.
     pub(super) async fn answer<T>(
         &self,
         timeout: Duration,
@@ -46,10 +46,14 @@ impl Watch {
             if let Ok(answer) = answer.await {
                 return answer;
             }
+            let is_talking = self.facts.heard.last() > since;
             if self.paused.load(Ordering::Relaxed) || self.is_working(timeout).await {
                 since = Instant::now();
-            } else if self.facts.heard.last() > since && patience > 0 {
+            } else if is_talking && patience > 0 {
                 patience -= 1;
+            } else if is_talking && self.is_listed(timeout, "").await {
+                // While it has notifications to send, a backend does not look at requests.
+                patience = MAX_BACKLOG_TIMEOUTS;
             } else {
                 let seconds = timeout.as_secs_f64();
                 return Err(Error::new(
@@ -60,14 +64,17 @@ impl Watch {
         }
     }
 
-    /// Whether the backend is busy with a statement of the user's. Only somebody else can tell: it says nothing itself
-    /// meanwhile, no more than a dead network would.
+    /// Whether the backend is busy with a statement of the user's. It says nothing itself meanwhile, no more than a dead
+    /// network would.
     async fn is_working(&self, timeout: Duration) -> bool {
-        if self.in_flight.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
+        self.in_flight.load(Ordering::Relaxed) > 0
+            && self.is_listed(timeout, "AND state <> 'idle'").await
+    }
+
+    /// Asks beside the session whether its backend is there, and the condition holds. No answer is a no.
+    async fn is_listed(&self, timeout: Duration, condition: &str) -> bool {
         let query = format!(
-            "SELECT pid FROM pg_stat_activity WHERE pid = {} AND state <> 'idle'",
+            "SELECT pid FROM pg_stat_activity WHERE pid = {} {condition}",
             self.process_id
         );
         let asked = ask_beside(&self.connect, &self.host, &query);
