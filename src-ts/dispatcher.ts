@@ -1,11 +1,11 @@
 // Delivers to callbacks: in order, one at a time or several, and never for long without giving the event loop its turn.
-import { Connection, type LeaseSource } from './connection.js'
+import { Connection } from './connection.js'
 import { ListenerCallbackError, type PglistenError } from './errors.js'
-import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
-import type { ParseChannel, ResolvedListenerOptions } from './listener-options.js'
-import type { Registration, Subscriptions } from './subscriptions.js'
+import type { Host } from './host.js'
+import type { ParseChannel } from './listener-options.js'
+import type { Registration } from './subscriptions.js'
 import { Turn } from './turn.js'
 
 /**
@@ -13,17 +13,6 @@ import { Turn } from './turn.js'
  * would take them out of the bounds of the buffer.
  */
 const MAX_WAITING = 1024
-
-/** What a dispatcher needs of its listener. */
-export interface Deliverer {
-  readonly options: ResolvedListenerOptions
-  readonly subscriptions: Subscriptions
-  readonly gapCallbacks: readonly Registration<[Connection, Gap]>[]
-  readonly leases: LeaseSource
-  readonly events: ListenerEmitter
-  readonly counters: { delivered: number; callbackErrors: number; gaps: number }
-  onFence(fence: number, dispatcher: object): void
-}
 
 interface Notification {
   channelId: number
@@ -33,7 +22,8 @@ interface Notification {
 
 /** The consumer that callbacks make up together. */
 export class Dispatcher {
-  readonly #listener: Deliverer
+  readonly #host: Host
+  readonly #passFence: (fence: number, dispatcher: Dispatcher) => void
   readonly #inbox: Inbox
   readonly #turn = new Turn(() => this.#pump())
   readonly #concurrency: number
@@ -56,11 +46,17 @@ export class Dispatcher {
     this.#finish = resolve
   })
 
-  constructor(listener: Deliverer, inbox: Inbox) {
-    this.#listener = listener
+  /** `passFence` is called when everything before a fence has settled. */
+  constructor(
+    host: Host,
+    inbox: Inbox,
+    passFence: (fence: number, dispatcher: Dispatcher) => void,
+  ) {
+    this.#host = host
+    this.#passFence = passFence
     this.#inbox = inbox
-    this.#concurrency = listener.options.concurrency
-    this.#ordered = listener.options.ordered && this.#concurrency > 1
+    this.#concurrency = host.options.concurrency
+    this.#ordered = host.options.ordered && this.#concurrency > 1
     inbox.owner = { onReady: () => this.#pump() }
   }
 
@@ -146,7 +142,7 @@ export class Dispatcher {
       return false
     }
     if (inbox.kind === EntryKind.Gap) this.#startGap(inbox.gap!)
-    else if (inbox.kind === EntryKind.Fence) this.#listener.onFence(inbox.fence, this)
+    else if (inbox.kind === EntryKind.Fence) this.#passFence(inbox.fence, this)
     else {
       this.#ended = true
       this.#finish()
@@ -170,14 +166,14 @@ export class Dispatcher {
   }
 
   #start(channelId: number, processId: number, text: string): void {
-    const channel = this.#listener.subscriptions.byId(channelId)
+    const channel = this.#host.subscriptions.byId(channelId)
     // Removed, or cleared since it was sent, or never wanted by callbacks.
     if (!channel || channelId < channel.callableFrom || channel.registrations.length === 0) {
       this.#leave(channelId)
       return
     }
     let payload: unknown = text
-    const { parse } = this.#listener.options
+    const { parse } = this.#host.options
     if (parse) {
       try {
         payload = parse(text, channel.name as ParseChannel)
@@ -187,7 +183,7 @@ export class Dispatcher {
         return
       }
     }
-    this.#listener.counters.delivered += 1
+    this.#host.counters.delivered += 1
     const running = this.#run(channel.registrations, 0, channel.name, payload, processId)
     if (!running) {
       this.#leave(channelId)
@@ -223,7 +219,7 @@ export class Dispatcher {
       const registration = registrations[at]!
       if (this.#closed) return undefined
       if (!registration.active) continue
-      const connection = Connection.lazy(this.#listener.leases)
+      const connection = Connection.lazy(this.#host.leases)
       let result: PromiseLike<unknown> | undefined
       try {
         // Asking whether it is a promise runs the callback's code too.
@@ -260,7 +256,7 @@ export class Dispatcher {
   #giveBack(connection: Connection, channel: string | undefined): Promise<void> | undefined {
     return connection.finish()?.then(({ rolledBack }) => {
       if (rolledBack) {
-        this.#listener.events.report('warning', {
+        this.#host.events.report('warning', {
           message: 'a callback left a transaction open on its connection; it was rolled back',
           ...(channel === undefined ? {} : { channel }),
         })
@@ -270,10 +266,10 @@ export class Dispatcher {
 
   #startGap(gap: Gap): void {
     if (gap.reason === 'overflow') {
-      this.#listener.counters.gaps += 1
-      this.#listener.events.report('gap', gap)
+      this.#host.counters.gaps += 1
+      this.#host.events.report('gap', gap)
     }
-    const running = this.#runGap(this.#listener.gapCallbacks, gap)
+    const running = this.#runGap(this.#host.gapCallbacks, gap)
     if (!running) return
     // Nothing else runs meanwhile.
     this.#inFlight = this.#concurrency
@@ -292,7 +288,7 @@ export class Dispatcher {
       for (const registration of callbacks) {
         if (this.#closed) return
         if (!registration.active) continue
-        const connection = Connection.lazy(this.#listener.leases)
+        const connection = Connection.lazy(this.#host.leases)
         try {
           await registration.call(connection, gap)
         } catch (cause) {
@@ -310,14 +306,14 @@ export class Dispatcher {
     payload: unknown,
     processId: number | undefined,
   ): void {
-    this.#listener.counters.callbackErrors += 1
+    this.#host.counters.callbackErrors += 1
     const error: PglistenError = new ListenerCallbackError(what, {
       cause,
       channel,
       payload,
       processId,
     })
-    this.#listener.events.report('error', error)
+    this.#host.events.report('error', error)
   }
 }
 

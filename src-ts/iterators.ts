@@ -1,5 +1,4 @@
 // The consumers that are pulled: one message at a time, or batches of them.
-import type { LeaseSource } from './connection.js'
 import {
   ArgumentTypeError,
   ListenerCallbackError,
@@ -12,8 +11,8 @@ import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
 import { ListenerNotificationMsg } from './message.js'
-import type { ParseChannel, ResolvedListenerOptions } from './listener-options.js'
-import type { Subscriptions } from './subscriptions.js'
+import type { Host } from './host.js'
+import type { ParseChannel } from './listener-options.js'
 import { Turn } from './turn.js'
 import {
   MAX_DELAY_MS,
@@ -88,13 +87,9 @@ export function resolveBatchesOptions(options: BatchesOptions = {}): ResolvedBat
   return { channels, signal, gaps, maxSize, maxWaitMs }
 }
 
-/** @internal What an iterator needs of its listener. */
-export interface PullDeliverer {
-  readonly options: ResolvedListenerOptions
-  readonly subscriptions: Subscriptions
-  readonly leases: LeaseSource
-  readonly events: ListenerEmitter
-  readonly counters: { delivered: number; callbackErrors: number; gaps: number }
+/** @internal Who is told what an iterator does. */
+export interface IteratorWatcher {
+  /** Everything before a fence was handed out. */
   onFence(fence: number, iterator: PullIterator<unknown>): void
   /** The iterator is waiting, or not any more: while it is, nobody else may hold it. */
   onWaiting(iterator: PullIterator<unknown>, waiting: boolean): void
@@ -121,7 +116,8 @@ const FENCE = Symbol('fence')
 export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, undefined> {
   /** @internal */
   readonly inbox: Inbox
-  protected readonly listener: PullDeliverer
+  readonly #host: Host
+  readonly #watcher: IteratorWatcher
   protected readonly gaps: GapMode
   readonly #channels: ReadonlySet<string> | undefined
   readonly #signal: AbortSignal | undefined
@@ -134,8 +130,9 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   #failure: { error: unknown } | undefined
 
   /** @internal */
-  constructor(listener: PullDeliverer, inbox: Inbox, options: ResolvedBatchesOptions) {
-    this.listener = listener
+  constructor(host: Host, watcher: IteratorWatcher, inbox: Inbox, options: ResolvedBatchesOptions) {
+    this.#host = host
+    this.#watcher = watcher
     this.inbox = inbox
     this.gaps = options.gaps
     this.#channels = options.channels && new Set(options.channels)
@@ -166,7 +163,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
       this.#waiters.push({ resolve, reject })
       if (this.#waiters.length > 1) return
       this.#serve()
-      if (this.#waiters.length > 0) this.listener.onWaiting(this, true)
+      if (this.#waiters.length > 0) this.#watcher.onWaiting(this, true)
     })
   }
 
@@ -188,7 +185,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.#finishAll()
     this.inbox.close()
     this.#signal?.removeEventListener('abort', this.#abort)
-    this.listener.onIteratorClosed(this)
+    this.#watcher.onIteratorClosed(this)
     this.#serve()
     this.#finish()
   }
@@ -206,7 +203,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     for (const item of items) {
       if (!(item instanceof ListenerNotificationMsg)) continue
       this.#unfinished.push(item)
-      this.listener.counters.delivered += 1
+      this.#host.counters.delivered += 1
     }
   }
 
@@ -219,11 +216,11 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   #finishAll(): void {
     const unfinished = this.#unfinished
     this.#unfinished = []
-    for (const message of unfinished) finish(message, this.listener.events)
+    for (const message of unfinished) finish(message, this.#host.events)
   }
 
   #passFences(): void {
-    for (const fence of this.#fences) this.listener.onFence(fence, this)
+    for (const fence of this.#fences) this.#watcher.onFence(fence, this)
     this.#fences = []
   }
 
@@ -239,7 +236,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
   /** Moves to the next message or gap that is for the user. */
   protected advance(): Message | Gap | typeof NOTHING | typeof END | typeof FENCE {
-    const { inbox, listener } = this
+    const { inbox } = this
+    const host = this.#host
     for (;;) {
       if (this.#turn.isSpent()) {
         // A loop over what is buffered never leaves the microtask queue by itself.
@@ -253,8 +251,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
       } else if (inbox.kind === EntryKind.Gap) {
         const gap = inbox.gap!
         if (gap.reason === 'overflow') {
-          listener.counters.gaps += 1
-          listener.events.report('gap', gap)
+          host.counters.gaps += 1
+          host.events.report('gap', gap)
         }
         if (this.gaps === 'include') return gap
         if (this.gaps === 'throw') {
@@ -282,17 +280,18 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   }
 
   #message(): Message | undefined {
-    const { inbox, listener } = this
-    const channel = listener.subscriptions.byId(inbox.channelId)
+    const { inbox } = this
+    const host = this.#host
+    const channel = host.subscriptions.byId(inbox.channelId)
     if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
     let payload: unknown = inbox.payload
-    const { parse } = listener.options
+    const { parse } = host.options
     if (parse) {
       try {
         payload = parse(inbox.payload, channel.name as ParseChannel)
       } catch (cause) {
-        listener.counters.callbackErrors += 1
-        listener.events.report(
+        host.counters.callbackErrors += 1
+        host.events.report(
           'error',
           new ListenerCallbackError('`parse` failed', {
             cause,
@@ -304,7 +303,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
         return undefined
       }
     }
-    return new ListenerNotificationMsg(inbox.processId, channel.name, payload, listener.leases)
+    return new ListenerNotificationMsg(inbox.processId, channel.name, payload, host.leases)
   }
 
   #serve(): void {
@@ -331,7 +330,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
         waiter.resolve({ done: true, value: undefined })
       }
     }
-    this.listener.onWaiting(this, false)
+    this.#watcher.onWaiting(this, false)
   }
 }
 
@@ -355,8 +354,8 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
   #timer: NodeJS.Timeout | undefined
   #waited = false
 
-  constructor(listener: PullDeliverer, inbox: Inbox, options: ResolvedBatchesOptions) {
-    super(listener, inbox, options)
+  constructor(host: Host, watcher: IteratorWatcher, inbox: Inbox, options: ResolvedBatchesOptions) {
+    super(host, watcher, inbox, options)
     this.#maxSize = options.maxSize
     this.#maxWaitMs = options.maxWaitMs
   }

@@ -26,7 +26,8 @@ import type {
   ListenerStats,
 } from './listener-types.js'
 import type { ResolvedListenerOptions } from './listener-options.js'
-import { type Counters, type Host, Run } from './run.js'
+import type { Counters, Host } from './host.js'
+import { Run } from './run.js'
 import {
   type Channel,
   type ListenerCallback,
@@ -316,7 +317,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   ): MessageStream<ItemOf<Payloads, Gaps>> {
     const resolved = resolveMessagesOptions(options)
     const run = this.#started('Cannot iterate: the listener is not started')
-    return this.#adopt(run, new MessageIterator(run, run.inbox(resolved), resolved))
+    return this.#adopt(run, new MessageIterator(this.#host, run, run.inbox(resolved), resolved))
   }
 
   /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
@@ -325,7 +326,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   ): MessageStream<ItemOf<Payloads, Gaps>[]> {
     const resolved = resolveBatchesOptions(options)
     const run = this.#started('Cannot iterate: the listener is not started')
-    return this.#adopt(run, new BatchIterator(run, run.inbox(resolved), resolved))
+    return this.#adopt(run, new BatchIterator(this.#host, run, run.inbox(resolved), resolved))
   }
 
   /**

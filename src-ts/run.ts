@@ -1,37 +1,19 @@
 // One run of a listener, from `startup()` to `shutdown()`: its session, its consumers, and what keeps it alive.
 import { type NativeEvent, NativeListener, type NativeLease, type NativePool } from '#native'
 import { bridge, type Consumer } from './bridge.js'
-import type { Connection, LeaseSource } from './connection.js'
 import { Dispatcher } from './dispatcher.js'
 import { ConnectionClosedError, ListenerClosedError, type PglistenError } from './errors.js'
-import type { ListenerEmitter } from './events.js'
 import { Gap } from './gap.js'
 import { Inbox } from './inbox.js'
-import { type PullIterator, type ResolvedBatchesOptions, closedError } from './iterators.js'
-import type { ResolvedListenerOptions } from './listener-options.js'
-import type { Channel, Registration, Subscriptions } from './subscriptions.js'
+import {
+  type IteratorWatcher,
+  type PullIterator,
+  type ResolvedBatchesOptions,
+  closedError,
+} from './iterators.js'
+import type { Host } from './host.js'
+import type { Channel } from './subscriptions.js'
 import { fromNativeError, fromNativeServerMessage } from './native-errors.js'
-
-/** What of a listener outlives its runs. */
-export interface Host {
-  readonly options: ResolvedListenerOptions
-  readonly subscriptions: Subscriptions
-  readonly gapCallbacks: readonly Registration<[Connection, Gap]>[]
-  readonly leases: LeaseSource
-  readonly events: ListenerEmitter
-  readonly counters: Counters
-}
-
-/** What is counted here; the rest is counted in Rust. */
-export interface Counters {
-  delivered: number
-  callbackErrors: number
-  gaps: number
-  /** Of runs that are over, as are the next two. */
-  dropped: number
-  received: number
-  reconnects: number
-}
 
 /** What {@link Run.stats} gives. */
 export interface RunStats {
@@ -115,12 +97,7 @@ function within(timeoutMs: number, promise: Promise<unknown>): Promise<void> {
 }
 
 /** See the file. */
-export class Run implements Consumer, Host {
-  readonly options: ResolvedListenerOptions
-  readonly subscriptions: Subscriptions
-  readonly leases: LeaseSource
-  readonly events: ListenerEmitter
-  readonly counters: Counters
+export class Run implements Consumer, IteratorWatcher {
   /** Set once, when the run is being shut down. */
   closing: Promise<void> | undefined
   state: RunState = 'connecting'
@@ -142,36 +119,27 @@ export class Run implements Consumer, Host {
 
   constructor(host: Host, pool: NativePool, keepAlive: boolean) {
     this.#host = host
-    this.options = host.options
-    this.subscriptions = host.subscriptions
-    this.leases = host.leases
-    this.events = host.events
-    this.counters = host.counters
     this.#signal = bridge.register(this)
     this.#native = new NativeListener(
       bridge.handle,
       pool,
       {
-        reconnect: this.options.reconnect && {
-          ...this.options.reconnect,
+        reconnect: this.#host.options.reconnect && {
+          ...this.#host.options.reconnect,
           maxAttempts:
-            this.options.reconnect.maxAttempts === Infinity
+            this.#host.options.reconnect.maxAttempts === Infinity
               ? null
-              : this.options.reconnect.maxAttempts,
+              : this.#host.options.reconnect.maxAttempts,
         },
-        heartbeat: this.options.heartbeat,
-        maxPauseMs: this.options.buffer.maxPauseMs,
-        ignoreOwn: this.options.ignoreOwn,
+        heartbeat: this.#host.options.heartbeat,
+        maxPauseMs: this.#host.options.buffer.maxPauseMs,
+        ignoreOwn: this.#host.options.ignoreOwn,
       },
       this.#signal,
     )
-    this.#backlog = new Inbox(this.#native, this.options.buffer, null)
+    this.#backlog = new Inbox(this.#native, this.#host.options.buffer, null)
     this.#hold.wanted = keepAlive
     abandoned.register(this, this.#hold, this)
-  }
-
-  get gapCallbacks(): readonly Registration<[Connection, Gap]>[] {
-    return this.#host.gapCallbacks
   }
 
   /** Whether the listener is up: connected, or on its way back. */
@@ -221,18 +189,20 @@ export class Run implements Consumer, Host {
 
   /** Whether callbacks want a channel may have changed. */
   setCalled(name: string): void {
-    const callbacks = this.subscriptions.get(name)?.registrations.length ?? 0
+    const callbacks = this.#host.subscriptions.get(name)?.registrations.length ?? 0
     this.#dispatcher?.inbox.setChannel(name, callbacks > 0)
   }
 
   /** Starts delivering to callbacks, or goes on with it. */
   listen(): void {
     if (!this.#dispatcher) {
-      const called = this.subscriptions.called
-      const inbox = this.#backlog ?? new Inbox(this.#native, this.options.buffer, called)
+      const called = this.#host.subscriptions.called
+      const inbox = this.#backlog ?? new Inbox(this.#native, this.#host.options.buffer, called)
       if (this.#backlog) inbox.setChannels(called)
       this.#backlog = undefined
-      this.#dispatcher = new Dispatcher(this, inbox)
+      this.#dispatcher = new Dispatcher(this.#host, inbox, (fence, dispatcher) =>
+        this.onFence(fence, dispatcher),
+      )
     }
     this.#dispatcher.listen()
     this.#root()
@@ -248,10 +218,10 @@ export class Run implements Consumer, Host {
   inbox({ channels, signal }: Pick<ResolvedBatchesOptions, 'channels' | 'signal'>): Inbox {
     const wanted = channels ? [...channels] : null
     // One that is over before it begins takes nothing from those that come.
-    if (signal?.aborted) return new Inbox(this.#native, this.options.buffer, wanted)
+    if (signal?.aborted) return new Inbox(this.#native, this.#host.options.buffer, wanted)
     const backlog = this.#backlog
     this.#backlog = undefined
-    if (!backlog) return new Inbox(this.#native, this.options.buffer, wanted)
+    if (!backlog) return new Inbox(this.#native, this.#host.options.buffer, wanted)
     if (wanted) backlog.setChannels(wanted)
     return backlog
   }
@@ -398,9 +368,9 @@ export class Run implements Consumer, Host {
     if (this.#released) return
     this.#released = true
     const native = this.#native.stats()
-    this.counters.received += native.received
-    this.counters.dropped += native.dropped
-    this.counters.reconnects += native.reconnects
+    this.#host.counters.received += native.received
+    this.#host.counters.dropped += native.dropped
+    this.#host.counters.reconnects += native.reconnects
     this.#closeConsumers()
     this.#lease = undefined
     this.state = 'closed'
@@ -416,7 +386,7 @@ export class Run implements Consumer, Host {
   }
 
   #onEvent(event: NativeEvent): void {
-    const { events } = this
+    const { events } = this.#host
     const processId = event.processId ?? 0
     switch (event.kind) {
       case 'connected':
@@ -425,7 +395,7 @@ export class Run implements Consumer, Host {
         break
       case 'disconnected':
         this.#lease = undefined
-        if (this.options.reconnect) this.state = 'reconnecting'
+        if (this.#host.options.reconnect) this.state = 'reconnecting'
         events.report('disconnected', { error: fromNativeError(event.error!), processId })
         break
       case 'attemptFailed': {
@@ -440,7 +410,7 @@ export class Run implements Consumer, Host {
       }
       case 'reconnected': {
         const gap = new Gap(event.gap!)
-        this.counters.gaps += 1
+        this.#host.counters.gaps += 1
         events.report('gap', gap)
         events.report('reconnected', { gap })
         break
