@@ -76,7 +76,7 @@ test('a subscription is not lost with a transaction of the user on the session',
 })
 
 test('of subscriptions made at the same time only the one that is refused fails', async (t) => {
-  const database = await createDatabase(t, "ENCODING 'LATIN1'")
+  const database = await createDatabase(t, "ENCODING 'LATIN1' LOCALE 'C'")
   const { listener, pool } = await openListener(t, {}, { dbName: database })
   await listener.startup()
   // They wait together, to be sent together.
