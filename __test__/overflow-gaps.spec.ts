@@ -121,7 +121,9 @@ for (const [overflow, maxPauseMs] of [
       t.is(seen.queueUsage, 0)
       t.false(seen.holdsXmin)
       if (overflow === 'pause') {
-        t.true(seen.pinnedMs < maxPauseMs + 500)
+        // What is measured begins with the flood: a backend that sends is at work in the same way until the buffer is
+        // full. Without an end to the pause it would last as long as the block.
+        t.true(seen.pinnedMs < seen.blockedMs / 2, `${seen.pinnedMs} ms`)
         t.true(seen.gaps['disconnect']! >= 1)
         t.is(seen.dropped, 0)
       } else {
