@@ -18,6 +18,9 @@ const enum SpecialKind {
 /** How many entries are pulled at once: beyond a few hundred a batch gets no cheaper. */
 const BATCH = 256
 
+/** How a batch's values become an array: as arguments they cross at once. */
+const together = (...values: unknown[]): unknown[] => values
+
 /** What an inbox holds next. */
 export const enum EntryKind {
   Notification,
@@ -141,7 +144,7 @@ export class Inbox implements Consumer {
   #pull(): boolean {
     if (!this.#open) return false
     this.#index = 0
-    this.#values = this.#native.drain(this.#meta, BATCH)
+    this.#values = this.#native.drain(this.#meta, BATCH, together)
     return this.#values.length > 0
   }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Env, Uint32ArraySlice, Unknown};
+use napi::bindgen_prelude::{Env, Function, Uint32ArraySlice, Unknown};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
@@ -377,13 +377,19 @@ impl NativeSubscriber {
         })
     }
 
-    /// Takes the next entries: at most as many as `meta` has room for. An empty array arms the signal.
+    /// Takes the next entries, at most as many as `meta` has room for, and gives what `receive` makes of their values. None
+    /// at all arms the signal.
     #[napi(ts_return_type = "Array<unknown>")]
     pub fn drain<'env>(
         &self,
         env: &'env Env,
         mut meta: Uint32ArraySlice<'_>,
         max: u32,
+        #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] receive: Function<
+            '_,
+            Unknown<'_>,
+            Unknown<'_>,
+        >,
     ) -> napi::Result<Unknown<'env>> {
         // Safety: JavaScript is waiting for this call; nobody else touches the array.
         let meta = unsafe { meta.as_mut() };
@@ -391,7 +397,7 @@ impl NativeSubscriber {
         let room = (meta.len() / 2).saturating_sub(1);
         let drained = self.subscriber.drain(room.min(max as usize));
         self.hub.made_room();
-        batch::values(env, drained, meta)
+        batch::values(env, drained, meta, &receive)
     }
 
     /// Changes the channels that are wanted; `null` wants all.

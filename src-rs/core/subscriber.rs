@@ -7,14 +7,16 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::error::Error;
 use super::gap::Gap;
+use super::moment::Moment;
+use super::text::Text;
 
-/// What a notification takes besides its payload: the queue's slot and the payload's allocation.
+/// What a notification takes besides its payload: its place in the queue, which grows by doubling.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// What to do with a notification for which there is no room.
@@ -41,29 +43,33 @@ pub struct Bounds {
     pub overflow: Overflow,
 }
 
-/// A notification as consumers get it. The payload is shared between them.
-#[derive(Debug, Clone)]
+/// A notification as it stands in a buffer, beside its payload.
+#[derive(Debug, Clone, Copy)]
 pub struct Notification {
     /// The number that the facade gave the channel.
     pub channel: u32,
     /// The notifying backend.
     pub process_id: i32,
-    /// The payload.
-    pub payload: Arc<str>,
+    /// The payload's length in bytes.
+    pub length: u32,
     /// When it was read.
-    pub received: SystemTime,
+    pub received: Moment,
     /// A moment before which nothing was missing when it was read.
-    pub confirmed: SystemTime,
+    pub confirmed: Moment,
 }
 
 impl Notification {
-    fn bytes(&self) -> usize {
-        self.payload.len() + ENTRY_OVERHEAD_BYTES
+    fn length(self) -> usize {
+        self.length as usize
+    }
+
+    fn bytes(self) -> usize {
+        self.length() + ENTRY_OVERHEAD_BYTES
     }
 }
 
 /// One place in a consumer's stream.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Entry {
     /// A notification.
     Notification(Notification),
@@ -87,6 +93,8 @@ pub enum End {
 pub struct Drained {
     /// The next entries.
     pub entries: Vec<Entry>,
+    /// The payloads of the notifications among them, one after the other.
+    pub text: Vec<u8>,
     /// Whether and why nothing will follow them.
     pub end: Option<End>,
 }
@@ -132,12 +140,43 @@ impl fmt::Debug for Subscriber {
     }
 }
 
+/// Entries in their order, and the payloads of those that have one.
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    text: Text,
+}
+
+/// What a batch has for one consumer.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    queue: Queue,
+    messages: usize,
+    bytes: usize,
+}
+
+impl Staged {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.entries.is_empty()
+    }
+
+    pub(super) fn push(&mut self, notification: Notification, payload: &[u8]) {
+        self.messages += 1;
+        self.bytes += notification.bytes();
+        self.queue.push(notification, payload);
+    }
+
+    pub(super) fn push_fence(&mut self, fence: u32) {
+        self.queue.entries.push_back(Entry::Fence(fence));
+    }
+}
+
 /// The inside of a [`Subscriber`], locked once for a whole batch.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    queue: VecDeque<Entry>,
+    queue: Queue,
     /// What a session that is not verified yet has delivered: it stands behind a gap that is still open.
-    held: VecDeque<Entry>,
+    held: Queue,
     messages: usize,
     bytes: usize,
     /// The channels it wants, by name; `None` wants all.
@@ -147,7 +186,7 @@ pub(super) struct State {
     overflowed: bool,
     end: Option<End>,
     /// When the first notification of the last drained batch was read.
-    drained_received: Option<SystemTime>,
+    drained_received: Option<Moment>,
 }
 
 impl Subscriber {
@@ -174,22 +213,22 @@ impl Subscriber {
     #[must_use]
     pub fn drain(&self, max: usize) -> Drained {
         let mut state = self.state.lock();
-        let count = state.queue.len().min(max);
-        let entries: Vec<Entry> = state.queue.drain(..count).collect();
+        let count = state.queue.entries.len().min(max);
+        let entries: Vec<Entry> = state.queue.entries.drain(..count).collect();
+        let mut length = 0;
         for entry in &entries {
-            state.forget(entry);
+            length += state.forget(entry);
         }
-        state.drained_received = entries.iter().find_map(|entry| match entry {
-            Entry::Notification(notification) => Some(notification.received),
-            _ => None,
-        });
-        let end = if state.queue.is_empty() {
+        let mut text = Vec::with_capacity(length);
+        state.queue.text.take(length, &mut text);
+        state.drained_received = entries.iter().find_map(received);
+        let end = if state.queue.entries.is_empty() {
             state.end.clone()
         } else {
             None
         };
         state.armed = entries.is_empty() && end.is_none();
-        Drained { entries, end }
+        Drained { entries, text, end }
     }
 
     /// Whether this is beyond its bounds, or has room for going on after a pause.
@@ -209,22 +248,18 @@ impl Subscriber {
     #[must_use]
     pub fn stats(&self) -> SubscriberStats {
         let state = self.state.lock();
-        let age = |received: SystemTime| received.elapsed().unwrap_or_default();
-        let received = |entry: &Entry| match entry {
-            Entry::Notification(notification) => Some(notification.received),
-            _ => None,
-        };
         let oldest = state
             .queue
+            .entries
             .iter()
-            .chain(&state.held)
+            .chain(&state.held.entries)
             .find_map(received)
-            .map(age);
+            .map(Moment::age);
         SubscriberStats {
             buffered: state.messages,
             buffered_bytes: state.bytes,
             oldest_age: oldest,
-            drained_age: state.drained_received.map(age),
+            drained_age: state.drained_received.map(Moment::age),
         }
     }
 
@@ -235,7 +270,7 @@ impl Subscriber {
 
     /// Ends a batch of pushes, and signals if need be.
     pub(super) fn unlock(&self, mut state: MutexGuard<'_, State>) {
-        let ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
+        let ready = state.armed && (!state.queue.entries.is_empty() || state.end.is_some());
         if ready {
             state.armed = false;
         }
@@ -245,18 +280,57 @@ impl Subscriber {
         }
     }
 
-    /// Adds an entry, or counts it as dropped. `holding`: behind a gap that is still open.
-    pub(super) fn push(&self, state: &mut State, entry: Entry, holding: bool) -> Pressure {
+    /// Adds what a batch has for this consumer, and empties it. `holding`: behind a gap that is still open.
+    pub(super) fn push_all(
+        &self,
+        state: &mut State,
+        staged: &mut Staged,
+        holding: bool,
+    ) -> Pressure {
+        let Staged {
+            mut queue,
+            messages,
+            bytes,
+        } = std::mem::take(staged);
         if state.end.is_some() {
             return Pressure::None;
         }
         if state.overflowed {
             return Pressure::Error;
         }
-        let Entry::Notification(notification) = &entry else {
-            state.queue_mut(holding).push_back(entry);
+        if state.messages + messages <= self.bounds.max_messages
+            && state.bytes + bytes <= self.bounds.max_bytes
+        {
+            state.messages += messages;
+            state.bytes += bytes;
+            state.queue_mut(holding).append(&mut queue);
             return Pressure::None;
-        };
+        }
+        let mut pressure = Pressure::None;
+        let mut payload = Vec::new();
+        for entry in queue.entries {
+            if let Entry::Notification(notification) = entry {
+                payload.clear();
+                queue.text.take(notification.length(), &mut payload);
+                pressure = pressure.max(self.push(state, notification, &payload, holding));
+            } else if !state.overflowed {
+                state.queue_mut(holding).entries.push_back(entry);
+            }
+        }
+        pressure
+    }
+
+    /// Adds a notification for which there may be no room, or counts it as dropped.
+    fn push(
+        &self,
+        state: &mut State,
+        notification: Notification,
+        payload: &[u8],
+        holding: bool,
+    ) -> Pressure {
+        if state.overflowed {
+            return Pressure::Error;
+        }
         let bytes = notification.bytes();
         let mut pressure = Pressure::None;
         while state.messages > 0
@@ -269,7 +343,7 @@ impl Subscriber {
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
                 Overflow::DropNewest => {
-                    state.drop_newest(notification, holding);
+                    state.drop_newest(&notification, holding);
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     return Pressure::None;
                 }
@@ -285,7 +359,7 @@ impl Subscriber {
         }
         state.messages += 1;
         state.bytes += bytes;
-        state.queue_mut(holding).push_back(entry);
+        state.queue_mut(holding).push(notification, payload);
         pressure
     }
 }
@@ -301,7 +375,8 @@ impl State {
     /// What was held becomes deliverable, behind the gap before it.
     pub(super) fn resume(&mut self, gap: Option<Gap>) {
         if self.end.is_none() {
-            self.queue.extend(gap.map(|gap| Entry::Gap(Box::new(gap))));
+            let gap = gap.map(|gap| Entry::Gap(Box::new(gap)));
+            self.queue.entries.extend(gap);
             self.queue.append(&mut self.held);
         }
     }
@@ -309,7 +384,7 @@ impl State {
     /// The session behind the open gap failed: the gap that follows covers what it had delivered.
     pub(super) fn discard_held(&mut self) {
         let held = std::mem::take(&mut self.held);
-        for entry in &held {
+        for entry in &held.entries {
             self.forget(entry);
         }
     }
@@ -325,7 +400,7 @@ impl State {
         }
     }
 
-    fn queue_mut(&mut self, holding: bool) -> &mut VecDeque<Entry> {
+    fn queue_mut(&mut self, holding: bool) -> &mut Queue {
         if holding {
             &mut self.held
         } else {
@@ -333,56 +408,87 @@ impl State {
         }
     }
 
-    fn forget(&mut self, entry: &Entry) {
-        if let Entry::Notification(notification) = entry {
-            self.messages -= 1;
-            self.bytes -= notification.bytes();
-        }
+    /// An entry is here no more. Gives the length of its payload.
+    fn forget(&mut self, entry: &Entry) -> usize {
+        let Entry::Notification(notification) = entry else {
+            return 0;
+        };
+        self.messages -= 1;
+        self.bytes -= notification.bytes();
+        notification.length()
     }
 
     fn drop_oldest(&mut self) {
-        let is_notification = |entry: &Entry| matches!(entry, Entry::Notification(_));
-        let holding = !self.queue.iter().any(is_notification);
-        let queue = if holding {
-            &mut self.held
-        } else {
-            &mut self.queue
-        };
-        // Only gaps and fences can stand before the oldest notification, and those are few.
-        let Some(index) = queue.iter().position(is_notification) else {
-            return;
-        };
-        let Some(Entry::Notification(oldest)) = queue.get(index) else {
-            return;
-        };
-        let (confirmed, received) = (oldest.confirmed, oldest.received);
-        let before = index
-            .checked_sub(1)
-            .and_then(|before| queue.get_mut(before));
-        let dropped = if let Some(Entry::Gap(gap)) = before
-            && gap.is_overflow()
-        {
-            gap.drop_another(received);
-            queue.remove(index)
-        } else {
-            let gap = Box::new(Gap::overflow(confirmed, received));
-            Some(std::mem::replace(&mut queue[index], Entry::Gap(gap)))
-        };
-        if let Some(entry) = dropped {
-            self.forget(&entry);
+        let holding = !self.queue.entries.iter().any(is_notification);
+        let queue = self.queue_mut(holding);
+        if let Some(oldest) = queue.drop_oldest() {
+            self.forget(&Entry::Notification(oldest));
         }
     }
 
     fn drop_newest(&mut self, newest: &Notification, holding: bool) {
-        let queue = self.queue_mut(holding);
-        match queue.back_mut() {
-            Some(Entry::Gap(gap)) if gap.is_overflow() => gap.drop_another(newest.received),
-            _ => {
-                let gap = Gap::overflow(newest.confirmed, newest.received);
-                queue.push_back(Entry::Gap(Box::new(gap)));
-            }
+        let entries = &mut self.queue_mut(holding).entries;
+        match entries.back_mut() {
+            Some(Entry::Gap(gap)) if gap.is_overflow() => gap.drop_another(newest.received.into()),
+            _ => entries.push_back(overflow_gap(newest)),
         }
     }
+}
+
+impl Queue {
+    fn push(&mut self, notification: Notification, payload: &[u8]) {
+        self.entries.push_back(Entry::Notification(notification));
+        self.text.push(payload);
+    }
+
+    fn append(&mut self, other: &mut Self) {
+        self.entries.append(&mut other.entries);
+        self.text.append(&mut other.text);
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.text.clear();
+    }
+
+    /// Puts a gap in the place of the first notification, or counts it in the gap that stands before it.
+    fn drop_oldest(&mut self) -> Option<Notification> {
+        // Only gaps and fences can stand before the oldest notification, and those are few.
+        let index = self.entries.iter().position(is_notification)?;
+        let Some(&Entry::Notification(oldest)) = self.entries.get(index) else {
+            return None;
+        };
+        let before = index
+            .checked_sub(1)
+            .and_then(|before| self.entries.get_mut(before));
+        if let Some(Entry::Gap(gap)) = before
+            && gap.is_overflow()
+        {
+            gap.drop_another(oldest.received.into());
+            drop(self.entries.remove(index));
+        } else {
+            self.entries[index] = overflow_gap(&oldest);
+        }
+        // No other payload stands before it.
+        self.text.skip(oldest.length());
+        Some(oldest)
+    }
+}
+
+fn is_notification(entry: &Entry) -> bool {
+    matches!(entry, Entry::Notification(_))
+}
+
+fn received(entry: &Entry) -> Option<Moment> {
+    match entry {
+        Entry::Notification(notification) => Some(notification.received),
+        _ => None,
+    }
+}
+
+fn overflow_gap(first: &Notification) -> Entry {
+    let gap = Gap::overflow(first.confirmed.into(), first.received.into());
+    Entry::Gap(Box::new(gap))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a consumer's buffer does at its bounds, at a gap and at its end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use super::super::gap::GapReason;
 use super::*;
@@ -27,11 +28,13 @@ fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
     let notification = Notification {
         channel: 1,
         process_id: 1,
-        payload: payload.into(),
-        received: SystemTime::now(),
-        confirmed: SystemTime::now(),
+        length: u32::try_from(payload.len()).unwrap(),
+        received: Moment::now(),
+        confirmed: Moment::now(),
     };
-    let pressure = subscriber.push(&mut state, Entry::Notification(notification), holding);
+    let mut staged = Staged::default();
+    staged.push(notification, payload.as_bytes());
+    let pressure = subscriber.push_all(&mut state, &mut staged, holding);
     subscriber.unlock(state);
     pressure
 }
@@ -50,14 +53,21 @@ fn disconnect() -> Gap {
 
 /// `a`, `b` for payloads, `-N` for an overflow of N, `|` for a disconnect, `#N` for a fence.
 fn drained(subscriber: &Subscriber) -> String {
-    let entries = subscriber.drain(usize::MAX).entries;
+    let Drained { entries, text, .. } = subscriber.drain(usize::MAX);
+    let mut rest = std::str::from_utf8(&text).unwrap();
     let words = entries.iter().map(|entry| match entry {
-        Entry::Notification(notification) => notification.payload.to_string(),
+        Entry::Notification(notification) => {
+            let (payload, after) = rest.split_at(notification.length());
+            rest = after;
+            payload.to_owned()
+        }
         Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
         Entry::Gap(_) => "|".to_owned(),
         Entry::Fence(fence) => format!("#{fence}"),
     });
-    words.collect::<Vec<_>>().join(" ")
+    let words = words.collect::<Vec<_>>().join(" ");
+    assert_eq!(rest, "", "no payload without a notification");
+    words
 }
 
 #[test]
@@ -89,7 +99,9 @@ fn drop_oldest_counts_exactly_where_it_dropped() {
 fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
     let (subscriber, _) = subscriber(2, Overflow::DropOldest);
     push(&subscriber, "a", false);
-    subscriber.push(&mut subscriber.lock(), Entry::Fence(7), false);
+    let mut fence = Staged::default();
+    fence.push_fence(7);
+    subscriber.push_all(&mut subscriber.lock(), &mut fence, false);
     subscriber.lock().resume(Some(disconnect()));
     push(&subscriber, "b", false);
     push(&subscriber, "c", false);
