@@ -77,7 +77,6 @@ declare class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
  *   transaction has ended.
  */
 declare abstract class Queryable {
-    #private;
     /**
      * Runs one statement. It is prepared at its first use on a connection and kept for the next.
      *
@@ -394,26 +393,6 @@ declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
     #private;
 }
 
-/**
- * A notification.
- *
- * @typeParam Payload - What `parse` makes of a payload; the text itself without `parse`.
- */
-declare class ListenerNotificationMsg<Payload = string, Channel extends string = string> {
-    #private;
-    /** The process id of the notifying backend: the notifier's `pg_backend_pid()`. */
-    readonly processId: number;
-    /** The channel, exactly as it was subscribed to. */
-    readonly channel: Channel;
-    /** The payload: the text as sent, or what `parse` made of it. */
-    readonly payload: Payload;
-    /**
-     * A connection of the pool, leased at its first use. Its lease ends when the next message is asked for, or the
-     * loop ends; used after that, it throws {@link ConnectionClosedError}.
-     */
-    get connection(): Connection;
-}
-
 declare const GAP_MODES: readonly ["skip", "throw", "include"];
 /**
  * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
@@ -438,6 +417,26 @@ interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions
      * @default 0
      */
     maxWaitMs?: number;
+}
+
+/**
+ * A notification.
+ *
+ * @typeParam Payload - What `parse` makes of a payload; the text itself without `parse`.
+ */
+declare class ListenerNotificationMsg<Payload = string, Channel extends string = string> {
+    #private;
+    /** The process id of the notifying backend: the notifier's `pg_backend_pid()`. */
+    readonly processId: number;
+    /** The channel, exactly as it was subscribed to. */
+    readonly channel: Channel;
+    /** The payload: the text as sent, or what `parse` made of it. */
+    readonly payload: Payload;
+    /**
+     * A connection of the pool, leased at its first use. Its lease ends when the next message is asked for, or the
+     * loop ends; used after that, it throws {@link ConnectionClosedError}.
+     */
+    get connection(): Connection;
 }
 
 /** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */

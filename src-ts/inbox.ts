@@ -21,6 +21,9 @@ const BATCH = 256
 /** How a batch's values become an array: as arguments they cross at once. */
 const together = (...values: unknown[]): unknown[] => values
 
+/** Room for so many entries and the end. */
+const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1))
+
 /** What an inbox holds next. */
 export const enum EntryKind {
   Notification,
@@ -49,8 +52,6 @@ export class Inbox implements Consumer {
   channelId = 0
   /** Of a notification: the backend that sent it. */
   processId = 0
-  /** Of a notification: the payload as sent. */
-  payload = ''
   /** Of a fence: its number. */
   fence = 0
   /** Of a gap. */
@@ -60,7 +61,7 @@ export class Inbox implements Consumer {
 
   readonly #id: number
   readonly #native: NativeSubscriber
-  readonly #meta = new Uint32Array(2 * (BATCH + 1))
+  #meta = metaFor(BATCH)
   #values: unknown[] = []
   #index = 0
   #open = true
@@ -83,30 +84,66 @@ export class Inbox implements Consumer {
     if (this.#index >= this.#values.length && !this.#pull()) return false
     const index = this.#index
     this.#index += 1
-    const value = this.#values[index]
-    const first = this.#meta[2 * index]!
-    const second = this.#meta[2 * index + 1]!
-    if (first !== SPECIAL) {
-      this.kind = EntryKind.Notification
-      this.channelId = first
-      this.processId = second
-      this.payload = value as string
-    } else if (second === SpecialKind.Gap) {
+    const channelId = this.#meta[2 * index]!
+    if (channelId === SPECIAL) {
+      this.#advanceToSpecial(this.#meta[2 * index + 1]!, this.#values[index])
+      return true
+    }
+    this.kind = EntryKind.Notification
+    this.channelId = channelId
+    this.processId = this.#meta[2 * index + 1]!
+    return true
+  }
+
+  /** Of a notification: the payload as sent. */
+  get payload(): string {
+    // Not a field: to keep a new object in an old one costs more than to look it up.
+    return this.#values[this.#index - 1] as string
+  }
+
+  #advanceToSpecial(kind: SpecialKind, value: unknown): void {
+    if (kind === SpecialKind.Gap) {
       this.kind = EntryKind.Gap
       this.gap = new Gap(value as NativeGap)
-    } else if (second === SpecialKind.Fence) {
+    } else if (kind === SpecialKind.Fence) {
       this.kind = EntryKind.Fence
       this.fence = value as number
     } else {
       this.kind = EntryKind.End
       this.error = value == null ? undefined : fromNativeError(value as NativeError)
     }
-    return true
   }
 
   /** Goes back to the entry that {@link Inbox.advance} just moved to: it will be the next again. */
   back(): void {
     this.#index -= 1
+  }
+
+  /**
+   * Takes what comes next at once, at most `max` entries, and gives what `make` makes of each; what it makes `undefined` of
+   * is left out. `undefined`: there is nothing, or more than notifications, and {@link Inbox.advance} has to be used.
+   */
+  takeAll<Item>(
+    max: number,
+    make: (channelId: number, processId: number, payload: string) => Item | undefined,
+  ): Item[] | undefined {
+    if (this.#index < this.#values.length || !this.#pull(max)) return undefined
+    const meta = this.#meta
+    const values = this.#values
+    for (let index = 0; index < values.length; index += 1) {
+      if (meta[2 * index] === SPECIAL) return undefined
+    }
+    this.#values = []
+    // In place: an array that grows is copied again and again.
+    let made = 0
+    for (let index = 0; index < values.length; index += 1) {
+      const item = make(meta[2 * index]!, meta[2 * index + 1]!, values[index] as string)
+      if (item === undefined) continue
+      values[made] = item
+      made += 1
+    }
+    values.length = made
+    return values as Item[]
   }
 
   /** The channels that are wanted, by name; `null` wants all. */
@@ -141,10 +178,11 @@ export class Inbox implements Consumer {
     this.owner = undefined
   }
 
-  #pull(): boolean {
+  #pull(max = BATCH): boolean {
     if (!this.#open) return false
+    if (this.#meta.length < 2 * (max + 1)) this.#meta = metaFor(max)
     this.#index = 0
-    this.#values = this.#native.drain(this.#meta, BATCH, together)
+    this.#values = this.#native.drain(this.#meta, max, together)
     return this.#values.length > 0
   }
 }

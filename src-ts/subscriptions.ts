@@ -72,6 +72,9 @@ export class Subscriptions {
   readonly #byName = new Map<string, Channel>()
   readonly #byId = new Map<number, Channel>()
   #lastId = 0
+  /** What was asked for last: most notifications are of the same channel as the one before. */
+  #recentId = 0
+  #recent: Channel | undefined
 
   get names(): string[] {
     return [...this.#byName.keys()]
@@ -86,7 +89,11 @@ export class Subscriptions {
   }
 
   byId(id: number): Channel | undefined {
-    return this.#byId.get(id)
+    if (id !== this.#recentId) {
+      this.#recentId = id
+      this.#recent = this.#byId.get(id)
+    }
+    return this.#recent
   }
 
   /** The channel of that name, made if need be. */
@@ -112,9 +119,16 @@ export class Subscriptions {
   delete(channel: Channel): void {
     if (this.#byName.get(channel.name) === channel) this.#byName.delete(channel.name)
     for (const id of channel.ids) this.#byId.delete(id)
+    this.#forgetRecent()
+  }
+
+  #forgetRecent(): void {
+    this.#recentId = 0
+    this.#recent = undefined
   }
 
   #nextId(): number {
+    this.#forgetRecent()
     this.#lastId += 1
     return this.#lastId
   }
