@@ -13,7 +13,7 @@ use napi_derive::napi;
 
 use super::error::NativeError;
 use crate::core::gap::{Gap, GapReason};
-use crate::core::subscriber::{Drained, End, Entry};
+use crate::core::subscriber::{End, Entry, Subscriber};
 
 /// No channel has this number.
 const SPECIAL: u32 = u32::MAX;
@@ -76,52 +76,78 @@ impl From<Gap> for NativeGap {
     }
 }
 
-/// Calls `receive` with the values and gives what that makes of them. Writes `meta`, which must have room for two numbers
-/// for each entry and two for the end.
-///
-/// An array that is filled element by element costs several times as much.
-pub(crate) fn values<'env>(
-    env: &'env Env,
-    drained: Drained,
-    meta: &mut [u32],
-    receive: &Function<'_, Unknown<'_>, Unknown<'_>>,
-) -> napi::Result<Unknown<'env>> {
-    let raw = env.raw();
-    let mut values = Vec::with_capacity(drained.entries.len() + 1);
-    let mut add = |first: u32, second: u32, value: sys::napi_value| {
-        meta[2 * values.len()] = first;
-        meta[2 * values.len() + 1] = second;
-        values.push(value);
-    };
-    let mut text = drained.text.as_slice();
-    for entry in drained.entries {
-        match entry {
-            Entry::Notification(notification) => {
-                let (payload, rest) = text.split_at(notification.length as usize);
-                text = rest;
-                add(
-                    notification.channel,
-                    notification.process_id.cast_unsigned(),
-                    string(raw, payload)?,
-                );
-            }
+/// A batch while it is made: the values, and what tells them apart.
+struct Batch<'meta> {
+    env: sys::napi_env,
+    values: Vec<sys::napi_value>,
+    meta: &'meta mut [u32],
+}
+
+impl Batch<'_> {
+    fn add(&mut self, entry: Entry, payload: &[u8]) -> napi::Result<()> {
+        let (first, second, value) = match entry {
+            Entry::Notification(notification) => (
+                notification.channel,
+                notification.process_id.cast_unsigned(),
+                string(self.env, payload)?,
+            ),
             Entry::Gap(gap) => {
-                let gap = to_js(raw, NativeGap::from(*gap))?;
-                add(SPECIAL, SpecialKind::Gap as u32, gap);
+                let gap = to_js(self.env, NativeGap::from(*gap))?;
+                (SPECIAL, SpecialKind::Gap as u32, gap)
             }
             Entry::Fence(fence) => {
-                let fence = to_js(raw, fence)?;
-                add(SPECIAL, SpecialKind::Fence as u32, fence);
+                let fence = to_js(self.env, fence)?;
+                (SPECIAL, SpecialKind::Fence as u32, fence)
             }
-        }
+        };
+        self.push(first, second, value);
+        Ok(())
     }
-    if let Some(end) = drained.end {
+
+    fn add_end(&mut self, end: End) -> napi::Result<()> {
         let error = match end {
             End::Shutdown => None,
             End::Failed(error) => Some(NativeError::from(error)),
         };
-        let error = to_js(raw, error)?;
-        add(SPECIAL, SpecialKind::End as u32, error);
+        let error = to_js(self.env, error)?;
+        self.push(SPECIAL, SpecialKind::End as u32, error);
+        Ok(())
+    }
+
+    fn push(&mut self, first: u32, second: u32, value: sys::napi_value) {
+        let place = 2 * self.values.len();
+        self.meta[place] = first;
+        self.meta[place + 1] = second;
+        self.values.push(value);
+    }
+}
+
+/// Drains up to `max` entries: calls `receive` with their values and gives what that makes of them. Writes `meta`, which
+/// must have room for two numbers for each entry and two for the end.
+///
+/// An array that is filled element by element costs several times as much.
+pub(crate) fn drain<'env>(
+    env: &'env Env,
+    subscriber: &Subscriber,
+    max: usize,
+    meta: &mut [u32],
+    receive: &Function<'_, Unknown<'_>, Unknown<'_>>,
+) -> napi::Result<Unknown<'env>> {
+    let raw = env.raw();
+    let mut batch = Batch {
+        env: raw,
+        values: Vec::with_capacity(max + 1),
+        meta,
+    };
+    let mut made = Ok(());
+    let (_, end) = subscriber.drain(max, |entry, payload| {
+        if made.is_ok() {
+            made = batch.add(entry, payload);
+        }
+    });
+    made?;
+    if let Some(end) = end {
+        batch.add_end(end)?;
     }
     let mut undefined = ptr::null_mut();
     let mut received = ptr::null_mut();
@@ -132,8 +158,8 @@ pub(crate) fn values<'env>(
             raw,
             undefined,
             receive.raw(),
-            values.len(),
-            values.as_ptr(),
+            batch.values.len(),
+            batch.values.as_ptr(),
             &raw mut received,
         ))?;
         Unknown::from_napi_value(raw, received)

@@ -395,9 +395,10 @@ impl NativeSubscriber {
         let meta = unsafe { meta.as_mut() };
         // One place is kept for the end of the stream.
         let room = (meta.len() / 2).saturating_sub(1);
-        let drained = self.subscriber.drain(room.min(max as usize));
+        let max = room.min(max as usize);
+        let values = batch::drain(env, &self.subscriber, max, meta, &receive);
         self.hub.made_room();
-        batch::values(env, drained, meta, &receive)
+        values
     }
 
     /// Changes the channels that are wanted; `null` wants all.

@@ -24,7 +24,6 @@ mod sql_text;
 pub mod statements;
 pub mod subscriber;
 mod supervisor;
-mod text;
 mod turns;
 pub mod values;
 mod watch;

@@ -3,7 +3,9 @@
 //! Notifications, gaps and fences stand in one queue, in the order in which they happened. Rust pushes,
 //! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once.
 
-use std::collections::{HashSet, VecDeque};
+mod queue;
+
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::error::Error;
 use super::gap::Gap;
 use super::moment::Moment;
-use super::text::Text;
+use queue::Queue;
 
 /// What a notification takes besides its payload: its place in the queue, which grows by doubling.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -88,17 +90,6 @@ pub enum End {
     Failed(Error),
 }
 
-/// What [`Subscriber::drain`] gives.
-#[derive(Debug)]
-pub struct Drained {
-    /// The next entries.
-    pub entries: Vec<Entry>,
-    /// The payloads of the notifications among them, one after the other.
-    pub text: Vec<u8>,
-    /// Whether and why nothing will follow them.
-    pub end: Option<End>,
-}
-
 /// Whether a buffer is beyond its bounds, under a policy that does not drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
@@ -140,34 +131,21 @@ impl fmt::Debug for Subscriber {
     }
 }
 
-/// Entries in their order, and the payloads of those that have one.
-#[derive(Debug, Default)]
-struct Queue {
-    entries: VecDeque<Entry>,
-    text: Text,
-}
-
 /// What a batch has for one consumer.
 #[derive(Debug, Default)]
-pub(super) struct Staged {
-    queue: Queue,
-    messages: usize,
-    bytes: usize,
-}
+pub(super) struct Staged(Queue);
 
 impl Staged {
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.entries.is_empty()
+        self.0.is_empty()
     }
 
     pub(super) fn push(&mut self, notification: Notification, payload: &[u8]) {
-        self.messages += 1;
-        self.bytes += notification.bytes();
-        self.queue.push(notification, payload);
+        self.0.push(Entry::Notification(notification), payload);
     }
 
     pub(super) fn push_fence(&mut self, fence: u32) {
-        self.queue.entries.push_back(Entry::Fence(fence));
+        self.0.push(Entry::Fence(fence), &[]);
     }
 }
 
@@ -177,14 +155,18 @@ pub(super) struct State {
     queue: Queue,
     /// What a session that is not verified yet has delivered: it stands behind a gap that is still open.
     held: Queue,
-    messages: usize,
-    bytes: usize,
+    /// Notifications that are being taken out of the queue, and count until that is done,
+    leaving_messages: usize,
+    /// and what they count for.
+    leaving_bytes: usize,
     /// The channels it wants, by name; `None` wants all.
     pub(super) wanted: Option<HashSet<Box<str>>>,
     armed: bool,
     /// Under [`Overflow::Error`]: there was no room for a notification, and nothing stands behind that.
     overflowed: bool,
     end: Option<End>,
+    /// What was buffered at the end is not wanted.
+    discarded: bool,
     /// When the first notification of the last drained batch was read.
     drained_received: Option<Moment>,
 }
@@ -209,26 +191,36 @@ impl Subscriber {
         }
     }
 
-    /// Takes up to `max` entries. An empty answer arms the consumer.
-    #[must_use]
-    pub fn drain(&self, max: usize) -> Drained {
-        let mut state = self.state.lock();
-        let count = state.queue.entries.len().min(max);
-        let entries: Vec<Entry> = state.queue.entries.drain(..count).collect();
-        let mut length = 0;
-        for entry in &entries {
-            length += state.forget(entry);
+    /// Shows up to `max` entries to `show`, each with its payload, and forgets them. Says how many, and whether and why
+    /// nothing will follow them. None at all arms the consumer.
+    ///
+    /// Nobody is kept waiting meanwhile: what is shown has been taken out.
+    pub fn drain(&self, max: usize, mut show: impl FnMut(Entry, &[u8])) -> (usize, Option<End>) {
+        let mut shown = 0;
+        loop {
+            let mut state = self.state.lock();
+            let block = (shown < max).then(|| state.queue.take_block()).flatten();
+            let Some(mut block) = block else {
+                let end = state.end.clone().filter(|_| state.queue.is_empty());
+                state.armed = shown == 0 && end.is_none();
+                return (shown, end);
+            };
+            state.leaving_messages = block.messages;
+            state.leaving_bytes = block.bytes;
+            if shown == 0 {
+                state.drained_received = block.received();
+            }
+            drop(state);
+            while shown < max && block.take(&mut show).is_some() {
+                shown += 1;
+            }
+            let mut state = self.state.lock();
+            (state.leaving_messages, state.leaving_bytes) = (0, 0);
+            if state.discarded {
+                return (shown, state.end.clone());
+            }
+            state.queue.give_back(block);
         }
-        let mut text = Vec::with_capacity(length);
-        state.queue.text.take(length, &mut text);
-        state.drained_received = entries.iter().find_map(received);
-        let end = if state.queue.entries.is_empty() {
-            state.end.clone()
-        } else {
-            None
-        };
-        state.armed = entries.is_empty() && end.is_none();
-        Drained { entries, text, end }
     }
 
     /// Whether this is beyond its bounds, or has room for going on after a pause.
@@ -236,8 +228,8 @@ impl Subscriber {
     pub fn pressure(&self) -> Pressure {
         let state = self.state.lock();
         // Going on at the first free place would stop again at once.
-        let half_full = state.messages > self.bounds.max_messages / 2
-            || state.bytes > self.bounds.max_bytes / 2;
+        let half_full = state.messages() > self.bounds.max_messages / 2
+            || state.bytes() > self.bounds.max_bytes / 2;
         match self.bounds.overflow {
             Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
             _ => Pressure::None,
@@ -248,17 +240,11 @@ impl Subscriber {
     #[must_use]
     pub fn stats(&self) -> SubscriberStats {
         let state = self.state.lock();
-        let oldest = state
-            .queue
-            .entries
-            .iter()
-            .chain(&state.held.entries)
-            .find_map(received)
-            .map(Moment::age);
+        let oldest = state.queue.received().or_else(|| state.held.received());
         SubscriberStats {
-            buffered: state.messages,
-            buffered_bytes: state.bytes,
-            oldest_age: oldest,
+            buffered: state.messages(),
+            buffered_bytes: state.bytes(),
+            oldest_age: oldest.map(Moment::age),
             drained_age: state.drained_received.map(Moment::age),
         }
     }
@@ -270,7 +256,7 @@ impl Subscriber {
 
     /// Ends a batch of pushes, and signals if need be.
     pub(super) fn unlock(&self, mut state: MutexGuard<'_, State>) {
-        let ready = state.armed && (!state.queue.entries.is_empty() || state.end.is_some());
+        let ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
         if ready {
             state.armed = false;
         }
@@ -287,36 +273,29 @@ impl Subscriber {
         staged: &mut Staged,
         holding: bool,
     ) -> Pressure {
-        let Staged {
-            mut queue,
-            messages,
-            bytes,
-        } = std::mem::take(staged);
+        let Staged(batch) = staged;
         if state.end.is_some() {
+            batch.clear();
             return Pressure::None;
         }
         if state.overflowed {
+            batch.clear();
             return Pressure::Error;
         }
-        if state.messages + messages <= self.bounds.max_messages
-            && state.bytes + bytes <= self.bounds.max_bytes
+        if state.messages() + batch.messages <= self.bounds.max_messages
+            && state.bytes() + batch.bytes <= self.bounds.max_bytes
         {
-            state.messages += messages;
-            state.bytes += bytes;
-            state.queue_mut(holding).append(&mut queue);
+            state.queue_mut(holding).append(batch);
             return Pressure::None;
         }
         let mut pressure = Pressure::None;
-        let mut payload = Vec::new();
-        for entry in queue.entries {
-            if let Entry::Notification(notification) = entry {
-                payload.clear();
-                queue.text.take(notification.length(), &mut payload);
-                pressure = pressure.max(self.push(state, notification, &payload, holding));
-            } else if !state.overflowed {
-                state.queue_mut(holding).entries.push_back(entry);
+        batch.take_all(|entry, payload| match entry {
+            Entry::Notification(notification) => {
+                pressure = pressure.max(self.push(state, notification, payload, holding));
             }
-        }
+            _ if state.overflowed => {}
+            _ => state.queue_mut(holding).push(entry, payload),
+        });
         pressure
     }
 
@@ -333,17 +312,20 @@ impl Subscriber {
         }
         let bytes = notification.bytes();
         let mut pressure = Pressure::None;
-        while state.messages > 0
-            && (state.messages >= self.bounds.max_messages
-                || state.bytes + bytes > self.bounds.max_bytes)
+        while state.messages() > 0
+            && (state.messages() >= self.bounds.max_messages
+                || state.bytes() + bytes > self.bounds.max_bytes)
         {
             match self.bounds.overflow {
                 Overflow::DropOldest => {
-                    state.drop_oldest();
+                    if !state.drop_oldest() {
+                        // All that is there is on its way out.
+                        break;
+                    }
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
                 Overflow::DropNewest => {
-                    state.drop_newest(&notification, holding);
+                    state.queue_mut(holding).drop_newest(&notification);
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     return Pressure::None;
                 }
@@ -357,9 +339,9 @@ impl Subscriber {
                 }
             }
         }
-        state.messages += 1;
-        state.bytes += bytes;
-        state.queue_mut(holding).push(notification, payload);
+        state
+            .queue_mut(holding)
+            .push(Entry::Notification(notification), payload);
         pressure
     }
 }
@@ -372,21 +354,28 @@ impl State {
             .is_none_or(|wanted| wanted.contains(channel))
     }
 
+    fn messages(&self) -> usize {
+        self.queue.messages + self.held.messages + self.leaving_messages
+    }
+
+    fn bytes(&self) -> usize {
+        self.queue.bytes + self.held.bytes + self.leaving_bytes
+    }
+
     /// What was held becomes deliverable, behind the gap before it.
     pub(super) fn resume(&mut self, gap: Option<Gap>) {
-        if self.end.is_none() {
-            let gap = gap.map(|gap| Entry::Gap(Box::new(gap)));
-            self.queue.entries.extend(gap);
-            self.queue.append(&mut self.held);
+        if self.end.is_some() {
+            return;
         }
+        if let Some(gap) = gap {
+            self.queue.push(Entry::Gap(Box::new(gap)), &[]);
+        }
+        self.queue.append(&mut self.held);
     }
 
     /// The session behind the open gap failed: the gap that follows covers what it had delivered.
     pub(super) fn discard_held(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        for entry in &held.entries {
-            self.forget(entry);
-        }
+        self.held.clear();
     }
 
     /// Takes nothing more. Without `keep`, what is buffered is gone too.
@@ -394,9 +383,8 @@ impl State {
         self.end.get_or_insert(end);
         self.held.clear();
         if !keep {
+            self.discarded = true;
             self.queue.clear();
-            self.messages = 0;
-            self.bytes = 0;
         }
     }
 
@@ -408,87 +396,15 @@ impl State {
         }
     }
 
-    /// An entry is here no more. Gives the length of its payload.
-    fn forget(&mut self, entry: &Entry) -> usize {
-        let Entry::Notification(notification) = entry else {
-            return 0;
-        };
-        self.messages -= 1;
-        self.bytes -= notification.bytes();
-        notification.length()
-    }
-
-    fn drop_oldest(&mut self) {
-        let holding = !self.queue.entries.iter().any(is_notification);
-        let queue = self.queue_mut(holding);
-        if let Some(oldest) = queue.drop_oldest() {
-            self.forget(&Entry::Notification(oldest));
-        }
-    }
-
-    fn drop_newest(&mut self, newest: &Notification, holding: bool) {
-        let entries = &mut self.queue_mut(holding).entries;
-        match entries.back_mut() {
-            Some(Entry::Gap(gap)) if gap.is_overflow() => gap.drop_another(newest.received.into()),
-            _ => entries.push_back(overflow_gap(newest)),
-        }
-    }
-}
-
-impl Queue {
-    fn push(&mut self, notification: Notification, payload: &[u8]) {
-        self.entries.push_back(Entry::Notification(notification));
-        self.text.push(payload);
-    }
-
-    fn append(&mut self, other: &mut Self) {
-        self.entries.append(&mut other.entries);
-        self.text.append(&mut other.text);
-    }
-
-    fn clear(&mut self) {
-        self.entries.clear();
-        self.text.clear();
-    }
-
-    /// Puts a gap in the place of the first notification, or counts it in the gap that stands before it.
-    fn drop_oldest(&mut self) -> Option<Notification> {
-        // Only gaps and fences can stand before the oldest notification, and those are few.
-        let index = self.entries.iter().position(is_notification)?;
-        let Some(&Entry::Notification(oldest)) = self.entries.get(index) else {
-            return None;
-        };
-        let before = index
-            .checked_sub(1)
-            .and_then(|before| self.entries.get_mut(before));
-        if let Some(Entry::Gap(gap)) = before
-            && gap.is_overflow()
-        {
-            gap.drop_another(oldest.received.into());
-            drop(self.entries.remove(index));
+    /// Drops the oldest notification. `false`: there is none.
+    fn drop_oldest(&mut self) -> bool {
+        let queue = if self.queue.messages > 0 {
+            &mut self.queue
         } else {
-            self.entries[index] = overflow_gap(&oldest);
-        }
-        // No other payload stands before it.
-        self.text.skip(oldest.length());
-        Some(oldest)
+            &mut self.held
+        };
+        queue.drop_oldest()
     }
-}
-
-fn is_notification(entry: &Entry) -> bool {
-    matches!(entry, Entry::Notification(_))
-}
-
-fn received(entry: &Entry) -> Option<Moment> {
-    match entry {
-        Entry::Notification(notification) => Some(notification.received),
-        _ => None,
-    }
-}
-
-fn overflow_gap(first: &Notification) -> Entry {
-    let gap = Gap::overflow(first.confirmed.into(), first.received.into());
-    Entry::Gap(Box::new(gap))
 }
 
 #[cfg(test)]

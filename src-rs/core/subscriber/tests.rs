@@ -53,21 +53,17 @@ fn disconnect() -> Gap {
 
 /// `a`, `b` for payloads, `-N` for an overflow of N, `|` for a disconnect, `#N` for a fence.
 fn drained(subscriber: &Subscriber) -> String {
-    let Drained { entries, text, .. } = subscriber.drain(usize::MAX);
-    let mut rest = std::str::from_utf8(&text).unwrap();
-    let words = entries.iter().map(|entry| match entry {
-        Entry::Notification(notification) => {
-            let (payload, after) = rest.split_at(notification.length());
-            rest = after;
-            payload.to_owned()
-        }
-        Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
-        Entry::Gap(_) => "|".to_owned(),
-        Entry::Fence(fence) => format!("#{fence}"),
+    let mut words = Vec::new();
+    let (shown, _) = subscriber.drain(usize::MAX, |entry, payload| {
+        words.push(match entry {
+            Entry::Notification(_) => String::from_utf8(payload.to_vec()).unwrap(),
+            Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
+            Entry::Gap(_) => "|".to_owned(),
+            Entry::Fence(fence) => format!("#{fence}"),
+        });
     });
-    let words = words.collect::<Vec<_>>().join(" ");
-    assert_eq!(rest, "", "no payload without a notification");
-    words
+    assert_eq!(shown, words.len());
+    words.join(" ")
 }
 
 #[test]
@@ -116,7 +112,7 @@ fn drop_newest_keeps_what_came_first() {
     for payload in ["a", "b", "c", "d"] {
         push(&subscriber, payload, false);
     }
-    assert_eq!(subscriber.drain(1).entries.len(), 1);
+    assert_eq!(subscriber.drain(1, |_, _| ()).0, 1);
     push(&subscriber, "e", false);
     push(&subscriber, "f", false);
     assert_eq!(drained(&subscriber), "b -2 e -1");
@@ -186,8 +182,69 @@ fn the_end_comes_after_what_is_kept() {
     push(&subscriber, "b", false);
     subscriber.lock().end(End::Shutdown, true);
     push(&subscriber, "too late", false);
-    assert!(subscriber.drain(1).end.is_none());
-    let last = subscriber.drain(10);
-    assert_eq!(last.entries.len(), 1);
-    assert!(matches!(last.end, Some(End::Shutdown)));
+    assert!(matches!(subscriber.drain(1, |_, _| ()), (1, None)));
+    let last = subscriber.drain(10, |_, _| ());
+    assert!(matches!(last, (1, Some(End::Shutdown))));
+}
+
+#[test]
+fn what_is_dropped_across_blocks_is_one_gap_with_an_exact_count() {
+    let (subscriber, _) = subscriber(3000, Overflow::DropOldest);
+    for _ in 0..10_000 {
+        push(&subscriber, "payload", false);
+    }
+    let words = drained(&subscriber);
+    assert!(words.starts_with("-7000 payload "), "{}", &words[..40]);
+    assert_eq!(words.split(' ').count(), 3001);
+    assert_eq!(subscriber.stats().buffered_bytes, 0);
+}
+
+#[test]
+fn large_payloads_come_out_as_they_went_in_whatever_is_taken_at_once() {
+    let (subscriber, _) = subscriber(1000, Overflow::DropOldest);
+    let payloads: Vec<String> = (0..100)
+        .map(|number| number.to_string().repeat(number * 20))
+        .collect();
+    for payload in &payloads {
+        push(&subscriber, payload, false);
+    }
+    let mut seen = Vec::new();
+    while subscriber
+        .drain(7, |_, payload| seen.push(payload.to_vec()))
+        .0
+        > 0
+    {}
+    assert!(
+        seen.iter()
+            .map(Vec::as_slice)
+            .eq(payloads.iter().map(String::as_bytes))
+    );
+}
+
+#[test]
+fn what_arrives_while_others_are_taken_counts_beside_them() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    push(&subscriber, "b", false);
+    let mut pushed = false;
+    let (shown, _) = subscriber.drain(1, |_, _| {
+        assert!(!std::mem::replace(&mut pushed, true));
+        assert_eq!(subscriber.stats().buffered, 2, "until it is done");
+        push(&subscriber, "c", false);
+        push(&subscriber, "d", false);
+    });
+    assert_eq!(shown, 1);
+    assert_eq!(drained(&subscriber), "b -1 d");
+    assert_eq!(dropped(&subscriber), 1);
+}
+
+#[test]
+fn what_is_being_taken_at_a_discarding_end_does_not_come_back() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    push(&subscriber, "b", false);
+    let last = subscriber.drain(1, |_, _| subscriber.lock().end(End::Shutdown, false));
+    assert!(matches!(last, (1, Some(End::Shutdown))));
+    assert_eq!(drained(&subscriber), "");
+    assert_eq!(subscriber.stats().buffered, 0);
 }
