@@ -21,6 +21,15 @@ const BATCH = 256
 /** How a batch's values become an array: as arguments they cross at once. */
 const together = (...values: unknown[]): unknown[] => values
 
+/**
+ * From so many notifications in a millisecond on, being woken for what little has come meanwhile costs more than to deliver
+ * it; then what comes within a millisecond is left to come together.
+ */
+const FLOOD_PER_MS = 200
+/** How long the rate of notifications is counted, in milliseconds. */
+const FLOOD_WINDOW_MS = 8
+const REST_MS = 1
+
 /** Room for so many entries and the end. */
 const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1))
 
@@ -65,6 +74,11 @@ export class Inbox implements Consumer {
   #values: unknown[] = []
   #index = 0
   #open = true
+  /** There was less to pull than there was room for. */
+  #isEmpty = false
+  #rest: NodeJS.Timeout | undefined
+  #countedSince = 0
+  #counted = 0
 
   constructor(
     listener: NativeListener,
@@ -172,6 +186,7 @@ export class Inbox implements Consumer {
     if (!this.#open) return
     this.#open = false
     this.#native.close()
+    clearTimeout(this.#rest)
     bridge.unregister(this.#id)
     this.#values = []
     this.#index = 0
@@ -179,10 +194,32 @@ export class Inbox implements Consumer {
   }
 
   #pull(max = BATCH): boolean {
-    if (!this.#open) return false
+    if (!this.#open || this.#rest || (this.#isEmpty && this.#restInFlood())) return false
     if (this.#meta.length < 2 * (max + 1)) this.#meta = metaFor(max)
     this.#index = 0
     this.#values = this.#native.drain(this.#meta, max, together)
-    return this.#values.length > 0
+    const { length } = this.#values
+    this.#counted += length
+    this.#isEmpty = length < max
+    return length > 0
+  }
+
+  /** Lets what comes within a moment come together, if much is coming. */
+  #restInFlood(): boolean {
+    const now = Date.now()
+    const elapsed = now - this.#countedSince
+    const isFlood = this.#counted > FLOOD_PER_MS * Math.max(elapsed, 1)
+    if (elapsed < 0 || elapsed > FLOOD_WINDOW_MS) {
+      this.#countedSince = now
+      this.#counted = 0
+    }
+    this.#isEmpty = false
+    if (!isFlood) return false
+    this.#rest = setTimeout(() => {
+      this.#rest = undefined
+      this.onReady()
+    }, REST_MS)
+    this.#rest.unref()
+    return true
   }
 }

@@ -23,16 +23,11 @@ export class Registration<Args extends unknown[] = [Connection, unknown, string,
   readonly callback: (...args: Args) => unknown
   /** Becomes `false` when it is removed: a delivery that is under way then leaves it out. */
   active = true
-  // Called from a wake of Rust, a callback would otherwise run in nobody's asynchronous context.
-  readonly #context = new AsyncResource('PglistenCallback')
+  /** Called from a wake of Rust, a callback would otherwise run in nobody's asynchronous context. */
+  readonly context = new AsyncResource('PglistenCallback')
 
   constructor(callback: (...args: Args) => unknown) {
     this.callback = callback
-  }
-
-  /** Calls the callback in the context in which it was registered. */
-  call(...args: Args): unknown {
-    return this.#context.runInAsyncScope(this.callback, undefined, ...args)
   }
 }
 

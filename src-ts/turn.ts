@@ -7,7 +7,7 @@
 const SLICE_MS = 4
 
 /** Checking the clock costs about as much as delivering a notification, so cheap ones are delivered in strides. */
-const MAX_STRIDE = 8
+const MAX_STRIDE = 16
 /** What a stride may take, in milliseconds: the resolution of the clock. */
 const STRIDE_MS = 1
 

@@ -89,7 +89,7 @@ impl Batch<'_> {
             Entry::Notification(notification) => (
                 notification.channel,
                 notification.process_id.cast_unsigned(),
-                string(self.env, payload)?,
+                string(self.env, payload, notification.is_ascii)?,
             ),
             Entry::Gap(gap) => {
                 let gap = to_js(self.env, NativeGap::from(*gap))?;
@@ -171,11 +171,16 @@ fn to_js<T: ToNapiValue>(env: sys::napi_env, value: T) -> napi::Result<sys::napi
     unsafe { T::to_napi_value(env, value) }
 }
 
-fn string(env: sys::napi_env, text: &[u8]) -> napi::Result<sys::napi_value> {
+fn string(env: sys::napi_env, text: &[u8], is_ascii: bool) -> napi::Result<sys::napi_value> {
+    let create = if is_ascii {
+        sys::napi_create_string_latin1
+    } else {
+        sys::napi_create_string_utf8
+    };
     let mut value = ptr::null_mut();
-    // Safety: `env` is the environment of the current call; `text` is UTF-8 of that length, and is copied.
+    // Safety: `env` is the environment of the current call; the text has that length, and is copied.
     check_status!(unsafe {
-        sys::napi_create_string_utf8(
+        create(
             env,
             text.as_ptr().cast(),
             text.len().cast_signed(),

@@ -317,6 +317,7 @@ impl Hub {
                 channel: route.id,
                 process_id,
                 length: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+                is_ascii: payload.is_ascii(),
                 received,
                 confirmed,
             };

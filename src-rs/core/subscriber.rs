@@ -54,6 +54,8 @@ pub struct Notification {
     pub process_id: i32,
     /// The payload's length in bytes.
     pub length: u32,
+    /// Whether it has no character beyond ASCII: then it need not be looked through again.
+    pub is_ascii: bool,
     /// When it was read.
     pub received: Moment,
     /// A moment before which nothing was missing when it was read.

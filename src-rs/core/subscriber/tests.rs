@@ -29,6 +29,7 @@ fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
         channel: 1,
         process_id: 1,
         length: u32::try_from(payload.len()).unwrap(),
+        is_ascii: payload.is_ascii(),
         received: Moment::now(),
         confirmed: Moment::now(),
     };
@@ -247,4 +248,10 @@ fn what_is_being_taken_at_a_discarding_end_does_not_come_back() {
     assert!(matches!(last, (1, Some(End::Shutdown))));
     assert_eq!(drained(&subscriber), "");
     assert_eq!(subscriber.stats().buffered, 0);
+}
+
+#[test]
+fn an_entry_is_as_small_as_its_overhead_says() {
+    // The queue of entries grows by doubling.
+    assert!(2 * size_of::<Entry>() <= ENTRY_OVERHEAD_BYTES);
 }
