@@ -14,7 +14,7 @@ use super::config::duration_ms;
 use super::connection::NativeLease;
 use super::error::{NativeError, NativeServerMessage};
 use super::pool::NativePool;
-use super::runtime::runtime;
+use super::runtime::listening;
 use crate::core::connection::Lease;
 use crate::core::error::{Error, ErrorKind};
 use crate::core::hub::{Event, Hub};
@@ -236,7 +236,7 @@ impl NativeListener {
             self.hub.add_channel(&channel.name, channel.id);
         }
         let names = channels.into_iter().map(|channel| channel.name).collect();
-        let _context = runtime().enter();
+        let _context = listening().enter();
         let (handle, started) =
             ListenerHandle::start(self.options.clone(), Arc::clone(&self.hub), names);
         *self.handle.lock() = Some(handle);
