@@ -30,8 +30,8 @@ const FLOOD_PER_MS = 200
 const FLOOD_WINDOW_MS = 8
 const REST_MS = 1
 
-/** Room for so many entries and the end. */
-const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1))
+/** Room for so many entries, the end, and whether there is more. */
+const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1) + 1)
 
 /** What an inbox holds next. */
 export const enum EntryKind {
@@ -74,7 +74,7 @@ export class Inbox implements Consumer {
   #values: unknown[] = []
   #index = 0
   #open = true
-  /** There was less to pull than there was room for. */
+  /** Nothing was left behind by what was pulled last. */
   #isEmpty = false
   #rest: NodeJS.Timeout | undefined
   #countedSince = 0
@@ -200,7 +200,7 @@ export class Inbox implements Consumer {
     this.#values = this.#native.drain(this.#meta, max, together)
     const { length } = this.#values
     this.#counted += length
-    this.#isEmpty = length < max
+    this.#isEmpty = this.#meta[this.#meta.length - 1] === 1
     return length > 0
   }
 

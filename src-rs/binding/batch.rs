@@ -1,7 +1,8 @@
 //! A batch of a consumer's entries as JavaScript gets it: flat, so that it costs little to make.
 //!
 //! `values[i]` is a payload, and `meta[2i]`, `meta[2i + 1]` are its channel's number and its sender's process
-//! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is.
+//! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is. The last number
+//! of `meta` tells whether the batch left nothing behind.
 //! Mirrored in `src-ts/inbox.ts`.
 
 use std::ptr;
@@ -123,7 +124,7 @@ impl Batch<'_> {
 }
 
 /// Drains up to `max` entries: calls `receive` with their values and gives what that makes of them. Writes `meta`, which
-/// must have room for two numbers for each entry and two for the end.
+/// must have room for two numbers for each entry, two for the end, and one more.
 ///
 /// An array that is filled element by element costs several times as much.
 pub(crate) fn drain<'env>(
@@ -140,14 +141,17 @@ pub(crate) fn drain<'env>(
         meta,
     };
     let mut made = Ok(());
-    let (_, end) = subscriber.drain(max, |entry, payload| {
+    let drained = subscriber.drain(max, |entry, payload| {
         if made.is_ok() {
             made = batch.add(entry, payload);
         }
     });
     made?;
-    if let Some(end) = end {
+    if let Some(end) = drained.end {
         batch.add_end(end)?;
+    }
+    if let Some(last) = batch.meta.last_mut() {
+        *last = u32::from(drained.is_empty);
     }
     let mut undefined = ptr::null_mut();
     let mut received = ptr::null_mut();

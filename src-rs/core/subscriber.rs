@@ -21,6 +21,10 @@ use queue::Queue;
 /// What a notification takes besides its payload: its place in the queue, which grows by doubling.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
+/// With so many bytes of payloads a batch is complete: a larger one costs the garbage collector of JavaScript more than the
+/// call that is saved.
+const MAX_DRAINED_BYTES: usize = 64 * 1024;
+
 /// What to do with a notification for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
@@ -90,6 +94,17 @@ pub enum End {
     Shutdown,
     /// The listener gave up.
     Failed(Error),
+}
+
+/// What [`Subscriber::drain`] came to.
+#[derive(Debug)]
+pub struct Drained {
+    /// How many entries were shown.
+    pub shown: usize,
+    /// Whether none is left.
+    pub is_empty: bool,
+    /// Whether and why nothing will follow.
+    pub end: Option<End>,
 }
 
 /// Whether a buffer is beyond its bounds, under a policy that does not drop.
@@ -193,19 +208,24 @@ impl Subscriber {
         }
     }
 
-    /// Shows up to `max` entries to `show`, each with its payload, and forgets them. Says how many, and whether and why
-    /// nothing will follow them. None at all arms the consumer.
+    /// Shows up to `max` entries to `show`, each with its payload, and forgets them. None at all arms the consumer.
     ///
     /// Nobody is kept waiting meanwhile: what is shown has been taken out.
-    pub fn drain(&self, max: usize, mut show: impl FnMut(Entry, &[u8])) -> (usize, Option<End>) {
-        let mut shown = 0;
+    pub fn drain(&self, max: usize, mut show: impl FnMut(Entry, &[u8])) -> Drained {
+        let (mut shown, mut bytes) = (0, 0);
         loop {
             let mut state = self.state.lock();
-            let block = (shown < max).then(|| state.queue.take_block()).flatten();
+            let is_enough = shown >= max || bytes >= MAX_DRAINED_BYTES;
+            let block = (!is_enough).then(|| state.queue.take_block()).flatten();
             let Some(mut block) = block else {
-                let end = state.end.clone().filter(|_| state.queue.is_empty());
+                let is_empty = state.queue.is_empty();
+                let end = state.end.clone().filter(|_| is_empty);
                 state.armed = shown == 0 && end.is_none();
-                return (shown, end);
+                return Drained {
+                    shown,
+                    is_empty,
+                    end,
+                };
             };
             state.leaving_messages = block.messages;
             state.leaving_bytes = block.bytes;
@@ -213,13 +233,23 @@ impl Subscriber {
                 state.drained_received = block.received();
             }
             drop(state);
-            while shown < max && block.take(&mut show).is_some() {
+            while shown < max && bytes < MAX_DRAINED_BYTES {
+                let length = block.take(|entry, payload| {
+                    show(entry, payload);
+                    payload.len()
+                });
+                let Some(length) = length else { break };
                 shown += 1;
+                bytes += length;
             }
             let mut state = self.state.lock();
             (state.leaving_messages, state.leaving_bytes) = (0, 0);
             if state.discarded {
-                return (shown, state.end.clone());
+                return Drained {
+                    shown,
+                    is_empty: true,
+                    end: state.end.clone(),
+                };
             }
             state.queue.give_back(block);
         }

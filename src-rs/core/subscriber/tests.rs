@@ -55,7 +55,7 @@ fn disconnect() -> Gap {
 /// `a`, `b` for payloads, `-N` for an overflow of N, `|` for a disconnect, `#N` for a fence.
 fn drained(subscriber: &Subscriber) -> String {
     let mut words = Vec::new();
-    let (shown, _) = subscriber.drain(usize::MAX, |entry, payload| {
+    let Drained { shown, .. } = subscriber.drain(usize::MAX, |entry, payload| {
         words.push(match entry {
             Entry::Notification(_) => String::from_utf8(payload.to_vec()).unwrap(),
             Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
@@ -113,7 +113,7 @@ fn drop_newest_keeps_what_came_first() {
     for payload in ["a", "b", "c", "d"] {
         push(&subscriber, payload, false);
     }
-    assert_eq!(subscriber.drain(1, |_, _| ()).0, 1);
+    assert_eq!(subscriber.drain(1, |_, _| ()).shown, 1);
     push(&subscriber, "e", false);
     push(&subscriber, "f", false);
     assert_eq!(drained(&subscriber), "b -2 e -1");
@@ -183,9 +183,10 @@ fn the_end_comes_after_what_is_kept() {
     push(&subscriber, "b", false);
     subscriber.lock().end(End::Shutdown, true);
     push(&subscriber, "too late", false);
-    assert!(matches!(subscriber.drain(1, |_, _| ()), (1, None)));
+    let first = subscriber.drain(1, |_, _| ());
+    assert!(matches!((first.shown, first.end), (1, None)));
     let last = subscriber.drain(10, |_, _| ());
-    assert!(matches!(last, (1, Some(End::Shutdown))));
+    assert!(matches!((last.shown, last.end), (1, Some(End::Shutdown))));
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn large_payloads_come_out_as_they_went_in_whatever_is_taken_at_once() {
     let mut seen = Vec::new();
     while subscriber
         .drain(7, |_, payload| seen.push(payload.to_vec()))
-        .0
+        .shown
         > 0
     {}
     assert!(
@@ -228,7 +229,7 @@ fn what_arrives_while_others_are_taken_counts_beside_them() {
     push(&subscriber, "a", false);
     push(&subscriber, "b", false);
     let mut pushed = false;
-    let (shown, _) = subscriber.drain(1, |_, _| {
+    let Drained { shown, .. } = subscriber.drain(1, |_, _| {
         assert!(!std::mem::replace(&mut pushed, true));
         assert_eq!(subscriber.stats().buffered, 2, "until it is done");
         push(&subscriber, "c", false);
@@ -245,7 +246,7 @@ fn what_is_being_taken_at_a_discarding_end_does_not_come_back() {
     push(&subscriber, "a", false);
     push(&subscriber, "b", false);
     let last = subscriber.drain(1, |_, _| subscriber.lock().end(End::Shutdown, false));
-    assert!(matches!(last, (1, Some(End::Shutdown))));
+    assert!(matches!((last.shown, last.end), (1, Some(End::Shutdown))));
     assert_eq!(drained(&subscriber), "");
     assert_eq!(subscriber.stats().buffered, 0);
 }
@@ -254,4 +255,16 @@ fn what_is_being_taken_at_a_discarding_end_does_not_come_back() {
 fn an_entry_is_as_small_as_its_overhead_says() {
     // The queue of entries grows by doubling.
     assert!(2 * size_of::<Entry>() <= ENTRY_OVERHEAD_BYTES);
+}
+
+#[test]
+fn a_batch_of_large_payloads_has_fewer_of_them() {
+    let (subscriber, _) = subscriber(1000, Overflow::DropOldest);
+    for _ in 0..100 {
+        push(&subscriber, &"x".repeat(1000), false);
+    }
+    let first = subscriber.drain(1000, |_, _| ());
+    assert_eq!((first.shown, first.is_empty), (66, false));
+    let last = subscriber.drain(1000, |_, _| ());
+    assert_eq!((last.shown, last.is_empty), (34, true));
 }
