@@ -149,7 +149,7 @@ async function run(fault) {
 const version = (/** @type {string} */ name) =>
   name === 'pglisten'
     ? name
-    : `${name} ${JSON.parse(fs.readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version}`
+    : `${name} ${JSON.parse(fs.readFileSync(new URL(`../node_modules/${name}/package.json`, import.meta.url), 'utf8')).version}`
 const row = (/** @type {string[]} */ cells) => `| ${cells.join(' | ')} |`
 console.log(row(['fault', ...CLIENTS.map(version)]))
 console.log(row(Array.from({ length: CLIENTS.length + 1 }, () => '---')))

@@ -28,7 +28,8 @@ const tell = (/** @type {object} */ what) => process.stdout.write(`${JSON.string
 /** Subscribes as many handlers as the task has consumers. */
 const subscribe = (/** @type {(payload: string) => unknown} */ handler) => {
   const work = clients[task.client]
-  if (!work) throw new TypeError(`Expected one of ${Object.keys(clients)}, got ${task.client}`)
+  if (!work)
+    throw new TypeError(`Expected one of ${Object.keys(clients).join(', ')}, got ${task.client}`)
   const handlers = Array.from({ length: task.consumers ?? 1 }, () => handler)
   const channels = Array.from({ length: task.channels }, (_, index) => `bench_${index}`)
   return work(task.dsn, channels, handlers)
@@ -57,7 +58,8 @@ const kinds = {
       if (received === target) reached()
     }
     const takeLater = async (/** @type {string} */ payload) => {
-      await null
+      // What a handler awaits that has nothing to wait for.
+      await Promise.resolve()
       take(payload)
     }
     await subscribe(task.async ? takeLater : take)
@@ -68,7 +70,8 @@ const kinds = {
     const latencies = new Float64Array(task.count)
     let received = -task.warmUp
     await subscribe((sentAt) => {
-      if (received >= 0) latencies[received] = performance.now() * 1e6 + toMonotonic - Number(sentAt)
+      if (received >= 0)
+        latencies[received] = performance.now() * 1e6 + toMonotonic - Number(sentAt)
       received += 1
       if (received < task.count) return
       latencies.sort()

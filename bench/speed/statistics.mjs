@@ -1,43 +1,59 @@
-// Medians, and what lies around them.
+// What a run came to, in the units that are shown, and medians of several.
 
-/** @typedef {{ median: number, min: number, max: number }} Figure */
+/**
+ * @typedef {{ median: number, min: number, max: number }} Figure
+ * @typedef {Record<string, number | null>} Measures What one run came to; `null` where it cannot be told.
+ * @typedef {Record<string, Figure>} Figures
+ */
 
 /** @param {readonly number[]} values @returns {Figure} */
 export function figure(values) {
-  const sorted = values.toSorted((a, b) => a - b)
-  const middle = sorted.length / 2
-  const low = sorted[Math.ceil(middle) - 1] ?? Number.NaN
-  const high = sorted[Math.floor(middle)] ?? Number.NaN
-  return { median: (low + high) / 2, min: sorted[0] ?? Number.NaN, max: sorted.at(-1) ?? Number.NaN }
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = (sorted.length - 1) / 2
+  const low = sorted[Math.floor(middle)] ?? Number.NaN
+  const high = sorted[Math.ceil(middle)] ?? Number.NaN
+  const [min = Number.NaN] = sorted
+  return { median: (low + high) / 2, min, max: sorted.at(-1) ?? Number.NaN }
 }
 
-/**
- * What a run came to, in the units that are shown.
- * @param {import('./run.mjs').Report} report
- * @param {import('./contestant.mjs').Task['kind']} kind
- * @returns {Record<string, number | null>}
- */
+/** @param {readonly Measures[]} runs @returns {Figures} */
+export function figures(runs) {
+  const names = Object.keys(runs[0] ?? {})
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const values = runs.map((run) => run[name]).filter((value) => typeof value === 'number')
+      return values.length > 0 ? [[name, figure(values)]] : []
+    }),
+  )
+}
+
+const MEBIBYTE = 2 ** 20
+
+/** How a report of each kind is read. @type {Record<string, (said: any) => Measures>} */
+const READ = {
+  burst: (said) => ({
+    perSecond: (said.count - 1) / (said.spanNs / 1e9),
+    threadNs: said.threadCpuNs == null ? null : said.threadCpuNs / said.count,
+    processNs: said.processCpuNs / said.count,
+    delayMs: said.longestDelayMs ?? null,
+    ownDelayMs: said.longestOwnDelayMs ?? null,
+    peakMb: said.peakBytes === undefined ? null : said.peakBytes / MEBIBYTE,
+  }),
+  latency: (said) => ({
+    p50Us: said.p50Ns / 1e3,
+    p99Us: said.p99Ns / 1e3,
+    p999Us: said.p999Ns / 1e3,
+  }),
+  retain: (said) => ({
+    heldRatio: said.heldBytes / said.keptBytes,
+    heldMb: said.heldBytes / MEBIBYTE,
+  }),
+  start: (said) => ({ firstMs: said.firstNs / 1e6 }),
+}
+
+/** @param {import('./run.mjs').Report} report @param {string} kind @returns {Measures} */
 export function measures(report, kind) {
-  const said = report[kind]
-  switch (kind) {
-    case 'burst':
-      return {
-        perSecond: (said.count - 1) / (said.spanNs / 1e9),
-        threadNs: said.threadCpuNs == null ? null : said.threadCpuNs / said.count,
-        processNs: said.processCpuNs / said.count,
-        delayMs: said.longestDelayMs ?? null,
-        ownDelayMs: said.longestOwnDelayMs ?? null,
-        peakMb: said.peakBytes === undefined ? null : said.peakBytes / 2 ** 20,
-      }
-    case 'latency':
-      return {
-        p50Us: said.p50Ns / 1e3,
-        p99Us: said.p99Ns / 1e3,
-        p999Us: said.p999Ns / 1e3,
-      }
-    case 'retain':
-      return { heldRatio: said.heldBytes / said.keptBytes, heldMb: said.heldBytes / 2 ** 20 }
-    case 'start':
-      return { firstMs: said.firstNs / 1e6 }
-  }
+  const read = READ[kind]
+  if (!read || !report[kind]) throw new Error(`Expected a ${kind}, got ${JSON.stringify(report)}`)
+  return read(report[kind])
 }

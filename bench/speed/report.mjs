@@ -1,0 +1,95 @@
+// The results as Markdown: for the terminal, and for bench/results.
+
+/**
+ * @typedef {import('./statistics.mjs').Figure} Figure
+ * @typedef {import('./targets.mjs').Results} Results
+ * @typedef {import('./targets.mjs').Verdict} Verdict
+ *
+ * @typedef {object} Outcome
+ * @property {Record<string, string>} environment
+ * @property {{ id: string, title: string }[]} cases
+ * @property {Results} results
+ * @property {Verdict[]} verdicts
+ */
+
+/** What each measure is called, and how many digits it has. @type {Record<string, { title: string, digits: number }>} */
+const MEASURES = {
+  perSecond: { title: 'delivered / s', digits: 0 },
+  threadNs: { title: 'JS thread, ns each', digits: 0 },
+  processNs: { title: 'process, ns each', digits: 0 },
+  delayMs: { title: 'longest delay, ms', digits: 1 },
+  ownDelayMs: { title: 'its own part, ms', digits: 1 },
+  peakMb: { title: 'peak memory, MB', digits: 0 },
+  p50Us: { title: 'p50, µs', digits: 0 },
+  p99Us: { title: 'p99, µs', digits: 0 },
+  p999Us: { title: 'p99.9, µs', digits: 0 },
+  heldRatio: { title: 'held : kept', digits: 2 },
+  heldMb: { title: 'held, MB', digits: 2 },
+  firstMs: { title: 'first notification, ms', digits: 0 },
+  requireMs: { title: 'require, ms', digits: 1 },
+  importMs: { title: 'import, ms', digits: 1 },
+  mb: { title: 'MB', digits: 2 },
+}
+
+/** @param {number} value @param {number} digits */
+const number = (value, digits) =>
+  value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+
+/** @param {Figure | undefined} figure @param {number} digits */
+function cell(figure, digits) {
+  if (!figure) return '–'
+  const { median, min, max } = figure
+  return min === max
+    ? number(median, digits)
+    : `**${number(median, digits)}** (${number(min, digits)}–${number(max, digits)})`
+}
+
+/** @param {readonly string[]} cells */
+const row = (cells) => `| ${cells.join(' | ')} |`
+
+/** @param {readonly string[]} head @param {readonly string[][]} body */
+const table = (head, body) =>
+  [row(head), row(head.map((_, index) => (index === 0 ? '---' : '---:'))), ...body.map(row)].join(
+    '\n',
+  )
+
+/** One case. @param {string} title @param {Results[string]} contestants */
+export function caseTable(title, contestants) {
+  const names = Object.keys(contestants)
+  const measures = Object.keys(MEASURES).filter((measure) =>
+    names.some((name) => contestants[name]?.[measure]),
+  )
+  const head = ['', ...measures.map((measure) => MEASURES[measure]?.title ?? measure)]
+  const body = names.map((name) =>
+    [name].concat(
+      measures.map((measure) => cell(contestants[name]?.[measure], MEASURES[measure]?.digits ?? 0)),
+    ),
+  )
+  return `### ${title}\n\n${table(head, body)}`
+}
+
+/** @param {readonly Verdict[]} verdicts */
+export function verdictTable(verdicts) {
+  const body = verdicts.map(({ title, value, bound, reached }) => [
+    title,
+    number(value, 2),
+    bound,
+    reached ? 'reached' : '**falls short**',
+  ])
+  return table(['Target', 'Median', 'Bound', ''], body)
+}
+
+/** The whole report. @param {Outcome} outcome */
+export function markdown({ environment, cases, results, verdicts }) {
+  const facts = Object.entries(environment).map(([name, value]) => `- ${name}: ${value}`)
+  return [
+    '# Results',
+    'Written by `npm run bench`. Medians of all rounds, with the least and the most in parentheses. How to read them is in [bench/README.md](../README.md).',
+    facts.join('\n'),
+    '## Targets',
+    verdictTable(verdicts),
+    '## Cases',
+    ...cases.map(({ id, title }) => caseTable(title, results[id] ?? {})),
+    '',
+  ].join('\n\n')
+}
