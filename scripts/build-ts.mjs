@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { root, runTool } from './run.mjs'
 
-const HEADER = '// Generated from index.ts by `npm run build:ts`: edit the sources instead.\n\n'
+const HEADER = '// Generated from index.ts by `npm run build:ts`: edit the sources instead.\n'
 
 fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
 const compiled = await runTool('typescript/bin/tsc', ['-p', 'tsconfig.build.json'])
@@ -19,8 +19,12 @@ const bundle = await rollup({
     throw new Error(warning.message)
   },
   external: [/^node:/, 'events', 'stream'],
-  plugins: [dts({ tsconfig: path.join(root, 'tsconfig.build.json') })],
+  plugins: [dts({ tsconfig: path.join(root, 'tsconfig.build.json'), sourcemap: true })],
 })
-const { output } = await bundle.generate({ format: 'es' })
+const file = path.join(root, 'index.d.ts')
+const { output } = await bundle.generate({ format: 'es', file, banner: HEADER, sourcemap: true })
 await bundle.close()
-fs.writeFileSync(path.join(root, 'index.d.ts'), HEADER + output[0].code)
+const [{ code, map }] = output
+// The sources are published as files: that is where editors go, and they read nothing else.
+fs.writeFileSync(file, code)
+fs.writeFileSync(`${file}.map`, JSON.stringify({ ...map, sourcesContent: undefined }))

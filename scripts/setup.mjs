@@ -14,10 +14,10 @@ const TS_SOURCES = [
   'tsconfig.json',
   'tsconfig.build.json',
 ]
-const TS_OUTPUTS = ['dist', 'index.d.ts']
+const TS_OUTPUTS = ['dist', 'index.d.ts', 'index.d.ts.map']
 
 /** What is generated and committed nevertheless, because users and reviewers read it. */
-const GENERATED = ['index.d.ts', 'native/index.d.ts', 'native/index.js']
+const GENERATED = ['index.d.ts', 'native/index.d.ts']
 
 /** Something in the environment that the user has to change; its message says what. */
 export class SetupError extends Error {}
@@ -73,7 +73,7 @@ async function requireRust() {
   }
 }
 
-async function installPackages() {
+export async function installPackages() {
   if (packagesAreInstalled()) return
   console.log('Installing the npm packages')
   const { ok } = await run('npm', ['ci', '--no-audit', '--no-fund'])
