@@ -7,8 +7,9 @@ import { currentTarget, isTarget, TARGETS, type Target } from './platform.js'
 
 type Addon = typeof Native
 
-const packageFolder = path.join(__dirname, '..', '..')
-const { version } = require('../../package.json') as { version: string }
+// This file becomes `dist/native.js`.
+const packageFolder = path.join(__dirname, '..')
+const { version } = require('../package.json') as { version: string }
 
 function load(): Addon {
   const target = currentTarget()
@@ -96,4 +97,4 @@ function unloadable(from: string, cause: unknown): AddonLoadError {
   )
 }
 
-export = load()
+export default load()
