@@ -14,7 +14,7 @@ import { exampleOf } from './readme-example.mjs'
 import { onInterrupt, root } from './run.mjs'
 import { installRuntimes, runtimeHere } from './runtimes.mjs'
 import { SetupError, runMain } from './setup.mjs'
-import { compile, installPackages, attempt } from './trial.mjs'
+import { attempt, compile, installPackages, loadingTime } from './trial.mjs'
 
 /** @type {import('./dev-server.mjs').DevServer | undefined} */
 let server
@@ -48,7 +48,7 @@ await runMain(async () => {
       }
       console.log(`| ${runtime.name} | ${cells.join(' | ')} |`)
     }
-    console.log(`\n${facts}`)
+    console.log(`\n${facts} ${await loadingTime(user)}`)
     return failures > 0 ? 1 : 0
   } finally {
     await cleanUp()

@@ -68,6 +68,30 @@ function sizeOf(folder) {
 }
 
 /**
+ * How much longer a program takes that imports the package than one that does nothing, started in turn.
+ * @param {string} user
+ * @returns {Promise<string>} In a sentence.
+ */
+export async function loadingTime(user) {
+  const programs = { empty: '0', imported: "import 'pglisten'" }
+  /** @type {Record<string, number[]>} */
+  const times = { empty: [], imported: [] }
+  for (let round = 0; round < 25; round += 1) {
+    for (const [name, source] of Object.entries(programs)) {
+      const started = performance.now()
+      await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', source], {
+        cwd: user,
+      })
+      times[name]?.push(performance.now() - started)
+    }
+  }
+  // The shortest: what else the machine does can only add to it.
+  const shortest = (/** @type {string} */ name) => Math.min(...(times[name] ?? []))
+  const more = (shortest('imported') - shortest('empty')).toFixed(1)
+  return `Importing it adds ${more} ms to an empty program, on Node ${process.versions.node}.`
+}
+
+/**
  * Writes the example as JavaScript of both module systems, and has TypeScript make more of it, as strict as can be.
  * @param {string} user @param {import('./readme-example.mjs').Example} example
  * @returns {Promise<Program[]>}
