@@ -6,6 +6,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import test from 'ava'
+import { checkAddon } from '../scripts/addon-check.mjs'
 import { readElf } from '../scripts/elf.mjs'
 import { npm, pack } from '../scripts/npm.mjs'
 import { stageMain, stagePlatform } from '../scripts/staging.mjs'
@@ -258,4 +259,13 @@ onLinux('what an addon needs is read from the file', (t) => {
     libraries.some((name) => /ssl|crypto/.test(name)),
     'No OpenSSL of the system',
   )
+})
+
+onGlibc('what needs too new a glibc, another libc or another processor is not packed', (t) => {
+  // Node itself: no build of a supported version makes do with less than glibc 2.28.
+  const problem = (wanted: object) =>
+    JSON.stringify(checkAddon(process.execPath, { ...target, ...wanted }))
+  t.regex(problem({}), /"problem":"needs (GLIBC_2\.\d+, newer than 2\.17|lib)/)
+  t.regex(problem({ libc: 'musl' }), /"problem":"needs (glibc 2\.|lib)/)
+  t.is(problem({ cpu: 'riscv64' }), `{"problem":"is for ${process.arch}"}`)
 })

@@ -9,16 +9,13 @@ import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { newestGlibc, compareVersions, readElf } from './elf.mjs'
+import { checkAddon } from './addon-check.mjs'
 import { thirdPartyNotices } from './notices.mjs'
 import { npm, pack } from './npm.mjs'
 import { onInterrupt, root, run, runTool } from './run.mjs'
 import { SetupError, installPackages, runMain } from './setup.mjs'
 import { stageMain, stagePlatform } from './staging.mjs'
 import { TARGETS, addonFile, buildPlan } from './targets.mjs'
-
-/** That of CentOS 7, of 2014: what Node 20 and its successors run on has a newer one. */
-const NEWEST_GLIBC = '2.17'
 
 const out = path.join(root, 'packages')
 const work = path.join(root, 'target', 'packages')
@@ -42,10 +39,12 @@ await runMain(async () => {
       continue
     }
     const addon = await buildAddon(triple, plan.flags)
-    const needs = checkAddon(addon, target)
+    const checked = checkAddon(addon, target)
+    if ('problem' in checked)
+      throw new SetupError(`${addon} for ${target.label} ${checked.problem}.`)
     const folder = stagePlatform(path.join(work, target.name), triple, addon)
     fs.writeFileSync(path.join(folder, 'THIRD-PARTY-NOTICES.md'), thirdPartyNotices(triple))
-    rows.push(row(await publishable(folder), needs))
+    rows.push(row(await publishable(folder), checked.needs))
   }
 
   console.log(`\n| In ${path.relative(process.cwd(), out)}/ | packed | unpacked | files | needs |`)
@@ -94,26 +93,6 @@ async function buildAddon(triple, flags) {
     folder,
     addonFile(/** @type {import('./targets.mjs').Target} */ (TARGETS[triple])),
   )
-}
-
-/**
- * @param {string} file @param {import('./targets.mjs').Target} target
- * @returns {string} What it needs, in a word.
- */
-function checkAddon(file, target) {
-  if (target.os !== 'linux') return ''
-  const { cpu, versions, libraries } = readElf(file)
-  const glibc = newestGlibc(versions)
-  const problem =
-    (cpu !== target.cpu && `is for ${cpu}`) ||
-    (target.libc === 'musl' && glibc !== undefined && 'needs glibc') ||
-    (target.libc === 'glibc' && glibc === undefined && 'names no version of glibc') ||
-    (glibc !== undefined &&
-      compareVersions(glibc, NEWEST_GLIBC) > 0 &&
-      `needs GLIBC_${glibc}, newer than ${NEWEST_GLIBC}`) ||
-    (libraries.some((it) => /ssl|crypto|pq/.test(it)) && `needs ${libraries.join(', ')}`)
-  if (problem) throw new SetupError(`${file} for ${target.label} ${problem}.`)
-  return glibc === undefined ? 'musl' : `glibc ${glibc}`
 }
 
 /** Packs a folder and has npm try everything of a publication but the upload. @param {string} folder */
