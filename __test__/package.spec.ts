@@ -21,6 +21,8 @@ const platformPackage = `pglisten-${target.name}`
 type Packed = Awaited<ReturnType<typeof pack>>
 let main: Packed
 let platform: Packed
+/** A folder with both packages, which the tests of refusals copy and spoil. */
+let user: string
 
 const readJson = (file: string) => JSON.parse(fs.readFileSync(path.join(root, file), 'utf8'))
 const { version } = readJson('package.json') as { version: string }
@@ -34,6 +36,7 @@ test.before(async () => {
   fs.writeFileSync(path.join(staged, 'THIRD-PARTY-NOTICES.md'), 'Made by npm run package.')
   main = await pack(stageMain(path.join(folder, 'main')), folder)
   platform = await pack(staged, folder)
+  user = await installed('user', [main, platform])
 })
 
 test.after.always(() => fs.rmSync(folder, { recursive: true, force: true }))
@@ -49,6 +52,13 @@ async function installed(name: string, tarballs: Packed[], flags: string[] = [])
     { cwd },
   )
   return cwd
+}
+
+/** A copy of the user's folder, and where in it the platform's package is. */
+function copy(name: string): { cwd: string; addonFolder: string } {
+  const cwd = path.join(folder, name)
+  fs.cpSync(user, cwd, { recursive: true })
+  return { cwd, addonFolder: path.join(cwd, 'node_modules', platformPackage) }
 }
 
 /** What a program prints that runs in a folder. */
@@ -147,7 +157,7 @@ test('the published manifest has the platforms, and no script and nothing of dev
 })
 
 test('installed without scripts it is two packages, which import and require load as one', async (t) => {
-  const cwd = await installed('user', [main, platform])
+  const cwd = user
   t.deepEqual(
     fs
       .readdirSync(path.join(cwd, 'node_modules'))
@@ -182,7 +192,8 @@ test('without its optional dependencies it names the missing package and the rem
 })
 
 test('node_modules of another platform are recognised', async (t) => {
-  const cwd = await installed('foreign', [main])
+  const { cwd, addonFolder } = copy('foreign')
+  fs.rmSync(addonFolder, { recursive: true })
   const other = LOADED.find((name) => name !== target.name)!
   fs.cpSync(path.join(root, 'npm', other), path.join(cwd, 'node_modules', `pglisten-${other}`), {
     recursive: true,
@@ -193,9 +204,8 @@ test('node_modules of another platform are recognised', async (t) => {
 })
 
 test('a platform without an addon is named, with those that have one', async (t) => {
-  const cwd = await installed('unsupported', [main, platform])
   const { code, message } = await refusal(
-    cwd,
+    user,
     "Object.defineProperty(process, 'platform', { value: 'freebsd' })",
   )
   t.is(code, 'ERR_PGLISTEN_UNSUPPORTED_PLATFORM')
@@ -206,9 +216,8 @@ test('a platform without an addon is named, with those that have one', async (t)
 const onGlibc = target.libc === 'glibc' ? test : test.skip
 
 onGlibc('a Node that is linked with musl asks for the package for musl', async (t) => {
-  const cwd = await installed('musl', [main, platform])
   // The head of this very Node, but for the dynamic linker that it names.
-  const program = path.join(cwd, 'node-for-musl')
+  const program = path.join(folder, 'node-for-musl')
   const head = Buffer.alloc(1 << 16)
   const node = fs.openSync(process.execPath, 'r')
   fs.readSync(node, head)
@@ -218,7 +227,7 @@ onGlibc('a Node that is linked with musl asks for the package for musl', async (
   head.write(musl.padEnd(linker![0].length, '\0'), linker!.index, 'latin1')
   fs.writeFileSync(program, head)
   const { code, message } = await refusal(
-    cwd,
+    user,
     `Object.defineProperty(process, 'execPath', { value: ${JSON.stringify(program)} })`,
   )
   t.is(code, 'ERR_PGLISTEN_ADDON_MISSING')
@@ -228,15 +237,15 @@ onGlibc('a Node that is linked with musl asks for the package for musl', async (
 })
 
 test('an addon that the system refuses is reported with the system’s reason', async (t) => {
-  const cwd = await installed('damaged', [main, platform])
-  fs.writeFileSync(path.join(cwd, 'node_modules', platformPackage, addonFile(target)), 'damaged')
+  const { cwd, addonFolder } = copy('damaged')
+  fs.writeFileSync(path.join(addonFolder, addonFile(target)), 'damaged')
   const { code, message, cause } = (await refusal(cwd)) as Record<string, string>
   t.is(code, 'ERR_PGLISTEN_ADDON_UNLOADABLE')
   t.true(message!.includes(platformPackage) && message!.includes(cause!), message)
 })
 
 test('an addon of another version is refused', async (t) => {
-  const cwd = await installed('other-version', [main, platform])
+  const { cwd } = copy('other-version')
   const file = path.join(cwd, 'node_modules', 'pglisten', 'package.json')
   const manifest = JSON.parse(fs.readFileSync(file, 'utf8'))
   fs.writeFileSync(file, JSON.stringify({ ...manifest, version: '9.9.9' }))
