@@ -18,7 +18,7 @@ const PUBLISHED = [
 const readJson = (file) => JSON.parse(fs.readFileSync(path.join(root, file), 'utf8'))
 
 /** The clone's manifest, completed by what is known only where it is packed. */
-export function rootManifest() {
+function rootManifest() {
   const manifest = readJson('package.json')
   // A provenance statement is refused unless the manifest names the repository that it is made in.
   const { GITHUB_SERVER_URL: host, GITHUB_REPOSITORY: name } = process.env
@@ -28,21 +28,26 @@ export function rootManifest() {
   return manifest
 }
 
+/** The manifest that the main package is published with. */
+export function mainManifest() {
+  const manifest = rootManifest()
+  const names = Object.values(TARGETS).map(({ name }) => `${manifest.name}-${name}`)
+  return {
+    ...Object.fromEntries(PUBLISHED.map((key) => [key, manifest[key]])),
+    optionalDependencies: Object.fromEntries(names.map((name) => [name, manifest.version])),
+  }
+}
+
 /**
  * @param {string} folder Where the package is laid out; made anew.
  * @returns {string} The same folder.
  */
 export function stageMain(folder) {
-  const manifest = rootManifest()
-  const names = Object.values(TARGETS).map(({ name }) => `${manifest.name}-${name}`)
-  const published = {
-    ...Object.fromEntries(PUBLISHED.map((key) => [key, manifest[key]])),
-    optionalDependencies: Object.fromEntries(names.map((name) => [name, manifest.version])),
-  }
-  const tops = manifest.files.map(
+  const { files } = rootManifest()
+  const tops = files.map(
     (/** @type {string} */ pattern) => pattern.replace(/^\//, '').split('/')[0],
   )
-  return layOut(folder, published, new Set([...tops, 'README.md', 'LICENSE']))
+  return layOut(folder, mainManifest(), new Set([...tops, 'README.md', 'LICENSE']))
 }
 
 /**
