@@ -13,7 +13,7 @@ import { checkAddon } from './addon-check.mjs'
 import { thirdPartyNotices } from './notices.mjs'
 import { npm, pack } from './npm.mjs'
 import { onInterrupt, root, run, runTool } from './run.mjs'
-import { SetupError, installPackages, runMain } from './setup.mjs'
+import { SetupError, installPackages, requireNode, requireRust, runMain } from './setup.mjs'
 import { stageMain, stagePlatform } from './staging.mjs'
 import { TARGETS, addonFile, buildPlan } from './targets.mjs'
 
@@ -23,6 +23,8 @@ const work = path.join(root, 'target', 'packages')
 await runMain(async () => {
   const wanted = wantedTargets()
   onInterrupt(() => {})
+  requireNode()
+  await requireRust()
   await installPackages()
   fs.rmSync(out, { recursive: true, force: true })
   fs.mkdirSync(out, { recursive: true })

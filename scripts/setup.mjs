@@ -41,7 +41,7 @@ export async function setup() {
   return { drifted: GENERATED.filter((file) => digest([file]) !== before.get(file)) }
 }
 
-function requireNode() {
+export function requireNode() {
   const wanted = manifest('package.json').engines.node
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
   const fits = wanted.split('||').some((/** @type {string} */ range) => {
@@ -54,7 +54,7 @@ function requireNode() {
   if (!fits) throw new SetupError(`Node ${wanted} is needed; this is ${process.versions.node}.`)
 }
 
-async function requireRust() {
+export async function requireRust() {
   const wanted = /^rust-version = "(\d+)\.(\d+)/m.exec(read('Cargo.toml'))
   const { ok, output } = await run('cargo', ['--version'], { output: 'keep' })
   if (!ok) {
