@@ -59,7 +59,15 @@ await runMain(async () => {
 function wantedTargets() {
   try {
     const { values } = parseArgs({ options: { target: { type: 'string', multiple: true } } })
-    return values.target ?? []
+    const wanted = values.target ?? []
+    for (const triple of wanted) {
+      if (!(triple in TARGETS)) {
+        throw new TypeError(
+          `Expected --target to be one of ${Object.keys(TARGETS).join(', ')}, got ${triple}`,
+        )
+      }
+    }
+    return wanted
   } catch (error) {
     throw new SetupError(error instanceof Error ? error.message : String(error))
   }

@@ -55,10 +55,7 @@ export const addonFile = ({ name }) => `pglisten.${name}.node`
  * @returns {{ flags: string[] } | { reason: string }}
  */
 export function buildPlan(triple, { hasRust, hasZig }) {
-  const target = TARGETS[triple]
-  if (target === undefined) {
-    return { reason: `unknown; expected one of ${Object.keys(TARGETS).join(', ')}` }
-  }
+  const target = /** @type {Target} */ (TARGETS[triple])
   if (target.os !== process.platform) return { reason: `built on ${target.os} only` }
   if (!hasRust(triple)) {
     return { reason: `Rust's half is not installed: \`rustup target add ${triple}\`` }
