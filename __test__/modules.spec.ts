@@ -33,6 +33,7 @@ const NAMES = [
   'ListenerStartError',
   'PglistenError',
   'QueryResult',
+  'Queryable',
   'Transaction',
   'TransactionBeginError',
   'TransactionClosedError',

@@ -1,26 +1,81 @@
 // Compiles the facade to `dist/` and rolls its declarations up into `index.d.ts`, the public contract.
+//
+// What runs is a few CommonJS files instead of one for each source: Node needs more time to find and open a file than to
+// compile what is in it. The entry is kept apart and short, because `import` searches it for names, and slowly.
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { rollup } from 'rollup'
+import { dts } from 'rollup-plugin-dts'
 import { root, runTool } from './run.mjs'
 
-const HEADER = '// Generated from index.ts by `npm run build:ts`: edit the sources instead.\n\n'
+const HEADER = '// Generated from index.ts by `npm run build:ts`: edit the sources instead.\n'
+const compiled = path.join(root, 'target', 'ts')
+const dist = path.join(root, 'dist')
+// Anything unresolved would be something that users do not have.
+/** @param {import('rollup').RollupLog} warning */
+const onwarn = ({ code, message }) => {
+  // TypeScript's helpers look whether there is one on `this` already.
+  if (code !== 'THIS_IS_UNDEFINED') throw new Error(message)
+}
 
-fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
-const compiled = await runTool('typescript/bin/tsc', ['-p', 'tsconfig.build.json'])
-if (!compiled.ok) process.exit(1)
+fs.rmSync(compiled, { recursive: true, force: true })
+const { ok } = await runTool('typescript/bin/tsc', ['-p', 'tsconfig.build.json'])
+if (!ok) process.exit(1)
+fs.rmSync(dist, { recursive: true, force: true })
+await bundle()
+await rollUpDeclarations()
 
-const { rollup } = await import('rollup')
-const { dts } = await import('rollup-plugin-dts')
-const bundle = await rollup({
-  input: path.join(root, 'dist', 'index.d.ts'),
-  // Anything unresolved would be a declaration that users cannot follow.
-  onwarn: (warning) => {
-    throw new Error(warning.message)
-  },
-  external: [/^node:/, 'events', 'stream'],
-  plugins: [dts({ tsconfig: path.join(root, 'tsconfig.build.json') })],
-})
-const { output } = await bundle.generate({ format: 'es' })
-await bundle.close()
-fs.writeFileSync(path.join(root, 'index.d.ts'), HEADER + output[0].code)
+async function bundle() {
+  const build = await rollup({
+    input: {
+      index: path.join(compiled, 'index.js'),
+      native: path.join(compiled, 'src-ts', 'native.js'),
+    },
+    onwarn,
+    external: [/^node:/, '#native'],
+    plugins: [{ name: 'maps of the compiler', load: withMap }],
+  })
+  const shared = new Set(['errors', 'addon-error', 'platform', 'native'])
+  await build.write({
+    dir: dist,
+    format: 'cjs',
+    exports: 'auto',
+    paths: { '#native': './native.js' },
+    chunkFileNames: '[name].js',
+    manualChunks: (id) => {
+      const { dir, name } = path.parse(id)
+      if (!dir.endsWith('src-ts') || shared.has(name)) return name === 'errors' ? name : null
+      return 'pglisten'
+    },
+    generatedCode: { preset: 'es2015', symbols: false },
+    sourcemap: true,
+    // They are published as files.
+    sourcemapExcludeSources: true,
+  })
+  await build.close()
+}
+
+/** @param {string} file */
+function withMap(file) {
+  return {
+    code: fs.readFileSync(file, 'utf8').replace(/^\/\/# sourceMappingURL=.*$/m, ''),
+    map: fs.readFileSync(`${file}.map`, 'utf8'),
+  }
+}
+
+async function rollUpDeclarations() {
+  const build = await rollup({
+    input: path.join(compiled, 'index.d.ts'),
+    onwarn,
+    external: [/^node:/, 'events', 'stream'],
+    plugins: [dts({ tsconfig: path.join(root, 'tsconfig.build.json'), sourcemap: true })],
+  })
+  const file = path.join(root, 'index.d.ts')
+  const { output } = await build.generate({ format: 'es', file, banner: HEADER, sourcemap: true })
+  await build.close()
+  const [{ code, map }] = output
+  // The sources are published as files: that is where editors go, and they read nothing else.
+  fs.writeFileSync(file, code)
+  fs.writeFileSync(`${file}.map`, JSON.stringify({ ...map, sourcesContent: undefined }))
+}

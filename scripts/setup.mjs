@@ -14,10 +14,10 @@ const TS_SOURCES = [
   'tsconfig.json',
   'tsconfig.build.json',
 ]
-const TS_OUTPUTS = ['dist', 'index.d.ts']
+const TS_OUTPUTS = ['dist', 'index.d.ts', 'index.d.ts.map']
 
 /** What is generated and committed nevertheless, because users and reviewers read it. */
-const GENERATED = ['index.d.ts', 'native/index.d.ts', 'native/index.js']
+const GENERATED = ['index.d.ts', 'native/index.d.ts']
 
 /** Something in the environment that the user has to change; its message says what. */
 export class SetupError extends Error {}
@@ -41,7 +41,7 @@ export async function setup() {
   return { drifted: GENERATED.filter((file) => digest([file]) !== before.get(file)) }
 }
 
-function requireNode() {
+export function requireNode() {
   const wanted = manifest('package.json').engines.node
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
   const fits = wanted.split('||').some((/** @type {string} */ range) => {
@@ -54,7 +54,7 @@ function requireNode() {
   if (!fits) throw new SetupError(`Node ${wanted} is needed; this is ${process.versions.node}.`)
 }
 
-async function requireRust() {
+export async function requireRust() {
   const wanted = /^rust-version = "(\d+)\.(\d+)/m.exec(read('Cargo.toml'))
   const { ok, output } = await run('cargo', ['--version'], { output: 'keep' })
   if (!ok) {
@@ -73,7 +73,7 @@ async function requireRust() {
   }
 }
 
-async function installPackages() {
+export async function installPackages() {
   if (packagesAreInstalled()) return
   console.log('Installing the npm packages')
   const { ok } = await run('npm', ['ci', '--no-audit', '--no-fund'])

@@ -6,6 +6,8 @@
 // printed by JavaScript, if at all.
 #![allow(unreachable_pub, missing_debug_implementations)]
 
+use napi_derive::napi;
+
 mod batch;
 mod bridge;
 pub mod config;
@@ -15,3 +17,7 @@ mod listener;
 mod pool;
 mod runtime;
 mod values;
+
+/// What the facade compares with its own version: the two are installed as separate packages.
+#[napi]
+pub const ADDON_VERSION: &str = env!("CARGO_PKG_VERSION");

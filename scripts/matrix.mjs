@@ -1,0 +1,69 @@
+// Tries the tarballs of `npm run package` as a user would: an empty folder, no Rust, no scripts, the README's first
+// example against a real server; once for each runtime and each way to load the package. Prints a Markdown table.
+//
+//   npm run matrix                   every runtime and package manager, each installed from npm
+//   npm run matrix -- --here         only the Node that runs this
+//   npm run matrix -- --dsn DSN      on a server of your own; it needs the right to notify
+
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { startServer } from './dev-server.mjs'
+import { tryManagers } from './managers.mjs'
+import { exampleOf } from './readme-example.mjs'
+import { onInterrupt, root } from './run.mjs'
+import { installRuntimes, runtimeHere } from './runtimes.mjs'
+import { SetupError, runMain } from './setup.mjs'
+import { attempt, compile, installPackages, loadingTime } from './trial.mjs'
+
+/** @type {import('./dev-server.mjs').DevServer | undefined} */
+let server
+const packages = path.join(root, 'packages')
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-matrix-'))
+const cleanUp = async () => {
+  await server?.stop('immediate')
+  fs.rmSync(folder, { recursive: true, force: true })
+}
+
+await runMain(async () => {
+  const { here, dsn } = options()
+  onInterrupt(cleanUp)
+  try {
+    server = dsn === undefined ? await startServer() : undefined
+    const database = dsn ?? /** @type {import('./dev-server.mjs').DevServer} */ (server).dsn
+    const runtimes = here ? [runtimeHere()] : await installRuntimes(path.join(folder, 'runtimes'))
+    const user = path.join(folder, 'user')
+    const facts = await installPackages(user, packages)
+    const example = exampleOf(path.join(root, 'README.md'))
+    const programs = await compile(user, example)
+
+    console.log(`\n| Runtime | ${programs.map(({ title }) => title).join(' | ')} |`)
+    console.log(`| --- |${' --- |'.repeat(programs.length)}`)
+    let failures = 0
+    for (const runtime of runtimes) {
+      const cells = []
+      for (const program of programs) {
+        const result = await attempt(runtime, program, { user, dsn: database, example })
+        if (!result.ok) failures += 1
+        cells.push(result.text)
+      }
+      console.log(`| ${runtime.name} | ${cells.join(' | ')} |`)
+    }
+    console.log(`\n${facts} ${await loadingTime(user)}`)
+    if (here) return failures > 0 ? 1 : 0
+    const managers = await tryManagers(folder, packages)
+    console.log(`\n${managers.lines.join('\n')}`)
+    return failures > 0 || !managers.ok ? 1 : 0
+  } finally {
+    await cleanUp()
+  }
+})
+
+function options() {
+  try {
+    return parseArgs({ options: { here: { type: 'boolean' }, dsn: { type: 'string' } } }).values
+  } catch (error) {
+    throw new SetupError(error instanceof Error ? error.message : String(error))
+  }
+}

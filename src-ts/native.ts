@@ -1,0 +1,100 @@
+// What `#native` is when the package runs: the addon built for this platform, or an error that says what to do.
+import fs from 'node:fs'
+import path from 'node:path'
+import type * as Native from '#native'
+import { AddonLoadError } from './addon-error.js'
+import { currentTarget, isTarget, TARGETS, type Target } from './platform.js'
+
+type Addon = typeof Native
+
+// This file becomes `dist/native.js`.
+const packageFolder = path.join(__dirname, '..')
+const { version } = require('../package.json') as { version: string }
+
+function load(): Addon {
+  const target = currentTarget()
+  if (!isTarget(target)) throw unsupported(target)
+  // Who has built the addon in a clone means that one.
+  const built = path.join(packageFolder, 'native', `pglisten.${target}.node`)
+  const [from, addon] = fs.existsSync(built)
+    ? [built, attempt(built, () => require(built))]
+    : [`pglisten-${target}`, attempt(`pglisten-${target}`, packages[target], target)]
+  if (addon.ADDON_VERSION !== version) throw otherVersion(from, addon.ADDON_VERSION)
+  return addon
+}
+
+/** Spelled out, because that is how tools which gather or bundle what a program needs find the packages. */
+const packages: Record<Target, () => unknown> = {
+  'darwin-arm64': () => require('pglisten-darwin-arm64'),
+  'darwin-x64': () => require('pglisten-darwin-x64'),
+  'linux-arm64-gnu': () => require('pglisten-linux-arm64-gnu'),
+  'linux-arm64-musl': () => require('pglisten-linux-arm64-musl'),
+  'linux-x64-gnu': () => require('pglisten-linux-x64-gnu'),
+  'linux-x64-musl': () => require('pglisten-linux-x64-musl'),
+  'win32-arm64-msvc': () => require('pglisten-win32-arm64-msvc'),
+  'win32-x64-msvc': () => require('pglisten-win32-x64-msvc'),
+}
+
+function attempt(from: string, open: () => unknown, target?: Target): Addon {
+  try {
+    return open() as Addon
+  } catch (error) {
+    if (target !== undefined && (error as { code?: unknown }).code === 'MODULE_NOT_FOUND') {
+      throw missing(target, error)
+    }
+    throw unloadable(from, error)
+  }
+}
+
+function unsupported(target: string): AddonLoadError {
+  return new AddonLoadError(
+    'ERR_PGLISTEN_UNSUPPORTED_PLATFORM',
+    `pglisten has no prebuilt addon for ${target}, only for ${TARGETS.join(', ')}. ` +
+      'On other platforms it has to be built from its source, with Rust: see CONTRIBUTING.md there.',
+  )
+}
+
+function missing(target: Target, cause: unknown): AddonLoadError {
+  const others = TARGETS.filter((other) => other !== target && isInstalled(`pglisten-${other}`))
+  const found =
+    others.length === 0
+      ? ''
+      : ` Found ${others.map((other) => `pglisten-${other}`).join(', ')} instead: node_modules, or the lock file, comes from another platform.`
+  return new AddonLoadError(
+    'ERR_PGLISTEN_ADDON_MISSING',
+    `The package pglisten-${target}@${version}, which holds the addon for this platform, is not installed.${found} ` +
+      'It is an optional dependency of pglisten. Install again on this platform, without `--omit=optional` or ' +
+      '`--no-optional`; if it is still missing, remove node_modules and the lock file first. To install for another ' +
+      'platform, tell npm so: `npm install --os=linux --cpu=x64 --libc=musl`.',
+    { cause },
+  )
+}
+
+function isInstalled(name: string): boolean {
+  try {
+    require.resolve(`${name}/package.json`)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function otherVersion(from: string, found: unknown): AddonLoadError {
+  return new AddonLoadError(
+    'ERR_PGLISTEN_ADDON_VERSION',
+    `pglisten is ${version}, but its addon ${from} is ${String(found)}. They have to be of one version: remove ` +
+      'node_modules and install again, or build again in a clone.',
+  )
+}
+
+function unloadable(from: string, cause: unknown): AddonLoadError {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new AddonLoadError(
+    'ERR_PGLISTEN_ADDON_UNLOADABLE',
+    `The addon ${from} is there, but this system cannot load it: ${why}. On Linux with glibc it needs glibc 2.17 ` +
+      'or newer; if the file is damaged, remove node_modules and install again.',
+    { cause },
+  )
+}
+
+export default load()
