@@ -89,9 +89,6 @@ async function respond(request: IncomingMessage, response: ServerResponse): Prom
 }
 
 const server = createServer((request, response) => void respond(request, response))
-server.listen(Number(process.env['PORT'] ?? 8080), '127.0.0.1')
-await once(server, 'listening')
-console.log(`http://127.0.0.1:${(server.address() as { port: number }).port}`)
 
 async function shutDown(): Promise<void> {
   server.close()
@@ -100,3 +97,7 @@ async function shutDown(): Promise<void> {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void shutDown())
+
+server.listen(Number(process.env['PORT'] ?? 8080), '127.0.0.1')
+await once(server, 'listening')
+console.log(`http://127.0.0.1:${(server.address() as { port: number }).port}`)

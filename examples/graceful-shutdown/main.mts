@@ -17,9 +17,6 @@ await listener.addCallback('work', async (_connection, payload) => {
   handled += 1
   console.log(`handled ${payload}`)
 })
-await listener.startup()
-listener.listen()
-console.log('ready')
 
 async function shutDown(): Promise<void> {
   console.log('shutting down')
@@ -39,3 +36,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     void shutDown()
   })
 }
+
+await listener.startup()
+listener.listen()
+console.log('ready')

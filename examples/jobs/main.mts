@@ -100,8 +100,6 @@ listener.addGapCallback(() => wake())
 await listener.startup()
 listener.listen()
 const sweep = setInterval(() => void wake(), SWEEP_MS)
-console.log(`worker ${process.pid} is ready`)
-await wake()
 
 async function shutDown(): Promise<void> {
   stop.abort()
@@ -111,3 +109,5 @@ async function shutDown(): Promise<void> {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void shutDown())
+console.log(`worker ${process.pid} is ready`)
+await wake()

@@ -149,9 +149,6 @@ async function respond(request: IncomingMessage, response: ServerResponse): Prom
 }
 
 const server = createServer((request, response) => void respond(request, response))
-server.listen(Number(process.env['PORT'] ?? 8080), '127.0.0.1')
-await once(server, 'listening')
-console.log(`http://127.0.0.1:${(server.address() as { port: number }).port}`)
 
 const keepAlive = setInterval(() => {
   for (const { response, isBehind } of browsers) if (!isBehind) response.write(': still here\n\n')
@@ -165,6 +162,10 @@ async function shutDown(): Promise<void> {
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void shutDown())
+
+server.listen(Number(process.env['PORT'] ?? 8080), '127.0.0.1')
+await once(server, 'listening')
+console.log(`http://127.0.0.1:${(server.address() as { port: number }).port}`)
 
 // A notification says that there is something to read, and so does a gap. A batch of them costs one look.
 for await (const batch of listener.batches({ gaps: 'include' })) {
