@@ -21,7 +21,7 @@ await runMain(async () => {
   const { startServer } = await import('./dev-server.mjs')
   const server = await startServer()
   try {
-    console.log(`DATABASE_URL=${server.dsn}\n`)
+    console.log(`For another terminal: export DATABASE_URL=${server.dsn}\n`)
     return await runProgram(name, server.dsn)
   } finally {
     await server.stop()
