@@ -187,10 +187,12 @@ test('a shutdown ends at its deadline, and says what is left', async (t) => {
 
 test('a second signal ends a shutdown at once', async (t) => {
   const { dsn, run } = await openDatabase(t)
-  const consumer = startExample(t, 'graceful-shutdown', dsn, { WORK_MS: '60000' })
+  const consumer = startExample(t, 'graceful-shutdown', dsn, { WORK_MS: '500' })
   await consumer.says(/^ready$/m)
-  await run(notify(1))
+  await run(notify(100))
+  await consumer.says(/^handled 1$/m)
   consumer.child.kill('SIGTERM')
   await consumer.says(/^shutting down$/m)
   t.is(await consumer.end(), 1)
+  t.notRegex(consumer.output(), /in all/)
 })
