@@ -18,10 +18,11 @@ use tokio_postgres::{Client, Connection, NoTls, SimpleQueryMessage};
 
 use super::config::{ConnectConfig, Host};
 use super::error::{Error, ErrorKind, Result};
+use super::inbound::{Arrivals, Inbound};
 use super::wire::{Transport, Wire, WireFacts};
 
 /// A connection whose messages nobody reads yet: poll it, or nothing happens.
-pub type ServerConnection = Connection<Wire, NoTlsStream>;
+pub type ServerConnection = Connection<Inbound<Wire>, NoTlsStream>;
 
 /// What dialling gives.
 #[must_use = "the connection must be polled"]
@@ -51,7 +52,7 @@ pub fn hosts_in_turn(config: &ConnectConfig) -> Vec<&Host> {
 pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
     let mut last = no_host();
     for host in hosts_in_turn(config) {
-        match in_time(config, host, dial_host(config, host)).await {
+        match in_time(config, host, dial_host(config, host, None)).await {
             Ok(dialed) => return Ok(dialed),
             Err(error) => last = error,
         }
@@ -84,8 +85,12 @@ pub(super) async fn in_time<T>(
         })
 }
 
-/// Connects to one host, in whatever time it takes.
-pub(super) async fn dial_host(config: &ConnectConfig, host: &Host) -> Result<Dialed> {
+/// Connects to one host, in whatever time it takes. Its notifications go to `arrivals`, if somebody wants them.
+pub(super) async fn dial_host(
+    config: &ConnectConfig,
+    host: &Host,
+    arrivals: Option<&Arc<Arrivals>>,
+) -> Result<Dialed> {
     let failed = |error: io::Error| {
         Error::new(
             ErrorKind::Connect,
@@ -101,7 +106,7 @@ pub(super) async fn dial_host(config: &ConnectConfig, host: &Host) -> Result<Dia
         Host::Unix { directory, port } => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
             let stream = UnixStream::connect(path).await.map_err(failed)?;
-            return authenticate(config, host, Transport::Unix(stream)).await;
+            return authenticate(config, host, Transport::Unix(stream), arrivals).await;
         }
         Host::Tcp {
             name,
@@ -112,7 +117,7 @@ pub(super) async fn dial_host(config: &ConnectConfig, host: &Host) -> Result<Dia
                 let attempt = async {
                     let stream = TcpStream::connect(address).await.map_err(failed)?;
                     config.apply_socket_options(&stream).map_err(failed)?;
-                    authenticate(config, host, Transport::Tcp(stream)).await
+                    authenticate(config, host, Transport::Tcp(stream), arrivals).await
                 };
                 match attempt.await {
                     Ok(dialed) => return Ok(dialed),
@@ -131,12 +136,18 @@ async fn resolve(name: &str, address: Option<IpAddr>, port: u16) -> io::Result<V
     }
 }
 
-async fn authenticate(config: &ConnectConfig, host: &Host, transport: Transport) -> Result<Dialed> {
+async fn authenticate(
+    config: &ConnectConfig,
+    host: &Host,
+    transport: Transport,
+    arrivals: Option<&Arc<Arrivals>>,
+) -> Result<Dialed> {
     let wire = Wire::new(transport);
     let facts = wire.facts();
+    let inbound = Inbound::new(wire, arrivals.cloned());
     let (client, mut connection) = config
         .protocol
-        .connect_raw(wire, NoTls)
+        .connect_raw(inbound, NoTls)
         .await
         .map_err(|error| Error::connecting(&error, &host.to_string()))?;
     if config.target_session_attrs != TargetSessionAttrs::Any {

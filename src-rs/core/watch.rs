@@ -97,7 +97,7 @@ pub(super) async fn ask_beside(
         client,
         mut connection,
         ..
-    } = dial_host(config, host).await?;
+    } = dial_host(config, host, None).await?;
     let driver = AbortOnDropHandle::new(tokio::spawn(async move { drive(&mut connection).await }));
     let answer = client.simple_query(query).await?;
     drop(client);
