@@ -28,6 +28,7 @@ type QueryParameter = null | boolean | number | bigint | string | object;
 
 /** A column of a result. */
 interface QueryColumn {
+    /** As in the statement: `AS name`, or what the server calls it. */
     readonly name: string;
     /** The name of the PostgreSQL type, such as `int4` or `text[]`. */
     readonly type: string;
@@ -170,6 +171,11 @@ interface PglistenErrorOptions {
 declare class PglistenError extends Error {
     /** Stable identifier, such as `ERR_PGLISTEN_LISTENER_START`. */
     readonly code: string;
+    /**
+     * Errors are made by this package; the class is exported for `instanceof`.
+     *
+     * @param message - For people: what was expected, and what came.
+     */
     constructor(message: string, options?: PglistenErrorOptions);
 }
 /** An argument has the wrong type. Nothing was sent to the server. */
@@ -189,6 +195,11 @@ declare class ConnectionPoolConfigurationError extends ConnectionPoolError {
     readonly code = "ERR_PGLISTEN_POOL_CONFIGURATION";
     /** The name of the option at fault. */
     readonly option: string | undefined;
+    /**
+     * Errors are made by this package; the class is exported for `instanceof`.
+     *
+     * @param message - For people. `options.option` names the option.
+     */
     constructor(message: string, options?: PglistenErrorOptions & {
         option?: string | undefined;
     });
@@ -243,8 +254,11 @@ declare class ListenerClosedError extends ListenerError {
 }
 /** What a {@link ListenerCallbackError} is about. */
 interface ListenerCallbackErrorOptions extends PglistenErrorOptions {
+    /** {@link ListenerCallbackError.channel} */
     channel?: string | undefined;
+    /** {@link ListenerCallbackError.payload} */
     payload?: unknown;
+    /** {@link ListenerCallbackError.processId} */
     processId?: number | undefined;
 }
 /**
@@ -258,6 +272,11 @@ declare class ListenerCallbackError extends ListenerError {
     readonly payload: unknown;
     /** The process id of the notifying backend. */
     readonly processId: number | undefined;
+    /**
+     * Errors are made by this package; the class is exported for `instanceof`.
+     *
+     * @param message - For people: what failed.
+     */
     constructor(message: string, options?: ListenerCallbackErrorOptions);
 }
 /** A consumer's buffer was full and its policy is `error`. */
@@ -269,6 +288,11 @@ declare class ListenerGapError<GapType = unknown> extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_GAP";
     /** What was missed. */
     readonly gap: GapType;
+    /**
+     * Errors are made by this package; the class is exported for `instanceof`.
+     *
+     * @param message - For people.
+     */
     constructor(message: string, gap: GapType);
 }
 /**
@@ -281,17 +305,29 @@ declare class DatabaseError extends PglistenError {
     readonly sqlState: string;
     /** `ERROR`, `FATAL` or `PANIC`, never localized. */
     readonly severity: string;
+    /** More about it, such as `Key (id)=(1) already exists.` */
     readonly detail: string | undefined;
+    /** What may help. */
     readonly hint: string | undefined;
     /** Where in the statement, in characters from 1. */
     readonly position: number | undefined;
     /** The call stack inside the server. */
     readonly context: string | undefined;
+    /** The schema of what it is about. */
     readonly schema: string | undefined;
+    /** The table that it is about. */
     readonly table: string | undefined;
+    /** The column that it is about. */
     readonly column: string | undefined;
+    /** The name of the data type that it is about. */
     readonly dataType: string | undefined;
+    /** The constraint that was violated. */
     readonly constraint: string | undefined;
+    /**
+     * Errors are made by this package; the class is exported for `instanceof`.
+     *
+     * @param server - What the server said.
+     */
     constructor(server: ServerMessage, options?: PglistenErrorOptions);
 }
 /** The fields of an error or a notice of the server. */
@@ -300,15 +336,25 @@ interface ServerMessage {
     severity: string;
     /** The five characters of the SQLSTATE. */
     sqlState: string;
+    /** In the language of the server's `lc_messages`. */
     message: string;
+    /** More about it. */
     detail?: string | undefined;
+    /** What may help. */
     hint?: string | undefined;
+    /** Where in the statement, in characters from 1. */
     position?: number | undefined;
+    /** The call stack inside the server. */
     context?: string | undefined;
+    /** The schema of what it is about. */
     schema?: string | undefined;
+    /** The table that it is about. */
     table?: string | undefined;
+    /** The column that it is about. */
     column?: string | undefined;
+    /** The name of the data type that it is about. */
     dataType?: string | undefined;
+    /** The constraint that was violated. */
     constraint?: string | undefined;
 }
 
@@ -322,6 +368,7 @@ type GapReason = 'disconnect' | 'overflow' | 'decode';
  * it, everything committed after `resumedAt` comes after it. What was notified in between may be missing.
  */
 declare class Gap {
+    /** Why notifications are missing. */
     readonly reason: GapReason;
     /**
      * A moment, by this machine's clock, before which nothing is missing: when the last round trip to the server was begun
@@ -364,18 +411,28 @@ interface ListenerWarning {
 /** The events of a {@link Listener}, and the arguments that their handlers get. */
 interface ListenerEvents {
     /** A session is up and its LISTENs are committed: after `startup()`, and after each reconnection. */
-    connected: [info: {
-        processId: number;
-    }];
+    connected: [
+        info: {
+            /** The process id of its backend: `pg_stat_activity.pid`. */
+            processId: number;
+        }
+    ];
     /** The session ended, and not by `shutdown()`. */
-    disconnected: [info: {
-        error: PglistenError;
-        processId: number;
-    }];
+    disconnected: [
+        info: {
+            /** Why it ended, as far as is known. */
+            error: PglistenError;
+            /** The process id that its backend had. */
+            processId: number;
+        }
+    ];
     /** A new session took over, after `connected`. */
-    reconnected: [info: {
-        gap: Gap;
-    }];
+    reconnected: [
+        info: {
+            /** The gap that each consumer gets at its place. */
+            gap: Gap;
+        }
+    ];
     /** Notifications may be missing: once for each lost session, and for each consumer that overflowed. */
     gap: [gap: Gap];
     /**
@@ -393,12 +450,11 @@ declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
     #private;
 }
 
-declare const GAP_MODES: readonly ["skip", "throw", "include"];
 /**
  * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
  * ends with a {@link ListenerGapError}, `include` yields it.
  */
-type GapMode = (typeof GAP_MODES)[number];
+type GapMode = 'skip' | 'throw' | 'include';
 /** Options of {@link Listener.messages}. */
 interface MessagesOptions<Gaps extends GapMode = GapMode> {
     /** The channels to yield, of those that are subscribed to. @default all of them */
@@ -453,7 +509,9 @@ type MessageOf<Payloads extends ListenerPayloads> = {
 type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
 /** What {@link Listener.messages} and {@link Listener.batches} give. A `break`, or `await using`, releases it. */
 interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
+    /** Itself: it can be iterated over once. */
     [Symbol.asyncIterator](): MessageStream<Item>;
+    /** Releases it, as `break` does: what is buffered for it is dropped. */
     return(): Promise<IteratorResult<Item, undefined>>;
 }
 /** Options of {@link Listener.shutdown}. */
@@ -613,9 +671,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     unref(): this;
 }
 
-declare const OVERFLOW_POLICIES: readonly ["dropOldest", "dropNewest", "pause", "error"];
 /** What happens to a notification for which a consumer's buffer has no room. */
-type OverflowPolicy = (typeof OVERFLOW_POLICIES)[number];
+type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';
 /** How much a consumer may have waiting, and what happens beyond. */
 interface BufferOptions {
     /** The most notifications. @default 262144 */

@@ -34,6 +34,7 @@ const lintSteps = (drifted) => [
     runTool('oxlint/bin/oxlint', ['--type-aware', '--deny-warnings'], { output: 'keep' }),
   ),
   check('types', () => runTool('typescript/bin/tsc', ['-p', 'tsconfig.json'], { output: 'keep' })),
+  check('reference', () => runTool('typedoc/bin/typedoc', ['--emit', 'none'], { output: 'keep' })),
 ]
 
 /** @type {import('./dev-server.mjs').DevServer | undefined} */

@@ -16,6 +16,11 @@ export class PglistenError extends Error {
   /** Stable identifier, such as `ERR_PGLISTEN_LISTENER_START`. */
   readonly code: string = 'ERR_PGLISTEN_INTERNAL'
 
+  /**
+   * Errors are made by this package; the class is exported for `instanceof`.
+   *
+   * @param message - For people: what was expected, and what came.
+   */
   constructor(message: string, options?: PglistenErrorOptions) {
     super(message, options)
     // On the prototype, as built-in errors have it, so that it is not printed as an own property.
@@ -48,6 +53,11 @@ export class ConnectionPoolConfigurationError extends ConnectionPoolError {
   /** The name of the option at fault. */
   readonly option: string | undefined
 
+  /**
+   * Errors are made by this package; the class is exported for `instanceof`.
+   *
+   * @param message - For people. `options.option` names the option.
+   */
   constructor(message: string, options?: PglistenErrorOptions & { option?: string | undefined }) {
     super(message, options)
     this.option = options?.option
@@ -116,8 +126,11 @@ export class ListenerClosedError extends ListenerError {
 
 /** What a {@link ListenerCallbackError} is about. */
 export interface ListenerCallbackErrorOptions extends PglistenErrorOptions {
+  /** {@link ListenerCallbackError.channel} */
   channel?: string | undefined
+  /** {@link ListenerCallbackError.payload} */
   payload?: unknown
+  /** {@link ListenerCallbackError.processId} */
   processId?: number | undefined
 }
 
@@ -133,6 +146,11 @@ export class ListenerCallbackError extends ListenerError {
   /** The process id of the notifying backend. */
   readonly processId: number | undefined
 
+  /**
+   * Errors are made by this package; the class is exported for `instanceof`.
+   *
+   * @param message - For people: what failed.
+   */
   constructor(message: string, options?: ListenerCallbackErrorOptions) {
     super(message, options)
     this.channel = options?.channel
@@ -152,6 +170,11 @@ export class ListenerGapError<GapType = unknown> extends ListenerError {
   /** What was missed. */
   readonly gap: GapType
 
+  /**
+   * Errors are made by this package; the class is exported for `instanceof`.
+   *
+   * @param message - For people.
+   */
   constructor(message: string, gap: GapType) {
     super(message)
     this.gap = gap
@@ -168,18 +191,30 @@ export class DatabaseError extends PglistenError {
   readonly sqlState: string
   /** `ERROR`, `FATAL` or `PANIC`, never localized. */
   readonly severity: string
+  /** More about it, such as `Key (id)=(1) already exists.` */
   readonly detail: string | undefined
+  /** What may help. */
   readonly hint: string | undefined
   /** Where in the statement, in characters from 1. */
   readonly position: number | undefined
   /** The call stack inside the server. */
   readonly context: string | undefined
+  /** The schema of what it is about. */
   readonly schema: string | undefined
+  /** The table that it is about. */
   readonly table: string | undefined
+  /** The column that it is about. */
   readonly column: string | undefined
+  /** The name of the data type that it is about. */
   readonly dataType: string | undefined
+  /** The constraint that was violated. */
   readonly constraint: string | undefined
 
+  /**
+   * Errors are made by this package; the class is exported for `instanceof`.
+   *
+   * @param server - What the server said.
+   */
   constructor(server: ServerMessage, options?: PglistenErrorOptions) {
     super(server.message, options)
     this.sqlState = server.sqlState
@@ -202,14 +237,24 @@ export interface ServerMessage {
   severity: string
   /** The five characters of the SQLSTATE. */
   sqlState: string
+  /** In the language of the server's `lc_messages`. */
   message: string
+  /** More about it. */
   detail?: string | undefined
+  /** What may help. */
   hint?: string | undefined
+  /** Where in the statement, in characters from 1. */
   position?: number | undefined
+  /** The call stack inside the server. */
   context?: string | undefined
+  /** The schema of what it is about. */
   schema?: string | undefined
+  /** The table that it is about. */
   table?: string | undefined
+  /** The column that it is about. */
   column?: string | undefined
+  /** The name of the data type that it is about. */
   dataType?: string | undefined
+  /** The constraint that was violated. */
   constraint?: string | undefined
 }

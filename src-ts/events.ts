@@ -18,11 +18,28 @@ export interface ListenerWarning {
 /** The events of a {@link Listener}, and the arguments that their handlers get. */
 export interface ListenerEvents {
   /** A session is up and its LISTENs are committed: after `startup()`, and after each reconnection. */
-  connected: [info: { processId: number }]
+  connected: [
+    info: {
+      /** The process id of its backend: `pg_stat_activity.pid`. */
+      processId: number
+    },
+  ]
   /** The session ended, and not by `shutdown()`. */
-  disconnected: [info: { error: PglistenError; processId: number }]
+  disconnected: [
+    info: {
+      /** Why it ended, as far as is known. */
+      error: PglistenError
+      /** The process id that its backend had. */
+      processId: number
+    },
+  ]
   /** A new session took over, after `connected`. */
-  reconnected: [info: { gap: Gap }]
+  reconnected: [
+    info: {
+      /** The gap that each consumer gets at its place. */
+      gap: Gap
+    },
+  ]
   /** Notifications may be missing: once for each lost session, and for each consumer that overflowed. */
   gap: [gap: Gap]
   /**

@@ -12,6 +12,7 @@ export type GapReason = 'disconnect' | 'overflow' | 'decode'
  * it, everything committed after `resumedAt` comes after it. What was notified in between may be missing.
  */
 export class Gap {
+  /** Why notifications are missing. */
   readonly reason: GapReason
   /**
    * A moment, by this machine's clock, before which nothing is missing: when the last round trip to the server was begun

@@ -24,13 +24,13 @@ import {
   expected,
 } from './validate.js'
 
-const GAP_MODES = ['skip', 'throw', 'include'] as const
+const GAP_MODES: readonly GapMode[] = ['skip', 'throw', 'include']
 
 /**
  * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
  * ends with a {@link ListenerGapError}, `include` yields it.
  */
-export type GapMode = (typeof GAP_MODES)[number]
+export type GapMode = 'skip' | 'throw' | 'include'
 
 /** Options of {@link Listener.messages}. */
 export interface MessagesOptions<Gaps extends GapMode = GapMode> {

@@ -13,10 +13,10 @@ import {
   type NumberBounds,
 } from './validate.js'
 
-const OVERFLOW_POLICIES = ['dropOldest', 'dropNewest', 'pause', 'error'] as const
+const OVERFLOW_POLICIES: readonly OverflowPolicy[] = ['dropOldest', 'dropNewest', 'pause', 'error']
 
 /** What happens to a notification for which a consumer's buffer has no room. */
-export type OverflowPolicy = (typeof OVERFLOW_POLICIES)[number]
+export type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error'
 
 /** How much a consumer may have waiting, and what happens beyond. */
 export interface BufferOptions {

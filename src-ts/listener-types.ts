@@ -26,7 +26,9 @@ export type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'i
 /** What {@link Listener.messages} and {@link Listener.batches} give. A `break`, or `await using`, releases it. */
 export interface MessageStream<Item>
   extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
+  /** Itself: it can be iterated over once. */
   [Symbol.asyncIterator](): MessageStream<Item>
+  /** Releases it, as `break` does: what is buffered for it is dropped. */
   return(): Promise<IteratorResult<Item, undefined>>
 }
 

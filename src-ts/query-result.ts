@@ -4,6 +4,7 @@ import { toRows } from './rows.js'
 
 /** A column of a result. */
 export interface QueryColumn {
+  /** As in the statement: `AS name`, or what the server calls it. */
   readonly name: string
   /** The name of the PostgreSQL type, such as `int4` or `text[]`. */
   readonly type: string

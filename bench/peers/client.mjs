@@ -81,7 +81,7 @@ const clients = {
   },
 }
 
-process.once('message', async (/** @type {Task} */ task) => {
+async function start(/** @type {Task} */ task) {
   if (task.survives) process.on('uncaughtException', () => told('uncaughtException'))
   try {
     await clients[process.argv[2] ?? '']?.(task)
@@ -89,5 +89,7 @@ process.once('message', async (/** @type {Task} */ task) => {
   } catch (error) {
     tell({ refused: error instanceof Error ? error.name : String(error) })
   }
-})
+}
+
+process.once('message', (/** @type {Task} */ task) => void start(task))
 process.once('disconnect', () => process.exit())

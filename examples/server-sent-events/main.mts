@@ -1,0 +1,181 @@
+// Server-sent events from a table: one listener for all browsers, and each browser as fast as it reads.
+
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { type IncomingMessage, type ServerResponse, createServer } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ConnectionPool } from 'pglisten'
+
+/** How many rows are read at once: what one browser can make this process hold. */
+const PAGE_ROWS = 500
+/** Comments keep proxies from closing a stream on which nothing happens. */
+const KEEP_ALIVE_MS = 15_000
+const RETRY_MS = 500
+
+interface Event {
+  id: bigint
+  body: string
+}
+
+interface Browser {
+  response: ServerResponse
+  /** The id of the last event that was written to it. */
+  lastId: bigint
+  /** Whether it reads from the table by itself, because it is not where the others are. */
+  isBehind: boolean
+}
+
+const pool = new ConnectionPool(process.env['DATABASE_URL'])
+const browsers = new Set<Browser>()
+/** The last event that is published. Everything up to it is in the table. */
+let head: bigint
+
+{
+  await using connection = await pool.connection()
+  // Ids are given out under a lock that is held until the commit, so a lower one never becomes visible after a higher
+  // one, and "everything above the last id" is everything.
+  await connection.executeBatch(`
+    SELECT pg_advisory_xact_lock(hashtext('events'));
+    CREATE TABLE IF NOT EXISTS events (id bigint PRIMARY KEY, body text NOT NULL);
+    CREATE SEQUENCE IF NOT EXISTS events_id OWNED BY events.id;
+    CREATE OR REPLACE FUNCTION events_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        PERFORM pg_advisory_xact_lock(hashtext('events'));
+        NEW.id := nextval('events_id');
+        PERFORM pg_notify('events', '');
+        RETURN NEW;
+      END $$;
+    CREATE OR REPLACE TRIGGER events_in_order BEFORE INSERT ON events
+      FOR EACH ROW EXECUTE FUNCTION events_in_order()`)
+}
+
+async function eventsAfter(id: bigint, upTo?: bigint): Promise<Event[]> {
+  await using connection = await pool.connection()
+  return await connection.execute<{ id: bigint; body: string }>(
+    'SELECT id, body FROM events WHERE id > $1 AND ($2::int8 IS NULL OR id <= $2) ORDER BY id LIMIT $3',
+    [id, upTo ?? null, BigInt(PAGE_ROWS)],
+  )
+}
+
+/** Whether the browser takes more at once. What it does not take now stays in the table, not in our memory. */
+function write({ response }: Browser, { id, body }: Event): boolean {
+  const data = body.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`)
+  return response.write(`id: ${id}\n${data.join('')}\n`)
+}
+
+/** Hands what is new to every browser that is up to date, and leaves the others to themselves. */
+async function publish(): Promise<void> {
+  for (;;) {
+    const events = await eventsAfter(head)
+    for (const event of events) {
+      for (const browser of browsers) {
+        // Another process may have told it of more than we have read.
+        if (browser.isBehind || browser.lastId >= event.id) continue
+        browser.lastId = event.id
+        if (!write(browser, event)) void catchUp(browser)
+      }
+      head = event.id
+    }
+    if (events.length < PAGE_ROWS) return
+  }
+}
+
+/** Brings one browser from where it is to where the others are, no faster than it reads. */
+async function catchUp(browser: Browser): Promise<void> {
+  browser.isBehind = true
+  const { response } = browser
+  try {
+    await drained(response)
+    while (!response.closed && browser.lastId < head) {
+      for (const event of await eventsAfter(browser.lastId, head)) {
+        browser.lastId = event.id
+        if (!write(browser, event)) await drained(response)
+        if (response.closed) return
+      }
+    }
+    browser.isBehind = false
+  } catch (error) {
+    // It connects again by itself, with the id of what it has.
+    console.error(String(error))
+    response.destroy()
+  }
+}
+
+/** Waits until the response takes more, or is closed. */
+async function drained(response: ServerResponse): Promise<void> {
+  if (response.closed || !response.writableNeedDrain) return
+  const first = new AbortController()
+  const { signal } = first
+  await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })])
+  first.abort()
+}
+
+function connectBrowser(response: ServerResponse, lastId: bigint): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+  response.write(': connected\n\n')
+  const browser: Browser = { response, lastId, isBehind: false }
+  browsers.add(browser)
+  response.once('close', () => browsers.delete(browser))
+  if (lastId < head) void catchUp(browser)
+}
+
+const listener = pool.listener({ channels: ['events'] })
+await listener.startup()
+{
+  await using connection = await pool.connection()
+  head = await connection.fetchVal<bigint>('SELECT coalesce(max(id), 0) FROM events')
+}
+
+const page = await readFile(new URL('index.html', import.meta.url))
+async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  try {
+    if (request.url === '/events' && request.method === 'POST') {
+      await using connection = await pool.connection()
+      await connection.execute('INSERT INTO events (body) VALUES ($1)', [await text(request)])
+      response.writeHead(204).end()
+    } else if (request.url === '/events') {
+      const known = request.headers['last-event-id'] ?? String(head)
+      if (typeof known === 'string' && /^\d{1,18}$/.test(known))
+        connectBrowser(response, BigInt(known))
+      else response.writeHead(400).end('Expected Last-Event-ID to be a number')
+    } else if (request.url === '/') {
+      response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page)
+    } else response.writeHead(404).end()
+  } catch (error) {
+    if (response.headersSent) response.destroy()
+    else response.writeHead(503).end(String(error))
+  }
+}
+
+const server = createServer((request, response) => void respond(request, response))
+
+const keepAlive = setInterval(() => {
+  for (const { response, isBehind } of browsers) if (!isBehind) response.write(': still here\n\n')
+}, KEEP_ALIVE_MS)
+
+async function shutDown(): Promise<void> {
+  clearInterval(keepAlive)
+  server.close()
+  server.closeAllConnections()
+  await pool.close()
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void shutDown())
+
+server.listen(Number(process.env['PORT'] ?? 8080), '127.0.0.1')
+await once(server, 'listening')
+console.log(`http://127.0.0.1:${(server.address() as { port: number }).port}`)
+
+// A notification says that there is something to read, and so does a gap. A batch of them costs one look.
+for await (const batch of listener.batches({ gaps: 'include' })) {
+  while (batch.length > 0 && listener.isStarted) {
+    try {
+      await publish()
+      break
+    } catch (error) {
+      console.error(`will try again: ${String(error)}`)
+      await sleep(RETRY_MS)
+    }
+  }
+}
