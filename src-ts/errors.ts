@@ -69,6 +69,14 @@ export class ConnectionFailedError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_FAILED'
 }
 
+/**
+ * Encryption as asked for cannot be had: the server has no TLS, its certificate is not accepted, or it does not accept
+ * ours. The message says which. A listener that meets this while it reconnects tells of it in an `error` event.
+ */
+export class ConnectionTlsError extends ConnectionError {
+  override readonly code = 'ERR_PGLISTEN_CONNECTION_TLS'
+}
+
 /** The connection ended, was closed, or its lease is over. */
 export class ConnectionClosedError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_CLOSED'
