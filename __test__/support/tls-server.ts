@@ -22,6 +22,8 @@ export interface TlsSetup {
   /** The authority of clients' certificates. */
   clientAuthority?: Certificate
   access?: Access
+  /** Other settings. */
+  settings?: Record<string, string>
 }
 
 /** See the file. */
@@ -94,6 +96,8 @@ export class TlsServer {
     const { server } = this
     const { certificate, intermediates = [], clientAuthority, access = ANY_WAY } = setup
     const settings = [`ssl = ${certificate ? 'on' : 'off'}`]
+    for (const [name, value] of Object.entries(setup.settings ?? {}))
+      settings.push(`${name} = '${value}'`)
     if (certificate) {
       const chain = [certificate, ...intermediates].map((one) => one.certificate)
       this.#serverFile('server.crt', chain.join(''))
@@ -127,7 +131,7 @@ export class TlsServer {
 /** An authority, and a good certificate of it for the server. */
 export function makeAuthority(name = 'authority'): {
   authority: Certificate
-  issue(options?: CertificateOptions): Certificate
+  issue: (options?: CertificateOptions) => Certificate
 } {
   const authority = makeCertificate({ name, authority: true })
   return {

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { ConnectionPool, type SslMode } from 'pglisten'
 import { postgresBinaries } from '../../scripts/postgres-binaries.mjs'
 import { makeCertificate } from './certificates.js'
-import { ANY_WAY, TlsServer, type TlsSetup, makeAuthority } from './tls-server.js'
+import { ANY_WAY, type TlsServer, type TlsSetup, makeAuthority } from './tls-server.js'
 
 export const MODES = [
   'disable',
@@ -170,10 +170,30 @@ export function outcomeOfLibpq(tls: TlsServer, one: TlsCase, sslMode: SslMode): 
   return stdout.trim() === 't' ? 'TLS' : 'plain'
 }
 
+/** A line of the table. */
+export interface TlsRow {
+  name: string
+  outcomes: readonly Outcome[]
+}
+
+/** Tries everything. `check` is called while the server is as the case says. */
+export async function tlsRows(
+  tls: TlsServer,
+  check: (one: TlsCase, outcomes: readonly Outcome[]) => void,
+): Promise<TlsRow[]> {
+  const rows: TlsRow[] = []
+  for (const one of tlsCases(tls)) {
+    await tls.change(one.setup)
+    const outcomes: Outcome[] = []
+    for (const mode of MODES) outcomes.push(await outcomeHere(tls, one, mode))
+    check(one, outcomes)
+    rows.push({ name: one.name, outcomes })
+  }
+  return rows
+}
+
 /** The table, in Markdown. */
-export function tlsTable(
-  rows: readonly { name: string; outcomes: readonly Outcome[] }[],
-): string[] {
+export function tlsTable(rows: readonly TlsRow[]): string[] {
   return [
     `| server and certificate | ${MODES.map((mode) => `\`${mode}\``).join(' | ')} |`,
     `| --- |${MODES.map(() => ' --- |').join('')}`,

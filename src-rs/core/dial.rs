@@ -14,7 +14,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio_postgres::config::{SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation};
+use tokio_postgres::config::{
+    ChannelBinding, SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation,
+};
 use tokio_postgres::{Client, Connection, SimpleQueryMessage};
 use tokio_rustls::TlsConnector;
 
@@ -116,6 +118,7 @@ pub(super) async fn dial_host(
         // libpq too encrypts nothing there.
         #[cfg(unix)]
         Host::Unix { directory, port } => {
+            check_binding(config, host, false)?;
             let path = directory.join(format!(".s.PGSQL.{port}"));
             let stream = UnixStream::connect(path).await;
             let stream = stream.map_err(|error| unreachable(host, &error))?;
@@ -241,6 +244,10 @@ async fn dial_in(
             }
         }
     };
+    check_binding(config, host, is_encrypted).map_err(|error| Failure {
+        error,
+        is_of_this_way: true,
+    })?;
     let facts = wire.facts();
     start(config, host, wire, is_encrypted)
         .await
@@ -256,6 +263,17 @@ async fn dial_in(
                 is_of_this_way,
             }
         })
+}
+
+/// SCRAM cannot be bound to a channel that is not encrypted.
+fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Result<()> {
+    if is_encrypted || config.protocol.get_channel_binding() != ChannelBinding::Require {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Tls,
+        format!("the connection to {host} is not encrypted, but `channelBinding` is `require`"),
+    ))
 }
 
 enum Offer {

@@ -199,14 +199,18 @@ mod tests {
 
     #[test]
     fn pairs_are_read_as_libpq_reads_them() {
-        assert_eq!(parse_pairs(r" host = a,b user='x y' password='it\'s \\' port=5 ").unwrap(), owned(&[
+        assert_eq!(
+            parse_pairs(r" host = a,b user='x y' password='it\'s \\' port=5 ").unwrap(),
+            owned(&[
                 ("host", "a,b"),
                 ("user", "x y"),
                 ("password", r"it's \"),
                 ("port", "5")
             ])
         );
-        assert_eq!(parse_pairs(r"password=a\ b dbname=''").unwrap(), owned(&[("password", "a b"), ("dbname", "")])
+        assert_eq!(
+            parse_pairs(r"password=a\ b dbname=''").unwrap(),
+            owned(&[("password", "a b"), ("dbname", "")])
         );
         assert_eq!(parse_pairs("").unwrap(), owned(&[]));
         assert_eq!(parse_pairs("host"), Err(Malformed::Neither));

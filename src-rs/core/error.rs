@@ -154,10 +154,26 @@ impl Error {
     /// The error of start-up: the server's word, or like [`Error::connecting`].
     #[must_use]
     pub fn starting(error: &tokio_postgres::Error, to: &str) -> Self {
-        match error.as_db_error() {
-            Some(server) => Self::database(server),
-            None => Self::connecting(error, to),
+        if let Some(server) = error.as_db_error() {
+            return Self::database(server);
         }
+        // The client library has no kinds for these, only words.
+        let text = chain(error);
+        if text.contains("password missing") {
+            return Self::configuration(
+                "password",
+                format!("{to} asks for a password, and none is configured"),
+            );
+        }
+        if text.contains("did not use channel binding") {
+            return Self::new(
+                ErrorKind::Tls,
+                format!(
+                    "{to} does not bind authentication to TLS, but `channelBinding` is `require`"
+                ),
+            );
+        }
+        Self::connecting(error, to)
     }
 
     /// This error, of a second attempt that was made because the first one had failed with `before`.

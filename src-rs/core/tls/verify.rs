@@ -171,7 +171,9 @@ impl Verifier {
     ) -> Error {
         let issuer = describe_name(certificate.issuer());
         let why = match error {
-            webpki::Error::UnknownIssuer | webpki::Error::UnsupportedCertVersion => {
+            webpki::Error::UnknownIssuer
+            | webpki::Error::InvalidSignatureForPublicKey
+            | webpki::Error::UnsupportedCertVersion => {
                 let same_name = |root: &&CertificateDer<'_>| {
                     parse(root).is_some_and(|root| {
                         root.subject().as_raw() == certificate.issuer().as_raw()
