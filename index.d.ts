@@ -737,11 +737,15 @@ type ChannelBinding = (typeof CHANNEL_BINDINGS)[number];
  * variable, the default.
  */
 interface ConnectionPoolOptions {
-    /** A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`). */
+    /**
+     * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
+     * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). What is not supported is
+     * refused by name.
+     */
     dsn?: string;
     /** @default `PGUSER`, or the user who runs the process */
     username?: string;
-    /** @default `PGPASSWORD`, or none */
+    /** @default `PGPASSWORD`, or what a password file (`PGPASSFILE`, or `~/.pgpass`) has for the host */
     password?: string;
     /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
     host?: string;

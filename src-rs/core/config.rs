@@ -12,7 +12,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::ChannelBinding;
 
 use super::dsn::parse_dsn;
-use super::error::{Error, Result};
+use super::error::{Error, ErrorKind, Result};
+use super::passfile::{Account, Lookup, PasswordFile};
 use super::settings::{Settings, TargetSessionAttrs};
 use super::tls::TlsOptions;
 
@@ -46,6 +47,52 @@ impl fmt::Display for Host {
     }
 }
 
+impl Host {
+    /// The host's name and port in a password file, where the usual folders of sockets go by `localhost`.
+    fn in_password_file(&self) -> (String, u16) {
+        match self {
+            Self::Tcp { name, port, .. } => (name.clone(), *port),
+            #[cfg(unix)]
+            Self::Unix { directory, port } => match directory.to_string_lossy().as_ref() {
+                "/tmp" | "/var/run/postgresql" | "/run/postgresql" => {
+                    ("localhost".to_owned(), *port)
+                }
+                other => (other.to_owned(), *port),
+            },
+        }
+    }
+}
+
+/// What start-up needs.
+pub(super) struct StartUp {
+    pub(super) protocol: Config,
+    /// Where the password is from, if it is from a file.
+    pub(super) password_file: Option<PathBuf>,
+    /// Why a file was not used.
+    pub(super) problem: Option<String>,
+}
+
+impl StartUp {
+    /// An error of start-up, with what the password file has to do with it.
+    pub(super) fn explain(&self, mut error: Error) -> Error {
+        let more = match (&self.password_file, &self.problem) {
+            // invalid_password
+            (Some(path), _) if error.sql_state() == Some("28P01") => {
+                format!("; the password is from {}", path.display())
+            }
+            (_, Some(problem)) if error.option == Some("password") => {
+                format!("; the password file is not used: {problem}")
+            }
+            _ => return error,
+        };
+        error.message.push_str(&more);
+        if let Some(server) = &mut error.server {
+            server.message.push_str(&more);
+        }
+        error
+    }
+}
+
 /// Everything needed to open a connection. Checked: dialling it can fail, but not for a wrong option.
 #[derive(Clone)]
 pub struct ConnectConfig {
@@ -61,6 +108,8 @@ pub struct ConnectConfig {
     pub target_session_attrs: TargetSessionAttrs,
     /// The bound for each host, from name resolution to the last answer.
     pub connect_timeout: Duration,
+    /// Where to look for a password, when no source has one.
+    password_file: Option<PasswordFile>,
     keepalive: Option<TcpKeepalive>,
     tcp_user_timeout: Option<Duration>,
 }
@@ -89,9 +138,15 @@ impl ConnectConfig {
         if let Some(user) = asked.user {
             protocol.user(user);
         }
-        if let Some(password) = asked.password {
-            protocol.password(password);
-        }
+        // As in libpq, an empty one is none.
+        let password = asked.password.filter(|password| !password.is_empty());
+        let password_file = match password {
+            Some(password) => {
+                protocol.password(password);
+                None
+            }
+            None => PasswordFile::choose(asked.password_file),
+        };
         if let Some(db_name) = asked.db_name.filter(|name| !name.is_empty()) {
             protocol.dbname(db_name);
         }
@@ -125,9 +180,48 @@ impl ConnectConfig {
             load_balance: asked.load_balance.unwrap_or(false),
             target_session_attrs: asked.target_session_attrs.unwrap_or_default(),
             connect_timeout: asked.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            password_file,
             keepalive,
             tcp_user_timeout: asked.tcp_user_timeout,
         })
+    }
+
+    /// What start-up at a host sends, with the password that a file has for it.
+    pub(super) async fn protocol_for(&self, host: &Host) -> Result<StartUp> {
+        let mut start_up = StartUp {
+            protocol: self.protocol.clone(),
+            password_file: None,
+            problem: None,
+        };
+        let Some(file) = self.password_file.clone() else {
+            return Ok(start_up);
+        };
+        let user = match self.protocol.get_user() {
+            Some(user) => user.to_owned(),
+            None => match whoami::username() {
+                Ok(user) => user,
+                Err(_) => return Ok(start_up),
+            },
+        };
+        let (name, port) = host.in_password_file();
+        let account = Account {
+            host: name,
+            port,
+            db_name: self.protocol.get_dbname().unwrap_or(&user).to_owned(),
+            user,
+        };
+        let path = file.path().to_owned();
+        // Home folders can be far away.
+        let looked = tokio::task::spawn_blocking(move || file.look_up(&account)).await;
+        match looked.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?? {
+            Lookup::Found(password) => {
+                start_up.protocol.password(password);
+                start_up.password_file = Some(path);
+            }
+            Lookup::Absent => {}
+            Lookup::Unusable(problem) => start_up.problem = Some(problem),
+        }
+        Ok(start_up)
     }
 
     pub(super) fn apply_socket_options(&self, stream: &TcpStream) -> io::Result<()> {

@@ -348,7 +348,8 @@ async fn start(
     is_encrypted: bool,
 ) -> Result<Dialed> {
     let facts = wire.facts();
-    let mut protocol = config.protocol.clone();
+    let mut start_up = config.protocol_for(host).await?;
+    let protocol = &mut start_up.protocol;
     if is_encrypted {
         // Nothing is negotiated any more, and the binding of the channel is asked for.
         protocol.ssl_mode(ClientSslMode::Require);
@@ -359,7 +360,7 @@ async fn start(
     let (client, connection) = protocol
         .connect_raw(wire, AlreadyEncrypted)
         .await
-        .map_err(|error| Error::starting(&error, &host.to_string()))?;
+        .map_err(|error| start_up.explain(Error::starting(&error, &host.to_string())))?;
     Ok(Dialed {
         client,
         connection,

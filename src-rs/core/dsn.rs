@@ -29,6 +29,7 @@ enum Malformed {
     Neither,
     StrayAt,
     Encoding,
+    Blank,
     Bracket,
     Query,
     Quote,
@@ -47,6 +48,7 @@ impl Malformed {
             Self::Encoding => {
                 "a URL in which each `%` is followed by two hexadecimal digits, and what is encoded is UTF-8 without NUL"
             }
+            Self::Blank => "a URL without blanks; a blank in a name is written `%20`",
             Self::Bracket => {
                 "a URL in which an IPv6 address stands in brackets, and a port or a database follows them"
             }
@@ -170,6 +172,10 @@ fn hosts_and_ports(text: &str) -> std::result::Result<(Vec<String>, Vec<String>)
 }
 
 fn decode(text: &str) -> std::result::Result<String, Malformed> {
+    let text = text.trim_ascii();
+    if text.contains(|character: char| character.is_ascii_whitespace()) {
+        return Err(Malformed::Blank);
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -238,6 +244,7 @@ mod tests {
             ("%2Ftmp:5/", &[("host", "/tmp"), ("port", "5")]),
             ("/?ssl=true", &[("sslmode", "require")]),
             (":5", &[("port", "5")]),
+            (" h /d\n", &[("host", "h"), ("dbname", "d")]),
         ] {
             assert_eq!(parse_url(url).unwrap(), owned(pairs), "{url}");
         }
@@ -246,6 +253,7 @@ mod tests {
             ("u:1/x@h/", Malformed::StrayAt),
             ("[::1", Malformed::Bracket),
             ("[::1]5", Malformed::Bracket),
+            ("h/a b", Malformed::Blank),
             ("h%2", Malformed::Encoding),
             ("h%00", Malformed::Encoding),
             ("h%ff", Malformed::Encoding),

@@ -16,6 +16,7 @@ pub mod listener;
 pub mod listener_options;
 pub mod own_pids;
 pub mod parameters;
+mod passfile;
 pub mod pool;
 pub mod session;
 pub mod settings;

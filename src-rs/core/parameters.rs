@@ -125,6 +125,7 @@ static PARAMETERS: &[Parameter] = &[
     parameter("", "PGSERVICEFILE", Ignore),
     parameter("", "PGSYSCONFDIR", Ignore),
     parameter("", "PGLOCALEDIR", Ignore),
+    parameter("", "PGOAUTHDEBUG", Ignore),
 ];
 
 /// Takes one parameter of a DSN. Neither its name, when it is unknown, nor its value is shown: a DSN in which something
