@@ -185,7 +185,10 @@ declare class ArgumentRangeError extends PglistenError {
 declare class ConnectionPoolError extends PglistenError {
     readonly code: string;
 }
-/** An option of the pool or of a listener, a DSN or an environment variable is wrong. Nothing was connected. */
+/**
+ * An option of the pool, a DSN or an environment variable is wrong; or, when a connection is made, a file that one of them
+ * names cannot be used, or the server asks for a password and there is none.
+ */
 declare class ConnectionPoolConfigurationError extends ConnectionPoolError {
     readonly code = "ERR_PGLISTEN_POOL_CONFIGURATION";
     /** The name of the option at fault. */

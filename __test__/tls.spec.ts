@@ -385,6 +385,7 @@ test.serial('old and new versions of TLS are spoken, with each kind of certifica
       { algorithm: 'rsa' },
       { version1: true },
       { version1: true, algorithm: 'rsa' },
+      { algorithm: 'ed25519' },
     ] as const) {
       const certificate = issue({ name: 'localhost', ...kind })
       await tls.change({

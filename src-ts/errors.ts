@@ -42,7 +42,10 @@ export class ConnectionPoolError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_POOL'
 }
 
-/** An option of the pool or of a listener, a DSN or an environment variable is wrong. Nothing was connected. */
+/**
+ * An option of the pool, a DSN or an environment variable is wrong; or, when a connection is made, a file that one of them
+ * names cannot be used, or the server asks for a password and there is none.
+ */
 export class ConnectionPoolConfigurationError extends ConnectionPoolError {
   override readonly code = 'ERR_PGLISTEN_POOL_CONFIGURATION'
   /** The name of the option at fault. */

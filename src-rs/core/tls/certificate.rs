@@ -177,13 +177,15 @@ pub(super) fn is_authority(certificate: &X509Certificate<'_>) -> bool {
         return is_self_issued(certificate);
     }
     let signs = match certificate.key_usage() {
-        Ok(Some(usage)) => usage.value.key_cert_sign(),
-        Ok(None) => true,
-        Err(_) => false,
+        Ok(usage) => usage.map(|usage| usage.value.key_cert_sign()),
+        Err(_) => Some(false),
     };
-    let is_authority =
-        matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca);
-    is_authority && signs
+    match certificate.basic_constraints() {
+        Ok(Some(constraints)) => constraints.value.ca && signs.unwrap_or(true),
+        // OpenSSL puts up with this, when it says at least what its key is for (`check_ca` in crypto/x509/v3_purp.c).
+        Ok(None) => signs == Some(true),
+        Err(_) => false,
+    }
 }
 
 pub(super) fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{
@@ -38,7 +39,8 @@ pub(super) enum Check {
 #[derive(Debug)]
 pub(super) struct Verifier {
     check: Check,
-    roots: Vec<CertificateDer<'static>>,
+    /// Taken when they are needed, once: a connection lives long, and a system has hundreds of them.
+    roots: Mutex<Vec<CertificateDer<'static>>>,
     host: String,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -61,7 +63,7 @@ impl Verifier {
     ) -> Self {
         Self {
             check,
-            roots,
+            roots: Mutex::new(roots),
             host: host.to_owned(),
             algorithms: provider.signature_verification_algorithms,
         }
@@ -69,6 +71,7 @@ impl Verifier {
 
     fn verify_chain(
         &self,
+        roots: &[CertificateDer<'_>],
         der: &CertificateDer<'_>,
         certificate: &X509Certificate<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -90,11 +93,10 @@ impl Verifier {
                 )));
             }
         }
-        if self.is_plainly_trusted(der, certificate, now) {
+        if self.is_plainly_trusted(roots, der, certificate, now) {
             return Ok(());
         }
-        let anchors: Vec<TrustAnchor<'_>> = self
-            .roots
+        let anchors: Vec<TrustAnchor<'_>> = roots
             .iter()
             .filter(|root| is_usable_root(root, now))
             .filter_map(|root| anchor_from_trusted_cert(root).ok())
@@ -115,7 +117,7 @@ impl Verifier {
         };
         match problem {
             None => Ok(()),
-            Some(error) => Err(self.explain(&error, certificate, now)),
+            Some(error) => Err(explain(&error, roots, certificate, now)),
         }
     }
 
@@ -123,6 +125,7 @@ impl Verifier {
     /// self-issued; or it is of the oldest form, or an authority's, and a trusted authority issued it directly.
     fn is_plainly_trusted(
         &self,
+        roots: &[CertificateDer<'_>],
         der: &CertificateDer<'_>,
         certificate: &X509Certificate<'_>,
         now: UnixTime,
@@ -130,13 +133,12 @@ impl Verifier {
         if !is_for_servers(certificate) || has_unknown_demands(certificate) {
             return false;
         }
-        if is_self_issued(certificate) && self.roots.iter().any(|root| root == der) {
+        if is_self_issued(certificate) && roots.iter().any(|root| root == der) {
             return true;
         }
         let is_unknown_to_webpki = certificate.version().0 == 0 || certificate.is_ca();
         is_unknown_to_webpki
-            && self
-                .roots
+            && roots
                 .iter()
                 .filter(|root| is_usable_root(root, now))
                 .filter_map(|root| parse(root))
@@ -161,52 +163,6 @@ impl Verifier {
             .all
             .iter()
             .any(|algorithm| key.verify_signature(*algorithm, signed, signature).is_ok())
-    }
-
-    fn explain(
-        &self,
-        error: &webpki::Error,
-        certificate: &X509Certificate<'_>,
-        now: UnixTime,
-    ) -> Error {
-        let issuer = describe_name(certificate.issuer());
-        let why = match error {
-            webpki::Error::UnknownIssuer
-            | webpki::Error::InvalidSignatureForPublicKey
-            | webpki::Error::UnsupportedCertVersion => {
-                let same_name = |root: &&CertificateDer<'_>| {
-                    parse(root).is_some_and(|root| {
-                        root.subject().as_raw() == certificate.issuer().as_raw()
-                    })
-                };
-                match self.roots.iter().find(same_name) {
-                    Some(root) if !is_usable_root(root, now) => format!(
-                        "the server's certificate was issued by {issuer}, whose certificate in `caFile` is not valid now or not \
-                         an authority's"
-                    ),
-                    Some(_) => format!(
-                        "the server's certificate was not signed with the key that {issuer} has in `caFile`, or is of a form \
-                         that is not supported"
-                    ),
-                    None => format!(
-                        "the server's certificate comes from an unknown issuer, {issuer}, which is not among the trusted \
-                         authorities (`caFile`)"
-                    ),
-                }
-            }
-            webpki::Error::RequiredEkuNotFoundContext(_) => {
-                "the server's certificate is not meant for servers".to_owned()
-            }
-            webpki::Error::CertExpired { .. } => {
-                "the certificate of an authority in the server's chain has expired".to_owned()
-            }
-            webpki::Error::CaUsedAsEndEntity => format!(
-                "the server's certificate is an authority's own, and neither it nor its issuer, {issuer}, is among the trusted \
-                 ones (`caFile`)"
-            ),
-            other => format!("the server's certificate cannot be verified: {other:?}"),
-        };
-        refusal(why)
     }
 
     /// Checks that the peer has the certificate's key. By the key alone, as rustls does not read certificates of the
@@ -240,6 +196,52 @@ impl Verifier {
     }
 }
 
+/// Why a certificate is refused, for a person.
+fn explain(
+    error: &webpki::Error,
+    roots: &[CertificateDer<'_>],
+    certificate: &X509Certificate<'_>,
+    now: UnixTime,
+) -> Error {
+    let issuer = describe_name(certificate.issuer());
+    let why = match error {
+        webpki::Error::UnknownIssuer
+        | webpki::Error::InvalidSignatureForPublicKey
+        | webpki::Error::UnsupportedCertVersion => {
+            let same_name = |root: &&CertificateDer<'_>| {
+                parse(root)
+                    .is_some_and(|root| root.subject().as_raw() == certificate.issuer().as_raw())
+            };
+            match roots.iter().find(same_name) {
+                Some(root) if !is_usable_root(root, now) => format!(
+                    "the server's certificate was issued by {issuer}, whose certificate in `caFile` is not valid now or not \
+                     an authority's"
+                ),
+                Some(_) => format!(
+                    "the server's certificate was not signed with the key that {issuer} has in `caFile`, or is of a form \
+                     that is not supported"
+                ),
+                None => format!(
+                    "the server's certificate comes from an unknown issuer, {issuer}, which is not among the trusted \
+                     authorities (`caFile`)"
+                ),
+            }
+        }
+        webpki::Error::RequiredEkuNotFoundContext(_) => {
+            "the server's certificate is not meant for servers".to_owned()
+        }
+        webpki::Error::CertExpired { .. } => {
+            "the certificate of an authority in the server's chain has expired".to_owned()
+        }
+        webpki::Error::CaUsedAsEndEntity => format!(
+            "the server's certificate is an authority's own, and neither it nor its issuer, {issuer}, is among the trusted \
+             ones (`caFile`)"
+        ),
+        other => format!("the server's certificate cannot be verified: {other:?}"),
+    };
+    refusal(why)
+}
+
 /// An authority's certificate that is valid now. What is not is worth no more than none.
 fn is_usable_root(root: &CertificateDer<'_>, now: UnixTime) -> bool {
     parse(root).is_some_and(|root| age(&root, now) == Age::Valid && is_authority(&root))
@@ -259,7 +261,8 @@ impl ServerCertVerifier for Verifier {
         }
         let certificate = parse(end_entity)
             .ok_or_else(|| refusal("the server's certificate cannot be read".to_owned()))?;
-        self.verify_chain(end_entity, &certificate, intermediates, now)?;
+        let roots = std::mem::take(&mut *self.roots.lock());
+        self.verify_chain(&roots, end_entity, &certificate, intermediates, now)?;
         if self.check == Check::ChainAndName {
             let names = Names::of(&certificate);
             if !names.include(&self.host) {
