@@ -288,6 +288,18 @@ test.serial(
   },
 )
 
+// psqlpy encrypts without verifying when there is no certificate to verify with.
+test.serial(
+  'verification that was asked for is not left out for want of a certificate',
+  async (t) => {
+    await tls.change({ certificate: good })
+    for (const sslMode of ['verify-ca', 'verify-full'] as const) {
+      const error = await refused(t, { sslMode }, ConnectionPoolConfigurationError, /root\.crt/)
+      t.is((error as ConnectionPoolConfigurationError).option, 'caFile')
+    }
+  },
+)
+
 test.serial("libpq's own files are used where none are named", async (t) => {
   const client = makeCertificate({ name: 'postgres', issuer: authority })
   tls.ownFile('root.crt', authority.certificate)
