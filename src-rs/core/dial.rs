@@ -135,9 +135,18 @@ pub(super) async fn dial_host(
             let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             let mut outcome = Err(unreachable(host, &absent));
             for address in addresses {
-                outcome = dial_address(config, host, name, address).await;
-                if outcome.is_ok() {
-                    break;
+                match dial_address(config, host, name, address).await {
+                    Ok(dialed) => {
+                        outcome = Ok(dialed);
+                        break;
+                    }
+                    // What an address said tells more than that at another one there is nobody.
+                    Err(error) => match &outcome {
+                        Err(before)
+                            if before.kind != ErrorKind::Connect
+                                && error.kind == ErrorKind::Connect => {}
+                        _ => outcome = Err(error),
+                    },
                 }
             }
             outcome?
