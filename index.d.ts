@@ -77,7 +77,6 @@ declare class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
  *   transaction has ended.
  */
 declare abstract class Queryable {
-    #private;
     /**
      * Runs one statement. It is prepared at its first use on a connection and kept for the next.
      *
@@ -404,6 +403,32 @@ declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
     #private;
 }
 
+declare const GAP_MODES: readonly ["skip", "throw", "include"];
+/**
+ * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
+ * ends with a {@link ListenerGapError}, `include` yields it.
+ */
+type GapMode = (typeof GAP_MODES)[number];
+/** Options of {@link Listener.messages}. */
+interface MessagesOptions<Gaps extends GapMode = GapMode> {
+    /** The channels to yield, of those that are subscribed to. @default all of them */
+    channels?: readonly string[];
+    /** Ends the iteration by throwing its reason. */
+    signal?: AbortSignal;
+    /** @default `skip` */
+    gaps?: Gaps;
+}
+/** Options of {@link Listener.batches}. */
+interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
+    /** The most messages in a batch; with 64 KiB of payloads one is complete too, if it need not wait. @default 1024 */
+    maxSize?: number;
+    /**
+     * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.
+     * @default 0
+     */
+    maxWaitMs?: number;
+}
+
 /**
  * A notification.
  *
@@ -422,32 +447,6 @@ declare class ListenerNotificationMsg<Payload = string, Channel extends string =
      * loop ends; used after that, it throws {@link ConnectionClosedError}.
      */
     get connection(): Connection;
-}
-
-declare const GAP_MODES: readonly ["skip", "throw", "include"];
-/**
- * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
- * ends with a {@link ListenerGapError}, `include` yields it.
- */
-type GapMode = (typeof GAP_MODES)[number];
-/** Options of {@link Listener.messages}. */
-interface MessagesOptions<Gaps extends GapMode = GapMode> {
-    /** The channels to yield, of those that are subscribed to. @default all of them */
-    channels?: readonly string[];
-    /** Ends the iteration by throwing its reason. */
-    signal?: AbortSignal;
-    /** @default `skip` */
-    gaps?: Gaps;
-}
-/** Options of {@link Listener.batches}. */
-interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
-    /** The most messages in a batch. @default 1024 */
-    maxSize?: number;
-    /**
-     * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.
-     * @default 0
-     */
-    maxWaitMs?: number;
 }
 
 /** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */

@@ -81,8 +81,11 @@ export declare class NativePool {
 export declare class NativeSubscriber {
   /** `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer. */
   constructor(bridge: Bridge, listener: NativeListener, bounds: NativeBounds, channels: Array<string> | undefined | null, signal: number)
-  /** Takes the next entries: at most as many as `meta` has room for. An empty array arms the signal. */
-  drain(meta: Uint32Array, max: number): Array<unknown>
+  /**
+   * Takes the next entries, at most as many as `meta` has room for, and gives what `receive` makes of their values. None
+   * at all arms the signal.
+   */
+  drain(meta: Uint32Array, max: number, receive: (...values: Array<unknown>) => Array<unknown>): Array<unknown>
   /** Changes the channels that are wanted; `null` wants all. */
   setChannels(channels?: Array<string> | undefined | null): void
   /** Adds or removes one wanted channel. */

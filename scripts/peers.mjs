@@ -6,7 +6,7 @@ import { SetupError, runMain, setup } from './setup.mjs'
 await runMain(async () => {
   onInterrupt(() => {})
   await setup()
-  const install = ['ci', '--prefix', `${root}bench/peers`, '--no-audit', '--no-fund']
+  const install = ['ci', '--prefix', `${root}bench`, '--no-audit', '--no-fund']
   const { ok, output } = await run('npm', [...install, '--ignore-scripts'], { output: 'keep' })
   if (!ok) throw new SetupError(`The other clients could not be installed:\n${output}`)
   const peers = await run(process.execPath, ['--import=tsx', 'bench/peers/main.mjs'])

@@ -78,13 +78,13 @@ export class Connection extends Queryable implements AsyncDisposable {
    */
   async transaction<Result>(work: TransactionWork<Result>): Promise<Result> {
     checkFunction('work', work)
-    this.#checkOpen()
+    Connection.#checkOpen(this)
     if (this.#inTransaction) {
       throw new TransactionBeginError('A transaction is open on this connection already')
     }
     this.#inTransaction = true
     try {
-      const lease = this.#open()
+      const lease = Connection.#open(this)
       return await runTransaction(lease instanceof Promise ? await lease : lease, work)
     } finally {
       this.#inTransaction = false
@@ -121,27 +121,29 @@ export class Connection extends Queryable implements AsyncDisposable {
 
   /** @internal */
   [leaseOf](): NativeLease | Promise<NativeLease> {
-    this.#checkOpen()
+    Connection.#checkOpen(this)
     if (this.#inTransaction) {
       throw new ConnectionExecuteError(
         'A transaction is open on this connection: run its statements on the transaction',
       )
     }
-    return this.#open()
+    return Connection.#open(this)
   }
 
-  #checkOpen(): void {
-    if (this.#isClosed) throw new ConnectionClosedError('The connection was closed')
+  // Static, as private methods of instances would mark each of them when it is made.
+
+  static #checkOpen(self: Connection): void {
+    if (self.#isClosed) throw new ConnectionClosedError('The connection was closed')
   }
 
-  #open(): NativeLease | Promise<NativeLease> {
-    if (this.#lease && !this.#isSession) return this.#lease
-    const lease = this.#source()
-    this.#lease = lease
+  static #open(self: Connection): NativeLease | Promise<NativeLease> {
+    if (self.#lease && !self.#isSession) return self.#lease
+    const lease = self.#source()
+    self.#lease = lease
     if (lease instanceof Promise) {
       // The next statement tries again.
       lease.catch(() => {
-        this.#lease = undefined
+        self.#lease = undefined
       })
     }
     return lease

@@ -223,7 +223,16 @@ export class Dispatcher {
       let result: PromiseLike<unknown> | undefined
       try {
         // Asking whether it is a promise runs the callback's code too.
-        result = asThenable(registration.call(connection, payload, channel, processId))
+        result = asThenable(
+          registration.context.runInAsyncScope(
+            registration.callback,
+            undefined,
+            connection,
+            payload,
+            channel,
+            processId,
+          ),
+        )
       } catch (cause) {
         this.#failed('a callback threw', cause, channel, payload, processId)
       }
@@ -290,7 +299,12 @@ export class Dispatcher {
         if (!registration.active) continue
         const connection = Connection.lazy(this.#host.leases)
         try {
-          await registration.call(connection, gap)
+          await registration.context.runInAsyncScope(
+            registration.callback,
+            undefined,
+            connection,
+            gap,
+          )
         } catch (cause) {
           this.#failed('a gap callback failed', cause, undefined, undefined, undefined)
         }

@@ -18,6 +18,21 @@ const enum SpecialKind {
 /** How many entries are pulled at once: beyond a few hundred a batch gets no cheaper. */
 const BATCH = 256
 
+/** How a batch's values become an array: as arguments they cross at once. */
+const together = (...values: unknown[]): unknown[] => values
+
+/**
+ * From so many notifications in a millisecond on, being woken for what little has come meanwhile costs more than to deliver
+ * it; then what comes within a millisecond is left to come together.
+ */
+const FLOOD_PER_MS = 200
+/** How long the rate of notifications is counted, in milliseconds. */
+const FLOOD_WINDOW_MS = 8
+const REST_MS = 1
+
+/** Room for so many entries, the end, and whether there is more. */
+const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1) + 1)
+
 /** What an inbox holds next. */
 export const enum EntryKind {
   Notification,
@@ -46,8 +61,6 @@ export class Inbox implements Consumer {
   channelId = 0
   /** Of a notification: the backend that sent it. */
   processId = 0
-  /** Of a notification: the payload as sent. */
-  payload = ''
   /** Of a fence: its number. */
   fence = 0
   /** Of a gap. */
@@ -57,10 +70,15 @@ export class Inbox implements Consumer {
 
   readonly #id: number
   readonly #native: NativeSubscriber
-  readonly #meta = new Uint32Array(2 * (BATCH + 1))
+  #meta = metaFor(BATCH)
   #values: unknown[] = []
   #index = 0
   #open = true
+  /** Nothing was left behind by what was pulled last. */
+  #isEmpty = false
+  #rest: NodeJS.Timeout | undefined
+  #countedSince = 0
+  #counted = 0
 
   constructor(
     listener: NativeListener,
@@ -80,30 +98,66 @@ export class Inbox implements Consumer {
     if (this.#index >= this.#values.length && !this.#pull()) return false
     const index = this.#index
     this.#index += 1
-    const value = this.#values[index]
-    const first = this.#meta[2 * index]!
-    const second = this.#meta[2 * index + 1]!
-    if (first !== SPECIAL) {
-      this.kind = EntryKind.Notification
-      this.channelId = first
-      this.processId = second
-      this.payload = value as string
-    } else if (second === SpecialKind.Gap) {
+    const channelId = this.#meta[2 * index]!
+    if (channelId === SPECIAL) {
+      this.#advanceToSpecial(this.#meta[2 * index + 1]!, this.#values[index])
+      return true
+    }
+    this.kind = EntryKind.Notification
+    this.channelId = channelId
+    this.processId = this.#meta[2 * index + 1]!
+    return true
+  }
+
+  /** Of a notification: the payload as sent. */
+  get payload(): string {
+    // Not a field: to keep a new object in an old one costs more than to look it up.
+    return this.#values[this.#index - 1] as string
+  }
+
+  #advanceToSpecial(kind: SpecialKind, value: unknown): void {
+    if (kind === SpecialKind.Gap) {
       this.kind = EntryKind.Gap
       this.gap = new Gap(value as NativeGap)
-    } else if (second === SpecialKind.Fence) {
+    } else if (kind === SpecialKind.Fence) {
       this.kind = EntryKind.Fence
       this.fence = value as number
     } else {
       this.kind = EntryKind.End
       this.error = value == null ? undefined : fromNativeError(value as NativeError)
     }
-    return true
   }
 
   /** Goes back to the entry that {@link Inbox.advance} just moved to: it will be the next again. */
   back(): void {
     this.#index -= 1
+  }
+
+  /**
+   * Takes what comes next at once, at most `max` entries, and gives what `make` makes of each; what it makes `undefined` of
+   * is left out. `undefined`: there is nothing, or more than notifications, and {@link Inbox.advance} has to be used.
+   */
+  takeAll<Item>(
+    max: number,
+    make: (channelId: number, processId: number, payload: string) => Item | undefined,
+  ): Item[] | undefined {
+    if (this.#index < this.#values.length || !this.#pull(max)) return undefined
+    const meta = this.#meta
+    const values = this.#values
+    for (let index = 0; index < values.length; index += 1) {
+      if (meta[2 * index] === SPECIAL) return undefined
+    }
+    this.#values = []
+    // In place: an array that grows is copied again and again.
+    let made = 0
+    for (let index = 0; index < values.length; index += 1) {
+      const item = make(meta[2 * index]!, meta[2 * index + 1]!, values[index] as string)
+      if (item === undefined) continue
+      values[made] = item
+      made += 1
+    }
+    values.length = made
+    return values as Item[]
   }
 
   /** The channels that are wanted, by name; `null` wants all. */
@@ -132,16 +186,40 @@ export class Inbox implements Consumer {
     if (!this.#open) return
     this.#open = false
     this.#native.close()
+    clearTimeout(this.#rest)
     bridge.unregister(this.#id)
     this.#values = []
     this.#index = 0
     this.owner = undefined
   }
 
-  #pull(): boolean {
-    if (!this.#open) return false
+  #pull(max = BATCH): boolean {
+    if (!this.#open || this.#rest || (this.#isEmpty && this.#restInFlood())) return false
+    if (this.#meta.length < 2 * (max + 1)) this.#meta = metaFor(max)
     this.#index = 0
-    this.#values = this.#native.drain(this.#meta, BATCH)
-    return this.#values.length > 0
+    this.#values = this.#native.drain(this.#meta, max, together)
+    const { length } = this.#values
+    this.#counted += length
+    this.#isEmpty = this.#meta[this.#meta.length - 1] === 1
+    return length > 0
+  }
+
+  /** Lets what comes within a moment come together, if much is coming. */
+  #restInFlood(): boolean {
+    const now = Date.now()
+    const elapsed = now - this.#countedSince
+    const isFlood = this.#counted > FLOOD_PER_MS * Math.max(elapsed, 1)
+    if (elapsed < 0 || elapsed > FLOOD_WINDOW_MS) {
+      this.#countedSince = now
+      this.#counted = 0
+    }
+    this.#isEmpty = false
+    if (!isFlood) return false
+    this.#rest = setTimeout(() => {
+      this.#rest = undefined
+      this.onReady()
+    }, REST_MS)
+    this.#rest.unref()
+    return true
   }
 }

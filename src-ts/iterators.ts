@@ -7,10 +7,10 @@ import {
   ListenerOverflowError,
   type PglistenError,
 } from './errors.js'
-import type { ListenerEmitter } from './events.js'
-import type { Gap } from './gap.js'
+import type { Finished } from './connection.js'
+import { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
-import { ListenerNotificationMsg } from './message.js'
+import { Handout, ListenerNotificationMsg } from './message.js'
 import type { Host } from './host.js'
 import type { ParseChannel } from './listener-options.js'
 import { Turn } from './turn.js'
@@ -44,7 +44,7 @@ export interface MessagesOptions<Gaps extends GapMode = GapMode> {
 
 /** Options of {@link Listener.batches}. */
 export interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
-  /** The most messages in a batch. @default 1024 */
+  /** The most messages in a batch; with 64 KiB of payloads one is complete too, if it need not wait. @default 1024 */
   maxSize?: number
   /**
    * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.
@@ -103,6 +103,9 @@ interface Waiter<Item> {
   reject(error: unknown): void
 }
 
+/** How many messages cross from Rust at once for a batch. */
+const MOST_AT_ONCE = 1024
+
 /** What the next item is: made, not there yet, or the end. */
 const NOTHING = Symbol('nothing')
 const END = Symbol('end')
@@ -159,6 +162,10 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   /** The next item; waits for it if need be. */
   next(): Promise<IteratorResult<Item, undefined>> {
     this.#finishAll()
+    if (this.#waiters.length === 0 && !this.#serving && !this.#done) {
+      const item = this.#takeNow()
+      if (item !== NOTHING && item !== END) return Promise.resolve({ done: false, value: item })
+    }
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
       if (this.#waiters.length > 1) return
@@ -194,17 +201,19 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   protected abstract take(): Item | typeof NOTHING | typeof END
 
   /** What was handed out, and whose leases have not ended. */
-  #unfinished: Message[] = []
+  #handouts: Handout[] = []
   /** Fences that stand behind what is about to be handed out. */
   #fences: number[] = []
 
-  /** To be called with what is about to be handed out. */
-  protected handOut(items: readonly (Message | Gap)[]): void {
-    for (const item of items) {
-      if (!(item instanceof ListenerNotificationMsg)) continue
-      this.#unfinished.push(item)
-      this.#host.counters.delivered += 1
-    }
+  /** @internal What is going to be handed out together. */
+  protected newHandout(): Handout {
+    return new Handout(this.#host.leases)
+  }
+
+  /** @internal To be called with what is about to be handed out. */
+  protected handOut(handout: Handout, messages: number): void {
+    this.#handouts.push(handout)
+    this.#host.counters.delivered += messages
   }
 
   /** Whether something was taken that is not handed out yet: a fence must not be passed before that. */
@@ -214,9 +223,18 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
   /** Ends the leases of what was handed out. */
   #finishAll(): void {
-    const unfinished = this.#unfinished
-    this.#unfinished = []
-    for (const message of unfinished) finish(message, this.#host.events)
+    if (this.#handouts.length === 0) return
+    const handouts = this.#handouts
+    this.#handouts = []
+    for (const handout of handouts) handout.finish(this.#onFinished)
+  }
+
+  readonly #onFinished = ({ rolledBack }: Finished, channel: string): void => {
+    if (!rolledBack) return
+    this.#host.events.report('warning', {
+      message: "a loop left a transaction open on a message's connection; it was rolled back",
+      channel,
+    })
   }
 
   #passFences(): void {
@@ -234,8 +252,22 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.close()
   }
 
-  /** Moves to the next message or gap that is for the user. */
-  protected advance(): Message | Gap | typeof NOTHING | typeof END | typeof FENCE {
+  /** @internal Takes up to `max` messages at once. `undefined`: {@link PullIterator.advance} has to be used. */
+  protected takeAll(max: number, handout: Handout): Message[] | undefined {
+    const { subscriptions, options } = this.#host
+    if (options.parse || this.#turn.isSpent(max)) return undefined
+    for (;;) {
+      const messages = this.inbox.takeAll(max, (channelId, processId, payload) => {
+        const channel = subscriptions.byId(channelId)
+        if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
+        return new ListenerNotificationMsg<unknown>(processId, channel.name, payload, handout)
+      })
+      if (!messages || messages.length > 0) return messages
+    }
+  }
+
+  /** @internal Moves to the next message or gap that is for the user. */
+  protected advance(handout: Handout): Message | Gap | typeof NOTHING | typeof END | typeof FENCE {
     const { inbox } = this
     const host = this.#host
     for (;;) {
@@ -246,7 +278,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
       }
       if (!inbox.advance()) return NOTHING
       if (inbox.kind === EntryKind.Notification) {
-        const message = this.#message()
+        const message = this.#message(handout)
         if (message) return message
       } else if (inbox.kind === EntryKind.Gap) {
         const gap = inbox.gap!
@@ -279,7 +311,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     return END
   }
 
-  #message(): Message | undefined {
+  #message(handout: Handout): Message | undefined {
     const { inbox } = this
     const host = this.#host
     const channel = host.subscriptions.byId(inbox.channelId)
@@ -303,7 +335,16 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
         return undefined
       }
     }
-    return new ListenerNotificationMsg(inbox.processId, channel.name, payload, host.leases)
+    return new ListenerNotificationMsg(inbox.processId, channel.name, payload, handout)
+  }
+
+  /** Takes the next item on behalf of a `next()` that need not wait for it. */
+  #takeNow(): Item | typeof NOTHING | typeof END {
+    this.#serving = true
+    const item = this.take()
+    this.#serving = false
+    if (item !== NOTHING && item !== END && this.#fences.length > 0) this.#passFences()
+    return item
   }
 
   #serve(): void {
@@ -337,11 +378,12 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 /** @internal Yields one message at a time. */
 export class MessageIterator extends PullIterator<Message | Gap> {
   protected take(): Message | Gap | typeof NOTHING | typeof END {
-    const item = this.advance()
+    const handout = this.newHandout()
+    const item = this.advance(handout)
     if (item === NOTHING || item === END) return item
     // Nothing is ever held, so no fence stops it.
     if (item === FENCE) return NOTHING
-    this.handOut([item])
+    this.handOut(handout, item instanceof ListenerNotificationMsg ? 1 : 0)
     return item
   }
 }
@@ -351,6 +393,7 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
   readonly #maxSize: number
   readonly #maxWaitMs: number
   #batch: (Message | Gap)[] = []
+  #handout = this.newHandout()
   #timer: NodeJS.Timeout | undefined
   #waited = false
 
@@ -361,8 +404,14 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
   }
 
   protected take(): (Message | Gap)[] | typeof NOTHING | typeof END {
+    if (this.#batch.length === 0) {
+      const max = Math.min(this.#maxSize, MOST_AT_ONCE)
+      this.#batch = this.takeAll(max, this.#handout) ?? this.#batch
+      const isAll = this.#batch.length > 0 && this.#batch.length < max
+      if (isAll && this.#maxWaitMs === 0) return this.#complete()
+    }
     while (this.#batch.length < this.#maxSize) {
-      const item = this.advance()
+      const item = this.advance(this.#handout)
       if (item === FENCE) break
       if (item === END) return this.#batch.length > 0 ? this.#complete() : END
       if (item === NOTHING) {
@@ -393,20 +442,12 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
     this.#timer = undefined
     this.#waited = false
     const batch = this.#batch
+    const gaps = this.gaps === 'include' ? batch.filter((item) => item instanceof Gap).length : 0
+    this.handOut(this.#handout, batch.length - gaps)
     this.#batch = []
-    this.handOut(batch)
+    this.#handout = this.newHandout()
     return batch
   }
-}
-
-function finish(message: Message, events: ListenerEmitter): void {
-  void ListenerNotificationMsg.finish(message)?.then(({ rolledBack }) => {
-    if (!rolledBack) return
-    events.report('warning', {
-      message: "a loop left a transaction open on a message's connection; it was rolled back",
-      channel: message.channel,
-    })
-  })
 }
 
 /** @internal What an iterator throws, and `closed` tells, when the listener gave up. */

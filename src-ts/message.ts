@@ -1,6 +1,35 @@
 // A notification as an iterator yields it.
-import { Connection } from './connection.js'
-import type { LeaseSource } from './connection.js'
+import { Connection, type Finished, type LeaseSource } from './connection.js'
+
+/** @internal What was handed out at once: the leases of its messages end together. */
+export class Handout {
+  readonly #source: LeaseSource
+  #used: { connection: Connection; channel: string }[] | undefined
+  #isOver = false
+
+  constructor(source: LeaseSource) {
+    this.#source = source
+  }
+
+  /** A connection for a message of that channel. */
+  connection(channel: string): Connection {
+    const connection = Connection.lazy(this.#source)
+    if (this.#isOver) void connection.finish()
+    else (this.#used ??= []).push({ connection, channel })
+    return connection
+  }
+
+  /** Ends the leases. `onFinished` is told of each that was taken. */
+  finish(onFinished: (finished: Finished, channel: string) => void): void {
+    this.#isOver = true
+    const used = this.#used
+    if (!used) return
+    this.#used = undefined
+    for (const { connection, channel } of used) {
+      void connection.finish()?.then((finished) => onFinished(finished, channel))
+    }
+  }
+}
 
 /**
  * A notification.
@@ -14,16 +43,15 @@ export class ListenerNotificationMsg<Payload = string, Channel extends string = 
   readonly channel: Channel
   /** The payload: the text as sent, or what `parse` made of it. */
   readonly payload: Payload
-  readonly #leases: LeaseSource
+  readonly #handout: Handout
   #connection: Connection | undefined
-  #finished = false
 
   /** @internal */
-  constructor(processId: number, channel: Channel, payload: Payload, leases: LeaseSource) {
+  constructor(processId: number, channel: Channel, payload: Payload, handout: Handout) {
     this.processId = processId
     this.channel = channel
     this.payload = payload
-    this.#leases = leases
+    this.#handout = handout
   }
 
   /**
@@ -31,18 +59,7 @@ export class ListenerNotificationMsg<Payload = string, Channel extends string = 
    * loop ends; used after that, it throws {@link ConnectionClosedError}.
    */
   get connection(): Connection {
-    if (!this.#connection) {
-      this.#connection = Connection.lazy(this.#leases)
-      if (this.#finished) void this.#connection.finish()
-    }
+    this.#connection ??= this.#handout.connection(this.channel)
     return this.#connection
-  }
-
-  /** @internal Ends the lease, if there is one. */
-  static finish(
-    message: ListenerNotificationMsg<unknown>,
-  ): Promise<{ rolledBack: boolean }> | undefined {
-    message.#finished = true
-    return message.#connection?.finish()
   }
 }

@@ -35,7 +35,7 @@ export abstract class Queryable {
     sql: string,
     params: readonly QueryParameter[] = [],
   ): Promise<QueryResult<Row>> {
-    return toQueryResult(await this.#query(sql, params))
+    return toQueryResult(await query(this, sql, params))
   }
 
   /** The same as {@link Queryable.execute}. */
@@ -54,7 +54,7 @@ export abstract class Queryable {
     sql: string,
     params: readonly QueryParameter[] = [],
   ): Promise<Row> {
-    const output = await this.#query(sql, params)
+    const output = await query(this, sql, params)
     checkOneRow(output)
     return toQueryResult<Row>(output)[0] as Row
   }
@@ -67,7 +67,7 @@ export abstract class Queryable {
     sql: string,
     params: readonly QueryParameter[] = [],
   ): Promise<Value> {
-    const output = await this.#query(sql, params)
+    const output = await query(this, sql, params)
     checkOneRow(output)
     return toValue(output.columns[0]!, output.values[0]) as Value
   }
@@ -84,7 +84,7 @@ export abstract class Queryable {
   ): Promise<number> {
     checkSql(sql)
     const sets = toNativeParameterSets(paramSets)
-    return this.#call<number>((lease, id) => lease.executeMany(id, sql, sets))
+    return call<number>(this, (lease, id) => lease.executeMany(id, sql, sets))
   }
 
   /**
@@ -93,22 +93,32 @@ export abstract class Queryable {
    */
   async executeBatch(sql: string): Promise<void> {
     checkSql(sql)
-    await this.#call((lease, id) => lease.executeBatch(id, sql))
+    await call(this, (lease, id) => lease.executeBatch(id, sql))
   }
+}
 
-  #query(sql: string, params: readonly QueryParameter[]): Promise<NativeQueryOutput> {
-    checkSql(sql)
-    const native = toNativeParameters(params)
-    return this.#call((lease, id) => lease.execute(id, sql, native))
-  }
+// Functions, not private methods, which every object of the class would have to be marked for: one is made for each call
+// of a callback.
 
-  /** Takes its place in the order before it returns, unless a connection is still to come. */
-  #call<Result>(start: (lease: NativeLease, id: number) => void): Promise<Result> {
-    const lease = this[leaseOf]()
-    return lease instanceof Promise
-      ? lease.then((leased) => bridge.call<Result>((id) => start(leased, id)))
-      : bridge.call<Result>((id) => start(lease, id))
-  }
+function query(
+  queryable: Queryable,
+  sql: string,
+  params: readonly QueryParameter[],
+): Promise<NativeQueryOutput> {
+  checkSql(sql)
+  const native = toNativeParameters(params)
+  return call(queryable, (lease, id) => lease.execute(id, sql, native))
+}
+
+/** Takes its place in the order before it returns, unless a connection is still to come. */
+function call<Result>(
+  queryable: Queryable,
+  start: (lease: NativeLease, id: number) => void,
+): Promise<Result> {
+  const lease = queryable[leaseOf]()
+  return lease instanceof Promise
+    ? lease.then((leased) => bridge.call<Result>((id) => start(leased, id)))
+    : bridge.call<Result>((id) => start(lease, id))
 }
 
 function checkSql(sql: unknown): asserts sql is string {

@@ -23,16 +23,11 @@ export class Registration<Args extends unknown[] = [Connection, unknown, string,
   readonly callback: (...args: Args) => unknown
   /** Becomes `false` when it is removed: a delivery that is under way then leaves it out. */
   active = true
-  // Called from a wake of Rust, a callback would otherwise run in nobody's asynchronous context.
-  readonly #context = new AsyncResource('PglistenCallback')
+  /** Called from a wake of Rust, a callback would otherwise run in nobody's asynchronous context. */
+  readonly context = new AsyncResource('PglistenCallback')
 
   constructor(callback: (...args: Args) => unknown) {
     this.callback = callback
-  }
-
-  /** Calls the callback in the context in which it was registered. */
-  call(...args: Args): unknown {
-    return this.#context.runInAsyncScope(this.callback, undefined, ...args)
   }
 }
 
@@ -72,6 +67,9 @@ export class Subscriptions {
   readonly #byName = new Map<string, Channel>()
   readonly #byId = new Map<number, Channel>()
   #lastId = 0
+  /** What was asked for last: most notifications are of the same channel as the one before. */
+  #recentId = 0
+  #recent: Channel | undefined
 
   get names(): string[] {
     return [...this.#byName.keys()]
@@ -86,7 +84,11 @@ export class Subscriptions {
   }
 
   byId(id: number): Channel | undefined {
-    return this.#byId.get(id)
+    if (id !== this.#recentId) {
+      this.#recentId = id
+      this.#recent = this.#byId.get(id)
+    }
+    return this.#recent
   }
 
   /** The channel of that name, made if need be. */
@@ -112,9 +114,16 @@ export class Subscriptions {
   delete(channel: Channel): void {
     if (this.#byName.get(channel.name) === channel) this.#byName.delete(channel.name)
     for (const id of channel.ids) this.#byId.delete(id)
+    this.#forgetRecent()
+  }
+
+  #forgetRecent(): void {
+    this.#recentId = 0
+    this.#recent = undefined
   }
 
   #nextId(): number {
+    this.#forgetRecent()
     this.#lastId += 1
     return this.#lastId
   }

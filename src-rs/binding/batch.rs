@@ -1,19 +1,20 @@
 //! A batch of a consumer's entries as JavaScript gets it: flat, so that it costs little to make.
 //!
 //! `values[i]` is a payload, and `meta[2i]`, `meta[2i + 1]` are its channel's number and its sender's process
-//! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is.
+//! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is. The last number
+//! of `meta` tells whether the batch left nothing behind.
 //! Mirrored in `src-ts/inbox.ts`.
 
 use std::ptr;
 use std::time::SystemTime;
 
-use napi::bindgen_prelude::{Env, FromNapiValue as _, ToNapiValue, Unknown};
-use napi::{check_status, sys};
+use napi::bindgen_prelude::{Env, FromNapiValue as _, Function, ToNapiValue, Unknown};
+use napi::{JsValue as _, check_status, sys};
 use napi_derive::napi;
 
 use super::error::NativeError;
 use crate::core::gap::{Gap, GapReason};
-use crate::core::subscriber::{Drained, End, Entry};
+use crate::core::subscriber::{End, Entry, Subscriber};
 
 /// No channel has this number.
 const SPECIAL: u32 = u32::MAX;
@@ -76,62 +77,97 @@ impl From<Gap> for NativeGap {
     }
 }
 
-/// Makes the array of values and writes `meta`, which must have room for two numbers for each entry and two
-/// for the end.
-pub(crate) fn values<'env>(
-    env: &'env Env,
-    drained: Drained,
-    meta: &mut [u32],
-) -> napi::Result<Unknown<'env>> {
-    let raw = env.raw();
-    let count = drained.entries.len() + usize::from(drained.end.is_some());
-    let mut array = ptr::null_mut();
-    // Safety: `env` is the environment of the current call.
-    check_status!(unsafe { sys::napi_create_array_with_length(raw, count, &raw mut array) })?;
-    let mut set = |index: usize, first: u32, second: u32, value: sys::napi_value| {
-        meta[2 * index] = first;
-        meta[2 * index + 1] = second;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a batch has a few hundred entries"
-        )]
-        let place = index as u32;
-        // Safety: as above; `array` was made above.
-        check_status!(unsafe { sys::napi_set_element(raw, array, place, value) })
-    };
-    let mut index = 0;
-    for entry in drained.entries {
-        match entry {
-            Entry::Notification(notification) => {
-                let payload = string(raw, &notification.payload)?;
-                set(
-                    index,
-                    notification.channel,
-                    notification.process_id.cast_unsigned(),
-                    payload,
-                )?;
-            }
+/// A batch while it is made: the values, and what tells them apart.
+struct Batch<'meta> {
+    env: sys::napi_env,
+    values: Vec<sys::napi_value>,
+    meta: &'meta mut [u32],
+}
+
+impl Batch<'_> {
+    fn add(&mut self, entry: Entry, payload: &[u8]) -> napi::Result<()> {
+        let (first, second, value) = match entry {
+            Entry::Notification(notification) => (
+                notification.channel,
+                notification.process_id.cast_unsigned(),
+                string(self.env, payload, notification.is_ascii)?,
+            ),
             Entry::Gap(gap) => {
-                let gap = to_js(raw, NativeGap::from(*gap))?;
-                set(index, SPECIAL, SpecialKind::Gap as u32, gap)?;
+                let gap = to_js(self.env, NativeGap::from(*gap))?;
+                (SPECIAL, SpecialKind::Gap as u32, gap)
             }
             Entry::Fence(fence) => {
-                let fence = to_js(raw, fence)?;
-                set(index, SPECIAL, SpecialKind::Fence as u32, fence)?;
+                let fence = to_js(self.env, fence)?;
+                (SPECIAL, SpecialKind::Fence as u32, fence)
             }
-        }
-        index += 1;
+        };
+        self.push(first, second, value);
+        Ok(())
     }
-    if let Some(end) = drained.end {
+
+    fn add_end(&mut self, end: End) -> napi::Result<()> {
         let error = match end {
             End::Shutdown => None,
             End::Failed(error) => Some(NativeError::from(error)),
         };
-        let error = to_js(raw, error)?;
-        set(index, SPECIAL, SpecialKind::End as u32, error)?;
+        let error = to_js(self.env, error)?;
+        self.push(SPECIAL, SpecialKind::End as u32, error);
+        Ok(())
     }
-    // Safety: `array` was made in `env` above.
-    unsafe { Unknown::from_napi_value(raw, array) }
+
+    fn push(&mut self, first: u32, second: u32, value: sys::napi_value) {
+        let place = 2 * self.values.len();
+        self.meta[place] = first;
+        self.meta[place + 1] = second;
+        self.values.push(value);
+    }
+}
+
+/// Drains up to `max` entries: calls `receive` with their values and gives what that makes of them. Writes `meta`, which
+/// must have room for two numbers for each entry, two for the end, and one more.
+///
+/// An array that is filled element by element costs several times as much.
+pub(crate) fn drain<'env>(
+    env: &'env Env,
+    subscriber: &Subscriber,
+    max: usize,
+    meta: &mut [u32],
+    receive: &Function<'_, Unknown<'_>, Unknown<'_>>,
+) -> napi::Result<Unknown<'env>> {
+    let raw = env.raw();
+    let mut batch = Batch {
+        env: raw,
+        values: Vec::with_capacity(max + 1),
+        meta,
+    };
+    let mut made = Ok(());
+    let drained = subscriber.drain(max, |entry, payload| {
+        if made.is_ok() {
+            made = batch.add(entry, payload);
+        }
+    });
+    made?;
+    if let Some(end) = drained.end {
+        batch.add_end(end)?;
+    }
+    if let Some(last) = batch.meta.last_mut() {
+        *last = u32::from(drained.is_empty);
+    }
+    let mut undefined = ptr::null_mut();
+    let mut received = ptr::null_mut();
+    // Safety: `env` is the environment of the current call, and all values were made in it.
+    unsafe {
+        check_status!(sys::napi_get_undefined(raw, &raw mut undefined))?;
+        check_status!(sys::napi_call_function(
+            raw,
+            undefined,
+            receive.raw(),
+            batch.values.len(),
+            batch.values.as_ptr(),
+            &raw mut received,
+        ))?;
+        Unknown::from_napi_value(raw, received)
+    }
 }
 
 fn to_js<T: ToNapiValue>(env: sys::napi_env, value: T) -> napi::Result<sys::napi_value> {
@@ -139,11 +175,16 @@ fn to_js<T: ToNapiValue>(env: sys::napi_env, value: T) -> napi::Result<sys::napi
     unsafe { T::to_napi_value(env, value) }
 }
 
-fn string(env: sys::napi_env, text: &str) -> napi::Result<sys::napi_value> {
+fn string(env: sys::napi_env, text: &[u8], is_ascii: bool) -> napi::Result<sys::napi_value> {
+    let create = if is_ascii {
+        sys::napi_create_string_latin1
+    } else {
+        sys::napi_create_string_utf8
+    };
     let mut value = ptr::null_mut();
-    // Safety: `env` is the environment of the current call; `text` is UTF-8 of that length, and is copied.
+    // Safety: `env` is the environment of the current call; the text has that length, and is copied.
     check_status!(unsafe {
-        sys::napi_create_string_utf8(
+        create(
             env,
             text.as_ptr().cast(),
             text.len().cast_signed(),

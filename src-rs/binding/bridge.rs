@@ -15,7 +15,7 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use super::error::NativeError;
-use super::runtime::runtime;
+use super::runtime::querying;
 use crate::core::error::{Error, ErrorKind, Result};
 
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
@@ -100,7 +100,7 @@ impl BridgeHandle {
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) {
         let bridge = self.clone();
-        drop(runtime().spawn(async move {
+        drop(querying().spawn(async move {
             let outcome = AssertUnwindSafe(future)
                 .catch_unwind()
                 .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Env, Uint32ArraySlice, Unknown};
+use napi::bindgen_prelude::{Env, Function, Uint32ArraySlice, Unknown};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
@@ -14,7 +14,7 @@ use super::config::duration_ms;
 use super::connection::NativeLease;
 use super::error::{NativeError, NativeServerMessage};
 use super::pool::NativePool;
-use super::runtime::runtime;
+use super::runtime::listening;
 use crate::core::connection::Lease;
 use crate::core::error::{Error, ErrorKind};
 use crate::core::hub::{Event, Hub};
@@ -236,7 +236,7 @@ impl NativeListener {
             self.hub.add_channel(&channel.name, channel.id);
         }
         let names = channels.into_iter().map(|channel| channel.name).collect();
-        let _context = runtime().enter();
+        let _context = listening().enter();
         let (handle, started) =
             ListenerHandle::start(self.options.clone(), Arc::clone(&self.hub), names);
         *self.handle.lock() = Some(handle);
@@ -377,21 +377,28 @@ impl NativeSubscriber {
         })
     }
 
-    /// Takes the next entries: at most as many as `meta` has room for. An empty array arms the signal.
+    /// Takes the next entries, at most as many as `meta` has room for, and gives what `receive` makes of their values. None
+    /// at all arms the signal.
     #[napi(ts_return_type = "Array<unknown>")]
     pub fn drain<'env>(
         &self,
         env: &'env Env,
         mut meta: Uint32ArraySlice<'_>,
         max: u32,
+        #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] receive: Function<
+            '_,
+            Unknown<'_>,
+            Unknown<'_>,
+        >,
     ) -> napi::Result<Unknown<'env>> {
         // Safety: JavaScript is waiting for this call; nobody else touches the array.
         let meta = unsafe { meta.as_mut() };
         // One place is kept for the end of the stream.
         let room = (meta.len() / 2).saturating_sub(1);
-        let drained = self.subscriber.drain(room.min(max as usize));
+        let max = room.min(max as usize);
+        let values = batch::drain(env, &self.subscriber, max, meta, &receive);
         self.hub.made_room();
-        batch::values(env, drained, meta)
+        values
     }
 
     /// Changes the channels that are wanted; `null` wants all.

@@ -3,7 +3,7 @@
 //! `tokio_postgres::Config::connect` bounds only the TCP handshake and hides the socket. Here one deadline
 //! covers everything, and the socket is a [`Wire`].
 
-use std::future::poll_fn;
+use std::future::{Ready, poll_fn, ready};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,17 +17,18 @@ use tokio::net::UnixStream;
 use tokio_postgres::config::{
     ChannelBinding, SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation,
 };
-use tokio_postgres::{Client, Connection, SimpleQueryMessage};
+use tokio_postgres::{Client, Connection, SimpleQueryMessage, tls};
 use tokio_rustls::TlsConnector;
 
 use super::config::{ConnectConfig, Host};
 use super::error::{Error, ErrorKind, Result};
+use super::inbound::{Arrivals, Inbound};
 use super::settings::TargetSessionAttrs;
 use super::tls::{ALPN, SslMode, SslNegotiation};
-use super::wire::{AlreadyEncrypted, Socket, Transport, Wire, WireFacts};
+use super::wire::{Socket, Transport, Wire, WireFacts};
 
 /// A connection whose messages nobody reads yet: poll it, or nothing happens.
-pub type ServerConnection = Connection<Wire, Wire>;
+pub type ServerConnection = Connection<Inbound<Wire>, Inbound<Wire>>;
 
 /// What dialling gives.
 #[must_use = "the connection must be polled"]
@@ -75,7 +76,7 @@ pub fn candidates(config: &ConnectConfig) -> Vec<Candidate<'_>> {
 pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
     let mut last = no_host();
     for candidate in candidates(config) {
-        let attempt = dial_host(config, candidate);
+        let attempt = dial_host(config, candidate, None);
         match in_time(config, candidate.host, attempt).await {
             Ok(dialed) => return Ok(dialed),
             Err(error) => last = error,
@@ -109,11 +110,26 @@ pub(super) async fn in_time<T>(
         })
 }
 
-/// Connects to one host, in whatever time it takes.
+/// What is dialled.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    config: &'a ConnectConfig,
+    host: &'a Host,
+    /// Where notifications go to, if somebody wants them.
+    arrivals: Option<&'a Arc<Arrivals>>,
+}
+
+/// Connects to one host, in whatever time it takes. Its notifications go to `arrivals`, if somebody wants them.
 pub(super) async fn dial_host(
     config: &ConnectConfig,
     Candidate { host, role }: Candidate<'_>,
+    arrivals: Option<&Arc<Arrivals>>,
 ) -> Result<Dialed> {
+    let call = Call {
+        config,
+        host,
+        arrivals,
+    };
     let mut dialed = match host {
         // libpq too encrypts nothing there.
         #[cfg(unix)]
@@ -123,7 +139,7 @@ pub(super) async fn dial_host(
             let stream = UnixStream::connect(path).await;
             let stream = stream.map_err(|error| unreachable(host, &error))?;
             let wire = Wire::plain(Socket::new(Transport::Unix(stream)));
-            start(config, host, wire, false).await?
+            start(call, wire, false).await?
         }
         Host::Tcp {
             name,
@@ -135,7 +151,7 @@ pub(super) async fn dial_host(
             let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             let mut outcome = Err(unreachable(host, &absent));
             for address in addresses {
-                match dial_address(config, host, name, address).await {
+                match dial_address(call, name, address).await {
                     Ok(dialed) => {
                         outcome = Ok(dialed);
                         break;
@@ -168,13 +184,8 @@ async fn resolve(name: &str, address: Option<IpAddr>, port: u16) -> io::Result<V
 }
 
 /// Connects with or without TLS, in the order of the mode.
-async fn dial_address(
-    config: &ConnectConfig,
-    host: &Host,
-    name: &str,
-    address: SocketAddr,
-) -> Result<Dialed> {
-    let ways = match config.tls.mode {
+async fn dial_address(call: Call<'_>, name: &str, address: SocketAddr) -> Result<Dialed> {
+    let ways = match call.config.tls.mode {
         SslMode::Disable => &[Way::Plain][..],
         SslMode::Allow => &[Way::Plain, Way::Encrypted],
         SslMode::Prefer => &[Way::EncryptedIfOffered, Way::Plain],
@@ -183,7 +194,7 @@ async fn dial_address(
     let mut before: Option<Error> = None;
     for way in ways {
         // Boxed: it holds a handshake and start-up, and there may be two of them.
-        let failure = match Box::pin(dial_in(*way, config, host, name, address)).await {
+        let failure = match Box::pin(dial_in(*way, call, name, address)).await {
             Ok(dialed) => return Ok(dialed),
             Err(failure) => failure,
         };
@@ -225,11 +236,11 @@ impl From<Error> for Failure {
 
 async fn dial_in(
     way: Way,
-    config: &ConnectConfig,
-    host: &Host,
+    call: Call<'_>,
     name: &str,
     address: SocketAddr,
 ) -> std::result::Result<Dialed, Failure> {
+    let Call { config, host, .. } = call;
     let failed = |error: io::Error| unreachable(host, &error);
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     config.apply_socket_options(&stream).map_err(failed)?;
@@ -258,20 +269,18 @@ async fn dial_in(
         is_of_this_way: true,
     })?;
     let facts = wire.facts();
-    start(config, host, wire, is_encrypted)
-        .await
-        .map_err(|error| {
-            // libpq's rule: what the server refuses before it knows us, it may refuse because of the way. Not so when it is
-            // starting up (cannot_connect_now), nor when it has no TLS and is asked for both at once.
-            let is_of_this_way = (is_encrypted || way == Way::Plain)
-                && error.server.is_some()
-                && error.sql_state() != Some("57P03")
-                && !facts.authenticated.load(Ordering::Relaxed);
-            Failure {
-                error,
-                is_of_this_way,
-            }
-        })
+    start(call, wire, is_encrypted).await.map_err(|error| {
+        // libpq's rule: what the server refuses before it knows us, it may refuse because of the way. Not so when it is
+        // starting up (cannot_connect_now), nor when it has no TLS and is asked for both at once.
+        let is_of_this_way = (is_encrypted || way == Way::Plain)
+            && error.server.is_some()
+            && error.sql_state() != Some("57P03")
+            && !facts.authenticated.load(Ordering::Relaxed);
+        Failure {
+            error,
+            is_of_this_way,
+        }
+    })
 }
 
 /// SCRAM cannot be bound to a channel that is not encrypted.
@@ -350,13 +359,10 @@ async fn encrypt(
 }
 
 /// Start-up and authentication.
-async fn start(
-    config: &ConnectConfig,
-    host: &Host,
-    wire: Wire,
-    is_encrypted: bool,
-) -> Result<Dialed> {
+async fn start(call: Call<'_>, wire: Wire, is_encrypted: bool) -> Result<Dialed> {
+    let Call { config, host, .. } = call;
     let facts = wire.facts();
+    let inbound = Inbound::new(wire, call.arrivals.cloned());
     let mut start_up = config.protocol_for(host).await?;
     let protocol = &mut start_up.protocol;
     if is_encrypted {
@@ -367,7 +373,7 @@ async fn start(
         protocol.ssl_mode(ClientSslMode::Disable);
     }
     let (client, connection) = protocol
-        .connect_raw(wire, AlreadyEncrypted)
+        .connect_raw(inbound, AlreadyEncrypted)
         .await
         .map_err(|error| start_up.explain(Error::starting(&error, &host.to_string())))?;
     Ok(Dialed {
@@ -413,6 +419,28 @@ async fn check_role(dialed: &mut Dialed, host: &Host, role: TargetSessionAttrs) 
             role.name()
         ),
     ))
+}
+
+impl tls::TlsStream for Inbound<Wire> {
+    fn channel_binding(&self) -> tls::ChannelBinding {
+        match self.stream().server_end_point() {
+            Some(hash) => tls::ChannelBinding::tls_server_end_point(hash),
+            None => tls::ChannelBinding::none(),
+        }
+    }
+}
+
+/// Tells the client library that a stream is encrypted already.
+struct AlreadyEncrypted;
+
+impl tls::TlsConnect<Inbound<Wire>> for AlreadyEncrypted {
+    type Stream = Inbound<Wire>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Inbound<Wire>>>;
+
+    fn connect(self, stream: Inbound<Wire>) -> Self::Future {
+        ready(Ok(stream))
+    }
 }
 
 /// Polls a connection whose messages are of no interest until it ends.

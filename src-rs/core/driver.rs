@@ -4,19 +4,15 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio_postgres::AsyncMessage;
 
 use super::dial::ServerConnection;
 use super::error::{Error, ErrorKind, ServerMessage};
 use super::hub::{Event, Hub};
+use super::inbound::{Arrivals, Batch};
 use super::subscriber::Pressure;
-
-/// How many notifications are handed on at once, at most: enough to make locks cheap, few enough for the
-/// first of them not to wait.
-const MAX_BATCH: usize = 1024;
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
@@ -42,8 +38,8 @@ pub(super) struct Driver {
     pub(super) hub: Arc<Hub>,
     pub(super) epoch: u64,
     pub(super) paused: Arc<AtomicBool>,
-    /// See [`Session::confirmed`](super::session::Session::confirmed).
-    pub(super) confirmed: Arc<Mutex<SystemTime>>,
+    /// Where the connection's notifications are.
+    pub(super) arrivals: Arc<Arrivals>,
     pub(super) max_pause: Duration,
     /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
     pub(super) shutdown_notice: Option<ServerMessage>,
@@ -52,16 +48,17 @@ pub(super) struct Driver {
 impl Driver {
     /// Reads until the session ends, and says why it did.
     pub(super) async fn run(mut self) -> SessionEnd {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut batch = Batch::default();
         loop {
-            let (confirmed, end) = self.fill(&mut batch).await;
-            let pressure = if batch.is_empty() {
-                Pressure::None
-            } else {
-                self.hub.publish(self.epoch, confirmed, &mut batch)
-            };
+            let end = self.wait().await;
+            self.arrivals.swap(&mut batch);
+            let (pressure, broken) = self.hub.publish(self.epoch, &batch);
+            batch.clear();
             if let Some(end) = end {
                 return end;
+            }
+            if let Some(what) = broken {
+                return undecodable(format!("the server sent {what}"));
             }
             if pressure == Pressure::Pause {
                 self.paused.store(true, Ordering::Relaxed);
@@ -81,39 +78,28 @@ impl Driver {
         }
     }
 
-    /// Waits for at least one notification, then takes what else is there. Gives what was confirmed when the first was
-    /// taken: an answer that stands behind it in the stream confirms nothing about it. `Some`: the session has ended.
-    async fn fill(
-        &mut self,
-        batch: &mut Vec<tokio_postgres::Notification>,
-    ) -> (SystemTime, Option<SessionEnd>) {
-        let mut confirmed = SystemTime::UNIX_EPOCH;
-        let end = poll_fn(|cx| {
+    /// Resolves when notifications have arrived. `Some`: the session has ended, and nothing comes after them.
+    async fn wait(&mut self) -> Option<SessionEnd> {
+        poll_fn(|cx| {
             loop {
                 match self.connection.poll_message(cx) {
-                    Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
-                        if batch.is_empty() {
-                            confirmed = *self.confirmed.lock();
-                        }
-                        batch.push(notification);
-                        if batch.len() >= MAX_BATCH {
-                            return Poll::Ready(None);
-                        }
-                    }
                     Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => self.notice(&notice),
+                    Poll::Ready(Some(Ok(AsyncMessage::Notification(_)))) => {
+                        let end = undecodable("the server sent a notification beyond any size");
+                        return Poll::Ready(Some(end));
+                    }
                     Poll::Ready(Some(Ok(_))) => {}
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(self.ended(error))),
                     Poll::Ready(None) => {
                         let closed = Error::new(ErrorKind::Closed, "the session was closed");
                         return Poll::Ready(Some(closed.into()));
                     }
-                    Poll::Pending if batch.is_empty() => return Poll::Pending,
+                    Poll::Pending if self.arrivals.is_empty() => return Poll::Pending,
                     Poll::Pending => return Poll::Ready(None),
                 }
             }
         })
-        .await;
-        (confirmed, end)
+        .await
     }
 
     fn notice(&mut self, notice: &tokio_postgres::error::DbError) {
@@ -138,5 +124,13 @@ impl Driver {
             error.server = Some(Box::new(notice));
         }
         SessionEnd { error, undecodable }
+    }
+}
+
+/// The end of a session whose stream cannot be read on.
+fn undecodable(message: impl Into<String>) -> SessionEnd {
+    SessionEnd {
+        error: Error::new(ErrorKind::Closed, message),
+        undecodable: true,
     }
 }

@@ -2,19 +2,22 @@
 //!
 //! One hub lives as long as one `startup()` … `shutdown()` of a listener; sessions come and go below it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::error::{Error, ErrorKind, Result, ServerMessage};
 use super::gap::Gap;
+use super::inbound::{Arrived, Batch};
+use super::moment::Moment;
 use super::own_pids::OwnPids;
-use super::subscriber::{End, Entry, Notification, Pressure, State, Subscriber};
+use super::subscriber::{End, Notification, Pressure, Staged, State, Subscriber};
 
 /// Events wait here while the JavaScript thread is busy; a server can send notices without end.
 const MAX_WAITING_EVENTS: usize = 1000;
@@ -99,7 +102,7 @@ impl fmt::Debug for Hub {
 struct Inner {
     subscribers: Vec<Arc<Subscriber>>,
     /// For each subscriber, what a batch has for it; empty between batches.
-    staged: Vec<Vec<Entry>>,
+    staged: Vec<Staged>,
     routes: HashMap<Box<str>, Route>,
     /// Fences whose notification has not come back yet.
     fences: HashMap<u32, oneshot::Sender<Result<()>>>,
@@ -116,7 +119,7 @@ struct Inner {
 
 /// What [`Hub::stage`] found in a batch, besides what it sorted.
 #[derive(Default)]
-struct Staged {
+struct Found {
     count: u64,
     fences: Vec<oneshot::Sender<Result<()>>>,
     unrouted: Option<String>,
@@ -233,69 +236,75 @@ impl Hub {
         }
     }
 
-    /// Hands a batch to the subscribers, in order, and empties it. Says whether reading should go on.
-    /// `confirmed`: a moment before which nothing was missing.
-    pub(super) fn publish(
-        &self,
-        epoch: u64,
-        confirmed: SystemTime,
-        batch: &mut Vec<tokio_postgres::Notification>,
-    ) -> Pressure {
+    /// Hands a batch to the subscribers, in order. Says whether reading should go on, and what the server sent after the
+    /// batch that cannot be read.
+    pub(super) fn publish(&self, epoch: u64, batch: &Batch) -> (Pressure, Option<String>) {
+        let (arrived, broken) = batch.read();
+        if arrived.len() == 0 {
+            return (Pressure::None, broken);
+        }
         let mut inner = self.inner.lock();
         if epoch != inner.epoch {
-            batch.clear();
-            return Pressure::None;
+            return (Pressure::None, broken);
         }
-        let staged = self.stage(&mut inner, confirmed, batch);
+        let found = self.stage(&mut inner, batch.confirmed, arrived);
         let pressure = inner.deliver();
         drop(inner);
         self.counters
             .received
-            .fetch_add(staged.count, Ordering::Relaxed);
-        for reply in staged.fences {
+            .fetch_add(found.count, Ordering::Relaxed);
+        for reply in found.fences {
             let _ = reply.send(Ok(()));
         }
         if pressure == Pressure::Error {
             self.has_overflowed.store(true, Ordering::Relaxed);
             self.overflowed.notify_one();
         }
-        if let Some(channel) = staged.unrouted {
+        if let Some(channel) = found.unrouted {
             self.event(Event::Warning(format!(
                 "a notification came on channel `{channel}`, to which this listener is not subscribed, and was \
                  dropped: subscribe with addChannel() or addCallback(), not with LISTEN"
             )));
         }
-        pressure
+        (pressure, broken)
     }
 
     /// Sorts a batch by subscriber, without holding any subscriber's lock: the JavaScript thread wants it too.
-    fn stage(
+    fn stage<'batch>(
         &self,
         inner: &mut Inner,
-        confirmed: SystemTime,
-        batch: &mut Vec<tokio_postgres::Notification>,
-    ) -> Staged {
-        let received = SystemTime::now();
-        let mut staged = Staged::default();
-        for notification in batch.drain(..) {
-            let Some(route) = inner.routes.get(notification.channel()) else {
-                if notification.channel() == self.fence_channel {
+        confirmed: Moment,
+        arrived: impl Iterator<Item = Arrived<'batch>>,
+    ) -> Found {
+        let received = Moment::now();
+        let mut found = Found::default();
+        // Most of a batch is of one channel.
+        let mut last: Option<(&str, &Route)> = None;
+        for Arrived {
+            process_id,
+            channel,
+            payload,
+        } in arrived
+        {
+            let known = last.filter(|(name, _)| *name == channel);
+            let known = known.or_else(|| Some((channel, inner.routes.get(channel)?)));
+            let Some((_, route)) = known else {
+                if channel == self.fence_channel {
                     // Anybody may notify any channel: what is no fence of ours is nobody's.
-                    let id = notification.payload().parse::<u32>().ok();
+                    let id = payload.parse::<u32>().ok();
                     if let Some((id, reply)) = id.and_then(|id| inner.fences.remove_entry(&id)) {
-                        for entries in &mut inner.staged {
-                            entries.push(Entry::Fence(id));
+                        for staged in &mut inner.staged {
+                            staged.push_fence(id);
                         }
-                        staged.fences.push(reply);
+                        found.fences.push(reply);
                     }
-                } else if !inner.warned_unrouted && !inner.was_just_removed(notification.channel())
-                {
+                } else if !inner.warned_unrouted && !was_just_removed(&inner.removed, channel) {
                     inner.warned_unrouted = true;
-                    staged.unrouted = Some(notification.channel().to_owned());
+                    found.unrouted = Some(channel.to_owned());
                 }
                 continue;
             };
-            let process_id = notification.process_id();
+            last = known;
             if self
                 .own_pids
                 .as_ref()
@@ -303,23 +312,20 @@ impl Hub {
             {
                 continue;
             }
-            staged.count += 1;
-            let Some((last, others)) = route.members.split_last() else {
-                continue;
-            };
-            let shared = Notification {
+            found.count += 1;
+            let notification = Notification {
                 channel: route.id,
                 process_id,
-                payload: Arc::from(notification.payload()),
+                length: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+                is_ascii: payload.is_ascii(),
                 received,
                 confirmed,
             };
-            for &member in others {
-                inner.staged[member].push(Entry::Notification(shared.clone()));
+            for &member in &route.members {
+                inner.staged[member].push(notification, payload.as_bytes());
             }
-            inner.staged[*last].push(Entry::Notification(shared));
         }
-        staged
+        found
     }
 
     /// Resolves when no consumer asks for a pause any more.
@@ -466,23 +472,15 @@ impl Hub {
 }
 
 impl Inner {
-    fn was_just_removed(&self, channel: &str) -> bool {
-        self.removed
-            .get(channel)
-            .is_some_and(|since| since.elapsed() < STRAGGLER_TIME)
-    }
-
     /// Moves what was staged into the subscribers' buffers, and signals.
     fn deliver(&mut self) -> Pressure {
         let mut pressure = Pressure::None;
-        for (subscriber, entries) in self.subscribers.iter().zip(&mut self.staged) {
-            if entries.is_empty() {
+        for (subscriber, staged) in self.subscribers.iter().zip(&mut self.staged) {
+            if staged.is_empty() {
                 continue;
             }
             let mut state = subscriber.lock();
-            for entry in entries.drain(..) {
-                pressure = pressure.max(subscriber.push(&mut state, entry, self.holding));
-            }
+            pressure = pressure.max(subscriber.push_all(&mut state, staged, self.holding));
             subscriber.unlock(state);
         }
         pressure
@@ -495,11 +493,18 @@ impl Inner {
     }
 
     fn rebuild_routes(&mut self) {
-        self.staged.resize_with(self.subscribers.len(), Vec::new);
+        self.staged
+            .resize_with(self.subscribers.len(), Staged::default);
         for (channel, route) in &mut self.routes {
             route.members = members(&self.subscribers, channel);
         }
     }
+}
+
+fn was_just_removed(removed: &HashMap<Box<str>, Instant>, channel: &str) -> bool {
+    removed
+        .get(channel)
+        .is_some_and(|since| since.elapsed() < STRAGGLER_TIME)
 }
 
 fn members(subscribers: &[Arc<Subscriber>], channel: &str) -> Vec<usize> {

@@ -19,6 +19,8 @@ use super::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
 use super::driver::{Driver, SessionEnd};
 use super::error::{Error, ErrorKind, Result};
 use super::hub::{Event, Hub};
+use super::inbound::Arrivals;
+use super::moment::Moment;
 use super::statements::{self, Block};
 use super::watch::{Watch, ask_beside};
 use super::wire::WireFacts;
@@ -52,7 +54,7 @@ pub struct Session {
     driver: AbortOnDropHandle<SessionEnd>,
     /// What the socket learns.
     facts: Arc<WireFacts>,
-    confirmed: Arc<Mutex<SystemTime>>,
+    arrivals: Arc<Arrivals>,
     paused: Arc<AtomicBool>,
     connect: Arc<ConnectConfig>,
     /// Where it is.
@@ -107,19 +109,20 @@ impl Session {
         candidate: Candidate<'_>,
         channels: &[String],
     ) -> Result<Self> {
+        let arrivals = Arc::new(Arrivals::default());
         let Dialed {
             client,
             connection,
             facts,
-        } = dial_host(&setup.connect, candidate).await?;
+        } = dial_host(&setup.connect, candidate, Some(&arrivals)).await?;
+        arrivals.confirm(Moment::now());
         let paused = Arc::new(AtomicBool::new(false));
-        let confirmed = Arc::new(Mutex::new(SystemTime::now()));
         let driver = Driver {
             connection,
             hub: Arc::clone(hub),
             epoch: hub.begin_session(),
             paused: Arc::clone(&paused),
-            confirmed: Arc::clone(&confirmed),
+            arrivals: Arc::clone(&arrivals),
             max_pause: setup.max_pause,
             shutdown_notice: None,
         };
@@ -136,7 +139,7 @@ impl Session {
             shared,
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
             facts,
-            confirmed,
+            arrivals,
             paused,
             connect: Arc::clone(&setup.connect),
             host: candidate.host.clone(),
@@ -370,12 +373,12 @@ impl Session {
     /// was committed before a request before it answers it. A notification that was read confirms nothing: what was
     /// committed since may still be under way.
     pub fn confirmed(&self) -> SystemTime {
-        *self.confirmed.lock()
+        self.arrivals.confirmed().into()
     }
 
     /// A request that was sent at `asked` has been answered.
     pub fn confirm(&self, asked: SystemTime) {
-        *self.confirmed.lock() = asked;
+        self.arrivals.confirm(asked.into());
     }
 
     /// Resolves when the session has ended.

@@ -3,19 +3,27 @@
 //! Notifications, gaps and fences stand in one queue, in the order in which they happened. Rust pushes,
 //! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once.
 
-use std::collections::{HashSet, VecDeque};
+mod queue;
+
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::error::Error;
 use super::gap::Gap;
+use super::moment::Moment;
+use queue::Queue;
 
-/// What a notification takes besides its payload: the queue's slot and the payload's allocation.
+/// What a notification takes besides its payload: its place in the queue, which grows by doubling.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// With so many bytes of payloads a batch is complete: a larger one costs the garbage collector of JavaScript more than the
+/// call that is saved.
+const MAX_DRAINED_BYTES: usize = 64 * 1024;
 
 /// What to do with a notification for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,29 +49,35 @@ pub struct Bounds {
     pub overflow: Overflow,
 }
 
-/// A notification as consumers get it. The payload is shared between them.
-#[derive(Debug, Clone)]
+/// A notification as it stands in a buffer, beside its payload.
+#[derive(Debug, Clone, Copy)]
 pub struct Notification {
     /// The number that the facade gave the channel.
     pub channel: u32,
     /// The notifying backend.
     pub process_id: i32,
-    /// The payload.
-    pub payload: Arc<str>,
+    /// The payload's length in bytes.
+    pub length: u32,
+    /// Whether it has no character beyond ASCII: then it need not be looked through again.
+    pub is_ascii: bool,
     /// When it was read.
-    pub received: SystemTime,
+    pub received: Moment,
     /// A moment before which nothing was missing when it was read.
-    pub confirmed: SystemTime,
+    pub confirmed: Moment,
 }
 
 impl Notification {
-    fn bytes(&self) -> usize {
-        self.payload.len() + ENTRY_OVERHEAD_BYTES
+    fn length(self) -> usize {
+        self.length as usize
+    }
+
+    fn bytes(self) -> usize {
+        self.length() + ENTRY_OVERHEAD_BYTES
     }
 }
 
 /// One place in a consumer's stream.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Entry {
     /// A notification.
     Notification(Notification),
@@ -82,12 +96,14 @@ pub enum End {
     Failed(Error),
 }
 
-/// What [`Subscriber::drain`] gives.
+/// What [`Subscriber::drain`] came to.
 #[derive(Debug)]
 pub struct Drained {
-    /// The next entries.
-    pub entries: Vec<Entry>,
-    /// Whether and why nothing will follow them.
+    /// How many entries were shown.
+    pub shown: usize,
+    /// Whether none is left.
+    pub is_empty: bool,
+    /// Whether and why nothing will follow.
     pub end: Option<End>,
 }
 
@@ -132,22 +148,44 @@ impl fmt::Debug for Subscriber {
     }
 }
 
+/// What a batch has for one consumer.
+#[derive(Debug, Default)]
+pub(super) struct Staged(Queue);
+
+impl Staged {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn push(&mut self, notification: Notification, payload: &[u8]) {
+        self.0.push(Entry::Notification(notification), payload);
+    }
+
+    pub(super) fn push_fence(&mut self, fence: u32) {
+        self.0.push(Entry::Fence(fence), &[]);
+    }
+}
+
 /// The inside of a [`Subscriber`], locked once for a whole batch.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    queue: VecDeque<Entry>,
+    queue: Queue,
     /// What a session that is not verified yet has delivered: it stands behind a gap that is still open.
-    held: VecDeque<Entry>,
-    messages: usize,
-    bytes: usize,
+    held: Queue,
+    /// Notifications that are being taken out of the queue, and count until that is done,
+    leaving_messages: usize,
+    /// and what they count for.
+    leaving_bytes: usize,
     /// The channels it wants, by name; `None` wants all.
     pub(super) wanted: Option<HashSet<Box<str>>>,
     armed: bool,
     /// Under [`Overflow::Error`]: there was no room for a notification, and nothing stands behind that.
     overflowed: bool,
     end: Option<End>,
+    /// What was buffered at the end is not wanted.
+    discarded: bool,
     /// When the first notification of the last drained batch was read.
-    drained_received: Option<SystemTime>,
+    drained_received: Option<Moment>,
 }
 
 impl Subscriber {
@@ -170,26 +208,51 @@ impl Subscriber {
         }
     }
 
-    /// Takes up to `max` entries. An empty answer arms the consumer.
-    #[must_use]
-    pub fn drain(&self, max: usize) -> Drained {
-        let mut state = self.state.lock();
-        let count = state.queue.len().min(max);
-        let entries: Vec<Entry> = state.queue.drain(..count).collect();
-        for entry in &entries {
-            state.forget(entry);
+    /// Shows up to `max` entries to `show`, each with its payload, and forgets them. None at all arms the consumer.
+    ///
+    /// Nobody is kept waiting meanwhile: what is shown has been taken out.
+    pub fn drain(&self, max: usize, mut show: impl FnMut(Entry, &[u8])) -> Drained {
+        let (mut shown, mut bytes) = (0, 0);
+        loop {
+            let mut state = self.state.lock();
+            let is_enough = shown >= max || bytes >= MAX_DRAINED_BYTES;
+            let block = (!is_enough).then(|| state.queue.take_block()).flatten();
+            let Some(mut block) = block else {
+                let is_empty = state.queue.is_empty();
+                let end = state.end.clone().filter(|_| is_empty);
+                state.armed = shown == 0 && end.is_none();
+                return Drained {
+                    shown,
+                    is_empty,
+                    end,
+                };
+            };
+            state.leaving_messages = block.messages;
+            state.leaving_bytes = block.bytes;
+            if shown == 0 {
+                state.drained_received = block.received();
+            }
+            drop(state);
+            while shown < max && bytes < MAX_DRAINED_BYTES {
+                let length = block.take(|entry, payload| {
+                    show(entry, payload);
+                    payload.len()
+                });
+                let Some(length) = length else { break };
+                shown += 1;
+                bytes += length;
+            }
+            let mut state = self.state.lock();
+            (state.leaving_messages, state.leaving_bytes) = (0, 0);
+            if state.discarded {
+                return Drained {
+                    shown,
+                    is_empty: true,
+                    end: state.end.clone(),
+                };
+            }
+            state.queue.give_back(block);
         }
-        state.drained_received = entries.iter().find_map(|entry| match entry {
-            Entry::Notification(notification) => Some(notification.received),
-            _ => None,
-        });
-        let end = if state.queue.is_empty() {
-            state.end.clone()
-        } else {
-            None
-        };
-        state.armed = entries.is_empty() && end.is_none();
-        Drained { entries, end }
     }
 
     /// Whether this is beyond its bounds, or has room for going on after a pause.
@@ -197,8 +260,8 @@ impl Subscriber {
     pub fn pressure(&self) -> Pressure {
         let state = self.state.lock();
         // Going on at the first free place would stop again at once.
-        let half_full = state.messages > self.bounds.max_messages / 2
-            || state.bytes > self.bounds.max_bytes / 2;
+        let half_full = state.messages() > self.bounds.max_messages / 2
+            || state.bytes() > self.bounds.max_bytes / 2;
         match self.bounds.overflow {
             Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
             _ => Pressure::None,
@@ -209,22 +272,12 @@ impl Subscriber {
     #[must_use]
     pub fn stats(&self) -> SubscriberStats {
         let state = self.state.lock();
-        let age = |received: SystemTime| received.elapsed().unwrap_or_default();
-        let received = |entry: &Entry| match entry {
-            Entry::Notification(notification) => Some(notification.received),
-            _ => None,
-        };
-        let oldest = state
-            .queue
-            .iter()
-            .chain(&state.held)
-            .find_map(received)
-            .map(age);
+        let oldest = state.queue.received().or_else(|| state.held.received());
         SubscriberStats {
-            buffered: state.messages,
-            buffered_bytes: state.bytes,
-            oldest_age: oldest,
-            drained_age: state.drained_received.map(age),
+            buffered: state.messages(),
+            buffered_bytes: state.bytes(),
+            oldest_age: oldest.map(Moment::age),
+            drained_age: state.drained_received.map(Moment::age),
         }
     }
 
@@ -245,31 +298,66 @@ impl Subscriber {
         }
     }
 
-    /// Adds an entry, or counts it as dropped. `holding`: behind a gap that is still open.
-    pub(super) fn push(&self, state: &mut State, entry: Entry, holding: bool) -> Pressure {
+    /// Adds what a batch has for this consumer, and empties it. `holding`: behind a gap that is still open.
+    pub(super) fn push_all(
+        &self,
+        state: &mut State,
+        staged: &mut Staged,
+        holding: bool,
+    ) -> Pressure {
+        let Staged(batch) = staged;
         if state.end.is_some() {
+            batch.clear();
             return Pressure::None;
         }
         if state.overflowed {
+            batch.clear();
             return Pressure::Error;
         }
-        let Entry::Notification(notification) = &entry else {
-            state.queue_mut(holding).push_back(entry);
+        if state.messages() + batch.messages <= self.bounds.max_messages
+            && state.bytes() + batch.bytes <= self.bounds.max_bytes
+        {
+            state.queue_mut(holding).append(batch);
             return Pressure::None;
-        };
+        }
+        let mut pressure = Pressure::None;
+        batch.take_all(|entry, payload| match entry {
+            Entry::Notification(notification) => {
+                pressure = pressure.max(self.push(state, notification, payload, holding));
+            }
+            _ if state.overflowed => {}
+            _ => state.queue_mut(holding).push(entry, payload),
+        });
+        pressure
+    }
+
+    /// Adds a notification for which there may be no room, or counts it as dropped.
+    fn push(
+        &self,
+        state: &mut State,
+        notification: Notification,
+        payload: &[u8],
+        holding: bool,
+    ) -> Pressure {
+        if state.overflowed {
+            return Pressure::Error;
+        }
         let bytes = notification.bytes();
         let mut pressure = Pressure::None;
-        while state.messages > 0
-            && (state.messages >= self.bounds.max_messages
-                || state.bytes + bytes > self.bounds.max_bytes)
+        while state.messages() > 0
+            && (state.messages() >= self.bounds.max_messages
+                || state.bytes() + bytes > self.bounds.max_bytes)
         {
             match self.bounds.overflow {
                 Overflow::DropOldest => {
-                    state.drop_oldest();
+                    if !state.drop_oldest() {
+                        // All that is there is on its way out.
+                        break;
+                    }
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
                 Overflow::DropNewest => {
-                    state.drop_newest(notification, holding);
+                    state.queue_mut(holding).drop_newest(&notification);
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     return Pressure::None;
                 }
@@ -283,9 +371,9 @@ impl Subscriber {
                 }
             }
         }
-        state.messages += 1;
-        state.bytes += bytes;
-        state.queue_mut(holding).push_back(entry);
+        state
+            .queue_mut(holding)
+            .push(Entry::Notification(notification), payload);
         pressure
     }
 }
@@ -298,20 +386,28 @@ impl State {
             .is_none_or(|wanted| wanted.contains(channel))
     }
 
+    fn messages(&self) -> usize {
+        self.queue.messages + self.held.messages + self.leaving_messages
+    }
+
+    fn bytes(&self) -> usize {
+        self.queue.bytes + self.held.bytes + self.leaving_bytes
+    }
+
     /// What was held becomes deliverable, behind the gap before it.
     pub(super) fn resume(&mut self, gap: Option<Gap>) {
-        if self.end.is_none() {
-            self.queue.extend(gap.map(|gap| Entry::Gap(Box::new(gap))));
-            self.queue.append(&mut self.held);
+        if self.end.is_some() {
+            return;
         }
+        if let Some(gap) = gap {
+            self.queue.push(Entry::Gap(Box::new(gap)), &[]);
+        }
+        self.queue.append(&mut self.held);
     }
 
     /// The session behind the open gap failed: the gap that follows covers what it had delivered.
     pub(super) fn discard_held(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        for entry in &held {
-            self.forget(entry);
-        }
+        self.held.clear();
     }
 
     /// Takes nothing more. Without `keep`, what is buffered is gone too.
@@ -319,13 +415,12 @@ impl State {
         self.end.get_or_insert(end);
         self.held.clear();
         if !keep {
+            self.discarded = true;
             self.queue.clear();
-            self.messages = 0;
-            self.bytes = 0;
         }
     }
 
-    fn queue_mut(&mut self, holding: bool) -> &mut VecDeque<Entry> {
+    fn queue_mut(&mut self, holding: bool) -> &mut Queue {
         if holding {
             &mut self.held
         } else {
@@ -333,55 +428,14 @@ impl State {
         }
     }
 
-    fn forget(&mut self, entry: &Entry) {
-        if let Entry::Notification(notification) = entry {
-            self.messages -= 1;
-            self.bytes -= notification.bytes();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        let is_notification = |entry: &Entry| matches!(entry, Entry::Notification(_));
-        let holding = !self.queue.iter().any(is_notification);
-        let queue = if holding {
-            &mut self.held
-        } else {
+    /// Drops the oldest notification. `false`: there is none.
+    fn drop_oldest(&mut self) -> bool {
+        let queue = if self.queue.messages > 0 {
             &mut self.queue
-        };
-        // Only gaps and fences can stand before the oldest notification, and those are few.
-        let Some(index) = queue.iter().position(is_notification) else {
-            return;
-        };
-        let Some(Entry::Notification(oldest)) = queue.get(index) else {
-            return;
-        };
-        let (confirmed, received) = (oldest.confirmed, oldest.received);
-        let before = index
-            .checked_sub(1)
-            .and_then(|before| queue.get_mut(before));
-        let dropped = if let Some(Entry::Gap(gap)) = before
-            && gap.is_overflow()
-        {
-            gap.drop_another(received);
-            queue.remove(index)
         } else {
-            let gap = Box::new(Gap::overflow(confirmed, received));
-            Some(std::mem::replace(&mut queue[index], Entry::Gap(gap)))
+            &mut self.held
         };
-        if let Some(entry) = dropped {
-            self.forget(&entry);
-        }
-    }
-
-    fn drop_newest(&mut self, newest: &Notification, holding: bool) {
-        let queue = self.queue_mut(holding);
-        match queue.back_mut() {
-            Some(Entry::Gap(gap)) if gap.is_overflow() => gap.drop_another(newest.received),
-            _ => {
-                let gap = Gap::overflow(newest.confirmed, newest.received);
-                queue.push_back(Entry::Gap(Box::new(gap)));
-            }
-        }
+        queue.drop_oldest()
     }
 }
 

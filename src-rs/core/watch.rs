@@ -103,7 +103,7 @@ pub(super) async fn ask_beside(
         client,
         mut connection,
         ..
-    } = dial_host(config, candidate).await?;
+    } = dial_host(config, candidate, None).await?;
     let driver = AbortOnDropHandle::new(tokio::spawn(async move { drive(&mut connection).await }));
     let answer = client.simple_query(query).await?;
     drop(client);

@@ -1,6 +1,5 @@
 //! A socket to a server: knows when the server was last heard, who answered start-up, and when it is gone.
 
-use std::future::{Ready, ready as ready_now};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio_postgres::tls;
 use tokio_rustls::client::TlsStream;
 
 use super::tls::server_end_point;
@@ -235,7 +233,7 @@ impl Wire {
     }
 
     /// The hash of the server's certificate, for SCRAM to be bound to.
-    fn server_end_point(&self) -> Option<Vec<u8>> {
+    pub(super) fn server_end_point(&self) -> Option<Vec<u8>> {
         let Channel::Encrypted(stream) = &self.channel else {
             return None;
         };
@@ -307,29 +305,6 @@ impl AsyncWrite for Wire {
                 Ok(()) | Err(_) => return Poll::Ready(Ok(())),
             }
         }
-    }
-}
-
-impl tls::TlsStream for Wire {
-    fn channel_binding(&self) -> tls::ChannelBinding {
-        match self.server_end_point() {
-            Some(hash) => tls::ChannelBinding::tls_server_end_point(hash),
-            None => tls::ChannelBinding::none(),
-        }
-    }
-}
-
-/// Tells the client library that a [`Wire`] is encrypted already.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AlreadyEncrypted;
-
-impl tls::TlsConnect<Wire> for AlreadyEncrypted {
-    type Stream = Wire;
-    type Error = io::Error;
-    type Future = Ready<io::Result<Wire>>;
-
-    fn connect(self, wire: Wire) -> Self::Future {
-        ready_now(Ok(wire))
     }
 }
 

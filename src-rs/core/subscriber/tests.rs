@@ -1,6 +1,7 @@
 //! What a consumer's buffer does at its bounds, at a gap and at its end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use super::super::gap::GapReason;
 use super::*;
@@ -27,11 +28,14 @@ fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
     let notification = Notification {
         channel: 1,
         process_id: 1,
-        payload: payload.into(),
-        received: SystemTime::now(),
-        confirmed: SystemTime::now(),
+        length: u32::try_from(payload.len()).unwrap(),
+        is_ascii: payload.is_ascii(),
+        received: Moment::now(),
+        confirmed: Moment::now(),
     };
-    let pressure = subscriber.push(&mut state, Entry::Notification(notification), holding);
+    let mut staged = Staged::default();
+    staged.push(notification, payload.as_bytes());
+    let pressure = subscriber.push_all(&mut state, &mut staged, holding);
     subscriber.unlock(state);
     pressure
 }
@@ -50,14 +54,17 @@ fn disconnect() -> Gap {
 
 /// `a`, `b` for payloads, `-N` for an overflow of N, `|` for a disconnect, `#N` for a fence.
 fn drained(subscriber: &Subscriber) -> String {
-    let entries = subscriber.drain(usize::MAX).entries;
-    let words = entries.iter().map(|entry| match entry {
-        Entry::Notification(notification) => notification.payload.to_string(),
-        Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
-        Entry::Gap(_) => "|".to_owned(),
-        Entry::Fence(fence) => format!("#{fence}"),
+    let mut words = Vec::new();
+    let Drained { shown, .. } = subscriber.drain(usize::MAX, |entry, payload| {
+        words.push(match entry {
+            Entry::Notification(_) => String::from_utf8(payload.to_vec()).unwrap(),
+            Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
+            Entry::Gap(_) => "|".to_owned(),
+            Entry::Fence(fence) => format!("#{fence}"),
+        });
     });
-    words.collect::<Vec<_>>().join(" ")
+    assert_eq!(shown, words.len());
+    words.join(" ")
 }
 
 #[test]
@@ -89,7 +96,9 @@ fn drop_oldest_counts_exactly_where_it_dropped() {
 fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
     let (subscriber, _) = subscriber(2, Overflow::DropOldest);
     push(&subscriber, "a", false);
-    subscriber.push(&mut subscriber.lock(), Entry::Fence(7), false);
+    let mut fence = Staged::default();
+    fence.push_fence(7);
+    subscriber.push_all(&mut subscriber.lock(), &mut fence, false);
     subscriber.lock().resume(Some(disconnect()));
     push(&subscriber, "b", false);
     push(&subscriber, "c", false);
@@ -104,7 +113,7 @@ fn drop_newest_keeps_what_came_first() {
     for payload in ["a", "b", "c", "d"] {
         push(&subscriber, payload, false);
     }
-    assert_eq!(subscriber.drain(1).entries.len(), 1);
+    assert_eq!(subscriber.drain(1, |_, _| ()).shown, 1);
     push(&subscriber, "e", false);
     push(&subscriber, "f", false);
     assert_eq!(drained(&subscriber), "b -2 e -1");
@@ -174,8 +183,88 @@ fn the_end_comes_after_what_is_kept() {
     push(&subscriber, "b", false);
     subscriber.lock().end(End::Shutdown, true);
     push(&subscriber, "too late", false);
-    assert!(subscriber.drain(1).end.is_none());
-    let last = subscriber.drain(10);
-    assert_eq!(last.entries.len(), 1);
-    assert!(matches!(last.end, Some(End::Shutdown)));
+    let first = subscriber.drain(1, |_, _| ());
+    assert!(matches!((first.shown, first.end), (1, None)));
+    let last = subscriber.drain(10, |_, _| ());
+    assert!(matches!((last.shown, last.end), (1, Some(End::Shutdown))));
+}
+
+#[test]
+fn what_is_dropped_across_blocks_is_one_gap_with_an_exact_count() {
+    let (subscriber, _) = subscriber(3000, Overflow::DropOldest);
+    for _ in 0..10_000 {
+        push(&subscriber, "payload", false);
+    }
+    let words = drained(&subscriber);
+    assert!(words.starts_with("-7000 payload "), "{}", &words[..40]);
+    assert_eq!(words.split(' ').count(), 3001);
+    assert_eq!(subscriber.stats().buffered_bytes, 0);
+}
+
+#[test]
+fn large_payloads_come_out_as_they_went_in_whatever_is_taken_at_once() {
+    let (subscriber, _) = subscriber(1000, Overflow::DropOldest);
+    let payloads: Vec<String> = (0..100)
+        .map(|number| number.to_string().repeat(number * 20))
+        .collect();
+    for payload in &payloads {
+        push(&subscriber, payload, false);
+    }
+    let mut seen = Vec::new();
+    while subscriber
+        .drain(7, |_, payload| seen.push(payload.to_vec()))
+        .shown
+        > 0
+    {}
+    assert!(
+        seen.iter()
+            .map(Vec::as_slice)
+            .eq(payloads.iter().map(String::as_bytes))
+    );
+}
+
+#[test]
+fn what_arrives_while_others_are_taken_counts_beside_them() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    push(&subscriber, "b", false);
+    let mut pushed = false;
+    let Drained { shown, .. } = subscriber.drain(1, |_, _| {
+        assert!(!std::mem::replace(&mut pushed, true));
+        assert_eq!(subscriber.stats().buffered, 2, "until it is done");
+        push(&subscriber, "c", false);
+        push(&subscriber, "d", false);
+    });
+    assert_eq!(shown, 1);
+    assert_eq!(drained(&subscriber), "b -1 d");
+    assert_eq!(dropped(&subscriber), 1);
+}
+
+#[test]
+fn what_is_being_taken_at_a_discarding_end_does_not_come_back() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    push(&subscriber, "b", false);
+    let last = subscriber.drain(1, |_, _| subscriber.lock().end(End::Shutdown, false));
+    assert!(matches!((last.shown, last.end), (1, Some(End::Shutdown))));
+    assert_eq!(drained(&subscriber), "");
+    assert_eq!(subscriber.stats().buffered, 0);
+}
+
+#[test]
+fn an_entry_is_as_small_as_its_overhead_says() {
+    // The queue of entries grows by doubling.
+    assert!(2 * size_of::<Entry>() <= ENTRY_OVERHEAD_BYTES);
+}
+
+#[test]
+fn a_batch_of_large_payloads_has_fewer_of_them() {
+    let (subscriber, _) = subscriber(1000, Overflow::DropOldest);
+    for _ in 0..100 {
+        push(&subscriber, &"x".repeat(1000), false);
+    }
+    let first = subscriber.drain(1000, |_, _| ());
+    assert_eq!((first.shown, first.is_empty), (66, false));
+    let last = subscriber.drain(1000, |_, _| ());
+    assert_eq!((last.shown, last.is_empty), (34, true));
 }

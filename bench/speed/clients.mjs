@@ -1,0 +1,85 @@
+// Each contestant in the fast use that its documentation shows: subscribed to some channels, every payload handed to
+// every handler.
+
+import { Client } from 'pg'
+import createSubscriber from 'pg-listen'
+import { ConnectionPool } from 'pglisten'
+import postgres from 'postgres'
+
+/**
+ * @typedef {(payload: string) => unknown} Handler
+ * @typedef {(dsn: string, channels: readonly string[], handlers: readonly Handler[]) => Promise<unknown>} Subscribe
+ */
+
+/** A consumer that is slower than the socket must not lose what it is measured by. */
+const LOSSLESS = { buffer: { overflow: /** @type {const} */ ('pause') } }
+
+/** @param {string} dsn @param {readonly string[]} channels */
+const startedListener = async (dsn, channels) => {
+  const listener = new ConnectionPool(dsn).listener({ channels, ...LOSSLESS })
+  await listener.startup()
+  return listener
+}
+
+/** @type {Record<string, Subscribe>} */
+export const clients = {
+  'pglisten callback': async (dsn, channels, handlers) => {
+    const listener = new ConnectionPool(dsn).listener(LOSSLESS)
+    for (const channel of channels) {
+      for (const handler of handlers) {
+        await listener.addCallback(channel, (_, payload) => handler(payload))
+      }
+    }
+    await listener.startup()
+    listener.listen()
+  },
+
+  'pglisten iterator': async (dsn, channels, handlers) => {
+    const listener = await startedListener(dsn, channels)
+    for (const handler of handlers) {
+      const messages = listener.messages()
+      void (async () => {
+        for await (const { payload } of messages) await handler(payload)
+      })()
+    }
+  },
+
+  'pglisten batches': async (dsn, channels, handlers) => {
+    const listener = await startedListener(dsn, channels)
+    for (const handler of handlers) {
+      const batches = listener.batches()
+      void (async () => {
+        for await (const batch of batches) for (const { payload } of batch) handler(payload)
+      })()
+    }
+  },
+
+  pg: async (dsn, channels, handlers) => {
+    const client = new Client({ connectionString: dsn })
+    await client.connect()
+    for (const handler of handlers) {
+      client.on('notification', ({ payload }) => handler(payload ?? ''))
+    }
+    for (const channel of channels) await client.query(`LISTEN "${channel}"`)
+  },
+
+  postgres: async (dsn, channels, handlers) => {
+    const sql = postgres(dsn)
+    for (const channel of channels) {
+      for (const handler of handlers) await sql.listen(channel, handler)
+    }
+  },
+
+  'pg-listen': async (dsn, channels, handlers) => {
+    // Payloads are JSON to it, unless it is told otherwise.
+    const subscriber = createSubscriber(
+      { connectionString: dsn },
+      { parse: (/** @type {string} */ payload) => payload },
+    )
+    for (const channel of channels) {
+      for (const handler of handlers) subscriber.notifications.on(channel, handler)
+    }
+    await subscriber.connect()
+    for (const channel of channels) await subscriber.listenTo(channel)
+  },
+}

@@ -1,0 +1,135 @@
+// A process in which one contestant does one task and is measured doing it. Prints a line of JSON for each thing that
+// happens: `up` when it listens, `warm` when it is about to be measured, then the measurement.
+//
+//   node contestant.mjs '{"client": "pg", "dsn": "…", "kind": "burst", …}'
+
+import { clients } from './clients.mjs'
+import { Meter } from './meter.mjs'
+
+/**
+ * @typedef {object} Task
+ * @property {string} client One of `clients.mjs`.
+ * @property {string} dsn
+ * @property {'burst' | 'latency' | 'retain' | 'start'} kind
+ * @property {number} channels How many channels it listens to: `bench_0` and so on.
+ * @property {number} count How many notifications are measured,
+ * @property {number} warmUp and how many come before those.
+ * @property {number} [consumers] How many handlers each notification goes to; 1 by default.
+ * @property {boolean} [async] Whether handlers are asynchronous.
+ * @property {number} [keepEvery] One payload in so many is kept.
+ */
+
+const task = /** @type {Task} */ (JSON.parse(process.argv[2] ?? ''))
+// Not in the parent's hands any more: nobody would read what is measured.
+process.stdin.resume().once('end', () => process.exit())
+
+const tell = (/** @type {object} */ what) => process.stdout.write(`${JSON.stringify(what)}\n`)
+
+/** Subscribes as many handlers as the task has consumers. */
+const subscribe = (/** @type {(payload: string) => unknown} */ handler) => {
+  const work = clients[task.client]
+  if (!work) throw new TypeError(`Expected one of ${Object.keys(clients)}, got ${task.client}`)
+  const handlers = Array.from({ length: task.consumers ?? 1 }, () => handler)
+  const channels = Array.from({ length: task.channels }, (_, index) => `bench_${index}`)
+  return work(task.dsn, channels, handlers)
+}
+
+const kinds = {
+  async burst() {
+    const total = (/** @type {number} */ count) => count * (task.consumers ?? 1)
+    let target = total(task.warmUp)
+    let received = 0
+    let characters = 0
+    /** @type {Meter | undefined} */
+    let meter
+    const reached = () => {
+      if (meter) tell({ burst: { count: task.count, characters, ...meter.end() } })
+      else {
+        target = received + total(task.count)
+        meter = new Meter()
+        tell({ warm: true })
+      }
+    }
+    const take = (/** @type {string} */ payload) => {
+      received += 1
+      characters += payload.length
+      meter?.first()
+      if (received === target) reached()
+    }
+    const takeLater = async (/** @type {string} */ payload) => {
+      await null
+      take(payload)
+    }
+    await subscribe(task.async ? takeLater : take)
+  },
+
+  async latency() {
+    const toMonotonic = monotonicOffset()
+    const latencies = new Float64Array(task.count)
+    let received = -task.warmUp
+    await subscribe((sentAt) => {
+      if (received >= 0) latencies[received] = performance.now() * 1e6 + toMonotonic - Number(sentAt)
+      received += 1
+      if (received < task.count) return
+      latencies.sort()
+      const at = (/** @type {number} */ quantile) =>
+        latencies[Math.ceil(quantile * task.count) - 1] ?? Number.NaN
+      tell({ latency: { p50Ns: at(0.5), p99Ns: at(0.99), p999Ns: at(0.999), maxNs: at(1) } })
+    })
+  },
+
+  async retain() {
+    const every = task.keepEvery ?? 1000
+    /** @type {string[]} */
+    const kept = []
+    let received = 0
+    let before = 0
+    await subscribe((payload) => {
+      received += 1
+      if (received <= task.warmUp) {
+        if (received === task.warmUp) {
+          before = memory()
+          tell({ warm: true })
+        }
+        return
+      }
+      if (received % every === 0) kept.push(payload)
+      if (received < task.warmUp + task.count) return
+      // In a turn of its own: what is being delivered is still held by whoever delivers it.
+      setTimeout(() => {
+        const heldBytes = memory() - before
+        const keptBytes = kept.reduce((total, one) => total + one.length, 0)
+        tell({ retain: { heldBytes, keptBytes } })
+      }, 100)
+    })
+  },
+
+  async start() {
+    await subscribe(() => tell({ start: { firstNs: performance.now() * 1e6 } }))
+  },
+}
+
+/** What JavaScript holds, after everything that can be collected was collected. */
+function memory() {
+  const collect = /** @type {{ gc?: () => void }} */ (globalThis).gc
+  if (!collect) throw new Error('This needs --expose-gc.')
+  collect()
+  collect()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
+
+/** What has to be added to `performance.now()`, in nanoseconds, to get the system's monotonic clock. */
+function monotonicOffset() {
+  let best = { took: Infinity, offset: 0 }
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const from = performance.now()
+    const clock = Number(process.hrtime.bigint())
+    const took = performance.now() - from
+    if (took < best.took) best = { took, offset: clock - (from + took / 2) * 1e6 }
+  }
+  return best.offset
+}
+
+await kinds[task.kind]()
+tell({ up: true })

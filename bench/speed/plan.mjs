@@ -1,0 +1,81 @@
+// What is measured: the cases, and who takes part in each.
+
+/**
+ * @typedef {Omit<import('./contestant.mjs').Task, 'client' | 'dsn'>} CaseTask
+ *
+ * @typedef {object} Case
+ * @property {string} id
+ * @property {string} title
+ * @property {readonly string[]} contestants
+ * @property {CaseTask} task
+ * @property {number} [bytes] The length of each payload.
+ * @property {number} [rate] Notifications per second, where they come one by one.
+ */
+
+const OURS = ['pglisten callback', 'pglisten iterator', 'pglisten batches']
+const PEERS = ['pg', 'postgres', 'pg-listen']
+const CALLBACKS = ['pglisten callback', ...PEERS]
+const WARM_UP = 50_000
+
+/** @param {readonly string[]} python Contestants that happen to be installed. @returns {Case[]} */
+export function plan(python) {
+  return [
+    ...[16, 40, 1000].map((bytes) => ({
+      id: `burst-${bytes}`,
+      title: `Burst: 500,000 notifications of ${bytes} B in one transaction`,
+      contestants: ['raw socket', ...OURS, ...PEERS, ...(bytes === 40 ? python : [])],
+      task: task('burst', { count: 500_000, warmUp: WARM_UP }),
+      bytes,
+    })),
+    {
+      id: 'burst-async',
+      title: 'The same with 40 B and an asynchronous handler',
+      contestants: CALLBACKS,
+      task: task('burst', { count: 500_000, warmUp: WARM_UP, async: true }),
+      bytes: 40,
+    },
+    ...[1000, 10_000].map((rate) => ({
+      id: `latency-${rate}`,
+      title: `Latency at ${rate.toLocaleString('en')} notifications a second, each a transaction`,
+      contestants: [...OURS, ...PEERS],
+      task: task('latency', { count: 5 * rate, warmUp: rate }),
+      rate,
+    })),
+    ...[1, 100, 10_000].map((channels) => ({
+      id: `channels-${channels}`,
+      title: `100,000 notifications of 40 B over ${channels.toLocaleString('en')} channels`,
+      contestants: CALLBACKS,
+      task: task('burst', { count: 100_000, warmUp: WARM_UP, channels }),
+      bytes: 40,
+    })),
+    ...[1, 10, 100].map((consumers) => ({
+      id: `consumers-${consumers}`,
+      title: `50,000 notifications of 40 B for ${consumers} consumers of one channel`,
+      contestants: [...OURS, ...PEERS],
+      task: task('burst', { count: 50_000, warmUp: 5000, consumers }),
+      bytes: 40,
+    })),
+    {
+      id: 'retain',
+      title: 'Memory held by one payload in 1,000, of 1,000,000 with 1 kB each',
+      contestants: [...OURS, ...PEERS],
+      task: task('retain', { count: 1_000_000, warmUp: WARM_UP, keepEvery: 1000 }),
+      bytes: 1000,
+    },
+    {
+      id: 'start',
+      title: 'From the start of the process to the first notification',
+      contestants: CALLBACKS,
+      task: task('start', { count: 1, warmUp: 0 }),
+    },
+  ]
+}
+
+/**
+ * @param {CaseTask['kind']} kind
+ * @param {Partial<CaseTask> & Pick<CaseTask, 'count' | 'warmUp'>} rest
+ * @returns {CaseTask}
+ */
+function task(kind, rest) {
+  return { kind, channels: 1, ...rest }
+}

@@ -1,0 +1,106 @@
+// Runs one contestant at one task: starts its process, sends it what it is to receive, and gives what it measured.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import readline from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+/**
+ * @typedef {import('./plan.mjs').Case} Case
+ * @typedef {Record<string, any>} Report What a contestant said last.
+ *
+ * @typedef {object} Scene
+ * @property {string} dsn
+ * @property {string} raw The program of `bench/raw`.
+ * @property {import('pg').Client} notifier
+ */
+
+const CONTESTANT = fileURLToPath(new URL('contestant.mjs', import.meta.url))
+const PYTHON = fileURLToPath(new URL('contestant.py', import.meta.url))
+/** Far beyond what any run takes: whoever needs longer does not finish. */
+const DEADLINE_MS = 120_000
+/** More in one transaction would only fill the server's memory. */
+const TRANSACTION = 500_000
+
+/** @param {Scene} scene @param {string} name @param {Case} one @returns {Promise<Report>} */
+export async function run(scene, name, one) {
+  const child = start(scene, name, one)
+  const lines = readline.createInterface({ input: child.stdout })
+  let errors = ''
+  child.stderr.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
+    errors += text
+  })
+  const timer = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS)
+  try {
+    for await (const line of lines) {
+      const said = /** @type {Report} */ (JSON.parse(line))
+      if (said['up']) await feedFirst(scene, one)
+      else if (said['warm']) await notify(scene, one, one.task.count)
+      else return said
+    }
+    const how = child.signalCode ?? child.exitCode ?? 'nothing said'
+    throw new Error(`${name} at ${one.id} ended early (${how}) ${errors.trim().slice(-500)}`)
+  } finally {
+    clearTimeout(timer)
+    lines.close()
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+  }
+}
+
+/** @param {Scene} scene @param {string} name @param {Case} one */
+function start({ dsn, raw }, name, one) {
+  const task = { client: name, dsn, ...one.task }
+  const stdio = /** @type {['pipe', 'pipe', 'pipe']} */ (['pipe', 'pipe', 'pipe'])
+  if (name === 'raw socket') {
+    const args = ['floor', 'bench_0', String(task.warmUp), String(task.count)]
+    return spawn(raw, args, { env: libpqVariables(dsn), stdio })
+  }
+  if (name.startsWith('python ')) return spawn('python3', [PYTHON, JSON.stringify(task)], { stdio })
+  const flags = task.kind === 'retain' ? ['--expose-gc'] : []
+  return spawn(process.execPath, [...flags, CONTESTANT, JSON.stringify(task)], { stdio })
+}
+
+/** What a contestant gets once it listens. @param {Scene} scene @param {Case} one */
+async function feedFirst(scene, one) {
+  const { task } = one
+  if (task.kind === 'latency') await send(scene, one)
+  else await notify(scene, one, task.kind === 'start' ? 1 : task.warmUp)
+}
+
+/** Notifies over and over at the rate of the case. @param {Scene} scene @param {Case} one */
+async function send({ dsn, raw }, { task, rate }) {
+  const args = ['send', 'bench_0', String(rate), String(task.warmUp + task.count)]
+  const child = spawn(raw, args, {
+    env: libpqVariables(dsn),
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  const [code] = await once(child, 'exit')
+  if (code !== 0) throw new Error('the sender failed')
+}
+
+/** Notifies `count` times, in as few transactions as is sensible. @param {Scene} scene @param {Case} one */
+async function notify({ notifier }, { task, bytes = 16 }, count) {
+  for (let sent = 0; sent < count; sent += TRANSACTION) {
+    // Different payloads: PostgreSQL folds equal ones of one transaction.
+    await notifier.query(
+      `SELECT count(pg_notify('bench_' || n % $1::int, lpad(n::text, $2::int, '0')))
+         FROM generate_series(1, $3::int) AS n`,
+      [task.channels, bytes, Math.min(TRANSACTION, count - sent)],
+    )
+  }
+}
+
+/** @param {string} dsn */
+function libpqVariables(dsn) {
+  const { hostname, port, username, password, pathname } = new URL(dsn)
+  return {
+    PGHOST: hostname,
+    PGPORT: port,
+    PGUSER: username,
+    PGPASSWORD: password,
+    PGDATABASE: pathname.slice(1),
+  }
+}
