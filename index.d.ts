@@ -190,7 +190,10 @@ declare class ArgumentRangeError extends PglistenError {
 declare class ConnectionPoolError extends PglistenError {
     readonly code: string;
 }
-/** An option of the pool or of a listener, a DSN or an environment variable is wrong. Nothing was connected. */
+/**
+ * An option of the pool, a DSN or an environment variable is wrong; or, when a connection is made, a file that one of them
+ * names cannot be used, or the server asks for a password and there is none.
+ */
 declare class ConnectionPoolConfigurationError extends ConnectionPoolError {
     readonly code = "ERR_PGLISTEN_POOL_CONFIGURATION";
     /** The name of the option at fault. */
@@ -215,6 +218,13 @@ declare class ConnectionError extends PglistenError {
 /** No server could be reached: name resolution, the network, a deadline, or no server with the role asked for. */
 declare class ConnectionFailedError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_FAILED";
+}
+/**
+ * Encryption as asked for cannot be had: the server has no TLS, its certificate is not accepted, or it does not accept
+ * ours. The message says which. A listener that meets this while it reconnects tells of it in an `error` event.
+ */
+declare class ConnectionTlsError extends ConnectionError {
+    readonly code = "ERR_PGLISTEN_CONNECTION_TLS";
 }
 /** The connection ended, was closed, or its lease is over. */
 declare class ConnectionClosedError extends ConnectionError {
@@ -742,11 +752,18 @@ interface ListenerOptions<Payload = unknown> {
     signal?: AbortSignal;
 }
 
-declare const TARGET_SESSION_ATTRS: readonly ["any", "read-write", "read-only"];
+declare const TARGET_SESSION_ATTRS: readonly ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"];
 declare const LOAD_BALANCE_HOSTS: readonly ["disable", "random"];
 declare const CONN_RECYCLING_METHODS: readonly ["fast", "verified", "clean"];
 declare const SSL_MODES: readonly ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-/** The role that a server must have: it is asked `SHOW transaction_read_only`. */
+declare const SSL_NEGOTIATIONS: readonly ["postgres", "direct"];
+declare const CHANNEL_BINDINGS: readonly ["disable", "prefer", "require"];
+/**
+ * The role that a server must have, with [libpq's
+ * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS): whether a
+ * session may write by default (`read-write`, `read-only`), or whether the server is a standby. `prefer-standby` tries all
+ * hosts for a standby, then for any. LISTEN needs a primary.
+ */
 type TargetSessionAttrs = (typeof TARGET_SESSION_ATTRS)[number];
 /** The order in which several hosts are tried. */
 type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number];
@@ -755,18 +772,39 @@ type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number];
  * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
  */
 type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number];
-/** libpq's modes of encryption. */
+/**
+ * How much encryption is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
+ *
+ * | mode          | connection                                            | certificate of the server                             |
+ * | ------------- | ----------------------------------------------------- | ----------------------------------------------------- |
+ * | `disable`     | plain                                                 | –                                                     |
+ * | `allow`       | plain; encrypted if the server refuses that           | as `require`                                          |
+ * | `prefer`      | encrypted; plain if the server refuses or has no TLS  | as `require`                                          |
+ * | `require`     | encrypted                                             | as `verify-ca` if there is a `caFile`, else any       |
+ * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile`                    |
+ * | `verify-full` | encrypted                                             | and for the host that was asked for                   |
+ *
+ * Only the last one protects from somebody in between. A Unix-domain socket is never encrypted.
+ */
 type SslMode = (typeof SSL_MODES)[number];
+/** How TLS begins: the server is asked first, or (`direct`) at once, which PostgreSQL 17 and later take. */
+type SslNegotiation = (typeof SSL_NEGOTIATIONS)[number];
+/** Whether SCRAM proves that the server that knows the password is the one at the end of the encrypted connection. */
+type ChannelBinding = (typeof CHANNEL_BINDINGS)[number];
 /**
  * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
  * variable, the default.
  */
 interface ConnectionPoolOptions {
-    /** A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`). */
+    /**
+     * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
+     * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). What is not supported is
+     * refused by name.
+     */
     dsn?: string;
     /** @default `PGUSER`, or the user who runs the process */
     username?: string;
-    /** @default `PGPASSWORD`, or none */
+    /** @default `PGPASSWORD`, or what a password file (`PGPASSFILE`, or `~/.pgpass`) has for the host */
     password?: string;
     /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
     host?: string;
@@ -787,7 +825,8 @@ interface ConnectionPoolOptions {
     /** @default `PGLOADBALANCEHOSTS`, or `disable` */
     loadBalanceHosts?: LoadBalanceHosts;
     /**
-     * The bound for each host, in seconds, from name resolution to the last answer of start-up. Fractions are allowed.
+     * The bound for each host, in seconds, from name resolution over encryption to the last answer of start-up. Fractions
+     * are allowed.
      * @default `PGCONNECT_TIMEOUT`, or 10
      */
     connectTimeoutSec?: number;
@@ -805,13 +844,33 @@ interface ConnectionPoolOptions {
     maxDbPoolSize?: number;
     /** @default `fast` */
     connRecyclingMethod?: ConnRecyclingMethod;
-    /**
-     * This version cannot encrypt: `require` and above are refused, `allow` and `prefer` end on a plain connection, as
-     * they do with a server that has no TLS. @default `PGSSLMODE`, or `prefer`
-     */
+    /** @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
     sslMode?: SslMode;
-    /** A file with certificates of authorities. Refused, as this version cannot encrypt. */
+    /**
+     * A file with the certificates of the authorities to trust, in PEM, or `system` for those that the operating system
+     * trusts, which needs `sslMode: 'verify-full'`. This file and the next two are read for each new connection; what is
+     * wrong with one is a {@link ConnectionPoolConfigurationError} then.
+     * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
+     */
     caFile?: string;
+    /**
+     * A file with a certificate for the server to know us by, in PEM, followed by those of its issuers.
+     * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
+     */
+    certFile?: string;
+    /**
+     * A file with the key of `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or Ed25519, not encrypted.
+     * Nobody else may have access to it (0600, or 0640 if it belongs to root).
+     * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
+     */
+    keyFile?: string;
+    /** `direct` needs `sslMode: 'require'` or more. @default `PGSSLNEGOTIATION`, or `postgres` */
+    sslNegotiation?: SslNegotiation;
+    /**
+     * `prefer` binds where the server offers it; with `require` a server that does not is refused, and so is every
+     * authentication without SCRAM. @default `PGCHANNELBINDING`, or `prefer`
+     */
+    channelBinding?: ChannelBinding;
 }
 
 /** What {@link ConnectionPool.status} gives. */
@@ -845,8 +904,10 @@ declare class ConnectionPool implements AsyncDisposable {
     /**
      * Takes a connection out of the pool, or opens one, or waits for one. Close it to give it back.
      *
-     * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link DatabaseError} when the server
-     * refuses, with {@link ConnectionPoolExecuteError} when the pool is closed.
+     * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it cannot
+     * be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of certificates or
+     * keys cannot be used, with {@link DatabaseError} when the server refuses, with {@link ConnectionPoolExecuteError} when
+     * the pool is closed.
      */
     connection(): Promise<Connection>;
     /**
@@ -869,6 +930,6 @@ declare class ConnectionPool implements AsyncDisposable {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, ParseChannel, PglistenErrorOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SyncOptions, TargetSessionAttrs, TransactionWork };
+export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
+export type { BatchesOptions, BufferOptions, ChannelBinding, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, ParseChannel, PglistenErrorOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, SyncOptions, TargetSessionAttrs, TransactionWork };
 //# sourceMappingURL=index.d.ts.map

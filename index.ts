@@ -30,10 +30,12 @@ export type {
   ReconnectOptions,
 } from './src-ts/listener-options.js'
 export type {
+  ChannelBinding,
   ConnRecyclingMethod,
   ConnectionPoolOptions,
   LoadBalanceHosts,
   SslMode,
+  SslNegotiation,
   TargetSessionAttrs,
 } from './src-ts/pool-options.js'
 export { Connection } from './src-ts/connection.js'

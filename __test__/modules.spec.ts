@@ -21,6 +21,7 @@ const NAMES = [
   'ConnectionPoolConfigurationError',
   'ConnectionPoolError',
   'ConnectionPoolExecuteError',
+  'ConnectionTlsError',
   'DatabaseError',
   'Gap',
   'Listener',

@@ -52,7 +52,7 @@ const POOL: Wrong[] = [
   [{ dbName: false }, /`dbName` to be a string/],
   [{ options: 7 }, /`options` to be a string/],
   [{ applicationName: '' }, /`applicationName` to be a string that is not empty/],
-  [{ targetSessionAttrs: 'primary' }, /`targetSessionAttrs` to be one of `any`, `read-write`/],
+  [{ targetSessionAttrs: 'master' }, /`targetSessionAttrs` to be one of `any`, `read-write`/],
   [{ loadBalanceHosts: true }, /`loadBalanceHosts` to be one of `disable`, `random`/],
   [{ connectTimeoutSec: 0 }, /`connectTimeoutSec` to be a number between 0\.001/],
   [{ connectTimeoutSec: '1' }, /`connectTimeoutSec` to be a number/],
@@ -64,6 +64,13 @@ const POOL: Wrong[] = [
   [{ maxDbPoolSize: 0 }, /`maxDbPoolSize` to be an integer between 1/],
   [{ connRecyclingMethod: 'Fast' }, /`connRecyclingMethod` to be one of `fast`/],
   [{ sslMode: 'on' }, /`sslMode` to be one of `disable`/],
+  [{ sslNegotiation: 'tls' }, /`sslNegotiation` to be one of `postgres`, `direct`, got `tls`/],
+  [{ channelBinding: true }, /`channelBinding` to be one of `disable`, `prefer`, `require`/],
+  [{ caFile: '' }, /`caFile` to be a string that is not empty/],
+  [{ certFile: 5 }, /`certFile` to be a string, got `5` \(number\)/],
+  [{ keyFile: 'a\0b' }, /`keyFile` to be a string .* no NUL/],
+  [{ keyFile: 'pkcs11:key' }, /names a key of an OpenSSL engine, which is not supported/],
+  [{ dsn: 'sslrootcert=system sslmode=require' }, /`sslMode` to be `verify-full`/, 'sslMode'],
 ]
 
 for (const [options, message, named = Object.keys(options)[0]!] of POOL) {

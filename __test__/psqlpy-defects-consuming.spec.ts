@@ -2,8 +2,6 @@
 
 import test from 'ava'
 import { readFileSync, readdirSync } from 'node:fs'
-import { ConnectionPool, ConnectionPoolConfigurationError } from 'pglisten'
-import { serverDsn } from './support/server.js'
 import {
   backendOf,
   notify,
@@ -224,16 +222,6 @@ test('a transaction that a callback opens neither stops delivery nor is seen by 
   t.deepEqual(inTransaction, [true, false])
   t.not(backends[0], backends[1])
   t.false(backends.includes(await backendOf(listener)))
-})
-
-test('verification that was asked for is not left out for want of a certificate', async (t) => {
-  const dsn = await serverDsn()
-  for (const sslMode of ['require', 'verify-ca', 'verify-full'] as const) {
-    const error = t.throws(() => new ConnectionPool({ dsn, sslMode }), {
-      instanceOf: ConnectionPoolConfigurationError,
-    })
-    t.is(error.option, 'sslMode')
-  }
 })
 
 const threads = process.platform === 'linux' ? test : test.skip

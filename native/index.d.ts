@@ -116,11 +116,12 @@ export interface NativeColumn {
   isJson: boolean
 }
 
-/** Where to connect: what TypeScript has checked, except for the DSN. */
+/** Where to connect: what TypeScript has checked, except for the DSN and the environment. */
 export interface NativeConnectOptions {
   dsn: string | null
   settings: NativeSettings
-  environment: NativeSettings
+  /** The variables whose names begin with `PG`. */
+  environment: Record<string, string>
 }
 
 /** An error of the core. */
@@ -225,7 +226,7 @@ export interface NativeServerMessage {
   constraint?: string
 }
 
-/** Settings from one source: the options, or the environment. */
+/** What the options say. Choices cross by their names. */
 export interface NativeSettings {
   user: string | null
   password: string | null
@@ -234,7 +235,6 @@ export interface NativeSettings {
   dbName: string | null
   options: string | null
   applicationName: string | null
-  /** `any`, `read-write` or `read-only`. */
   targetSessionAttrs: string | null
   loadBalance: boolean | null
   connectTimeoutMs: number | null
@@ -244,6 +244,11 @@ export interface NativeSettings {
   keepalivesIntervalMs: number | null
   keepalivesRetries: number | null
   sslMode: string | null
+  sslNegotiation: string | null
+  channelBinding: string | null
+  caFile: string | null
+  certFile: string | null
+  keyFile: string | null
 }
 
 /** Counts of one consumer. */

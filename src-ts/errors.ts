@@ -47,7 +47,10 @@ export class ConnectionPoolError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_POOL'
 }
 
-/** An option of the pool or of a listener, a DSN or an environment variable is wrong. Nothing was connected. */
+/**
+ * An option of the pool, a DSN or an environment variable is wrong; or, when a connection is made, a file that one of them
+ * names cannot be used, or the server asks for a password and there is none.
+ */
 export class ConnectionPoolConfigurationError extends ConnectionPoolError {
   override readonly code = 'ERR_PGLISTEN_POOL_CONFIGURATION'
   /** The name of the option at fault. */
@@ -77,6 +80,14 @@ export class ConnectionError extends PglistenError {
 /** No server could be reached: name resolution, the network, a deadline, or no server with the role asked for. */
 export class ConnectionFailedError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_FAILED'
+}
+
+/**
+ * Encryption as asked for cannot be had: the server has no TLS, its certificate is not accepted, or it does not accept
+ * ours. The message says which. A listener that meets this while it reconnects tells of it in an `error` event.
+ */
+export class ConnectionTlsError extends ConnectionError {
+  override readonly code = 'ERR_PGLISTEN_CONNECTION_TLS'
 }
 
 /** The connection ended, was closed, or its lease is over. */

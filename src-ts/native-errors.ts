@@ -6,6 +6,7 @@ import {
   ConnectionFailedError,
   ConnectionPoolConfigurationError,
   ConnectionPoolExecuteError,
+  ConnectionTlsError,
   DatabaseError,
   ListenerClosedError,
   ListenerOverflowError,
@@ -15,6 +16,7 @@ import {
 
 const classes: Record<string, new (message: string) => PglistenError> = {
   connect: ConnectionFailedError,
+  tls: ConnectionTlsError,
   closed: ConnectionClosedError,
   execute: ConnectionExecuteError,
   pool: ConnectionPoolExecuteError,

@@ -14,12 +14,26 @@ import {
 } from './validate.js'
 import { fromNativeError } from './native-errors.js'
 
-const TARGET_SESSION_ATTRS = ['any', 'read-write', 'read-only'] as const
+const TARGET_SESSION_ATTRS = [
+  'any',
+  'read-write',
+  'read-only',
+  'primary',
+  'standby',
+  'prefer-standby',
+] as const
 const LOAD_BALANCE_HOSTS = ['disable', 'random'] as const
 const CONN_RECYCLING_METHODS = ['fast', 'verified', 'clean'] as const
 const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
+const SSL_NEGOTIATIONS = ['postgres', 'direct'] as const
+const CHANNEL_BINDINGS = ['disable', 'prefer', 'require'] as const
 
-/** The role that a server must have: it is asked `SHOW transaction_read_only`. */
+/**
+ * The role that a server must have, with [libpq's
+ * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS): whether a
+ * session may write by default (`read-write`, `read-only`), or whether the server is a standby. `prefer-standby` tries all
+ * hosts for a standby, then for any. LISTEN needs a primary.
+ */
 export type TargetSessionAttrs = (typeof TARGET_SESSION_ATTRS)[number]
 /** The order in which several hosts are tried. */
 export type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number]
@@ -28,19 +42,40 @@ export type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number]
  * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
  */
 export type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number]
-/** libpq's modes of encryption. */
+/**
+ * How much encryption is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
+ *
+ * | mode          | connection                                            | certificate of the server                             |
+ * | ------------- | ----------------------------------------------------- | ----------------------------------------------------- |
+ * | `disable`     | plain                                                 | –                                                     |
+ * | `allow`       | plain; encrypted if the server refuses that           | as `require`                                          |
+ * | `prefer`      | encrypted; plain if the server refuses or has no TLS  | as `require`                                          |
+ * | `require`     | encrypted                                             | as `verify-ca` if there is a `caFile`, else any       |
+ * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile`                    |
+ * | `verify-full` | encrypted                                             | and for the host that was asked for                   |
+ *
+ * Only the last one protects from somebody in between. A Unix-domain socket is never encrypted.
+ */
 export type SslMode = (typeof SSL_MODES)[number]
+/** How TLS begins: the server is asked first, or (`direct`) at once, which PostgreSQL 17 and later take. */
+export type SslNegotiation = (typeof SSL_NEGOTIATIONS)[number]
+/** Whether SCRAM proves that the server that knows the password is the one at the end of the encrypted connection. */
+export type ChannelBinding = (typeof CHANNEL_BINDINGS)[number]
 
 /**
  * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
  * variable, the default.
  */
 export interface ConnectionPoolOptions {
-  /** A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`). */
+  /**
+   * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
+   * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). What is not supported is
+   * refused by name.
+   */
   dsn?: string
   /** @default `PGUSER`, or the user who runs the process */
   username?: string
-  /** @default `PGPASSWORD`, or none */
+  /** @default `PGPASSWORD`, or what a password file (`PGPASSFILE`, or `~/.pgpass`) has for the host */
   password?: string
   /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
   host?: string
@@ -61,7 +96,8 @@ export interface ConnectionPoolOptions {
   /** @default `PGLOADBALANCEHOSTS`, or `disable` */
   loadBalanceHosts?: LoadBalanceHosts
   /**
-   * The bound for each host, in seconds, from name resolution to the last answer of start-up. Fractions are allowed.
+   * The bound for each host, in seconds, from name resolution over encryption to the last answer of start-up. Fractions
+   * are allowed.
    * @default `PGCONNECT_TIMEOUT`, or 10
    */
   connectTimeoutSec?: number
@@ -79,13 +115,33 @@ export interface ConnectionPoolOptions {
   maxDbPoolSize?: number
   /** @default `fast` */
   connRecyclingMethod?: ConnRecyclingMethod
-  /**
-   * This version cannot encrypt: `require` and above are refused, `allow` and `prefer` end on a plain connection, as
-   * they do with a server that has no TLS. @default `PGSSLMODE`, or `prefer`
-   */
+  /** @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
   sslMode?: SslMode
-  /** A file with certificates of authorities. Refused, as this version cannot encrypt. */
+  /**
+   * A file with the certificates of the authorities to trust, in PEM, or `system` for those that the operating system
+   * trusts, which needs `sslMode: 'verify-full'`. This file and the next two are read for each new connection; what is
+   * wrong with one is a {@link ConnectionPoolConfigurationError} then.
+   * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
+   */
   caFile?: string
+  /**
+   * A file with a certificate for the server to know us by, in PEM, followed by those of its issuers.
+   * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
+   */
+  certFile?: string
+  /**
+   * A file with the key of `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or Ed25519, not encrypted.
+   * Nobody else may have access to it (0600, or 0640 if it belongs to root).
+   * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
+   */
+  keyFile?: string
+  /** `direct` needs `sslMode: 'require'` or more. @default `PGSSLNEGOTIATION`, or `postgres` */
+  sslNegotiation?: SslNegotiation
+  /**
+   * `prefer` binds where the server offers it; with `require` a server that does not is refused, and so is every
+   * authentication without SCRAM. @default `PGCHANNELBINDING`, or `prefer`
+   */
+  channelBinding?: ChannelBinding
 }
 
 const POOL_OPTIONS = [
@@ -111,6 +167,10 @@ const POOL_OPTIONS = [
   'connRecyclingMethod',
   'sslMode',
   'caFile',
+  'certFile',
+  'keyFile',
+  'sslNegotiation',
+  'channelBinding',
 ] as const satisfies readonly (keyof ConnectionPoolOptions)[]
 
 /** @internal Checked and complete. */
@@ -143,7 +203,7 @@ export function resolvePoolOptions(
   const connect: NativeConnectOptions = {
     dsn: options.dsn ?? null,
     settings,
-    environment: environmentSettings(env),
+    environment: environment(env),
   }
   const error = checkConnectOptions(connect)
   if (error) throw fromNativeError(error)
@@ -165,14 +225,6 @@ export function checkPoolSize(value: unknown): asserts value is number {
 function optionSettings(options: ConnectionPoolOptions): NativeSettings {
   // The values of these two are never shown.
   secretOption(options, 'dsn')
-  if (options.caFile !== undefined) {
-    throw new ConnectionPoolConfigurationError(
-      '`caFile` asks for encryption, but this version cannot encrypt connections',
-      {
-        option: 'caFile',
-      },
-    )
-  }
   exclusive(options, 'host', 'hosts')
   exclusive(options, 'port', 'ports')
   const host = textOption(options, 'host')
@@ -207,78 +259,20 @@ function optionSettings(options: ConnectionPoolOptions): NativeSettings {
       integer: true,
     }),
     sslMode: choiceOption(options, 'sslMode', SSL_MODES),
+    sslNegotiation: choiceOption(options, 'sslNegotiation', SSL_NEGOTIATIONS),
+    channelBinding: choiceOption(options, 'channelBinding', CHANNEL_BINDINGS),
+    caFile: textOption(options, 'caFile'),
+    certFile: textOption(options, 'certFile'),
+    keyFile: textOption(options, 'keyFile'),
   })
 }
 
-/** What libpq reads from the environment (https://www.postgresql.org/docs/current/libpq-envars.html). */
-function environmentSettings(env: NodeJS.ProcessEnv): NativeSettings {
-  refuseTlsVariables(env)
-  const read = <Value>(name: string, convert: (text: string) => Value): Value | undefined => {
-    const text = env[name]
-    return text === undefined || text === '' ? undefined : convert(text)
-  }
-  const numbers = (name: string, bounds: NumberBounds) => (text: string) =>
-    text.split(',').map((part) => {
-      const value = part.trim() === '' ? Number.NaN : Number(part)
-      checkNumber(name, value, bounds, configurationErrors(name))
-      return value
-    })
-  const choice =
-    <Value extends string>(name: string, accepted: readonly Value[]) =>
-    (text: string) => {
-      checkOneOf(name, text, accepted, configurationErrors(name))
-      return text
-    }
-  return complete({
-    user: env['PGUSER'] || undefined,
-    password: env['PGPASSWORD'] || undefined,
-    hosts: read('PGHOST', (text) => text.split(',')),
-    ports: read('PGPORT', numbers('PGPORT', PORT)),
-    dbName: env['PGDATABASE'] || undefined,
-    options: env['PGOPTIONS'] || undefined,
-    applicationName: env['PGAPPNAME'] || undefined,
-    targetSessionAttrs: read(
-      'PGTARGETSESSIONATTRS',
-      choice('PGTARGETSESSIONATTRS', TARGET_SESSION_ATTRS),
-    ),
-    loadBalance:
-      read('PGLOADBALANCEHOSTS', choice('PGLOADBALANCEHOSTS', LOAD_BALANCE_HOSTS)) === 'random' ||
-      undefined,
-    // Zero is libpq's way of saying: no limit. There is always one here.
-    connectTimeoutMs: read(
-      'PGCONNECT_TIMEOUT',
-      (text) =>
-        numbers('PGCONNECT_TIMEOUT', { min: 0, max: MAX_DELAY_MS / 1000 })(text)[0]! * 1000 ||
-        undefined,
-    ),
-    sslMode: read('PGSSLMODE', choice('PGSSLMODE', SSL_MODES)) ?? impliedSslMode(env),
-    // libpq has no variables for these.
-    tcpUserTimeoutMs: undefined,
-    keepalives: undefined,
-    keepalivesIdleMs: undefined,
-    keepalivesIntervalMs: undefined,
-    keepalivesRetries: undefined,
-  })
-}
-
-/** The mode that other variables stand for when `PGSSLMODE` is not set. */
-function impliedSslMode(env: NodeJS.ProcessEnv): SslMode | undefined {
-  if (env['PGSSLROOTCERT'] === 'system') return 'verify-full'
-  return env['PGREQUIRESSL'] === '1' ? 'require' : undefined
-}
-
-/** What cannot be had without TLS, whatever the mode. */
-function refuseTlsVariables(env: NodeJS.ProcessEnv): void {
-  for (const [name, value] of [
-    ['PGCHANNELBINDING', 'require'],
-    ['PGSSLNEGOTIATION', 'direct'],
-  ] as const) {
-    if (env[name] !== value) continue
-    throw new ConnectionPoolConfigurationError(
-      `\`${name}\` is \`${value}\`, which needs TLS, but this version cannot encrypt connections`,
-      { option: name },
-    )
-  }
+/** Where libpq's variables are; the native half knows them (`src-rs/core/parameters.rs`). */
+function environment(env: NodeJS.ProcessEnv): Record<string, string> {
+  const variables = Object.entries(env).filter(
+    (entry): entry is [string, string] => entry[0].startsWith('PG') && entry[1] !== undefined,
+  )
+  return Object.fromEntries(variables)
 }
 
 type Settings = { [Key in keyof NativeSettings]: Exclude<NativeSettings[Key], null> | undefined }

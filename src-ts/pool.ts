@@ -67,8 +67,10 @@ export class ConnectionPool implements AsyncDisposable {
   /**
    * Takes a connection out of the pool, or opens one, or waits for one. Close it to give it back.
    *
-   * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link DatabaseError} when the server
-   * refuses, with {@link ConnectionPoolExecuteError} when the pool is closed.
+   * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it cannot
+   * be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of certificates or
+   * keys cannot be used, with {@link DatabaseError} when the server refuses, with {@link ConnectionPoolExecuteError} when
+   * the pool is closed.
    */
   async connection(): Promise<Connection> {
     return Connection.leased(await this.#acquire())

@@ -2,7 +2,13 @@
 import { type NativeEvent, NativeListener, type NativeLease, type NativePool } from '#native'
 import { bridge, type Consumer } from './bridge.js'
 import { Dispatcher } from './dispatcher.js'
-import { ConnectionClosedError, ListenerClosedError, type PglistenError } from './errors.js'
+import {
+  ConnectionClosedError,
+  ConnectionPoolConfigurationError,
+  ConnectionTlsError,
+  ListenerClosedError,
+  type PglistenError,
+} from './errors.js'
 import { Gap } from './gap.js'
 import { Inbox } from './inbox.js'
 import {
@@ -73,8 +79,13 @@ const abandoned = new FinalizationRegistry<Hold>((hold) => {
  */
 const delivering = new Set<Run>()
 
-/** SQLSTATEs of a server that will not let us in until somebody changes something: class 28, and a missing database. */
+/**
+ * A server that will not let us in until somebody changes something: SQLSTATEs of class 28, a missing database, what is
+ * wrong with certificates and their files.
+ */
 function needsAttention(error: PglistenError): boolean {
+  if (error instanceof ConnectionTlsError || error instanceof ConnectionPoolConfigurationError)
+    return true
   const sqlState = (error as { sqlState?: string }).sqlState
   return sqlState !== undefined && (sqlState.startsWith('28') || sqlState === '3D000')
 }

@@ -33,6 +33,7 @@ export const CLEAR: Conditions = {
 }
 
 const HEADER_BYTES = 5
+const NO_TLS = 'N'.charCodeAt(0)
 const SLICE_BYTES = 2048
 /** Shorter than this nothing can sleep. */
 const TICK_MS = 5
@@ -44,7 +45,11 @@ class Frames {
 
   /** The ends of the messages that these bytes complete. */
   feed(chunk: Buffer): number[] {
-    this.#pending = Buffer.concat([this.#pending, chunk])
+    // Whoever asks for TLS first gets one byte for an answer, outside of any message.
+    const isAnswer = this.#offset === 0 && this.#pending.length === 0 && chunk[0] === NO_TLS
+    const messages = isAnswer ? chunk.subarray(1) : chunk
+    if (isAnswer) this.#offset = 1
+    this.#pending = Buffer.concat([this.#pending, messages])
     const ends: number[] = []
     let at = 0
     while (this.#pending.length - at >= HEADER_BYTES) {
@@ -161,7 +166,8 @@ export class Passage {
 
   async #answer(chunk: Buffer): Promise<void> {
     const { maxBytes, maxMessages, bytesPerSecond } = this.conditions
-    const ends = this.#frames.feed(chunk)
+    // What is encrypted has no messages to be seen.
+    const ends = maxMessages === Infinity ? [] : this.#frames.feed(chunk)
     const room = maxMessages - this.#messages
     const limit = Math.min(
       room <= ends.length ? ends[room - 1]! - this.#toClient : Infinity,

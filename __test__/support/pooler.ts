@@ -19,10 +19,11 @@ export interface Pooler {
   stop(): void
 }
 
-/** Starts a pooler before the database of a DSN. */
+/** Starts a pooler before the database of a DSN; with a certificate it takes encrypted connections only. */
 export async function startPooler(
   dsn: string,
   mode: 'session' | 'transaction' | 'statement',
+  tls?: { certificate: string; key: string },
 ): Promise<Pooler> {
   if (!POOLER) throw new Error('PgBouncer is not installed')
   const { username, password, hostname, port: serverPort, pathname } = new URL(dsn)
@@ -37,6 +38,11 @@ export async function startPooler(
     return file
   }
   const users = write('users', [`"${username}" "${secret}"`])
+  const encryption = tls && [
+    'client_tls_sslmode = require',
+    `client_tls_cert_file = ${write('certificate', [tls.certificate])}`,
+    `client_tls_key_file = ${write('key', [tls.key])}`,
+  ]
   const config = write('config', [
     '[databases]',
     `${pathname.slice(1)} = host=${hostname} port=${serverPort} user=${username} password='${secret}'`,
@@ -48,6 +54,7 @@ export async function startPooler(
     `pool_mode = ${mode}`,
     'unix_socket_dir =',
     'ignore_startup_parameters = extra_float_digits',
+    ...(encryption ?? []),
   ])
   giveTo(folder, account)
   // It refuses to run as root, as the server does.

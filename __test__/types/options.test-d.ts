@@ -20,6 +20,11 @@ export function aPoolIsMadeOfADsnOrOptionsOrNothing(): void {
   void new ConnectionPool()
   void new ConnectionPool('postgres://localhost')
   void new ConnectionPool({ host: 'localhost', port: 5432, sslMode: 'disable', maxDbPoolSize: 5 })
+  void new ConnectionPool({ sslMode: 'verify-full', caFile: 'system', channelBinding: 'require' })
+  void new ConnectionPool({ certFile: 'c', keyFile: 'k', sslNegotiation: 'direct' })
+  void new ConnectionPool({ hosts: ['a', 'b'], targetSessionAttrs: 'prefer-standby' })
+  // @ts-expect-error -- not one of the roles.
+  void new ConnectionPool({ targetSessionAttrs: 'master' })
   // @ts-expect-error -- no such option.
   void new ConnectionPool({ hostname: 'localhost' })
   // @ts-expect-error -- a port is a number.

@@ -1,16 +1,18 @@
 //! Connection options as they cross from TypeScript: complete, `null` where nothing was given.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use napi_derive::napi;
-use tokio_postgres::config::TargetSessionAttrs;
 
 use super::error::NativeError;
 use crate::core::config::ConnectConfig;
 use crate::core::error::{Error, Result};
-use crate::core::settings::Settings;
+use crate::core::parameters::read_environment;
+use crate::core::settings::{CHANNEL_BINDINGS, Settings, TargetSessionAttrs};
+use crate::core::tls::{SslMode, SslNegotiation};
 
-/// Settings from one source: the options, or the environment.
+/// What the options say. Choices cross by their names.
 #[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeSettings {
     pub user: Option<String>,
@@ -20,7 +22,6 @@ pub struct NativeSettings {
     pub db_name: Option<String>,
     pub options: Option<String>,
     pub application_name: Option<String>,
-    /// `any`, `read-write` or `read-only`.
     pub target_session_attrs: Option<String>,
     pub load_balance: Option<bool>,
     pub connect_timeout_ms: Option<f64>,
@@ -30,14 +31,20 @@ pub struct NativeSettings {
     pub keepalives_interval_ms: Option<f64>,
     pub keepalives_retries: Option<u32>,
     pub ssl_mode: Option<String>,
+    pub ssl_negotiation: Option<String>,
+    pub channel_binding: Option<String>,
+    pub ca_file: Option<String>,
+    pub cert_file: Option<String>,
+    pub key_file: Option<String>,
 }
 
-/// Where to connect: what TypeScript has checked, except for the DSN.
+/// Where to connect: what TypeScript has checked, except for the DSN and the environment.
 #[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeConnectOptions {
     pub dsn: Option<String>,
     pub settings: NativeSettings,
-    pub environment: NativeSettings,
+    /// The variables whose names begin with `PG`.
+    pub environment: HashMap<String, String>,
 }
 
 /// Milliseconds of JavaScript as a duration.
@@ -45,34 +52,41 @@ pub(crate) fn duration_ms(milliseconds: f64) -> Duration {
     Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or(Duration::MAX)
 }
 
+/// A choice by its name.
+fn choice<T: Copy>(
+    option: &'static str,
+    name: Option<&str>,
+    names: &[(&str, T)],
+) -> Result<Option<T>> {
+    let Some(name) = name else { return Ok(None) };
+    match names.iter().find(|(known, _)| *known == name) {
+        Some((_, value)) => Ok(Some(*value)),
+        None => Err(Error::configuration(
+            option,
+            format!("`{option}` has an unknown value, `{name}`"),
+        )),
+    }
+}
+
 impl TryFrom<NativeSettings> for Settings {
     type Error = Error;
 
     fn try_from(settings: NativeSettings) -> Result<Self> {
-        let target_session_attrs = settings
-            .target_session_attrs
-            .map(|name| match name.as_str() {
-                "any" => Ok(TargetSessionAttrs::Any),
-                "read-write" => Ok(TargetSessionAttrs::ReadWrite),
-                "read-only" => Ok(TargetSessionAttrs::ReadOnly),
-                other => Err(Error::configuration(
-                    "targetSessionAttrs",
-                    format!(
-                        "Expected `targetSessionAttrs` to be `any`, `read-write` or `read-only`, got `{other}`"
-                    ),
-                )),
-            })
-            .transpose()?;
         Ok(Self {
             user: settings.user,
             password: settings.password.map(String::into_bytes),
             hosts: settings.hosts,
-            host_addresses: None,
-            ports: settings.ports,
+            ports: settings
+                .ports
+                .map(|ports| ports.into_iter().map(Some).collect()),
             db_name: settings.db_name,
             options: settings.options,
             application_name: settings.application_name,
-            target_session_attrs,
+            target_session_attrs: choice(
+                "targetSessionAttrs",
+                settings.target_session_attrs.as_deref(),
+                &TargetSessionAttrs::NAMES,
+            )?,
             load_balance: settings.load_balance,
             connect_timeout: settings.connect_timeout_ms.map(duration_ms),
             tcp_user_timeout: settings.tcp_user_timeout_ms.map(duration_ms),
@@ -80,7 +94,21 @@ impl TryFrom<NativeSettings> for Settings {
             keepalives_idle: settings.keepalives_idle_ms.map(duration_ms),
             keepalives_interval: settings.keepalives_interval_ms.map(duration_ms),
             keepalives_retries: settings.keepalives_retries,
-            ssl_mode: settings.ssl_mode,
+            ssl_mode: choice("sslMode", settings.ssl_mode.as_deref(), &SslMode::NAMES)?,
+            ssl_negotiation: choice(
+                "sslNegotiation",
+                settings.ssl_negotiation.as_deref(),
+                &SslNegotiation::NAMES,
+            )?,
+            channel_binding: choice(
+                "channelBinding",
+                settings.channel_binding.as_deref(),
+                &CHANNEL_BINDINGS,
+            )?,
+            ca_file: settings.ca_file,
+            cert_file: settings.cert_file,
+            key_file: settings.key_file,
+            ..Self::default()
         })
     }
 }
@@ -88,11 +116,15 @@ impl TryFrom<NativeSettings> for Settings {
 impl NativeConnectOptions {
     /// Checks and merges.
     pub(crate) fn resolve(self) -> Result<ConnectConfig> {
-        ConnectConfig::resolve(
-            self.settings.try_into()?,
-            self.dsn.as_deref(),
-            self.environment.try_into()?,
-        )
+        let mut variables: Vec<(&str, &str)> = self
+            .environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        // So that the same one of several wrong ones is told each time.
+        variables.sort_unstable();
+        let environment = read_environment(variables.into_iter())?;
+        ConnectConfig::resolve(self.settings.try_into()?, self.dsn.as_deref(), environment)
     }
 }
 

@@ -67,6 +67,7 @@ fn kind_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Configuration => "configuration",
         ErrorKind::Connect => "connect",
+        ErrorKind::Tls => "tls",
         ErrorKind::Closed => "closed",
         ErrorKind::Database => "database",
         ErrorKind::Execute => "execute",

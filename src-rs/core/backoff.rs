@@ -79,7 +79,7 @@ fn pace(error: &Error) -> Pace {
         // invalid_catalog_name, and the class of invalid authorization
         Some("3D000") => Pace::Hopeless,
         Some(state) if state.starts_with("28") => Pace::Hopeless,
-        _ if error.kind == ErrorKind::Configuration => Pace::Hopeless,
+        _ if matches!(error.kind, ErrorKind::Configuration | ErrorKind::Tls) => Pace::Hopeless,
         _ => Pace::Normal,
     }
 }
@@ -151,5 +151,6 @@ mod tests {
         for sql_state in ["28P01", "28000", "3D000"] {
             assert!(backoff.after(&server_error(sql_state), LONG) >= MAX / 2);
         }
+        assert!(backoff.after(&Error::new(ErrorKind::Tls, ""), LONG) >= MAX / 2);
     }
 }

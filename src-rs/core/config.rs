@@ -9,11 +9,13 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_postgres::Config;
-use tokio_postgres::config::{ChannelBinding, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::ChannelBinding;
 
 use super::dsn::parse_dsn;
-use super::error::{Error, Result};
-use super::settings::{Settings, refuse_tls};
+use super::error::{Error, ErrorKind, Result};
+use super::passfile::{Account, Lookup, PasswordFile};
+use super::settings::{Settings, TargetSessionAttrs};
+use super::tls::TlsOptions;
 
 const DEFAULT_PORT: u16 = 5432;
 /// libpq waits for ever; a service that must notice an outage cannot.
@@ -45,11 +47,59 @@ impl fmt::Display for Host {
     }
 }
 
+impl Host {
+    /// The host's name and port in a password file, where the usual folders of sockets go by `localhost`.
+    fn in_password_file(&self) -> (String, u16) {
+        match self {
+            Self::Tcp { name, port, .. } => (name.clone(), *port),
+            #[cfg(unix)]
+            Self::Unix { directory, port } => match directory.to_string_lossy().as_ref() {
+                "/tmp" | "/var/run/postgresql" | "/run/postgresql" => {
+                    ("localhost".to_owned(), *port)
+                }
+                other => (other.to_owned(), *port),
+            },
+        }
+    }
+}
+
+/// What start-up needs.
+pub(super) struct StartUp {
+    pub(super) protocol: Config,
+    /// Where the password is from, if it is from a file.
+    pub(super) password_file: Option<PathBuf>,
+    /// Why a file was not used.
+    pub(super) problem: Option<String>,
+}
+
+impl StartUp {
+    /// An error of start-up, with what the password file has to do with it.
+    pub(super) fn explain(&self, mut error: Error) -> Error {
+        let more = match (&self.password_file, &self.problem) {
+            // invalid_password
+            (Some(path), _) if error.sql_state() == Some("28P01") => {
+                format!("; the password is from {}", path.display())
+            }
+            (_, Some(problem)) if error.option == Some("password") => {
+                format!("; the password file is not used: {problem}")
+            }
+            _ => return error,
+        };
+        error.message.push_str(&more);
+        if let Some(server) = &mut error.server {
+            server.message.push_str(&more);
+        }
+        error
+    }
+}
+
 /// Everything needed to open a connection. Checked: dialling it can fail, but not for a wrong option.
 #[derive(Clone)]
 pub struct ConnectConfig {
     /// User, password, database and start-up parameters. Its hosts are not used: see `hosts`.
     pub protocol: Config,
+    /// How connections over TCP are encrypted.
+    pub tls: TlsOptions,
     /// At least one.
     pub hosts: Vec<Host>,
     /// Whether to try the hosts in random order.
@@ -58,6 +108,8 @@ pub struct ConnectConfig {
     pub target_session_attrs: TargetSessionAttrs,
     /// The bound for each host, from name resolution to the last answer.
     pub connect_timeout: Duration,
+    /// Where to look for a password, when no source has one.
+    password_file: Option<PasswordFile>,
     keepalive: Option<TcpKeepalive>,
     tcp_user_timeout: Option<Duration>,
 }
@@ -76,69 +128,42 @@ impl ConnectConfig {
     /// `environment`, then the default.
     pub fn resolve(options: Settings, dsn: Option<&str>, environment: Settings) -> Result<Self> {
         let dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
-        macro_rules! pick {
-            ($field:ident) => {
-                options
-                    .$field
-                    .clone()
-                    .or_else(|| dsn.$field.clone())
-                    .or_else(|| environment.$field.clone())
-            };
-        }
-        refuse_tls(pick!(ssl_mode).as_deref())?;
+        let asked = merge(options, dsn, environment);
+        let tls = TlsOptions::resolve(&asked)?;
 
         let mut protocol = Config::new();
-        protocol.ssl_mode(SslMode::Disable);
-        // Channel binding needs TLS.
-        protocol.channel_binding(ChannelBinding::Disable);
-        protocol.application_name(pick!(application_name).unwrap_or_else(|| "pglisten".to_owned()));
-        if let Some(user) = pick!(user) {
+        protocol.channel_binding(asked.channel_binding.unwrap_or(ChannelBinding::Prefer));
+        let application_name = asked.application_name.or(asked.fallback_application_name);
+        protocol.application_name(application_name.unwrap_or_else(|| "pglisten".to_owned()));
+        if let Some(user) = asked.user {
             protocol.user(user);
         }
-        if let Some(password) = pick!(password) {
-            protocol.password(password);
-        }
-        if let Some(db_name) = pick!(db_name) {
+        // As in libpq, an empty one is none.
+        let password = asked.password.filter(|password| !password.is_empty());
+        let password_file = match password {
+            Some(password) => {
+                protocol.password(password);
+                None
+            }
+            None => PasswordFile::choose(asked.password_file),
+        };
+        if let Some(db_name) = asked.db_name.filter(|name| !name.is_empty()) {
             protocol.dbname(db_name);
         }
-        if let Some(options) = pick!(options) {
+        let options = command_line(asked.options, &asked.session);
+        if !options.is_empty() {
             protocol.options(options);
         }
 
-        // A source that names hosts names their ports too: a DSN's ports do not belong to an option's hosts.
-        let (names, addresses, ports) = if options.hosts.is_some() {
-            (
-                options.hosts.clone(),
-                None,
-                options.ports.clone().or_else(|| environment.ports.clone()),
-            )
-        } else if dsn.hosts.is_some() || dsn.host_addresses.is_some() {
-            (
-                dsn.hosts.clone(),
-                dsn.host_addresses.clone(),
-                options
-                    .ports
-                    .clone()
-                    .or_else(|| dsn.ports.clone())
-                    .or_else(|| environment.ports.clone()),
-            )
-        } else {
-            (
-                environment.hosts.clone(),
-                environment.host_addresses.clone(),
-                pick!(ports),
-            )
-        };
-
-        let keepalive = pick!(keepalives).unwrap_or(true).then(|| {
+        let keepalive = asked.keepalives.unwrap_or(true).then(|| {
             let mut keepalive = TcpKeepalive::new()
-                .with_time(pick!(keepalives_idle).unwrap_or(DEFAULT_KEEPALIVES_IDLE));
+                .with_time(asked.keepalives_idle.unwrap_or(DEFAULT_KEEPALIVES_IDLE));
             #[cfg(not(target_os = "openbsd"))]
-            if let Some(interval) = pick!(keepalives_interval) {
+            if let Some(interval) = asked.keepalives_interval {
                 keepalive = keepalive.with_interval(interval);
             }
             #[cfg(not(any(target_os = "openbsd", target_os = "windows")))]
-            if let Some(retries) = pick!(keepalives_retries) {
+            if let Some(retries) = asked.keepalives_retries {
                 keepalive = keepalive.with_retries(retries);
             }
             keepalive
@@ -146,13 +171,57 @@ impl ConnectConfig {
 
         Ok(Self {
             protocol,
-            hosts: hosts(names, addresses, ports.unwrap_or_default())?,
-            load_balance: pick!(load_balance).unwrap_or(false),
-            target_session_attrs: pick!(target_session_attrs).unwrap_or(TargetSessionAttrs::Any),
-            connect_timeout: pick!(connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            tls,
+            hosts: hosts(
+                asked.hosts,
+                asked.host_addresses,
+                asked.ports.unwrap_or_default(),
+            )?,
+            load_balance: asked.load_balance.unwrap_or(false),
+            target_session_attrs: asked.target_session_attrs.unwrap_or_default(),
+            connect_timeout: asked.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            password_file,
             keepalive,
-            tcp_user_timeout: pick!(tcp_user_timeout),
+            tcp_user_timeout: asked.tcp_user_timeout,
         })
+    }
+
+    /// What start-up at a host sends, with the password that a file has for it.
+    pub(super) async fn protocol_for(&self, host: &Host) -> Result<StartUp> {
+        let mut start_up = StartUp {
+            protocol: self.protocol.clone(),
+            password_file: None,
+            problem: None,
+        };
+        let Some(file) = self.password_file.clone() else {
+            return Ok(start_up);
+        };
+        let user = match self.protocol.get_user() {
+            Some(user) => user.to_owned(),
+            None => match whoami::username() {
+                Ok(user) => user,
+                Err(_) => return Ok(start_up),
+            },
+        };
+        let (name, port) = host.in_password_file();
+        let account = Account {
+            host: name,
+            port,
+            db_name: self.protocol.get_dbname().unwrap_or(&user).to_owned(),
+            user,
+        };
+        let path = file.path().to_owned();
+        // Home folders can be far away.
+        let looked = tokio::task::spawn_blocking(move || file.look_up(&account)).await;
+        match looked.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?? {
+            Lookup::Found(password) => {
+                start_up.protocol.password(password);
+                start_up.password_file = Some(path);
+            }
+            Lookup::Absent => {}
+            Lookup::Unusable(problem) => start_up.problem = Some(problem),
+        }
+        Ok(start_up)
     }
 
     pub(super) fn apply_socket_options(&self, stream: &TcpStream) -> io::Result<()> {
@@ -169,16 +238,94 @@ impl ConnectConfig {
     }
 }
 
+/// What the sources say together.
+fn merge(options: Settings, dsn: Settings, environment: Settings) -> Settings {
+    // A source that names hosts names their addresses and ports too: a DSN's ports do not belong to an option's hosts.
+    let (host_addresses, ports) = if options.hosts.is_some() {
+        (None, options.ports.or(environment.ports))
+    } else if dsn.hosts.is_some() || dsn.host_addresses.is_some() {
+        let ports = options.ports.or(dsn.ports).or(environment.ports);
+        (dsn.host_addresses.clone(), ports)
+    } else {
+        let ports = options.ports.or(dsn.ports).or(environment.ports);
+        (environment.host_addresses, ports)
+    };
+    let hosts = match dsn.host_addresses {
+        // Addresses without names.
+        Some(_) if options.hosts.is_none() => dsn.hosts,
+        _ => options.hosts.or(dsn.hosts).or(environment.hosts),
+    };
+    macro_rules! first {
+        ($($field:ident),* $(,)?) => {
+            Settings {
+                hosts,
+                host_addresses,
+                ports,
+                session: environment.session,
+                $($field: options.$field.or(dsn.$field).or(environment.$field),)*
+            }
+        };
+    }
+    first!(
+        user,
+        password,
+        password_file,
+        db_name,
+        options,
+        application_name,
+        fallback_application_name,
+        target_session_attrs,
+        load_balance,
+        connect_timeout,
+        tcp_user_timeout,
+        keepalives,
+        keepalives_idle,
+        keepalives_interval,
+        keepalives_retries,
+        ssl_mode,
+        ssl_negotiation,
+        channel_binding,
+        ca_file,
+        cert_file,
+        key_file,
+        send_certificate,
+        server_name_indication,
+        min_tls,
+        max_tls,
+        requires_tls,
+    )
+}
+
+/// The session's command line: what was asked for stands last, and wins.
+fn command_line(options: Option<String>, session: &[(&str, String)]) -> String {
+    let mut line = String::new();
+    for (name, value) in session {
+        line.push_str("-c ");
+        line.push_str(name);
+        line.push('=');
+        for character in value.chars() {
+            // Blanks separate, and a backslash takes the next character as it is (`pg_split_opts` in
+            // src/backend/utils/init/postinit.c).
+            if character.is_ascii_whitespace() || character == '\\' {
+                line.push('\\');
+            }
+            line.push(character);
+        }
+        line.push(' ');
+    }
+    line.push_str(options.as_deref().unwrap_or_default());
+    line
+}
+
 fn hosts(
     names: Option<Vec<String>>,
-    addresses: Option<Vec<IpAddr>>,
-    ports: Vec<u16>,
+    addresses: Option<Vec<Option<IpAddr>>>,
+    ports: Vec<Option<u16>>,
 ) -> Result<Vec<Host>> {
     let addresses = addresses.unwrap_or_default();
     let names = match names {
         Some(names) if !names.is_empty() => names,
-        _ if !addresses.is_empty() => addresses.iter().map(ToString::to_string).collect(),
-        _ => vec!["localhost".to_owned()],
+        _ => vec![String::new(); addresses.len().max(1)],
     };
     // What is no name of a host is not shown: it may be a whole URL, with its password.
     if names.iter().any(|name| {
@@ -218,6 +365,7 @@ fn hosts(
                 .get(index)
                 .or_else(|| ports.first())
                 .copied()
+                .flatten()
                 .unwrap_or(DEFAULT_PORT);
             #[cfg(unix)]
             if name.starts_with('/') {
@@ -226,9 +374,14 @@ fn hosts(
                     port,
                 };
             }
+            let address = addresses.get(index).copied().flatten();
             Host::Tcp {
-                name,
-                address: addresses.get(index).copied(),
+                name: match address {
+                    _ if !name.is_empty() => name,
+                    Some(address) => address.to_string(),
+                    None => "localhost".to_owned(),
+                },
+                address,
                 port,
             }
         })
@@ -238,6 +391,7 @@ fn hosts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::tls::SslMode;
 
     fn resolve(dsn: &str) -> Result<ConnectConfig> {
         ConnectConfig::resolve(Settings::default(), Some(dsn), Settings::default())
@@ -253,7 +407,7 @@ mod tests {
             user: Some("from-environment".into()),
             db_name: Some("from-environment".into()),
             hosts: Some(vec!["environment".into()]),
-            ports: Some(vec![1]),
+            ports: Some(vec![Some(1)]),
             ..Settings::default()
         };
         let config = ConnectConfig::resolve(
@@ -269,31 +423,45 @@ mod tests {
     }
 
     #[test]
-    fn encryption_that_was_asked_for_is_refused() {
-        for dsn in [
-            "postgres://localhost/db?sslmode=require",
-            "postgres://localhost/db?connect_timeout=3&sslmode=verify-full",
-            "host=localhost sslmode=verify-ca",
-            "host=localhost sslmode='require'",
-            "host=localhost sslmode = require",
-            "host=localhost sslmode = verify-full",
-            "postgres://localhost/db?ssl%6Dode=require",
-            "postgres://localhost/db?sslmode=prefer&sslmode=require",
+    fn the_mode_of_encryption_is_what_the_sources_say_together() {
+        for (dsn, mode) in [
+            ("postgres://localhost/db", SslMode::Prefer),
+            ("postgres://localhost/db?ssl=true", SslMode::Require),
+            (
+                "postgres://localhost/db?ssl%6Dode=verify-ca",
+                SslMode::VerifyCa,
+            ),
+            (
+                "postgres://localhost/db?sslmode=prefer&sslmode=require",
+                SslMode::Require,
+            ),
+            ("host=localhost sslmode = 'allow'", SslMode::Allow),
+            ("host=localhost sslrootcert=system", SslMode::VerifyFull),
         ] {
-            let error = resolve(dsn).unwrap_err();
-            assert_eq!(error.option, Some("sslMode"), "{dsn}");
+            assert_eq!(resolve(dsn).unwrap().tls.mode, mode, "{dsn}");
         }
-        for dsn in [
-            "host=localhost channel_binding=require",
-            "postgres://localhost?sslnegotiation=direct",
+        for (dsn, option) in [
+            ("sslmode=on", "dsn"),
+            ("sslmode=require sslrootcert=system", "sslMode"),
+            ("sslnegotiation=direct", "sslMode"),
+            ("sslmode=prefer sslnegotiation=direct", "sslMode"),
+            ("sslmode=disable channel_binding=require", "channelBinding"),
+            (
+                "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
+                "dsn",
+            ),
         ] {
-            let error = resolve(dsn).unwrap_err();
-            assert!(error.message.contains("needs TLS"), "{}", error.message);
+            assert_eq!(resolve(dsn).unwrap_err().option, Some(option), "{dsn}");
         }
-        for mode in ["disable", "allow", "prefer"] {
-            resolve(&format!("postgres://localhost/db?sslmode={mode}")).unwrap();
-            resolve(&format!("host=localhost sslmode={mode}")).unwrap();
-        }
+    }
+
+    #[test]
+    fn settings_of_the_environment_go_to_the_command_line() {
+        let session = [("TimeZone", r"a b\c".to_owned())];
+        assert_eq!(
+            command_line(Some("-c x=1".to_owned()), &session),
+            r"-c TimeZone=a\ b\\c -c x=1"
+        );
     }
 
     #[test]
@@ -321,5 +489,10 @@ mod tests {
         assert!(resolve("host=a,b,c port=1,2").is_err());
         let config = resolve("host=/tmp user=u").unwrap();
         assert_eq!(config.hosts[0].to_string(), "/tmp:5432");
+        let config = resolve("hostaddr=127.0.0.1,::1 host=a, port=,7").unwrap();
+        let hosts: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["a:5432", "::1:7"]);
+        assert!(resolve("hostaddr=127.0.0.1 host=a,b").is_err());
+        assert!(resolve("hostaddr=localhost").is_err());
     }
 }

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 
+use super::tls::{explain, tls_error};
+
 /// What went wrong, as far as a program can act on it. Each kind becomes one JavaScript class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -10,6 +12,8 @@ pub enum ErrorKind {
     Configuration,
     /// No server could be reached. Becomes `ConnectionFailedError`.
     Connect,
+    /// Encryption as asked for cannot be had: no TLS there, or no agreement. Becomes `ConnectionTlsError`.
+    Tls,
     /// The connection ended, or was given back. Becomes `ConnectionClosedError`.
     Closed,
     /// The server answered with an error. Becomes `DatabaseError`.
@@ -137,17 +141,51 @@ impl Error {
             .is_some_and(|server| server.severity == "ERROR")
     }
 
-    /// The error of a step of connecting: like [`From`], but what is no word of the server means that
-    /// it could not be reached.
+    /// The error of a step of connecting: it could not be reached, or not as asked.
     #[must_use]
-    pub fn connecting(error: &tokio_postgres::Error, to: &str) -> Self {
-        match error.as_db_error() {
-            Some(server) => Self::database(server),
-            None => Self::new(
-                ErrorKind::Connect,
-                format!("could not connect to {to}: {}", chain(error)),
-            ),
+    pub fn connecting(error: &(dyn StdError + 'static), to: &str) -> Self {
+        let (kind, why) = match tls_error(error) {
+            Some(tls) => (ErrorKind::Tls, explain(tls)),
+            None => (ErrorKind::Connect, chain(error)),
+        };
+        Self::new(kind, format!("could not connect to {to}: {why}"))
+    }
+
+    /// The error of start-up: the server's word, or like [`Error::connecting`].
+    #[must_use]
+    pub fn starting(error: &tokio_postgres::Error, to: &str) -> Self {
+        if let Some(server) = error.as_db_error() {
+            return Self::database(server);
         }
+        // The client library has no kinds for these, only words.
+        let text = chain(error);
+        if text.contains("password missing") {
+            return Self::configuration(
+                "password",
+                format!("{to} asks for a password, and none is configured"),
+            );
+        }
+        if text.contains("did not use channel binding") {
+            return Self::new(
+                ErrorKind::Tls,
+                format!(
+                    "{to} does not bind authentication to TLS, but `channelBinding` is `require`"
+                ),
+            );
+        }
+        Self::connecting(error, to)
+    }
+
+    /// This error, of a second attempt that was made because the first one had failed with `before`.
+    #[must_use]
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        if self.message != before.message {
+            self.message = format!("{}; before that: {}", self.message, before.message);
+            if let Some(server) = &mut self.server {
+                server.message.clone_from(&self.message);
+            }
+        }
+        self
     }
 
     /// What the server said, as an error.
@@ -187,7 +225,9 @@ fn breaks_connection(source: &(dyn StdError + 'static)) -> bool {
     use std::io::ErrorKind::{InvalidData, InvalidInput};
     source
         .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| !matches!(error.kind(), InvalidData | InvalidInput))
+        .is_some_and(|error| {
+            !matches!(error.kind(), InvalidData | InvalidInput) || tls_error(error).is_some()
+        })
 }
 
 /// An error and its causes on one line.

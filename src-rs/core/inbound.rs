@@ -276,6 +276,13 @@ impl<S> Inbound<S> {
     }
 }
 
+impl<S> Inbound<S> {
+    /// What it reads.
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -15,7 +15,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::{ConnectConfig, Host};
-use super::dial::{Dialed, dial_host, hosts_in_turn, in_time, no_host};
+use super::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
 use super::driver::{Driver, SessionEnd};
 use super::error::{Error, ErrorKind, Result};
 use super::hub::{Event, Hub};
@@ -91,10 +91,10 @@ impl Session {
         channels: &[String],
     ) -> Result<Self> {
         let mut last = no_host();
-        for host in hosts_in_turn(&setup.connect) {
+        for candidate in candidates(&setup.connect) {
             // Boxed: it holds start-up and all that is asked of the server, one after the other.
-            let attempt = Box::pin(Self::establish_at(setup, hub, host, channels));
-            match in_time(&setup.connect, host, attempt).await {
+            let attempt = Box::pin(Self::establish_at(setup, hub, candidate, channels));
+            match in_time(&setup.connect, candidate.host, attempt).await {
                 Ok(session) => return Ok(session),
                 Err(error) => last = error,
             }
@@ -106,7 +106,7 @@ impl Session {
     async fn establish_at(
         setup: &SessionSetup,
         hub: &Arc<Hub>,
-        host: &Host,
+        candidate: Candidate<'_>,
         channels: &[String],
     ) -> Result<Self> {
         let arrivals = Arc::new(Arrivals::default());
@@ -114,7 +114,7 @@ impl Session {
             client,
             connection,
             facts,
-        } = dial_host(&setup.connect, host, Some(&arrivals)).await?;
+        } = dial_host(&setup.connect, candidate, Some(&arrivals)).await?;
         arrivals.confirm(Moment::now());
         let paused = Arc::new(AtomicBool::new(false));
         let driver = Driver {
@@ -142,7 +142,7 @@ impl Session {
             arrivals,
             paused,
             connect: Arc::clone(&setup.connect),
-            host: host.clone(),
+            host: candidate.host.clone(),
             process_id: 0,
             server_started: None,
             since: Instant::now(),

@@ -8,8 +8,9 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::{ConnectConfig, Host};
-use super::dial::{Dialed, dial_host, drive};
+use super::dial::{Candidate, Dialed, dial_host, drive};
 use super::error::{Error, ErrorKind, Result};
+use super::settings::TargetSessionAttrs;
 use super::wire::WireFacts;
 
 /// How many deadlines an answer may miss while the server is talking before somebody is asked beside: ten of the default
@@ -93,11 +94,16 @@ pub(super) async fn ask_beside(
     host: &Host,
     query: &str,
 ) -> Result<Vec<SimpleQueryMessage>> {
+    // It is the session's server, whatever has become of it.
+    let candidate = Candidate {
+        host,
+        role: TargetSessionAttrs::Any,
+    };
     let Dialed {
         client,
         mut connection,
         ..
-    } = dial_host(config, host, None).await?;
+    } = dial_host(config, candidate, None).await?;
     let driver = AbortOnDropHandle::new(tokio::spawn(async move { drive(&mut connection).await }));
     let answer = client.simple_query(query).await?;
     drop(client);

@@ -1,0 +1,12 @@
+// `npm run tls-table`: what each mode of encryption does with each kind of server and certificate, compared with psql.
+
+import { onInterrupt, run } from './run.mjs'
+import { runMain, setup } from './setup.mjs'
+
+await runMain(async () => {
+  onInterrupt(() => {})
+  await setup()
+  const args = ['--import=tsx', '__test__/support/tls-table-main.ts']
+  const { ok } = await run(process.execPath, args)
+  return ok ? 0 : 1
+})
