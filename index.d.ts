@@ -752,26 +752,20 @@ interface ListenerOptions<Payload = unknown> {
     signal?: AbortSignal;
 }
 
-declare const TARGET_SESSION_ATTRS: readonly ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"];
-declare const LOAD_BALANCE_HOSTS: readonly ["disable", "random"];
-declare const CONN_RECYCLING_METHODS: readonly ["fast", "verified", "clean"];
-declare const SSL_MODES: readonly ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-declare const SSL_NEGOTIATIONS: readonly ["postgres", "direct"];
-declare const CHANNEL_BINDINGS: readonly ["disable", "prefer", "require"];
 /**
  * The role that a server must have, with [libpq's
  * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS): whether a
  * session may write by default (`read-write`, `read-only`), or whether the server is a standby. `prefer-standby` tries all
  * hosts for a standby, then for any. LISTEN needs a primary.
  */
-type TargetSessionAttrs = (typeof TARGET_SESSION_ATTRS)[number];
+type TargetSessionAttrs = 'any' | 'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby';
 /** The order in which several hosts are tried. */
-type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number];
+type LoadBalanceHosts = 'disable' | 'random';
 /**
  * What is done to a pooled connection before it is used again: `fast` looks whether it is closed, `verified` also
  * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
  */
-type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number];
+type ConnRecyclingMethod = 'fast' | 'verified' | 'clean';
 /**
  * How much encryption is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
  *
@@ -786,11 +780,11 @@ type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number];
  *
  * Only the last one protects from somebody in between. A Unix-domain socket is never encrypted.
  */
-type SslMode = (typeof SSL_MODES)[number];
+type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full';
 /** How TLS begins: the server is asked first, or (`direct`) at once, which PostgreSQL 17 and later take. */
-type SslNegotiation = (typeof SSL_NEGOTIATIONS)[number];
+type SslNegotiation = 'postgres' | 'direct';
 /** Whether SCRAM proves that the server that knows the password is the one at the end of the encrypted connection. */
-type ChannelBinding = (typeof CHANNEL_BINDINGS)[number];
+type ChannelBinding = 'disable' | 'prefer' | 'require';
 /**
  * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
  * variable, the default.

@@ -9,6 +9,8 @@ import * as pglisten from 'pglisten'
 import type { Connection, Listener, ListenerOptions, PglistenError } from 'pglisten'
 import { outputPattern, root } from './support/code-blocks.js'
 import { openDatabase } from './support/example.js'
+import type { Certificate } from './support/certificates.js'
+import { TlsServer, makeAuthority } from './support/tls-server.js'
 import { POOLER, startPooler } from './support/pooler.js'
 import { within } from './support/wait.js'
 
@@ -168,6 +170,27 @@ test('connecting', async (t) => {
     await closed.close()
     await closed.connection()
   })
+})
+
+test('connecting with TLS', async (t) => {
+  const { authority, issue } = makeAuthority()
+  const server = await TlsServer.start()
+  t.teardown(() => server.stop())
+  const sslMode = 'verify-full'
+  const caFile = server.file(authority.certificate)
+  const refused = (certificate: Certificate | undefined) => async () => {
+    await server.change({ certificate })
+    await using pool = new ConnectionPool({ dsn: server.dsn, sslMode, caFile })
+    await pool.connection()
+  }
+  await shows(
+    t,
+    'ERR_PGLISTEN_CONNECTION_TLS',
+    refused(undefined),
+    refused(issue({ names: ['other.example'] })),
+    refused(makeAuthority('stranger').issue()),
+    refused(issue({ validFrom: -20, validTo: -10 })),
+  )
 })
 
 async function throughPooler(t: ExecutionContext, dsn: string): Promise<void> {

@@ -102,6 +102,7 @@ test('a listener’s and a pool’s errors have their base classes', (t) => {
     ['ConnectionClosedError', 'ConnectionError'],
     ['ConnectionExecuteError', 'ConnectionError'],
     ['ConnectionFailedError', 'ConnectionError'],
+    ['ConnectionTlsError', 'ConnectionError'],
     ['TransactionBeginError', 'TransactionError'],
     ['TransactionCommitError', 'TransactionError'],
     ['TransactionClosedError', 'TransactionError'],

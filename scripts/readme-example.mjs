@@ -13,7 +13,7 @@ import fs from 'node:fs'
 export function exampleOf(file) {
   const readme = fs.readFileSync(file, 'utf8')
   const block = (/** @type {string} */ language) => {
-    const found = new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'ms').exec(readme)?.[1]
+    const found = new RegExp(`^\`\`\`${language}\\b.*?\\n(.*?)^\`\`\`$`, 'ms').exec(readme)?.[1]
     if (found === undefined) throw new Error(`Expected a block of ${language} in ${file}`)
     return found
   }

@@ -14,19 +14,26 @@ import {
 } from './validate.js'
 import { fromNativeError } from './native-errors.js'
 
-const TARGET_SESSION_ATTRS = [
+const TARGET_SESSION_ATTRS: readonly TargetSessionAttrs[] = [
   'any',
   'read-write',
   'read-only',
   'primary',
   'standby',
   'prefer-standby',
-] as const
-const LOAD_BALANCE_HOSTS = ['disable', 'random'] as const
-const CONN_RECYCLING_METHODS = ['fast', 'verified', 'clean'] as const
-const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const
-const SSL_NEGOTIATIONS = ['postgres', 'direct'] as const
-const CHANNEL_BINDINGS = ['disable', 'prefer', 'require'] as const
+]
+const LOAD_BALANCE_HOSTS: readonly LoadBalanceHosts[] = ['disable', 'random']
+const CONN_RECYCLING_METHODS: readonly ConnRecyclingMethod[] = ['fast', 'verified', 'clean']
+const SSL_MODES: readonly SslMode[] = [
+  'disable',
+  'allow',
+  'prefer',
+  'require',
+  'verify-ca',
+  'verify-full',
+]
+const SSL_NEGOTIATIONS: readonly SslNegotiation[] = ['postgres', 'direct']
+const CHANNEL_BINDINGS: readonly ChannelBinding[] = ['disable', 'prefer', 'require']
 
 /**
  * The role that a server must have, with [libpq's
@@ -34,14 +41,15 @@ const CHANNEL_BINDINGS = ['disable', 'prefer', 'require'] as const
  * session may write by default (`read-write`, `read-only`), or whether the server is a standby. `prefer-standby` tries all
  * hosts for a standby, then for any. LISTEN needs a primary.
  */
-export type TargetSessionAttrs = (typeof TARGET_SESSION_ATTRS)[number]
+export type TargetSessionAttrs =
+  'any' | 'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby'
 /** The order in which several hosts are tried. */
-export type LoadBalanceHosts = (typeof LOAD_BALANCE_HOSTS)[number]
+export type LoadBalanceHosts = 'disable' | 'random'
 /**
  * What is done to a pooled connection before it is used again: `fast` looks whether it is closed, `verified` also
  * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
  */
-export type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number]
+export type ConnRecyclingMethod = 'fast' | 'verified' | 'clean'
 /**
  * How much encryption is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
  *
@@ -56,11 +64,11 @@ export type ConnRecyclingMethod = (typeof CONN_RECYCLING_METHODS)[number]
  *
  * Only the last one protects from somebody in between. A Unix-domain socket is never encrypted.
  */
-export type SslMode = (typeof SSL_MODES)[number]
+export type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
 /** How TLS begins: the server is asked first, or (`direct`) at once, which PostgreSQL 17 and later take. */
-export type SslNegotiation = (typeof SSL_NEGOTIATIONS)[number]
+export type SslNegotiation = 'postgres' | 'direct'
 /** Whether SCRAM proves that the server that knows the password is the one at the end of the encrypted connection. */
-export type ChannelBinding = (typeof CHANNEL_BINDINGS)[number]
+export type ChannelBinding = 'disable' | 'prefer' | 'require'
 
 /**
  * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
