@@ -147,7 +147,10 @@ pub(super) async fn dial_host(
             port,
         } => {
             let addresses = resolve(name, *address, *port).await;
-            let addresses = addresses.map_err(|error| unreachable(host, &error))?;
+            let mut addresses = addresses.map_err(|error| unreachable(host, &error))?;
+            if config.load_balance {
+                addresses.shuffle(&mut rand::rng());
+            }
             let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             let mut outcome = Err(unreachable(host, &absent));
             for address in addresses {
