@@ -44,7 +44,7 @@ export interface MessagesOptions<Gaps extends GapMode = GapMode> {
 
 /** Options of {@link Listener.batches}. */
 export interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
-  /** The most messages in a batch; with 64 KiB of payloads one is complete too, if it need not wait. @default 1024 */
+  /** The most messages in a batch; with 256 KiB of payloads one is complete too, if it need not wait. @default 1024 */
   maxSize?: number
   /**
    * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.

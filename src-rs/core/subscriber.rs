@@ -23,7 +23,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// With so many bytes of payloads a batch is complete: a larger one costs the garbage collector of JavaScript more than the
 /// call that is saved.
-const MAX_DRAINED_BYTES: usize = 64 * 1024;
+const MAX_DRAINED_BYTES: usize = 256 * 1024;
 
 /// What to do with a notification for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
