@@ -31,6 +31,36 @@ test('a gap tells what is known of a lost session', async (t) => {
   t.is(gap.downtimeMs, gap.resumedAt.getTime() - gap.lostAt.getTime())
 })
 
+test('whoever handles a gap finds the listener connected again, and was told so before', async (t) => {
+  for (const consumer of ['callback', 'iterator']) {
+    const { listener } = await openListener(t, FAST)
+    const channel = uniqueChannel()
+    const told: string[] = []
+    for (const event of ['disconnected', 'connected', 'gap', 'reconnected'] as const) {
+      listener.on(event, () => told.push(event))
+    }
+    await listener.addChannel(channel)
+    const handled = deferred<unknown[]>()
+    const handle = async () =>
+      handled.resolve([listener.state, await listener.connection.fetchVal('SELECT 1'), ...told])
+    if (consumer === 'callback') listener.addGapCallback(handle)
+    await listener.startup()
+    if (consumer === 'callback') listener.listen()
+    const messages = listener.messages({ gaps: 'include' })
+    told.length = 0
+    await terminate(await backendOf(listener))
+    if (consumer === 'iterator') {
+      await messages.next()
+      await handle()
+    }
+    t.deepEqual(await handled.promise, [
+      ...['connected', 1],
+      ...['disconnected', 'connected', 'gap', 'reconnected'],
+    ])
+    await listener.shutdown()
+  }
+})
+
 test('gap callbacks run in their place, and what comes after the gap waits for them', async (t) => {
   for (const concurrency of [1, 4]) {
     const { listener } = await openListener(t, { ...FAST, concurrency })

@@ -80,11 +80,16 @@ export class Inbox implements Consumer {
   #countedSince = 0
   #counted = 0
 
+  readonly #onGap: () => void
+
+  /** `onGap` is called before an entry is a gap. */
   constructor(
     listener: NativeListener,
     bounds: Required<BufferOptions>,
     channels: string[] | null,
+    onGap: () => void,
   ) {
+    this.#onGap = onGap
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
   }
@@ -117,6 +122,7 @@ export class Inbox implements Consumer {
 
   #advanceToSpecial(kind: SpecialKind, value: unknown): void {
     if (kind === SpecialKind.Gap) {
+      this.#onGap()
       this.kind = EntryKind.Gap
       this.gap = new Gap(value as NativeGap)
     } else if (kind === SpecialKind.Fence) {

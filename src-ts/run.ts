@@ -148,7 +148,7 @@ export class Run implements Consumer, IteratorWatcher {
       },
       this.#signal,
     )
-    this.#backlog = new Inbox(this.#native, this.#host.options.buffer, null)
+    this.#backlog = this.#newInbox(null)
     this.#hold.wanted = keepAlive
     abandoned.register(this, this.#hold, this)
   }
@@ -208,7 +208,7 @@ export class Run implements Consumer, IteratorWatcher {
   listen(): void {
     if (!this.#dispatcher) {
       const called = this.#host.subscriptions.called
-      const inbox = this.#backlog ?? new Inbox(this.#native, this.#host.options.buffer, called)
+      const inbox = this.#backlog ?? this.#newInbox(called)
       if (this.#backlog) inbox.setChannels(called)
       this.#backlog = undefined
       this.#dispatcher = new Dispatcher(this.#host, inbox, (fence, dispatcher) =>
@@ -225,14 +225,19 @@ export class Run implements Consumer, IteratorWatcher {
     this.#root()
   }
 
+  #newInbox(channels: string[] | null): Inbox {
+    // What has happened to the session is told before anybody handles the gap that it left.
+    return new Inbox(this.#native, this.#host.options.buffer, channels, () => this.onReady())
+  }
+
   /** A buffer for an iterator: the first consumer gets what has arrived since `startup()`. */
   inbox({ channels, signal }: Pick<ResolvedBatchesOptions, 'channels' | 'signal'>): Inbox {
     const wanted = channels ? [...channels] : null
     // One that is over before it begins takes nothing from those that come.
-    if (signal?.aborted) return new Inbox(this.#native, this.#host.options.buffer, wanted)
+    if (signal?.aborted) return this.#newInbox(wanted)
     const backlog = this.#backlog
     this.#backlog = undefined
-    if (!backlog) return new Inbox(this.#native, this.#host.options.buffer, wanted)
+    if (!backlog) return this.#newInbox(wanted)
     if (wanted) backlog.setChannels(wanted)
     return backlog
   }

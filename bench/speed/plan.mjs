@@ -10,6 +10,7 @@
  * @property {CaseTask} task
  * @property {number} [bytes] The length of each payload.
  * @property {number} [rate] Notifications per second, where they come one by one.
+ * @property {number} [only] The one channel that is notified, of all that are listened to.
  */
 
 const OURS = ['pglisten callback', 'pglisten iterator', 'pglisten batches']
@@ -48,6 +49,15 @@ export function plan(python) {
       task: task('burst', { count: 100_000, warmUp: WARM_UP, channels }),
       bytes: 40,
     })),
+    {
+      id: 'channels-one',
+      title: 'The same, all of them over the 5,000th of 10,000 channels',
+      contestants: CALLBACKS,
+      task: task('burst', { count: 100_000, warmUp: WARM_UP, channels: 10_000 }),
+      bytes: 40,
+      // PostgreSQL looks for a channel from the first to the last that is listened to, so its part is the same.
+      only: 5000,
+    },
     ...[1, 10, 100].map((consumers) => ({
       id: `consumers-${consumers}`,
       title: `50,000 notifications of 40 B for ${consumers} consumers of one channel`,

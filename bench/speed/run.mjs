@@ -82,13 +82,13 @@ async function send({ dsn, raw }, { task, rate }) {
 }
 
 /** Notifies `count` times, in as few transactions as is sensible. @param {Scene} scene @param {Case} one */
-async function notify({ notifier }, { task, bytes = 16 }, count) {
+async function notify({ notifier }, { task, bytes = 16, only = null }, count) {
   for (let sent = 0; sent < count; sent += TRANSACTION) {
     // Different payloads: PostgreSQL folds equal ones of one transaction.
     await notifier.query(
-      `SELECT count(pg_notify('bench_' || n % $1::int, lpad(n::text, $2::int, '0')))
-         FROM generate_series(1, $3::int) AS n`,
-      [task.channels, bytes, Math.min(TRANSACTION, count - sent)],
+      `SELECT count(pg_notify('bench_' || coalesce($1, n % $2::int), lpad(n::text, $3::int, '0')))
+         FROM generate_series(1, $4::int) AS n`,
+      [only, task.channels, bytes, Math.min(TRANSACTION, count - sent)],
     )
   }
 }

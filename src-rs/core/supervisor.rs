@@ -124,8 +124,8 @@ impl Supervisor {
                 return;
             }
         };
-        self.hub.resume(None);
         self.enter(&session);
+        self.hub.resume(None);
         let _ = started.send(Ok(()));
         loop {
             match self.serve(&mut session).await {
@@ -472,10 +472,13 @@ impl Supervisor {
                         old_process_id: Some(old_process_id),
                         new_process_id: Some(session.process_id),
                     };
-                    self.hub.resume(Some(&gap));
                     self.hub.counters.reconnects.fetch_add(1, Ordering::Relaxed);
                     self.enter(&session);
-                    self.hub.event(Event::Reconnected { gap: Box::new(gap) });
+                    // First the news: who handles the gap finds the listener connected.
+                    self.hub.event(Event::Reconnected {
+                        gap: Box::new(gap.clone()),
+                    });
+                    self.hub.resume(Some(&gap));
                     return Ok(session);
                 }
                 Err(failed) => {
