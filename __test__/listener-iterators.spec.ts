@@ -281,3 +281,18 @@ test('an iterator whose signal was aborted before takes nothing from the next on
   await t.throwsAsync(listener.batches({ signal }).next(), { message: 'enough' })
   t.is((await collect(listener.messages(), 1))[0]?.payload, 'early')
 })
+
+test('an iteration that is ended by an event handler while it looks for the next message ends', async (t) => {
+  const { listener } = await openListener(t, { parse: JSON.parse as never })
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const ended = new AbortController()
+  listener.on('error', () => ended.abort(new Error('enough')))
+  const messages = listener.messages({ signal: ended.signal })
+  const batches = listener.batches({ signal: ended.signal, maxWaitMs: 60_000 })
+  const next = [messages.next(), batches.next()]
+  await notify(channel, 'no JSON')
+  for (const one of next) await t.throwsAsync(one, { message: 'enough' })
+  t.deepEqual(await messages.next(), { done: true, value: undefined })
+})

@@ -21,9 +21,9 @@ const lintSteps = (drifted) => [
     ok: drifted.length === 0,
     output: `These were regenerated; commit them: ${drifted.join(', ')}`,
   })),
-  check('rustfmt', () => run('cargo', ['fmt', '--check'], { output: 'keep' })),
+  check('rustfmt', () => run('cargo', ['fmt', '--all', '--check'], { output: 'keep' })),
   check('clippy', () =>
-    run('cargo', ['clippy', '--locked', '--all-targets', '--', '-D', 'warnings'], {
+    run('cargo', ['clippy', '--workspace', '--locked', '--all-targets', '--', '-D', 'warnings'], {
       output: 'keep',
     }),
   ),
@@ -120,7 +120,7 @@ function check(name, work) {
 /** @param {Record<string, string>} env */
 async function cargoTests(env) {
   const started = Date.now()
-  const { ok, output } = await run('cargo', ['test', '--locked', '--quiet'], {
+  const { ok, output } = await run('cargo', ['test', '--workspace', '--locked', '--quiet'], {
     output: 'both',
     env,
   })

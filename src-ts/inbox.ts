@@ -29,6 +29,8 @@ const FLOOD_PER_MS = 200
 /** How long the rate of notifications is counted, in milliseconds. */
 const FLOOD_WINDOW_MS = 8
 const REST_MS = 1
+/** A buffer that a rest could fill is not left alone. */
+const RESTFUL = { maxMessages: 65_536, maxBytes: 16 * 2 ** 20 }
 
 /** Room for so many entries, the end, and whether there is more. */
 const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1) + 1)
@@ -76,6 +78,7 @@ export class Inbox implements Consumer {
   #open = true
   /** Nothing was left behind by what was pulled last. */
   #isEmpty = false
+  #mayRest: boolean
   #rest: NodeJS.Timeout | undefined
   #countedSince = 0
   #counted = 0
@@ -90,6 +93,7 @@ export class Inbox implements Consumer {
     onGap: () => void,
   ) {
     this.#onGap = onGap
+    this.#mayRest = bounds.maxMessages >= RESTFUL.maxMessages && bounds.maxBytes >= RESTFUL.maxBytes
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
   }
@@ -187,6 +191,15 @@ export class Inbox implements Consumer {
     }
   }
 
+  /** From now on nothing is left to come together: the end is near. */
+  hurry(): void {
+    this.#mayRest = false
+    if (!this.#rest) return
+    clearTimeout(this.#rest)
+    this.#rest = undefined
+    this.onReady()
+  }
+
   /** Takes nothing more, and forgets what is here. */
   close(): void {
     if (!this.#open) return
@@ -200,7 +213,9 @@ export class Inbox implements Consumer {
   }
 
   #pull(max = BATCH): boolean {
-    if (!this.#open || this.#rest || (this.#isEmpty && this.#restInFlood())) return false
+    if (!this.#open || this.#rest || (this.#isEmpty && this.#mayRest && this.#restInFlood())) {
+      return false
+    }
     if (this.#meta.length < 2 * (max + 1)) this.#meta = metaFor(max)
     this.#index = 0
     this.#values = this.#native.drain(this.#meta, max, together)

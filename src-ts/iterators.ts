@@ -187,7 +187,11 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
   /** @internal */
   close(): void {
-    if (this.#done) return
+    if (this.#done) {
+      // What was handed out at the very end.
+      this.#finishAll()
+      return
+    }
     this.#done = true
     this.#finishAll()
     this.inbox.close()
@@ -255,8 +259,9 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   /** @internal Takes up to `max` messages at once. `undefined`: {@link PullIterator.advance} has to be used. */
   protected takeAll(max: number, handout: Handout): Message[] | undefined {
     const { subscriptions, options } = this.#host
-    if (options.parse || this.#turn.isSpent(max)) return undefined
+    if (options.parse) return undefined
     for (;;) {
+      if (this.#turn.isSpent(max)) return undefined
       const messages = this.inbox.takeAll(max, (channelId, processId, payload) => {
         const channel = subscriptions.byId(channelId)
         if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
@@ -271,6 +276,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     const { inbox } = this
     const host = this.#host
     for (;;) {
+      // Whoever is told of a gap or of a failure may have ended the iteration.
+      if (this.#done) return END
       if (this.#turn.isSpent()) {
         // A loop over what is buffered never leaves the microtask queue by itself.
         this.#turn.yield()
@@ -344,6 +351,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     const item = this.take()
     this.#serving = false
     if (item !== NOTHING && item !== END && this.#fences.length > 0) this.#passFences()
+    // `parse` and event handlers may have asked meanwhile.
+    if (this.#waiters.length > 0) queueMicrotask(() => this.#serve())
     return item
   }
 

@@ -312,10 +312,7 @@ export class Run implements Consumer, IteratorWatcher {
   /** Counts of this run; nothing any more once they are in `counters`. */
   stats(): RunStats {
     if (this.#released) return NOTHING_COUNTED
-    const inboxes = [...this.#liveIterators()].map((iterator) => iterator.inbox)
-    if (this.#dispatcher) inboxes.push(this.#dispatcher.inbox)
-    if (this.#backlog) inboxes.push(this.#backlog)
-    const all = inboxes.map((inbox) => inbox.stats())
+    const all = this.#inboxes().map((inbox) => inbox.stats())
     const sum = (pick: (stats: (typeof all)[number]) => number) =>
       all.reduce((total, one) => total + pick(one), 0)
     const ages = all.map((one) => one.oldestAgeMs).filter((age) => age !== undefined)
@@ -329,6 +326,14 @@ export class Run implements Consumer, IteratorWatcher {
       bufferedBytes: sum((one) => one.bufferedBytes),
       oldestAgeMs: ages.length > 0 ? Math.max(...ages) : undefined,
     }
+  }
+
+  /** The buffers of all consumers. */
+  #inboxes(): Inbox[] {
+    const inboxes = [...this.#liveIterators()].map((iterator) => iterator.inbox)
+    if (this.#dispatcher) inboxes.push(this.#dispatcher.inbox)
+    if (this.#backlog) inboxes.push(this.#backlog)
+    return inboxes
   }
 
   /** Ends the run; see `Listener.shutdown`. Whoever asks again waits no longer than it says, and may end the draining. */
@@ -441,6 +446,8 @@ export class Run implements Consumer, IteratorWatcher {
         break
       case 'closed':
         this.state = 'closed'
+        // Before the process may end: what is buffered is still to be delivered.
+        for (const inbox of this.#inboxes()) inbox.hurry()
         this.#hold.running = false
         this.#lease = undefined
         this.#root()

@@ -4,7 +4,7 @@
  * How long one turn of the event loop may be spent on deliveries, in milliseconds. Timers and sockets wait no longer
  * than that, plus one stride.
  */
-const SLICE_MS = 4
+const SLICE_MS = 2
 
 /** Checking the clock costs about as much as delivering a notification, so cheap ones are delivered in strides. */
 const MAX_STRIDE = 16
