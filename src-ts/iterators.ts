@@ -348,8 +348,12 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   /** Takes the next item on behalf of a `next()` that need not wait for it. */
   #takeNow(): Item | typeof NOTHING | typeof END {
     this.#serving = true
-    const item = this.take()
-    this.#serving = false
+    let item: Item | typeof NOTHING | typeof END
+    try {
+      item = this.take()
+    } finally {
+      this.#serving = false
+    }
     if (item !== NOTHING && item !== END && this.#fences.length > 0) this.#passFences()
     // `parse` and event handlers may have asked meanwhile.
     if (this.#waiters.length > 0) queueMicrotask(() => this.#serve())
@@ -360,8 +364,11 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     // Taking the last item closes the iterator, which serves whoever waits for more.
     if (this.#serving) return
     this.#serving = true
-    this.#serveWaiters()
-    this.#serving = false
+    try {
+      this.#serveWaiters()
+    } finally {
+      this.#serving = false
+    }
   }
 
   #serveWaiters(): void {

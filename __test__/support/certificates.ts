@@ -24,6 +24,8 @@ export interface CertificateOptions {
   names?: readonly string[]
   /** Whether it may issue others. `undefined`: it does not say, as in version 1. */
   authority?: boolean
+  /** Of an authority: the only domain for which it may vouch. */
+  onlyFor?: string
   /** The oldest form: no extensions. */
   version1?: boolean
   /** Days from now. @default -1 */
@@ -70,11 +72,15 @@ function keyPair(algorithm: 'ec' | 'rsa' | 'ed25519') {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' })
 }
 
-function extensions({ authority, names }: CertificateOptions): Buffer[] {
+function extensions({ authority, names, onlyFor }: CertificateOptions): Buffer[] {
   const all: Buffer[] = []
   if (authority !== undefined) {
     const value = authority ? [tagged(0x01, Buffer.from([0xff]))] : []
     all.push(extension('2.5.29.19', sequence(...value)))
+  }
+  if (onlyFor !== undefined) {
+    const permitted = sequence(tagged(0x82, Buffer.from(onlyFor)))
+    all.push(extension('2.5.29.30', sequence(tagged(0xa0, permitted))))
   }
   if (names) {
     const general = names.map((name) =>

@@ -33,6 +33,13 @@ export function tlsCases(tls: TlsServer): TlsCase[] {
   const good = issue()
   const caFile = tls.file(authority.certificate)
   const between = makeCertificate({ name: 'between', authority: true, issuer: authority })
+  const limited = makeCertificate({
+    name: 'limited',
+    authority: true,
+    onlyFor: 'team.example',
+    issuer: authority,
+  })
+  const beyondLimits = makeCertificate({ name: 'localhost', authority: false, issuer: limited })
   // As `openssl req -x509` makes it, and as the manual of PostgreSQL does with `openssl x509 -req`.
   const selfSigned = makeCertificate({ name: 'localhost', authority: true })
   const oldFashioned = makeCertificate({ name: 'localhost', version1: true, issuer: authority })
@@ -91,6 +98,11 @@ export function tlsCases(tls: TlsServer): TlsCase[] {
       setup: {
         certificate: makeCertificate({ name: 'other', issuer: authority, authority: false }),
       },
+      caFile,
+    },
+    {
+      name: 'common name only, which its authority may not vouch for',
+      setup: { certificate: beyondLimits, intermediates: [limited] },
       caFile,
     },
     { name: 'server without TLS', setup: {}, caFile },

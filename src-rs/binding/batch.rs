@@ -115,6 +115,32 @@ impl Batch<'_> {
         Ok(())
     }
 
+    fn hand_over<'env>(
+        self,
+        env: &'env Env,
+        is_empty: bool,
+        receive: &Function<'_, Unknown<'_>, Unknown<'_>>,
+    ) -> napi::Result<Unknown<'env>> {
+        if let Some(last) = self.meta.last_mut() {
+            *last = u32::from(is_empty);
+        }
+        let mut undefined = ptr::null_mut();
+        let mut received = ptr::null_mut();
+        // Safety: `env` is the environment of the current call, and all values were made in it.
+        unsafe {
+            check_status!(sys::napi_get_undefined(self.env, &raw mut undefined))?;
+            check_status!(sys::napi_call_function(
+                self.env,
+                undefined,
+                receive.raw(),
+                self.values.len(),
+                self.values.as_ptr(),
+                &raw mut received,
+            ))?;
+            Unknown::from_napi_value(env.raw(), received)
+        }
+    }
+
     fn push(&mut self, first: u32, second: u32, value: sys::napi_value) {
         let place = 2 * self.values.len();
         self.meta[place] = first;
@@ -140,34 +166,26 @@ pub(crate) fn drain<'env>(
         values: Vec::with_capacity(max + 1),
         meta,
     };
+    let mut first = None;
+    let mut count = 0;
     let mut made = Ok(());
     let drained = subscriber.drain(max, |entry, payload| {
+        if let Entry::Notification(notification) = &entry {
+            first.get_or_insert(*notification);
+            count += 1;
+        }
         if made.is_ok() {
             made = batch.add(entry, payload);
         }
     });
-    made?;
-    if let Some(end) = drained.end {
-        batch.add_end(end)?;
+    let is_empty = drained.is_empty;
+    let handed = made
+        .and_then(|()| drained.end.map_or(Ok(()), |end| batch.add_end(end)))
+        .and_then(|()| batch.hand_over(env, is_empty, receive));
+    if let (Err(_), Some(first)) = (&handed, first) {
+        subscriber.lose(&first, count);
     }
-    if let Some(last) = batch.meta.last_mut() {
-        *last = u32::from(drained.is_empty);
-    }
-    let mut undefined = ptr::null_mut();
-    let mut received = ptr::null_mut();
-    // Safety: `env` is the environment of the current call, and all values were made in it.
-    unsafe {
-        check_status!(sys::napi_get_undefined(raw, &raw mut undefined))?;
-        check_status!(sys::napi_call_function(
-            raw,
-            undefined,
-            receive.raw(),
-            batch.values.len(),
-            batch.values.as_ptr(),
-            &raw mut received,
-        ))?;
-        Unknown::from_napi_value(raw, received)
-    }
+    handed
 }
 
 fn to_js<T: ToNapiValue>(env: sys::napi_env, value: T) -> napi::Result<sys::napi_value> {

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -96,11 +97,19 @@ pub(super) async fn in_time<T>(
     host: &Host,
     attempt: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let timeout = config.connect_timeout;
+    in_time_of(config.connect_timeout, config, host, attempt).await
+}
+
+async fn in_time_of<T>(
+    timeout: Duration,
+    config: &ConnectConfig,
+    host: &Host,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
     tokio::time::timeout(timeout, attempt)
         .await
         .unwrap_or_else(|_| {
-            let seconds = timeout.as_secs_f64();
+            let seconds = config.connect_timeout.as_secs_f64();
             Err(Error::new(
                 ErrorKind::Connect,
                 format!(
@@ -153,8 +162,12 @@ pub(super) async fn dial_host(
             }
             let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             let mut outcome = Err(unreachable(host, &absent));
-            for address in addresses {
-                match dial_address(call, name, address).await {
+            let deadline = Instant::now() + config.connect_timeout;
+            let count = addresses.len();
+            for (index, address) in addresses.into_iter().enumerate() {
+                // Boxed: it holds two ways, each with a handshake and start-up.
+                let attempt = Box::pin(dial_address(call, name, address));
+                match within_share(call, deadline, count - index, attempt).await {
                     Ok(dialed) => {
                         outcome = Ok(dialed);
                         break;
@@ -173,6 +186,21 @@ pub(super) async fn dial_host(
     };
     check_role(&mut dialed, host, role).await?;
     Ok(dialed)
+}
+
+/// Bounds what is done with one of the `left` addresses of a host, so that one that is dead leaves time for the others.
+async fn within_share<T>(
+    Call { config, host, .. }: Call<'_>,
+    deadline: Instant,
+    left: usize,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    if left == 1 {
+        return attempt.await;
+    }
+    let share = deadline.saturating_duration_since(Instant::now())
+        / u32::try_from(left).unwrap_or(u32::MAX);
+    in_time_of(share, config, host, attempt).await
 }
 
 fn unreachable(host: &Host, error: &io::Error) -> Error {

@@ -49,6 +49,7 @@ impl Driver {
     /// Reads until the session ends, and says why it did.
     pub(super) async fn run(mut self) -> SessionEnd {
         let mut batch = Batch::default();
+        self.arrivals.take();
         loop {
             let end = self.wait().await;
             self.arrivals.swap(&mut batch);

@@ -5,6 +5,7 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -99,6 +100,9 @@ impl Batch {
 
     /// Takes a notification without its header.
     fn push(&mut self, body: &[u8]) {
+        if self.broken.is_some() {
+            return;
+        }
         let parsed = body
             .split_first_chunk::<PROCESS_ID>()
             .and_then(|(id, strings)| {
@@ -129,9 +133,17 @@ pub struct Arrivals {
     batch: Mutex<Batch>,
     /// See [`Session::confirmed`](super::session::Session::confirmed).
     confirmed: Mutex<Moment>,
+    /// Whether somebody takes them: before that, while a session is made, there is nothing to wait for.
+    taken: AtomicBool,
 }
 
 impl Arrivals {
+    /// From now on [`Arrivals::swap`] is called for what arrives. What came before is of no session.
+    pub fn take(&self) {
+        self.batch.lock().clear();
+        self.taken.store(true, Ordering::Relaxed);
+    }
+
     /// Whether there is nothing to take.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -300,7 +312,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
                 taking.rest.advance(here);
                 return Poll::Ready(Ok(()));
             }
-            if !taking.arrivals.is_empty() {
+            if !taking.arrivals.taken.load(Ordering::Relaxed) {
+                taking.arrivals.batch.lock().clear();
+            } else if !taking.arrivals.is_empty() {
                 // First they are handed on; then it goes on from here.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

@@ -222,7 +222,8 @@ impl Connect for Connector {
     fn connect(&self, _: &Config) -> Pin<Box<dyn Future<Output = Opened> + Send + '_>> {
         Box::pin(async {
             let _counted = self.life.drivers.token();
-            let opened = self.life.closing.run_until_cancelled(self.open()).await;
+            let opening = Box::pin(self.open());
+            let opened = self.life.closing.run_until_cancelled(opening).await;
             match opened.unwrap_or_else(|| Err(closed())) {
                 // The pool aborts the task of a connection that it drops, and the driver still has to say
                 // goodbye to the server: it gets another task.

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -253,6 +253,22 @@ impl Subscriber {
             }
             state.queue.give_back(block);
         }
+    }
+
+    /// What was drained last could not be handed over: `count` notifications from `first` on are missing before what is
+    /// left.
+    pub fn lose(&self, first: &Notification, count: u64) {
+        let gap = Gap {
+            dropped: Some(count),
+            message: "a batch could not be handed to JavaScript".to_owned(),
+            ..Gap::overflow(first.confirmed.into(), SystemTime::now())
+        };
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        state.queue.push_gap_front(gap);
+        // Whoever asked got an error instead, and does not know that there is more.
+        state.armed = true;
+        self.unlock(state);
     }
 
     /// Whether this is beyond its bounds, or has room for going on after a pause.

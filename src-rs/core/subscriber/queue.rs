@@ -73,6 +73,16 @@ impl Block {
         other.clear();
     }
 
+    /// Gives back memory that it does not need while it waits: it may be one of thousands.
+    fn fit(&mut self) {
+        if self.text.capacity() > 4 * self.text.len() {
+            self.text.shrink_to_fit();
+        }
+        if self.entries.capacity() > 4 * self.entries.len() {
+            self.entries.shrink_to_fit();
+        }
+    }
+
     /// Empties it; its memory stays.
     fn clear(&mut self) {
         self.entries.clear();
@@ -181,6 +191,13 @@ impl Queue {
         self.blocks.push_front(block);
     }
 
+    /// Puts a gap before everything.
+    pub(super) fn push_gap_front(&mut self, gap: Gap) {
+        let mut block = self.spare.pop().unwrap_or_default();
+        block.push(Entry::Gap(Box::new(gap)), &[]);
+        self.blocks.push_front(block);
+    }
+
     /// Moves everything from `other` to the end of this.
     pub(super) fn append(&mut self, other: &mut Self) {
         self.messages += mem::take(&mut other.messages);
@@ -195,6 +212,7 @@ impl Queue {
                     other.recycle(block);
                 }
                 _ => {
+                    block.fit();
                     self.blocks.push_back(block);
                     if let Some(spare) = self.spare.pop() {
                         other.recycle(spare);

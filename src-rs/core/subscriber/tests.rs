@@ -1,7 +1,6 @@
 //! What a consumer's buffer does at its bounds, at a gap and at its end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
 
 use super::super::gap::GapReason;
 use super::*;
@@ -267,4 +266,22 @@ fn a_batch_of_large_payloads_has_fewer_of_them() {
     assert_eq!((first.shown, first.is_empty), (263, false));
     let last = subscriber.drain(1000, |_, _| ());
     assert_eq!((last.shown, last.is_empty), (37, true));
+}
+
+#[test]
+fn what_could_not_be_handed_over_is_a_gap_before_the_rest() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    for payload in ["a", "b", "c"] {
+        push(&subscriber, payload, false);
+    }
+    let mut first = None;
+    subscriber.drain(2, |entry, _| {
+        if let Entry::Notification(notification) = entry {
+            first.get_or_insert(notification);
+        }
+    });
+    subscriber.lose(&first.unwrap(), 2);
+    assert_eq!(signals.load(Ordering::SeqCst), 1);
+    assert_eq!(drained(&subscriber), "-2 c");
+    assert_eq!(dropped(&subscriber), 2);
 }

@@ -97,7 +97,11 @@ impl Names {
 
     /// Whether `host` is one of them, by libpq's rules (`pq_verify_peer_name_matches_certificate_guts` in
     /// src/interfaces/libpq/fe-secure-openssl.c): the common name counts when no other name is of the host's kind.
-    pub(super) fn include(&self, host: &str) -> bool {
+    ///
+    /// `is_limited`: an authority of the chain may vouch for some names only, and nobody has held the common name against
+    /// that. Then it counts for a host without a dot alone, as in OpenSSL.
+    pub(super) fn include(&self, host: &str, is_limited: bool) -> bool {
+        let common_counts = !is_limited || !host.contains('.');
         let address: Option<IpAddr> = host.parse().ok();
         let has_kind = match address {
             Some(_) => !self.addresses.is_empty(),
@@ -105,7 +109,7 @@ impl Names {
         };
         self.hosts.iter().any(|name| covers(name, host))
             || address.is_some_and(|address| self.addresses.contains(&address))
-            || (!has_kind && self.common.iter().any(|name| covers(name, host)))
+            || (common_counts && !has_kind && self.common.iter().any(|name| covers(name, host)))
     }
 
     /// For an error.
@@ -257,10 +261,18 @@ mod tests {
             (&["db.example\0.evil"], &[], "", "db.example", false),
         ] {
             assert_eq!(
-                names(hosts, addresses, common).include(host),
+                names(hosts, addresses, common).include(host, false),
                 matches,
                 "{hosts:?} {addresses:?} {common} {host}"
             );
         }
+    }
+
+    #[test]
+    fn what_limits_an_authority_limits_the_common_name_too() {
+        assert!(names(&["db.example"], &[], "").include("db.example", true));
+        assert!(!names(&[], &[], "db.example").include("db.example", true));
+        assert!(!names(&[], &[], "*.example").include("db.example", true));
+        assert!(names(&[], &[], "db").include("db", true));
     }
 }

@@ -69,6 +69,7 @@ impl Verifier {
         }
     }
 
+    /// Says whether an authority of the chain may vouch for some names only: webpki does not hold the common name against that.
     fn verify_chain(
         &self,
         roots: &[CertificateDer<'_>],
@@ -76,7 +77,7 @@ impl Verifier {
         certificate: &X509Certificate<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let until = |time: x509_parser::time::ASN1Time| time.to_string();
         match age(certificate, now) {
             Age::Valid => {}
@@ -94,7 +95,7 @@ impl Verifier {
             }
         }
         if self.is_plainly_trusted(roots, der, certificate, now) {
-            return Ok(());
+            return Ok(false);
         }
         let anchors: Vec<TrustAnchor<'_>> = roots
             .iter()
@@ -102,23 +103,25 @@ impl Verifier {
             .filter_map(|root| anchor_from_trusted_cert(root).ok())
             .collect();
         let problem = match EndEntityCert::try_from(der) {
-            Ok(leaf) => leaf
-                .verify_for_usage(
-                    self.algorithms.all,
-                    &anchors,
-                    intermediates,
-                    now,
-                    KeyUsage::server_auth(),
-                    None,
-                    None,
-                )
-                .err(),
-            Err(error) => Some(error),
+            Ok(leaf) => match leaf.verify_for_usage(
+                self.algorithms.all,
+                &anchors,
+                intermediates,
+                now,
+                KeyUsage::server_auth(),
+                None,
+                None,
+            ) {
+                Ok(path) => {
+                    let is_limited = path.anchor().name_constraints.is_some()
+                        || intermediates.iter().any(limits_names);
+                    return Ok(is_limited);
+                }
+                Err(error) => error,
+            },
+            Err(error) => error,
         };
-        match problem {
-            None => Ok(()),
-            Some(error) => Err(explain(&error, roots, certificate, now)),
-        }
+        Err(explain(&problem, roots, certificate, now))
     }
 
     /// Two cases that webpki does not know, and libpq takes: the certificate is itself among the trusted ones and
@@ -146,9 +149,8 @@ impl Verifier {
     }
 
     fn is_issued_by(&self, certificate: &X509Certificate<'_>, root: &X509Certificate<'_>) -> bool {
-        // What limits an authority's names is for webpki to judge.
-        let is_limited = !matches!(root.name_constraints(), Ok(None));
-        if is_limited || root.subject().as_raw() != certificate.issuer().as_raw() {
+        // That is for webpki to judge.
+        if has_name_constraints(root) || root.subject().as_raw() != certificate.issuer().as_raw() {
             return false;
         }
         let key = SubjectPublicKeyInfoDer::from(root.public_key().raw);
@@ -194,6 +196,15 @@ impl Verifier {
             Err(Error::InvalidCertificate(CertificateError::BadSignature))
         }
     }
+}
+
+fn has_name_constraints(certificate: &X509Certificate<'_>) -> bool {
+    !matches!(certificate.name_constraints(), Ok(None))
+}
+
+/// Whether an authority may vouch for some names only.
+fn limits_names(der: &CertificateDer<'_>) -> bool {
+    parse(der).is_none_or(|certificate| has_name_constraints(&certificate))
 }
 
 /// Why a certificate is refused, for a person.
@@ -262,10 +273,10 @@ impl ServerCertVerifier for Verifier {
         let certificate = parse(end_entity)
             .ok_or_else(|| refusal("the server's certificate cannot be read".to_owned()))?;
         let roots = std::mem::take(&mut *self.roots.lock());
-        self.verify_chain(&roots, end_entity, &certificate, intermediates, now)?;
+        let is_limited = self.verify_chain(&roots, end_entity, &certificate, intermediates, now)?;
         if self.check == Check::ChainAndName {
             let names = Names::of(&certificate);
-            if !names.include(&self.host) {
+            if !names.include(&self.host, is_limited) {
                 return Err(refusal(format!(
                     "the server's certificate is for {}, not for `{}`",
                     names.describe(),
