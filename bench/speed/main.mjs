@@ -73,11 +73,12 @@ async function runCase(one) {
     }
   }
   if ('task' in one) {
-    for (let round = 0; round < options.rounds; round += 1) {
+    const rounds = options.rounds * (one.times ?? 1)
+    for (let round = 0; round < rounds; round += 1) {
       for (let turn = 0; turn < one.contestants.length; turn += 1) {
         // Nobody is always behind the same one.
         const name = one.contestants[(turn + round) % one.contestants.length]
-        progress(`${one.id}, round ${round + 1} of ${options.rounds}: ${name}`)
+        progress(`${one.id}, round ${round + 1} of ${rounds}: ${name}`)
         add(name, measures(await run(scene, name, one), one.task.kind))
       }
     }

@@ -10,6 +10,7 @@
  * @property {CaseTask} task
  * @property {number} [bytes] The length of each payload.
  * @property {number} [rate] Notifications per second, where they come one by one.
+ * @property {number} [times] How often it is done in each round: where single runs are far apart.
  * @property {number} [only] The one channel that is notified, of all that are listened to.
  */
 
@@ -35,12 +36,16 @@ export function plan(python) {
       task: task('burst', { count: 500_000, warmUp: WARM_UP, async: true }),
       bytes: 40,
     },
-    ...[1000, 10_000].map((rate) => ({
+    ...[
+      { rate: 1000, seconds: 3, times: 3 },
+      { rate: 10_000, seconds: 5, times: 1 },
+    ].map(({ rate, seconds, times }) => ({
       id: `latency-${rate}`,
       title: `Latency at ${rate.toLocaleString('en')} notifications a second, each a transaction`,
       contestants: [...OURS, ...PEERS],
-      task: task('latency', { count: 5 * rate, warmUp: rate }),
+      task: task('latency', { count: seconds * rate, warmUp: rate }),
       rate,
+      times,
     })),
     ...[1, 100, 10_000].map((channels) => ({
       id: `channels-${channels}`,

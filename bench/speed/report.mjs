@@ -18,7 +18,6 @@ const MEASURES = {
   threadNs: { title: 'JS thread, ns each', digits: 0 },
   processNs: { title: 'process, ns each', digits: 0 },
   delayMs: { title: 'longest delay, ms', digits: 1 },
-  ownDelayMs: { title: 'its own part, ms', digits: 1 },
   peakMb: { title: 'peak memory, MB', digits: 0 },
   p50Us: { title: 'p50, µs', digits: 0 },
   p99Us: { title: 'p99, µs', digits: 0 },

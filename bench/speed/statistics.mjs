@@ -36,7 +36,6 @@ const READ = {
     threadNs: said.threadCpuNs == null ? null : said.threadCpuNs / said.count,
     processNs: said.processCpuNs / said.count,
     delayMs: said.longestDelayMs ?? null,
-    ownDelayMs: said.longestOwnDelayMs ?? null,
     peakMb: said.peakBytes === undefined ? null : said.peakBytes / MEBIBYTE,
   }),
   latency: (said) => ({
