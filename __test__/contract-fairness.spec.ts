@@ -141,6 +141,49 @@ for (const [name, { options, consume }] of Object.entries(CONSUMERS)) {
 }
 
 test.serial(
+  'many loops together leave the timers their time, and each gets everything',
+  async (t) => {
+    const { listener } = await openListener(t, {
+      buffer: { maxMessages: COUNT, maxBytes: COUNT * 200 },
+    })
+    const channel = uniqueChannel()
+    await listener.addChannel(channel)
+    await listener.startup()
+    const loops = Array.from({ length: 15 }, () => listener.messages())
+    await floodWithOneTransaction(channel, COUNT)
+    await waitFor(() => listener.stats().received === COUNT)
+    const taken = loops.map(() => 0)
+    let longestWait = 0
+    const fairness = await observeTimers(async ({ begin, end }) => {
+      begin()
+      await Promise.all(
+        loops.map(async (loop, index) => {
+          let last = 0
+          for await (const { payload } of loop) {
+            if (Number(payload) !== last + 1) break
+            last += 1
+            taken[index] = last
+            if (last % 1000 === 0) {
+              longestWait = Math.max(longestWait, Math.max(...taken) - Math.min(...taken))
+            }
+            if (last === COUNT) break
+          }
+        }),
+      )
+      end()
+    })
+    t.log(`at most ${longestWait} apart`)
+    t.deepEqual(
+      taken,
+      loops.map(() => COUNT),
+    )
+    // Nobody has to wait until another has got everything.
+    t.true(longestWait < COUNT / 2, `${longestWait}`)
+    checkFairness(t, fairness)
+  },
+)
+
+test.serial(
   'callbacks that turn slow do not run many at a time before timers get their turn',
   async (t) => {
     const { listener } = await openListener(t)

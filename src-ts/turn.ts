@@ -2,7 +2,7 @@
 
 /**
  * How long one turn of the event loop may be spent on deliveries, in milliseconds. Timers and sockets wait no longer
- * than that, plus one stride.
+ * than that, plus one stride and the first delivery.
  */
 const SLICE_MS = 2
 
@@ -15,27 +15,32 @@ const STRIDE_MS = 1
 const { now } = Date
 
 /**
- * Counts the time that deliveries take out of one turn of the event loop. Promises do not end a turn, so a chain of
- * callbacks that settle at once is counted as one.
+ * Counts the time that deliveries take out of one turn of the event loop, those of all consumers together. Promises do
+ * not end a turn, so a chain of callbacks that settle at once is counted as one.
  */
-export class Turn {
-  readonly #next: () => void
+class Turn {
+  /** Who goes on in the next turn, in the order in which they asked. */
+  readonly #waiting = new Set<() => void>()
   #deadline = 0
   #checkedAt = 0
-  #active = false
+  /** Something was delivered since the last turn. */
+  #begun = false
+  /** The time is counted, and the next turn is asked for. */
+  #counting = false
   #spent = false
-  #wanted = false
   #stride = 1
   #left = 1
 
-  /** `next` is called at the start of a turn that was asked for with {@link Turn.yield}. */
-  constructor(next: () => void) {
-    this.#next = next
-  }
-
   /** To be called for each delivery, or once for several: whether the slice is used up. */
   isSpent(deliveries = 1): boolean {
-    if (!this.#active) this.#begin()
+    if (!this.#counting) {
+      // Often it is the only one: then it need not wait for what would count it.
+      if (!this.#begun) {
+        this.#begun = true
+        return false
+      }
+      this.#count()
+    }
     if (this.#spent) return true
     this.#left -= deliveries
     if (this.#left > 0) return false
@@ -48,23 +53,33 @@ export class Turn {
     return this.#spent
   }
 
-  /** Asks for the next turn. */
-  yield(): void {
-    this.#wanted = true
-    if (!this.#active) this.#begin()
+  /** Calls `next` in a turn to come, once, after those who asked before. It must not throw. */
+  yield(next: () => void): void {
+    this.#waiting.add(next)
+    if (!this.#counting) this.#count()
   }
 
-  #begin(): void {
-    this.#active = true
+  #count(): void {
+    this.#counting = true
     this.#spent = false
     this.#checkedAt = now()
     this.#deadline = this.#checkedAt + SLICE_MS
     this.#left = Math.min(this.#left, this.#stride)
-    setImmediate(() => {
-      this.#active = false
-      if (!this.#wanted) return
-      this.#wanted = false
-      this.#next()
-    })
+    setImmediate(() => this.#next())
+  }
+
+  #next(): void {
+    this.#counting = false
+    this.#spent = false
+    this.#begun = false
+    const [next] = this.#waiting
+    if (!next) return
+    this.#waiting.delete(next)
+    // One alone, with all that its promises start: of many at a time, the garbage of each would outlive its youth.
+    if (this.#waiting.size > 0) this.#count()
+    next()
   }
 }
+
+/** One per environment: the event loop does not care which consumer keeps it. */
+export const turn = new Turn()
