@@ -5,8 +5,12 @@
 export declare class Bridge {
   /** `wake` is called, without arguments, when {@link Bridge.take} has something to give. */
   constructor(wake: () => void)
-  /** Takes everything that is ready: triples of kind (0 resolved, 1 rejected, 2 signal), id and value. */
-  take(): Array<unknown>
+  /**
+   * Takes what is ready, as far as `ready` has room: writes how many entries that is, then the kind (0 resolved,
+   * 1 rejected, 2 signal) and the id of each. Gives what `receive` makes of the values of what was settled, in the same
+   * order; `undefined` if that is nothing.
+   */
+  take(ready: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): Array<unknown> | undefined
 }
 
 /**

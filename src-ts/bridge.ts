@@ -3,6 +3,9 @@
 import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './native-errors.js'
 
+/** How many entries are taken at once. */
+const MOST_AT_ONCE = 64
+
 /** How an entry of `Bridge.take` is to be read. Mirrored in `src-rs/binding/bridge.rs`. */
 const enum Ready {
   Resolved = 0,
@@ -24,6 +27,9 @@ export interface Consumer {
 /** The longest interval that Node takes: the timer is there for its `ref`, not for its ticks. */
 const FOR_EVER_MS = 2 ** 31 - 1
 
+/** How values that cross from Rust become an array: as arguments they cross at once. */
+export const asArray = (...values: unknown[]): unknown[] => values
+
 class JsBridge {
   readonly handle: Bridge
   readonly #pending = new Map<number, Pending>()
@@ -32,6 +38,8 @@ class JsBridge {
   #lastId = 0
   #holds = 0
   #keepAlive: NodeJS.Timeout | undefined
+  /** How many entries were taken, then the kind and the id of each. */
+  readonly #ready = new Uint32Array(1 + 2 * MOST_AT_ONCE)
 
   constructor() {
     this.handle = new Bridge(() => this.#wake())
@@ -85,12 +93,20 @@ class JsBridge {
   }
 
   #wake(): void {
-    const ready = this.handle.take()
-    for (let index = 0; index < ready.length; index += 3) {
-      const id = ready[index + 1] as number
-      if (ready[index] === Ready.Signal) this.#consumers.get(id)?.deref()?.onReady()
-      else this.#settle(id, ready[index] === Ready.Resolved, ready[index + 2])
-    }
+    const ready = this.#ready
+    do {
+      const values = this.handle.take(ready, asArray)
+      let settled = 0
+      for (let entry = 1; entry < 1 + 2 * ready[0]!; entry += 2) {
+        const id = ready[entry + 1]!
+        if (ready[entry] === Ready.Signal) {
+          this.#consumers.get(id)?.deref()?.onReady()
+        } else {
+          this.#settle(id, ready[entry] === Ready.Resolved, values![settled])
+          settled += 1
+        }
+      }
+    } while (ready[0] === MOST_AT_ONCE)
   }
 
   #settle(id: number, resolved: boolean, value: unknown): void {

@@ -1,6 +1,6 @@
 // The JavaScript end of one consumer's buffer: pulls flat batches from Rust and hands out their entries one by one.
 import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
-import { bridge, type Consumer } from './bridge.js'
+import { asArray, bridge, type Consumer } from './bridge.js'
 import { type PglistenError } from './errors.js'
 import { Gap } from './gap.js'
 import type { BufferOptions } from './listener-options.js'
@@ -17,9 +17,6 @@ const enum SpecialKind {
 
 /** How many entries are pulled at once: beyond a few hundred a batch gets no cheaper. */
 const BATCH = 256
-
-/** How a batch's values become an array: as arguments they cross at once. */
-const together = (...values: unknown[]): unknown[] => values
 
 /**
  * From so many notifications in a millisecond on, being woken for what little has come meanwhile costs more than to deliver
@@ -218,7 +215,7 @@ export class Inbox implements Consumer {
     }
     if (this.#meta.length < 2 * (max + 1)) this.#meta = metaFor(max)
     this.#index = 0
-    this.#values = this.#native.drain(this.#meta, max, together)
+    this.#values = this.#native.drain(this.#meta, max, asArray)
     const { length } = this.#values
     this.#counted += length
     this.#isEmpty = this.#meta[this.#meta.length - 1] === 1

@@ -8,10 +8,11 @@
 use std::ptr;
 use std::time::SystemTime;
 
-use napi::bindgen_prelude::{Env, FromNapiValue as _, Function, ToNapiValue, Unknown};
-use napi::{JsValue as _, check_status, sys};
+use napi::bindgen_prelude::{Env, Function, ToNapiValue, Unknown};
+use napi::{check_status, sys};
 use napi_derive::napi;
 
+use super::bridge::call;
 use super::error::NativeError;
 use crate::core::gap::{Gap, GapReason};
 use crate::core::subscriber::{End, Entry, Subscriber};
@@ -124,21 +125,7 @@ impl Batch<'_> {
         if let Some(last) = self.meta.last_mut() {
             *last = u32::from(is_empty);
         }
-        let mut undefined = ptr::null_mut();
-        let mut received = ptr::null_mut();
-        // Safety: `env` is the environment of the current call, and all values were made in it.
-        unsafe {
-            check_status!(sys::napi_get_undefined(self.env, &raw mut undefined))?;
-            check_status!(sys::napi_call_function(
-                self.env,
-                undefined,
-                receive.raw(),
-                self.values.len(),
-                self.values.as_ptr(),
-                &raw mut received,
-            ))?;
-            Unknown::from_napi_value(env.raw(), received)
-        }
+        call(env, receive, &self.values)
     }
 
     fn push(&mut self, first: u32, second: u32, value: sys::napi_value) {
@@ -151,8 +138,6 @@ impl Batch<'_> {
 
 /// Drains up to `max` entries: calls `receive` with their values and gives what that makes of them. Writes `meta`, which
 /// must have room for two numbers for each entry, two for the end, and one more.
-///
-/// An array that is filled element by element costs several times as much.
 pub(crate) fn drain<'env>(
     env: &'env Env,
     subscriber: &Subscriber,

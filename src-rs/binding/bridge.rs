@@ -5,12 +5,15 @@
 //! leaks when a call fails), and is only called when the queue goes from empty to non-empty.
 
 use std::panic::AssertUnwindSafe;
+use std::ptr;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use napi::bindgen_prelude::{Env, Function, ToNapiValue, Unknown};
+use napi::bindgen_prelude::{
+    Env, FromNapiValue as _, Function, ToNapiValue, Uint32ArraySlice, Unknown,
+};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Status, sys};
+use napi::{JsValue as _, Status, check_status, sys};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
@@ -74,6 +77,14 @@ impl Shared {
             // A failure means that the environment is ending; then nobody is left to be told.
             let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
+    }
+
+    /// The first `most` that are ready.
+    fn take(&self, most: usize) -> Vec<Ready> {
+        let mut ready = self.ready.lock();
+        let most = most.min(ready.len());
+        let rest = ready.split_off(most);
+        std::mem::replace(&mut *ready, rest)
     }
 }
 
@@ -147,28 +158,48 @@ impl Bridge {
         Ok(Self { shared })
     }
 
-    /// Takes everything that is ready: triples of kind (0 resolved, 1 rejected, 2 signal), id and value.
-    #[napi(ts_return_type = "Array<unknown>")]
-    pub fn take<'env>(&self, env: &'env Env) -> napi::Result<Vec<Unknown<'env>>> {
-        let ready = std::mem::take(&mut *self.shared.ready.lock());
-        let mut triples = Vec::with_capacity(ready.len() * 3);
-        for entry in ready {
-            let (kind, id, value) = match entry {
-                Ready::Signal(id) => (ReadyKind::Signal, id, ().into_unknown(env)?),
-                Ready::Settled { id, outcome } => match convert(env, outcome) {
-                    Ok(value) => (ReadyKind::Resolved, id, value),
-                    Err(error) => (
-                        ReadyKind::Rejected,
-                        id,
-                        NativeError::from(error).into_unknown(env)?,
-                    ),
-                },
+    /// Takes what is ready, as far as `ready` has room: writes how many entries that is, then the kind (0 resolved,
+    /// 1 rejected, 2 signal) and the id of each. Gives what `receive` makes of the values of what was settled, in the same
+    /// order; `undefined` if that is nothing.
+    #[napi(ts_return_type = "Array<unknown> | undefined")]
+    pub fn take<'env>(
+        &self,
+        env: &'env Env,
+        mut ready: Uint32ArraySlice<'_>,
+        #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] receive: Function<
+            '_,
+            Unknown<'_>,
+            Unknown<'_>,
+        >,
+    ) -> napi::Result<Unknown<'env>> {
+        // Safety: JavaScript is waiting for this call; nobody else touches the array.
+        let [count, entries @ ..] = (unsafe { ready.as_mut() }) else {
+            return ().into_unknown(env);
+        };
+        let taken = self.shared.take(entries.len() / 2);
+        *count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+        let mut values = Vec::new();
+        for (place, entry) in entries.chunks_exact_mut(2).zip(taken) {
+            let (kind, id) = match entry {
+                Ready::Signal(id) => (ReadyKind::Signal, id),
+                Ready::Settled { id, outcome } => {
+                    let (kind, value) = match convert(env, outcome) {
+                        Ok(value) => (ReadyKind::Resolved, value),
+                        Err(error) => (
+                            ReadyKind::Rejected,
+                            NativeError::from(error).into_unknown(env)?,
+                        ),
+                    };
+                    values.push(value.raw());
+                    (kind, id)
+                }
             };
-            triples.push((kind as u32).into_unknown(env)?);
-            triples.push(id.into_unknown(env)?);
-            triples.push(value);
+            place.copy_from_slice(&[kind as u32, id]);
         }
-        Ok(triples)
+        if values.is_empty() {
+            return ().into_unknown(env);
+        }
+        call(env, &receive, &values)
     }
 }
 
@@ -182,6 +213,30 @@ fn convert(env: &Env, outcome: Result<Box<dyn IntoJs>>) -> Result<Unknown<'_>> {
             format!("a result could not be converted: {error}"),
         )
     })
+}
+
+/// Calls `function` with `values`, which were made in the current call of this environment. An array that is filled element
+/// by element costs several times as much.
+pub(crate) fn call<'env>(
+    env: &'env Env,
+    function: &Function<'_, Unknown<'_>, Unknown<'_>>,
+    values: &[sys::napi_value],
+) -> napi::Result<Unknown<'env>> {
+    let mut undefined = ptr::null_mut();
+    let mut answer = ptr::null_mut();
+    // Safety: `env` is the environment of the current call, and all values were made in it.
+    unsafe {
+        check_status!(sys::napi_get_undefined(env.raw(), &raw mut undefined))?;
+        check_status!(sys::napi_call_function(
+            env.raw(),
+            undefined,
+            function.raw(),
+            values.len(),
+            values.as_ptr(),
+            &raw mut answer,
+        ))?;
+        Unknown::from_napi_value(env.raw(), answer)
+    }
 }
 
 impl Bridge {
