@@ -11,8 +11,7 @@ use tokio_postgres::AsyncMessage;
 use super::dial::ServerConnection;
 use super::error::{Error, ErrorKind, ServerMessage};
 use super::hub::{Event, Hub};
-use super::inbound::{Arrivals, Batch};
-use super::subscriber::Pressure;
+use super::inbound::{Arrivals, Stop};
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
@@ -38,7 +37,7 @@ pub(super) struct Driver {
     pub(super) hub: Arc<Hub>,
     pub(super) epoch: u64,
     pub(super) paused: Arc<AtomicBool>,
-    /// Where the connection's notifications are.
+    /// Where the connection's notifications go.
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) max_pause: Duration,
     /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
@@ -48,59 +47,64 @@ pub(super) struct Driver {
 impl Driver {
     /// Reads until the session ends, and says why it did.
     pub(super) async fn run(mut self) -> SessionEnd {
-        let mut batch = Batch::default();
-        self.arrivals.take();
+        let (hub, epoch) = (Arc::clone(&self.hub), self.epoch);
+        self.arrivals
+            .hand_to(move |batch| hub.publish(epoch, batch));
         loop {
-            let end = self.wait().await;
-            self.arrivals.swap(&mut batch);
-            let (pressure, broken) = self.hub.publish(self.epoch, &batch);
-            batch.clear();
-            if let Some(end) = end {
+            let stopped = match self.read().await {
+                Ok(Stop::Pause) => self.pause().await,
+                Ok(Stop::Broken(what)) => Err(undecodable(format!("the server sent {what}"))),
+                Err(end) => Err(end),
+            };
+            if let Err(end) = stopped {
                 return end;
-            }
-            if let Some(what) = broken {
-                return undecodable(format!("the server sent {what}"));
-            }
-            if pressure == Pressure::Pause {
-                self.paused.store(true, Ordering::Relaxed);
-                let room = tokio::time::timeout(self.max_pause, self.hub.wait_for_room()).await;
-                self.paused.store(false, Ordering::Relaxed);
-                if room.is_err() {
-                    return Error::new(
-                        ErrorKind::Closed,
-                        format!(
-                            "a consumer kept the session from being read for {} s (buffer.maxPauseMs)",
-                            self.max_pause.as_secs_f64()
-                        ),
-                    )
-                    .into();
-                }
             }
         }
     }
 
-    /// Resolves when notifications have arrived. `Some`: the session has ended, and nothing comes after them.
-    async fn wait(&mut self) -> Option<SessionEnd> {
+    /// Reads until it has to stop, or the session has ended.
+    async fn read(&mut self) -> Result<Stop, SessionEnd> {
         poll_fn(|cx| {
             loop {
                 match self.connection.poll_message(cx) {
                     Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => self.notice(&notice),
                     Poll::Ready(Some(Ok(AsyncMessage::Notification(_)))) => {
                         let end = undecodable("the server sent a notification beyond any size");
-                        return Poll::Ready(Some(end));
+                        return Poll::Ready(Err(end));
                     }
                     Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(self.ended(error))),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.ended(error))),
                     Poll::Ready(None) => {
                         let closed = Error::new(ErrorKind::Closed, "the session was closed");
-                        return Poll::Ready(Some(closed.into()));
+                        return Poll::Ready(Err(closed.into()));
                     }
-                    Poll::Pending if self.arrivals.is_empty() => return Poll::Pending,
-                    Poll::Pending => return Poll::Ready(None),
+                    Poll::Pending => {
+                        return match self.arrivals.take_stop() {
+                            Some(stop) => Poll::Ready(Ok(stop)),
+                            None => Poll::Pending,
+                        };
+                    }
                 }
             }
         })
         .await
+    }
+
+    /// Waits until every consumer has room again.
+    async fn pause(&mut self) -> Result<(), SessionEnd> {
+        self.paused.store(true, Ordering::Relaxed);
+        let room = tokio::time::timeout(self.max_pause, self.hub.wait_for_room()).await;
+        self.paused.store(false, Ordering::Relaxed);
+        room.map_err(|_| {
+            Error::new(
+                ErrorKind::Closed,
+                format!(
+                    "a consumer kept the session from being read for {} s (buffer.maxPauseMs)",
+                    self.max_pause.as_secs_f64()
+                ),
+            )
+            .into()
+        })
     }
 
     fn notice(&mut self, notice: &tokio_postgres::error::DbError) {

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::error::{Error, ErrorKind, Result, ServerMessage};
 use super::gap::Gap;
-use super::inbound::{Arrived, Batch};
+use super::inbound::{Arrived, Batch, Stop};
 use super::moment::Moment;
 use super::own_pids::OwnPids;
 use super::subscriber::{End, Notification, Pressure, Staged, State, Subscriber};
@@ -236,16 +236,16 @@ impl Hub {
         }
     }
 
-    /// Hands a batch to the subscribers, in order. Says whether reading should go on, and what the server sent after the
-    /// batch that cannot be read.
-    pub(super) fn publish(&self, epoch: u64, batch: &Batch) -> (Pressure, Option<String>) {
+    /// Hands a batch to the subscribers, in order. Says whether and why reading should stop.
+    pub(super) fn publish(&self, epoch: u64, batch: &Batch) -> Option<Stop> {
         let (arrived, broken) = batch.read();
+        let broken = broken.map(Stop::Broken);
         if arrived.len() == 0 {
-            return (Pressure::None, broken);
+            return broken;
         }
         let mut inner = self.inner.lock();
         if epoch != inner.epoch {
-            return (Pressure::None, broken);
+            return broken;
         }
         let found = self.stage(&mut inner, batch.confirmed, arrived);
         let pressure = inner.deliver();
@@ -266,7 +266,7 @@ impl Hub {
                  dropped: subscribe with addChannel() or addCallback(), not with LISTEN"
             )));
         }
-        (pressure, broken)
+        broken.or((pressure == Pressure::Pause).then_some(Stop::Pause))
     }
 
     /// Sorts a batch by subscriber, without holding any subscriber's lock: the JavaScript thread wants it too.

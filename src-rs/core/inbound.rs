@@ -1,11 +1,10 @@
 //! What comes in on a listening session: notifications are taken out of the stream as they are read, and packed; the rest
 //! goes on to `tokio_postgres`, which would make three allocations for each.
 
+use std::fmt;
 use std::io;
-use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -68,7 +67,7 @@ impl Batch {
     }
 
     /// Forgets everything, but keeps the memory for the next.
-    pub fn clear(&mut self) {
+    fn clear(&mut self) {
         self.text.clear();
         self.arrivals.clear();
         self.broken = None;
@@ -127,32 +126,45 @@ impl Batch {
     }
 }
 
-/// Where an [`Inbound`] leaves what it takes out of the stream.
-#[derive(Debug, Default)]
+/// Why reading stops for now.
+#[derive(Debug)]
+pub enum Stop {
+    /// A consumer is full.
+    Pause,
+    /// What follows cannot be read, and why.
+    Broken(String),
+}
+
+/// Takes what an [`Inbound`] reads.
+type Receive = dyn Fn(&Batch) -> Option<Stop> + Send + Sync;
+
+/// What becomes of the notifications that an [`Inbound`] takes out of the stream.
+#[derive(Default)]
 pub struct Arrivals {
-    batch: Mutex<Batch>,
+    /// Before it is there, while a session is made, they are of nobody.
+    receive: OnceLock<Box<Receive>>,
+    stop: Mutex<Option<Stop>>,
     /// See [`Session::confirmed`](super::session::Session::confirmed).
     confirmed: Mutex<Moment>,
-    /// Whether somebody takes them: before that, while a session is made, there is nothing to wait for.
-    taken: AtomicBool,
+}
+
+impl fmt::Debug for Arrivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrivals").finish_non_exhaustive()
+    }
 }
 
 impl Arrivals {
-    /// From now on [`Arrivals::swap`] is called for what arrives. What came before is of no session.
-    pub fn take(&self) {
-        self.batch.lock().clear();
-        self.taken.store(true, Ordering::Relaxed);
+    /// From now on what arrives is given to `receive`, at once. Nothing more is read once it says so, until that was
+    /// heard by [`Arrivals::take_stop`].
+    pub fn hand_to(&self, receive: impl Fn(&Batch) -> Option<Stop> + Send + Sync + 'static) {
+        // There is one driver for each session.
+        drop(self.receive.set(Box::new(receive)));
     }
 
-    /// Whether there is nothing to take.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.batch.lock().is_empty()
-    }
-
-    /// Gives what arrived for `empty`.
-    pub fn swap(&self, empty: &mut Batch) {
-        mem::swap(&mut *self.batch.lock(), empty);
+    /// Why nothing more is read, if so. From then on it is read again.
+    pub fn take_stop(&self) -> Option<Stop> {
+        self.stop.lock().take()
     }
 
     /// A moment before which nothing is missing.
@@ -262,8 +274,28 @@ struct Taking {
     arrivals: Arc<Arrivals>,
     splitter: Splitter,
     chunk: Box<[u8]>,
+    /// Empty between two reads.
+    batch: Batch,
     /// What was read and is not for us.
     rest: BytesMut,
+}
+
+impl Taking {
+    /// Takes the notifications out of what was just read, and hands them on.
+    fn take(&mut self, read: usize) {
+        self.splitter
+            .feed(&self.chunk[..read], &mut self.batch, &mut self.rest);
+        if self.batch.is_empty() {
+            return;
+        }
+        if let Some(receive) = self.arrivals.receive.get() {
+            self.batch.confirmed = self.arrivals.confirmed();
+            if let Some(stop) = receive(&self.batch) {
+                *self.arrivals.stop.lock() = Some(stop);
+            }
+        }
+        self.batch.clear();
+    }
 }
 
 /// A stream of the server's messages without its notifications, if somebody wants those.
@@ -282,6 +314,7 @@ impl<S> Inbound<S> {
                 arrivals,
                 splitter: Splitter::default(),
                 chunk: vec![0; CHUNK].into_boxed_slice(),
+                batch: Batch::default(),
                 rest: BytesMut::new(),
             }),
         }
@@ -312,11 +345,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
                 taking.rest.advance(here);
                 return Poll::Ready(Ok(()));
             }
-            if !taking.arrivals.taken.load(Ordering::Relaxed) {
-                taking.arrivals.batch.lock().clear();
-            } else if !taking.arrivals.is_empty() {
-                // First they are handed on; then it goes on from here.
-                cx.waker().wake_by_ref();
+            if taking.arrivals.stop.lock().is_some() {
+                // The driver hears of it right after this, and polls again when it goes on.
                 return Poll::Pending;
             }
             let mut chunk = ReadBuf::new(&mut taking.chunk);
@@ -324,11 +354,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
             if chunk.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let mut batch = taking.arrivals.batch.lock();
-            batch.confirmed = taking.arrivals.confirmed();
-            taking
-                .splitter
-                .feed(chunk.filled(), &mut batch, &mut taking.rest);
+            let read = chunk.filled().len();
+            taking.take(read);
         }
     }
 }
@@ -353,6 +380,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Inbound<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc;
+
+    use futures_util::poll;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
     use super::*;
 
     fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -453,5 +486,77 @@ mod tests {
         let (batch, rest) = split(&stream, stream.len());
         assert_eq!(batch.read().0.len(), 0);
         assert_eq!(rest, stream, "`tokio_postgres` has to refuse it");
+    }
+
+    /// An [`Inbound`] at one end of a pipe, and the other end.
+    fn pipe() -> (Inbound<DuplexStream>, Arc<Arrivals>, DuplexStream) {
+        let (stream, server) = tokio::io::duplex(1 << 20);
+        let arrivals = Arc::new(Arrivals::default());
+        (
+            Inbound::new(stream, Some(Arc::clone(&arrivals))),
+            arrivals,
+            server,
+        )
+    }
+
+    /// Reads `other`, the next message that is no notification.
+    async fn read_other(inbound: &mut Inbound<DuplexStream>, other: &[u8]) {
+        let mut read = vec![0; other.len()];
+        inbound.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, other);
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_somebody_takes_it_is_of_nobody_and_keeps_nothing_waiting() {
+        let (mut inbound, arrivals, mut server) = pipe();
+        let ready = message(b'Z', b"I");
+        let stream = [notification(1, "a", b"early"), ready.clone()].concat();
+        server.write_all(&stream).await.unwrap();
+        read_other(&mut inbound, &ready).await;
+
+        let (sender, received) = mpsc::channel();
+        arrivals.hand_to(move |batch| {
+            let (arrived, broken) = batch.read();
+            assert_eq!(broken, None);
+            for it in arrived {
+                sender.send(it.payload.to_owned()).unwrap();
+            }
+            None
+        });
+        let stream = [notification(1, "a", b"late"), ready.clone()].concat();
+        server.write_all(&stream).await.unwrap();
+        read_other(&mut inbound, &ready).await;
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), ["late"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_more_is_read_until_a_stop_was_heard() {
+        let (mut inbound, arrivals, mut server) = pipe();
+        let (sender, received) = mpsc::channel();
+        arrivals.hand_to(move |batch| {
+            sender.send(batch.read().0.len()).unwrap();
+            Some(Stop::Pause)
+        });
+        server
+            .write_all(&notification(1, "a", b"one"))
+            .await
+            .unwrap();
+        let ready = message(b'Z', b"I");
+        let mut read = [0; 6];
+        {
+            let mut reading = pin!(inbound.read_exact(&mut read));
+            assert!(poll!(&mut reading).is_pending());
+            server
+                .write_all(&notification(1, "a", b"two"))
+                .await
+                .unwrap();
+            server.write_all(&ready).await.unwrap();
+            assert!(poll!(&mut reading).is_pending());
+            assert_eq!(received.try_iter().collect::<Vec<_>>(), [1]);
+            assert!(matches!(arrivals.take_stop(), Some(Stop::Pause)));
+            reading.await.unwrap();
+        }
+        assert_eq!(read, *ready);
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), [1]);
     }
 }
