@@ -221,6 +221,9 @@ impl Subscriber {
                 let is_empty = state.queue.is_empty();
                 let end = state.end.clone().filter(|_| is_empty);
                 state.armed = shown == 0 && end.is_none();
+                if state.armed {
+                    state.queue.rest();
+                }
                 return Drained {
                     shown,
                     is_empty,

@@ -14,8 +14,10 @@ const MAX_ENTRIES: usize = 1024;
 const MAX_TEXT: usize = 64 * 1024;
 /// A block with fewer entries is copied to the end of the one before: there may be thousands of those.
 const FEW: usize = 64;
-/// How many empty blocks are kept for what comes next.
-const MAX_SPARE: usize = 2;
+/// How many empty blocks are kept for what comes next,
+const MAX_SPARE: usize = 16;
+/// and how many of them when nothing more seems to come.
+const MAX_SPARE_AT_REST: usize = 2;
 
 /// Entries that stand together.
 #[derive(Debug, Default)]
@@ -228,6 +230,11 @@ impl Queue {
             while block.take(&mut show).is_some() {}
             self.recycle(block);
         }
+    }
+
+    /// Everything has been taken, and what comes next is waited for: memory that only a flood needs is given back.
+    pub(super) fn rest(&mut self) {
+        self.spare.truncate(MAX_SPARE_AT_REST);
     }
 
     /// Forgets everything.
