@@ -3,8 +3,11 @@
 import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './native-errors.js'
 
-/** How many entries are taken at once. */
+/** How many entries are taken at once. If there are more, Rust wakes us again. */
 const MOST_AT_ONCE = 64
+
+/** How many entries were taken, then the kind and the id of each. */
+const newReady = (): Uint32Array => new Uint32Array(1 + 2 * MOST_AT_ONCE)
 
 /** How an entry of `Bridge.take` is to be read. Mirrored in `src-rs/binding/bridge.rs`. */
 const enum Ready {
@@ -38,8 +41,7 @@ class JsBridge {
   #lastId = 0
   #holds = 0
   #keepAlive: NodeJS.Timeout | undefined
-  /** How many entries were taken, then the kind and the id of each. */
-  readonly #ready = new Uint32Array(1 + 2 * MOST_AT_ONCE)
+  #ready: Uint32Array | undefined
 
   constructor() {
     this.handle = new Bridge(() => this.#wake())
@@ -93,20 +95,22 @@ class JsBridge {
   }
 
   #wake(): void {
-    const ready = this.#ready
-    do {
-      const values = this.handle.take(ready, asArray)
-      let settled = 0
-      for (let entry = 1; entry < 1 + 2 * ready[0]!; entry += 2) {
-        const id = ready[entry + 1]!
-        if (ready[entry] === Ready.Signal) {
-          this.#consumers.get(id)?.deref()?.onReady()
-        } else {
-          this.#settle(id, ready[entry] === Ready.Resolved, values![settled])
-          settled += 1
-        }
+    // Taken while it is read: a handler that runs the event loop by itself may be woken again in the middle.
+    const ready = this.#ready ?? newReady()
+    this.#ready = undefined
+    const values = this.handle.take(ready, asArray)
+    const end = 1 + 2 * ready[0]!
+    let settled = 0
+    for (let entry = 1; entry < end; entry += 2) {
+      const id = ready[entry + 1]!
+      if (ready[entry] === Ready.Signal) {
+        this.#consumers.get(id)?.deref()?.onReady()
+      } else {
+        this.#settle(id, ready[entry] === Ready.Resolved, values![settled])
+        settled += 1
       }
-    } while (ready[0] === MOST_AT_ONCE)
+    }
+    this.#ready = ready
   }
 
   #settle(id: number, resolved: boolean, value: unknown): void {

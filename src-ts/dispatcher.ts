@@ -6,7 +6,7 @@ import { EntryKind, type Inbox } from './inbox.js'
 import type { Host } from './host.js'
 import type { ParseChannel } from './listener-options.js'
 import type { Registration } from './subscriptions.js'
-import { turn } from './turn.js'
+import { Turn } from './turn.js'
 
 /**
  * How many notifications may wait here for one of the same channel while later ones of other channels go ahead. More
@@ -25,7 +25,7 @@ export class Dispatcher {
   readonly #host: Host
   readonly #passFence: (fence: number, dispatcher: Dispatcher) => void
   readonly #inbox: Inbox
-  readonly #goOn = (): void => this.#pump()
+  readonly #turn = new Turn(() => this.#pump())
   readonly #concurrency: number
   readonly #ordered: boolean
   /** With `ordered` and several at a time: the channels that are busy, and what waits for them. */
@@ -57,7 +57,7 @@ export class Dispatcher {
     this.#inbox = inbox
     this.#concurrency = host.options.concurrency
     this.#ordered = host.options.ordered && this.#concurrency > 1
-    inbox.owner = { onReady: this.#goOn }
+    inbox.owner = { onReady: () => this.#pump() }
   }
 
   get listening(): boolean {
@@ -78,7 +78,7 @@ export class Dispatcher {
     if (this.#listening) return
     this.#listening = true
     // Not from here: `listen()` returns before the first callback runs.
-    turn.yield(this.#goOn)
+    this.#turn.yield()
   }
 
   /** Starts nothing more; what is running goes on. */
@@ -101,9 +101,9 @@ export class Dispatcher {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      if (!this.#startWaiting()) return turn.yield(this.#goOn)
+      if (!this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
-        if (turn.isSpent()) return turn.yield(this.#goOn)
+        if (this.#turn.isSpent()) return this.#turn.yield()
         if (!this.#inbox.advance()) return
         if (!this.#take()) return
       }
@@ -155,7 +155,7 @@ export class Dispatcher {
     for (const channelId of this.#idle) {
       while (this.#idle.has(channelId)) {
         if (!this.#listening || this.#inFlight >= this.#concurrency) return true
-        if (turn.isSpent()) return false
+        if (this.#turn.isSpent()) return false
         this.#idle.delete(channelId)
         const next = this.#lanes.get(channelId)!.shift()!
         this.#waiting -= 1

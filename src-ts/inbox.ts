@@ -5,6 +5,7 @@ import { type PglistenError } from './errors.js'
 import { Gap } from './gap.js'
 import type { BufferOptions } from './listener-options.js'
 import { fromNativeError } from './native-errors.js'
+import { clearTimeout, now, setTimeout } from './timers.js'
 
 /** Marks an entry that is no notification. Mirrored in `src-rs/binding/batch.rs`. */
 const SPECIAL = 0xffff_ffff
@@ -224,11 +225,11 @@ export class Inbox implements Consumer {
 
   /** Lets what comes within a moment come together, if much is coming. */
   #restInFlood(): boolean {
-    const now = Date.now()
-    const elapsed = now - this.#countedSince
+    const time = now()
+    const elapsed = time - this.#countedSince
     const isFlood = this.#counted > FLOOD_PER_MS * Math.max(elapsed, 1)
     if (elapsed < 0 || elapsed > FLOOD_WINDOW_MS) {
-      this.#countedSince = now
+      this.#countedSince = time
       this.#counted = 0
     }
     this.#isEmpty = false

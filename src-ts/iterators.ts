@@ -13,7 +13,7 @@ import { EntryKind, type Inbox } from './inbox.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
 import type { Host } from './host.js'
 import type { ParseChannel } from './listener-options.js'
-import { turn } from './turn.js'
+import { Turn } from './turn.js'
 import {
   MAX_DELAY_MS,
   checkChannel,
@@ -124,7 +124,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   protected readonly gaps: GapMode
   readonly #channels: ReadonlySet<string> | undefined
   readonly #signal: AbortSignal | undefined
-  readonly #goOn = (): void => this.#serve()
+  readonly #turn = new Turn(() => this.#serve())
   readonly #waiters: Waiter<Item>[] = []
   #finish: () => void = () => {}
   #serving = false
@@ -149,7 +149,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
   /** @internal Starts it. Not in the constructor: a signal may be aborted already, which ends it at once. */
   start(): this {
-    this.inbox.owner = { onReady: this.#goOn }
+    this.inbox.owner = { onReady: () => this.#serve() }
     if (this.#signal?.aborted) this.#abort()
     else this.#signal?.addEventListener('abort', this.#abort, { once: true })
     return this
@@ -261,7 +261,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     const { subscriptions, options } = this.#host
     if (options.parse) return undefined
     for (;;) {
-      if (turn.isSpent(max)) return undefined
+      if (this.#turn.isSpent(max)) return undefined
       const messages = this.inbox.takeAll(max, (channelId, processId, payload) => {
         const channel = subscriptions.byId(channelId)
         if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
@@ -278,9 +278,9 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     for (;;) {
       // Whoever is told of a gap or of a failure may have ended the iteration.
       if (this.#done) return END
-      if (turn.isSpent()) {
+      if (this.#turn.isSpent()) {
         // A loop over what is buffered never leaves the microtask queue by itself.
-        turn.yield(this.#goOn)
+        this.#turn.yield()
         return NOTHING
       }
       if (!inbox.advance()) return NOTHING

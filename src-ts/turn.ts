@@ -1,4 +1,6 @@
-// Fairness: how much work may be done before the event loop gets its turn.
+// Fairness: how much work may be done before the event loop gets its turn, and who goes on when it has had it.
+import { AsyncResource } from 'node:async_hooks'
+import { nextTick, now, queueMicrotask, setImmediate } from './timers.js'
 
 /**
  * How long one turn of the event loop may be spent on deliveries, in milliseconds. Timers and sockets wait no longer
@@ -11,75 +13,131 @@ const MAX_STRIDE = 16
 /** What a stride may take, in milliseconds: the resolution of the clock. */
 const STRIDE_MS = 1
 
-/** The cheapest clock that there is. When it is set back, a slice ends. */
-const { now } = Date
-
-/**
- * Counts the time that deliveries take out of one turn of the event loop, those of all consumers together. Promises do
- * not end a turn, so a chain of callbacks that settle at once is counted as one.
- */
-class Turn {
-  /** Who goes on in the next turn, in the order in which they asked. */
-  readonly #waiting = new Set<() => void>()
-  #deadline = 0
-  #checkedAt = 0
+/** The turn that is on: one for all consumers of the environment, as the event loop does not care who keeps it. */
+const current = {
+  /** Changes with each turn that is counted. */
+  number: 0,
   /** Something was delivered since the last turn. */
-  #begun = false
+  begun: false,
   /** The time is counted, and the next turn is asked for. */
-  #counting = false
-  #spent = false
-  #stride = 1
-  #left = 1
-
-  /** To be called for each delivery, or once for several: whether the slice is used up. */
-  isSpent(deliveries = 1): boolean {
-    if (!this.#counting) {
-      // Often it is the only one: then it need not wait for what would count it.
-      if (!this.#begun) {
-        this.#begun = true
-        return false
-      }
-      this.#count()
-    }
-    if (this.#spent) return true
-    this.#left -= deliveries
-    if (this.#left > 0) return false
-    const checkedAt = now()
-    const took = checkedAt - this.#checkedAt
-    this.#checkedAt = checkedAt
-    this.#stride = took <= STRIDE_MS ? Math.min(this.#stride * 2, MAX_STRIDE) : 1
-    this.#left = this.#stride
-    this.#spent = took < 0 || checkedAt >= this.#deadline
-    return this.#spent
-  }
-
-  /** Calls `next` in a turn to come, once, after those who asked before. It must not throw. */
-  yield(next: () => void): void {
-    this.#waiting.add(next)
-    if (!this.#counting) this.#count()
-  }
-
-  #count(): void {
-    this.#counting = true
-    this.#spent = false
-    this.#checkedAt = now()
-    this.#deadline = this.#checkedAt + SLICE_MS
-    this.#left = Math.min(this.#left, this.#stride)
-    setImmediate(() => this.#next())
-  }
-
-  #next(): void {
-    this.#counting = false
-    this.#spent = false
-    this.#begun = false
-    const [next] = this.#waiting
-    if (!next) return
-    this.#waiting.delete(next)
-    // One alone, with all that its promises start: of many at a time, the garbage of each would outlive its youth.
-    if (this.#waiting.size > 0) this.#count()
-    next()
-  }
+  counting: false,
+  spent: false,
+  startedAt: 0,
 }
 
-/** One per environment: the event loop does not care which consumer keeps it. */
-export const turn = new Turn()
+/** Who goes on in the turns to come, those first who have had nothing for the longest time. */
+const waiting: Turn[] = []
+let deliveredLast = 0
+
+/** Calls `next` before the event loop goes on, when no promise has anything left to do. */
+function whenQuiet(next: () => void): void {
+  // A tick that a microtask asks for comes when there are no more microtasks.
+  queueMicrotask(() => nextTick(next))
+}
+
+function count(): void {
+  current.number += 1
+  current.counting = true
+  current.spent = false
+  current.startedAt = now()
+  // Behind the immediates of those who were served: one that comes back for more is to be there when the turn is given.
+  whenQuiet(() => setImmediate(turnOver))
+}
+
+function turnOver(): void {
+  current.begun = false
+  current.counting = false
+  current.spent = false
+  goOn()
+}
+
+/** Lets those who wait go on, one after the other, each with all that its promises start. */
+function goOn(): void {
+  if (current.spent) return
+  const next = waiting.shift()
+  if (!next) return
+  if (waiting.length > 0) {
+    if (!current.counting) count()
+    // Together, message by message, they would keep the garbage of all alive.
+    whenQuiet(goOn)
+  }
+  next.goOn()
+}
+
+/** What one consumer may take of the turns of the event loop. */
+export class Turn {
+  readonly #next: () => void
+  /** The turn may be given by another consumer. */
+  readonly #context = new AsyncResource('PglistenTurn')
+  #waits = false
+  /** When it has delivered last, among all. */
+  #deliveredLast = 0
+  /** The turn in which it delivers, */
+  #number = 0
+  /** and what it does there between two looks at the clock. */
+  #stride = 1
+  #left = 0
+  #checkedAt = 0
+
+  /** `next` is called at the start of a turn that was asked for with {@link Turn.yield}. It must not throw. */
+  constructor(next: () => void) {
+    this.#next = next
+  }
+
+  /** To be called for each delivery, or once for several, before it: whether the time of the turn is used up. */
+  isSpent(deliveries = 1): boolean {
+    if (!current.counting) {
+      if (!current.begun) {
+        // Often it is the only one: then it need not wait for what would count it.
+        current.begun = true
+        return this.#delivers()
+      }
+      count()
+    }
+    if (current.spent) return true
+    if (this.#number !== current.number) {
+      this.#number = current.number
+      this.#stride = 1
+      this.#left = 1
+      this.#checkedAt = now()
+      if (this.#look(this.#checkedAt)) return true
+    } else if (this.#left <= 0) {
+      const checkedAt = now()
+      this.#stride =
+        checkedAt - this.#checkedAt <= STRIDE_MS ? Math.min(this.#stride * 2, MAX_STRIDE) : 1
+      this.#left = this.#stride
+      this.#checkedAt = checkedAt
+      if (this.#look(checkedAt)) return true
+    }
+    this.#left -= deliveries
+    return this.#delivers()
+  }
+
+  /** Asks to go on in a turn to come. */
+  yield(): void {
+    if (this.#waits) return
+    this.#waits = true
+    let place = waiting.length
+    while (place > 0 && waiting[place - 1]!.#deliveredLast > this.#deliveredLast) place -= 1
+    waiting.splice(place, 0, this)
+    if (!current.counting) count()
+  }
+
+  /** Goes on, for {@link goOn}. */
+  goOn(): void {
+    this.#waits = false
+    this.#context.runInAsyncScope(this.#next)
+  }
+
+  #delivers(): false {
+    deliveredLast += 1
+    this.#deliveredLast = deliveredLast
+    return false
+  }
+
+  /** Whether the turn has lasted long enough, or the clock was set back. */
+  #look(at: number): boolean {
+    current.spent = at < current.startedAt || at >= current.startedAt + SLICE_MS
+    return current.spent
+  }
+}

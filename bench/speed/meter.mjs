@@ -1,7 +1,9 @@
 // What a contestant's process spends between two moments, and how long its timers had to wait meanwhile.
 
 import fs from 'node:fs'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
+
+/** How often the timer is meant to fire, in milliseconds. */
+const INTERVAL_MS = 1
 
 /**
  * @typedef {object} Spent
@@ -25,20 +27,23 @@ const processCpuNs = () => {
 }
 
 export class Meter {
-  /** Counts in native code: a timer in JavaScript would be a good part of what it measures. */
-  #delays = monitorEventLoopDelay({ resolution: 1 })
   #threadTime = openThreadTime()
   #threadAt = this.#threadTime()
   #processAt = processCpuNs()
   /** @type {number | undefined} */
   #firstAt
+  #lookedAt = 0
+  #longestDelay = 0
+  /** @type {NodeJS.Timeout | undefined} */
+  #timer
 
   /** Something was delivered. To be called for the first delivery; costs nothing for the others. */
   first() {
     if (this.#firstAt !== undefined) return
     this.#firstAt = performance.now()
-    // Not before: its ticks while nothing comes are no cost of the client's.
-    this.#delays.enable()
+    this.#lookedAt = this.#firstAt
+    // Not before, and without any work: what the timer costs is counted too.
+    this.#timer = setInterval(() => this.#look(performance.now()), INTERVAL_MS)
   }
 
   /** The last delivery. @returns {Spent} */
@@ -46,14 +51,21 @@ export class Meter {
     const endAt = performance.now()
     const threadEnd = this.#threadTime()
     const processEnd = processCpuNs()
-    this.#delays.disable()
+    clearInterval(this.#timer)
+    this.#look(endAt)
     return {
       spanNs: (endAt - (this.#firstAt ?? endAt)) * 1e6,
       processCpuNs: processEnd - this.#processAt,
       threadCpuNs:
         threadEnd === null || this.#threadAt === null ? null : threadEnd - this.#threadAt,
-      longestDelayMs: this.#delays.max / 1e6,
+      longestDelayMs: this.#longestDelay,
       peakBytes: process.resourceUsage().maxRSS * 1024,
     }
+  }
+
+  /** @param {number} now */
+  #look(now) {
+    this.#longestDelay = Math.max(this.#longestDelay, now - this.#lookedAt)
+    this.#lookedAt = now
   }
 }

@@ -4,6 +4,7 @@
 //! threadsafe function per environment. It is weak (never keeps the process alive), carries nothing (nothing
 //! leaks when a call fails), and is only called when the queue goes from empty to non-empty.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ enum ReadyKind {
 
 #[derive(Default)]
 struct Shared {
-    ready: Mutex<Vec<Ready>>,
+    ready: Mutex<VecDeque<Ready>>,
     /// Taken out, on the JavaScript thread, when the environment ends: whoever holds the lock may call it.
     wake: Mutex<Option<Wake>>,
 }
@@ -70,7 +71,7 @@ impl Shared {
         let Some(wake) = &*wake else { return };
         let was_empty = {
             let mut queue = self.ready.lock();
-            queue.push(ready);
+            queue.push_back(ready);
             queue.len() == 1
         };
         if was_empty {
@@ -79,12 +80,18 @@ impl Shared {
         }
     }
 
-    /// The first `most` that are ready.
+    /// The first `most` that are ready. Wakes JavaScript again if there are more.
     fn take(&self, most: usize) -> Vec<Ready> {
+        let wake = self.wake.lock();
         let mut ready = self.ready.lock();
         let most = most.min(ready.len());
-        let rest = ready.split_off(most);
-        std::mem::replace(&mut *ready, rest)
+        let taken = ready.drain(..most).collect();
+        if !ready.is_empty()
+            && let Some(wake) = &*wake
+        {
+            let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+        taken
     }
 }
 

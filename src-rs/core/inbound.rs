@@ -16,6 +16,8 @@ use super::moment::Moment;
 
 /// How much is read at once. What one read gives is handed on together, so this bounds a batch too.
 const CHUNK: usize = 64 * 1024;
+/// How many reads in a row a session may have before others, and its own requests, get their turn.
+const MAX_READS: usize = 16;
 /// A message's type and its length, which counts itself
 /// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 const HEADER: usize = 5;
@@ -338,6 +340,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
         let Some(taking) = &mut this.taking else {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         };
+        let mut reads = 0;
         loop {
             if taking.rest.has_remaining() {
                 let here = taking.rest.len().min(buf.remaining());
@@ -349,6 +352,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
                 // The driver hears of it right after this, and polls again when it goes on.
                 return Poll::Pending;
             }
+            if reads == MAX_READS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            reads += 1;
             let mut chunk = ReadBuf::new(&mut taking.chunk);
             ready!(Pin::new(&mut this.stream).poll_read(cx, &mut chunk))?;
             if chunk.filled().is_empty() {

@@ -422,6 +422,7 @@ impl State {
             self.queue.push(Entry::Gap(Box::new(gap)), &[]);
         }
         self.queue.append(&mut self.held);
+        self.held.rest();
     }
 
     /// The session behind the open gap failed: the gap that follows covers what it had delivered.

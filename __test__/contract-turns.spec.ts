@@ -1,0 +1,152 @@
+// The delivery contract, "fairness", where several consumers share the event loop: what one does costs the others no
+// more than its share.
+
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { mock } from 'node:test'
+import test, { type ExecutionContext } from 'ava'
+import type { ListenerOptions } from 'pglisten'
+import { floodWithOneTransaction } from './support/fairness.js'
+import { openListener, otherPool, uniqueChannel } from './support/listener.js'
+import { block, waitFor } from './support/wait.js'
+
+/** A started listener with a backlog of `count` that nobody has taken. */
+async function backlog(t: ExecutionContext, count: number, options: ListenerOptions<string> = {}) {
+  const { listener } = await openListener(t, {
+    ...options,
+    buffer: { maxMessages: count, maxBytes: 20_000 + count * 200 },
+  })
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  await floodWithOneTransaction(channel, count)
+  await waitFor(() => listener.stats().received === count)
+  return { listener, channel }
+}
+
+/** Counts the turns of the event loop until it is told to stop. */
+function countTurns() {
+  const count = { turns: 0, stop: false }
+  const turn = () => {
+    count.turns += 1
+    if (!count.stop) setImmediate(turn)
+  }
+  setImmediate(turn)
+  return count
+}
+
+test.serial('slow callbacks do not run many at a time because others are fast', async (t) => {
+  const fast = await backlog(t, 500_000)
+  const slow = await backlog(t, 60)
+  let done = 0
+  await fast.listener.addCallback(fast.channel, () => {})
+  let inTurn = 0
+  let most = 0
+  await slow.listener.addCallback(slow.channel, () => {
+    done += 1
+    inTurn += 1
+    most = Math.max(most, inTurn)
+    block(5)
+  })
+  let turning = true
+  const turn = () => {
+    inTurn = 0
+    if (turning) setImmediate(turn)
+  }
+  turn()
+  fast.listener.listen()
+  slow.listener.listen()
+  await slow.listener.sync()
+  turning = false
+  t.is(done, 60)
+  t.log(`${most} in a turn`)
+  t.true(most <= 4, `${most}`)
+})
+
+test.serial('a loop that waits for something has its message in almost every turn', async (t) => {
+  const busy = await backlog(t, 500_000)
+  const patient = await backlog(t, 60)
+  const rest = (async () => {
+    for await (const { payload } of busy.listener) if (Number(payload) === 500_000) break
+  })()
+  const count = countTurns()
+  let got = 0
+  for await (const { payload } of patient.listener) {
+    got += 1
+    if (Number(payload) === 60) break
+    await nextTurn()
+  }
+  count.stop = true
+  t.is(got, 60)
+  t.log(`${got} in ${count.turns} turns`)
+  t.true(count.turns <= 1.4 * got, `${got} in ${count.turns} turns`)
+  await rest
+})
+
+test.serial('a consumer that always has more keeps none from having its own', async (t) => {
+  const busy = await Promise.all([backlog(t, 300_000), backlog(t, 300_000), backlog(t, 300_000)])
+  const got = busy.map(() => 0)
+  let atFirstEnd: number[] | undefined
+  await Promise.all(
+    busy.map(async ({ listener }, index) => {
+      for await (const { payload } of listener) {
+        got[index]! += 1
+        if (Number(payload) === 300_000) break
+      }
+      atFirstEnd ??= [...got]
+    }),
+  )
+  t.deepEqual(got, [300_000, 300_000, 300_000])
+  t.log(`${atFirstEnd}`)
+  t.true(Math.min(...(atFirstEnd ?? [])) > 200_000, `${atFirstEnd}`)
+})
+
+test.serial('timers that a test fakes stop no delivery, then or later', async (t) => {
+  const pool = await otherPool()
+  const receive = async () => {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    let got = 0
+    await listener.addCallback(channel, () => (got += 1))
+    await listener.startup()
+    listener.listen()
+    return { listener, channel, got: () => got }
+  }
+  const first = await receive()
+  mock.timers.enable({ apis: ['setImmediate', 'setTimeout'] })
+  try {
+    for (let n = 1; n <= 100; n += 1) await pool.notify(first.channel, `${n}`)
+    await first.listener.sync()
+    t.is(first.got(), 100)
+  } finally {
+    mock.timers.reset()
+  }
+  const second = await receive()
+  for (let n = 1; n <= 100; n += 1) await pool.notify(second.channel, `${n}`)
+  await second.listener.sync()
+  t.is(second.got(), 100)
+})
+
+test.serial('a turn that another consumer asked for has nothing of its context', async (t) => {
+  const request = new AsyncLocalStorage<string>()
+  const seen: Record<string, Set<string | undefined>> = { a: new Set(), b: new Set() }
+  const loops = await Promise.all(
+    ['a', 'b'].map((name) =>
+      backlog(t, 50_000, {
+        parse: (text) => {
+          seen[name]!.add(request.getStore())
+          return text
+        },
+      }),
+    ),
+  )
+  await Promise.all(
+    loops.map(({ listener }, index) =>
+      request.run('ab'[index]!, async () => {
+        for await (const { payload } of listener) if (Number(payload) === 50_000) break
+      }),
+    ),
+  )
+  t.false(seen['a']!.has('b'))
+  t.false(seen['b']!.has('a'))
+})
