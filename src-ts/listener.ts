@@ -152,8 +152,6 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     void before?.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
     this.#watchSignal(this.#options.signal)
     const started = run.start(this.#subscriptions)
-    // Whoever waits for a channel sees the failure; nobody may.
-    started.catch(() => {})
     for (const channel of this.#subscriptions) channel.ready = started
     try {
       await started
