@@ -628,11 +628,17 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * Without `addChannel()` the channel goes too.
      */
     clearChannelCallbacks(channel: keyof Payloads & string): Promise<void>;
-    /** Removes every callback and every channel, those of `addChannel()` too. */
+    /**
+     * Removes every callback and every channel, those of `addChannel()` too. From the call on nothing is delivered of them,
+     * also not what is buffered.
+     */
     clearAllChannels(): Promise<void>;
     /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as `addCallback()` does. */
     addChannel(channel: keyof Payloads & string): Promise<void>;
-    /** Takes `addChannel()` back. A channel that still has callbacks stays. */
+    /**
+     * Takes `addChannel()` back. A channel that still has callbacks stays. Of one that goes nothing is delivered from the
+     * call on, also not what is buffered, or waits in a batch.
+     */
     removeChannel(channel: keyof Payloads & string): Promise<void>;
     /**
      * Registers a callback for gaps: the place to read again what may have been missed. It runs in its place among the

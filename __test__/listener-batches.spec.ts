@@ -1,8 +1,9 @@
 // Batches: how many notifications are handed out at a time, and how long they are waited for.
 
 import test from 'ava'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { notify, notifyMany, openListener, uniqueChannel } from './support/listener.js'
-import { waitFor, within } from './support/wait.js'
+import { isPending, waitFor, within } from './support/wait.js'
 
 const numbers = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, n) => `${from + n}`)
@@ -68,4 +69,47 @@ test('a batch that nobody got is not counted as delivered', async (t) => {
   await batches.return()
   t.true((await next).done)
   t.is(listener.stats().delivered, 0)
+})
+
+test('what a batch holds of a channel that is removed is not handed out', async (t) => {
+  const { listener } = await openListener(t)
+  const [removed, kept] = [uniqueChannel(), uniqueChannel()]
+  for (const channel of [removed, kept]) await listener.addChannel(channel)
+  await listener.startup()
+  const next = listener.batches({ maxSize: 3, maxWaitMs: 600_000 }).next()
+  await notify(removed, 'old')
+  await notify(kept, '1')
+  await waitFor(() => listener.stats().received === 2 && listener.stats().buffered === 0)
+  await listener.removeChannel(removed)
+  // Nor does it come back with the channel.
+  await listener.addChannel(removed)
+  await notify(removed, 'new')
+  await notify(kept, '2')
+  t.deepEqual(
+    (await within(next)).value?.map(({ payload }) => payload),
+    ['1', 'new', '2'],
+  )
+})
+
+test('a batch of which nothing is left waits for its first message anew', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const waitMs = 300
+  const next = listener.batches({ maxWaitMs: waitMs }).next()
+  await notify(channel, 'old')
+  await waitFor(() => listener.stats().received === 1 && listener.stats().buffered === 0)
+  await listener.clearAllChannels()
+  await sleep(waitMs)
+  t.true(await isPending(next))
+  await listener.addChannel(channel)
+  const notified = performance.now()
+  await notify(channel, 'new')
+  t.deepEqual(
+    (await within(next)).value?.map(({ payload }) => payload),
+    ['new'],
+  )
+  // Timers count whole milliseconds.
+  t.true(performance.now() - notified >= waitMs - 1)
 })

@@ -47,6 +47,11 @@ for (const [way, what, lines] of [
     'a listener that gave up before its startup was noticed lets its process end',
     ['closed'],
   ],
+  [
+    'given up in a flood',
+    'a process does not end before the loop of a listener that gave up in a flood',
+    ['ListenerClosedError'],
+  ],
 ] as const) {
   test(what, async (t) => {
     const { ended } = await start(way)

@@ -2,6 +2,7 @@
 // drain, and keeps the process alive while somebody waits.
 import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './native-errors.js'
+import { setInterval } from './timers.js'
 
 /** How many entries are taken at once. If there are more, Rust wakes us again. */
 const MOST_AT_ONCE = 64
@@ -16,9 +17,10 @@ const enum Ready {
   Signal = 2,
 }
 
-interface Pending {
-  resolve(value: never): void
-  reject(error: Error): void
+/** How a native operation has ended: with its result or a {@link NativeError}. */
+interface Outcome {
+  resolved: boolean
+  value: unknown
 }
 
 /** Something in JavaScript that drains a buffer in Rust. */
@@ -35,7 +37,7 @@ export const asArray = (...values: unknown[]): unknown[] => values
 
 class JsBridge {
   readonly handle: Bridge
-  readonly #pending = new Map<number, Pending>()
+  readonly #pending = new Map<number, (outcome: Outcome) => void>()
   readonly #consumers = new Map<number, WeakRef<Consumer>>()
   readonly #abandoned = new FinalizationRegistry<number>((id) => this.#consumers.delete(id))
   #lastId = 0
@@ -51,13 +53,16 @@ class JsBridge {
    * Starts a native operation and gives its result. `start` gets the id under which the operation is settled; what
    * it throws rejects the promise. The process stays alive until then.
    */
-  call<Result>(start: (id: number) => void): Promise<Result> {
-    return new Promise<Result>((resolve, reject) => {
-      const id = this.#nextId()
-      start(id)
-      this.#pending.set(id, { resolve, reject })
+  async call<Result>(start: (id: number) => void): Promise<Result> {
+    const id = this.#nextId()
+    start(id)
+    const outcome = await new Promise<Outcome>((settle) => {
+      this.#pending.set(id, settle)
       this.hold()
     })
+    // Made here, and not in the wake: V8 adds the functions that await this one to an error's stack.
+    if (!outcome.resolved) throw fromNativeError(outcome.value as NativeError)
+    return outcome.value as Result
   }
 
   /** Gives a consumer the id under which Rust signals it. It is held weakly. */
@@ -106,20 +111,22 @@ class JsBridge {
       if (ready[entry] === Ready.Signal) {
         this.#consumers.get(id)?.deref()?.onReady()
       } else {
-        this.#settle(id, ready[entry] === Ready.Resolved, values![settled])
+        this.#settle(id, {
+          resolved: ready[entry] === Ready.Resolved,
+          value: values![settled],
+        })
         settled += 1
       }
     }
     this.#ready = ready
   }
 
-  #settle(id: number, resolved: boolean, value: unknown): void {
-    const pending = this.#pending.get(id)
-    if (!pending) return
+  #settle(id: number, outcome: Outcome): void {
+    const settle = this.#pending.get(id)
+    if (!settle) return
     this.#pending.delete(id)
     this.release()
-    if (resolved) pending.resolve(value as never)
-    else pending.reject(fromNativeError(value as NativeError))
+    settle(outcome)
   }
 }
 

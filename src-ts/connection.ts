@@ -139,14 +139,18 @@ export class Connection extends Queryable implements AsyncDisposable {
   static #open(self: Connection): NativeLease | Promise<NativeLease> {
     if (self.#lease && !self.#isSession) return self.#lease
     const lease = self.#source()
-    self.#lease = lease
-    if (lease instanceof Promise) {
+    self.#lease = lease instanceof Promise ? Connection.#acquired(self, lease) : lease
+    return self.#lease
+  }
+
+  static async #acquired(self: Connection, lease: Promise<NativeLease>): Promise<NativeLease> {
+    try {
+      return await lease
+    } catch (error) {
       // The next statement tries again.
-      lease.catch(() => {
-        self.#lease = undefined
-      })
+      self.#lease = undefined
+      throw error
     }
-    return lease
   }
 }
 

@@ -225,6 +225,9 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     return false
   }
 
+  /** @internal A channel was removed: nothing that is held of it is handed out. */
+  forget(_channel: string): void {}
+
   /** Ends the leases of what was handed out. */
   #finishAll(): void {
     if (this.#handouts.length === 0) return
@@ -448,21 +451,30 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
     return this.#batch.length > 0
   }
 
+  override forget(channel: string): void {
+    this.#batch = this.#batch.filter((item) => item instanceof Gap || item.channel !== channel)
+    if (this.#batch.length === 0) this.#stopWaiting()
+  }
+
   override close(): void {
     clearTimeout(this.#timer)
     super.close()
   }
 
   #complete(): (Message | Gap)[] {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    this.#waited = false
+    this.#stopWaiting()
     const batch = this.#batch
     const gaps = this.gaps === 'include' ? batch.filter((item) => item instanceof Gap).length : 0
     this.handOut(this.#handout, batch.length - gaps)
     this.#batch = []
     this.#handout = this.newHandout()
     return batch
+  }
+
+  #stopWaiting(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#waited = false
   }
 }
 

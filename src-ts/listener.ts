@@ -152,8 +152,6 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     void before?.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
     this.#watchSignal(this.#options.signal)
     const started = run.start(this.#subscriptions)
-    // Whoever waits for a channel sees the failure; nobody may.
-    started.catch(() => {})
     for (const channel of this.#subscriptions) channel.ready = started
     try {
       await started
@@ -235,7 +233,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     await this.#unsubscribeUnwanted([subscription])
   }
 
-  /** Removes every callback and every channel, those of `addChannel()` too. */
+  /**
+   * Removes every callback and every channel, those of `addChannel()` too. From the call on nothing is delivered of them,
+   * also not what is buffered.
+   */
   async clearAllChannels(): Promise<void> {
     const subscriptions = [...this.#subscriptions]
     for (const subscription of subscriptions) {
@@ -257,7 +258,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     })
   }
 
-  /** Takes `addChannel()` back. A channel that still has callbacks stays. */
+  /**
+   * Takes `addChannel()` back. A channel that still has callbacks stays. Of one that goes nothing is delivered from the
+   * call on, also not what is buffered, or waits in a batch.
+   */
   async removeChannel(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
     const subscription = this.#subscriptions.get(channel)
@@ -402,8 +406,11 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   async #unsubscribeUnwanted(channels: readonly Channel[]): Promise<void> {
     const unwanted = channels.filter((channel) => !channel.wanted)
-    for (const channel of unwanted) this.#subscriptions.delete(channel)
     const run = this.#run
+    for (const channel of unwanted) {
+      this.#subscriptions.delete(channel)
+      run?.forget(channel)
+    }
     if (!run || run.state === 'closed' || run.closing) return
     const asked = unwanted.filter((channel) => channel.ready !== undefined)
     await Promise.all(

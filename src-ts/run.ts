@@ -198,6 +198,11 @@ export class Run implements Consumer, IteratorWatcher {
     this.#native.renumber(channel.name, channel.id)
   }
 
+  /** A channel was removed: what is held of it is not handed out any more. */
+  forget(channel: Channel): void {
+    for (const iterator of this.#liveIterators()) iterator.forget(channel.name)
+  }
+
   /** Whether callbacks want a channel may have changed. */
   setCalled(name: string): void {
     const callbacks = this.#host.subscriptions.get(name)?.registrations.length ?? 0

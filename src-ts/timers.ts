@@ -1,8 +1,8 @@
 // Timers as they are when this module is loaded: a test that fakes them must not stop what is delivered.
 
-export const { clearTimeout, queueMicrotask, setImmediate, setTimeout } = globalThis
+export const { clearTimeout, queueMicrotask, setImmediate, setInterval, setTimeout } = globalThis
 
-export const { nextTick } = process
+export const nextTick = process.nextTick.bind(process)
 
 /** The cheapest clock that there is: milliseconds since 1970. It can be set back. */
 export const { now } = Date
