@@ -23,6 +23,9 @@ use super::error::{Error, ErrorKind, Result};
 use super::gate::{Gate, Pass};
 use super::own_pids::OwnPids;
 
+/// How long a server may take to hear that what it does for an abandoned connection is to be cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What is done with a connection before it is given out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recycling {
@@ -174,7 +177,8 @@ impl Pool {
     }
 
     /// Closes every connection: idle ones at once, others when they come back, or after `timeout` without waiting
-    /// for that. Returns when the servers' sessions are gone, or after `timeout`.
+    /// for that: what their servers are still doing for them is cancelled, which may take a second more. Returns when
+    /// the servers' sessions are gone, or after that.
     pub async fn close(&self, timeout: Duration) {
         let Life {
             drivers,
@@ -242,13 +246,20 @@ impl Connector {
         let Dialed {
             client,
             mut connection,
+            route,
             ..
         } = dial(&self.config).await?;
         let own_pids = Arc::clone(&self.life.own_pids);
         let abandoned = self.life.abandoned.clone();
+        let (config, token) = (Arc::clone(&self.config), client.cancel_token());
         let (registered, registration) = oneshot::channel();
         self.life.drivers.spawn(async move {
-            abandoned.run_until_cancelled(drive(&mut connection)).await;
+            let driven = abandoned.run_until_cancelled(drive(&mut connection)).await;
+            if driven.is_none() {
+                // A backend in the middle of a statement does not notice the end of its socket before it writes.
+                let cancel = Box::pin(route.cancel(&config, &token));
+                drop(tokio::time::timeout(CANCEL_TIMEOUT, cancel).await);
+            }
             drop(connection);
             if let Ok(process_id) = registration.await {
                 own_pids.remove(process_id);

@@ -114,6 +114,7 @@ impl Session {
             client,
             connection,
             facts,
+            ..
         } = dial_host(&setup.connect, candidate, Some(&arrivals)).await?;
         arrivals.confirm(Moment::now());
         let paused = Arc::new(AtomicBool::new(false));
