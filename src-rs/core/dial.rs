@@ -199,36 +199,42 @@ pub(super) async fn dial_host(
             address,
             port,
         } => {
+            // What the look-up takes is taken from all of them.
+            let deadline = Instant::now() + config.connect_timeout;
             let addresses = resolve(name, *address, *port).await;
             let mut addresses = addresses.map_err(|error| unreachable(host, &error))?;
             if config.load_balance {
                 addresses.shuffle(&mut rand::rng());
             }
-            let mut outcome = Err(no_address(host));
-            let deadline = Instant::now() + config.connect_timeout;
-            let count = addresses.len();
-            for (index, address) in addresses.into_iter().enumerate() {
-                // Boxed: it holds two ways, each with a handshake and start-up.
-                let attempt = Box::pin(dial_address(call, name, address));
-                match within_share(call, deadline, count - index, attempt).await {
-                    Ok(dialed) => {
-                        outcome = Ok(dialed);
-                        break;
-                    }
-                    // What an address said tells more than that at another one there is nobody.
-                    Err(error) => match &outcome {
-                        Err(before)
-                            if before.kind != ErrorKind::Connect
-                                && error.kind == ErrorKind::Connect => {}
-                        _ => outcome = Err(error),
-                    },
-                }
-            }
-            outcome?
+            dial_addresses(call, name, &addresses, deadline).await?
         }
     };
     check_role(&mut dialed, host, role).await?;
     Ok(dialed)
+}
+
+/// Connects to the first of a host's addresses that answers.
+async fn dial_addresses(
+    call: Call<'_>,
+    name: &str,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<Dialed> {
+    let mut outcome = Err(no_address(call.host));
+    for (index, address) in addresses.iter().enumerate() {
+        // Boxed: it holds two ways, each with a handshake and start-up.
+        let attempt = Box::pin(dial_address(call, name, *address));
+        match within_share(call, deadline, addresses.len() - index, attempt).await {
+            Ok(dialed) => return Ok(dialed),
+            // What an address said tells more than that at another one there is nobody.
+            Err(error) => match &outcome {
+                Err(before)
+                    if before.kind != ErrorKind::Connect && error.kind == ErrorKind::Connect => {}
+                _ => outcome = Err(error),
+            },
+        }
+    }
+    outcome
 }
 
 /// Bounds what is done with one of the `left` addresses of a host, so that one that is dead leaves time for the others.
@@ -549,4 +555,48 @@ impl tls::TlsConnect<Inbound<Wire>> for AlreadyEncrypted {
 /// Polls a connection whose messages are of no interest until it ends.
 pub async fn drive(connection: &mut ServerConnection) {
     while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::super::settings::Settings;
+    use super::*;
+
+    /// Takes connections, as the kernel does for it, and never answers.
+    async fn silent() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_leaves_time_for_the_others() {
+        let settings = Settings {
+            connect_timeout: Some(Duration::from_millis(900)),
+            ..Settings::default()
+        };
+        let config = ConnectConfig::resolve(
+            settings,
+            Some("postgres://user@name?sslmode=disable"),
+            Settings::default(),
+        )
+        .unwrap();
+        let host = &config.hosts[0];
+        let call = Call {
+            config: &config,
+            host,
+            arrivals: None,
+        };
+        let ((_first, first), (_second, second)) = (silent().await, silent().await);
+        let (last, third) = silent().await;
+        let addresses = [first, second, third];
+        let deadline = Instant::now() + config.connect_timeout;
+        let dialling = dial_addresses(call, "name", &addresses, deadline);
+        tokio::select! {
+            called = last.accept() => drop(called.unwrap()),
+            _ = in_time(&config, host, dialling) => panic!("the last address was never tried"),
+        }
+    }
 }
