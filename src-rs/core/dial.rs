@@ -552,6 +552,20 @@ impl tls::TlsConnect<Inbound<Wire>> for AlreadyEncrypted {
     }
 }
 
+/// The process id of the backend that answers statements.
+pub(super) async fn process_id(client: &Client) -> Result<i32> {
+    let answer = client
+        .simple_query("SELECT pg_catalog.pg_backend_pid()")
+        .await?;
+    answer
+        .iter()
+        .find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        })
+        .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
+}
+
 /// Polls a connection whose messages are of no interest until it ends.
 pub async fn drive(connection: &mut ServerConnection) {
     while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}

@@ -12,13 +12,13 @@ use deadpool_postgres::{
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, SimpleQueryMessage};
+use tokio_postgres::{Client, Config};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::ConnectConfig;
 use super::connection::Lease;
-use super::dial::{Dialed, dial, drive};
+use super::dial::{Dialed, dial, drive, process_id};
 use super::error::{Error, ErrorKind, Result};
 use super::gate::{Gate, Pass};
 use super::own_pids::OwnPids;
@@ -277,19 +277,6 @@ impl Connector {
         let _ = registered.send(process_id);
         Ok(client)
     }
-}
-
-async fn process_id(client: &Client) -> Result<i32> {
-    let answer = client
-        .simple_query("SELECT pg_catalog.pg_backend_pid()")
-        .await?;
-    answer
-        .iter()
-        .find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-            _ => None,
-        })
-        .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }
 
 /// An error to fill the place of one; [`FAILURE`] has the real one.
