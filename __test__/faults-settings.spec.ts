@@ -6,7 +6,7 @@ import { Arena } from './support/arena.js'
 import { uniqueName } from './support/connect.js'
 import { FaultProxy } from './support/fault-proxy.js'
 import { POOLER, startPooler } from './support/pooler.js'
-import { Witness } from './support/witness.js'
+import { Numbers, Witness } from './support/witness.js'
 import { collect, waitFor, within } from './support/wait.js'
 
 let arena: Arena
@@ -156,3 +156,26 @@ pooled(
     t.is(witness.listener.stats().reconnects, 1)
   },
 )
+
+pooled('a consumer that has no room does not hide what a pooler passes on', async (t) => {
+  const { dsn } = await poolerDsn(t, 'session')
+  const pool = new ConnectionPool({ dsn, maxDbPoolSize: 1 })
+  t.teardown(() => pool.close())
+  const channel = uniqueName('channel')
+  const listener = pool.listener({
+    channels: [channel],
+    // Full with the first few, and a new session after each pause.
+    buffer: { maxMessages: 4, overflow: 'pause', maxPauseMs: 100 },
+    reconnect: { initialDelayMs: 10, maxDelayMs: 10 },
+  })
+  const failed: string[] = []
+  listener.on('error', (error) => failed.push(error.message))
+  listener.on('warning', ({ error }) => error && failed.push(error.message))
+  await listener.startup()
+  const messages = listener.messages()
+  const numbers = new Numbers(arena.direct, [channel])
+  await waitFor(() => listener.stats().reconnects >= 10, { what: 'sessions, one after the other' })
+  await numbers.stop()
+  t.deepEqual(failed, [])
+  await messages.return?.()
+})

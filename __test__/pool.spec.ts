@@ -148,6 +148,37 @@ test('closing does not wait for ever for who never gives a connection back', asy
   await connection.close()
 })
 
+test('closing cancels what goes on for longer than it waits', async (t) => {
+  const observer = await connect(t)
+  const applicationName = uniqueName('sleeping')
+  const pool = await openPool(t, { applicationName, maxDbPoolSize: 3 })
+  const [one, many, idle] = await Promise.all([
+    pool.connection(),
+    pool.connection(),
+    pool.connection(),
+  ])
+  const ended = [
+    one.execute('SELECT pg_sleep(60)'),
+    // Sent all at once: the server is not to go on with the next.
+    many.executeMany('SELECT pg_sleep($1::float8)', [[60], [60]]),
+  ].map((sleeping) => t.throwsAsync(sleeping, { instanceOf: ConnectionClosedError }))
+  await until('they sleep', async () => {
+    const sleeping = await observer.fetchVal(
+      "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event = 'PgSleep'",
+      [applicationName],
+    )
+    return sleeping === 2n
+  })
+  const started = Date.now()
+  await pool.close()
+  const closed = Date.now()
+  t.true(closed - started < 6500)
+  await until('all are gone', async () => (await sessions(observer, applicationName)) === 0n)
+  t.true(Date.now() - closed < 2000)
+  await Promise.all(ended)
+  await idle.close()
+})
+
 test('a connection that dies while nobody has it is replaced', async (t) => {
   const observer = await connect(t)
   const applicationName = uniqueName('dying')

@@ -69,7 +69,10 @@ export declare class NativePool {
   acquire(promise: number): void
   status(): NativePoolStatus
   resize(maxSize: number): void
-  /** Resolves once the servers' sessions are gone, or after the time. */
+  /**
+   * Resolves once the servers' sessions are gone, or, at most a second after the time, once what they still do has
+   * been cancelled.
+   */
   close(promise: number, timeoutMs: number): void
 }
 

@@ -101,8 +101,9 @@ export class ConnectionPool implements AsyncDisposable {
   }
 
   /**
-   * Shuts the pool's listeners down and closes every connection: those in use when they are given back, or after 5 s.
-   * Resolves once the server's sessions are gone. Closing twice is closing once.
+   * Shuts the pool's listeners down and closes every connection: those in use when they are given back, or after 5 s,
+   * when the server is asked to cancel what it is still doing for them. Resolves once the server's sessions are gone; with
+   * connections that were not given back, after at most 6 s. Closing twice is closing once.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()

@@ -26,6 +26,8 @@ export interface CertificateOptions {
   authority?: boolean
   /** Of an authority: the only domain for which it may vouch. */
   onlyFor?: string
+  /** Of an authority: a domain for which it may not vouch. */
+  notFor?: string
   /** The oldest form: no extensions. */
   version1?: boolean
   /** Days from now. @default -1 */
@@ -72,16 +74,18 @@ function keyPair(algorithm: 'ec' | 'rsa' | 'ed25519') {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' })
 }
 
-function extensions({ authority, names, onlyFor }: CertificateOptions): Buffer[] {
+function extensions({ authority, names, onlyFor, notFor }: CertificateOptions): Buffer[] {
   const all: Buffer[] = []
   if (authority !== undefined) {
     const value = authority ? [tagged(0x01, Buffer.from([0xff]))] : []
     all.push(extension('2.5.29.19', sequence(...value)))
   }
-  if (onlyFor !== undefined) {
-    const permitted = sequence(tagged(0x82, Buffer.from(onlyFor)))
-    all.push(extension('2.5.29.30', sequence(tagged(0xa0, permitted))))
-  }
+  const domain = (name: string) => sequence(tagged(0x82, Buffer.from(name)))
+  const limits = [
+    ...(onlyFor === undefined ? [] : [tagged(0xa0, domain(onlyFor))]),
+    ...(notFor === undefined ? [] : [tagged(0xa1, domain(notFor))]),
+  ]
+  if (limits.length > 0) all.push(extension('2.5.29.30', sequence(...limits)))
   if (names) {
     const general = names.map((name) =>
       isIP(name) ? tagged(0x87, addressBytes(name)) : tagged(0x82, Buffer.from(name)),

@@ -24,6 +24,8 @@ export interface TlsCase {
   caFile?: string
   certFile?: string
   keyFile?: string
+  /** The name to connect to, without asking for its address. @default localhost */
+  host?: string
 }
 
 /** Makes the certificates of all cases. */
@@ -40,6 +42,20 @@ export function tlsCases(tls: TlsServer): TlsCase[] {
     issuer: authority,
   })
   const beyondLimits = makeCertificate({ name: 'localhost', authority: false, issuer: limited })
+  const dotted = 'db.other.example'
+  const dottedBeyondLimits = makeCertificate({ name: dotted, authority: false, issuer: limited })
+  const limitedRoot = makeCertificate({
+    name: 'limited root',
+    authority: true,
+    notFor: 'other.example',
+  })
+  const dottedBeyondRoot = makeCertificate({ name: dotted, authority: false, issuer: limitedRoot })
+  const dottedWithin = 'db.team.example'
+  const dottedWithinLimits = makeCertificate({
+    name: dottedWithin,
+    authority: false,
+    issuer: limited,
+  })
   // As `openssl req -x509` makes it, and as the manual of PostgreSQL does with `openssl x509 -req`.
   const selfSigned = makeCertificate({ name: 'localhost', authority: true })
   const oldFashioned = makeCertificate({ name: 'localhost', version1: true, issuer: authority })
@@ -105,6 +121,24 @@ export function tlsCases(tls: TlsServer): TlsCase[] {
       setup: { certificate: beyondLimits, intermediates: [limited] },
       caFile,
     },
+    {
+      name: 'common name only, with dots, which its authority may not vouch for',
+      setup: { certificate: dottedBeyondLimits, intermediates: [limited] },
+      caFile,
+      host: dotted,
+    },
+    {
+      name: 'common name only, with dots, which its root may not vouch for',
+      setup: { certificate: dottedBeyondRoot },
+      caFile: tls.file(limitedRoot.certificate),
+      host: dotted,
+    },
+    {
+      name: 'common name only, with dots, which its authority may vouch for',
+      setup: { certificate: dottedWithinLimits, intermediates: [limited] },
+      caFile,
+      host: dottedWithin,
+    },
     { name: 'server without TLS', setup: {}, caFile },
     {
       name: 'server that insists on TLS (`hostssl`)',
@@ -139,7 +173,7 @@ export async function outcomeHere(
     ...(certFile && { certFile }),
     ...(keyFile && { keyFile }),
   }
-  const pool = new ConnectionPool({ dsn: tls.dsn, sslMode, ...files })
+  const pool = new ConnectionPool({ dsn: tls.pairs(place(one)), sslMode, ...files })
   try {
     const connection = await pool.connection()
     const isEncrypted = await connection.fetchVal<boolean>(IS_ENCRYPTED)
@@ -151,6 +185,9 @@ export async function outcomeHere(
     await pool.close()
   }
 }
+
+/** Where the server is. */
+const place = ({ host }: TlsCase) => (host === undefined ? {} : { host, hostaddr: '127.0.0.1' })
 
 const IS_ENCRYPTED = 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()'
 
@@ -169,6 +206,7 @@ export const PSQL = (() => {
 export function outcomeOfLibpq(tls: TlsServer, one: TlsCase, sslMode: SslMode): Outcome {
   const { caFile, certFile, keyFile } = one
   const pairs = tls.pairs({
+    ...place(one),
     sslmode: sslMode,
     sslrootcert: caFile,
     sslcert: certFile,

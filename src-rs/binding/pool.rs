@@ -90,7 +90,8 @@ impl NativePool {
         self.pool.resize(max_size as usize);
     }
 
-    /// Resolves once the servers' sessions are gone, or after the time.
+    /// Resolves once the servers' sessions are gone, or, at most a second after the time, once what they still do has
+    /// been cancelled.
     #[napi]
     pub fn close(&self, promise: u32, timeout_ms: f64) {
         let pool = self.pool.clone();

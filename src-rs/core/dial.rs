@@ -6,6 +6,8 @@
 use std::future::{Ready, poll_fn, ready};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use tokio::net::UnixStream;
 use tokio_postgres::config::{
     ChannelBinding, SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation,
 };
-use tokio_postgres::{Client, Connection, SimpleQueryMessage, tls};
+use tokio_postgres::{CancelToken, Client, Connection, SimpleQueryMessage, tls};
 use tokio_rustls::TlsConnector;
 
 use super::config::{ConnectConfig, Host};
@@ -41,6 +43,47 @@ pub struct Dialed {
     pub connection: ServerConnection,
     /// What the socket learns meanwhile.
     pub facts: Arc<WireFacts>,
+    /// Where it goes.
+    pub route: Route,
+}
+
+/// Where a connection goes, and how: for another one to the very same server.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// With the one address, of those its name may have, that answered.
+    host: Host,
+    is_encrypted: bool,
+}
+
+impl Route {
+    /// Asks the server to cancel what the backend of `token` is doing; nothing happens to one that is idle. Returns once
+    /// the server has passed the request on, and says nothing of what came of it: the server does not either
+    /// (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>).
+    pub async fn cancel(&self, config: &ConnectConfig, token: &CancelToken) -> Result<()> {
+        let host = &self.host;
+        let wire = match host {
+            #[cfg(unix)]
+            Host::Unix { directory, port } => open_unix(host, directory, *port).await?,
+            Host::Tcp {
+                name,
+                address,
+                port,
+            } => {
+                let addresses = resolve(name, *address, *port).await;
+                let addresses = addresses.map_err(|error| unreachable(host, &error))?;
+                let address = addresses.first().ok_or_else(|| no_address(host))?;
+                let way = if self.is_encrypted {
+                    Way::Encrypted
+                } else {
+                    Way::Plain
+                };
+                let opened = open(way, config, host, name, *address).await;
+                opened.map_err(|failure| failure.error)?.0
+            }
+        };
+        let request = token.cancel_query_raw(Inbound::new(wire, None), AlreadyEncrypted);
+        Ok(request.await?)
+    }
 }
 
 /// A host to try, and the role that it must have.
@@ -144,48 +187,54 @@ pub(super) async fn dial_host(
         #[cfg(unix)]
         Host::Unix { directory, port } => {
             check_binding(config, host, false)?;
-            let path = directory.join(format!(".s.PGSQL.{port}"));
-            let stream = UnixStream::connect(path).await;
-            let stream = stream.map_err(|error| unreachable(host, &error))?;
-            let wire = Wire::plain(Socket::new(Transport::Unix(stream)));
-            start(call, wire, false).await?
+            let wire = open_unix(host, directory, *port).await?;
+            let route = Route {
+                host: host.clone(),
+                is_encrypted: false,
+            };
+            start(call, wire, route).await?
         }
         Host::Tcp {
             name,
             address,
             port,
         } => {
+            // What the look-up takes is taken from all of them.
+            let deadline = Instant::now() + config.connect_timeout;
             let addresses = resolve(name, *address, *port).await;
             let mut addresses = addresses.map_err(|error| unreachable(host, &error))?;
             if config.load_balance {
                 addresses.shuffle(&mut rand::rng());
             }
-            let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            let mut outcome = Err(unreachable(host, &absent));
-            let deadline = Instant::now() + config.connect_timeout;
-            let count = addresses.len();
-            for (index, address) in addresses.into_iter().enumerate() {
-                // Boxed: it holds two ways, each with a handshake and start-up.
-                let attempt = Box::pin(dial_address(call, name, address));
-                match within_share(call, deadline, count - index, attempt).await {
-                    Ok(dialed) => {
-                        outcome = Ok(dialed);
-                        break;
-                    }
-                    // What an address said tells more than that at another one there is nobody.
-                    Err(error) => match &outcome {
-                        Err(before)
-                            if before.kind != ErrorKind::Connect
-                                && error.kind == ErrorKind::Connect => {}
-                        _ => outcome = Err(error),
-                    },
-                }
-            }
-            outcome?
+            dial_addresses(call, name, &addresses, deadline).await?
         }
     };
     check_role(&mut dialed, host, role).await?;
     Ok(dialed)
+}
+
+/// Connects to the first of a host's addresses that answers.
+async fn dial_addresses(
+    call: Call<'_>,
+    name: &str,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<Dialed> {
+    let mut outcome = Err(no_address(call.host));
+    for (index, address) in addresses.iter().enumerate() {
+        // Boxed: it holds two ways, each with a handshake and start-up.
+        let attempt = Box::pin(dial_address(call, name, *address));
+        match within_share(call, deadline, addresses.len() - index, attempt).await {
+            Ok(dialed) => return Ok(dialed),
+            // What an address said tells more than that at another one there is nobody.
+            Err(error) => match &outcome {
+                Err(before)
+                    if before.kind != ErrorKind::Connect && error.kind == ErrorKind::Connect => {}
+                _ => outcome = Err(error),
+            },
+        }
+    }
+    outcome
 }
 
 /// Bounds what is done with one of the `left` addresses of a host, so that one that is dead leaves time for the others.
@@ -205,6 +254,11 @@ async fn within_share<T>(
 
 fn unreachable(host: &Host, error: &io::Error) -> Error {
     Error::connecting(error, &host.to_string())
+}
+
+fn no_address(host: &Host) -> Error {
+    let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    unreachable(host, &absent)
 }
 
 async fn resolve(name: &str, address: Option<IpAddr>, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -272,35 +326,21 @@ async fn dial_in(
     address: SocketAddr,
 ) -> std::result::Result<Dialed, Failure> {
     let Call { config, host, .. } = call;
-    let failed = |error: io::Error| unreachable(host, &error);
-    let stream = TcpStream::connect(address).await.map_err(failed)?;
-    config.apply_socket_options(&stream).map_err(failed)?;
-    let socket = Socket::new(Transport::Tcp(stream));
-    let (wire, is_encrypted) = match way {
-        Way::Plain => (Wire::plain(socket), false),
-        Way::Encrypted | Way::EncryptedIfOffered => {
-            match encrypt(config, host, name, socket).await? {
-                Offer::Encrypted(wire) => (wire, true),
-                Offer::None(socket) if way == Way::EncryptedIfOffered => {
-                    (Wire::plain(socket), false)
-                }
-                Offer::None(_) => {
-                    let mode = config.tls.mode.name();
-                    return Err(Error::new(
-                        ErrorKind::Tls,
-                        format!("{host} does not support TLS (sslMode is `{mode}`)"),
-                    )
-                    .into());
-                }
-            }
-        }
-    };
+    let (wire, is_encrypted) = open(way, config, host, name, address).await?;
     check_binding(config, host, is_encrypted).map_err(|error| Failure {
         error,
         is_of_this_way: true,
     })?;
     let facts = wire.facts();
-    start(call, wire, is_encrypted).await.map_err(|error| {
+    let route = Route {
+        host: Host::Tcp {
+            name: name.to_owned(),
+            address: Some(address.ip()),
+            port: address.port(),
+        },
+        is_encrypted,
+    };
+    start(call, wire, route).await.map_err(|error| {
         // libpq's rule: what the server refuses before it knows us, it may refuse because of the way. Not so when it is
         // starting up (cannot_connect_now), nor when it has no TLS and is asked for both at once.
         let is_of_this_way = (is_encrypted || way == Way::Plain)
@@ -312,6 +352,43 @@ async fn dial_in(
             is_of_this_way,
         }
     })
+}
+
+#[cfg(unix)]
+async fn open_unix(host: &Host, directory: &Path, port: u16) -> Result<Wire> {
+    let path = directory.join(format!(".s.PGSQL.{port}"));
+    let stream = UnixStream::connect(path).await;
+    let stream = stream.map_err(|error| unreachable(host, &error))?;
+    Ok(Wire::plain(Socket::new(Transport::Unix(stream))))
+}
+
+/// Connects, and encrypts if that is the way; gives whether it is encrypted.
+async fn open(
+    way: Way,
+    config: &ConnectConfig,
+    host: &Host,
+    name: &str,
+    address: SocketAddr,
+) -> std::result::Result<(Wire, bool), Failure> {
+    let failed = |error: io::Error| unreachable(host, &error);
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
+    config.apply_socket_options(&stream).map_err(failed)?;
+    let socket = Socket::new(Transport::Tcp(stream));
+    if way == Way::Plain {
+        return Ok((Wire::plain(socket), false));
+    }
+    match encrypt(config, host, name, socket).await? {
+        Offer::Encrypted(wire) => Ok((wire, true)),
+        Offer::None(socket) if way == Way::EncryptedIfOffered => Ok((Wire::plain(socket), false)),
+        Offer::None(_) => {
+            let mode = config.tls.mode.name();
+            Err(Error::new(
+                ErrorKind::Tls,
+                format!("{host} does not support TLS (sslMode is `{mode}`)"),
+            )
+            .into())
+        }
+    }
 }
 
 /// SCRAM cannot be bound to a channel that is not encrypted.
@@ -390,13 +467,13 @@ async fn encrypt(
 }
 
 /// Start-up and authentication.
-async fn start(call: Call<'_>, wire: Wire, is_encrypted: bool) -> Result<Dialed> {
+async fn start(call: Call<'_>, wire: Wire, route: Route) -> Result<Dialed> {
     let Call { config, host, .. } = call;
     let facts = wire.facts();
     let inbound = Inbound::new(wire, call.arrivals.cloned());
     let mut start_up = config.protocol_for(host).await?;
     let protocol = &mut start_up.protocol;
-    if is_encrypted {
+    if route.is_encrypted {
         // Nothing is negotiated any more, and the binding of the channel is asked for.
         protocol.ssl_mode(ClientSslMode::Require);
         protocol.ssl_negotiation(ClientSslNegotiation::Direct);
@@ -411,6 +488,7 @@ async fn start(call: Call<'_>, wire: Wire, is_encrypted: bool) -> Result<Dialed>
         client,
         connection,
         facts,
+        route,
     })
 }
 
@@ -474,7 +552,65 @@ impl tls::TlsConnect<Inbound<Wire>> for AlreadyEncrypted {
     }
 }
 
+/// The process id of the backend that answers statements.
+pub(super) async fn process_id(client: &Client) -> Result<i32> {
+    let answer = client
+        .simple_query("SELECT pg_catalog.pg_backend_pid()")
+        .await?;
+    answer
+        .iter()
+        .find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        })
+        .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
+}
+
 /// Polls a connection whose messages are of no interest until it ends.
 pub async fn drive(connection: &mut ServerConnection) {
     while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::super::settings::Settings;
+    use super::*;
+
+    /// Takes connections, as the kernel does for it, and never answers.
+    async fn silent() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_leaves_time_for_the_others() {
+        let settings = Settings {
+            connect_timeout: Some(Duration::from_millis(900)),
+            ..Settings::default()
+        };
+        let config = ConnectConfig::resolve(
+            settings,
+            Some("postgres://user@name?sslmode=disable"),
+            Settings::default(),
+        )
+        .unwrap();
+        let host = &config.hosts[0];
+        let call = Call {
+            config: &config,
+            host,
+            arrivals: None,
+        };
+        let ((_first, first), (_second, second)) = (silent().await, silent().await);
+        let (last, third) = silent().await;
+        let addresses = [first, second, third];
+        let deadline = Instant::now() + config.connect_timeout;
+        let dialling = dial_addresses(call, "name", &addresses, deadline);
+        tokio::select! {
+            called = last.accept() => drop(called.unwrap()),
+            _ = in_time(&config, host, dialling) => panic!("the last address was never tried"),
+        }
+    }
 }

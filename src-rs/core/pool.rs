@@ -12,16 +12,19 @@ use deadpool_postgres::{
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, SimpleQueryMessage};
+use tokio_postgres::{Client, Config};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::ConnectConfig;
 use super::connection::Lease;
-use super::dial::{Dialed, dial, drive};
+use super::dial::{Dialed, dial, drive, process_id};
 use super::error::{Error, ErrorKind, Result};
 use super::gate::{Gate, Pass};
 use super::own_pids::OwnPids;
+
+/// How long a server may take to hear that what it does for an abandoned connection is to be cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is done with a connection before it is given out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +177,8 @@ impl Pool {
     }
 
     /// Closes every connection: idle ones at once, others when they come back, or after `timeout` without waiting
-    /// for that. Returns when the servers' sessions are gone, or after `timeout`.
+    /// for that: what their servers are still doing for them is cancelled, which may take a second more. Returns when
+    /// the servers' sessions are gone, or after that.
     pub async fn close(&self, timeout: Duration) {
         let Life {
             drivers,
@@ -242,13 +246,20 @@ impl Connector {
         let Dialed {
             client,
             mut connection,
+            route,
             ..
         } = dial(&self.config).await?;
         let own_pids = Arc::clone(&self.life.own_pids);
         let abandoned = self.life.abandoned.clone();
+        let (config, token) = (Arc::clone(&self.config), client.cancel_token());
         let (registered, registration) = oneshot::channel();
         self.life.drivers.spawn(async move {
-            abandoned.run_until_cancelled(drive(&mut connection)).await;
+            let driven = abandoned.run_until_cancelled(drive(&mut connection)).await;
+            if driven.is_none() {
+                // A backend in the middle of a statement does not notice the end of its socket before it writes.
+                let cancel = Box::pin(route.cancel(&config, &token));
+                drop(tokio::time::timeout(CANCEL_TIMEOUT, cancel).await);
+            }
             drop(connection);
             if let Ok(process_id) = registration.await {
                 own_pids.remove(process_id);
@@ -266,19 +277,6 @@ impl Connector {
         let _ = registered.send(process_id);
         Ok(client)
     }
-}
-
-async fn process_id(client: &Client) -> Result<i32> {
-    let answer = client
-        .simple_query("SELECT pg_catalog.pg_backend_pid()")
-        .await?;
-    answer
-        .iter()
-        .find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-            _ => None,
-        })
-        .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }
 
 /// An error to fill the place of one; [`FAILURE`] has the real one.

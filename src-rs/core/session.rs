@@ -15,7 +15,7 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::{ConnectConfig, Host};
-use super::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
+use super::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host, process_id};
 use super::driver::{Driver, SessionEnd};
 use super::error::{Error, ErrorKind, Result};
 use super::hub::{Event, Hub};
@@ -114,6 +114,7 @@ impl Session {
             client,
             connection,
             facts,
+            ..
         } = dial_host(&setup.connect, candidate, Some(&arrivals)).await?;
         arrivals.confirm(Moment::now());
         let paused = Arc::new(AtomicBool::new(false));
@@ -162,15 +163,21 @@ impl Session {
     }
 
     async fn set_up(&mut self, setup: &SessionSetup, hub: &Hub, channels: &[String]) -> Result<()> {
-        self.protect_server(setup, hub).await?;
+        // Both at once.
+        let (protected, process_id) =
+            tokio::join!(self.protect_server(setup, hub), process_id(&self.client));
+        protected?;
+        self.process_id = process_id?;
+        let key = self.facts.key_process_id.get();
+        if key.is_some_and(|key| *key != self.process_id) {
+            // Before anything else can come: a consumer that has no room keeps us from reading it.
+            self.prove_delivery(hub).await?;
+        }
         // What is notified after the LISTENs are committed can be missing once the answer has come.
         let asked = SystemTime::now();
         self.listen_first(channels).await?;
         self.confirm(asked);
-        match self.facts.key_process_id.get() {
-            Some(process_id) if *process_id != self.process_id => self.prove_delivery(hub).await,
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Who answered start-up is not the backend that answers statements: there is a pooler in between. In session mode
@@ -242,8 +249,7 @@ impl Session {
             query.push_str(&listen(channel));
         }
         query.push_str(
-            "COMMIT;SELECT 'pid', pg_backend_pid()::text \
-             UNION ALL SELECT 'started', pg_postmaster_start_time()::text \
+            "COMMIT;SELECT 'started', pg_postmaster_start_time()::text \
              UNION ALL SELECT 'channel', channel FROM pg_listening_channels() AS channel",
         );
         for message in self.client.simple_query(&query).await? {
@@ -251,7 +257,6 @@ impl Session {
                 continue;
             };
             match (row.get(0), row.get(1)) {
-                (Some("pid"), Some(pid)) => self.process_id = pid.parse().unwrap_or(0),
                 (Some("started"), started) => self.server_started = started.map(ToOwned::to_owned),
                 (Some("channel"), Some(channel)) => drop(self.applied.insert(channel.to_owned())),
                 _ => {}

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ring::digest::{self, Algorithm};
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{GeneralName, GeneralSubtree, NameConstraints, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::x509::X509Name;
@@ -98,10 +98,10 @@ impl Names {
     /// Whether `host` is one of them, by libpq's rules (`pq_verify_peer_name_matches_certificate_guts` in
     /// src/interfaces/libpq/fe-secure-openssl.c): the common name counts when no other name is of the host's kind.
     ///
-    /// `is_limited`: an authority of the chain may vouch for some names only, and nobody has held the common name against
-    /// that. Then it counts for a host without a dot alone, as in OpenSSL.
+    /// `is_limited`: an authority of the chain may vouch for some names only. A common name that could not be held against
+    /// that counts for a host without a dot alone.
     pub(super) fn include(&self, host: &str, is_limited: bool) -> bool {
-        let common_counts = !is_limited || !host.contains('.');
+        let common_counts = !is_limited || !host.contains('.') || self.common_host().is_some();
         let address: Option<IpAddr> = host.parse().ok();
         let has_kind = match address {
             Some(_) => !self.addresses.is_empty(),
@@ -110,6 +110,21 @@ impl Names {
         self.hosts.iter().any(|name| covers(name, host))
             || address.is_some_and(|address| self.addresses.contains(&address))
             || (common_counts && !has_kind && self.common.iter().any(|name| covers(name, host)))
+    }
+
+    /// The common name, if it is that of a host with dots and there is no alternative one: what OpenSSL holds against the
+    /// names that authorities may vouch for (`cn2dnsid` in `crypto/x509/v3_ncons.c`).
+    pub(super) fn common_host(&self) -> Option<&str> {
+        let name = self.common.as_deref()?;
+        let is_label = |label: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            !label.is_empty()
+                && label.chars().all(plain)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let is_host = name.contains('.') && name.split('.').all(is_label);
+        (is_host && self.hosts.is_empty()).then_some(name)
     }
 
     /// For an error.
@@ -148,6 +163,28 @@ fn covers(name: &str, host: &str) -> bool {
         return false;
     };
     !domain.is_empty() && !label.is_empty() && rest.eq_ignore_ascii_case(domain)
+}
+
+/// Whether an authority with these limits may vouch for a host: it lies in a domain that is permitted, if any is, and in
+/// none that is excluded (<https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.10>).
+pub(super) fn may_vouch_for(limits: &NameConstraints<'_>, host: &str) -> bool {
+    let domains = |trees: &Option<Vec<GeneralSubtree<'_>>>| -> Vec<String> {
+        let names = trees.iter().flatten().filter_map(|tree| match &tree.base {
+            GeneralName::DNSName(name) => Some((*name).to_ascii_lowercase()),
+            _ => None,
+        });
+        names.collect()
+    };
+    let host = host.to_ascii_lowercase();
+    let is_in = |domain: &String| {
+        domain.is_empty()
+            || host.strip_suffix(domain.as_str()).is_some_and(|before| {
+                before.is_empty() || before.ends_with('.') || domain.starts_with('.')
+            })
+    };
+    let permitted = domains(&limits.permitted_subtrees);
+    (permitted.is_empty() || permitted.iter().any(is_in))
+        && !domains(&limits.excluded_subtrees).iter().any(is_in)
 }
 
 /// A name for an error, on one line.
@@ -271,8 +308,46 @@ mod tests {
     #[test]
     fn what_limits_an_authority_limits_the_common_name_too() {
         assert!(names(&["db.example"], &[], "").include("db.example", true));
-        assert!(!names(&[], &[], "db.example").include("db.example", true));
-        assert!(!names(&[], &[], "*.example").include("db.example", true));
         assert!(names(&[], &[], "db").include("db", true));
+        // Held against the limits before.
+        assert_eq!(
+            names(&[], &[], "db.example").common_host(),
+            Some("db.example")
+        );
+        assert!(names(&[], &[], "db.example").include("db.example", true));
+        // Nobody holds these against them.
+        assert_eq!(names(&[], &[], "*.example").common_host(), None);
+        assert!(!names(&[], &[], "*.example").include("db.example", true));
+        assert_eq!(names(&[], &[], "db").common_host(), None);
+        assert_eq!(names(&["other"], &[], "db.example").common_host(), None);
+    }
+
+    #[test]
+    fn an_authority_vouches_for_whole_domains() {
+        let domain = |name| {
+            Some(vec![GeneralSubtree {
+                base: GeneralName::DNSName(name),
+            }])
+        };
+        for (name, host, is_in) in [
+            ("team.example", "team.example", true),
+            ("Team.example", "db.TEAM.example", true),
+            ("team.example", "steam.example", false),
+            ("team.example", "example", false),
+            (".team.example", "db.team.example", true),
+            (".team.example", "team.example", false),
+            ("", "any.example", true),
+        ] {
+            let permitted = NameConstraints {
+                permitted_subtrees: domain(name),
+                excluded_subtrees: None,
+            };
+            let excluded = NameConstraints {
+                permitted_subtrees: None,
+                excluded_subtrees: domain(name),
+            };
+            assert_eq!(may_vouch_for(&permitted, host), is_in, "{name} {host}");
+            assert_eq!(may_vouch_for(&excluded, host), !is_in, "{name} {host}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use x509_parser::certificate::X509Certificate;
 
 use super::certificate::{
     Age, Names, age, describe_name, has_unknown_demands, is_authority, is_for_servers,
-    is_self_issued, parse,
+    is_self_issued, may_vouch_for, parse,
 };
 
 /// How much is checked.
@@ -69,7 +69,7 @@ impl Verifier {
         }
     }
 
-    /// Says whether an authority of the chain may vouch for some names only: webpki does not hold the common name against that.
+    /// Says whether an authority of the chain may vouch for some names only.
     fn verify_chain(
         &self,
         roots: &[CertificateDer<'_>],
@@ -113,9 +113,16 @@ impl Verifier {
                 None,
             ) {
                 Ok(path) => {
-                    let is_limited = path.anchor().name_constraints.is_some()
-                        || intermediates.iter().any(limits_names);
-                    return Ok(is_limited);
+                    let is_anchor = |root: &&CertificateDer<'_>| {
+                        anchor_from_trusted_cert(root).is_ok_and(|root| root == *path.anchor())
+                    };
+                    let anchor = roots.iter().filter(is_anchor);
+                    let between: Vec<_> = path
+                        .intermediate_certificates()
+                        .map(webpki::Cert::der)
+                        .collect();
+                    let authorities: Vec<_> = between.iter().chain(anchor).collect();
+                    return hold_against_limits(&Names::of(certificate), &authorities);
                 }
                 Err(error) => error,
             },
@@ -202,9 +209,29 @@ fn has_name_constraints(certificate: &X509Certificate<'_>) -> bool {
     !matches!(certificate.name_constraints(), Ok(None))
 }
 
-/// Whether an authority may vouch for some names only.
-fn limits_names(der: &CertificateDer<'_>) -> bool {
-    parse(der).is_none_or(|certificate| has_name_constraints(&certificate))
+/// Holds the common name against the names that authorities may vouch for, as OpenSSL does when there is no other name;
+/// webpki looks at the others alone. Says whether there are limits.
+fn hold_against_limits(names: &Names, authorities: &[&CertificateDer<'_>]) -> Result<bool, Error> {
+    let mut is_limited = false;
+    for authority in authorities.iter().map(|der| parse(der)) {
+        let limits = authority.as_ref().map(|one| one.name_constraints());
+        let may_vouch = match limits {
+            Some(Ok(None)) => continue,
+            Some(Ok(Some(limits))) => names
+                .common_host()
+                .is_none_or(|name| may_vouch_for(limits.value, name)),
+            // What cannot be read may hold any limit.
+            Some(Err(_)) | None => names.common_host().is_none(),
+        };
+        if !may_vouch {
+            return Err(refusal(format!(
+                "the server's certificate is for {}, for which an authority of its chain may not vouch",
+                names.describe()
+            )));
+        }
+        is_limited = true;
+    }
+    Ok(is_limited)
 }
 
 /// Why a certificate is refused, for a person.
