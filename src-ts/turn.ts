@@ -9,7 +9,7 @@ import { nextTick, now, queueMicrotask, setImmediate } from './timers.js'
 const SLICE_MS = 2
 
 /** Checking the clock costs about as much as delivering a notification, so cheap ones are delivered in strides. */
-const MAX_STRIDE = 16
+const MAX_STRIDE = 8
 /** What a stride may take, in milliseconds: the resolution of the clock. */
 const STRIDE_MS = 1
 
