@@ -15,7 +15,7 @@ const STRIDE_MS = 1
 
 /** The turn that is on: one for all consumers of the environment, as the event loop does not care who keeps it. */
 const current = {
-  /** Changes with each turn that is counted. */
+  /** Changes when a turn is over or its time used up: strides of before count no more. */
   number: 0,
   /** Something was delivered since the last turn. */
   begun: false,
@@ -36,7 +36,6 @@ function whenQuiet(next: () => void): void {
 }
 
 function count(): void {
-  current.number += 1
   current.counting = true
   current.spent = false
   current.startedAt = now()
@@ -45,6 +44,7 @@ function count(): void {
 }
 
 function turnOver(): void {
+  current.number += 1
   current.begun = false
   current.counting = false
   current.spent = false
@@ -86,31 +86,36 @@ export class Turn {
 
   /** To be called for each delivery, or once for several, before it: whether the time of the turn is used up. */
   isSpent(deliveries = 1): boolean {
+    if (this.#left <= 0 || this.#number !== current.number) {
+      if (this.#mustWait()) return true
+      deliveredLast += 1
+      this.#deliveredLast = deliveredLast
+    }
+    this.#left -= deliveries
+    return false
+  }
+
+  /** At the end of a stride: whether the time is used up. If not, another one begins. */
+  #mustWait(): boolean {
     if (!current.counting) {
       if (!current.begun) {
         // Often it is the only one: then it need not wait for what would count it.
         current.begun = true
-        return this.#delivers()
+        this.#left = 1
+        return false
       }
       count()
     }
     if (current.spent) return true
-    if (this.#number !== current.number) {
-      this.#number = current.number
-      this.#stride = 1
-      this.#left = 1
-      this.#checkedAt = now()
-      if (this.#look(this.#checkedAt)) return true
-    } else if (this.#left <= 0) {
-      const checkedAt = now()
-      this.#stride =
-        checkedAt - this.#checkedAt <= STRIDE_MS ? Math.min(this.#stride * 2, MAX_STRIDE) : 1
-      this.#left = this.#stride
-      this.#checkedAt = checkedAt
-      if (this.#look(checkedAt)) return true
-    }
-    this.#left -= deliveries
-    return this.#delivers()
+    const at = now()
+    const isQuick = this.#number === current.number && at - this.#checkedAt <= STRIDE_MS
+    this.#stride = isQuick ? Math.min(this.#stride * 2, MAX_STRIDE) : 1
+    this.#left = this.#stride
+    this.#number = current.number
+    this.#checkedAt = at
+    current.spent = at < current.startedAt || at >= current.startedAt + SLICE_MS
+    if (current.spent) current.number += 1
+    return current.spent
   }
 
   /** Asks to go on in a turn to come. */
@@ -127,17 +132,5 @@ export class Turn {
   goOn(): void {
     this.#waits = false
     this.#context.runInAsyncScope(this.#next)
-  }
-
-  #delivers(): false {
-    deliveredLast += 1
-    this.#deliveredLast = deliveredLast
-    return false
-  }
-
-  /** Whether the turn has lasted long enough, or the clock was set back. */
-  #look(at: number): boolean {
-    current.spent = at < current.startedAt || at >= current.startedAt + SLICE_MS
-    return current.spent
   }
 }
