@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
+import { pipeline } from 'node:stream'
 import * as nodeTls from 'node:tls'
 import {
   ConnectionFailedError,
@@ -15,6 +16,7 @@ import {
 } from 'pglisten'
 import { type Certificate, makeCertificate } from './support/certificates.js'
 import { TlsServer, makeAuthority } from './support/tls-server.js'
+import { waitFor } from './support/wait.js'
 
 const { authority, issue } = makeAuthority()
 const stranger = makeAuthority('stranger')
@@ -522,6 +524,49 @@ test.serial('a binding that is a must cannot be left out', async (t) => {
     instanceOf: ConnectionPoolConfigurationError,
     message: /`channelBinding` is `require`, which needs TLS/,
   })
+})
+
+test.serial('closing a pool cancels what goes on in the way of its connection', async (t) => {
+  await tls.change({ certificate: good })
+  /** What each connection to the port begins with. */
+  const beginnings: Buffer[] = []
+  const port = await listen(
+    t,
+    createServer((socket) => {
+      const server = connect(tls.server.port, '127.0.0.1')
+      socket.once('data', (data) => beginnings.push(data.subarray(0, 8)))
+      // A client that leaves something unread resets the connection, which pipe() does not pass on.
+      pipeline(socket, server, socket, () => {})
+    }),
+  )
+  const observing = new ConnectionPool({ dsn: tls.dsn })
+  const observer = await observing.connection()
+  const sleeping = () =>
+    observer.fetchVal<bigint>(
+      "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'",
+    )
+  const pools = [
+    new ConnectionPool({ dsn: tls.pairs({ host: tls.server.folder }) }),
+    new ConnectionPool({
+      dsn: tls.dsn.replace(/:\d+\//, `:${port}/`),
+      sslMode: 'verify-full',
+      caFile,
+    }),
+  ]
+  const ended = pools.map(async (pool) => {
+    const connection = await pool.connection()
+    await t.throwsAsync(connection.execute('SELECT pg_sleep(60)'))
+  })
+  await waitFor(async () => (await sleeping()) === 2n, { what: 'statements that run' })
+  await Promise.all(pools.map((pool) => pool.close()))
+  await waitFor(async () => (await sleeping()) === 0n, { what: 'their end', timeoutMs: 2000 })
+  await Promise.all(ended)
+  await observer.close()
+  await observing.close()
+  t.deepEqual(
+    beginnings.map((bytes) => bytes.toString('hex')),
+    ['0000000804d2162f', '0000000804d2162f'],
+  )
 })
 
 test.serial('a Unix-domain socket is never encrypted, whatever the mode', async (t) => {
