@@ -8,7 +8,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { ListenerOptions } from 'pglisten'
 import { floodWithOneTransaction } from './support/fairness.js'
 import { openListener, otherPool, uniqueChannel } from './support/listener.js'
-import { block, waitFor } from './support/wait.js'
+import { block, waitFor, within } from './support/wait.js'
 
 /** A started listener with a backlog of `count` that nobody has taken. */
 async function backlog(t: ExecutionContext, count: number, options: ListenerOptions<string> = {}) {
@@ -149,4 +149,26 @@ test.serial('a turn that another consumer asked for has nothing of its context',
   )
   t.false(seen['a']!.has('b'))
   t.false(seen['b']!.has('a'))
+})
+
+test.serial('of many that are ready at once none is forgotten', async (t) => {
+  const { listener, pool } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const first = Array.from({ length: 200 }, () => listener.messages().next())
+  await using connection = await pool.connection()
+  const notified = connection.execute("SELECT pg_notify($1, 'to all')", [channel])
+  const answers = Array.from({ length: 200 }, (_, n) =>
+    connection.fetchVal<number>('SELECT $1::int', [n]),
+  )
+  // Everything comes meanwhile.
+  block(500)
+  await notified
+  t.deepEqual(
+    await within(Promise.all(answers)),
+    answers.map((_, n) => n),
+  )
+  const messages = await within(Promise.all(first))
+  t.true(messages.every(({ value }) => value?.payload === 'to all'))
 })
