@@ -37,8 +37,10 @@ test.serial(
 
     t.is(await ask('SELECT count(*)::int FROM jobs'), 100)
     t.is(await ask("SELECT attempts FROM jobs WHERE task = 'fail at first'"), 1)
-    const done = workers.flatMap((worker) => worker.lines()).filter((it) => it.startsWith('job '))
-    t.is(new Set(done).size, done.length, 'no job is done twice')
+    // A job may fail twice with the same words: both workers lose their connections, one after the other.
+    const done = workers.flatMap((worker) => worker.lines()).filter((it) => /^job \d+: /.test(it))
+    const twice = done.filter((it, index) => done.indexOf(it) !== index)
+    t.deepEqual(twice, [], 'no job is done twice')
     t.is(await workers[1]!.end(), 0)
     t.true(await isGone(ask))
   },
