@@ -177,7 +177,8 @@ export class Passage {
     this.#toClient += chunk.length
     if (this.#corruptNext) {
       this.#corruptNext = false
-      chunk[chunk.length - 2] = 0xff
+      // No ASCII any more, and in every case another byte.
+      chunk[chunk.length - 2]! ^= 0x80
     }
     if (this.#cutNext) {
       await this.#write(this.client, chunk.subarray(0, Math.ceil(chunk.length / 2)))
