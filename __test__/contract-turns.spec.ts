@@ -24,11 +24,12 @@ async function backlog(t: ExecutionContext, count: number, options: ListenerOpti
   return { listener, channel }
 }
 
-/** Counts the turns of the event loop until it is told to stop. */
-function countTurns() {
+/** Counts the turns of the event loop until it is told to stop, and calls `onTurn` in each. */
+function countTurns(onTurn = () => {}) {
   const count = { turns: 0, stop: false }
   const turn = () => {
     count.turns += 1
+    onTurn()
     if (!count.stop) setImmediate(turn)
   }
   setImmediate(turn)
@@ -48,19 +49,45 @@ test.serial('slow callbacks do not run many at a time because others are fast', 
     most = Math.max(most, inTurn)
     block(5)
   })
-  let turning = true
-  const turn = () => {
-    inTurn = 0
-    if (turning) setImmediate(turn)
-  }
-  turn()
+  const count = countTurns(() => (inTurn = 0))
   fast.listener.listen()
   slow.listener.listen()
   await slow.listener.sync()
-  turning = false
+  count.stop = true
   t.is(done, 60)
   t.log(`${most} in a turn`)
   t.true(most <= 4, `${most}`)
+})
+
+test.serial('messages that come one by one leave the event loop its turns', async (t) => {
+  const { listener, pool } = await openListener(t)
+  const channel = uniqueChannel()
+  let [got, inTurn, most] = [0, 0, 0]
+  await listener.addCallback(channel, () => {
+    got += 1
+    inTurn += 1
+    most = Math.max(most, inTurn)
+    // The next one comes when its consumer has looked for it in vain, and before the event loop goes on.
+    queueMicrotask(() => {
+      const deadline = performance.now() + 100
+      while (listener.stats().received === got && performance.now() < deadline);
+    })
+  })
+  await listener.startup()
+  listener.listen()
+  const count = countTurns(() => (inTurn = 0))
+  await using connection = await pool.connection()
+  await connection.executeBatch(`DO $$ BEGIN
+    FOR n IN 1..100 LOOP
+      PERFORM pg_notify('${channel}', n::text);
+      COMMIT;
+      PERFORM pg_sleep(0.005);
+    END LOOP; END $$`)
+  await listener.sync()
+  count.stop = true
+  t.is(got, 100)
+  t.log(`${most} in a turn`)
+  t.true(most <= 12, `${most}`)
 })
 
 test.serial('a loop that waits for something has its message in almost every turn', async (t) => {

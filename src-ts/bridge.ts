@@ -3,6 +3,7 @@
 import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './native-errors.js'
 import { setInterval } from './timers.js'
+import { woken } from './turn.js'
 
 /** How many entries are taken at once. If there are more, Rust wakes us again. */
 const MOST_AT_ONCE = 64
@@ -100,6 +101,7 @@ class JsBridge {
   }
 
   #wake(): void {
+    woken()
     // Taken while it is read: a handler that runs the event loop by itself may be woken again in the middle.
     const ready = this.#ready ?? newReady()
     this.#ready = undefined

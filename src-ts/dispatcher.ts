@@ -103,8 +103,9 @@ export class Dispatcher {
     try {
       if (!this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
+        if (!this.#inbox.hasNext()) return
         if (this.#turn.isSpent()) return this.#turn.yield()
-        if (!this.#inbox.advance()) return
+        this.#inbox.advance()
         if (!this.#take()) return
       }
     } finally {

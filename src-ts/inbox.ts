@@ -54,7 +54,7 @@ export interface InboxStats {
  * {@link Inbox.advance} moves to the next entry, whose fields then are `kind`, `channelId` and so on.
  */
 export class Inbox implements Consumer {
-  /** Called when there is something to pull, after {@link Inbox.advance} found nothing. */
+  /** Called when there is something to pull, after {@link Inbox.hasNext} found nothing. */
   owner: Consumer | undefined
   kind = EntryKind.Notification
   /** Of a notification: the number of its channel. */
@@ -76,6 +76,8 @@ export class Inbox implements Consumer {
   #open = true
   /** Nothing was left behind by what was pulled last. */
   #isEmpty = false
+  /** There was nothing to pull: Rust tells when there is. */
+  #isArmed = false
   #mayRest: boolean
   #rest: NodeJS.Timeout | undefined
   #countedSince = 0
@@ -97,23 +99,30 @@ export class Inbox implements Consumer {
   }
 
   onReady(): void {
+    this.#isArmed = false
     this.owner?.onReady()
   }
 
-  /** Moves to the next entry. `false`: there is none, and `onReady` will be called when there is. */
-  advance(): boolean {
-    if (this.#index >= this.#values.length && !this.#pull()) return false
+  /**
+   * Whether there is a next entry, after pulling up to `max` if need be. `false`: there is none, and `onReady` will be
+   * called when there is.
+   */
+  hasNext(max = BATCH): boolean {
+    return this.#index < this.#values.length || (!this.#isArmed && this.#pull(max))
+  }
+
+  /** Moves to the next entry, of which {@link Inbox.hasNext} has said that it is there. */
+  advance(): void {
     const index = this.#index
     this.#index += 1
     const channelId = this.#meta[2 * index]!
     if (channelId === SPECIAL) {
       this.#advanceToSpecial(this.#meta[2 * index + 1]!, this.#values[index])
-      return true
+      return
     }
     this.kind = EntryKind.Notification
     this.channelId = channelId
     this.processId = this.#meta[2 * index + 1]!
-    return true
   }
 
   /** Of a notification: the payload as sent. */
@@ -142,14 +151,15 @@ export class Inbox implements Consumer {
   }
 
   /**
-   * Takes what comes next at once, at most `max` entries, and gives what `make` makes of each; what it makes `undefined` of
-   * is left out. `undefined`: there is nothing, or more than notifications, and {@link Inbox.advance} has to be used.
+   * Takes all that was pulled, at most `max` entries, and gives what `make` makes of each; what it makes `undefined` of is
+   * left out. `undefined`: some of it was taken already, or it is more than notifications, and {@link Inbox.advance} has
+   * to be used.
    */
   takeAll<Item>(
     max: number,
     make: (channelId: number, processId: number, payload: string) => Item | undefined,
   ): Item[] | undefined {
-    if (this.#index < this.#values.length || !this.#pull(max)) return undefined
+    if (this.#index > 0 || this.#values.length > max) return undefined
     const meta = this.#meta
     const values = this.#values
     for (let index = 0; index < values.length; index += 1) {
@@ -210,7 +220,7 @@ export class Inbox implements Consumer {
     this.owner = undefined
   }
 
-  #pull(max = BATCH): boolean {
+  #pull(max: number): boolean {
     if (!this.#open || this.#rest || (this.#isEmpty && this.#mayRest && this.#restInFlood())) {
       return false
     }
@@ -218,6 +228,7 @@ export class Inbox implements Consumer {
     this.#index = 0
     this.#values = this.#native.drain(this.#meta, max, asArray)
     const { length } = this.#values
+    this.#isArmed = length === 0
     this.#counted += length
     this.#isEmpty = this.#meta[this.#meta.length - 1] === 1
     return length > 0

@@ -13,12 +13,20 @@ const MAX_STRIDE = 8
 /** What a stride may take, in milliseconds: the resolution of the clock. */
 const STRIDE_MS = 1
 
+/**
+ * How many wakes in a row may deliver once without a turn being counted. What is next comes with a wake of its own, and
+ * mostly in a turn of its own; but wakes may follow each other before the event loop goes on.
+ */
+const MAX_UNCOUNTED = 8
+
 /** The turn that is on: one for all consumers of the environment, as the event loop does not care who keeps it. */
 const current = {
   /** Changes when a turn is over or its time used up: strides of before count no more. */
   number: 0,
-  /** Something was delivered since the last turn. */
+  /** Something was delivered since the last wake. */
   begun: false,
+  /** The wakes in a row that delivered no more than once. */
+  uncounted: 0,
   /** The time is counted, and the next turn is asked for. */
   counting: false,
   spent: false,
@@ -43,9 +51,16 @@ function count(): void {
   whenQuiet(() => setImmediate(turnOver))
 }
 
+/** To be called when Rust wakes JavaScript, before anything is delivered. */
+export function woken(): void {
+  if (!current.begun || current.counting || current.uncounted >= MAX_UNCOUNTED) return
+  current.begun = false
+}
+
 function turnOver(): void {
   current.number += 1
   current.begun = false
+  current.uncounted = 0
   current.counting = false
   current.spent = false
   goOn()
@@ -84,7 +99,10 @@ export class Turn {
     this.#next = next
   }
 
-  /** To be called for each delivery, or once for several, before it: whether the time of the turn is used up. */
+  /**
+   * To be called for each delivery, or once for several, when it is known that there is something to deliver: whether the
+   * time of the turn is used up.
+   */
   isSpent(deliveries = 1): boolean {
     if (this.#left <= 0 || this.#number !== current.number) {
       if (this.#mustWait()) return true
@@ -99,8 +117,9 @@ export class Turn {
   #mustWait(): boolean {
     if (!current.counting) {
       if (!current.begun) {
-        // Often it is the only one: then it need not wait for what would count it.
+        // Often it is the only one: then it need not wait for what would count it, which costs more than itself.
         current.begun = true
+        current.uncounted += 1
         this.#left = 1
         return false
       }
