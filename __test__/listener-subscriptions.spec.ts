@@ -3,7 +3,15 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { ConnectionExecuteError, ListenerCallbackError } from 'pglisten'
-import { notify, openListener, run, serverChannels, uniqueChannel } from './support/listener.js'
+import {
+  backendOf,
+  notify,
+  openListener,
+  run,
+  serverChannels,
+  terminate,
+  uniqueChannel,
+} from './support/listener.js'
 import { startProxy } from './support/proxy.js'
 import { collect, deferred, waitFor, within } from './support/wait.js'
 
@@ -36,6 +44,22 @@ test('a callback added while startup is under way waits for it', async (t) => {
   await starting
 })
 
+test('the server has channels in the order in which they were subscribed to, in each session', async (t) => {
+  const { listener } = await openListener(t, { reconnect: { initialDelayMs: 1, maxDelayMs: 5 } })
+  const prefix = uniqueChannel()
+  const channels = Array.from({ length: 200 }, (_, n) => `${prefix} ${(n * 37) % 200}`)
+  const [before, after] = [channels.slice(0, 100), channels.slice(100)]
+  for (const channel of before) await listener.addChannel(channel)
+  await listener.startup()
+  await Promise.all(after.map((channel) => listener.addChannel(channel)))
+  t.deepEqual(await serverChannels(listener), channels)
+  t.deepEqual(listener.channels, channels)
+  const back = once(listener, 'reconnected')
+  await terminate(await backendOf(listener))
+  await within(back)
+  t.deepEqual(await serverChannels(listener), channels)
+})
+
 test('while reconnecting, a subscription resolves once the next session has it', async (t) => {
   const proxy = await startProxy(t)
   const { listener } = await openListener(
@@ -56,7 +80,7 @@ test('while reconnecting, a subscription resolves once the next session has it',
   t.false(resolved)
   proxy.open()
   await within(adding)
-  t.deepEqual(await serverChannels(listener), [kept, added].sort())
+  t.deepEqual(await serverChannels(listener), [kept, added])
 })
 
 test('a subscription that cannot be committed is refused, and leaves no trace', async (t) => {
@@ -75,7 +99,7 @@ test('a subscription that cannot be committed is refused, and leaves no trace', 
   ])
   await listener.connection.executeBatch('COMMIT')
   t.deepEqual(listener.channels, [before, kept])
-  t.deepEqual(await serverChannels(listener), [before, kept].sort())
+  t.deepEqual(await serverChannels(listener), [before, kept])
 
   listener.listen()
   await listener.addChannel(refused)

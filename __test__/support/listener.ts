@@ -77,10 +77,10 @@ export async function backendOf(listener: Listener<never> | Listener): Promise<n
   return (listener as Listener).connection.fetchVal<number>('SELECT pg_backend_pid()')
 }
 
-/** The channels that the server listens to for this listener, without the one of its fences. */
+/** The channels that the server listens to for this listener, in its order, without the one of its fences. */
 export async function serverChannels(listener: Listener<never> | Listener): Promise<string[]> {
   const rows = await (listener as Listener).connection.execute<{ channel: string }>(
-    'SELECT channel FROM pg_listening_channels() AS channel ORDER BY channel',
+    'SELECT channel FROM pg_listening_channels() AS channel',
   )
   return [...rows]
     .map(({ channel }) => channel)

@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod config;
 pub mod connection;
+mod desired;
 pub mod dial;
 mod driver;
 mod dsn;

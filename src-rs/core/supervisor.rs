@@ -4,7 +4,6 @@
 //! follow. During an outage that is all a command does. The next session LISTENs at once on all that an earlier one
 //! has listened to; what is new, and might be refused, comes right after.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, STABLE_UPTIME};
+use super::desired::Desired;
 use super::driver::SessionEnd;
 use super::error::{Error, ErrorKind, Result};
 use super::gap::{Gap, GapReason};
@@ -64,7 +64,7 @@ pub(super) struct Supervisor {
     cancel: CancellationToken,
     deadline: Arc<Mutex<Option<Instant>>>,
     /// The channels that the user wants.
-    desired: HashSet<String>,
+    desired: Desired,
     /// Who waits for a channel to be in the server's set, or out of it.
     waiting: Vec<Waiting>,
     /// Fences that were not sent yet.
@@ -168,7 +168,7 @@ impl Supervisor {
     }
 
     async fn establish(&self) -> Result<Session> {
-        let channels: Vec<String> = self.desired.iter().cloned().collect();
+        let channels = self.desired.in_order(|_| true);
         Session::establish(&self.options.setup, &self.hub, &channels).await
     }
 
@@ -264,13 +264,15 @@ impl Supervisor {
         while let Ok(command) = self.commands.try_recv() {
             self.accept(command);
         }
-        let add = self.desired.difference(&session.applied).cloned().collect();
+        let add = self
+            .desired
+            .in_order(|channel| !session.applied.contains(channel));
         self.subscribe(session, add).await?;
         let fence_channel = self.hub.fence_channel();
         let remove: Vec<String> = session
             .applied
-            .difference(&self.desired)
-            .filter(|channel| *channel != fence_channel)
+            .iter()
+            .filter(|channel| !self.desired.contains(channel) && *channel != fence_channel)
             .cloned()
             .collect();
         if !remove.is_empty()
@@ -447,7 +449,7 @@ impl Supervisor {
                 .await
                 .ok_or(None)?;
             attempts += 1;
-            let channels: Vec<String> = self.desired.intersection(&proven).cloned().collect();
+            let channels = self.desired.in_order(|channel| proven.contains(channel));
             let (setup, hub) = (self.options.setup.clone(), Arc::clone(&self.hub));
             let attempt = async move { Session::establish(&setup, &hub, &channels).await };
             match self.accept_while(attempt).await.ok_or(None)? {
