@@ -60,6 +60,29 @@ test('the server has channels in the order in which they were subscribed to, in 
   t.deepEqual(await serverChannels(listener), channels)
 })
 
+test('channels that come and go by the thousand leave those that stay', async (t) => {
+  const { listener } = await openListener(t)
+  await listener.startup()
+  const prefix = uniqueChannel()
+  const got: string[] = []
+  const stays: string[] = []
+  for (let round = 0; round < 4; round += 1) {
+    const channels = Array.from({ length: 1500 }, (_, n) => `${prefix} ${round} ${n}`)
+    await Promise.all(
+      channels.map((channel) => listener.addCallback(channel, (_, text) => got.push(text))),
+    )
+    stays.push(...channels.splice(700, 1))
+    await Promise.all(channels.map((channel) => listener.clearChannelCallbacks(channel)))
+  }
+  t.deepEqual(listener.channels, stays)
+  t.deepEqual(await serverChannels(listener), stays)
+  listener.listen()
+  for (const channel of stays) await notify(channel, channel)
+  await notify(`${prefix} 0 1`, 'gone')
+  await listener.sync()
+  t.deepEqual(got, stays)
+})
+
 test('while reconnecting, a subscription resolves once the next session has it', async (t) => {
   const proxy = await startProxy(t)
   const { listener } = await openListener(

@@ -6,7 +6,7 @@ import {
   ConnectionPool,
   type ConnectionPoolOptions,
   ConnectionTlsError,
-  Gap,
+  type Gap,
   type ListenerOptions,
 } from 'pglisten'
 import { uniqueName } from './support/connect.js'

@@ -199,7 +199,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     checkFunction('callback', callback, callbackErrors)
     const registration = new Registration(callback as ListenerCallback<unknown>)
     const subscription = this.#subscriptions.open(channel)
-    subscription.registrations = [...subscription.registrations, registration]
+    subscription.registrations = subscription.registrations.concat(registration)
     this.#run?.setCalled(channel)
     await this.#subscribe(subscription, () => this.#unregister(subscription, registration))
   }

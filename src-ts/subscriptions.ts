@@ -1,6 +1,7 @@
 // What a listener is subscribed to: its channels, and who wants them.
 import { AsyncResource } from 'node:async_hooks'
 import type { Connection } from './connection.js'
+import { Numbered } from './numbered.js'
 
 /**
  * Called for each notification of a channel.
@@ -65,7 +66,7 @@ export class Channel {
 /** The channels of a listener, by name and by number. */
 export class Subscriptions {
   readonly #byName = new Map<string, Channel>()
-  readonly #byId = new Map<number, Channel>()
+  readonly #byId = new Numbered<Channel>()
   #lastId = 0
   /** What was asked for last: most notifications are of the same channel as the one before. */
   #recentId = 0

@@ -104,6 +104,8 @@ struct Inner {
     /// For each subscriber, what a batch has for it; empty between batches.
     staged: Vec<Staged>,
     routes: HashMap<Box<str>, Route>,
+    /// Those of the route that was made last: mostly they are those of the next one, too.
+    members: Members,
     /// Fences whose notification has not come back yet.
     fences: HashMap<u32, oneshot::Sender<Result<()>>>,
     /// The number of the session that may publish: a driver that outlives its session is not heard.
@@ -125,10 +127,13 @@ struct Found {
     unrouted: Option<String>,
 }
 
+/// Places in `Inner::subscribers`. Shared by channels that go to the same consumers: what thousands of channels have in
+/// common is then found in the processor's cache.
+type Members = Arc<[usize]>;
+
 struct Route {
     id: u32,
-    /// Places in `Inner::subscribers`.
-    members: Vec<usize>,
+    members: Members,
 }
 
 impl Hub {
@@ -207,14 +212,8 @@ impl Hub {
     /// Routes a channel's notifications to those who want it, under the number that the facade gave it.
     pub fn add_channel(&self, name: &str, id: u32) {
         let mut inner = self.inner.lock();
-        inner.routes.insert(
-            name.into(),
-            Route {
-                id,
-                members: Vec::new(),
-            },
-        );
-        inner.rebuild_route(name);
+        let members = inner.members(name);
+        inner.routes.insert(name.into(), Route { id, members });
     }
 
     /// Stops routing a channel.
@@ -321,7 +320,7 @@ impl Hub {
                 received,
                 confirmed,
             };
-            for &member in &route.members {
+            for &member in route.members.iter() {
                 inner.staged[member].push(notification, payload.as_bytes());
             }
         }
@@ -487,17 +486,32 @@ impl Inner {
     }
 
     fn rebuild_route(&mut self, channel: &str) {
+        let members = self.members(channel);
         if let Some(route) = self.routes.get_mut(channel) {
-            route.members = members(&self.subscribers, channel);
+            route.members = members;
         }
     }
 
     fn rebuild_routes(&mut self) {
         self.staged
             .resize_with(self.subscribers.len(), Staged::default);
-        for (channel, route) in &mut self.routes {
-            route.members = members(&self.subscribers, channel);
+        let mut routes = std::mem::take(&mut self.routes);
+        for (channel, route) in &mut routes {
+            route.members = self.members(channel);
         }
+        self.routes = routes;
+    }
+
+    /// Who wants a channel.
+    fn members(&mut self, channel: &str) -> Members {
+        let wants = |(index, subscriber): (usize, &Arc<Subscriber>)| {
+            subscriber.lock().wants(channel).then_some(index)
+        };
+        let members = self.subscribers.iter().enumerate().filter_map(wants);
+        if !members.clone().eq(self.members.iter().copied()) {
+            self.members = members.collect();
+        }
+        Arc::clone(&self.members)
     }
 }
 
@@ -505,13 +519,6 @@ fn was_just_removed(removed: &HashMap<Box<str>, Instant>, channel: &str) -> bool
     removed
         .get(channel)
         .is_some_and(|since| since.elapsed() < STRAGGLER_TIME)
-}
-
-fn members(subscribers: &[Arc<Subscriber>], channel: &str) -> Vec<usize> {
-    let wants = |(index, subscriber): (usize, &Arc<Subscriber>)| {
-        subscriber.lock().wants(channel).then_some(index)
-    };
-    subscribers.iter().enumerate().filter_map(wants).collect()
 }
 
 /// The error of whoever waited for a listener that is gone.
