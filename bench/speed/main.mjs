@@ -22,6 +22,7 @@ const HELP = `npm run bench -- [options]
 
   --rounds N    how often each contestant does each task (default 5)
   --only TEXT   only the cases whose names contain one of these, such as burst-40,latency
+  --node FLAGS  flags for the Node of the contestants, such as --node=--no-opt
   --out FOLDER  where the results go (default bench/results)`
 const CHARTED = 'burst-40'
 const LOADED = ['pglisten', 'pg', 'postgres', 'pg-listen']
@@ -42,7 +43,7 @@ if (cases.length === 0)
 const server = await startServer()
 const notifier = new Client({ connectionString: server.dsn })
 await notifier.connect()
-const scene = { dsn: server.dsn, raw: RAW, notifier }
+const scene = { dsn: server.dsn, raw: RAW, notifier, nodeFlags: options.nodeFlags }
 
 /** @type {import('./targets.mjs').Results} */
 const results = {}
@@ -112,7 +113,7 @@ function environment() {
   return {
     date: new Date().toISOString().slice(0, 10),
     machine: `${os.cpus().length} × ${cpu?.model ?? 'unknown'}, ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}`,
-    node: process.version,
+    node: [process.version, ...options.nodeFlags].join(' '),
     contestants: ['pg', 'postgres', 'pg-listen']
       .map((name) => `${name} ${version(name)}`)
       .concat(python)
@@ -142,6 +143,7 @@ function readOptions() {
     options: {
       rounds: { type: 'string', default: '5' },
       only: { type: 'string', default: '' },
+      node: { type: 'string', default: '' },
       out: { type: 'string', default: `${root}bench/results` },
       help: { type: 'boolean', default: false },
     },
@@ -155,5 +157,6 @@ function readOptions() {
     throw new TypeError(`Expected --rounds to be a whole number from 1 on, got ${values.rounds}`)
   }
   const only = values.only.split(',').filter((part) => part !== '')
-  return { rounds, only, out: values.out }
+  const nodeFlags = values.node.split(' ').filter((flag) => flag !== '')
+  return { rounds, only, nodeFlags, out: values.out }
 }

@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
  * @property {string} dsn
  * @property {string} raw The program of `bench/raw`.
  * @property {import('pg').Client} notifier
+ * @property {readonly string[]} nodeFlags For the contestants.
  */
 
 const CONTESTANT = fileURLToPath(new URL('contestant.mjs', import.meta.url))
@@ -51,7 +52,7 @@ export async function run(scene, name, one) {
 }
 
 /** @param {Scene} scene @param {string} name @param {Case} one */
-function start({ dsn, raw }, name, one) {
+function start({ dsn, raw, nodeFlags }, name, one) {
   const task = { client: name, dsn, ...one.task }
   const stdio = /** @type {['pipe', 'pipe', 'pipe']} */ (['pipe', 'pipe', 'pipe'])
   if (name === 'raw socket') {
@@ -59,7 +60,7 @@ function start({ dsn, raw }, name, one) {
     return spawn(raw, args, { env: libpqVariables(dsn), stdio })
   }
   if (name.startsWith('python ')) return spawn('python3', [PYTHON, JSON.stringify(task)], { stdio })
-  const flags = task.kind === 'retain' ? ['--expose-gc'] : []
+  const flags = task.kind === 'retain' ? [...nodeFlags, '--expose-gc'] : nodeFlags
   return spawn(process.execPath, [...flags, CONTESTANT, JSON.stringify(task)], { stdio })
 }
 
