@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { mock } from 'node:test'
 import test, { type ExecutionContext } from 'ava'
 import type { ListenerOptions } from 'pglisten'
-import { floodWithOneTransaction } from './support/fairness.js'
+import { floodWithOneTransaction, observeTimers } from './support/fairness.js'
 import { openListener, otherPool, uniqueChannel } from './support/listener.js'
 import { block, waitFor, within } from './support/wait.js'
 
@@ -87,7 +87,35 @@ test.serial('messages that come one by one leave the event loop its turns', asyn
   count.stop = true
   t.is(got, 100)
   t.log(`${most} in a turn`)
-  t.true(most <= 12, `${most}`)
+  t.true(most <= 16, `${most}`)
+})
+
+test.serial('a thousand consumers that are woken at once do not all take at once', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const count = 2000
+  let left = 1000
+  const { deliveryMs, delays } = await observeTimers(async ({ begin, end }) => {
+    const loops = Array.from({ length: left }, async () => {
+      let got = 0
+      for await (const batch of listener.batches()) {
+        begin()
+        got += batch.length
+        if (got === count) break
+      }
+      left -= 1
+      if (left === 0) end()
+    })
+    const flood = floodWithOneTransaction(channel, count)
+    // Everything is here when the event loop goes on.
+    block(1000)
+    await Promise.all([flood, ...loops])
+  })
+  const longest = delays.at(-1)!
+  t.log(`longest ${longest.toFixed(1)} of ${deliveryMs.toFixed(0)} ms`)
+  t.true(longest < 40, `${longest}`)
 })
 
 test.serial('a loop that waits for something has its message in almost every turn', async (t) => {

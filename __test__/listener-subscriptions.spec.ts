@@ -9,6 +9,7 @@ import {
   openListener,
   run,
   serverChannels,
+  serverChannelsAsListened,
   terminate,
   uniqueChannel,
 } from './support/listener.js'
@@ -44,7 +45,7 @@ test('a callback added while startup is under way waits for it', async (t) => {
   await starting
 })
 
-test('the server has channels in the order in which they were subscribed to, in each session', async (t) => {
+test('LISTENs go out in the order of the subscriptions, in each session', async (t) => {
   const { listener } = await openListener(t, { reconnect: { initialDelayMs: 1, maxDelayMs: 5 } })
   const prefix = uniqueChannel()
   const channels = Array.from({ length: 200 }, (_, n) => `${prefix} ${(n * 37) % 200}`)
@@ -52,12 +53,18 @@ test('the server has channels in the order in which they were subscribed to, in 
   for (const channel of before) await listener.addChannel(channel)
   await listener.startup()
   await Promise.all(after.map((channel) => listener.addChannel(channel)))
-  t.deepEqual(await serverChannels(listener), channels)
+  const version = await listener.connection.fetchVal<number>(
+    "SELECT current_setting('server_version_num')::int4",
+  )
+  // Later ones may keep them in any order.
+  const [ask, expected] =
+    version < 190_000 ? [serverChannelsAsListened, channels] : [serverChannels, channels.toSorted()]
+  t.deepEqual(await ask(listener), expected)
   t.deepEqual(listener.channels, channels)
   const back = once(listener, 'reconnected')
   await terminate(await backendOf(listener))
   await within(back)
-  t.deepEqual(await serverChannels(listener), channels)
+  t.deepEqual(await ask(listener), expected)
 })
 
 test('channels that come and go by the thousand leave those that stay', async (t) => {
@@ -75,7 +82,7 @@ test('channels that come and go by the thousand leave those that stay', async (t
     await Promise.all(channels.map((channel) => listener.clearChannelCallbacks(channel)))
   }
   t.deepEqual(listener.channels, stays)
-  t.deepEqual(await serverChannels(listener), stays)
+  t.deepEqual(await serverChannels(listener), stays.toSorted())
   listener.listen()
   for (const channel of stays) await notify(channel, channel)
   await notify(`${prefix} 0 1`, 'gone')
@@ -103,7 +110,7 @@ test('while reconnecting, a subscription resolves once the next session has it',
   t.false(resolved)
   proxy.open()
   await within(adding)
-  t.deepEqual(await serverChannels(listener), [kept, added])
+  t.deepEqual(await serverChannels(listener), [kept, added].sort())
 })
 
 test('a subscription that cannot be committed is refused, and leaves no trace', async (t) => {
@@ -121,8 +128,8 @@ test('a subscription that cannot be committed is refused, and leaves no trace', 
     t.throwsAsync(listener.addChannel(refused), { instanceOf: ConnectionExecuteError }),
   ])
   await listener.connection.executeBatch('COMMIT')
-  t.deepEqual(listener.channels, [before, kept])
-  t.deepEqual(await serverChannels(listener), [before, kept])
+  t.deepEqual(listener.channels, [before, kept].sort())
+  t.deepEqual(await serverChannels(listener), [before, kept].sort())
 
   listener.listen()
   await listener.addChannel(refused)

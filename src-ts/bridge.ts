@@ -2,7 +2,7 @@
 // drain, and keeps the process alive while somebody waits.
 import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './native-errors.js'
-import { setInterval } from './timers.js'
+import { setInterval, throwLater } from './timers.js'
 import { woken } from './turn.js'
 
 /** How many entries are taken at once. If there are more, Rust wakes us again. */
@@ -26,7 +26,7 @@ interface Outcome {
 
 /** Something in JavaScript that drains a buffer in Rust. */
 export interface Consumer {
-  /** The buffer went from empty to non-empty. Must not throw. */
+  /** The buffer went from empty to non-empty. */
   onReady(): void
 }
 
@@ -111,7 +111,7 @@ class JsBridge {
     for (let entry = 1; entry < end; entry += 2) {
       const id = ready[entry + 1]!
       if (ready[entry] === Ready.Signal) {
-        this.#consumers.get(id)?.deref()?.onReady()
+        this.#signal(id)
       } else {
         this.#settle(id, {
           resolved: ready[entry] === Ready.Resolved,
@@ -121,6 +121,15 @@ class JsBridge {
       }
     }
     this.#ready = ready
+  }
+
+  #signal(id: number): void {
+    try {
+      this.#consumers.get(id)?.deref()?.onReady()
+    } catch (error) {
+      // The others were taken out of Rust's queue too, and are told only once.
+      throwLater(error)
+    }
   }
 
   #settle(id: number, outcome: Outcome): void {

@@ -103,6 +103,7 @@ export class Dispatcher {
     try {
       if (!this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
+        if (this.#turn.isOver) return this.#turn.yield()
         if (!this.#inbox.hasNext()) return
         if (this.#turn.isSpent()) return this.#turn.yield()
         this.#inbox.advance()

@@ -2,6 +2,7 @@
 import { EventEmitter } from 'node:events'
 import { ListenerCallbackError, type PglistenError, type ServerMessage } from './errors.js'
 import type { Gap } from './gap.js'
+import { throwLater } from './timers.js'
 
 /** Something that a user should know of, and that stops nothing. */
 export interface ListenerWarning {
@@ -71,9 +72,7 @@ export class ListenerEmitter extends EventEmitter<ListenerEvents> {
         this.#warn(args[0] as PglistenError)
       else (this as EventEmitter).emit(name, ...args)
     } catch (error) {
-      process.nextTick(() => {
-        throw error
-      })
+      throwLater(error)
     }
   }
 

@@ -16,6 +16,9 @@ const enum SpecialKind {
   End = 2,
 }
 
+/** What is here while there is nothing. */
+const NOTHING: unknown[] = []
+
 /** How many entries are pulled at once: beyond a few hundred a batch gets no cheaper. */
 const BATCH = 256
 
@@ -71,7 +74,7 @@ export class Inbox implements Consumer {
   readonly #id: number
   readonly #native: NativeSubscriber
   #meta = metaFor(BATCH)
-  #values: unknown[] = []
+  #values = NOTHING
   #index = 0
   #open = true
   /** Nothing was left behind by what was pulled last. */
@@ -165,7 +168,7 @@ export class Inbox implements Consumer {
     for (let index = 0; index < values.length; index += 1) {
       if (meta[2 * index] === SPECIAL) return undefined
     }
-    this.#values = []
+    this.#values = NOTHING
     // In place: an array that grows is copied again and again.
     let made = 0
     for (let index = 0; index < values.length; index += 1) {
@@ -215,7 +218,7 @@ export class Inbox implements Consumer {
     this.#native.close()
     clearTimeout(this.#rest)
     bridge.unregister(this.#id)
-    this.#values = []
+    this.#values = NOTHING
     this.#index = 0
     this.owner = undefined
   }
@@ -225,7 +228,9 @@ export class Inbox implements Consumer {
       return false
     }
     if (this.#meta.length < 2 * (max + 1)) this.#meta = metaFor(max)
+    // First: if this fails, what was here before is not here again.
     this.#index = 0
+    this.#values = NOTHING
     this.#values = this.#native.drain(this.#meta, max, asArray)
     const { length } = this.#values
     this.#isArmed = length === 0

@@ -264,7 +264,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     const { subscriptions, options } = this.#host
     if (options.parse) return undefined
     for (;;) {
-      if (!this.inbox.hasNext(max) || this.#turn.isSpent(max)) return undefined
+      if (this.#turn.isOver || !this.inbox.hasNext(max) || this.#turn.isSpent(max)) return undefined
       const messages = this.inbox.takeAll(max, (channelId, processId, payload) => {
         const channel = subscriptions.byId(channelId)
         if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
@@ -281,8 +281,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     for (;;) {
       // Whoever is told of a gap or of a failure may have ended the iteration.
       if (this.#done) return END
-      if (!inbox.hasNext()) return NOTHING
-      if (this.#turn.isSpent()) {
+      if (!this.#turn.isOver && !inbox.hasNext()) return NOTHING
+      if (this.#turn.isOver || this.#turn.isSpent()) {
         // A loop over what is buffered never leaves the microtask queue by itself.
         this.#turn.yield()
         return NOTHING

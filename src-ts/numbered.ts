@@ -1,7 +1,7 @@
 // A table of what has a number.
 
 /** How many entries stand together. */
-const PAGE = 1024
+const PAGE = 256
 
 interface Page<Value> {
   readonly values: (Value | undefined)[]
@@ -14,8 +14,9 @@ interface Page<Value> {
  * random each is found with about one look into memory that no cache holds; with a `Map` it is several.
  */
 export class Numbered<Value extends object> {
-  /** Only those that have entries. */
+  /** Those that have entries, and the newest: what comes and goes at once is not to make one each time. */
   readonly #pages = new Map<number, Page<Value>>()
+  #newest = 0
 
   get(number: number): Value | undefined {
     return this.#pages.get(Math.floor(number / PAGE))?.values[number % PAGE]
@@ -26,6 +27,8 @@ export class Numbered<Value extends object> {
     const key = Math.floor(number / PAGE)
     let page = this.#pages.get(key)
     if (!page) {
+      if (this.#pages.get(this.#newest)?.size === 0) this.#pages.delete(this.#newest)
+      this.#newest = key
       page = { values: Array.from({ length: PAGE }, () => undefined), size: 0 }
       this.#pages.set(key, page)
     }
@@ -40,6 +43,6 @@ export class Numbered<Value extends object> {
     if (page?.values[number % PAGE] === undefined) return
     page.values[number % PAGE] = undefined
     page.size -= 1
-    if (page.size === 0) this.#pages.delete(key)
+    if (page.size === 0 && key !== this.#newest) this.#pages.delete(key)
   }
 }

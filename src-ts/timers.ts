@@ -4,5 +4,12 @@ export const { clearTimeout, queueMicrotask, setImmediate, setInterval, setTimeo
 
 export const nextTick = process.nextTick.bind(process)
 
+/** Throws outside of what is going on, where it is an uncaught exception, so that the rest is still done. */
+export function throwLater(error: unknown): void {
+  nextTick(() => {
+    throw error
+  })
+}
+
 /** The cheapest clock that there is: milliseconds since 1970. It can be set back. */
 export const { now } = Date

@@ -4,7 +4,8 @@ import { nextTick, now, queueMicrotask, setImmediate } from './timers.js'
 
 /**
  * How long one turn of the event loop may be spent on deliveries, in milliseconds. Timers and sockets wait no longer
- * than that, plus one stride and the first delivery.
+ * than that, plus one stride and what comes before the time is counted: mostly one delivery, and never more than
+ * {@link MAX_UNCOUNTED}.
  */
 const SLICE_MS = 2
 
@@ -23,9 +24,9 @@ const MAX_UNCOUNTED = 8
 const current = {
   /** Changes when a turn is over or its time used up: strides of before count no more. */
   number: 0,
-  /** Something was delivered since the last wake. */
+  /** Something was delivered: the next delivery is counted, unless another wake comes before it. */
   begun: false,
-  /** The wakes in a row that delivered no more than once. */
+  /** The wakes in a row whose first delivery was not counted. */
   uncounted: 0,
   /** The time is counted, and the next turn is asked for. */
   counting: false,
@@ -97,6 +98,11 @@ export class Turn {
   /** `next` is called at the start of a turn that was asked for with {@link Turn.yield}. It must not throw. */
   constructor(next: () => void) {
     this.#next = next
+  }
+
+  /** Whether the time of the turn is known to be used up: then nothing more is to be pulled either. */
+  get isOver(): boolean {
+    return current.spent
   }
 
   /**

@@ -77,8 +77,15 @@ export async function backendOf(listener: Listener<never> | Listener): Promise<n
   return (listener as Listener).connection.fetchVal<number>('SELECT pg_backend_pid()')
 }
 
-/** The channels that the server listens to for this listener, in its order, without the one of its fences. */
+/** The channels that the server listens to for this listener, in order, without the one of its fences. */
 export async function serverChannels(listener: Listener<never> | Listener): Promise<string[]> {
+  return (await serverChannelsAsListened(listener)).toSorted()
+}
+
+/** The same as the server has them: up to version 18 in the order of their LISTENs. */
+export async function serverChannelsAsListened(
+  listener: Listener<never> | Listener,
+): Promise<string[]> {
   const rows = await (listener as Listener).connection.execute<{ channel: string }>(
     'SELECT channel FROM pg_listening_channels() AS channel',
   )

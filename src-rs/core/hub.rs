@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -104,8 +104,8 @@ struct Inner {
     /// For each subscriber, what a batch has for it; empty between batches.
     staged: Vec<Staged>,
     routes: HashMap<Box<str>, Route>,
-    /// Those of the route that was made last: mostly they are those of the next one, too.
-    members: Members,
+    /// The different ones that the routes have, or had.
+    members: HashSet<Members>,
     /// Fences whose notification has not come back yet.
     fences: HashMap<u32, oneshot::Sender<Result<()>>>,
     /// The number of the session that may publish: a driver that outlives its session is not heard.
@@ -127,7 +127,7 @@ struct Found {
     unrouted: Option<String>,
 }
 
-/// Places in `Inner::subscribers`. Shared by channels that go to the same consumers: what thousands of channels have in
+/// Places in `Inner::subscribers`. Shared by all channels that go to the same consumers: what thousands of channels have in
 /// common is then found in the processor's cache.
 type Members = Arc<[usize]>;
 
@@ -495,6 +495,7 @@ impl Inner {
     fn rebuild_routes(&mut self) {
         self.staged
             .resize_with(self.subscribers.len(), Staged::default);
+        self.members.clear();
         let mut routes = std::mem::take(&mut self.routes);
         for (channel, route) in &mut routes {
             route.members = self.members(channel);
@@ -508,10 +509,8 @@ impl Inner {
             subscriber.lock().wants(channel).then_some(index)
         };
         let members = self.subscribers.iter().enumerate().filter_map(wants);
-        if !members.clone().eq(self.members.iter().copied()) {
-            self.members = members.collect();
-        }
-        Arc::clone(&self.members)
+        let members: Members = members.collect();
+        Arc::clone(self.members.get_or_insert(members))
     }
 }
 
