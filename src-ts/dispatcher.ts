@@ -226,7 +226,7 @@ export class Dispatcher {
       try {
         // Asking whether it is a promise runs the callback's code too.
         result = asThenable(
-          registration.context.runInAsyncScope(
+          registration.runInAsyncScope(
             registration.callback,
             undefined,
             connection,
@@ -301,12 +301,7 @@ export class Dispatcher {
         if (!registration.active) continue
         const connection = Connection.lazy(this.#host.leases)
         try {
-          await registration.context.runInAsyncScope(
-            registration.callback,
-            undefined,
-            connection,
-            gap,
-          )
+          await registration.runInAsyncScope(registration.callback, undefined, connection, gap)
         } catch (cause) {
           this.#failed('a gap callback failed', cause, undefined, undefined, undefined)
         }

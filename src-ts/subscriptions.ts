@@ -19,15 +19,19 @@ export type ListenerCallback<Payload = string, Channel extends string = string> 
   processId: number,
 ) => unknown
 
-/** A callback as it was registered. The same function can be registered several times. */
-export class Registration<Args extends unknown[] = [Connection, unknown, string, number]> {
+/**
+ * A callback as it was registered. The same function can be registered several times. Called from a wake of Rust, it would
+ * run in nobody's asynchronous context: it has that of its registration.
+ */
+export class Registration<
+  Args extends unknown[] = [Connection, unknown, string, number],
+> extends AsyncResource {
   readonly callback: (...args: Args) => unknown
   /** Becomes `false` when it is removed: a delivery that is under way then leaves it out. */
   active = true
-  /** Called from a wake of Rust, a callback would otherwise run in nobody's asynchronous context. */
-  readonly context = new AsyncResource('PglistenCallback')
 
   constructor(callback: (...args: Args) => unknown) {
+    super('PglistenCallback')
     this.callback = callback
   }
 }
@@ -35,6 +39,10 @@ export class Registration<Args extends unknown[] = [Connection, unknown, string,
 /** A channel that somebody wants. */
 export class Channel {
   readonly name: string
+  /** The lowest number under which callbacks want it: what came before they were cleared is not for new ones. */
+  callableFrom: number
+  /** Replaced, never changed, so that a delivery can go through them while they change. */
+  registrations: readonly Registration[] = []
   /**
    * The number of its notifications. A channel that is removed and added again gets a new one, so that what was under
    * way for the old one finds nobody.
@@ -42,10 +50,6 @@ export class Channel {
   id: number
   /** All the numbers that it has had. */
   readonly ids: number[]
-  /** The lowest number under which callbacks want it: what came before they were cleared is not for new ones. */
-  callableFrom: number
-  /** Replaced, never changed, so that a delivery can go through them while they change. */
-  registrations: readonly Registration[] = []
   /** Whether `addChannel()` asked for it. */
   explicit = false
   /** Resolves once the LISTEN is committed; `undefined` while no session was asked for it. */
