@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// A set of channels that knows in which order they came.
 ///
-/// The order is the server's too: up to version 18, PostgreSQL compares each notification with the channels of a session
+/// LISTENs go out in this order. Up to version 18, PostgreSQL compares each notification with the channels of a session
 /// from the first to the last (`IsListeningOn` in its `async.c`), so who has many asks for the busiest first.
 #[derive(Debug, Default)]
 pub(super) struct Desired {
