@@ -62,20 +62,22 @@ test.serial('slow callbacks do not run many at a time because others are fast', 
 test.serial('messages that come one by one leave the event loop its turns', async (t) => {
   const { listener, pool } = await openListener(t)
   const channel = uniqueChannel()
-  let [got, inTurn, most] = [0, 0, 0]
+  let [got, waits, most] = [0, 0, 0]
   await listener.addCallback(channel, () => {
     got += 1
-    inTurn += 1
-    most = Math.max(most, inTurn)
     // The next one comes when its consumer has looked for it in vain, and before the event loop goes on.
     queueMicrotask(() => {
+      // Where the server was held up, several are here: they cost nothing, and may all have this turn.
+      if (listener.stats().received > got) return
+      waits += 1
+      most = Math.max(most, waits)
       const deadline = performance.now() + 100
       while (listener.stats().received === got && performance.now() < deadline);
     })
   })
   await listener.startup()
   listener.listen()
-  const count = countTurns(() => (inTurn = 0))
+  const count = countTurns(() => (waits = 0))
   await using connection = await pool.connection()
   await connection.executeBatch(`DO $$ BEGIN
     FOR n IN 1..100 LOOP
