@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 use tokio::sync::{Notify, oneshot};
 
 use super::error::{Error, ErrorKind, Result, ServerMessage};
@@ -103,7 +104,8 @@ struct Inner {
     subscribers: Vec<Arc<Subscriber>>,
     /// For each subscriber, what a batch has for it; empty between batches.
     staged: Vec<Staged>,
-    routes: HashMap<Box<str>, Route>,
+    /// The names are in the table itself: of thousands of channels each is found with one look less into memory.
+    routes: HashMap<SmolStr, Route>,
     /// The different ones that the routes have, or had.
     members: HashSet<Members>,
     /// Fences whose notification has not come back yet.
