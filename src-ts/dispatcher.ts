@@ -170,7 +170,7 @@ export class Dispatcher {
   #start(channelId: number, processId: number, text: string): void {
     const channel = this.#host.subscriptions.byId(channelId)
     // Removed, or cleared since it was sent, or never wanted by callbacks.
-    if (!channel || channelId < channel.callableFrom || channel.registrations.length === 0) {
+    if (!channel || channelId < channel.callableFrom || !channel.isCalled) {
       this.#leave(channelId)
       return
     }
@@ -186,7 +186,10 @@ export class Dispatcher {
       }
     }
     this.#host.counters.delivered += 1
-    const running = this.#run(channel.registrations, 0, channel.name, payload, processId)
+    const { name, only } = channel
+    const running = only
+      ? this.#call(only, name, payload, processId)
+      : this.#callFrom(0, channel.registrations, name, payload, processId)
     if (!running) {
       this.#leave(channelId)
       return
@@ -210,41 +213,51 @@ export class Dispatcher {
   }
 
   /** Calls callbacks from `index` on, one after the other. A promise that never rejects, if one gave a promise. */
-  #run(
-    registrations: readonly Registration[],
+  #callFrom(
     index: number,
+    registrations: readonly Registration[],
     channel: string,
     payload: unknown,
     processId: number,
   ): Promise<void> | undefined {
     for (let at = index; at < registrations.length; at += 1) {
-      const registration = registrations[at]!
-      if (this.#closed) return undefined
-      if (!registration.active) continue
-      const connection = Connection.lazy(this.#host.leases)
-      let result: PromiseLike<unknown> | undefined
-      try {
-        // Asking whether it is a promise runs the callback's code too.
-        result = asThenable(
-          registration.runInAsyncScope(
-            registration.callback,
-            undefined,
-            connection,
-            payload,
-            channel,
-            processId,
-          ),
-        )
-      } catch (cause) {
-        this.#failed('a callback threw', cause, channel, payload, processId)
-      }
-      if (result) {
-        return this.#settle(result, connection, channel, payload, processId).then(() =>
-          this.#run(registrations, at + 1, channel, payload, processId),
+      const running = this.#call(registrations[at]!, channel, payload, processId)
+      if (running) {
+        return running.then(() =>
+          this.#callFrom(at + 1, registrations, channel, payload, processId),
         )
       }
-      void this.#giveBack(connection, channel)
     }
+    return undefined
+  }
+
+  /** Calls a callback. A promise that never rejects, if it gave a promise. */
+  #call(
+    registration: Registration,
+    channel: string,
+    payload: unknown,
+    processId: number,
+  ): Promise<void> | undefined {
+    if (this.#closed || !registration.active) return undefined
+    const connection = Connection.lazy(this.#host.leases)
+    let result: PromiseLike<unknown> | undefined
+    try {
+      // Asking whether it is a promise runs the callback's code too.
+      result = asThenable(
+        registration.runInAsyncScope(
+          registration.callback,
+          undefined,
+          connection,
+          payload,
+          channel,
+          processId,
+        ),
+      )
+    } catch (cause) {
+      this.#failed('a callback threw', cause, channel, payload, processId)
+    }
+    if (result) return this.#settle(result, connection, channel, payload, processId)
+    void this.#giveBack(connection, channel)
     return undefined
   }
 

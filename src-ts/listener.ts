@@ -426,7 +426,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   #unregister(channel: Channel, registration: Registration): void {
     registration.active = false
     channel.registrations = channel.registrations.filter((one) => one !== registration)
-    if (channel.registrations.length > 0) return
+    if (channel.isCalled) return
     this.#run?.setCalled(channel.name)
     // What is buffered was for the callbacks that are gone, not for new ones.
     if (!channel.explicit || this.#subscriptions.get(channel.name) !== channel) return

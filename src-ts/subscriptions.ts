@@ -41,8 +41,8 @@ export class Channel {
   readonly name: string
   /** The lowest number under which callbacks want it: what came before they were cleared is not for new ones. */
   callableFrom: number
-  /** Replaced, never changed, so that a delivery can go through them while they change. */
-  registrations: readonly Registration[] = []
+  /** The only registration, if there is just one: it is found without the array, which no cache holds for thousands. */
+  only: Registration | undefined
   /**
    * The number of its notifications. A channel that is removed and added again gets a new one, so that what was under
    * way for the old one finds nobody.
@@ -54,6 +54,7 @@ export class Channel {
   explicit = false
   /** Resolves once the LISTEN is committed; `undefined` while no session was asked for it. */
   ready: Promise<void> | undefined
+  #registrations: readonly Registration[] = []
 
   constructor(name: string, id: number) {
     this.name = name
@@ -62,8 +63,23 @@ export class Channel {
     this.callableFrom = id
   }
 
+  /** Replaced, never changed, so that a delivery can go through them while they change. */
+  get registrations(): readonly Registration[] {
+    return this.#registrations
+  }
+
+  set registrations(registrations: readonly Registration[]) {
+    this.#registrations = registrations
+    this.only = registrations.length === 1 ? registrations[0] : undefined
+  }
+
+  /** Whether callbacks want it. */
+  get isCalled(): boolean {
+    return this.only !== undefined || this.#registrations.length > 0
+  }
+
   get wanted(): boolean {
-    return this.explicit || this.registrations.length > 0
+    return this.explicit || this.isCalled
   }
 }
 
@@ -135,8 +151,6 @@ export class Subscriptions {
 
   /** Those that have callbacks. */
   get called(): string[] {
-    return [...this]
-      .filter((channel) => channel.registrations.length > 0)
-      .map((channel) => channel.name)
+    return [...this].filter((channel) => channel.isCalled).map((channel) => channel.name)
   }
 }
