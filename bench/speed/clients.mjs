@@ -25,10 +25,9 @@ const startedListener = async (dsn, channels) => {
 export const clients = {
   'pglisten callback': async (dsn, channels, handlers) => {
     const listener = new ConnectionPool(dsn).listener(LOSSLESS)
-    for (const channel of channels) {
-      for (const handler of handlers) {
-        await listener.addCallback(channel, (_, payload) => handler(payload))
-      }
+    for (const handler of handlers) {
+      const callback = (/** @type {unknown} */ _, /** @type {string} */ payload) => handler(payload)
+      for (const channel of channels) await listener.addCallback(channel, callback)
     }
     await listener.startup()
     listener.listen()

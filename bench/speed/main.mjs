@@ -1,5 +1,5 @@
-// Runs the plan in interleaved rounds, so that a machine that is slower for a while is so for everybody, and writes what it
-// came to.
+// Runs the plan in interleaved rounds, so that a machine that is slower for a while is so for everybody and in every case, and
+// writes what it came to.
 
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
@@ -26,8 +26,8 @@ const HELP = `npm run bench -- [options]
   --out FOLDER  where the results go (default bench/results)`
 const CHARTED = 'burst-40'
 const LOADED = ['pglisten', 'pg', 'postgres', 'pg-listen']
-/** Loading takes little, and its times vary. */
-const LOADING_ROUNDS = 4
+/** Loading takes little, and its times vary: how often it is done in each round. */
+const LOADING_TIMES = 4
 
 const options = readOptions()
 const RAW = `${root}target/release/pglisten-bench-raw${process.platform === 'win32' ? '.exe' : ''}`
@@ -45,47 +45,54 @@ const notifier = new Client({ connectionString: server.dsn })
 await notifier.connect()
 const scene = { dsn: server.dsn, raw: RAW, notifier, nodeFlags: options.nodeFlags }
 
-/** @type {import('./targets.mjs').Results} */
-const results = {}
+/** @type {Map<string, Map<string, Measures[]>>} What was measured so far, by case, then by contestant. */
+const runs = new Map()
 try {
-  for (const one of cases) {
-    results[one.id] = await runCase(one)
-    console.log(`\n${caseTable(one.title, results[one.id] ?? {})}`)
+  for (let round = 0; round < options.rounds; round += 1) {
+    for (const one of cases) await runCase(one, round)
   }
 } finally {
   await notifier.end()
   await server.stop()
 }
+const results = Object.fromEntries(
+  [...runs].map(([id, contestants]) => [
+    id,
+    Object.fromEntries([...contestants].map(([name, measured]) => [name, figures(measured)])),
+  ]),
+)
+for (const { id, title } of cases) console.log(`\n${caseTable(title, results[id] ?? {})}`)
 const outcome = { environment: environment(), cases, results, verdicts: judge(results) }
 console.log(`\n${verdictTable(outcome.verdicts)}`)
 write(outcome)
 
-/** @param {(typeof cases)[number]} one */
-async function runCase(one) {
-  /** @type {Map<string, Measures[]>} */
-  const runs = new Map()
-  const add = (/** @type {string} */ name, /** @type {Measures} */ measured) =>
-    runs.set(name, [...(runs.get(name) ?? []), measured])
-  if (one.id === 'binary') add('pglisten', { mb: addonBytes() / 1e6 })
+/** @param {(typeof cases)[number]} one @param {number} round */
+async function runCase(one, round) {
+  const now = (/** @type {string} */ what) =>
+    progress(`round ${round + 1} of ${options.rounds}, ${one.id}: ${what}`)
+  if (one.id === 'binary' && round === 0) add(one, 'pglisten', { mb: addonBytes() / 1e6 })
   if (one.id === 'loading') {
-    for (let round = 1; round <= options.rounds * LOADING_ROUNDS; round += 1) {
-      progress(`loading, round ${round}`)
-      for (const [name, took] of Object.entries(await loading(LOADED))) add(name, took)
+    for (let time = 1; time <= LOADING_TIMES; time += 1) {
+      now(`${time} of ${LOADING_TIMES}`)
+      for (const [name, took] of Object.entries(await loading(LOADED))) add(one, name, took)
     }
   }
-  if ('task' in one) {
-    const rounds = options.rounds * (one.times ?? 1)
-    for (let round = 0; round < rounds; round += 1) {
-      for (let turn = 0; turn < one.contestants.length; turn += 1) {
-        // Nobody is always behind the same one.
-        const name = one.contestants[(turn + round) % one.contestants.length]
-        progress(`${one.id}, round ${round + 1} of ${rounds}: ${name}`)
-        add(name, measures(await run(scene, name, one), one.task.kind))
-      }
+  if (!('task' in one)) return
+  const { contestants, task, times = 1 } = one
+  for (let time = 0; time < times; time += 1) {
+    // Nobody is always behind the same one.
+    const first = (round * times + time) % contestants.length
+    for (const name of [...contestants.slice(first), ...contestants.slice(0, first)]) {
+      now(name)
+      add(one, name, measures(await run(scene, name, one), task.kind))
     }
   }
-  const names = 'task' in one ? one.contestants : [...runs.keys()]
-  return Object.fromEntries(names.map((name) => [name, figures(runs.get(name) ?? [])]))
+}
+
+/** @param {{ id: string }} one @param {string} name @param {Measures} measured */
+function add({ id }, name, measured) {
+  const ofCase = runs.get(id) ?? new Map()
+  runs.set(id, ofCase.set(name, [...(ofCase.get(name) ?? []), measured]))
 }
 
 /** @param {import('./report.mjs').Outcome} outcome */
