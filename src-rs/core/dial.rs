@@ -3,32 +3,33 @@
 //! `tokio_postgres::Config::connect` bounds only the TCP handshake and hides the socket. Here one deadline
 //! covers everything, and the socket is a [`Wire`].
 
+mod candidates;
+mod open;
+
 use std::future::{Ready, poll_fn, ready};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-#[cfg(unix)]
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 use tokio_postgres::config::{
     ChannelBinding, SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation,
 };
 use tokio_postgres::{CancelToken, Client, Connection, SimpleQueryMessage, tls};
-use tokio_rustls::TlsConnector;
+
+use candidates::check_role;
+pub use candidates::{Candidate, candidates};
+#[cfg(unix)]
+use open::open_unix;
+use open::{Failure, Way, no_address, open, resolve, unreachable};
 
 use super::config::{ConnectConfig, Host};
 use super::error::{Error, ErrorKind, Result};
 use super::inbound::{Arrivals, Inbound};
-use super::settings::TargetSessionAttrs;
-use super::tls::{ALPN, SslMode, SslNegotiation};
-use super::wire::{Socket, Transport, Wire, WireFacts};
+use super::tls::SslMode;
+use super::wire::{Wire, WireFacts};
 
 /// A connection whose messages nobody reads yet: poll it, or nothing happens.
 pub type ServerConnection = Connection<Inbound<Wire>, Inbound<Wire>>;
@@ -84,34 +85,6 @@ impl Route {
         let request = token.cancel_query_raw(Inbound::new(wire, None), AlreadyEncrypted);
         Ok(request.await?)
     }
-}
-
-/// A host to try, and the role that it must have.
-#[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
-    /// Where.
-    pub host: &'a Host,
-    /// What it must be.
-    pub role: TargetSessionAttrs,
-}
-
-/// The configured hosts, in the order in which they are to be tried now.
-#[must_use]
-pub fn candidates(config: &ConnectConfig) -> Vec<Candidate<'_>> {
-    let mut hosts: Vec<&Host> = config.hosts.iter().collect();
-    if config.load_balance {
-        hosts.shuffle(&mut rand::rng());
-    }
-    let roles = match config.target_session_attrs {
-        TargetSessionAttrs::PreferStandby => {
-            &[TargetSessionAttrs::Standby, TargetSessionAttrs::Any][..]
-        }
-        ref role => std::slice::from_ref(role),
-    };
-    roles
-        .iter()
-        .flat_map(|role| hosts.iter().map(|host| Candidate { host, role: *role }))
-        .collect()
 }
 
 /// Connects to the first configured host that answers, authenticates us and has the role asked for.
@@ -252,22 +225,6 @@ async fn within_share<T>(
     in_time_of(share, config, host, attempt).await
 }
 
-fn unreachable(host: &Host, error: &io::Error) -> Error {
-    Error::connecting(error, &host.to_string())
-}
-
-fn no_address(host: &Host) -> Error {
-    let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    unreachable(host, &absent)
-}
-
-async fn resolve(name: &str, address: Option<IpAddr>, port: u16) -> io::Result<Vec<SocketAddr>> {
-    match address {
-        Some(address) => Ok(vec![SocketAddr::new(address, port)]),
-        None => Ok(tokio::net::lookup_host((name, port)).await?.collect()),
-    }
-}
-
 /// Connects with or without TLS, in the order of the mode.
 async fn dial_address(call: Call<'_>, name: &str, address: SocketAddr) -> Result<Dialed> {
     let ways = match call.config.tls.mode {
@@ -293,30 +250,6 @@ async fn dial_address(call: Call<'_>, name: &str, address: SocketAddr) -> Result
         before = Some(error);
     }
     Err(before.unwrap_or_else(no_host))
-}
-
-/// How a connection may begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Plain,
-    Encrypted,
-    EncryptedIfOffered,
-}
-
-/// Why a way did not lead to a session.
-struct Failure {
-    error: Error,
-    /// Whether another way may.
-    is_of_this_way: bool,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self {
-            error,
-            is_of_this_way: false,
-        }
-    }
 }
 
 async fn dial_in(
@@ -354,43 +287,6 @@ async fn dial_in(
     })
 }
 
-#[cfg(unix)]
-async fn open_unix(host: &Host, directory: &Path, port: u16) -> Result<Wire> {
-    let path = directory.join(format!(".s.PGSQL.{port}"));
-    let stream = UnixStream::connect(path).await;
-    let stream = stream.map_err(|error| unreachable(host, &error))?;
-    Ok(Wire::plain(Socket::new(Transport::Unix(stream))))
-}
-
-/// Connects, and encrypts if that is the way; gives whether it is encrypted.
-async fn open(
-    way: Way,
-    config: &ConnectConfig,
-    host: &Host,
-    name: &str,
-    address: SocketAddr,
-) -> std::result::Result<(Wire, bool), Failure> {
-    let failed = |error: io::Error| unreachable(host, &error);
-    let stream = TcpStream::connect(address).await.map_err(failed)?;
-    config.apply_socket_options(&stream).map_err(failed)?;
-    let socket = Socket::new(Transport::Tcp(stream));
-    if way == Way::Plain {
-        return Ok((Wire::plain(socket), false));
-    }
-    match encrypt(config, host, name, socket).await? {
-        Offer::Encrypted(wire) => Ok((wire, true)),
-        Offer::None(socket) if way == Way::EncryptedIfOffered => Ok((Wire::plain(socket), false)),
-        Offer::None(_) => {
-            let mode = config.tls.mode.name();
-            Err(Error::new(
-                ErrorKind::Tls,
-                format!("{host} does not support TLS (sslMode is `{mode}`)"),
-            )
-            .into())
-        }
-    }
-}
-
 /// SCRAM cannot be bound to a channel that is not encrypted.
 fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Result<()> {
     if is_encrypted || config.protocol.get_channel_binding() != ChannelBinding::Require {
@@ -400,70 +296,6 @@ fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Res
         ErrorKind::Tls,
         format!("the connection to {host} is not encrypted, but `channelBinding` is `require`"),
     ))
-}
-
-enum Offer {
-    Encrypted(Wire),
-    /// The server has no TLS, and goes on without on the same socket.
-    None(Socket),
-}
-
-/// `SSLRequest` (<https://www.postgresql.org/docs/current/protocol-message-formats.html>): its length, its code.
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
-
-async fn encrypt(
-    config: &ConnectConfig,
-    host: &Host,
-    name: &str,
-    mut socket: Socket,
-) -> std::result::Result<Offer, Failure> {
-    let failed = |error: io::Error| unreachable(host, &error);
-    let tls = &config.tls;
-    // What will be needed, and a file that was named, must be there before the server is asked anything.
-    let mut loaded = None;
-    if tls.mode >= SslMode::Require || tls.names_files() {
-        loaded = Some(tls.load(name).await?);
-    }
-    if tls.negotiation == SslNegotiation::Postgres {
-        socket.write_all(&SSL_REQUEST).await.map_err(failed)?;
-        // Exactly one byte: what somebody on the way had put behind it would be taken for the server's words.
-        match socket.read_u8().await.map_err(failed)? {
-            b'S' => {}
-            b'N' => return Ok(Offer::None(socket)),
-            // What has no TLS at all, like a server older than 7.0, answers with an error.
-            b'E' => {
-                return Err(Failure {
-                    error: Error::new(
-                        ErrorKind::Tls,
-                        format!("{host} answered the request for TLS with an error"),
-                    ),
-                    is_of_this_way: true,
-                });
-            }
-            other => {
-                let text = format!("it answered the request for TLS with byte {other:#04x}");
-                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, text)).into());
-            }
-        }
-    }
-    let (client, server_name) = match loaded {
-        Some(loaded) => loaded,
-        None => tls.load(name).await?,
-    };
-    let connecting = TlsConnector::from(client).connect(server_name, socket);
-    let stream = connecting.await.map_err(|error| Failure {
-        error: unreachable(host, &error),
-        is_of_this_way: true,
-    })?;
-    if tls.negotiation == SslNegotiation::Direct && stream.get_ref().1.alpn_protocol() != Some(ALPN)
-    {
-        return Err(Error::new(
-            ErrorKind::Tls,
-            format!("{host} did not say that it speaks PostgreSQL's protocol (ALPN), as it must with sslNegotiation `direct`"),
-        )
-        .into());
-    }
-    Ok(Offer::Encrypted(Wire::encrypted(stream)))
 }
 
 /// Start-up and authentication.
@@ -490,44 +322,6 @@ async fn start(call: Call<'_>, wire: Wire, route: Route) -> Result<Dialed> {
         facts,
         route,
     })
-}
-
-/// Checks that a server is what `role` asks for, as libpq does.
-async fn check_role(dialed: &mut Dialed, host: &Host, role: TargetSessionAttrs) -> Result<()> {
-    let (query, wanted) = match role {
-        TargetSessionAttrs::Any | TargetSessionAttrs::PreferStandby => return Ok(()),
-        TargetSessionAttrs::ReadWrite => ("SHOW transaction_read_only", ["off", "f"]),
-        TargetSessionAttrs::ReadOnly => ("SHOW transaction_read_only", ["on", "t"]),
-        TargetSessionAttrs::Primary => ("SELECT pg_catalog.pg_is_in_recovery()", ["off", "f"]),
-        TargetSessionAttrs::Standby => ("SELECT pg_catalog.pg_is_in_recovery()", ["on", "t"]),
-    };
-    let asked = dialed.client.simple_query(query);
-    tokio::pin!(asked);
-    let answer = tokio::select! {
-        answer = &mut asked => answer?,
-        () = drive(&mut dialed.connection) => {
-            return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
-        }
-    };
-    let fits = answer.iter().any(|message| {
-        matches!(message, SimpleQueryMessage::Row(row) if row.get(0).is_some_and(|is| wanted.contains(&is)))
-    });
-    if fits {
-        return Ok(());
-    }
-    let is = match role {
-        TargetSessionAttrs::ReadWrite => "read-only",
-        TargetSessionAttrs::ReadOnly => "read-write",
-        TargetSessionAttrs::Primary => "a standby",
-        _ => "a primary",
-    };
-    Err(Error::new(
-        ErrorKind::Connect,
-        format!(
-            "{host} is {is}, but targetSessionAttrs asks for `{}`",
-            role.name()
-        ),
-    ))
 }
 
 impl tls::TlsStream for Inbound<Wire> {

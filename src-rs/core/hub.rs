@@ -2,67 +2,31 @@
 //!
 //! One hub lives as long as one `startup()` … `shutdown()` of a listener; sessions come and go below it.
 
+mod events;
+mod routes;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hashbrown::{HashMap, HashSet};
+pub use events::Event;
+use events::Events;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
-use smol_str::SmolStr;
+use routes::{Route, Routes};
 use tokio::sync::{Notify, oneshot};
 
-use super::error::{Error, ErrorKind, Result, ServerMessage};
+use super::error::{Error, ErrorKind, Result};
 use super::gap::Gap;
 use super::inbound::{Arrived, Batch, Stop};
 use super::moment::Moment;
 use super::own_pids::OwnPids;
 use super::subscriber::{End, Notification, Pressure, Staged, State, Subscriber};
 
-/// Events wait here while the JavaScript thread is busy; a server can send notices without end.
-const MAX_WAITING_EVENTS: usize = 1000;
-
 /// How long after its removal a channel's notifications may still come.
 const STRAGGLER_TIME: Duration = Duration::from_secs(10);
-
-/// What happened to the listener's session.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A session is up: the first one, or the first after a break.
-    Connected {
-        /// Its backend.
-        process_id: i32,
-    },
-    /// The session ended.
-    Disconnected {
-        /// Why.
-        error: Error,
-        /// Its backend.
-        process_id: i32,
-    },
-    /// An attempt to connect again failed.
-    AttemptFailed {
-        /// Why.
-        error: Error,
-        /// How many have been made since the session ended.
-        attempt: u32,
-    },
-    /// A new session took over.
-    Reconnected {
-        /// What may be missing.
-        gap: Box<Gap>,
-    },
-    /// A notice or warning of the server.
-    Notice(Box<ServerMessage>),
-    /// Something a user should know, said by us.
-    Warning(String),
-    /// The listener gave up.
-    Closed {
-        /// Why.
-        error: Error,
-    },
-}
 
 /// Counters that cost one relaxed addition each.
 #[derive(Debug, Default)]
@@ -80,8 +44,7 @@ pub struct Counters {
 /// See the module.
 pub struct Hub {
     inner: Mutex<Inner>,
-    events: Mutex<VecDeque<Event>>,
-    event_signal: Box<dyn Fn() + Send + Sync>,
+    events: Events,
     /// Wakes a paused session when a consumer has made room.
     room: Notify,
     /// Wakes the supervisor when a consumer overflowed under the policy `error`.
@@ -104,10 +67,7 @@ struct Inner {
     subscribers: Vec<Arc<Subscriber>>,
     /// For each subscriber, what a batch has for it; empty between batches.
     staged: Vec<Staged>,
-    /// The names are in the table itself: of thousands of channels each is found with one look less into memory.
-    routes: HashMap<SmolStr, Route>,
-    /// The different ones that the routes have, or had.
-    members: HashSet<Members>,
+    routes: Routes,
     /// Fences whose notification has not come back yet.
     fences: HashMap<u32, oneshot::Sender<Result<()>>>,
     /// The number of the session that may publish: a driver that outlives its session is not heard.
@@ -129,15 +89,6 @@ struct Found {
     unrouted: Option<String>,
 }
 
-/// Places in `Inner::subscribers`. Shared by all channels that go to the same consumers: what thousands of channels have in
-/// common is then found in the processor's cache.
-type Members = Arc<[usize]>;
-
-struct Route {
-    id: u32,
-    members: Members,
-}
-
 impl Hub {
     /// `own_pids`: drop what these backends sent. `event_signal` is called, from any thread, when
     /// [`Hub::take_events`] has something to give.
@@ -149,8 +100,7 @@ impl Hub {
     ) -> Self {
         Self {
             inner: Mutex::default(),
-            events: Mutex::default(),
-            event_signal,
+            events: Events::new(event_signal),
             room: Notify::new(),
             overflowed: Notify::new(),
             has_overflowed: AtomicBool::new(false),
@@ -176,7 +126,7 @@ impl Hub {
             return;
         }
         inner.subscribers.push(subscriber);
-        inner.rebuild_routes();
+        inner.rebuild();
     }
 
     /// Removes a consumer.
@@ -185,7 +135,7 @@ impl Hub {
         inner
             .subscribers
             .retain(|other| !Arc::ptr_eq(other, subscriber));
-        inner.rebuild_routes();
+        inner.rebuild();
         drop(inner);
         self.room.notify_waiters();
     }
@@ -195,12 +145,12 @@ impl Hub {
         let mut inner = self.inner.lock();
         subscriber.lock().wanted =
             wanted.map(|names| names.into_iter().map(String::into_boxed_str).collect());
-        inner.rebuild_routes();
+        inner.rebuild();
     }
 
     /// Adds or removes one channel of those that a consumer wants. No effect on one that wants all.
     pub fn set_wants(&self, subscriber: &Arc<Subscriber>, channel: &str, wants: bool) {
-        let mut inner = self.inner.lock();
+        let inner = &mut *self.inner.lock();
         if let Some(wanted) = &mut subscriber.lock().wanted {
             if wants {
                 wanted.insert(channel.into());
@@ -208,14 +158,13 @@ impl Hub {
                 wanted.remove(channel);
             }
         }
-        inner.rebuild_route(channel);
+        inner.routes.rebuild_one(channel, &inner.subscribers);
     }
 
     /// Routes a channel's notifications to those who want it, under the number that the facade gave it.
     pub fn add_channel(&self, name: &str, id: u32) {
-        let mut inner = self.inner.lock();
-        let members = inner.members(name);
-        inner.routes.insert(name.into(), Route { id, members });
+        let inner = &mut *self.inner.lock();
+        inner.routes.insert(name, id, &inner.subscribers);
     }
 
     /// Stops routing a channel.
@@ -442,37 +391,24 @@ impl Hub {
 
     /// Queues an event for JavaScript.
     pub(super) fn event(&self, event: Event) {
-        let mut events = self.events.lock();
-        let was_empty = events.is_empty();
-        if events.len() >= MAX_WAITING_EVENTS {
-            // What can be lost in a flood of it; what tells of the session's state may not.
-            let droppable = |event: &Event| {
-                matches!(
-                    event,
-                    Event::Notice(_) | Event::Warning(_) | Event::AttemptFailed { .. }
-                )
-            };
-            match events.iter().position(droppable) {
-                Some(index) => drop(events.remove(index)),
-                None if droppable(&event) => return,
-                None => {}
-            }
-        }
-        events.push_back(event);
-        drop(events);
-        if was_empty {
-            (self.event_signal)();
-        }
+        self.events.push(event);
     }
 
     /// Takes the events that are waiting.
     #[must_use]
     pub fn take_events(&self) -> VecDeque<Event> {
-        std::mem::take(&mut self.events.lock())
+        self.events.take()
     }
 }
 
 impl Inner {
+    /// The subscribers are others than before, or want other channels.
+    fn rebuild(&mut self) {
+        self.staged
+            .resize_with(self.subscribers.len(), Staged::default);
+        self.routes.rebuild(&self.subscribers);
+    }
+
     /// Moves what was staged into the subscribers' buffers, and signals.
     fn deliver(&mut self) -> Pressure {
         let mut pressure = Pressure::None;
@@ -485,34 +421,6 @@ impl Inner {
             subscriber.unlock(state);
         }
         pressure
-    }
-
-    fn rebuild_route(&mut self, channel: &str) {
-        let members = self.members(channel);
-        if let Some(route) = self.routes.get_mut(channel) {
-            route.members = members;
-        }
-    }
-
-    fn rebuild_routes(&mut self) {
-        self.staged
-            .resize_with(self.subscribers.len(), Staged::default);
-        self.members.clear();
-        let mut routes = std::mem::take(&mut self.routes);
-        for (channel, route) in &mut routes {
-            route.members = self.members(channel);
-        }
-        self.routes = routes;
-    }
-
-    /// Who wants a channel.
-    fn members(&mut self, channel: &str) -> Members {
-        let wants = |(index, subscriber): (usize, &Arc<Subscriber>)| {
-            subscriber.lock().wants(channel).then_some(index)
-        };
-        let members = self.subscribers.iter().enumerate().filter_map(wants);
-        let members: Members = members.collect();
-        Arc::clone(self.members.get_or_insert(members))
     }
 }
 

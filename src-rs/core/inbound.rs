@@ -1,15 +1,19 @@
 //! What comes in on a listening session: notifications are taken out of the stream as they are read, and packed; the rest
 //! goes on to `tokio_postgres`, which would make three allocations for each.
 
+mod batch;
+mod splitter;
+
 use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+pub use batch::{Arrived, Batch};
 use bytes::{Buf as _, BytesMut};
-use memchr::memchr;
 use parking_lot::Mutex;
+use splitter::Splitter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::moment::Moment;
@@ -18,115 +22,6 @@ use super::moment::Moment;
 const CHUNK: usize = 64 * 1024;
 /// How many reads in a row a session may have before others, and its own requests, get their turn.
 const MAX_READS: usize = 16;
-/// A message's type and its length, which counts itself
-/// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
-const HEADER: usize = 5;
-/// `NotificationResponse`.
-const NOTIFICATION: u8 = b'A';
-/// What a notification has before its channel: the process id.
-const PROCESS_ID: usize = 4;
-/// No notification is longer: names have at most 63 bytes, payloads fewer than a page, and a page at most 32 KiB.
-const LONGEST: usize = 64 * 1024;
-
-/// A notification as it was read; its channel and payload stand in [`Batch::text`].
-#[derive(Debug, Clone, Copy)]
-struct Arrival {
-    process_id: i32,
-    /// Where the channel starts,
-    channel: usize,
-    /// where the payload does,
-    payload: usize,
-    /// and where that ends. Behind both stands a NUL.
-    end: usize,
-}
-
-/// A notification out of a [`Batch`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrived<'batch> {
-    /// The notifying backend.
-    pub process_id: i32,
-    /// The channel.
-    pub channel: &'batch str,
-    /// The payload.
-    pub payload: &'batch str,
-}
-
-/// Notifications that were read together.
-#[derive(Debug, Default)]
-pub struct Batch {
-    text: Vec<u8>,
-    arrivals: Vec<Arrival>,
-    /// Why what follows cannot be read.
-    broken: Option<String>,
-    /// A moment before which nothing was missing when the first of them was read: an answer that stands behind it in the
-    /// stream confirms nothing about it.
-    pub confirmed: Moment,
-}
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.broken.is_none()
-    }
-
-    /// Forgets everything, but keeps the memory for the next.
-    fn clear(&mut self) {
-        self.text.clear();
-        self.arrivals.clear();
-        self.broken = None;
-    }
-
-    /// The notifications that can be read, and why nothing can after them.
-    #[must_use]
-    pub fn read(&self) -> (impl ExactSizeIterator<Item = Arrived<'_>>, Option<String>) {
-        // All at once: no character goes beyond a NUL, so none goes beyond its notification.
-        let (text, broken) = match str::from_utf8(&self.text) {
-            Ok(text) => (text, self.broken.clone()),
-            Err(error) => {
-                let valid = str::from_utf8(&self.text[..error.valid_up_to()]).unwrap_or_default();
-                (valid, Some("text that is not UTF-8".to_owned()))
-            }
-        };
-        let readable = self
-            .arrivals
-            .partition_point(|arrival| arrival.end <= text.len());
-        let arrived = self.arrivals[..readable]
-            .iter()
-            .map(move |arrival| Arrived {
-                process_id: arrival.process_id,
-                channel: &text[arrival.channel..arrival.payload - 1],
-                payload: &text[arrival.payload..arrival.end],
-            });
-        (arrived, broken)
-    }
-
-    /// Takes a notification without its header.
-    fn push(&mut self, body: &[u8]) {
-        if self.broken.is_some() {
-            return;
-        }
-        let parsed = body
-            .split_first_chunk::<PROCESS_ID>()
-            .and_then(|(id, strings)| {
-                let channel_length = memchr(0, strings)?;
-                let payload_length = memchr(0, &strings[channel_length + 1..])?;
-                let complete = channel_length + payload_length + 2 == strings.len();
-                complete.then_some((i32::from_be_bytes(*id), strings, channel_length))
-            });
-        let Some((process_id, strings, channel_length)) = parsed else {
-            self.broken
-                .get_or_insert_with(|| "a notification that does not end where it says".to_owned());
-            return;
-        };
-        let channel = self.text.len();
-        self.text.extend_from_slice(strings);
-        self.arrivals.push(Arrival {
-            process_id,
-            channel,
-            payload: channel + channel_length + 1,
-            end: self.text.len() - 1,
-        });
-    }
-}
 
 /// Why reading stops for now.
 #[derive(Debug)]
@@ -179,95 +74,6 @@ impl Arrivals {
     pub fn confirm(&self, moment: Moment) {
         *self.confirmed.lock() = moment;
     }
-}
-
-/// Takes the messages of a stream apart, however it is cut.
-#[derive(Debug, Default)]
-struct Splitter {
-    /// The beginning of a message: its header, or of a notification all that is there.
-    begun: Vec<u8>,
-    /// How much of a message that is no notification is still to come.
-    passing: usize,
-}
-
-impl Splitter {
-    /// Puts notifications into `batch` and everything else behind `rest`.
-    fn feed(&mut self, mut bytes: &[u8], batch: &mut Batch, rest: &mut BytesMut) {
-        if !self.begun.is_empty() {
-            bytes = self.finish_begun(bytes, batch, rest);
-        }
-        while !bytes.is_empty() {
-            if self.passing > 0 {
-                let here = self.passing.min(bytes.len());
-                rest.extend_from_slice(&bytes[..here]);
-                self.passing -= here;
-                bytes = &bytes[here..];
-                continue;
-            }
-            match message_at(bytes) {
-                Some(Message::Notification(length)) if length <= bytes.len() => {
-                    batch.push(&bytes[HEADER..length]);
-                    bytes = &bytes[length..];
-                }
-                Some(Message::Other(length)) => self.passing = length,
-                Some(Message::Notification(_)) | None => {
-                    self.begun.extend_from_slice(bytes);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Completes the message that the last bytes began, if these do, and gives what follows it.
-    fn finish_begun<'bytes>(
-        &mut self,
-        mut bytes: &'bytes [u8],
-        batch: &mut Batch,
-        rest: &mut BytesMut,
-    ) -> &'bytes [u8] {
-        loop {
-            let wanted = match message_at(&self.begun) {
-                Some(Message::Notification(length)) => length,
-                Some(Message::Other(length)) => {
-                    rest.extend_from_slice(&self.begun);
-                    self.passing = length - self.begun.len();
-                    self.begun.clear();
-                    return bytes;
-                }
-                None => HEADER,
-            };
-            if self.begun.len() == wanted && wanted > HEADER {
-                batch.push(&self.begun[HEADER..]);
-                self.begun.clear();
-                return bytes;
-            }
-            if bytes.is_empty() {
-                return bytes;
-            }
-            let here = (wanted - self.begun.len()).min(bytes.len());
-            self.begun.extend_from_slice(&bytes[..here]);
-            bytes = &bytes[here..];
-        }
-    }
-}
-
-/// A message by its header: its whole length.
-enum Message {
-    Notification(usize),
-    Other(usize),
-}
-
-/// The message that begins here; `None` as long as its header is cut.
-fn message_at(bytes: &[u8]) -> Option<Message> {
-    let (&[kind, a, b, c, d], _) = bytes.split_first_chunk::<HEADER>()?;
-    let length = 1 + u32::from_be_bytes([a, b, c, d]) as usize;
-    // What cannot be one is for `tokio_postgres` to refuse.
-    let fits = (HEADER + PROCESS_ID + 2..=LONGEST).contains(&length);
-    Some(if kind == NOTIFICATION && fits {
-        Message::Notification(length)
-    } else {
-        Message::Other(length.max(HEADER))
-    })
 }
 
 /// What an [`Inbound`] needs to take notifications out.
@@ -389,112 +195,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Inbound<S> {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
+    use std::task::{Wake, Waker};
 
     use futures_util::poll;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
+    use super::splitter::tests::{message, notification};
     use super::*;
-
-    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(body.len() + 4).unwrap();
-        [&[kind], &length.to_be_bytes()[..], body].concat()
-    }
-
-    fn notification(process_id: i32, channel: &str, payload: &[u8]) -> Vec<u8> {
-        let parts = [
-            &process_id.to_be_bytes(),
-            channel.as_bytes(),
-            b"\0",
-            payload,
-            b"\0",
-        ];
-        message(NOTIFICATION, &parts.concat())
-    }
-
-    /// What pieces of a stream come to.
-    fn split(stream: &[u8], size: usize) -> (Batch, BytesMut) {
-        let (mut splitter, mut batch, mut rest) =
-            (Splitter::default(), Batch::default(), BytesMut::new());
-        for piece in stream.chunks(size) {
-            splitter.feed(piece, &mut batch, &mut rest);
-        }
-        (batch, rest)
-    }
-
-    #[test]
-    fn notifications_are_taken_out_however_the_stream_is_cut() {
-        let others = [
-            message(b'S', b"a setting"),
-            message(b'Z', b"I"),
-            message(b'D', &[NOTIFICATION; 500]),
-        ];
-        let stream = [
-            notification(1, "first", b"one"),
-            others[0].clone(),
-            notification(-2, "", b""),
-            others[1].clone(),
-            others[2].clone(),
-            notification(3, "a longer name", "é".repeat(400).as_bytes()),
-        ]
-        .concat();
-        let long = "é".repeat(400);
-        for size in 1..=stream.len() {
-            let (batch, rest) = split(&stream, size);
-            assert_eq!(rest, others.concat(), "in pieces of {size}");
-            let (arrived, broken) = batch.read();
-            let arrived: Vec<_> = arrived
-                .map(|it| (it.process_id, it.channel, it.payload))
-                .collect();
-            let expected = [
-                (1, "first", "one"),
-                (-2, "", ""),
-                (3, "a longer name", &long),
-            ];
-            assert_eq!(arrived, expected, "in pieces of {size}");
-            assert_eq!(broken, None);
-        }
-    }
-
-    #[test]
-    fn what_stands_before_broken_text_can_be_read() {
-        // Two halves of one character, which must not be put together.
-        let stream = [
-            notification(1, "a", b"good"),
-            notification(2, "a", b"half \xc3"),
-            notification(3, "a", b"\xa9 half"),
-        ]
-        .concat();
-        let (batch, _) = split(&stream, stream.len());
-        let (arrived, broken) = batch.read();
-        assert_eq!(arrived.map(|it| it.payload).collect::<Vec<_>>(), ["good"]);
-        assert_eq!(broken.as_deref(), Some("text that is not UTF-8"));
-    }
-
-    #[test]
-    fn a_notification_that_says_a_wrong_length_is_found_out() {
-        for body in [
-            &b"\0\0\0\x01abc\0def"[..],
-            b"\0\0\0\x01abc\0d\0f\0",
-            b"\0\0\0\x01abcdef",
-        ] {
-            let stream = [notification(1, "a", b"good"), message(NOTIFICATION, body)].concat();
-            let (batch, _) = split(&stream, 7);
-            let (arrived, broken) = batch.read();
-            assert_eq!(arrived.len(), 1);
-            assert!(broken.is_some(), "{body:?}");
-        }
-    }
-
-    #[test]
-    fn a_length_that_no_notification_has_is_not_waited_for() {
-        let mut stream = vec![NOTIFICATION];
-        stream.extend_from_slice(&i32::MAX.to_be_bytes());
-        stream.extend_from_slice(b"whatever");
-        let (batch, rest) = split(&stream, stream.len());
-        assert_eq!(batch.read().0.len(), 0);
-        assert_eq!(rest, stream, "`tokio_postgres` has to refuse it");
-    }
 
     /// An [`Inbound`] at one end of a pipe, and the other end.
     fn pipe() -> (Inbound<DuplexStream>, Arc<Arrivals>, DuplexStream) {
@@ -566,5 +275,52 @@ mod tests {
         }
         assert_eq!(read, *ready);
         assert_eq!(received.try_iter().collect::<Vec<_>>(), [1]);
+    }
+
+    /// A stream that has the same message again and again, up to so many times.
+    struct Flood {
+        message: Vec<u8>,
+        left: usize,
+    }
+
+    impl AsyncRead for Flood {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.left == 0 {
+                return Poll::Pending;
+            }
+            self.left -= 1;
+            buf.put_slice(&self.message);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_flood_leaves_others_their_turn_and_comes_back_by_itself() {
+        let message = notification(1, "a", b"more");
+        let stream = Flood { message, left: 100 };
+        let mut inbound = Inbound::new(stream, Some(Arc::default()));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut buffer = [0; 16];
+        let polled = Pin::new(&mut inbound).poll_read(
+            &mut Context::from_waker(&waker),
+            &mut ReadBuf::new(&mut buffer),
+        );
+        assert!(polled.is_pending());
+        assert_eq!(inbound.stream().left, 100 - MAX_READS);
+        assert!(woken.0.load(Ordering::Relaxed));
     }
 }

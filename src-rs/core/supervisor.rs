@@ -4,6 +4,8 @@
 //! follow. During an outage that is all a command does. The next session LISTENs at once on all that an earlier one
 //! has listened to; what is new, and might be refused, comes right after.
 
+mod waiting;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -12,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use waiting::{Reply, WaitingList};
 
 use super::backoff::{Backoff, STABLE_UPTIME};
 use super::desired::Desired;
@@ -43,8 +46,6 @@ pub(super) enum Command {
     },
 }
 
-type Reply = oneshot::Sender<Result<()>>;
-
 /// What a supervisor shares with its handle.
 pub(super) struct Surroundings {
     pub(super) hub: Arc<Hub>,
@@ -65,18 +66,10 @@ pub(super) struct Supervisor {
     deadline: Arc<Mutex<Option<Instant>>>,
     /// The channels that the user wants.
     desired: Desired,
-    /// Who waits for a channel to be in the server's set, or out of it.
-    waiting: Vec<Waiting>,
+    waiting: WaitingList,
     /// Fences that were not sent yet.
     new_fences: Vec<u32>,
     backoff: Backoff,
-}
-
-struct Waiting {
-    channel: String,
-    /// The channel's number, for a subscription; `None` for the end of one.
-    subscription: Option<u32>,
-    reply: Reply,
 }
 
 /// Why a session is no longer served.
@@ -105,7 +98,7 @@ impl Supervisor {
             cancel: around.cancel,
             deadline: around.deadline,
             desired: channels.into_iter().collect(),
-            waiting: Vec::new(),
+            waiting: WaitingList::default(),
             new_fences: Vec::new(),
             backoff: Backoff::new(initial, max),
         }
@@ -240,19 +233,11 @@ impl Supervisor {
         match command {
             Command::Subscribe { channel, id, reply } => {
                 self.desired.insert(channel.clone());
-                self.waiting.push(Waiting {
-                    channel,
-                    subscription: Some(id),
-                    reply,
-                });
+                self.waiting.push(channel, Some(id), reply);
             }
             Command::Unsubscribe { channel, reply } => {
                 self.desired.remove(&channel);
-                self.waiting.push(Waiting {
-                    channel,
-                    subscription: None,
-                    reply,
-                });
+                self.waiting.push(channel, None, reply);
             }
             Command::Fence { id } => self.new_fences.push(id),
         }
@@ -284,7 +269,7 @@ impl Supervisor {
                 "the server refused UNLISTEN: {error}"
             )));
         }
-        self.answer();
+        self.waiting.answer(&self.desired);
         if !self.new_fences.is_empty() {
             let fences = std::mem::take(&mut self.new_fences);
             let hub = Arc::clone(&self.hub);
@@ -315,7 +300,9 @@ impl Supervisor {
             let asked = self.ask(session, async |session| session.change(&group, &[]).await);
             let Err(error) = asked.await? else { continue };
             if group.len() == 1 {
-                self.refuse(&group[0], &error);
+                // No trace of it is left.
+                self.desired.remove(&group[0]);
+                self.waiting.refuse(&group[0], &error, &self.hub);
             } else {
                 groups.push(group.split_off(group.len() / 2));
                 groups.push(group);
@@ -382,40 +369,6 @@ impl Supervisor {
                 Ok(())
             }
             Err(error) => Err(Served::Lost(session.reason(error).await)),
-        }
-    }
-
-    /// The server refused a channel: no trace of it is left, except of a subscription that was made since.
-    fn refuse(&mut self, channel: &str, error: &Error) {
-        self.desired.remove(channel);
-        for waiting in std::mem::take(&mut self.waiting) {
-            match waiting.subscription {
-                Some(id) if waiting.channel == channel => {
-                    self.hub.remove_route(channel, id);
-                    let _ = waiting.reply.send(Err(error.clone()));
-                }
-                _ => self.waiting.push(waiting),
-            }
-        }
-    }
-
-    /// The server's set is the desired one: whoever waited for that knows now.
-    fn answer(&mut self) {
-        for waiting in self.waiting.drain(..) {
-            // A subscription that was taken back while it waited did not come about.
-            let came_about =
-                waiting.subscription.is_none() || self.desired.contains(&waiting.channel);
-            let _ = waiting.reply.send(if came_about {
-                Ok(())
-            } else {
-                Err(Error::new(
-                    ErrorKind::ListenerClosed,
-                    format!(
-                        "channel `{}` was removed before the server listened to it",
-                        waiting.channel
-                    ),
-                ))
-            });
         }
     }
 
