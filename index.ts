@@ -19,7 +19,7 @@ export type {
 export { ListenerNotificationMsg } from './src-ts/message.js'
 export { Gap, type GapReason } from './src-ts/gap.js'
 export type { ListenerCallback } from './src-ts/subscriptions.js'
-export type { BatchesOptions, GapMode, MessagesOptions } from './src-ts/iterators.js'
+export type { BatchesOptions, GapMode, MessagesOptions } from './src-ts/iterator-options.js'
 export type { ListenerEvents, ListenerWarning } from './src-ts/events.js'
 export type {
   BufferOptions,

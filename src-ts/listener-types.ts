@@ -1,7 +1,7 @@
 // The types of the listener's API: what goes in and what comes out, besides its options.
 import type { Connection } from './connection.js'
 import type { Gap } from './gap.js'
-import type { GapMode } from './iterators.js'
+import type { GapMode } from './iterator-options.js'
 import type { ListenerNotificationMsg } from './message.js'
 
 /** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */

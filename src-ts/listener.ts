@@ -5,15 +5,13 @@ import { ListenerCallbackError, ListenerClosedError, ListenerStartError } from '
 import { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import {
-  BatchIterator,
   type BatchesOptions,
   type GapMode,
-  MessageIterator,
   type MessagesOptions,
-  type PullIterator,
   resolveBatchesOptions,
   resolveMessagesOptions,
-} from './iterators.js'
+} from './iterator-options.js'
+import { BatchIterator, MessageIterator } from './iterators.js'
 import type {
   ListenerPayloads,
   ListenerState,
@@ -27,6 +25,7 @@ import type {
 } from './listener-types.js'
 import type { ResolvedListenerOptions } from './listener-options.js'
 import type { Counters, Host } from './host.js'
+import type { PullIterator } from './pull-iterator.js'
 import { Run } from './run.js'
 import {
   type Channel,

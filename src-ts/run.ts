@@ -9,17 +9,15 @@ import {
   ListenerClosedError,
   type PglistenError,
 } from './errors.js'
+import { Fences } from './fences.js'
 import { Gap } from './gap.js'
+import { Hold, abandoned } from './hold.js'
 import { Inbox } from './inbox.js'
-import {
-  type IteratorWatcher,
-  type PullIterator,
-  type ResolvedBatchesOptions,
-  closedError,
-} from './iterators.js'
 import type { Host } from './host.js'
-import type { Channel } from './subscriptions.js'
+import type { ResolvedBatchesOptions } from './iterator-options.js'
 import { fromNativeError, fromNativeServerMessage } from './native-errors.js'
+import { type IteratorWatcher, type PullIterator, closedError } from './pull-iterator.js'
+import type { Channel } from './subscriptions.js'
 
 /** What {@link Run.stats} gives. */
 export interface RunStats {
@@ -44,35 +42,6 @@ const NOTHING_COUNTED: RunStats = {
 
 export type RunState = 'connecting' | 'connected' | 'reconnecting' | 'closed'
 
-/** What a run holds of the process: released by whoever comes first, the end of the run or the garbage collector. */
-class Hold {
-  #wanted = true
-  #running = false
-  #held = false
-
-  set wanted(wanted: boolean) {
-    this.#wanted = wanted
-    this.#update()
-  }
-
-  set running(running: boolean) {
-    this.#running = running
-    this.#update()
-  }
-
-  #update(): void {
-    const held = this.#wanted && this.#running
-    if (held === this.#held) return
-    this.#held = held
-    if (held) bridge.hold()
-    else bridge.release()
-  }
-}
-
-const abandoned = new FinalizationRegistry<Hold>((hold) => {
-  hold.running = false
-})
-
 /**
  * Runs that deliver. Nobody else may know of them: the user's variable went out of scope, and what is left is a
  * callback that waits for the next notification.
@@ -88,15 +57,6 @@ function needsAttention(error: PglistenError): boolean {
     return true
   const sqlState = (error as { sqlState?: string }).sqlState
   return sqlState !== undefined && (sqlState.startsWith('28') || sqlState === '3D000')
-}
-
-interface Fence {
-  /** Whether its notification came back. */
-  arrived: boolean
-  /** The consumers that have not passed it. */
-  readonly pending: Set<object>
-  resolve(): void
-  reject(error: Error): void
 }
 
 /** Resolves with the promise, or after the time. */
@@ -122,8 +82,7 @@ export class Run implements Consumer, IteratorWatcher {
   #dispatcher: Dispatcher | undefined
   readonly #iterators = new Set<WeakRef<PullIterator<unknown>>>()
   readonly #waiting = new Set<PullIterator<unknown>>()
-  readonly #fences = new Map<number, Fence>()
-  #lastFence = 0
+  readonly #fences = new Fences()
   #released = false
   #stopDraining: () => void = () => {}
   #lease: NativeLease | undefined
@@ -263,10 +222,7 @@ export class Run implements Consumer, IteratorWatcher {
       const other = reference.deref()
       if (!other || other === iterator) this.#iterators.delete(reference)
     }
-    for (const [id, fence] of this.#fences) {
-      fence.pending.delete(iterator)
-      this.#passed(id, fence)
-    }
+    this.#fences.forget(iterator)
   }
 
   /** The session's own lease, the same for as long as the session is the same. */
@@ -284,34 +240,14 @@ export class Run implements Consumer, IteratorWatcher {
 
   /** Resolves when every present consumer has got what was committed before the call. */
   async sync(signal: AbortSignal | undefined): Promise<void> {
-    this.#lastFence = (this.#lastFence + 1) >>> 0
-    const id = this.#lastFence
-    const pending = new Set<object>(this.#liveIterators())
-    if (this.#dispatcher) pending.add(this.#dispatcher)
-    const passed = new Promise<void>((resolve, reject) => {
-      const fence: Fence = { arrived: false, pending, resolve, reject }
-      this.#fences.set(id, fence)
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
-      bridge
-        .call<void>((promise) => this.#native.fence(promise, id))
-        .then(() => {
-          fence.arrived = true
-          this.#passed(id, fence)
-        }, reject)
-    })
-    try {
-      await passed
-    } finally {
-      // It must not keep the consumers that it waited for.
-      this.#fences.delete(id)
-    }
+    const consumers = new Set<object>(this.#liveIterators())
+    if (this.#dispatcher) consumers.add(this.#dispatcher)
+    const send = (fence: number) => bridge.call<void>((id) => this.#native.fence(id, fence))
+    await this.#fences.pass(consumers, send, signal)
   }
 
   onFence(id: number, consumer: object): void {
-    const fence = this.#fences.get(id)
-    if (!fence) return
-    fence.pending.delete(consumer)
-    this.#passed(id, fence)
+    this.#fences.passedBy(consumer, id)
   }
 
   /** Counts of this run; nothing any more once they are in `counters`. */
@@ -376,10 +312,7 @@ export class Run implements Consumer, IteratorWatcher {
 
   #closeConsumers(): void {
     // First: a consumer that is closed has not passed its fences.
-    for (const [id, fence] of this.#fences) {
-      this.#fences.delete(id)
-      fence.reject(new ListenerClosedError('The listener was shut down'))
-    }
+    this.#fences.rejectAll(new ListenerClosedError('The listener was shut down'))
     for (const iterator of this.#liveIterators()) iterator.close()
     if (this.#dispatcher) {
       this.#dispatcher.close()
@@ -466,12 +399,6 @@ export class Run implements Consumer, IteratorWatcher {
     const needed = this.#waiting.size > 0 || this.#dispatcher?.listening === true
     if (needed && this.state !== 'closed') delivering.add(this)
     else delivering.delete(this)
-  }
-
-  #passed(id: number, fence: Fence): void {
-    if (!fence.arrived || fence.pending.size > 0) return
-    this.#fences.delete(id)
-    fence.resolve()
   }
 
   *#liveIterators(): Iterable<PullIterator<unknown>> {
