@@ -13,3 +13,12 @@ export function throwLater(error: unknown): void {
 
 /** The cheapest clock that there is: milliseconds since 1970. It can be set back. */
 export const { now } = Date
+
+// Bun and Deno have none, or one that does not say it.
+const { nodeTiming } = globalThis.performance as { nodeTiming?: { idleTime?: number } }
+
+/**
+ * How long the event loop has waited for something to happen, in milliseconds: when it is more than before, the loop has gone
+ * on meanwhile. `undefined` where nobody knows.
+ */
+export const idleTime = (): number | undefined => nodeTiming?.idleTime

@@ -1,11 +1,10 @@
 // Fairness: how much work may be done before the event loop gets its turn, and who goes on when it has had it.
 import { AsyncResource } from 'node:async_hooks'
-import { nextTick, now, queueMicrotask, setImmediate } from './timers.js'
+import { idleTime, nextTick, now, queueMicrotask, setImmediate } from './timers.js'
 
 /**
  * How long one turn of the event loop may be spent on deliveries, in milliseconds. Timers and sockets wait no longer
- * than that, plus one stride and what comes before the time is counted: mostly one delivery, and never more than
- * {@link MAX_UNCOUNTED}.
+ * than that, plus one stride and the delivery that comes before the time is counted.
  */
 const SLICE_MS = 2
 
@@ -14,20 +13,14 @@ const MAX_STRIDE = 8
 /** What a stride may take, in milliseconds: the resolution of the clock. */
 const STRIDE_MS = 1
 
-/**
- * How many wakes in a row may deliver once without a turn being counted. What is next comes with a wake of its own, and
- * mostly in a turn of its own; but wakes may follow each other before the event loop goes on.
- */
-const MAX_UNCOUNTED = 8
-
 /** The turn that is on: one for all consumers of the environment, as the event loop does not care who keeps it. */
 const current = {
   /** Changes when a turn is over or its time used up: strides of before count no more. */
   number: 0,
-  /** Something was delivered: the next delivery is counted, unless another wake comes before it. */
+  /** Something was delivered: the next delivery is counted, unless the event loop goes on before it. */
   begun: false,
-  /** The wakes in a row whose first delivery was not counted. */
-  uncounted: 0,
+  /** How long the event loop had waited by the last wake. */
+  idleTime: 0,
   /** The time is counted, and the next turn is asked for. */
   counting: false,
   spent: false,
@@ -52,16 +45,21 @@ function count(): void {
   whenQuiet(() => setImmediate(turnOver))
 }
 
-/** To be called when Rust wakes JavaScript, before anything is delivered. */
+/**
+ * To be called when Rust wakes JavaScript, before anything is delivered. What comes alone mostly comes in a turn of its own, but
+ * wakes may also follow each other within one.
+ */
 export function woken(): void {
-  if (!current.begun || current.counting || current.uncounted >= MAX_UNCOUNTED) return
+  if (current.counting) return
+  const idle = idleTime()
+  if (idle === undefined || idle === current.idleTime) return
+  current.idleTime = idle
   current.begun = false
 }
 
 function turnOver(): void {
   current.number += 1
   current.begun = false
-  current.uncounted = 0
   current.counting = false
   current.spent = false
   goOn()
@@ -125,7 +123,6 @@ export class Turn {
       if (!current.begun) {
         // Often it is the only one: then it need not wait for what would count it, which costs more than itself.
         current.begun = true
-        current.uncounted += 1
         this.#left = 1
         return false
       }
