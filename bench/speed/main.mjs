@@ -20,7 +20,7 @@ import { judge } from './targets.mjs'
 
 const HELP = `npm run bench -- [options]
 
-  --rounds N    how often each contestant does each task (default 5)
+  --rounds N    how many rounds (default 5); in each, all contestants do each case once, or as often as its plan says
   --only TEXT   only the cases whose names contain one of these, such as burst-40,latency
   --node FLAGS  flags for the Node of the contestants, such as --node=--no-opt
   --out FOLDER  where the results go (default bench/results)`
@@ -54,17 +54,21 @@ try {
 } finally {
   await notifier.end()
   await server.stop()
+  // Also of a run that fails: it may have taken half an hour.
+  for (const { id, title } of cases) {
+    if (runs.has(id)) console.log(`\n${caseTable(title, medians(id))}`)
+  }
 }
-const results = Object.fromEntries(
-  [...runs].map(([id, contestants]) => [
-    id,
-    Object.fromEntries([...contestants].map(([name, measured]) => [name, figures(measured)])),
-  ]),
-)
-for (const { id, title } of cases) console.log(`\n${caseTable(title, results[id] ?? {})}`)
+const results = Object.fromEntries(cases.map(({ id }) => [id, medians(id)]))
 const outcome = { environment: environment(), cases, results, verdicts: judge(results) }
 console.log(`\n${verdictTable(outcome.verdicts)}`)
 write(outcome)
+
+/** What was measured in a case, by contestant. @param {string} id */
+function medians(id) {
+  const contestants = [...(runs.get(id) ?? [])]
+  return Object.fromEntries(contestants.map(([name, measured]) => [name, figures(measured)]))
+}
 
 /** @param {(typeof cases)[number]} one @param {number} round */
 async function runCase(one, round) {
