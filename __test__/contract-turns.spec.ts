@@ -59,6 +59,14 @@ test.serial('slow callbacks do not run many at a time because others are fast', 
   t.true(most <= 4, `${most}`)
 })
 
+/** A hundred notifications, each committed by itself, with 5 ms between them. */
+const oneByOne = (channel: string) => `DO $$ BEGIN
+  FOR n IN 1..100 LOOP
+    PERFORM pg_notify('${channel}', n::text);
+    COMMIT;
+    PERFORM pg_sleep(0.005);
+  END LOOP; END $$`
+
 test.serial('messages that come one by one leave the event loop its turns', async (t) => {
   const { listener, pool } = await openListener(t)
   const channel = uniqueChannel()
@@ -79,12 +87,7 @@ test.serial('messages that come one by one leave the event loop its turns', asyn
   listener.listen()
   const count = countTurns(() => (waits = 0))
   await using connection = await pool.connection()
-  await connection.executeBatch(`DO $$ BEGIN
-    FOR n IN 1..100 LOOP
-      PERFORM pg_notify('${channel}', n::text);
-      COMMIT;
-      PERFORM pg_sleep(0.005);
-    END LOOP; END $$`)
+  await connection.executeBatch(oneByOne(channel))
   await listener.sync()
   count.stop = true
   t.is(got, 100)
@@ -110,12 +113,7 @@ test.serial('what comes alone asks for no turn', async (t) => {
   await using connection = await pool.connection()
   hook.enable()
   try {
-    await connection.executeBatch(`DO $$ BEGIN
-      FOR n IN 1..100 LOOP
-        PERFORM pg_notify('${channel}', n::text);
-        COMMIT;
-        PERFORM pg_sleep(0.005);
-      END LOOP; END $$`)
+    await connection.executeBatch(oneByOne(channel))
   } finally {
     hook.disable()
   }
