@@ -164,8 +164,8 @@ export class Run implements Consumer, IteratorWatcher {
 
   /** Whether callbacks want a channel may have changed. */
   setCalled(name: string): void {
-    const callbacks = this.#host.subscriptions.get(name)?.registrations.length ?? 0
-    this.#dispatcher?.inbox.setChannel(name, callbacks > 0)
+    const isCalled = this.#host.subscriptions.get(name)?.isCalled ?? false
+    this.#dispatcher?.inbox.setChannel(name, isCalled)
   }
 
   /** Starts delivering to callbacks, or goes on with it. */
