@@ -3,14 +3,11 @@
 
 /** The JavaScript environment's end of the way. One per environment, made when the module loads. */
 export declare class Bridge {
-  /** `wake` is called, without arguments, when {@link Bridge.take} has something to give. */
-  constructor(wake: () => void)
   /**
-   * Takes what is ready, as far as `ready` has room: writes how many entries that is, then the kind (0 resolved,
-   * 1 rejected, 2 signal) and the id of each. Gives what `receive` makes of the values of what was settled, in the same
-   * order; `undefined` if that is nothing.
+   * `wake` is called with the kind (0 resolved, 1 rejected, 2 signal), the id and the value of each entry that is ready, one
+   * after the other.
    */
-  take(ready: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): Array<unknown> | undefined
+  constructor(wake: (...ready: Array<unknown>) => void)
 }
 
 /**
@@ -81,10 +78,10 @@ export declare class NativeSubscriber {
   /** `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer. */
   constructor(bridge: Bridge, listener: NativeListener, bounds: NativeBounds, channels: Array<string> | undefined | null, signal: number)
   /**
-   * Takes the next entries, at most as many as `meta` has room for, and gives what `receive` makes of their values. None
-   * at all arms the signal.
+   * A function that takes the next entries: at most as many as it is told, and as `meta` has room for. It gives what
+   * `receive` makes of their values, or the value of a single one. None at all arms the signal.
    */
-  drain(meta: Uint32Array, max: number, receive: (...values: Array<unknown>) => Array<unknown>): Array<unknown>
+  drainer(meta: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): (max: number) => unknown
   /** Changes the channels that are wanted; `null` wants all. */
   setChannels(channels?: Array<string> | undefined | null): void
   /** Adds or removes one wanted channel. */

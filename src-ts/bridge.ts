@@ -5,13 +5,7 @@ import { fromNativeError } from './native-errors.js'
 import { setInterval, throwLater } from './timers.js'
 import { woken } from './turn.js'
 
-/** How many entries are taken at once. If there are more, Rust wakes us again. */
-const MOST_AT_ONCE = 64
-
-/** How many entries were taken, then the kind and the id of each. */
-const newReady = (): Uint32Array => new Uint32Array(1 + 2 * MOST_AT_ONCE)
-
-/** How an entry of `Bridge.take` is to be read. Mirrored in `src-rs/binding/bridge.rs`. */
+/** How an entry is to be read. Mirrored in `src-rs/binding/bridge.rs`. */
 const enum Ready {
   Resolved = 0,
   Rejected = 1,
@@ -33,9 +27,6 @@ export interface Consumer {
 /** The longest interval that Node takes: the timer is there for its `ref`, not for its ticks. */
 const FOR_EVER_MS = 2 ** 31 - 1
 
-/** How values that cross from Rust become an array: as arguments they cross at once. */
-export const asArray = (...values: unknown[]): unknown[] => values
-
 class JsBridge {
   readonly handle: Bridge
   readonly #pending = new Map<number, (outcome: Outcome) => void>()
@@ -44,10 +35,9 @@ class JsBridge {
   #lastId = 0
   #holds = 0
   #keepAlive: NodeJS.Timeout | undefined
-  #ready: Uint32Array | undefined
 
   constructor() {
-    this.handle = new Bridge(() => this.#wake())
+    this.handle = new Bridge((...ready) => this.#wake(ready))
   }
 
   /**
@@ -100,27 +90,15 @@ class JsBridge {
     return this.#lastId
   }
 
-  #wake(): void {
+  /** `ready`: the kind, the id and the value of each entry. */
+  #wake(ready: readonly unknown[]): void {
     woken()
-    // Taken while it is read: a handler that runs the event loop by itself may be woken again in the middle.
-    const ready = this.#ready ?? newReady()
-    this.#ready = undefined
-    const values = this.handle.take(ready, asArray)
-    const end = 1 + 2 * ready[0]!
-    let settled = 0
-    for (let entry = 1; entry < end; entry += 2) {
-      const id = ready[entry + 1]!
-      if (ready[entry] === Ready.Signal) {
-        this.#signal(id)
-      } else {
-        this.#settle(id, {
-          resolved: ready[entry] === Ready.Resolved,
-          value: values![settled],
-        })
-        settled += 1
-      }
+    for (let at = 0; at < ready.length; at += 3) {
+      const kind = ready[at] as Ready
+      const id = ready[at + 1] as number
+      if (kind === Ready.Signal) this.#signal(id)
+      else this.#settle(id, { resolved: kind === Ready.Resolved, value: ready[at + 2] })
     }
-    this.#ready = ready
   }
 
   #signal(id: number): void {

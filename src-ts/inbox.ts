@@ -1,6 +1,6 @@
 // The JavaScript end of one consumer's buffer: pulls flat batches from Rust and hands out their entries one by one.
 import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
-import { asArray, bridge, type Consumer } from './bridge.js'
+import { bridge, type Consumer } from './bridge.js'
 import { type PglistenError } from './errors.js'
 import { Gap } from './gap.js'
 import type { BufferOptions } from './listener-options.js'
@@ -33,8 +33,11 @@ const REST_MS = 1
 /** A buffer that a rest could fill is not left alone. */
 const RESTFUL = { maxMessages: 65_536, maxBytes: 16 * 2 ** 20 }
 
-/** Room for so many entries, the end, and whether there is more. */
-const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1) + 1)
+/** Room for so many entries, the end, how many there are, and whether that is all. */
+const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1) + 2)
+
+/** How values that cross from Rust become an array: as arguments they cross at once. */
+const asArray = (...values: unknown[]): unknown[] => values
 
 /** What an inbox holds next. */
 export const enum EntryKind {
@@ -74,6 +77,7 @@ export class Inbox implements Consumer {
   readonly #id: number
   readonly #native: NativeSubscriber
   #meta = metaFor(BATCH)
+  #drain: (max: number) => unknown
   #values = NOTHING
   #index = 0
   #open = true
@@ -99,6 +103,7 @@ export class Inbox implements Consumer {
     this.#mayRest = bounds.maxMessages >= RESTFUL.maxMessages && bounds.maxBytes >= RESTFUL.maxBytes
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
+    this.#drain = this.#native.drainer(this.#meta, asArray)
   }
 
   onReady(): void {
@@ -227,20 +232,27 @@ export class Inbox implements Consumer {
     if (!this.#open || this.#rest || (this.#isEmpty && this.#mayRest && this.#restInFlood())) {
       return false
     }
-    if (this.#meta.length < 2 * (max + 1)) this.#meta = metaFor(max)
+    if (this.#meta.length < 2 * (max + 2)) {
+      this.#meta = metaFor(max)
+      this.#drain = this.#native.drainer(this.#meta, asArray)
+    }
     // First: if this fails, what was here before is not here again.
     this.#index = 0
     this.#values = NOTHING
-    this.#values = this.#native.drain(this.#meta, max, asArray)
-    const { length } = this.#values
-    this.#isArmed = length === 0
-    this.#counted += length
+    const drained = this.#drain(max)
+    const count = this.#meta[this.#meta.length - 2]!
+    if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])
+    this.#isArmed = count === 0
+    this.#counted += count
     this.#isEmpty = this.#meta[this.#meta.length - 1] === 1
-    return length > 0
+    return count > 0
   }
 
   /** Lets what comes within a moment come together, if much is coming. */
   #restInFlood(): boolean {
+    this.#isEmpty = false
+    // What little there was needs no clock.
+    if (this.#counted <= FLOOD_PER_MS) return false
     const time = now()
     const elapsed = time - this.#countedSince
     const isFlood = this.#counted > FLOOD_PER_MS * Math.max(elapsed, 1)
@@ -248,7 +260,6 @@ export class Inbox implements Consumer {
       this.#countedSince = time
       this.#counted = 0
     }
-    this.#isEmpty = false
     if (!isFlood) return false
     this.#rest = setTimeout(() => {
       this.#rest = undefined

@@ -1,18 +1,20 @@
 //! A batch of a consumer's entries as JavaScript gets it: flat, so that it costs little to make.
 //!
 //! `values[i]` is a payload, and `meta[2i]`, `meta[2i + 1]` are its channel's number and its sender's process
-//! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is. The last number
-//! of `meta` tells whether the batch left nothing behind.
+//! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is. The last two numbers
+//! of `meta` are how many values there are, and whether the batch left nothing behind.
 //! Mirrored in `src-ts/inbox.ts`.
 
+use std::cell::RefCell;
 use std::ptr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use napi::bindgen_prelude::{Env, Function, ToNapiValue, Unknown};
-use napi::{check_status, sys};
+use napi::bindgen_prelude::{Env, Function, FunctionRef, ToNapiValue, Uint32Array};
+use napi::{JsValue as _, Status, check_status, sys};
 use napi_derive::napi;
 
-use super::bridge::call;
+use super::bridge::to_js;
 use super::error::NativeError;
 use crate::core::gap::{Gap, GapReason};
 use crate::core::subscriber::{End, Entry, Subscriber};
@@ -79,10 +81,10 @@ impl From<Gap> for NativeGap {
 }
 
 /// A batch while it is made: the values, and what tells them apart.
-struct Batch<'meta> {
+struct Batch<'drainer> {
     env: sys::napi_env,
-    values: Vec<sys::napi_value>,
-    meta: &'meta mut [u32],
+    values: &'drainer mut Vec<sys::napi_value>,
+    meta: &'drainer mut [u32],
 }
 
 impl Batch<'_> {
@@ -116,18 +118,6 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn hand_over<'env>(
-        self,
-        env: &'env Env,
-        is_empty: bool,
-        receive: &Function<'_, Unknown<'_>, Unknown<'_>>,
-    ) -> napi::Result<Unknown<'env>> {
-        if let Some(last) = self.meta.last_mut() {
-            *last = u32::from(is_empty);
-        }
-        call(env, receive, &self.values)
-    }
-
     fn push(&mut self, first: u32, second: u32, value: sys::napi_value) {
         let place = 2 * self.values.len();
         self.meta[place] = first;
@@ -136,46 +126,106 @@ impl Batch<'_> {
     }
 }
 
-/// Drains up to `max` entries: calls `receive` with their values and gives what that makes of them. Writes `meta`, which
-/// must have room for two numbers for each entry, two for the end, and one more.
-pub(crate) fn drain<'env>(
-    env: &'env Env,
-    subscriber: &Subscriber,
-    max: usize,
-    meta: &mut [u32],
-    receive: &Function<'_, Unknown<'_>, Unknown<'_>>,
-) -> napi::Result<Unknown<'env>> {
-    let raw = env.raw();
-    let mut batch = Batch {
-        env: raw,
-        values: Vec::with_capacity(max + 1),
-        meta,
-    };
-    let mut first = None;
-    let mut count = 0;
-    let mut made = Ok(());
-    let drained = subscriber.drain(max, |entry, payload| {
-        if let Entry::Notification(notification) = &entry {
-            first.get_or_insert(*notification);
-            count += 1;
-        }
-        if made.is_ok() {
-            made = batch.add(entry, payload);
-        }
-    });
-    let is_empty = drained.is_empty;
-    let handed = made
-        .and_then(|()| drained.end.map_or(Ok(()), |end| batch.add_end(end)))
-        .and_then(|()| batch.hand_over(env, is_empty, receive));
-    if let (Err(_), Some(first)) = (&handed, first) {
-        subscriber.lose(&first, count);
-    }
-    handed
+/// Makes a consumer's batches. A function of JavaScript's owns it, which costs a fraction of a method that gets all this with
+/// each call: a notification that comes alone pays it alone.
+pub(crate) struct Drainer {
+    subscriber: Arc<Subscriber>,
+    /// Has room for two numbers for each entry, two for the end, and the last two.
+    meta: RefCell<Uint32Array>,
+    /// Makes an array of its arguments: to fill one element by element costs several times as much.
+    receive: FunctionRef<(), ()>,
+    /// Of the batch that is being made.
+    values: RefCell<Vec<sys::napi_value>>,
 }
 
-fn to_js<T: ToNapiValue>(env: sys::napi_env, value: T) -> napi::Result<sys::napi_value> {
-    // Safety: `env` is the environment of the current call.
-    unsafe { T::to_napi_value(env, value) }
+impl Drainer {
+    pub(crate) fn new(
+        subscriber: Arc<Subscriber>,
+        meta: Uint32Array,
+        receive: &Function<'_, (), ()>,
+    ) -> napi::Result<Self> {
+        Ok(Self {
+            subscriber,
+            meta: RefCell::new(meta),
+            receive: receive.create_ref()?,
+            values: RefCell::default(),
+        })
+    }
+
+    /// Drains up to `max` entries: gives their values as an array, or the only one as it is.
+    pub(crate) fn drain(&self, env: &Env, max: u32) -> napi::Result<Value> {
+        let (Ok(mut meta), Ok(mut values)) =
+            (self.meta.try_borrow_mut(), self.values.try_borrow_mut())
+        else {
+            return Err(napi::Error::new(
+                Status::GenericFailure,
+                "a batch is being made",
+            ));
+        };
+        values.clear();
+        // Safety: JavaScript is waiting for this call; nobody else touches the array.
+        let Some((meta, [count, is_empty])) = unsafe { meta.as_mut() }.split_last_chunk_mut::<2>()
+        else {
+            return Err(napi::Error::new(Status::InvalidArg, "`meta` has no room"));
+        };
+        // One place is kept for the end of the stream.
+        let max = (meta.len() / 2).saturating_sub(1).min(max as usize);
+        let mut batch = Batch {
+            env: env.raw(),
+            values: &mut values,
+            meta,
+        };
+        let mut first = None;
+        let mut notifications = 0;
+        let mut made = Ok(());
+        let drained = self.subscriber.drain(max, |entry, payload| {
+            if let Entry::Notification(notification) = &entry {
+                first.get_or_insert(*notification);
+                notifications += 1;
+            }
+            if made.is_ok() {
+                made = batch.add(entry, payload);
+            }
+        });
+        *is_empty = u32::from(drained.is_empty);
+        let handed = made
+            .and_then(|()| drained.end.map_or(Ok(()), |end| batch.add_end(end)))
+            .and_then(|()| self.hand_over(env, &values));
+        *count = u32::try_from(values.len()).unwrap_or(u32::MAX);
+        if let (Err(_), Some(first)) = (&handed, first) {
+            self.subscriber.lose(&first, notifications);
+        }
+        handed
+    }
+
+    fn hand_over(&self, env: &Env, values: &[sys::napi_value]) -> napi::Result<Value> {
+        let mut made = ptr::null_mut();
+        match values {
+            [] => made = to_js(env.raw(), ())?,
+            [only] => made = *only,
+            // Safety: `env` is the environment of the current call, and all values were made in it.
+            _ => check_status!(unsafe {
+                sys::napi_call_function(
+                    env.raw(),
+                    to_js(env.raw(), ())?,
+                    self.receive.borrow_back(env)?.raw(),
+                    values.len(),
+                    values.as_ptr(),
+                    &raw mut made,
+                )
+            })?,
+        }
+        Ok(Value(made))
+    }
+}
+
+/// A value of the current call.
+pub struct Value(sys::napi_value);
+
+impl ToNapiValue for Value {
+    unsafe fn to_napi_value(_: sys::napi_env, value: Self) -> napi::Result<sys::napi_value> {
+        Ok(value.0)
+    }
 }
 
 fn string(env: sys::napi_env, text: &[u8], is_ascii: bool) -> napi::Result<sys::napi_value> {

@@ -4,17 +4,15 @@
 //! threadsafe function per environment. It is weak (never keeps the process alive), carries nothing (nothing
 //! leaks when a call fails), and is only called when the queue goes from empty to non-empty.
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
-use std::ptr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use napi::bindgen_prelude::{
-    Env, FromNapiValue as _, Function, ToNapiValue, Uint32ArraySlice, Unknown,
-};
+use napi::bindgen_prelude::{Env, Function, JsValuesTupleIntoVec, ToNapiValue};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{JsValue as _, Status, check_status, sys};
+use napi::{Status, sys};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
@@ -22,7 +20,10 @@ use super::error::NativeError;
 use super::runtime::querying;
 use crate::core::error::{Error, ErrorKind, Result};
 
-type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
+type Wake = ThreadsafeFunction<(), (), Taken, Status, false, true>;
+
+/// The most entries that are handed over at once. If there are more, JavaScript is woken again.
+const MOST_AT_ONCE: usize = 64;
 
 /// A value on its way to JavaScript. Converted on the JavaScript thread.
 pub(crate) trait IntoJs: Send {
@@ -32,7 +33,7 @@ pub(crate) trait IntoJs: Send {
 
 impl<T: ToNapiValue + Send> IntoJs for T {
     fn into_js(self: Box<Self>, env: sys::napi_env) -> napi::Result<sys::napi_value> {
-        // Safety: called from `Bridge::take`, with the environment of that call.
+        // Safety: called from `Taken::into_vec`, with the environment that is being called.
         unsafe { T::to_napi_value(env, *self) }
     }
 }
@@ -47,7 +48,7 @@ enum Ready {
     Signal(u32),
 }
 
-/// How an entry of [`Bridge::take`] is to be read. Mirrored in `src-ts/bridge.ts`.
+/// How an entry is to be read. Mirrored in `src-ts/bridge.ts`.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 enum ReadyKind {
@@ -80,18 +81,43 @@ impl Shared {
         }
     }
 
-    /// The first `most` that are ready. Wakes JavaScript again if there are more.
-    fn take(&self, most: usize) -> Vec<Ready> {
-        let wake = self.wake.lock();
+    /// The first that are ready. Wakes JavaScript again if there are more.
+    fn take(&self) -> Taken {
         let mut ready = self.ready.lock();
-        let most = most.min(ready.len());
+        let most = MOST_AT_ONCE.min(ready.len());
         let taken = ready.drain(..most).collect();
-        if !ready.is_empty()
-            && let Some(wake) = &*wake
-        {
+        let is_all = ready.is_empty();
+        drop(ready);
+        if !is_all && let Some(wake) = &*self.wake.lock() {
             let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
-        taken
+        Taken(taken)
+    }
+}
+
+/// Entries on their way to JavaScript, as the arguments of the call that wakes it: the kind, the id and the value of each.
+///
+/// Taken on the JavaScript thread. If it had to call back for them, that would cost as much as the wake.
+struct Taken(Vec<Ready>);
+
+impl JsValuesTupleIntoVec for Taken {
+    fn into_vec(self, env: sys::napi_env) -> napi::Result<Vec<sys::napi_value>> {
+        let mut arguments = Vec::with_capacity(3 * self.0.len());
+        for entry in self.0 {
+            let (kind, id, value) = match entry {
+                Ready::Signal(id) => (ReadyKind::Signal, id, to_js(env, ())?),
+                Ready::Settled { id, outcome } => match convert(env, outcome) {
+                    Ok(value) => (ReadyKind::Resolved, id, value),
+                    Err(error) => (
+                        ReadyKind::Rejected,
+                        id,
+                        to_js(env, NativeError::from(error))?,
+                    ),
+                },
+            };
+            arguments.extend([to_js(env, kind as u32)?, to_js(env, id)?, value]);
+        }
+        Ok(arguments)
     }
 }
 
@@ -122,17 +148,7 @@ impl BridgeHandle {
             let outcome = AssertUnwindSafe(future)
                 .catch_unwind()
                 .await
-                .unwrap_or_else(|panic| {
-                    let said = panic
-                        .downcast_ref::<&str>()
-                        .map(|text| (*text).to_owned())
-                        .or_else(|| panic.downcast_ref::<String>().cloned())
-                        .unwrap_or_default();
-                    Err(Error::new(
-                        ErrorKind::Internal,
-                        format!("a task of pglisten panicked: {said}"),
-                    ))
-                });
+                .unwrap_or_else(|panic| Err(panicked("a task of pglisten", &*panic)));
             bridge.settle(id, outcome);
         }));
     }
@@ -146,15 +162,20 @@ pub struct Bridge {
 
 #[napi]
 impl Bridge {
-    /// `wake` is called, without arguments, when {@link Bridge.take} has something to give.
+    /// `wake` is called with the kind (0 resolved, 1 rejected, 2 signal), the id and the value of each entry that is ready, one
+    /// after the other.
     #[napi(constructor)]
-    pub fn new(env: Env, wake: Function<'_, (), ()>) -> napi::Result<Self> {
+    pub fn new(
+        env: Env,
+        #[napi(ts_arg_type = "(...ready: Array<unknown>) => void")] wake: Function<'_, (), ()>,
+    ) -> napi::Result<Self> {
         let shared = Arc::new(Shared::default());
+        let taking = Arc::clone(&shared);
         let wake: Wake = wake
             .build_threadsafe_function::<()>()
             .callee_handled::<false>()
             .weak::<true>()
-            .build()?;
+            .build_callback(move |_| Ok(taking.take()))?;
         *shared.wake.lock() = Some(wake);
         // Registered after the threadsafe function was made, so it runs before that one's own hook.
         let ending = Arc::clone(&shared);
@@ -164,57 +185,14 @@ impl Bridge {
         })?;
         Ok(Self { shared })
     }
-
-    /// Takes what is ready, as far as `ready` has room: writes how many entries that is, then the kind (0 resolved,
-    /// 1 rejected, 2 signal) and the id of each. Gives what `receive` makes of the values of what was settled, in the same
-    /// order; `undefined` if that is nothing.
-    #[napi(ts_return_type = "Array<unknown> | undefined")]
-    pub fn take<'env>(
-        &self,
-        env: &'env Env,
-        mut ready: Uint32ArraySlice<'_>,
-        #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] receive: Function<
-            '_,
-            Unknown<'_>,
-            Unknown<'_>,
-        >,
-    ) -> napi::Result<Unknown<'env>> {
-        // Safety: JavaScript is waiting for this call; nobody else touches the array.
-        let [count, entries @ ..] = (unsafe { ready.as_mut() }) else {
-            return ().into_unknown(env);
-        };
-        let taken = self.shared.take(entries.len() / 2);
-        *count = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-        let mut values = Vec::new();
-        for (place, entry) in entries.chunks_exact_mut(2).zip(taken) {
-            let (kind, id) = match entry {
-                Ready::Signal(id) => (ReadyKind::Signal, id),
-                Ready::Settled { id, outcome } => {
-                    let (kind, value) = match convert(env, outcome) {
-                        Ok(value) => (ReadyKind::Resolved, value),
-                        Err(error) => (
-                            ReadyKind::Rejected,
-                            NativeError::from(error).into_unknown(env)?,
-                        ),
-                    };
-                    values.push(value.raw());
-                    (kind, id)
-                }
-            };
-            place.copy_from_slice(&[kind as u32, id]);
-        }
-        if values.is_empty() {
-            return ().into_unknown(env);
-        }
-        call(env, &receive, &values)
-    }
 }
 
-fn convert(env: &Env, outcome: Result<Box<dyn IntoJs>>) -> Result<Unknown<'_>> {
-    let value = outcome?
-        .into_js(env.raw())
-        .and_then(|value| value.into_unknown(env));
-    value.map_err(|error| {
+/// Nobody above catches a panic: it would end the process.
+fn convert(env: sys::napi_env, outcome: Result<Box<dyn IntoJs>>) -> Result<sys::napi_value> {
+    let value = outcome?;
+    let converted = catch_unwind(AssertUnwindSafe(|| value.into_js(env)))
+        .map_err(|panic| panicked("converting a result", &*panic))?;
+    converted.map_err(|error| {
         Error::new(
             ErrorKind::Internal,
             format!("a result could not be converted: {error}"),
@@ -222,28 +200,19 @@ fn convert(env: &Env, outcome: Result<Box<dyn IntoJs>>) -> Result<Unknown<'_>> {
     })
 }
 
-/// Calls `function` with `values`, which were made in the current call of this environment. An array that is filled element
-/// by element costs several times as much.
-pub(crate) fn call<'env>(
-    env: &'env Env,
-    function: &Function<'_, Unknown<'_>, Unknown<'_>>,
-    values: &[sys::napi_value],
-) -> napi::Result<Unknown<'env>> {
-    let mut undefined = ptr::null_mut();
-    let mut answer = ptr::null_mut();
-    // Safety: `env` is the environment of the current call, and all values were made in it.
-    unsafe {
-        check_status!(sys::napi_get_undefined(env.raw(), &raw mut undefined))?;
-        check_status!(sys::napi_call_function(
-            env.raw(),
-            undefined,
-            function.raw(),
-            values.len(),
-            values.as_ptr(),
-            &raw mut answer,
-        ))?;
-        Unknown::from_napi_value(env.raw(), answer)
-    }
+fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
+    let said = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    Error::new(ErrorKind::Internal, format!("{what} panicked: {said}"))
+}
+
+/// A value in the current call of the environment.
+pub(crate) fn to_js<T: ToNapiValue>(env: sys::napi_env, value: T) -> napi::Result<sys::napi_value> {
+    // Safety: `env` is the environment of the current call.
+    unsafe { T::to_napi_value(env, value) }
 }
 
 impl Bridge {

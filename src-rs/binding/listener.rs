@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Env, Function, Uint32ArraySlice, Unknown};
+use napi::bindgen_prelude::{Env, Function, Uint32Array};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
-use super::batch::{self, NativeGap};
+use super::batch::{Drainer, NativeGap, Value};
 use super::bridge::{Bridge, BridgeHandle};
 use super::config::duration_ms;
 use super::connection::NativeLease;
@@ -377,28 +377,26 @@ impl NativeSubscriber {
         })
     }
 
-    /// Takes the next entries, at most as many as `meta` has room for, and gives what `receive` makes of their values. None
-    /// at all arms the signal.
-    #[napi(ts_return_type = "Array<unknown>")]
-    pub fn drain<'env>(
+    /// A function that takes the next entries: at most as many as it is told, and as `meta` has room for. It gives what
+    /// `receive` makes of their values, or the value of a single one. None at all arms the signal.
+    #[napi(ts_return_type = "(max: number) => unknown")]
+    pub fn drainer<'env>(
         &self,
         env: &'env Env,
-        mut meta: Uint32ArraySlice<'_>,
-        max: u32,
+        meta: Uint32Array,
         #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] receive: Function<
             '_,
-            Unknown<'_>,
-            Unknown<'_>,
+            (),
+            (),
         >,
-    ) -> napi::Result<Unknown<'env>> {
-        // Safety: JavaScript is waiting for this call; nobody else touches the array.
-        let meta = unsafe { meta.as_mut() };
-        // One place is kept for the end of the stream.
-        let room = (meta.len() / 2).saturating_sub(1);
-        let max = room.min(max as usize);
-        let values = batch::drain(env, &self.subscriber, max, meta, &receive);
-        self.hub.made_room();
-        values
+    ) -> napi::Result<Function<'env, (), Value>> {
+        let drainer = Drainer::new(Arc::clone(&self.subscriber), meta, &receive)?;
+        let hub = Arc::clone(&self.hub);
+        env.create_function_from_closure("drain", move |call| {
+            let values = drainer.drain(call.env, call.first_arg()?);
+            hub.made_room();
+            values
+        })
     }
 
     /// Changes the channels that are wanted; `null` wants all.
