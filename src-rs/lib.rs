@@ -14,9 +14,8 @@
 //!
 //! # Threads
 //!
-//! One small tokio runtime serves the whole process (`binding::runtime`). The JavaScript thread never
-//! waits for it, and it never calls JavaScript, except for one payload-free wake per environment
-//! (`binding::bridge`).
+//! Two threads, each with a small tokio runtime, serve the whole process (`binding::runtime`). The JavaScript
+//! thread never waits for them, and all that they do to it is one wake per environment (`binding::bridge`).
 //!
 //! # Invariants
 //!

@@ -33,8 +33,12 @@ const REST_MS = 1
 /** A buffer that a rest could fill is not left alone. */
 const RESTFUL = { maxMessages: 65_536, maxBytes: 16 * 2 ** 20 }
 
-/** Room for so many entries, the end, how many there are, and whether that is all. */
-const metaFor = (entries: number): Uint32Array => new Uint32Array(2 * (entries + 1) + 2)
+/**
+ * Room for so many entries, the end, how many there are, and whether that is all. Rust keeps its address: over a buffer that was
+ * asked for, as an engine may move a small array into one later.
+ */
+const metaFor = (entries: number): Uint32Array =>
+  new Uint32Array(new ArrayBuffer(Uint32Array.BYTES_PER_ELEMENT * (2 * (entries + 1) + 2)))
 
 /** How values that cross from Rust become an array: as arguments they cross at once. */
 const asArray = (...values: unknown[]): unknown[] => values
@@ -233,8 +237,9 @@ export class Inbox implements Consumer {
       return false
     }
     if (this.#meta.length < 2 * (max + 2)) {
-      this.#meta = metaFor(max)
-      this.#drain = this.#native.drainer(this.#meta, asArray)
+      const meta = metaFor(max)
+      this.#drain = this.#native.drainer(meta, asArray)
+      this.#meta = meta
     }
     // First: if this fails, what was here before is not here again.
     this.#index = 0

@@ -82,8 +82,9 @@ async function runCase(one, round) {
     }
   }
   if (!('task' in one)) return
-  const { contestants, task, times = 1 } = one
+  const { task, times = 1, once = [] } = one
   for (let time = 0; time < times; time += 1) {
+    const contestants = one.contestants.filter((name) => time === 0 || !once.includes(name))
     // Nobody is always behind the same one.
     const first = (round * times + time) % contestants.length
     for (const name of [...contestants.slice(first), ...contestants.slice(0, first)]) {

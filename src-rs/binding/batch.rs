@@ -163,7 +163,7 @@ impl Drainer {
             ));
         };
         values.clear();
-        // Safety: JavaScript is waiting for this call; nobody else touches the array.
+        // Safety: JavaScript is waiting for this call, and `receive` does not touch the array.
         let Some((meta, [count, is_empty])) = unsafe { meta.as_mut() }.split_last_chunk_mut::<2>()
         else {
             return Err(napi::Error::new(Status::InvalidArg, "`meta` has no room"));

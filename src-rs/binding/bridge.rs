@@ -1,8 +1,9 @@
-//! The one way from Rust to JavaScript: a queue of what is ready, and a payload-free wake.
+//! The one way from Rust to JavaScript: a queue of what is ready, and a wake.
 //!
 //! Promises are settled and consumers are signalled through the same queue, so that there is a single
 //! threadsafe function per environment. It is weak (never keeps the process alive), carries nothing (nothing
-//! leaks when a call fails), and is only called when the queue goes from empty to non-empty.
+//! leaks when a call fails), and is only called when there was nothing in the queue, or more than fits into one call. When
+//! the call reaches the JavaScript thread, it takes its arguments out of the queue.
 
 use std::any::Any;
 use std::collections::VecDeque;

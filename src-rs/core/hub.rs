@@ -129,14 +129,17 @@ impl Hub {
         inner.rebuild();
     }
 
-    /// Removes a consumer.
+    /// Removes a consumer. What it has not taken is gone.
     pub fn remove_subscriber(&self, subscriber: &Arc<Subscriber>) {
         let mut inner = self.inner.lock();
-        inner
-            .subscribers
-            .retain(|other| !Arc::ptr_eq(other, subscriber));
+        let is_it = |other| Arc::ptr_eq(other, subscriber);
+        let Some(place) = inner.subscribers.iter().position(is_it) else {
+            return;
+        };
+        inner.subscribers.remove(place);
         inner.rebuild();
         drop(inner);
+        subscriber.close();
         self.room.notify_waiters();
     }
 

@@ -300,6 +300,13 @@ impl Subscriber {
         }
     }
 
+    /// Forgets what is buffered. Nobody is told: nobody asks any more.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.end(End::Shutdown, false);
+        state.armed = false;
+    }
+
     /// Locks the buffer for a batch of pushes; [`Subscriber::unlock`] must follow.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()

@@ -189,6 +189,18 @@ fn the_end_comes_after_what_is_kept() {
 }
 
 #[test]
+fn a_closed_consumer_keeps_nothing_and_is_not_signalled() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    assert_eq!(drained(&subscriber), "");
+    push(&subscriber, "a", true);
+    subscriber.close();
+    push(&subscriber, "b", false);
+    let stats = subscriber.stats();
+    assert_eq!((stats.buffered, stats.buffered_bytes), (0, 0));
+    assert_eq!(signals.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 fn what_is_dropped_across_blocks_is_one_gap_with_an_exact_count() {
     let (subscriber, _) = subscriber(3000, Overflow::DropOldest);
     for _ in 0..10_000 {
