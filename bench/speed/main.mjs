@@ -60,7 +60,11 @@ try {
   }
 }
 const results = Object.fromEntries(cases.map(({ id }) => [id, medians(id)]))
-const outcome = { environment: environment(), cases, results, verdicts: judge(results) }
+const single = Object.fromEntries(
+  [...runs].map(([id, contestants]) => [id, Object.fromEntries(contestants)]),
+)
+const verdicts = judge(results)
+const outcome = { environment: environment(), cases, results, verdicts, single }
 console.log(`\n${verdictTable(outcome.verdicts)}`)
 write(outcome)
 

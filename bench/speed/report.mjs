@@ -10,6 +10,7 @@
  * @property {{ id: string, title: string }[]} cases
  * @property {Results} results
  * @property {Verdict[]} verdicts
+ * @property {Record<string, Record<string, import('./statistics.mjs').Measures[]>>} single What each run came to, in order.
  */
 
 /** What each measure is called, and how many digits it has. @type {Record<string, { title: string, digits: number }>} */
