@@ -1,6 +1,6 @@
 // The two figures that matter most, side by side, as a picture.
 
-/** @typedef {import('./targets.mjs').Results} Results */
+/** @typedef {import('./statistics.mjs').Results} Results */
 
 const WIDTH = 860
 const BAR = 22

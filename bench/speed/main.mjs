@@ -16,8 +16,6 @@ import { run } from './run.mjs'
 import { figures, measures } from './statistics.mjs'
 import { judge } from './targets.mjs'
 
-/** @typedef {import('./statistics.mjs').Measures} Measures */
-
 const HELP = `npm run bench -- [options]
 
   --rounds N    how many rounds (default 5); in each, all contestants do each case once, or as often as its plan says
@@ -26,68 +24,77 @@ const HELP = `npm run bench -- [options]
   --out FOLDER  where the results go (default bench/results)`
 const CHARTED = 'burst-40'
 const LOADED = ['pglisten', 'pg', 'postgres', 'pg-listen']
-/** Loading takes little, and its times vary: how often it is done in each round. */
-const LOADING_TIMES = 4
 
 const options = readOptions()
 const RAW = `${root}target/release/pglisten-bench-raw${process.platform === 'win32' ? '.exe' : ''}`
 const python = ['psqlpy', 'asyncpg'].filter(hasPython).map((name) => `python ${name}`)
+/** @type {(Pick<import('./plan.mjs').Case, 'id' | 'title' | 'times' | 'group'> | import('./plan.mjs').Case)[]} */
 const cases = [
   ...plan(python),
-  { id: 'loading', title: 'Loading the package, above an empty program' },
+  // It takes little, and its times vary.
+  { id: 'loading', title: 'Loading the package, above an empty program', times: 4 },
   { id: 'binary', title: 'The stripped addon' },
 ].filter(({ id }) => options.only.length === 0 || options.only.some((part) => id.includes(part)))
 if (cases.length === 0)
   throw new Error(`No case is called anything like ${options.only.join(', ')}`)
+/** Those that take turns. @type {Map<string, typeof cases>} */
+const groups = new Map()
+for (const one of cases) {
+  const name = one.group ?? one.id
+  groups.set(name, [...(groups.get(name) ?? []), one])
+}
 
 const server = await startServer()
 const notifier = new Client({ connectionString: server.dsn })
 await notifier.connect()
 const scene = { dsn: server.dsn, raw: RAW, notifier, nodeFlags: options.nodeFlags }
 
-/** @type {Map<string, Map<string, Measures[]>>} What was measured so far, by case, then by contestant. */
-const runs = new Map()
+/** @type {import('./statistics.mjs').Runs} */
+const runs = {}
 try {
   for (let round = 0; round < options.rounds; round += 1) {
-    for (const one of cases) await runCase(one, round)
+    for (const group of groups.values()) await runGroup(group, round)
   }
 } finally {
   await notifier.end()
   await server.stop()
   // Also of a run that fails: it may have taken half an hour.
   for (const { id, title } of cases) {
-    if (runs.has(id)) console.log(`\n${caseTable(title, medians(id))}`)
+    if (runs[id]) console.log(`\n${caseTable(title, medians(id))}`)
   }
 }
 const results = Object.fromEntries(cases.map(({ id }) => [id, medians(id)]))
-const single = Object.fromEntries(
-  [...runs].map(([id, contestants]) => [id, Object.fromEntries(contestants)]),
-)
-const verdicts = judge(results)
-const outcome = { environment: environment(), cases, results, verdicts, single }
+const outcome = { environment: environment(), cases, results, verdicts: judge(runs), runs }
 console.log(`\n${verdictTable(outcome.verdicts)}`)
 write(outcome)
 
-/** What was measured in a case, by contestant. @param {string} id */
+/** What a case came to, by contestant. @param {string} id */
 function medians(id) {
-  const contestants = [...(runs.get(id) ?? [])]
+  const contestants = Object.entries(runs[id] ?? {})
   return Object.fromEntries(contestants.map(([name, measured]) => [name, figures(measured)]))
 }
 
-/** @param {(typeof cases)[number]} one @param {number} round */
-async function runCase(one, round) {
-  const now = (/** @type {string} */ what) =>
-    progress(`round ${round + 1} of ${options.rounds}, ${one.id}: ${what}`)
-  if (one.id === 'binary' && round === 0) add(one, 'pglisten', { mb: addonBytes() / 1e6 })
-  if (one.id === 'loading') {
-    for (let time = 1; time <= LOADING_TIMES; time += 1) {
-      now(`${time} of ${LOADING_TIMES}`)
-      for (const [name, took] of Object.entries(await loading(LOADED))) add(one, name, took)
-    }
+/** @param {typeof cases} group @param {number} round */
+async function runGroup(group, round) {
+  const most = Math.max(...group.map(({ times = 1 }) => times))
+  for (let time = 0; time < most; time += 1) {
+    for (const one of group) if (time < (one.times ?? 1)) await runCase(one, round, time)
   }
-  if (!('task' in one)) return
-  const { task, times = 1, once = [] } = one
-  for (let time = 0; time < times; time += 1) {
+}
+
+/** @param {(typeof cases)[number]} one @param {number} round @param {number} time How often it was done in this round. */
+async function runCase(one, round, time) {
+  const { id, times = 1 } = one
+  const now = (/** @type {string} */ what) =>
+    progress(`round ${round + 1} of ${options.rounds}, ${id}: ${what} ${time + 1} of ${times}`)
+  if (id === 'binary') {
+    // It is the same in every round.
+    if (round === 0) add(one, 'pglisten', { mb: addonBytes() / 1e6 })
+  } else if (id === 'loading') {
+    now('all')
+    for (const [name, took] of Object.entries(await loading(LOADED))) add(one, name, took)
+  } else if ('task' in one) {
+    const { task, once = [] } = one
     const contestants = one.contestants.filter((name) => time === 0 || !once.includes(name))
     // Nobody is always behind the same one.
     const first = (round * times + time) % contestants.length
@@ -98,10 +105,10 @@ async function runCase(one, round) {
   }
 }
 
-/** @param {{ id: string }} one @param {string} name @param {Measures} measured */
+/** @param {{ id: string }} one @param {string} name @param {import('./statistics.mjs').Measures} measured */
 function add({ id }, name, measured) {
-  const ofCase = runs.get(id) ?? new Map()
-  runs.set(id, ofCase.set(name, [...(ofCase.get(name) ?? []), measured]))
+  const ofCase = (runs[id] ??= {})
+  ;(ofCase[name] ??= []).push(measured)
 }
 
 /** @param {import('./report.mjs').Outcome} outcome */

@@ -11,26 +11,33 @@
  * @property {number} [bytes] The length of each payload.
  * @property {number} [rate] Notifications per second, where they come one by one.
  * @property {number} [times] How often it is done in each round: where single runs are far apart.
- * @property {readonly string[]} [once] Contestants that do it once in each round all the same.
+ * @property {readonly string[]} [once] Contestants that do it once in each round all the same: nobody is judged beside them.
+ * @property {string} [group] Cases of one group take turns, since they are compared with each other.
  * @property {number} [only] The one channel that is notified, of all that are listened to.
  */
 
 const OURS = ['pglisten callback', 'pglisten iterator', 'pglisten batches']
 const PEERS = ['pg', 'postgres', 'pg-listen']
 const CALLBACKS = ['pglisten callback', ...PEERS]
-/** Targets compare the latencies of two. @param {string} name */
-const isNotCompared = (name) => name !== 'pglisten callback' && name !== 'pg'
+/** Those beside which no target judges this package, in bursts and in latency. */
+const OTHERS = ['pglisten iterator', 'postgres', 'pg-listen']
 const WARM_UP = 50_000
 
 /** @param {readonly string[]} python Contestants that happen to be installed. @returns {Case[]} */
 export function plan(python) {
   return [
-    ...[16, 40, 1000].map((bytes) => ({
+    ...[
+      { bytes: 16, times: 1 },
+      { bytes: 40, times: 3, once: [...OTHERS, ...python] },
+      { bytes: 1000, times: 3, once: ['raw socket', ...OTHERS] },
+    ].map(({ bytes, times, once = [] }) => ({
       id: `burst-${bytes}`,
       title: `Burst: 500,000 notifications of ${bytes} B in one transaction`,
       contestants: ['raw socket', ...OURS, ...PEERS, ...(bytes === 40 ? python : [])],
       task: task('burst', { count: 500_000, warmUp: WARM_UP }),
       bytes,
+      times,
+      once,
     })),
     {
       id: 'burst-async',
@@ -41,9 +48,9 @@ export function plan(python) {
     },
     ...[
       // At a low rate V8 needs seconds to find and compile what is hot, and collects all garbage after eight.
-      { rate: 1000, seconds: 6, times: 3, once: [...OURS, ...PEERS].filter(isNotCompared) },
-      { rate: 10_000, seconds: 5, times: 1, once: [] },
-    ].map(({ rate, seconds, times, once }) => ({
+      { rate: 1000, seconds: 6, times: 3, once: ['pglisten batches', ...OTHERS] },
+      { rate: 10_000, seconds: 5, times: 1 },
+    ].map(({ rate, seconds, times, once = [] }) => ({
       id: `latency-${rate}`,
       title: `Latency at ${rate.toLocaleString('en')} notifications a second, each a transaction`,
       contestants: [...OURS, ...PEERS],
@@ -66,7 +73,9 @@ export function plan(python) {
       contestants: CALLBACKS,
       task: task('burst', { count: 100_000, warmUp: WARM_UP, channels }),
       bytes: 40,
-      times: 2,
+      times: 3,
+      once: PEERS,
+      group: 'channels',
     })),
     {
       id: 'channels-one',
@@ -74,7 +83,9 @@ export function plan(python) {
       contestants: CALLBACKS,
       task: task('burst', { count: 100_000, warmUp: WARM_UP, channels: 10_000 }),
       bytes: 40,
-      times: 2,
+      times: 3,
+      once: PEERS,
+      group: 'channels',
       // PostgreSQL looks for a channel from the first to the last that is listened to, so its part is the same.
       only: 5000,
     },

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {import('./statistics.mjs').Figure} Figure
- * @typedef {import('./targets.mjs').Results} Results
+ * @typedef {import('./statistics.mjs').Results} Results
  * @typedef {import('./targets.mjs').Verdict} Verdict
  *
  * @typedef {object} Outcome
@@ -10,7 +10,7 @@
  * @property {{ id: string, title: string }[]} cases
  * @property {Results} results
  * @property {Verdict[]} verdicts
- * @property {Record<string, Record<string, import('./statistics.mjs').Measures[]>>} single What each run came to, in order.
+ * @property {import('./statistics.mjs').Runs} runs
  */
 
 /** What each measure is called, and how many digits it has. @type {Record<string, { title: string, digits: number }>} */
@@ -72,11 +72,11 @@ export function caseTable(title, contestants) {
 export function verdictTable(verdicts) {
   const body = verdicts.map(({ title, value, bound, reached }) => [
     title,
-    number(value, 2),
+    cell(value, 2),
     bound,
     reached ? 'reached' : '**falls short**',
   ])
-  return table(['Target', 'Median', 'Bound', ''], body)
+  return table(['Target', 'Got', 'Bound', ''], body)
 }
 
 /** The whole report. @param {Outcome} outcome */
@@ -84,7 +84,7 @@ export function markdown({ environment, cases, results, verdicts }) {
   const facts = Object.entries(environment).map(([name, value]) => `- ${name}: ${value}`)
   return [
     '# Results',
-    'Written by `npm run bench`. Medians of all rounds, with the least and the most in parentheses. How to read them is in [bench/README.md](../README.md).',
+    'Written by `npm run bench`. Medians of all rounds, with the least and the most in parentheses; a ratio is the median of those of runs that were done beside each other. How to read them is in [bench/README.md](../README.md).',
     facts.join('\n'),
     '## Targets',
     verdictTable(verdicts),

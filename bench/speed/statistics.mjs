@@ -4,6 +4,8 @@
  * @typedef {{ median: number, min: number, max: number }} Figure
  * @typedef {Record<string, number | null>} Measures What one run came to; `null` where it cannot be told.
  * @typedef {Record<string, Figure>} Figures
+ * @typedef {Record<string, Record<string, Measures[]>>} Runs What each run came to, in order; by case, then by contestant.
+ * @typedef {Record<string, Record<string, Figures>>} Results The same, put together.
  */
 
 /** @param {readonly number[]} values @returns {Figure} */

@@ -1,30 +1,46 @@
 // What this package is meant to reach, as ratios within one run. They are told, and nothing fails on them.
 
+import { figure } from './statistics.mjs'
+
 /**
- * @typedef {import('./statistics.mjs').Figures} Figures
- * @typedef {Record<string, Record<string, Figures>>} Results By case, then by contestant.
+ * @typedef {import('./statistics.mjs').Figure} Figure
+ * @typedef {import('./statistics.mjs').Runs} Runs
  *
  * @typedef {object} Target
  * @property {string} title
- * @property {(results: Results) => number} value
+ * @property {(runs: Runs) => number[]} values What is judged by its median.
  * @property {number} bound
  * @property {boolean} [atLeast] The value is to be the bound or more, not less.
  * @property {string} [unit]
  *
- * @typedef {{ title: string, value: number, bound: string, reached: boolean }} Verdict
+ * @typedef {{ title: string, value: Figure, bound: string, reached: boolean }} Verdict
+ *
+ * @typedef {readonly [id: string, name: string]} Entry A contestant in a case.
  */
 
-/** @param {Results} results @param {string} id @param {string} name @param {string} measure */
-const median = (results, id, name, measure) => results[id]?.[name]?.[measure]?.median ?? Number.NaN
+/** @param {string} measure @param {Entry} entry @returns {(runs: Runs) => number[]} */
+const own =
+  (measure, [id, name]) =>
+  (runs) =>
+    (runs[id]?.[name] ?? []).map((run) => run[measure] ?? Number.NaN)
 
 /**
- * The ratio of two contestants, or of one in two cases.
+ * The ratios of two contestants, or of one in two cases: each run with the one that was done beside it. What makes the
+ * machine slow for a while does it to both, and so does not count.
  * @param {string} measure
- * @param {readonly [id: string, name: string]} ours
- * @param {readonly [id: string, name: string]} theirs
+ * @param {Entry} ours
+ * @param {Entry} theirs
+ * @returns {(runs: Runs) => number[]}
  */
-const ratio = (measure, ours, theirs) => (/** @type {Results} */ results) =>
-  median(results, ...ours, measure) / median(results, ...theirs, measure)
+const ratios = (measure, ours, theirs) => (runs) => {
+  const [above, below] = [own(measure, ours)(runs), own(measure, theirs)(runs)]
+  if (above.length !== below.length) {
+    throw new RangeError(
+      `Expected ${ours.join(', ')} to be done as often as ${theirs.join(', ')}, got ${above.length} and ${below.length}`,
+    )
+  }
+  return above.map((value, index) => value / (below[index] ?? Number.NaN))
+}
 
 /** @type {readonly Target[]} */
 export const TARGETS = [
@@ -35,18 +51,18 @@ export const TARGETS = [
     { name: 'pglisten batches', bytes: 1000, bound: 0.2 },
   ].map(({ name, bytes, bound }) => ({
     title: `CPU of the JavaScript thread for each notification of ${bytes} B, ${name} : pg`,
-    value: ratio('threadNs', [`burst-${bytes}`, name], [`burst-${bytes}`, 'pg']),
+    values: ratios('threadNs', [`burst-${bytes}`, name], [`burst-${bytes}`, 'pg']),
     bound,
   })),
   {
     title: 'Burst rate at 40 B, pglisten callback : pg',
-    value: ratio('perSecond', ['burst-40', 'pglisten callback'], ['burst-40', 'pg']),
+    values: ratios('perSecond', ['burst-40', 'pglisten callback'], ['burst-40', 'pg']),
     bound: 1.5,
     atLeast: true,
   },
   {
     title: 'Burst rate at 40 B, pglisten callback : raw socket',
-    value: ratio('perSecond', ['burst-40', 'pglisten callback'], ['burst-40', 'raw socket']),
+    values: ratios('perSecond', ['burst-40', 'pglisten callback'], ['burst-40', 'raw socket']),
     bound: 0.6,
     atLeast: true,
   },
@@ -55,23 +71,23 @@ export const TARGETS = [
     { measure: 'p99Us', what: 'p99', bound: 1.1 },
   ].map(({ measure, what, bound }) => ({
     title: `Latency at 1,000 a second, ${what}, pglisten callback : pg`,
-    value: ratio(measure, ['latency-1000', 'pglisten callback'], ['latency-1000', 'pg']),
+    values: ratios(measure, ['latency-1000', 'pglisten callback'], ['latency-1000', 'pg']),
     bound,
   })),
   {
     title: 'Longest delay of the event loop during the burst of 40 B',
-    value: (results) => median(results, 'burst-40', 'pglisten callback', 'delayMs'),
+    values: own('delayMs', ['burst-40', 'pglisten callback']),
     bound: 10,
     unit: 'ms',
   },
   {
     title: 'The same, pglisten callback : pg',
-    value: ratio('delayMs', ['burst-40', 'pglisten callback'], ['burst-40', 'pg']),
+    values: ratios('delayMs', ['burst-40', 'pglisten callback'], ['burst-40', 'pg']),
     bound: 1,
   },
   ...['threadNs', 'processNs'].map((measure) => ({
     title: `All of 10,000 channels : one of them, CPU of the ${measure === 'threadNs' ? 'JavaScript thread' : 'process'} for each notification`,
-    value: ratio(
+    values: ratios(
       measure,
       ['channels-10000', 'pglisten callback'],
       ['channels-one', 'pglisten callback'],
@@ -80,7 +96,7 @@ export const TARGETS = [
   })),
   {
     title: '100 callbacks of one channel : one, CPU of the JavaScript thread',
-    value: ratio(
+    values: ratios(
       'threadNs',
       ['consumers-100', 'pglisten callback'],
       ['consumers-1', 'pglisten callback'],
@@ -89,35 +105,35 @@ export const TARGETS = [
   },
   ...['pglisten callback', 'pglisten iterator', 'pglisten batches'].map((name) => ({
     title: `Memory held by one payload in 1,000 : its bytes, ${name}`,
-    value: (/** @type {Results} */ results) => median(results, 'retain', name, 'heldRatio'),
+    values: own('heldRatio', ['retain', name]),
     bound: 3,
   })),
   ...['require', 'import'].map((format) => ({
     title: `${format} of the package, above an empty program`,
-    value: (/** @type {Results} */ results) =>
-      median(results, 'loading', 'pglisten', `${format}Ms`),
+    values: own(`${format}Ms`, ['loading', 'pglisten']),
     bound: 15,
     unit: 'ms',
   })),
   {
     title: 'The stripped addon',
-    value: (results) => median(results, 'binary', 'pglisten', 'mb'),
+    values: own('mb', ['binary', 'pglisten']),
     bound: 5,
     unit: 'MB',
   },
 ]
 
-/** Those of which there are figures. @param {Results} results @returns {Verdict[]} */
-export function judge(results) {
-  return TARGETS.flatMap(({ title, value, bound, atLeast = false, unit = '×' }) => {
-    const got = value(results)
-    if (Number.isNaN(got)) return []
+/** Those of which there are figures. @param {Runs} runs @returns {Verdict[]} */
+export function judge(runs) {
+  return TARGETS.flatMap(({ title, values, bound, atLeast = false, unit = '×' }) => {
+    const known = values(runs).filter((value) => !Number.isNaN(value))
+    if (known.length === 0) return []
+    const value = figure(known)
     return [
       {
         title,
-        value: got,
+        value,
         bound: `${atLeast ? 'at least' : 'at most'} ${bound} ${unit}`,
-        reached: atLeast ? got >= bound : got <= bound,
+        reached: atLeast ? value.median >= bound : value.median <= bound,
       },
     ]
   })
