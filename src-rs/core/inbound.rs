@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::thread;
 
 pub use batch::{Arrived, Batch};
 use bytes::{Buf as _, BytesMut};
@@ -147,6 +148,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         };
         let mut reads = 0;
+        let mut unyielded = 0;
         loop {
             if taking.rest.has_remaining() {
                 let here = taking.rest.len().min(buf.remaining());
@@ -170,6 +172,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
             }
             let read = chunk.filled().len();
             taking.take(read);
+            unyielded += read;
+            if unyielded >= CHUNK {
+                // A flood: whoever is to take it may be waiting for this very processor, while it only piles up here.
+                unyielded = 0;
+                thread::yield_now();
+            }
         }
     }
 }
