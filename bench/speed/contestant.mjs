@@ -10,7 +10,7 @@ import { Meter } from './meter.mjs'
  * @typedef {object} Task
  * @property {string} client One of `clients.mjs`.
  * @property {string} dsn
- * @property {'burst' | 'latency' | 'retain' | 'start'} kind
+ * @property {'burst' | 'latency' | 'lone' | 'retain' | 'start'} kind
  * @property {number} channels How many channels it listens to: `bench_0` and so on.
  * @property {number} count How many notifications are measured,
  * @property {number} warmUp and how many come before those.
@@ -78,6 +78,13 @@ const kinds = {
       const at = (/** @type {number} */ quantile) =>
         latencies[Math.ceil(quantile * task.count) - 1] ?? Number.NaN
       tell({ latency: { p50Ns: at(0.5), p99Ns: at(0.99), p999Ns: at(0.999), maxNs: at(1) } })
+    })
+  },
+
+  async lone() {
+    let characters = 0
+    await subscribe((payload) => {
+      characters += payload.length
     })
   },
 

@@ -18,7 +18,7 @@ import { judge } from './targets.mjs'
 
 const HELP = `npm run bench -- [options]
 
-  --rounds N    how many rounds (default 5); in each, all contestants do each case once, or as often as its plan says
+  --rounds N    how many rounds (default 5); in each, all contestants do each case, as often as its plan says
   --only TEXT   only the cases whose names contain one of these, such as burst-40,latency
   --node FLAGS  flags for the Node of the contestants, such as --node=--no-opt
   --out FOLDER  where the results go (default bench/results)`
@@ -28,12 +28,12 @@ const LOADED = ['pglisten', 'pg', 'postgres', 'pg-listen']
 const options = readOptions()
 const RAW = `${root}target/release/pglisten-bench-raw${process.platform === 'win32' ? '.exe' : ''}`
 const python = ['psqlpy', 'asyncpg'].filter(hasPython).map((name) => `python ${name}`)
-/** @type {(Pick<import('./plan.mjs').Case, 'id' | 'title' | 'times' | 'group'> | import('./plan.mjs').Case)[]} */
+/** @type {(Pick<import('./plan.mjs').Case, 'id' | 'title' | 'times' | 'rounds' | 'group'> | import('./plan.mjs').Case)[]} */
 const cases = [
   ...plan(python),
   // It takes little, and its times vary.
   { id: 'loading', title: 'Loading the package, above an empty program', times: 4 },
-  { id: 'binary', title: 'The stripped addon' },
+  { id: 'binary', title: 'The stripped addon', rounds: 1 },
 ].filter(({ id }) => options.only.length === 0 || options.only.some((part) => id.includes(part)))
 if (cases.length === 0)
   throw new Error(`No case is called anything like ${options.only.join(', ')}`)
@@ -74,8 +74,9 @@ function medians(id) {
   return Object.fromEntries(contestants.map(([name, measured]) => [name, figures(measured)]))
 }
 
-/** @param {typeof cases} group @param {number} round */
-async function runGroup(group, round) {
+/** @param {typeof cases} all Those of one group. @param {number} round */
+async function runGroup(all, round) {
+  const group = all.filter(({ rounds = Infinity }) => round < rounds)
   const most = Math.max(...group.map(({ times = 1 }) => times))
   for (let time = 0; time < most; time += 1) {
     for (const one of group) if (time < (one.times ?? 1)) await runCase(one, round, time)
@@ -88,8 +89,7 @@ async function runCase(one, round, time) {
   const now = (/** @type {string} */ what) =>
     progress(`round ${round + 1} of ${options.rounds}, ${id}: ${what} ${time + 1} of ${times}`)
   if (id === 'binary') {
-    // It is the same in every round.
-    if (round === 0) add(one, 'pglisten', { mb: addonBytes() / 1e6 })
+    add(one, 'pglisten', { mb: addonBytes() / 1e6 })
   } else if (id === 'loading') {
     now('all')
     for (const [name, took] of Object.entries(await loading(LOADED))) add(one, name, took)

@@ -12,6 +12,7 @@
  * @property {number} [rate] Notifications per second, where they come one by one.
  * @property {number} [times] How often it is done in each round: where single runs are far apart.
  * @property {readonly string[]} [once] Contestants that do it once in each round all the same: nobody is judged beside them.
+ * @property {number} [rounds] In how many rounds it is done, where each would come to the same.
  * @property {string} [group] Cases of one group take turns, since they are compared with each other.
  * @property {number} [only] The one channel that is notified, of all that are listened to.
  */
@@ -48,7 +49,7 @@ export function plan(python) {
     },
     ...[
       // At a low rate V8 needs seconds to find and compile what is hot, and collects all garbage after eight.
-      { rate: 1000, seconds: 6, times: 3, once: ['pglisten batches', ...OTHERS] },
+      { rate: 1000, seconds: 12, times: 3, once: ['pglisten batches', ...OTHERS] },
       { rate: 10_000, seconds: 5, times: 1 },
     ].map(({ rate, seconds, times, once = [] }) => ({
       id: `latency-${rate}`,
@@ -67,6 +68,18 @@ export function plan(python) {
       rate: 1000,
       times: 2,
     },
+    ...(process.platform === 'linux'
+      ? [
+          {
+            id: 'lone',
+            title: 'A notification that comes alone, once everything is compiled',
+            contestants: [...OURS, ...PEERS],
+            task: task('lone', { count: 15, warmUp: 12_000 }),
+            rate: 1000,
+            rounds: 1,
+          },
+        ]
+      : []),
     ...[1, 100, 10_000].map((channels) => ({
       id: `channels-${channels}`,
       title: `100,000 notifications of 40 B over ${channels.toLocaleString('en')} channels`,

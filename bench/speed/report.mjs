@@ -23,6 +23,7 @@ const MEASURES = {
   p50Us: { title: 'p50, µs', digits: 0 },
   p99Us: { title: 'p99, µs', digits: 0 },
   p999Us: { title: 'p99.9, µs', digits: 0 },
+  instructions: { title: 'JS thread, instructions from wake to wait', digits: 0 },
   heldRatio: { title: 'held : kept', digits: 2 },
   heldMb: { title: 'held, MB', digits: 2 },
   firstMs: { title: 'first notification, ms', digits: 0 },

@@ -20,6 +20,8 @@ const CONTESTANT = fileURLToPath(new URL('contestant.mjs', import.meta.url))
 const PYTHON = fileURLToPath(new URL('contestant.py', import.meta.url))
 /** Far beyond what any run takes: whoever needs longer does not finish. */
 const DEADLINE_MS = 120_000
+/** How far notifications are from each other that come alone, although every step of who takes them is counted. */
+const LONE_MS = 500
 /** More in one transaction would only fill the server's memory. */
 const TRANSACTION = 500_000
 
@@ -31,18 +33,23 @@ export async function run(scene, name, one) {
   child.stderr.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
     errors += text
   })
-  const timer = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS)
+  const deadline = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS)
+  /** @type {NodeJS.Timeout | undefined} */
+  let alone
   try {
     for await (const line of lines) {
       const said = /** @type {Report} */ (JSON.parse(line))
-      if (said['up']) await feedFirst(scene, one)
-      else if (said['warm']) await notify(scene, one, one.task.count)
+      if (said['up']) await feedFirst(scene, one, child.stdin)
+      else if (said['warm'] && one.task.kind === 'lone') {
+        alone = setInterval(() => void notify(scene, one, 1), LONE_MS)
+      } else if (said['warm']) await notify(scene, one, one.task.count)
       else return said
     }
     const how = child.signalCode ?? child.exitCode ?? 'nothing said'
     throw new Error(`${name} at ${one.id} ended early (${how}) ${errors.trim().slice(-500)}`)
   } finally {
-    clearTimeout(timer)
+    clearTimeout(deadline)
+    clearInterval(alone)
     lines.close()
     if (child.exitCode === null && child.signalCode === null) {
       child.kill('SIGKILL')
@@ -61,19 +68,27 @@ function start({ dsn, raw, nodeFlags }, name, one) {
   }
   if (name.startsWith('python ')) return spawn('python3', [PYTHON, JSON.stringify(task)], { stdio })
   const flags = task.kind === 'retain' ? [...nodeFlags, '--expose-gc'] : nodeFlags
-  return spawn(process.execPath, [...flags, CONTESTANT, JSON.stringify(task)], { stdio })
+  const args = [...flags, CONTESTANT, JSON.stringify(task)]
+  if (task.kind === 'lone') {
+    return spawn(raw, ['steps', String(task.count), process.execPath, ...args], { stdio })
+  }
+  return spawn(process.execPath, args, { stdio })
 }
 
-/** What a contestant gets once it listens. @param {Scene} scene @param {Case} one */
-async function feedFirst(scene, one) {
-  const { task } = one
-  if (task.kind === 'latency') await send(scene, one)
-  else await notify(scene, one, task.kind === 'start' ? 1 : task.warmUp)
+/** What a contestant gets once it listens. @param {Scene} scene @param {Case} one @param {import('node:stream').Writable} stdin */
+async function feedFirst(scene, one, stdin) {
+  const { kind, warmUp, count } = one.task
+  if (kind === 'latency') await send(scene, one, warmUp + count)
+  else if (kind === 'lone') {
+    await send(scene, one, warmUp)
+    // Now its steps are to be counted.
+    stdin.write('.')
+  } else await notify(scene, one, kind === 'start' ? 1 : warmUp)
 }
 
-/** Notifies over and over at the rate of the case. @param {Scene} scene @param {Case} one */
-async function send({ dsn, raw }, { task, rate }) {
-  const args = ['send', 'bench_0', String(rate), String(task.warmUp + task.count)]
+/** Notifies over and over at the rate of the case. @param {Scene} scene @param {Case} one @param {number} count */
+async function send({ dsn, raw }, { rate }, count) {
+  const args = ['send', 'bench_0', String(rate), String(count)]
   const child = spawn(raw, args, {
     env: libpqVariables(dsn),
     stdio: ['ignore', 'ignore', 'inherit'],

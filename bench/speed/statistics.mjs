@@ -45,6 +45,7 @@ const READ = {
     p99Us: said.p99Ns / 1e3,
     p999Us: said.p999Ns / 1e3,
   }),
+  lone: (said) => ({ instructions: figure(said.instructions).median }),
   retain: (said) => ({
     heldRatio: said.heldBytes / said.keptBytes,
     heldMb: said.heldBytes / MEBIBYTE,

@@ -102,6 +102,8 @@ impl Taking {
             if let Some(stop) = receive(&self.batch) {
                 *self.arrivals.stop.lock() = Some(stop);
             }
+            // Whoever was woken for it may be waiting for this very processor.
+            thread::yield_now();
         }
         self.batch.clear();
     }
@@ -148,7 +150,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         };
         let mut reads = 0;
-        let mut unyielded = 0;
         loop {
             if taking.rest.has_remaining() {
                 let here = taking.rest.len().min(buf.remaining());
@@ -172,12 +173,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
             }
             let read = chunk.filled().len();
             taking.take(read);
-            unyielded += read;
-            if unyielded >= CHUNK {
-                // A flood: whoever is to take it may be waiting for this very processor, while it only piles up here.
-                unyielded = 0;
-                thread::yield_now();
-            }
         }
     }
 }

@@ -3,13 +3,16 @@
 //! - `floor CHANNEL WARMUP COUNT` listens, and counts notifications without decoding them: no client can deliver
 //!   faster than this reads.
 //! - `send CHANNEL RATE COUNT` notifies at a steady rate, each time with the moment of sending as payload.
+//! - `steps WAKES PROGRAM…` runs a program and counts the instructions of its main thread (Linux only).
 //!
-//! Both connect by `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`, and print a line of JSON for each
+//! The first two connect by `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE`. All print a line of JSON for each
 //! thing that happens.
 
 mod floor;
 mod send;
 mod session;
+#[cfg(target_os = "linux")]
+mod steps;
 
 use std::env;
 use std::io::{self, Write as _};
@@ -27,8 +30,12 @@ fn main() -> ExitCode {
         ["send", channel, rate, count] => {
             number(rate).and_then(|rate| send::run(channel, rate, number(count)?))
         }
+        #[cfg(target_os = "linux")]
+        ["steps", wakes, ref program @ ..] => {
+            number(wakes).and_then(|wakes| steps::run(wakes, program))
+        }
         _ => Err(io::Error::other(
-            "expected `floor CHANNEL WARMUP COUNT` or `send CHANNEL RATE COUNT`",
+            "expected `floor CHANNEL WARMUP COUNT`, `send CHANNEL RATE COUNT` or `steps WAKES PROGRAM…`",
         )),
     };
     match outcome {
