@@ -85,7 +85,7 @@ export function markdown({ environment, cases, results, verdicts }) {
   const facts = Object.entries(environment).map(([name, value]) => `- ${name}: ${value}`)
   return [
     '# Results',
-    'Written by `npm run bench`. Medians of all rounds, with the least and the most in parentheses; a ratio is the median of those of runs that were done beside each other. How to read them is in [bench/README.md](../README.md).',
+    'Written by `npm run bench`. Medians of all rounds, with the least and the most in parentheses; of ratios, that of the ratios of two runs of the same turn. How to read them is in [bench/README.md](../README.md).',
     facts.join('\n'),
     '## Targets',
     verdictTable(verdicts),

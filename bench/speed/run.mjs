@@ -21,7 +21,7 @@ const PYTHON = fileURLToPath(new URL('contestant.py', import.meta.url))
 /** Far beyond what any run takes: whoever needs longer does not finish. */
 const DEADLINE_MS = 120_000
 /** How far notifications are from each other that come alone, although every step of who takes them is counted. */
-const LONE_MS = 500
+const LONE_MS = 1000
 /** More in one transaction would only fill the server's memory. */
 const TRANSACTION = 500_000
 
@@ -41,7 +41,11 @@ export async function run(scene, name, one) {
       const said = /** @type {Report} */ (JSON.parse(line))
       if (said['up']) await feedFirst(scene, one, child.stdin)
       else if (said['warm'] && one.task.kind === 'lone') {
-        alone = setInterval(() => void notify(scene, one, 1), LONE_MS)
+        alone = setInterval(() => {
+          notify(scene, one, 1).catch(() => {
+            child.kill()
+          })
+        }, LONE_MS)
       } else if (said['warm']) await notify(scene, one, one.task.count)
       else return said
     }

@@ -25,8 +25,8 @@ const own =
     (runs[id]?.[name] ?? []).map((run) => run[measure] ?? Number.NaN)
 
 /**
- * The ratios of two contestants, or of one in two cases: each run with the one that was done beside it. What makes the
- * machine slow for a while does it to both, and so does not count.
+ * The ratios of two contestants, or of one in two cases: each run with the one of the same turn. What makes the machine slow
+ * for a while does it to both, and so does not count.
  * @param {string} measure
  * @param {Entry} ours
  * @param {Entry} theirs
@@ -34,6 +34,7 @@ const own =
  */
 const ratios = (measure, ours, theirs) => (runs) => {
   const [above, below] = [own(measure, ours)(runs), own(measure, theirs)(runs)]
+  if (above.length === 0 || below.length === 0) return []
   if (above.length !== below.length) {
     throw new RangeError(
       `Expected ${ours.join(', ')} to be done as often as ${theirs.join(', ')}, got ${above.length} and ${below.length}`,

@@ -9,7 +9,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::thread;
 
 pub use batch::{Arrived, Batch};
 use bytes::{Buf as _, BytesMut};
@@ -102,8 +101,6 @@ impl Taking {
             if let Some(stop) = receive(&self.batch) {
                 *self.arrivals.stop.lock() = Some(stop);
             }
-            // Whoever was woken for it may be waiting for this very processor.
-            thread::yield_now();
         }
         self.batch.clear();
     }

@@ -1,5 +1,5 @@
 //! Counts the instructions of a program's main thread, each time that it is woken, by taking them in single steps. Slow, but
-//! hardly different from run to run, also on machines that are noisy or have no counters.
+//! it differs much less from run to run than time does, and needs no hardware counters.
 
 use std::io::{self, Read as _};
 use std::process::{Child, Command, Stdio};
@@ -54,7 +54,7 @@ fn count(pid: Pid, wakes: u64) -> io::Result<Vec<u64>> {
     here.set(sched_getcpu()?)?;
     sched_setaffinity(Pid::from_raw(0), &here)?;
     sched_setaffinity(pid, &here)?;
-    ptrace::seize(pid, Options::empty())?;
+    ptrace::seize(pid, Options::PTRACE_O_EXITKILL)?;
     ptrace::interrupt(pid)?;
     let mut signal = next_stop(pid)?;
     tell("{\"warm\":true}")?;
@@ -82,10 +82,10 @@ fn count(pid: Pid, wakes: u64) -> io::Result<Vec<u64>> {
 }
 
 /// Waits until a thread stops again; gives the signal that it is to have, if that is what stopped it.
-fn next_stop(pid: Pid) -> nix::Result<Option<Signal>> {
+fn next_stop(pid: Pid) -> io::Result<Option<Signal>> {
     match waitpid(pid, Some(WaitPidFlag::__WALL))? {
         WaitStatus::Stopped(_, Signal::SIGTRAP) | WaitStatus::PtraceEvent(..) => Ok(None),
         WaitStatus::Stopped(_, signal) => Ok(Some(signal)),
-        _ => Err(nix::Error::ESRCH),
+        ended => Err(io::Error::other(format!("the program is gone: {ended:?}"))),
     }
 }
