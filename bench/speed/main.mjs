@@ -65,19 +65,20 @@ try {
   await notifier.end()
   await server.stop()
   // Also of a run that fails: it may have taken most of an hour.
-  for (const { id, title } of cases) {
-    if (runs[id]) console.log(`\n${caseTable(title, medians(id))}`)
+  for (const one of cases) {
+    if (runs[one.id]) console.log(`\n${caseTable(one.title, medians(one))}`)
   }
 }
-const results = Object.fromEntries(cases.map(({ id }) => [id, medians(id)]))
+const results = Object.fromEntries(cases.map((one) => [one.id, medians(one)]))
 const outcome = { environment: environment(), cases, results, verdicts: judge(runs), runs }
 console.log(`\n${verdictTable(outcome.verdicts)}`)
 write(outcome)
 
-/** What a case came to, by contestant. @param {string} id */
-function medians(id) {
-  const contestants = Object.entries(runs[id] ?? {})
-  return Object.fromEntries(contestants.map(([name, measured]) => [name, figures(measured)]))
+/** What a case came to, by contestant: in the order of the plan, however they took turns. @param {(typeof cases)[number]} one */
+function medians({ id, contestants }) {
+  const done = runs[id] ?? {}
+  const names = new Set([...contestants.filter((name) => done[name]), ...Object.keys(done)])
+  return Object.fromEntries([...names].map((name) => [name, figures(done[name] ?? [])]))
 }
 
 /** @param {typeof cases} all Those of one group. @param {number} round */
@@ -104,7 +105,7 @@ function comparedIn({ contestants, once = [] }) {
 function inTurn(names, turn) {
   const first = turn % names.length
   const turned = [...names.slice(first), ...names.slice(0, first)]
-  return Math.floor(turn / names.length) % 2 === 0 ? turned : turned.reverse()
+  return Math.floor(turn / names.length) % 2 === 0 ? turned : turned.toReversed()
 }
 
 /** @param {(typeof cases)[number]} one @param {readonly string[]} names Who does it now. @param {number} round */
