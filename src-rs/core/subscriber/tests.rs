@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::gap::GapReason;
+use super::super::hub::Hub;
 use super::*;
 
 fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
@@ -189,11 +190,14 @@ fn the_end_comes_after_what_is_kept() {
 }
 
 #[test]
-fn a_closed_consumer_keeps_nothing_and_is_not_signalled() {
+fn a_removed_consumer_keeps_nothing_and_is_not_signalled() {
     let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    let subscriber = Arc::new(subscriber);
+    let hub = Hub::new("fence".to_owned(), None, Box::new(|| {}));
+    hub.add_subscriber(Arc::clone(&subscriber));
     assert_eq!(drained(&subscriber), "");
     push(&subscriber, "a", true);
-    subscriber.close();
+    hub.remove_subscriber(&subscriber);
     push(&subscriber, "b", false);
     let stats = subscriber.stats();
     assert_eq!((stats.buffered, stats.buffered_bytes), (0, 0));
