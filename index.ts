@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 export { ConnectionPool, type ConnectionPoolStatus } from './src-ts/pool.js'
-export { Listener } from './src-ts/listener.js'
+export { Listener } from './src-ts/listen/listener.js'
 export type {
   ListenerPayloads,
   ListenerState,
@@ -15,12 +15,12 @@ export type {
   ShutdownOptions,
   SyncOptions,
   ListenerStats,
-} from './src-ts/listener-types.js'
-export { ListenerNotificationMsg } from './src-ts/message.js'
-export { Gap, type GapReason } from './src-ts/gap.js'
-export type { ListenerCallback } from './src-ts/subscriptions.js'
-export type { BatchesOptions, GapMode, MessagesOptions } from './src-ts/iterator-options.js'
-export type { ListenerEvents, ListenerWarning } from './src-ts/events.js'
+} from './src-ts/listen/types.js'
+export { ListenerNotificationMsg } from './src-ts/deliver/message.js'
+export { Gap, type GapReason } from './src-ts/deliver/gap.js'
+export type { ListenerCallback } from './src-ts/deliver/subscriptions.js'
+export type { BatchesOptions, GapMode, MessagesOptions } from './src-ts/options/iterator.js'
+export type { ListenerEvents, ListenerWarning } from './src-ts/deliver/events.js'
 export type {
   BufferOptions,
   HeartbeatOptions,
@@ -28,7 +28,7 @@ export type {
   OverflowPolicy,
   ParseChannel,
   ReconnectOptions,
-} from './src-ts/listener-options.js'
+} from './src-ts/options/listener.js'
 export type {
   ChannelBinding,
   ConnRecyclingMethod,
@@ -37,10 +37,10 @@ export type {
   SslMode,
   SslNegotiation,
   TargetSessionAttrs,
-} from './src-ts/pool-options.js'
-export { Connection } from './src-ts/connection.js'
+} from './src-ts/options/pool.js'
+export { Connection } from './src-ts/query/connection.js'
 export * from './src-ts/errors.js'
-export type { QueryParameter } from './src-ts/parameters.js'
-export { QueryResult, type QueryColumn } from './src-ts/query-result.js'
-export { Queryable } from './src-ts/queryable.js'
-export { Transaction, type TransactionWork } from './src-ts/transaction.js'
+export type { QueryParameter } from './src-ts/query/parameters.js'
+export { QueryResult, type QueryColumn } from './src-ts/query/result.js'
+export { Queryable } from './src-ts/query/queryable.js'
+export { Transaction, type TransactionWork } from './src-ts/query/transaction.js'

@@ -31,7 +31,10 @@ const families = new Map(
 
 function codesInSources(): Set<string> {
   const folder = path.join(root, 'src-ts')
-  const text = readdirSync(folder).map((file) => readFileSync(path.join(folder, file), 'utf8'))
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true })
+  const text = files
+    .filter((file) => file.isFile())
+    .map((file) => readFileSync(path.join(file.parentPath, file.name), 'utf8'))
   // Those that stand as values; comments name examples.
   return new Set([...text.join('\n').matchAll(/'(ERR_PGLISTEN_\w+)'/g)].map((match) => match[1]!))
 }

@@ -11,9 +11,16 @@ import { readElf } from '../scripts/elf.mjs'
 import { npm, pack } from '../scripts/npm.mjs'
 import { stageMain, stagePlatform } from '../scripts/staging.mjs'
 import { TARGETS, addonFile } from '../scripts/targets.mjs'
-import { currentTarget, TARGETS as LOADED } from '../src-ts/platform.js'
+import { currentTarget, TARGETS as LOADED } from '../src-ts/native/platform.js'
 
 const root = path.resolve(import.meta.dirname, '..')
+
+/** The paths of all files in a folder and below it, as npm names them. */
+const filesBelow = (folder: string): string[] =>
+  fs.readdirSync(path.join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const name = `${folder}/${entry.name}`
+    return entry.isDirectory() ? filesBelow(name) : [name]
+  })
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-package-'))
 const [triple, target] = Object.entries(TARGETS).find(([, { name }]) => name === currentTarget())!
 const platformPackage = `pglisten-${target.name}`
@@ -117,7 +124,7 @@ test('the packages hold what a user needs, and nothing else', (t) => {
         `dist/${name}.js`,
         `dist/${name}.js.map`,
       ]),
-      ...fs.readdirSync(path.join(root, 'src-ts')).map((name) => `src-ts/${name}`),
+      ...filesBelow('src-ts'),
     ].sort(),
   )
   t.deepEqual(
@@ -138,7 +145,7 @@ test('every source that a map names is in the package', (t) => {
       named.add(path.posix.join(path.posix.dirname(map), source))
     }
   }
-  t.true(named.has('src-ts/listener.ts'))
+  t.true(named.has('src-ts/listen/listener.ts'))
   t.deepEqual(
     [...named].filter((source) => !main.files.includes(source)),
     [],

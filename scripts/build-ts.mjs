@@ -30,13 +30,18 @@ async function bundle() {
   const build = await rollup({
     input: {
       index: path.join(compiled, 'index.js'),
-      native: path.join(compiled, 'src-ts', 'native.js'),
+      native: path.join(compiled, 'src-ts', 'native', 'addon.js'),
     },
     onwarn,
     external: [/^node:/, '#native'],
     plugins: [{ name: 'maps of the compiler', load: withMap }],
   })
-  const shared = new Set(['errors', 'addon-error', 'platform', 'native'])
+  const facade = path.join(compiled, 'src-ts') + path.sep
+  // `errors` is shared by the facade and by what looks for the addon, which is an entry of its own.
+  const errors = path.join(facade, 'errors.js')
+  const alone = new Set(
+    ['addon', 'addon-error', 'platform'].map((name) => path.join(facade, 'native', `${name}.js`)),
+  )
   await build.write({
     dir: dist,
     format: 'cjs',
@@ -44,9 +49,8 @@ async function bundle() {
     paths: { '#native': './native.js' },
     chunkFileNames: '[name].js',
     manualChunks: (id) => {
-      const { dir, name } = path.parse(id)
-      if (!dir.endsWith('src-ts') || shared.has(name)) return name === 'errors' ? name : null
-      return 'pglisten'
+      if (id === errors) return 'errors'
+      return id.startsWith(facade) && !alone.has(id) ? 'pglisten' : null
     },
     generatedCode: { preset: 'es2015', symbols: false },
     sourcemap: true,

@@ -1,13 +1,13 @@
 // The pool: where connections and listeners come from.
 import { NativePool, type NativeLease } from '#native'
-import { bridge } from './bridge.js'
-import { Connection, type LeaseSource } from './connection.js'
+import { bridge } from './native/bridge.js'
+import { Connection, type LeaseSource } from './query/connection.js'
 import { ConnectionPoolExecuteError } from './errors.js'
-import { Listener } from './listener.js'
-import type { ListenerPayloads } from './listener-types.js'
-import { type ListenerOptions, resolveListenerOptions } from './listener-options.js'
-import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './pool-options.js'
-import { checkChannel, checkPayload } from './validate.js'
+import { Listener } from './listen/listener.js'
+import type { ListenerPayloads } from './listen/types.js'
+import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
+import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
+import { checkChannel, checkPayload } from './options/validate.js'
 
 /** How long `close()` waits for connections that are in use, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 5000

@@ -1,5 +1,5 @@
 // Checks of arguments: one form of message for all of them, and nothing is sent before they pass.
-import { ArgumentRangeError, ArgumentTypeError, type PglistenError } from './errors.js'
+import { ArgumentRangeError, ArgumentTypeError, type PglistenError } from '../errors.js'
 
 /** `src/include/pg_config_manual.h`: NAMEDATALEN is 64, with the terminating NUL. */
 export const MAX_CHANNEL_BYTES = 63

@@ -1,12 +1,12 @@
 // Delivers to callbacks: in order, one at a time or several, and never for long without giving the event loop its turn.
-import { Connection } from './connection.js'
-import { ListenerCallbackError, type PglistenError } from './errors.js'
+import { Connection } from '../query/connection.js'
+import { ListenerCallbackError, type PglistenError } from '../errors.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
-import type { Host } from './host.js'
-import type { ParseChannel } from './listener-options.js'
+import type { Host } from './context.js'
+import type { ParseChannel } from '../options/listener.js'
 import type { Registration } from './subscriptions.js'
-import { Turn } from './turn.js'
+import { Turn } from '../native/turn.js'
 
 /**
  * How many notifications may wait here for one of the same channel while later ones of other channels go ahead. More

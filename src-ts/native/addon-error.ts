@@ -1,5 +1,5 @@
 // Why the native half could not be loaded. Not exported from the package: who meets it could import nothing.
-import { PglistenError, type PglistenErrorOptions } from './errors.js'
+import { PglistenError, type PglistenErrorOptions } from '../errors.js'
 
 export type AddonLoadErrorCode =
   /** No addon is made for this platform. */

@@ -1,7 +1,7 @@
 // A transaction: statements that take effect together or not at all.
 import type { NativeLease } from '#native'
-import { bridge } from './bridge.js'
-import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from './errors.js'
+import { bridge } from '../native/bridge.js'
+import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
 
 /** What is done within a transaction. */

@@ -1,11 +1,11 @@
 // The JavaScript end of one consumer's buffer: pulls flat batches from Rust and hands out their entries one by one.
 import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
-import { bridge, type Consumer } from './bridge.js'
-import { type PglistenError } from './errors.js'
+import { bridge, type Consumer } from '../native/bridge.js'
+import { type PglistenError } from '../errors.js'
 import { Gap } from './gap.js'
-import type { BufferOptions } from './listener-options.js'
-import { fromNativeError } from './native-errors.js'
-import { clearTimeout, now, setTimeout } from './timers.js'
+import type { BufferOptions } from '../options/listener.js'
+import { fromNativeError } from '../native/native-errors.js'
+import { clearTimeout, now, setTimeout } from '../native/timers.js'
 
 /** Marks an entry that is no notification. Mirrored in `src-rs/binding/batch.rs`. */
 const SPECIAL = 0xffff_ffff

@@ -5,15 +5,15 @@ import {
   ListenerGapError,
   ListenerOverflowError,
   type PglistenError,
-} from './errors.js'
-import type { Finished } from './connection.js'
+} from '../errors.js'
+import type { Finished } from '../query/connection.js'
 import type { Gap } from './gap.js'
-import type { Host } from './host.js'
+import type { Host } from './context.js'
 import { EntryKind, type Inbox } from './inbox.js'
-import type { GapMode, ResolvedBatchesOptions } from './iterator-options.js'
-import type { ParseChannel } from './listener-options.js'
+import type { GapMode, ResolvedBatchesOptions } from '../options/iterator.js'
+import type { ParseChannel } from '../options/listener.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
-import { Turn } from './turn.js'
+import { Turn } from '../native/turn.js'
 
 /** @internal Who is told what an iterator does. */
 export interface IteratorWatcher {

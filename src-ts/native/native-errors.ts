@@ -12,7 +12,7 @@ import {
   ListenerOverflowError,
   PglistenError,
   type ServerMessage,
-} from './errors.js'
+} from '../errors.js'
 
 const classes: Record<string, new (message: string) => PglistenError> = {
   connect: ConnectionFailedError,

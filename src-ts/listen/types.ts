@@ -1,8 +1,8 @@
 // The types of the listener's API: what goes in and what comes out, besides its options.
-import type { Connection } from './connection.js'
-import type { Gap } from './gap.js'
-import type { GapMode } from './iterator-options.js'
-import type { ListenerNotificationMsg } from './message.js'
+import type { Connection } from '../query/connection.js'
+import type { Gap } from '../deliver/gap.js'
+import type { GapMode } from '../options/iterator.js'
+import type { ListenerNotificationMsg } from '../deliver/message.js'
 
 /** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */
 export type ListenerPayloads = Record<string, unknown>

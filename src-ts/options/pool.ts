@@ -1,6 +1,6 @@
 // The options of a pool: their documentation, their defaults, and their checks.
 import { checkConnectOptions, type NativeConnectOptions, type NativeSettings } from '#native'
-import { ConnectionPoolConfigurationError } from './errors.js'
+import { ConnectionPoolConfigurationError } from '../errors.js'
 import {
   MAX_DELAY_MS,
   checkBoolean,
@@ -12,7 +12,7 @@ import {
   type CheckErrors,
   type NumberBounds,
 } from './validate.js'
-import { fromNativeError } from './native-errors.js'
+import { fromNativeError } from '../native/native-errors.js'
 
 const TARGET_SESSION_ATTRS: readonly TargetSessionAttrs[] = [
   'any',

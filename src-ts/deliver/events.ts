@@ -1,8 +1,8 @@
 // The events of a listener, and how they are emitted: nothing that a handler does stops a delivery.
 import { EventEmitter } from 'node:events'
-import { ListenerCallbackError, type PglistenError, type ServerMessage } from './errors.js'
+import { ListenerCallbackError, type PglistenError, type ServerMessage } from '../errors.js'
 import type { Gap } from './gap.js'
-import { throwLater } from './timers.js'
+import { throwLater } from '../native/timers.js'
 
 /** Something that a user should know of, and that stops nothing. */
 export interface ListenerWarning {

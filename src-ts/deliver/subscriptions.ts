@@ -1,6 +1,6 @@
 // What a listener is subscribed to: its channels, and who wants them.
 import { AsyncResource } from 'node:async_hooks'
-import type { Connection } from './connection.js'
+import type { Connection } from '../query/connection.js'
 import { Numbered } from './numbered.js'
 
 /**

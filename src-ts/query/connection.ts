@@ -1,10 +1,10 @@
 // A connection as users have it: leased from the pool, leased at first use, or a listener's own.
 import type { NativeLease } from '#native'
-import { bridge } from './bridge.js'
-import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from './errors.js'
+import { bridge } from '../native/bridge.js'
+import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
 import { runTransaction, type TransactionWork } from './transaction.js'
-import { checkFunction } from './validate.js'
+import { checkFunction } from '../options/validate.js'
 
 /** @internal What giving a lease back came to. */
 export interface Finished {

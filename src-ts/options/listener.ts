@@ -1,5 +1,5 @@
 // The options of a listener: their documentation, their defaults, and their checks.
-import { ArgumentRangeError, ArgumentTypeError } from './errors.js'
+import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import {
   MAX_DELAY_MS,
   checkBoolean,

@@ -1,16 +1,16 @@
 // The listener: psqlpy's API. What it is subscribed to lives here; what is running lives in `run.ts`.
 import type { NativePool } from '#native'
-import { Connection, type LeaseSource } from './connection.js'
-import { ListenerCallbackError, ListenerClosedError, ListenerStartError } from './errors.js'
-import { ListenerEmitter } from './events.js'
-import type { Gap } from './gap.js'
+import { Connection, type LeaseSource } from '../query/connection.js'
+import { ListenerCallbackError, ListenerClosedError, ListenerStartError } from '../errors.js'
+import { ListenerEmitter } from '../deliver/events.js'
+import type { Gap } from '../deliver/gap.js'
 import {
   type BatchesOptions,
   type GapMode,
   type MessagesOptions,
   resolveBatchesOptions,
   resolveMessagesOptions,
-} from './iterator-options.js'
+} from '../options/iterator.js'
 import { BatchIterator, MessageIterator } from './iterators.js'
 import type {
   ListenerPayloads,
@@ -22,17 +22,17 @@ import type {
   ShutdownOptions,
   SyncOptions,
   ListenerStats,
-} from './listener-types.js'
-import type { ResolvedListenerOptions } from './listener-options.js'
-import type { Counters, Host } from './host.js'
-import type { PullIterator } from './pull-iterator.js'
+} from './types.js'
+import type { ResolvedListenerOptions } from '../options/listener.js'
+import type { Counters, Host } from '../deliver/context.js'
+import type { PullIterator } from '../deliver/pull-iterator.js'
 import { Run } from './run.js'
 import {
   type Channel,
   type ListenerCallback,
   Registration,
   Subscriptions,
-} from './subscriptions.js'
+} from '../deliver/subscriptions.js'
 import {
   MAX_DELAY_MS,
   checkBoolean,
@@ -41,7 +41,7 @@ import {
   checkNumber,
   checkOptions,
   checkSignal,
-} from './validate.js'
+} from '../options/validate.js'
 
 const SHUTDOWN_OPTIONS = ['drain', 'timeoutMs'] as const
 const SYNC_OPTIONS = ['signal'] as const

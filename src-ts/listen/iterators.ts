@@ -1,9 +1,9 @@
 // The consumers that are pulled: one message at a time, or batches of them.
-import { Gap } from './gap.js'
-import type { Host } from './host.js'
-import type { Inbox } from './inbox.js'
-import type { ResolvedBatchesOptions } from './iterator-options.js'
-import { ListenerNotificationMsg } from './message.js'
+import { Gap } from '../deliver/gap.js'
+import type { Host } from '../deliver/context.js'
+import type { Inbox } from '../deliver/inbox.js'
+import type { ResolvedBatchesOptions } from '../options/iterator.js'
+import { ListenerNotificationMsg } from '../deliver/message.js'
 import {
   END,
   FENCE,
@@ -11,7 +11,7 @@ import {
   type Message,
   NOTHING,
   PullIterator,
-} from './pull-iterator.js'
+} from '../deliver/pull-iterator.js'
 
 /** How many messages cross from Rust at once for a batch. */
 const MOST_AT_ONCE = 1024

@@ -1,8 +1,8 @@
 // What of a listener outlives its runs, and what everything that delivers needs of it.
-import type { Connection, LeaseSource } from './connection.js'
+import type { Connection, LeaseSource } from '../query/connection.js'
 import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
-import type { ResolvedListenerOptions } from './listener-options.js'
+import type { ResolvedListenerOptions } from '../options/listener.js'
 import type { Registration, Subscriptions } from './subscriptions.js'
 
 export interface Host {

@@ -1,5 +1,5 @@
 // A notification as an iterator yields it.
-import { Connection, type Finished, type LeaseSource } from './connection.js'
+import { Connection, type Finished, type LeaseSource } from '../query/connection.js'
 
 /** @internal What was handed out at once: the leases of its messages end together. */
 export class Handout {

@@ -1,23 +1,23 @@
 // One run of a listener, from `startup()` to `shutdown()`: its session, its consumers, and what keeps it alive.
 import { type NativeEvent, NativeListener, type NativeLease, type NativePool } from '#native'
-import { bridge, type Consumer } from './bridge.js'
-import { Dispatcher } from './dispatcher.js'
+import { bridge, type Consumer } from '../native/bridge.js'
+import { Dispatcher } from '../deliver/dispatcher.js'
 import {
   ConnectionClosedError,
   ConnectionPoolConfigurationError,
   ConnectionTlsError,
   ListenerClosedError,
   type PglistenError,
-} from './errors.js'
+} from '../errors.js'
 import { Fences } from './fences.js'
-import { Gap } from './gap.js'
-import { Hold, abandoned } from './hold.js'
-import { Inbox } from './inbox.js'
-import type { Host } from './host.js'
-import type { ResolvedBatchesOptions } from './iterator-options.js'
-import { fromNativeError, fromNativeServerMessage } from './native-errors.js'
-import { type IteratorWatcher, type PullIterator, closedError } from './pull-iterator.js'
-import type { Channel } from './subscriptions.js'
+import { Gap } from '../deliver/gap.js'
+import { Hold, abandoned } from '../native/keep-alive.js'
+import { Inbox } from '../deliver/inbox.js'
+import type { Host } from '../deliver/context.js'
+import type { ResolvedBatchesOptions } from '../options/iterator.js'
+import { fromNativeError, fromNativeServerMessage } from '../native/native-errors.js'
+import { type IteratorWatcher, type PullIterator, closedError } from '../deliver/pull-iterator.js'
+import type { Channel } from '../deliver/subscriptions.js'
 
 /** What {@link Run.stats} gives. */
 export interface RunStats {

@@ -1,11 +1,11 @@
 // What a connection and a transaction have in common: statements.
 import type { NativeLease, NativeQueryOutput } from '#native'
-import { bridge } from './bridge.js'
-import { ArgumentRangeError, ConnectionExecuteError } from './errors.js'
+import { bridge } from '../native/bridge.js'
+import { ArgumentRangeError, ConnectionExecuteError } from '../errors.js'
 import { toNativeParameterSets, toNativeParameters, type QueryParameter } from './parameters.js'
-import { toQueryResult, type QueryResult } from './query-result.js'
+import { toQueryResult, type QueryResult } from './result.js'
 import { toValue } from './rows.js'
-import { checkString } from './validate.js'
+import { checkString } from '../options/validate.js'
 
 /** @internal The lease to run a statement on. Throws when no statement may run now. */
 export const leaseOf: unique symbol = Symbol('leaseOf')

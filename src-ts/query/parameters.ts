@@ -1,7 +1,7 @@
 // What a JavaScript value means as a parameter. Which PostgreSQL type it must fit is known only later, in Rust.
 import { types } from 'node:util'
-import { ArgumentRangeError, ArgumentTypeError } from './errors.js'
-import { describe, expected } from './validate.js'
+import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
+import { describe, expected } from '../options/validate.js'
 
 /**
  * A parameter of a statement. The server says which type it expects for each `$n`; a value that does not fit that

@@ -1,5 +1,5 @@
 // The options of iterators.
-import { ArgumentTypeError } from './errors.js'
+import { ArgumentTypeError } from '../errors.js'
 import {
   MAX_DELAY_MS,
   checkChannel,
