@@ -1,8 +1,8 @@
 // `npm run bench`: this package beside other clients and the bare socket; installs and builds what that needs.
 
-import { onInterrupt, root, run } from './run.mjs'
-import { SetupError, runMain, setup } from './setup.mjs'
-import { installPeers } from './install-peers.mjs'
+import { onInterrupt, root, run } from './lib/run.mjs'
+import { SetupError, runMain, setup } from './lib/setup.mjs'
+import { installPeers } from './lib/install-peers.mjs'
 
 await runMain(async () => {
   onInterrupt(() => {})

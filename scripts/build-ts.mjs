@@ -7,7 +7,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { rollup } from 'rollup'
 import { dts } from 'rollup-plugin-dts'
-import { root, runTool } from './run.mjs'
+import { root, runTool } from './lib/run.mjs'
 
 const HEADER = '// Generated from index.ts by `npm run build:ts`: edit the sources instead.\n'
 const compiled = path.join(root, 'target', 'ts')

@@ -1,8 +1,8 @@
 // `npm run demo`: brings the clone to where the demo can run, gives it a server, and cleans up however it ends.
 
 import { HELP, parseOptions } from '../examples/demo/options.mjs'
-import { onInterrupt } from './run.mjs'
-import { runMain, setup } from './setup.mjs'
+import { onInterrupt } from './lib/run.mjs'
+import { runMain, setup } from './lib/setup.mjs'
 
 /** Newest first, because what came last stands on what came before. @type {(() => unknown)[]} */
 const cleanUps = []
@@ -48,7 +48,7 @@ async function demo() {
 }
 
 async function disposableServer() {
-  const { startServer } = await import('./dev-server.mjs')
+  const { startServer } = await import('../lab/server/dev-server.mjs')
   const server = await startServer()
   cleanUps.push(() => server.stop())
   return server.dsn

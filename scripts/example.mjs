@@ -3,8 +3,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
-import { root } from './run.mjs'
-import { SetupError, runMain, setup } from './setup.mjs'
+import { root } from './lib/run.mjs'
+import { SetupError, runMain, setup } from './lib/setup.mjs'
 
 /** One Ctrl-C may arrive twice: from the terminal, and from npm. */
 const SAME_KEY_MS = 200
@@ -18,7 +18,7 @@ await runMain(async () => {
   await setup()
   const given = process.env['DATABASE_URL']
   if (given !== undefined) return runProgram(name, given)
-  const { startServer } = await import('./dev-server.mjs')
+  const { startServer } = await import('../lab/server/dev-server.mjs')
   const server = await startServer()
   try {
     console.log(`For another terminal: export DATABASE_URL=${server.dsn}\n`)

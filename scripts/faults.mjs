@@ -1,8 +1,8 @@
 // `npm run faults`: every fault strikes a listener, and a table says how long it took to be noticed and got over.
 
 import { parseArgs } from 'node:util'
-import { onInterrupt, run } from './run.mjs'
-import { SetupError, runMain, setup } from './setup.mjs'
+import { onInterrupt, run } from './lib/run.mjs'
+import { SetupError, runMain, setup } from './lib/setup.mjs'
 
 const HELP = `Usage: npm run faults -- [--times N]
 
@@ -37,7 +37,7 @@ await runMain(async () => {
   }
   onInterrupt(() => {})
   await setup()
-  const args = ['--import=tsx', '__test__/support/fault-table.ts', String(times)]
+  const args = ['--import=tsx', 'lab/faults/fault-table.ts', String(times)]
   const { ok } = await run(process.execPath, args)
   return ok ? 0 : 1
 })

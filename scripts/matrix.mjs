@@ -9,17 +9,17 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { startServer } from './dev-server.mjs'
-import { tryManagers } from './managers.mjs'
-import { exampleOf } from './readme-example.mjs'
-import { onInterrupt, root } from './run.mjs'
-import { installRuntimes, runtimeHere } from './runtimes.mjs'
-import { SetupError, runMain } from './setup.mjs'
-import { attempt, compile, installPackages, loadingTime } from './trial.mjs'
+import { startServer } from '../lab/server/dev-server.mjs'
+import { tryManagers } from './release/managers.mjs'
+import { exampleOf } from './release/readme-example.mjs'
+import { onInterrupt, root } from './lib/run.mjs'
+import { installRuntimes, runtimeHere } from './release/runtimes.mjs'
+import { SetupError, runMain } from './lib/setup.mjs'
+import { attempt, compile, installPackages, loadingTime } from './release/trial.mjs'
 
-/** @type {import('./dev-server.mjs').DevServer | undefined} */
+/** @type {import('../lab/server/dev-server.mjs').DevServer | undefined} */
 let server
-const packages = path.join(root, 'packages')
+const packages = path.join(root, 'target', 'tarballs')
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-matrix-'))
 const cleanUp = async () => {
   await server?.stop('immediate')
@@ -31,7 +31,8 @@ await runMain(async () => {
   onInterrupt(cleanUp)
   try {
     server = dsn === undefined ? await startServer() : undefined
-    const database = dsn ?? /** @type {import('./dev-server.mjs').DevServer} */ (server).dsn
+    const database =
+      dsn ?? /** @type {import('../lab/server/dev-server.mjs').DevServer} */ (server).dsn
     const runtimes = here ? [runtimeHere()] : await installRuntimes(path.join(folder, 'runtimes'))
     const user = path.join(folder, 'user')
     const facts = await installPackages(user, packages)

@@ -3,21 +3,21 @@
 //   npm run package                      everything that this machine can make
 //   npm run package -- --target TRIPLE   only that platform's (may be given more than once); fails if it cannot be made
 //
-// They are in packages/ then, each checked: what the addon needs of its system, and what npm says to a trial publication.
+// They are in target/tarballs/ then, each checked: what the addon needs of its system, and what npm says to a trial publication.
 
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { checkAddon } from './addon-check.mjs'
-import { thirdPartyNotices } from './notices.mjs'
-import { npm, pack } from './npm.mjs'
-import { onInterrupt, root, run, runTool } from './run.mjs'
-import { SetupError, installPackages, requireNode, requireRust, runMain } from './setup.mjs'
-import { stageMain, stagePlatform } from './staging.mjs'
-import { TARGETS, addonFile, buildPlan } from './targets.mjs'
+import { checkAddon } from './release/addon-check.mjs'
+import { thirdPartyNotices } from './release/notices.mjs'
+import { npm, pack } from './lib/npm.mjs'
+import { onInterrupt, root, run, runTool } from './lib/run.mjs'
+import { SetupError, installPackages, requireNode, requireRust, runMain } from './lib/setup.mjs'
+import { stageMain, stagePlatform } from './release/staging.mjs'
+import { TARGETS, addonFile, buildPlan } from './release/targets.mjs'
 
-const out = path.join(root, 'packages')
+const out = path.join(root, 'target', 'tarballs')
 const work = path.join(root, 'target', 'packages')
 
 await runMain(async () => {
@@ -101,7 +101,7 @@ async function buildAddon(triple, flags) {
   if (!ok) throw new SetupError(`Building the addon for ${triple} failed.`)
   return path.join(
     folder,
-    addonFile(/** @type {import('./targets.mjs').Target} */ (TARGETS[triple])),
+    addonFile(/** @type {import('./release/targets.mjs').Target} */ (TARGETS[triple])),
   )
 }
 

@@ -1,8 +1,8 @@
 // `npm run peers`: other clients under the same faults as this one.
 
-import { installPeers } from './install-peers.mjs'
-import { onInterrupt, run } from './run.mjs'
-import { runMain, setup } from './setup.mjs'
+import { installPeers } from './lib/install-peers.mjs'
+import { onInterrupt, run } from './lib/run.mjs'
+import { runMain, setup } from './lib/setup.mjs'
 
 await runMain(async () => {
   onInterrupt(() => {})

@@ -1,8 +1,8 @@
 // `npm run soak`: faults strike a listener at random, and the oracle judges what its consumers saw.
 
 import { parseArgs } from 'node:util'
-import { onInterrupt, run } from './run.mjs'
-import { SetupError, runMain, setup } from './setup.mjs'
+import { onInterrupt, run } from './lib/run.mjs'
+import { SetupError, runMain, setup } from './lib/setup.mjs'
 
 const HELP = `Usage: npm run soak -- [options]
 
@@ -50,7 +50,7 @@ await runMain(async () => {
   }
   onInterrupt(() => {})
   await setup()
-  const args = ['--import=tsx', '__test__/support/soak-main.ts', String(minutes), String(seed)]
+  const args = ['--import=tsx', 'lab/soak/soak-main.ts', String(minutes), String(seed)]
   const { ok } = await run(process.execPath, args)
   return ok ? 0 : 1
 })

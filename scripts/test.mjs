@@ -5,8 +5,8 @@
 //   npm test -- __test__/a.spec.ts only these behaviour tests
 
 import { parseArgs } from 'node:util'
-import { onInterrupt, run, runTool } from './run.mjs'
-import { SetupError, runMain, setup } from './setup.mjs'
+import { onInterrupt, run, runTool } from './lib/run.mjs'
+import { SetupError, runMain, setup } from './lib/setup.mjs'
 
 /**
  * @typedef {{ passed: number, failed: number, skipped: number }} Counts
@@ -37,7 +37,7 @@ const lintSteps = (drifted) => [
   check('reference', () => runTool('typedoc/bin/typedoc', ['--emit', 'none'], { output: 'keep' })),
 ]
 
-/** @type {import('./dev-server.mjs').DevServer | undefined} */
+/** @type {import('../lab/server/dev-server.mjs').DevServer | undefined} */
 let server
 
 await runMain(async () => {
@@ -96,7 +96,7 @@ async function prepare() {
 /** A server of the user's has precedence over one of ours. */
 async function testEnvironment() {
   if (process.env['PGLISTEN_TEST_DSN']) return {}
-  const { startServer } = await import('./dev-server.mjs')
+  const { startServer } = await import('../lab/server/dev-server.mjs')
   server = await startServer({ settings: { max_connections: 300 } })
   return { PGLISTEN_TEST_DSN: server.dsn }
 }

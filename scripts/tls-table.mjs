@@ -1,12 +1,12 @@
 // `npm run tls-table`: what each mode of encryption does with each kind of server and certificate, compared with psql.
 
-import { onInterrupt, run } from './run.mjs'
-import { runMain, setup } from './setup.mjs'
+import { onInterrupt, run } from './lib/run.mjs'
+import { runMain, setup } from './lib/setup.mjs'
 
 await runMain(async () => {
   onInterrupt(() => {})
   await setup()
-  const args = ['--import=tsx', '__test__/support/tls-table-main.ts']
+  const args = ['--import=tsx', 'lab/tls/tls-table-main.ts']
   const { ok } = await run(process.execPath, args)
   return ok ? 0 : 1
 })

@@ -3,8 +3,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { serverDsn } from './server.js'
-import { within } from './wait.js'
+import { serverDsn } from '../../lab/server/test-server.js'
+import { within } from '../../lab/wait.js'
 
 export interface ChildOptions {
   /** Arguments for Node. */

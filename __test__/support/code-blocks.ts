@@ -16,7 +16,7 @@ import type { ExecutionContext } from 'ava'
 import { ConnectionPool } from 'pglisten'
 import ts from 'typescript'
 import { createDatabase } from './database.js'
-import { serverDsn } from './server.js'
+import { serverDsn } from '../../lab/server/test-server.js'
 
 export const root = path.resolve(import.meta.dirname, '../..')
 

@@ -1,10 +1,9 @@
 // Pools for tests: on the test server, told apart by their application name, and closed when the test ends.
 
-import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { ConnectionPool, type Connection, type ConnectionPoolOptions } from 'pglisten'
-import { serverDsn } from './server.js'
+import { serverDsn } from '../../lab/server/test-server.js'
 
 const DEADLINE_MS = 10_000
 const POLL_MS = 10
@@ -40,11 +39,6 @@ export async function connect(t: ExecutionContext): Promise<Connection> {
   const connection = await (await shared).connection()
   t.teardown(() => connection.close())
   return connection
-}
-
-/** A name that no other test uses, for a table, a type, an application. */
-export function uniqueName(prefix: string): string {
-  return `${prefix}_${randomBytes(6).toString('hex')}`
 }
 
 /** Waits for something to become true. */

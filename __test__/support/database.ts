@@ -1,7 +1,7 @@
 // A database that belongs to one test.
 
 import type { ExecutionContext } from 'ava'
-import { uniqueName } from './connect.js'
+import { uniqueName } from '../../lab/unique-name.js'
 import { run } from './listener.js'
 
 /** Creates an empty database; the end of the test drops it. */

@@ -2,7 +2,7 @@
 
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { once } from 'node:events'
-import { waitFor } from './wait.js'
+import { waitFor } from '../../lab/wait.js'
 
 export class EventStream {
   readonly ids: number[] = []

@@ -6,8 +6,8 @@ import path from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { ConnectionPool, type QueryParameter } from 'pglisten'
 import { createDatabase } from './database.js'
-import { serverDsn } from './server.js'
-import { waitFor, within } from './wait.js'
+import { serverDsn } from '../../lab/server/test-server.js'
+import { waitFor, within } from '../../lab/wait.js'
 
 const root = path.resolve(import.meta.dirname, '../..')
 

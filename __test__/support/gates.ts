@@ -2,7 +2,7 @@
 
 import type { Listener } from 'pglisten'
 import { notify, uniqueChannel } from './listener.js'
-import { collect, deferred, type Deferred, waitFor } from './wait.js'
+import { collect, deferred, type Deferred, waitFor } from '../../lab/wait.js'
 
 /** Everything sent to the listener so far has been seen by it, and callbacks had every chance to be started. */
 export async function settle(listener: Listener): Promise<void> {

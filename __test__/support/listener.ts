@@ -8,8 +8,8 @@ import {
   type ListenerOptions,
   type ListenerPayloads,
 } from 'pglisten'
-import { uniqueName } from './connect.js'
-import { serverDsn } from './server.js'
+import { uniqueName } from '../../lab/unique-name.js'
+import { serverDsn } from '../../lab/server/test-server.js'
 
 /** A listener with a pool of its own, and the name by which the server knows both. */
 export interface Opened<Payloads extends ListenerPayloads = Record<string, string>> {

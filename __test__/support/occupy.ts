@@ -2,7 +2,7 @@
 
 import type { ConnectionPool } from 'pglisten'
 import { ask, otherPool } from './listener.js'
-import { waitFor } from './wait.js'
+import { waitFor } from '../../lab/wait.js'
 
 /** Keeps a session from answering until what it gives is called. `pool`: of the same database. */
 export async function occupy(

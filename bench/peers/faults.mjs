@@ -4,8 +4,8 @@ import fs from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * @typedef {import('../../__test__/support/arena.js').Arena} Arena
- * @typedef {import('../../scripts/dev-server.mjs').DevServer} DevServer
+ * @typedef {import('../../lab/faults/arena.js').Arena} Arena
+ * @typedef {import('../../lab/server/dev-server.mjs').DevServer} DevServer
  *
  * @typedef {object} Scene
  * @property {Arena} arena

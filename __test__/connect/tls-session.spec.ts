@@ -1,0 +1,254 @@
+// What goes over a connection with TLS: versions, direct negotiation, what SCRAM is bound to, who may be in between.
+
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
+import { pipeline } from 'node:stream'
+import * as nodeTls from 'node:tls'
+import {
+  ConnectionFailedError,
+  ConnectionPool,
+  ConnectionPoolConfigurationError,
+  ConnectionTlsError,
+  DatabaseError,
+} from 'pglisten'
+import { type Certificate, makeCertificate } from '../../lab/tls/certificates.js'
+import { authority, caFile, good, issue, refused, session, tls } from '../../lab/tls/tls-scene.js'
+import { waitFor } from '../../lab/wait.js'
+
+/** Somebody in between, with a certificate that the client trusts for this very host. */
+async function startMiddleman(t: ExecutionContext, certificate: Certificate): Promise<string> {
+  const server = createServer((socket) => {
+    const give = (other: NodeJS.ReadWriteStream, from: NodeJS.ReadWriteStream) =>
+      from
+        .on('error', () => {})
+        .on('close', () => (other as Socket).destroy())
+        .pipe(other)
+    socket
+      .on('error', () => {})
+      .once('data', () => {
+        const upstream = connect(tls.server.port, '127.0.0.1')
+        upstream.on('error', () => socket.destroy())
+        upstream.write(SSL_REQUEST)
+        upstream.once('data', () => {
+          const far = nodeTls.connect({ socket: upstream, rejectUnauthorized: false })
+          const near = new nodeTls.TLSSocket(socket, {
+            isServer: true,
+            key: certificate.key,
+            cert: certificate.certificate,
+          })
+          give(near, far)
+          give(far, near)
+          socket.write('S')
+        })
+      })
+  })
+  return tls.dsn.replace(/localhost:\d+/, `localhost:${await listen(t, server)}`)
+}
+
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])
+
+async function listen(t: ExecutionContext, server: Server): Promise<number> {
+  t.teardown(() => server.close())
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  return (server.address() as AddressInfo).port
+}
+
+test.serial('old and new versions of TLS are spoken, with each kind of certificate', async (t) => {
+  for (const version of ['TLSv1.2', 'TLSv1.3']) {
+    for (const kind of [
+      {},
+      { algorithm: 'rsa' },
+      { version1: true },
+      { version1: true, algorithm: 'rsa' },
+      { algorithm: 'ed25519' },
+    ] as const) {
+      const certificate = issue({ name: 'localhost', ...kind })
+      await tls.change({
+        certificate,
+        settings: { ssl_min_protocol_version: version, ssl_max_protocol_version: version },
+      })
+      for (const sslMode of ['require', 'verify-full'] as const) {
+        const files = sslMode === 'require' ? {} : { caFile }
+        t.like(await session({ sslMode, ...files }), { ssl: true, version }, JSON.stringify(kind))
+      }
+    }
+  }
+  await tls.change({ certificate: good, settings: { ssl_max_protocol_version: 'TLSv1.2' } })
+  const dsn = `${tls.dsn}?sslmode=require&ssl_min_protocol_version=TLSv1.3`
+  await refused(t, { dsn }, ConnectionTlsError, /versions of TLS/)
+})
+
+test.serial(
+  'direct TLS is spoken with a server that takes it, and refused by others',
+  async (t) => {
+    await tls.change({ certificate: good })
+    const direct = { sslNegotiation: 'direct', sslMode: 'verify-full', caFile } as const
+    t.true((await session(direct)).ssl)
+    for (const sslMode of ['disable', 'allow', 'prefer'] as const) {
+      t.throws(() => new ConnectionPool({ dsn: tls.dsn, ...direct, sslMode }), {
+        instanceOf: ConnectionPoolConfigurationError,
+        message: /`sslMode` to be `require`, .* with `sslNegotiation` `direct`/,
+      })
+    }
+    const port = await listen(
+      t,
+      nodeTls.createServer({ key: good.key, cert: good.certificate }, (socket) => {
+        socket.on('error', () => {})
+      }),
+    )
+    const dsn = tls.dsn.replace(/localhost:\d+/, `localhost:${port}`)
+    await refused(t, { dsn, ...direct }, ConnectionTlsError, /\(ALPN\)/)
+  },
+)
+
+test.serial('SCRAM is bound to the server, whatever its certificate was signed with', async (t) => {
+  for (const kind of [
+    { hash: 'sha256' },
+    { hash: 'sha384' },
+    { hash: 'sha512' },
+    { algorithm: 'rsa', hash: 'sha512' },
+  ] as const) {
+    const rsa = makeCertificate({ name: 'rsa', authority: true, algorithm: 'rsa' })
+    const issuer = 'algorithm' in kind ? rsa : authority
+    const certificate = issue({ ...kind, issuer })
+    await tls.change({ certificate })
+    const bound = { sslMode: 'require', channelBinding: 'require' } as const
+    t.true((await session(bound)).ssl, JSON.stringify(kind))
+  }
+})
+
+test.serial(
+  'somebody in between, whom the client trusts, is found out by the binding',
+  async (t) => {
+    await tls.change({ certificate: good })
+    const dsn = await startMiddleman(t, issue())
+    const full = { dsn, caFile, sslMode: 'verify-full' } as const
+    t.true((await session({ ...full, channelBinding: 'disable' })).ssl)
+    for (const channelBinding of ['prefer', 'require'] as const)
+      await refused(t, { ...full, channelBinding }, DatabaseError, /channel binding/)
+  },
+)
+
+test.serial('a binding that is a must cannot be left out', async (t) => {
+  const bound = { channelBinding: 'require' } as const
+  await tls.change({})
+  await refused(t, bound, ConnectionTlsError, /not encrypted, but `channelBinding` is `require`/)
+  await tls.change({ certificate: good })
+  t.true((await session(bound)).ssl)
+  t.true((await session({ ...bound, sslMode: 'allow' })).ssl)
+  for (const method of ['trust', 'password', 'md5']) {
+    await tls.change({ certificate: good, access: [`host ${method}`] })
+    const message = /does not bind authentication to TLS, but `channelBinding` is `require`/
+    // With a password that is kept for SCRAM, `md5` is SCRAM.
+    if (method === 'md5') t.true((await session(bound)).ssl)
+    else await refused(t, bound, ConnectionTlsError, message)
+  }
+  t.throws(() => new ConnectionPool({ dsn: tls.dsn, ...bound, sslMode: 'disable' }), {
+    instanceOf: ConnectionPoolConfigurationError,
+    message: /`channelBinding` is `require`, which needs TLS/,
+  })
+})
+
+test.serial('closing a pool cancels what goes on in the way of its connection', async (t) => {
+  await tls.change({ certificate: good })
+  /** What each connection to the port begins with. */
+  const beginnings: Buffer[] = []
+  const port = await listen(
+    t,
+    createServer((socket) => {
+      const server = connect(tls.server.port, '127.0.0.1')
+      socket.once('data', (data) => beginnings.push(data.subarray(0, 8)))
+      // A client that leaves something unread resets the connection, which pipe() does not pass on.
+      pipeline(socket, server, socket, () => {})
+    }),
+  )
+  const observing = new ConnectionPool({ dsn: tls.dsn })
+  const observer = await observing.connection()
+  const sleeping = () =>
+    observer.fetchVal<bigint>(
+      "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'",
+    )
+  const pools = [
+    new ConnectionPool({ dsn: tls.pairs({ host: tls.server.folder }) }),
+    new ConnectionPool({
+      dsn: tls.dsn.replace(/:\d+\//, `:${port}/`),
+      sslMode: 'verify-full',
+      caFile,
+    }),
+  ]
+  const ended = pools.map(async (pool) => {
+    const connection = await pool.connection()
+    await t.throwsAsync(connection.execute('SELECT pg_sleep(60)'))
+  })
+  await waitFor(async () => (await sleeping()) === 2n, { what: 'statements that run' })
+  await Promise.all(pools.map((pool) => pool.close()))
+  await waitFor(async () => (await sleeping()) === 0n, { what: 'their end', timeoutMs: 2000 })
+  await Promise.all(ended)
+  await observer.close()
+  await observing.close()
+  t.deepEqual(
+    beginnings.map((bytes) => bytes.toString('hex')),
+    ['0000000804d2162f', '0000000804d2162f'],
+  )
+})
+
+test.serial('a Unix-domain socket is never encrypted, whatever the mode', async (t) => {
+  await tls.change({ certificate: good })
+  const dsn = tls.pairs({ host: tls.server.folder })
+  t.false((await session({ dsn, sslMode: 'verify-full' })).ssl)
+  await refused(t, { dsn, channelBinding: 'require' }, ConnectionTlsError, /not encrypted/)
+})
+
+test.serial(
+  'what stands behind the answer to the request for TLS is not taken for the server',
+  async (t) => {
+    const greeting = Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 0])
+    const port = await listen(
+      t,
+      createServer((socket) => {
+        socket.on('error', () => {})
+        socket.once('data', () => socket.write(Buffer.concat([Buffer.from('S'), greeting])))
+      }),
+    )
+    const dsn = tls.dsn.replace(/localhost:\d+/, `localhost:${port}`)
+    await refused(
+      t,
+      { dsn, sslMode: 'require' },
+      ConnectionTlsError,
+      /not TLS|handshake|TLS failed/,
+    )
+  },
+)
+
+test.serial(
+  'a handshake that never ends is bounded, and a broken one is no matter of TLS',
+  async (t) => {
+    const silent = await listen(
+      t,
+      createServer((socket) => {
+        socket.on('error', () => {})
+        socket.once('data', () => socket.write('S'))
+      }),
+    )
+    const rude = await listen(
+      t,
+      createServer((socket) => {
+        socket.on('error', () => {})
+        socket.once('data', () => {
+          socket.write('S')
+          socket.once('data', () => socket.resetAndDestroy())
+        })
+      }),
+    )
+    const at = (port: number) => tls.dsn.replace(/localhost:\d+/, `127.0.0.1:${port}`)
+    const options = { sslMode: 'require', connectTimeoutSec: 0.3 } as const
+    await refused(
+      t,
+      { dsn: at(silent), ...options },
+      ConnectionFailedError,
+      /no answer within 0\.3 s/,
+    )
+    await refused(t, { dsn: at(rude), ...options }, ConnectionFailedError, /reset|eof|closed/i)
+  },
+)

@@ -1,0 +1,262 @@
+// The delivery contract, "fairness", where several consumers share the event loop: what one does costs the others no
+// more than its share.
+
+import { AsyncLocalStorage, createHook } from 'node:async_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { mock } from 'node:test'
+import test, { type ExecutionContext } from 'ava'
+import type { ListenerOptions } from 'pglisten'
+import { floodWithOneTransaction, observeTimers } from '../support/fairness.js'
+import { openListener, otherPool, uniqueChannel } from '../support/listener.js'
+import { block, waitFor, within } from '../../lab/wait.js'
+
+/** A started listener with a backlog of `count` that nobody has taken. */
+async function backlog(t: ExecutionContext, count: number, options: ListenerOptions<string> = {}) {
+  const { listener } = await openListener(t, {
+    ...options,
+    buffer: { maxMessages: count, maxBytes: 20_000 + count * 200 },
+  })
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  await floodWithOneTransaction(channel, count)
+  await waitFor(() => listener.stats().received === count)
+  return { listener, channel }
+}
+
+/** Counts the turns of the event loop until it is told to stop, and calls `onTurn` in each. */
+function countTurns(onTurn = () => {}) {
+  const count = { turns: 0, stop: false }
+  const turn = () => {
+    count.turns += 1
+    onTurn()
+    if (!count.stop) setImmediate(turn)
+  }
+  setImmediate(turn)
+  return count
+}
+
+test.serial('slow callbacks do not run many at a time because others are fast', async (t) => {
+  const fast = await backlog(t, 500_000)
+  const slow = await backlog(t, 60)
+  let done = 0
+  await fast.listener.addCallback(fast.channel, () => {})
+  let inTurn = 0
+  let most = 0
+  await slow.listener.addCallback(slow.channel, () => {
+    done += 1
+    inTurn += 1
+    most = Math.max(most, inTurn)
+    block(5)
+  })
+  const count = countTurns(() => (inTurn = 0))
+  fast.listener.listen()
+  slow.listener.listen()
+  await slow.listener.sync()
+  count.stop = true
+  t.is(done, 60)
+  t.log(`${most} in a turn`)
+  t.true(most <= 4, `${most}`)
+})
+
+/** A hundred notifications, each committed by itself, with 5 ms between them. */
+const oneByOne = (channel: string) => `DO $$ BEGIN
+  FOR n IN 1..100 LOOP
+    PERFORM pg_notify('${channel}', n::text);
+    COMMIT;
+    PERFORM pg_sleep(0.005);
+  END LOOP; END $$`
+
+test.serial('messages that come one by one leave the event loop its turns', async (t) => {
+  const { listener, pool } = await openListener(t)
+  const channel = uniqueChannel()
+  let [got, waits, most] = [0, 0, 0]
+  await listener.addCallback(channel, () => {
+    got += 1
+    // The next one comes when its consumer has looked for it in vain, and before the event loop goes on.
+    queueMicrotask(() => {
+      // Where the server was held up, several are here: they cost nothing, and may all have this turn.
+      if (listener.stats().received > got) return
+      waits += 1
+      most = Math.max(most, waits)
+      const deadline = performance.now() + 100
+      while (listener.stats().received === got && performance.now() < deadline);
+    })
+  })
+  await listener.startup()
+  listener.listen()
+  const count = countTurns(() => (waits = 0))
+  await using connection = await pool.connection()
+  await connection.executeBatch(oneByOne(channel))
+  await listener.sync()
+  count.stop = true
+  t.is(got, 100)
+  t.log(`${most} in a turn`)
+  t.true(most >= 1 && most <= 8, `${most}`)
+})
+
+test.serial('what comes alone asks for no turn', async (t) => {
+  const { listener, pool } = await openListener(t)
+  const channel = uniqueChannel()
+  let got = 0
+  await listener.addCallback(channel, () => {
+    got += 1
+  })
+  await listener.startup()
+  listener.listen()
+  let asked = 0
+  const hook = createHook({
+    init: (_, type) => {
+      if (type === 'Immediate') asked += 1
+    },
+  })
+  await using connection = await pool.connection()
+  hook.enable()
+  try {
+    await connection.executeBatch(oneByOne(channel))
+  } finally {
+    hook.disable()
+  }
+  await listener.sync()
+  t.is(got, 100)
+  t.log(`${asked} turns asked for`)
+  t.true(asked <= 5, `${asked}`)
+})
+
+test.serial('a thousand consumers that are woken at once do not all take at once', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const count = 2000
+  let left = 1000
+  const { deliveryMs, delays } = await observeTimers(async ({ begin, end }) => {
+    const loops = Array.from({ length: left }, async () => {
+      let got = 0
+      for await (const batch of listener.batches()) {
+        begin()
+        got += batch.length
+        if (got === count) break
+      }
+      left -= 1
+      if (left === 0) end()
+    })
+    const flood = floodWithOneTransaction(channel, count)
+    // Everything is here when the event loop goes on.
+    block(1000)
+    await Promise.all([flood, ...loops])
+  })
+  const longest = delays.at(-1)!
+  t.log(`longest ${longest.toFixed(1)} of ${deliveryMs.toFixed(0)} ms`)
+  t.true(longest < 40, `${longest}`)
+})
+
+test.serial('a loop that waits for something has its message in almost every turn', async (t) => {
+  const busy = await backlog(t, 500_000)
+  const patient = await backlog(t, 60)
+  const rest = (async () => {
+    for await (const { payload } of busy.listener) if (Number(payload) === 500_000) break
+  })()
+  const count = countTurns()
+  let got = 0
+  for await (const { payload } of patient.listener) {
+    got += 1
+    if (Number(payload) === 60) break
+    await nextTurn()
+  }
+  count.stop = true
+  t.is(got, 60)
+  t.log(`${got} in ${count.turns} turns`)
+  t.true(count.turns <= 1.4 * got, `${got} in ${count.turns} turns`)
+  await rest
+})
+
+test.serial('a consumer that always has more keeps none from having its own', async (t) => {
+  const busy = await Promise.all([backlog(t, 300_000), backlog(t, 300_000), backlog(t, 300_000)])
+  const got = busy.map(() => 0)
+  const whenOneEnded: number[] = []
+  await Promise.all(
+    busy.map(async ({ listener }, index) => {
+      for await (const { payload } of listener) {
+        got[index]! += 1
+        if (Number(payload) === 300_000) break
+      }
+      if (whenOneEnded.length === 0) whenOneEnded.push(...got)
+    }),
+  )
+  t.deepEqual(got, [300_000, 300_000, 300_000])
+  t.log(whenOneEnded.join(', '))
+  t.true(Math.min(...whenOneEnded) > 200_000, whenOneEnded.join(', '))
+})
+
+test.serial('timers that a test fakes stop no delivery, then or later', async (t) => {
+  const pool = await otherPool()
+  const receive = async () => {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    let got = 0
+    await listener.addCallback(channel, () => (got += 1))
+    await listener.startup()
+    listener.listen()
+    return { listener, channel, got: () => got }
+  }
+  const first = await receive()
+  mock.timers.enable({ apis: ['setImmediate', 'setTimeout'] })
+  try {
+    for (let n = 1; n <= 100; n += 1) await pool.notify(first.channel, `${n}`)
+    await first.listener.sync()
+    t.is(first.got(), 100)
+  } finally {
+    mock.timers.reset()
+  }
+  const second = await receive()
+  for (let n = 1; n <= 100; n += 1) await pool.notify(second.channel, `${n}`)
+  await second.listener.sync()
+  t.is(second.got(), 100)
+})
+
+test.serial('a turn that another consumer asked for has nothing of its context', async (t) => {
+  const request = new AsyncLocalStorage<string>()
+  const seen: Record<string, Set<string | undefined>> = { a: new Set(), b: new Set() }
+  const loops = await Promise.all(
+    ['a', 'b'].map((name) =>
+      backlog(t, 50_000, {
+        parse: (text) => {
+          seen[name]!.add(request.getStore())
+          return text
+        },
+      }),
+    ),
+  )
+  await Promise.all(
+    loops.map(({ listener }, index) =>
+      request.run('ab'[index]!, async () => {
+        for await (const { payload } of listener) if (Number(payload) === 50_000) break
+      }),
+    ),
+  )
+  t.false(seen['a']!.has('b'))
+  t.false(seen['b']!.has('a'))
+})
+
+test.serial('of many that are ready at once none is forgotten', async (t) => {
+  const { listener, pool } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const first = Array.from({ length: 200 }, () => listener.messages().next())
+  await using connection = await pool.connection()
+  const notified = connection.execute("SELECT pg_notify($1, 'to all')", [channel])
+  const answers = Array.from({ length: 200 }, (_, n) =>
+    connection.fetchVal<number>('SELECT $1::int', [n]),
+  )
+  // Everything comes meanwhile.
+  block(500)
+  await notified
+  t.deepEqual(
+    await within(Promise.all(answers)),
+    answers.map((_, n) => n),
+  )
+  const messages = await within(Promise.all(first))
+  t.true(messages.every(({ value }) => value?.payload === 'to all'))
+})

@@ -1,0 +1,22 @@
+// A short soak: every kind of fault once, judged by the table. `npm run soak` runs it for longer, at random.
+
+import test from 'ava'
+import { reportLines } from '../../lab/soak/soak-report.js'
+import { FAULT_NAMES } from '../../lab/soak/soak-faults.js'
+import { soak } from '../../lab/soak/soak.js'
+
+test('under every kind of fault nothing is lost outside a gap, nothing comes twice, nothing out of order', async (t) => {
+  t.timeout(150_000)
+  const report = await soak({ seed: 20, faults: FAULT_NAMES })
+  if (report.violations.length > 0) t.log(reportLines(report).join('\n'))
+  t.deepEqual(report.violations, [])
+  t.deepEqual(
+    report.strikes.map(({ name }) => name),
+    FAULT_NAMES,
+  )
+  t.true(report.overflowsCompared > 0, 'an overflow was compared with a consumer that saw it all')
+  for (const { delivered, lostInsideGaps } of report.verdicts.values()) {
+    t.true(delivered > 1000, `delivered ${delivered}`)
+    t.true(lostInsideGaps > 100, `lost inside gaps ${lostInsideGaps}: the faults had no effect`)
+  }
+})

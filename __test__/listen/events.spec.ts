@@ -1,0 +1,191 @@
+// What a listener tells of itself: events and counters.
+
+import test from 'ava'
+import { once } from 'node:events'
+import { DatabaseError, type ListenerEvents } from 'pglisten'
+import { uniqueName } from '../../lab/unique-name.js'
+import {
+  ask,
+  backendOf,
+  notify,
+  notifyMany,
+  openListener,
+  run,
+  terminate,
+  uniqueChannel,
+} from '../support/listener.js'
+import { startProxy } from '../../lab/network/proxy.js'
+import { block, collect, deferred, waitFor, within } from '../../lab/wait.js'
+
+const FAST = { reconnect: { initialDelayMs: 1, maxDelayMs: 10 } }
+/** Enough for more attempts, one each millisecond or two, than a listener keeps events for. */
+const MANY_ATTEMPTS_MS = 5000
+
+test('each event comes once, in the order in which things happened', async (t) => {
+  const { listener } = await openListener(t, FAST)
+  const events: [keyof ListenerEvents, unknown][] = []
+  for (const name of ['connected', 'disconnected', 'reconnected', 'gap', 'closed'] as const) {
+    listener.on(name, (...args: unknown[]) => events.push([name, args[0]]))
+  }
+  await listener.startup()
+  const before = await backendOf(listener)
+  const back = once(listener, 'reconnected')
+  await terminate(before)
+  await back
+  const after = await backendOf(listener)
+  await listener.shutdown()
+
+  const names = events.map(([name]) => name)
+  t.deepEqual(names, ['connected', 'disconnected', 'connected', 'gap', 'reconnected', 'closed'])
+  const [connected, disconnected, again, gap, reconnected, closed] = events.map(([, info]) => info)
+  t.like(connected, { processId: before })
+  t.like(disconnected, { processId: before })
+  t.true((disconnected as { error: Error }).error instanceof DatabaseError)
+  t.like(again, { processId: after })
+  t.is((reconnected as { gap: unknown }).gap, gap)
+  t.is(closed, undefined)
+})
+
+test('each failed attempt to connect again is a warning, and what an administrator must mend an error', async (t) => {
+  const dbName = uniqueName('gone')
+  await run(`CREATE DATABASE ${dbName}`)
+  const proxy = await startProxy(t)
+  const { listener } = await openListener(t, FAST, { dsn: proxy.dsn, dbName })
+  await listener.startup()
+  const warned = once(listener, 'warning')
+  proxy.cut()
+  const [warning] = (await within(warned)) as ListenerEvents['warning']
+  t.regex(warning.message, /attempt \d+/)
+  t.truthy(warning.error)
+
+  await run(`DROP DATABASE ${dbName} WITH (FORCE)`)
+  const failed = once(listener, 'connected').then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  proxy.open()
+  const error = await within(failed)
+  t.true(error instanceof DatabaseError)
+  t.is((error as DatabaseError).sqlState, '3D000')
+  t.is(listener.state, 'reconnecting')
+})
+
+test('counters count', async (t) => {
+  const { listener } = await openListener(t, { ...FAST, buffer: { maxMessages: 10 } })
+  const [called, kept] = [uniqueChannel(), uniqueChannel()]
+  listener.on('error', () => {})
+  await listener.addCallback(called, () => {
+    throw new Error('on purpose')
+  })
+  await listener.addChannel(kept)
+  const zero = {
+    received: 0,
+    delivered: 0,
+    dropped: 0,
+    buffered: 0,
+    bufferedBytes: 0,
+    callbackErrors: 0,
+    gaps: 0,
+    reconnects: 0,
+    oldestBufferedAgeMs: undefined,
+    lastRoundTripMs: undefined,
+  }
+  t.deepEqual(listener.stats(), zero)
+  await listener.startup()
+  listener.listen()
+  const messages = listener.messages({ channels: [kept] })
+  await notify(called)
+  await waitFor(() => listener.stats().callbackErrors === 1)
+  const from = performance.now()
+  await run(`SELECT pg_notify('${kept}', lpad(n::text, 100)) FROM generate_series(1, 15) AS n`)
+  await waitFor(() => listener.stats().received === 16)
+  const { oldestBufferedAgeMs, ...stats } = listener.stats()
+  t.like(stats, { received: 16, delivered: 1, dropped: 5, buffered: 10, bufferedBytes: 1640 })
+  t.true(oldestBufferedAgeMs! > 0 && oldestBufferedAgeMs! < performance.now() - from + 1)
+  await collect(messages, 10)
+  t.like(listener.stats(), { delivered: 11, buffered: 0, bufferedBytes: 0, gaps: 1 })
+  const back = once(listener, 'reconnected')
+  await terminate(await backendOf(listener))
+  await back
+  const total = { ...zero, received: 16, delivered: 11, dropped: 5, callbackErrors: 1, gaps: 2 }
+  t.like(listener.stats(), { ...total, reconnects: 1 })
+  // Not even a restart forgets.
+  await listener.shutdown()
+  await listener.startup()
+  t.deepEqual(listener.stats(), { ...total, reconnects: 1 })
+})
+
+test('counters do not fall when the listener gives up', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t, {
+    channels: [channel],
+    reconnect: false,
+    buffer: { maxMessages: 10 },
+  })
+  await listener.startup()
+  const messages = listener.messages()
+  await notifyMany(channel, 15)
+  await waitFor(() => listener.stats().received === 15)
+  const counted = { received: 15, dropped: 5, reconnects: 0 }
+  t.like(listener.stats(), counted)
+  const closed = once(listener, 'closed')
+  await terminate(await backendOf(listener))
+  await closed
+  // The iterator may still be read.
+  t.like(listener.stats(), { ...counted, buffered: 10 })
+  await listener.shutdown()
+  t.true((await messages.next()).done)
+  t.like(listener.stats(), { ...counted, buffered: 0 })
+})
+
+test('a callback that is stuck shows in the age of what waits behind it', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  const stuck = deferred()
+  const started = deferred()
+  await listener.addCallback(channel, () => {
+    started.resolve()
+    return stuck.promise
+  })
+  await listener.startup()
+  const from = performance.now()
+  await notifyMany(channel, 200)
+  await waitFor(() => listener.stats().received === 200)
+  listener.listen()
+  await started.promise
+  const early = listener.stats()
+  t.is(early.buffered, 199)
+  t.true(early.oldestBufferedAgeMs! > 0)
+  await ask('SELECT pg_sleep(0.05)')
+  const late = listener.stats()
+  t.true(late.oldestBufferedAgeMs! >= early.oldestBufferedAgeMs! + 40)
+  t.true(late.oldestBufferedAgeMs! < performance.now() - from + 1)
+  stuck.resolve()
+  await listener.sync()
+  t.like(listener.stats(), { buffered: 0, oldestBufferedAgeMs: undefined })
+})
+
+// Before the others: it would block them.
+test.serial(
+  'a lost session is told, however many attempts fail while the event loop is blocked',
+  async (t) => {
+    const proxy = await startProxy(t)
+    const { listener } = await openListener(
+      t,
+      { reconnect: { initialDelayMs: 1, maxDelayMs: 1 } },
+      { dsn: proxy.dsn },
+    )
+    await listener.startup()
+    const told: string[] = []
+    let warnings = 0
+    for (const event of ['disconnected', 'connected', 'reconnected'] as const)
+      listener.on(event, () => told.push(event))
+    listener.on('warning', () => (warnings += 1))
+    proxy.close()
+    block(MANY_ATTEMPTS_MS)
+    await waitFor(() => warnings > 0)
+    t.log(`${warnings} warnings`)
+    t.deepEqual(told, ['disconnected'])
+    t.is(listener.state, 'reconnecting')
+  },
+)

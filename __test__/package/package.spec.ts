@@ -1,0 +1,287 @@
+// What is published: which files, how they install without scripts, and what is said where the addon cannot be loaded.
+
+import { execFile } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import test from 'ava'
+import { checkAddon } from '../../scripts/release/addon-check.mjs'
+import { readElf } from '../../scripts/release/elf.mjs'
+import { npm, pack } from '../../scripts/lib/npm.mjs'
+import { stageMain, stagePlatform } from '../../scripts/release/staging.mjs'
+import { TARGETS, addonFile } from '../../scripts/release/targets.mjs'
+import { currentTarget, TARGETS as LOADED } from '../../src-ts/native/platform.js'
+
+const root = path.resolve(import.meta.dirname, '../..')
+
+/** The paths of all files in a folder and below it, as npm names them. */
+const filesBelow = (folder: string): string[] =>
+  fs.readdirSync(path.join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const name = `${folder}/${entry.name}`
+    return entry.isDirectory() ? filesBelow(name) : [name]
+  })
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-package-'))
+const [triple, target] = Object.entries(TARGETS).find(([, { name }]) => name === currentTarget())!
+const platformPackage = `pglisten-${target.name}`
+
+type Packed = Awaited<ReturnType<typeof pack>>
+let main: Packed
+let platform: Packed
+/** A folder with both packages, which the tests of refusals copy and spoil. */
+let user: string
+
+const readJson = (file: string) => JSON.parse(fs.readFileSync(path.join(root, file), 'utf8'))
+const { version } = readJson('package.json') as { version: string }
+
+test.before(async () => {
+  const staged = stagePlatform(
+    path.join(folder, 'platform'),
+    triple,
+    path.join(root, 'native', addonFile(target)),
+  )
+  fs.writeFileSync(path.join(staged, 'THIRD-PARTY-NOTICES.md'), 'Made by npm run package.')
+  main = await pack(stageMain(path.join(folder, 'main')), folder)
+  platform = await pack(staged, folder)
+  user = await installed('user', [main, platform])
+})
+
+test.after.always(() => fs.rmSync(folder, { recursive: true, force: true }))
+
+/** An empty folder with the packages in it, installed as a user without network and without scripts does. */
+async function installed(name: string, tarballs: Packed[], flags: string[] = []): Promise<string> {
+  const cwd = path.join(folder, name)
+  fs.mkdirSync(cwd)
+  fs.writeFileSync(path.join(cwd, 'package.json'), '{"private":true}')
+  const files = tarballs.map(({ file }) => file)
+  await npm(
+    ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', ...flags, ...files],
+    { cwd },
+  )
+  return cwd
+}
+
+/** A copy of the user's folder, and where in it the platform's package is. */
+function copy(name: string): { cwd: string; addonFolder: string } {
+  const cwd = path.join(folder, name)
+  fs.cpSync(user, cwd, { recursive: true })
+  return { cwd, addonFolder: path.join(cwd, 'node_modules', platformPackage) }
+}
+
+/** What a program prints that runs in a folder. */
+async function output(cwd: string, source: string, flags: string[] = []): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, [...flags, '--eval', source], {
+    cwd,
+  })
+  return stdout.trim()
+}
+
+/** What the package's users see of its refusal to load. */
+async function refusal(cwd: string, before = ''): Promise<{ code: string; message: string }> {
+  const source = `${before}
+    try { require('pglisten') }
+    catch ({ name, code, message, cause }) {
+      console.log(JSON.stringify({ name, code, message, cause: cause?.message }))
+    }`
+  const error = JSON.parse(await output(cwd, source, ['--input-type=commonjs']))
+  if (error.name !== 'AddonLoadError')
+    throw new Error(`Not refused by the loader: ${error.message}`)
+  return error
+}
+
+test('the manifests of all packages are of one version and name their platform', (t) => {
+  const { napi, engines, license, author } = readJson('package.json')
+  t.deepEqual([...(napi.targets as string[])].sort(), Object.keys(TARGETS).sort())
+  t.deepEqual(
+    [...LOADED].sort(),
+    Object.values(TARGETS)
+      .map(({ name }) => name)
+      .sort(),
+  )
+  t.deepEqual(fs.readdirSync(path.join(root, 'npm')).sort(), [...LOADED].sort())
+  const cargo = fs.readFileSync(path.join(root, 'Cargo.toml'), 'utf8')
+  t.is(/^version = "(.+)"$/m.exec(cargo)?.[1], version)
+  for (const one of Object.values(TARGETS)) {
+    const { description, ...manifest } = readJson(`npm/${one.name}/package.json`)
+    t.true(description.includes(one.label), description)
+    t.deepEqual(manifest, {
+      ...{ name: `pglisten-${one.name}`, version, license, author, engines },
+      ...{ type: 'commonjs', main: addonFile(one) },
+      files: [addonFile(one), 'THIRD-PARTY-NOTICES.md'],
+      ...{ os: [one.os], cpu: [one.cpu] },
+      ...(one.libc && { libc: [one.libc] }),
+    })
+  }
+})
+
+test('the packages hold what a user needs, and nothing else', (t) => {
+  t.deepEqual(
+    main.files,
+    [
+      ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
+      ...['index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
+      ...['index', 'pglisten', 'native', 'errors'].flatMap((name) => [
+        `dist/${name}.js`,
+        `dist/${name}.js.map`,
+      ]),
+      ...filesBelow('src-ts'),
+    ].sort(),
+  )
+  t.deepEqual(
+    platform.files,
+    ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', addonFile(target), 'package.json'].sort(),
+  )
+  t.true(main.unpackedSize < 1_000_000, `${main.unpackedSize} bytes`)
+})
+
+test('every source that a map names is in the package', (t) => {
+  const staged = path.join(folder, 'main')
+  const maps = main.files.filter((file) => file.endsWith('.map'))
+  t.is(maps.length, 5)
+  const named = new Set<string>()
+  for (const map of maps) {
+    const { sources } = JSON.parse(fs.readFileSync(path.join(staged, map), 'utf8'))
+    for (const source of sources as string[]) {
+      named.add(path.posix.join(path.posix.dirname(map), source))
+    }
+  }
+  t.true(named.has('src-ts/listen/listener.ts'))
+  t.deepEqual(
+    [...named].filter((source) => !main.files.includes(source)),
+    [],
+  )
+})
+
+test('the published manifest has the platforms, and no script and nothing of development', (t) => {
+  const manifest = JSON.parse(fs.readFileSync(path.join(folder, 'main', 'package.json'), 'utf8'))
+  t.deepEqual(
+    manifest.optionalDependencies,
+    Object.fromEntries(LOADED.map((name) => [`pglisten-${name}`, version])),
+  )
+  for (const key of ['scripts', 'private', 'dependencies', 'devDependencies', 'overrides']) {
+    t.false(key in manifest, key)
+  }
+})
+
+test('installed without scripts it is two packages, which import and require load as one', async (t) => {
+  const cwd = user
+  t.deepEqual(
+    fs
+      .readdirSync(path.join(cwd, 'node_modules'))
+      .filter((name) => !name.startsWith('.'))
+      .sort(),
+    ['pglisten', platformPackage].sort(),
+  )
+  t.is(
+    await output(
+      cwd,
+      `import { createRequire } from 'node:module'
+       import * as imported from 'pglisten'
+       const required = createRequire(process.cwd() + '/')('pglisten')
+       const { ConnectionPool, ListenerStartError } = imported
+       try { new ConnectionPool('host=localhost').listener().listen() }
+       catch (error) {
+         console.log(error instanceof required.ListenerStartError, ConnectionPool === required.ConnectionPool)
+       }`,
+      ['--input-type=module'],
+    ),
+    'true true',
+  )
+})
+
+test('without its optional dependencies it names the missing package and the remedy', async (t) => {
+  const cwd = await installed('omitted', [main], ['--omit=optional'])
+  const { code, message } = await refusal(cwd)
+  t.is(code, 'ERR_PGLISTEN_ADDON_MISSING')
+  t.true(message.includes(`The package ${platformPackage}@${version}`), message)
+  t.regex(message, /without `--omit=optional`/)
+  t.notRegex(message, /Found/)
+})
+
+test('node_modules of another platform are recognised', async (t) => {
+  const { cwd, addonFolder } = copy('foreign')
+  fs.rmSync(addonFolder, { recursive: true })
+  const other = LOADED.find((name) => name !== target.name)!
+  fs.cpSync(path.join(root, 'npm', other), path.join(cwd, 'node_modules', `pglisten-${other}`), {
+    recursive: true,
+  })
+  const { code, message } = await refusal(cwd)
+  t.is(code, 'ERR_PGLISTEN_ADDON_MISSING')
+  t.regex(message, new RegExp(`Found pglisten-${other} instead`))
+})
+
+test('a platform without an addon is named, with those that have one', async (t) => {
+  const { code, message } = await refusal(
+    user,
+    "Object.defineProperty(process, 'platform', { value: 'freebsd' })",
+  )
+  t.is(code, 'ERR_PGLISTEN_UNSUPPORTED_PLATFORM')
+  t.true(message.includes(`no prebuilt addon for freebsd-${process.arch}`), message)
+  for (const name of LOADED) t.true(message.includes(name), name)
+})
+
+const onGlibc = target.libc === 'glibc' ? test : test.skip
+
+onGlibc('a Node that is linked with musl asks for the package for musl', async (t) => {
+  // The head of this very Node, but for the dynamic linker that it names.
+  const program = path.join(folder, 'node-for-musl')
+  const head = Buffer.alloc(1 << 16)
+  const node = fs.openSync(process.execPath, 'r')
+  fs.readSync(node, head)
+  fs.closeSync(node)
+  const linker = /\/[\w./-]*\/ld-linux[\w.-]*\0/.exec(head.toString('latin1'))
+  const musl = `/lib/ld-musl-${process.arch === 'x64' ? 'x86_64' : 'aarch64'}.so.1`
+  head.write(musl.padEnd(linker![0].length, '\0'), linker!.index, 'latin1')
+  fs.writeFileSync(program, head)
+  const { code, message } = await refusal(
+    user,
+    `Object.defineProperty(process, 'execPath', { value: ${JSON.stringify(program)} })`,
+  )
+  t.is(code, 'ERR_PGLISTEN_ADDON_MISSING')
+  const wanted = `pglisten-${target.name.replace('gnu', 'musl')}@${version}`
+  t.true(message.includes(wanted), message)
+  t.regex(message, new RegExp(`Found ${platformPackage} instead`))
+})
+
+test('an addon that the system refuses is reported with the system’s reason', async (t) => {
+  const { cwd, addonFolder } = copy('damaged')
+  fs.writeFileSync(path.join(addonFolder, addonFile(target)), 'damaged')
+  const { code, message, cause } = (await refusal(cwd)) as Record<string, string>
+  t.is(code, 'ERR_PGLISTEN_ADDON_UNLOADABLE')
+  t.true(message!.includes(platformPackage) && message!.includes(cause!), message)
+})
+
+test('an addon of another version is refused', async (t) => {
+  const { cwd } = copy('other-version')
+  const file = path.join(cwd, 'node_modules', 'pglisten', 'package.json')
+  const manifest = JSON.parse(fs.readFileSync(file, 'utf8'))
+  fs.writeFileSync(file, JSON.stringify({ ...manifest, version: '9.9.9' }))
+  const { code, message } = await refusal(cwd)
+  t.is(code, 'ERR_PGLISTEN_ADDON_VERSION')
+  t.true(message.includes(`pglisten is 9.9.9, but its addon ${platformPackage} is ${version}`))
+})
+
+const onLinux = process.platform === 'linux' ? test : test.skip
+
+onLinux('what an addon needs is read from the file', (t) => {
+  const { cpu, libraries, versions } = readElf(path.join(root, 'native', addonFile(target)))
+  t.is(cpu, process.arch)
+  t.true(libraries.some((name) => name.startsWith('libc.')))
+  t.is(
+    versions.some((name) => name.startsWith('GLIBC_2.')),
+    target.libc === 'glibc',
+  )
+  t.false(
+    libraries.some((name) => /ssl|crypto/.test(name)),
+    'No OpenSSL of the system',
+  )
+})
+
+onGlibc('what needs too new a glibc, another libc or another processor is not packed', (t) => {
+  // Node itself: no build of a supported version makes do with less than glibc 2.28.
+  const problem = (wanted: object) =>
+    JSON.stringify(checkAddon(process.execPath, { ...target, ...wanted }))
+  t.regex(problem({}), /"problem":"needs (GLIBC_2\.\d+, newer than 2\.17|lib)/)
+  t.regex(problem({ libc: 'musl' }), /"problem":"needs (glibc 2\.|lib)/)
+  t.is(problem({ cpu: 'riscv64' }), `{"problem":"is for ${process.arch}"}`)
+})

@@ -1,0 +1,103 @@
+// A network between a listener and the server, to be cut, frozen or closed on purpose.
+
+import { once } from 'node:events'
+import { createServer, connect, type AddressInfo, type Socket } from 'node:net'
+import type { ExecutionContext } from 'ava'
+import { serverDsn } from '../server/test-server.js'
+
+export interface Proxy {
+  /** The DSN of the test server by way of this proxy. */
+  dsn: string
+  /** Breaks every connection; new ones are refused until {@link Proxy.open}. */
+  cut(): void
+  /** Breaks every connection, and for good: the system refuses new ones even while the event loop is blocked. */
+  close(): void
+  /** Takes connections again. */
+  open(): void
+  /** Forwards nothing any more, and closes nothing: a network that swallows everything. */
+  freeze(): void
+  /** Breaks every connection; new ones are taken, and never answered. */
+  hang(): void
+  /** How many connections were tried while it was cut. */
+  readonly refused: number
+  /** How many connections were taken while it did not answer. */
+  readonly unanswered: number
+}
+
+/** Starts a proxy; the end of the test stops it. */
+export async function startProxy(t: ExecutionContext): Promise<Proxy> {
+  const target = new URL(await serverDsn())
+  const sockets = new Set<Socket>()
+  let isCut = false
+  let isFrozen = false
+  let isHanging = false
+  let refused = 0
+  let unanswered = 0
+  const server = createServer((client) => {
+    client.on('error', () => {})
+    if (isCut) {
+      refused += 1
+      client.resetAndDestroy()
+      return
+    }
+    if (isHanging) {
+      unanswered += 1
+      sockets.add(client)
+      return
+    }
+    const upstream = connect(Number(target.port), target.hostname)
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      sockets.add(from)
+      from.on('error', () => {})
+      from.on('data', (chunk) => {
+        if (!isFrozen) to.write(chunk)
+      })
+      from.on('close', () => {
+        sockets.delete(from)
+        if (!isFrozen) to.destroy()
+      })
+    }
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const destroyAll = () => {
+    for (const socket of sockets) socket.destroy()
+  }
+  t.teardown(() => {
+    isFrozen = false
+    destroyAll()
+    server.close()
+  })
+  const dsn = new URL(target)
+  dsn.hostname = '127.0.0.1'
+  dsn.port = `${(server.address() as AddressInfo).port}`
+  return {
+    dsn: dsn.href,
+    cut() {
+      isCut = true
+      destroyAll()
+    },
+    close() {
+      server.close()
+      destroyAll()
+    },
+    open() {
+      isCut = false
+    },
+    freeze() {
+      isFrozen = true
+    },
+    hang() {
+      isHanging = true
+      destroyAll()
+    },
+    get refused() {
+      return refused
+    },
+    get unanswered() {
+      return unanswered
+    },
+  }
+}
