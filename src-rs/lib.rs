@@ -1,4 +1,4 @@
-//! The native half of `pglisten`.
+//! The native half of `pglisten`: a Node addon around the crate [`pglisten_core`].
 //!
 //! # The way of a notification
 //!
@@ -8,8 +8,7 @@
 //!              Supervisor (connect, LISTEN, heartbeat, back-off)
 //! ```
 //!
-//! * [`core`] is pure Rust and knows nothing of JavaScript. Read it in this order: `config`, `dial`,
-//!   `wire`, `session`, `driver`, `hub`, `subscriber`, `supervisor`; then `pool`, `connection`, `statements`.
+//! * [`pglisten_core`] is pure Rust and knows nothing of JavaScript; its first page gives the reading order.
 //! * [`binding`] is the only place that knows Node-API. It converts, and holds no policy.
 //!
 //! # Threads
@@ -24,4 +23,3 @@
 //! * No Node-API handle lives in a static: every worker thread is an environment of its own.
 
 pub mod binding;
-pub mod core;

@@ -3,7 +3,7 @@
 //! `values[i]` is a payload, and `meta[2i]`, `meta[2i + 1]` are its channel's number and its sender's process
 //! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is. The last two numbers
 //! of `meta` are how many values there are, and whether the batch left nothing behind.
-//! Mirrored in `src-ts/inbox.ts`.
+//! Mirrored in `src-ts/deliver/inbox.ts`.
 
 use std::cell::RefCell;
 use std::ptr;
@@ -16,8 +16,8 @@ use napi_derive::napi;
 
 use super::bridge::to_js;
 use super::error::NativeError;
-use crate::core::gap::{Gap, GapReason};
-use crate::core::subscriber::{End, Entry, Subscriber};
+use pglisten_core::deliver::gap::{Gap, GapReason};
+use pglisten_core::deliver::subscriber::{End, Entry, Subscriber};
 
 /// No channel has this number.
 const SPECIAL: u32 = u32::MAX;

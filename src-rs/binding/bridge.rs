@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use super::error::NativeError;
 use super::runtime::querying;
-use crate::core::error::{Error, ErrorKind, Result};
+use pglisten_core::base::error::{Error, ErrorKind, Result};
 
 type Wake = ThreadsafeFunction<(), (), Taken, Status, false, true>;
 
@@ -49,7 +49,7 @@ enum Ready {
     Signal(u32),
 }
 
-/// How an entry is to be read. Mirrored in `src-ts/bridge.ts`.
+/// How an entry is to be read. Mirrored in `src-ts/native/bridge.ts`.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 enum ReadyKind {

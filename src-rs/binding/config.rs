@@ -6,11 +6,12 @@ use std::time::Duration;
 use napi_derive::napi;
 
 use super::error::NativeError;
-use crate::core::config::ConnectConfig;
-use crate::core::error::{Error, Result};
-use crate::core::parameters::read_environment;
-use crate::core::settings::{CHANNEL_BINDINGS, Settings, TargetSessionAttrs};
-use crate::core::tls::{SslMode, SslNegotiation};
+use pglisten_core::base::error::{Error, Result};
+use pglisten_core::connect::choices::{CHANNEL_BINDINGS, TargetSessionAttrs};
+use pglisten_core::connect::choices::{SslMode, SslNegotiation};
+use pglisten_core::connect::config::ConnectConfig;
+use pglisten_core::connect::parameters::read_environment;
+use pglisten_core::connect::settings::Settings;
 
 /// What the options say. Choices cross by their names.
 #[napi(object, object_to_js = false, use_nullable = true)]

@@ -6,8 +6,8 @@ use napi_derive::napi;
 
 use super::bridge::BridgeHandle;
 use super::values::{NativeParam, NativeQueryOutput};
-use crate::core::connection::Lease;
-use crate::core::statements::CommitOutcome;
+use pglisten_core::query::connection::Lease;
+use pglisten_core::query::statements::CommitOutcome;
 
 /// A connection while somebody has it. Operations run in the order of the calls; each settles the promise whose id
 /// it is given. Collected as garbage, it gives the connection back.

@@ -1,8 +1,8 @@
-//! Errors of the core as plain objects; `src-ts/native-errors.ts` makes classes of them, on the JavaScript side.
+//! Errors of the core as plain objects; `src-ts/native/native-errors.ts` makes classes of them, on the JavaScript side.
 
 use napi_derive::napi;
 
-use crate::core::error::{Error, ErrorKind, ServerMessage};
+use pglisten_core::base::error::{Error, ErrorKind, ServerMessage};
 
 /// What a PostgreSQL server said.
 #[napi(object)]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use napi::bindgen_prelude::{Env, Function, Uint32Array};
 use napi_derive::napi;
@@ -15,19 +14,13 @@ use super::connection::NativeLease;
 use super::error::{NativeError, NativeServerMessage};
 use super::pool::NativePool;
 use super::runtime::listening;
-use crate::core::connection::Lease;
-use crate::core::error::{Error, ErrorKind};
-use crate::core::hub::{Event, Hub};
-use crate::core::listener::{ListenerHandle, answered};
-use crate::core::listener_options::{HeartbeatOptions, ListenerOptions, ReconnectOptions};
-use crate::core::session::SessionSetup;
-use crate::core::subscriber::{Bounds, End, Overflow, Subscriber};
-
-/// Beyond this the server's end gives up a client that acknowledges nothing.
-const SERVER_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a full consumer adds to that, so that a pause we make on purpose is never mistaken for a frozen client.
-const PAUSE_MARGIN: Duration = Duration::from_secs(10);
+use pglisten_core::base::error::{Error, ErrorKind};
+use pglisten_core::deliver::hub::{Event, Hub};
+use pglisten_core::deliver::subscriber::{Bounds, End, Overflow, Subscriber};
+use pglisten_core::listen::listener::{ListenerHandle, answered};
+use pglisten_core::listen::options::{HeartbeatOptions, ListenerOptions, ReconnectOptions};
+use pglisten_core::listen::session::SessionSetup;
+use pglisten_core::query::connection::Lease;
 
 /// Options of a listener, complete.
 #[napi(object, object_to_js = false, use_nullable = true)]
@@ -200,16 +193,11 @@ impl NativeListener {
         let max_pause = duration_ms(options.max_pause_ms);
         let events = bridge.clone();
         let hub = Hub::new(
-            format!("pglisten_fence_{:016x}", rand::random::<u64>()),
             options.ignore_own.then(|| Arc::clone(pool.own_pids())),
             Box::new(move || events.signal(signal)),
         );
         let options = ListenerOptions {
-            setup: SessionSetup {
-                connect: Arc::clone(pool.connect_config()),
-                server_tcp_user_timeout: SERVER_TCP_USER_TIMEOUT.max(max_pause + PAUSE_MARGIN),
-                max_pause,
-            },
+            setup: SessionSetup::new(Arc::clone(pool.connect_config()), max_pause),
             reconnect: options.reconnect.map(|reconnect| ReconnectOptions {
                 initial_delay: duration_ms(reconnect.initial_delay_ms),
                 max_delay: duration_ms(reconnect.max_delay_ms),
@@ -322,7 +310,7 @@ impl NativeListener {
 
     fn with_handle<F>(&self, promise: u32, ask: impl FnOnce(&ListenerHandle) -> F)
     where
-        F: Future<Output = crate::core::error::Result<()>> + Send + 'static,
+        F: Future<Output = pglisten_core::base::error::Result<()>> + Send + 'static,
     {
         match &*self.handle.lock() {
             Some(handle) => self.bridge.spawn(promise, ask(handle)),

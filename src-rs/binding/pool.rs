@@ -5,7 +5,7 @@ use napi_derive::napi;
 use super::bridge::{Bridge, BridgeHandle};
 use super::config::{NativeConnectOptions, duration_ms};
 use super::connection::NativeLease;
-use crate::core::pool::{Pool, PoolStatus, Recycling};
+use pglisten_core::query::pool::{Pool, PoolStatus, Recycling};
 
 /// How many connections there are.
 #[napi(object, object_from_js = false)]

@@ -1,6 +1,6 @@
 //! Parameters in, values out.
 //!
-//! What a JavaScript value means is decided in `src-ts/parameters.ts`; what arrives here has one of the forms that
+//! What a JavaScript value means is decided in `src-ts/query/parameters.ts`; what arrives here has one of the forms that
 //! [`NativeParam`] reads.
 
 use std::ptr;
@@ -12,8 +12,8 @@ use napi::bindgen_prelude::{
 use napi::{Env, JsDate, Status, ValueType, check_status, sys};
 use napi_derive::napi;
 
-use crate::core::statements::{Column, QueryOutput};
-use crate::core::values::{Param, Value};
+use pglisten_core::query::statements::{Column, QueryOutput};
+use pglisten_core::query::values::{Param, Value};
 
 /// A parameter: `null`, a boolean, a number, a bigint of 64 bits, a string, a `Date`, a `Uint8Array`, an array of
 /// parameters, or an object with either `json` (JSON text) or `integer` (a larger bigint, in decimal).

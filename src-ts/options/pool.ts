@@ -275,7 +275,7 @@ function optionSettings(options: ConnectionPoolOptions): NativeSettings {
   })
 }
 
-/** Where libpq's variables are; the native half knows them (`src-rs/core/parameters.rs`). */
+/** Where libpq's variables are; the native half knows them (`src-rs/core/connect/parameters.rs`). */
 function environment(env: NodeJS.ProcessEnv): Record<string, string> {
   const variables = Object.entries(env).filter(
     (entry): entry is [string, string] => entry[0].startsWith('PG') && entry[1] !== undefined,

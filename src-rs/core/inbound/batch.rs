@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::super::moment::Moment;
+use crate::base::Moment;
 
 /// What a notification has before its channel: the process id.
 pub(super) const PROCESS_ID: usize = 4;

@@ -105,16 +105,12 @@ fn message_at(bytes: &[u8]) -> Option<Message> {
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
         let length = u32::try_from(body.len() + 4).unwrap();
         [&[kind], &length.to_be_bytes()[..], body].concat()
     }
 
-    pub(in super::super) fn notification(
-        process_id: i32,
-        channel: &str,
-        payload: &[u8],
-    ) -> Vec<u8> {
+    pub(crate) fn notification(process_id: i32, channel: &str, payload: &[u8]) -> Vec<u8> {
         let parts = [
             &process_id.to_be_bytes(),
             channel.as_bytes(),

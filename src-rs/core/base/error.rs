@@ -1,0 +1,226 @@
+//! The one error type of the core, and what a PostgreSQL server says when it refuses.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+
+/// What went wrong, as far as a program can act on it. Each kind becomes one JavaScript class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// An option or a DSN is wrong. Becomes `ConnectionPoolConfigurationError`.
+    Configuration,
+    /// No server could be reached. Becomes `ConnectionFailedError`.
+    Connect,
+    /// Encryption as asked for cannot be had: no TLS there, or no agreement. Becomes `ConnectionTlsError`.
+    Tls,
+    /// The connection ended, or was given back. Becomes `ConnectionClosedError`.
+    Closed,
+    /// The server answered with an error. Becomes `DatabaseError`.
+    Database,
+    /// A statement cannot be run as asked: a parameter, a type, the number of rows.
+    /// Becomes `ConnectionExecuteError`.
+    Execute,
+    /// The pool has no connection to give. Becomes `ConnectionPoolExecuteError`.
+    Pool,
+    /// The listener was shut down. Becomes `ListenerClosedError`.
+    ListenerClosed,
+    /// A consumer's buffer is full and its policy is `error`. Becomes `ListenerOverflowError`.
+    ListenerOverflow,
+    /// A defect of this package. Becomes `PglistenError`.
+    Internal,
+}
+
+/// The fields of an `ErrorResponse` or `NoticeResponse`
+/// (<https://www.postgresql.org/docs/current/protocol-error-fields.html>).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerMessage {
+    /// `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, …; never localized.
+    pub severity: String,
+    /// The five characters of the SQLSTATE.
+    pub sql_state: String,
+    /// The primary message.
+    pub message: String,
+    /// A longer explanation.
+    pub detail: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Where in the statement, in characters from 1.
+    pub position: Option<u32>,
+    /// The call stack inside the server.
+    pub context: Option<String>,
+    /// The schema that it is about.
+    pub schema: Option<String>,
+    /// The table that it is about.
+    pub table: Option<String>,
+    /// The column that it is about.
+    pub column: Option<String>,
+    /// The data type that it is about.
+    pub data_type: Option<String>,
+    /// The constraint that it is about.
+    pub constraint: Option<String>,
+}
+
+impl From<&tokio_postgres::error::DbError> for ServerMessage {
+    fn from(error: &tokio_postgres::error::DbError) -> Self {
+        use tokio_postgres::error::ErrorPosition;
+        let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
+        Self {
+            severity: error
+                .parsed_severity()
+                .map_or_else(|| error.severity().to_owned(), |s| s.to_string()),
+            sql_state: error.code().code().to_owned(),
+            message: error.message().to_owned(),
+            detail: owned(error.detail()),
+            hint: owned(error.hint()),
+            position: match error.position() {
+                Some(
+                    ErrorPosition::Original(position) | ErrorPosition::Internal { position, .. },
+                ) => Some(*position),
+                None => None,
+            },
+            context: owned(error.where_()),
+            schema: owned(error.schema()),
+            table: owned(error.table()),
+            column: owned(error.column()),
+            data_type: owned(error.datatype()),
+            constraint: owned(error.constraint()),
+        }
+    }
+}
+
+/// An error of the core. Its message is complete and holds no password.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What a program can act on.
+    pub kind: ErrorKind,
+    /// What a person reads.
+    pub message: String,
+    /// The option at fault, for [`ErrorKind::Configuration`].
+    pub option: Option<&'static str>,
+    /// What the server said, for [`ErrorKind::Database`].
+    pub server: Option<Box<ServerMessage>>,
+}
+
+/// The result of everything in the core.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error without further fields.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            option: None,
+            server: None,
+        }
+    }
+
+    /// A wrong option, with the name a user knows it by.
+    pub fn configuration(option: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            option: Some(option),
+            ..Self::new(ErrorKind::Configuration, message)
+        }
+    }
+
+    /// The SQLSTATE, when a server gave one.
+    #[must_use]
+    pub fn sql_state(&self) -> Option<&str> {
+        self.server
+            .as_deref()
+            .map(|server| server.sql_state.as_str())
+    }
+
+    /// Whether the server refused one statement, and the session goes on.
+    #[must_use]
+    pub fn is_servers_refusal(&self) -> bool {
+        self.server
+            .as_deref()
+            .is_some_and(|server| server.severity == "ERROR")
+    }
+
+    /// This error, of a second attempt that was made because the first one had failed with `before`.
+    #[must_use]
+    pub(crate) fn after(mut self, before: &Self) -> Self {
+        if self.message != before.message {
+            self.message = format!("{}; before that: {}", self.message, before.message);
+            if let Some(server) = &mut self.server {
+                server.message.clone_from(&self.message);
+            }
+        }
+        self
+    }
+
+    /// What the server said, as an error.
+    #[must_use]
+    pub fn database(server: &tokio_postgres::error::DbError) -> Self {
+        let server = ServerMessage::from(server);
+        Self {
+            server: Some(Box::new(server.clone())),
+            ..Self::new(ErrorKind::Database, server.message)
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        if let Some(server) = error.as_db_error() {
+            return Self::database(server);
+        }
+        let lost = error.is_closed() || error.source().is_some_and(breaks_connection);
+        let kind = if lost {
+            ErrorKind::Closed
+        } else {
+            ErrorKind::Execute
+        };
+        let message = if lost {
+            format!("the connection to the server is lost: {}", chain(&error))
+        } else {
+            chain(&error)
+        };
+        Self::new(kind, message)
+    }
+}
+
+/// Whether this is an error of the socket. Messages that cannot be read or written are I/O errors too, but of kinds that
+/// no socket has.
+fn breaks_connection(source: &(dyn StdError + 'static)) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput};
+    source
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| {
+            !matches!(error.kind(), InvalidData | InvalidInput) || tls_error(error).is_some()
+        })
+}
+
+/// An error and its causes on one line.
+#[must_use]
+pub fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        // Some errors repeat their cause in their own text.
+        if !text.contains(&said) {
+            let _ = write!(text, ": {said}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The error of TLS behind an error, if it is one. What a broken socket does to a handshake is none.
+pub(crate) fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        next = match error.downcast_ref::<std::io::Error>() {
+            // An I/O error that holds another is silent about it as a source.
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}

@@ -1,0 +1,410 @@
+//! Opens one server connection: addresses, socket options, encryption, authentication, the role asked for.
+//!
+//! `tokio_postgres::Config::connect` bounds only the TCP handshake and hides the socket. Here one deadline
+//! covers everything, and the socket is a [`Wire`].
+
+mod candidates;
+mod open;
+
+use std::future::{Ready, poll_fn, ready};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rand::seq::SliceRandom;
+use tokio_postgres::config::{
+    ChannelBinding, SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation,
+};
+use tokio_postgres::{CancelToken, Client, Connection, SimpleQueryMessage, tls};
+
+use candidates::check_role;
+pub use candidates::{Candidate, candidates};
+#[cfg(unix)]
+use open::open_unix;
+use open::{Failure, Way, no_address, open, resolve, unreachable};
+
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::connect::choices::SslMode;
+use crate::connect::config::{ConnectConfig, Host};
+use crate::connect::wire::{Wire, WireFacts};
+use crate::inbound::{Arrivals, Inbound};
+
+/// A connection whose messages nobody reads yet: poll it, or nothing happens.
+pub type ServerConnection = Connection<Inbound<Wire>, Inbound<Wire>>;
+
+/// What dialling gives.
+#[must_use = "the connection must be polled"]
+#[expect(missing_debug_implementations, reason = "a `Connection` has none")]
+pub struct Dialed {
+    /// Sends statements.
+    pub client: Client,
+    /// Drives the socket and yields asynchronous messages.
+    pub connection: ServerConnection,
+    /// What the socket learns meanwhile.
+    pub facts: Arc<WireFacts>,
+    /// Where it goes.
+    pub route: Route,
+}
+
+/// Where a connection goes, and how: for another one to the very same server.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// With the one address, of those its name may have, that answered.
+    host: Host,
+    is_encrypted: bool,
+}
+
+impl Route {
+    /// Asks the server to cancel what the backend of `token` is doing; nothing happens to one that is idle. Returns once
+    /// the server has passed the request on, and says nothing of what came of it: the server does not either
+    /// (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>).
+    pub async fn cancel(&self, config: &ConnectConfig, token: &CancelToken) -> Result<()> {
+        let host = &self.host;
+        let wire = match host {
+            #[cfg(unix)]
+            Host::Unix { directory, port } => open_unix(host, directory, *port).await?,
+            Host::Tcp {
+                name,
+                address,
+                port,
+            } => {
+                let addresses = resolve(name, *address, *port).await;
+                let addresses = addresses.map_err(|error| unreachable(host, &error))?;
+                let address = addresses.first().ok_or_else(|| no_address(host))?;
+                let way = if self.is_encrypted {
+                    Way::Encrypted
+                } else {
+                    Way::Plain
+                };
+                let opened = open(way, config, host, name, *address).await;
+                opened.map_err(|failure| failure.error)?.0
+            }
+        };
+        let request = token.cancel_query_raw(Inbound::new(wire, None), AlreadyEncrypted);
+        Ok(request.await?)
+    }
+}
+
+/// Connects to the first configured host that answers, authenticates us and has the role asked for.
+///
+/// Each host gets [`ConnectConfig::connect_timeout`], from name resolution to the last answer.
+pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
+    let mut last = no_host();
+    for candidate in candidates(config) {
+        let attempt = dial_host(config, candidate, None);
+        match in_time(config, candidate.host, attempt).await {
+            Ok(dialed) => return Ok(dialed),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The error when there was no host to try.
+pub(crate) fn no_host() -> Error {
+    Error::configuration("host", "no host to connect to")
+}
+
+/// Bounds what is done to get a connection to one host.
+pub(crate) async fn in_time<T>(
+    config: &ConnectConfig,
+    host: &Host,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    in_time_of(config.connect_timeout, config, host, attempt).await
+}
+
+async fn in_time_of<T>(
+    timeout: Duration,
+    config: &ConnectConfig,
+    host: &Host,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::time::timeout(timeout, attempt)
+        .await
+        .unwrap_or_else(|_| {
+            let seconds = config.connect_timeout.as_secs_f64();
+            Err(Error::new(
+                ErrorKind::Connect,
+                format!(
+                    "could not connect to {host}: no answer within {seconds} s (connectTimeoutSec)"
+                ),
+            ))
+        })
+}
+
+/// What is dialled.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    config: &'a ConnectConfig,
+    host: &'a Host,
+    /// Where notifications go to, if somebody wants them.
+    arrivals: Option<&'a Arc<Arrivals>>,
+}
+
+/// Connects to one host, in whatever time it takes. Its notifications go to `arrivals`, if somebody wants them.
+pub(crate) async fn dial_host(
+    config: &ConnectConfig,
+    Candidate { host, role }: Candidate<'_>,
+    arrivals: Option<&Arc<Arrivals>>,
+) -> Result<Dialed> {
+    let call = Call {
+        config,
+        host,
+        arrivals,
+    };
+    let mut dialed = match host {
+        // libpq too encrypts nothing there.
+        #[cfg(unix)]
+        Host::Unix { directory, port } => {
+            check_binding(config, host, false)?;
+            let wire = open_unix(host, directory, *port).await?;
+            let route = Route {
+                host: host.clone(),
+                is_encrypted: false,
+            };
+            start(call, wire, route).await?
+        }
+        Host::Tcp {
+            name,
+            address,
+            port,
+        } => {
+            // What the look-up takes is taken from all of them.
+            let deadline = Instant::now() + config.connect_timeout;
+            let addresses = resolve(name, *address, *port).await;
+            let mut addresses = addresses.map_err(|error| unreachable(host, &error))?;
+            if config.load_balance {
+                addresses.shuffle(&mut rand::rng());
+            }
+            dial_addresses(call, name, &addresses, deadline).await?
+        }
+    };
+    check_role(&mut dialed, host, role).await?;
+    Ok(dialed)
+}
+
+/// Connects to the first of a host's addresses that answers.
+async fn dial_addresses(
+    call: Call<'_>,
+    name: &str,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<Dialed> {
+    let mut outcome = Err(no_address(call.host));
+    for (index, address) in addresses.iter().enumerate() {
+        // Boxed: it holds two ways, each with a handshake and start-up.
+        let attempt = Box::pin(dial_address(call, name, *address));
+        match within_share(call, deadline, addresses.len() - index, attempt).await {
+            Ok(dialed) => return Ok(dialed),
+            // What an address said tells more than that at another one there is nobody.
+            Err(error) => match &outcome {
+                Err(before)
+                    if before.kind != ErrorKind::Connect && error.kind == ErrorKind::Connect => {}
+                _ => outcome = Err(error),
+            },
+        }
+    }
+    outcome
+}
+
+/// Bounds what is done with one of the `left` addresses of a host, so that one that is dead leaves time for the others.
+async fn within_share<T>(
+    Call { config, host, .. }: Call<'_>,
+    deadline: Instant,
+    left: usize,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    if left == 1 {
+        return attempt.await;
+    }
+    let share = deadline.saturating_duration_since(Instant::now())
+        / u32::try_from(left).unwrap_or(u32::MAX);
+    in_time_of(share, config, host, attempt).await
+}
+
+/// Connects with or without TLS, in the order of the mode.
+async fn dial_address(call: Call<'_>, name: &str, address: SocketAddr) -> Result<Dialed> {
+    let ways = match call.config.tls.mode {
+        SslMode::Disable => &[Way::Plain][..],
+        SslMode::Allow => &[Way::Plain, Way::Encrypted],
+        SslMode::Prefer => &[Way::EncryptedIfOffered, Way::Plain],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Way::Encrypted],
+    };
+    let mut before: Option<Error> = None;
+    for way in ways {
+        // Boxed: it holds a handshake and start-up, and there may be two of them.
+        let failure = match Box::pin(dial_in(*way, call, name, address)).await {
+            Ok(dialed) => return Ok(dialed),
+            Err(failure) => failure,
+        };
+        let error = match before {
+            Some(before) => failure.error.after(&before),
+            None => failure.error,
+        };
+        if !failure.is_of_this_way {
+            return Err(error);
+        }
+        before = Some(error);
+    }
+    Err(before.unwrap_or_else(no_host))
+}
+
+async fn dial_in(
+    way: Way,
+    call: Call<'_>,
+    name: &str,
+    address: SocketAddr,
+) -> std::result::Result<Dialed, Failure> {
+    let Call { config, host, .. } = call;
+    let (wire, is_encrypted) = open(way, config, host, name, address).await?;
+    check_binding(config, host, is_encrypted).map_err(|error| Failure {
+        error,
+        is_of_this_way: true,
+    })?;
+    let facts = wire.facts();
+    let route = Route {
+        host: Host::Tcp {
+            name: name.to_owned(),
+            address: Some(address.ip()),
+            port: address.port(),
+        },
+        is_encrypted,
+    };
+    start(call, wire, route).await.map_err(|error| {
+        // libpq's rule: what the server refuses before it knows us, it may refuse because of the way. Not so when it is
+        // starting up (cannot_connect_now), nor when it has no TLS and is asked for both at once.
+        let is_of_this_way = (is_encrypted || way == Way::Plain)
+            && error.server.is_some()
+            && error.sql_state() != Some("57P03")
+            && !facts.authenticated.load(Ordering::Relaxed);
+        Failure {
+            error,
+            is_of_this_way,
+        }
+    })
+}
+
+/// SCRAM cannot be bound to a channel that is not encrypted.
+fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Result<()> {
+    if is_encrypted || config.protocol.get_channel_binding() != ChannelBinding::Require {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Tls,
+        format!("the connection to {host} is not encrypted, but `channelBinding` is `require`"),
+    ))
+}
+
+/// Start-up and authentication.
+async fn start(call: Call<'_>, wire: Wire, route: Route) -> Result<Dialed> {
+    let Call { config, host, .. } = call;
+    let facts = wire.facts();
+    let inbound = Inbound::new(wire, call.arrivals.cloned());
+    let mut start_up = config.protocol_for(host).await?;
+    let protocol = &mut start_up.protocol;
+    if route.is_encrypted {
+        // Nothing is negotiated any more, and the binding of the channel is asked for.
+        protocol.ssl_mode(ClientSslMode::Require);
+        protocol.ssl_negotiation(ClientSslNegotiation::Direct);
+    } else {
+        protocol.ssl_mode(ClientSslMode::Disable);
+    }
+    let (client, connection) = protocol
+        .connect_raw(inbound, AlreadyEncrypted)
+        .await
+        .map_err(|error| start_up.explain(Error::starting(&error, &host.to_string())))?;
+    Ok(Dialed {
+        client,
+        connection,
+        facts,
+        route,
+    })
+}
+
+impl tls::TlsStream for Inbound<Wire> {
+    fn channel_binding(&self) -> tls::ChannelBinding {
+        match self.stream().server_end_point() {
+            Some(hash) => tls::ChannelBinding::tls_server_end_point(hash),
+            None => tls::ChannelBinding::none(),
+        }
+    }
+}
+
+/// Tells the client library that a stream is encrypted already.
+struct AlreadyEncrypted;
+
+impl tls::TlsConnect<Inbound<Wire>> for AlreadyEncrypted {
+    type Stream = Inbound<Wire>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Inbound<Wire>>>;
+
+    fn connect(self, stream: Inbound<Wire>) -> Self::Future {
+        ready(Ok(stream))
+    }
+}
+
+/// The process id of the backend that answers statements.
+pub(crate) async fn process_id(client: &Client) -> Result<i32> {
+    let answer = client
+        .simple_query("SELECT pg_catalog.pg_backend_pid()")
+        .await?;
+    answer
+        .iter()
+        .find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        })
+        .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
+}
+
+/// Polls a connection whose messages are of no interest until it ends.
+pub async fn drive(connection: &mut ServerConnection) {
+    while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::connect::settings::Settings;
+
+    /// Takes connections, as the kernel does for it, and never answers.
+    async fn silent() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_leaves_time_for_the_others() {
+        let settings = Settings {
+            connect_timeout: Some(Duration::from_millis(900)),
+            ..Settings::default()
+        };
+        let config = ConnectConfig::resolve(
+            settings,
+            Some("postgres://user@name?sslmode=disable"),
+            Settings::default(),
+        )
+        .unwrap();
+        let host = &config.hosts[0];
+        let call = Call {
+            config: &config,
+            host,
+            arrivals: None,
+        };
+        let ((_first, first), (_second, second)) = (silent().await, silent().await);
+        let (last, third) = silent().await;
+        let addresses = [first, second, third];
+        let deadline = Instant::now() + config.connect_timeout;
+        let dialling = dial_addresses(call, "name", &addresses, deadline);
+        tokio::select! {
+            called = last.accept() => drop(called.unwrap()),
+            _ = in_time(&config, host, dialling) => panic!("the last address was never tried"),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The hosts to try, in their order, and whether one has the role that is asked for.
+
+use rand::seq::SliceRandom;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::{Dialed, drive};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::connect::choices::TargetSessionAttrs;
+use crate::connect::config::{ConnectConfig, Host};
+
+/// A host to try, and the role that it must have.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Where.
+    pub host: &'a Host,
+    /// What it must be.
+    pub role: TargetSessionAttrs,
+}
+
+/// The configured hosts, in the order in which they are to be tried now.
+#[must_use]
+pub fn candidates(config: &ConnectConfig) -> Vec<Candidate<'_>> {
+    let mut hosts: Vec<&Host> = config.hosts.iter().collect();
+    if config.load_balance {
+        hosts.shuffle(&mut rand::rng());
+    }
+    let roles = match config.target_session_attrs {
+        TargetSessionAttrs::PreferStandby => {
+            &[TargetSessionAttrs::Standby, TargetSessionAttrs::Any][..]
+        }
+        ref role => std::slice::from_ref(role),
+    };
+    roles
+        .iter()
+        .flat_map(|role| hosts.iter().map(|host| Candidate { host, role: *role }))
+        .collect()
+}
+
+/// Checks that a server is what `role` asks for, as libpq does.
+pub(super) async fn check_role(
+    dialed: &mut Dialed,
+    host: &Host,
+    role: TargetSessionAttrs,
+) -> Result<()> {
+    let (query, wanted) = match role {
+        TargetSessionAttrs::Any | TargetSessionAttrs::PreferStandby => return Ok(()),
+        TargetSessionAttrs::ReadWrite => ("SHOW transaction_read_only", ["off", "f"]),
+        TargetSessionAttrs::ReadOnly => ("SHOW transaction_read_only", ["on", "t"]),
+        TargetSessionAttrs::Primary => ("SELECT pg_catalog.pg_is_in_recovery()", ["off", "f"]),
+        TargetSessionAttrs::Standby => ("SELECT pg_catalog.pg_is_in_recovery()", ["on", "t"]),
+    };
+    let asked = dialed.client.simple_query(query);
+    tokio::pin!(asked);
+    let answer = tokio::select! {
+        answer = &mut asked => answer?,
+        () = drive(&mut dialed.connection) => {
+            return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
+        }
+    };
+    let fits = answer.iter().any(|message| {
+        matches!(message, SimpleQueryMessage::Row(row) if row.get(0).is_some_and(|is| wanted.contains(&is)))
+    });
+    if fits {
+        return Ok(());
+    }
+    let is = match role {
+        TargetSessionAttrs::ReadWrite => "read-only",
+        TargetSessionAttrs::ReadOnly => "read-write",
+        TargetSessionAttrs::Primary => "a standby",
+        _ => "a primary",
+    };
+    Err(Error::new(
+        ErrorKind::Connect,
+        format!(
+            "{host} is {is}, but targetSessionAttrs asks for `{}`",
+            role.name()
+        ),
+    ))
+}

@@ -1,0 +1,163 @@
+//! Opens the socket to one address, and encrypts it if that is the way.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+#[cfg(unix)]
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio_rustls::TlsConnector;
+
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::connect::choices::{SslMode, SslNegotiation};
+use crate::connect::config::{ConnectConfig, Host};
+use crate::connect::tls::ALPN;
+use crate::connect::wire::{Socket, Transport, Wire};
+
+/// How a connection may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Plain,
+    Encrypted,
+    EncryptedIfOffered,
+}
+
+/// Why a way did not lead to a session.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Whether another way may.
+    pub(super) is_of_this_way: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            is_of_this_way: false,
+        }
+    }
+}
+
+pub(super) fn unreachable(host: &Host, error: &io::Error) -> Error {
+    Error::connecting(error, &host.to_string())
+}
+
+pub(super) fn no_address(host: &Host) -> Error {
+    let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    unreachable(host, &absent)
+}
+
+pub(super) async fn resolve(
+    name: &str,
+    address: Option<IpAddr>,
+    port: u16,
+) -> io::Result<Vec<SocketAddr>> {
+    match address {
+        Some(address) => Ok(vec![SocketAddr::new(address, port)]),
+        None => Ok(tokio::net::lookup_host((name, port)).await?.collect()),
+    }
+}
+
+#[cfg(unix)]
+pub(super) async fn open_unix(host: &Host, directory: &Path, port: u16) -> Result<Wire> {
+    let path = directory.join(format!(".s.PGSQL.{port}"));
+    let stream = UnixStream::connect(path).await;
+    let stream = stream.map_err(|error| unreachable(host, &error))?;
+    Ok(Wire::plain(Socket::new(Transport::Unix(stream))))
+}
+
+/// Connects, and encrypts if that is the way; gives whether it is encrypted.
+pub(super) async fn open(
+    way: Way,
+    config: &ConnectConfig,
+    host: &Host,
+    name: &str,
+    address: SocketAddr,
+) -> std::result::Result<(Wire, bool), Failure> {
+    let failed = |error: io::Error| unreachable(host, &error);
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
+    config.apply_socket_options(&stream).map_err(failed)?;
+    let socket = Socket::new(Transport::Tcp(stream));
+    if way == Way::Plain {
+        return Ok((Wire::plain(socket), false));
+    }
+    match encrypt(config, host, name, socket).await? {
+        Offer::Encrypted(wire) => Ok((wire, true)),
+        Offer::None(socket) if way == Way::EncryptedIfOffered => Ok((Wire::plain(socket), false)),
+        Offer::None(_) => {
+            let mode = config.tls.mode.name();
+            Err(Error::new(
+                ErrorKind::Tls,
+                format!("{host} does not support TLS (sslMode is `{mode}`)"),
+            )
+            .into())
+        }
+    }
+}
+
+enum Offer {
+    Encrypted(Wire),
+    /// The server has no TLS, and goes on without on the same socket.
+    None(Socket),
+}
+
+/// `SSLRequest` (<https://www.postgresql.org/docs/current/protocol-message-formats.html>): its length, its code.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+async fn encrypt(
+    config: &ConnectConfig,
+    host: &Host,
+    name: &str,
+    mut socket: Socket,
+) -> std::result::Result<Offer, Failure> {
+    let failed = |error: io::Error| unreachable(host, &error);
+    let tls = &config.tls;
+    // What will be needed, and a file that was named, must be there before the server is asked anything.
+    let mut loaded = None;
+    if tls.mode >= SslMode::Require || tls.names_files() {
+        loaded = Some(tls.load(name).await?);
+    }
+    if tls.negotiation == SslNegotiation::Postgres {
+        socket.write_all(&SSL_REQUEST).await.map_err(failed)?;
+        // Exactly one byte: what somebody on the way had put behind it would be taken for the server's words.
+        match socket.read_u8().await.map_err(failed)? {
+            b'S' => {}
+            b'N' => return Ok(Offer::None(socket)),
+            // What has no TLS at all, like a server older than 7.0, answers with an error.
+            b'E' => {
+                return Err(Failure {
+                    error: Error::new(
+                        ErrorKind::Tls,
+                        format!("{host} answered the request for TLS with an error"),
+                    ),
+                    is_of_this_way: true,
+                });
+            }
+            other => {
+                let text = format!("it answered the request for TLS with byte {other:#04x}");
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, text)).into());
+            }
+        }
+    }
+    let (client, server_name) = match loaded {
+        Some(loaded) => loaded,
+        None => tls.load(name).await?,
+    };
+    let connecting = TlsConnector::from(client).connect(server_name, socket);
+    let stream = connecting.await.map_err(|error| Failure {
+        error: unreachable(host, &error),
+        is_of_this_way: true,
+    })?;
+    if tls.negotiation == SslNegotiation::Direct && stream.get_ref().1.alpn_protocol() != Some(ALPN)
+    {
+        return Err(Error::new(
+            ErrorKind::Tls,
+            format!("{host} did not say that it speaks PostgreSQL's protocol (ALPN), as it must with sslNegotiation `direct`"),
+        )
+        .into());
+    }
+    Ok(Offer::Encrypted(Wire::encrypted(stream)))
+}

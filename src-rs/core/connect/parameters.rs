@@ -1,0 +1,307 @@
+//! libpq's parameters and environment variables, and what becomes of each: it is taken, or refused by name.
+//!
+//! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>,
+//! <https://www.postgresql.org/docs/current/libpq-envars.html>. `docs/configuration.md` is this table for people.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::error::{Error, Result};
+use crate::connect::choices::{CHANNEL_BINDINGS, TargetSessionAttrs};
+use crate::connect::choices::{ProtocolVersion, SslMode, SslNegotiation};
+use crate::connect::settings::Settings;
+
+struct Parameter {
+    /// In a DSN; empty when there is none.
+    keyword: &'static str,
+    /// In the environment; empty when there is none.
+    variable: &'static str,
+    rule: Rule,
+}
+
+enum Rule {
+    /// Takes a value, or says what would be one.
+    Take(fn(&mut Settings, &str) -> Taken),
+    /// Only these values are accepted, and nothing has to be done for them; the rest is refused for the reason.
+    Only(&'static [&'static str], &'static str),
+    /// Not supported, whatever the value.
+    Refuse(&'static str),
+    /// Without effect, as in libpq without what is refused.
+    Ignore,
+}
+
+/// What would be a value, in words.
+type Taken = std::result::Result<(), String>;
+
+const fn parameter(keyword: &'static str, variable: &'static str, rule: Rule) -> Parameter {
+    Parameter {
+        keyword,
+        variable,
+        rule,
+    }
+}
+
+const NO_GSS: &str = "GSSAPI is not supported";
+const NO_SERVICE: &str = "connection service files are not supported";
+const NO_CRL: &str = "certificate revocation lists are not supported";
+const NO_OAUTH: &str = "OAuth is not supported";
+
+use Rule::{Ignore, Only, Refuse, Take};
+
+#[rustfmt::skip]
+static PARAMETERS: &[Parameter] = &[
+    parameter("host", "PGHOST", Take(|s, v| set(&mut s.hosts, list(v, text)))),
+    parameter("hostaddr", "PGHOSTADDR", Take(|s, v| set(&mut s.host_addresses, list(v, optional(address))))),
+    parameter("port", "PGPORT", Take(|s, v| set(&mut s.ports, list(v, optional(port))))),
+    parameter("dbname", "PGDATABASE", Take(|s, v| set(&mut s.db_name, text(v)))),
+    parameter("user", "PGUSER", Take(|s, v| set(&mut s.user, text(v)))),
+    parameter("password", "PGPASSWORD", Take(|s, v| set(&mut s.password, text(v).map(String::into_bytes)))),
+    parameter("passfile", "PGPASSFILE", Take(|s, v| set(&mut s.password_file, text(v)))),
+    parameter("require_auth", "PGREQUIREAUTH", Refuse("the server's choice of authentication cannot be restricted")),
+    parameter("channel_binding", "PGCHANNELBINDING", Take(|s, v| set(&mut s.channel_binding, one_of(v, &CHANNEL_BINDINGS)))),
+    parameter("connect_timeout", "PGCONNECT_TIMEOUT", Take(|s, v| {
+        // Zero is libpq's way of saying: no limit. There is always one here.
+        set(&mut s.connect_timeout, seconds(v))?;
+        s.connect_timeout = s.connect_timeout.filter(|timeout| !timeout.is_zero());
+        Ok(())
+    })),
+    parameter("client_encoding", "PGCLIENTENCODING", Only(
+        &["UTF8", "UTF-8", "UNICODE", "utf8", "utf-8", "unicode", "auto"],
+        "text is always exchanged in UTF-8",
+    )),
+    parameter("options", "PGOPTIONS", Take(|s, v| set(&mut s.options, text(v)))),
+    parameter("application_name", "PGAPPNAME", Take(|s, v| set(&mut s.application_name, text(v)))),
+    parameter("fallback_application_name", "", Take(|s, v| set(&mut s.fallback_application_name, text(v)))),
+    parameter("keepalives", "", Take(|s, v| set(&mut s.keepalives, integer(v).map(|number| number != 0)))),
+    parameter("keepalives_idle", "", Take(|s, v| set_time(&mut s.keepalives_idle, seconds(v)))),
+    parameter("keepalives_interval", "", Take(|s, v| set_time(&mut s.keepalives_interval, seconds(v)))),
+    parameter("keepalives_count", "", Take(|s, v| {
+        set(&mut s.keepalives_retries, integer(v))?;
+        s.keepalives_retries = s.keepalives_retries.filter(|count| *count > 0);
+        Ok(())
+    })),
+    parameter("tcp_user_timeout", "", Take(|s, v| {
+        set_time(&mut s.tcp_user_timeout, integer(v).map(|ms| Duration::from_millis(ms.into())))
+    })),
+    parameter("replication", "", Only(&["false", "off", "no", "0"], "replication connections are not supported")),
+    parameter("gssencmode", "PGGSSENCMODE", Only(&["disable", "prefer"], NO_GSS)),
+    parameter("sslmode", "PGSSLMODE", Take(|s, v| set(&mut s.ssl_mode, one_of(v, &SslMode::NAMES)))),
+    parameter("", "PGREQUIRESSL", Take(|s, v| set(&mut s.requires_tls, Ok(v.starts_with('1'))))),
+    parameter("sslnegotiation", "PGSSLNEGOTIATION", Take(|s, v| set(&mut s.ssl_negotiation, one_of(v, &SslNegotiation::NAMES)))),
+    parameter("sslcompression", "PGSSLCOMPRESSION", Only(&["0"], "TLS compression is not supported")),
+    parameter("sslcert", "PGSSLCERT", Take(|s, v| set(&mut s.cert_file, text(v)))),
+    parameter("sslkey", "PGSSLKEY", Take(|s, v| set(&mut s.key_file, text(v)))),
+    parameter("sslkeylogfile", "", Refuse("the keys of TLS are not written to files")),
+    parameter("sslpassword", "", Refuse("an encrypted private key is not supported: decrypt it with `openssl pkey`")),
+    parameter("sslcertmode", "PGSSLCERTMODE", Take(|s, v| {
+        set(&mut s.send_certificate, one_of(v, &[("disable", false), ("allow", true)]))
+    })),
+    parameter("sslrootcert", "PGSSLROOTCERT", Take(|s, v| set(&mut s.ca_file, text(v)))),
+    parameter("sslcrl", "PGSSLCRL", Refuse(NO_CRL)),
+    parameter("sslcrldir", "PGSSLCRLDIR", Refuse(NO_CRL)),
+    parameter("sslsni", "PGSSLSNI", Take(|s, v| set(&mut s.server_name_indication, one_of(v, &[("0", false), ("1", true)])))),
+    parameter("requirepeer", "PGREQUIREPEER", Refuse("the owner of a socket's server is not checked")),
+    parameter("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION", Take(|s, v| set(&mut s.min_tls, one_of(v, &ProtocolVersion::MINIMA)))),
+    parameter("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION", Take(|s, v| set(&mut s.max_tls, one_of(v, &ProtocolVersion::MAXIMA)))),
+    parameter("min_protocol_version", "PGMINPROTOCOLVERSION", Only(&["3.0"], "version 3.0 of the protocol is spoken")),
+    parameter("max_protocol_version", "PGMAXPROTOCOLVERSION", Only(&["3.0", "3.2", "latest"], "version 3.0 of the protocol is spoken")),
+    parameter("krbsrvname", "PGKRBSRVNAME", Refuse(NO_GSS)),
+    parameter("gsslib", "PGGSSLIB", Refuse(NO_GSS)),
+    parameter("gssdelegation", "PGGSSDELEGATION", Only(&["0"], NO_GSS)),
+    parameter("scram_client_key", "", Refuse("SCRAM needs the password itself")),
+    parameter("scram_server_key", "", Refuse("SCRAM needs the password itself")),
+    parameter("service", "PGSERVICE", Refuse(NO_SERVICE)),
+    parameter("servicefile", "", Refuse(NO_SERVICE)),
+    parameter("target_session_attrs", "PGTARGETSESSIONATTRS", Take(|s, v| set(&mut s.target_session_attrs, one_of(v, &TargetSessionAttrs::NAMES)))),
+    parameter("load_balance_hosts", "PGLOADBALANCEHOSTS", Take(|s, v| set(&mut s.load_balance, one_of(v, &[("disable", false), ("random", true)])))),
+    parameter("oauth_issuer", "", Refuse(NO_OAUTH)),
+    parameter("oauth_client_id", "", Refuse(NO_OAUTH)),
+    parameter("oauth_client_secret", "", Refuse(NO_OAUTH)),
+    parameter("oauth_scope", "", Refuse(NO_OAUTH)),
+    // rust-postgres' name of `keepalives_count`.
+    parameter("keepalives_retries", "", Take(|s, v| set(&mut s.keepalives_retries, integer(v)))),
+    parameter("", "PGDATESTYLE", Take(|s, v| session(s, "DateStyle", v))),
+    parameter("", "PGTZ", Take(|s, v| session(s, "TimeZone", v))),
+    parameter("", "PGGEQO", Take(|s, v| session(s, "geqo", v))),
+    parameter("", "PGSERVICEFILE", Ignore),
+    parameter("", "PGSYSCONFDIR", Ignore),
+    parameter("", "PGLOCALEDIR", Ignore),
+    parameter("", "PGOAUTHDEBUG", Ignore),
+];
+
+/// Takes one parameter of a DSN. Neither its name, when it is unknown, nor its value is shown: a DSN in which something
+/// was not quoted has pieces of its password there.
+pub(crate) fn read_dsn(settings: &mut Settings, keyword: &str, value: &str) -> Result<()> {
+    let Some(parameter) = PARAMETERS
+        .iter()
+        .find(|parameter| !keyword.is_empty() && parameter.keyword == keyword)
+    else {
+        return Err(Error::configuration(
+            "dsn",
+            "`dsn` has an option that is none of libpq's (not shown: it may be a piece of a password)",
+        ));
+    };
+    read(settings, &parameter.rule, value).map_err(|problem| {
+        Error::configuration(
+            "dsn",
+            match problem {
+                Problem::Expected(what) => {
+                    format!(
+                        "Expected `{keyword}` in `dsn` to be {what}, got something else (not shown)"
+                    )
+                }
+                Problem::Refused(why) => {
+                    format!("`dsn` asks for `{keyword}`, which is not supported: {why}")
+                }
+                Problem::Limited(accepted, why) => format!(
+                    "`dsn` has a `{keyword}` that is not supported: {why}; expected {}",
+                    names(accepted)
+                ),
+            },
+        )
+    })
+}
+
+/// Takes what libpq would take from the environment. An empty variable counts as none.
+pub fn read_environment<'a>(
+    variables: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<Settings> {
+    let mut settings = Settings::default();
+    for (variable, value) in variables {
+        let Some(parameter) = PARAMETERS.iter().find(|parameter| {
+            !value.is_empty() && !variable.is_empty() && parameter.variable == variable
+        }) else {
+            continue;
+        };
+        let name = parameter.variable;
+        read(&mut settings, &parameter.rule, value).map_err(|problem| {
+            Error::configuration(
+                name,
+                match problem {
+                    Problem::Expected(what) => {
+                        format!("Expected `{name}` to be {what}, got {}", shown(value))
+                    }
+                    Problem::Refused(why) => {
+                        format!("The environment has `{name}`, which is not supported: {why}")
+                    }
+                    Problem::Limited(accepted, why) => format!(
+                        "Expected `{name}` to be {}, got {}: {why}",
+                        names(accepted),
+                        shown(value)
+                    ),
+                },
+            )
+        })?;
+    }
+    Ok(settings)
+}
+
+enum Problem {
+    Expected(String),
+    Refused(&'static str),
+    Limited(&'static [&'static str], &'static str),
+}
+
+fn read(settings: &mut Settings, rule: &Rule, value: &str) -> std::result::Result<(), Problem> {
+    match rule {
+        Take(take) => take(settings, value).map_err(Problem::Expected),
+        Only(accepted, _) if value.is_empty() || accepted.contains(&value) => Ok(()),
+        Only(accepted, why) => Err(Problem::Limited(accepted, why)),
+        Refuse(why) => Err(Problem::Refused(why)),
+        Ignore => Ok(()),
+    }
+}
+
+/// A value in an error: short, on one line.
+fn shown(value: &str) -> String {
+    let short: String = value.chars().take(40).collect();
+    format!("`{}`", short.escape_debug())
+}
+
+fn names(accepted: &[&str]) -> String {
+    let quoted: Vec<String> = accepted.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [only] => only.clone(),
+        _ => format!("one of {}", quoted.join(", ")),
+    }
+}
+
+fn set<T>(place: &mut Option<T>, value: std::result::Result<T, String>) -> Taken {
+    *place = Some(value?);
+    Ok(())
+}
+
+/// Zero is the operating system's own.
+fn set_time(place: &mut Option<Duration>, value: std::result::Result<Duration, String>) -> Taken {
+    *place = Some(value?).filter(|time| !time.is_zero());
+    Ok(())
+}
+
+fn session(settings: &mut Settings, name: &'static str, value: &str) -> Taken {
+    settings.session.push((name, text(value)?));
+    Ok(())
+}
+
+fn text(value: &str) -> std::result::Result<String, String> {
+    if value.contains('\0') {
+        return Err("text without NUL".to_owned());
+    }
+    Ok(value.to_owned())
+}
+
+fn list<T>(
+    value: &str,
+    read: impl Fn(&str) -> std::result::Result<T, String>,
+) -> std::result::Result<Vec<T>, String> {
+    value.split(',').map(|item| read(item.trim())).collect()
+}
+
+/// An item of a list that may be left out.
+fn optional<T>(
+    read: impl Fn(&str) -> std::result::Result<T, String>,
+) -> impl Fn(&str) -> std::result::Result<Option<T>, String> {
+    move |item| {
+        if item.is_empty() {
+            Ok(None)
+        } else {
+            read(item).map(Some)
+        }
+    }
+}
+
+fn address(item: &str) -> std::result::Result<IpAddr, String> {
+    item.parse()
+        .map_err(|_| "an IPv4 or IPv6 address, or several with commas".to_owned())
+}
+
+fn port(item: &str) -> std::result::Result<u16, String> {
+    item.parse()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| "an integer between 1 and 65535, or several with commas".to_owned())
+}
+
+fn integer(value: &str) -> std::result::Result<u32, String> {
+    value
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number| i32::try_from(*number).is_ok())
+        .ok_or_else(|| "an integer >= 0".to_owned())
+}
+
+fn seconds(value: &str) -> std::result::Result<Duration, String> {
+    let seconds = integer(value).map_err(|_| "an integer >= 0, in seconds".to_owned())?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
+fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> std::result::Result<T, String> {
+    choices
+        .iter()
+        .find(|(name, _)| *name == value)
+        .map(|(_, choice)| *choice)
+        .ok_or_else(|| {
+            let accepted: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            names(&accepted)
+        })
+}

@@ -1,0 +1,470 @@
+//! The bounded buffer of one consumer.
+//!
+//! Notifications, gaps and fences stand in one queue, in the order in which they happened. Rust pushes,
+//! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once.
+
+mod queue;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::base::Moment;
+use crate::base::error::Error;
+use crate::deliver::gap::Gap;
+use queue::Queue;
+
+/// What a notification takes besides its payload: its place in the queue, which grows by doubling.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// With so many bytes of payloads a batch is complete: a larger one costs the garbage collector of JavaScript more than the
+/// call that is saved.
+const MAX_DRAINED_BYTES: usize = 256 * 1024;
+
+/// What to do with a notification for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Make room by dropping the oldest.
+    DropOldest,
+    /// Drop it.
+    DropNewest,
+    /// Take it, and stop reading from the server until there is room again.
+    Pause,
+    /// Close the listener: the stream ends before it.
+    Error,
+}
+
+/// The bounds of a buffer, and what happens at them.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The most notifications.
+    pub max_messages: usize,
+    /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`] each.
+    pub max_bytes: usize,
+    /// What happens beyond.
+    pub overflow: Overflow,
+}
+
+/// A notification as it stands in a buffer, beside its payload.
+#[derive(Debug, Clone, Copy)]
+pub struct Notification {
+    /// The number that the facade gave the channel.
+    pub channel: u32,
+    /// The notifying backend.
+    pub process_id: i32,
+    /// The payload's length in bytes.
+    pub length: u32,
+    /// Whether it has no character beyond ASCII: then it need not be looked through again.
+    pub is_ascii: bool,
+    /// When it was read.
+    pub received: Moment,
+    /// A moment before which nothing was missing when it was read.
+    pub confirmed: Moment,
+}
+
+impl Notification {
+    fn length(self) -> usize {
+        self.length as usize
+    }
+
+    fn bytes(self) -> usize {
+        self.length() + ENTRY_OVERHEAD_BYTES
+    }
+}
+
+/// One place in a consumer's stream.
+#[derive(Debug)]
+pub enum Entry {
+    /// A notification.
+    Notification(Notification),
+    /// Something is missing here.
+    Gap(Box<Gap>),
+    /// Everything committed before `sync()` was called stands before this.
+    Fence(u32),
+}
+
+/// Why a stream ends.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// The user shut the listener down.
+    Shutdown,
+    /// The listener gave up.
+    Failed(Error),
+}
+
+/// What [`Subscriber::drain`] came to.
+#[derive(Debug)]
+pub struct Drained {
+    /// How many entries were shown.
+    pub shown: usize,
+    /// Whether none is left.
+    pub is_empty: bool,
+    /// Whether and why nothing will follow.
+    pub end: Option<End>,
+}
+
+/// Whether a buffer is beyond its bounds, under a policy that does not drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// There is room.
+    None,
+    /// Reading should stop.
+    Pause,
+    /// The listener should close.
+    Error,
+}
+
+/// Counts of one consumer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SubscriberStats {
+    /// Notifications waiting.
+    pub buffered: usize,
+    /// Their bytes.
+    pub buffered_bytes: usize,
+    /// How long the oldest of them has been waiting.
+    pub oldest_age: Option<Duration>,
+    /// How long the oldest of the batch that was drained last has been waiting.
+    pub drained_age: Option<Duration>,
+}
+
+/// The bounded buffer of one consumer.
+pub struct Subscriber {
+    bounds: Bounds,
+    signal: Box<dyn Fn() + Send + Sync>,
+    /// Counts drops; shared by all consumers of a listener, so that it outlives them.
+    dropped: Arc<AtomicU64>,
+    state: Mutex<State>,
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a batch has for one consumer.
+#[derive(Debug, Default)]
+pub(crate) struct Staged(Queue);
+
+impl Staged {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, notification: Notification, payload: &[u8]) {
+        self.0.push(Entry::Notification(notification), payload);
+    }
+
+    pub(crate) fn push_fence(&mut self, fence: u32) {
+        self.0.push(Entry::Fence(fence), &[]);
+    }
+}
+
+/// The inside of a [`Subscriber`], locked once for a whole batch.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    queue: Queue,
+    /// What a session that is not verified yet has delivered: it stands behind a gap that is still open.
+    held: Queue,
+    /// Notifications that are being taken out of the queue, and count until that is done,
+    leaving_messages: usize,
+    /// and what they count for.
+    leaving_bytes: usize,
+    /// The channels it wants, by name; `None` wants all.
+    pub(crate) wanted: Option<HashSet<Box<str>>>,
+    armed: bool,
+    /// Under [`Overflow::Error`]: there was no room for a notification, and nothing stands behind that.
+    overflowed: bool,
+    end: Option<End>,
+    /// What was buffered at the end is not wanted.
+    discarded: bool,
+    /// When the first notification of the last drained batch was read.
+    drained_received: Option<Moment>,
+}
+
+impl Subscriber {
+    /// An empty buffer. `signal` is called, from any thread, when an armed consumer has something to drain.
+    #[must_use]
+    pub fn new(
+        bounds: Bounds,
+        wanted: Option<HashSet<Box<str>>>,
+        signal: Box<dyn Fn() + Send + Sync>,
+        dropped: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            bounds,
+            signal,
+            dropped,
+            state: Mutex::new(State {
+                wanted,
+                ..State::default()
+            }),
+        }
+    }
+
+    /// Shows up to `max` entries to `show`, each with its payload, and forgets them. None at all arms the consumer.
+    ///
+    /// Nobody is kept waiting meanwhile: what is shown has been taken out.
+    pub fn drain(&self, max: usize, mut show: impl FnMut(Entry, &[u8])) -> Drained {
+        let (mut shown, mut bytes) = (0, 0);
+        loop {
+            let mut state = self.state.lock();
+            let is_enough = shown >= max || bytes >= MAX_DRAINED_BYTES;
+            let block = (!is_enough).then(|| state.queue.take_block()).flatten();
+            let Some(mut block) = block else {
+                let is_empty = state.queue.is_empty();
+                let end = state.end.clone().filter(|_| is_empty);
+                state.armed = shown == 0 && end.is_none();
+                if state.armed {
+                    state.queue.rest();
+                }
+                return Drained {
+                    shown,
+                    is_empty,
+                    end,
+                };
+            };
+            state.leaving_messages = block.messages;
+            state.leaving_bytes = block.bytes;
+            if shown == 0 {
+                state.drained_received = block.received();
+            }
+            drop(state);
+            while shown < max && bytes < MAX_DRAINED_BYTES {
+                let length = block.take(|entry, payload| {
+                    show(entry, payload);
+                    payload.len()
+                });
+                let Some(length) = length else { break };
+                shown += 1;
+                bytes += length;
+            }
+            let mut state = self.state.lock();
+            (state.leaving_messages, state.leaving_bytes) = (0, 0);
+            if state.discarded {
+                return Drained {
+                    shown,
+                    is_empty: true,
+                    end: state.end.clone(),
+                };
+            }
+            state.queue.give_back(block);
+        }
+    }
+
+    /// What was drained last could not be handed over: `count` notifications from `first` on are missing before what is
+    /// left.
+    pub fn lose(&self, first: &Notification, count: u64) {
+        let gap = Gap {
+            dropped: Some(count),
+            message: "a batch could not be handed to JavaScript".to_owned(),
+            ..Gap::overflow(first.confirmed.into(), SystemTime::now())
+        };
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        state.queue.push_gap_front(gap);
+        // Whoever asked got an error instead, and does not know that there is more.
+        state.armed = true;
+        self.unlock(state);
+    }
+
+    /// Whether this is beyond its bounds, or has room for going on after a pause.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        let state = self.state.lock();
+        // Going on at the first free place would stop again at once.
+        let half_full = state.messages() > self.bounds.max_messages / 2
+            || state.bytes() > self.bounds.max_bytes / 2;
+        match self.bounds.overflow {
+            Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
+            _ => Pressure::None,
+        }
+    }
+
+    /// Counts, for `stats()`.
+    #[must_use]
+    pub fn stats(&self) -> SubscriberStats {
+        let state = self.state.lock();
+        let oldest = state.queue.received().or_else(|| state.held.received());
+        SubscriberStats {
+            buffered: state.messages(),
+            buffered_bytes: state.bytes(),
+            oldest_age: oldest.map(Moment::age),
+            drained_age: state.drained_received.map(Moment::age),
+        }
+    }
+
+    /// Forgets what is buffered. Nobody is told: nobody asks any more.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.end(End::Shutdown, false);
+        state.armed = false;
+    }
+
+    /// Locks the buffer for a batch of pushes; [`Subscriber::unlock`] must follow.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Ends a batch of pushes, and signals if need be.
+    pub(crate) fn unlock(&self, mut state: MutexGuard<'_, State>) {
+        let ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
+        if ready {
+            state.armed = false;
+        }
+        drop(state);
+        if ready {
+            (self.signal)();
+        }
+    }
+
+    /// Adds what a batch has for this consumer, and empties it. `holding`: behind a gap that is still open.
+    pub(crate) fn push_all(
+        &self,
+        state: &mut State,
+        staged: &mut Staged,
+        holding: bool,
+    ) -> Pressure {
+        let Staged(batch) = staged;
+        if state.end.is_some() {
+            batch.clear();
+            return Pressure::None;
+        }
+        if state.overflowed {
+            batch.clear();
+            return Pressure::Error;
+        }
+        if state.messages() + batch.messages <= self.bounds.max_messages
+            && state.bytes() + batch.bytes <= self.bounds.max_bytes
+        {
+            state.queue_mut(holding).append(batch);
+            return Pressure::None;
+        }
+        let mut pressure = Pressure::None;
+        batch.take_all(|entry, payload| match entry {
+            Entry::Notification(notification) => {
+                pressure = pressure.max(self.push(state, notification, payload, holding));
+            }
+            _ if state.overflowed => {}
+            _ => state.queue_mut(holding).push(entry, payload),
+        });
+        pressure
+    }
+
+    /// Adds a notification for which there may be no room, or counts it as dropped.
+    fn push(
+        &self,
+        state: &mut State,
+        notification: Notification,
+        payload: &[u8],
+        holding: bool,
+    ) -> Pressure {
+        if state.overflowed {
+            return Pressure::Error;
+        }
+        let bytes = notification.bytes();
+        let mut pressure = Pressure::None;
+        while state.messages() > 0
+            && (state.messages() >= self.bounds.max_messages
+                || state.bytes() + bytes > self.bounds.max_bytes)
+        {
+            match self.bounds.overflow {
+                Overflow::DropOldest => {
+                    if !state.drop_oldest() {
+                        // All that is there is on its way out.
+                        break;
+                    }
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                Overflow::DropNewest => {
+                    state.queue_mut(holding).drop_newest(&notification);
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    return Pressure::None;
+                }
+                Overflow::Error => {
+                    state.overflowed = true;
+                    return Pressure::Error;
+                }
+                Overflow::Pause => {
+                    pressure = Pressure::Pause;
+                    break;
+                }
+            }
+        }
+        state
+            .queue_mut(holding)
+            .push(Entry::Notification(notification), payload);
+        pressure
+    }
+}
+
+impl State {
+    /// Whether this consumer wants the notifications of a channel.
+    pub(crate) fn wants(&self, channel: &str) -> bool {
+        self.wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(channel))
+    }
+
+    fn messages(&self) -> usize {
+        self.queue.messages + self.held.messages + self.leaving_messages
+    }
+
+    fn bytes(&self) -> usize {
+        self.queue.bytes + self.held.bytes + self.leaving_bytes
+    }
+
+    /// What was held becomes deliverable, behind the gap before it.
+    pub(crate) fn resume(&mut self, gap: Option<Gap>) {
+        if self.end.is_some() {
+            return;
+        }
+        if let Some(gap) = gap {
+            self.queue.push(Entry::Gap(Box::new(gap)), &[]);
+        }
+        self.queue.append(&mut self.held);
+        self.held.rest();
+    }
+
+    /// The session behind the open gap failed: the gap that follows covers what it had delivered.
+    pub(crate) fn discard_held(&mut self) {
+        self.held.clear();
+    }
+
+    /// Takes nothing more. Without `keep`, what is buffered is gone too.
+    pub(crate) fn end(&mut self, end: End, keep: bool) {
+        self.end.get_or_insert(end);
+        self.held.clear();
+        if !keep {
+            self.discarded = true;
+            self.queue.clear();
+        }
+    }
+
+    fn queue_mut(&mut self, holding: bool) -> &mut Queue {
+        if holding {
+            &mut self.held
+        } else {
+            &mut self.queue
+        }
+    }
+
+    /// Drops the oldest notification. `false`: there is none.
+    fn drop_oldest(&mut self) -> bool {
+        let queue = if self.queue.messages > 0 {
+            &mut self.queue
+        } else {
+            &mut self.held
+        };
+        queue.drop_oldest()
+    }
+}
+
+#[cfg(test)]
+mod tests;

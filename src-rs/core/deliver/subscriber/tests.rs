@@ -1,0 +1,303 @@
+//! What a consumer's buffer does at its bounds, at a gap and at its end.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::deliver::gap::GapReason;
+use crate::deliver::hub::Hub;
+
+fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
+    let signals = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&signals);
+    let bounds = Bounds {
+        max_messages,
+        max_bytes: 1 << 20,
+        overflow,
+    };
+    let signal = Box::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    (
+        Subscriber::new(bounds, None, signal, Arc::default()),
+        signals,
+    )
+}
+
+fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
+    let mut state = subscriber.lock();
+    let notification = Notification {
+        channel: 1,
+        process_id: 1,
+        length: u32::try_from(payload.len()).unwrap(),
+        is_ascii: payload.is_ascii(),
+        received: Moment::now(),
+        confirmed: Moment::now(),
+    };
+    let mut staged = Staged::default();
+    staged.push(notification, payload.as_bytes());
+    let pressure = subscriber.push_all(&mut state, &mut staged, holding);
+    subscriber.unlock(state);
+    pressure
+}
+
+fn dropped(subscriber: &Subscriber) -> u64 {
+    subscriber.dropped.load(Ordering::Relaxed)
+}
+
+fn disconnect() -> Gap {
+    Gap {
+        reason: GapReason::Disconnect,
+        dropped: None,
+        ..Gap::overflow(SystemTime::now(), SystemTime::now())
+    }
+}
+
+/// `a`, `b` for payloads, `-N` for an overflow of N, `|` for a disconnect, `#N` for a fence.
+fn drained(subscriber: &Subscriber) -> String {
+    let mut words = Vec::new();
+    let Drained { shown, .. } = subscriber.drain(usize::MAX, |entry, payload| {
+        words.push(match entry {
+            Entry::Notification(_) => String::from_utf8(payload.to_vec()).unwrap(),
+            Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap()),
+            Entry::Gap(_) => "|".to_owned(),
+            Entry::Fence(fence) => format!("#{fence}"),
+        });
+    });
+    assert_eq!(shown, words.len());
+    words.join(" ")
+}
+
+#[test]
+fn an_armed_consumer_is_signalled_once() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    assert_eq!(signals.load(Ordering::SeqCst), 0, "nobody has asked yet");
+    assert_eq!(drained(&subscriber), "a");
+    assert_eq!(drained(&subscriber), "");
+    push(&subscriber, "b", false);
+    push(&subscriber, "c", false);
+    assert_eq!(signals.load(Ordering::SeqCst), 1);
+    assert_eq!(drained(&subscriber), "b c");
+}
+
+#[test]
+fn drop_oldest_counts_exactly_where_it_dropped() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    for payload in ["a", "b", "c", "d"] {
+        push(&subscriber, payload, false);
+    }
+    assert_eq!(drained(&subscriber), "-2 c d");
+    assert_eq!(dropped(&subscriber), 2);
+    let stats = subscriber.stats();
+    assert_eq!((stats.buffered, stats.buffered_bytes), (0, 0));
+}
+
+#[test]
+fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    let mut fence = Staged::default();
+    fence.push_fence(7);
+    subscriber.push_all(&mut subscriber.lock(), &mut fence, false);
+    subscriber.lock().resume(Some(disconnect()));
+    push(&subscriber, "b", false);
+    push(&subscriber, "c", false);
+    push(&subscriber, "d", false);
+    push(&subscriber, "e", false);
+    assert_eq!(drained(&subscriber), "-1 #7 | -2 d e");
+}
+
+#[test]
+fn drop_newest_keeps_what_came_first() {
+    let (subscriber, _) = subscriber(2, Overflow::DropNewest);
+    for payload in ["a", "b", "c", "d"] {
+        push(&subscriber, payload, false);
+    }
+    assert_eq!(subscriber.drain(1, |_, _| ()).shown, 1);
+    push(&subscriber, "e", false);
+    push(&subscriber, "f", false);
+    assert_eq!(drained(&subscriber), "b -2 e -1");
+}
+
+#[test]
+fn pause_takes_what_is_there_and_error_ends_the_stream() {
+    let (pausing, _) = subscriber(1, Overflow::Pause);
+    assert_eq!(push(&pausing, "a", false), Pressure::None);
+    assert_eq!(push(&pausing, "b", false), Pressure::Pause);
+    assert_eq!(drained(&pausing), "a b");
+    let (failing, _) = subscriber(1, Overflow::Error);
+    assert_eq!(push(&failing, "a", false), Pressure::None);
+    assert_eq!(push(&failing, "b", false), Pressure::Error);
+    assert_eq!(drained(&failing), "a");
+    assert_eq!(push(&failing, "c", false), Pressure::Error);
+    assert_eq!(drained(&failing), "");
+}
+
+#[test]
+fn what_is_held_comes_after_the_gap_or_not_at_all() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    assert_eq!(drained(&subscriber), "a");
+    assert_eq!(drained(&subscriber), "");
+    push(&subscriber, "lost", true);
+    assert_eq!(signals.load(Ordering::SeqCst), 0, "held is not deliverable");
+    subscriber.lock().discard_held();
+    push(&subscriber, "b", true);
+    let mut state = subscriber.lock();
+    state.resume(Some(disconnect()));
+    subscriber.unlock(state);
+    assert_eq!(signals.load(Ordering::SeqCst), 1);
+    assert_eq!(drained(&subscriber), "| b");
+}
+
+#[test]
+fn what_is_held_is_bounded_too() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    for payload in ["a", "b", "c", "d"] {
+        push(&subscriber, payload, true);
+    }
+    subscriber.lock().resume(Some(disconnect()));
+    assert_eq!(drained(&subscriber), "| -2 c d");
+}
+
+#[test]
+fn bytes_are_bounded() {
+    let bounds = Bounds {
+        max_messages: 1000,
+        max_bytes: 3 * 164,
+        overflow: Overflow::DropOldest,
+    };
+    let subscriber = Subscriber::new(bounds, None, Box::new(|| ()), Arc::default());
+    let payload = "x".repeat(100);
+    for _ in 0..5 {
+        push(&subscriber, &payload, false);
+    }
+    assert_eq!(subscriber.stats().buffered_bytes, 3 * 164);
+    assert_eq!(dropped(&subscriber), 2);
+}
+
+#[test]
+fn the_end_comes_after_what_is_kept() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    push(&subscriber, "b", false);
+    subscriber.lock().end(End::Shutdown, true);
+    push(&subscriber, "too late", false);
+    let first = subscriber.drain(1, |_, _| ());
+    assert!(matches!((first.shown, first.end), (1, None)));
+    let last = subscriber.drain(10, |_, _| ());
+    assert!(matches!((last.shown, last.end), (1, Some(End::Shutdown))));
+}
+
+#[test]
+fn a_removed_consumer_keeps_nothing_and_is_not_signalled() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    let subscriber = Arc::new(subscriber);
+    let hub = Hub::new(None, Box::new(|| {}));
+    hub.add_subscriber(Arc::clone(&subscriber));
+    assert_eq!(drained(&subscriber), "");
+    push(&subscriber, "a", true);
+    hub.remove_subscriber(&subscriber);
+    push(&subscriber, "b", false);
+    let stats = subscriber.stats();
+    assert_eq!((stats.buffered, stats.buffered_bytes), (0, 0));
+    assert_eq!(signals.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn what_is_dropped_across_blocks_is_one_gap_with_an_exact_count() {
+    let (subscriber, _) = subscriber(3000, Overflow::DropOldest);
+    for _ in 0..10_000 {
+        push(&subscriber, "payload", false);
+    }
+    let words = drained(&subscriber);
+    assert!(words.starts_with("-7000 payload "), "{}", &words[..40]);
+    assert_eq!(words.split(' ').count(), 3001);
+    assert_eq!(subscriber.stats().buffered_bytes, 0);
+}
+
+#[test]
+fn large_payloads_come_out_as_they_went_in_whatever_is_taken_at_once() {
+    let (subscriber, _) = subscriber(1000, Overflow::DropOldest);
+    let payloads: Vec<String> = (0..100)
+        .map(|number| number.to_string().repeat(number * 20))
+        .collect();
+    for payload in &payloads {
+        push(&subscriber, payload, false);
+    }
+    let mut seen = Vec::new();
+    while subscriber
+        .drain(7, |_, payload| seen.push(payload.to_vec()))
+        .shown
+        > 0
+    {}
+    assert!(
+        seen.iter()
+            .map(Vec::as_slice)
+            .eq(payloads.iter().map(String::as_bytes))
+    );
+}
+
+#[test]
+fn what_arrives_while_others_are_taken_counts_beside_them() {
+    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    push(&subscriber, "b", false);
+    let mut pushed = false;
+    let Drained { shown, .. } = subscriber.drain(1, |_, _| {
+        assert!(!std::mem::replace(&mut pushed, true));
+        assert_eq!(subscriber.stats().buffered, 2, "until it is done");
+        push(&subscriber, "c", false);
+        push(&subscriber, "d", false);
+    });
+    assert_eq!(shown, 1);
+    assert_eq!(drained(&subscriber), "b -1 d");
+    assert_eq!(dropped(&subscriber), 1);
+}
+
+#[test]
+fn what_is_being_taken_at_a_discarding_end_does_not_come_back() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a", false);
+    push(&subscriber, "b", false);
+    let last = subscriber.drain(1, |_, _| subscriber.lock().end(End::Shutdown, false));
+    assert!(matches!((last.shown, last.end), (1, Some(End::Shutdown))));
+    assert_eq!(drained(&subscriber), "");
+    assert_eq!(subscriber.stats().buffered, 0);
+}
+
+#[test]
+fn an_entry_is_as_small_as_its_overhead_says() {
+    // The queue of entries grows by doubling.
+    assert!(2 * size_of::<Entry>() <= ENTRY_OVERHEAD_BYTES);
+}
+
+#[test]
+fn a_batch_of_large_payloads_has_fewer_of_them() {
+    let (subscriber, _) = subscriber(1000, Overflow::DropOldest);
+    for _ in 0..300 {
+        push(&subscriber, &"x".repeat(1000), false);
+    }
+    let first = subscriber.drain(1000, |_, _| ());
+    assert_eq!((first.shown, first.is_empty), (263, false));
+    let last = subscriber.drain(1000, |_, _| ());
+    assert_eq!((last.shown, last.is_empty), (37, true));
+}
+
+#[test]
+fn what_could_not_be_handed_over_is_a_gap_before_the_rest() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    for payload in ["a", "b", "c"] {
+        push(&subscriber, payload, false);
+    }
+    let mut first = None;
+    subscriber.drain(2, |entry, _| {
+        if let Entry::Notification(notification) = entry {
+            first.get_or_insert(notification);
+        }
+    });
+    subscriber.lose(&first.unwrap(), 2);
+    assert_eq!(signals.load(Ordering::SeqCst), 1);
+    assert_eq!(drained(&subscriber), "-2 c");
+    assert_eq!(dropped(&subscriber), 2);
+}

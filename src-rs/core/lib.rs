@@ -1,0 +1,23 @@
+//! The protocol half of `pglisten`: sessions, buffers and statements, without a line of JavaScript.
+//!
+//! # Reading order
+//!
+//! Modules depend on those above them in this list, never on those below. The compiler does not check that within one crate,
+//! so keep `use` lines pointing upwards.
+//!
+//! 1. [`base`]: errors, moments of the clock, the process ids of our own backends.
+//! 2. [`observe`]: counters and snapshots.
+//! 3. [`inbound`]: bytes of the socket become packed notifications.
+//! 4. [`connect`]: options, DSNs and environment become a dialled, authenticated, encrypted connection.
+//! 5. [`deliver`]: packed notifications become entries in the bounded buffer of each consumer.
+//! 6. [`query`]: statements, transactions and the pool that leases connections.
+//! 7. [`listen`]: sessions that LISTEN, and the supervisor that keeps one alive for a listener.
+#![forbid(unsafe_code)]
+
+pub mod base;
+pub mod connect;
+pub mod deliver;
+pub mod inbound;
+pub mod listen;
+pub mod observe;
+pub mod query;

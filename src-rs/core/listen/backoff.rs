@@ -1,0 +1,156 @@
+//! How long to wait before the next attempt to connect.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use crate::base::error::{Error, ErrorKind};
+
+/// A session that lasted this long was a success: the next outage starts from the shortest delay again.
+pub(super) const STABLE_UPTIME: Duration = Duration::from_secs(10);
+
+/// A server that is starting up is back within moments, so the delay stays short.
+const STARTING_UP_DELAY: Duration = Duration::from_millis(250);
+
+/// Full-jitter exponential back-off: many clients of a server that comes back do not all come at once.
+#[derive(Debug, Clone)]
+pub(super) struct Backoff {
+    initial: Duration,
+    max: Duration,
+    step: u32,
+    /// When the trouble began: sessions that end at once do not end it.
+    since: Option<Instant>,
+}
+
+impl Backoff {
+    /// Delays between zero and `initial`, doubling up to `max`.
+    #[must_use]
+    pub(super) fn new(initial: Duration, max: Duration) -> Self {
+        Self {
+            initial,
+            max,
+            step: 0,
+            since: None,
+        }
+    }
+
+    /// Back to the shortest delay.
+    pub(super) fn reset(&mut self) {
+        self.step = 0;
+        self.since = None;
+    }
+
+    /// The delay after a session was lost, or an attempt failed, with `error`. It is at most half of the time since the
+    /// trouble began, so that a short outage is not followed by a long deafness.
+    pub(super) fn next(&mut self, error: &Error) -> Duration {
+        let outage = self.since.get_or_insert_with(Instant::now).elapsed();
+        self.after(error, outage)
+    }
+
+    fn after(&mut self, error: &Error, outage: Duration) -> Duration {
+        let exponential = self.initial.saturating_mul(1 << self.step).min(self.max);
+        if exponential < self.max {
+            self.step += 1;
+        }
+        let ceiling = exponential.min(self.initial.max(outage / 2));
+        match pace(error) {
+            Pace::StartingUp => jitter(ceiling.min(STARTING_UP_DELAY)),
+            Pace::Normal => jitter(ceiling),
+            // Asking often would only fill the server's log, or lock the account.
+            Pace::Hopeless => self.max / 2 + jitter(self.max / 2),
+        }
+    }
+}
+
+fn jitter(ceiling: Duration) -> Duration {
+    rand::rng().random_range(Duration::ZERO..=ceiling)
+}
+
+enum Pace {
+    StartingUp,
+    Normal,
+    Hopeless,
+}
+
+fn pace(error: &Error) -> Pace {
+    match error.sql_state() {
+        // cannot_connect_now
+        Some("57P03") => Pace::StartingUp,
+        // invalid_catalog_name, and the class of invalid authorization
+        Some("3D000") => Pace::Hopeless,
+        Some(state) if state.starts_with("28") => Pace::Hopeless,
+        _ if matches!(error.kind, ErrorKind::Configuration | ErrorKind::Tls) => Pace::Hopeless,
+        _ => Pace::Normal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::ServerMessage;
+
+    const INITIAL: Duration = Duration::from_millis(100);
+    const MAX: Duration = Duration::from_secs(30);
+
+    fn server_error(sql_state: &str) -> Error {
+        let server = ServerMessage {
+            severity: "FATAL".into(),
+            sql_state: sql_state.into(),
+            message: String::new(),
+            detail: None,
+            hint: None,
+            position: None,
+            context: None,
+            schema: None,
+            table: None,
+            column: None,
+            data_type: None,
+            constraint: None,
+        };
+        Error {
+            server: Some(Box::new(server)),
+            ..Error::new(ErrorKind::Database, "")
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn delays_double_up_to_the_maximum() {
+        let mut backoff = Backoff::new(INITIAL, MAX);
+        let lost = Error::new(ErrorKind::Closed, "lost");
+        for step in 0..40 {
+            let ceiling = (INITIAL * 2_u32.pow(step.min(20))).min(MAX);
+            assert!(backoff.after(&lost, LONG) <= ceiling, "step {step}");
+        }
+        let longest = (0..200).map(|_| backoff.after(&lost, LONG)).max().unwrap();
+        assert!(
+            longest > MAX / 2,
+            "full jitter uses the whole range, got {longest:?}"
+        );
+        backoff.reset();
+        assert!(backoff.after(&lost, LONG) <= INITIAL);
+    }
+
+    #[test]
+    fn a_delay_is_no_longer_than_half_of_the_outage() {
+        let mut backoff = Backoff::new(INITIAL, MAX);
+        let lost = Error::new(ErrorKind::Closed, "lost");
+        for _ in 0..20 {
+            assert!(backoff.after(&lost, Duration::from_secs(6)) <= Duration::from_secs(3));
+            assert!(backoff.after(&lost, Duration::ZERO) <= INITIAL);
+        }
+    }
+
+    #[test]
+    fn the_servers_reason_sets_the_pace() {
+        let mut backoff = Backoff::new(INITIAL, MAX);
+        for _ in 0..20 {
+            assert!(backoff.after(&server_error("57P03"), LONG) <= STARTING_UP_DELAY);
+        }
+        for sql_state in ["28P01", "28000", "3D000"] {
+            assert!(backoff.after(&server_error(sql_state), LONG) >= MAX / 2);
+        }
+        assert!(backoff.after(&Error::new(ErrorKind::Tls, ""), LONG) >= MAX / 2);
+    }
+}

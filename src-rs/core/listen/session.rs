@@ -1,0 +1,340 @@
+//! One server session that listens: connected, set up, subscribed, verified.
+//!
+//! It lives outside the pool, whose connections discard notifications. A task of its own, the *driver*,
+//! polls the connection, hands batches to the hub, and ends when the session does.
+
+mod set_up;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use deadpool_postgres::ClientWrapper;
+use parking_lot::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::base::Moment;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::connect::config::{ConnectConfig, Host};
+use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
+use crate::connect::wire::WireFacts;
+use crate::deliver::hub::Hub;
+use crate::inbound::Arrivals;
+use crate::listen::driver::{Driver, SessionEnd};
+use crate::listen::watch::Watch;
+use crate::query::shared_client::SessionClient;
+use crate::query::statements::{self, Block};
+
+/// How long to wait for the driver's word on why a request failed.
+const REASON_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    client: Arc<ClientWrapper>,
+    shared: SessionClient,
+    /// Dropping a session that was not closed drops its socket: nothing waits for a server that is gone.
+    driver: AbortOnDropHandle<SessionEnd>,
+    /// What the socket learns.
+    facts: Arc<WireFacts>,
+    arrivals: Arc<Arrivals>,
+    paused: Arc<AtomicBool>,
+    connect: Arc<ConnectConfig>,
+    /// Where it is.
+    host: Host,
+    /// Its backend.
+    pub process_id: i32,
+    /// The postmaster's start, which tells a restarted or another server. `None` when it does not say.
+    pub server_started: Option<String>,
+    /// When it was verified.
+    pub since: Instant,
+    /// The channels of its LISTENs.
+    pub applied: HashSet<String>,
+}
+
+/// What a session needs besides a server.
+#[derive(Debug, Clone)]
+pub struct SessionSetup {
+    /// Where to connect.
+    pub connect: Arc<ConnectConfig>,
+    /// `tcp_user_timeout` of the server's end: after this long without acknowledgement from us (a frozen
+    /// process, a dead network) the server gives the session up, and its place in the notification queue.
+    pub server_tcp_user_timeout: Duration,
+    /// How long a full consumer may keep us from reading.
+    pub max_pause: Duration,
+}
+
+/// The server gives up a client that acknowledges nothing for this long.
+const SERVER_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The server waits this much longer than a pause may last, so that a pause on purpose is never taken for a frozen client.
+const PAUSE_MARGIN: Duration = Duration::from_secs(10);
+
+impl SessionSetup {
+    /// Sessions on `connect`, read without a pause of more than `max_pause`.
+    #[must_use]
+    pub fn new(connect: Arc<ConnectConfig>, max_pause: Duration) -> Self {
+        Self {
+            connect,
+            server_tcp_user_timeout: SERVER_TCP_USER_TIMEOUT.max(max_pause + PAUSE_MARGIN),
+            max_pause,
+        }
+    }
+}
+
+impl Session {
+    /// Connects, sets up, LISTENs on `channels` in one round trip and verifies that the server does, at the first host
+    /// that takes it all: a standby, which refuses LISTEN, is passed over. One deadline for each host covers it all; a
+    /// failure leaves no session behind.
+    pub async fn establish(
+        setup: &SessionSetup,
+        hub: &Arc<Hub>,
+        channels: &[String],
+    ) -> Result<Self> {
+        let mut last = no_host();
+        for candidate in candidates(&setup.connect) {
+            // Boxed: it holds start-up and all that is asked of the server, one after the other.
+            let attempt = Box::pin(Self::establish_at(setup, hub, candidate, channels));
+            match in_time(&setup.connect, candidate.host, attempt).await {
+                Ok(session) => return Ok(session),
+                Err(error) => last = error,
+            }
+            hub.discard_held();
+        }
+        Err(last)
+    }
+
+    async fn establish_at(
+        setup: &SessionSetup,
+        hub: &Arc<Hub>,
+        candidate: Candidate<'_>,
+        channels: &[String],
+    ) -> Result<Self> {
+        let arrivals = Arc::new(Arrivals::default());
+        let Dialed {
+            client,
+            connection,
+            facts,
+            ..
+        } = dial_host(&setup.connect, candidate, Some(&arrivals)).await?;
+        arrivals.confirm(Moment::now());
+        let paused = Arc::new(AtomicBool::new(false));
+        let driver = Driver {
+            connection,
+            hub: Arc::clone(hub),
+            epoch: hub.begin_session(),
+            paused: Arc::clone(&paused),
+            arrivals: Arc::clone(&arrivals),
+            max_pause: setup.max_pause,
+            shutdown_notice: None,
+        };
+        // The wrapper aborts the task it is given when it is dropped. The driver must live on then, to send
+        // Terminate, so the wrapper gets a task of no importance.
+        let client = Arc::new(ClientWrapper::new(client, tokio::spawn(async {})));
+        let shared = SessionClient {
+            client: Arc::downgrade(&client),
+            may_be_in_block: Arc::default(),
+            in_flight: Arc::default(),
+        };
+        let mut session = Self {
+            client,
+            shared,
+            driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
+            facts,
+            arrivals,
+            paused,
+            connect: Arc::clone(&setup.connect),
+            host: candidate.host.clone(),
+            process_id: 0,
+            server_started: None,
+            since: Instant::now(),
+            applied: HashSet::new(),
+        };
+        if let Err(error) = session.set_up(setup, hub, channels).await {
+            // The driver knows why the server ended a session better than the statement that it broke.
+            let lost = error.kind == ErrorKind::Closed;
+            return Err(if lost {
+                session.reason(error).await.error
+            } else {
+                error
+            });
+        }
+        session.since = Instant::now();
+        Ok(session)
+    }
+
+    /// Refuses to go on while the user has a transaction open on this session: what we did would wait for its end.
+    async fn check_no_block(&self) -> Result<()> {
+        if !self.shared.may_be_in_block.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if statements::block_state(&self.client).await? == Block::None {
+            self.shared.may_be_in_block.store(false, Ordering::Relaxed);
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Execute,
+            "a transaction is open on the listening session (listener.connection): LISTEN, UNLISTEN and NOTIFY take \
+             effect when it ends, so end it first",
+        ))
+    }
+
+    /// Makes the server listen to exactly `add` more and `remove` fewer channels, in one transaction.
+    pub async fn change(&mut self, add: &[String], remove: &[String]) -> Result<()> {
+        self.check_no_block().await?;
+        let mut query = String::new();
+        for channel in add {
+            query.push_str(&listen(channel));
+        }
+        for channel in remove {
+            query.push_str(&unlisten(channel));
+        }
+        drop(self.client.simple_query(&query).await?);
+        self.applied.extend(add.iter().cloned());
+        for channel in remove {
+            self.applied.remove(channel);
+        }
+        Ok(())
+    }
+
+    /// Sends a notification to ourselves: what comes before it was committed before it.
+    pub async fn fence(&mut self, channel: &str, ids: &[u32]) -> Result<()> {
+        self.check_no_block().await?;
+        let mut query = String::new();
+        if self.applied.insert(channel.to_owned()) {
+            query.push_str(&listen(channel));
+        }
+        for id in ids {
+            query.push_str(&notify(channel, *id));
+        }
+        let sent = self.client.simple_query(&query).await;
+        if sent.is_err() {
+            self.applied.remove(channel);
+        }
+        drop(sent?);
+        Ok(())
+    }
+
+    /// One protocol round trip. Gives the time it took.
+    pub async fn ping(&self, timeout: Duration) -> Result<Duration> {
+        let (sent, asked) = (Instant::now(), SystemTime::now());
+        let round_trip = async {
+            if self.shared.may_be_in_block.load(Ordering::Relaxed) {
+                return self.check_no_block().await;
+            }
+            drop(self.client.simple_query("").await?);
+            Ok(())
+        };
+        match self
+            .watch()
+            .answer(timeout, "a heartbeat", round_trip)
+            .await
+        {
+            Ok(()) => self.confirm(asked),
+            // It answers, but keeps notifications back until the user's transaction ends: they are not confirmed.
+            Err(error) if error.kind == ErrorKind::Execute => {}
+            Err(error) => return Err(error),
+        }
+        Ok(sent.elapsed())
+    }
+
+    /// Whether a full consumer keeps us from reading: then no answer can be heard.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// What tells whether the server is there.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            facts: Arc::clone(&self.facts),
+            paused: Arc::clone(&self.paused),
+            in_flight: Arc::clone(&self.shared.in_flight),
+            connect: Arc::clone(&self.connect),
+            host: self.host.clone(),
+            process_id: self.process_id,
+        }
+    }
+
+    /// For `listener.connection`.
+    pub fn client(&self) -> SessionClient {
+        self.shared.clone()
+    }
+
+    /// A moment before which nothing is missing: when the last answered request was sent. The server hands out what
+    /// was committed before a request before it answers it. A notification that was read confirms nothing: what was
+    /// committed since may still be under way.
+    pub fn confirmed(&self) -> SystemTime {
+        self.arrivals.confirmed().into()
+    }
+
+    /// A request that was sent at `asked` has been answered.
+    pub fn confirm(&self, asked: SystemTime) {
+        self.arrivals.confirm(asked.into());
+    }
+
+    /// Resolves when the session has ended.
+    pub async fn ended(&mut self) -> SessionEnd {
+        match (&mut self.driver).await {
+            Ok(end) => end,
+            Err(error) => {
+                let message = format!("the task that reads the session failed: {error}");
+                Error::new(ErrorKind::Internal, message).into()
+            }
+        }
+    }
+
+    /// The reason for which a request failed with `error`: the driver's, if it ended too.
+    pub async fn reason(&mut self, error: Error) -> SessionEnd {
+        if !self.client.is_closed() {
+            return error.into();
+        }
+        // A broken connection fails the requests first; its driver ends in the same poll.
+        tokio::time::timeout(REASON_TIMEOUT, self.ended())
+            .await
+            .unwrap_or_else(|_| error.into())
+    }
+
+    /// Sends Terminate and waits until the server has closed the socket, at most until `deadline`; then the
+    /// socket is dropped. `false`: it had to be dropped.
+    pub async fn close(self, deadline: tokio::time::Instant) -> bool {
+        let mut driver = self.driver;
+        drop(self.client);
+        tokio::time::timeout_at(deadline, &mut driver).await.is_ok()
+    }
+}
+
+/// Where the current session's client can be found; empty while there is none.
+pub type ClientSlot = Arc<Mutex<Option<SessionClient>>>;
+
+fn listen(channel: &str) -> String {
+    format!("LISTEN {};", quote_identifier(channel))
+}
+
+fn unlisten(channel: &str) -> String {
+    format!("UNLISTEN {};", quote_identifier(channel))
+}
+
+fn notify(channel: &str, fence: u32) -> String {
+    format!("NOTIFY {}, '{fence}';", quote_identifier(channel))
+}
+
+/// A name as a quoted identifier: exact, whatever it holds
+/// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_quoted_whole() {
+        assert_eq!(quote_identifier("orders"), "\"orders\"");
+        assert_eq!(
+            quote_identifier("a\";DROP TABLE x;--"),
+            "\"a\"\";DROP TABLE x;--\""
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! What a session does between start-up and its first notification.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::{Session, SessionSetup, listen, notify};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::connect::dial::process_id;
+use crate::deliver::hub::{Event, Hub};
+use crate::listen::watch::ask_beside;
+
+/// The fence that proves delivery through a pooler; those of `sync()` count from one.
+const PROBE: u32 = u32::MAX;
+
+/// How long a notification through a pooler may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Session {
+    /// Gets a session that is connected ready, and LISTENs on `channels`.
+    pub(super) async fn set_up(
+        &mut self,
+        setup: &SessionSetup,
+        hub: &Hub,
+        channels: &[String],
+    ) -> Result<()> {
+        // Both at once.
+        let (protected, process_id) =
+            tokio::join!(self.protect_server(setup, hub), process_id(&self.client));
+        protected?;
+        self.process_id = process_id?;
+        let key = self.facts.key_process_id.get();
+        if key.is_some_and(|key| *key != self.process_id) {
+            // Before anything else can come: a consumer that has no room keeps us from reading it.
+            self.prove_delivery(hub).await?;
+        }
+        // What is notified after the LISTENs are committed can be missing once the answer has come.
+        let asked = SystemTime::now();
+        self.listen_first(channels).await?;
+        self.confirm(asked);
+        Ok(())
+    }
+
+    /// Who answered start-up is not the backend that answers statements: there is a pooler in between. In session mode
+    /// it passes notifications on. In transaction mode it takes the LISTEN, gives our backend to others, and what is
+    /// notified meanwhile reaches nobody. So one is notified, from another connection.
+    async fn prove_delivery(&mut self, hub: &Hub) -> Result<()> {
+        let channel = hub.fence_channel().to_owned();
+        drop(self.client.simple_query(&listen(&channel)).await?);
+        self.applied.insert(channel.clone());
+        let (reply, arrived) = oneshot::channel();
+        hub.add_fence(PROBE, reply);
+        let notified = ask_beside(&self.connect, &self.host, &notify(&channel, PROBE)).await;
+        let timeout = PROBE_TIMEOUT.min(self.connect.connect_timeout / 2);
+        let arrived = match notified {
+            Ok(_) => tokio::time::timeout(timeout, arrived).await,
+            Err(error) => {
+                hub.refuse_fences(&[PROBE], &error);
+                return Err(error);
+            }
+        };
+        if matches!(arrived, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let error = Error::new(
+            ErrorKind::Connect,
+            "there is a pooler between us and PostgreSQL, and it does not pass notifications on: LISTEN needs a \
+             connection of its own, so connect to the server itself, or to a pooler in session mode",
+        );
+        hub.refuse_fences(&[PROBE], &error);
+        Err(error)
+    }
+
+    /// Settings that keep a frozen client from harming the server, as far as the server has and allows them.
+    async fn protect_server(&self, setup: &SessionSetup, hub: &Hub) -> Result<()> {
+        // An integer of the server's, in milliseconds.
+        let timeout = setup
+            .server_tcp_user_timeout
+            .as_millis()
+            .min(i32::MAX as u128);
+        let set = async |name: &str, value: u128| {
+            // A server that does not know the setting has no row for it.
+            let query = format!(
+                "SELECT set_config(name, '{value}', false) FROM pg_settings WHERE name = '{name}'"
+            );
+            match self.client.simple_query(&query).await.map_err(Error::from) {
+                Err(error) if error.is_servers_refusal() => {
+                    hub.event(Event::Warning(format!(
+                        "the server refused {name} for the listening session: {error}"
+                    )));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+                Ok(_) => Ok(()),
+            }
+        };
+        // Both at once, but each by itself: one that is refused takes no other with it.
+        let (idle, frozen) = tokio::join!(
+            set("idle_session_timeout", 0),
+            set("tcp_user_timeout", timeout)
+        );
+        idle.and(frozen)
+    }
+
+    /// One round trip: LISTEN in a transaction, so that all of it is committed or nothing; then what the server
+    /// says of itself and of the channels it listens to for us.
+    async fn listen_first(&mut self, channels: &[String]) -> Result<()> {
+        let mut query = String::from("BEGIN;");
+        for channel in channels {
+            query.push_str(&listen(channel));
+        }
+        query.push_str(
+            "COMMIT;SELECT 'started', pg_postmaster_start_time()::text \
+             UNION ALL SELECT 'channel', channel FROM pg_listening_channels() AS channel",
+        );
+        for message in self.client.simple_query(&query).await? {
+            let SimpleQueryMessage::Row(row) = message else {
+                continue;
+            };
+            match (row.get(0), row.get(1)) {
+                (Some("started"), started) => self.server_started = started.map(ToOwned::to_owned),
+                (Some("channel"), Some(channel)) => drop(self.applied.insert(channel.to_owned())),
+                _ => {}
+            }
+        }
+        match channels
+            .iter()
+            .find(|channel| !self.applied.contains(*channel))
+        {
+            None => Ok(()),
+            Some(missing) => Err(Error::new(
+                ErrorKind::Connect,
+                format!(
+                    "the server took LISTEN \"{missing}\" but does not listen; is there a pooler in between? LISTEN needs a \
+                     connection of its own: connect to the server itself, or to a pooler in session mode"
+                ),
+            )),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Counters and snapshots, for `stats()` and for whoever watches a process.
+
+mod counters;
+
+pub use counters::Counters;

@@ -1,0 +1,305 @@
+//! Parameters, checked against the types that the server expects and written in its binary format.
+
+mod array;
+
+use std::fmt::Write as _;
+
+use bytes::{BufMut as _, BytesMut};
+use tokio_postgres::types::{Format, IsNull, ToSql, Type};
+use uuid::Uuid;
+
+use super::{Codec, DAY_MS, EPOCH_DAYS, EPOCH_MS, Param, json, numeric, type_name};
+use crate::base::error::{Error, ErrorKind, Result};
+
+/// How much of a string an error shows.
+const SHOWN_CHARS: usize = 40;
+/// A parameter that does not fit its type.
+#[derive(Debug, PartialEq)]
+pub struct Mismatch {
+    /// To be read after "to be".
+    expected: String,
+    got: String,
+    /// Where in an array.
+    at: Vec<usize>,
+}
+
+/// A parameter in the server's format; `None` is null.
+#[derive(Debug)]
+pub struct Encoded(Option<BytesMut>);
+
+/// Writes parameters; the first that does not fit is the error.
+pub fn encode_params(params: &[Param], types: &[(Codec, Type)]) -> Result<Vec<Encoded>> {
+    params
+        .iter()
+        .zip(types)
+        .enumerate()
+        .map(|(index, (param, (codec, ty)))| {
+            if *param == Param::Null {
+                return Ok(Encoded(None));
+            }
+            let mut out = BytesMut::new();
+            match codec.encode(param, &mut out) {
+                Ok(()) => Ok(Encoded(Some(out))),
+                Err(mismatch) => Err(mismatch.into_error(index, ty)),
+            }
+        })
+        .collect()
+}
+
+impl ToSql for Encoded {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(match &self.0 {
+            Some(bytes) => {
+                out.put_slice(bytes);
+                IsNull::No
+            }
+            None => IsNull::Yes,
+        })
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn to_sql_checked(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        self.to_sql(ty, out)
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Binary
+    }
+}
+
+impl Mismatch {
+    fn new(expected: impl Into<String>, param: &Param) -> Self {
+        Self {
+            expected: expected.into(),
+            got: describe(param),
+            at: Vec::new(),
+        }
+    }
+
+    fn into_error(self, index: usize, ty: &Type) -> Error {
+        let mut place = String::new();
+        if !self.at.is_empty() {
+            place.push_str("element ");
+            for position in &self.at {
+                let _ = write!(place, "[{position}]");
+            }
+            place.push_str(" of ");
+        }
+        Error::new(
+            ErrorKind::Execute,
+            format!(
+                "Expected {place}parameter ${} ({}) to be {}, got {}",
+                index + 1,
+                type_name(ty),
+                self.expected,
+                self.got
+            ),
+        )
+    }
+}
+
+fn describe(param: &Param) -> String {
+    match param {
+        Param::Null => "null".to_owned(),
+        Param::Bool(value) => format!("`{value}` (boolean)"),
+        Param::Number(value) if value.is_nan() => "`NaN` (number)".to_owned(),
+        Param::Number(value) if value.is_infinite() => {
+            let sign = if *value < 0.0 { "-" } else { "" };
+            format!("`{sign}Infinity` (number)")
+        }
+        Param::Number(value) => format!("`{value}` (number)"),
+        Param::BigInt(value) => format!("`{value}` (bigint)"),
+        Param::HugeInt(value) => format!("`{}` (bigint)", shortened(value)),
+        Param::Text(text) => format!("`{}` (string)", shortened(text)),
+        Param::Bytes(_) => "bytes".to_owned(),
+        Param::Date(_) => "a Date".to_owned(),
+        Param::Json(_) => "an object".to_owned(),
+        Param::Array(_) => "an array".to_owned(),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl Codec {
+    /// Writes a parameter that is not null.
+    fn encode(&self, param: &Param, out: &mut BytesMut) -> std::result::Result<(), Mismatch> {
+        match (self, param) {
+            (Self::Bool, Param::Bool(value)) => out.put_u8((*value).into()),
+            (Self::Int2, _) => out.put_i16(integer(param)?),
+            (Self::Int4, _) => out.put_i32(integer(param)?),
+            (Self::Int8, _) => out.put_i64(int8(param)?),
+            (Self::Float4, Param::Number(value)) => out.put_f32(float4(*value, param)?),
+            (Self::Float8, Param::Number(value)) => out.put_f64(*value),
+            (Self::Numeric, _) => return decimal(param, out),
+            (Self::Text, Param::Text(text)) => out.put_slice(text.as_bytes()),
+            (Self::Char, Param::Text(text)) if text.is_ascii() && text.len() <= 1 => {
+                out.put_u8(text.bytes().next().unwrap_or(0));
+            }
+            (Self::Bytea, Param::Bytes(bytes)) => out.put_slice(bytes),
+            (Self::Json | Self::Jsonb, _) => {
+                let text = json_text(param)?;
+                if *self == Self::Jsonb {
+                    out.put_u8(1);
+                }
+                out.put_slice(text.as_bytes());
+            }
+            (Self::Uuid, Param::Text(text)) => match Uuid::parse_str(text) {
+                Ok(uuid) => out.put_slice(uuid.as_bytes()),
+                Err(_) => return Err(Mismatch::new(self.expected(), param)),
+            },
+            (Self::Date, Param::Date(ms)) => out.put_i32(days(*ms)),
+            (Self::Timestamp, Param::Date(ms)) => out.put_i64((whole(*ms) - EPOCH_MS) * 1000),
+            (
+                Self::Array {
+                    element,
+                    element_oid,
+                },
+                Param::Array(_),
+            ) => return array::write(element, *element_oid, param, out),
+            _ => return Err(Mismatch::new(self.expected(), param)),
+        }
+        Ok(())
+    }
+
+    fn expected(&self) -> &'static str {
+        match self {
+            Self::Bool => "a boolean",
+            Self::Int2 => "an integer between -32768 and 32767",
+            Self::Int4 => "an integer between -2147483648 and 2147483647",
+            Self::Int8 => "a bigint between -2^63 and 2^63-1 or a safe integer",
+            Self::Float4 => "a number within the range of float4",
+            Self::Float8 => "a number",
+            Self::Numeric => "a decimal number as a string, a number or a bigint",
+            Self::Text => "a string",
+            Self::Char => "a string of at most one ASCII character",
+            Self::Bytea => "a Buffer or a Uint8Array",
+            Self::Json | Self::Jsonb => "a value that JSON can hold",
+            Self::Uuid => "a UUID as a string",
+            Self::Date | Self::Timestamp => {
+                "a Date (to give it as text, write `$1::text::` and the type)"
+            }
+            Self::Void => "null",
+            Self::Array { .. } => "an array",
+        }
+    }
+}
+
+trait Integer: TryFrom<i64> {
+    const CODEC: Codec;
+}
+
+impl Integer for i16 {
+    const CODEC: Codec = Codec::Int2;
+}
+
+impl Integer for i32 {
+    const CODEC: Codec = Codec::Int4;
+}
+
+fn integer<T: Integer>(param: &Param) -> std::result::Result<T, Mismatch> {
+    let value = match param {
+        Param::Number(value) => safe_integer(*value),
+        Param::BigInt(value) => Some(*value),
+        _ => None,
+    };
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| Mismatch::new(T::CODEC.expected(), param))
+}
+
+fn int8(param: &Param) -> std::result::Result<i64, Mismatch> {
+    let value = match param {
+        Param::Number(value) => safe_integer(*value),
+        Param::BigInt(value) => Some(*value),
+        _ => None,
+    };
+    value.ok_or_else(|| Mismatch::new(Codec::Int8.expected(), param))
+}
+
+/// Only integers that a double names exactly: `Number.isSafeInteger`.
+fn safe_integer(value: f64) -> Option<i64> {
+    const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole, and far within the range"
+    )]
+    (value.fract() == 0.0 && value.abs() <= MAX_SAFE_INTEGER).then_some(value as i64)
+}
+
+fn float4(value: f64, param: &Param) -> std::result::Result<f32, Mismatch> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounding is what float4 does"
+    )]
+    let rounded = value as f32;
+    if value.is_finite() && rounded.is_infinite() {
+        return Err(Mismatch::new(Codec::Float4.expected(), param));
+    }
+    Ok(rounded)
+}
+
+fn decimal(param: &Param, out: &mut BytesMut) -> std::result::Result<(), Mismatch> {
+    let written = match param {
+        Param::Text(text) | Param::HugeInt(text) => numeric::encode(text, out),
+        // Rust writes the same shortest digits as JavaScript, but never an exponent.
+        Param::Number(value) if value.is_infinite() => {
+            numeric::encode(if *value < 0.0 { "-inf" } else { "inf" }, out)
+        }
+        Param::Number(value) => numeric::encode(&value.to_string(), out),
+        Param::BigInt(value) => numeric::encode(&value.to_string(), out),
+        _ => None,
+    };
+    written.ok_or_else(|| Mismatch::new(Codec::Numeric.expected(), param))
+}
+
+/// A string is JSON text already; everything else is written as JSON.
+fn json_text(param: &Param) -> std::result::Result<String, Mismatch> {
+    if let Param::Text(text) = param {
+        return Ok(text.clone());
+    }
+    let mut text = String::new();
+    match json::write(param, &mut text) {
+        Ok(()) => Ok(text),
+        Err(what) => Err(Mismatch {
+            got: match param {
+                Param::Array(_) => format!("an array with {what} in it"),
+                _ => describe(param),
+            },
+            ..Mismatch::new(Codec::Json.expected(), param)
+        }),
+    }
+}
+
+fn whole(ms: f64) -> i64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a Date holds whole milliseconds"
+    )]
+    let ms = ms as i64;
+    ms
+}
+
+/// The UTC day.
+fn days(ms: f64) -> i32 {
+    // A Date reaches 10^8 days from 1970.
+    i32::try_from(whole(ms).div_euclid(DAY_MS)).unwrap_or(i32::MAX) - EPOCH_DAYS
+}
+
+#[cfg(test)]
+mod tests;
