@@ -41,7 +41,7 @@ pub struct Arrivals {
     /// Before it is there, while a session is made, they are of nobody.
     receive: OnceLock<Box<Receive>>,
     stop: Mutex<Option<Stop>>,
-    /// See [`Session::confirmed`](crate::listen::session::Session::confirmed).
+    /// The moment at which the last request was sent that the server has answered. Nothing committed before it is missing.
     confirmed: Mutex<Moment>,
 }
 
