@@ -16,8 +16,8 @@ use napi_derive::napi;
 
 use super::bridge::to_js;
 use super::error::NativeError;
+use pglisten_core::deliver::buffer::{End, Entry, Subscriber};
 use pglisten_core::deliver::gap::{Gap, GapReason};
-use pglisten_core::deliver::subscriber::{End, Entry, Subscriber};
 
 /// No channel has this number.
 const SPECIAL: u32 = u32::MAX;

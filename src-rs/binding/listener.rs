@@ -15,8 +15,9 @@ use super::error::{NativeError, NativeServerMessage};
 use super::pool::NativePool;
 use super::runtime::listening;
 use pglisten_core::base::error::{Error, ErrorKind};
-use pglisten_core::deliver::hub::{Event, Hub};
-use pglisten_core::deliver::subscriber::{Bounds, End, Overflow, Subscriber};
+use pglisten_core::deliver::buffer::{Bounds, End, Overflow, Subscriber};
+use pglisten_core::deliver::feed::Feed;
+use pglisten_core::deliver::seat::{Event, Seat};
 use pglisten_core::listen::listener::{ListenerHandle, answered};
 use pglisten_core::listen::options::{HeartbeatOptions, ListenerOptions, ReconnectOptions};
 use pglisten_core::listen::session::SessionSetup;
@@ -173,7 +174,7 @@ pub struct NativeSubscriberStats {
 #[napi]
 pub struct NativeListener {
     bridge: BridgeHandle,
-    hub: Arc<Hub>,
+    feed: Arc<Feed>,
     options: ListenerOptions,
     handle: Mutex<Option<ListenerHandle>>,
 }
@@ -192,7 +193,7 @@ impl NativeListener {
         let pool = pool.core();
         let max_pause = duration_ms(options.max_pause_ms);
         let events = bridge.clone();
-        let hub = Hub::new(
+        let seat = Seat::new(
             options.ignore_own.then(|| Arc::clone(pool.own_pids())),
             Box::new(move || events.signal(signal)),
         );
@@ -211,7 +212,7 @@ impl NativeListener {
         };
         Self {
             bridge,
-            hub: Arc::new(hub),
+            feed: Arc::new(Feed::new(Arc::new(seat))),
             options,
             handle: Mutex::default(),
         }
@@ -221,12 +222,12 @@ impl NativeListener {
     #[napi]
     pub fn start(&self, promise: u32, channels: Vec<NativeChannel>) {
         for channel in &channels {
-            self.hub.add_channel(&channel.name, channel.id);
+            self.feed.seat().add_channel(&channel.name, channel.id);
         }
         let names = channels.into_iter().map(|channel| channel.name).collect();
         let _context = listening().enter();
         let (handle, started) =
-            ListenerHandle::start(self.options.clone(), Arc::clone(&self.hub), names);
+            ListenerHandle::start(self.options.clone(), Arc::clone(&self.feed), names);
         *self.handle.lock() = Some(handle);
         self.bridge.spawn(promise, answered(started));
     }
@@ -246,7 +247,7 @@ impl NativeListener {
     /// Delivers a subscribed channel's notifications under another number from now on.
     #[napi]
     pub fn renumber(&self, channel: String, id: u32) {
-        self.hub.add_channel(&channel, id);
+        self.feed.seat().add_channel(&channel, id);
     }
 
     /// Puts a fence into every consumer's stream; the promise resolves once it stands there.
@@ -258,7 +259,7 @@ impl NativeListener {
     /// Ends every consumer's stream, behind what is buffered if `keep`.
     #[napi]
     pub fn end(&self, keep: bool) {
-        self.hub.end(&End::Shutdown, keep);
+        self.feed.end(&End::Shutdown, keep);
     }
 
     /// Closes the session; the promise resolves once the server has closed it too, or after the time.
@@ -282,12 +283,17 @@ impl NativeListener {
     /// The events since the last call.
     #[napi]
     pub fn take_events(&self) -> Vec<NativeEvent> {
-        self.hub.take_events().into_iter().map(Into::into).collect()
+        self.feed
+            .seat()
+            .take_events()
+            .into_iter()
+            .map(Into::into)
+            .collect()
     }
 
     #[napi]
     pub fn stats(&self) -> NativeListenerStats {
-        let counters = &self.hub.counters;
+        let counters = &self.feed.seat().counters;
         let round_trip = counters.last_round_trip_us.load(Ordering::Relaxed);
         NativeListenerStats {
             received: counters.received.load(Ordering::Relaxed) as f64,
@@ -328,13 +334,13 @@ impl NativeListener {
 /// The bounded buffer of one consumer. Collected as garbage, it takes nothing more.
 #[napi]
 pub struct NativeSubscriber {
-    hub: Arc<Hub>,
+    seat: Arc<Seat>,
     subscriber: Arc<Subscriber>,
 }
 
 impl Drop for NativeSubscriber {
     fn drop(&mut self) {
-        self.hub.remove_subscriber(&self.subscriber);
+        self.seat.remove_subscriber(&self.subscriber);
     }
 }
 
@@ -350,17 +356,16 @@ impl NativeSubscriber {
         signal: u32,
     ) -> napi::Result<Self> {
         let bridge = bridge.handle();
-        let wanted = channels.map(|names| names.into_iter().map(String::into_boxed_str).collect());
+        let seat = listener.feed.seat();
         let signal = Box::new(move || bridge.signal(signal));
         let subscriber = Arc::new(Subscriber::new(
             bounds.resolve()?,
-            wanted,
             signal,
-            Arc::clone(&listener.hub.counters.dropped),
+            Arc::clone(&seat.counters.dropped),
         ));
-        listener.hub.add_subscriber(Arc::clone(&subscriber));
+        seat.add_subscriber(Arc::clone(&subscriber), channels);
         Ok(Self {
-            hub: Arc::clone(&listener.hub),
+            seat: Arc::clone(seat),
             subscriber,
         })
     }
@@ -379,10 +384,10 @@ impl NativeSubscriber {
         >,
     ) -> napi::Result<Function<'env, (), Value>> {
         let drainer = Drainer::new(Arc::clone(&self.subscriber), meta, &receive)?;
-        let hub = Arc::clone(&self.hub);
+        let seat = Arc::clone(&self.seat);
         env.create_function_from_closure("drain", move |call| {
             let values = drainer.drain(call.env, call.first_arg()?);
-            hub.made_room();
+            seat.made_room();
             values
         })
     }
@@ -390,19 +395,19 @@ impl NativeSubscriber {
     /// Changes the channels that are wanted; `null` wants all.
     #[napi]
     pub fn set_channels(&self, channels: Option<Vec<String>>) {
-        self.hub.set_wanted(&self.subscriber, channels);
+        self.seat.set_wanted(&self.subscriber, channels);
     }
 
     /// Adds or removes one wanted channel.
     #[napi]
     pub fn set_channel(&self, channel: String, wanted: bool) {
-        self.hub.set_wants(&self.subscriber, &channel, wanted);
+        self.seat.set_wants(&self.subscriber, &channel, wanted);
     }
 
     /// Takes nothing more, and forgets what is buffered.
     #[napi]
     pub fn close(&self) {
-        self.hub.remove_subscriber(&self.subscriber);
+        self.seat.remove_subscriber(&self.subscriber);
     }
 
     #[napi]

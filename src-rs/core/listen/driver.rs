@@ -1,4 +1,4 @@
-//! The task that reads a session: polls its connection and hands what comes to the hub.
+//! The task that reads a session: polls its connection and hands what comes to the feed.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use tokio_postgres::AsyncMessage;
 
 use crate::base::error::{Error, ErrorKind, ServerMessage};
 use crate::connect::dial::ServerConnection;
-use crate::deliver::hub::{Event, Hub};
+use crate::deliver::feed::Feed;
+use crate::deliver::seat::Event;
 use crate::inbound::{Arrivals, Stop};
 
 /// Why a session ended.
@@ -34,7 +35,7 @@ impl From<Error> for SessionEnd {
 /// See the module.
 pub(crate) struct Driver {
     pub(crate) connection: ServerConnection,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) epoch: u64,
     pub(crate) paused: Arc<AtomicBool>,
     /// Where the connection's notifications go.
@@ -47,9 +48,9 @@ pub(crate) struct Driver {
 impl Driver {
     /// Reads until the session ends, and says why it did.
     pub(crate) async fn run(mut self) -> SessionEnd {
-        let (hub, epoch) = (Arc::clone(&self.hub), self.epoch);
+        let (feed, epoch) = (Arc::clone(&self.feed), self.epoch);
         self.arrivals
-            .hand_to(move |batch| hub.publish(epoch, batch));
+            .hand_to(move |batch| feed.publish(epoch, batch));
         loop {
             let stopped = match self.read().await {
                 Ok(Stop::Pause) => self.pause().await,
@@ -93,7 +94,7 @@ impl Driver {
     /// Waits until every consumer has room again.
     async fn pause(&mut self) -> Result<(), SessionEnd> {
         self.paused.store(true, Ordering::Relaxed);
-        let room = tokio::time::timeout(self.max_pause, self.hub.wait_for_room()).await;
+        let room = tokio::time::timeout(self.max_pause, self.feed.wait_for_room()).await;
         self.paused.store(false, Ordering::Relaxed);
         room.map_err(|_| {
             Error::new(
@@ -112,7 +113,7 @@ impl Driver {
         if notice.sql_state.starts_with("57P") {
             self.shutdown_notice = Some(notice.clone());
         }
-        self.hub.event(Event::Notice(Box::new(notice)));
+        self.feed.announce(Event::Notice(Box::new(notice)));
     }
 
     fn ended(&mut self, error: tokio_postgres::Error) -> SessionEnd {

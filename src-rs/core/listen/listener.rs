@@ -11,15 +11,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::deliver::hub::{Hub, listener_closed};
+use crate::deliver::feed::Feed;
 use crate::listen::options::ListenerOptions;
 use crate::listen::session::ClientSlot;
-use crate::listen::supervisor::{Command, Supervisor, Surroundings, give_up};
+use crate::listen::supervisor::{Command, Supervisor, Surroundings};
 
 /// A running listener. Dropping it ends the session.
 #[derive(Debug)]
 pub struct ListenerHandle {
-    hub: Arc<Hub>,
+    feed: Arc<Feed>,
     commands: mpsc::UnboundedSender<Command>,
     client: ClientSlot,
     cancel: CancellationToken,
@@ -35,11 +35,11 @@ impl Drop for ListenerHandle {
 }
 
 impl ListenerHandle {
-    /// Starts a listener on the current runtime. `channels` are known to the hub already. The receiver
+    /// Starts a listener on the current runtime. `channels` are known to the feed already. The receiver
     /// resolves once their LISTENs are committed, or fails and nothing is left running.
     pub fn start(
         options: ListenerOptions,
-        hub: Arc<Hub>,
+        feed: Arc<Feed>,
         channels: Vec<String>,
     ) -> (Self, oneshot::Receiver<Result<()>>) {
         let (commands, receiver) = mpsc::unbounded_channel();
@@ -52,30 +52,30 @@ impl ListenerHandle {
             options,
             channels,
             Surroundings {
-                hub: Arc::clone(&hub),
+                feed: Arc::clone(&feed),
                 commands: receiver,
                 client: Arc::clone(&client),
                 cancel: cancel.clone(),
                 deadline: Arc::clone(&deadline),
             },
         );
-        let panicked = Arc::clone(&hub);
+        let panicked = Arc::clone(&feed);
         drop(tokio::spawn(async move {
             if AssertUnwindSafe(supervisor.run(started))
                 .catch_unwind()
                 .await
                 .is_err()
             {
-                give_up(
-                    &panicked,
-                    Error::new(ErrorKind::Internal, "the listener's supervisor panicked"),
-                );
+                panicked.give_up(Error::new(
+                    ErrorKind::Internal,
+                    "the listener's supervisor panicked",
+                ));
             }
             let _ = finish.send(true);
         }));
         (
             Self {
-                hub,
+                feed,
                 commands,
                 client,
                 cancel,
@@ -88,7 +88,7 @@ impl ListenerHandle {
 
     /// Subscribes to a channel; the receiver resolves once the LISTEN is committed.
     pub fn subscribe(&self, channel: String, id: u32) -> oneshot::Receiver<Result<()>> {
-        self.hub.add_channel(&channel, id);
+        self.feed.seat().add_channel(&channel, id);
         let (reply, receiver) = oneshot::channel();
         // A supervisor that is gone drops the command, and with it the sender.
         let _ = self
@@ -99,7 +99,7 @@ impl ListenerHandle {
 
     /// Unsubscribes from a channel; the receiver resolves once the UNLISTEN is committed.
     pub fn unsubscribe(&self, channel: String) -> oneshot::Receiver<Result<()>> {
-        self.hub.remove_channel(&channel);
+        self.feed.seat().remove_channel(&channel);
         let (reply, receiver) = oneshot::channel();
         let _ = self.commands.send(Command::Unsubscribe { channel, reply });
         receiver
@@ -109,7 +109,7 @@ impl ListenerHandle {
     /// resolves once it stands there.
     pub fn fence(&self, id: u32) -> oneshot::Receiver<Result<()>> {
         let (reply, receiver) = oneshot::channel();
-        self.hub.add_fence(id, reply);
+        self.feed.add_fence(id, reply);
         let _ = self.commands.send(Command::Fence { id });
         receiver
     }
@@ -122,8 +122,8 @@ impl ListenerHandle {
 
     /// What hands out the notifications.
     #[must_use]
-    pub fn hub(&self) -> &Arc<Hub> {
-        &self.hub
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// Interrupts whatever is being done and closes the session. Resolves once the server has closed it too,
@@ -143,4 +143,9 @@ impl ListenerHandle {
 /// Awaits the answer to a command; a dropped sender means that the listener is gone.
 pub async fn answered(receiver: oneshot::Receiver<Result<()>>) -> Result<()> {
     receiver.await.unwrap_or_else(|_| Err(listener_closed()))
+}
+
+/// The error of whoever waited for a listener that is gone.
+fn listener_closed() -> Error {
+    Error::new(ErrorKind::ListenerClosed, "the listener was shut down")
 }

@@ -1,7 +1,7 @@
 //! One server session that listens: connected, set up, subscribed, verified.
 //!
 //! It lives outside the pool, whose connections discard notifications. A task of its own, the *driver*,
-//! polls the connection, hands batches to the hub, and ends when the session does.
+//! polls the connection, hands batches to the feed, and ends when the session does.
 
 mod set_up;
 
@@ -19,7 +19,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
 use crate::connect::wire::WireFacts;
-use crate::deliver::hub::Hub;
+use crate::deliver::feed::Feed;
 use crate::inbound::Arrivals;
 use crate::listen::driver::{Driver, SessionEnd};
 use crate::listen::watch::Watch;
@@ -89,25 +89,25 @@ impl Session {
     /// failure leaves no session behind.
     pub async fn establish(
         setup: &SessionSetup,
-        hub: &Arc<Hub>,
+        feed: &Arc<Feed>,
         channels: &[String],
     ) -> Result<Self> {
         let mut last = no_host();
         for candidate in candidates(&setup.connect) {
             // Boxed: it holds start-up and all that is asked of the server, one after the other.
-            let attempt = Box::pin(Self::establish_at(setup, hub, candidate, channels));
+            let attempt = Box::pin(Self::establish_at(setup, feed, candidate, channels));
             match in_time(&setup.connect, candidate.host, attempt).await {
                 Ok(session) => return Ok(session),
                 Err(error) => last = error,
             }
-            hub.discard_held();
+            feed.discard_held();
         }
         Err(last)
     }
 
     async fn establish_at(
         setup: &SessionSetup,
-        hub: &Arc<Hub>,
+        feed: &Arc<Feed>,
         candidate: Candidate<'_>,
         channels: &[String],
     ) -> Result<Self> {
@@ -122,8 +122,8 @@ impl Session {
         let paused = Arc::new(AtomicBool::new(false));
         let driver = Driver {
             connection,
-            hub: Arc::clone(hub),
-            epoch: hub.begin_session(),
+            feed: Arc::clone(feed),
+            epoch: feed.begin_session(),
             paused: Arc::clone(&paused),
             arrivals: Arc::clone(&arrivals),
             max_pause: setup.max_pause,
@@ -151,7 +151,7 @@ impl Session {
             since: Instant::now(),
             applied: HashSet::new(),
         };
-        if let Err(error) = session.set_up(setup, hub, channels).await {
+        if let Err(error) = session.set_up(setup, feed, channels).await {
             // The driver knows why the server ended a session better than the statement that it broke.
             let lost = error.kind == ErrorKind::Closed;
             return Err(if lost {

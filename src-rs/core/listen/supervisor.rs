@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use waiting::{Reply, WaitingList};
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::deliver::feed::Feed;
 use crate::deliver::gap::{Gap, GapReason};
-use crate::deliver::hub::{Event, Hub};
-use crate::deliver::subscriber::End;
+use crate::deliver::seat::Event;
 use crate::listen::backoff::{Backoff, STABLE_UPTIME};
 use crate::listen::desired::Desired;
 use crate::listen::driver::SessionEnd;
@@ -48,7 +48,7 @@ pub(crate) enum Command {
 
 /// What a supervisor shares with its handle.
 pub(crate) struct Surroundings {
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) client: ClientSlot,
     pub(crate) cancel: CancellationToken,
@@ -59,7 +59,7 @@ pub(crate) struct Surroundings {
 /// See the module.
 pub(crate) struct Supervisor {
     options: ListenerOptions,
-    hub: Arc<Hub>,
+    feed: Arc<Feed>,
     commands: mpsc::UnboundedReceiver<Command>,
     client: ClientSlot,
     cancel: CancellationToken,
@@ -92,7 +92,7 @@ impl Supervisor {
             });
         Self {
             options,
-            hub: around.hub,
+            feed: around.feed,
             commands: around.commands,
             client: around.client,
             cancel: around.cancel,
@@ -106,7 +106,7 @@ impl Supervisor {
 
     pub(crate) async fn run(mut self, started: oneshot::Sender<Result<()>>) {
         // Nothing is delivered of a session that fails before it is verified.
-        self.hub.hold();
+        self.feed.hold();
         let Some(first) = self.until_cancelled(self.establish()).await else {
             return;
         };
@@ -118,7 +118,7 @@ impl Supervisor {
             }
         };
         self.enter(&session);
-        self.hub.resume(None);
+        self.feed.resume(None);
         let _ = started.send(Ok(()));
         loop {
             match self.serve(&mut session).await {
@@ -129,25 +129,25 @@ impl Supervisor {
                 }
                 Served::Failed(error) => {
                     self.leave(&session);
-                    give_up(&self.hub, error);
+                    self.feed.give_up(error);
                     self.close(session).await;
                     return;
                 }
-                Served::Lost(_) if self.hub.has_overflowed() => {
+                Served::Lost(_) if self.feed.seat().has_overflowed() => {
                     self.leave(&session);
-                    give_up(&self.hub, overflow_error());
+                    self.feed.give_up(overflow_error());
                     return;
                 }
                 Served::Lost(end) => {
                     tracing::warn!(process_id = session.process_id, error = %end.error, "the listening session is lost");
                     self.leave(&session);
-                    self.hub.event(Event::Disconnected {
+                    self.feed.announce(Event::Disconnected {
                         error: end.error.clone(),
                         process_id: session.process_id,
                     });
                     session = match self.reconnect(session, end).await {
                         Ok(session) => session,
-                        Err(Some(error)) => return give_up(&self.hub, error),
+                        Err(Some(error)) => return self.feed.give_up(error),
                         Err(None) => return,
                     };
                 }
@@ -162,7 +162,7 @@ impl Supervisor {
 
     async fn establish(&self) -> Result<Session> {
         let channels = self.desired.in_order(|_| true);
-        Session::establish(&self.options.setup, &self.hub, &channels).await
+        Session::establish(&self.options.setup, &self.feed, &channels).await
     }
 
     fn enter(&self, session: &Session) {
@@ -173,7 +173,7 @@ impl Supervisor {
         );
         self.options.own_pids.insert(session.process_id);
         *self.client.lock() = Some(session.client());
-        self.hub.event(Event::Connected {
+        self.feed.announce(Event::Connected {
             process_id: session.process_id,
         });
     }
@@ -191,7 +191,7 @@ impl Supervisor {
 
     /// Carries out commands and watches the session until it is no longer to be served.
     async fn serve(&mut self, session: &mut Session) -> Served {
-        self.new_fences = self.hub.open_fences();
+        self.new_fences = self.feed.open_fences();
         if let Err(served) = self.reconcile(session).await {
             return served;
         }
@@ -210,7 +210,7 @@ impl Supervisor {
                 biased;
                 () = self.cancel.cancelled() => return Served::Shutdown,
                 end = session.ended() => return Served::Lost(end),
-                () = self.hub.overflowed() => return Served::Failed(overflow_error()),
+                () = self.feed.seat().overflowed() => return Served::Failed(overflow_error()),
                 command = self.commands.recv() => {
                     let Some(command) = command else { return Served::Shutdown };
                     self.accept(command);
@@ -253,7 +253,7 @@ impl Supervisor {
             .desired
             .in_order(|channel| !session.applied.contains(channel));
         self.subscribe(session, add).await?;
-        let fence_channel = self.hub.fence_channel();
+        let fence_channel = self.feed.fence_channel();
         let remove: Vec<String> = session
             .applied
             .iter()
@@ -265,21 +265,21 @@ impl Supervisor {
                 .ask(session, async |session| session.change(&[], &remove).await)
                 .await?
         {
-            self.hub.event(Event::Warning(format!(
+            self.feed.announce(Event::Warning(format!(
                 "the server refused UNLISTEN: {error}"
             )));
         }
         self.waiting.answer(&self.desired);
         if !self.new_fences.is_empty() {
             let fences = std::mem::take(&mut self.new_fences);
-            let hub = Arc::clone(&self.hub);
+            let feed = Arc::clone(&self.feed);
             let sent = self
                 .ask(session, async |session| {
-                    session.fence(hub.fence_channel(), &fences).await
+                    session.fence(feed.fence_channel(), &fences).await
                 })
                 .await?;
             if let Err(error) = sent {
-                self.hub.refuse_fences(&fences, &error);
+                self.feed.refuse_fences(&fences, &error);
             }
         }
         Ok(())
@@ -302,7 +302,7 @@ impl Supervisor {
             if group.len() == 1 {
                 // No trace of it is left.
                 self.desired.remove(&group[0]);
-                self.waiting.refuse(&group[0], &error, &self.hub);
+                self.waiting.refuse(&group[0], &error, &self.feed);
             } else {
                 groups.push(group.split_off(group.len() / 2));
                 groups.push(group);
@@ -347,7 +347,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(Served::Shutdown),
-            () = self.hub.overflowed() => Err(Served::Failed(overflow_error())),
+            () = self.feed.seat().overflowed() => Err(Served::Failed(overflow_error())),
             value = future => Ok(value),
         }
     }
@@ -362,7 +362,8 @@ impl Supervisor {
         match self.uninterrupted(session.ping(heartbeat.timeout)).await? {
             Ok(round_trip) => {
                 let microseconds = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-                self.hub
+                self.feed
+                    .seat()
                     .counters
                     .last_round_trip_us
                     .store(microseconds.max(1), Ordering::Relaxed);
@@ -382,7 +383,7 @@ impl Supervisor {
             return Err(Some(end.error));
         };
         // From here on nothing of the lost session is heard any more, whatever its driver still does.
-        self.hub.hold();
+        self.feed.hold();
         if lost.since.elapsed() >= STABLE_UPTIME {
             self.backoff.reset();
         }
@@ -403,8 +404,8 @@ impl Supervisor {
                 .ok_or(None)?;
             attempts += 1;
             let channels = self.desired.in_order(|channel| proven.contains(channel));
-            let (setup, hub) = (self.options.setup.clone(), Arc::clone(&self.hub));
-            let attempt = async move { Session::establish(&setup, &hub, &channels).await };
+            let (setup, feed) = (self.options.setup.clone(), Arc::clone(&self.feed));
+            let attempt = async move { Session::establish(&setup, &feed, &channels).await };
             match self.accept_while(attempt).await.ok_or(None)? {
                 Ok(session) => {
                     let resumed_at = SystemTime::now();
@@ -427,18 +428,18 @@ impl Supervisor {
                         old_process_id: Some(old_process_id),
                         new_process_id: Some(session.process_id),
                     };
-                    self.hub.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                    self.feed.count_reconnect();
                     self.enter(&session);
                     // First the news: who handles the gap finds the listener connected.
-                    self.hub.event(Event::Reconnected {
+                    self.feed.announce(Event::Reconnected {
                         gap: Box::new(gap.clone()),
                     });
-                    self.hub.resume(Some(&gap));
+                    self.feed.resume(Some(&gap));
                     return Ok(session);
                 }
                 Err(failed) => {
                     tracing::debug!(attempt = attempts, error = %failed, "an attempt to connect again failed");
-                    self.hub.event(Event::AttemptFailed {
+                    self.feed.announce(Event::AttemptFailed {
                         error: failed.clone(),
                         attempt: attempts,
                     });
@@ -476,10 +477,4 @@ fn overflow_error() -> Error {
         ErrorKind::ListenerOverflow,
         "a consumer's buffer is full and `buffer.overflow` is `error`: the listener is closed",
     )
-}
-
-/// The listener is at its end: consumers get what is buffered, then the error.
-pub(crate) fn give_up(hub: &Hub, error: Error) {
-    hub.end(&End::Failed(error.clone()), true);
-    hub.event(Event::Closed { error });
 }

@@ -8,7 +8,8 @@ use tokio_postgres::SimpleQueryMessage;
 use super::{Session, SessionSetup, listen, notify};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::dial::process_id;
-use crate::deliver::hub::{Event, Hub};
+use crate::deliver::feed::Feed;
+use crate::deliver::seat::Event;
 use crate::listen::watch::ask_beside;
 
 /// The fence that proves delivery through a pooler; those of `sync()` count from one.
@@ -22,18 +23,18 @@ impl Session {
     pub(super) async fn set_up(
         &mut self,
         setup: &SessionSetup,
-        hub: &Hub,
+        feed: &Feed,
         channels: &[String],
     ) -> Result<()> {
         // Both at once.
         let (protected, process_id) =
-            tokio::join!(self.protect_server(setup, hub), process_id(&self.client));
+            tokio::join!(self.protect_server(setup, feed), process_id(&self.client));
         protected?;
         self.process_id = process_id?;
         let key = self.facts.key_process_id.get();
         if key.is_some_and(|key| *key != self.process_id) {
             // Before anything else can come: a consumer that has no room keeps us from reading it.
-            self.prove_delivery(hub).await?;
+            self.prove_delivery(feed).await?;
         }
         // What is notified after the LISTENs are committed can be missing once the answer has come.
         let asked = SystemTime::now();
@@ -45,18 +46,18 @@ impl Session {
     /// Who answered start-up is not the backend that answers statements: there is a pooler in between. In session mode
     /// it passes notifications on. In transaction mode it takes the LISTEN, gives our backend to others, and what is
     /// notified meanwhile reaches nobody. So one is notified, from another connection.
-    async fn prove_delivery(&mut self, hub: &Hub) -> Result<()> {
-        let channel = hub.fence_channel().to_owned();
+    async fn prove_delivery(&mut self, feed: &Feed) -> Result<()> {
+        let channel = feed.fence_channel().to_owned();
         drop(self.client.simple_query(&listen(&channel)).await?);
         self.applied.insert(channel.clone());
         let (reply, arrived) = oneshot::channel();
-        hub.add_fence(PROBE, reply);
+        feed.add_fence(PROBE, reply);
         let notified = ask_beside(&self.connect, &self.host, &notify(&channel, PROBE)).await;
         let timeout = PROBE_TIMEOUT.min(self.connect.connect_timeout / 2);
         let arrived = match notified {
             Ok(_) => tokio::time::timeout(timeout, arrived).await,
             Err(error) => {
-                hub.refuse_fences(&[PROBE], &error);
+                feed.refuse_fences(&[PROBE], &error);
                 return Err(error);
             }
         };
@@ -68,12 +69,12 @@ impl Session {
             "there is a pooler between us and PostgreSQL, and it does not pass notifications on: LISTEN needs a \
              connection of its own, so connect to the server itself, or to a pooler in session mode",
         );
-        hub.refuse_fences(&[PROBE], &error);
+        feed.refuse_fences(&[PROBE], &error);
         Err(error)
     }
 
     /// Settings that keep a frozen client from harming the server, as far as the server has and allows them.
-    async fn protect_server(&self, setup: &SessionSetup, hub: &Hub) -> Result<()> {
+    async fn protect_server(&self, setup: &SessionSetup, feed: &Feed) -> Result<()> {
         // An integer of the server's, in milliseconds.
         let timeout = setup
             .server_tcp_user_timeout
@@ -86,7 +87,7 @@ impl Session {
             );
             match self.client.simple_query(&query).await.map_err(Error::from) {
                 Err(error) if error.is_servers_refusal() => {
-                    hub.event(Event::Warning(format!(
+                    feed.announce(Event::Warning(format!(
                         "the server refused {name} for the listening session: {error}"
                     )));
                     Ok(())

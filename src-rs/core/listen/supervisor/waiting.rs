@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::deliver::hub::Hub;
+use crate::deliver::feed::Feed;
 use crate::listen::desired::Desired;
 
 /// How one is told.
@@ -31,11 +31,11 @@ impl WaitingList {
     }
 
     /// The server refused a channel: nothing is routed to it any more, except for a subscription that was made since.
-    pub(super) fn refuse(&mut self, channel: &str, error: &Error, hub: &Hub) {
+    pub(super) fn refuse(&mut self, channel: &str, error: &Error, feed: &Feed) {
         for waiting in std::mem::take(&mut self.0) {
             match waiting.subscription {
                 Some(id) if waiting.channel == channel => {
-                    hub.remove_route(channel, id);
+                    feed.seat().remove_route(channel, id);
                     let _ = waiting.reply.send(Err(error.clone()));
                 }
                 _ => self.0.push(waiting),

@@ -5,8 +5,8 @@
 
 mod queue;
 
-use std::collections::HashSet;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -170,19 +170,17 @@ impl Staged {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     queue: Queue,
-    /// What a session that is not verified yet has delivered: it stands behind a gap that is still open.
+    /// Entries of a session that is not verified yet. They stand behind a gap that is still open.
     held: Queue,
-    /// Notifications that are being taken out of the queue, and count until that is done,
+    /// Notifications in the block that `drain` hands out without the lock. They still count against `max_messages`.
     leaving_messages: usize,
-    /// and what they count for.
+    /// The bytes of the notifications in that block. They still count against `max_bytes`.
     leaving_bytes: usize,
-    /// The channels it wants, by name; `None` wants all.
-    pub(crate) wanted: Option<HashSet<Box<str>>>,
     armed: bool,
-    /// Under [`Overflow::Error`]: there was no room for a notification, and nothing stands behind that.
+    /// Set under [`Overflow::Error`] when there was no room for a notification. Nothing is added from then on.
     overflowed: bool,
     end: Option<End>,
-    /// What was buffered at the end is not wanted.
+    /// Set when the stream ended without keeping the entries that were buffered.
     discarded: bool,
     /// When the first notification of the last drained batch was read.
     drained_received: Option<Moment>,
@@ -193,7 +191,6 @@ impl Subscriber {
     #[must_use]
     pub fn new(
         bounds: Bounds,
-        wanted: Option<HashSet<Box<str>>>,
         signal: Box<dyn Fn() + Send + Sync>,
         dropped: Arc<AtomicU64>,
     ) -> Self {
@@ -201,10 +198,7 @@ impl Subscriber {
             bounds,
             signal,
             dropped,
-            state: Mutex::new(State {
-                wanted,
-                ..State::default()
-            }),
+            state: Mutex::default(),
         }
     }
 
@@ -267,11 +261,10 @@ impl Subscriber {
             ..Gap::overflow(first.confirmed.into(), SystemTime::now())
         };
         self.dropped.fetch_add(count, Ordering::Relaxed);
-        let mut state = self.state.lock();
-        state.queue.push_gap_front(gap);
+        let mut change = self.change();
+        change.queue.push_gap_front(gap);
         // Whoever asked got an error instead, and does not know that there is more.
-        state.armed = true;
-        self.unlock(state);
+        change.armed = true;
     }
 
     /// Whether this is beyond its bounds, or has room for going on after a pause.
@@ -300,37 +293,72 @@ impl Subscriber {
         }
     }
 
-    /// Forgets what is buffered. Nobody is told: nobody asks any more.
-    pub(crate) fn close(&self) {
+    /// Forgets all entries, without a signal: the consumer was removed and asks no more.
+    pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.end(End::Shutdown, false);
         state.armed = false;
     }
 
-    /// Locks the buffer for a batch of pushes; [`Subscriber::unlock`] must follow.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    /// Locks the buffer for a change. An armed consumer is signalled when the guard is dropped.
+    pub(super) fn change(&self) -> Change<'_> {
+        Change {
+            subscriber: self,
+            state: Some(self.state.lock()),
+        }
     }
+}
 
-    /// Ends a batch of pushes, and signals if need be.
-    pub(crate) fn unlock(&self, mut state: MutexGuard<'_, State>) {
-        let ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
-        if ready {
+/// A change of a buffer that is under way. The buffer is locked meanwhile; when the change ends, an armed consumer that has
+/// something to take is signalled, after the lock was released: the consumer's thread wants it at once.
+pub(super) struct Change<'a> {
+    subscriber: &'a Subscriber,
+    /// `None` only while this is dropped.
+    state: Option<MutexGuard<'a, State>>,
+}
+
+impl Deref for Change<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.state.as_deref().expect("a change that is under way")
+    }
+}
+
+impl DerefMut for Change<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.state
+            .as_deref_mut()
+            .expect("a change that is under way")
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.state.take() else {
+            return;
+        };
+        let is_ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
+        if is_ready {
             state.armed = false;
         }
         drop(state);
-        if ready {
-            (self.signal)();
+        if is_ready {
+            (self.subscriber.signal)();
         }
     }
+}
 
-    /// Adds what a batch has for this consumer, and empties it. `holding`: behind a gap that is still open.
-    pub(crate) fn push_all(
-        &self,
-        state: &mut State,
-        staged: &mut Staged,
-        holding: bool,
-    ) -> Pressure {
+impl Change<'_> {
+    /// Adds the consumer's part of a batch, and empties that. `holding`: behind a gap that is still open.
+    pub(super) fn push_all(&mut self, staged: &mut Staged, holding: bool) -> Pressure {
+        let subscriber = self.subscriber;
+        subscriber.push_all(self, staged, holding)
+    }
+}
+
+impl Subscriber {
+    fn push_all(&self, state: &mut State, staged: &mut Staged, holding: bool) -> Pressure {
         let Staged(batch) = staged;
         if state.end.is_some() {
             batch.clear();
@@ -405,13 +433,6 @@ impl Subscriber {
 }
 
 impl State {
-    /// Whether this consumer wants the notifications of a channel.
-    pub(crate) fn wants(&self, channel: &str) -> bool {
-        self.wanted
-            .as_ref()
-            .is_none_or(|wanted| wanted.contains(channel))
-    }
-
     fn messages(&self) -> usize {
         self.queue.messages + self.held.messages + self.leaving_messages
     }

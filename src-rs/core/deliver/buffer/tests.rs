@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::deliver::gap::GapReason;
-use crate::deliver::hub::Hub;
+use crate::deliver::seat::Seat;
 
 fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
     let signals = Arc::new(AtomicUsize::new(0));
@@ -17,14 +17,10 @@ fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<Atomi
     let signal = Box::new(move || {
         counted.fetch_add(1, Ordering::SeqCst);
     });
-    (
-        Subscriber::new(bounds, None, signal, Arc::default()),
-        signals,
-    )
+    (Subscriber::new(bounds, signal, Arc::default()), signals)
 }
 
 fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
-    let mut state = subscriber.lock();
     let notification = Notification {
         channel: 1,
         process_id: 1,
@@ -35,9 +31,7 @@ fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
     };
     let mut staged = Staged::default();
     staged.push(notification, payload.as_bytes());
-    let pressure = subscriber.push_all(&mut state, &mut staged, holding);
-    subscriber.unlock(state);
-    pressure
+    subscriber.change().push_all(&mut staged, holding)
 }
 
 fn dropped(subscriber: &Subscriber) -> u64 {
@@ -98,8 +92,8 @@ fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
     push(&subscriber, "a", false);
     let mut fence = Staged::default();
     fence.push_fence(7);
-    subscriber.push_all(&mut subscriber.lock(), &mut fence, false);
-    subscriber.lock().resume(Some(disconnect()));
+    subscriber.push_all(&mut subscriber.change(), &mut fence, false);
+    subscriber.change().resume(Some(disconnect()));
     push(&subscriber, "b", false);
     push(&subscriber, "c", false);
     push(&subscriber, "d", false);
@@ -141,11 +135,11 @@ fn what_is_held_comes_after_the_gap_or_not_at_all() {
     assert_eq!(drained(&subscriber), "");
     push(&subscriber, "lost", true);
     assert_eq!(signals.load(Ordering::SeqCst), 0, "held is not deliverable");
-    subscriber.lock().discard_held();
+    subscriber.change().discard_held();
     push(&subscriber, "b", true);
-    let mut state = subscriber.lock();
-    state.resume(Some(disconnect()));
-    subscriber.unlock(state);
+    let mut change = subscriber.change();
+    change.resume(Some(disconnect()));
+    drop(change);
     assert_eq!(signals.load(Ordering::SeqCst), 1);
     assert_eq!(drained(&subscriber), "| b");
 }
@@ -156,7 +150,7 @@ fn what_is_held_is_bounded_too() {
     for payload in ["a", "b", "c", "d"] {
         push(&subscriber, payload, true);
     }
-    subscriber.lock().resume(Some(disconnect()));
+    subscriber.change().resume(Some(disconnect()));
     assert_eq!(drained(&subscriber), "| -2 c d");
 }
 
@@ -167,7 +161,7 @@ fn bytes_are_bounded() {
         max_bytes: 3 * 164,
         overflow: Overflow::DropOldest,
     };
-    let subscriber = Subscriber::new(bounds, None, Box::new(|| ()), Arc::default());
+    let subscriber = Subscriber::new(bounds, Box::new(|| ()), Arc::default());
     let payload = "x".repeat(100);
     for _ in 0..5 {
         push(&subscriber, &payload, false);
@@ -181,7 +175,7 @@ fn the_end_comes_after_what_is_kept() {
     let (subscriber, _) = subscriber(10, Overflow::DropOldest);
     push(&subscriber, "a", false);
     push(&subscriber, "b", false);
-    subscriber.lock().end(End::Shutdown, true);
+    subscriber.change().end(End::Shutdown, true);
     push(&subscriber, "too late", false);
     let first = subscriber.drain(1, |_, _| ());
     assert!(matches!((first.shown, first.end), (1, None)));
@@ -193,11 +187,11 @@ fn the_end_comes_after_what_is_kept() {
 fn a_removed_consumer_keeps_nothing_and_is_not_signalled() {
     let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
     let subscriber = Arc::new(subscriber);
-    let hub = Hub::new(None, Box::new(|| {}));
-    hub.add_subscriber(Arc::clone(&subscriber));
+    let seat = Seat::new(None, Box::new(|| {}));
+    seat.add_subscriber(Arc::clone(&subscriber), None);
     assert_eq!(drained(&subscriber), "");
     push(&subscriber, "a", true);
-    hub.remove_subscriber(&subscriber);
+    seat.remove_subscriber(&subscriber);
     push(&subscriber, "b", false);
     let stats = subscriber.stats();
     assert_eq!((stats.buffered, stats.buffered_bytes), (0, 0));
@@ -260,7 +254,7 @@ fn what_is_being_taken_at_a_discarding_end_does_not_come_back() {
     let (subscriber, _) = subscriber(10, Overflow::DropOldest);
     push(&subscriber, "a", false);
     push(&subscriber, "b", false);
-    let last = subscriber.drain(1, |_, _| subscriber.lock().end(End::Shutdown, false));
+    let last = subscriber.drain(1, |_, _| subscriber.change().end(End::Shutdown, false));
     assert!(matches!((last.shown, last.end), (1, Some(End::Shutdown))));
     assert_eq!(drained(&subscriber), "");
     assert_eq!(subscriber.stats().buffered, 0);

@@ -1,0 +1,436 @@
+//! What belongs to a listener: its channels, its consumers, its counters, and the events on their way to JavaScript.
+//!
+//! A seat lives as long as one `startup()` … `shutdown()` of a listener. Its lock is taken after a feed's, never before, and a
+//! consumer's signal is called while it is held: a signal must not call back into the seat.
+
+mod events;
+mod routes;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+pub use events::Event;
+use events::Events;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use routes::{Route, Routes};
+use tokio::sync::{Notify, oneshot};
+
+use super::buffer::{End, Notification, Pressure, Staged, Subscriber};
+use super::feed::OpenFences;
+use super::gap::Gap;
+use crate::base::Moment;
+use crate::base::error::Result;
+use crate::base::own_pids::OwnPids;
+use crate::inbound::Arrived;
+use crate::observe::Counters;
+
+/// How long after its removal a channel's notifications may still come.
+const STRAGGLER_TIME: Duration = Duration::from_secs(10);
+
+/// A listener, as its feed sees it: takes batches and hands them to the listener's consumers.
+pub struct Seat {
+    inner: Mutex<Inner>,
+    events: Events,
+    /// Wakes a paused session when a consumer has made room.
+    room: Notify,
+    /// Wakes the supervisor when a consumer overflowed under the policy `error`.
+    overflowed: Notify,
+    has_overflowed: AtomicBool,
+    /// The backends whose notifications the listener does not want.
+    own_pids: Option<Arc<OwnPids>>,
+    /// The listener's counters, for `stats()`.
+    pub counters: Counters,
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").finish_non_exhaustive()
+    }
+}
+
+/// A consumer at its place in the seat's list.
+struct Consumer {
+    subscriber: Arc<Subscriber>,
+    /// The channels that it wants, by name; `None` wants every subscribed channel.
+    wanted: Option<HashSet<Box<str>>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// A consumer keeps its place until it is removed, so routes name it by its place. Free places are used again.
+    consumers: Vec<Option<Consumer>>,
+    /// For each place, the part of the present batch that its consumer gets; empty between batches.
+    staged: Vec<Staged>,
+    routes: Routes,
+    end: Option<End>,
+    /// Whether the user was told that a channel is listened to that nobody subscribed to.
+    warned_unrouted: bool,
+    /// Channels that were removed a moment ago: notifications that are still under way for them are no surprise.
+    removed: HashMap<Box<str>, Instant>,
+}
+
+/// The outcome of [`Seat::take_batch`].
+pub(super) struct Taken {
+    /// The strongest wish of the consumers.
+    pub(super) pressure: Pressure,
+    /// The fences whose notification was in the batch.
+    pub(super) fences: Vec<oneshot::Sender<Result<()>>>,
+}
+
+/// The findings of [`Inner::stage`] in a batch, besides the notifications that it sorted.
+#[derive(Default)]
+struct StagedBatch {
+    count: u64,
+    fences: Vec<oneshot::Sender<Result<()>>>,
+    unrouted: Option<String>,
+}
+
+impl Seat {
+    /// A seat without channels and consumers. Notifications that `own_pids` sent are dropped. `event_signal` is called, from
+    /// any thread, when [`Seat::take_events`] has something to give.
+    #[must_use]
+    pub fn new(own_pids: Option<Arc<OwnPids>>, event_signal: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            inner: Mutex::default(),
+            events: Events::new(event_signal),
+            room: Notify::new(),
+            overflowed: Notify::new(),
+            has_overflowed: AtomicBool::new(false),
+            own_pids,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Adds a consumer: it sees the notifications that are read from now on, of the channels that it wants by name, or of
+    /// every subscribed channel (`None`).
+    pub fn add_subscriber(&self, subscriber: Arc<Subscriber>, wanted: Option<Vec<String>>) {
+        let mut inner = self.inner.lock();
+        if let Some(end) = inner.end.clone() {
+            subscriber.change().end(end, true);
+            return;
+        }
+        let place = inner.add(subscriber);
+        inner.want(place, wanted);
+    }
+
+    /// Removes a consumer. Entries that it has not taken are dropped.
+    pub fn remove_subscriber(&self, subscriber: &Arc<Subscriber>) {
+        let mut inner = self.inner.lock();
+        let Some(place) = inner.place_of(subscriber) else {
+            return;
+        };
+        inner.unwant(place);
+        inner.consumers[place] = None;
+        inner.staged[place] = Staged::default();
+        drop(inner);
+        subscriber.close();
+        self.room.notify_waiters();
+    }
+
+    /// Changes the channels that a consumer wants, by name; `None` wants every subscribed channel.
+    pub fn set_wanted(&self, subscriber: &Arc<Subscriber>, wanted: Option<Vec<String>>) {
+        let mut inner = self.inner.lock();
+        if let Some(place) = inner.place_of(subscriber) {
+            inner.unwant(place);
+            inner.want(place, wanted);
+        }
+    }
+
+    /// Adds or removes one channel of those that a consumer wants by name. No effect on a consumer that wants every channel.
+    pub fn set_wants(&self, subscriber: &Arc<Subscriber>, channel: &str, wants: bool) {
+        let inner = &mut *self.inner.lock();
+        let Some(place) = inner.place_of(subscriber) else {
+            return;
+        };
+        let consumer = inner.consumers[place].as_mut();
+        let Some(wanted) = consumer.and_then(|consumer| consumer.wanted.as_mut()) else {
+            return;
+        };
+        if wants {
+            wanted.insert(channel.into());
+            inner.routes.want(channel, place);
+        } else {
+            wanted.remove(channel);
+            inner.routes.unwant(channel, place);
+        }
+    }
+
+    /// Routes a channel's notifications to the consumers that want it, under the number that the facade gave it.
+    pub fn add_channel(&self, name: &str, id: u32) {
+        self.inner.lock().routes.subscribe(name, id);
+    }
+
+    /// Stops routing a channel.
+    pub fn remove_channel(&self, name: &str) {
+        let mut inner = self.inner.lock();
+        inner.routes.unsubscribe(name);
+        let now = Instant::now();
+        inner
+            .removed
+            .retain(|_, since| now.duration_since(*since) < STRAGGLER_TIME);
+        inner.removed.insert(name.into(), now);
+    }
+
+    /// Stops routing a channel, if it is still routed under this number.
+    pub(crate) fn remove_route(&self, name: &str, id: u32) {
+        let mut inner = self.inner.lock();
+        if inner
+            .routes
+            .get(name)
+            .is_some_and(|(current, _)| current == id)
+        {
+            inner.routes.unsubscribe(name);
+        }
+    }
+
+    /// Hands a batch to the consumers, in order. `fences`: the channel of the feed's fences, and those that are open.
+    pub(super) fn take_batch<'batch>(
+        &self,
+        confirmed: Moment,
+        arrived: impl Iterator<Item = Arrived<'batch>>,
+        fences: (&str, &mut OpenFences),
+        holding: bool,
+    ) -> Taken {
+        let mut inner = self.inner.lock();
+        let staged = inner.stage(confirmed, arrived, self.own_pids.as_deref(), fences);
+        let pressure = inner.deliver(holding);
+        drop(inner);
+        self.counters
+            .received
+            .fetch_add(staged.count, Ordering::Relaxed);
+        if pressure == Pressure::Error {
+            self.has_overflowed.store(true, Ordering::Relaxed);
+            self.overflowed.notify_one();
+        }
+        if let Some(channel) = staged.unrouted {
+            self.event(Event::Warning(format!(
+                "a notification came on channel `{channel}`, to which this listener is not subscribed, and was \
+                 dropped: subscribe with addChannel() or addCallback(), not with LISTEN"
+            )));
+        }
+        Taken {
+            pressure,
+            fences: staged.fences,
+        }
+    }
+
+    /// Resolves when no consumer asks for a pause any more.
+    pub(super) async fn wait_for_room(&self) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // Registered before the check, so that room made meanwhile is not missed.
+            room.as_mut().enable();
+            let full = self
+                .inner
+                .lock()
+                .subscribers()
+                .any(|subscriber| subscriber.pressure() == Pressure::Pause);
+            if !full {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// To be called after draining, so that a paused session looks again.
+    pub fn made_room(&self) {
+        self.room.notify_waiters();
+    }
+
+    /// Resolves when a consumer overflowed under the policy `error`.
+    pub(crate) async fn overflowed(&self) {
+        self.overflowed.notified().await;
+    }
+
+    /// Whether a consumer has overflowed under the policy `error`.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.has_overflowed.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what a session delivered that was not verified.
+    pub(super) fn discard_held(&self) {
+        for subscriber in self.inner.lock().subscribers() {
+            subscriber.change().discard_held();
+        }
+    }
+
+    /// Gives every consumer the gap before a verified session, if there is one, then the notifications that were held.
+    pub(super) fn resume(&self, gap: Option<&Gap>) {
+        for subscriber in self.inner.lock().subscribers() {
+            subscriber.change().resume(gap.cloned());
+        }
+    }
+
+    /// Ends every consumer's stream. Without `keep`, what is buffered is dropped.
+    pub(super) fn end(&self, end: &End, keep: bool) {
+        let mut inner = self.inner.lock();
+        inner.end.get_or_insert_with(|| end.clone());
+        for subscriber in inner.subscribers() {
+            subscriber.change().end(end.clone(), keep);
+        }
+        drop(inner);
+        self.room.notify_waiters();
+    }
+
+    /// Queues an event for JavaScript.
+    pub(super) fn event(&self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Takes the events that are waiting.
+    #[must_use]
+    pub fn take_events(&self) -> VecDeque<Event> {
+        self.events.take()
+    }
+}
+
+impl Inner {
+    fn subscribers(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        let consumers = self.consumers.iter().flatten();
+        consumers.map(|consumer| &consumer.subscriber)
+    }
+
+    fn place_of(&self, subscriber: &Arc<Subscriber>) -> Option<usize> {
+        let is_it = |consumer: &Consumer| Arc::ptr_eq(&consumer.subscriber, subscriber);
+        self.consumers
+            .iter()
+            .position(|consumer| consumer.as_ref().is_some_and(is_it))
+    }
+
+    /// Gives a consumer a free place, without any wish.
+    fn add(&mut self, subscriber: Arc<Subscriber>) -> usize {
+        let consumer = Some(Consumer {
+            subscriber,
+            wanted: Some(HashSet::new()),
+        });
+        if let Some(free) = self.consumers.iter().position(Option::is_none) {
+            self.consumers[free] = consumer;
+            return free;
+        }
+        self.consumers.push(consumer);
+        self.staged.push(Staged::default());
+        self.consumers.len() - 1
+    }
+
+    /// Notes the channels that the consumer at `place` wants. It has no other wish at that time.
+    fn want(&mut self, place: usize, wanted: Option<Vec<String>>) {
+        match &wanted {
+            None => self.routes.want_everything(place),
+            Some(names) => {
+                for name in names {
+                    self.routes.want(name, place);
+                }
+            }
+        }
+        if let Some(consumer) = &mut self.consumers[place] {
+            consumer.wanted =
+                wanted.map(|names| names.into_iter().map(String::into_boxed_str).collect());
+        }
+    }
+
+    /// Takes back all wishes of the consumer at `place`.
+    fn unwant(&mut self, place: usize) {
+        let Some(consumer) = &mut self.consumers[place] else {
+            return;
+        };
+        match consumer.wanted.replace(HashSet::new()) {
+            None => self.routes.unwant_everything(place),
+            Some(names) => {
+                for name in names {
+                    self.routes.unwant(&name, place);
+                }
+            }
+        }
+    }
+
+    /// Sorts a batch by consumer, without holding any consumer's lock: the JavaScript thread wants it too.
+    fn stage<'batch>(
+        &mut self,
+        confirmed: Moment,
+        arrived: impl Iterator<Item = Arrived<'batch>>,
+        own_pids: Option<&OwnPids>,
+        (fence_channel, fences): (&str, &mut OpenFences),
+    ) -> StagedBatch {
+        let Self {
+            routes,
+            staged,
+            removed,
+            warned_unrouted,
+            ..
+        } = self;
+        let received = Moment::now();
+        let mut found = StagedBatch::default();
+        // Most of a batch is of one channel.
+        let mut last: Option<(&str, (u32, &Route))> = None;
+        for Arrived {
+            process_id,
+            channel,
+            payload,
+        } in arrived
+        {
+            let known = last.filter(|(name, _)| *name == channel);
+            let known = known.or_else(|| Some((channel, routes.get(channel)?)));
+            let Some((_, (id, route))) = known else {
+                if channel == fence_channel {
+                    if let Some((fence, reply)) = fences.take(payload) {
+                        for staged in &mut *staged {
+                            staged.push_fence(fence);
+                        }
+                        found.fences.push(reply);
+                    }
+                } else if !*warned_unrouted && !was_just_removed(removed, channel) {
+                    *warned_unrouted = true;
+                    found.unrouted = Some(channel.to_owned());
+                }
+                continue;
+            };
+            last = known;
+            if own_pids.is_some_and(|own| own.contains(process_id)) {
+                continue;
+            }
+            found.count += 1;
+            let notification = Notification {
+                channel: id,
+                process_id,
+                length: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+                is_ascii: payload.is_ascii(),
+                received,
+                confirmed,
+            };
+            for &place in route.members.iter().chain(routes.everything()) {
+                staged[place].push(notification, payload.as_bytes());
+            }
+        }
+        found
+    }
+
+    /// Moves what was staged into the consumers' buffers, and signals. `holding`: behind a gap that is still open.
+    fn deliver(&mut self, holding: bool) -> Pressure {
+        let mut pressure = Pressure::None;
+        for (consumer, staged) in self.consumers.iter().zip(&mut self.staged) {
+            if staged.is_empty() {
+                continue;
+            }
+            match consumer {
+                Some(consumer) => {
+                    let mut pushing = consumer.subscriber.change();
+                    pressure = pressure.max(pushing.push_all(staged, holding));
+                }
+                // A fence is staged for free places too.
+                None => *staged = Staged::default(),
+            }
+        }
+        pressure
+    }
+}
+
+fn was_just_removed(removed: &HashMap<Box<str>, Instant>, channel: &str) -> bool {
+    removed
+        .get(channel)
+        .is_some_and(|since| since.elapsed() < STRAGGLER_TIME)
+}

@@ -1,0 +1,183 @@
+//! Who wants which channel.
+//!
+//! A consumer either wants every subscribed channel, and then stands in one short list, or wants some by name, and then stands
+//! in the routes of those. Opening and closing a consumer of the first kind touches no channel at all.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use smol_str::SmolStr;
+
+/// Places of consumers in the seat's list. Channels that go to the same consumers share one list, so that for thousands of
+/// channels it stays in the processor's cache.
+type Members = Arc<[usize]>;
+
+/// Unused member lists are forgotten when there are this many more lists than after the last time.
+const SWEEP_AFTER: usize = 64;
+
+/// Where the notifications of a channel go.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The number that the facade gave the channel; `None` while the listener is not subscribed to it.
+    id: Option<u32>,
+    /// The consumers that want this channel by its name.
+    pub(super) members: Members,
+}
+
+/// The routes of all channels.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// Names of up to 23 bytes stand in the table itself, which saves a look into memory for each channel.
+    by_channel: HashMap<SmolStr, Route>,
+    /// The consumers that want every subscribed channel.
+    everything: Vec<usize>,
+    /// The different lists of members.
+    known: HashSet<Members>,
+    known_after_sweep: usize,
+}
+
+impl Routes {
+    /// The number and the route of a channel that the listener is subscribed to.
+    pub(super) fn get(&self, channel: &str) -> Option<(u32, &Route)> {
+        let route = self.by_channel.get(channel)?;
+        Some((route.id?, route))
+    }
+
+    /// The consumers that want every subscribed channel.
+    pub(super) fn everything(&self) -> &[usize] {
+        &self.everything
+    }
+
+    /// The listener is subscribed to a channel, under this number.
+    pub(super) fn subscribe(&mut self, channel: &str, id: u32) {
+        route(&mut self.by_channel, channel).id = Some(id);
+    }
+
+    /// The listener is no longer subscribed to a channel. Consumers go on to want it.
+    pub(super) fn unsubscribe(&mut self, channel: &str) {
+        if let Some(route) = self.by_channel.get_mut(channel) {
+            route.id = None;
+            self.forget_if_unused(channel);
+        }
+    }
+
+    /// A consumer wants every subscribed channel.
+    pub(super) fn want_everything(&mut self, place: usize) {
+        self.everything.push(place);
+    }
+
+    /// A consumer no longer wants every subscribed channel.
+    pub(super) fn unwant_everything(&mut self, place: usize) {
+        self.everything.retain(|other| *other != place);
+    }
+
+    /// A consumer wants a channel.
+    pub(super) fn want(&mut self, channel: &str, place: usize) {
+        let route = route(&mut self.by_channel, channel);
+        if !route.members.contains(&place) {
+            let members: Vec<usize> = route.members.iter().copied().chain([place]).collect();
+            route.members = shared(&mut self.known, &members);
+        }
+        self.sweep();
+    }
+
+    /// A consumer no longer wants a channel.
+    pub(super) fn unwant(&mut self, channel: &str, place: usize) {
+        let Some(route) = self.by_channel.get_mut(channel) else {
+            return;
+        };
+        let members: Vec<usize> = route
+            .members
+            .iter()
+            .copied()
+            .filter(|other| *other != place)
+            .collect();
+        route.members = shared(&mut self.known, &members);
+        self.forget_if_unused(channel);
+        self.sweep();
+    }
+
+    fn forget_if_unused(&mut self, channel: &str) {
+        let is_unused = |route: &Route| route.id.is_none() && route.members.is_empty();
+        if self.by_channel.get(channel).is_some_and(is_unused) {
+            self.by_channel.remove(channel);
+        }
+    }
+
+    /// Forgets member lists that no route has any more.
+    fn sweep(&mut self) {
+        if self.known.len() > 2 * self.known_after_sweep + SWEEP_AFTER {
+            self.known.retain(|members| Arc::strong_count(members) > 1);
+            self.known_after_sweep = self.known.len();
+        }
+    }
+}
+
+/// The route of a channel, made when there is none.
+fn route<'a>(by_channel: &'a mut HashMap<SmolStr, Route>, channel: &str) -> &'a mut Route {
+    by_channel.entry_ref(channel).or_insert_with(|| Route {
+        id: None,
+        members: Arc::default(),
+    })
+}
+
+/// The one list with these members.
+fn shared(known: &mut HashSet<Members>, members: &[usize]) -> Members {
+    Arc::clone(known.get_or_insert_with(members, |members| members.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(routes: &Routes, channel: &str) -> Option<Vec<usize>> {
+        Some(routes.get(channel)?.1.members.to_vec())
+    }
+
+    #[test]
+    fn a_wanted_channel_has_a_route_only_while_it_is_subscribed_to() {
+        let mut routes = Routes::default();
+        routes.want("a", 3);
+        assert_eq!(members(&routes, "a"), None);
+        routes.subscribe("a", 7);
+        routes.want("a", 1);
+        assert_eq!(members(&routes, "a"), Some(vec![3, 1]));
+        routes.subscribe("a", 8);
+        assert_eq!(routes.get("a").map(|(id, _)| id), Some(8));
+        routes.unsubscribe("a");
+        assert_eq!(members(&routes, "a"), None);
+        routes.subscribe("a", 9);
+        routes.unwant("a", 3);
+        assert_eq!(members(&routes, "a"), Some(vec![1]));
+    }
+
+    #[test]
+    fn channels_without_subscription_and_consumers_are_forgotten() {
+        let mut routes = Routes::default();
+        for number in 0..1000 {
+            let channel = format!("channel {number}");
+            routes.subscribe(&channel, number);
+            routes.want(&channel, number as usize);
+            routes.unsubscribe(&channel);
+            routes.unwant(&channel, number as usize);
+        }
+        assert_eq!(routes.by_channel.len(), 0);
+        assert!(
+            routes.known.len() <= 2 * SWEEP_AFTER,
+            "{}",
+            routes.known.len()
+        );
+    }
+
+    #[test]
+    fn channels_of_the_same_consumers_share_one_list() {
+        let mut routes = Routes::default();
+        for channel in ["a", "b"] {
+            routes.subscribe(channel, 0);
+            routes.want(channel, 1);
+            routes.want(channel, 2);
+        }
+        let [a, b] = ["a", "b"].map(|channel| &routes.get(channel).expect("a route").1.members);
+        assert!(Arc::ptr_eq(a, b));
+    }
+}
