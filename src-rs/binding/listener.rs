@@ -100,6 +100,8 @@ pub struct NativeEvent {
     pub process_id: Option<i32>,
     pub error: Option<NativeError>,
     pub attempt: Option<u32>,
+    /// Of `attemptFailed`: whether only a person can mend the reason.
+    pub needs_attention: Option<bool>,
     pub gap: Option<NativeGap>,
     pub notice: Option<NativeServerMessage>,
     pub message: Option<String>,
@@ -120,7 +122,12 @@ impl From<Event> for NativeEvent {
                 process_id: Some(process_id),
                 ..none
             },
-            Event::AttemptFailed { error, attempt } => Self {
+            Event::AttemptFailed {
+                error,
+                attempt,
+                needs_attention,
+            } => Self {
+                needs_attention: Some(needs_attention),
                 kind: "attemptFailed",
                 error: Some(error.into()),
                 attempt: Some(attempt),

@@ -1,8 +1,9 @@
 //! How long to wait before the next attempt to connect.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::Instant;
 
 use crate::base::error::{Error, ErrorKind};
 
@@ -64,6 +65,11 @@ impl Backoff {
 
 fn jitter(ceiling: Duration) -> Duration {
     rand::rng().random_range(Duration::ZERO..=ceiling)
+}
+
+/// Whether an attempt failed for a reason that only a person can mend: a wrong password, say, or a missing database.
+pub(super) fn needs_attention(error: &Error) -> bool {
+    matches!(pace(error), Pace::Hopeless)
 }
 
 enum Pace {

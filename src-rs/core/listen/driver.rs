@@ -16,11 +16,11 @@ use crate::inbound::{Arrivals, Stop};
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
-pub struct SessionEnd {
+pub(super) struct SessionEnd {
     /// The reason.
-    pub error: Error,
+    pub(super) error: Error,
     /// Whether the server sent what cannot be read.
-    pub undecodable: bool,
+    pub(super) undecodable: bool,
 }
 
 impl From<Error> for SessionEnd {

@@ -14,7 +14,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::deliver::feed::Feed;
 use crate::listen::options::ListenerOptions;
 use crate::listen::session::ClientSlot;
-use crate::listen::supervisor::{Command, Supervisor, Surroundings};
+use crate::listen::supervisor::{Command, Policy, Supervisor, SupervisorParts};
 
 /// A running listener. Dropping it ends the session.
 #[derive(Debug)]
@@ -48,16 +48,23 @@ impl ListenerHandle {
         let client = ClientSlot::default();
         let cancel = CancellationToken::new();
         let deadline = Arc::new(Mutex::new(None));
+        let policy = Policy {
+            reconnect: options.reconnect,
+            heartbeat: options.heartbeat,
+            request_timeout: options.request_timeout(),
+        };
         let supervisor = Supervisor::new(
-            options,
-            channels,
-            Surroundings {
+            SupervisorParts {
+                policy,
+                sessions: options.setup,
+                own_pids: options.own_pids,
                 feed: Arc::clone(&feed),
                 commands: receiver,
                 client: Arc::clone(&client),
                 cancel: cancel.clone(),
                 deadline: Arc::clone(&deadline),
             },
+            channels,
         );
         let panicked = Arc::clone(&feed);
         drop(tokio::spawn(async move {

@@ -38,3 +38,14 @@ pub struct ListenerOptions {
     /// Where to enter the session's backend.
     pub own_pids: Arc<OwnPids>,
 }
+
+impl ListenerOptions {
+    /// How long the answer to a request of ours may take. Each answer tells as much as a heartbeat, so the heartbeat's bound
+    /// holds where there is one.
+    pub(super) fn request_timeout(&self) -> Duration {
+        match self.heartbeat {
+            Some(heartbeat) => heartbeat.timeout,
+            None => self.setup.connect.connect_timeout,
+        }
+    }
+}

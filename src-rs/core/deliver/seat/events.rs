@@ -31,6 +31,8 @@ pub enum Event {
         error: Error,
         /// How many have been made since the session ended.
         attempt: u32,
+        /// Whether only a person can mend the reason: a wrong password, say, or a missing database.
+        needs_attention: bool,
     },
     /// A new session took over.
     Reconnected {

@@ -10,7 +10,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::dial::process_id;
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
-use crate::listen::watch::ask_beside;
+use crate::listen::liveness::ask_beside;
 
 /// The fence that proves delivery through a pooler; those of `sync()` count from one.
 const PROBE: u32 = u32::MAX;

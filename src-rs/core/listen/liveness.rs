@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,7 +20,7 @@ const MAX_BACKLOG_TIMEOUTS: u32 = 10;
 
 /// What is known of a session's server while it does not answer.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Liveness {
     pub(crate) facts: Arc<WireFacts>,
     pub(crate) paused: Arc<AtomicBool>,
     pub(crate) in_flight: Arc<AtomicUsize>,
@@ -28,7 +29,7 @@ pub(crate) struct Watch {
     pub(crate) process_id: i32,
 }
 
-impl Watch {
+impl Liveness {
     /// Waits for the answer to a request: at most `timeout` after the last byte heard, as what the server has to say
     /// before it may take longer. A server that we do not read, that works for the user, or that never comes to the end of
     /// what it has to send, may take as long as that takes; one that only talks may not have heard the request at all.
@@ -43,7 +44,7 @@ impl Watch {
         let mut patience = MAX_BACKLOG_TIMEOUTS;
         loop {
             since = since.max(self.facts.heard.last());
-            let answer = tokio::time::timeout_at((since + timeout).into(), &mut request);
+            let answer = tokio::time::timeout_at(since + timeout, &mut request);
             if let Ok(answer) = answer.await {
                 return answer;
             }

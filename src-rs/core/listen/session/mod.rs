@@ -8,10 +8,11 @@ mod set_up;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::base::Moment;
@@ -22,7 +23,8 @@ use crate::connect::wire::WireFacts;
 use crate::deliver::feed::Feed;
 use crate::inbound::Arrivals;
 use crate::listen::driver::{Driver, SessionEnd};
-use crate::listen::watch::Watch;
+use crate::listen::liveness::Liveness;
+use crate::listen::sessions::{ListeningSession, Sessions};
 use crate::query::shared_client::SessionClient;
 use crate::query::statements::{self, Block};
 
@@ -180,8 +182,7 @@ impl Session {
         ))
     }
 
-    /// Makes the server listen to exactly `add` more and `remove` fewer channels, in one transaction.
-    pub async fn change(&mut self, add: &[String], remove: &[String]) -> Result<()> {
+    async fn listen_and_unlisten(&mut self, add: &[String], remove: &[String]) -> Result<()> {
         self.check_no_block().await?;
         let mut query = String::new();
         for channel in add {
@@ -198,8 +199,7 @@ impl Session {
         Ok(())
     }
 
-    /// Sends a notification to ourselves: what comes before it was committed before it.
-    pub async fn fence(&mut self, channel: &str, ids: &[u32]) -> Result<()> {
+    async fn notify_fences(&mut self, channel: &str, ids: &[u32]) -> Result<()> {
         self.check_no_block().await?;
         let mut query = String::new();
         if self.applied.insert(channel.to_owned()) {
@@ -216,37 +216,22 @@ impl Session {
         Ok(())
     }
 
-    /// One protocol round trip. Gives the time it took.
-    pub async fn ping(&self, timeout: Duration) -> Result<Duration> {
-        let (sent, asked) = (Instant::now(), SystemTime::now());
-        let round_trip = async {
-            if self.shared.may_be_in_block.load(Ordering::Relaxed) {
-                return self.check_no_block().await;
-            }
-            drop(self.client.simple_query("").await?);
-            Ok(())
-        };
-        match self
-            .watch()
-            .answer(timeout, "a heartbeat", round_trip)
-            .await
-        {
-            Ok(()) => self.confirm(asked),
-            // It answers, but keeps notifications back until the user's transaction ends: they are not confirmed.
-            Err(error) if error.kind == ErrorKind::Execute => {}
-            Err(error) => return Err(error),
-        }
-        Ok(sent.elapsed())
+    /// Waits for the answer to a request of ours. An answered request confirms the stream, as a heartbeat does.
+    async fn answered(
+        &mut self,
+        timeout: Duration,
+        request: impl AsyncFnOnce(&mut Self) -> Result<()> + Send,
+    ) -> Result<()> {
+        let liveness = self.liveness();
+        let asked = SystemTime::now();
+        let answer = liveness.answer(timeout, "LISTEN or UNLISTEN", request(self));
+        answer.await?;
+        self.confirm(asked);
+        Ok(())
     }
 
-    /// Whether a full consumer keeps us from reading: then no answer can be heard.
-    pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
-    }
-
-    /// What tells whether the server is there.
-    pub(crate) fn watch(&self) -> Watch {
-        Watch {
+    fn liveness(&self) -> Liveness {
+        Liveness {
             facts: Arc::clone(&self.facts),
             paused: Arc::clone(&self.paused),
             in_flight: Arc::clone(&self.shared.in_flight),
@@ -256,25 +241,87 @@ impl Session {
         }
     }
 
-    /// For `listener.connection`.
-    pub fn client(&self) -> SessionClient {
+    /// A request that was sent at `asked` has been answered. A notification that was read confirms nothing: notifications
+    /// that were committed since may still be under way.
+    fn confirm(&self, asked: SystemTime) {
+        self.arrivals.confirm(asked.into());
+    }
+}
+
+impl Sessions for SessionSetup {
+    type Session = Session;
+
+    async fn establish(&self, feed: &Arc<Feed>, channels: &[String]) -> Result<Session> {
+        Session::establish(self, feed, channels).await
+    }
+}
+
+impl ListeningSession for Session {
+    fn process_id(&self) -> i32 {
+        self.process_id
+    }
+
+    fn server_started(&self) -> Option<&str> {
+        self.server_started.as_deref()
+    }
+
+    fn since(&self) -> Instant {
+        self.since
+    }
+
+    fn applied(&self) -> &HashSet<String> {
+        &self.applied
+    }
+
+    fn client(&self) -> SessionClient {
         self.shared.clone()
     }
 
-    /// A moment before which nothing is missing: when the last answered request was sent. The server hands out what
-    /// was committed before a request before it answers it. A notification that was read confirms nothing: what was
-    /// committed since may still be under way.
-    pub fn confirmed(&self) -> SystemTime {
+    fn confirmed(&self) -> SystemTime {
         self.arrivals.confirmed().into()
     }
 
-    /// A request that was sent at `asked` has been answered.
-    pub fn confirm(&self, asked: SystemTime) {
-        self.arrivals.confirm(asked.into());
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the session has ended.
-    pub async fn ended(&mut self) -> SessionEnd {
+    async fn change(&mut self, add: &[String], remove: &[String], timeout: Duration) -> Result<()> {
+        self.answered(timeout, async |session| {
+            session.listen_and_unlisten(add, remove).await
+        })
+        .await
+    }
+
+    async fn fence(&mut self, channel: &str, ids: &[u32], timeout: Duration) -> Result<()> {
+        self.answered(timeout, async |session| {
+            session.notify_fences(channel, ids).await
+        })
+        .await
+    }
+
+    async fn ping(&mut self, timeout: Duration) -> Result<Duration> {
+        let (sent, asked) = (Instant::now(), SystemTime::now());
+        let round_trip = async {
+            if self.shared.may_be_in_block.load(Ordering::Relaxed) {
+                return self.check_no_block().await;
+            }
+            drop(self.client.simple_query("").await?);
+            Ok(())
+        };
+        let answer = self
+            .liveness()
+            .answer(timeout, "a heartbeat", round_trip)
+            .await;
+        match answer {
+            Ok(()) => self.confirm(asked),
+            // The server answers, but keeps notifications back until the user's transaction ends: they are not confirmed.
+            Err(error) if error.kind == ErrorKind::Execute => {}
+            Err(error) => return Err(error),
+        }
+        Ok(sent.elapsed())
+    }
+
+    async fn ended(&mut self) -> SessionEnd {
         match (&mut self.driver).await {
             Ok(end) => end,
             Err(error) => {
@@ -284,8 +331,7 @@ impl Session {
         }
     }
 
-    /// The reason for which a request failed with `error`: the driver's, if it ended too.
-    pub async fn reason(&mut self, error: Error) -> SessionEnd {
+    async fn reason(&mut self, error: Error) -> SessionEnd {
         if !self.client.is_closed() {
             return error.into();
         }
@@ -295,9 +341,7 @@ impl Session {
             .unwrap_or_else(|_| error.into())
     }
 
-    /// Sends Terminate and waits until the server has closed the socket, at most until `deadline`; then the
-    /// socket is dropped. `false`: it had to be dropped.
-    pub async fn close(self, deadline: tokio::time::Instant) -> bool {
+    async fn close(self, deadline: Instant) -> bool {
         let mut driver = self.driver;
         drop(self.client);
         tokio::time::timeout_at(deadline, &mut driver).await.is_ok()

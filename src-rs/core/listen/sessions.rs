@@ -1,0 +1,78 @@
+//! The sessions that a supervisor needs, as traits, so that its decisions can be tested without a server.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::driver::SessionEnd;
+use crate::base::error::{Error, Result};
+use crate::deliver::feed::Feed;
+use crate::query::shared_client::SessionClient;
+
+/// Makes sessions.
+pub(super) trait Sessions: Clone + Send + Sync + 'static {
+    /// A session of this kind.
+    type Session: ListeningSession;
+
+    /// Connects, LISTENs on `channels` and verifies that the server listens. A failure leaves no session behind.
+    fn establish(
+        &self,
+        feed: &Arc<Feed>,
+        channels: &[String],
+    ) -> impl Future<Output = Result<Self::Session>> + Send;
+}
+
+/// A session that is connected, subscribed and verified. Dropping it drops its socket.
+pub(super) trait ListeningSession: Send {
+    /// The backend.
+    fn process_id(&self) -> i32;
+
+    /// The start of the postmaster, which tells a restarted or another server; `None` when the server does not say.
+    fn server_started(&self) -> Option<&str>;
+
+    /// The moment at which the session was verified.
+    fn since(&self) -> Instant;
+
+    /// The channels that the server listens to for this session.
+    fn applied(&self) -> &HashSet<String>;
+
+    /// The client for `listener.connection`.
+    fn client(&self) -> SessionClient;
+
+    /// A moment before which nothing is missing: when the last request was sent that the server has answered.
+    fn confirmed(&self) -> SystemTime;
+
+    /// Whether a full consumer keeps us from reading: then no answer can be heard.
+    fn is_paused(&self) -> bool;
+
+    /// Makes the server listen to `add` too, and no longer to `remove`, in one transaction, under a deadline.
+    fn change(
+        &mut self,
+        add: &[String],
+        remove: &[String],
+        timeout: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Notifies fences on the private channel, under a deadline.
+    fn fence(
+        &mut self,
+        channel: &str,
+        ids: &[u32],
+        timeout: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// One protocol round trip under a deadline. Gives the time that it took.
+    fn ping(&mut self, timeout: Duration) -> impl Future<Output = Result<Duration>> + Send;
+
+    /// Resolves when the session has ended.
+    fn ended(&mut self) -> impl Future<Output = SessionEnd> + Send;
+
+    /// The reason for which a request failed with `error`: the end of the session, if it has ended too.
+    fn reason(&mut self, error: Error) -> impl Future<Output = SessionEnd> + Send;
+
+    /// Sends Terminate and waits until the server has closed the socket, at most until `deadline`; then the socket is
+    /// dropped. `false`: it had to be dropped.
+    fn close(self, deadline: Instant) -> impl Future<Output = bool> + Send;
+}

@@ -1,0 +1,280 @@
+//! Keeps a listener listening: the only place that connects, LISTENs, pings and backs off.
+//!
+//! Subscriptions are *desired state*: commands edit the set, and [`Supervisor::reconcile`] makes the server
+//! follow. During an outage a command edits the set and nothing else. The next session LISTENs at once on all channels that an
+//! earlier one has listened to; channels that are new, and might be refused, come right after.
+
+mod reconcile;
+mod reconnect;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use waiting::{Reply, WaitingList};
+
+use super::backoff::Backoff;
+use super::desired::Desired;
+use super::driver::SessionEnd;
+use super::options::{HeartbeatOptions, ReconnectOptions};
+use super::session::ClientSlot;
+use super::sessions::{ListeningSession, Sessions};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::own_pids::OwnPids;
+use crate::deliver::feed::Feed;
+use crate::deliver::seat::Event;
+
+/// How long closing may take when nobody waits for it.
+const ABANDONED_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the facade asks for. Commands are carried out in the order in which they were sent.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Subscribe {
+        channel: String,
+        id: u32,
+        reply: Reply,
+    },
+    Unsubscribe {
+        channel: String,
+        reply: Reply,
+    },
+    Fence {
+        id: u32,
+    },
+}
+
+/// The rules by which a supervisor acts.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    /// `None`: the end of the session is the end of the listener.
+    pub(super) reconnect: Option<ReconnectOptions>,
+    /// `None`: no heartbeat.
+    pub(super) heartbeat: Option<HeartbeatOptions>,
+    /// How long the answer to a LISTEN, an UNLISTEN or a fence may take.
+    pub(super) request_timeout: Duration,
+}
+
+/// Everything that a supervisor is made of, shared with its handle where both need it.
+pub(super) struct SupervisorParts<S> {
+    pub(super) policy: Policy,
+    pub(super) sessions: S,
+    pub(super) feed: Arc<Feed>,
+    /// Where the session's backend is entered, for `ignoreOwn` of other listeners.
+    pub(super) own_pids: Arc<OwnPids>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) client: ClientSlot,
+    pub(super) cancel: CancellationToken,
+    /// Until when the session may take to close; set before `cancel`.
+    pub(super) deadline: Arc<Mutex<Option<Instant>>>,
+}
+
+/// The task behind a listener, from its first attempt to connect to its end.
+pub(super) struct Supervisor<S: Sessions> {
+    parts: SupervisorParts<S>,
+    /// The channels that the user wants.
+    desired: Desired,
+    /// Commands that wait for the server to follow.
+    waiting: WaitingList,
+    /// Fences that were not sent yet.
+    new_fences: Vec<u32>,
+    backoff: Backoff,
+}
+
+/// Why a session is no longer served.
+enum SessionOutcome {
+    Shutdown,
+    Lost(SessionEnd),
+    Failed(Error),
+}
+
+impl<S: Sessions> Supervisor<S> {
+    pub(super) fn new(parts: SupervisorParts<S>, channels: Vec<String>) -> Self {
+        let (initial, max) = parts
+            .policy
+            .reconnect
+            .map_or_else(Default::default, |reconnect| {
+                (reconnect.initial_delay, reconnect.max_delay)
+            });
+        Self {
+            parts,
+            desired: channels.into_iter().collect(),
+            waiting: WaitingList::default(),
+            new_fences: Vec::new(),
+            backoff: Backoff::new(initial, max),
+        }
+    }
+
+    pub(super) async fn run(mut self, started: oneshot::Sender<Result<()>>) {
+        // Nothing is delivered of a session that fails before it is verified.
+        self.feed().hold();
+        let Some(first) = self.until_cancelled(self.establish()).await else {
+            return;
+        };
+        let mut session = match first {
+            Ok(session) => session,
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        self.enter(&session);
+        self.feed().resume(None);
+        let _ = started.send(Ok(()));
+        loop {
+            match self.serve(&mut session).await {
+                SessionOutcome::Shutdown => {
+                    self.leave(&session);
+                    self.close(session).await;
+                    return;
+                }
+                SessionOutcome::Failed(error) => {
+                    self.leave(&session);
+                    self.feed().give_up(error);
+                    self.close(session).await;
+                    return;
+                }
+                SessionOutcome::Lost(_) if self.feed().seat().has_overflowed() => {
+                    self.leave(&session);
+                    self.feed().give_up(overflow_error());
+                    return;
+                }
+                SessionOutcome::Lost(end) => {
+                    self.leave(&session);
+                    self.feed().announce(Event::Disconnected {
+                        error: end.error.clone(),
+                        process_id: session.process_id(),
+                    });
+                    session = match self.reconnect(session, end).await {
+                        Ok(session) => session,
+                        Err(Some(error)) => return self.feed().give_up(error),
+                        Err(None) => return,
+                    };
+                }
+            }
+        }
+    }
+
+    fn feed(&self) -> &Arc<Feed> {
+        &self.parts.feed
+    }
+
+    /// Resolves with `None` when the listener is being shut down first.
+    async fn until_cancelled<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        self.parts.cancel.run_until_cancelled(future).await
+    }
+
+    async fn establish(&self) -> Result<S::Session> {
+        let channels = self.desired.in_order(|_| true);
+        self.parts.sessions.establish(self.feed(), &channels).await
+    }
+
+    fn enter(&self, session: &S::Session) {
+        let process_id = session.process_id();
+        self.parts.own_pids.insert(process_id);
+        *self.parts.client.lock() = Some(session.client());
+        self.feed().announce(Event::Connected { process_id });
+    }
+
+    fn leave(&self, session: &S::Session) {
+        *self.parts.client.lock() = None;
+        self.parts.own_pids.remove(session.process_id());
+    }
+
+    async fn close(&self, session: S::Session) {
+        let deadline = (*self.parts.deadline.lock())
+            .unwrap_or_else(|| Instant::now() + ABANDONED_CLOSE_TIMEOUT);
+        session.close(deadline).await;
+    }
+
+    /// Carries out commands and watches the session until it is no longer to be served.
+    async fn serve(&mut self, session: &mut S::Session) -> SessionOutcome {
+        self.new_fences = self.feed().open_fences();
+        if let Err(outcome) = self.reconcile(session).await {
+            return outcome;
+        }
+        let mut next_ping = self.next_ping();
+        let feed = Arc::clone(self.feed());
+        let cancel = self.parts.cancel.clone();
+        loop {
+            let ping_is_due = async {
+                match next_ping {
+                    Some(moment) => tokio::time::sleep_until(moment).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return SessionOutcome::Shutdown,
+                end = session.ended() => return SessionOutcome::Lost(end),
+                () = feed.seat().overflowed() => return SessionOutcome::Failed(overflow_error()),
+                command = self.parts.commands.recv() => {
+                    let Some(command) = command else { return SessionOutcome::Shutdown };
+                    self.accept(command);
+                    if let Err(outcome) = self.reconcile(session).await {
+                        return outcome;
+                    }
+                }
+                () = ping_is_due => {
+                    if let Err(outcome) = self.ping(session).await {
+                        return outcome;
+                    }
+                    next_ping = self.next_ping();
+                }
+            }
+        }
+    }
+
+    fn next_ping(&self) -> Option<Instant> {
+        let heartbeat = self.parts.policy.heartbeat?;
+        Some(Instant::now() + heartbeat.interval)
+    }
+
+    /// Waits for something while the listener may be shut down, or overflow.
+    async fn uninterrupted<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> std::result::Result<T, SessionOutcome> {
+        tokio::select! {
+            biased;
+            () = self.parts.cancel.cancelled() => Err(SessionOutcome::Shutdown),
+            () = self.feed().seat().overflowed() => Err(SessionOutcome::Failed(overflow_error())),
+            value = future => Ok(value),
+        }
+    }
+
+    async fn ping(&self, session: &mut S::Session) -> std::result::Result<(), SessionOutcome> {
+        let Some(heartbeat) = self.parts.policy.heartbeat else {
+            return Ok(());
+        };
+        if session.is_paused() {
+            return Ok(());
+        }
+        match self.uninterrupted(session.ping(heartbeat.timeout)).await? {
+            Ok(round_trip) => {
+                let microseconds = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+                self.feed()
+                    .seat()
+                    .counters
+                    .last_round_trip_us
+                    .store(microseconds.max(1), Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(SessionOutcome::Lost(session.reason(error).await)),
+        }
+    }
+}
+
+fn overflow_error() -> Error {
+    Error::new(
+        ErrorKind::ListenerOverflow,
+        "a consumer's buffer is full and `buffer.overflow` is `error`: the listener is closed",
+    )
+}

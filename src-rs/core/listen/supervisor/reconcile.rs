@@ -1,0 +1,132 @@
+//! Makes the server listen to the channels that the user wants, and answers whoever waits for that.
+
+use super::{Command, SessionOutcome, Supervisor};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::deliver::seat::Event;
+use crate::listen::sessions::{ListeningSession, Sessions};
+
+/// The outer error ends the session, the inner one refuses a single request.
+type Answer = std::result::Result<Result<()>, SessionOutcome>;
+
+impl<S: Sessions> Supervisor<S> {
+    /// Edits the desired state.
+    pub(super) fn accept(&mut self, command: Command) {
+        match command {
+            Command::Subscribe { channel, id, reply } => {
+                self.desired.insert(channel.clone());
+                self.waiting.push(channel, Some(id), reply);
+            }
+            Command::Unsubscribe { channel, reply } => {
+                self.desired.remove(&channel);
+                self.waiting.push(channel, None, reply);
+            }
+            Command::Fence { id } => self.new_fences.push(id),
+        }
+    }
+
+    /// Makes the server follow the desired state, answers the commands that waited for that, and sends new fences.
+    pub(super) async fn reconcile(
+        &mut self,
+        session: &mut S::Session,
+    ) -> std::result::Result<(), SessionOutcome> {
+        // Whatever else is waiting goes into the same round trip.
+        while let Ok(command) = self.parts.commands.try_recv() {
+            self.accept(command);
+        }
+        let add = self
+            .desired
+            .in_order(|channel| !session.applied().contains(channel));
+        self.subscribe(session, add).await?;
+        self.unsubscribe(session).await?;
+        self.waiting.answer(&self.desired);
+        self.send_fences(session).await
+    }
+
+    /// LISTENs on channels in as few round trips as their refusals allow: a channel that the server refuses takes
+    /// no other with it.
+    async fn subscribe(
+        &mut self,
+        session: &mut S::Session,
+        channels: Vec<String>,
+    ) -> std::result::Result<(), SessionOutcome> {
+        let mut groups = vec![channels];
+        while let Some(mut group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            let Err(error) = self.change(session, &group, &[]).await? else {
+                continue;
+            };
+            if group.len() == 1 {
+                // A refused subscription leaves no trace.
+                self.desired.remove(&group[0]);
+                self.waiting.refuse(&group[0], &error, &self.parts.feed);
+            } else {
+                groups.push(group.split_off(group.len() / 2));
+                groups.push(group);
+            }
+        }
+        Ok(())
+    }
+
+    /// UNLISTENs the channels that nobody wants any more.
+    async fn unsubscribe(
+        &self,
+        session: &mut S::Session,
+    ) -> std::result::Result<(), SessionOutcome> {
+        let fence_channel = self.feed().fence_channel();
+        let remove: Vec<String> = session
+            .applied()
+            .iter()
+            .filter(|channel| !self.desired.contains(channel) && *channel != fence_channel)
+            .cloned()
+            .collect();
+        if !remove.is_empty()
+            && let Err(error) = self.change(session, &[], &remove).await?
+        {
+            self.feed().announce(Event::Warning(format!(
+                "the server refused UNLISTEN: {error}"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn send_fences(
+        &mut self,
+        session: &mut S::Session,
+    ) -> std::result::Result<(), SessionOutcome> {
+        if self.new_fences.is_empty() {
+            return Ok(());
+        }
+        let fences = std::mem::take(&mut self.new_fences);
+        let timeout = self.parts.policy.request_timeout;
+        let sent = session.fence(self.feed().fence_channel(), &fences, timeout);
+        let answer = self.uninterrupted(sent).await?;
+        if let Err(error) = judge(session, answer).await? {
+            self.feed().refuse_fences(&fences, &error);
+        }
+        Ok(())
+    }
+
+    async fn change(&self, session: &mut S::Session, add: &[String], remove: &[String]) -> Answer {
+        let timeout = self.parts.policy.request_timeout;
+        let answer = self
+            .uninterrupted(session.change(add, remove, timeout))
+            .await?;
+        judge(session, answer).await
+    }
+}
+
+/// Tells an answer that refuses one request from the end of the session.
+async fn judge(session: &mut impl ListeningSession, answer: Result<()>) -> Answer {
+    match answer {
+        Ok(()) => Ok(Ok(())),
+        Err(error) if is_refusal(&error) => Ok(Err(error)),
+        // The driver knows the reason better than the request that it broke.
+        Err(error) => Err(SessionOutcome::Lost(session.reason(error).await)),
+    }
+}
+
+fn is_refusal(error: &Error) -> bool {
+    error.is_servers_refusal() || error.kind == ErrorKind::Execute
+}
