@@ -106,3 +106,20 @@ impl Batch {
         });
     }
 }
+
+#[cfg(test)]
+impl Batch {
+    /// A batch of notifications by backend 1, each a channel and a payload.
+    pub(crate) fn of(notifications: &[(&str, &str)]) -> Self {
+        let mut batch = Self::default();
+        for (channel, payload) in notifications {
+            let mut body = 1_i32.to_be_bytes().to_vec();
+            for text in [channel, payload] {
+                body.extend_from_slice(text.as_bytes());
+                body.push(0);
+            }
+            batch.push(&body);
+        }
+        batch
+    }
+}

@@ -1,0 +1,474 @@
+//! A scripted server side for the supervisor: sessions that come up, refuse, hang and end as a test says.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{Command, Policy, Supervisor, SupervisorParts};
+use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
+use crate::base::own_pids::OwnPids;
+use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};
+use crate::deliver::feed::Feed;
+use crate::deliver::seat::{Event, Seat};
+use crate::inbound::Batch;
+use crate::listen::driver::SessionEnd;
+use crate::listen::options::{HeartbeatOptions, ReconnectOptions};
+use crate::listen::session::ClientSlot;
+use crate::listen::sessions::{ListeningSession, Sessions};
+use crate::query::shared_client::SessionClient;
+
+/// The outcome of an attempt to connect.
+pub(super) enum Attempt {
+    /// A session of the backend with this process id.
+    Up(i32),
+    /// The session delivers a notification on channel `a` before it is verified, and then fails.
+    FailsAfterDelivering(&'static str),
+    Fails(Error),
+    Hangs,
+}
+
+/// The answer of a session to every request.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Answers {
+    AtOnce,
+    Never,
+}
+
+/// Sessions as a test wants them, and a record of the requests.
+#[derive(Clone)]
+pub(super) struct Script(Arc<Shared>);
+
+struct Shared {
+    attempts: Mutex<VecDeque<Attempt>>,
+    record: Mutex<Vec<(Duration, String)>>,
+    /// Ends the session that is up.
+    end: Mutex<Option<oneshot::Sender<SessionEnd>>>,
+    answers: Mutex<Answers>,
+    paused: AtomicBool,
+    /// Channels that the server refuses.
+    refused: Mutex<HashSet<String>>,
+    began: Instant,
+    /// The number under which the session that is up publishes.
+    epoch: Mutex<u64>,
+}
+
+impl Script {
+    pub(super) fn new(attempts: impl IntoIterator<Item = Attempt>) -> Self {
+        Self(Arc::new(Shared {
+            attempts: Mutex::new(attempts.into_iter().collect()),
+            record: Mutex::default(),
+            end: Mutex::default(),
+            answers: Mutex::new(Answers::AtOnce),
+            paused: AtomicBool::new(false),
+            refused: Mutex::default(),
+            began: Instant::now(),
+            epoch: Mutex::default(),
+        }))
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        let at = self.0.began.elapsed();
+        self.0.record.lock().push((at, what.into()));
+    }
+
+    /// The time since the test began.
+    pub(super) fn now(&self) -> Duration {
+        self.0.began.elapsed()
+    }
+
+    /// The requests so far.
+    pub(super) fn requests(&self) -> Vec<String> {
+        let record = self.0.record.lock();
+        record.iter().map(|(_, what)| what.clone()).collect()
+    }
+
+    /// The times of the requests that begin with `what`, since the test began.
+    pub(super) fn times(&self, what: &str) -> Vec<Duration> {
+        let record = self.0.record.lock();
+        let matching = record.iter().filter(|(_, said)| said.starts_with(what));
+        matching.map(|(at, _)| *at).collect()
+    }
+
+    pub(super) fn answers(&self, answers: Answers) {
+        *self.0.answers.lock() = answers;
+    }
+
+    pub(super) fn paused(&self, paused: bool) {
+        self.0.paused.store(paused, Ordering::Relaxed);
+    }
+
+    pub(super) fn refuse(&self, channel: &str) {
+        self.0.refused.lock().insert(channel.to_owned());
+    }
+
+    /// Ends the session that is up.
+    pub(super) fn end(&self, end: impl Into<SessionEnd>) {
+        let sender = self.0.end.lock().take().expect("a session is up");
+        assert!(sender.send(end.into()).is_ok(), "a session is up");
+    }
+
+    /// Publishes a notification on the session that is up, or is being made.
+    pub(super) fn publish(&self, feed: &Feed, channel: &str, payload: &str) {
+        feed.publish(*self.0.epoch.lock(), &Batch::of(&[(channel, payload)]));
+    }
+
+    /// Waits for the answer to a request, under its deadline.
+    async fn answer(&self, what: &str, timeout: Duration) -> Result<()> {
+        self.note(what);
+        if *self.0.answers.lock() == Answers::AtOnce {
+            return Ok(());
+        }
+        tokio::time::sleep(timeout).await;
+        Err(lost(&format!("no answer to {what}")))
+    }
+}
+
+impl Sessions for Script {
+    type Session = ScriptedSession;
+
+    async fn establish(&self, feed: &Arc<Feed>, channels: &[String]) -> Result<ScriptedSession> {
+        self.note(format!("dial {}", channels.join(" ")));
+        let attempt = self.0.attempts.lock().pop_front();
+        *self.0.epoch.lock() = feed.begin_session();
+        let process_id = match attempt.expect("an attempt of the script") {
+            Attempt::Up(process_id) => process_id,
+            Attempt::FailsAfterDelivering(payload) => {
+                self.publish(feed, "a", payload);
+                feed.discard_held();
+                return Err(lost("failed before it was verified"));
+            }
+            Attempt::Fails(error) => return Err(error),
+            Attempt::Hangs => pending().await,
+        };
+        let (end, ended) = oneshot::channel();
+        *self.0.end.lock() = Some(end);
+        Ok(ScriptedSession {
+            script: self.clone(),
+            process_id,
+            ended,
+            since: Instant::now(),
+            applied: channels.iter().cloned().collect(),
+        })
+    }
+}
+
+pub(super) struct ScriptedSession {
+    script: Script,
+    process_id: i32,
+    ended: oneshot::Receiver<SessionEnd>,
+    since: Instant,
+    applied: HashSet<String>,
+}
+
+impl ListeningSession for ScriptedSession {
+    fn process_id(&self) -> i32 {
+        self.process_id
+    }
+
+    fn server_started(&self) -> Option<&str> {
+        Some("today")
+    }
+
+    fn since(&self) -> Instant {
+        self.since
+    }
+
+    fn applied(&self) -> &HashSet<String> {
+        &self.applied
+    }
+
+    fn client(&self) -> SessionClient {
+        SessionClient {
+            client: std::sync::Weak::new(),
+            may_be_in_block: Arc::default(),
+            in_flight: Arc::default(),
+        }
+    }
+
+    fn confirmed(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn is_paused(&self) -> bool {
+        self.script.0.paused.load(Ordering::Relaxed)
+    }
+
+    async fn change(&mut self, add: &[String], remove: &[String], timeout: Duration) -> Result<()> {
+        let signed = |sign: &'static str, names: &[String]| -> Vec<String> {
+            names.iter().map(|name| format!("{sign}{name}")).collect()
+        };
+        let what = [signed("+", add), signed("-", remove)].concat().join(" ");
+        self.script.answer(&what, timeout).await?;
+        if add
+            .iter()
+            .any(|name| self.script.0.refused.lock().contains(name))
+        {
+            return Err(refusal());
+        }
+        self.applied.extend(add.iter().cloned());
+        self.applied.retain(|name| !remove.contains(name));
+        Ok(())
+    }
+
+    async fn fence(&mut self, _: &str, ids: &[u32], timeout: Duration) -> Result<()> {
+        self.script.answer(&format!("fence {ids:?}"), timeout).await
+    }
+
+    async fn ping(&mut self, timeout: Duration) -> Result<Duration> {
+        self.script.answer("ping", timeout).await?;
+        Ok(Duration::from_millis(3))
+    }
+
+    async fn ended(&mut self) -> SessionEnd {
+        match (&mut self.ended).await {
+            Ok(end) => end,
+            Err(_) => pending().await,
+        }
+    }
+
+    async fn reason(&mut self, error: Error) -> SessionEnd {
+        error.into()
+    }
+
+    async fn close(self, deadline: Instant) -> bool {
+        let left = deadline.duration_since(Instant::now());
+        self.script.note(format!("close within {left:?}"));
+        true
+    }
+}
+
+/// A supervisor on a script, and everything around it that a test looks at.
+pub(super) struct Scene {
+    pub(super) script: Script,
+    pub(super) feed: Arc<Feed>,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) client: ClientSlot,
+    pub(super) cancel: CancellationToken,
+    pub(super) deadline: Arc<Mutex<Option<Instant>>>,
+    pub(super) started: Option<oneshot::Receiver<Result<()>>>,
+    pub(super) consumer: Arc<Subscriber>,
+    finished: watch::Receiver<bool>,
+}
+
+/// The rules of most tests: back-off from 100 ms to 30 s, a heartbeat every 10 s that is answered within 5 s.
+pub(super) fn policy() -> Policy {
+    Policy {
+        reconnect: Some(ReconnectOptions {
+            initial_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(30),
+            max_attempts: None,
+        }),
+        heartbeat: Some(HeartbeatOptions {
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+        }),
+        request_timeout: Duration::from_secs(5),
+    }
+}
+
+impl Scene {
+    /// Starts a supervisor that is subscribed to channel `a`, with one consumer.
+    pub(super) fn start(policy: Policy, attempts: impl IntoIterator<Item = Attempt>) -> Self {
+        let script = Script::new(attempts);
+        let seat = Arc::new(Seat::new(None, Box::new(|| {})));
+        let feed = Arc::new(Feed::new(Arc::clone(&seat)));
+        seat.add_channel("a", 1);
+        let bounds = Bounds {
+            max_messages: 100,
+            max_bytes: 1 << 20,
+            overflow: Overflow::Error,
+        };
+        let consumer = Arc::new(Subscriber::new(bounds, Box::new(|| {}), Arc::default()));
+        seat.add_subscriber(Arc::clone(&consumer), None);
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (started, start) = oneshot::channel();
+        let (finish, finished) = watch::channel(false);
+        let (client, cancel) = (ClientSlot::default(), CancellationToken::new());
+        let deadline = Arc::new(Mutex::new(None));
+        let parts = SupervisorParts {
+            policy,
+            sessions: script.clone(),
+            feed: Arc::clone(&feed),
+            own_pids: Arc::new(OwnPids::default()),
+            commands: receiver,
+            client: Arc::clone(&client),
+            cancel: cancel.clone(),
+            deadline: Arc::clone(&deadline),
+        };
+        let supervisor = Supervisor::new(parts, vec!["a".to_owned()]);
+        drop(tokio::spawn(async move {
+            supervisor.run(started).await;
+            let _ = finish.send(true);
+        }));
+        Self {
+            script,
+            feed,
+            commands,
+            client,
+            cancel,
+            deadline,
+            started: Some(start),
+            consumer,
+            finished,
+        }
+    }
+
+    /// A scene whose first session is up, as backend 1.
+    pub(super) async fn started(policy: Policy, then: impl IntoIterator<Item = Attempt>) -> Self {
+        let attempts = [Attempt::Up(1)].into_iter().chain(then);
+        let mut scene = Self::start(policy, attempts);
+        scene.startup().await.expect("the first session is up");
+        scene.events();
+        scene
+    }
+
+    /// The outcome of `startup()`.
+    pub(super) async fn startup(&mut self) -> Result<()> {
+        let started = self.started.take().expect("startup is awaited once");
+        started
+            .await
+            .expect("the supervisor says whether it started")
+    }
+
+    /// Resolves when the supervisor has ended.
+    pub(super) async fn finished(&mut self) {
+        let ended = self.finished.wait_for(|finished| *finished).await;
+        assert!(ended.is_ok(), "the supervisor ended without a panic");
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        *self.finished.borrow()
+    }
+
+    /// Lets time pass, and everything happen that is due.
+    pub(super) async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Waits until the events so far satisfy a condition, and gives them.
+    pub(super) async fn until(&self, wanted: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        let collected = async {
+            loop {
+                all.extend(self.events());
+                if all.iter().any(|event| event.starts_with(wanted)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(3600), collected).await;
+        assert!(in_time.is_ok(), "no event {wanted}");
+        all
+    }
+
+    /// The events since the last call, in words.
+    pub(super) fn events(&self) -> Vec<String> {
+        let events = self.feed.seat().take_events().into_iter();
+        events
+            .map(|event| match event {
+                Event::Connected { process_id } => format!("connected {process_id}"),
+                Event::Disconnected { process_id, error } => {
+                    format!("disconnected {process_id}: {error}")
+                }
+                Event::AttemptFailed {
+                    attempt,
+                    needs_attention,
+                    ..
+                } if needs_attention => format!("attempt {attempt} needs attention"),
+                Event::AttemptFailed { attempt, .. } => format!("attempt {attempt} failed"),
+                Event::Reconnected { gap } => format!("reconnected after {}", gap.attempts),
+                Event::Notice(_) => "notice".to_owned(),
+                Event::Warning(message) => format!("warning {message}"),
+                Event::Closed { error } => format!("closed: {error}"),
+            })
+            .collect()
+    }
+
+    /// The consumer's entries, in words: payloads, `|` for a gap, `#N` for a fence.
+    pub(super) fn drained(&self) -> String {
+        let mut words = Vec::new();
+        let drained = self.consumer.drain(usize::MAX, |entry, payload| {
+            words.push(match entry {
+                Entry::Notification(_) => String::from_utf8_lossy(payload).into_owned(),
+                Entry::Gap(_) => "|".to_owned(),
+                Entry::Fence(id) => format!("#{id}"),
+            });
+        });
+        if drained.end.is_some() {
+            words.push("end".to_owned());
+        }
+        words.join(" ")
+    }
+
+    pub(super) fn subscribe(&self, channel: &str, id: u32) -> oneshot::Receiver<Result<()>> {
+        let (reply, receiver) = oneshot::channel();
+        let channel = channel.to_owned();
+        let sent = self
+            .commands
+            .send(Command::Subscribe { channel, id, reply });
+        assert!(sent.is_ok(), "the supervisor takes commands");
+        receiver
+    }
+
+    pub(super) fn unsubscribe(&self, channel: &str) -> oneshot::Receiver<Result<()>> {
+        let (reply, receiver) = oneshot::channel();
+        let channel = channel.to_owned();
+        let sent = self.commands.send(Command::Unsubscribe { channel, reply });
+        assert!(sent.is_ok(), "the supervisor takes commands");
+        receiver
+    }
+
+    pub(super) fn fence(&self, id: u32) -> oneshot::Receiver<Result<()>> {
+        let (reply, receiver) = oneshot::channel();
+        self.feed.add_fence(id, reply);
+        let sent = self.commands.send(Command::Fence { id });
+        assert!(sent.is_ok(), "the supervisor takes commands");
+        receiver
+    }
+
+    /// Interrupts the supervisor, which may take `timeout` to close its session.
+    pub(super) fn shut_down(&self, timeout: Duration) {
+        *self.deadline.lock() = Some(Instant::now() + timeout);
+        self.cancel.cancel();
+    }
+}
+
+/// The error of a broken connection.
+pub(super) fn lost(message: &str) -> Error {
+    Error::new(ErrorKind::Closed, message)
+}
+
+/// The error of a server that refuses one statement.
+pub(super) fn refusal() -> Error {
+    server_error("ERROR", "42501")
+}
+
+/// The error of a server that lets nobody in.
+pub(super) fn server_error(severity: &str, sql_state: &str) -> Error {
+    let server = ServerMessage {
+        severity: severity.to_owned(),
+        sql_state: sql_state.to_owned(),
+        message: String::new(),
+        detail: None,
+        hint: None,
+        position: None,
+        context: None,
+        schema: None,
+        table: None,
+        column: None,
+        data_type: None,
+        constraint: None,
+    };
+    Error {
+        server: Some(Box::new(server)),
+        ..Error::new(ErrorKind::Database, "")
+    }
+}
