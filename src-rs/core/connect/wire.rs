@@ -34,7 +34,7 @@ impl Default for Pulse {
 
 impl Pulse {
     /// Moves on to now.
-    fn beat(&self) {
+    pub(crate) fn beat(&self) {
         let elapsed = self.origin.elapsed().as_millis();
         self.last_ms.store(
             u64::try_from(elapsed).unwrap_or(u64::MAX),

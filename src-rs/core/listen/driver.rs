@@ -33,7 +33,7 @@ impl From<Error> for SessionEnd {
 }
 
 /// See the module.
-pub(crate) struct Driver {
+pub(super) struct Driver {
     pub(crate) connection: ServerConnection,
     pub(crate) feed: Arc<Feed>,
     pub(crate) epoch: u64,
@@ -53,7 +53,7 @@ impl Driver {
             .hand_to(move |batch| feed.publish(epoch, batch));
         loop {
             let stopped = match self.read().await {
-                Ok(Stop::Pause) => self.pause().await,
+                Ok(Stop::Pause) => pause(&self.feed, &self.paused, self.max_pause).await,
                 Ok(Stop::Broken(what)) => Err(undecodable(format!("the server sent {what}"))),
                 Err(end) => Err(end),
             };
@@ -91,23 +91,6 @@ impl Driver {
         .await
     }
 
-    /// Waits until every consumer has room again.
-    async fn pause(&mut self) -> Result<(), SessionEnd> {
-        self.paused.store(true, Ordering::Relaxed);
-        let room = tokio::time::timeout(self.max_pause, self.feed.wait_for_room()).await;
-        self.paused.store(false, Ordering::Relaxed);
-        room.map_err(|_| {
-            Error::new(
-                ErrorKind::Closed,
-                format!(
-                    "a consumer kept the session from being read for {} s (buffer.maxPauseMs)",
-                    self.max_pause.as_secs_f64()
-                ),
-            )
-            .into()
-        })
-    }
-
     fn notice(&mut self, notice: &tokio_postgres::error::DbError) {
         let notice = ServerMessage::from(notice);
         if notice.sql_state.starts_with("57P") {
@@ -133,10 +116,97 @@ impl Driver {
     }
 }
 
+/// Waits until every consumer has room again, at most `max_pause`. `paused` is set meanwhile.
+async fn pause(feed: &Feed, paused: &AtomicBool, max_pause: Duration) -> Result<(), SessionEnd> {
+    paused.store(true, Ordering::Relaxed);
+    let room = tokio::time::timeout(max_pause, feed.wait_for_room()).await;
+    paused.store(false, Ordering::Relaxed);
+    room.map_err(|_| {
+        Error::new(
+            ErrorKind::Closed,
+            format!(
+                "a consumer kept the session from being read for {} s (buffer.maxPauseMs)",
+                max_pause.as_secs_f64()
+            ),
+        )
+        .into()
+    })
+}
+
 /// The end of a session whose stream cannot be read on.
 fn undecodable(message: impl Into<String>) -> SessionEnd {
     SessionEnd {
         error: Error::new(ErrorKind::Closed, message),
         undecodable: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::deliver::buffer::{Bounds, Overflow, Subscriber};
+    use crate::deliver::seat::Seat;
+    use crate::inbound::Batch;
+
+    const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+    /// A feed with a consumer that has room for four notifications and got five.
+    fn full() -> (Arc<Feed>, Arc<Subscriber>) {
+        let seat = Arc::new(Seat::new(None, Box::new(|| {})));
+        seat.add_channel("a", 1);
+        let bounds = Bounds {
+            max_messages: 4,
+            max_bytes: 1 << 20,
+            overflow: Overflow::Pause,
+        };
+        let consumer = Arc::new(Subscriber::new(bounds, Box::new(|| {}), Arc::default()));
+        seat.add_subscriber(Arc::clone(&consumer), None);
+        let feed = Arc::new(Feed::new(seat));
+        let epoch = feed.begin_session();
+        let stop = feed.publish(epoch, &Batch::of(&[("a", "x"); 5]));
+        assert!(matches!(stop, Some(Stop::Pause)));
+        (feed, consumer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_when_the_consumer_has_room_again() {
+        let (feed, consumer) = full();
+        let paused = Arc::new(AtomicBool::new(false));
+        let waiting = tokio::spawn({
+            let (feed, paused) = (Arc::clone(&feed), Arc::clone(&paused));
+            async move { pause(&feed, &paused, MAX_PAUSE).await }
+        });
+        tokio::time::sleep(MAX_PAUSE / 2).await;
+        assert!(paused.load(Ordering::Relaxed) && !waiting.is_finished());
+        consumer.drain(3, |_, _| ());
+        feed.seat().made_room();
+        assert!(waiting.await.expect("no panic").is_ok());
+        assert!(!paused.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_lasts_too_long_ends_the_session() {
+        let (feed, _consumer) = full();
+        let began = Instant::now();
+        let end = pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await;
+        let message = end.expect_err("nobody made room").error.message;
+        assert_eq!(
+            message,
+            "a consumer kept the session from being read for 10 s (buffer.maxPauseMs)"
+        );
+        assert_eq!(began.elapsed(), MAX_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_is_removed_ends_a_pause() {
+        let (feed, consumer) = full();
+        let seat = Arc::clone(feed.seat());
+        let waiting =
+            tokio::spawn(async move { pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await });
+        tokio::time::sleep(MAX_PAUSE / 2).await;
+        seat.remove_subscriber(&consumer);
+        assert!(waiting.await.expect("no panic").is_ok());
     }
 }

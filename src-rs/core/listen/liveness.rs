@@ -14,26 +14,72 @@ use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, dial_host, drive};
 use crate::connect::wire::WireFacts;
 
-/// How many deadlines an answer may miss while the server is talking before somebody is asked beside: ten of the default
+/// How many deadlines an answer may miss while the server is talking before a second connection asks: ten of the default
 /// 5 s, so that a server that cannot hear us is noticed within a minute.
 const MAX_BACKLOG_TIMEOUTS: u32 = 10;
 
-/// What is known of a session's server while it does not answer.
-#[derive(Debug)]
-pub(crate) struct Liveness {
-    pub(crate) facts: Arc<WireFacts>,
-    pub(crate) paused: Arc<AtomicBool>,
-    pub(crate) in_flight: Arc<AtomicUsize>,
-    pub(crate) connect: Arc<ConnectConfig>,
-    pub(crate) host: Host,
-    pub(crate) process_id: i32,
+/// A question about a session's backend that is asked on another connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Is the backend there?
+    IsThere,
+    /// Is the backend there, and busy with a statement?
+    IsWorking,
 }
 
-impl Liveness {
-    /// Waits for the answer to a request: at most `timeout` after the last byte heard, as what the server has to say
-    /// before it may take longer. A server that we do not read, that works for the user, or that never comes to the end of
-    /// what it has to send, may take as long as that takes; one that only talks may not have heard the request at all.
-    pub(crate) async fn answer<T>(
+/// Asks about a session's backend on another connection.
+pub(super) trait AskBeside: Send + Sync {
+    /// The answer. No answer within `timeout` is a no.
+    fn ask(&self, question: Question, timeout: Duration) -> impl Future<Output = bool> + Send;
+}
+
+/// Asks `pg_stat_activity` on a connection of its own.
+#[derive(Debug)]
+pub(super) struct SecondConnection {
+    pub(super) connect: Arc<ConnectConfig>,
+    pub(super) host: Host,
+    /// The backend in question.
+    pub(super) process_id: i32,
+}
+
+impl AskBeside for SecondConnection {
+    async fn ask(&self, question: Question, timeout: Duration) -> bool {
+        let condition = match question {
+            Question::IsThere => "",
+            Question::IsWorking => "AND state <> 'idle'",
+        };
+        let query = format!(
+            "SELECT pid FROM pg_stat_activity WHERE pid = {} {condition}",
+            self.process_id
+        );
+        let asked = ask_beside(&self.connect, &self.host, &query);
+        match tokio::time::timeout(timeout, asked).await {
+            Ok(Ok(rows)) => rows
+                .iter()
+                .any(|row| matches!(row, SimpleQueryMessage::Row(_))),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+}
+
+/// The signs of life of a session's server.
+#[derive(Debug)]
+pub(super) struct Liveness<A> {
+    pub(super) facts: Arc<WireFacts>,
+    /// Whether a full consumer keeps us from reading.
+    pub(super) paused: Arc<AtomicBool>,
+    /// How many statements of the user are running.
+    pub(super) in_flight: Arc<AtomicUsize>,
+    pub(super) beside: A,
+}
+
+impl<A: AskBeside> Liveness<A> {
+    /// Waits for the answer to a request: at most `timeout` after the last byte heard.
+    ///
+    /// The deadline is extended while we have paused reading, while the backend runs a statement of the user's, or while the
+    /// server still sends a backlog. After ten extensions for a backlog a second connection asks whether the backend is there:
+    /// a server that only talks may not have heard the request at all.
+    pub(super) async fn answer<T>(
         &self,
         timeout: Duration,
         what: &str,
@@ -53,7 +99,7 @@ impl Liveness {
                 since = Instant::now();
             } else if is_talking && patience > 0 {
                 patience -= 1;
-            } else if is_talking && self.is_listed(timeout, "").await {
+            } else if is_talking && self.beside.ask(Question::IsThere, timeout).await {
                 // While it has notifications to send, a backend does not look at requests.
                 patience = MAX_BACKLOG_TIMEOUTS;
             } else {
@@ -70,22 +116,7 @@ impl Liveness {
     /// network would.
     async fn is_working(&self, timeout: Duration) -> bool {
         self.in_flight.load(Ordering::Relaxed) > 0
-            && self.is_listed(timeout, "AND state <> 'idle'").await
-    }
-
-    /// Asks beside the session whether its backend is there, and the condition holds. No answer is a no.
-    async fn is_listed(&self, timeout: Duration, condition: &str) -> bool {
-        let query = format!(
-            "SELECT pid FROM pg_stat_activity WHERE pid = {} {condition}",
-            self.process_id
-        );
-        let asked = ask_beside(&self.connect, &self.host, &query);
-        match tokio::time::timeout(timeout, asked).await {
-            Ok(Ok(rows)) => rows
-                .iter()
-                .any(|row| matches!(row, SimpleQueryMessage::Row(_))),
-            Ok(Err(_)) | Err(_) => false,
-        }
+            && self.beside.ask(Question::IsWorking, timeout).await
     }
 }
 
@@ -110,4 +141,122 @@ pub(crate) async fn ask_beside(
     drop(client);
     let _ = driver.await;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// Answers as it is told, and keeps the questions.
+    #[derive(Default)]
+    struct Told {
+        answer: AtomicBool,
+        questions: Mutex<Vec<Question>>,
+    }
+
+    impl AskBeside for Arc<Told> {
+        async fn ask(&self, question: Question, _: Duration) -> bool {
+            self.questions.lock().push(question);
+            self.answer.load(Ordering::Relaxed)
+        }
+    }
+
+    fn liveness() -> (Arc<Liveness<Arc<Told>>>, Arc<Told>) {
+        let told = Arc::new(Told::default());
+        let liveness = Liveness {
+            facts: Arc::default(),
+            paused: Arc::default(),
+            in_flight: Arc::default(),
+            beside: Arc::clone(&told),
+        };
+        (Arc::new(liveness), told)
+    }
+
+    /// How long a request that never gets an answer is waited for, at most `most`.
+    async fn waited(liveness: &Liveness<Arc<Told>>, most: Duration) -> Option<Duration> {
+        let began = Instant::now();
+        let answer = liveness.answer(TIMEOUT, "a test", pending::<Result<()>>());
+        let outcome = tokio::time::timeout(most, answer).await.ok()?;
+        let error = outcome.expect_err("there is no answer");
+        assert_eq!(error.message, "the server did not answer a test within 5 s");
+        Some(began.elapsed())
+    }
+
+    /// Hears a byte of the server every second.
+    fn talk(liveness: &Arc<Liveness<Arc<Told>>>) -> AbortOnDropHandle<()> {
+        let facts = Arc::clone(&liveness.facts);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                facts.heard.beat();
+            }
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_given_up_after_the_timeout_without_a_question() {
+        let (liveness, told) = liveness();
+        assert_eq!(waited(&liveness, 2 * TIMEOUT).await, Some(TIMEOUT));
+        assert_eq!(*told.questions.lock(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_in_time_is_given_as_it_is() {
+        let (liveness, _) = liveness();
+        let late = async {
+            tokio::time::sleep(Duration::from_millis(4999)).await;
+            Ok(7)
+        };
+        assert_eq!(liveness.answer(TIMEOUT, "a test", late).await.ok(), Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_ours_does_not_count_against_the_server() {
+        let (liveness, _) = liveness();
+        liveness.paused.store(true, Ordering::Relaxed);
+        assert_eq!(waited(&liveness, 20 * TIMEOUT).await, None);
+        liveness.paused.store(false, Ordering::Relaxed);
+        assert_eq!(waited(&liveness, 2 * TIMEOUT).await, Some(TIMEOUT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_works_for_the_user_is_waited_for_while_it_does() {
+        let (liveness, told) = liveness();
+        liveness.in_flight.store(1, Ordering::Relaxed);
+        told.answer.store(true, Ordering::Relaxed);
+        assert_eq!(waited(&liveness, 20 * TIMEOUT).await, None);
+        assert!(
+            told.questions
+                .lock()
+                .iter()
+                .all(|it| *it == Question::IsWorking)
+        );
+        told.answer.store(false, Ordering::Relaxed);
+        assert_eq!(waited(&liveness, 2 * TIMEOUT).await, Some(TIMEOUT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_only_talks_is_asked_about_and_given_up_when_it_is_not_there() {
+        let (liveness, told) = liveness();
+        let _talking = talk(&liveness);
+        let took = waited(&liveness, 100 * TIMEOUT).await.expect("given up");
+        // Ten deadlines are missed; each begins at the last byte heard, up to a second before the one before it ended.
+        assert!(took > 8 * TIMEOUT && took <= 11 * TIMEOUT, "{took:?}");
+        assert_eq!(*told.questions.lock(), [Question::IsThere]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_sends_a_backlog_is_waited_for_as_long_as_it_is_there() {
+        let (liveness, told) = liveness();
+        told.answer.store(true, Ordering::Relaxed);
+        let _talking = talk(&liveness);
+        assert_eq!(waited(&liveness, 100 * TIMEOUT).await, None);
+        assert!(told.questions.lock().len() > 5);
+    }
 }

@@ -23,7 +23,7 @@ use crate::connect::wire::WireFacts;
 use crate::deliver::feed::Feed;
 use crate::inbound::Arrivals;
 use crate::listen::driver::{Driver, SessionEnd};
-use crate::listen::liveness::Liveness;
+use crate::listen::liveness::{Liveness, SecondConnection};
 use crate::listen::sessions::{ListeningSession, Sessions};
 use crate::query::shared_client::SessionClient;
 use crate::query::statements::{self, Block};
@@ -230,14 +230,16 @@ impl Session {
         Ok(())
     }
 
-    fn liveness(&self) -> Liveness {
+    fn liveness(&self) -> Liveness<SecondConnection> {
         Liveness {
             facts: Arc::clone(&self.facts),
             paused: Arc::clone(&self.paused),
             in_flight: Arc::clone(&self.shared.in_flight),
-            connect: Arc::clone(&self.connect),
-            host: self.host.clone(),
-            process_id: self.process_id,
+            beside: SecondConnection {
+                connect: Arc::clone(&self.connect),
+                host: self.host.clone(),
+                process_id: self.process_id,
+            },
         }
     }
 
