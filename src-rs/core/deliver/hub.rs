@@ -23,7 +23,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::deliver::gap::Gap;
 use crate::deliver::subscriber::{End, Notification, Pressure, Staged, State, Subscriber};
-use crate::inbound::{Arrived, Batch, Stop};
+use crate::inbound::{ReceivedBatch, ReceivedNotification, Stop};
 use crate::observe::Counters;
 
 /// How long after its removal a channel's notifications may still come.
@@ -175,7 +175,7 @@ impl Hub {
     }
 
     /// Hands a batch to the subscribers, in order. Says whether and why reading should stop.
-    pub(crate) fn publish(&self, epoch: u64, batch: &Batch) -> Option<Stop> {
+    pub(crate) fn publish(&self, epoch: u64, batch: &ReceivedBatch) -> Option<Stop> {
         let (arrived, broken) = batch.read();
         let broken = broken.map(Stop::Broken);
         if arrived.len() == 0 {
@@ -212,13 +212,13 @@ impl Hub {
         &self,
         inner: &mut Inner,
         confirmed: Moment,
-        arrived: impl Iterator<Item = Arrived<'batch>>,
+        arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
     ) -> Found {
         let received = Moment::now();
         let mut found = Found::default();
         // Most of a batch is of one channel.
         let mut last: Option<(&str, &Route)> = None;
-        for Arrived {
+        for ReceivedNotification {
             process_id,
             channel,
             payload,

@@ -11,7 +11,7 @@ use tokio_postgres::AsyncMessage;
 use crate::base::error::{Error, ErrorKind, ServerMessage};
 use crate::connect::dial::ServerConnection;
 use crate::deliver::hub::{Event, Hub};
-use crate::inbound::{Arrivals, Stop};
+use crate::inbound::{NotificationSink, Stop};
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub(crate) struct Driver {
     pub(crate) epoch: u64,
     pub(crate) paused: Arc<AtomicBool>,
     /// Where the connection's notifications go.
-    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) arrivals: Arc<NotificationSink>,
     pub(crate) max_pause: Duration,
     /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
     pub(crate) shutdown_notice: Option<ServerMessage>,
