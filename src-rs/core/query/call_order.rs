@@ -1,66 +1,101 @@
-//! Keeps operations in the order in which they were called, although each runs as a task of its own.
+//! Keeps the operations of a lease in the order in which they were called, although each runs as a task of its own.
 
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 
-/// Gives out turns, first come, first served.
-#[derive(Debug, Default)]
-pub(crate) struct Turns {
-    /// Resolves (as dropped) when the turn given out last is over.
-    last: Mutex<Option<oneshot::Receiver<()>>>,
-}
+use futures_util::FutureExt as _;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::task::unconstrained;
 
-/// A place in the order. Dropping it ends the turn; it must not be dropped before it has come.
+/// Hands out places, first come, first served: one place at a time is reached.
+///
+/// A semaphore of one permit serves its waiters in their order and forgets waiters that are dropped, so an operation that
+/// is cancelled neither blocks the operations behind it nor lets one of them overtake.
 #[derive(Debug)]
-#[must_use = "dropping a turn lets the next one begin"]
-pub(crate) struct Turn {
-    before: Option<oneshot::Receiver<()>>,
-    _over: oneshot::Sender<()>,
+pub(crate) struct CallOrder(Arc<Semaphore>);
+
+/// A place in a [`CallOrder`]. Dropping a place lets the next one be reached.
+#[must_use = "dropping a place lets the next one begin"]
+pub(crate) struct Place(State);
+
+type Reaching = dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send;
+
+enum State {
+    Waiting(Pin<Box<Reaching>>),
+    /// The permit, or the error of a semaphore that was closed, which this one never is.
+    Reached {
+        _permit: Result<OwnedSemaphorePermit, AcquireError>,
+    },
 }
 
-impl Turns {
-    /// Takes the next place. Synchronous, so that the order is that of the calls.
-    pub(crate) fn next(&self) -> Turn {
-        let (over, receiver) = oneshot::channel();
-        let before = self.last.lock().replace(receiver);
-        Turn {
-            before,
-            _over: over,
+impl Default for CallOrder {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl CallOrder {
+    /// Takes the next place. Synchronous, so that the order of the places is that of the calls.
+    pub(crate) fn take_place(&self) -> Place {
+        // Polled outside of tokio's budget for a task: a poll that the budget refuses would not queue.
+        let mut reaching = Box::pin(unconstrained(Arc::clone(&self.0).acquire_owned()));
+        Place(match reaching.as_mut().now_or_never() {
+            Some(permit) => State::Reached { _permit: permit },
+            None => State::Waiting(reaching),
+        })
+    }
+}
+
+impl Place {
+    /// Waits until every place before this one was dropped.
+    pub(crate) async fn reached(&mut self) {
+        if let State::Waiting(reaching) = &mut self.0 {
+            let permit = reaching.await;
+            self.0 = State::Reached { _permit: permit };
         }
     }
 }
 
-impl Turn {
-    /// Waits until all turns before this one are over.
-    pub(crate) async fn come(&mut self) {
-        if let Some(before) = self.before.take() {
-            let _ = before.await;
-        }
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use parking_lot::Mutex;
 
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn turns_come_in_the_order_in_which_they_were_taken() {
-        let turns = Turns::default();
-        let order = Arc::new(Mutex::new(Vec::new()));
+    async fn places_are_reached_in_the_order_in_which_they_were_taken() {
+        let order = CallOrder::default();
+        let reached = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
         for index in 0..1000 {
-            let mut turn = turns.next();
-            let order = Arc::clone(&order);
+            let mut place = order.take_place();
+            let reached = Arc::clone(&reached);
             tasks.push(tokio::spawn(async move {
-                turn.come().await;
-                order.lock().push(index);
+                place.reached().await;
+                reached.lock().push(index);
             }));
         }
         for task in tasks {
             task.await.unwrap();
         }
-        assert!(order.lock().iter().copied().eq(0..1000));
+        assert!(reached.lock().iter().copied().eq(0..1000));
+    }
+
+    #[test]
+    fn a_place_that_is_given_up_leaves_no_hole_and_lets_nobody_overtake() {
+        let order = CallOrder::default();
+        let (first, given_up, mut last) =
+            (order.take_place(), order.take_place(), order.take_place());
+        drop(given_up);
+        assert!(last.reached().now_or_never().is_none());
+        drop(first);
+        assert!(last.reached().now_or_never().is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! How many connections may be leased at the same time.
 //!
-//! The pool behind it counts only connections that exist: shrunk before it has opened any, it would still open
-//! as many as before. This gate counts leases.
+//! deadpool counts only connections that exist: shrunk before it has opened any, it would still open as many as before.
+//! A [`LeaseLimit`] counts leases.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+/// Gives out permits to lease, first come, first served.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct LeaseLimit {
     free: Semaphore,
+    /// How many calls wait for a permit.
     waiting: AtomicUsize,
     size: Mutex<Size>,
 }
@@ -19,15 +21,16 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 struct Size {
     max: usize,
-    /// Passes that were out when the gate was made smaller: they are not to come back.
+    /// How many permits were out beyond `max` when the limit was lowered: so many are not given out again.
     surplus: usize,
 }
 
-/// The right to one lease.
+/// The right to one lease. Dropping it lets the next waiter lease.
 #[derive(Debug)]
-pub(crate) struct Pass(Arc<Gate>);
+pub(crate) struct Permit(Arc<LeaseLimit>);
 
-impl Gate {
+impl LeaseLimit {
+    /// A limit of `max` leases.
     pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             free: Semaphore::new(max),
@@ -36,8 +39,8 @@ impl Gate {
         })
     }
 
-    /// Waits for a pass; `None` once the gate is closed.
-    pub(crate) async fn enter(self: Arc<Self>) -> Option<Pass> {
+    /// Waits for a permit; `None` once the limit is closed.
+    pub(crate) async fn acquire(self: Arc<Self>) -> Option<Permit> {
         struct Waiting<'a>(&'a AtomicUsize);
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {
@@ -52,9 +55,10 @@ impl Gate {
             self.free.acquire().await.ok()?
         };
         permit.forget();
-        Some(Pass(self))
+        Some(Permit(self))
     }
 
+    /// Changes the limit. Lowered below the number of permits that are out, it gives none until enough came back.
     pub(crate) fn resize(&self, max: usize) {
         let mut size = self.size.lock();
         if max > size.max {
@@ -69,16 +73,18 @@ impl Gate {
         size.max = max;
     }
 
+    /// Gives no permit any more: calls that wait get `None`.
     pub(crate) fn close(&self) {
         self.free.close();
     }
 
+    /// How many calls wait for a permit.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut size = self.0.size.lock();
         if size.surplus > 0 {
@@ -91,50 +97,115 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt as _;
+    use tokio::time::timeout;
 
     use super::*;
 
-    fn enter(gate: &Arc<Gate>) -> Option<Pass> {
-        Arc::clone(gate).enter().now_or_never().flatten()
+    fn take(limit: &Arc<LeaseLimit>) -> Option<Permit> {
+        Arc::clone(limit).acquire().now_or_never().flatten()
     }
 
     #[test]
-    fn a_gate_made_smaller_takes_back_what_is_out() {
-        let gate = Gate::new(3);
-        let mut out: Vec<Pass> = (0..3).map(|_| enter(&gate).unwrap()).collect();
-        gate.resize(1);
+    fn a_limit_that_is_lowered_takes_back_what_is_out() {
+        let limit = LeaseLimit::new(3);
+        let mut out: Vec<Permit> = (0..3).map(|_| take(&limit).unwrap()).collect();
+        limit.resize(1);
         out.truncate(1);
-        assert!(enter(&gate).is_none());
+        assert!(take(&limit).is_none());
         out.clear();
-        let only = enter(&gate).unwrap();
-        assert!(enter(&gate).is_none());
+        let only = take(&limit).unwrap();
+        assert!(take(&limit).is_none());
         drop(only);
     }
 
     #[test]
-    fn a_gate_made_smaller_and_larger_again_gives_no_more_than_its_size() {
-        let gate = Gate::new(4);
-        let out: Vec<Pass> = (0..3).map(|_| enter(&gate).unwrap()).collect();
-        gate.resize(1);
-        gate.resize(4);
-        let fourth = enter(&gate).unwrap();
-        assert!(enter(&gate).is_none());
+    fn a_limit_that_is_lowered_and_raised_again_gives_no_more_than_its_size() {
+        let limit = LeaseLimit::new(4);
+        let out: Vec<Permit> = (0..3).map(|_| take(&limit).unwrap()).collect();
+        limit.resize(1);
+        limit.resize(4);
+        let fourth = take(&limit).unwrap();
+        assert!(take(&limit).is_none());
         drop((out, fourth));
-        let again: Vec<Pass> = std::iter::from_fn(|| enter(&gate)).collect();
+        let again: Vec<Permit> = std::iter::from_fn(|| take(&limit)).collect();
         assert_eq!(again.len(), 4);
     }
 
     #[test]
-    fn a_closed_gate_gives_nothing() {
-        let gate = Gate::new(1);
-        let waiting = enter(&gate);
-        let mut next = Box::pin(Arc::clone(&gate).enter());
+    fn a_closed_limit_gives_nothing() {
+        let limit = LeaseLimit::new(1);
+        let waiting = take(&limit);
+        let mut next = Box::pin(Arc::clone(&limit).acquire());
         assert!(next.as_mut().now_or_never().is_none());
-        assert_eq!(gate.waiting(), 1);
-        gate.close();
+        assert_eq!(limit.waiting(), 1);
+        limit.close();
         assert!(next.now_or_never().unwrap().is_none());
         drop(waiting);
-        assert_eq!(gate.waiting(), 0);
+        assert_eq!(limit.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn permits_go_to_waiters_in_their_order() {
+        let limit = LeaseLimit::new(1);
+        let out = take(&limit).unwrap();
+        let (mut first, mut second) = (
+            Box::pin(Arc::clone(&limit).acquire()),
+            Box::pin(Arc::clone(&limit).acquire()),
+        );
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(out);
+        assert!(second.as_mut().now_or_never().is_none());
+        let out = first.now_or_never().unwrap();
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(out);
+        assert!(second.await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_gives_up_leaves_no_hole() {
+        let limit = LeaseLimit::new(1);
+        let out = take(&limit).unwrap();
+        let patience = Duration::from_secs(5);
+        let gave_up = timeout(patience, Arc::clone(&limit).acquire());
+        let stays = timeout(2 * patience, Arc::clone(&limit).acquire());
+        let gives_back = async {
+            tokio::time::sleep(patience + Duration::from_secs(1)).await;
+            assert_eq!(limit.waiting(), 1);
+            drop(out);
+        };
+        let (gave_up, stays, ()) = tokio::join!(gave_up, stays, gives_back);
+        assert!(gave_up.is_err());
+        drop(stays.unwrap().unwrap());
+        assert!(take(&limit).is_some());
+        assert_eq!(limit.waiting(), 0);
+    }
+
+    #[test]
+    fn a_permit_that_was_handed_over_but_not_taken_is_not_lost() {
+        let limit = LeaseLimit::new(1);
+        let out = take(&limit).unwrap();
+        let mut waiter = Box::pin(Arc::clone(&limit).acquire());
+        assert!(waiter.as_mut().now_or_never().is_none());
+        drop(out);
+        // The permit is the waiter's by now.
+        assert!(take(&limit).is_none());
+        drop(waiter);
+        assert!(take(&limit).is_some());
+    }
+
+    #[test]
+    fn a_limit_of_none_serves_waiters_once_it_is_raised() {
+        let limit = LeaseLimit::new(1);
+        let out = take(&limit).unwrap();
+        limit.resize(0);
+        drop(out);
+        let mut waiter = Box::pin(Arc::clone(&limit).acquire());
+        assert!(waiter.as_mut().now_or_never().is_none());
+        limit.resize(2);
+        assert!(waiter.now_or_never().unwrap().is_some());
     }
 }
