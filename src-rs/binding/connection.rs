@@ -6,7 +6,7 @@ use napi_derive::napi;
 
 use super::bridge::BridgeHandle;
 use super::values::{NativeParam, NativeQueryOutput};
-use pglisten_core::query::connection::Lease;
+use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::CommitOutcome;
 
 /// A connection while somebody has it. Operations run in the order of the calls; each settles the promise whose id

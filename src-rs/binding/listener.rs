@@ -21,7 +21,7 @@ use pglisten_core::deliver::seat::{Event, Seat};
 use pglisten_core::listen::listener::{ListenerHandle, answered};
 use pglisten_core::listen::options::{HeartbeatOptions, ListenerOptions, ReconnectOptions};
 use pglisten_core::listen::session::SessionSetup;
-use pglisten_core::query::connection::Lease;
+use pglisten_core::query::lease::Lease;
 
 /// Options of a listener, complete.
 #[napi(object, object_to_js = false, use_nullable = true)]

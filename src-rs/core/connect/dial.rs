@@ -23,18 +23,18 @@ use candidates::check_role;
 pub use candidates::{Candidate, candidates};
 #[cfg(unix)]
 use open::open_unix;
-use open::{Failure, Way, no_address, open, resolve, unreachable};
+use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::choices::SslMode;
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::wire::{Wire, WireFacts};
-use crate::inbound::{Arrivals, Inbound};
+use crate::inbound::{Inbound, NotificationSink};
 
-/// A connection whose messages nobody reads yet: poll it, or nothing happens.
+/// A connection to a server. Nothing is sent or read unless it is polled.
 pub type ServerConnection = Connection<Inbound<Wire>, Inbound<Wire>>;
 
-/// What dialling gives.
+/// A connection that was dialled, authenticated and has the role asked for.
 #[must_use = "the connection must be polled"]
 #[expect(missing_debug_implementations, reason = "a `Connection` has none")]
 pub struct Dialed {
@@ -42,23 +42,24 @@ pub struct Dialed {
     pub client: Client,
     /// Drives the socket and yields asynchronous messages.
     pub connection: ServerConnection,
-    /// What the socket learns meanwhile.
+    /// Facts about the server that the socket notes while it is read.
     pub facts: Arc<WireFacts>,
-    /// Where it goes.
-    pub route: Route,
+    /// The server that answered.
+    pub destination: Destination,
 }
 
-/// Where a connection goes, and how: for another one to the very same server.
+/// The server that a connection goes to, and whether it is encrypted: enough for another connection to the same server.
 #[derive(Debug, Clone)]
-pub struct Route {
-    /// With the one address, of those its name may have, that answered.
+pub struct Destination {
+    /// The host, with the one address of its name that answered.
     host: Host,
     is_encrypted: bool,
 }
 
-impl Route {
-    /// Asks the server to cancel what the backend of `token` is doing; nothing happens to one that is idle. Returns once
-    /// the server has passed the request on, and says nothing of what came of it: the server does not either
+impl Destination {
+    /// Asks the server to cancel the statement that the backend of `token` runs; an idle backend ignores the request.
+    ///
+    /// Returns once the server has passed the request on. The protocol does not tell whether it had an effect
     /// (<https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS>).
     pub async fn cancel(&self, config: &ConnectConfig, token: &CancelToken) -> Result<()> {
         let host = &self.host;
@@ -73,12 +74,12 @@ impl Route {
                 let addresses = resolve(name, *address, *port).await;
                 let addresses = addresses.map_err(|error| unreachable(host, &error))?;
                 let address = addresses.first().ok_or_else(|| no_address(host))?;
-                let way = if self.is_encrypted {
-                    Way::Encrypted
+                let encryption = if self.is_encrypted {
+                    Encryption::Required
                 } else {
-                    Way::Plain
+                    Encryption::None
                 };
-                let opened = open(way, config, host, name, *address).await;
+                let opened = open(encryption, config, host, name, *address).await;
                 opened.map_err(|failure| failure.error)?.0
             }
         };
@@ -107,7 +108,7 @@ pub(crate) fn no_host() -> Error {
     Error::configuration("host", "no host to connect to")
 }
 
-/// Bounds what is done to get a connection to one host.
+/// Bounds an attempt to connect to one host by the connect timeout.
 pub(crate) async fn in_time<T>(
     config: &ConnectConfig,
     host: &Host,
@@ -116,6 +117,7 @@ pub(crate) async fn in_time<T>(
     in_time_of(config.connect_timeout, config, host, attempt).await
 }
 
+/// Bounds an attempt by `timeout`. The error names the whole connect timeout, of which that may be a share.
 async fn in_time_of<T>(
     timeout: Duration,
     config: &ConnectConfig,
@@ -135,44 +137,40 @@ async fn in_time_of<T>(
         })
 }
 
-/// What is dialled.
+/// The arguments that every step of dialling one host needs.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     config: &'a ConnectConfig,
     host: &'a Host,
-    /// Where notifications go to, if somebody wants them.
-    arrivals: Option<&'a Arc<Arrivals>>,
+    /// Takes the notifications; `None` leaves them in the stream.
+    sink: Option<&'a Arc<NotificationSink>>,
 }
 
-/// Connects to one host, in whatever time it takes. Its notifications go to `arrivals`, if somebody wants them.
+/// Connects to one host, without a bound in time. `sink` takes the notifications; `None` leaves them in the stream.
 pub(crate) async fn dial_host(
     config: &ConnectConfig,
     Candidate { host, role }: Candidate<'_>,
-    arrivals: Option<&Arc<Arrivals>>,
+    sink: Option<&Arc<NotificationSink>>,
 ) -> Result<Dialed> {
-    let call = Call {
-        config,
-        host,
-        arrivals,
-    };
+    let call = Call { config, host, sink };
     let mut dialed = match host {
-        // libpq too encrypts nothing there.
+        // Like libpq, nothing is encrypted on a Unix-domain socket.
         #[cfg(unix)]
         Host::Unix { directory, port } => {
             check_binding(config, host, false)?;
             let wire = open_unix(host, directory, *port).await?;
-            let route = Route {
+            let destination = Destination {
                 host: host.clone(),
                 is_encrypted: false,
             };
-            start(call, wire, route).await?
+            start(call, wire, destination).await?
         }
         Host::Tcp {
             name,
             address,
             port,
         } => {
-            // What the look-up takes is taken from all of them.
+            // The time of the look-up is taken from all addresses.
             let deadline = Instant::now() + config.connect_timeout;
             let addresses = resolve(name, *address, *port).await;
             let mut addresses = addresses.map_err(|error| unreachable(host, &error))?;
@@ -195,11 +193,11 @@ async fn dial_addresses(
 ) -> Result<Dialed> {
     let mut outcome = Err(no_address(call.host));
     for (index, address) in addresses.iter().enumerate() {
-        // Boxed: it holds two ways, each with a handshake and start-up.
+        // Boxed: the future holds two attempts, each with a handshake and start-up.
         let attempt = Box::pin(dial_address(call, name, *address));
         match within_share(call, deadline, addresses.len() - index, attempt).await {
             Ok(dialed) => return Ok(dialed),
-            // What an address said tells more than that at another one there is nobody.
+            // An address that answered and refused tells more than another one that did not answer.
             Err(error) => match &outcome {
                 Err(before)
                     if before.kind != ErrorKind::Connect && error.kind == ErrorKind::Connect => {}
@@ -210,7 +208,7 @@ async fn dial_addresses(
     outcome
 }
 
-/// Bounds what is done with one of the `left` addresses of a host, so that one that is dead leaves time for the others.
+/// Bounds the attempt at one of the `left` addresses of a host, so that a dead address leaves time for the others.
 async fn within_share<T>(
     Call { config, host, .. }: Call<'_>,
     deadline: Instant,
@@ -227,16 +225,16 @@ async fn within_share<T>(
 
 /// Connects with or without TLS, in the order of the mode.
 async fn dial_address(call: Call<'_>, name: &str, address: SocketAddr) -> Result<Dialed> {
-    let ways = match call.config.tls.mode {
-        SslMode::Disable => &[Way::Plain][..],
-        SslMode::Allow => &[Way::Plain, Way::Encrypted],
-        SslMode::Prefer => &[Way::EncryptedIfOffered, Way::Plain],
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Way::Encrypted],
+    let attempts = match call.config.tls.mode {
+        SslMode::Disable => &[Encryption::None][..],
+        SslMode::Allow => &[Encryption::None, Encryption::Required],
+        SslMode::Prefer => &[Encryption::IfOffered, Encryption::None],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Encryption::Required],
     };
     let mut before: Option<Error> = None;
-    for way in ways {
-        // Boxed: it holds a handshake and start-up, and there may be two of them.
-        let failure = match Box::pin(dial_in(*way, call, name, address)).await {
+    for encryption in attempts {
+        // Boxed: the future holds a handshake and start-up.
+        let failure = match Box::pin(dial_with(*encryption, call, name, address)).await {
             Ok(dialed) => return Ok(dialed),
             Err(failure) => failure,
         };
@@ -244,7 +242,7 @@ async fn dial_address(call: Call<'_>, name: &str, address: SocketAddr) -> Result
             Some(before) => failure.error.after(&before),
             None => failure.error,
         };
-        if !failure.is_of_this_way {
+        if !failure.may_be_encryption {
             return Err(error);
         }
         before = Some(error);
@@ -252,20 +250,21 @@ async fn dial_address(call: Call<'_>, name: &str, address: SocketAddr) -> Result
     Err(before.unwrap_or_else(no_host))
 }
 
-async fn dial_in(
-    way: Way,
+/// Connects to an address with the given encryption.
+async fn dial_with(
+    encryption: Encryption,
     call: Call<'_>,
     name: &str,
     address: SocketAddr,
-) -> std::result::Result<Dialed, Failure> {
+) -> std::result::Result<Dialed, AttemptFailure> {
     let Call { config, host, .. } = call;
-    let (wire, is_encrypted) = open(way, config, host, name, address).await?;
-    check_binding(config, host, is_encrypted).map_err(|error| Failure {
+    let (wire, is_encrypted) = open(encryption, config, host, name, address).await?;
+    check_binding(config, host, is_encrypted).map_err(|error| AttemptFailure {
         error,
-        is_of_this_way: true,
+        may_be_encryption: true,
     })?;
     let facts = wire.facts();
-    let route = Route {
+    let destination = Destination {
         host: Host::Tcp {
             name: name.to_owned(),
             address: Some(address.ip()),
@@ -273,21 +272,21 @@ async fn dial_in(
         },
         is_encrypted,
     };
-    start(call, wire, route).await.map_err(|error| {
-        // libpq's rule: what the server refuses before it knows us, it may refuse because of the way. Not so when it is
-        // starting up (cannot_connect_now), nor when it has no TLS and is asked for both at once.
-        let is_of_this_way = (is_encrypted || way == Way::Plain)
+    start(call, wire, destination).await.map_err(|error| {
+        // libpq's rule: a server that refuses us before it has authenticated us may do so because of the encryption. A
+        // server that is starting up (cannot_connect_now) does not, nor does one that had no TLS to offer.
+        let may_be_encryption = (is_encrypted || encryption == Encryption::None)
             && error.server.is_some()
             && error.sql_state() != Some("57P03")
             && !facts.authenticated.load(Ordering::Relaxed);
-        Failure {
+        AttemptFailure {
             error,
-            is_of_this_way,
+            may_be_encryption,
         }
     })
 }
 
-/// SCRAM cannot be bound to a channel that is not encrypted.
+/// Refuses a plain connection when SCRAM has to be bound to a TLS channel.
 fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Result<()> {
     if is_encrypted || config.protocol.get_channel_binding() != ChannelBinding::Require {
         return Ok(());
@@ -298,15 +297,15 @@ fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Res
     ))
 }
 
-/// Start-up and authentication.
-async fn start(call: Call<'_>, wire: Wire, route: Route) -> Result<Dialed> {
+/// Starts up and authenticates.
+async fn start(call: Call<'_>, wire: Wire, destination: Destination) -> Result<Dialed> {
     let Call { config, host, .. } = call;
     let facts = wire.facts();
-    let inbound = Inbound::new(wire, call.arrivals.cloned());
+    let inbound = Inbound::new(wire, call.sink.cloned());
     let mut start_up = config.protocol_for(host).await?;
     let protocol = &mut start_up.protocol;
-    if route.is_encrypted {
-        // Nothing is negotiated any more, and the binding of the channel is asked for.
+    if destination.is_encrypted {
+        // TLS was negotiated already; in this mode the client library asks only for the channel binding.
         protocol.ssl_mode(ClientSslMode::Require);
         protocol.ssl_negotiation(ClientSslNegotiation::Direct);
     } else {
@@ -320,7 +319,7 @@ async fn start(call: Call<'_>, wire: Wire, route: Route) -> Result<Dialed> {
         client,
         connection,
         facts,
-        route,
+        destination,
     })
 }
 
@@ -360,7 +359,7 @@ pub(crate) async fn process_id(client: &Client) -> Result<i32> {
         .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }
 
-/// Polls a connection whose messages are of no interest until it ends.
+/// Polls a connection until it ends, and ignores its notices and notifications.
 pub async fn drive(connection: &mut ServerConnection) {
     while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
 }
@@ -395,7 +394,7 @@ mod tests {
         let call = Call {
             config: &config,
             host,
-            arrivals: None,
+            sink: None,
         };
         let ((_first, first), (_second, second)) = (silent().await, silent().await);
         let (last, third) = silent().await;

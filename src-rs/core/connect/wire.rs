@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connect::tls::server_end_point;
 
-/// A moment that moves on, in a form that is cheap to write for each read.
+/// The moment of the last read, cheap to write with each read.
 #[derive(Debug)]
 pub struct Pulse {
     origin: Instant,
@@ -33,7 +33,7 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// Moves on to now.
+    /// Notes a read now.
     pub(crate) fn beat(&self) {
         let elapsed = self.origin.elapsed().as_millis();
         self.last_ms.store(
@@ -42,21 +42,21 @@ impl Pulse {
         );
     }
 
-    /// The moment, to the millisecond (at first: of the connection).
+    /// The moment of the last read, to the millisecond. Before the first read, the moment at which the socket was opened.
     #[must_use]
     pub fn last(&self) -> Instant {
         self.origin + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
     }
 }
 
-/// What a [`Wire`] learns while others read from it.
+/// Facts about the server that a [`Wire`] notes while it is read.
 #[derive(Debug, Default)]
 pub struct WireFacts {
     /// When the server was last heard.
     pub heard: Pulse,
     /// Whether the server has accepted who we are.
     pub authenticated: AtomicBool,
-    /// The process id of `BackendKeyData`, which start-up ends with. A pooler makes one up.
+    /// The process id in `BackendKeyData`, the end of start-up. A pooler makes one up.
     pub key_process_id: OnceLock<i32>,
 }
 
@@ -65,24 +65,28 @@ pub struct WireFacts {
 #[derive(Debug, Default)]
 struct StartupScan {
     seen: Vec<u8>,
-    /// Where the message begins that is not complete yet.
+    /// Where in `seen` the next message begins.
     message: usize,
 }
 
-/// What looking for it gives.
+/// What a [`StartupScan`] found in the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
 enum Scanned {
+    /// Nothing more before the next bytes.
     Incomplete,
+    /// `AuthenticationOk` came.
     Authenticated,
-    Found(i32),
+    /// `BackendKeyData` came, with this process id.
+    ProcessId(i32),
+    /// Start-up has ended without `BackendKeyData`.
     Absent,
 }
 
 impl StartupScan {
-    /// A server says far less before it is ready; whoever says more is none.
+    /// The scan is given up beyond this: a PostgreSQL server says far less before it is ready.
     const MAX_BYTES: usize = 64 * 1024;
 
-    /// Takes more bytes. To be called again, with none, after each [`Scanned::Authenticated`].
+    /// Takes more bytes. Must be called again without bytes after [`Scanned::Authenticated`], as more may follow it.
     fn feed(&mut self, bytes: &[u8]) -> Scanned {
         self.seen.extend_from_slice(bytes);
         while let Some(header) = self.seen.get(self.message..self.message + 5) {
@@ -90,7 +94,7 @@ impl StartupScan {
             match header[0] {
                 b'K' => {
                     return match self.seen.get(self.message + 5..self.message + 9) {
-                        Some(&[a, b, c, d]) => Scanned::Found(i32::from_be_bytes([a, b, c, d])),
+                        Some(&[a, b, c, d]) => Scanned::ProcessId(i32::from_be_bytes([a, b, c, d])),
                         _ => Scanned::Incomplete,
                     };
                 }
@@ -116,6 +120,7 @@ impl StartupScan {
     }
 }
 
+/// A socket of either kind.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Tcp(TcpStream),
@@ -123,7 +128,7 @@ pub(crate) enum Transport {
     Unix(UnixStream),
 }
 
-/// A socket that notes when the server was heard: any byte counts, before it is decrypted.
+/// A socket that notes when the server was heard: any byte counts, also one that is not decrypted yet.
 #[derive(Debug)]
 pub(crate) struct Socket {
     transport: Transport,
@@ -182,8 +187,9 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// A socket with or without TLS on it.
 #[derive(Debug)]
-enum Channel {
+enum MaybeTls {
     Plain(Socket),
     Encrypted(Box<TlsStream<Socket>>),
 }
@@ -194,35 +200,35 @@ enum Channel {
 /// (`socket_close` in src/backend/libpq/pqcomm.c), so a closed [`Wire`] means that the session is gone.
 #[derive(Debug)]
 pub struct Wire {
-    channel: Channel,
+    stream: MaybeTls,
     facts: Arc<WireFacts>,
-    /// Until start-up is over.
+    /// `None` once start-up is over.
     startup: Option<StartupScan>,
     write_closed: bool,
 }
 
-macro_rules! on_channel {
+macro_rules! on_stream {
     ($wire:expr, $call:ident($($argument:expr),*)) => {
-        match &mut $wire.channel {
-            Channel::Plain(socket) => Pin::new(socket).$call($($argument),*),
-            Channel::Encrypted(stream) => Pin::new(&mut **stream).$call($($argument),*),
+        match &mut $wire.stream {
+            MaybeTls::Plain(socket) => Pin::new(socket).$call($($argument),*),
+            MaybeTls::Encrypted(stream) => Pin::new(&mut **stream).$call($($argument),*),
         }
     };
 }
 
 impl Wire {
     pub(crate) fn plain(socket: Socket) -> Self {
-        Self::new(Arc::clone(&socket.facts), Channel::Plain(socket))
+        Self::new(Arc::clone(&socket.facts), MaybeTls::Plain(socket))
     }
 
     pub(crate) fn encrypted(stream: TlsStream<Socket>) -> Self {
         let facts = Arc::clone(&stream.get_ref().0.facts);
-        Self::new(facts, Channel::Encrypted(Box::new(stream)))
+        Self::new(facts, MaybeTls::Encrypted(Box::new(stream)))
     }
 
-    fn new(facts: Arc<WireFacts>, channel: Channel) -> Self {
+    fn new(facts: Arc<WireFacts>, stream: MaybeTls) -> Self {
         Self {
-            channel,
+            stream,
             facts,
             startup: Some(StartupScan::default()),
             write_closed: false,
@@ -233,9 +239,9 @@ impl Wire {
         Arc::clone(&self.facts)
     }
 
-    /// The hash of the server's certificate, for SCRAM to be bound to.
+    /// The hash of the server's certificate, which SCRAM is bound to. `None` without TLS.
     pub(crate) fn server_end_point(&self) -> Option<Vec<u8>> {
-        let Channel::Encrypted(stream) = &self.channel else {
+        let MaybeTls::Encrypted(stream) = &self.stream else {
             return None;
         };
         let certificates = stream.get_ref().1.peer_certificates()?;
@@ -247,7 +253,7 @@ impl Wire {
             match startup.feed(bytes) {
                 Scanned::Incomplete => return,
                 Scanned::Authenticated => self.facts.authenticated.store(true, Ordering::Relaxed),
-                Scanned::Found(process_id) => {
+                Scanned::ProcessId(process_id) => {
                     let _ = self.facts.key_process_id.set(process_id);
                     self.startup = None;
                 }
@@ -265,7 +271,7 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = on_channel!(self, poll_read(cx, buf));
+        let result = on_stream!(self, poll_read(cx, buf));
         if self.startup.is_some() && buf.filled().len() > before {
             self.scan(&buf.filled()[before..]);
         }
@@ -279,30 +285,30 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        on_channel!(self, poll_write(cx, buf))
+        on_stream!(self, poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_channel!(self, poll_flush(cx))
+        on_stream!(self, poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.write_closed {
-            ready!(on_channel!(self, poll_shutdown(cx)))?;
+            ready!(on_stream!(self, poll_shutdown(cx)))?;
             self.write_closed = true;
         }
-        // Whatever still comes was for a session that is being closed. It is read from the socket itself: a backend ends
-        // TLS before its process ends.
+        // Bytes that still come belong to a session that is being closed. They are read from the socket below TLS: a backend
+        // ends TLS before its process ends.
         let mut scratch = [0_u8; 4096];
         loop {
             let mut buf = ReadBuf::new(&mut scratch);
-            let read = match &mut self.channel {
-                Channel::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buf),
-                Channel::Encrypted(stream) => Pin::new(stream.get_mut().0).poll_read(cx, &mut buf),
+            let read = match &mut self.stream {
+                MaybeTls::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buf),
+                MaybeTls::Encrypted(stream) => Pin::new(stream.get_mut().0).poll_read(cx, &mut buf),
             };
             match ready!(read) {
                 Ok(()) if !buf.filled().is_empty() => {}
-                // The end, or a reset: either way the server is gone.
+                // After the end of the stream as after a reset, the server is gone.
                 Ok(()) | Err(_) => return Poll::Ready(Ok(())),
             }
         }
@@ -326,13 +332,13 @@ mod tests {
         bytes.extend(message(b'Z', b"I"));
         let mut scan = StartupScan::default();
         assert_eq!(scan.feed(&bytes), Scanned::Authenticated);
-        assert_eq!(scan.feed(&[]), Scanned::Found(12345));
+        assert_eq!(scan.feed(&[]), Scanned::ProcessId(12345));
         let mut scan = StartupScan::default();
         let found = bytes
             .iter()
             .map(|byte| scan.feed(&[*byte]))
-            .find(|scanned| matches!(scanned, Scanned::Found(_)));
-        assert_eq!(found, Some(Scanned::Found(12345)));
+            .find(|scanned| matches!(scanned, Scanned::ProcessId(_)));
+        assert_eq!(found, Some(Scanned::ProcessId(12345)));
     }
 
     #[test]

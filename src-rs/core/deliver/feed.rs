@@ -14,7 +14,7 @@ use super::buffer::{End, Pressure};
 use super::gap::Gap;
 use super::seat::{Event, Seat};
 use crate::base::error::{Error, Result};
-use crate::inbound::{Batch, Stop};
+use crate::inbound::{ReceivedBatch, Stop};
 
 /// The notifications of a supervisor's sessions, on their way to the listener's [`Seat`].
 pub struct Feed {
@@ -77,7 +77,7 @@ impl Feed {
     }
 
     /// Hands a batch on, in order, if it comes from the session that may publish. Says whether and why reading should stop.
-    pub(crate) fn publish(&self, epoch: u64, batch: &Batch) -> Option<Stop> {
+    pub(crate) fn publish(&self, epoch: u64, batch: &ReceivedBatch) -> Option<Stop> {
         let (arrived, broken) = batch.read();
         let broken = broken.map(Stop::Broken);
         if arrived.len() == 0 {

@@ -1,28 +1,28 @@
-//! Notifications that were read together, packed: nothing is allocated for a single one.
+//! Notifications that were read together, packed: a single notification allocates nothing.
 
 use memchr::memchr;
 
 use crate::base::Moment;
 
-/// What a notification has before its channel: the process id.
+/// The length of the process id, with which the body of a notification begins.
 pub(super) const PROCESS_ID: usize = 4;
 
-/// A notification as it was read; its channel and payload stand in [`Batch::text`].
+/// Where a notification stands in [`ReceivedBatch::text`]: its channel, a NUL, its payload, a NUL.
 #[derive(Debug, Clone, Copy)]
-struct Arrival {
+struct Offsets {
     process_id: i32,
-    /// Where the channel starts,
+    /// Where the channel starts.
     channel: usize,
-    /// where the payload does,
+    /// Where the payload starts, one byte behind the end of the channel.
     payload: usize,
-    /// and where that ends. Behind both stands a NUL.
+    /// Where the payload ends.
     end: usize,
 }
 
-/// A notification out of a [`Batch`].
+/// A notification in a [`ReceivedBatch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrived<'batch> {
-    /// The notifying backend.
+pub struct ReceivedNotification<'batch> {
+    /// The process id of the notifying backend.
     pub process_id: i32,
     /// The channel.
     pub channel: &'batch str,
@@ -32,32 +32,37 @@ pub struct Arrived<'batch> {
 
 /// Notifications that were read together.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct ReceivedBatch {
     text: Vec<u8>,
-    arrivals: Vec<Arrival>,
-    /// Why what follows cannot be read.
+    offsets: Vec<Offsets>,
+    /// Why the stream cannot be read behind the last notification.
     broken: Option<String>,
-    /// A moment before which nothing was missing when the first of them was read: an answer that stands behind it in the
-    /// stream confirms nothing about it.
+    /// A moment before which nothing was missing when the first notification was read. It is taken then, since an answer
+    /// that stands behind a notification in the stream confirms nothing about that notification.
     pub confirmed: Moment,
 }
 
-impl Batch {
+impl ReceivedBatch {
     pub(super) fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.broken.is_none()
+        self.offsets.is_empty() && self.broken.is_none()
     }
 
-    /// Forgets everything, but keeps the memory for the next.
+    /// Empties the batch, and keeps its memory for the next one.
     pub(super) fn clear(&mut self) {
         self.text.clear();
-        self.arrivals.clear();
+        self.offsets.clear();
         self.broken = None;
     }
 
-    /// The notifications that can be read, and why nothing can after them.
+    /// The notifications that can be read, and the reason if the stream cannot be read behind them.
     #[must_use]
-    pub fn read(&self) -> (impl ExactSizeIterator<Item = Arrived<'_>>, Option<String>) {
-        // All at once: no character goes beyond a NUL, so none goes beyond its notification.
+    pub fn read(
+        &self,
+    ) -> (
+        impl ExactSizeIterator<Item = ReceivedNotification<'_>>,
+        Option<String>,
+    ) {
+        // The text of all notifications is checked at once: no character reaches over a NUL into the next notification.
         let (text, broken) = match str::from_utf8(&self.text) {
             Ok(text) => (text, self.broken.clone()),
             Err(error) => {
@@ -66,19 +71,20 @@ impl Batch {
             }
         };
         let readable = self
-            .arrivals
-            .partition_point(|arrival| arrival.end <= text.len());
-        let arrived = self.arrivals[..readable]
-            .iter()
-            .map(move |arrival| Arrived {
-                process_id: arrival.process_id,
-                channel: &text[arrival.channel..arrival.payload - 1],
-                payload: &text[arrival.payload..arrival.end],
-            });
-        (arrived, broken)
+            .offsets
+            .partition_point(|offsets| offsets.end <= text.len());
+        let notifications =
+            self.offsets[..readable]
+                .iter()
+                .map(move |offsets| ReceivedNotification {
+                    process_id: offsets.process_id,
+                    channel: &text[offsets.channel..offsets.payload - 1],
+                    payload: &text[offsets.payload..offsets.end],
+                });
+        (notifications, broken)
     }
 
-    /// Takes a notification without its header.
+    /// Adds a notification, given without its header.
     pub(super) fn push(&mut self, body: &[u8]) {
         if self.broken.is_some() {
             return;
@@ -98,7 +104,7 @@ impl Batch {
         };
         let channel = self.text.len();
         self.text.extend_from_slice(strings);
-        self.arrivals.push(Arrival {
+        self.offsets.push(Offsets {
             process_id,
             channel,
             payload: channel + channel_length + 1,
@@ -108,7 +114,7 @@ impl Batch {
 }
 
 #[cfg(test)]
-impl Batch {
+impl ReceivedBatch {
     /// A batch of notifications by backend 1, each a channel and a payload.
     pub(crate) fn of(notifications: &[(&str, &str)]) -> Self {
         let mut batch = Self::default();

@@ -1,5 +1,9 @@
-//! What comes in on a listening session: notifications are taken out of the stream as they are read, and packed; the rest
-//! goes on to `tokio_postgres`, which would make three allocations for each.
+//! Takes notifications out of a session's stream as it is read, and packs them; all other messages go on to
+//! `tokio_postgres`.
+//!
+//! `tokio_postgres` would make three allocations for each notification. An [`Inbound`] is the stream that it reads instead
+//! of the socket, a `Splitter` tells messages apart, a [`ReceivedBatch`] holds the notifications of one read, and a
+//! [`NotificationSink`] says who gets the batch.
 
 mod batch;
 mod splitter;
@@ -10,7 +14,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-pub use batch::{Arrived, Batch};
+pub use batch::{ReceivedBatch, ReceivedNotification};
 use bytes::{Buf as _, BytesMut};
 use parking_lot::Mutex;
 use splitter::Splitter;
@@ -18,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::base::Moment;
 
-/// How much is read at once. What one read gives is handed on together, so this bounds a batch too.
+/// How much is read at once. The notifications of one read are handed on together, so this bounds a batch too.
 const CHUNK: usize = 64 * 1024;
 /// How many reads in a row a session may have before others, and its own requests, get their turn.
 const MAX_READS: usize = 16;
@@ -28,101 +32,105 @@ const MAX_READS: usize = 16;
 pub enum Stop {
     /// A consumer is full.
     Pause,
-    /// What follows cannot be read, and why.
+    /// The rest of the stream cannot be read, for this reason.
     Broken(String),
 }
 
-/// Takes what an [`Inbound`] reads.
-type Receive = dyn Fn(&Batch) -> Option<Stop> + Send + Sync;
+/// Takes the notifications of one read, and says whether reading has to stop.
+type Receive = dyn Fn(&ReceivedBatch) -> Option<Stop> + Send + Sync;
 
-/// What becomes of the notifications that an [`Inbound`] takes out of the stream.
+/// Where an [`Inbound`] hands the notifications that it takes out of the stream.
 #[derive(Default)]
-pub struct Arrivals {
-    /// Before it is there, while a session is made, they are of nobody.
+pub struct NotificationSink {
+    /// Unset until the session's driver starts: notifications that are read during session set-up are discarded.
     receive: OnceLock<Box<Receive>>,
+    /// Why reading has stopped; `None` while it goes on.
     stop: Mutex<Option<Stop>>,
     /// The moment at which the last request was sent that the server has answered. Nothing committed before it is missing.
     confirmed: Mutex<Moment>,
 }
 
-impl fmt::Debug for Arrivals {
+impl fmt::Debug for NotificationSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arrivals").finish_non_exhaustive()
+        f.debug_struct("NotificationSink").finish_non_exhaustive()
     }
 }
 
-impl Arrivals {
-    /// From now on what arrives is given to `receive`, at once. Nothing more is read once it says so, until that was
-    /// heard by [`Arrivals::take_stop`].
-    pub fn hand_to(&self, receive: impl Fn(&Batch) -> Option<Stop> + Send + Sync + 'static) {
+impl NotificationSink {
+    /// Hands each batch to `receive` from now on, at once. When `receive` gives a [`Stop`], nothing more is read until
+    /// [`NotificationSink::take_stop`] took it.
+    pub fn hand_to(
+        &self,
+        receive: impl Fn(&ReceivedBatch) -> Option<Stop> + Send + Sync + 'static,
+    ) {
         // There is one driver for each session.
         drop(self.receive.set(Box::new(receive)));
     }
 
-    /// Why nothing more is read, if so. From then on it is read again.
+    /// Takes the reason why reading has stopped, if it has. Reading goes on with the next poll.
     pub fn take_stop(&self) -> Option<Stop> {
         self.stop.lock().take()
     }
 
-    /// A moment before which nothing is missing.
+    /// The moment before which no notification is missing.
     #[must_use]
     pub fn confirmed(&self) -> Moment {
         *self.confirmed.lock()
     }
 
-    /// Nothing is missing before `moment`.
+    /// Notes that no notification is missing that was committed before `moment`.
     pub fn confirm(&self, moment: Moment) {
         *self.confirmed.lock() = moment;
     }
 }
 
-/// What an [`Inbound`] needs to take notifications out.
+/// Takes the notifications out of what an [`Inbound`] reads.
 #[derive(Debug)]
-struct Taking {
-    arrivals: Arc<Arrivals>,
+struct Extractor {
+    sink: Arc<NotificationSink>,
     splitter: Splitter,
     chunk: Box<[u8]>,
     /// Empty between two reads.
-    batch: Batch,
-    /// What was read and is not for us.
+    batch: ReceivedBatch,
+    /// Messages that were read and are no notifications, for `tokio_postgres`.
     rest: BytesMut,
 }
 
-impl Taking {
-    /// Takes the notifications out of what was just read, and hands them on.
+impl Extractor {
+    /// Takes the notifications out of the first `read` bytes of the chunk, and hands them on.
     fn take(&mut self, read: usize) {
         self.splitter
             .feed(&self.chunk[..read], &mut self.batch, &mut self.rest);
         if self.batch.is_empty() {
             return;
         }
-        if let Some(receive) = self.arrivals.receive.get() {
-            self.batch.confirmed = self.arrivals.confirmed();
+        if let Some(receive) = self.sink.receive.get() {
+            self.batch.confirmed = self.sink.confirmed();
             if let Some(stop) = receive(&self.batch) {
-                *self.arrivals.stop.lock() = Some(stop);
+                *self.sink.stop.lock() = Some(stop);
             }
         }
         self.batch.clear();
     }
 }
 
-/// A stream of the server's messages without its notifications, if somebody wants those.
+/// A stream of the server's messages without notifications, which go to a [`NotificationSink`].
 #[derive(Debug)]
 pub struct Inbound<S> {
     stream: S,
-    taking: Option<Taking>,
+    extractor: Option<Extractor>,
 }
 
 impl<S> Inbound<S> {
-    /// Puts notifications into `arrivals`; `None` leaves them where they are.
-    pub(crate) fn new(stream: S, arrivals: Option<Arc<Arrivals>>) -> Self {
+    /// Hands notifications to `sink`; `None` leaves them in the stream.
+    pub(crate) fn new(stream: S, sink: Option<Arc<NotificationSink>>) -> Self {
         Self {
             stream,
-            taking: arrivals.map(|arrivals| Taking {
-                arrivals,
+            extractor: sink.map(|sink| Extractor {
+                sink,
                 splitter: Splitter::default(),
                 chunk: vec![0; CHUNK].into_boxed_slice(),
-                batch: Batch::default(),
+                batch: ReceivedBatch::default(),
                 rest: BytesMut::new(),
             }),
         }
@@ -130,7 +138,7 @@ impl<S> Inbound<S> {
 }
 
 impl<S> Inbound<S> {
-    /// What it reads.
+    /// The stream that is read.
     pub(crate) fn stream(&self) -> &S {
         &self.stream
     }
@@ -143,19 +151,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let Some(taking) = &mut this.taking else {
+        let Some(extractor) = &mut this.extractor else {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         };
         let mut reads = 0;
         loop {
-            if taking.rest.has_remaining() {
-                let here = taking.rest.len().min(buf.remaining());
-                buf.put_slice(&taking.rest[..here]);
-                taking.rest.advance(here);
+            if extractor.rest.has_remaining() {
+                let here = extractor.rest.len().min(buf.remaining());
+                buf.put_slice(&extractor.rest[..here]);
+                extractor.rest.advance(here);
                 return Poll::Ready(Ok(()));
             }
-            if taking.arrivals.stop.lock().is_some() {
-                // The driver hears of it right after this, and polls again when it goes on.
+            if extractor.sink.stop.lock().is_some() {
+                // The driver takes the stop right after this poll, and polls again when reading goes on.
                 return Poll::Pending;
             }
             if reads == MAX_READS {
@@ -163,13 +171,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
                 return Poll::Pending;
             }
             reads += 1;
-            let mut chunk = ReadBuf::new(&mut taking.chunk);
+            let mut chunk = ReadBuf::new(&mut extractor.chunk);
             ready!(Pin::new(&mut this.stream).poll_read(cx, &mut chunk))?;
             if chunk.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
             let read = chunk.filled().len();
-            taking.take(read);
+            extractor.take(read);
         }
     }
 }
@@ -206,14 +214,10 @@ mod tests {
     use super::*;
 
     /// An [`Inbound`] at one end of a pipe, and the other end.
-    fn pipe() -> (Inbound<DuplexStream>, Arc<Arrivals>, DuplexStream) {
+    fn pipe() -> (Inbound<DuplexStream>, Arc<NotificationSink>, DuplexStream) {
         let (stream, server) = tokio::io::duplex(1 << 20);
-        let arrivals = Arc::new(Arrivals::default());
-        (
-            Inbound::new(stream, Some(Arc::clone(&arrivals))),
-            arrivals,
-            server,
-        )
+        let sink = Arc::new(NotificationSink::default());
+        (Inbound::new(stream, Some(Arc::clone(&sink))), sink, server)
     }
 
     /// Reads `other`, the next message that is no notification.
@@ -224,18 +228,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_before_somebody_takes_it_is_of_nobody_and_keeps_nothing_waiting() {
-        let (mut inbound, arrivals, mut server) = pipe();
+    async fn notifications_before_somebody_receives_them_are_discarded_and_keep_nothing_waiting() {
+        let (mut inbound, sink, mut server) = pipe();
         let ready = message(b'Z', b"I");
         let stream = [notification(1, "a", b"early"), ready.clone()].concat();
         server.write_all(&stream).await.unwrap();
         read_other(&mut inbound, &ready).await;
 
         let (sender, received) = mpsc::channel();
-        arrivals.hand_to(move |batch| {
-            let (arrived, broken) = batch.read();
+        sink.hand_to(move |batch| {
+            let (notifications, broken) = batch.read();
             assert_eq!(broken, None);
-            for it in arrived {
+            for it in notifications {
                 sender.send(it.payload.to_owned()).unwrap();
             }
             None
@@ -248,9 +252,9 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_more_is_read_until_a_stop_was_heard() {
-        let (mut inbound, arrivals, mut server) = pipe();
+        let (mut inbound, sink, mut server) = pipe();
         let (sender, received) = mpsc::channel();
-        arrivals.hand_to(move |batch| {
+        sink.hand_to(move |batch| {
             sender.send(batch.read().0.len()).unwrap();
             Some(Stop::Pause)
         });
@@ -270,7 +274,7 @@ mod tests {
             server.write_all(&ready).await.unwrap();
             assert!(poll!(&mut reading).is_pending());
             assert_eq!(received.try_iter().collect::<Vec<_>>(), [1]);
-            assert!(matches!(arrivals.take_stop(), Some(Stop::Pause)));
+            assert!(matches!(sink.take_stop(), Some(Stop::Pause)));
             reading.await.unwrap();
         }
         assert_eq!(read, *ready);

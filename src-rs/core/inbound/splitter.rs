@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::batch::{Batch, PROCESS_ID};
+use super::batch::{PROCESS_ID, ReceivedBatch};
 
 /// A message's type and its length, which counts itself
 /// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
@@ -15,15 +15,20 @@ const LONGEST: usize = 64 * 1024;
 /// Takes the messages of a stream apart, however it is cut.
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
-    /// The beginning of a message: its header, or of a notification all that is there.
+    /// The beginning of a message that is cut: a part of its header, or, of a notification, everything so far.
     begun: Vec<u8>,
-    /// How much of a message that is no notification is still to come.
+    /// How many bytes are still to come of a message that is no notification.
     passing: usize,
 }
 
 impl Splitter {
     /// Puts notifications into `batch` and everything else behind `rest`.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], batch: &mut Batch, rest: &mut BytesMut) {
+    pub(super) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        batch: &mut ReceivedBatch,
+        rest: &mut BytesMut,
+    ) {
         if !self.begun.is_empty() {
             bytes = self.finish_begun(bytes, batch, rest);
         }
@@ -49,11 +54,11 @@ impl Splitter {
         }
     }
 
-    /// Completes the message that the last bytes began, if these do, and gives what follows it.
+    /// Completes the message that was cut, as far as `bytes` go, and gives the bytes behind it.
     fn finish_begun<'bytes>(
         &mut self,
         mut bytes: &'bytes [u8],
-        batch: &mut Batch,
+        batch: &mut ReceivedBatch,
         rest: &mut BytesMut,
     ) -> &'bytes [u8] {
         loop {
@@ -82,7 +87,7 @@ impl Splitter {
     }
 }
 
-/// A message by its header: its whole length.
+/// The kind of a message by its header, with its whole length.
 enum Message {
     Notification(usize),
     Other(usize),
@@ -92,7 +97,7 @@ enum Message {
 fn message_at(bytes: &[u8]) -> Option<Message> {
     let (&[kind, a, b, c, d], _) = bytes.split_first_chunk::<HEADER>()?;
     let length = 1 + u32::from_be_bytes([a, b, c, d]) as usize;
-    // What cannot be one is for `tokio_postgres` to refuse.
+    // A notification of an impossible length is left to `tokio_postgres`, which refuses it.
     let fits = (HEADER + PROCESS_ID + 2..=LONGEST).contains(&length);
     Some(if kind == NOTIFICATION && fits {
         Message::Notification(length)
@@ -121,10 +126,13 @@ pub(super) mod tests {
         message(NOTIFICATION, &parts.concat())
     }
 
-    /// What pieces of a stream come to.
-    fn split(stream: &[u8], size: usize) -> (Batch, BytesMut) {
-        let (mut splitter, mut batch, mut rest) =
-            (Splitter::default(), Batch::default(), BytesMut::new());
+    /// Splits a stream that comes in pieces of `size` bytes.
+    fn split(stream: &[u8], size: usize) -> (ReceivedBatch, BytesMut) {
+        let (mut splitter, mut batch, mut rest) = (
+            Splitter::default(),
+            ReceivedBatch::default(),
+            BytesMut::new(),
+        );
         for piece in stream.chunks(size) {
             splitter.feed(piece, &mut batch, &mut rest);
         }
@@ -151,8 +159,8 @@ pub(super) mod tests {
         for size in 1..=stream.len() {
             let (batch, rest) = split(&stream, size);
             assert_eq!(rest, others.concat(), "in pieces of {size}");
-            let (arrived, broken) = batch.read();
-            let arrived: Vec<_> = arrived
+            let (received, broken) = batch.read();
+            let received: Vec<_> = received
                 .map(|it| (it.process_id, it.channel, it.payload))
                 .collect();
             let expected = [
@@ -160,7 +168,7 @@ pub(super) mod tests {
                 (-2, "", ""),
                 (3, "a longer name", &long),
             ];
-            assert_eq!(arrived, expected, "in pieces of {size}");
+            assert_eq!(received, expected, "in pieces of {size}");
             assert_eq!(broken, None);
         }
     }
@@ -175,8 +183,8 @@ pub(super) mod tests {
         ]
         .concat();
         let (batch, _) = split(&stream, stream.len());
-        let (arrived, broken) = batch.read();
-        assert_eq!(arrived.map(|it| it.payload).collect::<Vec<_>>(), ["good"]);
+        let (received, broken) = batch.read();
+        assert_eq!(received.map(|it| it.payload).collect::<Vec<_>>(), ["good"]);
         assert_eq!(broken.as_deref(), Some("text that is not UTF-8"));
     }
 
@@ -189,8 +197,8 @@ pub(super) mod tests {
         ] {
             let stream = [notification(1, "a", b"good"), message(NOTIFICATION, body)].concat();
             let (batch, _) = split(&stream, 7);
-            let (arrived, broken) = batch.read();
-            assert_eq!(arrived.len(), 1);
+            let (received, broken) = batch.read();
+            assert_eq!(received.len(), 1);
             assert!(broken.is_some(), "{body:?}");
         }
     }

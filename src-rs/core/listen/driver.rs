@@ -12,7 +12,7 @@ use crate::base::error::{Error, ErrorKind, ServerMessage};
 use crate::connect::dial::ServerConnection;
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
-use crate::inbound::{Arrivals, Stop};
+use crate::inbound::{NotificationSink, Stop};
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub(super) struct Driver {
     pub(crate) epoch: u64,
     pub(crate) paused: Arc<AtomicBool>,
     /// Where the connection's notifications go.
-    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) arrivals: Arc<NotificationSink>,
     pub(crate) max_pause: Duration,
     /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
     pub(crate) shutdown_notice: Option<ServerMessage>,
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::deliver::buffer::{Bounds, Overflow, Subscriber};
     use crate::deliver::seat::Seat;
-    use crate::inbound::Batch;
+    use crate::inbound::ReceivedBatch;
 
     const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -165,7 +165,7 @@ mod tests {
         seat.add_subscriber(Arc::clone(&consumer), None);
         let feed = Arc::new(Feed::new(seat));
         let epoch = feed.begin_session();
-        let stop = feed.publish(epoch, &Batch::of(&[("a", "x"); 5]));
+        let stop = feed.publish(epoch, &ReceivedBatch::of(&[("a", "x"); 5]));
         assert!(matches!(stop, Some(Stop::Pause)));
         (feed, consumer)
     }

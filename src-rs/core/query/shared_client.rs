@@ -1,15 +1,15 @@
-//! The client of a listening session, shared with whoever runs statements on it.
+//! The client of a listening session, shared with the leases that run statements on it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 
-use deadpool_postgres::ClientWrapper;
+use crate::query::client::Client;
 
-/// The listening session's client, for `listener.connection`.
+/// A listening session's client, for the user's own statements.
 #[derive(Debug, Clone)]
 pub struct SessionClient {
-    /// Sends statements, and caches prepared ones. Weak: the session ends when its listener says so.
-    pub client: Weak<ClientWrapper>,
+    /// Sends requests. Weak, because the listener alone decides when its session ends.
+    pub client: Weak<Client>,
     /// Whether a statement of the user could have opened a transaction block.
     pub may_be_in_block: Arc<AtomicBool>,
     /// How many statements of the user are running: a server that is busy with them is not dead.

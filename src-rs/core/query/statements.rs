@@ -7,7 +7,6 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use deadpool_postgres::ClientWrapper;
 use futures_util::TryStreamExt as _;
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
@@ -19,34 +18,32 @@ pub use prepared::Column;
 use prepared::{Prepared, refuse_copy};
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::query::client::{Client, RawResult};
 use crate::query::values::{Encoded, Param, Value};
 
 /// How many executions of `execute_many` are under way at the same time.
 const PIPELINE_DEPTH: usize = 512;
 
-/// What a statement gave.
+/// The result of one statement.
 #[derive(Debug, PartialEq)]
 pub struct QueryOutput {
+    /// The columns of the rows.
     pub columns: Vec<Column>,
-    /// Row after row.
+    /// The values of all rows, row after row.
     pub values: Vec<Value>,
-    /// The rows returned; of a statement that returns none, the rows affected.
+    /// How many rows were returned, or, for a statement that returns none, affected.
     pub row_count: u64,
 }
 
-/// Runs one statement.
-pub(crate) async fn execute(
-    client: &ClientWrapper,
-    sql: &str,
-    params: &[Param],
-) -> Result<QueryOutput> {
+/// Runs one statement, and once more if it turns out to be prepared for another state of the database.
+pub(crate) async fn execute(client: &Client, sql: &str, params: &[Param]) -> Result<QueryOutput> {
     let first = match attempt(client, sql, params).await {
         Ok(output) => return Ok(output),
-        Err(failure) if failure.stale => failure.error,
+        Err(failure) if failure.is_stale => failure.error,
         Err(failure) => return Err(failure.error),
     };
-    // The server refused before executing anything, so trying again is safe. Inside a transaction that has
-    // failed with it; then the first error is the one that says why.
+    // The server refused before executing anything, so trying again is safe. Inside a transaction the refusal has failed
+    // the transaction, and the second attempt can only say so: the first error says why.
     match attempt(client, sql, params).await {
         Err(failure) if failure.error.sql_state() == Some("25P02") => Err(first),
         outcome => outcome.map_err(|failure| failure.error),
@@ -55,7 +52,7 @@ pub(crate) async fn execute(
 
 /// Runs one statement for each set of parameters; all of them or none take effect. Gives the rows affected.
 pub(crate) async fn execute_many(
-    client: &ClientWrapper,
+    client: &Client,
     sql: &str,
     sets: &[Vec<Param>],
     in_block: bool,
@@ -91,29 +88,25 @@ pub(crate) async fn execute_many(
             Ok(affected)
         }
         Err(error) => {
-            // If this fails too, the connection is lost, and the transaction with it.
+            // A rollback that fails too means that the connection is lost, and the transaction with it.
             let _ = client.batch_execute(rollback).await;
             if is_stale(&error) {
-                client.statement_cache.remove(sql, &[]);
+                client.forget(sql);
             }
             Err(error.into())
         }
     }
 }
 
-/// Sends many executions before it waits for the first: one round trip for all of them.
-async fn pipeline(
-    client: &ClientWrapper,
-    statement: &Statement,
-    sets: &[Vec<Encoded>],
-) -> std::result::Result<u64, tokio_postgres::Error> {
+/// Sends up to [`PIPELINE_DEPTH`] executions before it waits for the first answer: one round trip for all of them.
+async fn pipeline(client: &Client, statement: &Statement, sets: &[Vec<Encoded>]) -> RawResult<u64> {
     let mut affected = 0;
     for chunk in sets.chunks(PIPELINE_DEPTH) {
         let mut under_way: Vec<Pin<Box<dyn Future<Output = _> + Send + '_>>> = Vec::new();
         for set in chunk {
-            under_way.push(Box::pin(client.execute_raw(statement, set.iter())));
+            under_way.push(Box::pin(client.execute(statement, set)));
         }
-        // The first poll is what sends; only an error can be there at once.
+        // The first poll of an execution sends it; only an error can be ready then.
         let mut done = Vec::with_capacity(under_way.len());
         for execution in &mut under_way {
             done.push(poll_fn(|cx| Poll::Ready(execution.as_mut().poll(cx))).await);
@@ -129,46 +122,47 @@ async fn pipeline(
 }
 
 /// Runs statements without parameters, separated by semicolons.
-pub(crate) async fn execute_batch(client: &ClientWrapper, sql: &str) -> Result<()> {
+pub(crate) async fn execute_batch(client: &Client, sql: &str) -> Result<()> {
     refuse_copy(sql)?;
-    Ok(client.batch_execute(sql).await?)
+    client.batch_execute(sql).await
 }
 
-struct Failure {
+/// Why an attempt to run a statement failed.
+struct ExecutionFailure {
     error: Error,
-    /// The server no longer knows, or no longer wants, the statement as it was prepared.
-    stale: bool,
+    /// The server no longer knows the prepared statement, or its result has another form now: preparing it again helps.
+    is_stale: bool,
 }
 
-impl From<Error> for Failure {
+impl From<Error> for ExecutionFailure {
     fn from(error: Error) -> Self {
         Self {
             error,
-            stale: false,
+            is_stale: false,
         }
     }
 }
 
 async fn attempt(
-    client: &ClientWrapper,
+    client: &Client,
     sql: &str,
     params: &[Param],
-) -> std::result::Result<QueryOutput, Failure> {
+) -> std::result::Result<QueryOutput, ExecutionFailure> {
     let prepared = Prepared::new(client, sql).await?;
     let columns = prepared.columns()?;
     let encoded = prepared.encode(params)?;
     let failed = |error: tokio_postgres::Error| {
-        let stale = is_stale(&error);
-        if stale {
-            client.statement_cache.remove(sql, &[]);
+        let is_stale = is_stale(&error);
+        if is_stale {
+            client.forget(sql);
         }
-        Failure {
+        ExecutionFailure {
             error: error.into(),
-            stale,
+            is_stale,
         }
     };
     let rows = client
-        .query_raw(&prepared.statement, encoded.iter())
+        .query(&prepared.statement, &encoded)
         .await
         .map_err(failed)?;
     let mut rows = pin!(rows);
@@ -201,14 +195,14 @@ async fn attempt(
 
 fn is_stale(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|server| {
-        // The text is localized, the name of the routine is not.
+        // The server localizes the message, but not the name of the routine.
         *server.code() == SqlState::INVALID_SQL_STATEMENT_NAME
             || (*server.code() == SqlState::FEATURE_NOT_SUPPORTED
                 && server.routine() == Some("RevalidateCachedQuery"))
     })
 }
 
-/// A column as it came.
+/// A value in the server's binary format; `None` is null.
 struct Raw<'a>(Option<&'a [u8]>);
 
 impl<'a> FromSql<'a> for Raw<'a> {

@@ -1,4 +1,4 @@
-//! The hosts to try, in their order, and whether one has the role that is asked for.
+//! The hosts to try, in their order, and the check that a server has the role asked for.
 
 use rand::seq::SliceRandom;
 use tokio_postgres::SimpleQueryMessage;
@@ -11,9 +11,9 @@ use crate::connect::config::{ConnectConfig, Host};
 /// A host to try, and the role that it must have.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
-    /// Where.
+    /// The host.
     pub host: &'a Host,
-    /// What it must be.
+    /// The role that the server there must have.
     pub role: TargetSessionAttrs,
 }
 

@@ -1,4 +1,4 @@
-//! Opens the socket to one address, and encrypts it if that is the way.
+//! Opens the socket to one address, and encrypts it if asked to.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,39 +17,45 @@ use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::tls::ALPN;
 use crate::connect::wire::{Socket, Transport, Wire};
 
-/// How a connection may begin.
+/// How one attempt to connect is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    Plain,
-    Encrypted,
-    EncryptedIfOffered,
+pub(super) enum Encryption {
+    /// Without TLS.
+    None,
+    /// With TLS, or not at all.
+    Required,
+    /// With TLS if the server has it, else without TLS on the same socket.
+    IfOffered,
 }
 
-/// Why a way did not lead to a session.
-pub(super) struct Failure {
+/// Why an attempt with one [`Encryption`] did not lead to a session.
+pub(super) struct AttemptFailure {
     pub(super) error: Error,
-    /// Whether another way may.
-    pub(super) is_of_this_way: bool,
+    /// Whether the cause may be the encryption, so that an attempt with the other one is worth making.
+    pub(super) may_be_encryption: bool,
 }
 
-impl From<Error> for Failure {
+impl From<Error> for AttemptFailure {
     fn from(error: Error) -> Self {
         Self {
             error,
-            is_of_this_way: false,
+            may_be_encryption: false,
         }
     }
 }
 
+/// The error of a host that cannot be reached.
 pub(super) fn unreachable(host: &Host, error: &io::Error) -> Error {
     Error::connecting(error, &host.to_string())
 }
 
+/// The error of a host whose name has no address.
 pub(super) fn no_address(host: &Host) -> Error {
     let absent = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     unreachable(host, &absent)
 }
 
+/// The addresses of a host: the one that was given, or those of its name.
 pub(super) async fn resolve(
     name: &str,
     address: Option<IpAddr>,
@@ -61,6 +67,7 @@ pub(super) async fn resolve(
     }
 }
 
+/// Connects to the Unix-domain socket in a folder.
 #[cfg(unix)]
 pub(super) async fn open_unix(host: &Host, directory: &Path, port: u16) -> Result<Wire> {
     let path = directory.join(format!(".s.PGSQL.{port}"));
@@ -69,24 +76,26 @@ pub(super) async fn open_unix(host: &Host, directory: &Path, port: u16) -> Resul
     Ok(Wire::plain(Socket::new(Transport::Unix(stream))))
 }
 
-/// Connects, and encrypts if that is the way; gives whether it is encrypted.
+/// Connects to an address and encrypts as asked. Gives the connection and whether it is encrypted.
 pub(super) async fn open(
-    way: Way,
+    encryption: Encryption,
     config: &ConnectConfig,
     host: &Host,
     name: &str,
     address: SocketAddr,
-) -> std::result::Result<(Wire, bool), Failure> {
+) -> std::result::Result<(Wire, bool), AttemptFailure> {
     let failed = |error: io::Error| unreachable(host, &error);
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     config.apply_socket_options(&stream).map_err(failed)?;
     let socket = Socket::new(Transport::Tcp(stream));
-    if way == Way::Plain {
+    if encryption == Encryption::None {
         return Ok((Wire::plain(socket), false));
     }
     match encrypt(config, host, name, socket).await? {
         Offer::Encrypted(wire) => Ok((wire, true)),
-        Offer::None(socket) if way == Way::EncryptedIfOffered => Ok((Wire::plain(socket), false)),
+        Offer::None(socket) if encryption == Encryption::IfOffered => {
+            Ok((Wire::plain(socket), false))
+        }
         Offer::None(_) => {
             let mode = config.tls.mode.name();
             Err(Error::new(
@@ -98,42 +107,44 @@ pub(super) async fn open(
     }
 }
 
+/// The server's answer to the request for TLS.
 enum Offer {
     Encrypted(Wire),
-    /// The server has no TLS, and goes on without on the same socket.
+    /// The server has no TLS, and goes on without it on the same socket.
     None(Socket),
 }
 
 /// `SSLRequest` (<https://www.postgresql.org/docs/current/protocol-message-formats.html>): its length, its code.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
+/// Asks the server for TLS, and shakes hands if the server has it.
 async fn encrypt(
     config: &ConnectConfig,
     host: &Host,
     name: &str,
     mut socket: Socket,
-) -> std::result::Result<Offer, Failure> {
+) -> std::result::Result<Offer, AttemptFailure> {
     let failed = |error: io::Error| unreachable(host, &error);
     let tls = &config.tls;
-    // What will be needed, and a file that was named, must be there before the server is asked anything.
+    // Certificates that will be needed, and files that were named, must be readable before the server is asked anything.
     let mut loaded = None;
     if tls.mode >= SslMode::Require || tls.names_files() {
         loaded = Some(tls.load(name).await?);
     }
     if tls.negotiation == SslNegotiation::Postgres {
         socket.write_all(&SSL_REQUEST).await.map_err(failed)?;
-        // Exactly one byte: what somebody on the way had put behind it would be taken for the server's words.
+        // Exactly one byte is read: bytes that an attacker on the way put behind it would be taken for the server's words.
         match socket.read_u8().await.map_err(failed)? {
             b'S' => {}
             b'N' => return Ok(Offer::None(socket)),
-            // What has no TLS at all, like a server older than 7.0, answers with an error.
+            // A server that does not know the request, like one older than 7.0, answers with an error.
             b'E' => {
-                return Err(Failure {
+                return Err(AttemptFailure {
                     error: Error::new(
                         ErrorKind::Tls,
                         format!("{host} answered the request for TLS with an error"),
                     ),
-                    is_of_this_way: true,
+                    may_be_encryption: true,
                 });
             }
             other => {
@@ -147,9 +158,9 @@ async fn encrypt(
         None => tls.load(name).await?,
     };
     let connecting = TlsConnector::from(client).connect(server_name, socket);
-    let stream = connecting.await.map_err(|error| Failure {
+    let stream = connecting.await.map_err(|error| AttemptFailure {
         error: unreachable(host, &error),
-        is_of_this_way: true,
+        may_be_encryption: true,
     })?;
     if tls.negotiation == SslNegotiation::Direct && stream.get_ref().1.alpn_protocol() != Some(ALPN)
     {

@@ -25,7 +25,7 @@ use super::gap::Gap;
 use crate::base::Moment;
 use crate::base::error::Result;
 use crate::base::own_pids::OwnPids;
-use crate::inbound::Arrived;
+use crate::inbound::ReceivedNotification;
 use crate::observe::Counters;
 
 /// How long after its removal a channel's notifications may still come.
@@ -191,7 +191,7 @@ impl Seat {
     pub(super) fn take_batch<'batch>(
         &self,
         confirmed: Moment,
-        arrived: impl Iterator<Item = Arrived<'batch>>,
+        arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
         fences: (&str, &mut OpenFences),
         holding: bool,
     ) -> Taken {
@@ -352,7 +352,7 @@ impl Inner {
     fn stage<'batch>(
         &mut self,
         confirmed: Moment,
-        arrived: impl Iterator<Item = Arrived<'batch>>,
+        arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
         own_pids: Option<&OwnPids>,
         (fence_channel, fences): (&str, &mut OpenFences),
     ) -> StagedBatch {
@@ -367,7 +367,7 @@ impl Inner {
         let mut found = StagedBatch::default();
         // Most of a batch is of one channel.
         let mut last: Option<(&str, (u32, &Route))> = None;
-        for Arrived {
+        for ReceivedNotification {
             process_id,
             channel,
             payload,

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,10 +20,11 @@ use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
 use crate::connect::wire::WireFacts;
 use crate::deliver::feed::Feed;
-use crate::inbound::Arrivals;
+use crate::inbound::NotificationSink;
 use crate::listen::driver::{Driver, SessionEnd};
 use crate::listen::liveness::{Liveness, SecondConnection};
 use crate::listen::sessions::{ListeningSession, Sessions};
+use crate::query::client::Client;
 use crate::query::shared_client::SessionClient;
 use crate::query::statements::{self, Block};
 
@@ -34,13 +34,13 @@ const REASON_TIMEOUT: Duration = Duration::from_millis(100);
 /// See the module.
 #[derive(Debug)]
 pub struct Session {
-    client: Arc<ClientWrapper>,
+    client: Arc<Client>,
     shared: SessionClient,
     /// Dropping a session that was not closed drops its socket: nothing waits for a server that is gone.
     driver: AbortOnDropHandle<SessionEnd>,
     /// What the socket learns.
     facts: Arc<WireFacts>,
-    arrivals: Arc<Arrivals>,
+    arrivals: Arc<NotificationSink>,
     paused: Arc<AtomicBool>,
     connect: Arc<ConnectConfig>,
     /// Where it is.
@@ -113,7 +113,7 @@ impl Session {
         candidate: Candidate<'_>,
         channels: &[String],
     ) -> Result<Self> {
-        let arrivals = Arc::new(Arrivals::default());
+        let arrivals = Arc::new(NotificationSink::default());
         let Dialed {
             client,
             connection,
@@ -131,9 +131,7 @@ impl Session {
             max_pause: setup.max_pause,
             shutdown_notice: None,
         };
-        // The wrapper aborts the task it is given when it is dropped. The driver must live on then, to send
-        // Terminate, so the wrapper gets a task of no importance.
-        let client = Arc::new(ClientWrapper::new(client, tokio::spawn(async {})));
+        let client = Arc::new(Client::unpooled(client));
         let shared = SessionClient {
             client: Arc::downgrade(&client),
             may_be_in_block: Arc::default(),

@@ -7,7 +7,6 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::{Session, SessionSetup, listen, notify};
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::connect::dial::process_id;
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
 use crate::listen::liveness::ask_beside;
@@ -28,7 +27,7 @@ impl Session {
     ) -> Result<()> {
         // Both at once.
         let (protected, process_id) =
-            tokio::join!(self.protect_server(setup, feed), process_id(&self.client));
+            tokio::join!(self.protect_server(setup, feed), self.client.process_id());
         protected?;
         self.process_id = process_id?;
         let key = self.facts.key_process_id.get();
@@ -85,7 +84,7 @@ impl Session {
             let query = format!(
                 "SELECT set_config(name, '{value}', false) FROM pg_settings WHERE name = '{name}'"
             );
-            match self.client.simple_query(&query).await.map_err(Error::from) {
+            match self.client.simple_query(&query).await {
                 Err(error) if error.is_servers_refusal() => {
                     feed.announce(Event::Warning(format!(
                         "the server refused {name} for the listening session: {error}"

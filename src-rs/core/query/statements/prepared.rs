@@ -1,47 +1,37 @@
-//! Statements before they are executed: whether everything that goes in and comes out is supported.
+//! Prepared statements, checked before they are executed: whether every parameter and column has a supported type.
 
-use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Statement;
 use tokio_postgres::types::{Kind, Type};
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::query::client::Client;
 use crate::query::sql_text::streams_a_copy;
 use crate::query::values::{Codec, Encoded, Param, encode_params, type_name};
 
-/// A connection's statements are forgotten beyond this many: text with values written into it would otherwise
-/// fill the memory of both sides.
-const MAX_CACHED_STATEMENTS: usize = 512;
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
+    /// The column's name.
     pub name: String,
-    /// As one writes it: `int4[]`.
+    /// The name of its type as one writes it: `int4[]`, not `_int4`.
     pub type_name: String,
+    /// The oid of its type.
     pub oid: u32,
-    /// Its values are JSON text, or arrays of it.
+    /// Whether its values are JSON text, or arrays of JSON text.
     pub is_json: bool,
 }
 
-/// A statement, and how its parameters cross.
+/// A prepared statement, with the codec and the type of each parameter.
 pub(super) struct Prepared {
     pub(super) statement: Statement,
     params: Vec<(Codec, Type)>,
 }
 
 impl Prepared {
-    pub(super) async fn new(client: &ClientWrapper, sql: &str) -> Result<Self> {
+    /// Prepares a statement and checks the types of its parameters.
+    pub(super) async fn new(client: &Client, sql: &str) -> Result<Self> {
         refuse_copy(sql)?;
-        if client.statement_cache.size() >= MAX_CACHED_STATEMENTS {
-            client.statement_cache.clear();
-        }
-        let statement = match client.prepare_cached(sql).await {
-            Ok(statement) => statement,
-            Err(error) => {
-                // Or its place in the cache would stay, empty.
-                client.statement_cache.remove(sql, &[]);
-                return Err(error.into());
-            }
-        };
+        let statement = client.prepare(sql).await?;
         let params = statement
             .params()
             .iter()
@@ -64,6 +54,7 @@ impl Prepared {
         Ok(Self { statement, params })
     }
 
+    /// The columns of the result, each with its codec.
     pub(super) fn columns(&self) -> Result<Vec<(Codec, Column)>> {
         self.statement
             .columns()
@@ -88,6 +79,7 @@ impl Prepared {
             .collect()
     }
 
+    /// Writes the parameters in the server's format.
     pub(super) fn encode(&self, params: &[Param]) -> Result<Vec<Encoded>> {
         let (expected, got) = (self.params.len(), params.len());
         if expected != got {
@@ -110,7 +102,7 @@ fn is_json(codec: &Codec) -> bool {
 }
 
 fn unsupported(what: &str, ty: &Type, instead: &str) -> Error {
-    // A row of unnamed columns has no type that one could name in a cast.
+    // A pseudo-type, such as that of a row of unnamed columns, cannot be named in a cast.
     let hint = match ty.kind() {
         Kind::Pseudo => String::new(),
         _ => format!(": {instead}"),
@@ -125,6 +117,7 @@ fn unsupported(what: &str, ty: &Type, instead: &str) -> Error {
     )
 }
 
+/// Refuses a `COPY` from or to the client, for which the server would wait forever.
 pub(super) fn refuse_copy(sql: &str) -> Result<()> {
     if streams_a_copy(sql) {
         return Err(Error::new(

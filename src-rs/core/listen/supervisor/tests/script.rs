@@ -17,7 +17,7 @@ use crate::base::own_pids::OwnPids;
 use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::{Event, Seat};
-use crate::inbound::Batch;
+use crate::inbound::ReceivedBatch;
 use crate::listen::driver::SessionEnd;
 use crate::listen::options::{HeartbeatOptions, ReconnectOptions};
 use crate::listen::session::ClientSlot;
@@ -116,7 +116,10 @@ impl Script {
 
     /// Publishes a notification on the session that is up, or is being made.
     pub(super) fn publish(&self, feed: &Feed, channel: &str, payload: &str) {
-        feed.publish(*self.0.epoch.lock(), &Batch::of(&[(channel, payload)]));
+        feed.publish(
+            *self.0.epoch.lock(),
+            &ReceivedBatch::of(&[(channel, payload)]),
+        );
     }
 
     /// Waits for the answer to a request, under its deadline.

@@ -1,33 +1,34 @@
-//! A connection while somebody has it: its statements in order, its transaction, and how it is given back.
+//! A leased connection: its statements in the order of the calls, its transaction, and its return.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use deadpool_postgres::{ClientWrapper, Object};
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio_postgres::error::SqlState;
 
 use crate::base::error::{ErrorKind, Result};
-use crate::query::gate::Pass;
-pub use crate::query::link::ReleaseOutcome;
-use crate::query::link::{Condition, Link, closed, give_back};
+use crate::query::call_order::{CallOrder, Place};
+use crate::query::client::Client;
+pub use crate::query::held_connection::ReleaseOutcome;
+use crate::query::held_connection::{Condition, HeldConnection, closed, give_back};
+use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
 use crate::query::sql_text::may_open_block;
 use crate::query::statements::{self, Block, CommitOutcome, QueryOutput};
-use crate::query::turns::{Turn, Turns};
 use crate::query::values::Param;
 
-/// A connection that somebody has.
+/// A leased connection.
 ///
-/// Operations run one after the other, in the order of the calls; each method takes its place before it returns
-/// its future. Dropped without [`Lease::release`], it is given back all the same.
+/// Operations run one after the other, in the order of the calls: each method takes its place before it returns its
+/// future. A lease that is dropped without [`Lease::release`] gives its connection back all the same.
 #[derive(Debug)]
 pub struct Lease {
-    /// `None` once given back.
-    link: Mutex<Option<Link>>,
-    turns: Turns,
+    /// `None` once the connection was given back.
+    held: Mutex<Option<HeldConnection>>,
+    order: CallOrder,
+    /// [`Lease::release`] was called: further operations are refused.
     released: AtomicBool,
     /// [`Lease::begin`] was called, and the transaction has not ended.
     in_transaction: AtomicBool,
@@ -36,31 +37,32 @@ pub struct Lease {
     /// The connection is lost, or the server no longer knows statements that the client library relies on (after
     /// `DISCARD ALL`, say).
     is_spoiled: AtomicBool,
-    /// Known since the first operation ran; without one there is nothing to clean up.
+    /// The runtime of the first operation, for giving back in `drop`. Before the first operation there is nothing to
+    /// clean up.
     runtime: OnceLock<Handle>,
 }
 
 impl Lease {
     /// A connection of the pool.
-    pub(crate) fn pooled(object: Object, pass: Pass) -> Self {
-        let link = Link::Pooled {
-            object,
-            _pass: pass,
+    pub(crate) fn pooled(client: Client, permit: Permit) -> Self {
+        let held = HeldConnection::Pooled {
+            client,
+            _permit: permit,
         };
-        Self::new(link, Arc::default())
+        Self::new(held, Arc::default())
     }
 
     /// The connection of a listening session, shared with it.
     #[must_use]
     pub fn session(session: &SessionClient) -> Self {
-        let link = Link::Session(session.clone());
-        Self::new(link, Arc::clone(&session.may_be_in_block))
+        let held = HeldConnection::Session(session.clone());
+        Self::new(held, Arc::clone(&session.may_be_in_block))
     }
 
-    fn new(link: Link, may_be_in_block: Arc<AtomicBool>) -> Self {
+    fn new(held: HeldConnection, may_be_in_block: Arc<AtomicBool>) -> Self {
         Self {
-            link: Mutex::new(Some(link)),
-            turns: Turns::default(),
+            held: Mutex::new(Some(held)),
+            order: CallOrder::default(),
             released: AtomicBool::new(false),
             in_transaction: AtomicBool::new(false),
             may_be_in_block,
@@ -78,8 +80,8 @@ impl Lease {
         let operation = self.enter(&sql);
         async move {
             let mut operation = operation?;
-            let session = operation.session().await?;
-            session.note(statements::execute(&session, &sql, &params).await)
+            let connection = operation.connection().await?;
+            connection.note(statements::execute(&connection, &sql, &params).await)
         }
     }
 
@@ -92,9 +94,9 @@ impl Lease {
         let operation = self.enter(&sql);
         async move {
             let mut operation = operation?;
-            let session = operation.session().await?;
-            let in_block = session.note(session.block_state().await)? != Block::None;
-            session.note(statements::execute_many(&session, &sql, &sets, in_block).await)
+            let connection = operation.connection().await?;
+            let in_block = connection.note(connection.block_state().await)? != Block::None;
+            connection.note(statements::execute_many(&connection, &sql, &sets, in_block).await)
         }
     }
 
@@ -106,8 +108,8 @@ impl Lease {
         let operation = self.enter(&sql);
         async move {
             let mut operation = operation?;
-            let session = operation.session().await?;
-            session.note(statements::execute_batch(&session, &sql).await)
+            let connection = operation.connection().await?;
+            connection.note(statements::execute_batch(&connection, &sql).await)
         }
     }
 
@@ -119,12 +121,12 @@ impl Lease {
         let operation = self.enter("");
         async move {
             let mut operation = operation?;
-            let session = operation.session().await?;
-            if session.note(session.block_state().await)? != Block::None {
+            let connection = operation.connection().await?;
+            if connection.note(connection.block_state().await)? != Block::None {
                 return Ok(false);
             }
-            session.set_in_transaction(true);
-            session.note(statements::execute_batch(&session, &sql).await)?;
+            connection.set_in_transaction(true);
+            connection.note(statements::execute_batch(&connection, &sql).await)?;
             Ok(true)
         }
     }
@@ -134,10 +136,10 @@ impl Lease {
         let operation = self.enter("");
         async move {
             let mut operation = operation?;
-            let session = operation.session().await?;
-            let outcome = session.note(statements::commit(&session).await);
+            let connection = operation.connection().await?;
+            let outcome = connection.note(statements::commit(&connection).await);
             // A refused commit ends a transaction too.
-            session.set_in_transaction(false);
+            connection.set_in_transaction(false);
             outcome
         }
     }
@@ -147,9 +149,9 @@ impl Lease {
         let operation = self.enter("");
         async move {
             let mut operation = operation?;
-            let session = operation.session().await?;
-            session.note(statements::execute_batch(&session, "ROLLBACK").await)?;
-            session.set_in_transaction(false);
+            let connection = operation.connection().await?;
+            connection.note(statements::execute_batch(&connection, "ROLLBACK").await)?;
+            connection.set_in_transaction(false);
             Ok(())
         }
     }
@@ -159,11 +161,11 @@ impl Lease {
         let operation = self.enter("");
         async move {
             let mut operation = operation?;
-            let session = operation.session().await?;
-            let is_open = session.note(session.block_state().await)? != Block::None;
+            let connection = operation.connection().await?;
+            let is_open = connection.note(connection.block_state().await)? != Block::None;
             if is_open {
-                session.note(statements::execute_batch(&session, "ROLLBACK").await)?;
-                session.set_in_transaction(false);
+                connection.note(statements::execute_batch(&connection, "ROLLBACK").await)?;
+                connection.set_in_transaction(false);
             }
             Ok(is_open)
         }
@@ -174,12 +176,12 @@ impl Lease {
     pub fn release(self: &Arc<Self>) -> impl Future<Output = ReleaseOutcome> + Send + use<> {
         self.released.store(true, Ordering::Relaxed);
         let lease = Arc::clone(self);
-        let mut turn = self.turns.next();
+        let mut place = self.order.take_place();
         async move {
-            turn.come().await;
-            let link = lease.link.lock().await.take();
-            match link {
-                Some(link) => give_back(link, lease.condition()).await,
+            place.reached().await;
+            let held = lease.held.lock().await.take();
+            match held {
+                Some(held) => give_back(held, lease.condition()).await,
                 None => ReleaseOutcome { rolled_back: false },
             }
         }
@@ -193,7 +195,7 @@ impl Lease {
             self.may_be_in_block.store(true, Ordering::Relaxed);
         }
         Ok(Operation {
-            turn: self.turns.next(),
+            place: self.order.take_place(),
             lease: Arc::clone(self),
         })
     }
@@ -210,53 +212,54 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let condition = self.condition();
-        if let Some(link) = self.link.get_mut().take()
+        if let Some(held) = self.held.get_mut().take()
             && condition.needs_care()
             && let Some(runtime) = self.runtime.get()
         {
-            drop(runtime.spawn(give_back(link, condition)));
+            drop(runtime.spawn(give_back(held, condition)));
         }
     }
 }
 
-/// A place in the order of a lease's operations.
+/// An operation that has its place in the order, and has not begun.
 struct Operation {
     lease: Arc<Lease>,
-    turn: Turn,
+    place: Place,
 }
 
 impl Operation {
-    async fn session(&mut self) -> Result<Session<'_>> {
-        self.turn.come().await;
+    /// Waits until the operations before this one have ended, and takes the connection.
+    async fn connection(&mut self) -> Result<InUse<'_>> {
+        self.place.reached().await;
         self.lease.runtime.get_or_init(Handle::current);
-        let link = self.lease.link.lock().await;
-        let link = MutexGuard::try_map(link, Option::as_mut).map_err(|_| closed())?;
-        let kept = match &*link {
-            Link::Pooled { .. } => None,
-            Link::Session(session) => {
+        let held = self.lease.held.lock().await;
+        let held = MutexGuard::try_map(held, Option::as_mut).map_err(|_| closed())?;
+        let kept = match &*held {
+            HeldConnection::Pooled { .. } => None,
+            HeldConnection::Session(session) => {
                 let client = session.client.upgrade().ok_or_else(closed)?;
                 session.in_flight.fetch_add(1, Ordering::Relaxed);
                 Some(client)
             }
         };
-        Ok(Session {
+        Ok(InUse {
             lease: &self.lease,
-            link,
+            held,
             kept,
         })
     }
 }
 
 /// The connection during one operation.
-struct Session<'a> {
+struct InUse<'a> {
     lease: &'a Lease,
-    link: MappedMutexGuard<'a, Link>,
-    /// Of a listening session, which could end meanwhile.
-    kept: Option<Arc<ClientWrapper>>,
+    held: MappedMutexGuard<'a, HeldConnection>,
+    /// The client of a listening session, kept alive until the operation has ended.
+    kept: Option<Arc<Client>>,
 }
 
-impl Session<'_> {
-    /// Costs nothing as long as no statement could have opened a block.
+impl InUse<'_> {
+    /// Whether a transaction block is open. Asks the server only if a statement could have opened one.
     async fn block_state(&self) -> Result<Block> {
         if self.lease.in_transaction.load(Ordering::Relaxed) {
             return Ok(Block::Open);
@@ -275,7 +278,7 @@ impl Session<'_> {
         }
     }
 
-    /// Remembers whether an operation's outcome says that the connection must not be used by others.
+    /// Marks the connection as spoiled if an operation's outcome says that others must not use it.
     fn note<T>(&self, outcome: Result<T>) -> Result<T> {
         if let Err(error) = &outcome {
             let is_lost = error.kind == ErrorKind::Closed
@@ -294,23 +297,23 @@ impl Session<'_> {
     }
 }
 
-impl Deref for Session<'_> {
-    type Target = ClientWrapper;
+impl Deref for InUse<'_> {
+    type Target = Client;
 
-    fn deref(&self) -> &ClientWrapper {
-        match (&*self.link, &self.kept) {
+    fn deref(&self) -> &Client {
+        match (&*self.held, &self.kept) {
             (_, Some(client)) => client,
-            (Link::Pooled { object, .. }, None) => object,
-            (Link::Session(_), None) => {
+            (HeldConnection::Pooled { client, .. }, None) => client,
+            (HeldConnection::Session(_), None) => {
                 unreachable!("a session's client is held during an operation")
             }
         }
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for InUse<'_> {
     fn drop(&mut self) {
-        if let Link::Session(session) = &*self.link {
+        if let HeldConnection::Session(session) = &*self.held {
             session.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
     }
