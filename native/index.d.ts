@@ -144,6 +144,8 @@ export interface NativeEvent {
   processId?: number
   error?: NativeError
   attempt?: number
+  /** Of `attemptFailed`: whether only a person can mend the reason. */
+  needsAttention?: boolean
   gap?: NativeGap
   notice?: NativeServerMessage
   message?: string

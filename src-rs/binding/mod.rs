@@ -13,7 +13,7 @@ mod bridge;
 pub mod config;
 mod connection;
 mod error;
-mod listener;
+mod listen;
 mod pool;
 mod runtime;
 mod values;

@@ -1,0 +1,198 @@
+//! A run of a listener, from `startup()` to `shutdown()`.
+
+mod events;
+mod options;
+mod subscriber;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use events::NativeEvent;
+use napi_derive::napi;
+use options::NativeListenerOptions;
+use parking_lot::Mutex;
+use pglisten_core::base::error::{Error, ErrorKind, Result};
+use pglisten_core::deliver::buffer::End;
+use pglisten_core::deliver::feed::Feed;
+use pglisten_core::deliver::seat::Seat;
+use pglisten_core::listen::listener::{ListenerHandle, answered};
+use pglisten_core::listen::options::ListenerOptions;
+use pglisten_core::listen::session::SessionSetup;
+use pglisten_core::query::lease::Lease;
+
+use super::bridge::{Bridge, BridgeHandle};
+use super::config::duration_ms;
+use super::connection::NativeLease;
+use super::pool::NativePool;
+use super::runtime::listening;
+
+/// A channel and the number under which its notifications are delivered.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeChannel {
+    pub name: String,
+    pub id: u32,
+}
+
+/// Counts of the whole listener.
+#[napi(object, object_from_js = false)]
+pub struct NativeListenerStats {
+    pub received: f64,
+    pub dropped: f64,
+    pub reconnects: f64,
+    /// `null` before the first heartbeat was answered.
+    pub last_round_trip_ms: Option<f64>,
+}
+
+/// One run of a listener. Collected as garbage, it ends its session.
+#[napi]
+pub struct NativeListener {
+    bridge: BridgeHandle,
+    feed: Arc<Feed>,
+    options: ListenerOptions,
+    handle: Mutex<Option<ListenerHandle>>,
+}
+
+#[napi]
+impl NativeListener {
+    /// `signal` is the id of the consumer that is told of events.
+    #[napi(constructor)]
+    pub fn new(
+        bridge: &Bridge,
+        pool: &NativePool,
+        options: NativeListenerOptions,
+        signal: u32,
+    ) -> Self {
+        let bridge = bridge.handle();
+        let pool = pool.core();
+        let max_pause = duration_ms(options.max_pause_ms);
+        let events = bridge.clone();
+        let seat = Seat::new(
+            options.ignore_own.then(|| Arc::clone(pool.own_pids())),
+            Box::new(move || events.signal(signal)),
+        );
+        let options = ListenerOptions {
+            setup: SessionSetup::new(Arc::clone(pool.connect_config()), max_pause),
+            reconnect: options.reconnect.map(Into::into),
+            heartbeat: options.heartbeat.map(Into::into),
+            own_pids: Arc::clone(pool.own_pids()),
+        };
+        Self {
+            bridge,
+            feed: Arc::new(Feed::new(Arc::new(seat))),
+            options,
+            handle: Mutex::default(),
+        }
+    }
+
+    /// Connects and LISTENs; the promise resolves once the LISTENs are committed.
+    #[napi]
+    pub fn start(&self, promise: u32, channels: Vec<NativeChannel>) {
+        for channel in &channels {
+            self.feed.seat().add_channel(&channel.name, channel.id);
+        }
+        let names = channels.into_iter().map(|channel| channel.name).collect();
+        let _context = listening().enter();
+        let (handle, started) =
+            ListenerHandle::start(self.options.clone(), Arc::clone(&self.feed), names);
+        *self.handle.lock() = Some(handle);
+        self.bridge.spawn(promise, answered(started));
+    }
+
+    /// Subscribes; the promise resolves once the LISTEN is committed.
+    #[napi]
+    pub fn subscribe(&self, promise: u32, channel: String, id: u32) {
+        self.with_handle(promise, |handle| answered(handle.subscribe(channel, id)));
+    }
+
+    /// Unsubscribes; the promise resolves once the UNLISTEN is committed.
+    #[napi]
+    pub fn unsubscribe(&self, promise: u32, channel: String) {
+        self.with_handle(promise, |handle| answered(handle.unsubscribe(channel)));
+    }
+
+    /// Delivers a subscribed channel's notifications under another number from now on.
+    #[napi]
+    pub fn renumber(&self, channel: String, id: u32) {
+        self.feed.seat().add_channel(&channel, id);
+    }
+
+    /// Puts a fence into every consumer's stream; the promise resolves once it stands there.
+    #[napi]
+    pub fn fence(&self, promise: u32, id: u32) {
+        self.with_handle(promise, |handle| answered(handle.fence(id)));
+    }
+
+    /// Ends every consumer's stream, behind what is buffered if `keep`.
+    #[napi]
+    pub fn end(&self, keep: bool) {
+        self.feed.end(&End::Shutdown, keep);
+    }
+
+    /// Closes the session; the promise resolves once the server has closed it too, or after the time.
+    #[napi]
+    pub fn shutdown(&self, promise: u32, timeout_ms: f64) {
+        let timeout = duration_ms(timeout_ms);
+        // It begins at once, not when the runtime gets to it.
+        let finished = self
+            .handle
+            .lock()
+            .as_ref()
+            .map(|handle| handle.shutdown(timeout));
+        self.bridge.spawn(promise, async move {
+            if let Some(finished) = finished {
+                finished.await;
+            }
+            Ok(())
+        });
+    }
+
+    /// The events since the last call.
+    #[napi]
+    pub fn take_events(&self) -> Vec<NativeEvent> {
+        self.feed
+            .seat()
+            .take_events()
+            .into_iter()
+            .map(Into::into)
+            .collect()
+    }
+
+    #[napi]
+    pub fn stats(&self) -> NativeListenerStats {
+        let counters = &self.feed.seat().counters;
+        let round_trip = counters.last_round_trip_us.load(Ordering::Relaxed);
+        NativeListenerStats {
+            received: counters.received.load(Ordering::Relaxed) as f64,
+            dropped: counters.dropped.load(Ordering::Relaxed) as f64,
+            reconnects: counters.reconnects.load(Ordering::Relaxed) as f64,
+            last_round_trip_ms: (round_trip > 0).then(|| round_trip as f64 / 1000.0),
+        }
+    }
+
+    /// The current session's connection; `null` while there is none.
+    #[napi]
+    pub fn lease(&self) -> Option<NativeLease> {
+        let slot = self.handle.lock().as_ref()?.client();
+        let session = slot.lock().clone()?;
+        Some(NativeLease::new(
+            self.bridge.clone(),
+            Lease::session(&session),
+        ))
+    }
+
+    fn with_handle<F>(&self, promise: u32, ask: impl FnOnce(&ListenerHandle) -> F)
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        match &*self.handle.lock() {
+            Some(handle) => self.bridge.spawn(promise, ask(handle)),
+            None => self.bridge.settle::<()>(
+                promise,
+                Err(Error::new(
+                    ErrorKind::ListenerClosed,
+                    "the listener is not started",
+                )),
+            ),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The options of a listener, as the facade sends them: complete and checked.
+
+use napi_derive::napi;
+use pglisten_core::listen::options::{HeartbeatOptions, ReconnectOptions};
+
+use crate::binding::config::duration_ms;
+
+/// Options of a listener, complete.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeListenerOptions {
+    /// `null`: do not reconnect.
+    pub reconnect: Option<NativeReconnectOptions>,
+    /// `null`: no heartbeat.
+    pub heartbeat: Option<NativeHeartbeatOptions>,
+    pub max_pause_ms: f64,
+    pub ignore_own: bool,
+}
+
+/// How to come back after a session was lost.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeReconnectOptions {
+    pub initial_delay_ms: f64,
+    pub max_delay_ms: f64,
+    /// `null`: never give up.
+    pub max_attempts: Option<u32>,
+}
+
+/// How to notice a server that is silently gone.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeHeartbeatOptions {
+    pub interval_ms: f64,
+    pub timeout_ms: f64,
+}
+
+impl From<NativeReconnectOptions> for ReconnectOptions {
+    fn from(options: NativeReconnectOptions) -> Self {
+        Self {
+            initial_delay: duration_ms(options.initial_delay_ms),
+            max_delay: duration_ms(options.max_delay_ms),
+            max_attempts: options.max_attempts,
+        }
+    }
+}
+
+impl From<NativeHeartbeatOptions> for HeartbeatOptions {
+    fn from(options: NativeHeartbeatOptions) -> Self {
+        Self {
+            interval: duration_ms(options.interval_ms),
+            timeout: duration_ms(options.timeout_ms),
+        }
+    }
+}
