@@ -15,6 +15,12 @@ import { SetupError, runMain, setup } from './lib/setup.mjs'
 
 const GROUPS = ['lint', 'rust', 'node']
 
+/** The folders whose imports have a direction. */
+const CRUISED = ['src-ts', 'lab', 'scripts', 'bench', '__test__']
+
+/** How long each part took, in seconds. @type {Array<[name: string, seconds: number]>} */
+const parts = []
+
 /** @param {string[]} drifted */
 const lintSteps = (drifted) => [
   check('generated files are up to date', async () => ({
@@ -34,6 +40,13 @@ const lintSteps = (drifted) => [
     runTool('oxlint/bin/oxlint', ['--type-aware', '--deny-warnings'], { output: 'keep' }),
   ),
   check('types', () => runTool('typescript/bin/tsc', ['-p', 'tsconfig.json'], { output: 'keep' })),
+  check('import directions', () =>
+    runTool(
+      'dependency-cruiser/bin/dependency-cruise.mjs',
+      ['--config', '.dependency-cruiser.mjs', 'index.ts', ...CRUISED],
+      { output: 'keep' },
+    ),
+  ),
   check('reference', () => runTool('typedoc/bin/typedoc', ['--emit', 'none'], { output: 'keep' })),
 ]
 
@@ -65,6 +78,7 @@ await runMain(async () => {
   const total = (/** @type {keyof Counts} */ key) =>
     results.reduce((before, it) => before + it[key], 0)
   const skipped = total('skipped') > 0 ? `, ${total('skipped')} skipped` : ''
+  tellTimes()
   console.log(`\n${total('passed')} passed, ${total('failed')} failed${skipped}`)
   return total('failed') > 0 ? 1 : 0
 })
@@ -178,5 +192,16 @@ function honest(ok, counts) {
 
 /** @param {string} name @param {number} started @param {boolean} [ok] */
 function report(name, started, ok = true) {
-  console.log(`${ok ? '✔' : '✘'} ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`)
+  const seconds = (Date.now() - started) / 1000
+  parts.push([name, seconds])
+  console.log(`${ok ? '✔' : '✘'} ${name} (${seconds.toFixed(1)} s)`)
+}
+
+/** Repeats how long each part took, behind the output of the tests, the longest first. */
+function tellTimes() {
+  const width = Math.max(...parts.map(([name]) => name.length))
+  console.log()
+  for (const [name, seconds] of parts.toSorted(([, a], [, b]) => b - a)) {
+    console.log(`${name.padEnd(width)} ${seconds.toFixed(1).padStart(7)} s`)
+  }
 }

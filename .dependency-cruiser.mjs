@@ -1,0 +1,59 @@
+// The directions in which the project's modules may use each other; `npm test` checks them.
+
+/** Folders of the facade from the highest to the lowest, each with what it may not use. @param {string} folder @param {string[]} above */
+const notUpwards = (folder, above) => ({
+  name: `${folder} uses nothing above it`,
+  severity: 'error',
+  from: { path: `^src-ts/${folder}` },
+  to: { path: above.map((name) => `^src-ts/${name}`) },
+})
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+export default {
+  forbidden: [
+    {
+      name: 'no circles',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    notUpwards('listen/', ['pool']),
+    notUpwards('deliver/', ['pool', 'listen/']),
+    notUpwards('query/', ['pool', 'listen/', 'deliver/']),
+    notUpwards('options/', ['pool', 'listen/', 'deliver/', 'query/']),
+    notUpwards('native/', ['pool', 'listen/', 'deliver/', 'query/', 'options/']),
+    notUpwards('errors', ['pool', 'listen/', 'deliver/', 'query/', 'options/', 'native/']),
+    {
+      name: 'the facade uses nothing outside itself',
+      severity: 'error',
+      from: { path: '^src-ts/' },
+      to: { path: '^(index\\.ts|lab|scripts|bench|examples|__test__)' },
+    },
+    {
+      name: 'lab is below tests and commands',
+      severity: 'error',
+      from: { path: '^lab/' },
+      to: { path: '^(__test__|bench|scripts/[^/]+$)' },
+    },
+    {
+      name: 'libraries of scripts do not use commands',
+      severity: 'error',
+      from: { path: '^scripts/(lib|release)/' },
+      to: { path: '^scripts/[^/]+$' },
+    },
+    {
+      name: 'nothing but tests uses tests',
+      severity: 'error',
+      from: { pathNot: '^__test__/' },
+      to: { path: '^__test__/' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^(dist|native|target)/' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    // Types count too: a circle of types is a circle to whoever reads them.
+    tsPreCompilationDeps: true,
+    combinedDependencies: true,
+  },
+}
