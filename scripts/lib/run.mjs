@@ -15,6 +15,7 @@ let interrupted = false
  * @typedef {object} RunOptions
  * @property {'show' | 'keep' | 'both'} [output] Where the output goes: the terminal, the result, or both.
  * @property {Record<string, string>} [env] Variables on top of ours.
+ * @property {((chunk: string) => void) | undefined} [onOutput] Sees what is kept, as it comes.
  *
  * @typedef {object} RunResult
  * @property {boolean} ok
@@ -28,7 +29,7 @@ let interrupted = false
  * @param {RunOptions} [options]
  * @returns {Promise<RunResult>}
  */
-export async function run(command, args, { output = 'show', env = {} } = {}) {
+export async function run(command, args, { output = 'show', env = {}, onOutput } = {}) {
   const child = spawn(command, args, {
     cwd: root,
     env: { ...process.env, ...env },
@@ -45,6 +46,7 @@ export async function run(command, args, { output = 'show', env = {} } = {}) {
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding('utf8').on('data', (/** @type {string} */ chunk) => {
       kept += chunk
+      onOutput?.(chunk)
       if (output === 'both') process.stdout.write(chunk)
     })
   }

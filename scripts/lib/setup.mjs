@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
+import { buildProgress } from './build-progress.mjs'
 import { root, run } from './run.mjs'
 
 const NATIVE_SOURCES = ['Cargo.toml', 'Cargo.lock', 'build.rs', 'src-rs', '.cargo']
@@ -31,10 +32,11 @@ export async function setup() {
   const before = new Map(GENERATED.map((file) => [file, digest([file])]))
   if (isOutdated('native', NATIVE_SOURCES, NATIVE_OUTPUTS)) {
     await requireRust()
-    await build('native addon', ['run', 'build:native'])
+    await buildNative()
     stamp('native', NATIVE_SOURCES, NATIVE_OUTPUTS)
   }
   if (isOutdated('ts', TS_SOURCES, TS_OUTPUTS)) {
+    console.log('Building the TypeScript facade')
     await build('TypeScript facade', ['run', 'build:ts'])
     stamp('ts', TS_SOURCES, TS_OUTPUTS)
   }
@@ -91,10 +93,36 @@ function packagesAreInstalled() {
   })
 }
 
-/** @param {string} what @param {string[]} args */
-async function build(what, args) {
-  console.log(`Building the ${what}`)
-  const { ok, output } = await run('npm', args, { output: 'keep' })
+/** A clone's first build is told in advance: it compiles every crate, and takes minutes in which nothing else happens. */
+async function buildNative() {
+  const first = !fs.existsSync(stampFile('native'))
+  console.log(
+    first
+      ? 'Building the native addon: the first time this takes some minutes'
+      : 'Building the native addon',
+  )
+  const progress = buildProgress()
+  try {
+    if (first) progress.expect(await countCrates())
+    await build('native addon', ['run', 'build:native'], (chunk) => progress.read(chunk))
+  } finally {
+    progress.end()
+  }
+}
+
+/** How many crates the addon is made of on this system, itself among them; cargo downloads them for that. */
+async function countCrates() {
+  const args = ['tree', '--locked', '--quiet', '--edges', 'no-dev', '--prefix', 'none']
+  const { ok, output } = await run('cargo', args, { output: 'keep' })
+  if (!ok) return undefined
+  // A crate that several others use is named for each of them, marked after the first time.
+  const lines = output.split('\n').map((line) => /^\S+ v\S+/.exec(line)?.[0])
+  return new Set(lines.filter((line) => line !== undefined)).size
+}
+
+/** @param {string} what @param {string[]} args @param {(chunk: string) => void} [onOutput] */
+async function build(what, args, onOutput) {
+  const { ok, output } = await run('npm', args, { output: 'keep', onOutput })
   if (!ok) throw new SetupError(`Building the ${what} failed:\n${output}`)
 }
 
