@@ -1,10 +1,15 @@
 // Delivers to callbacks: in order, one at a time or several, and never for long without giving the event loop its turn.
 import { Connection } from '../query/connection.js'
-import { ListenerCallbackError, type PglistenError } from '../errors.js'
+import {
+  UNPARSED,
+  parsePayload,
+  reportFailure,
+  reportOverflow,
+  reportRollback,
+} from './delivery.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
 import type { Host } from './context.js'
-import type { ParseChannel } from '../options/listener.js'
 import type { Registration } from './subscriptions.js'
 import { Turn } from '../native/turn.js'
 
@@ -13,6 +18,8 @@ import { Turn } from '../native/turn.js'
  * would take them out of the bounds of the buffer.
  */
 const MAX_WAITING = 1024
+
+const LEFT_OPEN = 'a callback left a transaction open on its connection; it was rolled back'
 
 interface Notification {
   channelId: number
@@ -177,10 +184,8 @@ export class Dispatcher {
     let payload: unknown = text
     const { parse } = this.#host.options
     if (parse) {
-      try {
-        payload = parse(text, channel.name as ParseChannel)
-      } catch (cause) {
-        this.#failed('`parse` failed', cause, channel.name, text, processId)
+      payload = parsePayload(this.#host, parse, channel.name, text, processId)
+      if (payload === UNPARSED) {
         this.#leave(channelId)
         return
       }
@@ -254,7 +259,7 @@ export class Dispatcher {
         ),
       )
     } catch (cause) {
-      this.#failed('a callback threw', cause, channel, payload, processId)
+      reportFailure(this.#host, 'a callback threw', cause, channel, payload, processId)
     }
     if (result) return this.#settle(result, connection, channel, payload, processId)
     void this.#giveBack(connection, channel)
@@ -271,7 +276,7 @@ export class Dispatcher {
     try {
       await result
     } catch (cause) {
-      this.#failed('a callback rejected', cause, channel, payload, processId)
+      reportFailure(this.#host, 'a callback rejected', cause, channel, payload, processId)
     }
     await this.#giveBack(connection, channel)
   }
@@ -279,20 +284,12 @@ export class Dispatcher {
   /** Ends the lease of a callback's connection, if it was used. */
   #giveBack(connection: Connection, channel: string | undefined): Promise<void> | undefined {
     return connection.finish()?.then(({ rolledBack }) => {
-      if (rolledBack) {
-        this.#host.events.report('warning', {
-          message: 'a callback left a transaction open on its connection; it was rolled back',
-          ...(channel === undefined ? {} : { channel }),
-        })
-      }
+      if (rolledBack) reportRollback(this.#host, LEFT_OPEN, channel)
     })
   }
 
   #startGap(gap: Gap): void {
-    if (gap.reason === 'overflow') {
-      this.#host.counters.gaps += 1
-      this.#host.events.report('gap', gap)
-    }
+    reportOverflow(this.#host, gap)
     const running = this.#runGap(this.#host.gapCallbacks, gap)
     if (!running) return
     // Nothing else runs meanwhile.
@@ -316,28 +313,11 @@ export class Dispatcher {
         try {
           await registration.runInAsyncScope(registration.callback, undefined, connection, gap)
         } catch (cause) {
-          this.#failed('a gap callback failed', cause, undefined, undefined, undefined)
+          reportFailure(this.#host, 'a gap callback failed', cause, undefined, undefined, undefined)
         }
         await this.#giveBack(connection, undefined)
       }
     })()
-  }
-
-  #failed(
-    what: string,
-    cause: unknown,
-    channel: string | undefined,
-    payload: unknown,
-    processId: number | undefined,
-  ): void {
-    this.#host.counters.callbackErrors += 1
-    const error: PglistenError = new ListenerCallbackError(what, {
-      cause,
-      channel,
-      payload,
-      processId,
-    })
-    this.#host.events.report('error', error)
   }
 }
 

@@ -1,6 +1,5 @@
 // What all consumers that are pulled have in common.
 import {
-  ListenerCallbackError,
   ListenerClosedError,
   ListenerGapError,
   ListenerOverflowError,
@@ -9,9 +8,9 @@ import {
 import type { Finished } from '../query/connection.js'
 import type { Gap } from './gap.js'
 import type { Host } from './context.js'
+import { UNPARSED, parsePayload, reportOverflow, reportRollback } from './delivery.js'
 import { EntryKind, type Inbox } from './inbox.js'
 import type { GapMode, ResolvedBatchesOptions } from '../options/iterator.js'
-import type { ParseChannel } from '../options/listener.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
 import { Turn } from '../native/turn.js'
 
@@ -31,6 +30,8 @@ interface Waiter<Item> {
   resolve(result: IteratorResult<Item, undefined>): void
   reject(error: unknown): void
 }
+
+const LEFT_OPEN = "a loop left a transaction open on a message's connection; it was rolled back"
 
 /** @internal What the next item is: made, not there yet, or the end. */
 export const NOTHING = Symbol('nothing')
@@ -164,11 +165,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   }
 
   readonly #onFinished = ({ rolledBack }: Finished, channel: string): void => {
-    if (!rolledBack) return
-    this.#host.events.report('warning', {
-      message: "a loop left a transaction open on a message's connection; it was rolled back",
-      channel,
-    })
+    if (rolledBack) reportRollback(this.#host, LEFT_OPEN, channel)
   }
 
   #passFences(): void {
@@ -220,10 +217,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
         if (message) return message
       } else if (inbox.kind === EntryKind.Gap) {
         const gap = inbox.gap!
-        if (gap.reason === 'overflow') {
-          host.counters.gaps += 1
-          host.events.report('gap', gap)
-        }
+        reportOverflow(host, gap)
         if (this.gaps === 'include') return gap
         if (this.gaps === 'throw') {
           return this.fail(
@@ -257,21 +251,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     let payload: unknown = inbox.payload
     const { parse } = host.options
     if (parse) {
-      try {
-        payload = parse(inbox.payload, channel.name as ParseChannel)
-      } catch (cause) {
-        host.counters.callbackErrors += 1
-        host.events.report(
-          'error',
-          new ListenerCallbackError('`parse` failed', {
-            cause,
-            channel: channel.name,
-            payload: inbox.payload,
-            processId: inbox.processId,
-          }),
-        )
-        return undefined
-      }
+      payload = parsePayload(host, parse, channel.name, inbox.payload, inbox.processId)
+      if (payload === UNPARSED) return undefined
     }
     return new ListenerNotificationMsg(inbox.processId, channel.name, payload, handout)
   }

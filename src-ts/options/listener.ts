@@ -60,6 +60,9 @@ export interface HeartbeatOptions {
 // oxlint-disable-next-line typescript/no-explicit-any -- as in the declaration of JSON.parse
 export type ParseChannel = string & ((this: any, key: string, value: any) => any)
 
+/** @internal The user's `parse`, whatever it returns. */
+export type ParsePayload = (payload: string, channel: ParseChannel) => unknown
+
 /** The options of a listener. */
 export interface ListenerOptions<Payload = unknown> {
   /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
@@ -112,7 +115,7 @@ export interface ResolvedListenerOptions {
   buffer: Required<BufferOptions>
   reconnect: Required<ReconnectOptions> | null
   heartbeat: Required<HeartbeatOptions> | null
-  parse: ((payload: string, channel: ParseChannel) => unknown) | undefined
+  parse: ParsePayload | undefined
   ignoreOwn: boolean
   signal: AbortSignal | undefined
 }
