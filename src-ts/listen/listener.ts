@@ -27,6 +27,7 @@ import type { ResolvedListenerOptions } from '../options/listener.js'
 import type { Counters, Host } from '../deliver/context.js'
 import type { PullIterator } from '../deliver/pull-iterator.js'
 import { Run } from './run.js'
+import { NOTHING_COUNTED, listenerStats } from './statistics.js'
 import {
   type Channel,
   type ListenerCallback,
@@ -199,7 +200,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const registration = new Registration(callback as ListenerCallback<unknown>)
     const subscription = this.#subscriptions.open(channel)
     subscription.registrations = subscription.registrations.concat(registration)
-    this.#run?.setCalled(channel)
+    this.#run?.consumers.setCalled(channel)
     await this.#subscribe(subscription, () => this.#unregister(subscription, registration))
   }
 
@@ -292,7 +293,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * `startup()`.
    */
   listen(): void {
-    this.#started('Cannot listen: the listener is not started').listen()
+    this.#started('Cannot listen: the listener is not started').consumers.listen()
   }
 
   /**
@@ -300,7 +301,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * `listen()` goes on with them. Does nothing when not listening.
    */
   abortListen(): void {
-    this.#run?.abortListen()
+    this.#run?.consumers.abortListen()
   }
 
   /** Iterates over every notification of every subscribed channel. The same as `messages()`. */
@@ -320,7 +321,13 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   ): MessageStream<ItemOf<Payloads, Gaps>> {
     const resolved = resolveMessagesOptions(options)
     const run = this.#started('Cannot iterate: the listener is not started')
-    return this.#adopt(run, new MessageIterator(this.#host, run, run.inbox(resolved), resolved))
+    const iterator = new MessageIterator(
+      this.#host,
+      run.consumers,
+      run.consumers.inbox(resolved),
+      resolved,
+    )
+    return this.#adopt(run, iterator)
   }
 
   /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
@@ -329,7 +336,13 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   ): MessageStream<ItemOf<Payloads, Gaps>[]> {
     const resolved = resolveBatchesOptions(options)
     const run = this.#started('Cannot iterate: the listener is not started')
-    return this.#adopt(run, new BatchIterator(this.#host, run, run.inbox(resolved), resolved))
+    const iterator = new BatchIterator(
+      this.#host,
+      run.consumers,
+      run.consumers.inbox(resolved),
+      resolved,
+    )
+    return this.#adopt(run, iterator)
   }
 
   /**
@@ -351,20 +364,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /** Counters of this listener. */
   stats(): ListenerStats {
-    const run = this.#run?.stats()
-    const { delivered, callbackErrors, gaps, dropped, received, reconnects } = this.#counters
-    return {
-      received: received + (run?.received ?? 0),
-      delivered,
-      dropped: dropped + (run?.dropped ?? 0),
-      buffered: run?.buffered ?? 0,
-      bufferedBytes: run?.bufferedBytes ?? 0,
-      callbackErrors,
-      gaps,
-      reconnects: reconnects + (run?.reconnects ?? 0),
-      oldestBufferedAgeMs: run?.oldestAgeMs,
-      lastRoundTripMs: run?.lastRoundTripMs,
-    }
+    return listenerStats(this.#counters, this.#run?.stats() ?? NOTHING_COUNTED)
   }
 
   /** A started listener keeps the process alive; this is so unless `unref()` was called. */
@@ -408,7 +408,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const run = this.#run
     for (const channel of unwanted) {
       this.#subscriptions.delete(channel)
-      run?.forget(channel)
+      run?.consumers.forget(channel)
     }
     if (!run || run.state === 'closed' || run.closing) return
     const asked = unwanted.filter((channel) => channel.ready !== undefined)
@@ -426,7 +426,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     registration.active = false
     channel.registrations = channel.registrations.filter((one) => one !== registration)
     if (channel.isCalled) return
-    this.#run?.setCalled(channel.name)
+    this.#run?.consumers.setCalled(channel.name)
     // What is buffered was for the callbacks that are gone, not for new ones.
     if (!channel.explicit || this.#subscriptions.get(channel.name) !== channel) return
     this.#subscriptions.renumber(channel)
@@ -434,7 +434,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   #adopt<Item>(run: Run, iterator: PullIterator<unknown>): MessageStream<Item> {
-    run.adopt(iterator)
+    run.consumers.adopt(iterator)
     return iterator.start() as unknown as MessageStream<Item>
   }
 
