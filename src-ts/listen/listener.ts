@@ -26,6 +26,7 @@ import type {
 import type { ResolvedListenerOptions } from '../options/listener.js'
 import type { Counters, Host } from '../deliver/context.js'
 import type { PullIterator } from '../deliver/pull-iterator.js'
+import { Lifecycle } from './lifecycle.js'
 import { Run } from './run.js'
 import { NOTHING_COUNTED, listenerStats } from './statistics.js'
 import {
@@ -73,10 +74,11 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     reconnects: 0,
   }
   readonly #checkPool: () => void
+  /** That of the present run; between two runs, one that rests. */
+  #lifecycle = Lifecycle.idle()
   #run: Run | undefined
   #connection: Connection | undefined
   #keepAlive = true
-  #everStarted = false
   #onAbort: () => void = () => {}
 
   /** @internal */
@@ -103,12 +105,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /** Whether the listener is up: from the end of `startup()` to `shutdown()`, or until it gives up. */
   get isStarted(): boolean {
-    return this.#run?.isStarted ?? false
+    return this.#lifecycle.isStarted
   }
 
   /** What the listener is doing: `idle` before the first `startup()`, `closed` after `shutdown()` or when it gave up. */
   get state(): ListenerState {
-    return this.#run?.state ?? (this.#everStarted ? 'closed' : 'idle')
+    return this.#lifecycle.state
   }
 
   /** The channels that it is subscribed to, or will be at `startup()`. */
@@ -137,16 +139,13 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * started already. Allowed again after `shutdown()`.
    */
   async startup(): Promise<void> {
-    if (this.#run && (this.#run.state !== 'closed' || this.#run.closing)) {
-      throw new ListenerStartError(
-        this.#run.closing ? 'The listener is being shut down' : 'The listener is already started',
-      )
-    }
+    const lifecycle = this.#lifecycle.begin()
     this.#options.signal?.throwIfAborted()
     this.#checkPool()
     const before = this.#run
-    const run = new Run(this.#host, this.#pool, this.#keepAlive)
+    const run = new Run(this.#host, this.#pool, lifecycle, this.#keepAlive)
     this.#run = run
+    this.#lifecycle = lifecycle
     this.#connection = undefined
     // It gave up, so there is nothing to wait for.
     void before?.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
@@ -159,7 +158,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       this.#forget(run)
       throw error
     }
-    this.#everStarted = true
+    lifecycle.succeed()
   }
 
   /**
@@ -384,14 +383,15 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   #started(message: string): Run {
-    if (!this.#run?.isStarted) throw new ListenerStartError(message)
-    return this.#run
+    const run = this.#run
+    if (!run?.lifecycle.isStarted) throw new ListenerStartError(message)
+    return run
   }
 
   /** Asks the running session for a channel, unless somebody did already. `undo` leaves no trace of a failure. */
   async #subscribe(channel: Channel, undo: () => void): Promise<void> {
     const run = this.#run
-    if (!run || run.state === 'closed' || run.closing) return
+    if (!run?.lifecycle.isOpen) return
     channel.ready ??= run.subscribe(channel)
     try {
       await channel.ready
@@ -410,7 +410,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       this.#subscriptions.delete(channel)
       run?.consumers.forget(channel)
     }
-    if (!run || run.state === 'closed' || run.closing) return
+    if (!run?.lifecycle.isOpen) return
     const asked = unwanted.filter((channel) => channel.ready !== undefined)
     await Promise.all(
       asked.map((channel) =>
@@ -440,7 +440,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   async #end(run: Run | undefined, drain: boolean, timeoutMs: number): Promise<void> {
     if (!run) return
-    const gaveUp = run.state === 'closed'
+    const gaveUp = !run.lifecycle.isLive
     await run.shutdown(drain, timeoutMs)
     if (this.#run !== run) return
     this.#forget(run)
@@ -450,6 +450,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   #forget(run: Run): void {
     if (this.#run !== run) return
     this.#run = undefined
+    this.#lifecycle = run.lifecycle.afterwards()
     this.#connection = undefined
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     for (const channel of this.#subscriptions) channel.ready = undefined

@@ -5,12 +5,11 @@ import { ConnectionClosedError, ListenerClosedError } from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
 import { Hold, abandoned } from '../native/keep-alive.js'
 import type { Host } from '../deliver/context.js'
+import type { Lifecycle } from './lifecycle.js'
 import { toNativeListenerOptions } from './native-options.js'
 import { reportSessionEvent } from './session-events.js'
 import { NOTHING_COUNTED, type RunStats, addFinalCounts, runStats } from './statistics.js'
 import type { Channel } from '../deliver/subscriptions.js'
-
-export type RunState = 'connecting' | 'connected' | 'reconnecting' | 'closed'
 
 /**
  * Runs with a consumer that waits for notifications. The module keeps them, because the user's variable may be out of scope
@@ -28,9 +27,7 @@ function within(timeoutMs: number, promise: Promise<unknown>): Promise<void> {
 
 /** One run of a listener. A restart makes a new run, so that nothing of the run before can linger. */
 export class Run implements Consumer, ConsumersOwner {
-  /** Set once, when the run is being shut down. */
-  closing: Promise<void> | undefined
-  state: RunState = 'connecting'
+  readonly lifecycle: Lifecycle
   readonly consumers: Consumers
 
   readonly #host: Host
@@ -38,12 +35,12 @@ export class Run implements Consumer, ConsumersOwner {
   /** The id under which Rust signals this run that there are events. */
   readonly #wakeId: number
   readonly #hold = new Hold()
-  #released = false
   #stopDraining: () => void = () => {}
   /** The lease of the present session, once somebody has asked for it. */
   #lease: NativeLease | undefined
 
-  constructor(host: Host, pool: NativePool, keepAlive: boolean) {
+  constructor(host: Host, pool: NativePool, lifecycle: Lifecycle, keepAlive: boolean) {
+    this.lifecycle = lifecycle
     this.#host = host
     this.#wakeId = bridge.register(this)
     this.#native = new NativeListener(
@@ -55,16 +52,6 @@ export class Run implements Consumer, ConsumersOwner {
     this.consumers = new Consumers(host, this.#native, this)
     this.#hold.wanted = keepAlive
     abandoned.register(this, this.#hold, this)
-  }
-
-  /** Whether the listener is up: connected, or on its way back. */
-  get isStarted(): boolean {
-    return (this.state === 'connected' || this.state === 'reconnecting') && !this.closing
-  }
-
-  // In a method, so that the compiler does not think that a state lasts.
-  get #isClosed(): boolean {
-    return this.state === 'closed'
   }
 
   /** Whether this run keeps the process alive. */
@@ -82,9 +69,10 @@ export class Run implements Consumer, ConsumersOwner {
       throw error
     }
     // The session may have come up at the moment at which the run was shut down.
-    if (this.closing) throw new ListenerClosedError('The listener was shut down')
-    this.#hold.running = !this.#isClosed
-    if (this.state === 'connecting') this.state = 'connected'
+    if (this.lifecycle.ending) throw new ListenerClosedError('The listener was shut down')
+    this.#hold.running = this.lifecycle.isLive
+    // The session's own event may have come first, and the session may be lost again.
+    if (this.lifecycle.state === 'connecting') this.lifecycle.to('connected')
   }
 
   /** Makes the server listen to a channel; resolves once the LISTEN is committed. */
@@ -107,7 +95,7 @@ export class Run implements Consumer, ConsumersOwner {
     this.#lease ??= this.#native.lease() ?? undefined
     if (!this.#lease) {
       throw new ConnectionClosedError(
-        this.state === 'reconnecting'
+        this.lifecycle.state === 'reconnecting'
           ? 'The listening session is lost, and not back yet'
           : 'The listener has no session',
       )
@@ -125,7 +113,7 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Counts of this run; nothing any more once they are in `counters`. */
   stats(): RunStats {
-    if (this.#released) return NOTHING_COUNTED
+    if (this.lifecycle.hasEnded) return NOTHING_COUNTED
     return runStats(this.#native.stats(), this.consumers.stats())
   }
 
@@ -134,18 +122,20 @@ export class Run implements Consumer, ConsumersOwner {
    * it ends the draining of the first.
    */
   async shutdown(drain: boolean, timeoutMs: number): Promise<void> {
-    if (!this.closing) {
-      this.closing = this.#shutdown(drain, timeoutMs)
-      return this.closing
+    const { ending } = this.lifecycle
+    if (!ending) {
+      const first = this.#shutdown(drain, timeoutMs)
+      this.lifecycle.end(first)
+      return first
     }
     if (!drain) this.#stopDraining()
-    await within(timeoutMs, this.closing)
+    await within(timeoutMs, ending)
   }
 
   async #shutdown(drain: boolean, timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs
     this.#native.end(drain)
-    if (drain && this.state !== 'connecting') {
+    if (drain && this.lifecycle.state !== 'connecting') {
       // The session needs some of the time to close.
       await within(timeoutMs - Math.min(500, timeoutMs / 4), this.#drained())
     }
@@ -169,12 +159,12 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Gives back everything that this run holds. */
   #release(): void {
-    if (this.#released) return
-    this.#released = true
+    if (this.lifecycle.hasEnded) return
+    // `stats()` stops adding the native counts in the same step in which the listener's counters take them over.
     addFinalCounts(this.#host.counters, this.#native.stats())
+    this.lifecycle.to('ended')
     this.#closeConsumers()
     this.#lease = undefined
-    this.state = 'closed'
     this.#hold.running = false
     abandoned.unregister(this)
     bridge.unregister(this.#wakeId)
@@ -196,7 +186,7 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Keeps this run from being collected while a consumer waits for notifications and the session may bring them. */
   onNeedChanged(): void {
-    if (this.consumers.isNeeded && this.state !== 'closed') delivering.add(this)
+    if (this.consumers.isNeeded && this.lifecycle.isLive) delivering.add(this)
     else delivering.delete(this)
   }
 
@@ -204,14 +194,14 @@ export class Run implements Consumer, ConsumersOwner {
   #follow(event: NativeEvent): void {
     switch (event.kind) {
       case 'connected':
-        if (this.state !== 'closed') this.state = 'connected'
+        this.lifecycle.to('connected')
         break
       case 'disconnected':
         this.#lease = undefined
-        if (this.#host.options.reconnect) this.state = 'reconnecting'
+        if (this.#host.options.reconnect) this.lifecycle.to('reconnecting')
         break
       case 'closed':
-        this.state = 'closed'
+        this.lifecycle.to('gaveUp')
         // Before the process may end: what is buffered is still to be delivered.
         this.consumers.hurry()
         this.#hold.running = false
