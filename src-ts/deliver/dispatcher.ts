@@ -110,9 +110,9 @@ export class Dispatcher {
     try {
       if (!this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
-        if (this.#turn.isOver) return this.#turn.yield()
+        if (this.#turn.isExhausted) return this.#turn.yield()
         if (!this.#inbox.hasNext()) return
-        if (this.#turn.isSpent()) return this.#turn.yield()
+        if (!this.#turn.charge()) return this.#turn.yield()
         this.#inbox.advance()
         if (!this.#take()) return
       }
@@ -164,7 +164,7 @@ export class Dispatcher {
     for (const channelId of this.#idle) {
       while (this.#idle.has(channelId)) {
         if (!this.#listening || this.#inFlight >= this.#concurrency) return true
-        if (this.#turn.isSpent()) return false
+        if (!this.#turn.charge()) return false
         this.#idle.delete(channelId)
         const next = this.#lanes.get(channelId)!.shift()!
         this.#waiting -= 1

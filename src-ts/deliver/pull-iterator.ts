@@ -188,7 +188,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     const { subscriptions, options } = this.#host
     if (options.parse) return undefined
     for (;;) {
-      if (this.#turn.isOver || !this.inbox.hasNext(max) || this.#turn.isSpent(max)) return undefined
+      if (this.#turn.isExhausted || !this.inbox.hasNext(max) || !this.#turn.charge(max))
+        return undefined
       const messages = this.inbox.takeAll(max, (channelId, processId, payload) => {
         const channel = subscriptions.byId(channelId)
         if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
@@ -205,8 +206,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     for (;;) {
       // Whoever is told of a gap or of a failure may have ended the iteration.
       if (this.#done) return END
-      if (!this.#turn.isOver && !inbox.hasNext()) return NOTHING
-      if (this.#turn.isOver || this.#turn.isSpent()) {
+      if (!this.#turn.isExhausted && !inbox.hasNext()) return NOTHING
+      if (this.#turn.isExhausted || !this.#turn.charge()) {
         // A loop over what is buffered never leaves the microtask queue by itself.
         this.#turn.yield()
         return NOTHING
