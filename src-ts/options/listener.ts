@@ -13,6 +13,7 @@ import {
   type NumberBounds,
 } from './validate.js'
 
+const SESSIONS = ['own'] as const
 const OVERFLOW_POLICIES: readonly OverflowPolicy[] = ['dropOldest', 'dropNewest', 'pause', 'error']
 
 /** What happens to a notification for which a consumer's buffer has no room. */
@@ -93,6 +94,8 @@ export interface ListenerOptions<Payload = unknown> {
   ignoreOwn?: boolean
   /** When aborted, the listener is shut down. */
   signal?: AbortSignal
+  /** Whose server session the listener uses. `own`: each listener has a server session of its own. @default 'own' */
+  session?: 'own'
 }
 
 const LISTENER_OPTIONS = [
@@ -105,6 +108,7 @@ const LISTENER_OPTIONS = [
   'parse',
   'ignoreOwn',
   'signal',
+  'session',
 ] as const satisfies readonly (keyof ListenerOptions)[]
 
 /** @internal Checked and complete. */
@@ -134,6 +138,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     ignoreOwn = false,
     parse,
     signal,
+    session = 'own',
   } = options
   if (!Array.isArray(channels))
     throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
@@ -143,6 +148,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
   checkBoolean('ignoreOwn', ignoreOwn)
   if (parse !== undefined) checkFunction('parse', parse)
   if (signal !== undefined) checkSignal('signal', signal)
+  checkOneOf('session', session, SESSIONS)
   const reconnect = group(options.reconnect, 'reconnect', {
     initialDelayMs: 100,
     maxDelayMs: 30_000,
