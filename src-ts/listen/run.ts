@@ -3,6 +3,7 @@ import { type NativeEvent, NativeListener, type NativeLease, type NativePool } f
 import { bridge, type Consumer } from '../native/bridge.js'
 import { ConnectionClosedError, ListenerClosedError } from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
+import { eventKind } from '../native/kinds.js'
 import { Hold, abandoned } from '../native/keep-alive.js'
 import type { Host } from '../deliver/context.js'
 import type { Lifecycle } from './lifecycle.js'
@@ -192,7 +193,7 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Brings this run to where an event says that the session is. */
   #follow(event: NativeEvent): void {
-    switch (event.kind) {
+    switch (eventKind(event)) {
       case 'connected':
         this.lifecycle.to('connected')
         break
@@ -207,6 +208,11 @@ export class Run implements Consumer, ConsumersOwner {
         this.#hold.running = false
         this.#lease = undefined
         this.onNeedChanged()
+        break
+      case 'attemptFailed':
+      case 'reconnected':
+      case 'notice':
+      case 'warning':
         break
     }
   }

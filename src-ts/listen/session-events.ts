@@ -8,13 +8,15 @@ import {
 import type { Host } from '../deliver/context.js'
 import { Gap } from '../deliver/gap.js'
 import { closedError } from '../deliver/pull-iterator.js'
+import { eventKind, unknownKind } from '../native/kinds.js'
 import { fromNativeError, fromNativeServerMessage } from '../native/native-errors.js'
 
 /** Emits the public events for one event of the session. */
 export function reportSessionEvent(host: Host, event: NativeEvent): void {
   const { events } = host
   const processId = event.processId ?? 0
-  switch (event.kind) {
+  const kind = eventKind(event)
+  switch (kind) {
     case 'connected':
       events.report('connected', { processId })
       break
@@ -49,6 +51,9 @@ export function reportSessionEvent(host: Host, event: NativeEvent): void {
     case 'closed':
       events.report('closed', closedError(fromNativeError(event.error!)))
       break
+    default:
+      // As an event, because the events behind it are to be reported all the same.
+      events.report('error', unknownKind('event', kind, event.message))
   }
 }
 
