@@ -17,10 +17,10 @@ const enum SpecialKind {
 }
 
 /** What is here while there is nothing. */
-const NOTHING: unknown[] = []
+const EMPTY: unknown[] = []
 
 /** How many entries are pulled at once: beyond a few hundred a batch gets no cheaper. */
-const BATCH = 256
+const PULL_SIZE = 256
 
 /**
  * Room for so many entries, the end, how many there are, and whether that is all. Rust keeps its address: over a buffer that was
@@ -69,9 +69,9 @@ export class Inbox implements Consumer {
 
   readonly #id: number
   readonly #native: NativeSubscriber
-  #meta = metaFor(BATCH)
+  #meta = metaFor(PULL_SIZE)
   #drain: (max: number) => unknown
-  #values = NOTHING
+  #values = EMPTY
   #index = 0
   #open = true
   /** Nothing was left behind by what was pulled last. */
@@ -104,7 +104,7 @@ export class Inbox implements Consumer {
    * Whether there is a next entry, after pulling up to `max` if need be. `false`: there is none, and `onReady` will be
    * called when there is.
    */
-  hasNext(max = BATCH): boolean {
+  hasNext(max = PULL_SIZE): boolean {
     return this.#index < this.#values.length || (!this.#isArmed && this.#pull(max))
   }
 
@@ -162,7 +162,7 @@ export class Inbox implements Consumer {
     for (let index = 0; index < values.length; index += 1) {
       if (meta[2 * index] === SPECIAL) return undefined
     }
-    this.#values = NOTHING
+    this.#values = EMPTY
     // In place: an array that grows is copied again and again.
     let made = 0
     for (let index = 0; index < values.length; index += 1) {
@@ -208,7 +208,7 @@ export class Inbox implements Consumer {
     this.#native.close()
     this.#flood.close()
     bridge.unregister(this.#id)
-    this.#values = NOTHING
+    this.#values = EMPTY
     this.#index = 0
     this.owner = undefined
   }
@@ -226,7 +226,7 @@ export class Inbox implements Consumer {
     }
     // First: if this fails, what was here before is not here again.
     this.#index = 0
-    this.#values = NOTHING
+    this.#values = EMPTY
     const drained = this.#drain(max)
     const count = this.#meta[this.#meta.length - 2]!
     if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])

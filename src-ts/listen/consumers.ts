@@ -1,10 +1,10 @@
 // The consumers of one run: callbacks together as one, and each iterator as one.
 import type { NativeListener } from '#native'
-import type { Host } from '../deliver/context.js'
+import type { ListenerContext } from '../deliver/context.js'
 import { Dispatcher } from '../deliver/dispatcher.js'
 import { Inbox, type InboxStats } from '../deliver/inbox.js'
 import type { IteratorWatcher, PullIterator } from '../deliver/pull-iterator.js'
-import type { Channel } from '../deliver/subscriptions.js'
+import type { Subscription } from '../deliver/subscriptions.js'
 import type { ResolvedBatchesOptions } from '../options/iterator.js'
 import { Fences } from './fences.js'
 import { sumOfInboxes } from './statistics.js'
@@ -19,7 +19,7 @@ export interface ConsumersOwner {
 
 /** The consumers of one run, their buffers, and the fences that they pass. */
 export class Consumers implements IteratorWatcher {
-  readonly #host: Host
+  readonly #context: ListenerContext
   readonly #native: NativeListener
   readonly #owner: ConsumersOwner
   /** Buffers the notifications that arrive before there is a consumer; the first consumer takes it over. */
@@ -30,8 +30,8 @@ export class Consumers implements IteratorWatcher {
   readonly #waiting = new Set<PullIterator<unknown>>()
   readonly #fences = new Fences()
 
-  constructor(host: Host, native: NativeListener, owner: ConsumersOwner) {
-    this.#host = host
+  constructor(context: ListenerContext, native: NativeListener, owner: ConsumersOwner) {
+    this.#context = context
     this.#native = native
     this.#owner = owner
     this.#backlog = this.#newInbox(null)
@@ -45,11 +45,11 @@ export class Consumers implements IteratorWatcher {
   /** Starts delivering to callbacks, or goes on with it. */
   listen(): void {
     if (!this.#dispatcher) {
-      const called = this.#host.subscriptions.called
+      const called = this.#context.subscriptions.called
       const inbox = this.#backlog ?? this.#newInbox(called)
       if (this.#backlog) inbox.setChannels(called)
       this.#backlog = undefined
-      this.#dispatcher = new Dispatcher(this.#host, inbox, (fence, dispatcher) =>
+      this.#dispatcher = new Dispatcher(this.#context, inbox, (fence, dispatcher) =>
         this.onFence(fence, dispatcher),
       )
     }
@@ -65,13 +65,13 @@ export class Consumers implements IteratorWatcher {
 
   /** Tells the callbacks' buffer whether callbacks want a channel. To be called when that may have changed. */
   setCalled(name: string): void {
-    const isCalled = this.#host.subscriptions.get(name)?.isCalled ?? false
+    const isCalled = this.#context.subscriptions.get(name)?.isCalled ?? false
     this.#dispatcher?.inbox.setChannel(name, isCalled)
   }
 
   /** Drops the notifications of a removed channel that iterators hold for a batch. */
-  forget(channel: Channel): void {
-    for (const iterator of this.#liveIterators()) iterator.forget(channel.name)
+  forget(subscription: Subscription): void {
+    for (const iterator of this.#liveIterators()) iterator.forget(subscription.name)
   }
 
   /** Makes the buffer of an iterator. The first consumer gets the notifications that have arrived since `startup()`. */
@@ -149,7 +149,9 @@ export class Consumers implements IteratorWatcher {
   }
 
   #newInbox(channels: string[] | null): Inbox {
-    return new Inbox(this.#native, this.#host.options.buffer, channels, () => this.#owner.onGap())
+    return new Inbox(this.#native, this.#context.options.buffer, channels, () =>
+      this.#owner.onGap(),
+    )
   }
 
   #inboxes(): Inbox[] {

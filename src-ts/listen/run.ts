@@ -4,13 +4,13 @@ import { bridge, type Consumer } from '../native/bridge.js'
 import { ConnectionClosedError, ListenerClosedError } from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
 import { eventKind } from '../native/kinds.js'
-import { Hold, abandoned } from '../native/keep-alive.js'
-import type { Host } from '../deliver/context.js'
+import { KeepAlive, abandoned } from '../native/keep-alive.js'
+import type { ListenerContext } from '../deliver/context.js'
 import type { Lifecycle } from './lifecycle.js'
 import { toNativeListenerOptions } from './native-options.js'
 import { reportSessionEvent } from './session-events.js'
 import { NOTHING_COUNTED, type RunStats, addFinalCounts, runStats } from './statistics.js'
-import type { Channel } from '../deliver/subscriptions.js'
+import type { Subscription } from '../deliver/subscriptions.js'
 
 /**
  * Runs with a consumer that waits for notifications. The module keeps them, because the user's variable may be out of scope
@@ -31,38 +31,43 @@ export class Run implements Consumer, ConsumersOwner {
   readonly lifecycle: Lifecycle
   readonly consumers: Consumers
 
-  readonly #host: Host
+  readonly #context: ListenerContext
   readonly #native: NativeListener
   /** The id under which Rust signals this run that there are events. */
   readonly #wakeId: number
-  readonly #hold = new Hold()
+  readonly #keepAlive = new KeepAlive()
   #stopDraining: () => void = () => {}
   /** The lease of the present session, once somebody has asked for it. */
   #lease: NativeLease | undefined
 
-  constructor(host: Host, pool: NativePool, lifecycle: Lifecycle, keepAlive: boolean) {
+  constructor(
+    context: ListenerContext,
+    pool: NativePool,
+    lifecycle: Lifecycle,
+    keepAlive: boolean,
+  ) {
     this.lifecycle = lifecycle
-    this.#host = host
+    this.#context = context
     this.#wakeId = bridge.register(this)
     this.#native = new NativeListener(
       bridge.handle,
       pool,
-      toNativeListenerOptions(host.options),
+      toNativeListenerOptions(context.options),
       this.#wakeId,
     )
-    this.consumers = new Consumers(host, this.#native, this)
-    this.#hold.wanted = keepAlive
-    abandoned.register(this, this.#hold, this)
+    this.consumers = new Consumers(context, this.#native, this)
+    this.#keepAlive.wanted = keepAlive
+    abandoned.register(this, this.#keepAlive, this)
   }
 
   /** Whether this run keeps the process alive. */
   set keepAlive(keepAlive: boolean) {
-    this.#hold.wanted = keepAlive
+    this.#keepAlive.wanted = keepAlive
   }
 
   /** Connects; resolves once the channels' LISTENs are committed. */
-  async start(channels: Iterable<Channel>): Promise<void> {
-    const native = [...channels].map(({ name, id }) => ({ name, id }))
+  async start(subscriptions: Iterable<Subscription>): Promise<void> {
+    const native = [...subscriptions].map(({ name, id }) => ({ name, id }))
     try {
       await bridge.call<void>((id) => this.#native.start(id, native))
     } catch (error) {
@@ -71,24 +76,24 @@ export class Run implements Consumer, ConsumersOwner {
     }
     // The session may have come up at the moment at which the run was shut down.
     if (this.lifecycle.ending) throw new ListenerClosedError('The listener was shut down')
-    this.#hold.running = this.lifecycle.isLive
+    this.#keepAlive.running = this.lifecycle.isLive
     // The session's own event may have come first, and the session may be lost again.
     if (this.lifecycle.state === 'connecting') this.lifecycle.to('connected')
   }
 
   /** Makes the server listen to a channel; resolves once the LISTEN is committed. */
-  subscribe(channel: Channel): Promise<void> {
-    return bridge.call((id) => this.#native.subscribe(id, channel.name, channel.id))
+  subscribe(subscription: Subscription): Promise<void> {
+    return bridge.call((id) => this.#native.subscribe(id, subscription.name, subscription.id))
   }
 
   /** Makes the server listen to a channel no more; resolves once the UNLISTEN is committed. */
-  unsubscribe(channel: Channel): Promise<void> {
-    return bridge.call((id) => this.#native.unsubscribe(id, channel.name))
+  unsubscribe(subscription: Subscription): Promise<void> {
+    return bridge.call((id) => this.#native.unsubscribe(id, subscription.name))
   }
 
   /** Delivers a channel's notifications under the channel's new number from now on. */
-  renumber(channel: Channel): void {
-    this.#native.renumber(channel.name, channel.id)
+  renumber(subscription: Subscription): void {
+    this.#native.renumber(subscription.name, subscription.id)
   }
 
   /** The session's own lease, the same for as long as the session is the same. */
@@ -162,11 +167,11 @@ export class Run implements Consumer, ConsumersOwner {
   #release(): void {
     if (this.lifecycle.hasEnded) return
     // `stats()` stops adding the native counts in the same step in which the listener's counters take them over.
-    addFinalCounts(this.#host.counters, this.#native.stats())
+    addFinalCounts(this.#context.counters, this.#native.stats())
     this.lifecycle.to('ended')
     this.#closeConsumers()
     this.#lease = undefined
-    this.#hold.running = false
+    this.#keepAlive.running = false
     abandoned.unregister(this)
     bridge.unregister(this.#wakeId)
     this.onNeedChanged()
@@ -176,7 +181,7 @@ export class Run implements Consumer, ConsumersOwner {
   onReady(): void {
     for (const event of this.#native.takeEvents()) {
       this.#follow(event)
-      reportSessionEvent(this.#host, event)
+      reportSessionEvent(this.#context, event)
     }
   }
 
@@ -199,13 +204,13 @@ export class Run implements Consumer, ConsumersOwner {
         break
       case 'disconnected':
         this.#lease = undefined
-        if (this.#host.options.reconnect) this.lifecycle.to('reconnecting')
+        if (this.#context.options.reconnect) this.lifecycle.to('reconnecting')
         break
       case 'closed':
         this.lifecycle.to('gaveUp')
         // Before the process may end: what is buffered is still to be delivered.
         this.consumers.hurry()
-        this.#hold.running = false
+        this.#keepAlive.running = false
         this.#lease = undefined
         this.onNeedChanged()
         break

@@ -5,15 +5,15 @@ import {
   ConnectionTlsError,
   type PglistenError,
 } from '../errors.js'
-import type { Host } from '../deliver/context.js'
+import type { ListenerContext } from '../deliver/context.js'
 import { Gap } from '../deliver/gap.js'
 import { closedError } from '../deliver/pull-iterator.js'
 import { eventKind, unknownKind } from '../native/kinds.js'
 import { fromNativeError, fromNativeServerMessage } from '../native/native-errors.js'
 
 /** Emits the public events for one event of the session. */
-export function reportSessionEvent(host: Host, event: NativeEvent): void {
-  const { events } = host
+export function reportSessionEvent(context: ListenerContext, event: NativeEvent): void {
+  const { events } = context
   const processId = event.processId ?? 0
   const kind = eventKind(event)
   switch (kind) {
@@ -35,7 +35,7 @@ export function reportSessionEvent(host: Host, event: NativeEvent): void {
     }
     case 'reconnected': {
       const gap = new Gap(event.gap!)
-      host.counters.gaps += 1
+      context.counters.gaps += 1
       events.report('gap', gap)
       events.report('reconnected', { gap })
       break
