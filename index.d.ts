@@ -756,6 +756,8 @@ interface ListenerOptions<Payload = unknown> {
     ignoreOwn?: boolean;
     /** When aborted, the listener is shut down. */
     signal?: AbortSignal;
+    /** Whose server session the listener uses. `own`: each listener has a server session of its own. @default 'own' */
+    session?: 'own';
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Gap } from './gap.js'
 import type { ResolvedListenerOptions } from '../options/listener.js'
 import type { Registration, Subscriptions } from './subscriptions.js'
 
-export interface Host {
+export interface ListenerContext {
   readonly options: ResolvedListenerOptions
   readonly subscriptions: Subscriptions
   /** Replaced, never changed. */

@@ -1,10 +1,15 @@
 // Delivers to callbacks: in order, one at a time or several, and never for long without giving the event loop its turn.
 import { Connection } from '../query/connection.js'
-import { ListenerCallbackError, type PglistenError } from '../errors.js'
+import {
+  UNPARSED,
+  parsePayload,
+  reportFailure,
+  reportOverflow,
+  reportRollback,
+} from './delivery.js'
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
-import type { Host } from './context.js'
-import type { ParseChannel } from '../options/listener.js'
+import type { ListenerContext } from './context.js'
 import type { Registration } from './subscriptions.js'
 import { Turn } from '../native/turn.js'
 
@@ -14,6 +19,8 @@ import { Turn } from '../native/turn.js'
  */
 const MAX_WAITING = 1024
 
+const LEFT_OPEN = 'a callback left a transaction open on its connection; it was rolled back'
+
 interface Notification {
   channelId: number
   processId: number
@@ -22,7 +29,7 @@ interface Notification {
 
 /** The consumer that callbacks make up together. */
 export class Dispatcher {
-  readonly #host: Host
+  readonly #context: ListenerContext
   readonly #passFence: (fence: number, dispatcher: Dispatcher) => void
   readonly #inbox: Inbox
   readonly #turn = new Turn(() => this.#pump())
@@ -31,7 +38,7 @@ export class Dispatcher {
   /** With `ordered` and several at a time: the channels that are busy, and what waits for them. */
   readonly #lanes = new Map<number, Notification[]>()
   /** The channels for which something waits although nothing runs. */
-  readonly #idle = new Set<number>()
+  readonly #runnable = new Set<number>()
   #waiting = 0
   #inFlight = 0
   #listening = false
@@ -48,15 +55,15 @@ export class Dispatcher {
 
   /** `passFence` is called when everything before a fence has settled. */
   constructor(
-    host: Host,
+    context: ListenerContext,
     inbox: Inbox,
     passFence: (fence: number, dispatcher: Dispatcher) => void,
   ) {
-    this.#host = host
+    this.#context = context
     this.#passFence = passFence
     this.#inbox = inbox
-    this.#concurrency = host.options.concurrency
-    this.#ordered = host.options.ordered && this.#concurrency > 1
+    this.#concurrency = context.options.concurrency
+    this.#ordered = context.options.ordered && this.#concurrency > 1
     inbox.owner = { onReady: () => this.#pump() }
   }
 
@@ -91,7 +98,7 @@ export class Dispatcher {
     this.#listening = false
     this.#closed = true
     this.#lanes.clear()
-    this.#idle.clear()
+    this.#runnable.clear()
     this.#waiting = 0
     this.#inbox.close()
     this.#finish()
@@ -103,9 +110,9 @@ export class Dispatcher {
     try {
       if (!this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
-        if (this.#turn.isOver) return this.#turn.yield()
+        if (this.#turn.isExhausted) return this.#turn.yield()
         if (!this.#inbox.hasNext()) return
-        if (this.#turn.isSpent()) return this.#turn.yield()
+        if (!this.#turn.charge()) return this.#turn.yield()
         this.#inbox.advance()
         if (!this.#take()) return
       }
@@ -154,11 +161,11 @@ export class Dispatcher {
 
   /** Starts what waited for a channel that is free again. `false`: the slice is used up. */
   #startWaiting(): boolean {
-    for (const channelId of this.#idle) {
-      while (this.#idle.has(channelId)) {
+    for (const channelId of this.#runnable) {
+      while (this.#runnable.has(channelId)) {
         if (!this.#listening || this.#inFlight >= this.#concurrency) return true
-        if (this.#turn.isSpent()) return false
-        this.#idle.delete(channelId)
+        if (!this.#turn.charge()) return false
+        this.#runnable.delete(channelId)
         const next = this.#lanes.get(channelId)!.shift()!
         this.#waiting -= 1
         this.#start(channelId, next.processId, next.payload)
@@ -168,48 +175,46 @@ export class Dispatcher {
   }
 
   #start(channelId: number, processId: number, text: string): void {
-    const channel = this.#host.subscriptions.byId(channelId)
+    const subscription = this.#context.subscriptions.byId(channelId)
     // Removed, or cleared since it was sent, or never wanted by callbacks.
-    if (!channel || channelId < channel.callableFrom || !channel.isCalled) {
-      this.#leave(channelId)
+    if (!subscription || channelId < subscription.callableFrom || !subscription.isCalled) {
+      this.#laneFreed(channelId)
       return
     }
     let payload: unknown = text
-    const { parse } = this.#host.options
+    const { parse } = this.#context.options
     if (parse) {
-      try {
-        payload = parse(text, channel.name as ParseChannel)
-      } catch (cause) {
-        this.#failed('`parse` failed', cause, channel.name, text, processId)
-        this.#leave(channelId)
+      payload = parsePayload(this.#context, parse, subscription.name, text, processId)
+      if (payload === UNPARSED) {
+        this.#laneFreed(channelId)
         return
       }
     }
-    this.#host.counters.delivered += 1
-    const { name, only } = channel
+    this.#context.counters.delivered += 1
+    const { name, only } = subscription
     const running = only
       ? this.#call(only, name, payload, processId)
-      : this.#callFrom(0, channel.registrations, name, payload, processId)
+      : this.#callFrom(0, subscription.registrations, name, payload, processId)
     if (!running) {
-      this.#leave(channelId)
+      this.#laneFreed(channelId)
       return
     }
     this.#inFlight += 1
     if (this.#ordered && !this.#lanes.has(channelId)) this.#lanes.set(channelId, [])
     void running.then(() => {
       this.#inFlight -= 1
-      this.#leave(channelId)
+      this.#laneFreed(channelId)
       this.#pump()
     })
   }
 
   /** A notification of the channel was dealt with. */
-  #leave(channelId: number): void {
+  #laneFreed(channelId: number): void {
     if (!this.#ordered) return
     const lane = this.#lanes.get(channelId)
     if (!lane) return
     if (lane.length === 0) this.#lanes.delete(channelId)
-    else this.#idle.add(channelId)
+    else this.#runnable.add(channelId)
   }
 
   /** Calls callbacks from `index` on, one after the other. A promise that never rejects, if one gave a promise. */
@@ -239,7 +244,7 @@ export class Dispatcher {
     processId: number,
   ): Promise<void> | undefined {
     if (this.#closed || !registration.active) return undefined
-    const connection = Connection.lazy(this.#host.leases)
+    const connection = Connection.lazy(this.#context.leases)
     let result: PromiseLike<unknown> | undefined
     try {
       // Asking whether it is a promise runs the callback's code too.
@@ -254,7 +259,7 @@ export class Dispatcher {
         ),
       )
     } catch (cause) {
-      this.#failed('a callback threw', cause, channel, payload, processId)
+      reportFailure(this.#context, 'a callback threw', cause, channel, payload, processId)
     }
     if (result) return this.#settle(result, connection, channel, payload, processId)
     void this.#giveBack(connection, channel)
@@ -271,7 +276,7 @@ export class Dispatcher {
     try {
       await result
     } catch (cause) {
-      this.#failed('a callback rejected', cause, channel, payload, processId)
+      reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
     }
     await this.#giveBack(connection, channel)
   }
@@ -279,21 +284,13 @@ export class Dispatcher {
   /** Ends the lease of a callback's connection, if it was used. */
   #giveBack(connection: Connection, channel: string | undefined): Promise<void> | undefined {
     return connection.finish()?.then(({ rolledBack }) => {
-      if (rolledBack) {
-        this.#host.events.report('warning', {
-          message: 'a callback left a transaction open on its connection; it was rolled back',
-          ...(channel === undefined ? {} : { channel }),
-        })
-      }
+      if (rolledBack) reportRollback(this.#context, LEFT_OPEN, channel)
     })
   }
 
   #startGap(gap: Gap): void {
-    if (gap.reason === 'overflow') {
-      this.#host.counters.gaps += 1
-      this.#host.events.report('gap', gap)
-    }
-    const running = this.#runGap(this.#host.gapCallbacks, gap)
+    reportOverflow(this.#context, gap)
+    const running = this.#runGap(this.#context.gapCallbacks, gap)
     if (!running) return
     // Nothing else runs meanwhile.
     this.#inFlight = this.#concurrency
@@ -312,32 +309,22 @@ export class Dispatcher {
       for (const registration of callbacks) {
         if (this.#closed) return
         if (!registration.active) continue
-        const connection = Connection.lazy(this.#host.leases)
+        const connection = Connection.lazy(this.#context.leases)
         try {
           await registration.runInAsyncScope(registration.callback, undefined, connection, gap)
         } catch (cause) {
-          this.#failed('a gap callback failed', cause, undefined, undefined, undefined)
+          reportFailure(
+            this.#context,
+            'a gap callback failed',
+            cause,
+            undefined,
+            undefined,
+            undefined,
+          )
         }
         await this.#giveBack(connection, undefined)
       }
     })()
-  }
-
-  #failed(
-    what: string,
-    cause: unknown,
-    channel: string | undefined,
-    payload: unknown,
-    processId: number | undefined,
-  ): void {
-    this.#host.counters.callbackErrors += 1
-    const error: PglistenError = new ListenerCallbackError(what, {
-      cause,
-      channel,
-      payload,
-      processId,
-    })
-    this.#host.events.report('error', error)
   }
 }
 

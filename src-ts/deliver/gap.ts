@@ -1,5 +1,6 @@
 // What a consumer missed.
 import type { NativeGap } from '#native'
+import { gapKind } from '../native/kinds.js'
 
 /**
  * Why notifications are missing: `disconnect`, the server session ended and another one took its place; `overflow`,
@@ -42,7 +43,7 @@ export class Gap {
 
   /** @internal */
   constructor(native: NativeGap) {
-    this.reason = native.reason as GapReason
+    this.reason = gapKind(native)
     this.lostAt = new Date(native.lostAtMs)
     this.resumedAt = new Date(native.resumedAtMs)
     this.downtimeMs = this.resumedAt.getTime() - this.lostAt.getTime()

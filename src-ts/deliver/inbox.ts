@@ -2,10 +2,10 @@
 import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { type PglistenError } from '../errors.js'
+import { Flood } from './flood.js'
 import { Gap } from './gap.js'
 import type { BufferOptions } from '../options/listener.js'
 import { fromNativeError } from '../native/native-errors.js'
-import { clearTimeout, now, setTimeout } from '../native/timers.js'
 
 /** Marks an entry that is no notification. Mirrored in `src-rs/binding/batch.rs`. */
 const SPECIAL = 0xffff_ffff
@@ -17,21 +17,10 @@ const enum SpecialKind {
 }
 
 /** What is here while there is nothing. */
-const NOTHING: unknown[] = []
+const EMPTY: unknown[] = []
 
 /** How many entries are pulled at once: beyond a few hundred a batch gets no cheaper. */
-const BATCH = 256
-
-/**
- * From so many notifications in a millisecond on, being woken for what little has come meanwhile costs more than to deliver
- * it; then what comes within a millisecond is left to come together.
- */
-const FLOOD_PER_MS = 200
-/** How long the rate of notifications is counted, in milliseconds. */
-const FLOOD_WINDOW_MS = 8
-const REST_MS = 1
-/** A buffer that a rest could fill is not left alone. */
-const RESTFUL = { maxMessages: 65_536, maxBytes: 16 * 2 ** 20 }
+const PULL_SIZE = 256
 
 /**
  * Room for so many entries, the end, how many there are, and whether that is all. Rust keeps its address: over a buffer that was
@@ -80,20 +69,16 @@ export class Inbox implements Consumer {
 
   readonly #id: number
   readonly #native: NativeSubscriber
-  #meta = metaFor(BATCH)
+  #meta = metaFor(PULL_SIZE)
   #drain: (max: number) => unknown
-  #values = NOTHING
+  #values = EMPTY
   #index = 0
   #open = true
   /** Nothing was left behind by what was pulled last. */
   #isEmpty = false
   /** There was nothing to pull: Rust tells when there is. */
   #isArmed = false
-  #mayRest: boolean
-  #rest: NodeJS.Timeout | undefined
-  #countedSince = 0
-  #counted = 0
-
+  readonly #flood: Flood
   readonly #onGap: () => void
 
   /** `onGap` is called before an entry is a gap. */
@@ -104,7 +89,7 @@ export class Inbox implements Consumer {
     onGap: () => void,
   ) {
     this.#onGap = onGap
-    this.#mayRest = bounds.maxMessages >= RESTFUL.maxMessages && bounds.maxBytes >= RESTFUL.maxBytes
+    this.#flood = new Flood(bounds, () => this.onReady())
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
     this.#drain = this.#native.drainer(this.#meta, asArray)
@@ -119,7 +104,7 @@ export class Inbox implements Consumer {
    * Whether there is a next entry, after pulling up to `max` if need be. `false`: there is none, and `onReady` will be
    * called when there is.
    */
-  hasNext(max = BATCH): boolean {
+  hasNext(max = PULL_SIZE): boolean {
     return this.#index < this.#values.length || (!this.#isArmed && this.#pull(max))
   }
 
@@ -177,7 +162,7 @@ export class Inbox implements Consumer {
     for (let index = 0; index < values.length; index += 1) {
       if (meta[2 * index] === SPECIAL) return undefined
     }
-    this.#values = NOTHING
+    this.#values = EMPTY
     // In place: an array that grows is copied again and again.
     let made = 0
     for (let index = 0; index < values.length; index += 1) {
@@ -213,11 +198,7 @@ export class Inbox implements Consumer {
 
   /** From now on nothing is left to come together: the end is near. */
   hurry(): void {
-    this.#mayRest = false
-    if (!this.#rest) return
-    clearTimeout(this.#rest)
-    this.#rest = undefined
-    this.onReady()
+    this.#flood.hurry()
   }
 
   /** Takes nothing more, and forgets what is here. */
@@ -225,16 +206,18 @@ export class Inbox implements Consumer {
     if (!this.#open) return
     this.#open = false
     this.#native.close()
-    clearTimeout(this.#rest)
+    this.#flood.close()
     bridge.unregister(this.#id)
-    this.#values = NOTHING
+    this.#values = EMPTY
     this.#index = 0
     this.owner = undefined
   }
 
   #pull(max: number): boolean {
-    if (!this.#open || this.#rest || (this.#isEmpty && this.#mayRest && this.#restInFlood())) {
-      return false
+    if (!this.#open || this.#flood.isResting) return false
+    if (this.#isEmpty) {
+      this.#isEmpty = false
+      if (this.#flood.beginRest()) return false
     }
     if (this.#meta.length < 2 * (max + 2)) {
       const meta = metaFor(max)
@@ -243,34 +226,13 @@ export class Inbox implements Consumer {
     }
     // First: if this fails, what was here before is not here again.
     this.#index = 0
-    this.#values = NOTHING
+    this.#values = EMPTY
     const drained = this.#drain(max)
     const count = this.#meta[this.#meta.length - 2]!
     if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])
     this.#isArmed = count === 0
-    this.#counted += count
+    this.#flood.count(count)
     this.#isEmpty = this.#meta[this.#meta.length - 1] === 1
     return count > 0
-  }
-
-  /** Lets what comes within a moment come together, if much is coming. */
-  #restInFlood(): boolean {
-    this.#isEmpty = false
-    // What little there was needs no clock.
-    if (this.#counted <= FLOOD_PER_MS) return false
-    const time = now()
-    const elapsed = time - this.#countedSince
-    const isFlood = this.#counted > FLOOD_PER_MS * Math.max(elapsed, 1)
-    if (elapsed < 0 || elapsed > FLOOD_WINDOW_MS) {
-      this.#countedSince = time
-      this.#counted = 0
-    }
-    if (!isFlood) return false
-    this.#rest = setTimeout(() => {
-      this.#rest = undefined
-      this.onReady()
-    }, REST_MS)
-    this.#rest.unref()
-    return true
   }
 }

@@ -1,6 +1,5 @@
 // What all consumers that are pulled have in common.
 import {
-  ListenerCallbackError,
   ListenerClosedError,
   ListenerGapError,
   ListenerOverflowError,
@@ -8,10 +7,10 @@ import {
 } from '../errors.js'
 import type { Finished } from '../query/connection.js'
 import type { Gap } from './gap.js'
-import type { Host } from './context.js'
+import type { ListenerContext } from './context.js'
+import { UNPARSED, parsePayload, reportOverflow, reportRollback } from './delivery.js'
 import { EntryKind, type Inbox } from './inbox.js'
 import type { GapMode, ResolvedBatchesOptions } from '../options/iterator.js'
-import type { ParseChannel } from '../options/listener.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
 import { Turn } from '../native/turn.js'
 
@@ -32,6 +31,8 @@ interface Waiter<Item> {
   reject(error: unknown): void
 }
 
+const LEFT_OPEN = "a loop left a transaction open on a message's connection; it was rolled back"
+
 /** @internal What the next item is: made, not there yet, or the end. */
 export const NOTHING = Symbol('nothing')
 /** @internal */
@@ -46,7 +47,7 @@ export const FENCE = Symbol('fence')
 export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, undefined> {
   /** @internal */
   readonly inbox: Inbox
-  readonly #host: Host
+  readonly #context: ListenerContext
   readonly #watcher: IteratorWatcher
   protected readonly gaps: GapMode
   readonly #channels: ReadonlySet<string> | undefined
@@ -60,8 +61,13 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   #failure: { error: unknown } | undefined
 
   /** @internal */
-  constructor(host: Host, watcher: IteratorWatcher, inbox: Inbox, options: ResolvedBatchesOptions) {
-    this.#host = host
+  constructor(
+    context: ListenerContext,
+    watcher: IteratorWatcher,
+    inbox: Inbox,
+    options: ResolvedBatchesOptions,
+  ) {
+    this.#context = context
     this.#watcher = watcher
     this.inbox = inbox
     this.gaps = options.gaps
@@ -138,13 +144,13 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
   /** @internal What is going to be handed out together. */
   protected newHandout(): Handout {
-    return new Handout(this.#host.leases)
+    return new Handout(this.#context.leases)
   }
 
   /** @internal To be called with what is about to be handed out. */
   protected handOut(handout: Handout, messages: number): void {
     this.#handouts.push(handout)
-    this.#host.counters.delivered += messages
+    this.#context.counters.delivered += messages
   }
 
   /** Whether something was taken that is not handed out yet: a fence must not be passed before that. */
@@ -164,11 +170,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   }
 
   readonly #onFinished = ({ rolledBack }: Finished, channel: string): void => {
-    if (!rolledBack) return
-    this.#host.events.report('warning', {
-      message: "a loop left a transaction open on a message's connection; it was rolled back",
-      channel,
-    })
+    if (rolledBack) reportRollback(this.#context, LEFT_OPEN, channel)
   }
 
   #passFences(): void {
@@ -188,10 +190,11 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
   /** @internal Takes up to `max` messages at once. `undefined`: {@link PullIterator.advance} has to be used. */
   protected takeAll(max: number, handout: Handout): Message[] | undefined {
-    const { subscriptions, options } = this.#host
+    const { subscriptions, options } = this.#context
     if (options.parse) return undefined
     for (;;) {
-      if (this.#turn.isOver || !this.inbox.hasNext(max) || this.#turn.isSpent(max)) return undefined
+      if (this.#turn.isExhausted || !this.inbox.hasNext(max) || !this.#turn.charge(max))
+        return undefined
       const messages = this.inbox.takeAll(max, (channelId, processId, payload) => {
         const channel = subscriptions.byId(channelId)
         if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
@@ -204,12 +207,12 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   /** @internal Moves to the next message or gap that is for the user. */
   protected advance(handout: Handout): Message | Gap | typeof NOTHING | typeof END | typeof FENCE {
     const { inbox } = this
-    const host = this.#host
+    const context = this.#context
     for (;;) {
       // Whoever is told of a gap or of a failure may have ended the iteration.
       if (this.#done) return END
-      if (!this.#turn.isOver && !inbox.hasNext()) return NOTHING
-      if (this.#turn.isOver || this.#turn.isSpent()) {
+      if (!this.#turn.isExhausted && !inbox.hasNext()) return NOTHING
+      if (this.#turn.isExhausted || !this.#turn.charge()) {
         // A loop over what is buffered never leaves the microtask queue by itself.
         this.#turn.yield()
         return NOTHING
@@ -220,10 +223,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
         if (message) return message
       } else if (inbox.kind === EntryKind.Gap) {
         const gap = inbox.gap!
-        if (gap.reason === 'overflow') {
-          host.counters.gaps += 1
-          host.events.report('gap', gap)
-        }
+        reportOverflow(context, gap)
         if (this.gaps === 'include') return gap
         if (this.gaps === 'throw') {
           return this.fail(
@@ -251,27 +251,14 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
 
   #message(handout: Handout): Message | undefined {
     const { inbox } = this
-    const host = this.#host
-    const channel = host.subscriptions.byId(inbox.channelId)
+    const context = this.#context
+    const channel = context.subscriptions.byId(inbox.channelId)
     if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
     let payload: unknown = inbox.payload
-    const { parse } = host.options
+    const { parse } = context.options
     if (parse) {
-      try {
-        payload = parse(inbox.payload, channel.name as ParseChannel)
-      } catch (cause) {
-        host.counters.callbackErrors += 1
-        host.events.report(
-          'error',
-          new ListenerCallbackError('`parse` failed', {
-            cause,
-            channel: channel.name,
-            payload: inbox.payload,
-            processId: inbox.processId,
-          }),
-        )
-        return undefined
-      }
+      payload = parsePayload(context, parse, channel.name, inbox.payload, inbox.processId)
+      if (payload === UNPARSED) return undefined
     }
     return new ListenerNotificationMsg(inbox.processId, channel.name, payload, handout)
   }

@@ -37,7 +37,7 @@ export class Registration<
 }
 
 /** A channel that somebody wants. */
-export class Channel {
+export class Subscription {
   readonly name: string
   /** The lowest number under which callbacks want it: what came before they were cleared is not for new ones. */
   callableFrom: number
@@ -85,26 +85,26 @@ export class Channel {
 
 /** The channels of a listener, by name and by number. */
 export class Subscriptions {
-  readonly #byName = new Map<string, Channel>()
-  readonly #byId = new Numbered<Channel>()
+  readonly #byName = new Map<string, Subscription>()
+  readonly #byId = new Numbered<Subscription>()
   #lastId = 0
   /** What was asked for last: most notifications are of the same channel as the one before. */
   #recentId = 0
-  #recent: Channel | undefined
+  #recent: Subscription | undefined
 
   get names(): string[] {
     return [...this.#byName.keys()]
   }
 
-  [Symbol.iterator](): IterableIterator<Channel> {
+  [Symbol.iterator](): IterableIterator<Subscription> {
     return this.#byName.values()
   }
 
-  get(name: string): Channel | undefined {
+  get(name: string): Subscription | undefined {
     return this.#byName.get(name)
   }
 
-  byId(id: number): Channel | undefined {
+  byId(id: number): Subscription | undefined {
     if (id !== this.#recentId) {
       this.#recentId = id
       this.#recent = this.#byId.get(id)
@@ -113,28 +113,28 @@ export class Subscriptions {
   }
 
   /** The channel of that name, made if need be. */
-  open(name: string): Channel {
-    let channel = this.#byName.get(name)
-    if (!channel) {
-      channel = new Channel(name, this.#nextId())
-      this.#byName.set(name, channel)
-      this.#byId.set(channel.id, channel)
+  open(name: string): Subscription {
+    let subscription = this.#byName.get(name)
+    if (!subscription) {
+      subscription = new Subscription(name, this.#nextId())
+      this.#byName.set(name, subscription)
+      this.#byId.set(subscription.id, subscription)
     }
-    return channel
+    return subscription
   }
 
   /** Gives a channel another number, from which on callbacks want it. Iterators still know the old one. */
-  renumber(channel: Channel): void {
-    channel.id = this.#nextId()
-    channel.ids.push(channel.id)
-    channel.callableFrom = channel.id
-    this.#byId.set(channel.id, channel)
+  renumber(subscription: Subscription): void {
+    subscription.id = this.#nextId()
+    subscription.ids.push(subscription.id)
+    subscription.callableFrom = subscription.id
+    this.#byId.set(subscription.id, subscription)
   }
 
   /** Forgets a channel. */
-  delete(channel: Channel): void {
-    if (this.#byName.get(channel.name) === channel) this.#byName.delete(channel.name)
-    for (const id of channel.ids) this.#byId.delete(id)
+  delete(subscription: Subscription): void {
+    if (this.#byName.get(subscription.name) === subscription) this.#byName.delete(subscription.name)
+    for (const id of subscription.ids) this.#byId.delete(id)
     this.#forgetRecent()
   }
 
@@ -151,6 +151,8 @@ export class Subscriptions {
 
   /** Those that have callbacks. */
   get called(): string[] {
-    return [...this].filter((channel) => channel.isCalled).map((channel) => channel.name)
+    return [...this]
+      .filter((subscription) => subscription.isCalled)
+      .map((subscription) => subscription.name)
   }
 }

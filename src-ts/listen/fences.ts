@@ -31,7 +31,7 @@ export class Fences {
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
       send(id).then(() => {
         fence.arrived = true
-        this.#look(id, fence)
+        this.#settleIfPassed(id, fence)
       }, reject)
     })
     try {
@@ -47,14 +47,14 @@ export class Fences {
     const fence = this.#open.get(id)
     if (!fence) return
     fence.pending.delete(consumer)
-    this.#look(id, fence)
+    this.#settleIfPassed(id, fence)
   }
 
   /** A consumer is at its end: nothing waits for it. */
   forget(consumer: object): void {
     for (const [id, fence] of this.#open) {
       fence.pending.delete(consumer)
-      this.#look(id, fence)
+      this.#settleIfPassed(id, fence)
     }
   }
 
@@ -66,7 +66,7 @@ export class Fences {
     }
   }
 
-  #look(id: number, fence: Fence): void {
+  #settleIfPassed(id: number, fence: Fence): void {
     if (!fence.arrived || fence.pending.size > 0) return
     this.#open.delete(id)
     fence.resolve()

@@ -1,6 +1,6 @@
 // The consumers that are pulled: one message at a time, or batches of them.
 import { Gap } from '../deliver/gap.js'
-import type { Host } from '../deliver/context.js'
+import type { ListenerContext } from '../deliver/context.js'
 import type { Inbox } from '../deliver/inbox.js'
 import type { ResolvedBatchesOptions } from '../options/iterator.js'
 import { ListenerNotificationMsg } from '../deliver/message.js'
@@ -38,8 +38,13 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
   #timer: NodeJS.Timeout | undefined
   #waited = false
 
-  constructor(host: Host, watcher: IteratorWatcher, inbox: Inbox, options: ResolvedBatchesOptions) {
-    super(host, watcher, inbox, options)
+  constructor(
+    context: ListenerContext,
+    watcher: IteratorWatcher,
+    inbox: Inbox,
+    options: ResolvedBatchesOptions,
+  ) {
+    super(context, watcher, inbox, options)
     this.#maxSize = options.maxSize
     this.#maxWaitMs = options.maxWaitMs
   }

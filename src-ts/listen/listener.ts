@@ -1,7 +1,7 @@
 // The listener: psqlpy's API. What it is subscribed to lives here; what is running lives in `run.ts`.
 import type { NativePool } from '#native'
 import { Connection, type LeaseSource } from '../query/connection.js'
-import { ListenerCallbackError, ListenerClosedError, ListenerStartError } from '../errors.js'
+import { ListenerClosedError, ListenerStartError } from '../errors.js'
 import { ListenerEmitter } from '../deliver/events.js'
 import type { Gap } from '../deliver/gap.js'
 import {
@@ -11,6 +11,7 @@ import {
   resolveBatchesOptions,
   resolveMessagesOptions,
 } from '../options/iterator.js'
+import type { Consumers } from './consumers.js'
 import { BatchIterator, MessageIterator } from './iterators.js'
 import type {
   ListenerPayloads,
@@ -24,28 +25,24 @@ import type {
   ListenerStats,
 } from './types.js'
 import type { ResolvedListenerOptions } from '../options/listener.js'
-import type { Counters, Host } from '../deliver/context.js'
+import type { Counters, ListenerContext } from '../deliver/context.js'
 import type { PullIterator } from '../deliver/pull-iterator.js'
+import { Lifecycle } from './lifecycle.js'
 import { Run } from './run.js'
+import { NOTHING_COUNTED, listenerStats } from './statistics.js'
 import {
-  type Channel,
   type ListenerCallback,
   Registration,
+  type Subscription,
   Subscriptions,
 } from '../deliver/subscriptions.js'
+import { checkChannel } from '../options/validate.js'
 import {
-  MAX_DELAY_MS,
-  checkBoolean,
-  checkChannel,
-  checkFunction,
-  checkNumber,
-  checkOptions,
-  checkSignal,
-} from '../options/validate.js'
-
-const SHUTDOWN_OPTIONS = ['drain', 'timeoutMs'] as const
-const SYNC_OPTIONS = ['signal'] as const
-const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000
+  DEFAULT_SHUTDOWN_TIMEOUT_MS,
+  checkCallback,
+  resolveShutdownOptions,
+  resolveSyncOptions,
+} from './arguments.js'
 
 /**
  * Listens to channels of PostgreSQL. Made by {@link ConnectionPool.listener}; its session is its own, outside the pool.
@@ -62,7 +59,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   readonly #pool: NativePool
   readonly #options: ResolvedListenerOptions
   readonly #subscriptions = new Subscriptions()
-  readonly #host: Host & { gapCallbacks: Registration<[Connection, Gap]>[] }
+  readonly #context: ListenerContext & { gapCallbacks: Registration<[Connection, Gap]>[] }
   readonly #counters: Counters = {
     delivered: 0,
     callbackErrors: 0,
@@ -72,10 +69,11 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     reconnects: 0,
   }
   readonly #checkPool: () => void
+  /** That of the present run; between two runs, one that rests. */
+  #lifecycle = Lifecycle.idle()
   #run: Run | undefined
   #connection: Connection | undefined
   #keepAlive = true
-  #everStarted = false
   #onAbort: () => void = () => {}
 
   /** @internal */
@@ -89,7 +87,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     this.#pool = pool
     this.#options = options
     this.#checkPool = checkPool
-    this.#host = {
+    this.#context = {
       options,
       subscriptions: this.#subscriptions,
       gapCallbacks: [],
@@ -102,12 +100,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /** Whether the listener is up: from the end of `startup()` to `shutdown()`, or until it gives up. */
   get isStarted(): boolean {
-    return this.#run?.isStarted ?? false
+    return this.#lifecycle.isStarted
   }
 
   /** What the listener is doing: `idle` before the first `startup()`, `closed` after `shutdown()` or when it gave up. */
   get state(): ListenerState {
-    return this.#run?.state ?? (this.#everStarted ? 'closed' : 'idle')
+    return this.#lifecycle.state
   }
 
   /** The channels that it is subscribed to, or will be at `startup()`. */
@@ -136,29 +134,26 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * started already. Allowed again after `shutdown()`.
    */
   async startup(): Promise<void> {
-    if (this.#run && (this.#run.state !== 'closed' || this.#run.closing)) {
-      throw new ListenerStartError(
-        this.#run.closing ? 'The listener is being shut down' : 'The listener is already started',
-      )
-    }
+    const lifecycle = this.#lifecycle.begin()
     this.#options.signal?.throwIfAborted()
     this.#checkPool()
     const before = this.#run
-    const run = new Run(this.#host, this.#pool, this.#keepAlive)
+    const run = new Run(this.#context, this.#pool, lifecycle, this.#keepAlive)
     this.#run = run
+    this.#lifecycle = lifecycle
     this.#connection = undefined
     // It gave up, so there is nothing to wait for.
     void before?.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
     this.#watchSignal(this.#options.signal)
     const started = run.start(this.#subscriptions)
-    for (const channel of this.#subscriptions) channel.ready = started
+    for (const subscription of this.#subscriptions) subscription.ready = started
     try {
       await started
     } catch (error) {
       this.#forget(run)
       throw error
     }
-    this.#everStarted = true
+    lifecycle.succeed()
   }
 
   /**
@@ -170,10 +165,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * `startup()`, does no harm.
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
-    checkOptions('options', options, SHUTDOWN_OPTIONS)
-    const { drain = false, timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = options
-    checkBoolean('drain', drain)
-    checkNumber('timeoutMs', timeoutMs, { min: 0, max: MAX_DELAY_MS })
+    const { drain, timeoutMs } = resolveShutdownOptions(options)
     await this.#end(this.#run, drain, timeoutMs)
   }
 
@@ -195,11 +187,11 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     callback: ListenerCallback<Payloads[Name], Name>,
   ): Promise<void> {
     checkChannel(channel)
-    checkFunction('callback', callback, callbackErrors)
+    checkCallback(callback)
     const registration = new Registration(callback as ListenerCallback<unknown>)
     const subscription = this.#subscriptions.open(channel)
     subscription.registrations = subscription.registrations.concat(registration)
-    this.#run?.setCalled(channel)
+    this.#run?.consumers.setCalled(channel)
     await this.#subscribe(subscription, () => this.#unregister(subscription, registration))
   }
 
@@ -209,7 +201,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     callback: ListenerCallback<Payloads[Name], Name>,
   ): Promise<void> {
     checkChannel(channel)
-    checkFunction('callback', callback, callbackErrors)
+    checkCallback(callback)
     const subscription = this.#subscriptions.get(channel)
     const registration = subscription?.registrations.find(
       (one) => one.callback === (callback as unknown),
@@ -274,17 +266,17 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * notification callbacks, and what comes after the gap waits until it settles.
    */
   addGapCallback(callback: GapCallback): void {
-    checkFunction('callback', callback, callbackErrors)
-    this.#host.gapCallbacks = [...this.#host.gapCallbacks, new Registration(callback)]
+    checkCallback(callback)
+    this.#context.gapCallbacks = [...this.#context.gapCallbacks, new Registration(callback)]
   }
 
   /** Removes one registration of a gap callback, the first. */
   removeGapCallback(callback: GapCallback): void {
-    checkFunction('callback', callback, callbackErrors)
-    const index = this.#host.gapCallbacks.findIndex((one) => one.callback === callback)
+    checkCallback(callback)
+    const index = this.#context.gapCallbacks.findIndex((one) => one.callback === callback)
     if (index < 0) return
-    this.#host.gapCallbacks[index]!.active = false
-    this.#host.gapCallbacks = this.#host.gapCallbacks.toSpliced(index, 1)
+    this.#context.gapCallbacks[index]!.active = false
+    this.#context.gapCallbacks = this.#context.gapCallbacks.toSpliced(index, 1)
   }
 
   /**
@@ -292,7 +284,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * `startup()`.
    */
   listen(): void {
-    this.#started('Cannot listen: the listener is not started').listen()
+    this.#started('Cannot listen: the listener is not started').consumers.listen()
   }
 
   /**
@@ -300,7 +292,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * `listen()` goes on with them. Does nothing when not listening.
    */
   abortListen(): void {
-    this.#run?.abortListen()
+    this.#run?.consumers.abortListen()
   }
 
   /** Iterates over every notification of every subscribed channel. The same as `messages()`. */
@@ -319,8 +311,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     options?: MessagesOptions<Gaps>,
   ): MessageStream<ItemOf<Payloads, Gaps>> {
     const resolved = resolveMessagesOptions(options)
-    const run = this.#started('Cannot iterate: the listener is not started')
-    return this.#adopt(run, new MessageIterator(this.#host, run, run.inbox(resolved), resolved))
+    const { consumers } = this.#started('Cannot iterate: the listener is not started')
+    const inbox = consumers.inbox(resolved)
+    return adopt(consumers, new MessageIterator(this.#context, consumers, inbox, resolved))
   }
 
   /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
@@ -328,8 +321,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     options?: BatchesOptions<Gaps>,
   ): MessageStream<ItemOf<Payloads, Gaps>[]> {
     const resolved = resolveBatchesOptions(options)
-    const run = this.#started('Cannot iterate: the listener is not started')
-    return this.#adopt(run, new BatchIterator(this.#host, run, run.inbox(resolved), resolved))
+    const { consumers } = this.#started('Cannot iterate: the listener is not started')
+    const inbox = consumers.inbox(resolved)
+    return adopt(consumers, new BatchIterator(this.#context, consumers, inbox, resolved))
   }
 
   /**
@@ -342,29 +336,14 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * is shut down meanwhile.
    */
   async sync(options: SyncOptions = {}): Promise<void> {
-    checkOptions('options', options, SYNC_OPTIONS)
-    const { signal } = options
-    if (signal !== undefined) checkSignal('signal', signal)
+    const { signal } = resolveSyncOptions(options)
     signal?.throwIfAborted()
     await this.#started('Cannot sync: the listener is not started').sync(signal)
   }
 
   /** Counters of this listener. */
   stats(): ListenerStats {
-    const run = this.#run?.stats()
-    const { delivered, callbackErrors, gaps, dropped, received, reconnects } = this.#counters
-    return {
-      received: received + (run?.received ?? 0),
-      delivered,
-      dropped: dropped + (run?.dropped ?? 0),
-      buffered: run?.buffered ?? 0,
-      bufferedBytes: run?.bufferedBytes ?? 0,
-      callbackErrors,
-      gaps,
-      reconnects: reconnects + (run?.reconnects ?? 0),
-      oldestBufferedAgeMs: run?.oldestAgeMs,
-      lastRoundTripMs: run?.lastRoundTripMs,
-    }
+    return listenerStats(this.#counters, this.#run?.stats() ?? NOTHING_COUNTED)
   }
 
   /** A started listener keeps the process alive; this is so unless `unref()` was called. */
@@ -384,37 +363,38 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   #started(message: string): Run {
-    if (!this.#run?.isStarted) throw new ListenerStartError(message)
-    return this.#run
+    const run = this.#run
+    if (!run?.lifecycle.isStarted) throw new ListenerStartError(message)
+    return run
   }
 
   /** Asks the running session for a channel, unless somebody did already. `undo` leaves no trace of a failure. */
-  async #subscribe(channel: Channel, undo: () => void): Promise<void> {
+  async #subscribe(subscription: Subscription, undo: () => void): Promise<void> {
     const run = this.#run
-    if (!run || run.state === 'closed' || run.closing) return
-    channel.ready ??= run.subscribe(channel)
+    if (!run?.lifecycle.isOpen) return
+    subscription.ready ??= run.subscribe(subscription)
     try {
-      await channel.ready
+      await subscription.ready
     } catch (error) {
       undo()
-      if (!channel.wanted) this.#subscriptions.delete(channel)
-      channel.ready = undefined
+      if (!subscription.wanted) this.#subscriptions.delete(subscription)
+      subscription.ready = undefined
       throw error
     }
   }
 
-  async #unsubscribeUnwanted(channels: readonly Channel[]): Promise<void> {
-    const unwanted = channels.filter((channel) => !channel.wanted)
+  async #unsubscribeUnwanted(subscriptions: readonly Subscription[]): Promise<void> {
+    const unwanted = subscriptions.filter((subscription) => !subscription.wanted)
     const run = this.#run
-    for (const channel of unwanted) {
-      this.#subscriptions.delete(channel)
-      run?.forget(channel)
+    for (const subscription of unwanted) {
+      this.#subscriptions.delete(subscription)
+      run?.consumers.forget(subscription)
     }
-    if (!run || run.state === 'closed' || run.closing) return
-    const asked = unwanted.filter((channel) => channel.ready !== undefined)
+    if (!run?.lifecycle.isOpen) return
+    const asked = unwanted.filter((subscription) => subscription.ready !== undefined)
     await Promise.all(
-      asked.map((channel) =>
-        run.unsubscribe(channel).catch((error: unknown) => {
+      asked.map((subscription) =>
+        run.unsubscribe(subscription).catch((error: unknown) => {
           // A session that is gone listens to nothing.
           if (!(error instanceof ListenerClosedError)) throw error
         }),
@@ -422,25 +402,21 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     )
   }
 
-  #unregister(channel: Channel, registration: Registration): void {
+  #unregister(subscription: Subscription, registration: Registration): void {
     registration.active = false
-    channel.registrations = channel.registrations.filter((one) => one !== registration)
-    if (channel.isCalled) return
-    this.#run?.setCalled(channel.name)
+    subscription.registrations = subscription.registrations.filter((one) => one !== registration)
+    if (subscription.isCalled) return
+    this.#run?.consumers.setCalled(subscription.name)
     // What is buffered was for the callbacks that are gone, not for new ones.
-    if (!channel.explicit || this.#subscriptions.get(channel.name) !== channel) return
-    this.#subscriptions.renumber(channel)
-    this.#run?.renumber(channel)
-  }
-
-  #adopt<Item>(run: Run, iterator: PullIterator<unknown>): MessageStream<Item> {
-    run.adopt(iterator)
-    return iterator.start() as unknown as MessageStream<Item>
+    if (!subscription.explicit || this.#subscriptions.get(subscription.name) !== subscription)
+      return
+    this.#subscriptions.renumber(subscription)
+    this.#run?.renumber(subscription)
   }
 
   async #end(run: Run | undefined, drain: boolean, timeoutMs: number): Promise<void> {
     if (!run) return
-    const gaveUp = run.state === 'closed'
+    const gaveUp = !run.lifecycle.isLive
     await run.shutdown(drain, timeoutMs)
     if (this.#run !== run) return
     this.#forget(run)
@@ -450,9 +426,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   #forget(run: Run): void {
     if (this.#run !== run) return
     this.#run = undefined
+    this.#lifecycle = run.lifecycle.afterwards()
     this.#connection = undefined
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
-    for (const channel of this.#subscriptions) channel.ready = undefined
+    for (const subscription of this.#subscriptions) subscription.ready = undefined
   }
 
   /** Shuts the listener down when its signal is aborted. Weakly: a signal may live as long as the process. */
@@ -465,7 +442,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 }
 
-const callbackErrors = {
-  type: (message: string) => new ListenerCallbackError(message),
-  range: (message: string) => new ListenerCallbackError(message),
+/** Starts an iterator, as one of the consumers of a run. */
+function adopt<Item>(consumers: Consumers, iterator: PullIterator<unknown>): MessageStream<Item> {
+  consumers.adopt(iterator)
+  return iterator.start() as unknown as MessageStream<Item>
 }

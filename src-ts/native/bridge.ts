@@ -33,8 +33,8 @@ class JsBridge {
   readonly #consumers = new Map<number, WeakRef<Consumer>>()
   readonly #abandoned = new FinalizationRegistry<number>((id) => this.#consumers.delete(id))
   #lastId = 0
-  #holds = 0
-  #keepAlive: NodeJS.Timeout | undefined
+  #refs = 0
+  #timer: NodeJS.Timeout | undefined
 
   constructor() {
     this.handle = new Bridge((...ready) => this.#wake(ready))
@@ -49,7 +49,7 @@ class JsBridge {
     start(id)
     const outcome = await new Promise<Outcome>((settle) => {
       this.#pending.set(id, settle)
-      this.hold()
+      this.ref()
     })
     // Made here, and not in the wake: V8 adds the functions that await this one to an error's stack.
     if (!outcome.resolved) throw fromNativeError(outcome.value as NativeError)
@@ -68,18 +68,18 @@ class JsBridge {
     this.#consumers.delete(id)
   }
 
-  /** Keeps the process alive until {@link JsBridge.release} was called as often. */
-  hold(): void {
-    this.#holds += 1
-    if (this.#holds === 1) {
-      this.#keepAlive ??= setInterval(() => {}, FOR_EVER_MS)
-      this.#keepAlive.ref()
+  /** Keeps the process alive until {@link JsBridge.unref} was called as often. */
+  ref(): void {
+    this.#refs += 1
+    if (this.#refs === 1) {
+      this.#timer ??= setInterval(() => {}, FOR_EVER_MS)
+      this.#timer.ref()
     }
   }
 
-  release(): void {
-    this.#holds -= 1
-    if (this.#holds === 0) this.#keepAlive?.unref()
+  unref(): void {
+    this.#refs -= 1
+    if (this.#refs === 0) this.#timer?.unref()
   }
 
   #nextId(): number {
@@ -114,7 +114,7 @@ class JsBridge {
     const settle = this.#pending.get(id)
     if (!settle) return
     this.#pending.delete(id)
-    this.release()
+    this.unref()
     settle(outcome)
   }
 }

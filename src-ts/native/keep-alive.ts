@@ -2,7 +2,7 @@
 import { bridge } from './bridge.js'
 
 /** What a run holds of the process: released by whoever comes first, the end of the run or the garbage collector. */
-export class Hold {
+export class KeepAlive {
   #wanted = true
   #running = false
   #held = false
@@ -21,12 +21,12 @@ export class Hold {
     const held = this.#wanted && this.#running
     if (held === this.#held) return
     this.#held = held
-    if (held) bridge.hold()
-    else bridge.release()
+    if (held) bridge.ref()
+    else bridge.unref()
   }
 }
 
 /** Those whose owner may be collected. */
-export const abandoned = new FinalizationRegistry<Hold>((hold) => {
-  hold.running = false
+export const abandoned = new FinalizationRegistry<KeepAlive>((keepAlive) => {
+  keepAlive.running = false
 })

@@ -13,26 +13,38 @@ import {
   PglistenError,
   type ServerMessage,
 } from '../errors.js'
-
-const classes: Record<string, new (message: string) => PglistenError> = {
-  connect: ConnectionFailedError,
-  tls: ConnectionTlsError,
-  closed: ConnectionClosedError,
-  execute: ConnectionExecuteError,
-  pool: ConnectionPoolExecuteError,
-  listenerClosed: ListenerClosedError,
-  listenerOverflow: ListenerOverflowError,
-}
+import { errorKind, unknownKind } from './kinds.js'
 
 /** Makes an error of the native half an instance of its class. */
 export function fromNativeError(error: NativeError): PglistenError {
-  if (error.kind === 'configuration') {
-    return new ConnectionPoolConfigurationError(error.message, { option: error.option })
+  const { message, server } = error
+  const kind = errorKind(error)
+  if (kind === 'configuration') {
+    return new ConnectionPoolConfigurationError(message, { option: error.option })
   }
-  if (error.server) {
-    return new DatabaseError(fromNativeServerMessage(error.server))
+  if (server) return new DatabaseError(fromNativeServerMessage(server))
+  switch (kind) {
+    case 'connect':
+      return new ConnectionFailedError(message)
+    case 'tls':
+      return new ConnectionTlsError(message)
+    case 'closed':
+      return new ConnectionClosedError(message)
+    case 'execute':
+      return new ConnectionExecuteError(message)
+    case 'pool':
+      return new ConnectionPoolExecuteError(message)
+    case 'listenerClosed':
+      return new ListenerClosedError(message)
+    case 'listenerOverflow':
+      return new ListenerOverflowError(message)
+    // A database error has what the server said, so without that it is a mistake of ours.
+    case 'database':
+    case 'internal':
+      return new PglistenError(message)
+    default:
+      return unknownKind('error', kind, message)
   }
-  return new (classes[error.kind] ?? PglistenError)(error.message)
 }
 
 /** The fields of a server's message, under their public type. */

@@ -98,37 +98,40 @@ export class Turn {
     this.#next = next
   }
 
-  /** Whether the time of the turn is known to be used up: then nothing more is to be pulled either. */
-  get isOver(): boolean {
+  /**
+   * Whether the turn's time is known to be used up: then nothing more is to be pulled either. Only asks; see
+   * {@link Turn.charge}.
+   */
+  get isExhausted(): boolean {
     return current.spent
   }
 
   /**
-   * To be called for each delivery, or once for several, when it is known that there is something to deliver: whether the
-   * time of the turn is used up.
+   * Charges the turn with deliveries. To be called for each delivery, or once for several, when there is something to
+   * deliver. `false`: the turn's time is used up, nothing was charged, and the consumer has to {@link Turn.yield}.
    */
-  isSpent(deliveries = 1): boolean {
+  charge(deliveries = 1): boolean {
     if (this.#left <= 0 || this.#number !== current.number) {
-      if (this.#mustWait()) return true
+      if (!this.#beginStride()) return false
       deliveredLast += 1
       this.#deliveredLast = deliveredLast
     }
     this.#left -= deliveries
-    return false
+    return true
   }
 
-  /** At the end of a stride: whether the time is used up. If not, another one begins. */
-  #mustWait(): boolean {
+  /** Begins the next stride. `false`: the turn's time is used up. */
+  #beginStride(): boolean {
     if (!current.counting) {
       if (!current.begun) {
         // Often it is the only one: then it need not wait for what would count it, which costs more than itself.
         current.begun = true
         this.#left = 1
-        return false
+        return true
       }
       count()
     }
-    if (current.spent) return true
+    if (current.spent) return false
     const at = now()
     const isQuick = this.#number === current.number && at - this.#checkedAt <= STRIDE_MS
     this.#stride = isQuick ? Math.min(this.#stride * 2, MAX_STRIDE) : 1
@@ -137,7 +140,7 @@ export class Turn {
     this.#checkedAt = at
     current.spent = at < current.startedAt || at >= current.startedAt + SLICE_MS
     if (current.spent) current.number += 1
-    return current.spent
+    return !current.spent
   }
 
   /** Asks to go on in a turn to come. */

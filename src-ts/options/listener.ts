@@ -13,6 +13,7 @@ import {
   type NumberBounds,
 } from './validate.js'
 
+const SESSIONS = ['own'] as const
 const OVERFLOW_POLICIES: readonly OverflowPolicy[] = ['dropOldest', 'dropNewest', 'pause', 'error']
 
 /** What happens to a notification for which a consumer's buffer has no room. */
@@ -60,6 +61,9 @@ export interface HeartbeatOptions {
 // oxlint-disable-next-line typescript/no-explicit-any -- as in the declaration of JSON.parse
 export type ParseChannel = string & ((this: any, key: string, value: any) => any)
 
+/** @internal The user's `parse`, whatever it returns. */
+export type ParsePayload = (payload: string, channel: ParseChannel) => unknown
+
 /** The options of a listener. */
 export interface ListenerOptions<Payload = unknown> {
   /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
@@ -90,6 +94,8 @@ export interface ListenerOptions<Payload = unknown> {
   ignoreOwn?: boolean
   /** When aborted, the listener is shut down. */
   signal?: AbortSignal
+  /** Whose server session the listener uses. `own`: each listener has a server session of its own. @default 'own' */
+  session?: 'own'
 }
 
 const LISTENER_OPTIONS = [
@@ -102,6 +108,7 @@ const LISTENER_OPTIONS = [
   'parse',
   'ignoreOwn',
   'signal',
+  'session',
 ] as const satisfies readonly (keyof ListenerOptions)[]
 
 /** @internal Checked and complete. */
@@ -112,7 +119,7 @@ export interface ResolvedListenerOptions {
   buffer: Required<BufferOptions>
   reconnect: Required<ReconnectOptions> | null
   heartbeat: Required<HeartbeatOptions> | null
-  parse: ((payload: string, channel: ParseChannel) => unknown) | undefined
+  parse: ParsePayload | undefined
   ignoreOwn: boolean
   signal: AbortSignal | undefined
 }
@@ -131,6 +138,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     ignoreOwn = false,
     parse,
     signal,
+    session = 'own',
   } = options
   if (!Array.isArray(channels))
     throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
@@ -140,6 +148,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
   checkBoolean('ignoreOwn', ignoreOwn)
   if (parse !== undefined) checkFunction('parse', parse)
   if (signal !== undefined) checkSignal('signal', signal)
+  checkOneOf('session', session, SESSIONS)
   const reconnect = group(options.reconnect, 'reconnect', {
     initialDelayMs: 100,
     maxDelayMs: 30_000,

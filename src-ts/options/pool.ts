@@ -14,27 +14,6 @@ import {
 } from './validate.js'
 import { fromNativeError } from '../native/native-errors.js'
 
-const TARGET_SESSION_ATTRS: readonly TargetSessionAttrs[] = [
-  'any',
-  'read-write',
-  'read-only',
-  'primary',
-  'standby',
-  'prefer-standby',
-]
-const LOAD_BALANCE_HOSTS: readonly LoadBalanceHosts[] = ['disable', 'random']
-const CONN_RECYCLING_METHODS: readonly ConnRecyclingMethod[] = ['fast', 'verified', 'clean']
-const SSL_MODES: readonly SslMode[] = [
-  'disable',
-  'allow',
-  'prefer',
-  'require',
-  'verify-ca',
-  'verify-full',
-]
-const SSL_NEGOTIATIONS: readonly SslNegotiation[] = ['postgres', 'direct']
-const CHANNEL_BINDINGS: readonly ChannelBinding[] = ['disable', 'prefer', 'require']
-
 /**
  * The role that a server must have, with [libpq's
  * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS): whether a
@@ -152,45 +131,23 @@ export interface ConnectionPoolOptions {
   channelBinding?: ChannelBinding
 }
 
-const POOL_OPTIONS = [
-  'dsn',
-  'username',
-  'password',
-  'host',
-  'hosts',
-  'port',
-  'ports',
-  'dbName',
-  'options',
-  'applicationName',
-  'targetSessionAttrs',
-  'loadBalanceHosts',
-  'connectTimeoutSec',
-  'tcpUserTimeoutSec',
-  'keepalives',
-  'keepalivesIdleSec',
-  'keepalivesIntervalSec',
-  'keepalivesRetries',
-  'maxDbPoolSize',
-  'connRecyclingMethod',
-  'sslMode',
-  'caFile',
-  'certFile',
-  'keyFile',
-  'sslNegotiation',
-  'channelBinding',
-] as const satisfies readonly (keyof ConnectionPoolOptions)[]
+/** Checks the value of one option and returns it as it crosses to Rust. `name` is the place that an error names. */
+type Read<Value> = (value: unknown, option: OptionName, name?: string) => Value
 
-/** @internal Checked and complete. */
-export interface ResolvedPoolOptions {
-  connect: NativeConnectOptions
-  maxDbPoolSize: number
-  connRecyclingMethod: ConnRecyclingMethod
-}
+type OptionName = keyof ConnectionPoolOptions
+type SettingName = keyof NativeSettings
 
-const DEFAULT_POOL_SIZE = 10
+/** An option: the setting as which it crosses to Rust, and how its value is read. */
+type Option =
+  | {
+      [Key in SettingName]: { setting: Key; read: Read<NonNullable<NativeSettings[Key]>> }
+    }[SettingName]
+  | { setting: null; read: Read<string | number> }
+
 /** Beyond this a pool is a mistake: PostgreSQL's own limit of `max_connections` is 262143. */
 const MAX_POOL_SIZE = 262_143
+const POOL_SIZE: NumberBounds = { min: 1, max: MAX_POOL_SIZE, integer: true }
+const DEFAULT_POOL_SIZE = 10
 const PORT: NumberBounds = { min: 1, max: 65_535, integer: true }
 const SECONDS: NumberBounds = { min: 0.001, max: MAX_DELAY_MS / 1000 }
 
@@ -200,111 +157,7 @@ function configurationErrors(option: string): CheckErrors {
   return { type: error, range: error }
 }
 
-/** @internal Checks the options of a pool. Throws {@link ConnectionPoolConfigurationError}. */
-export function resolvePoolOptions(
-  input: ConnectionPoolOptions | string | undefined,
-  env: NodeJS.ProcessEnv = process.env,
-): ResolvedPoolOptions {
-  const options: ConnectionPoolOptions = typeof input === 'string' ? { dsn: input } : (input ?? {})
-  checkOptions('options', options, POOL_OPTIONS, configurationErrors('options'))
-  const settings = optionSettings(options)
-  const connect: NativeConnectOptions = {
-    dsn: options.dsn ?? null,
-    settings,
-    environment: environment(env),
-  }
-  const error = checkConnectOptions(connect)
-  if (error) throw fromNativeError(error)
-  return {
-    connect,
-    maxDbPoolSize:
-      numberOption(options, 'maxDbPoolSize', { min: 1, max: MAX_POOL_SIZE, integer: true }) ??
-      DEFAULT_POOL_SIZE,
-    connRecyclingMethod:
-      choiceOption(options, 'connRecyclingMethod', CONN_RECYCLING_METHODS) ?? 'fast',
-  }
-}
-
-/** @internal Checks a pool's size. */
-export function checkPoolSize(value: unknown): asserts value is number {
-  checkNumber('size', value, { min: 1, max: MAX_POOL_SIZE, integer: true })
-}
-
-function optionSettings(options: ConnectionPoolOptions): NativeSettings {
-  // The values of these two are never shown.
-  secretOption(options, 'dsn')
-  exclusive(options, 'host', 'hosts')
-  exclusive(options, 'port', 'ports')
-  const host = textOption(options, 'host')
-  const port = numberOption(options, 'port', PORT)
-  const loadBalance = choiceOption(options, 'loadBalanceHosts', LOAD_BALANCE_HOSTS)
-  return complete({
-    user: textOption(options, 'username'),
-    password: secretOption(options, 'password'),
-    hosts:
-      host === undefined
-        ? listOption(options, 'hosts', (name, value) => checkText(name, value, 'hosts'))
-        : [host],
-    ports:
-      port === undefined
-        ? listOption(options, 'ports', (name, value) =>
-            checkNumber(name, value, PORT, configurationErrors('ports')),
-          )
-        : [port],
-    dbName: textOption(options, 'dbName'),
-    options: textOption(options, 'options'),
-    applicationName: textOption(options, 'applicationName'),
-    targetSessionAttrs: choiceOption(options, 'targetSessionAttrs', TARGET_SESSION_ATTRS),
-    loadBalance: loadBalance === undefined ? undefined : loadBalance === 'random',
-    connectTimeoutMs: secondsOption(options, 'connectTimeoutSec'),
-    tcpUserTimeoutMs: secondsOption(options, 'tcpUserTimeoutSec'),
-    keepalives: booleanOption(options, 'keepalives'),
-    keepalivesIdleMs: secondsOption(options, 'keepalivesIdleSec'),
-    keepalivesIntervalMs: secondsOption(options, 'keepalivesIntervalSec'),
-    keepalivesRetries: numberOption(options, 'keepalivesRetries', {
-      min: 1,
-      max: 1000,
-      integer: true,
-    }),
-    sslMode: choiceOption(options, 'sslMode', SSL_MODES),
-    sslNegotiation: choiceOption(options, 'sslNegotiation', SSL_NEGOTIATIONS),
-    channelBinding: choiceOption(options, 'channelBinding', CHANNEL_BINDINGS),
-    caFile: textOption(options, 'caFile'),
-    certFile: textOption(options, 'certFile'),
-    keyFile: textOption(options, 'keyFile'),
-  })
-}
-
-/** Where libpq's variables are; the native half knows them (`src-rs/core/connect/parameters.rs`). */
-function environment(env: NodeJS.ProcessEnv): Record<string, string> {
-  const variables = Object.entries(env).filter(
-    (entry): entry is [string, string] => entry[0].startsWith('PG') && entry[1] !== undefined,
-  )
-  return Object.fromEntries(variables)
-}
-
-type Settings = { [Key in keyof NativeSettings]: Exclude<NativeSettings[Key], null> | undefined }
-
-/** Options cross complete: what is not given is `null`, so that a forgotten field is an error. */
-function complete(settings: Settings): NativeSettings {
-  return Object.fromEntries(
-    Object.entries(settings).map(([key, value]) => [key, value ?? null]),
-  ) as unknown as NativeSettings
-}
-
-function exclusive(
-  options: ConnectionPoolOptions,
-  one: keyof ConnectionPoolOptions,
-  other: keyof ConnectionPoolOptions,
-): void {
-  if (options[one] !== undefined && options[other] !== undefined) {
-    throw new ConnectionPoolConfigurationError(`Expected \`${one}\` or \`${other}\`, got both`, {
-      option: one,
-    })
-  }
-}
-
-function checkText(name: string, value: unknown, option: string): asserts value is string {
+const text: Read<string> = (value, option, name = option) => {
   checkString(name, value, configurationErrors(option))
   if (value === '' || value.includes('\0')) {
     throw new ConnectionPoolConfigurationError(
@@ -312,88 +165,201 @@ function checkText(name: string, value: unknown, option: string): asserts value 
       { option },
     )
   }
-}
-
-function textOption(
-  options: ConnectionPoolOptions,
-  name: keyof ConnectionPoolOptions,
-): string | undefined {
-  const value = options[name]
-  if (value === undefined) return undefined
-  checkText(name, value, name)
   return value
 }
 
-function secretOption(
-  options: ConnectionPoolOptions,
-  name: 'password' | 'dsn',
-): string | undefined {
-  const value = options[name] as unknown
-  if (value === undefined) return undefined
-  if (typeof value !== 'string' || value.includes('\0') || (name === 'dsn' && value === '')) {
+/** A text that no error shows. */
+const secret =
+  (what: string, mayBeEmpty: boolean): Read<string> =>
+  (value, option) => {
+    if (typeof value === 'string' && !value.includes('\0') && (mayBeEmpty || value !== '')) {
+      return value
+    }
+    const got =
+      typeof value === 'string'
+        ? 'one that is not (not shown)'
+        : `a value of type ${typeof value} (not shown)`
     throw new ConnectionPoolConfigurationError(
-      `Expected \`${name}\` to be a string ${name === 'dsn' ? 'that is not empty and has no NUL' : 'without NUL'}, got ${
-        typeof value === 'string'
-          ? 'one that is not (not shown)'
-          : `a value of type ${typeof value} (not shown)`
-      }`,
-      { option: name },
-    )
-  }
-  return value
-}
-
-function booleanOption(options: ConnectionPoolOptions, name: 'keepalives'): boolean | undefined {
-  const value = options[name]
-  if (value !== undefined) checkBoolean(name, value, configurationErrors(name))
-  return value
-}
-
-function numberOption(
-  options: ConnectionPoolOptions,
-  name: keyof ConnectionPoolOptions,
-  bounds: NumberBounds,
-): number | undefined {
-  const value = options[name]
-  if (value === undefined) return undefined
-  checkNumber(name, value, bounds, configurationErrors(name))
-  return value
-}
-
-function secondsOption(
-  options: ConnectionPoolOptions,
-  name: keyof ConnectionPoolOptions,
-): number | undefined {
-  const value = numberOption(options, name, SECONDS)
-  return value === undefined ? undefined : value * 1000
-}
-
-function choiceOption<Value extends string>(
-  options: ConnectionPoolOptions,
-  name: keyof ConnectionPoolOptions,
-  accepted: readonly Value[],
-): Value | undefined {
-  const value = options[name]
-  if (value === undefined) return undefined
-  checkOneOf(name, value, accepted, configurationErrors(name))
-  return value
-}
-
-function listOption<Value>(
-  options: ConnectionPoolOptions,
-  option: 'hosts' | 'ports',
-  check: (name: string, value: unknown) => asserts value is Value,
-): Value[] | undefined {
-  const values: readonly unknown[] | undefined = options[option]
-  if (values === undefined) return undefined
-  if (!Array.isArray(values) || values.length === 0) {
-    throw new ConnectionPoolConfigurationError(
-      expected(option, 'an array that is not empty', values),
+      `Expected \`${option}\` to be a string ${what}, got ${got}`,
       { option },
     )
   }
-  return values.map((value, index) => {
-    check(`${option}[${index}]`, value)
+
+const flag: Read<boolean> = (value, option) => {
+  checkBoolean(option, value, configurationErrors(option))
+  return value
+}
+
+const number =
+  (bounds: NumberBounds): Read<number> =>
+  (value, option, name = option) => {
+    checkNumber(name, value, bounds, configurationErrors(option))
     return value
-  })
+  }
+
+/** A number of seconds, which crosses in milliseconds. */
+const seconds: Read<number> = (value, option) => number(SECONDS)(value, option) * 1000
+
+const oneOf =
+  <Value extends string>(...accepted: readonly Value[]): Read<Value> =>
+  (value, option) => {
+    checkOneOf(option, value, accepted, configurationErrors(option))
+    return value
+  }
+
+/** A single value, which crosses as a list. */
+const only =
+  <Value>(read: Read<Value>): Read<Value[]> =>
+  (value, option) => [read(value, option)]
+
+const list =
+  <Value>(read: Read<Value>): Read<Value[]> =>
+  (values, option) => {
+    if (!Array.isArray(values) || values.length === 0) {
+      throw new ConnectionPoolConfigurationError(
+        expected(option, 'an array that is not empty', values),
+        { option },
+      )
+    }
+    return values.map((value, index) => read(value, option, `${option}[${index}]`))
+  }
+
+const loadBalanceHosts = oneOf<LoadBalanceHosts>('disable', 'random')
+
+/**
+ * Every option of a pool, in the order in which errors list them. An option that is missing here, or is not in
+ * {@link ConnectionPoolOptions}, does not compile, and neither does a setting of Rust's that no option sets.
+ */
+const OPTIONS = {
+  dsn: { setting: null, read: secret('that is not empty and has no NUL', false) },
+  username: { setting: 'user', read: text },
+  password: { setting: 'password', read: secret('without NUL', true) },
+  host: { setting: 'hosts', read: only(text) },
+  hosts: { setting: 'hosts', read: list(text) },
+  port: { setting: 'ports', read: only(number(PORT)) },
+  ports: { setting: 'ports', read: list(number(PORT)) },
+  dbName: { setting: 'dbName', read: text },
+  options: { setting: 'options', read: text },
+  applicationName: { setting: 'applicationName', read: text },
+  targetSessionAttrs: {
+    setting: 'targetSessionAttrs',
+    read: oneOf<TargetSessionAttrs>(
+      'any',
+      'read-write',
+      'read-only',
+      'primary',
+      'standby',
+      'prefer-standby',
+    ),
+  },
+  loadBalanceHosts: {
+    setting: 'loadBalance',
+    read: (value, option) => loadBalanceHosts(value, option) === 'random',
+  },
+  connectTimeoutSec: { setting: 'connectTimeoutMs', read: seconds },
+  tcpUserTimeoutSec: { setting: 'tcpUserTimeoutMs', read: seconds },
+  keepalives: { setting: 'keepalives', read: flag },
+  keepalivesIdleSec: { setting: 'keepalivesIdleMs', read: seconds },
+  keepalivesIntervalSec: { setting: 'keepalivesIntervalMs', read: seconds },
+  keepalivesRetries: {
+    setting: 'keepalivesRetries',
+    read: number({ min: 1, max: 1000, integer: true }),
+  },
+  maxDbPoolSize: { setting: null, read: number(POOL_SIZE) },
+  connRecyclingMethod: {
+    setting: null,
+    read: oneOf<ConnRecyclingMethod>('fast', 'verified', 'clean'),
+  },
+  sslMode: {
+    setting: 'sslMode',
+    read: oneOf<SslMode>('disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'),
+  },
+  caFile: { setting: 'caFile', read: text },
+  certFile: { setting: 'certFile', read: text },
+  keyFile: { setting: 'keyFile', read: text },
+  sslNegotiation: { setting: 'sslNegotiation', read: oneOf<SslNegotiation>('postgres', 'direct') },
+  channelBinding: {
+    setting: 'channelBinding',
+    read: oneOf<ChannelBinding>('disable', 'prefer', 'require'),
+  },
+} as const satisfies { readonly [Name in OptionName]-?: Option }
+
+const NAMES = Object.keys(OPTIONS) as OptionName[]
+
+/** The settings that the options set, by the table: assignable to `NativeSettings` only if none is missing. */
+type TableSettings = {
+  [
+    Row in (typeof OPTIONS)[OptionName] as Row['setting'] & SettingName
+  ]: NativeSettings[Row['setting'] & SettingName]
+}
+
+/** @internal Checked and complete. */
+export interface ResolvedPoolOptions {
+  connect: NativeConnectOptions
+  maxDbPoolSize: number
+  connRecyclingMethod: ConnRecyclingMethod
+}
+
+/** @internal Checks the options of a pool. Throws {@link ConnectionPoolConfigurationError}. */
+export function resolvePoolOptions(
+  input: ConnectionPoolOptions | string | undefined,
+  env: NodeJS.ProcessEnv = process.env,
+): ResolvedPoolOptions {
+  const options: ConnectionPoolOptions = typeof input === 'string' ? { dsn: input } : (input ?? {})
+  checkOptions('options', options, NAMES, configurationErrors('options'))
+  exclusive(options, 'host', 'hosts')
+  exclusive(options, 'port', 'ports')
+  const connect: NativeConnectOptions = {
+    dsn: read(options, 'dsn') ?? null,
+    settings: settingsOf(options),
+    environment: environment(env),
+  }
+  const error = checkConnectOptions(connect)
+  if (error) throw fromNativeError(error)
+  return {
+    connect,
+    maxDbPoolSize: read(options, 'maxDbPoolSize') ?? DEFAULT_POOL_SIZE,
+    connRecyclingMethod: read(options, 'connRecyclingMethod') ?? 'fast',
+  }
+}
+
+/** @internal Checks a pool's size. */
+export function checkPoolSize(value: unknown): asserts value is number {
+  checkNumber('size', value, POOL_SIZE)
+}
+
+/** Reads one option by the table; `undefined` when it is not given. */
+function read<Name extends OptionName>(
+  options: ConnectionPoolOptions,
+  name: Name,
+): ReturnType<(typeof OPTIONS)[Name]['read']> | undefined {
+  const value: unknown = options[name]
+  if (value === undefined) return undefined
+  return OPTIONS[name].read(value, name) as ReturnType<(typeof OPTIONS)[Name]['read']>
+}
+
+/** The settings that cross to Rust. Rust gets every field: `null` stands for "not given". */
+function settingsOf(options: ConnectionPoolOptions): NativeSettings {
+  const settings: Partial<Record<SettingName, unknown>> = {}
+  for (const name of NAMES) {
+    const { setting } = OPTIONS[name]
+    if (setting !== null) settings[setting] = read(options, name) ?? settings[setting] ?? null
+  }
+  return settings as TableSettings
+}
+
+/** Returns the environment variables that may be libpq's; Rust knows which of them are. */
+function environment(env: NodeJS.ProcessEnv): Record<string, string> {
+  const variables = Object.entries(env).filter(
+    (entry): entry is [string, string] => entry[0].startsWith('PG') && entry[1] !== undefined,
+  )
+  return Object.fromEntries(variables)
+}
+
+function exclusive(options: ConnectionPoolOptions, one: OptionName, other: OptionName): void {
+  if (options[one] !== undefined && options[other] !== undefined) {
+    throw new ConnectionPoolConfigurationError(`Expected \`${one}\` or \`${other}\`, got both`, {
+      option: one,
+    })
+  }
 }

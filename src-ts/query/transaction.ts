@@ -1,6 +1,7 @@
 // A transaction: statements that take effect together or not at all.
 import type { NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
+import { type CommitOutcome, unknownKind } from '../native/kinds.js'
 import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
 
@@ -64,18 +65,19 @@ export async function runTransaction<Result>(
   }
   // Statements that were not awaited were called before, so they run before it commits.
   end(tx)
-  const outcome = await bridge.call<'committed' | 'rolledBack' | 'alreadyEnded'>((id) =>
-    lease.commit(id),
-  )
-  if (outcome === 'rolledBack') {
-    throw new TransactionCommitError(
-      'The transaction was rolled back: a statement in it had failed',
-    )
+  const outcome = await bridge.call<CommitOutcome>((id) => lease.commit(id))
+  switch (outcome) {
+    case 'committed':
+      return result
+    case 'rolledBack':
+      throw new TransactionCommitError(
+        'The transaction was rolled back: a statement in it had failed',
+      )
+    case 'alreadyEnded':
+      throw new TransactionClosedError(
+        'A statement had ended the transaction before it could be committed',
+      )
+    default:
+      throw unknownKind('commit outcome', outcome)
   }
-  if (outcome === 'alreadyEnded') {
-    throw new TransactionClosedError(
-      'A statement had ended the transaction before it could be committed',
-    )
-  }
-  return result
 }

@@ -1,0 +1,43 @@
+// Checks of the arguments that the methods of a listener take.
+import { ListenerCallbackError } from '../errors.js'
+import {
+  MAX_DELAY_MS,
+  checkBoolean,
+  checkFunction,
+  checkNumber,
+  checkOptions,
+  checkSignal,
+} from '../options/validate.js'
+import type { ShutdownOptions, SyncOptions } from './types.js'
+
+const SHUTDOWN_OPTIONS = ['drain', 'timeoutMs'] as const satisfies (keyof ShutdownOptions)[]
+const SYNC_OPTIONS = ['signal'] as const satisfies (keyof SyncOptions)[]
+
+/** How long a shutdown may take when nobody says otherwise, in milliseconds. */
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000
+
+/** Checks the options of `shutdown()` and fills in the defaults. */
+export function resolveShutdownOptions(options: ShutdownOptions): Required<ShutdownOptions> {
+  checkOptions('options', options, SHUTDOWN_OPTIONS)
+  const { drain = false, timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = options
+  checkBoolean('drain', drain)
+  checkNumber('timeoutMs', timeoutMs, { min: 0, max: MAX_DELAY_MS })
+  return { drain, timeoutMs }
+}
+
+/** Checks the options of `sync()`. */
+export function resolveSyncOptions(options: SyncOptions): SyncOptions {
+  checkOptions('options', options, SYNC_OPTIONS)
+  if (options.signal !== undefined) checkSignal('signal', options.signal)
+  return options
+}
+
+/** Checks a callback. Throws {@link ListenerCallbackError}. */
+export function checkCallback(callback: unknown): void {
+  checkFunction('callback', callback, callbackErrors)
+}
+
+const callbackErrors = {
+  type: (message: string) => new ListenerCallbackError(message),
+  range: (message: string) => new ListenerCallbackError(message),
+}

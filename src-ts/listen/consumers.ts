@@ -1,0 +1,170 @@
+// The consumers of one run: callbacks together as one, and each iterator as one.
+import type { NativeListener } from '#native'
+import type { ListenerContext } from '../deliver/context.js'
+import { Dispatcher } from '../deliver/dispatcher.js'
+import { Inbox, type InboxStats } from '../deliver/inbox.js'
+import type { IteratorWatcher, PullIterator } from '../deliver/pull-iterator.js'
+import type { Subscription } from '../deliver/subscriptions.js'
+import type { ResolvedBatchesOptions } from '../options/iterator.js'
+import { Fences } from './fences.js'
+import { sumOfInboxes } from './statistics.js'
+
+/** The functions that {@link Consumers} calls on the run to which they belong. */
+export interface ConsumersOwner {
+  /** Called before a consumer gets a gap. */
+  onGap(): void
+  /** Called when {@link Consumers.isNeeded} may have changed. */
+  onNeedChanged(): void
+}
+
+/** The consumers of one run, their buffers, and the fences that they pass. */
+export class Consumers implements IteratorWatcher {
+  readonly #context: ListenerContext
+  readonly #native: NativeListener
+  readonly #owner: ConsumersOwner
+  /** Buffers the notifications that arrive before there is a consumer; the first consumer takes it over. */
+  #backlog: Inbox | undefined
+  #dispatcher: Dispatcher | undefined
+  readonly #iterators = new Set<WeakRef<PullIterator<unknown>>>()
+  /** Iterators for which a `next()` waits. */
+  readonly #waiting = new Set<PullIterator<unknown>>()
+  readonly #fences = new Fences()
+
+  constructor(context: ListenerContext, native: NativeListener, owner: ConsumersOwner) {
+    this.#context = context
+    this.#native = native
+    this.#owner = owner
+    this.#backlog = this.#newInbox(null)
+  }
+
+  /** Whether a consumer waits for notifications, so that the run must not be collected. */
+  get isNeeded(): boolean {
+    return this.#waiting.size > 0 || this.#dispatcher?.listening === true
+  }
+
+  /** Starts delivering to callbacks, or goes on with it. */
+  listen(): void {
+    if (!this.#dispatcher) {
+      const called = this.#context.subscriptions.called
+      const inbox = this.#backlog ?? this.#newInbox(called)
+      if (this.#backlog) inbox.setChannels(called)
+      this.#backlog = undefined
+      this.#dispatcher = new Dispatcher(this.#context, inbox, (fence, dispatcher) =>
+        this.onFence(fence, dispatcher),
+      )
+    }
+    this.#dispatcher.listen()
+    this.#owner.onNeedChanged()
+  }
+
+  /** Stops delivering to callbacks for now. */
+  abortListen(): void {
+    this.#dispatcher?.abort()
+    this.#owner.onNeedChanged()
+  }
+
+  /** Tells the callbacks' buffer whether callbacks want a channel. To be called when that may have changed. */
+  setCalled(name: string): void {
+    const isCalled = this.#context.subscriptions.get(name)?.isCalled ?? false
+    this.#dispatcher?.inbox.setChannel(name, isCalled)
+  }
+
+  /** Drops the notifications of a removed channel that iterators hold for a batch. */
+  forget(subscription: Subscription): void {
+    for (const iterator of this.#liveIterators()) iterator.forget(subscription.name)
+  }
+
+  /** Makes the buffer of an iterator. The first consumer gets the notifications that have arrived since `startup()`. */
+  inbox({ channels, signal }: Pick<ResolvedBatchesOptions, 'channels' | 'signal'>): Inbox {
+    const wanted = channels ? [...channels] : null
+    // An iterator that is aborted before it begins takes nothing from those that follow.
+    if (signal?.aborted) return this.#newInbox(wanted)
+    const backlog = this.#backlog
+    this.#backlog = undefined
+    if (!backlog) return this.#newInbox(wanted)
+    if (wanted) backlog.setChannels(wanted)
+    return backlog
+  }
+
+  /** Adds an iterator, so that the end of the run ends it. The iterator is held weakly. */
+  adopt(iterator: PullIterator<unknown>): void {
+    this.#iterators.add(new WeakRef(iterator))
+  }
+
+  onWaiting(iterator: PullIterator<unknown>, waiting: boolean): void {
+    if (waiting) this.#waiting.add(iterator)
+    else this.#waiting.delete(iterator)
+    this.#owner.onNeedChanged()
+  }
+
+  onIteratorClosed(iterator: PullIterator<unknown>): void {
+    for (const reference of this.#iterators) {
+      const other = reference.deref()
+      if (!other || other === iterator) this.#iterators.delete(reference)
+    }
+    this.#fences.forget(iterator)
+  }
+
+  onFence(fence: number, consumer: object): void {
+    this.#fences.passedBy(consumer, fence)
+  }
+
+  /** Resolves when every present consumer has passed a new fence. `send` and `signal` are those of {@link Fences.pass}. */
+  async sync(
+    send: (fence: number) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const consumers = new Set<object>(this.#liveIterators())
+    if (this.#dispatcher) consumers.add(this.#dispatcher)
+    await this.#fences.pass(consumers, send, signal)
+  }
+
+  /** Resolves when each consumer that takes notifications has reached the end of its stream. */
+  async finished(): Promise<void> {
+    const consumers = [...this.#liveIterators()].map((iterator) => iterator.finished)
+    if (this.#dispatcher?.listening) consumers.push(this.#dispatcher.finished)
+    await Promise.all(consumers)
+  }
+
+  /** The counts of all buffers, with the notifications that wait beside a buffer for a busy channel. */
+  stats(): InboxStats {
+    const sum = sumOfInboxes(this.#inboxes().map((inbox) => inbox.stats()))
+    return { ...sum, buffered: sum.buffered + (this.#dispatcher?.waiting ?? 0) }
+  }
+
+  /** Lets no consumer rest any more: the session has ended, and what is buffered is still to be delivered. */
+  hurry(): void {
+    for (const inbox of this.#inboxes()) inbox.hurry()
+  }
+
+  /** Ends every consumer. Fences that were not passed reject with `reason`. */
+  close(reason: Error): void {
+    // Before the consumers end: a consumer that is closed counts as one that nothing waits for.
+    this.#fences.rejectAll(reason)
+    for (const iterator of this.#liveIterators()) iterator.close()
+    this.#dispatcher?.close()
+    this.#dispatcher = undefined
+    this.#backlog?.close()
+    this.#backlog = undefined
+  }
+
+  #newInbox(channels: string[] | null): Inbox {
+    return new Inbox(this.#native, this.#context.options.buffer, channels, () =>
+      this.#owner.onGap(),
+    )
+  }
+
+  #inboxes(): Inbox[] {
+    const inboxes = [...this.#liveIterators()].map((iterator) => iterator.inbox)
+    if (this.#dispatcher) inboxes.push(this.#dispatcher.inbox)
+    if (this.#backlog) inboxes.push(this.#backlog)
+    return inboxes
+  }
+
+  *#liveIterators(): Iterable<PullIterator<unknown>> {
+    for (const reference of this.#iterators) {
+      const iterator = reference.deref()
+      if (iterator) yield iterator
+    }
+  }
+}
