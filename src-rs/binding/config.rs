@@ -6,40 +6,60 @@ use std::time::Duration;
 use napi_derive::napi;
 
 use super::error::NativeError;
+use pglisten_core::base::Setting;
 use pglisten_core::base::error::{Error, Result};
-use pglisten_core::connect::choices::{CHANNEL_BINDINGS, TargetSessionAttrs};
-use pglisten_core::connect::choices::{SslMode, SslNegotiation};
+use pglisten_core::connect::choices::Choice;
 use pglisten_core::connect::config::ConnectConfig;
 use pglisten_core::connect::parameters::read_environment;
 use pglisten_core::connect::settings::Settings;
 
-/// What the options say. Choices cross by their names.
-#[napi(object, object_to_js = false, use_nullable = true)]
-pub struct NativeSettings {
-    pub user: Option<String>,
-    pub password: Option<String>,
-    pub hosts: Option<Vec<String>>,
-    pub ports: Option<Vec<u16>>,
-    pub db_name: Option<String>,
-    pub options: Option<String>,
-    pub application_name: Option<String>,
-    pub target_session_attrs: Option<String>,
-    pub load_balance: Option<bool>,
-    pub connect_timeout_ms: Option<f64>,
-    pub tcp_user_timeout_ms: Option<f64>,
-    pub keepalives: Option<bool>,
-    pub keepalives_idle_ms: Option<f64>,
-    pub keepalives_interval_ms: Option<f64>,
-    pub keepalives_retries: Option<u32>,
-    pub ssl_mode: Option<String>,
-    pub ssl_negotiation: Option<String>,
-    pub channel_binding: Option<String>,
-    pub ca_file: Option<String>,
-    pub cert_file: Option<String>,
-    pub key_file: Option<String>,
+/// Makes [`NativeSettings`] and its conversion out of one list of `core_name = facade_name: {type} by conversion`.
+macro_rules! native_settings {
+    ($($field:ident = $native:ident: {$($kind:tt)+} by $convert:expr,)*) => {
+        /// The settings that the options name. Choices cross by their names.
+        #[napi(object, object_to_js = false, use_nullable = true)]
+        pub struct NativeSettings {
+            $(pub $native: Option<$($kind)+>,)*
+        }
+
+        impl TryFrom<NativeSettings> for Settings {
+            type Error = Error;
+
+            fn try_from(settings: NativeSettings) -> Result<Self> {
+                Ok(Self {
+                    $($field: settings.$native.map($convert).transpose()?,)*
+                    ..Self::default()
+                })
+            }
+        }
+    };
 }
 
-/// Where to connect: what TypeScript has checked, except for the DSN and the environment.
+native_settings! {
+    user = user: {String} by same,
+    password = password: {String} by |password| same(password.into_bytes()),
+    hosts = hosts: {Vec<String>} by same,
+    ports = ports: {Vec<u16>} by |ports| same(ports.into_iter().map(Some).collect()),
+    db_name = db_name: {String} by same,
+    options = options: {String} by same,
+    application_name = application_name: {String} by same,
+    target_session_attrs = target_session_attrs: {String} by choice(Setting::TargetSessionAttrs),
+    load_balance = load_balance: {bool} by same,
+    connect_timeout = connect_timeout_ms: {f64} by duration,
+    tcp_user_timeout = tcp_user_timeout_ms: {f64} by duration,
+    keepalives = keepalives: {bool} by same,
+    keepalives_idle = keepalives_idle_ms: {f64} by duration,
+    keepalives_interval = keepalives_interval_ms: {f64} by duration,
+    keepalives_retries = keepalives_retries: {u32} by same,
+    ssl_mode = ssl_mode: {String} by choice(Setting::SslMode),
+    ssl_negotiation = ssl_negotiation: {String} by choice(Setting::SslNegotiation),
+    channel_binding = channel_binding: {String} by choice(Setting::ChannelBinding),
+    ca_file = ca_file: {String} by same,
+    cert_file = cert_file: {String} by same,
+    key_file = key_file: {String} by same,
+}
+
+/// Where to connect. TypeScript has checked all but the DSN and the environment.
 #[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeConnectOptions {
     pub dsn: Option<String>,
@@ -53,83 +73,42 @@ pub(crate) fn duration_ms(milliseconds: f64) -> Duration {
     Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or(Duration::MAX)
 }
 
-/// A choice by its name.
-fn choice<T: Copy>(
-    option: &'static str,
-    name: Option<&str>,
-    names: &[(&str, T)],
-) -> Result<Option<T>> {
-    let Some(name) = name else { return Ok(None) };
-    match names.iter().find(|(known, _)| *known == name) {
-        Some((_, value)) => Ok(Some(*value)),
-        None => Err(Error::configuration(
-            option,
-            format!("`{option}` has an unknown value, `{name}`"),
-        )),
-    }
+#[expect(clippy::unnecessary_wraps, reason = "conversions can fail")]
+fn same<T>(value: T) -> Result<T> {
+    Ok(value)
 }
 
-impl TryFrom<NativeSettings> for Settings {
-    type Error = Error;
+#[expect(clippy::unnecessary_wraps, reason = "conversions can fail")]
+fn duration(milliseconds: f64) -> Result<Duration> {
+    Ok(duration_ms(milliseconds))
+}
 
-    fn try_from(settings: NativeSettings) -> Result<Self> {
-        Ok(Self {
-            user: settings.user,
-            password: settings.password.map(String::into_bytes),
-            hosts: settings.hosts,
-            ports: settings
-                .ports
-                .map(|ports| ports.into_iter().map(Some).collect()),
-            db_name: settings.db_name,
-            options: settings.options,
-            application_name: settings.application_name,
-            target_session_attrs: choice(
-                "targetSessionAttrs",
-                settings.target_session_attrs.as_deref(),
-                &TargetSessionAttrs::NAMES,
-            )?,
-            load_balance: settings.load_balance,
-            connect_timeout: settings.connect_timeout_ms.map(duration_ms),
-            tcp_user_timeout: settings.tcp_user_timeout_ms.map(duration_ms),
-            keepalives: settings.keepalives,
-            keepalives_idle: settings.keepalives_idle_ms.map(duration_ms),
-            keepalives_interval: settings.keepalives_interval_ms.map(duration_ms),
-            keepalives_retries: settings.keepalives_retries,
-            ssl_mode: choice("sslMode", settings.ssl_mode.as_deref(), &SslMode::NAMES)?,
-            ssl_negotiation: choice(
-                "sslNegotiation",
-                settings.ssl_negotiation.as_deref(),
-                &SslNegotiation::NAMES,
-            )?,
-            channel_binding: choice(
-                "channelBinding",
-                settings.channel_binding.as_deref(),
-                &CHANNEL_BINDINGS,
-            )?,
-            ca_file: settings.ca_file,
-            cert_file: settings.cert_file,
-            key_file: settings.key_file,
-            ..Self::default()
+/// Converts a choice from its name.
+fn choice<T: Choice>(setting: Setting) -> impl Fn(String) -> Result<T> {
+    move |name| {
+        T::named(&name).ok_or_else(|| {
+            let message = format!("`{setting}` has an unknown value, `{name}`");
+            Error::configuration(setting, message)
         })
     }
 }
 
 impl NativeConnectOptions {
-    /// Checks and merges.
+    /// Merges the sources of settings and checks the result.
     pub(crate) fn resolve(self) -> Result<ConnectConfig> {
         let mut variables: Vec<(&str, &str)> = self
             .environment
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        // So that the same one of several wrong ones is told each time.
+        // Sorted, so that of several wrong variables the same one is reported each time.
         variables.sort_unstable();
         let environment = read_environment(variables.into_iter())?;
         ConnectConfig::resolve(self.settings.try_into()?, self.dsn.as_deref(), environment)
     }
 }
 
-/// What is wrong with some options, or `null`: lets TypeScript throw its own class before anything is made.
+/// The error of options that are wrong, or `null`. TypeScript throws its own class for it before anything is made.
 #[napi]
 pub fn check_connect_options(options: NativeConnectOptions) -> Option<NativeError> {
     options.resolve().err().map(Into::into)

@@ -1,10 +1,12 @@
-//! Errors of the core as plain objects; `src-ts/native/native-errors.ts` makes classes of them, on the JavaScript side.
+//! Errors of the core as plain objects, in the facade's words. `src-ts/native/native-errors.ts` makes classes of them.
 
 use napi_derive::napi;
 
+use pglisten_core::base::Setting;
 use pglisten_core::base::error::{Error, ErrorKind, ServerMessage};
+use pglisten_core::base::setting::rename;
 
-/// What a PostgreSQL server said.
+/// An error or a notice of a PostgreSQL server.
 #[napi(object)]
 #[derive(Debug)]
 pub struct NativeServerMessage {
@@ -27,7 +29,7 @@ impl From<ServerMessage> for NativeServerMessage {
         Self {
             severity: message.severity,
             sql_state: message.sql_state,
-            message: message.message,
+            message: in_facade_words(&message.message),
             detail: message.detail,
             hint: message.hint,
             position: message.position,
@@ -41,12 +43,45 @@ impl From<ServerMessage> for NativeServerMessage {
     }
 }
 
+/// The kind of an error, for the class that the facade makes of it.
+#[napi(string_enum = "camelCase")]
+#[derive(Debug)]
+pub enum NativeErrorKind {
+    Configuration,
+    Connect,
+    Tls,
+    Closed,
+    Database,
+    Execute,
+    Pool,
+    ListenerClosed,
+    ListenerOverflow,
+    Internal,
+}
+
+impl From<ErrorKind> for NativeErrorKind {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Configuration => Self::Configuration,
+            ErrorKind::Connect => Self::Connect,
+            ErrorKind::Tls => Self::Tls,
+            ErrorKind::Closed => Self::Closed,
+            ErrorKind::Database => Self::Database,
+            ErrorKind::Execute => Self::Execute,
+            ErrorKind::Pool => Self::Pool,
+            ErrorKind::ListenerClosed => Self::ListenerClosed,
+            ErrorKind::ListenerOverflow => Self::ListenerOverflow,
+            ErrorKind::Internal => Self::Internal,
+        }
+    }
+}
+
 /// An error of the core.
 #[napi(object)]
 #[derive(Debug)]
 pub struct NativeError {
-    /// One of the names in [`kind_name`].
-    pub kind: String,
+    #[napi(ts_type = "`${NativeErrorKind}`")]
+    pub kind: NativeErrorKind,
     pub message: String,
     pub option: Option<String>,
     pub server: Option<NativeServerMessage>,
@@ -55,25 +90,37 @@ pub struct NativeError {
 impl From<Error> for NativeError {
     fn from(error: Error) -> Self {
         Self {
-            kind: kind_name(error.kind).to_owned(),
-            message: error.message,
-            option: error.option.map(ToOwned::to_owned),
+            kind: error.kind.into(),
+            message: in_facade_words(&error.message),
+            option: error.option.map(|option| facade_name(option).to_owned()),
             server: error.server.map(|server| (*server).into()),
         }
     }
 }
 
-fn kind_name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Configuration => "configuration",
-        ErrorKind::Connect => "connect",
-        ErrorKind::Tls => "tls",
-        ErrorKind::Closed => "closed",
-        ErrorKind::Database => "database",
-        ErrorKind::Execute => "execute",
-        ErrorKind::Pool => "pool",
-        ErrorKind::ListenerClosed => "listenerClosed",
-        ErrorKind::ListenerOverflow => "listenerOverflow",
-        ErrorKind::Internal => "internal",
+/// A text of the core with the facade's names of the settings in it.
+pub(super) fn in_facade_words(text: &str) -> String {
+    rename(text, facade_name)
+}
+
+/// The facade's name of a setting.
+fn facade_name(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Dsn => "dsn",
+        Setting::Host => "host",
+        Setting::Ports => "ports",
+        Setting::Password => "password",
+        Setting::PasswordFile => "passfile",
+        Setting::ConnectTimeout => "connectTimeoutSec",
+        Setting::TargetSessionAttrs => "targetSessionAttrs",
+        Setting::SslMode => "sslMode",
+        Setting::SslNegotiation => "sslNegotiation",
+        Setting::ChannelBinding => "channelBinding",
+        Setting::CaFile => "caFile",
+        Setting::CertFile => "certFile",
+        Setting::KeyFile => "keyFile",
+        Setting::MaxPause => "buffer.maxPauseMs",
+        Setting::Overflow => "buffer.overflow",
+        Setting::Variable(name) => name,
     }
 }

@@ -1,7 +1,7 @@
 //! Parameters in, values out.
 //!
-//! What a JavaScript value means is decided in `src-ts/query/parameters.ts`; what arrives here has one of the forms that
-//! [`NativeParam`] reads.
+//! `src-ts/query/parameters.ts` decides what a JavaScript value means, and gives it one of the forms that [`NativeParam`]
+//! reads.
 
 use std::ptr;
 
@@ -88,7 +88,7 @@ pub struct NativeColumn {
     pub name: String,
     pub type_name: String,
     pub oid: u32,
-    /// Its values are JSON text, or arrays of it.
+    /// Whether its values are JSON text, or arrays of JSON text.
     pub is_json: bool,
 }
 
@@ -103,11 +103,11 @@ impl From<Column> for NativeColumn {
     }
 }
 
-/// What a statement gave.
+/// The result of one statement.
 #[napi(object, object_from_js = false)]
 pub struct NativeQueryOutput {
     pub columns: Vec<NativeColumn>,
-    /// Row after row.
+    /// The values of all rows, row after row.
     #[napi(ts_type = "Array<unknown>")]
     pub values: NativeValues,
     pub row_count: f64,
@@ -151,7 +151,7 @@ unsafe fn write_array(env: sys::napi_env, values: Vec<Value>) -> napi::Result<sy
 }
 
 unsafe fn write(env: sys::napi_env, value: Value) -> napi::Result<sys::napi_value> {
-    // Safety: as above.
+    // Safety: `env` is valid by contract, and what is written lives in its current handle scope.
     unsafe {
         match value {
             Value::Null => Null::to_napi_value(env, Null),

@@ -1,18 +1,20 @@
-//! The one error type of the core, and what a PostgreSQL server says when it refuses.
+//! The one error type of the core, and the fields of a PostgreSQL server's messages.
 
 use std::error::Error as StdError;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-/// What went wrong, as far as a program can act on it. Each kind becomes one JavaScript class.
+use super::setting::{Setting, rename};
+
+/// The kind of an error, as far as a program can act on it. Each kind becomes one JavaScript class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// An option or a DSN is wrong. Becomes `ConnectionPoolConfigurationError`.
     Configuration,
     /// No server could be reached. Becomes `ConnectionFailedError`.
     Connect,
-    /// Encryption as asked for cannot be had: no TLS there, or no agreement. Becomes `ConnectionTlsError`.
+    /// The server offers no TLS, or none that both sides agree on. Becomes `ConnectionTlsError`.
     Tls,
-    /// The connection ended, or was given back. Becomes `ConnectionClosedError`.
+    /// The connection has ended or was given back. Becomes `ConnectionClosedError`.
     Closed,
     /// The server answered with an error. Becomes `DatabaseError`.
     Database,
@@ -41,21 +43,21 @@ pub struct ServerMessage {
     pub message: String,
     /// A longer explanation.
     pub detail: Option<String>,
-    /// What to do about it.
+    /// A suggestion what to do about the problem.
     pub hint: Option<String>,
-    /// Where in the statement, in characters from 1.
+    /// The place of the error in the statement, in characters from 1.
     pub position: Option<u32>,
     /// The call stack inside the server.
     pub context: Option<String>,
-    /// The schema that it is about.
+    /// The schema that the message is about.
     pub schema: Option<String>,
-    /// The table that it is about.
+    /// The table that the message is about.
     pub table: Option<String>,
-    /// The column that it is about.
+    /// The column that the message is about.
     pub column: Option<String>,
-    /// The data type that it is about.
+    /// The data type that the message is about.
     pub data_type: Option<String>,
-    /// The constraint that it is about.
+    /// The constraint that the message is about.
     pub constraint: Option<String>,
 }
 
@@ -87,25 +89,32 @@ impl From<&tokio_postgres::error::DbError> for ServerMessage {
     }
 }
 
-/// An error of the core. Its message is complete and holds no password.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
+/// An error of the core.
+#[derive(Debug, Clone)]
 pub struct Error {
-    /// What a program can act on.
+    /// The part that a program can act on.
     pub kind: ErrorKind,
-    /// What a person reads.
+    /// The part that a person reads: complete, without a password. Settings in it are marked, as [`Setting`] says.
     pub message: String,
-    /// The option at fault, for [`ErrorKind::Configuration`].
-    pub option: Option<&'static str>,
-    /// What the server said, for [`ErrorKind::Database`].
+    /// The setting at fault, for [`ErrorKind::Configuration`].
+    pub option: Option<Setting>,
+    /// The server's message, for [`ErrorKind::Database`].
     pub server: Option<Box<ServerMessage>>,
 }
 
-/// The result of everything in the core.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&rename(&self.message, Setting::name))
+    }
+}
+
+impl StdError for Error {}
+
+/// The result of operations of the core.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error without further fields.
+    /// An error without a setting and without a server's message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -115,15 +124,15 @@ impl Error {
         }
     }
 
-    /// A wrong option, with the name a user knows it by.
-    pub fn configuration(option: &'static str, message: impl Into<String>) -> Self {
+    /// The error of a setting that is wrong.
+    pub fn configuration(option: Setting, message: impl Into<String>) -> Self {
         Self {
             option: Some(option),
             ..Self::new(ErrorKind::Configuration, message)
         }
     }
 
-    /// The SQLSTATE, when a server gave one.
+    /// The SQLSTATE, if the error comes from a server.
     #[must_use]
     pub fn sql_state(&self) -> Option<&str> {
         self.server
@@ -131,7 +140,7 @@ impl Error {
             .map(|server| server.sql_state.as_str())
     }
 
-    /// Whether the server refused one statement, and the session goes on.
+    /// Whether the server refused one statement only, so that the session goes on.
     #[must_use]
     pub fn is_servers_refusal(&self) -> bool {
         self.server
@@ -139,7 +148,7 @@ impl Error {
             .is_some_and(|server| server.severity == "ERROR")
     }
 
-    /// This error, of a second attempt that was made because the first one had failed with `before`.
+    /// This error of a second attempt, with the error `before` of the first attempt in its message.
     #[must_use]
     pub(crate) fn after(mut self, before: &Self) -> Self {
         if self.message != before.message {
@@ -151,7 +160,7 @@ impl Error {
         self
     }
 
-    /// What the server said, as an error.
+    /// A server's message as an error.
     #[must_use]
     pub fn database(server: &tokio_postgres::error::DbError) -> Self {
         let server = ServerMessage::from(server);
@@ -182,8 +191,8 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-/// Whether this is an error of the socket. Messages that cannot be read or written are I/O errors too, but of kinds that
-/// no socket has.
+/// Whether this is an error of the socket. `tokio_postgres` reports messages that it cannot read or write as I/O errors
+/// too, but of kinds that no socket has.
 fn breaks_connection(source: &(dyn StdError + 'static)) -> bool {
     use std::io::ErrorKind::{InvalidData, InvalidInput};
     source
@@ -193,7 +202,7 @@ fn breaks_connection(source: &(dyn StdError + 'static)) -> bool {
         })
 }
 
-/// An error and its causes on one line.
+/// The texts of an error and its causes, on one line.
 #[must_use]
 pub fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
@@ -209,7 +218,7 @@ pub fn chain(error: &dyn StdError) -> String {
     text
 }
 
-/// The error of TLS behind an error, if it is one. What a broken socket does to a handshake is none.
+/// The error of TLS behind an error; `None` if there is none, as when the socket broke during a handshake.
 pub(crate) fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -217,7 +226,7 @@ pub(crate) fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a r
             return Some(tls);
         }
         next = match error.downcast_ref::<std::io::Error>() {
-            // An I/O error that holds another is silent about it as a source.
+            // An I/O error does not give the error that it wraps as its source.
             Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
             None => error.source(),
         };

@@ -1,22 +1,24 @@
-//! A moment of the wall clock in eight bytes: a buffer holds two for each notification.
+//! A moment of the wall clock in eight bytes: a buffer holds two moments for each notification.
 
 use std::time::{Duration, SystemTime};
+
+use super::clock;
 
 /// Microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// This moment.
+    /// The current moment.
     #[must_use]
     pub fn now() -> Self {
-        SystemTime::now().into()
+        clock::now().into()
     }
 
-    /// How long ago it was; zero when the clock was set back since.
+    /// How long ago the moment was; zero when the clock was set back since.
     #[must_use]
     pub fn age(self) -> Duration {
-        SystemTime::from(self).elapsed().unwrap_or_default()
+        clock::now().duration_since(self.into()).unwrap_or_default()
     }
 }
 

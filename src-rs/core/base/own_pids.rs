@@ -1,16 +1,17 @@
-//! The backends that belong to this process' pool and listeners, for `ignoreOwn`.
+//! The backends that belong to this process' pool and listeners, for listeners that ignore their own notifications.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
-/// How long a backend that has ended counts as ours: what it sent may still be on its way to a listener. Kept much
-/// longer, its process id could be that of somebody else, whose notifications would be lost: going once round the
-/// 32,768 ids that a kernel has at least takes thousands of new processes a second.
+/// How long a backend that has ended counts as ours: its notifications may still be on their way to a listener. After a
+/// much longer time its process id could belong to a foreign backend, whose notifications would be lost. Within this time
+/// that would take thousands of new processes a second, to go once round the 32,768 ids that a kernel has at least.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Process ids of backends. One is in here from before its connection can be used until [`GRACE`] after its end.
+/// Process ids of our backends, each from before its connection can be used until 10 s after its end.
 #[derive(Debug, Default)]
 pub struct OwnPids(RwLock<HashMap<i32, Life>>);
 
@@ -46,10 +47,31 @@ impl OwnPids {
         pids.insert(process_id, Life::Running);
     }
 
-    /// A backend has ended.
+    /// Notes that a backend has ended.
     pub fn remove(&self, process_id: i32) {
         self.0
             .write()
             .insert(process_id, Life::EndedAt(Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_has_ended_is_ours_for_a_grace_period() {
+        let pids = OwnPids::default();
+        pids.insert(1);
+        assert!(pids.contains(1));
+        assert!(!pids.contains(2));
+        pids.remove(1);
+        tokio::time::advance(GRACE / 2).await;
+        assert!(pids.contains(1));
+        tokio::time::advance(GRACE / 2).await;
+        assert!(!pids.contains(1));
+        // The next backend takes the memory of those that are past their time.
+        pids.insert(3);
+        assert_eq!(pids.0.read().len(), 1);
     }
 }

@@ -1,107 +1,32 @@
 //! Where to connect and how: options, a DSN and the environment become one [`ConnectConfig`].
 
 use std::fmt;
-use std::io;
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio_postgres::Config;
-use tokio_postgres::config::ChannelBinding;
 
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::Result;
 use crate::connect::choices::TargetSessionAttrs;
-use crate::connect::dsn::parse_dsn;
-use crate::connect::passfile::{Account, Lookup, PasswordFile};
+pub use crate::connect::hosts::Host;
+use crate::connect::hosts::hosts;
+use crate::connect::passfile::PasswordFile;
 use crate::connect::settings::Settings;
+use crate::connect::socket_options::SocketOptions;
+use crate::connect::sources::merge;
+use crate::connect::start_up::protocol;
 use crate::connect::tls::TlsOptions;
 
-const DEFAULT_PORT: u16 = 5432;
-/// libpq waits for ever; a service that must notice an outage cannot.
+/// libpq waits forever by default; a service that must notice an outage cannot.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The kernel's own default of two hours is of no use to a listener.
-const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
 
-/// A server to try.
-#[derive(Debug, Clone)]
-pub enum Host {
-    /// A name or an address, and the address to use instead of asking for the name's.
-    Tcp {
-        name: String,
-        address: Option<IpAddr>,
-        port: u16,
-    },
-    /// The folder of a Unix-domain socket.
-    #[cfg(unix)]
-    Unix { directory: PathBuf, port: u16 },
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { name, port, .. } => write!(f, "{name}:{port}"),
-            #[cfg(unix)]
-            Self::Unix { directory, port } => write!(f, "{}:{port}", directory.display()),
-        }
-    }
-}
-
-impl Host {
-    /// The host's name and port in a password file, where the usual folders of sockets go by `localhost`.
-    fn in_password_file(&self) -> (String, u16) {
-        match self {
-            Self::Tcp { name, port, .. } => (name.clone(), *port),
-            #[cfg(unix)]
-            Self::Unix { directory, port } => match directory.to_string_lossy().as_ref() {
-                "/tmp" | "/var/run/postgresql" | "/run/postgresql" => {
-                    ("localhost".to_owned(), *port)
-                }
-                other => (other.to_owned(), *port),
-            },
-        }
-    }
-}
-
-/// What start-up needs.
-pub(crate) struct StartUp {
-    pub(crate) protocol: Config,
-    /// Where the password is from, if it is from a file.
-    pub(crate) password_file: Option<PathBuf>,
-    /// Why a file was not used.
-    pub(crate) problem: Option<String>,
-}
-
-impl StartUp {
-    /// An error of start-up, with what the password file has to do with it.
-    pub(crate) fn explain(&self, mut error: Error) -> Error {
-        let more = match (&self.password_file, &self.problem) {
-            // invalid_password
-            (Some(path), _) if error.sql_state() == Some("28P01") => {
-                format!("; the password is from {}", path.display())
-            }
-            (_, Some(problem)) if error.option == Some("password") => {
-                format!("; the password file is not used: {problem}")
-            }
-            _ => return error,
-        };
-        error.message.push_str(&more);
-        if let Some(server) = &mut error.server {
-            server.message.push_str(&more);
-        }
-        error
-    }
-}
-
-/// Everything needed to open a connection. Checked: dialling it can fail, but not for a wrong option.
+/// Everything needed to open a connection. It is checked: dialling can fail, but not because a setting is wrong.
 #[derive(Clone)]
 pub struct ConnectConfig {
-    /// User, password, database and start-up parameters. Its hosts are not used: see `hosts`.
+    /// User, password, database and start-up parameters, without hosts.
     pub protocol: Config,
     /// How connections over TCP are encrypted.
     pub tls: TlsOptions,
-    /// At least one.
+    /// The hosts to try, at least one.
     pub hosts: Vec<Host>,
     /// Whether to try the hosts in random order.
     pub load_balance: bool,
@@ -109,14 +34,13 @@ pub struct ConnectConfig {
     pub target_session_attrs: TargetSessionAttrs,
     /// The bound for each host, from name resolution to the last answer.
     pub connect_timeout: Duration,
-    /// Where to look for a password, when no source has one.
-    password_file: Option<PasswordFile>,
-    keepalive: Option<TcpKeepalive>,
-    tcp_user_timeout: Option<Duration>,
+    /// The file to look for a password in; `None` if a source has the password.
+    pub(super) password_file: Option<PasswordFile>,
+    pub(super) socket: SocketOptions,
 }
 
 impl fmt::Debug for ConnectConfig {
-    // By hand: no password.
+    // By hand, so that no password is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectConfig")
             .field("hosts", &self.hosts)
@@ -125,273 +49,33 @@ impl fmt::Debug for ConnectConfig {
 }
 
 impl ConnectConfig {
-    /// Merges the sources. Each setting comes from the first that has it: `options`, then `dsn`, then
-    /// `environment`, then the default.
+    /// Merges the sources. Each setting comes from the first that has it: `options`, then `dsn`, then `environment`, then
+    /// the default.
     pub fn resolve(options: Settings, dsn: Option<&str>, environment: Settings) -> Result<Self> {
-        let dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
-        let asked = merge(options, dsn, environment);
-        let tls = TlsOptions::resolve(&asked)?;
-
-        let mut protocol = Config::new();
-        protocol.channel_binding(asked.channel_binding.unwrap_or(ChannelBinding::Prefer));
-        let application_name = asked.application_name.or(asked.fallback_application_name);
-        protocol.application_name(application_name.unwrap_or_else(|| "pglisten".to_owned()));
-        if let Some(user) = asked.user {
-            protocol.user(user);
-        }
-        // As in libpq, an empty one is none.
-        let password = asked.password.filter(|password| !password.is_empty());
-        let password_file = match password {
-            Some(password) => {
-                protocol.password(password);
-                None
-            }
-            None => PasswordFile::choose(asked.password_file),
+        let mut settings = merge(options, dsn, environment)?;
+        let tls = TlsOptions::resolve(&settings)?;
+        let protocol = protocol(&settings);
+        let password_file = match protocol.get_password() {
+            Some(_) => None,
+            None => PasswordFile::choose(settings.password_file.take()),
         };
-        if let Some(db_name) = asked.db_name.filter(|name| !name.is_empty()) {
-            protocol.dbname(db_name);
-        }
-        let options = command_line(asked.options, &asked.session);
-        if !options.is_empty() {
-            protocol.options(options);
-        }
-
-        let keepalive = asked.keepalives.unwrap_or(true).then(|| {
-            let mut keepalive = TcpKeepalive::new()
-                .with_time(asked.keepalives_idle.unwrap_or(DEFAULT_KEEPALIVES_IDLE));
-            #[cfg(not(target_os = "openbsd"))]
-            if let Some(interval) = asked.keepalives_interval {
-                keepalive = keepalive.with_interval(interval);
-            }
-            #[cfg(not(any(target_os = "openbsd", target_os = "windows")))]
-            if let Some(retries) = asked.keepalives_retries {
-                keepalive = keepalive.with_retries(retries);
-            }
-            keepalive
-        });
-
         Ok(Self {
             protocol,
             tls,
-            hosts: hosts(
-                asked.hosts,
-                asked.host_addresses,
-                asked.ports.unwrap_or_default(),
-            )?,
-            load_balance: asked.load_balance.unwrap_or(false),
-            target_session_attrs: asked.target_session_attrs.unwrap_or_default(),
-            connect_timeout: asked.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            hosts: hosts(&mut settings)?,
+            load_balance: settings.load_balance.unwrap_or(false),
+            target_session_attrs: settings.target_session_attrs.unwrap_or_default(),
+            connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             password_file,
-            keepalive,
-            tcp_user_timeout: asked.tcp_user_timeout,
+            socket: SocketOptions::new(&settings),
         })
     }
-
-    /// What start-up at a host sends, with the password that a file has for it.
-    pub(crate) async fn protocol_for(&self, host: &Host) -> Result<StartUp> {
-        let mut start_up = StartUp {
-            protocol: self.protocol.clone(),
-            password_file: None,
-            problem: None,
-        };
-        let Some(file) = self.password_file.clone() else {
-            return Ok(start_up);
-        };
-        let user = match self.protocol.get_user() {
-            Some(user) => user.to_owned(),
-            None => match whoami::username() {
-                Ok(user) => user,
-                Err(_) => return Ok(start_up),
-            },
-        };
-        let (name, port) = host.in_password_file();
-        let account = Account {
-            host: name,
-            port,
-            db_name: self.protocol.get_dbname().unwrap_or(&user).to_owned(),
-            user,
-        };
-        let path = file.path().to_owned();
-        // Home folders can be far away.
-        let looked = tokio::task::spawn_blocking(move || file.look_up(&account)).await;
-        match looked.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?? {
-            Lookup::Found(password) => {
-                start_up.protocol.password(password);
-                start_up.password_file = Some(path);
-            }
-            Lookup::Absent => {}
-            Lookup::Unusable(problem) => start_up.problem = Some(problem),
-        }
-        Ok(start_up)
-    }
-
-    pub(crate) fn apply_socket_options(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(stream);
-        if let Some(keepalive) = &self.keepalive {
-            socket.set_tcp_keepalive(keepalive)?;
-        }
-        #[cfg(target_os = "linux")]
-        if let Some(timeout) = self.tcp_user_timeout {
-            socket.set_tcp_user_timeout(Some(timeout))?;
-        }
-        Ok(())
-    }
-}
-
-/// What the sources say together.
-fn merge(options: Settings, dsn: Settings, environment: Settings) -> Settings {
-    // A source that names hosts names their addresses and ports too: a DSN's ports do not belong to an option's hosts.
-    let (host_addresses, ports) = if options.hosts.is_some() {
-        (None, options.ports.or(environment.ports))
-    } else if dsn.hosts.is_some() || dsn.host_addresses.is_some() {
-        let ports = options.ports.or(dsn.ports).or(environment.ports);
-        (dsn.host_addresses.clone(), ports)
-    } else {
-        let ports = options.ports.or(dsn.ports).or(environment.ports);
-        (environment.host_addresses, ports)
-    };
-    let hosts = match dsn.host_addresses {
-        // Addresses without names.
-        Some(_) if options.hosts.is_none() => dsn.hosts,
-        _ => options.hosts.or(dsn.hosts).or(environment.hosts),
-    };
-    macro_rules! first {
-        ($($field:ident),* $(,)?) => {
-            Settings {
-                hosts,
-                host_addresses,
-                ports,
-                session: environment.session,
-                $($field: options.$field.or(dsn.$field).or(environment.$field),)*
-            }
-        };
-    }
-    first!(
-        user,
-        password,
-        password_file,
-        db_name,
-        options,
-        application_name,
-        fallback_application_name,
-        target_session_attrs,
-        load_balance,
-        connect_timeout,
-        tcp_user_timeout,
-        keepalives,
-        keepalives_idle,
-        keepalives_interval,
-        keepalives_retries,
-        ssl_mode,
-        ssl_negotiation,
-        channel_binding,
-        ca_file,
-        cert_file,
-        key_file,
-        send_certificate,
-        server_name_indication,
-        min_tls,
-        max_tls,
-        requires_tls,
-    )
-}
-
-/// The session's command line: what was asked for stands last, and wins.
-fn command_line(options: Option<String>, session: &[(&str, String)]) -> String {
-    let mut line = String::new();
-    for (name, value) in session {
-        line.push_str("-c ");
-        line.push_str(name);
-        line.push('=');
-        for character in value.chars() {
-            // Blanks separate, and a backslash takes the next character as it is (`pg_split_opts` in
-            // src/backend/utils/init/postinit.c).
-            if character.is_ascii_whitespace() || character == '\\' {
-                line.push('\\');
-            }
-            line.push(character);
-        }
-        line.push(' ');
-    }
-    line.push_str(options.as_deref().unwrap_or_default());
-    line
-}
-
-fn hosts(
-    names: Option<Vec<String>>,
-    addresses: Option<Vec<Option<IpAddr>>>,
-    ports: Vec<Option<u16>>,
-) -> Result<Vec<Host>> {
-    let addresses = addresses.unwrap_or_default();
-    let names = match names {
-        Some(names) if !names.is_empty() => names,
-        _ => vec![String::new(); addresses.len().max(1)],
-    };
-    // What is no name of a host is not shown: it may be a whole URL, with its password.
-    if names.iter().any(|name| {
-        name.contains(['@', '?', '#']) || (name.contains('/') && !name.starts_with('/'))
-    }) {
-        return Err(Error::configuration(
-            "host",
-            "Expected `host` to be a name, an address or the folder of a socket, got text with `@`, `/`, `?` or `#` (not \
-             shown: it may hold a password)",
-        ));
-    }
-    if !addresses.is_empty() && addresses.len() != names.len() {
-        return Err(Error::configuration(
-            "dsn",
-            format!(
-                "Expected as many `hostaddr` as `host`, got {} and {}",
-                addresses.len(),
-                names.len()
-            ),
-        ));
-    }
-    if ports.len() > 1 && ports.len() != names.len() {
-        return Err(Error::configuration(
-            "ports",
-            format!(
-                "Expected one port, or as many ports as hosts ({}), got {}",
-                names.len(),
-                ports.len()
-            ),
-        ));
-    }
-    Ok(names
-        .into_iter()
-        .enumerate()
-        .map(|(index, name)| {
-            let port = ports
-                .get(index)
-                .or_else(|| ports.first())
-                .copied()
-                .flatten()
-                .unwrap_or(DEFAULT_PORT);
-            #[cfg(unix)]
-            if name.starts_with('/') {
-                return Host::Unix {
-                    directory: PathBuf::from(name),
-                    port,
-                };
-            }
-            let address = addresses.get(index).copied().flatten();
-            Host::Tcp {
-                name: match address {
-                    _ if !name.is_empty() => name,
-                    Some(address) => address.to_string(),
-                    None => "localhost".to_owned(),
-                },
-                address,
-                port,
-            }
-        })
-        .collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Setting;
     use crate::connect::choices::SslMode;
 
     fn resolve(dsn: &str) -> Result<ConnectConfig> {
@@ -442,27 +126,21 @@ mod tests {
             assert_eq!(resolve(dsn).unwrap().tls.mode, mode, "{dsn}");
         }
         for (dsn, option) in [
-            ("sslmode=on", "dsn"),
-            ("sslmode=require sslrootcert=system", "sslMode"),
-            ("sslnegotiation=direct", "sslMode"),
-            ("sslmode=prefer sslnegotiation=direct", "sslMode"),
-            ("sslmode=disable channel_binding=require", "channelBinding"),
+            ("sslmode=on", Setting::Dsn),
+            ("sslmode=require sslrootcert=system", Setting::SslMode),
+            ("sslnegotiation=direct", Setting::SslMode),
+            ("sslmode=prefer sslnegotiation=direct", Setting::SslMode),
+            (
+                "sslmode=disable channel_binding=require",
+                Setting::ChannelBinding,
+            ),
             (
                 "ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
-                "dsn",
+                Setting::Dsn,
             ),
         ] {
             assert_eq!(resolve(dsn).unwrap_err().option, Some(option), "{dsn}");
         }
-    }
-
-    #[test]
-    fn settings_of_the_environment_go_to_the_command_line() {
-        let session = [("TimeZone", r"a b\c".to_owned())];
-        assert_eq!(
-            command_line(Some("-c x=1".to_owned()), &session),
-            r"-c TimeZone=a\ b\\c -c x=1"
-        );
     }
 
     #[test]

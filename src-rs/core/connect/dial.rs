@@ -25,6 +25,7 @@ pub use candidates::{Candidate, candidates};
 use open::open_unix;
 use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
 
+use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::choices::SslMode;
 use crate::connect::config::{ConnectConfig, Host};
@@ -105,7 +106,7 @@ pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
 
 /// The error when there was no host to try.
 pub(crate) fn no_host() -> Error {
-    Error::configuration("host", "no host to connect to")
+    Error::configuration(Setting::Host, "no host to connect to")
 }
 
 /// Bounds an attempt to connect to one host by the connect timeout.
@@ -131,7 +132,8 @@ async fn in_time_of<T>(
             Err(Error::new(
                 ErrorKind::Connect,
                 format!(
-                    "could not connect to {host}: no answer within {seconds} s (connectTimeoutSec)"
+                    "could not connect to {host}: no answer within {seconds} s ({})",
+                    Setting::ConnectTimeout
                 ),
             ))
         })
@@ -293,7 +295,10 @@ fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Res
     }
     Err(Error::new(
         ErrorKind::Tls,
-        format!("the connection to {host} is not encrypted, but `channelBinding` is `require`"),
+        format!(
+            "the connection to {host} is not encrypted, but `{}` is `require`",
+            Setting::ChannelBinding
+        ),
     ))
 }
 
@@ -302,7 +307,7 @@ async fn start(call: Call<'_>, wire: Wire, destination: Destination) -> Result<D
     let Call { config, host, .. } = call;
     let facts = wire.facts();
     let inbound = Inbound::new(wire, call.sink.cloned());
-    let mut start_up = config.protocol_for(host).await?;
+    let mut start_up = config.start_up(host).await?;
     let protocol = &mut start_up.protocol;
     if destination.is_encrypted {
         // TLS was negotiated already; in this mode the client library asks only for the channel binding.

@@ -1,6 +1,7 @@
 //! Reads a DSN, a URL or key/value pairs, as libpq does
 //! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>).
 
+use crate::base::Setting;
 use crate::base::error::{Error, Result};
 use crate::connect::parameters;
 use crate::connect::settings::Settings;
@@ -16,14 +17,14 @@ pub(crate) fn parse_dsn(dsn: &str) -> Result<Settings> {
     };
     let mut settings = Settings::default();
     for (keyword, value) in
-        pairs.map_err(|problem| Error::configuration("dsn", problem.message()))?
+        pairs.map_err(|problem| Error::configuration(Setting::Dsn, problem.message()))?
     {
         parameters::read_dsn(&mut settings, &keyword, &value)?;
     }
     Ok(settings)
 }
 
-/// What is wrong with the form of a DSN.
+/// The ways in which a DSN can be malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Malformed {
     Neither,
@@ -57,7 +58,8 @@ impl Malformed {
                 "key/value pairs in which each quote is closed; a quote in a value is written `\\'`"
             }
         };
-        format!("Expected `dsn` to be {expected} (not shown: it may hold a password)")
+        let dsn = Setting::Dsn;
+        format!("Expected `{dsn}` to be {expected} (not shown: it may hold a password)")
     }
 }
 

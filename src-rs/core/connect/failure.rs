@@ -3,10 +3,11 @@
 use std::error::Error as StdError;
 
 use super::tls::explain;
+use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, chain, tls_error};
 
 impl Error {
-    /// The error of a step of connecting: it could not be reached, or not as asked.
+    /// The error of a step of connecting to the server `to`: of kind TLS if TLS is behind it, else of kind connect.
     #[must_use]
     pub fn connecting(error: &(dyn StdError + 'static), to: &str) -> Self {
         let (kind, why) = match tls_error(error) {
@@ -16,17 +17,17 @@ impl Error {
         Self::new(kind, format!("could not connect to {to}: {why}"))
     }
 
-    /// The error of start-up: the server's word, or like [`Error::connecting`].
+    /// The error of start-up: the server's message, or an error as of [`Error::connecting`].
     #[must_use]
     pub fn starting(error: &tokio_postgres::Error, to: &str) -> Self {
         if let Some(server) = error.as_db_error() {
             return Self::database(server);
         }
-        // The client library has no kinds for these, only words.
+        // The client library tells these cases by their text alone.
         let text = chain(error);
         if text.contains("password missing") {
             return Self::configuration(
-                "password",
+                Setting::Password,
                 format!("{to} asks for a password, and none is configured"),
             );
         }
@@ -34,7 +35,8 @@ impl Error {
             return Self::new(
                 ErrorKind::Tls,
                 format!(
-                    "{to} does not bind authentication to TLS, but `channelBinding` is `require`"
+                    "{to} does not bind authentication to TLS, but `{}` is `require`",
+                    Setting::ChannelBinding
                 ),
             );
         }

@@ -1,12 +1,20 @@
 //! From options, DSNs and libpq's environment to a connection that is dialled, encrypted and authenticated.
+//!
+//! `settings` are what one source says, read by `dsn` and `parameters`. `sources` merges them, and `config` checks the
+//! result and makes a [`config::ConnectConfig`] of it, with `hosts`, `start_up`, `socket_options`, `passfile` and [`tls`].
+//! [`dial`] connects as the configuration says, and gives a [`wire`].
 
 pub mod choices;
 pub mod config;
 pub mod dial;
 mod dsn;
 mod failure;
+mod hosts;
 pub mod parameters;
 mod passfile;
 pub mod settings;
+mod socket_options;
+mod sources;
+mod start_up;
 pub mod tls;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! libpq's parameters and environment variables, and what becomes of each: it is taken, or refused by name.
+//! libpq's parameters and environment variables. Each is either taken, or refused by its name.
 //!
 //! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>,
 //! <https://www.postgresql.org/docs/current/libpq-envars.html>. `docs/configuration.md` is this table for people.
@@ -6,31 +6,37 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tokio_postgres::config::ChannelBinding;
+
+use crate::base::Setting;
 use crate::base::error::{Error, Result};
-use crate::connect::choices::{CHANNEL_BINDINGS, TargetSessionAttrs};
-use crate::connect::choices::{ProtocolVersion, SslMode, SslNegotiation};
+use crate::connect::choices::{
+    Choice, ProtocolVersion, SslMode, SslNegotiation, TargetSessionAttrs,
+};
 use crate::connect::settings::Settings;
 
+/// One of libpq's parameters.
 struct Parameter {
-    /// In a DSN; empty when there is none.
+    /// Its name in a DSN; empty if it has none.
     keyword: &'static str,
-    /// In the environment; empty when there is none.
+    /// Its name in the environment; empty if it has none.
     variable: &'static str,
     rule: Rule,
 }
 
+/// What is done with a parameter's value.
 enum Rule {
-    /// Takes a value, or says what would be one.
+    /// The function takes the value, or says what would be one.
     Take(fn(&mut Settings, &str) -> Taken),
-    /// Only these values are accepted, and nothing has to be done for them; the rest is refused for the reason.
+    /// These values are accepted, and need nothing to be done; others are refused for the reason.
     Only(&'static [&'static str], &'static str),
-    /// Not supported, whatever the value.
+    /// Every value is refused for the reason.
     Refuse(&'static str),
-    /// Without effect, as in libpq without what is refused.
+    /// Every value is accepted, and has no effect.
     Ignore,
 }
 
-/// What would be a value, in words.
+/// Whether a value was taken; the error says what would be a value.
 type Taken = std::result::Result<(), String>;
 
 const fn parameter(keyword: &'static str, variable: &'static str, rule: Rule) -> Parameter {
@@ -58,7 +64,7 @@ static PARAMETERS: &[Parameter] = &[
     parameter("password", "PGPASSWORD", Take(|s, v| set(&mut s.password, text(v).map(String::into_bytes)))),
     parameter("passfile", "PGPASSFILE", Take(|s, v| set(&mut s.password_file, text(v)))),
     parameter("require_auth", "PGREQUIREAUTH", Refuse("the server's choice of authentication cannot be restricted")),
-    parameter("channel_binding", "PGCHANNELBINDING", Take(|s, v| set(&mut s.channel_binding, one_of(v, &CHANNEL_BINDINGS)))),
+    parameter("channel_binding", "PGCHANNELBINDING", Take(|s, v| set(&mut s.channel_binding, one_of(v, ChannelBinding::NAMES)))),
     parameter("connect_timeout", "PGCONNECT_TIMEOUT", Take(|s, v| {
         // Zero is libpq's way of saying: no limit. There is always one here.
         set(&mut s.connect_timeout, seconds(v))?;
@@ -85,9 +91,9 @@ static PARAMETERS: &[Parameter] = &[
     })),
     parameter("replication", "", Only(&["false", "off", "no", "0"], "replication connections are not supported")),
     parameter("gssencmode", "PGGSSENCMODE", Only(&["disable", "prefer"], NO_GSS)),
-    parameter("sslmode", "PGSSLMODE", Take(|s, v| set(&mut s.ssl_mode, one_of(v, &SslMode::NAMES)))),
+    parameter("sslmode", "PGSSLMODE", Take(|s, v| set(&mut s.ssl_mode, one_of(v, SslMode::NAMES)))),
     parameter("", "PGREQUIRESSL", Take(|s, v| set(&mut s.requires_tls, Ok(v.starts_with('1'))))),
-    parameter("sslnegotiation", "PGSSLNEGOTIATION", Take(|s, v| set(&mut s.ssl_negotiation, one_of(v, &SslNegotiation::NAMES)))),
+    parameter("sslnegotiation", "PGSSLNEGOTIATION", Take(|s, v| set(&mut s.ssl_negotiation, one_of(v, SslNegotiation::NAMES)))),
     parameter("sslcompression", "PGSSLCOMPRESSION", Only(&["0"], "TLS compression is not supported")),
     parameter("sslcert", "PGSSLCERT", Take(|s, v| set(&mut s.cert_file, text(v)))),
     parameter("sslkey", "PGSSLKEY", Take(|s, v| set(&mut s.key_file, text(v)))),
@@ -112,7 +118,7 @@ static PARAMETERS: &[Parameter] = &[
     parameter("scram_server_key", "", Refuse("SCRAM needs the password itself")),
     parameter("service", "PGSERVICE", Refuse(NO_SERVICE)),
     parameter("servicefile", "", Refuse(NO_SERVICE)),
-    parameter("target_session_attrs", "PGTARGETSESSIONATTRS", Take(|s, v| set(&mut s.target_session_attrs, one_of(v, &TargetSessionAttrs::NAMES)))),
+    parameter("target_session_attrs", "PGTARGETSESSIONATTRS", Take(|s, v| set(&mut s.target_session_attrs, one_of(v, TargetSessionAttrs::NAMES)))),
     parameter("load_balance_hosts", "PGLOADBALANCEHOSTS", Take(|s, v| set(&mut s.load_balance, one_of(v, &[("disable", false), ("random", true)])))),
     parameter("oauth_issuer", "", Refuse(NO_OAUTH)),
     parameter("oauth_client_id", "", Refuse(NO_OAUTH)),
@@ -132,29 +138,32 @@ static PARAMETERS: &[Parameter] = &[
 /// Takes one parameter of a DSN. Neither its name, when it is unknown, nor its value is shown: a DSN in which something
 /// was not quoted has pieces of its password there.
 pub(crate) fn read_dsn(settings: &mut Settings, keyword: &str, value: &str) -> Result<()> {
+    let dsn = Setting::Dsn;
     let Some(parameter) = PARAMETERS
         .iter()
         .find(|parameter| !keyword.is_empty() && parameter.keyword == keyword)
     else {
         return Err(Error::configuration(
-            "dsn",
-            "`dsn` has an option that is none of libpq's (not shown: it may be a piece of a password)",
+            dsn,
+            format!(
+                "`{dsn}` has an option that is none of libpq's (not shown: it may be a piece of a password)"
+            ),
         ));
     };
     read(settings, &parameter.rule, value).map_err(|problem| {
         Error::configuration(
-            "dsn",
+            dsn,
             match problem {
                 Problem::Expected(what) => {
                     format!(
-                        "Expected `{keyword}` in `dsn` to be {what}, got something else (not shown)"
+                        "Expected `{keyword}` in `{dsn}` to be {what}, got something else (not shown)"
                     )
                 }
                 Problem::Refused(why) => {
-                    format!("`dsn` asks for `{keyword}`, which is not supported: {why}")
+                    format!("`{dsn}` asks for `{keyword}`, which is not supported: {why}")
                 }
                 Problem::Limited(accepted, why) => format!(
-                    "`dsn` has a `{keyword}` that is not supported: {why}; expected {}",
+                    "`{dsn}` has a `{keyword}` that is not supported: {why}; expected {}",
                     names(accepted)
                 ),
             },
@@ -162,7 +171,7 @@ pub(crate) fn read_dsn(settings: &mut Settings, keyword: &str, value: &str) -> R
     })
 }
 
-/// Takes what libpq would take from the environment. An empty variable counts as none.
+/// Takes the variables that libpq would take from the environment. An empty variable counts as none.
 pub fn read_environment<'a>(
     variables: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<Settings> {
@@ -176,7 +185,7 @@ pub fn read_environment<'a>(
         let name = parameter.variable;
         read(&mut settings, &parameter.rule, value).map_err(|problem| {
             Error::configuration(
-                name,
+                Setting::Variable(name),
                 match problem {
                     Problem::Expected(what) => {
                         format!("Expected `{name}` to be {what}, got {}", shown(value))
@@ -196,6 +205,7 @@ pub fn read_environment<'a>(
     Ok(settings)
 }
 
+/// Why a value was not taken.
 enum Problem {
     Expected(String),
     Refused(&'static str),
@@ -212,7 +222,7 @@ fn read(settings: &mut Settings, rule: &Rule, value: &str) -> std::result::Resul
     }
 }
 
-/// A value in an error: short, on one line.
+/// A value as an error shows it: short, on one line.
 fn shown(value: &str) -> String {
     let short: String = value.chars().take(40).collect();
     format!("`{}`", short.escape_debug())
@@ -231,14 +241,15 @@ fn set<T>(place: &mut Option<T>, value: std::result::Result<T, String>) -> Taken
     Ok(())
 }
 
-/// Zero is the operating system's own.
+/// Sets a time, where zero stands for the operating system's own.
 fn set_time(place: &mut Option<Duration>, value: std::result::Result<Duration, String>) -> Taken {
     *place = Some(value?).filter(|time| !time.is_zero());
     Ok(())
 }
 
 fn session(settings: &mut Settings, name: &'static str, value: &str) -> Taken {
-    settings.session.push((name, text(value)?));
+    let value = text(value)?;
+    settings.session.get_or_insert_default().push((name, value));
     Ok(())
 }
 
@@ -256,7 +267,7 @@ fn list<T>(
     value.split(',').map(|item| read(item.trim())).collect()
 }
 
-/// An item of a list that may be left out.
+/// Reads an item of a list that may be left out.
 fn optional<T>(
     read: impl Fn(&str) -> std::result::Result<T, String>,
 ) -> impl Fn(&str) -> std::result::Result<Option<T>, String> {

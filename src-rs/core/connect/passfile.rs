@@ -4,18 +4,19 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::base::Setting;
 use crate::base::error::{Error, Result};
 
-/// The file to look in.
+/// The file to look for passwords in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PasswordFile {
-    /// One that was named: it must be there.
+    /// A file that was named: it must be there.
     Named(PathBuf),
-    /// libpq's own place, where it may be missing.
+    /// The file in libpq's own place, where it may be missing.
     Default(PathBuf),
 }
 
-/// What a password is asked for.
+/// The account that a password is looked up for.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) host: String,
@@ -24,10 +25,11 @@ pub(crate) struct Account {
     pub(crate) user: String,
 }
 
-/// What looking for one gives.
+/// The result of looking up a password.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Lookup {
-    Found(Vec<u8>),
+    /// The password of the first line that fits.
+    Password(Vec<u8>),
     /// There is no line for the account.
     Absent,
     /// The file must not be used, for the reason.
@@ -54,29 +56,32 @@ impl PasswordFile {
         }
     }
 
-    /// Looks for the first line that fits.
+    /// Looks for the first line that fits an account.
     pub(crate) fn look_up(&self, account: &Account) -> Result<Lookup> {
         let path = self.path();
         let problem = match read(path) {
             Ok(None) if matches!(self, Self::Default(_)) => return Ok(Lookup::Absent),
             Ok(None) => "there is no such file".to_owned(),
             Ok(Some(text)) => {
-                return Ok(find(&text, account).map_or(Lookup::Absent, Lookup::Found));
+                return Ok(find(&text, account).map_or(Lookup::Absent, Lookup::Password));
             }
             Err(problem) => problem,
         };
         let message = format!("{}: {problem}", path.display());
         match self {
             Self::Named(_) => Err(Error::configuration(
-                "passfile",
-                format!("`passfile` (`PGPASSFILE`) cannot be used: {message}"),
+                Setting::PasswordFile,
+                format!(
+                    "`{}` (`PGPASSFILE`) cannot be used: {message}",
+                    Setting::PasswordFile
+                ),
             )),
             Self::Default(_) => Ok(Lookup::Unusable(message)),
         }
     }
 }
 
-/// `None`: there is no file.
+/// Reads a password file that only its owner has access to; `None` if there is no file.
 fn read(path: &Path) -> std::result::Result<Option<Vec<u8>>, String> {
     let about = match fs::metadata(path) {
         Ok(about) => about,
@@ -101,7 +106,8 @@ fn read(path: &Path) -> std::result::Result<Option<Vec<u8>>, String> {
     fs::read(path).map(Some).map_err(|error| error.to_string())
 }
 
-/// `hostname:port:database:username:password`; `*` stands for anything, a backslash takes the next character as it is.
+/// Finds the password of an account among lines of the form `hostname:port:database:username:password`. `*` stands for
+/// anything, and a backslash takes the next character as it is.
 fn find(text: &[u8], account: &Account) -> Option<Vec<u8>> {
     let port = account.port.to_string();
     let fields = [
@@ -120,7 +126,7 @@ fn find(text: &[u8], account: &Account) -> Option<Vec<u8>> {
             let mut password = password.iter();
             let mut read = Vec::new();
             while let Some(byte) = password.next() {
-                // A backslash at the end is one.
+                // A backslash at the end stands for itself.
                 let escaped = if *byte == b'\\' {
                     password.next()
                 } else {
@@ -132,7 +138,7 @@ fn find(text: &[u8], account: &Account) -> Option<Vec<u8>> {
         })
 }
 
-/// What comes after a field that fits.
+/// The rest of a line behind its first field, if that field fits.
 fn match_field<'a>(line: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     if let Some(rest) = line.strip_prefix(b"*:") {
         return Some(rest);

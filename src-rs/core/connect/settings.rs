@@ -1,4 +1,4 @@
-//! What one source says about connecting: the options, a DSN, or the environment.
+//! The settings of a connection, as one source gives them: the options, a DSN, or the environment.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,47 +7,83 @@ use tokio_postgres::config::ChannelBinding;
 
 use crate::connect::choices::{ProtocolVersion, SslMode, SslNegotiation, TargetSessionAttrs};
 
-/// Settings from one source: options, a DSN, or the environment. What a source does not say is `None`.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    pub user: Option<String>,
-    pub password: Option<Vec<u8>>,
+/// Makes [`Settings`] and its merge out of one list, so that a new setting is written once.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $field:ident: $kind:ty,)*) => {
+        /// Settings from one source. A setting that the source does not have is `None`.
+        #[derive(Debug, Clone, Default)]
+        pub struct Settings {
+            $($(#[$doc])* pub $field: Option<$kind>,)*
+        }
+
+        impl Settings {
+            /// These settings, with those of the `next` source where these have none.
+            pub(super) fn or(self, next: Self) -> Self {
+                Self { $($field: self.$field.or(next.$field),)* }
+            }
+        }
+    };
+}
+
+settings! {
+    /// The user to connect as.
+    user: String,
+    /// The user's password.
+    password: Vec<u8>,
     /// A file like `~/.pgpass`.
-    pub password_file: Option<String>,
-    /// An empty name is that of the default host.
-    pub hosts: Option<Vec<String>>,
-    /// `None` in the place of a host whose name is to be resolved.
-    pub host_addresses: Option<Vec<Option<IpAddr>>>,
-    /// `None` in the place of a host with the default port.
-    pub ports: Option<Vec<Option<u16>>>,
-    pub db_name: Option<String>,
-    pub options: Option<String>,
-    pub application_name: Option<String>,
-    /// For a session that no source gives a name.
-    pub fallback_application_name: Option<String>,
-    pub target_session_attrs: Option<TargetSessionAttrs>,
-    pub load_balance: Option<bool>,
-    pub connect_timeout: Option<Duration>,
-    pub tcp_user_timeout: Option<Duration>,
-    pub keepalives: Option<bool>,
-    pub keepalives_idle: Option<Duration>,
-    pub keepalives_interval: Option<Duration>,
-    pub keepalives_retries: Option<u32>,
-    pub ssl_mode: Option<SslMode>,
-    pub ssl_negotiation: Option<SslNegotiation>,
-    pub channel_binding: Option<ChannelBinding>,
-    /// A file, or `system`.
-    pub ca_file: Option<String>,
-    pub cert_file: Option<String>,
-    pub key_file: Option<String>,
+    password_file: String,
+    /// The hosts to try. An empty name is that of the default host.
+    hosts: Vec<String>,
+    /// An address for each host; `None` in the place of a host whose name is to be resolved.
+    host_addresses: Vec<Option<IpAddr>>,
+    /// A port for each host; `None` in the place of a host with the default port.
+    ports: Vec<Option<u16>>,
+    /// The database to connect to.
+    db_name: String,
+    /// The command line of the session.
+    options: String,
+    /// The name that the server shows for the session.
+    application_name: String,
+    /// The name of a session that no source names.
+    fallback_application_name: String,
+    /// The role that a server must have.
+    target_session_attrs: TargetSessionAttrs,
+    /// Whether to try the hosts in random order.
+    load_balance: bool,
+    /// The bound for each host, from name resolution to the last answer.
+    connect_timeout: Duration,
+    /// How long data may stay unacknowledged before the kernel gives the connection up.
+    tcp_user_timeout: Duration,
+    /// Whether the kernel probes idle connections.
+    keepalives: bool,
+    /// How long a connection is idle before the first probe.
+    keepalives_idle: Duration,
+    /// The time between probes.
+    keepalives_interval: Duration,
+    /// How many probes may stay unanswered.
+    keepalives_retries: u32,
+    /// How much encryption is asked for.
+    ssl_mode: SslMode,
+    /// How TLS begins.
+    ssl_negotiation: SslNegotiation,
+    /// Whether authentication is bound to TLS.
+    channel_binding: ChannelBinding,
+    /// The certificates of trusted authorities: a file, or `system`.
+    ca_file: String,
+    /// The file of the client's certificate.
+    cert_file: String,
+    /// The file of the key of the client's certificate.
+    key_file: String,
     /// Whether to show a certificate to a server that asks for one.
-    pub send_certificate: Option<bool>,
+    send_certificate: bool,
     /// Whether to tell the server the name by which it is called.
-    pub server_name_indication: Option<bool>,
-    pub min_tls: Option<ProtocolVersion>,
-    pub max_tls: Option<ProtocolVersion>,
-    /// `PGREQUIRESSL`: `require`, where nothing names a mode.
-    pub requires_tls: Option<bool>,
+    server_name_indication: bool,
+    /// The oldest version of TLS to speak.
+    min_tls: ProtocolVersion,
+    /// The newest version of TLS to speak.
+    max_tls: ProtocolVersion,
+    /// `PGREQUIRESSL`: `require`, where no source names a mode.
+    requires_tls: bool,
     /// Settings of the session that libpq takes from the environment: name and value.
-    pub session: Vec<(&'static str, String)>,
+    session: Vec<(&'static str, String)>,
 }

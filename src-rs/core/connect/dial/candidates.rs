@@ -4,8 +4,9 @@ use rand::seq::SliceRandom;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{Dialed, drive};
+use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::connect::choices::TargetSessionAttrs;
+use crate::connect::choices::{Choice as _, TargetSessionAttrs};
 use crate::connect::config::{ConnectConfig, Host};
 
 /// A host to try, and the role that it must have.
@@ -72,7 +73,8 @@ pub(super) async fn check_role(
     Err(Error::new(
         ErrorKind::Connect,
         format!(
-            "{host} is {is}, but targetSessionAttrs asks for `{}`",
+            "{host} is {is}, but {} asks for `{}`",
+            Setting::TargetSessionAttrs,
             role.name()
         ),
     ))

@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 
+use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::connect::choices::{SslMode, SslNegotiation};
+use crate::connect::choices::{Choice as _, SslMode, SslNegotiation};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::tls::ALPN;
 use crate::connect::wire::{Socket, Transport, Wire};
@@ -86,7 +87,7 @@ pub(super) async fn open(
 ) -> std::result::Result<(Wire, bool), AttemptFailure> {
     let failed = |error: io::Error| unreachable(host, &error);
     let stream = TcpStream::connect(address).await.map_err(failed)?;
-    config.apply_socket_options(&stream).map_err(failed)?;
+    config.socket.apply(&stream).map_err(failed)?;
     let socket = Socket::new(Transport::Tcp(stream));
     if encryption == Encryption::None {
         return Ok((Wire::plain(socket), false));
@@ -100,7 +101,10 @@ pub(super) async fn open(
             let mode = config.tls.mode.name();
             Err(Error::new(
                 ErrorKind::Tls,
-                format!("{host} does not support TLS (sslMode is `{mode}`)"),
+                format!(
+                    "{host} does not support TLS ({} is `{mode}`)",
+                    Setting::SslMode
+                ),
             )
             .into())
         }
@@ -166,7 +170,10 @@ async fn encrypt(
     {
         return Err(Error::new(
             ErrorKind::Tls,
-            format!("{host} did not say that it speaks PostgreSQL's protocol (ALPN), as it must with sslNegotiation `direct`"),
+            format!(
+                "{host} did not say that it speaks PostgreSQL's protocol (ALPN), as it must with {} `direct`",
+                Setting::SslNegotiation
+            ),
         )
         .into());
     }

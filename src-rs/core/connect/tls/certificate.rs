@@ -1,4 +1,4 @@
-//! What is in a certificate.
+//! Reads certificates: names, time, purpose, and the limits of authorities.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::x509::X509Name;
 
-/// Reads one that fills its bytes.
+/// Reads a certificate. `None` if it is malformed, or bytes are left over.
 pub(super) fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
     X509Certificate::from_der(der)
         .ok()
@@ -30,9 +30,9 @@ pub(super) fn is_for_key(
     parse(certificate).is_some_and(|certificate| certificate.public_key().raw == key.as_ref())
 }
 
-/// The binding `tls-server-end-point`: the hash of the server's certificate, by the algorithm of its signature, but
-/// SHA-256 in place of what is weaker (<https://www.rfc-editor.org/rfc/rfc5929#section-4.1>). `None` where none is
-/// defined, as for Ed25519.
+/// The channel binding `tls-server-end-point`: the hash of the server's certificate. The hash is that of the certificate's
+/// signature, or SHA-256 if that is weaker (<https://www.rfc-editor.org/rfc/rfc5929#section-4.1>). `None` for signatures
+/// without a defined hash, such as Ed25519.
 pub(crate) fn server_end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let parsed = parse(certificate)?;
     let identifier = parsed.signature_algorithm.algorithm.to_id_string();
@@ -45,7 +45,7 @@ pub(crate) fn server_end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u
         | "1.2.840.10045.4.3.2" => &digest::SHA256,
         "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3" => &digest::SHA384,
         "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4" => &digest::SHA512,
-        // RSASSA-PSS names its hash beside.
+        // RSASSA-PSS names its hash in a parameter.
         "1.2.840.113549.1.1.10" => {
             let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) =
                 SignatureAlgorithm::try_from(&parsed.signature_algorithm)
@@ -95,11 +95,11 @@ impl Names {
         names
     }
 
-    /// Whether `host` is one of them, by libpq's rules (`pq_verify_peer_name_matches_certificate_guts` in
+    /// Whether `host` is one of the names, by libpq's rules (`pq_verify_peer_name_matches_certificate_guts` in
     /// src/interfaces/libpq/fe-secure-openssl.c): the common name counts when no other name is of the host's kind.
     ///
-    /// `is_limited`: an authority of the chain may vouch for some names only. A common name that could not be held against
-    /// that counts for a host without a dot alone.
+    /// `is_limited` says that an authority of the chain may vouch for some names only. Then a common name that could not be
+    /// checked against the limits counts only for a host without a dot.
     pub(super) fn include(&self, host: &str, is_limited: bool) -> bool {
         let common_counts = !is_limited || !host.contains('.') || self.common_host().is_some();
         let address: Option<IpAddr> = host.parse().ok();
@@ -112,8 +112,8 @@ impl Names {
             || (common_counts && !has_kind && self.common.iter().any(|name| covers(name, host)))
     }
 
-    /// The common name, if it is that of a host with dots and there is no alternative one: what OpenSSL holds against the
-    /// names that authorities may vouch for (`cn2dnsid` in `crypto/x509/v3_ncons.c`).
+    /// The common name, if it is that of a host with dots and there are no alternative names. Such a name OpenSSL checks
+    /// against the names that authorities may vouch for (`cn2dnsid` in `crypto/x509/v3_ncons.c`).
     pub(super) fn common_host(&self) -> Option<&str> {
         let name = self.common.as_deref()?;
         let is_label = |label: &str| {
@@ -127,7 +127,7 @@ impl Names {
         (is_host && self.hosts.is_empty()).then_some(name)
     }
 
-    /// For an error.
+    /// The names as an error shows them.
     pub(super) fn describe(&self) -> String {
         let mut all: Vec<String> = self.hosts.iter().map(|name| format!("`{name}`")).collect();
         all.extend(self.addresses.iter().map(|address| format!("`{address}`")));
@@ -150,7 +150,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Whether a name, which may begin with `*.` for any one label, is that of `host`.
+/// Whether a name covers `host`. A name may begin with `*.`, which stands for any one label.
 fn covers(name: &str, host: &str) -> bool {
     if name.is_empty() || name.contains('\0') {
         return false;
@@ -187,7 +187,7 @@ pub(super) fn may_vouch_for(limits: &NameConstraints<'_>, host: &str) -> bool {
         && !domains(&limits.excluded_subtrees).iter().any(is_in)
 }
 
-/// A name for an error, on one line.
+/// A name as an error shows it, on one line.
 pub(super) fn describe_name(name: &X509Name<'_>) -> String {
     format!("`{}`", name.to_string().escape_debug())
 }
@@ -212,7 +212,8 @@ pub(super) fn age(certificate: &X509Certificate<'_>, now: UnixTime) -> Age {
     }
 }
 
-/// Whether a certificate may issue others. Of the oldest form, without extensions, every self-signed one may.
+/// Whether a certificate may issue others. A certificate of the oldest form, which has no extensions, may if it is
+/// self-signed.
 pub(super) fn is_authority(certificate: &X509Certificate<'_>) -> bool {
     if certificate.version().0 == 0 {
         return is_self_issued(certificate);
@@ -223,7 +224,8 @@ pub(super) fn is_authority(certificate: &X509Certificate<'_>) -> bool {
     };
     match certificate.basic_constraints() {
         Ok(Some(constraints)) => constraints.value.ca && signs.unwrap_or(true),
-        // OpenSSL puts up with this, when it says at least what its key is for (`check_ca` in crypto/x509/v3_purp.c).
+        // OpenSSL accepts a certificate without basic constraints if its key usage allows to sign certificates (`check_ca`
+        // in crypto/x509/v3_purp.c).
         Ok(None) => signs == Some(true),
         Err(_) => false,
     }
@@ -233,7 +235,7 @@ pub(super) fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
     certificate.subject().as_raw() == certificate.issuer().as_raw()
 }
 
-/// Whether a certificate may be shown by a server: nothing says what it is for, or that is among it.
+/// Whether a server may show the certificate: its purposes are not restricted, or serving is among them.
 pub(super) fn is_for_servers(certificate: &X509Certificate<'_>) -> bool {
     match certificate.extended_key_usage() {
         Ok(Some(usage)) => usage.value.any || usage.value.server_auth,
@@ -242,7 +244,7 @@ pub(super) fn is_for_servers(certificate: &X509Certificate<'_>) -> bool {
     }
 }
 
-/// Whether all that must be understood of a certificate is.
+/// Whether a certificate has a critical extension that is not understood here.
 pub(super) fn has_unknown_demands(certificate: &X509Certificate<'_>) -> bool {
     certificate.extensions().iter().any(|extension| {
         extension.critical
@@ -309,13 +311,13 @@ mod tests {
     fn what_limits_an_authority_limits_the_common_name_too() {
         assert!(names(&["db.example"], &[], "").include("db.example", true));
         assert!(names(&[], &[], "db").include("db", true));
-        // Held against the limits before.
+        // This name was checked against the limits before.
         assert_eq!(
             names(&[], &[], "db.example").common_host(),
             Some("db.example")
         );
         assert!(names(&[], &[], "db.example").include("db.example", true));
-        // Nobody holds these against them.
+        // These names were not checked against the limits.
         assert_eq!(names(&[], &[], "*.example").common_host(), None);
         assert!(!names(&[], &[], "*.example").include("db.example", true));
         assert_eq!(names(&[], &[], "db").common_host(), None);

@@ -1,8 +1,9 @@
-//! Says what went wrong with TLS.
+//! The errors of TLS in words.
 
 use rustls::{AlertDescription, CertificateError, Error};
 
 use super::verify::Refusal;
+use crate::base::Setting;
 
 /// The meaning of an error of TLS, for a person.
 pub(crate) fn explain(error: &Error) -> String {
@@ -21,7 +22,11 @@ pub(crate) fn explain(error: &Error) -> String {
         }
         Error::AlertReceived(alert) => match alert {
             AlertDescription::CertificateRequired => {
-                "the server requires a certificate of the client (`certFile`, `keyFile`)".to_owned()
+                format!(
+                    "the server requires a certificate of the client (`{}`, `{}`)",
+                    Setting::CertFile,
+                    Setting::KeyFile
+                )
             }
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
@@ -32,7 +37,8 @@ pub(crate) fn explain(error: &Error) -> String {
             | AlertDescription::AccessDenied
             | AlertDescription::DecryptError => {
                 format!(
-                    "the server does not accept the client's certificate (`certFile`): {alert:?}"
+                    "the server does not accept the client's certificate (`{}`): {alert:?}",
+                    Setting::CertFile
                 )
             }
             AlertDescription::NoApplicationProtocol => {

@@ -1,4 +1,4 @@
-//! Certificates and keys from where libpq looks for them.
+//! Reads certificates and keys from where libpq looks for them.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,12 +12,32 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::is_for_key;
 use super::{ClientFile, Roots};
+use crate::base::Setting;
 use crate::base::error::{Error, Result};
 use crate::connect::choices::SslMode;
 
-const CA_FILE: &str = "`caFile` (`sslrootcert`)";
-const CERT_FILE: &str = "`certFile` (`sslcert`)";
-const KEY_FILE: &str = "`keyFile` (`sslkey`)";
+/// A setting by its own name and libpq's.
+fn both_names(setting: Setting) -> String {
+    let in_libpq = match setting {
+        Setting::CaFile => "sslrootcert",
+        Setting::CertFile => "sslcert",
+        _ => "sslkey",
+    };
+    format!("`{setting}` (`{in_libpq}`)")
+}
+
+/// The error of a file: `problem` follows the names of its setting.
+fn file_error(setting: Setting, problem: &str) -> Error {
+    Error::configuration(setting, format!("{} {problem}", both_names(setting)))
+}
+
+/// The error of a file that was read, but is not as it must be.
+fn unusable(setting: Setting, path: &Path, why: &str) -> Error {
+    file_error(
+        setting,
+        &format!("cannot be used: {}: {why}", path.display()),
+    )
+}
 
 /// Where libpq keeps a user's files.
 pub(crate) fn default_folder() -> Option<PathBuf> {
@@ -27,21 +47,22 @@ pub(crate) fn default_folder() -> Option<PathBuf> {
     return std::env::home_dir().map(|folder| folder.join(".postgresql"));
 }
 
-/// `engine:key`, in libpq. A path may have a colon on Windows, after the drive's letter.
+/// Whether a path is of the form `engine:key`, which libpq takes for a key of an OpenSSL engine. On Windows a path may have
+/// a colon, after the drive's letter.
 pub(super) fn is_engine_key(path: &str) -> bool {
     !cfg!(windows) && path.contains(':') && !path.contains('/')
 }
 
-/// The certificates of the authorities to trust. `None`: there are none, and `mode` does not ask for any.
+/// Reads the certificates of the authorities to trust. `None` if there are none and `mode` does not ask for any.
 pub(super) fn read_roots(
     roots: &Roots,
     mode: SslMode,
 ) -> Result<Option<Vec<CertificateDer<'static>>>> {
     let missing = |path: &Path, why: &str| {
-        Error::configuration(
-            "caFile",
-            format!(
-                "{CA_FILE} cannot be read: {}: {why}. Without it the server's certificate cannot be verified",
+        file_error(
+            Setting::CaFile,
+            &format!(
+                "cannot be read: {}: {why}. Without it the server's certificate cannot be verified",
                 path.display()
             ),
         )
@@ -50,19 +71,17 @@ pub(super) fn read_roots(
         Roots::System => system_roots().map(Some),
         Roots::File(path) => {
             let pem = fs::read(path).map_err(|error| missing(path, &error.to_string()))?;
-            certificates(&pem, "caFile", CA_FILE, path).map(Some)
+            certificates(&pem, Setting::CaFile, path).map(Some)
         }
         Roots::Default(Some(path)) => match fs::read(path) {
-            Ok(pem) => certificates(&pem, "caFile", CA_FILE, path).map(Some),
+            Ok(pem) => certificates(&pem, Setting::CaFile, path).map(Some),
             Err(error) if is_absent(&error) && mode < SslMode::VerifyCa => Ok(None),
             Err(error) => Err(missing(path, &error.to_string())),
         },
         Roots::Default(None) if mode < SslMode::VerifyCa => Ok(None),
-        Roots::Default(None) => Err(Error::configuration(
-            "caFile",
-            format!(
-                "{CA_FILE} must be given: the home folder, with its default place, is not known"
-            ),
+        Roots::Default(None) => Err(file_error(
+            Setting::CaFile,
+            "must be given: the home folder, with its default place, is not known",
         )),
     }
 }
@@ -71,10 +90,10 @@ fn system_roots() -> Result<Vec<CertificateDer<'static>>> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(Error::configuration(
-            "caFile",
-            format!(
-                "{CA_FILE} is `system`, but the operating system has no certificates of authorities (on Linux they come \
+        return Err(file_error(
+            Setting::CaFile,
+            &format!(
+                "is `system`, but the operating system has no certificates of authorities (on Linux they come \
                  with a package like ca-certificates){}{}",
                 if reasons.is_empty() { "" } else { ": " },
                 reasons.join("; ")
@@ -84,7 +103,7 @@ fn system_roots() -> Result<Vec<CertificateDer<'static>>> {
     Ok(found.certs)
 }
 
-/// Our own certificate with its key. `None`: there is none.
+/// Reads the client's certificate with its key. `None` if there is no certificate.
 pub(super) fn read_client(
     certificate: Option<&ClientFile>,
     key: Option<&ClientFile>,
@@ -97,31 +116,23 @@ pub(super) fn read_client(
         Ok(pem) => pem,
         Err(error) if is_absent(&error) && !certificate.is_named => return Ok(None),
         Err(error) => {
-            return Err(Error::configuration(
-                "certFile",
-                format!(
-                    "{CERT_FILE} cannot be read: {}: {error}",
-                    certificate.path.display()
-                ),
+            return Err(file_error(
+                Setting::CertFile,
+                &format!("cannot be read: {}: {error}", certificate.path.display()),
             ));
         }
     };
-    let chain = certificates(&pem, "certFile", CERT_FILE, &certificate.path)?;
+    let chain = certificates(&pem, Setting::CertFile, &certificate.path)?;
     let Some(key) = key else {
-        return Err(Error::configuration(
-            "keyFile",
-            format!(
-                "{KEY_FILE} must be given: there is a certificate ({}), and its key is needed too",
+        return Err(file_error(
+            Setting::KeyFile,
+            &format!(
+                "must be given: there is a certificate ({}), and its key is needed too",
                 certificate.path.display()
             ),
         ));
     };
-    let wrong = |why: &str| {
-        Error::configuration(
-            "keyFile",
-            format!("{KEY_FILE} cannot be used: {}: {why}", key.path.display()),
-        )
-    };
+    let wrong = |why: &str| unusable(Setting::KeyFile, &key.path, why);
     check_permissions(&key.path).map_err(|why| wrong(&why))?;
     let bytes = fs::read(&key.path).map_err(|error| wrong(&error.to_string()))?;
     let parsed = private_key(bytes).map_err(wrong)?;
@@ -142,18 +153,8 @@ pub(super) fn read_client(
     Ok(Some(CertifiedKey::new(chain, signing)))
 }
 
-fn certificates(
-    pem: &[u8],
-    option: &'static str,
-    name: &str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |why: &str| {
-        Error::configuration(
-            option,
-            format!("{name} cannot be used: {}: {why}", path.display()),
-        )
-    };
+fn certificates(pem: &[u8], setting: Setting, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let wrong = |why: &str| unusable(setting, path, why);
     let found = CertificateDer::pem_slice_iter(pem)
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|error| wrong(&format!("expected certificates in PEM: {error}")))?;
@@ -186,7 +187,7 @@ fn private_key(bytes: Vec<u8>) -> std::result::Result<PrivateKeyDer<'static>, &'
     PrivateKeyDer::try_from(bytes).map_err(|_| "expected a private key in PEM or DER")
 }
 
-/// A key that others can read is no secret. The rule is libpq's (`initialize_SSL` in
+/// Refuses a key that others can read. The rule is libpq's (`initialize_SSL` in
 /// src/interfaces/libpq/fe-secure-openssl.c).
 fn check_permissions(path: &Path) -> std::result::Result<(), String> {
     let about = fs::metadata(path).map_err(|error| error.to_string())?;

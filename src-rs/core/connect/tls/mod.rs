@@ -1,7 +1,7 @@
 //! TLS as libpq does it (<https://www.postgresql.org/docs/current/libpq-ssl.html>), on rustls.
 //!
-//! [`TlsOptions`] is what was asked for, checked. `files` reads certificates and keys, `verify` judges the server's
-//! certificate, `certificate` knows what is in one, `failure` says what went wrong.
+//! [`TlsOptions`] are the settings of encryption, checked. `files` reads certificates and keys, `verify` judges the
+//! server's certificate, `certificate` reads certificates, `failure` puts errors into words.
 
 mod certificate;
 mod failure;
@@ -17,8 +17,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, SupportedProtocolVersion, version};
 use tokio_postgres::config::ChannelBinding;
 
+use crate::base::Setting;
 use crate::base::error::{Error, Result};
-use crate::connect::choices::{ProtocolVersion, SslMode, SslNegotiation};
+use crate::connect::choices::{Choice as _, ProtocolVersion, SslMode, SslNegotiation};
 use crate::connect::settings::Settings;
 pub(crate) use certificate::server_end_point;
 pub(crate) use failure::explain;
@@ -38,6 +39,16 @@ enum Roots {
     Default(Option<PathBuf>),
 }
 
+impl Roots {
+    fn choose(settings: &Settings) -> Self {
+        match &settings.ca_file {
+            Some(_) if asks_for_system_roots(settings) => Self::System,
+            Some(path) => Self::File(PathBuf::from(path)),
+            None => Self::Default(own_place("root.crt")),
+        }
+    }
+}
+
 /// A file that was named, or libpq's own place for it, where it may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ClientFile {
@@ -45,13 +56,27 @@ struct ClientFile {
     is_named: bool,
 }
 
-/// How to encrypt. Checked, except for the files: they are read for each connection, so that new certificates are used
-/// without a restart.
+impl ClientFile {
+    /// The file that was named, or the one that libpq calls `own_name`. `None` if the home folder is not known.
+    fn choose(named: Option<&String>, own_name: &str) -> Option<Self> {
+        let is_named = named.is_some();
+        let path = named.map(PathBuf::from).or_else(|| own_place(own_name))?;
+        Some(Self { path, is_named })
+    }
+}
+
+/// Where libpq keeps a file of its user.
+fn own_place(name: &str) -> Option<PathBuf> {
+    files::default_folder().map(|folder| folder.join(name))
+}
+
+/// How to encrypt. The files are read for each connection, so that new certificates are used without a restart; all else is
+/// checked before.
 #[derive(Debug, Clone)]
 pub struct TlsOptions {
-    /// How much is asked for.
+    /// How much encryption is asked for.
     pub mode: SslMode,
-    /// How it begins.
+    /// How TLS begins.
     pub negotiation: SslNegotiation,
     roots: Roots,
     certificate: Option<ClientFile>,
@@ -63,97 +88,26 @@ pub struct TlsOptions {
 impl TlsOptions {
     /// Checks what the merged settings of all sources ask for.
     pub(crate) fn resolve(settings: &Settings) -> Result<Self> {
-        let is_system = settings.ca_file.as_deref() == Some("system");
-        let mode = settings.ssl_mode.unwrap_or({
-            if is_system {
-                SslMode::VerifyFull
-            } else if settings.requires_tls == Some(true) {
-                SslMode::Require
-            } else {
-                SslMode::Prefer
-            }
-        });
-        let weak = |with: &str, at_least: &str| {
-            Error::configuration(
-                "sslMode",
-                format!(
-                    "Expected `sslMode` to be {at_least} with {with}, got `{}`",
-                    mode.name()
-                ),
-            )
-        };
-        if is_system && mode != SslMode::VerifyFull {
-            return Err(weak("the system's roots (`caFile`)", "`verify-full`"));
-        }
+        let mode = mode(settings);
         let negotiation = settings.ssl_negotiation.unwrap_or(SslNegotiation::Postgres);
-        if negotiation == SslNegotiation::Direct && mode < SslMode::Require {
-            return Err(weak(
-                "`sslNegotiation` `direct`",
-                "`require`, `verify-ca` or `verify-full`",
-            ));
-        }
-        if settings.channel_binding == Some(ChannelBinding::Require) && mode == SslMode::Disable {
-            return Err(Error::configuration(
-                "channelBinding",
-                "`channelBinding` is `require`, which needs TLS, but `sslMode` is `disable`",
-            ));
-        }
-        let oldest = settings.min_tls.unwrap_or(ProtocolVersion::Tls12);
-        let newest = settings.max_tls.unwrap_or(ProtocolVersion::Tls13);
-        let versions: Vec<_> = [
-            (ProtocolVersion::Tls13, &version::TLS13),
-            (ProtocolVersion::Tls12, &version::TLS12),
-        ]
-        .into_iter()
-        .filter(|(version, _)| (oldest..=newest).contains(version))
-        .map(|(_, supported)| supported)
-        .collect();
-        if versions.is_empty() {
-            return Err(Error::configuration(
-                "dsn",
-                "Expected `ssl_min_protocol_version` to be at most `ssl_max_protocol_version`",
-            ));
-        }
-        if settings
-            .key_file
-            .as_deref()
-            .is_some_and(files::is_engine_key)
-        {
-            return Err(Error::configuration(
-                "keyFile",
-                "`keyFile` (`sslkey`) names a key of an OpenSSL engine, which is not supported; expected a path",
-            ));
-        }
-        let own = |name: &str| files::default_folder().map(|folder| folder.join(name));
-        let client_file = |named: Option<&String>, default: &str| match named {
-            Some(path) => Some(ClientFile {
-                path: PathBuf::from(path),
-                is_named: true,
-            }),
-            None => own(default).map(|path| ClientFile {
-                path,
-                is_named: false,
-            }),
-        };
+        check_mode(settings, mode, negotiation)?;
+        let versions = versions(settings)?;
+        check_key_file(settings)?;
         let shows_certificate = settings.send_certificate != Some(false);
         Ok(Self {
             mode,
             negotiation,
-            roots: match &settings.ca_file {
-                Some(_) if is_system => Roots::System,
-                Some(path) => Roots::File(PathBuf::from(path)),
-                None => Roots::Default(own("root.crt")),
-            },
+            roots: Roots::choose(settings),
             certificate: shows_certificate
-                .then(|| client_file(settings.cert_file.as_ref(), "postgresql.crt"))
+                .then(|| ClientFile::choose(settings.cert_file.as_ref(), "postgresql.crt"))
                 .flatten(),
-            key: client_file(settings.key_file.as_ref(), "postgresql.key"),
+            key: ClientFile::choose(settings.key_file.as_ref(), "postgresql.key"),
             server_name_indication: settings.server_name_indication != Some(false),
             versions,
         })
     }
 
-    /// Whether a file was named. Then it must be there, even if the server turns out to have no TLS.
+    /// Whether a file was named. A named file must be there, even if the server turns out to have no TLS.
     pub(crate) fn names_files(&self) -> bool {
         matches!(self.roots, Roots::File(_))
             || [&self.certificate, &self.key]
@@ -162,18 +116,18 @@ impl TlsOptions {
                 .any(|file| file.is_named)
     }
 
-    /// Reads the files and makes of them what a handshake with `host` needs.
+    /// Reads the files and makes the configuration and the server's name for a handshake with `host`.
     pub(crate) async fn load(
         &self,
         host: &str,
     ) -> Result<(Arc<ClientConfig>, ServerName<'static>)> {
         let (options, host) = (self.clone(), host.to_owned());
-        // Files, and where the system keeps its certificates, may be slow to read.
+        // Files and the system's certificates may be slow to read.
         tokio::task::spawn_blocking(move || options.load_now(&host))
             .await
             .map_err(|error| {
                 Error::configuration(
-                    "sslMode",
+                    Setting::SslMode,
                     format!("the certificates cannot be read: {error}"),
                 )
             })?
@@ -189,7 +143,7 @@ impl TlsOptions {
         };
         let verifier = Verifier::new(check, roots.unwrap_or_default(), host, &provider);
         let internal = |error: rustls::Error| {
-            Error::configuration("sslMode", format!("TLS cannot be set up: {error}"))
+            Error::configuration(Setting::SslMode, format!("TLS cannot be set up: {error}"))
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&self.versions)
@@ -212,4 +166,90 @@ impl TlsOptions {
         let nameless = ServerName::from(std::net::IpAddr::from([0, 0, 0, 0]));
         Ok((Arc::new(config), name.unwrap_or(nameless)))
     }
+}
+
+fn asks_for_system_roots(settings: &Settings) -> bool {
+    settings.ca_file.as_deref() == Some("system")
+}
+
+/// The mode that was asked for, or the one that other settings imply.
+fn mode(settings: &Settings) -> SslMode {
+    settings.ssl_mode.unwrap_or_else(|| {
+        if asks_for_system_roots(settings) {
+            SslMode::VerifyFull
+        } else if settings.requires_tls == Some(true) {
+            SslMode::Require
+        } else {
+            SslMode::Prefer
+        }
+    })
+}
+
+/// Refuses a mode that is too weak for the other settings.
+fn check_mode(settings: &Settings, mode: SslMode, negotiation: SslNegotiation) -> Result<()> {
+    let weak = |with: String, at_least: &str| {
+        Err(Error::configuration(
+            Setting::SslMode,
+            format!(
+                "Expected `{}` to be {at_least} with {with}, got `{}`",
+                Setting::SslMode,
+                mode.name()
+            ),
+        ))
+    };
+    if asks_for_system_roots(settings) && mode != SslMode::VerifyFull {
+        let with = format!("the system's roots (`{}`)", Setting::CaFile);
+        return weak(with, "`verify-full`");
+    }
+    if negotiation == SslNegotiation::Direct && mode < SslMode::Require {
+        let with = format!("`{}` `direct`", Setting::SslNegotiation);
+        return weak(with, "`require`, `verify-ca` or `verify-full`");
+    }
+    if settings.channel_binding == Some(ChannelBinding::Require) && mode == SslMode::Disable {
+        return Err(Error::configuration(
+            Setting::ChannelBinding,
+            format!(
+                "`{}` is `require`, which needs TLS, but `{}` is `disable`",
+                Setting::ChannelBinding,
+                Setting::SslMode
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The versions of TLS between the bounds that were asked for.
+fn versions(settings: &Settings) -> Result<Vec<&'static SupportedProtocolVersion>> {
+    let oldest = settings.min_tls.unwrap_or(ProtocolVersion::Tls12);
+    let newest = settings.max_tls.unwrap_or(ProtocolVersion::Tls13);
+    let versions: Vec<_> = [
+        (ProtocolVersion::Tls13, &version::TLS13),
+        (ProtocolVersion::Tls12, &version::TLS12),
+    ]
+    .into_iter()
+    .filter(|(version, _)| (oldest..=newest).contains(version))
+    .map(|(_, supported)| supported)
+    .collect();
+    if versions.is_empty() {
+        return Err(Error::configuration(
+            Setting::Dsn,
+            "Expected `ssl_min_protocol_version` to be at most `ssl_max_protocol_version`",
+        ));
+    }
+    Ok(versions)
+}
+
+/// Refuses keys that are no files.
+fn check_key_file(settings: &Settings) -> Result<()> {
+    let path = settings.key_file.as_deref();
+    if !path.is_some_and(files::is_engine_key) {
+        return Ok(());
+    }
+    Err(Error::configuration(
+        Setting::KeyFile,
+        format!(
+            "`{}` (`sslkey`) names a key of an OpenSSL engine, which is not supported; expected a path",
+            Setting::KeyFile
+        ),
+    ))
 }

@@ -2,8 +2,8 @@
 //!
 //! rustls' own verifier refuses what PostgreSQL's manual tells people to make: certificates of the oldest form, without
 //! alternative names, or self-signed and used as their own authority
-//! (<https://www.postgresql.org/docs/current/ssl-tcp.html#SSL-CERTIFICATE-CREATION>). Chains are verified by webpki; what
-//! it does not take is accepted in two plain cases only, see [`Verifier::is_plainly_trusted`].
+//! (<https://www.postgresql.org/docs/current/ssl-tcp.html#SSL-CERTIFICATE-CREATION>). webpki verifies chains; of the
+//! certificates that it refuses, two kinds are accepted by [`Verifier::is_plainly_trusted`].
 
 use std::sync::Arc;
 
@@ -23,29 +23,31 @@ use super::certificate::{
     Age, Names, age, describe_name, has_unknown_demands, is_authority, is_for_servers,
     is_self_issued, may_vouch_for, parse,
 };
+use crate::base::Setting;
 
 /// How much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
-    /// Only that the server has the certificate's key.
+    /// The server has the certificate's key.
     Nothing,
-    /// That a trusted authority issued it.
+    /// The server has the certificate's key, and a trusted authority issued the certificate.
     Chain,
-    /// And that it is for the host.
+    /// As [`Check::Chain`], and the certificate is for the host.
     ChainAndName,
 }
 
-/// See the module.
+/// Judges the certificate of one server, for one connection.
 #[derive(Debug)]
 pub(super) struct Verifier {
     check: Check,
-    /// Taken when they are needed, once: a connection lives long, and a system has hundreds of them.
+    /// The trusted certificates. They are taken out when they are needed, once: a connection lives long, and a system has
+    /// hundreds of certificates.
     roots: Mutex<Vec<CertificateDer<'static>>>,
     host: String,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// Why a certificate is refused, complete.
+/// The whole reason why a certificate is refused, for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Refusal(pub(super) String);
@@ -69,7 +71,8 @@ impl Verifier {
         }
     }
 
-    /// Says whether an authority of the chain may vouch for some names only.
+    /// Verifies that a trusted authority issued the certificate. Gives whether an authority of the chain may vouch for some
+    /// names only.
     fn verify_chain(
         &self,
         roots: &[CertificateDer<'_>],
@@ -131,8 +134,9 @@ impl Verifier {
         Err(explain(&problem, roots, certificate, now))
     }
 
-    /// Two cases that webpki does not know, and libpq takes: the certificate is itself among the trusted ones and
-    /// self-issued; or it is of the oldest form, or an authority's, and a trusted authority issued it directly.
+    /// Whether one of the two cases applies that libpq accepts and webpki does not know. In the first, the certificate is
+    /// self-issued and itself trusted. In the second, it is of the oldest form, or an authority's, and a trusted authority
+    /// issued it directly.
     fn is_plainly_trusted(
         &self,
         roots: &[CertificateDer<'_>],
@@ -156,7 +160,7 @@ impl Verifier {
     }
 
     fn is_issued_by(&self, certificate: &X509Certificate<'_>, root: &X509Certificate<'_>) -> bool {
-        // That is for webpki to judge.
+        // An authority with name constraints is for webpki to judge.
         if has_name_constraints(root) || root.subject().as_raw() != certificate.issuer().as_raw() {
             return false;
         }
@@ -174,8 +178,8 @@ impl Verifier {
             .any(|algorithm| key.verify_signature(*algorithm, signed, signature).is_ok())
     }
 
-    /// Checks that the peer has the certificate's key. By the key alone, as rustls does not read certificates of the
-    /// oldest form.
+    /// Checks that the peer has the certificate's key. Only the key is handed to webpki, which does not read certificates
+    /// of the oldest form.
     fn verify_handshake(
         &self,
         message: &[u8],
@@ -209,8 +213,8 @@ fn has_name_constraints(certificate: &X509Certificate<'_>) -> bool {
     !matches!(certificate.name_constraints(), Ok(None))
 }
 
-/// Holds the common name against the names that authorities may vouch for, as OpenSSL does when there is no other name;
-/// webpki looks at the others alone. Says whether there are limits.
+/// Checks the common name against the names that the authorities may vouch for, as OpenSSL does for a certificate without
+/// other names; webpki checks only the other names. Gives whether an authority is limited at all.
 fn hold_against_limits(names: &Names, authorities: &[&CertificateDer<'_>]) -> Result<bool, Error> {
     let mut is_limited = false;
     for authority in authorities.iter().map(|der| parse(der)) {
@@ -220,7 +224,7 @@ fn hold_against_limits(names: &Names, authorities: &[&CertificateDer<'_>]) -> Re
             Some(Ok(Some(limits))) => names
                 .common_host()
                 .is_none_or(|name| may_vouch_for(limits.value, name)),
-            // What cannot be read may hold any limit.
+            // An authority that cannot be read may have any limit.
             Some(Err(_)) | None => names.common_host().is_none(),
         };
         if !may_vouch {
@@ -234,7 +238,7 @@ fn hold_against_limits(names: &Names, authorities: &[&CertificateDer<'_>]) -> Re
     Ok(is_limited)
 }
 
-/// Why a certificate is refused, for a person.
+/// The error of a certificate that is refused, with a reason for a person.
 fn explain(
     error: &webpki::Error,
     roots: &[CertificateDer<'_>],
@@ -242,6 +246,7 @@ fn explain(
     now: UnixTime,
 ) -> Error {
     let issuer = describe_name(certificate.issuer());
+    let ca_file = Setting::CaFile;
     let why = match error {
         webpki::Error::UnknownIssuer
         | webpki::Error::InvalidSignatureForPublicKey
@@ -252,16 +257,16 @@ fn explain(
             };
             match roots.iter().find(same_name) {
                 Some(root) if !is_usable_root(root, now) => format!(
-                    "the server's certificate was issued by {issuer}, whose certificate in `caFile` is not valid now or not \
+                    "the server's certificate was issued by {issuer}, whose certificate in `{ca_file}` is not valid now or not \
                      an authority's"
                 ),
                 Some(_) => format!(
-                    "the server's certificate was not signed with the key that {issuer} has in `caFile`, or is of a form \
+                    "the server's certificate was not signed with the key that {issuer} has in `{ca_file}`, or is of a form \
                      that is not supported"
                 ),
                 None => format!(
                     "the server's certificate comes from an unknown issuer, {issuer}, which is not among the trusted \
-                     authorities (`caFile`)"
+                     authorities (`{ca_file}`)"
                 ),
             }
         }
@@ -273,14 +278,14 @@ fn explain(
         }
         webpki::Error::CaUsedAsEndEntity => format!(
             "the server's certificate is an authority's own, and neither it nor its issuer, {issuer}, is among the trusted \
-             ones (`caFile`)"
+             ones (`{ca_file}`)"
         ),
         other => format!("the server's certificate cannot be verified: {other:?}"),
     };
     refusal(why)
 }
 
-/// An authority's certificate that is valid now. What is not is worth no more than none.
+/// Whether a root is an authority's certificate that is valid now. Other roots are ignored.
 fn is_usable_root(root: &CertificateDer<'_>, now: UnixTime) -> bool {
     parse(root).is_some_and(|root| age(&root, now) == Age::Valid && is_authority(&root))
 }
@@ -320,7 +325,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // The scheme does not say which curve: all that it stands for are tried.
+        // In TLS 1.2 the scheme does not name the curve, so every algorithm of the scheme is tried.
         self.verify_handshake(message, certificate, signed, usize::MAX)
     }
 

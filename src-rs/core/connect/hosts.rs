@@ -1,0 +1,130 @@
+//! The servers to try: names, addresses and ports, put together.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::base::Setting;
+use crate::base::error::{Error, Result};
+use crate::connect::settings::Settings;
+
+const DEFAULT_PORT: u16 = 5432;
+
+/// A server to try.
+#[derive(Debug, Clone)]
+pub enum Host {
+    /// A server that is reached over TCP.
+    Tcp {
+        /// Its name, or its address as text.
+        name: String,
+        /// The address to use instead of asking for that of the name.
+        address: Option<IpAddr>,
+        /// Its port.
+        port: u16,
+    },
+    /// A server that is reached over a Unix-domain socket.
+    #[cfg(unix)]
+    Unix {
+        /// The folder of the socket.
+        directory: PathBuf,
+        /// The port, which is a part of the socket's name.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { name, port, .. } => write!(f, "{name}:{port}"),
+            #[cfg(unix)]
+            Self::Unix { directory, port } => write!(f, "{}:{port}", directory.display()),
+        }
+    }
+}
+
+impl Host {
+    fn new(name: String, address: Option<IpAddr>, port: u16) -> Self {
+        #[cfg(unix)]
+        if name.starts_with('/') {
+            let directory = PathBuf::from(name);
+            return Self::Unix { directory, port };
+        }
+        let name = match address {
+            _ if !name.is_empty() => name,
+            Some(address) => address.to_string(),
+            None => "localhost".to_owned(),
+        };
+        Self::Tcp {
+            name,
+            address,
+            port,
+        }
+    }
+
+    /// The name and port by which a password file knows the host: the usual folders of sockets go by `localhost`.
+    pub(super) fn in_password_file(&self) -> (String, u16) {
+        match self {
+            Self::Tcp { name, port, .. } => (name.clone(), *port),
+            #[cfg(unix)]
+            Self::Unix { directory, port } => match directory.to_string_lossy().as_ref() {
+                "/tmp" | "/var/run/postgresql" | "/run/postgresql" => {
+                    ("localhost".to_owned(), *port)
+                }
+                other => (other.to_owned(), *port),
+            },
+        }
+    }
+}
+
+/// Pairs the names of hosts with their addresses and ports. Gives at least one host.
+pub(super) fn hosts(settings: &mut Settings) -> Result<Vec<Host>> {
+    let addresses = settings.host_addresses.take().unwrap_or_default();
+    let ports = settings.ports.take().unwrap_or_default();
+    let names = match settings.hosts.take() {
+        Some(names) if !names.is_empty() => names,
+        _ => vec![String::new(); addresses.len().max(1)],
+    };
+    check_names(&names)?;
+    check_counts(names.len(), addresses.len(), ports.len())?;
+    let port = |index: usize| ports.get(index).or(ports.first()).copied().flatten();
+    let pair = |(index, name)| {
+        let address = addresses.get(index).copied().flatten();
+        Host::new(name, address, port(index).unwrap_or(DEFAULT_PORT))
+    };
+    Ok(names.into_iter().enumerate().map(pair).collect())
+}
+
+/// Refuses text that is no name of a host, without showing it: it may be a whole URL, with its password.
+fn check_names(names: &[String]) -> Result<()> {
+    let is_none = |name: &String| {
+        name.contains(['@', '?', '#']) || (name.contains('/') && !name.starts_with('/'))
+    };
+    if !names.iter().any(is_none) {
+        return Ok(());
+    }
+    Err(Error::configuration(
+        Setting::Host,
+        format!(
+            "Expected `{}` to be a name, an address or the folder of a socket, got text with `@`, `/`, `?` or `#` (not \
+             shown: it may hold a password)",
+            Setting::Host
+        ),
+    ))
+}
+
+/// Checks that there are as many addresses and ports as hosts, or none, or one port for all hosts.
+fn check_counts(hosts: usize, addresses: usize, ports: usize) -> Result<()> {
+    if addresses > 0 && addresses != hosts {
+        return Err(Error::configuration(
+            Setting::Dsn,
+            format!("Expected as many `hostaddr` as `host`, got {addresses} and {hosts}"),
+        ));
+    }
+    if ports > 1 && ports != hosts {
+        return Err(Error::configuration(
+            Setting::Ports,
+            format!("Expected one port, or as many ports as hosts ({hosts}), got {ports}"),
+        ));
+    }
+    Ok(())
+}

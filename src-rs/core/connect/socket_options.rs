@@ -1,0 +1,60 @@
+//! The options of TCP sockets: probes of idle connections, and how long data may stay unacknowledged.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use crate::connect::settings::Settings;
+
+/// The kernel's own default of two hours is of no use to a listener.
+const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
+
+/// The options of a TCP socket.
+#[derive(Debug, Clone)]
+pub(crate) struct SocketOptions {
+    keepalive: Option<TcpKeepalive>,
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
+    tcp_user_timeout: Option<Duration>,
+}
+
+impl SocketOptions {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let is_probed = settings.keepalives.unwrap_or(true);
+        Self {
+            keepalive: is_probed.then(|| keepalive(settings)),
+            tcp_user_timeout: settings.tcp_user_timeout,
+        }
+    }
+
+    /// Sets the options on a socket.
+    pub(crate) fn apply(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(stream);
+        if let Some(keepalive) = &self.keepalive {
+            socket.set_tcp_keepalive(keepalive)?;
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(timeout) = self.tcp_user_timeout {
+            socket.set_tcp_user_timeout(Some(timeout))?;
+        }
+        Ok(())
+    }
+}
+
+fn keepalive(settings: &Settings) -> TcpKeepalive {
+    let idle = settings.keepalives_idle.unwrap_or(DEFAULT_KEEPALIVES_IDLE);
+    let keepalive = TcpKeepalive::new().with_time(idle);
+    #[cfg(not(target_os = "openbsd"))]
+    let keepalive = match settings.keepalives_interval {
+        Some(interval) => keepalive.with_interval(interval),
+        None => keepalive,
+    };
+    #[cfg(not(any(target_os = "openbsd", target_os = "windows")))]
+    let keepalive = match settings.keepalives_retries {
+        Some(retries) => keepalive.with_retries(retries),
+        None => keepalive,
+    };
+    keepalive
+}

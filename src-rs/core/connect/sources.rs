@@ -1,0 +1,87 @@
+//! Merges the sources of settings: the options, the DSN, the environment.
+
+use std::net::IpAddr;
+
+use crate::base::error::Result;
+use crate::connect::dsn::parse_dsn;
+use crate::connect::settings::Settings;
+
+/// What the sources say together. Each setting comes from the first that has it: `options`, then `dsn`, then
+/// `environment`.
+pub(super) fn merge(
+    options: Settings,
+    dsn: Option<&str>,
+    environment: Settings,
+) -> Result<Settings> {
+    let dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
+    let (hosts, host_addresses, ports) = servers(&options, &dsn, &environment);
+    Ok(Settings {
+        hosts,
+        host_addresses,
+        ports,
+        ..options.or(dsn).or(environment)
+    })
+}
+
+type Servers = (
+    Option<Vec<String>>,
+    Option<Vec<Option<IpAddr>>>,
+    Option<Vec<Option<u16>>>,
+);
+
+/// The hosts with their addresses and ports. A source that names hosts names their addresses too, and a DSN's ports do not
+/// belong to the hosts of the options.
+fn servers(options: &Settings, dsn: &Settings, environment: &Settings) -> Servers {
+    let first = |sources: &[&Settings]| sources.iter().find_map(|source| source.ports.clone());
+    if options.hosts.is_some() {
+        let ports = first(&[options, environment]);
+        return (options.hosts.clone(), None, ports);
+    }
+    let ports = first(&[options, dsn, environment]);
+    // Addresses stand for hosts without names.
+    let source = if dsn.hosts.is_some() || dsn.host_addresses.is_some() {
+        dsn
+    } else {
+        environment
+    };
+    (source.hosts.clone(), source.host_addresses.clone(), ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(hosts: &[&str], ports: &[u16]) -> Settings {
+        let list = |hosts: &[&str]| hosts.iter().map(ToString::to_string).collect();
+        Settings {
+            hosts: (!hosts.is_empty()).then(|| list(hosts)),
+            ports: (!ports.is_empty()).then(|| ports.iter().copied().map(Some).collect()),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn the_ports_of_a_dsn_do_not_belong_to_the_hosts_of_the_options() {
+        let merged = merge(on(&["a"], &[]), Some("postgres://b:2"), on(&["c"], &[3])).unwrap();
+        assert_eq!(merged.hosts, Some(vec!["a".to_owned()]));
+        assert_eq!(merged.ports, Some(vec![Some(3)]));
+        let merged = merge(on(&[], &[1]), Some("postgres://b:2"), on(&["c"], &[3])).unwrap();
+        assert_eq!(merged.hosts, Some(vec!["b".to_owned()]));
+        assert_eq!(merged.ports, Some(vec![Some(1)]));
+    }
+
+    #[test]
+    fn a_source_that_has_addresses_names_its_hosts_too() {
+        let environment = on(&["c"], &[]);
+        let merged = merge(
+            Settings::default(),
+            Some("hostaddr=127.0.0.1"),
+            environment.clone(),
+        )
+        .unwrap();
+        assert_eq!(merged.hosts, None);
+        assert_eq!(merged.host_addresses, Some(vec!["127.0.0.1".parse().ok()]));
+        let merged = merge(Settings::default(), None, environment).unwrap();
+        assert_eq!(merged.hosts, Some(vec!["c".to_owned()]));
+    }
+}

@@ -1,0 +1,145 @@
+//! Start-up: the parameters that a session begins with, and the password that a file has for it.
+
+use std::path::PathBuf;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::ChannelBinding;
+
+use crate::base::Setting;
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::connect::config::ConnectConfig;
+use crate::connect::hosts::Host;
+use crate::connect::passfile::{Account, Lookup};
+use crate::connect::settings::Settings;
+
+/// What start-up at one host sends.
+pub(crate) struct StartUp {
+    /// User, password, database and parameters.
+    pub(crate) protocol: Config,
+    /// The file that the password is from, if it is from a file.
+    password_file: Option<PathBuf>,
+    /// Why a password file was not used.
+    problem: Option<String>,
+}
+
+impl StartUp {
+    /// An error of start-up, with the part that the password file has in it.
+    pub(crate) fn explain(&self, mut error: Error) -> Error {
+        let more = match (&self.password_file, &self.problem) {
+            // invalid_password
+            (Some(path), _) if error.sql_state() == Some("28P01") => {
+                format!("; the password is from {}", path.display())
+            }
+            (_, Some(problem)) if error.option == Some(Setting::Password) => {
+                format!("; the password file is not used: {problem}")
+            }
+            _ => return error,
+        };
+        error.message.push_str(&more);
+        if let Some(server) = &mut error.server {
+            server.message.push_str(&more);
+        }
+        error
+    }
+}
+
+impl ConnectConfig {
+    /// What start-up at a host sends, with the password that a file has for it.
+    pub(crate) async fn start_up(&self, host: &Host) -> Result<StartUp> {
+        let mut start_up = StartUp {
+            protocol: self.protocol.clone(),
+            password_file: None,
+            problem: None,
+        };
+        let Some(file) = self.password_file.clone() else {
+            return Ok(start_up);
+        };
+        let user = match self.protocol.get_user() {
+            Some(user) => user.to_owned(),
+            None => match whoami::username() {
+                Ok(user) => user,
+                Err(_) => return Ok(start_up),
+            },
+        };
+        let (name, port) = host.in_password_file();
+        let account = Account {
+            host: name,
+            port,
+            db_name: self.protocol.get_dbname().unwrap_or(&user).to_owned(),
+            user,
+        };
+        let path = file.path().to_owned();
+        // Home folders can be on another machine.
+        let looked = tokio::task::spawn_blocking(move || file.look_up(&account)).await;
+        match looked.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?? {
+            Lookup::Password(password) => {
+                start_up.protocol.password(password);
+                start_up.password_file = Some(path);
+            }
+            Lookup::Absent => {}
+            Lookup::Unusable(problem) => start_up.problem = Some(problem),
+        }
+        Ok(start_up)
+    }
+}
+
+/// The parameters of start-up. As in libpq, an empty password or database is none.
+pub(super) fn protocol(settings: &Settings) -> Config {
+    let mut protocol = Config::new();
+    protocol.channel_binding(settings.channel_binding.unwrap_or(ChannelBinding::Prefer));
+    let application_name = settings.application_name.as_deref();
+    let application_name = application_name.or(settings.fallback_application_name.as_deref());
+    protocol.application_name(application_name.unwrap_or("pglisten"));
+    if let Some(user) = &settings.user {
+        protocol.user(user);
+    }
+    if let Some(password) = settings.password.as_ref().filter(|it| !it.is_empty()) {
+        protocol.password(password);
+    }
+    if let Some(db_name) = settings.db_name.as_ref().filter(|it| !it.is_empty()) {
+        protocol.dbname(db_name);
+    }
+    let options = command_line(
+        settings.options.as_deref().unwrap_or_default(),
+        settings.session.as_deref().unwrap_or_default(),
+    );
+    if !options.is_empty() {
+        protocol.options(options);
+    }
+    protocol
+}
+
+/// The session's command line. `options` stand last, and win.
+fn command_line(options: &str, session: &[(&str, String)]) -> String {
+    let mut line = String::new();
+    for (name, value) in session {
+        line.push_str("-c ");
+        line.push_str(name);
+        line.push('=');
+        for character in value.chars() {
+            // Blanks separate, and a backslash takes the next character as it is (`pg_split_opts` in
+            // src/backend/utils/init/postinit.c).
+            if character.is_ascii_whitespace() || character == '\\' {
+                line.push('\\');
+            }
+            line.push(character);
+        }
+        line.push(' ');
+    }
+    line.push_str(options);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_the_environment_go_to_the_command_line() {
+        let session = [("TimeZone", r"a b\c".to_owned())];
+        assert_eq!(
+            command_line("-c x=1", &session),
+            r"-c TimeZone=a\ b\\c -c x=1"
+        );
+    }
+}
