@@ -94,15 +94,14 @@ export declare class NativeSubscriber {
 /** What the facade compares with its own version: the two are installed as separate packages. */
 export declare const ADDON_VERSION: string
 
-/** What is wrong with some options, or `null`: lets TypeScript throw its own class before anything is made. */
+/** The error of options that are wrong, or `null`. TypeScript throws its own class for it before anything is made. */
 export declare function checkConnectOptions(options: NativeConnectOptions): NativeError | null
 
 /** The bounds of a consumer's buffer. */
 export interface NativeBounds {
   maxMessages: number
   maxBytes: number
-  /** `dropOldest`, `dropNewest`, `pause` or `error`. */
-  overflow: string
+  overflow: `${NativeOverflow}`
 }
 
 /** A channel and the number under which its notifications are delivered. */
@@ -116,11 +115,11 @@ export interface NativeColumn {
   name: string
   typeName: string
   oid: number
-  /** Its values are JSON text, or arrays of it. */
+  /** Whether its values are JSON text, or arrays of JSON text. */
   isJson: boolean
 }
 
-/** Where to connect: what TypeScript has checked, except for the DSN and the environment. */
+/** Where to connect. TypeScript has checked all but the DSN and the environment. */
 export interface NativeConnectOptions {
   dsn: string | null
   settings: NativeSettings
@@ -130,17 +129,29 @@ export interface NativeConnectOptions {
 
 /** An error of the core. */
 export interface NativeError {
-  /** One of the names in [`kind_name`]. */
-  kind: string
+  kind: `${NativeErrorKind}`
   message: string
   option?: string
   server?: NativeServerMessage
 }
 
-/** What happened to the session. Which fields are there depends on `kind`. */
+/** The kind of an error, for the class that the facade makes of it. */
+export declare const enum NativeErrorKind {
+  Configuration = 'configuration',
+  Connect = 'connect',
+  Tls = 'tls',
+  Closed = 'closed',
+  Database = 'database',
+  Execute = 'execute',
+  Pool = 'pool',
+  ListenerClosed = 'listenerClosed',
+  ListenerOverflow = 'listenerOverflow',
+  Internal = 'internal',
+}
+
+/** An event of the listener's session. Its kind tells which fields are there. */
 export interface NativeEvent {
-  /** `connected`, `disconnected`, `attemptFailed`, `reconnected`, `notice`, `warning` or `closed`. */
-  kind: string
+  kind: `${NativeEventKind}`
   processId?: number
   error?: NativeError
   attempt?: number
@@ -151,10 +162,21 @@ export interface NativeEvent {
   message?: string
 }
 
+/** The kind of an event. */
+export declare const enum NativeEventKind {
+  Connected = 'connected',
+  Disconnected = 'disconnected',
+  AttemptFailed = 'attemptFailed',
+  Reconnected = 'reconnected',
+  Notice = 'notice',
+  Warning = 'warning',
+  Closed = 'closed',
+}
+
 /** A break in the stream. */
 export interface NativeGap {
   /** `disconnect`, `overflow` or `decode`. */
-  reason: string
+  reason: `${NativeGapReason}`
   /** Milliseconds since 1970. */
   lostAtMs: number
   resumedAtMs: number
@@ -165,6 +187,13 @@ export interface NativeGap {
   serverRestarted?: boolean
   oldProcessId?: number
   newProcessId?: number
+}
+
+/** The reason of a gap. */
+export declare const enum NativeGapReason {
+  Disconnect = 'disconnect',
+  Overflow = 'overflow',
+  Decode = 'decode',
 }
 
 /** How to notice a server that is silently gone. */
@@ -192,6 +221,14 @@ export interface NativeListenerStats {
   lastRoundTripMs?: number
 }
 
+/** The policy for a notification for which there is no room. */
+export declare const enum NativeOverflow {
+  DropOldest = 'dropOldest',
+  DropNewest = 'dropNewest',
+  Pause = 'pause',
+  Error = 'error',
+}
+
 /** How many connections there are. */
 export interface NativePoolStatus {
   maxSize: number
@@ -200,10 +237,10 @@ export interface NativePoolStatus {
   waiting: number
 }
 
-/** What a statement gave. */
+/** The result of one statement. */
 export interface NativeQueryOutput {
   columns: Array<NativeColumn>
-  /** Row after row. */
+  /** The values of all rows, row after row. */
   values: Array<unknown>
   rowCount: number
 }
@@ -216,7 +253,7 @@ export interface NativeReconnectOptions {
   maxAttempts: number | null
 }
 
-/** What a PostgreSQL server said. */
+/** An error or a notice of a PostgreSQL server. */
 export interface NativeServerMessage {
   severity: string
   sqlState: string
@@ -232,7 +269,7 @@ export interface NativeServerMessage {
   constraint?: string
 }
 
-/** What the options say. Choices cross by their names. */
+/** The settings that the options name. Choices cross by their names. */
 export interface NativeSettings {
   user: string | null
   password: string | null

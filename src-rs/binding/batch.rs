@@ -15,7 +15,7 @@ use napi::{JsValue as _, Status, check_status, sys};
 use napi_derive::napi;
 
 use super::bridge::to_js;
-use super::error::NativeError;
+use super::error::{NativeError, in_facade_words};
 use pglisten_core::deliver::buffer::{End, Entry, Subscriber};
 use pglisten_core::deliver::gap::{Gap, GapReason};
 
@@ -34,11 +34,31 @@ enum SpecialKind {
     End = 2,
 }
 
+/// The reason of a gap.
+#[napi(string_enum = "camelCase")]
+#[derive(Debug)]
+pub enum NativeGapReason {
+    Disconnect,
+    Overflow,
+    Decode,
+}
+
+impl From<GapReason> for NativeGapReason {
+    fn from(reason: GapReason) -> Self {
+        match reason {
+            GapReason::Disconnect => Self::Disconnect,
+            GapReason::Overflow => Self::Overflow,
+            GapReason::Decode => Self::Decode,
+        }
+    }
+}
+
 /// A break in the stream.
 #[napi(object, object_from_js = false)]
 pub struct NativeGap {
     /// `disconnect`, `overflow` or `decode`.
-    pub reason: &'static str,
+    #[napi(ts_type = "`${NativeGapReason}`")]
+    pub reason: NativeGapReason,
     /// Milliseconds since 1970.
     pub lost_at_ms: f64,
     pub resumed_at_ms: f64,
@@ -62,16 +82,12 @@ fn milliseconds(moment: SystemTime) -> f64 {
 impl From<Gap> for NativeGap {
     fn from(gap: Gap) -> Self {
         Self {
-            reason: match gap.reason {
-                GapReason::Disconnect => "disconnect",
-                GapReason::Overflow => "overflow",
-                GapReason::Decode => "decode",
-            },
+            reason: gap.reason.into(),
             lost_at_ms: milliseconds(gap.lost_at),
             resumed_at_ms: milliseconds(gap.resumed_at),
             dropped: gap.dropped.map(|dropped| dropped as f64),
             sql_state: gap.sql_state,
-            message: gap.message,
+            message: in_facade_words(&gap.message),
             attempts: gap.attempts,
             server_restarted: gap.server_restarted,
             old_process_id: gap.old_process_id,

@@ -1,6 +1,5 @@
 // What a consumer missed.
 import type { NativeGap } from '#native'
-import { gapKind } from '../native/kinds.js'
 
 /**
  * Why notifications are missing: `disconnect`, the server session ended and another one took its place; `overflow`,
@@ -43,7 +42,7 @@ export class Gap {
 
   /** @internal */
   constructor(native: NativeGap) {
-    this.reason = gapKind(native)
+    this.reason = native.reason
     this.lostAt = new Date(native.lostAtMs)
     this.resumedAt = new Date(native.resumedAtMs)
     this.downtimeMs = this.resumedAt.getTime() - this.lostAt.getTime()

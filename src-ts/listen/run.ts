@@ -3,7 +3,6 @@ import { type NativeEvent, NativeListener, type NativeLease, type NativePool } f
 import { bridge, type Consumer } from '../native/bridge.js'
 import { ConnectionClosedError, ListenerClosedError } from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
-import { eventKind } from '../native/kinds.js'
 import { KeepAlive, abandoned } from '../native/keep-alive.js'
 import type { ListenerContext } from '../deliver/context.js'
 import type { Lifecycle } from './lifecycle.js'
@@ -198,7 +197,7 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Brings this run to where an event says that the session is. */
   #follow(event: NativeEvent): void {
-    switch (eventKind(event)) {
+    switch (event.kind) {
       case 'connected':
         this.lifecycle.to('connected')
         break

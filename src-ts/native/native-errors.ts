@@ -13,12 +13,12 @@ import {
   PglistenError,
   type ServerMessage,
 } from '../errors.js'
-import { errorKind, unknownKind } from './kinds.js'
+import { unknownKind } from './kinds.js'
 
 /** Makes an error of the native half an instance of its class. */
 export function fromNativeError(error: NativeError): PglistenError {
   const { message, server } = error
-  const kind = errorKind(error)
+  const { kind } = error
   if (kind === 'configuration') {
     return new ConnectionPoolConfigurationError(message, { option: error.option })
   }

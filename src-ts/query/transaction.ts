@@ -1,7 +1,7 @@
 // A transaction: statements that take effect together or not at all.
 import type { NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
-import { type CommitOutcome, unknownKind } from '../native/kinds.js'
+import { unknownKind } from '../native/kinds.js'
 import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
 
@@ -65,7 +65,9 @@ export async function runTransaction<Result>(
   }
   // Statements that were not awaited were called before, so they run before it commits.
   end(tx)
-  const outcome = await bridge.call<CommitOutcome>((id) => lease.commit(id))
+  const outcome = await bridge.call<'committed' | 'rolledBack' | 'alreadyEnded'>((id) =>
+    lease.commit(id),
+  )
   switch (outcome) {
     case 'committed':
       return result

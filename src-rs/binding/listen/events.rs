@@ -4,14 +4,25 @@ use napi_derive::napi;
 use pglisten_core::deliver::seat::Event;
 
 use crate::binding::batch::NativeGap;
-use crate::binding::error::{NativeError, NativeServerMessage};
+use crate::binding::error::{NativeError, NativeServerMessage, in_facade_words};
 
-/// What happened to the session. Which fields are there depends on `kind`.
+/// The kind of an event.
+#[napi(string_enum = "camelCase")]
+pub enum NativeEventKind {
+    Connected,
+    Disconnected,
+    AttemptFailed,
+    Reconnected,
+    Notice,
+    Warning,
+    Closed,
+}
+
+/// An event of the listener's session. Its kind tells which fields are there.
 #[napi(object, object_from_js = false)]
-#[derive(Default)]
 pub struct NativeEvent {
-    /// `connected`, `disconnected`, `attemptFailed`, `reconnected`, `notice`, `warning` or `closed`.
-    pub kind: &'static str,
+    #[napi(ts_type = "`${NativeEventKind}`")]
+    pub kind: NativeEventKind,
     pub process_id: Option<i32>,
     pub error: Option<NativeError>,
     pub attempt: Option<u32>,
@@ -22,51 +33,59 @@ pub struct NativeEvent {
     pub message: Option<String>,
 }
 
+impl NativeEvent {
+    /// An event without further fields.
+    fn of(kind: NativeEventKind) -> Self {
+        Self {
+            kind,
+            process_id: None,
+            error: None,
+            attempt: None,
+            needs_attention: None,
+            gap: None,
+            notice: None,
+            message: None,
+        }
+    }
+}
+
 impl From<Event> for NativeEvent {
     fn from(event: Event) -> Self {
-        let none = Self::default();
         match event {
             Event::Connected { process_id } => Self {
-                kind: "connected",
                 process_id: Some(process_id),
-                ..none
+                ..Self::of(NativeEventKind::Connected)
             },
             Event::Disconnected { error, process_id } => Self {
-                kind: "disconnected",
                 error: Some(error.into()),
                 process_id: Some(process_id),
-                ..none
+                ..Self::of(NativeEventKind::Disconnected)
             },
             Event::AttemptFailed {
                 error,
                 attempt,
                 needs_attention,
             } => Self {
-                needs_attention: Some(needs_attention),
-                kind: "attemptFailed",
                 error: Some(error.into()),
                 attempt: Some(attempt),
-                ..none
+                needs_attention: Some(needs_attention),
+                ..Self::of(NativeEventKind::AttemptFailed)
             },
             Event::Reconnected { gap } => Self {
-                kind: "reconnected",
                 gap: Some((*gap).into()),
-                ..none
+                ..Self::of(NativeEventKind::Reconnected)
             },
             Event::Notice(notice) => Self {
-                kind: "notice",
                 notice: Some((*notice).into()),
-                ..none
+                ..Self::of(NativeEventKind::Notice)
             },
             Event::Warning(message) => Self {
-                kind: "warning",
-                message: Some(message),
-                ..none
+                message: Some(in_facade_words(&message)),
+                ..Self::of(NativeEventKind::Warning)
             },
             Event::Closed { error } => Self {
-                kind: "closed",
                 error: Some(error.into()),
-                ..none
+                ..Self::of(NativeEventKind::Closed)
             },
         }
     }

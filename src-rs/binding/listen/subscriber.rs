@@ -11,37 +11,47 @@ use super::NativeListener;
 use crate::binding::batch::{Drainer, Value};
 use crate::binding::bridge::Bridge;
 
+/// The policy for a notification for which there is no room.
+#[napi(string_enum = "camelCase")]
+pub enum NativeOverflow {
+    DropOldest,
+    DropNewest,
+    Pause,
+    Error,
+}
+
+impl From<NativeOverflow> for Overflow {
+    fn from(overflow: NativeOverflow) -> Self {
+        match overflow {
+            NativeOverflow::DropOldest => Self::DropOldest,
+            NativeOverflow::DropNewest => Self::DropNewest,
+            NativeOverflow::Pause => Self::Pause,
+            NativeOverflow::Error => Self::Error,
+        }
+    }
+}
+
 /// The bounds of a consumer's buffer.
 #[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeBounds {
     pub max_messages: u32,
     pub max_bytes: f64,
-    /// `dropOldest`, `dropNewest`, `pause` or `error`.
-    pub overflow: String,
+    #[napi(ts_type = "`${NativeOverflow}`")]
+    pub overflow: NativeOverflow,
 }
 
-impl NativeBounds {
-    fn resolve(self) -> napi::Result<Bounds> {
-        Ok(Bounds {
-            max_messages: self.max_messages as usize,
+impl From<NativeBounds> for Bounds {
+    fn from(bounds: NativeBounds) -> Self {
+        Self {
+            max_messages: bounds.max_messages as usize,
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "checked in TypeScript"
             )]
-            max_bytes: self.max_bytes as usize,
-            overflow: match self.overflow.as_str() {
-                "dropOldest" => Overflow::DropOldest,
-                "dropNewest" => Overflow::DropNewest,
-                "pause" => Overflow::Pause,
-                "error" => Overflow::Error,
-                other => {
-                    return Err(napi::Error::from_reason(format!(
-                        "no overflow policy `{other}`"
-                    )));
-                }
-            },
-        })
+            max_bytes: bounds.max_bytes as usize,
+            overflow: bounds.overflow.into(),
+        }
     }
 }
 
@@ -78,20 +88,20 @@ impl NativeSubscriber {
         bounds: NativeBounds,
         channels: Option<Vec<String>>,
         signal: u32,
-    ) -> napi::Result<Self> {
+    ) -> Self {
         let bridge = bridge.handle();
         let seat = listener.feed.seat();
         let signal = Box::new(move || bridge.signal(signal));
         let subscriber = Arc::new(Subscriber::new(
-            bounds.resolve()?,
+            bounds.into(),
             signal,
             Arc::clone(&seat.counters.dropped),
         ));
         seat.add_subscriber(Arc::clone(&subscriber), channels);
-        Ok(Self {
+        Self {
             seat: Arc::clone(seat),
             subscriber,
-        })
+        }
     }
 
     /// A function that takes the next entries: at most as many as it is told, and as `meta` has room for. It gives what

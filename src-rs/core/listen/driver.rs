@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_postgres::AsyncMessage;
 
+use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, ServerMessage};
 use crate::connect::dial::ServerConnection;
 use crate::deliver::feed::Feed;
@@ -125,8 +126,9 @@ async fn pause(feed: &Feed, paused: &AtomicBool, max_pause: Duration) -> Result<
         Error::new(
             ErrorKind::Closed,
             format!(
-                "a consumer kept the session from being read for {} s (buffer.maxPauseMs)",
-                max_pause.as_secs_f64()
+                "a consumer kept the session from being read for {} s ({})",
+                max_pause.as_secs_f64(),
+                Setting::MaxPause
             ),
         )
         .into()
@@ -146,6 +148,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::base::setting::rename;
     use crate::deliver::buffer::{Bounds, Overflow, Subscriber};
     use crate::deliver::seat::Seat;
     use crate::inbound::ReceivedBatch;
@@ -193,8 +196,8 @@ mod tests {
         let end = pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await;
         let message = end.expect_err("nobody made room").error.message;
         assert_eq!(
-            message,
-            "a consumer kept the session from being read for 10 s (buffer.maxPauseMs)"
+            rename(&message, Setting::name),
+            "a consumer kept the session from being read for 10 s (max_pause)"
         );
         assert_eq!(began.elapsed(), MAX_PAUSE);
     }

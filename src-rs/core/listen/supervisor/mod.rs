@@ -26,6 +26,7 @@ use super::driver::SessionEnd;
 use super::options::{HeartbeatOptions, ReconnectOptions};
 use super::session::ClientSlot;
 use super::sessions::{ListeningSession, Sessions};
+use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::deliver::feed::Feed;
@@ -275,6 +276,9 @@ impl<S: Sessions> Supervisor<S> {
 fn overflow_error() -> Error {
     Error::new(
         ErrorKind::ListenerOverflow,
-        "a consumer's buffer is full and `buffer.overflow` is `error`: the listener is closed",
+        format!(
+            "a consumer's buffer is full and `{}` is `error`: the listener is closed",
+            Setting::Overflow
+        ),
     )
 }
