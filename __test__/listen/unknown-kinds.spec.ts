@@ -1,11 +1,11 @@
 // A kind that only the addon knows is a mistake of this package: it is told with its name, and never passed over.
 
 import test from 'ava'
-import type { NativeError } from '#native'
 import { fromNativeError } from '../../src-ts/native/native-errors.js'
 
 /** An error as an addon of another version might send it. */
-const unknown = (kind: string, message: string) => ({ kind, message }) as unknown as NativeError
+const unknown = (kind: string, message: string) =>
+  ({ kind, message }) as unknown as Parameters<typeof fromNativeError>[0]
 
 test('an error of an unknown kind becomes an internal error that names the kind', (t) => {
   const error = fromNativeError(unknown('moon', 'it is full'))
