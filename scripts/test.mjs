@@ -2,7 +2,7 @@
 //
 //   npm test                       everything
 //   npm test -- --only lint        formatters, linters, types, generated files
-//   npm test -- __test__/a.spec.ts only these behaviour tests
+//   npm test -- __test__/contract/order.spec.ts only these behaviour tests
 
 import { parseArgs } from 'node:util'
 import { onInterrupt, run, runTool } from './lib/run.mjs'

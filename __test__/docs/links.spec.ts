@@ -1,5 +1,6 @@
 // Links between the pages, to their sections and to files of the project lead somewhere, and commands exist.
 
+import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
@@ -58,12 +59,37 @@ test('every npm script that a page speaks of exists', (t) => {
   t.deepEqual(missing, [])
 })
 
-test('every file of tests that a page names exists', (t) => {
-  const missing = pages().flatMap((page) =>
-    [...read(page).matchAll(/`(__test__\/[\w./-]+\.ts)`/g)]
-      .map((match) => match[1]!)
-      .filter((file) => !existsSync(path.join(root, file)))
-      .map((file) => `${page}: ${file}`),
-  )
-  t.deepEqual(missing, [])
+/** The tracked files that a person writes: pages, sources and their comments. */
+function written(): string[] {
+  const tracked = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' })
+  return tracked
+    .split('\0')
+    .filter(
+      (file) => /\.(md|rs|[mc]?[jt]s|yml|toml)$/.test(file) && existsSync(path.join(root, file)),
+    )
+    .filter((file) => file !== 'CHANGELOG.md' && !file.startsWith('native/'))
+}
+
+/** Paths below these folders are looked for, in text, code blocks and comments alike. */
+const PATH = /(?<![\w./@-])(?:src-ts|src-rs|__test__|lab|scripts|bench|docs|examples)\/[\w./-]*\w/g
+/** Paths that are there only once something has been made. */
+const MADE = /^(docs\/api|bench\/peers\/node_modules|bench\/node_modules)/
+
+test('every file and folder of the project that a page or a comment names exists', (t) => {
+  let count = 0
+  const problems = written().flatMap((file) => {
+    const named = [...read(file).matchAll(PATH)].map(([name]) => name)
+    count += named.length
+    return named
+      .filter((name) => !MADE.test(name) && !isThere(name))
+      .map((name) => `${file}: ${name}`)
+  })
+  t.deepEqual(problems, [])
+  t.true(count > 100, `${count}`)
 })
+
+/** Whether a path leads to a file or folder; sources may be named as they are imported. */
+function isThere(name: string): boolean {
+  const candidates = [name, name.replace(/\.js$/, '.ts'), `${name}.rs`, `${name}.ts`]
+  return candidates.some((candidate) => existsSync(path.join(root, candidate)))
+}
