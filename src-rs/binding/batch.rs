@@ -22,7 +22,7 @@ use pglisten_core::deliver::gap::{Gap, GapReason};
 /// No channel has this number.
 const SPECIAL: u32 = u32::MAX;
 
-/// What an entry marked as [`SPECIAL`] is, and what its value is.
+/// The kind of an entry that is marked as [`SPECIAL`]; each says what its value is.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 enum SpecialKind {
@@ -142,8 +142,8 @@ impl Batch<'_> {
     }
 }
 
-/// Makes a consumer's batches. A function of JavaScript's owns it, which costs a fraction of a method that gets all this with
-/// each call: a notification that comes alone pays it alone.
+/// Makes a consumer's batches. Owned by a JavaScript closure: calling one costs a fraction of a class method with the same data
+/// as arguments, and for a single notification that call is most of the cost.
 pub(crate) struct Drainer {
     subscriber: Arc<Subscriber>,
     /// Has room for two numbers for each entry, two for the end, and the last two.

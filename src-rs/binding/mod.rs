@@ -18,6 +18,6 @@ mod pool;
 mod runtime;
 mod values;
 
-/// What the facade compares with its own version: the two are installed as separate packages.
+/// The addon's version. The facade compares it with its own, since the two are installed as separate packages.
 #[napi]
 pub const ADDON_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! What belongs to a server session and to the sessions that take its place, whoever listens to them.
+//! The stream of a server session and of the sessions that take its place, whoever listens to them.
 //!
 //! A feed lives as long as its supervisor; sessions come and go below it. Its lock is taken before a seat's, never after.
 

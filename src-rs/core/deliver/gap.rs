@@ -1,4 +1,4 @@
-//! What a consumer missed, as an entry among its notifications.
+//! Breaks of a consumer's stream, as entries among its notifications.
 
 use std::time::SystemTime;
 

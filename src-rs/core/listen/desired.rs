@@ -27,7 +27,7 @@ impl Desired {
         self.channels.contains_key(channel)
     }
 
-    /// Those that are `wanted`, in order.
+    /// The channels for which `wanted` is true, in order.
     pub(crate) fn in_order(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let mut chosen: Vec<_> = self
             .channels

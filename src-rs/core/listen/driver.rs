@@ -1,4 +1,4 @@
-//! The task that reads a session: polls its connection and hands what comes to the feed.
+//! The task that reads a session: polls its connection and hands notifications to the feed.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl From<Error> for SessionEnd {
     }
 }
 
-/// See the module.
+/// The driver of one session: reads it from its start-up to its end.
 pub(super) struct Driver {
     pub(crate) connection: ServerConnection,
     pub(crate) feed: Arc<Feed>,

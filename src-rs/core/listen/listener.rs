@@ -127,7 +127,7 @@ impl ListenerHandle {
         Arc::clone(&self.client)
     }
 
-    /// What hands out the notifications.
+    /// The feed of the listener's sessions.
     #[must_use]
     pub fn feed(&self) -> &Arc<Feed> {
         &self.feed

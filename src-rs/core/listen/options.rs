@@ -1,4 +1,4 @@
-//! What a listener can be told.
+//! The options of a listener.
 
 use std::sync::Arc;
 use std::time::Duration;

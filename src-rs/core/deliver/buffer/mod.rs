@@ -4,6 +4,8 @@
 //! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once.
 
 mod queue;
+#[cfg(test)]
+mod queue_properties;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -18,23 +20,23 @@ use crate::base::error::Error;
 use crate::deliver::gap::Gap;
 use queue::Queue;
 
-/// What a notification takes besides its payload: its place in the queue, which grows by doubling.
+/// The bytes that a notification counts for besides its payload: its place in the queue, which grows by doubling.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
-/// With so many bytes of payloads a batch is complete: a larger one costs the garbage collector of JavaScript more than the
-/// call that is saved.
+/// A batch is complete with this many bytes of payloads. A larger one costs the garbage collector of JavaScript more than
+/// the call that is saved.
 const MAX_DRAINED_BYTES: usize = 256 * 1024;
 
-/// What to do with a notification for which there is no room.
+/// The policy for a notification for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
     /// Make room by dropping the oldest.
     DropOldest,
-    /// Drop it.
+    /// Drop the new one.
     DropNewest,
-    /// Take it, and stop reading from the server until there is room again.
+    /// Take the notification, and stop reading from the server until there is room again.
     Pause,
-    /// Close the listener: the stream ends before it.
+    /// Close the listener: the stream ends before the notification.
     Error,
 }
 
@@ -45,7 +47,7 @@ pub struct Bounds {
     pub max_messages: usize,
     /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`] each.
     pub max_bytes: usize,
-    /// What happens beyond.
+    /// The policy beyond the bounds.
     pub overflow: Overflow,
 }
 
@@ -58,7 +60,7 @@ pub struct Notification {
     pub process_id: i32,
     /// The payload's length in bytes.
     pub length: u32,
-    /// Whether it has no character beyond ASCII: then it need not be looked through again.
+    /// Whether the payload has no character beyond ASCII. An ASCII payload becomes a string without being decoded.
     pub is_ascii: bool,
     /// When it was read.
     pub received: Moment,
@@ -96,7 +98,7 @@ pub enum End {
     Failed(Error),
 }
 
-/// What [`Subscriber::drain`] came to.
+/// The outcome of [`Subscriber::drain`].
 #[derive(Debug)]
 pub struct Drained {
     /// How many entries were shown.
@@ -148,7 +150,7 @@ impl fmt::Debug for Subscriber {
     }
 }
 
-/// What a batch has for one consumer.
+/// The part of a batch that one consumer gets.
 #[derive(Debug, Default)]
 pub(crate) struct Staged(Queue);
 
@@ -202,9 +204,10 @@ impl Subscriber {
         }
     }
 
-    /// Shows up to `max` entries to `show`, each with its payload, and forgets them. None at all arms the consumer.
+    /// Takes up to `max` entries out of the buffer and shows each with its payload to `show`. A drain that finds nothing arms the
+    /// consumer.
     ///
-    /// Nobody is kept waiting meanwhile: what is shown has been taken out.
+    /// The lock is not held while entries are shown, so pushes go on.
     pub fn drain(&self, max: usize, mut show: impl FnMut(Entry, &[u8])) -> Drained {
         let (mut shown, mut bytes) = (0, 0);
         loop {
@@ -252,8 +255,7 @@ impl Subscriber {
         }
     }
 
-    /// What was drained last could not be handed over: `count` notifications from `first` on are missing before what is
-    /// left.
+    /// Puts a gap before everything for `count` notifications, from `first` on, that were drained but could not be handed over.
     pub fn lose(&self, first: &Notification, count: u64) {
         let gap = Gap {
             dropped: Some(count),
@@ -267,7 +269,7 @@ impl Subscriber {
         change.armed = true;
     }
 
-    /// Whether this is beyond its bounds, or has room for going on after a pause.
+    /// Whether this buffer asks for a pause, or has not enough room yet to go on after one.
     #[must_use]
     pub fn pressure(&self) -> Pressure {
         let state = self.state.lock();
@@ -441,7 +443,7 @@ impl State {
         self.queue.bytes + self.held.bytes + self.leaving_bytes
     }
 
-    /// What was held becomes deliverable, behind the gap before it.
+    /// Makes held entries deliverable, behind the gap before them.
     pub(crate) fn resume(&mut self, gap: Option<Gap>) {
         if self.end.is_some() {
             return;

@@ -1,5 +1,16 @@
-//! Entries in their order, with the payloads of those that have one, in blocks: a whole block changes hands at once, and
-//! nothing is allocated for a single notification.
+//! A queue of entries in blocks: a whole block changes hands at once, and nothing is allocated for a single notification.
+//!
+//! ```text
+//!          first block                          last block
+//!         ┌──────────────────────────────┐     ┌──────────────────────────────┐
+//! entries │ N  N  Gap  N  Fence  N       │ ──► │ N  N  N                      │ ◄── push
+//!   text  │ ···taken···│payloads of the N│     │ payloads, one after the other│
+//!         └──────────────────────────────┘     └──────────────────────────────┘
+//!          ▲ take_block / give_back              spare blocks keep their memory for the next push
+//! ```
+//!
+//! An overflow gap stands directly before the notifications that follow what was dropped, and counts on as long as nothing else
+//! comes between.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -8,27 +19,27 @@ use super::{Entry, Notification};
 use crate::base::Moment;
 use crate::deliver::gap::Gap;
 
-/// The most entries in a block,
+/// The most entries in a block.
 const MAX_ENTRIES: usize = 1024;
-/// and the most bytes of payloads: what is read at once gives about one block.
+/// The most bytes of payloads in a block. The notifications of one read of the socket make about one block.
 const MAX_TEXT: usize = 64 * 1024;
-/// A block with fewer entries is copied to the end of the one before: there may be thousands of those.
-const FEW: usize = 64;
-/// How many empty blocks are kept for what comes next,
+/// A block with fewer entries is copied to the end of the block before it: there may be thousands of small ones.
+const SMALL_BLOCK: usize = 64;
+/// How many empty blocks are kept for entries to come.
 const MAX_SPARE: usize = 16;
-/// and how many of them when nothing more seems to come.
+/// How many empty blocks are kept while the consumer waits.
 const MAX_SPARE_AT_REST: usize = 2;
 
-/// Entries that stand together.
+/// Entries that change hands together.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     entries: VecDeque<Entry>,
-    /// The payloads of the notifications among them, one after the other, behind those that were taken.
+    /// The payloads of the notifications, one after the other. The first `taken` bytes belong to entries that were taken.
     text: Vec<u8>,
     taken: usize,
-    /// How many notifications are among the entries,
+    /// How many notifications are among the entries.
     pub(super) messages: usize,
-    /// and what they count for.
+    /// The bytes that those notifications count for.
     pub(super) bytes: usize,
 }
 
@@ -46,7 +57,7 @@ impl Block {
         Some(show(entry, payload))
     }
 
-    /// When its first notification was read.
+    /// The moment at which the first notification was read.
     pub(super) fn received(&self) -> Option<Moment> {
         self.entries.iter().find_map(|entry| match entry {
             Entry::Notification(notification) => Some(notification.received),
@@ -75,7 +86,7 @@ impl Block {
         other.clear();
     }
 
-    /// Gives back memory that it does not need while it waits: it may be one of thousands.
+    /// Gives back memory that the block does not need while it waits: it may be one of thousands.
     fn fit(&mut self) {
         if self.text.capacity() > 4 * self.text.len() {
             self.text.shrink_to_fit();
@@ -85,14 +96,14 @@ impl Block {
         }
     }
 
-    /// Empties it; its memory stays.
+    /// Empties the block; its memory stays.
     fn clear(&mut self) {
         self.entries.clear();
         self.text.clear();
         (self.taken, self.messages, self.bytes) = (0, 0, 0);
     }
 
-    /// An entry is here no more. Gives the length of its payload.
+    /// Takes an entry out of the counts. Gives the length of its payload.
     fn forget(&mut self, entry: &Entry) -> usize {
         let Entry::Notification(notification) = entry else {
             return 0;
@@ -102,7 +113,7 @@ impl Block {
         notification.length()
     }
 
-    /// The gap that stands at the end, if what is dropped there belongs to it.
+    /// The overflow gap at the end, in which further drops at the end are counted.
     fn last_overflow(&mut self) -> Option<&mut Gap> {
         match self.entries.back_mut() {
             Some(Entry::Gap(gap)) if gap.is_overflow() => Some(gap),
@@ -145,12 +156,12 @@ impl Block {
 /// A queue of entries.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// None of them is empty.
+    /// The blocks with entries; no block in here is empty.
     blocks: VecDeque<Block>,
     spare: Vec<Block>,
-    /// How many notifications there are,
+    /// How many notifications are in the queue.
     pub(super) messages: usize,
-    /// and what they count for.
+    /// The bytes that those notifications count for.
     pub(super) bytes: usize,
 }
 
@@ -159,7 +170,7 @@ impl Queue {
         self.blocks.is_empty()
     }
 
-    /// Adds an entry. `payload`: of a notification.
+    /// Adds an entry, with the payload of a notification.
     pub(super) fn push(&mut self, entry: Entry, payload: &[u8]) {
         if let Entry::Notification(notification) = &entry {
             self.messages += 1;
@@ -207,7 +218,7 @@ impl Queue {
         while let Some(mut block) = other.blocks.pop_front() {
             match self.blocks.back_mut() {
                 Some(last)
-                    if block.entries.len() < FEW
+                    if block.entries.len() < SMALL_BLOCK
                         && last.has_room(block.entries.len(), block.text.len()) =>
                 {
                     last.append(&mut block);
@@ -232,7 +243,7 @@ impl Queue {
         }
     }
 
-    /// Everything has been taken, and what comes next is waited for: memory that only a flood needs is given back.
+    /// Gives back memory that only a flood needs. Called when everything has been taken.
     pub(super) fn rest(&mut self) {
         self.spare.truncate(MAX_SPARE_AT_REST);
     }
@@ -242,7 +253,7 @@ impl Queue {
         *self = Self::default();
     }
 
-    /// When its first notification was read.
+    /// The moment at which the first notification was read.
     pub(super) fn received(&self) -> Option<Moment> {
         self.blocks.iter().find_map(Block::received)
     }

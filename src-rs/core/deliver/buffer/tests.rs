@@ -1,4 +1,4 @@
-//! What a consumer's buffer does at its bounds, at a gap and at its end.
+//! A consumer's buffer at its bounds, at a gap and at its end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,4 +1,4 @@
-//! What happens to a listener's session, on its way to JavaScript.
+//! Events of a listener's session, on their way to JavaScript.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::deliver::gap::Gap;
 /// Events wait here while the JavaScript thread is busy; a server can send notices without end.
 const MAX_WAITING_EVENTS: usize = 1000;
 
-/// What happened to the listener's session.
+/// An event of the listener's session.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A session is up: the first one, or the first after a break.
@@ -36,7 +36,7 @@ pub enum Event {
     },
     /// A new session took over.
     Reconnected {
-        /// What may be missing.
+        /// The gap before the new session's notifications.
         gap: Box<Gap>,
     },
     /// A notice or warning of the server.

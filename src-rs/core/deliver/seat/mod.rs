@@ -1,4 +1,4 @@
-//! What belongs to a listener: its channels, its consumers, its counters, and the events on their way to JavaScript.
+//! A listener's side of its feed: its channels, its consumers, its counters, and the events on their way to JavaScript.
 //!
 //! A seat lives as long as one `startup()` … `shutdown()` of a listener. Its lock is taken after a feed's, never before, and a
 //! consumer's signal is called while it is held: a signal must not call back into the seat.

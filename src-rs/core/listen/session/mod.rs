@@ -31,14 +31,14 @@ use crate::query::statements::{self, Block};
 /// How long to wait for the driver's word on why a request failed.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// A session that is connected, or being set up.
 #[derive(Debug)]
 pub struct Session {
     client: Arc<Client>,
     shared: SessionClient,
     /// Dropping a session that was not closed drops its socket: nothing waits for a server that is gone.
     driver: AbortOnDropHandle<SessionEnd>,
-    /// What the socket learns.
+    /// The facts that the socket notes: when the server was last heard, who answered start-up.
     facts: Arc<WireFacts>,
     arrivals: Arc<NotificationSink>,
     paused: Arc<AtomicBool>,
@@ -55,7 +55,7 @@ pub struct Session {
     pub applied: HashSet<String>,
 }
 
-/// What a session needs besides a server.
+/// How to make a session.
 #[derive(Debug, Clone)]
 pub struct SessionSetup {
     /// Where to connect.

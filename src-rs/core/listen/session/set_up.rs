@@ -1,4 +1,4 @@
-//! What a session does between start-up and its first notification.
+//! The steps of a session between start-up and its first notification.
 
 use std::time::{Duration, SystemTime};
 

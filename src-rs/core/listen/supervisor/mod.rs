@@ -35,7 +35,7 @@ use crate::deliver::seat::Event;
 /// How long closing may take when nobody waits for it.
 const ABANDONED_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the facade asks for. Commands are carried out in the order in which they were sent.
+/// A request of the facade. Commands are carried out in the order in which they were sent.
 #[derive(Debug)]
 pub(crate) enum Command {
     Subscribe {

@@ -16,7 +16,7 @@ struct Waiting {
     reply: Reply,
 }
 
-/// See the module.
+/// The commands that wait for the server to follow, with their replies.
 #[derive(Default)]
 pub(super) struct WaitingList(Vec<Waiting>);
 

@@ -1,0 +1,164 @@
+//! Properties of [`Queue`]: whatever is done to it, it holds what a plain list of entries would hold.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::queue::Queue;
+use super::{Entry, Notification};
+use crate::base::Moment;
+use crate::deliver::gap::{Gap, GapReason};
+
+/// An entry of the plain list.
+#[derive(Debug, Clone, PartialEq)]
+enum Plain {
+    Payload(Vec<u8>),
+    /// The gap of an overflow, with its count.
+    Overflow(u64),
+    Disconnect,
+    Fence(u32),
+}
+
+/// One thing that is done to a queue.
+#[derive(Debug, Clone)]
+enum Step {
+    Push(Plain),
+    DropOldest,
+    DropNewest,
+    /// Takes the first block, up to so many of its entries, and gives the rest back.
+    Take(usize),
+    /// Moves another queue with these entries to the end.
+    Append(Vec<Plain>),
+}
+
+fn entry() -> impl Strategy<Value = Plain> {
+    prop_oneof![
+        24 => (0_usize..40, any::<u8>()).prop_map(|(n, byte)| Plain::Payload(vec![byte; n])),
+        1 => Just(Plain::Payload(vec![b'x'; 40_000])),
+        3 => Just(Plain::Disconnect),
+        3 => any::<u32>().prop_map(Plain::Fence),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => entry().prop_map(Step::Push),
+        2 => Just(Step::DropOldest),
+        2 => Just(Step::DropNewest),
+        2 => (0_usize..200).prop_map(Step::Take),
+        2 => prop::collection::vec(entry(), 0..150).prop_map(Step::Append),
+    ]
+}
+
+fn notification(payload: &[u8]) -> Notification {
+    Notification {
+        channel: 1,
+        process_id: 1,
+        length: u32::try_from(payload.len()).expect("a short payload"),
+        is_ascii: payload.is_ascii(),
+        received: Moment::default(),
+        confirmed: Moment::default(),
+    }
+}
+
+fn push(queue: &mut Queue, entry: &Plain) {
+    match entry {
+        Plain::Payload(payload) => {
+            queue.push(Entry::Notification(notification(payload)), payload);
+        }
+        Plain::Disconnect => {
+            let gap = Gap {
+                reason: GapReason::Disconnect,
+                ..Gap::overflow(std::time::SystemTime::now(), std::time::SystemTime::now())
+            };
+            queue.push(Entry::Gap(Box::new(gap)), &[]);
+        }
+        Plain::Fence(id) => queue.push(Entry::Fence(*id), &[]),
+        Plain::Overflow(_) => unreachable!("overflows are made by the queue"),
+    }
+}
+
+fn plain(entry: &Entry, payload: &[u8]) -> Plain {
+    match entry {
+        Entry::Notification(_) => Plain::Payload(payload.to_vec()),
+        Entry::Fence(id) => Plain::Fence(*id),
+        Entry::Gap(gap) if gap.is_overflow() => Plain::Overflow(gap.dropped.unwrap_or_default()),
+        Entry::Gap(_) => Plain::Disconnect,
+    }
+}
+
+/// Drops the first payload of the list: counts it in the overflow before it, or leaves one in its place.
+fn drop_oldest(list: &mut VecDeque<Plain>) -> bool {
+    let is_payload = |entry: &Plain| matches!(entry, Plain::Payload(_));
+    let Some(place) = list.iter().position(is_payload) else {
+        return false;
+    };
+    match place.checked_sub(1).and_then(|before| list.get_mut(before)) {
+        Some(Plain::Overflow(count)) => {
+            *count += 1;
+            list.remove(place);
+        }
+        _ => list[place] = Plain::Overflow(1),
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_queue_holds_what_a_plain_list_would_hold(steps in prop::collection::vec(step(), 0..60)) {
+        let mut queue = Queue::default();
+        let mut list: VecDeque<Plain> = VecDeque::new();
+        for step in steps {
+            match step {
+                Step::Push(entry) => {
+                    push(&mut queue, &entry);
+                    list.push_back(entry);
+                }
+                Step::DropOldest => prop_assert_eq!(queue.drop_oldest(), drop_oldest(&mut list)),
+                Step::DropNewest => {
+                    queue.drop_newest(&notification(b"newest"));
+                    match list.back_mut() {
+                        Some(Plain::Overflow(count)) => *count += 1,
+                        _ => list.push_back(Plain::Overflow(1)),
+                    }
+                }
+                Step::Take(most) => {
+                    let Some(mut block) = queue.take_block() else {
+                        prop_assert!(list.is_empty());
+                        continue;
+                    };
+                    for _ in 0..most {
+                        let taken = block.take(|entry, payload| plain(&entry, payload));
+                        let Some(taken) = taken else { break };
+                        prop_assert_eq!(Some(taken), list.pop_front());
+                    }
+                    queue.give_back(block);
+                }
+                Step::Append(entries) => {
+                    let mut other = Queue::default();
+                    for entry in &entries {
+                        push(&mut other, entry);
+                    }
+                    queue.append(&mut other);
+                    prop_assert!(other.is_empty() && other.messages == 0 && other.bytes == 0);
+                    list.extend(entries);
+                }
+            }
+            let payloads = list.iter().filter_map(|entry| match entry {
+                Plain::Payload(payload) => Some(payload.len()),
+                _ => None,
+            });
+            prop_assert_eq!(queue.messages, payloads.clone().count());
+            prop_assert_eq!(
+                queue.bytes,
+                payloads.map(|length| length + super::ENTRY_OVERHEAD_BYTES).sum::<usize>()
+            );
+            prop_assert_eq!(queue.is_empty(), list.is_empty());
+        }
+        let mut rest = Vec::new();
+        queue.take_all(|entry, payload| rest.push(plain(&entry, payload)));
+        prop_assert_eq!(rest, Vec::from(list));
+    }
+}
