@@ -1,7 +1,7 @@
 // The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to `shutdown()`.
 import type { NativePool } from '#native'
 import { Connection, type LeaseSource } from '../query/connection.js'
-import { ListenerClosedError, ListenerStartError } from '../errors.js'
+import { ListenerStartError } from '../errors.js'
 import { ListenerEmitter } from '../deliver/events.js'
 import type { Gap } from '../deliver/gap.js'
 import {
@@ -29,6 +29,7 @@ import type { Counters, ListenerContext } from '../deliver/context.js'
 import type { PullIterator } from '../deliver/pull-iterator.js'
 import { Lifecycle } from './lifecycle.js'
 import { Run } from './run.js'
+import { subscribe, unregister, unsubscribeUnwanted } from './subscribing.js'
 import { NOTHING_COUNTED, listenerStats } from './statistics.js'
 import {
   type ListenerCallback,
@@ -198,7 +199,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const subscription = this.#subscriptions.open(channel)
     subscription.registrations = subscription.registrations.concat(registration)
     this.#run?.consumers.setCalled(channel)
-    await this.#subscribe(subscription, () => this.#unregister(subscription, registration))
+    await subscribe(this.#subscriptions, this.#run, subscription, () =>
+      this.#unregister(subscription, registration),
+    )
   }
 
   /**
@@ -217,7 +220,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     )
     if (!subscription || !registration) return
     this.#unregister(subscription, registration)
-    await this.#unsubscribeUnwanted([subscription])
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
   }
 
   /**
@@ -230,7 +233,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     if (!subscription) return
     for (const registration of subscription.registrations)
       this.#unregister(subscription, registration)
-    await this.#unsubscribeUnwanted([subscription])
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
   }
 
   /**
@@ -244,7 +247,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       for (const registration of subscription.registrations)
         this.#unregister(subscription, registration)
     }
-    await this.#unsubscribeUnwanted(subscriptions)
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, subscriptions)
   }
 
   /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback} does. */
@@ -253,7 +256,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const subscription = this.#subscriptions.open(channel)
     subscription.explicit = true
     // Everybody who asked for the channel waits for the same LISTEN.
-    await this.#subscribe(subscription, () => {
+    await subscribe(this.#subscriptions, this.#run, subscription, () => {
       subscription.explicit = false
     })
   }
@@ -267,7 +270,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const subscription = this.#subscriptions.get(channel)
     if (!subscription) return
     subscription.explicit = false
-    await this.#unsubscribeUnwanted([subscription])
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
   }
 
   /**
@@ -385,50 +388,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     return run
   }
 
-  /** Subscribes the running session to a channel, unless that was done before. After a failure `undo` removes every trace. */
-  async #subscribe(subscription: Subscription, undo: () => void): Promise<void> {
-    const run = this.#run
-    if (!run?.lifecycle.isOpen) return
-    subscription.ready ??= run.subscribe(subscription)
-    try {
-      await subscription.ready
-    } catch (error) {
-      undo()
-      if (!subscription.wanted) this.#subscriptions.delete(subscription)
-      subscription.ready = undefined
-      throw error
-    }
-  }
-
-  async #unsubscribeUnwanted(subscriptions: readonly Subscription[]): Promise<void> {
-    const unwanted = subscriptions.filter((subscription) => !subscription.wanted)
-    const run = this.#run
-    for (const subscription of unwanted) {
-      this.#subscriptions.delete(subscription)
-      run?.consumers.forget(subscription)
-    }
-    if (!run?.lifecycle.isOpen) return
-    const asked = unwanted.filter((subscription) => subscription.ready !== undefined)
-    await Promise.all(
-      asked.map((subscription) =>
-        run.unsubscribe(subscription).catch((error: unknown) => {
-          // A session that is gone listens to no channel.
-          if (!(error instanceof ListenerClosedError)) throw error
-        }),
-      ),
-    )
-  }
-
   #unregister(subscription: Subscription, registration: Registration): void {
-    registration.active = false
-    subscription.registrations = subscription.registrations.filter((one) => one !== registration)
-    if (subscription.isCalled) return
-    this.#run?.consumers.setCalled(subscription.name)
-    // Buffered notifications were meant for the callbacks that are gone: a new number keeps them from new callbacks.
-    if (!subscription.explicit || this.#subscriptions.get(subscription.name) !== subscription)
-      return
-    this.#subscriptions.renumber(subscription)
-    this.#run?.renumber(subscription)
+    unregister(this.#subscriptions, this.#run, subscription, registration)
   }
 
   async #end(run: Run | undefined, drain: boolean, timeoutMs: number): Promise<void> {
