@@ -369,90 +369,95 @@ interface ServerMessage {
 }
 
 /**
- * Why notifications are missing: `disconnect`, the server session ended and another one took its place; `overflow`,
- * the consumer's buffer was full; `decode`, the server sent bytes that are no notification.
+ * The reason why notifications are missing.
+ *
+ * - `disconnect`: the server session ended, and another one took its place.
+ * - `overflow`: the consumer's buffer was full.
+ * - `decode`: the server sent a notification that could not be read.
  */
 type GapReason = 'disconnect' | 'overflow' | 'decode';
 /**
- * A break in the stream of notifications, at its place in the stream: everything committed before `lostAt` came before
- * it, everything committed after `resumedAt` comes after it. What was notified in between may be missing.
+ * A break in a consumer's stream of notifications, at its place in the stream. Notifications that were committed before
+ * `lostAt` came before the gap, those that were committed after `resumedAt` come after it, and those in between may be
+ * missing.
  */
 declare class Gap {
-    /** Why notifications are missing. */
+    /** The reason why notifications are missing. */
     readonly reason: GapReason;
     /**
-     * A moment, by this machine's clock, before which nothing is missing: when the last round trip to the server was begun
-     * that was answered before the break. A notification that was read tells nothing about those behind it, so without
-     * other traffic this is the last heartbeat: up to `heartbeat.intervalMs` before the break, and more when the break was
-     * noticed late.
+     * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip that
+     * the server answered before the break. Only an answered round trip confirms all earlier notifications. Without other
+     * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was noticed
+     * late.
      */
     readonly lostAt: Date;
-    /** When the stream went on: the LISTENs were committed again, or the last dropped notification had been read. */
+    /** The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was read. */
     readonly resumedAt: Date;
-    /** Between these two, in milliseconds. */
+    /** The time from `lostAt` to `resumedAt`, in milliseconds. */
     readonly downtimeMs: number;
-    /** How many notifications are missing: exact for `overflow`, `null` otherwise, as nobody can know. */
+    /** The number of missing notifications: exact for `overflow`; `null` for the other reasons, for which it is unknown. */
     readonly dropped: number | null;
-    /** The server's reason for ending the session, such as `57P01`; `null` when it gave none. */
+    /** The SQLSTATE with which the server ended the session, such as `57P01`; `null` when it sent none. */
     readonly sqlState: string | null;
-    /** The reason in words. */
+    /** A description of the reason in words. */
     readonly message: string;
-    /** How many attempts it took to connect again; 0 for `overflow`. */
+    /** The number of attempts that it took to connect again; 0 for `overflow`. */
     readonly attempts: number;
-    /** Whether the server was restarted, or is another one; `null` when not known, and for `overflow`. */
+    /** Whether the server was restarted, or is another one; `null` when that is not known, and for `overflow`. */
     readonly serverRestarted: boolean | null;
-    /** The backend that was lost; `null` for `overflow`. */
+    /** The process id of the lost session's backend; `null` for `overflow`. */
     readonly oldProcessId: number | null;
-    /** The backend that took its place; `null` for `overflow`. */
+    /** The process id of the new session's backend; `null` for `overflow`. */
     readonly newProcessId: number | null;
 }
 
-/** Something that a user should know of, and that stops nothing. */
+/** A condition that a user should know of, and that does not stop the listener. */
 interface ListenerWarning {
-    /** What happened, in words. */
+    /** A description in words. */
     message: string;
-    /** What the server said, if it is about that: a notice or a warning of the listening session. */
+    /** The notice or warning that the server sent to the listening session, if the warning is about one. */
     notice?: ServerMessage;
-    /** Why an attempt to connect again failed, if it is about that. */
+    /** The error of a failed attempt to connect again, if the warning is about one. */
     error?: PglistenError;
-    /** The channel whose callback it is about. */
+    /** The channel of the callback or message, if the warning is about one. */
     channel?: string;
 }
 /** The events of a {@link Listener}, and the arguments that their handlers get. */
 interface ListenerEvents {
-    /** A session is up and its LISTENs are committed: after `startup()`, and after each reconnection. */
+    /** A session is up and its LISTENs are committed. Emitted during `startup()`, and at each reconnection. */
     connected: [
         info: {
-            /** The process id of its backend: `pg_stat_activity.pid`. */
+            /** The process id of the session's backend: `pg_stat_activity.pid`. */
             processId: number;
         }
     ];
-    /** The session ended, and not by `shutdown()`. */
+    /** The session ended without a `shutdown()`. */
     disconnected: [
         info: {
-            /** Why it ended, as far as is known. */
+            /** The reason, as far as it is known. */
             error: PglistenError;
-            /** The process id that its backend had. */
+            /** The process id that the session's backend had. */
             processId: number;
         }
     ];
-    /** A new session took over, after `connected`. */
+    /** A new session took the place of a lost one. Emitted after `connected`. */
     reconnected: [
         info: {
-            /** The gap that each consumer gets at its place. */
+            /** The gap that each consumer gets, at its place among the notifications. */
             gap: Gap;
         }
     ];
-    /** Notifications may be missing: once for each lost session, and for each consumer that overflowed. */
+    /** Notifications may be missing. Emitted once for each lost session, and once for each overflow of a consumer. */
     gap: [gap: Gap];
     /**
-     * A callback or `parse` failed ({@link ListenerCallbackError}), or the server refuses to let the listener back in.
-     * With no handler it becomes a warning of the process, at most one each second; it never ends the process.
+     * A callback or `parse` failed ({@link ListenerCallbackError}), or the listener cannot reconnect until somebody acts,
+     * such as when its password is refused. Without a handler the error becomes a warning of the process, at most one each
+     * second; it never ends the process.
      */
     error: [error: PglistenError];
-    /** See {@link ListenerWarning}. */
+    /** Something happened that a user should know of, and the listener goes on. */
     warning: [warning: ListenerWarning];
-    /** The listener is at its end: by `shutdown()`, without an argument, or because it gave up, with the reason. */
+    /** The listener has ended: without an argument by `shutdown()`, with the reason when it gave up. */
     closed: [error?: PglistenError];
 }
 /** Emits the events of a listener. */
@@ -486,204 +491,235 @@ interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions
 }
 
 /**
- * A notification.
+ * A notification, as an iterator yields it.
  *
- * @typeParam Payload - What `parse` makes of a payload; the text itself without `parse`.
+ * @typeParam Payload - The type that `parse` returns; `string` without `parse`.
+ * @typeParam Channel - The names that the channel may have.
  */
 declare class ListenerNotificationMsg<Payload = string, Channel extends string = string> {
     #private;
     /** The process id of the notifying backend: the notifier's `pg_backend_pid()`. */
     readonly processId: number;
-    /** The channel, exactly as it was subscribed to. */
+    /** The name of the channel, exactly as in the subscription. */
     readonly channel: Channel;
-    /** The payload: the text as sent, or what `parse` made of it. */
+    /** The payload: the value that `parse` returned, or the text as sent. */
     readonly payload: Payload;
     /**
-     * A connection of the pool, leased at its first use. Its lease ends when the next message is asked for, or the
-     * loop ends; used after that, it throws {@link ConnectionClosedError}.
+     * A connection of the pool, leased at its first use. The lease ends when the loop asks for its next item, or ends; from
+     * then on the methods of the connection reject with {@link ConnectionClosedError}.
      */
     get connection(): Connection;
 }
 
-/** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */
+/** The type of each channel's payload, by channel. A listener without this type argument has text on every channel. */
 type ListenerPayloads = Record<string, unknown>;
-/** What a listener is doing. */
+/**
+ * The state of a listener.
+ *
+ * - `idle`: no `startup()` has succeeded yet.
+ * - `connecting`: `startup()` is connecting for the first time.
+ * - `connected`: the session is up.
+ * - `reconnecting`: the session is lost, and the listener is trying to replace it.
+ * - `closed`: `shutdown()` has ended, or the listener gave up. `startup()` is allowed again.
+ */
 type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
-/** Called in order with the notification callbacks; what comes after the gap waits until it settles. */
+/**
+ * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it settles.
+ *
+ * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
+ * @param gap - The gap.
+ */
 type GapCallback = (connection: Connection, gap: Gap) => unknown;
-/** A message of one of some channels, with the payload of that channel. */
+/** A message of one of the channels of `Payloads`, with the payload type of that channel. */
 type MessageOf<Payloads extends ListenerPayloads> = {
     [Name in keyof Payloads & string]: ListenerNotificationMsg<Payloads[Name], Name>;
 }[keyof Payloads & string];
-/** What an iterator yields, depending on what it does at gaps. */
+/** The items of an iterator: messages, and with the option `gaps: 'include'` also gaps. */
 type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
-/** What {@link Listener.messages} and {@link Listener.batches} give. A `break`, or `await using`, releases it. */
+/** The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`, releases it. */
 interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
-    /** Itself: it can be iterated over once. */
+    /** Returns the stream itself: it can be iterated over once. */
     [Symbol.asyncIterator](): MessageStream<Item>;
-    /** Releases it, as `break` does: what is buffered for it is dropped. */
+    /** Ends the iteration, as `break` does, and drops the notifications that are buffered for it. */
     return(): Promise<IteratorResult<Item, undefined>>;
 }
 /** Options of {@link Listener.shutdown}. */
 interface ShutdownOptions {
-    /** Whether to deliver first what is buffered. @default false */
+    /** Whether to deliver the buffered notifications before the listener ends. @default false */
     drain?: boolean;
-    /** The bound for all of it, in milliseconds. @default 5000 */
+    /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
     timeoutMs?: number;
 }
 /** Options of {@link Listener.sync}. */
 interface SyncOptions {
-    /** Rejects with its reason when aborted. */
+    /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
     signal?: AbortSignal;
 }
-/** What {@link Listener.stats} gives: counted since the listener was made, over all its runs. */
+/** The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of its buffers. */
 interface ListenerStats {
     /** Notifications read from the server, for subscribed channels. */
     received: number;
-    /** Notifications handed to consumers: each consumer counts. */
+    /** Notifications handed to consumers. A notification counts once for each consumer that gets it. */
     delivered: number;
-    /** Notifications dropped because a consumer's buffer was full: each consumer counts. */
+    /** Notifications dropped because a consumer's buffer was full. A notification counts once for each such consumer. */
     dropped: number;
-    /** Notifications waiting for consumers, now. */
+    /** Notifications that wait for consumers now. */
     buffered: number;
-    /** The bytes of those that wait in the bounded buffers, now. */
+    /** The bytes that count against `buffer.maxBytes` now, for all consumers together. */
     bufferedBytes: number;
-    /** How often a callback or `parse` failed. */
+    /** Failures of callbacks and of `parse`. */
     callbackErrors: number;
-    /** How many `gap` events there were. */
+    /** `gap` events. */
     gaps: number;
-    /** How often a lost session was replaced. */
+    /** Lost sessions that were replaced. */
     reconnects: number;
-    /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none is. */
+    /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none waits. */
     oldestBufferedAgeMs: number | undefined;
-    /** The round trip of the last heartbeat, in milliseconds; `undefined` before the first. */
+    /** The round-trip time of the last heartbeat, in milliseconds; `undefined` before the first. */
     lastRoundTripMs: number | undefined;
 }
 
 /**
  * Called for each notification of a channel.
  *
- * @param connection - A connection of the pool, leased at its first use; it goes back when the callback settles.
- * @param payload - The text as sent, or what `parse` made of it.
- * @param channel - The channel, exactly as it was subscribed to.
+ * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
+ * @param payload - The value that `parse` returned, or the text as sent.
+ * @param channel - The name of the channel, exactly as in the subscription.
  * @param processId - The process id of the notifying backend.
- * @returns When a promise, the next notification waits until it settles.
+ * @returns Anything. While a returned promise is pending, the next notification waits, unless `concurrency` allows more.
  */
 type ListenerCallback<Payload = string, Channel extends string = string> = (connection: Connection, payload: Payload, channel: Channel, processId: number) => unknown;
 
 /**
- * Listens to channels of PostgreSQL. Made by {@link ConnectionPool.listener}; its session is its own, outside the pool.
+ * Listens to channels of PostgreSQL. {@link ConnectionPool.listener} makes one; its server session is outside the pool.
  *
- * Delivery is at most once, and never silently less: whatever can be known to be missing is told by a {@link Gap}, at
- * its place among the notifications.
+ * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands at
+ * their place among the others, so that none is lost silently.
  *
- * @typeParam Payloads - The payload of each channel, as `parse` makes it.
+ * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
  */
 declare class Listener<Payloads extends ListenerPayloads = Record<string, string>> extends ListenerEmitter implements AsyncDisposable {
     #private;
-    /** Whether the listener is up: from the end of `startup()` to `shutdown()`, or until it gives up. */
+    /** Whether the listener is up: from the end of `startup()` until `shutdown()` is called or the listener gives up. */
     get isStarted(): boolean;
-    /** What the listener is doing: `idle` before the first `startup()`, `closed` after `shutdown()` or when it gave up. */
+    /** The state of the listener; {@link ListenerState} describes each. */
     get state(): ListenerState;
-    /** The channels that it is subscribed to, or will be at `startup()`. */
+    /** The names of the channels to which the listener is subscribed, or will be at `startup()`. */
     get channels(): string[];
     /**
-     * The listening session's own connection. What is done with it is done to the session: while a transaction is open
-     * on it, the server delivers nothing. Throws {@link ListenerStartError} when the listener is not started; while the
-     * session is lost, its methods reject with {@link ConnectionClosedError}.
+     * The connection of the listening session itself. Statements on it affect the session: while a transaction is open on
+     * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session is
+     * lost.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started.
      */
     get connection(): Connection;
     /**
-     * Connects and subscribes to every channel known so far. Resolves once the LISTENs are committed: every NOTIFY
-     * committed from then on is delivered or covered by a gap.
+     * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed: each
+     * NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
      *
-     * Rejects when the first connection fails, and leaves nothing running; with {@link ListenerStartError} when it is
-     * started already. Allowed again after `shutdown()`.
+     * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
+     * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut down
+     * meanwhile, and with the reason of the option `signal` when that is aborted.
      */
     startup(): Promise<void>;
     /**
-     * Ends the session. Interrupts whatever the listener is doing, ends every iterator, and resolves once the server has
-     * closed the session, or after `timeoutMs`. A callback that is running goes on, but nothing waits for it, except with
-     * `drain` (do not await that in a callback: it would wait for itself, until the time is up).
+     * Ends the session and every iterator. Resolves once the server has closed the session, or after `timeoutMs`. It
+     * interrupts connecting and reconnecting.
      *
-     * Callbacks and channels stay registered: `startup()` and `listen()` work again. Shutting down twice, or before
-     * `startup()`, does no harm.
+     * A running callback goes on, and `shutdown()` waits for it only with `drain`. Do not await a draining shutdown in a
+     * callback: it would wait for itself until `timeoutMs` is over.
+     *
+     * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or before
+     * `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong.
      */
     shutdown(options?: ShutdownOptions): Promise<void>;
-    /** {@link Listener.shutdown}. */
+    /** Shuts the listener down, as {@link Listener.shutdown} does without options. */
     [Symbol.asyncDispose](): Promise<void>;
     /**
-     * Registers a callback for a channel. Before `startup()` it is only recorded; after, this resolves once the LISTEN is
-     * committed (while reconnecting: in the next session). When it rejects, nothing was registered. The same callback
-     * registered twice is called twice. Allowed inside a callback.
+     * Registers a callback for a channel. Before `startup()` the promise resolves at once; later, it resolves once the
+     * LISTEN is committed, which a listener that is reconnecting does in its next session. A callback that is registered
+     * twice is called twice. Allowed inside a callback.
      *
      * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
-     * {@link ArgumentRangeError} when `channel` is no name of a channel.
+     * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
+     * refuses the LISTEN. A rejection leaves nothing registered.
      */
     addCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
-    /** Removes one registration of a callback, the first. With the last, and without `addChannel()`, the channel goes. */
+    /**
+     * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
+     * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not registered.
+     */
     removeCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
     /**
-     * Removes every callback of a channel. From the call on none of them is started, also not for what is buffered.
-     * Without `addChannel()` the channel goes too.
+     * Removes every callback of a channel. From the call on none of them is started, not even for notifications that are
+     * buffered. A channel that `addChannel()` did not add is unsubscribed.
      */
     clearChannelCallbacks(channel: keyof Payloads & string): Promise<void>;
     /**
-     * Removes every callback and every channel, those of `addChannel()` too. From the call on nothing is delivered of them,
-     * also not what is buffered.
+     * Removes every callback and every channel, also those that `addChannel()` added. From the call on their notifications
+     * are not delivered any more, not even those that are buffered.
      */
     clearAllChannels(): Promise<void>;
-    /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as `addCallback()` does. */
+    /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback} does. */
     addChannel(channel: keyof Payloads & string): Promise<void>;
     /**
-     * Takes `addChannel()` back. A channel that still has callbacks stays. Of one that goes nothing is delivered from the
-     * call on, also not what is buffered, or waits in a batch.
+     * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of a
+     * channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
      */
     removeChannel(channel: keyof Payloads & string): Promise<void>;
     /**
-     * Registers a callback for gaps: the place to read again what may have been missed. It runs in its place among the
-     * notification callbacks, and what comes after the gap waits until it settles.
+     * Registers a callback for gaps, in which to read again the data that the missing notifications were about. It runs
+     * at the gap's place among the notification callbacks, and later notifications wait until it settles.
+     *
+     * @throws {@link ListenerCallbackError} when `callback` is not a function.
      */
     addGapCallback(callback: GapCallback): void;
-    /** Removes one registration of a gap callback, the first. */
+    /** Removes the oldest registration of a gap callback. Does nothing when the callback is not registered. */
     removeGapCallback(callback: GapCallback): void;
     /**
-     * Starts calling callbacks. Returns at once; called twice, it starts once. Throws {@link ListenerStartError} before
-     * `startup()`.
+     * Starts calling callbacks. Returns before the first one is called; a second call does nothing.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started.
      */
     listen(): void;
     /**
-     * Stops calling callbacks; what is running goes on. Notifications are buffered, within the bounds, and the next
-     * `listen()` goes on with them. Does nothing when not listening.
+     * Stops calling callbacks; a running callback goes on. Notifications stay in the buffer, within its bounds, and the
+     * next `listen()` delivers them. Does nothing when the listener is not listening.
      */
     abortListen(): void;
-    /** Iterates over every notification of every subscribed channel. The same as `messages()`. */
+    /** Iterates over the notifications of every subscribed channel, as {@link Listener.messages} does without options. */
     [Symbol.asyncIterator](): MessageStream<MessageOf<Payloads>>;
     /**
-     * Iterates over notifications, as a consumer of its own: other iterators, and callbacks, get them too. Notifications
-     * count from the call on, not from the first `next()`; the first consumer after `startup()` gets what has arrived since.
+     * Iterates over notifications. Each iterator is a consumer of its own, with its own buffer: other iterators and the
+     * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from its
+     * first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
      *
-     * Throws {@link ListenerStartError} when the listener is not started. `shutdown()` ends it normally; a listener that
-     * gives up ends it with an error.
+     * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
+     * {@link ListenerOverflowError}.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started, {@link ArgumentTypeError} or
+     * {@link ArgumentRangeError} when an option is wrong.
      */
     messages<const Gaps extends GapMode = 'skip'>(options?: MessagesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>>;
-    /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
+    /** Iterates as {@link Listener.messages} does, over arrays that are never empty: the fastest way to consume. */
     batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]>;
     /**
-     * A fence: resolves when everything committed before the call was delivered to every consumer there is now: callbacks
-     * have settled, and iterators have handed it out. It waits for a consumer that does not ask (`abortListen()`, a loop
-     * that is busy), and for a session that is lost; `signal` bounds that. Do not await it in a callback: it would wait
-     * for itself.
+     * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification that
+     * was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
+     *
+     * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
+     * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
      *
      * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
-     * is shut down meanwhile.
+     * is shut down meanwhile, and with the reason of `signal` when that is aborted.
      */
     sync(options?: SyncOptions): Promise<void>;
-    /** Counters of this listener. */
+    /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
     stats(): ListenerStats;
-    /** A started listener keeps the process alive; this is so unless `unref()` was called. */
+    /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
     ref(): this;
-    /** Lets the process end although the listener is started. */
+    /** Lets the process end while the listener is started. */
     unref(): this;
 }
 

@@ -139,7 +139,7 @@ export class Consumers implements IteratorWatcher {
 
   /** Ends every consumer. Fences that were not passed reject with `reason`. */
   close(reason: Error): void {
-    // Before the consumers end: a consumer that is closed counts as one that nothing waits for.
+    // Before the consumers end, because a fence does not wait for a consumer that is closed, and would resolve.
     this.#fences.rejectAll(reason)
     for (const iterator of this.#liveIterators()) iterator.close()
     this.#dispatcher?.close()
