@@ -466,25 +466,35 @@ declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
 }
 
 /**
- * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
- * ends with a {@link ListenerGapError}, `include` yields it.
+ * The behaviour of an iterator at a {@link Gap}. The listener's `gap` event reports the gap with each of them.
+ *
+ * - `skip`: the iterator does not yield the gap.
+ * - `throw`: the iteration ends with a {@link ListenerGapError}.
+ * - `include`: the iterator yields the gap, at its place among the messages.
  */
 type GapMode = 'skip' | 'throw' | 'include';
-/** Options of {@link Listener.messages}. */
+/** The options of {@link Listener.messages}. */
 interface MessagesOptions<Gaps extends GapMode = GapMode> {
-    /** The channels to yield, of those that are subscribed to. @default all of them */
+    /**
+     * The names of the channels whose notifications are yielded. The option does not subscribe: a channel that the listener is
+     * not subscribed to yields nothing. @default all channels of the listener
+     */
     channels?: readonly string[];
-    /** Ends the iteration by throwing its reason. */
+    /** Ends the iteration when it is aborted: the next `next()` rejects with its reason. @default no signal */
     signal?: AbortSignal;
-    /** @default `skip` */
+    /** What the iterator does at a gap. @default `skip` */
     gaps?: Gaps;
 }
-/** Options of {@link Listener.batches}. */
+/** The options of {@link Listener.batches}. */
 interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
-    /** The most messages in a batch; with 256 KiB of payloads one is complete too, if it need not wait. @default 1024 */
+    /**
+     * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is complete
+     * with 256 KiB of payloads too. @default 1024
+     */
     maxSize?: number;
     /**
-     * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.
+     * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With 0 a
+     * batch has the messages that are buffered at the time.
      * @default 0
      */
     maxWaitMs?: number;
@@ -723,95 +733,113 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     unref(): this;
 }
 
-/** What happens to a notification for which a consumer's buffer has no room. */
+/**
+ * What happens when a consumer's buffer has no room for a notification.
+ *
+ * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
+ * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
+ * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has room. After
+ *   `maxPauseMs` the listener reconnects, with a gap.
+ * - `error`: the listener closes with a {@link ListenerOverflowError}.
+ */
 type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';
-/** How much a consumer may have waiting, and what happens beyond. */
+/** The bounds of a consumer's buffer, and what happens when it is full. */
 interface BufferOptions {
-    /** The most notifications. @default 262144 */
+    /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
     maxMessages?: number;
-    /** The most bytes: payloads, and 64 bytes for each notification. @default 67108864 (64 MiB) */
+    /** The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes. @default 67108864 (64 MiB) */
     maxBytes?: number;
-    /**
-     * `dropOldest` and `dropNewest` drop, and put a {@link Gap} with the exact count where they dropped. `pause` stops
-     * reading from the server, for all consumers, for at most `maxPauseMs`; then it reconnects, with a gap. `error` closes
-     * the listener with a {@link ListenerOverflowError}.
-     * @default `dropOldest`
-     */
+    /** What happens to a notification for which the buffer has no room. @default `dropOldest` */
     overflow?: OverflowPolicy;
-    /** The longest pause, in milliseconds; a server that is not read cannot clean up. @default 10000 */
+    /**
+     * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the server
+     * cannot clean up its queue of notifications. @default 10000
+     */
     maxPauseMs?: number;
 }
-/** How to come back after the session was lost: full-jitter exponential back-off. */
+/** How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound (full jitter). */
 interface ReconnectOptions {
-    /** The longest first delay, in milliseconds; it doubles from there. @default 100 */
+    /** The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt. @default 100 */
     initialDelayMs?: number;
-    /** The longest delay, in milliseconds. @default 30000 */
+    /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
     maxDelayMs?: number;
-    /** How many attempts in a row, after which the listener closes. @default Infinity */
+    /** The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`. @default Infinity */
     maxAttempts?: number;
 }
-/** How to notice a server, or a network, that is gone without a word. */
+/** How a listener notices that the server or the network has silently gone: by regular round trips. */
 interface HeartbeatOptions {
-    /** How often the session makes a round trip, in milliseconds. @default 10000 */
+    /** The time between two round trips, in milliseconds, from 1 to 2147483647. @default 10000 */
     intervalMs?: number;
-    /** How long the answer may take, in milliseconds. @default 5000 */
+    /** The longest time that the answer may take, in milliseconds, from 1 to 2147483647. @default 5000 */
     timeoutMs?: number;
 }
 /**
- * The name of a channel, for `parse`. The second half of the type lets `JSON.parse` be given as it is: its second
- * parameter is a function, and it ignores what is none.
+ * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type allows `parse: JSON.parse`:
+ * the second parameter of `JSON.parse` is a function, and it ignores any other value.
  */
 type ParseChannel = string & ((this: any, key: string, value: any) => any);
-/** The options of a listener. */
+/** The options of {@link ConnectionPool.listener}. */
 interface ListenerOptions<Payload = unknown> {
-    /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
+    /** The names of channels to subscribe to from the start, as {@link Listener.addChannel} does. @default none */
     channels?: readonly string[];
     /**
-     * How many notifications may be with callbacks at the same time. With `ordered`, those of a channel that is busy wait
-     * aside, up to 1024 of them besides what is buffered; when there are that many, other channels wait too. @default 1
+     * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up to 1024
+     * notifications wait outside the buffer for an earlier one of their channel while other channels go on; when there are
+     * that many, other channels wait too. @default 1
      */
     concurrency?: number;
-    /** Whether those of one channel come one at a time even when `concurrency` is above 1. @default true */
+    /** Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1. @default true */
     ordered?: boolean;
-    /** The bounds of each consumer's buffer. */
+    /** The bounds of each consumer's buffer. @default the defaults of {@link BufferOptions} */
     buffer?: BufferOptions;
-    /** `false`: the listener closes when its session ends. */
+    /** How to replace a lost session. With `false` the listener closes when its session ends. @default the defaults of {@link ReconnectOptions} */
     reconnect?: ReconnectOptions | false;
-    /** `false`: no heartbeat. */
+    /** How to notice a server that has silently gone. With `false` there are no heartbeats. @default the defaults of {@link HeartbeatOptions} */
     heartbeat?: HeartbeatOptions | false;
     /**
-     * Makes a value of a payload's text; callbacks and iterators get the value. When it throws, the notification is
-     * reported as an `error` event and not delivered. It runs once for each consumer.
+     * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When it
+     * throws, the notification is not delivered to that consumer, and an `error` event has a {@link ListenerCallbackError}.
      * @default the text itself
      */
     parse?: (payload: string, channel: ParseChannel) => Payload;
     /**
-     * Whether to leave out what this pool's own connections and listeners sent, which is known by the process id of the
-     * backend. 10 s after a connection has ended its id may be somebody else's, and counts as that. @default false
+     * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the process
+     * id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's end on.
+     * @default false
      */
     ignoreOwn?: boolean;
-    /** When aborted, the listener is shut down. */
+    /**
+     * Shuts the listener down when it is aborted. From then on `startup()` rejects with its reason.
+     * @default no signal
+     */
     signal?: AbortSignal;
-    /** Whose server session the listener uses. `own`: each listener has a server session of its own. @default 'own' */
+    /** The server session that the listener uses. With `own` each listener has a server session of its own. @default 'own' */
     session?: 'own';
 }
 
 /**
  * The role that a server must have, with [libpq's
- * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS): whether a
- * session may write by default (`read-write`, `read-only`), or whether the server is a standby. `prefer-standby` tries all
- * hosts for a standby, then for any. LISTEN needs a primary.
+ * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener needs
+ * a primary, because a standby refuses LISTEN.
+ *
+ * - `any`: every server.
+ * - `read-write`, `read-only`: a server whose sessions may write by default, or may not.
+ * - `primary`, `standby`: a primary, or a standby.
+ * - `prefer-standby`: a standby if one of the hosts is one, or else every server.
  */
 type TargetSessionAttrs = 'any' | 'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby';
-/** The order in which several hosts are tried. */
+/** The order in which several hosts are tried: as they are listed (`disable`), or shuffled for each connection (`random`). */
 type LoadBalanceHosts = 'disable' | 'random';
 /**
- * What is done to a pooled connection before it is used again: `fast` looks whether it is closed, `verified` also
- * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
+ * The treatment of a pooled connection before it is leased again.
+ *
+ * - `fast`: a connection that is known to be closed is dropped.
+ * - `verified`: as `fast`, and a round trip shows that the connection works.
+ * - `clean`: as `verified`, and the session is reset: its settings, LISTENs, temporary tables and advisory locks.
  */
 type ConnRecyclingMethod = 'fast' | 'verified' | 'clean';
 /**
- * How much encryption is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
+ * The encryption that is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
  *
  * | mode          | connection                                            | certificate of the server                             |
  * | ------------- | ----------------------------------------------------- | ----------------------------------------------------- |
@@ -820,127 +848,136 @@ type ConnRecyclingMethod = 'fast' | 'verified' | 'clean';
  * | `prefer`      | encrypted; plain if the server refuses or has no TLS  | as `require`                                          |
  * | `require`     | encrypted                                             | as `verify-ca` if there is a `caFile`, else any       |
  * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile`                    |
- * | `verify-full` | encrypted                                             | and for the host that was asked for                   |
+ * | `verify-full` | encrypted                                             | as `verify-ca`, and issued for the host               |
  *
- * Only the last one protects from somebody in between. A Unix-domain socket is never encrypted.
+ * Only `verify-full` protects from an attacker between client and server. A Unix-domain socket is never encrypted.
  */
 type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full';
-/** How TLS begins: the server is asked first, or (`direct`) at once, which PostgreSQL 17 and later take. */
+/** How TLS begins: after the server was asked for it (`postgres`), or at once (`direct`), which needs PostgreSQL 17 or later. */
 type SslNegotiation = 'postgres' | 'direct';
-/** Whether SCRAM proves that the server that knows the password is the one at the end of the encrypted connection. */
+/**
+ * Whether SCRAM authentication is bound to the encrypted connection (channel binding). The binding proves that the server at the
+ * other end of the encryption is the one that knows the password.
+ *
+ * - `disable`: it is not.
+ * - `prefer`: it is, if the server offers it.
+ * - `require`: it is. A server that does not offer it is refused, and so is every other authentication.
+ */
 type ChannelBinding = 'disable' | 'prefer' | 'require';
 /**
- * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
- * variable, the default.
+ * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from the first
+ * of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong option is a
+ * {@link ConnectionPoolConfigurationError}.
  */
 interface ConnectionPoolOptions {
     /**
      * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
-     * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). What is not supported is
-     * refused by name.
+     * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is not
+     * supported is refused by its name.
+     * @default none
      */
     dsn?: string;
-    /** @default `PGUSER`, or the user who runs the process */
+    /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
     username?: string;
-    /** @default `PGPASSWORD`, or what a password file (`PGPASSFILE`, or `~/.pgpass`) has for the host */
+    /** The password of the user. @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`) */
     password?: string;
-    /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
+    /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
     host?: string;
-    /** Several hosts, to be tried in turn; not together with `host`. */
+    /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
     hosts?: readonly string[];
-    /** @default `PGPORT`, or 5432 */
+    /** The server's port, from 1 to 65535. @default `PGPORT`, or 5432 */
     port?: number;
-    /** One port for all hosts, or one for each; not together with `port`. */
+    /** One port for all hosts, or one port for each host. Excludes `port`. @default none */
     ports?: readonly number[];
-    /** @default `PGDATABASE`, or the name of the user */
+    /** The name of the database. @default `PGDATABASE`, or the name of the user */
     dbName?: string;
-    /** Command-line options for the session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
+    /** The server's command-line options for each session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
     options?: string;
-    /** @default `PGAPPNAME`, or `pglisten` */
+    /** The name under which each session appears in `pg_stat_activity`. @default `PGAPPNAME`, or `pglisten` */
     applicationName?: string;
-    /** @default `PGTARGETSESSIONATTRS`, or `any` */
+    /** The role that a server must have; a host with another role is passed over. @default `PGTARGETSESSIONATTRS`, or `any` */
     targetSessionAttrs?: TargetSessionAttrs;
-    /** @default `PGLOADBALANCEHOSTS`, or `disable` */
+    /** The order in which several hosts are tried. @default `PGLOADBALANCEHOSTS`, or `disable` */
     loadBalanceHosts?: LoadBalanceHosts;
     /**
-     * The bound for each host, in seconds, from name resolution over encryption to the last answer of start-up. Fractions
-     * are allowed.
+     * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers name
+     * resolution, encryption and start-up.
      * @default `PGCONNECT_TIMEOUT`, or 10
      */
     connectTimeoutSec?: number;
-    /** How long sent data may stay unacknowledged, in seconds; Linux only. @default the operating system's */
+    /** The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only. @default the operating system's */
     tcpUserTimeoutSec?: number;
     /** Whether TCP keepalive is on. @default true */
     keepalives?: boolean;
-    /** Idle time before the first keepalive probe, in seconds. @default 60 */
+    /** The idle time before the first keepalive probe, in seconds from 0.001. @default 60 */
     keepalivesIdleSec?: number;
-    /** Time between keepalive probes, in seconds. @default the operating system's */
+    /** The time between keepalive probes, in seconds from 0.001. @default the operating system's */
     keepalivesIntervalSec?: number;
-    /** Keepalive probes without an answer before the connection is given up. @default the operating system's */
+    /** The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000. @default the operating system's */
     keepalivesRetries?: number;
-    /** The most connections of the pool. A listener's own session does not count. @default 10 */
+    /** The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count. @default 10 */
     maxDbPoolSize?: number;
-    /** @default `fast` */
+    /** The treatment of a connection before it is leased again. @default `fast` */
     connRecyclingMethod?: ConnRecyclingMethod;
-    /** @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
+    /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
     sslMode?: SslMode;
     /**
-     * A file with the certificates of the authorities to trust, in PEM, or `system` for those that the operating system
-     * trusts, which needs `sslMode: 'verify-full'`. This file and the next two are read for each new connection; what is
-     * wrong with one is a {@link ConnectionPoolConfigurationError} then.
+     * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that the
+     * operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which fails with a
+     * {@link ConnectionPoolConfigurationError} when the file cannot be used.
      * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
      */
     caFile?: string;
     /**
-     * A file with a certificate for the server to know us by, in PEM, followed by those of its issuers.
+     * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is read
+     * for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
      * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
      */
     certFile?: string;
     /**
-     * A file with the key of `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or Ed25519, not encrypted.
-     * Nobody else may have access to it (0600, or 0640 if it belongs to root).
+     * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or Ed25519,
+     * not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to root. The file is
+     * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
      * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
      */
     keyFile?: string;
-    /** `direct` needs `sslMode: 'require'` or more. @default `PGSSLNEGOTIATION`, or `postgres` */
+    /** How TLS begins. `direct` needs an `sslMode` of `require` or stricter. @default `PGSSLNEGOTIATION`, or `postgres` */
     sslNegotiation?: SslNegotiation;
-    /**
-     * `prefer` binds where the server offers it; with `require` a server that does not is refused, and so is every
-     * authentication without SCRAM. @default `PGCHANNELBINDING`, or `prefer`
-     */
+    /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
     channelBinding?: ChannelBinding;
 }
 
-/** What {@link ConnectionPool.status} gives. */
+/** The result of {@link ConnectionPool.status}. */
 interface ConnectionPoolStatus {
-    /** The most connections. */
+    /** The most connections that the pool may have. */
     maxSize: number;
-    /** Connections there are. */
+    /** The connections that the pool has. */
     size: number;
-    /** Those of them that nobody has. */
+    /** The connections that are not leased. */
     available: number;
-    /** How many wait for one. */
+    /** The calls that wait for a connection. */
     waiting: number;
 }
 /**
- * A pool of connections, and the maker of listeners. It opens nothing before something is asked of it.
+ * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is needed.
  */
 declare class ConnectionPool implements AsyncDisposable {
     #private;
     /**
-     * @param options - How to connect, or a DSN. Without any, libpq's environment variables apply.
+     * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults apply.
      * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
      */
     constructor(options?: ConnectionPoolOptions | string);
     /**
-     * Makes a listener. It connects at its `startup()`, outside the pool: it takes no connection from it.
+     * Makes a listener. The listener connects at its `startup()`, with a server session outside the pool.
      *
-     * @typeParam Payloads - The payload of each channel, as `parse` makes it.
-     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong.
+     * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
+     * {@link ConnectionPoolExecuteError} when the pool is closed.
      */
     listener<Payloads extends ListenerPayloads = Record<string, string>>(options?: ListenerOptions<Payloads[keyof Payloads]>): Listener<Payloads>;
     /**
-     * Takes a connection out of the pool, or opens one, or waits for one. Close it to give it back.
+     * Leases a connection of the pool, until it is closed. Opens one if none is free, and waits if the pool is full.
      *
      * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it cannot
      * be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of certificates or
@@ -949,23 +986,33 @@ declare class ConnectionPool implements AsyncDisposable {
      */
     connection(): Promise<Connection>;
     /**
-     * Sends a notification: `pg_notify(channel, payload)` on a connection of the pool.
+     * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is committed.
      *
-     * @param channel - 1 to 63 bytes, no NUL; exact case.
-     * @param payload - At most 7999 bytes, no NUL. @default the empty text
+     * Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong, and as
+     * {@link ConnectionPool.connection} does.
+     *
+     * @param channel - The name of the channel: 1 to 63 bytes without NUL, case-sensitive.
+     * @param payload - The payload: at most 7999 bytes without NUL. @default the empty text
      */
     notify(channel: string, payload?: string): Promise<void>;
-    /** How many connections there are. */
+    /** Returns the numbers of connections and of calls that wait for one. */
     status(): ConnectionPoolStatus;
-    /** Changes the most connections there may be. Those beyond it are closed when they are given back. */
+    /**
+     * Changes the most connections that the pool may have. Connections beyond it are closed when their leases end.
+     *
+     * @param size - An integer from 1 to 262143.
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when it is not.
+     */
     resize(size: number): void;
     /**
-     * Shuts the pool's listeners down and closes every connection: those in use when they are given back, or after 5 s,
-     * when the server is asked to cancel what it is still doing for them. Resolves once the server's sessions are gone; with
-     * connections that were not given back, after at most 6 s. Closing twice is closing once.
+     * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end, or after
+     * 5 s, when the server is asked to cancel their statements.
+     *
+     * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call returns the
+     * promise of the first.
      */
     close(): Promise<void>;
-    /** {@link ConnectionPool.close}. */
+    /** Closes the pool, as {@link ConnectionPool.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
 }
 
