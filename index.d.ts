@@ -3,8 +3,8 @@
 import { EventEmitter } from 'node:events';
 
 /**
- * A parameter of a statement. The server says which type it expects for each `$n`; a value that does not fit that
- * type is refused before anything is sent. Nothing is converted silently: an `int4` takes no string.
+ * A parameter of a statement. The server declares the type of each `$n`. A value that does not fit the type is refused
+ * before the statement is executed, with no silent conversion: an `int4` takes no string.
  *
  * | PostgreSQL | JavaScript |
  * |---|---|
@@ -15,24 +15,24 @@ import { EventEmitter } from 'node:events';
  * | `numeric` | decimal string, number, bigint |
  * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, enums | string |
  * | `bytea` | `Buffer`, `Uint8Array` |
- * | `json`, `jsonb` | anything that `JSON.stringify` takes; but a **string is taken as JSON text** as it is |
+ * | `json`, `jsonb` | any value that `JSON.stringify` takes, except that a **string is taken as JSON text** as it is |
  * | `uuid` | string |
  * | `date`, `timestamp`, `timestamptz` | `Date`; the first two hold its UTC day and time |
  * | arrays of these | array, nested for each dimension, with nulls |
  * | any of them | `null`; never `undefined` |
  *
- * A domain is taken by its base type. A parameter of any other type is given as text and cast in the statement:
+ * A domain is treated as its base type. Pass a value of any other type as text, and cast it in the statement:
  * `$1::text::inet`.
  */
 type QueryParameter = null | boolean | number | bigint | string | object;
 
 /** A column of a result. */
 interface QueryColumn {
-    /** As in the statement: `AS name`, or what the server calls it. */
+    /** The name, as `AS name` in the statement or the server gives it. */
     readonly name: string;
     /** The name of the PostgreSQL type, such as `int4` or `text[]`. */
     readonly type: string;
-    /** The type's object id. */
+    /** The object id of the PostgreSQL type. */
     readonly oid: number;
 }
 /**
@@ -46,7 +46,7 @@ interface QueryColumn {
  * | `numeric` | string, exact |
  * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, `uuid`, enums | string |
  * | `bytea` | `Buffer` |
- * | `json`, `jsonb` | what `JSON.parse` makes of it |
+ * | `json`, `jsonb` | the value that `JSON.parse` returns |
  * | `date`, `timestamp`, `timestamptz` | `Date`, in milliseconds (microseconds are cut off); the first two are read as UTC |
  * | arrays of these | array, nested for each dimension |
  * | null, `void` | `null` |
@@ -58,106 +58,114 @@ interface QueryColumn {
  */
 declare class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
     #private;
-    /** How many rows were returned or, by a statement that returns none, inserted, updated or deleted. */
+    /** The number of returned rows; for a statement that returns none, of inserted, updated or deleted rows. */
     get rowCount(): number;
-    /** The columns, in their order. Empty for a statement that returns no rows. */
+    /** The columns, in their order. Empty for a statement that cannot return rows. */
     get columns(): readonly QueryColumn[];
-    /** The rows as a plain array. */
+    /** Returns the rows as a plain array. */
     result(): Row[];
 }
 
 /**
- * Runs statements. They run one after the other, in the order of the calls, also when the calls are not awaited.
+ * Runs statements: one after the other, in the order of the calls, even when the calls are not awaited.
  *
  * Each method rejects with
  * - {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
- * - {@link ConnectionExecuteError} when the statement cannot be run as asked: the number of parameters, a parameter
- *   that does not fit its type, a type that is not supported. Nothing was executed,
+ * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
+ *   is not supported. Nothing was executed,
  * - {@link DatabaseError} when the server answers with an error,
  * - {@link ConnectionClosedError} when the connection is closed or lost, {@link TransactionClosedError} when the
  *   transaction has ended.
  */
 declare abstract class Queryable {
     /**
-     * Runs one statement. It is prepared at its first use on a connection and kept for the next.
+     * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
      *
      * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-     * @param params - As many values as the statement has parameters.
+     * @param params - One value for each parameter of the statement. @default none
      */
     execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
-    /** The same as {@link Queryable.execute}. */
+    /** Runs one statement, as {@link Queryable.execute} does. */
     fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
     /**
-     * Runs a statement that returns exactly one row, and gives that row. Otherwise rejects with
-     * {@link ConnectionExecuteError}; the statement has been executed then.
+     * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
+     * with {@link ConnectionExecuteError}, although the statement was executed.
      */
     fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<Row>;
     /**
-     * Runs a statement that returns exactly one row, and gives its first column. Otherwise rejects with
-     * {@link ConnectionExecuteError}; the statement has been executed then.
+     * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
+     * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
      */
     fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[]): Promise<Value>;
     /**
-     * Runs one statement for each list of parameters, in one go. All of them take effect or none: in a transaction of
-     * their own or, within a transaction, behind a savepoint. Rows that they return are dropped.
+     * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
+     * of their own or, within a transaction, a savepoint. Returned rows are dropped.
      *
-     * @returns How many rows were affected in all.
+     * @param sql - One statement, with `$1`, `$2`, … for the parameters.
+     * @param paramSets - The lists of parameters.
+     * @returns The number of rows that all runs affected together.
      */
     executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[]): Promise<number>;
     /**
-     * Runs several statements, separated by semicolons and without parameters. Unless they say otherwise with `BEGIN`
-     * and `COMMIT`, they are one transaction. Rows that they return are dropped.
+     * Runs several statements without parameters, separated by semicolons. They are one transaction, unless they contain
+     * `BEGIN` and `COMMIT`. Returned rows are dropped.
+     *
+     * @param sql - The statements.
      */
     executeBatch(sql: string): Promise<void>;
 }
 
-/** What is done within a transaction. */
+/** The function that {@link Connection.transaction} runs within a transaction. */
 type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result;
 /**
- * Runs statements within a transaction. Given to the function that {@link Connection.transaction} is called with, and
- * of use until that function settles: then every method rejects with {@link TransactionClosedError}.
+ * Runs statements within a transaction. {@link Connection.transaction} makes one for its `work`. When that settles, the
+ * transaction has ended, and every method rejects with {@link TransactionClosedError}.
  */
 declare class Transaction extends Queryable {
     #private;
     private constructor();
-    /** Whether the function that it was given to has settled. */
+    /** Whether the transaction has ended. */
     get isEnded(): boolean;
 }
 
 /**
  * A connection to the server.
  *
- * - From {@link ConnectionPool.connection}: yours until {@link Connection.close}.
- * - Handed to a callback of a listener: leased from the pool at its first use, and given back when the callback
+ * - {@link ConnectionPool.connection} leases one until {@link Connection.close}.
+ * - A callback of a listener gets one that is leased from the pool at its first use. The lease ends when the callback
  *   settles.
- * - {@link Listener.connection}: the listening session itself. Closing it makes only this object unusable.
+ * - {@link ListenerNotificationMsg.connection} is leased from the pool at its first use. The lease ends when the loop
+ *   asks for its next item.
+ * - {@link Listener.connection} is that of the listening session. Closing it makes only the object unusable.
  *
- * Whoever forgets to close one loses nothing but time: once it is collected as garbage, it goes back to the pool.
+ * The lease of a connection that is not closed ends when the connection is collected as garbage.
  */
 declare class Connection extends Queryable implements AsyncDisposable {
     #private;
     private constructor();
-    /** Whether it was closed: by {@link Connection.close}, or because the callback that had it has settled. */
+    /** Whether the connection was closed: by {@link Connection.close}, or by the end of its callback or loop. */
     get isClosed(): boolean;
     /**
-     * Runs `work` in a transaction: commits when it resolves, rolls back when it throws, and then rejects with what it
-     * threw. The statements of the transaction are those called on the {@link Transaction} that `work` is given;
-     * meanwhile the connection itself runs none.
+     * Runs `work` in a transaction. Commits when `work` resolves, and resolves with its result; rolls back when `work`
+     * rejects, and rejects with its error. The transaction has the statements that `work` runs on its
+     * {@link Transaction}; meanwhile the connection itself runs no statement.
      *
-     * Rejects with {@link TransactionBeginError} when a transaction is open already, and with
-     * {@link TransactionCommitError} when a statement had failed although `work` resolved: nothing was committed.
+     * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
+     * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
+     * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
+     * or lost.
      */
     transaction<Result>(work: TransactionWork<Result>): Promise<Result>;
     /**
-     * Gives the connection back, once the statements called before have ended. A transaction that was left open is
-     * rolled back. Closing twice is closing once.
+     * Ends the lease of the connection, once the statements that were called before have ended. A transaction that was
+     * left open is rolled back. A second call has no effect.
      */
     close(): Promise<void>;
-    /** {@link Connection.close}. */
+    /** Closes the connection, as {@link Connection.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What every error of this package can carry besides its message. */
+/** The options of the constructors of all errors of this package. */
 interface PglistenErrorOptions {
     /** The error that led to this one. */
     cause?: unknown;
@@ -165,16 +173,16 @@ interface PglistenErrorOptions {
 /**
  * The base of every error of this package.
  *
- * `code` is stable and meant for programs; the message is meant for people and may change. No message, and no
- * property, holds a password or a whole DSN.
+ * `code` is stable and meant for programs; the message is meant for people and may change. Neither the message nor a
+ * property holds a password or a whole DSN.
  */
 declare class PglistenError extends Error {
-    /** Stable identifier, such as `ERR_PGLISTEN_LISTENER_START`. */
+    /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
     readonly code: string;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param message - For people: what was expected, and what came.
+     * @param message - The message for people.
      */
     constructor(message: string, options?: PglistenErrorOptions);
 }
@@ -182,59 +190,64 @@ declare class PglistenError extends Error {
 declare class ArgumentTypeError extends PglistenError {
     readonly code = "ERR_PGLISTEN_ARGUMENT_TYPE";
 }
-/** An argument has the right type and a value that cannot be used. Nothing was sent to the server. */
+/** An argument has the right type, but a value that is not allowed. Nothing was sent to the server. */
 declare class ArgumentRangeError extends PglistenError {
     readonly code = "ERR_PGLISTEN_ARGUMENT_RANGE";
 }
-/** The base of what can go wrong with a {@link ConnectionPool}. */
+/** The base of the errors of a {@link ConnectionPool}. */
 declare class ConnectionPoolError extends PglistenError {
     readonly code: string;
 }
 /**
- * An option of the pool, a DSN or an environment variable is wrong; or, when a connection is made, a file that one of them
- * names cannot be used, or the server asks for a password and there is none.
+ * An option of the pool, its DSN or an environment variable is wrong. When a connection is made, the error can also
+ * mean that a file that one of them names cannot be used, or that the server asks for a password and there is none.
  */
 declare class ConnectionPoolConfigurationError extends ConnectionPoolError {
     readonly code = "ERR_PGLISTEN_POOL_CONFIGURATION";
-    /** The name of the option at fault. */
+    /** The name of the wrong option. */
     readonly option: string | undefined;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param message - For people. `options.option` names the option.
+     * @param message - The message for people.
+     * @param options - The cause, and the name of the wrong option.
      */
     constructor(message: string, options?: PglistenErrorOptions & {
         option?: string | undefined;
     });
 }
-/** The pool has no connection to give: it is closed, or none became free. */
+/** The pool cannot lease a connection: it is closed, or no connection became free. */
 declare class ConnectionPoolExecuteError extends ConnectionPoolError {
     readonly code = "ERR_PGLISTEN_POOL_EXECUTE";
 }
-/** The base of what can go wrong with a {@link Connection}, apart from what the server says. */
+/** The base of the errors of a {@link Connection}, apart from {@link DatabaseError}. */
 declare class ConnectionError extends PglistenError {
     readonly code: string;
 }
-/** No server could be reached: name resolution, the network, a deadline, or no server with the role asked for. */
+/**
+ * No server could be reached: name resolution or the network failed, the time was over, or no server has the role asked
+ * for.
+ */
 declare class ConnectionFailedError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_FAILED";
 }
 /**
- * Encryption as asked for cannot be had: the server has no TLS, its certificate is not accepted, or it does not accept
- * ours. The message says which. A listener that meets this while it reconnects tells of it in an `error` event.
+ * The encryption that was asked for is not possible: the server has no TLS, its certificate is not accepted, or it does
+ * not accept the client's certificate. The message says which. A listener that is reconnecting reports it as an `error`
+ * event.
  */
 declare class ConnectionTlsError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_TLS";
 }
-/** The connection ended, was closed, or its lease is over. */
+/** The connection was lost or closed, or its lease has ended. */
 declare class ConnectionClosedError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_CLOSED";
 }
-/** A statement cannot be run as asked: a parameter, a type, a number of rows. */
+/** A statement does not fit its call: a parameter, a type that is not supported, or the number of rows. */
 declare class ConnectionExecuteError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_EXECUTE";
 }
-/** The base of what can go wrong with a {@link Transaction}, apart from what the server says. */
+/** The base of the errors of a {@link Transaction}, apart from {@link DatabaseError}. */
 declare class TransactionError extends PglistenError {
     readonly code: string;
 }
@@ -242,129 +255,133 @@ declare class TransactionError extends PglistenError {
 declare class TransactionBeginError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_BEGIN";
 }
-/** The server rolled back what was to be committed, because a statement of the transaction had failed. */
+/** The server rolled the transaction back instead of committing it, because one of its statements had failed. */
 declare class TransactionCommitError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_COMMIT";
 }
-/** The transaction has ended. */
+/** The transaction has ended, so no statement can run in it. */
 declare class TransactionClosedError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_CLOSED";
 }
-/** The base of what can go wrong with a {@link Listener}. */
+/** The base of the errors of a {@link Listener}. */
 declare class ListenerError extends PglistenError {
     readonly code: string;
 }
-/** The listener is not started, or is started already. */
+/** The call needs a started listener, or the listener is started already. */
 declare class ListenerStartError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_START";
 }
-/** The listener was shut down, or gave up, while something waited for it. */
+/** The listener was shut down, or gave up, while a call waited for it. */
 declare class ListenerClosedError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_CLOSED";
 }
-/** What a {@link ListenerCallbackError} is about. */
+/** The options of the constructor of {@link ListenerCallbackError}. */
 interface ListenerCallbackErrorOptions extends PglistenErrorOptions {
-    /** {@link ListenerCallbackError.channel} */
+    /** The value of {@link ListenerCallbackError.channel}. */
     channel?: string | undefined;
-    /** {@link ListenerCallbackError.payload} */
+    /** The value of {@link ListenerCallbackError.payload}. */
     payload?: unknown;
-    /** {@link ListenerCallbackError.processId} */
+    /** The value of {@link ListenerCallbackError.processId}. */
     processId?: number | undefined;
 }
 /**
- * A callback or `parse` threw or rejected (`cause` is what it threw), or is not a function.
+ * A callback or `parse` failed, and `cause` is the error that it threw or rejected with; or a callback is not a
+ * function.
  */
 declare class ListenerCallbackError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_CALLBACK";
-    /** The channel of the notification, if it was about one. */
+    /** The channel of the notification; `undefined` if the failure was not about one. */
     readonly channel: string | undefined;
-    /** The payload as the callback got it; the text as sent, when `parse` failed. */
+    /** The payload as the callback got it, or the text as sent when `parse` failed. */
     readonly payload: unknown;
-    /** The process id of the notifying backend. */
+    /** The process id of the notifying backend; `undefined` if the failure was not about a notification. */
     readonly processId: number | undefined;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param message - For people: what failed.
+     * @param message - The message for people.
+     * @param options - The cause, and the notification that it was about.
      */
     constructor(message: string, options?: ListenerCallbackErrorOptions);
 }
-/** A consumer's buffer was full and its policy is `error`. */
+/** A consumer's buffer was full, and the option `buffer.overflow` is `error`: the listener has closed. */
 declare class ListenerOverflowError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_OVERFLOW";
 }
-/** Thrown by an iterator made with `gaps: 'throw'`. */
+/** Notifications may be missing. Thrown by an iterator with the option `gaps: 'throw'`. */
 declare class ListenerGapError<GapType = unknown> extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_GAP";
-    /** What was missed. */
+    /** The gap. */
     readonly gap: GapType;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param message - For people.
+     * @param message - The message for people.
+     * @param gap - The gap.
      */
     constructor(message: string, gap: GapType);
 }
 /**
- * The server answered with an error. The fields are those of its `ErrorResponse`
- * (https://www.postgresql.org/docs/current/protocol-error-fields.html); what it did not say is `undefined`.
+ * The server answered with an error. The properties are the fields of its
+ * [`ErrorResponse`](https://www.postgresql.org/docs/current/protocol-error-fields.html); a field that it did not send
+ * is `undefined`.
  */
 declare class DatabaseError extends PglistenError {
     readonly code = "ERR_PGLISTEN_DATABASE";
-    /** The five characters of the SQLSTATE, such as `23505`. */
+    /** The SQLSTATE: five characters, such as `23505`. */
     readonly sqlState: string;
-    /** `ERROR`, `FATAL` or `PANIC`, never localized. */
+    /** The severity, never localized: `ERROR`, `FATAL` or `PANIC`. */
     readonly severity: string;
-    /** More about it, such as `Key (id)=(1) already exists.` */
+    /** Details of the error, such as `Key (id)=(1) already exists.` */
     readonly detail: string | undefined;
-    /** What may help. */
+    /** A hint how to avoid the error. */
     readonly hint: string | undefined;
-    /** Where in the statement, in characters from 1. */
+    /** The position in the statement, in characters from 1. */
     readonly position: number | undefined;
-    /** The call stack inside the server. */
+    /** The context in the server, such as the call stack of a PL/pgSQL function. */
     readonly context: string | undefined;
-    /** The schema of what it is about. */
+    /** The name of the schema that the error is about. */
     readonly schema: string | undefined;
-    /** The table that it is about. */
+    /** The name of the table that the error is about. */
     readonly table: string | undefined;
-    /** The column that it is about. */
+    /** The name of the column that the error is about. */
     readonly column: string | undefined;
-    /** The name of the data type that it is about. */
+    /** The name of the data type that the error is about. */
     readonly dataType: string | undefined;
-    /** The constraint that was violated. */
+    /** The name of the constraint that was violated. */
     readonly constraint: string | undefined;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param server - What the server said.
+     * @param server - The fields of the server's message.
      */
     constructor(server: ServerMessage, options?: PglistenErrorOptions);
 }
-/** The fields of an error or a notice of the server. */
+/** The fields of an error or a notice that the server sent. */
 interface ServerMessage {
-    /** `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, `DEBUG`, `INFO` or `LOG`, never localized. */
+    /** The severity, never localized: `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, `DEBUG`, `INFO` or `LOG`. */
     severity: string;
-    /** The five characters of the SQLSTATE. */
+    /** The SQLSTATE: five characters. */
     sqlState: string;
-    /** In the language of the server's `lc_messages`. */
+    /** The message, in the language of the server's `lc_messages`. */
     message: string;
-    /** More about it. */
+    /** Details. */
     detail?: string | undefined;
-    /** What may help. */
+    /** A hint how to avoid the error. */
     hint?: string | undefined;
-    /** Where in the statement, in characters from 1. */
+    /** The position in the statement, in characters from 1. */
     position?: number | undefined;
-    /** The call stack inside the server. */
+    /** The context in the server, such as the call stack of a PL/pgSQL function. */
     context?: string | undefined;
-    /** The schema of what it is about. */
+    /** The name of the schema that the error is about. */
     schema?: string | undefined;
-    /** The table that it is about. */
+    /** The name of the table that the error is about. */
     table?: string | undefined;
-    /** The column that it is about. */
+    /** The name of the column that the error is about. */
     column?: string | undefined;
-    /** The name of the data type that it is about. */
+    /** The name of the data type that the error is about. */
     dataType?: string | undefined;
-    /** The constraint that was violated. */
+    /** The name of the constraint that was violated. */
     constraint?: string | undefined;
 }
 
@@ -387,15 +404,20 @@ declare class Gap {
     /**
      * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip that
      * the server answered before the break. Only an answered round trip confirms all earlier notifications. Without other
-     * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was noticed
-     * late.
+     * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was
+     * noticed late.
      */
     readonly lostAt: Date;
-    /** The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was read. */
+    /**
+     * The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was
+     * read.
+     */
     readonly resumedAt: Date;
     /** The time from `lostAt` to `resumedAt`, in milliseconds. */
     readonly downtimeMs: number;
-    /** The number of missing notifications: exact for `overflow`; `null` for the other reasons, for which it is unknown. */
+    /**
+     * The number of missing notifications: exact for `overflow`; `null` for the other reasons, for which it is unknown.
+     */
     readonly dropped: number | null;
     /** The SQLSTATE with which the server ended the session, such as `57P01`; `null` when it sent none. */
     readonly sqlState: string | null;
@@ -451,8 +473,8 @@ interface ListenerEvents {
     gap: [gap: Gap];
     /**
      * A callback or `parse` failed ({@link ListenerCallbackError}), or the listener cannot reconnect until somebody acts,
-     * such as when its password is refused. Without a handler the error becomes a warning of the process, at most one each
-     * second; it never ends the process.
+     * such as when its password is refused. Without a handler the error becomes a warning of the process, at most one
+     * each second; it never ends the process.
      */
     error: [error: PglistenError];
     /** Something happened that a user should know of, and the listener goes on. */
@@ -476,8 +498,9 @@ type GapMode = 'skip' | 'throw' | 'include';
 /** The options of {@link Listener.messages}. */
 interface MessagesOptions<Gaps extends GapMode = GapMode> {
     /**
-     * The names of the channels whose notifications are yielded. The option does not subscribe: a channel that the listener is
-     * not subscribed to yields nothing. @default all channels of the listener
+     * The names of the channels whose notifications are yielded. The option does not subscribe: a channel that the
+     * listener is not subscribed to yields nothing.
+     * @default all channels of the listener
      */
     channels?: readonly string[];
     /** Ends the iteration when it is aborted: the next `next()` rejects with its reason. @default no signal */
@@ -488,13 +511,14 @@ interface MessagesOptions<Gaps extends GapMode = GapMode> {
 /** The options of {@link Listener.batches}. */
 interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
     /**
-     * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is complete
-     * with 256 KiB of payloads too. @default 1024
+     * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
+     * complete with 256 KiB of payloads too.
+     * @default 1024
      */
     maxSize?: number;
     /**
-     * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With 0 a
-     * batch has the messages that are buffered at the time.
+     * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With
+     * 0 a batch has the messages that are buffered at the time.
      * @default 0
      */
     maxWaitMs?: number;
@@ -515,8 +539,8 @@ declare class ListenerNotificationMsg<Payload = string, Channel extends string =
     /** The payload: the value that `parse` returned, or the text as sent. */
     readonly payload: Payload;
     /**
-     * A connection of the pool, leased at its first use. The lease ends when the loop asks for its next item, or ends; from
-     * then on the methods of the connection reject with {@link ConnectionClosedError}.
+     * A connection of the pool, leased at its first use. The lease ends when the loop asks for its next item, or ends;
+     * from then on the methods of the connection reject with {@link ConnectionClosedError}.
      */
     get connection(): Connection;
 }
@@ -534,7 +558,8 @@ type ListenerPayloads = Record<string, unknown>;
  */
 type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
 /**
- * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it settles.
+ * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it
+ * settles.
  *
  * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
  * @param gap - The gap.
@@ -546,7 +571,10 @@ type MessageOf<Payloads extends ListenerPayloads> = {
 }[keyof Payloads & string];
 /** The items of an iterator: messages, and with the option `gaps: 'include'` also gaps. */
 type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
-/** The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`, releases it. */
+/**
+ * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,
+ * releases it.
+ */
 interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
     /** Returns the stream itself: it can be iterated over once. */
     [Symbol.asyncIterator](): MessageStream<Item>;
@@ -565,7 +593,10 @@ interface SyncOptions {
     /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
     signal?: AbortSignal;
 }
-/** The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of its buffers. */
+/**
+ * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of
+ * its buffers.
+ */
 interface ListenerStats {
     /** Notifications read from the server, for subscribed channels. */
     received: number;
@@ -596,15 +627,16 @@ interface ListenerStats {
  * @param payload - The value that `parse` returned, or the text as sent.
  * @param channel - The name of the channel, exactly as in the subscription.
  * @param processId - The process id of the notifying backend.
- * @returns Anything. While a returned promise is pending, the next notification waits, unless `concurrency` allows more.
+ * @returns Anything. While a returned promise is pending, the next notification waits, unless `concurrency` allows
+ * more.
  */
 type ListenerCallback<Payload = string, Channel extends string = string> = (connection: Connection, payload: Payload, channel: Channel, processId: number) => unknown;
 
 /**
  * Listens to channels of PostgreSQL. {@link ConnectionPool.listener} makes one; its server session is outside the pool.
  *
- * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands at
- * their place among the others, so that none is lost silently.
+ * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands
+ * at their place among the others, so that none is lost silently.
  *
  * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
  */
@@ -618,19 +650,19 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     get channels(): string[];
     /**
      * The connection of the listening session itself. Statements on it affect the session: while a transaction is open on
-     * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session is
-     * lost.
+     * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session
+     * is lost.
      *
      * @throws {@link ListenerStartError} when the listener is not started.
      */
     get connection(): Connection;
     /**
-     * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed: each
-     * NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
+     * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed:
+     * each NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
      *
      * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
-     * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut down
-     * meanwhile, and with the reason of the option `signal` when that is aborted.
+     * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut
+     * down meanwhile, and with the reason of the option `signal` when that is aborted.
      */
     startup(): Promise<void>;
     /**
@@ -640,8 +672,9 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * A running callback goes on, and `shutdown()` waits for it only with `drain`. Do not await a draining shutdown in a
      * callback: it would wait for itself until `timeoutMs` is over.
      *
-     * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or before
-     * `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong.
+     * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or
+     * before `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an
+     * option is wrong.
      */
     shutdown(options?: ShutdownOptions): Promise<void>;
     /** Shuts the listener down, as {@link Listener.shutdown} does without options. */
@@ -658,7 +691,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     addCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
     /**
      * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
-     * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not registered.
+     * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not
+     * registered.
      */
     removeCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
     /**
@@ -667,15 +701,18 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      */
     clearChannelCallbacks(channel: keyof Payloads & string): Promise<void>;
     /**
-     * Removes every callback and every channel, also those that `addChannel()` added. From the call on their notifications
-     * are not delivered any more, not even those that are buffered.
+     * Removes every callback and every channel, also those that `addChannel()` added. From the call on their
+     * notifications are not delivered any more, not even those that are buffered.
      */
     clearAllChannels(): Promise<void>;
-    /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback} does. */
+    /**
+     * Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback}
+     * does.
+     */
     addChannel(channel: keyof Payloads & string): Promise<void>;
     /**
-     * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of a
-     * channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
+     * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of
+     * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
      */
     removeChannel(channel: keyof Payloads & string): Promise<void>;
     /**
@@ -702,8 +739,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     [Symbol.asyncIterator](): MessageStream<MessageOf<Payloads>>;
     /**
      * Iterates over notifications. Each iterator is a consumer of its own, with its own buffer: other iterators and the
-     * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from its
-     * first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
+     * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
+     * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
      *
      * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
      * {@link ListenerOverflowError}.
@@ -715,8 +752,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     /** Iterates as {@link Listener.messages} does, over arrays that are never empty: the fastest way to consume. */
     batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]>;
     /**
-     * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification that
-     * was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
+     * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification
+     * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
      *
      * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
      * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
@@ -738,8 +775,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
  *
  * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
  * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
- * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has room. After
- *   `maxPauseMs` the listener reconnects, with a gap.
+ * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has
+ *   room. After `maxPauseMs` the listener reconnects, with a gap.
  * - `error`: the listener closes with a {@link ListenerOverflowError}.
  */
 type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';
@@ -747,23 +784,36 @@ type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';
 interface BufferOptions {
     /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
     maxMessages?: number;
-    /** The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes. @default 67108864 (64 MiB) */
+    /**
+     * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes.
+     * @default 67108864 (64 MiB)
+     */
     maxBytes?: number;
     /** What happens to a notification for which the buffer has no room. @default `dropOldest` */
     overflow?: OverflowPolicy;
     /**
-     * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the server
-     * cannot clean up its queue of notifications. @default 10000
+     * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the
+     * server cannot clean up its queue of notifications.
+     * @default 10000
      */
     maxPauseMs?: number;
 }
-/** How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound (full jitter). */
+/**
+ * How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound
+ * (full jitter).
+ */
 interface ReconnectOptions {
-    /** The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt. @default 100 */
+    /**
+     * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt.
+     * @default 100
+     */
     initialDelayMs?: number;
     /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
     maxDelayMs?: number;
-    /** The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`. @default Infinity */
+    /**
+     * The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`.
+     * @default Infinity
+     */
     maxAttempts?: number;
 }
 /** How a listener notices that the server or the network has silently gone: by regular round trips. */
@@ -774,8 +824,8 @@ interface HeartbeatOptions {
     timeoutMs?: number;
 }
 /**
- * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type allows `parse: JSON.parse`:
- * the second parameter of `JSON.parse` is a function, and it ignores any other value.
+ * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type lets `JSON.parse` be
+ * the `parse` of a listener: the second parameter of `JSON.parse` is a function, and it ignores any other value.
  */
 type ParseChannel = string & ((this: any, key: string, value: any) => any);
 /** The options of {@link ConnectionPool.listener}. */
@@ -783,28 +833,40 @@ interface ListenerOptions<Payload = unknown> {
     /** The names of channels to subscribe to from the start, as {@link Listener.addChannel} does. @default none */
     channels?: readonly string[];
     /**
-     * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up to 1024
-     * notifications wait outside the buffer for an earlier one of their channel while other channels go on; when there are
-     * that many, other channels wait too. @default 1
+     * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up
+     * to 1024 notifications wait outside the buffer for an earlier one of their channel while other channels go on; when
+     * there are that many, other channels wait too.
+     * @default 1
      */
     concurrency?: number;
-    /** Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1. @default true */
+    /**
+     * Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1.
+     * @default true
+     */
     ordered?: boolean;
     /** The bounds of each consumer's buffer. @default the defaults of {@link BufferOptions} */
     buffer?: BufferOptions;
-    /** How to replace a lost session. With `false` the listener closes when its session ends. @default the defaults of {@link ReconnectOptions} */
+    /**
+     * How to replace a lost session. With `false` the listener closes when its session ends.
+     * @default the defaults of {@link ReconnectOptions}
+     */
     reconnect?: ReconnectOptions | false;
-    /** How to notice a server that has silently gone. With `false` there are no heartbeats. @default the defaults of {@link HeartbeatOptions} */
+    /**
+     * How to notice a server that has silently gone. With `false` there are no heartbeats.
+     * @default the defaults of {@link HeartbeatOptions}
+     */
     heartbeat?: HeartbeatOptions | false;
     /**
-     * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When it
-     * throws, the notification is not delivered to that consumer, and an `error` event has a {@link ListenerCallbackError}.
+     * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When
+     * it throws, the notification is not delivered to that consumer, and an `error` event has a
+     * {@link ListenerCallbackError}.
      * @default the text itself
      */
     parse?: (payload: string, channel: ParseChannel) => Payload;
     /**
-     * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the process
-     * id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's end on.
+     * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the
+     * process id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's
+     * end on.
      * @default false
      */
     ignoreOwn?: boolean;
@@ -813,14 +875,17 @@ interface ListenerOptions<Payload = unknown> {
      * @default no signal
      */
     signal?: AbortSignal;
-    /** The server session that the listener uses. With `own` each listener has a server session of its own. @default 'own' */
+    /**
+     * The server session that the listener uses. With `own` each listener has a server session of its own.
+     * @default 'own'
+     */
     session?: 'own';
 }
 
 /**
  * The role that a server must have, with [libpq's
- * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener needs
- * a primary, because a standby refuses LISTEN.
+ * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener
+ * needs a primary, because a standby refuses LISTEN.
  *
  * - `any`: every server.
  * - `read-write`, `read-only`: a server whose sessions may write by default, or may not.
@@ -828,7 +893,10 @@ interface ListenerOptions<Payload = unknown> {
  * - `prefer-standby`: a standby if one of the hosts is one, or else every server.
  */
 type TargetSessionAttrs = 'any' | 'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby';
-/** The order in which several hosts are tried: as they are listed (`disable`), or shuffled for each connection (`random`). */
+/**
+ * The order in which several hosts are tried: as they are listed (`disable`), or shuffled for each connection
+ * (`random`).
+ */
 type LoadBalanceHosts = 'disable' | 'random';
 /**
  * The treatment of a pooled connection before it is leased again.
@@ -853,11 +921,14 @@ type ConnRecyclingMethod = 'fast' | 'verified' | 'clean';
  * Only `verify-full` protects from an attacker between client and server. A Unix-domain socket is never encrypted.
  */
 type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full';
-/** How TLS begins: after the server was asked for it (`postgres`), or at once (`direct`), which needs PostgreSQL 17 or later. */
+/**
+ * How TLS begins: after the server was asked for it (`postgres`), or at once (`direct`), which needs PostgreSQL 17 or
+ * later.
+ */
 type SslNegotiation = 'postgres' | 'direct';
 /**
- * Whether SCRAM authentication is bound to the encrypted connection (channel binding). The binding proves that the server at the
- * other end of the encryption is the one that knows the password.
+ * Whether SCRAM authentication is bound to the encrypted connection (channel binding). The binding proves that the
+ * server at the other end of the encryption is the one that knows the password.
  *
  * - `disable`: it is not.
  * - `prefer`: it is, if the server offers it.
@@ -865,21 +936,24 @@ type SslNegotiation = 'postgres' | 'direct';
  */
 type ChannelBinding = 'disable' | 'prefer' | 'require';
 /**
- * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from the first
- * of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong option is a
- * {@link ConnectionPoolConfigurationError}.
+ * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from
+ * the first of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong
+ * option is a {@link ConnectionPoolConfigurationError}.
  */
 interface ConnectionPoolOptions {
     /**
      * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
-     * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is not
-     * supported is refused by its name.
+     * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is
+     * not supported is refused by its name.
      * @default none
      */
     dsn?: string;
     /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
     username?: string;
-    /** The password of the user. @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`) */
+    /**
+     * The password of the user.
+     * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
+     */
     password?: string;
     /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
     host?: string;
@@ -891,21 +965,30 @@ interface ConnectionPoolOptions {
     ports?: readonly number[];
     /** The name of the database. @default `PGDATABASE`, or the name of the user */
     dbName?: string;
-    /** The server's command-line options for each session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
+    /**
+     * The server's command-line options for each session, such as `-c statement_timeout=5s`.
+     * @default `PGOPTIONS`, or none
+     */
     options?: string;
     /** The name under which each session appears in `pg_stat_activity`. @default `PGAPPNAME`, or `pglisten` */
     applicationName?: string;
-    /** The role that a server must have; a host with another role is passed over. @default `PGTARGETSESSIONATTRS`, or `any` */
+    /**
+     * The role that a server must have; a host with another role is passed over.
+     * @default `PGTARGETSESSIONATTRS`, or `any`
+     */
     targetSessionAttrs?: TargetSessionAttrs;
     /** The order in which several hosts are tried. @default `PGLOADBALANCEHOSTS`, or `disable` */
     loadBalanceHosts?: LoadBalanceHosts;
     /**
-     * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers name
-     * resolution, encryption and start-up.
+     * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers
+     * name resolution, encryption and start-up.
      * @default `PGCONNECT_TIMEOUT`, or 10
      */
     connectTimeoutSec?: number;
-    /** The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only. @default the operating system's */
+    /**
+     * The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only.
+     * @default the operating system's
+     */
     tcpUserTimeoutSec?: number;
     /** Whether TCP keepalive is on. @default true */
     keepalives?: boolean;
@@ -913,35 +996,46 @@ interface ConnectionPoolOptions {
     keepalivesIdleSec?: number;
     /** The time between keepalive probes, in seconds from 0.001. @default the operating system's */
     keepalivesIntervalSec?: number;
-    /** The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000. @default the operating system's */
+    /**
+     * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000.
+     * @default the operating system's
+     */
     keepalivesRetries?: number;
-    /** The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count. @default 10 */
+    /**
+     * The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count.
+     * @default 10
+     */
     maxDbPoolSize?: number;
     /** The treatment of a connection before it is leased again. @default `fast` */
     connRecyclingMethod?: ConnRecyclingMethod;
     /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
     sslMode?: SslMode;
     /**
-     * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that the
-     * operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which fails with a
-     * {@link ConnectionPoolConfigurationError} when the file cannot be used.
+     * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that
+     * the operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which
+     * fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
      * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
      */
     caFile?: string;
     /**
-     * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is read
-     * for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
+     * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is
+     * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be
+     * used.
      * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
      */
     certFile?: string;
     /**
-     * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or Ed25519,
-     * not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to root. The file is
-     * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
+     * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or
+     * Ed25519, not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to
+     * root. The file is read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when
+     * the file cannot be used.
      * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
      */
     keyFile?: string;
-    /** How TLS begins. `direct` needs an `sslMode` of `require` or stricter. @default `PGSSLNEGOTIATION`, or `postgres` */
+    /**
+     * How TLS begins. `direct` needs an `sslMode` of `require` or stricter.
+     * @default `PGSSLNEGOTIATION`, or `postgres`
+     */
     sslNegotiation?: SslNegotiation;
     /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
     channelBinding?: ChannelBinding;
@@ -959,12 +1053,14 @@ interface ConnectionPoolStatus {
     waiting: number;
 }
 /**
- * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is needed.
+ * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is
+ * needed.
  */
 declare class ConnectionPool implements AsyncDisposable {
     #private;
     /**
-     * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults apply.
+     * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults
+     * apply.
      * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
      */
     constructor(options?: ConnectionPoolOptions | string);
@@ -979,14 +1075,15 @@ declare class ConnectionPool implements AsyncDisposable {
     /**
      * Leases a connection of the pool, until it is closed. Opens one if none is free, and waits if the pool is full.
      *
-     * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it cannot
-     * be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of certificates or
-     * keys cannot be used, with {@link DatabaseError} when the server refuses, with {@link ConnectionPoolExecuteError} when
-     * the pool is closed.
+     * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it
+     * cannot be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of
+     * certificates or keys cannot be used, with {@link DatabaseError} when the server refuses, with
+     * {@link ConnectionPoolExecuteError} when the pool is closed.
      */
     connection(): Promise<Connection>;
     /**
-     * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is committed.
+     * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
+     * committed.
      *
      * Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong, and as
      * {@link ConnectionPool.connection} does.
@@ -1005,11 +1102,11 @@ declare class ConnectionPool implements AsyncDisposable {
      */
     resize(size: number): void;
     /**
-     * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end, or after
-     * 5 s, when the server is asked to cancel their statements.
+     * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end,
+     * or after 5 s, when the server is asked to cancel their statements.
      *
-     * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call returns the
-     * promise of the first.
+     * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call
+     * returns the promise of the first.
      */
     close(): Promise<void>;
     /** Closes the pool, as {@link ConnectionPool.close} does. */

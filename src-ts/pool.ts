@@ -25,7 +25,8 @@ export interface ConnectionPoolStatus {
 }
 
 /**
- * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is needed.
+ * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is
+ * needed.
  */
 export class ConnectionPool implements AsyncDisposable {
   readonly #native: NativePool
@@ -34,7 +35,8 @@ export class ConnectionPool implements AsyncDisposable {
   #closing: Promise<void> | undefined
 
   /**
-   * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults apply.
+   * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults
+   * apply.
    * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
    */
   constructor(options?: ConnectionPoolOptions | string) {
@@ -68,17 +70,18 @@ export class ConnectionPool implements AsyncDisposable {
   /**
    * Leases a connection of the pool, until it is closed. Opens one if none is free, and waits if the pool is full.
    *
-   * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it cannot
-   * be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of certificates or
-   * keys cannot be used, with {@link DatabaseError} when the server refuses, with {@link ConnectionPoolExecuteError} when
-   * the pool is closed.
+   * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it
+   * cannot be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of
+   * certificates or keys cannot be used, with {@link DatabaseError} when the server refuses, with
+   * {@link ConnectionPoolExecuteError} when the pool is closed.
    */
   async connection(): Promise<Connection> {
     return Connection.leased(await this.#acquire())
   }
 
   /**
-   * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is committed.
+   * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
+   * committed.
    *
    * Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong, and as
    * {@link ConnectionPool.connection} does.
@@ -110,11 +113,11 @@ export class ConnectionPool implements AsyncDisposable {
   }
 
   /**
-   * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end, or after
-   * 5 s, when the server is asked to cancel their statements.
+   * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end,
+   * or after 5 s, when the server is asked to cancel their statements.
    *
-   * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call returns the
-   * promise of the first.
+   * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call
+   * returns the promise of the first.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()

@@ -1,4 +1,4 @@
-// The parts of a listener that outlive its runs, and that whoever delivers needs.
+// The parts of a listener that outlive its runs, and that delivering needs.
 import type { Connection, LeaseSource } from '../query/connection.js'
 import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'

@@ -14,8 +14,8 @@ import type { Registration } from './subscriptions.js'
 import { Turn } from '../native/turn.js'
 
 /**
- * The most notifications that may wait in lanes, outside the buffer and its bounds, for an earlier one of their channel while
- * later ones of other channels are delivered.
+ * The most notifications that may wait in lanes, outside the buffer and its bounds, for an earlier one of their channel
+ * while later ones of other channels are delivered.
  */
 const MAX_WAITING = 1024
 
@@ -37,15 +37,18 @@ export class Dispatcher {
   readonly #concurrency: number
   readonly #ordered: boolean
   /**
-   * The lanes: with `ordered` and a `concurrency` above 1, each channel with a running callback, and the notifications that
-   * wait for that callback.
+   * The lanes: with `ordered` and a `concurrency` above 1, each channel with a running callback, and the notifications
+   * that wait for that callback.
    */
   readonly #lanes = new Map<number, Notification[]>()
   /** Channels whose callback has settled while notifications wait in their lane. */
   readonly #runnable = new Set<number>()
   /** Notifications in all lanes. */
   #waiting = 0
-  /** Notifications whose callbacks are running. A gap's callbacks count as `concurrency`, so that nothing runs beside them. */
+  /**
+   * Notifications whose callbacks are running. A gap's callbacks count as `concurrency`, so that nothing runs beside
+   * them.
+   */
   #inFlight = 0
   #listening = false
   #pumping = false
@@ -219,7 +222,10 @@ export class Dispatcher {
     })
   }
 
-  /** Frees the lane of a channel whose notification was delivered or dropped, or marks it as runnable if another one waits. */
+  /**
+   * Frees the lane of a channel whose notification was delivered or dropped, or marks it as runnable if another one
+   * waits.
+   */
   #laneFreed(channelId: number): void {
     if (!this.#ordered) return
     const lane = this.#lanes.get(channelId)
@@ -228,7 +234,10 @@ export class Dispatcher {
     else this.#runnable.add(channelId)
   }
 
-  /** Calls the callbacks from `index` on, one after the other. Returns a promise, which never rejects, if one of them did. */
+  /**
+   * Calls the callbacks from `index` on, one after the other. Returns a promise, which never rejects, if one of them
+   * did.
+   */
   #callFrom(
     index: number,
     registrations: readonly Registration[],

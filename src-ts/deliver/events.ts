@@ -45,8 +45,8 @@ export interface ListenerEvents {
   gap: [gap: Gap]
   /**
    * A callback or `parse` failed ({@link ListenerCallbackError}), or the listener cannot reconnect until somebody acts,
-   * such as when its password is refused. Without a handler the error becomes a warning of the process, at most one each
-   * second; it never ends the process.
+   * such as when its password is refused. Without a handler the error becomes a warning of the process, at most one
+   * each second; it never ends the process.
    */
   error: [error: PglistenError]
   /** Something happened that a user should know of, and the listener goes on. */

@@ -22,15 +22,20 @@ export class Gap {
   /**
    * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip that
    * the server answered before the break. Only an answered round trip confirms all earlier notifications. Without other
-   * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was noticed
-   * late.
+   * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was
+   * noticed late.
    */
   readonly lostAt: Date
-  /** The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was read. */
+  /**
+   * The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was
+   * read.
+   */
   readonly resumedAt: Date
   /** The time from `lostAt` to `resumedAt`, in milliseconds. */
   readonly downtimeMs: number
-  /** The number of missing notifications: exact for `overflow`; `null` for the other reasons, for which it is unknown. */
+  /**
+   * The number of missing notifications: exact for `overflow`; `null` for the other reasons, for which it is unknown.
+   */
   readonly dropped: number | null
   /** The SQLSTATE with which the server ended the session, such as `57P01`; `null` when it sent none. */
   readonly sqlState: string | null

@@ -7,7 +7,9 @@ import { Gap } from './gap.js'
 import type { BufferOptions } from '../options/listener.js'
 import { fromNativeError } from '../native/native-errors.js'
 
-/** Stands in place of a channel's number for an entry that is not a notification. Mirrored in `src-rs/binding/batch.rs`. */
+/**
+ * Stands in place of a channel's number for an entry that is not a notification. Mirrored in `src-rs/binding/batch.rs`.
+ */
 const SPECIAL = 0xffff_ffff
 
 /** The kinds of entries that are not notifications. Mirrored in `src-rs/binding/batch.rs`. */
@@ -24,9 +26,9 @@ const EMPTY: unknown[] = []
 const PULL_SIZE = 256
 
 /**
- * Makes the array into which Rust writes two numbers for each entry, with room for the end of the stream, and behind them how
- * many entries there are and whether the buffer is empty then. Rust keeps the array's address. The array therefore gets an
- * explicit buffer: an engine may move a small array without one.
+ * Makes the array into which Rust writes two numbers for each entry, with room for the end of the stream, and behind
+ * them how many entries there are and whether the buffer is empty then. Rust keeps the array's address. The array
+ * therefore gets an explicit buffer: an engine may move a small array without one.
  */
 const metaFor = (entries: number): Uint32Array =>
   new Uint32Array(new ArrayBuffer(Uint32Array.BYTES_PER_ELEMENT * (2 * (entries + 1) + 2)))
@@ -50,11 +52,11 @@ export interface InboxStats {
 }
 
 /**
- * The JavaScript end of a consumer's buffer. Rust keeps the entries that were not pulled, within the bounds; the inbox holds at
- * most one batch.
+ * The JavaScript end of a consumer's buffer. Rust keeps the entries that were not pulled, within the bounds; the inbox
+ * holds at most one batch.
  *
- * {@link Inbox.advance} moves to the next entry and puts it into the fields `kind`, `channelId` and so on. There is no object
- * for an entry, because a flood would make one for each notification.
+ * {@link Inbox.advance} moves to the next entry and puts it into the fields `kind`, `channelId` and so on. There is no
+ * object for an entry, because a flood would make one for each notification.
  */
 export class Inbox implements Consumer {
   /** The consumer, which is called when there is something to pull after {@link Inbox.hasNext} found nothing. */
@@ -106,8 +108,8 @@ export class Inbox implements Consumer {
   }
 
   /**
-   * Whether there is a next entry. Pulls up to `max` entries if the inbox holds none. After `false` the owner's `onReady` is
-   * called as soon as there is an entry.
+   * Whether there is a next entry. Pulls up to `max` entries if the inbox holds none. After `false` the owner's
+   * `onReady` is called as soon as there is an entry.
    */
   hasNext(max = PULL_SIZE): boolean {
     return this.#index < this.#values.length || (!this.#isArmed && this.#pull(max))
@@ -153,9 +155,9 @@ export class Inbox implements Consumer {
   }
 
   /**
-   * Takes all pulled entries at once and returns the items that `make` makes of them, without those that are `undefined`.
-   * Returns `undefined`, and takes nothing, if an entry was taken before, if there are more than `max`, or if one of them is
-   * not a notification: then {@link Inbox.advance} has to be used.
+   * Takes all pulled entries at once and returns the items that `make` makes of them, without those that are
+   * `undefined`. Returns `undefined`, and takes nothing, if an entry was taken before, if there are more than `max`, or
+   * if one of them is not a notification: then {@link Inbox.advance} has to be used.
    */
   takeAll<Item>(
     max: number,

@@ -56,8 +56,8 @@ export class ListenerNotificationMsg<Payload = string, Channel extends string = 
   }
 
   /**
-   * A connection of the pool, leased at its first use. The lease ends when the loop asks for its next item, or ends; from
-   * then on the methods of the connection reject with {@link ConnectionClosedError}.
+   * A connection of the pool, leased at its first use. The lease ends when the loop asks for its next item, or ends;
+   * from then on the methods of the connection reject with {@link ConnectionClosedError}.
    */
   get connection(): Connection {
     this.#connection ??= this.#handout.connection(this.channel)

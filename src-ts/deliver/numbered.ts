@@ -10,11 +10,13 @@ interface Page<Value> {
 }
 
 /**
- * Values by number, for numbers that are given out in ascending order and never again. With thousands of values that are
- * looked up at random, a look-up misses the processor's cache about once; in a `Map` it would miss several times.
+ * Values by number, for numbers that are given out in ascending order and never again. With thousands of values that
+ * are looked up at random, a look-up misses the processor's cache about once; in a `Map` it would miss several times.
  */
 export class Numbered<Value extends object> {
-  /** Pages with entries, plus the newest even if empty, so that adding and removing one value in turn allocates no page. */
+  /**
+   * Pages with entries, plus the newest even if empty, so that adding and removing one value in turn allocates no page.
+   */
   readonly #pages = new Map<number, Page<Value>>()
   /** The key of the newest page. */
   #newest = 0

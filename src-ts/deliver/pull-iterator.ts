@@ -18,7 +18,9 @@ import { Turn } from '../native/turn.js'
 export interface IteratorWatcher {
   /** Called when the iterator has handed out all notifications before a fence. */
   onFence(fence: number, iterator: PullIterator<unknown>): void
-  /** Called when a `next()` starts to wait, and when none waits any more. A waiting iterator may have no other owner. */
+  /**
+   * Called when a `next()` starts to wait, and when none waits any more. A waiting iterator may have no other owner.
+   */
   onWaiting(iterator: PullIterator<unknown>, waiting: boolean): void
   /** Called when the iteration has ended. */
   onIteratorClosed(iterator: PullIterator<unknown>): void
@@ -39,7 +41,10 @@ const LEFT_OPEN = "a loop left a transaction open on a message's connection; it 
 export const NOTHING = Symbol('nothing')
 /** @internal In place of an item: the iteration has ended. */
 export const END = Symbol('end')
-/** @internal In place of an item: the items that are held have to be handed out first, because a fence stands behind them. */
+/**
+ * @internal In place of an item: the items that are held have to be handed out first, because a fence stands behind
+ * them.
+ */
 export const FENCE = Symbol('fence')
 
 /**
@@ -83,7 +88,10 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.#finish = resolve
   })
 
-  /** @internal Starts the iteration. A separate step after the constructor, because a signal that is aborted ends it at once. */
+  /**
+   * @internal Starts the iteration. A separate step after the constructor, because a signal that is aborted ends it at
+   * once.
+   */
   start(): this {
     this.inbox.owner = { onReady: () => this.#serve() }
     if (this.#signal?.aborted) this.#abort()

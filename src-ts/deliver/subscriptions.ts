@@ -10,7 +10,8 @@ import { Numbered } from './numbered.js'
  * @param payload - The value that `parse` returned, or the text as sent.
  * @param channel - The name of the channel, exactly as in the subscription.
  * @param processId - The process id of the notifying backend.
- * @returns Anything. While a returned promise is pending, the next notification waits, unless `concurrency` allows more.
+ * @returns Anything. While a returned promise is pending, the next notification waits, unless `concurrency` allows
+ * more.
  */
 export type ListenerCallback<Payload = string, Channel extends string = string> = (
   connection: Connection,
@@ -20,8 +21,8 @@ export type ListenerCallback<Payload = string, Channel extends string = string> 
 ) => unknown
 
 /**
- * One registration of a callback; the same function can be registered several times. The callback runs in the asynchronous
- * context of its registration, because a wake of Rust has none.
+ * One registration of a callback; the same function can be registered several times. The callback runs in the
+ * asynchronous context of its registration, because a wake of Rust has none.
  */
 export class Registration<
   Args extends unknown[] = [Connection, unknown, string, number],
@@ -39,13 +40,18 @@ export class Registration<
 /** The subscription to one channel. */
 export class Subscription {
   readonly name: string
-  /** The lowest number that callbacks take: a lower one belongs to notifications from before the callbacks were cleared. */
+  /**
+   * The lowest number that callbacks take: a lower one belongs to notifications from before the callbacks were cleared.
+   */
   callableFrom: number
-  /** The registration, if there is exactly one. With thousands of channels a look into their arrays would miss the cache. */
+  /**
+   * The registration, if there is exactly one. With thousands of channels a look into their arrays would miss the
+   * cache.
+   */
   only: Registration | undefined
   /**
-   * The number under which notifications of the channel cross. A channel that is removed and added again gets a new number,
-   * so that notifications under way with the old number find no subscription.
+   * The number under which notifications of the channel cross. A channel that is removed and added again gets a new
+   * number, so that notifications under way with the old number find no subscription.
    */
   id: number
   /** All numbers that the subscription has had. */
@@ -127,7 +133,9 @@ export class Subscriptions {
     return subscription
   }
 
-  /** Gives a subscription another number. Callbacks take only notifications with the new one, iterators those with any. */
+  /**
+   * Gives a subscription another number. Callbacks take only notifications with the new one, iterators those with any.
+   */
   renumber(subscription: Subscription): void {
     subscription.id = this.#nextId()
     subscription.ids.push(subscription.id)

@@ -109,7 +109,9 @@ export class Consumers implements IteratorWatcher {
     this.#fences.passedBy(consumer, fence)
   }
 
-  /** Resolves when every present consumer has passed a new fence. `send` and `signal` are those of {@link Fences.pass}. */
+  /**
+   * Resolves when every present consumer has passed a new fence. `send` and `signal` are those of {@link Fences.pass}.
+   */
   async sync(
     send: (fence: number) => Promise<void>,
     signal: AbortSignal | undefined,

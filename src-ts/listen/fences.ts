@@ -16,8 +16,8 @@ export class Fences {
   #last = 0
 
   /**
-   * Sends a new fence, and resolves when all of `consumers` have passed it. `send` sends the notification with the fence's
-   * number and resolves when it has come back. When `signal` is aborted, the promise rejects with its reason.
+   * Sends a new fence, and resolves when all of `consumers` have passed it. `send` sends the notification with the
+   * fence's number and resolves when it has come back. When `signal` is aborted, the promise rejects with its reason.
    */
   async pass(
     consumers: Iterable<object>,

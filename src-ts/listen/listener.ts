@@ -1,4 +1,5 @@
-// The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to `shutdown()`.
+// The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to
+// `shutdown()`.
 import type { NativePool } from '#native'
 import { Connection, type LeaseSource } from '../query/connection.js'
 import { ListenerStartError } from '../errors.js'
@@ -48,8 +49,8 @@ import {
 /**
  * Listens to channels of PostgreSQL. {@link ConnectionPool.listener} makes one; its server session is outside the pool.
  *
- * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands at
- * their place among the others, so that none is lost silently.
+ * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands
+ * at their place among the others, so that none is lost silently.
  *
  * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
  */
@@ -116,8 +117,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /**
    * The connection of the listening session itself. Statements on it affect the session: while a transaction is open on
-   * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session is
-   * lost.
+   * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session
+   * is lost.
    *
    * @throws {@link ListenerStartError} when the listener is not started.
    */
@@ -130,12 +131,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed: each
-   * NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
+   * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed:
+   * each NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
    *
    * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
-   * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut down
-   * meanwhile, and with the reason of the option `signal` when that is aborted.
+   * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut
+   * down meanwhile, and with the reason of the option `signal` when that is aborted.
    */
   async startup(): Promise<void> {
     const lifecycle = this.#lifecycle.begin()
@@ -167,8 +168,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * A running callback goes on, and `shutdown()` waits for it only with `drain`. Do not await a draining shutdown in a
    * callback: it would wait for itself until `timeoutMs` is over.
    *
-   * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or before
-   * `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong.
+   * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or
+   * before `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an
+   * option is wrong.
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const { drain, timeoutMs } = resolveShutdownOptions(options)
@@ -206,7 +208,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /**
    * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
-   * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not registered.
+   * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not
+   * registered.
    */
   async removeCallback<Name extends keyof Payloads & string>(
     channel: Name,
@@ -237,8 +240,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Removes every callback and every channel, also those that `addChannel()` added. From the call on their notifications
-   * are not delivered any more, not even those that are buffered.
+   * Removes every callback and every channel, also those that `addChannel()` added. From the call on their
+   * notifications are not delivered any more, not even those that are buffered.
    */
   async clearAllChannels(): Promise<void> {
     const subscriptions = [...this.#subscriptions]
@@ -250,7 +253,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     await unsubscribeUnwanted(this.#subscriptions, this.#run, subscriptions)
   }
 
-  /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback} does. */
+  /**
+   * Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback}
+   * does.
+   */
   async addChannel(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
     const subscription = this.#subscriptions.open(channel)
@@ -262,8 +268,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of a
-   * channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
+   * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of
+   * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
    */
   async removeChannel(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
@@ -317,8 +323,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /**
    * Iterates over notifications. Each iterator is a consumer of its own, with its own buffer: other iterators and the
-   * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from its
-   * first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
+   * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
+   * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
    *
    * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
    * {@link ListenerOverflowError}.
@@ -346,8 +352,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification that
-   * was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
+   * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification
+   * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
    *
    * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
    * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.

@@ -58,8 +58,8 @@ export function reportSessionEvent(context: ListenerContext, event: NativeEvent)
 }
 
 /**
- * Whether only a person can make the next attempt to connect succeed: the server refuses the user (SQLSTATE class 28), the
- * database is missing (3D000), or certificates or their files are wrong.
+ * Whether only a person can make the next attempt to connect succeed: the server refuses the user (SQLSTATE class 28),
+ * the database is missing (3D000), or certificates or their files are wrong.
  */
 function needsAttention(error: PglistenError): boolean {
   if (error instanceof ConnectionTlsError || error instanceof ConnectionPoolConfigurationError)

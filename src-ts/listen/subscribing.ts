@@ -3,7 +3,10 @@ import type { Registration, Subscription, Subscriptions } from '../deliver/subsc
 import { ListenerClosedError } from '../errors.js'
 import type { Run } from './run.js'
 
-/** Asks the running session to LISTEN, unless that was done before. When the LISTEN fails, `undo` removes what was added. */
+/**
+ * Asks the running session to LISTEN, unless that was done before. When the LISTEN fails, `undo` removes what was
+ * added.
+ */
 export async function subscribe(
   subscriptions: Subscriptions,
   run: Run | undefined,
@@ -22,7 +25,9 @@ export async function subscribe(
   }
 }
 
-/** Removes those of some subscriptions that are not wanted any more. Resolves once the session has ended their LISTENs. */
+/**
+ * Removes those of some subscriptions that are not wanted any more. Resolves once the session has ended their LISTENs.
+ */
 export async function unsubscribeUnwanted(
   subscriptions: Subscriptions,
   run: Run | undefined,
@@ -45,7 +50,9 @@ export async function unsubscribeUnwanted(
   )
 }
 
-/** Removes one registration of a callback. The callback is not started any more, not even for buffered notifications. */
+/**
+ * Removes one registration of a callback. The callback is not started any more, not even for buffered notifications.
+ */
 export function unregister(
   subscriptions: Subscriptions,
   run: Run | undefined,

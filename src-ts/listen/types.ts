@@ -19,7 +19,8 @@ export type ListenerPayloads = Record<string, unknown>
 export type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed'
 
 /**
- * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it settles.
+ * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it
+ * settles.
  *
  * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
  * @param gap - The gap.
@@ -36,7 +37,10 @@ export type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'i
   ? MessageOf<Payloads> | Gap
   : MessageOf<Payloads>
 
-/** The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`, releases it. */
+/**
+ * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,
+ * releases it.
+ */
 export interface MessageStream<Item>
   extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
   /** Returns the stream itself: it can be iterated over once. */
@@ -59,7 +63,10 @@ export interface SyncOptions {
   signal?: AbortSignal
 }
 
-/** The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of its buffers. */
+/**
+ * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of
+ * its buffers.
+ */
 export interface ListenerStats {
   /** Notifications read from the server, for subscribed channels. */
   received: number

@@ -1,4 +1,5 @@
-// Loads the addon for this platform, which is `#native` when the package runs, or throws an error that says how to get one.
+// Loads the addon for this platform, which is `#native` when the package runs, or throws an error that says how to get
+// one.
 import fs from 'node:fs'
 import path from 'node:path'
 import type * as Native from '#native'

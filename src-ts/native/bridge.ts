@@ -1,4 +1,5 @@
-// The JavaScript end of the only way from Rust to JavaScript. It settles promises, signals consumers that their buffers have
+// The JavaScript end of the only way from Rust to JavaScript. It settles promises, signals consumers that their buffers
+// have
 // something to drain, and keeps the process alive while a promise is pending.
 import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './native-errors.js'
@@ -41,8 +42,8 @@ class JsBridge {
   }
 
   /**
-   * Starts a native operation and returns its result. `start` gets the id under which Rust settles the operation; an error
-   * that `start` throws rejects the promise. The process stays alive until the promise is settled.
+   * Starts a native operation and returns its result. `start` gets the id under which Rust settles the operation; an
+   * error that `start` throws rejects the promise. The process stays alive until the promise is settled.
    */
   async call<Result>(start: (id: number) => void): Promise<Result> {
     const id = this.#nextId()

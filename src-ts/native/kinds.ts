@@ -1,6 +1,8 @@
-// The kinds of things that cross from Rust as strings, as unions of what Rust sends: `src-rs/binding` has the same names.
+// The kinds of things that cross from Rust as strings, as unions of what Rust sends: `src-rs/binding` has the same
+// names.
 //
-// The generated declarations may still call a kind a plain `string`. Each function here narrows one, so that a `switch` over
+// The generated declarations may still call a kind a plain `string`. Each function here narrows one, so that a `switch`
+// over
 // its result is exhaustive: a case that is forgotten does not compile, as `unknownKind` takes only `never`.
 import type { NativeError, NativeEvent, NativeGap } from '#native'
 import { PglistenError } from '../errors.js'

@@ -30,8 +30,9 @@ export function isTarget(target: string): target is Target {
 /**
  * Whether a program is linked with musl. If the program cannot be read, glibc is assumed, which is more common.
  *
- * The program names its dynamic linker itself. That is safer than looking for a C library, because both can be installed side
- * by side, and faster than `ldd` or `process.report`, which take longer than everything else that loading does.
+ * The program names its dynamic linker itself. That is safer than looking for a C library, because both can be
+ * installed side by side, and faster than `ldd` or `process.report`, which take longer than everything else that
+ * loading does.
  */
 function usesMusl(program: string): boolean {
   try {

@@ -6,21 +6,23 @@ import { idleTime, nextTick, now, queueMicrotask, setImmediate } from './timers.
 
 /**
  * The time slice: how long one turn may be spent on deliveries, in milliseconds. Upper bound for timers and sockets:
- * SLICE_MS, plus one stride (up to MAX_STRIDE deliveries between looks at the clock), plus one or two uncounted deliveries at
- * the start of a turn.
+ * SLICE_MS, plus one stride (up to MAX_STRIDE deliveries between looks at the clock), plus one or two uncounted
+ * deliveries at the start of a turn.
  */
 const SLICE_MS = 2
 
 /** The most deliveries between two looks at the clock: a look costs about as much as one delivery. */
 const MAX_STRIDE = 8
-/** A stride that takes no longer than this, in milliseconds, lets the next one be longer. The clock's resolution is 1 ms. */
+/** A stride that takes no longer than this, in milliseconds, lets the next one be longer. It is the clock's resolution. */
 const STRIDE_MS = 1
 
 /** The present turn: one for all consumers of the environment, because together they keep the event loop waiting. */
 const current = {
   /** Changes when the turn ends or its slice is used up, which ends every consumer's stride. */
   number: 0,
-  /** Whether there was a delivery in this turn: the next one starts the slice, unless the event loop goes on before it. */
+  /**
+   * Whether there was a delivery in this turn: the next one starts the slice, unless the event loop goes on before it.
+   */
   begun: false,
   /** How long the event loop had been idle at the last wake, in milliseconds. */
   idleTime: 0,
@@ -48,14 +50,15 @@ function startSlice(): void {
   current.sliced = true
   current.spent = false
   current.startedAt = now()
-  // Scheduled after the consumers' own immediates, so that a consumer that asks again has queued before the next one is chosen.
+  // Scheduled after the consumers' own immediates, so that a consumer that asks again has queued before the next one is
+  // chosen.
   whenQuiet(() => setImmediate(turnOver))
 }
 
 /**
- * Notes that Rust has woken JavaScript; to be called before the delivery. The first delivery of a turn starts no slice, because
- * `setImmediate` costs more than the delivery. On Node more idle time than at the last wake shows that this is a new turn. Bun
- * and Deno do not tell their idle time, so there every second delivery starts a slice.
+ * Notes that Rust has woken JavaScript; to be called before the delivery. The first delivery of a turn starts no slice,
+ * because `setImmediate` costs more than the delivery. On Node more idle time than at the last wake shows that this is
+ * a new turn. Bun and Deno do not tell their idle time, so there every second delivery starts a slice.
  */
 export function woken(): void {
   const idle = idleTime()
@@ -117,8 +120,9 @@ export class Turn {
   }
 
   /**
-   * Charges the turn with deliveries, of one notification or of several at once. To be called only when there is something
-   * to deliver. Returns `false` when the slice is used up: nothing was charged, and the consumer has to {@link Turn.yield}.
+   * Charges the turn with deliveries, of one notification or of several at once. To be called only when there is
+   * something to deliver. Returns `false` when the slice is used up: nothing was charged, and the consumer has to
+   * {@link Turn.yield}.
    */
   charge(deliveries = 1): boolean {
     if (this.#left <= 0 || this.#number !== current.number) {

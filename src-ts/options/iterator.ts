@@ -24,8 +24,9 @@ export type GapMode = 'skip' | 'throw' | 'include'
 /** The options of {@link Listener.messages}. */
 export interface MessagesOptions<Gaps extends GapMode = GapMode> {
   /**
-   * The names of the channels whose notifications are yielded. The option does not subscribe: a channel that the listener is
-   * not subscribed to yields nothing. @default all channels of the listener
+   * The names of the channels whose notifications are yielded. The option does not subscribe: a channel that the
+   * listener is not subscribed to yields nothing.
+   * @default all channels of the listener
    */
   channels?: readonly string[]
   /** Ends the iteration when it is aborted: the next `next()` rejects with its reason. @default no signal */
@@ -37,13 +38,14 @@ export interface MessagesOptions<Gaps extends GapMode = GapMode> {
 /** The options of {@link Listener.batches}. */
 export interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
   /**
-   * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is complete
-   * with 256 KiB of payloads too. @default 1024
+   * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
+   * complete with 256 KiB of payloads too.
+   * @default 1024
    */
   maxSize?: number
   /**
-   * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With 0 a
-   * batch has the messages that are buffered at the time.
+   * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With
+   * 0 a batch has the messages that are buffered at the time.
    * @default 0
    */
   maxWaitMs?: number

@@ -21,8 +21,8 @@ const OVERFLOW_POLICIES: readonly OverflowPolicy[] = ['dropOldest', 'dropNewest'
  *
  * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
  * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
- * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has room. After
- *   `maxPauseMs` the listener reconnects, with a gap.
+ * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has
+ *   room. After `maxPauseMs` the listener reconnects, with a gap.
  * - `error`: the listener closes with a {@link ListenerOverflowError}.
  */
 export type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error'
@@ -31,24 +31,37 @@ export type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error'
 export interface BufferOptions {
   /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
   maxMessages?: number
-  /** The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes. @default 67108864 (64 MiB) */
+  /**
+   * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes.
+   * @default 67108864 (64 MiB)
+   */
   maxBytes?: number
   /** What happens to a notification for which the buffer has no room. @default `dropOldest` */
   overflow?: OverflowPolicy
   /**
-   * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the server
-   * cannot clean up its queue of notifications. @default 10000
+   * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the
+   * server cannot clean up its queue of notifications.
+   * @default 10000
    */
   maxPauseMs?: number
 }
 
-/** How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound (full jitter). */
+/**
+ * How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound
+ * (full jitter).
+ */
 export interface ReconnectOptions {
-  /** The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt. @default 100 */
+  /**
+   * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt.
+   * @default 100
+   */
   initialDelayMs?: number
   /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
   maxDelayMs?: number
-  /** The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`. @default Infinity */
+  /**
+   * The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`.
+   * @default Infinity
+   */
   maxAttempts?: number
 }
 
@@ -61,8 +74,8 @@ export interface HeartbeatOptions {
 }
 
 /**
- * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type allows `parse: JSON.parse`:
- * the second parameter of `JSON.parse` is a function, and it ignores any other value.
+ * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type lets `JSON.parse` be
+ * the `parse` of a listener: the second parameter of `JSON.parse` is a function, and it ignores any other value.
  */
 // oxlint-disable-next-line typescript/no-explicit-any -- as in the declaration of JSON.parse
 export type ParseChannel = string & ((this: any, key: string, value: any) => any)
@@ -75,28 +88,40 @@ export interface ListenerOptions<Payload = unknown> {
   /** The names of channels to subscribe to from the start, as {@link Listener.addChannel} does. @default none */
   channels?: readonly string[]
   /**
-   * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up to 1024
-   * notifications wait outside the buffer for an earlier one of their channel while other channels go on; when there are
-   * that many, other channels wait too. @default 1
+   * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up
+   * to 1024 notifications wait outside the buffer for an earlier one of their channel while other channels go on; when
+   * there are that many, other channels wait too.
+   * @default 1
    */
   concurrency?: number
-  /** Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1. @default true */
+  /**
+   * Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1.
+   * @default true
+   */
   ordered?: boolean
   /** The bounds of each consumer's buffer. @default the defaults of {@link BufferOptions} */
   buffer?: BufferOptions
-  /** How to replace a lost session. With `false` the listener closes when its session ends. @default the defaults of {@link ReconnectOptions} */
+  /**
+   * How to replace a lost session. With `false` the listener closes when its session ends.
+   * @default the defaults of {@link ReconnectOptions}
+   */
   reconnect?: ReconnectOptions | false
-  /** How to notice a server that has silently gone. With `false` there are no heartbeats. @default the defaults of {@link HeartbeatOptions} */
+  /**
+   * How to notice a server that has silently gone. With `false` there are no heartbeats.
+   * @default the defaults of {@link HeartbeatOptions}
+   */
   heartbeat?: HeartbeatOptions | false
   /**
-   * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When it
-   * throws, the notification is not delivered to that consumer, and an `error` event has a {@link ListenerCallbackError}.
+   * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When
+   * it throws, the notification is not delivered to that consumer, and an `error` event has a
+   * {@link ListenerCallbackError}.
    * @default the text itself
    */
   parse?: (payload: string, channel: ParseChannel) => Payload
   /**
-   * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the process
-   * id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's end on.
+   * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the
+   * process id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's
+   * end on.
    * @default false
    */
   ignoreOwn?: boolean
@@ -105,7 +130,10 @@ export interface ListenerOptions<Payload = unknown> {
    * @default no signal
    */
   signal?: AbortSignal
-  /** The server session that the listener uses. With `own` each listener has a server session of its own. @default 'own' */
+  /**
+   * The server session that the listener uses. With `own` each listener has a server session of its own.
+   * @default 'own'
+   */
   session?: 'own'
 }
 

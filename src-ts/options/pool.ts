@@ -16,8 +16,8 @@ import { fromNativeError } from '../native/native-errors.js'
 
 /**
  * The role that a server must have, with [libpq's
- * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener needs
- * a primary, because a standby refuses LISTEN.
+ * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener
+ * needs a primary, because a standby refuses LISTEN.
  *
  * - `any`: every server.
  * - `read-write`, `read-only`: a server whose sessions may write by default, or may not.
@@ -26,7 +26,10 @@ import { fromNativeError } from '../native/native-errors.js'
  */
 export type TargetSessionAttrs =
   'any' | 'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby'
-/** The order in which several hosts are tried: as they are listed (`disable`), or shuffled for each connection (`random`). */
+/**
+ * The order in which several hosts are tried: as they are listed (`disable`), or shuffled for each connection
+ * (`random`).
+ */
 export type LoadBalanceHosts = 'disable' | 'random'
 /**
  * The treatment of a pooled connection before it is leased again.
@@ -51,11 +54,14 @@ export type ConnRecyclingMethod = 'fast' | 'verified' | 'clean'
  * Only `verify-full` protects from an attacker between client and server. A Unix-domain socket is never encrypted.
  */
 export type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
-/** How TLS begins: after the server was asked for it (`postgres`), or at once (`direct`), which needs PostgreSQL 17 or later. */
+/**
+ * How TLS begins: after the server was asked for it (`postgres`), or at once (`direct`), which needs PostgreSQL 17 or
+ * later.
+ */
 export type SslNegotiation = 'postgres' | 'direct'
 /**
- * Whether SCRAM authentication is bound to the encrypted connection (channel binding). The binding proves that the server at the
- * other end of the encryption is the one that knows the password.
+ * Whether SCRAM authentication is bound to the encrypted connection (channel binding). The binding proves that the
+ * server at the other end of the encryption is the one that knows the password.
  *
  * - `disable`: it is not.
  * - `prefer`: it is, if the server offers it.
@@ -64,21 +70,24 @@ export type SslNegotiation = 'postgres' | 'direct'
 export type ChannelBinding = 'disable' | 'prefer' | 'require'
 
 /**
- * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from the first
- * of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong option is a
- * {@link ConnectionPoolConfigurationError}.
+ * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from
+ * the first of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong
+ * option is a {@link ConnectionPoolConfigurationError}.
  */
 export interface ConnectionPoolOptions {
   /**
    * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
-   * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is not
-   * supported is refused by its name.
+   * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is
+   * not supported is refused by its name.
    * @default none
    */
   dsn?: string
   /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
   username?: string
-  /** The password of the user. @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`) */
+  /**
+   * The password of the user.
+   * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
+   */
   password?: string
   /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
   host?: string
@@ -90,21 +99,30 @@ export interface ConnectionPoolOptions {
   ports?: readonly number[]
   /** The name of the database. @default `PGDATABASE`, or the name of the user */
   dbName?: string
-  /** The server's command-line options for each session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
+  /**
+   * The server's command-line options for each session, such as `-c statement_timeout=5s`.
+   * @default `PGOPTIONS`, or none
+   */
   options?: string
   /** The name under which each session appears in `pg_stat_activity`. @default `PGAPPNAME`, or `pglisten` */
   applicationName?: string
-  /** The role that a server must have; a host with another role is passed over. @default `PGTARGETSESSIONATTRS`, or `any` */
+  /**
+   * The role that a server must have; a host with another role is passed over.
+   * @default `PGTARGETSESSIONATTRS`, or `any`
+   */
   targetSessionAttrs?: TargetSessionAttrs
   /** The order in which several hosts are tried. @default `PGLOADBALANCEHOSTS`, or `disable` */
   loadBalanceHosts?: LoadBalanceHosts
   /**
-   * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers name
-   * resolution, encryption and start-up.
+   * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers
+   * name resolution, encryption and start-up.
    * @default `PGCONNECT_TIMEOUT`, or 10
    */
   connectTimeoutSec?: number
-  /** The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only. @default the operating system's */
+  /**
+   * The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only.
+   * @default the operating system's
+   */
   tcpUserTimeoutSec?: number
   /** Whether TCP keepalive is on. @default true */
   keepalives?: boolean
@@ -112,35 +130,46 @@ export interface ConnectionPoolOptions {
   keepalivesIdleSec?: number
   /** The time between keepalive probes, in seconds from 0.001. @default the operating system's */
   keepalivesIntervalSec?: number
-  /** The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000. @default the operating system's */
+  /**
+   * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000.
+   * @default the operating system's
+   */
   keepalivesRetries?: number
-  /** The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count. @default 10 */
+  /**
+   * The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count.
+   * @default 10
+   */
   maxDbPoolSize?: number
   /** The treatment of a connection before it is leased again. @default `fast` */
   connRecyclingMethod?: ConnRecyclingMethod
   /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
   sslMode?: SslMode
   /**
-   * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that the
-   * operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which fails with a
-   * {@link ConnectionPoolConfigurationError} when the file cannot be used.
+   * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that
+   * the operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which
+   * fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
    * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
    */
   caFile?: string
   /**
-   * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is read
-   * for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
+   * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is
+   * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be
+   * used.
    * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
    */
   certFile?: string
   /**
-   * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or Ed25519,
-   * not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to root. The file is
-   * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
+   * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or
+   * Ed25519, not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to
+   * root. The file is read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when
+   * the file cannot be used.
    * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
    */
   keyFile?: string
-  /** How TLS begins. `direct` needs an `sslMode` of `require` or stricter. @default `PGSSLNEGOTIATION`, or `postgres` */
+  /**
+   * How TLS begins. `direct` needs an `sslMode` of `require` or stricter.
+   * @default `PGSSLNEGOTIATION`, or `postgres`
+   */
   sslNegotiation?: SslNegotiation
   /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
   channelBinding?: ChannelBinding

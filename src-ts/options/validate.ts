@@ -1,10 +1,16 @@
 // Checks of arguments, with one form of message for all of them. Nothing is sent to the server before they pass.
 import { ArgumentRangeError, ArgumentTypeError, type PglistenError } from '../errors.js'
 
-/** The longest name of a channel, in bytes: NAMEDATALEN of `src/include/pg_config_manual.h`, without the terminating NUL. */
+/**
+ * The longest name of a channel, in bytes: NAMEDATALEN of `src/include/pg_config_manual.h`, without the terminating
+ * NUL.
+ */
 export const MAX_CHANNEL_BYTES = 63
 
-/** The longest payload, in bytes: NOTIFY_PAYLOAD_MAX_LENGTH of `src/backend/commands/async.c`, without the terminating NUL. */
+/**
+ * The longest payload, in bytes: NOTIFY_PAYLOAD_MAX_LENGTH of `src/backend/commands/async.c`, without the terminating
+ * NUL.
+ */
 export const MAX_PAYLOAD_BYTES = 7999
 
 /** The longest delay that a timer of Node allows, in milliseconds: nearly 25 days. */
