@@ -3,8 +3,8 @@
 import { EventEmitter } from 'node:events';
 
 /**
- * A parameter of a statement. The server says which type it expects for each `$n`; a value that does not fit that
- * type is refused before anything is sent. Nothing is converted silently: an `int4` takes no string.
+ * A parameter of a statement. The server declares the type of each `$n`. A value that does not fit the type is refused
+ * before the statement is executed, with no silent conversion: an `int4` takes no string.
  *
  * | PostgreSQL | JavaScript |
  * |---|---|
@@ -15,24 +15,24 @@ import { EventEmitter } from 'node:events';
  * | `numeric` | decimal string, number, bigint |
  * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, enums | string |
  * | `bytea` | `Buffer`, `Uint8Array` |
- * | `json`, `jsonb` | anything that `JSON.stringify` takes; but a **string is taken as JSON text** as it is |
+ * | `json`, `jsonb` | any value that `JSON.stringify` takes, except that a **string is taken as JSON text** as it is |
  * | `uuid` | string |
  * | `date`, `timestamp`, `timestamptz` | `Date`; the first two hold its UTC day and time |
  * | arrays of these | array, nested for each dimension, with nulls |
  * | any of them | `null`; never `undefined` |
  *
- * A domain is taken by its base type. A parameter of any other type is given as text and cast in the statement:
+ * A domain is treated as its base type. Pass a value of any other type as text, and cast it in the statement:
  * `$1::text::inet`.
  */
 type QueryParameter = null | boolean | number | bigint | string | object;
 
 /** A column of a result. */
 interface QueryColumn {
-    /** As in the statement: `AS name`, or what the server calls it. */
+    /** The name, as `AS name` in the statement or the server gives it. */
     readonly name: string;
     /** The name of the PostgreSQL type, such as `int4` or `text[]`. */
     readonly type: string;
-    /** The type's object id. */
+    /** The object id of the PostgreSQL type. */
     readonly oid: number;
 }
 /**
@@ -46,7 +46,7 @@ interface QueryColumn {
  * | `numeric` | string, exact |
  * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, `uuid`, enums | string |
  * | `bytea` | `Buffer` |
- * | `json`, `jsonb` | what `JSON.parse` makes of it |
+ * | `json`, `jsonb` | the value that `JSON.parse` returns |
  * | `date`, `timestamp`, `timestamptz` | `Date`, in milliseconds (microseconds are cut off); the first two are read as UTC |
  * | arrays of these | array, nested for each dimension |
  * | null, `void` | `null` |
@@ -58,106 +58,114 @@ interface QueryColumn {
  */
 declare class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
     #private;
-    /** How many rows were returned or, by a statement that returns none, inserted, updated or deleted. */
+    /** The number of returned rows; for a statement that returns none, of inserted, updated or deleted rows. */
     get rowCount(): number;
-    /** The columns, in their order. Empty for a statement that returns no rows. */
+    /** The columns, in their order. Empty for a statement that cannot return rows. */
     get columns(): readonly QueryColumn[];
-    /** The rows as a plain array. */
+    /** Returns the rows as a plain array. */
     result(): Row[];
 }
 
 /**
- * Runs statements. They run one after the other, in the order of the calls, also when the calls are not awaited.
+ * Runs statements: one after the other, in the order of the calls, even when the calls are not awaited.
  *
  * Each method rejects with
  * - {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
- * - {@link ConnectionExecuteError} when the statement cannot be run as asked: the number of parameters, a parameter
- *   that does not fit its type, a type that is not supported. Nothing was executed,
+ * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
+ *   is not supported. Nothing was executed,
  * - {@link DatabaseError} when the server answers with an error,
  * - {@link ConnectionClosedError} when the connection is closed or lost, {@link TransactionClosedError} when the
  *   transaction has ended.
  */
 declare abstract class Queryable {
     /**
-     * Runs one statement. It is prepared at its first use on a connection and kept for the next.
+     * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
      *
      * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-     * @param params - As many values as the statement has parameters.
+     * @param params - One value for each parameter of the statement. @default none
      */
     execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
-    /** The same as {@link Queryable.execute}. */
+    /** Runs one statement, as {@link Queryable.execute} does. */
     fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
     /**
-     * Runs a statement that returns exactly one row, and gives that row. Otherwise rejects with
-     * {@link ConnectionExecuteError}; the statement has been executed then.
+     * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
+     * with {@link ConnectionExecuteError}, although the statement was executed.
      */
     fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<Row>;
     /**
-     * Runs a statement that returns exactly one row, and gives its first column. Otherwise rejects with
-     * {@link ConnectionExecuteError}; the statement has been executed then.
+     * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
+     * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
      */
     fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[]): Promise<Value>;
     /**
-     * Runs one statement for each list of parameters, in one go. All of them take effect or none: in a transaction of
-     * their own or, within a transaction, behind a savepoint. Rows that they return are dropped.
+     * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
+     * of their own or, within a transaction, a savepoint. Returned rows are dropped.
      *
-     * @returns How many rows were affected in all.
+     * @param sql - One statement, with `$1`, `$2`, … for the parameters.
+     * @param paramSets - The lists of parameters.
+     * @returns The number of rows that all runs affected together.
      */
     executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[]): Promise<number>;
     /**
-     * Runs several statements, separated by semicolons and without parameters. Unless they say otherwise with `BEGIN`
-     * and `COMMIT`, they are one transaction. Rows that they return are dropped.
+     * Runs several statements without parameters, separated by semicolons. They are one transaction, unless they contain
+     * `BEGIN` and `COMMIT`. Returned rows are dropped.
+     *
+     * @param sql - The statements.
      */
     executeBatch(sql: string): Promise<void>;
 }
 
-/** What is done within a transaction. */
+/** The function that {@link Connection.transaction} runs within a transaction. */
 type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result;
 /**
- * Runs statements within a transaction. Given to the function that {@link Connection.transaction} is called with, and
- * of use until that function settles: then every method rejects with {@link TransactionClosedError}.
+ * Runs statements within a transaction. {@link Connection.transaction} makes one for its `work`. When that settles, the
+ * transaction has ended, and every method rejects with {@link TransactionClosedError}.
  */
 declare class Transaction extends Queryable {
     #private;
     private constructor();
-    /** Whether the function that it was given to has settled. */
+    /** Whether the transaction has ended. */
     get isEnded(): boolean;
 }
 
 /**
  * A connection to the server.
  *
- * - From {@link ConnectionPool.connection}: yours until {@link Connection.close}.
- * - Handed to a callback of a listener: leased from the pool at its first use, and given back when the callback
+ * - {@link ConnectionPool.connection} leases one until {@link Connection.close}.
+ * - A callback of a listener gets one that is leased from the pool at its first use. The lease ends when the callback
  *   settles.
- * - {@link Listener.connection}: the listening session itself. Closing it makes only this object unusable.
+ * - {@link ListenerNotificationMsg.connection} is leased from the pool at its first use. The lease ends when the loop
+ *   asks for its next item.
+ * - {@link Listener.connection} is that of the listening session. Closing it makes only the object unusable.
  *
- * Whoever forgets to close one loses nothing but time: once it is collected as garbage, it goes back to the pool.
+ * The lease of a connection that is not closed ends when the connection is collected as garbage.
  */
 declare class Connection extends Queryable implements AsyncDisposable {
     #private;
     private constructor();
-    /** Whether it was closed: by {@link Connection.close}, or because the callback that had it has settled. */
+    /** Whether the connection was closed: by {@link Connection.close}, or by the end of its callback or loop. */
     get isClosed(): boolean;
     /**
-     * Runs `work` in a transaction: commits when it resolves, rolls back when it throws, and then rejects with what it
-     * threw. The statements of the transaction are those called on the {@link Transaction} that `work` is given;
-     * meanwhile the connection itself runs none.
+     * Runs `work` in a transaction. Commits when `work` resolves, and resolves with its result; rolls back when `work`
+     * rejects, and rejects with its error. The transaction has the statements that `work` runs on its
+     * {@link Transaction}; meanwhile the connection itself runs no statement.
      *
-     * Rejects with {@link TransactionBeginError} when a transaction is open already, and with
-     * {@link TransactionCommitError} when a statement had failed although `work` resolved: nothing was committed.
+     * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
+     * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
+     * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
+     * or lost.
      */
     transaction<Result>(work: TransactionWork<Result>): Promise<Result>;
     /**
-     * Gives the connection back, once the statements called before have ended. A transaction that was left open is
-     * rolled back. Closing twice is closing once.
+     * Ends the lease of the connection, once the statements that were called before have ended. A transaction that was
+     * left open is rolled back. A second call has no effect.
      */
     close(): Promise<void>;
-    /** {@link Connection.close}. */
+    /** Closes the connection, as {@link Connection.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What every error of this package can carry besides its message. */
+/** The options of the constructors of all errors of this package. */
 interface PglistenErrorOptions {
     /** The error that led to this one. */
     cause?: unknown;
@@ -165,16 +173,16 @@ interface PglistenErrorOptions {
 /**
  * The base of every error of this package.
  *
- * `code` is stable and meant for programs; the message is meant for people and may change. No message, and no
- * property, holds a password or a whole DSN.
+ * `code` is stable and meant for programs; the message is meant for people and may change. Neither the message nor a
+ * property holds a password or a whole DSN.
  */
 declare class PglistenError extends Error {
-    /** Stable identifier, such as `ERR_PGLISTEN_LISTENER_START`. */
+    /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
     readonly code: string;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param message - For people: what was expected, and what came.
+     * @param message - The message for people.
      */
     constructor(message: string, options?: PglistenErrorOptions);
 }
@@ -182,59 +190,64 @@ declare class PglistenError extends Error {
 declare class ArgumentTypeError extends PglistenError {
     readonly code = "ERR_PGLISTEN_ARGUMENT_TYPE";
 }
-/** An argument has the right type and a value that cannot be used. Nothing was sent to the server. */
+/** An argument has the right type, but a value that is not allowed. Nothing was sent to the server. */
 declare class ArgumentRangeError extends PglistenError {
     readonly code = "ERR_PGLISTEN_ARGUMENT_RANGE";
 }
-/** The base of what can go wrong with a {@link ConnectionPool}. */
+/** The base of the errors of a {@link ConnectionPool}. */
 declare class ConnectionPoolError extends PglistenError {
     readonly code: string;
 }
 /**
- * An option of the pool, a DSN or an environment variable is wrong; or, when a connection is made, a file that one of them
- * names cannot be used, or the server asks for a password and there is none.
+ * An option of the pool, its DSN or an environment variable is wrong. When a connection is made, the error can also
+ * mean that a file that one of them names cannot be used, or that the server asks for a password and there is none.
  */
 declare class ConnectionPoolConfigurationError extends ConnectionPoolError {
     readonly code = "ERR_PGLISTEN_POOL_CONFIGURATION";
-    /** The name of the option at fault. */
+    /** The name of the wrong option. */
     readonly option: string | undefined;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param message - For people. `options.option` names the option.
+     * @param message - The message for people.
+     * @param options - The cause, and the name of the wrong option.
      */
     constructor(message: string, options?: PglistenErrorOptions & {
         option?: string | undefined;
     });
 }
-/** The pool has no connection to give: it is closed, or none became free. */
+/** The pool cannot lease a connection: it is closed, or no connection became free. */
 declare class ConnectionPoolExecuteError extends ConnectionPoolError {
     readonly code = "ERR_PGLISTEN_POOL_EXECUTE";
 }
-/** The base of what can go wrong with a {@link Connection}, apart from what the server says. */
+/** The base of the errors of a {@link Connection}, apart from {@link DatabaseError}. */
 declare class ConnectionError extends PglistenError {
     readonly code: string;
 }
-/** No server could be reached: name resolution, the network, a deadline, or no server with the role asked for. */
+/**
+ * No server could be reached: name resolution or the network failed, the time was over, or no server has the role asked
+ * for.
+ */
 declare class ConnectionFailedError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_FAILED";
 }
 /**
- * Encryption as asked for cannot be had: the server has no TLS, its certificate is not accepted, or it does not accept
- * ours. The message says which. A listener that meets this while it reconnects tells of it in an `error` event.
+ * The encryption that was asked for is not possible: the server has no TLS, its certificate is not accepted, or it does
+ * not accept the client's certificate. The message says which. A listener that is reconnecting reports it as an `error`
+ * event.
  */
 declare class ConnectionTlsError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_TLS";
 }
-/** The connection ended, was closed, or its lease is over. */
+/** The connection was lost or closed, or its lease has ended. */
 declare class ConnectionClosedError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_CLOSED";
 }
-/** A statement cannot be run as asked: a parameter, a type, a number of rows. */
+/** A statement does not fit its call: a parameter, a type that is not supported, or the number of rows. */
 declare class ConnectionExecuteError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_EXECUTE";
 }
-/** The base of what can go wrong with a {@link Transaction}, apart from what the server says. */
+/** The base of the errors of a {@link Transaction}, apart from {@link DatabaseError}. */
 declare class TransactionError extends PglistenError {
     readonly code: string;
 }
@@ -242,217 +255,231 @@ declare class TransactionError extends PglistenError {
 declare class TransactionBeginError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_BEGIN";
 }
-/** The server rolled back what was to be committed, because a statement of the transaction had failed. */
+/** The server rolled the transaction back instead of committing it, because one of its statements had failed. */
 declare class TransactionCommitError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_COMMIT";
 }
-/** The transaction has ended. */
+/** The transaction has ended, so no statement can run in it. */
 declare class TransactionClosedError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_CLOSED";
 }
-/** The base of what can go wrong with a {@link Listener}. */
+/** The base of the errors of a {@link Listener}. */
 declare class ListenerError extends PglistenError {
     readonly code: string;
 }
-/** The listener is not started, or is started already. */
+/** The call needs a started listener, or the listener is started already. */
 declare class ListenerStartError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_START";
 }
-/** The listener was shut down, or gave up, while something waited for it. */
+/** The listener was shut down, or gave up, while a call waited for it. */
 declare class ListenerClosedError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_CLOSED";
 }
-/** What a {@link ListenerCallbackError} is about. */
+/** The options of the constructor of {@link ListenerCallbackError}. */
 interface ListenerCallbackErrorOptions extends PglistenErrorOptions {
-    /** {@link ListenerCallbackError.channel} */
+    /** The value of {@link ListenerCallbackError.channel}. */
     channel?: string | undefined;
-    /** {@link ListenerCallbackError.payload} */
+    /** The value of {@link ListenerCallbackError.payload}. */
     payload?: unknown;
-    /** {@link ListenerCallbackError.processId} */
+    /** The value of {@link ListenerCallbackError.processId}. */
     processId?: number | undefined;
 }
 /**
- * A callback or `parse` threw or rejected (`cause` is what it threw), or is not a function.
+ * A callback or `parse` failed, and `cause` is the error that it threw or rejected with; or a callback is not a
+ * function.
  */
 declare class ListenerCallbackError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_CALLBACK";
-    /** The channel of the notification, if it was about one. */
+    /** The channel of the notification; `undefined` if the failure was not about one. */
     readonly channel: string | undefined;
-    /** The payload as the callback got it; the text as sent, when `parse` failed. */
+    /** The payload as the callback got it, or the text as sent when `parse` failed. */
     readonly payload: unknown;
-    /** The process id of the notifying backend. */
+    /** The process id of the notifying backend; `undefined` if the failure was not about a notification. */
     readonly processId: number | undefined;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param message - For people: what failed.
+     * @param message - The message for people.
+     * @param options - The cause, and the notification that it was about.
      */
     constructor(message: string, options?: ListenerCallbackErrorOptions);
 }
-/** A consumer's buffer was full and its policy is `error`. */
+/** A consumer's buffer was full, and the option `buffer.overflow` is `error`: the listener has closed. */
 declare class ListenerOverflowError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_OVERFLOW";
 }
-/** Thrown by an iterator made with `gaps: 'throw'`. */
+/** Notifications may be missing. Thrown by an iterator with the option `gaps: 'throw'`. */
 declare class ListenerGapError<GapType = unknown> extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_GAP";
-    /** What was missed. */
+    /** The gap. */
     readonly gap: GapType;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param message - For people.
+     * @param message - The message for people.
+     * @param gap - The gap.
      */
     constructor(message: string, gap: GapType);
 }
 /**
- * The server answered with an error. The fields are those of its `ErrorResponse`
- * (https://www.postgresql.org/docs/current/protocol-error-fields.html); what it did not say is `undefined`.
+ * The server answered with an error. The properties are the fields of its
+ * [`ErrorResponse`](https://www.postgresql.org/docs/current/protocol-error-fields.html); a field that it did not send
+ * is `undefined`.
  */
 declare class DatabaseError extends PglistenError {
     readonly code = "ERR_PGLISTEN_DATABASE";
-    /** The five characters of the SQLSTATE, such as `23505`. */
+    /** The SQLSTATE: five characters, such as `23505`. */
     readonly sqlState: string;
-    /** `ERROR`, `FATAL` or `PANIC`, never localized. */
+    /** The severity, never localized: `ERROR`, `FATAL` or `PANIC`. */
     readonly severity: string;
-    /** More about it, such as `Key (id)=(1) already exists.` */
+    /** Details of the error, such as `Key (id)=(1) already exists.` */
     readonly detail: string | undefined;
-    /** What may help. */
+    /** A hint how to avoid the error. */
     readonly hint: string | undefined;
-    /** Where in the statement, in characters from 1. */
+    /** The position in the statement, in characters from 1. */
     readonly position: number | undefined;
-    /** The call stack inside the server. */
+    /** The context in the server, such as the call stack of a PL/pgSQL function. */
     readonly context: string | undefined;
-    /** The schema of what it is about. */
+    /** The name of the schema that the error is about. */
     readonly schema: string | undefined;
-    /** The table that it is about. */
+    /** The name of the table that the error is about. */
     readonly table: string | undefined;
-    /** The column that it is about. */
+    /** The name of the column that the error is about. */
     readonly column: string | undefined;
-    /** The name of the data type that it is about. */
+    /** The name of the data type that the error is about. */
     readonly dataType: string | undefined;
-    /** The constraint that was violated. */
+    /** The name of the constraint that was violated. */
     readonly constraint: string | undefined;
     /**
-     * Errors are made by this package; the class is exported for `instanceof`.
+     * The package makes its errors itself; the class is exported for `instanceof`.
      *
-     * @param server - What the server said.
+     * @param server - The fields of the server's message.
      */
     constructor(server: ServerMessage, options?: PglistenErrorOptions);
 }
-/** The fields of an error or a notice of the server. */
+/** The fields of an error or a notice that the server sent. */
 interface ServerMessage {
-    /** `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, `DEBUG`, `INFO` or `LOG`, never localized. */
+    /** The severity, never localized: `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, `DEBUG`, `INFO` or `LOG`. */
     severity: string;
-    /** The five characters of the SQLSTATE. */
+    /** The SQLSTATE: five characters. */
     sqlState: string;
-    /** In the language of the server's `lc_messages`. */
+    /** The message, in the language of the server's `lc_messages`. */
     message: string;
-    /** More about it. */
+    /** Details. */
     detail?: string | undefined;
-    /** What may help. */
+    /** A hint how to avoid the error. */
     hint?: string | undefined;
-    /** Where in the statement, in characters from 1. */
+    /** The position in the statement, in characters from 1. */
     position?: number | undefined;
-    /** The call stack inside the server. */
+    /** The context in the server, such as the call stack of a PL/pgSQL function. */
     context?: string | undefined;
-    /** The schema of what it is about. */
+    /** The name of the schema that the error is about. */
     schema?: string | undefined;
-    /** The table that it is about. */
+    /** The name of the table that the error is about. */
     table?: string | undefined;
-    /** The column that it is about. */
+    /** The name of the column that the error is about. */
     column?: string | undefined;
-    /** The name of the data type that it is about. */
+    /** The name of the data type that the error is about. */
     dataType?: string | undefined;
-    /** The constraint that was violated. */
+    /** The name of the constraint that was violated. */
     constraint?: string | undefined;
 }
 
 /**
- * Why notifications are missing: `disconnect`, the server session ended and another one took its place; `overflow`,
- * the consumer's buffer was full; `decode`, the server sent bytes that are no notification.
+ * The reason why notifications are missing.
+ *
+ * - `disconnect`: the server session ended, and another one took its place.
+ * - `overflow`: the consumer's buffer was full.
+ * - `decode`: the server sent a notification that could not be read.
  */
 type GapReason = 'disconnect' | 'overflow' | 'decode';
 /**
- * A break in the stream of notifications, at its place in the stream: everything committed before `lostAt` came before
- * it, everything committed after `resumedAt` comes after it. What was notified in between may be missing.
+ * A break in a consumer's stream of notifications, at its place in the stream. Notifications that were committed before
+ * `lostAt` came before the gap, those that were committed after `resumedAt` come after it, and those in between may be
+ * missing.
  */
 declare class Gap {
-    /** Why notifications are missing. */
+    /** The reason why notifications are missing. */
     readonly reason: GapReason;
     /**
-     * A moment, by this machine's clock, before which nothing is missing: when the last round trip to the server was begun
-     * that was answered before the break. A notification that was read tells nothing about those behind it, so without
-     * other traffic this is the last heartbeat: up to `heartbeat.intervalMs` before the break, and more when the break was
+     * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip that
+     * the server answered before the break. Only an answered round trip confirms all earlier notifications. Without other
+     * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was
      * noticed late.
      */
     readonly lostAt: Date;
-    /** When the stream went on: the LISTENs were committed again, or the last dropped notification had been read. */
+    /**
+     * The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was
+     * read.
+     */
     readonly resumedAt: Date;
-    /** Between these two, in milliseconds. */
+    /** The time from `lostAt` to `resumedAt`, in milliseconds. */
     readonly downtimeMs: number;
-    /** How many notifications are missing: exact for `overflow`, `null` otherwise, as nobody can know. */
+    /**
+     * The number of missing notifications: exact for `overflow`; `null` for the other reasons, for which it is unknown.
+     */
     readonly dropped: number | null;
-    /** The server's reason for ending the session, such as `57P01`; `null` when it gave none. */
+    /** The SQLSTATE with which the server ended the session, such as `57P01`; `null` when it sent none. */
     readonly sqlState: string | null;
-    /** The reason in words. */
+    /** A description of the reason in words. */
     readonly message: string;
-    /** How many attempts it took to connect again; 0 for `overflow`. */
+    /** The number of attempts that it took to connect again; 0 for `overflow`. */
     readonly attempts: number;
-    /** Whether the server was restarted, or is another one; `null` when not known, and for `overflow`. */
+    /** Whether the server was restarted, or is another one; `null` when that is not known, and for `overflow`. */
     readonly serverRestarted: boolean | null;
-    /** The backend that was lost; `null` for `overflow`. */
+    /** The process id of the lost session's backend; `null` for `overflow`. */
     readonly oldProcessId: number | null;
-    /** The backend that took its place; `null` for `overflow`. */
+    /** The process id of the new session's backend; `null` for `overflow`. */
     readonly newProcessId: number | null;
 }
 
-/** Something that a user should know of, and that stops nothing. */
+/** A condition that a user should know of, and that does not stop the listener. */
 interface ListenerWarning {
-    /** What happened, in words. */
+    /** A description in words. */
     message: string;
-    /** What the server said, if it is about that: a notice or a warning of the listening session. */
+    /** The notice or warning that the server sent to the listening session, if the warning is about one. */
     notice?: ServerMessage;
-    /** Why an attempt to connect again failed, if it is about that. */
+    /** The error of a failed attempt to connect again, if the warning is about one. */
     error?: PglistenError;
-    /** The channel whose callback it is about. */
+    /** The channel of the callback or message, if the warning is about one. */
     channel?: string;
 }
 /** The events of a {@link Listener}, and the arguments that their handlers get. */
 interface ListenerEvents {
-    /** A session is up and its LISTENs are committed: after `startup()`, and after each reconnection. */
+    /** A session is up and its LISTENs are committed. Emitted during `startup()`, and at each reconnection. */
     connected: [
         info: {
-            /** The process id of its backend: `pg_stat_activity.pid`. */
+            /** The process id of the session's backend: `pg_stat_activity.pid`. */
             processId: number;
         }
     ];
-    /** The session ended, and not by `shutdown()`. */
+    /** The session ended without a `shutdown()`. */
     disconnected: [
         info: {
-            /** Why it ended, as far as is known. */
+            /** The reason, as far as it is known. */
             error: PglistenError;
-            /** The process id that its backend had. */
+            /** The process id that the session's backend had. */
             processId: number;
         }
     ];
-    /** A new session took over, after `connected`. */
+    /** A new session took the place of a lost one. Emitted after `connected`. */
     reconnected: [
         info: {
-            /** The gap that each consumer gets at its place. */
+            /** The gap that each consumer gets, at its place among the notifications. */
             gap: Gap;
         }
     ];
-    /** Notifications may be missing: once for each lost session, and for each consumer that overflowed. */
+    /** Notifications may be missing. Emitted once for each lost session, and once for each overflow of a consumer. */
     gap: [gap: Gap];
     /**
-     * A callback or `parse` failed ({@link ListenerCallbackError}), or the server refuses to let the listener back in.
-     * With no handler it becomes a warning of the process, at most one each second; it never ends the process.
+     * A callback or `parse` failed ({@link ListenerCallbackError}), or the listener cannot reconnect until somebody acts,
+     * such as when its password is refused. Without a handler the error becomes a warning of the process, at most one
+     * each second; it never ends the process.
      */
     error: [error: PglistenError];
-    /** See {@link ListenerWarning}. */
+    /** Something happened that a user should know of, and the listener goes on. */
     warning: [warning: ListenerWarning];
-    /** The listener is at its end: by `shutdown()`, without an argument, or because it gave up, with the reason. */
+    /** The listener has ended: without an argument by `shutdown()`, with the reason when it gave up. */
     closed: [error?: PglistenError];
 }
 /** Emits the events of a listener. */
@@ -461,321 +488,426 @@ declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
 }
 
 /**
- * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
- * ends with a {@link ListenerGapError}, `include` yields it.
+ * The behaviour of an iterator at a {@link Gap}. The listener's `gap` event reports the gap with each of them.
+ *
+ * - `skip`: the iterator does not yield the gap.
+ * - `throw`: the iteration ends with a {@link ListenerGapError}.
+ * - `include`: the iterator yields the gap, at its place among the messages.
  */
 type GapMode = 'skip' | 'throw' | 'include';
-/** Options of {@link Listener.messages}. */
+/** The options of {@link Listener.messages}. */
 interface MessagesOptions<Gaps extends GapMode = GapMode> {
-    /** The channels to yield, of those that are subscribed to. @default all of them */
+    /**
+     * The names of the channels whose notifications are yielded. The option does not subscribe: a channel that the
+     * listener is not subscribed to yields nothing.
+     * @default all channels of the listener
+     */
     channels?: readonly string[];
-    /** Ends the iteration by throwing its reason. */
+    /** Ends the iteration when it is aborted: the next `next()` rejects with its reason. @default no signal */
     signal?: AbortSignal;
-    /** @default `skip` */
+    /** What the iterator does at a gap. @default `skip` */
     gaps?: Gaps;
 }
-/** Options of {@link Listener.batches}. */
+/** The options of {@link Listener.batches}. */
 interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
-    /** The most messages in a batch; with 256 KiB of payloads one is complete too, if it need not wait. @default 1024 */
+    /**
+     * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
+     * complete with 256 KiB of payloads too.
+     * @default 1024
+     */
     maxSize?: number;
     /**
-     * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.
+     * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With
+     * 0 a batch has the messages that are buffered at the time.
      * @default 0
      */
     maxWaitMs?: number;
 }
 
 /**
- * A notification.
+ * A notification, as an iterator yields it.
  *
- * @typeParam Payload - What `parse` makes of a payload; the text itself without `parse`.
+ * @typeParam Payload - The type that `parse` returns; `string` without `parse`.
+ * @typeParam Channel - The names that the channel may have.
  */
 declare class ListenerNotificationMsg<Payload = string, Channel extends string = string> {
     #private;
     /** The process id of the notifying backend: the notifier's `pg_backend_pid()`. */
     readonly processId: number;
-    /** The channel, exactly as it was subscribed to. */
+    /** The name of the channel, exactly as in the subscription. */
     readonly channel: Channel;
-    /** The payload: the text as sent, or what `parse` made of it. */
+    /** The payload: the value that `parse` returned, or the text as sent. */
     readonly payload: Payload;
     /**
-     * A connection of the pool, leased at its first use. Its lease ends when the next message is asked for, or the
-     * loop ends; used after that, it throws {@link ConnectionClosedError}.
+     * A connection of the pool, leased at its first use. The lease ends when the loop asks for its next item, or ends;
+     * from then on the methods of the connection reject with {@link ConnectionClosedError}.
      */
     get connection(): Connection;
 }
 
-/** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */
+/** The type of each channel's payload, by channel. A listener without this type argument has text on every channel. */
 type ListenerPayloads = Record<string, unknown>;
-/** What a listener is doing. */
+/**
+ * The state of a listener.
+ *
+ * - `idle`: no `startup()` has succeeded yet.
+ * - `connecting`: `startup()` is connecting for the first time.
+ * - `connected`: the session is up.
+ * - `reconnecting`: the session is lost, and the listener is trying to replace it.
+ * - `closed`: `shutdown()` has ended, or the listener gave up. `startup()` is allowed again.
+ */
 type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
-/** Called in order with the notification callbacks; what comes after the gap waits until it settles. */
+/**
+ * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it
+ * settles.
+ *
+ * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
+ * @param gap - The gap.
+ */
 type GapCallback = (connection: Connection, gap: Gap) => unknown;
-/** A message of one of some channels, with the payload of that channel. */
+/** A message of one of the channels of `Payloads`, with the payload type of that channel. */
 type MessageOf<Payloads extends ListenerPayloads> = {
     [Name in keyof Payloads & string]: ListenerNotificationMsg<Payloads[Name], Name>;
 }[keyof Payloads & string];
-/** What an iterator yields, depending on what it does at gaps. */
+/** The items of an iterator: messages, and with the option `gaps: 'include'` also gaps. */
 type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
-/** What {@link Listener.messages} and {@link Listener.batches} give. A `break`, or `await using`, releases it. */
+/**
+ * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,
+ * releases it.
+ */
 interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
-    /** Itself: it can be iterated over once. */
+    /** Returns the stream itself: it can be iterated over once. */
     [Symbol.asyncIterator](): MessageStream<Item>;
-    /** Releases it, as `break` does: what is buffered for it is dropped. */
+    /** Ends the iteration, as `break` does, and drops the notifications that are buffered for it. */
     return(): Promise<IteratorResult<Item, undefined>>;
 }
 /** Options of {@link Listener.shutdown}. */
 interface ShutdownOptions {
-    /** Whether to deliver first what is buffered. @default false */
+    /** Whether to deliver the buffered notifications before the listener ends. @default false */
     drain?: boolean;
-    /** The bound for all of it, in milliseconds. @default 5000 */
+    /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
     timeoutMs?: number;
 }
 /** Options of {@link Listener.sync}. */
 interface SyncOptions {
-    /** Rejects with its reason when aborted. */
+    /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
     signal?: AbortSignal;
 }
-/** What {@link Listener.stats} gives: counted since the listener was made, over all its runs. */
+/**
+ * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of
+ * its buffers.
+ */
 interface ListenerStats {
     /** Notifications read from the server, for subscribed channels. */
     received: number;
-    /** Notifications handed to consumers: each consumer counts. */
+    /** Notifications handed to consumers. A notification counts once for each consumer that gets it. */
     delivered: number;
-    /** Notifications dropped because a consumer's buffer was full: each consumer counts. */
+    /** Notifications dropped because a consumer's buffer was full. A notification counts once for each such consumer. */
     dropped: number;
-    /** Notifications waiting for consumers, now. */
+    /** Notifications that wait for consumers now. */
     buffered: number;
-    /** The bytes of those that wait in the bounded buffers, now. */
+    /** The bytes that count against `buffer.maxBytes` now, for all consumers together. */
     bufferedBytes: number;
-    /** How often a callback or `parse` failed. */
+    /** Failures of callbacks and of `parse`. */
     callbackErrors: number;
-    /** How many `gap` events there were. */
+    /** `gap` events. */
     gaps: number;
-    /** How often a lost session was replaced. */
+    /** Lost sessions that were replaced. */
     reconnects: number;
-    /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none is. */
+    /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none waits. */
     oldestBufferedAgeMs: number | undefined;
-    /** The round trip of the last heartbeat, in milliseconds; `undefined` before the first. */
+    /** The round-trip time of the last heartbeat, in milliseconds; `undefined` before the first. */
     lastRoundTripMs: number | undefined;
 }
 
 /**
  * Called for each notification of a channel.
  *
- * @param connection - A connection of the pool, leased at its first use; it goes back when the callback settles.
- * @param payload - The text as sent, or what `parse` made of it.
- * @param channel - The channel, exactly as it was subscribed to.
+ * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
+ * @param payload - The value that `parse` returned, or the text as sent.
+ * @param channel - The name of the channel, exactly as in the subscription.
  * @param processId - The process id of the notifying backend.
- * @returns When a promise, the next notification waits until it settles.
+ * @returns Anything. While a returned promise is pending, the next notification waits, unless `concurrency` allows
+ * more.
  */
 type ListenerCallback<Payload = string, Channel extends string = string> = (connection: Connection, payload: Payload, channel: Channel, processId: number) => unknown;
 
 /**
- * Listens to channels of PostgreSQL. Made by {@link ConnectionPool.listener}; its session is its own, outside the pool.
+ * Listens to channels of PostgreSQL. {@link ConnectionPool.listener} makes one; its server session is outside the pool.
  *
- * Delivery is at most once, and never silently less: whatever can be known to be missing is told by a {@link Gap}, at
- * its place among the notifications.
+ * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands
+ * at their place among the others, so that none is lost silently.
  *
- * @typeParam Payloads - The payload of each channel, as `parse` makes it.
+ * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
  */
 declare class Listener<Payloads extends ListenerPayloads = Record<string, string>> extends ListenerEmitter implements AsyncDisposable {
     #private;
-    /** Whether the listener is up: from the end of `startup()` to `shutdown()`, or until it gives up. */
+    /** Whether the listener is up: from the end of `startup()` until `shutdown()` is called or the listener gives up. */
     get isStarted(): boolean;
-    /** What the listener is doing: `idle` before the first `startup()`, `closed` after `shutdown()` or when it gave up. */
+    /** The state of the listener; {@link ListenerState} describes each. */
     get state(): ListenerState;
-    /** The channels that it is subscribed to, or will be at `startup()`. */
+    /** The names of the channels to which the listener is subscribed, or will be at `startup()`. */
     get channels(): string[];
     /**
-     * The listening session's own connection. What is done with it is done to the session: while a transaction is open
-     * on it, the server delivers nothing. Throws {@link ListenerStartError} when the listener is not started; while the
-     * session is lost, its methods reject with {@link ConnectionClosedError}.
+     * The connection of the listening session itself. Statements on it affect the session: while a transaction is open on
+     * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session
+     * is lost.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started.
      */
     get connection(): Connection;
     /**
-     * Connects and subscribes to every channel known so far. Resolves once the LISTENs are committed: every NOTIFY
-     * committed from then on is delivered or covered by a gap.
+     * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed:
+     * each NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
      *
-     * Rejects when the first connection fails, and leaves nothing running; with {@link ListenerStartError} when it is
-     * started already. Allowed again after `shutdown()`.
+     * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
+     * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut
+     * down meanwhile, and with the reason of the option `signal` when that is aborted.
      */
     startup(): Promise<void>;
     /**
-     * Ends the session. Interrupts whatever the listener is doing, ends every iterator, and resolves once the server has
-     * closed the session, or after `timeoutMs`. A callback that is running goes on, but nothing waits for it, except with
-     * `drain` (do not await that in a callback: it would wait for itself, until the time is up).
+     * Ends the session and every iterator. Resolves once the server has closed the session, or after `timeoutMs`. It
+     * interrupts connecting and reconnecting.
      *
-     * Callbacks and channels stay registered: `startup()` and `listen()` work again. Shutting down twice, or before
-     * `startup()`, does no harm.
+     * A running callback goes on, and `shutdown()` waits for it only with `drain`. Do not await a draining shutdown in a
+     * callback: it would wait for itself until `timeoutMs` is over.
+     *
+     * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or
+     * before `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an
+     * option is wrong.
      */
     shutdown(options?: ShutdownOptions): Promise<void>;
-    /** {@link Listener.shutdown}. */
+    /** Shuts the listener down, as {@link Listener.shutdown} does without options. */
     [Symbol.asyncDispose](): Promise<void>;
     /**
-     * Registers a callback for a channel. Before `startup()` it is only recorded; after, this resolves once the LISTEN is
-     * committed (while reconnecting: in the next session). When it rejects, nothing was registered. The same callback
-     * registered twice is called twice. Allowed inside a callback.
+     * Registers a callback for a channel. Before `startup()` the promise resolves at once; later, it resolves once the
+     * LISTEN is committed, which a listener that is reconnecting does in its next session. A callback that is registered
+     * twice is called twice. Allowed inside a callback.
      *
      * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
-     * {@link ArgumentRangeError} when `channel` is no name of a channel.
+     * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
+     * refuses the LISTEN. A rejection leaves nothing registered.
      */
     addCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
-    /** Removes one registration of a callback, the first. With the last, and without `addChannel()`, the channel goes. */
+    /**
+     * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
+     * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not
+     * registered.
+     */
     removeCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
     /**
-     * Removes every callback of a channel. From the call on none of them is started, also not for what is buffered.
-     * Without `addChannel()` the channel goes too.
+     * Removes every callback of a channel. From the call on none of them is started, not even for notifications that are
+     * buffered. A channel that `addChannel()` did not add is unsubscribed.
      */
     clearChannelCallbacks(channel: keyof Payloads & string): Promise<void>;
     /**
-     * Removes every callback and every channel, those of `addChannel()` too. From the call on nothing is delivered of them,
-     * also not what is buffered.
+     * Removes every callback and every channel, also those that `addChannel()` added. From the call on their
+     * notifications are not delivered any more, not even those that are buffered.
      */
     clearAllChannels(): Promise<void>;
-    /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as `addCallback()` does. */
+    /**
+     * Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback}
+     * does.
+     */
     addChannel(channel: keyof Payloads & string): Promise<void>;
     /**
-     * Takes `addChannel()` back. A channel that still has callbacks stays. Of one that goes nothing is delivered from the
-     * call on, also not what is buffered, or waits in a batch.
+     * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of
+     * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
      */
     removeChannel(channel: keyof Payloads & string): Promise<void>;
     /**
-     * Registers a callback for gaps: the place to read again what may have been missed. It runs in its place among the
-     * notification callbacks, and what comes after the gap waits until it settles.
+     * Registers a callback for gaps, in which to read again the data that the missing notifications were about. It runs
+     * at the gap's place among the notification callbacks, and later notifications wait until it settles.
+     *
+     * @throws {@link ListenerCallbackError} when `callback` is not a function.
      */
     addGapCallback(callback: GapCallback): void;
-    /** Removes one registration of a gap callback, the first. */
+    /** Removes the oldest registration of a gap callback. Does nothing when the callback is not registered. */
     removeGapCallback(callback: GapCallback): void;
     /**
-     * Starts calling callbacks. Returns at once; called twice, it starts once. Throws {@link ListenerStartError} before
-     * `startup()`.
+     * Starts calling callbacks. Returns before the first one is called; a second call does nothing.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started.
      */
     listen(): void;
     /**
-     * Stops calling callbacks; what is running goes on. Notifications are buffered, within the bounds, and the next
-     * `listen()` goes on with them. Does nothing when not listening.
+     * Stops calling callbacks; a running callback goes on. Notifications stay in the buffer, within its bounds, and the
+     * next `listen()` delivers them. Does nothing when the listener is not listening.
      */
     abortListen(): void;
-    /** Iterates over every notification of every subscribed channel. The same as `messages()`. */
+    /** Iterates over the notifications of every subscribed channel, as {@link Listener.messages} does without options. */
     [Symbol.asyncIterator](): MessageStream<MessageOf<Payloads>>;
     /**
-     * Iterates over notifications, as a consumer of its own: other iterators, and callbacks, get them too. Notifications
-     * count from the call on, not from the first `next()`; the first consumer after `startup()` gets what has arrived since.
+     * Iterates over notifications. Each iterator is a consumer of its own, with its own buffer: other iterators and the
+     * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
+     * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
      *
-     * Throws {@link ListenerStartError} when the listener is not started. `shutdown()` ends it normally; a listener that
-     * gives up ends it with an error.
+     * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
+     * {@link ListenerOverflowError}.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started, {@link ArgumentTypeError} or
+     * {@link ArgumentRangeError} when an option is wrong.
      */
     messages<const Gaps extends GapMode = 'skip'>(options?: MessagesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>>;
-    /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
+    /** Iterates as {@link Listener.messages} does, over arrays that are never empty: the fastest way to consume. */
     batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]>;
     /**
-     * A fence: resolves when everything committed before the call was delivered to every consumer there is now: callbacks
-     * have settled, and iterators have handed it out. It waits for a consumer that does not ask (`abortListen()`, a loop
-     * that is busy), and for a session that is lost; `signal` bounds that. Do not await it in a callback: it would wait
-     * for itself.
+     * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification
+     * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
+     *
+     * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
+     * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
      *
      * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
-     * is shut down meanwhile.
+     * is shut down meanwhile, and with the reason of `signal` when that is aborted.
      */
     sync(options?: SyncOptions): Promise<void>;
-    /** Counters of this listener. */
+    /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
     stats(): ListenerStats;
-    /** A started listener keeps the process alive; this is so unless `unref()` was called. */
+    /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
     ref(): this;
-    /** Lets the process end although the listener is started. */
+    /** Lets the process end while the listener is started. */
     unref(): this;
 }
 
-/** What happens to a notification for which a consumer's buffer has no room. */
+/**
+ * What happens when a consumer's buffer has no room for a notification.
+ *
+ * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
+ * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
+ * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has
+ *   room. After `maxPauseMs` the listener reconnects, with a gap.
+ * - `error`: the listener closes with a {@link ListenerOverflowError}.
+ */
 type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';
-/** How much a consumer may have waiting, and what happens beyond. */
+/** The bounds of a consumer's buffer, and what happens when it is full. */
 interface BufferOptions {
-    /** The most notifications. @default 262144 */
+    /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
     maxMessages?: number;
-    /** The most bytes: payloads, and 64 bytes for each notification. @default 67108864 (64 MiB) */
-    maxBytes?: number;
     /**
-     * `dropOldest` and `dropNewest` drop, and put a {@link Gap} with the exact count where they dropped. `pause` stops
-     * reading from the server, for all consumers, for at most `maxPauseMs`; then it reconnects, with a gap. `error` closes
-     * the listener with a {@link ListenerOverflowError}.
-     * @default `dropOldest`
+     * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes.
+     * @default 67108864 (64 MiB)
      */
+    maxBytes?: number;
+    /** What happens to a notification for which the buffer has no room. @default `dropOldest` */
     overflow?: OverflowPolicy;
-    /** The longest pause, in milliseconds; a server that is not read cannot clean up. @default 10000 */
+    /**
+     * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the
+     * server cannot clean up its queue of notifications.
+     * @default 10000
+     */
     maxPauseMs?: number;
 }
-/** How to come back after the session was lost: full-jitter exponential back-off. */
+/**
+ * How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound
+ * (full jitter).
+ */
 interface ReconnectOptions {
-    /** The longest first delay, in milliseconds; it doubles from there. @default 100 */
+    /**
+     * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt.
+     * @default 100
+     */
     initialDelayMs?: number;
-    /** The longest delay, in milliseconds. @default 30000 */
+    /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
     maxDelayMs?: number;
-    /** How many attempts in a row, after which the listener closes. @default Infinity */
+    /**
+     * The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`.
+     * @default Infinity
+     */
     maxAttempts?: number;
 }
-/** How to notice a server, or a network, that is gone without a word. */
+/** How a listener notices that the server or the network has silently gone: by regular round trips. */
 interface HeartbeatOptions {
-    /** How often the session makes a round trip, in milliseconds. @default 10000 */
+    /** The time between two round trips, in milliseconds, from 1 to 2147483647. @default 10000 */
     intervalMs?: number;
-    /** How long the answer may take, in milliseconds. @default 5000 */
+    /** The longest time that the answer may take, in milliseconds, from 1 to 2147483647. @default 5000 */
     timeoutMs?: number;
 }
 /**
- * The name of a channel, for `parse`. The second half of the type lets `JSON.parse` be given as it is: its second
- * parameter is a function, and it ignores what is none.
+ * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type lets `JSON.parse` be
+ * the `parse` of a listener: the second parameter of `JSON.parse` is a function, and it ignores any other value.
  */
 type ParseChannel = string & ((this: any, key: string, value: any) => any);
-/** The options of a listener. */
+/** The options of {@link ConnectionPool.listener}. */
 interface ListenerOptions<Payload = unknown> {
-    /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
+    /** The names of channels to subscribe to from the start, as {@link Listener.addChannel} does. @default none */
     channels?: readonly string[];
     /**
-     * How many notifications may be with callbacks at the same time. With `ordered`, those of a channel that is busy wait
-     * aside, up to 1024 of them besides what is buffered; when there are that many, other channels wait too. @default 1
+     * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up
+     * to 1024 notifications wait outside the buffer for an earlier one of their channel while other channels go on; when
+     * there are that many, other channels wait too.
+     * @default 1
      */
     concurrency?: number;
-    /** Whether those of one channel come one at a time even when `concurrency` is above 1. @default true */
+    /**
+     * Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1.
+     * @default true
+     */
     ordered?: boolean;
-    /** The bounds of each consumer's buffer. */
+    /** The bounds of each consumer's buffer. @default the defaults of {@link BufferOptions} */
     buffer?: BufferOptions;
-    /** `false`: the listener closes when its session ends. */
+    /**
+     * How to replace a lost session. With `false` the listener closes when its session ends.
+     * @default the defaults of {@link ReconnectOptions}
+     */
     reconnect?: ReconnectOptions | false;
-    /** `false`: no heartbeat. */
+    /**
+     * How to notice a server that has silently gone. With `false` there are no heartbeats.
+     * @default the defaults of {@link HeartbeatOptions}
+     */
     heartbeat?: HeartbeatOptions | false;
     /**
-     * Makes a value of a payload's text; callbacks and iterators get the value. When it throws, the notification is
-     * reported as an `error` event and not delivered. It runs once for each consumer.
+     * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When
+     * it throws, the notification is not delivered to that consumer, and an `error` event has a
+     * {@link ListenerCallbackError}.
      * @default the text itself
      */
     parse?: (payload: string, channel: ParseChannel) => Payload;
     /**
-     * Whether to leave out what this pool's own connections and listeners sent, which is known by the process id of the
-     * backend. 10 s after a connection has ended its id may be somebody else's, and counts as that. @default false
+     * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the
+     * process id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's
+     * end on.
+     * @default false
      */
     ignoreOwn?: boolean;
-    /** When aborted, the listener is shut down. */
+    /**
+     * Shuts the listener down when it is aborted. From then on `startup()` rejects with its reason.
+     * @default no signal
+     */
     signal?: AbortSignal;
-    /** Whose server session the listener uses. `own`: each listener has a server session of its own. @default 'own' */
+    /**
+     * The server session that the listener uses. With `own` each listener has a server session of its own.
+     * @default 'own'
+     */
     session?: 'own';
 }
 
 /**
  * The role that a server must have, with [libpq's
- * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS): whether a
- * session may write by default (`read-write`, `read-only`), or whether the server is a standby. `prefer-standby` tries all
- * hosts for a standby, then for any. LISTEN needs a primary.
+ * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener
+ * needs a primary, because a standby refuses LISTEN.
+ *
+ * - `any`: every server.
+ * - `read-write`, `read-only`: a server whose sessions may write by default, or may not.
+ * - `primary`, `standby`: a primary, or a standby.
+ * - `prefer-standby`: a standby if one of the hosts is one, or else every server.
  */
 type TargetSessionAttrs = 'any' | 'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby';
-/** The order in which several hosts are tried. */
+/**
+ * The order in which several hosts are tried: as they are listed (`disable`), or shuffled for each connection
+ * (`random`).
+ */
 type LoadBalanceHosts = 'disable' | 'random';
 /**
- * What is done to a pooled connection before it is used again: `fast` looks whether it is closed, `verified` also
- * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
+ * The treatment of a pooled connection before it is leased again.
+ *
+ * - `fast`: a connection that is known to be closed is dropped.
+ * - `verified`: as `fast`, and a round trip shows that the connection works.
+ * - `clean`: as `verified`, and the session is reset: its settings, LISTENs, temporary tables and advisory locks.
  */
 type ConnRecyclingMethod = 'fast' | 'verified' | 'clean';
 /**
- * How much encryption is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
+ * The encryption that is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
  *
  * | mode          | connection                                            | certificate of the server                             |
  * | ------------- | ----------------------------------------------------- | ----------------------------------------------------- |
@@ -784,152 +916,200 @@ type ConnRecyclingMethod = 'fast' | 'verified' | 'clean';
  * | `prefer`      | encrypted; plain if the server refuses or has no TLS  | as `require`                                          |
  * | `require`     | encrypted                                             | as `verify-ca` if there is a `caFile`, else any       |
  * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile`                    |
- * | `verify-full` | encrypted                                             | and for the host that was asked for                   |
+ * | `verify-full` | encrypted                                             | as `verify-ca`, and issued for the host               |
  *
- * Only the last one protects from somebody in between. A Unix-domain socket is never encrypted.
+ * Only `verify-full` protects from an attacker between client and server. A Unix-domain socket is never encrypted.
  */
 type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full';
-/** How TLS begins: the server is asked first, or (`direct`) at once, which PostgreSQL 17 and later take. */
+/**
+ * How TLS begins: after the server was asked for it (`postgres`), or at once (`direct`), which needs PostgreSQL 17 or
+ * later.
+ */
 type SslNegotiation = 'postgres' | 'direct';
-/** Whether SCRAM proves that the server that knows the password is the one at the end of the encrypted connection. */
+/**
+ * Whether SCRAM authentication is bound to the encrypted connection (channel binding). The binding proves that the
+ * server at the other end of the encryption is the one that knows the password.
+ *
+ * - `disable`: it is not.
+ * - `prefer`: it is, if the server offers it.
+ * - `require`: it is. A server that does not offer it is refused, and so is every other authentication.
+ */
 type ChannelBinding = 'disable' | 'prefer' | 'require';
 /**
- * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
- * variable, the default.
+ * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from
+ * the first of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong
+ * option is a {@link ConnectionPoolConfigurationError}.
  */
 interface ConnectionPoolOptions {
     /**
      * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
-     * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). What is not supported is
-     * refused by name.
+     * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is
+     * not supported is refused by its name.
+     * @default none
      */
     dsn?: string;
-    /** @default `PGUSER`, or the user who runs the process */
+    /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
     username?: string;
-    /** @default `PGPASSWORD`, or what a password file (`PGPASSFILE`, or `~/.pgpass`) has for the host */
+    /**
+     * The password of the user.
+     * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
+     */
     password?: string;
-    /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
+    /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
     host?: string;
-    /** Several hosts, to be tried in turn; not together with `host`. */
+    /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
     hosts?: readonly string[];
-    /** @default `PGPORT`, or 5432 */
+    /** The server's port, from 1 to 65535. @default `PGPORT`, or 5432 */
     port?: number;
-    /** One port for all hosts, or one for each; not together with `port`. */
+    /** One port for all hosts, or one port for each host. Excludes `port`. @default none */
     ports?: readonly number[];
-    /** @default `PGDATABASE`, or the name of the user */
+    /** The name of the database. @default `PGDATABASE`, or the name of the user */
     dbName?: string;
-    /** Command-line options for the session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
+    /**
+     * The server's command-line options for each session, such as `-c statement_timeout=5s`.
+     * @default `PGOPTIONS`, or none
+     */
     options?: string;
-    /** @default `PGAPPNAME`, or `pglisten` */
+    /** The name under which each session appears in `pg_stat_activity`. @default `PGAPPNAME`, or `pglisten` */
     applicationName?: string;
-    /** @default `PGTARGETSESSIONATTRS`, or `any` */
+    /**
+     * The role that a server must have; a host with another role is passed over.
+     * @default `PGTARGETSESSIONATTRS`, or `any`
+     */
     targetSessionAttrs?: TargetSessionAttrs;
-    /** @default `PGLOADBALANCEHOSTS`, or `disable` */
+    /** The order in which several hosts are tried. @default `PGLOADBALANCEHOSTS`, or `disable` */
     loadBalanceHosts?: LoadBalanceHosts;
     /**
-     * The bound for each host, in seconds, from name resolution over encryption to the last answer of start-up. Fractions
-     * are allowed.
+     * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers
+     * name resolution, encryption and start-up.
      * @default `PGCONNECT_TIMEOUT`, or 10
      */
     connectTimeoutSec?: number;
-    /** How long sent data may stay unacknowledged, in seconds; Linux only. @default the operating system's */
+    /**
+     * The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only.
+     * @default the operating system's
+     */
     tcpUserTimeoutSec?: number;
     /** Whether TCP keepalive is on. @default true */
     keepalives?: boolean;
-    /** Idle time before the first keepalive probe, in seconds. @default 60 */
+    /** The idle time before the first keepalive probe, in seconds from 0.001. @default 60 */
     keepalivesIdleSec?: number;
-    /** Time between keepalive probes, in seconds. @default the operating system's */
+    /** The time between keepalive probes, in seconds from 0.001. @default the operating system's */
     keepalivesIntervalSec?: number;
-    /** Keepalive probes without an answer before the connection is given up. @default the operating system's */
+    /**
+     * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000.
+     * @default the operating system's
+     */
     keepalivesRetries?: number;
-    /** The most connections of the pool. A listener's own session does not count. @default 10 */
+    /**
+     * The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count.
+     * @default 10
+     */
     maxDbPoolSize?: number;
-    /** @default `fast` */
+    /** The treatment of a connection before it is leased again. @default `fast` */
     connRecyclingMethod?: ConnRecyclingMethod;
-    /** @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
+    /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
     sslMode?: SslMode;
     /**
-     * A file with the certificates of the authorities to trust, in PEM, or `system` for those that the operating system
-     * trusts, which needs `sslMode: 'verify-full'`. This file and the next two are read for each new connection; what is
-     * wrong with one is a {@link ConnectionPoolConfigurationError} then.
+     * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that
+     * the operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which
+     * fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
      * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
      */
     caFile?: string;
     /**
-     * A file with a certificate for the server to know us by, in PEM, followed by those of its issuers.
+     * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is
+     * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be
+     * used.
      * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
      */
     certFile?: string;
     /**
-     * A file with the key of `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or Ed25519, not encrypted.
-     * Nobody else may have access to it (0600, or 0640 if it belongs to root).
+     * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or
+     * Ed25519, not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to
+     * root. The file is read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when
+     * the file cannot be used.
      * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
      */
     keyFile?: string;
-    /** `direct` needs `sslMode: 'require'` or more. @default `PGSSLNEGOTIATION`, or `postgres` */
-    sslNegotiation?: SslNegotiation;
     /**
-     * `prefer` binds where the server offers it; with `require` a server that does not is refused, and so is every
-     * authentication without SCRAM. @default `PGCHANNELBINDING`, or `prefer`
+     * How TLS begins. `direct` needs an `sslMode` of `require` or stricter.
+     * @default `PGSSLNEGOTIATION`, or `postgres`
      */
+    sslNegotiation?: SslNegotiation;
+    /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
     channelBinding?: ChannelBinding;
 }
 
-/** What {@link ConnectionPool.status} gives. */
+/** The result of {@link ConnectionPool.status}. */
 interface ConnectionPoolStatus {
-    /** The most connections. */
+    /** The most connections that the pool may have. */
     maxSize: number;
-    /** Connections there are. */
+    /** The connections that the pool has. */
     size: number;
-    /** Those of them that nobody has. */
+    /** The connections that are not leased. */
     available: number;
-    /** How many wait for one. */
+    /** The calls that wait for a connection. */
     waiting: number;
 }
 /**
- * A pool of connections, and the maker of listeners. It opens nothing before something is asked of it.
+ * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is
+ * needed.
  */
 declare class ConnectionPool implements AsyncDisposable {
     #private;
     /**
-     * @param options - How to connect, or a DSN. Without any, libpq's environment variables apply.
+     * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults
+     * apply.
      * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
      */
     constructor(options?: ConnectionPoolOptions | string);
     /**
-     * Makes a listener. It connects at its `startup()`, outside the pool: it takes no connection from it.
+     * Makes a listener. The listener connects at its `startup()`, with a server session outside the pool.
      *
-     * @typeParam Payloads - The payload of each channel, as `parse` makes it.
-     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong.
+     * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
+     * {@link ConnectionPoolExecuteError} when the pool is closed.
      */
     listener<Payloads extends ListenerPayloads = Record<string, string>>(options?: ListenerOptions<Payloads[keyof Payloads]>): Listener<Payloads>;
     /**
-     * Takes a connection out of the pool, or opens one, or waits for one. Close it to give it back.
+     * Leases a connection of the pool, until it is closed. Opens one if none is free, and waits if the pool is full.
      *
-     * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it cannot
-     * be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of certificates or
-     * keys cannot be used, with {@link DatabaseError} when the server refuses, with {@link ConnectionPoolExecuteError} when
-     * the pool is closed.
+     * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it
+     * cannot be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of
+     * certificates or keys cannot be used, with {@link DatabaseError} when the server refuses, with
+     * {@link ConnectionPoolExecuteError} when the pool is closed.
      */
     connection(): Promise<Connection>;
     /**
-     * Sends a notification: `pg_notify(channel, payload)` on a connection of the pool.
+     * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
+     * committed.
      *
-     * @param channel - 1 to 63 bytes, no NUL; exact case.
-     * @param payload - At most 7999 bytes, no NUL. @default the empty text
+     * Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong, and as
+     * {@link ConnectionPool.connection} does.
+     *
+     * @param channel - The name of the channel: 1 to 63 bytes without NUL, case-sensitive.
+     * @param payload - The payload: at most 7999 bytes without NUL. @default the empty text
      */
     notify(channel: string, payload?: string): Promise<void>;
-    /** How many connections there are. */
+    /** Returns the numbers of connections and of calls that wait for one. */
     status(): ConnectionPoolStatus;
-    /** Changes the most connections there may be. Those beyond it are closed when they are given back. */
+    /**
+     * Changes the most connections that the pool may have. Connections beyond it are closed when their leases end.
+     *
+     * @param size - An integer from 1 to 262143.
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when it is not.
+     */
     resize(size: number): void;
     /**
-     * Shuts the pool's listeners down and closes every connection: those in use when they are given back, or after 5 s,
-     * when the server is asked to cancel what it is still doing for them. Resolves once the server's sessions are gone; with
-     * connections that were not given back, after at most 6 s. Closing twice is closing once.
+     * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end,
+     * or after 5 s, when the server is asked to cancel their statements.
+     *
+     * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call
+     * returns the promise of the first.
      */
     close(): Promise<void>;
-    /** {@link ConnectionPool.close}. */
+    /** Closes the pool, as {@link ConnectionPool.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
 }
 

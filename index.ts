@@ -1,5 +1,5 @@
 /**
- * PostgreSQL LISTEN/NOTIFY with no silent loss: psqlpy's `ConnectionPool`, `Connection` and `Listener` for Node.js.
+ * PostgreSQL LISTEN/NOTIFY without silent loss: the `ConnectionPool`, `Connection` and `Listener` of psqlpy, for Node.js.
  *
  * @packageDocumentation
  */

@@ -1,6 +1,6 @@
-// Every error that the package throws.
+// The classes of every error that the package throws.
 
-/** What every error of this package can carry besides its message. */
+/** The options of the constructors of all errors of this package. */
 export interface PglistenErrorOptions {
   /** The error that led to this one. */
   cause?: unknown
@@ -9,21 +9,21 @@ export interface PglistenErrorOptions {
 /**
  * The base of every error of this package.
  *
- * `code` is stable and meant for programs; the message is meant for people and may change. No message, and no
- * property, holds a password or a whole DSN.
+ * `code` is stable and meant for programs; the message is meant for people and may change. Neither the message nor a
+ * property holds a password or a whole DSN.
  */
 export class PglistenError extends Error {
-  /** Stable identifier, such as `ERR_PGLISTEN_LISTENER_START`. */
+  /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
   readonly code: string = 'ERR_PGLISTEN_INTERNAL'
 
   /**
-   * Errors are made by this package; the class is exported for `instanceof`.
+   * The package makes its errors itself; the class is exported for `instanceof`.
    *
-   * @param message - For people: what was expected, and what came.
+   * @param message - The message for people.
    */
   constructor(message: string, options?: PglistenErrorOptions) {
     super(message, options)
-    // On the prototype, as built-in errors have it, so that it is not printed as an own property.
+    // Not enumerable, as with built-in errors, so that it is not printed as a property of its own.
     Object.defineProperty(this, 'name', {
       value: new.target.name,
       configurable: true,
@@ -37,29 +37,30 @@ export class ArgumentTypeError extends PglistenError {
   override readonly code = 'ERR_PGLISTEN_ARGUMENT_TYPE'
 }
 
-/** An argument has the right type and a value that cannot be used. Nothing was sent to the server. */
+/** An argument has the right type, but a value that is not allowed. Nothing was sent to the server. */
 export class ArgumentRangeError extends PglistenError {
   override readonly code = 'ERR_PGLISTEN_ARGUMENT_RANGE'
 }
 
-/** The base of what can go wrong with a {@link ConnectionPool}. */
+/** The base of the errors of a {@link ConnectionPool}. */
 export class ConnectionPoolError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_POOL'
 }
 
 /**
- * An option of the pool, a DSN or an environment variable is wrong; or, when a connection is made, a file that one of them
- * names cannot be used, or the server asks for a password and there is none.
+ * An option of the pool, its DSN or an environment variable is wrong. When a connection is made, the error can also
+ * mean that a file that one of them names cannot be used, or that the server asks for a password and there is none.
  */
 export class ConnectionPoolConfigurationError extends ConnectionPoolError {
   override readonly code = 'ERR_PGLISTEN_POOL_CONFIGURATION'
-  /** The name of the option at fault. */
+  /** The name of the wrong option. */
   readonly option: string | undefined
 
   /**
-   * Errors are made by this package; the class is exported for `instanceof`.
+   * The package makes its errors itself; the class is exported for `instanceof`.
    *
-   * @param message - For people. `options.option` names the option.
+   * @param message - The message for people.
+   * @param options - The cause, and the name of the wrong option.
    */
   constructor(message: string, options?: PglistenErrorOptions & { option?: string | undefined }) {
     super(message, options)
@@ -67,40 +68,44 @@ export class ConnectionPoolConfigurationError extends ConnectionPoolError {
   }
 }
 
-/** The pool has no connection to give: it is closed, or none became free. */
+/** The pool cannot lease a connection: it is closed, or no connection became free. */
 export class ConnectionPoolExecuteError extends ConnectionPoolError {
   override readonly code = 'ERR_PGLISTEN_POOL_EXECUTE'
 }
 
-/** The base of what can go wrong with a {@link Connection}, apart from what the server says. */
+/** The base of the errors of a {@link Connection}, apart from {@link DatabaseError}. */
 export class ConnectionError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_CONNECTION'
 }
 
-/** No server could be reached: name resolution, the network, a deadline, or no server with the role asked for. */
+/**
+ * No server could be reached: name resolution or the network failed, the time was over, or no server has the role asked
+ * for.
+ */
 export class ConnectionFailedError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_FAILED'
 }
 
 /**
- * Encryption as asked for cannot be had: the server has no TLS, its certificate is not accepted, or it does not accept
- * ours. The message says which. A listener that meets this while it reconnects tells of it in an `error` event.
+ * The encryption that was asked for is not possible: the server has no TLS, its certificate is not accepted, or it does
+ * not accept the client's certificate. The message says which. A listener that is reconnecting reports it as an `error`
+ * event.
  */
 export class ConnectionTlsError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_TLS'
 }
 
-/** The connection ended, was closed, or its lease is over. */
+/** The connection was lost or closed, or its lease has ended. */
 export class ConnectionClosedError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_CLOSED'
 }
 
-/** A statement cannot be run as asked: a parameter, a type, a number of rows. */
+/** A statement does not fit its call: a parameter, a type that is not supported, or the number of rows. */
 export class ConnectionExecuteError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_EXECUTE'
 }
 
-/** The base of what can go wrong with a {@link Transaction}, apart from what the server says. */
+/** The base of the errors of a {@link Transaction}, apart from {@link DatabaseError}. */
 export class TransactionError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_TRANSACTION'
 }
@@ -110,57 +115,59 @@ export class TransactionBeginError extends TransactionError {
   override readonly code = 'ERR_PGLISTEN_TRANSACTION_BEGIN'
 }
 
-/** The server rolled back what was to be committed, because a statement of the transaction had failed. */
+/** The server rolled the transaction back instead of committing it, because one of its statements had failed. */
 export class TransactionCommitError extends TransactionError {
   override readonly code = 'ERR_PGLISTEN_TRANSACTION_COMMIT'
 }
 
-/** The transaction has ended. */
+/** The transaction has ended, so no statement can run in it. */
 export class TransactionClosedError extends TransactionError {
   override readonly code = 'ERR_PGLISTEN_TRANSACTION_CLOSED'
 }
 
-/** The base of what can go wrong with a {@link Listener}. */
+/** The base of the errors of a {@link Listener}. */
 export class ListenerError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_LISTENER'
 }
 
-/** The listener is not started, or is started already. */
+/** The call needs a started listener, or the listener is started already. */
 export class ListenerStartError extends ListenerError {
   override readonly code = 'ERR_PGLISTEN_LISTENER_START'
 }
 
-/** The listener was shut down, or gave up, while something waited for it. */
+/** The listener was shut down, or gave up, while a call waited for it. */
 export class ListenerClosedError extends ListenerError {
   override readonly code = 'ERR_PGLISTEN_LISTENER_CLOSED'
 }
 
-/** What a {@link ListenerCallbackError} is about. */
+/** The options of the constructor of {@link ListenerCallbackError}. */
 export interface ListenerCallbackErrorOptions extends PglistenErrorOptions {
-  /** {@link ListenerCallbackError.channel} */
+  /** The value of {@link ListenerCallbackError.channel}. */
   channel?: string | undefined
-  /** {@link ListenerCallbackError.payload} */
+  /** The value of {@link ListenerCallbackError.payload}. */
   payload?: unknown
-  /** {@link ListenerCallbackError.processId} */
+  /** The value of {@link ListenerCallbackError.processId}. */
   processId?: number | undefined
 }
 
 /**
- * A callback or `parse` threw or rejected (`cause` is what it threw), or is not a function.
+ * A callback or `parse` failed, and `cause` is the error that it threw or rejected with; or a callback is not a
+ * function.
  */
 export class ListenerCallbackError extends ListenerError {
   override readonly code = 'ERR_PGLISTEN_LISTENER_CALLBACK'
-  /** The channel of the notification, if it was about one. */
+  /** The channel of the notification; `undefined` if the failure was not about one. */
   readonly channel: string | undefined
-  /** The payload as the callback got it; the text as sent, when `parse` failed. */
+  /** The payload as the callback got it, or the text as sent when `parse` failed. */
   readonly payload: unknown
-  /** The process id of the notifying backend. */
+  /** The process id of the notifying backend; `undefined` if the failure was not about a notification. */
   readonly processId: number | undefined
 
   /**
-   * Errors are made by this package; the class is exported for `instanceof`.
+   * The package makes its errors itself; the class is exported for `instanceof`.
    *
-   * @param message - For people: what failed.
+   * @param message - The message for people.
+   * @param options - The cause, and the notification that it was about.
    */
   constructor(message: string, options?: ListenerCallbackErrorOptions) {
     super(message, options)
@@ -170,21 +177,22 @@ export class ListenerCallbackError extends ListenerError {
   }
 }
 
-/** A consumer's buffer was full and its policy is `error`. */
+/** A consumer's buffer was full, and the option `buffer.overflow` is `error`: the listener has closed. */
 export class ListenerOverflowError extends ListenerError {
   override readonly code = 'ERR_PGLISTEN_LISTENER_OVERFLOW'
 }
 
-/** Thrown by an iterator made with `gaps: 'throw'`. */
+/** Notifications may be missing. Thrown by an iterator with the option `gaps: 'throw'`. */
 export class ListenerGapError<GapType = unknown> extends ListenerError {
   override readonly code = 'ERR_PGLISTEN_LISTENER_GAP'
-  /** What was missed. */
+  /** The gap. */
   readonly gap: GapType
 
   /**
-   * Errors are made by this package; the class is exported for `instanceof`.
+   * The package makes its errors itself; the class is exported for `instanceof`.
    *
-   * @param message - For people.
+   * @param message - The message for people.
+   * @param gap - The gap.
    */
   constructor(message: string, gap: GapType) {
     super(message)
@@ -193,38 +201,39 @@ export class ListenerGapError<GapType = unknown> extends ListenerError {
 }
 
 /**
- * The server answered with an error. The fields are those of its `ErrorResponse`
- * (https://www.postgresql.org/docs/current/protocol-error-fields.html); what it did not say is `undefined`.
+ * The server answered with an error. The properties are the fields of its
+ * [`ErrorResponse`](https://www.postgresql.org/docs/current/protocol-error-fields.html); a field that it did not send
+ * is `undefined`.
  */
 export class DatabaseError extends PglistenError {
   override readonly code = 'ERR_PGLISTEN_DATABASE'
-  /** The five characters of the SQLSTATE, such as `23505`. */
+  /** The SQLSTATE: five characters, such as `23505`. */
   readonly sqlState: string
-  /** `ERROR`, `FATAL` or `PANIC`, never localized. */
+  /** The severity, never localized: `ERROR`, `FATAL` or `PANIC`. */
   readonly severity: string
-  /** More about it, such as `Key (id)=(1) already exists.` */
+  /** Details of the error, such as `Key (id)=(1) already exists.` */
   readonly detail: string | undefined
-  /** What may help. */
+  /** A hint how to avoid the error. */
   readonly hint: string | undefined
-  /** Where in the statement, in characters from 1. */
+  /** The position in the statement, in characters from 1. */
   readonly position: number | undefined
-  /** The call stack inside the server. */
+  /** The context in the server, such as the call stack of a PL/pgSQL function. */
   readonly context: string | undefined
-  /** The schema of what it is about. */
+  /** The name of the schema that the error is about. */
   readonly schema: string | undefined
-  /** The table that it is about. */
+  /** The name of the table that the error is about. */
   readonly table: string | undefined
-  /** The column that it is about. */
+  /** The name of the column that the error is about. */
   readonly column: string | undefined
-  /** The name of the data type that it is about. */
+  /** The name of the data type that the error is about. */
   readonly dataType: string | undefined
-  /** The constraint that was violated. */
+  /** The name of the constraint that was violated. */
   readonly constraint: string | undefined
 
   /**
-   * Errors are made by this package; the class is exported for `instanceof`.
+   * The package makes its errors itself; the class is exported for `instanceof`.
    *
-   * @param server - What the server said.
+   * @param server - The fields of the server's message.
    */
   constructor(server: ServerMessage, options?: PglistenErrorOptions) {
     super(server.message, options)
@@ -242,30 +251,30 @@ export class DatabaseError extends PglistenError {
   }
 }
 
-/** The fields of an error or a notice of the server. */
+/** The fields of an error or a notice that the server sent. */
 export interface ServerMessage {
-  /** `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, `DEBUG`, `INFO` or `LOG`, never localized. */
+  /** The severity, never localized: `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, `DEBUG`, `INFO` or `LOG`. */
   severity: string
-  /** The five characters of the SQLSTATE. */
+  /** The SQLSTATE: five characters. */
   sqlState: string
-  /** In the language of the server's `lc_messages`. */
+  /** The message, in the language of the server's `lc_messages`. */
   message: string
-  /** More about it. */
+  /** Details. */
   detail?: string | undefined
-  /** What may help. */
+  /** A hint how to avoid the error. */
   hint?: string | undefined
-  /** Where in the statement, in characters from 1. */
+  /** The position in the statement, in characters from 1. */
   position?: number | undefined
-  /** The call stack inside the server. */
+  /** The context in the server, such as the call stack of a PL/pgSQL function. */
   context?: string | undefined
-  /** The schema of what it is about. */
+  /** The name of the schema that the error is about. */
   schema?: string | undefined
-  /** The table that it is about. */
+  /** The name of the table that the error is about. */
   table?: string | undefined
-  /** The column that it is about. */
+  /** The name of the column that the error is about. */
   column?: string | undefined
-  /** The name of the data type that it is about. */
+  /** The name of the data type that the error is about. */
   dataType?: string | undefined
-  /** The constraint that was violated. */
+  /** The name of the constraint that was violated. */
   constraint?: string | undefined
 }

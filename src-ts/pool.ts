@@ -1,4 +1,4 @@
-// The pool: where connections and listeners come from.
+// The pool: the public entry point, which makes connections and listeners.
 import { NativePool, type NativeLease } from '#native'
 import { bridge } from './native/bridge.js'
 import { Connection, type LeaseSource } from './query/connection.js'
@@ -9,23 +9,24 @@ import { type ListenerOptions, resolveListenerOptions } from './options/listener
 import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
 import { checkChannel, checkPayload } from './options/validate.js'
 
-/** How long `close()` waits for connections that are in use, in milliseconds. */
+/** How long `close()` waits for leased connections, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 5000
 
-/** What {@link ConnectionPool.status} gives. */
+/** The result of {@link ConnectionPool.status}. */
 export interface ConnectionPoolStatus {
-  /** The most connections. */
+  /** The most connections that the pool may have. */
   maxSize: number
-  /** Connections there are. */
+  /** The connections that the pool has. */
   size: number
-  /** Those of them that nobody has. */
+  /** The connections that are not leased. */
   available: number
-  /** How many wait for one. */
+  /** The calls that wait for a connection. */
   waiting: number
 }
 
 /**
- * A pool of connections, and the maker of listeners. It opens nothing before something is asked of it.
+ * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is
+ * needed.
  */
 export class ConnectionPool implements AsyncDisposable {
   readonly #native: NativePool
@@ -34,7 +35,8 @@ export class ConnectionPool implements AsyncDisposable {
   #closing: Promise<void> | undefined
 
   /**
-   * @param options - How to connect, or a DSN. Without any, libpq's environment variables apply.
+   * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults
+   * apply.
    * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
    */
   constructor(options?: ConnectionPoolOptions | string) {
@@ -43,10 +45,11 @@ export class ConnectionPool implements AsyncDisposable {
   }
 
   /**
-   * Makes a listener. It connects at its `startup()`, outside the pool: it takes no connection from it.
+   * Makes a listener. The listener connects at its `startup()`, with a server session outside the pool.
    *
-   * @typeParam Payloads - The payload of each channel, as `parse` makes it.
-   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong.
+   * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
+   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
+   * {@link ConnectionPoolExecuteError} when the pool is closed.
    */
   listener<Payloads extends ListenerPayloads = Record<string, string>>(
     options?: ListenerOptions<Payloads[keyof Payloads]>,
@@ -65,22 +68,26 @@ export class ConnectionPool implements AsyncDisposable {
   }
 
   /**
-   * Takes a connection out of the pool, or opens one, or waits for one. Close it to give it back.
+   * Leases a connection of the pool, until it is closed. Opens one if none is free, and waits if the pool is full.
    *
-   * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it cannot
-   * be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of certificates or
-   * keys cannot be used, with {@link DatabaseError} when the server refuses, with {@link ConnectionPoolExecuteError} when
-   * the pool is closed.
+   * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it
+   * cannot be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of
+   * certificates or keys cannot be used, with {@link DatabaseError} when the server refuses, with
+   * {@link ConnectionPoolExecuteError} when the pool is closed.
    */
   async connection(): Promise<Connection> {
     return Connection.leased(await this.#acquire())
   }
 
   /**
-   * Sends a notification: `pg_notify(channel, payload)` on a connection of the pool.
+   * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
+   * committed.
    *
-   * @param channel - 1 to 63 bytes, no NUL; exact case.
-   * @param payload - At most 7999 bytes, no NUL. @default the empty text
+   * Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong, and as
+   * {@link ConnectionPool.connection} does.
+   *
+   * @param channel - The name of the channel: 1 to 63 bytes without NUL, case-sensitive.
+   * @param payload - The payload: at most 7999 bytes without NUL. @default the empty text
    */
   async notify(channel: string, payload = ''): Promise<void> {
     checkChannel(channel)
@@ -89,28 +96,35 @@ export class ConnectionPool implements AsyncDisposable {
     await connection.execute('SELECT pg_notify($1, $2)', [channel, payload])
   }
 
-  /** How many connections there are. */
+  /** Returns the numbers of connections and of calls that wait for one. */
   status(): ConnectionPoolStatus {
     return this.#native.status()
   }
 
-  /** Changes the most connections there may be. Those beyond it are closed when they are given back. */
+  /**
+   * Changes the most connections that the pool may have. Connections beyond it are closed when their leases end.
+   *
+   * @param size - An integer from 1 to 262143.
+   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when it is not.
+   */
   resize(size: number): void {
     checkPoolSize(size)
     this.#native.resize(size)
   }
 
   /**
-   * Shuts the pool's listeners down and closes every connection: those in use when they are given back, or after 5 s,
-   * when the server is asked to cancel what it is still doing for them. Resolves once the server's sessions are gone; with
-   * connections that were not given back, after at most 6 s. Closing twice is closing once.
+   * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end,
+   * or after 5 s, when the server is asked to cancel their statements.
+   *
+   * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call
+   * returns the promise of the first.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
   }
 
-  /** {@link ConnectionPool.close}. */
+  /** Closes the pool, as {@link ConnectionPool.close} does. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -7,7 +7,10 @@ import type { ParseChannel, ParsePayload } from '../options/listener.js'
 /** The result of {@link parsePayload} when `parse` threw: the notification is not delivered. */
 export const UNPARSED = Symbol('unparsed')
 
-/** Returns the value that the user's `parse` makes of a payload. When `parse` throws, reports that and returns {@link UNPARSED}. */
+/**
+ * Returns the value that the user's `parse` makes of a payload. When `parse` throws, reports that and returns {@link
+ * UNPARSED}.
+ */
 export function parsePayload(
   context: ListenerContext,
   parse: ParsePayload,
@@ -38,8 +41,8 @@ export function reportFailure(
 }
 
 /**
- * Counts a gap and emits it as a `gap` event, if the consumer's own overflow made it. Every other gap belongs to the whole
- * listener, and the session's events report it once.
+ * Counts a gap and emits it as a `gap` event, if the consumer's own overflow made it. Every other gap belongs to the
+ * whole listener, and the session's events report it once.
  */
 export function reportOverflow(context: ListenerContext, gap: Gap): void {
   if (gap.reason !== 'overflow') return

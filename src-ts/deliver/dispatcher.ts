@@ -1,4 +1,4 @@
-// Delivers to callbacks: in order, one at a time or several, and never for long without giving the event loop its turn.
+// Delivers notifications to callbacks: in order, one or several at a time, and within the time slice of a turn.
 import { Connection } from '../query/connection.js'
 import {
   UNPARSED,
@@ -14,20 +14,21 @@ import type { Registration } from './subscriptions.js'
 import { Turn } from '../native/turn.js'
 
 /**
- * How many notifications may wait here for one of the same channel while later ones of other channels go ahead. More
- * would take them out of the bounds of the buffer.
+ * The most notifications that may wait in lanes, outside the buffer and its bounds, for an earlier one of their channel
+ * while later ones of other channels are delivered.
  */
 const MAX_WAITING = 1024
 
 const LEFT_OPEN = 'a callback left a transaction open on its connection; it was rolled back'
 
+/** A notification that waits in a lane. */
 interface Notification {
   channelId: number
   processId: number
   payload: string
 }
 
-/** The consumer that callbacks make up together. */
+/** The consumer that all callbacks of a listener form together. */
 export class Dispatcher {
   readonly #context: ListenerContext
   readonly #passFence: (fence: number, dispatcher: Dispatcher) => void
@@ -35,17 +36,25 @@ export class Dispatcher {
   readonly #turn = new Turn(() => this.#pump())
   readonly #concurrency: number
   readonly #ordered: boolean
-  /** With `ordered` and several at a time: the channels that are busy, and what waits for them. */
+  /**
+   * The lanes: with `ordered` and a `concurrency` above 1, each channel with a running callback, and the notifications
+   * that wait for that callback.
+   */
   readonly #lanes = new Map<number, Notification[]>()
-  /** The channels for which something waits although nothing runs. */
+  /** Channels whose callback has settled while notifications wait in their lane. */
   readonly #runnable = new Set<number>()
+  /** Notifications in all lanes. */
   #waiting = 0
+  /**
+   * Notifications whose callbacks are running. A gap's callbacks count as `concurrency`, so that nothing runs beside
+   * them.
+   */
   #inFlight = 0
   #listening = false
   #pumping = false
-  /** The end of the stream was reached. */
+  /** Whether the end of the stream was reached. */
   #ended = false
-  /** Nothing is started any more. */
+  /** Whether the dispatcher was closed: then no callback is started any more. */
   #closed = false
   #finish: () => void = () => {}
   /** Resolves when the stream has ended and every callback has settled. */
@@ -53,7 +62,7 @@ export class Dispatcher {
     this.#finish = resolve
   })
 
-  /** `passFence` is called when everything before a fence has settled. */
+  /** `passFence` is called when all callbacks for notifications before a fence have settled. */
   constructor(
     context: ListenerContext,
     inbox: Inbox,
@@ -67,33 +76,35 @@ export class Dispatcher {
     inbox.owner = { onReady: () => this.#pump() }
   }
 
+  /** Whether callbacks are called: `listen()` without a later `abortListen()`. */
   get listening(): boolean {
     return this.#listening
   }
 
+  /** The buffer of this consumer. */
   get inbox(): Inbox {
     return this.#inbox
   }
 
-  /** How many notifications wait here, outside the buffer. */
+  /** The number of notifications that wait in lanes, outside the buffer. */
   get waiting(): number {
     return this.#waiting
   }
 
-  /** Starts delivering, or goes on with it. */
+  /** Starts to deliver, or resumes. */
   listen(): void {
     if (this.#listening) return
     this.#listening = true
-    // Not from here: `listen()` returns before the first callback runs.
+    // In a later turn, because `listen()` returns before the first callback runs.
     this.#turn.yield()
   }
 
-  /** Starts nothing more; what is running goes on. */
+  /** Starts no more callbacks; running ones go on. */
   abort(): void {
     this.#listening = false
   }
 
-  /** Stops for good, and forgets what is buffered. */
+  /** Stops for good, and drops the buffered notifications. */
   close(): void {
     this.#listening = false
     this.#closed = true
@@ -104,6 +115,7 @@ export class Dispatcher {
     this.#finish()
   }
 
+  /** Delivers entries until there are none, until callbacks have to settle first, or until the slice is used up. */
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true
@@ -121,6 +133,7 @@ export class Dispatcher {
     }
   }
 
+  /** Whether the state of the dispatcher allows one more entry. */
   #canTakeMore(): boolean {
     return (
       this.#listening &&
@@ -131,7 +144,7 @@ export class Dispatcher {
     )
   }
 
-  /** Handles the inbox' current entry. `false`: it has to wait for what is running. */
+  /** Handles the present entry of the inbox. Returns `false` when the entry has to wait for running callbacks. */
   #take(): boolean {
     const inbox = this.#inbox
     if (inbox.kind === EntryKind.Notification) {
@@ -145,7 +158,7 @@ export class Dispatcher {
       }
       return true
     }
-    // Gaps, fences and the end come after everything before them has settled.
+    // A gap, a fence and the end wait until the callbacks for all earlier notifications have settled.
     if (this.#inFlight > 0 || this.#waiting > 0) {
       inbox.back()
       return false
@@ -159,7 +172,7 @@ export class Dispatcher {
     return true
   }
 
-  /** Starts what waited for a channel that is free again. `false`: the slice is used up. */
+  /** Starts the callbacks for notifications in runnable lanes. Returns `false` when the slice is used up. */
   #startWaiting(): boolean {
     for (const channelId of this.#runnable) {
       while (this.#runnable.has(channelId)) {
@@ -174,9 +187,10 @@ export class Dispatcher {
     return true
   }
 
+  /** Starts the callbacks for one notification. */
   #start(channelId: number, processId: number, text: string): void {
     const subscription = this.#context.subscriptions.byId(channelId)
-    // Removed, or cleared since it was sent, or never wanted by callbacks.
+    // The channel was removed, its callbacks were cleared after the notification, or it never had any.
     if (!subscription || channelId < subscription.callableFrom || !subscription.isCalled) {
       this.#laneFreed(channelId)
       return
@@ -208,7 +222,10 @@ export class Dispatcher {
     })
   }
 
-  /** A notification of the channel was dealt with. */
+  /**
+   * Frees the lane of a channel whose notification was delivered or dropped, or marks it as runnable if another one
+   * waits.
+   */
   #laneFreed(channelId: number): void {
     if (!this.#ordered) return
     const lane = this.#lanes.get(channelId)
@@ -217,7 +234,10 @@ export class Dispatcher {
     else this.#runnable.add(channelId)
   }
 
-  /** Calls callbacks from `index` on, one after the other. A promise that never rejects, if one gave a promise. */
+  /**
+   * Calls the callbacks from `index` on, one after the other. Returns a promise, which never rejects, if one of them
+   * did.
+   */
   #callFrom(
     index: number,
     registrations: readonly Registration[],
@@ -236,7 +256,7 @@ export class Dispatcher {
     return undefined
   }
 
-  /** Calls a callback. A promise that never rejects, if it gave a promise. */
+  /** Calls one callback. Returns a promise, which never rejects, if the callback returned one. */
   #call(
     registration: Registration,
     channel: string,
@@ -247,7 +267,7 @@ export class Dispatcher {
     const connection = Connection.lazy(this.#context.leases)
     let result: PromiseLike<unknown> | undefined
     try {
-      // Asking whether it is a promise runs the callback's code too.
+      // Inside the `try`, because a look at `then` may run the callback's code too.
       result = asThenable(
         registration.runInAsyncScope(
           registration.callback,
@@ -266,6 +286,7 @@ export class Dispatcher {
     return undefined
   }
 
+  /** Waits for a callback's promise, reports its rejection, and ends the lease of its connection. */
   async #settle(
     result: PromiseLike<unknown>,
     connection: Connection,
@@ -281,18 +302,19 @@ export class Dispatcher {
     await this.#giveBack(connection, channel)
   }
 
-  /** Ends the lease of a callback's connection, if it was used. */
+  /** Ends the lease of a callback's connection. Returns `undefined` when the connection was never used. */
   #giveBack(connection: Connection, channel: string | undefined): Promise<void> | undefined {
     return connection.finish()?.then(({ rolledBack }) => {
       if (rolledBack) reportRollback(this.#context, LEFT_OPEN, channel)
     })
   }
 
+  /** Starts the gap callbacks for a gap. */
   #startGap(gap: Gap): void {
     reportOverflow(this.#context, gap)
     const running = this.#runGap(this.#context.gapCallbacks, gap)
     if (!running) return
-    // Nothing else runs meanwhile.
+    // Takes the whole concurrency, so that no callback runs beside the gap callbacks.
     this.#inFlight = this.#concurrency
     void running.then(() => {
       this.#inFlight = 0
@@ -300,6 +322,7 @@ export class Dispatcher {
     })
   }
 
+  /** Calls the gap callbacks one after the other. Returns a promise, which never rejects, if there are any. */
   #runGap(
     callbacks: readonly Registration<[Connection, Gap]>[],
     gap: Gap,
@@ -328,6 +351,7 @@ export class Dispatcher {
   }
 }
 
+/** Returns the value if it is a promise, or an object with a `then()`. */
 function asThenable(value: unknown): PromiseLike<unknown> | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   return typeof (value as { then?: unknown }).then === 'function'

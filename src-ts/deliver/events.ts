@@ -1,60 +1,61 @@
-// The events of a listener, and how they are emitted: nothing that a handler does stops a delivery.
+// The events of a listener, and how they are emitted: a handler that throws stops no delivery.
 import { EventEmitter } from 'node:events'
 import { ListenerCallbackError, type PglistenError, type ServerMessage } from '../errors.js'
 import type { Gap } from './gap.js'
 import { throwLater } from '../native/timers.js'
 
-/** Something that a user should know of, and that stops nothing. */
+/** A condition that a user should know of, and that does not stop the listener. */
 export interface ListenerWarning {
-  /** What happened, in words. */
+  /** A description in words. */
   message: string
-  /** What the server said, if it is about that: a notice or a warning of the listening session. */
+  /** The notice or warning that the server sent to the listening session, if the warning is about one. */
   notice?: ServerMessage
-  /** Why an attempt to connect again failed, if it is about that. */
+  /** The error of a failed attempt to connect again, if the warning is about one. */
   error?: PglistenError
-  /** The channel whose callback it is about. */
+  /** The channel of the callback or message, if the warning is about one. */
   channel?: string
 }
 
 /** The events of a {@link Listener}, and the arguments that their handlers get. */
 export interface ListenerEvents {
-  /** A session is up and its LISTENs are committed: after `startup()`, and after each reconnection. */
+  /** A session is up and its LISTENs are committed. Emitted during `startup()`, and at each reconnection. */
   connected: [
     info: {
-      /** The process id of its backend: `pg_stat_activity.pid`. */
+      /** The process id of the session's backend: `pg_stat_activity.pid`. */
       processId: number
     },
   ]
-  /** The session ended, and not by `shutdown()`. */
+  /** The session ended without a `shutdown()`. */
   disconnected: [
     info: {
-      /** Why it ended, as far as is known. */
+      /** The reason, as far as it is known. */
       error: PglistenError
-      /** The process id that its backend had. */
+      /** The process id that the session's backend had. */
       processId: number
     },
   ]
-  /** A new session took over, after `connected`. */
+  /** A new session took the place of a lost one. Emitted after `connected`. */
   reconnected: [
     info: {
-      /** The gap that each consumer gets at its place. */
+      /** The gap that each consumer gets, at its place among the notifications. */
       gap: Gap
     },
   ]
-  /** Notifications may be missing: once for each lost session, and for each consumer that overflowed. */
+  /** Notifications may be missing. Emitted once for each lost session, and once for each overflow of a consumer. */
   gap: [gap: Gap]
   /**
-   * A callback or `parse` failed ({@link ListenerCallbackError}), or the server refuses to let the listener back in.
-   * With no handler it becomes a warning of the process, at most one each second; it never ends the process.
+   * A callback or `parse` failed ({@link ListenerCallbackError}), or the listener cannot reconnect until somebody acts,
+   * such as when its password is refused. Without a handler the error becomes a warning of the process, at most one
+   * each second; it never ends the process.
    */
   error: [error: PglistenError]
-  /** See {@link ListenerWarning}. */
+  /** Something happened that a user should know of, and the listener goes on. */
   warning: [warning: ListenerWarning]
-  /** The listener is at its end: by `shutdown()`, without an argument, or because it gave up, with the reason. */
+  /** The listener has ended: without an argument by `shutdown()`, with the reason when it gave up. */
   closed: [error?: PglistenError]
 }
 
-/** An error without a handler is told to the process this often at most, in milliseconds. */
+/** The shortest time between two warnings of the process for errors without a handler, in milliseconds. */
 const WARNING_INTERVAL_MS = 1000
 
 /** Emits the events of a listener. */
@@ -63,8 +64,8 @@ export class ListenerEmitter extends EventEmitter<ListenerEvents> {
   #unreported = 0
 
   /**
-   * @internal Emits an event. What a handler throws is thrown again outside, where it is an uncaught exception as for
-   * any other emitter, and the delivery that led to the event goes on.
+   * @internal Emits an event. An error that a handler throws is thrown again in a later tick, where it is an uncaught
+   * exception as for any other emitter; the delivery that led to the event goes on.
    */
   report<Name extends keyof ListenerEvents>(name: Name, ...args: ListenerEvents[Name]): void {
     try {

@@ -3,8 +3,8 @@ import type { BufferOptions } from '../options/listener.js'
 import { clearTimeout, now, setTimeout } from '../native/timers.js'
 
 /**
- * Notifications per millisecond from which on the consumer rests: at that rate a wake for the few that have arrived costs
- * more than their delivery.
+ * Notifications per millisecond from which on the consumer rests: at that rate a wake for the few that have arrived
+ * costs more than their delivery.
  */
 const FLOOD_PER_MS = 200
 /** How long the rate of notifications is counted, in milliseconds. */

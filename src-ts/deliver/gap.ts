@@ -1,43 +1,52 @@
-// What a consumer missed.
+// A gap: the public description of a break in a consumer's notifications.
 import type { NativeGap } from '#native'
 
 /**
- * Why notifications are missing: `disconnect`, the server session ended and another one took its place; `overflow`,
- * the consumer's buffer was full; `decode`, the server sent bytes that are no notification.
+ * The reason why notifications are missing.
+ *
+ * - `disconnect`: the server session ended, and another one took its place.
+ * - `overflow`: the consumer's buffer was full.
+ * - `decode`: the server sent a notification that could not be read.
  */
 export type GapReason = 'disconnect' | 'overflow' | 'decode'
 
 /**
- * A break in the stream of notifications, at its place in the stream: everything committed before `lostAt` came before
- * it, everything committed after `resumedAt` comes after it. What was notified in between may be missing.
+ * A break in a consumer's stream of notifications, at its place in the stream. Notifications that were committed before
+ * `lostAt` came before the gap, those that were committed after `resumedAt` come after it, and those in between may be
+ * missing.
  */
 export class Gap {
-  /** Why notifications are missing. */
+  /** The reason why notifications are missing. */
   readonly reason: GapReason
   /**
-   * A moment, by this machine's clock, before which nothing is missing: when the last round trip to the server was begun
-   * that was answered before the break. A notification that was read tells nothing about those behind it, so without
-   * other traffic this is the last heartbeat: up to `heartbeat.intervalMs` before the break, and more when the break was
+   * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip that
+   * the server answered before the break. Only an answered round trip confirms all earlier notifications. Without other
+   * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was
    * noticed late.
    */
   readonly lostAt: Date
-  /** When the stream went on: the LISTENs were committed again, or the last dropped notification had been read. */
+  /**
+   * The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was
+   * read.
+   */
   readonly resumedAt: Date
-  /** Between these two, in milliseconds. */
+  /** The time from `lostAt` to `resumedAt`, in milliseconds. */
   readonly downtimeMs: number
-  /** How many notifications are missing: exact for `overflow`, `null` otherwise, as nobody can know. */
+  /**
+   * The number of missing notifications: exact for `overflow`; `null` for the other reasons, for which it is unknown.
+   */
   readonly dropped: number | null
-  /** The server's reason for ending the session, such as `57P01`; `null` when it gave none. */
+  /** The SQLSTATE with which the server ended the session, such as `57P01`; `null` when it sent none. */
   readonly sqlState: string | null
-  /** The reason in words. */
+  /** A description of the reason in words. */
   readonly message: string
-  /** How many attempts it took to connect again; 0 for `overflow`. */
+  /** The number of attempts that it took to connect again; 0 for `overflow`. */
   readonly attempts: number
-  /** Whether the server was restarted, or is another one; `null` when not known, and for `overflow`. */
+  /** Whether the server was restarted, or is another one; `null` when that is not known, and for `overflow`. */
   readonly serverRestarted: boolean | null
-  /** The backend that was lost; `null` for `overflow`. */
+  /** The process id of the lost session's backend; `null` for `overflow`. */
   readonly oldProcessId: number | null
-  /** The backend that took its place; `null` for `overflow`. */
+  /** The process id of the new session's backend; `null` for `overflow`. */
   readonly newProcessId: number | null
 
   /** @internal */

@@ -1,4 +1,4 @@
-// The JavaScript end of one consumer's buffer: pulls flat batches from Rust and hands out their entries one by one.
+// The JavaScript end of one consumer's buffer: pulls flat batches from Rust, and hands out their entries one by one.
 import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { type PglistenError } from '../errors.js'
@@ -7,32 +7,36 @@ import { Gap } from './gap.js'
 import type { BufferOptions } from '../options/listener.js'
 import { fromNativeError } from '../native/native-errors.js'
 
-/** Marks an entry that is no notification. Mirrored in `src-rs/binding/batch.rs`. */
+/**
+ * Stands in place of a channel's number for an entry that is not a notification. Mirrored in `src-rs/binding/batch.rs`.
+ */
 const SPECIAL = 0xffff_ffff
 
+/** The kinds of entries that are not notifications. Mirrored in `src-rs/binding/batch.rs`. */
 const enum SpecialKind {
   Gap = 0,
   Fence = 1,
   End = 2,
 }
 
-/** What is here while there is nothing. */
+/** The values of an inbox that holds no entries. */
 const EMPTY: unknown[] = []
 
-/** How many entries are pulled at once: beyond a few hundred a batch gets no cheaper. */
+/** The most entries that callbacks pull at once: beyond a few hundred a larger batch is no cheaper. */
 const PULL_SIZE = 256
 
 /**
- * Room for so many entries, the end, how many there are, and whether that is all. Rust keeps its address: over a buffer that was
- * asked for, as an engine may move a small array into one later.
+ * Makes the array into which Rust writes two numbers for each entry, with room for the end of the stream, and behind
+ * them how many entries there are and whether the buffer is empty then. Rust keeps the array's address. The array
+ * therefore gets an explicit buffer: an engine may move a small array without one.
  */
 const metaFor = (entries: number): Uint32Array =>
   new Uint32Array(new ArrayBuffer(Uint32Array.BYTES_PER_ELEMENT * (2 * (entries + 1) + 2)))
 
-/** How values that cross from Rust become an array: as arguments they cross at once. */
+/** Collects values from Rust in an array: as the arguments of one call they cross faster than one by one. */
 const asArray = (...values: unknown[]): unknown[] => values
 
-/** What an inbox holds next. */
+/** The kinds of entries of an inbox. */
 export const enum EntryKind {
   Notification,
   Gap,
@@ -40,7 +44,7 @@ export const enum EntryKind {
   End,
 }
 
-/** Counts of one consumer. */
+/** The present state of one consumer's buffer. */
 export interface InboxStats {
   buffered: number
   bufferedBytes: number
@@ -48,40 +52,43 @@ export interface InboxStats {
 }
 
 /**
- * A consumer's buffer. Rust keeps what was not pulled, within the bounds; at most one batch is here.
+ * The JavaScript end of a consumer's buffer. Rust keeps the entries that were not pulled, within the bounds; the inbox
+ * holds at most one batch.
  *
- * {@link Inbox.advance} moves to the next entry, whose fields then are `kind`, `channelId` and so on.
+ * {@link Inbox.advance} moves to the next entry and puts it into the fields `kind`, `channelId` and so on. There is no
+ * object for an entry, because a flood would make one for each notification.
  */
 export class Inbox implements Consumer {
-  /** Called when there is something to pull, after {@link Inbox.hasNext} found nothing. */
+  /** The consumer, which is called when there is something to pull after {@link Inbox.hasNext} found nothing. */
   owner: Consumer | undefined
   kind = EntryKind.Notification
-  /** Of a notification: the number of its channel. */
+  /** The number of the channel, if the entry is a notification. */
   channelId = 0
-  /** Of a notification: the backend that sent it. */
+  /** The process id of the notifying backend, if the entry is a notification. */
   processId = 0
-  /** Of a fence: its number. */
+  /** The number of the fence, if the entry is one. */
   fence = 0
-  /** Of a gap. */
+  /** The gap, if the entry is one. */
   gap: Gap | undefined
-  /** Of the end: why, if not by a shutdown. */
+  /** The reason of the end, if the entry is the end and a shutdown did not cause it. */
   error: PglistenError | undefined
 
   readonly #id: number
   readonly #native: NativeSubscriber
   #meta = metaFor(PULL_SIZE)
+  /** The native closure that takes entries; it holds the buffer and `#meta`, so that only `max` has to cross. */
   #drain: (max: number) => unknown
   #values = EMPTY
   #index = 0
   #open = true
-  /** Nothing was left behind by what was pulled last. */
+  /** Whether the last pull emptied Rust's buffer. */
   #isEmpty = false
-  /** There was nothing to pull: Rust tells when there is. */
+  /** Whether the last pull found nothing, so that Rust signals the next entry. */
   #isArmed = false
   readonly #flood: Flood
   readonly #onGap: () => void
 
-  /** `onGap` is called before an entry is a gap. */
+  /** `onGap` is called before {@link Inbox.advance} moves to a gap. `null` wants all channels. */
   constructor(
     listener: NativeListener,
     bounds: Required<BufferOptions>,
@@ -101,14 +108,14 @@ export class Inbox implements Consumer {
   }
 
   /**
-   * Whether there is a next entry, after pulling up to `max` if need be. `false`: there is none, and `onReady` will be
-   * called when there is.
+   * Whether there is a next entry. Pulls up to `max` entries if the inbox holds none. After `false` the owner's
+   * `onReady` is called as soon as there is an entry.
    */
   hasNext(max = PULL_SIZE): boolean {
     return this.#index < this.#values.length || (!this.#isArmed && this.#pull(max))
   }
 
-  /** Moves to the next entry, of which {@link Inbox.hasNext} has said that it is there. */
+  /** Moves to the next entry. {@link Inbox.hasNext} must have returned `true`. */
   advance(): void {
     const index = this.#index
     this.#index += 1
@@ -122,9 +129,9 @@ export class Inbox implements Consumer {
     this.processId = this.#meta[2 * index + 1]!
   }
 
-  /** Of a notification: the payload as sent. */
+  /** The payload as sent, if the entry is a notification. */
   get payload(): string {
-    // Not a field: to keep a new object in an old one costs more than to look it up.
+    // A look-up and not a field: storing a new string in an old object costs the garbage collector's write barrier.
     return this.#values[this.#index - 1] as string
   }
 
@@ -142,15 +149,15 @@ export class Inbox implements Consumer {
     }
   }
 
-  /** Goes back to the entry that {@link Inbox.advance} just moved to: it will be the next again. */
+  /** Takes the last {@link Inbox.advance} back: the present entry will be the next one again. */
   back(): void {
     this.#index -= 1
   }
 
   /**
-   * Takes all that was pulled, at most `max` entries, and gives what `make` makes of each; what it makes `undefined` of is
-   * left out. `undefined`: some of it was taken already, or it is more than notifications, and {@link Inbox.advance} has
-   * to be used.
+   * Takes all pulled entries at once and returns the items that `make` makes of them, without those that are
+   * `undefined`. Returns `undefined`, and takes nothing, if an entry was taken before, if there are more than `max`, or
+   * if one of them is not a notification: then {@link Inbox.advance} has to be used.
    */
   takeAll<Item>(
     max: number,
@@ -163,7 +170,7 @@ export class Inbox implements Consumer {
       if (meta[2 * index] === SPECIAL) return undefined
     }
     this.#values = EMPTY
-    // In place: an array that grows is copied again and again.
+    // The items replace the payloads in the same array, because an array that grows is copied several times.
     let made = 0
     for (let index = 0; index < values.length; index += 1) {
       const item = make(meta[2 * index]!, meta[2 * index + 1]!, values[index] as string)
@@ -175,7 +182,7 @@ export class Inbox implements Consumer {
     return values as Item[]
   }
 
-  /** The channels that are wanted, by name; `null` wants all. */
+  /** Sets the names of the wanted channels; `null` wants all. */
   setChannels(channels: string[] | null): void {
     if (this.#open) this.#native.setChannels(channels)
   }
@@ -185,6 +192,7 @@ export class Inbox implements Consumer {
     if (this.#open) this.#native.setChannel(channel, wanted)
   }
 
+  /** The present state of the buffer, with the entries that were pulled and not taken. */
   stats(): InboxStats {
     const here = this.#values.length - this.#index
     if (!this.#open) return { buffered: here, bufferedBytes: 0, oldestAgeMs: undefined }
@@ -196,12 +204,12 @@ export class Inbox implements Consumer {
     }
   }
 
-  /** From now on nothing is left to come together: the end is near. */
+  /** Allows no rest in a flood any more, because the session has ended. */
   hurry(): void {
     this.#flood.hurry()
   }
 
-  /** Takes nothing more, and forgets what is here. */
+  /** Closes the buffer and drops its entries. */
   close(): void {
     if (!this.#open) return
     this.#open = false
@@ -213,6 +221,7 @@ export class Inbox implements Consumer {
     this.owner = undefined
   }
 
+  /** Pulls up to `max` entries. Returns whether there are any. */
   #pull(max: number): boolean {
     if (!this.#open || this.#flood.isResting) return false
     if (this.#isEmpty) {
@@ -224,7 +233,7 @@ export class Inbox implements Consumer {
       this.#drain = this.#native.drainer(meta, asArray)
       this.#meta = meta
     }
-    // First: if this fails, what was here before is not here again.
+    // Reset before the call, so that entries that were taken are not taken again if it throws.
     this.#index = 0
     this.#values = EMPTY
     const drained = this.#drain(max)

@@ -1,7 +1,7 @@
 // A notification as an iterator yields it.
 import { Connection, type Finished, type LeaseSource } from '../query/connection.js'
 
-/** @internal What was handed out at once: the leases of its messages end together. */
+/** @internal The messages that an iterator hands out together: their leases end together. */
 export class Handout {
   readonly #source: LeaseSource
   #used: { connection: Connection; channel: string }[] | undefined
@@ -11,7 +11,7 @@ export class Handout {
     this.#source = source
   }
 
-  /** A connection for a message of that channel. */
+  /** Makes a connection for a message of `channel`. */
   connection(channel: string): Connection {
     const connection = Connection.lazy(this.#source)
     if (this.#isOver) void connection.finish()
@@ -19,7 +19,7 @@ export class Handout {
     return connection
   }
 
-  /** Ends the leases. `onFinished` is told of each that was taken. */
+  /** Ends the leases, and calls `onFinished` for each one that was taken. */
   finish(onFinished: (finished: Finished, channel: string) => void): void {
     this.#isOver = true
     const used = this.#used
@@ -32,16 +32,17 @@ export class Handout {
 }
 
 /**
- * A notification.
+ * A notification, as an iterator yields it.
  *
- * @typeParam Payload - What `parse` makes of a payload; the text itself without `parse`.
+ * @typeParam Payload - The type that `parse` returns; `string` without `parse`.
+ * @typeParam Channel - The names that the channel may have.
  */
 export class ListenerNotificationMsg<Payload = string, Channel extends string = string> {
   /** The process id of the notifying backend: the notifier's `pg_backend_pid()`. */
   readonly processId: number
-  /** The channel, exactly as it was subscribed to. */
+  /** The name of the channel, exactly as in the subscription. */
   readonly channel: Channel
-  /** The payload: the text as sent, or what `parse` made of it. */
+  /** The payload: the value that `parse` returned, or the text as sent. */
   readonly payload: Payload
   readonly #handout: Handout
   #connection: Connection | undefined
@@ -55,8 +56,8 @@ export class ListenerNotificationMsg<Payload = string, Channel extends string = 
   }
 
   /**
-   * A connection of the pool, leased at its first use. Its lease ends when the next message is asked for, or the
-   * loop ends; used after that, it throws {@link ConnectionClosedError}.
+   * A connection of the pool, leased at its first use. The lease ends when the loop asks for its next item, or ends;
+   * from then on the methods of the connection reject with {@link ConnectionClosedError}.
    */
   get connection(): Connection {
     this.#connection ??= this.#handout.connection(this.channel)

@@ -1,28 +1,32 @@
-// A table of what has a number.
+// A sparse table of values that are found by number.
 
-/** How many entries stand together. */
+/** The number of entries in a page. */
 const PAGE = 256
 
 interface Page<Value> {
   readonly values: (Value | undefined)[]
-  /** How many there are. */
+  /** The number of values that are not `undefined`. */
   size: number
 }
 
 /**
- * Values by number, where numbers are given out one after the other and never again. Of thousands that are asked for at
- * random each is found with about one look into memory that no cache holds; with a `Map` it is several.
+ * Values by number, for numbers that are given out in ascending order and never again. With thousands of values that
+ * are looked up at random, a look-up misses the processor's cache about once; in a `Map` it would miss several times.
  */
 export class Numbered<Value extends object> {
-  /** Those that have entries, and the newest: what comes and goes at once is not to make one each time. */
+  /**
+   * Pages with entries, plus the newest even if empty, so that adding and removing one value in turn allocates no page.
+   */
   readonly #pages = new Map<number, Page<Value>>()
+  /** The key of the newest page. */
   #newest = 0
 
+  /** Finds a value. */
   get(number: number): Value | undefined {
     return this.#pages.get(Math.floor(number / PAGE))?.values[number % PAGE]
   }
 
-  /** Adds an entry, whose number must be new. */
+  /** Adds a value, whose number must be new. */
   set(number: number, value: Value): void {
     const key = Math.floor(number / PAGE)
     let page = this.#pages.get(key)
@@ -36,7 +40,7 @@ export class Numbered<Value extends object> {
     page.size += 1
   }
 
-  /** Forgets an entry, if there is one. */
+  /** Removes a value. Does nothing if there is none. */
   delete(number: number): void {
     const key = Math.floor(number / PAGE)
     const page = this.#pages.get(key)

@@ -1,4 +1,4 @@
-// What all consumers that are pulled have in common.
+// The common part of the iterators: consumers that the user pulls, by calling `next()`.
 import {
   ListenerClosedError,
   ListenerGapError,
@@ -14,18 +14,22 @@ import type { GapMode, ResolvedBatchesOptions } from '../options/iterator.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
 import { Turn } from '../native/turn.js'
 
-/** @internal Who is told what an iterator does. */
+/** @internal An object that an iterator tells of its progress. */
 export interface IteratorWatcher {
-  /** Everything before a fence was handed out. */
+  /** Called when the iterator has handed out all notifications before a fence. */
   onFence(fence: number, iterator: PullIterator<unknown>): void
-  /** The iterator is waiting, or not any more: while it is, nobody else may hold it. */
+  /**
+   * Called when a `next()` starts to wait, and when none waits any more. A waiting iterator may have no other owner.
+   */
   onWaiting(iterator: PullIterator<unknown>, waiting: boolean): void
+  /** Called when the iteration has ended. */
   onIteratorClosed(iterator: PullIterator<unknown>): void
 }
 
-/** @internal */
+/** @internal A notification as iterators hold it. */
 export type Message = ListenerNotificationMsg<unknown>
 
+/** A pending `next()`. */
 interface Waiter<Item> {
   resolve(result: IteratorResult<Item, undefined>): void
   reject(error: unknown): void
@@ -33,19 +37,22 @@ interface Waiter<Item> {
 
 const LEFT_OPEN = "a loop left a transaction open on a message's connection; it was rolled back"
 
-/** @internal What the next item is: made, not there yet, or the end. */
+/** @internal In place of an item: there is none yet. */
 export const NOTHING = Symbol('nothing')
-/** @internal */
+/** @internal In place of an item: the iteration has ended. */
 export const END = Symbol('end')
-/** @internal What is held is to be handed out, because a fence stands behind it. */
+/**
+ * @internal In place of an item: the items that are held have to be handed out first, because a fence stands behind
+ * them.
+ */
 export const FENCE = Symbol('fence')
 
 /**
- * An asynchronous iterator by hand: several times cheaper than a generator, and `next()` may be called again before
- * the last one has settled.
+ * The base of the iterators. It is written by hand, because a generator costs several times as much; and unlike with a
+ * generator, `next()` may be called again before the last call has settled.
  */
 export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, undefined> {
-  /** @internal */
+  /** @internal The buffer of this consumer. */
   readonly inbox: Inbox
   readonly #context: ListenerContext
   readonly #watcher: IteratorWatcher
@@ -55,9 +62,10 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   readonly #turn = new Turn(() => this.#serve())
   readonly #waiters: Waiter<Item>[] = []
   #finish: () => void = () => {}
+  /** Whether items are being taken: calls from inside must not take another one. */
   #serving = false
   #done = false
-  /** Thrown once, by the next `next()`. */
+  /** The error that ends the iteration; the next `next()` rejects with it. */
   #failure: { error: unknown } | undefined
 
   /** @internal */
@@ -80,7 +88,10 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.#finish = resolve
   })
 
-  /** @internal Starts it. Not in the constructor: a signal may be aborted already, which ends it at once. */
+  /**
+   * @internal Starts the iteration. A separate step after the constructor, because a signal that is aborted ends it at
+   * once.
+   */
   start(): this {
     this.inbox.owner = { onReady: () => this.#serve() }
     if (this.#signal?.aborted) this.#abort()
@@ -92,7 +103,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     return this
   }
 
-  /** The next item; waits for it if need be. */
+  /** Returns the next item; waits if there is none yet. */
   next(): Promise<IteratorResult<Item, undefined>> {
     this.#finishAll()
     if (this.#waiters.length === 0 && !this.#serving && !this.#done) {
@@ -107,7 +118,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     })
   }
 
-  /** Ends the iteration and releases what it holds. A `break` in a loop calls it. */
+  /** Ends the iteration, its leases and its buffer. A `break` in a loop calls it. */
   async return(): Promise<IteratorResult<Item, undefined>> {
     this.close()
     return { done: true, value: undefined }
@@ -118,10 +129,10 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.close()
   }
 
-  /** @internal */
+  /** @internal Ends the iteration. */
   close(): void {
     if (this.#done) {
-      // What was handed out at the very end.
+      // Items may have been handed out after the end of the stream.
       this.#finishAll()
       return
     }
@@ -134,34 +145,34 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.#finish()
   }
 
-  /** Makes the next item of what is there. */
+  /** Makes the next item of the buffered entries. */
   protected abstract take(): Item | typeof NOTHING | typeof END
 
-  /** What was handed out, and whose leases have not ended. */
+  /** The handouts whose leases have not ended. */
   #handouts: Handout[] = []
-  /** Fences that stand behind what is about to be handed out. */
+  /** Fences that stand behind the items that are about to be handed out. */
   #fences: number[] = []
 
-  /** @internal What is going to be handed out together. */
+  /** @internal Makes the handout for the messages of one item. */
   protected newHandout(): Handout {
     return new Handout(this.#context.leases)
   }
 
-  /** @internal To be called with what is about to be handed out. */
+  /** @internal Notes a handout; to be called right before its item is handed out. */
   protected handOut(handout: Handout, messages: number): void {
     this.#handouts.push(handout)
     this.#context.counters.delivered += messages
   }
 
-  /** Whether something was taken that is not handed out yet: a fence must not be passed before that. */
+  /** Whether messages were taken and not handed out yet, so that a fence behind them must not be passed. */
   protected get isHolding(): boolean {
     return false
   }
 
-  /** @internal A channel was removed: nothing that is held of it is handed out. */
+  /** @internal Drops the messages of a removed channel that are held. */
   forget(_channel: string): void {}
 
-  /** Ends the leases of what was handed out. */
+  /** Ends the leases of all handouts. */
   #finishAll(): void {
     if (this.#handouts.length === 0) return
     const handouts = this.#handouts
@@ -173,12 +184,13 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     if (rolledBack) reportRollback(this.#context, LEFT_OPEN, channel)
   }
 
+  /** Passes the fences behind the item that was just handed out. */
   #passFences(): void {
     for (const fence of this.#fences) this.#watcher.onFence(fence, this)
     this.#fences = []
   }
 
-  /** To be called when a batch that was waiting for more is complete. */
+  /** Answers the pending `next()` calls; to be called when a batch that waited for more messages is complete. */
   protected serve(): void {
     this.#serve()
   }
@@ -188,7 +200,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.close()
   }
 
-  /** @internal Takes up to `max` messages at once. `undefined`: {@link PullIterator.advance} has to be used. */
+  /** @internal Takes up to `max` messages at once. After `undefined`, {@link PullIterator.advance} has to be used. */
   protected takeAll(max: number, handout: Handout): Message[] | undefined {
     const { subscriptions, options } = this.#context
     if (options.parse) return undefined
@@ -204,16 +216,16 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     }
   }
 
-  /** @internal Moves to the next message or gap that is for the user. */
+  /** @internal Moves to the next message or gap that the iterator yields. */
   protected advance(handout: Handout): Message | Gap | typeof NOTHING | typeof END | typeof FENCE {
     const { inbox } = this
     const context = this.#context
     for (;;) {
-      // Whoever is told of a gap or of a failure may have ended the iteration.
+      // A handler of a `gap` or `error` event may have ended the iteration.
       if (this.#done) return END
       if (!this.#turn.isExhausted && !inbox.hasNext()) return NOTHING
       if (this.#turn.isExhausted || !this.#turn.charge()) {
-        // A loop over what is buffered never leaves the microtask queue by itself.
+        // A loop over buffered entries never leaves the microtask queue by itself.
         this.#turn.yield()
         return NOTHING
       }
@@ -242,13 +254,14 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     }
   }
 
-  /** The iteration ends with an error, once what was made before has been yielded. */
+  /** Ends the iteration with an error, which follows the items that were made before. */
   protected fail(error: unknown): typeof END {
     this.#failure = { error }
     this.close()
     return END
   }
 
+  /** Makes a message of the present notification. Returns `undefined` if the iterator does not yield it. */
   #message(handout: Handout): Message | undefined {
     const { inbox } = this
     const context = this.#context
@@ -263,7 +276,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     return new ListenerNotificationMsg(inbox.processId, channel.name, payload, handout)
   }
 
-  /** Takes the next item on behalf of a `next()` that need not wait for it. */
+  /** Takes the next item for a `next()` that is not pending yet. */
   #takeNow(): Item | typeof NOTHING | typeof END {
     this.#serving = true
     let item: Item | typeof NOTHING | typeof END
@@ -273,13 +286,14 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
       this.#serving = false
     }
     if (item !== NOTHING && item !== END && this.#fences.length > 0) this.#passFences()
-    // `parse` and event handlers may have asked meanwhile.
+    // `parse` and event handlers may have called `next()` meanwhile.
     if (this.#waiters.length > 0) queueMicrotask(() => this.#serve())
     return item
   }
 
+  /** Answers the pending `next()` calls with the items that there are. */
   #serve(): void {
-    // Taking the last item closes the iterator, which serves whoever waits for more.
+    // Not from inside: taking the last item closes the iterator, which calls this again.
     if (this.#serving) return
     this.#serving = true
     try {
@@ -309,7 +323,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   }
 }
 
-/** @internal What an iterator throws, and `closed` tells, when the listener gave up. */
+/** @internal Makes the error for a listener that gave up: iterators throw it, and the event `closed` has it. */
 export function closedError(cause: PglistenError): PglistenError {
   return cause instanceof ListenerOverflowError || cause instanceof ListenerClosedError
     ? cause

@@ -1,4 +1,4 @@
-// What a listener is subscribed to: its channels, and who wants them.
+// The subscriptions of a listener: each of its channels, and the callbacks that want it.
 import { AsyncResource } from 'node:async_hooks'
 import type { Connection } from '../query/connection.js'
 import { Numbered } from './numbered.js'
@@ -6,11 +6,12 @@ import { Numbered } from './numbered.js'
 /**
  * Called for each notification of a channel.
  *
- * @param connection - A connection of the pool, leased at its first use; it goes back when the callback settles.
- * @param payload - The text as sent, or what `parse` made of it.
- * @param channel - The channel, exactly as it was subscribed to.
+ * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
+ * @param payload - The value that `parse` returned, or the text as sent.
+ * @param channel - The name of the channel, exactly as in the subscription.
  * @param processId - The process id of the notifying backend.
- * @returns When a promise, the next notification waits until it settles.
+ * @returns Anything. While a returned promise is pending, the next notification waits, unless `concurrency` allows
+ * more.
  */
 export type ListenerCallback<Payload = string, Channel extends string = string> = (
   connection: Connection,
@@ -20,14 +21,14 @@ export type ListenerCallback<Payload = string, Channel extends string = string> 
 ) => unknown
 
 /**
- * A callback as it was registered. The same function can be registered several times. Called from a wake of Rust, it would
- * run in nobody's asynchronous context: it has that of its registration.
+ * One registration of a callback; the same function can be registered several times. The callback runs in the
+ * asynchronous context of its registration, because a wake of Rust has none.
  */
 export class Registration<
   Args extends unknown[] = [Connection, unknown, string, number],
 > extends AsyncResource {
   readonly callback: (...args: Args) => unknown
-  /** Becomes `false` when it is removed: a delivery that is under way then leaves it out. */
+  /** `false` once the registration is removed: a delivery that is under way then leaves the callback out. */
   active = true
 
   constructor(callback: (...args: Args) => unknown) {
@@ -36,23 +37,28 @@ export class Registration<
   }
 }
 
-/** A channel that somebody wants. */
+/** The subscription to one channel. */
 export class Subscription {
   readonly name: string
-  /** The lowest number under which callbacks want it: what came before they were cleared is not for new ones. */
+  /**
+   * The lowest number that callbacks take: a lower one belongs to notifications from before the callbacks were cleared.
+   */
   callableFrom: number
-  /** The only registration, if there is just one: it is found without the array, which no cache holds for thousands. */
+  /**
+   * The registration, if there is exactly one. With thousands of channels a look into their arrays would miss the
+   * cache.
+   */
   only: Registration | undefined
   /**
-   * The number of its notifications. A channel that is removed and added again gets a new one, so that what was under
-   * way for the old one finds nobody.
+   * The number under which notifications of the channel cross. A channel that is removed and added again gets a new
+   * number, so that notifications under way with the old number find no subscription.
    */
   id: number
-  /** All the numbers that it has had. */
+  /** All numbers that the subscription has had. */
   readonly ids: number[]
-  /** Whether `addChannel()` asked for it. */
+  /** Whether `addChannel()`, or the listener's options, asked for the channel. */
   explicit = false
-  /** Resolves once the LISTEN is committed; `undefined` while no session was asked for it. */
+  /** Resolves once the LISTEN is committed; `undefined` while no session was asked to LISTEN. */
   ready: Promise<void> | undefined
   #registrations: readonly Registration[] = []
 
@@ -63,7 +69,7 @@ export class Subscription {
     this.callableFrom = id
   }
 
-  /** Replaced, never changed, so that a delivery can go through them while they change. */
+  /** The registered callbacks. The array is replaced and never changed, because a delivery may be iterating over it. */
   get registrations(): readonly Registration[] {
     return this.#registrations
   }
@@ -73,25 +79,27 @@ export class Subscription {
     this.only = registrations.length === 1 ? registrations[0] : undefined
   }
 
-  /** Whether callbacks want it. */
+  /** Whether the channel has callbacks. */
   get isCalled(): boolean {
     return this.only !== undefined || this.#registrations.length > 0
   }
 
+  /** Whether the channel is to stay subscribed. */
   get wanted(): boolean {
     return this.explicit || this.isCalled
   }
 }
 
-/** The channels of a listener, by name and by number. */
+/** The subscriptions of a listener, by the name and by the numbers of their channels. */
 export class Subscriptions {
   readonly #byName = new Map<string, Subscription>()
   readonly #byId = new Numbered<Subscription>()
   #lastId = 0
-  /** What was asked for last: most notifications are of the same channel as the one before. */
+  /** The number that was looked up last: most notifications are of the same channel as the one before. */
   #recentId = 0
   #recent: Subscription | undefined
 
+  /** The names of all channels, in the order in which they were added. */
   get names(): string[] {
     return [...this.#byName.keys()]
   }
@@ -100,10 +108,12 @@ export class Subscriptions {
     return this.#byName.values()
   }
 
+  /** Finds a subscription by the name of its channel. */
   get(name: string): Subscription | undefined {
     return this.#byName.get(name)
   }
 
+  /** Finds a subscription by one of its numbers. */
   byId(id: number): Subscription | undefined {
     if (id !== this.#recentId) {
       this.#recentId = id
@@ -112,7 +122,7 @@ export class Subscriptions {
     return this.#recent
   }
 
-  /** The channel of that name, made if need be. */
+  /** Finds the subscription to a channel, or makes it. */
   open(name: string): Subscription {
     let subscription = this.#byName.get(name)
     if (!subscription) {
@@ -123,7 +133,9 @@ export class Subscriptions {
     return subscription
   }
 
-  /** Gives a channel another number, from which on callbacks want it. Iterators still know the old one. */
+  /**
+   * Gives a subscription another number. Callbacks take only notifications with the new one, iterators those with any.
+   */
   renumber(subscription: Subscription): void {
     subscription.id = this.#nextId()
     subscription.ids.push(subscription.id)
@@ -131,7 +143,7 @@ export class Subscriptions {
     this.#byId.set(subscription.id, subscription)
   }
 
-  /** Forgets a channel. */
+  /** Removes a subscription. */
   delete(subscription: Subscription): void {
     if (this.#byName.get(subscription.name) === subscription) this.#byName.delete(subscription.name)
     for (const id of subscription.ids) this.#byId.delete(id)
@@ -149,7 +161,7 @@ export class Subscriptions {
     return this.#lastId
   }
 
-  /** Those that have callbacks. */
+  /** The names of the channels that have callbacks. */
   get called(): string[] {
     return [...this]
       .filter((subscription) => subscription.isCalled)

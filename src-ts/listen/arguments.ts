@@ -13,7 +13,7 @@ import type { ShutdownOptions, SyncOptions } from './types.js'
 const SHUTDOWN_OPTIONS = ['drain', 'timeoutMs'] as const satisfies (keyof ShutdownOptions)[]
 const SYNC_OPTIONS = ['signal'] as const satisfies (keyof SyncOptions)[]
 
-/** How long a shutdown may take when nobody says otherwise, in milliseconds. */
+/** How long a shutdown may take by default, in milliseconds. */
 export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000
 
 /** Checks the options of `shutdown()` and fills in the defaults. */

@@ -109,7 +109,9 @@ export class Consumers implements IteratorWatcher {
     this.#fences.passedBy(consumer, fence)
   }
 
-  /** Resolves when every present consumer has passed a new fence. `send` and `signal` are those of {@link Fences.pass}. */
+  /**
+   * Resolves when every present consumer has passed a new fence. `send` and `signal` are those of {@link Fences.pass}.
+   */
   async sync(
     send: (fence: number) => Promise<void>,
     signal: AbortSignal | undefined,
@@ -139,7 +141,7 @@ export class Consumers implements IteratorWatcher {
 
   /** Ends every consumer. Fences that were not passed reject with `reason`. */
   close(reason: Error): void {
-    // Before the consumers end: a consumer that is closed counts as one that nothing waits for.
+    // Before the consumers end, because a fence does not wait for a consumer that is closed, and would resolve.
     this.#fences.rejectAll(reason)
     for (const iterator of this.#liveIterators()) iterator.close()
     this.#dispatcher?.close()

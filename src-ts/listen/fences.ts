@@ -1,7 +1,8 @@
-// The fences of `sync()`: notifications to ourselves, which every consumer has to pass.
+// The fences of `sync()`: notifications that a listener sends to itself, and that every consumer has to pass.
 
+/** One fence that is on its way. */
 interface Fence {
-  /** Whether its notification came back. */
+  /** Whether its notification has come back from the server. */
   arrived: boolean
   /** The consumers that have not passed it. */
   readonly pending: Set<object>
@@ -9,13 +10,14 @@ interface Fence {
   reject(error: Error): void
 }
 
+/** The fences of one run that are on their way. */
 export class Fences {
   readonly #open = new Map<number, Fence>()
   #last = 0
 
   /**
-   * Resolves when all of `consumers` have passed a new fence. `send` notifies ourselves under its number, and resolves when
-   * that has come back. `signal` ends the waiting.
+   * Sends a new fence, and resolves when all of `consumers` have passed it. `send` sends the notification with the
+   * fence's number and resolves when it has come back. When `signal` is aborted, the promise rejects with its reason.
    */
   async pass(
     consumers: Iterable<object>,
@@ -37,12 +39,12 @@ export class Fences {
     try {
       await passed
     } finally {
-      // It must not keep the consumers that it waited for.
+      // A fence that is not waited for any more must not keep its consumers from being collected.
       this.#open.delete(id)
     }
   }
 
-  /** A consumer has handed out everything before a fence. */
+  /** Notes that a consumer has passed a fence: it has handed out all notifications before it. */
   passedBy(consumer: object, id: number): void {
     const fence = this.#open.get(id)
     if (!fence) return
@@ -50,7 +52,7 @@ export class Fences {
     this.#settleIfPassed(id, fence)
   }
 
-  /** A consumer is at its end: nothing waits for it. */
+  /** Lets no fence wait for a consumer that has ended. */
   forget(consumer: object): void {
     for (const [id, fence] of this.#open) {
       fence.pending.delete(consumer)
@@ -58,7 +60,7 @@ export class Fences {
     }
   }
 
-  /** No consumer will pass any. */
+  /** Rejects all fences with `error`, because no consumer will pass them. */
   rejectAll(error: Error): void {
     for (const [id, fence] of this.#open) {
       this.#open.delete(id)
@@ -66,6 +68,7 @@ export class Fences {
     }
   }
 
+  /** Resolves a fence that has come back and that all consumers have passed. */
   #settleIfPassed(id: number, fence: Fence): void {
     if (!fence.arrived || fence.pending.size > 0) return
     this.#open.delete(id)

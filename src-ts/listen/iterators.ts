@@ -1,4 +1,4 @@
-// The consumers that are pulled: one message at a time, or batches of them.
+// The two iterators: over single messages, and over batches of messages.
 import { Gap } from '../deliver/gap.js'
 import type { ListenerContext } from '../deliver/context.js'
 import type { Inbox } from '../deliver/inbox.js'
@@ -13,7 +13,7 @@ import {
   PullIterator,
 } from '../deliver/pull-iterator.js'
 
-/** How many messages cross from Rust at once for a batch. */
+/** The most messages that cross from Rust at once for a batch. */
 const MOST_AT_ONCE = 1024
 
 /** @internal Yields one message at a time. */
@@ -22,7 +22,7 @@ export class MessageIterator extends PullIterator<Message | Gap> {
     const handout = this.newHandout()
     const item = this.advance(handout)
     if (item === NOTHING || item === END) return item
-    // Nothing is ever held, so no fence stops it.
+    // Cannot happen: this iterator holds no messages back, so a fence never stops it.
     if (item === FENCE) return NOTHING
     this.handOut(handout, item instanceof ListenerNotificationMsg ? 1 : 0)
     return item
@@ -33,9 +33,13 @@ export class MessageIterator extends PullIterator<Message | Gap> {
 export class BatchIterator extends PullIterator<(Message | Gap)[]> {
   readonly #maxSize: number
   readonly #maxWaitMs: number
+  /** The batch that is being filled. */
   #batch: (Message | Gap)[] = []
+  /** The handout for the messages of `#batch`. */
   #handout = this.newHandout()
+  /** Ends the wait for a full batch. */
   #timer: NodeJS.Timeout | undefined
+  /** Whether `maxWaitMs` is over for the present batch. */
   #waited = false
 
   constructor(
@@ -88,6 +92,7 @@ export class BatchIterator extends PullIterator<(Message | Gap)[]> {
     super.close()
   }
 
+  /** Hands out the present batch, and begins the next one. */
   #complete(): (Message | Gap)[] {
     this.#stopWaiting()
     const batch = this.#batch

@@ -37,7 +37,8 @@ type RestingPhase = 'idle' | 'ended'
 /**
  * The state of a listener during one run, or between two runs.
  *
- * Each run has a lifecycle of its own, so that a run that is not the listener's any more cannot change the listener's state.
+ * Each run has a lifecycle of its own, so that a run that is not the listener's any more cannot change the listener's
+ * state.
  */
 export class Lifecycle {
   #phase: Phase

@@ -1,7 +1,8 @@
-// The listener: psqlpy's API. What it is subscribed to lives here; what is running lives in `run.ts`.
+// The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to
+// `shutdown()`.
 import type { NativePool } from '#native'
 import { Connection, type LeaseSource } from '../query/connection.js'
-import { ListenerClosedError, ListenerStartError } from '../errors.js'
+import { ListenerStartError } from '../errors.js'
 import { ListenerEmitter } from '../deliver/events.js'
 import type { Gap } from '../deliver/gap.js'
 import {
@@ -29,6 +30,7 @@ import type { Counters, ListenerContext } from '../deliver/context.js'
 import type { PullIterator } from '../deliver/pull-iterator.js'
 import { Lifecycle } from './lifecycle.js'
 import { Run } from './run.js'
+import { subscribe, unregister, unsubscribeUnwanted } from './subscribing.js'
 import { NOTHING_COUNTED, listenerStats } from './statistics.js'
 import {
   type ListenerCallback,
@@ -45,12 +47,12 @@ import {
 } from './arguments.js'
 
 /**
- * Listens to channels of PostgreSQL. Made by {@link ConnectionPool.listener}; its session is its own, outside the pool.
+ * Listens to channels of PostgreSQL. {@link ConnectionPool.listener} makes one; its server session is outside the pool.
  *
- * Delivery is at most once, and never silently less: whatever can be known to be missing is told by a {@link Gap}, at
- * its place among the notifications.
+ * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands
+ * at their place among the others, so that none is lost silently.
  *
- * @typeParam Payloads - The payload of each channel, as `parse` makes it.
+ * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
  */
 export class Listener<Payloads extends ListenerPayloads = Record<string, string>>
   extends ListenerEmitter
@@ -69,7 +71,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     reconnects: 0,
   }
   readonly #checkPool: () => void
-  /** That of the present run; between two runs, one that rests. */
+  /** The lifecycle of the present run; between two runs, one that rests. */
   #lifecycle = Lifecycle.idle()
   #run: Run | undefined
   #connection: Connection | undefined
@@ -98,25 +100,27 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     for (const name of options.channels) this.#subscriptions.open(name).explicit = true
   }
 
-  /** Whether the listener is up: from the end of `startup()` to `shutdown()`, or until it gives up. */
+  /** Whether the listener is up: from the end of `startup()` until `shutdown()` is called or the listener gives up. */
   get isStarted(): boolean {
     return this.#lifecycle.isStarted
   }
 
-  /** What the listener is doing: `idle` before the first `startup()`, `closed` after `shutdown()` or when it gave up. */
+  /** The state of the listener; {@link ListenerState} describes each. */
   get state(): ListenerState {
     return this.#lifecycle.state
   }
 
-  /** The channels that it is subscribed to, or will be at `startup()`. */
+  /** The names of the channels to which the listener is subscribed, or will be at `startup()`. */
   get channels(): string[] {
     return this.#subscriptions.names
   }
 
   /**
-   * The listening session's own connection. What is done with it is done to the session: while a transaction is open
-   * on it, the server delivers nothing. Throws {@link ListenerStartError} when the listener is not started; while the
-   * session is lost, its methods reject with {@link ConnectionClosedError}.
+   * The connection of the listening session itself. Statements on it affect the session: while a transaction is open on
+   * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session
+   * is lost.
+   *
+   * @throws {@link ListenerStartError} when the listener is not started.
    */
   get connection(): Connection {
     const run = this.#started('The listener has no connection: it is not started')
@@ -127,11 +131,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Connects and subscribes to every channel known so far. Resolves once the LISTENs are committed: every NOTIFY
-   * committed from then on is delivered or covered by a gap.
+   * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed:
+   * each NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
    *
-   * Rejects when the first connection fails, and leaves nothing running; with {@link ListenerStartError} when it is
-   * started already. Allowed again after `shutdown()`.
+   * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
+   * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut
+   * down meanwhile, and with the reason of the option `signal` when that is aborted.
    */
   async startup(): Promise<void> {
     const lifecycle = this.#lifecycle.begin()
@@ -142,7 +147,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     this.#run = run
     this.#lifecycle = lifecycle
     this.#connection = undefined
-    // It gave up, so there is nothing to wait for.
+    // The run before gave up, so there is nothing to wait for.
     void before?.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
     this.#watchSignal(this.#options.signal)
     const started = run.start(this.#subscriptions)
@@ -157,30 +162,34 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Ends the session. Interrupts whatever the listener is doing, ends every iterator, and resolves once the server has
-   * closed the session, or after `timeoutMs`. A callback that is running goes on, but nothing waits for it, except with
-   * `drain` (do not await that in a callback: it would wait for itself, until the time is up).
+   * Ends the session and every iterator. Resolves once the server has closed the session, or after `timeoutMs`. It
+   * interrupts connecting and reconnecting.
    *
-   * Callbacks and channels stay registered: `startup()` and `listen()` work again. Shutting down twice, or before
-   * `startup()`, does no harm.
+   * A running callback goes on, and `shutdown()` waits for it only with `drain`. Do not await a draining shutdown in a
+   * callback: it would wait for itself until `timeoutMs` is over.
+   *
+   * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or
+   * before `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an
+   * option is wrong.
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const { drain, timeoutMs } = resolveShutdownOptions(options)
     await this.#end(this.#run, drain, timeoutMs)
   }
 
-  /** {@link Listener.shutdown}. */
+  /** Shuts the listener down, as {@link Listener.shutdown} does without options. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown()
   }
 
   /**
-   * Registers a callback for a channel. Before `startup()` it is only recorded; after, this resolves once the LISTEN is
-   * committed (while reconnecting: in the next session). When it rejects, nothing was registered. The same callback
-   * registered twice is called twice. Allowed inside a callback.
+   * Registers a callback for a channel. Before `startup()` the promise resolves at once; later, it resolves once the
+   * LISTEN is committed, which a listener that is reconnecting does in its next session. A callback that is registered
+   * twice is called twice. Allowed inside a callback.
    *
    * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
-   * {@link ArgumentRangeError} when `channel` is no name of a channel.
+   * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
+   * refuses the LISTEN. A rejection leaves nothing registered.
    */
   async addCallback<Name extends keyof Payloads & string>(
     channel: Name,
@@ -192,10 +201,16 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const subscription = this.#subscriptions.open(channel)
     subscription.registrations = subscription.registrations.concat(registration)
     this.#run?.consumers.setCalled(channel)
-    await this.#subscribe(subscription, () => this.#unregister(subscription, registration))
+    await subscribe(this.#subscriptions, this.#run, subscription, () =>
+      this.#unregister(subscription, registration),
+    )
   }
 
-  /** Removes one registration of a callback, the first. With the last, and without `addChannel()`, the channel goes. */
+  /**
+   * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
+   * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not
+   * registered.
+   */
   async removeCallback<Name extends keyof Payloads & string>(
     channel: Name,
     callback: ListenerCallback<Payloads[Name], Name>,
@@ -208,12 +223,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     )
     if (!subscription || !registration) return
     this.#unregister(subscription, registration)
-    await this.#unsubscribeUnwanted([subscription])
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
   }
 
   /**
-   * Removes every callback of a channel. From the call on none of them is started, also not for what is buffered.
-   * Without `addChannel()` the channel goes too.
+   * Removes every callback of a channel. From the call on none of them is started, not even for notifications that are
+   * buffered. A channel that `addChannel()` did not add is unsubscribed.
    */
   async clearChannelCallbacks(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
@@ -221,12 +236,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     if (!subscription) return
     for (const registration of subscription.registrations)
       this.#unregister(subscription, registration)
-    await this.#unsubscribeUnwanted([subscription])
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
   }
 
   /**
-   * Removes every callback and every channel, those of `addChannel()` too. From the call on nothing is delivered of them,
-   * also not what is buffered.
+   * Removes every callback and every channel, also those that `addChannel()` added. From the call on their
+   * notifications are not delivered any more, not even those that are buffered.
    */
   async clearAllChannels(): Promise<void> {
     const subscriptions = [...this.#subscriptions]
@@ -235,42 +250,47 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       for (const registration of subscription.registrations)
         this.#unregister(subscription, registration)
     }
-    await this.#unsubscribeUnwanted(subscriptions)
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, subscriptions)
   }
 
-  /** Subscribes to a channel without a callback, for iterators. Resolves and rejects as `addCallback()` does. */
+  /**
+   * Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback}
+   * does.
+   */
   async addChannel(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
     const subscription = this.#subscriptions.open(channel)
     subscription.explicit = true
-    // When it fails, it failed for everybody who asked.
-    await this.#subscribe(subscription, () => {
+    // Everybody who asked for the channel waits for the same LISTEN.
+    await subscribe(this.#subscriptions, this.#run, subscription, () => {
       subscription.explicit = false
     })
   }
 
   /**
-   * Takes `addChannel()` back. A channel that still has callbacks stays. Of one that goes nothing is delivered from the
-   * call on, also not what is buffered, or waits in a batch.
+   * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of
+   * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
    */
   async removeChannel(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
     const subscription = this.#subscriptions.get(channel)
     if (!subscription) return
     subscription.explicit = false
-    await this.#unsubscribeUnwanted([subscription])
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
   }
 
   /**
-   * Registers a callback for gaps: the place to read again what may have been missed. It runs in its place among the
-   * notification callbacks, and what comes after the gap waits until it settles.
+   * Registers a callback for gaps, in which to read again the data that the missing notifications were about. It runs
+   * at the gap's place among the notification callbacks, and later notifications wait until it settles.
+   *
+   * @throws {@link ListenerCallbackError} when `callback` is not a function.
    */
   addGapCallback(callback: GapCallback): void {
     checkCallback(callback)
     this.#context.gapCallbacks = [...this.#context.gapCallbacks, new Registration(callback)]
   }
 
-  /** Removes one registration of a gap callback, the first. */
+  /** Removes the oldest registration of a gap callback. Does nothing when the callback is not registered. */
   removeGapCallback(callback: GapCallback): void {
     checkCallback(callback)
     const index = this.#context.gapCallbacks.findIndex((one) => one.callback === callback)
@@ -280,32 +300,37 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Starts calling callbacks. Returns at once; called twice, it starts once. Throws {@link ListenerStartError} before
-   * `startup()`.
+   * Starts calling callbacks. Returns before the first one is called; a second call does nothing.
+   *
+   * @throws {@link ListenerStartError} when the listener is not started.
    */
   listen(): void {
     this.#started('Cannot listen: the listener is not started').consumers.listen()
   }
 
   /**
-   * Stops calling callbacks; what is running goes on. Notifications are buffered, within the bounds, and the next
-   * `listen()` goes on with them. Does nothing when not listening.
+   * Stops calling callbacks; a running callback goes on. Notifications stay in the buffer, within its bounds, and the
+   * next `listen()` delivers them. Does nothing when the listener is not listening.
    */
   abortListen(): void {
     this.#run?.consumers.abortListen()
   }
 
-  /** Iterates over every notification of every subscribed channel. The same as `messages()`. */
+  /** Iterates over the notifications of every subscribed channel, as {@link Listener.messages} does without options. */
   [Symbol.asyncIterator](): MessageStream<MessageOf<Payloads>> {
     return this.messages()
   }
 
   /**
-   * Iterates over notifications, as a consumer of its own: other iterators, and callbacks, get them too. Notifications
-   * count from the call on, not from the first `next()`; the first consumer after `startup()` gets what has arrived since.
+   * Iterates over notifications. Each iterator is a consumer of its own, with its own buffer: other iterators and the
+   * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
+   * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
    *
-   * Throws {@link ListenerStartError} when the listener is not started. `shutdown()` ends it normally; a listener that
-   * gives up ends it with an error.
+   * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
+   * {@link ListenerOverflowError}.
+   *
+   * @throws {@link ListenerStartError} when the listener is not started, {@link ArgumentTypeError} or
+   * {@link ArgumentRangeError} when an option is wrong.
    */
   messages<const Gaps extends GapMode = 'skip'>(
     options?: MessagesOptions<Gaps>,
@@ -316,7 +341,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     return adopt(consumers, new MessageIterator(this.#context, consumers, inbox, resolved))
   }
 
-  /** As `messages()`, in arrays that are never empty: the fastest way to consume. */
+  /** Iterates as {@link Listener.messages} does, over arrays that are never empty: the fastest way to consume. */
   batches<const Gaps extends GapMode = 'skip'>(
     options?: BatchesOptions<Gaps>,
   ): MessageStream<ItemOf<Payloads, Gaps>[]> {
@@ -327,13 +352,14 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * A fence: resolves when everything committed before the call was delivered to every consumer there is now: callbacks
-   * have settled, and iterators have handed it out. It waits for a consumer that does not ask (`abortListen()`, a loop
-   * that is busy), and for a session that is lost; `signal` bounds that. Do not await it in a callback: it would wait
-   * for itself.
+   * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification
+   * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
+   *
+   * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
+   * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
    *
    * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
-   * is shut down meanwhile.
+   * is shut down meanwhile, and with the reason of `signal` when that is aborted.
    */
   async sync(options: SyncOptions = {}): Promise<void> {
     const { signal } = resolveSyncOptions(options)
@@ -341,17 +367,17 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     await this.#started('Cannot sync: the listener is not started').sync(signal)
   }
 
-  /** Counters of this listener. */
+  /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
   stats(): ListenerStats {
     return listenerStats(this.#counters, this.#run?.stats() ?? NOTHING_COUNTED)
   }
 
-  /** A started listener keeps the process alive; this is so unless `unref()` was called. */
+  /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
   ref(): this {
     return this.#setKeepAlive(true)
   }
 
-  /** Lets the process end although the listener is started. */
+  /** Lets the process end while the listener is started. */
   unref(): this {
     return this.#setKeepAlive(false)
   }
@@ -368,50 +394,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     return run
   }
 
-  /** Asks the running session for a channel, unless somebody did already. `undo` leaves no trace of a failure. */
-  async #subscribe(subscription: Subscription, undo: () => void): Promise<void> {
-    const run = this.#run
-    if (!run?.lifecycle.isOpen) return
-    subscription.ready ??= run.subscribe(subscription)
-    try {
-      await subscription.ready
-    } catch (error) {
-      undo()
-      if (!subscription.wanted) this.#subscriptions.delete(subscription)
-      subscription.ready = undefined
-      throw error
-    }
-  }
-
-  async #unsubscribeUnwanted(subscriptions: readonly Subscription[]): Promise<void> {
-    const unwanted = subscriptions.filter((subscription) => !subscription.wanted)
-    const run = this.#run
-    for (const subscription of unwanted) {
-      this.#subscriptions.delete(subscription)
-      run?.consumers.forget(subscription)
-    }
-    if (!run?.lifecycle.isOpen) return
-    const asked = unwanted.filter((subscription) => subscription.ready !== undefined)
-    await Promise.all(
-      asked.map((subscription) =>
-        run.unsubscribe(subscription).catch((error: unknown) => {
-          // A session that is gone listens to nothing.
-          if (!(error instanceof ListenerClosedError)) throw error
-        }),
-      ),
-    )
-  }
-
   #unregister(subscription: Subscription, registration: Registration): void {
-    registration.active = false
-    subscription.registrations = subscription.registrations.filter((one) => one !== registration)
-    if (subscription.isCalled) return
-    this.#run?.consumers.setCalled(subscription.name)
-    // What is buffered was for the callbacks that are gone, not for new ones.
-    if (!subscription.explicit || this.#subscriptions.get(subscription.name) !== subscription)
-      return
-    this.#subscriptions.renumber(subscription)
-    this.#run?.renumber(subscription)
+    unregister(this.#subscriptions, this.#run, subscription, registration)
   }
 
   async #end(run: Run | undefined, drain: boolean, timeoutMs: number): Promise<void> {
@@ -432,7 +416,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     for (const subscription of this.#subscriptions) subscription.ready = undefined
   }
 
-  /** Shuts the listener down when its signal is aborted. Weakly: a signal may live as long as the process. */
+  /** Shuts the listener down when its signal is aborted. The signal may outlive the listener, so it holds it weakly. */
   #watchSignal(signal: AbortSignal | undefined): void {
     const self = new WeakRef(this)
     this.#onAbort = () => {

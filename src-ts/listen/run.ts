@@ -12,8 +12,8 @@ import { NOTHING_COUNTED, type RunStats, addFinalCounts, runStats } from './stat
 import type { Subscription } from '../deliver/subscriptions.js'
 
 /**
- * Runs with a consumer that waits for notifications. The module keeps them, because the user's variable may be out of scope
- * while a callback waits for its next notification.
+ * Runs with a consumer that waits for notifications. The module keeps them, because the user's variable may be out of
+ * scope while a callback waits for its next notification.
  */
 const delivering = new Set<Run>()
 
@@ -36,7 +36,7 @@ export class Run implements Consumer, ConsumersOwner {
   readonly #wakeId: number
   readonly #keepAlive = new KeepAlive()
   #stopDraining: () => void = () => {}
-  /** The lease of the present session, once somebody has asked for it. */
+  /** The lease of the present session, once it was asked for. */
   #lease: NativeLease | undefined
 
   constructor(
@@ -123,8 +123,8 @@ export class Run implements Consumer, ConsumersOwner {
   }
 
   /**
-   * Ends the run as `Listener.shutdown()` says. A second call waits no longer than its own `timeoutMs`, and without `drain`
-   * it ends the draining of the first.
+   * Ends the run as `Listener.shutdown()` says. A second call waits no longer than its own `timeoutMs`, and without
+   * `drain` it ends the draining of the first.
    */
   async shutdown(drain: boolean, timeoutMs: number): Promise<void> {
     const { ending } = this.lifecycle

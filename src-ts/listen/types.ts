@@ -1,71 +1,91 @@
-// The types of the listener's API: what goes in and what comes out, besides its options.
+// The types of the listener's API, besides its options.
 import type { Connection } from '../query/connection.js'
 import type { Gap } from '../deliver/gap.js'
 import type { GapMode } from '../options/iterator.js'
 import type { ListenerNotificationMsg } from '../deliver/message.js'
 
-/** The payloads of a listener's channels, by channel. Without a type argument: text on any channel. */
+/** The type of each channel's payload, by channel. A listener without this type argument has text on every channel. */
 export type ListenerPayloads = Record<string, unknown>
 
-/** What a listener is doing. */
+/**
+ * The state of a listener.
+ *
+ * - `idle`: no `startup()` has succeeded yet.
+ * - `connecting`: `startup()` is connecting for the first time.
+ * - `connected`: the session is up.
+ * - `reconnecting`: the session is lost, and the listener is trying to replace it.
+ * - `closed`: `shutdown()` has ended, or the listener gave up. `startup()` is allowed again.
+ */
 export type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed'
 
-/** Called in order with the notification callbacks; what comes after the gap waits until it settles. */
+/**
+ * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it
+ * settles.
+ *
+ * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
+ * @param gap - The gap.
+ */
 export type GapCallback = (connection: Connection, gap: Gap) => unknown
 
-/** A message of one of some channels, with the payload of that channel. */
+/** A message of one of the channels of `Payloads`, with the payload type of that channel. */
 export type MessageOf<Payloads extends ListenerPayloads> = {
   [Name in keyof Payloads & string]: ListenerNotificationMsg<Payloads[Name], Name>
 }[keyof Payloads & string]
 
-/** What an iterator yields, depending on what it does at gaps. */
+/** The items of an iterator: messages, and with the option `gaps: 'include'` also gaps. */
 export type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps
   ? MessageOf<Payloads> | Gap
   : MessageOf<Payloads>
 
-/** What {@link Listener.messages} and {@link Listener.batches} give. A `break`, or `await using`, releases it. */
+/**
+ * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,
+ * releases it.
+ */
 export interface MessageStream<Item>
   extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
-  /** Itself: it can be iterated over once. */
+  /** Returns the stream itself: it can be iterated over once. */
   [Symbol.asyncIterator](): MessageStream<Item>
-  /** Releases it, as `break` does: what is buffered for it is dropped. */
+  /** Ends the iteration, as `break` does, and drops the notifications that are buffered for it. */
   return(): Promise<IteratorResult<Item, undefined>>
 }
 
 /** Options of {@link Listener.shutdown}. */
 export interface ShutdownOptions {
-  /** Whether to deliver first what is buffered. @default false */
+  /** Whether to deliver the buffered notifications before the listener ends. @default false */
   drain?: boolean
-  /** The bound for all of it, in milliseconds. @default 5000 */
+  /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
   timeoutMs?: number
 }
 
 /** Options of {@link Listener.sync}. */
 export interface SyncOptions {
-  /** Rejects with its reason when aborted. */
+  /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
   signal?: AbortSignal
 }
 
-/** What {@link Listener.stats} gives: counted since the listener was made, over all its runs. */
+/**
+ * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of
+ * its buffers.
+ */
 export interface ListenerStats {
   /** Notifications read from the server, for subscribed channels. */
   received: number
-  /** Notifications handed to consumers: each consumer counts. */
+  /** Notifications handed to consumers. A notification counts once for each consumer that gets it. */
   delivered: number
-  /** Notifications dropped because a consumer's buffer was full: each consumer counts. */
+  /** Notifications dropped because a consumer's buffer was full. A notification counts once for each such consumer. */
   dropped: number
-  /** Notifications waiting for consumers, now. */
+  /** Notifications that wait for consumers now. */
   buffered: number
-  /** The bytes of those that wait in the bounded buffers, now. */
+  /** The bytes that count against `buffer.maxBytes` now, for all consumers together. */
   bufferedBytes: number
-  /** How often a callback or `parse` failed. */
+  /** Failures of callbacks and of `parse`. */
   callbackErrors: number
-  /** How many `gap` events there were. */
+  /** `gap` events. */
   gaps: number
-  /** How often a lost session was replaced. */
+  /** Lost sessions that were replaced. */
   reconnects: number
-  /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none is. */
+  /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none waits. */
   oldestBufferedAgeMs: number | undefined
-  /** The round trip of the last heartbeat, in milliseconds; `undefined` before the first. */
+  /** The round-trip time of the last heartbeat, in milliseconds; `undefined` before the first. */
   lastRoundTripMs: number | undefined
 }

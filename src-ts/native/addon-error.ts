@@ -1,17 +1,18 @@
-// Why the native half could not be loaded. Not exported from the package: who meets it could import nothing.
+// The error for an addon that cannot be loaded. The package does not export it, because it prevents the import itself.
 import { PglistenError, type PglistenErrorOptions } from '../errors.js'
 
+/** The reasons why the addon cannot be loaded. */
 export type AddonLoadErrorCode =
-  /** No addon is made for this platform. */
+  /** There is no addon for this platform. */
   | 'ERR_PGLISTEN_UNSUPPORTED_PLATFORM'
   /** The package that holds this platform's addon is not installed. */
   | 'ERR_PGLISTEN_ADDON_MISSING'
   /** The addon is of another version than the rest of the package. */
   | 'ERR_PGLISTEN_ADDON_VERSION'
-  /** The addon is there, and the system refuses to load it; `cause` says why. */
+  /** The system refuses to load the addon; `cause` says why. */
   | 'ERR_PGLISTEN_ADDON_UNLOADABLE'
 
-/** Thrown when the package is imported. */
+/** Thrown by the import of the package when its addon cannot be loaded. */
 export class AddonLoadError extends PglistenError {
   override readonly code: AddonLoadErrorCode
 

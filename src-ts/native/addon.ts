@@ -1,4 +1,5 @@
-// What `#native` is when the package runs: the addon built for this platform, or an error that says what to do.
+// Loads the addon for this platform, which is `#native` when the package runs, or throws an error that says how to get
+// one.
 import fs from 'node:fs'
 import path from 'node:path'
 import type * as Native from '#native'
@@ -14,7 +15,7 @@ const { version } = require('../package.json') as { version: string }
 function load(): Addon {
   const target = currentTarget()
   if (!isTarget(target)) throw unsupported(target)
-  // Who has built the addon in a clone means that one.
+  // An addon that was built in a clone takes precedence.
   const built = path.join(packageFolder, 'native', `pglisten.${target}.node`)
   const [from, addon] = fs.existsSync(built)
     ? [built, attempt(built, () => require(built))]
@@ -23,7 +24,7 @@ function load(): Addon {
   return addon
 }
 
-/** Spelled out, because that is how tools which gather or bundle what a program needs find the packages. */
+/** The packages with addons. The names are spelled out, because bundlers find packages by literal `require` calls. */
 const packages: Record<Target, () => unknown> = {
   'darwin-arm64': () => require('pglisten-darwin-arm64'),
   'darwin-x64': () => require('pglisten-darwin-x64'),

@@ -1,30 +1,31 @@
-// The JavaScript end of the one way from Rust: settles promises, tells consumers that they have something to
-// drain, and keeps the process alive while somebody waits.
+// The JavaScript end of the only way from Rust to JavaScript. It settles promises, signals consumers that their buffers
+// have
+// something to drain, and keeps the process alive while a promise is pending.
 import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './native-errors.js'
 import { setInterval, throwLater } from './timers.js'
 import { woken } from './turn.js'
 
-/** How an entry is to be read. Mirrored in `src-rs/binding/bridge.rs`. */
+/** The kinds of entries of a wake. Mirrored in `src-rs/binding/bridge.rs`. */
 const enum Ready {
   Resolved = 0,
   Rejected = 1,
   Signal = 2,
 }
 
-/** How a native operation has ended: with its result or a {@link NativeError}. */
+/** The end of a native operation: `value` is its result, or a {@link NativeError}. */
 interface Outcome {
   resolved: boolean
   value: unknown
 }
 
-/** Something in JavaScript that drains a buffer in Rust. */
+/** An object that Rust can signal, such as the JavaScript end of a consumer's buffer. */
 export interface Consumer {
-  /** The buffer went from empty to non-empty. */
+  /** Called when there is something to take, after the last attempt to take found nothing. */
   onReady(): void
 }
 
-/** The longest interval that Node takes: the timer is there for its `ref`, not for its ticks. */
+/** The longest interval that Node allows. The timer only serves to keep the process alive, so it should never fire. */
 const FOR_EVER_MS = 2 ** 31 - 1
 
 class JsBridge {
@@ -41,8 +42,8 @@ class JsBridge {
   }
 
   /**
-   * Starts a native operation and gives its result. `start` gets the id under which the operation is settled; what
-   * it throws rejects the promise. The process stays alive until then.
+   * Starts a native operation and returns its result. `start` gets the id under which Rust settles the operation; an
+   * error that `start` throws rejects the promise. The process stays alive until the promise is settled.
    */
   async call<Result>(start: (id: number) => void): Promise<Result> {
     const id = this.#nextId()
@@ -51,12 +52,12 @@ class JsBridge {
       this.#pending.set(id, settle)
       this.ref()
     })
-    // Made here, and not in the wake: V8 adds the functions that await this one to an error's stack.
+    // The error is made here and not in the wake, because V8 adds the functions that await this one to its stack.
     if (!outcome.resolved) throw fromNativeError(outcome.value as NativeError)
     return outcome.value as Result
   }
 
-  /** Gives a consumer the id under which Rust signals it. It is held weakly. */
+  /** Returns the id under which Rust signals a consumer. The consumer is held weakly. */
   register(consumer: Consumer): number {
     const id = this.#nextId()
     this.#consumers.set(id, new WeakRef(consumer))
@@ -64,11 +65,12 @@ class JsBridge {
     return id
   }
 
+  /** Removes a consumer: a signal that is under way for it is ignored. */
   unregister(id: number): void {
     this.#consumers.delete(id)
   }
 
-  /** Keeps the process alive until {@link JsBridge.unref} was called as often. */
+  /** Keeps the process alive until {@link JsBridge.unref} has been called as often as this. */
   ref(): void {
     this.#refs += 1
     if (this.#refs === 1) {
@@ -77,20 +79,21 @@ class JsBridge {
     }
   }
 
+  /** Takes one {@link JsBridge.ref} back. */
   unref(): void {
     this.#refs -= 1
     if (this.#refs === 0) this.#timer?.unref()
   }
 
   #nextId(): number {
-    // Ids cross as 32 bits; by the time they come round, the old ones have long been used up.
+    // Ids cross as 32 bits and may wrap around, so an id that is still in use is left out.
     do {
       this.#lastId = (this.#lastId + 1) >>> 0
     } while (this.#pending.has(this.#lastId) || this.#consumers.has(this.#lastId))
     return this.#lastId
   }
 
-  /** `ready`: the kind, the id and the value of each entry. */
+  /** Handles one wake from Rust. `ready` has three elements for each entry: its kind, its id and its value. */
   #wake(ready: readonly unknown[]): void {
     woken()
     for (let at = 0; at < ready.length; at += 3) {
@@ -105,7 +108,7 @@ class JsBridge {
     try {
       this.#consumers.get(id)?.deref()?.onReady()
     } catch (error) {
-      // The others were taken out of Rust's queue too, and are told only once.
+      // The other entries of the wake must still be handled: they have left Rust's queue.
       throwLater(error)
     }
   }
@@ -119,5 +122,5 @@ class JsBridge {
   }
 }
 
-/** One per environment: a worker thread loads the module, and so makes its own. */
+/** The bridge of this environment. Each worker thread loads the module, and so has a bridge of its own. */
 export const bridge = new JsBridge()

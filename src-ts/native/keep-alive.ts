@@ -1,10 +1,13 @@
-// What keeps the process alive for somebody.
+// Keeps the process alive for a running listener.
 import { bridge } from './bridge.js'
 
-/** What a run holds of the process: released by whoever comes first, the end of the run or the garbage collector. */
+/** Keeps the process alive for one run of a listener, until the run ends or is collected as garbage. */
 export class KeepAlive {
+  /** Whether the user wants the process to stay alive: `ref()` and `unref()`. */
   #wanted = true
+  /** Whether the run has a session, or expects one. */
   #running = false
+  /** Whether the process is kept alive now. */
   #held = false
 
   set wanted(wanted: boolean) {
@@ -26,7 +29,7 @@ export class KeepAlive {
   }
 }
 
-/** Those whose owner may be collected. */
+/** Lets the process go when a run is collected as garbage before it has ended. */
 export const abandoned = new FinalizationRegistry<KeepAlive>((keepAlive) => {
   keepAlive.running = false
 })

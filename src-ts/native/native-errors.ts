@@ -1,4 +1,4 @@
-// The one place where errors of the native half become the classes of `errors.ts`.
+// The one place where errors from Rust become instances of the classes in `errors.ts`.
 import type { NativeError, NativeServerMessage } from '#native'
 import {
   ConnectionClosedError,
@@ -15,7 +15,7 @@ import {
 } from '../errors.js'
 import { unknownKind } from './kinds.js'
 
-/** Makes an error of the native half an instance of its class. */
+/** Converts an error from Rust to an instance of its class. */
 export function fromNativeError(error: NativeError): PglistenError {
   const { message, server } = error
   const { kind } = error
@@ -38,7 +38,7 @@ export function fromNativeError(error: NativeError): PglistenError {
       return new ListenerClosedError(message)
     case 'listenerOverflow':
       return new ListenerOverflowError(message)
-    // A database error has what the server said, so without that it is a mistake of ours.
+    // A database error without the server's message is a mistake in this package.
     case 'database':
     case 'internal':
       return new PglistenError(message)
@@ -47,7 +47,7 @@ export function fromNativeError(error: NativeError): PglistenError {
   }
 }
 
-/** The fields of a server's message, under their public type. */
+/** Converts an error or a notice of the server to its public type. */
 export function fromNativeServerMessage(message: NativeServerMessage): ServerMessage {
   return { ...message }
 }

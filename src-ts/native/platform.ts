@@ -1,7 +1,7 @@
-// Which of the prebuilt addons fits the program that runs us.
+// Finds the prebuilt addon that fits the running program.
 import fs from 'node:fs'
 
-/** The addons that exist, as their packages (`pglisten-…`) and files name them. */
+/** The platforms for which there is an addon, as the names of packages (`pglisten-…`) and files spell them. */
 export const TARGETS = [
   'darwin-arm64',
   'darwin-x64',
@@ -15,7 +15,7 @@ export const TARGETS = [
 
 export type Target = (typeof TARGETS)[number]
 
-/** This platform in the same form, whether there is an addon for it or not. */
+/** Returns this platform in the form of {@link TARGETS}, whether there is an addon for it or not. */
 export function currentTarget(): string {
   const target = `${process.platform}-${process.arch}`
   if (process.platform === 'linux')
@@ -28,10 +28,11 @@ export function isTarget(target: string): target is Target {
 }
 
 /**
- * Whether a program is linked with musl; where that cannot be read, the more common glibc is assumed.
+ * Whether a program is linked with musl. If the program cannot be read, glibc is assumed, which is more common.
  *
- * What counts is the dynamic linker that the program itself names: both C libraries can be installed side by side,
- * and asking `ldd` or `process.report` takes longer than everything else that loading does.
+ * The program names its dynamic linker itself. That is safer than looking for a C library, because both can be
+ * installed side by side, and faster than `ldd` or `process.report`, which take longer than everything else that
+ * loading does.
  */
 function usesMusl(program: string): boolean {
   try {
@@ -41,7 +42,7 @@ function usesMusl(program: string): boolean {
   }
 }
 
-/** What the program header PT_INTERP of an ELF file says (elf(5)); only 64-bit little-endian machines have addons. */
+/** Reads the program header PT_INTERP of an ELF file (elf(5)). Only 64-bit little-endian machines have addons. */
 function interpreter(program: string): string | undefined {
   const file = fs.openSync(program, 'r')
   try {

@@ -1,24 +1,28 @@
-// Timers as they are when this module is loaded: a test that fakes them must not stop what is delivered.
+// The timers and clocks of the platform, taken when the module is loaded: a test that fakes them must not stop
+// deliveries.
 
 export const { clearTimeout, queueMicrotask, setImmediate, setInterval, setTimeout } = globalThis
 
 export const nextTick = process.nextTick.bind(process)
 
-/** Throws outside of what is going on, where it is an uncaught exception, so that the rest is still done. */
+/** Throws an error in the next tick, where it is an uncaught exception, so that the caller can go on. */
 export function throwLater(error: unknown): void {
   nextTick(() => {
     throw error
   })
 }
 
-/** The cheapest clock that there is: milliseconds since 1970. It can be set back. */
+/**
+ * The cheapest clock: milliseconds since 1970. The system's clock can be set back, so callers must not rely on
+ * progress.
+ */
 export const { now } = Date
 
-// Bun and Deno have none, or one that does not say it.
+// Bun and Deno have no `nodeTiming`, or one without idle time.
 const { nodeTiming } = globalThis.performance as { nodeTiming?: { idleTime?: number } }
 
 /**
- * How long the event loop has waited for something to happen, in milliseconds: when it is more than before, the loop has gone
- * on meanwhile. `undefined` where nobody knows.
+ * How long the event loop has been idle since the start of the process, in milliseconds. When it has grown, a new turn
+ * has begun. `undefined` where the platform does not tell.
  */
 export const idleTime = (): number | undefined => nodeTiming?.idleTime

@@ -1,105 +1,118 @@
-// Fairness: how much work may be done before the event loop gets its turn, and who goes on when it has had it.
+// Fairness: how long consumers may deliver before the event loop goes on, and which consumer delivers next.
+//
+// A turn is one iteration of the event loop. All consumers of the environment share its time slice.
 import { AsyncResource } from 'node:async_hooks'
 import { idleTime, nextTick, now, queueMicrotask, setImmediate } from './timers.js'
 
 /**
- * How long one turn of the event loop may be spent on deliveries, in milliseconds. Timers and sockets wait no longer
- * than that, plus one stride and what comes before the time is counted: one delivery, or two where somebody took something
- * before Rust's wake.
+ * The time slice: how long one turn may be spent on deliveries, in milliseconds. Upper bound for timers and sockets:
+ * SLICE_MS, plus one stride (up to MAX_STRIDE deliveries between looks at the clock), plus one or two uncounted
+ * deliveries at the start of a turn.
  */
 const SLICE_MS = 2
 
-/** Checking the clock costs about as much as delivering a notification, so cheap ones are delivered in strides. */
+/** The most deliveries between two looks at the clock: a look costs about as much as one delivery. */
 const MAX_STRIDE = 8
-/** What a stride may take, in milliseconds: the resolution of the clock. */
+/** A stride that takes no longer than this, in milliseconds, lets the next one be longer. It is the clock's resolution. */
 const STRIDE_MS = 1
 
-/** The turn that is on: one for all consumers of the environment, as the event loop does not care who keeps it. */
+/** The present turn: one for all consumers of the environment, because together they keep the event loop waiting. */
 const current = {
-  /** Changes when a turn is over or its time used up: strides of before count no more. */
+  /** Changes when the turn ends or its slice is used up, which ends every consumer's stride. */
   number: 0,
-  /** Something was delivered: the next delivery is counted, unless the event loop goes on before it. */
+  /**
+   * Whether there was a delivery in this turn: the next one starts the slice, unless the event loop goes on before it.
+   */
   begun: false,
-  /** How long the event loop had waited by the last wake. */
+  /** How long the event loop had been idle at the last wake, in milliseconds. */
   idleTime: 0,
-  /** The time is counted, and the next turn is asked for. */
-  counting: false,
+  /** Whether the slice has started, and with it the wait for the next turn. */
+  sliced: false,
+  /** Whether the slice is used up. */
   spent: false,
+  /** When the slice started, by {@link now}. */
   startedAt: 0,
 }
 
-/** Who goes on in the turns to come, those first who have had nothing for the longest time. */
+/** The consumers that wait for a turn; first those whose last delivery is the longest ago. */
 const waiting: Turn[] = []
+/** Numbers the strides of all consumers, so that {@link waiting} can be ordered by them. */
 let deliveredLast = 0
 
-/** Calls `next` before the event loop goes on, when no promise has anything left to do. */
+/** Calls `next` once no microtask is left, and before the event loop goes on. */
 function whenQuiet(next: () => void): void {
-  // A tick that a microtask asks for comes when there are no more microtasks.
+  // Node runs a tick that a microtask asks for when no microtask is left.
   queueMicrotask(() => nextTick(next))
 }
 
-function count(): void {
-  current.counting = true
+/** Starts the slice of the present turn, and asks for the next turn. */
+function startSlice(): void {
+  current.sliced = true
   current.spent = false
   current.startedAt = now()
-  // Behind the immediates of those who were served: one that comes back for more is to be there when the turn is given.
+  // Scheduled after the consumers' own immediates, so that a consumer that asks again has queued before the next one is
+  // chosen.
   whenQuiet(() => setImmediate(turnOver))
 }
 
 /**
- * To be called when Rust wakes JavaScript, before anything is delivered. What comes alone mostly comes in a turn of its own, but
- * wakes may also follow each other within one. Where nobody knows (Bun, Deno), every second one is counted.
+ * Notes that Rust has woken JavaScript; to be called before the delivery. The first delivery of a turn starts no slice,
+ * because `setImmediate` costs more than the delivery. On Node more idle time than at the last wake shows that this is
+ * a new turn. Bun and Deno do not tell their idle time, so there every second delivery starts a slice.
  */
 export function woken(): void {
   const idle = idleTime()
   if (idle === undefined || idle === current.idleTime) return
   current.idleTime = idle
-  if (!current.counting) current.begun = false
+  if (!current.sliced) current.begun = false
 }
 
 function turnOver(): void {
   current.number += 1
   current.begun = false
-  current.counting = false
+  current.sliced = false
   current.spent = false
   goOn()
 }
 
-/** Lets those who wait go on, one after the other, each with all that its promises start. */
+/** Lets the waiting consumers go on, one after the other, each together with the promise reactions that it causes. */
 function goOn(): void {
   if (current.spent) return
   const next = waiting.shift()
   if (!next) return
   if (waiting.length > 0) {
-    if (!current.counting) count()
-    // Together, message by message, they would keep the garbage of all alive.
+    if (!current.sliced) startSlice()
+    // Interleaved message by message, the consumers would keep each other's garbage alive.
     whenQuiet(goOn)
   }
   next.goOn()
 }
 
-/** What one consumer may take of the turns of the event loop. */
+/** The share of one consumer in the turns of the event loop. */
 export class Turn {
   readonly #next: () => void
-  /** The turn may be given by another consumer. */
+  /** The asynchronous context of the consumer, because another consumer's code may give it its turn. */
   readonly #context = new AsyncResource('PglistenTurn')
+  /** Whether the consumer is in {@link waiting}. */
   #waits = false
-  /** When it has delivered last, among all. */
+  /** The number of the consumer's last stride among all consumers' strides. */
   #deliveredLast = 0
-  /** The turn in which it delivers, */
+  /** The number of the turn to which the present stride belongs. */
   #number = 0
-  /** and what it does there between two looks at the clock. */
+  /** The length of the present stride: how many deliveries there are between two looks at the clock. */
   #stride = 1
+  /** Deliveries that are left in the present stride. */
   #left = 0
+  /** When the consumer last looked at the clock. */
   #checkedAt = 0
 
-  /** `next` is called at the start of a turn that was asked for with {@link Turn.yield}. It must not throw. */
+  /** `next` is called when the consumer goes on after {@link Turn.yield}. It must not throw. */
   constructor(next: () => void) {
     this.#next = next
   }
 
   /**
-   * Whether the turn's time is known to be used up: then nothing more is to be pulled either. Only asks; see
+   * Whether the slice is known to be used up, so that nothing more is to be pulled either. Asks without charging; see
    * {@link Turn.charge}.
    */
   get isExhausted(): boolean {
@@ -107,8 +120,9 @@ export class Turn {
   }
 
   /**
-   * Charges the turn with deliveries. To be called for each delivery, or once for several, when there is something to
-   * deliver. `false`: the turn's time is used up, nothing was charged, and the consumer has to {@link Turn.yield}.
+   * Charges the turn with deliveries, of one notification or of several at once. To be called only when there is
+   * something to deliver. Returns `false` when the slice is used up: nothing was charged, and the consumer has to
+   * {@link Turn.yield}.
    */
   charge(deliveries = 1): boolean {
     if (this.#left <= 0 || this.#number !== current.number) {
@@ -120,16 +134,16 @@ export class Turn {
     return true
   }
 
-  /** Begins the next stride. `false`: the turn's time is used up. */
+  /** Begins the next stride. Returns `false` when the slice is used up. */
   #beginStride(): boolean {
-    if (!current.counting) {
+    if (!current.sliced) {
       if (!current.begun) {
-        // Often it is the only one: then it need not wait for what would count it, which costs more than itself.
+        // Often the first delivery is the only one of its turn: starting a slice would cost more than the delivery.
         current.begun = true
         this.#left = 1
         return true
       }
-      count()
+      startSlice()
     }
     if (current.spent) return false
     const at = now()
@@ -143,17 +157,17 @@ export class Turn {
     return !current.spent
   }
 
-  /** Asks to go on in a turn to come. */
+  /** Asks for another turn: `next` is called when the consumer may go on. */
   yield(): void {
     if (this.#waits) return
     this.#waits = true
     let place = waiting.length
     while (place > 0 && waiting[place - 1]!.#deliveredLast > this.#deliveredLast) place -= 1
     waiting.splice(place, 0, this)
-    if (!current.counting) count()
+    if (!current.sliced) startSlice()
   }
 
-  /** Goes on, for {@link goOn}. */
+  /** Lets the consumer go on; for {@link goOn}. */
   goOn(): void {
     this.#waits = false
     this.#context.runInAsyncScope(this.#next)

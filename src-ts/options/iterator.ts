@@ -1,4 +1,4 @@
-// The options of iterators.
+// The options of iterators: their documentation, their defaults and their checks.
 import { ArgumentTypeError } from '../errors.js'
 import {
   MAX_DELAY_MS,
@@ -13,33 +13,45 @@ import {
 const GAP_MODES: readonly GapMode[] = ['skip', 'throw', 'include']
 
 /**
- * What an iterator does at a {@link Gap}: `skip` goes on (the listener's `gap` event tells of it all the same), `throw`
- * ends with a {@link ListenerGapError}, `include` yields it.
+ * The behaviour of an iterator at a {@link Gap}. The listener's `gap` event reports the gap with each of them.
+ *
+ * - `skip`: the iterator does not yield the gap.
+ * - `throw`: the iteration ends with a {@link ListenerGapError}.
+ * - `include`: the iterator yields the gap, at its place among the messages.
  */
 export type GapMode = 'skip' | 'throw' | 'include'
 
-/** Options of {@link Listener.messages}. */
+/** The options of {@link Listener.messages}. */
 export interface MessagesOptions<Gaps extends GapMode = GapMode> {
-  /** The channels to yield, of those that are subscribed to. @default all of them */
+  /**
+   * The names of the channels whose notifications are yielded. The option does not subscribe: a channel that the
+   * listener is not subscribed to yields nothing.
+   * @default all channels of the listener
+   */
   channels?: readonly string[]
-  /** Ends the iteration by throwing its reason. */
+  /** Ends the iteration when it is aborted: the next `next()` rejects with its reason. @default no signal */
   signal?: AbortSignal
-  /** @default `skip` */
+  /** What the iterator does at a gap. @default `skip` */
   gaps?: Gaps
 }
 
-/** Options of {@link Listener.batches}. */
+/** The options of {@link Listener.batches}. */
 export interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
-  /** The most messages in a batch; with 256 KiB of payloads one is complete too, if it need not wait. @default 1024 */
+  /**
+   * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
+   * complete with 256 KiB of payloads too.
+   * @default 1024
+   */
   maxSize?: number
   /**
-   * How long to wait for a batch to fill up, in milliseconds, from its first message on. 0 yields what is there.
+   * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With
+   * 0 a batch has the messages that are buffered at the time.
    * @default 0
    */
   maxWaitMs?: number
 }
 
-/** @internal */
+/** @internal The options of an iterator, checked and complete. */
 export interface ResolvedBatchesOptions {
   channels: readonly string[] | undefined
   signal: AbortSignal | undefined

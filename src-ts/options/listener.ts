@@ -1,4 +1,4 @@
-// The options of a listener: their documentation, their defaults, and their checks.
+// The options of a listener: their documentation, their defaults and their checks.
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import {
   MAX_DELAY_MS,
@@ -16,47 +16,66 @@ import {
 const SESSIONS = ['own'] as const
 const OVERFLOW_POLICIES: readonly OverflowPolicy[] = ['dropOldest', 'dropNewest', 'pause', 'error']
 
-/** What happens to a notification for which a consumer's buffer has no room. */
+/**
+ * What happens when a consumer's buffer has no room for a notification.
+ *
+ * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
+ * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
+ * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has
+ *   room. After `maxPauseMs` the listener reconnects, with a gap.
+ * - `error`: the listener closes with a {@link ListenerOverflowError}.
+ */
 export type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error'
 
-/** How much a consumer may have waiting, and what happens beyond. */
+/** The bounds of a consumer's buffer, and what happens when it is full. */
 export interface BufferOptions {
-  /** The most notifications. @default 262144 */
+  /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
   maxMessages?: number
-  /** The most bytes: payloads, and 64 bytes for each notification. @default 67108864 (64 MiB) */
-  maxBytes?: number
   /**
-   * `dropOldest` and `dropNewest` drop, and put a {@link Gap} with the exact count where they dropped. `pause` stops
-   * reading from the server, for all consumers, for at most `maxPauseMs`; then it reconnects, with a gap. `error` closes
-   * the listener with a {@link ListenerOverflowError}.
-   * @default `dropOldest`
+   * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes.
+   * @default 67108864 (64 MiB)
    */
+  maxBytes?: number
+  /** What happens to a notification for which the buffer has no room. @default `dropOldest` */
   overflow?: OverflowPolicy
-  /** The longest pause, in milliseconds; a server that is not read cannot clean up. @default 10000 */
+  /**
+   * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the
+   * server cannot clean up its queue of notifications.
+   * @default 10000
+   */
   maxPauseMs?: number
 }
 
-/** How to come back after the session was lost: full-jitter exponential back-off. */
+/**
+ * How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound
+ * (full jitter).
+ */
 export interface ReconnectOptions {
-  /** The longest first delay, in milliseconds; it doubles from there. @default 100 */
+  /**
+   * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt.
+   * @default 100
+   */
   initialDelayMs?: number
-  /** The longest delay, in milliseconds. @default 30000 */
+  /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
   maxDelayMs?: number
-  /** How many attempts in a row, after which the listener closes. @default Infinity */
+  /**
+   * The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`.
+   * @default Infinity
+   */
   maxAttempts?: number
 }
 
-/** How to notice a server, or a network, that is gone without a word. */
+/** How a listener notices that the server or the network has silently gone: by regular round trips. */
 export interface HeartbeatOptions {
-  /** How often the session makes a round trip, in milliseconds. @default 10000 */
+  /** The time between two round trips, in milliseconds, from 1 to 2147483647. @default 10000 */
   intervalMs?: number
-  /** How long the answer may take, in milliseconds. @default 5000 */
+  /** The longest time that the answer may take, in milliseconds, from 1 to 2147483647. @default 5000 */
   timeoutMs?: number
 }
 
 /**
- * The name of a channel, for `parse`. The second half of the type lets `JSON.parse` be given as it is: its second
- * parameter is a function, and it ignores what is none.
+ * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type lets `JSON.parse` be
+ * the `parse` of a listener: the second parameter of `JSON.parse` is a function, and it ignores any other value.
  */
 // oxlint-disable-next-line typescript/no-explicit-any -- as in the declaration of JSON.parse
 export type ParseChannel = string & ((this: any, key: string, value: any) => any)
@@ -64,37 +83,57 @@ export type ParseChannel = string & ((this: any, key: string, value: any) => any
 /** @internal The user's `parse`, whatever it returns. */
 export type ParsePayload = (payload: string, channel: ParseChannel) => unknown
 
-/** The options of a listener. */
+/** The options of {@link ConnectionPool.listener}. */
 export interface ListenerOptions<Payload = unknown> {
-  /** Channels to subscribe to from the start, as `addChannel()` does. @default none */
+  /** The names of channels to subscribe to from the start, as {@link Listener.addChannel} does. @default none */
   channels?: readonly string[]
   /**
-   * How many notifications may be with callbacks at the same time. With `ordered`, those of a channel that is busy wait
-   * aside, up to 1024 of them besides what is buffered; when there are that many, other channels wait too. @default 1
+   * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up
+   * to 1024 notifications wait outside the buffer for an earlier one of their channel while other channels go on; when
+   * there are that many, other channels wait too.
+   * @default 1
    */
   concurrency?: number
-  /** Whether those of one channel come one at a time even when `concurrency` is above 1. @default true */
+  /**
+   * Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1.
+   * @default true
+   */
   ordered?: boolean
-  /** The bounds of each consumer's buffer. */
+  /** The bounds of each consumer's buffer. @default the defaults of {@link BufferOptions} */
   buffer?: BufferOptions
-  /** `false`: the listener closes when its session ends. */
+  /**
+   * How to replace a lost session. With `false` the listener closes when its session ends.
+   * @default the defaults of {@link ReconnectOptions}
+   */
   reconnect?: ReconnectOptions | false
-  /** `false`: no heartbeat. */
+  /**
+   * How to notice a server that has silently gone. With `false` there are no heartbeats.
+   * @default the defaults of {@link HeartbeatOptions}
+   */
   heartbeat?: HeartbeatOptions | false
   /**
-   * Makes a value of a payload's text; callbacks and iterators get the value. When it throws, the notification is
-   * reported as an `error` event and not delivered. It runs once for each consumer.
+   * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When
+   * it throws, the notification is not delivered to that consumer, and an `error` event has a
+   * {@link ListenerCallbackError}.
    * @default the text itself
    */
   parse?: (payload: string, channel: ParseChannel) => Payload
   /**
-   * Whether to leave out what this pool's own connections and listeners sent, which is known by the process id of the
-   * backend. 10 s after a connection has ended its id may be somebody else's, and counts as that. @default false
+   * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the
+   * process id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's
+   * end on.
+   * @default false
    */
   ignoreOwn?: boolean
-  /** When aborted, the listener is shut down. */
+  /**
+   * Shuts the listener down when it is aborted. From then on `startup()` rejects with its reason.
+   * @default no signal
+   */
   signal?: AbortSignal
-  /** Whose server session the listener uses. `own`: each listener has a server session of its own. @default 'own' */
+  /**
+   * The server session that the listener uses. With `own` each listener has a server session of its own.
+   * @default 'own'
+   */
   session?: 'own'
 }
 
@@ -111,7 +150,7 @@ const LISTENER_OPTIONS = [
   'session',
 ] as const satisfies readonly (keyof ListenerOptions)[]
 
-/** @internal Checked and complete. */
+/** @internal The options of a listener, checked and complete. */
 export interface ResolvedListenerOptions {
   channels: readonly string[]
   concurrency: number
@@ -125,7 +164,7 @@ export interface ResolvedListenerOptions {
 }
 
 const MILLISECONDS: NumberBounds = { min: 1, max: MAX_DELAY_MS }
-/** A buffer must hold at least one payload of the largest size. */
+/** The smallest `maxBytes`: a buffer must have room for a payload of the largest size. */
 const MIN_BUFFER_BYTES = 16_384
 
 /** @internal Checks the options of a listener. Throws {@link ArgumentTypeError} or {@link ArgumentRangeError}. */
@@ -203,7 +242,7 @@ function resolveBuffer(options: BufferOptions | undefined): Required<BufferOptio
   return buffer
 }
 
-/** A group of options that `false` switches off. */
+/** Fills in the defaults of a group of options that `false` switches off. */
 function group<Group extends object>(
   value: Partial<Group> | false | undefined,
   name: string,
@@ -212,7 +251,7 @@ function group<Group extends object>(
   return value === false ? null : fill(value ?? {}, name, defaults)
 }
 
-/** A group of options with its defaults. */
+/** Fills in the defaults of a group of options. */
 function fill<Group extends object>(value: Partial<Group>, name: string, defaults: Group): Group {
   checkOptions(name, value, Object.keys(defaults))
   const given = Object.entries(value).filter(([, one]) => one !== undefined)

@@ -1,4 +1,4 @@
-// The options of a pool: their documentation, their defaults, and their checks.
+// The options of a pool: their documentation, and one table of their checks and of how they cross to Rust.
 import { checkConnectOptions, type NativeConnectOptions, type NativeSettings } from '#native'
 import { ConnectionPoolConfigurationError } from '../errors.js'
 import {
@@ -16,21 +16,31 @@ import { fromNativeError } from '../native/native-errors.js'
 
 /**
  * The role that a server must have, with [libpq's
- * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS): whether a
- * session may write by default (`read-write`, `read-only`), or whether the server is a standby. `prefer-standby` tries all
- * hosts for a standby, then for any. LISTEN needs a primary.
+ * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener
+ * needs a primary, because a standby refuses LISTEN.
+ *
+ * - `any`: every server.
+ * - `read-write`, `read-only`: a server whose sessions may write by default, or may not.
+ * - `primary`, `standby`: a primary, or a standby.
+ * - `prefer-standby`: a standby if one of the hosts is one, or else every server.
  */
 export type TargetSessionAttrs =
   'any' | 'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby'
-/** The order in which several hosts are tried. */
+/**
+ * The order in which several hosts are tried: as they are listed (`disable`), or shuffled for each connection
+ * (`random`).
+ */
 export type LoadBalanceHosts = 'disable' | 'random'
 /**
- * What is done to a pooled connection before it is used again: `fast` looks whether it is closed, `verified` also
- * makes a round trip, `clean` also resets the session (settings, LISTENs, temporary tables, advisory locks).
+ * The treatment of a pooled connection before it is leased again.
+ *
+ * - `fast`: a connection that is known to be closed is dropped.
+ * - `verified`: as `fast`, and a round trip shows that the connection works.
+ * - `clean`: as `verified`, and the session is reset: its settings, LISTENs, temporary tables and advisory locks.
  */
 export type ConnRecyclingMethod = 'fast' | 'verified' | 'clean'
 /**
- * How much encryption is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
+ * The encryption that is asked for, with [libpq's meaning](https://www.postgresql.org/docs/current/libpq-ssl.html):
  *
  * | mode          | connection                                            | certificate of the server                             |
  * | ------------- | ----------------------------------------------------- | ----------------------------------------------------- |
@@ -39,95 +49,129 @@ export type ConnRecyclingMethod = 'fast' | 'verified' | 'clean'
  * | `prefer`      | encrypted; plain if the server refuses or has no TLS  | as `require`                                          |
  * | `require`     | encrypted                                             | as `verify-ca` if there is a `caFile`, else any       |
  * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile`                    |
- * | `verify-full` | encrypted                                             | and for the host that was asked for                   |
+ * | `verify-full` | encrypted                                             | as `verify-ca`, and issued for the host               |
  *
- * Only the last one protects from somebody in between. A Unix-domain socket is never encrypted.
+ * Only `verify-full` protects from an attacker between client and server. A Unix-domain socket is never encrypted.
  */
 export type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
-/** How TLS begins: the server is asked first, or (`direct`) at once, which PostgreSQL 17 and later take. */
+/**
+ * How TLS begins: after the server was asked for it (`postgres`), or at once (`direct`), which needs PostgreSQL 17 or
+ * later.
+ */
 export type SslNegotiation = 'postgres' | 'direct'
-/** Whether SCRAM proves that the server that knows the password is the one at the end of the encrypted connection. */
+/**
+ * Whether SCRAM authentication is bound to the encrypted connection (channel binding). The binding proves that the
+ * server at the other end of the encryption is the one that knows the password.
+ *
+ * - `disable`: it is not.
+ * - `prefer`: it is, if the server offers it.
+ * - `require`: it is. A server that does not offer it is refused, and so is every other authentication.
+ */
 export type ChannelBinding = 'disable' | 'prefer' | 'require'
 
 /**
- * How to connect. Each setting comes from the first place that has it: the option, the `dsn`, libpq's environment
- * variable, the default.
+ * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from
+ * the first of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong
+ * option is a {@link ConnectionPoolConfigurationError}.
  */
 export interface ConnectionPoolOptions {
   /**
    * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
-   * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). What is not supported is
-   * refused by name.
+   * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is
+   * not supported is refused by its name.
+   * @default none
    */
   dsn?: string
-  /** @default `PGUSER`, or the user who runs the process */
+  /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
   username?: string
-  /** @default `PGPASSWORD`, or what a password file (`PGPASSFILE`, or `~/.pgpass`) has for the host */
+  /**
+   * The password of the user.
+   * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
+   */
   password?: string
-  /** A name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
+  /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
   host?: string
-  /** Several hosts, to be tried in turn; not together with `host`. */
+  /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
   hosts?: readonly string[]
-  /** @default `PGPORT`, or 5432 */
+  /** The server's port, from 1 to 65535. @default `PGPORT`, or 5432 */
   port?: number
-  /** One port for all hosts, or one for each; not together with `port`. */
+  /** One port for all hosts, or one port for each host. Excludes `port`. @default none */
   ports?: readonly number[]
-  /** @default `PGDATABASE`, or the name of the user */
+  /** The name of the database. @default `PGDATABASE`, or the name of the user */
   dbName?: string
-  /** Command-line options for the session, such as `-c statement_timeout=5s`. @default `PGOPTIONS`, or none */
+  /**
+   * The server's command-line options for each session, such as `-c statement_timeout=5s`.
+   * @default `PGOPTIONS`, or none
+   */
   options?: string
-  /** @default `PGAPPNAME`, or `pglisten` */
+  /** The name under which each session appears in `pg_stat_activity`. @default `PGAPPNAME`, or `pglisten` */
   applicationName?: string
-  /** @default `PGTARGETSESSIONATTRS`, or `any` */
+  /**
+   * The role that a server must have; a host with another role is passed over.
+   * @default `PGTARGETSESSIONATTRS`, or `any`
+   */
   targetSessionAttrs?: TargetSessionAttrs
-  /** @default `PGLOADBALANCEHOSTS`, or `disable` */
+  /** The order in which several hosts are tried. @default `PGLOADBALANCEHOSTS`, or `disable` */
   loadBalanceHosts?: LoadBalanceHosts
   /**
-   * The bound for each host, in seconds, from name resolution over encryption to the last answer of start-up. Fractions
-   * are allowed.
+   * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers
+   * name resolution, encryption and start-up.
    * @default `PGCONNECT_TIMEOUT`, or 10
    */
   connectTimeoutSec?: number
-  /** How long sent data may stay unacknowledged, in seconds; Linux only. @default the operating system's */
+  /**
+   * The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only.
+   * @default the operating system's
+   */
   tcpUserTimeoutSec?: number
   /** Whether TCP keepalive is on. @default true */
   keepalives?: boolean
-  /** Idle time before the first keepalive probe, in seconds. @default 60 */
+  /** The idle time before the first keepalive probe, in seconds from 0.001. @default 60 */
   keepalivesIdleSec?: number
-  /** Time between keepalive probes, in seconds. @default the operating system's */
+  /** The time between keepalive probes, in seconds from 0.001. @default the operating system's */
   keepalivesIntervalSec?: number
-  /** Keepalive probes without an answer before the connection is given up. @default the operating system's */
+  /**
+   * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000.
+   * @default the operating system's
+   */
   keepalivesRetries?: number
-  /** The most connections of the pool. A listener's own session does not count. @default 10 */
+  /**
+   * The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count.
+   * @default 10
+   */
   maxDbPoolSize?: number
-  /** @default `fast` */
+  /** The treatment of a connection before it is leased again. @default `fast` */
   connRecyclingMethod?: ConnRecyclingMethod
-  /** @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
+  /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
   sslMode?: SslMode
   /**
-   * A file with the certificates of the authorities to trust, in PEM, or `system` for those that the operating system
-   * trusts, which needs `sslMode: 'verify-full'`. This file and the next two are read for each new connection; what is
-   * wrong with one is a {@link ConnectionPoolConfigurationError} then.
+   * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that
+   * the operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which
+   * fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
    * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
    */
   caFile?: string
   /**
-   * A file with a certificate for the server to know us by, in PEM, followed by those of its issuers.
+   * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is
+   * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be
+   * used.
    * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
    */
   certFile?: string
   /**
-   * A file with the key of `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or Ed25519, not encrypted.
-   * Nobody else may have access to it (0600, or 0640 if it belongs to root).
+   * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or
+   * Ed25519, not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to
+   * root. The file is read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when
+   * the file cannot be used.
    * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
    */
   keyFile?: string
-  /** `direct` needs `sslMode: 'require'` or more. @default `PGSSLNEGOTIATION`, or `postgres` */
-  sslNegotiation?: SslNegotiation
   /**
-   * `prefer` binds where the server offers it; with `require` a server that does not is refused, and so is every
-   * authentication without SCRAM. @default `PGCHANNELBINDING`, or `prefer`
+   * How TLS begins. `direct` needs an `sslMode` of `require` or stricter.
+   * @default `PGSSLNEGOTIATION`, or `postgres`
    */
+  sslNegotiation?: SslNegotiation
+  /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
   channelBinding?: ChannelBinding
 }
 
@@ -144,19 +188,20 @@ type Option =
     }[SettingName]
   | { setting: null; read: Read<string | number> }
 
-/** Beyond this a pool is a mistake: PostgreSQL's own limit of `max_connections` is 262143. */
+/** The largest pool: PostgreSQL allows no more connections (`max_connections`). */
 const MAX_POOL_SIZE = 262_143
 const POOL_SIZE: NumberBounds = { min: 1, max: MAX_POOL_SIZE, integer: true }
 const DEFAULT_POOL_SIZE = 10
 const PORT: NumberBounds = { min: 1, max: 65_535, integer: true }
 const SECONDS: NumberBounds = { min: 0.001, max: MAX_DELAY_MS / 1000 }
 
-/** What a failed check of a pool's option throws. */
+/** Makes the errors that a failed check of a pool's option throws. */
 function configurationErrors(option: string): CheckErrors {
   const error = (message: string) => new ConnectionPoolConfigurationError(message, { option })
   return { type: error, range: error }
 }
 
+/** Reads a text that is not empty. */
 const text: Read<string> = (value, option, name = option) => {
   checkString(name, value, configurationErrors(option))
   if (value === '' || value.includes('\0')) {
@@ -168,7 +213,7 @@ const text: Read<string> = (value, option, name = option) => {
   return value
 }
 
-/** A text that no error shows. */
+/** Reads a text that no error message shows. */
 const secret =
   (what: string, mayBeEmpty: boolean): Read<string> =>
   (value, option) => {
@@ -185,11 +230,13 @@ const secret =
     )
   }
 
+/** Reads a boolean. */
 const flag: Read<boolean> = (value, option) => {
   checkBoolean(option, value, configurationErrors(option))
   return value
 }
 
+/** Reads a number within bounds. */
 const number =
   (bounds: NumberBounds): Read<number> =>
   (value, option, name = option) => {
@@ -197,9 +244,10 @@ const number =
     return value
   }
 
-/** A number of seconds, which crosses in milliseconds. */
+/** Reads a number of seconds, which crosses in milliseconds. */
 const seconds: Read<number> = (value, option) => number(SECONDS)(value, option) * 1000
 
+/** Reads one of some names. */
 const oneOf =
   <Value extends string>(...accepted: readonly Value[]): Read<Value> =>
   (value, option) => {
@@ -207,11 +255,12 @@ const oneOf =
     return value
   }
 
-/** A single value, which crosses as a list. */
+/** Reads a single value, which crosses as a list. */
 const only =
   <Value>(read: Read<Value>): Read<Value[]> =>
   (value, option) => [read(value, option)]
 
+/** Reads a list that is not empty. */
 const list =
   <Value>(read: Read<Value>): Read<Value[]> =>
   (values, option) => {
@@ -293,7 +342,7 @@ type TableSettings = {
   ]: NativeSettings[Row['setting'] & SettingName]
 }
 
-/** @internal Checked and complete. */
+/** @internal The options of a pool, checked and complete. */
 export interface ResolvedPoolOptions {
   connect: NativeConnectOptions
   maxDbPoolSize: number
@@ -356,6 +405,7 @@ function environment(env: NodeJS.ProcessEnv): Record<string, string> {
   return Object.fromEntries(variables)
 }
 
+/** Refuses two options that exclude each other. */
 function exclusive(options: ConnectionPoolOptions, one: OptionName, other: OptionName): void {
   if (options[one] !== undefined && options[other] !== undefined) {
     throw new ConnectionPoolConfigurationError(`Expected \`${one}\` or \`${other}\`, got both`, {

@@ -1,16 +1,22 @@
-// Checks of arguments: one form of message for all of them, and nothing is sent before they pass.
+// Checks of arguments, with one form of message for all of them. Nothing is sent to the server before they pass.
 import { ArgumentRangeError, ArgumentTypeError, type PglistenError } from '../errors.js'
 
-/** `src/include/pg_config_manual.h`: NAMEDATALEN is 64, with the terminating NUL. */
+/**
+ * The longest name of a channel, in bytes: NAMEDATALEN of `src/include/pg_config_manual.h`, without the terminating
+ * NUL.
+ */
 export const MAX_CHANNEL_BYTES = 63
 
-/** `src/backend/commands/async.c`: NOTIFY_PAYLOAD_MAX_LENGTH is BLCKSZ - NAMEDATALEN - 128, with the NUL. */
+/**
+ * The longest payload, in bytes: NOTIFY_PAYLOAD_MAX_LENGTH of `src/backend/commands/async.c`, without the terminating
+ * NUL.
+ */
 export const MAX_PAYLOAD_BYTES = 7999
 
-/** The longest delay that a timer of Node takes, in milliseconds: nearly 25 days. */
+/** The longest delay that a timer of Node allows, in milliseconds: nearly 25 days. */
 export const MAX_DELAY_MS = 2 ** 31 - 1
 
-/** A value as it appears in an error: short, on one line, with its type. */
+/** Describes a value for an error message: short, on one line, with its type. */
 export function describe(value: unknown): string {
   switch (typeof value) {
     case 'undefined':
@@ -36,12 +42,12 @@ function describeObject(value: object): string {
   return typeof name === 'string' && name !== 'Object' ? `an instance of ${name}` : 'an object'
 }
 
-/** The message that every wrong argument gets. */
+/** Makes the message for a wrong argument. */
 export function expected(name: string, what: string, value: unknown): string {
   return `Expected \`${name}\` to be ${what}, got ${describe(value)}`
 }
 
-/** What a failed check throws: for a wrong type, and for a wrong value. */
+/** Makes the errors that a failed check throws: for a wrong type, and for a wrong value of the right type. */
 export interface CheckErrors {
   type(message: string): PglistenError
   range(message: string): PglistenError
@@ -52,6 +58,7 @@ const argumentErrors: CheckErrors = {
   range: (message) => new ArgumentRangeError(message),
 }
 
+/** Checks that a value is a string. */
 export function checkString(
   name: string,
   value: unknown,
@@ -60,6 +67,7 @@ export function checkString(
   if (typeof value !== 'string') throw errors.type(expected(name, 'a string', value))
 }
 
+/** Checks that a value is a boolean. */
 export function checkBoolean(
   name: string,
   value: unknown,
@@ -68,7 +76,7 @@ export function checkBoolean(
   if (typeof value !== 'boolean') throw errors.type(expected(name, 'a boolean', value))
 }
 
-/** Bounds of a number, all inclusive. */
+/** The inclusive bounds of a number, and whether it must be an integer or may be `Infinity`. */
 export interface NumberBounds {
   min: number
   max?: number
@@ -76,6 +84,7 @@ export interface NumberBounds {
   infinity?: boolean
 }
 
+/** Checks that a value is a number within bounds. */
 export function checkNumber(
   name: string,
   value: unknown,
@@ -91,6 +100,7 @@ export function checkNumber(
   }
 }
 
+/** Checks that a value is one of some strings. */
 export function checkOneOf<Value extends string>(
   name: string,
   value: unknown,
@@ -104,7 +114,7 @@ export function checkOneOf<Value extends string>(
   }
 }
 
-/** Refuses what is not a plain options object, and options that do not exist. */
+/** Checks that a value is an object, and that it has only known options. */
 export function checkOptions(
   name: string,
   value: unknown,
@@ -123,6 +133,7 @@ export function checkOptions(
   }
 }
 
+/** Checks that a value is a function. */
 export function checkFunction(
   name: string,
   value: unknown,
@@ -131,6 +142,7 @@ export function checkFunction(
   if (typeof value !== 'function') throw errors.type(expected(name, 'a function', value))
 }
 
+/** Checks that a value is an AbortSignal. */
 export function checkSignal(
   name: string,
   value: unknown,
@@ -140,8 +152,8 @@ export function checkSignal(
 }
 
 /**
- * Checks the name of a channel: 1 to 63 bytes of UTF-8, no NUL. PostgreSQL would cut a longer name off, with nothing
- * but a notice, and listen to another channel.
+ * Checks the name of a channel: 1 to 63 bytes of UTF-8 without NUL. PostgreSQL would truncate a longer name with only a
+ * notice, and listen to another channel.
  */
 export function checkChannel(value: unknown, name = 'channel'): asserts value is string {
   const what = `the name of a channel: a string of 1 to ${MAX_CHANNEL_BYTES} bytes without NUL`
@@ -151,7 +163,7 @@ export function checkChannel(value: unknown, name = 'channel'): asserts value is
     throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got an empty string`)
 }
 
-/** Checks a payload: at most 7999 bytes of UTF-8, no NUL. */
+/** Checks a payload: at most 7999 bytes of UTF-8 without NUL. */
 export function checkPayload(value: unknown): asserts value is string {
   const what = `a string of at most ${MAX_PAYLOAD_BYTES} bytes without NUL`
   if (typeof value !== 'string') throw new ArgumentTypeError(expected('payload', what, value))

@@ -1,4 +1,4 @@
-// A connection as users have it: leased from the pool, leased at first use, or a listener's own.
+// The public connection: leased from the pool at once or at its first use, or that of a listening session.
 import type { NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
@@ -6,13 +6,13 @@ import { Queryable, leaseOf } from './queryable.js'
 import { runTransaction, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
 
-/** @internal What giving a lease back came to. */
+/** @internal The outcome of the end of a lease. */
 export interface Finished {
-  /** A transaction had been left open. */
+  /** Whether a transaction had been left open, and was rolled back. */
   rolledBack: boolean
 }
 
-/** @internal Where a connection gets its lease from. */
+/** @internal Gives a connection its lease. */
 export type LeaseSource = () => NativeLease | Promise<NativeLease>
 
 const NOTHING_LEASED: Finished = { rolledBack: false }
@@ -20,18 +20,20 @@ const NOTHING_LEASED: Finished = { rolledBack: false }
 /**
  * A connection to the server.
  *
- * - From {@link ConnectionPool.connection}: yours until {@link Connection.close}.
- * - Handed to a callback of a listener: leased from the pool at its first use, and given back when the callback
+ * - {@link ConnectionPool.connection} leases one until {@link Connection.close}.
+ * - A callback of a listener gets one that is leased from the pool at its first use. The lease ends when the callback
  *   settles.
- * - {@link Listener.connection}: the listening session itself. Closing it makes only this object unusable.
+ * - {@link ListenerNotificationMsg.connection} is leased from the pool at its first use. The lease ends when the loop
+ *   asks for its next item.
+ * - {@link Listener.connection} is that of the listening session. Closing it makes only the object unusable.
  *
- * Whoever forgets to close one loses nothing but time: once it is collected as garbage, it goes back to the pool.
+ * The lease of a connection that is not closed ends when the connection is collected as garbage.
  */
 export class Connection extends Queryable implements AsyncDisposable {
   readonly #source: LeaseSource
-  /** A listening session may be another one at the next statement. */
+  /** Whether this is the connection of a listening session, which may be another session at the next statement. */
   readonly #isSession: boolean
-  /** The one leased; of a listening session, the one used last. */
+  /** The present lease; for a listening session, the lease that was used last. */
   #lease: NativeLease | Promise<NativeLease> | undefined
   #finished: Promise<Finished> | undefined
   #isClosed = false
@@ -43,38 +45,40 @@ export class Connection extends Queryable implements AsyncDisposable {
     this.#isSession = isSession
   }
 
-  /** @internal A connection that is leased already. */
+  /** @internal Makes a connection that has its lease. */
   static leased(lease: NativeLease): Connection {
     const connection = new Connection(noSource, false)
     connection.#lease = lease
     return connection
   }
 
-  /** @internal A connection that is leased at its first use. */
+  /** @internal Makes a connection that is leased at its first use. */
   static lazy(acquire: LeaseSource): Connection {
     return new Connection(acquire, false)
   }
 
   /**
-   * @internal The connection of the current listening session. `source` gives the same lease as long as the session
-   * is the same, and throws while there is none.
+   * @internal Makes the connection of a listening session. `source` returns the same lease for as long as the session
+   * is the same, and throws while there is no session.
    */
   static session(source: () => NativeLease): Connection {
     return new Connection(source, true)
   }
 
-  /** Whether it was closed: by {@link Connection.close}, or because the callback that had it has settled. */
+  /** Whether the connection was closed: by {@link Connection.close}, or by the end of its callback or loop. */
   get isClosed(): boolean {
     return this.#isClosed
   }
 
   /**
-   * Runs `work` in a transaction: commits when it resolves, rolls back when it throws, and then rejects with what it
-   * threw. The statements of the transaction are those called on the {@link Transaction} that `work` is given;
-   * meanwhile the connection itself runs none.
+   * Runs `work` in a transaction. Commits when `work` resolves, and resolves with its result; rolls back when `work`
+   * rejects, and rejects with its error. The transaction has the statements that `work` runs on its
+   * {@link Transaction}; meanwhile the connection itself runs no statement.
    *
-   * Rejects with {@link TransactionBeginError} when a transaction is open already, and with
-   * {@link TransactionCommitError} when a statement had failed although `work` resolved: nothing was committed.
+   * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
+   * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
+   * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
+   * or lost.
    */
   async transaction<Result>(work: TransactionWork<Result>): Promise<Result> {
     checkFunction('work', work)
@@ -92,19 +96,19 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 
   /**
-   * Gives the connection back, once the statements called before have ended. A transaction that was left open is
-   * rolled back. Closing twice is closing once.
+   * Ends the lease of the connection, once the statements that were called before have ended. A transaction that was
+   * left open is rolled back. A second call has no effect.
    */
   async close(): Promise<void> {
     await this.finish()
   }
 
-  /** {@link Connection.close}. */
+  /** Closes the connection, as {@link Connection.close} does. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.finish()
   }
 
-  /** @internal Closes it. Gives `undefined`, at once, when nothing was ever leased. */
+  /** @internal Closes the connection. Returns `undefined` when there never was a lease. */
   finish(): Promise<Finished> | undefined {
     if (this.#isClosed) return this.#finished
     this.#isClosed = true
@@ -113,7 +117,7 @@ export class Connection extends Queryable implements AsyncDisposable {
     const release = this.#isSession ? leave : giveBack
     this.#finished =
       lease instanceof Promise
-        ? // Behind the statements that wait for the same promise.
+        ? // Released behind the statements that wait for the same promise.
           lease.then(release, () => NOTHING_LEASED)
         : release(lease)
     return this.#finished
@@ -130,7 +134,7 @@ export class Connection extends Queryable implements AsyncDisposable {
     return Connection.#open(this)
   }
 
-  // Static, as private methods of instances would mark each of them when it is made.
+  // Static, because private instance methods cost time for each connection that is made, and each callback gets one.
 
   static #checkOpen(self: Connection): void {
     if (self.#isClosed) throw new ConnectionClosedError('The connection was closed')
@@ -147,7 +151,7 @@ export class Connection extends Queryable implements AsyncDisposable {
     try {
       return await lease
     } catch (error) {
-      // The next statement tries again.
+      // The next statement asks for a lease again.
       self.#lease = undefined
       throw error
     }
@@ -158,7 +162,7 @@ async function giveBack(lease: NativeLease): Promise<Finished> {
   return { rolledBack: await bridge.call<boolean>((id) => lease.release(id)) }
 }
 
-/** A listening session goes on, but not within a transaction that nobody can end any more. */
+/** Rolls an open transaction of a listening session back, because no one could end it any more. The session goes on. */
 async function leave(lease: NativeLease): Promise<Finished> {
   try {
     return { rolledBack: await bridge.call<boolean>((id) => lease.leaveBlock(id)) }

@@ -1,11 +1,12 @@
-// What a JavaScript value means as a parameter. Which PostgreSQL type it must fit is known only later, in Rust.
+// Checks the parameters of statements and converts them for Rust, which knows the PostgreSQL type that each one must
+// fit.
 import { types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import { describe, expected } from '../options/validate.js'
 
 /**
- * A parameter of a statement. The server says which type it expects for each `$n`; a value that does not fit that
- * type is refused before anything is sent. Nothing is converted silently: an `int4` takes no string.
+ * A parameter of a statement. The server declares the type of each `$n`. A value that does not fit the type is refused
+ * before the statement is executed, with no silent conversion: an `int4` takes no string.
  *
  * | PostgreSQL | JavaScript |
  * |---|---|
@@ -16,34 +17,34 @@ import { describe, expected } from '../options/validate.js'
  * | `numeric` | decimal string, number, bigint |
  * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, enums | string |
  * | `bytea` | `Buffer`, `Uint8Array` |
- * | `json`, `jsonb` | anything that `JSON.stringify` takes; but a **string is taken as JSON text** as it is |
+ * | `json`, `jsonb` | any value that `JSON.stringify` takes, except that a **string is taken as JSON text** as it is |
  * | `uuid` | string |
  * | `date`, `timestamp`, `timestamptz` | `Date`; the first two hold its UTC day and time |
  * | arrays of these | array, nested for each dimension, with nulls |
  * | any of them | `null`; never `undefined` |
  *
- * A domain is taken by its base type. A parameter of any other type is given as text and cast in the statement:
+ * A domain is treated as its base type. Pass a value of any other type as text, and cast it in the statement:
  * `$1::text::inet`.
  */
 export type QueryParameter = null | boolean | number | bigint | string | object
 
 const MAX_INT64 = 2n ** 63n - 1n
 const MIN_INT64 = -(2n ** 63n)
-/** Deeper than any array of the server's, and far from the end of the stack. */
+/** The deepest nesting of arrays: more than any array of the server has, and far from a stack overflow. */
 const MAX_DEPTH = 100
 
-/** @internal Checks parameters and gives each the form in which it crosses to Rust. */
+/** @internal Checks parameters, and converts each to the form in which it crosses to Rust. */
 export function toNativeParameters(params: unknown, name = 'params'): unknown[] {
   if (!Array.isArray(params)) throw new ArgumentTypeError(expected(name, 'an array', params))
   const native: unknown[] = []
-  // By index, so that a hole is seen as the `undefined` that it reads as.
+  // By index, because iteration methods would skip a hole, which reads as `undefined`.
   for (let index = 0; index < params.length; index += 1) {
     native.push(toNative(params[index], name, index, 0))
   }
   return native
 }
 
-/** @internal The same for a list of parameter lists. */
+/** @internal Checks and converts a list of parameter lists. */
 export function toNativeParameterSets(sets: unknown): unknown[][] {
   if (!Array.isArray(sets))
     throw new ArgumentTypeError(expected('paramSets', 'an array of arrays', sets))
@@ -97,7 +98,7 @@ function objectToNative(value: object, name: string, index: number, depth: numbe
   if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) {
     throw new ArgumentTypeError(expected(place, 'a Buffer or a Uint8Array if it is bytes', value))
   }
-  // `JSON.stringify` would quietly make `{}` of them.
+  // `JSON.stringify` would silently convert these to `{}`.
   if (types.isMap(value) || types.isSet(value) || types.isPromise(value) || types.isRegExp(value)) {
     throw new ArgumentTypeError(expected(place, 'a value that JSON can hold', value))
   }

@@ -1,4 +1,4 @@
-// What a connection and a transaction have in common: statements.
+// The base of connections and transactions: running statements.
 import type { NativeLease, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ConnectionExecuteError } from '../errors.js'
@@ -7,16 +7,16 @@ import { toQueryResult, type QueryResult } from './result.js'
 import { toValue } from './rows.js'
 import { checkString } from '../options/validate.js'
 
-/** @internal The lease to run a statement on. Throws when no statement may run now. */
+/** @internal The key of the method that returns the lease for a statement. It throws when no statement may run now. */
 export const leaseOf: unique symbol = Symbol('leaseOf')
 
 /**
- * Runs statements. They run one after the other, in the order of the calls, also when the calls are not awaited.
+ * Runs statements: one after the other, in the order of the calls, even when the calls are not awaited.
  *
  * Each method rejects with
  * - {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
- * - {@link ConnectionExecuteError} when the statement cannot be run as asked: the number of parameters, a parameter
- *   that does not fit its type, a type that is not supported. Nothing was executed,
+ * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
+ *   is not supported. Nothing was executed,
  * - {@link DatabaseError} when the server answers with an error,
  * - {@link ConnectionClosedError} when the connection is closed or lost, {@link TransactionClosedError} when the
  *   transaction has ended.
@@ -26,10 +26,10 @@ export abstract class Queryable {
   abstract [leaseOf](): NativeLease | Promise<NativeLease>
 
   /**
-   * Runs one statement. It is prepared at its first use on a connection and kept for the next.
+   * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
    *
    * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-   * @param params - As many values as the statement has parameters.
+   * @param params - One value for each parameter of the statement. @default none
    */
   async execute<Row extends object = Record<string, unknown>>(
     sql: string,
@@ -38,7 +38,7 @@ export abstract class Queryable {
     return toQueryResult(await query(this, sql, params))
   }
 
-  /** The same as {@link Queryable.execute}. */
+  /** Runs one statement, as {@link Queryable.execute} does. */
   async fetch<Row extends object = Record<string, unknown>>(
     sql: string,
     params: readonly QueryParameter[] = [],
@@ -47,8 +47,8 @@ export abstract class Queryable {
   }
 
   /**
-   * Runs a statement that returns exactly one row, and gives that row. Otherwise rejects with
-   * {@link ConnectionExecuteError}; the statement has been executed then.
+   * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
+   * with {@link ConnectionExecuteError}, although the statement was executed.
    */
   async fetchRow<Row extends object = Record<string, unknown>>(
     sql: string,
@@ -60,8 +60,8 @@ export abstract class Queryable {
   }
 
   /**
-   * Runs a statement that returns exactly one row, and gives its first column. Otherwise rejects with
-   * {@link ConnectionExecuteError}; the statement has been executed then.
+   * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
+   * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
    */
   async fetchVal<Value = unknown>(
     sql: string,
@@ -73,10 +73,12 @@ export abstract class Queryable {
   }
 
   /**
-   * Runs one statement for each list of parameters, in one go. All of them take effect or none: in a transaction of
-   * their own or, within a transaction, behind a savepoint. Rows that they return are dropped.
+   * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
+   * of their own or, within a transaction, a savepoint. Returned rows are dropped.
    *
-   * @returns How many rows were affected in all.
+   * @param sql - One statement, with `$1`, `$2`, … for the parameters.
+   * @param paramSets - The lists of parameters.
+   * @returns The number of rows that all runs affected together.
    */
   async executeMany(
     sql: string,
@@ -88,8 +90,10 @@ export abstract class Queryable {
   }
 
   /**
-   * Runs several statements, separated by semicolons and without parameters. Unless they say otherwise with `BEGIN`
-   * and `COMMIT`, they are one transaction. Rows that they return are dropped.
+   * Runs several statements without parameters, separated by semicolons. They are one transaction, unless they contain
+   * `BEGIN` and `COMMIT`. Returned rows are dropped.
+   *
+   * @param sql - The statements.
    */
   async executeBatch(sql: string): Promise<void> {
     checkSql(sql)
@@ -97,8 +101,9 @@ export abstract class Queryable {
   }
 }
 
-// Functions, not private methods, which every object of the class would have to be marked for: one is made for each call
-// of a callback.
+// Functions and not private methods, because private methods cost time for each object that is made, and each callback
+// gets a
+// connection.
 
 function query(
   queryable: Queryable,
@@ -110,7 +115,9 @@ function query(
   return call(queryable, (lease, id) => lease.execute(id, sql, native))
 }
 
-/** Takes its place in the order before it returns, unless a connection is still to come. */
+/**
+ * Starts an operation on the lease. It has its place in the order when this returns, unless the lease is still to come.
+ */
 function call<Result>(
   queryable: Queryable,
   start: (lease: NativeLease, id: number) => void,

@@ -1,14 +1,14 @@
-// The rows of a statement, with what else the server said about them.
+// The result of a statement: its rows, its columns and its row count.
 import type { NativeQueryOutput } from '#native'
 import { toRows } from './rows.js'
 
 /** A column of a result. */
 export interface QueryColumn {
-  /** As in the statement: `AS name`, or what the server calls it. */
+  /** The name, as `AS name` in the statement or the server gives it. */
   readonly name: string
   /** The name of the PostgreSQL type, such as `int4` or `text[]`. */
   readonly type: string
-  /** The type's object id. */
+  /** The object id of the PostgreSQL type. */
   readonly oid: number
 }
 
@@ -25,7 +25,7 @@ let fill: (result: QueryResult<unknown>, output: NativeQueryOutput) => void
  * | `numeric` | string, exact |
  * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, `uuid`, enums | string |
  * | `bytea` | `Buffer` |
- * | `json`, `jsonb` | what `JSON.parse` makes of it |
+ * | `json`, `jsonb` | the value that `JSON.parse` returns |
  * | `date`, `timestamp`, `timestamptz` | `Date`, in milliseconds (microseconds are cut off); the first two are read as UTC |
  * | arrays of these | array, nested for each dimension |
  * | null, `void` | `null` |
@@ -53,28 +53,28 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
     }
   }
 
-  /** @internal */
+  /** @internal Lets `map()` and the like make plain arrays. */
   static override get [Symbol.species](): ArrayConstructor {
     return Array
   }
 
-  /** How many rows were returned or, by a statement that returns none, inserted, updated or deleted. */
+  /** The number of returned rows; for a statement that returns none, of inserted, updated or deleted rows. */
   get rowCount(): number {
     return this.#rowCount
   }
 
-  /** The columns, in their order. Empty for a statement that returns no rows. */
+  /** The columns, in their order. Empty for a statement that cannot return rows. */
   get columns(): readonly QueryColumn[] {
     return this.#columns
   }
 
-  /** The rows as a plain array. */
+  /** Returns the rows as a plain array. */
   result(): Row[] {
     return Array.from(this)
   }
 }
 
-/** @internal */
+/** @internal Converts the output of a statement to its public form. */
 export function toQueryResult<Row>(output: NativeQueryOutput): QueryResult<Row> {
   const result = new QueryResult<Row>()
   fill(result, output)

@@ -1,7 +1,10 @@
-// Makes rows of the flat array of values in which a result crosses.
+// Makes row objects from the flat array of values in which a result crosses from Rust.
 import type { NativeColumn, NativeQueryOutput } from '#native'
 
-/** @internal One object for each row, with the columns in their order. Of two columns of one name the last counts. */
+/**
+ * @internal Makes one object for each row, with its columns in their order. Of two columns with one name the last one
+ * counts.
+ */
 export function toRows<Row>({ columns, values, rowCount }: NativeQueryOutput): Row[] {
   const rows: Row[] = []
   if (columns.length === 0) return rows
@@ -12,7 +15,7 @@ export function toRows<Row>({ columns, values, rowCount }: NativeQueryOutput): R
       const value = toValue(column, values[next])
       next += 1
       if (column.name === '__proto__') {
-        // Assigning would set the prototype.
+        // An assignment would set the prototype.
         Object.defineProperty(row, column.name, {
           value,
           enumerable: true,
@@ -28,7 +31,7 @@ export function toRows<Row>({ columns, values, rowCount }: NativeQueryOutput): R
   return rows
 }
 
-/** @internal JSON crosses as text, everything else is in its final form. */
+/** @internal Converts one value to its final form. Only JSON needs it, which crosses as text. */
 export function toValue(column: NativeColumn, value: unknown): unknown {
   return column.isJson ? parse(value) : value
 }

@@ -5,15 +5,15 @@ import { unknownKind } from '../native/kinds.js'
 import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
 
-/** What is done within a transaction. */
+/** The function that {@link Connection.transaction} runs within a transaction. */
 export type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result
 
 let open: (lease: NativeLease) => Transaction
 let end: (tx: Transaction) => void
 
 /**
- * Runs statements within a transaction. Given to the function that {@link Connection.transaction} is called with, and
- * of use until that function settles: then every method rejects with {@link TransactionClosedError}.
+ * Runs statements within a transaction. {@link Connection.transaction} makes one for its `work`. When that settles, the
+ * transaction has ended, and every method rejects with {@link TransactionClosedError}.
  */
 export class Transaction extends Queryable {
   readonly #lease: NativeLease
@@ -31,7 +31,7 @@ export class Transaction extends Queryable {
     this.#lease = lease
   }
 
-  /** Whether the function that it was given to has settled. */
+  /** Whether the transaction has ended. */
   get isEnded(): boolean {
     return this.#ended
   }
@@ -43,7 +43,7 @@ export class Transaction extends Queryable {
   }
 }
 
-/** @internal Begins, works, and commits; rolls back when the work throws. */
+/** @internal Begins a transaction, runs `work`, and commits; rolls back when `work` rejects. */
 export async function runTransaction<Result>(
   lease: NativeLease,
   work: TransactionWork<Result>,
@@ -59,11 +59,12 @@ export async function runTransaction<Result>(
     result = await work(tx)
   } catch (error) {
     end(tx)
-    // When even that fails, the connection is lost, and the transaction with it.
+    // If the rollback fails, the connection is lost, and the transaction with it.
     await bridge.call((id) => lease.rollback(id)).catch(() => {})
     throw error
   }
-  // Statements that were not awaited were called before, so they run before it commits.
+  // Statements that `work` called and did not await run before the commit, because operations run in the order of the
+  // calls.
   end(tx)
   const outcome = await bridge.call<'committed' | 'rolledBack' | 'alreadyEnded'>((id) =>
     lease.commit(id),

@@ -1,0 +1,70 @@
+// Lets the running session follow what changes in a listener's subscriptions.
+import type { Registration, Subscription, Subscriptions } from '../deliver/subscriptions.js'
+import { ListenerClosedError } from '../errors.js'
+import type { Run } from './run.js'
+
+/**
+ * Asks the running session to LISTEN, unless that was done before. When the LISTEN fails, `undo` removes what was
+ * added.
+ */
+export async function subscribe(
+  subscriptions: Subscriptions,
+  run: Run | undefined,
+  subscription: Subscription,
+  undo: () => void,
+): Promise<void> {
+  if (!run?.lifecycle.isOpen) return
+  subscription.ready ??= run.subscribe(subscription)
+  try {
+    await subscription.ready
+  } catch (error) {
+    undo()
+    if (!subscription.wanted) subscriptions.delete(subscription)
+    subscription.ready = undefined
+    throw error
+  }
+}
+
+/**
+ * Removes those of some subscriptions that are not wanted any more. Resolves once the session has ended their LISTENs.
+ */
+export async function unsubscribeUnwanted(
+  subscriptions: Subscriptions,
+  run: Run | undefined,
+  changed: readonly Subscription[],
+): Promise<void> {
+  const unwanted = changed.filter((subscription) => !subscription.wanted)
+  for (const subscription of unwanted) {
+    subscriptions.delete(subscription)
+    run?.consumers.forget(subscription)
+  }
+  if (!run?.lifecycle.isOpen) return
+  const asked = unwanted.filter((subscription) => subscription.ready !== undefined)
+  await Promise.all(
+    asked.map((subscription) =>
+      run.unsubscribe(subscription).catch((error: unknown) => {
+        // A session that is gone listens to no channel.
+        if (!(error instanceof ListenerClosedError)) throw error
+      }),
+    ),
+  )
+}
+
+/**
+ * Removes one registration of a callback. The callback is not started any more, not even for buffered notifications.
+ */
+export function unregister(
+  subscriptions: Subscriptions,
+  run: Run | undefined,
+  subscription: Subscription,
+  registration: Registration,
+): void {
+  registration.active = false
+  subscription.registrations = subscription.registrations.filter((one) => one !== registration)
+  if (subscription.isCalled) return
+  run?.consumers.setCalled(subscription.name)
+  // Buffered notifications were meant for the callbacks that are gone: a new number keeps them from new callbacks.
+  if (!subscription.explicit || subscriptions.get(subscription.name) !== subscription) return
+  subscriptions.renumber(subscription)
+  run?.renumber(subscription)
+}
