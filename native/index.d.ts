@@ -11,8 +11,8 @@ export declare class Bridge {
 }
 
 /**
- * A connection while somebody has it. Operations run in the order of the calls; each settles the promise whose id
- * it is given. Collected as garbage, it gives the connection back.
+ * A leased connection. Operations run in the order of the calls; each settles the promise whose id it is given. A lease
+ * that is collected as garbage gives its connection back.
  */
 export declare class NativeLease {
   /** Resolves to a `NativeQueryOutput`. */
@@ -23,7 +23,7 @@ export declare class NativeLease {
   executeBatch(promise: number, sql: string): void
   /** Resolves to `false`, with nothing done, when a statement has begun a transaction already. */
   begin(promise: number, sql: string): void
-  /** Resolves to `committed`, `rolledBack` or `alreadyEnded`. */
+  /** Resolves to a `NativeCommitOutcome`. */
   commit(promise: number): void
   /** Resolves to nothing. */
   rollback(promise: number): void
@@ -58,17 +58,17 @@ export declare class NativeListener {
   lease(): NativeLease | null
 }
 
-/** A pool of connections. Collected as garbage, it closes those that nobody has. */
+/** A pool of connections. A pool that is collected as garbage closes the connections that are not leased. */
 export declare class NativePool {
-  /** `recycling` is `fast`, `verified` or `clean`. Opens nothing. */
-  constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: string)
+  /** Opens nothing before a connection is asked for. */
+  constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`)
   /** Resolves to a `NativeLease`. */
   acquire(promise: number): void
   status(): NativePoolStatus
   resize(maxSize: number): void
   /**
-   * Resolves once the servers' sessions are gone, or, at most a second after the time, once what they still do has
-   * been cancelled.
+   * Resolves once the servers' sessions are gone. After `timeoutMs` it has the servers cancel what they still do, and
+   * resolves within a second more.
    */
   close(promise: number, timeoutMs: number): void
 }
@@ -94,7 +94,7 @@ export declare class NativeSubscriber {
 /** What the facade compares with its own version: the two are installed as separate packages. */
 export declare const ADDON_VERSION: string
 
-/** What is wrong with some options, or `null`: lets TypeScript throw its own class before anything is made. */
+/** The error of options that are wrong, or `null`. TypeScript throws its own class for it before anything is made. */
 export declare function checkConnectOptions(options: NativeConnectOptions): NativeError | null
 
 /** The bounds of a consumer's buffer. */
@@ -116,11 +116,18 @@ export interface NativeColumn {
   name: string
   typeName: string
   oid: number
-  /** Its values are JSON text, or arrays of it. */
+  /** Whether its values are JSON text, or arrays of JSON text. */
   isJson: boolean
 }
 
-/** Where to connect: what TypeScript has checked, except for the DSN and the environment. */
+/** How a transaction ended that was to be committed. */
+export declare const enum NativeCommitOutcome {
+  Committed = 'committed',
+  RolledBack = 'rolledBack',
+  AlreadyEnded = 'alreadyEnded',
+}
+
+/** Where to connect. TypeScript has checked all but the DSN and the environment. */
 export interface NativeConnectOptions {
   dsn: string | null
   settings: NativeSettings
@@ -130,11 +137,24 @@ export interface NativeConnectOptions {
 
 /** An error of the core. */
 export interface NativeError {
-  /** One of the names in [`kind_name`]. */
-  kind: string
+  kind: `${NativeErrorKind}`
   message: string
   option?: string
   server?: NativeServerMessage
+}
+
+/** The kind of an error, for the class that the facade makes of it. */
+export declare const enum NativeErrorKind {
+  Configuration = 'configuration',
+  Connect = 'connect',
+  Tls = 'tls',
+  Closed = 'closed',
+  Database = 'database',
+  Execute = 'execute',
+  Pool = 'pool',
+  ListenerClosed = 'listenerClosed',
+  ListenerOverflow = 'listenerOverflow',
+  Internal = 'internal',
 }
 
 /** What happened to the session. Which fields are there depends on `kind`. */
@@ -190,7 +210,7 @@ export interface NativeListenerStats {
   lastRoundTripMs?: number
 }
 
-/** How many connections there are. */
+/** How many connections a pool has. */
 export interface NativePoolStatus {
   maxSize: number
   size: number
@@ -198,10 +218,10 @@ export interface NativePoolStatus {
   waiting: number
 }
 
-/** What a statement gave. */
+/** The result of one statement. */
 export interface NativeQueryOutput {
   columns: Array<NativeColumn>
-  /** Row after row. */
+  /** The values of all rows, row after row. */
   values: Array<unknown>
   rowCount: number
 }
@@ -214,7 +234,14 @@ export interface NativeReconnectOptions {
   maxAttempts: number | null
 }
 
-/** What a PostgreSQL server said. */
+/** What is done with a connection before it is leased again. */
+export declare const enum NativeRecycling {
+  Fast = 'fast',
+  Verified = 'verified',
+  Clean = 'clean',
+}
+
+/** An error or a notice of a PostgreSQL server. */
 export interface NativeServerMessage {
   severity: string
   sqlState: string
@@ -230,7 +257,7 @@ export interface NativeServerMessage {
   constraint?: string
 }
 
-/** What the options say. Choices cross by their names. */
+/** The settings that the options name. Choices cross by their names. */
 export interface NativeSettings {
   user: string | null
   password: string | null

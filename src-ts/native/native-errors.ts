@@ -14,7 +14,11 @@ import {
   type ServerMessage,
 } from '../errors.js'
 
-const classes: Record<string, new (message: string) => PglistenError> = {
+const classes: Record<
+  Exclude<NativeError['kind'], 'database'>,
+  new (message: string) => PglistenError
+> = {
+  configuration: ConnectionPoolConfigurationError,
   connect: ConnectionFailedError,
   tls: ConnectionTlsError,
   closed: ConnectionClosedError,
@@ -22,6 +26,7 @@ const classes: Record<string, new (message: string) => PglistenError> = {
   pool: ConnectionPoolExecuteError,
   listenerClosed: ListenerClosedError,
   listenerOverflow: ListenerOverflowError,
+  internal: PglistenError,
 }
 
 /** Makes an error of the native half an instance of its class. */
@@ -32,7 +37,7 @@ export function fromNativeError(error: NativeError): PglistenError {
   if (error.server) {
     return new DatabaseError(fromNativeServerMessage(error.server))
   }
-  return new (classes[error.kind] ?? PglistenError)(error.message)
+  return new (error.kind === 'database' ? PglistenError : classes[error.kind])(error.message)
 }
 
 /** The fields of a server's message, under their public type. */

@@ -1,5 +1,5 @@
 // A transaction: statements that take effect together or not at all.
-import type { NativeLease } from '#native'
+import type { NativeCommitOutcome, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
@@ -64,9 +64,7 @@ export async function runTransaction<Result>(
   }
   // Statements that were not awaited were called before, so they run before it commits.
   end(tx)
-  const outcome = await bridge.call<'committed' | 'rolledBack' | 'alreadyEnded'>((id) =>
-    lease.commit(id),
-  )
+  const outcome = await bridge.call<`${NativeCommitOutcome}`>((id) => lease.commit(id))
   if (outcome === 'rolledBack') {
     throw new TransactionCommitError(
       'The transaction was rolled back: a statement in it had failed',
