@@ -318,3 +318,6 @@ impl Drop for InUse<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
