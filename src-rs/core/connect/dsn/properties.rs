@@ -1,4 +1,4 @@
-//! Properties of the parser for every text, not only for those that somebody thought of.
+//! Properties of the parser, checked for random texts.
 
 use std::fmt::Write as _;
 
