@@ -11,8 +11,8 @@ export declare class Bridge {
 }
 
 /**
- * A connection while somebody has it. Operations run in the order of the calls; each settles the promise whose id
- * it is given. Collected as garbage, it gives the connection back.
+ * A leased connection. Operations run in the order of the calls; each settles the promise whose id it is given. A lease
+ * that is collected as garbage gives its connection back.
  */
 export declare class NativeLease {
   /** Resolves to a `NativeQueryOutput`. */
@@ -23,7 +23,7 @@ export declare class NativeLease {
   executeBatch(promise: number, sql: string): void
   /** Resolves to `false`, with nothing done, when a statement has begun a transaction already. */
   begin(promise: number, sql: string): void
-  /** Resolves to `committed`, `rolledBack` or `alreadyEnded`. */
+  /** Resolves to a `NativeCommitOutcome`. */
   commit(promise: number): void
   /** Resolves to nothing. */
   rollback(promise: number): void
@@ -58,17 +58,17 @@ export declare class NativeListener {
   lease(): NativeLease | null
 }
 
-/** A pool of connections. Collected as garbage, it closes those that nobody has. */
+/** A pool of connections. A pool that is collected as garbage closes the connections that are not leased. */
 export declare class NativePool {
-  /** `recycling` is `fast`, `verified` or `clean`. Opens nothing. */
-  constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: string)
+  /** Opens nothing before a connection is asked for. */
+  constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`)
   /** Resolves to a `NativeLease`. */
   acquire(promise: number): void
   status(): NativePoolStatus
   resize(maxSize: number): void
   /**
-   * Resolves once the servers' sessions are gone, or, at most a second after the time, once what they still do has
-   * been cancelled.
+   * Resolves once the servers' sessions are gone. After `timeoutMs` it has the servers cancel what they still do, and
+   * resolves within a second more.
    */
   close(promise: number, timeoutMs: number): void
 }
@@ -91,7 +91,7 @@ export declare class NativeSubscriber {
   stats(): NativeSubscriberStats
 }
 
-/** What the facade compares with its own version: the two are installed as separate packages. */
+/** The addon's version. The facade compares it with its own, since the two are installed as separate packages. */
 export declare const ADDON_VERSION: string
 
 /** The error of options that are wrong, or `null`. TypeScript throws its own class for it before anything is made. */
@@ -117,6 +117,13 @@ export interface NativeColumn {
   oid: number
   /** Whether its values are JSON text, or arrays of JSON text. */
   isJson: boolean
+}
+
+/** How a transaction ended that was to be committed. */
+export declare const enum NativeCommitOutcome {
+  Committed = 'committed',
+  RolledBack = 'rolledBack',
+  AlreadyEnded = 'alreadyEnded',
 }
 
 /** Where to connect. TypeScript has checked all but the DSN and the environment. */
@@ -229,7 +236,7 @@ export declare const enum NativeOverflow {
   Error = 'error',
 }
 
-/** How many connections there are. */
+/** How many connections a pool has. */
 export interface NativePoolStatus {
   maxSize: number
   size: number
@@ -251,6 +258,13 @@ export interface NativeReconnectOptions {
   maxDelayMs: number
   /** `null`: never give up. */
   maxAttempts: number | null
+}
+
+/** What is done with a connection before it is leased again. */
+export declare const enum NativeRecycling {
+  Fast = 'fast',
+  Verified = 'verified',
+  Clean = 'clean',
 }
 
 /** An error or a notice of a PostgreSQL server. */

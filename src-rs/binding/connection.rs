@@ -9,8 +9,26 @@ use super::values::{NativeParam, NativeQueryOutput};
 use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::CommitOutcome;
 
-/// A connection while somebody has it. Operations run in the order of the calls; each settles the promise whose id
-/// it is given. Collected as garbage, it gives the connection back.
+/// How a transaction ended that was to be committed.
+#[napi(string_enum = "camelCase")]
+pub enum NativeCommitOutcome {
+    Committed,
+    RolledBack,
+    AlreadyEnded,
+}
+
+impl From<CommitOutcome> for NativeCommitOutcome {
+    fn from(outcome: CommitOutcome) -> Self {
+        match outcome {
+            CommitOutcome::Committed => Self::Committed,
+            CommitOutcome::RolledBack => Self::RolledBack,
+            CommitOutcome::AlreadyEnded => Self::AlreadyEnded,
+        }
+    }
+}
+
+/// A leased connection. Operations run in the order of the calls; each settles the promise whose id it is given. A lease
+/// that is collected as garbage gives its connection back.
 #[napi]
 pub struct NativeLease {
     bridge: BridgeHandle,
@@ -71,16 +89,12 @@ impl NativeLease {
         self.bridge.spawn(promise, self.lease.begin(sql));
     }
 
-    /// Resolves to `committed`, `rolledBack` or `alreadyEnded`.
+    /// Resolves to a `NativeCommitOutcome`.
     #[napi]
     pub fn commit(&self, promise: u32) {
         let outcome = self.lease.commit();
         self.bridge.spawn(promise, async move {
-            Ok(match outcome.await? {
-                CommitOutcome::Committed => "committed",
-                CommitOutcome::RolledBack => "rolledBack",
-                CommitOutcome::AlreadyEnded => "alreadyEnded",
-            })
+            outcome.await.map(NativeCommitOutcome::from)
         });
     }
 

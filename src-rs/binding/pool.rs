@@ -1,13 +1,32 @@
-//! The pool.
+//! The pool, as JavaScript sees it.
 
 use napi_derive::napi;
 
 use super::bridge::{Bridge, BridgeHandle};
 use super::config::{NativeConnectOptions, duration_ms};
 use super::connection::NativeLease;
+use super::error::in_facade_words;
 use pglisten_core::query::pool::{Pool, PoolStatus, Recycling};
 
-/// How many connections there are.
+/// What is done with a connection before it is leased again.
+#[napi(string_enum = "camelCase")]
+pub enum NativeRecycling {
+    Fast,
+    Verified,
+    Clean,
+}
+
+impl From<NativeRecycling> for Recycling {
+    fn from(recycling: NativeRecycling) -> Self {
+        match recycling {
+            NativeRecycling::Fast => Self::Fast,
+            NativeRecycling::Verified => Self::Verified,
+            NativeRecycling::Clean => Self::Clean,
+        }
+    }
+}
+
+/// How many connections a pool has.
 #[napi(object, object_from_js = false)]
 pub struct NativePoolStatus {
     pub max_size: u32,
@@ -28,7 +47,7 @@ impl From<PoolStatus> for NativePoolStatus {
     }
 }
 
-/// A pool of connections. Collected as garbage, it closes those that nobody has.
+/// A pool of connections. A pool that is collected as garbage closes the connections that are not leased.
 #[napi]
 pub struct NativePool {
     bridge: BridgeHandle,
@@ -43,28 +62,18 @@ impl NativePool {
 
 #[napi]
 impl NativePool {
-    /// `recycling` is `fast`, `verified` or `clean`. Opens nothing.
+    /// Opens nothing before a connection is asked for.
     #[napi(constructor)]
     pub fn new(
         bridge: &Bridge,
         connect: NativeConnectOptions,
         max_size: u32,
-        recycling: String,
+        #[napi(ts_arg_type = "`${NativeRecycling}`")] recycling: NativeRecycling,
     ) -> napi::Result<Self> {
-        let recycling = match recycling.as_str() {
-            "fast" => Recycling::Fast,
-            "verified" => Recycling::Verified,
-            "clean" => Recycling::Clean,
-            other => {
-                return Err(napi::Error::from_reason(format!(
-                    "no recycling method `{other}`"
-                )));
-            }
-        };
         let pool = connect
             .resolve()
-            .and_then(|config| Pool::new(config, max_size as usize, recycling))
-            .map_err(|error| napi::Error::from_reason(error.message))?;
+            .and_then(|config| Pool::new(config, max_size as usize, recycling.into()))
+            .map_err(|error| napi::Error::from_reason(in_facade_words(&error.message)))?;
         Ok(Self {
             bridge: bridge.handle(),
             pool,
@@ -90,8 +99,8 @@ impl NativePool {
         self.pool.resize(max_size as usize);
     }
 
-    /// Resolves once the servers' sessions are gone, or, at most a second after the time, once what they still do has
-    /// been cancelled.
+    /// Resolves once the servers' sessions are gone. After `timeoutMs` it has the servers cancel what they still do, and
+    /// resolves within a second more.
     #[napi]
     pub fn close(&self, promise: u32, timeout_ms: f64) {
         let pool = self.pool.clone();

@@ -13,6 +13,7 @@
 //! 6. [`query`]: statements, transactions and the pool that leases connections.
 //! 7. [`listen`]: sessions that LISTEN, and the supervisor that keeps one alive for a listener.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod base;
 pub mod connect;

@@ -1,5 +1,5 @@
 // A transaction: statements that take effect together or not at all.
-import type { NativeLease } from '#native'
+import type { NativeCommitOutcome, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { unknownKind } from '../native/kinds.js'
 import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
@@ -66,9 +66,7 @@ export async function runTransaction<Result>(
   // Statements that `work` called and did not await run before the commit, because operations run in the order of the
   // calls.
   end(tx)
-  const outcome = await bridge.call<'committed' | 'rolledBack' | 'alreadyEnded'>((id) =>
-    lease.commit(id),
-  )
+  const outcome = await bridge.call<`${NativeCommitOutcome}`>((id) => lease.commit(id))
   switch (outcome) {
     case 'committed':
       return result

@@ -65,7 +65,7 @@ settings! {
     KeyFile = "key_file",
     /// How long a full consumer may pause reading.
     MaxPause = "max_pause",
-    /// What a full consumer does.
+    /// The policy of a full consumer.
     Overflow = "overflow",
 }
 

@@ -5,25 +5,24 @@
 
 mod candidates;
 mod open;
+mod start;
 
-use std::future::{Ready, poll_fn, ready};
-use std::io;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::seq::SliceRandom;
-use tokio_postgres::config::{
-    ChannelBinding, SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation,
-};
-use tokio_postgres::{CancelToken, Client, Connection, SimpleQueryMessage, tls};
+use tokio::time::Instant;
+use tokio_postgres::{CancelToken, Client, Connection, SimpleQueryMessage};
 
 use candidates::check_role;
 pub use candidates::{Candidate, candidates};
 #[cfg(unix)]
 use open::open_unix;
 use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
+use start::{AlreadyEncrypted, check_binding, start};
 
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -286,68 +285,6 @@ async fn dial_with(
             may_be_encryption,
         }
     })
-}
-
-/// Refuses a plain connection when SCRAM has to be bound to a TLS channel.
-fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Result<()> {
-    if is_encrypted || config.protocol.get_channel_binding() != ChannelBinding::Require {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Tls,
-        format!(
-            "the connection to {host} is not encrypted, but `{}` is `require`",
-            Setting::ChannelBinding
-        ),
-    ))
-}
-
-/// Starts up and authenticates.
-async fn start(call: Call<'_>, wire: Wire, destination: Destination) -> Result<Dialed> {
-    let Call { config, host, .. } = call;
-    let facts = wire.facts();
-    let inbound = Inbound::new(wire, call.sink.cloned());
-    let mut start_up = config.start_up(host).await?;
-    let protocol = &mut start_up.protocol;
-    if destination.is_encrypted {
-        // TLS was negotiated already; in this mode the client library asks only for the channel binding.
-        protocol.ssl_mode(ClientSslMode::Require);
-        protocol.ssl_negotiation(ClientSslNegotiation::Direct);
-    } else {
-        protocol.ssl_mode(ClientSslMode::Disable);
-    }
-    let (client, connection) = protocol
-        .connect_raw(inbound, AlreadyEncrypted)
-        .await
-        .map_err(|error| start_up.explain(Error::starting(&error, &host.to_string())))?;
-    Ok(Dialed {
-        client,
-        connection,
-        facts,
-        destination,
-    })
-}
-
-impl tls::TlsStream for Inbound<Wire> {
-    fn channel_binding(&self) -> tls::ChannelBinding {
-        match self.stream().server_end_point() {
-            Some(hash) => tls::ChannelBinding::tls_server_end_point(hash),
-            None => tls::ChannelBinding::none(),
-        }
-    }
-}
-
-/// Tells the client library that a stream is encrypted already.
-struct AlreadyEncrypted;
-
-impl tls::TlsConnect<Inbound<Wire>> for AlreadyEncrypted {
-    type Stream = Inbound<Wire>;
-    type Error = io::Error;
-    type Future = Ready<io::Result<Inbound<Wire>>>;
-
-    fn connect(self, stream: Inbound<Wire>) -> Self::Future {
-        ready(Ok(stream))
-    }
 }
 
 /// The process id of the backend that answers statements.

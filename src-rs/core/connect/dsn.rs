@@ -195,6 +195,9 @@ fn decode(text: &str) -> std::result::Result<String, Malformed> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -24,7 +24,7 @@ struct Parameter {
     rule: Rule,
 }
 
-/// What is done with a parameter's value.
+/// The rule for a parameter's value.
 enum Rule {
     /// The function takes the value, or says what would be one.
     Take(fn(&mut Settings, &str) -> Taken),

@@ -17,7 +17,7 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// These settings, with those of the `next` source where these have none.
+            /// Takes each setting from `self` if it is there, else from the `next` source.
             pub(super) fn or(self, next: Self) -> Self {
                 Self { $($field: self.$field.or(next.$field),)* }
             }

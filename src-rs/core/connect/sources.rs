@@ -6,7 +6,7 @@ use crate::base::error::Result;
 use crate::connect::dsn::parse_dsn;
 use crate::connect::settings::Settings;
 
-/// What the sources say together. Each setting comes from the first that has it: `options`, then `dsn`, then
+/// Merges the sources of settings. Each setting comes from the first that has it: `options`, then `dsn`, then
 /// `environment`.
 pub(super) fn merge(
     options: Settings,

@@ -12,7 +12,7 @@ use crate::connect::hosts::Host;
 use crate::connect::passfile::{Account, Lookup};
 use crate::connect::settings::Settings;
 
-/// What start-up at one host sends.
+/// The parameters of start-up at one host.
 pub(crate) struct StartUp {
     /// User, password, database and parameters.
     pub(crate) protocol: Config,
@@ -44,7 +44,7 @@ impl StartUp {
 }
 
 impl ConnectConfig {
-    /// What start-up at a host sends, with the password that a file has for it.
+    /// The parameters of start-up at a host, with the password that a file has for it.
     pub(crate) async fn start_up(&self, host: &Host) -> Result<StartUp> {
         let mut start_up = StartUp {
             protocol: self.protocol.clone(),

@@ -69,7 +69,7 @@ struct StartupScan {
     message: usize,
 }
 
-/// What a [`StartupScan`] found in the bytes so far.
+/// The finding of a [`StartupScan`] in the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
 enum Scanned {
     /// Nothing more before the next bytes.

@@ -107,6 +107,9 @@ fn message_at(bytes: &[u8]) -> Option<Message> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 pub(super) mod tests {
     use super::*;
 

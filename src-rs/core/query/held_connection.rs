@@ -12,7 +12,7 @@ use crate::query::statements::{self, Block};
 /// How long the end of an open transaction may take. A connection that needs longer is not worth keeping.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What had to be done to give a connection back.
+/// The result of giving a connection back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReleaseOutcome {
     /// Whether a transaction had been left open, and was rolled back.
@@ -27,7 +27,7 @@ pub struct ReleaseOutcome {
 )]
 pub(crate) enum HeldConnection {
     Pooled {
-        // Dropped before the permit: a connection is free before somebody else may lease one.
+        // Dropped before the permit: a connection is free before the next lease may ask for one.
         client: Client,
         _permit: Permit,
     },

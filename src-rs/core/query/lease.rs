@@ -286,7 +286,7 @@ impl InUse<'_> {
                     .server
                     .as_deref()
                     .is_some_and(|server| server.severity != "ERROR");
-            // What was ours to repeat has been repeated by now.
+            // A statement that could be prepared anew has been repeated by now, so the client library's own are affected.
             let is_confused =
                 error.sql_state() == Some(SqlState::INVALID_SQL_STATEMENT_NAME.code());
             if is_lost || is_confused {
@@ -318,3 +318,6 @@ impl Drop for InUse<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

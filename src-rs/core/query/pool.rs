@@ -16,7 +16,7 @@ use crate::query::connections::{Connections, Life, closed};
 use crate::query::lease::Lease;
 use crate::query::lease_limit::{LeaseLimit, Permit};
 
-/// What is done with a connection before it is leased again.
+/// How a connection is checked before it is leased again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recycling {
     /// Looks whether the connection is still open.

@@ -1,8 +1,8 @@
-//! What must be known of a statement's text before it is sent.
+//! Looks into a statement's text before it is sent: for transaction blocks and for `COPY`.
 
-/// Whether the text could leave a transaction block open: only `BEGIN` and `START TRANSACTION` open one.
+/// Whether the text could leave a transaction block open, which only `BEGIN` and `START TRANSACTION` do.
 ///
-/// Errs on the side of yes: the words also count within strings and function bodies.
+/// Errs on the side of yes: the words count within strings and function bodies too.
 pub(crate) fn may_open_block(sql: &str) -> bool {
     words(sql).any(|word| word.eq_ignore_ascii_case("begin") || word.eq_ignore_ascii_case("start"))
 }
@@ -11,7 +11,7 @@ pub(crate) fn may_open_block(sql: &str) -> bool {
 ///
 /// The client library cannot run one: the server would wait for data that never comes.
 pub(crate) fn streams_a_copy(sql: &str) -> bool {
-    // Cheap, and nearly always the end of it.
+    // Cheap, and enough for nearly every text.
     if !words(sql).any(|word| word.eq_ignore_ascii_case("copy")) {
         return false;
     }
@@ -98,7 +98,7 @@ fn string_length(text: &str, escapes: bool) -> usize {
     text.len()
 }
 
-/// Comments nest.
+/// The length of the block comment that the text begins with. Block comments nest.
 fn comment_length(text: &str) -> usize {
     let mut depth = 0_usize;
     let mut index = 0;

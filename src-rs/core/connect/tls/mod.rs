@@ -25,7 +25,7 @@ pub(crate) use certificate::server_end_point;
 pub(crate) use failure::explain;
 use verify::{Check, Verifier};
 
-/// What PostgreSQL calls itself in the TLS handshake (`PG_ALPN_PROTOCOL` in src/include/libpq/pqcomm.h).
+/// The name of PostgreSQL's protocol in the TLS handshake (`PG_ALPN_PROTOCOL` in src/include/libpq/pqcomm.h).
 pub(crate) const ALPN: &[u8] = b"postgresql";
 
 /// Where the certificates of authorities are.

@@ -5,29 +5,43 @@ use tokio_postgres::types::{Kind, Type};
 /// How a supported type crosses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Codec {
+    /// bool.
     Bool,
+    /// int2.
     Int2,
+    /// int4.
     Int4,
+    /// int8.
     Int8,
+    /// float4.
     Float4,
+    /// float8.
     Float8,
+    /// numeric.
     Numeric,
     /// text, varchar, bpchar, name, citext, unknown and enums.
     Text,
     /// `"char"`: a single byte.
     Char,
+    /// bytea.
     Bytea,
+    /// json.
     Json,
+    /// jsonb.
     Jsonb,
+    /// uuid.
     Uuid,
+    /// date.
     Date,
-    /// timestamp and timestamptz: both are microseconds from 2000-01-01, the former taken as UTC.
+    /// timestamp and timestamptz. Both are microseconds from 2000-01-01; a timestamp is taken as UTC.
     Timestamp,
-    /// What a function returns that returns nothing.
+    /// void, the type of a function that returns nothing.
     Void,
+    /// An array.
     Array {
+        /// The codec of its elements.
         element: Box<Codec>,
-        /// Part of the binary format, and checked by the server.
+        /// The type of its elements, which is a part of the binary format and checked by the server.
         element_oid: u32,
     },
 }
@@ -53,7 +67,7 @@ impl Codec {
             Type::DATE => Self::Date,
             Type::TIMESTAMP | Type::TIMESTAMPTZ => Self::Timestamp,
             Type::VOID => Self::Void,
-            // Look like arrays, but the server takes only one form of them.
+            // Their kind is that of arrays, but the server takes only arrays of one dimension for them.
             Type::INT2_VECTOR | Type::OID_VECTOR => return None,
             _ => match ty.kind() {
                 Kind::Enum(_) => Self::Text,

@@ -1,18 +1,18 @@
-//! PostgreSQL's binary format, read.
+//! Reads values in PostgreSQL's binary format.
 
 use bytes::Buf as _;
 use uuid::Uuid;
 
 use super::{Codec, DAY_MS, EPOCH_DAYS, EPOCH_MS, MAX_DATE_MS, Value, numeric};
 
-/// Why a value cannot be given to JavaScript, to be read after "column `x` (type)".
+/// A decoded value, or why it cannot be given to JavaScript, in words that follow "column `x` (type)".
 type Decoded<T> = Result<T, String>;
 
 /// The server's own limit on the dimensions of an array.
 const MAX_DIMENSIONS: i32 = 6;
 
 impl Codec {
-    /// Makes a value of what the server sent. `None` is SQL's null.
+    /// Makes a value of the bytes that the server sent. `None` is SQL's null.
     pub fn decode(&self, raw: Option<&[u8]>) -> Decoded<Value> {
         let Some(raw) = raw else {
             return Ok(Value::Null);
@@ -56,12 +56,12 @@ fn text(raw: &[u8]) -> Decoded<String> {
     }
 }
 
-/// The shortest decimal that names the same float4: 0.1, not 0.10000000149011612.
+/// The number with the shortest decimal text that names the same float4: 0.1, not 0.10000000149011612.
 fn widen(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| value.into())
 }
 
-/// As the server itself writes a `"char"` as text.
+/// A `"char"` as the server itself writes it as text.
 fn char_text(byte: u8) -> String {
     match byte {
         0 => String::new(),

@@ -13,13 +13,15 @@ use crate::base::error::{Error, ErrorKind, Result};
 
 /// How much of a string an error shows.
 const SHOWN_CHARS: usize = 40;
+
 /// A parameter that does not fit its type.
 #[derive(Debug, PartialEq)]
 pub struct Mismatch {
-    /// To be read after "to be".
+    /// The expected value, in words that follow "to be".
     expected: String,
+    /// The value that was given.
     got: String,
-    /// Where in an array.
+    /// The indices of the element at fault, if the parameter is an array.
     at: Vec<usize>,
 }
 
@@ -27,7 +29,7 @@ pub struct Mismatch {
 #[derive(Debug)]
 pub struct Encoded(Option<BytesMut>);
 
-/// Writes parameters; the first that does not fit is the error.
+/// Writes parameters. The error is that of the first parameter that does not fit its type.
 pub fn encode_params(params: &[Param], types: &[(Codec, Type)]) -> Result<Vec<Encoded>> {
     params
         .iter()
@@ -232,7 +234,7 @@ fn int8(param: &Param) -> std::result::Result<i64, Mismatch> {
     value.ok_or_else(|| Mismatch::new(Codec::Int8.expected(), param))
 }
 
-/// Only integers that a double names exactly: `Number.isSafeInteger`.
+/// The value as an integer, if it is one that a double names exactly, as `Number.isSafeInteger` tells.
 fn safe_integer(value: f64) -> Option<i64> {
     const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
     #[expect(
@@ -268,7 +270,7 @@ fn decimal(param: &Param, out: &mut BytesMut) -> std::result::Result<(), Mismatc
     written.ok_or_else(|| Mismatch::new(Codec::Numeric.expected(), param))
 }
 
-/// A string is JSON text already; everything else is written as JSON.
+/// A parameter as JSON text. A string is JSON text already; everything else is written as JSON.
 fn json_text(param: &Param) -> std::result::Result<String, Mismatch> {
     if let Param::Text(text) = param {
         return Ok(text.clone());
@@ -295,7 +297,7 @@ fn whole(ms: f64) -> i64 {
     ms
 }
 
-/// The UTC day.
+/// The UTC day of a moment, as PostgreSQL counts days.
 fn days(ms: f64) -> i32 {
     // A Date reaches 10^8 days from 1970.
     i32::try_from(whole(ms).div_euclid(DAY_MS)).unwrap_or(i32::MAX) - EPOCH_DAYS

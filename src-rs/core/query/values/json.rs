@@ -1,12 +1,12 @@
 //! JSON text of parameters that are arrays, as `JSON.stringify` would write it.
 //!
-//! Only here is it known that the server expects JSON rather than an array of its own.
+//! TypeScript cannot write it, because it does not know whether the server expects JSON or an array of its own.
 
 use std::fmt::Write as _;
 
 use super::Param;
 
-/// Writes a parameter as JSON. The error says what cannot be.
+/// Writes a parameter as JSON. The error names the kind of value that JSON cannot hold.
 pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str> {
     match param {
         Param::Null => out.push_str("null"),

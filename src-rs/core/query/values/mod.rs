@@ -1,8 +1,8 @@
 //! Values on their way between JavaScript and PostgreSQL's binary format.
 //!
-//! [`Codec::of`] decides whether a type is supported at all, before anything is executed; then [`Codec::decode`]
-//! makes a [`Value`] of a column and [`Codec::encode`] the bytes of a [`Param`]. Nothing is guessed: what has no
-//! exact counterpart is an error that names the type.
+//! [`Codec::of`] decides whether a type is supported at all, before anything is executed. Then [`Codec::decode`] makes a
+//! [`Value`] of a column, and [`encode_params`] the bytes of a [`Param`]. Nothing is guessed: a value without an exact
+//! counterpart is an error that names the type.
 
 mod codec;
 mod decode;
@@ -24,36 +24,47 @@ const MAX_DATE_MS: i64 = 8_640_000_000_000_000;
 /// A value of a column, ready for JavaScript.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// SQL's null.
     Null,
+    /// A bool.
     Bool(bool),
-    /// int2, int4.
+    /// An int2 or int4.
     Int(i32),
-    /// int8, a `bigint`.
+    /// An int8, for JavaScript a `bigint`.
     BigInt(i64),
-    /// float4, float8.
+    /// A float4 or float8.
     Float(f64),
-    /// The text family, numeric, uuid; json and jsonb as JSON text.
+    /// The text family, numeric and uuid; json and jsonb as JSON text.
     Text(String),
+    /// A bytea.
     Bytes(Vec<u8>),
-    /// A `Date`, in milliseconds from 1970-01-01 UTC.
+    /// A date or timestamp, in milliseconds from 1970-01-01 UTC.
     Date(f64),
+    /// An array, of arrays if it has more than one dimension.
     Array(Vec<Value>),
 }
 
-/// A parameter as JavaScript gave it: what it becomes depends on the type that the server expects.
+/// A parameter as JavaScript gave it. The type that the server expects decides how it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Param {
+    /// `null`.
     Null,
+    /// A boolean.
     Bool(bool),
+    /// A number.
     Number(f64),
+    /// A `bigint` of up to 64 bits.
     BigInt(i64),
     /// A `bigint` beyond 64 bits, in decimal.
     HugeInt(String),
+    /// A string.
     Text(String),
+    /// A `Uint8Array`.
     Bytes(Vec<u8>),
-    /// Milliseconds from 1970-01-01 UTC; always a whole number within the range of `Date`.
+    /// A `Date` in milliseconds from 1970-01-01 UTC: always a whole number within the range of `Date`.
     Date(f64),
     /// An object, as JSON text.
     Json(String),
+    /// An array.
     Array(Vec<Param>),
 }

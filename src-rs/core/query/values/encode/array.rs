@@ -1,4 +1,4 @@
-//! Arrays: rectangular, of up to six dimensions.
+//! Writes arrays. They must be rectangular, of up to six dimensions.
 
 use bytes::{BufMut as _, BytesMut};
 
@@ -62,7 +62,7 @@ pub(super) fn write(
 struct Walk<'a> {
     element: &'a Codec,
     lengths: &'a [usize],
-    /// Where it is; after an error, where that is.
+    /// The indices of the current element, after an error those of the element at fault.
     at: Vec<usize>,
     has_nulls: bool,
 }

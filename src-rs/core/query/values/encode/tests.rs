@@ -1,4 +1,4 @@
-//! What parameters become, and what is said of those that do not fit.
+//! The bytes that parameters become, and the errors of parameters that do not fit.
 
 use super::*;
 use crate::query::values::Value;
