@@ -12,6 +12,7 @@ import { chart } from './chart.mjs'
 import { loading } from './loading.mjs'
 import { plan } from './plan.mjs'
 import { caseTable, markdown, verdictTable } from './report.mjs'
+import { toJson } from './results-file.mjs'
 import { run } from './run.mjs'
 import { figures, measures } from './statistics.mjs'
 import { judge } from './targets.mjs'
@@ -136,7 +137,7 @@ function add({ id }, name, measured) {
 function write(outcome) {
   fs.mkdirSync(options.out, { recursive: true })
   const file = (/** @type {string} */ name) => `${options.out}/${name}`
-  fs.writeFileSync(file('results.json'), `${JSON.stringify(outcome, undefined, 2)}\n`)
+  fs.writeFileSync(file('results.json'), toJson({ ...outcome }))
   fs.writeFileSync(file('results.md'), markdown(outcome))
   const picture = chart(outcome.results, CHARTED)
   if (picture) fs.writeFileSync(file('chart.svg'), picture)
