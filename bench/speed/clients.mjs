@@ -71,7 +71,8 @@ export const clients = {
 
   'pg-listen': async (dsn, channels, handlers) => {
     // Payloads are JSON to it, unless it is told otherwise.
-    const subscriber = createSubscriber(
+    // The types of the package know only the `default` among its CommonJS exports.
+    const subscriber = createSubscriber.default(
       { connectionString: dsn },
       { parse: (/** @type {string} */ payload) => payload },
     )

@@ -101,14 +101,14 @@ async function send({ dsn, raw }, { rate }, count) {
   if (code !== 0) throw new Error('the sender failed')
 }
 
-/** Notifies `count` times, in as few transactions as is sensible. @param {Scene} scene @param {Case} one */
-async function notify({ notifier }, { task, bytes = 16, only = null }, count) {
+/** Notifies `count` times, in as few transactions as is sensible. @param {Scene} scene @param {Case} one @param {number} count */
+async function notify({ notifier }, { task, bytes = 16, only }, count) {
   for (let sent = 0; sent < count; sent += TRANSACTION) {
     // Different payloads: PostgreSQL folds equal ones of one transaction.
     await notifier.query(
       `SELECT count(pg_notify('bench_' || coalesce($1, n % $2::int), lpad(n::text, $3::int, '0')))
          FROM generate_series(1, $4::int) AS n`,
-      [only, task.channels, bytes, Math.min(TRANSACTION, count - sent)],
+      [only ?? null, task.channels, bytes, Math.min(TRANSACTION, count - sent)],
     )
   }
 }
