@@ -84,7 +84,7 @@ function coverage(count, skipped) {
 
 /**
  * The ratio of each build's least run. What disturbs a count of instructions only adds to it: code that is not compiled
- * yet takes more of them, by a quarter in one run of three.
+ * yet takes more of them. On a busy machine, two runs of six took a quarter more than the least.
  * @param {readonly (number | null | undefined)[]} ours @param {readonly (number | null | undefined)[]} theirs
  * @returns {Interval}
  */
