@@ -128,12 +128,22 @@ test('too few pairs are not judged', (t) => {
   t.is(comparison?.verdict, 'too few')
 })
 
-test('instructions are judged by the least runs of few pairs, within 2 %', (t) => {
+const instructions = (ours: readonly number[], theirs: readonly number[]) =>
+  compare(runs('instructions', ours), runs('instructions', theirs))[0]
+
+test('instructions are judged by the counts that repeat, within 2 %', (t) => {
   const judged = (ours: number) =>
-    compare(runs('instructions', [14_000, ours]), runs('instructions', [10_000, 13_000]))[0]
-      ?.verdict
+    instructions([14_000, ours, ours + 5], [10_000, 13_000, 10_001])?.verdict
   t.is(judged(10_190), 'not slower')
   t.is(judged(10_210), 'slower')
+})
+
+test('a count that a stall has cut in two does not make a build faster', (t) => {
+  t.is(instructions([10_000, 10_001, 10_002], [5000, 10_000, 10_003])?.median, 1)
+})
+
+test('instructions that do not repeat are not judged', (t) => {
+  t.is(instructions([11_735, 15_691, 16_674], [17_903, 6571, 11_816])?.verdict, 'unsteady')
 })
 
 test('the extremes of a run are told and never judged', (t) => {

@@ -56,14 +56,21 @@ function tell(comparisons) {
   const slower = Object.entries(comparisons).filter(([, all]) =>
     all.some(({ verdict }) => verdict === 'slower'),
   )
-  const isTooFew = Object.values(comparisons)
-    .flat()
-    .some(({ verdict }) => verdict === 'too few')
+  const verdicts = new Set(
+    Object.values(comparisons)
+      .flat()
+      .map(({ verdict }) => verdict),
+  )
+  const isTooFew = verdicts.has('too few')
+  const isUnsteady = verdicts.has('unsteady')
   if (isTooFew) {
     console.log(`Times and rates are not judged: that takes ${PAIRS_TO_JUDGE} pairs or more.`)
   }
+  if (isUnsteady) {
+    console.log('Instructions are not judged: no two runs of a build agree. Is the machine busy?')
+  }
   if (slower.length > 0) console.log(`Slower in ${slower.map(([id]) => id).join(', ')}`)
-  else if (!isTooFew) console.log('Not slower in any case')
+  else if (!isTooFew && !isUnsteady) console.log('Not slower in any case')
   return slower.length > 0 ? 1 : 0
 }
 

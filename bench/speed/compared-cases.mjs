@@ -19,7 +19,7 @@ const USUAL = [
  */
 const SHORTER = { 'latency-1000': { warmUp: 3000, count: 3000 } }
 
-/** Cases of which few pairs say as much as many: of instructions, the least of all runs repeats. @type {Record<string, number>} */
+/** Cases of which few pairs say as much as many: undisturbed counts of instructions repeat. @type {Record<string, number>} */
 export const FEW_PAIRS = { lone: 5 }
 
 /** With one contestant each. @param {import('./options.mjs').Options} options @returns {Case[]} */

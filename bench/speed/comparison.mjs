@@ -8,7 +8,7 @@
  * @property {number} high
  * @property {number} coverage How probable it is that the true median lies from `low` to `high`; 0 without an interval.
  *
- * @typedef {'slower' | 'not slower' | 'too few' | 'told only'} Verdict
+ * @typedef {'slower' | 'not slower' | 'too few' | 'unsteady' | 'told only'} Verdict
  *
  * @typedef {Interval & { measure: string, pairs: number, verdict: Verdict }} Comparison
  */
@@ -18,8 +18,10 @@ export const CONFIDENCE = 0.95
 export const PAIRS_TO_JUDGE = 15
 /** A build is slower when the whole interval of a ratio lies above this. */
 export const TOLERANCE = 1.03
-/** The least number of instructions repeats almost exactly, so that it is judged by itself, without an interval. */
+/** Undisturbed numbers of instructions repeat almost exactly, so that they are judged without an interval. */
 export const INSTRUCTIONS_TOLERANCE = 1.02
+/** Two runs of one build agree on their instructions when they are no farther apart than this. */
+const REPEATS_WITHIN = 1.01
 
 /** Measures that are better when they are higher. */
 const RATES = new Set(['perSecond'])
@@ -83,16 +85,23 @@ function coverage(count, skipped) {
 }
 
 /**
- * The ratio of each build's least run. What disturbs a count of instructions only adds to it: code that is not compiled
- * yet takes more of them. On a busy machine, two runs of six took a quarter more than the least.
+ * The ratio of two builds' instructions; `undefined` when one of the builds has no count that repeats. A machine that is busy
+ * disturbs a count either way: code that is not compiled yet takes more instructions, and a stall in the middle looks like
+ * a wait, which cuts the count in two. A count that two runs agree on was not disturbed.
  * @param {readonly (number | null | undefined)[]} ours @param {readonly (number | null | undefined)[]} theirs
- * @returns {Interval}
+ * @returns {Interval | undefined}
  */
-function ratioOfLeast(ours, theirs) {
-  const least = (/** @type {readonly (number | null | undefined)[]} */ runs) =>
-    Math.min(...runs.filter((value) => value != null))
-  const ratio = least(ours) / least(theirs)
+function ratioOfRepeated(ours, theirs) {
+  const [our, their] = [repeated(ours), repeated(theirs)]
+  if (our === undefined || their === undefined) return undefined
+  const ratio = our / their
   return { median: ratio, low: ratio, high: ratio, coverage: 0 }
+}
+
+/** The least count to which the next higher one is close. @param {readonly (number | null | undefined)[]} counts */
+function repeated(counts) {
+  const sorted = counts.filter((count) => count != null).sort((a, b) => a - b)
+  return sorted.find((count, index) => (sorted[index + 1] ?? Infinity) <= count * REPEATS_WITHIN)
 }
 
 /** @param {string} measure @param {Interval} interval @param {number} pairs @returns {Verdict} */
@@ -117,8 +126,14 @@ export function compare(ours, theirs) {
       runs.map((run) => run[measure])
     const found = ratios(measure, of(ours), of(theirs))
     if (found.length === 0) return []
-    const range = measure === 'instructions' ? ratioOfLeast(of(ours), of(theirs)) : interval(found)
-    const judged = verdict(measure, range, found.length)
-    return [{ measure, pairs: found.length, ...range, verdict: judged }]
+    const common = { measure, pairs: found.length }
+    if (measure === 'instructions') {
+      const ratio = ratioOfRepeated(of(ours), of(theirs))
+      return ratio
+        ? [{ ...common, ...ratio, verdict: verdict(measure, ratio, found.length) }]
+        : [{ ...common, ...interval(found), verdict: 'unsteady' }]
+    }
+    const range = interval(found)
+    return [{ ...common, ...range, verdict: verdict(measure, range, found.length) }]
   })
 }

@@ -88,7 +88,7 @@ export function comparisonTable(comparisons) {
       id,
       MEASURES[measure]?.title ?? measure,
       number(median, 3),
-      coverage > 0 ? `${number(low, 3)}–${number(high, 3)}` : 'of the least runs',
+      coverage > 0 ? `${number(low, 3)}–${number(high, 3)}` : 'of counts that repeat',
       String(pairs),
       verdict === 'slower' ? '**slower**' : verdict,
     ]),
