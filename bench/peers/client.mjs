@@ -42,7 +42,8 @@ const clients = {
   },
 
   async 'pg-listen'({ dsn, channel }) {
-    const subscriber = createSubscriber({ connectionString: dsn })
+    // Node imports the exports of CommonJS, which are the function; its types know only the `default` among them.
+    const subscriber = createSubscriber.default({ connectionString: dsn })
     for (const handler of handlers) subscriber.notifications.on(channel, handler)
     subscriber.events.on('reconnect', () => told('reconnect'))
     subscriber.events.on('error', (error) => {

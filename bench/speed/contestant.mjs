@@ -1,40 +1,54 @@
 // A process in which one contestant does one task and is measured doing it. Prints a line of JSON for each thing that
-// happens: `up` when it listens, `warm` when it is about to be measured, then the measurement.
+// happens: `up` when it listens, with what was loaded, `warm` when it is about to be measured, then the measurement.
 //
 //   node contestant.mjs '{"client": "pg", "dsn": "…", "kind": "burst", …}'
 
-import { clients } from './clients.mjs'
+import { createRequire } from 'node:module'
+import { connectors, subscribers } from './clients.mjs'
 import { Meter } from './meter.mjs'
 
 /**
  * @typedef {object} Task
  * @property {string} client One of `clients.mjs`.
+ * @property {string} packageFolder The folder of the `pglisten` that is measured.
  * @property {string} dsn
- * @property {'burst' | 'latency' | 'lone' | 'retain' | 'start'} kind
+ * @property {'burst' | 'latency' | 'lone' | 'retain' | 'start' | 'statements'} kind
  * @property {number} channels How many channels it listens to: `bench_0` and so on.
- * @property {number} count How many notifications are measured,
+ * @property {number} count How many notifications or statements are measured,
  * @property {number} warmUp and how many come before those.
  * @property {number} [consumers] How many handlers each notification goes to; 1 by default.
  * @property {boolean} [async] Whether handlers are asynchronous.
  * @property {number} [keepEvery] One payload in so many is kept.
+ *
+ * @typedef {{ version: string, facade: string, addons: string[] }} Loaded The build that was loaded: its files.
  */
 
 const task = /** @type {Task} */ (JSON.parse(process.argv[2] ?? ''))
 // Not in the parent's hands any more: nobody would read what is measured.
 process.stdin.resume().once('end', () => process.exit())
 
+// A package that requires its own name gets itself, so that no other installed build can be taken instead.
+const requireOfPackage = createRequire(`${task.packageFolder}/package.json`)
+const pglisten = /** @type {import('./clients.mjs').Package} */ (requireOfPackage('pglisten'))
+
 const tell = (/** @type {object} */ what) => process.stdout.write(`${JSON.stringify(what)}\n`)
+
+/** @template Work @param {Record<string, Work>} all @returns {Work} That of the task's client. */
+function chosen(all) {
+  const work = all[task.client]
+  if (work) return work
+  throw new TypeError(`Expected one of ${Object.keys(all).join(', ')}, got ${task.client}`)
+}
 
 /** Subscribes as many handlers as the task has consumers. */
 const subscribe = (/** @type {(payload: string) => unknown} */ handler) => {
-  const work = clients[task.client]
-  if (!work)
-    throw new TypeError(`Expected one of ${Object.keys(clients).join(', ')}, got ${task.client}`)
+  const work = chosen(subscribers(pglisten))
   const handlers = Array.from({ length: task.consumers ?? 1 }, () => handler)
   const channels = Array.from({ length: task.channels }, (_, index) => `bench_${index}`)
   return work(task.dsn, channels, handlers)
 }
 
+/** Each is ready when it resolves; what it gives is done after that. @type {Record<Task['kind'], () => Promise<void | (() => Promise<void>)>>} */
 const kinds = {
   async burst() {
     const total = (/** @type {number} */ count) => count * (task.consumers ?? 1)
@@ -74,10 +88,7 @@ const kinds = {
         latencies[received] = performance.now() * 1e6 + toMonotonic - Number(sentAt)
       received += 1
       if (received < task.count) return
-      latencies.sort()
-      const at = (/** @type {number} */ quantile) =>
-        latencies[Math.ceil(quantile * task.count) - 1] ?? Number.NaN
-      tell({ latency: { p50Ns: at(0.5), p99Ns: at(0.99), p999Ns: at(0.999), maxNs: at(1) } })
+      tell({ latency: quantiles(latencies) })
     })
   },
 
@@ -117,6 +128,34 @@ const kinds = {
   async start() {
     await subscribe(() => tell({ start: { firstNs: performance.now() * 1e6 } }))
   },
+
+  async statements() {
+    const query = await chosen(connectors(pglisten))(task.dsn)
+    return async () => {
+      const times = new Float64Array(task.count)
+      for (let index = -task.warmUp; index < task.count; index += 1) {
+        const from = performance.now()
+        await query(index)
+        if (index >= 0) times[index] = (performance.now() - from) * 1e6
+      }
+      tell({ statements: quantiles(times) })
+    }
+  },
+}
+
+/** @param {Float64Array} times In nanoseconds; gets sorted. */
+function quantiles(times) {
+  times.sort()
+  const at = (/** @type {number} */ quantile) =>
+    times[Math.ceil(quantile * times.length) - 1] ?? Number.NaN
+  return { p50Ns: at(0.5), p99Ns: at(0.99), p999Ns: at(0.999), maxNs: at(1) }
+}
+
+/** @returns {Loaded} */
+function loaded() {
+  const { version } = requireOfPackage('./package.json')
+  const addons = Object.keys(requireOfPackage.cache).filter((file) => file.endsWith('.node'))
+  return { version, facade: requireOfPackage.resolve('pglisten'), addons }
 }
 
 /** What JavaScript holds, after everything that can be collected was collected. */
@@ -141,5 +180,6 @@ function monotonicOffset() {
   return best.offset
 }
 
-await kinds[task.kind]()
-tell({ up: true })
+const begin = await kinds[task.kind]()
+tell({ up: true, loaded: loaded() })
+await begin?.()

@@ -3,34 +3,28 @@
 
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
-import os from 'node:os'
-import { parseArgs } from 'node:util'
 import { Client } from 'pg'
 import { startServer } from '../../lab/server/dev-server.mjs'
 import { root } from '../../scripts/lib/run.mjs'
 import { chart } from './chart.mjs'
 import { loading } from './loading.mjs'
-import { plan } from './plan.mjs'
+import { readOptions } from './options.mjs'
+import { chosen, plan } from './plan.mjs'
+import { machine, progress } from './surroundings.mjs'
 import { caseTable, markdown, verdictTable } from './report.mjs'
-import { run } from './run.mjs'
+import { toJson } from './results-file.mjs'
+import { RAW, run } from './run.mjs'
 import { figures, measures } from './statistics.mjs'
 import { judge } from './targets.mjs'
 
-const HELP = `npm run bench -- [options]
-
-  --rounds N    how many rounds (default 5); in each, all contestants do each case, some more than once
-  --only TEXT   only the cases whose names contain one of these, such as burst-40,latency
-  --node FLAGS  flags for the Node of the contestants, such as --node=--no-opt
-  --out FOLDER  where the results go (default bench/results)`
 const CHARTED = 'burst-40'
 const LOADED = ['pglisten', 'pg', 'postgres', 'pg-listen']
 
 const options = readOptions()
-const RAW = `${root}target/release/pglisten-bench-raw${process.platform === 'win32' ? '.exe' : ''}`
 const python = ['psqlpy', 'asyncpg'].filter(hasPython).map((name) => `python ${name}`)
 /** @typedef {import('./plan.mjs').Case} Case */
 /** @type {(Case | Omit<Case, 'task'>)[]} */
-const cases = [
+const all = [
   ...plan(python),
   {
     id: 'loading',
@@ -40,9 +34,8 @@ const cases = [
     times: 4,
   },
   { id: 'binary', title: 'The stripped addon', contestants: LOADED.slice(0, 1), rounds: 1 },
-].filter(({ id }) => options.only.length === 0 || options.only.some((part) => id.includes(part)))
-if (cases.length === 0)
-  throw new Error(`No case is called anything like ${options.only.join(', ')}`)
+]
+const cases = chosen(all, options.only)
 /** Those that take turns. @type {Map<string, typeof cases>} */
 const groups = new Map()
 for (const one of cases) {
@@ -53,7 +46,13 @@ for (const one of cases) {
 const server = await startServer()
 const notifier = new Client({ connectionString: server.dsn })
 await notifier.connect()
-const scene = { dsn: server.dsn, raw: RAW, notifier, nodeFlags: options.nodeFlags }
+const scene = {
+  dsn: server.dsn,
+  raw: RAW,
+  notifier,
+  nodeFlags: options.nodeFlags,
+  packageFolder: fs.realpathSync(root),
+}
 
 /** @type {import('./statistics.mjs').Runs} */
 const runs = {}
@@ -136,27 +135,21 @@ function add({ id }, name, measured) {
 function write(outcome) {
   fs.mkdirSync(options.out, { recursive: true })
   const file = (/** @type {string} */ name) => `${options.out}/${name}`
-  fs.writeFileSync(file('results.json'), `${JSON.stringify(outcome, undefined, 2)}\n`)
+  fs.writeFileSync(file('results.json'), toJson({ ...outcome }))
   fs.writeFileSync(file('results.md'), markdown(outcome))
   const picture = chart(outcome.results, CHARTED)
   if (picture) fs.writeFileSync(file('chart.svg'), picture)
   console.log(`\nWritten to ${options.out}`)
 }
 
-/** @param {string} text */
-function progress(text) {
-  process.stderr.write(process.stderr.isTTY ? `\r\u001B[K${text}` : `${text}\n`)
-}
-
 function environment() {
-  const [cpu] = os.cpus()
   const version = (/** @type {string} */ name) =>
     JSON.parse(
       fs.readFileSync(new URL(`../node_modules/${name}/package.json`, import.meta.url), 'utf8'),
     ).version
   return {
     date: new Date().toISOString().slice(0, 10),
-    machine: `${os.cpus().length} × ${cpu?.model ?? 'unknown'}, ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}`,
+    machine: machine(),
     node: [process.version, ...options.nodeFlags].join(' '),
     contestants: ['pg', 'postgres', 'pg-listen']
       .map((name) => `${name} ${version(name)}`)
@@ -180,27 +173,4 @@ function hasPython(name) {
   } catch {
     return false
   }
-}
-
-function readOptions() {
-  const { values } = parseArgs({
-    options: {
-      rounds: { type: 'string', default: '5' },
-      only: { type: 'string', default: '' },
-      node: { type: 'string', default: '' },
-      out: { type: 'string', default: `${root}bench/results` },
-      help: { type: 'boolean', default: false },
-    },
-  })
-  if (values.help) {
-    console.log(HELP)
-    process.exit()
-  }
-  const rounds = Number(values.rounds)
-  if (!Number.isInteger(rounds) || rounds < 1) {
-    throw new TypeError(`Expected --rounds to be a whole number from 1 on, got ${values.rounds}`)
-  }
-  const only = values.only.split(',').filter((part) => part !== '')
-  const nodeFlags = values.node.split(' ').filter((flag) => flag !== '')
-  return { rounds, only, nodeFlags, out: values.out }
 }

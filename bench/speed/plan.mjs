@@ -1,7 +1,9 @@
 // What is measured: the cases, and who takes part in each.
 
+import { SetupError } from '../../scripts/lib/setup.mjs'
+
 /**
- * @typedef {Omit<import('./contestant.mjs').Task, 'client' | 'dsn'>} CaseTask
+ * @typedef {Omit<import('./contestant.mjs').Task, 'client' | 'packageFolder' | 'dsn'>} CaseTask
  *
  * @typedef {object} Case
  * @property {string} id
@@ -122,7 +124,30 @@ export function plan(python) {
       contestants: CALLBACKS,
       task: task('start', { count: 1, warmUp: 0 }),
     },
+    {
+      id: 'statements',
+      title: '2,000 statements, each awaited, on one connection',
+      contestants: ['pglisten', 'pg'],
+      task: task('statements', { count: 2000, warmUp: 2000 }),
+    },
   ]
+}
+
+/**
+ * The cases that somebody asked for: a case's whole name means that case alone, any other text each case whose name
+ * contains it. No text at all means every case.
+ * @template {{ id: string }} Some @param {readonly Some[]} cases @param {readonly string[]} only
+ */
+export function chosen(cases, only) {
+  const ids = new Set(cases.map(({ id }) => id))
+  const picked = cases.filter(
+    ({ id }) =>
+      only.length === 0 || only.some((text) => (ids.has(text) ? id === text : id.includes(text))),
+  )
+  if (picked.length > 0) return picked
+  throw new SetupError(
+    `Expected --only to name some of ${[...ids].join(', ')}, got ${only.join(', ')}`,
+  )
 }
 
 /**

@@ -4,6 +4,7 @@
  * @typedef {import('./statistics.mjs').Figure} Figure
  * @typedef {import('./statistics.mjs').Results} Results
  * @typedef {import('./targets.mjs').Verdict} Verdict
+ * @typedef {import('./comparison.mjs').Comparison} Comparison
  *
  * @typedef {object} Outcome
  * @property {Record<string, string>} environment
@@ -78,6 +79,21 @@ export function verdictTable(verdicts) {
     reached ? 'reached' : '**falls short**',
   ])
   return table(['Target', 'Got', 'Bound', ''], body)
+}
+
+/** Two builds in some cases. @param {Record<string, readonly Comparison[]>} comparisons By case. */
+export function comparisonTable(comparisons) {
+  const body = Object.entries(comparisons).flatMap(([id, all]) =>
+    all.map(({ measure, pairs, median, low, high, coverage, verdict }) => [
+      id,
+      MEASURES[measure]?.title ?? measure,
+      number(median, 3),
+      coverage > 0 ? `${number(low, 3)}–${number(high, 3)}` : 'of counts that repeat',
+      String(pairs),
+      verdict === 'slower' ? '**slower**' : verdict,
+    ]),
+  )
+  return table(['Case', 'Measure', 'this : that', '95 % interval', 'Pairs', ''], body)
 }
 
 /** The whole report. @param {Outcome} outcome */

@@ -2,8 +2,10 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import path from 'node:path'
 import readline from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { root } from '../../scripts/lib/run.mjs'
 
 /**
  * @typedef {import('./plan.mjs').Case} Case
@@ -14,8 +16,11 @@ import { fileURLToPath } from 'node:url'
  * @property {string} raw The program of `bench/raw`.
  * @property {import('pg').Client} notifier
  * @property {readonly string[]} nodeFlags For the contestants.
+ * @property {string} packageFolder Of the build of this package that is measured; without symbolic links.
  */
 
+/** The program of `bench/raw`, as `npm run bench` builds it. */
+export const RAW = `${root}target/release/pglisten-bench-raw${process.platform === 'win32' ? '.exe' : ''}`
 const CONTESTANT = fileURLToPath(new URL('contestant.mjs', import.meta.url))
 const PYTHON = fileURLToPath(new URL('contestant.py', import.meta.url))
 /** Far beyond what any run takes: whoever needs longer does not finish. */
@@ -39,8 +44,10 @@ export async function run(scene, name, one) {
   try {
     for await (const line of lines) {
       const said = /** @type {Report} */ (JSON.parse(line))
-      if (said['up']) await feedFirst(scene, one, child.stdin)
-      else if (said['warm'] && one.task.kind === 'lone') {
+      if (said['up']) {
+        if (name.startsWith('pglisten')) checkLoaded(scene, said['loaded'])
+        await feedFirst(scene, one, child.stdin)
+      } else if (said['warm'] && one.task.kind === 'lone') {
         alone = setInterval(() => {
           notify(scene, one, 1).catch(() => {
             child.kill()
@@ -62,9 +69,24 @@ export async function run(scene, name, one) {
   }
 }
 
+/** Two builds lie below one another, and are of one version. @param {Scene} scene @param {import('./contestant.mjs').Loaded} loaded */
+function checkLoaded({ packageFolder }, { facade, addons, version }) {
+  const folders = addons.map((addon) => path.dirname(addon))
+  if (
+    facade === path.join(packageFolder, 'dist', 'index.js') &&
+    folders.length === 1 &&
+    folders[0] === path.join(packageFolder, 'native')
+  ) {
+    return
+  }
+  throw new Error(
+    `Expected the build of ${packageFolder}, got version ${version} with ${[facade, ...addons].join(' and ')}`,
+  )
+}
+
 /** @param {Scene} scene @param {string} name @param {Case} one */
-function start({ dsn, raw, nodeFlags }, name, one) {
-  const task = { client: name, dsn, ...one.task }
+function start({ dsn, raw, nodeFlags, packageFolder }, name, one) {
+  const task = { client: name, packageFolder, dsn, ...one.task }
   const stdio = /** @type {['pipe', 'pipe', 'pipe']} */ (['pipe', 'pipe', 'pipe'])
   if (name === 'raw socket') {
     const args = ['floor', 'bench_0', String(task.warmUp), String(task.count)]
@@ -82,6 +104,7 @@ function start({ dsn, raw, nodeFlags }, name, one) {
 /** What a contestant gets once it listens. @param {Scene} scene @param {Case} one @param {import('node:stream').Writable} stdin */
 async function feedFirst(scene, one, stdin) {
   const { kind, warmUp, count } = one.task
+  if (kind === 'statements') return
   if (kind === 'latency') await send(scene, one, warmUp + count)
   else if (kind === 'lone') {
     await send(scene, one, warmUp)
@@ -101,14 +124,14 @@ async function send({ dsn, raw }, { rate }, count) {
   if (code !== 0) throw new Error('the sender failed')
 }
 
-/** Notifies `count` times, in as few transactions as is sensible. @param {Scene} scene @param {Case} one */
-async function notify({ notifier }, { task, bytes = 16, only = null }, count) {
+/** Notifies `count` times, in as few transactions as is sensible. @param {Scene} scene @param {Case} one @param {number} count */
+async function notify({ notifier }, { task, bytes = 16, only }, count) {
   for (let sent = 0; sent < count; sent += TRANSACTION) {
     // Different payloads: PostgreSQL folds equal ones of one transaction.
     await notifier.query(
       `SELECT count(pg_notify('bench_' || coalesce($1, n % $2::int), lpad(n::text, $3::int, '0')))
          FROM generate_series(1, $4::int) AS n`,
-      [only, task.channels, bytes, Math.min(TRANSACTION, count - sent)],
+      [only ?? null, task.channels, bytes, Math.min(TRANSACTION, count - sent)],
     )
   }
 }

@@ -40,17 +40,19 @@ const READ = {
     delayMs: said.longestDelayMs ?? null,
     peakMb: said.peakBytes === undefined ? null : said.peakBytes / MEBIBYTE,
   }),
-  latency: (said) => ({
-    p50Us: said.p50Ns / 1e3,
-    p99Us: said.p99Ns / 1e3,
-    p999Us: said.p999Ns / 1e3,
-  }),
+  latency: inMicroseconds,
   lone: (said) => ({ instructions: figure(said.instructions).median }),
   retain: (said) => ({
     heldRatio: said.heldBytes / said.keptBytes,
     heldMb: said.heldBytes / MEBIBYTE,
   }),
   start: (said) => ({ firstMs: said.firstNs / 1e6 }),
+  statements: inMicroseconds,
+}
+
+/** @param {{ p50Ns: number, p99Ns: number, p999Ns: number }} said @returns {Measures} */
+function inMicroseconds({ p50Ns, p99Ns, p999Ns }) {
+  return { p50Us: p50Ns / 1e3, p99Us: p99Ns / 1e3, p999Us: p999Ns / 1e3 }
 }
 
 /** @param {import('./run.mjs').Report} report @param {string} kind @returns {Measures} */
