@@ -10,7 +10,7 @@ import { flood } from '../support/flood.js'
 import { openListener, uniqueChannel } from '../support/listener.js'
 import { waitFor } from '../../lab/wait.js'
 
-const COUNT = 200_000
+const COUNT = 20_000
 /** So many deliveries take as long as a turn may. */
 const IN_SLICE = 200
 
