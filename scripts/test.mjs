@@ -15,6 +15,12 @@ import { SetupError, runMain, setup } from './lib/setup.mjs'
 
 const GROUPS = ['lint', 'rust', 'node']
 
+/** Where modules are that import each other. */
+const CODE = ['index.ts', 'src-ts', 'lab', 'scripts', 'bench', '__test__']
+
+/** How long each part of the run took, in milliseconds, in order. @type {Map<string, number>} */
+const took = new Map()
+
 /** @param {string[]} drifted */
 const lintSteps = (drifted) => [
   check('generated files are up to date', async () => ({
@@ -34,6 +40,13 @@ const lintSteps = (drifted) => [
     runTool('oxlint/bin/oxlint', ['--type-aware', '--deny-warnings'], { output: 'keep' }),
   ),
   check('types', () => runTool('typescript/bin/tsc', ['-p', 'tsconfig.json'], { output: 'keep' })),
+  check('import directions', () =>
+    runTool(
+      'dependency-cruiser/bin/dependency-cruise.mjs',
+      ['--config', '.dependency-cruiser.mjs', '--output-type', 'err-long', ...CODE],
+      { output: 'keep' },
+    ),
+  ),
   check('reference', () => runTool('typedoc/bin/typedoc', ['--emit', 'none'], { output: 'keep' })),
 ]
 
@@ -62,6 +75,7 @@ await runMain(async () => {
     await server?.stop()
   }
 
+  console.log(`\n${timeTable()}`)
   const total = (/** @type {keyof Counts} */ key) =>
     results.reduce((before, it) => before + it[key], 0)
   const skipped = total('skipped') > 0 ? `, ${total('skipped')} skipped` : ''
@@ -178,5 +192,21 @@ function honest(ok, counts) {
 
 /** @param {string} name @param {number} started @param {boolean} [ok] */
 function report(name, started, ok = true) {
-  console.log(`${ok ? '✔' : '✘'} ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`)
+  const ms = Date.now() - started
+  took.set(name, ms)
+  console.log(`${ok ? '✔' : '✘'} ${name} (${seconds(ms)} s)`)
+}
+
+/** @param {number} ms */
+const seconds = (ms) => (ms / 1000).toFixed(1)
+
+/** Which part of the run took how long. */
+function timeTable() {
+  const whole = [...took.values()].reduce((sum, ms) => sum + ms, 0)
+  const rows = [...took, /** @type {[string, number]} */ (['together', whole])]
+  const width = Math.max(...rows.map(([name]) => name.length))
+  const digits = seconds(whole).length
+  return rows
+    .map(([name, ms]) => `  ${name.padEnd(width)}  ${seconds(ms).padStart(digits)} s`)
+    .join('\n')
 }
