@@ -82,12 +82,3 @@ export function deferred<Value = void>(): Deferred<Value> {
   })
   return { promise, resolve, reject }
 }
-
-/** Whether a promise is still pending after everything that was ready has run, and a timer besides. */
-export async function isPending(promise: Promise<unknown>): Promise<boolean> {
-  let settled = false
-  const settle = () => (settled = true)
-  void promise.then(settle, settle)
-  await sleep(20)
-  return !settled
-}

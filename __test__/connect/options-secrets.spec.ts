@@ -13,7 +13,7 @@ import {
   DatabaseError,
   type ConnectionPoolOptions,
 } from 'pglisten'
-import { openListener, otherPool, uniqueChannel } from '../support/listener.js'
+import { ask, openListener, uniqueChannel } from '../support/listener.js'
 import { startProxy } from '../../lab/network/proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { within } from '../../lab/wait.js'
@@ -209,7 +209,7 @@ test('encryption that was only preferred is done without where there is none', a
 })
 
 async function serverEncrypts(): Promise<boolean> {
-  return isEncrypted(await (await otherPool()).connection())
+  return ask<boolean>("SELECT current_setting('ssl')::bool")
 }
 
 /** Whether a connection is, which is closed then. */

@@ -5,8 +5,8 @@ import { ConnectionPool } from 'pglisten'
 import { runFixture } from '../support/child.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { createDatabase } from '../support/database.js'
-import { range } from '../support/flood.js'
-import { openListener, otherPool, sessionCount, uniqueChannel } from '../support/listener.js'
+import { flood, range } from '../support/flood.js'
+import { openListener, run, sessionCount, uniqueChannel } from '../support/listener.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor, within } from '../../lab/wait.js'
 
@@ -81,8 +81,6 @@ test('500 rounds of startup and shutdown leave no memory, no handles and no sess
 })
 
 test('once shutdown and close have resolved, the database can be dropped', async (t) => {
-  const observer = await (await otherPool()).connection()
-  t.teardown(() => observer.close())
   for (const round of range(1, 4)) {
     const database = await createDatabase(t)
     const pool = new ConnectionPool({ dsn: await serverDsn(), dbName: database })
@@ -99,7 +97,7 @@ test('once shutdown and close have resolved, the database can be dropped', async
     // By their shutdown, or by that of their pool.
     if (round % 2 === 0) await Promise.all(listeners.map((listener) => listener.shutdown()))
     await pool.close()
-    await t.notThrowsAsync(observer.executeBatch(`DROP DATABASE ${database}`), `round ${round}`)
+    await t.notThrowsAsync(run(`DROP DATABASE ${database}`), `round ${round}`)
   }
 })
 
@@ -126,11 +124,7 @@ test('a shutdown in the middle of a flood is quick, ends every loop, and leaves 
   })
   const busy = listener.batches({ maxSize: 10, maxWaitMs: 60_000 })
   const pending = busy.next()
-  await using connection = await (await otherPool()).connection()
-  await connection.execute(
-    `SELECT count(pg_notify($1, n::text)) FROM generate_series(1, 100000) AS n`,
-    [channel],
-  )
+  await flood(channel, 1, 100_000)
   await waitFor(() => listener.stats().received > 0)
   const from = performance.now()
   await listener.shutdown()

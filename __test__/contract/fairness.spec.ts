@@ -1,44 +1,66 @@
-// The delivery contract, "fairness": timers keep firing under a flood, however it is consumed.
-//
-// The bounds here are loose, for slow and busy machines; `support/million.ts` measures the strict ones.
+// The delivery contract, "fairness": timers keep firing under a flood, however it is consumed. The tests count how much is
+// delivered before the event loop has its turn, each delivery taking as long as they say; `lab/million.ts` measures real
+// time.
 
+import '../support/clock.js'
+import { SLICE_MS, Turns } from '../support/turns.js'
 import test, { type ExecutionContext } from 'ava'
 import type { Listener, ListenerOptions } from 'pglisten'
-import {
-  type Fairness,
-  floodWithOneTransaction,
-  million,
-  observeTimers,
-} from '../support/fairness.js'
+import { flood } from '../support/flood.js'
 import { openListener, uniqueChannel } from '../support/listener.js'
-import { block, waitFor } from '../../lab/wait.js'
+import { waitFor } from '../../lab/wait.js'
 
-const LATE_MS = 20
-const COUNT = 200_000
+const COUNT = 20_000
+/** So many deliveries take as long as a turn may. */
+const IN_SLICE = 200
 
-function checkFairness(t: ExecutionContext, fairness: Fairness) {
-  const { ticks, longestMs, delays } = fairness
-  const ownMs = fairness.deliveryMs - fairness.waitedMs
-  const late = delays.filter((delay) => delay > LATE_MS).reduce((sum, delay) => sum + delay, 0)
-  const figures = [
-    `${ticks} timers in ${fairness.deliveryMs.toFixed(0)} ms`,
-    `${fairness.waitedMs.toFixed(0)} ms of it waiting for a processor`,
-    `longest ${longestMs.toFixed(0)} ms, without waiting ${delays.at(-1)?.toFixed(0)} ms`,
-  ].join('; ')
-  t.log(figures)
-  t.true(ticks >= ownMs / LATE_MS, figures)
-  t.true(late < ownMs / 4 + LATE_MS, figures)
+let turns: Turns
+
+/** The turns of one test, which runs alone: they share the clock. */
+function watchTurns(t: ExecutionContext): void {
+  turns = new Turns(SLICE_MS / IN_SLICE)
+  t.teardown(() => turns.end())
 }
 
-test('one million notifications of one transaction arrive in order while timers keep firing', async (t) => {
-  t.timeout(120_000)
-  const fairness = await million()
-  t.is(fairness.wrong, 0)
-  checkFairness(t, fairness)
-})
+/** `atOnce`: how much one delivery may hand over. */
+function checkTurns(t: ExecutionContext, deliveries: number, atOnce = 1): void {
+  const figures = `${turns.most} of ${deliveries} in one of ${turns.count} turns`
+  t.log(figures)
+  t.true(turns.most <= 1.5 * IN_SLICE + 2 * atOnce, figures)
+}
+
+test.serial(
+  'one million notifications of one transaction arrive in order while timers keep firing',
+  async (t) => {
+    t.timeout(120_000)
+    const count = 1_000_000
+    const { listener } = await openListener(t, {
+      buffer: { maxMessages: count, maxBytes: count * 200 },
+    })
+    const channel = uniqueChannel()
+    let received = 0
+    let wrong = 0
+    watchTurns(t)
+    await listener.addCallback(channel, (_, payload) => {
+      turns.delivered()
+      received += 1
+      if (Number(payload) !== received || payload.length !== 40) wrong += 1
+    })
+    await listener.startup()
+    listener.listen()
+    await flood(channel, 1, count, { width: 40 })
+    await listener.sync()
+    t.is(received, count)
+    t.is(wrong, 0)
+    t.is(listener.stats().dropped, 0)
+    checkTurns(t, count)
+  },
+)
 
 interface Consumer {
   options?: ListenerOptions<string>
+  /** How many messages one step of the loop hands over at most. */
+  atOnce?: number
   /** Takes everything; calls `taken` for each. */
   consume: (listener: Listener, channel: string, taken: (payload: string) => void) => Promise<void>
 }
@@ -81,6 +103,7 @@ const CONSUMERS: Record<string, Consumer> = {
     },
   },
   'a loop over batches': {
+    atOnce: 1024,
     consume: async (listener, _, taken) => {
       let left = COUNT
       for await (const batch of listener.batches()) {
@@ -93,12 +116,14 @@ const CONSUMERS: Record<string, Consumer> = {
   'a loop that wants none of them': {
     options: {
       parse: (text) => {
+        turns.delivered()
         if (Number(text) === COUNT) return text
         throw new Error('on purpose')
       },
     },
     consume: async (listener, _, taken) => {
       for await (const { payload } of listener) {
+        // `parse` has counted it.
         taken(payload)
         break
       }
@@ -106,8 +131,7 @@ const CONSUMERS: Record<string, Consumer> = {
   },
 }
 
-for (const [name, { options, consume }] of Object.entries(CONSUMERS)) {
-  // One after the other: they would take each other's time.
+for (const [name, { options, atOnce, consume }] of Object.entries(CONSUMERS)) {
   test.serial(`a backlog leaves the timers their time: ${name}`, async (t) => {
     const { listener } = await openListener(t, {
       ...options,
@@ -118,25 +142,23 @@ for (const [name, { options, consume }] of Object.entries(CONSUMERS)) {
     listener.on('error', () => (errors += 1))
     await listener.addChannel(channel)
     await listener.startup()
-    await floodWithOneTransaction(channel, COUNT)
+    await flood(channel, 1, COUNT, { width: 40 })
     await waitFor(() => listener.stats().received === COUNT)
     let count = 0
     let last = 0
     let disorder = 0
-    const fairness = await observeTimers(async ({ begin, end }) => {
-      begin()
-      await consume(listener, channel, (payload) => {
-        count += 1
-        if (Number(payload) < last) disorder += 1
-        last = Number(payload)
-      })
-      end()
+    watchTurns(t)
+    await consume(listener, channel, (payload) => {
+      if (options?.parse === undefined) turns.delivered()
+      count += 1
+      if (Number(payload) < last) disorder += 1
+      last = Number(payload)
     })
     t.is(last, COUNT)
     t.is(disorder, 0)
     t.is(listener.stats().dropped, 0)
     t.is(count + (name.includes('wants none') ? errors : 0), COUNT)
-    checkFairness(t, fairness)
+    checkTurns(t, COUNT, atOnce)
   })
 }
 
@@ -150,28 +172,26 @@ test.serial(
     await listener.addChannel(channel)
     await listener.startup()
     const loops = Array.from({ length: 15 }, () => listener.messages())
-    await floodWithOneTransaction(channel, COUNT)
+    await flood(channel, 1, COUNT, { width: 40 })
     await waitFor(() => listener.stats().received === COUNT)
     const taken = loops.map(() => 0)
     let longestWait = 0
-    const fairness = await observeTimers(async ({ begin, end }) => {
-      begin()
-      await Promise.all(
-        loops.map(async (loop, index) => {
-          let last = 0
-          for await (const { payload } of loop) {
-            if (Number(payload) !== last + 1) break
-            last += 1
-            taken[index] = last
-            if (last % 1000 === 0) {
-              longestWait = Math.max(longestWait, Math.max(...taken) - Math.min(...taken))
-            }
-            if (last === COUNT) break
+    watchTurns(t)
+    await Promise.all(
+      loops.map(async (loop, index) => {
+        let last = 0
+        for await (const { payload } of loop) {
+          turns.delivered()
+          if (Number(payload) !== last + 1) break
+          last += 1
+          taken[index] = last
+          if (last % 1000 === 0) {
+            longestWait = Math.max(longestWait, Math.max(...taken) - Math.min(...taken))
           }
-        }),
-      )
-      end()
-    })
+          if (last === COUNT) break
+        }
+      }),
+    )
     t.log(`at most ${longestWait} apart`)
     t.deepEqual(
       taken,
@@ -179,7 +199,7 @@ test.serial(
     )
     // Nobody has to wait until another has got everything.
     t.true(longestWait < COUNT / 2, `${longestWait}`)
-    checkFairness(t, fairness)
+    checkTurns(t, loops.length * COUNT)
   },
 )
 
@@ -188,29 +208,20 @@ test.serial(
   async (t) => {
     const { listener } = await openListener(t)
     const channel = uniqueChannel()
-    const [rounds, period, slow, slowMs] = [6, 517, 40, 5]
-    let inTurn = 0
-    let most = 0
-    let turning = true
-    const turn = () => {
-      inTurn = 0
-      if (turning) setImmediate(turn)
-    }
+    const [rounds, period, slow] = [6, 517, 40]
+    const slowTurns = new Turns(2.5 * SLICE_MS)
+    t.teardown(() => slowTurns.end())
     await listener.addCallback(channel, (_, n) => {
       // Each time after hundreds that took no time.
       if (Number(n) % period < period - slow) return
-      inTurn += 1
-      most = Math.max(most, inTurn)
-      block(slowMs)
+      slowTurns.delivered()
     })
     await listener.startup()
-    await floodWithOneTransaction(channel, rounds * period)
+    await flood(channel, 1, rounds * period)
     await waitFor(() => listener.stats().received === rounds * period)
     listener.listen()
-    turn()
     await listener.sync()
-    turning = false
-    t.log(`${most} in a turn`)
-    t.true(most <= 10, `${most}`)
+    t.log(`${slowTurns.most} in a turn`)
+    t.true(slowTurns.most <= 10, `${slowTurns.most}`)
   },
 )

@@ -1,27 +1,25 @@
 // The delivery contract, "order": notifications come in the order of their commits, callbacks in that of registration.
 
 import test from 'ava'
-import type { ConnectionPool } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { flood, range } from '../support/flood.js'
-import { ask, openListener, otherPool, run, uniqueChannel } from '../support/listener.js'
+import { ask, openListener, run, uniqueChannel, witness } from '../support/listener.js'
 import { collect } from '../../lab/wait.js'
 
 /** One transaction after the other, each with several notifications on several channels. */
 async function write(
-  pool: ConnectionPool,
   channels: readonly string[],
   transactions: number,
   payload: (transaction: number, index: number) => string,
 ): Promise<void> {
-  await using connection = await pool.connection()
+  await using session = await (await witness()).session()
   for (let transaction = 0; transaction < transactions; transaction += 1) {
     const payloads = range(0, transaction % 4).map((index) => payload(transaction, index))
     const names = payloads.map((_, index) => channels[(transaction + index) % channels.length]!)
-    await connection.execute(
-      'SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS n (c, p)',
-      [names, payloads],
-    )
+    await session.ask('SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS n (c, p)', [
+      names,
+      payloads,
+    ])
   }
 }
 
@@ -43,10 +41,9 @@ test('concurrent transactions on several channels arrive in the order of their c
   // The row stays locked until the commit is done: its number is the place among the commits.
   const sql = `WITH next AS (UPDATE ${counter} SET n = n + 1 RETURNING n)
     SELECT pg_notify(($1::text[])[1 + n % ${channels.length}], n::text) FROM next`
-  const pool = await otherPool()
   const writer = async () => {
-    await using connection = await pool.connection()
-    for (let n = 0; n < TRANSACTIONS; n += 1) await connection.execute(sql, [channels])
+    await using session = await (await witness()).session()
+    for (let n = 0; n < TRANSACTIONS; n += 1) await session.ask(sql, [channels])
   }
   await Promise.all(range(1, WRITERS).map(writer))
 
@@ -83,10 +80,9 @@ test('listeners agree on one order, in which each writer comes in its own order'
     }
     listener.listen()
   }
-  const pool = await otherPool()
   const sent: string[][] = range(1, WRITERS).map(() => [])
   const writers = sent.map((log, writer) =>
-    write(pool, channels, TRANSACTIONS, (transaction, index) => {
+    write(channels, TRANSACTIONS, (transaction, index) => {
       const payload = `${writer}:${transaction}:${index}`
       log.push(payload)
       return payload

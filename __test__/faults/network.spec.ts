@@ -8,6 +8,7 @@ import { uniqueName } from '../../lab/unique-name.js'
 import { HEARTBEAT, fault } from '../../lab/faults/faults.js'
 import { Numbers, Witness, judge, observe } from '../../lab/faults/witness.js'
 import { waitFor, within } from '../../lab/wait.js'
+import { LONG } from '../../lab/witness.js'
 
 /** Within which a silent fault has to be noticed, and what the other load of the machine may add. */
 const NOTICE = { timeoutMs: HEARTBEAT.intervalMs + HEARTBEAT.timeoutMs + 1000 }
@@ -65,11 +66,7 @@ test.serial('a thin network that is busy with a flood is not taken for a dead on
   const witness = await start(t, { heartbeat })
   const count = 1000
   const from = performance.now()
-  await using connection = await arena.direct.connection()
-  await connection.execute(
-    "SELECT count(pg_notify($1, n || repeat(' ', 7900))) FROM generate_series(1, $2::int4) AS n",
-    [witness.channels[0]!, count],
-  )
+  await arena.direct.flood(witness.channels[0]!, 1, count, { width: LONG })
   await waitFor(() => witness.iterated.length >= count)
   t.true(performance.now() - from > 2 * (heartbeat.intervalMs + heartbeat.timeoutMs))
   t.deepEqual(

@@ -2,8 +2,10 @@
 
 import test from 'ava'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { notify, notifyMany, openListener, uniqueChannel } from '../support/listener.js'
-import { isPending, waitFor, within } from '../../lab/wait.js'
+import { flood } from '../support/flood.js'
+import { notify, openListener, uniqueChannel } from '../support/listener.js'
+import { waitFor, within } from '../../lab/wait.js'
+import { isPending } from '../support/occupy.js'
 
 const numbers = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, n) => `${from + n}`)
@@ -13,7 +15,7 @@ test('batches hold what has arrived, in order, and no more than asked for', asyn
   const channel = uniqueChannel()
   await listener.addChannel(channel)
   await listener.startup()
-  await notifyMany(channel, 1000)
+  await flood(channel, 1, 1000)
   await waitFor(() => listener.stats().received === 1000)
   const batches = listener.batches({ maxSize: 300 })
   const got = []

@@ -2,9 +2,9 @@
 
 import test from 'ava'
 import { once } from 'node:events'
+import { flood } from '../support/flood.js'
 import {
   backendOf,
-  notifyMany,
   openListener,
   sessionCount,
   terminate,
@@ -91,7 +91,7 @@ test('what an iterator has dropped stays counted when it is collected', async (t
   await listener.startup()
   const abandon = async () => {
     const messages = listener.messages()
-    await notifyMany(channel, 50)
+    await flood(channel, 1, 50)
     await waitFor(() => listener.stats().received === 50)
     t.like(listener.stats(), { dropped: 40, buffered: 10 })
     return new WeakRef(messages)

@@ -4,11 +4,11 @@ import test from 'ava'
 import { once } from 'node:events'
 import { DatabaseError, type ListenerEvents } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
+import { flood } from '../support/flood.js'
 import {
   ask,
   backendOf,
   notify,
-  notifyMany,
   openListener,
   run,
   terminate,
@@ -97,7 +97,7 @@ test('counters count', async (t) => {
   await notify(called)
   await waitFor(() => listener.stats().callbackErrors === 1)
   const from = performance.now()
-  await run(`SELECT pg_notify('${kept}', lpad(n::text, 100)) FROM generate_series(1, 15) AS n`)
+  await flood(kept, 1, 15, { width: 100 })
   await waitFor(() => listener.stats().received === 16)
   const { oldestBufferedAgeMs, ...stats } = listener.stats()
   t.like(stats, { received: 16, delivered: 1, dropped: 5, buffered: 10, bufferedBytes: 1640 })
@@ -124,7 +124,7 @@ test('counters do not fall when the listener gives up', async (t) => {
   })
   await listener.startup()
   const messages = listener.messages()
-  await notifyMany(channel, 15)
+  await flood(channel, 1, 15)
   await waitFor(() => listener.stats().received === 15)
   const counted = { received: 15, dropped: 5, reconnects: 0 }
   t.like(listener.stats(), counted)
@@ -149,7 +149,7 @@ test('a callback that is stuck shows in the age of what waits behind it', async 
   })
   await listener.startup()
   const from = performance.now()
-  await notifyMany(channel, 200)
+  await flood(channel, 1, 200)
   await waitFor(() => listener.stats().received === 200)
   listener.listen()
   await started.promise

@@ -4,7 +4,8 @@ import test from 'ava'
 import { once } from 'node:events'
 import { ListenerCallbackError, type Gap } from 'pglisten'
 import { backendOf, notify, openListener, terminate, uniqueChannel } from '../support/listener.js'
-import { deferred, isPending, waitFor } from '../../lab/wait.js'
+import { deferred, waitFor } from '../../lab/wait.js'
+import { isPending } from '../support/occupy.js'
 
 const FAST = { reconnect: { initialDelayMs: 1, maxDelayMs: 10 } }
 

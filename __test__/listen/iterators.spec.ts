@@ -11,15 +11,15 @@ import {
   ListenerOverflowError,
   ListenerStartError,
 } from 'pglisten'
+import { flood } from '../support/flood.js'
 import {
   ask,
   backendOf,
   notify,
-  notifyMany,
   openListener,
-  otherPool,
   terminate,
   uniqueChannel,
+  witness,
 } from '../support/listener.js'
 import { startProxy } from '../../lab/network/proxy.js'
 import { collect, waitFor, within } from '../../lab/wait.js'
@@ -43,16 +43,12 @@ test('a message tells its channel, its payload and the backend that sent it', as
   const channel = uniqueChannel()
   await listener.addChannel(channel)
   await listener.startup()
-  const sender = await (await otherPool()).connection()
-  t.teardown(() => sender.close())
-  await sender.execute('SELECT pg_notify($1, $2)', [channel, 'text'])
+  await using sender = await (await witness()).session()
+  await sender.notify(channel, 'text')
   const [message] = await collect(listener, 1)
   t.true(message instanceof ListenerNotificationMsg)
   const { payload, processId } = message!
-  t.deepEqual(
-    [message!.channel, payload, processId],
-    [channel, 'text', await sender.fetchVal('SELECT pg_backend_pid()')],
-  )
+  t.deepEqual([message!.channel, payload, processId], [channel, 'text', sender.processId])
 })
 
 test('an iterator of some channels yields those only', async (t) => {
@@ -85,7 +81,7 @@ test('breaking out of a loop releases the iterator and what it had buffered', as
   const channel = uniqueChannel()
   await listener.addChannel(channel)
   await listener.startup()
-  await notifyMany(channel, 1000)
+  await flood(channel, 1, 1000)
   await waitFor(() => listener.stats().received === 1000)
   t.is(listener.stats().buffered, 1000)
   const iterator = listener[Symbol.asyncIterator]()
@@ -96,7 +92,7 @@ test('breaking out of a loop releases the iterator and what it had buffered', as
   t.like(listener.stats(), { buffered: 0, bufferedBytes: 0, dropped: 0 })
   t.deepEqual(await iterator.next(), { done: true, value: undefined })
   // Nobody is there, so nothing is kept.
-  await notifyMany(channel, 10)
+  await flood(channel, 1, 10)
   await waitFor(() => listener.stats().received === 1010)
   t.is(listener.stats().buffered, 0)
 })
@@ -110,7 +106,7 @@ test('an iterator that was left takes nothing any more', async (t) => {
   await notify(channel)
   for await (const _ of messages) break
   // Whoever still took them would overflow, and close the listener.
-  await notifyMany(channel, 100)
+  await flood(channel, 1, 100)
   await listener.sync()
   t.is(listener.state, 'connected')
 })
@@ -133,7 +129,7 @@ test('next() may be called several times before the first has settled', async (t
   await listener.startup()
   const messages = listener.messages()
   const results = Promise.all([messages.next(), messages.next(), messages.next()])
-  await notifyMany(channel, 3)
+  await flood(channel, 1, 3)
   t.deepEqual(
     (await within(results)).map(({ value }) => value?.payload),
     ['1', '2', '3'],
@@ -231,7 +227,7 @@ test('a full buffer that must not drop closes the listener', async (t) => {
   await listener.startup()
   const closed = once(listener, 'closed')
   const messages = listener.messages()
-  await notifyMany(channel, 100)
+  await flood(channel, 1, 100)
   t.true((await closed)[0] instanceof ListenerOverflowError)
   const got: string[] = []
   await t.throwsAsync(
@@ -257,7 +253,7 @@ test('messages that were asked for ahead give their connections back when the lo
   await listener.startup()
   const messages = listener.messages()
   const asked = [messages.next(), messages.next(), messages.next()]
-  await notifyMany(channel, 3)
+  await flood(channel, 1, 3)
   const got = (await Promise.all(asked)).map(({ value }) => value!)
   for (const { connection } of got.slice(0, 2)) await connection.execute('SELECT 1')
   await messages.return()

@@ -8,7 +8,6 @@ import {
   backendOf,
   notify,
   openListener,
-  otherPool,
   terminate,
   uniqueChannel,
 } from '../support/listener.js'
@@ -229,7 +228,7 @@ test('the options’ channels are those of addChannel()', async (t) => {
   await listener.startup()
   await listener.removeChannel(one)
   t.deepEqual(listener.channels, [two])
-  await (await otherPool()).notify(two, 'x')
+  await notify(two, 'x')
   t.is((await collect(listener, 1))[0]?.channel, two)
 })
 

@@ -12,10 +12,10 @@ import { Arena } from '../../lab/faults/arena.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { range } from '../support/flood.js'
 import { collect, waitFor, within } from '../../lab/wait.js'
+import { LONG } from '../../lab/witness.js'
 
 type Items = MessageStream<ListenerNotificationMsg | Gap>
 
-const PAYLOAD_BYTES = 7900
 /** More than the buffers of both sockets take. */
 const MANY = 3000
 const HEARTBEAT = { intervalMs: 200, timeoutMs: 300 }
@@ -28,14 +28,8 @@ test.before(async () => {
 
 test.after.always(() => arena?.close())
 
-async function flood(channel: string, from: number, to: number): Promise<void> {
-  await using connection = await arena.direct.connection()
-  await connection.execute(
-    `SELECT count(pg_notify($1, rpad(n || ' ', $4, 'x')))
-     FROM generate_series($2::int4, $3::int4) AS n`,
-    [channel, from, to, PAYLOAD_BYTES],
-  )
-}
+const flood = (channel: string, from: number, to: number) =>
+  arena.direct.flood(channel, from, to, { width: LONG })
 
 async function start(t: ExecutionContext, buffer: ListenerOptions['buffer']) {
   const { ConnectionPool } = await import('pglisten')
@@ -56,7 +50,7 @@ async function start(t: ExecutionContext, buffer: ListenerOptions['buffer']) {
 }
 
 const numberOf = (item: ListenerNotificationMsg | Gap) =>
-  item instanceof Gap ? item : Number(item.payload.trim().split(' ')[0])
+  item instanceof Gap ? item : Number(item.payload)
 
 /** Whether the server waits for that session to be read. */
 async function isBlocked(processId: number): Promise<boolean> {
@@ -68,13 +62,11 @@ async function isBlocked(processId: number): Promise<boolean> {
 
 /** What the server cannot clean up because of sessions that are not read. */
 async function pinned(): Promise<{ queue: number; holders: number }> {
-  await using connection = await arena.admin.connection()
-  const row = await connection.fetchRow<{ queue: number; holders: number }>(
+  return arena.row(
     `SELECT pg_notification_queue_usage() AS queue, (
        SELECT count(*)::int4 FROM pg_stat_activity
        WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()) AS holders`,
   )
-  return row
 }
 
 test.serial('a consumer that is slow, but not for too long, loses nothing', async (t) => {

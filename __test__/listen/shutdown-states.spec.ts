@@ -6,6 +6,7 @@ import { ConnectionPool, type Listener, ListenerClosedError, type ListenerOption
 import { Arena, signal } from '../../lab/faults/arena.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { deferred, waitFor, within } from '../../lab/wait.js'
+import { LONG } from '../../lab/witness.js'
 
 /** Well below the five seconds that `shutdown()` allows itself: what resolves in time was not just given up. */
 const PROMPT_MS = 3000
@@ -39,13 +40,8 @@ function open(t: ExecutionContext, options: ListenerOptions = {}): Scene {
   return { pool, listener, channel, applicationName }
 }
 
-async function flood(channel: string, count: number): Promise<void> {
-  await using connection = await arena.direct.connection()
-  await connection.execute(
-    "SELECT count(pg_notify($1, n || repeat(' ', 7900))) FROM generate_series(1, $2::int4) AS n",
-    [channel, count],
-  )
-}
+const flood = (channel: string, count: number) =>
+  arena.direct.flood(channel, 1, count, { width: LONG })
 
 /** A state in which a listener is to be shut down. */
 interface State {

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { ConnectionPool, ListenerClosedError } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
+import { flood } from '../support/flood.js'
 import {
   backendOf,
   notify,
@@ -102,7 +103,7 @@ test('shutdown does not wait for a consumer that has kept the session from being
     buffer: { maxMessages: 1, overflow: 'pause', maxPauseMs: 60_000 },
   })
   await listener.startup()
-  await run("SELECT pg_notify('full', repeat('x', 7000) || n) FROM generate_series(1, 5000) AS n")
+  await flood('full', 1, 5000, { width: 7000 })
   await waitFor(() => listener.stats().buffered > 0)
   await within(listener.shutdown(), PROMPT)
   await waitFor(async () => (await sessionCount(applicationName)) === 0)

@@ -3,11 +3,11 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { ConnectionExecuteError, ListenerCallbackError } from 'pglisten'
+import { flood } from '../support/flood.js'
 import {
   backendOf,
   notify,
   openListener,
-  run,
   serverChannels,
   serverChannelsAsListened,
   terminate,
@@ -224,7 +224,7 @@ test('what was buffered when a channel was cleared is not delivered, nor to a ne
     if (explicit) await listener.addChannel(channel)
     await listener.startup()
     listener.listen()
-    await run(`SELECT pg_notify('${channel}', n::text) FROM generate_series(1, 1000) AS n`)
+    await flood(channel, 1, 1000)
     await running.promise
     await waitFor(() => listener.stats().received === 1000)
     await listener.clearChannelCallbacks(channel)

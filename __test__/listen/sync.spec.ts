@@ -5,7 +5,8 @@ import { once } from 'node:events'
 import { ListenerClosedError } from 'pglisten'
 import { notify, openListener, uniqueChannel } from '../support/listener.js'
 import { startProxy } from '../../lab/network/proxy.js'
-import { collect, deferred, isPending, within } from '../../lab/wait.js'
+import { collect, deferred, within } from '../../lab/wait.js'
+import { isPending } from '../support/occupy.js'
 
 const FAST = { reconnect: { initialDelayMs: 1, maxDelayMs: 10 } }
 

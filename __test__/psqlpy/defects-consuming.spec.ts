@@ -2,12 +2,11 @@
 
 import test from 'ava'
 import { readFileSync, readdirSync } from 'node:fs'
+import { flood } from '../support/flood.js'
 import {
   backendOf,
   notify,
   openListener,
-  otherPool,
-  run,
   sessionCount,
   uniqueChannel,
 } from '../support/listener.js'
@@ -131,7 +130,7 @@ test('what nobody takes is bounded, and what was dropped is counted', async (t) 
   const channel = uniqueChannel()
   await listener.addChannel(channel)
   await listener.startup()
-  await run(`SELECT pg_notify('${channel}', n::text) FROM generate_series(1, 1000) AS n`)
+  await flood(channel, 1, 1000)
   await waitFor(() => listener.stats().received === 1000)
   t.like(listener.stats(), { buffered: 10, dropped: 990 })
   const items = await collect(listener.messages({ gaps: 'include' }), 11)
@@ -266,7 +265,7 @@ test('anything that can be called is a callback', async (t) => {
   }))
   await listener.startup()
   listener.listen()
-  await (await otherPool()).notify(channel, '1')
+  await notify(channel, '1')
   await listener.sync()
   t.deepEqual(calls, ['method 1', 'sync 1', 'async 1', 'thenable 1'])
 })

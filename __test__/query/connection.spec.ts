@@ -11,8 +11,9 @@ import {
   PglistenError,
   QueryResult,
 } from 'pglisten'
-import { connect, openPool, until } from '../support/connect.js'
+import { connect, openPool } from '../support/connect.js'
 import { uniqueName } from '../../lab/unique-name.js'
+import { waitFor } from '../../lab/wait.js'
 
 test('execute gives the rows as an array of plain objects', async (t) => {
   const connection = await connect(t)
@@ -398,10 +399,13 @@ test('a forgotten connection goes back to the pool, with its transaction rolled 
     await connection.execute('BEGIN')
     await connection.execute(`INSERT INTO ${table} VALUES (1)`)
   })()
-  await until('the garbage is collected', () => {
-    globalThis.gc?.()
-    return pool.status().available === 1
-  })
+  await waitFor(
+    () => {
+      globalThis.gc?.()
+      return pool.status().available === 1
+    },
+    { what: 'the garbage is collected' },
+  )
   const connection = await pool.connection()
   t.is(await connection.fetchVal(`SELECT count(*) FROM ${table}`), 0n)
   await connection.close()

@@ -11,30 +11,15 @@ import {
   ConnectionPool,
   ConnectionPoolExecuteError,
   DatabaseError,
-  type Connection,
 } from 'pglisten'
-import { connect, openPool, until } from '../support/connect.js'
+import { openPool } from '../support/connect.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { serverDsn } from '../../lab/server/test-server.js'
-
-/** Whether a promise is still pending after everything that is ready has run. */
-async function isPending(promise: Promise<unknown>): Promise<boolean> {
-  const pending = Symbol('pending')
-  const later = new Promise<typeof pending>((resolve) => {
-    setTimeout(() => resolve(pending), 50)
-  })
-  return (await Promise.race([promise, later])) === pending
-}
-
-function sessions(observer: Connection, applicationName: string): Promise<bigint> {
-  return observer.fetchVal<bigint>(
-    'SELECT count(*) FROM pg_stat_activity WHERE application_name = $1',
-    [applicationName],
-  )
-}
+import { ask, sessionCount } from '../support/listener.js'
+import { isPending } from '../support/occupy.js'
+import { waitFor } from '../../lab/wait.js'
 
 test('the constructor opens nothing, and connections are kept', async (t) => {
-  const observer = await connect(t)
   const applicationName = uniqueName('kept')
   const pool = await openPool(t, { applicationName, maxDbPoolSize: 3 })
   t.like(pool.status(), { maxSize: 3, size: 0, available: 0, waiting: 0 })
@@ -45,7 +30,7 @@ test('the constructor opens nothing, and connections are kept', async (t) => {
   t.like(pool.status(), { size: 1, available: 1 })
   const second = await pool.connection()
   t.is(await second.fetchVal('SELECT pg_backend_pid()'), processId)
-  t.is(await sessions(observer, applicationName), 1n)
+  t.is(await sessionCount(applicationName), 1)
   await second.close()
 })
 
@@ -58,7 +43,7 @@ test('an exhausted pool gives connections in the order of the calls, as they com
     served.push(n)
     await connection.close()
   })
-  await until('all of them wait', () => pool.status().waiting === 20)
+  await waitFor(() => pool.status().waiting === 20, { what: 'all of them wait' })
   t.deepEqual(served, [])
   await first.close()
   await Promise.all(calls)
@@ -70,7 +55,6 @@ test('an exhausted pool gives connections in the order of the calls, as they com
 })
 
 test('a pool made larger serves who waits; made smaller, it closes what is too many', async (t) => {
-  const observer = await connect(t)
   const applicationName = uniqueName('resized')
   const pool = await openPool(t, { applicationName, maxDbPoolSize: 1 })
   const first = await pool.connection()
@@ -81,12 +65,13 @@ test('a pool made larger serves who waits; made smaller, it closes what is too m
   t.like(pool.status(), { maxSize: 3, size: 3 })
   await second.close()
   pool.resize(1)
-  await until(
-    'the idle connection is closed',
-    async () => (await sessions(observer, applicationName)) === 2n,
-  )
+  await waitFor(async () => (await sessionCount(applicationName)) === 2, {
+    what: 'the idle connection is closed',
+  })
   await third.close()
-  await until('the next is closed', async () => (await sessions(observer, applicationName)) === 1n)
+  await waitFor(async () => (await sessionCount(applicationName)) === 1, {
+    what: 'the next is closed',
+  })
   const next = pool.connection()
   t.true(await isPending(next))
   await first.close()
@@ -105,21 +90,19 @@ test('a pool made smaller before it was used keeps to its new size', async (t) =
 })
 
 test('once closed, no session is left and nothing is given', async (t) => {
-  const observer = await connect(t)
   const applicationName = uniqueName('closed')
   const pool = await openPool(t, { applicationName })
   const all = await Promise.all([pool.connection(), pool.connection(), pool.connection()])
   await Promise.all(all.map((connection) => connection.close()))
-  t.is(await sessions(observer, applicationName), 3n)
+  t.is(await sessionCount(applicationName), 3)
   await pool.close()
-  t.is(await sessions(observer, applicationName), 0n)
+  t.is(await sessionCount(applicationName), 0)
   const refused = await t.throwsAsync(pool.connection(), { instanceOf: ConnectionPoolExecuteError })
   t.regex(refused.message, /pool is closed/)
   await pool.close()
 })
 
 test('closing waits for who has a connection and refuses who waits for one', async (t) => {
-  const observer = await connect(t)
   const applicationName = uniqueName('closing')
   const pool = await openPool(t, { applicationName, maxDbPoolSize: 1 })
   const connection = await pool.connection()
@@ -132,11 +115,10 @@ test('closing waits for who has a connection and refuses who waits for one', asy
   t.is(await connection.fetchVal('SELECT 2'), 2)
   await connection.close()
   await closing
-  t.is(await sessions(observer, applicationName), 0n)
+  t.is(await sessionCount(applicationName), 0)
 })
 
 test('closing does not wait for ever for who never gives a connection back', async (t) => {
-  const observer = await connect(t)
   const applicationName = uniqueName('stubborn')
   const pool = await openPool(t, { applicationName })
   const connection = await pool.connection()
@@ -144,13 +126,14 @@ test('closing does not wait for ever for who never gives a connection back', asy
   const started = Date.now()
   await pool.close()
   t.true(Date.now() - started < 8000)
-  await until('the session is gone', async () => (await sessions(observer, applicationName)) === 0n)
+  await waitFor(async () => (await sessionCount(applicationName)) === 0, {
+    what: 'the session is gone',
+  })
   await t.throwsAsync(connection.execute('SELECT 1'), { instanceOf: ConnectionClosedError })
   await connection.close()
 })
 
 test('closing cancels what goes on for longer than it waits', async (t) => {
-  const observer = await connect(t)
   const applicationName = uniqueName('sleeping')
   const pool = await openPool(t, { applicationName, maxDbPoolSize: 3 })
   const [one, many, idle] = await Promise.all([
@@ -163,33 +146,34 @@ test('closing cancels what goes on for longer than it waits', async (t) => {
     // Sent all at once: the server is not to go on with the next.
     many.executeMany('SELECT pg_sleep($1::float8)', [[60], [60]]),
   ].map((sleeping) => t.throwsAsync(sleeping, { instanceOf: ConnectionClosedError }))
-  await until('they sleep', async () => {
-    const sleeping = await observer.fetchVal(
-      "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event = 'PgSleep'",
-      [applicationName],
-    )
-    return sleeping === 2n
-  })
+  await waitFor(
+    async () => {
+      const sleeping = await ask<bigint>(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event = 'PgSleep'",
+        [applicationName],
+      )
+      return sleeping === 2n
+    },
+    { what: 'they sleep' },
+  )
   const started = Date.now()
   await pool.close()
   const closed = Date.now()
   t.true(closed - started < 6500)
-  await until('all are gone', async () => (await sessions(observer, applicationName)) === 0n)
+  await waitFor(async () => (await sessionCount(applicationName)) === 0, { what: 'all are gone' })
   t.true(Date.now() - closed < 2000)
   await Promise.all(ended)
   await idle.close()
 })
 
 test('a connection that dies while nobody has it is replaced', async (t) => {
-  const observer = await connect(t)
   const applicationName = uniqueName('dying')
   const pool = await openPool(t, { applicationName, maxDbPoolSize: 1 })
   await (await pool.connection()).close()
-  await observer.execute(
-    'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1',
-    [applicationName],
-  )
-  await until('it is gone', async () => (await sessions(observer, applicationName)) === 0n)
+  await ask('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1', [
+    applicationName,
+  ])
+  await waitFor(async () => (await sessionCount(applicationName)) === 0, { what: 'it is gone' })
   const next = await pool.connection()
   t.is(await next.fetchVal('SELECT 1'), 1)
   await next.close()
@@ -215,7 +199,6 @@ for (const way of [
   'under load',
 ]) {
   test(`a worker that is ended ${way} takes its sessions with it`, async (t) => {
-    const observer = await connect(t)
     const applicationName = uniqueName('worker')
     const dsn = await serverDsn()
     const worker = new Worker(new URL('../fixtures/pool-in-worker.mjs', import.meta.url), {
@@ -226,10 +209,13 @@ for (const way of [
     await worker.terminate()
     // One that was being opened may still come, and must go again: none for a while is what counts.
     let quiet = 0
-    await until('its sessions are gone', async () => {
-      quiet = (await sessions(observer, applicationName)) === 0n ? quiet + 1 : 0
-      return quiet === 50
-    })
+    await waitFor(
+      async () => {
+        quiet = (await sessionCount(applicationName)) === 0 ? quiet + 1 : 0
+        return quiet === 50
+      },
+      { what: 'its sessions are gone' },
+    )
   })
 }
 
@@ -339,7 +325,6 @@ test('a failed attempt does not use up the pool', async (t) => {
 })
 
 test('two hundred callers share three connections', async (t) => {
-  const observer = await connect(t)
   const applicationName = uniqueName('shared')
   const pool = await openPool(t, { applicationName, maxDbPoolSize: 3 })
   const calls = Array.from({ length: 200 }, async (_, n) => {
@@ -348,11 +333,11 @@ test('two hundred callers share three connections', async (t) => {
     await connection.close()
     return got
   })
-  const watching = sessions(observer, applicationName)
+  const watching = sessionCount(applicationName)
   t.deepEqual(
     await Promise.all(calls),
     Array.from({ length: 200 }, (_, n) => n),
   )
-  t.true((await watching) <= 3n)
+  t.true((await watching) <= 3)
   t.true(pool.status().size <= 3)
 })

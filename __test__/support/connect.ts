@@ -1,12 +1,9 @@
 // Pools for tests: on the test server, told apart by their application name, and closed when the test ends.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { ConnectionPool, type Connection, type ConnectionPoolOptions } from 'pglisten'
 import { serverDsn } from '../../lab/server/test-server.js'
 
-const DEADLINE_MS = 10_000
-const POLL_MS = 10
 const SHARED_POOL_SIZE = 5
 
 /** A pool on the test server. */
@@ -39,16 +36,4 @@ export async function connect(t: ExecutionContext): Promise<Connection> {
   const connection = await (await shared).connection()
   t.teardown(() => connection.close())
   return connection
-}
-
-/** Waits for something to become true. */
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-): Promise<void> {
-  const deadline = Date.now() + DEADLINE_MS
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`Waited ${DEADLINE_MS} ms in vain until ${what}`)
-    await sleep(POLL_MS)
-  }
 }

@@ -1,20 +1,16 @@
 // Many notifications at once, and numbers that show whether they all came.
 
-import { otherPool } from './listener.js'
+import type { FloodOptions } from '../../lab/witness.js'
+import { witness } from './listener.js'
 
-/** Notifies `from` … `to` in one transaction, as text padded to `width` characters. */
+/** Notifies `from` … `to` in one transaction; see {@link ServerWitness.flood}. */
 export async function flood(
   channel: string,
   from: number,
   to: number,
-  { width = 1 }: { width?: number } = {},
+  options: FloodOptions = {},
 ): Promise<void> {
-  await using connection = await (await otherPool()).connection()
-  await connection.execute(
-    `SELECT count(pg_notify($1, lpad(n::text, greatest($4, length(n::text)), '0')))
-     FROM generate_series($2::int4, $3::int4) AS n`,
-    [channel, from, to, width],
-  )
+  await (await witness()).flood(channel, from, to, options)
 }
 
 /** The numbers from `from` to `to`. */

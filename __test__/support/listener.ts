@@ -10,6 +10,7 @@ import {
 } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { serverDsn } from '../../lab/server/test-server.js'
+import { ServerWitness } from '../../lab/witness.js'
 
 /** A listener with a pool of its own, and the name by which the server knows both. */
 export interface Opened<Payloads extends ListenerPayloads = Record<string, string>> {
@@ -30,46 +31,37 @@ export async function openListener<Payloads extends ListenerPayloads = Record<st
   return { listener: pool.listener<Payloads>(options), pool, applicationName }
 }
 
-let shared: ConnectionPool | undefined
+let shared: ServerWitness | undefined
 
-/** A pool of the file's own, for everything that is not to be mixed up with the pool under test. */
-export async function otherPool(): Promise<ConnectionPool> {
-  shared ??= new ConnectionPool({ dsn: await serverDsn(), maxDbPoolSize: 8 })
+/** The file's witness, which is `pg` and not the package under test. */
+export async function witness(): Promise<ServerWitness> {
+  shared ??= new ServerWitness(await serverDsn())
   return shared
 }
 
-/** Notifies through a connection that has nothing to do with the listener. */
+/** Notifies through a session that has nothing to do with the listener. */
 export async function notify(channel: string, payload = ''): Promise<void> {
-  await (await otherPool()).notify(channel, payload)
+  await (await witness()).notify(channel, payload)
 }
 
-/** Notifies a channel with the numbers from 1 to `count`, in one transaction. */
-export function notifyMany(channel: string, count: number): Promise<void> {
-  return run(`SELECT pg_notify('${channel}', n::text) FROM generate_series(1, ${count}) AS n`)
-}
-
-/** Runs one statement aside, and gives its only value. */
+/** Runs one statement of the witness, and gives its only value. */
 export async function ask<Value>(sql: string, params: readonly unknown[] = []): Promise<Value> {
-  await using connection = await (await otherPool()).connection()
-  return await connection.fetchVal<Value>(sql, params as never)
+  return (await witness()).ask<Value>(sql, params)
 }
 
-/** Runs statements aside. */
+/** Runs statements of the witness. */
 export async function run(sql: string): Promise<void> {
-  await using connection = await (await otherPool()).connection()
-  await connection.executeBatch(sql)
+  await (await witness()).run(sql)
 }
 
 /** How many server sessions have that application name. */
 export async function sessionCount(applicationName: string): Promise<number> {
-  return ask('SELECT count(*)::int4 FROM pg_stat_activity WHERE application_name = $1', [
-    applicationName,
-  ])
+  return (await witness()).sessions(applicationName)
 }
 
 /** Ends a server session, as an administrator or a crash would. */
 export async function terminate(processId: number): Promise<void> {
-  await ask('SELECT pg_terminate_backend($1)', [processId])
+  await (await witness()).terminate(processId)
 }
 
 /** The backend of the listening session. */

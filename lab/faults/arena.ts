@@ -1,30 +1,27 @@
 // A server and a network that belong to one spec file, to be broken at will.
 
 import fs from 'node:fs'
-import { ConnectionPool } from 'pglisten'
 import { DevServer, startServer } from '../server/dev-server.mjs'
 import { giveTo, unprivilegedAccount } from '../server/server-account.mjs'
 import { FaultProxy } from '../network/fault-proxy.js'
-import { waitFor } from '../wait.js'
+import { ServerWitness } from '../witness.js'
 
 const ROLE = 'victim'
 const DATABASE = 'victim'
 const PASSWORD = 'as before'
 
-/** See the file. */
-export class Arena {
+/** The witness is the superuser's, in a database that no victim uses, past the proxy. */
+export class Arena extends ServerWitness {
   readonly server: DevServer
   readonly proxy: FaultProxy
-  /** Of the superuser, in a database that is no victim's, past the proxy. */
-  readonly admin: ConnectionPool
-  /** Of the superuser, in the victims' database, past the proxy: it notifies. */
-  readonly direct: ConnectionPool
+  /** The superuser's too, past the proxy, but in the victims' database: it notifies. */
+  readonly direct: ServerWitness
 
   private constructor(server: DevServer, proxy: FaultProxy) {
+    super(server.dsn)
     this.server = server
     this.proxy = proxy
-    this.admin = new ConnectionPool({ dsn: server.dsn, maxDbPoolSize: 4 })
-    this.direct = new ConnectionPool({ dsn: server.dsn, dbName: DATABASE, maxDbPoolSize: 4 })
+    this.direct = new ServerWitness(server.dsn, DATABASE)
   }
 
   static async open(settings: Record<string, string | number | boolean> = {}): Promise<Arena> {
@@ -36,8 +33,8 @@ export class Arena {
     return arena
   }
 
-  async close(): Promise<void> {
-    await Promise.all([this.admin.close(), this.direct.close()])
+  override async close(): Promise<void> {
+    await Promise.all([super.close(), this.direct.close()])
     this.proxy.stop()
     await this.server.stop('immediate')
   }
@@ -54,39 +51,6 @@ export class Arena {
     url.password = PASSWORD
     url.pathname = `/${DATABASE}`
     return url.href
-  }
-
-  /** One statement of the administrator's. */
-  async run(sql: string): Promise<void> {
-    await using connection = await this.admin.connection()
-    await connection.executeBatch(sql)
-  }
-
-  /** What a statement of the administrator's gives. */
-  async ask<Value>(sql: string, params: readonly unknown[] = []): Promise<Value> {
-    await using connection = await this.admin.connection()
-    return await connection.fetchVal<Value>(sql, params as never)
-  }
-
-  /** How many server sessions have that application name. */
-  async sessions(applicationName: string): Promise<number> {
-    return this.ask('SELECT count(*)::int4 FROM pg_stat_activity WHERE application_name = $1', [
-      applicationName,
-    ])
-  }
-
-  async terminate(processId: number): Promise<void> {
-    await this.ask('SELECT pg_terminate_backend($1)', [processId])
-  }
-
-  async isGone(processId: number): Promise<void> {
-    await waitFor(
-      async () =>
-        !(await this.ask('SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)', [
-          processId,
-        ])),
-      { what: `the end of backend ${processId}` },
-    )
   }
 
   async revokeLogin(): Promise<void> {

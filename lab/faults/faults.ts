@@ -39,12 +39,10 @@ const MEGABYTE = 1024 * 1024
 /** Notifies so much that a server whose bytes are not taken blocks in sending them. */
 async function block(arena: Arena, { channel, processId }: Victim): Promise<void> {
   arena.proxy.stall()
-  const connection = await arena.direct.connection()
-  await connection.execute(
+  await arena.direct.ask(
     `SELECT count(pg_notify($1, 'flood ' || n || repeat('x', 7900))) FROM generate_series(1, $2::int4) AS n`,
     [channel, Math.ceil((24 * MEGABYTE) / 7900)],
   )
-  await connection.close()
   await waitFor(
     () =>
       arena.ask<boolean>("SELECT wait_event = 'ClientWrite' FROM pg_stat_activity WHERE pid = $1", [
@@ -89,8 +87,8 @@ export const FAULTS: readonly Fault[] = [
     sqlState: '57P02',
     // Another one: the postmaster ends every session because of it, also this one.
     async strike(arena) {
-      await using other = await arena.admin.connection()
-      signal(await other.fetchVal<number>('SELECT pg_backend_pid()'), 'SIGKILL')
+      await using other = await arena.session()
+      signal(other.processId, 'SIGKILL')
     },
   },
   {

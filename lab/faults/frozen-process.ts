@@ -9,12 +9,10 @@ import { fileURLToPath } from 'node:url'
 import { ConnectionPool, type Gap } from 'pglisten'
 import { startServer } from '../server/dev-server.mjs'
 import { waitFor } from '../wait.js'
+import { LONG, ServerWitness } from '../witness.js'
 
 const SELF = fileURLToPath(import.meta.url)
 const NAME = 'frozen'
-/** More than the buffers of both sockets take. */
-const FLOOD =
-  "SELECT count(pg_notify('flood', n || repeat('x', 7900))) FROM generate_series(1, 4000) AS n"
 const DEADLINE_MS = 120_000
 
 async function runChild(dsn: string): Promise<void> {
@@ -27,12 +25,11 @@ async function runChild(dsn: string): Promise<void> {
 
 async function main(): Promise<void> {
   const server = await startServer()
-  const pool = new ConnectionPool(server.dsn)
+  const witness = new ServerWitness(server.dsn)
   const child = fork(SELF, [server.dsn], { execArgv: ['--import=tsx'] })
   try {
-    const connection = await pool.connection()
     const look = () =>
-      connection.fetchRow<{ sessions: number; blocked: number; pinned: number; usage: number }>(
+      witness.row<{ sessions: number; blocked: number; pinned: number; usage: number }>(
         `SELECT count(*)::int4 AS sessions,
            count(*) FILTER (WHERE wait_event = 'ClientWrite')::int4 AS blocked,
            count(backend_xmin)::int4 AS pinned, pg_notification_queue_usage() AS usage
@@ -40,7 +37,8 @@ async function main(): Promise<void> {
       )
     await once(child, 'message')
     child.kill('SIGSTOP')
-    await connection.execute(FLOOD)
+    // More than the buffers of both sockets take.
+    await witness.flood('flood', 1, 4000, { width: LONG })
     const blocked = await waitFor(async () => {
       const seen = await look()
       return seen.blocked > 0 && seen
@@ -60,10 +58,9 @@ async function main(): Promise<void> {
     const continued = performance.now()
     const [gap] = (await once(child, 'message')) as [Gap]
     console.log(`back ${Math.round(performance.now() - continued)} ms after it went on, with`, gap)
-    await connection.close()
   } finally {
     child.kill('SIGKILL')
-    await pool.close()
+    await witness.close()
     await server.stop('immediate')
   }
 }

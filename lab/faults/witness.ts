@@ -7,6 +7,7 @@ import type { Arena } from './arena.js'
 import { uniqueName } from '../unique-name.js'
 import type { Fault } from './faults.js'
 import { waitFor } from '../wait.js'
+import type { ServerWitness } from '../witness.js'
 
 /** Between two numbers. */
 const PERIOD_MS = 4
@@ -22,8 +23,8 @@ export class Numbers {
   #stopped = false
   readonly #done: Promise<void>
 
-  constructor(pool: ConnectionPool, channels: readonly string[]) {
-    this.#done = this.#send(pool, channels)
+  constructor(witness: ServerWitness, channels: readonly string[]) {
+    this.#done = this.#send(witness, channels)
   }
 
   /** Resolves when the last number is committed. */
@@ -32,7 +33,7 @@ export class Numbers {
     await this.#done
   }
 
-  async #send(pool: ConnectionPool, channels: readonly string[]): Promise<void> {
+  async #send(witness: ServerWitness, channels: readonly string[]): Promise<void> {
     while (!this.#stopped) {
       await sleep(PERIOD_MS)
       if (this.paused) continue
@@ -41,7 +42,7 @@ export class Numbers {
       const sent = { before, after: undefined as number | undefined }
       this.sent.push(sent)
       try {
-        await pool.notify(channels[number % channels.length]!, `${number}`)
+        await witness.notify(channels[number % channels.length]!, `${number}`)
         sent.after = Date.now()
       } catch {
         // The fault struck it too.
