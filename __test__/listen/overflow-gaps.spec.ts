@@ -113,15 +113,18 @@ for (const [overflow, maxPauseMs] of [
   test.serial(
     `a blocked event loop (${overflow}) costs no more memory than agreed, and the server nothing`,
     async (t) => {
-      const seen = await blockedLoop({ blockMs: 0, bytes: 200e6, overflow, maxPauseMs })
+      t.timeout(180_000)
+      // It goes on when the server has nothing of it any more: by then the flood is over, however long it took.
+      const seen = await blockedLoop({ bytes: 200e6, overflow, maxPauseMs })
       t.log(seen)
+      t.deepEqual(seen.server, { queueUsage: 0, holdsXmin: false, waitsForIt: false })
       t.deepEqual(seen.violations, [])
-      t.true(seen.blockedMs >= seen.floodMs)
+      // What was being read when a pause began is kept too.
+      t.true(seen.bufferedBytes <= seen.boundBytes + MEBIBYTE, `${seen.bufferedBytes}`)
+      t.true(seen.bufferedBytes > seen.boundBytes / 2, `${seen.bufferedBytes}`)
       t.true(seen.grownBytes < seen.boundBytes + 64 * MEBIBYTE, `${seen.grownBytes}`)
-      t.is(seen.queueUsage, 0)
-      t.false(seen.holdsXmin)
       if (overflow === 'pause') {
-        // The loop is still blocked when the server is found free: the pause came to an end without it.
+        // The server got rid of the session while the event loop was blocked: the pause has ended by itself.
         t.true(seen.gaps['disconnect']! >= 1)
         t.is(seen.dropped, 0)
       } else {

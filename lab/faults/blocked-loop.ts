@@ -7,20 +7,18 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import type { Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
 import { ConnectionPool, type OverflowPolicy } from 'pglisten'
 import { startServer } from '../server/dev-server.mjs'
+import { block, waitFor } from '../wait.js'
+import { LONG, ServerWitness } from '../witness.js'
 
 const SELF = fileURLToPath(import.meta.url)
 const CHANNEL = 'flood'
-const PAYLOAD_BYTES = 7900
 /** Notifications of one transaction. */
 const CHUNK = 2000
-/** The pipe whose end frees the child's event loop. */
-const BLOCK_FD = 4
-/** How long a server may be kept busy by what it was given before: a loaded machine needs its time. */
-const FREED_WITHIN_MS = 60_000
+/** For the server to be rid of what the blocked process does not take, after the flood. */
+const DEADLINE_MS = 60_000
 
 export interface Blocked {
   sent: number
@@ -35,67 +33,86 @@ export interface Blocked {
   grownBytes: number
   /** Of its buffers. */
   boundBytes: number
-  /** While the event loop was still blocked, after the flood: the share of the server's queue in use. */
-  queueUsage: number
-  /** … and whether the session kept the server from cleaning up. */
-  holdsXmin: boolean
-  /** How long the session kept the server from cleaning up, at most. */
-  pinnedMs: number
+  /** What the buffers held when the event loop went on. */
+  bufferedBytes: number
+  /** What the server has of it after the flood, while the event loop is still blocked. */
+  server: ServerState
+  /** How long after the flood the server had that state. */
+  settledMs: number
   floodMs: number
   blockedMs: number
 }
 
+/** What a session costs the server. */
+interface ServerState {
+  /** The share of the queue of notifications that is in use. */
+  queueUsage: number
+  /** Whether the session keeps the server from cleaning up. */
+  holdsXmin: boolean
+  /** Whether the server waits for the session to be read. */
+  waitsForIt: boolean
+}
+
 export interface BlockOptions {
-  blockMs: number
+  /** The block lasts as long as the flood and what follows it, and no shorter than this. */
+  blockMs?: number
   bytes: number
   overflow: OverflowPolicy
   maxPauseMs: number
 }
 
 /** What the blocked process says at its end. */
-type Report = Pick<Blocked, 'delivered' | 'dropped' | 'gaps' | 'violations' | 'blockedMs'>
+type Report = Pick<
+  Blocked,
+  'delivered' | 'dropped' | 'gaps' | 'violations' | 'blockedMs' | 'bufferedBytes'
+>
 
-/** Blocks a listener and floods it meanwhile. */
+const STATE = `SELECT pg_notification_queue_usage() AS "queueUsage",
+  count(backend_xmin) > 0 AS "holdsXmin",
+  count(*) FILTER (WHERE wait_event = 'ClientWrite') > 0 AS "waitsForIt"
+  FROM pg_stat_activity WHERE application_name = 'blocked'`
+
+/**
+ * Blocks a listener, floods it meanwhile, and lets it go on when the server has nothing of it any more. Rejects where the
+ * server is not rid of it as long as the event loop is blocked.
+ */
 export async function blockedLoop(options: BlockOptions): Promise<Blocked> {
   const server = await startServer()
-  const pool = new ConnectionPool({ dsn: server.dsn, maxDbPoolSize: 2 })
-  const child = fork(SELF, ['--child', JSON.stringify({ ...options, dsn: server.dsn })], {
+  const witness = new ServerWitness(server.dsn)
+  const sent = Math.ceil(options.bytes / LONG)
+  const task = JSON.stringify({ ...options, dsn: server.dsn, sent })
+  const child = fork(SELF, ['--child', task], {
     execArgv: ['--import=tsx', '--expose-gc'],
-    // The child's event loop is blocked by reading the last one.
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc', 'pipe'],
+    stdio: ['pipe', 'inherit', 'inherit', 'ipc'],
   })
   try {
     const [{ boundBytes }] = (await next(child)) as [{ boundBytes: number }]
-    const before = residentBytes(child)
-    let most = before
-    const sampling = setInterval(() => (most = Math.max(most, residentBytes(child))), 20)
-    const pinned = watchPin(pool)
-    child.send({ block: true })
+    const before = memoryOf(child, 'VmRSS')
+    child.send('block')
     const blockedAt = performance.now()
-    const sent = Math.ceil(options.bytes / PAYLOAD_BYTES)
     for (let from = 1; from <= sent; from += CHUNK)
-      await flood(pool, from, Math.min(from + CHUNK - 1, sent))
+      await witness.flood(CHANNEL, from, Math.min(from + CHUNK - 1, sent), { width: LONG })
     const floodMs = performance.now() - blockedAt
-    // The loop stays blocked until the server has been looked at, however long the flood took.
-    await sleep(Math.max(options.blockMs - floodMs, 0))
-    const state = await freed(pool)
-    const go = child.stdio[BLOCK_FD] as Writable
-    go.end('.')
-    child.send({ report: sent })
+    const state = await waitFor(
+      async () => {
+        const seen = await witness.row<ServerState>(STATE)
+        return seen.queueUsage === 0 && !seen.holdsXmin && !seen.waitsForIt && seen
+      },
+      {
+        timeoutMs: DEADLINE_MS,
+        what: 'the server to be rid of a session whose process is blocked',
+      },
+    )
+    const settledMs = performance.now() - blockedAt - floodMs
+    await sleep(Math.max((options.blockMs ?? 0) - floodMs - settledMs, 0))
+    child.stdin!.end()
+    child.send('report')
     const [report] = (await next(child)) as [Report]
-    clearInterval(sampling)
-    return {
-      sent,
-      ...report,
-      grownBytes: most - before,
-      boundBytes,
-      ...state,
-      pinnedMs: await pinned.stop(),
-      floodMs,
-    }
+    const grownBytes = memoryOf(child, 'VmHWM') - before
+    return { sent, ...report, grownBytes, boundBytes, server: state, settledMs, floodMs }
   } finally {
     child.kill('SIGKILL')
-    await pool.close()
+    await witness.close()
     await server.stop('immediate')
   }
 }
@@ -114,72 +131,21 @@ async function next(child: ChildProcess): Promise<unknown[]> {
   }
 }
 
-function residentBytes({ pid }: ChildProcess): number {
-  try {
-    const [, kilobytes] = /^VmRSS:\s*(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))!
-    return Number(kilobytes) * 1024
-  } catch {
-    return 0
-  }
+/** How much memory a process has (`VmRSS`), or had at most (`VmHWM`); 0 where the system does not tell. */
+function memoryOf({ pid }: ChildProcess, field: 'VmRSS' | 'VmHWM'): number {
+  const file = `/proc/${pid}/status`
+  if (!fs.existsSync(file)) return 0
+  const [, kilobytes] = new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(fs.readFileSync(file, 'utf8'))!
+  return Number(kilobytes) * 1024
 }
 
-async function flood(pool: ConnectionPool, from: number, to: number): Promise<void> {
-  await using connection = await pool.connection()
-  await connection.execute(
-    `SELECT count(pg_notify('${CHANNEL}', rpad(n || ' ', $3, 'x')))
-     FROM generate_series($1::int4, $2::int4) AS n`,
-    [from, to, PAYLOAD_BYTES],
-  )
+/** Blocks the event loop until the other end of the standard input is closed. */
+function blockUntilReleased(): void {
+  const byte = Buffer.alloc(1)
+  while (fs.readSync(0, byte) > 0);
 }
 
-/**
- * Waits until the blocked listener costs its server nothing any more, and gives the state of the server in the end: what it was
- * read last is told, if that does not come.
- */
-async function freed(pool: ConnectionPool): Promise<Pick<Blocked, 'queueUsage' | 'holdsXmin'>> {
-  await using connection = await pool.connection()
-  const deadline = performance.now() + FREED_WITHIN_MS
-  for (;;) {
-    const state = await connection.fetchRow<{ queueUsage: number; holdsXmin: boolean }>(
-      `SELECT pg_notification_queue_usage() AS "queueUsage", EXISTS (
-         SELECT FROM pg_stat_activity
-         WHERE application_name = 'blocked' AND backend_xmin IS NOT NULL) AS "holdsXmin"`,
-    )
-    const isFree = state.queueUsage === 0 && !state.holdsXmin
-    if (isFree || performance.now() > deadline) return state
-    await sleep(50)
-  }
-}
-
-/** Watches for how long, at a stretch, the session keeps the server from cleaning up. */
-function watchPin(pool: ConnectionPool): { stop(): Promise<number> } {
-  const abort = new AbortController()
-  let longest = 0
-  const done = (async () => {
-    let since: number | undefined
-    while (!abort.signal.aborted) {
-      const connection = await pool.connection()
-      const pinned = await connection.fetchVal<boolean>(
-        `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'blocked'
-           AND (backend_xmin IS NOT NULL OR wait_event = 'ClientWrite'))`,
-      )
-      await connection.close()
-      const now = performance.now()
-      if (!pinned) since = undefined
-      else longest = Math.max(longest, now - (since ??= now))
-      await sleep(50)
-    }
-  })()
-  return {
-    async stop() {
-      abort.abort()
-      await done
-      return longest
-    },
-  }
-}
-
-async function runChild(options: BlockOptions & { dsn: string }): Promise<void> {
+async function runChild(options: BlockOptions & { dsn: string; sent: number }): Promise<void> {
   const pool = new ConnectionPool({ dsn: options.dsn, applicationName: 'blocked' })
   const boundBytes = 64 * 1024 * 1024
   const listener = pool.listener({
@@ -189,7 +155,14 @@ async function runChild(options: BlockOptions & { dsn: string }): Promise<void> 
       maxPauseMs: options.maxPauseMs,
     },
   })
-  const report: Report = { delivered: 0, dropped: 0, gaps: {}, violations: [], blockedMs: 0 }
+  const report: Report = {
+    delivered: 0,
+    dropped: 0,
+    gaps: {},
+    violations: [],
+    blockedMs: 0,
+    bufferedBytes: 0,
+  }
   let last = 0
   let sent: number | undefined
   // Since the last notification: how many are missing for certain, and whether more may be.
@@ -198,10 +171,10 @@ async function runChild(options: BlockOptions & { dsn: string }): Promise<void> 
   const finish = () => {
     if (sent === undefined) return
     const end = last + (mayMiss ? sent - last : dropped)
-    if (end >= sent) process.send!(report, () => process.exit(0))
+    if (end >= sent) process.send!(report)
   }
   await listener.addCallback(CHANNEL, (_, payload) => {
-    const number = Number(payload.slice(0, payload.indexOf(' ')))
+    const number = Number(payload)
     const missing = number - last - 1
     if (missing < dropped || (missing > dropped && !mayMiss))
       report.violations.push(`${number} after ${last} and a gap of ${dropped}`)
@@ -220,14 +193,19 @@ async function runChild(options: BlockOptions & { dsn: string }): Promise<void> 
   })
   await listener.startup()
   listener.listen()
-  process.on('message', (message: { block?: true; report?: number }) => {
-    if (message.block !== undefined) {
+  process.on('message', (message: 'block' | 'report') => {
+    if (message === 'block') {
       const from = performance.now()
-      fs.readSync(BLOCK_FD, Buffer.alloc(1))
+      blockUntilReleased()
+      // The server has sent everything; some of it may still be in the sockets. A pause leaves it there.
+      const deadline = performance.now() + DEADLINE_MS
+      const isReading = () => listener.stats().received < options.sent
+      while (options.overflow !== 'pause' && isReading() && performance.now() < deadline) block(5)
       report.blockedMs = performance.now() - from
+      report.bufferedBytes = listener.stats().bufferedBytes
     } else {
-      sent = message.report
-      // What is under way when it was lost is not waited for.
+      sent = options.sent
+      // A session may be lost with notifications under way: the fence tells that none of them is still to come.
       void listener.sync().then(finish)
     }
   })
