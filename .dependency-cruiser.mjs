@@ -24,6 +24,21 @@ export default {
     notUpwards('native/', ['pool', 'listen/', 'deliver/', 'query/', 'options/']),
     notUpwards('errors', ['pool', 'listen/', 'deliver/', 'query/', 'options/', 'native/']),
     {
+      name: 'every folder of the facade has its place in the order',
+      severity: 'error',
+      from: {
+        path: '^src-ts/',
+        pathNot: '^src-ts/(pool|errors|(listen|deliver|query|options|native)/)',
+      },
+      to: {},
+    },
+    {
+      name: 'benchmarks do not use commands',
+      severity: 'error',
+      from: { path: '^bench/' },
+      to: { path: '^scripts/[^/]+$' },
+    },
+    {
       name: 'the facade uses nothing outside itself',
       severity: 'error',
       from: { path: '^src-ts/' },
