@@ -49,7 +49,9 @@ const bounds: fc.Arbitrary<NumberBounds> = fc
     },
     { requiredKeys: ['min'] },
   )
-  .map(({ above, ...rest }) => (above === undefined ? rest : { ...rest, max: rest.min + above }))
+  .map(({ above, ...rest }) =>
+    above === undefined ? rest : Object.assign(rest, { max: rest.min + above }),
+  )
 
 test('a number passes exactly when it is within the bounds, and an integer where one is asked for', (t) => {
   const property = fc.property(numbers, bounds, (value, limits) => {
