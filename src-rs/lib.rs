@@ -3,7 +3,7 @@
 //! # The way of a notification
 //!
 //! ```text
-//! PostgreSQL ─socket─► Session ─► Hub ─► Subscriber (one per consumer, bounded) ─signal─► Bridge ─wake─► JS
+//! PostgreSQL ─socket─► Session ─► Feed ─► Seat ─► Subscriber (one per consumer, bounded) ─signal─► Bridge ─wake─► JS
 //!                         ▲                       ◄───────────────── drain ──────────────────────────── JS
 //!              Supervisor (connect, LISTEN, heartbeat, back-off)
 //! ```

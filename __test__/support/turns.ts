@@ -2,8 +2,7 @@
 
 import { advance, releaseClock, stopClock } from './clock.js'
 
-/** What the package may spend on deliveries in one turn, in milliseconds: `SLICE_MS` of src-ts/native/turn.ts. */
-export const SLICE_MS = 2
+export { SLICE_MS } from '../../src-ts/native/turn.js'
 
 /** Counts turns of the event loop, and deliveries in each, while the clock moves by deliveries only. */
 export class Turns {

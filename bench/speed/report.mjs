@@ -1,5 +1,7 @@
 // The results as Markdown: for the terminal, and for bench/results.
 
+import { COLUMNS } from './columns.mjs'
+
 /**
  * @typedef {import('./statistics.mjs').Figure} Figure
  * @typedef {import('./statistics.mjs').Results} Results
@@ -13,25 +15,6 @@
  * @property {Verdict[]} verdicts
  * @property {import('./statistics.mjs').Runs} runs
  */
-
-/** What each measure is called, and how many digits it has. @type {Record<string, { title: string, digits: number }>} */
-const MEASURES = {
-  perSecond: { title: 'delivered / s', digits: 0 },
-  threadNs: { title: 'JS thread, ns each', digits: 0 },
-  processNs: { title: 'process, ns each', digits: 0 },
-  delayMs: { title: 'longest delay, ms', digits: 1 },
-  peakMb: { title: 'peak memory, MB', digits: 0 },
-  p50Us: { title: 'p50, µs', digits: 0 },
-  p99Us: { title: 'p99, µs', digits: 0 },
-  p999Us: { title: 'p99.9, µs', digits: 0 },
-  instructions: { title: 'JS thread, instructions from wake to wait', digits: 0 },
-  heldRatio: { title: 'held : kept', digits: 2 },
-  heldMb: { title: 'held, MB', digits: 2 },
-  firstMs: { title: 'first notification, ms', digits: 0 },
-  requireMs: { title: 'require, ms', digits: 1 },
-  importMs: { title: 'import, ms', digits: 1 },
-  mb: { title: 'MB', digits: 2 },
-}
 
 /** @param {number} value @param {number} digits */
 const number = (value, digits) =>
@@ -58,13 +41,13 @@ const table = (head, body) =>
 /** One case. @param {string} title @param {Results[string]} contestants */
 export function caseTable(title, contestants) {
   const names = Object.keys(contestants)
-  const measures = Object.keys(MEASURES).filter((measure) =>
+  const measures = Object.keys(COLUMNS).filter((measure) =>
     names.some((name) => contestants[name]?.[measure]),
   )
-  const head = ['', ...measures.map((measure) => MEASURES[measure]?.title ?? measure)]
+  const head = ['', ...measures.map((measure) => COLUMNS[measure]?.title ?? measure)]
   const body = names.map((name) =>
     [name].concat(
-      measures.map((measure) => cell(contestants[name]?.[measure], MEASURES[measure]?.digits ?? 0)),
+      measures.map((measure) => cell(contestants[name]?.[measure], COLUMNS[measure]?.digits ?? 0)),
     ),
   )
   return `### ${title}\n\n${table(head, body)}`
@@ -86,7 +69,7 @@ export function comparisonTable(comparisons) {
   const body = Object.entries(comparisons).flatMap(([id, all]) =>
     all.map(({ measure, pairs, median, low, high, coverage, verdict }) => [
       id,
-      MEASURES[measure]?.title ?? measure,
+      COLUMNS[measure]?.title ?? measure,
       number(median, 3),
       coverage > 0 ? `${number(low, 3)}–${number(high, 3)}` : 'of counts that repeat',
       String(pairs),

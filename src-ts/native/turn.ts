@@ -9,7 +9,7 @@ import { idleTime, nextTick, now, queueMicrotask, setImmediate } from './timers.
  * SLICE_MS, plus one stride (up to MAX_STRIDE deliveries between looks at the clock), plus one or two uncounted
  * deliveries at the start of a turn.
  */
-const SLICE_MS = 2
+export const SLICE_MS = 2
 
 /** The most deliveries between two looks at the clock: a look costs about as much as one delivery. */
 const MAX_STRIDE = 8

@@ -233,3 +233,28 @@ pub(crate) fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a r
     }
     None
 }
+
+#[cfg(test)]
+impl Error {
+    /// The error of a server that says no more than this.
+    pub(crate) fn of_server(severity: &str, sql_state: &str) -> Self {
+        let server = ServerMessage {
+            severity: severity.to_owned(),
+            sql_state: sql_state.to_owned(),
+            message: String::new(),
+            detail: None,
+            hint: None,
+            position: None,
+            context: None,
+            schema: None,
+            table: None,
+            column: None,
+            data_type: None,
+            constraint: None,
+        };
+        Self {
+            server: Some(Box::new(server)),
+            ..Self::new(ErrorKind::Database, "")
+        }
+    }
+}

@@ -93,31 +93,9 @@ fn pace(error: &Error) -> Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::error::ServerMessage;
 
     const INITIAL: Duration = Duration::from_millis(100);
     const MAX: Duration = Duration::from_secs(30);
-
-    fn server_error(sql_state: &str) -> Error {
-        let server = ServerMessage {
-            severity: "FATAL".into(),
-            sql_state: sql_state.into(),
-            message: String::new(),
-            detail: None,
-            hint: None,
-            position: None,
-            context: None,
-            schema: None,
-            table: None,
-            column: None,
-            data_type: None,
-            constraint: None,
-        };
-        Error {
-            server: Some(Box::new(server)),
-            ..Error::new(ErrorKind::Database, "")
-        }
-    }
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -152,10 +130,10 @@ mod tests {
     fn the_servers_reason_sets_the_pace() {
         let mut backoff = Backoff::new(INITIAL, MAX);
         for _ in 0..20 {
-            assert!(backoff.after(&server_error("57P03"), LONG) <= STARTING_UP_DELAY);
+            assert!(backoff.after(&Error::of_server("FATAL", "57P03"), LONG) <= STARTING_UP_DELAY);
         }
         for sql_state in ["28P01", "28000", "3D000"] {
-            assert!(backoff.after(&server_error(sql_state), LONG) >= MAX / 2);
+            assert!(backoff.after(&Error::of_server("FATAL", sql_state), LONG) >= MAX / 2);
         }
         assert!(backoff.after(&Error::new(ErrorKind::Tls, ""), LONG) >= MAX / 2);
     }

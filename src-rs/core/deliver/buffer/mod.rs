@@ -3,6 +3,7 @@
 //! Notifications, gaps and fences stand in one queue, in the order in which they happened. Rust pushes,
 //! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once.
 
+mod overflow;
 mod queue;
 #[cfg(test)]
 mod queue_properties;
@@ -11,13 +12,15 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::base::Moment;
+use crate::base::clock;
 use crate::base::error::Error;
 use crate::deliver::gap::Gap;
+pub use overflow::{Bounds, Overflow, Pressure};
 use queue::Queue;
 
 /// The bytes that a notification counts for besides its payload: its place in the queue, which grows by doubling.
@@ -26,30 +29,6 @@ const ENTRY_OVERHEAD_BYTES: usize = 64;
 /// A batch is complete with this many bytes of payloads. A larger one costs the garbage collector of JavaScript more than
 /// the call that is saved.
 const MAX_DRAINED_BYTES: usize = 256 * 1024;
-
-/// The policy for a notification for which there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overflow {
-    /// Make room by dropping the oldest.
-    DropOldest,
-    /// Drop the new one.
-    DropNewest,
-    /// Take the notification, and stop reading from the server until there is room again.
-    Pause,
-    /// Close the listener: the stream ends before the notification.
-    Error,
-}
-
-/// The bounds of a buffer, and what happens at them.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// The most notifications.
-    pub max_messages: usize,
-    /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`] each.
-    pub max_bytes: usize,
-    /// The policy beyond the bounds.
-    pub overflow: Overflow,
-}
 
 /// A notification as it stands in a buffer, beside its payload.
 #[derive(Debug, Clone, Copy)]
@@ -107,17 +86,6 @@ pub struct Drained {
     pub is_empty: bool,
     /// Whether and why nothing will follow.
     pub end: Option<End>,
-}
-
-/// Whether a buffer is beyond its bounds, under a policy that does not drop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pressure {
-    /// There is room.
-    None,
-    /// Reading should stop.
-    Pause,
-    /// The listener should close.
-    Error,
 }
 
 /// Counts of one consumer.
@@ -260,26 +228,13 @@ impl Subscriber {
         let gap = Gap {
             dropped: Some(count),
             message: "a batch could not be handed to JavaScript".to_owned(),
-            ..Gap::overflow(first.confirmed.into(), SystemTime::now())
+            ..Gap::overflow(first.confirmed.into(), clock::now())
         };
         self.dropped.fetch_add(count, Ordering::Relaxed);
         let mut change = self.change();
         change.queue.push_gap_front(gap);
         // Whoever asked got an error instead, and does not know that there is more.
         change.armed = true;
-    }
-
-    /// Whether this buffer asks for a pause, or has not enough room yet to go on after one.
-    #[must_use]
-    pub fn pressure(&self) -> Pressure {
-        let state = self.state.lock();
-        // Going on at the first free place would stop again at once.
-        let half_full = state.messages() > self.bounds.max_messages / 2
-            || state.bytes() > self.bounds.max_bytes / 2;
-        match self.bounds.overflow {
-            Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
-            _ => Pressure::None,
-        }
     }
 
     /// Counts, for `stats()`.
@@ -356,81 +311,6 @@ impl Change<'_> {
     pub(super) fn push_all(&mut self, staged: &mut Staged, holding: bool) -> Pressure {
         let subscriber = self.subscriber;
         subscriber.push_all(self, staged, holding)
-    }
-}
-
-impl Subscriber {
-    fn push_all(&self, state: &mut State, staged: &mut Staged, holding: bool) -> Pressure {
-        let Staged(batch) = staged;
-        if state.end.is_some() {
-            batch.clear();
-            return Pressure::None;
-        }
-        if state.overflowed {
-            batch.clear();
-            return Pressure::Error;
-        }
-        if state.messages() + batch.messages <= self.bounds.max_messages
-            && state.bytes() + batch.bytes <= self.bounds.max_bytes
-        {
-            state.queue_mut(holding).append(batch);
-            return Pressure::None;
-        }
-        let mut pressure = Pressure::None;
-        batch.take_all(|entry, payload| match entry {
-            Entry::Notification(notification) => {
-                pressure = pressure.max(self.push(state, notification, payload, holding));
-            }
-            _ if state.overflowed => {}
-            _ => state.queue_mut(holding).push(entry, payload),
-        });
-        pressure
-    }
-
-    /// Adds a notification for which there may be no room, or counts it as dropped.
-    fn push(
-        &self,
-        state: &mut State,
-        notification: Notification,
-        payload: &[u8],
-        holding: bool,
-    ) -> Pressure {
-        if state.overflowed {
-            return Pressure::Error;
-        }
-        let bytes = notification.bytes();
-        let mut pressure = Pressure::None;
-        while state.messages() > 0
-            && (state.messages() >= self.bounds.max_messages
-                || state.bytes() + bytes > self.bounds.max_bytes)
-        {
-            match self.bounds.overflow {
-                Overflow::DropOldest => {
-                    if !state.drop_oldest() {
-                        // All that is there is on its way out.
-                        break;
-                    }
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-                Overflow::DropNewest => {
-                    state.queue_mut(holding).drop_newest(&notification);
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                    return Pressure::None;
-                }
-                Overflow::Error => {
-                    state.overflowed = true;
-                    return Pressure::Error;
-                }
-                Overflow::Pause => {
-                    pressure = Pressure::Pause;
-                    break;
-                }
-            }
-        }
-        state
-            .queue_mut(holding)
-            .push(Entry::Notification(notification), payload);
-        pressure
     }
 }
 

@@ -42,7 +42,7 @@ fn disconnect() -> Gap {
     Gap {
         reason: GapReason::Disconnect,
         dropped: None,
-        ..Gap::overflow(SystemTime::now(), SystemTime::now())
+        ..Gap::overflow(clock::now(), clock::now())
     }
 }
 

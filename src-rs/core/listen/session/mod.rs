@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::base::Moment;
+use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
@@ -221,7 +222,7 @@ impl Session {
         request: impl AsyncFnOnce(&mut Self) -> Result<()> + Send,
     ) -> Result<()> {
         let liveness = self.liveness();
-        let asked = SystemTime::now();
+        let asked = clock::now();
         let answer = liveness.answer(timeout, "LISTEN or UNLISTEN", request(self));
         answer.await?;
         self.confirm(asked);
@@ -300,7 +301,7 @@ impl ListeningSession for Session {
     }
 
     async fn ping(&mut self, timeout: Duration) -> Result<Duration> {
-        let (sent, asked) = (Instant::now(), SystemTime::now());
+        let (sent, asked) = (Instant::now(), clock::now());
         let round_trip = async {
             if self.shared.may_be_in_block.load(Ordering::Relaxed) {
                 return self.check_no_block().await;

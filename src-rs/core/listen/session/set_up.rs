@@ -1,11 +1,12 @@
 //! The steps of a session between start-up and its first notification.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{Session, SessionSetup, listen, notify};
+use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
@@ -36,7 +37,7 @@ impl Session {
             self.prove_delivery(feed).await?;
         }
         // What is notified after the LISTENs are committed can be missing once the answer has come.
-        let asked = SystemTime::now();
+        let asked = clock::now();
         self.listen_first(channels).await?;
         self.confirm(asked);
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Command, Supervisor};
+use crate::base::clock;
 use crate::base::error::Error;
 use crate::deliver::gap::{Gap, GapReason};
 use crate::deliver::seat::Event;
@@ -36,7 +37,7 @@ impl LostSession {
 
     /// The gap between the lost session and the one that takes its place after `attempts` attempts.
     fn gap_before(&self, session: &impl ListeningSession, attempts: u32) -> Gap {
-        let resumed_at = SystemTime::now();
+        let resumed_at = clock::now();
         Gap {
             reason: if self.end.undecodable {
                 GapReason::Decode

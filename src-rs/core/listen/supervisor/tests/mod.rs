@@ -4,9 +4,10 @@ mod script;
 
 use std::time::Duration;
 
-use script::{Answers, Attempt, Scene, lost, policy, server_error};
+use script::{Answers, Attempt, Scene, lost, policy};
 
 use super::Policy;
+use crate::base::error::Error;
 use crate::listen::backoff::STABLE_UPTIME;
 use crate::listen::driver::SessionEnd;
 use crate::listen::options::ReconnectOptions;
@@ -37,7 +38,7 @@ async fn connect_starts_with_the_channels_and_tells_of_the_backend() {
 
 #[tokio::test(start_paused = true)]
 async fn a_first_attempt_that_fails_rejects_and_leaves_nothing_running() {
-    for error in [lost("no route"), server_error("FATAL", "28P01")] {
+    for error in [lost("no route"), Error::of_server("FATAL", "28P01")] {
         let mut scene = Scene::start(policy(), [Attempt::Fails(error.clone())]);
         let outcome = scene.startup().await;
         assert_eq!(outcome.expect_err("it failed").kind, error.kind);
@@ -74,7 +75,7 @@ async fn back_off_grows_until_the_server_is_back_and_the_gap_counts_the_attempts
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_password_is_tried_at_the_slowest_pace_and_needs_attention() {
-    let failures = (0..3).map(|_| Attempt::Fails(server_error("FATAL", "28P01")));
+    let failures = (0..3).map(|_| Attempt::Fails(Error::of_server("FATAL", "28P01")));
     let scene = Scene::started(policy(), failures.chain([Attempt::Up(2)])).await;
     scene.script.end(lost("gone"));
     let events = scene.until("reconnected").await;
@@ -292,7 +293,7 @@ async fn shutdown_interrupts_whatever_is_being_done() {
 
     // During back-off, and during an attempt that hangs.
     for attempts in [
-        vec![Attempt::Fails(server_error("FATAL", "28P01"))],
+        vec![Attempt::Fails(Error::of_server("FATAL", "28P01"))],
         vec![Attempt::Hangs],
     ] {
         let mut scene = Scene::started(policy(), attempts).await;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Command, Policy, Supervisor, SupervisorParts};
-use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};
 use crate::deliver::feed::Feed;
@@ -451,27 +451,5 @@ pub(super) fn lost(message: &str) -> Error {
 
 /// The error of a server that refuses one statement.
 pub(super) fn refusal() -> Error {
-    server_error("ERROR", "42501")
-}
-
-/// The error of a server that lets nobody in.
-pub(super) fn server_error(severity: &str, sql_state: &str) -> Error {
-    let server = ServerMessage {
-        severity: severity.to_owned(),
-        sql_state: sql_state.to_owned(),
-        message: String::new(),
-        detail: None,
-        hint: None,
-        position: None,
-        context: None,
-        schema: None,
-        table: None,
-        column: None,
-        data_type: None,
-        constraint: None,
-    };
-    Error {
-        server: Some(Box::new(server)),
-        ..Error::new(ErrorKind::Database, "")
-    }
+    Error::of_server("ERROR", "42501")
 }

@@ -1,0 +1,133 @@
+//! The bounds of a consumer's buffer, and the policies beyond them.
+
+use std::sync::atomic::Ordering;
+
+use super::{Entry, Notification, Staged, State, Subscriber};
+
+/// The policy for a notification for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Make room by dropping the oldest.
+    DropOldest,
+    /// Drop the new one.
+    DropNewest,
+    /// Take the notification, and stop reading from the server until there is room again.
+    Pause,
+    /// Close the listener: the stream ends before the notification.
+    Error,
+}
+
+/// The bounds of a buffer, and what happens at them.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The most notifications.
+    pub max_messages: usize,
+    /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`](super::ENTRY_OVERHEAD_BYTES) each.
+    pub max_bytes: usize,
+    /// The policy beyond the bounds.
+    pub overflow: Overflow,
+}
+
+/// Whether a buffer is beyond its bounds, under a policy that does not drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// There is room.
+    None,
+    /// Reading should stop.
+    Pause,
+    /// The listener should close.
+    Error,
+}
+
+impl Subscriber {
+    /// Whether this buffer asks for a pause, or has not enough room yet to go on after one.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        let state = self.state.lock();
+        // Going on at the first free place would stop again at once.
+        let half_full = state.messages() > self.bounds.max_messages / 2
+            || state.bytes() > self.bounds.max_bytes / 2;
+        match self.bounds.overflow {
+            Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
+            _ => Pressure::None,
+        }
+    }
+
+    pub(super) fn push_all(
+        &self,
+        state: &mut State,
+        staged: &mut Staged,
+        holding: bool,
+    ) -> Pressure {
+        let Staged(batch) = staged;
+        if state.end.is_some() {
+            batch.clear();
+            return Pressure::None;
+        }
+        if state.overflowed {
+            batch.clear();
+            return Pressure::Error;
+        }
+        if state.messages() + batch.messages <= self.bounds.max_messages
+            && state.bytes() + batch.bytes <= self.bounds.max_bytes
+        {
+            state.queue_mut(holding).append(batch);
+            return Pressure::None;
+        }
+        let mut pressure = Pressure::None;
+        batch.take_all(|entry, payload| match entry {
+            Entry::Notification(notification) => {
+                pressure = pressure.max(self.push(state, notification, payload, holding));
+            }
+            _ if state.overflowed => {}
+            _ => state.queue_mut(holding).push(entry, payload),
+        });
+        pressure
+    }
+
+    /// Adds a notification for which there may be no room, or counts it as dropped.
+    fn push(
+        &self,
+        state: &mut State,
+        notification: Notification,
+        payload: &[u8],
+        holding: bool,
+    ) -> Pressure {
+        if state.overflowed {
+            return Pressure::Error;
+        }
+        let bytes = notification.bytes();
+        let mut pressure = Pressure::None;
+        while state.messages() > 0
+            && (state.messages() >= self.bounds.max_messages
+                || state.bytes() + bytes > self.bounds.max_bytes)
+        {
+            match self.bounds.overflow {
+                Overflow::DropOldest => {
+                    if !state.drop_oldest() {
+                        // All that is there is on its way out.
+                        break;
+                    }
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                Overflow::DropNewest => {
+                    state.queue_mut(holding).drop_newest(&notification);
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    return Pressure::None;
+                }
+                Overflow::Error => {
+                    state.overflowed = true;
+                    return Pressure::Error;
+                }
+                Overflow::Pause => {
+                    pressure = Pressure::Pause;
+                    break;
+                }
+            }
+        }
+        state
+            .queue_mut(holding)
+            .push(Entry::Notification(notification), payload);
+        pressure
+    }
+}
