@@ -27,6 +27,9 @@ async function isCollected(what: string, reference: WeakRef<object>): Promise<vo
   await collecting(`${what} to be collected`, () => reference.deref() === undefined)
 }
 
+/** Listeners that must not be collected yet. */
+const held = new Set<object>()
+
 for (const listening of [true, false]) {
   const state = listening ? 'calling callbacks' : 'idle'
 
@@ -36,9 +39,12 @@ for (const listening of [true, false]) {
       await listener.addCallback(uniqueChannel(), () => {})
       await listener.startup()
       if (listening) listener.listen()
+      // Nothing but this set reaches the listener while its end is waited for, and tests beside this one collect garbage.
+      held.add(listener)
       const closed = once(listener, 'closed')
       await terminate(await backendOf(listener))
       await closed
+      held.delete(listener)
       return new WeakRef(listener)
     }
     await isCollected('the listener', await giveUp())
