@@ -21,4 +21,5 @@ pub mod deliver;
 pub mod inbound;
 pub mod listen;
 pub mod observe;
+pub mod protocol;
 pub mod query;

@@ -33,7 +33,7 @@ pub enum ErrorKind {
 
 /// The fields of an `ErrorResponse` or `NoticeResponse`
 /// (<https://www.postgresql.org/docs/current/protocol-error-fields.html>).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerMessage {
     /// `ERROR`, `FATAL`, `PANIC`, `WARNING`, `NOTICE`, …; never localized.
     pub severity: String,
@@ -59,6 +59,8 @@ pub struct ServerMessage {
     pub data_type: Option<String>,
     /// The constraint that the message is about.
     pub constraint: Option<String>,
+    /// The function of the server that wrote the message; never localized.
+    pub routine: Option<String>,
 }
 
 impl From<&tokio_postgres::error::DbError> for ServerMessage {
@@ -85,6 +87,7 @@ impl From<&tokio_postgres::error::DbError> for ServerMessage {
             column: owned(error.column()),
             data_type: owned(error.datatype()),
             constraint: owned(error.constraint()),
+            routine: owned(error.routine()),
         }
     }
 }
@@ -162,44 +165,12 @@ impl Error {
 
     /// A server's message as an error.
     #[must_use]
-    pub fn database(server: &tokio_postgres::error::DbError) -> Self {
-        let server = ServerMessage::from(server);
+    pub fn database(server: ServerMessage) -> Self {
         Self {
             server: Some(Box::new(server.clone())),
             ..Self::new(ErrorKind::Database, server.message)
         }
     }
-}
-
-impl From<tokio_postgres::Error> for Error {
-    fn from(error: tokio_postgres::Error) -> Self {
-        if let Some(server) = error.as_db_error() {
-            return Self::database(server);
-        }
-        let lost = error.is_closed() || error.source().is_some_and(breaks_connection);
-        let kind = if lost {
-            ErrorKind::Closed
-        } else {
-            ErrorKind::Execute
-        };
-        let message = if lost {
-            format!("the connection to the server is lost: {}", chain(&error))
-        } else {
-            chain(&error)
-        };
-        Self::new(kind, message)
-    }
-}
-
-/// Whether this is an error of the socket. `tokio_postgres` reports messages that it cannot read or write as I/O errors
-/// too, but of kinds that no socket has.
-fn breaks_connection(source: &(dyn StdError + 'static)) -> bool {
-    use std::io::ErrorKind::{InvalidData, InvalidInput};
-    source
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| {
-            !matches!(error.kind(), InvalidData | InvalidInput) || tls_error(error).is_some()
-        })
 }
 
 /// The texts of an error and its causes, on one line.
@@ -241,16 +212,7 @@ impl Error {
         let server = ServerMessage {
             severity: severity.to_owned(),
             sql_state: sql_state.to_owned(),
-            message: String::new(),
-            detail: None,
-            hint: None,
-            position: None,
-            context: None,
-            schema: None,
-            table: None,
-            column: None,
-            data_type: None,
-            constraint: None,
+            ..ServerMessage::default()
         };
         Self {
             server: Some(Box::new(server)),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use tokio::time::Instant;
-use tokio_postgres::{CancelToken, Client, Connection, SimpleQueryMessage};
+use tokio_postgres::CancelToken;
 
 use candidates::check_role;
 pub use candidates::{Candidate, candidates};
@@ -30,13 +30,15 @@ use crate::connect::choices::SslMode;
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::wire::{Wire, WireFacts};
 use crate::inbound::{Inbound, NotificationSink};
+use crate::protocol::hand_over::lend;
+use crate::protocol::{Client, Connection};
 
 /// A connection to a server. Nothing is sent or read unless it is polled.
-pub type ServerConnection = Connection<Inbound<Wire>, Inbound<Wire>>;
+pub type ServerConnection = Connection<Inbound<Wire>>;
 
 /// A connection that was dialled, authenticated and has the role asked for.
 #[must_use = "the connection must be polled"]
-#[expect(missing_debug_implementations, reason = "a `Connection` has none")]
+#[derive(Debug)]
 pub struct Dialed {
     /// Sends statements.
     pub client: Client,
@@ -83,8 +85,10 @@ impl Destination {
                 opened.map_err(|failure| failure.error)?.0
             }
         };
-        let request = token.cancel_query_raw(Inbound::new(wire, None), AlreadyEncrypted);
-        Ok(request.await?)
+        let (stream, _) = lend(Inbound::new(wire, None));
+        let request = token.cancel_query_raw(stream, AlreadyEncrypted);
+        let sent = request.await;
+        sent.map_err(|error| Error::connecting(&error, &host.to_string()))
     }
 }
 
@@ -293,11 +297,8 @@ pub(crate) async fn process_id(client: &Client) -> Result<i32> {
         .simple_query("SELECT pg_catalog.pg_backend_pid()")
         .await?;
     answer
-        .iter()
-        .find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-            _ => None,
-        })
+        .first()
+        .and_then(|row| row.get(0)?.parse().ok())
         .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }
 

@@ -21,7 +21,7 @@ impl Error {
     #[must_use]
     pub fn starting(error: &tokio_postgres::Error, to: &str) -> Self {
         if let Some(server) = error.as_db_error() {
-            return Self::database(server);
+            return Self::database(server.into());
         }
         // The client library tells these cases by their text alone.
         let text = chain(error);

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio_postgres::AsyncMessage;
-
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, ServerMessage};
 use crate::connect::dial::ServerConnection;
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
 use crate::inbound::{NotificationSink, Stop};
+use crate::protocol::{Asynchronous, ConnectionEnd};
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
@@ -69,13 +68,12 @@ impl Driver {
         poll_fn(|cx| {
             loop {
                 match self.connection.poll_message(cx) {
-                    Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => self.notice(&notice),
-                    Poll::Ready(Some(Ok(AsyncMessage::Notification(_)))) => {
+                    Poll::Ready(Some(Ok(Asynchronous::Notice(notice)))) => self.notice(notice),
+                    Poll::Ready(Some(Ok(Asynchronous::Notification))) => {
                         let end = undecodable("the server sent a notification beyond any size");
                         return Poll::Ready(Err(end));
                     }
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.ended(error))),
+                    Poll::Ready(Some(Err(end))) => return Poll::Ready(Err(self.ended(end))),
                     Poll::Ready(None) => {
                         let closed = Error::new(ErrorKind::Closed, "the session was closed");
                         return Poll::Ready(Err(closed.into()));
@@ -92,21 +90,18 @@ impl Driver {
         .await
     }
 
-    fn notice(&mut self, notice: &tokio_postgres::error::DbError) {
-        let notice = ServerMessage::from(notice);
+    fn notice(&mut self, notice: Box<ServerMessage>) {
         if notice.sql_state.starts_with("57P") {
-            self.shutdown_notice = Some(notice.clone());
+            self.shutdown_notice = Some((*notice).clone());
         }
-        self.feed.announce(Event::Notice(Box::new(notice)));
+        self.feed.announce(Event::Notice(notice));
     }
 
-    fn ended(&mut self, error: tokio_postgres::Error) -> SessionEnd {
-        let mut error = Error::from(error);
-        // What is neither the server's word nor a broken socket is a message that cannot be read.
-        let undecodable = error.kind == ErrorKind::Execute;
-        if undecodable {
-            error.kind = ErrorKind::Closed;
-        }
+    fn ended(&mut self, end: ConnectionEnd) -> SessionEnd {
+        let ConnectionEnd {
+            mut error,
+            is_undecodable: undecodable,
+        } = end;
         if error.server.is_none()
             && let Some(notice) = self.shutdown_notice.take()
         {

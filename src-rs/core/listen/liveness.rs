@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_postgres::SimpleQueryMessage;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::base::error::{Error, ErrorKind, Result};
@@ -13,6 +12,7 @@ use crate::connect::choices::TargetSessionAttrs;
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, dial_host, drive};
 use crate::connect::wire::WireFacts;
+use crate::protocol::TextRow;
 
 /// How many deadlines an answer may miss while the server is talking before a second connection asks: ten of the default
 /// 5 s, so that a server that cannot hear us is noticed within a minute.
@@ -54,9 +54,7 @@ impl AskBeside for SecondConnection {
         );
         let asked = ask_beside(&self.connect, &self.host, &query);
         match tokio::time::timeout(timeout, asked).await {
-            Ok(Ok(rows)) => rows
-                .iter()
-                .any(|row| matches!(row, SimpleQueryMessage::Row(_))),
+            Ok(Ok(rows)) => !rows.is_empty(),
             Ok(Err(_)) | Err(_) => false,
         }
     }
@@ -125,7 +123,7 @@ pub(crate) async fn ask_beside(
     config: &ConnectConfig,
     host: &Host,
     query: &str,
-) -> Result<Vec<SimpleQueryMessage>> {
+) -> Result<Vec<TextRow>> {
     // It is the session's server, whatever has become of it.
     let candidate = Candidate {
         host,

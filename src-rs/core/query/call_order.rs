@@ -12,7 +12,8 @@ use tokio::task::unconstrained;
 ///
 /// A semaphore of one permit serves its waiters in their order and forgets waiters that are dropped, so an operation that
 /// is cancelled neither blocks the operations behind it nor lets one of them overtake.
-#[derive(Debug)]
+/// Clones are the same order.
+#[derive(Debug, Clone)]
 pub(crate) struct CallOrder(Arc<Semaphore>);
 
 /// A place in a [`CallOrder`]. Dropping a place lets the next one be reached.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::protocol::TransactionStatus;
 use crate::query::client::Client;
 use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
-use crate::query::statements::{self, Block};
 
 /// How long the end of an open transaction may take. A connection that needs longer is not worth keeping.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,7 +15,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The result of giving a connection back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReleaseOutcome {
-    /// Whether a transaction had been left open, and was rolled back.
+    /// Whether a transaction had been left open, and was rolled back. `false` when the session had ended, and the
+    /// transaction with it.
     pub rolled_back: bool,
 }
 
@@ -42,42 +43,37 @@ impl HeldConnection {
             client.discard();
         }
     }
-}
 
-/// The state of a connection that is given back, as far as it is known without asking the server.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Condition {
-    /// [`crate::query::lease::Lease::begin`] was called, and the transaction has not ended.
-    pub(crate) is_in_block: bool,
-    /// A statement could have opened a transaction block.
-    pub(crate) may_be_in_block: bool,
-    /// The connection is lost, or must not be used by others.
-    pub(crate) is_spoiled: bool,
-}
-
-impl Condition {
     /// Whether giving the connection back takes more than dropping it.
-    pub(crate) fn needs_care(self) -> bool {
-        self.is_in_block || self.may_be_in_block || self.is_spoiled
+    pub(crate) fn needs_care(&self) -> bool {
+        match self {
+            Self::Pooled { client, .. } => {
+                client.is_busy() || client.transaction_status() != TransactionStatus::Idle
+            }
+            Self::Session(session) => session.client.upgrade().is_some_and(|client| {
+                client.is_busy() || client.transaction_status() != TransactionStatus::Idle
+            }),
+        }
     }
 }
 
 /// Gives a connection back outside of any transaction, or closes it.
-pub(crate) async fn give_back(held: HeldConnection, condition: Condition) -> ReleaseOutcome {
+pub(crate) async fn give_back(held: HeldConnection) -> ReleaseOutcome {
     let mut rolled_back = false;
-    let mut is_spoiled = condition.is_spoiled;
-    if condition.is_in_block || condition.may_be_in_block {
-        let left = tokio::time::timeout(RELEASE_TIMEOUT, leave_block(&held)).await;
-        if let Ok(Ok(was_open)) = left {
-            rolled_back = was_open;
-        } else {
-            // An open transaction ends with the connection.
-            rolled_back = condition.is_in_block;
-            is_spoiled = true;
+    if held.needs_care() {
+        match tokio::time::timeout(RELEASE_TIMEOUT, leave_block(&held)).await {
+            Ok(Ok(was_open)) => rolled_back = was_open,
+            // The session has ended, and what it had left open with it.
+            Ok(Err(_)) => held.discard(),
+            Err(_) => {
+                // An open transaction ends with the connection.
+                rolled_back = true;
+                if let HeldConnection::Pooled { client, .. } = &held {
+                    client.abandon();
+                }
+                held.discard();
+            }
         }
-    }
-    if is_spoiled {
-        held.discard();
     }
     ReleaseOutcome { rolled_back }
 }
@@ -92,10 +88,14 @@ async fn leave_block(held: &HeldConnection) -> Result<bool> {
             &session
         }
     };
-    if statements::block_state(client).await? == Block::None {
+    if client.is_busy() {
+        // Answered behind a statement that nobody waited for.
+        client.simple_query("").await?;
+    }
+    if client.transaction_status() == TransactionStatus::Idle {
         return Ok(false);
     }
-    client.batch_execute("ROLLBACK").await?;
+    client.simple_query("ROLLBACK").await?;
     Ok(true)
 }
 

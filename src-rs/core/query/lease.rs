@@ -1,28 +1,35 @@
 //! A leased connection: its statements in the order of the calls, its transaction, and its return.
 
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
-use tokio_postgres::error::SqlState;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::error::{ErrorKind, Result};
+use crate::protocol::TransactionStatus;
+use crate::query::backend::Backend;
+use crate::query::bounds::{Bounds, Interruption};
 use crate::query::call_order::{CallOrder, Place};
 use crate::query::client::Client;
 pub use crate::query::held_connection::ReleaseOutcome;
-use crate::query::held_connection::{Condition, HeldConnection, closed, give_back};
+use crate::query::held_connection::{HeldConnection, closed, give_back};
 use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
-use crate::query::sql_text::may_open_block;
-use crate::query::statements::{self, Block, CommitOutcome, QueryOutput};
+use crate::query::statements::{self, CommitOutcome, QueryOutput};
 use crate::query::values::Param;
 
 /// A leased connection.
 ///
 /// Operations run one after the other, in the order of the calls: each method takes its place before it returns its
 /// future. A lease that is dropped without [`Lease::release`] gives its connection back all the same.
+///
+/// An operation whose [`Bounds`] are reached while it waits for its turn has no effect. One that is running is cancelled on
+/// the server, and the next operation begins only when no cancellation can hit it. If it had succeeded all the same, its
+/// result is given.
 #[derive(Debug)]
 pub struct Lease {
     /// `None` once the connection was given back.
@@ -30,12 +37,7 @@ pub struct Lease {
     order: CallOrder,
     /// [`Lease::release`] was called: further operations are refused.
     released: AtomicBool,
-    /// [`Lease::begin`] was called, and the transaction has not ended.
-    in_transaction: AtomicBool,
-    /// A statement could have opened a transaction block. Shared with a listening session, which must know.
-    may_be_in_block: Arc<AtomicBool>,
-    /// The connection is lost, or the server no longer knows statements that the client library relies on (after
-    /// `DISCARD ALL`, say).
+    /// The connection is lost.
     is_spoiled: AtomicBool,
     /// The runtime of the first operation, for giving back in `drop`. Before the first operation there is nothing to
     /// clean up.
@@ -49,23 +51,23 @@ impl Lease {
             client,
             _permit: permit,
         };
-        Self::new(held, Arc::default())
+        Self::new(held, CallOrder::default())
     }
 
     /// The connection of a listening session, shared with it.
     #[must_use]
     pub fn session(session: &SessionClient) -> Self {
-        let held = HeldConnection::Session(session.clone());
-        Self::new(held, Arc::clone(&session.may_be_in_block))
+        Self::new(
+            HeldConnection::Session(session.clone()),
+            session.order.clone(),
+        )
     }
 
-    fn new(held: HeldConnection, may_be_in_block: Arc<AtomicBool>) -> Self {
+    fn new(held: HeldConnection, order: CallOrder) -> Self {
         Self {
             held: Mutex::new(Some(held)),
-            order: CallOrder::default(),
+            order,
             released: AtomicBool::new(false),
-            in_transaction: AtomicBool::new(false),
-            may_be_in_block,
             is_spoiled: AtomicBool::new(false),
             runtime: OnceLock::new(),
         }
@@ -76,12 +78,14 @@ impl Lease {
         self: &Arc<Self>,
         sql: String,
         params: Vec<Param>,
+        bounds: Bounds,
     ) -> impl Future<Output = Result<QueryOutput>> + Send + use<> {
-        let operation = self.enter(&sql);
+        let operation = self.enter(bounds);
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            connection.note(statements::execute(&connection, &sql, &params).await)
+            let work = statements::execute(&connection, &sql, &params);
+            connection.bounded(work).await
         }
     }
 
@@ -90,13 +94,14 @@ impl Lease {
         self: &Arc<Self>,
         sql: String,
         sets: Vec<Vec<Param>>,
+        bounds: Bounds,
     ) -> impl Future<Output = Result<u64>> + Send + use<> {
-        let operation = self.enter(&sql);
+        let operation = self.enter(bounds);
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            let in_block = connection.note(connection.block_state().await)? != Block::None;
-            connection.note(statements::execute_many(&connection, &sql, &sets, in_block).await)
+            let work = statements::execute_many(&connection, &sql, &sets);
+            connection.bounded(work).await
         }
     }
 
@@ -104,12 +109,14 @@ impl Lease {
     pub fn execute_batch(
         self: &Arc<Self>,
         sql: String,
+        bounds: Bounds,
     ) -> impl Future<Output = Result<()>> + Send + use<> {
-        let operation = self.enter(&sql);
+        let operation = self.enter(bounds);
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            connection.note(statements::execute_batch(&connection, &sql).await)
+            let work = statements::execute_batch(&connection, &sql);
+            connection.bounded(work).await
         }
     }
 
@@ -117,57 +124,53 @@ impl Lease {
     pub fn begin(
         self: &Arc<Self>,
         sql: String,
+        bounds: Bounds,
     ) -> impl Future<Output = Result<bool>> + Send + use<> {
-        let operation = self.enter("");
+        let operation = self.enter(bounds);
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            if connection.note(connection.block_state().await)? != Block::None {
+            if connection.transaction_status() != TransactionStatus::Idle {
                 return Ok(false);
             }
-            connection.set_in_transaction(true);
-            connection.note(statements::execute_batch(&connection, &sql).await)?;
-            Ok(true)
+            let work = statements::execute_batch(&connection, &sql);
+            connection.bounded(work).await.map(|()| true)
         }
     }
 
-    /// Commits what [`Lease::begin`] began.
+    /// Commits what [`Lease::begin`] began. Not bounded: an interrupted commit would leave open what became of it.
     pub fn commit(self: &Arc<Self>) -> impl Future<Output = Result<CommitOutcome>> + Send + use<> {
-        let operation = self.enter("");
+        let operation = self.enter(Bounds::default());
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            let outcome = connection.note(statements::commit(&connection).await);
-            // A refused commit ends a transaction too.
-            connection.set_in_transaction(false);
-            outcome
+            let work = statements::commit(&connection);
+            connection.bounded(work).await
         }
     }
 
     /// Rolls back what [`Lease::begin`] began.
     pub fn rollback(self: &Arc<Self>) -> impl Future<Output = Result<()>> + Send + use<> {
-        let operation = self.enter("");
+        let operation = self.enter(Bounds::default());
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            connection.note(statements::execute_batch(&connection, "ROLLBACK").await)?;
-            connection.set_in_transaction(false);
-            Ok(())
+            let work = statements::execute_batch(&connection, "ROLLBACK");
+            connection.bounded(work).await
         }
     }
 
     /// Ends a transaction that was left open, and keeps the connection. Gives whether there was one.
     pub fn leave_block(self: &Arc<Self>) -> impl Future<Output = Result<bool>> + Send + use<> {
-        let operation = self.enter("");
+        let operation = self.enter(Bounds::default());
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            let is_open = connection.note(connection.block_state().await)? != Block::None;
-            if is_open {
-                connection.note(statements::execute_batch(&connection, "ROLLBACK").await)?;
-                connection.set_in_transaction(false);
+            if connection.transaction_status() == TransactionStatus::Idle {
+                return Ok(false);
             }
-            Ok(is_open)
+            let work = statements::execute_batch(&connection, "ROLLBACK");
+            connection.bounded(work).await.map(|()| true)
         }
     }
 
@@ -181,42 +184,31 @@ impl Lease {
             place.reached().await;
             let held = lease.held.lock().await.take();
             match held {
-                Some(held) => give_back(held, lease.condition()).await,
+                Some(held) => give_back(held).await,
                 None => ReleaseOutcome { rolled_back: false },
             }
         }
     }
 
-    fn enter(self: &Arc<Self>, sql: &str) -> Result<Operation> {
+    fn enter(self: &Arc<Self>, bounds: Bounds) -> Result<Operation> {
         if self.released.load(Ordering::Relaxed) {
             return Err(closed());
-        }
-        if may_open_block(sql) {
-            self.may_be_in_block.store(true, Ordering::Relaxed);
         }
         Ok(Operation {
             place: self.order.take_place(),
             lease: Arc::clone(self),
+            bounds,
         })
-    }
-
-    fn condition(&self) -> Condition {
-        Condition {
-            is_spoiled: self.is_spoiled.load(Ordering::Relaxed),
-            is_in_block: self.in_transaction.load(Ordering::Relaxed),
-            may_be_in_block: self.may_be_in_block.load(Ordering::Relaxed),
-        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let condition = self.condition();
         if let Some(held) = self.held.get_mut().take()
-            && condition.needs_care()
+            && held.needs_care()
             && let Some(runtime) = self.runtime.get()
         {
-            drop(runtime.spawn(give_back(held, condition)));
+            drop(runtime.spawn(give_back(held)));
         }
     }
 }
@@ -225,12 +217,14 @@ impl Drop for Lease {
 struct Operation {
     lease: Arc<Lease>,
     place: Place,
+    bounds: Bounds,
 }
 
 impl Operation {
     /// Waits until the operations before this one have ended, and takes the connection.
     async fn connection(&mut self) -> Result<InUse<'_>> {
-        self.place.reached().await;
+        let waiting = self.bounds.hold(self.place.reached()).await;
+        waiting.map_err(|interruption| interruption.error("the statement, waiting for its turn,"))?;
         self.lease.runtime.get_or_init(Handle::current);
         let held = self.lease.held.lock().await;
         let held = MutexGuard::try_map(held, Option::as_mut).map_err(|_| closed())?;
@@ -244,6 +238,7 @@ impl Operation {
         };
         Ok(InUse {
             lease: &self.lease,
+            bounds: &self.bounds,
             held,
             kept,
         })
@@ -253,28 +248,41 @@ impl Operation {
 /// The connection during one operation.
 struct InUse<'a> {
     lease: &'a Lease,
+    bounds: &'a Bounds,
     held: MappedMutexGuard<'a, HeldConnection>,
     /// The client of a listening session, kept alive until the operation has ended.
     kept: Option<Arc<Client>>,
 }
 
 impl InUse<'_> {
-    /// Whether a transaction block is open. Asks the server only if a statement could have opened one.
-    async fn block_state(&self) -> Result<Block> {
-        if self.lease.in_transaction.load(Ordering::Relaxed) {
-            return Ok(Block::Open);
+    /// Waits for the outcome of `work`, and interrupts it when a bound is reached or its session is to end.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut work = pin!(work);
+        let interruption = tokio::select! {
+            biased;
+            outcome = &mut work => return self.note(outcome),
+            interruption = self.bounds.reached() => interruption,
+            () = self.session_closes() => Interruption::Closed,
+        };
+        match self.interrupt(&mut work).await {
+            // query_canceled, or what had not been sent.
+            Some(Err(error))
+                if error.sql_state() == Some("57014") || error.kind == ErrorKind::Execute =>
+            {
+                Err(interruption.error("the statement"))
+            }
+            Some(outcome) => self.note(outcome),
+            None => {
+                self.lease.is_spoiled.store(true, Ordering::Relaxed);
+                Err(interruption.unconfirmed())
+            }
         }
-        if !self.lease.may_be_in_block.load(Ordering::Relaxed) {
-            return Ok(Block::None);
-        }
-        statements::block_state(self).await
     }
 
-    fn set_in_transaction(&self, value: bool) {
-        self.lease.in_transaction.store(value, Ordering::Relaxed);
-        if value && self.kept.is_some() {
-            // The listening session does not see the lease's own flag.
-            self.lease.may_be_in_block.store(true, Ordering::Relaxed);
+    async fn session_closes(&self) {
+        match &*self.held {
+            HeldConnection::Session(SessionClient { closing, .. }) => closing.cancelled().await,
+            HeldConnection::Pooled { .. } => CancellationToken::new().cancelled().await,
         }
     }
 
@@ -286,10 +294,7 @@ impl InUse<'_> {
                     .server
                     .as_deref()
                     .is_some_and(|server| server.severity != "ERROR");
-            // A statement that could be prepared anew has been repeated by now, so the client library's own are affected.
-            let is_confused =
-                error.sql_state() == Some(SqlState::INVALID_SQL_STATEMENT_NAME.code());
-            if is_lost || is_confused {
+            if is_lost {
                 self.lease.is_spoiled.store(true, Ordering::Relaxed);
             }
         }
@@ -298,9 +303,9 @@ impl InUse<'_> {
 }
 
 impl Deref for InUse<'_> {
-    type Target = Client;
+    type Target = Backend;
 
-    fn deref(&self) -> &Client {
+    fn deref(&self) -> &Backend {
         match (&*self.held, &self.kept) {
             (_, Some(client)) => client,
             (HeldConnection::Pooled { client, .. }, None) => client,

@@ -6,16 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder with the folders that it may use.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("base", &[]),
     ("observe", &["base"]),
     ("inbound", &["base"]),
-    ("connect", &["base", "inbound"]),
+    ("protocol", &["base"]),
+    ("connect", &["base", "inbound", "protocol"]),
     ("deliver", &["base", "observe", "inbound"]),
-    ("query", &["base", "inbound", "connect"]),
+    ("query", &["base", "inbound", "protocol", "connect"]),
     (
         "listen",
-        &["base", "observe", "inbound", "connect", "deliver", "query"],
+        &[
+            "base", "observe", "inbound", "protocol", "connect", "deliver", "query",
+        ],
     ),
 ];
 

@@ -1,7 +1,6 @@
 //! The hosts to try, in their order, and the check that a server has the role asked for.
 
 use rand::seq::SliceRandom;
-use tokio_postgres::SimpleQueryMessage;
 
 use super::{Dialed, drive};
 use crate::base::Setting;
@@ -58,9 +57,9 @@ pub(super) async fn check_role(
             return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
         }
     };
-    let fits = answer.iter().any(|message| {
-        matches!(message, SimpleQueryMessage::Row(row) if row.get(0).is_some_and(|is| wanted.contains(&is)))
-    });
+    let fits = answer
+        .iter()
+        .any(|row| row.get(0).is_some_and(|is| wanted.contains(&is)));
     if fits {
         return Ok(());
     }

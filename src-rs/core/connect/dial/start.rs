@@ -2,18 +2,22 @@
 
 use std::future::{Ready, ready};
 use std::io;
+use std::task::{Context, Poll, Waker};
 
 use tokio_postgres::config::{
     ChannelBinding, SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation,
 };
 use tokio_postgres::tls;
+use tokio_postgres::{AsyncMessage, Connection as StartUpConnection};
 
 use super::{Call, Destination, Dialed};
 use crate::base::Setting;
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::wire::Wire;
 use crate::inbound::Inbound;
+use crate::protocol::hand_over::{Lent, lend};
+use crate::protocol::pair;
 
 /// Refuses a plain connection when SCRAM has to be bound to a TLS channel.
 pub(super) fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Result<()> {
@@ -43,10 +47,19 @@ pub(super) async fn start(call: Call<'_>, wire: Wire, destination: Destination) 
     } else {
         protocol.ssl_mode(ClientSslMode::Disable);
     }
-    let (client, connection) = protocol
-        .connect_raw(inbound, AlreadyEncrypted)
+    let (lent, lender) = lend(inbound);
+    let (client, mut connection) = protocol
+        .connect_raw(lent, AlreadyEncrypted)
         .await
         .map_err(|error| start_up.explain(Error::starting(&error, &host.to_string())))?;
+    let cancel_token = client.cancel_token();
+    let notices = early_notices(&mut connection);
+    // Nobody has polled it since start-up, so nothing is sent when it is dropped.
+    drop((client, connection));
+    let (stream, read) = lender.take_back().ok_or_else(|| {
+        Error::new(ErrorKind::Internal, "the stream of start-up is still in use")
+    })?;
+    let (client, connection) = pair(stream, read, notices, Some(cancel_token));
     Ok(Dialed {
         client,
         connection,
@@ -55,9 +68,24 @@ pub(super) async fn start(call: Call<'_>, wire: Wire, destination: Destination) 
     })
 }
 
-impl tls::TlsStream for Inbound<Wire> {
+/// The notices that came during start-up: a database whose collation has another version now, say.
+fn early_notices(connection: &mut StartUpConnection<LentWire, LentWire>) -> Vec<ServerMessage> {
+    let mut notices = Vec::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(Ok(message))) = connection.poll_message(&mut cx) {
+        if let AsyncMessage::Notice(notice) = message {
+            notices.push(ServerMessage::from(&notice));
+        }
+    }
+    notices
+}
+
+/// A server's stream as start-up has it.
+type LentWire = Lent<Inbound<Wire>>;
+
+impl tls::TlsStream for LentWire {
     fn channel_binding(&self) -> tls::ChannelBinding {
-        match self.stream().server_end_point() {
+        match self.with(|inbound| inbound.stream().server_end_point()) {
             Some(hash) => tls::ChannelBinding::tls_server_end_point(hash),
             None => tls::ChannelBinding::none(),
         }
@@ -67,12 +95,12 @@ impl tls::TlsStream for Inbound<Wire> {
 /// Tells the client library that a stream is encrypted already.
 pub(super) struct AlreadyEncrypted;
 
-impl tls::TlsConnect<Inbound<Wire>> for AlreadyEncrypted {
-    type Stream = Inbound<Wire>;
+impl tls::TlsConnect<LentWire> for AlreadyEncrypted {
+    type Stream = LentWire;
     type Error = io::Error;
-    type Future = Ready<io::Result<Inbound<Wire>>>;
+    type Future = Ready<io::Result<LentWire>>;
 
-    fn connect(self, stream: Inbound<Wire>) -> Self::Future {
+    fn connect(self, stream: LentWire) -> Self::Future {
         ready(Ok(stream))
     }
 }

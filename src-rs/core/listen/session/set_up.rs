@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio_postgres::SimpleQueryMessage;
 
 use super::{Session, SessionSetup, listen, notify};
 use crate::base::clock;
@@ -115,10 +114,7 @@ impl Session {
             "COMMIT;SELECT 'started', pg_postmaster_start_time()::text \
              UNION ALL SELECT 'channel', channel FROM pg_listening_channels() AS channel",
         );
-        for message in self.client.simple_query(&query).await? {
-            let SimpleQueryMessage::Row(row) = message else {
-                continue;
-            };
+        for row in self.client.simple_query(&query).await? {
             match (row.get(0), row.get(1)) {
                 (Some("started"), started) => self.server_started = started.map(ToOwned::to_owned),
                 (Some("channel"), Some(channel)) => drop(self.applied.insert(channel.to_owned())),

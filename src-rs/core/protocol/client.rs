@@ -1,0 +1,253 @@
+//! Sends requests on a connection.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use postgres_protocol::message::frontend;
+use tokio::sync::mpsc;
+use tokio_postgres::CancelToken;
+
+use super::message::{Malformed, Message, TransactionStatus};
+use super::responses::{self, Responses, Sender};
+use crate::base::error::{Error, ErrorKind, Result};
+
+/// The facts that a connection and its client share.
+#[derive(Debug)]
+pub(super) struct State {
+    status: AtomicU8,
+    /// Requests that were sent, or wait to be, and are not answered.
+    outstanding: AtomicUsize,
+    is_closed: AtomicBool,
+    end: OnceLock<Error>,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            status: AtomicU8::new(TransactionStatus::Idle as u8),
+            outstanding: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
+            end: OnceLock::new(),
+        }
+    }
+
+    /// A request was answered, and the server tells whether a transaction block is open.
+    pub(super) fn answered(&self, status: TransactionStatus) {
+        self.status.store(status as u8, Ordering::Release);
+        self.outstanding.fetch_sub(1, Ordering::Release);
+    }
+
+    /// The connection has ended. The first reason stays.
+    pub(super) fn close(&self, reason: Option<&Error>) {
+        if let Some(reason) = reason {
+            let _ = self.end.set(reason.clone());
+        }
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Why the connection has ended.
+    pub(super) fn end(&self) -> Error {
+        match self.end.get() {
+            Some(error) if error.server.is_some() => Error {
+                kind: ErrorKind::Closed,
+                message: format!("the connection to the server is lost: {}", error.message),
+                ..error.clone()
+            },
+            Some(error) => error.clone(),
+            None => Error::new(ErrorKind::Closed, "the connection to the server is closed"),
+        }
+    }
+}
+
+/// Messages that are sent together, and answered by one `ReadyForQuery`.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(super) messages: Bytes,
+    /// The request ends with `Sync`, which a server that waits for the data of a `COPY` does not hear.
+    pub(super) is_extended: bool,
+}
+
+impl Request {
+    /// A request of the simple query protocol.
+    pub(crate) fn simple(sql: &str) -> Result<Self> {
+        let mut messages = BytesMut::new();
+        frontend::query(sql, &mut messages).map_err(|error| unencodable(&error))?;
+        Ok(Self {
+            messages: messages.freeze(),
+            is_extended: false,
+        })
+    }
+
+    /// A request of the extended query protocol. `write` writes its messages, without `Sync`.
+    pub(crate) fn extended(
+        write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>,
+    ) -> Result<Self> {
+        let mut messages = BytesMut::new();
+        write(&mut messages).map_err(|error| unencodable(&error))?;
+        frontend::sync(&mut messages);
+        Ok(Self {
+            messages: messages.freeze(),
+            is_extended: true,
+        })
+    }
+}
+
+/// The error of a statement that cannot be put into a message: it holds a NUL, or is beyond any size.
+fn unencodable(error: &std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::Execute,
+        format!("the statement cannot be sent: {error}"),
+    )
+}
+
+/// An order to the task that drives the connection.
+#[derive(Debug)]
+pub(super) enum Order {
+    Send(Request, Sender),
+    /// End now, without a word to the server.
+    Abandon,
+}
+
+/// A row of the simple query protocol: text, or null.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextRow(Vec<Option<String>>);
+
+impl TextRow {
+    /// The text of a column; `None` if it is null or not there.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&str> {
+        self.0.get(index)?.as_deref()
+    }
+}
+
+/// Sends requests on one connection. Concurrent requests are sent at once, and answered in their order.
+///
+/// Dropping it ends the session with Terminate, once what was asked is answered.
+#[derive(Debug)]
+pub struct Client {
+    orders: Mutex<mpsc::UnboundedSender<Order>>,
+    state: Arc<State>,
+    cancel_token: Option<CancelToken>,
+}
+
+impl Client {
+    pub(super) fn new(
+        orders: mpsc::UnboundedSender<Order>,
+        state: Arc<State>,
+        cancel_token: Option<CancelToken>,
+    ) -> Self {
+        Self {
+            orders: Mutex::new(orders),
+            state,
+            cancel_token,
+        }
+    }
+
+    /// Whether the connection has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether a transaction block is open, as of the last answer.
+    #[must_use]
+    pub fn transaction_status(&self) -> TransactionStatus {
+        match self.state.status.load(Ordering::Acquire) {
+            status if status == TransactionStatus::Idle as u8 => TransactionStatus::Idle,
+            status if status == TransactionStatus::Active as u8 => TransactionStatus::Active,
+            _ => TransactionStatus::Failed,
+        }
+    }
+
+    /// Whether a request is not answered yet.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.state.outstanding.load(Ordering::Acquire) > 0
+    }
+
+    /// The key with which the server lets a statement be cancelled.
+    #[must_use]
+    pub fn cancel_token(&self) -> Option<&CancelToken> {
+        self.cancel_token.as_ref()
+    }
+
+    /// Drops the socket without a word to the server. Requests that are not answered fail.
+    pub fn abandon(&self) {
+        let _ = self.orders.lock().send(Order::Abandon);
+    }
+
+    /// Sends a request. Its place among the requests is taken at once.
+    pub(crate) fn send(&self, request: Request) -> Responses {
+        let (sender, responses) = responses::channel(Arc::clone(&self.state));
+        let orders = self.orders.lock();
+        self.state.outstanding.fetch_add(1, Ordering::AcqRel);
+        // A connection that has ended drops the sender.
+        let _ = orders.send(Order::Send(request, sender));
+        responses
+    }
+
+    /// Sends a request if it is certain to run outside of any transaction block: none is open, and nothing that could open
+    /// one is still to be answered.
+    pub(crate) fn send_outside_block(
+        &self,
+        request: Request,
+    ) -> std::result::Result<Responses, Request> {
+        let (sender, responses) = responses::channel(Arc::clone(&self.state));
+        let orders = self.orders.lock();
+        if self.is_busy() || self.transaction_status() != TransactionStatus::Idle {
+            return Err(request);
+        }
+        self.state.outstanding.fetch_add(1, Ordering::AcqRel);
+        let _ = orders.send(Order::Send(request, sender));
+        drop(orders);
+        Ok(responses)
+    }
+
+    /// Runs statements without parameters, separated by semicolons, and gives their rows as text.
+    pub async fn simple_query(&self, sql: &str) -> Result<Vec<TextRow>> {
+        text_rows(self.send(Request::simple(sql)?)).await
+    }
+}
+
+/// Reads the answer to a request of the simple query protocol to its end.
+pub(crate) async fn text_rows(mut responses: Responses) -> Result<Vec<TextRow>> {
+    let mut rows = Vec::new();
+    let mut refused = None;
+    let mut copied = false;
+    loop {
+        match responses.next().await {
+            None => return Err(responses.lost(refused)),
+            Some(Message::DataRow(row)) => {
+                let values = row.values().map_err(|error| malformed(&error))?;
+                let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+                rows.push(TextRow(values.into_iter().map(|it| it.map(text)).collect()));
+            }
+            Some(Message::ErrorResponse(error)) => drop(refused.get_or_insert(error)),
+            Some(Message::CopyIn | Message::CopyOut) => copied = true,
+            Some(Message::ReadyForQuery(_)) => break,
+            Some(_) => {}
+        }
+    }
+    if copied {
+        return Err(copy_refused());
+    }
+    match refused {
+        Some(error) => Err(Error::database(*error)),
+        None => Ok(rows),
+    }
+}
+
+/// The error of a statement that streams data between the server and us.
+pub(crate) fn copy_refused() -> Error {
+    Error::new(
+        ErrorKind::Execute,
+        "COPY FROM STDIN and COPY TO STDOUT cannot be run as statements",
+    )
+}
+
+/// The error of a message that cannot be read.
+pub(crate) fn malformed(error: &Malformed) -> Error {
+    Error::new(ErrorKind::Closed, error.to_string())
+}

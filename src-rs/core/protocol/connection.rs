@@ -1,0 +1,329 @@
+//! Drives a connection: sends what was asked, and hands each answer to whoever asked.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_postgres::CancelToken;
+use tokio_util::io::poll_read_buf;
+
+use super::client::{Client, Order, State};
+use super::message::{Malformed, Message};
+use super::responses::Sender;
+use crate::base::error::{Error, ErrorKind, ServerMessage};
+
+/// How much is read at once.
+const READ: usize = 16 * 1024;
+
+/// A message that answers no request.
+#[derive(Debug)]
+pub enum Asynchronous {
+    /// A notice or warning.
+    Notice(Box<ServerMessage>),
+    /// A notification that was left in the stream.
+    Notification,
+}
+
+/// How a connection ended that was not closed by its client.
+#[derive(Debug, Clone)]
+pub struct ConnectionEnd {
+    /// The reason.
+    pub error: Error,
+    /// Whether the server sent what cannot be read.
+    pub is_undecodable: bool,
+}
+
+impl From<Error> for ConnectionEnd {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            is_undecodable: false,
+        }
+    }
+}
+
+impl From<Malformed> for ConnectionEnd {
+    fn from(malformed: Malformed) -> Self {
+        Self {
+            error: Error::new(ErrorKind::Closed, malformed.to_string()),
+            is_undecodable: true,
+        }
+    }
+}
+
+impl From<io::Error> for ConnectionEnd {
+    fn from(error: io::Error) -> Self {
+        lost(&error.to_string()).into()
+    }
+}
+
+fn lost(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Closed,
+        format!("the connection to the server is lost: {why}"),
+    )
+}
+
+/// A request that was sent and is not answered.
+#[derive(Debug)]
+struct Pending {
+    sender: Sender,
+    is_extended: bool,
+}
+
+/// How far the end has come that the client's drop began.
+#[derive(Debug, PartialEq, Eq)]
+enum Closing {
+    NotYet,
+    /// Terminate stands in the buffer, or is sent.
+    Terminating,
+    Closed,
+}
+
+/// A connection that has started up. Nothing is sent or read unless it is polled.
+#[derive(Debug)]
+pub struct Connection<S> {
+    stream: S,
+    state: Arc<State>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    /// Bytes to send.
+    unsent: BytesMut,
+    needs_flush: bool,
+    /// Bytes that were read.
+    read: BytesMut,
+    pending: VecDeque<Pending>,
+    closing: Closing,
+    /// What the server said during start-up.
+    early: VecDeque<Asynchronous>,
+}
+
+/// A connection on a stream that has started up, and the client for it. `read` is what was read beyond start-up, `early`
+/// the notices of start-up.
+pub(crate) fn pair<S>(
+    stream: S,
+    read: BytesMut,
+    early: Vec<ServerMessage>,
+    cancel_token: Option<CancelToken>,
+) -> (Client, Connection<S>) {
+    let (sender, orders) = mpsc::unbounded_channel();
+    let state = Arc::new(State::new());
+    let connection = Connection {
+        stream,
+        state: Arc::clone(&state),
+        orders,
+        unsent: BytesMut::new(),
+        needs_flush: false,
+        read,
+        pending: VecDeque::new(),
+        closing: Closing::NotYet,
+        early: early
+            .into_iter()
+            .map(|notice| Asynchronous::Notice(Box::new(notice)))
+            .collect(),
+    };
+    (Client::new(sender, state, cancel_token), connection)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Sends and reads, until a message comes that answers no request. `None`: the client closed the session, and the
+    /// server closed the socket.
+    pub fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Asynchronous, ConnectionEnd>>> {
+        if let Some(early) = self.early.pop_front() {
+            return Poll::Ready(Some(Ok(early)));
+        }
+        let polled = self.poll(cx);
+        match &polled {
+            Poll::Ready(Err(end)) => self.state.close(Some(&end.error)),
+            Poll::Ready(Ok(None)) => self.state.close(None),
+            Poll::Ready(Ok(Some(_))) | Poll::Pending => return polled.map(Result::transpose),
+        }
+        // Nobody waits for an answer any longer than the session lasts.
+        self.orders.close();
+        self.pending.clear();
+        while self.orders.try_recv().is_ok() {}
+        polled.map(Result::transpose)
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Asynchronous>, ConnectionEnd>> {
+        loop {
+            self.take_orders(cx)?;
+            let written = self.poll_write(cx)?;
+            if self.closing == Closing::Terminating && written.is_ready() {
+                // The server's end of the socket tells that the session is gone; an error tells the same.
+                let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+                self.closing = Closing::Closed;
+            }
+            if self.closing == Closing::Closed {
+                return Poll::Ready(Ok(None));
+            }
+            match self.poll_answers(cx)? {
+                Poll::Ready(Some(message)) => return Poll::Ready(Ok(Some(message))),
+                // An answer made something to be sent.
+                Poll::Ready(None) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn take_orders(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectionEnd> {
+        if self.closing != Closing::NotYet {
+            return Ok(());
+        }
+        loop {
+            match self.orders.poll_recv(cx) {
+                Poll::Ready(Some(Order::Send(request, sender))) => {
+                    self.unsent.extend_from_slice(&request.messages);
+                    self.pending.push_back(Pending {
+                        sender,
+                        is_extended: request.is_extended,
+                    });
+                }
+                Poll::Ready(Some(Order::Abandon)) => {
+                    return Err(lost("it was given up").into());
+                }
+                Poll::Ready(None) if self.pending.is_empty() => {
+                    frontend::terminate(&mut self.unsent);
+                    self.closing = Closing::Terminating;
+                    return Ok(());
+                }
+                Poll::Ready(None) | Poll::Pending => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends what is to be sent. Ready once all of it is on its way.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ConnectionEnd> {
+        while !self.unsent.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.unsent)? {
+                Poll::Ready(0) => return Err(lost("nothing can be sent").into()),
+                Poll::Ready(written) => self.unsent.advance(written),
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+            self.needs_flush = true;
+        }
+        if self.needs_flush {
+            if Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            self.needs_flush = false;
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// Reads answers, until a message comes that answers no request. `None`: there is something to send.
+    fn poll_answers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<Option<Asynchronous>>, ConnectionEnd> {
+        let polled = self.read_answers(cx);
+        if let Some(front) = self.pending.front() {
+            front.sender.wake();
+        }
+        polled
+    }
+
+    fn read_answers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<Option<Asynchronous>>, ConnectionEnd> {
+        loop {
+            if let Some(front) = self.pending.front()
+                && front.sender.poll_room(cx).is_pending()
+            {
+                return Ok(Poll::Pending);
+            }
+            let Some(message) = Message::split_off(&mut self.read)? else {
+                match self.poll_read(cx)? {
+                    Poll::Ready(()) => continue,
+                    Poll::Pending => return Ok(Poll::Pending),
+                }
+            };
+            match message {
+                Message::NoticeResponse(notice) => {
+                    return Ok(Poll::Ready(Some(Asynchronous::Notice(notice))));
+                }
+                Message::Notification => {
+                    return Ok(Poll::Ready(Some(Asynchronous::Notification)));
+                }
+                Message::ParameterStatus => {}
+                message => {
+                    if self.answer(message)? {
+                        return Ok(Poll::Ready(None));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands a message to whoever asked. `true`: there is something to send now.
+    fn answer(&mut self, message: Message) -> Result<bool, ConnectionEnd> {
+        let Some(front) = self.pending.front() else {
+            return Err(match message {
+                // The last word of a server that ends the session.
+                Message::ErrorResponse(error) => Error::database(*error).into(),
+                _ => ConnectionEnd {
+                    error: Error::new(
+                        ErrorKind::Closed,
+                        "the server sent an answer to nothing that was asked",
+                    ),
+                    is_undecodable: true,
+                },
+            });
+        };
+        let mut has_more_to_send = false;
+        match &message {
+            Message::ReadyForQuery(status) => {
+                // Told first: whoever is woken may send the next request by it.
+                self.state.answered(*status);
+                front.sender.push(message);
+                self.pending.pop_front();
+                // The end of the session waits for the last answer.
+                return Ok(self.pending.is_empty() && self.orders.is_closed());
+            }
+            Message::CopyIn => {
+                // Nobody has data for it, and the server would wait for ever.
+                frontend::copy_fail("COPY FROM STDIN cannot be run as a statement", &mut self.unsent)?;
+                if front.is_extended {
+                    // A server that waits for data ignores the Sync that was sent already.
+                    frontend::sync(&mut self.unsent);
+                }
+                has_more_to_send = true;
+            }
+            Message::ErrorResponse(error) if error.severity != "ERROR" => {
+                // The session ends with it, which the end of the socket will not explain.
+                self.state.close(Some(&Error::database((**error).clone())));
+            }
+            _ => {}
+        }
+        front.sender.push(message);
+        Ok(has_more_to_send)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ConnectionEnd> {
+        // Memory grows with the bytes that come, not with the length that a message announces.
+        self.read.reserve(READ);
+        match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)? {
+            Poll::Ready(0) => Err(lost("the server closed it").into()),
+            Poll::Ready(_) => Ok(Poll::Ready(())),
+            Poll::Pending => Ok(Poll::Pending),
+        }
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.state.close(None);
+    }
+}

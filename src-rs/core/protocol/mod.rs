@@ -1,0 +1,22 @@
+//! The frontend/backend protocol once a connection has started up
+//! (<https://www.postgresql.org/docs/current/protocol-flow.html>).
+//!
+//! `tokio_postgres` starts a connection up and authenticates it, on a [`hand_over::Lent`] stream. Then a [`Connection`]
+//! takes the stream over and is driven by whoever dialled, and a [`Client`] sends requests to it. Everything that a server
+//! sends is read here with a check at every step: no message can panic, recurse, or reserve memory for bytes that have
+//! not come.
+
+mod client;
+mod connection;
+pub(crate) mod hand_over;
+mod message;
+mod responses;
+
+pub use client::Client;
+pub use client::TextRow;
+pub(crate) use client::{Request, copy_refused, malformed, text_rows};
+pub(crate) use connection::pair;
+pub use connection::{Asynchronous, Connection, ConnectionEnd};
+pub(crate) use message::{DataRow, Message};
+pub use message::{Field, TransactionStatus};
+pub(crate) use responses::Responses;
