@@ -50,6 +50,6 @@ test('no panic leaves a function, a method or a finalizer of the addon', (t) => 
   t.deepEqual(wrong, [])
   // As many as the generated declarations have: the pattern above has missed none.
   const declared = readFileSync(path.join(root, 'native/index.d.ts'), 'utf8')
-  t.is(classes, declared.match(/^export declare class /gm)?.length)
-  t.is(functions, declared.match(/^(export declare function |  \w+\()/gm)?.length)
+  t.is(classes, [...declared.matchAll(/^export declare class /gm)].length)
+  t.is(functions, [...declared.matchAll(/^(export declare function |  \w+\()/gm)].length)
 })

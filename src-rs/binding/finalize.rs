@@ -34,7 +34,7 @@ mod tests {
         }
     }
 
-    struct Class(#[expect(dead_code, reason = "only dropped")] Panicking);
+    struct Class(Panicking);
 
     contained_finalizer!(Class);
 

@@ -84,6 +84,13 @@ impl NativePool {
         })
     }
 
+    /// The servers, as people read them: without a user or a password.
+    #[napi(catch_unwind)]
+    pub fn hosts(&self) -> Vec<String> {
+        let hosts = &self.pool.connect_config().hosts;
+        hosts.iter().map(ToString::to_string).collect()
+    }
+
     /// Resolves to a `NativeLease`.
     #[napi(catch_unwind)]
     pub fn acquire(&self, promise: u32) {

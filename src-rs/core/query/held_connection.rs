@@ -68,12 +68,14 @@ pub(crate) async fn give_back(held: HeldConnection, condition: Condition) -> Rel
     let mut is_spoiled = condition.is_spoiled;
     if condition.is_in_block || condition.may_be_in_block {
         let left = tokio::time::timeout(RELEASE_TIMEOUT, leave_block(&held)).await;
-        if let Ok(Ok(was_open)) = left {
-            rolled_back = was_open;
-        } else {
-            // An open transaction ends with the connection.
-            rolled_back = condition.is_in_block;
-            is_spoiled = true;
+        match left {
+            Ok(Ok(was_open)) => rolled_back = was_open,
+            left => {
+                // An open transaction ends with the connection. If the server ended the session, nobody left it open.
+                let is_lost = matches!(&left, Ok(Err(error)) if error.ends_session());
+                rolled_back = condition.is_in_block && !is_lost;
+                is_spoiled = true;
+            }
         }
     }
     if is_spoiled {

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio_postgres::error::SqlState;
 
-use crate::base::error::{ErrorKind, Result};
+use crate::base::error::Result;
 use crate::query::call_order::{CallOrder, Place};
 use crate::query::client::Client;
 pub use crate::query::held_connection::ReleaseOutcome;
@@ -281,11 +281,7 @@ impl InUse<'_> {
     /// Marks the connection as spoiled if an operation's outcome says that others must not use it.
     fn note<T>(&self, outcome: Result<T>) -> Result<T> {
         if let Err(error) = &outcome {
-            let is_lost = error.kind == ErrorKind::Closed
-                || error
-                    .server
-                    .as_deref()
-                    .is_some_and(|server| server.severity != "ERROR");
+            let is_lost = error.ends_session();
             // A statement that could be prepared anew has been repeated by now, so the client library's own are affected.
             let is_confused =
                 error.sql_state() == Some(SqlState::INVALID_SQL_STATEMENT_NAME.code());
