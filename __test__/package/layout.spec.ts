@@ -38,13 +38,13 @@ test('no panic leaves a function, a method or a finalizer of the addon', (t) => 
   for (const file of tracked.split('\0').filter((name) => name.endsWith('.rs'))) {
     const source = readFileSync(path.join(root, file), 'utf8')
     for (const [, options = '', item = ''] of source.matchAll(EXPORT)) {
-      const names = options.split(',').map((option) => option.trim())
-      const isClass = item.startsWith('pub struct') && !names.includes('object')
+      const names = new Set(options.split(',').map((option) => option.trim()))
+      const isClass = item.startsWith('pub struct') && !names.has('object')
       const isFunction = /^pub (async |unsafe )*fn /.test(item)
       if (isClass) classes += 1
       if (isFunction) functions += 1
-      if (isClass && !names.includes('custom_finalize')) wrong.push(`${file}: ${item}`)
-      if (isFunction && !names.includes('catch_unwind')) wrong.push(`${file}: ${item}`)
+      if (isClass && !names.has('custom_finalize')) wrong.push(`${file}: ${item}`)
+      if (isFunction && !names.has('catch_unwind')) wrong.push(`${file}: ${item}`)
     }
   }
   t.deepEqual(wrong, [])
