@@ -225,8 +225,8 @@ declare class ConnectionError extends PglistenError {
     readonly code: string;
 }
 /**
- * No server could be reached: name resolution or the network failed, the time was over, or no server has the role asked
- * for.
+ * No server could be reached: name resolution or the network failed, the time was over, no server has the role asked
+ * for, or the operating system has no thread or file descriptor left.
  */
 declare class ConnectionFailedError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_FAILED";
@@ -285,8 +285,8 @@ interface ListenerCallbackErrorOptions extends PglistenErrorOptions {
     processId?: number | undefined;
 }
 /**
- * A callback or `parse` failed, and `cause` is the error that it threw or rejected with; or a callback is not a
- * function.
+ * A callback or `parse` failed, and `cause` is the error that it threw or rejected with; or `parse` returned a promise;
+ * or a callback is not a function.
  */
 declare class ListenerCallbackError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_CALLBACK";
@@ -610,6 +610,10 @@ interface ListenerStats {
     bufferedBytes: number;
     /** Failures of callbacks and of `parse`. */
     callbackErrors: number;
+    /** Callbacks and gap callbacks whose promises are pending now, also those that a shutdown did not wait for. */
+    callbacksInFlight: number;
+    /** How long the oldest of them has been pending, in milliseconds; `undefined` when there is none. */
+    oldestCallbackAgeMs: number | undefined;
     /** `gap` events. */
     gaps: number;
     /** Lost sessions that were replaced. */
@@ -857,12 +861,12 @@ interface ListenerOptions<Payload = unknown> {
      */
     heartbeat?: HeartbeatOptions | false;
     /**
-     * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When
-     * it throws, the notification is not delivered to that consumer, and an `error` event has a
-     * {@link ListenerCallbackError}.
+     * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. It has
+     * to be synchronous: an `async` function is refused here. When it throws, or returns a promise all the same, the
+     * notification is not delivered to that consumer, and an `error` event has a {@link ListenerCallbackError}.
      * @default the text itself
      */
-    parse?: (payload: string, channel: ParseChannel) => Payload;
+    parse?: (payload: string, channel: ParseChannel) => Payload extends PromiseLike<unknown> ? never : Payload;
     /**
      * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the
      * process id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's

@@ -62,6 +62,8 @@ export declare class NativeListener {
 export declare class NativePool {
   /** Opens nothing before a connection is asked for. */
   constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`)
+  /** The servers, as people read them: without a user or a password. */
+  hosts(): Array<string>
   /** Resolves to a `NativeLease`. */
   acquire(promise: number): void
   status(): NativePoolStatus

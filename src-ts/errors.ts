@@ -79,8 +79,8 @@ export class ConnectionError extends PglistenError {
 }
 
 /**
- * No server could be reached: name resolution or the network failed, the time was over, or no server has the role asked
- * for.
+ * No server could be reached: name resolution or the network failed, the time was over, no server has the role asked
+ * for, or the operating system has no thread or file descriptor left.
  */
 export class ConnectionFailedError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_FAILED'
@@ -151,8 +151,8 @@ export interface ListenerCallbackErrorOptions extends PglistenErrorOptions {
 }
 
 /**
- * A callback or `parse` failed, and `cause` is the error that it threw or rejected with; or a callback is not a
- * function.
+ * A callback or `parse` failed, and `cause` is the error that it threw or rejected with; or `parse` returned a promise;
+ * or a callback is not a function.
  */
 export class ListenerCallbackError extends ListenerError {
   override readonly code = 'ERR_PGLISTEN_LISTENER_CALLBACK'

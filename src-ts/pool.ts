@@ -1,6 +1,7 @@
 // The pool: the public entry point, which makes connections and listeners.
 import { NativePool, type NativeLease } from '#native'
 import { bridge } from './native/bridge.js'
+import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ConnectionPoolExecuteError } from './errors.js'
 import { Listener } from './listen/listener.js'
@@ -93,7 +94,7 @@ export class ConnectionPool implements AsyncDisposable {
     checkChannel(channel)
     checkPayload(payload)
     await using connection = await this.connection()
-    await connection.execute('SELECT pg_notify($1, $2)', [channel, payload])
+    await connection.execute('SELECT pg_catalog.pg_notify($1, $2)', [channel, payload])
   }
 
   /** Returns the numbers of connections and of calls that wait for one. */
@@ -127,6 +128,16 @@ export class ConnectionPool implements AsyncDisposable {
   /** Closes the pool, as {@link ConnectionPool.close} does. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** @internal */
+  [inspectCustom](...how: InspectArguments): string {
+    const fields = {
+      hosts: this.#native.hosts(),
+      isClosed: this.#closing !== undefined,
+      ...this.status(),
+    }
+    return printed('ConnectionPool', fields, how)
   }
 
   async #close(): Promise<void> {

@@ -244,3 +244,17 @@ test('event handlers that throw are uncaught exceptions, and the delivery goes o
     'handler of a notice',
   ])
 })
+
+test('event handlers that reject are unhandled rejections, and the delivery goes on', async (t) => {
+  const result = await run('rejecting handlers')
+  t.like(result, { calls: 5, after: 5, warnings: [] })
+  const rejections = [
+    ...range(1, 5).map((n) => `handler of Error: call ${n}`),
+    'handler of SyntaxError: cannot be parsed',
+    'handler of a notice',
+  ]
+  t.deepEqual(
+    result.uncaught,
+    rejections.map((text) => `rejection: Error: ${text}`),
+  )
+})

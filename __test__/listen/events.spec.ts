@@ -85,6 +85,8 @@ test('counters count', async (t) => {
     buffered: 0,
     bufferedBytes: 0,
     callbackErrors: 0,
+    callbacksInFlight: 0,
+    oldestCallbackAgeMs: undefined,
     gaps: 0,
     reconnects: 0,
     oldestBufferedAgeMs: undefined,
@@ -189,3 +191,45 @@ test.serial(
     t.is(listener.state, 'reconnecting')
   },
 )
+
+test('stats() tells how many callbacks are pending, and since when', async (t) => {
+  const [channel, other] = [uniqueChannel(), uniqueChannel()]
+  const { listener } = await openListener(t, { concurrency: 2 })
+  const gates = [deferred(), deferred()]
+  const gapGate = deferred()
+  await listener.addCallback(channel, () => gates[0]!.promise)
+  await listener.addCallback(other, () => gates[1]!.promise)
+  listener.addGapCallback(() => gapGate.promise)
+  await listener.startup()
+  listener.listen()
+  const pending = (count: number) =>
+    waitFor(() => listener.stats().callbacksInFlight === count, { what: `${count} callbacks` })
+  const age = () => listener.stats().oldestCallbackAgeMs
+  t.is(age(), undefined)
+
+  const from = performance.now()
+  await notify(channel)
+  await pending(1)
+  await waitFor(() => age()! > 30)
+  await notify(other)
+  await pending(2)
+  t.true(age()! > 30 && age()! < performance.now() - from)
+  // The younger one is left.
+  gates[0]!.resolve()
+  await pending(1)
+  t.true(age()! > 0)
+  gates[1]!.reject(new Error('reported'))
+  listener.on('error', () => {})
+  await pending(0)
+  t.is(age(), undefined)
+
+  const back = once(listener, 'reconnected')
+  await terminate(await backendOf(listener))
+  await back
+  await pending(1)
+  // A shutdown waits for no callback, and the callback is still pending.
+  await listener.shutdown()
+  t.is(listener.stats().callbacksInFlight, 1)
+  gapGate.resolve()
+  await pending(0)
+})

@@ -6,6 +6,7 @@ import {
   ConnectionClosedError,
   DatabaseError,
   type Connection,
+  type Listener,
   type ListenerWarning,
 } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -271,3 +272,46 @@ test('a callback runs in the asynchronous context in which it was registered', a
   await terminate(await backendOf(listener))
   t.is(await gapSeen.promise, 'gap')
 })
+
+for (const [where, use] of Object.entries({
+  'a callback': async (listener, channel, work) => {
+    await listener.addCallback(channel, work)
+    listener.listen()
+    await notify(channel)
+    await listener.sync()
+  },
+  'a loop': async (listener, channel, work) => {
+    const messages = listener.messages()
+    await notify(channel)
+    const { value } = await messages.next()
+    await work(value!.connection)
+    await messages.return()
+  },
+} satisfies Record<
+  string,
+  (
+    listener: Listener,
+    channel: string,
+    work: (connection: Connection) => Promise<unknown>,
+  ) => Promise<void>
+>)) {
+  test(`a session that the server ends within a transaction of ${where} is no transaction left open`, async (t) => {
+    const channel = uniqueChannel()
+    const { listener, pool } = await openListener(t, { channels: [channel] })
+    const warnings: ListenerWarning[] = []
+    listener.on('warning', (warning) => warnings.push(warning))
+    listener.on('error', () => {})
+    await listener.startup()
+    const failures: unknown[] = []
+    await use(listener, channel, async (connection) => {
+      const lost = connection.transaction(async (tx) => {
+        await terminate(await tx.fetchVal<number>('SELECT pg_backend_pid()'))
+        await tx.execute('SELECT pg_sleep(10)')
+      })
+      await lost.catch((error: unknown) => failures.push(error))
+    })
+    await waitFor(() => pool.status().available === pool.status().size)
+    t.is(failures.length, 1)
+    t.deepEqual(warnings, [])
+  })
+}

@@ -1,6 +1,5 @@
 // Statements on a connection, and how it is given back.
 
-import { inspect } from 'node:util'
 import test from 'ava'
 import {
   ArgumentRangeError,
@@ -423,12 +422,6 @@ test('a connection that the server ends is an error, and the pool opens another'
   const next = await pool.connection()
   t.is(await next.fetchVal('SELECT 1'), 1)
   await next.close()
-})
-
-test('inspecting a connection shows nothing of its pool', async (t) => {
-  const pool = await openPool(t)
-  const connection = await pool.connection()
-  t.is(inspect(connection, { depth: 10, showHidden: false }), 'Connection {}')
 })
 
 test('closing the connection of a listening session ends a transaction left open, not the session', async (t) => {

@@ -46,6 +46,8 @@ export function listenersTakeTheirOptions(): void {
   void pool.listener({ buffer: { overflow: 'block' } })
   // @ts-expect-error -- a misspelt option.
   void pool.listener({ channel: 'a' })
+  // @ts-expect-error -- `parse` is synchronous.
+  void pool.listener<{ orders: Promise<string> }>({ parse: (payload) => Promise.resolve(payload) })
   // @ts-expect-error -- what `parse` gives is not what the channels promise.
   void pool.listener<{ orders: number }>({ parse: (payload) => payload })
 }

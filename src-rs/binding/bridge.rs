@@ -5,12 +5,9 @@
 //! leaks when a call fails), and is only called when there was nothing in the queue, or more than fits into one call. When
 //! the call reaches the JavaScript thread, it takes its arguments out of the queue.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use napi::bindgen_prelude::{Env, Function, JsValuesTupleIntoVec, ToNapiValue};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Status, sys};
@@ -18,8 +15,10 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 
 use super::error::NativeError;
+use super::finalize::contained_finalizer;
 use super::runtime::querying;
 use pglisten_core::base::error::{Error, ErrorKind, Result};
+use pglisten_core::base::panic::{contained, contained_future};
 
 type Wake = ThreadsafeFunction<(), (), Taken, Status, false, true>;
 
@@ -99,26 +98,37 @@ impl Shared {
 /// Entries on their way to JavaScript, as the arguments of the call that wakes it: the kind, the id and the value of each.
 ///
 /// Taken on the JavaScript thread. If it had to call back for them, that would cost as much as the wake.
+#[derive(Default)]
 struct Taken(Vec<Ready>);
 
 impl JsValuesTupleIntoVec for Taken {
+    /// Leaves out an entry that cannot be converted at all: an error here would be an uncaught exception, and a panic would
+    /// end the process.
     fn into_vec(self, env: sys::napi_env) -> napi::Result<Vec<sys::napi_value>> {
         let mut arguments = Vec::with_capacity(3 * self.0.len());
         for entry in self.0 {
-            let (kind, id, value) = match entry {
-                Ready::Signal(id) => (ReadyKind::Signal, id, to_js(env, ())?),
-                Ready::Settled { id, outcome } => match convert(env, outcome) {
-                    Ok(value) => (ReadyKind::Resolved, id, value),
-                    Err(error) => (
-                        ReadyKind::Rejected,
-                        id,
-                        to_js(env, NativeError::from(error))?,
-                    ),
-                },
-            };
-            arguments.extend([to_js(env, kind as u32)?, to_js(env, id)?, value]);
+            if let Ok(Ok(entry)) = contained("an entry of a wake", || entry.into_js(env)) {
+                arguments.extend(entry);
+            }
         }
         Ok(arguments)
+    }
+}
+
+impl Ready {
+    fn into_js(self, env: sys::napi_env) -> napi::Result<[sys::napi_value; 3]> {
+        let (kind, id, value) = match self {
+            Self::Signal(id) => (ReadyKind::Signal, id, to_js(env, ())?),
+            Self::Settled { id, outcome } => match convert(env, outcome) {
+                Ok(value) => (ReadyKind::Resolved, id, value),
+                Err(error) => (
+                    ReadyKind::Rejected,
+                    id,
+                    to_js(env, NativeError::from(error))?,
+                ),
+            },
+        };
+        Ok([to_js(env, kind as u32)?, to_js(env, id)?, value])
     }
 }
 
@@ -138,25 +148,27 @@ impl BridgeHandle {
         self.0.push(Ready::Settled { id, outcome });
     }
 
-    /// Runs a future on the runtime and settles the promise `id` with its result. A panic rejects it.
+    /// Runs a future on the runtime and settles the promise `id` with its result. A panic rejects it, and so does an
+    /// operating system that has no thread for the runtime.
     pub(crate) fn spawn<T: IntoJs + 'static>(
         &self,
         id: u32,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) {
+        let runtime = match querying() {
+            Ok(runtime) => runtime,
+            Err(error) => return self.settle::<T>(id, Err(error)),
+        };
         let bridge = self.clone();
-        drop(querying().spawn(async move {
-            let outcome = AssertUnwindSafe(future)
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|panic| Err(panicked("a task of pglisten", &*panic)));
-            bridge.settle(id, outcome);
+        drop(runtime.spawn(async move {
+            let outcome = contained_future("a task of pglisten", future).await;
+            bridge.settle(id, outcome.unwrap_or_else(Err));
         }));
     }
 }
 
 /// The JavaScript environment's end of the way. One per environment, made when the module loads.
-#[napi]
+#[napi(custom_finalize)]
 pub struct Bridge {
     shared: Arc<Shared>,
 }
@@ -165,7 +177,7 @@ pub struct Bridge {
 impl Bridge {
     /// `wake` is called with the kind (0 resolved, 1 rejected, 2 signal), the id and the value of each entry that is ready, one
     /// after the other.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
         #[napi(ts_arg_type = "(...ready: Array<unknown>) => void")] wake: Function<'_, (), ()>,
@@ -176,38 +188,34 @@ impl Bridge {
             .build_threadsafe_function::<()>()
             .callee_handled::<false>()
             .weak::<true>()
-            .build_callback(move |_| Ok(taking.take()))?;
+            .build_callback(move |_| {
+                Ok(contained("a wake", || taking.take()).unwrap_or_default())
+            })?;
         *shared.wake.lock() = Some(wake);
         // Registered after the threadsafe function was made, so it runs before that one's own hook.
         let ending = Arc::clone(&shared);
         let _ = env.add_env_cleanup_hook((), move |()| {
-            drop(ending.wake.lock().take());
-            ending.ready.lock().clear();
+            // Nobody is left to be told of a panic.
+            drop(contained("the end of an environment", || {
+                drop(ending.wake.lock().take());
+                ending.ready.lock().clear();
+            }));
         })?;
         Ok(Self { shared })
     }
 }
 
-/// Nobody above catches a panic: it would end the process.
+contained_finalizer!(Bridge);
+
 fn convert(env: sys::napi_env, outcome: Result<Box<dyn IntoJs>>) -> Result<sys::napi_value> {
     let value = outcome?;
-    let converted = catch_unwind(AssertUnwindSafe(|| value.into_js(env)))
-        .map_err(|panic| panicked("converting a result", &*panic))?;
+    let converted = contained("converting a result", || value.into_js(env))?;
     converted.map_err(|error| {
         Error::new(
             ErrorKind::Internal,
             format!("a result could not be converted: {error}"),
         )
     })
-}
-
-fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
-    let said = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    Error::new(ErrorKind::Internal, format!("{what} panicked: {said}"))
 }
 
 /// A value in the current call of the environment.

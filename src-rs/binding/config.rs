@@ -109,7 +109,7 @@ impl NativeConnectOptions {
 }
 
 /// The error of options that are wrong, or `null`. TypeScript throws its own class for it before anything is made.
-#[napi]
+#[napi(catch_unwind)]
 pub fn check_connect_options(options: NativeConnectOptions) -> Option<NativeError> {
     options.resolve().err().map(Into::into)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use napi_derive::napi;
 
 use super::bridge::BridgeHandle;
+use super::finalize::contained_finalizer;
 use super::values::{NativeParam, NativeQueryOutput};
 use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::CommitOutcome;
@@ -29,11 +30,13 @@ impl From<CommitOutcome> for NativeCommitOutcome {
 
 /// A leased connection. Operations run in the order of the calls; each settles the promise whose id it is given. A lease
 /// that is collected as garbage gives its connection back.
-#[napi]
+#[napi(custom_finalize)]
 pub struct NativeLease {
     bridge: BridgeHandle,
     lease: Arc<Lease>,
 }
+
+contained_finalizer!(NativeLease);
 
 impl NativeLease {
     pub(crate) fn new(bridge: BridgeHandle, lease: Lease) -> Self {
@@ -47,7 +50,7 @@ impl NativeLease {
 #[napi]
 impl NativeLease {
     /// Resolves to a `NativeQueryOutput`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn execute(
         &self,
         promise: u32,
@@ -62,7 +65,7 @@ impl NativeLease {
     }
 
     /// Resolves to the number of rows affected.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn execute_many(
         &self,
         promise: u32,
@@ -78,19 +81,19 @@ impl NativeLease {
     }
 
     /// Resolves to nothing.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn execute_batch(&self, promise: u32, sql: String) {
         self.bridge.spawn(promise, self.lease.execute_batch(sql));
     }
 
     /// Resolves to `false`, with nothing done, when a statement has begun a transaction already.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn begin(&self, promise: u32, sql: String) {
         self.bridge.spawn(promise, self.lease.begin(sql));
     }
 
     /// Resolves to a `NativeCommitOutcome`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn commit(&self, promise: u32) {
         let outcome = self.lease.commit();
         self.bridge.spawn(promise, async move {
@@ -99,19 +102,19 @@ impl NativeLease {
     }
 
     /// Resolves to nothing.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn rollback(&self, promise: u32) {
         self.bridge.spawn(promise, self.lease.rollback());
     }
 
     /// Resolves to whether a transaction had been left open; then it was rolled back.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn leave_block(&self, promise: u32) {
         self.bridge.spawn(promise, self.lease.leave_block());
     }
 
     /// Resolves, once everything called before has ended, to whether a transaction left open was rolled back.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn release(&self, promise: u32) {
         let outcome = self.lease.release();
         self.bridge

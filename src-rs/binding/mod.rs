@@ -13,6 +13,7 @@ mod bridge;
 pub mod config;
 mod connection;
 mod error;
+mod finalize;
 mod listen;
 mod pool;
 mod runtime;

@@ -6,6 +6,8 @@ use super::bridge::{Bridge, BridgeHandle};
 use super::config::{NativeConnectOptions, duration_ms};
 use super::connection::NativeLease;
 use super::error::in_facade_words;
+use super::finalize::contained_finalizer;
+use super::runtime::has_queried;
 use pglisten_core::query::pool::{Pool, PoolStatus, Recycling};
 
 /// What is done with a connection before it is leased again.
@@ -48,11 +50,13 @@ impl From<PoolStatus> for NativePoolStatus {
 }
 
 /// A pool of connections. A pool that is collected as garbage closes the connections that are not leased.
-#[napi]
+#[napi(custom_finalize)]
 pub struct NativePool {
     bridge: BridgeHandle,
     pool: Pool,
 }
+
+contained_finalizer!(NativePool);
 
 impl NativePool {
     pub(crate) fn core(&self) -> &Pool {
@@ -63,7 +67,7 @@ impl NativePool {
 #[napi]
 impl NativePool {
     /// Opens nothing before a connection is asked for.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(
         bridge: &Bridge,
         connect: NativeConnectOptions,
@@ -80,8 +84,15 @@ impl NativePool {
         })
     }
 
+    /// The servers, as people read them: without a user or a password.
+    #[napi(catch_unwind)]
+    pub fn hosts(&self) -> Vec<String> {
+        let hosts = &self.pool.connect_config().hosts;
+        hosts.iter().map(ToString::to_string).collect()
+    }
+
     /// Resolves to a `NativeLease`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn acquire(&self, promise: u32) {
         let (lease, bridge) = (self.pool.acquire(), self.bridge.clone());
         self.bridge.spawn(promise, async move {
@@ -89,20 +100,25 @@ impl NativePool {
         });
     }
 
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn status(&self) -> NativePoolStatus {
         self.pool.status().into()
     }
 
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn resize(&self, max_size: u32) {
         self.pool.resize(max_size as usize);
     }
 
     /// Resolves once the servers' sessions are gone. After `timeoutMs` it has the servers cancel what they still do, and
     /// resolves within a second more.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&self, promise: u32, timeout_ms: f64) {
+        self.pool.begin_to_close();
+        if !has_queried() {
+            // There is no connection to wait for, and a thread for nothing may be one too many.
+            return self.bridge.settle(promise, Ok(()));
+        }
         let pool = self.pool.clone();
         self.bridge.spawn(promise, async move {
             pool.close(duration_ms(timeout_ms)).await;

@@ -1,4 +1,5 @@
 // The parts of a listener that outlive its runs, and that delivering needs.
+import type { Calls } from './calls.js'
 import type { Connection, LeaseSource } from '../query/connection.js'
 import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
@@ -15,6 +16,7 @@ export interface ListenerContext {
   readonly leases: LeaseSource
   readonly events: ListenerEmitter
   readonly counters: Counters
+  readonly calls: Calls
 }
 
 /** The counters of a listener, over all its runs. */

@@ -3,13 +3,14 @@ import { ListenerCallbackError } from '../errors.js'
 import type { ListenerContext } from './context.js'
 import type { Gap } from './gap.js'
 import type { ParseChannel, ParsePayload } from '../options/listener.js'
+import { describe } from '../options/validate.js'
 
 /** The result of {@link parsePayload} when `parse` threw: the notification is not delivered. */
 export const UNPARSED = Symbol('unparsed')
 
 /**
- * Returns the value that the user's `parse` makes of a payload. When `parse` throws, reports that and returns {@link
- * UNPARSED}.
+ * Returns the value that the user's `parse` makes of a payload. When `parse` throws, or returns a promise, reports that
+ * and returns {@link UNPARSED}.
  */
 export function parsePayload(
   context: ListenerContext,
@@ -18,12 +19,29 @@ export function parsePayload(
   text: string,
   processId: number,
 ): unknown {
+  let promise: PromiseLike<unknown> | undefined
   try {
-    return parse(text, channel as ParseChannel)
+    const payload = parse(text, channel as ParseChannel)
+    // Inside the `try`, because a look at `then` may run the user's code too.
+    promise = asThenable(payload)
+    if (!promise) return payload
   } catch (cause) {
     reportFailure(context, '`parse` failed', cause, channel, text, processId)
     return UNPARSED
   }
+  // Nobody else waits for the promise, so its rejection would end the process.
+  Promise.resolve(promise).catch(() => {})
+  const got = `\`parse\` must be synchronous, but it returned ${describe(promise)}`
+  reportFailure(context, got, undefined, channel, text, processId)
+  return UNPARSED
+}
+
+/** Returns the value if it is a promise, or something else with a `then()`. */
+export function asThenable(value: unknown): PromiseLike<unknown> | undefined {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined
+  return typeof (value as { then?: unknown }).then === 'function'
+    ? (value as PromiseLike<unknown>)
+    : undefined
 }
 
 /** Counts a failure of the user's code and emits it as an `error` event. */

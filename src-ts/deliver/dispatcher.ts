@@ -2,6 +2,7 @@
 import { Connection } from '../query/connection.js'
 import {
   UNPARSED,
+  asThenable,
   parsePayload,
   reportFailure,
   reportOverflow,
@@ -294,10 +295,13 @@ export class Dispatcher {
     payload: unknown,
     processId: number | undefined,
   ): Promise<void> {
+    const end = this.#context.calls.begin()
     try {
       await result
     } catch (cause) {
       reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
+    } finally {
+      end()
     }
     await this.#giveBack(connection, channel)
   }
@@ -333,6 +337,7 @@ export class Dispatcher {
         if (this.#closed) return
         if (!registration.active) continue
         const connection = Connection.lazy(this.#context.leases)
+        const end = this.#context.calls.begin()
         try {
           await registration.runInAsyncScope(registration.callback, undefined, connection, gap)
         } catch (cause) {
@@ -344,17 +349,11 @@ export class Dispatcher {
             undefined,
             undefined,
           )
+        } finally {
+          end()
         }
         await this.#giveBack(connection, undefined)
       }
     })()
   }
-}
-
-/** Returns the value if it is a promise, or an object with a `then()`. */
-function asThenable(value: unknown): PromiseLike<unknown> | undefined {
-  if (typeof value !== 'object' || value === null) return undefined
-  return typeof (value as { then?: unknown }).then === 'function'
-    ? (value as PromiseLike<unknown>)
-    : undefined
 }

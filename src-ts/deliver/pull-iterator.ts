@@ -12,6 +12,7 @@ import { UNPARSED, parsePayload, reportOverflow, reportRollback } from './delive
 import { EntryKind, type Inbox } from './inbox.js'
 import type { GapMode, ResolvedBatchesOptions } from '../options/iterator.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
+import { type Unwatch, watchAbortFor } from '../native/abort.js'
 import { Turn } from '../native/turn.js'
 
 /** @internal An object that an iterator tells of its progress. */
@@ -47,6 +48,8 @@ export const END = Symbol('end')
  */
 export const FENCE = Symbol('fence')
 
+let abort: (iterator: PullIterator<unknown>, reason: unknown) => void
+
 /**
  * The base of the iterators. It is written by hand, because a generator costs several times as much; and unlike with a
  * generator, `next()` may be called again before the last call has settled.
@@ -61,6 +64,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   readonly #signal: AbortSignal | undefined
   readonly #turn = new Turn(() => this.#serve())
   readonly #waiters: Waiter<Item>[] = []
+  #unwatch: Unwatch = () => {}
   #finish: () => void = () => {}
   /** Whether items are being taken: calls from inside must not take another one. */
   #serving = false
@@ -94,8 +98,9 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
    */
   start(): this {
     this.inbox.owner = { onReady: () => this.#serve() }
-    if (this.#signal?.aborted) this.#abort()
-    else this.#signal?.addEventListener('abort', this.#abort, { once: true })
+    const signal = this.#signal
+    if (signal?.aborted) this.#abort(signal.reason)
+    else this.#unwatch = watchAbortFor(signal, this, abort)
     return this
   }
 
@@ -139,7 +144,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.#done = true
     this.#finishAll()
     this.inbox.close()
-    this.#signal?.removeEventListener('abort', this.#abort)
+    this.#unwatch()
     this.#watcher.onIteratorClosed(this)
     this.#serve()
     this.#finish()
@@ -195,9 +200,13 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.#serve()
   }
 
-  readonly #abort = (): void => {
-    this.#failure = { error: this.#signal!.reason }
+  #abort(reason: unknown): void {
+    this.#failure = { error: reason }
     this.close()
+  }
+
+  static {
+    abort = (iterator, reason) => iterator.#abort(reason)
   }
 
   /** @internal Takes up to `max` messages at once. After `undefined`, {@link PullIterator.advance} has to be used. */

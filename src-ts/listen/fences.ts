@@ -1,4 +1,5 @@
 // The fences of `sync()`: notifications that a listener sends to itself, and that every consumer has to pass.
+import { watchAbort } from '../native/abort.js'
 
 /** One fence that is on its way. */
 interface Fence {
@@ -27,10 +28,11 @@ export class Fences {
     this.#last = (this.#last + 1) >>> 0
     const id = this.#last
     const pending = new Set(consumers)
+    let unwatch = () => {}
     const passed = new Promise<void>((resolve, reject) => {
       const fence: Fence = { arrived: false, pending, resolve, reject }
       this.#open.set(id, fence)
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+      unwatch = watchAbort(signal, reject)
       send(id).then(() => {
         fence.arrived = true
         this.#settleIfPassed(id, fence)
@@ -39,6 +41,7 @@ export class Fences {
     try {
       await passed
     } finally {
+      unwatch()
       // A fence that is not waited for any more must not keep its consumers from being collected.
       this.#open.delete(id)
     }

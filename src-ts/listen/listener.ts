@@ -1,6 +1,8 @@
 // The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to
 // `shutdown()`.
 import type { NativePool } from '#native'
+import { type Unwatch, watchAbortFor } from '../native/abort.js'
+import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { Connection, type LeaseSource } from '../query/connection.js'
 import { ListenerStartError } from '../errors.js'
 import { ListenerEmitter } from '../deliver/events.js'
@@ -26,6 +28,7 @@ import type {
   ListenerStats,
 } from './types.js'
 import type { ResolvedListenerOptions } from '../options/listener.js'
+import { Calls } from '../deliver/calls.js'
 import type { Counters, ListenerContext } from '../deliver/context.js'
 import type { PullIterator } from '../deliver/pull-iterator.js'
 import { Lifecycle } from './lifecycle.js'
@@ -76,7 +79,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   #run: Run | undefined
   #connection: Connection | undefined
   #keepAlive = true
-  #onAbort: () => void = () => {}
+  #unwatch: Unwatch = () => {}
 
   /** @internal */
   constructor(
@@ -96,6 +99,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       leases,
       events: this,
       counters: this.#counters,
+      calls: new Calls(),
     }
     for (const name of options.channels) this.#subscriptions.open(name).explicit = true
   }
@@ -149,7 +153,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     this.#connection = undefined
     // The run before gave up, so there is nothing to wait for.
     void before?.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
-    this.#watchSignal(this.#options.signal)
+    // A run that gave up still listens to the signal, which ends what is left to deliver.
+    this.#unwatch()
+    this.#unwatch = watchAbortFor(this.#options.signal, this, shutDown)
     const started = run.start(this.#subscriptions)
     for (const subscription of this.#subscriptions) subscription.ready = started
     try {
@@ -369,7 +375,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
   stats(): ListenerStats {
-    return listenerStats(this.#counters, this.#run?.stats() ?? NOTHING_COUNTED)
+    const { calls } = this.#context
+    return listenerStats(this.#counters, this.#run?.stats() ?? NOTHING_COUNTED, calls)
   }
 
   /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
@@ -380,6 +387,20 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   /** Lets the process end while the listener is started. */
   unref(): this {
     return this.#setKeepAlive(false)
+  }
+
+  /** @internal */
+  [inspectCustom](...how: InspectArguments): string {
+    const { buffered, callbacksInFlight } = this.stats()
+    const fields = {
+      state: this.state,
+      hosts: this.#pool.hosts(),
+      // Thousands of names would be of no use.
+      channels: this.channels.length,
+      buffered,
+      callbacksInFlight,
+    }
+    return printed('Listener', fields, how)
   }
 
   #setKeepAlive(keepAlive: boolean): this {
@@ -412,18 +433,14 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     this.#run = undefined
     this.#lifecycle = run.lifecycle.afterwards()
     this.#connection = undefined
-    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    this.#unwatch()
     for (const subscription of this.#subscriptions) subscription.ready = undefined
   }
+}
 
-  /** Shuts the listener down when its signal is aborted. The signal may outlive the listener, so it holds it weakly. */
-  #watchSignal(signal: AbortSignal | undefined): void {
-    const self = new WeakRef(this)
-    this.#onAbort = () => {
-      void self.deref()?.shutdown()
-    }
-    signal?.addEventListener('abort', this.#onAbort, { once: true })
-  }
+/** Shuts a listener down because its signal was aborted. */
+function shutDown(listener: { shutdown(): Promise<void> }): void {
+  void listener.shutdown()
 }
 
 /** Starts an iterator, as one of the consumers of a run. */

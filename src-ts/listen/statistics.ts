@@ -1,5 +1,6 @@
 // The counts behind `Listener.stats()`: those of one run, and those of the runs before it.
 import type { NativeListenerStats } from '#native'
+import type { Calls } from '../deliver/calls.js'
 import type { Counters } from '../deliver/context.js'
 import type { InboxStats } from '../deliver/inbox.js'
 import type { ListenerStats } from './types.js'
@@ -53,8 +54,8 @@ export function addFinalCounts(counters: Counters, native: NativeListenerStats):
   counters.reconnects += native.reconnects
 }
 
-/** Makes the result of `Listener.stats()` of the listener's counters and the counts of its present run. */
-export function listenerStats(counters: Counters, run: RunStats): ListenerStats {
+/** Makes the result of `Listener.stats()` of the listener's counters, its pending callbacks and its present run. */
+export function listenerStats(counters: Counters, run: RunStats, calls: Calls): ListenerStats {
   return {
     received: counters.received + run.received,
     delivered: counters.delivered,
@@ -62,6 +63,8 @@ export function listenerStats(counters: Counters, run: RunStats): ListenerStats 
     buffered: run.buffered,
     bufferedBytes: run.bufferedBytes,
     callbackErrors: counters.callbackErrors,
+    callbacksInFlight: calls.count,
+    oldestCallbackAgeMs: calls.oldestAgeMs,
     gaps: counters.gaps,
     reconnects: counters.reconnects + run.reconnects,
     oldestBufferedAgeMs: run.oldestAgeMs,

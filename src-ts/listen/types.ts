@@ -80,6 +80,10 @@ export interface ListenerStats {
   bufferedBytes: number
   /** Failures of callbacks and of `parse`. */
   callbackErrors: number
+  /** Callbacks and gap callbacks whose promises are pending now, also those that a shutdown did not wait for. */
+  callbacksInFlight: number
+  /** How long the oldest of them has been pending, in milliseconds; `undefined` when there is none. */
+  oldestCallbackAgeMs: number | undefined
   /** `gap` events. */
   gaps: number
   /** Lost sessions that were replaced. */

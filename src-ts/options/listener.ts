@@ -1,4 +1,5 @@
 // The options of a listener: their documentation, their defaults and their checks.
+import { types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import {
   MAX_DELAY_MS,
@@ -112,12 +113,15 @@ export interface ListenerOptions<Payload = unknown> {
    */
   heartbeat?: HeartbeatOptions | false
   /**
-   * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. When
-   * it throws, the notification is not delivered to that consumer, and an `error` event has a
-   * {@link ListenerCallbackError}.
+   * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. It has
+   * to be synchronous: an `async` function is refused here. When it throws, or returns a promise all the same, the
+   * notification is not delivered to that consumer, and an `error` event has a {@link ListenerCallbackError}.
    * @default the text itself
    */
-  parse?: (payload: string, channel: ParseChannel) => Payload
+  parse?: (
+    payload: string,
+    channel: ParseChannel,
+  ) => Payload extends PromiseLike<unknown> ? never : Payload
   /**
    * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the
    * process id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's
@@ -185,7 +189,13 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
   checkNumber('concurrency', concurrency, { min: 1, integer: true, infinity: true })
   checkBoolean('ordered', ordered)
   checkBoolean('ignoreOwn', ignoreOwn)
-  if (parse !== undefined) checkFunction('parse', parse)
+  if (parse !== undefined) {
+    checkFunction('parse', parse)
+    if (types.isAsyncFunction(parse)) {
+      const what = 'a function that returns the payload itself'
+      throw new ArgumentTypeError(`Expected \`parse\` to be ${what}, got an async function`)
+    }
+  }
   if (signal !== undefined) checkSignal('signal', signal)
   checkOneOf('session', session, SESSIONS)
   const reconnect = group(options.reconnect, 'reconnect', {

@@ -37,9 +37,23 @@ export function describe(value: unknown): string {
 }
 
 function describeObject(value: object): string {
-  if (Array.isArray(value)) return 'an array'
-  const name: unknown = value.constructor?.name
+  if (isArray(value)) return 'an array'
+  let name: unknown
+  try {
+    name = value.constructor?.name
+  } catch {
+    // A getter or a proxy of the user's: that it throws says nothing about the wrong argument.
+  }
   return typeof name === 'string' && name !== 'Object' ? `an instance of ${name}` : 'an object'
+}
+
+/** Unlike `Array.isArray()`, it does not throw for a proxy that was revoked. */
+function isArray(value: object): boolean {
+  try {
+    return Array.isArray(value)
+  } catch {
+    return false
+  }
 }
 
 /** Makes the message for a wrong argument. */

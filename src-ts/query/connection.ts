@@ -1,6 +1,7 @@
 // The public connection: leased from the pool at once or at its first use, or that of a listening session.
 import type { NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
+import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
 import { runTransaction, type TransactionWork } from './transaction.js'
@@ -121,6 +122,18 @@ export class Connection extends Queryable implements AsyncDisposable {
           lease.then(release, () => NOTHING_LEASED)
         : release(lease)
     return this.#finished
+  }
+
+  /** @internal */
+  [inspectCustom](...how: InspectArguments): string {
+    const fields = {
+      of: this.#isSession ? 'listener' : 'pool',
+      // A connection of a callback is leased when it is first used.
+      isLeased: this.#lease !== undefined && !this.#isClosed,
+      isClosed: this.#isClosed,
+      inTransaction: this.#inTransaction,
+    }
+    return printed('Connection', fields, how)
   }
 
   /** @internal */

@@ -1,6 +1,7 @@
 // A transaction: statements that take effect together or not at all.
 import type { NativeCommitOutcome, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
+import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { unknownKind } from '../native/kinds.js'
 import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
@@ -34,6 +35,11 @@ export class Transaction extends Queryable {
   /** Whether the transaction has ended. */
   get isEnded(): boolean {
     return this.#ended
+  }
+
+  /** @internal */
+  [inspectCustom](...how: InspectArguments): string {
+    return printed('Transaction', { isEnded: this.#ended }, how)
   }
 
   /** @internal */

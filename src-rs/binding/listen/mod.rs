@@ -15,7 +15,7 @@ use pglisten_core::base::error::{Error, ErrorKind, Result};
 use pglisten_core::deliver::buffer::End;
 use pglisten_core::deliver::feed::Feed;
 use pglisten_core::deliver::seat::Seat;
-use pglisten_core::listen::listener::{ListenerHandle, answered};
+use pglisten_core::listen::listener::ListenerHandle;
 use pglisten_core::listen::options::ListenerOptions;
 use pglisten_core::listen::session::SessionSetup;
 use pglisten_core::query::lease::Lease;
@@ -23,8 +23,9 @@ use pglisten_core::query::lease::Lease;
 use super::bridge::{Bridge, BridgeHandle};
 use super::config::duration_ms;
 use super::connection::NativeLease;
+use super::finalize::contained_finalizer;
 use super::pool::NativePool;
-use super::runtime::listening;
+use super::runtime::{listening, querying};
 
 /// A channel and the number under which its notifications are delivered.
 #[napi(object, object_to_js = false, use_nullable = true)]
@@ -44,7 +45,7 @@ pub struct NativeListenerStats {
 }
 
 /// One run of a listener. Collected as garbage, it ends its session.
-#[napi]
+#[napi(custom_finalize)]
 pub struct NativeListener {
     bridge: BridgeHandle,
     feed: Arc<Feed>,
@@ -52,10 +53,12 @@ pub struct NativeListener {
     handle: Mutex<Option<ListenerHandle>>,
 }
 
+contained_finalizer!(NativeListener);
+
 #[napi]
 impl NativeListener {
     /// `signal` is the id of the consumer that is told of events.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(
         bridge: &Bridge,
         pool: &NativePool,
@@ -85,51 +88,56 @@ impl NativeListener {
     }
 
     /// Connects and LISTENs; the promise resolves once the LISTENs are committed.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn start(&self, promise: u32, channels: Vec<NativeChannel>) {
+        // Answers come over the other runtime, so a session is not begun without it.
+        let runtime = match querying().and_then(|_| listening()) {
+            Ok(runtime) => runtime,
+            Err(error) => return self.bridge.settle::<()>(promise, Err(error)),
+        };
         for channel in &channels {
             self.feed.seat().add_channel(&channel.name, channel.id);
         }
         let names = channels.into_iter().map(|channel| channel.name).collect();
-        let _context = listening().enter();
+        let _context = runtime.enter();
         let (handle, started) =
             ListenerHandle::start(self.options.clone(), Arc::clone(&self.feed), names);
         *self.handle.lock() = Some(handle);
-        self.bridge.spawn(promise, answered(started));
+        self.bridge.spawn(promise, started);
     }
 
     /// Subscribes; the promise resolves once the LISTEN is committed.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn subscribe(&self, promise: u32, channel: String, id: u32) {
-        self.with_handle(promise, |handle| answered(handle.subscribe(channel, id)));
+        self.with_handle(promise, |handle| handle.subscribe(channel, id));
     }
 
     /// Unsubscribes; the promise resolves once the UNLISTEN is committed.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn unsubscribe(&self, promise: u32, channel: String) {
-        self.with_handle(promise, |handle| answered(handle.unsubscribe(channel)));
+        self.with_handle(promise, |handle| handle.unsubscribe(channel));
     }
 
     /// Delivers a subscribed channel's notifications under another number from now on.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn renumber(&self, channel: String, id: u32) {
         self.feed.seat().add_channel(&channel, id);
     }
 
     /// Puts a fence into every consumer's stream; the promise resolves once it stands there.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn fence(&self, promise: u32, id: u32) {
-        self.with_handle(promise, |handle| answered(handle.fence(id)));
+        self.with_handle(promise, |handle| handle.fence(id));
     }
 
     /// Ends every consumer's stream, behind what is buffered if `keep`.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn end(&self, keep: bool) {
         self.feed.end(&End::Shutdown, keep);
     }
 
     /// Closes the session; the promise resolves once the server has closed it too, or after the time.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn shutdown(&self, promise: u32, timeout_ms: f64) {
         let timeout = duration_ms(timeout_ms);
         // It begins at once, not when the runtime gets to it.
@@ -138,16 +146,17 @@ impl NativeListener {
             .lock()
             .as_ref()
             .map(|handle| handle.shutdown(timeout));
+        let Some(finished) = finished else {
+            return self.bridge.settle(promise, Ok(()));
+        };
         self.bridge.spawn(promise, async move {
-            if let Some(finished) = finished {
-                finished.await;
-            }
+            finished.await;
             Ok(())
         });
     }
 
     /// The events since the last call.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn take_events(&self) -> Vec<NativeEvent> {
         self.feed
             .seat()
@@ -157,7 +166,7 @@ impl NativeListener {
             .collect()
     }
 
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeListenerStats {
         let counters = &self.feed.seat().counters;
         let round_trip = counters.last_round_trip_us.load(Ordering::Relaxed);
@@ -170,7 +179,7 @@ impl NativeListener {
     }
 
     /// The current session's connection; `null` while there is none.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn lease(&self) -> Option<NativeLease> {
         let slot = self.handle.lock().as_ref()?.client();
         let session = slot.lock().clone()?;

@@ -10,6 +10,7 @@ use pglisten_core::deliver::seat::Seat;
 use super::NativeListener;
 use crate::binding::batch::{Drainer, Value};
 use crate::binding::bridge::Bridge;
+use crate::binding::finalize::contained_finalizer;
 
 /// The policy for a notification for which there is no room.
 #[napi(string_enum = "camelCase")]
@@ -66,11 +67,13 @@ pub struct NativeSubscriberStats {
 }
 
 /// The bounded buffer of one consumer. Collected as garbage, it takes nothing more.
-#[napi]
+#[napi(custom_finalize)]
 pub struct NativeSubscriber {
     seat: Arc<Seat>,
     subscriber: Arc<Subscriber>,
 }
+
+contained_finalizer!(NativeSubscriber);
 
 impl Drop for NativeSubscriber {
     fn drop(&mut self) {
@@ -81,7 +84,7 @@ impl Drop for NativeSubscriber {
 #[napi]
 impl NativeSubscriber {
     /// `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer.
-    #[napi(constructor)]
+    #[napi(constructor, catch_unwind)]
     pub fn new(
         bridge: &Bridge,
         listener: &NativeListener,
@@ -106,7 +109,7 @@ impl NativeSubscriber {
 
     /// A function that takes the next entries: at most as many as it is told, and as `meta` has room for. It gives what
     /// `receive` makes of their values, or the value of a single one. None at all arms the signal.
-    #[napi(ts_return_type = "(max: number) => unknown")]
+    #[napi(ts_return_type = "(max: number) => unknown", catch_unwind)]
     pub fn drainer<'env>(
         &self,
         env: &'env Env,
@@ -127,24 +130,24 @@ impl NativeSubscriber {
     }
 
     /// Changes the channels that are wanted; `null` wants all.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn set_channels(&self, channels: Option<Vec<String>>) {
         self.seat.set_wanted(&self.subscriber, channels);
     }
 
     /// Adds or removes one wanted channel.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn set_channel(&self, channel: String, wanted: bool) {
         self.seat.set_wants(&self.subscriber, &channel, wanted);
     }
 
     /// Takes nothing more, and forgets what is buffered.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&self) {
         self.seat.remove_subscriber(&self.subscriber);
     }
 
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeSubscriberStats {
         let stats = self.subscriber.stats();
         NativeSubscriberStats {

@@ -151,6 +151,16 @@ impl Error {
             .is_some_and(|server| server.severity == "ERROR")
     }
 
+    /// Whether the connection is lost: its socket, or the session at the server's word.
+    #[must_use]
+    pub fn ends_session(&self) -> bool {
+        self.kind == ErrorKind::Closed
+            || self
+                .server
+                .as_deref()
+                .is_some_and(|server| server.severity != "ERROR")
+    }
+
     /// This error of a second attempt, with the error `before` of the first attempt in its message.
     #[must_use]
     pub(crate) fn after(mut self, before: &Self) -> Self {

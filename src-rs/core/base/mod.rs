@@ -1,10 +1,14 @@
-//! What every other folder uses: errors and the settings they name, the wall clock, the process ids of our own backends.
+//! What every other folder uses: errors and the settings they name, panics and threads that can fail, the wall clock, the
+//! process ids of our own backends.
 
+mod blocking;
 pub mod clock;
 pub mod error;
 mod moment;
 pub mod own_pids;
+pub mod panic;
 pub mod setting;
 
+pub(crate) use blocking::blocking;
 pub use moment::Moment;
 pub use setting::Setting;

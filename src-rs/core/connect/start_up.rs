@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use tokio_postgres::Config;
 use tokio_postgres::config::ChannelBinding;
 
-use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::{Setting, blocking};
 use crate::connect::config::ConnectConfig;
 use crate::connect::hosts::Host;
 use crate::connect::passfile::{Account, Lookup};
@@ -70,8 +70,14 @@ impl ConnectConfig {
         };
         let path = file.path().to_owned();
         // Home folders can be on another machine.
-        let looked = tokio::task::spawn_blocking(move || file.look_up(&account)).await;
-        match looked.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?? {
+        let looked = blocking(move || file.look_up(&account)).await;
+        let looked = looked.map_err(|error| {
+            Error::new(
+                ErrorKind::Connect,
+                format!("the password file cannot be read: {error}"),
+            )
+        });
+        match looked?? {
             Lookup::Password(password) => {
                 start_up.protocol.password(password);
                 start_up.password_file = Some(path);

@@ -38,6 +38,8 @@ struct Inner {
     holding: bool,
     /// Set when no session will follow.
     is_over: bool,
+    /// The error with which the listener gave up.
+    gave_up: Option<Error>,
 }
 
 /// Fences whose notification has not come back from the server yet.
@@ -184,8 +186,14 @@ impl Feed {
         self.seat.end(end, keep);
     }
 
+    /// The error with which the listener gave up, if it did.
+    pub(crate) fn gave_up(&self) -> Option<Error> {
+        self.inner.lock().gave_up.clone()
+    }
+
     /// The listener is at its end: consumers get what is buffered, then the error.
     pub(crate) fn give_up(&self, error: Error) {
+        self.inner.lock().gave_up = Some(error.clone());
         self.end(&End::Failed(error.clone()), true);
         self.announce(Event::Closed { error });
     }

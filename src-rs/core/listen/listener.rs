@@ -1,19 +1,20 @@
 //! A running listener as the binding has it: a handle that sends commands to its supervisor.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::own_pids::OwnPids;
+use crate::base::panic::contained_future;
 use crate::deliver::feed::Feed;
 use crate::listen::options::ListenerOptions;
 use crate::listen::session::ClientSlot;
+use crate::listen::sessions::Sessions;
 use crate::listen::supervisor::{Command, Policy, Supervisor, SupervisorParts};
 
 /// A running listener. Dropping it ends the session.
@@ -35,29 +36,40 @@ impl Drop for ListenerHandle {
 }
 
 impl ListenerHandle {
-    /// Starts a listener on the current runtime. `channels` are known to the feed already. The receiver
+    /// Starts a listener on the current runtime. `channels` are known to the feed already. The future
     /// resolves once their LISTENs are committed, or fails and nothing is left running.
     pub fn start(
         options: ListenerOptions,
         feed: Arc<Feed>,
         channels: Vec<String>,
-    ) -> (Self, oneshot::Receiver<Result<()>>) {
+    ) -> (Self, impl Future<Output = Result<()>> + Send + use<>) {
+        let policy = Policy {
+            reconnect: options.reconnect,
+            heartbeat: options.heartbeat,
+            request_timeout: options.request_timeout(),
+        };
+        Self::start_over(options.setup, policy, options.own_pids, feed, channels)
+    }
+
+    /// Starts a listener over sessions of any kind.
+    fn start_over<S: Sessions>(
+        sessions: S,
+        policy: Policy,
+        own_pids: Arc<OwnPids>,
+        feed: Arc<Feed>,
+        channels: Vec<String>,
+    ) -> (Self, impl Future<Output = Result<()>> + Send + use<S>) {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (started, start) = oneshot::channel();
         let (finish, finished) = watch::channel(false);
         let client = ClientSlot::default();
         let cancel = CancellationToken::new();
         let deadline = Arc::new(Mutex::new(None));
-        let policy = Policy {
-            reconnect: options.reconnect,
-            heartbeat: options.heartbeat,
-            request_timeout: options.request_timeout(),
-        };
         let supervisor = Supervisor::new(
             SupervisorParts {
                 policy,
-                sessions: options.setup,
-                own_pids: options.own_pids,
+                sessions,
+                own_pids,
                 feed: Arc::clone(&feed),
                 commands: receiver,
                 client: Arc::clone(&client),
@@ -66,59 +78,74 @@ impl ListenerHandle {
             },
             channels,
         );
-        let panicked = Arc::clone(&feed);
+        let told = Arc::clone(&feed);
         drop(tokio::spawn(async move {
-            if AssertUnwindSafe(supervisor.run(started))
-                .catch_unwind()
-                .await
-                .is_err()
-            {
-                panicked.give_up(Error::new(
-                    ErrorKind::Internal,
-                    "the listener's supervisor panicked",
-                ));
+            let run = supervisor.run(started);
+            if let Err(error) = contained_future("the listener's supervisor", run).await {
+                told.give_up(error);
             }
             let _ = finish.send(true);
         }));
-        (
-            Self {
-                feed,
-                commands,
-                client,
-                cancel,
-                deadline,
-                finished,
-            },
-            start,
-        )
+        let handle = Self {
+            feed,
+            commands,
+            client,
+            cancel,
+            deadline,
+            finished,
+        };
+        let start = handle.answer(start);
+        (handle, start)
     }
 
-    /// Subscribes to a channel; the receiver resolves once the LISTEN is committed.
-    pub fn subscribe(&self, channel: String, id: u32) -> oneshot::Receiver<Result<()>> {
+    /// Subscribes to a channel; the future resolves once the LISTEN is committed.
+    pub fn subscribe(
+        &self,
+        channel: String,
+        id: u32,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
         self.feed.seat().add_channel(&channel, id);
         let (reply, receiver) = oneshot::channel();
         // A supervisor that is gone drops the command, and with it the sender.
         let _ = self
             .commands
             .send(Command::Subscribe { channel, id, reply });
-        receiver
+        self.answer(receiver)
     }
 
-    /// Unsubscribes from a channel; the receiver resolves once the UNLISTEN is committed.
-    pub fn unsubscribe(&self, channel: String) -> oneshot::Receiver<Result<()>> {
+    /// Unsubscribes from a channel; the future resolves once the UNLISTEN is committed.
+    pub fn unsubscribe(&self, channel: String) -> impl Future<Output = Result<()>> + Send + use<> {
         self.feed.seat().remove_channel(&channel);
         let (reply, receiver) = oneshot::channel();
         let _ = self.commands.send(Command::Unsubscribe { channel, reply });
-        receiver
+        self.answer(receiver)
     }
 
-    /// Puts a fence behind everything that is committed by now, in every consumer's stream; the receiver
+    /// Puts a fence behind everything that is committed by now, in every consumer's stream; the future
     /// resolves once it stands there.
-    pub fn fence(&self, id: u32) -> oneshot::Receiver<Result<()>> {
+    pub fn fence(&self, id: u32) -> impl Future<Output = Result<()>> + Send + use<> {
         let (reply, receiver) = oneshot::channel();
         self.feed.add_fence(id, reply);
         let _ = self.commands.send(Command::Fence { id });
-        receiver
+        self.answer(receiver)
+    }
+
+    /// The answer to a command. A dropped sender means that the listener is at its end, and the error says why.
+    fn answer(
+        &self,
+        receiver: oneshot::Receiver<Result<()>>,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (feed, cancel) = (Arc::clone(&self.feed), self.cancel.clone());
+        let mut finished = self.finished.clone();
+        async move {
+            if let Ok(answer) = receiver.await {
+                return answer;
+            }
+            // A supervisor that panicked has dropped its senders before it could say why.
+            let finished = finished.wait_for(|finished| *finished);
+            let _ = cancel.run_until_cancelled(finished).await;
+            Err(listener_closed(feed.gave_up()))
+        }
     }
 
     /// Where the current session's client is.
@@ -147,12 +174,17 @@ impl ListenerHandle {
     }
 }
 
-/// Awaits the answer to a command; a dropped sender means that the listener is gone.
-pub async fn answered(receiver: oneshot::Receiver<Result<()>>) -> Result<()> {
-    receiver.await.unwrap_or_else(|_| Err(listener_closed()))
+/// The error of whoever waited for a listener that is gone.
+fn listener_closed(gave_up: Option<Error>) -> Error {
+    match gave_up {
+        None => Error::new(ErrorKind::ListenerClosed, "the listener was shut down"),
+        Some(error) if error.kind == ErrorKind::ListenerOverflow => error,
+        Some(error) => Error::new(
+            ErrorKind::ListenerClosed,
+            format!("the listener gave up: {}", error.message),
+        ),
+    }
 }
 
-/// The error of whoever waited for a listener that is gone.
-fn listener_closed() -> Error {
-    Error::new(ErrorKind::ListenerClosed, "the listener was shut down")
-}
+#[cfg(test)]
+mod tests;

@@ -46,10 +46,10 @@ impl AskBeside for SecondConnection {
     async fn ask(&self, question: Question, timeout: Duration) -> bool {
         let condition = match question {
             Question::IsThere => "",
-            Question::IsWorking => "AND state <> 'idle'",
+            Question::IsWorking => "AND state OPERATOR(pg_catalog.<>) 'idle'",
         };
         let query = format!(
-            "SELECT pid FROM pg_stat_activity WHERE pid = {} {condition}",
+            "SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) {} {condition}",
             self.process_id
         );
         let asked = ask_beside(&self.connect, &self.host, &query);

@@ -27,6 +27,11 @@ use crate::query::pool::Recycling;
 /// How long a server may take to hear that what it does for an abandoned connection is to be cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The statements of deadpool's method of this name, with the function's schema: a role's `search_path` may lead to another
+/// function.
+const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
 /// Counts the tasks that drive a pool's connections, and tells them to stop.
 #[derive(Debug, Clone)]
 pub(super) struct Life {
@@ -56,7 +61,7 @@ impl Connections {
         let recycling_method = match recycling {
             Recycling::Fast => RecyclingMethod::Fast,
             Recycling::Verified => RecyclingMethod::Verified,
-            Recycling::Clean => RecyclingMethod::Clean,
+            Recycling::Clean => RecyclingMethod::Custom(CLEAN.to_owned()),
         };
         let connector = Connector { config, life };
         // The connector has its own configuration.

@@ -134,21 +134,26 @@ impl Pool {
         }
     }
 
-    /// Closes free connections now and leased ones when they come back, and waits until the servers' sessions are gone.
-    ///
-    /// After `timeout` the pool stops waiting for leases: it has the servers cancel what they still do for them, which may
-    /// take a second more, and drops the sockets.
-    pub async fn close(&self, timeout: Duration) {
+    /// Closes free connections now and leased ones when they come back. Nothing new is opened.
+    pub fn begin_to_close(&self) {
         let Life {
-            drivers,
-            closing,
-            abandoned,
-            ..
+            drivers, closing, ..
         } = &self.0.life;
         closing.cancel();
         self.0.limit.close();
         self.0.connections.close();
         drivers.close();
+    }
+
+    /// Closes free connections now and leased ones when they come back, and waits until the servers' sessions are gone.
+    ///
+    /// After `timeout` the pool stops waiting for leases: it has the servers cancel what they still do for them, which may
+    /// take a second more, and drops the sockets.
+    pub async fn close(&self, timeout: Duration) {
+        self.begin_to_close();
+        let Life {
+            drivers, abandoned, ..
+        } = &self.0.life;
         if tokio::time::timeout(timeout, drivers.wait()).await.is_err() {
             abandoned.cancel();
             drivers.wait().await;

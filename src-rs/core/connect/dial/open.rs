@@ -1,7 +1,7 @@
 //! Opens the socket to one address, and encrypts it if asked to.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 #[cfg(unix)]
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 
-use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::{Setting, blocking};
 use crate::connect::choices::{Choice as _, SslMode, SslNegotiation};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::tls::ALPN;
@@ -62,10 +62,12 @@ pub(super) async fn resolve(
     address: Option<IpAddr>,
     port: u16,
 ) -> io::Result<Vec<SocketAddr>> {
-    match address {
-        Some(address) => Ok(vec![SocketAddr::new(address, port)]),
-        None => Ok(tokio::net::lookup_host((name, port)).await?.collect()),
+    if let Some(address) = address.or_else(|| name.parse().ok()) {
+        return Ok(vec![SocketAddr::new(address, port)]);
     }
+    let name = name.to_owned();
+    let looked_up = blocking(move || (name.as_str(), port).to_socket_addrs()).await;
+    Ok(looked_up??.collect())
 }
 
 /// Connects to the Unix-domain socket in a folder.

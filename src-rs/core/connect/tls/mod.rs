@@ -17,8 +17,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, SupportedProtocolVersion, version};
 use tokio_postgres::config::ChannelBinding;
 
-use crate::base::Setting;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::{Setting, blocking};
 use crate::connect::choices::{Choice as _, ProtocolVersion, SslMode, SslNegotiation};
 use crate::connect::settings::Settings;
 pub(crate) use certificate::server_end_point;
@@ -123,11 +123,11 @@ impl TlsOptions {
     ) -> Result<(Arc<ClientConfig>, ServerName<'static>)> {
         let (options, host) = (self.clone(), host.to_owned());
         // Files and the system's certificates may be slow to read.
-        tokio::task::spawn_blocking(move || options.load_now(&host))
+        blocking(move || options.load_now(&host))
             .await
             .map_err(|error| {
-                Error::configuration(
-                    Setting::SslMode,
+                Error::new(
+                    ErrorKind::Connect,
                     format!("the certificates cannot be read: {error}"),
                 )
             })?

@@ -325,10 +325,7 @@ impl ListeningSession for Session {
     async fn ended(&mut self) -> SessionEnd {
         match (&mut self.driver).await {
             Ok(end) => end,
-            Err(error) => {
-                let message = format!("the task that reads the session failed: {error}");
-                Error::new(ErrorKind::Internal, message).into()
-            }
+            Err(error) => Error::of_task("the task that reads the session", error).into(),
         }
     }
 

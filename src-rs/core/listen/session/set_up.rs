@@ -82,7 +82,8 @@ impl Session {
         let set = async |name: &str, value: u128| {
             // A server that does not know the setting has no row for it.
             let query = format!(
-                "SELECT set_config(name, '{value}', false) FROM pg_settings WHERE name = '{name}'"
+                "SELECT pg_catalog.set_config(name, '{value}', false) FROM pg_catalog.pg_settings \
+                 WHERE name OPERATOR(pg_catalog.=) '{name}'"
             );
             match self.client.simple_query(&query).await {
                 Err(error) if error.is_servers_refusal() => {
@@ -111,8 +112,8 @@ impl Session {
             query.push_str(&listen(channel));
         }
         query.push_str(
-            "COMMIT;SELECT 'started', pg_postmaster_start_time()::text \
-             UNION ALL SELECT 'channel', channel FROM pg_listening_channels() AS channel",
+            "COMMIT;SELECT 'started', pg_catalog.pg_postmaster_start_time()::pg_catalog.text UNION ALL \
+             SELECT 'channel', channel FROM pg_catalog.pg_listening_channels() AS channel",
         );
         for row in self.client.simple_query(&query).await? {
             match (row.get(0), row.get(1)) {

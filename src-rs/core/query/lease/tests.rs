@@ -10,6 +10,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, NoTls};
 
 use super::*;
+use crate::base::error::ErrorKind;
 use crate::query::lease_limit::LeaseLimit;
 
 /// Whether the server that is played answers statements.

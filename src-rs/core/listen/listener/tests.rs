@@ -1,0 +1,79 @@
+//! The end of a listener, as those learn of it who wait for an answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::deliver::seat::{Event, Seat};
+use crate::listen::session::Session;
+
+/// Sessions that never come about: an attempt panics once it is let go.
+#[derive(Clone, Default)]
+struct Panicking {
+    is_let_go: Arc<AtomicBool>,
+}
+
+impl Sessions for Panicking {
+    type Session = Session;
+
+    async fn establish(&self, _: &Arc<Feed>, _: &[String]) -> Result<Session> {
+        while !self.is_let_go.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+        panic!("the sky fell")
+    }
+}
+
+/// A listener over sessions that panic, with what lets them go.
+fn start() -> (
+    ListenerHandle,
+    impl Future<Output = Result<()>>,
+    Arc<AtomicBool>,
+) {
+    let sessions = Panicking::default();
+    let is_let_go = Arc::clone(&sessions.is_let_go);
+    let policy = Policy {
+        reconnect: None,
+        heartbeat: None,
+        request_timeout: Duration::from_secs(5),
+    };
+    let feed = Arc::new(Feed::new(Arc::new(Seat::new(None, Box::new(|| {})))));
+    let (handle, started) =
+        ListenerHandle::start_over(sessions, policy, Arc::default(), feed, Vec::new());
+    (handle, started, is_let_go)
+}
+
+const TEXT: &str = "the listener gave up: the listener's supervisor panicked: the sky fell";
+
+#[tokio::test]
+async fn a_panic_of_the_supervisor_is_the_answer_to_everything_that_waits() {
+    let (handle, started, is_let_go) = start();
+    let subscribed = handle.subscribe("a".to_owned(), 1);
+    let fence = handle.fence(1);
+    is_let_go.store(true, Ordering::Relaxed);
+    for answer in [started.await, subscribed.await, fence.await] {
+        let error = answer.expect_err("a panic");
+        assert_eq!(
+            (error.kind, error.message.as_str()),
+            (ErrorKind::ListenerClosed, TEXT)
+        );
+    }
+    let late = handle.unsubscribe("a".to_owned()).await;
+    assert_eq!(late.expect_err("a panic").message, TEXT);
+    let mut events = handle.feed().seat().take_events();
+    assert!(
+        matches!(events.make_contiguous(), [Event::Closed { error }] if error.kind == ErrorKind::Internal),
+        "{events:?}"
+    );
+    handle.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_is_the_answer_to_everything_that_waits() {
+    let (handle, started, _) = start();
+    let subscribed = handle.subscribe("a".to_owned(), 1);
+    handle.shutdown(Duration::from_secs(5)).await;
+    for answer in [started.await, subscribed.await] {
+        let error = answer.expect_err("a shutdown");
+        assert_eq!(error.message, "the listener was shut down");
+    }
+}
