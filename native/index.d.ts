@@ -258,6 +258,7 @@ export interface NativeReconnectOptions {
   maxDelayMs: number
   /** `null`: never give up. */
   maxAttempts: number | null
+  stableAfterMs: number
 }
 
 /** What is done with a connection before it is leased again. */

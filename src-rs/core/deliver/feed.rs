@@ -1,6 +1,11 @@
 //! The stream of a server session and of the sessions that take its place, whoever listens to them.
 //!
-//! A feed lives as long as its supervisor; sessions come and go below it. Its lock is taken before a seat's, never after.
+//! A feed lives as long as its supervisor; sessions come and go below it. Several sessions may be in the making at once: the feed
+//! keeps what each of them delivers apart, and publishes only what belongs to the one that is verified first. The feed's lock is
+//! taken before a seat's, never after.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,18 +13,29 @@ use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::buffer::{End, Pressure};
 use super::gap::Gap;
 use super::seat::{Event, Seat};
 use crate::base::error::{Error, Result};
-use crate::inbound::{ReceivedBatch, Stop};
+use crate::inbound::{ReceivedBatch, ReceivedNotification, Stop};
+
+/// The most bytes that the feed keeps for a session that is not verified. Until it is verified, only what is committed during
+/// one round trip comes; a session that delivers more is not read on, and fails at its deadline if it has no answer by then.
+const MAX_HELD_BYTES: usize = 4 << 20;
+
+/// The probes of sessions count down from here; the fences of `sync()` count up from one.
+const FIRST_PROBE: u32 = u32::MAX;
+/// How many different probes there are.
+const PROBES: u64 = 1 << 16;
 
 /// The notifications of a supervisor's sessions, on their way to the listener's [`Seat`].
 pub struct Feed {
     inner: Mutex<Inner>,
     seat: Arc<Seat>,
+    /// Wakes the drivers of sessions that wait to be verified.
+    verified: Notify,
     fence_channel: String,
 }
 
@@ -32,12 +48,89 @@ impl fmt::Debug for Feed {
 #[derive(Default)]
 struct Inner {
     fences: OpenFences,
-    /// The number of the session that may publish. A driver that outlives its session has an older number.
-    epoch: u64,
-    /// Set between the end of a session and the verified start of the next one: notifications wait behind the coming gap.
-    holding: bool,
+    /// How many sessions were begun. Each has the number of its beginning.
+    begun: u64,
+    /// The session that publishes; `None` between its end and the verified start of the next one. A driver that outlives its
+    /// session is not heard.
+    current: Option<u64>,
+    /// The sessions that are not verified. The gap before their notifications is not known yet.
+    unverified: HashMap<u64, Unverified>,
     /// Set when no session will follow.
     is_over: bool,
+}
+
+/// A session that is not verified.
+#[derive(Default)]
+struct Unverified {
+    /// What it has delivered, in order.
+    held: Vec<ReceivedBatch>,
+    held_bytes: usize,
+    /// Told when the session's probe comes.
+    probed: Option<oneshot::Sender<()>>,
+}
+
+impl Unverified {
+    fn hold(&mut self, batch: &ReceivedBatch) -> Option<Stop> {
+        self.held_bytes += batch.bytes();
+        self.held.push(batch.clone());
+        self.is_full().then_some(Stop::Pause)
+    }
+
+    fn is_full(&self) -> bool {
+        self.held_bytes > MAX_HELD_BYTES
+    }
+}
+
+/// A session's place at its feed, from before its first byte to its end. Dropping it forgets what the feed holds for the session.
+#[must_use = "a session that has no place is not heard"]
+#[derive(Debug)]
+pub(crate) struct FeedPlace {
+    feed: Arc<Feed>,
+    number: u64,
+}
+
+impl FeedPlace {
+    /// A place for a session that is about to be made.
+    pub(crate) fn take(feed: &Arc<Feed>) -> Self {
+        let mut inner = feed.inner.lock();
+        inner.begun += 1;
+        let number = inner.begun;
+        inner.unverified.insert(number, Unverified::default());
+        drop(inner);
+        Self {
+            feed: Arc::clone(feed),
+            number,
+        }
+    }
+
+    /// The session's number, under which its driver publishes.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// A fence of this session alone, and a receiver that resolves when the session has delivered it. What another session of
+    /// the same feed delivers proves nothing about this one.
+    pub(crate) fn probe(&self) -> (u32, oneshot::Receiver<()>) {
+        let (probed, receiver) = oneshot::channel();
+        let mut inner = self.feed.inner.lock();
+        if let Some(unverified) = inner.unverified.get_mut(&self.number) {
+            unverified.probed = Some(probed);
+        }
+        (probe_of(self.number), receiver)
+    }
+}
+
+impl Drop for FeedPlace {
+    fn drop(&mut self) {
+        let mut inner = self.feed.inner.lock();
+        inner.unverified.remove(&self.number);
+        inner.current.take_if(|current| *current == self.number);
+    }
+}
+
+fn probe_of(session: u64) -> u32 {
+    // Few sessions are in the making at the same time, so numbers may come again.
+    FIRST_PROBE - u32::try_from(session % PROBES).unwrap_or_default()
 }
 
 /// Fences whose notification has not come back from the server yet.
@@ -59,6 +152,7 @@ impl Feed {
         Self {
             inner: Mutex::default(),
             seat,
+            verified: Notify::new(),
             // Long enough that no other channel has this name by accident.
             fence_channel: format!("pglisten_fence_{:016x}", rand::random::<u64>()),
         }
@@ -76,35 +170,67 @@ impl Feed {
         &self.fence_channel
     }
 
-    /// Hands a batch on, in order, if it comes from the session that may publish. Says whether and why reading should stop.
-    pub(crate) fn publish(&self, epoch: u64, batch: &ReceivedBatch) -> Option<Stop> {
+    /// Hands a batch on, in order, if it comes from the session that publishes; holds it if it comes from a session that is not
+    /// verified. Says whether and why reading should stop.
+    pub(crate) fn publish(&self, session: u64, batch: &ReceivedBatch) -> Option<Stop> {
         let (arrived, broken) = batch.read();
         let broken = broken.map(Stop::Broken);
         if arrived.len() == 0 {
             return broken;
         }
         let mut inner = self.inner.lock();
-        if epoch != inner.epoch {
+        if let Some(unverified) = inner.unverified.get_mut(&session) {
+            self.look_for_probe(session, arrived, unverified);
+            return broken.or(unverified.hold(batch));
+        }
+        if inner.current != Some(session) {
             return broken;
         }
-        let holding = inner.holding;
-        let taken = self.seat.take_batch(
-            batch.confirmed,
-            arrived,
-            (&self.fence_channel, &mut inner.fences),
-            holding,
-        );
+        let fences = (self.fence_channel.as_str(), &mut inner.fences);
+        let taken = self.seat.take_batch(batch.confirmed, arrived, fences);
         drop(inner);
-        for reply in taken.fences {
-            // Nobody waits for the fence of a `sync()` that was aborted.
-            let _ = reply.send(Ok(()));
-        }
+        pass(taken.fences);
         broken.or((taken.pressure == Pressure::Pause).then_some(Stop::Pause))
     }
 
-    /// Resolves when no consumer asks for a pause any more.
-    pub(crate) async fn wait_for_room(&self) {
+    /// Tells whoever waits for a session's probe, if the probe is in this batch.
+    fn look_for_probe<'batch>(
+        &self,
+        session: u64,
+        mut arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
+        unverified: &mut Unverified,
+    ) {
+        if unverified.probed.is_none() {
+            return;
+        }
+        let probe = probe_of(session).to_string();
+        if arrived.any(|it| it.channel == self.fence_channel && it.payload == probe)
+            && let Some(probed) = unverified.probed.take()
+        {
+            // Whoever waited may have given up.
+            let _ = probed.send(());
+        }
+    }
+
+    /// Resolves when no consumer asks for a pause any more, and no more than is allowed is held for the session.
+    pub(crate) async fn wait_for_room(&self, session: u64) {
+        loop {
+            let verified = self.verified.notified();
+            tokio::pin!(verified);
+            // Registered before the check, so that a session that is verified meanwhile is not missed.
+            verified.as_mut().enable();
+            if !self.holds_too_much(session) {
+                break;
+            }
+            verified.await;
+        }
         self.seat.wait_for_room().await;
+    }
+
+    fn holds_too_much(&self, session: u64) -> bool {
+        let inner = self.inner.lock();
+        let unverified = inner.unverified.get(&session);
+        unverified.is_some_and(Unverified::is_full)
     }
 
     /// Registers a fence; the receiver resolves when its notification has come back. A feed that is over drops the sender,
@@ -133,32 +259,32 @@ impl Feed {
         }
     }
 
-    /// Gives the number of a session that is about to be made: from now on only that session may publish.
-    pub(crate) fn begin_session(&self) -> u64 {
-        let mut inner = self.inner.lock();
-        inner.epoch += 1;
-        inner.epoch
-    }
-
     /// The session ended. The notifications of the next one wait until the gap before them is known.
     pub(crate) fn hold(&self) {
-        let mut inner = self.inner.lock();
-        inner.epoch += 1;
-        inner.holding = true;
+        self.inner.lock().current = None;
     }
 
-    /// The next session failed before it was verified: the gap that follows covers what it delivered.
-    pub(crate) fn discard_held(&self) {
+    /// A session is verified: every consumer gets the gap before it, if there is one, then what was held for it. From now on it is
+    /// the session that publishes.
+    pub(crate) fn resume(&self, session: &FeedPlace, gap: Option<&Gap>) {
         let mut inner = self.inner.lock();
-        inner.epoch += 1;
-        self.seat.discard_held();
-    }
-
-    /// A session is verified: every consumer gets the gap before it, if there is one, then what was held.
-    pub(crate) fn resume(&self, gap: Option<&Gap>) {
-        let mut inner = self.inner.lock();
-        inner.holding = false;
-        self.seat.resume(gap);
+        inner.current = Some(session.number);
+        if let Some(gap) = gap {
+            self.seat.insert_gap(gap);
+        }
+        let mut passed = Vec::new();
+        let unverified = inner.unverified.remove(&session.number);
+        for batch in unverified.into_iter().flat_map(|it| it.held) {
+            // The session's driver knows already when the stream cannot be read on. A full consumer asks for its pause again with
+            // the next batch.
+            let (arrived, _) = batch.read();
+            let fences = (self.fence_channel.as_str(), &mut inner.fences);
+            let taken = self.seat.take_batch(batch.confirmed, arrived, fences);
+            passed.extend(taken.fences);
+        }
+        drop(inner);
+        pass(passed);
+        self.verified.notify_waiters();
     }
 
     /// Counts a new session in the place of a lost one.
@@ -188,5 +314,13 @@ impl Feed {
     pub(crate) fn give_up(&self, error: Error) {
         self.end(&End::Failed(error.clone()), true);
         self.announce(Event::Closed { error });
+    }
+}
+
+/// Answers whoever waits for these fences.
+fn pass(fences: Vec<oneshot::Sender<Result<()>>>) {
+    for reply in fences {
+        // Nobody waits for the fence of a `sync()` that was aborted.
+        let _ = reply.send(Ok(()));
     }
 }

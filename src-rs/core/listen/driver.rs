@@ -37,7 +37,8 @@ impl From<Error> for SessionEnd {
 pub(super) struct Driver {
     pub(crate) connection: ServerConnection,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) epoch: u64,
+    /// The session's number at the feed.
+    pub(crate) number: u64,
     pub(crate) paused: Arc<AtomicBool>,
     /// Where the connection's notifications go.
     pub(crate) arrivals: Arc<NotificationSink>,
@@ -49,12 +50,14 @@ pub(super) struct Driver {
 impl Driver {
     /// Reads until the session ends, and says why it did.
     pub(crate) async fn run(mut self) -> SessionEnd {
-        let (feed, epoch) = (Arc::clone(&self.feed), self.epoch);
+        let (feed, number) = (Arc::clone(&self.feed), self.number);
         self.arrivals
-            .hand_to(move |batch| feed.publish(epoch, batch));
+            .hand_to(move |batch| feed.publish(number, batch));
         loop {
             let stopped = match self.read().await {
-                Ok(Stop::Pause) => pause(&self.feed, &self.paused, self.max_pause).await,
+                Ok(Stop::Pause) => {
+                    pause(&self.feed, self.number, &self.paused, self.max_pause).await
+                }
                 Ok(Stop::Broken(what)) => Err(undecodable(format!("the server sent {what}"))),
                 Err(end) => Err(end),
             };
@@ -118,9 +121,14 @@ impl Driver {
 }
 
 /// Waits until every consumer has room again, at most `max_pause`. `paused` is set meanwhile.
-async fn pause(feed: &Feed, paused: &AtomicBool, max_pause: Duration) -> Result<(), SessionEnd> {
+async fn pause(
+    feed: &Feed,
+    number: u64,
+    paused: &AtomicBool,
+    max_pause: Duration,
+) -> Result<(), SessionEnd> {
     paused.store(true, Ordering::Relaxed);
-    let room = tokio::time::timeout(max_pause, feed.wait_for_room()).await;
+    let room = tokio::time::timeout(max_pause, feed.wait_for_room(number)).await;
     paused.store(false, Ordering::Relaxed);
     room.map_err(|_| {
         Error::new(
@@ -150,13 +158,14 @@ mod tests {
     use super::*;
     use crate::base::setting::rename;
     use crate::deliver::buffer::{Bounds, Overflow, Subscriber};
+    use crate::deliver::feed::FeedPlace;
     use crate::deliver::seat::Seat;
     use crate::inbound::ReceivedBatch;
 
     const MAX_PAUSE: Duration = Duration::from_secs(10);
 
     /// A feed with a consumer that has room for four notifications and got five.
-    fn full() -> (Arc<Feed>, Arc<Subscriber>) {
+    fn full() -> (Arc<Feed>, FeedPlace, Arc<Subscriber>) {
         let seat = Arc::new(Seat::new(None, Box::new(|| {})));
         seat.add_channel("a", 1);
         let bounds = Bounds {
@@ -167,19 +176,20 @@ mod tests {
         let consumer = Arc::new(Subscriber::new(bounds, Box::new(|| {}), Arc::default()));
         seat.add_subscriber(Arc::clone(&consumer), None);
         let feed = Arc::new(Feed::new(seat));
-        let epoch = feed.begin_session();
-        let stop = feed.publish(epoch, &ReceivedBatch::of(&[("a", "x"); 5]));
+        let place = FeedPlace::take(&feed);
+        feed.resume(&place, None);
+        let stop = feed.publish(place.number(), &ReceivedBatch::of(&[("a", "x"); 5]));
         assert!(matches!(stop, Some(Stop::Pause)));
-        (feed, consumer)
+        (feed, place, consumer)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_ends_when_the_consumer_has_room_again() {
-        let (feed, consumer) = full();
+        let (feed, place, consumer) = full();
         let paused = Arc::new(AtomicBool::new(false));
         let waiting = tokio::spawn({
             let (feed, paused) = (Arc::clone(&feed), Arc::clone(&paused));
-            async move { pause(&feed, &paused, MAX_PAUSE).await }
+            async move { pause(&feed, place.number(), &paused, MAX_PAUSE).await }
         });
         tokio::time::sleep(MAX_PAUSE / 2).await;
         assert!(paused.load(Ordering::Relaxed) && !waiting.is_finished());
@@ -191,9 +201,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_that_lasts_too_long_ends_the_session() {
-        let (feed, _consumer) = full();
+        let (feed, place, _consumer) = full();
         let began = Instant::now();
-        let end = pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await;
+        let end = pause(&feed, place.number(), &AtomicBool::new(false), MAX_PAUSE).await;
         let message = end.expect_err("nobody made room").error.message;
         assert_eq!(
             rename(&message, Setting::name),
@@ -204,10 +214,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_consumer_that_is_removed_ends_a_pause() {
-        let (feed, consumer) = full();
+        let (feed, place, consumer) = full();
         let seat = Arc::clone(feed.seat());
-        let waiting =
-            tokio::spawn(async move { pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await });
+        let waiting = tokio::spawn(async move {
+            pause(&feed, place.number(), &AtomicBool::new(false), MAX_PAUSE).await
+        });
         tokio::time::sleep(MAX_PAUSE / 2).await;
         seat.remove_subscriber(&consumer);
         assert!(waiting.await.expect("no panic").is_ok());

@@ -12,9 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::deliver::feed::Feed;
+use crate::listen::losses::Losses;
 use crate::listen::options::ListenerOptions;
 use crate::listen::session::ClientSlot;
 use crate::listen::supervisor::{Command, Policy, Supervisor, SupervisorParts};
+
+/// The losses of all listeners of this process.
+static LOSSES: Losses = Losses::new();
 
 /// A running listener. Dropping it ends the session.
 #[derive(Debug)]
@@ -58,6 +62,7 @@ impl ListenerHandle {
                 policy,
                 sessions: options.setup,
                 own_pids: options.own_pids,
+                losses: &LOSSES,
                 feed: Arc::clone(&feed),
                 commands: receiver,
                 client: Arc::clone(&client),

@@ -53,12 +53,7 @@ impl Subscriber {
         }
     }
 
-    pub(super) fn push_all(
-        &self,
-        state: &mut State,
-        staged: &mut Staged,
-        holding: bool,
-    ) -> Pressure {
+    pub(super) fn push_all(&self, state: &mut State, staged: &mut Staged) -> Pressure {
         let Staged(batch) = staged;
         if state.end.is_some() {
             batch.clear();
@@ -71,28 +66,22 @@ impl Subscriber {
         if state.messages() + batch.messages <= self.bounds.max_messages
             && state.bytes() + batch.bytes <= self.bounds.max_bytes
         {
-            state.queue_mut(holding).append(batch);
+            state.queue.append(batch);
             return Pressure::None;
         }
         let mut pressure = Pressure::None;
         batch.take_all(|entry, payload| match entry {
             Entry::Notification(notification) => {
-                pressure = pressure.max(self.push(state, notification, payload, holding));
+                pressure = pressure.max(self.push(state, notification, payload));
             }
             _ if state.overflowed => {}
-            _ => state.queue_mut(holding).push(entry, payload),
+            _ => state.queue.push(entry, payload),
         });
         pressure
     }
 
     /// Adds a notification for which there may be no room, or counts it as dropped.
-    fn push(
-        &self,
-        state: &mut State,
-        notification: Notification,
-        payload: &[u8],
-        holding: bool,
-    ) -> Pressure {
+    fn push(&self, state: &mut State, notification: Notification, payload: &[u8]) -> Pressure {
         if state.overflowed {
             return Pressure::Error;
         }
@@ -104,14 +93,14 @@ impl Subscriber {
         {
             match self.bounds.overflow {
                 Overflow::DropOldest => {
-                    if !state.drop_oldest() {
+                    if !state.queue.drop_oldest() {
                         // All that is there is on its way out.
                         break;
                     }
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
                 Overflow::DropNewest => {
-                    state.queue_mut(holding).drop_newest(&notification);
+                    state.queue.drop_newest(&notification);
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     return Pressure::None;
                 }
@@ -125,9 +114,7 @@ impl Subscriber {
                 }
             }
         }
-        state
-            .queue_mut(holding)
-            .push(Entry::Notification(notification), payload);
+        state.queue.push(Entry::Notification(notification), payload);
         pressure
     }
 }
