@@ -145,6 +145,8 @@ pub(crate) struct State {
     /// The bytes of the notifications in that block. They still count against `max_bytes`.
     leaving_bytes: usize,
     armed: bool,
+    /// Set under [`Overflow::Pause`] when there was no room for a notification, until there is plenty of room again.
+    wants_pause: bool,
     /// Set under [`Overflow::Error`] when there was no room for a notification. Nothing is added from then on.
     overflowed: bool,
     end: Option<End>,
@@ -323,6 +325,8 @@ impl State {
 
     /// Adds the gap before a new session.
     pub(crate) fn insert_gap(&mut self, gap: Gap) {
+        // A pause that the consumer asked for was one of the lost session.
+        self.wants_pause = false;
         if self.end.is_none() {
             self.queue.push(Entry::Gap(Box::new(gap)), &[]);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Entry, Notification, Staged, State, Subscriber};
+use super::{ENTRY_OVERHEAD_BYTES, Entry, Notification, Staged, State, Subscriber};
 
 /// The policy for a notification for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Overflow {
 pub struct Bounds {
     /// The most notifications.
     pub max_messages: usize,
-    /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`](super::ENTRY_OVERHEAD_BYTES) each.
+    /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`] each.
     pub max_bytes: usize,
     /// The policy beyond the bounds.
     pub overflow: Overflow,
@@ -40,16 +40,27 @@ pub enum Pressure {
 }
 
 impl Subscriber {
-    /// Whether this buffer asks for a pause, or has not enough room yet to go on after one.
+    /// Whether this buffer keeps a session from being read. A buffer that asked for the pause must be drained to half first: going
+    /// on at the first free place would stop again at once. Any other buffer must merely have room for one more notification,
+    /// so that a slow consumer that never was full does not make the pause longer.
     #[must_use]
     pub fn pressure(&self) -> Pressure {
-        let state = self.state.lock();
-        // Going on at the first free place would stop again at once.
-        let half_full = state.messages() > self.bounds.max_messages / 2
-            || state.bytes() > self.bounds.max_bytes / 2;
-        match self.bounds.overflow {
-            Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
-            _ => Pressure::None,
+        if self.bounds.overflow != Overflow::Pause {
+            return Pressure::None;
+        }
+        let mut state = self.state.lock();
+        let (messages, bytes) = (state.messages(), state.bytes());
+        let Bounds {
+            max_messages,
+            max_bytes,
+            ..
+        } = self.bounds;
+        state.wants_pause &= messages > max_messages / 2 || bytes > max_bytes / 2;
+        let has_room = messages < max_messages && bytes + ENTRY_OVERHEAD_BYTES <= max_bytes;
+        if state.end.is_none() && (state.wants_pause || !has_room) {
+            Pressure::Pause
+        } else {
+            Pressure::None
         }
     }
 
@@ -109,6 +120,7 @@ impl Subscriber {
                     return Pressure::Error;
                 }
                 Overflow::Pause => {
+                    state.wants_pause = true;
                     pressure = Pressure::Pause;
                     break;
                 }
