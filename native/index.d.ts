@@ -194,6 +194,7 @@ export interface NativeGap {
   serverRestarted?: boolean
   oldProcessId?: number
   newProcessId?: number
+  merged: number
 }
 
 /** The reason of a gap. */

@@ -145,10 +145,9 @@ pub(crate) struct State {
     /// The bytes of the notifications in that block. They still count against `max_bytes`.
     leaving_bytes: usize,
     armed: bool,
-    /// Set under [`Overflow::Pause`] when there was no room for a notification, until there is plenty of room again.
-    wants_pause: bool,
-    /// Set under [`Overflow::Error`] when there was no room for a notification. Nothing is added from then on.
-    overflowed: bool,
+    /// The wish since there was no room for a notification: a pause, until there is plenty of room again; or an error, after
+    /// which nothing is added.
+    wish: Pressure,
     end: Option<End>,
     /// Set when the stream ended without keeping the entries that were buffered.
     discarded: bool,
@@ -326,7 +325,9 @@ impl State {
     /// Adds the gap before a new session.
     pub(crate) fn insert_gap(&mut self, gap: Gap) {
         // A pause that the consumer asked for was one of the lost session.
-        self.wants_pause = false;
+        if self.wish == Pressure::Pause {
+            self.wish = Pressure::None;
+        }
         if self.end.is_none() {
             self.queue.push(Entry::Gap(Box::new(gap)), &[]);
         }

@@ -29,9 +29,10 @@ pub struct Bounds {
 }
 
 /// Whether a buffer is beyond its bounds, under a policy that does not drop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Pressure {
     /// There is room.
+    #[default]
     None,
     /// Reading should stop.
     Pause,
@@ -55,9 +56,11 @@ impl Subscriber {
             max_bytes,
             ..
         } = self.bounds;
-        state.wants_pause &= messages > max_messages / 2 || bytes > max_bytes / 2;
+        if messages <= max_messages / 2 && bytes <= max_bytes / 2 {
+            state.wish = Pressure::None;
+        }
         let has_room = messages < max_messages && bytes + ENTRY_OVERHEAD_BYTES <= max_bytes;
-        if state.end.is_none() && (state.wants_pause || !has_room) {
+        if state.end.is_none() && (state.wish == Pressure::Pause || !has_room) {
             Pressure::Pause
         } else {
             Pressure::None
@@ -70,7 +73,7 @@ impl Subscriber {
             batch.clear();
             return Pressure::None;
         }
-        if state.overflowed {
+        if state.wish == Pressure::Error {
             batch.clear();
             return Pressure::Error;
         }
@@ -85,7 +88,7 @@ impl Subscriber {
             Entry::Notification(notification) => {
                 pressure = pressure.max(self.push(state, notification, payload));
             }
-            _ if state.overflowed => {}
+            _ if state.wish == Pressure::Error => {}
             _ => state.queue.push(entry, payload),
         });
         pressure
@@ -93,7 +96,7 @@ impl Subscriber {
 
     /// Adds a notification for which there may be no room, or counts it as dropped.
     fn push(&self, state: &mut State, notification: Notification, payload: &[u8]) -> Pressure {
-        if state.overflowed {
+        if state.wish == Pressure::Error {
             return Pressure::Error;
         }
         let bytes = notification.bytes();
@@ -116,11 +119,11 @@ impl Subscriber {
                     return Pressure::None;
                 }
                 Overflow::Error => {
-                    state.overflowed = true;
+                    state.wish = Pressure::Error;
                     return Pressure::Error;
                 }
                 Overflow::Pause => {
-                    state.wants_pause = true;
+                    state.wish = Pressure::Pause;
                     pressure = Pressure::Pause;
                     break;
                 }

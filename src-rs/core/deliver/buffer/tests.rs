@@ -273,3 +273,25 @@ fn what_could_not_be_handed_over_is_a_gap_before_the_rest() {
     assert_eq!(drained(&subscriber), "-2 c");
     assert_eq!(dropped(&subscriber), 2);
 }
+
+#[test]
+fn a_consumer_that_does_not_read_keeps_1024_gaps_and_what_is_between_them() {
+    let (subscriber, _) = subscriber(10_000, Overflow::DropOldest);
+    push(&subscriber, "before");
+    for _ in 0..1500 {
+        subscriber.change().insert_gap(disconnect());
+        push(&subscriber, "after");
+    }
+    let mut gaps = Vec::new();
+    let mut payloads = Vec::new();
+    subscriber.drain(usize::MAX, |entry, payload| match entry {
+        Entry::Gap(gap) => gaps.push((payloads.len(), gap.merged)),
+        _ => payloads.push(payload.to_vec()),
+    });
+    assert_eq!(payloads.len(), 1501, "no notification is lost for it");
+    assert_eq!(gaps.len(), 1024);
+    // The oldest stands where the first gap stood, and for all those that are not there; the others are as they were.
+    assert_eq!(gaps[0], (1, 1500 - 1023));
+    let others: Vec<(usize, u32)> = (1500 - 1022..=1500).map(|before| (before, 1)).collect();
+    assert_eq!(gaps[1..], others);
+}

@@ -61,6 +61,7 @@ impl LostSession {
                 .map(|(old, new)| old != new),
             old_process_id: Some(self.process_id),
             new_process_id: Some(session.process_id()),
+            merged: 1,
         }
     }
 }
