@@ -3,9 +3,10 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ConnectionPool, type ConnectionPoolOptions, Gap } from 'pglisten'
+import { ConnectionPool, Gap, type SslMode } from 'pglisten'
 import { Arena } from '../../lab/faults/arena.js'
 import type { Conditions } from '../../lab/network/fault-passage.js'
+import { DeafPort } from '../../lab/network/deaf-port.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { TlsServer, makeAuthority } from '../../lab/tls/tls-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -51,71 +52,99 @@ const STAGES: Stage[] = [
   { name: 'at the answer to LISTEN', hole: { silentAfterRequest: 'LISTEN' } },
 ]
 
-/** A pool behind a proxy, whose session is plain or encrypted. */
-function open(t: ExecutionContext, isEncrypted: boolean, options: ConnectionPoolOptions = {}) {
-  const [proxy, direct] = isEncrypted ? [secure, tls.server.dsn] : [arena.proxy, arena.directDsn]
-  t.teardown(() => proxy.clear())
+/** A pool behind a network, and one past it. */
+function open(t: ExecutionContext, dsn: string, direct: string, sslMode: SslMode = 'disable') {
   const applicationName = uniqueName('hole')
-  const pool = new ConnectionPool({
-    dsn: proxy.dsn(direct),
-    sslMode: isEncrypted ? 'require' : 'disable',
-    applicationName,
-    ...options,
-  })
+  const pool = new ConnectionPool({ dsn, sslMode, applicationName })
   t.teardown(() => pool.close())
   const beside = new ConnectionPool({ dsn: direct, sslMode: 'disable' })
   t.teardown(() => beside.close())
-  return { proxy, pool, beside, applicationName }
+  return { pool, beside, applicationName }
 }
 
+interface Hole extends ReturnType<typeof open> {
+  /** Breaks the session, and swallows every attempt from now on. */
+  begin(): Promise<void> | void
+  end(): void
+}
+
+/** A listener comes back from a hole, whole and in order. */
+async function comesBack(t: ExecutionContext, hole: Hole): Promise<void> {
+  const { pool, beside, applicationName } = hole
+  const channel = uniqueName('channel')
+  // A session is stable at once, so that the first attempt falls into the hole.
+  const listener = pool.listener({ channels: [channel], reconnect: { stableAfterMs: 1 } })
+  await listener.startup()
+  const stream = listener.messages({ gaps: 'include' })
+  await beside.notify(channel, 'before')
+  t.like(await collect(stream, 1), [{ payload: 'before' }])
+
+  const back = once(listener, 'reconnected')
+  await hole.begin()
+  await sleep(HOLE_MS)
+  t.is(listener.state, 'reconnecting')
+  hole.end()
+  const ended = performance.now()
+  await within(back)
+  await beside.notify(channel, 'after')
+  const [gap, after] = await collect(stream, 2)
+  const backMs = performance.now() - ended
+  t.log(`back ${backMs.toFixed(0)} ms after the hole`)
+  t.true(backMs <= BACK_MS, `${backMs} ms`)
+  t.true(gap instanceof Gap && gap.attempts >= 3, 'the hole swallowed attempts')
+  t.like(after, { payload: 'after' })
+
+  // The other attempts are gone from the server too, and what it told them does not come a second time.
+  await waitFor(async () => (await sessions(beside, applicationName)) === 1, {
+    what: 'one session',
+  })
+  for (const payload of ['1', '2', '3']) await beside.notify(channel, payload)
+  const last = await collect(stream, 3)
+  t.like(last, [{ payload: '1' }, { payload: '2' }, { payload: '3' }])
+}
+
+/** How many sessions the server has of this name. */
+async function sessions(beside: ConnectionPool, applicationName: string): Promise<number> {
+  await using connection = await beside.connection()
+  return connection.fetchVal<number>(
+    'SELECT count(*)::int4 FROM pg_stat_activity WHERE application_name = $1',
+    [applicationName],
+  )
+}
+
+test.serial(
+  'a hole in the TCP handshake keeps the listener away as long as it lasts',
+  async (t) => {
+    const port = await DeafPort.start(arena.server.port)
+    t.teardown(() => port.stop())
+    const dsn = new URL(arena.directDsn)
+    dsn.hostname = '127.0.0.1'
+    dsn.port = `${port.port}`
+    const pools = open(t, dsn.href, arena.directDsn)
+    await comesBack(t, { ...pools, begin: () => port.deafen(), end: () => port.hear() })
+  },
+)
+
 for (const { name, hole, isEncrypted = false } of STAGES) {
-  test.serial(`a hole ${name} keeps the listener away for as long as it lasts`, async (t) => {
-    const { proxy, pool, beside, applicationName } = open(t, isEncrypted)
-    const channel = uniqueName('channel')
-    // A session is stable at once, so that the first attempt falls into the hole.
-    const listener = pool.listener({ channels: [channel], reconnect: { stableAfterMs: 1 } })
-    await listener.startup()
-    const stream = listener.messages({ gaps: 'include' })
-    await beside.notify(channel, 'before')
-    t.like(await collect(stream, 1), [{ payload: 'before' }])
-
-    const back = once(listener, 'reconnected')
-    const connections = proxy.connections
-    proxy.set(hole)
-    proxy.reset()
-    await sleep(HOLE_MS)
-    t.is(listener.state, 'reconnecting')
-    t.true(proxy.connections - connections >= 3, 'the hole swallowed attempts')
-    proxy.clear()
-    const ended = performance.now()
-    await within(back)
-    await beside.notify(channel, 'after')
-    const [gap, after] = await collect(stream, 2)
-    const backMs = performance.now() - ended
-    t.log(`back ${backMs.toFixed(0)} ms after the hole`)
-    t.true(backMs <= BACK_MS, `${backMs} ms`)
-    t.true(gap instanceof Gap && gap.attempts >= 3)
-    t.like(after, { payload: 'after' })
-
-    // The other attempts are gone from the server too, and what it told them does not come a second time.
-    const sessions = () =>
-      beside.connection().then(async (connection) => {
-        const count = await connection.fetchVal<number>(
-          'SELECT count(*)::int4 FROM pg_stat_activity WHERE application_name = $1',
-          [applicationName],
-        )
-        await connection.close()
-        return count
-      })
-    await waitFor(async () => (await sessions()) === 1, { what: 'one session' })
-    for (const payload of ['1', '2', '3']) await beside.notify(channel, payload)
-    const last = await collect(stream, 3)
-    t.like(last, [{ payload: '1' }, { payload: '2' }, { payload: '3' }])
+  test.serial(`a hole ${name} keeps the listener away as long as it lasts`, async (t) => {
+    const proxy = isEncrypted ? secure : arena.proxy
+    const direct = isEncrypted ? tls.server.dsn : arena.directDsn
+    const pools = open(t, proxy.dsn(direct), direct, isEncrypted ? 'require' : 'disable')
+    await comesBack(t, {
+      ...pools,
+      begin() {
+        proxy.set(hole)
+        proxy.reset()
+      },
+      end: () => proxy.clear(),
+    })
   })
 }
 
 test.serial('a startup that falls into a hole needs no second call', async (t) => {
-  const { proxy, pool } = open(t, false)
+  const { proxy } = arena
+  t.teardown(() => proxy.clear())
+  const { pool } = open(t, arena.dsn, arena.directDsn)
   const listener = pool.listener({ channels: [uniqueName('channel')] })
   proxy.set({ hang: true })
   const started = listener.startup()
@@ -127,7 +156,9 @@ test.serial('a startup that falls into a hole needs no second call', async (t) =
 })
 
 test.serial('shutdown in a hole drops every attempt that is under way', async (t) => {
-  const { proxy, pool } = open(t, false)
+  const { proxy } = arena
+  t.teardown(() => proxy.clear())
+  const { pool } = open(t, arena.dsn, arena.directDsn)
   const listener = pool.listener({ reconnect: { stableAfterMs: 1 } })
   await listener.startup()
   const connections = proxy.connections

@@ -29,7 +29,7 @@ impl Session {
         self.process_id = process_id?;
         let key = self.facts.key_process_id.get();
         if key.is_some_and(|key| *key != self.process_id) {
-            // Before anything else can come: a consumer that has no room keeps us from reading it.
+            // Before anything else can come: no more than the feed holds for this session is read.
             self.prove_delivery(feed).await?;
         }
         // What is notified after the LISTENs are committed can be missing once the answer has come.

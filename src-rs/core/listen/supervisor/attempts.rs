@@ -1,7 +1,7 @@
 //! Attempts to make a session, of which several may be under way at once.
 //!
-//! A network that takes an attempt and says nothing may be well again a moment later, but the attempt does not know: the next
-//! repetition of its lost packet comes after one, two, four, … seconds, and a request that was lost behind a proxy is never
+//! A network that takes an attempt and says nothing may be well again a moment later, but the attempt does not know: its lost packet
+//! is repeated after a second at the earliest, and then ever more rarely, and a request that was lost behind a proxy is never
 //! repeated. So an attempt without an answer does not keep the next one waiting for its deadline. The first session that is verified
 //! wins, and the other attempts are dropped, with their sockets.
 //!
