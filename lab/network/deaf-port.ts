@@ -64,6 +64,7 @@ export class DeafPort {
   async deafen(): Promise<void> {
     this.#set(HEARING)
     const deaf = once(this.#worker, 'message')
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker thread has no origin
     this.#worker.postMessage('stand still')
     this.#filling = Array.from({ length: FILLING }, () => connect(this.port, '127.0.0.1'))
     for (const socket of this.#filling) socket.on('error', () => {})
