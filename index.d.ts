@@ -431,6 +431,13 @@ declare class Gap {
     readonly oldProcessId: number | null;
     /** The process id of the new session's backend; `null` for `overflow`. */
     readonly newProcessId: number | null;
+    /**
+     * The number of gaps that this one stands for: 1, or more when the consumer has not read for so long that it would have
+     * more than 1024 gaps. Then the two oldest become one: with the first `lostAt`, the last `resumedAt`, the sums of
+     * `dropped` (`null` if one of them is) and `attempts`, and `sqlState` and `message` of the last. Its `reason` is
+     * `disconnect` if theirs differ. The notifications between the two follow it.
+     */
+    readonly merged: number;
 }
 
 /** A condition that a user should know of, and that does not stop the listener. */
@@ -803,22 +810,33 @@ interface BufferOptions {
     maxPauseMs?: number;
 }
 /**
- * How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound
- * (full jitter).
+ * How a listener replaces a lost session. The first attempt after a stable session begins at once; only when more than 8
+ * stable sessions of the process are lost within 100 ms, those beyond 8 are spread over 100 ms. After a refusal or an
+ * error the next attempt waits, with exponential back-off, in which each delay is random up to its bound (full jitter). An
+ * attempt that gets no answer is no reason to wait: the next one begins 1 s after it began, up to three are under way at the
+ * same time, and the first that succeeds is used.
  */
 interface ReconnectOptions {
     /**
-     * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt.
+     * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt that is refused.
      * @default 100
      */
     initialDelayMs?: number;
     /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
     maxDelayMs?: number;
     /**
-     * The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`.
+     * The most attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`. An
+     * attempt that gets no answer counts too; the last ones have their time (`connectTimeoutSec`) before the listener closes.
      * @default Infinity
      */
     maxAttempts?: number;
+    /**
+     * The time after which a session counts as stable, in milliseconds, from 1 to 2147483647. When a stable session is lost,
+     * the first attempt begins at once, and the delays after it begin with `initialDelayMs` again. The loss of a session that
+     * was not stable is followed by the next delay of the back-off.
+     * @default 10000
+     */
+    stableAfterMs?: number;
 }
 /** How a listener notices that the server or the network has silently gone: by regular round trips. */
 interface HeartbeatOptions {

@@ -196,6 +196,7 @@ export interface NativeGap {
   serverRestarted?: boolean
   oldProcessId?: number
   newProcessId?: number
+  merged: number
 }
 
 /** The reason of a gap. */
@@ -260,6 +261,7 @@ export interface NativeReconnectOptions {
   maxDelayMs: number
   /** `null`: never give up. */
   maxAttempts: number | null
+  stableAfterMs: number
 }
 
 /** What is done with a connection before it is leased again. */

@@ -119,6 +119,8 @@ const LISTENER: [options: unknown, message: RegExp, range?: true][] = [
   [{ reconnect: true }, /`reconnect` to be an object/],
   [{ reconnect: { delay: 1 } }, /Unknown option `delay` in `reconnect`/],
   [{ reconnect: { maxAttempts: 0 } }, /`reconnect\.maxAttempts` to be an integer/, true],
+  [{ reconnect: { stableAfterMs: 0 } }, /`reconnect\.stableAfterMs` to be a number/, true],
+  [{ reconnect: { stableAfterMs: '1 s' } }, /`reconnect\.stableAfterMs` to be a number/],
   [{ reconnect: { initialDelayMs: 20, maxDelayMs: 10 } }, /to be at most/, true],
   [{ heartbeat: { intervalMs: 0 } }, /`heartbeat\.intervalMs` to be a number/, true],
   [{ heartbeat: { timeoutMs: Infinity } }, /`heartbeat\.timeoutMs` to be a number/, true],

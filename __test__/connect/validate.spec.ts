@@ -85,6 +85,7 @@ test('a duration is a number of milliseconds that a timer can count', (t) => {
   const durations: Record<string, (ms: unknown) => object> = {
     'heartbeat.timeoutMs': (timeoutMs) => ({ heartbeat: { timeoutMs } }),
     'reconnect.maxDelayMs': (maxDelayMs) => ({ reconnect: { maxDelayMs, initialDelayMs: 1 } }),
+    'reconnect.stableAfterMs': (stableAfterMs) => ({ reconnect: { stableAfterMs } }),
     'buffer.maxPauseMs': (maxPauseMs) => ({ buffer: { maxPauseMs } }),
   }
   const property = fc.property(

@@ -11,6 +11,7 @@ const gap = (from: number, to: number, rest: Partial<Gap> = {}): Gap => ({
   downtimeMs: to - from,
   dropped: null,
   sqlState: null,
+  merged: 1,
   message: '',
   attempts: 1,
   serverRestarted: false,

@@ -212,7 +212,9 @@ test.serial('a server that ends each session at once is not asked without end', 
 })
 
 test.serial('after a session that lasted, the first attempt is quick again', async (t) => {
-  const witness = await start(t, { reconnect: { initialDelayMs: 4, maxDelayMs: 8000 } })
+  const witness = await start(t, {
+    reconnect: { initialDelayMs: 4, maxDelayMs: 8000, stableAfterMs: 300 },
+  })
   const { listener } = witness
   arena.proxy.set({ refuse: true })
   arena.proxy.reset()
@@ -220,7 +222,7 @@ test.serial('after a session that lasted, the first attempt is quick again', asy
   arena.proxy.clear()
   await waitFor(() => listener.state === 'connected')
   const since = performance.now()
-  await waitFor(() => performance.now() - since > 10_100)
+  await waitFor(() => performance.now() - since > 350)
   const back = once(listener, 'reconnected')
   const from = performance.now()
   arena.proxy.reset()

@@ -20,6 +20,10 @@ export interface Conditions {
   maxBytes: number
   /** The connection is reset after so many messages of the server. */
   maxMessages: number
+  /** After so many bytes of the server everything vanishes, both ways. */
+  silentAfterBytes: number
+  /** Once the client has sent this text, which still arrives, what the server sends vanishes. */
+  silentAfterRequest: string | undefined
 }
 
 export const CLEAR: Conditions = {
@@ -30,6 +34,8 @@ export const CLEAR: Conditions = {
   bytesPerSecond: Infinity,
   maxBytes: Infinity,
   maxMessages: Infinity,
+  silentAfterBytes: Infinity,
+  silentAfterRequest: undefined,
 }
 
 const HEADER_BYTES = 5
@@ -88,7 +94,7 @@ export class Passage {
       client.resume().on('end', () => client.end())
       return
     }
-    this.#forward(client, server, 'toServer', async (chunk) => this.#write(server, chunk))
+    this.#forward(client, server, 'toServer', (chunk) => this.#ask(server, chunk))
     this.#forward(server, client, 'toClient', (chunk) => this.#answer(chunk))
   }
 
@@ -164,8 +170,19 @@ export class Passage {
     from.on('close', (hadError) => inOrder(() => void (hadError ? to.destroy() : to.end())))
   }
 
+  async #ask(server: Socket, chunk: Buffer): Promise<void> {
+    const { silentAfterRequest } = this.conditions
+    if (silentAfterRequest !== undefined && chunk.includes(silentAfterRequest))
+      this.swallow('toClient')
+    await this.#write(server, chunk)
+  }
+
   async #answer(chunk: Buffer): Promise<void> {
-    const { maxBytes, maxMessages, bytesPerSecond } = this.conditions
+    const { maxBytes, maxMessages, bytesPerSecond, silentAfterBytes } = this.conditions
+    if (this.#toClient + chunk.length >= silentAfterBytes) {
+      this.swallow('both')
+      return this.#write(this.client, chunk.subarray(0, silentAfterBytes - this.#toClient))
+    }
     // What is encrypted has no messages to be seen.
     const ends = maxMessages === Infinity ? [] : this.#frames.feed(chunk)
     const room = maxMessages - this.#messages

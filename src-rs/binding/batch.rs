@@ -69,6 +69,7 @@ pub struct NativeGap {
     pub server_restarted: Option<bool>,
     pub old_process_id: Option<i32>,
     pub new_process_id: Option<i32>,
+    pub merged: u32,
 }
 
 fn milliseconds(moment: SystemTime) -> f64 {
@@ -92,6 +93,7 @@ impl From<Gap> for NativeGap {
             server_restarted: gap.server_restarted,
             old_process_id: gap.old_process_id,
             new_process_id: gap.new_process_id,
+            merged: gap.merged,
         }
     }
 }

@@ -49,6 +49,14 @@ export class Gap {
   /** The process id of the new session's backend; `null` for `overflow`. */
   readonly newProcessId: number | null
 
+  /**
+   * The number of gaps that this one stands for: 1, or more when the consumer has not read for so long that it would have
+   * more than 1024 gaps. Then the two oldest become one: with the first `lostAt`, the last `resumedAt`, the sums of
+   * `dropped` (`null` if one of them is) and `attempts`, and `sqlState` and `message` of the last. Its `reason` is
+   * `disconnect` if theirs differ. The notifications between the two follow it.
+   */
+  readonly merged: number
+
   /** @internal */
   constructor(native: NativeGap) {
     this.reason = native.reason
@@ -62,5 +70,6 @@ export class Gap {
     this.serverRestarted = native.serverRestarted ?? null
     this.oldProcessId = native.oldProcessId ?? null
     this.newProcessId = native.newProcessId ?? null
+    this.merged = native.merged
   }
 }

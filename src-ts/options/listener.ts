@@ -48,22 +48,33 @@ export interface BufferOptions {
 }
 
 /**
- * How a listener replaces a lost session: with exponential back-off, in which each delay is random up to its bound
- * (full jitter).
+ * How a listener replaces a lost session. The first attempt after a stable session begins at once; only when more than 8
+ * stable sessions of the process are lost within 100 ms, those beyond 8 are spread over 100 ms. After a refusal or an
+ * error the next attempt waits, with exponential back-off, in which each delay is random up to its bound (full jitter). An
+ * attempt that gets no answer is no reason to wait: the next one begins 1 s after it began, up to three are under way at the
+ * same time, and the first that succeeds is used.
  */
 export interface ReconnectOptions {
   /**
-   * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt.
+   * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt that is refused.
    * @default 100
    */
   initialDelayMs?: number
   /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
   maxDelayMs?: number
   /**
-   * The most failed attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`.
+   * The most attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`. An
+   * attempt that gets no answer counts too; the last ones have their time (`connectTimeoutSec`) before the listener closes.
    * @default Infinity
    */
   maxAttempts?: number
+  /**
+   * The time after which a session counts as stable, in milliseconds, from 1 to 2147483647. When a stable session is lost,
+   * the first attempt begins at once, and the delays after it begin with `initialDelayMs` again. The loss of a session that
+   * was not stable is followed by the next delay of the back-off.
+   * @default 10000
+   */
+  stableAfterMs?: number
 }
 
 /** How a listener notices that the server or the network has silently gone: by regular round trips. */
@@ -202,10 +213,12 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     initialDelayMs: 100,
     maxDelayMs: 30_000,
     maxAttempts: Infinity,
+    stableAfterMs: 10_000,
   })
   if (reconnect) {
     checkNumber('reconnect.initialDelayMs', reconnect.initialDelayMs, MILLISECONDS)
     checkNumber('reconnect.maxDelayMs', reconnect.maxDelayMs, MILLISECONDS)
+    checkNumber('reconnect.stableAfterMs', reconnect.stableAfterMs, MILLISECONDS)
     checkNumber('reconnect.maxAttempts', reconnect.maxAttempts, {
       min: 1,
       max: 2 ** 31,

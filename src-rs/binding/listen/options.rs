@@ -23,6 +23,7 @@ pub struct NativeReconnectOptions {
     pub max_delay_ms: f64,
     /// `null`: never give up.
     pub max_attempts: Option<u32>,
+    pub stable_after_ms: f64,
 }
 
 /// How to notice a server that is silently gone.
@@ -38,6 +39,7 @@ impl From<NativeReconnectOptions> for ReconnectOptions {
             initial_delay: duration_ms(options.initial_delay_ms),
             max_delay: duration_ms(options.max_delay_ms),
             max_attempts: options.max_attempts,
+            stable_after: duration_ms(options.stable_after_ms),
         }
     }
 }

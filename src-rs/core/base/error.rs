@@ -103,6 +103,8 @@ pub struct Error {
     pub option: Option<Setting>,
     /// The server's message, for [`ErrorKind::Database`].
     pub server: Option<Box<ServerMessage>>,
+    /// Whether an attempt to connect got no answer at all: the server did not refuse, the network just took the attempt.
+    pub is_unanswered: bool,
 }
 
 impl fmt::Display for Error {
@@ -124,6 +126,15 @@ impl Error {
             message: message.into(),
             option: None,
             server: None,
+            is_unanswered: false,
+        }
+    }
+
+    /// The error of an attempt to connect that got no answer.
+    pub(crate) fn unanswered(message: impl Into<String>) -> Self {
+        Self {
+            is_unanswered: true,
+            ..Self::new(ErrorKind::Connect, message)
         }
     }
 

@@ -1,6 +1,12 @@
 //! The stream of a server session and of the sessions that take its place, whoever listens to them.
 //!
-//! A feed lives as long as its supervisor; sessions come and go below it. Its lock is taken before a seat's, never after.
+//! A feed lives as long as its supervisor; sessions come and go below it. Several sessions may be in the making at once: the feed
+//! keeps what each of them delivers apart, and publishes only what belongs to the one that is verified first. The feed's lock is
+//! taken before a seat's, never after.
+
+mod place;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,18 +14,22 @@ use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+pub(crate) use place::FeedPlace;
+use place::{Unverified, probe_of};
+use tokio::sync::{Notify, oneshot};
 
 use super::buffer::{End, Pressure};
 use super::gap::Gap;
 use super::seat::{Event, Seat};
 use crate::base::error::{Error, Result};
-use crate::inbound::{ReceivedBatch, Stop};
+use crate::inbound::{ReceivedBatch, ReceivedNotification, Stop};
 
 /// The notifications of a supervisor's sessions, on their way to the listener's [`Seat`].
 pub struct Feed {
     inner: Mutex<Inner>,
     seat: Arc<Seat>,
+    /// Wakes the drivers of sessions that wait to be verified.
+    verified: Notify,
     fence_channel: String,
 }
 
@@ -32,10 +42,13 @@ impl fmt::Debug for Feed {
 #[derive(Default)]
 struct Inner {
     fences: OpenFences,
-    /// The number of the session that may publish. A driver that outlives its session has an older number.
-    epoch: u64,
-    /// Set between the end of a session and the verified start of the next one: notifications wait behind the coming gap.
-    holding: bool,
+    /// How many sessions were begun. Each has the number of its beginning.
+    begun: u64,
+    /// The session that publishes; `None` between its end and the verified start of the next one. A driver that outlives its
+    /// session is not heard.
+    current: Option<u64>,
+    /// The sessions that are not verified. The gap before their notifications is not known yet.
+    unverified: HashMap<u64, Unverified>,
     /// Set when no session will follow.
     is_over: bool,
     /// The error with which the listener gave up.
@@ -61,6 +74,7 @@ impl Feed {
         Self {
             inner: Mutex::default(),
             seat,
+            verified: Notify::new(),
             // Long enough that no other channel has this name by accident.
             fence_channel: format!("pglisten_fence_{:016x}", rand::random::<u64>()),
         }
@@ -78,35 +92,67 @@ impl Feed {
         &self.fence_channel
     }
 
-    /// Hands a batch on, in order, if it comes from the session that may publish. Says whether and why reading should stop.
-    pub(crate) fn publish(&self, epoch: u64, batch: &ReceivedBatch) -> Option<Stop> {
+    /// Hands a batch on, in order, if it comes from the session that publishes; holds it if it comes from a session that is not
+    /// verified. Says whether and why reading should stop.
+    pub(crate) fn publish(&self, session: u64, batch: &ReceivedBatch) -> Option<Stop> {
         let (arrived, broken) = batch.read();
         let broken = broken.map(Stop::Broken);
         if arrived.len() == 0 {
             return broken;
         }
         let mut inner = self.inner.lock();
-        if epoch != inner.epoch {
+        if let Some(unverified) = inner.unverified.get_mut(&session) {
+            self.look_for_probe(session, arrived, unverified);
+            return broken.or(unverified.hold(batch));
+        }
+        if inner.current != Some(session) {
             return broken;
         }
-        let holding = inner.holding;
-        let taken = self.seat.take_batch(
-            batch.confirmed,
-            arrived,
-            (&self.fence_channel, &mut inner.fences),
-            holding,
-        );
+        let fences = (self.fence_channel.as_str(), &mut inner.fences);
+        let taken = self.seat.take_batch(batch.confirmed, arrived, fences);
         drop(inner);
-        for reply in taken.fences {
-            // Nobody waits for the fence of a `sync()` that was aborted.
-            let _ = reply.send(Ok(()));
-        }
+        pass(taken.fences);
         broken.or((taken.pressure == Pressure::Pause).then_some(Stop::Pause))
     }
 
-    /// Resolves when no consumer asks for a pause any more.
-    pub(crate) async fn wait_for_room(&self) {
+    /// Tells whoever waits for a session's probe, if the probe is in this batch.
+    fn look_for_probe<'batch>(
+        &self,
+        session: u64,
+        mut arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
+        unverified: &mut Unverified,
+    ) {
+        if unverified.probed.is_none() {
+            return;
+        }
+        let probe = probe_of(session).to_string();
+        if arrived.any(|it| it.channel == self.fence_channel && it.payload == probe)
+            && let Some(probed) = unverified.probed.take()
+        {
+            // Whoever waited may have given up.
+            let _ = probed.send(());
+        }
+    }
+
+    /// Resolves when no consumer asks for a pause any more, and no more than is allowed is held for the session.
+    pub(crate) async fn wait_for_room(&self, session: u64) {
+        loop {
+            let verified = self.verified.notified();
+            tokio::pin!(verified);
+            // Registered before the check, so that a session that is verified meanwhile is not missed.
+            verified.as_mut().enable();
+            if !self.holds_too_much(session) {
+                break;
+            }
+            verified.await;
+        }
         self.seat.wait_for_room().await;
+    }
+
+    fn holds_too_much(&self, session: u64) -> bool {
+        let inner = self.inner.lock();
+        let unverified = inner.unverified.get(&session);
+        unverified.is_some_and(Unverified::is_full)
     }
 
     /// Registers a fence; the receiver resolves when its notification has come back. A feed that is over drops the sender,
@@ -135,32 +181,32 @@ impl Feed {
         }
     }
 
-    /// Gives the number of a session that is about to be made: from now on only that session may publish.
-    pub(crate) fn begin_session(&self) -> u64 {
-        let mut inner = self.inner.lock();
-        inner.epoch += 1;
-        inner.epoch
-    }
-
     /// The session ended. The notifications of the next one wait until the gap before them is known.
     pub(crate) fn hold(&self) {
-        let mut inner = self.inner.lock();
-        inner.epoch += 1;
-        inner.holding = true;
+        self.inner.lock().current = None;
     }
 
-    /// The next session failed before it was verified: the gap that follows covers what it delivered.
-    pub(crate) fn discard_held(&self) {
+    /// A session is verified: every consumer gets the gap before it, if there is one, then what was held for it. From now on it is
+    /// the session that publishes.
+    pub(crate) fn resume(&self, session: &FeedPlace, gap: Option<&Gap>) {
         let mut inner = self.inner.lock();
-        inner.epoch += 1;
-        self.seat.discard_held();
-    }
-
-    /// A session is verified: every consumer gets the gap before it, if there is one, then what was held.
-    pub(crate) fn resume(&self, gap: Option<&Gap>) {
-        let mut inner = self.inner.lock();
-        inner.holding = false;
-        self.seat.resume(gap);
+        inner.current = Some(session.number);
+        if let Some(gap) = gap {
+            self.seat.insert_gap(gap);
+        }
+        let mut passed = Vec::new();
+        let unverified = inner.unverified.remove(&session.number);
+        for batch in unverified.into_iter().flat_map(|it| it.held) {
+            // The session's driver knows already when the stream cannot be read on. A full consumer asks for its pause again with
+            // the next batch.
+            let (arrived, _) = batch.read();
+            let fences = (self.fence_channel.as_str(), &mut inner.fences);
+            let taken = self.seat.take_batch(batch.confirmed, arrived, fences);
+            passed.extend(taken.fences);
+        }
+        drop(inner);
+        pass(passed);
+        self.verified.notify_waiters();
     }
 
     /// Counts a new session in the place of a lost one.
@@ -196,5 +242,13 @@ impl Feed {
         self.inner.lock().gave_up = Some(error.clone());
         self.end(&End::Failed(error.clone()), true);
         self.announce(Event::Closed { error });
+    }
+}
+
+/// Answers whoever waits for these fences.
+fn pass(fences: Vec<oneshot::Sender<Result<()>>>) {
+    for reply in fences {
+        // Nobody waits for the fence of a `sync()` that was aborted.
+        let _ = reply.send(Ok(()));
     }
 }

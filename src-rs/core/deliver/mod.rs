@@ -1,7 +1,7 @@
 //! From packed notifications to the bounded buffer of each consumer.
 //!
-//! A [`feed::Feed`] belongs to a server session and to the sessions that take its place: it decides whose notifications count
-//! (epochs), what waits for a gap (holding), and which fences are open. A [`seat::Seat`] belongs to a listener: it knows the
+//! A [`feed::Feed`] belongs to a server session and to the sessions that take its place: it decides whose notifications count,
+//! keeps what waits for a gap, and knows which fences are open. A [`seat::Seat`] belongs to a listener: it knows the
 //! listener's channels and consumers, its counters and its events. A [`buffer::Subscriber`] is the bounded buffer of one
 //! consumer. Today each feed has one seat.
 

@@ -31,7 +31,7 @@ pub struct ReceivedNotification<'batch> {
 }
 
 /// Notifications that were read together.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct ReceivedBatch {
     text: Vec<u8>,
     offsets: Vec<Offsets>,
@@ -45,6 +45,11 @@ pub struct ReceivedBatch {
 impl ReceivedBatch {
     pub(super) fn is_empty(&self) -> bool {
         self.offsets.is_empty() && self.broken.is_none()
+    }
+
+    /// The memory that the notifications take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.offsets.len() * size_of::<Offsets>()
     }
 
     /// Empties the batch, and keeps its memory for the next one.

@@ -7,9 +7,6 @@ use tokio::time::Instant;
 
 use crate::base::error::{Error, ErrorKind};
 
-/// A session that lasted this long was a success: the next outage starts from the shortest delay again.
-pub(super) const STABLE_UPTIME: Duration = Duration::from_secs(10);
-
 /// A server that is starting up is back within moments, so the delay stays short.
 const STARTING_UP_DELAY: Duration = Duration::from_millis(250);
 
@@ -35,13 +32,13 @@ impl Backoff {
         }
     }
 
-    /// Back to the shortest delay.
+    /// Back to the shortest delay, because a session that was stable has been lost now.
     pub(super) fn reset(&mut self) {
         self.step = 0;
-        self.since = None;
+        self.since = Some(Instant::now());
     }
 
-    /// The delay after a session was lost, or an attempt failed, with `error`. It is at most half of the time since the
+    /// The delay after a session that was not stable was lost, or an attempt was refused, with `error`. It is at most half of the time since the
     /// trouble began, so that a short outage is not followed by a long deafness.
     pub(super) fn next(&mut self, error: &Error) -> Duration {
         let outage = self.since.get_or_insert_with(Instant::now).elapsed();
@@ -63,7 +60,8 @@ impl Backoff {
     }
 }
 
-fn jitter(ceiling: Duration) -> Duration {
+/// A number between zero and `ceiling`.
+pub(super) fn jitter(ceiling: Duration) -> Duration {
     rand::rng().random_range(Duration::ZERO..=ceiling)
 }
 

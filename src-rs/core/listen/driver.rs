@@ -36,7 +36,8 @@ impl From<Error> for SessionEnd {
 pub(super) struct Driver {
     pub(crate) connection: ServerConnection,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) epoch: u64,
+    /// The session's number at the feed.
+    pub(crate) number: u64,
     pub(crate) paused: Arc<AtomicBool>,
     /// Where the connection's notifications go.
     pub(crate) arrivals: Arc<NotificationSink>,
@@ -48,12 +49,14 @@ pub(super) struct Driver {
 impl Driver {
     /// Reads until the session ends, and says why it did.
     pub(crate) async fn run(mut self) -> SessionEnd {
-        let (feed, epoch) = (Arc::clone(&self.feed), self.epoch);
+        let (feed, number) = (Arc::clone(&self.feed), self.number);
         self.arrivals
-            .hand_to(move |batch| feed.publish(epoch, batch));
+            .hand_to(move |batch| feed.publish(number, batch));
         loop {
             let stopped = match self.read().await {
-                Ok(Stop::Pause) => pause(&self.feed, &self.paused, self.max_pause).await,
+                Ok(Stop::Pause) => {
+                    pause(&self.feed, self.number, &self.paused, self.max_pause).await
+                }
                 Ok(Stop::Broken(what)) => Err(undecodable(format!("the server sent {what}"))),
                 Err(end) => Err(end),
             };
@@ -113,9 +116,14 @@ impl Driver {
 }
 
 /// Waits until every consumer has room again, at most `max_pause`. `paused` is set meanwhile.
-async fn pause(feed: &Feed, paused: &AtomicBool, max_pause: Duration) -> Result<(), SessionEnd> {
+async fn pause(
+    feed: &Feed,
+    number: u64,
+    paused: &AtomicBool,
+    max_pause: Duration,
+) -> Result<(), SessionEnd> {
     paused.store(true, Ordering::Relaxed);
-    let room = tokio::time::timeout(max_pause, feed.wait_for_room()).await;
+    let room = tokio::time::timeout(max_pause, feed.wait_for_room(number)).await;
     paused.store(false, Ordering::Relaxed);
     room.map_err(|_| {
         Error::new(
@@ -140,41 +148,67 @@ fn undecodable(message: impl Into<String>) -> SessionEnd {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use tokio::time::Instant;
 
     use super::*;
     use crate::base::setting::rename;
     use crate::deliver::buffer::{Bounds, Overflow, Subscriber};
+    use crate::deliver::feed::FeedPlace;
+    use crate::deliver::gap::Gap;
     use crate::deliver::seat::Seat;
     use crate::inbound::ReceivedBatch;
 
     const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-    /// A feed with a consumer that has room for four notifications and got five.
-    fn full() -> (Arc<Feed>, Arc<Subscriber>) {
-        let seat = Arc::new(Seat::new(None, Box::new(|| {})));
-        seat.add_channel("a", 1);
+    fn consumer(max_messages: usize, max_bytes: usize) -> Arc<Subscriber> {
         let bounds = Bounds {
-            max_messages: 4,
-            max_bytes: 1 << 20,
+            max_messages,
+            max_bytes,
             overflow: Overflow::Pause,
         };
-        let consumer = Arc::new(Subscriber::new(bounds, Box::new(|| {}), Arc::default()));
-        seat.add_subscriber(Arc::clone(&consumer), None);
+        Arc::new(Subscriber::new(bounds, Box::new(|| {}), Arc::default()))
+    }
+
+    /// A feed with consumers, each of which got `count` notifications.
+    fn paused(consumers: &[&Arc<Subscriber>], count: usize) -> (Arc<Feed>, FeedPlace) {
+        let seat = Arc::new(Seat::new(None, Box::new(|| {})));
+        seat.add_channel("a", 1);
+        for consumer in consumers {
+            seat.add_subscriber(Arc::clone(consumer), None);
+        }
         let feed = Arc::new(Feed::new(seat));
-        let epoch = feed.begin_session();
-        let stop = feed.publish(epoch, &ReceivedBatch::of(&[("a", "x"); 5]));
+        let place = FeedPlace::take(&feed);
+        feed.resume(&place, None);
+        let batch = ReceivedBatch::of(&vec![("a", "x"); count]);
+        let stop = feed.publish(place.number(), &batch);
         assert!(matches!(stop, Some(Stop::Pause)));
-        (feed, consumer)
+        (feed, place)
+    }
+
+    /// A feed with a consumer that has room for four notifications and got five.
+    fn full() -> (Arc<Feed>, FeedPlace, Arc<Subscriber>) {
+        let consumer = consumer(4, 1 << 20);
+        let (feed, place) = paused(&[&consumer], 5);
+        (feed, place, consumer)
+    }
+
+    /// Whether a pause that begins now ends at once.
+    async fn goes_on(feed: &Feed, place: &FeedPlace) -> bool {
+        let paused = AtomicBool::new(false);
+        let pause = pause(feed, place.number(), &paused, MAX_PAUSE);
+        let moment = Duration::from_millis(1);
+        tokio::time::timeout(moment, pause).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_ends_when_the_consumer_has_room_again() {
-        let (feed, consumer) = full();
+        let (feed, place, consumer) = full();
         let paused = Arc::new(AtomicBool::new(false));
         let waiting = tokio::spawn({
             let (feed, paused) = (Arc::clone(&feed), Arc::clone(&paused));
-            async move { pause(&feed, &paused, MAX_PAUSE).await }
+            async move { pause(&feed, place.number(), &paused, MAX_PAUSE).await }
         });
         tokio::time::sleep(MAX_PAUSE / 2).await;
         assert!(paused.load(Ordering::Relaxed) && !waiting.is_finished());
@@ -186,9 +220,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_that_lasts_too_long_ends_the_session() {
-        let (feed, _consumer) = full();
+        let (feed, place, _consumer) = full();
         let began = Instant::now();
-        let end = pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await;
+        let end = pause(&feed, place.number(), &AtomicBool::new(false), MAX_PAUSE).await;
         let message = end.expect_err("nobody made room").error.message;
         assert_eq!(
             rename(&message, Setting::name),
@@ -199,12 +233,74 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_consumer_that_is_removed_ends_a_pause() {
-        let (feed, consumer) = full();
+        let (feed, place, consumer) = full();
         let seat = Arc::clone(feed.seat());
-        let waiting =
-            tokio::spawn(async move { pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await });
+        let waiting = tokio::spawn(async move {
+            pause(&feed, place.number(), &AtomicBool::new(false), MAX_PAUSE).await
+        });
         tokio::time::sleep(MAX_PAUSE / 2).await;
         seat.remove_subscriber(&consumer);
         assert!(waiting.await.expect("no panic").is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_still_has_room_does_not_make_a_pause_longer() {
+        let (full, roomy) = (consumer(10, 1 << 20), consumer(20, 1 << 20));
+        let (feed, place) = paused(&[&full, &roomy], 12);
+        assert!(!goes_on(&feed, &place).await);
+        full.drain(6, |_, _| ());
+        assert!(
+            !goes_on(&feed, &place).await,
+            "six of ten are above the low mark"
+        );
+        full.drain(1, |_, _| ());
+        assert_eq!(roomy.stats().buffered, 12, "as many as before");
+        assert!(goes_on(&feed, &place).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_overflowed_by_bytes_drains_to_half_of_its_bytes() {
+        // Each notification counts 65 bytes.
+        let (full, roomy) = (consumer(1000, 650), consumer(1000, 1300));
+        let (feed, place) = paused(&[&full, &roomy], 12);
+        full.drain(6, |_, _| ());
+        assert!(
+            !goes_on(&feed, &place).await,
+            "390 of 650 bytes are above the low mark"
+        );
+        full.drain(1, |_, _| ());
+        assert!(goes_on(&feed, &place).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_without_room_for_one_more_keeps_a_pause_although_it_did_not_cause_it() {
+        let (overfull, exactly_full) = (consumer(10, 1 << 20), consumer(12, 1 << 20));
+        let (feed, place) = paused(&[&overfull, &exactly_full], 12);
+        overfull.drain(12, |_, _| ());
+        assert!(!goes_on(&feed, &place).await);
+        exactly_full.drain(1, |_, _| ());
+        assert!(goes_on(&feed, &place).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_that_comes_during_a_pause_neither_ends_nor_lengthens_it() {
+        let full = consumer(10, 1 << 20);
+        let (feed, place) = paused(&[&full], 11);
+        feed.seat().add_subscriber(consumer(1, 1 << 20), None);
+        assert!(!goes_on(&feed, &place).await);
+        full.drain(6, |_, _| ());
+        assert!(goes_on(&feed, &place).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_session_owes_nothing_to_a_pause_of_the_lost_one() {
+        let (full, other) = (consumer(10, 1 << 20), consumer(20, 1 << 20));
+        let (feed, place) = paused(&[&full, &other], 11);
+        drop(place);
+        full.drain(4, |_, _| ());
+        let gap = Gap::overflow(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+        let next = FeedPlace::take(&feed);
+        feed.resume(&next, Some(&gap));
+        assert!(goes_on(&feed, &next).await, "there is room");
     }
 }

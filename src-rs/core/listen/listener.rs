@@ -12,10 +12,14 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::base::panic::contained_future;
 use crate::deliver::feed::Feed;
+use crate::listen::losses::Losses;
 use crate::listen::options::ListenerOptions;
 use crate::listen::session::ClientSlot;
 use crate::listen::sessions::Sessions;
 use crate::listen::supervisor::{Command, Policy, Supervisor, SupervisorParts};
+
+/// The losses of all listeners of this process.
+static LOSSES: Losses = Losses::new();
 
 /// A running listener. Dropping it ends the session.
 #[derive(Debug)]
@@ -70,6 +74,7 @@ impl ListenerHandle {
                 policy,
                 sessions,
                 own_pids,
+                losses: &LOSSES,
                 feed: Arc::clone(&feed),
                 commands: receiver,
                 client: Arc::clone(&client),

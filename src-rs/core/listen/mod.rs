@@ -5,6 +5,7 @@ mod desired;
 mod driver;
 pub mod listener;
 mod liveness;
+mod losses;
 pub mod options;
 pub mod session;
 mod sessions;

@@ -15,6 +15,8 @@ pub struct ReconnectOptions {
     pub max_delay: Duration,
     /// How many attempts in a row; `None` never gives up.
     pub max_attempts: Option<u32>,
+    /// A session that lasted this long is stable: after its end the delays begin with none.
+    pub stable_after: Duration,
 }
 
 /// How to notice a server that is silently gone.

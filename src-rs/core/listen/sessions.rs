@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::driver::SessionEnd;
 use crate::base::error::{Error, Result};
-use crate::deliver::feed::Feed;
+use crate::deliver::feed::{Feed, FeedPlace};
 use crate::query::shared_client::SessionClient;
 
 /// Makes sessions.
@@ -16,7 +16,8 @@ pub(super) trait Sessions: Clone + Send + Sync + 'static {
     /// A session of this kind.
     type Session: ListeningSession;
 
-    /// Connects, LISTENs on `channels` and verifies that the server listens. A failure leaves no session behind.
+    /// Connects, LISTENs on `channels` and verifies that the server listens. A failure leaves no session behind, and
+    /// neither does an attempt that is dropped before its end. Several attempts may be under way at once.
     fn establish(
         &self,
         feed: &Arc<Feed>,
@@ -26,6 +27,9 @@ pub(super) trait Sessions: Clone + Send + Sync + 'static {
 
 /// A session that is connected, subscribed and verified. Dropping it drops its socket.
 pub(super) trait ListeningSession: Send {
+    /// The session's place at the feed.
+    fn place(&self) -> &FeedPlace;
+
     /// The backend.
     fn process_id(&self) -> i32;
 

@@ -47,7 +47,19 @@ impl From<Error> for AttemptFailure {
 
 /// The error of a host that cannot be reached.
 pub(super) fn unreachable(host: &Host, error: &io::Error) -> Error {
-    Error::connecting(error, &host.to_string())
+    Error {
+        is_unanswered: is_of_the_network(error.kind()),
+        ..Error::connecting(error, &host.to_string())
+    }
+}
+
+/// Whether an attempt ended in the network, and no server has said or refused anything.
+fn is_of_the_network(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    matches!(
+        kind,
+        HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut
+    )
 }
 
 /// The error of a host whose name has no address.

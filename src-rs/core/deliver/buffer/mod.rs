@@ -140,15 +140,14 @@ impl Staged {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     queue: Queue,
-    /// Entries of a session that is not verified yet. They stand behind a gap that is still open.
-    held: Queue,
     /// Notifications in the block that `drain` hands out without the lock. They still count against `max_messages`.
     leaving_messages: usize,
     /// The bytes of the notifications in that block. They still count against `max_bytes`.
     leaving_bytes: usize,
     armed: bool,
-    /// Set under [`Overflow::Error`] when there was no room for a notification. Nothing is added from then on.
-    overflowed: bool,
+    /// The wish since there was no room for a notification: a pause, until there is plenty of room again; or an error, after
+    /// which nothing is added.
+    wish: Pressure,
     end: Option<End>,
     /// Set when the stream ended without keeping the entries that were buffered.
     discarded: bool,
@@ -241,7 +240,7 @@ impl Subscriber {
     #[must_use]
     pub fn stats(&self) -> SubscriberStats {
         let state = self.state.lock();
-        let oldest = state.queue.received().or_else(|| state.held.received());
+        let oldest = state.queue.received();
         SubscriberStats {
             buffered: state.messages(),
             buffered_bytes: state.bytes(),
@@ -307,65 +306,40 @@ impl Drop for Change<'_> {
 }
 
 impl Change<'_> {
-    /// Adds the consumer's part of a batch, and empties that. `holding`: behind a gap that is still open.
-    pub(super) fn push_all(&mut self, staged: &mut Staged, holding: bool) -> Pressure {
+    /// Adds the consumer's part of a batch, and empties that.
+    pub(super) fn push_all(&mut self, staged: &mut Staged) -> Pressure {
         let subscriber = self.subscriber;
-        subscriber.push_all(self, staged, holding)
+        subscriber.push_all(self, staged)
     }
 }
 
 impl State {
     fn messages(&self) -> usize {
-        self.queue.messages + self.held.messages + self.leaving_messages
+        self.queue.messages + self.leaving_messages
     }
 
     fn bytes(&self) -> usize {
-        self.queue.bytes + self.held.bytes + self.leaving_bytes
+        self.queue.bytes + self.leaving_bytes
     }
 
-    /// Makes held entries deliverable, behind the gap before them.
-    pub(crate) fn resume(&mut self, gap: Option<Gap>) {
-        if self.end.is_some() {
-            return;
+    /// Adds the gap before a new session.
+    pub(crate) fn insert_gap(&mut self, gap: Gap) {
+        // A pause that the consumer asked for was one of the lost session.
+        if self.wish == Pressure::Pause {
+            self.wish = Pressure::None;
         }
-        if let Some(gap) = gap {
+        if self.end.is_none() {
             self.queue.push(Entry::Gap(Box::new(gap)), &[]);
         }
-        self.queue.append(&mut self.held);
-        self.held.rest();
-    }
-
-    /// The session behind the open gap failed: the gap that follows covers what it had delivered.
-    pub(crate) fn discard_held(&mut self) {
-        self.held.clear();
     }
 
     /// Takes nothing more. Without `keep`, what is buffered is gone too.
     pub(crate) fn end(&mut self, end: End, keep: bool) {
         self.end.get_or_insert(end);
-        self.held.clear();
         if !keep {
             self.discarded = true;
             self.queue.clear();
         }
-    }
-
-    fn queue_mut(&mut self, holding: bool) -> &mut Queue {
-        if holding {
-            &mut self.held
-        } else {
-            &mut self.queue
-        }
-    }
-
-    /// Drops the oldest notification. `false`: there is none.
-    fn drop_oldest(&mut self) -> bool {
-        let queue = if self.queue.messages > 0 {
-            &mut self.queue
-        } else {
-            &mut self.held
-        };
-        queue.drop_oldest()
     }
 }
 

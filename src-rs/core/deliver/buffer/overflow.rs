@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Entry, Notification, Staged, State, Subscriber};
+use super::{ENTRY_OVERHEAD_BYTES, Entry, Notification, Staged, State, Subscriber};
 
 /// The policy for a notification for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,16 +22,17 @@ pub enum Overflow {
 pub struct Bounds {
     /// The most notifications.
     pub max_messages: usize,
-    /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`](super::ENTRY_OVERHEAD_BYTES) each.
+    /// The most bytes: payloads, and [`ENTRY_OVERHEAD_BYTES`] each.
     pub max_bytes: usize,
     /// The policy beyond the bounds.
     pub overflow: Overflow,
 }
 
 /// Whether a buffer is beyond its bounds, under a policy that does not drop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Pressure {
     /// There is room.
+    #[default]
     None,
     /// Reading should stop.
     Pause,
@@ -40,60 +41,62 @@ pub enum Pressure {
 }
 
 impl Subscriber {
-    /// Whether this buffer asks for a pause, or has not enough room yet to go on after one.
+    /// Whether this buffer keeps a session from being read. A buffer that asked for the pause must be drained to half first: going
+    /// on at the first free place would stop again at once. Any other buffer must merely have room for one more notification,
+    /// so that a slow consumer that never was full does not make the pause longer.
     #[must_use]
     pub fn pressure(&self) -> Pressure {
-        let state = self.state.lock();
-        // Going on at the first free place would stop again at once.
-        let half_full = state.messages() > self.bounds.max_messages / 2
-            || state.bytes() > self.bounds.max_bytes / 2;
-        match self.bounds.overflow {
-            Overflow::Pause if half_full && state.end.is_none() => Pressure::Pause,
-            _ => Pressure::None,
+        if self.bounds.overflow != Overflow::Pause {
+            return Pressure::None;
+        }
+        let mut state = self.state.lock();
+        let (messages, bytes) = (state.messages(), state.bytes());
+        let Bounds {
+            max_messages,
+            max_bytes,
+            ..
+        } = self.bounds;
+        if messages <= max_messages / 2 && bytes <= max_bytes / 2 {
+            state.wish = Pressure::None;
+        }
+        let has_room = messages < max_messages && bytes + ENTRY_OVERHEAD_BYTES <= max_bytes;
+        if state.end.is_none() && (state.wish == Pressure::Pause || !has_room) {
+            Pressure::Pause
+        } else {
+            Pressure::None
         }
     }
 
-    pub(super) fn push_all(
-        &self,
-        state: &mut State,
-        staged: &mut Staged,
-        holding: bool,
-    ) -> Pressure {
+    pub(super) fn push_all(&self, state: &mut State, staged: &mut Staged) -> Pressure {
         let Staged(batch) = staged;
         if state.end.is_some() {
             batch.clear();
             return Pressure::None;
         }
-        if state.overflowed {
+        if state.wish == Pressure::Error {
             batch.clear();
             return Pressure::Error;
         }
         if state.messages() + batch.messages <= self.bounds.max_messages
             && state.bytes() + batch.bytes <= self.bounds.max_bytes
         {
-            state.queue_mut(holding).append(batch);
+            state.queue.append(batch);
             return Pressure::None;
         }
         let mut pressure = Pressure::None;
         batch.take_all(|entry, payload| match entry {
             Entry::Notification(notification) => {
-                pressure = pressure.max(self.push(state, notification, payload, holding));
+                pressure = pressure.max(self.push(state, notification, payload));
             }
-            _ if state.overflowed => {}
-            _ => state.queue_mut(holding).push(entry, payload),
+            _ if state.wish == Pressure::Error => {}
+            _ => state.queue.push(entry, payload),
         });
         pressure
     }
 
     /// Adds a notification for which there may be no room, or counts it as dropped.
-    fn push(
-        &self,
-        state: &mut State,
-        notification: Notification,
-        payload: &[u8],
-        holding: bool,
-    ) -> Pressure {
-        if state.overflowed {
+    fn push(&self, state: &mut State, notification: Notification, payload: &[u8]) -> Pressure {
+        if state.wish == Pressure::Error {
             return Pressure::Error;
         }
         let bytes = notification.bytes();
@@ -104,30 +107,29 @@ impl Subscriber {
         {
             match self.bounds.overflow {
                 Overflow::DropOldest => {
-                    if !state.drop_oldest() {
+                    if !state.queue.drop_oldest() {
                         // All that is there is on its way out.
                         break;
                     }
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
                 Overflow::DropNewest => {
-                    state.queue_mut(holding).drop_newest(&notification);
+                    state.queue.drop_newest(&notification);
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     return Pressure::None;
                 }
                 Overflow::Error => {
-                    state.overflowed = true;
+                    state.wish = Pressure::Error;
                     return Pressure::Error;
                 }
                 Overflow::Pause => {
+                    state.wish = Pressure::Pause;
                     pressure = Pressure::Pause;
                     break;
                 }
             }
         }
-        state
-            .queue_mut(holding)
-            .push(Entry::Notification(notification), payload);
+        state.queue.push(Entry::Notification(notification), payload);
         pressure
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! An overflow gap stands directly before the notifications that follow what was dropped, and counts on as long as nothing else
-//! comes between.
+//! comes between. There are at most [`MAX_GAPS`] gaps: beyond that the two oldest become one, at the place of the older one.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -27,6 +27,8 @@ const MAX_TEXT: usize = 64 * 1024;
 const SMALL_BLOCK: usize = 64;
 /// How many empty blocks are kept for entries to come.
 const MAX_SPARE: usize = 16;
+/// The most gaps in a queue. Sessions may be lost for as long as nobody reads, and a gap is never dropped.
+pub(super) const MAX_GAPS: usize = 1024;
 /// How many empty blocks are kept while the consumer waits.
 const MAX_SPARE_AT_REST: usize = 2;
 
@@ -41,6 +43,8 @@ pub(super) struct Block {
     pub(super) messages: usize,
     /// The bytes that those notifications count for.
     pub(super) bytes: usize,
+    /// How many gaps are among the entries.
+    gaps: usize,
 }
 
 impl Block {
@@ -70,9 +74,13 @@ impl Block {
     }
 
     fn push(&mut self, entry: Entry, payload: &[u8]) {
-        if let Entry::Notification(notification) = &entry {
-            self.messages += 1;
-            self.bytes += notification.bytes();
+        match &entry {
+            Entry::Notification(notification) => {
+                self.messages += 1;
+                self.bytes += notification.bytes();
+            }
+            Entry::Gap(_) => self.gaps += 1,
+            Entry::Fence(_) => {}
         }
         self.entries.push_back(entry);
         self.text.extend_from_slice(payload);
@@ -83,6 +91,7 @@ impl Block {
         self.text.extend_from_slice(&other.text[other.taken..]);
         self.messages += other.messages;
         self.bytes += other.bytes;
+        self.gaps += other.gaps;
         other.clear();
     }
 
@@ -100,17 +109,42 @@ impl Block {
     fn clear(&mut self) {
         self.entries.clear();
         self.text.clear();
-        (self.taken, self.messages, self.bytes) = (0, 0, 0);
+        (self.taken, self.messages, self.bytes, self.gaps) = (0, 0, 0, 0);
     }
 
     /// Takes an entry out of the counts. Gives the length of its payload.
     fn forget(&mut self, entry: &Entry) -> usize {
-        let Entry::Notification(notification) = entry else {
-            return 0;
+        match entry {
+            Entry::Notification(notification) => {
+                self.messages -= 1;
+                self.bytes -= notification.bytes();
+                notification.length()
+            }
+            Entry::Gap(_) => {
+                self.gaps -= 1;
+                0
+            }
+            Entry::Fence(_) => 0,
+        }
+    }
+
+    /// The oldest gap.
+    fn first_gap(&mut self) -> Option<&mut Gap> {
+        self.entries.iter_mut().find_map(|entry| match entry {
+            Entry::Gap(gap) => Some(&mut **gap),
+            _ => None,
+        })
+    }
+
+    /// Takes out the gap that has `before` others before it.
+    fn remove_gap(&mut self, before: usize) -> Option<Gap> {
+        let mut gaps = (0..self.entries.len()).filter(|index| is_gap(&self.entries[*index]));
+        let index = gaps.nth(before)?;
+        let Some(Entry::Gap(gap)) = self.entries.remove(index) else {
+            return None;
         };
-        self.messages -= 1;
-        self.bytes -= notification.bytes();
-        notification.length()
+        self.gaps -= 1;
+        Some(*gap)
     }
 
     /// The overflow gap at the end, in which further drops at the end are counted.
@@ -146,6 +180,7 @@ impl Block {
             drop(self.entries.remove(index));
         } else {
             self.entries[index] = overflow_gap(&oldest);
+            self.gaps += 1;
         }
         // No other payload stands before it.
         self.taken += self.forget(&Entry::Notification(oldest));
@@ -163,6 +198,8 @@ pub(super) struct Queue {
     pub(super) messages: usize,
     /// The bytes that those notifications count for.
     pub(super) bytes: usize,
+    /// How many gaps are in the queue.
+    gaps: usize,
 }
 
 impl Queue {
@@ -172,9 +209,13 @@ impl Queue {
 
     /// Adds an entry, with the payload of a notification.
     pub(super) fn push(&mut self, entry: Entry, payload: &[u8]) {
-        if let Entry::Notification(notification) = &entry {
-            self.messages += 1;
-            self.bytes += notification.bytes();
+        match &entry {
+            Entry::Notification(notification) => {
+                self.messages += 1;
+                self.bytes += notification.bytes();
+            }
+            Entry::Gap(_) => self.gaps += 1,
+            Entry::Fence(_) => {}
         }
         match self.blocks.back_mut() {
             Some(last) if last.has_room(1, payload.len()) => last.push(entry, payload),
@@ -184,6 +225,7 @@ impl Queue {
                 self.blocks.push_back(block);
             }
         }
+        self.bound_gaps();
     }
 
     /// Takes the first block.
@@ -191,6 +233,7 @@ impl Queue {
         let block = self.blocks.pop_front()?;
         self.messages -= block.messages;
         self.bytes -= block.bytes;
+        self.gaps -= block.gaps;
         Some(block)
     }
 
@@ -201,20 +244,23 @@ impl Queue {
         }
         self.messages += block.messages;
         self.bytes += block.bytes;
+        self.gaps += block.gaps;
         self.blocks.push_front(block);
+        self.bound_gaps();
     }
 
     /// Puts a gap before everything.
     pub(super) fn push_gap_front(&mut self, gap: Gap) {
         let mut block = self.spare.pop().unwrap_or_default();
         block.push(Entry::Gap(Box::new(gap)), &[]);
-        self.blocks.push_front(block);
+        self.give_back(block);
     }
 
     /// Moves everything from `other` to the end of this.
     pub(super) fn append(&mut self, other: &mut Self) {
         self.messages += mem::take(&mut other.messages);
         self.bytes += mem::take(&mut other.bytes);
+        self.gaps += mem::take(&mut other.gaps);
         while let Some(mut block) = other.blocks.pop_front() {
             match self.blocks.back_mut() {
                 Some(last)
@@ -233,6 +279,7 @@ impl Queue {
                 }
             }
         }
+        self.bound_gaps();
     }
 
     /// Takes everything, one by one.
@@ -277,7 +324,10 @@ impl Queue {
             }
             oldest
         } else {
-            self.blocks[place].drop_oldest()
+            let gaps = self.blocks[place].gaps;
+            let oldest = self.blocks[place].drop_oldest();
+            self.gaps += self.blocks[place].gaps - gaps;
+            oldest
         };
         if let Some(oldest) = dropped {
             self.messages -= 1;
@@ -288,7 +338,33 @@ impl Queue {
         {
             self.recycle(empty);
         }
+        self.bound_gaps();
         true
+    }
+
+    /// Adds up the two oldest gaps for as long as there are too many.
+    fn bound_gaps(&mut self) {
+        while self.gaps > MAX_GAPS {
+            let with_gaps = self.blocks.iter().enumerate().filter(|(_, it)| it.gaps > 0);
+            let mut places = with_gaps.map(|(place, _)| place);
+            let Some(first) = places.next() else { return };
+            let (second, before) = match self.blocks[first].gaps {
+                1 => (places.next().unwrap_or(first), 0),
+                _ => (first, 1),
+            };
+            let Some(later) = self.blocks[second].remove_gap(before) else {
+                return;
+            };
+            self.gaps -= 1;
+            if let Some(older) = self.blocks[first].first_gap() {
+                older.absorb(later);
+            }
+            if self.blocks[second].is_empty()
+                && let Some(empty) = self.blocks.remove(second)
+            {
+                self.recycle(empty);
+            }
+        }
     }
 
     /// Notes at the end that `newest` was dropped.
@@ -305,6 +381,10 @@ impl Queue {
             self.spare.push(block);
         }
     }
+}
+
+fn is_gap(entry: &Entry) -> bool {
+    matches!(entry, Entry::Gap(_))
 }
 
 fn is_notification(entry: &Entry) -> bool {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::queue::Queue;
+use super::queue::{MAX_GAPS, Queue};
 use super::{Entry, Notification};
 use crate::base::Moment;
 use crate::deliver::gap::{Gap, GapReason};
@@ -13,9 +13,10 @@ use crate::deliver::gap::{Gap, GapReason};
 #[derive(Debug, Clone, PartialEq)]
 enum Plain {
     Payload(Vec<u8>),
-    /// The gap of an overflow, with its count.
-    Overflow(u64),
-    Disconnect,
+    /// The gap of an overflow, with its count, and how many gaps it stands for.
+    Overflow(u64, u32),
+    /// The gap of a lost session, and how many gaps it stands for.
+    Disconnect(u32),
     Fence(u32),
 }
 
@@ -29,13 +30,15 @@ enum Step {
     Take(usize),
     /// Moves another queue with these entries to the end.
     Append(Vec<Plain>),
+    /// Pushes so many gaps of lost sessions, each followed by a notification if so.
+    Outages(usize, bool),
 }
 
 fn entry() -> impl Strategy<Value = Plain> {
     prop_oneof![
         24 => (0_usize..40, any::<u8>()).prop_map(|(n, byte)| Plain::Payload(vec![byte; n])),
         1 => Just(Plain::Payload(vec![b'x'; 40_000])),
-        3 => Just(Plain::Disconnect),
+        3 => Just(Plain::Disconnect(1)),
         3 => any::<u32>().prop_map(Plain::Fence),
     ]
 }
@@ -47,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::DropNewest),
         2 => (0_usize..200).prop_map(Step::Take),
         2 => prop::collection::vec(entry(), 0..150).prop_map(Step::Append),
+        1 => (0_usize..600, any::<bool>()).prop_map(|(count, is_read)| Step::Outages(count, is_read)),
     ]
 }
 
@@ -66,15 +70,16 @@ fn push(queue: &mut Queue, entry: &Plain) {
         Plain::Payload(payload) => {
             queue.push(Entry::Notification(notification(payload)), payload);
         }
-        Plain::Disconnect => {
+        Plain::Disconnect(_) => {
             let gap = Gap {
                 reason: GapReason::Disconnect,
+                dropped: None,
                 ..Gap::overflow(std::time::SystemTime::now(), std::time::SystemTime::now())
             };
             queue.push(Entry::Gap(Box::new(gap)), &[]);
         }
         Plain::Fence(id) => queue.push(Entry::Fence(*id), &[]),
-        Plain::Overflow(_) => unreachable!("overflows are made by the queue"),
+        Plain::Overflow(..) => unreachable!("overflows are made by the queue"),
     }
 }
 
@@ -82,8 +87,13 @@ fn plain(entry: &Entry, payload: &[u8]) -> Plain {
     match entry {
         Entry::Notification(_) => Plain::Payload(payload.to_vec()),
         Entry::Fence(id) => Plain::Fence(*id),
-        Entry::Gap(gap) if gap.is_overflow() => Plain::Overflow(gap.dropped.unwrap_or_default()),
-        Entry::Gap(_) => Plain::Disconnect,
+        Entry::Gap(gap) if gap.is_overflow() => {
+            Plain::Overflow(gap.dropped.unwrap_or_default(), gap.merged)
+        }
+        Entry::Gap(gap) => {
+            assert_eq!(gap.dropped, None, "nobody can know");
+            Plain::Disconnect(gap.merged)
+        }
     }
 }
 
@@ -94,13 +104,34 @@ fn drop_oldest(list: &mut VecDeque<Plain>) -> bool {
         return false;
     };
     match place.checked_sub(1).and_then(|before| list.get_mut(before)) {
-        Some(Plain::Overflow(count)) => {
+        Some(Plain::Overflow(count, _)) => {
             *count += 1;
             list.remove(place);
         }
-        _ => list[place] = Plain::Overflow(1),
+        _ => list[place] = Plain::Overflow(1, 1),
     }
     true
+}
+
+/// Adds up the first two gaps of the list, at the place of the first, while there are too many.
+fn bound_gaps(list: &mut VecDeque<Plain>) {
+    let is_gap = |entry: &Plain| matches!(entry, Plain::Overflow(..) | Plain::Disconnect(_));
+    while list.iter().filter(|entry| is_gap(entry)).count() > MAX_GAPS {
+        let mut places = (0..list.len()).filter(|place| is_gap(&list[*place]));
+        let (first, second) = (places.next().unwrap(), places.next().unwrap());
+        drop(places);
+        let later = list.remove(second).unwrap();
+        list[first] = match (&list[first], later) {
+            (Plain::Overflow(a, merged), Plain::Overflow(b, more)) => {
+                Plain::Overflow(a + b, merged + more)
+            }
+            (
+                Plain::Overflow(_, merged) | Plain::Disconnect(merged),
+                Plain::Overflow(_, more) | Plain::Disconnect(more),
+            ) => Plain::Disconnect(merged + more),
+            _ => unreachable!("both are gaps"),
+        };
+    }
 }
 
 proptest! {
@@ -120,8 +151,8 @@ proptest! {
                 Step::DropNewest => {
                     queue.drop_newest(&notification(b"newest"));
                     match list.back_mut() {
-                        Some(Plain::Overflow(count)) => *count += 1,
-                        _ => list.push_back(Plain::Overflow(1)),
+                        Some(Plain::Overflow(count, _)) => *count += 1,
+                        _ => list.push_back(Plain::Overflow(1, 1)),
                     }
                 }
                 Step::Take(most) => {
@@ -145,7 +176,17 @@ proptest! {
                     prop_assert!(other.is_empty() && other.messages == 0 && other.bytes == 0);
                     list.extend(entries);
                 }
+                Step::Outages(count, is_read) => {
+                    for _ in 0..count {
+                        let entries = [Plain::Disconnect(1), Plain::Payload(b"between".to_vec())];
+                        for entry in &entries[..=usize::from(is_read)] {
+                            push(&mut queue, entry);
+                            list.push_back(entry.clone());
+                        }
+                    }
+                }
             }
+            bound_gaps(&mut list);
             let payloads = list.iter().filter_map(|entry| match entry {
                 Plain::Payload(payload) => Some(payload.len()),
                 _ => None,

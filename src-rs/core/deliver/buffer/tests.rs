@@ -20,7 +20,7 @@ fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<Atomi
     (Subscriber::new(bounds, signal, Arc::default()), signals)
 }
 
-fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
+fn push(subscriber: &Subscriber, payload: &str) -> Pressure {
     let notification = Notification {
         channel: 1,
         process_id: 1,
@@ -31,7 +31,7 @@ fn push(subscriber: &Subscriber, payload: &str, holding: bool) -> Pressure {
     };
     let mut staged = Staged::default();
     staged.push(notification, payload.as_bytes());
-    subscriber.change().push_all(&mut staged, holding)
+    subscriber.change().push_all(&mut staged)
 }
 
 fn dropped(subscriber: &Subscriber) -> u64 {
@@ -64,12 +64,12 @@ fn drained(subscriber: &Subscriber) -> String {
 #[test]
 fn an_armed_consumer_is_signalled_once() {
     let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
-    push(&subscriber, "a", false);
+    push(&subscriber, "a");
     assert_eq!(signals.load(Ordering::SeqCst), 0, "nobody has asked yet");
     assert_eq!(drained(&subscriber), "a");
     assert_eq!(drained(&subscriber), "");
-    push(&subscriber, "b", false);
-    push(&subscriber, "c", false);
+    push(&subscriber, "b");
+    push(&subscriber, "c");
     assert_eq!(signals.load(Ordering::SeqCst), 1);
     assert_eq!(drained(&subscriber), "b c");
 }
@@ -78,7 +78,7 @@ fn an_armed_consumer_is_signalled_once() {
 fn drop_oldest_counts_exactly_where_it_dropped() {
     let (subscriber, _) = subscriber(2, Overflow::DropOldest);
     for payload in ["a", "b", "c", "d"] {
-        push(&subscriber, payload, false);
+        push(&subscriber, payload);
     }
     assert_eq!(drained(&subscriber), "-2 c d");
     assert_eq!(dropped(&subscriber), 2);
@@ -89,15 +89,15 @@ fn drop_oldest_counts_exactly_where_it_dropped() {
 #[test]
 fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
     let (subscriber, _) = subscriber(2, Overflow::DropOldest);
-    push(&subscriber, "a", false);
+    push(&subscriber, "a");
     let mut fence = Staged::default();
     fence.push_fence(7);
-    subscriber.push_all(&mut subscriber.change(), &mut fence, false);
-    subscriber.change().resume(Some(disconnect()));
-    push(&subscriber, "b", false);
-    push(&subscriber, "c", false);
-    push(&subscriber, "d", false);
-    push(&subscriber, "e", false);
+    subscriber.push_all(&mut subscriber.change(), &mut fence);
+    subscriber.change().insert_gap(disconnect());
+    push(&subscriber, "b");
+    push(&subscriber, "c");
+    push(&subscriber, "d");
+    push(&subscriber, "e");
     assert_eq!(drained(&subscriber), "-1 #7 | -2 d e");
 }
 
@@ -105,53 +105,26 @@ fn drop_oldest_never_drops_a_gap_or_a_fence_nor_merges_them() {
 fn drop_newest_keeps_what_came_first() {
     let (subscriber, _) = subscriber(2, Overflow::DropNewest);
     for payload in ["a", "b", "c", "d"] {
-        push(&subscriber, payload, false);
+        push(&subscriber, payload);
     }
     assert_eq!(subscriber.drain(1, |_, _| ()).shown, 1);
-    push(&subscriber, "e", false);
-    push(&subscriber, "f", false);
+    push(&subscriber, "e");
+    push(&subscriber, "f");
     assert_eq!(drained(&subscriber), "b -2 e -1");
 }
 
 #[test]
 fn pause_takes_what_is_there_and_error_ends_the_stream() {
     let (pausing, _) = subscriber(1, Overflow::Pause);
-    assert_eq!(push(&pausing, "a", false), Pressure::None);
-    assert_eq!(push(&pausing, "b", false), Pressure::Pause);
+    assert_eq!(push(&pausing, "a"), Pressure::None);
+    assert_eq!(push(&pausing, "b"), Pressure::Pause);
     assert_eq!(drained(&pausing), "a b");
     let (failing, _) = subscriber(1, Overflow::Error);
-    assert_eq!(push(&failing, "a", false), Pressure::None);
-    assert_eq!(push(&failing, "b", false), Pressure::Error);
+    assert_eq!(push(&failing, "a"), Pressure::None);
+    assert_eq!(push(&failing, "b"), Pressure::Error);
     assert_eq!(drained(&failing), "a");
-    assert_eq!(push(&failing, "c", false), Pressure::Error);
+    assert_eq!(push(&failing, "c"), Pressure::Error);
     assert_eq!(drained(&failing), "");
-}
-
-#[test]
-fn what_is_held_comes_after_the_gap_or_not_at_all() {
-    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
-    push(&subscriber, "a", false);
-    assert_eq!(drained(&subscriber), "a");
-    assert_eq!(drained(&subscriber), "");
-    push(&subscriber, "lost", true);
-    assert_eq!(signals.load(Ordering::SeqCst), 0, "held is not deliverable");
-    subscriber.change().discard_held();
-    push(&subscriber, "b", true);
-    let mut change = subscriber.change();
-    change.resume(Some(disconnect()));
-    drop(change);
-    assert_eq!(signals.load(Ordering::SeqCst), 1);
-    assert_eq!(drained(&subscriber), "| b");
-}
-
-#[test]
-fn what_is_held_is_bounded_too() {
-    let (subscriber, _) = subscriber(2, Overflow::DropOldest);
-    for payload in ["a", "b", "c", "d"] {
-        push(&subscriber, payload, true);
-    }
-    subscriber.change().resume(Some(disconnect()));
-    assert_eq!(drained(&subscriber), "| -2 c d");
 }
 
 #[test]
@@ -164,7 +137,7 @@ fn bytes_are_bounded() {
     let subscriber = Subscriber::new(bounds, Box::new(|| ()), Arc::default());
     let payload = "x".repeat(100);
     for _ in 0..5 {
-        push(&subscriber, &payload, false);
+        push(&subscriber, &payload);
     }
     assert_eq!(subscriber.stats().buffered_bytes, 3 * 164);
     assert_eq!(dropped(&subscriber), 2);
@@ -173,10 +146,10 @@ fn bytes_are_bounded() {
 #[test]
 fn the_end_comes_after_what_is_kept() {
     let (subscriber, _) = subscriber(10, Overflow::DropOldest);
-    push(&subscriber, "a", false);
-    push(&subscriber, "b", false);
+    push(&subscriber, "a");
+    push(&subscriber, "b");
     subscriber.change().end(End::Shutdown, true);
-    push(&subscriber, "too late", false);
+    push(&subscriber, "too late");
     let first = subscriber.drain(1, |_, _| ());
     assert!(matches!((first.shown, first.end), (1, None)));
     let last = subscriber.drain(10, |_, _| ());
@@ -185,24 +158,29 @@ fn the_end_comes_after_what_is_kept() {
 
 #[test]
 fn a_removed_consumer_keeps_nothing_and_is_not_signalled() {
-    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
-    let subscriber = Arc::new(subscriber);
     let seat = Seat::new(None, Box::new(|| {}));
-    seat.add_subscriber(Arc::clone(&subscriber), None);
-    assert_eq!(drained(&subscriber), "");
-    push(&subscriber, "a", true);
-    seat.remove_subscriber(&subscriber);
-    push(&subscriber, "b", false);
-    let stats = subscriber.stats();
-    assert_eq!((stats.buffered, stats.buffered_bytes), (0, 0));
-    assert_eq!(signals.load(Ordering::SeqCst), 0);
+    for is_armed in [false, true] {
+        let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+        let subscriber = Arc::new(subscriber);
+        seat.add_subscriber(Arc::clone(&subscriber), None);
+        if is_armed {
+            assert_eq!(drained(&subscriber), "");
+        } else {
+            push(&subscriber, "a");
+        }
+        seat.remove_subscriber(&subscriber);
+        push(&subscriber, "b");
+        let stats = subscriber.stats();
+        assert_eq!((stats.buffered, stats.buffered_bytes), (0, 0));
+        assert_eq!(signals.load(Ordering::SeqCst), 0);
+    }
 }
 
 #[test]
 fn what_is_dropped_across_blocks_is_one_gap_with_an_exact_count() {
     let (subscriber, _) = subscriber(3000, Overflow::DropOldest);
     for _ in 0..10_000 {
-        push(&subscriber, "payload", false);
+        push(&subscriber, "payload");
     }
     let words = drained(&subscriber);
     assert!(words.starts_with("-7000 payload "), "{}", &words[..40]);
@@ -217,7 +195,7 @@ fn large_payloads_come_out_as_they_went_in_whatever_is_taken_at_once() {
         .map(|number| number.to_string().repeat(number * 20))
         .collect();
     for payload in &payloads {
-        push(&subscriber, payload, false);
+        push(&subscriber, payload);
     }
     let mut seen = Vec::new();
     while subscriber
@@ -235,14 +213,14 @@ fn large_payloads_come_out_as_they_went_in_whatever_is_taken_at_once() {
 #[test]
 fn what_arrives_while_others_are_taken_counts_beside_them() {
     let (subscriber, _) = subscriber(2, Overflow::DropOldest);
-    push(&subscriber, "a", false);
-    push(&subscriber, "b", false);
+    push(&subscriber, "a");
+    push(&subscriber, "b");
     let mut pushed = false;
     let Drained { shown, .. } = subscriber.drain(1, |_, _| {
         assert!(!std::mem::replace(&mut pushed, true));
         assert_eq!(subscriber.stats().buffered, 2, "until it is done");
-        push(&subscriber, "c", false);
-        push(&subscriber, "d", false);
+        push(&subscriber, "c");
+        push(&subscriber, "d");
     });
     assert_eq!(shown, 1);
     assert_eq!(drained(&subscriber), "b -1 d");
@@ -252,8 +230,8 @@ fn what_arrives_while_others_are_taken_counts_beside_them() {
 #[test]
 fn what_is_being_taken_at_a_discarding_end_does_not_come_back() {
     let (subscriber, _) = subscriber(10, Overflow::DropOldest);
-    push(&subscriber, "a", false);
-    push(&subscriber, "b", false);
+    push(&subscriber, "a");
+    push(&subscriber, "b");
     let last = subscriber.drain(1, |_, _| subscriber.change().end(End::Shutdown, false));
     assert!(matches!((last.shown, last.end), (1, Some(End::Shutdown))));
     assert_eq!(drained(&subscriber), "");
@@ -270,7 +248,7 @@ fn an_entry_is_as_small_as_its_overhead_says() {
 fn a_batch_of_large_payloads_has_fewer_of_them() {
     let (subscriber, _) = subscriber(1000, Overflow::DropOldest);
     for _ in 0..300 {
-        push(&subscriber, &"x".repeat(1000), false);
+        push(&subscriber, &"x".repeat(1000));
     }
     let first = subscriber.drain(1000, |_, _| ());
     assert_eq!((first.shown, first.is_empty), (263, false));
@@ -282,7 +260,7 @@ fn a_batch_of_large_payloads_has_fewer_of_them() {
 fn what_could_not_be_handed_over_is_a_gap_before_the_rest() {
     let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
     for payload in ["a", "b", "c"] {
-        push(&subscriber, payload, false);
+        push(&subscriber, payload);
     }
     let mut first = None;
     subscriber.drain(2, |entry, _| {
@@ -294,4 +272,26 @@ fn what_could_not_be_handed_over_is_a_gap_before_the_rest() {
     assert_eq!(signals.load(Ordering::SeqCst), 1);
     assert_eq!(drained(&subscriber), "-2 c");
     assert_eq!(dropped(&subscriber), 2);
+}
+
+#[test]
+fn a_consumer_that_does_not_read_keeps_1024_gaps_and_what_is_between_them() {
+    let (subscriber, _) = subscriber(10_000, Overflow::DropOldest);
+    push(&subscriber, "before");
+    for _ in 0..1500 {
+        subscriber.change().insert_gap(disconnect());
+        push(&subscriber, "after");
+    }
+    let mut gaps = Vec::new();
+    let mut payloads = Vec::new();
+    subscriber.drain(usize::MAX, |entry, payload| match entry {
+        Entry::Gap(gap) => gaps.push((payloads.len(), gap.merged)),
+        _ => payloads.push(payload.to_vec()),
+    });
+    assert_eq!(payloads.len(), 1501, "no notification is lost for it");
+    assert_eq!(gaps.len(), 1024);
+    // The oldest stands where the first gap stood, and for all those that are not there; the others are as they were.
+    assert_eq!(gaps[0], (1, 1500 - 1023));
+    let others: Vec<(usize, u32)> = (1500 - 1022..=1500).map(|before| (before, 1)).collect();
+    assert_eq!(gaps[1..], others);
 }

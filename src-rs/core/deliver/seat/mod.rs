@@ -193,11 +193,10 @@ impl Seat {
         confirmed: Moment,
         arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
         fences: (&str, &mut OpenFences),
-        holding: bool,
     ) -> Taken {
         let mut inner = self.inner.lock();
         let staged = inner.stage(confirmed, arrived, self.own_pids.as_deref(), fences);
-        let pressure = inner.deliver(holding);
+        let pressure = inner.deliver();
         drop(inner);
         self.counters
             .received
@@ -252,17 +251,10 @@ impl Seat {
         self.has_overflowed.load(Ordering::Relaxed)
     }
 
-    /// Forgets what a session delivered that was not verified.
-    pub(super) fn discard_held(&self) {
+    /// Gives every consumer the gap before a verified session.
+    pub(super) fn insert_gap(&self, gap: &Gap) {
         for subscriber in self.inner.lock().subscribers() {
-            subscriber.change().discard_held();
-        }
-    }
-
-    /// Gives every consumer the gap before a verified session, if there is one, then the notifications that were held.
-    pub(super) fn resume(&self, gap: Option<&Gap>) {
-        for subscriber in self.inner.lock().subscribers() {
-            subscriber.change().resume(gap.cloned());
+            subscriber.change().insert_gap(gap.clone());
         }
     }
 
@@ -409,8 +401,8 @@ impl Inner {
         found
     }
 
-    /// Moves what was staged into the consumers' buffers, and signals. `holding`: behind a gap that is still open.
-    fn deliver(&mut self, holding: bool) -> Pressure {
+    /// Moves what was staged into the consumers' buffers, and signals.
+    fn deliver(&mut self) -> Pressure {
         let mut pressure = Pressure::None;
         for (consumer, staged) in self.consumers.iter().zip(&mut self.staged) {
             if staged.is_empty() {
@@ -419,7 +411,7 @@ impl Inner {
             match consumer {
                 Some(consumer) => {
                     let mut pushing = consumer.subscriber.change();
-                    pressure = pressure.max(pushing.push_all(staged, holding));
+                    pressure = pressure.max(pushing.push_all(staged));
                 }
                 // A fence is staged for free places too.
                 None => *staged = Staged::default(),

@@ -20,7 +20,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
 use crate::connect::wire::WireFacts;
-use crate::deliver::feed::Feed;
+use crate::deliver::feed::{Feed, FeedPlace};
 use crate::inbound::NotificationSink;
 use crate::listen::driver::{Driver, SessionEnd};
 use crate::listen::liveness::{Liveness, SecondConnection};
@@ -39,6 +39,7 @@ pub struct Session {
     shared: SessionClient,
     /// Dropping a session that was not closed drops its socket: nothing waits for a server that is gone.
     driver: AbortOnDropHandle<SessionEnd>,
+    place: FeedPlace,
     /// The facts that the socket notes: when the server was last heard, who answered start-up.
     facts: Arc<WireFacts>,
     arrivals: Arc<NotificationSink>,
@@ -103,7 +104,6 @@ impl Session {
                 Ok(session) => return Ok(session),
                 Err(error) => last = error,
             }
-            feed.discard_held();
         }
         Err(last)
     }
@@ -123,10 +123,11 @@ impl Session {
         } = dial_host(&setup.connect, candidate, Some(&arrivals)).await?;
         arrivals.confirm(Moment::now());
         let paused = Arc::new(AtomicBool::new(false));
+        let place = FeedPlace::take(feed);
         let driver = Driver {
             connection,
             feed: Arc::clone(feed),
-            epoch: feed.begin_session(),
+            number: place.number(),
             paused: Arc::clone(&paused),
             arrivals: Arc::clone(&arrivals),
             max_pause: setup.max_pause,
@@ -142,6 +143,7 @@ impl Session {
             client,
             shared,
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
+            place,
             facts,
             arrivals,
             paused,
@@ -258,6 +260,10 @@ impl Sessions for SessionSetup {
 }
 
 impl ListeningSession for Session {
+    fn place(&self) -> &FeedPlace {
+        &self.place
+    }
+
     fn process_id(&self) -> i32 {
         self.process_id
     }

@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::{Session, SessionSetup, listen, notify};
 use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
 use crate::listen::liveness::ask_beside;
-
-/// The fence that proves delivery through a pooler; those of `sync()` count from one.
-const PROBE: u32 = u32::MAX;
 
 /// How long a notification through a pooler may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,7 +27,7 @@ impl Session {
         self.process_id = process_id?;
         let key = self.facts.key_process_id.get();
         if key.is_some_and(|key| *key != self.process_id) {
-            // Before anything else can come: a consumer that has no room keeps us from reading it.
+            // Before anything else can come: no more than the feed holds for this session is read.
             self.prove_delivery(feed).await?;
         }
         // What is notified after the LISTENs are committed can be missing once the answer has come.
@@ -49,27 +44,18 @@ impl Session {
         let channel = feed.fence_channel().to_owned();
         drop(self.client.simple_query(&listen(&channel)).await?);
         self.applied.insert(channel.clone());
-        let (reply, arrived) = oneshot::channel();
-        feed.add_fence(PROBE, reply);
-        let notified = ask_beside(&self.connect, &self.host, &notify(&channel, PROBE)).await;
+        let (probe, arrived) = self.place.probe();
+        ask_beside(&self.connect, &self.host, &notify(&channel, probe)).await?;
         let timeout = PROBE_TIMEOUT.min(self.connect.connect_timeout / 2);
-        let arrived = match notified {
-            Ok(_) => tokio::time::timeout(timeout, arrived).await,
-            Err(error) => {
-                feed.refuse_fences(&[PROBE], &error);
-                return Err(error);
-            }
-        };
-        if matches!(arrived, Ok(Ok(_))) {
+        let arrived = tokio::time::timeout(timeout, arrived).await;
+        if matches!(arrived, Ok(Ok(()))) {
             return Ok(());
         }
-        let error = Error::new(
+        Err(Error::new(
             ErrorKind::Connect,
             "there is a pooler between us and PostgreSQL, and it does not pass notifications on: LISTEN needs a \
              connection of its own, so connect to the server itself, or to a pooler in session mode",
-        );
-        feed.refuse_fences(&[PROBE], &error);
-        Err(error)
+        ))
     }
 
     /// Settings that keep a frozen client from harming the server, as far as the server has and allows them.

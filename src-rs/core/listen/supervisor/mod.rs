@@ -4,6 +4,7 @@
 //! follow. During an outage a command edits the set and nothing else. The next session LISTENs at once on all channels that an
 //! earlier one has listened to; channels that are new, and might be refused, come right after.
 
+mod attempts;
 mod reconcile;
 mod reconnect;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use attempts::{Attempts, PATIENCE};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -23,6 +25,7 @@ use waiting::{Reply, WaitingList};
 use super::backoff::Backoff;
 use super::desired::Desired;
 use super::driver::SessionEnd;
+use super::losses::Losses;
 use super::options::{HeartbeatOptions, ReconnectOptions};
 use super::session::ClientSlot;
 use super::sessions::{ListeningSession, Sessions};
@@ -70,6 +73,8 @@ pub(super) struct SupervisorParts<S> {
     pub(super) feed: Arc<Feed>,
     /// Where the session's backend is entered, for `ignoreOwn` of other listeners.
     pub(super) own_pids: Arc<OwnPids>,
+    /// Where the end of a stable session is counted, beside those of other listeners.
+    pub(super) losses: &'static Losses,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) client: ClientSlot,
     pub(super) cancel: CancellationToken,
@@ -114,9 +119,7 @@ impl<S: Sessions> Supervisor<S> {
     }
 
     pub(super) async fn run(mut self, started: oneshot::Sender<Result<()>>) {
-        // Nothing is delivered of a session that fails before it is verified.
-        self.feed().hold();
-        let Some(first) = self.until_cancelled(self.establish()).await else {
+        let Some(first) = self.until_cancelled(self.first_session()).await else {
             return;
         };
         let mut session = match first {
@@ -127,7 +130,7 @@ impl<S: Sessions> Supervisor<S> {
             }
         };
         self.enter(&session);
-        self.feed().resume(None);
+        self.feed().resume(session.place(), None);
         let _ = started.send(Ok(()));
         loop {
             match self.serve(&mut session).await {
@@ -172,9 +175,28 @@ impl<S: Sessions> Supervisor<S> {
         self.parts.cancel.run_until_cancelled(future).await
     }
 
-    async fn establish(&self) -> Result<S::Session> {
+    /// Makes the first session. An attempt that gets no answer is joined by others, as after a loss, for as long as the first of
+    /// them may take; any other failure is the outcome.
+    async fn first_session(&self) -> Result<S::Session> {
         let channels = self.desired.in_order(|_| true);
-        self.parts.sessions.establish(self.feed(), &channels).await
+        let mut attempts = Attempts::new();
+        let mut number = 0;
+        loop {
+            number += 1;
+            let (sessions, feed) = (self.parts.sessions.clone(), Arc::clone(self.feed()));
+            let channels = channels.clone();
+            attempts.begin(
+                number,
+                async move { sessions.establish(&feed, &channels).await },
+            );
+            let next = Instant::now() + PATIENCE;
+            while let Ok(ended) = tokio::time::timeout_at(next, attempts.next_end()).await {
+                match ended {
+                    (2.., Err(error)) if error.is_unanswered => {}
+                    (_, outcome) => return outcome,
+                }
+            }
+        }
     }
 
     fn enter(&self, session: &S::Session) {

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
+use super::attempts::{Attempts, PATIENCE};
 use super::{Command, Supervisor};
 use crate::base::clock;
-use crate::base::error::Error;
+use crate::base::error::{Error, Result};
 use crate::deliver::gap::{Gap, GapReason};
 use crate::deliver::seat::Event;
-use crate::listen::backoff::{STABLE_UPTIME, needs_attention};
+use crate::listen::backoff::needs_attention;
 use crate::listen::driver::SessionEnd;
 use crate::listen::sessions::{ListeningSession, Sessions};
 
@@ -58,6 +61,7 @@ impl LostSession {
                 .map(|(old, new)| old != new),
             old_process_id: Some(self.process_id),
             new_process_id: Some(session.process_id()),
+            merged: 1,
         }
     }
 }
@@ -68,46 +72,70 @@ impl<S: Sessions> Supervisor<S> {
         &mut self,
         session: S::Session,
         end: SessionEnd,
-    ) -> Result<S::Session, Option<Error>> {
+    ) -> std::result::Result<S::Session, Option<Error>> {
         let Some(options) = self.parts.policy.reconnect else {
             return Err(Some(end.error));
         };
         // From here on nothing of the lost session is published any more, whatever its driver still does.
         self.feed().hold();
-        if session.since().elapsed() >= STABLE_UPTIME {
+        let delay = if session.since().elapsed() >= options.stable_after {
             self.backoff.reset();
-        }
+            self.parts.losses.note()
+        } else {
+            self.backoff.next(&end.error)
+        };
         let lost = LostSession::new(&session, end);
         drop(session);
         let mut error = lost.end.error.clone();
-        let mut attempts = 0;
+        let (mut begun, mut next) = (0, Instant::now() + delay);
+        let mut attempts = Attempts::new();
         loop {
-            if options.max_attempts.is_some_and(|max| attempts >= max) {
+            let may_begin = options.max_attempts.is_none_or(|max| begun < max);
+            if !may_begin && attempts.is_empty() {
                 return Err(Some(error));
             }
-            let delay = self.backoff.next(&error);
-            self.accept_while(tokio::time::sleep(delay))
-                .await
-                .ok_or(None)?;
-            attempts += 1;
-            let channels = self.desired.in_order(|name| lost.proven.contains(name));
-            let (sessions, feed) = (self.parts.sessions.clone(), Arc::clone(self.feed()));
-            let attempt = async move { sessions.establish(&feed, &channels).await };
-            match self.accept_while(attempt).await.ok_or(None)? {
-                Ok(session) => {
-                    self.resume(&session, &lost.gap_before(&session, attempts));
+            let ended_or_due = async {
+                tokio::select! {
+                    biased;
+                    ended = attempts.next_end() => Some(ended),
+                    () = tokio::time::sleep_until(next), if may_begin => None,
+                }
+            };
+            match self.accept_while(ended_or_due).await.ok_or(None)? {
+                None => {
+                    begun += 1;
+                    next = Instant::now() + PATIENCE;
+                    attempts.begin(begun, self.attempt(&lost));
+                }
+                Some((_, Ok(session))) => {
+                    drop(attempts);
+                    self.resume(&session, &lost.gap_before(&session, begun));
                     return Ok(session);
                 }
-                Err(failed) => {
+                Some((number, Err(failed))) => {
                     self.feed().announce(Event::AttemptFailed {
                         needs_attention: needs_attention(&failed),
                         error: failed.clone(),
-                        attempt: attempts,
+                        attempt: number,
                     });
+                    // Only who was refused has to come less often. Who got no answer has waited for it.
+                    if !failed.is_unanswered {
+                        next = Instant::now() + self.backoff.next(&failed);
+                    }
                     error = failed;
                 }
             }
         }
+    }
+
+    /// An attempt to make a session that listens to what the lost one had listened to, as far as it is still wanted.
+    fn attempt(
+        &self,
+        lost: &LostSession,
+    ) -> impl Future<Output = Result<S::Session>> + Send + 'static + use<S> {
+        let channels = self.desired.in_order(|name| lost.proven.contains(name));
+        let (sessions, feed) = (self.parts.sessions.clone(), Arc::clone(self.feed()));
+        async move { sessions.establish(&feed, &channels).await }
     }
 
     /// Lets the stream go on with a new session, behind the gap.
@@ -118,7 +146,7 @@ impl<S: Sessions> Supervisor<S> {
         self.feed().announce(Event::Reconnected {
             gap: Box::new(gap.clone()),
         });
-        self.feed().resume(Some(gap));
+        self.feed().resume(session.place(), Some(gap));
     }
 
     /// Accepts commands until `future` resolves. `None`: shut down meanwhile.

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -15,23 +15,38 @@ use super::super::{Command, Policy, Supervisor, SupervisorParts};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};
-use crate::deliver::feed::Feed;
+use crate::deliver::feed::{Feed, FeedPlace};
 use crate::deliver::seat::{Event, Seat};
 use crate::inbound::ReceivedBatch;
 use crate::listen::driver::SessionEnd;
+use crate::listen::losses::Losses;
 use crate::listen::options::{HeartbeatOptions, ReconnectOptions};
 use crate::listen::session::ClientSlot;
 use crate::listen::sessions::{ListeningSession, Sessions};
 use crate::query::shared_client::SessionClient;
 
+/// How long a session lasts that is stable, in most tests.
+pub(super) const STABLE_AFTER: Duration = Duration::from_secs(10);
+
 /// The outcome of an attempt to connect.
 pub(super) enum Attempt {
     /// A session of the backend with this process id.
     Up(i32),
-    /// The session delivers a notification on channel `a` before it is verified, and then fails.
-    FailsAfterDelivering(&'static str),
+    /// A session of the backend with this process id, after a time.
+    UpAfter(Duration, i32),
     Fails(Error),
+    FailsAfter(Duration, Error),
+    /// Nobody answers. So it is for the attempts behind the end of the script, if this is the last of it.
     Hangs,
+    /// The session delivers a notification on channel `a` before it is verified; then it is as this attempt.
+    Delivers(&'static str, Box<Attempt>),
+}
+
+impl Attempt {
+    /// The same attempt, which before it is verified delivers a notification on channel `a`.
+    pub(super) fn delivering(self, payload: &'static str) -> Self {
+        Self::Delivers(payload, Box::new(self))
+    }
 }
 
 /// The answer of a session to every request.
@@ -55,8 +70,12 @@ struct Shared {
     /// Channels that the server refuses.
     refused: Mutex<HashSet<String>>,
     began: Instant,
-    /// The number under which the session that is up publishes.
-    epoch: Mutex<u64>,
+    /// The number under which the session that is up, or was begun last, publishes.
+    publishing: Mutex<u64>,
+    /// How many attempts were made.
+    dials: AtomicUsize,
+    /// Set by an attempt that hung: nobody answers behind the end of the script either.
+    hangs: AtomicBool,
 }
 
 impl Script {
@@ -69,7 +88,9 @@ impl Script {
             paused: AtomicBool::new(false),
             refused: Mutex::default(),
             began: Instant::now(),
-            epoch: Mutex::default(),
+            publishing: Mutex::default(),
+            dials: AtomicUsize::new(0),
+            hangs: AtomicBool::new(false),
         }))
     }
 
@@ -116,10 +137,8 @@ impl Script {
 
     /// Publishes a notification on the session that is up, or is being made.
     pub(super) fn publish(&self, feed: &Feed, channel: &str, payload: &str) {
-        feed.publish(
-            *self.0.epoch.lock(),
-            &ReceivedBatch::of(&[(channel, payload)]),
-        );
+        let number = *self.0.publishing.lock();
+        feed.publish(number, &ReceivedBatch::of(&[(channel, payload)]));
     }
 
     /// Waits for the answer to a request, under its deadline.
@@ -138,22 +157,47 @@ impl Sessions for Script {
 
     async fn establish(&self, feed: &Arc<Feed>, channels: &[String]) -> Result<ScriptedSession> {
         self.note(format!("dial {}", channels.join(" ")));
-        let attempt = self.0.attempts.lock().pop_front();
-        *self.0.epoch.lock() = feed.begin_session();
-        let process_id = match attempt.expect("an attempt of the script") {
-            Attempt::Up(process_id) => process_id,
-            Attempt::FailsAfterDelivering(payload) => {
-                self.publish(feed, "a", payload);
-                feed.discard_held();
-                return Err(lost("failed before it was verified"));
-            }
-            Attempt::Fails(error) => return Err(error),
-            Attempt::Hangs => pending().await,
+        let mut dropped = Dropped {
+            script: self.clone(),
+            number: self.0.dials.fetch_add(1, Ordering::Relaxed),
+            is_over: false,
         };
+        let attempt = self.0.attempts.lock().pop_front();
+        let place = FeedPlace::take(feed);
+        *self.0.publishing.lock() = place.number();
+        let mut attempt = match attempt {
+            None if self.0.hangs.load(Ordering::Relaxed) => Attempt::Hangs,
+            attempt => attempt.expect("an attempt of the script"),
+        };
+        if let Attempt::Delivers(payload, then) = attempt {
+            self.publish(feed, "a", payload);
+            attempt = *then;
+        }
+        let outcome = match attempt {
+            Attempt::Up(process_id) => Ok(process_id),
+            Attempt::Fails(error) => Err(error),
+            Attempt::UpAfter(time, process_id) => {
+                tokio::time::sleep(time).await;
+                Ok(process_id)
+            }
+            Attempt::FailsAfter(time, error) => {
+                tokio::time::sleep(time).await;
+                Err(error)
+            }
+            Attempt::Hangs => {
+                self.0.hangs.store(true, Ordering::Relaxed);
+                pending().await
+            }
+            Attempt::Delivers(..) => panic!("an attempt delivers once"),
+        };
+        dropped.is_over = true;
+        let process_id = outcome?;
+        *self.0.publishing.lock() = place.number();
         let (end, ended) = oneshot::channel();
         *self.0.end.lock() = Some(end);
         Ok(ScriptedSession {
             script: self.clone(),
+            place,
             process_id,
             ended,
             since: Instant::now(),
@@ -162,8 +206,24 @@ impl Sessions for Script {
     }
 }
 
+/// Notes when an attempt is dropped before its end, by its number from 0.
+struct Dropped {
+    script: Script,
+    number: usize,
+    is_over: bool,
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.script.note(format!("drop {}", self.number));
+        }
+    }
+}
+
 pub(super) struct ScriptedSession {
     script: Script,
+    place: FeedPlace,
     process_id: i32,
     ended: oneshot::Receiver<SessionEnd>,
     since: Instant,
@@ -171,6 +231,10 @@ pub(super) struct ScriptedSession {
 }
 
 impl ListeningSession for ScriptedSession {
+    fn place(&self) -> &FeedPlace {
+        &self.place
+    }
+
     fn process_id(&self) -> i32 {
         self.process_id
     }
@@ -267,6 +331,7 @@ pub(super) fn policy() -> Policy {
             initial_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(30),
             max_attempts: None,
+            stable_after: STABLE_AFTER,
         }),
         heartbeat: Some(HeartbeatOptions {
             interval: Duration::from_secs(10),
@@ -300,6 +365,7 @@ impl Scene {
             sessions: script.clone(),
             feed: Arc::clone(&feed),
             own_pids: Arc::new(OwnPids::default()),
+            losses: Box::leak(Box::new(Losses::new())),
             commands: receiver,
             client: Arc::clone(&client),
             cancel: cancel.clone(),
@@ -447,6 +513,11 @@ impl Scene {
 /// The error of a broken connection.
 pub(super) fn lost(message: &str) -> Error {
     Error::new(ErrorKind::Closed, message)
+}
+
+/// The error of an attempt that nobody answered.
+pub(super) fn unanswered() -> Error {
+    Error::unanswered("no answer")
 }
 
 /// The error of a server that refuses one statement.
