@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use napi_derive::napi;
 
+use super::bounds::NativeBounds;
 use super::bridge::BridgeHandle;
 use super::finalize::contained_finalizer;
 use super::values::{NativeParam, NativeQueryOutput};
@@ -56,8 +57,10 @@ impl NativeLease {
         promise: u32,
         sql: String,
         #[napi(ts_arg_type = "Array<unknown>")] params: Vec<NativeParam>,
+        bounds: Option<&NativeBounds>,
     ) {
-        let output = self.lease.execute(sql, NativeParam::into_params(params));
+        let params = NativeParam::into_params(params);
+        let output = self.lease.execute(sql, params, NativeBounds::of(bounds));
         self.bridge.spawn(
             promise,
             async move { output.await.map(NativeQueryOutput::from) },
@@ -71,9 +74,10 @@ impl NativeLease {
         promise: u32,
         sql: String,
         #[napi(ts_arg_type = "Array<Array<unknown>>")] sets: Vec<Vec<NativeParam>>,
+        bounds: Option<&NativeBounds>,
     ) {
         let sets = sets.into_iter().map(NativeParam::into_params).collect();
-        let affected = self.lease.execute_many(sql, sets);
+        let affected = self.lease.execute_many(sql, sets, NativeBounds::of(bounds));
         self.bridge.spawn(
             promise,
             async move { affected.await.map(|rows| rows as f64) },
@@ -82,14 +86,16 @@ impl NativeLease {
 
     /// Resolves to nothing.
     #[napi(catch_unwind)]
-    pub fn execute_batch(&self, promise: u32, sql: String) {
-        self.bridge.spawn(promise, self.lease.execute_batch(sql));
+    pub fn execute_batch(&self, promise: u32, sql: String, bounds: Option<&NativeBounds>) {
+        let done = self.lease.execute_batch(sql, NativeBounds::of(bounds));
+        self.bridge.spawn(promise, done);
     }
 
     /// Resolves to `false`, with nothing done, when a statement has begun a transaction already.
     #[napi(catch_unwind)]
-    pub fn begin(&self, promise: u32, sql: String) {
-        self.bridge.spawn(promise, self.lease.begin(sql));
+    pub fn begin(&self, promise: u32, sql: String, bounds: Option<&NativeBounds>) {
+        let begun = self.lease.begin(sql, NativeBounds::of(bounds));
+        self.bridge.spawn(promise, begun);
     }
 
     /// Resolves to a `NativeCommitOutcome`.

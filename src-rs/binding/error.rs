@@ -56,6 +56,8 @@ pub enum NativeErrorKind {
     Pool,
     ListenerClosed,
     ListenerOverflow,
+    TimedOut,
+    Aborted,
     Internal,
 }
 
@@ -71,6 +73,8 @@ impl From<ErrorKind> for NativeErrorKind {
             ErrorKind::Pool => Self::Pool,
             ErrorKind::ListenerClosed => Self::ListenerClosed,
             ErrorKind::ListenerOverflow => Self::ListenerOverflow,
+            ErrorKind::TimedOut => Self::TimedOut,
+            ErrorKind::Aborted => Self::Aborted,
             ErrorKind::Internal => Self::Internal,
         }
     }

@@ -9,6 +9,7 @@
 use napi_derive::napi;
 
 mod batch;
+mod bounds;
 mod bridge;
 pub mod config;
 mod connection;

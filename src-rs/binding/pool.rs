@@ -2,6 +2,7 @@
 
 use napi_derive::napi;
 
+use super::bounds::NativeBounds;
 use super::bridge::{Bridge, BridgeHandle};
 use super::config::{NativeConnectOptions, duration_ms};
 use super::connection::NativeLease;
@@ -91,10 +92,11 @@ impl NativePool {
         hosts.iter().map(ToString::to_string).collect()
     }
 
-    /// Resolves to a `NativeLease`.
+    /// Resolves to a `NativeLease`. `holder` says in a few words who asks.
     #[napi(catch_unwind)]
-    pub fn acquire(&self, promise: u32) {
-        let (lease, bridge) = (self.pool.acquire(), self.bridge.clone());
+    pub fn acquire(&self, promise: u32, holder: String, bounds: Option<&NativeBounds>) {
+        let lease = self.pool.acquire(holder, NativeBounds::of(bounds));
+        let bridge = self.bridge.clone();
         self.bridge.spawn(promise, async move {
             lease.await.map(|lease| NativeLease::new(bridge, lease))
         });

@@ -77,6 +77,7 @@ impl NativeListener {
             setup: SessionSetup::new(Arc::clone(pool.connect_config()), max_pause),
             reconnect: options.reconnect.map(Into::into),
             heartbeat: options.heartbeat.map(Into::into),
+            doubt: Arc::clone(pool.doubt()),
             own_pids: Arc::clone(pool.own_pids()),
         };
         Self {

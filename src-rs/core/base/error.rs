@@ -27,6 +27,10 @@ pub enum ErrorKind {
     ListenerClosed,
     /// A consumer's buffer is full and its policy is `error`. Becomes `ListenerOverflowError`.
     ListenerOverflow,
+    /// An operation took longer than its caller allowed. Becomes `ConnectionTimeoutError`.
+    TimedOut,
+    /// An operation was aborted by its caller. Becomes an `AbortError`.
+    Aborted,
     /// A defect of this package. Becomes `PglistenError`.
     Internal,
 }

@@ -3,6 +3,7 @@
 
 mod blocking;
 pub mod clock;
+pub mod doubt;
 pub mod error;
 mod moment;
 pub mod own_pids;

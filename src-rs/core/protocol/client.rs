@@ -1,5 +1,6 @@
 //! Sends requests on a connection.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -53,6 +54,7 @@ impl State {
             Some(error) if error.server.is_some() => Error {
                 kind: ErrorKind::Closed,
                 message: format!("the connection to the server is lost: {}", error.message),
+                server: None,
                 ..error.clone()
             },
             Some(error) => error.clone(),
@@ -125,11 +127,18 @@ impl TextRow {
 /// Sends requests on one connection. Concurrent requests are sent at once, and answered in their order.
 ///
 /// Dropping it ends the session with Terminate, once what was asked is answered.
-#[derive(Debug)]
 pub struct Client {
     orders: Mutex<mpsc::UnboundedSender<Order>>,
     state: Arc<State>,
     cancel_token: Option<CancelToken>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -175,6 +184,7 @@ impl Client {
 
     /// Drops the socket without a word to the server. Requests that are not answered fail.
     pub fn abandon(&self) {
+        self.state.close(None);
         let _ = self.orders.lock().send(Order::Abandon);
     }
 

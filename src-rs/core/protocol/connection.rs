@@ -153,10 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         polled.map(Result::transpose)
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Asynchronous>, ConnectionEnd>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Asynchronous>, ConnectionEnd>> {
         loop {
             self.take_orders(cx)?;
             let written = self.poll_write(cx)?;
@@ -294,7 +291,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Message::CopyIn => {
                 // Nobody has data for it, and the server would wait for ever.
-                frontend::copy_fail("COPY FROM STDIN cannot be run as a statement", &mut self.unsent)?;
+                frontend::copy_fail(
+                    "COPY FROM STDIN cannot be run as a statement",
+                    &mut self.unsent,
+                )?;
                 if front.is_extended {
                     // A server that waits for data ignores the Sync that was sent already.
                     frontend::sync(&mut self.unsent);

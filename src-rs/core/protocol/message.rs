@@ -347,15 +347,21 @@ mod tests {
     #[test]
     fn a_row_gives_its_values_and_nothing_more() {
         let row = |body: &[u8]| match read(b'D', body) {
-            Ok(Some(Message::DataRow(row))) => row
-                .values()
-                .map(|values| values.into_iter().map(|it| it.map(<[u8]>::to_vec)).collect()),
+            Ok(Some(Message::DataRow(row))) => row.values().map(|values| {
+                values
+                    .into_iter()
+                    .map(|it| it.map(<[u8]>::to_vec))
+                    .collect()
+            }),
             other => panic!("{other:?}"),
         };
         let body = [&[0, 2][..], &(-1_i32).to_be_bytes(), &[0, 0, 0, 1, b'x']].concat();
         assert_eq!(row(&body), Ok(vec![None, Some(b"x".to_vec())]));
         let said = |body: &[u8]| row(body).unwrap_err().to_string();
-        assert_eq!(said(&body[..body.len() - 1]), "the server sent a row that is cut short");
+        assert_eq!(
+            said(&body[..body.len() - 1]),
+            "the server sent a row that is cut short"
+        );
         assert_eq!(
             said(&[&body[..], b"y"].concat()),
             "the server sent a row that goes on too long"
@@ -365,12 +371,21 @@ mod tests {
             "the server sent a row with a length of -2"
         );
         // A count that promises 65,535 values takes no memory for them.
-        assert_eq!(said(&[0xff, 0xff]), "the server sent a row that is cut short");
+        assert_eq!(
+            said(&[0xff, 0xff]),
+            "the server sent a row that is cut short"
+        );
     }
 
     #[test]
     fn lengths_that_no_message_has_are_refused_before_anything_is_waited_for() {
-        for (kind, length) in [(b'D', 3), (b'Z', 0), (b'D', u32::MAX), (b'Z', 30_001), (b'C', 1 << 20)] {
+        for (kind, length) in [
+            (b'D', 3),
+            (b'Z', 0),
+            (b'D', u32::MAX),
+            (b'Z', 30_001),
+            (b'C', 1 << 20),
+        ] {
             let mut header = BytesMut::from(&[&[kind], &u32::to_be_bytes(length)[..]].concat()[..]);
             let refused = Message::split_off(&mut header).unwrap_err().to_string();
             assert!(refused.ends_with(&format!("length {length}")), "{refused}");
@@ -378,7 +393,10 @@ mod tests {
         }
         let mut header = BytesMut::from(&b"D\x3f\xff\xff\xff"[..]);
         assert!(matches!(Message::split_off(&mut header), Ok(None)));
-        assert!(header.capacity() < 100, "nothing is reserved for bytes that have not come");
+        assert!(
+            header.capacity() < 100,
+            "nothing is reserved for bytes that have not come"
+        );
     }
 
     #[test]
@@ -388,7 +406,10 @@ mod tests {
             panic!("no error");
         };
         assert_eq!((&*error.severity, &*error.sql_state), ("ERROR", "42P01"));
-        assert_eq!((error.position, error.routine.as_deref()), (Some(15), Some("parse")));
+        assert_eq!(
+            (error.position, error.routine.as_deref()),
+            (Some(15), Some("parse"))
+        );
         let Ok(Some(Message::NoticeResponse(notice))) = read(b'N', b"SWARNING\0\0") else {
             panic!("no notice");
         };

@@ -11,7 +11,7 @@ use futures_util::future::{BoxFuture, Shared, join};
 use parking_lot::Mutex;
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend::{self, BindError};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::types::Type;
 
 use crate::base::error::{Error, ErrorKind, Result};
@@ -128,7 +128,14 @@ impl Backend {
         config: Arc<ConnectConfig>,
         destination: Destination,
     ) -> Self {
-        Self::on(wire, facts, Some(Beside { config, destination }))
+        Self::on(
+            wire,
+            facts,
+            Some(Beside {
+                config,
+                destination,
+            }),
+        )
     }
 
     /// A connection to a server that cannot be reached beside it.
@@ -203,7 +210,10 @@ impl Backend {
             };
             // Answered behind everything that could have opened a block.
             let answer = self.simple_query("").await;
-            if answer.as_ref().is_err_and(|error| !error.is_servers_refusal()) {
+            if answer
+                .as_ref()
+                .is_err_and(|error| !error.is_servers_refusal())
+            {
                 return answer.map(Some);
             }
             if self.transaction_status() != TransactionStatus::Idle {
@@ -275,7 +285,10 @@ impl Backend {
         let found = types::look_up(self, &self.types, oids).await?;
         Ok(Statement {
             name: name.to_owned(),
-            params: params.iter().map(|oid| found.get(*oid)).collect::<Result<_>>()?,
+            params: params
+                .iter()
+                .map(|oid| found.get(*oid))
+                .collect::<Result<_>>()?,
             columns: fields
                 .into_iter()
                 .map(|field| Ok((field.name, found.get(field.type_oid)?)))
@@ -354,9 +367,13 @@ impl Backend {
     async fn cancel(&self) -> Result<()> {
         self.cancellations.fetch_add(1, Ordering::AcqRel);
         match (&self.beside, self.wire.cancel_token()) {
-            (Some(Beside { config, destination }), Some(token)) if self.is_busy() => {
-                Box::pin(destination.cancel(config, token)).await
-            }
+            (
+                Some(Beside {
+                    config,
+                    destination,
+                }),
+                Some(token),
+            ) if self.is_busy() => Box::pin(destination.cancel(config, token)).await,
             _ => Ok(()),
         }
     }
@@ -392,13 +409,6 @@ impl Backend {
         let check = async move { asked.await.unwrap_or(false) }.boxed().shared();
         *slot = Some(check.clone());
         check
-    }
-
-    /// Waits until a connection that is given up has ended.
-    pub(crate) async fn wait_until_idle(&self) {
-        while self.is_busy() && !self.is_closed() {
-            sleep(Duration::from_millis(1)).await;
-        }
     }
 }
 

@@ -123,7 +123,10 @@ mod tests {
             "the statement took longer than 1500 ms"
         );
         abort.cancel();
-        assert_eq!(bounds.hold(pending::<()>()).await, Err(Interruption::Aborted));
+        assert_eq!(
+            bounds.hold(pending::<()>()).await,
+            Err(Interruption::Aborted)
+        );
         let none = Bounds::default();
         let hold = none.hold(pending::<()>());
         let forever = tokio::time::timeout(Duration::from_secs(86_400), hold);

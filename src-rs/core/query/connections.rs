@@ -1,36 +1,39 @@
 //! deadpool's pool with our own dialling behind it: which connections are open, which of them are free.
 //!
-//! `deadpool-postgres` aborts a connection's task when it drops the connection, which would leave the server to find out.
-//! Here the driver is a task of its own that ends after Terminate, and deadpool gets a task that does nothing.
+//! deadpool asks for a check before it gives a free connection out again. A connection that was silent for long, or that is
+//! older than a doubt about the network, may be dead without a word (half open): it is asked first, and all others like it
+//! at the same time, so that a caller waits for one check and one dial however many connections are dead.
 
-use std::cell::RefCell;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Connect, Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime, Status,
-};
+use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client as RawClient, Config};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::connect::config::ConnectConfig;
-use crate::connect::dial::{Dialed, dial, drive, process_id};
+use crate::connect::dial::{Dialed, dial, drive};
+use crate::protocol::TransactionStatus;
+use crate::query::backend::Backend;
 use crate::query::client::Client;
 use crate::query::pool::Recycling;
 
 /// How long a server may take to hear that what it does for an abandoned connection is to be cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The statements of deadpool's method of this name, with the function's schema: a role's `search_path` may lead to another
-/// function.
+/// What resets everything that a session can change, except prepared statements: `DISCARD ALL` without its `DEALLOCATE ALL`
+/// (<https://www.postgresql.org/docs/current/sql-discard.html>). The function is named with its schema, since a role's
+/// `search_path` may lead to another one.
 const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// A connection that is leased from the pool. Dropping it gives it back.
+pub(super) type PooledConnection = managed::Object<Opener>;
 
 /// Counts the tasks that drive a pool's connections, and tells them to stop.
 #[derive(Debug, Clone)]
@@ -43,11 +46,13 @@ pub(super) struct Life {
     pub(super) abandoned: CancellationToken,
     /// The process ids of the pool's backends.
     pub(super) own_pids: Arc<OwnPids>,
+    /// Since when connections are suspect, because a listener found its session silently dead.
+    pub(super) doubt: Arc<Doubt>,
 }
 
 /// The connections of a pool.
 #[derive(Clone)]
-pub(super) struct Connections(deadpool_postgres::Pool);
+pub(super) struct Connections(managed::Pool<Opener>);
 
 impl Connections {
     pub(super) fn new(
@@ -56,21 +61,14 @@ impl Connections {
         max_size: usize,
         recycling: Recycling,
     ) -> Result<Self> {
-        // A peer that does not answer is given up like one that cannot be reached.
-        let recycle_timeout = Some(config.connect_timeout);
-        let recycling_method = match recycling {
-            Recycling::Fast => RecyclingMethod::Fast,
-            Recycling::Verified => RecyclingMethod::Verified,
-            Recycling::Clean => RecyclingMethod::Custom(CLEAN.to_owned()),
+        let opener = Opener {
+            config,
+            life,
+            recycling,
+            open: Mutex::default(),
         };
-        let connector = Connector { config, life };
-        // The connector has its own configuration.
-        let manager =
-            Manager::from_connect(Config::new(), connector, ManagerConfig { recycling_method });
-        deadpool_postgres::Pool::builder(manager)
+        managed::Pool::builder(opener)
             .max_size(max_size)
-            .runtime(Runtime::Tokio1)
-            .recycle_timeout(recycle_timeout)
             .build()
             .map(Self)
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
@@ -78,19 +76,15 @@ impl Connections {
 
     /// Gives a free connection, or opens one.
     pub(super) async fn get(&self) -> Result<Client> {
-        let (outcome, failure) = FAILURE
-            .scope(RefCell::default(), async {
-                let outcome = self.0.get().await;
-                (outcome, FAILURE.with(RefCell::take))
-            })
-            .await;
-        match outcome {
+        match self.0.get().await {
             Ok(object) => Ok(Client::pooled(object)),
-            Err(error) => Err(failure.unwrap_or_else(|| from_deadpool(error))),
+            Err(PoolError::Backend(error)) => Err(error),
+            Err(PoolError::Closed) => Err(closed()),
+            Err(other) => Err(Error::new(ErrorKind::Pool, other.to_string())),
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> managed::Status {
         self.0.status()
     }
 
@@ -109,63 +103,98 @@ pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Pool, "the pool is closed")
 }
 
-fn from_deadpool(error: PoolError) -> Error {
-    match error {
-        PoolError::Closed => closed(),
-        PoolError::Backend(error) => error.into(),
-        other => Error::new(ErrorKind::Pool, other.to_string()),
-    }
-}
-
-tokio::task_local! {
-    /// Why the connection asked for could not be opened. deadpool carries only errors of `tokio_postgres`, which has no
-    /// way to make one.
-    static FAILURE: RefCell<Option<Error>>;
-}
-
-/// Opens connections for deadpool.
-struct Connector {
+/// Opens connections for deadpool, and checks them before they are given out again.
+#[derive(Debug)]
+pub(super) struct Opener {
     config: Arc<ConnectConfig>,
     life: Life,
+    recycling: Recycling,
+    /// The connections that are open.
+    open: Mutex<Vec<Weak<Backend>>>,
 }
 
-type Opened = std::result::Result<(RawClient, JoinHandle<()>), tokio_postgres::Error>;
+impl managed::Manager for Opener {
+    type Type = Arc<Backend>;
+    type Error = Error;
 
-impl Connect for Connector {
-    fn connect(&self, _: &Config) -> Pin<Box<dyn Future<Output = Opened> + Send + '_>> {
-        Box::pin(async {
-            let _counted = self.life.drivers.token();
-            let opening = Box::pin(self.open());
-            let opened = self.life.closing.run_until_cancelled(opening).await;
-            match opened.unwrap_or_else(|| Err(closed())) {
-                Ok(client) => Ok((client, tokio::spawn(std::future::ready(())))),
-                Err(failure) => {
-                    FAILURE.with(|slot| slot.replace(Some(failure)));
-                    Err(stand_in())
+    async fn create(&self) -> Result<Arc<Backend>> {
+        let _counted = self.life.drivers.token();
+        let opening = Box::pin(self.open());
+        let opened = self.life.closing.run_until_cancelled(opening).await;
+        let backend = Arc::new(opened.unwrap_or_else(|| Err(closed()))?);
+        let mut open = self.open.lock();
+        open.retain(|other| other.strong_count() > 0);
+        open.push(Arc::downgrade(&backend));
+        Ok(backend)
+    }
+
+    async fn recycle(&self, backend: &mut Arc<Backend>, _: &Metrics) -> RecycleResult<Error> {
+        if backend.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        if self.is_suspect(backend) {
+            for other in self.suspects() {
+                drop(other.check());
+            }
+        }
+        // A check that somebody else has begun tells about this connection too.
+        let must_ask = self.recycling == Recycling::Verified || self.is_suspect(backend);
+        if must_ask && !backend.check().await {
+            return Err(RecycleError::message("the server did not answer"));
+        }
+        if self.recycling == Recycling::Clean {
+            let cleaning = backend.simple_query(CLEAN);
+            match tokio::time::timeout(self.config.connect_timeout, cleaning).await {
+                Ok(cleaned) => drop(cleaned?),
+                Err(_) => {
+                    backend.abandon();
+                    return Err(RecycleError::message("the session was not reset in time"));
                 }
             }
-        })
+        }
+        if backend.transaction_status() != TransactionStatus::Idle {
+            return Err(RecycleError::message("a transaction is open"));
+        }
+        Ok(())
     }
 }
 
-impl Connector {
+impl Opener {
+    fn is_suspect(&self, backend: &Backend) -> bool {
+        backend.is_suspect(self.life.doubt.since())
+    }
+
+    /// The open connections that may be dead, and are waiting for no answer.
+    fn suspects(&self) -> Vec<Arc<Backend>> {
+        let open = self.open.lock();
+        let alive = open.iter().filter_map(Weak::upgrade);
+        alive
+            .filter(|backend| {
+                !backend.is_busy() && !backend.is_closed() && self.is_suspect(backend)
+            })
+            .collect()
+    }
+
     /// Dials, starts the driver, and registers the backend before its connection can be used.
-    async fn open(&self) -> Result<RawClient> {
+    async fn open(&self) -> Result<Backend> {
         let Dialed {
             client,
             mut connection,
+            facts,
             destination,
-            ..
         } = dial(&self.config).await?;
         let own_pids = Arc::clone(&self.life.own_pids);
         let abandoned = self.life.abandoned.clone();
-        let (config, token) = (Arc::clone(&self.config), client.cancel_token());
+        let (config, token) = (Arc::clone(&self.config), client.cancel_token().cloned());
         let (registered, registration) = oneshot::channel();
+        let there = destination.clone();
         self.life.drivers.spawn(async move {
             let driven = abandoned.run_until_cancelled(drive(&mut connection)).await;
-            if driven.is_none() {
+            if driven.is_none()
+                && let Some(token) = token
+            {
                 // A backend in the middle of a statement notices the end of its socket only when it writes.
-                let cancel = Box::pin(destination.cancel(&config, &token));
+                let cancel = Box::pin(there.cancel(&config, &token));
                 drop(tokio::time::timeout(CANCEL_TIMEOUT, cancel).await);
             }
             drop(connection);
@@ -173,8 +202,10 @@ impl Connector {
                 own_pids.remove(process_id);
             }
         });
-        let asked = tokio::time::timeout(self.config.connect_timeout, process_id(&client));
+        let backend = Backend::new(client, facts, Arc::clone(&self.config), destination);
+        let asked = tokio::time::timeout(self.config.connect_timeout, backend.process_id());
         let process_id = asked.await.map_err(|_| {
+            backend.abandon();
             Error::new(
                 ErrorKind::Connect,
                 "the server did not answer the first query",
@@ -183,24 +214,6 @@ impl Connector {
         self.life.own_pids.insert(process_id);
         // A driver that has ended by now is still waiting for this.
         let _ = registered.send(process_id);
-        Ok(client)
-    }
-}
-
-/// An error for deadpool to carry in the place of the one in [`FAILURE`].
-fn stand_in() -> tokio_postgres::Error {
-    match "no key/value pair".parse::<Config>() {
-        Err(error) => error,
-        Ok(_) => unreachable!("the text is no configuration"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_error_that_stands_in_can_be_made() {
-        let _ = stand_in();
+        Ok(backend)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::TransactionStatus;
 use crate::query::client::Client;
+use crate::query::holders::Held;
 use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
 
@@ -31,6 +32,7 @@ pub(crate) enum HeldConnection {
         // Dropped before the permit: a connection is free before the next lease may ask for one.
         client: Client,
         _permit: Permit,
+        _holder: Held,
     },
     /// The client in it is weak: a lease does not keep a listening session open.
     Session(SessionClient),
@@ -46,13 +48,17 @@ impl HeldConnection {
 
     /// Whether giving the connection back takes more than dropping it.
     pub(crate) fn needs_care(&self) -> bool {
+        let is_left_behind = |client: &Client| {
+            client.is_closed()
+                || client.is_busy()
+                || client.transaction_status() != TransactionStatus::Idle
+        };
         match self {
-            Self::Pooled { client, .. } => {
-                client.is_busy() || client.transaction_status() != TransactionStatus::Idle
-            }
-            Self::Session(session) => session.client.upgrade().is_some_and(|client| {
-                client.is_busy() || client.transaction_status() != TransactionStatus::Idle
-            }),
+            Self::Pooled { client, .. } => is_left_behind(client),
+            Self::Session(session) => session
+                .client
+                .upgrade()
+                .is_some_and(|client| is_left_behind(&client)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A leased connection: its statements in the order of the calls, its transaction, and its return.
 
+use std::future::pending;
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
-use tokio_util::sync::CancellationToken;
 
 use crate::base::error::{ErrorKind, Result};
 use crate::protocol::TransactionStatus;
@@ -17,6 +17,7 @@ use crate::query::call_order::{CallOrder, Place};
 use crate::query::client::Client;
 pub use crate::query::held_connection::ReleaseOutcome;
 use crate::query::held_connection::{HeldConnection, closed, give_back};
+use crate::query::holders::Held;
 use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
 use crate::query::statements::{self, CommitOutcome, QueryOutput};
@@ -37,8 +38,6 @@ pub struct Lease {
     order: CallOrder,
     /// [`Lease::release`] was called: further operations are refused.
     released: AtomicBool,
-    /// The connection is lost.
-    is_spoiled: AtomicBool,
     /// The runtime of the first operation, for giving back in `drop`. Before the first operation there is nothing to
     /// clean up.
     runtime: OnceLock<Handle>,
@@ -46,10 +45,11 @@ pub struct Lease {
 
 impl Lease {
     /// A connection of the pool.
-    pub(crate) fn pooled(client: Client, permit: Permit) -> Self {
+    pub(crate) fn pooled(client: Client, permit: Permit, holder: Held) -> Self {
         let held = HeldConnection::Pooled {
             client,
             _permit: permit,
+            _holder: holder,
         };
         Self::new(held, CallOrder::default())
     }
@@ -68,7 +68,6 @@ impl Lease {
             held: Mutex::new(Some(held)),
             order,
             released: AtomicBool::new(false),
-            is_spoiled: AtomicBool::new(false),
             runtime: OnceLock::new(),
         }
     }
@@ -224,7 +223,8 @@ impl Operation {
     /// Waits until the operations before this one have ended, and takes the connection.
     async fn connection(&mut self) -> Result<InUse<'_>> {
         let waiting = self.bounds.hold(self.place.reached()).await;
-        waiting.map_err(|interruption| interruption.error("the statement, waiting for its turn,"))?;
+        waiting
+            .map_err(|interruption| interruption.error("the statement, waiting for its turn,"))?;
         self.lease.runtime.get_or_init(Handle::current);
         let held = self.lease.held.lock().await;
         let held = MutexGuard::try_map(held, Option::as_mut).map_err(|_| closed())?;
@@ -237,7 +237,6 @@ impl Operation {
             }
         };
         Ok(InUse {
-            lease: &self.lease,
             bounds: &self.bounds,
             held,
             kept,
@@ -247,7 +246,6 @@ impl Operation {
 
 /// The connection during one operation.
 struct InUse<'a> {
-    lease: &'a Lease,
     bounds: &'a Bounds,
     held: MappedMutexGuard<'a, HeldConnection>,
     /// The client of a listening session, kept alive until the operation has ended.
@@ -260,7 +258,7 @@ impl InUse<'_> {
         let mut work = pin!(work);
         let interruption = tokio::select! {
             biased;
-            outcome = &mut work => return self.note(outcome),
+            outcome = &mut work => return outcome,
             interruption = self.bounds.reached() => interruption,
             () = self.session_closes() => Interruption::Closed,
         };
@@ -271,34 +269,16 @@ impl InUse<'_> {
             {
                 Err(interruption.error("the statement"))
             }
-            Some(outcome) => self.note(outcome),
-            None => {
-                self.lease.is_spoiled.store(true, Ordering::Relaxed);
-                Err(interruption.unconfirmed())
-            }
+            Some(outcome) => outcome,
+            None => Err(interruption.unconfirmed()),
         }
     }
 
     async fn session_closes(&self) {
         match &*self.held {
             HeldConnection::Session(SessionClient { closing, .. }) => closing.cancelled().await,
-            HeldConnection::Pooled { .. } => CancellationToken::new().cancelled().await,
+            HeldConnection::Pooled { .. } => pending().await,
         }
-    }
-
-    /// Marks the connection as spoiled if an operation's outcome says that others must not use it.
-    fn note<T>(&self, outcome: Result<T>) -> Result<T> {
-        if let Err(error) = &outcome {
-            let is_lost = error.kind == ErrorKind::Closed
-                || error
-                    .server
-                    .as_deref()
-                    .is_some_and(|server| server.severity != "ERROR");
-            if is_lost {
-                self.lease.is_spoiled.store(true, Ordering::Relaxed);
-            }
-        }
-        outcome
     }
 }
 

@@ -3,14 +3,18 @@
 //! A [`pool::Pool`] hands out a [`lease::Lease`], whose methods run `statements` on the [`client::Client`] that the lease
 //! holds. `call_order` keeps a lease's operations in their order, `lease_limit` bounds how many leases there are.
 
+pub mod backend;
+pub mod bounds;
 mod call_order;
 pub mod client;
 mod connections;
 mod held_connection;
+mod holders;
 pub mod lease;
 mod lease_limit;
 pub mod pool;
 pub mod shared_client;
 mod sql_text;
 pub mod statements;
+mod types;
 pub mod values;

@@ -9,10 +9,13 @@ use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::base::error::Result;
+use crate::base::doubt::Doubt;
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::connect::config::ConnectConfig;
+use crate::query::bounds::{Bounds, Interruption};
 use crate::query::connections::{Connections, Life, closed};
+use crate::query::holders::Holders;
 use crate::query::lease::Lease;
 use crate::query::lease_limit::{LeaseLimit, Permit};
 
@@ -49,6 +52,28 @@ struct Shared {
     limit: Arc<LeaseLimit>,
     config: Arc<ConnectConfig>,
     life: Life,
+    holders: Arc<Holders>,
+}
+
+impl Shared {
+    /// The error of a call for which no connection became free.
+    fn not_free(&self, interruption: Interruption) -> Error {
+        let status = self.connections.status();
+        let error = interruption.error("waiting for a free connection of the pool");
+        if error.kind != ErrorKind::TimedOut {
+            return error;
+        }
+        Error::new(
+            ErrorKind::Pool,
+            format!(
+                "{}: all {} may be in use, held by {}; {} calls wait",
+                error.message,
+                status.max_size,
+                self.holders,
+                self.limit.waiting()
+            ),
+        )
+    }
 }
 
 impl fmt::Debug for Pool {
@@ -65,6 +90,7 @@ impl Pool {
             closing: CancellationToken::new(),
             abandoned: CancellationToken::new(),
             own_pids: Arc::default(),
+            doubt: Arc::default(),
         };
         let config = Arc::new(config);
         let connections = Connections::new(Arc::clone(&config), life.clone(), max_size, recycling)?;
@@ -73,6 +99,7 @@ impl Pool {
             limit: LeaseLimit::new(max_size),
             config,
             life,
+            holders: Arc::default(),
         })))
     }
 
@@ -80,6 +107,12 @@ impl Pool {
     #[must_use]
     pub fn own_pids(&self) -> &Arc<OwnPids> {
         &self.0.life.own_pids
+    }
+
+    /// Doubts the pool's connections when it is raised: each is asked before it is given out again.
+    #[must_use]
+    pub fn doubt(&self) -> &Arc<Doubt> {
+        &self.0.life.doubt
     }
 
     /// Where and how the pool connects.
@@ -90,27 +123,39 @@ impl Pool {
 
     /// Leases a connection, opened if need be, once fewer than the maximum are leased. Whoever called first is served
     /// first: the place in the queue is taken before the future is returned.
-    pub fn acquire(&self) -> impl Future<Output = Result<Lease>> + Send + use<> {
+    ///
+    /// `holder` says in a few words who asks, for the error of others who find no connection free.
+    pub fn acquire(
+        &self,
+        holder: String,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<Lease>> + Send + use<> {
         let pool = self.clone();
         // Polled outside of tokio's budget for a task: a poll that the budget refuses would not queue.
         let mut acquiring = Box::pin(unconstrained(Arc::clone(&self.0.limit).acquire()));
         let acquired = acquiring.as_mut().now_or_never();
         async move {
             let permit = match acquired {
-                Some(permit) => permit,
-                None => acquiring.await,
+                Some(permit) => Ok(permit),
+                None => bounds.hold(acquiring).await,
             };
-            pool.lease(permit.ok_or_else(closed)?).await
+            let permit = permit.map_err(|interruption| pool.0.not_free(interruption))?;
+            let leasing = pool.lease(permit.ok_or_else(closed)?, holder);
+            match bounds.hold(leasing).await {
+                Ok(leased) => leased,
+                Err(interruption) => Err(interruption.error("connecting for the pool")),
+            }
         }
     }
 
-    async fn lease(&self, permit: Permit) -> Result<Lease> {
+    async fn lease(&self, permit: Permit, holder: String) -> Result<Lease> {
+        let held = Holders::enter(&self.0.holders, holder);
         let client = self.0.connections.get().await?;
         if self.0.life.closing.is_cancelled() {
             client.discard();
             return Err(closed());
         }
-        Ok(Lease::pooled(client, permit))
+        Ok(Lease::pooled(client, permit, held))
     }
 
     /// How many connections there are now.

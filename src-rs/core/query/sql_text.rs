@@ -1,11 +1,4 @@
-//! Looks into a statement's text before it is sent: for transaction blocks and for `COPY`.
-
-/// Whether the text could leave a transaction block open, which only `BEGIN` and `START TRANSACTION` do.
-///
-/// Errs on the side of yes: the words count within strings and function bodies too.
-pub(crate) fn may_open_block(sql: &str) -> bool {
-    words(sql).any(|word| word.eq_ignore_ascii_case("begin") || word.eq_ignore_ascii_case("start"))
-}
+//! Looks into a statement's text before it is sent: for `COPY`.
 
 /// Whether a statement of the text is a `COPY` from or to the client.
 ///
@@ -123,28 +116,6 @@ fn comment_length(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_begin_and_start_can_open_a_block() {
-        for sql in [
-            "BEGIN",
-            "begin;",
-            " Start Transaction",
-            "/**/begin/**/",
-            "SELECT 1;BEGIN",
-        ] {
-            assert!(may_open_block(sql), "{sql}");
-        }
-        for sql in [
-            "SELECT begin_at FROM t",
-            "SELECT restart",
-            "SELECT 1",
-            "COMMIT",
-            "SELECT éstart",
-        ] {
-            assert!(!may_open_block(sql), "{sql}");
-        }
-    }
 
     #[test]
     fn a_copy_from_or_to_the_client_is_found() {

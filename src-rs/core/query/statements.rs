@@ -3,25 +3,17 @@
 mod block;
 mod prepared;
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::Poll;
-
-use futures_util::TryStreamExt as _;
-use tokio_postgres::Statement;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSql, Type};
-
 pub use block::CommitOutcome;
-pub(crate) use block::{Block, block_state, commit};
+pub(crate) use block::commit;
 pub use prepared::Column;
 use prepared::{Prepared, refuse_copy};
 
-use crate::base::error::{Error, ErrorKind, Result};
-use crate::query::client::{Client, RawResult};
-use crate::query::values::{Encoded, Param, Value};
+use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
+use crate::protocol::{DataRow, Message, TransactionStatus, copy_refused, malformed};
+use crate::query::backend::Backend;
+use crate::query::values::{Codec, Encoded, Param, Value};
 
-/// How many executions of `execute_many` are under way at the same time.
+/// How many executions of `execute_many` are sent together: one round trip for all of them.
 const PIPELINE_DEPTH: usize = 512;
 
 /// The result of one statement.
@@ -36,31 +28,26 @@ pub struct QueryOutput {
 }
 
 /// Runs one statement, and once more if it turns out to be prepared for another state of the database.
-pub(crate) async fn execute(client: &Client, sql: &str, params: &[Param]) -> Result<QueryOutput> {
-    let first = match attempt(client, sql, params).await {
-        Ok(output) => return Ok(output),
-        Err(failure) if failure.is_stale => failure.error,
-        Err(failure) => return Err(failure.error),
+pub(crate) async fn execute(backend: &Backend, sql: &str, params: &[Param]) -> Result<QueryOutput> {
+    let first = match attempt(backend, sql, params).await {
+        Err(error) if is_stale(&error) => error,
+        outcome => return outcome,
     };
+    backend.forget(sql);
     // The server refused before executing anything, so trying again is safe. Inside a transaction the refusal has failed
     // the transaction, and the second attempt can only say so: the first error says why.
-    match attempt(client, sql, params).await {
-        Err(failure) if failure.error.sql_state() == Some("25P02") => Err(first),
-        outcome => outcome.map_err(|failure| failure.error),
+    match attempt(backend, sql, params).await {
+        Err(error) if error.sql_state() == Some("25P02") => Err(first),
+        outcome => outcome,
     }
 }
 
 /// Runs one statement for each set of parameters; all of them or none take effect. Gives the rows affected.
-pub(crate) async fn execute_many(
-    client: &Client,
-    sql: &str,
-    sets: &[Vec<Param>],
-    in_block: bool,
-) -> Result<u64> {
+pub(crate) async fn execute_many(backend: &Backend, sql: &str, sets: &[Vec<Param>]) -> Result<u64> {
     if sets.is_empty() {
         return Ok(0);
     }
-    let prepared = Prepared::new(client, sql).await?;
+    let prepared = Prepared::new(backend, sql).await?;
     let encoded = sets
         .iter()
         .enumerate()
@@ -72,116 +59,60 @@ pub(crate) async fn execute_many(
         })
         .collect::<Result<Vec<_>>>()?;
 
-    let (begin, commit, rollback) = if in_block {
+    let (begin, commit, rollback) = if backend.transaction_status() == TransactionStatus::Idle {
+        ("BEGIN", "COMMIT", "ROLLBACK")
+    } else {
         (
             "SAVEPOINT pglisten_many",
             "RELEASE SAVEPOINT pglisten_many",
             "ROLLBACK TO SAVEPOINT pglisten_many; RELEASE SAVEPOINT pglisten_many",
         )
-    } else {
-        ("BEGIN", "COMMIT", "ROLLBACK")
     };
-    client.batch_execute(begin).await?;
-    match pipeline(client, &prepared.statement, &encoded).await {
-        Ok(affected) => {
-            client.batch_execute(commit).await?;
-            Ok(affected)
+    backend.batch_execute(begin).await?;
+    let ran = match pipeline(backend, &prepared, &encoded).await {
+        Ok(affected) => backend.batch_execute(commit).await.map(|()| affected),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &ran {
+        // A rollback that fails too means that the connection is lost, and the transaction with it. After a commit that was
+        // refused there is nothing left to roll back.
+        if backend.transaction_status() != TransactionStatus::Idle {
+            let _ = backend.simple_query(rollback).await;
         }
-        Err(error) => {
-            // A rollback that fails too means that the connection is lost, and the transaction with it.
-            let _ = client.batch_execute(rollback).await;
-            if is_stale(&error) {
-                client.forget(sql);
-            }
-            Err(error.into())
+        if is_stale(error) {
+            backend.forget(sql);
         }
     }
+    ran
 }
 
-/// Sends up to [`PIPELINE_DEPTH`] executions before it waits for the first answer: one round trip for all of them.
-async fn pipeline(client: &Client, statement: &Statement, sets: &[Vec<Encoded>]) -> RawResult<u64> {
+/// Executes a statement for all sets. Gives the rows affected.
+async fn pipeline(backend: &Backend, prepared: &Prepared, sets: &[Vec<Encoded>]) -> Result<u64> {
     let mut affected = 0;
     for chunk in sets.chunks(PIPELINE_DEPTH) {
-        let mut under_way: Vec<Pin<Box<dyn Future<Output = _> + Send + '_>>> = Vec::new();
-        for set in chunk {
-            under_way.push(Box::pin(client.execute(statement, set)));
-        }
-        // The first poll of an execution sends it; only an error can be ready then.
-        let mut done = Vec::with_capacity(under_way.len());
-        for execution in &mut under_way {
-            done.push(poll_fn(|cx| Poll::Ready(execution.as_mut().poll(cx))).await);
-        }
-        for (execution, done) in under_way.into_iter().zip(done) {
-            affected += match done {
-                Poll::Ready(outcome) => outcome?,
-                Poll::Pending => execution.await?,
-            };
-        }
+        let sets = chunk.iter().map(Vec::as_slice);
+        affected += answer(backend, prepared, sets, |_| Ok(())).await?;
     }
     Ok(affected)
 }
 
 /// Runs statements without parameters, separated by semicolons.
-pub(crate) async fn execute_batch(client: &Client, sql: &str) -> Result<()> {
+pub(crate) async fn execute_batch(backend: &Backend, sql: &str) -> Result<()> {
     refuse_copy(sql)?;
-    client.batch_execute(sql).await
+    backend.batch_execute(sql).await
 }
 
-/// Why an attempt to run a statement failed.
-struct ExecutionFailure {
-    error: Error,
-    /// The server no longer knows the prepared statement, or its result has another form now: preparing it again helps.
-    is_stale: bool,
-}
-
-impl From<Error> for ExecutionFailure {
-    fn from(error: Error) -> Self {
-        Self {
-            error,
-            is_stale: false,
-        }
-    }
-}
-
-async fn attempt(
-    client: &Client,
-    sql: &str,
-    params: &[Param],
-) -> std::result::Result<QueryOutput, ExecutionFailure> {
-    let prepared = Prepared::new(client, sql).await?;
+async fn attempt(backend: &Backend, sql: &str, params: &[Param]) -> Result<QueryOutput> {
+    let prepared = Prepared::new(backend, sql).await?;
     let columns = prepared.columns()?;
     let encoded = prepared.encode(params)?;
-    let failed = |error: tokio_postgres::Error| {
-        let is_stale = is_stale(&error);
-        if is_stale {
-            client.forget(sql);
-        }
-        ExecutionFailure {
-            error: error.into(),
-            is_stale,
-        }
-    };
-    let rows = client
-        .query(&prepared.statement, &encoded)
-        .await
-        .map_err(failed)?;
-    let mut rows = pin!(rows);
     let mut values = Vec::new();
     let mut returned = 0;
-    while let Some(row) = rows.try_next().await.map_err(failed)? {
+    let affected = answer(backend, &prepared, [encoded.as_slice()], |row| {
         returned += 1;
-        for (index, (codec, column)) in columns.iter().enumerate() {
-            let Raw(raw) = row.try_get(index).map_err(failed)?;
-            let value = codec.decode(raw).map_err(|why| {
-                Error::new(
-                    ErrorKind::Execute,
-                    format!("Column `{}` ({}) {why}", column.name, column.type_name),
-                )
-            })?;
-            values.push(value);
-        }
-    }
-    let affected = rows.rows_affected().unwrap_or(0);
+        read_row(&row, &columns, &mut values)
+    })
+    .await?;
     Ok(QueryOutput {
         row_count: if returned > 0 || !columns.is_empty() {
             returned
@@ -193,33 +124,80 @@ async fn attempt(
     })
 }
 
-fn is_stale(error: &tokio_postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|server| {
-        // The server localizes the message, but not the name of the routine.
-        *server.code() == SqlState::INVALID_SQL_STATEMENT_NAME
-            || (*server.code() == SqlState::FEATURE_NOT_SUPPORTED
-                && server.routine() == Some("RevalidateCachedQuery"))
-    })
+/// Executes a statement for each set of parameters, hands its rows on, and gives the rows affected. The first failure stays,
+/// and the answer is read to its end.
+async fn answer<'a>(
+    backend: &Backend,
+    prepared: &Prepared,
+    sets: impl IntoIterator<Item = &'a [Encoded]>,
+    mut take: impl FnMut(DataRow) -> Result<()>,
+) -> Result<u64> {
+    let mut responses = backend.run(&prepared.statement, sets)?;
+    let mut affected = 0;
+    let mut refused: Option<Box<ServerMessage>> = None;
+    let mut failed = None;
+    loop {
+        match responses.next().await {
+            None => return Err(failed.unwrap_or_else(|| responses.lost(refused))),
+            Some(Message::DataRow(row)) => {
+                if failed.is_none() {
+                    failed = take(row).err();
+                }
+            }
+            Some(Message::CommandComplete(tag)) => affected += rows_affected(&tag),
+            Some(Message::ErrorResponse(error)) => drop(refused.get_or_insert(error)),
+            Some(Message::CopyIn | Message::CopyOut) => failed = Some(copy_refused()),
+            Some(Message::ReadyForQuery(_)) => break,
+            Some(_) => {}
+        }
+    }
+    if failed.as_ref().is_some_and(Error::ends_session) {
+        // What cannot be read says that the stream is not to be trusted any more.
+        backend.abandon();
+    }
+    match (failed, refused) {
+        (Some(error), _) => Err(error),
+        (None, Some(error)) => Err(Error::database(*error)),
+        (None, None) => Ok(affected),
+    }
 }
 
-/// A value in the server's binary format; `None` is null.
-struct Raw<'a>(Option<&'a [u8]>);
+/// The number at the end of a tag such as `INSERT 0 1`; 0 if there is none.
+fn rows_affected(tag: &str) -> u64 {
+    let last = tag.rsplit(' ').next();
+    last.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
 
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(
-        _: &Type,
-        raw: &'a [u8],
-    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(Some(raw)))
+fn read_row(row: &DataRow, columns: &[(Codec, Column)], values: &mut Vec<Value>) -> Result<()> {
+    let raw = row.values().map_err(|error| malformed(&error))?;
+    if raw.len() != columns.len() {
+        return Err(Error::new(
+            ErrorKind::Closed,
+            format!(
+                "the server sent a row of {} values for a result of {} columns",
+                raw.len(),
+                columns.len()
+            ),
+        ));
     }
+    for (raw, (codec, column)) in raw.into_iter().zip(columns) {
+        let value = codec.decode(raw).map_err(|why| {
+            Error::new(
+                ErrorKind::Execute,
+                format!("Column `{}` ({}) {why}", column.name, column.type_name),
+            )
+        })?;
+        values.push(value);
+    }
+    Ok(())
+}
 
-    fn from_sql_null(
-        _: &Type,
-    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(None))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
+/// Whether the server no longer knows a prepared statement, or its result has another form now: preparing it again helps.
+fn is_stale(error: &Error) -> bool {
+    error.server.as_deref().is_some_and(|server| {
+        // The server localizes the message, but not the name of the routine.
+        server.sql_state == "26000"
+            || (server.sql_state == "0A000"
+                && server.routine.as_deref() == Some("RevalidateCachedQuery"))
+    })
 }

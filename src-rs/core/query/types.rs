@@ -102,19 +102,23 @@ pub(super) async fn look_up(
         let mut left: Vec<u32> = level.iter().copied().collect();
         loop {
             let before = left.len();
-            left.retain(|oid| match told.get(oid).and_then(|told| made(*oid, told, &found)) {
-                Some(ty) => {
-                    found.insert(*oid, ty);
-                    false
-                }
-                None => true,
-            });
+            left.retain(
+                |oid| match told.get(oid).and_then(|told| made(*oid, told, &found)) {
+                    Some(ty) => {
+                        found.insert(*oid, ty);
+                        false
+                    }
+                    None => true,
+                },
+            );
             if left.is_empty() || left.len() == before {
                 break;
             }
         }
     }
-    known.lock().extend(found.iter().map(|(oid, ty)| (*oid, ty.clone())));
+    known
+        .lock()
+        .extend(found.iter().map(|(oid, ty)| (*oid, ty.clone())));
     Ok(Found(found))
 }
 

@@ -57,7 +57,10 @@ pub(super) async fn start(call: Call<'_>, wire: Wire, destination: Destination) 
     // Nobody has polled it since start-up, so nothing is sent when it is dropped.
     drop((client, connection));
     let (stream, read) = lender.take_back().ok_or_else(|| {
-        Error::new(ErrorKind::Internal, "the stream of start-up is still in use")
+        Error::new(
+            ErrorKind::Internal,
+            "the stream of start-up is still in use",
+        )
     })?;
     let (client, connection) = pair(stream, read, notices, Some(cancel_token));
     Ok(Dialed {

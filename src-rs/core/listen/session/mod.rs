@@ -25,9 +25,10 @@ use crate::inbound::NotificationSink;
 use crate::listen::driver::{Driver, SessionEnd};
 use crate::listen::liveness::{Liveness, SecondConnection};
 use crate::listen::sessions::{ListeningSession, Sessions};
+use crate::protocol::{TextRow, TransactionStatus};
+use crate::query::backend::Backend;
 use crate::query::client::Client;
 use crate::query::shared_client::SessionClient;
-use crate::query::statements::{self, Block};
 
 /// How long to wait for the driver's word on why a request failed.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
@@ -119,7 +120,7 @@ impl Session {
             client,
             connection,
             facts,
-            ..
+            destination,
         } = dial_host(&setup.connect, candidate, Some(&arrivals)).await?;
         arrivals.confirm(Moment::now());
         let paused = Arc::new(AtomicBool::new(false));
@@ -133,12 +134,14 @@ impl Session {
             max_pause: setup.max_pause,
             shutdown_notice: None,
         };
-        let client = Arc::new(Client::unpooled(client));
-        let shared = SessionClient {
-            client: Arc::downgrade(&client),
-            may_be_in_block: Arc::default(),
-            in_flight: Arc::default(),
-        };
+        let backend = Backend::new(
+            client,
+            Arc::clone(&facts),
+            Arc::clone(&setup.connect),
+            destination,
+        );
+        let client = Arc::new(Client::unpooled(backend));
+        let shared = SessionClient::of(&client);
         let mut session = Self {
             client,
             shared,
@@ -167,24 +170,14 @@ impl Session {
         Ok(session)
     }
 
-    /// Refuses to go on while the user has a transaction open on this session: what we did would wait for its end.
-    async fn check_no_block(&self) -> Result<()> {
-        if !self.shared.may_be_in_block.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        if statements::block_state(&self.client).await? == Block::None {
-            self.shared.may_be_in_block.store(false, Ordering::Relaxed);
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Execute,
-            "a transaction is open on the listening session (listener.connection): LISTEN, UNLISTEN and NOTIFY take \
-             effect when it ends, so end it first",
-        ))
+    /// Runs our own statements. While the user has a transaction open on this session they are refused: what they do would wait
+    /// for its end.
+    async fn query_outside_block(&self, query: &str) -> Result<Vec<TextRow>> {
+        let answer = self.client.query_outside_block(query).await?;
+        answer.ok_or_else(in_block)
     }
 
     async fn listen_and_unlisten(&mut self, add: &[String], remove: &[String]) -> Result<()> {
-        self.check_no_block().await?;
         let mut query = String::new();
         for channel in add {
             query.push_str(&listen(channel));
@@ -192,7 +185,7 @@ impl Session {
         for channel in remove {
             query.push_str(&unlisten(channel));
         }
-        drop(self.client.simple_query(&query).await?);
+        drop(self.query_outside_block(&query).await?);
         self.applied.extend(add.iter().cloned());
         for channel in remove {
             self.applied.remove(channel);
@@ -201,19 +194,15 @@ impl Session {
     }
 
     async fn notify_fences(&mut self, channel: &str, ids: &[u32]) -> Result<()> {
-        self.check_no_block().await?;
         let mut query = String::new();
-        if self.applied.insert(channel.to_owned()) {
+        if !self.applied.contains(channel) {
             query.push_str(&listen(channel));
         }
         for id in ids {
             query.push_str(&notify(channel, *id));
         }
-        let sent = self.client.simple_query(&query).await;
-        if sent.is_err() {
-            self.applied.remove(channel);
-        }
-        drop(sent?);
+        drop(self.query_outside_block(&query).await?);
+        self.applied.insert(channel.to_owned());
         Ok(())
     }
 
@@ -309,20 +298,22 @@ impl ListeningSession for Session {
     async fn ping(&mut self, timeout: Duration) -> Result<Duration> {
         let (sent, asked) = (Instant::now(), clock::now());
         let round_trip = async {
-            if self.shared.may_be_in_block.load(Ordering::Relaxed) {
-                return self.check_no_block().await;
+            match self.client.simple_query("").await {
+                // A cancellation of a statement of the user's can hit it, which is an answer too.
+                Err(error) if error.is_servers_refusal() => Ok(()),
+                answer => answer.map(drop),
             }
-            drop(self.client.simple_query("").await?);
-            Ok(())
         };
         let answer = self
             .liveness()
             .answer(timeout, "a heartbeat", round_trip)
             .await;
         match answer {
-            Ok(()) => self.confirm(asked),
+            Ok(()) if self.client.transaction_status() == TransactionStatus::Idle => {
+                self.confirm(asked);
+            }
             // The server answers, but keeps notifications back until the user's transaction ends: they are not confirmed.
-            Err(error) if error.kind == ErrorKind::Execute => {}
+            Ok(()) => {}
             Err(error) => return Err(error),
         }
         Ok(sent.elapsed())
@@ -347,6 +338,8 @@ impl ListeningSession for Session {
 
     async fn close(self, deadline: Instant) -> bool {
         let mut driver = self.driver;
+        // A statement of the user's that is running is cancelled: the session ends behind it.
+        self.shared.closing.cancel();
         drop(self.client);
         tokio::time::timeout_at(deadline, &mut driver).await.is_ok()
     }
@@ -354,6 +347,15 @@ impl ListeningSession for Session {
 
 /// Where the current session's client can be found; empty while there is none.
 pub type ClientSlot = Arc<Mutex<Option<SessionClient>>>;
+
+/// The refusal of what would take effect only at the end of the user's transaction.
+fn in_block() -> Error {
+    Error::new(
+        ErrorKind::Execute,
+        "a transaction is open on the listening session (listener.connection): LISTEN, UNLISTEN and NOTIFY take effect \
+         when it ends, so end it first",
+    )
+}
 
 fn listen(channel: &str) -> String {
     format!("LISTEN {};", quote_identifier(channel))

@@ -1,16 +1,18 @@
 //! Leases on a connection to a server that this file plays, in tokio's paused time.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Config, NoTls};
 
 use super::*;
 use crate::base::error::ErrorKind;
+use crate::protocol::pair;
+use crate::query::holders::Holders;
 use crate::query::lease_limit::LeaseLimit;
 
 /// Whether the server that is played answers statements.
@@ -30,22 +32,21 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// Plays a server on `stream`, and tells the statements that it is sent.
 async fn play(mut stream: DuplexStream, server: Server, statements: UnboundedSender<String>) {
-    let length = stream.read_u32().await.unwrap();
-    stream
-        .read_exact(&mut vec![0; length as usize - 4])
-        .await
-        .unwrap();
-    let ready = message(b'Z', b"I");
-    let started = [message(b'R', &[0; 4]), ready.clone()].concat();
-    stream.write_all(&started).await.unwrap();
+    let mut status = b'I';
     while let Ok(b'Q') = stream.read_u8().await {
         let length = stream.read_u32().await.unwrap();
         let mut body = vec![0; length as usize - 4];
         stream.read_exact(&mut body).await.unwrap();
         body.pop();
-        let _ = statements.send(String::from_utf8(body).unwrap());
+        let statement = String::from_utf8(body).unwrap();
+        match statement.as_str() {
+            "BEGIN" => status = b'T',
+            "ROLLBACK" => status = b'I',
+            _ => {}
+        }
+        let _ = statements.send(statement);
         if server == Server::Answers {
-            let answer = [message(b'C', b"SELECT 0\0"), ready.clone()].concat();
+            let answer = [message(b'C', b"SELECT 0\0"), message(b'Z', &[status])].concat();
             stream.write_all(&answer).await.unwrap();
         }
     }
@@ -53,23 +54,33 @@ async fn play(mut stream: DuplexStream, server: Server, statements: UnboundedSen
 }
 
 /// A client of a server that is played, and the statements that the server is sent.
-async fn connect(server: Server) -> (Client, UnboundedReceiver<String>) {
+fn connect(server: Server) -> (Client, UnboundedReceiver<String>) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (sender, statements) = unbounded_channel();
     tokio::spawn(play(theirs, server, sender));
-    let mut config = Config::new();
-    config.user("user").ssl_mode(SslMode::Disable);
-    let (client, connection) = config.connect_raw(ours, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    (Client::unpooled(client), statements)
+    let (client, mut connection) = pair(ours, BytesMut::new(), Vec::new(), None);
+    tokio::spawn(async move {
+        while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
+    });
+    (Client::unpooled(Backend::alone(client)), statements)
+}
+
+/// No bounds.
+fn free() -> Bounds {
+    Bounds::default()
 }
 
 /// A lease that holds the only permit of the limit.
 async fn lease(server: Server) -> (Arc<Lease>, UnboundedReceiver<String>, Arc<LeaseLimit>) {
-    let (client, statements) = connect(server).await;
+    let (client, statements) = connect(server);
     let limit = LeaseLimit::new(1);
     let permit = Arc::clone(&limit).acquire().await.unwrap();
-    (Arc::new(Lease::pooled(client, permit)), statements, limit)
+    let holder = Holders::enter(&Arc::default(), "a test".to_owned());
+    (
+        Arc::new(Lease::pooled(client, permit, holder)),
+        statements,
+        limit,
+    )
 }
 
 fn is_free(limit: &Arc<LeaseLimit>) -> bool {
@@ -83,9 +94,9 @@ fn is_free(limit: &Arc<LeaseLimit>) -> bool {
 #[tokio::test(start_paused = true)]
 async fn operations_run_in_the_order_of_the_calls_and_not_of_the_polls() {
     let (lease, mut statements, _limit) = lease(Server::Answers).await;
-    let first = lease.execute_batch("first".into());
-    let given_up = lease.execute_batch("given up".into());
-    let last = lease.execute_batch("last".into());
+    let first = lease.execute_batch("first".into(), free());
+    let given_up = lease.execute_batch("given up".into(), free());
+    let last = lease.execute_batch("last".into(), free());
     drop(given_up);
     let (last, first) = tokio::join!(last, first);
     first.unwrap();
@@ -97,9 +108,9 @@ async fn operations_run_in_the_order_of_the_calls_and_not_of_the_polls() {
 #[tokio::test(start_paused = true)]
 async fn a_release_waits_for_what_was_called_before_and_refuses_what_comes_after() {
     let (lease, mut statements, limit) = lease(Server::Answers).await;
-    let before = lease.execute_batch("before".into());
+    let before = lease.execute_batch("before".into(), free());
     let release = lease.release();
-    let after = lease.execute_batch("after".into()).await;
+    let after = lease.execute_batch("after".into(), free()).await;
     assert_eq!(after.unwrap_err().kind, ErrorKind::Closed);
     let (released, before) = tokio::join!(release, before);
     before.unwrap();
@@ -113,7 +124,8 @@ async fn a_release_waits_for_what_was_called_before_and_refuses_what_comes_after
 async fn a_release_gives_up_a_transaction_that_cannot_be_ended_in_time() {
     let (lease, _statements, limit) = lease(Server::IsSilent).await;
     // The server never says whether the transaction has begun; the caller stops waiting.
-    let begun = tokio::time::timeout(Duration::from_secs(1), lease.begin("BEGIN".into())).await;
+    let begun =
+        tokio::time::timeout(Duration::from_secs(1), lease.begin("BEGIN".into(), free())).await;
     assert!(begun.is_err());
     assert!(!is_free(&limit));
     let since = Instant::now();
@@ -126,7 +138,8 @@ async fn a_release_gives_up_a_transaction_that_cannot_be_ended_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_dropped_within_a_transaction_gives_its_connection_back() {
     let (lease, _statements, limit) = lease(Server::IsSilent).await;
-    let begun = tokio::time::timeout(Duration::from_secs(1), lease.begin("BEGIN".into())).await;
+    let begun =
+        tokio::time::timeout(Duration::from_secs(1), lease.begin("BEGIN".into(), free())).await;
     assert!(begun.is_err());
     drop(lease);
     assert!(!is_free(&limit));
@@ -136,20 +149,57 @@ async fn a_lease_that_is_dropped_within_a_transaction_gives_its_connection_back(
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_on_a_session_ends_with_the_session() {
-    let (client, _statements) = connect(Server::Answers).await;
+    let (client, _statements) = connect(Server::Answers);
     let client = Arc::new(client);
-    let session = SessionClient {
-        client: Arc::downgrade(&client),
-        may_be_in_block: Arc::default(),
-        in_flight: Arc::default(),
-    };
+    let session = SessionClient::of(&client);
     let lease = Arc::new(Lease::session(&session));
-    lease.execute_batch("statement".into()).await.unwrap();
+    lease
+        .execute_batch("statement".into(), free())
+        .await
+        .unwrap();
     assert_eq!(session.in_flight.load(Ordering::Relaxed), 0);
-    lease.execute_batch("BEGIN".into()).await.unwrap();
-    assert!(session.may_be_in_block.load(Ordering::Relaxed));
+    lease.execute_batch("BEGIN".into(), free()).await.unwrap();
+    assert_eq!(client.transaction_status(), TransactionStatus::Active);
     drop(client);
-    let after = lease.execute_batch("statement".into()).await;
+    let after = lease.execute_batch("statement".into(), free()).await;
     assert_eq!(after.unwrap_err().kind, ErrorKind::Closed);
     assert!(!lease.release().await.rolled_back);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_beyond_its_time_that_cannot_be_cancelled_costs_its_connection() {
+    let (lease, mut statements, limit) = lease(Server::IsSilent).await;
+    let bounds = Bounds::new(Some(Duration::from_millis(300)), None);
+    let since = Instant::now();
+    let running = lease.execute_batch("running".into(), bounds.clone());
+    let behind = lease.execute_batch("behind".into(), bounds);
+    let (running, behind) = tokio::join!(running, behind);
+    let error = running.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::TimedOut);
+    assert!(error.message.contains("not known"), "{error}");
+    assert!(since.elapsed() < Duration::from_millis(2400));
+    // It waited for its turn, and was never sent.
+    let error = behind.unwrap_err();
+    assert_eq!(
+        error.message,
+        "the statement, waiting for its turn, took longer than 300 ms"
+    );
+    assert!(!lease.release().await.rolled_back);
+    assert!(is_free(&limit));
+    assert_eq!(statements.recv().await.unwrap(), "running");
+    assert_eq!(statements.recv().await.unwrap(), END);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_session_ends_the_statement_that_runs_on_it() {
+    let (client, _statements) = connect(Server::IsSilent);
+    let client = Arc::new(client);
+    let session = SessionClient::of(&client);
+    let lease = Arc::new(Lease::session(&session));
+    let running = tokio::spawn(lease.execute_batch("running".into(), free()));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!running.is_finished());
+    session.closing.cancel();
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Closed);
 }

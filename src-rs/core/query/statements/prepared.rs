@@ -1,10 +1,11 @@
 //! Prepared statements, checked before they are executed: whether every parameter and column has a supported type.
 
-use tokio_postgres::Statement;
+use std::sync::Arc;
+
 use tokio_postgres::types::{Kind, Type};
 
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::query::client::Client;
+use crate::query::backend::{Backend, Statement};
 use crate::query::sql_text::streams_a_copy;
 use crate::query::values::{Codec, Encoded, Param, encode_params, type_name};
 
@@ -23,17 +24,17 @@ pub struct Column {
 
 /// A prepared statement, with the codec and the type of each parameter.
 pub(super) struct Prepared {
-    pub(super) statement: Statement,
+    pub(super) statement: Arc<Statement>,
     params: Vec<(Codec, Type)>,
 }
 
 impl Prepared {
     /// Prepares a statement and checks the types of its parameters.
-    pub(super) async fn new(client: &Client, sql: &str) -> Result<Self> {
+    pub(super) async fn new(backend: &Backend, sql: &str) -> Result<Self> {
         refuse_copy(sql)?;
-        let statement = client.prepare(sql).await?;
+        let statement = backend.prepare(sql).await?;
         let params = statement
-            .params()
+            .params
             .iter()
             .enumerate()
             .map(|(index, ty)| {
@@ -57,19 +58,18 @@ impl Prepared {
     /// The columns of the result, each with its codec.
     pub(super) fn columns(&self) -> Result<Vec<(Codec, Column)>> {
         self.statement
-            .columns()
+            .columns
             .iter()
-            .map(|column| {
-                let ty = column.type_();
+            .map(|(name, ty)| {
                 let codec = Codec::of(ty).ok_or_else(|| {
                     unsupported(
-                        &format!("Column `{}`", column.name()),
+                        &format!("Column `{}`", name),
                         ty,
                         "cast it to text in the statement",
                     )
                 })?;
                 let column = Column {
-                    name: column.name().to_owned(),
+                    name: name.clone(),
                     type_name: type_name(ty),
                     oid: ty.oid(),
                     is_json: is_json(&codec),

@@ -5,7 +5,7 @@ mod array;
 use std::fmt::Write as _;
 
 use bytes::{BufMut as _, BytesMut};
-use tokio_postgres::types::{Format, IsNull, ToSql, Type};
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Codec, DAY_MS, EPOCH_DAYS, EPOCH_MS, Param, json, numeric, type_name};
@@ -48,35 +48,10 @@ pub fn encode_params(params: &[Param], types: &[(Codec, Type)]) -> Result<Vec<En
         .collect()
 }
 
-impl ToSql for Encoded {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(match &self.0 {
-            Some(bytes) => {
-                out.put_slice(bytes);
-                IsNull::No
-            }
-            None => IsNull::Yes,
-        })
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn to_sql_checked(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        self.to_sql(ty, out)
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Binary
+impl Encoded {
+    /// The bytes; `None` is null.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        self.0.as_deref()
     }
 }
 

@@ -252,11 +252,7 @@ impl ListeningSession for ScriptedSession {
     }
 
     fn client(&self) -> SessionClient {
-        SessionClient {
-            client: std::sync::Weak::new(),
-            may_be_in_block: Arc::default(),
-            in_flight: Arc::default(),
-        }
+        SessionClient::default()
     }
 
     fn confirmed(&self) -> SystemTime {
