@@ -1041,8 +1041,9 @@ interface ConnectionPoolOptions {
      */
     connectTimeoutSec?: number;
     /**
-     * The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only.
-     * @default the operating system's
+     * The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only. Then the connection is
+     * lost.
+     * @default 30
      */
     tcpUserTimeoutSec?: number;
     /** Whether TCP keepalive is on. @default true */

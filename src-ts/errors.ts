@@ -113,11 +113,6 @@ export class ConnectionTimeoutError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_TIMEOUT'
 }
 
-/** @internal A call was aborted. Whoever has the signal rejects with its reason instead. */
-export class AbortedError extends ConnectionError {
-  override readonly code = 'ERR_PGLISTEN_ABORTED'
-}
-
 /** The base of the errors of a {@link Transaction}, apart from {@link DatabaseError}. */
 export class TransactionError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_TRANSACTION'

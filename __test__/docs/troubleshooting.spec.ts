@@ -218,6 +218,9 @@ test('statements', async (t) => {
     running("SELECT '127.0.0.1'::inet"),
     () => using((connection) => connection.fetchRow('SELECT 1 WHERE false')),
   )
+  await shows(t, 'ERR_PGLISTEN_CONNECTION_TIMEOUT', () =>
+    using((connection) => connection.execute('SELECT pg_sleep(60)', [], { timeoutMs: 100 })),
+  )
   await shows(t, 'ERR_PGLISTEN_TRANSACTION_BEGIN', () =>
     using(async (connection) => {
       await connection.execute('BEGIN')

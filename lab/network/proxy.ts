@@ -16,6 +16,8 @@ export interface Proxy {
   open(): void
   /** Forwards nothing any more, and closes nothing: a network that swallows everything. */
   freeze(): void
+  /** Forwards nothing any more on the connections of now, and closes none of them; new ones work. */
+  silence(): void
   /** Breaks every connection; new ones are taken, and never answered. */
   hang(): void
   /** How many connections were tried while it was cut. */
@@ -28,6 +30,7 @@ export interface Proxy {
 export async function startProxy(t: ExecutionContext): Promise<Proxy> {
   const target = new URL(await serverDsn())
   const sockets = new Set<Socket>()
+  const silenced = new WeakSet<Socket>()
   let isCut = false
   let isFrozen = false
   let isHanging = false
@@ -53,11 +56,11 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
       sockets.add(from)
       from.on('error', () => {})
       from.on('data', (chunk) => {
-        if (!isFrozen) to.write(chunk)
+        if (!isFrozen && !silenced.has(from)) to.write(chunk)
       })
       from.on('close', () => {
         sockets.delete(from)
-        if (!isFrozen) to.destroy()
+        if (!isFrozen && !silenced.has(from)) to.destroy()
       })
     }
   }).listen(0, '127.0.0.1')
@@ -88,6 +91,9 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
     },
     freeze() {
       isFrozen = true
+    },
+    silence() {
+      for (const socket of sockets) silenced.add(socket)
     },
     hang() {
       isHanging = true

@@ -1,7 +1,6 @@
 // The one place where errors from Rust become instances of the classes in `errors.ts`.
 import type { NativeError, NativeServerMessage } from '#native'
 import {
-  AbortedError,
   ConnectionClosedError,
   ConnectionExecuteError,
   ConnectionFailedError,
@@ -15,6 +14,7 @@ import {
   PglistenError,
   type ServerMessage,
 } from '../errors.js'
+import { AbortedError } from './aborted.js'
 import { unknownKind } from './kinds.js'
 
 /** Converts an error from Rust to an instance of its class. */

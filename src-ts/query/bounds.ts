@@ -1,7 +1,8 @@
 // The bounds of a call: a signal, and a time. They reach the server, where the statement is cancelled.
 import { NativeCallBounds } from '#native'
-import { AbortedError, ArgumentTypeError } from '../errors.js'
+import { ArgumentTypeError } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
+import { AbortedError } from '../native/aborted.js'
 import { MAX_DELAY_MS, checkNumber, checkOptions, checkSignal } from '../options/validate.js'
 
 /** The options of a call that can be given up. */

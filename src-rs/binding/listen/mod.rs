@@ -74,10 +74,13 @@ impl NativeListener {
             Box::new(move || events.signal(signal)),
         );
         let options = ListenerOptions {
-            setup: SessionSetup::new(Arc::clone(pool.connect_config()), max_pause),
+            setup: SessionSetup::new(
+                Arc::clone(pool.connect_config()),
+                Arc::clone(pool.doubt()),
+                max_pause,
+            ),
             reconnect: options.reconnect.map(Into::into),
             heartbeat: options.heartbeat.map(Into::into),
-            doubt: Arc::clone(pool.doubt()),
             own_pids: Arc::clone(pool.own_pids()),
         };
         Self {

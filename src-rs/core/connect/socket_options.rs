@@ -11,6 +11,9 @@ use crate::connect::settings::Settings;
 /// The kernel's own default of two hours is of no use to a listener.
 const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
 
+/// The kernel's own default is to send again for a quarter of an hour (`tcp_retries2`). Nobody waits that long.
+const DEFAULT_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The options of a TCP socket.
 #[derive(Debug, Clone)]
 pub(crate) struct SocketOptions {
@@ -24,7 +27,7 @@ impl SocketOptions {
         let is_probed = settings.keepalives.unwrap_or(true);
         Self {
             keepalive: is_probed.then(|| keepalive(settings)),
-            tcp_user_timeout: settings.tcp_user_timeout,
+            tcp_user_timeout: settings.tcp_user_timeout.or(Some(DEFAULT_USER_TIMEOUT)),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::doubt::Doubt;
 use crate::base::own_pids::OwnPids;
 use crate::listen::session::SessionSetup;
 
@@ -38,8 +37,6 @@ pub struct ListenerOptions {
     pub reconnect: Option<ReconnectOptions>,
     /// `None`: no heartbeat.
     pub heartbeat: Option<HeartbeatOptions>,
-    /// Raised when the session is found silently dead, for the pool's connections.
-    pub doubt: Arc<Doubt>,
     /// Where to enter the session's backend.
     pub own_pids: Arc<OwnPids>,
 }

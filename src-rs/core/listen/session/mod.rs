@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::base::Moment;
 use crate::base::clock;
+use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
@@ -46,6 +47,7 @@ pub struct Session {
     arrivals: Arc<NotificationSink>,
     paused: Arc<AtomicBool>,
     connect: Arc<ConnectConfig>,
+    doubt: Arc<Doubt>,
     /// Where it is.
     host: Host,
     /// Its backend.
@@ -63,6 +65,8 @@ pub struct Session {
 pub struct SessionSetup {
     /// Where to connect.
     pub connect: Arc<ConnectConfig>,
+    /// Raised when a session is found silently dead: the pool's connections may be so too.
+    pub doubt: Arc<Doubt>,
     /// `tcp_user_timeout` of the server's end: after this long without acknowledgement from us (a frozen
     /// process, a dead network) the server gives the session up, and its place in the notification queue.
     pub server_tcp_user_timeout: Duration,
@@ -77,11 +81,12 @@ const SERVER_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE_MARGIN: Duration = Duration::from_secs(10);
 
 impl SessionSetup {
-    /// Sessions on `connect`, read without a pause of more than `max_pause`.
+    /// Sessions on `connect` that raise `doubt`, read without a pause of more than `max_pause`.
     #[must_use]
-    pub fn new(connect: Arc<ConnectConfig>, max_pause: Duration) -> Self {
+    pub fn new(connect: Arc<ConnectConfig>, doubt: Arc<Doubt>, max_pause: Duration) -> Self {
         Self {
             connect,
+            doubt,
             server_tcp_user_timeout: SERVER_TCP_USER_TIMEOUT.max(max_pause + PAUSE_MARGIN),
             max_pause,
         }
@@ -151,6 +156,7 @@ impl Session {
             arrivals,
             paused,
             connect: Arc::clone(&setup.connect),
+            doubt: Arc::clone(&setup.doubt),
             host: candidate.host.clone(),
             process_id: 0,
             server_started: None,
@@ -215,9 +221,21 @@ impl Session {
         let liveness = self.liveness();
         let asked = clock::now();
         let answer = liveness.answer(timeout, "LISTEN or UNLISTEN", request(self));
-        answer.await?;
+        let answer = answer.await;
+        self.doubt_if_silent(&answer);
+        answer?;
         self.confirm(asked);
         Ok(())
+    }
+
+    /// Raises a doubt about the pool's connections when the server has not answered although the connection stands.
+    fn doubt_if_silent(&self, answer: &Result<()>) {
+        let unanswered = answer
+            .as_ref()
+            .is_err_and(|error| error.kind == ErrorKind::Closed && error.server.is_none());
+        if unanswered && !self.client.is_closed() {
+            self.doubt.raise();
+        }
     }
 
     fn liveness(&self) -> Liveness<SecondConnection> {
@@ -308,6 +326,7 @@ impl ListeningSession for Session {
             .liveness()
             .answer(timeout, "a heartbeat", round_trip)
             .await;
+        self.doubt_if_silent(&answer);
         match answer {
             Ok(()) if self.client.transaction_status() == TransactionStatus::Idle => {
                 self.confirm(asked);

@@ -1,0 +1,181 @@
+// Signals and times of calls: they reach the server, and never the next statement.
+
+import test, { type ExecutionContext } from 'ava'
+import { getEventListeners } from 'node:events'
+import {
+  type CallOptions,
+  type Connection,
+  ConnectionClosedError,
+  ConnectionPool,
+  type ConnectionPoolOptions,
+  ConnectionPoolExecuteError,
+  ConnectionTimeoutError,
+} from 'pglisten'
+import { serverDsn } from '../../lab/server/test-server.js'
+import { ServerWitness } from '../../lab/witness.js'
+import { uniqueName } from '../../lab/unique-name.js'
+import { waitFor, within } from '../../lab/wait.js'
+
+async function openPool(t: ExecutionContext, options: ConnectionPoolOptions = {}) {
+  const pool = new ConnectionPool({ dsn: await serverDsn(), ...options })
+  t.teardown(() => pool.close({ timeoutMs: 100 }))
+  return pool
+}
+
+const WAYS: Record<string, (connection: Connection, options: CallOptions) => Promise<unknown>> = {
+  execute: (c, o) => c.execute('SELECT pg_sleep(60)', [], o),
+  fetch: (c, o) => c.fetch('SELECT pg_sleep(60)', [], o),
+  fetchRow: (c, o) => c.fetchRow('SELECT pg_sleep(60)', [], o),
+  fetchVal: (c, o) => c.fetchVal('SELECT pg_sleep(60)', [], o),
+  executeMany: (c, o) => c.executeMany('SELECT pg_sleep($1)', [[60], [60]], o),
+  executeBatch: (c, o) => c.executeBatch('SELECT 1; SELECT pg_sleep(60)', [], o),
+  'a statement of a transaction': (c, o) =>
+    c.transaction((tx) => tx.execute('SELECT pg_sleep(60)', [], o)),
+  transaction: (c, o) => c.transaction((tx) => tx.execute('SELECT pg_sleep(60)'), o),
+}
+
+for (const [name, run] of Object.entries(WAYS)) {
+  test(`${name} is cancelled on the server by its time and by its signal, and the connection goes on`, async (t) => {
+    const pool = await openPool(t, { maxDbPoolSize: 1 })
+    await using connection = await pool.connection()
+    const processId = await connection.fetchVal('SELECT pg_backend_pid()')
+    const late = await t.throwsAsync(within(run(connection, { timeoutMs: 100 }), { what: name }))
+    t.true(late instanceof ConnectionTimeoutError, late.stack)
+    const abort = new AbortController()
+    const reason = new Error('no longer wanted')
+    setTimeout(() => abort.abort(reason), 100)
+    const aborted = await t.throwsAsync(
+      within(run(connection, { signal: abort.signal }), { what: name }),
+    )
+    t.is(aborted, reason)
+    t.is(getEventListeners(abort.signal, 'abort').length, 0)
+    t.is(await connection.fetchVal('SELECT pg_backend_pid()'), processId)
+  })
+}
+
+test('a cancellation never hits the statement behind', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  await using connection = await pool.connection()
+  let interrupted = 0
+  for (let turn = 0; turn < 200; turn += 1) {
+    // Around the moment at which the statement ends by itself.
+    const first = connection
+      .fetchVal('SELECT pg_sleep(0.005)', [], { timeoutMs: 3 + (turn % 5) })
+      .catch((error: unknown) => {
+        if (!(error instanceof ConnectionTimeoutError)) throw error
+        interrupted += 1
+      })
+    const behind = connection.fetchVal('SELECT $1::int', [turn])
+    await first
+    t.is(await behind, turn)
+  }
+  t.log(`${interrupted} of 200 were interrupted`)
+  t.true(interrupted > 0)
+})
+
+test('a call that is aborted before it begins, or while it waits for its turn, is not sent', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  await using connection = await pool.connection()
+  const table = uniqueName('not_sent')
+  await connection.execute(`CREATE TABLE ${table} (n int)`)
+  const insert = `INSERT INTO ${table} VALUES (1)`
+  await t.throwsAsync(connection.execute(insert, [], { signal: AbortSignal.abort() }), {
+    any: true,
+    name: 'AbortError',
+  })
+  const running = connection.execute('SELECT pg_sleep(0.3)')
+  const error = await t.throwsAsync(connection.execute(insert, [], { timeoutMs: 50 }))
+  t.true(error instanceof ConnectionTimeoutError)
+  await running
+  t.is(await connection.fetchVal(`SELECT count(*) FROM ${table}`), 0n)
+  await connection.execute(`DROP TABLE ${table}`)
+})
+
+test('a transaction whose time is over is rolled back, although its work goes on', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  await using connection = await pool.connection()
+  const table = uniqueName('rolled_back')
+  await connection.execute(`CREATE TABLE ${table} (n int)`)
+  const never = new Promise<void>(() => {})
+  const error = await t.throwsAsync(
+    connection.transaction(
+      async (tx) => {
+        await tx.execute(`INSERT INTO ${table} VALUES (1)`)
+        await never
+      },
+      { timeoutMs: 100 },
+    ),
+  )
+  t.true(error instanceof ConnectionTimeoutError)
+  t.is(await connection.fetchVal(`SELECT count(*) FROM ${table}`), 0n)
+  await connection.execute(`DROP TABLE ${table}`)
+})
+
+test('options in the place of parameters are refused, as is nonsense in them', async (t) => {
+  const pool = await openPool(t)
+  await using connection = await pool.connection()
+  const second = { timeoutMs: 5 } as unknown as []
+  await t.throwsAsync(connection.execute('SELECT 1', second), { message: /third argument/ })
+  await t.throwsAsync(connection.execute('SELECT 1', [], { timeoutMs: -1 }), {
+    code: 'ERR_PGLISTEN_ARGUMENT_RANGE',
+  })
+  const wrong = { timeout: 5 } as CallOptions
+  await t.throwsAsync(connection.execute('SELECT 1', [], wrong), {
+    message: /Unknown option `timeout`/,
+  })
+  await t.throwsAsync(pool.connection(wrong), { message: /Unknown option/ })
+})
+
+test('waiting for a connection ends in time, and the error tells who holds how many', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 2, acquireTimeoutSec: 0.1 })
+  await using _first = await pool.connection()
+  await using _second = await pool.connection()
+  const waits: (() => Promise<unknown>)[] = [
+    () => pool.connection(),
+    () => pool.notify('x'),
+    () => pool.connection({ timeoutMs: 50 }),
+  ]
+  for (const wait of waits) {
+    const error = await t.throwsAsync(within(wait(), { what: 'the end of the wait' }))
+    t.true(error instanceof ConnectionPoolExecuteError)
+    t.regex(error.message, /all 2 may be in use, held by `pool\.connection\(\)` \(2\)/)
+  }
+  const abort = new AbortController()
+  const waiting = pool.connection({ signal: abort.signal })
+  abort.abort()
+  await t.throwsAsync(waiting, { any: true, name: 'AbortError' })
+  t.is(pool.status().waiting, 0)
+})
+
+test('a statement on the listening session is cancelled when the listener shuts down, and the session is gone', async (t) => {
+  const pool = await openPool(t)
+  await using witness = new ServerWitness(await serverDsn())
+  const close = [
+    (listener: { shutdown(): Promise<void> }) => listener.shutdown(),
+    () => pool.close(),
+  ]
+  for (const end of close) {
+    const listener = pool.listener()
+    await listener.startup()
+    const processId = await listener.connection.fetchVal<number>('SELECT pg_backend_pid()')
+    const running = listener.connection.execute('SELECT pg_sleep(60)')
+    const settled = running.then(
+      () => 'resolved',
+      (error: unknown) => error,
+    )
+    await waitFor(() => isActive(witness, processId), { what: 'a running statement' })
+    const began = performance.now()
+    await end(listener)
+    const took = performance.now() - began
+    t.log(`closed after ${Math.round(took)} ms`)
+    t.true(took < 2000, `${took} ms`)
+    t.true((await settled) instanceof ConnectionClosedError)
+    const alive = 'SELECT count(*)::int FROM pg_stat_activity WHERE pid = $1'
+    t.is(await witness.ask<number>(alive, [processId]), 0)
+  }
+})
+
+async function isActive(witness: ServerWitness, processId: number): Promise<boolean> {
+  const active = "SELECT count(*)::int FROM pg_stat_activity WHERE pid = $1 AND state = 'active'"
+  return (await witness.ask<number>(active, [processId])) === 1
+}
