@@ -8,10 +8,11 @@
 //! 1. [`base`]: errors, moments of the clock, the process ids of our own backends.
 //! 2. [`observe`]: counters and snapshots.
 //! 3. [`inbound`]: bytes of the socket become packed notifications.
-//! 4. [`connect`]: options, DSNs and environment become a dialled, authenticated, encrypted connection.
-//! 5. [`deliver`]: packed notifications become entries in the bounded buffer of each consumer.
-//! 6. [`query`]: statements, transactions and the pool that leases connections.
-//! 7. [`listen`]: sessions that LISTEN, and the supervisor that keeps one alive for a listener.
+//! 4. [`protocol`]: requests and answers on a connection that has started up.
+//! 5. [`connect`]: options, DSNs and environment become a dialled, authenticated, encrypted connection.
+//! 6. [`deliver`]: packed notifications become entries in the bounded buffer of each consumer.
+//! 7. [`query`]: statements, transactions and the pool that leases connections.
+//! 8. [`listen`]: sessions that LISTEN, and the supervisor that keeps one alive for a listener.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -1,7 +1,7 @@
 //! Takes notifications out of a session's stream as it is read, and packs them; all other messages go on to
-//! `tokio_postgres`.
+//! whoever reads the stream.
 //!
-//! `tokio_postgres` would make three allocations for each notification. An [`Inbound`] is the stream that it reads instead
+//! A client would make three allocations for each notification. An [`Inbound`] is the stream that it reads instead
 //! of the socket, a `Splitter` tells messages apart, a [`ReceivedBatch`] holds the notifications of one read, and a
 //! [`NotificationSink`] says who gets the batch.
 
@@ -92,7 +92,7 @@ struct Extractor {
     chunk: Box<[u8]>,
     /// Empty between two reads.
     batch: ReceivedBatch,
-    /// Messages that were read and are no notifications, for `tokio_postgres`.
+    /// Messages that were read and are no notifications, for whoever reads the stream.
     rest: BytesMut,
 }
 
