@@ -31,6 +31,8 @@ pub struct NativeReconnectOptions {
 pub struct NativeHeartbeatOptions {
     pub interval_ms: f64,
     pub timeout_ms: f64,
+    /// `null`: never probe delivery.
+    pub probe_interval_ms: Option<f64>,
 }
 
 impl From<NativeReconnectOptions> for ReconnectOptions {
@@ -49,6 +51,7 @@ impl From<NativeHeartbeatOptions> for HeartbeatOptions {
         Self {
             interval: duration_ms(options.interval_ms),
             timeout: duration_ms(options.timeout_ms),
+            probe_interval: options.probe_interval_ms.map(duration_ms),
         }
     }
 }
