@@ -2,6 +2,22 @@
 
 import { EventEmitter } from 'node:events';
 
+/** The options of a call that can be given up. */
+interface CallOptions {
+    /**
+     * Gives the call up when it is aborted: it rejects with the signal's reason. A statement that is running is cancelled
+     * on the server.
+     * @default no signal
+     */
+    signal?: AbortSignal | undefined;
+    /**
+     * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
+     * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server.
+     * @default no limit
+     */
+    timeoutMs?: number | undefined;
+}
+
 /**
  * A parameter of a statement. The server declares the type of each `$n`. A value that does not fit the type is refused
  * before the statement is executed, with no silent conversion: an `int4` takes no string.
@@ -74,6 +90,8 @@ declare class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
  * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
  *   is not supported. Nothing was executed,
  * - {@link DatabaseError} when the server answers with an error,
+ * - {@link ConnectionTimeoutError} when it took longer than its `timeoutMs`, and the reason of its `signal` when that is
+ *   aborted: the statement was cancelled on the server. If it had succeeded before that, the call resolves all the same,
  * - {@link ConnectionClosedError} when the connection is closed or lost, {@link TransactionClosedError} when the
  *   transaction has ended.
  */
@@ -83,36 +101,40 @@ declare abstract class Queryable {
      *
      * @param sql - One statement, with `$1`, `$2`, … for the parameters.
      * @param params - One value for each parameter of the statement. @default none
+     * @param options - Bounds of the call. @default none
      */
-    execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
+    execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
     /** Runs one statement, as {@link Queryable.execute} does. */
-    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<QueryResult<Row>>;
+    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
     /**
      * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[]): Promise<Row>;
+    fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row>;
     /**
      * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
      * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[]): Promise<Value>;
+    fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Value>;
     /**
      * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
      * of their own or, within a transaction, a savepoint. Returned rows are dropped.
      *
      * @param sql - One statement, with `$1`, `$2`, … for the parameters.
      * @param paramSets - The lists of parameters.
+     * @param options - Bounds of the call. @default none
      * @returns The number of rows that all runs affected together.
      */
-    executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[]): Promise<number>;
+    executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[], options?: CallOptions): Promise<number>;
     /**
      * Runs several statements without parameters, separated by semicolons. They are one transaction, unless they contain
      * `BEGIN` and `COMMIT`. Returned rows are dropped.
      *
      * @param sql - The statements.
+     * @param params - Nothing: these statements have no parameters. It keeps the options in the third place.
+     * @param options - Bounds of the call. @default none
      */
-    executeBatch(sql: string): Promise<void>;
+    executeBatch(sql: string, params?: readonly [], options?: CallOptions): Promise<void>;
 }
 
 /** The function that {@link Connection.transaction} runs within a transaction. */
@@ -153,9 +175,13 @@ declare class Connection extends Queryable implements AsyncDisposable {
      * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
      * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
      * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
-     * or lost.
+     * or lost. When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back,
+     * and the call rejects without waiting for `work`: with {@link ConnectionTimeoutError} or the signal's reason. The
+     * commit itself is not bounded.
+     *
+     * @param options - Bounds of the whole transaction. @default none
      */
-    transaction<Result>(work: TransactionWork<Result>): Promise<Result>;
+    transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result>;
     /**
      * Ends the lease of the connection, once the statements that were called before have ended. A transaction that was
      * left open is rolled back. A second call has no effect.
@@ -246,6 +272,13 @@ declare class ConnectionClosedError extends ConnectionError {
 /** A statement does not fit its call: a parameter, a type that is not supported, or the number of rows. */
 declare class ConnectionExecuteError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_EXECUTE";
+}
+/**
+ * A call took longer than its `timeoutMs`. A statement of it was cancelled and had no effect, unless the message says that
+ * this is not known.
+ */
+declare class ConnectionTimeoutError extends ConnectionError {
+    readonly code = "ERR_PGLISTEN_CONNECTION_TIMEOUT";
 }
 /** The base of the errors of a {@link Transaction}, apart from {@link DatabaseError}. */
 declare class TransactionError extends PglistenError {
@@ -1028,6 +1061,12 @@ interface ConnectionPoolOptions {
      * @default 10
      */
     maxDbPoolSize?: number;
+    /**
+     * The longest wait for a connection of the pool, in seconds, from 0.001 to 2147483.647: for a free place and, if need be,
+     * for a new connection. `timeoutMs` of a call takes its place.
+     * @default 30
+     */
+    acquireTimeoutSec?: number;
     /** The treatment of a connection before it is leased again. @default `fast` */
     connRecyclingMethod?: ConnRecyclingMethod;
     /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
@@ -1063,6 +1102,13 @@ interface ConnectionPoolOptions {
     channelBinding?: ChannelBinding;
 }
 
+/** The options of {@link ConnectionPool.close}. */
+interface PoolCloseOptions {
+    /**
+     * How long leased connections are waited for, in milliseconds, from 0 to 2147483647. @default 5000
+     */
+    timeoutMs?: number;
+}
 /** The result of {@link ConnectionPool.status}. */
 interface ConnectionPoolStatus {
     /** The most connections that the pool may have. */
@@ -1100,9 +1146,12 @@ declare class ConnectionPool implements AsyncDisposable {
      * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it
      * cannot be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of
      * certificates or keys cannot be used, with {@link DatabaseError} when the server refuses, with
-     * {@link ConnectionPoolExecuteError} when the pool is closed.
+     * {@link ConnectionPoolExecuteError} when the pool is closed, or no connection became free within `timeoutMs` or else
+     * `acquireTimeoutSec`: the message says who holds how many.
+     *
+     * @param options - Bounds of the wait. @default `acquireTimeoutSec`
      */
-    connection(): Promise<Connection>;
+    connection(options?: CallOptions): Promise<Connection>;
     /**
      * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
      * committed.
@@ -1112,8 +1161,9 @@ declare class ConnectionPool implements AsyncDisposable {
      *
      * @param channel - The name of the channel: 1 to 63 bytes without NUL, case-sensitive.
      * @param payload - The payload: at most 7999 bytes without NUL. @default the empty text
+     * @param options - Bounds of the call, the wait for a connection included. @default `acquireTimeoutSec` for that wait
      */
-    notify(channel: string, payload?: string): Promise<void>;
+    notify(channel: string, payload?: string, options?: CallOptions): Promise<void>;
     /** Returns the numbers of connections and of calls that wait for one. */
     status(): ConnectionPoolStatus;
     /**
@@ -1125,16 +1175,16 @@ declare class ConnectionPool implements AsyncDisposable {
     resize(size: number): void;
     /**
      * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end,
-     * or after 5 s, when the server is asked to cancel their statements.
+     * or after `timeoutMs`, when the server is asked to cancel their statements.
      *
-     * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call
-     * returns the promise of the first.
+     * Resolves once the server's sessions are gone; while connections are leased, at most 1 s after `timeoutMs`. A second
+     * call returns the promise of the first.
      */
-    close(): Promise<void>;
+    close(options?: PoolCloseOptions): Promise<void>;
     /** Closes the pool, as {@link ConnectionPool.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, ChannelBinding, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, ParseChannel, PglistenErrorOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, SyncOptions, TargetSessionAttrs, TransactionWork };
+export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
+export type { BatchesOptions, BufferOptions, CallOptions, ChannelBinding, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, ParseChannel, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, SyncOptions, TargetSessionAttrs, TransactionWork };
 //# sourceMappingURL=index.d.ts.map

@@ -3,7 +3,8 @@
  *
  * @packageDocumentation
  */
-export { ConnectionPool, type ConnectionPoolStatus } from './src-ts/pool.js'
+export { ConnectionPool, type ConnectionPoolStatus, type PoolCloseOptions } from './src-ts/pool.js'
+export type { CallOptions } from './src-ts/query/bounds.js'
 export { Listener } from './src-ts/listen/listener.js'
 export type {
   ListenerPayloads,

@@ -10,19 +10,27 @@ export declare class Bridge {
   constructor(wake: (...ready: Array<unknown>) => void)
 }
 
+/** The bounds of one call: how long it may take, counted from when they are made, and whether it is aborted. */
+export declare class NativeCallBounds {
+  /** Without `timeoutMs` there is no bound in time. */
+  constructor(timeoutMs?: number | undefined | null)
+  /** Interrupts the call. A second call has no effect. */
+  abort(): void
+}
+
 /**
  * A leased connection. Operations run in the order of the calls; each settles the promise whose id it is given. A lease
  * that is collected as garbage gives its connection back.
  */
 export declare class NativeLease {
   /** Resolves to a `NativeQueryOutput`. */
-  execute(promise: number, sql: string, params: Array<unknown>): void
+  execute(promise: number, sql: string, params: Array<unknown>, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to the number of rows affected. */
-  executeMany(promise: number, sql: string, sets: Array<Array<unknown>>): void
+  executeMany(promise: number, sql: string, sets: Array<Array<unknown>>, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to nothing. */
-  executeBatch(promise: number, sql: string): void
+  executeBatch(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to `false`, with nothing done, when a statement has begun a transaction already. */
-  begin(promise: number, sql: string): void
+  begin(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to a `NativeCommitOutcome`. */
   commit(promise: number): void
   /** Resolves to nothing. */
@@ -64,8 +72,8 @@ export declare class NativePool {
   constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`)
   /** The servers, as people read them: without a user or a password. */
   hosts(): Array<string>
-  /** Resolves to a `NativeLease`. */
-  acquire(promise: number): void
+  /** Resolves to a `NativeLease`. `holder` says in a few words who asks. */
+  acquire(promise: number, holder: string, bounds?: NativeCallBounds | undefined | null): void
   status(): NativePoolStatus
   resize(maxSize: number): void
   /**
@@ -155,6 +163,8 @@ export declare const enum NativeErrorKind {
   Pool = 'pool',
   ListenerClosed = 'listenerClosed',
   ListenerOverflow = 'listenerOverflow',
+  TimedOut = 'timedOut',
+  Aborted = 'aborted',
   Internal = 'internal',
 }
 

@@ -105,6 +105,19 @@ export class ConnectionExecuteError extends ConnectionError {
   override readonly code = 'ERR_PGLISTEN_CONNECTION_EXECUTE'
 }
 
+/**
+ * A call took longer than its `timeoutMs`. A statement of it was cancelled and had no effect, unless the message says that
+ * this is not known.
+ */
+export class ConnectionTimeoutError extends ConnectionError {
+  override readonly code = 'ERR_PGLISTEN_CONNECTION_TIMEOUT'
+}
+
+/** @internal A call was aborted. Whoever has the signal rejects with its reason instead. */
+export class AbortedError extends ConnectionError {
+  override readonly code = 'ERR_PGLISTEN_ABORTED'
+}
+
 /** The base of the errors of a {@link Transaction}, apart from {@link DatabaseError}. */
 export class TransactionError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_TRANSACTION'

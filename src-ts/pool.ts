@@ -2,16 +2,31 @@
 import { NativePool, type NativeLease } from '#native'
 import { bridge } from './native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
+import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js'
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ConnectionPoolExecuteError } from './errors.js'
 import { Listener } from './listen/listener.js'
 import type { ListenerPayloads } from './listen/types.js'
 import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
 import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
-import { checkChannel, checkPayload } from './options/validate.js'
+import {
+  MAX_DELAY_MS,
+  checkChannel,
+  checkNumber,
+  checkOptions,
+  checkPayload,
+} from './options/validate.js'
 
 /** How long `close()` waits for leased connections, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 5000
+
+/** The options of {@link ConnectionPool.close}. */
+export interface PoolCloseOptions {
+  /**
+   * How long leased connections are waited for, in milliseconds, from 0 to 2147483647. @default 5000
+   */
+  timeoutMs?: number
+}
 
 /** The result of {@link ConnectionPool.status}. */
 export interface ConnectionPoolStatus {
@@ -31,7 +46,8 @@ export interface ConnectionPoolStatus {
  */
 export class ConnectionPool implements AsyncDisposable {
   readonly #native: NativePool
-  readonly #leases: LeaseSource = () => this.#acquire()
+  readonly #acquireTimeoutMs: number
+  readonly #leases: LeaseSource = () => this.#acquire('callbacks and messages of listeners')
   readonly #listeners = new Set<WeakRef<Listener<ListenerPayloads>>>()
   #closing: Promise<void> | undefined
 
@@ -41,7 +57,9 @@ export class ConnectionPool implements AsyncDisposable {
    * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
    */
   constructor(options?: ConnectionPoolOptions | string) {
-    const { connect, maxDbPoolSize, connRecyclingMethod } = resolvePoolOptions(options)
+    const { connect, maxDbPoolSize, acquireTimeoutMs, connRecyclingMethod } =
+      resolvePoolOptions(options)
+    this.#acquireTimeoutMs = acquireTimeoutMs
     this.#native = new NativePool(bridge.handle, connect, maxDbPoolSize, connRecyclingMethod)
   }
 
@@ -74,10 +92,14 @@ export class ConnectionPool implements AsyncDisposable {
    * Rejects with {@link ConnectionFailedError} when no server can be reached, with {@link ConnectionTlsError} when it
    * cannot be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of
    * certificates or keys cannot be used, with {@link DatabaseError} when the server refuses, with
-   * {@link ConnectionPoolExecuteError} when the pool is closed.
+   * {@link ConnectionPoolExecuteError} when the pool is closed, or no connection became free within `timeoutMs` or else
+   * `acquireTimeoutSec`: the message says who holds how many.
+   *
+   * @param options - Bounds of the wait. @default `acquireTimeoutSec`
    */
-  async connection(): Promise<Connection> {
-    return Connection.leased(await this.#acquire())
+  async connection(options?: CallOptions): Promise<Connection> {
+    const bounds = resolveCallOptions(options)
+    return Connection.leased(await this.#acquire('`pool.connection()`', bounds))
   }
 
   /**
@@ -89,12 +111,20 @@ export class ConnectionPool implements AsyncDisposable {
    *
    * @param channel - The name of the channel: 1 to 63 bytes without NUL, case-sensitive.
    * @param payload - The payload: at most 7999 bytes without NUL. @default the empty text
+   * @param options - Bounds of the call, the wait for a connection included. @default `acquireTimeoutSec` for that wait
    */
-  async notify(channel: string, payload = ''): Promise<void> {
+  async notify(channel: string, payload = '', options?: CallOptions): Promise<void> {
     checkChannel(channel)
     checkPayload(payload)
-    await using connection = await this.connection()
-    await connection.execute('SELECT pg_catalog.pg_notify($1, $2)', [channel, payload])
+    const bounds = resolveCallOptions(options)
+    const began = performance.now()
+    await using connection = Connection.leased(await this.#acquire('`pool.notify()`', bounds))
+    const { signal, timeoutMs } = bounds
+    const spent = performance.now() - began
+    await connection.execute('SELECT pg_catalog.pg_notify($1, $2)', [channel, payload], {
+      signal,
+      timeoutMs: timeoutMs === undefined ? undefined : Math.max(0, timeoutMs - spent),
+    })
   }
 
   /** Returns the numbers of connections and of calls that wait for one. */
@@ -115,13 +145,14 @@ export class ConnectionPool implements AsyncDisposable {
 
   /**
    * Shuts the pool's listeners down and closes every connection. Leased connections are closed when their leases end,
-   * or after 5 s, when the server is asked to cancel their statements.
+   * or after `timeoutMs`, when the server is asked to cancel their statements.
    *
-   * Resolves once the server's sessions are gone; while connections are leased, after at most 6 s. A second call
-   * returns the promise of the first.
+   * Resolves once the server's sessions are gone; while connections are leased, at most 1 s after `timeoutMs`. A second
+   * call returns the promise of the first.
    */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  close(options?: PoolCloseOptions): Promise<void> {
+    const timeoutMs = resolveCloseOptions(options)
+    this.#closing ??= this.#close(timeoutMs)
     return this.#closing
   }
 
@@ -140,18 +171,30 @@ export class ConnectionPool implements AsyncDisposable {
     return printed('ConnectionPool', fields, how)
   }
 
-  async #close(): Promise<void> {
-    const listeners = [...this.#listeners].map((reference) => reference.deref()?.shutdown())
-    const closed = bridge.call<void>((id) => this.#native.close(id, CLOSE_TIMEOUT_MS))
+  async #close(timeoutMs: number): Promise<void> {
+    const listeners = [...this.#listeners].map((reference) =>
+      reference.deref()?.shutdown({ timeoutMs }),
+    )
+    const closed = bridge.call<void>((id) => this.#native.close(id, timeoutMs))
     await Promise.all([...listeners, closed])
   }
 
-  async #acquire(): Promise<NativeLease> {
+  async #acquire(holder: string, options: CallOptions = {}): Promise<NativeLease> {
     this.#checkOpen()
-    return bridge.call<NativeLease>((id) => this.#native.acquire(id))
+    const { signal, timeoutMs = this.#acquireTimeoutMs } = options
+    return bounded({ signal, timeoutMs }, (bounds) =>
+      bridge.call<NativeLease>((id) => this.#native.acquire(id, holder, bounds)),
+    )
   }
 
   #checkOpen(): void {
     if (this.#closing) throw new ConnectionPoolExecuteError('The pool is closed')
   }
+}
+
+function resolveCloseOptions(options: PoolCloseOptions = {}): number {
+  checkOptions('options', options, ['timeoutMs'])
+  const { timeoutMs = CLOSE_TIMEOUT_MS } = options
+  checkNumber('timeoutMs', timeoutMs, { min: 0, max: MAX_DELAY_MS })
+  return timeoutMs
 }

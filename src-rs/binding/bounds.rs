@@ -9,14 +9,14 @@ use pglisten_core::query::bounds::Bounds;
 
 /// The bounds of one call: how long it may take, counted from when they are made, and whether it is aborted.
 #[napi(custom_finalize)]
-pub struct NativeBounds {
+pub struct NativeCallBounds {
     bounds: Bounds,
     abort: CancellationToken,
 }
 
-contained_finalizer!(NativeBounds);
+contained_finalizer!(NativeCallBounds);
 
-impl NativeBounds {
+impl NativeCallBounds {
     /// The bounds of a call; none without any.
     pub(crate) fn of(bounds: Option<&Self>) -> Bounds {
         bounds.map_or_else(Bounds::default, |given| given.bounds.clone())
@@ -24,7 +24,7 @@ impl NativeBounds {
 }
 
 #[napi]
-impl NativeBounds {
+impl NativeCallBounds {
     /// Without `timeoutMs` there is no bound in time.
     #[napi(constructor, catch_unwind)]
     pub fn new(timeout_ms: Option<f64>) -> Self {

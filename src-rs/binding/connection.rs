@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use napi_derive::napi;
 
-use super::bounds::NativeBounds;
+use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
 use super::finalize::contained_finalizer;
 use super::values::{NativeParam, NativeQueryOutput};
@@ -57,10 +57,12 @@ impl NativeLease {
         promise: u32,
         sql: String,
         #[napi(ts_arg_type = "Array<unknown>")] params: Vec<NativeParam>,
-        bounds: Option<&NativeBounds>,
+        bounds: Option<&NativeCallBounds>,
     ) {
         let params = NativeParam::into_params(params);
-        let output = self.lease.execute(sql, params, NativeBounds::of(bounds));
+        let output = self
+            .lease
+            .execute(sql, params, NativeCallBounds::of(bounds));
         self.bridge.spawn(
             promise,
             async move { output.await.map(NativeQueryOutput::from) },
@@ -74,10 +76,12 @@ impl NativeLease {
         promise: u32,
         sql: String,
         #[napi(ts_arg_type = "Array<Array<unknown>>")] sets: Vec<Vec<NativeParam>>,
-        bounds: Option<&NativeBounds>,
+        bounds: Option<&NativeCallBounds>,
     ) {
         let sets = sets.into_iter().map(NativeParam::into_params).collect();
-        let affected = self.lease.execute_many(sql, sets, NativeBounds::of(bounds));
+        let affected = self
+            .lease
+            .execute_many(sql, sets, NativeCallBounds::of(bounds));
         self.bridge.spawn(
             promise,
             async move { affected.await.map(|rows| rows as f64) },
@@ -86,15 +90,15 @@ impl NativeLease {
 
     /// Resolves to nothing.
     #[napi(catch_unwind)]
-    pub fn execute_batch(&self, promise: u32, sql: String, bounds: Option<&NativeBounds>) {
-        let done = self.lease.execute_batch(sql, NativeBounds::of(bounds));
+    pub fn execute_batch(&self, promise: u32, sql: String, bounds: Option<&NativeCallBounds>) {
+        let done = self.lease.execute_batch(sql, NativeCallBounds::of(bounds));
         self.bridge.spawn(promise, done);
     }
 
     /// Resolves to `false`, with nothing done, when a statement has begun a transaction already.
     #[napi(catch_unwind)]
-    pub fn begin(&self, promise: u32, sql: String, bounds: Option<&NativeBounds>) {
-        let begun = self.lease.begin(sql, NativeBounds::of(bounds));
+    pub fn begin(&self, promise: u32, sql: String, bounds: Option<&NativeCallBounds>) {
+        let begun = self.lease.begin(sql, NativeCallBounds::of(bounds));
         self.bridge.spawn(promise, begun);
     }
 

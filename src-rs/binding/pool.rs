@@ -2,7 +2,7 @@
 
 use napi_derive::napi;
 
-use super::bounds::NativeBounds;
+use super::bounds::NativeCallBounds;
 use super::bridge::{Bridge, BridgeHandle};
 use super::config::{NativeConnectOptions, duration_ms};
 use super::connection::NativeLease;
@@ -94,8 +94,8 @@ impl NativePool {
 
     /// Resolves to a `NativeLease`. `holder` says in a few words who asks.
     #[napi(catch_unwind)]
-    pub fn acquire(&self, promise: u32, holder: String, bounds: Option<&NativeBounds>) {
-        let lease = self.pool.acquire(holder, NativeBounds::of(bounds));
+    pub fn acquire(&self, promise: u32, holder: String, bounds: Option<&NativeCallBounds>) {
+        let lease = self.pool.acquire(holder, NativeCallBounds::of(bounds));
         let bridge = self.bridge.clone();
         self.bridge.spawn(promise, async move {
             lease.await.map(|lease| NativeLease::new(bridge, lease))

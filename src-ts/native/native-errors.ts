@@ -1,11 +1,13 @@
 // The one place where errors from Rust become instances of the classes in `errors.ts`.
 import type { NativeError, NativeServerMessage } from '#native'
 import {
+  AbortedError,
   ConnectionClosedError,
   ConnectionExecuteError,
   ConnectionFailedError,
   ConnectionPoolConfigurationError,
   ConnectionPoolExecuteError,
+  ConnectionTimeoutError,
   ConnectionTlsError,
   DatabaseError,
   ListenerClosedError,
@@ -34,6 +36,10 @@ export function fromNativeError(error: NativeError): PglistenError {
       return new ConnectionExecuteError(message)
     case 'pool':
       return new ConnectionPoolExecuteError(message)
+    case 'timedOut':
+      return new ConnectionTimeoutError(message)
+    case 'aborted':
+      return new AbortedError(message)
     case 'listenerClosed':
       return new ListenerClosedError(message)
     case 'listenerOverflow':

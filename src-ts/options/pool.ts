@@ -140,6 +140,12 @@ export interface ConnectionPoolOptions {
    * @default 10
    */
   maxDbPoolSize?: number
+  /**
+   * The longest wait for a connection of the pool, in seconds, from 0.001 to 2147483.647: for a free place and, if need be,
+   * for a new connection. `timeoutMs` of a call takes its place.
+   * @default 30
+   */
+  acquireTimeoutSec?: number
   /** The treatment of a connection before it is leased again. @default `fast` */
   connRecyclingMethod?: ConnRecyclingMethod
   /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
@@ -192,6 +198,7 @@ type Option =
 const MAX_POOL_SIZE = 262_143
 const POOL_SIZE: NumberBounds = { min: 1, max: MAX_POOL_SIZE, integer: true }
 const DEFAULT_POOL_SIZE = 10
+const DEFAULT_ACQUIRE_TIMEOUT_MS = 30_000
 const PORT: NumberBounds = { min: 1, max: 65_535, integer: true }
 const SECONDS: NumberBounds = { min: 0.001, max: MAX_DELAY_MS / 1000 }
 
@@ -315,6 +322,7 @@ const OPTIONS = {
     read: number({ min: 1, max: 1000, integer: true }),
   },
   maxDbPoolSize: { setting: null, read: number(POOL_SIZE) },
+  acquireTimeoutSec: { setting: null, read: seconds },
   connRecyclingMethod: {
     setting: null,
     read: oneOf<ConnRecyclingMethod>('fast', 'verified', 'clean'),
@@ -346,6 +354,7 @@ type TableSettings = {
 export interface ResolvedPoolOptions {
   connect: NativeConnectOptions
   maxDbPoolSize: number
+  acquireTimeoutMs: number
   connRecyclingMethod: ConnRecyclingMethod
 }
 
@@ -368,6 +377,7 @@ export function resolvePoolOptions(
   return {
     connect,
     maxDbPoolSize: read(options, 'maxDbPoolSize') ?? DEFAULT_POOL_SIZE,
+    acquireTimeoutMs: read(options, 'acquireTimeoutSec') ?? DEFAULT_ACQUIRE_TIMEOUT_MS,
     connRecyclingMethod: read(options, 'connRecyclingMethod') ?? 'fast',
   }
 }

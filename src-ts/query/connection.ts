@@ -4,6 +4,7 @@ import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
+import { resolveCallOptions, type CallOptions } from './bounds.js'
 import { runTransaction, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
 
@@ -79,10 +80,15 @@ export class Connection extends Queryable implements AsyncDisposable {
    * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
    * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
    * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
-   * or lost.
+   * or lost. When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back,
+   * and the call rejects without waiting for `work`: with {@link ConnectionTimeoutError} or the signal's reason. The
+   * commit itself is not bounded.
+   *
+   * @param options - Bounds of the whole transaction. @default none
    */
-  async transaction<Result>(work: TransactionWork<Result>): Promise<Result> {
+  async transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result> {
     checkFunction('work', work)
+    const bounds = resolveCallOptions(options)
     Connection.#checkOpen(this)
     if (this.#inTransaction) {
       throw new TransactionBeginError('A transaction is open on this connection already')
@@ -90,7 +96,7 @@ export class Connection extends Queryable implements AsyncDisposable {
     this.#inTransaction = true
     try {
       const lease = Connection.#open(this)
-      return await runTransaction(lease instanceof Promise ? await lease : lease, work)
+      return await runTransaction(lease instanceof Promise ? await lease : lease, work, bounds)
     } finally {
       this.#inTransaction = false
     }

@@ -2,6 +2,7 @@
 // fit.
 import { types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
+import { refuseOptions } from './bounds.js'
 import { describe, expected } from '../options/validate.js'
 
 /**
@@ -35,6 +36,7 @@ const MAX_DEPTH = 100
 
 /** @internal Checks parameters, and converts each to the form in which it crosses to Rust. */
 export function toNativeParameters(params: unknown, name = 'params'): unknown[] {
+  refuseOptions(params)
   if (!Array.isArray(params)) throw new ArgumentTypeError(expected(name, 'an array', params))
   const native: unknown[] = []
   // By index, because iteration methods would skip a hole, which reads as `undefined`.

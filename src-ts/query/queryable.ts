@@ -1,11 +1,15 @@
 // The base of connections and transactions: running statements.
-import type { NativeLease, NativeQueryOutput } from '#native'
+import type { NativeCallBounds, NativeLease, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
-import { ArgumentRangeError, ConnectionExecuteError } from '../errors.js'
+import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
+import { bounded, resolveCallOptions, type CallOptions } from './bounds.js'
 import { toNativeParameterSets, toNativeParameters, type QueryParameter } from './parameters.js'
 import { toQueryResult, type QueryResult } from './result.js'
 import { toValue } from './rows.js'
 import { checkString } from '../options/validate.js'
+
+/** @internal The key of the method that narrows the bounds of a call. */
+export const boundsOf: unique symbol = Symbol('boundsOf')
 
 /** @internal The key of the method that returns the lease for a statement. It throws when no statement may run now. */
 export const leaseOf: unique symbol = Symbol('leaseOf')
@@ -18,6 +22,8 @@ export const leaseOf: unique symbol = Symbol('leaseOf')
  * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
  *   is not supported. Nothing was executed,
  * - {@link DatabaseError} when the server answers with an error,
+ * - {@link ConnectionTimeoutError} when it took longer than its `timeoutMs`, and the reason of its `signal` when that is
+ *   aborted: the statement was cancelled on the server. If it had succeeded before that, the call resolves all the same,
  * - {@link ConnectionClosedError} when the connection is closed or lost, {@link TransactionClosedError} when the
  *   transaction has ended.
  */
@@ -25,25 +31,33 @@ export abstract class Queryable {
   /** @internal */
   abstract [leaseOf](): NativeLease | Promise<NativeLease>
 
+  /** @internal Narrows the bounds of a call to those of the queryable. */
+  [boundsOf](options: CallOptions): CallOptions {
+    return options
+  }
+
   /**
    * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
    *
    * @param sql - One statement, with `$1`, `$2`, … for the parameters.
    * @param params - One value for each parameter of the statement. @default none
+   * @param options - Bounds of the call. @default none
    */
   async execute<Row extends object = Record<string, unknown>>(
     sql: string,
     params: readonly QueryParameter[] = [],
+    options?: CallOptions,
   ): Promise<QueryResult<Row>> {
-    return toQueryResult(await query(this, sql, params))
+    return toQueryResult(await query(this, sql, params, options))
   }
 
   /** Runs one statement, as {@link Queryable.execute} does. */
   async fetch<Row extends object = Record<string, unknown>>(
     sql: string,
     params: readonly QueryParameter[] = [],
+    options?: CallOptions,
   ): Promise<QueryResult<Row>> {
-    return this.execute(sql, params)
+    return this.execute(sql, params, options)
   }
 
   /**
@@ -53,8 +67,9 @@ export abstract class Queryable {
   async fetchRow<Row extends object = Record<string, unknown>>(
     sql: string,
     params: readonly QueryParameter[] = [],
+    options?: CallOptions,
   ): Promise<Row> {
-    const output = await query(this, sql, params)
+    const output = await query(this, sql, params, options)
     checkOneRow(output)
     return toQueryResult<Row>(output)[0] as Row
   }
@@ -66,8 +81,9 @@ export abstract class Queryable {
   async fetchVal<Value = unknown>(
     sql: string,
     params: readonly QueryParameter[] = [],
+    options?: CallOptions,
   ): Promise<Value> {
-    const output = await query(this, sql, params)
+    const output = await query(this, sql, params, options)
     checkOneRow(output)
     return toValue(output.columns[0]!, output.values[0]) as Value
   }
@@ -78,15 +94,19 @@ export abstract class Queryable {
    *
    * @param sql - One statement, with `$1`, `$2`, … for the parameters.
    * @param paramSets - The lists of parameters.
+   * @param options - Bounds of the call. @default none
    * @returns The number of rows that all runs affected together.
    */
   async executeMany(
     sql: string,
     paramSets: readonly (readonly QueryParameter[])[],
+    options?: CallOptions,
   ): Promise<number> {
     checkSql(sql)
     const sets = toNativeParameterSets(paramSets)
-    return call<number>(this, (lease, id) => lease.executeMany(id, sql, sets))
+    return call<number>(this, options, (lease, id, bounds) =>
+      lease.executeMany(id, sql, sets, bounds),
+    )
   }
 
   /**
@@ -94,10 +114,17 @@ export abstract class Queryable {
    * `BEGIN` and `COMMIT`. Returned rows are dropped.
    *
    * @param sql - The statements.
+   * @param params - Nothing: these statements have no parameters. It keeps the options in the third place.
+   * @param options - Bounds of the call. @default none
    */
-  async executeBatch(sql: string): Promise<void> {
+  async executeBatch(sql: string, params?: readonly [], options?: CallOptions): Promise<void> {
     checkSql(sql)
-    await call(this, (lease, id) => lease.executeBatch(id, sql))
+    if (params !== undefined && toNativeParameters(params).length > 0) {
+      throw new ArgumentTypeError(
+        'Expected `params` to be empty: `executeBatch` takes no parameters',
+      )
+    }
+    await call(this, options, (lease, id, bounds) => lease.executeBatch(id, sql, bounds))
   }
 }
 
@@ -109,23 +136,29 @@ function query(
   queryable: Queryable,
   sql: string,
   params: readonly QueryParameter[],
+  options: CallOptions | undefined,
 ): Promise<NativeQueryOutput> {
   checkSql(sql)
   const native = toNativeParameters(params)
-  return call(queryable, (lease, id) => lease.execute(id, sql, native))
+  return call(queryable, options, (lease, id, bounds) => lease.execute(id, sql, native, bounds))
 }
 
 /**
- * Starts an operation on the lease. It has its place in the order when this returns, unless the lease is still to come.
+ * Starts an operation on the lease, within the bounds of the call and of the queryable. It has its place in the order when
+ * this returns, unless the lease is still to come.
  */
 function call<Result>(
   queryable: Queryable,
-  start: (lease: NativeLease, id: number) => void,
+  options: CallOptions | undefined,
+  start: (lease: NativeLease, id: number, bounds: NativeCallBounds | undefined) => void,
 ): Promise<Result> {
+  const given = queryable[boundsOf](options === undefined ? {} : resolveCallOptions(options))
   const lease = queryable[leaseOf]()
-  return lease instanceof Promise
-    ? lease.then((leased) => bridge.call<Result>((id) => start(leased, id)))
-    : bridge.call<Result>((id) => start(lease, id))
+  return bounded(given, (bounds) =>
+    lease instanceof Promise
+      ? lease.then((leased) => bridge.call<Result>((id) => start(leased, id, bounds)))
+      : bridge.call<Result>((id) => start(lease, id, bounds)),
+  )
 }
 
 function checkSql(sql: unknown): asserts sql is string {

@@ -3,13 +3,75 @@ import type { NativeCommitOutcome, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { unknownKind } from '../native/kinds.js'
-import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
-import { Queryable, leaseOf } from './queryable.js'
+import {
+  ConnectionTimeoutError,
+  TransactionBeginError,
+  TransactionClosedError,
+  TransactionCommitError,
+} from '../errors.js'
+import { watchAbort } from '../native/abort.js'
+import { bounded, type CallOptions } from './bounds.js'
+import { Queryable, boundsOf, leaseOf } from './queryable.js'
 
 /** The function that {@link Connection.transaction} runs within a transaction. */
 export type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result
 
-let open: (lease: NativeLease) => Transaction
+/** The bounds of a transaction, from its begin on. */
+class Limits {
+  /** Rejects when a bound is reached. Never resolves. */
+  readonly reached: Promise<never>
+  /** Aborted when a bound is reached, for the statements that run then. */
+  readonly #abort = new AbortController()
+  readonly #isBounded: boolean
+  readonly #timer: NodeJS.Timeout | undefined
+  readonly #unwatch: () => void
+
+  constructor({ signal, timeoutMs }: CallOptions) {
+    signal?.throwIfAborted()
+    this.#isBounded = signal !== undefined || timeoutMs !== undefined
+    const { promise, reject } = withResolvers()
+    this.reached = promise
+    // Nobody may be waiting for it.
+    promise.catch(() => {})
+    const give = (reason: unknown) => {
+      this.#abort.abort(reason)
+      reject(reason)
+    }
+    this.#unwatch = watchAbort(signal, give)
+    if (timeoutMs !== undefined) {
+      this.#timer = setTimeout(() => {
+        give(new ConnectionTimeoutError(`the transaction took longer than ${timeoutMs} ms`))
+      }, timeoutMs)
+    }
+  }
+
+  /** The bounds of a statement within the transaction. */
+  remaining({ signal, timeoutMs }: CallOptions): CallOptions {
+    if (!this.#isBounded) return { signal, timeoutMs }
+    const own = this.#abort.signal
+    return { signal: signal ? AbortSignal.any([signal, own]) : own, timeoutMs }
+  }
+
+  /** Lets go of the signal and of the time. */
+  end(): void {
+    clearTimeout(this.#timer)
+    this.#unwatch()
+  }
+}
+
+function withResolvers(): { promise: Promise<never>; reject: (reason: unknown) => void } {
+  let reject!: (reason: unknown) => void
+  const promise = new Promise<never>((_, refuse) => {
+    reject = refuse
+  })
+  return { promise, reject }
+}
+
+function isPromise<Result>(value: Promise<Result> | Result): value is Promise<Result> {
+  return typeof (value as Partial<Promise<Result>> | null | undefined)?.then === 'function'
+}
+
+let open: (lease: NativeLease, limits: Limits) => Transaction
 let end: (tx: Transaction) => void
 
 /**
@@ -18,18 +80,20 @@ let end: (tx: Transaction) => void
  */
 export class Transaction extends Queryable {
   readonly #lease: NativeLease
+  readonly #limits: Limits
   #ended = false
 
   static {
-    open = (lease) => new Transaction(lease)
+    open = (lease, limits) => new Transaction(lease, limits)
     end = (tx) => {
       tx.#ended = true
     }
   }
 
-  private constructor(lease: NativeLease) {
+  private constructor(lease: NativeLease, limits: Limits) {
     super()
     this.#lease = lease
+    this.#limits = limits
   }
 
   /** Whether the transaction has ended. */
@@ -43,26 +107,49 @@ export class Transaction extends Queryable {
   }
 
   /** @internal */
+  override [boundsOf](options: CallOptions): CallOptions {
+    return this.#limits.remaining(options)
+  }
+
+  /** @internal */
   [leaseOf](): NativeLease {
     if (this.#ended) throw new TransactionClosedError('The transaction has ended')
     return this.#lease
   }
 }
 
-/** @internal Begins a transaction, runs `work`, and commits; rolls back when `work` rejects. */
+/** @internal Begins a transaction, runs `work`, and commits; rolls back when `work` rejects or a bound is reached. */
 export async function runTransaction<Result>(
   lease: NativeLease,
   work: TransactionWork<Result>,
+  options: CallOptions,
 ): Promise<Result> {
-  if (!(await bridge.call<boolean>((id) => lease.begin(id, 'BEGIN')))) {
+  const limits = new Limits(options)
+  try {
+    return await runWithin(lease, work, limits)
+  } finally {
+    limits.end()
+  }
+}
+
+async function runWithin<Result>(
+  lease: NativeLease,
+  work: TransactionWork<Result>,
+  limits: Limits,
+): Promise<Result> {
+  const begun = bounded(limits.remaining({}), (bounds) =>
+    bridge.call<boolean>((id) => lease.begin(id, 'BEGIN', bounds)),
+  )
+  if (!(await begun)) {
     throw new TransactionBeginError(
       'A statement has begun a transaction on this connection, and it is still open',
     )
   }
-  const tx = open(lease)
+  const tx = open(lease, limits)
   let result: Result
   try {
-    result = await work(tx)
+    const working = work(tx)
+    result = await (isPromise(working) ? Promise.race([working, limits.reached]) : working)
   } catch (error) {
     end(tx)
     // If the rollback fails, the connection is lost, and the transaction with it.

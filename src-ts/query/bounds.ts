@@ -1,0 +1,77 @@
+// The bounds of a call: a signal, and a time. They reach the server, where the statement is cancelled.
+import { NativeCallBounds } from '#native'
+import { AbortedError, ArgumentTypeError } from '../errors.js'
+import { watchAbort } from '../native/abort.js'
+import { MAX_DELAY_MS, checkNumber, checkOptions, checkSignal } from '../options/validate.js'
+
+/** The options of a call that can be given up. */
+export interface CallOptions {
+  /**
+   * Gives the call up when it is aborted: it rejects with the signal's reason. A statement that is running is cancelled
+   * on the server.
+   * @default no signal
+   */
+  signal?: AbortSignal | undefined
+  /**
+   * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
+   * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server.
+   * @default no limit
+   */
+  timeoutMs?: number | undefined
+}
+
+const NAMES = ['signal', 'timeoutMs'] as const satisfies (keyof CallOptions)[]
+
+/** Whether a value looks like options: an object whose keys, at least one, are all names of options. */
+export function looksLikeOptions(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const keys = Object.keys(value)
+  return keys.length > 0 && keys.every((key) => (NAMES as readonly string[]).includes(key))
+}
+
+/** Checks the options of a call. */
+export function resolveCallOptions(options: CallOptions = {}): CallOptions {
+  checkOptions('options', options, NAMES)
+  const { signal, timeoutMs } = options
+  if (signal !== undefined) checkSignal('signal', signal)
+  if (timeoutMs !== undefined) checkNumber('timeoutMs', timeoutMs, { min: 0, max: MAX_DELAY_MS })
+  return { signal, timeoutMs }
+}
+
+/** Refuses options in the place of parameters. */
+export function refuseOptions(params: unknown): void {
+  if (!looksLikeOptions(params)) return
+  throw new ArgumentTypeError(
+    'Expected `params` to be an array, got options: they are the third argument, after the parameters',
+  )
+}
+
+/**
+ * Starts a call within bounds, at once, so that its place in the order is taken when this returns. `start` gets
+ * `undefined` when there is no bound. The listener of the signal comes off again on every way out.
+ */
+export function bounded<Result>(
+  { signal, timeoutMs }: CallOptions,
+  start: (bounds: NativeCallBounds | undefined) => Promise<Result>,
+): Promise<Result> {
+  if (!signal && timeoutMs === undefined) return start(undefined)
+  if (signal?.aborted) return Promise.reject(signal.reason as Error)
+  const bounds = new NativeCallBounds(timeoutMs)
+  const unwatch = watchAbort(signal, () => bounds.abort())
+  return settled(start(bounds), signal, unwatch)
+}
+
+async function settled<Result>(
+  outcome: Promise<Result>,
+  signal: AbortSignal | undefined,
+  unwatch: () => void,
+): Promise<Result> {
+  try {
+    return await outcome
+  } catch (error) {
+    if (error instanceof AbortedError && signal) throw signal.reason
+    throw error
+  } finally {
+    unwatch()
+  }
+}
