@@ -124,6 +124,8 @@ const LISTENER: [options: unknown, message: RegExp, range?: true][] = [
   [{ reconnect: { initialDelayMs: 20, maxDelayMs: 10 } }, /to be at most/, true],
   [{ heartbeat: { intervalMs: 0 } }, /`heartbeat\.intervalMs` to be a number/, true],
   [{ heartbeat: { timeoutMs: Infinity } }, /`heartbeat\.timeoutMs` to be a number/, true],
+  [{ heartbeat: { probeIntervalMs: 0 } }, /`heartbeat\.probeIntervalMs` to be a number/, true],
+  [{ heartbeat: { probeIntervalMs: true } }, /`heartbeat\.probeIntervalMs` to be a number/],
   [{ heartbeat: 1000 }, /`heartbeat` to be an object/],
 ]
 

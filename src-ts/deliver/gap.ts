@@ -19,9 +19,9 @@ export class Gap {
   /** The reason why notifications are missing. */
   readonly reason: GapReason
   /**
-   * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip that
-   * the server answered before the break. Only an answered round trip confirms all earlier notifications. Without other
-   * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was
+   * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip in which
+   * the server answered that it listens to every channel. Only that confirms all earlier notifications. Without a call of
+   * `sync()` it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was
    * noticed late.
    */
   readonly lostAt: Date

@@ -10,7 +10,10 @@ export function toNativeListenerOptions(options: ResolvedListenerOptions): Nativ
       ...reconnect,
       maxAttempts: reconnect.maxAttempts === Infinity ? null : reconnect.maxAttempts,
     },
-    heartbeat,
+    heartbeat: heartbeat && {
+      ...heartbeat,
+      probeIntervalMs: heartbeat.probeIntervalMs === false ? null : heartbeat.probeIntervalMs,
+    },
     maxPauseMs: buffer.maxPauseMs,
     ignoreOwn,
   }

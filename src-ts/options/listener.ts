@@ -77,12 +77,25 @@ export interface ReconnectOptions {
   stableAfterMs?: number
 }
 
-/** How a listener notices that the server or the network has silently gone: by regular round trips. */
+/**
+ * How a listener notices that the server or the network has silently gone: by regular round trips. Each of them also asks
+ * whether the server still listens to every channel. `UNLISTEN` or `DISCARD ALL` on {@link Listener.connection} ends that
+ * although the session lives, and so may a pooler. Then there is a `warning` event, and the listener reconnects, with a gap.
+ */
 export interface HeartbeatOptions {
   /** The time between two round trips, in milliseconds, from 1 to 2147483647. @default 10000 */
   intervalMs?: number
   /** The longest time that the answer may take, in milliseconds, from 1 to 2147483647. @default 5000 */
   timeoutMs?: number
+  /**
+   * The time between two probes of the delivery, in milliseconds, from 1 to 2147483647, or `false` for none. A probe is a
+   * notification to a channel of the listener's own, which has to come back within `timeoutMs`. A session is probed when it
+   * has connected, and then at this interval. A pooler or a proxy that takes LISTEN and passes no notification on is noticed
+   * so: at first it is an error of {@link Listener.startup}, later there is a `warning` event, and the listener reconnects,
+   * with a gap.
+   * @default 300000
+   */
+  probeIntervalMs?: number | false
 }
 
 /**
@@ -231,10 +244,16 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
       )
     }
   }
-  const heartbeat = group(options.heartbeat, 'heartbeat', { intervalMs: 10_000, timeoutMs: 5000 })
+  const heartbeat = group<Required<HeartbeatOptions>>(options.heartbeat, 'heartbeat', {
+    intervalMs: 10_000,
+    timeoutMs: 5000,
+    probeIntervalMs: 300_000,
+  })
   if (heartbeat) {
     checkNumber('heartbeat.intervalMs', heartbeat.intervalMs, MILLISECONDS)
     checkNumber('heartbeat.timeoutMs', heartbeat.timeoutMs, MILLISECONDS)
+    if (heartbeat.probeIntervalMs !== false)
+      checkNumber('heartbeat.probeIntervalMs', heartbeat.probeIntervalMs, MILLISECONDS)
   }
   return {
     channels,

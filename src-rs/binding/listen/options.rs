@@ -28,9 +28,12 @@ pub struct NativeReconnectOptions {
 
 /// How to notice a server that is silently gone.
 #[napi(object, object_to_js = false, use_nullable = true)]
+#[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
 pub struct NativeHeartbeatOptions {
     pub interval_ms: f64,
     pub timeout_ms: f64,
+    /// `null`: never probe delivery.
+    pub probe_interval_ms: Option<f64>,
 }
 
 impl From<NativeReconnectOptions> for ReconnectOptions {
@@ -49,6 +52,7 @@ impl From<NativeHeartbeatOptions> for HeartbeatOptions {
         Self {
             interval: duration_ms(options.interval_ms),
             timeout: duration_ms(options.timeout_ms),
+            probe_interval: options.probe_interval_ms.map(duration_ms),
         }
     }
 }

@@ -49,6 +49,8 @@ struct Inner {
     current: Option<u64>,
     /// The sessions that are not verified. The gap before their notifications is not known yet.
     unverified: HashMap<u64, Unverified>,
+    /// Told when the probe of the session with this number comes.
+    probes: HashMap<u64, oneshot::Sender<()>>,
     /// Set when no session will follow.
     is_over: bool,
     /// The error with which the listener gave up.
@@ -86,7 +88,7 @@ impl Feed {
         &self.seat
     }
 
-    /// The private channel of `sync()`.
+    /// The private channel of `sync()` and of probes.
     #[must_use]
     pub fn fence_channel(&self) -> &str {
         &self.fence_channel
@@ -101,8 +103,10 @@ impl Feed {
             return broken;
         }
         let mut inner = self.inner.lock();
+        if inner.probes.contains_key(&session) {
+            self.look_for_probe(session, batch.read().0, &mut inner.probes);
+        }
         if let Some(unverified) = inner.unverified.get_mut(&session) {
-            self.look_for_probe(session, arrived, unverified);
             return broken.or(unverified.hold(batch));
         }
         if inner.current != Some(session) {
@@ -120,14 +124,11 @@ impl Feed {
         &self,
         session: u64,
         mut arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
-        unverified: &mut Unverified,
+        probes: &mut HashMap<u64, oneshot::Sender<()>>,
     ) {
-        if unverified.probed.is_none() {
-            return;
-        }
         let probe = probe_of(session).to_string();
         if arrived.any(|it| it.channel == self.fence_channel && it.payload == probe)
-            && let Some(probed) = unverified.probed.take()
+            && let Some(probed) = probes.remove(&session)
         {
             // Whoever waited may have given up.
             let _ = probed.send(());

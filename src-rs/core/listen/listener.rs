@@ -1,5 +1,6 @@
 //! A running listener as the binding has it: a handle that sends commands to its supervisor.
 
+use crate::listen::session::SessionSetup;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,12 @@ impl ListenerHandle {
             heartbeat: options.heartbeat,
             request_timeout: options.request_timeout(),
         };
-        Self::start_over(options.setup, policy, options.own_pids, feed, channels)
+        let probed = options.heartbeat.filter(|it| it.probe_interval.is_some());
+        let setup = SessionSetup {
+            probe_timeout: probed.map(|heartbeat| heartbeat.timeout),
+            ..options.setup
+        };
+        Self::start_over(setup, policy, options.own_pids, feed, channels)
     }
 
     /// Starts a listener over sessions of any kind.

@@ -26,6 +26,8 @@ pub struct HeartbeatOptions {
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// How often a notification of our own has to come back. `None`: never.
+    pub probe_interval: Option<Duration>,
 }
 
 /// Everything that a listener needs to know.

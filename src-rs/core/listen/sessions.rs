@@ -59,16 +59,17 @@ pub(super) trait ListeningSession: Send {
         timeout: Duration,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Notifies fences on the private channel, under a deadline.
-    fn fence(
-        &mut self,
-        channel: &str,
-        ids: &[u32],
-        timeout: Duration,
-    ) -> impl Future<Output = Result<()>> + Send;
+    /// Notifies fences on the private channel if the server still listens to every channel, under a deadline. If it does not,
+    /// the session is no good any more.
+    fn fence(&mut self, ids: &[u32], timeout: Duration) -> impl Future<Output = Result<()>> + Send;
 
-    /// One protocol round trip under a deadline. Gives the time that it took.
+    /// One round trip under a deadline, which asks whether the server still listens to every channel. Gives the time that it took;
+    /// fails when it does not.
     fn ping(&mut self, timeout: Duration) -> impl Future<Output = Result<Duration>> + Send;
+
+    /// One notification to the session's private channel, which has to come back within `timeout`. `false`: it could not be sent,
+    /// so that it proves nothing.
+    fn probe(&mut self, timeout: Duration) -> impl Future<Output = Result<bool>> + Send;
 
     /// Resolves when the session has ended.
     fn ended(&mut self) -> impl Future<Output = SessionEnd> + Send;

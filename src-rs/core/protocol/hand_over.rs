@@ -157,7 +157,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
-            let (_, done) = tokio::join!(sending, lent.read_exact(&mut read));
+            let ((), done) = tokio::join!(sending, lent.read_exact(&mut read));
             done.unwrap();
             assert_eq!(read, START_UP);
             let mut more = [0; 1];

@@ -190,10 +190,14 @@ impl Backend {
     }
 
     /// Runs statements as [`Backend::simple_query`] does, but outside of any transaction block, where alone they take effect
-    /// at once. `None`: a block is open.
-    pub(crate) async fn query_outside_block(&self, sql: &str) -> Result<Option<Vec<TextRow>>> {
+    /// at once. `None`: a block is open, or in `tries` tries there was no moment in which nothing else was running.
+    pub(crate) async fn query_outside_block(
+        &self,
+        sql: &str,
+        tries: usize,
+    ) -> Result<Option<Vec<TextRow>>> {
         let mut request = Request::simple(sql)?;
-        loop {
+        for _ in 0..tries {
             let cancellations = self.cancellations.load(Ordering::Acquire);
             request = match self.wire.send_outside_block(request) {
                 Ok(responses) => match protocol::text_rows(responses).await {
@@ -220,6 +224,7 @@ impl Backend {
                 return Ok(None);
             }
         }
+        Ok(None)
     }
 
     /// Runs statements without parameters, separated by semicolons, and ignores their rows.

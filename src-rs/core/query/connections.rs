@@ -144,13 +144,12 @@ impl managed::Manager for Opener {
         }
         if self.recycling == Recycling::Clean {
             let cleaning = backend.simple_query(CLEAN);
-            match tokio::time::timeout(self.config.connect_timeout, cleaning).await {
-                Ok(cleaned) => drop(cleaned?),
-                Err(_) => {
-                    backend.abandon();
-                    return Err(RecycleError::message("the session was not reset in time"));
-                }
-            }
+            let cleaned = tokio::time::timeout(self.config.connect_timeout, cleaning).await;
+            let Ok(cleaned) = cleaned else {
+                backend.abandon();
+                return Err(RecycleError::message("the session was not reset in time"));
+            };
+            cleaned?;
         }
         if backend.transaction_status() != TransactionStatus::Idle {
             return Err(RecycleError::message("a transaction is open"));

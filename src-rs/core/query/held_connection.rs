@@ -23,10 +23,6 @@ pub struct ReleaseOutcome {
 
 /// The connection that a lease holds.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each lease, and it stays in its place"
-)]
 pub(crate) enum HeldConnection {
     Pooled {
         // Dropped before the permit: a connection is free before the next lease may ask for one.

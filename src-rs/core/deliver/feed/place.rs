@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Feed;
+use crate::deliver::seat::Event;
 use crate::inbound::{ReceivedBatch, Stop};
 
 /// The most bytes that the feed keeps for a session that is not verified. Until it is verified, only what is committed during
@@ -22,8 +23,6 @@ pub(super) struct Unverified {
     /// What it has delivered, in order.
     pub(super) held: Vec<ReceivedBatch>,
     held_bytes: usize,
-    /// Told when the session's probe comes.
-    pub(super) probed: Option<oneshot::Sender<()>>,
 }
 
 impl Unverified {
@@ -65,14 +64,28 @@ impl FeedPlace {
         self.number
     }
 
+    /// The private channel of fences and probes.
+    pub(crate) fn fence_channel(&self) -> &str {
+        self.feed.fence_channel()
+    }
+
+    /// Tells the listener something of this session.
+    pub(crate) fn announce(&self, event: Event) {
+        self.feed.announce(event);
+    }
+
+    /// Tells the listener what a user should know of this session.
+    pub(crate) fn warn(&self, message: String) {
+        self.announce(Event::Warning(message));
+    }
+
     /// A fence of this session alone, and a receiver that resolves when the session has delivered it. What another session of
     /// the same feed delivers proves nothing about this one.
     pub(crate) fn probe(&self) -> (u32, oneshot::Receiver<()>) {
         let (probed, receiver) = oneshot::channel();
         let mut inner = self.feed.inner.lock();
-        if let Some(unverified) = inner.unverified.get_mut(&self.number) {
-            unverified.probed = Some(probed);
-        }
+        inner.probes.insert(self.number, probed);
+        drop(inner);
         (probe_of(self.number), receiver)
     }
 }
@@ -81,6 +94,7 @@ impl Drop for FeedPlace {
     fn drop(&mut self) {
         let mut inner = self.feed.inner.lock();
         inner.unverified.remove(&self.number);
+        inner.probes.remove(&self.number);
         inner.current.take_if(|current| *current == self.number);
     }
 }

@@ -3,6 +3,8 @@
 //! It lives outside the pool, whose connections discard notifications. A task of its own, the *driver*,
 //! polls the connection, hands batches to the feed, and ends when the session does.
 
+mod probe;
+mod registration;
 mod set_up;
 
 use std::collections::HashSet;
@@ -26,10 +28,13 @@ use crate::inbound::NotificationSink;
 use crate::listen::driver::{Driver, SessionEnd};
 use crate::listen::liveness::{Liveness, SecondConnection};
 use crate::listen::sessions::{ListeningSession, Sessions};
-use crate::protocol::{TextRow, TransactionStatus};
+use crate::protocol::TextRow;
 use crate::query::backend::Backend;
 use crate::query::client::Client;
 use crate::query::shared_client::SessionClient;
+
+/// How often a moment is looked for in which no statement of the user's is running, before a heartbeat does without a verdict.
+const TRIES: usize = 3;
 
 /// How long to wait for the driver's word on why a request failed.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
@@ -58,6 +63,9 @@ pub struct Session {
     pub since: Instant,
     /// The channels of its LISTENs.
     pub applied: HashSet<String>,
+    /// The server's digest of all that it listens to, as of the last time that every channel was among it. `None`: our own LISTENs
+    /// have changed it since.
+    digest: Option<String>,
 }
 
 /// How to make a session.
@@ -72,6 +80,8 @@ pub struct SessionSetup {
     pub server_tcp_user_timeout: Duration,
     /// How long a full consumer may keep us from reading.
     pub max_pause: Duration,
+    /// How long the notification may take that proves the delivery of a new session. `None`: it is not asked for.
+    pub probe_timeout: Option<Duration>,
 }
 
 /// The server gives up a client that acknowledges nothing for this long.
@@ -89,6 +99,7 @@ impl SessionSetup {
             doubt,
             server_tcp_user_timeout: SERVER_TCP_USER_TIMEOUT.max(max_pause + PAUSE_MARGIN),
             max_pause,
+            probe_timeout: None,
         }
     }
 }
@@ -162,6 +173,7 @@ impl Session {
             server_started: None,
             since: Instant::now(),
             applied: HashSet::new(),
+            digest: None,
         };
         if let Err(error) = session.set_up(setup, feed, channels).await {
             // The driver knows why the server ended a session better than the statement that it broke.
@@ -179,7 +191,7 @@ impl Session {
     /// Runs our own statements. While the user has a transaction open on this session they are refused: what they do would wait
     /// for its end.
     async fn query_outside_block(&self, query: &str) -> Result<Vec<TextRow>> {
-        let answer = self.client.query_outside_block(query).await?;
+        let answer = self.client.query_outside_block(query, usize::MAX).await?;
         answer.ok_or_else(in_block)
     }
 
@@ -192,6 +204,7 @@ impl Session {
             query.push_str(&unlisten(channel));
         }
         drop(self.query_outside_block(&query).await?);
+        self.digest = None;
         self.applied.extend(add.iter().cloned());
         for channel in remove {
             self.applied.remove(channel);
@@ -199,37 +212,21 @@ impl Session {
         Ok(())
     }
 
-    async fn notify_fences(&mut self, channel: &str, ids: &[u32]) -> Result<()> {
-        let mut query = String::new();
-        if !self.applied.contains(channel) {
-            query.push_str(&listen(channel));
-        }
-        for id in ids {
-            query.push_str(&notify(channel, *id));
-        }
-        drop(self.query_outside_block(&query).await?);
-        self.applied.insert(channel.to_owned());
-        Ok(())
-    }
-
-    /// Waits for the answer to a request of ours. An answered request confirms the stream, as a heartbeat does.
+    /// Waits for the answer to a request of ours.
     async fn answered(
         &mut self,
         timeout: Duration,
+        what: &str,
         request: impl AsyncFnOnce(&mut Self) -> Result<()> + Send,
     ) -> Result<()> {
         let liveness = self.liveness();
-        let asked = clock::now();
-        let answer = liveness.answer(timeout, "LISTEN or UNLISTEN", request(self));
-        let answer = answer.await;
+        let answer = liveness.answer(timeout, what, request(self)).await;
         self.doubt_if_silent(&answer);
-        answer?;
-        self.confirm(asked);
-        Ok(())
+        answer
     }
 
     /// Raises a doubt about the pool's connections when the server has not answered although the connection stands.
-    fn doubt_if_silent(&self, answer: &Result<()>) {
+    fn doubt_if_silent<T>(&self, answer: &Result<T>) {
         let unanswered = answer
             .as_ref()
             .is_err_and(|error| error.kind == ErrorKind::Closed && error.server.is_none());
@@ -300,42 +297,46 @@ impl ListeningSession for Session {
     }
 
     async fn change(&mut self, add: &[String], remove: &[String], timeout: Duration) -> Result<()> {
-        self.answered(timeout, async |session| {
+        // It confirms nothing: the answer does not say whether the server still listens to the other channels.
+        self.answered(timeout, "LISTEN or UNLISTEN", async |session| {
             session.listen_and_unlisten(add, remove).await
         })
         .await
     }
 
-    async fn fence(&mut self, channel: &str, ids: &[u32], timeout: Duration) -> Result<()> {
-        self.answered(timeout, async |session| {
-            session.notify_fences(channel, ids).await
+    async fn fence(&mut self, ids: &[u32], timeout: Duration) -> Result<()> {
+        let asked = clock::now();
+        self.answered(timeout, "a fence", async |session| {
+            let sent = session.notify_registered(ids, usize::MAX).await?;
+            sent.then_some(()).ok_or_else(in_block)
         })
-        .await
+        .await?;
+        self.confirm(asked);
+        Ok(())
     }
 
     async fn ping(&mut self, timeout: Duration) -> Result<Duration> {
         let (sent, asked) = (Instant::now(), clock::now());
+        let liveness = self.liveness();
         let round_trip = async {
-            match self.client.simple_query("").await {
-                // A cancellation of a statement of the user's can hit it, which is an answer too.
-                Err(error) if error.is_servers_refusal() => Ok(()),
-                answer => answer.map(drop),
+            match self.check_registration(TRIES).await {
+                // It is an answer too, but no verdict: a cancellation of a statement of the user's can hit it, or their
+                // `statement_timeout`.
+                Err(error) if error.is_servers_refusal() => Ok(false),
+                answer => answer,
             }
         };
-        let answer = self
-            .liveness()
-            .answer(timeout, "a heartbeat", round_trip)
-            .await;
+        let answer = liveness.answer(timeout, "a heartbeat", round_trip).await;
         self.doubt_if_silent(&answer);
-        match answer {
-            Ok(()) if self.client.transaction_status() == TransactionStatus::Idle => {
-                self.confirm(asked);
-            }
-            // The server answers, but keeps notifications back until the user's transaction ends: they are not confirmed.
-            Ok(()) => {}
-            Err(error) => return Err(error),
+        // While a transaction of the user's is open, the server keeps notifications back: they are not confirmed.
+        if answer? {
+            self.confirm(asked);
         }
         Ok(sent.elapsed())
+    }
+
+    async fn probe(&mut self, timeout: Duration) -> Result<bool> {
+        self.probe_delivery(timeout).await
     }
 
     async fn ended(&mut self) -> SessionEnd {
@@ -392,6 +393,11 @@ fn notify(channel: &str, fence: u32) -> String {
 /// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
 fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text of ours, which holds no backslash, as a literal.
+fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

@@ -224,15 +224,11 @@ impl<S: Sessions> Supervisor<S> {
             return outcome;
         }
         let mut next_ping = self.next_ping();
+        // The session was proven when it was made.
+        let mut next_probe = self.next_probe(true);
         let feed = Arc::clone(self.feed());
         let cancel = self.parts.cancel.clone();
         loop {
-            let ping_is_due = async {
-                match next_ping {
-                    Some(moment) => tokio::time::sleep_until(moment).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return SessionOutcome::Shutdown,
@@ -245,7 +241,13 @@ impl<S: Sessions> Supervisor<S> {
                         return outcome;
                     }
                 }
-                () = ping_is_due => {
+                () = due(next_probe) => {
+                    next_probe = match self.probe(session).await {
+                        Ok(is_proven) => self.next_probe(is_proven),
+                        Err(outcome) => return outcome,
+                    };
+                }
+                () = due(next_ping) => {
                     if let Err(outcome) = self.ping(session).await {
                         return outcome;
                     }
@@ -260,6 +262,14 @@ impl<S: Sessions> Supervisor<S> {
         Some(Instant::now() + heartbeat.interval)
     }
 
+    /// When delivery is to be proven next. What could not be told is asked again with the next heartbeat.
+    fn next_probe(&self, is_proven: bool) -> Option<Instant> {
+        let heartbeat = self.parts.policy.heartbeat?;
+        let interval = heartbeat.probe_interval?;
+        let soon = interval.min(heartbeat.interval);
+        Some(Instant::now() + if is_proven { interval } else { soon })
+    }
+
     /// Waits for something while the listener may be shut down, or overflow.
     async fn uninterrupted<T>(
         &self,
@@ -270,6 +280,20 @@ impl<S: Sessions> Supervisor<S> {
             () = self.parts.cancel.cancelled() => Err(SessionOutcome::Shutdown),
             () = self.feed().seat().overflowed() => Err(SessionOutcome::Failed(overflow_error())),
             value = future => Ok(value),
+        }
+    }
+
+    /// Whether the delivery is proven. `false`: it could not be told.
+    async fn probe(&self, session: &mut S::Session) -> std::result::Result<bool, SessionOutcome> {
+        let Some(heartbeat) = self.parts.policy.heartbeat else {
+            return Ok(false);
+        };
+        if session.is_paused() {
+            return Ok(false);
+        }
+        match self.uninterrupted(session.probe(heartbeat.timeout)).await? {
+            Ok(is_proven) => Ok(is_proven),
+            Err(error) => Err(SessionOutcome::Lost(session.reason(error).await)),
         }
     }
 
@@ -292,6 +316,14 @@ impl<S: Sessions> Supervisor<S> {
             }
             Err(error) => Err(SessionOutcome::Lost(session.reason(error).await)),
         }
+    }
+}
+
+/// Resolves at a moment, if there is one.
+async fn due(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -100,7 +100,7 @@ impl<S: Sessions> Supervisor<S> {
         }
         let fences = std::mem::take(&mut self.new_fences);
         let timeout = self.parts.policy.request_timeout;
-        let sent = session.fence(self.feed().fence_channel(), &fences, timeout);
+        let sent = session.fence(&fences, timeout);
         let answer = self.uninterrupted(sent).await?;
         if let Err(error) = judge(session, answer).await? {
             self.feed().refuse_fences(&fences, &error);

@@ -63,7 +63,7 @@ impl Prepared {
             .map(|(name, ty)| {
                 let codec = Codec::of(ty).ok_or_else(|| {
                     unsupported(
-                        &format!("Column `{}`", name),
+                        &format!("Column `{name}`"),
                         ty,
                         "cast it to text in the statement",
                     )

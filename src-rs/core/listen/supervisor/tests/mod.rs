@@ -1,6 +1,7 @@
 //! The decisions of a supervisor, in simulated time and without a server.
 
 mod attempts;
+mod deaf;
 mod script;
 
 use std::time::Duration;

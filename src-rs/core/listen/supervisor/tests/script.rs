@@ -56,6 +56,17 @@ pub(super) enum Answers {
     Never,
 }
 
+/// What is wrong with the session that is up, although it answers.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Deaf {
+    /// The server no longer listens.
+    Unregistered,
+    /// No notification is passed on.
+    Undelivered,
+    /// A transaction of the user's is open: nothing can be told.
+    InBlock,
+}
+
 /// Sessions as a test wants them, and a record of the requests.
 #[derive(Clone)]
 pub(super) struct Script(Arc<Shared>);
@@ -67,6 +78,7 @@ struct Shared {
     end: Mutex<Option<oneshot::Sender<SessionEnd>>>,
     answers: Mutex<Answers>,
     paused: AtomicBool,
+    deaf: Mutex<Option<Deaf>>,
     /// Channels that the server refuses.
     refused: Mutex<HashSet<String>>,
     began: Instant,
@@ -86,6 +98,7 @@ impl Script {
             end: Mutex::default(),
             answers: Mutex::new(Answers::AtOnce),
             paused: AtomicBool::new(false),
+            deaf: Mutex::default(),
             refused: Mutex::default(),
             began: Instant::now(),
             publishing: Mutex::default(),
@@ -119,6 +132,14 @@ impl Script {
 
     pub(super) fn answers(&self, answers: Answers) {
         *self.0.answers.lock() = answers;
+    }
+
+    pub(super) fn deaf(&self, deaf: Option<Deaf>) {
+        *self.0.deaf.lock() = deaf;
+    }
+
+    fn is_deaf(&self, deaf: Deaf) -> bool {
+        *self.0.deaf.lock() == Some(deaf)
     }
 
     pub(super) fn paused(&self, paused: bool) {
@@ -173,6 +194,8 @@ impl Sessions for Script {
             self.publish(feed, "a", payload);
             attempt = *then;
         }
+        // The LISTENs of a new session are there, and every session is proven when it is made.
+        self.deaf(None);
         let outcome = match attempt {
             Attempt::Up(process_id) => Ok(process_id),
             Attempt::Fails(error) => Err(error),
@@ -280,13 +303,30 @@ impl ListeningSession for ScriptedSession {
         Ok(())
     }
 
-    async fn fence(&mut self, _: &str, ids: &[u32], timeout: Duration) -> Result<()> {
-        self.script.answer(&format!("fence {ids:?}"), timeout).await
+    async fn fence(&mut self, ids: &[u32], timeout: Duration) -> Result<()> {
+        let what = format!("fence {ids:?}");
+        self.script.answer(&what, timeout).await?;
+        if self.script.is_deaf(Deaf::Unregistered) {
+            return Err(lost("no longer listens"));
+        }
+        Ok(())
     }
 
     async fn ping(&mut self, timeout: Duration) -> Result<Duration> {
         self.script.answer("ping", timeout).await?;
+        if self.script.is_deaf(Deaf::Unregistered) {
+            return Err(lost("no longer listens"));
+        }
         Ok(Duration::from_millis(3))
+    }
+
+    async fn probe(&mut self, timeout: Duration) -> Result<bool> {
+        self.script.answer("probe", timeout).await?;
+        if self.script.is_deaf(Deaf::Undelivered) {
+            tokio::time::sleep(timeout).await;
+            return Err(lost("no delivery"));
+        }
+        Ok(!self.script.is_deaf(Deaf::InBlock))
     }
 
     async fn ended(&mut self) -> SessionEnd {
@@ -332,6 +372,7 @@ pub(super) fn policy() -> Policy {
         heartbeat: Some(HeartbeatOptions {
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(5),
+            probe_interval: None,
         }),
         request_timeout: Duration::from_secs(5),
     }
