@@ -435,9 +435,9 @@ declare class Gap {
     /** The reason why notifications are missing. */
     readonly reason: GapReason;
     /**
-     * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip that
-     * the server answered before the break. Only an answered round trip confirms all earlier notifications. Without other
-     * traffic it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was
+     * A moment, by this machine's clock, before which no notification is missing: the start of the last round trip in which
+     * the server answered that it listens to every channel. Only that confirms all earlier notifications. Without a call of
+     * `sync()` it is the last heartbeat, up to `heartbeat.intervalMs` before the break, or longer when the break was
      * noticed late.
      */
     readonly lostAt: Date;
@@ -871,12 +871,25 @@ interface ReconnectOptions {
      */
     stableAfterMs?: number;
 }
-/** How a listener notices that the server or the network has silently gone: by regular round trips. */
+/**
+ * How a listener notices that the server or the network has silently gone: by regular round trips. Each of them also asks
+ * whether the server still listens to every channel. `UNLISTEN` or `DISCARD ALL` on {@link Listener.connection} ends that
+ * although the session lives, and so may a pooler. Then there is a `warning` event, and the listener reconnects, with a gap.
+ */
 interface HeartbeatOptions {
     /** The time between two round trips, in milliseconds, from 1 to 2147483647. @default 10000 */
     intervalMs?: number;
     /** The longest time that the answer may take, in milliseconds, from 1 to 2147483647. @default 5000 */
     timeoutMs?: number;
+    /**
+     * The time between two probes of the delivery, in milliseconds, from 1 to 2147483647, or `false` for none. A probe is a
+     * notification to a channel of the listener's own, which has to come back within `timeoutMs`. A session is probed when it
+     * has connected, and then at this interval. A pooler or a proxy that takes LISTEN and passes no notification on is noticed
+     * so: at first it is an error of {@link Listener.startup}, later there is a `warning` event, and the listener reconnects,
+     * with a gap.
+     * @default 300000
+     */
+    probeIntervalMs?: number | false;
 }
 /**
  * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type lets `JSON.parse` be

@@ -220,6 +220,8 @@ export declare const enum NativeGapReason {
 export interface NativeHeartbeatOptions {
   intervalMs: number
   timeoutMs: number
+  /** `null`: never probe delivery. */
+  probeIntervalMs: number | null
 }
 
 /** Options of a listener, complete. */
