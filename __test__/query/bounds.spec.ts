@@ -128,8 +128,7 @@ test('options in the place of parameters are refused, as is nonsense in them', a
 
 test('waiting for a connection ends in time, and the error tells who holds how many', async (t) => {
   const pool = await openPool(t, { maxDbPoolSize: 2, acquireTimeoutSec: 0.1 })
-  await using _first = await pool.connection()
-  await using _second = await pool.connection()
+  const held = await Promise.all([pool.connection(), pool.connection()])
   const waits: (() => Promise<unknown>)[] = [
     () => pool.connection(),
     () => pool.notify('x'),
@@ -145,6 +144,7 @@ test('waiting for a connection ends in time, and the error tells who holds how m
   abort.abort()
   await t.throwsAsync(waiting, { any: true, name: 'AbortError' })
   t.is(pool.status().waiting, 0)
+  await Promise.all(held.map((connection) => connection.close()))
 })
 
 test('a statement on the listening session is cancelled when the listener shuts down, and the session is gone', async (t) => {
