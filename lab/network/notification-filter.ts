@@ -29,7 +29,10 @@ export async function startNotificationFilter(t: ExecutionContext): Promise<Noti
     let isFirst = true
     upstream.on('data', (chunk: Buffer) => {
       // Whoever asks for TLS first gets one byte for an answer, outside of any message.
-      if (isFirst && chunk.length === 1 && chunk[0] === NO_TLS) return void client.write(chunk)
+      if (isFirst && chunk.length === 1 && chunk[0] === NO_TLS) {
+        client.write(chunk)
+        return
+      }
       isFirst = false
       pending = Buffer.concat([pending, chunk])
       const kept: Buffer[] = []
