@@ -364,6 +364,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
    * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
    *
+   * The server is asked first whether it still listens to every channel. If it does not, the listener reconnects, and the
+   * fence comes back behind the {@link Gap}.
+   *
    * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
    * is shut down meanwhile, and with the reason of `signal` when that is aborted.
    */

@@ -143,3 +143,26 @@ fn a_probe_is_proof_for_the_session_that_delivers_it_alone() {
         "it is no notification of the user's"
     );
 }
+
+#[test]
+fn a_probe_of_the_session_that_publishes_is_proof_and_reaches_nobody() {
+    let (feed, consumer) = feed(10, Overflow::DropOldest);
+    let place = FeedPlace::take(&feed);
+    feed.resume(&place, None);
+    let (probe, mut proved) = place.probe();
+    let channel = feed.fence_channel().to_owned();
+    let other = (probe - 1).to_string();
+    feed.publish(place.number(), &ReceivedBatch::of(&[(&channel, &other)]));
+    assert!(proved.try_recv().is_err(), "the probe of another");
+    let batch = ReceivedBatch::of(&[("a", "x"), (&channel, &probe.to_string())]);
+    feed.publish(place.number(), &batch);
+    assert!(proved.try_recv().is_ok());
+    assert_eq!(drained(&consumer), "x");
+    let received = &feed.seat().counters.received;
+    assert_eq!(received.load(Ordering::Relaxed), 1, "it is not counted");
+
+    // Whoever waits for the probe of a session that is gone learns it.
+    let (_, mut proved) = place.probe();
+    drop(place);
+    assert!(proved.try_recv().is_err());
+}
