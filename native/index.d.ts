@@ -74,6 +74,8 @@ export declare class NativePool {
   hosts(): Array<string>
   /** Resolves to a `NativeLease`. `holder` says in a few words who asks. */
   acquire(promise: number, holder: string, bounds?: NativeCallBounds | undefined | null): void
+  /** Who holds the connections that are leased, as people read it. */
+  holders(): string
   status(): NativePoolStatus
   resize(maxSize: number): void
   /**

@@ -17,6 +17,9 @@ import {
   checkPayload,
 } from './options/validate.js'
 
+/** After this long a call that waits for a connection is told of, in milliseconds. */
+const LONG_WAIT_MS = 1000
+
 /** How long `close()` waits for leased connections, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 5000
 
@@ -47,7 +50,8 @@ export interface ConnectionPoolStatus {
 export class ConnectionPool implements AsyncDisposable {
   readonly #native: NativePool
   readonly #acquireTimeoutMs: number
-  readonly #leases: LeaseSource = () => this.#acquire('callbacks and messages of listeners')
+  readonly #leases: LeaseSource = (channel) =>
+    this.#acquire(channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``)
   readonly #listeners = new Set<WeakRef<Listener<ListenerPayloads>>>()
   #closing: Promise<void> | undefined
 
@@ -182,9 +186,25 @@ export class ConnectionPool implements AsyncDisposable {
   async #acquire(holder: string, options: CallOptions = {}): Promise<NativeLease> {
     this.#checkOpen()
     const { signal, timeoutMs = this.#acquireTimeoutMs } = options
-    return bounded({ signal, timeoutMs }, (bounds) =>
+    const leasing = bounded({ signal, timeoutMs }, (bounds) =>
       bridge.call<NativeLease>((id) => this.#native.acquire(id, holder, bounds)),
     )
+    const warning = setTimeout(() => this.#warnOfWait(holder), LONG_WAIT_MS).unref()
+    try {
+      return await leasing
+    } finally {
+      clearTimeout(warning)
+    }
+  }
+
+  /** Tells the pool's listeners that a call finds no connection: a callback may be waiting for itself. */
+  #warnOfWait(holder: string): void {
+    const { maxSize, available, size } = this.status()
+    if (available > 0 || size < maxSize) return
+    const message =
+      `${holder} has waited for a connection of the pool for ${LONG_WAIT_MS} ms: all ${maxSize} are in use, ` +
+      `held by ${this.#native.holders()}. A callback that holds one and waits for another may wait for itself`
+    for (const reference of this.#listeners) reference.deref()?.report('warning', { message })
   }
 
   #checkOpen(): void {

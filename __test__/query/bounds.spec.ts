@@ -179,3 +179,25 @@ async function isActive(witness: ServerWitness, processId: number): Promise<bool
   const active = "SELECT count(*)::int FROM pg_stat_activity WHERE pid = $1 AND state = 'active'"
   return (await witness.ask<number>(active, [processId])) === 1
 }
+
+test('a callback that holds the last connection and waits for another is told of, and ends in time', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1, acquireTimeoutSec: 1.5 })
+  const channel = uniqueName('waits_for_itself')
+  const listener = pool.listener()
+  const warnings: string[] = []
+  const errors: unknown[] = []
+  listener.on('warning', ({ message }) => warnings.push(message))
+  listener.on('error', (error) => errors.push(error.cause))
+  await listener.addCallback(channel, async (connection) => {
+    await connection.fetchVal('SELECT 1')
+    await pool.notify('elsewhere')
+  })
+  await listener.startup()
+  listener.listen()
+  await using beside = await openPool(t)
+  await beside.notify(channel)
+  await waitFor(() => errors.length > 0, { what: 'the end of the wait' })
+  t.true(errors[0] instanceof ConnectionPoolExecuteError, String(errors[0]))
+  t.is(warnings.length, 1)
+  t.true(warnings[0]?.includes(`held by what handles channel \`${channel}\` (1)`), warnings[0])
+})

@@ -8,7 +8,7 @@ import { MutatingProxy } from './mutating-proxy.mjs'
 
 const [dsn = '', sessions = '10000', seed = '1'] = process.argv.slice(2)
 /** Sessions at a time. */
-const AT_ONCE = 8
+const AT_ONCE = 32
 /** The longest that a call may take: its time, a cancellation, and a busy machine. */
 const BOUND_MS = 15_000
 /** How much memory may grow from the first tenth to the end. */
@@ -98,12 +98,11 @@ const rss = () => {
 }
 
 const setUp = new ConnectionPool({ dsn })
-{
-  await using connection = await setUp.connection()
-  await connection.executeBatch(
-    `DROP TYPE IF EXISTS ${TYPE}; CREATE TYPE ${TYPE} AS ENUM ('red', 'blue')`,
-  )
-}
+const connection = await setUp.connection()
+await connection.executeBatch(
+  `DROP TYPE IF EXISTS ${TYPE}; CREATE TYPE ${TYPE} AS ENUM ('red', 'blue')`,
+)
+await connection.close()
 await Promise.all(
   Array.from({ length: AT_ONCE }, async () => {
     while (next < total) {

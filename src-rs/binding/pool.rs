@@ -102,6 +102,12 @@ impl NativePool {
         });
     }
 
+    /// Who holds the connections that are leased, as people read it.
+    #[napi(catch_unwind)]
+    pub fn holders(&self) -> String {
+        self.pool.holders()
+    }
+
     #[napi(catch_unwind)]
     pub fn status(&self) -> NativePoolStatus {
         self.pool.status().into()

@@ -265,7 +265,7 @@ export class Dispatcher {
     processId: number,
   ): Promise<void> | undefined {
     if (this.#closed || !registration.active) return undefined
-    const connection = Connection.lazy(this.#context.leases)
+    const connection = Connection.lazy(this.#context.leases, channel)
     let result: PromiseLike<unknown> | undefined
     try {
       // Inside the `try`, because a look at `then` may run the callback's code too.

@@ -13,7 +13,7 @@ export class Handout {
 
   /** Makes a connection for a message of `channel`. */
   connection(channel: string): Connection {
-    const connection = Connection.lazy(this.#source)
+    const connection = Connection.lazy(this.#source, channel)
     if (this.#isOver) void connection.finish()
     else (this.#used ??= []).push({ connection, channel })
     return connection

@@ -14,8 +14,8 @@ export interface Finished {
   rolledBack: boolean
 }
 
-/** @internal Gives a connection its lease. */
-export type LeaseSource = () => NativeLease | Promise<NativeLease>
+/** @internal Gives a connection its lease. `channel` is that of the callback or message that it is for. */
+export type LeaseSource = (channel?: string) => NativeLease | Promise<NativeLease>
 
 const NOTHING_LEASED: Finished = { rolledBack: false }
 
@@ -35,16 +35,18 @@ export class Connection extends Queryable implements AsyncDisposable {
   readonly #source: LeaseSource
   /** Whether this is the connection of a listening session, which may be another session at the next statement. */
   readonly #isSession: boolean
+  readonly #channel: string | undefined
   /** The present lease; for a listening session, the lease that was used last. */
   #lease: NativeLease | Promise<NativeLease> | undefined
   #finished: Promise<Finished> | undefined
   #isClosed = false
   #inTransaction = false
 
-  private constructor(source: LeaseSource, isSession: boolean) {
+  private constructor(source: LeaseSource, isSession: boolean, channel?: string) {
     super()
     this.#source = source
     this.#isSession = isSession
+    this.#channel = channel
   }
 
   /** @internal Makes a connection that has its lease. */
@@ -55,8 +57,8 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 
   /** @internal Makes a connection that is leased at its first use. */
-  static lazy(acquire: LeaseSource): Connection {
-    return new Connection(acquire, false)
+  static lazy(acquire: LeaseSource, channel?: string): Connection {
+    return new Connection(acquire, false, channel)
   }
 
   /**
@@ -161,7 +163,7 @@ export class Connection extends Queryable implements AsyncDisposable {
 
   static #open(self: Connection): NativeLease | Promise<NativeLease> {
     if (self.#lease && !self.#isSession) return self.#lease
-    const lease = self.#source()
+    const lease = self.#source(self.#channel)
     self.#lease = lease instanceof Promise ? Connection.#acquired(self, lease) : lease
     return self.#lease
   }

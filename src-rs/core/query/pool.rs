@@ -115,6 +115,12 @@ impl Pool {
         &self.0.life.doubt
     }
 
+    /// Who holds the connections that are leased, as people read it.
+    #[must_use]
+    pub fn holders(&self) -> String {
+        self.0.holders.to_string()
+    }
+
     /// Where and how the pool connects.
     #[must_use]
     pub fn connect_config(&self) -> &Arc<ConnectConfig> {
