@@ -97,7 +97,8 @@ export class ConnectionPool implements AsyncDisposable {
    * cannot be reached with the encryption asked for, with {@link ConnectionPoolConfigurationError} when a file of
    * certificates or keys cannot be used, with {@link DatabaseError} when the server refuses, with
    * {@link ConnectionPoolExecuteError} when the pool is closed, or no connection became free within `timeoutMs` or else
-   * `acquireTimeoutSec`: the message says who holds how many.
+   * `acquireTimeoutSec`: the message says who holds how many. Rejects with {@link ConnectionTimeoutError} when that time
+   * ends while it connects.
    *
    * @param options - Bounds of the wait. @default `acquireTimeoutSec`
    */

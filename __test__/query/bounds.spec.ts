@@ -128,7 +128,8 @@ test('options in the place of parameters are refused, as is nonsense in them', a
 
 test('waiting for a connection ends in time, and the error tells who holds how many', async (t) => {
   const pool = await openPool(t, { maxDbPoolSize: 2, acquireTimeoutSec: 0.1 })
-  const held = await Promise.all([pool.connection(), pool.connection()])
+  const patient = { timeoutMs: 30_000 }
+  const held = await Promise.all([pool.connection(patient), pool.connection(patient)])
   const waits: (() => Promise<unknown>)[] = [
     () => pool.connection(),
     () => pool.notify('x'),
@@ -181,7 +182,7 @@ async function isActive(witness: ServerWitness, processId: number): Promise<bool
 }
 
 test('a callback that holds the last connection and waits for another is told of, and ends in time', async (t) => {
-  const pool = await openPool(t, { maxDbPoolSize: 1, acquireTimeoutSec: 1.5 })
+  const pool = await openPool(t, { maxDbPoolSize: 1, acquireTimeoutSec: 4 })
   const channel = uniqueName('waits_for_itself')
   const listener = pool.listener()
   const warnings: string[] = []
