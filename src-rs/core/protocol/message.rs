@@ -113,6 +113,15 @@ impl Message {
         Self::read(kind, body.freeze()).map(Some)
     }
 
+    /// The memory that the message takes, more or less, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        const EACH: usize = 64;
+        match self {
+            Self::DataRow(DataRow(body)) => EACH + body.len(),
+            _ => EACH,
+        }
+    }
+
     /// How many bytes the first message of `buffer` has; `None` until its header is there.
     pub(super) fn first_length(buffer: &[u8]) -> Result<Option<usize>, Malformed> {
         let Some(&[kind, a, b, c, d]) = buffer.first_chunk::<HEADER>() else {

@@ -11,12 +11,14 @@ use super::client::State;
 use super::message::Message;
 use crate::base::error::{Error, ServerMessage};
 
-/// How many messages wait for whoever asked before the connection is no longer read.
-const MOST_WAITING: usize = 4096;
+/// How much waits for whoever asked before the connection is no longer read, in bytes as [`Message::weight`] counts them.
+const MOST_WAITING: usize = 4 << 20;
 
 #[derive(Debug, Default)]
 struct Waiting {
     messages: VecDeque<Message>,
+    /// The weight of the messages.
+    weight: usize,
     /// The request is answered, or its connection has ended.
     is_over: bool,
     /// Whoever asked is gone.
@@ -55,7 +57,7 @@ impl Sender {
     /// Waits until there is room for a message.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut waiting = self.0.lock();
-        if waiting.is_abandoned || waiting.messages.len() < MOST_WAITING {
+        if waiting.is_abandoned || waiting.weight < MOST_WAITING {
             return Poll::Ready(());
         }
         waiting.driver = Some(cx.waker().clone());
@@ -66,6 +68,7 @@ impl Sender {
     pub(super) fn push(&self, message: Message) {
         let mut waiting = self.0.lock();
         if !waiting.is_abandoned {
+            waiting.weight += message.weight();
             waiting.messages.push_back(message);
         }
     }
@@ -120,6 +123,7 @@ impl Responses {
                 return Poll::Pending;
             }
             std::mem::swap(&mut waiting.messages, &mut self.taken);
+            waiting.weight = 0;
             let driver = waiting.driver.take();
             drop(waiting);
             if let Some(driver) = driver {
@@ -136,5 +140,44 @@ impl Responses {
             Some(server) => Error::database(*server),
             None => self.state.end(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::protocol::message::TransactionStatus;
+
+    #[tokio::test]
+    async fn there_is_no_room_until_what_waits_was_taken() {
+        let (sender, mut responses) = channel(Arc::new(State::new()));
+        let has_room = || poll_fn(|cx| sender.poll_room(cx)).now_or_never().is_some();
+        let mut pushed = 0;
+        while has_room() {
+            sender.push(Message::CopyData);
+            pushed += 1;
+        }
+        assert_eq!(pushed, MOST_WAITING / 64);
+        assert!(responses.next().await.is_some());
+        assert!(has_room());
+        drop(responses);
+        for _ in 0..=pushed {
+            sender.push(Message::CopyData);
+        }
+        assert!(has_room(), "nobody waits for it any more");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_driver_ends_the_answer_behind_what_was_sent() {
+        let (sender, mut responses) = channel(Arc::new(State::new()));
+        sender.push(Message::ReadyForQuery(TransactionStatus::Idle));
+        drop(sender);
+        assert!(matches!(
+            responses.next().await,
+            Some(Message::ReadyForQuery(_))
+        ));
+        assert!(responses.next().await.is_none());
     }
 }

@@ -117,6 +117,8 @@ pub struct Backend {
     /// Counts cancellations: a request of ours that failed as cancelled may have been hit by one of them.
     cancellations: AtomicU32,
     check: Mutex<Option<Check>>,
+    /// The connection is out of its pool.
+    is_leased: AtomicBool,
 }
 
 impl Backend {
@@ -155,6 +157,7 @@ impl Backend {
             is_interrupted: AtomicBool::new(false),
             cancellations: AtomicU32::new(0),
             check: Mutex::default(),
+            is_leased: AtomicBool::new(false),
         }
     }
 
@@ -333,7 +336,7 @@ impl Backend {
     fn check_not_interrupted(&self) -> Result<()> {
         if self.is_interrupted.load(Ordering::Acquire) {
             return Err(Error::new(
-                ErrorKind::Execute,
+                ErrorKind::Aborted,
                 "the operation was interrupted before its statement was sent",
             ));
         }
@@ -381,6 +384,16 @@ impl Backend {
             ) if self.is_busy() => Box::pin(destination.cancel(config, token)).await,
             _ => Ok(()),
         }
+    }
+
+    /// Notes whether the connection is out of its pool.
+    pub(super) fn set_leased(&self, is_leased: bool) {
+        self.is_leased.store(is_leased, Ordering::Release);
+    }
+
+    /// Whether the connection is out of its pool: then nobody else may send anything on it.
+    pub(super) fn is_leased(&self) -> bool {
+        self.is_leased.load(Ordering::Acquire)
     }
 
     /// When the server was last heard.

@@ -25,13 +25,26 @@ impl Client {
     }
 
     pub(super) fn pooled(object: PooledConnection) -> Self {
+        object.set_leased(true);
         Self(Owner::Pool(object))
     }
 
     /// Closes the connection instead of giving it back to its pool.
-    pub(super) fn discard(self) {
-        if let Owner::Pool(object) = self.0 {
-            drop(PooledConnection::take(object));
+    pub(super) fn discard(mut self) {
+        if let Owner::Pool(object) = &mut self.0 {
+            let backend = Arc::clone(object);
+            let object = std::mem::replace(&mut self.0, Owner::Nobody(backend));
+            if let Owner::Pool(object) = object {
+                drop(PooledConnection::take(object));
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Owner::Pool(object) = &self.0 {
+            object.set_leased(false);
         }
     }
 }

@@ -169,7 +169,10 @@ impl Opener {
         let alive = open.iter().filter_map(Weak::upgrade);
         alive
             .filter(|backend| {
-                !backend.is_busy() && !backend.is_closed() && self.is_suspect(backend)
+                !backend.is_leased()
+                    && !backend.is_busy()
+                    && !backend.is_closed()
+                    && self.is_suspect(backend)
             })
             .collect()
     }

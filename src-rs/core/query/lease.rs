@@ -265,7 +265,7 @@ impl InUse<'_> {
         match self.interrupt(&mut work).await {
             // query_canceled, or what had not been sent.
             Some(Err(error))
-                if error.sql_state() == Some("57014") || error.kind == ErrorKind::Execute =>
+                if error.sql_state() == Some("57014") || error.kind == ErrorKind::Aborted =>
             {
                 Err(interruption.error("the statement"))
             }
