@@ -7,7 +7,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import pg from 'pg'
+import { Client } from 'pg'
 import { Arena } from '../../lab/faults/arena.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 
@@ -58,7 +58,7 @@ class Subject {
 async function run(arena, lengthMs, lane, times) {
   const proxy = await FaultProxy.start(arena.server.port)
   const channel = `hole_${lengthMs}_${lane}`
-  const beside = new pg.Client({ connectionString: arena.directDsn })
+  const beside = new Client({ connectionString: arena.directDsn })
   await beside.connect()
   const notify = () => beside.query(`NOTIFY ${channel}, '1'`)
   /** Notifies until each client has delivered, or ended, or is given up. @param {Subject[]} subjects */
