@@ -202,3 +202,71 @@ test('a callback that holds the last connection and waits for another is told of
   t.is(warnings.length, 1)
   t.true(warnings[0]?.includes(`held by what handles channel \`${channel}\` (1)`), warnings[0])
 })
+
+test('the bounds of a callback’s statement hold while its connection is still to come', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  const channel = uniqueName('still_to_come')
+  const listener = pool.listener()
+  const outcomes: unknown[] = []
+  await listener.addCallback(channel, async (connection) => {
+    const options = { timeoutMs: 50 }
+    for (const call of [
+      () => connection.execute('SELECT 1', [], options),
+      () => connection.transaction(() => 1, options),
+      () => connection.fetchVal('SELECT 1', [], { signal: AbortSignal.timeout(50) }),
+    ]) {
+      outcomes.push(await call().catch((error: unknown) => error))
+    }
+  })
+  await listener.startup()
+  listener.listen()
+  const held = await pool.connection()
+  await held.execute('SELECT pg_notify($1, $2)', [channel, ''])
+  await waitFor(() => outcomes.length === 3, { what: 'three rejections' })
+  t.true(outcomes[0] instanceof ConnectionTimeoutError)
+  t.true(outcomes[1] instanceof ConnectionTimeoutError)
+  t.like(outcomes[2], { name: 'TimeoutError' })
+  await held.close()
+})
+
+test('a transaction that was aborted, or is late, is not committed although its work resolves', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  await using connection = await pool.connection()
+  const reason = new Error('no longer wanted')
+  const abort = new AbortController()
+  const aborted = connection.transaction(() => void abort.abort(reason), { signal: abort.signal })
+  t.is(await t.throwsAsync(aborted), reason)
+  const late = await t.throwsAsync(connection.transaction(() => 1, { timeoutMs: 0 }))
+  t.true(late instanceof ConnectionTimeoutError)
+  t.is(await connection.transaction(() => 1, { timeoutMs: 60_000 }), 1)
+})
+
+test('a cancellation on a listening session never hits a subscription', async (t) => {
+  const pool = await openPool(t)
+  const listener = pool.listener({ channels: [uniqueName('hit')] })
+  await listener.startup()
+  const { connection } = listener
+  for (let turn = 0; turn < 100; turn += 1) {
+    const outcomes = await Promise.allSettled([
+      listener.addChannel(`${uniqueName('hit')}_${turn}`),
+      connection.execute('SELECT pg_sleep(0.005)', [], { timeoutMs: 1 + (turn % 6) }),
+      connection.fetchVal('SELECT 1'),
+      listener.addChannel(`${uniqueName('hit')}_${turn}`),
+    ])
+    t.is(outcomes[0]?.status, 'fulfilled')
+    t.is(outcomes[2]?.status, 'fulfilled')
+    t.is(outcomes[3]?.status, 'fulfilled')
+  }
+  await listener.shutdown()
+})
+
+test('a type that was dropped and created again is looked up again', async (t) => {
+  const pool = await openPool(t)
+  await using connection = await pool.connection()
+  const type = uniqueName('again')
+  for (const label of ['a', 'b']) {
+    await connection.executeBatch(`CREATE TYPE ${type} AS ENUM ('${label}')`)
+    t.is(await connection.fetchVal(`SELECT $1::${type}`, [label]), label)
+    await connection.executeBatch(`DROP TYPE ${type}`)
+  }
+})

@@ -1,6 +1,6 @@
 // The bounds of a call: a signal, and a time. They reach the server, where the statement is cancelled.
 import { NativeCallBounds } from '#native'
-import { ArgumentTypeError } from '../errors.js'
+import { ArgumentTypeError, ConnectionTimeoutError } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
 import { AbortedError } from '../native/aborted.js'
 import { MAX_DELAY_MS, checkNumber, checkOptions, checkSignal } from '../options/validate.js'
@@ -60,6 +60,34 @@ export function bounded<Result>(
   const bounds = new NativeCallBounds(timeoutMs)
   const unwatch = watchAbort(signal, () => bounds.abort())
   return settled(start(bounds), signal, unwatch)
+}
+
+/** Waits for a lease that is still to come, within the bounds of the call that needs it. */
+export function leasedWithin<Lease>(
+  { signal, timeoutMs }: CallOptions,
+  leasing: Promise<Lease>,
+): Promise<Lease> {
+  if (!signal && timeoutMs === undefined) return leasing
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined
+    const unwatch = watchAbort(signal, (reason) => {
+      clearTimeout(timer)
+      reject(reason as Error)
+    })
+    if (timeoutMs !== undefined) {
+      timer = setTimeout(() => {
+        unwatch()
+        reject(
+          new ConnectionTimeoutError(`waiting for a connection took longer than ${timeoutMs} ms`),
+        )
+      }, timeoutMs)
+    }
+    const over = () => {
+      clearTimeout(timer)
+      unwatch()
+    }
+    leasing.finally(over).then(resolve, reject)
+  })
 }
 
 async function settled<Result>(

@@ -98,7 +98,7 @@ export class Connection extends Queryable implements AsyncDisposable {
     this.#inTransaction = true
     try {
       const lease = Connection.#open(this)
-      return await runTransaction(lease instanceof Promise ? await lease : lease, work, bounds)
+      return await runTransaction(lease, work, bounds)
     } finally {
       this.#inTransaction = false
     }

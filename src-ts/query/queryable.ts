@@ -2,7 +2,7 @@
 import type { NativeCallBounds, NativeLease, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
-import { bounded, resolveCallOptions, type CallOptions } from './bounds.js'
+import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
 import { toNativeParameterSets, toNativeParameters, type QueryParameter } from './parameters.js'
 import { toQueryResult, type QueryResult } from './result.js'
 import { toValue } from './rows.js'
@@ -156,7 +156,9 @@ function call<Result>(
   const lease = queryable[leaseOf]()
   return bounded(given, (bounds) =>
     lease instanceof Promise
-      ? lease.then((leased) => bridge.call<Result>((id) => start(leased, id, bounds)))
+      ? leasedWithin(given, lease).then((leased) =>
+          bridge.call<Result>((id) => start(leased, id, bounds)),
+        )
       : bridge.call<Result>((id) => start(lease, id, bounds)),
   )
 }

@@ -24,6 +24,8 @@ class Limits {
   readonly #abort = new AbortController()
   readonly #isBounded: boolean
   readonly #timer: NodeJS.Timeout | undefined
+  readonly #deadline: number
+  readonly #late: () => ConnectionTimeoutError
   readonly #unwatch: () => void
 
   constructor({ signal, timeoutMs }: CallOptions) {
@@ -38,11 +40,16 @@ class Limits {
       reject(reason)
     }
     this.#unwatch = watchAbort(signal, give)
-    if (timeoutMs !== undefined) {
-      this.#timer = setTimeout(() => {
-        give(new ConnectionTimeoutError(`the transaction took longer than ${timeoutMs} ms`))
-      }, timeoutMs)
-    }
+    this.#deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs
+    this.#late = () =>
+      new ConnectionTimeoutError(`the transaction took longer than ${timeoutMs} ms`)
+    if (timeoutMs !== undefined) this.#timer = setTimeout(() => give(this.#late()), timeoutMs)
+  }
+
+  /** Throws when a bound is reached, also when its timer has had no turn yet. */
+  check(): void {
+    this.#abort.signal.throwIfAborted()
+    if (performance.now() >= this.#deadline) throw this.#late()
   }
 
   /** The bounds of a statement within the transaction. */
@@ -120,13 +127,14 @@ export class Transaction extends Queryable {
 
 /** @internal Begins a transaction, runs `work`, and commits; rolls back when `work` rejects or a bound is reached. */
 export async function runTransaction<Result>(
-  lease: NativeLease,
+  lease: NativeLease | Promise<NativeLease>,
   work: TransactionWork<Result>,
   options: CallOptions,
 ): Promise<Result> {
   const limits = new Limits(options)
   try {
-    return await runWithin(lease, work, limits)
+    const leased = lease instanceof Promise ? await Promise.race([lease, limits.reached]) : lease
+    return await runWithin(leased, work, limits)
   } finally {
     limits.end()
   }
@@ -150,6 +158,7 @@ async function runWithin<Result>(
   try {
     const working = work(tx)
     result = await (isPromise(working) ? Promise.race([working, limits.reached]) : working)
+    limits.check()
   } catch (error) {
     end(tx)
     // If the rollback fails, the connection is lost, and the transaction with it.

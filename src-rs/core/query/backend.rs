@@ -114,7 +114,8 @@ pub struct Backend {
     named: AtomicU32,
     /// The running operation is to end: nothing more of it is sent.
     is_interrupted: AtomicBool,
-    /// Counts cancellations: a request of ours that failed as cancelled may have been hit by one of them.
+    /// Counts the beginnings and the ends of cancellations, so it is odd during one: a request of ours that failed as cancelled
+    /// may have been hit by it.
     cancellations: AtomicU32,
     check: Mutex<Option<Check>>,
     /// The connection is out of its pool.
@@ -207,7 +208,8 @@ impl Backend {
                     // What was cancelled was not this.
                     Err(error)
                         if error.sql_state() == Some("57014")
-                            && self.cancellations.load(Ordering::Acquire) != cancellations =>
+                            && (cancellations % 2 == 1
+                                || self.cancellations.load(Ordering::Acquire) != cancellations) =>
                     {
                         Request::simple(sql)?
                     }
@@ -310,9 +312,10 @@ impl Backend {
         drop(request.map(|request| self.wire.send(request)));
     }
 
-    /// Prepares a statement anew the next time.
+    /// Prepares a statement anew the next time, and asks again what its types are.
     pub(crate) fn forget(&self, sql: &str) {
         self.statements.lock().kept.remove(sql);
+        self.types.lock().clear();
     }
 
     /// Sends a prepared statement, once for each set of parameters, all in one request: after a failure the server skips the
@@ -353,7 +356,9 @@ impl Backend {
         operation: impl Future<Output = T> + Unpin,
     ) -> Option<T> {
         self.is_interrupted.store(true, Ordering::Release);
+        self.cancellations.fetch_add(1, Ordering::AcqRel);
         let outcome = timeout(CANCEL_TIMEOUT, self.end_by_cancelling(operation)).await;
+        self.cancellations.fetch_add(1, Ordering::AcqRel);
         self.is_interrupted.store(false, Ordering::Release);
         if outcome.is_err() {
             self.abandon();
@@ -373,7 +378,6 @@ impl Backend {
     }
 
     async fn cancel(&self) -> Result<()> {
-        self.cancellations.fetch_add(1, Ordering::AcqRel);
         match (&self.beside, self.wire.cancel_token()) {
             (
                 Some(Beside {

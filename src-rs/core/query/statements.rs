@@ -195,8 +195,11 @@ fn read_row(row: &DataRow, columns: &[(Codec, Column)], values: &mut Vec<Value>)
 /// Whether the server no longer knows a prepared statement, or its result has another form now: preparing it again helps.
 fn is_stale(error: &Error) -> bool {
     error.server.as_deref().is_some_and(|server| {
-        // The server localizes the message, but not the name of the routine.
-        server.sql_state == "26000"
+        // The server localizes messages, but not those of internal errors, nor the name of the routine.
+        let is_type_gone = server.sql_state == "XX000"
+            && server.message.starts_with("cache lookup failed for type");
+        is_type_gone
+            || server.sql_state == "26000"
             || (server.sql_state == "0A000"
                 && server.routine.as_deref() == Some("RevalidateCachedQuery"))
     })
