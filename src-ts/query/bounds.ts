@@ -72,7 +72,7 @@ export function leasedWithin<Lease>(
     let timer: NodeJS.Timeout | undefined
     const unwatch = watchAbort(signal, (reason) => {
       clearTimeout(timer)
-      reject(reason as Error)
+      reject(reason)
     })
     if (timeoutMs !== undefined) {
       timer = setTimeout(() => {
