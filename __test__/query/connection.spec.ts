@@ -306,6 +306,14 @@ test('a connection whose statements were all discarded goes on', async (t) => {
     t.is(await first.fetchVal(`SELECT 'red'::${colour}`), 'red')
     t.is(await first.fetchVal(`SELECT 'round'::${shape}`), 'round')
   }
+  // Within a transaction a statement that the server no longer knows would end it.
+  await first.execute('DISCARD ALL')
+  t.is(await first.transaction((tx) => tx.fetchVal(`SELECT 'red'::${colour}`)), 'red')
+  const inside = first.transaction(async (tx) => {
+    await tx.executeBatch('DEALLOCATE ALL')
+    return tx.fetchVal(`SELECT 'red'::${colour}`)
+  })
+  t.is(await inside, 'red')
   await first.close()
   const second = await pool.connection()
   t.is(await second.fetchVal('SELECT pg_backend_pid()'), processId)

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ConnectionPool, PglistenError } from 'pglisten'
 import { randomNumbers } from '../random.mjs'
-import { MutatingProxy } from './mutating-proxy.mjs'
+import { mutatingProxy } from './mutating-proxy.mjs'
 
 const [dsn = '', sessions = '10000', seed = '1'] = process.argv.slice(2)
 /** Sessions at a time. */
@@ -44,10 +44,12 @@ async function judge(number, what, call) {
 
 /** @param {number} number */
 async function session(number) {
-  const proxy = new MutatingProxy(new URL(dsn))
-  proxy.chance = randomNumbers(Number(seed) + number)
+  const proxy = mutatingProxy(dsn, randomNumbers(Number(seed) + number), (way) =>
+    changed.set(way, (changed.get(way) ?? 0) + 1),
+  )
   const pool = new ConnectionPool({
     dsn: await proxy.start(),
+    sslMode: 'disable',
     maxDbPoolSize: 1,
     connectTimeoutSec: 0.5,
     acquireTimeoutSec: 1,
@@ -83,7 +85,6 @@ async function session(number) {
     }),
   ])
   await judge(number, 'close', () => pool.close({ timeoutMs: 200 }))
-  for (const [way, count] of proxy.changed) changed.set(way, (changed.get(way) ?? 0) + count)
   proxy.stop()
 }
 

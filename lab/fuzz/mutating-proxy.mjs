@@ -1,10 +1,9 @@
 // A way to the server that changes one of the server's messages in each connection.
 
-import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
+import { HEADER_BYTES as HEADER, MessageProxy } from '../network/message-proxy.mjs'
 
-/** The kind and the length of a message. */
-const HEADER = 5
+/** Most connections have about this many messages. */
+const MOST_MESSAGES = 60
 
 /**
  * @callback Chance Gives a number from 0 to 1.
@@ -50,62 +49,22 @@ export const CHANGES = {
   left: () => Buffer.alloc(0),
 }
 
-/** A way to the server at `target`. */
-export class MutatingProxy {
-  /** Gives the chance of the next connections. @type {Chance} */
-  chance = Math.random
-  /** How many messages were changed in each way. @type {Map<string, number>} */
-  changed = new Map()
-  #server = createServer((client) => this.#take(client))
-  #target
-
-  /** @param {URL} target */
-  constructor(target) {
-    this.#target = target
-  }
-
-  async start() {
-    this.#server.listen(0, '127.0.0.1')
-    await once(this.#server, 'listening')
-    const dsn = new URL(this.#target)
-    dsn.hostname = '127.0.0.1'
-    const address = this.#server.address()
-    dsn.port = String(typeof address === 'object' ? address?.port : '')
-    dsn.searchParams.set('sslmode', 'disable')
-    return dsn.href
-  }
-
-  stop() {
-    this.#server.close()
-  }
-
-  /** @param {import('node:net').Socket} client */
-  #take(client) {
-    const { chance } = this
-    const ways = Object.keys(CHANGES)
+/**
+ * A way to the server that changes one message of each connection.
+ * @param {string} dsn
+ * @param {Chance} chance
+ * @param {(way: string) => void} changed Called when a message was changed.
+ */
+export function mutatingProxy(dsn, chance, changed) {
+  const ways = Object.keys(CHANGES)
+  return new MessageProxy(dsn, () => {
     const way = ways[Math.floor(chance() * ways.length)] ?? ''
-    // Most sessions have about this many messages.
-    let left = Math.floor(chance() * 60)
-    const upstream = connect(Number(this.#target.port), this.#target.hostname)
-    let read = Buffer.alloc(0)
-    upstream.on('data', (chunk) => {
-      read = Buffer.concat([read, chunk])
-      const out = []
-      while (read.length >= HEADER) {
-        const total = 1 + read.readUInt32BE(1)
-        if (read.length < total) break
-        const message = read.subarray(0, total)
-        read = read.subarray(total)
-        left -= 1
-        if (left === -1) this.changed.set(way, (this.changed.get(way) ?? 0) + 1)
-        out.push(left === -1 ? (CHANGES[way]?.(message, chance) ?? message) : message)
-      }
-      client.write(Buffer.concat(out))
-    })
-    client.on('data', (chunk) => upstream.write(chunk))
-    client.on('error', () => {})
-    upstream.on('error', () => {})
-    client.on('close', () => upstream.destroy())
-    upstream.on('close', () => client.destroy())
-  }
+    let left = Math.floor(chance() * MOST_MESSAGES)
+    return (message) => {
+      left -= 1
+      if (left !== -1) return message
+      changed(way)
+      return CHANGES[way]?.(message, chance) ?? message
+    }
+  })
 }

@@ -74,10 +74,6 @@ function withResolvers(): { promise: Promise<never>; reject: (reason: unknown) =
   return { promise, reject }
 }
 
-function isPromise<Result>(value: Promise<Result> | Result): value is Promise<Result> {
-  return typeof (value as Partial<Promise<Result>> | null | undefined)?.then === 'function'
-}
-
 let open: (lease: NativeLease, limits: Limits) => Transaction
 let end: (tx: Transaction) => void
 
@@ -156,8 +152,7 @@ async function runWithin<Result>(
   const tx = open(lease, limits)
   let result: Result
   try {
-    const working = work(tx)
-    result = await (isPromise(working) ? Promise.race([working, limits.reached]) : working)
+    result = await Promise.race([work(tx), limits.reached])
     limits.check()
   } catch (error) {
     end(tx)

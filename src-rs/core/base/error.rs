@@ -29,7 +29,7 @@ pub enum ErrorKind {
     ListenerOverflow,
     /// An operation took longer than its caller allowed. Becomes `ConnectionTimeoutError`.
     TimedOut,
-    /// An operation was aborted by its caller. Becomes an `AbortError`.
+    /// An operation was aborted by its caller, who gets the reason of the abort.
     Aborted,
     /// A defect of this package. Becomes `PglistenError`.
     Internal,
@@ -107,7 +107,7 @@ pub struct Error {
     pub option: Option<Setting>,
     /// The server's message, for [`ErrorKind::Database`].
     pub server: Option<Box<ServerMessage>>,
-    /// Whether an attempt to connect got no answer at all: the server did not refuse, the network just took the attempt.
+    /// Whether an attempt to connect, or a request, got no answer at all: the server did not refuse, the network just took it.
     pub is_unanswered: bool,
 }
 
@@ -134,11 +134,11 @@ impl Error {
         }
     }
 
-    /// The error of an attempt to connect that got no answer.
-    pub(crate) fn unanswered(message: impl Into<String>) -> Self {
+    /// The error of an attempt to connect, or of a request, that got no answer.
+    pub(crate) fn unanswered(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             is_unanswered: true,
-            ..Self::new(ErrorKind::Connect, message)
+            ..Self::new(kind, message)
         }
     }
 

@@ -132,10 +132,13 @@ async fn in_time_of<T>(
         .await
         .unwrap_or_else(|_| {
             let seconds = config.connect_timeout.as_secs_f64();
-            Err(Error::unanswered(format!(
-                "could not connect to {host}: no answer within {seconds} s ({})",
-                Setting::ConnectTimeout
-            )))
+            Err(Error::unanswered(
+                ErrorKind::Connect,
+                format!(
+                    "could not connect to {host}: no answer within {seconds} s ({})",
+                    Setting::ConnectTimeout
+                ),
+            ))
         })
 }
 

@@ -102,7 +102,7 @@ impl<A: AskBeside> Liveness<A> {
                 patience = MAX_BACKLOG_TIMEOUTS;
             } else {
                 let seconds = timeout.as_secs_f64();
-                return Err(Error::new(
+                return Err(Error::unanswered(
                     ErrorKind::Closed,
                     format!("the server did not answer {what} within {seconds} s"),
                 ));

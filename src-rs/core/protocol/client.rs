@@ -22,6 +22,8 @@ pub(super) struct State {
     outstanding: AtomicUsize,
     is_closed: AtomicBool,
     end: OnceLock<Error>,
+    /// How often a statement has made the server forget every prepared statement.
+    discards: AtomicUsize,
 }
 
 impl State {
@@ -31,6 +33,7 @@ impl State {
             outstanding: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             end: OnceLock::new(),
+            discards: AtomicUsize::new(0),
         }
     }
 
@@ -38,6 +41,13 @@ impl State {
     pub(super) fn answered(&self, status: TransactionStatus) {
         self.status.store(status as u8, Ordering::Release);
         self.outstanding.fetch_sub(1, Ordering::Release);
+    }
+
+    /// A statement is complete, with this tag.
+    pub(super) fn completed(&self, tag: &str) {
+        if matches!(tag, "DISCARD ALL" | "DEALLOCATE ALL") {
+            self.discards.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// The connection has ended. The first reason stays.
@@ -174,6 +184,11 @@ impl Client {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.state.outstanding.load(Ordering::Acquire) > 0
+    }
+
+    /// How often a statement has made the server forget every prepared statement, as far as its tag tells.
+    pub(crate) fn discards(&self) -> usize {
+        self.state.discards.load(Ordering::Acquire)
     }
 
     /// The key with which the server lets a statement be cancelled.

@@ -289,6 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 // The end of the session waits for the last answer.
                 return Ok(self.pending.is_empty() && self.orders.is_closed());
             }
+            Message::CommandComplete(tag) => self.state.completed(tag),
             Message::CopyIn => {
                 // Nobody has data for it, and the server would wait for ever.
                 frontend::copy_fail(

@@ -59,12 +59,18 @@ struct Kept {
 #[derive(Debug, Default)]
 struct Statements {
     kept: HashMap<String, Kept>,
+    /// As of which discards they are: what was prepared before the server does not know any more.
+    discards: usize,
     /// Counts uses, so that the statement can be found that was not used for longest.
     clock: u64,
 }
 
 impl Statements {
-    fn get(&mut self, sql: &str) -> Option<Arc<Statement>> {
+    fn get(&mut self, sql: &str, discards: usize) -> Option<Arc<Statement>> {
+        if discards != self.discards {
+            self.kept.clear();
+            self.discards = discards;
+        }
         self.clock += 1;
         let kept = self.kept.get_mut(sql)?;
         kept.used = self.clock;
@@ -240,7 +246,7 @@ impl Backend {
 
     /// The statement that was prepared of a text, or that the server prepares now.
     pub(crate) async fn prepare(&self, sql: &str) -> Result<Arc<Statement>> {
-        if let Some(statement) = self.statements.lock().get(sql) {
+        if let Some(statement) = self.statements.lock().get(sql, self.wire.discards()) {
             return Ok(statement);
         }
         self.check_not_interrupted()?;

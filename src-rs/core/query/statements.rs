@@ -204,3 +204,42 @@ fn is_stale(error: &Error) -> bool {
                 && server.routine.as_deref() == Some("RevalidateCachedQuery"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    #[test]
+    fn a_row_with_another_number_of_values_than_columns_is_an_error() {
+        let column = |name: &str| {
+            let column = Column {
+                name: name.to_owned(),
+                type_name: "text".to_owned(),
+                oid: 25,
+                is_json: false,
+            };
+            (Codec::Text, column)
+        };
+        let columns = [column("a"), column("b")];
+        for count in 0..4_u8 {
+            let values = vec![[0, 0, 0, 1, b'x']; count.into()].concat();
+            let body = [&[0, count][..], &values].concat();
+            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+            let mut message = BytesMut::from(&[b"D", &length[..], &body].concat()[..]);
+            let Ok(Some(Message::DataRow(row))) = Message::split_off(&mut message) else {
+                panic!("no row");
+            };
+            let mut read = Vec::new();
+            match read_row(&row, &columns, &mut read) {
+                Ok(()) => assert_eq!(count, 2),
+                Err(error) => assert_eq!(
+                    error.message,
+                    format!("the server sent a row of {count} values for a result of 2 columns")
+                ),
+            }
+            assert_eq!(read.len(), if count == 2 { 2 } else { 0 });
+        }
+    }
+}

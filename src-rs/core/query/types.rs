@@ -51,71 +51,115 @@ enum Form {
     Domain(u32),
 }
 
-/// Finds the types with these oids, level by level: first the types themselves, then those that they stand on.
+/// How far a look-up may go.
+#[derive(Clone, Copy)]
+struct Limits {
+    levels: usize,
+    types: usize,
+}
+
+/// A look-up under way, level by level: first the types themselves, then those that they stand on.
+struct LookUp {
+    limits: Limits,
+    /// The types that are to be asked for next.
+    missing: BTreeSet<u32>,
+    told: HashMap<u32, Told>,
+    levels: usize,
+}
+
+impl LookUp {
+    fn new(missing: BTreeSet<u32>, limits: Limits) -> Self {
+        Self {
+            limits,
+            missing,
+            told: HashMap::new(),
+            levels: 0,
+        }
+    }
+
+    /// Checks that the missing types may be asked for.
+    fn check(&self) -> Result<()> {
+        let Limits { levels, types } = self.limits;
+        if self.levels < levels && self.told.len() + self.missing.len() <= types {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Execute,
+            format!(
+                "the server describes a type by more than {levels} levels or {types} other types"
+            ),
+        ))
+    }
+
+    /// Takes what the server tells of the missing types. What it tells beside them is ignored.
+    fn take(&mut self, answers: Vec<(u32, Told)>) {
+        let asked = std::mem::take(&mut self.missing);
+        for (oid, answer) in answers {
+            if asked.contains(&oid) {
+                self.told.insert(oid, answer);
+            }
+        }
+        let forms = asked
+            .iter()
+            .filter_map(|oid| Some(self.told.get(oid)?.form));
+        self.missing = forms
+            .filter_map(|form| match form {
+                Form::Array(of) | Form::Domain(of) => Some(of),
+                _ => None,
+            })
+            .filter(|of| Type::from_oid(*of).is_none() && !self.told.contains_key(of))
+            .filter(|of| !asked.contains(of))
+            .collect();
+        self.levels += 1;
+    }
+
+    /// Adds the types to those that are found, each after those that it stands on. A type that stands on itself is not found.
+    fn finish(self, found: &mut HashMap<u32, Type>) {
+        let mut left: Vec<(u32, Told)> = self.told.into_iter().collect();
+        loop {
+            let before = left.len();
+            left.retain(|(oid, told)| match made(*oid, told, found) {
+                Some(ty) => {
+                    found.insert(*oid, ty);
+                    false
+                }
+                None => true,
+            });
+            if left.len() == before {
+                break;
+            }
+        }
+    }
+}
+
+/// Finds the types with these oids.
 pub(super) async fn look_up(
     backend: &Backend,
     known: &Mutex<HashMap<u32, Type>>,
     oids: impl Iterator<Item = u32>,
 ) -> Result<Found> {
-    let wanted: BTreeSet<u32> = oids.filter(|oid| Type::from_oid(*oid).is_none()).collect();
     let mut found = HashMap::new();
     let mut missing = BTreeSet::new();
-    {
-        let known = known.lock();
-        for oid in &wanted {
-            match known.get(oid) {
-                Some(ty) => drop(found.insert(*oid, ty.clone())),
-                None => drop(missing.insert(*oid)),
-            }
+    for oid in oids.filter(|oid| Type::from_oid(*oid).is_none()) {
+        match known.lock().get(&oid) {
+            Some(ty) => drop(found.insert(oid, ty.clone())),
+            None => drop(missing.insert(oid)),
         }
     }
     if missing.is_empty() {
         return Ok(Found(found));
     }
-    let mut told: HashMap<u32, Told> = HashMap::new();
-    let mut levels: Vec<BTreeSet<u32>> = Vec::new();
-    while !missing.is_empty() {
-        if levels.len() == MAX_LEVELS || told.len() + missing.len() > MAX_TYPES {
-            return Err(Error::new(
-                ErrorKind::Execute,
-                format!(
-                    "the server describes a type by more than {MAX_LEVELS} levels or {MAX_TYPES} other types"
-                ),
-            ));
-        }
-        let answers = ask(backend, &missing).await?;
-        let mut next = BTreeSet::new();
-        for (oid, answer) in answers {
-            if let Form::Array(of) | Form::Domain(of) = answer.form
-                && Type::from_oid(of).is_none()
-                && !told.contains_key(&of)
-                && !missing.contains(&of)
-            {
-                next.insert(of);
-            }
-            told.insert(oid, answer);
-        }
-        levels.push(std::mem::replace(&mut missing, next));
+    let limits = Limits {
+        levels: MAX_LEVELS,
+        types: MAX_TYPES,
+    };
+    let mut looking = LookUp::new(missing, limits);
+    while !looking.missing.is_empty() {
+        looking.check()?;
+        let answers = ask(backend, &looking.missing).await?;
+        looking.take(answers);
     }
-    // From the last level up, each type finds those that it stands on. A type that stands on itself finds none.
-    for level in levels.iter().rev() {
-        let mut left: Vec<u32> = level.iter().copied().collect();
-        loop {
-            let before = left.len();
-            left.retain(
-                |oid| match told.get(oid).and_then(|told| made(*oid, told, &found)) {
-                    Some(ty) => {
-                        found.insert(*oid, ty);
-                        false
-                    }
-                    None => true,
-                },
-            );
-            if left.is_empty() || left.len() == before {
-                break;
-            }
-        }
-    }
+    looking.finish(&mut found);
     known
         .lock()
         .extend(found.iter().map(|(oid, ty)| (*oid, ty.clone())));
@@ -172,4 +216,84 @@ async fn ask(backend: &Backend, oids: &BTreeSet<u32>) -> Result<Vec<(u32, Told)>
         ));
     }
     Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: u32 = 100_000;
+
+    fn told(form: Form) -> Told {
+        Told {
+            name: "custom".to_owned(),
+            schema: "public".to_owned(),
+            form,
+        }
+    }
+
+    /// Looks the first type up on a server that says this of each.
+    fn look(limits: Limits, says: impl Fn(u32) -> Vec<(u32, Form)>) -> Result<Found> {
+        let mut looking = LookUp::new(BTreeSet::from([FIRST]), limits);
+        while !looking.missing.is_empty() {
+            looking.check()?;
+            let asked = looking.missing.clone();
+            let answers = asked.into_iter().flat_map(&says);
+            looking.take(answers.map(|(oid, form)| (oid, told(form))).collect());
+        }
+        let mut found = HashMap::new();
+        looking.finish(&mut found);
+        Ok(Found(found))
+    }
+
+    const LOW: Limits = Limits {
+        levels: 3,
+        types: 5,
+    };
+
+    #[test]
+    fn a_type_is_found_whatever_the_order_of_those_that_it_stands_on() {
+        // An array of a domain over the domain that stands beside the array.
+        let found = look(LOW, |oid| match oid - FIRST {
+            0 => vec![(FIRST, Form::Array(FIRST + 1))],
+            1 => vec![(FIRST + 1, Form::Domain(FIRST + 2))],
+            _ => vec![(FIRST + 2, Form::Domain(Type::INT4.oid()))],
+        });
+        let kind = found.unwrap().get(FIRST).unwrap().kind().clone();
+        let Kind::Array(element) = kind else {
+            panic!("{kind:?}");
+        };
+        assert_eq!(element.oid(), FIRST + 1);
+    }
+
+    #[test]
+    fn levels_without_end_are_an_error() {
+        let refused = look(LOW, |oid| vec![(oid, Form::Domain(oid + 1))]);
+        let message = refused.err().expect("no end").message;
+        assert_eq!(
+            message,
+            "the server describes a type by more than 3 levels or 5 other types"
+        );
+    }
+
+    #[test]
+    fn a_type_that_stands_on_itself_is_not_found() {
+        for circle in [1, 2] {
+            let next = |oid: u32| FIRST + (oid - FIRST + 1) % circle;
+            let found = look(LOW, |oid| vec![(oid, Form::Array(next(oid)))]).unwrap();
+            let error = found.get(FIRST).unwrap_err();
+            assert_eq!(
+                error.message,
+                "the server does not tell what the type with oid 100000 is"
+            );
+        }
+    }
+
+    #[test]
+    fn types_that_were_not_asked_for_take_no_memory() {
+        let found = look(LOW, |oid| {
+            (oid..oid + 1000).map(|oid| (oid, Form::Enum)).collect()
+        });
+        assert_eq!(found.unwrap().0.len(), 1);
+    }
 }

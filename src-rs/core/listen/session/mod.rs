@@ -225,12 +225,9 @@ impl Session {
         answer
     }
 
-    /// Raises a doubt about the pool's connections when the server has not answered although the connection stands.
+    /// Raises a doubt about the pool's connections when the server has not answered.
     fn doubt_if_silent<T>(&self, answer: &Result<T>) {
-        let unanswered = answer
-            .as_ref()
-            .is_err_and(|error| error.kind == ErrorKind::Closed && error.server.is_none());
-        if unanswered && !self.client.is_closed() {
+        if answer.as_ref().is_err_and(|error| error.is_unanswered) {
             self.doubt.raise();
         }
     }

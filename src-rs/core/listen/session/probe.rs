@@ -67,10 +67,11 @@ impl Session {
                 answer => answer,
             }
         };
-        if !liveness
+        let answer = liveness
             .answer(timeout, "a probe of the delivery", asked)
-            .await?
-        {
+            .await;
+        self.doubt_if_silent(&answer);
+        if !answer? {
             return Ok(false);
         }
         // The server sends what it owes before it answers.

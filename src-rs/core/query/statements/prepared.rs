@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_postgres::types::{Kind, Type};
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::protocol::copy_refused;
 use crate::query::backend::{Backend, Statement};
 use crate::query::sql_text::streams_a_copy;
 use crate::query::values::{Codec, Encoded, Param, encode_params, type_name};
@@ -120,10 +121,7 @@ fn unsupported(what: &str, ty: &Type, instead: &str) -> Error {
 /// Refuses a `COPY` from or to the client, for which the server would wait forever.
 pub(super) fn refuse_copy(sql: &str) -> Result<()> {
     if streams_a_copy(sql) {
-        return Err(Error::new(
-            ErrorKind::Execute,
-            "COPY FROM STDIN and COPY TO STDOUT cannot be run as statements",
-        ));
+        return Err(copy_refused());
     }
     Ok(())
 }

@@ -554,7 +554,7 @@ pub(super) fn lost(message: &str) -> Error {
 
 /// The error of an attempt that nobody answered.
 pub(super) fn unanswered() -> Error {
-    Error::unanswered("no answer")
+    Error::unanswered(ErrorKind::Connect, "no answer")
 }
 
 /// The error of a server that refuses one statement.
