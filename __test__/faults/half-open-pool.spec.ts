@@ -1,7 +1,7 @@
 // A network that goes silent for the connections that exist, without closing them: nothing waits on such a connection for long.
 
 import test, { type ExecutionContext } from 'ava'
-import { ConnectionPool, type ConnectionPoolOptions } from 'pglisten'
+import { ConnectionPool, type ConnectionPoolOptions, ConnectionTimeoutError } from 'pglisten'
 import { startProxy, type Proxy } from '../../lab/network/proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -101,4 +101,22 @@ test('a listener that finds its session dead doubts the pool too: callbacks get 
   t.log(`the gap callback was done ${Math.round(gapAfter)} ms after the silence began`)
   // The heartbeat's bound, a moment to reconnect, and a check of the pool's connections.
   t.true(gapAfter < 500 + 1000 + 500 + BOUND_MS, `${gapAfter} ms`)
+})
+
+test('a cancellation that no server confirms makes the other connections suspect', async (t) => {
+  const { proxy, pool } = await open(t, { maxDbPoolSize: 4 })
+  await fill(pool, 4)
+  proxy.silence()
+  // The connections were heard a moment ago, so the first is used without a question.
+  await using first = await pool.connection()
+  const took = await timed(() =>
+    t.throwsAsync(first.execute('SELECT 1', [], { timeoutMs: 100 }), {
+      instanceOf: ConnectionTimeoutError,
+      message: /whether it took effect is not known/,
+    }),
+  )
+  t.true(took < 100 + 2000 + 1000, `${took} ms`)
+  const next = await timed(() => Promise.all(Array.from({ length: 4 }, () => pool.notify('x'))))
+  t.log(`four callers after it: ${Math.round(next)} ms`)
+  t.true(next < BOUND_MS, `${next} ms`)
 })

@@ -2,8 +2,12 @@
 
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { deferred } from '../wait.js'
 
-export type Direction = 'toServer' | 'toClient' | 'both'
+type Way = 'toServer' | 'toClient'
+export type Direction = Way | 'both'
+const ways = (direction: Direction): Way[] =>
+  direction === 'both' ? ['toServer', 'toClient'] : [direction]
 
 /** What happens to a connection. */
 export interface Conditions {
@@ -70,14 +74,31 @@ class Frames {
   }
 }
 
+/** What bytes wait for while it is closed. */
+class Gate {
+  passed = Promise.resolve()
+  #pass: (() => void) | undefined
+
+  close(): void {
+    if (this.#pass) return
+    const { promise, resolve } = deferred()
+    this.passed = promise
+    this.#pass = resolve
+  }
+
+  open(): void {
+    this.#pass?.()
+    this.#pass = undefined
+  }
+}
+
 /** See the file. */
 export class Passage {
   readonly client: Socket
   readonly server: Socket | undefined
   readonly conditions: Conditions
-  readonly #swallowed = new Set<Direction>()
-  #stall: Promise<void> | undefined
-  #endStall = () => {}
+  readonly #swallowed = new Set<Way>()
+  readonly #gate = { toServer: new Gate(), toClient: new Gate() }
   #cutNext = false
   #corruptNext = false
   #toClient = 0
@@ -99,18 +120,16 @@ export class Passage {
   }
 
   swallow(direction: Direction): void {
-    for (const one of direction === 'both' ? (['toServer', 'toClient'] as const) : [direction])
-      this.#swallowed.add(one)
+    for (const way of ways(direction)) this.#swallowed.add(way)
   }
 
-  /** The server's bytes are not taken until {@link Passage.unstall}: its sending blocks. */
-  stall(): void {
-    this.#stall ??= new Promise((resolve) => (this.#endStall = resolve))
+  /** Bytes are not taken until {@link Passage.unstall}: who sends is blocked, and nothing is lost. */
+  stall(direction: Direction): void {
+    for (const gate of this.#gates(direction)) gate.close()
   }
 
-  unstall(): void {
-    this.#endStall()
-    this.#stall = undefined
+  unstall(direction: Direction): void {
+    for (const gate of this.#gates(direction)) gate.open()
   }
 
   cutNext(): void {
@@ -131,19 +150,18 @@ export class Passage {
     this.server?.destroy()
   }
 
-  #forward(
-    from: Socket,
-    to: Socket,
-    direction: Direction,
-    pass: (chunk: Buffer) => Promise<void>,
-  ): void {
+  #gates(direction: Direction): Gate[] {
+    return ways(direction).map((way) => this.#gate[way])
+  }
+
+  #forward(from: Socket, to: Socket, direction: Way, pass: (chunk: Buffer) => Promise<void>): void {
     const { delayMs, burstMs } = this.conditions
     let last = Promise.resolve()
     const inOrder = (what: () => Promise<void> | void) => {
       const due = performance.now() + delayMs
       last = last.then(async () => {
         if (delayMs > 0) await sleep(Math.max(due - performance.now(), 0))
-        if (direction === 'toClient') await this.#stall
+        await this.#gate[direction].passed
         // A network that swallows everything swallows the end of a connection too.
         if (!this.#swallowed.has(direction)) await what()
       })

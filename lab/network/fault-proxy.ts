@@ -15,6 +15,7 @@ export class FaultProxy {
   #conditions = CLEAR
   #target: number
   #swallowNew: Direction | undefined
+  #isHole = false
   #nextConditions: (() => Partial<Conditions>) | undefined
 
   private constructor(target: number) {
@@ -79,13 +80,35 @@ export class FaultProxy {
     for (const passage of this.#passages) passage.swallow(direction)
   }
 
+  /**
+   * Both ways bytes vanish, of the connections there are but one; new ones are as good as ever.
+   *
+   * @param port The port of the connection, on the server's side, that is left alone.
+   */
+  silenceOthersThan(port: number | undefined): void {
+    for (const passage of this.#passages) {
+      if (passage.server?.localPort !== port) passage.swallow('both')
+    }
+  }
+
   /** The server's bytes are not taken, so that it blocks in sending; of the connections there are. */
   stall(): void {
-    for (const passage of this.#passages) passage.stall()
+    for (const passage of this.#passages) passage.stall('toClient')
   }
 
   unstall(): void {
-    for (const passage of this.#passages) passage.unstall()
+    for (const passage of this.#passages) passage.unstall('toClient')
+  }
+
+  /** A hole in the network, which is resent what it swallowed: nothing passes, of new connections either. */
+  beginHole(): void {
+    this.#isHole = true
+    for (const passage of this.#passages) passage.stall('both')
+  }
+
+  endHole(): void {
+    this.#isHole = false
+    for (const passage of this.#passages) passage.unstall('both')
   }
 
   /** Resets each connection in the middle of the next message of the server. */
@@ -128,6 +151,7 @@ export class FaultProxy {
     server?.once('error', () => client.resetAndDestroy())
     const passage = new Passage(client, server, conditions)
     if (this.#swallowNew) passage.swallow(this.#swallowNew)
+    if (this.#isHole) passage.stall('both')
     this.#passages.add(passage)
     const forget = () => {
       if (client.destroyed && (server?.destroyed ?? true)) this.#passages.delete(passage)

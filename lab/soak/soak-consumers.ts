@@ -1,6 +1,6 @@
 // Who listens during a soak: three kinds of consumers of one listener, each of which keeps what it sees.
 
-import { Gap, type Listener } from 'pglisten'
+import { type Connection, Gap, type Listener } from 'pglisten'
 import { keyOf } from './oracle.js'
 import { deferred, waitFor } from '../wait.js'
 
@@ -8,6 +8,22 @@ import { deferred, waitFor } from '../wait.js'
 export const CHANNELS = ['oracle a', 'oracle B', 'oracle "c"', 'oracle/d', 'oracle é']
 
 const GO_ON_DEADLINE_MS = 30_000
+/** The callback asks the server with every so many-th notification, and with every gap. */
+const ASK_EVERY = 20
+/** The time-out of what a callback asks. */
+const ASK_TIMEOUT_MS = 4000
+/** The longest that what a callback asks may take: its time-out, 2 s for a cancellation to be confirmed, a busy machine. */
+const ASK_BOUND_MS = ASK_TIMEOUT_MS + 2000 + 500
+
+/** What callbacks asked on their connection, and how they fared. Times in milliseconds. */
+export interface Asked {
+  answered: number
+  /** Refused, or without an answer in time. */
+  failed: number
+  longestAnswerMs: number
+  longestFailureMs: number
+  gapsAnswered: number
+}
 
 /** A callback, batches, and messages that can be made to wait: each keeps what it sees. */
 export async function startConsumers(listener: Listener) {
@@ -27,11 +43,42 @@ export async function startConsumers(listener: Listener) {
     return { seen, record }
   }
 
+  const asked: Asked = {
+    answered: 0,
+    failed: 0,
+    longestAnswerMs: 0,
+    longestFailureMs: 0,
+    gapsAnswered: 0,
+  }
+  const ask = async (connection: Connection, number: number) => {
+    const began = performance.now()
+    const answer = await connection
+      .fetchVal('SELECT $1::int', [number], { timeoutMs: ASK_TIMEOUT_MS })
+      .catch((error: unknown) => error)
+    const took = performance.now() - began
+    if (took > ASK_BOUND_MS) problems.push(`a callback waited ${took.toFixed(0)} ms`)
+    if (answer === number) {
+      asked.answered += 1
+      asked.longestAnswerMs = Math.max(asked.longestAnswerMs, took)
+      return true
+    }
+    // A connection that breaks is an outcome; another answer is none.
+    if (!(answer instanceof Error)) problems.push(`asked for ${number}, got ${String(answer)}`)
+    asked.failed += 1
+    asked.longestFailureMs = Math.max(asked.longestFailureMs, took)
+    return false
+  }
   const called = consumer('callback')
   for (const channel of CHANNELS) {
-    await listener.addCallback(channel, (_, payload) => called.record(channel, payload))
+    await listener.addCallback(channel, async (connection, payload) => {
+      called.record(channel, payload)
+      if (called.seen.length % ASK_EVERY === 0) await ask(connection, called.seen.length)
+    })
   }
-  listener.addGapCallback((_, gap) => void called.seen.push(gap))
+  listener.addGapCallback(async (connection, gap) => {
+    called.seen.push(gap)
+    if (await ask(connection, called.seen.length)) asked.gapsAnswered += 1
+  })
   await listener.startup()
   listener.listen()
 
@@ -65,17 +112,31 @@ export async function startConsumers(listener: Listener) {
   return {
     streams,
     problems,
+    asked,
+    /** Resolves when a callback that asked from now on has its answer. */
+    answered: async () => {
+      // What is under way may have been sent before.
+      const before = asked.answered
+      await waitFor(() => asked.answered > before + 1, {
+        timeoutMs: GO_ON_DEADLINE_MS,
+        what: 'an answer to a callback',
+      })
+    },
     rest: () => {
       const { promise, resolve } = deferred()
       rest = promise
       return resolve
     },
-    /** Resolves when something new has come. */
+    /** Resolves when something new has come, and the callbacks have come as far. */
     goOn: async () => {
-      const before = batched.seen.length
+      const [before, calledBefore] = [batched.seen.length, called.seen.length]
       await waitFor(() => batched.seen.length > before + 1, {
         timeoutMs: GO_ON_DEADLINE_MS,
         what: 'another notification',
+      })
+      await waitFor(() => called.seen.length > calledBefore + ASK_EVERY, {
+        timeoutMs: GO_ON_DEADLINE_MS,
+        what: 'another callback',
       })
     },
   }

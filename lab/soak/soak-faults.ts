@@ -26,6 +26,8 @@ export interface Field {
   burst: (rows: number) => void
   /** Lets the slow consumer rest until what it gives is called. */
   rest: () => () => void
+  /** Resolves when a callback that asks from now on was answered on its connection. */
+  answered: () => Promise<void>
   /** How many notifications were dropped so far. */
   dropped: () => number
   /** From `min` to `max`, by the seed. */
@@ -106,6 +108,35 @@ export const FAULTS = {
   'black hole both ways': swallowing('both'),
   'black hole to client': swallowing('toClient'),
   'black hole to server': swallowing('toServer'),
+  'hole in the network': breaking(async ({ proxy, between }) => {
+    proxy.beginHole()
+    await sleep(between(1000, 3000))
+    proxy.endHole()
+  }),
+  'short hole': {
+    breaks: false,
+    strike: async ({ proxy, between }) => {
+      proxy.beginHole()
+      await sleep(between(50, 250))
+      proxy.endHole()
+    },
+  },
+  'half-open connections': breaking(async ({ proxy, noticed }) => {
+    proxy.silenceOthersThan(undefined)
+    await noticed()
+  }),
+  'half-open pool': {
+    breaks: false,
+    strike: async ({ proxy, admin, backend, answered }) => {
+      await using connection = await admin.connection()
+      const port = await connection.fetchVal<number>(
+        'SELECT client_port FROM pg_stat_activity WHERE pid = $1',
+        [backend()],
+      )
+      proxy.silenceOthersThan(port)
+      await answered()
+    },
+  },
   'refused for a while': breaking(async ({ proxy, between }) => {
     proxy.set({ refuse: true })
     proxy.reset()

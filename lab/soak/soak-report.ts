@@ -50,7 +50,11 @@ export function reportLines(report: SoakReport): string[] {
         `lost outside ${it.lostOutsideGaps}, duplicates ${it.duplicates}, out of order ${it.outOfOrder}`,
     )
   }
+  const { asked } = report
   lines.push(
+    `callbacks asked on their connection: ${asked.answered} answered, the longest after ` +
+      `${ms(asked.longestAnswerMs)} (${asked.gapsAnswered} in gap callbacks); ${asked.failed} failed, ` +
+      `the longest after ${ms(asked.longestFailureMs)}`,
     `${report.overflowsCompared} overflow gaps have the count and the place that another consumer confirms`,
     ...violations.slice(0, MAX_VIOLATIONS),
   )

@@ -9,7 +9,7 @@ import { FaultProxy } from '../network/fault-proxy.js'
 import { type Commit, Ledger, type Verdict, compare, judge } from './oracle.js'
 import { randomNumbers } from '../random.mjs'
 import { type DevServer, startServer } from '../server/test-server.js'
-import { CHANNELS, startConsumers } from './soak-consumers.js'
+import { type Asked, CHANNELS, startConsumers } from './soak-consumers.js'
 import { FAULTS, FAULT_NAMES, type FaultName, type Field } from './soak-faults.js'
 import { waitFor, within } from '../wait.js'
 
@@ -39,6 +39,7 @@ export interface SoakReport {
   /** Overflow gaps whose count and place the other consumers confirm. */
   overflowsCompared: number
   reconnects: number
+  asked: Asked
   violations: string[]
 }
 
@@ -103,6 +104,7 @@ export async function soak({ seed, faults, onFault, signal }: SoakOptions): Prom
     recovered: () => session.next('reconnected'),
     burst: writer.burst,
     rest: consumers.rest,
+    answered: consumers.answered,
     dropped: () => listener.stats().dropped,
     between: (min: number, max: number) => min + random() * (max - min),
   }
@@ -146,7 +148,16 @@ export async function soak({ seed, faults, onFault, signal }: SoakOptions): Prom
     overflowsCompared += compared.overflowsCompared
   }
   violations.push(...consumers.problems)
-  return { strikes, committed: ledger.size, verdicts, overflowsCompared, reconnects, violations }
+  const { asked } = consumers
+  return {
+    strikes,
+    committed: ledger.size,
+    verdicts,
+    overflowsCompared,
+    reconnects,
+    asked,
+    violations,
+  }
 }
 
 /** What the listener says of its session, to be waited for. */

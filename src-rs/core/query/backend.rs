@@ -14,6 +14,7 @@ use postgres_protocol::message::frontend::{self, BindError};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::Type;
 
+use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
@@ -102,6 +103,8 @@ impl Statements {
 struct Beside {
     config: Arc<ConnectConfig>,
     destination: Destination,
+    /// Raised when the server does not answer.
+    doubt: Arc<Doubt>,
 }
 
 /// The outcome of a check that several wait for: whether the server answered.
@@ -136,15 +139,14 @@ impl Backend {
         facts: Arc<WireFacts>,
         config: Arc<ConnectConfig>,
         destination: Destination,
+        doubt: Arc<Doubt>,
     ) -> Self {
-        Self::on(
-            wire,
-            facts,
-            Some(Beside {
-                config,
-                destination,
-            }),
-        )
+        let beside = Beside {
+            config,
+            destination,
+            doubt,
+        };
+        Self::on(wire, facts, Some(beside))
     }
 
     /// A connection to a server that cannot be reached beside it.
@@ -356,7 +358,7 @@ impl Backend {
     /// operation has ended. Gives its outcome, which may be that it had succeeded.
     ///
     /// Returns only after every request to cancel was carried out, so none can hit what is sent next. `None`: it took too
-    /// long, and the connection was given up.
+    /// long, the connection was given up, and the pool's others are suspect.
     pub(crate) async fn interrupt<T>(
         &self,
         operation: impl Future<Output = T> + Unpin,
@@ -368,6 +370,9 @@ impl Backend {
         self.is_interrupted.store(false, Ordering::Release);
         if outcome.is_err() {
             self.abandon();
+            if let Some(Beside { doubt, .. }) = &self.beside {
+                doubt.raise();
+            }
         }
         outcome.ok()
     }
@@ -389,6 +394,7 @@ impl Backend {
                 Some(Beside {
                     config,
                     destination,
+                    ..
                 }),
                 Some(token),
             ) if self.is_busy() => Box::pin(destination.cancel(config, token)).await,

@@ -46,7 +46,8 @@ pub(super) struct Life {
     pub(super) abandoned: CancellationToken,
     /// The process ids of the pool's backends.
     pub(super) own_pids: Arc<OwnPids>,
-    /// Since when connections are suspect, because a listener found its session silently dead.
+    /// Since when connections are suspect, because a listener found its session silently dead, or a server did not confirm
+    /// that a statement was cancelled.
     pub(super) doubt: Arc<Doubt>,
 }
 
@@ -204,7 +205,8 @@ impl Opener {
                 own_pids.remove(process_id);
             }
         });
-        let backend = Backend::new(client, facts, Arc::clone(&self.config), destination);
+        let (config, doubt) = (Arc::clone(&self.config), Arc::clone(&self.life.doubt));
+        let backend = Backend::new(client, facts, config, destination, doubt);
         let asked = tokio::time::timeout(self.config.connect_timeout, backend.process_id());
         let process_id = asked.await.map_err(|_| {
             backend.abandon();

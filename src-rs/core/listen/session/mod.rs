@@ -155,6 +155,7 @@ impl Session {
             Arc::clone(&facts),
             Arc::clone(&setup.connect),
             destination,
+            Arc::clone(&setup.doubt),
         );
         let client = Arc::new(Client::unpooled(backend));
         let shared = SessionClient::of(&client);
