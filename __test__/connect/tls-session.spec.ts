@@ -46,6 +46,8 @@ async function startMiddleman(t: ExecutionContext, certificate: Certificate): Pr
   return tls.dsn.replace(/localhost:\d+/, `localhost:${await listen(t, server)}`)
 }
 
+const TLS_HANDSHAKE = 0x16
+const CANCEL_REQUEST_CODE = Buffer.from([0x04, 0xd2, 0x16, 0x2e])
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])
 
 async function listen(t: ExecutionContext, server: Server): Promise<number> {
@@ -101,6 +103,37 @@ test.serial(
     await refused(t, { dsn, ...direct }, ConnectionTlsError, /\(ALPN\)/)
   },
 )
+
+test.serial('a statement is cancelled the same encrypted way', async (t) => {
+  await tls.change({ certificate: good })
+  const sent: Buffer[] = []
+  const port = await listen(
+    t,
+    createServer((client) => {
+      const index = sent.push(Buffer.alloc(0)) - 1
+      const server = connect(tls.server.port, '127.0.0.1')
+      for (const socket of [client, server]) socket.on('error', () => {})
+      client.on('data', (chunk) => (sent[index] = Buffer.concat([sent[index]!, chunk])))
+      pipeline(client, server, client, () => {})
+    }),
+  )
+  const dsn = tls.dsn.replace(/localhost:\d+/, `localhost:${port}`)
+  await using pool = new ConnectionPool({ dsn, sslMode: 'verify-full', caFile })
+  await using connection = await pool.connection()
+  for (const bounds of [{ timeoutMs: 100 }, { signal: AbortSignal.timeout(100) }]) {
+    const before = sent.length
+    const error = await t.throwsAsync(connection.execute('SELECT pg_sleep(60)', [], bounds), {
+      any: true,
+    })
+    // The server confirmed it, and only one other connection can have told it.
+    t.notRegex(String(error), /not known/)
+    t.is(await connection.fetchVal('SELECT 1'), 1)
+    const request = sent[before]!
+    t.deepEqual(request.subarray(0, SSL_REQUEST.length), SSL_REQUEST)
+    t.is(request[SSL_REQUEST.length], TLS_HANDSHAKE)
+    t.false(request.includes(CANCEL_REQUEST_CODE), 'a request to cancel that everybody can read')
+  }
+})
 
 test.serial('SCRAM is bound to the server, whatever its certificate was signed with', async (t) => {
   for (const kind of [

@@ -127,16 +127,12 @@ export async function startConsumers(listener: Listener) {
       rest = promise
       return resolve
     },
-    /** Resolves when something new has come, and the callbacks have come as far. */
+    /** Resolves when something new has come. */
     goOn: async () => {
-      const [before, calledBefore] = [batched.seen.length, called.seen.length]
+      const before = batched.seen.length
       await waitFor(() => batched.seen.length > before + 1, {
         timeoutMs: GO_ON_DEADLINE_MS,
         what: 'another notification',
-      })
-      await waitFor(() => called.seen.length > calledBefore + ASK_EVERY, {
-        timeoutMs: GO_ON_DEADLINE_MS,
-        what: 'another callback',
       })
     },
   }
