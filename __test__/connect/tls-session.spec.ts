@@ -120,9 +120,9 @@ test.serial('a statement is cancelled the same encrypted way', async (t) => {
   const dsn = tls.dsn.replace(/localhost:\d+/, `localhost:${port}`)
   await using pool = new ConnectionPool({ dsn, sslMode: 'verify-full', caFile })
   await using connection = await pool.connection()
-  for (const bounds of [{ timeoutMs: 100 }, { signal: AbortSignal.timeout(100) }]) {
+  for (const bounds of [() => ({ timeoutMs: 100 }), () => ({ signal: AbortSignal.timeout(100) })]) {
     const before = sent.length
-    const error = await t.throwsAsync(connection.execute('SELECT pg_sleep(60)', [], bounds), {
+    const error = await t.throwsAsync(connection.execute('SELECT pg_sleep(60)', [], bounds()), {
       any: true,
     })
     // The server confirmed it, and only one other connection can have told it.
