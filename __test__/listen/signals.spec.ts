@@ -153,3 +153,32 @@ test('an abort takes the listener off its signal with the shutdown', async (t) =
   t.is(listener.state, 'closed')
   t.is(count(controller.signal), 0)
 })
+
+test('calls that share a signal share its listener, so Node warns of no leak', async (t) => {
+  const controller = new AbortController()
+  const { signal } = controller
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  t.teardown(() => process.off('warning', onWarning))
+  const { listener } = await openListener(t, { channels: [uniqueChannel()] })
+  await listener.startup()
+  const stream = listener.messages({ signal })
+  const next = stream.next()
+  const calls = Array.from({ length: 20 }, () =>
+    listener.connection.execute('SELECT pg_sleep(60)', [], { signal }),
+  )
+  const settled = Promise.allSettled([next, ...calls])
+  t.is(count(signal), 1)
+  // A call that ends leaves the others on the signal.
+  await listener.sync({ signal: AbortSignal.timeout(50) }).catch(() => {})
+  t.is(count(signal), 1)
+  const reason = new Error('enough')
+  controller.abort(reason)
+  for (const outcome of await settled) t.like(outcome, { status: 'rejected', reason })
+  t.is(count(signal), 0)
+  t.deepEqual(
+    warnings.filter(({ name }) => name === 'MaxListenersExceededWarning'),
+    [],
+  )
+})

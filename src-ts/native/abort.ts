@@ -18,9 +18,35 @@ export function watchAbort(
   act: (reason: unknown) => void,
 ): Unwatch {
   if (!signal) return nothing
-  const listener = () => act(signal.reason)
+  const watch = watches.get(signal) ?? startWatch(signal)
+  // A call of its own for each caller, also where two act alike.
+  const call = () => act(signal.reason)
+  watch.calls.add(call)
+  return () => {
+    watch.calls.delete(call)
+    if (watch.calls.size > 0) return
+    signal.removeEventListener('abort', watch.listener)
+    if (watches.get(signal) === watch) watches.delete(signal)
+  }
+}
+
+/** What waits for one signal. Node warns of a leak when a signal has more than ten listeners, so it gets one. */
+interface Watch {
+  calls: Set<() => void>
+  listener: () => void
+}
+
+const watches = new WeakMap<AbortSignal, Watch>()
+
+function startWatch(signal: AbortSignal): Watch {
+  const calls: Watch['calls'] = new Set()
+  const listener = () => {
+    for (const call of calls) call()
+  }
+  const watch = { calls, listener }
   signal.addEventListener('abort', listener, { once: true })
-  return () => signal.removeEventListener('abort', listener)
+  watches.set(signal, watch)
+  return watch
 }
 
 /**
