@@ -2,10 +2,9 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
-import fs from 'node:fs'
 import { DatabaseError, type Gap } from 'pglisten'
 import type { DevServer } from '../../lab/server/dev-server.mjs'
-import { Arena, signal } from '../../lab/faults/arena.js'
+import { Arena, promote } from '../../lab/faults/arena.js'
 import { Witness } from '../../lab/faults/witness.js'
 import { waitFor, within } from '../../lab/wait.js'
 
@@ -26,12 +25,6 @@ async function isBack(t: ExecutionContext, witness: Witness, gap: Gap) {
   await witness.listener.sync()
   t.deepEqual(witness.iterated, [1, gap, 2])
   t.deepEqual(witness.called, [1, gap, 2])
-}
-
-/** Makes a primary of a standby, as `pg_ctl promote` does. */
-function promote({ dataDir, pid }: DevServer): void {
-  fs.writeFileSync(`${dataDir}/promote`, '')
-  signal(pid!, 'SIGUSR1')
 }
 
 test.serial(

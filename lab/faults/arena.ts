@@ -105,6 +105,12 @@ export class Arena extends ServerWitness {
   }
 }
 
+/** Makes a primary of a standby, as `pg_ctl promote` does. */
+export function promote({ dataDir, pid }: DevServer): void {
+  fs.writeFileSync(`${dataDir}/promote`, '')
+  signal(pid!, 'SIGUSR1')
+}
+
 /** Sends a signal to a process of the server. One that is gone may be told to go on. */
 export function signal(processId: number, name: NodeJS.Signals): void {
   try {

@@ -44,6 +44,7 @@ native_settings! {
     options = options: {String} by same,
     application_name = application_name: {String} by same,
     target_session_attrs = target_session_attrs: {String} by choice(Setting::TargetSessionAttrs),
+    primary_check = primary_check_ms: {f64} by duration,
     load_balance = load_balance: {bool} by same,
     connect_timeout = connect_timeout_ms: {f64} by duration,
     tcp_user_timeout = tcp_user_timeout_ms: {f64} by duration,

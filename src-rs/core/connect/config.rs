@@ -1,12 +1,14 @@
 //! Where to connect and how: options, a DSN and the environment become one [`ConnectConfig`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
 
 use crate::base::error::Result;
 use crate::connect::choices::TargetSessionAttrs;
+use crate::connect::cluster::Cluster;
 pub use crate::connect::hosts::Host;
 use crate::connect::hosts::hosts;
 use crate::connect::passfile::PasswordFile;
@@ -18,6 +20,9 @@ use crate::connect::tls::TlsOptions;
 
 /// libpq waits forever by default; a service that must notice an outage cannot.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The time between two looks at another host of a cluster.
+const DEFAULT_PRIMARY_CHECK: Duration = Duration::from_secs(30);
 
 /// Everything needed to open a connection. It is checked: dialling can fail, but not because a setting is wrong.
 #[derive(Clone)]
@@ -32,6 +37,8 @@ pub struct ConnectConfig {
     pub load_balance: bool,
     /// The role that a server must have.
     pub target_session_attrs: TargetSessionAttrs,
+    /// What is known of the cluster, where several hosts are asked for a primary.
+    pub cluster: Option<Arc<Cluster>>,
     /// The bound for each host, from name resolution to the last answer.
     pub connect_timeout: Duration,
     /// The file to look for a password in; `None` if a source has the password.
@@ -59,12 +66,21 @@ impl ConnectConfig {
             Some(_) => None,
             None => PasswordFile::choose(settings.password_file.take()),
         };
+        let hosts = hosts(&mut settings)?;
+        let target_session_attrs = settings.target_session_attrs.unwrap_or_default();
+        let asks_for_primary = matches!(
+            target_session_attrs,
+            TargetSessionAttrs::Primary | TargetSessionAttrs::ReadWrite
+        );
+        let interval = settings.primary_check.unwrap_or(DEFAULT_PRIMARY_CHECK);
+        let is_watched = asks_for_primary && hosts.len() > 1 && !interval.is_zero();
         Ok(Self {
             protocol,
             tls,
-            hosts: hosts(&mut settings)?,
+            hosts,
             load_balance: settings.load_balance.unwrap_or(false),
-            target_session_attrs: settings.target_session_attrs.unwrap_or_default(),
+            target_session_attrs,
+            cluster: is_watched.then(|| Cluster::new(interval)),
             connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             password_file,
             socket: SocketOptions::new(&settings),

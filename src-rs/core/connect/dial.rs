@@ -17,8 +17,8 @@ use rand::seq::SliceRandom;
 use tokio::time::Instant;
 use tokio_postgres::CancelToken;
 
-use candidates::check_role;
 pub use candidates::{Candidate, candidates};
+use candidates::{check_role, check_timeline};
 #[cfg(unix)]
 use open::open_unix;
 use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
@@ -26,7 +26,7 @@ use start::{AlreadyEncrypted, check_binding, start};
 
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::connect::choices::SslMode;
+use crate::connect::choices::{SslMode, TargetSessionAttrs};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::wire::{Wire, WireFacts};
 use crate::inbound::{Inbound, NotificationSink};
@@ -186,6 +186,11 @@ pub(crate) async fn dial_host(
         }
     };
     check_role(&mut dialed, host, role).await?;
+    if let Some(cluster) = &config.cluster
+        && role != TargetSessionAttrs::Any
+    {
+        check_timeline(&mut dialed, host, cluster).await?;
+    }
     Ok(dialed)
 }
 

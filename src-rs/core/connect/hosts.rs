@@ -11,7 +11,7 @@ use crate::connect::settings::Settings;
 const DEFAULT_PORT: u16 = 5432;
 
 /// A server to try.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// A server that is reached over TCP.
     Tcp {

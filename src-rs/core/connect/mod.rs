@@ -2,9 +2,10 @@
 //!
 //! `settings` are what one source says, read by `dsn` and `parameters`. `sources` merges them, and `config` checks the
 //! result and makes a [`config::ConnectConfig`] of it, with `hosts`, `start_up`, `socket_options`, `passfile` and [`tls`].
-//! [`dial`] connects as the configuration says, and gives a [`wire`].
+//! [`dial`] connects as the configuration says, and gives a [`wire`]. [`cluster`] tells a primary from one that was left behind.
 
 pub mod choices;
+pub mod cluster;
 pub mod config;
 pub mod dial;
 mod dsn;

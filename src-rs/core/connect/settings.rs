@@ -48,6 +48,8 @@ settings! {
     fallback_application_name: String,
     /// The role that a server must have.
     target_session_attrs: TargetSessionAttrs,
+    /// The time between two looks at another host of the cluster; zero for none.
+    primary_check: Duration,
     /// Whether to try the hosts in random order.
     load_balance: bool,
     /// The bound for each host, from name resolution to the last answer.

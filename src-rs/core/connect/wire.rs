@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
+use crate::connect::cluster::Timeline;
 use crate::connect::tls::server_end_point;
 
 /// The moment of the last read, cheap to write with each read.
@@ -56,6 +57,8 @@ pub struct WireFacts {
     pub heard: Pulse,
     /// Whether the server has accepted who we are.
     pub authenticated: AtomicBool,
+    /// The timeline of a primary whose cluster is watched.
+    pub timeline: OnceLock<Timeline>,
     /// The process id in `BackendKeyData`, the end of start-up. A pooler makes one up.
     pub key_process_id: OnceLock<i32>,
 }

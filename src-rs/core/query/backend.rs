@@ -175,6 +175,17 @@ impl Backend {
         self.wire.is_closed()
     }
 
+    /// Whether it goes to a primary that its cluster has left behind.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        let cluster = self
+            .beside
+            .as_ref()
+            .and_then(|it| it.config.cluster.as_ref());
+        cluster
+            .zip(self.facts.timeline.get())
+            .is_some_and(|(cluster, timeline)| cluster.is_behind(*timeline))
+    }
+
     /// Whether a request is not answered yet.
     pub(crate) fn is_busy(&self) -> bool {
         self.wire.is_busy()

@@ -133,6 +133,9 @@ impl managed::Manager for Opener {
         if backend.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
         }
+        if backend.is_left_behind() {
+            return Err(RecycleError::message("another server is the primary now"));
+        }
         if self.is_suspect(backend) {
             for other in self.suspects() {
                 drop(other.check());

@@ -6,6 +6,7 @@ use super::{Dialed, drive};
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::choices::{Choice as _, TargetSessionAttrs};
+use crate::connect::cluster::{Cluster, identify};
 use crate::connect::config::{ConnectConfig, Host};
 
 /// A host to try, and the role that it must have.
@@ -36,6 +37,32 @@ pub fn candidates(config: &ConnectConfig) -> Vec<Candidate<'_>> {
         .collect()
 }
 
+/// Notes the timeline of a primary, and refuses a primary that its cluster has left behind. A server that does not tell, such as
+/// one that speaks PostgreSQL's protocol and has no timelines, is taken.
+pub(super) async fn check_timeline(
+    dialed: &mut Dialed,
+    host: &Host,
+    cluster: &Cluster,
+) -> Result<()> {
+    let identified = tokio::select! {
+        identified = identify(&dialed.client) => identified,
+        () = drive(&mut dialed.connection) => return Err(closed(host)),
+    };
+    match identified {
+        Ok(Some(timeline)) => {
+            cluster.admit(timeline, host)?;
+            let _ = dialed.facts.timeline.set(timeline);
+            Ok(())
+        }
+        Err(error) if !error.is_servers_refusal() => Err(error),
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+fn closed(host: &Host) -> Error {
+    Error::new(ErrorKind::Connect, format!("{host} closed the connection"))
+}
+
 /// Checks that a server is what `role` asks for, as libpq does.
 pub(super) async fn check_role(
     dialed: &mut Dialed,
@@ -53,9 +80,7 @@ pub(super) async fn check_role(
     tokio::pin!(asked);
     let answer = tokio::select! {
         answer = &mut asked => answer?,
-        () = drive(&mut dialed.connection) => {
-            return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
-        }
+        () = drive(&mut dialed.connection) => return Err(closed(host)),
     };
     let fits = answer
         .iter()

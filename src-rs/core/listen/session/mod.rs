@@ -8,6 +8,7 @@ mod registration;
 mod set_up;
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -53,6 +54,8 @@ pub struct Session {
     paused: Arc<AtomicBool>,
     connect: Arc<ConnectConfig>,
     doubt: Arc<Doubt>,
+    /// Ends when its primary was left behind by its cluster.
+    left_behind: Option<AbortOnDropHandle<Error>>,
     /// Where it is.
     host: Host,
     /// Its backend.
@@ -163,6 +166,7 @@ impl Session {
             client,
             shared,
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
+            left_behind: watch_cluster(&setup.connect, &facts, candidate.host),
             place,
             facts,
             arrivals,
@@ -338,9 +342,13 @@ impl ListeningSession for Session {
     }
 
     async fn ended(&mut self) -> SessionEnd {
-        match (&mut self.driver).await {
-            Ok(end) => end,
-            Err(error) => Error::of_task("the task that reads the session", error).into(),
+        tokio::select! {
+            biased;
+            driven = &mut self.driver => match driven {
+                Ok(end) => end,
+                Err(error) => Error::of_task("the task that reads the session", error).into(),
+            },
+            error = outcome_of(&mut self.left_behind) => error.into(),
         }
     }
 
@@ -360,6 +368,28 @@ impl ListeningSession for Session {
         self.shared.closing.cancel();
         drop(self.client);
         tokio::time::timeout_at(deadline, &mut driver).await.is_ok()
+    }
+}
+
+/// Watches the cluster of a primary. The task ends with the reason when the primary was left behind.
+fn watch_cluster(
+    connect: &Arc<ConnectConfig>,
+    facts: &WireFacts,
+    host: &Host,
+) -> Option<AbortOnDropHandle<Error>> {
+    let (cluster, timeline) = (connect.cluster.clone()?, *facts.timeline.get()?);
+    let (connect, host) = (Arc::clone(connect), host.clone());
+    let watch = async move { cluster.watch(&connect, timeline, &host).await };
+    Some(AbortOnDropHandle::new(tokio::spawn(watch)))
+}
+
+/// The outcome of a task, if there is one.
+async fn outcome_of(task: &mut Option<AbortOnDropHandle<Error>>) -> Error {
+    match task {
+        Some(task) => task
+            .await
+            .unwrap_or_else(|error| Error::of_task("the task that watches the cluster", error)),
+        None => pending().await,
     }
 }
 

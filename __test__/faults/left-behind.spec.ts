@@ -1,0 +1,100 @@
+// A cluster that has promoted another node while the old primary still answers: a listener does not stay behind in silence.
+
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { ConnectionPool, type ConnectionPoolOptions, type Gap } from 'pglisten'
+import type { DevServer } from '../../lab/server/dev-server.mjs'
+import { Arena, promote } from '../../lab/faults/arena.js'
+import { uniqueName } from '../../lab/unique-name.js'
+import { collect, waitFor, within } from '../../lab/wait.js'
+
+async function openCluster(t: ExecutionContext) {
+  const arena = await Arena.open()
+  t.teardown(() => arena.close())
+  const standby = await arena.makeStandby()
+  t.teardown(() => standby.stop('immediate'))
+  await standby.start()
+  const { username, password, pathname } = new URL(arena.directDsn)
+  const reach = (servers: DevServer[], options: ConnectionPoolOptions = {}) => {
+    const pool = new ConnectionPool({
+      hosts: servers.map(() => '127.0.0.1'),
+      ports: servers.map(({ port }) => port),
+      username,
+      password: decodeURIComponent(password),
+      dbName: pathname.slice(1),
+      ...options,
+    })
+    t.teardown(() => pool.close({ timeoutMs: 100 }))
+    return pool
+  }
+  return { old: arena.server, standby, reach }
+}
+
+/** The port of the server that a connection of the pool goes to. */
+async function portOf(pool: ConnectionPool): Promise<number> {
+  await using connection = await pool.connection()
+  return Number(await connection.fetchVal<string>("SELECT current_setting('port')"))
+}
+
+for (const targetSessionAttrs of ['primary', 'read-write'] as const) {
+  test(`with ${targetSessionAttrs} listeners and pool move to a primary that was promoted beside the old one`, async (t) => {
+    const { old, standby, reach } = await openCluster(t)
+    const servers = [old, standby]
+    const pool = reach(servers, { targetSessionAttrs, primaryCheckSec: 0.2 })
+    const channel = uniqueName('left_behind')
+    const listener = pool.listener({ channels: [channel] })
+    // It never looks, and hears of it from its neighbour.
+    const neighbour = pool.listener({ channels: [channel] })
+    await Promise.all([listener.startup(), neighbour.startup()])
+    t.is(await portOf(pool), old.port)
+
+    const gaps = [listener, neighbour].map(async (it) => {
+      const [gap] = (await once(it, 'gap')) as [Gap]
+      return gap
+    })
+    promote(standby)
+    const promotedAt = Date.now()
+    for (const gap of await within(Promise.all(gaps), { what: 'gaps', timeoutMs: 20_000 })) {
+      t.log(`moved ${gap.resumedAt.getTime() - promotedAt} ms after the promotion`)
+      t.like(gap, { reason: 'disconnect', serverRestarted: true })
+      t.regex(
+        gap.message,
+        /127\.0\.0\.1:\d+ is a primary that its cluster has left behind: it is on timeline 1, and 127\.0\.0\.1:\d+ was promoted to timeline 2/,
+      )
+    }
+    // The old primary is there, and comes first.
+    t.is(await portOf(reach([old], {})), old.port)
+    t.is(await portOf(pool), standby.port)
+    const heard = [listener, neighbour].map((it) => collect(it, 1))
+    await reach([standby]).notify(channel, 'from the new primary')
+    for (const messages of await Promise.all(heard))
+      t.is(messages[0]?.payload, 'from the new primary')
+
+    // Whatever begins from now on goes there too.
+    const late = pool.listener({ channels: [channel] })
+    await late.startup()
+    t.is(
+      Number(await late.connection.fetchVal<string>("SELECT current_setting('port')")),
+      standby.port,
+    )
+  })
+}
+
+test('nobody looks with `false`, nor where any server will do', async (t) => {
+  const { old, standby, reach } = await openCluster(t)
+  const servers = [old, standby]
+  const pools = [
+    reach(servers, { targetSessionAttrs: 'primary', primaryCheckSec: false }),
+    reach(servers, { targetSessionAttrs: 'any', primaryCheckSec: 0.2 }),
+  ]
+  const listeners = pools.map((pool) => pool.listener({ channels: ['x'] }))
+  await Promise.all(listeners.map((listener) => listener.startup()))
+  promote(standby)
+  const began = performance.now()
+  await waitFor(() => performance.now() - began > 1500, { what: 'five looks' })
+  for (const listener of listeners) {
+    t.is(listener.state, 'connected')
+    t.is(listener.stats().reconnects, 0)
+  }
+  for (const pool of pools) t.is(await portOf(pool), old.port)
+})
