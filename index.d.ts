@@ -1049,6 +1049,15 @@ interface ConnectionPoolOptions {
      * @default `PGTARGETSESSIONATTRS`, or `any`
      */
     targetSessionAttrs?: TargetSessionAttrs;
+    /**
+     * The time between two looks at another host, in seconds from 0.001 (each is up to a tenth longer or shorter), or `false`
+     * for none. It applies with several hosts and `targetSessionAttrs` `primary` or `read-write`, while a listener is
+     * connected. A primary that its cluster has left behind goes on answering; promotion gives the new one a higher timeline.
+     * When a look finds it, listeners move there with a gap, and so do the connections of the pool. One short connection is
+     * made to one other host each time.
+     * @default 30
+     */
+    primaryCheckSec?: number | false;
     /** The order in which several hosts are tried. @default `PGLOADBALANCEHOSTS`, or `disable` */
     loadBalanceHosts?: LoadBalanceHosts;
     /**

@@ -311,6 +311,7 @@ export interface NativeSettings {
   options: string | null
   applicationName: string | null
   targetSessionAttrs: string | null
+  primaryCheckMs: number | null
   loadBalance: boolean | null
   connectTimeoutMs: number | null
   tcpUserTimeoutMs: number | null
