@@ -8,6 +8,10 @@ import { Arena, promote } from '../../lab/faults/arena.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { collect, waitFor, within } from '../../lab/wait.js'
 
+const LOOK_MS = 1000
+/** A promotion takes at least this long. */
+const PROMOTION_MS = 10
+
 async function openCluster(t: ExecutionContext) {
   const arena = await Arena.open()
   t.teardown(() => arena.close())
@@ -40,9 +44,9 @@ for (const targetSessionAttrs of ['primary', 'read-write'] as const) {
   test(`with ${targetSessionAttrs} listeners and pool move to a primary that was promoted beside the old one`, async (t) => {
     const { old, standby, reach } = await openCluster(t)
     const servers = [old, standby]
-    const pool = reach(servers, { targetSessionAttrs, primaryCheckSec: 0.2 })
+    const pool = reach(servers, { targetSessionAttrs, primaryCheckSec: LOOK_MS / 1000 })
     const channel = uniqueName('left_behind')
-    const listener = pool.listener({ channels: [channel] })
+    const listener = pool.listener({ channels: [channel], heartbeat: { intervalMs: 100 } })
     // It never looks, and hears of it from its neighbour.
     const neighbour = pool.listener({ channels: [channel] })
     await Promise.all([listener.startup(), neighbour.startup()])
@@ -52,11 +56,14 @@ for (const targetSessionAttrs of ['primary', 'read-write'] as const) {
       const [gap] = (await once(it, 'gap')) as [Gap]
       return gap
     })
-    promote(standby)
     const promotedAt = Date.now()
+    promote(standby)
     for (const gap of await within(Promise.all(gaps), { what: 'gaps', timeoutMs: 20_000 })) {
       t.log(`moved ${gap.resumedAt.getTime() - promotedAt} ms after the promotion`)
       t.like(gap, { reason: 'disconnect', serverRestarted: true })
+      // The old primary was confirmed ever since, but the new one may have notified from its promotion on.
+      t.true(gap.lostAt.getTime() <= promotedAt + PROMOTION_MS, 'the gap begins with the promotion')
+      t.true(gap.lostAt.getTime() > promotedAt - 2 * LOOK_MS - 1000, `${gap.lostAt.toISOString()}`)
       t.regex(
         gap.message,
         /127\.0\.0\.1:\d+ is a primary that its cluster has left behind: it is on timeline 1, and 127\.0\.0\.1:\d+ was promoted to timeline 2/,
@@ -79,6 +86,26 @@ for (const targetSessionAttrs of ['primary', 'read-write'] as const) {
     )
   })
 }
+
+test('a promotion after the loss does not make the gap longer', async (t) => {
+  const { old, standby, reach } = await openCluster(t)
+  const pool = reach([old, standby], { targetSessionAttrs: 'primary', primaryCheckSec: 60 })
+  const listener = pool.listener({ channels: ['x'], heartbeat: { intervalMs: 100 } })
+  await listener.startup()
+  const began = performance.now()
+  await waitFor(() => performance.now() - began > 3000, { what: 'a session without a look' })
+  const refusals: string[] = []
+  listener.on('warning', ({ error }) => error && refusals.push(error.message))
+  const gap = once(listener, 'gap') as Promise<[Gap]>
+  const killedAt = Date.now()
+  await old.kill()
+  await waitFor(() => refusals.some((text) => text.includes('is a standby')), {
+    what: 'a standby that is not the primary yet',
+  })
+  promote(standby)
+  const [{ lostAt }] = await within(gap, { what: 'the gap', timeoutMs: 20_000 })
+  t.true(lostAt.getTime() > killedAt - 1000, `${killedAt - lostAt.getTime()} ms before the loss`)
+})
 
 test('nobody looks with `false`, nor where any server will do', async (t) => {
   const { old, standby, reach } = await openCluster(t)

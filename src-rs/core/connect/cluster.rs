@@ -5,11 +5,14 @@
 //! (<https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES>), so two servers of one cluster that both
 //! call themselves primary are told apart by it. Where several hosts are configured and a primary is asked for, a session looks
 //! at one of the other hosts now and then, and what was learnt holds for every connection with the same settings.
+//!
+//! Whoever moves to a newer primary may have missed what was notified there since it was promoted, which may be long before the
+//! old one was given up. So it is kept when each host was last known not to be promoted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use rand::Rng as _;
@@ -18,9 +21,9 @@ use tokio::time::Instant;
 
 use super::choices::TargetSessionAttrs;
 use super::config::{ConnectConfig, Host};
-use super::dial::{Candidate, dial_host, drive, in_time};
+use super::dial::{Candidate, Dialed, dial_host, drive, in_time};
+use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::protocol::Client;
 
 /// So many intervals after a newer primary was last seen it is forgotten. A cluster that was restored from an old backup may come
 /// back on a lower timeline.
@@ -39,10 +42,20 @@ pub struct Timeline {
     number: u32,
 }
 
+/// What a server says of its part in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Primary(Timeline),
+    Standby,
+    /// It does not tell.
+    Unknown,
+}
+
+/// The newest timeline of a cluster.
 #[derive(Debug)]
 struct Newest {
     number: u32,
-    /// Who was seen there.
+    /// The primary that was seen there.
     host: String,
     seen: Instant,
 }
@@ -53,6 +66,8 @@ pub struct Cluster {
     interval: Duration,
     /// The newest timeline of each cluster, by its identifier.
     newest: watch::Sender<HashMap<u64, Newest>>,
+    /// A moment at which each host was not known to be the newest primary; at first the moment of the configuration.
+    unpromoted: Mutex<HashMap<String, SystemTime>>,
     /// When somebody last began to look at another host.
     looked: Mutex<Option<Instant>>,
     /// The host to be looked at next.
@@ -60,11 +75,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Hosts that are looked at every `interval`.
-    pub(super) fn new(interval: Duration) -> Arc<Self> {
+    /// Hosts of which one is looked at every `interval`.
+    pub(super) fn new(interval: Duration, hosts: &[Host]) -> Arc<Self> {
+        let now = clock::now();
         Arc::new(Self {
             interval,
             newest: watch::Sender::default(),
+            unpromoted: Mutex::new(hosts.iter().map(|host| (host.to_string(), now)).collect()),
             looked: Mutex::default(),
             turn: AtomicUsize::new(0),
         })
@@ -95,6 +112,33 @@ impl Cluster {
             true
         });
         behind.map_or(Ok(()), |text| Err(Error::new(ErrorKind::Connect, text)))
+    }
+
+    /// Notes what a host was at `asked`, or later.
+    pub(super) fn note(&self, part: Part, host: &Host, asked: SystemTime) {
+        let is_promoted = match part {
+            Part::Unknown => return,
+            Part::Standby => false,
+            // An old primary is no news.
+            Part::Primary(timeline) => self.admit(timeline, host).is_ok(),
+        };
+        if !is_promoted {
+            self.unpromoted.lock().insert(host.to_string(), asked);
+        }
+    }
+
+    /// Since when something may have been notified on the newest primary that a session with a primary on `before` has not
+    /// heard. `None`: there is no newer one.
+    pub fn promoted_since(&self, before: Timeline) -> Option<SystemTime> {
+        let newest = self.newest.borrow();
+        let known = newest.get(&before.system)?;
+        let unpromoted = self.unpromoted.lock();
+        match known.number.checked_sub(before.number)? {
+            0 => None,
+            1 => unpromoted.get(&known.host).copied(),
+            // Any host may have been the primary in between.
+            _ => unpromoted.values().min().copied(),
+        }
     }
 
     /// Why a connection to a primary on `timeline` is no longer to be used, if that is so.
@@ -158,29 +202,41 @@ impl Cluster {
                 role: TargetSessionAttrs::Any,
             };
             let mut dialed = dial_host(config, candidate, None).await?;
-            let asked = identify(&dialed.client);
-            tokio::select! {
-                timeline = asked => timeline,
-                () = drive(&mut dialed.connection) => Ok(None),
-            }
+            let asked = clock::now();
+            Ok((asked, identify(&mut dialed).await?))
         }));
-        if let Ok(Some(timeline)) = seen.await {
-            // An older primary than the known one is no news either.
-            drop(self.admit(timeline, host));
+        if let Ok((asked, part)) = seen.await {
+            self.note(part, host, asked);
         }
     }
 }
 
-/// The timeline of the primary at the other end. `None`: it is a standby, or what it says is none.
-pub(super) async fn identify(client: &Client) -> Result<Option<Timeline>> {
-    let answer = client.simple_query(IDENTIFY).await?;
-    let told = answer.first().and_then(|row| {
-        Some(Timeline {
-            system: row.get(0)?.parse().ok()?,
-            number: u32::from_str_radix(row.get(1)?.get(..8)?, 16).ok()?,
-        })
-    });
-    Ok(told)
+/// Asks a server for its part.
+pub(super) async fn identify(
+    Dialed {
+        client, connection, ..
+    }: &mut Dialed,
+) -> Result<Part> {
+    let answer = tokio::select! {
+        answer = client.simple_query(IDENTIFY) => answer,
+        () = drive(connection) => return Ok(Part::Unknown),
+    };
+    let answer = match answer {
+        // Not everybody may ask, and not every server that speaks PostgreSQL's protocol has timelines.
+        Err(error) if error.is_servers_refusal() => return Ok(Part::Unknown),
+        answer => answer?,
+    };
+    Ok(answer.first().map_or(Part::Unknown, |row| {
+        let system = row.get(0).and_then(|system| system.parse().ok());
+        let Some(file) = row.get(1) else {
+            return Part::Standby;
+        };
+        let number = file.get(..8).map(|digits| u32::from_str_radix(digits, 16));
+        match (system, number) {
+            (Some(system), Some(Ok(number))) => Part::Primary(Timeline { system, number }),
+            _ => Part::Unknown,
+        }
+    }))
 }
 
 fn left_behind(host: &Host, number: u32, newer: &Newest) -> String {
@@ -208,7 +264,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_older_timeline_of_the_same_cluster_is_refused_until_the_newer_one_is_forgotten() {
-        let cluster = Cluster::new(Duration::from_secs(30));
+        let cluster = Cluster::new(Duration::from_secs(30), &[]);
         cluster.admit(timeline(7, 1), &host(1)).unwrap();
         assert!(cluster.verdict(timeline(7, 1), &host(1)).is_none());
         cluster.admit(timeline(7, 2), &host(2)).unwrap();
@@ -229,9 +285,32 @@ mod tests {
         cluster.admit(timeline(7, 1), &host(1)).unwrap();
     }
 
+    #[tokio::test]
+    async fn a_newer_primary_may_have_notified_since_it_was_last_known_not_to_be_one() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        clock::tests::set(Some(at(100)));
+        let cluster = Cluster::new(Duration::from_secs(30), &[host(1), host(2), host(3)]);
+        cluster.admit(timeline(7, 1), &host(1)).unwrap();
+        assert_eq!(cluster.promoted_since(timeline(7, 1)), None);
+        cluster.note(Part::Standby, &host(3), at(110));
+        cluster.note(Part::Unknown, &host(2), at(120));
+        // Nothing is known of its past.
+        cluster.note(Part::Primary(timeline(7, 2)), &host(2), at(130));
+        assert_eq!(cluster.promoted_since(timeline(7, 1)), Some(at(100)));
+        cluster.note(Part::Primary(timeline(7, 1)), &host(1), at(135));
+        cluster.note(Part::Standby, &host(3), at(140));
+        cluster.note(Part::Primary(timeline(7, 3)), &host(3), at(150));
+        assert_eq!(cluster.promoted_since(timeline(7, 2)), Some(at(140)));
+        // Somebody else was the primary in between.
+        assert_eq!(cluster.promoted_since(timeline(7, 1)), Some(at(100)));
+        assert_eq!(cluster.promoted_since(timeline(7, 3)), None);
+        assert_eq!(cluster.promoted_since(timeline(8, 1)), None);
+        clock::tests::set(None);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_of_several_sessions_looks_at_a_time() {
-        let cluster = Cluster::new(Duration::from_secs(30));
+        let cluster = Cluster::new(Duration::from_secs(30), &[]);
         assert!(cluster.is_my_turn());
         assert!(!cluster.is_my_turn());
         tokio::time::advance(Duration::from_secs(27)).await;

@@ -77,10 +77,10 @@ impl ConnectConfig {
         Ok(Self {
             protocol,
             tls,
+            cluster: is_watched.then(|| Cluster::new(interval, &hosts)),
             hosts,
             load_balance: settings.load_balance.unwrap_or(false),
             target_session_attrs,
-            cluster: is_watched.then(|| Cluster::new(interval)),
             connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             password_file,
             socket: SocketOptions::new(&settings),

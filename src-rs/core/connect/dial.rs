@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_postgres::CancelToken;
 
 pub use candidates::{Candidate, candidates};
-use candidates::{check_role, check_timeline};
+use candidates::{check_role, check_timeline, note_refused};
 #[cfg(unix)]
 use open::open_unix;
 use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
@@ -185,13 +185,15 @@ pub(crate) async fn dial_host(
             dial_addresses(call, name, &addresses, deadline).await?
         }
     };
-    check_role(&mut dialed, host, role).await?;
-    if let Some(cluster) = &config.cluster
-        && role != TargetSessionAttrs::Any
-    {
-        check_timeline(&mut dialed, host, cluster).await?;
+    let checked = check_role(&mut dialed, host, role).await;
+    match &config.cluster {
+        Some(cluster) if checked.is_err() => note_refused(&mut dialed, host, cluster).await,
+        Some(cluster) if role != TargetSessionAttrs::Any => {
+            check_timeline(&mut dialed, host, cluster).await?;
+        }
+        _ => {}
     }
-    Ok(dialed)
+    checked.map(|()| dialed)
 }
 
 /// Connects to the first of a host's addresses that answers.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::driver::SessionEnd;
 use crate::base::error::{Error, Result};
+use crate::connect::cluster::Timeline;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::query::shared_client::SessionClient;
 
@@ -47,6 +48,13 @@ pub(super) trait ListeningSession: Send {
 
     /// A moment before which nothing is missing: when the last request was sent that the server has answered.
     fn confirmed(&self) -> SystemTime;
+
+    /// The timeline of the session's primary, where its cluster is watched.
+    fn timeline(&self) -> Option<Timeline>;
+
+    /// Since when something may have been notified on this session's server that a session with a primary on `before` has not
+    /// heard, because this server was promoted beside that one. `None`: it was not.
+    fn promoted_since(&self, before: Timeline) -> Option<SystemTime>;
 
     /// Whether a full consumer keeps us from reading: then no answer can be heard.
     fn is_paused(&self) -> bool;

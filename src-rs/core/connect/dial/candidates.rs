@@ -4,9 +4,10 @@ use rand::seq::SliceRandom;
 
 use super::{Dialed, drive};
 use crate::base::Setting;
+use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::choices::{Choice as _, TargetSessionAttrs};
-use crate::connect::cluster::{Cluster, identify};
+use crate::connect::cluster::{Cluster, Part, identify};
 use crate::connect::config::{ConnectConfig, Host};
 
 /// A host to try, and the role that it must have.
@@ -37,30 +38,25 @@ pub fn candidates(config: &ConnectConfig) -> Vec<Candidate<'_>> {
         .collect()
 }
 
-/// Notes the timeline of a primary, and refuses a primary that its cluster has left behind. A server that does not tell, such as
-/// one that speaks PostgreSQL's protocol and has no timelines, is taken.
+/// Asks a server for its part in the cluster, notes it, and refuses a primary that its cluster has left behind.
 pub(super) async fn check_timeline(
     dialed: &mut Dialed,
     host: &Host,
     cluster: &Cluster,
 ) -> Result<()> {
-    let identified = tokio::select! {
-        identified = identify(&dialed.client) => identified,
-        () = drive(&mut dialed.connection) => return Err(closed(host)),
-    };
-    match identified {
-        Ok(Some(timeline)) => {
-            cluster.admit(timeline, host)?;
-            let _ = dialed.facts.timeline.set(timeline);
-            Ok(())
-        }
-        Err(error) if !error.is_servers_refusal() => Err(error),
-        Ok(None) | Err(_) => Ok(()),
+    if let Part::Primary(timeline) = identify(dialed).await? {
+        cluster.admit(timeline, host)?;
+        let _ = dialed.facts.timeline.set(timeline);
     }
+    Ok(())
 }
 
-fn closed(host: &Host) -> Error {
-    Error::new(ErrorKind::Connect, format!("{host} closed the connection"))
+/// Notes that a server which has not the role asked for is a standby, if it is one.
+pub(super) async fn note_refused(dialed: &mut Dialed, host: &Host, cluster: &Cluster) {
+    let asked = clock::now();
+    if let Ok(part @ Part::Standby) = identify(dialed).await {
+        cluster.note(part, host, asked);
+    }
 }
 
 /// Checks that a server is what `role` asks for, as libpq does.
@@ -80,7 +76,9 @@ pub(super) async fn check_role(
     tokio::pin!(asked);
     let answer = tokio::select! {
         answer = &mut asked => answer?,
-        () = drive(&mut dialed.connection) => return Err(closed(host)),
+        () = drive(&mut dialed.connection) => {
+            return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
+        }
     };
     let fits = answer
         .iter()

@@ -21,6 +21,7 @@ use crate::base::Moment;
 use crate::base::clock;
 use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::connect::cluster::Timeline;
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
 use crate::connect::wire::WireFacts;
@@ -292,6 +293,14 @@ impl ListeningSession for Session {
 
     fn confirmed(&self) -> SystemTime {
         self.arrivals.confirmed().into()
+    }
+
+    fn timeline(&self) -> Option<Timeline> {
+        self.facts.timeline.get().copied()
+    }
+
+    fn promoted_since(&self, before: Timeline) -> Option<SystemTime> {
+        self.connect.cluster.as_ref()?.promoted_since(before)
     }
 
     fn is_paused(&self) -> bool {

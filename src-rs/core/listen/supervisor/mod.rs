@@ -13,7 +13,7 @@ mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use attempts::{Attempts, PATIENCE};
 use parking_lot::Mutex;
@@ -30,6 +30,7 @@ use super::options::{HeartbeatOptions, ReconnectOptions};
 use super::session::ClientSlot;
 use super::sessions::{ListeningSession, Sessions};
 use crate::base::Setting;
+use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::deliver::feed::Feed;
@@ -92,6 +93,8 @@ pub(super) struct Supervisor<S: Sessions> {
     /// Fences that were not sent yet.
     new_fences: Vec<u32>,
     backoff: Backoff,
+    /// When the first session began: nothing before it is anybody's loss.
+    started: SystemTime,
 }
 
 /// Why a session is no longer served.
@@ -115,6 +118,7 @@ impl<S: Sessions> Supervisor<S> {
             waiting: WaitingList::default(),
             new_fences: Vec::new(),
             backoff: Backoff::new(initial, max),
+            started: clock::now(),
         }
     }
 
@@ -129,6 +133,7 @@ impl<S: Sessions> Supervisor<S> {
                 return;
             }
         };
+        self.started = session.confirmed();
         self.enter(&session);
         self.feed().resume(session.place(), None);
         let _ = started.send(Ok(()));

@@ -10,6 +10,7 @@ use super::attempts::{Attempts, PATIENCE};
 use super::{Command, Supervisor};
 use crate::base::clock;
 use crate::base::error::{Error, Result};
+use crate::connect::cluster::Timeline;
 use crate::deliver::gap::{Gap, GapReason};
 use crate::deliver::seat::Event;
 use crate::listen::backoff::needs_attention;
@@ -22,18 +23,23 @@ struct LostSession {
     process_id: i32,
     server_started: Option<String>,
     confirmed: SystemTime,
+    timeline: Option<Timeline>,
+    /// When the listener's first session began.
+    started: SystemTime,
     /// The channels that the server has listened to. A channel that no session has listened to yet may be refused, and must
     /// not keep us out: such channels come after the gap.
     proven: HashSet<String>,
 }
 
 impl LostSession {
-    fn new(session: &impl ListeningSession, end: SessionEnd) -> Self {
+    fn new(session: &impl ListeningSession, end: SessionEnd, started: SystemTime) -> Self {
         Self {
             end,
             process_id: session.process_id(),
             server_started: session.server_started().map(ToOwned::to_owned),
             confirmed: session.confirmed(),
+            timeline: session.timeline(),
+            started,
             proven: session.applied().clone(),
         }
     }
@@ -41,6 +47,10 @@ impl LostSession {
     /// The gap between the lost session and the one that takes its place after `attempts` attempts.
     fn gap_before(&self, session: &impl ListeningSession, attempts: u32) -> Gap {
         let resumed_at = clock::now();
+        let promoted_since = self
+            .timeline
+            .and_then(|before| session.promoted_since(before))
+            .map(|since| since.max(self.started));
         Gap {
             reason: if self.end.undecodable {
                 GapReason::Decode
@@ -48,7 +58,10 @@ impl LostSession {
                 GapReason::Disconnect
             },
             // The clock may have been set back since.
-            lost_at: self.confirmed.min(resumed_at),
+            lost_at: promoted_since
+                .unwrap_or(self.confirmed)
+                .min(self.confirmed)
+                .min(resumed_at),
             resumed_at,
             dropped: None,
             sql_state: self.end.error.sql_state().map(ToOwned::to_owned),
@@ -84,7 +97,7 @@ impl<S: Sessions> Supervisor<S> {
         } else {
             self.backoff.next(&end.error)
         };
-        let lost = LostSession::new(&session, end);
+        let lost = LostSession::new(&session, end, self.started);
         drop(session);
         let mut error = lost.end.error.clone();
         let (mut begun, mut next) = (0, Instant::now() + delay);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Command, Policy, Supervisor, SupervisorParts};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
+use crate::connect::cluster::Timeline;
 use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::deliver::seat::{Event, Seat};
@@ -280,6 +281,14 @@ impl ListeningSession for ScriptedSession {
 
     fn confirmed(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH
+    }
+
+    fn timeline(&self) -> Option<Timeline> {
+        None
+    }
+
+    fn promoted_since(&self, _: Timeline) -> Option<SystemTime> {
+        None
     }
 
     fn is_paused(&self) -> bool {
