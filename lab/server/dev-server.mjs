@@ -3,12 +3,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
-import { connect, createServer } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { postgresBinaries } from './postgres-binaries.mjs'
+import { freePort, isListening } from './ports.mjs'
 import { giveTo, reachableBinaries, unprivilegedAccount } from './server-account.mjs'
 import { startWatchdog } from './watchdog.mjs'
 
@@ -269,32 +269,5 @@ export class DevServer {
     const deadline = Date.now() + STOP_DEADLINE_MS
     const cell = new Int32Array(new SharedArrayBuffer(4))
     while (fs.existsSync(this.folder) && Date.now() < deadline) Atomics.wait(cell, 0, 0, POLL_MS)
-  }
-}
-
-/** @returns {Promise<number>} */
-async function freePort() {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('No free TCP port.')
-  return address.port
-}
-
-/**
- * @param {number} port
- * @returns {Promise<boolean>}
- */
-async function isListening(port) {
-  const socket = connect(port, '127.0.0.1')
-  try {
-    await once(socket, 'connect')
-    return true
-  } catch {
-    return false
-  } finally {
-    socket.destroy()
   }
 }

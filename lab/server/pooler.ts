@@ -1,11 +1,10 @@
 // PgBouncer, where it is installed.
 
 import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import fs from 'node:fs'
-import { type AddressInfo, connect, createServer } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { freePort, isListening } from './ports.mjs'
 import { giveTo, unprivilegedAccount } from './server-account.mjs'
 import { waitFor } from '../wait.js'
 
@@ -72,26 +71,5 @@ export async function startPooler(
       process.off('exit', stop)
       stop()
     },
-  }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
-}
-
-async function isListening(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1')
-  try {
-    await once(socket, 'connect')
-    return true
-  } catch {
-    return false
-  } finally {
-    socket.destroy()
   }
 }
