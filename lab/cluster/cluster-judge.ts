@@ -6,7 +6,9 @@ import type { Attempt } from './cluster-writer.js'
 export interface Judgement {
   missing: number
   /** Of the missing: in no gap at their place whose time is that of the commit. */
-  outside: number
+  outside: readonly number[]
+  /** The gaps, each with the numbers that were heard before and after it. */
+  places: readonly string[]
   gaps: number
   twice: number
   disordered: number
@@ -37,7 +39,11 @@ export function judge(
   const missing = rows.filter((n) => !heard.has(n))
   return {
     missing: missing.length,
-    outside: missing.filter((n) => !isCovered(n)).length,
+    outside: missing.filter((n) => !isCovered(n)),
+    places: gaps.map(
+      ({ gap: { lostAt, resumedAt, message }, from, to }) =>
+        `${from} to ${to}, ${lostAt.toISOString()} to ${resumedAt.toISOString()}: ${message}`,
+    ),
     gaps: gaps.length,
     twice: numbers.length - heard.size,
     disordered: numbers.filter((n, index) => index > 0 && n < numbers[index - 1]!).length,

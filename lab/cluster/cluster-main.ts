@@ -56,7 +56,7 @@ async function observe(programs: Programs, event: keyof typeof EVENTS): Promise<
     const leader = await waitFor(() => cluster.leader(), { what: 'a leader' })
     // The proxy needs two checks to know it.
     const through = cluster.dsn(`127.0.0.1:${cluster.haproxyPort}`)
-    writer = await Writer.start(through, CHANNEL)
+    writer = await Writer.prepare(through, CHANNEL)
     // The leader comes first: whoever does not look stays there.
     const ports = [leader, ...cluster.nodes.filter((node) => node !== leader)].map(
       ({ port }) => port,
@@ -69,6 +69,7 @@ async function observe(programs: Programs, event: keyof typeof EVENTS): Promise<
     const proxied = new ConnectionPool({ dsn: through, targetSessionAttrs: 'read-write' })
     witnesses.push(await startWitness('through HAProxy', proxied))
 
+    writer.begin()
     await sleep(BEFORE_MS)
     const struckAt = Date.now()
     await EVENTS[event](cluster)
@@ -94,12 +95,19 @@ async function observe(programs: Programs, event: keyof typeof EVENTS): Promise<
     let isKept = true
     for (const { name, seen, heardAt } of witnesses) {
       const it = judge(seen, rows, attempts)
+      for (const attempt of attempts.filter(({ n }) => it.outside.includes(n))) {
+        const [sent, over] = [attempt.sentAt, attempt.overAt].map((at) =>
+          new Date(at).toISOString(),
+        )
+        console.error(`outside: ${attempt.n}, ${sent} to ${over}, port ${attempt.port}`)
+      }
+      if (it.outside.length > 0) console.error(it.places.join('\n'))
       const onNew = attempts.filter(({ port, n }) => port === newLeader.port && heardAt.has(n))
       const back = Math.min(...onNew.map(({ n }) => heardAt.get(n)!)) - struckAt
-      isKept &&= it.outside === 0 && it.twice === 0 && it.disordered === 0
+      isKept &&= it.outside.length === 0 && it.twice === 0 && it.disordered === 0
       console.log(
         `| ${event} (${rows.length} rows) | ${name} | ${(back / 1000).toFixed(1)} s | ${it.missing} | ` +
-          `${it.outside} | ${it.gaps} | ${it.twice} | ${it.disordered} |`,
+          `${it.outside.length} | ${it.gaps} | ${it.twice} | ${it.disordered} |`,
       )
     }
     return isKept

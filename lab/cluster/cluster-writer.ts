@@ -24,15 +24,15 @@ const START_DEADLINE_MS = 30_000
 export class Writer {
   readonly #attempts: Attempt[] = []
   readonly #stopping = new AbortController()
-  readonly #done: Promise<void>
   readonly #dsn: string
+  #done = Promise.resolve()
 
   private constructor(dsn: string) {
     this.#dsn = dsn
-    this.#done = this.#work()
   }
 
-  static async start(dsn: string, channel: string): Promise<Writer> {
+  /** A writer to a table that it makes. */
+  static async prepare(dsn: string, channel: string): Promise<Writer> {
     const deadline = Date.now() + START_DEADLINE_MS
     for (;;) {
       try {
@@ -51,6 +51,10 @@ export class Writer {
         await sleep(200)
       }
     }
+  }
+
+  begin(): void {
+    this.#done = this.#work()
   }
 
   /** The numbers that a server has confirmed. */
