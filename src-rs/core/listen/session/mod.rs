@@ -21,7 +21,7 @@ use crate::base::clock;
 use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::{ConnectConfig, Host};
-use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
+use crate::connect::dial::{Candidate, Dialed, Round, dial_host};
 use crate::connect::wire::WireFacts;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::inbound::NotificationSink;
@@ -113,16 +113,16 @@ impl Session {
         feed: &Arc<Feed>,
         channels: &[String],
     ) -> Result<Self> {
-        let mut last = no_host();
-        for candidate in candidates(&setup.connect) {
+        let mut round = Round::new(&setup.connect);
+        while let Some(candidate) = round.next() {
+            let host = candidate.host;
             // Boxed: it holds start-up and all that is asked of the server, one after the other.
             let attempt = Box::pin(Self::establish_at(setup, feed, candidate, channels));
-            match in_time(&setup.connect, candidate.host, attempt).await {
-                Ok(session) => return Ok(session),
-                Err(error) => last = error,
+            if let Some(session) = round.attempt(host, attempt).await {
+                return Ok(session);
             }
         }
-        Err(last)
+        Err(round.error())
     }
 
     async fn establish_at(
@@ -132,6 +132,7 @@ impl Session {
         channels: &[String],
     ) -> Result<Self> {
         let arrivals = Arc::new(NotificationSink::default());
+        let host = candidate.host.clone();
         let Dialed {
             client,
             connection,
@@ -168,7 +169,7 @@ impl Session {
             paused,
             connect: Arc::clone(&setup.connect),
             doubt: Arc::clone(&setup.doubt),
-            host: candidate.host.clone(),
+            host,
             process_id: 0,
             server_started: None,
             since: Instant::now(),
@@ -287,6 +288,10 @@ impl ListeningSession for Session {
 
     fn confirmed(&self) -> SystemTime {
         self.arrivals.confirmed().into()
+    }
+
+    fn silence(&self) -> Duration {
+        self.facts.heard.last().elapsed()
     }
 
     fn is_paused(&self) -> bool {
