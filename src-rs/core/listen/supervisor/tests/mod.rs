@@ -71,7 +71,11 @@ async fn a_first_attempt_that_fails_is_followed_by_others_for_who_keeps_trying()
     assert!(times[2] - times[1] >= 15 * SECOND, "{times:?}");
     assert_eq!(
         scene.events(),
-        ["attempt 1 failed", "attempt 2 failed", "connected 7"]
+        [
+            "attempt 1 failed",
+            "attempt 2 needs attention",
+            "connected 7"
+        ]
     );
     scene.script.publish(&scene.feed, "a", "one");
     assert_eq!(scene.drained(), "one", "and there is no gap");
