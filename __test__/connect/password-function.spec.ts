@@ -65,7 +65,10 @@ test('nobody is asked for a password while no server can be reached', async (t) 
   await using pool = new ConnectionPool({
     host: '127.0.0.1',
     port: 1,
-    password: () => t.fail() as never,
+    password: () => {
+      t.fail()
+      return ''
+    },
   })
   await t.throwsAsync(pool.connection(), { message: /refused/ })
 })
@@ -97,7 +100,7 @@ for (const [how, password, message] of [
     await using pool = new ConnectionPool(await asking(password, { connectTimeoutSec: 0.3 }))
     const listener = pool.listener({ channels: [uniqueChannel()] })
     for (const call of [() => pool.connection(), () => listener.startup()]) {
-      const error = await t.throwsAsync(within(call(), { timeoutMs: 3000 }), {
+      const error = await t.throwsAsync(within<unknown>(call(), { timeoutMs: 3000 }), {
         instanceOf: ConnectionFailedError,
         message,
       })
@@ -162,10 +165,10 @@ test(`a password that changes ${CHANGES} times costs at most one attempt each ti
   listener.on('error', () => (errors += 1))
   listener.on('warning', ({ error }) => error && failed.push(change))
   await listener.startup()
-  let isOver = false
+  const over = new AbortController()
   let lost = 0
   const reconnecting = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       await sleep(30 + Math.random() * 40)
       if (listener.state !== 'connected') continue
       lost += await ask<number>(
@@ -180,7 +183,7 @@ test(`a password that changes ${CHANGES} times costs at most one attempt each ti
     await run(`ALTER ROLE ${role} PASSWORD '${password}'`)
   }
   await sleep(EVERY_MS)
-  isOver = true
+  over.abort()
   await reconnecting
   await within(listener.sync())
   const message = listener.messages().next()

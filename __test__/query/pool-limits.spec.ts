@@ -67,7 +67,7 @@ test('connections that were opened together do not all end together', async (t) 
     sizes.add(size)
     return size === 0
   })
-  t.true(sizes.size > 4, `sizes ${[...sizes]}`)
+  t.true(sizes.size > 4, `sizes ${[...sizes].join(' ')}`)
 })
 
 test('a listener keeps its session', async (t) => {

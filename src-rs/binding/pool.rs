@@ -32,7 +32,6 @@ impl From<NativeRecycling> for Recycling {
 
 /// How long a pool keeps its connections.
 #[napi(object, object_to_js = false, use_nullable = true)]
-#[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
 pub struct NativePoolLimits {
     /// `null`: however long they are idle.
     pub idle_timeout_ms: Option<f64>,

@@ -68,7 +68,7 @@ async fn a_first_attempt_that_fails_is_followed_by_others_for_who_keeps_trying()
     let mut scene = Scene::start(keeps_trying(), attempts);
     assert!(scene.startup().await.is_ok());
     let times = scene.script.times("dial");
-    assert!(times[2] - times[1] >= 15 * SECOND, "{times:?}");
+    assert!(times[2] >= times[1] + 15 * SECOND, "{times:?}");
     assert_eq!(
         scene.events(),
         [
