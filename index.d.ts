@@ -622,6 +622,22 @@ interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, As
     /** Ends the iteration, as `break` does, and drops the notifications that are buffered for it. */
     return(): Promise<IteratorResult<Item, undefined>>;
 }
+/** Options of {@link Listener.startup}. */
+interface StartupOptions {
+    /**
+     * Whether to go on trying when the server cannot be reached or refuses, as the listener does when it reconnects: with the
+     * delays and the `maxAttempts` of {@link ReconnectOptions}, and with a `warning` or `error` event for each attempt that
+     * failed. A wrong configuration rejects all the same. For a process that starts before its database.
+     * @default false
+     */
+    retry?: boolean;
+    /**
+     * Ends the startup when it is aborted: the promise rejects with its reason, and nothing is left running. It has no effect
+     * once the listener is started.
+     * @default no signal
+     */
+    signal?: AbortSignal;
+}
 /** Options of {@link Listener.shutdown}. */
 interface ShutdownOptions {
     /** Whether to deliver the buffered notifications before the listener ends. @default false */
@@ -705,11 +721,15 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed:
      * each NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
      *
+     * With the option `retry` it goes on trying, and the state is `connecting` until it succeeds, `signal` is aborted or
+     * `shutdown()` is called.
+     *
      * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
+     * {@link ArgumentTypeError} when an option is wrong; with
      * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut
-     * down meanwhile, and with the reason of the option `signal` when that is aborted.
+     * down meanwhile, and with the reason of `signal` when that is aborted: the option of this call, or of the listener.
      */
-    startup(): Promise<void>;
+    startup(options?: StartupOptions): Promise<void>;
     /**
      * Ends the session and every iterator. Resolves once the server has closed the session, or after `timeoutMs`. It
      * interrupts connecting and reconnecting.
@@ -1007,6 +1027,8 @@ type SslNegotiation = 'postgres' | 'direct';
  * - `require`: it is. A server that does not offer it is refused, and so is every other authentication.
  */
 type ChannelBinding = 'disable' | 'prefer' | 'require';
+/** Returns the password of a new connection: the type of a `password` that changes. */
+type PasswordFunction = () => string | Promise<string>;
 /**
  * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from
  * the first of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong
@@ -1023,10 +1045,16 @@ interface ConnectionPoolOptions {
     /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
     username?: string;
     /**
-     * The password of the user.
+     * The password of the user, or a function that returns it, such as one that asks for a token.
+     *
+     * The function is called once for each new connection, when a server was reached, and whether or not that server wants a
+     * password; `connectTimeoutSec` bounds its answer too. It may be called again while an earlier call is pending. When it
+     * throws, rejects, gives something else than a string, or does not answer in time, the attempt to connect fails with a
+     * {@link ConnectionFailedError} that says which of these it was, and nothing of what was thrown or given. The first
+     * password in a row that the server refuses is followed by another attempt as after any failure: it may just have changed.
      * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
      */
-    password?: string;
+    password?: string | PasswordFunction;
     /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
     host?: string;
     /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
@@ -1094,6 +1122,20 @@ interface ConnectionPoolOptions {
      * @default 30
      */
     acquireTimeoutSec?: number;
+    /**
+     * The longest time for which a connection of the pool may be idle, in seconds, from 0.001 to 2147483.647. Then it is closed,
+     * also while nobody asks for a connection; the connection that was used last is given out first. It does not keep the
+     * process alive.
+     * @default no limit
+     */
+    idleTimeoutSec?: number;
+    /**
+     * The longest life of a connection of the pool, in seconds, from 0.001 to 2147483.647, less a random part of up to a tenth,
+     * so that connections do not all end together. An idle connection is closed then, a leased one when its lease ends. The
+     * session of a listener is not bounded.
+     * @default no limit
+     */
+    maxLifetimeSec?: number;
     /** The treatment of a connection before it is leased again. @default `fast` */
     connRecyclingMethod?: ConnRecyclingMethod;
     /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
@@ -1214,5 +1256,5 @@ declare class ConnectionPool implements AsyncDisposable {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, CallOptions, ChannelBinding, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, ParseChannel, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, SyncOptions, TargetSessionAttrs, TransactionWork };
+export type { BatchesOptions, BufferOptions, CallOptions, ChannelBinding, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, ParseChannel, PasswordFunction, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SyncOptions, TargetSessionAttrs, TransactionWork };
 //# sourceMappingURL=index.d.ts.map

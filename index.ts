@@ -14,6 +14,7 @@ export type {
   ItemOf,
   MessageStream,
   ShutdownOptions,
+  StartupOptions,
   SyncOptions,
   ListenerStats,
 } from './src-ts/listen/types.js'
@@ -35,6 +36,7 @@ export type {
   ConnRecyclingMethod,
   ConnectionPoolOptions,
   LoadBalanceHosts,
+  PasswordFunction,
   SslMode,
   SslNegotiation,
   TargetSessionAttrs,

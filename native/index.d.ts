@@ -45,8 +45,11 @@ export declare class NativeLease {
 export declare class NativeListener {
   /** `signal` is the id of the consumer that is told of events. */
   constructor(bridge: Bridge, pool: NativePool, options: NativeListenerOptions, signal: number)
-  /** Connects and LISTENs; the promise resolves once the LISTENs are committed. */
-  start(promise: number, channels: Array<NativeChannel>): void
+  /**
+   * Connects and LISTENs; the promise resolves once the LISTENs are committed. `retry`: how it is tried again after a failed
+   * attempt; none: not at all.
+   */
+  start(promise: number, channels: Array<NativeChannel>, retry?: NativeReconnectOptions | undefined | null): void
   /** Subscribes; the promise resolves once the LISTEN is committed. */
   subscribe(promise: number, channel: string, id: number): void
   /** Unsubscribes; the promise resolves once the UNLISTEN is committed. */
@@ -66,10 +69,20 @@ export declare class NativeListener {
   lease(): NativeLease | null
 }
 
+/** The questions for the passwords of one pool, in the environment to which its function belongs. */
+export declare class NativePasswordQuestions {
+  /** `signal` is the id of the consumer that is told of new questions. */
+  constructor(bridge: Bridge, signal: number)
+  /** The questions since the last call. */
+  take(): Array<number>
+  /** Answers a question: with a password, or with what went wrong. */
+  answer(question: number, password?: string | undefined | null, failure?: `${NativePasswordFailure}` | null): void
+}
+
 /** A pool of connections. A pool that is collected as garbage closes the connections that are not leased. */
 export declare class NativePool {
-  /** Opens nothing before a connection is asked for. */
-  constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`)
+  /** Opens nothing before a connection is asked for. `password` takes the place of a password that `connect` has. */
+  constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`, limits: NativePoolLimits, password?: NativePasswordQuestions | undefined | null)
   /** The servers, as people read them: without a user or a password. */
   hosts(): Array<string>
   /** Resolves to a `NativeLease`. `holder` says in a few words who asks. */
@@ -251,6 +264,20 @@ export declare const enum NativeOverflow {
   DropNewest = 'dropNewest',
   Pause = 'pause',
   Error = 'error',
+}
+
+/** How the function failed. */
+export declare const enum NativePasswordFailure {
+  Threw = 'threw',
+  NoString = 'noString',
+}
+
+/** How long a pool keeps its connections. */
+export interface NativePoolLimits {
+  /** `null`: however long they are idle. */
+  idleTimeoutMs: number | null
+  /** `null`: however old they are. */
+  maxLifetimeMs: number | null
 }
 
 /** How many connections a pool has. */

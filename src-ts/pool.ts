@@ -2,6 +2,7 @@
 import { NativePool, type NativeLease } from '#native'
 import { bridge } from './native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
+import { PasswordAsker } from './native/password.js'
 import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js'
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ConnectionPoolExecuteError } from './errors.js'
@@ -61,10 +62,18 @@ export class ConnectionPool implements AsyncDisposable {
    * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
    */
   constructor(options?: ConnectionPoolOptions | string) {
-    const { connect, maxDbPoolSize, acquireTimeoutMs, connRecyclingMethod } =
-      resolvePoolOptions(options)
-    this.#acquireTimeoutMs = acquireTimeoutMs
-    this.#native = new NativePool(bridge.handle, connect, maxDbPoolSize, connRecyclingMethod)
+    const resolved = resolvePoolOptions(options)
+    this.#acquireTimeoutMs = resolved.acquireTimeoutMs
+    const asker = resolved.askPassword && new PasswordAsker(resolved.askPassword)
+    this.#native = new NativePool(
+      bridge.handle,
+      resolved.connect,
+      resolved.maxDbPoolSize,
+      resolved.connRecyclingMethod,
+      resolved.limits,
+      asker?.handle,
+    )
+    asker?.keepWith(this.#native)
   }
 
   /**

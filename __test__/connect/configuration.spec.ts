@@ -117,7 +117,12 @@ test('the table has every parameter and variable of the installed libpq', (t) =>
     // Names of its constants.
     if (!/^PG(RES|COPY|ASYNC|QUERY|TRANS)/.test(variable)) t.true(known.has(variable), variable)
   }
-  for (const { keyword } of rows) if (keyword) t.true(text.includes(`${keyword}\0`), keyword)
+  // A libpq before version 19 does not have all of them.
+  const isOld = !variables.has('PGOAUTHCAFILE')
+  for (const { keyword, what } of rows) {
+    if (keyword && !(isOld && what.includes('from version 19 on')))
+      t.true(text.includes(`${keyword}\0`), keyword)
+  }
 })
 
 /** Values that are taken, and what a session then says of itself. */

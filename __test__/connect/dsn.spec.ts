@@ -31,6 +31,8 @@ const bare = (text: string) => text.replaceAll(/[\s'\\]/g, String.raw`\$&`)
 
 /** With the port in the place of PORT, and the folder of the socket in that of FOLDER. */
 const ACCOUNT = `${encoded(USER)}:${encoded(PASSWORD)}`
+/** The same with the `?` of the password, and the `&` and `=` behind it, as they are. */
+const BARE_ACCOUNT = ACCOUNT.replaceAll('%3F', '?').replaceAll('%26', '&').replaceAll('%3D', '=')
 const PAIRS = `user=${quoted(USER)} password=${quoted(PASSWORD)}`
 const TAKEN = [
   `postgres://${ACCOUNT}@127.0.0.1:PORT/postgres`,
@@ -44,6 +46,9 @@ const TAKEN = [
   `postgres://${ACCOUNT}@[::1]:1,127.0.0.1:PORT/postgres`,
   `postgres://${ACCOUNT}@no.invalid:PORT/postgres?hostaddr=127.0.0.1`,
   `postgres://${ACCOUNT}@127.0.0.1:PORT/?dbname=postgres`,
+  `postgres://${BARE_ACCOUNT}@127.0.0.1:PORT/postgres`,
+  `postgres://${BARE_ACCOUNT}@127.0.0.1:PORT?dbname=postgres&application_name=a?b`,
+  `postgres://${BARE_ACCOUNT}@127.0.0.1:PORT/postgres?application_name=a@b`,
   `postgres://${ACCOUNT}@127.0.0.1:PORT/postgres?options=-c%20statement_timeout%3D77`,
   `postgres://${ACCOUNT}@127.0.0.1:PORT/postgres?application_name=a&application_name=b`,
   `postgres://${ACCOUNT}@127.0.0.1:PORT/postgres?application_name=`,
@@ -68,6 +73,10 @@ const REFUSED = [
   `postgres://${ACCOUNT}@[::1:PORT/postgres`,
   `postgres://${ACCOUNT}@[::1]x:PORT/postgres`,
   `postgres://${ACCOUNT}@127.0.0.1:nine/postgres`,
+  // The first `@` ends the account, so the host is `no.invalid`.
+  `postgres://127.0.0.1:PORT?user=${encoded(USER)}&password=${encoded(PASSWORD)}&application_name=a@no.invalid`,
+  // A `/` ends the hosts, so the port is a piece of the password.
+  `postgres://${encoded(USER)}:p?q/r@127.0.0.1:PORT/postgres`,
   `${PAIRS} host=127.0.0.1 port=PORT dbname='postgres`,
   `${PAIRS} host=127.0.0.1 port=PORT dbname=postgres application_name='a''b'`,
   `${PAIRS} host=127.0.0.1 port=PORT dbname`,

@@ -161,3 +161,29 @@ test.serial('a listener follows the role to another host', async (t) => {
   await within(back)
   t.false(await listener.connection.fetchVal('SELECT pg_is_in_recovery()'))
 })
+
+test('an attempt that fails at several hosts names each of them with its reason', async (t) => {
+  const pool = open(['nowhere', 'standby'], {
+    targetSessionAttrs: 'primary',
+    applicationName: 'named',
+  })
+  const listener = pool.listener()
+  for (const call of [() => pool.connection(), () => listener.startup()]) {
+    const { message } = await t.throwsAsync(call(), { instanceOf: ConnectionFailedError })
+    t.regex(message, /^none of 2 hosts can be used: could not connect to 127\.0\.0\.1:1: .*refused/)
+    t.true(message.includes(`; 127.0.0.1:${port('standby')} is a standby`), message)
+  }
+  await pool.close()
+})
+
+test('an address that nobody gave is told when it fails', async (t) => {
+  const assumed = new ConnectionPool({ port: 1, connectTimeoutSec: 5 })
+  const refused = { instanceOf: ConnectionFailedError }
+  const { message } = await t.throwsAsync(assumed.connection(), refused)
+  t.regex(message, /; no address was given \(`dsn`, `host`, PGHOST\), so localhost:1 was tried$/)
+  await assumed.close()
+  for (const options of [{ host: 'localhost', port: 1 }, { dsn: 'postgres://localhost:1' }]) {
+    await using given = new ConnectionPool(options)
+    t.notRegex((await t.throwsAsync(given.connection(), refused)).message, /no address/)
+  }
+})

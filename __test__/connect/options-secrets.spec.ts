@@ -116,6 +116,25 @@ test('no failure to connect shows the password', async (t) => {
     [{ dsn: at(1) }, ConnectionFailedError],
     [{ host: 'no-such-host.invalid', password: SECRET }, ConnectionFailedError],
     [{ host: '/no/such/folder', password: SECRET }, ConnectionFailedError],
+    [{ dsn: good.href, password: () => SECRET }, DatabaseError],
+    [{ dsn: good.href, password: async () => SECRET }, DatabaseError],
+    [{ dsn: good.href, password: () => `${SECRET}\0` }, ConnectionFailedError],
+    [{ dsn: good.href, password: () => [SECRET] as never }, ConnectionFailedError],
+    [{ dsn: good.href, password: () => Promise.reject(new Error(SECRET)) }, ConnectionFailedError],
+    [
+      {
+        dsn: good.href,
+        password: () => {
+          throw Object.assign(new Error(SECRET), { token: SECRET })
+        },
+      },
+      ConnectionFailedError,
+    ],
+    [{ dsn: at(silent), password: () => SECRET, connectTimeoutSec: 0.1 }, ConnectionFailedError],
+    [
+      { hosts: ['127.0.0.1', 'localhost'], ports: [1, rude], password: () => SECRET },
+      ConnectionFailedError,
+    ],
   ]
   for (const [options, instanceOf] of ways) {
     await using pool = new ConnectionPool(options)

@@ -34,7 +34,10 @@ const POOL: Wrong[] = [
   [{ username: 5 }, /`username` to be a string, got `5` \(number\)/],
   [{ username: '' }, /`username` to be a string that is not empty/],
   [{ username: 'a\0b' }, /`username` to be a string .* no NUL/],
-  [{ password: 5 }, /`password` to be a string without NUL, got a value of type number/],
+  [
+    { password: 5 },
+    /`password` to be a string without NUL, or a function, got a value of type number/,
+  ],
   [{ password: 'a\0b' }, /`password` to be a string without NUL/],
   [{ host: [] }, /`host` to be a string, got an array/],
   [{ host: 'a', hosts: ['b'] }, /`host` or `hosts`, got both/],

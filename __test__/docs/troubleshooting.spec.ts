@@ -146,6 +146,16 @@ test('connecting', async (t) => {
     () => at('nowhere.invalid'),
     () => at(`127.0.0.1:${port}`, { connectTimeoutSec: 0.2 }),
     () => new ConnectionPool({ dsn, targetSessionAttrs: 'read-only' }).connection(),
+    () =>
+      new ConnectionPool({
+        hosts: ['127.0.0.1', '127.0.0.1'],
+        ports: [1, Number(new URL(dsn).port)],
+        username: new URL(dsn).username,
+        password: decodeURIComponent(new URL(dsn).password),
+        targetSessionAttrs: 'read-only',
+      }).connection(),
+    () => new ConnectionPool({ port: 1 }).connection(),
+    () => new ConnectionPool({ dsn, password: () => Promise.reject() }).connection(),
     ...(POOLER ? [() => throughPooler(t, dsn)] : []),
   ]
   await shows(t, 'ERR_PGLISTEN_CONNECTION_FAILED', ...failures)

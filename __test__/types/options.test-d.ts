@@ -23,6 +23,10 @@ export function aPoolIsMadeOfADsnOrOptionsOrNothing(): void {
   void new ConnectionPool({ sslMode: 'verify-full', caFile: 'system', channelBinding: 'require' })
   void new ConnectionPool({ certFile: 'c', keyFile: 'k', sslNegotiation: 'direct' })
   void new ConnectionPool({ hosts: ['a', 'b'], targetSessionAttrs: 'prefer-standby' })
+  void new ConnectionPool({ password: () => 'now', idleTimeoutSec: 30, maxLifetimeSec: 3600 })
+  void new ConnectionPool({ password: async () => 'later' })
+  // @ts-expect-error -- a function gives a password.
+  void new ConnectionPool({ password: async () => {} })
   // @ts-expect-error -- not one of the roles.
   void new ConnectionPool({ targetSessionAttrs: 'master' })
   // @ts-expect-error -- no such option.
@@ -53,6 +57,9 @@ export function listenersTakeTheirOptions(): void {
 }
 
 export async function argumentsAreChecked(): Promise<void> {
+  await listener.startup({ retry: true, signal: AbortSignal.timeout(5) })
+  // @ts-expect-error -- how often is an option of reconnecting.
+  await listener.startup({ retry: 5 })
   await pool.notify('channel')
   await pool.notify('channel', 'payload')
   // @ts-expect-error -- a payload is text.

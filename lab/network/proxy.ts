@@ -12,7 +12,7 @@ export interface Proxy {
   cut(): void
   /** Breaks every connection, and for good: the system refuses new ones even while the event loop is blocked. */
   close(): void
-  /** Takes connections again. */
+  /** Takes connections again, and answers. */
   open(): void
   /** Forwards nothing any more, and closes nothing: a network that swallows everything. */
   freeze(): void
@@ -88,6 +88,7 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
     },
     open() {
       isCut = false
+      isHanging = false
     },
     freeze() {
       isFrozen = true

@@ -13,6 +13,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Status, sys};
 use napi_derive::napi;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::error::NativeError;
 use super::finalize::contained_finalizer;
@@ -62,6 +63,8 @@ struct Shared {
     ready: Mutex<VecDeque<Ready>>,
     /// Taken out, on the JavaScript thread, when the environment ends: whoever holds the lock may call it.
     wake: Mutex<Option<Wake>>,
+    /// Cancelled when the environment ends: nothing is answered from there any more.
+    ended: CancellationToken,
 }
 
 impl Shared {
@@ -142,6 +145,11 @@ impl BridgeHandle {
         self.0.push(Ready::Signal(id));
     }
 
+    /// Cancelled when the environment ends.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.0.ended.clone()
+    }
+
     /// Settles the promise `id`.
     pub(crate) fn settle<T: IntoJs + 'static>(&self, id: u32, outcome: Result<T>) {
         let outcome = outcome.map(|value| Box::new(value) as Box<dyn IntoJs>);
@@ -198,6 +206,7 @@ impl Bridge {
             // Nobody is left to be told of a panic.
             drop(contained("the end of an environment", || {
                 drop(ending.wake.lock().take());
+                ending.ended.cancel();
                 ending.ready.lock().clear();
             }));
         })?;

@@ -123,6 +123,7 @@ fn facade_name(setting: Setting) -> &'static str {
         Setting::CaFile => "caFile",
         Setting::CertFile => "certFile",
         Setting::KeyFile => "keyFile",
+        Setting::HeartbeatInterval => "heartbeat.intervalMs",
         Setting::MaxPause => "buffer.maxPauseMs",
         Setting::Overflow => "buffer.overflow",
         Setting::Variable(name) => name,

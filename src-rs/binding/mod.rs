@@ -16,6 +16,7 @@ mod connection;
 mod error;
 mod finalize;
 mod listen;
+mod password;
 mod pool;
 mod runtime;
 mod values;

@@ -8,8 +8,9 @@ use super::config::{NativeConnectOptions, duration_ms};
 use super::connection::NativeLease;
 use super::error::in_facade_words;
 use super::finalize::contained_finalizer;
+use super::password::NativePasswordQuestions;
 use super::runtime::has_queried;
-use pglisten_core::query::pool::{Pool, PoolStatus, Recycling};
+use pglisten_core::query::pool::{Limits, Pool, PoolStatus, Recycling};
 
 /// What is done with a connection before it is leased again.
 #[napi(string_enum = "camelCase")]
@@ -25,6 +26,24 @@ impl From<NativeRecycling> for Recycling {
             NativeRecycling::Fast => Self::Fast,
             NativeRecycling::Verified => Self::Verified,
             NativeRecycling::Clean => Self::Clean,
+        }
+    }
+}
+
+/// How long a pool keeps its connections.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativePoolLimits {
+    /// `null`: however long they are idle.
+    pub idle_timeout_ms: Option<f64>,
+    /// `null`: however old they are.
+    pub max_lifetime_ms: Option<f64>,
+}
+
+impl From<NativePoolLimits> for Limits {
+    fn from(limits: NativePoolLimits) -> Self {
+        Self {
+            idle_timeout: limits.idle_timeout_ms.map(duration_ms),
+            max_lifetime: limits.max_lifetime_ms.map(duration_ms),
         }
     }
 }
@@ -67,17 +86,25 @@ impl NativePool {
 
 #[napi]
 impl NativePool {
-    /// Opens nothing before a connection is asked for.
+    /// Opens nothing before a connection is asked for. `password` takes the place of a password that `connect` has.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         bridge: &Bridge,
         connect: NativeConnectOptions,
         max_size: u32,
         #[napi(ts_arg_type = "`${NativeRecycling}`")] recycling: NativeRecycling,
+        limits: NativePoolLimits,
+        password: Option<&NativePasswordQuestions>,
     ) -> napi::Result<Self> {
         let pool = connect
             .resolve()
-            .and_then(|config| Pool::new(config, max_size as usize, recycling.into()))
+            .map(|config| match password {
+                Some(questions) => config.asking(questions.source()),
+                None => config,
+            })
+            .and_then(|config| {
+                Pool::new(config, max_size as usize, recycling.into(), limits.into())
+            })
             .map_err(|error| napi::Error::from_reason(in_facade_words(&error.message)))?;
         Ok(Self {
             bridge: bridge.handle(),

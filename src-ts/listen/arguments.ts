@@ -8,13 +8,22 @@ import {
   checkOptions,
   checkSignal,
 } from '../options/validate.js'
-import type { ShutdownOptions, SyncOptions } from './types.js'
+import type { ShutdownOptions, StartupOptions, SyncOptions } from './types.js'
 
+const STARTUP_OPTIONS = ['retry', 'signal'] as const satisfies (keyof StartupOptions)[]
 const SHUTDOWN_OPTIONS = ['drain', 'timeoutMs'] as const satisfies (keyof ShutdownOptions)[]
 const SYNC_OPTIONS = ['signal'] as const satisfies (keyof SyncOptions)[]
 
 /** How long a shutdown may take by default, in milliseconds. */
 export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000
+
+/** Checks the options of `startup()`. */
+export function resolveStartupOptions(options: StartupOptions): StartupOptions {
+  checkOptions('options', options, STARTUP_OPTIONS)
+  if (options.retry !== undefined) checkBoolean('retry', options.retry)
+  if (options.signal !== undefined) checkSignal('signal', options.signal)
+  return options
+}
 
 /** Checks the options of `shutdown()` and fills in the defaults. */
 export function resolveShutdownOptions(options: ShutdownOptions): Required<ShutdownOptions> {

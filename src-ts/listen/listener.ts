@@ -1,7 +1,7 @@
 // The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to
 // `shutdown()`.
 import type { NativePool } from '#native'
-import { type Unwatch, watchAbortFor } from '../native/abort.js'
+import { type Unwatch, watchAbort, watchAbortFor } from '../native/abort.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { Connection, type LeaseSource } from '../query/connection.js'
 import { ListenerStartError } from '../errors.js'
@@ -24,6 +24,7 @@ import type {
   ItemOf,
   MessageStream,
   ShutdownOptions,
+  StartupOptions,
   SyncOptions,
   ListenerStats,
 } from './types.js'
@@ -46,6 +47,7 @@ import {
   DEFAULT_SHUTDOWN_TIMEOUT_MS,
   checkCallback,
   resolveShutdownOptions,
+  resolveStartupOptions,
   resolveSyncOptions,
 } from './arguments.js'
 
@@ -138,13 +140,19 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed:
    * each NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
    *
+   * With the option `retry` it goes on trying, and the state is `connecting` until it succeeds, `signal` is aborted or
+   * `shutdown()` is called.
+   *
    * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
+   * {@link ArgumentTypeError} when an option is wrong; with
    * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut
-   * down meanwhile, and with the reason of the option `signal` when that is aborted.
+   * down meanwhile, and with the reason of `signal` when that is aborted: the option of this call, or of the listener.
    */
-  async startup(): Promise<void> {
+  async startup(options: StartupOptions = {}): Promise<void> {
+    const { retry = false, signal } = resolveStartupOptions(options)
     const lifecycle = this.#lifecycle.begin()
     this.#options.signal?.throwIfAborted()
+    signal?.throwIfAborted()
     this.#checkPool()
     const before = this.#run
     const run = new Run(this.#context, this.#pool, lifecycle, this.#keepAlive)
@@ -156,13 +164,20 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     // A run that gave up still listens to the signal, which ends what is left to deliver.
     this.#unwatch()
     this.#unwatch = watchAbortFor(this.#options.signal, this, shutDown)
-    const started = run.start(this.#subscriptions)
+    const started = run.start(this.#subscriptions, retry)
     for (const subscription of this.#subscriptions) subscription.ready = started
+    let ending: Promise<void> | undefined
+    const unwatch = watchAbort(signal, () => {
+      ending = run.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
+    })
     try {
       await started
     } catch (error) {
+      await ending
       this.#forget(run)
-      throw error
+      throw ending ? signal!.reason : error
+    } finally {
+      unwatch()
     }
     lifecycle.succeed()
   }

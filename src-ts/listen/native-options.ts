@@ -1,15 +1,20 @@
 // The options of a listener in the form in which they cross to Rust.
-import type { NativeListenerOptions } from '#native'
-import type { ResolvedListenerOptions } from '../options/listener.js'
+import type { NativeListenerOptions, NativeReconnectOptions } from '#native'
+import type { ReconnectOptions, ResolvedListenerOptions } from '../options/listener.js'
+
+/** Converts checked options of reconnecting. */
+export function toNativeReconnectOptions(
+  reconnect: Required<ReconnectOptions>,
+): NativeReconnectOptions {
+  const { maxAttempts } = reconnect
+  return { ...reconnect, maxAttempts: maxAttempts === Infinity ? null : maxAttempts }
+}
 
 /** Converts a listener's checked options. Rust gets every field; `null` stands for "off" and for "no limit". */
 export function toNativeListenerOptions(options: ResolvedListenerOptions): NativeListenerOptions {
   const { reconnect, heartbeat, buffer, ignoreOwn } = options
   return {
-    reconnect: reconnect && {
-      ...reconnect,
-      maxAttempts: reconnect.maxAttempts === Infinity ? null : reconnect.maxAttempts,
-    },
+    reconnect: reconnect && toNativeReconnectOptions(reconnect),
     heartbeat: heartbeat && {
       ...heartbeat,
       probeIntervalMs: heartbeat.probeIntervalMs === false ? null : heartbeat.probeIntervalMs,

@@ -5,8 +5,10 @@ import { ConnectionClosedError, ListenerClosedError } from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
 import { KeepAlive, abandoned } from '../native/keep-alive.js'
 import type { ListenerContext } from '../deliver/context.js'
+import { keepAskerOf } from '../native/password.js'
 import type { Lifecycle } from './lifecycle.js'
-import { toNativeListenerOptions } from './native-options.js'
+import { DEFAULT_RECONNECT } from '../options/listener.js'
+import { toNativeListenerOptions, toNativeReconnectOptions } from './native-options.js'
 import { reportSessionEvent } from './session-events.js'
 import { NOTHING_COUNTED, type RunStats, addFinalCounts, runStats } from './statistics.js'
 import type { Subscription } from '../deliver/subscriptions.js'
@@ -54,6 +56,7 @@ export class Run implements Consumer, ConsumersOwner {
       toNativeListenerOptions(context.options),
       this.#wakeId,
     )
+    keepAskerOf(pool, this.#native)
     this.consumers = new Consumers(context, this.#native, this)
     this.#keepAlive.wanted = keepAlive
     abandoned.register(this, this.#keepAlive, this)
@@ -64,11 +67,13 @@ export class Run implements Consumer, ConsumersOwner {
     this.#keepAlive.wanted = keepAlive
   }
 
-  /** Connects; resolves once the channels' LISTENs are committed. */
-  async start(subscriptions: Iterable<Subscription>): Promise<void> {
+  /** Connects; resolves once the channels' LISTENs are committed. `retry`: whether a failed attempt is followed by others. */
+  async start(subscriptions: Iterable<Subscription>, retry: boolean): Promise<void> {
     const native = [...subscriptions].map(({ name, id }) => ({ name, id }))
+    const how = this.#context.options.reconnect ?? DEFAULT_RECONNECT
+    const retrying = retry ? toNativeReconnectOptions(how) : null
     try {
-      await bridge.call<void>((id) => this.#native.start(id, native))
+      await bridge.call<void>((id) => this.#native.start(id, native, retrying))
     } catch (error) {
       this.#release()
       throw error
@@ -180,7 +185,7 @@ export class Run implements Consumer, ConsumersOwner {
   onReady(): void {
     for (const event of this.#native.takeEvents()) {
       this.#follow(event)
-      reportSessionEvent(this.#context, event)
+      reportSessionEvent(this.#context, event, this.lifecycle.state === 'connecting')
     }
   }
 

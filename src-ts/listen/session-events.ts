@@ -6,8 +6,12 @@ import { closedError } from '../deliver/pull-iterator.js'
 import { unknownKind } from '../native/kinds.js'
 import { fromNativeError, fromNativeServerMessage } from '../native/native-errors.js'
 
-/** Emits the public events for one event of the session. */
-export function reportSessionEvent(context: ListenerContext, event: NativeEvent): void {
+/** Emits the public events for one event of the session. `isFirst`: there was no session yet. */
+export function reportSessionEvent(
+  context: ListenerContext,
+  event: NativeEvent,
+  isFirst: boolean,
+): void {
   const { events } = context
   const processId = event.processId ?? 0
   const { kind } = event
@@ -23,7 +27,7 @@ export function reportSessionEvent(context: ListenerContext, event: NativeEvent)
       if (event.needsAttention === true) events.report('error', error)
       else
         events.report('warning', {
-          message: `attempt ${event.attempt} to connect again failed: ${error.message}`,
+          message: `attempt ${event.attempt} to connect ${isFirst ? '' : 'again '}failed: ${error.message}`,
           error,
         })
       break

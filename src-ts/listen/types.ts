@@ -49,6 +49,23 @@ export interface MessageStream<Item>
   return(): Promise<IteratorResult<Item, undefined>>
 }
 
+/** Options of {@link Listener.startup}. */
+export interface StartupOptions {
+  /**
+   * Whether to go on trying when the server cannot be reached or refuses, as the listener does when it reconnects: with the
+   * delays and the `maxAttempts` of {@link ReconnectOptions}, and with a `warning` or `error` event for each attempt that
+   * failed. A wrong configuration rejects all the same. For a process that starts before its database.
+   * @default false
+   */
+  retry?: boolean
+  /**
+   * Ends the startup when it is aborted: the promise rejects with its reason, and nothing is left running. It has no effect
+   * once the listener is started.
+   * @default no signal
+   */
+  signal?: AbortSignal
+}
+
 /** Options of {@link Listener.shutdown}. */
 export interface ShutdownOptions {
   /** Whether to deliver the buffered notifications before the listener ends. @default false */

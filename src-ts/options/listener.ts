@@ -195,6 +195,14 @@ const MILLISECONDS: NumberBounds = { min: 1, max: MAX_DELAY_MS }
 /** The smallest `maxBytes`: a buffer must have room for a payload of the largest size. */
 const MIN_BUFFER_BYTES = 16_384
 
+/** @internal The defaults of {@link ReconnectOptions}. */
+export const DEFAULT_RECONNECT: Required<ReconnectOptions> = {
+  initialDelayMs: 100,
+  maxDelayMs: 30_000,
+  maxAttempts: Infinity,
+  stableAfterMs: 10_000,
+}
+
 /** @internal Checks the options of a listener. Throws {@link ArgumentTypeError} or {@link ArgumentRangeError}. */
 export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedListenerOptions {
   checkOptions('options', options, LISTENER_OPTIONS)
@@ -222,12 +230,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
   }
   if (signal !== undefined) checkSignal('signal', signal)
   checkOneOf('session', session, SESSIONS)
-  const reconnect = group(options.reconnect, 'reconnect', {
-    initialDelayMs: 100,
-    maxDelayMs: 30_000,
-    maxAttempts: Infinity,
-    stableAfterMs: 10_000,
-  })
+  const reconnect = group(options.reconnect, 'reconnect', DEFAULT_RECONNECT)
   if (reconnect) {
     checkNumber('reconnect.initialDelayMs', reconnect.initialDelayMs, MILLISECONDS)
     checkNumber('reconnect.maxDelayMs', reconnect.maxDelayMs, MILLISECONDS)

@@ -1,5 +1,10 @@
 // The options of a pool: their documentation, and one table of their checks and of how they cross to Rust.
-import { checkConnectOptions, type NativeConnectOptions, type NativeSettings } from '#native'
+import {
+  checkConnectOptions,
+  type NativeConnectOptions,
+  type NativePoolLimits,
+  type NativeSettings,
+} from '#native'
 import { ConnectionPoolConfigurationError } from '../errors.js'
 import {
   MAX_DELAY_MS,
@@ -69,6 +74,9 @@ export type SslNegotiation = 'postgres' | 'direct'
  */
 export type ChannelBinding = 'disable' | 'prefer' | 'require'
 
+/** Returns the password of a new connection: the type of a `password` that changes. */
+export type PasswordFunction = () => string | Promise<string>
+
 /**
  * The options of a {@link ConnectionPool}: how to connect, and how many connections to keep. Each setting comes from
  * the first of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong
@@ -85,10 +93,16 @@ export interface ConnectionPoolOptions {
   /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
   username?: string
   /**
-   * The password of the user.
+   * The password of the user, or a function that returns it, such as one that asks for a token.
+   *
+   * The function is called once for each new connection, when a server was reached, and whether or not that server wants a
+   * password; `connectTimeoutSec` bounds its answer too. It may be called again while an earlier call is pending. When it
+   * throws, rejects, gives something else than a string, or does not answer in time, the attempt to connect fails with a
+   * {@link ConnectionFailedError} that says which of these it was, and nothing of what was thrown or given. The first
+   * password in a row that the server refuses is followed by another attempt as after any failure: it may just have changed.
    * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
    */
-  password?: string
+  password?: string | PasswordFunction
   /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
   host?: string
   /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
@@ -156,6 +170,20 @@ export interface ConnectionPoolOptions {
    * @default 30
    */
   acquireTimeoutSec?: number
+  /**
+   * The longest time for which a connection of the pool may be idle, in seconds, from 0.001 to 2147483.647. Then it is closed,
+   * also while nobody asks for a connection; the connection that was used last is given out first. It does not keep the
+   * process alive.
+   * @default no limit
+   */
+  idleTimeoutSec?: number
+  /**
+   * The longest life of a connection of the pool, in seconds, from 0.001 to 2147483.647, less a random part of up to a tenth,
+   * so that connections do not all end together. An idle connection is closed then, a leased one when its lease ends. The
+   * session of a listener is not bounded.
+   * @default no limit
+   */
+  maxLifetimeSec?: number
   /** The treatment of a connection before it is leased again. @default `fast` */
   connRecyclingMethod?: ConnRecyclingMethod
   /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
@@ -247,6 +275,12 @@ const secret =
     )
   }
 
+const passwordText = secret('without NUL, or a function', true)
+
+/** Reads a password. A function crosses to Rust apart, and the empty text in its place keeps other sources out. */
+const password: Read<string> = (value, option) =>
+  typeof value === 'function' ? '' : passwordText(value, option)
+
 /** Reads a boolean. */
 const flag: Read<boolean> = (value, option) => {
   checkBoolean(option, value, configurationErrors(option))
@@ -299,7 +333,7 @@ const loadBalanceHosts = oneOf<LoadBalanceHosts>('disable', 'random')
 const OPTIONS = {
   dsn: { setting: null, read: secret('that is not empty and has no NUL', false) },
   username: { setting: 'user', read: text },
-  password: { setting: 'password', read: secret('without NUL', true) },
+  password: { setting: 'password', read: password },
   host: { setting: 'hosts', read: only(text) },
   hosts: { setting: 'hosts', read: list(text) },
   port: { setting: 'ports', read: only(number(PORT)) },
@@ -338,6 +372,8 @@ const OPTIONS = {
   },
   maxDbPoolSize: { setting: null, read: number(POOL_SIZE) },
   acquireTimeoutSec: { setting: null, read: seconds },
+  idleTimeoutSec: { setting: null, read: seconds },
+  maxLifetimeSec: { setting: null, read: seconds },
   connRecyclingMethod: {
     setting: null,
     read: oneOf<ConnRecyclingMethod>('fast', 'verified', 'clean'),
@@ -369,7 +405,10 @@ type TableSettings = {
 export interface ResolvedPoolOptions {
   connect: NativeConnectOptions
   maxDbPoolSize: number
+  /** The function that is asked for passwords, if there is one. */
+  askPassword: (() => unknown) | undefined
   acquireTimeoutMs: number
+  limits: NativePoolLimits
   connRecyclingMethod: ConnRecyclingMethod
 }
 
@@ -392,6 +431,11 @@ export function resolvePoolOptions(
   return {
     connect,
     maxDbPoolSize: read(options, 'maxDbPoolSize') ?? DEFAULT_POOL_SIZE,
+    askPassword: typeof options.password === 'function' ? options.password : undefined,
+    limits: {
+      idleTimeoutMs: read(options, 'idleTimeoutSec') ?? null,
+      maxLifetimeMs: read(options, 'maxLifetimeSec') ?? null,
+    },
     acquireTimeoutMs: read(options, 'acquireTimeoutSec') ?? DEFAULT_ACQUIRE_TIMEOUT_MS,
     connRecyclingMethod: read(options, 'connRecyclingMethod') ?? 'fast',
   }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use events::NativeEvent;
 use napi_derive::napi;
-use options::NativeListenerOptions;
+use options::{NativeListenerOptions, NativeReconnectOptions};
 use parking_lot::Mutex;
 use pglisten_core::base::error::{Error, ErrorKind, Result};
 use pglisten_core::deliver::buffer::End;
@@ -91,9 +91,15 @@ impl NativeListener {
         }
     }
 
-    /// Connects and LISTENs; the promise resolves once the LISTENs are committed.
+    /// Connects and LISTENs; the promise resolves once the LISTENs are committed. `retry`: how it is tried again after a failed
+    /// attempt; none: not at all.
     #[napi(catch_unwind)]
-    pub fn start(&self, promise: u32, channels: Vec<NativeChannel>) {
+    pub fn start(
+        &self,
+        promise: u32,
+        channels: Vec<NativeChannel>,
+        retry: Option<NativeReconnectOptions>,
+    ) {
         // Answers come over the other runtime, so a session is not begun without it.
         let runtime = match querying().and_then(|_| listening()) {
             Ok(runtime) => runtime,
@@ -104,8 +110,12 @@ impl NativeListener {
         }
         let names = channels.into_iter().map(|channel| channel.name).collect();
         let _context = runtime.enter();
-        let (handle, started) =
-            ListenerHandle::start(self.options.clone(), Arc::clone(&self.feed), names);
+        let (handle, started) = ListenerHandle::start(
+            self.options.clone(),
+            Arc::clone(&self.feed),
+            names,
+            retry.map(Into::into),
+        );
         *self.handle.lock() = Some(handle);
         self.bridge.spawn(promise, started);
     }

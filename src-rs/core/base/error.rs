@@ -180,11 +180,19 @@ impl Error {
     #[must_use]
     pub(crate) fn after(mut self, before: &Self) -> Self {
         if self.message != before.message {
-            self.message = format!("{}; before that: {}", self.message, before.message);
-            if let Some(server) = &mut self.server {
-                server.message.clone_from(&self.message);
-            }
+            let message = format!("{}; before that: {}", self.message, before.message);
+            self = self.saying(message);
         }
+        self
+    }
+
+    /// This error with another message.
+    #[must_use]
+    pub(crate) fn saying(mut self, message: String) -> Self {
+        if let Some(server) = &mut self.server {
+            server.message.clone_from(&message);
+        }
+        self.message = message;
         self
     }
 

@@ -63,6 +63,8 @@ settings! {
     CertFile = "cert_file",
     /// The key of the client's certificate.
     KeyFile = "key_file",
+    /// The time between heartbeats.
+    HeartbeatInterval = "heartbeat_interval",
     /// How long a full consumer may pause reading.
     MaxPause = "max_pause",
     /// The policy of a full consumer.
@@ -99,6 +101,20 @@ pub fn rename(text: &str, name: impl Fn(Setting) -> &'static str) -> String {
     }
     renamed.push_str(rest);
     renamed
+}
+
+/// The text on one line, cut to at most `most` characters, with no name cut in two.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    let line = text.replace(['\r', '\n'], " ");
+    if line.chars().count() <= most {
+        return line;
+    }
+    let mut short: String = line.chars().take(most).collect();
+    if short.matches(MARK).count() % 2 == 1 {
+        short.truncate(short.rfind(MARK).unwrap_or_default());
+    }
+    short.push('…');
+    short
 }
 
 #[cfg(test)]

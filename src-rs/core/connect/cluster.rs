@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::choices::TargetSessionAttrs;
 use super::config::{ConnectConfig, Host};
 use super::dial::{Candidate, Dialed, dial_host, drive, in_time};
+use super::password::Asked;
 use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
 
@@ -200,6 +201,7 @@ impl Cluster {
             let candidate = Candidate {
                 host,
                 role: TargetSessionAttrs::Any,
+                asked: Asked::default(),
             };
             let mut dialed = dial_host(config, candidate, None).await?;
             let asked = clock::now();

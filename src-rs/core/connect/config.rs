@@ -12,6 +12,7 @@ use crate::connect::cluster::Cluster;
 pub use crate::connect::hosts::Host;
 use crate::connect::hosts::hosts;
 use crate::connect::passfile::PasswordFile;
+use crate::connect::password::PasswordSource;
 use crate::connect::settings::Settings;
 use crate::connect::socket_options::SocketOptions;
 use crate::connect::sources::merge;
@@ -43,6 +44,10 @@ pub struct ConnectConfig {
     pub connect_timeout: Duration,
     /// The file to look for a password in; `None` if a source has the password.
     pub(super) password_file: Option<PasswordFile>,
+    /// Where the password of each connection is asked for; `None` if it is not.
+    pub(super) password_source: Option<PasswordSource>,
+    /// Whether no source names a host or an address, so that the only host is a guess.
+    pub(super) assumes_address: bool,
     pub(super) socket: SocketOptions,
 }
 
@@ -66,6 +71,9 @@ impl ConnectConfig {
             Some(_) => None,
             None => PasswordFile::choose(settings.password_file.take()),
         };
+        let named = |names: &Vec<String>| names.iter().any(|name| !name.is_empty());
+        let assumes_address =
+            !settings.hosts.as_ref().is_some_and(named) && settings.host_addresses.is_none();
         let hosts = hosts(&mut settings)?;
         let target_session_attrs = settings.target_session_attrs.unwrap_or_default();
         let asks_for_primary = matches!(
@@ -83,8 +91,24 @@ impl ConnectConfig {
             target_session_attrs,
             connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             password_file,
+            password_source: None,
+            assumes_address,
             socket: SocketOptions::new(&settings),
         })
+    }
+
+    /// Asks for the password of each connection, instead of using one that another source has.
+    #[must_use]
+    pub fn asking(mut self, source: PasswordSource) -> Self {
+        self.password_file = None;
+        self.password_source = Some(source);
+        self
+    }
+
+    /// Whether the password is asked for anew for each connection, so that a refused one may be well the next time.
+    #[must_use]
+    pub fn asks_password(&self) -> bool {
+        self.password_source.is_some()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod candidates;
 mod open;
+mod round;
 mod start;
 
 use std::future::poll_fn;
@@ -17,17 +18,19 @@ use rand::seq::SliceRandom;
 use tokio::time::Instant;
 use tokio_postgres::CancelToken;
 
-pub use candidates::{Candidate, candidates};
-use candidates::{check_role, check_timeline, note_refused};
+pub use candidates::Candidate;
+use candidates::{candidates, check_role, check_timeline, note_refused};
 #[cfg(unix)]
 use open::open_unix;
 use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
+pub(crate) use round::Round;
 use start::{AlreadyEncrypted, check_binding, start};
 
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::choices::{SslMode, TargetSessionAttrs};
 use crate::connect::config::{ConnectConfig, Host};
+use crate::connect::password::Asked;
 use crate::connect::wire::{Wire, WireFacts};
 use crate::inbound::{Inbound, NotificationSink};
 use crate::protocol::hand_over::lend;
@@ -96,24 +99,24 @@ impl Destination {
 ///
 /// Each host gets [`ConnectConfig::connect_timeout`], from name resolution to the last answer.
 pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
-    let mut last = no_host();
-    for candidate in candidates(config) {
+    let mut round = Round::new(config);
+    while let Some(candidate) = round.next() {
+        let host = candidate.host;
         let attempt = dial_host(config, candidate, None);
-        match in_time(config, candidate.host, attempt).await {
-            Ok(dialed) => return Ok(dialed),
-            Err(error) => last = error,
+        if let Some(dialed) = round.attempt(host, attempt).await {
+            return Ok(dialed);
         }
     }
-    Err(last)
+    Err(round.error())
 }
 
 /// The error when there was no host to try.
-pub(crate) fn no_host() -> Error {
+fn no_host() -> Error {
     Error::configuration(Setting::Host, "no host to connect to")
 }
 
 /// Bounds an attempt to connect to one host by the connect timeout.
-pub(crate) async fn in_time<T>(
+pub(super) async fn in_time<T>(
     config: &ConnectConfig,
     host: &Host,
     attempt: impl Future<Output = Result<T>>,
@@ -149,15 +152,21 @@ struct Call<'a> {
     host: &'a Host,
     /// Takes the notifications; `None` leaves them in the stream.
     sink: Option<&'a Arc<NotificationSink>>,
+    asked: &'a Asked,
 }
 
 /// Connects to one host, without a bound in time. `sink` takes the notifications; `None` leaves them in the stream.
 pub(crate) async fn dial_host(
     config: &ConnectConfig,
-    Candidate { host, role }: Candidate<'_>,
+    Candidate { host, role, asked }: Candidate<'_>,
     sink: Option<&Arc<NotificationSink>>,
 ) -> Result<Dialed> {
-    let call = Call { config, host, sink };
+    let call = Call {
+        config,
+        host,
+        sink,
+        asked: &asked,
+    };
     let mut dialed = match host {
         // Like libpq, nothing is encrypted on a Unix-domain socket.
         #[cfg(unix)]
@@ -345,6 +354,7 @@ mod tests {
             config: &config,
             host,
             sink: None,
+            asked: &Asked::default(),
         };
         let ((_first, first), (_second, second)) = (silent().await, silent().await);
         let (last, third) = silent().await;

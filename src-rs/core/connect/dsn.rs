@@ -100,13 +100,20 @@ fn parse_pairs(text: &str) -> Pairs {
 
 /// `[user[:password]@][host][:port][,…][/database][?name=value[&…]]`
 fn parse_url(text: &str) -> Pairs {
-    let (place, query) = match text.split_once('?') {
+    let (account, rest) = account_and_rest(text);
+    let (place, query) = match rest.split_once('?') {
         Some((place, query)) => (place, Some(query)),
-        None => (text, None),
+        None => (rest, None),
     };
-    let (authority, database) = place.split_once('/').unwrap_or((place, ""));
-    // libpq would take what follows the first one for a host or a database, and both are shown.
-    if authority.matches('@').count() > 1 || database.contains('@') {
+    let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+    // libpq would take what follows the first one for a host or a database, and both are shown. So it would with the rest of a
+    // password among the options.
+    let has_option = |account: &str| {
+        ["?password=", "&password="]
+            .iter()
+            .any(|it| account.contains(it))
+    };
+    if place.contains('@') || account.is_some_and(has_option) {
         return Err(Malformed::StrayAt);
     }
     let mut pairs = Vec::new();
@@ -114,10 +121,6 @@ fn parse_url(text: &str) -> Pairs {
         if !value.is_empty() {
             pairs.push((keyword.to_owned(), value));
         }
-    };
-    let (account, hosts) = match authority.split_once('@') {
-        Some((account, hosts)) => (Some(account), hosts),
-        None => (None, authority),
     };
     if let Some(account) = account {
         let (user, password) = account.split_once(':').unwrap_or((account, ""));
@@ -150,6 +153,15 @@ fn parse_url(text: &str) -> Pairs {
         });
     }
     Ok(pairs)
+}
+
+/// Divides a URL at the first `@` if no `/` stands before it: a `?` before it belongs to the user or the password
+/// (`conninfo_uri_parse_options` in src/interfaces/libpq/fe-connect.c).
+fn account_and_rest(text: &str) -> (Option<&str>, &str) {
+    match text.find(['@', '/']) {
+        Some(at) if text[at..].starts_with('@') => (Some(&text[..at]), &text[at + 1..]),
+        _ => (None, text),
+    }
 }
 
 fn hosts_and_ports(text: &str) -> std::result::Result<(Vec<String>, Vec<String>), Malformed> {
@@ -250,12 +262,26 @@ mod tests {
             ("/?ssl=true", &[("sslmode", "require")]),
             (":5", &[("port", "5")]),
             (" h /d\n", &[("host", "h"), ("dbname", "d")]),
+            (
+                "u?v:p?q&r=s@h?user=w",
+                &[
+                    ("user", "u?v"),
+                    ("password", "p?q&r=s"),
+                    ("host", "h"),
+                    ("user", "w"),
+                ],
+            ),
+            ("h?user=a@b", &[("user", "h?user=a"), ("host", "b")]),
+            ("h/?user=a@b", &[("host", "h"), ("user", "a@b")]),
         ] {
             assert_eq!(parse_url(url).unwrap(), owned(pairs), "{url}");
         }
         for (url, problem) in [
             ("u:a@b@h/", Malformed::StrayAt),
             ("u:1/x@h/", Malformed::StrayAt),
+            ("h?password=a@b", Malformed::StrayAt),
+            ("h?user=u&password=a@b", Malformed::StrayAt),
+            ("u:a?b/c@h/", Malformed::Query),
             ("[::1", Malformed::Bracket),
             ("[::1]5", Malformed::Bracket),
             ("h/a b", Malformed::Blank),

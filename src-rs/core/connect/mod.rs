@@ -1,7 +1,7 @@
 //! From options, DSNs and libpq's environment to a connection that is dialled, encrypted and authenticated.
 //!
 //! `settings` are what one source says, read by `dsn` and `parameters`. `sources` merges them, and `config` checks the
-//! result and makes a [`config::ConnectConfig`] of it, with `hosts`, `start_up`, `socket_options`, `passfile` and [`tls`].
+//! result and makes a [`config::ConnectConfig`] of it, with `hosts`, `start_up`, `socket_options`, `passfile`, [`password`] and [`tls`].
 //! [`dial`] connects as the configuration says, and gives a [`wire`]. [`cluster`] tells a primary from one that was left behind.
 
 pub mod choices;
@@ -13,6 +13,7 @@ mod failure;
 mod hosts;
 pub mod parameters;
 mod passfile;
+pub mod password;
 pub mod settings;
 mod socket_options;
 mod sources;

@@ -124,6 +124,7 @@ static PARAMETERS: &[Parameter] = &[
     parameter("oauth_client_id", "", Refuse(NO_OAUTH)),
     parameter("oauth_client_secret", "", Refuse(NO_OAUTH)),
     parameter("oauth_scope", "", Refuse(NO_OAUTH)),
+    parameter("oauth_ca_file", "PGOAUTHCAFILE", Refuse(NO_OAUTH)),
     // rust-postgres' name of `keepalives_count`.
     parameter("keepalives_retries", "", Take(|s, v| set(&mut s.keepalives_retries, integer(v)))),
     parameter("", "PGDATESTYLE", Take(|s, v| session(s, "DateStyle", v))),

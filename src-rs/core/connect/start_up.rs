@@ -10,6 +10,7 @@ use crate::base::{Setting, blocking};
 use crate::connect::config::ConnectConfig;
 use crate::connect::hosts::Host;
 use crate::connect::passfile::{Account, Lookup};
+use crate::connect::password::Asked;
 use crate::connect::settings::Settings;
 
 /// The parameters of start-up at one host.
@@ -20,6 +21,8 @@ pub(crate) struct StartUp {
     password_file: Option<PathBuf>,
     /// Why a password file was not used.
     problem: Option<String>,
+    /// Whether the password was asked for.
+    is_asked: bool,
 }
 
 impl StartUp {
@@ -29,6 +32,12 @@ impl StartUp {
             // invalid_password
             (Some(path), _) if error.sql_state() == Some("28P01") => {
                 format!("; the password is from {}", path.display())
+            }
+            _ if self.is_asked && error.sql_state() == Some("28P01") => {
+                format!(
+                    "; the password is from the function `{}`",
+                    Setting::Password
+                )
             }
             (_, Some(problem)) if error.option == Some(Setting::Password) => {
                 format!("; the password file is not used: {problem}")
@@ -44,13 +53,22 @@ impl StartUp {
 }
 
 impl ConnectConfig {
-    /// The parameters of start-up at a host, with the password that a file has for it.
-    pub(crate) async fn start_up(&self, host: &Host) -> Result<StartUp> {
+    /// The parameters of start-up at a host, with the password that was asked for, or that a file has for it.
+    pub(crate) async fn start_up(&self, host: &Host, asked: &Asked) -> Result<StartUp> {
         let mut start_up = StartUp {
             protocol: self.protocol.clone(),
             password_file: None,
             problem: None,
+            is_asked: false,
         };
+        if let Some(source) = &self.password_source {
+            let password = asked.password(source).await?;
+            start_up.is_asked = true;
+            if !password.is_empty() {
+                start_up.protocol.password(password);
+            }
+            return Ok(start_up);
+        }
         let Some(file) = self.password_file.clone() else {
             return Ok(start_up);
         };

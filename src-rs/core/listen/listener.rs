@@ -14,7 +14,7 @@ use crate::base::own_pids::OwnPids;
 use crate::base::panic::contained_future;
 use crate::deliver::feed::Feed;
 use crate::listen::losses::Losses;
-use crate::listen::options::ListenerOptions;
+use crate::listen::options::{ListenerOptions, ReconnectOptions};
 use crate::listen::session::ClientSlot;
 use crate::listen::sessions::Sessions;
 use crate::listen::supervisor::{Command, Policy, Supervisor, SupervisorParts};
@@ -42,13 +42,17 @@ impl Drop for ListenerHandle {
 
 impl ListenerHandle {
     /// Starts a listener on the current runtime. `channels` are known to the feed already. The future
-    /// resolves once their LISTENs are committed, or fails and nothing is left running.
+    /// resolves once their LISTENs are committed, or fails and nothing is left running. With `retry_first` a failed attempt is
+    /// followed by others, unless the configuration is wrong.
     pub fn start(
         options: ListenerOptions,
         feed: Arc<Feed>,
         channels: Vec<String>,
+        retry_first: Option<ReconnectOptions>,
     ) -> (Self, impl Future<Output = Result<()>> + Send + use<>) {
         let policy = Policy {
+            retry_first,
+            asks_password: options.setup.connect.asks_password(),
             reconnect: options.reconnect,
             heartbeat: options.heartbeat,
             request_timeout: options.request_timeout(),

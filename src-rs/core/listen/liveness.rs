@@ -11,6 +11,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::choices::TargetSessionAttrs;
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Dialed, dial_host, drive};
+use crate::connect::password::Asked;
 use crate::connect::wire::WireFacts;
 use crate::protocol::TextRow;
 
@@ -128,6 +129,7 @@ pub(crate) async fn ask_beside(
     let candidate = Candidate {
         host,
         role: TargetSessionAttrs::Any,
+        asked: Asked::default(),
     };
     let Dialed {
         client,

@@ -3,6 +3,7 @@
 mod backoff;
 mod desired;
 mod driver;
+mod idle_ends;
 pub mod listener;
 mod liveness;
 mod losses;

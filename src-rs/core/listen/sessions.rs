@@ -46,6 +46,9 @@ pub(super) trait ListeningSession: Send {
     /// The client for `listener.connection`.
     fn client(&self) -> SessionClient;
 
+    /// How long nothing was heard of the server.
+    fn silence(&self) -> Duration;
+
     /// A moment before which nothing is missing: when the last request was sent that the server has answered.
     fn confirmed(&self) -> SystemTime;
 

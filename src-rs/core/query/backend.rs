@@ -129,6 +129,10 @@ pub struct Backend {
     check: Mutex<Option<Check>>,
     /// The connection is out of its pool.
     is_leased: AtomicBool,
+    /// Since when it is in its pool.
+    idle_since: Mutex<Instant>,
+    /// When it is too old for its pool.
+    end_of_life: Option<Instant>,
 }
 
 impl Backend {
@@ -167,6 +171,16 @@ impl Backend {
             cancellations: AtomicU32::new(0),
             check: Mutex::default(),
             is_leased: AtomicBool::new(false),
+            idle_since: Mutex::new(Instant::now()),
+            end_of_life: None,
+        }
+    }
+
+    /// The same, for a pool that keeps it until then.
+    pub(super) fn until(self, end_of_life: Option<Instant>) -> Self {
+        Self {
+            end_of_life,
+            ..self
         }
     }
 
@@ -415,7 +429,25 @@ impl Backend {
 
     /// Notes whether the connection is out of its pool.
     pub(super) fn set_leased(&self, is_leased: bool) {
+        if !is_leased {
+            *self.idle_since.lock() = Instant::now();
+        }
         self.is_leased.store(is_leased, Ordering::Release);
+    }
+
+    /// Since when the connection is in its pool.
+    pub(super) fn idle_since(&self) -> Instant {
+        *self.idle_since.lock()
+    }
+
+    /// When the connection is too old for its pool.
+    pub(super) fn end_of_life(&self) -> Option<Instant> {
+        self.end_of_life
+    }
+
+    /// Whether the connection is too old for its pool.
+    pub(super) fn is_too_old(&self) -> bool {
+        self.end_of_life.is_some_and(|end| end <= Instant::now())
     }
 
     /// Whether the connection is out of its pool: then nobody else may send anything on it.

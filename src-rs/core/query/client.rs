@@ -31,6 +31,10 @@ impl Client {
 
     /// Closes the connection instead of giving it back to its pool.
     pub(super) fn discard(mut self) {
+        self.take_out();
+    }
+
+    fn take_out(&mut self) {
         if let Owner::Pool(object) = &mut self.0 {
             let backend = Arc::clone(object);
             let object = std::mem::replace(&mut self.0, Owner::Nobody(backend));
@@ -45,6 +49,9 @@ impl Drop for Client {
     fn drop(&mut self) {
         if let Owner::Pool(object) = &self.0 {
             object.set_leased(false);
+            if object.is_too_old() {
+                self.take_out();
+            }
         }
     }
 }

@@ -4,10 +4,10 @@
 //! older than a doubt about the network, may be dead without a word (half open): it is asked first, and all others like it
 //! at the same time, so that a caller waits for one check and one dial however many connections are dead.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use deadpool::managed::{self, Metrics, PoolError, RecycleError, RecycleResult};
+use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use crate::connect::dial::{Dialed, dial, drive};
 use crate::protocol::TransactionStatus;
 use crate::query::backend::Backend;
 use crate::query::client::Client;
+use crate::query::limits::{Limits, enforce};
 use crate::query::pool::Recycling;
 
 /// How long a server may take to hear that what it does for an abandoned connection is to be cancelled.
@@ -53,7 +54,13 @@ pub(super) struct Life {
 
 /// The connections of a pool.
 #[derive(Clone)]
-pub(super) struct Connections(managed::Pool<Opener>);
+pub(super) struct Connections {
+    pool: managed::Pool<Opener>,
+    limits: Limits,
+    /// Set once the limits are enforced.
+    enforced: Arc<OnceLock<()>>,
+    closing: CancellationToken,
+}
 
 impl Connections {
     pub(super) fn new(
@@ -61,23 +68,41 @@ impl Connections {
         life: Life,
         max_size: usize,
         recycling: Recycling,
+        limits: Limits,
     ) -> Result<Self> {
+        let closing = life.closing.clone();
         let opener = Opener {
             config,
             life,
             recycling,
+            limits,
             open: Mutex::default(),
         };
-        managed::Pool::builder(opener)
+        // Where idle connections are closed, few are used often rather than all now and then.
+        let queue_mode = match limits.idle_timeout {
+            Some(_) => QueueMode::Lifo,
+            None => QueueMode::Fifo,
+        };
+        let pool = managed::Pool::builder(opener)
             .max_size(max_size)
+            .queue_mode(queue_mode)
             .build()
-            .map(Self)
-            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        Ok(Self {
+            pool,
+            limits,
+            enforced: Arc::default(),
+            closing,
+        })
     }
 
     /// Gives a free connection, or opens one.
     pub(super) async fn get(&self) -> Result<Client> {
-        match self.0.get().await {
+        self.enforced.get_or_init(|| {
+            let (limits, closing) = (self.limits, self.closing.clone());
+            drop(tokio::spawn(enforce(limits, self.pool.weak(), closing)));
+        });
+        match self.pool.get().await {
             Ok(object) => Ok(Client::pooled(object)),
             Err(PoolError::Backend(error)) => Err(error),
             Err(PoolError::Closed) => Err(closed()),
@@ -86,16 +111,16 @@ impl Connections {
     }
 
     pub(super) fn status(&self) -> managed::Status {
-        self.0.status()
+        self.pool.status()
     }
 
     pub(super) fn resize(&self, max_size: usize) {
-        self.0.resize(max_size);
+        self.pool.resize(max_size);
     }
 
     /// Closes free connections now and leased ones when they come back.
     pub(super) fn close(&self) {
-        self.0.close();
+        self.pool.close();
     }
 }
 
@@ -110,6 +135,7 @@ pub(super) struct Opener {
     config: Arc<ConnectConfig>,
     life: Life,
     recycling: Recycling,
+    limits: Limits,
     /// The connections that are open.
     open: Mutex<Vec<Weak<Backend>>>,
 }
@@ -135,6 +161,11 @@ impl managed::Manager for Opener {
         }
         if backend.is_left_behind() {
             return Err(RecycleError::message("another server is the primary now"));
+        }
+        if self.limits.is_due(backend) {
+            return Err(RecycleError::message(
+                "the connection was kept for too long",
+            ));
         }
         if self.is_suspect(backend) {
             for other in self.suspects() {
@@ -209,7 +240,8 @@ impl Opener {
             }
         });
         let (config, doubt) = (Arc::clone(&self.config), Arc::clone(&self.life.doubt));
-        let backend = Backend::new(client, facts, config, destination, doubt);
+        let backend = Backend::new(client, facts, config, destination, doubt)
+            .until(self.limits.end_of_life());
         let asked = tokio::time::timeout(self.config.connect_timeout, backend.process_id());
         let process_id = asked.await.map_err(|_| {
             backend.abandon();

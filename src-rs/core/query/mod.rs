@@ -12,6 +12,7 @@ mod held_connection;
 mod holders;
 pub mod lease;
 mod lease_limit;
+pub mod limits;
 pub mod pool;
 pub mod shared_client;
 mod sql_text;

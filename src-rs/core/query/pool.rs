@@ -18,6 +18,7 @@ use crate::query::connections::{Connections, Life, closed};
 use crate::query::holders::Holders;
 use crate::query::lease::Lease;
 use crate::query::lease_limit::{LeaseLimit, Permit};
+pub use crate::query::limits::Limits;
 
 /// How a connection is checked before it is leased again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +84,13 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool of at most `max_size` connections.
-    pub fn new(config: ConnectConfig, max_size: usize, recycling: Recycling) -> Result<Self> {
+    /// A pool of at most `max_size` connections, each of which is kept within the limits.
+    pub fn new(
+        config: ConnectConfig,
+        max_size: usize,
+        recycling: Recycling,
+        limits: Limits,
+    ) -> Result<Self> {
         let life = Life {
             drivers: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -93,7 +99,13 @@ impl Pool {
             doubt: Arc::default(),
         };
         let config = Arc::new(config);
-        let connections = Connections::new(Arc::clone(&config), life.clone(), max_size, recycling)?;
+        let connections = Connections::new(
+            Arc::clone(&config),
+            life.clone(),
+            max_size,
+            recycling,
+            limits,
+        )?;
         Ok(Self(Arc::new(Shared {
             connections,
             limit: LeaseLimit::new(max_size),

@@ -9,19 +9,21 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::choices::{Choice as _, TargetSessionAttrs};
 use crate::connect::cluster::{Cluster, Part, identify};
 use crate::connect::config::{ConnectConfig, Host};
+use crate::connect::password::Asked;
 
 /// A host to try, and the role that it must have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Candidate<'a> {
     /// The host.
     pub host: &'a Host,
     /// The role that the server there must have.
     pub role: TargetSessionAttrs,
+    /// The question for the password, which those of a round share.
+    pub asked: Asked,
 }
 
 /// The configured hosts, in the order in which they are to be tried now.
-#[must_use]
-pub fn candidates(config: &ConnectConfig) -> Vec<Candidate<'_>> {
+pub(super) fn candidates<'a>(config: &'a ConnectConfig, asked: &Asked) -> Vec<Candidate<'a>> {
     let mut hosts: Vec<&Host> = config.hosts.iter().collect();
     if config.load_balance {
         hosts.shuffle(&mut rand::rng());
@@ -34,7 +36,13 @@ pub fn candidates(config: &ConnectConfig) -> Vec<Candidate<'_>> {
     };
     roles
         .iter()
-        .flat_map(|role| hosts.iter().map(|host| Candidate { host, role: *role }))
+        .flat_map(|role| {
+            hosts.iter().map(|host| Candidate {
+                host,
+                role: *role,
+                asked: asked.clone(),
+            })
+        })
         .collect()
 }
 

@@ -35,10 +35,15 @@ pub(super) fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: b
 
 /// Starts up and authenticates.
 pub(super) async fn start(call: Call<'_>, wire: Wire, destination: Destination) -> Result<Dialed> {
-    let Call { config, host, .. } = call;
+    let Call {
+        config,
+        host,
+        asked,
+        ..
+    } = call;
     let facts = wire.facts();
     let inbound = Inbound::new(wire, call.sink.cloned());
-    let mut start_up = config.start_up(host).await?;
+    let mut start_up = config.start_up(host, asked).await?;
     let protocol = &mut start_up.protocol;
     if destination.is_encrypted {
         // TLS was negotiated already; in this mode the client library asks only for the channel binding.

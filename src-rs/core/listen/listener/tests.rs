@@ -32,6 +32,8 @@ fn start() -> (
     let sessions = Panicking::default();
     let is_let_go = Arc::clone(&sessions.is_let_go);
     let policy = Policy {
+        retry_first: None,
+        asks_password: false,
         reconnect: None,
         heartbeat: None,
         request_timeout: Duration::from_secs(5),

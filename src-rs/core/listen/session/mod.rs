@@ -23,7 +23,7 @@ use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::cluster::Timeline;
 use crate::connect::config::{ConnectConfig, Host};
-use crate::connect::dial::{Candidate, Dialed, candidates, dial_host, in_time, no_host};
+use crate::connect::dial::{Candidate, Dialed, Round, dial_host};
 use crate::connect::wire::WireFacts;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::inbound::NotificationSink;
@@ -117,16 +117,16 @@ impl Session {
         feed: &Arc<Feed>,
         channels: &[String],
     ) -> Result<Self> {
-        let mut last = no_host();
-        for candidate in candidates(&setup.connect) {
+        let mut round = Round::new(&setup.connect);
+        while let Some(candidate) = round.next() {
+            let host = candidate.host;
             // Boxed: it holds start-up and all that is asked of the server, one after the other.
             let attempt = Box::pin(Self::establish_at(setup, feed, candidate, channels));
-            match in_time(&setup.connect, candidate.host, attempt).await {
-                Ok(session) => return Ok(session),
-                Err(error) => last = error,
+            if let Some(session) = round.attempt(host, attempt).await {
+                return Ok(session);
             }
         }
-        Err(last)
+        Err(round.error())
     }
 
     async fn establish_at(
@@ -136,6 +136,7 @@ impl Session {
         channels: &[String],
     ) -> Result<Self> {
         let arrivals = Arc::new(NotificationSink::default());
+        let host = candidate.host.clone();
         let Dialed {
             client,
             connection,
@@ -167,14 +168,14 @@ impl Session {
             client,
             shared,
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
-            left_behind: watch_cluster(&setup.connect, &facts, candidate.host),
+            left_behind: watch_cluster(&setup.connect, &facts, &host),
             place,
             facts,
             arrivals,
             paused,
             connect: Arc::clone(&setup.connect),
             doubt: Arc::clone(&setup.doubt),
-            host: candidate.host.clone(),
+            host,
             process_id: 0,
             server_started: None,
             since: Instant::now(),
@@ -301,6 +302,10 @@ impl ListeningSession for Session {
 
     fn promoted_since(&self, before: Timeline) -> Option<SystemTime> {
         self.connect.cluster.as_ref()?.promoted_since(before)
+    }
+
+    fn silence(&self) -> Duration {
+        self.facts.heard.last().elapsed()
     }
 
     fn is_paused(&self) -> bool {

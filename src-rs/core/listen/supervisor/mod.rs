@@ -25,6 +25,7 @@ use waiting::{Reply, WaitingList};
 use super::backoff::Backoff;
 use super::desired::Desired;
 use super::driver::SessionEnd;
+use super::idle_ends::IdleEnds;
 use super::losses::Losses;
 use super::options::{HeartbeatOptions, ReconnectOptions};
 use super::session::ClientSlot;
@@ -59,6 +60,10 @@ pub(crate) enum Command {
 /// The rules by which a supervisor acts.
 #[derive(Debug, Clone)]
 pub(super) struct Policy {
+    /// How the first session is tried for again. `None`: a first attempt that fails is the end of the listener.
+    pub(super) retry_first: Option<ReconnectOptions>,
+    /// Whether each attempt asks for the password anew.
+    pub(super) asks_password: bool,
     /// `None`: the end of the session is the end of the listener.
     pub(super) reconnect: Option<ReconnectOptions>,
     /// `None`: no heartbeat.
@@ -95,6 +100,7 @@ pub(super) struct Supervisor<S: Sessions> {
     backoff: Backoff,
     /// When the first session began: nothing before it is anybody's loss.
     started: SystemTime,
+    idle_ends: IdleEnds,
 }
 
 /// Why a session is no longer served.
@@ -106,34 +112,43 @@ enum SessionOutcome {
 
 impl<S: Sessions> Supervisor<S> {
     pub(super) fn new(parts: SupervisorParts<S>, channels: Vec<String>) -> Self {
-        let (initial, max) = parts
-            .policy
-            .reconnect
+        let policy = &parts.policy;
+        let (initial, max) = policy
+            .retry_first
+            .or(policy.reconnect)
             .map_or_else(Default::default, |reconnect| {
                 (reconnect.initial_delay, reconnect.max_delay)
             });
+        let backoff = Backoff::new(initial, max).asking(policy.asks_password);
         Self {
             parts,
             desired: channels.into_iter().collect(),
             waiting: WaitingList::default(),
             new_fences: Vec::new(),
-            backoff: Backoff::new(initial, max),
+            backoff,
             started: clock::now(),
+            idle_ends: IdleEnds::default(),
         }
     }
 
     pub(super) async fn run(mut self, started: oneshot::Sender<Result<()>>) {
-        let Some(first) = self.until_cancelled(self.first_session()).await else {
-            return;
+        let first = match self.parts.policy.retry_first {
+            Some(options) => self.keep_trying(options).await,
+            None => match self.until_cancelled(self.first_session()).await {
+                Some(first) => first.map_err(Some),
+                None => Err(None),
+            },
         };
         let mut session = match first {
             Ok(session) => session,
-            Err(error) => {
+            Err(None) => return,
+            Err(Some(error)) => {
                 let _ = started.send(Err(error));
                 return;
             }
         };
         self.started = session.confirmed();
+        self.backoff.accepted();
         self.enter(&session);
         self.feed().resume(session.place(), None);
         let _ = started.send(Ok(()));
@@ -161,6 +176,11 @@ impl<S: Sessions> Supervisor<S> {
                         error: end.error.clone(),
                         process_id: session.process_id(),
                     });
+                    let interval = self.parts.policy.heartbeat.map(|it| it.interval);
+                    let warning = self.idle_ends.note(&end, session.silence(), interval);
+                    if let Some(warning) = warning {
+                        self.feed().announce(Event::Warning(warning));
+                    }
                     session = match self.reconnect(session, end).await {
                         Ok(session) => session,
                         Err(Some(error)) => return self.feed().give_up(error),

@@ -1,20 +1,21 @@
-//! Finds a new session in the place of a lost one, and tells consumers of the gap between the two.
+//! Finds a new session in the place of a lost one, and tells consumers of the gap between the two. Finds a first session too,
+//! for who keeps on trying.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, PATIENCE};
 use super::{Command, Supervisor};
 use crate::base::clock;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::cluster::Timeline;
 use crate::deliver::gap::{Gap, GapReason};
 use crate::deliver::seat::Event;
-use crate::listen::backoff::needs_attention;
 use crate::listen::driver::SessionEnd;
+use crate::listen::options::ReconnectOptions;
 use crate::listen::sessions::{ListeningSession, Sessions};
 
 /// The facts of a lost session that the gap after it tells.
@@ -95,11 +96,41 @@ impl<S: Sessions> Supervisor<S> {
             self.backoff.reset();
             self.parts.losses.note()
         } else {
-            self.backoff.next(&end.error)
+            let pace = self.backoff.pace(&end.error);
+            self.backoff.next(pace)
         };
         let lost = LostSession::new(&session, end, self.started);
         drop(session);
-        let mut error = lost.end.error.clone();
+        let error = lost.end.error.clone();
+        let never_heals = |_: &Error| false;
+        let found = self.search(options, &lost.proven, delay, error, never_heals);
+        let (session, begun) = found.await?;
+        self.resume(&session, &lost.gap_before(&session, begun));
+        Ok(session)
+    }
+
+    /// Tries until there is a first session. `Err(None)`: shut down meanwhile. `Err(Some)`: gave up.
+    pub(super) async fn keep_trying(
+        &mut self,
+        options: ReconnectOptions,
+    ) -> std::result::Result<S::Session, Option<Error>> {
+        let wanted = self.desired.in_order(|_| true).into_iter().collect();
+        let error = Error::new(ErrorKind::Connect, "no attempt to connect was made");
+        let never_heals = |error: &Error| error.kind == ErrorKind::Configuration;
+        let found = self.search(options, &wanted, Duration::ZERO, error, never_heals);
+        Ok(found.await?.0)
+    }
+
+    /// Tries until there is a session that listens to those of `channels` that are still wanted; gives it with the number of
+    /// attempts. Begins after `delay`. `error` is the outcome if no attempt may be made.
+    async fn search(
+        &mut self,
+        options: ReconnectOptions,
+        channels: &HashSet<String>,
+        delay: Duration,
+        mut error: Error,
+        never_heals: impl Fn(&Error) -> bool,
+    ) -> std::result::Result<(S::Session, u32), Option<Error>> {
         let (mut begun, mut next) = (0, Instant::now() + delay);
         let mut attempts = Attempts::new();
         loop {
@@ -118,22 +149,23 @@ impl<S: Sessions> Supervisor<S> {
                 None => {
                     begun += 1;
                     next = Instant::now() + PATIENCE;
-                    attempts.begin(begun, self.attempt(&lost));
+                    attempts.begin(begun, self.attempt(channels));
                 }
                 Some((_, Ok(session))) => {
-                    drop(attempts);
-                    self.resume(&session, &lost.gap_before(&session, begun));
-                    return Ok(session);
+                    self.backoff.accepted();
+                    return Ok((session, begun));
                 }
+                Some((_, Err(failed))) if never_heals(&failed) => return Err(Some(failed)),
                 Some((number, Err(failed))) => {
+                    let pace = self.backoff.pace(&failed);
                     self.feed().announce(Event::AttemptFailed {
-                        needs_attention: needs_attention(&failed),
+                        needs_attention: pace.needs_attention(),
                         error: failed.clone(),
                         attempt: number,
                     });
                     // Only who was refused has to come less often. Who got no answer has waited for it.
                     if !failed.is_unanswered {
-                        next = Instant::now() + self.backoff.next(&failed);
+                        next = Instant::now() + self.backoff.next(pace);
                     }
                     error = failed;
                 }
@@ -141,12 +173,12 @@ impl<S: Sessions> Supervisor<S> {
         }
     }
 
-    /// An attempt to make a session that listens to what the lost one had listened to, as far as it is still wanted.
+    /// An attempt to make a session that listens to those of `channels` that are still wanted.
     fn attempt(
         &self,
-        lost: &LostSession,
+        channels: &HashSet<String>,
     ) -> impl Future<Output = Result<S::Session>> + Send + 'static + use<S> {
-        let channels = self.desired.in_order(|name| lost.proven.contains(name));
+        let channels = self.desired.in_order(|name| channels.contains(name));
         let (sessions, feed) = (self.parts.sessions.clone(), Arc::clone(self.feed()));
         async move { sessions.establish(&feed, &channels).await }
     }

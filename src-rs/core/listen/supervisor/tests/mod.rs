@@ -9,7 +9,8 @@ use std::time::Duration;
 use script::{Answers, Attempt, STABLE_AFTER, Scene, lost, policy};
 
 use super::Policy;
-use crate::base::error::Error;
+use crate::base::Setting;
+use crate::base::error::{Error, ErrorKind};
 use crate::listen::driver::SessionEnd;
 use crate::listen::options::ReconnectOptions;
 
@@ -47,6 +48,51 @@ async fn a_first_attempt_that_fails_rejects_and_leaves_nothing_running() {
         assert_eq!(scene.events(), [""; 0]);
         assert!(scene.client.lock().is_none());
     }
+}
+
+fn keeps_trying() -> Policy {
+    let policy = policy();
+    Policy {
+        retry_first: policy.reconnect,
+        ..policy
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_attempt_that_fails_is_followed_by_others_for_who_keeps_trying() {
+    let attempts = [
+        Attempt::Fails(lost("refused")),
+        Attempt::Fails(Error::of_server("FATAL", "28P01")),
+        Attempt::Up(7),
+    ];
+    let mut scene = Scene::start(keeps_trying(), attempts);
+    assert!(scene.startup().await.is_ok());
+    let times = scene.script.times("dial");
+    assert!(times[2] >= times[1] + 15 * SECOND, "{times:?}");
+    assert_eq!(
+        scene.events(),
+        [
+            "attempt 1 failed",
+            "attempt 2 needs attention",
+            "connected 7"
+        ]
+    );
+    scene.script.publish(&scene.feed, "a", "one");
+    assert_eq!(scene.drained(), "one", "and there is no gap");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_keeps_trying_gives_up_when_the_configuration_is_wrong() {
+    let wrong = Error::configuration(Setting::CaFile, "no such file");
+    let attempts = [Attempt::Fails(lost("refused")), Attempt::Fails(wrong)];
+    let mut scene = Scene::start(keeps_trying(), attempts);
+    let outcome = scene.startup().await;
+    assert_eq!(
+        outcome.expect_err("it failed").kind,
+        ErrorKind::Configuration
+    );
+    scene.finished().await;
+    assert!(scene.client.lock().is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -291,6 +291,10 @@ impl ListeningSession for ScriptedSession {
         None
     }
 
+    fn silence(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     fn is_paused(&self) -> bool {
         self.script.0.paused.load(Ordering::Relaxed)
     }
@@ -372,6 +376,8 @@ pub(super) struct Scene {
 /// The rules of most tests: back-off from 100 ms to 30 s, a heartbeat every 10 s that is answered within 5 s.
 pub(super) fn policy() -> Policy {
     Policy {
+        retry_first: None,
+        asks_password: false,
         reconnect: Some(ReconnectOptions {
             initial_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(30),
