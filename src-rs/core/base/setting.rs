@@ -63,6 +63,12 @@ settings! {
     CertFile = "cert_file",
     /// The key of the client's certificate.
     KeyFile = "key_file",
+    /// The certificates of trusted authorities, as text.
+    Ca = "ca",
+    /// The client's certificate, as text.
+    Cert = "cert",
+    /// The key of the client's certificate, as text.
+    Key = "key",
     /// How long a full consumer may pause reading.
     MaxPause = "max_pause",
     /// The policy of a full consumer.
