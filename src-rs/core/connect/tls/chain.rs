@@ -1,5 +1,5 @@
 //! The way from a server's certificate to a trusted authority, found and checked as OpenSSL does it (`build_chain` and
-//! `check_extensions` in crypto/x509/x509_vfy.c), with the settings that libpq leaves it.
+//! `check_extensions` in `crypto/x509/x509_vfy.c`), with the settings that libpq leaves it.
 //!
 //! One chain is built, and judged when it is complete. At each step a trusted issuer is preferred, then one that the server
 //! sent; it ends at a trusted certificate that has issued itself. Another chain is not tried, so a certificate of ours has
@@ -10,7 +10,9 @@ use std::cell::Cell;
 use rustls::pki_types::{SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime};
 use webpki::RawPublicKeyEntity;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{AuthorityKeyIdentifier, GeneralName, ParsedExtension};
+use x509_parser::extensions::{
+    AuthorityKeyIdentifier, GeneralName, ParsedExtension, X509Extension,
+};
 
 use super::certificate::{Age, age, describe_name, parse};
 use super::constraints;
@@ -98,7 +100,7 @@ impl<'a> Link<'a> {
 
     fn parsed(&self) -> impl Iterator<Item = &ParsedExtension<'a>> {
         let extensions = self.certificate.extensions().iter();
-        extensions.map(|extension| extension.parsed_extension())
+        extensions.map(X509Extension::parsed_extension)
     }
 
     /// The subject's name as an error shows it.

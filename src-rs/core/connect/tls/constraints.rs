@@ -1,5 +1,5 @@
 //! Name constraints: the names that an authority may vouch for (RFC 5280, section 4.2.1.10), as OpenSSL checks them
-//! (crypto/x509/v3_ncons.c).
+//! (`crypto/x509/v3_ncons.c`).
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, GeneralSubtree, NameConstraints};

@@ -4,7 +4,7 @@ use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::x509::X509Name;
 
 /// A distinguished name in a form in which equal names have equal bytes, whatever kind of string, capital letters or
-/// spaces they are written with (`X509_NAME_cmp`, in crypto/x509/x_name.c).
+/// spaces they are written with (`X509_NAME_cmp`, in `crypto/x509/x_name.c`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Canonical {
     /// One for each relative name, from the root of the tree.

@@ -75,7 +75,7 @@ impl Names {
 }
 
 /// A common name, if it is that of a host with dots. Such a name OpenSSL checks against the names that authorities may
-/// vouch for (`cn2dnsid` in crypto/x509/v3_ncons.c).
+/// vouch for (`cn2dnsid` in `crypto/x509/v3_ncons.c`).
 pub(super) fn host_in_common_name(name: &str) -> Option<&str> {
     let is_label = |label: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

@@ -1,5 +1,5 @@
-//! What a certificate may be used for: the rules of OpenSSL (crypto/x509/v3_purp.c, `check_extensions` in
-//! crypto/x509/x509_vfy.c), with its verdict where RFC 5280 leaves one open.
+//! What a certificate may be used for: the rules of OpenSSL (`crypto/x509/v3_purp.c`, `check_extensions` in
+//! `crypto/x509/x509_vfy.c`), with its verdict where RFC 5280 leaves one open.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{NSCertType, ParsedExtension};
