@@ -1006,8 +1006,8 @@ type ConnRecyclingMethod = 'fast' | 'verified' | 'clean';
  * | `disable`     | plain                                                 | –                                                     |
  * | `allow`       | plain; encrypted if the server refuses that           | as `require`                                          |
  * | `prefer`      | encrypted; plain if the server refuses or has no TLS  | as `require`                                          |
- * | `require`     | encrypted                                             | as `verify-ca` if there is a `caFile`, else any       |
- * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile`                    |
+ * | `require`     | encrypted                                             | as `verify-ca` if `caFile` or `ca` is there, else any |
+ * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile` or `ca`            |
  * | `verify-full` | encrypted                                             | as `verify-ca`, and issued for the host               |
  *
  * Only `verify-full` protects from an attacker between client and server. A Unix-domain socket is never encrypted.
@@ -1148,12 +1148,26 @@ interface ConnectionPoolOptions {
      */
     caFile?: string;
     /**
+     * The certificates of trusted authorities themselves, as text in PEM, one after the other. Excludes `caFile`; the `dsn`
+     * and the environment may name a file, which is then not used. A text without a certificate is a
+     * {@link ConnectionPoolConfigurationError}, which does not show it.
+     * @default none
+     */
+    ca?: string;
+    /**
      * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is
      * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be
      * used.
      * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
      */
     certFile?: string;
+    /**
+     * The client's certificate itself, as text in PEM, followed by the certificates of its issuers. Its key is in `key` or
+     * `keyFile`. Excludes `certFile`; the `dsn` and the environment may name a file, which is then not used. A text without
+     * a certificate is a {@link ConnectionPoolConfigurationError}, which does not show it.
+     * @default none
+     */
+    cert?: string;
     /**
      * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or
      * Ed25519, not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to
@@ -1162,6 +1176,13 @@ interface ConnectionPoolOptions {
      * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
      */
     keyFile?: string;
+    /**
+     * The private key for the client's certificate itself, as text in PEM, of a kind that `keyFile` may have. Excludes
+     * `keyFile`; the `dsn` and the environment may name a file, which is then not used. A text without a key, or with
+     * that of another certificate than `cert`, is a {@link ConnectionPoolConfigurationError}. It is shown nowhere.
+     * @default none
+     */
+    key?: string;
     /**
      * How TLS begins. `direct` needs an `sslMode` of `require` or stricter.
      * @default `PGSSLNEGOTIATION`, or `postgres`

@@ -350,8 +350,11 @@ export interface NativeSettings {
   sslNegotiation: string | null
   channelBinding: string | null
   caFile: string | null
+  ca: string | null
   certFile: string | null
+  cert: string | null
   keyFile: string | null
+  key: string | null
 }
 
 /** Counts of one consumer. */

@@ -6,7 +6,7 @@ import { runMain, setup } from './lib/setup.mjs'
 await runMain(async () => {
   onInterrupt(() => {})
   await setup()
-  const args = ['--import=tsx', 'lab/tls/tls-table-main.ts']
+  const args = ['--import=tsx', 'lab/tls/tls-table-main.ts', ...process.argv.slice(2)]
   const { ok } = await run(process.execPath, args)
   return ok ? 0 : 1
 })

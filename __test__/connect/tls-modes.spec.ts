@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import fs from 'node:fs'
-import { MODES, PSQL, outcomeOfLibpq, tlsRows, tlsTable } from '../../lab/tls/tls-table.js'
+import { MODES, SYSTEM_PSQL, outcomeOfLibpq, tlsRows, tlsTable } from '../../lab/tls/tls-table.js'
 import { TlsServer } from '../../lab/tls/tls-server.js'
 
 const PAGE = new URL('../../docs/configuration.md', import.meta.url)
@@ -15,11 +15,11 @@ test('each mode does with each server what libpq does, and what the documentatio
   const tls = await TlsServer.start()
   t.teardown(() => tls.stop())
   const rows = await tlsRows(tls, (one, outcomes) => {
-    if (!PSQL) return
+    if (!SYSTEM_PSQL) return
     const libpqs = MODES.map((mode) => outcomeOfLibpq(tls, one, mode))
     t.deepEqual(outcomes, libpqs, one.name)
   })
-  if (!PSQL) t.log('There is no psql here: compared with the documentation alone.')
+  if (!SYSTEM_PSQL) t.log('There is no psql here: compared with the documentation alone.')
   const page = new Set(fs.readFileSync(PAGE, 'utf8').split('\n').map(plain))
   for (const line of tlsTable(rows).map(plain)) t.true(page.has(line), line)
 })

@@ -2,6 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
+import fs from 'node:fs'
 import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net'
 import { pipeline } from 'node:stream'
 import * as nodeTls from 'node:tls'
@@ -14,7 +15,11 @@ import {
 } from 'pglisten'
 import { type Certificate, makeCertificate } from '../../lab/tls/certificates.js'
 import { authority, caFile, good, issue, refused, session, tls } from '../../lab/tls/tls-scene.js'
+import { startServer } from '../../lab/server/test-server.js'
 import { waitFor } from '../../lab/wait.js'
+
+/** Debian's. */
+const OLD_POSTGRES = '/usr/lib/postgresql/15/bin'
 
 /** Somebody in between, with a certificate that the client trusts for this very host. */
 async function startMiddleman(t: ExecutionContext, certificate: Certificate): Promise<string> {
@@ -133,6 +138,36 @@ test.serial('a statement is cancelled the same encrypted way', async (t) => {
     t.is(request[SSL_REQUEST.length], TLS_HANDSHAKE)
     t.false(request.includes(CANCEL_REQUEST_CODE), 'a request to cancel that everybody can read')
   }
+})
+
+/** What a server says that does not expect TLS at once, and what it needs. */
+const NOT_DIRECT =
+  /it closed the connection when TLS began\. `?sslNegotiation`? `direct` needs PostgreSQL 17 or later, and proxies/
+
+test.serial('a server before 17 does not know direct TLS, and the error says so', async (t) => {
+  const direct = { sslNegotiation: 'direct', sslMode: 'require' } as const
+  // As PostgreSQL before 17: the first bytes of TLS are the length of a message that is much too long.
+  const port = await listen(
+    t,
+    createServer((socket) => socket.on('error', () => {}).once('data', () => socket.end())),
+  )
+  const dsn = tls.dsn.replace(/localhost:\d+/, `localhost:${port}`)
+  await refused(t, { dsn, ...direct }, ConnectionFailedError, NOT_DIRECT)
+  const plain = await listen(
+    t,
+    createServer((socket) =>
+      socket.on('error', () => {}).once('data', () => socket.end('ESFATAL\0')),
+    ),
+  )
+  const atPlain = tls.dsn.replace(/localhost:\d+/, `localhost:${plain}`)
+  await refused(t, { dsn: atPlain, ...direct }, ConnectionTlsError, /not TLS\. .* PostgreSQL 17/)
+  if (!fs.existsSync(OLD_POSTGRES)) {
+    t.log(`No PostgreSQL in ${OLD_POSTGRES}: tried with what behaves like it alone.`)
+    return
+  }
+  const old = await startServer({ bin: OLD_POSTGRES })
+  t.teardown(() => old.stop('immediate'))
+  await refused(t, { dsn: old.dsn, ...direct }, ConnectionFailedError, NOT_DIRECT)
 })
 
 test.serial('SCRAM is bound to the server, whatever its certificate was signed with', async (t) => {

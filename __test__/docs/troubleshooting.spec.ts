@@ -9,9 +9,10 @@ import * as pglisten from 'pglisten'
 import type { Connection, Listener, ListenerOptions, PglistenError } from 'pglisten'
 import { outputPattern, root } from '../support/code-blocks.js'
 import { openDatabase } from '../support/example.js'
-import type { Certificate } from '../../lab/tls/certificates.js'
+import { type Certificate, makeCertificate } from '../../lab/tls/certificates.js'
 import { TlsServer, makeAuthority } from '../../lab/tls/tls-server.js'
 import { POOLER, startPooler } from '../../lab/server/pooler.js'
+import { uniqueName } from '../../lab/unique-name.js'
 import { within } from '../../lab/wait.js'
 
 const { ConnectionPool } = pglisten
@@ -130,8 +131,27 @@ test('arguments and options', async (t) => {
     'ERR_PGLISTEN_POOL_CONFIGURATION',
     () => new ConnectionPool({ port: 70_000 }),
     () => new ConnectionPool(any({ prot: 5432 })),
+    () => new ConnectionPool({ ca: String.raw`-----BEGIN CERTIFICATE-----\n` }),
+    () => withManyIterations(t),
   )
 })
+
+/** Connects as a role whose password was stored with one iteration of SCRAM more than is done. */
+async function withManyIterations(t: ExecutionContext): Promise<void> {
+  const { dsn, using } = await open(t)
+  const role = uniqueName('role')
+  await using((connection) =>
+    connection.executeBatch(
+      `SET scram_iterations = 100001; CREATE ROLE ${role} LOGIN PASSWORD 'x'; RESET scram_iterations`,
+    ),
+  )
+  t.teardown(() => using((connection) => connection.execute(`DROP ROLE ${role}`)))
+  const own = new URL(dsn)
+  own.username = role
+  own.password = 'x'
+  await using pool = new ConnectionPool(own.href)
+  await pool.connection()
+}
 
 test('connecting', async (t) => {
   const { dsn, pool, using } = await open(t)
@@ -139,12 +159,18 @@ test('connecting', async (t) => {
   await once(silent, 'listening')
   t.teardown(() => silent.close())
   const { port } = silent.address() as AddressInfo
+  // As a server before 17 does it.
+  const closing = createServer((socket) => socket.once('data', () => socket.end()))
+  await once(closing.listen(0, '127.0.0.1'), 'listening')
+  t.teardown(() => closing.close())
+  const { port: old } = closing.address() as AddressInfo
   const at = (host: string, options = {}) =>
     new ConnectionPool({ dsn: `postgres://${host}/db`, ...options }).connection()
   const failures = [
     () => at('127.0.0.1:1'),
     () => at('nowhere.invalid'),
     () => at(`127.0.0.1:${port}`, { connectTimeoutSec: 0.2 }),
+    () => at(`127.0.0.1:${old}`, { sslMode: 'require', sslNegotiation: 'direct' }),
     () => new ConnectionPool({ dsn, targetSessionAttrs: 'read-only' }).connection(),
     () =>
       new ConnectionPool({
@@ -203,6 +229,14 @@ test('connecting with TLS', async (t) => {
     refused(issue({ names: ['other.example'] })),
     refused(makeAuthority('stranger').issue()),
     refused(issue({ validFrom: -20, validTo: -10 })),
+    refused(issue({ extendedKeyUsage: ['clientAuth'] })),
+    async () => {
+      const between = makeCertificate({ name: 'between', authority: true, issuer: authority })
+      await server.change({ certificate: issue({ issuer: between }) })
+      const own = server.file(between.certificate)
+      await using pool = new ConnectionPool({ dsn: server.dsn, sslMode, caFile: own })
+      await pool.connection()
+    },
   )
 })
 

@@ -1,7 +1,14 @@
 // Certificates made on the spot: X.509 (RFC 5280) written out by hand, so that wrong and old-fashioned ones can be made
 // too, without a program like openssl.
 
-import { type KeyObject, generateKeyPairSync, randomBytes, sign } from 'node:crypto'
+import {
+  type KeyObject,
+  createHash,
+  createPublicKey,
+  generateKeyPairSync,
+  randomBytes,
+  sign,
+} from 'node:crypto'
 import { isIP } from 'node:net'
 
 /** A certificate and its private key. */
@@ -23,11 +30,29 @@ export interface CertificateOptions {
   /** Alternative names: hosts and addresses. */
   names?: readonly string[]
   /** Whether it may issue others. `undefined`: it does not say, as in version 1. */
-  authority?: boolean
+  authority?: boolean | undefined
   /** Of an authority: the only domain for which it may vouch. */
   onlyFor?: string
   /** Of an authority: a domain for which it may not vouch. */
   notFor?: string
+  /** Of an authority: the only organization for which it may vouch. */
+  onlyForOrganization?: string
+  /** Of an authority: how many authorities may stand below it. */
+  pathLength?: number
+  /** The only uses of the key. */
+  keyUsage?: readonly KeyUse[]
+  /** The only uses of the certificate: names as in RFC 5280, or identifiers. */
+  extendedKeyUsage?: readonly string[]
+  /** The bits of Netscape's old extension for the same. */
+  netscapeType?: number
+  /** A critical extension that nobody knows. */
+  unknownDemand?: boolean
+  /** Names of its key and its issuer's. `wrong`: of the key of another issuer. */
+  keyIdentifiers?: boolean | 'wrong'
+  /** Makes the key of another certificate its own. */
+  keyOf?: Certificate
+  /** Its issuer's name, as it writes it. */
+  issuerName?: Buffer
   /** The oldest form: no extensions. */
   version1?: boolean
   /** Days from now. @default -1 */
@@ -39,12 +64,30 @@ export interface CertificateOptions {
   algorithm?: 'ec' | 'rsa' | 'ed25519'
 }
 
+/** A use of a key, by its bit in the extension. */
+export const KEY_USES = {
+  digitalSignature: 0,
+  keyEncipherment: 2,
+  keyAgreement: 4,
+  keyCertSign: 5,
+  cRLSign: 6,
+} as const
+export type KeyUse = keyof typeof KEY_USES
+
+const EXTENDED_USES: Readonly<Record<string, string>> = {
+  serverAuth: '1.3.6.1.5.5.7.3.1',
+  clientAuth: '1.3.6.1.5.5.7.3.2',
+  anyExtendedKeyUsage: '2.5.29.37.0',
+}
+
 const DAY_MS = 86_400_000
 
 /** Makes one. */
 export function makeCertificate(options: CertificateOptions = {}): Certificate {
   const { algorithm = 'ec', hash = 'sha256', issuer } = options
-  const { publicKey, privateKey } = keyPair(algorithm)
+  const { publicKey, privateKey } = options.keyOf
+    ? { privateKey: options.keyOf.privateKey, publicKey: createPublicKey(options.keyOf.privateKey) }
+    : keyPair(algorithm)
   const subject = distinguishedName(options.name)
   const signer = issuer?.privateKey ?? privateKey
   const signature = signatureAlgorithm(signer, hash)
@@ -52,11 +95,11 @@ export function makeCertificate(options: CertificateOptions = {}): Certificate {
     ...(options.version1 ? [] : [tagged(0xa0, integer(Buffer.from([2])))]),
     integer(Buffer.concat([Buffer.from([1]), randomBytes(8)])),
     signature,
-    issuer?.subject ?? subject,
+    options.issuerName ?? issuer?.subject ?? subject,
     sequence(time(options.validFrom ?? -1), time(options.validTo ?? 30)),
     subject,
     publicKey.export({ type: 'spki', format: 'der' }),
-    ...(options.version1 ? [] : extensions(options)),
+    ...(options.version1 ? [] : extensions(options, publicKey, signer)),
   )
   const signed = sign(signer.asymmetricKeyType === 'ed25519' ? null : hash, to, signer)
   const der = sequence(to, signature, bitString(signed))
@@ -74,17 +117,35 @@ function keyPair(algorithm: 'ec' | 'rsa' | 'ed25519') {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' })
 }
 
-function extensions({ authority, names, onlyFor, notFor }: CertificateOptions): Buffer[] {
+function extensions(options: CertificateOptions, key: KeyObject, signer: KeyObject): Buffer[] {
+  const { authority, pathLength, keyUsage, extendedKeyUsage, netscapeType, names } = options
+  const { keyIdentifiers } = options
   const all: Buffer[] = []
   if (authority !== undefined) {
     const value = authority ? [tagged(0x01, Buffer.from([0xff]))] : []
+    if (pathLength !== undefined) value.push(integer(Buffer.from([pathLength])))
     all.push(extension('2.5.29.19', sequence(...value)))
   }
-  const domain = (name: string) => sequence(tagged(0x82, Buffer.from(name)))
-  const limits = [
-    ...(onlyFor === undefined ? [] : [tagged(0xa0, domain(onlyFor))]),
-    ...(notFor === undefined ? [] : [tagged(0xa1, domain(notFor))]),
-  ]
+  if (keyUsage) all.push(extension('2.5.29.15', bits(keyUsage.map((use) => KEY_USES[use]))))
+  if (extendedKeyUsage) {
+    const ids = extendedKeyUsage.map((use) => objectId(EXTENDED_USES[use] ?? use))
+    all.push(extension('2.5.29.37', sequence(...ids)))
+  }
+  if (netscapeType !== undefined) {
+    const value = tagged(0x03, Buffer.from([0, netscapeType]))
+    all.push(extension('2.16.840.1.113730.1.1', value))
+  }
+  if (options.unknownDemand) {
+    const critical = tagged(0x01, Buffer.from([0xff]))
+    const value = tagged(0x04, tagged(0x05, Buffer.alloc(0)))
+    all.push(sequence(objectId('1.3.6.1.4.1.55555.1'), critical, value))
+  }
+  if (keyIdentifiers) {
+    all.push(extension('2.5.29.14', tagged(0x04, keyIdentifier(key))))
+    const issuers = keyIdentifiers === 'wrong' ? randomBytes(20) : keyIdentifier(signer)
+    all.push(extension('2.5.29.35', sequence(tagged(0x80, issuers))))
+  }
+  const limits = nameConstraints(options)
   if (limits.length > 0) all.push(extension('2.5.29.30', sequence(...limits)))
   if (names) {
     const general = names.map((name) =>
@@ -93,6 +154,34 @@ function extensions({ authority, names, onlyFor, notFor }: CertificateOptions): 
     all.push(extension('2.5.29.17', sequence(...general)))
   }
   return all.length > 0 ? [tagged(0xa3, sequence(...all))] : []
+}
+
+function nameConstraints({ onlyFor, notFor, onlyForOrganization }: CertificateOptions): Buffer[] {
+  const domain = (name: string) => sequence(tagged(0x82, Buffer.from(name)))
+  const permitted = [
+    ...(onlyFor === undefined ? [] : [domain(onlyFor)]),
+    ...(onlyForOrganization === undefined
+      ? []
+      : [sequence(tagged(0xa4, distinguishedName(undefined, onlyForOrganization)))]),
+  ]
+  return [
+    ...(permitted.length === 0 ? [] : [tagged(0xa0, Buffer.concat(permitted))]),
+    ...(notFor === undefined ? [] : [tagged(0xa1, domain(notFor))]),
+  ]
+}
+
+/** A name of a key: the hash of it. */
+function keyIdentifier(key: KeyObject): Buffer {
+  const open = key.type === 'private' ? createPublicKey(key) : key
+  const der = open.export({ type: 'spki', format: 'der' })
+  return createHash('sha1').update(der).digest()
+}
+
+/** A list of bits, without those at its end that are not set. */
+function bits(set: readonly number[]): Buffer {
+  const last = Math.max(...set)
+  const byte = set.reduce((all, bit) => all | (0x80 >> bit), 0)
+  return tagged(0x03, Buffer.from([7 - last, byte]))
 }
 
 const extension = (id: string, value: Buffer) => sequence(objectId(id), tagged(0x04, value))
@@ -115,12 +204,16 @@ function signatureAlgorithm(key: KeyObject, hash: 'sha256' | 'sha384' | 'sha512'
   }
 }
 
-/** An organization of its own keeps the names of authorities apart. */
-function distinguishedName(common: string | undefined): Buffer {
+/** An organization of its own keeps the names of authorities apart. `kind`: the tag of the strings; UTF-8 by default. */
+export function distinguishedName(
+  common: string | undefined,
+  organization = 'pglisten tests',
+  kind = 0x0c,
+): Buffer {
   const attribute = (id: string, value: string) =>
-    tagged(0x31, sequence(objectId(id), tagged(0x0c, Buffer.from(value))))
+    tagged(0x31, sequence(objectId(id), tagged(kind, Buffer.from(value))))
   return sequence(
-    attribute('2.5.4.10', 'pglisten tests'),
+    attribute('2.5.4.10', organization),
     ...(common === undefined ? [] : [attribute('2.5.4.3', common)]),
   )
 }

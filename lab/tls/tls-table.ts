@@ -3,7 +3,12 @@
 import { spawnSync } from 'node:child_process'
 import { ConnectionPool, type SslMode } from 'pglisten'
 import { postgresBinaries } from '../server/postgres-binaries.mjs'
-import { makeCertificate } from './certificates.js'
+import {
+  type Certificate,
+  type CertificateOptions,
+  distinguishedName,
+  makeCertificate,
+} from './certificates.js'
 import { ANY_WAY, type TlsServer, type TlsSetup, makeAuthority } from './tls-server.js'
 
 export const MODES = [
@@ -139,6 +144,7 @@ export function tlsCases(tls: TlsServer): TlsCase[] {
       caFile,
       host: dottedWithin,
     },
+    ...chainCases(tls),
     { name: 'server without TLS', setup: {}, caFile },
     {
       name: 'server that insists on TLS (`hostssl`)',
@@ -158,6 +164,93 @@ export function tlsCases(tls: TlsServer): TlsCase[] {
       caFile,
       ...files(unknownClient),
     },
+  ]
+}
+
+/** What certificates say about their own use, and ways to a trusted authority. */
+function chainCases(tls: TlsServer): TlsCase[] {
+  const { authority, issue } = makeAuthority()
+  const make = (name: string, options: CertificateOptions = {}) =>
+    makeCertificate({ name, authority: true, ...options })
+  const between = (options: CertificateOptions = {}) =>
+    make('between', { issuer: authority, ...options })
+  const clientsOnly = { extendedKeyUsage: ['clientAuth'] }
+  /** The server sends these, its own first; the client trusts those. */
+  const chain = (
+    name: string,
+    [certificate, ...intermediates]: readonly [Certificate, ...Certificate[]],
+    ...trusted: Certificate[]
+  ): TlsCase => ({
+    name,
+    setup: { certificate, intermediates },
+    caFile: tls.file(
+      (trusted.length > 0 ? trusted : [authority]).map((one) => one.certificate).join(''),
+    ),
+  })
+  const from = (name: string, issuer: Certificate, ...others: Certificate[]) =>
+    chain(name, [issue({ issuer }), issuer, ...others])
+  const rootIs = (name: string, options: CertificateOptions) => {
+    const root = make('root', options)
+    return chain(name, [issue({ issuer: root })], root)
+  }
+  const short = make('root', { pathLength: 0 })
+  const belowShort = between({ issuer: short })
+  const shortBetween = between({ pathLength: 0 })
+  const belowBetween = make('below', { issuer: shortBetween })
+  const oldFashioned = { name: 'localhost', version1: true } as const
+  const plain = between()
+  const family = make('root', { onlyForOrganization: 'another' })
+  const named = make('root', { keyIdentifiers: true })
+  const past = make('renewed', { validFrom: -20, validTo: -10 })
+  const renewed = make('renewed', { keyOf: past })
+  return [
+    chain('key usage: agreeing on keys', [issue({ keyUsage: ['keyAgreement'] })]),
+    chain('key usage: certificates only', [issue({ keyUsage: ['keyCertSign'] })]),
+    from('key usage of the intermediate: not certificates', between({ keyUsage: ['cRLSign'] })),
+    rootIs('key usage of the root: not certificates', { keyUsage: ['digitalSignature'] }),
+    chain('path length of the root exceeded', [issue({ issuer: belowShort }), belowShort], short),
+    from('path length of the intermediate exceeded', belowBetween, shortBetween),
+    chain('extended key usage: clients', [issue(clientsOnly)]),
+    chain('extended key usage: "any"', [issue({ extendedKeyUsage: ['anyExtendedKeyUsage'] })]),
+    from('extended key usage of the intermediate: clients', between(clientsOnly)),
+    rootIs('extended key usage of the root: clients', clientsOnly),
+    chain("Netscape's type: client", [issue({ netscapeType: 0x80 })]),
+    chain("Netscape's type: server", [issue({ netscapeType: 0x40 })]),
+    from('intermediate that is no authority', between({ authority: false })),
+    from(
+      'intermediate without basic constraints, whose key may sign certificates',
+      makeCertificate({ name: 'between', issuer: authority, keyUsage: ['keyCertSign'] }),
+    ),
+    rootIs('root without basic constraints, whose key may sign certificates', {
+      authority: undefined,
+      keyUsage: ['keyCertSign'],
+    }),
+    rootIs('root of version 1', { version1: true }),
+    rootIs('root that says nothing of its use', { authority: undefined }),
+    chain('version 1, from an intermediate', [issue({ ...oldFashioned, issuer: plain }), plain]),
+    chain("an authority's own, from an intermediate", [
+      issue({ authority: true, issuer: plain }),
+      plain,
+    ]),
+    chain('critical extension that is unknown', [issue({ unknownDemand: true })]),
+    rootIs('critical extension of the root that is unknown', { unknownDemand: true }),
+    chain('the intermediate is trusted, its root is not', [issue({ issuer: plain })], plain),
+    chain(
+      'the intermediate is not sent, but trusted as its root is',
+      [issue({ issuer: plain })],
+      plain,
+      authority,
+    ),
+    chain("issuer's name in capitals and another kind of string", [
+      issue({ issuerName: distinguishedName('AUTHORITY', 'pglisten  Tests', 0x13) }),
+    ]),
+    chain(
+      "hint at another key of the issuer's",
+      [issue({ issuer: named, keyIdentifiers: 'wrong' })],
+      named,
+    ),
+    chain('root for the names of another organization', [issue({ issuer: family })], family),
+    chain('root that has expired, and its renewed one', [issue({ issuer: past })], past, renewed),
   ]
 }
 
@@ -202,6 +295,12 @@ export const PSQL = (() => {
   return runs({}) ? {} : undefined
 })()
 
+/**
+ * The `psql` of the system with its own libpq, and the OpenSSL of that: the one that comes with the server is older, and
+ * does not check the path length of a root.
+ */
+export const SYSTEM_PSQL = spawnSync('psql', ['--version'], { stdio: 'ignore' }).status === 0
+
 /** What becomes of one of libpq's. */
 export function outcomeOfLibpq(tls: TlsServer, one: TlsCase, sslMode: SslMode): Outcome {
   const { caFile, certFile, keyFile } = one
@@ -214,7 +313,7 @@ export function outcomeOfLibpq(tls: TlsServer, one: TlsCase, sslMode: SslMode): 
   })
   const { status, stdout } = spawnSync('psql', ['-XwAt', '-d', pairs, '-c', IS_ENCRYPTED], {
     encoding: 'utf8',
-    env: { PATH: process.env['PATH'], HOME: tls.folder, ...PSQL },
+    env: { PATH: process.env['PATH'], HOME: tls.folder },
   })
   if (status !== 0) return 'refused'
   return stdout.trim() === 't' ? 'TLS' : 'plain'

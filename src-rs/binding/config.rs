@@ -11,7 +11,7 @@ use pglisten_core::base::error::{Error, Result};
 use pglisten_core::connect::choices::Choice;
 use pglisten_core::connect::config::ConnectConfig;
 use pglisten_core::connect::parameters::read_environment;
-use pglisten_core::connect::settings::Settings;
+use pglisten_core::connect::settings::{PemText, Settings};
 
 /// Makes [`NativeSettings`] and its conversion out of one list of `core_name = facade_name: {type} by conversion`.
 macro_rules! native_settings {
@@ -56,8 +56,11 @@ native_settings! {
     ssl_negotiation = ssl_negotiation: {String} by choice(Setting::SslNegotiation),
     channel_binding = channel_binding: {String} by choice(Setting::ChannelBinding),
     ca_file = ca_file: {String} by same,
+    ca = ca: {String} by pem,
     cert_file = cert_file: {String} by same,
+    cert = cert: {String} by pem,
     key_file = key_file: {String} by same,
+    key = key: {String} by pem,
 }
 
 /// Where to connect. TypeScript has checked all but the DSN and the environment.
@@ -77,6 +80,11 @@ pub(crate) fn duration_ms(milliseconds: f64) -> Duration {
 #[expect(clippy::unnecessary_wraps, reason = "conversions can fail")]
 fn same<T>(value: T) -> Result<T> {
     Ok(value)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "conversions can fail")]
+fn pem(text: String) -> Result<PemText> {
+    Ok(PemText::new(text))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "conversions can fail")]

@@ -52,8 +52,8 @@ export type ConnRecyclingMethod = 'fast' | 'verified' | 'clean'
  * | `disable`     | plain                                                 | –                                                     |
  * | `allow`       | plain; encrypted if the server refuses that           | as `require`                                          |
  * | `prefer`      | encrypted; plain if the server refuses or has no TLS  | as `require`                                          |
- * | `require`     | encrypted                                             | as `verify-ca` if there is a `caFile`, else any       |
- * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile`                    |
+ * | `require`     | encrypted                                             | as `verify-ca` if `caFile` or `ca` is there, else any |
+ * | `verify-ca`   | encrypted                                             | issued by an authority in `caFile` or `ca`            |
  * | `verify-full` | encrypted                                             | as `verify-ca`, and issued for the host               |
  *
  * Only `verify-full` protects from an attacker between client and server. A Unix-domain socket is never encrypted.
@@ -196,12 +196,26 @@ export interface ConnectionPoolOptions {
    */
   caFile?: string
   /**
+   * The certificates of trusted authorities themselves, as text in PEM, one after the other. Excludes `caFile`; the `dsn`
+   * and the environment may name a file, which is then not used. A text without a certificate is a
+   * {@link ConnectionPoolConfigurationError}, which does not show it.
+   * @default none
+   */
+  ca?: string
+  /**
    * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is
    * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be
    * used.
    * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
    */
   certFile?: string
+  /**
+   * The client's certificate itself, as text in PEM, followed by the certificates of its issuers. Its key is in `key` or
+   * `keyFile`. Excludes `certFile`; the `dsn` and the environment may name a file, which is then not used. A text without
+   * a certificate is a {@link ConnectionPoolConfigurationError}, which does not show it.
+   * @default none
+   */
+  cert?: string
   /**
    * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or
    * Ed25519, not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to
@@ -210,6 +224,13 @@ export interface ConnectionPoolOptions {
    * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
    */
   keyFile?: string
+  /**
+   * The private key for the client's certificate itself, as text in PEM, of a kind that `keyFile` may have. Excludes
+   * `keyFile`; the `dsn` and the environment may name a file, which is then not used. A text without a key, or with
+   * that of another certificate than `cert`, is a {@link ConnectionPoolConfigurationError}. It is shown nowhere.
+   * @default none
+   */
+  key?: string
   /**
    * How TLS begins. `direct` needs an `sslMode` of `require` or stricter.
    * @default `PGSSLNEGOTIATION`, or `postgres`
@@ -280,6 +301,9 @@ const passwordText = secret('without NUL, or a function', true)
 /** Reads a password. A function crosses to Rust apart, and the empty text in its place keeps other sources out. */
 const password: Read<string> = (value, option) =>
   typeof value === 'function' ? '' : passwordText(value, option)
+
+/** Reads certificates or a key; Rust looks into them. */
+const pem = secret('in PEM that is not empty and has no NUL', false)
 
 /** Reads a boolean. */
 const flag: Read<boolean> = (value, option) => {
@@ -383,8 +407,11 @@ const OPTIONS = {
     read: oneOf<SslMode>('disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'),
   },
   caFile: { setting: 'caFile', read: text },
+  ca: { setting: 'ca', read: pem },
   certFile: { setting: 'certFile', read: text },
+  cert: { setting: 'cert', read: pem },
   keyFile: { setting: 'keyFile', read: text },
+  key: { setting: 'key', read: pem },
   sslNegotiation: { setting: 'sslNegotiation', read: oneOf<SslNegotiation>('postgres', 'direct') },
   channelBinding: {
     setting: 'channelBinding',
@@ -421,6 +448,9 @@ export function resolvePoolOptions(
   checkOptions('options', options, NAMES, configurationErrors('options'))
   exclusive(options, 'host', 'hosts')
   exclusive(options, 'port', 'ports')
+  exclusive(options, 'ca', 'caFile')
+  exclusive(options, 'cert', 'certFile')
+  exclusive(options, 'key', 'keyFile')
   const connect: NativeConnectOptions = {
     dsn: read(options, 'dsn') ?? null,
     settings: settingsOf(options),

@@ -65,6 +65,12 @@ settings! {
     KeyFile = "key_file",
     /// The time between heartbeats.
     HeartbeatInterval = "heartbeat_interval",
+    /// The certificates of trusted authorities, as text.
+    Ca = "ca",
+    /// The client's certificate, as text.
+    Cert = "cert",
+    /// The key of the client's certificate, as text.
+    Key = "key",
     /// How long a full consumer may pause reading.
     MaxPause = "max_pause",
     /// The policy of a full consumer.

@@ -6,7 +6,32 @@ use super::tls::explain;
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, chain, tls_error};
 
+/// The most iterations of SCRAM that the client library does (`MAX_ITERATION_COUNT` in its src/authentication/sasl.rs): a
+/// server that is not the right one could keep a client busy with them.
+const MAX_SCRAM_ITERATIONS: u64 = 100_000;
+
 impl Error {
+    /// The error of start-up at the server `to` that has asked for more `iterations` of SCRAM than are done; `None` if that
+    /// is not its cause.
+    #[must_use]
+    pub(crate) fn too_many_iterations(
+        error: &tokio_postgres::Error,
+        iterations: Option<u64>,
+        to: &str,
+    ) -> Option<Self> {
+        let asked = iterations.filter(|asked| *asked > MAX_SCRAM_ITERATIONS)?;
+        if error.as_db_error().is_some() {
+            return None;
+        }
+        Some(Self::configuration(
+            Setting::Password,
+            format!(
+                "{to} asks for {asked} iterations of SCRAM for this user's password, and at most {MAX_SCRAM_ITERATIONS} are \
+                 done; lower the server's `scram_iterations` and set the password again"
+            ),
+        ))
+    }
+
     /// The error of a step of connecting to the server `to`: of kind TLS if TLS is behind it, else of kind connect.
     #[must_use]
     pub fn connecting(error: &(dyn StdError + 'static), to: &str) -> Self {

@@ -1,11 +1,35 @@
 //! The settings of a connection, as one source gives them: the options, a DSN, or the environment.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::config::ChannelBinding;
 
 use crate::connect::choices::{ProtocolVersion, SslMode, SslNegotiation, TargetSessionAttrs};
+
+/// Certificates or a key in PEM. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PemText(Arc<str>);
+
+impl PemText {
+    /// Takes a text, which is checked later.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text.into())
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for PemText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PemText")
+    }
+}
 
 /// Makes [`Settings`] and its merge out of one list, so that a new setting is written once.
 macro_rules! settings {
@@ -72,10 +96,16 @@ settings! {
     channel_binding: ChannelBinding,
     /// The certificates of trusted authorities: a file, or `system`.
     ca_file: String,
+    /// The certificates of trusted authorities.
+    ca: PemText,
     /// The file of the client's certificate.
     cert_file: String,
+    /// The client's certificate.
+    cert: PemText,
     /// The file of the key of the client's certificate.
     key_file: String,
+    /// The key of the client's certificate.
+    key: PemText,
     /// Whether to show a certificate to a server that asks for one.
     send_certificate: bool,
     /// Whether to tell the server the name by which it is called.

@@ -11,9 +11,15 @@ use crate::connect::settings::Settings;
 pub(super) fn merge(
     options: Settings,
     dsn: Option<&str>,
-    environment: Settings,
+    mut environment: Settings,
 ) -> Result<Settings> {
-    let dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
+    let mut dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
+    // A text takes the place of a file that a later source names.
+    for source in [&mut dsn, &mut environment] {
+        source.ca_file.take_if(|_| options.ca.is_some());
+        source.cert_file.take_if(|_| options.cert.is_some());
+        source.key_file.take_if(|_| options.key.is_some());
+    }
     let (hosts, host_addresses, ports) = servers(&options, &dsn, &environment);
     Ok(Settings {
         hosts,

@@ -59,11 +59,23 @@ pub struct WireFacts {
     pub authenticated: AtomicBool,
     /// The timeline of a primary whose cluster is watched.
     pub timeline: OnceLock<Timeline>,
+    /// The iterations of SCRAM that the server has asked for.
+    pub scram_iterations: OnceLock<u64>,
     /// The process id in `BackendKeyData`, the end of start-up. A pooler makes one up.
     pub key_process_id: OnceLock<i32>,
 }
 
-/// Looks for `AuthenticationOk` and `BackendKeyData` in the first messages of a server
+/// The kind of `AuthenticationSASLContinue`.
+const SASL_CONTINUE: [u8; 4] = [0, 0, 0, 11];
+
+/// The iterations in the first message of a server that authenticates by SCRAM: `r=…,s=…,i=4096` (RFC 5802).
+fn scram_iterations(message: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(message).ok()?;
+    let number = text.split(',').find_map(|part| part.strip_prefix("i="))?;
+    number.parse().ok()
+}
+
+/// Looks for SCRAM's iterations, `AuthenticationOk` and `BackendKeyData` in the first messages of a server
 /// (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 #[derive(Debug, Default)]
 struct StartupScan {
@@ -77,6 +89,8 @@ struct StartupScan {
 enum Scanned {
     /// Nothing more before the next bytes.
     Incomplete,
+    /// The server asks for so many iterations of SCRAM.
+    Iterations(u64),
     /// `AuthenticationOk` came.
     Authenticated,
     /// `BackendKeyData` came, with this process id.
@@ -89,7 +103,7 @@ impl StartupScan {
     /// The scan is given up beyond this: a PostgreSQL server says far less before it is ready.
     const MAX_BYTES: usize = 64 * 1024;
 
-    /// Takes more bytes. Must be called again without bytes after [`Scanned::Authenticated`], as more may follow it.
+    /// Takes more bytes. Must be called again without bytes until it is [`Scanned::Incomplete`] or start-up has ended.
     fn feed(&mut self, bytes: &[u8]) -> Scanned {
         self.seen.extend_from_slice(bytes);
         while let Some(header) = self.seen.get(self.message..self.message + 5) {
@@ -104,6 +118,17 @@ impl StartupScan {
                 b'Z' | b'E' => return Scanned::Absent,
                 b'R' => match self.seen.get(self.message + 5..self.message + 9) {
                     None => return Scanned::Incomplete,
+                    Some(kind) if kind == SASL_CONTINUE => {
+                        let Some(body) = self.seen.get(self.message + 9..self.message + 1 + length)
+                        else {
+                            break;
+                        };
+                        let iterations = scram_iterations(body);
+                        self.message += 1 + length;
+                        if let Some(iterations) = iterations {
+                            return Scanned::Iterations(iterations);
+                        }
+                    }
                     Some(kind) => {
                         let is_ok = kind == [0; 4];
                         self.message += 1 + length;
@@ -255,6 +280,7 @@ impl Wire {
         while let Some(startup) = &mut self.startup {
             match startup.feed(bytes) {
                 Scanned::Incomplete => return,
+                Scanned::Iterations(count) => drop(self.facts.scram_iterations.set(count)),
                 Scanned::Authenticated => self.facts.authenticated.store(true, Ordering::Relaxed),
                 Scanned::ProcessId(process_id) => {
                     let _ = self.facts.key_process_id.set(process_id);
@@ -342,6 +368,25 @@ mod tests {
             .map(|byte| scan.feed(&[*byte]))
             .find(|scanned| matches!(scanned, Scanned::ProcessId(_)));
         assert_eq!(found, Some(Scanned::ProcessId(12345)));
+    }
+
+    #[test]
+    fn the_iterations_of_scram_are_found_however_the_bytes_come() {
+        let mut bytes = message(b'R', b"\0\0\0\x0ar=nothing,i=1\0");
+        bytes.extend(message(b'R', b"\0\0\0\x0br=abc,s=c2FsdA==,i=100001"));
+        let mut scan = StartupScan::default();
+        assert_eq!(scan.feed(&bytes), Scanned::Iterations(100_001));
+        assert_eq!(scan.feed(&message(b'R', &[0; 4])), Scanned::Authenticated);
+        let mut scan = StartupScan::default();
+        let found: Vec<_> = bytes
+            .iter()
+            .map(|byte| scan.feed(&[*byte]))
+            .filter(|scanned| *scanned != Scanned::Incomplete)
+            .collect();
+        assert_eq!(found, [Scanned::Iterations(100_001)]);
+        for broken in [&b"r=abc,s=x"[..], b"i=", b"i=-1", b"\xff,i=1"] {
+            assert_eq!(scram_iterations(broken), None);
+        }
     }
 
     #[test]

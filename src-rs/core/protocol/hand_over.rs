@@ -14,6 +14,10 @@ const READ: usize = 4096;
 /// The kind and the length of a message.
 const HEADER: usize = 5;
 
+/// `NegotiateProtocolVersion`: a server, or something in between, speaks no newer protocol than 3.0. That is the one that we
+/// speak, and the client library does not know the message.
+const NEGOTIATE_PROTOCOL_VERSION: u8 = b'v';
+
 /// What was lent, with what was read of it and not passed on.
 #[derive(Debug)]
 struct Loan<S> {
@@ -25,6 +29,8 @@ struct Loan<S> {
     left: usize,
     /// The present message is the last one of start-up.
     is_last: bool,
+    /// The present message is not passed on.
+    is_dropped: bool,
 }
 
 impl<S> Loan<S> {
@@ -33,7 +39,13 @@ impl<S> Loan<S> {
         loop {
             let ungranted = self.read.len() - self.granted;
             let here = self.left.min(ungranted);
-            self.granted += here;
+            if self.is_dropped {
+                let rest = self.read.split_off(self.granted + here);
+                self.read.truncate(self.granted);
+                self.read.unsplit(rest);
+            } else {
+                self.granted += here;
+            }
             self.left -= here;
             if self.left > 0 || self.is_last {
                 return;
@@ -45,6 +57,7 @@ impl<S> Loan<S> {
             // A length that no message has is refused by whoever reads it.
             self.left = 1 + u32::from_be_bytes([a, b, c, d]) as usize;
             self.is_last = kind == b'Z';
+            self.is_dropped = kind == NEGOTIATE_PROTOCOL_VERSION;
         }
     }
 }
@@ -65,6 +78,7 @@ pub(crate) fn lend<S>(stream: S) -> (Lent<S>, Lender<S>) {
         granted: 0,
         left: 0,
         is_last: false,
+        is_dropped: false,
     }));
     (Lent(Arc::clone(&loan)), Lender(loan))
 }

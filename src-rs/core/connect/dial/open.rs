@@ -1,5 +1,6 @@
 //! Opens the socket to one address, and encrypts it if asked to.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 #[cfg(unix)]
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::{Error, ErrorKind, Result, tls_error};
 use crate::base::{Setting, blocking};
 use crate::connect::choices::{Choice as _, SslMode, SslNegotiation};
 use crate::connect::config::{ConnectConfig, Host};
@@ -51,6 +52,31 @@ pub(super) fn unreachable(host: &Host, error: &io::Error) -> Error {
         is_unanswered: is_of_the_network(error.kind()),
         ..Error::connecting(error, &host.to_string())
     }
+}
+
+/// The error of a handshake that began at once. A server that does not expect one takes it for a broken request, and closes
+/// the connection without an answer, or answers without TLS.
+fn not_direct(host: &Host, error: &io::Error) -> Error {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let is_closed = matches!(
+        error.kind(),
+        UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe
+    );
+    let is_answer_plain = matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)));
+    let mut told = unreachable(host, error);
+    if is_closed {
+        told.message =
+            format!("could not connect to {host}: it closed the connection when TLS began");
+    }
+    if is_closed || is_answer_plain {
+        let _ = write!(
+            told.message,
+            ". `{}` `direct` needs PostgreSQL 17 or later, and proxies that pass it on; with `postgres` the server is asked \
+             first",
+            Setting::SslNegotiation
+        );
+    }
+    told
 }
 
 /// Whether an attempt ended in the network, and no server has said or refused anything.
@@ -177,7 +203,10 @@ async fn encrypt(
     };
     let connecting = TlsConnector::from(client).connect(server_name, socket);
     let stream = connecting.await.map_err(|error| AttemptFailure {
-        error: unreachable(host, &error),
+        error: match tls.negotiation {
+            SslNegotiation::Direct => not_direct(host, &error),
+            SslNegotiation::Postgres => unreachable(host, &error),
+        },
         may_be_encryption: true,
     })?;
     if tls.negotiation == SslNegotiation::Direct && stream.get_ref().1.alpn_protocol() != Some(ALPN)

@@ -53,10 +53,17 @@ pub(super) async fn start(call: Call<'_>, wire: Wire, destination: Destination) 
         protocol.ssl_mode(ClientSslMode::Disable);
     }
     let (lent, lender) = lend(inbound);
-    let (client, mut connection) = protocol
-        .connect_raw(lent, AlreadyEncrypted)
-        .await
-        .map_err(|error| start_up.explain(Error::starting(&error, &host.to_string())))?;
+    let (client, mut connection) =
+        protocol
+            .connect_raw(lent, AlreadyEncrypted)
+            .await
+            .map_err(|error| {
+                let to = host.to_string();
+                let iterations = facts.scram_iterations.get().copied();
+                let error = Error::too_many_iterations(&error, iterations, &to)
+                    .unwrap_or_else(|| Error::starting(&error, &to));
+                start_up.explain(error)
+            })?;
     let cancel_token = client.cancel_token();
     let notices = early_notices(&mut connection);
     // Nobody has polled it since start-up, so nothing is sent when it is dropped.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::certificate::is_for_key;
-use super::{ClientFile, Roots};
+use super::{Roots, Source};
 use crate::base::Setting;
 use crate::base::error::{Error, Result};
 use crate::connect::choices::SslMode;
@@ -21,22 +21,78 @@ fn both_names(setting: Setting) -> String {
     let in_libpq = match setting {
         Setting::CaFile => "sslrootcert",
         Setting::CertFile => "sslcert",
-        _ => "sslkey",
+        Setting::KeyFile => "sslkey",
+        _ => return format!("`{setting}`"),
     };
     format!("`{setting}` (`{in_libpq}`)")
 }
 
-/// The error of a file: `problem` follows the names of its setting.
-fn file_error(setting: Setting, problem: &str) -> Error {
+/// The error of a setting: `problem` follows its names.
+fn setting_error(setting: Setting, problem: &str) -> Error {
     Error::configuration(setting, format!("{} {problem}", both_names(setting)))
 }
 
-/// The error of a file that was read, but is not as it must be.
-fn unusable(setting: Setting, path: &Path, why: &str) -> Error {
-    file_error(
-        setting,
-        &format!("cannot be used: {}: {why}", path.display()),
-    )
+/// Something to read.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    /// The settings for a file and for a text.
+    settings: (Setting, Setting),
+    source: &'a Source,
+}
+
+impl<'a> Item<'a> {
+    fn roots(source: &'a Source) -> Self {
+        let settings = (Setting::CaFile, Setting::Ca);
+        Self { settings, source }
+    }
+
+    fn certificate(source: &'a Source) -> Self {
+        let settings = (Setting::CertFile, Setting::Cert);
+        Self { settings, source }
+    }
+
+    fn key(source: &'a Source) -> Self {
+        let settings = (Setting::KeyFile, Setting::Key);
+        Self { settings, source }
+    }
+
+    /// The setting that says where it is.
+    fn setting(self) -> Setting {
+        match self.source {
+            Source::Text(_) => self.settings.1,
+            Source::Named(_) | Source::Own(_) => self.settings.0,
+        }
+    }
+
+    fn read(self) -> io::Result<Vec<u8>> {
+        match self.source {
+            Source::Text(text) => Ok(text.as_bytes().to_vec()),
+            Source::Named(path) | Source::Own(path) => fs::read(path),
+        }
+    }
+
+    /// Where it is, as an error names it.
+    fn place(self) -> String {
+        match self.source {
+            Source::Text(_) => format!("`{}`", self.setting()),
+            Source::Named(path) | Source::Own(path) => path.display().to_string(),
+        }
+    }
+
+    /// The error of a file that cannot be read.
+    fn unreadable(self, why: &str) -> Error {
+        let problem = format!("cannot be read: {}: {why}", self.place());
+        setting_error(self.setting(), &problem)
+    }
+
+    /// The error of what was read, but is not as it must be. `why` has none of the content.
+    fn unusable(self, why: &str) -> Error {
+        let problem = match self.source {
+            Source::Text(_) => format!("cannot be used: {why}"),
+            Source::Named(_) | Source::Own(_) => format!("cannot be used: {}: {why}", self.place()),
+        };
+        setting_error(self.setting(), &problem)
+    }
 }
 
 /// Where libpq keeps a user's files.
@@ -58,31 +114,30 @@ pub(super) fn read_roots(
     roots: &Roots,
     mode: SslMode,
 ) -> Result<Option<Vec<CertificateDer<'static>>>> {
-    let missing = |path: &Path, why: &str| {
-        file_error(
-            Setting::CaFile,
-            &format!(
-                "cannot be read: {}: {why}. Without it the server's certificate cannot be verified",
-                path.display()
-            ),
-        )
-    };
-    match roots {
-        Roots::System => system_roots().map(Some),
-        Roots::File(path) => {
-            let pem = fs::read(path).map_err(|error| missing(path, &error.to_string()))?;
-            certificates(&pem, Setting::CaFile, path).map(Some)
+    let source = match roots {
+        Roots::System => return system_roots().map(Some),
+        Roots::From(Some(source)) => source,
+        Roots::From(None) if mode < SslMode::VerifyCa => return Ok(None),
+        Roots::From(None) => {
+            return Err(setting_error(
+                Setting::CaFile,
+                "must be given: the home folder, with its default place, is not known",
+            ));
         }
-        Roots::Default(Some(path)) => match fs::read(path) {
-            Ok(pem) => certificates(&pem, Setting::CaFile, path).map(Some),
-            Err(error) if is_absent(&error) && mode < SslMode::VerifyCa => Ok(None),
-            Err(error) => Err(missing(path, &error.to_string())),
-        },
-        Roots::Default(None) if mode < SslMode::VerifyCa => Ok(None),
-        Roots::Default(None) => Err(file_error(
-            Setting::CaFile,
-            "must be given: the home folder, with its default place, is not known",
-        )),
+    };
+    let item = Item::roots(source);
+    match item.read() {
+        Ok(pem) => certificates(&pem, item).map(Some),
+        Err(error)
+            if is_absent(&error)
+                && matches!(source, Source::Own(_))
+                && mode < SslMode::VerifyCa =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(item.unreadable(&format!(
+            "{error}. Without it the server's certificate cannot be verified"
+        ))),
     }
 }
 
@@ -90,7 +145,7 @@ fn system_roots() -> Result<Vec<CertificateDer<'static>>> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(file_error(
+        return Err(setting_error(
             Setting::CaFile,
             &format!(
                 "is `system`, but the operating system has no certificates of authorities (on Linux they come \
@@ -105,67 +160,84 @@ fn system_roots() -> Result<Vec<CertificateDer<'static>>> {
 
 /// Reads the client's certificate with its key. `None` if there is no certificate.
 pub(super) fn read_client(
-    certificate: Option<&ClientFile>,
-    key: Option<&ClientFile>,
+    certificate: Option<&Source>,
+    key: Option<&Source>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<CertifiedKey>> {
     let Some(certificate) = certificate else {
         return Ok(None);
     };
-    let pem = match fs::read(&certificate.path) {
-        Ok(pem) => pem,
-        Err(error) if is_absent(&error) && !certificate.is_named => return Ok(None),
-        Err(error) => {
-            return Err(file_error(
-                Setting::CertFile,
-                &format!("cannot be read: {}: {error}", certificate.path.display()),
-            ));
-        }
+    let Some(chain) = read_certificate(certificate)? else {
+        return Ok(None);
     };
-    let chain = certificates(&pem, Setting::CertFile, &certificate.path)?;
+    let place = Item::certificate(certificate).place();
     let Some(key) = key else {
-        return Err(file_error(
+        return Err(setting_error(
             Setting::KeyFile,
-            &format!(
-                "must be given: there is a certificate ({}), and its key is needed too",
-                certificate.path.display()
-            ),
+            &format!("must be given: there is a certificate ({place}), and its key is needed too"),
         ));
     };
-    let wrong = |why: &str| unusable(Setting::KeyFile, &key.path, why);
-    check_permissions(&key.path).map_err(|why| wrong(&why))?;
-    let bytes = fs::read(&key.path).map_err(|error| wrong(&error.to_string()))?;
-    let parsed = private_key(bytes).map_err(wrong)?;
-    let signing = provider
-        .key_provider
-        .load_private_key(parsed)
-        .map_err(|_| {
-            wrong("expected an RSA key of at least 2048 bits, or one of P-256, P-384 or Ed25519")
-        })?;
+    let signing = read_key(key, provider)?;
     if let (Some(leaf), Some(public)) = (chain.first(), signing.public_key())
         && !is_for_key(leaf, &public)
     {
-        return Err(wrong(&format!(
-            "it is not the key of the certificate {}",
-            certificate.path.display()
-        )));
+        let why = format!("it is not the key of the certificate {place}");
+        return Err(Item::key(key).unusable(&why));
     }
     Ok(Some(CertifiedKey::new(chain, signing)))
 }
 
-fn certificates(pem: &[u8], setting: Setting, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |why: &str| unusable(setting, path, why);
+/// Reads the client's certificate and those of its issuers. `None` if there is none in libpq's own place.
+pub(super) fn read_certificate(source: &Source) -> Result<Option<Vec<CertificateDer<'static>>>> {
+    let item = Item::certificate(source);
+    match item.read() {
+        Ok(pem) => certificates(&pem, item).map(Some),
+        Err(error) if is_absent(&error) && matches!(source, Source::Own(_)) => Ok(None),
+        Err(error) => Err(item.unreadable(&error.to_string())),
+    }
+}
+
+/// Reads the key of the client's certificate.
+pub(super) fn read_key(
+    source: &Source,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn SigningKey>> {
+    let item = Item::key(source);
+    if let Source::Named(path) | Source::Own(path) = source {
+        check_permissions(path).map_err(|why| item.unusable(&why))?;
+    }
+    let bytes = item
+        .read()
+        .map_err(|error| item.unusable(&error.to_string()))?;
+    let parsed = private_key(bytes).map_err(|why| item.unusable(why))?;
+    let loaded = provider.key_provider.load_private_key(parsed);
+    loaded.map_err(|_| {
+        item.unusable(
+            "expected an RSA key of at least 2048 bits, or one of P-256, P-384 or Ed25519",
+        )
+    })
+}
+
+fn certificates(pem: &[u8], item: Item<'_>) -> Result<Vec<CertificateDer<'static>>> {
+    // The library's error is not shown: it has a line of the text, which may be all of it.
     let found = CertificateDer::pem_slice_iter(pem)
         .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|error| wrong(&format!("expected certificates in PEM: {error}")))?;
+        .unwrap_or_default();
     if found.is_empty() {
-        return Err(wrong("expected certificates in PEM, found none"));
+        let of_escaped = if pem.windows(2).any(|pair| pair == br"\n") {
+            r"; there is a `\n` in two characters where a line must end"
+        } else {
+            ""
+        };
+        return Err(item.unusable(&format!(
+            "expected certificates in PEM (`-----BEGIN CERTIFICATE-----` on a line of its own), found none{of_escaped}"
+        )));
     }
     match found
         .iter()
         .position(|one| !super::certificate::is_readable(one))
     {
-        Some(index) => Err(wrong(&format!("certificate {} cannot be read", index + 1))),
+        Some(index) => Err(item.unusable(&format!("certificate {} cannot be read", index + 1))),
         None => Ok(found),
     }
 }

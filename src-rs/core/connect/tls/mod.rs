@@ -1,11 +1,18 @@
 //! TLS as libpq does it (<https://www.postgresql.org/docs/current/libpq-ssl.html>), on rustls.
 //!
 //! [`TlsOptions`] are the settings of encryption, checked. `files` reads certificates and keys, `verify` judges the
-//! server's certificate, `certificate` reads certificates, `failure` puts errors into words.
+//! server's certificate, `failure` puts errors into words. What a verdict is made of: `chain` finds the way to a trusted
+//! authority, `purpose` has the rules of each certificate on it, `constraints` the names that an authority may vouch for,
+//! `names` the host's, `distinguished` compares names of authorities, `certificate` reads the rest.
 
 mod certificate;
+mod chain;
+mod constraints;
+mod distinguished;
 mod failure;
 mod files;
+mod names;
+mod purpose;
 mod verify;
 
 use std::path::PathBuf;
@@ -20,7 +27,7 @@ use tokio_postgres::config::ChannelBinding;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::{Setting, blocking};
 use crate::connect::choices::{Choice as _, ProtocolVersion, SslMode, SslNegotiation};
-use crate::connect::settings::Settings;
+use crate::connect::settings::{PemText, Settings};
 pub(crate) use certificate::server_end_point;
 pub(crate) use failure::explain;
 use verify::{Check, Verifier};
@@ -28,40 +35,44 @@ use verify::{Check, Verifier};
 /// The name of PostgreSQL's protocol in the TLS handshake (`PG_ALPN_PROTOCOL` in src/include/libpq/pqcomm.h).
 pub(crate) const ALPN: &[u8] = b"postgresql";
 
+/// Where a certificate or a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// In a text.
+    Text(PemText),
+    /// In a file that was named.
+    Named(PathBuf),
+    /// In libpq's own place for it, where it may be missing.
+    Own(PathBuf),
+}
+
+impl Source {
+    /// The text, or the file that was named, or the one that libpq calls `own_name`. `None` if the home folder is not known.
+    fn choose(text: Option<&PemText>, named: Option<&String>, own_name: &str) -> Option<Self> {
+        text.cloned()
+            .map(Self::Text)
+            .or_else(|| named.map(PathBuf::from).map(Self::Named))
+            .or_else(|| own_place(own_name).map(Self::Own))
+    }
+}
+
 /// Where the certificates of authorities are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Roots {
     /// Where the operating system keeps them.
     System,
-    /// A file that was named.
-    File(PathBuf),
-    /// libpq's own place, `~/.postgresql/root.crt`, if there is such a file.
-    Default(Option<PathBuf>),
+    /// There. `None` if the home folder, with libpq's own place, is not known.
+    From(Option<Source>),
 }
 
 impl Roots {
     fn choose(settings: &Settings) -> Self {
-        match &settings.ca_file {
-            Some(_) if asks_for_system_roots(settings) => Self::System,
-            Some(path) => Self::File(PathBuf::from(path)),
-            None => Self::Default(own_place("root.crt")),
+        if asks_for_system_roots(settings) {
+            Self::System
+        } else {
+            let (text, named) = (settings.ca.as_ref(), settings.ca_file.as_ref());
+            Self::From(Source::choose(text, named, "root.crt"))
         }
-    }
-}
-
-/// A file that was named, or libpq's own place for it, where it may be missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ClientFile {
-    path: PathBuf,
-    is_named: bool,
-}
-
-impl ClientFile {
-    /// The file that was named, or the one that libpq calls `own_name`. `None` if the home folder is not known.
-    fn choose(named: Option<&String>, own_name: &str) -> Option<Self> {
-        let is_named = named.is_some();
-        let path = named.map(PathBuf::from).or_else(|| own_place(own_name))?;
-        Some(Self { path, is_named })
     }
 }
 
@@ -79,8 +90,8 @@ pub struct TlsOptions {
     /// How TLS begins.
     pub negotiation: SslNegotiation,
     roots: Roots,
-    certificate: Option<ClientFile>,
-    key: Option<ClientFile>,
+    certificate: Option<Source>,
+    key: Option<Source>,
     server_name_indication: bool,
     versions: Vec<&'static SupportedProtocolVersion>,
 }
@@ -94,26 +105,59 @@ impl TlsOptions {
         let versions = versions(settings)?;
         check_key_file(settings)?;
         let shows_certificate = settings.send_certificate != Some(false);
-        Ok(Self {
+        let options = Self {
             mode,
             negotiation,
             roots: Roots::choose(settings),
             certificate: shows_certificate
-                .then(|| ClientFile::choose(settings.cert_file.as_ref(), "postgresql.crt"))
+                .then(|| {
+                    let (text, named) = (settings.cert.as_ref(), settings.cert_file.as_ref());
+                    Source::choose(text, named, "postgresql.crt")
+                })
                 .flatten(),
-            key: ClientFile::choose(settings.key_file.as_ref(), "postgresql.key"),
+            key: Source::choose(
+                settings.key.as_ref(),
+                settings.key_file.as_ref(),
+                "postgresql.key",
+            ),
             server_name_indication: settings.server_name_indication != Some(false),
             versions,
-        })
+        };
+        options.check_texts()?;
+        Ok(options)
+    }
+
+    /// Checks the texts, which do not change any more.
+    fn check_texts(&self) -> Result<()> {
+        if let Roots::From(Some(Source::Text(_))) = self.roots {
+            files::read_roots(&self.roots, self.mode)?;
+        }
+        let provider = Arc::new(ring::default_provider());
+        match (&self.certificate, &self.key) {
+            (Some(certificate @ Source::Text(_)), Some(Source::Text(_))) => {
+                files::read_client(Some(certificate), self.key.as_ref(), &provider)?;
+            }
+            (Some(certificate @ Source::Text(_)), _) => {
+                files::read_certificate(certificate)?;
+            }
+            (_, Some(key @ Source::Text(_))) => {
+                files::read_key(key, &provider)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Whether a file was named. A named file must be there, even if the server turns out to have no TLS.
     pub(crate) fn names_files(&self) -> bool {
-        matches!(self.roots, Roots::File(_))
-            || [&self.certificate, &self.key]
-                .into_iter()
-                .flatten()
-                .any(|file| file.is_named)
+        let roots = match &self.roots {
+            Roots::System => None,
+            Roots::From(source) => source.as_ref(),
+        };
+        [roots, self.certificate.as_ref(), self.key.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|source| matches!(source, Source::Named(_)))
     }
 
     /// Reads the files and makes the configuration and the server's name for a handshake with `host`.
@@ -141,7 +185,11 @@ impl TlsOptions {
             (Some(_), _) => Check::Chain,
             (None, _) => Check::Nothing,
         };
-        let verifier = Verifier::new(check, roots.unwrap_or_default(), host, &provider);
+        let setting = match &self.roots {
+            Roots::From(Some(Source::Text(_))) => Setting::Ca,
+            _ => Setting::CaFile,
+        };
+        let verifier = Verifier::new(check, roots.unwrap_or_default(), setting, host, &provider);
         let internal = |error: rustls::Error| {
             Error::configuration(Setting::SslMode, format!("TLS cannot be set up: {error}"))
         };

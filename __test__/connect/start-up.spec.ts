@@ -1,0 +1,101 @@
+// Start-up with servers that do more than the client library knows.
+
+import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
+import { ConnectionPool, ConnectionPoolConfigurationError } from 'pglisten'
+import { MessageProxy } from '../../lab/network/message-proxy.mjs'
+import { serverDsn } from '../../lab/server/test-server.js'
+import { uniqueName } from '../../lab/unique-name.js'
+import { within } from '../../lab/wait.js'
+import { run } from '../support/listener.js'
+
+/** The most iterations that the client library does. */
+const MOST = 100_000
+
+/** A role whose password was made with so many iterations. */
+async function role(t: ExecutionContext, iterations: number): Promise<string> {
+  const name = uniqueName('role')
+  await run(
+    `BEGIN; SET LOCAL scram_iterations = ${iterations}; CREATE ROLE ${name} LOGIN PASSWORD 'x'; COMMIT`,
+  )
+  t.teardown(() => run(`DROP ROLE IF EXISTS ${name}`))
+  const dsn = new URL(await serverDsn())
+  dsn.username = name
+  dsn.password = 'x'
+  return dsn.href
+}
+
+test('more iterations of SCRAM than are done are told, with the remedy', async (t) => {
+  const dsn = await role(t, MOST + 1)
+  await using pool = new ConnectionPool(dsn)
+  const error = await t.throwsAsync(pool.connection(), {
+    instanceOf: ConnectionPoolConfigurationError,
+    message:
+      /asks for 100001 iterations of SCRAM .* at most 100000 are done; lower the server's `scram_iterations` and set the password again/,
+  })
+  t.is(error.option, 'password')
+})
+
+test('a listener that meets too many iterations tells of it, and asks at the slowest pace', async (t) => {
+  const dsn = await role(t, 4096)
+  const name = new URL(dsn).username
+  await using pool = new ConnectionPool(dsn)
+  const listener = pool.listener({
+    channels: ['channel'],
+    reconnect: { initialDelayMs: 1, maxDelayMs: 60_000 },
+  })
+  await listener.startup()
+  await run(`SET scram_iterations = ${MOST + 1}; ALTER ROLE ${name} PASSWORD 'x'`)
+  let attempts = 0
+  for (const event of ['error', 'warning'] as const) listener.on(event, () => (attempts += 1))
+  const told = once(listener, 'error') as Promise<[Error]>
+  await run(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${name}'`)
+  const [error] = await within(told)
+  t.regex(error.message, /iterations of SCRAM/)
+  const before = attempts
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  t.true(attempts <= before + 1, `${attempts - before} attempts in 0.5 s`)
+  await listener.shutdown()
+})
+
+test('as many iterations as are done are done', async (t) => {
+  await using pool = new ConnectionPool({ dsn: await role(t, MOST), connectTimeoutSec: 60 })
+  await using connection = await pool.connection()
+  t.is(await connection.fetchVal<number>('SELECT 1'), 1)
+})
+
+/** `NegotiateProtocolVersion`: protocol 3.0, and an option that is not known. */
+function negotiation(...options: string[]): Buffer {
+  const names = Buffer.from(options.map((name) => `${name}\0`).join(''))
+  const head = Buffer.alloc(13)
+  head.write('v')
+  head.writeUInt32BE(12 + names.length, 1)
+  head.writeUInt32BE(0x0003_0000, 5)
+  head.writeUInt32BE(options.length, 9)
+  return Buffer.concat([head, names])
+}
+
+for (const options of [[], ['_pq_.command_tag_format'], Array<string>(2000).fill('_pq_.x')]) {
+  test(`a server that negotiates the protocol, ${options.length} options, is taken`, async (t) => {
+    const proxy = new MessageProxy(await serverDsn(), () => {
+      let isFirst = true
+      return (message: Buffer) => {
+        if (!isFirst) return message
+        isFirst = false
+        return Buffer.concat([negotiation(...options), message])
+      }
+    })
+    t.teardown(() => proxy.stop())
+    await using pool = new ConnectionPool({ dsn: await proxy.start(), sslMode: 'disable' })
+    await using connection = await pool.connection()
+    t.is(await connection.fetchVal<number>('SELECT 1'), 1)
+    const channel = uniqueName('channel')
+    const listener = pool.listener({ channels: [channel] })
+    await listener.startup()
+    const messages = listener.messages()
+    await pool.notify(channel, 'heard')
+    const { value } = await within(messages.next())
+    t.is(value!.payload, 'heard')
+    await listener.shutdown()
+  })
+}
