@@ -63,7 +63,7 @@ for (const targetSessionAttrs of ['primary', 'read-write'] as const) {
       t.like(gap, { reason: 'disconnect', serverRestarted: true })
       // The old primary was confirmed ever since, but the new one may have notified from its promotion on.
       t.true(gap.lostAt.getTime() <= promotedAt + PROMOTION_MS, 'the gap begins with the promotion')
-      t.true(gap.lostAt.getTime() > promotedAt - 2 * LOOK_MS - 1000, `${gap.lostAt.toISOString()}`)
+      t.true(gap.lostAt.getTime() > promotedAt - 2 * LOOK_MS - 1000, gap.lostAt.toISOString())
       t.regex(
         gap.message,
         /127\.0\.0\.1:\d+ is a primary that its cluster has left behind: it is on timeline 1, and 127\.0\.0\.1:\d+ was promoted to timeline 2/,

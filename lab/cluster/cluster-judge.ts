@@ -26,7 +26,7 @@ export function judge(
   const gaps = seen.flatMap((item, index) => {
     if (typeof item === 'number') return []
     const before = seen.slice(0, index).filter((it) => typeof it === 'number')
-    const after = seen.slice(index).find((it) => typeof it === 'number') as number | undefined
+    const after = seen.slice(index).find((it) => typeof it === 'number')
     return { gap: item, from: Math.max(0, ...before), to: after ?? Infinity }
   })
   const isCovered = (n: number) => {

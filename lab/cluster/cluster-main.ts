@@ -82,8 +82,8 @@ async function observe(programs: Programs, event: keyof typeof EVENTS): Promise<
     )
     const direct = new ConnectionPool({ dsn: cluster.dsn(`127.0.0.1:${newLeader.port}`) })
     // Everybody hears what is written on the new leader.
-    const heardNew = async () => {
-      const rows = await writer!.committedOn(newLeader.port)
+    const heardNew = () => {
+      const rows = writer!.committedOn(newLeader.port)
       return witnesses.every(({ heardAt }) => rows.some((n) => heardAt.has(n)))
     }
     await waitFor(heardNew, { timeoutMs: RECOVERY_DEADLINE_MS, what: 'rows of the new leader' })

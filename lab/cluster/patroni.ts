@@ -110,9 +110,8 @@ export class PatroniCluster {
     for (const node of this.nodes) endServer(node)
     for (const child of this.#others) child.kill('SIGKILL')
     const children = [...this.nodes.map(({ agent }) => agent), ...this.#others]
-    await Promise.all(
-      children.map((child) => child.exitCode ?? child.signalCode ?? once(child, 'exit')),
-    )
+    const running = children.filter((child) => child.exitCode === null && child.signalCode === null)
+    await Promise.all(running.map((child) => once(child, 'exit')))
     fs.rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   }
 

@@ -14,7 +14,6 @@ import { startWatchdog } from './watchdog.mjs'
 
 /**
  * @typedef {object} DevServerOptions
- * @property {number} [version] The major version wanted; refused when another one is installed.
  * @property {string} [bin] The folder of the programs of another PostgreSQL than the installed one.
  * @property {number} [port] A fixed port; a free one by default.
  * @property {Record<string, string | number | boolean>} [settings] Server settings, as in postgresql.conf.
@@ -75,10 +74,7 @@ export class DevServer {
     this.port = options.port ?? 0
     this.#portIsFixed = options.port !== undefined
     this.#account = unprivilegedAccount()
-    const { bin } = options
-    const binaries = bin
-      ? { initdb: path.join(bin, 'initdb'), postgres: path.join(bin, 'postgres') }
-      : postgresBinaries(options.version)
+    const binaries = postgresBinaries(options.bin)
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-'))
     this.dataDir = path.join(this.folder, 'data')
     this.#watchdog = startWatchdog(this.folder)
