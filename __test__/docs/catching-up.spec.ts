@@ -1,4 +1,4 @@
-// The recipe of docs/reliability.md is run as it is shown, and no order stays behind.
+// The recipe of docs/catching-up.md is run as it is shown, and no order stays behind.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,10 +13,10 @@ import { waitFor } from '../../lab/wait.js'
 const root = path.resolve(import.meta.dirname, '../..')
 
 test('the recipe takes what was there before, what it is told of, and what it is not told of', async (t) => {
-  const text = await readFile(path.join(root, 'docs/reliability.md'), 'utf8')
+  const text = await readFile(path.join(root, 'docs/catching-up.md'), 'utf8')
   const recipe = /^```ts\n(.*?)^```$/ms.exec(text)![1]!
   // Inside node_modules, from where `pglisten` is found as for any user of the package.
-  const folder = path.join(root, 'node_modules', '.cache', `reliability-${process.pid}`)
+  const folder = path.join(root, 'node_modules', '.cache', `catching-up-${process.pid}`)
   await mkdir(folder, { recursive: true })
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const file = path.join(folder, 'recipe.mts')
