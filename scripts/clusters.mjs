@@ -1,7 +1,7 @@
 // `npm run clusters`: what listeners miss when a cluster that Patroni keeps changes its leader. Prints a Markdown table.
 //
 // It needs etcd, HAProxy and PostgreSQL of the system (Debian: etcd-server haproxy postgresql). Patroni is installed from PyPI
-// into a temporary folder, unless `--patroni FILE` names one.
+// into a temporary folder, unless `--patroni FILE` names one. `--only TEXT` runs the events with that text in their name.
 
 import fs from 'node:fs'
 import os from 'node:os'
@@ -15,7 +15,7 @@ const SYSTEM_PYTHON = '/usr/bin/python3'
 const PACKAGES = ['patroni[etcd3]==4.1.5', 'psycopg[binary]==3.3.9']
 
 await runMain(async () => {
-  const { patroni } = options()
+  const { patroni, only } = options()
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-patroni-'))
   const cleanUp = () => fs.rmSync(folder, { recursive: true, force: true })
   onInterrupt(cleanUp)
@@ -23,6 +23,7 @@ await runMain(async () => {
     await setup()
     const program = patroni ?? (await install(folder))
     const args = ['--import=tsx', 'lab/cluster/cluster-main.ts', program]
+    if (only !== undefined) args.push(only)
     const { ok } = await run(process.execPath, args)
     return ok ? 0 : 1
   } finally {
@@ -46,7 +47,7 @@ async function install(folder) {
 
 function options() {
   try {
-    return parseArgs({ options: { patroni: { type: 'string' } } }).values
+    return parseArgs({ options: { patroni: { type: 'string' }, only: { type: 'string' } } }).values
   } catch (error) {
     throw new SetupError(error instanceof Error ? error.message : String(error))
   }

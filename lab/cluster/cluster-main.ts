@@ -27,13 +27,15 @@ interface Witness {
   seen: (number | Gap)[]
   /** When each row was heard. */
   heardAt: Map<number, number>
+  /** The last failed attempt to connect. */
+  lastFailure: string
 }
 
 async function startWitness(name: string, pool: ConnectionPool): Promise<Witness> {
   const listener = pool.listener({ channels: [CHANNEL] })
-  const witness: Witness = { name, pool, listener, seen: [], heardAt: new Map() }
-  // Attempts that fail while no node leads are no news here.
-  listener.on('error', () => {})
+  const witness: Witness = { name, pool, listener, seen: [], heardAt: new Map(), lastFailure: '' }
+  const note = (error: unknown) => void (witness.lastFailure = String(error))
+  listener.on('warning', ({ message, error }) => note(error ?? message)).on('error', note)
   await listener.startup()
   const messages = listener.messages({ gaps: 'include' })
   void (async () => {
@@ -86,7 +88,15 @@ async function observe(programs: Programs, event: keyof typeof EVENTS): Promise<
       const rows = writer!.committedOn(newLeader.port)
       return witnesses.every(({ heardAt }) => rows.some((n) => heardAt.has(n)))
     }
-    await waitFor(heardNew, { timeoutMs: RECOVERY_DEADLINE_MS, what: 'rows of the new leader' })
+    try {
+      await waitFor(heardNew, { timeoutMs: RECOVERY_DEADLINE_MS, what: 'rows of the new leader' })
+    } catch (error) {
+      console.error(`written on it: ${writer.committedOn(newLeader.port).length}`)
+      for (const { name, listener, lastFailure } of witnesses) {
+        console.error(`${name}: ${listener.state}, ${lastFailure}`)
+      }
+      throw error
+    }
     await sleep(AFTER_MS)
     const attempts = await writer.stop()
     await sleep(500)
@@ -127,7 +137,8 @@ async function rowsOf(pool: ConnectionPool): Promise<number[]> {
   return rows.map(({ n }) => n)
 }
 
-const { programs, missing } = findPrograms(process.argv[2] ?? 'patroni')
+const [, , patroni = 'patroni', only] = process.argv
+const { programs, missing } = findPrograms(patroni)
 if (missing.length > 0) {
   console.error(`Not installed: ${missing.join(', ')}`)
   process.exit(1)
@@ -138,6 +149,7 @@ console.log(
 console.log('| --- | --- | --- | --- | --- | --- | --- | --- |')
 let isKept = true
 for (const event of Object.keys(EVENTS) as (keyof typeof EVENTS)[]) {
+  if (only !== undefined && !event.includes(only)) continue
   isKept = (await observe(programs, event)) && isKept
 }
 process.exitCode = isKept ? 0 : 1
