@@ -7,6 +7,7 @@ import fs from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { MAJOR } from '../../lab/server/version.js'
 import { postgresBinaries } from '../../lab/server/postgres-binaries.mjs'
 import {
   ConnectionFailedError,
@@ -103,10 +104,13 @@ function url(parameters: Record<string, string>): string {
     .join('&')}`
 }
 
+/** The version of the package that the tests use. */
+const NEWEST = 18
+
 test('the table has every parameter and variable of the installed libpq', (t) => {
   const library = postgresBinaries().postgres.replace(/bin\/postgres$/, 'lib/libpq.so.5')
-  if (!fs.existsSync(library)) {
-    t.pass('there is no libpq here')
+  if (MAJOR < NEWEST || !fs.existsSync(library)) {
+    t.pass('there is no libpq here, or an older one that has not all of them')
     return
   }
   const text = fs.readFileSync(library, 'latin1')

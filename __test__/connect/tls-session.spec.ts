@@ -16,10 +16,14 @@ import {
 import { type Certificate, makeCertificate } from '../../lab/tls/certificates.js'
 import { authority, caFile, good, issue, refused, session, tls } from '../../lab/tls/tls-scene.js'
 import { startServer } from '../../lab/server/test-server.js'
+import { MAJOR } from '../../lab/server/version.js'
 import { waitFor } from '../../lab/wait.js'
 
 /** Debian's. */
 const OLD_POSTGRES = '/usr/lib/postgresql/15/bin'
+
+/** Direct TLS came with PostgreSQL 17. */
+const since17 = MAJOR >= 17 ? test.serial : test.skip
 
 /** Somebody in between, with a certificate that the client trusts for this very host. */
 async function startMiddleman(t: ExecutionContext, certificate: Certificate): Promise<string> {
@@ -86,28 +90,25 @@ test.serial('old and new versions of TLS are spoken, with each kind of certifica
   await refused(t, { dsn }, ConnectionTlsError, /versions of TLS/)
 })
 
-test.serial(
-  'direct TLS is spoken with a server that takes it, and refused by others',
-  async (t) => {
-    await tls.change({ certificate: good })
-    const direct = { sslNegotiation: 'direct', sslMode: 'verify-full', caFile } as const
-    t.true((await session(direct)).ssl)
-    for (const sslMode of ['disable', 'allow', 'prefer'] as const) {
-      t.throws(() => new ConnectionPool({ dsn: tls.dsn, ...direct, sslMode }), {
-        instanceOf: ConnectionPoolConfigurationError,
-        message: /`sslMode` to be `require`, .* with `sslNegotiation` `direct`/,
-      })
-    }
-    const port = await listen(
-      t,
-      nodeTls.createServer({ key: good.key, cert: good.certificate }, (socket) => {
-        socket.on('error', () => {})
-      }),
-    )
-    const dsn = tls.dsn.replace(/localhost:\d+/, `localhost:${port}`)
-    await refused(t, { dsn, ...direct }, ConnectionTlsError, /\(ALPN\)/)
-  },
-)
+since17('direct TLS is spoken with a server that takes it, and refused by others', async (t) => {
+  await tls.change({ certificate: good })
+  const direct = { sslNegotiation: 'direct', sslMode: 'verify-full', caFile } as const
+  t.true((await session(direct)).ssl)
+  for (const sslMode of ['disable', 'allow', 'prefer'] as const) {
+    t.throws(() => new ConnectionPool({ dsn: tls.dsn, ...direct, sslMode }), {
+      instanceOf: ConnectionPoolConfigurationError,
+      message: /`sslMode` to be `require`, .* with `sslNegotiation` `direct`/,
+    })
+  }
+  const port = await listen(
+    t,
+    nodeTls.createServer({ key: good.key, cert: good.certificate }, (socket) => {
+      socket.on('error', () => {})
+    }),
+  )
+  const dsn = tls.dsn.replace(/localhost:\d+/, `localhost:${port}`)
+  await refused(t, { dsn, ...direct }, ConnectionTlsError, /\(ALPN\)/)
+})
 
 test.serial('a statement is cancelled the same encrypted way', async (t) => {
   await tls.change({ certificate: good })

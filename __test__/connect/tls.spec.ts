@@ -20,6 +20,10 @@ import {
   stranger,
   tls,
 } from '../../lab/tls/tls-scene.js'
+import { MAJOR } from '../../lab/server/version.js'
+
+/** Direct TLS came with PostgreSQL 17. */
+const since17 = MAJOR >= 17 ? test.serial : test.skip
 
 /** For the time of a call. */
 async function withEnvironment<Result>(
@@ -287,7 +291,7 @@ test.serial('files are read for each connection', async (t) => {
   await t.notThrowsAsync(pool.notify('x'))
 })
 
-test.serial('the DSN and the environment can ask for everything', async (t) => {
+since17('the DSN and the environment can ask for everything', async (t) => {
   const client = makeCertificate({ name: 'postgres', issuer: authority })
   const certFile = tls.file(client.certificate)
   const keyFile = tls.file(client.key)

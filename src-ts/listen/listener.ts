@@ -150,9 +150,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    */
   async startup(options: StartupOptions = {}): Promise<void> {
     const { retry = false, signal } = resolveStartupOptions(options)
-    const lifecycle = this.#lifecycle.begin()
     this.#options.signal?.throwIfAborted()
     signal?.throwIfAborted()
+    const lifecycle = this.#lifecycle.begin()
     this.#checkPool()
     const before = this.#run
     const run = new Run(this.#context, this.#pool, lifecycle, this.#keepAlive)
@@ -175,7 +175,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     } catch (error) {
       await ending
       this.#forget(run)
-      throw ending ? signal!.reason : error
+      if (ending) throw signal!.reason
+      // The listener's own signal has shut it down.
+      this.#options.signal?.throwIfAborted()
+      throw error
     } finally {
       unwatch()
     }

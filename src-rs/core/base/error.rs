@@ -166,6 +166,13 @@ impl Error {
             .is_some_and(|server| server.severity == "ERROR")
     }
 
+    /// Whether the server did not accept who we are: the class of invalid authorization.
+    #[must_use]
+    pub fn refuses_us(&self) -> bool {
+        self.sql_state()
+            .is_some_and(|state| state.starts_with("28"))
+    }
+
     /// Whether the connection is lost: its socket, or the session at the server's word.
     #[must_use]
     pub fn ends_session(&self) -> bool {

@@ -22,6 +22,8 @@ pub enum PasswordFailure {
     Threw,
     /// It gave something else than a string without NUL.
     NoString,
+    /// It gave the empty text, and the server asks for a password.
+    Empty,
     /// Nobody is left who could be asked.
     Gone,
 }
@@ -33,6 +35,7 @@ impl From<PasswordFailure> for Error {
             PasswordFailure::NoString => {
                 "it gave something else than a string without NUL (not shown)"
             }
+            PasswordFailure::Empty => "it gave an empty text, and the server asks for a password",
             PasswordFailure::Gone => "its environment has ended",
         })
     }

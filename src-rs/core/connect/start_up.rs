@@ -10,7 +10,7 @@ use crate::base::{Setting, blocking};
 use crate::connect::config::ConnectConfig;
 use crate::connect::hosts::Host;
 use crate::connect::passfile::{Account, Lookup};
-use crate::connect::password::Asked;
+use crate::connect::password::{Asked, PasswordFailure};
 use crate::connect::settings::Settings;
 
 /// The parameters of start-up at one host.
@@ -25,9 +25,26 @@ pub(crate) struct StartUp {
     is_asked: bool,
 }
 
+/// In bytes.
+const SHA_256_BLOCK: usize = 64;
+
 impl StartUp {
+    /// Whether SCRAM can take so long that nobody else is to wait for it: a key of HMAC that is longer than a block of SHA-256
+    /// is hashed anew in each iteration.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.protocol
+            .get_password()
+            .is_some_and(|password| password.len() > SHA_256_BLOCK)
+    }
+
     /// An error of start-up, with the part that the password file has in it.
     pub(crate) fn explain(&self, mut error: Error) -> Error {
+        if self.is_asked
+            && error.option == Some(Setting::Password)
+            && self.protocol.get_password().is_none()
+        {
+            return PasswordFailure::Empty.into();
+        }
         let more = match (&self.password_file, &self.problem) {
             // invalid_password
             (Some(path), _) if error.sql_state() == Some("28P01") => {

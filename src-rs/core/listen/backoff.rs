@@ -56,7 +56,7 @@ impl Backoff {
     /// How urgent the next attempt is after this failure. To be asked once for each.
     pub(super) fn pace(&mut self, error: &Error) -> Pace {
         let pace = pace(error);
-        if !is_refusal(error) {
+        if !error.refuses_us() {
             return pace;
         }
         self.refusals += 1;
@@ -118,20 +118,13 @@ impl Pace {
     }
 }
 
-/// Whether the server did not accept who we are: the class of invalid authorization.
-fn is_refusal(error: &Error) -> bool {
-    error
-        .sql_state()
-        .is_some_and(|state| state.starts_with("28"))
-}
-
 fn pace(error: &Error) -> Pace {
     match error.sql_state() {
         // cannot_connect_now
         Some("57P03") => Pace::StartingUp,
         // invalid_catalog_name
         Some("3D000") => Pace::Hopeless,
-        _ if is_refusal(error) => Pace::Hopeless,
+        _ if error.refuses_us() => Pace::Hopeless,
         _ if matches!(error.kind, ErrorKind::Configuration | ErrorKind::Tls) => Pace::Hopeless,
         _ => Pace::Normal,
     }

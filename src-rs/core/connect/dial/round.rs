@@ -70,14 +70,18 @@ impl<'a> Round<'a> {
         self.failures.push((host, error));
     }
 
-    /// The error of the round: the last one, with the reason of each host.
+    /// The error of the round, with the reason of each host: the last one, but a host that does not accept who we are tells
+    /// more than others that are away, and is not to be asked often.
     pub(crate) fn error(self) -> Error {
-        let Some((_, last)) = self.failures.last() else {
+        let mut failures = self.failures.iter();
+        let refused = failures.position(|(_, error)| error.refuses_us());
+        let telling = refused.unwrap_or(self.failures.len().saturating_sub(1));
+        let Some((_, error)) = self.failures.get(telling) else {
             return no_host();
         };
-        let mut error = last.clone();
+        let mut error = error.clone();
         if self.failures.len() > 1 {
-            error = error.saying(all_reasons(&self.failures));
+            error = error.saying(all_reasons(&self.failures, telling));
         }
         if self.config.assumes_address {
             let (dsn, host, tried) = (Setting::Dsn, Setting::Host, &self.config.hosts[0]);
@@ -91,9 +95,11 @@ impl<'a> Round<'a> {
     }
 }
 
-fn all_reasons(failures: &[(&Host, Error)]) -> String {
+/// The first reasons, and in any case the `telling` one.
+fn all_reasons(failures: &[(&Host, Error)], telling: usize) -> String {
     let mut text = format!("none of {} hosts can be used", failures.len());
-    for (index, (host, error)) in failures.iter().take(MOST_NAMED).enumerate() {
+    let named = |(index, _): &(usize, _)| *index < MOST_NAMED || *index == telling;
+    for (index, (host, error)) in failures.iter().enumerate().filter(named) {
         text.push_str(if index == 0 { ": " } else { "; " });
         let host = host.to_string();
         if !error.message.contains(&host) {
@@ -139,6 +145,28 @@ mod tests {
         assert_eq!(error.message, text);
         assert_eq!(error.server.as_ref().unwrap().message, text);
         assert_eq!(error.sql_state(), Some("25006"));
+    }
+
+    #[test]
+    fn a_refused_password_is_the_error_wherever_its_host_stands() {
+        let hosts: Vec<String> = (0..20).map(|number| format!("h{number}")).collect();
+        let config = config(Some(&format!("postgres://{}/db", hosts.join(","))));
+        for refusing in [0, 12, 19] {
+            let error = error_of(&config, |number| {
+                if number == refusing {
+                    Error::of_server("FATAL", "28P01").saying("wrong password".to_owned())
+                } else {
+                    Error::new(ErrorKind::Connect, "refused")
+                }
+            });
+            assert_eq!(error.sql_state(), Some("28P01"));
+            assert!(
+                error
+                    .message
+                    .contains(&format!("h{refusing}:5432: wrong password")),
+                "{error}"
+            );
+        }
     }
 
     #[test]

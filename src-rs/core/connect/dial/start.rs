@@ -4,15 +4,17 @@ use std::future::{Ready, ready};
 use std::io;
 use std::task::{Context, Poll, Waker};
 
+use tokio::runtime::Handle;
 use tokio_postgres::config::{
     ChannelBinding, SslMode as ClientSslMode, SslNegotiation as ClientSslNegotiation,
 };
 use tokio_postgres::tls;
 use tokio_postgres::{AsyncMessage, Connection as StartUpConnection};
+use tokio_util::sync::CancellationToken;
 
 use super::{Call, Destination, Dialed};
-use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
+use crate::base::{Setting, blocking};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::wire::Wire;
 use crate::inbound::Inbound;
@@ -53,17 +55,26 @@ pub(super) async fn start(call: Call<'_>, wire: Wire, destination: Destination) 
         protocol.ssl_mode(ClientSslMode::Disable);
     }
     let (lent, lender) = lend(inbound);
-    let (client, mut connection) =
-        protocol
-            .connect_raw(lent, AlreadyEncrypted)
+    let connected = if start_up.is_slow() {
+        let protocol = start_up.protocol.clone();
+        apart(async move { protocol.connect_raw(lent, AlreadyEncrypted).await })
             .await
             .map_err(|error| {
-                let to = host.to_string();
-                let iterations = facts.scram_iterations.get().copied();
-                let error = Error::too_many_iterations(&error, iterations, &to)
-                    .unwrap_or_else(|| Error::starting(&error, &to));
-                start_up.explain(error)
-            })?;
+                Error::new(
+                    ErrorKind::Connect,
+                    format!("could not connect to {host}: {error}"),
+                )
+            })?
+    } else {
+        start_up.protocol.connect_raw(lent, AlreadyEncrypted).await
+    };
+    let (client, mut connection) = connected.map_err(|error| {
+        let to = host.to_string();
+        let iterations = facts.scram_iterations.get().copied();
+        let error = Error::too_many_iterations(&error, iterations, &to)
+            .unwrap_or_else(|| Error::starting(&error, &to));
+        start_up.explain(error)
+    })?;
     let cancel_token = client.cancel_token();
     let notices = early_notices(&mut connection);
     // Nobody has polled it since start-up, so nothing is sent when it is dropped.
@@ -81,6 +92,19 @@ pub(super) async fn start(call: Call<'_>, wire: Wire, destination: Destination) 
         facts,
         destination,
     })
+}
+
+/// Runs a future on a thread of its own, until this is dropped. Its sockets and timers stay with the runtime.
+async fn apart<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> io::Result<T> {
+    let wanted = CancellationToken::new();
+    let _unwanted = wanted.clone().drop_guard();
+    let runtime = Handle::current();
+    let outcome =
+        blocking(move || runtime.block_on(wanted.run_until_cancelled_owned(future))).await?;
+    // Whoever drops this waits for nothing.
+    outcome.ok_or_else(|| io::Error::other("given up"))
 }
 
 /// The notices that came during start-up: a database whose collation has another version now, say.
