@@ -204,3 +204,62 @@ test('neither a function that never answers nor the end of its environment holds
     works: true,
   })
 })
+
+test('a long password keeps neither other pools waiting, nor its own call beyond the time-out', async (t) => {
+  // Proving it takes seconds: a long key is hashed anew in each of thousands of rounds.
+  const password = () => 'x'.repeat(1_000_000)
+  await using other = new ConnectionPool(await serverDsn())
+  await using connection = await other.connection()
+  await using pool = new ConnectionPool(await asking(password, { connectTimeoutSec: 1 }))
+  let isOver = false
+  const began = performance.now()
+  const dialled = t
+    .throwsAsync(pool.connection(), { message: /no answer within 1 s/ })
+    .finally(() => (isOver = true))
+  let answers = 0
+  for (; !isOver; answers += 1) await connection.execute('SELECT 1')
+  await dialled
+  const took = performance.now() - began
+  t.true(took < 3000, `${took} ms`)
+  t.true(answers > 50, `${answers} answers meanwhile`)
+})
+
+test('an empty answer is a failed attempt, if the server asks for a password', async (t) => {
+  let asked = 0
+  const password = async () => ((asked += 1) < 3 ? '' : rightPassword())
+  await using pool = new ConnectionPool(await asking(password))
+  await t.throwsAsync(pool.connection(), {
+    instanceOf: ConnectionFailedError,
+    message: /the function `password` failed: it gave an empty text/,
+  })
+  const listener = pool.listener({ reconnect: { initialDelayMs: 1, maxDelayMs: 20 } })
+  await within(listener.startup({ retry: true }))
+  t.is(asked, 3)
+  await listener.shutdown()
+})
+
+test('a password that one of several hosts refuses is tried rarely, and told', async (t) => {
+  const { port, username, dbName } = await asking(rightPassword)
+  for (const ports of [
+    [port!, 1],
+    [1, port!],
+  ]) {
+    await using pool = new ConnectionPool({
+      hosts: ['127.0.0.1', '127.0.0.1'],
+      ports,
+      username: username!,
+      dbName: dbName!,
+      password: 'wrong',
+    })
+    const listener = pool.listener({ reconnect: { initialDelayMs: 1, maxDelayMs: 60_000 } })
+    const errors: Error[] = []
+    const warnings: string[] = []
+    listener.on('error', (error) => errors.push(error))
+    listener.on('warning', ({ message }) => warnings.push(message))
+    const abort = AbortSignal.timeout(1000)
+    await t.throwsAsync(listener.startup({ retry: true, signal: abort }), { any: true })
+    t.is(errors.length, 1)
+    t.like(errors[0], { sqlState: '28P01' })
+    t.deepEqual(warnings, [])
+  }
+})

@@ -154,3 +154,19 @@ test('wrong options are refused', async (t) => {
   }
   t.is(listener.state, 'idle')
 })
+
+test('the listener’s own signal rejects a startup with its reason, with and without retries', async (t) => {
+  const proxy = await startProxy(t)
+  proxy.hang()
+  for (const retry of [true, false]) {
+    const abort = new AbortController()
+    const { listener } = await openListener(t, { signal: abort.signal }, { dsn: proxy.dsn })
+    const starting = listener.startup({ retry })
+    const before = proxy.unanswered
+    await waitFor(() => proxy.unanswered >= before)
+    const reason = new Error('enough')
+    abort.abort(reason)
+    t.is(await t.throwsAsync(starting), reason)
+    t.is(await t.throwsAsync(listener.startup({ retry })), reason)
+  }
+})
