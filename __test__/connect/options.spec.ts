@@ -57,6 +57,7 @@ const POOL: Wrong[] = [
   [{ applicationName: '' }, /`applicationName` to be a string that is not empty/],
   [{ targetSessionAttrs: 'master' }, /`targetSessionAttrs` to be one of `any`, `read-write`/],
   [{ loadBalanceHosts: true }, /`loadBalanceHosts` to be one of `disable`, `random`/],
+  [{ primaryCheckSec: 0 }, /`primaryCheckSec` to be a number between 0\.001 .* or `false`/],
   [{ connectTimeoutSec: 0 }, /`connectTimeoutSec` to be a number between 0\.001/],
   [{ connectTimeoutSec: '1' }, /`connectTimeoutSec` to be a number/],
   [{ tcpUserTimeoutSec: -1 }, /`tcpUserTimeoutSec` to be a number/],

@@ -383,7 +383,8 @@ const OPTIONS = {
   primaryCheckSec: {
     setting: 'primaryCheckMs',
     // Zero stands for none.
-    read: (value, option) => (value === false ? 0 : seconds(value, option)),
+    read: (value, option) =>
+      value === false ? 0 : number({ ...SECONDS, or: '`false`' })(value, option) * 1000,
   },
   connectTimeoutSec: { setting: 'connectTimeoutMs', read: seconds },
   tcpUserTimeoutSec: { setting: 'tcpUserTimeoutMs', read: seconds },

@@ -96,17 +96,20 @@ export interface NumberBounds {
   max?: number
   integer?: boolean
   infinity?: boolean
+  /** What else is accepted, for the error. */
+  or?: string
 }
 
 /** Checks that a value is a number within bounds. */
 export function checkNumber(
   name: string,
   value: unknown,
-  { min, max = Number.MAX_SAFE_INTEGER, integer = false, infinity = false }: NumberBounds,
+  { min, max = Number.MAX_SAFE_INTEGER, integer = false, infinity = false, or }: NumberBounds,
   errors: CheckErrors = argumentErrors,
 ): asserts value is number {
   const limit = max === Number.MAX_SAFE_INTEGER ? `>= ${min}` : `between ${min} and ${max}`
-  const what = `${integer ? 'an integer' : 'a number'} ${limit}${infinity ? ' or Infinity' : ''}`
+  const others = `${infinity ? ' or Infinity' : ''}${or === undefined ? '' : ` or ${or}`}`
+  const what = `${integer ? 'an integer' : 'a number'} ${limit}${others}`
   if (typeof value !== 'number') throw errors.type(expected(name, what, value))
   if (infinity && value === Infinity) return
   if (!(value >= min && value <= max) || (integer && !Number.isInteger(value))) {
