@@ -221,7 +221,7 @@ test('a long password keeps neither other pools waiting, nor its own call beyond
   await dialled
   const took = performance.now() - began
   t.true(took < 3000, `${took} ms`)
-  t.true(answers > 50, `${answers} answers meanwhile`)
+  t.true(answers > 10, `${answers} answers meanwhile`)
 })
 
 test('an empty answer is a failed attempt, if the server asks for a password', async (t) => {
