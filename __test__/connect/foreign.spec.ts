@@ -62,7 +62,7 @@ const addresses = table('## Addresses of other software')
 test('the table has rows of each kind', (t) => {
   const kinds = addresses.map(([, , what]) => /^(read as|ignored|refused)/.exec(what!)?.[0])
   t.false(kinds.includes(undefined))
-  t.deepEqual([...new Set(kinds)].sort(), ['ignored', 'read as', 'refused'])
+  t.is(new Set(kinds).size, 3)
   t.true(kinds.length > 45)
 })
 
@@ -90,7 +90,7 @@ for (const [cell, , what] of addresses) {
 for (const [cell, , meant] of table('### Options of other clients')) {
   for (const name of examples(cell!)) {
     test(`the option ${name} is refused with its name here`, (t) => {
-      t.throws(() => new ConnectionPool({ [name]: 'hunter2' } as never), {
+      t.throws(() => new ConnectionPool({ [name]: 'hunter2' }), {
         instanceOf: ConnectionPoolConfigurationError,
         message: `Unknown option \`${name}\` in \`options\`: did you mean ${meant}?`,
       })
@@ -105,7 +105,7 @@ test('an option in other letters is refused with its name here', (t) => {
     max_db_pool_size: 'maxDbPoolSize',
     SSLMODE: 'sslMode',
   })) {
-    t.throws(() => new ConnectionPool({ [name]: 'x' } as never), {
+    t.throws(() => new ConnectionPool({ [name]: 'x' }), {
       message: `Unknown option \`${name}\` in \`options\`: did you mean \`${meant}\`?`,
     })
   }

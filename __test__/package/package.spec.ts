@@ -119,7 +119,7 @@ test('the packages hold what a user needs, and nothing else', (t) => {
     main.files,
     [
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
-      ...['index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
+      ...['bin/pglisten.js', 'index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
       ...['index', 'pglisten', 'native', 'errors'].flatMap((name) => [
         `dist/${name}.js`,
         `dist/${name}.js.map`,

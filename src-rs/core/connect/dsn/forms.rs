@@ -12,7 +12,7 @@ pub(super) enum Form<'a> {
     Pairs(&'a str),
 }
 
-/// The drivers that SQLAlchemy's addresses name.
+/// The drivers that `SQLAlchemy`'s addresses name.
 const DRIVERS: &[&str] = &[
     "asyncpg",
     "pg8000",
