@@ -1,6 +1,7 @@
 // What must never happen with a configuration: a password that is shown, encryption that is left out.
 
 import test, { type ExecutionContext } from 'ava'
+import * as fc from 'fast-check'
 import { once } from 'node:events'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { inspect } from 'node:util'
@@ -270,4 +271,74 @@ test('the environment is used where neither an option nor the DSN says otherwise
     t.is(error.option, name)
     expectNoSecret(t, error, password)
   }
+})
+
+/** A password as people have them, of pieces that no other part of an address has. */
+const LETTERS = fc.string({
+  unit: fc.constantFrom(...'ABCDEFGHJKLMNPQRSTUVWXYZ'.split('')),
+  minLength: 5,
+  maxLength: 8,
+})
+const SECRETS = fc.array(LETTERS, { minLength: 1, maxLength: 4 })
+const SPECIAL = fc.constantFrom('@', '/', '?', '&', '=', ':', '%', ' ', '#', ';', "'", '+')
+
+const OPTIONS = fc.subarray(
+  [
+    'sslmode=require',
+    'schema=public',
+    'pgbouncer=true',
+    'connection_limit=5',
+    'ssl=true',
+    'schemma=x',
+    'sslidentity=x',
+    'sslaccept=strict',
+    'connectTimeout=soon',
+    'channel_binding=x',
+  ],
+  { minLength: 0 },
+)
+
+/** An address with a secret that was not encoded, in a form that people use. */
+const FORMS: ((secret: string, options: string[]) => string)[] = [
+  (secret, options) => `postgres://app:${secret}@db.example:5432/app?${options.join('&')}`,
+  (secret, options) => `postgresql+psycopg://app:${secret}@db.example/app?${options.join('&')}`,
+  (secret, options) => `postgres://db.example/app?user=me&password=${secret}&${options.join('&')}`,
+  (secret, options) => `jdbc:postgresql://db.example/app?password=${secret}&${options.join('&')}`,
+  (secret, options) => `host=db.example user=me password=${secret} ${options.join(' ')}`,
+  (secret, options) => `password=${secret} host=db.example ${options.join(' ')}`,
+  (secret) => `Host=db.example;Username=me;Password=${secret};Database=app`,
+  (secret) => `Server=db.example;User Id=me;Password=${secret};SSL Mode=Require`,
+  (secret) => `prisma+postgres://accelerate.prisma-data.net/?api_key=${secret}`,
+  (secret, options) => `psql "postgres://app:${secret}@db.example/app?${options.join('&')}"`,
+  (secret, options) => `"postgres://app:${secret}@db.example/app?${options.join('&')}"`,
+  (secret) => `mysql://app:${secret}@db.example/app`,
+  (secret) => secret,
+]
+
+test('no address of any form shows a piece of its secret, however it is written', (t) => {
+  let refused = 0
+  fc.assert(
+    fc.property(
+      SECRETS,
+      fc.array(SPECIAL, { minLength: 4, maxLength: 4 }),
+      OPTIONS,
+      fc.constantFrom(...FORMS),
+      (pieces, specials, options, form) => {
+        const secret = pieces.map((piece, index) => `${piece}${specials[index]}`).join('')
+        let error: unknown
+        try {
+          void new ConnectionPool(form(secret, options))
+        } catch (thrown) {
+          error = thrown
+        }
+        if (error === undefined) return
+        refused += 1
+        if (!(error instanceof ConnectionPoolConfigurationError)) throw error
+        const text = everythingOf(error).replaceAll(/at .*\n/g, '')
+        for (const piece of pieces) if (text.includes(piece)) throw new Error(`${piece} in ${text}`)
+      },
+    ),
+    { numRuns: 3000 },
+  )
+  t.true(refused > 500, `${refused}`)
 })

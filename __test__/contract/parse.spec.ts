@@ -78,3 +78,21 @@ test('an async function is refused as parse', async (t) => {
       'Expected `parse` to be a function that returns the payload itself, got an async function',
   })
 })
+
+test('an empty payload goes to parse like any other, and a failure says that it was empty', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t, { channels: [channel], parse: JSON.parse })
+  const errors: PglistenError[] = []
+  listener.on('error', (error) => errors.push(error))
+  await listener.startup()
+  const messages = listener.messages()
+  await notify(channel, '')
+  await notify(channel, '7')
+  const [message] = await collect(messages, 1)
+  t.is<unknown, unknown>(message!.payload, 7)
+  await messages.return()
+  t.is(errors.length, 1)
+  t.true(errors[0] instanceof ListenerCallbackError)
+  t.is(errors[0]!.message, '`parse` failed: the payload is empty')
+  t.like(errors[0]!, { channel, payload: '' })
+})

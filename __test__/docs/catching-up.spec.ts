@@ -14,12 +14,12 @@ const root = path.resolve(import.meta.dirname, '../..')
 
 test('the recipe takes what was there before, what it is told of, and what it is not told of', async (t) => {
   const text = await readFile(path.join(root, 'docs/catching-up.md'), 'utf8')
-  const recipe = /^```ts\n(.*?)^```$/ms.exec(text)![1]!
+  const recipe = /^```js\n(.*?)^```$/ms.exec(text)![1]!
   // Inside node_modules, from where `pglisten` is found as for any user of the package.
   const folder = path.join(root, 'node_modules', '.cache', `catching-up-${process.pid}`)
   await mkdir(folder, { recursive: true })
   t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const file = path.join(folder, 'recipe.mts')
+  const file = path.join(folder, 'recipe.mjs')
   await writeFile(file, recipe)
 
   const url = new URL(await serverDsn())
@@ -32,7 +32,7 @@ test('the recipe takes what was there before, what it is told of, and what it is
   const order = (id: number) => connection.execute('INSERT INTO orders (id) VALUES ($1)', [id])
 
   await order(1)
-  const child = spawn(process.execPath, ['--import=tsx', file], {
+  const child = spawn(process.execPath, [file], {
     cwd: root,
     env: { ...process.env, NODE_OPTIONS: '', DATABASE_URL: url.href },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,7 +1,14 @@
 // What the documentation shows compiles, and what it marks as a program runs and prints what the page says.
 
 import test from 'ava'
-import { cleanUp, codeBlocks, compile, pages, runBlocks } from '../support/code-blocks.js'
+import {
+  cleanUp,
+  codeBlocks,
+  compile,
+  pages,
+  runBlocks,
+  syntaxProblem,
+} from '../support/code-blocks.js'
 
 test.after.always(cleanUp)
 
@@ -11,7 +18,8 @@ const all = [...blocksOf.values()].flat()
 /** Languages, and the marks that mean something for them. */
 const KINDS = new Set([
   'ts',
-  'ts run',
+  'js',
+  'js run',
   'sql',
   'sql run',
   'text',
@@ -35,10 +43,30 @@ test('every block of code names its language, and a mark that is known', (t) => 
   )
 })
 
-test('every block of TypeScript compiles', async (t) => {
-  const blocks = all.filter(({ language }) => language === 'ts')
+test('every block of TypeScript compiles, and every program is right in its types', async (t) => {
+  const blocks = all.filter(({ language }) => language === 'ts' || language === 'js')
   t.true(blocks.some(({ page }) => page === 'README.md'))
   t.deepEqual(await compile(blocks), [])
+})
+
+test('every program is plain JavaScript that the oldest supported Node.js takes', async (t) => {
+  const programs = all.filter(({ language }) => language === 'js')
+  t.true(programs.some(({ page }) => page === 'README.md'))
+  const problems = await Promise.all(programs.map(syntaxProblem))
+  t.deepEqual(
+    problems.filter((problem) => problem !== undefined),
+    [],
+  )
+})
+
+test('a program that an older Node.js refuses is found', async (t) => {
+  const block = { page: 'page.md', line: 1, language: 'js', mark: 'run' }
+  for (const code of [
+    'await using x = { async [Symbol.asyncDispose]() {} }',
+    'const n: number = 1',
+    'const [x',
+  ])
+    t.regex((await syntaxProblem({ ...block, code }))!, /^page\.md:1 /, code)
 })
 
 for (const [page, blocks] of blocksOf) {

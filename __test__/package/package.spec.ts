@@ -68,6 +68,14 @@ function copy(name: string): { cwd: string; addonFolder: string } {
   return { cwd, addonFolder: path.join(cwd, 'node_modules', platformPackage) }
 }
 
+/** Puts a program of JavaScript in the place of an addon. */
+function spoil(addonFolder: string, program: string): void {
+  const file = path.join(addonFolder, 'package.json')
+  const manifest = JSON.parse(fs.readFileSync(file, 'utf8'))
+  fs.writeFileSync(file, JSON.stringify({ ...manifest, main: 'instead.js' }))
+  fs.writeFileSync(path.join(addonFolder, 'instead.js'), program)
+}
+
 /** What a program prints that runs in a folder. */
 async function output(cwd: string, source: string, flags: string[] = []): Promise<string> {
   const { stdout } = await promisify(execFile)(process.execPath, [...flags, '--eval', source], {
@@ -77,13 +85,17 @@ async function output(cwd: string, source: string, flags: string[] = []): Promis
 }
 
 /** What the package's users see of its refusal to load. */
-async function refusal(cwd: string, before = ''): Promise<{ code: string; message: string }> {
+async function refusal(
+  cwd: string,
+  before = '',
+  flags: string[] = [],
+): Promise<{ code: string; message: string }> {
   const source = `${before}
     try { require('pglisten') }
     catch ({ name, code, message, cause }) {
       console.log(JSON.stringify({ name, code, message, cause: cause?.message }))
     }`
-  const error = JSON.parse(await output(cwd, source, ['--input-type=commonjs']))
+  const error = JSON.parse(await output(cwd, source, ['--input-type=commonjs', ...flags]))
   if (error.name !== 'AddonLoadError')
     throw new Error(`Not refused by the loader: ${error.message}`)
   return error
@@ -119,7 +131,7 @@ test('the packages hold what a user needs, and nothing else', (t) => {
     main.files,
     [
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
-      ...['index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
+      ...['bin/pglisten.js', 'index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
       ...['index', 'pglisten', 'native', 'errors'].flatMap((name) => [
         `dist/${name}.js`,
         `dist/${name}.js.map`,
@@ -249,6 +261,58 @@ test('an addon that the system refuses is reported with the system’s reason', 
   const { code, message, cause } = (await refusal(cwd)) as Record<string, string>
   t.is(code, 'ERR_PGLISTEN_ADDON_UNLOADABLE')
   t.true(message!.includes(platformPackage) && message!.includes(cause!), message)
+  t.notRegex(message!, /\.\./)
+})
+
+/** The flag of this Node.js for the permission model, whose name lost its prefix. */
+const permission = process.allowedNodeEnvironmentFlags.has('--permission')
+  ? '--permission'
+  : '--experimental-permission'
+
+for (const flags of [['--no-addons'], [permission, '--allow-fs-read=*']]) {
+  test(`started with ${flags[0]}, the message names the flag that is missing or too much`, async (t) => {
+    const { code, message } = await refusal(user, '', flags)
+    t.is(code, 'ERR_PGLISTEN_ADDON_UNLOADABLE')
+    t.regex(message, /may not load addons.*`--allow-addons`.*`--no-addons`/)
+    t.notRegex(message, /glibc|\.\./)
+  })
+}
+
+test('what a wrong loader of a bundler made of the addon is recognised', async (t) => {
+  for (const [name, made] of Object.entries({
+    path: '"./pglisten.node"',
+    namespace: '{ default: "./pglisten.node" }',
+    nothing: 'undefined',
+  })) {
+    const { cwd, addonFolder } = copy(`loader-${name}`)
+    spoil(addonFolder, `module.exports = ${made}`)
+    const { code, message } = await refusal(cwd)
+    t.is(code, 'ERR_PGLISTEN_ADDON_UNLOADABLE')
+    t.regex(message, /bundle.*`--loader:\.node=copy`.*`node-loader`.*`--external:pglisten`/)
+  }
+})
+
+test('a runtime that asks for --allow-ffi is quoted with that flag alone', async (t) => {
+  const { cwd, addonFolder } = copy('ffi')
+  const words = 'Requires ffi access to \\"x.node\\", run again with the --allow-ffi flag'
+  spoil(addonFolder, `throw new Error("${words}")`)
+  const { message } = await refusal(cwd)
+  t.regex(message, /start Deno with `--allow-ffi`\.$/)
+})
+
+test('Windows has a sentence of its own', async (t) => {
+  const { cwd, addonFolder } = copy('windows')
+  const name = 'win32-x64-msvc'
+  const there = path.join(path.dirname(addonFolder), `pglisten-${name}`)
+  fs.cpSync(path.join(root, 'npm', name), there, { recursive: true })
+  fs.writeFileSync(path.join(there, `pglisten.${name}.node`), 'damaged')
+  const { code, message } = await refusal(
+    cwd,
+    `Object.defineProperties(process, { platform: { value: 'win32' }, arch: { value: 'x64' } })`,
+  )
+  t.is(code, 'ERR_PGLISTEN_ADDON_UNLOADABLE')
+  t.regex(message, /If Windows misses a module.*virus scanner/)
+  t.notRegex(message, /glibc/)
 })
 
 test('an addon of another version is refused', async (t) => {

@@ -1,7 +1,8 @@
-// The code blocks of the documentation: what each one is, and how those in TypeScript are compiled and run.
+// The code blocks of the documentation: what each one is, and how programs among them are compiled and run.
 //
 //   ```ts            compiled; without a pool of its own it is a fragment, and `pool`, `listener`, `connection` are given
-//   ```ts run        also run against a server, in a database of its own; the environment has its `DATABASE_URL`
+//   ```js            a program: what every supported Node.js takes as `.mjs`, with its types checked all the same
+//   ```js run        also run as it stands, in a database of its own; the environment has its `DATABASE_URL`
 //   ```sql run       executed before what runs after it on the same page
 //   ```text output   what the block that ran before it printed
 //
@@ -63,8 +64,8 @@ export function codeBlocks(page: string): CodeBlock[] {
 const GIVEN = { pool: 'ConnectionPool', listener: 'Listener', connection: 'Connection' }
 
 /** A fragment speaks of a pool, a listener or a connection that the text around it has made. */
-function withContext({ mark, code }: CodeBlock): string {
-  if (mark === 'run' || /new ConnectionPool|from '(?:pg|postgres|pg-listen)'/.test(code))
+function withContext({ language, code }: CodeBlock): string {
+  if (language === 'js' || /new ConnectionPool|from '(?:pg|postgres|pg-listen)'/.test(code))
     return code
   // On the first line, so that the numbers of the others stay.
   const declarations = Object.entries(GIVEN)
@@ -73,12 +74,15 @@ function withContext({ mark, code }: CodeBlock): string {
   return `${declarations.join('')}${code}`
 }
 
+/** Plain JavaScript cannot say the type of what `parse` returns. */
+const UNKNOWN_PROPERTY = 2339
+
 /** What the TypeScript compiler says of the blocks, with `strict` and more, as `page:line message`. */
 export async function compile(blocks: readonly CodeBlock[]): Promise<string[]> {
   await mkdir(folder, { recursive: true })
   const byFile = new Map<string, CodeBlock>()
   for (const [index, block] of blocks.entries()) {
-    const file = path.join(folder, `${index}.mts`)
+    const file = path.join(folder, `${index}.${block.language === 'js' ? 'mjs' : 'mts'}`)
     byFile.set(file, block)
     await writeFile(file, `${withContext(block)}\nexport {}\n`)
   }
@@ -95,16 +99,40 @@ export async function compile(blocks: readonly CodeBlock[]): Promise<string[]> {
     noImplicitReturns: true,
     esModuleInterop: true,
     skipLibCheck: true,
+    allowJs: true,
+    checkJs: true,
     noEmit: true,
   })
-  const found = ts.getPreEmitDiagnostics(program).map(({ file, start = 0, messageText }) => {
-    const message = ts.flattenDiagnosticMessageText(messageText, '\n')
-    const block = file && byFile.get(path.normalize(file.fileName))
-    if (!file || !block) return message
-    const line = block.line + file.getLineAndCharacterOfPosition(start).line
-    return `${block.page}:${line} ${message}`
-  })
+  const found = ts
+    .getPreEmitDiagnostics(program)
+    .flatMap(({ file, start = 0, code, messageText }) => {
+      const message = ts.flattenDiagnosticMessageText(messageText, '\n')
+      const block = file && byFile.get(path.normalize(file.fileName))
+      if (!file || !block) return [message]
+      if (block.language === 'js' && code === UNKNOWN_PROPERTY) return []
+      const line = block.line + file.getLineAndCharacterOfPosition(start).line
+      return [`${block.page}:${line} ${message}`]
+    })
   return found
+}
+
+/**
+ * Says what keeps a program from running as it stands on every supported Node.js; `undefined` if nothing does. The Node.js
+ * at hand is asked, and the compiler whether there is anything to translate for the oldest one.
+ */
+export async function syntaxProblem({ page, line, code }: CodeBlock): Promise<string | undefined> {
+  const compilerOptions = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext }
+  if (ts.transpileModule(code, { compilerOptions }).outputText.includes('__addDisposableResource'))
+    return `${page}:${line} has \`using\`, which Node.js 20 and 22 refuse`
+  await mkdir(folder, { recursive: true })
+  const file = path.join(folder, `check-${page.replaceAll(/\W/g, '-')}-${line}.mjs`)
+  await writeFile(file, code)
+  try {
+    await promisify(execFile)(process.execPath, ['--check', file])
+    return undefined
+  } catch (error) {
+    return `${page}:${line} ${(error as { stderr: string }).stderr}`
+  }
 }
 
 /** Runs those blocks of a page that are marked so; each must end well and print what the page says. */
@@ -116,7 +144,7 @@ export async function runBlocks(t: ExecutionContext, blocks: readonly CodeBlock[
   for (const block of blocks) {
     const place = `${block.page}:${block.line}`
     if (block.language === 'sql' && block.mark === 'run') await execute(url.href, block.code)
-    if (block.language === 'ts' && block.mark === 'run') printed = await run(block, url.href)
+    if (block.language === 'js' && block.mark === 'run') printed = await run(block, url.href)
     if (block.mark !== 'output') continue
     if (printed === undefined) throw new Error(`${place}: nothing ran before this output`)
     t.regex(printed, outputPattern(block.code), `${place}; it printed:\n${printed}`)
@@ -134,9 +162,7 @@ async function execute(dsn: string, sql: string): Promise<void> {
 async function run({ page, line, code }: CodeBlock, dsn: string): Promise<string> {
   await mkdir(folder, { recursive: true })
   const file = path.join(folder, `${page.replaceAll(/\W/g, '-')}-${line}.mjs`)
-  const target = ts.ScriptTarget.ES2022
-  const compilerOptions = { target, module: ts.ModuleKind.ESNext }
-  await writeFile(file, ts.transpileModule(code, { compilerOptions }).outputText)
+  await writeFile(file, code)
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], {
     cwd: root,
     env: { ...process.env, NODE_OPTIONS: '', DATABASE_URL: dsn },

@@ -26,7 +26,8 @@ export const create = ({ schema, inserted, updated }) => `
   CREATE TABLE ${schema}.orders (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     client int NOT NULL,
-    item text NOT NULL,
+    -- So that the row, however it is escaped, fits into a notification.
+    item text NOT NULL CHECK (octet_length(item) < 1000),
     quantity int NOT NULL,
     revision int NOT NULL DEFAULT 0
   );

@@ -11,7 +11,7 @@ import { TARGETS, addonFile } from './targets.mjs'
 /** What users' tools read; everything else of the clone's manifest is for developers. */
 const PUBLISHED = [
   ...['name', 'version', 'description', 'keywords', 'license', 'author', 'repository'],
-  ...['type', 'main', 'types', 'exports', 'imports', 'files', 'engines'],
+  ...['type', 'main', 'types', 'exports', 'imports', 'bin', 'files', 'engines'],
 ]
 
 /** @param {string} file @returns {any} */

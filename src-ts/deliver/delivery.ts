@@ -26,7 +26,9 @@ export function parsePayload(
     promise = asThenable(payload)
     if (!promise) return payload
   } catch (cause) {
-    reportFailure(context, '`parse` failed', cause, channel, text, processId)
+    // The commonest reason: `JSON.parse` and a plain NOTIFY, which somebody sent as a wake-up.
+    const what = text === '' ? '`parse` failed: the payload is empty' : '`parse` failed'
+    reportFailure(context, what, cause, channel, text, processId)
     return UNPARSED
   }
   // Nobody else waits for the promise, so its rejection would end the process.

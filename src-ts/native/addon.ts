@@ -20,6 +20,7 @@ function load(): Addon {
   const [from, addon] = fs.existsSync(built)
     ? [built, attempt(built, () => require(built))]
     : [`pglisten-${target}`, attempt(`pglisten-${target}`, packages[target], target)]
+  if ((addon as Partial<Addon> | undefined)?.ADDON_VERSION === undefined) throw wronglyBundled(from)
   if (addon.ADDON_VERSION !== version) throw otherVersion(from, addon.ADDON_VERSION)
   return addon
 }
@@ -89,12 +90,40 @@ function otherVersion(from: string, found: unknown): AddonLoadError {
 }
 
 function unloadable(from: string, cause: unknown): AddonLoadError {
-  const why = cause instanceof Error ? cause.message : String(cause)
+  return new AddonLoadError('ERR_PGLISTEN_ADDON_UNLOADABLE', whyUnloadable(from, cause), { cause })
+}
+
+function whyUnloadable(from: string, cause: unknown): string {
+  const why = (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, '')
+  if ((cause as { code?: unknown } | null)?.code === 'ERR_DLOPEN_DISABLED') {
+    return (
+      `The addon ${from} is there, but this process may not load addons. With \`--permission\`, start it with ` +
+      '`--allow-addons` too; leave `--no-addons` out.'
+    )
+  }
+  if (why.includes('--allow-ffi')) {
+    return `The addon ${from} is there, but this process may not load it: start Deno with \`--allow-ffi\`.`
+  }
+  const platform = PLATFORM_HINTS[process.platform] ?? ''
+  return (
+    `The addon ${from} is there, but this system cannot load it: ${why}. ${platform}If the file is damaged, remove ` +
+    'node_modules and install again.'
+  )
+}
+
+const PLATFORM_HINTS: Readonly<Record<string, string>> = {
+  linux:
+    'With glibc it needs glibc 2.17 or newer, and its folder must not be mounted with `noexec`. ',
+  win32:
+    'If Windows misses a module, install the Microsoft Visual C++ redistributable; a virus scanner may also hold the file back. ',
+}
+
+/** What a bundler made of the file is no addon: a path, or the file's bytes. */
+function wronglyBundled(from: string): AddonLoadError {
   return new AddonLoadError(
     'ERR_PGLISTEN_ADDON_UNLOADABLE',
-    `The addon ${from} is there, but this system cannot load it: ${why}. On Linux with glibc it needs glibc 2.17 ` +
-      'or newer; if the file is damaged, remove node_modules and install again.',
-    { cause },
+    `The addon ${from} was put into a bundle by a loader that does not load it. Its \`.node\` file needs one that copies ` +
+      "the file: `--loader:.node=copy` of esbuild, `node-loader` of webpack. Or leave it out of the bundle: `--external:pglisten`.",
   )
 }
 

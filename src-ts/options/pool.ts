@@ -17,6 +17,7 @@ import {
   type CheckErrors,
   type NumberBounds,
 } from './validate.js'
+import { meant } from './foreign.js'
 import { fromNativeError } from '../native/native-errors.js'
 
 /**
@@ -446,7 +447,7 @@ export function resolvePoolOptions(
   env: NodeJS.ProcessEnv = process.env,
 ): ResolvedPoolOptions {
   const options: ConnectionPoolOptions = typeof input === 'string' ? { dsn: input } : (input ?? {})
-  checkOptions('options', options, NAMES, configurationErrors('options'))
+  checkOptions('options', options, NAMES, configurationErrors('options'), meant)
   exclusive(options, 'host', 'hosts')
   exclusive(options, 'port', 'ports')
   exclusive(options, 'ca', 'caFile')

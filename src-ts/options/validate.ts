@@ -131,21 +131,24 @@ export function checkOneOf<Value extends string>(
   }
 }
 
-/** Checks that a value is an object, and that it has only known options. */
+/** Checks that a value is an object, and that it has only known options. `meant` may know what an unknown one stands for. */
 export function checkOptions(
   name: string,
   value: unknown,
   known: readonly string[],
   errors: CheckErrors = argumentErrors,
+  meant?: (key: string, known: readonly string[]) => string | undefined,
 ): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw errors.type(expected(name, 'an object', value))
   }
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) {
-      throw errors.type(
-        `Unknown option \`${key}\` in \`${name}\`; expected ${known.map((one) => `\`${one}\``).join(', ')}`,
-      )
+      const instead = meant?.(key, known)
+      const rest = instead
+        ? `: did you mean ${instead}?`
+        : `; expected ${known.map((one) => `\`${one}\``).join(', ')}`
+      throw errors.type(`Unknown option \`${key}\` in \`${name}\`${rest}`)
     }
   }
 }

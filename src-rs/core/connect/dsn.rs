@@ -5,23 +5,51 @@ use crate::base::Setting;
 use crate::base::error::{Error, Result};
 use crate::connect::parameters;
 use crate::connect::settings::Settings;
+use forms::{Form, form};
+
+mod forms;
 
 /// Reads a URL or a key/value string. The text of a DSN never appears in an error: it may hold a password.
 pub(crate) fn parse_dsn(dsn: &str) -> Result<Settings> {
-    let scheme = ["postgresql://", "postgres://"]
-        .iter()
-        .find_map(|scheme| dsn.strip_prefix(scheme));
-    let pairs = match scheme {
-        Some(rest) => parse_url(rest),
-        None => parse_pairs(dsn),
+    let name = Setting::Dsn;
+    let form =
+        form(dsn).map_err(|instead| Error::configuration(name, format!("`{name}` {instead}")))?;
+    let pairs = match form {
+        Form::Url(rest) | Form::Jdbc(rest) => parse_url(rest),
+        Form::Pairs(text) => parse_pairs(text),
     };
     let mut settings = Settings::default();
-    for (keyword, value) in
-        pairs.map_err(|problem| Error::configuration(Setting::Dsn, problem.message()))?
+    let mut jdbc_ssl = None;
+    for Pair {
+        keyword,
+        value,
+        may_show_name,
+    } in pairs.map_err(|problem| Error::configuration(name, problem.message()))?
     {
-        parameters::read_dsn(&mut settings, &keyword, &value)?;
+        if matches!(form, Form::Jdbc(_)) && keyword == "ssl" {
+            // There `true` means more than in libpq, and only where nothing names a mode.
+            jdbc_ssl = Some(if value == "true" {
+                "verify-full".to_owned()
+            } else {
+                value
+            });
+        } else {
+            parameters::read_dsn(&mut settings, &keyword, &value, may_show_name)?;
+        }
+    }
+    if let (Some(value), None) = (jdbc_ssl, settings.ssl_mode) {
+        parameters::read_dsn(&mut settings, "ssl", &value, true)?;
     }
     Ok(settings)
+}
+
+/// An option of a DSN.
+#[derive(Debug, PartialEq, Eq)]
+struct Pair {
+    keyword: String,
+    value: String,
+    /// Whether the keyword stands where no piece of a password can stand.
+    may_show_name: bool,
 }
 
 /// The ways in which a DSN can be malformed.
@@ -63,11 +91,11 @@ impl Malformed {
     }
 }
 
-type Pairs = std::result::Result<Vec<(String, String)>, Malformed>;
+type Pairs = std::result::Result<Vec<Pair>, Malformed>;
 
 /// `name = 'value'`, apart by blanks; in values a backslash takes the next character as it is.
 fn parse_pairs(text: &str) -> Pairs {
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let (keyword, value) = rest.split_once('=').ok_or(Malformed::Neither)?;
@@ -92,7 +120,16 @@ fn parse_pairs(text: &str) -> Pairs {
                 None => break value.len(),
             }
         };
-        pairs.push((keyword.to_owned(), read));
+        // What follows a password without quotes may belong to it, and a text that begins so may be anything.
+        let may_show_name = !pairs.is_empty()
+            && !pairs
+                .iter()
+                .any(|pair| parameters::may_be_secret(&pair.keyword));
+        pairs.push(Pair {
+            keyword: keyword.to_owned(),
+            value: read,
+            may_show_name,
+        });
         rest = value[end..].trim_start();
     }
     Ok(pairs)
@@ -119,7 +156,11 @@ fn parse_url(text: &str) -> Pairs {
     let mut pairs = Vec::new();
     let mut add = |keyword: &str, value: String| {
         if !value.is_empty() {
-            pairs.push((keyword.to_owned(), value));
+            pairs.push(Pair {
+                keyword: keyword.to_owned(),
+                value,
+                may_show_name: true,
+            });
         }
     };
     if let Some(account) = account {
@@ -135,22 +176,23 @@ fn parse_url(text: &str) -> Pairs {
         add("port", ports.join(","));
     }
     add("dbname", decode(database)?);
-    for pair in query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-    {
+    // A password that was not encoded reaches to its `@`, and one without an account stands where a port does.
+    let query = query.unwrap_or_default();
+    let mut may_show_name =
+        !query.contains('@') && place.contains('/') && (account.is_some() || !hosts.contains(':'));
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (keyword, value) = pair.split_once('=').ok_or(Malformed::Query)?;
         if value.contains('=') {
             return Err(Malformed::Query);
         }
         let (keyword, value) = (decode(keyword)?, decode(value)?);
-        // For JDBC's sake, as libpq does it.
-        pairs.push(if keyword == "ssl" && value == "true" {
-            ("sslmode".to_owned(), "require".to_owned())
-        } else {
-            (keyword, value)
+        let is_secret = parameters::may_be_secret(&keyword);
+        pairs.push(Pair {
+            keyword,
+            value,
+            may_show_name,
         });
+        may_show_name &= !is_secret;
     }
     Ok(pairs)
 }
@@ -220,6 +262,51 @@ mod tests {
             .collect()
     }
 
+    fn bare(pairs: Pairs) -> std::result::Result<Vec<(String, String)>, Malformed> {
+        Ok(pairs?
+            .into_iter()
+            .map(|pair| (pair.keyword, pair.value))
+            .collect())
+    }
+
+    fn parse_pairs(text: &str) -> std::result::Result<Vec<(String, String)>, Malformed> {
+        bare(super::parse_pairs(text))
+    }
+
+    fn parse_url(text: &str) -> std::result::Result<Vec<(String, String)>, Malformed> {
+        bare(super::parse_url(text))
+    }
+
+    #[test]
+    fn the_name_of_an_unknown_option_is_shown_where_it_can_be_no_piece_of_a_password() {
+        for (dsn, is_shown) in [
+            ("postgres://u:p@h/d?schemma=x", true),
+            ("postgres://h/d?sslmode=require&schemma=x", true),
+            ("postgres://u:p@h:5/d?schemma=x", true),
+            ("host=h schemma=x", true),
+            ("host=h user=u schemma=x password=p", true),
+            // The first of these may be anything, such as a secret by itself.
+            ("schemma=x", false),
+            ("schemma=x host=h", false),
+            ("host=h password=a schemma=x", false),
+            ("postgres://u:p@h/d?password=a&schemma=x", false),
+            ("postgres://u:a?schemma=x/b@h/d", false),
+            ("postgres://u:1/a?schemma=x", false),
+            ("postgres://u:a@b/c?schemma=x@h/d", false),
+            ("postgres://u:p@h?schemma=x", false),
+            ("postgres://u:p@h/d?hunter2=x", false),
+        ] {
+            let error = parse_dsn(dsn).unwrap_err();
+            assert_eq!(
+                error.message.contains("schemma"),
+                is_shown,
+                "{dsn}: {}",
+                error.message
+            );
+            assert!(!error.message.contains("hunter2"));
+        }
+    }
+
     #[test]
     fn pairs_are_read_as_libpq_reads_them() {
         assert_eq!(
@@ -259,7 +346,7 @@ mod tests {
                 ],
             ),
             ("%2Ftmp:5/", &[("host", "/tmp"), ("port", "5")]),
-            ("/?ssl=true", &[("sslmode", "require")]),
+            ("/?ssl=true", &[("ssl", "true")]),
             (":5", &[("port", "5")]),
             (" h /d\n", &[("host", "h"), ("dbname", "d")]),
             (

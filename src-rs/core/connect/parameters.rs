@@ -15,6 +15,8 @@ use crate::connect::choices::{
 };
 use crate::connect::settings::Settings;
 
+mod foreign;
+
 /// One of libpq's parameters.
 struct Parameter {
     /// Its name in a DSN; empty if it has none.
@@ -136,22 +138,42 @@ static PARAMETERS: &[Parameter] = &[
     parameter("", "PGOAUTHDEBUG", Ignore),
 ];
 
-/// Takes one parameter of a DSN. Neither its name, when it is unknown, nor its value is shown: a DSN in which something
-/// was not quoted has pieces of its password there.
-pub(crate) fn read_dsn(settings: &mut Settings, keyword: &str, value: &str) -> Result<()> {
+/// Takes one parameter of a DSN. Its value is not shown, and its name only when it is known or `may_show_name`: a DSN in
+/// which something was not quoted has pieces of its password there.
+pub(crate) fn read_dsn(
+    settings: &mut Settings,
+    keyword: &str,
+    value: &str,
+    may_show_name: bool,
+) -> Result<()> {
     let dsn = Setting::Dsn;
-    let Some(parameter) = PARAMETERS
+    let value = foreign::value(keyword, value);
+    let meaning = foreign::meaning(keyword);
+    let known = match meaning {
+        Some(foreign::Meaning::Same(name)) => name,
+        _ => keyword,
+    };
+    let rule = PARAMETERS
         .iter()
-        .find(|parameter| !keyword.is_empty() && parameter.keyword == keyword)
-    else {
+        .find(|parameter| !known.is_empty() && parameter.keyword == known)
+        .map(|parameter| &parameter.rule)
+        .or(match meaning {
+            Some(foreign::Meaning::Own(rule)) => Some(rule),
+            _ => None,
+        });
+    let Some(rule) = rule else {
         return Err(Error::configuration(
             dsn,
-            format!(
-                "`{dsn}` has an option that is none of libpq's (not shown: it may be a piece of a password)"
-            ),
+            if may_show_name && looks_like_a_name(keyword) {
+                format!("`{dsn}` has an option `{keyword}`, which is none of libpq's")
+            } else {
+                format!(
+                    "`{dsn}` has an option that is none of libpq's (not shown: it may be a piece of a password)"
+                )
+            },
         ));
     };
-    read(settings, &parameter.rule, value).map_err(|problem| {
+    read(settings, rule, value).map_err(|problem| {
         Error::configuration(
             dsn,
             match problem {
@@ -159,6 +181,9 @@ pub(crate) fn read_dsn(settings: &mut Settings, keyword: &str, value: &str) -> R
                     format!(
                         "Expected `{keyword}` in `{dsn}` to be {what}, got something else (not shown)"
                     )
+                }
+                Problem::Refused(instead) if meaning.is_some() => {
+                    format!("`{dsn}` has `{keyword}`, an option of other software; {instead}")
                 }
                 Problem::Refused(why) => {
                     format!("`{dsn}` asks for `{keyword}`, which is not supported: {why}")
@@ -170,6 +195,23 @@ pub(crate) fn read_dsn(settings: &mut Settings, keyword: &str, value: &str) -> R
             },
         )
     })
+}
+
+/// Whether a text looks like the name of an option, and not like a piece of a secret.
+fn looks_like_a_name(text: &str) -> bool {
+    (2..=40).contains(&text.len())
+        && text.starts_with(|character: char| character.is_ascii_alphabetic())
+        && text
+            .chars()
+            .all(|character| character.is_ascii_alphabetic() || "_-.".contains(character))
+}
+
+/// Whether the value of an option may be a secret, so that what follows it may be a piece of one.
+pub(crate) fn may_be_secret(keyword: &str) -> bool {
+    let keyword = keyword.to_ascii_lowercase();
+    ["pass", "pwd", "secret", "key", "token"]
+        .iter()
+        .any(|part| keyword.contains(part))
 }
 
 /// Takes the variables that libpq would take from the environment. An empty variable counts as none.

@@ -20,6 +20,10 @@ pub(super) fn merge(
         source.cert_file.take_if(|_| options.cert.is_some());
         source.key_file.take_if(|_| options.key.is_some());
     }
+    // Settings of the server add up; what stands last wins.
+    if let Some(last) = dsn.session.take() {
+        environment.session.get_or_insert_default().extend(last);
+    }
     let (hosts, host_addresses, ports) = servers(&options, &dsn, &environment);
     Ok(Settings {
         hosts,
