@@ -102,7 +102,8 @@ pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
     let mut round = Round::new(config);
     while let Some(candidate) = round.next() {
         let host = candidate.host;
-        let attempt = dial_host(config, candidate, None);
+        // Boxed: it holds start-up and what is asked behind it.
+        let attempt = Box::pin(dial_host(config, candidate, None));
         if let Some(dialed) = round.attempt(host, attempt).await {
             return Ok(dialed);
         }
