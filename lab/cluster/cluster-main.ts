@@ -91,9 +91,14 @@ async function observe(programs: Programs, event: keyof typeof EVENTS): Promise<
     try {
       await waitFor(heardNew, { timeoutMs: RECOVERY_DEADLINE_MS, what: 'rows of the new leader' })
     } catch (error) {
-      console.error(`written on it: ${writer.committedOn(newLeader.port).length}`)
-      for (const { name, listener, lastFailure } of witnesses) {
-        console.error(`${name}: ${listener.state}, ${lastFailure}`)
+      const leads = await cluster.leader()
+      for (const node of cluster.nodes) {
+        const role = `${node === newLeader ? 'led after the event' : ''} ${node === leads ? 'leads now' : ''}`
+        console.error(`${node.port}: ${writer.committedOn(node.port).length} rows ${role}`)
+      }
+      for (const { name, listener, heardAt, lastFailure } of witnesses) {
+        const last = Math.max(...heardAt.keys())
+        console.error(`${name}: ${listener.state}, last heard ${last}, ${lastFailure}`)
       }
       throw error
     }
