@@ -7,7 +7,7 @@ import fs from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
-import { MAJOR } from '../../lab/server/version.js'
+import { MAJOR } from '../support/since.js'
 import { postgresBinaries } from '../../lab/server/postgres-binaries.mjs'
 import {
   ConnectionFailedError,

@@ -4,14 +4,14 @@ import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { ConnectionPool, ConnectionPoolConfigurationError } from 'pglisten'
 import { MessageProxy } from '../../lab/network/message-proxy.mjs'
-import { MAJOR } from '../../lab/server/version.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { within } from '../../lab/wait.js'
 import { run } from '../support/listener.js'
+import { since } from '../support/since.js'
 
 /** `scram_iterations` came with PostgreSQL 16. */
-const since16 = MAJOR >= 16 ? test : test.skip
+const since16 = since(16)
 
 /** The most iterations that the client library does. */
 const MOST = 100_000

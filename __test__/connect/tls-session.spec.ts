@@ -16,14 +16,14 @@ import {
 import { type Certificate, makeCertificate } from '../../lab/tls/certificates.js'
 import { authority, caFile, good, issue, refused, session, tls } from '../../lab/tls/tls-scene.js'
 import { startServer } from '../../lab/server/test-server.js'
-import { MAJOR } from '../../lab/server/version.js'
+import { since } from '../support/since.js'
 import { waitFor } from '../../lab/wait.js'
 
 /** Debian's. */
 const OLD_POSTGRES = '/usr/lib/postgresql/15/bin'
 
 /** Direct TLS came with PostgreSQL 17. */
-const since17 = MAJOR >= 17 ? test.serial : test.skip
+const since17 = since(17)
 
 /** Somebody in between, with a certificate that the client trusts for this very host. */
 async function startMiddleman(t: ExecutionContext, certificate: Certificate): Promise<string> {

@@ -20,10 +20,10 @@ import {
   stranger,
   tls,
 } from '../../lab/tls/tls-scene.js'
-import { MAJOR } from '../../lab/server/version.js'
+import { since } from '../support/since.js'
 
 /** Direct TLS came with PostgreSQL 17. */
-const since17 = MAJOR >= 17 ? test.serial : test.skip
+const since17 = since(17)
 
 /** For the time of a call. */
 async function withEnvironment<Result>(
