@@ -192,9 +192,9 @@ export class Inbox implements Consumer {
     if (this.#open) this.#native.setChannel(channel, wanted)
   }
 
-  /** The present state of the buffer, with the entries that were pulled and not taken. */
+  /** The present state of the buffer, with the notifications that were pulled and not taken. */
   stats(): InboxStats {
-    const here = this.#values.length - this.#index
+    const here = this.#notificationsHere()
     if (!this.#open) return { buffered: here, bufferedBytes: 0, oldestAgeMs: undefined }
     const native = this.#native.stats()
     return {
@@ -202,6 +202,15 @@ export class Inbox implements Consumer {
       bufferedBytes: native.bufferedBytes,
       oldestAgeMs: (here > 0 ? native.drainedAgeMs : native.oldestAgeMs) ?? undefined,
     }
+  }
+
+  /** How many notifications were pulled and not taken: gaps, fences and the end are entries too, but not counted. */
+  #notificationsHere(): number {
+    let count = 0
+    for (let index = this.#index; index < this.#values.length; index += 1) {
+      if (this.#meta[2 * index] !== SPECIAL) count += 1
+    }
+    return count
   }
 
   /** Allows no rest in a flood any more, because the session has ended. */
