@@ -23,12 +23,13 @@ export default {
     notUpwards('options/', ['pool', 'listen/', 'deliver/', 'query/']),
     notUpwards('native/', ['pool', 'listen/', 'deliver/', 'query/', 'options/']),
     notUpwards('errors', ['pool', 'listen/', 'deliver/', 'query/', 'options/', 'native/']),
+    notUpwards('brand', ['.']),
     {
       name: 'every folder of the facade has its place in the order',
       severity: 'error',
       from: {
         path: '^src-ts/',
-        pathNot: '^src-ts/(pool|errors|(listen|deliver|query|options|native)/)',
+        pathNot: '^src-ts/(pool|errors|brand|(listen|deliver|query|options|native)/)',
       },
       to: {},
     },

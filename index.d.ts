@@ -543,11 +543,11 @@ interface MessagesOptions<Gaps extends GapMode = GapMode> {
      * listener is not subscribed to yields nothing.
      * @default all channels of the listener
      */
-    channels?: readonly string[];
+    channels?: readonly string[] | undefined;
     /** Ends the iteration when it is aborted: the next `next()` rejects with its reason. @default no signal */
-    signal?: AbortSignal;
+    signal?: AbortSignal | undefined;
     /** What the iterator does at a gap. @default `skip` */
-    gaps?: Gaps;
+    gaps?: Gaps | undefined;
 }
 /** The options of {@link Listener.batches}. */
 interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
@@ -556,13 +556,13 @@ interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions
      * complete with 256 KiB of payloads too.
      * @default 1024
      */
-    maxSize?: number;
+    maxSize?: number | undefined;
     /**
      * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With
      * 0 a batch has the messages that are buffered at the time.
      * @default 0
      */
-    maxWaitMs?: number;
+    maxWaitMs?: number | undefined;
 }
 
 /**
@@ -630,25 +630,25 @@ interface StartupOptions {
      * failed. A wrong configuration rejects all the same. For a process that starts before its database.
      * @default false
      */
-    retry?: boolean;
+    retry?: boolean | undefined;
     /**
      * Ends the startup when it is aborted: the promise rejects with its reason, and nothing is left running. It has no effect
      * once the listener is started.
      * @default no signal
      */
-    signal?: AbortSignal;
+    signal?: AbortSignal | undefined;
 }
 /** Options of {@link Listener.shutdown}. */
 interface ShutdownOptions {
     /** Whether to deliver the buffered notifications before the listener ends. @default false */
-    drain?: boolean;
+    drain?: boolean | undefined;
     /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
-    timeoutMs?: number;
+    timeoutMs?: number | undefined;
 }
 /** Options of {@link Listener.sync}. */
 interface SyncOptions {
     /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
-    signal?: AbortSignal;
+    signal?: AbortSignal | undefined;
 }
 /**
  * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of
@@ -851,20 +851,20 @@ type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';
 /** The bounds of a consumer's buffer, and what happens when it is full. */
 interface BufferOptions {
     /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
-    maxMessages?: number;
+    maxMessages?: number | undefined;
     /**
      * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes.
      * @default 67108864 (64 MiB)
      */
-    maxBytes?: number;
+    maxBytes?: number | undefined;
     /** What happens to a notification for which the buffer has no room. @default `dropOldest` */
-    overflow?: OverflowPolicy;
+    overflow?: OverflowPolicy | undefined;
     /**
      * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the
      * server cannot clean up its queue of notifications.
      * @default 10000
      */
-    maxPauseMs?: number;
+    maxPauseMs?: number | undefined;
 }
 /**
  * How a listener replaces a lost session. The first attempt after a stable session begins at once; only when more than 8
@@ -878,22 +878,22 @@ interface ReconnectOptions {
      * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt that is refused.
      * @default 100
      */
-    initialDelayMs?: number;
+    initialDelayMs?: number | undefined;
     /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
-    maxDelayMs?: number;
+    maxDelayMs?: number | undefined;
     /**
      * The most attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`. An
      * attempt that gets no answer counts too; the last ones have their time (`connectTimeoutSec`) before the listener closes.
      * @default Infinity
      */
-    maxAttempts?: number;
+    maxAttempts?: number | undefined;
     /**
      * The time after which a session counts as stable, in milliseconds, from 1 to 2147483647. When a stable session is lost,
      * the first attempt begins at once, and the delays after it begin with `initialDelayMs` again. The loss of a session that
      * was not stable is followed by the next delay of the back-off.
      * @default 10000
      */
-    stableAfterMs?: number;
+    stableAfterMs?: number | undefined;
 }
 /**
  * How a listener notices that the server or the network has silently gone: by regular round trips. Each of them also asks
@@ -902,9 +902,9 @@ interface ReconnectOptions {
  */
 interface HeartbeatOptions {
     /** The time between two round trips, in milliseconds, from 1 to 2147483647. @default 10000 */
-    intervalMs?: number;
+    intervalMs?: number | undefined;
     /** The longest time that the answer may take, in milliseconds, from 1 to 2147483647. @default 5000 */
-    timeoutMs?: number;
+    timeoutMs?: number | undefined;
     /**
      * The time between two probes of the delivery, in milliseconds, from 1 to 2147483647, or `false` for none. A probe is a
      * notification to a channel of the listener's own, which has to come back within `timeoutMs`. A session is probed when it
@@ -913,7 +913,7 @@ interface HeartbeatOptions {
      * with a gap.
      * @default 300000
      */
-    probeIntervalMs?: number | false;
+    probeIntervalMs?: number | false | undefined;
 }
 /**
  * The name of a channel, as `parse` gets it. At run time it is a string. The second half of the type lets `JSON.parse` be
@@ -923,55 +923,55 @@ type ParseChannel = string & ((this: any, key: string, value: any) => any);
 /** The options of {@link ConnectionPool.listener}. */
 interface ListenerOptions<Payload = unknown> {
     /** The names of channels to subscribe to from the start, as {@link Listener.addChannel} does. @default none */
-    channels?: readonly string[];
+    channels?: readonly string[] | undefined;
     /**
      * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up
      * to 1024 notifications wait outside the buffer for an earlier one of their channel while other channels go on; when
      * there are that many, other channels wait too.
      * @default 1
      */
-    concurrency?: number;
+    concurrency?: number | undefined;
     /**
      * Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1.
      * @default true
      */
-    ordered?: boolean;
+    ordered?: boolean | undefined;
     /** The bounds of each consumer's buffer. @default the defaults of {@link BufferOptions} */
-    buffer?: BufferOptions;
+    buffer?: BufferOptions | undefined;
     /**
      * How to replace a lost session. With `false` the listener closes when its session ends.
      * @default the defaults of {@link ReconnectOptions}
      */
-    reconnect?: ReconnectOptions | false;
+    reconnect?: ReconnectOptions | false | undefined;
     /**
      * How to notice a server that has silently gone. With `false` there are no heartbeats.
      * @default the defaults of {@link HeartbeatOptions}
      */
-    heartbeat?: HeartbeatOptions | false;
+    heartbeat?: HeartbeatOptions | false | undefined;
     /**
      * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. It has
      * to be synchronous: an `async` function is refused here. When it throws, or returns a promise all the same, the
      * notification is not delivered to that consumer, and an `error` event has a {@link ListenerCallbackError}.
      * @default the text itself
      */
-    parse?: (payload: string, channel: ParseChannel) => Payload extends PromiseLike<unknown> ? never : Payload;
+    parse?: ((payload: string, channel: ParseChannel) => Payload extends PromiseLike<unknown> ? never : Payload) | undefined;
     /**
      * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the
      * process id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's
      * end on.
      * @default false
      */
-    ignoreOwn?: boolean;
+    ignoreOwn?: boolean | undefined;
     /**
      * Shuts the listener down when it is aborted. From then on `startup()` rejects with its reason.
      * @default no signal
      */
-    signal?: AbortSignal;
+    signal?: AbortSignal | undefined;
     /**
      * The server session that the listener uses. With `own` each listener has a server session of its own.
      * @default 'own'
      */
-    session?: 'own';
+    session?: 'own' | undefined;
 }
 
 /**
@@ -1041,9 +1041,9 @@ interface ConnectionPoolOptions {
      * not supported is refused by its name.
      * @default none
      */
-    dsn?: string;
+    dsn?: string | undefined;
     /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
-    username?: string;
+    username?: string | undefined;
     /**
      * The password of the user, or a function that returns it, such as one that asks for a token.
      *
@@ -1054,29 +1054,29 @@ interface ConnectionPoolOptions {
      * password in a row that the server refuses is followed by another attempt as after any failure: it may just have changed.
      * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
      */
-    password?: string | PasswordFunction;
+    password?: string | PasswordFunction | undefined;
     /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
-    host?: string;
+    host?: string | undefined;
     /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
-    hosts?: readonly string[];
+    hosts?: readonly string[] | undefined;
     /** The server's port, from 1 to 65535. @default `PGPORT`, or 5432 */
-    port?: number;
+    port?: number | undefined;
     /** One port for all hosts, or one port for each host. Excludes `port`. @default none */
-    ports?: readonly number[];
+    ports?: readonly number[] | undefined;
     /** The name of the database. @default `PGDATABASE`, or the name of the user */
-    dbName?: string;
+    dbName?: string | undefined;
     /**
      * The server's command-line options for each session, such as `-c statement_timeout=5s`.
      * @default `PGOPTIONS`, or none
      */
-    options?: string;
+    options?: string | undefined;
     /** The name under which each session appears in `pg_stat_activity`. @default `PGAPPNAME`, or `pglisten` */
-    applicationName?: string;
+    applicationName?: string | undefined;
     /**
      * The role that a server must have; a host with another role is passed over.
      * @default `PGTARGETSESSIONATTRS`, or `any`
      */
-    targetSessionAttrs?: TargetSessionAttrs;
+    targetSessionAttrs?: TargetSessionAttrs | undefined;
     /**
      * The time between two looks at another host, in seconds from 0.001 (each is up to a tenth longer or shorter), or `false`
      * for none. It applies with several hosts and `targetSessionAttrs` `primary` or `read-write`, while a listener is
@@ -1085,89 +1085,89 @@ interface ConnectionPoolOptions {
      * made to one other host each time.
      * @default 30
      */
-    primaryCheckSec?: number | false;
+    primaryCheckSec?: number | false | undefined;
     /** The order in which several hosts are tried. @default `PGLOADBALANCEHOSTS`, or `disable` */
-    loadBalanceHosts?: LoadBalanceHosts;
+    loadBalanceHosts?: LoadBalanceHosts | undefined;
     /**
      * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers
      * name resolution, encryption and start-up.
      * @default `PGCONNECT_TIMEOUT`, or 10
      */
-    connectTimeoutSec?: number;
+    connectTimeoutSec?: number | undefined;
     /**
      * The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only. Then the connection is
      * lost.
      * @default 30
      */
-    tcpUserTimeoutSec?: number;
+    tcpUserTimeoutSec?: number | undefined;
     /** Whether TCP keepalive is on. @default true */
-    keepalives?: boolean;
+    keepalives?: boolean | undefined;
     /** The idle time before the first keepalive probe, in seconds from 0.001. @default 60 */
-    keepalivesIdleSec?: number;
+    keepalivesIdleSec?: number | undefined;
     /** The time between keepalive probes, in seconds from 0.001. @default the operating system's */
-    keepalivesIntervalSec?: number;
+    keepalivesIntervalSec?: number | undefined;
     /**
      * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000.
      * @default the operating system's
      */
-    keepalivesRetries?: number;
+    keepalivesRetries?: number | undefined;
     /**
      * The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count.
      * @default 10
      */
-    maxDbPoolSize?: number;
+    maxDbPoolSize?: number | undefined;
     /**
      * The longest wait for a connection of the pool, in seconds, from 0.001 to 2147483.647: for a free place and, if need be,
      * for a new connection. `timeoutMs` of a call takes its place.
      * @default 30
      */
-    acquireTimeoutSec?: number;
+    acquireTimeoutSec?: number | undefined;
     /**
      * The longest time for which a connection of the pool may be idle, in seconds, from 0.001 to 2147483.647. Then it is closed,
      * also while nobody asks for a connection; the connection that was used last is given out first. It does not keep the
      * process alive.
      * @default no limit
      */
-    idleTimeoutSec?: number;
+    idleTimeoutSec?: number | undefined;
     /**
      * The longest life of a connection of the pool, in seconds, from 0.001 to 2147483.647, less a random part of up to a tenth,
      * so that connections do not all end together. An idle connection is closed then, a leased one when its lease ends. The
      * session of a listener is not bounded.
      * @default no limit
      */
-    maxLifetimeSec?: number;
+    maxLifetimeSec?: number | undefined;
     /** The treatment of a connection before it is leased again. @default `fast` */
-    connRecyclingMethod?: ConnRecyclingMethod;
+    connRecyclingMethod?: ConnRecyclingMethod | undefined;
     /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
-    sslMode?: SslMode;
+    sslMode?: SslMode | undefined;
     /**
      * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that
      * the operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which
      * fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
      * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
      */
-    caFile?: string;
+    caFile?: string | undefined;
     /**
      * The certificates of trusted authorities themselves, as text in PEM, one after the other. Excludes `caFile`; the `dsn`
      * and the environment may name a file, which is then not used. A text without a certificate is a
      * {@link ConnectionPoolConfigurationError}, which does not show it.
      * @default none
      */
-    ca?: string;
+    ca?: string | undefined;
     /**
      * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is
      * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be
      * used.
      * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
      */
-    certFile?: string;
+    certFile?: string | undefined;
     /**
      * The client's certificate itself, as text in PEM, followed by the certificates of its issuers. Its key is in `key` or
      * `keyFile`. Excludes `certFile`; the `dsn` and the environment may name a file, which is then not used. A text without
      * a certificate is a {@link ConnectionPoolConfigurationError}, which does not show it.
      * @default none
      */
-    cert?: string;
+    cert?: string | undefined;
     /**
      * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or
      * Ed25519, not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to
@@ -1175,21 +1175,21 @@ interface ConnectionPoolOptions {
      * the file cannot be used.
      * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
      */
-    keyFile?: string;
+    keyFile?: string | undefined;
     /**
      * The private key for the client's certificate itself, as text in PEM, of a kind that `keyFile` may have. Excludes
      * `keyFile`; the `dsn` and the environment may name a file, which is then not used. A text without a key, or with
      * that of another certificate than `cert`, is a {@link ConnectionPoolConfigurationError}. It is shown nowhere.
      * @default none
      */
-    key?: string;
+    key?: string | undefined;
     /**
      * How TLS begins. `direct` needs an `sslMode` of `require` or stricter.
      * @default `PGSSLNEGOTIATION`, or `postgres`
      */
-    sslNegotiation?: SslNegotiation;
+    sslNegotiation?: SslNegotiation | undefined;
     /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
-    channelBinding?: ChannelBinding;
+    channelBinding?: ChannelBinding | undefined;
 }
 
 /** The options of {@link ConnectionPool.close}. */
@@ -1197,7 +1197,7 @@ interface PoolCloseOptions {
     /**
      * How long leased connections are waited for, in milliseconds, from 0 to 2147483647. @default 5000
      */
-    timeoutMs?: number;
+    timeoutMs?: number | undefined;
 }
 /** The result of {@link ConnectionPool.status}. */
 interface ConnectionPoolStatus {

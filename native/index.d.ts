@@ -43,8 +43,11 @@ export declare class NativeLease {
 
 /** One run of a listener. Collected as garbage, it ends its session. */
 export declare class NativeListener {
-  /** `signal` is the id of the consumer that is told of events. */
-  constructor(bridge: Bridge, pool: NativePool, options: NativeListenerOptions, signal: number)
+  /**
+   * `pool` says where the session connects; `own` is the pool whose connections send what `ignoreOwn` leaves out. `signal`
+   * is the id of the consumer that is told of events.
+   */
+  constructor(bridge: Bridge, pool: NativePool, own: NativePool, options: NativeListenerOptions, signal: number)
   /**
    * Connects and LISTENs; the promise resolves once the LISTENs are committed. `retry`: how it is tried again after a failed
    * attempt; none: not at all.
@@ -140,8 +143,13 @@ export interface NativeColumn {
   name: string
   typeName: string
   oid: number
-  /** Whether its values are JSON text, or arrays of JSON text. */
-  isJson: boolean
+  /**
+   * What its values, or the elements of its arrays, stand for. JavaScript makes the final objects, because those that
+   * are made here belong to the main context, which is not that of code in a `vm` context.
+   */
+  form: `${NativeForm}`
+  /** Whether its values are arrays. */
+  isArray: boolean
 }
 
 /** How a transaction ended that was to be committed. */
@@ -205,6 +213,16 @@ export declare const enum NativeEventKind {
   Notice = 'notice',
   Warning = 'warning',
   Closed = 'closed',
+}
+
+/** What a value stands for. */
+export declare const enum NativeForm {
+  /** The value itself. */
+  Plain = 'plain',
+  /** A string is JSON text. */
+  Json = 'json',
+  /** A number is a moment, in milliseconds from 1970-01-01 UTC. */
+  Date = 'date',
 }
 
 /** A break in the stream. */

@@ -12,6 +12,7 @@ import { root, runTool } from './lib/run.mjs'
 const HEADER = '// Generated from index.ts by `npm run build:ts`: edit the sources instead.\n'
 const compiled = path.join(root, 'target', 'ts')
 const dist = path.join(root, 'dist')
+const { version } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
 // Anything unresolved would be something that users do not have.
 /** @param {import('rollup').RollupLog} warning */
 const onwarn = ({ code, message }) => {
@@ -37,8 +38,8 @@ async function bundle() {
     plugins: [{ name: 'maps of the compiler', load: withMap }],
   })
   const facade = path.join(compiled, 'src-ts') + path.sep
-  // `errors` is shared by the facade and by what looks for the addon, which is an entry of its own.
-  const errors = path.join(facade, 'errors.js')
+  // The errors are shared by the facade and by what looks for the addon, which is an entry of its own.
+  const errors = new Set(['errors.js', 'brand.js'].map((name) => path.join(facade, name)))
   const alone = new Set(
     ['addon', 'addon-error', 'platform'].map((name) => path.join(facade, 'native', `${name}.js`)),
   )
@@ -49,7 +50,7 @@ async function bundle() {
     paths: { '#native': './native.js' },
     chunkFileNames: '[name].js',
     manualChunks: (id) => {
-      if (id === errors) return 'errors'
+      if (errors.has(id)) return 'errors'
       return id.startsWith(facade) && !alone.has(id) ? 'pglisten' : null
     },
     generatedCode: { preset: 'es2015', symbols: false },
@@ -62,8 +63,9 @@ async function bundle() {
 
 /** @param {string} file */
 function withMap(file) {
+  const code = fs.readFileSync(file, 'utf8').replace(/^\/\/# sourceMappingURL=.*$/m, '')
   return {
-    code: fs.readFileSync(file, 'utf8').replace(/^\/\/# sourceMappingURL=.*$/m, ''),
+    code: code.replace('= PGLISTEN_VERSION', `= ${JSON.stringify(version)}`),
     map: fs.readFileSync(`${file}.map`, 'utf8'),
   }
 }

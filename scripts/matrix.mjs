@@ -1,7 +1,8 @@
 // Tries the tarballs of `npm run package` as a user would: an empty folder, no Rust, no scripts, the README's first
 // example against a real server; once for each runtime and each way to load the package. Prints a Markdown table.
 //
-//   npm run matrix                   every runtime and package manager, each installed from npm
+//   npm run matrix                   every runtime, package manager, bundler and test runner, each installed from npm
+//   npm run matrix -- --tools NAME   only the bundlers and test runners whose names have that text in them
 //   npm run matrix -- --here         only the Node that runs this
 //   npm run matrix -- --dsn DSN      on a server of your own; it needs the right to notify
 
@@ -15,6 +16,7 @@ import { exampleOf } from './release/readme-example.mjs'
 import { onInterrupt, root } from './lib/run.mjs'
 import { installRuntimes, runtimeHere } from './release/runtimes.mjs'
 import { SetupError, runMain } from './lib/setup.mjs'
+import { tryTools } from './release/tools/tools.mjs'
 import { attempt, compile, installPackages, loadingTime } from './release/trial.mjs'
 
 /** @type {import('../lab/server/dev-server.mjs').DevServer | undefined} */
@@ -27,12 +29,16 @@ const cleanUp = async () => {
 }
 
 await runMain(async () => {
-  const { here, dsn } = options()
+  const { here, dsn, tools } = options()
   onInterrupt(cleanUp)
   try {
     server = dsn === undefined ? await startServer() : undefined
     const database =
       dsn ?? /** @type {import('../lab/server/dev-server.mjs').DevServer} */ (server).dsn
+    if (tools !== undefined) {
+      const tried = await tryTools(folder, packages, database, tools)
+      return tried.ok ? 0 : 1
+    }
     const runtimes = here ? [runtimeHere()] : await installRuntimes(path.join(folder, 'runtimes'))
     const user = path.join(folder, 'user')
     const facts = await installPackages(user, packages)
@@ -55,7 +61,9 @@ await runMain(async () => {
     if (here) return failures > 0 ? 1 : 0
     const managers = await tryManagers(folder, packages)
     console.log(`\n${managers.lines.join('\n')}`)
-    return failures > 0 || !managers.ok ? 1 : 0
+    const tried = await tryTools(folder, packages, database)
+    console.log(`\n${tried.lines.join('\n')}`)
+    return failures > 0 || !managers.ok || !tried.ok ? 1 : 0
   } finally {
     await cleanUp()
   }
@@ -63,7 +71,9 @@ await runMain(async () => {
 
 function options() {
   try {
-    return parseArgs({ options: { here: { type: 'boolean' }, dsn: { type: 'string' } } }).values
+    return parseArgs({
+      options: { here: { type: 'boolean' }, dsn: { type: 'string' }, tools: { type: 'string' } },
+    }).values
   } catch (error) {
     throw new SetupError(error instanceof Error ? error.message : String(error))
   }

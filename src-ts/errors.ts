@@ -1,4 +1,5 @@
 // The classes of every error that the package throws.
+import { brandError } from './brand.js'
 
 /** The options of the constructors of all errors of this package. */
 export interface PglistenErrorOptions {
@@ -21,14 +22,9 @@ export class PglistenError extends Error {
    *
    * @param message - The message for people.
    */
+  // oxlint-disable-next-line eslint/no-useless-constructor -- unlike that of `Error`, it takes no call without a message.
   constructor(message: string, options?: PglistenErrorOptions) {
     super(message, options)
-    // Not enumerable, as with built-in errors, so that it is not printed as a property of its own.
-    Object.defineProperty(this, 'name', {
-      value: new.target.name,
-      configurable: true,
-      writable: true,
-    })
   }
 }
 
@@ -286,3 +282,28 @@ export interface ServerMessage {
   /** The name of the constraint that was violated. */
   constraint?: string | undefined
 }
+
+// As literals, because the names of the classes are what a minifier changes.
+brandError(PglistenError, 'PglistenError')
+brandError(ArgumentTypeError, 'ArgumentTypeError')
+brandError(ArgumentRangeError, 'ArgumentRangeError')
+brandError(ConnectionPoolError, 'ConnectionPoolError')
+brandError(ConnectionPoolConfigurationError, 'ConnectionPoolConfigurationError')
+brandError(ConnectionPoolExecuteError, 'ConnectionPoolExecuteError')
+brandError(ConnectionError, 'ConnectionError')
+brandError(ConnectionFailedError, 'ConnectionFailedError')
+brandError(ConnectionTlsError, 'ConnectionTlsError')
+brandError(ConnectionClosedError, 'ConnectionClosedError')
+brandError(ConnectionExecuteError, 'ConnectionExecuteError')
+brandError(ConnectionTimeoutError, 'ConnectionTimeoutError')
+brandError(TransactionError, 'TransactionError')
+brandError(TransactionBeginError, 'TransactionBeginError')
+brandError(TransactionCommitError, 'TransactionCommitError')
+brandError(TransactionClosedError, 'TransactionClosedError')
+brandError(ListenerError, 'ListenerError')
+brandError(ListenerStartError, 'ListenerStartError')
+brandError(ListenerClosedError, 'ListenerClosedError')
+brandError(ListenerCallbackError, 'ListenerCallbackError')
+brandError(ListenerOverflowError, 'ListenerOverflowError')
+brandError(ListenerGapError, 'ListenerGapError')
+brandError(DatabaseError, 'DatabaseError')

@@ -1,4 +1,5 @@
 // The pool: the public entry point, which makes connections and listeners.
+import { brand } from './brand.js'
 import { NativePool, type NativeLease } from '#native'
 import { bridge } from './native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
@@ -29,7 +30,7 @@ export interface PoolCloseOptions {
   /**
    * How long leased connections are waited for, in milliseconds, from 0 to 2147483647. @default 5000
    */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
 }
 
 /** The result of {@link ConnectionPool.status}. */
@@ -88,7 +89,7 @@ export class ConnectionPool implements AsyncDisposable {
   ): Listener<Payloads> {
     this.#checkOpen()
     const listener = new Listener<Payloads>(
-      this.#native,
+      { session: this.#native, own: this.#native },
       this.#leases,
       resolveListenerOptions(options),
       () => this.#checkOpen(),
@@ -143,7 +144,8 @@ export class ConnectionPool implements AsyncDisposable {
 
   /** Returns the numbers of connections and of calls that wait for one. */
   status(): ConnectionPoolStatus {
-    return this.#native.status()
+    const { maxSize, size, available, waiting } = this.#native.status()
+    return { maxSize, size, available, waiting }
   }
 
   /**
@@ -221,6 +223,8 @@ export class ConnectionPool implements AsyncDisposable {
     if (this.#closing) throw new ConnectionPoolExecuteError('The pool is closed')
   }
 }
+
+brand(ConnectionPool, 'ConnectionPool')
 
 function resolveCloseOptions(options: PoolCloseOptions = {}): number {
   checkOptions('options', options, ['timeoutMs'])

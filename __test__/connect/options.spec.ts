@@ -148,12 +148,12 @@ test('an option that is undefined counts as not given', async (t) => {
   const { pool } = await openListener(t, undefined, {
     password: undefined,
     maxDbPoolSize: undefined,
-  } as never)
+  })
   const listener = pool.listener({
     channels: undefined,
     buffer: { maxMessages: undefined },
     reconnect: { maxAttempts: undefined },
-  } as never)
+  })
   await listener.startup()
   t.is(pool.status().maxSize, 10)
 })

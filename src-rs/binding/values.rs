@@ -12,7 +12,7 @@ use napi::bindgen_prelude::{
 use napi::{Env, JsDate, Status, ValueType, check_status, sys};
 use napi_derive::napi;
 
-use pglisten_core::query::statements::{Column, QueryOutput};
+use pglisten_core::query::statements::{Column, Form, QueryOutput};
 use pglisten_core::query::values::{Param, Value};
 
 /// A parameter: `null`, a boolean, a number, a bigint of 64 bits, a string, a `Date`, a `Uint8Array`, an array of
@@ -88,8 +88,33 @@ pub struct NativeColumn {
     pub name: String,
     pub type_name: String,
     pub oid: u32,
-    /// Whether its values are JSON text, or arrays of JSON text.
-    pub is_json: bool,
+    /// What its values, or the elements of its arrays, stand for. JavaScript makes the final objects, because those that
+    /// are made here belong to the main context, which is not that of code in a `vm` context.
+    #[napi(ts_type = "`${NativeForm}`")]
+    pub form: NativeForm,
+    /// Whether its values are arrays.
+    pub is_array: bool,
+}
+
+/// What a value stands for.
+#[napi(string_enum = "camelCase")]
+pub enum NativeForm {
+    /// The value itself.
+    Plain,
+    /// A string is JSON text.
+    Json,
+    /// A number is a moment, in milliseconds from 1970-01-01 UTC.
+    Date,
+}
+
+impl From<Form> for NativeForm {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Plain => Self::Plain,
+            Form::Json => Self::Json,
+            Form::Date => Self::Date,
+        }
+    }
 }
 
 impl From<Column> for NativeColumn {
@@ -98,7 +123,8 @@ impl From<Column> for NativeColumn {
             name: column.name,
             type_name: column.type_name,
             oid: column.oid,
-            is_json: column.is_json,
+            form: column.form.into(),
+            is_array: column.is_array,
         }
     }
 }
@@ -158,14 +184,10 @@ unsafe fn write(env: sys::napi_env, value: Value) -> napi::Result<sys::napi_valu
             Value::Bool(value) => bool::to_napi_value(env, value),
             Value::Int(value) => i32::to_napi_value(env, value),
             Value::BigInt(value) => i64n::to_napi_value(env, i64n(value)),
-            Value::Float(value) => f64::to_napi_value(env, value),
+            // A date as its milliseconds.
+            Value::Float(value) | Value::Date(value) => f64::to_napi_value(env, value),
             Value::Text(value) => String::to_napi_value(env, value),
             Value::Bytes(value) => Ok(BufferSlice::copy_from(&Env::from_raw(env), value)?.raw()),
-            Value::Date(ms) => {
-                let mut date = ptr::null_mut();
-                check_status!(sys::napi_create_date(env, ms, &raw mut date))?;
-                Ok(date)
-            }
             Value::Array(values) => write_array(env, values),
         }
     }

@@ -1,4 +1,5 @@
 // When a consumer rests for a moment in a flood, so that notifications collect in Rust and cross together.
+import type { Complete } from '../options/validate.js'
 import type { BufferOptions } from '../options/listener.js'
 import { clearTimeout, now, setTimeout } from '../native/timers.js'
 
@@ -23,7 +24,7 @@ export class Flood {
   #counted = 0
 
   /** `onRested` is called at the end of each rest. */
-  constructor(bounds: Required<BufferOptions>, onRested: () => void) {
+  constructor(bounds: Complete<BufferOptions>, onRested: () => void) {
     this.#onRested = onRested
     this.#mayRest = bounds.maxMessages >= RESTFUL.maxMessages && bounds.maxBytes >= RESTFUL.maxBytes
   }

@@ -1,4 +1,5 @@
 // A gap: the public description of a break in a consumer's notifications.
+import { brand } from '../brand.js'
 import type { NativeGap } from '#native'
 
 /**
@@ -73,3 +74,5 @@ export class Gap {
     this.merged = native.merged
   }
 }
+
+brand(Gap, 'Gap')

@@ -1,4 +1,5 @@
 // The JavaScript end of one consumer's buffer: pulls flat batches from Rust, and hands out their entries one by one.
+import type { Complete } from '../options/validate.js'
 import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { type PglistenError } from '../errors.js'
@@ -91,7 +92,7 @@ export class Inbox implements Consumer {
   /** `onGap` is called before {@link Inbox.advance} moves to a gap. `null` wants all channels. */
   constructor(
     listener: NativeListener,
-    bounds: Required<BufferOptions>,
+    bounds: Complete<BufferOptions>,
     channels: string[] | null,
     onGap: () => void,
   ) {

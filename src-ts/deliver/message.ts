@@ -1,4 +1,5 @@
 // A notification as an iterator yields it.
+import { brand } from '../brand.js'
 import { Connection, type Finished, type LeaseSource } from '../query/connection.js'
 
 /** @internal The messages that an iterator hands out together: their leases end together. */
@@ -64,3 +65,5 @@ export class ListenerNotificationMsg<Payload = string, Channel extends string = 
     return this.#connection
   }
 }
+
+brand(ListenerNotificationMsg, 'ListenerNotificationMsg')

@@ -7,6 +7,7 @@ import {
   checkNumber,
   checkOptions,
   checkSignal,
+  type Complete,
 } from '../options/validate.js'
 import type { ShutdownOptions, StartupOptions, SyncOptions } from './types.js'
 
@@ -26,7 +27,7 @@ export function resolveStartupOptions(options: StartupOptions): StartupOptions {
 }
 
 /** Checks the options of `shutdown()` and fills in the defaults. */
-export function resolveShutdownOptions(options: ShutdownOptions): Required<ShutdownOptions> {
+export function resolveShutdownOptions(options: ShutdownOptions): Complete<ShutdownOptions> {
   checkOptions('options', options, SHUTDOWN_OPTIONS)
   const { drain = false, timeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS } = options
   checkBoolean('drain', drain)

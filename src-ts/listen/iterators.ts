@@ -3,7 +3,6 @@ import { Gap } from '../deliver/gap.js'
 import type { ListenerContext } from '../deliver/context.js'
 import type { Inbox } from '../deliver/inbox.js'
 import type { ResolvedBatchesOptions } from '../options/iterator.js'
-import { ListenerNotificationMsg } from '../deliver/message.js'
 import {
   END,
   FENCE,
@@ -24,7 +23,7 @@ export class MessageIterator extends PullIterator<Message | Gap> {
     if (item === NOTHING || item === END) return item
     // Cannot happen: this iterator holds no messages back, so a fence never stops it.
     if (item === FENCE) return NOTHING
-    this.handOut(handout, item instanceof ListenerNotificationMsg ? 1 : 0)
+    this.handOut(handout, this.gaps === 'include' && item instanceof Gap ? 0 : 1)
     return item
   }
 }

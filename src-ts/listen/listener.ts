@@ -1,6 +1,6 @@
 // The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to
 // `shutdown()`.
-import type { NativePool } from '#native'
+import { brand } from '../brand.js'
 import { type Unwatch, watchAbort, watchAbortFor } from '../native/abort.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { Connection, type LeaseSource } from '../query/connection.js'
@@ -18,6 +18,7 @@ import type { Consumers } from './consumers.js'
 import { BatchIterator, MessageIterator } from './iterators.js'
 import type {
   ListenerPayloads,
+  ListenerPools,
   ListenerState,
   GapCallback,
   MessageOf,
@@ -63,7 +64,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   extends ListenerEmitter
   implements AsyncDisposable
 {
-  readonly #pool: NativePool
+  readonly #pools: ListenerPools
   readonly #options: ResolvedListenerOptions
   readonly #subscriptions = new Subscriptions()
   readonly #context: ListenerContext & { gapCallbacks: Registration<[Connection, Gap]>[] }
@@ -85,13 +86,13 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /** @internal */
   constructor(
-    pool: NativePool,
+    pools: ListenerPools,
     leases: LeaseSource,
     options: ResolvedListenerOptions,
     checkPool: () => void,
   ) {
     super()
-    this.#pool = pool
+    this.#pools = pools
     this.#options = options
     this.#checkPool = checkPool
     this.#context = {
@@ -155,7 +156,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const lifecycle = this.#lifecycle.begin()
     this.#checkPool()
     const before = this.#run
-    const run = new Run(this.#context, this.#pool, lifecycle, this.#keepAlive)
+    const run = new Run(this.#context, this.#pools, lifecycle, this.#keepAlive)
     this.#run = run
     this.#lifecycle = lifecycle
     this.#connection = undefined
@@ -415,7 +416,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const { buffered, callbacksInFlight } = this.stats()
     const fields = {
       state: this.state,
-      hosts: this.#pool.hosts(),
+      hosts: this.#pools.session.hosts(),
       // Thousands of names would be of no use.
       channels: this.channels.length,
       buffered,
@@ -458,6 +459,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     for (const subscription of this.#subscriptions) subscription.ready = undefined
   }
 }
+
+brand(Listener, 'Listener')
 
 /** Shuts a listener down because its signal was aborted. */
 function shutDown(listener: { shutdown(): Promise<void> }): void {

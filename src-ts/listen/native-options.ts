@@ -1,10 +1,11 @@
 // The options of a listener in the form in which they cross to Rust.
+import type { Complete } from '../options/validate.js'
 import type { NativeListenerOptions, NativeReconnectOptions } from '#native'
 import type { ReconnectOptions, ResolvedListenerOptions } from '../options/listener.js'
 
 /** Converts checked options of reconnecting. */
 export function toNativeReconnectOptions(
-  reconnect: Required<ReconnectOptions>,
+  reconnect: Complete<ReconnectOptions>,
 ): NativeReconnectOptions {
   const { maxAttempts } = reconnect
   return { ...reconnect, maxAttempts: maxAttempts === Infinity ? null : maxAttempts }

@@ -1,5 +1,5 @@
 // One run of a listener, from `startup()` to `shutdown()`: its session, its end, and what keeps it alive.
-import { type NativeEvent, NativeListener, type NativeLease, type NativePool } from '#native'
+import { type NativeEvent, NativeListener, type NativeLease } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { ConnectionClosedError, ListenerClosedError } from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
@@ -11,6 +11,7 @@ import { DEFAULT_RECONNECT } from '../options/listener.js'
 import { toNativeListenerOptions, toNativeReconnectOptions } from './native-options.js'
 import { reportSessionEvent } from './session-events.js'
 import { NOTHING_COUNTED, type RunStats, addFinalCounts, runStats } from './statistics.js'
+import type { ListenerPools } from './types.js'
 import type { Subscription } from '../deliver/subscriptions.js'
 
 /**
@@ -43,7 +44,7 @@ export class Run implements Consumer, ConsumersOwner {
 
   constructor(
     context: ListenerContext,
-    pool: NativePool,
+    pool: ListenerPools,
     lifecycle: Lifecycle,
     keepAlive: boolean,
   ) {
@@ -52,11 +53,12 @@ export class Run implements Consumer, ConsumersOwner {
     this.#wakeId = bridge.register(this)
     this.#native = new NativeListener(
       bridge.handle,
-      pool,
+      pool.session,
+      pool.own,
       toNativeListenerOptions(context.options),
       this.#wakeId,
     )
-    keepAskerOf(pool, this.#native)
+    keepAskerOf(pool.session, this.#native)
     this.consumers = new Consumers(context, this.#native, this)
     this.#keepAlive.wanted = keepAlive
     abandoned.register(this, this.#keepAlive, this)

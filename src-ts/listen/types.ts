@@ -1,4 +1,5 @@
 // The types of the listener's API, besides its options.
+import type { NativePool } from '#native'
 import type { Connection } from '../query/connection.js'
 import type { Gap } from '../deliver/gap.js'
 import type { GapMode } from '../options/iterator.js'
@@ -6,6 +7,14 @@ import type { ListenerNotificationMsg } from '../deliver/message.js'
 
 /** The type of each channel's payload, by channel. A listener without this type argument has text on every channel. */
 export type ListenerPayloads = Record<string, unknown>
+
+/** @internal The pools behind a listener. They differ when its session connects elsewhere than its pool. */
+export interface ListenerPools {
+  /** Says where the listening session connects. */
+  session: NativePool
+  /** The pool that made the listener. */
+  own: NativePool
+}
 
 /**
  * The state of a listener.
@@ -57,27 +66,27 @@ export interface StartupOptions {
    * failed. A wrong configuration rejects all the same. For a process that starts before its database.
    * @default false
    */
-  retry?: boolean
+  retry?: boolean | undefined
   /**
    * Ends the startup when it is aborted: the promise rejects with its reason, and nothing is left running. It has no effect
    * once the listener is started.
    * @default no signal
    */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** Options of {@link Listener.shutdown}. */
 export interface ShutdownOptions {
   /** Whether to deliver the buffered notifications before the listener ends. @default false */
-  drain?: boolean
+  drain?: boolean | undefined
   /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
 }
 
 /** Options of {@link Listener.sync}. */
 export interface SyncOptions {
   /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /**

@@ -1,4 +1,5 @@
 // The error for an addon that cannot be loaded. The package does not export it, because it prevents the import itself.
+import { brandError } from '../brand.js'
 import { PglistenError, type PglistenErrorOptions } from '../errors.js'
 
 /** The reasons why the addon cannot be loaded. */
@@ -21,3 +22,5 @@ export class AddonLoadError extends PglistenError {
     this.code = code
   }
 }
+
+brandError(AddonLoadError, 'AddonLoadError')

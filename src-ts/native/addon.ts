@@ -1,6 +1,7 @@
 // Loads the addon for this platform, which is `#native` when the package runs, or throws an error that says how to get
 // one.
 import fs from 'node:fs'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import type * as Native from '#native'
 import { AddonLoadError } from './addon-error.js'
@@ -8,43 +9,68 @@ import { currentTarget, isTarget, TARGETS, type Target } from './platform.js'
 
 type Addon = typeof Native
 
-// This file becomes `dist/native.js`.
-const packageFolder = path.join(__dirname, '..')
-const { version } = require('../package.json') as { version: string }
+/** The version of this package, which the build puts in: in a bundle there is no `package.json` to read. */
+declare const PGLISTEN_VERSION: string
+const version = PGLISTEN_VERSION
+
+/**
+ * The folder of the package: this file becomes `dist/native.js`. `undefined` in a bundle that is an ES module, where there
+ * is no such variable.
+ */
+const packageFolder = typeof __dirname === 'string' ? path.join(__dirname, '..') : undefined
+/** For paths and names that are known only when the package runs: a bundler would try to find them. */
+const requireAtRunTime = createRequire(path.join(packageFolder ?? process.cwd(), 'package.json'))
 
 function load(): Addon {
   const target = currentTarget()
   if (!isTarget(target)) throw unsupported(target)
   // An addon that was built in a clone takes precedence.
-  const built = path.join(packageFolder, 'native', `pglisten.${target}.node`)
-  const [from, addon] = fs.existsSync(built)
-    ? [built, attempt(built, () => require(built))]
-    : [`pglisten-${target}`, attempt(`pglisten-${target}`, packages[target], target)]
+  const built = packageFolder && path.join(packageFolder, 'native', `pglisten.${target}.node`)
+  const [from, addon] =
+    built !== undefined && fs.existsSync(built)
+      ? [built, openFile(built)]
+      : [`pglisten-${target}`, openPackage(target)]
   if ((addon as Partial<Addon> | undefined)?.ADDON_VERSION === undefined) throw wronglyBundled(from)
   if (addon.ADDON_VERSION !== version) throw otherVersion(from, addon.ADDON_VERSION)
   return addon
 }
 
-/** The packages with addons. The names are spelled out, because bundlers find packages by literal `require` calls. */
-const packages: Record<Target, () => unknown> = {
-  'darwin-arm64': () => require('pglisten-darwin-arm64'),
-  'darwin-x64': () => require('pglisten-darwin-x64'),
-  'linux-arm64-gnu': () => require('pglisten-linux-arm64-gnu'),
-  'linux-arm64-musl': () => require('pglisten-linux-arm64-musl'),
-  'linux-x64-gnu': () => require('pglisten-linux-x64-gnu'),
-  'linux-x64-musl': () => require('pglisten-linux-x64-musl'),
-  'win32-arm64-msvc': () => require('pglisten-win32-arm64-msvc'),
-  'win32-x64-msvc': () => require('pglisten-win32-x64-msvc'),
+function openFile(file: string): Addon {
+  try {
+    return requireAtRunTime(file) as Addon
+  } catch (error) {
+    throw unloadable(file, error)
+  }
 }
 
-function attempt(from: string, open: () => unknown, target?: Target): Addon {
+/**
+ * Opens the package with the addon. The names are spelled out, because bundlers find packages by literal `require` calls;
+ * the calls stand within a `try`, because a bundler fails at a package that it does not find anywhere else, and usually only
+ * one of these is installed.
+ */
+function openPackage(target: Target): Addon {
   try {
-    return open() as Addon
-  } catch (error) {
-    if (target !== undefined && (error as { code?: unknown }).code === 'MODULE_NOT_FOUND') {
-      throw missing(target, error)
+    switch (target) {
+      case 'darwin-arm64':
+        return require('pglisten-darwin-arm64')
+      case 'darwin-x64':
+        return require('pglisten-darwin-x64')
+      case 'linux-arm64-gnu':
+        return require('pglisten-linux-arm64-gnu')
+      case 'linux-arm64-musl':
+        return require('pglisten-linux-arm64-musl')
+      case 'linux-x64-gnu':
+        return require('pglisten-linux-x64-gnu')
+      case 'linux-x64-musl':
+        return require('pglisten-linux-x64-musl')
+      case 'win32-arm64-msvc':
+        return require('pglisten-win32-arm64-msvc')
+      case 'win32-x64-msvc':
+        return require('pglisten-win32-x64-msvc')
     }
-    throw unloadable(from, error)
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'MODULE_NOT_FOUND') throw missing(target, error)
+    throw unloadable(`pglisten-${target}`, error)
   }
 }
 
@@ -74,7 +100,7 @@ function missing(target: Target, cause: unknown): AddonLoadError {
 
 function isInstalled(name: string): boolean {
   try {
-    require.resolve(`${name}/package.json`)
+    requireAtRunTime.resolve(`${name}/package.json`)
     return true
   } catch {
     return false

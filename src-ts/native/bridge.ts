@@ -29,7 +29,7 @@ export interface Consumer {
 const FOR_EVER_MS = 2 ** 31 - 1
 
 class JsBridge {
-  readonly handle: Bridge
+  #handle: Bridge | undefined
   readonly #pending = new Map<number, (outcome: Outcome) => void>()
   readonly #consumers = new Map<number, WeakRef<Consumer>>()
   readonly #abandoned = new FinalizationRegistry<number>((id) => this.#consumers.delete(id))
@@ -37,8 +37,13 @@ class JsBridge {
   #refs = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor() {
-    this.handle = new Bridge((...ready) => this.#wake(ready))
+  /**
+   * Rust's end. It is made at first use, which is the first pool, because it is a handle of the environment: a program that
+   * only imports the package has none.
+   */
+  get handle(): Bridge {
+    this.#handle ??= new Bridge((...ready) => this.#wake(ready))
+    return this.#handle
   }
 
   /**

@@ -28,11 +28,11 @@ export interface MessagesOptions<Gaps extends GapMode = GapMode> {
    * listener is not subscribed to yields nothing.
    * @default all channels of the listener
    */
-  channels?: readonly string[]
+  channels?: readonly string[] | undefined
   /** Ends the iteration when it is aborted: the next `next()` rejects with its reason. @default no signal */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** What the iterator does at a gap. @default `skip` */
-  gaps?: Gaps
+  gaps?: Gaps | undefined
 }
 
 /** The options of {@link Listener.batches}. */
@@ -42,13 +42,13 @@ export interface BatchesOptions<Gaps extends GapMode = GapMode> extends Messages
    * complete with 256 KiB of payloads too.
    * @default 1024
    */
-  maxSize?: number
+  maxSize?: number | undefined
   /**
    * The longest time that a batch waits to fill up after its first message, in milliseconds, from 0 to 2147483647. With
    * 0 a batch has the messages that are buffered at the time.
    * @default 0
    */
-  maxWaitMs?: number
+  maxWaitMs?: number | undefined
 }
 
 /** @internal The options of an iterator, checked and complete. */

@@ -11,6 +11,7 @@ import {
   checkOptions,
   checkSignal,
   expected,
+  type Complete,
   type NumberBounds,
 } from './validate.js'
 
@@ -31,20 +32,20 @@ export type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error'
 /** The bounds of a consumer's buffer, and what happens when it is full. */
 export interface BufferOptions {
   /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
-  maxMessages?: number
+  maxMessages?: number | undefined
   /**
    * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes.
    * @default 67108864 (64 MiB)
    */
-  maxBytes?: number
+  maxBytes?: number | undefined
   /** What happens to a notification for which the buffer has no room. @default `dropOldest` */
-  overflow?: OverflowPolicy
+  overflow?: OverflowPolicy | undefined
   /**
    * The longest pause with `overflow: 'pause'`, in milliseconds, from 1 to 2147483647. While a session is not read, the
    * server cannot clean up its queue of notifications.
    * @default 10000
    */
-  maxPauseMs?: number
+  maxPauseMs?: number | undefined
 }
 
 /**
@@ -59,22 +60,22 @@ export interface ReconnectOptions {
    * The bound of the first delay, in milliseconds, from 1 to `maxDelayMs`; it doubles with each attempt that is refused.
    * @default 100
    */
-  initialDelayMs?: number
+  initialDelayMs?: number | undefined
   /** The bound of every delay, in milliseconds, from 1 to 2147483647. @default 30000 */
-  maxDelayMs?: number
+  maxDelayMs?: number | undefined
   /**
    * The most attempts in a row, after which the listener closes: an integer from 1 to 2147483648, or `Infinity`. An
    * attempt that gets no answer counts too; the last ones have their time (`connectTimeoutSec`) before the listener closes.
    * @default Infinity
    */
-  maxAttempts?: number
+  maxAttempts?: number | undefined
   /**
    * The time after which a session counts as stable, in milliseconds, from 1 to 2147483647. When a stable session is lost,
    * the first attempt begins at once, and the delays after it begin with `initialDelayMs` again. The loss of a session that
    * was not stable is followed by the next delay of the back-off.
    * @default 10000
    */
-  stableAfterMs?: number
+  stableAfterMs?: number | undefined
 }
 
 /**
@@ -84,9 +85,9 @@ export interface ReconnectOptions {
  */
 export interface HeartbeatOptions {
   /** The time between two round trips, in milliseconds, from 1 to 2147483647. @default 10000 */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /** The longest time that the answer may take, in milliseconds, from 1 to 2147483647. @default 5000 */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /**
    * The time between two probes of the delivery, in milliseconds, from 1 to 2147483647, or `false` for none. A probe is a
    * notification to a channel of the listener's own, which has to come back within `timeoutMs`. A session is probed when it
@@ -95,7 +96,7 @@ export interface HeartbeatOptions {
    * with a gap.
    * @default 300000
    */
-  probeIntervalMs?: number | false
+  probeIntervalMs?: number | false | undefined
 }
 
 /**
@@ -111,58 +112,60 @@ export type ParsePayload = (payload: string, channel: ParseChannel) => unknown
 /** The options of {@link ConnectionPool.listener}. */
 export interface ListenerOptions<Payload = unknown> {
   /** The names of channels to subscribe to from the start, as {@link Listener.addChannel} does. @default none */
-  channels?: readonly string[]
+  channels?: readonly string[] | undefined
   /**
    * The most notifications whose callbacks run at the same time: an integer from 1, or `Infinity`. With `ordered`, up
    * to 1024 notifications wait outside the buffer for an earlier one of their channel while other channels go on; when
    * there are that many, other channels wait too.
    * @default 1
    */
-  concurrency?: number
+  concurrency?: number | undefined
   /**
    * Whether the notifications of one channel are delivered one at a time although `concurrency` is above 1.
    * @default true
    */
-  ordered?: boolean
+  ordered?: boolean | undefined
   /** The bounds of each consumer's buffer. @default the defaults of {@link BufferOptions} */
-  buffer?: BufferOptions
+  buffer?: BufferOptions | undefined
   /**
    * How to replace a lost session. With `false` the listener closes when its session ends.
    * @default the defaults of {@link ReconnectOptions}
    */
-  reconnect?: ReconnectOptions | false
+  reconnect?: ReconnectOptions | false | undefined
   /**
    * How to notice a server that has silently gone. With `false` there are no heartbeats.
    * @default the defaults of {@link HeartbeatOptions}
    */
-  heartbeat?: HeartbeatOptions | false
+  heartbeat?: HeartbeatOptions | false | undefined
   /**
    * Converts the text of a payload to the value that callbacks and iterators get. It runs once for each consumer. It has
    * to be synchronous: an `async` function is refused here. When it throws, or returns a promise all the same, the
    * notification is not delivered to that consumer, and an `error` event has a {@link ListenerCallbackError}.
    * @default the text itself
    */
-  parse?: (
-    payload: string,
-    channel: ParseChannel,
-  ) => Payload extends PromiseLike<unknown> ? never : Payload
+  parse?:
+    | ((
+        payload: string,
+        channel: ParseChannel,
+      ) => Payload extends PromiseLike<unknown> ? never : Payload)
+    | undefined
   /**
    * Whether to leave out notifications that this pool's own connections and listeners sent. They are recognized by the
    * process id of the backend. Because a server may reuse the id, it counts as foreign from 10 s after the connection's
    * end on.
    * @default false
    */
-  ignoreOwn?: boolean
+  ignoreOwn?: boolean | undefined
   /**
    * Shuts the listener down when it is aborted. From then on `startup()` rejects with its reason.
    * @default no signal
    */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /**
    * The server session that the listener uses. With `own` each listener has a server session of its own.
    * @default 'own'
    */
-  session?: 'own'
+  session?: 'own' | undefined
 }
 
 const LISTENER_OPTIONS = [
@@ -183,9 +186,9 @@ export interface ResolvedListenerOptions {
   channels: readonly string[]
   concurrency: number
   ordered: boolean
-  buffer: Required<BufferOptions>
-  reconnect: Required<ReconnectOptions> | null
-  heartbeat: Required<HeartbeatOptions> | null
+  buffer: Complete<BufferOptions>
+  reconnect: Complete<ReconnectOptions> | null
+  heartbeat: Complete<HeartbeatOptions> | null
   parse: ParsePayload | undefined
   ignoreOwn: boolean
   signal: AbortSignal | undefined
@@ -196,7 +199,7 @@ const MILLISECONDS: NumberBounds = { min: 1, max: MAX_DELAY_MS }
 const MIN_BUFFER_BYTES = 16_384
 
 /** @internal The defaults of {@link ReconnectOptions}. */
-export const DEFAULT_RECONNECT: Required<ReconnectOptions> = {
+export const DEFAULT_RECONNECT: Complete<ReconnectOptions> = {
   initialDelayMs: 100,
   maxDelayMs: 30_000,
   maxAttempts: Infinity,
@@ -247,7 +250,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
       )
     }
   }
-  const heartbeat = group<Required<HeartbeatOptions>>(options.heartbeat, 'heartbeat', {
+  const heartbeat = group<Complete<HeartbeatOptions>>(options.heartbeat, 'heartbeat', {
     intervalMs: 10_000,
     timeoutMs: 5000,
     probeIntervalMs: 300_000,
@@ -271,14 +274,14 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
   }
 }
 
-const DEFAULT_BUFFER: Required<BufferOptions> = {
+const DEFAULT_BUFFER: Complete<BufferOptions> = {
   maxMessages: 262_144,
   maxBytes: 64 * 1024 * 1024,
   overflow: 'dropOldest',
   maxPauseMs: 10_000,
 }
 
-function resolveBuffer(options: BufferOptions | undefined): Required<BufferOptions> {
+function resolveBuffer(options: BufferOptions | undefined): Complete<BufferOptions> {
   const buffer = fill(options ?? {}, 'buffer', DEFAULT_BUFFER)
   checkNumber('buffer.maxMessages', buffer.maxMessages, { min: 1, max: 2 ** 31, integer: true })
   checkNumber('buffer.maxBytes', buffer.maxBytes, { min: MIN_BUFFER_BYTES, integer: true })
@@ -287,9 +290,12 @@ function resolveBuffer(options: BufferOptions | undefined): Required<BufferOptio
   return buffer
 }
 
+/** A group of options as it is given. */
+type Given<Group> = { [Name in keyof Group]?: Group[Name] | undefined }
+
 /** Fills in the defaults of a group of options that `false` switches off. */
 function group<Group extends object>(
-  value: Partial<Group> | false | undefined,
+  value: Given<Group> | false | undefined,
   name: string,
   defaults: Group,
 ): Group | null {
@@ -297,7 +303,7 @@ function group<Group extends object>(
 }
 
 /** Fills in the defaults of a group of options. */
-function fill<Group extends object>(value: Partial<Group>, name: string, defaults: Group): Group {
+function fill<Group extends object>(value: Given<Group>, name: string, defaults: Group): Group {
   checkOptions(name, value, Object.keys(defaults))
   const given = Object.entries(value).filter(([, one]) => one !== undefined)
   return { ...defaults, ...Object.fromEntries(given) }

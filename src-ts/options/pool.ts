@@ -90,9 +90,9 @@ export interface ConnectionPoolOptions {
    * not supported is refused by its name.
    * @default none
    */
-  dsn?: string
+  dsn?: string | undefined
   /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
-  username?: string
+  username?: string | undefined
   /**
    * The password of the user, or a function that returns it, such as one that asks for a token.
    *
@@ -103,29 +103,29 @@ export interface ConnectionPoolOptions {
    * password in a row that the server refuses is followed by another attempt as after any failure: it may just have changed.
    * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
    */
-  password?: string | PasswordFunction
+  password?: string | PasswordFunction | undefined
   /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
-  host?: string
+  host?: string | undefined
   /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
-  hosts?: readonly string[]
+  hosts?: readonly string[] | undefined
   /** The server's port, from 1 to 65535. @default `PGPORT`, or 5432 */
-  port?: number
+  port?: number | undefined
   /** One port for all hosts, or one port for each host. Excludes `port`. @default none */
-  ports?: readonly number[]
+  ports?: readonly number[] | undefined
   /** The name of the database. @default `PGDATABASE`, or the name of the user */
-  dbName?: string
+  dbName?: string | undefined
   /**
    * The server's command-line options for each session, such as `-c statement_timeout=5s`.
    * @default `PGOPTIONS`, or none
    */
-  options?: string
+  options?: string | undefined
   /** The name under which each session appears in `pg_stat_activity`. @default `PGAPPNAME`, or `pglisten` */
-  applicationName?: string
+  applicationName?: string | undefined
   /**
    * The role that a server must have; a host with another role is passed over.
    * @default `PGTARGETSESSIONATTRS`, or `any`
    */
-  targetSessionAttrs?: TargetSessionAttrs
+  targetSessionAttrs?: TargetSessionAttrs | undefined
   /**
    * The time between two looks at another host, in seconds from 0.001 (each is up to a tenth longer or shorter), or `false`
    * for none. It applies with several hosts and `targetSessionAttrs` `primary` or `read-write`, while a listener is
@@ -134,89 +134,89 @@ export interface ConnectionPoolOptions {
    * made to one other host each time.
    * @default 30
    */
-  primaryCheckSec?: number | false
+  primaryCheckSec?: number | false | undefined
   /** The order in which several hosts are tried. @default `PGLOADBALANCEHOSTS`, or `disable` */
-  loadBalanceHosts?: LoadBalanceHosts
+  loadBalanceHosts?: LoadBalanceHosts | undefined
   /**
    * The longest time for an attempt to connect to one host, in seconds from 0.001; fractions are allowed. It covers
    * name resolution, encryption and start-up.
    * @default `PGCONNECT_TIMEOUT`, or 10
    */
-  connectTimeoutSec?: number
+  connectTimeoutSec?: number | undefined
   /**
    * The longest time that sent data may stay unacknowledged, in seconds from 0.001; Linux only. Then the connection is
    * lost.
    * @default 30
    */
-  tcpUserTimeoutSec?: number
+  tcpUserTimeoutSec?: number | undefined
   /** Whether TCP keepalive is on. @default true */
-  keepalives?: boolean
+  keepalives?: boolean | undefined
   /** The idle time before the first keepalive probe, in seconds from 0.001. @default 60 */
-  keepalivesIdleSec?: number
+  keepalivesIdleSec?: number | undefined
   /** The time between keepalive probes, in seconds from 0.001. @default the operating system's */
-  keepalivesIntervalSec?: number
+  keepalivesIntervalSec?: number | undefined
   /**
    * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000.
    * @default the operating system's
    */
-  keepalivesRetries?: number
+  keepalivesRetries?: number | undefined
   /**
    * The most connections of the pool: an integer from 1 to 262143. The session of a listener does not count.
    * @default 10
    */
-  maxDbPoolSize?: number
+  maxDbPoolSize?: number | undefined
   /**
    * The longest wait for a connection of the pool, in seconds, from 0.001 to 2147483.647: for a free place and, if need be,
    * for a new connection. `timeoutMs` of a call takes its place.
    * @default 30
    */
-  acquireTimeoutSec?: number
+  acquireTimeoutSec?: number | undefined
   /**
    * The longest time for which a connection of the pool may be idle, in seconds, from 0.001 to 2147483.647. Then it is closed,
    * also while nobody asks for a connection; the connection that was used last is given out first. It does not keep the
    * process alive.
    * @default no limit
    */
-  idleTimeoutSec?: number
+  idleTimeoutSec?: number | undefined
   /**
    * The longest life of a connection of the pool, in seconds, from 0.001 to 2147483.647, less a random part of up to a tenth,
    * so that connections do not all end together. An idle connection is closed then, a leased one when its lease ends. The
    * session of a listener is not bounded.
    * @default no limit
    */
-  maxLifetimeSec?: number
+  maxLifetimeSec?: number | undefined
   /** The treatment of a connection before it is leased again. @default `fast` */
-  connRecyclingMethod?: ConnRecyclingMethod
+  connRecyclingMethod?: ConnRecyclingMethod | undefined
   /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
-  sslMode?: SslMode
+  sslMode?: SslMode | undefined
   /**
    * The path of a file with the certificates of trusted authorities, in PEM. `system` stands for the authorities that
    * the operating system trusts, and needs `sslMode: 'verify-full'`. The file is read for each new connection, which
    * fails with a {@link ConnectionPoolConfigurationError} when the file cannot be used.
    * @default `PGSSLROOTCERT`, or `~/.postgresql/root.crt` if it is there
    */
-  caFile?: string
+  caFile?: string | undefined
   /**
    * The certificates of trusted authorities themselves, as text in PEM, one after the other. Excludes `caFile`; the `dsn`
    * and the environment may name a file, which is then not used. A text without a certificate is a
    * {@link ConnectionPoolConfigurationError}, which does not show it.
    * @default none
    */
-  ca?: string
+  ca?: string | undefined
   /**
    * The path of a file with the client's certificate, in PEM, followed by the certificates of its issuers. The file is
    * read for each new connection, which fails with a {@link ConnectionPoolConfigurationError} when the file cannot be
    * used.
    * @default `PGSSLCERT`, or `~/.postgresql/postgresql.crt` if it is there
    */
-  certFile?: string
+  certFile?: string | undefined
   /**
    * The client's certificate itself, as text in PEM, followed by the certificates of its issuers. Its key is in `key` or
    * `keyFile`. Excludes `certFile`; the `dsn` and the environment may name a file, which is then not used. A text without
    * a certificate is a {@link ConnectionPoolConfigurationError}, which does not show it.
    * @default none
    */
-  cert?: string
+  cert?: string | undefined
   /**
    * The path of a file with the private key for `certFile`, in PEM or DER: RSA (2048 bits or more), P-256, P-384 or
    * Ed25519, not encrypted. Other users must not have access to the file: its mode is 0600, or 0640 if it belongs to
@@ -224,21 +224,21 @@ export interface ConnectionPoolOptions {
    * the file cannot be used.
    * @default `PGSSLKEY`, or `~/.postgresql/postgresql.key`
    */
-  keyFile?: string
+  keyFile?: string | undefined
   /**
    * The private key for the client's certificate itself, as text in PEM, of a kind that `keyFile` may have. Excludes
    * `keyFile`; the `dsn` and the environment may name a file, which is then not used. A text without a key, or with
    * that of another certificate than `cert`, is a {@link ConnectionPoolConfigurationError}. It is shown nowhere.
    * @default none
    */
-  key?: string
+  key?: string | undefined
   /**
    * How TLS begins. `direct` needs an `sslMode` of `require` or stricter.
    * @default `PGSSLNEGOTIATION`, or `postgres`
    */
-  sslNegotiation?: SslNegotiation
+  sslNegotiation?: SslNegotiation | undefined
   /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
-  channelBinding?: ChannelBinding
+  channelBinding?: ChannelBinding | undefined
 }
 
 /** Checks the value of one option and returns it as it crosses to Rust. `name` is the place that an error names. */

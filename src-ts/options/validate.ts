@@ -16,6 +16,9 @@ export const MAX_PAYLOAD_BYTES = 7999
 /** The longest delay that a timer of Node allows, in milliseconds: nearly 25 days. */
 export const MAX_DELAY_MS = 2 ** 31 - 1
 
+/** Options of which every one has a value. */
+export type Complete<Options> = { [Name in keyof Options]-?: Exclude<Options[Name], undefined> }
+
 /** Describes a value for an error message: short, on one line, with its type. */
 export function describe(value: unknown): string {
   switch (typeof value) {

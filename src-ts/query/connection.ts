@@ -1,4 +1,5 @@
 // The public connection: leased from the pool at once or at its first use, or that of a listening session.
+import { brand } from '../brand.js'
 import type { NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
@@ -178,6 +179,8 @@ export class Connection extends Queryable implements AsyncDisposable {
     }
   }
 }
+
+brand(Connection, 'Connection')
 
 async function giveBack(lease: NativeLease): Promise<Finished> {
   return { rolledBack: await bridge.call<boolean>((id) => lease.release(id)) }

@@ -1,4 +1,5 @@
 // The base of connections and transactions: running statements.
+import { brand } from '../brand.js'
 import type { NativeCallBounds, NativeLease, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
@@ -127,6 +128,8 @@ export abstract class Queryable {
     await call(this, options, (lease, id, bounds) => lease.executeBatch(id, sql, bounds))
   }
 }
+
+brand(Queryable, 'Queryable')
 
 // Functions and not private methods, because private methods cost time for each object that is made, and each callback
 // gets a

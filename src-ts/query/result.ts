@@ -1,4 +1,5 @@
 // The result of a statement: its rows, its columns and its row count.
+import { brand } from '../brand.js'
 import type { NativeQueryOutput } from '#native'
 import { toRows } from './rows.js'
 
@@ -41,7 +42,7 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
 
   static {
     fill = (result, output) => {
-      result.#columns = output.columns.map(({ name, typeName, oid }) => ({
+      result.#columns = Array.from(output.columns, ({ name, typeName, oid }) => ({
         name,
         type: typeName,
         oid,
@@ -73,6 +74,8 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
     return Array.from(this)
   }
 }
+
+brand(QueryResult, 'QueryResult')
 
 /** @internal Converts the output of a statement to its public form. */
 export function toQueryResult<Row>(output: NativeQueryOutput): QueryResult<Row> {

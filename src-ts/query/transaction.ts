@@ -1,4 +1,5 @@
 // A transaction: statements that take effect together or not at all.
+import { brand } from '../brand.js'
 import type { NativeCommitOutcome, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
@@ -120,6 +121,8 @@ export class Transaction extends Queryable {
     return this.#lease
   }
 }
+
+brand(Transaction, 'Transaction')
 
 /** @internal Begins a transaction, runs `work`, and commits; rolls back when `work` rejects or a bound is reached. */
 export async function runTransaction<Result>(

@@ -57,20 +57,23 @@ contained_finalizer!(NativeListener);
 
 #[napi]
 impl NativeListener {
-    /// `signal` is the id of the consumer that is told of events.
+    /// `pool` says where the session connects; `own` is the pool whose connections send what `ignoreOwn` leaves out. `signal`
+    /// is the id of the consumer that is told of events.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         bridge: &Bridge,
         pool: &NativePool,
+        own: &NativePool,
         options: NativeListenerOptions,
         signal: u32,
     ) -> Self {
         let bridge = bridge.handle();
         let pool = pool.core();
+        let own_pids = own.core().own_pids();
         let max_pause = duration_ms(options.max_pause_ms);
         let events = bridge.clone();
         let seat = Seat::new(
-            options.ignore_own.then(|| Arc::clone(pool.own_pids())),
+            options.ignore_own.then(|| Arc::clone(own_pids)),
             Box::new(move || events.signal(signal)),
         );
         let options = ListenerOptions {
@@ -81,7 +84,7 @@ impl NativeListener {
             ),
             reconnect: options.reconnect.map(Into::into),
             heartbeat: options.heartbeat.map(Into::into),
-            own_pids: Arc::clone(pool.own_pids()),
+            own_pids: Arc::clone(own_pids),
         };
         Self {
             bridge,

@@ -5,7 +5,7 @@ mod prepared;
 
 pub use block::CommitOutcome;
 pub(crate) use block::commit;
-pub use prepared::Column;
+pub use prepared::{Column, Form};
 use prepared::{Prepared, refuse_copy};
 
 use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
@@ -218,7 +218,8 @@ mod tests {
                 name: name.to_owned(),
                 type_name: "text".to_owned(),
                 oid: 25,
-                is_json: false,
+                form: Form::Plain,
+                is_array: false,
             };
             (Codec::Text, column)
         };

@@ -19,8 +19,21 @@ pub struct Column {
     pub type_name: String,
     /// The oid of its type.
     pub oid: u32,
-    /// Whether its values are JSON text, or arrays of JSON text.
-    pub is_json: bool,
+    /// What its values, or the elements of its arrays, stand for.
+    pub form: Form,
+    /// Whether its values are arrays.
+    pub is_array: bool,
+}
+
+/// What a [`Value`](crate::query::values::Value) of a column stands for, beyond what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The value itself.
+    Plain,
+    /// A text is JSON.
+    Json,
+    /// A number is a moment.
+    Date,
 }
 
 /// A prepared statement, with the codec and the type of each parameter.
@@ -73,7 +86,8 @@ impl Prepared {
                     name: name.clone(),
                     type_name: type_name(ty),
                     oid: ty.oid(),
-                    is_json: is_json(&codec),
+                    form: form(&codec),
+                    is_array: matches!(codec, Codec::Array { .. }),
                 };
                 Ok((codec, column))
             })
@@ -94,11 +108,12 @@ impl Prepared {
     }
 }
 
-fn is_json(codec: &Codec) -> bool {
+fn form(codec: &Codec) -> Form {
     match codec {
-        Codec::Json | Codec::Jsonb => true,
-        Codec::Array { element, .. } => is_json(element),
-        _ => false,
+        Codec::Json | Codec::Jsonb => Form::Json,
+        Codec::Date | Codec::Timestamp => Form::Date,
+        Codec::Array { element, .. } => form(element),
+        _ => Form::Plain,
     }
 }
 
