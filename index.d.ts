@@ -113,6 +113,11 @@ declare abstract class Queryable {
      */
     fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row>;
     /**
+     * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
+     * with {@link ConnectionExecuteError}, although the statement was executed.
+     */
+    fetchRowOrNull<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row | null>;
+    /**
      * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
      * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
      */
@@ -338,6 +343,10 @@ declare class ListenerCallbackError extends ListenerError {
      */
     constructor(message: string, options?: ListenerCallbackErrorOptions);
 }
+/** A wait on a listener took longer than its `timeoutMs`. Nothing is lost by it, and the listener goes on. */
+declare class ListenerTimeoutError extends ListenerError {
+    readonly code = "ERR_PGLISTEN_LISTENER_TIMEOUT";
+}
 /** A consumer's buffer was full, and the option `buffer.overflow` is `error`: the listener has closed. */
 declare class ListenerOverflowError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_OVERFLOW";
@@ -548,9 +557,14 @@ interface MessagesOptions<Gaps extends GapMode = GapMode> {
     signal?: AbortSignal | undefined;
     /** What the iterator does at a gap. @default `skip` */
     gaps?: Gaps | undefined;
+    /**
+     * Ends the iteration after so many messages: an integer from 1, or `Infinity`. Gaps do not count.
+     * @default Infinity
+     */
+    limit?: number | undefined;
 }
 /** The options of {@link Listener.batches}. */
-interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
+interface BatchesOptions<Gaps extends GapMode = GapMode> extends Omit<MessagesOptions<Gaps>, 'limit'> {
     /**
      * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
      * complete with 256 KiB of payloads too.
@@ -586,101 +600,6 @@ declare class ListenerNotificationMsg<Payload = string, Channel extends string =
     get connection(): Connection;
 }
 
-/** The type of each channel's payload, by channel. A listener without this type argument has text on every channel. */
-type ListenerPayloads = Record<string, unknown>;
-/**
- * The state of a listener.
- *
- * - `idle`: no `startup()` has succeeded yet.
- * - `connecting`: `startup()` is connecting for the first time.
- * - `connected`: the session is up.
- * - `reconnecting`: the session is lost, and the listener is trying to replace it.
- * - `closed`: `shutdown()` has ended, or the listener gave up. `startup()` is allowed again.
- */
-type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
-/**
- * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it
- * settles.
- *
- * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
- * @param gap - The gap.
- */
-type GapCallback = (connection: Connection, gap: Gap) => unknown;
-/** A message of one of the channels of `Payloads`, with the payload type of that channel. */
-type MessageOf<Payloads extends ListenerPayloads> = {
-    [Name in keyof Payloads & string]: ListenerNotificationMsg<Payloads[Name], Name>;
-}[keyof Payloads & string];
-/** The items of an iterator: messages, and with the option `gaps: 'include'` also gaps. */
-type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
-/**
- * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,
- * releases it.
- */
-interface MessageStream<Item> extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
-    /** Returns the stream itself: it can be iterated over once. */
-    [Symbol.asyncIterator](): MessageStream<Item>;
-    /** Ends the iteration, as `break` does, and drops the notifications that are buffered for it. */
-    return(): Promise<IteratorResult<Item, undefined>>;
-}
-/** Options of {@link Listener.startup}. */
-interface StartupOptions {
-    /**
-     * Whether to go on trying when the server cannot be reached or refuses, as the listener does when it reconnects: with the
-     * delays and the `maxAttempts` of {@link ReconnectOptions}, and with a `warning` or `error` event for each attempt that
-     * failed. A wrong configuration rejects all the same. For a process that starts before its database.
-     * @default false
-     */
-    retry?: boolean | undefined;
-    /**
-     * Ends the startup when it is aborted: the promise rejects with its reason, and nothing is left running. It has no effect
-     * once the listener is started.
-     * @default no signal
-     */
-    signal?: AbortSignal | undefined;
-}
-/** Options of {@link Listener.shutdown}. */
-interface ShutdownOptions {
-    /** Whether to deliver the buffered notifications before the listener ends. @default false */
-    drain?: boolean | undefined;
-    /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
-    timeoutMs?: number | undefined;
-}
-/** Options of {@link Listener.sync}. */
-interface SyncOptions {
-    /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
-    signal?: AbortSignal | undefined;
-}
-/**
- * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of
- * its buffers.
- */
-interface ListenerStats {
-    /** Notifications read from the server, for subscribed channels. */
-    received: number;
-    /** Notifications handed to consumers. A notification counts once for each consumer that gets it. */
-    delivered: number;
-    /** Notifications dropped because a consumer's buffer was full. A notification counts once for each such consumer. */
-    dropped: number;
-    /** Notifications that wait for consumers now. */
-    buffered: number;
-    /** The bytes that count against `buffer.maxBytes` now, for all consumers together. */
-    bufferedBytes: number;
-    /** Failures of callbacks and of `parse`. */
-    callbackErrors: number;
-    /** Callbacks and gap callbacks whose promises are pending now, also those that a shutdown did not wait for. */
-    callbacksInFlight: number;
-    /** How long the oldest of them has been pending, in milliseconds; `undefined` when there is none. */
-    oldestCallbackAgeMs: number | undefined;
-    /** `gap` events. */
-    gaps: number;
-    /** Lost sessions that were replaced. */
-    reconnects: number;
-    /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none waits. */
-    oldestBufferedAgeMs: number | undefined;
-    /** The round-trip time of the last heartbeat, in milliseconds; `undefined` before the first. */
-    lastRoundTripMs: number | undefined;
-}
-
 /**
  * Called for each notification of a channel.
  *
@@ -692,151 +611,6 @@ interface ListenerStats {
  * more.
  */
 type ListenerCallback<Payload = string, Channel extends string = string> = (connection: Connection, payload: Payload, channel: Channel, processId: number) => unknown;
-
-/**
- * Listens to channels of PostgreSQL. {@link ConnectionPool.listener} makes one; its server session is outside the pool.
- *
- * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands
- * at their place among the others, so that none is lost silently.
- *
- * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
- */
-declare class Listener<Payloads extends ListenerPayloads = Record<string, string>> extends ListenerEmitter implements AsyncDisposable {
-    #private;
-    /** Whether the listener is up: from the end of `startup()` until `shutdown()` is called or the listener gives up. */
-    get isStarted(): boolean;
-    /** The state of the listener; {@link ListenerState} describes each. */
-    get state(): ListenerState;
-    /** The names of the channels to which the listener is subscribed, or will be at `startup()`. */
-    get channels(): string[];
-    /**
-     * The connection of the listening session itself. Statements on it affect the session: while a transaction is open on
-     * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session
-     * is lost.
-     *
-     * @throws {@link ListenerStartError} when the listener is not started.
-     */
-    get connection(): Connection;
-    /**
-     * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed:
-     * each NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
-     *
-     * With the option `retry` it goes on trying, and the state is `connecting` until it succeeds, `signal` is aborted or
-     * `shutdown()` is called.
-     *
-     * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
-     * {@link ArgumentTypeError} when an option is wrong; with
-     * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut
-     * down meanwhile, and with the reason of `signal` when that is aborted: the option of this call, or of the listener.
-     */
-    startup(options?: StartupOptions): Promise<void>;
-    /**
-     * Ends the session and every iterator. Resolves once the server has closed the session, or after `timeoutMs`. It
-     * interrupts connecting and reconnecting.
-     *
-     * A running callback goes on, and `shutdown()` waits for it only with `drain`. Do not await a draining shutdown in a
-     * callback: it would wait for itself until `timeoutMs` is over.
-     *
-     * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or
-     * before `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an
-     * option is wrong.
-     */
-    shutdown(options?: ShutdownOptions): Promise<void>;
-    /** Shuts the listener down, as {@link Listener.shutdown} does without options. */
-    [Symbol.asyncDispose](): Promise<void>;
-    /**
-     * Registers a callback for a channel. Before `startup()` the promise resolves at once; later, it resolves once the
-     * LISTEN is committed, which a listener that is reconnecting does in its next session. A callback that is registered
-     * twice is called twice. Allowed inside a callback.
-     *
-     * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
-     * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
-     * refuses the LISTEN. A rejection leaves nothing registered.
-     */
-    addCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
-    /**
-     * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
-     * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not
-     * registered.
-     */
-    removeCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
-    /**
-     * Removes every callback of a channel. From the call on none of them is started, not even for notifications that are
-     * buffered. A channel that `addChannel()` did not add is unsubscribed.
-     */
-    clearChannelCallbacks(channel: keyof Payloads & string): Promise<void>;
-    /**
-     * Removes every callback and every channel, also those that `addChannel()` added. From the call on their
-     * notifications are not delivered any more, not even those that are buffered.
-     */
-    clearAllChannels(): Promise<void>;
-    /**
-     * Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback}
-     * does.
-     */
-    addChannel(channel: keyof Payloads & string): Promise<void>;
-    /**
-     * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of
-     * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
-     */
-    removeChannel(channel: keyof Payloads & string): Promise<void>;
-    /**
-     * Registers a callback for gaps, in which to read again the data that the missing notifications were about. It runs
-     * at the gap's place among the notification callbacks, and later notifications wait until it settles.
-     *
-     * @throws {@link ListenerCallbackError} when `callback` is not a function.
-     */
-    addGapCallback(callback: GapCallback): void;
-    /** Removes the oldest registration of a gap callback. Does nothing when the callback is not registered. */
-    removeGapCallback(callback: GapCallback): void;
-    /**
-     * Starts calling callbacks. Returns before the first one is called; a second call does nothing.
-     *
-     * @throws {@link ListenerStartError} when the listener is not started.
-     */
-    listen(): void;
-    /**
-     * Stops calling callbacks; a running callback goes on. Notifications stay in the buffer, within its bounds, and the
-     * next `listen()` delivers them. Does nothing when the listener is not listening.
-     */
-    abortListen(): void;
-    /** Iterates over the notifications of every subscribed channel, as {@link Listener.messages} does without options. */
-    [Symbol.asyncIterator](): MessageStream<MessageOf<Payloads>>;
-    /**
-     * Iterates over notifications. Each iterator is a consumer of its own, with its own buffer: other iterators and the
-     * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
-     * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
-     *
-     * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
-     * {@link ListenerOverflowError}.
-     *
-     * @throws {@link ListenerStartError} when the listener is not started, {@link ArgumentTypeError} or
-     * {@link ArgumentRangeError} when an option is wrong.
-     */
-    messages<const Gaps extends GapMode = 'skip'>(options?: MessagesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>>;
-    /** Iterates as {@link Listener.messages} does, over arrays that are never empty: the fastest way to consume. */
-    batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]>;
-    /**
-     * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification
-     * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
-     *
-     * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
-     * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
-     *
-     * The server is asked first whether it still listens to every channel. If it does not, the listener reconnects, and the
-     * fence comes back behind the {@link Gap}.
-     *
-     * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
-     * is shut down meanwhile, and with the reason of `signal` when that is aborted.
-     */
-    sync(options?: SyncOptions): Promise<void>;
-    /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
-    stats(): ListenerStats;
-    /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
-    ref(): this;
-    /** Lets the process end while the listener is started. */
-    unref(): this;
-}
 
 /**
  * What happens when a consumer's buffer has no room for a notification.
@@ -972,6 +746,397 @@ interface ListenerOptions<Payload = unknown> {
      * @default 'own'
      */
     session?: 'own' | undefined;
+    /**
+     * Where the listening session connects, as a DSN: for a pool behind a transaction pooler, which cannot serve LISTEN. It
+     * takes the place of the pool's `listenDsn`. The pool's other options apply, but for `host` and `port`. The connections
+     * of callbacks are the pool's.
+     * @default the pool's `listenDsn`, or where the pool connects
+     */
+    dsn?: string | undefined;
+}
+
+/**
+ * The schema of a channel's payloads: an object of any library that implements [Standard
+ * Schema](https://standardschema.dev), such as zod, valibot or arktype. It has to validate synchronously.
+ *
+ * @typeParam Input - The type that {@link ConnectionPool.notify} takes.
+ * @typeParam Output - The type that callbacks and iterators get.
+ */
+interface ChannelSchema<Input = unknown, Output = Input> {
+    readonly '~standard': {
+        readonly version: 1;
+        readonly vendor: string;
+        readonly validate: (value: unknown) => ChannelSchemaResult<Output> | PromiseLike<ChannelSchemaResult<Output>>;
+        /** Only for the compiler. */
+        readonly types?: {
+            readonly input: Input;
+            readonly output: Output;
+        } | undefined;
+    };
+}
+/** What the `validate` of a schema returns: the value, or what is wrong with it. */
+type ChannelSchemaResult<Output> = {
+    readonly value: Output;
+    readonly issues?: undefined;
+} | {
+    readonly issues: readonly ChannelSchemaIssue[];
+};
+/** One thing that is wrong with a payload. */
+interface ChannelSchemaIssue {
+    readonly message: string;
+    readonly path?: readonly (PropertyKey | {
+        readonly key: PropertyKey;
+    })[] | undefined;
+}
+/** The schemas of a pool's channels, by channel. */
+type ChannelSchemas = Readonly<Record<string, ChannelSchema<any, any>>>;
+/** The type parameter of a pool without schemas. */
+type NoSchemas = Record<never, never>;
+type Types<Schema> = Schema extends ChannelSchema<infer Input, infer Output> ? {
+    input: Input;
+    output: Output;
+} : never;
+/** The type of a payload as it is sent to a channel with a schema. */
+type ChannelInput<Schema> = Types<Schema>['input'];
+/** The type of each channel's payload, as a pool's listeners deliver it: text on every channel without schemas. */
+type PayloadsOf<Schemas> = [keyof Schemas] extends [never] ? Record<string, string> : {
+    [Name in keyof Schemas & string]: Types<Schemas[Name]>['output'];
+};
+/** The channels to which text is sent: every one of a pool without schemas. */
+type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never;
+
+/** The bounds of a wait on a listener. */
+interface WaitOptions {
+    /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
+    signal?: AbortSignal | undefined;
+    /**
+     * The longest time of the wait, in milliseconds, from 0 to 2147483647. Then the promise rejects with
+     * {@link ListenerTimeoutError}.
+     * @default no limit
+     */
+    timeoutMs?: number | undefined;
+}
+
+/** The type of each channel's payload, by channel. A listener without this type argument has text on every channel. */
+type ListenerPayloads = object;
+/**
+ * The state of a listener.
+ *
+ * - `idle`: no `startup()` has succeeded yet.
+ * - `connecting`: `startup()` is connecting for the first time.
+ * - `connected`: the session is up.
+ * - `reconnecting`: the session is lost, and the listener is trying to replace it.
+ * - `closed`: `shutdown()` has ended, or the listener gave up. `startup()` is allowed again.
+ */
+type ListenerState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed';
+/**
+ * A callback for gaps. It runs in order with the notification callbacks; notifications after the gap wait until it
+ * settles.
+ *
+ * @param connection - A connection of the pool, leased at its first use; the lease ends when the callback settles.
+ * @param gap - The gap.
+ */
+type GapCallback = (connection: Connection, gap: Gap) => unknown;
+/** A message of one of the channels of `Payloads`, with the payload type of that channel. */
+type MessageOf<Payloads extends ListenerPayloads> = {
+    [Name in keyof Payloads & string]: ListenerNotificationMsg<Payloads[Name], Name>;
+}[keyof Payloads & string];
+/** The items of an iterator: messages, and with the option `gaps: 'include'` also gaps. */
+type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
+/**
+ * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,
+ * releases it.
+ */
+interface MessageStream<Item> extends AsyncIterableIterator<Item>, AsyncDisposable {
+    /**
+     * Returns the next item; waits if there is none yet. It may be called again before the last call has settled.
+     *
+     * The options bound this one wait, and not the iteration: an item that comes later is there for the next call. When the
+     * time is over, the call rejects with {@link ListenerTimeoutError}, and when the signal is aborted, with its reason.
+     */
+    next(options?: WaitOptions): Promise<IteratorResult<Item, undefined>>;
+    /** Returns the stream itself: it can be iterated over once. */
+    [Symbol.asyncIterator](): MessageStream<Item>;
+    /** Ends the iteration, as `break` does, and drops the notifications that are buffered for it. */
+    return(): Promise<IteratorResult<Item, undefined>>;
+}
+/** Options of {@link Listener.subscribe}. */
+interface SubscribeOptions<Gaps extends GapMode = GapMode> extends Omit<MessagesOptions<Gaps>, 'channels'> {
+    /**
+     * The longest time until the LISTENs are committed, in milliseconds, from 0 to 2147483647. Then the promise rejects with
+     * {@link ListenerTimeoutError}. It does not bound the iteration.
+     * @default no limit
+     */
+    timeoutMs?: number | undefined;
+}
+/** Options of {@link Listener.once} for a channel. */
+interface OnceOptions extends WaitOptions {
+    /**
+     * What happens at a {@link Gap}: with `skip` the wait goes on, with `throw` the promise rejects with
+     * {@link ListenerGapError}.
+     * @default `skip`
+     */
+    gaps?: 'skip' | 'throw' | undefined;
+}
+/** Removes the registration of a callback that {@link Listener.addCallback} made. A second call does nothing. */
+type RemoveCallback = () => Promise<void>;
+/** The callbacks of {@link ConnectionPool.listen}, by channel. */
+type Callbacks<Payloads extends ListenerPayloads> = {
+    readonly [Name in keyof Payloads & string]?: ListenerCallback<Payloads[Name], Name> | undefined;
+};
+/** The options of {@link ConnectionPool.listen}: those of the listener, and of its startup. */
+interface ListenOptions<Payload = unknown> extends ListenerOptions<Payload>, Pick<StartupOptions, 'retry' | 'timeoutMs'> {
+}
+/** Payloads that need no `parse`: those of the schemas, or text. */
+type Unparsed<Schemas> = [keyof Schemas] extends [never] ? unknown : PayloadsOf<Schemas>;
+/** `Options`, with a `parse` for sure. */
+type WithParse<Options extends {
+    parse?: unknown;
+}> = Options & Required<Pick<Options, 'parse'>>;
+/** `Options`, with `parse` or without, as the payloads need it. */
+type Arguments<Options extends {
+    parse?: unknown;
+}, Payloads, Schemas> = string extends keyof Payloads ? Payloads extends Record<string, string> ? [options?: Options & {
+    parse?: undefined;
+}] : [options: WithParse<Options>] : Payloads extends Record<keyof Payloads, string> ? [options?: Options] : unknown extends Unparsed<Schemas> ? [options: WithParse<Options>] : Unparsed<Schemas> extends Payloads ? [options?: Options] : [options: WithParse<Options>];
+/** The arguments of {@link ConnectionPool.listener}. */
+type ListenerArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<ListenerOptions<Payloads[keyof Payloads]>, Payloads, Schemas>;
+/** The arguments of {@link ConnectionPool.listen} after the callbacks. */
+type ListenArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<ListenOptions<Payloads[keyof Payloads]>, Payloads, Schemas>;
+/** Options of {@link Listener.startup}. */
+interface StartupOptions {
+    /**
+     * Whether to go on trying when the server cannot be reached or refuses, as the listener does when it reconnects: with the
+     * delays and the `maxAttempts` of {@link ReconnectOptions}, and with a `warning` or `error` event for each attempt that
+     * failed. A wrong configuration rejects all the same. For a process that starts before its database.
+     * @default false
+     */
+    retry?: boolean | undefined;
+    /**
+     * Ends the startup when it is aborted: the promise rejects with its reason, and nothing is left running. It has no effect
+     * once the listener is started.
+     * @default no signal
+     */
+    signal?: AbortSignal | undefined;
+    /**
+     * The longest time that the whole startup may take, in milliseconds, from 0 to 2147483647. Then the promise rejects with
+     * {@link ListenerTimeoutError}, and nothing is left running. Each attempt to connect has its own bound,
+     * `connectTimeoutSec`.
+     * @default no limit
+     */
+    timeoutMs?: number | undefined;
+}
+/** Options of {@link Listener.shutdown}. */
+interface ShutdownOptions {
+    /** Whether to deliver the buffered notifications before the listener ends. @default false */
+    drain?: boolean | undefined;
+    /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
+    timeoutMs?: number | undefined;
+}
+/** Options of {@link Listener.sync}. */
+interface SyncOptions {
+    /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
+    signal?: AbortSignal | undefined;
+}
+/**
+ * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of
+ * its buffers.
+ */
+interface ListenerStats {
+    /** Notifications read from the server, for subscribed channels. */
+    received: number;
+    /** Notifications handed to consumers. A notification counts once for each consumer that gets it. */
+    delivered: number;
+    /** Notifications dropped because a consumer's buffer was full. A notification counts once for each such consumer. */
+    dropped: number;
+    /** Notifications that wait for consumers now. */
+    buffered: number;
+    /** The bytes that count against `buffer.maxBytes` now, for all consumers together. */
+    bufferedBytes: number;
+    /** Failures of callbacks and of `parse`. */
+    callbackErrors: number;
+    /** Callbacks and gap callbacks whose promises are pending now, also those that a shutdown did not wait for. */
+    callbacksInFlight: number;
+    /** How long the oldest of them has been pending, in milliseconds; `undefined` when there is none. */
+    oldestCallbackAgeMs: number | undefined;
+    /** `gap` events. */
+    gaps: number;
+    /** Lost sessions that were replaced. */
+    reconnects: number;
+    /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none waits. */
+    oldestBufferedAgeMs: number | undefined;
+    /** The round-trip time of the last heartbeat, in milliseconds; `undefined` before the first. */
+    lastRoundTripMs: number | undefined;
+}
+
+/**
+ * Listens to channels of PostgreSQL. {@link ConnectionPool.listener} makes one; its server session is outside the pool.
+ *
+ * Each notification is delivered to a consumer at most once. Where notifications may be missing, a {@link Gap} stands
+ * at their place among the others, so that none is lost silently.
+ *
+ * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
+ */
+declare class Listener<Payloads extends ListenerPayloads = Record<string, string>> extends ListenerEmitter implements AsyncDisposable {
+    #private;
+    /** Whether the listener is up: from the end of `startup()` until `shutdown()` is called or the listener gives up. */
+    get isStarted(): boolean;
+    /** The state of the listener; {@link ListenerState} describes each. */
+    get state(): ListenerState;
+    /** The names of the channels to which the listener is subscribed, or will be at `startup()`. */
+    get channels(): string[];
+    /**
+     * The connection of the listening session itself. Statements on it affect the session: while a transaction is open on
+     * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session
+     * is lost.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started.
+     */
+    get connection(): Connection;
+    /**
+     * Connects and subscribes to every channel of {@link Listener.channels}. Resolves once the LISTENs are committed:
+     * each NOTIFY that is committed later is delivered or covered by a gap. Allowed again after `shutdown()`.
+     *
+     * With the option `retry` it goes on trying, and the state is `connecting` until it succeeds, `signal` is aborted or
+     * `shutdown()` is called.
+     *
+     * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
+     * {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong; with {@link ListenerStartError} when
+     * the listener is started already, with {@link ListenerClosedError} when it is shut down meanwhile, with
+     * {@link ListenerTimeoutError} when it took longer than `timeoutMs`, and with the reason of `signal` when that is
+     * aborted: the option of this call, or of the listener.
+     */
+    startup(options?: StartupOptions): Promise<void>;
+    /**
+     * Ends the session and every iterator. Resolves once the server has closed the session, or after `timeoutMs`. It
+     * interrupts connecting and reconnecting.
+     *
+     * A running callback goes on, and `shutdown()` waits for it only with `drain`. Do not await a draining shutdown in a
+     * callback: it would wait for itself until `timeoutMs` is over.
+     *
+     * Callbacks and channels stay registered, so `startup()` and `listen()` work again. Calling `shutdown()` twice, or
+     * before `startup()`, does no harm. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an
+     * option is wrong.
+     */
+    shutdown(options?: ShutdownOptions): Promise<void>;
+    /** Shuts the listener down, as {@link Listener.shutdown} does without options. */
+    [Symbol.asyncDispose](): Promise<void>;
+    /**
+     * Registers a callback for a channel. Before `startup()` the promise resolves at once; later, it resolves once the
+     * LISTEN is committed, which a listener that is reconnecting does in its next session. A callback that is registered
+     * twice is called twice. Allowed inside a callback.
+     *
+     * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
+     * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
+     * refuses the LISTEN, with {@link ListenerTimeoutError} when the wait for it took longer than `timeoutMs`, and with the
+     * reason of `signal`. A rejection leaves nothing registered.
+     *
+     * @returns A function that removes this registration, and no other of the same callback.
+     */
+    addCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>, options?: WaitOptions): Promise<RemoveCallback>;
+    /**
+     * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
+     * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not
+     * registered.
+     */
+    removeCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
+    /**
+     * Removes every callback of a channel. From the call on none of them is started, not even for notifications that are
+     * buffered. A channel that `addChannel()` did not add is unsubscribed.
+     */
+    clearChannelCallbacks(channel: keyof Payloads & string): Promise<void>;
+    /**
+     * Removes every callback and every channel, also those that `addChannel()` added, and ends the streams of
+     * `subscribe()`. From the call on their notifications are not delivered any more, not even those that are buffered.
+     */
+    clearAllChannels(): Promise<void>;
+    /**
+     * Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback}
+     * does.
+     */
+    addChannel(channel: keyof Payloads & string, options?: WaitOptions): Promise<void>;
+    /**
+     * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of
+     * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
+     */
+    removeChannel(channel: keyof Payloads & string): Promise<void>;
+    /**
+     * Subscribes to channels and iterates over their notifications, in one: the channels stay subscribed for as long as the
+     * stream lasts, and are released at its end, unless somebody else wants them. Resolves once the LISTENs are committed.
+     * Each notification that is committed later is yielded, or covered by a gap.
+     *
+     * The stream is the one of {@link Listener.messages}; it ends with a `break`, a `return()` (also while a `next()` waits),
+     * its `signal`, `clearAllChannels()`, or the listener.
+     *
+     * Rejects as {@link Listener.addCallback} does, and with {@link ListenerStartError} when the listener is not started. A
+     * rejection leaves nothing subscribed.
+     */
+    subscribe<Name extends keyof Payloads & string, const Gaps extends GapMode = 'skip'>(channels: Name | readonly Name[], options?: SubscribeOptions<Gaps>): Promise<MessageStream<ItemOf<Pick<Payloads, Name>, Gaps>>>;
+    /**
+     * Waits for the next notification of a channel, to which it subscribes meanwhile, and resolves with the message. The
+     * lease of the message's connection has ended by then. With a function in the place of the options it is the `once()` of
+     * every emitter, for one of the {@link ListenerEvents}.
+     *
+     * Rejects as {@link Listener.subscribe} does, and with {@link ListenerClosedError} when the listener ends meanwhile.
+     */
+    once<Name extends keyof Payloads & string>(channel: Name, options?: OnceOptions): Promise<MessageOf<Pick<Payloads, Name>>>;
+    once<Event extends keyof ListenerEvents>(event: Event, handler: (...args: ListenerEvents[Event]) => void): this;
+    /**
+     * Registers a callback for gaps, in which to read again the data that the missing notifications were about. It runs
+     * at the gap's place among the notification callbacks, and later notifications wait until it settles.
+     *
+     * @throws {@link ListenerCallbackError} when `callback` is not a function.
+     */
+    addGapCallback(callback: GapCallback): void;
+    /** Removes the oldest registration of a gap callback. Does nothing when the callback is not registered. */
+    removeGapCallback(callback: GapCallback): void;
+    /**
+     * Starts calling callbacks. Returns before the first one is called; a second call does nothing.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started.
+     */
+    listen(): void;
+    /**
+     * Stops calling callbacks; a running callback goes on. Notifications stay in the buffer, within its bounds, and the
+     * next `listen()` delivers them. Does nothing when the listener is not listening.
+     */
+    abortListen(): void;
+    /** Iterates over the notifications of every subscribed channel, as {@link Listener.messages} does without options. */
+    [Symbol.asyncIterator](): MessageStream<MessageOf<Payloads>>;
+    /**
+     * Iterates over notifications. Each iterator is a consumer of its own, with its own buffer: other iterators and the
+     * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
+     * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
+     *
+     * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
+     * {@link ListenerOverflowError}.
+     *
+     * @throws {@link ListenerStartError} when the listener is not started, {@link ArgumentTypeError} or
+     * {@link ArgumentRangeError} when an option is wrong.
+     */
+    messages<const Gaps extends GapMode = 'skip'>(options?: MessagesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>>;
+    /** Iterates as {@link Listener.messages} does, over arrays that are never empty: the fastest way to consume. */
+    batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]>;
+    /**
+     * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification
+     * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
+     *
+     * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
+     * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
+     *
+     * The server is asked first whether it still listens to every channel. If it does not, the listener reconnects, and the
+     * fence comes back behind the {@link Gap}.
+     *
+     * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
+     * is shut down meanwhile, and with the reason of `signal` when that is aborted.
+     */
+    sync(options?: SyncOptions): Promise<void>;
+    /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
+    stats(): ListenerStats;
+    /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
+    ref(): this;
+    /** Lets the process end while the listener is started. */
+    unref(): this;
 }
 
 /**
@@ -1034,7 +1199,7 @@ type PasswordFunction = () => string | Promise<string>;
  * the first of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong
  * option is a {@link ConnectionPoolConfigurationError}.
  */
-interface ConnectionPoolOptions {
+interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
     /**
      * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
      * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is
@@ -1042,6 +1207,21 @@ interface ConnectionPoolOptions {
      * @default none
      */
     dsn?: string | undefined;
+    /**
+     * Where the sessions of listeners connect, as a DSN: for a pool behind a transaction pooler, which cannot serve LISTEN.
+     * The pool's other options apply to them, but for `dsn`, `host` and `port`. Everything else goes where the pool goes, the
+     * connections of callbacks too.
+     * @default where the pool connects
+     */
+    listenDsn?: string | undefined;
+    /**
+     * The schemas of channels: objects of any library that implements [Standard Schema](https://standardschema.dev), such as
+     * zod, valibot or arktype. {@link ConnectionPool.notify} takes what fits the schema of its channel, and sends its JSON;
+     * callbacks and iterators get what the schema makes of the JSON. A notification that does not fit is not delivered, and an
+     * `error` event tells of it. Channels without a schema carry text.
+     * @default none
+     */
+    schemas?: Schemas | undefined;
     /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
     username?: string | undefined;
     /**
@@ -1213,23 +1393,47 @@ interface ConnectionPoolStatus {
 /**
  * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is
  * needed.
+ *
+ * @typeParam Schemas - The types of the option `schemas`.
  */
-declare class ConnectionPool implements AsyncDisposable {
+declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implements AsyncDisposable {
     #private;
     /**
      * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults
      * apply.
      * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
      */
-    constructor(options?: ConnectionPoolOptions | string);
+    constructor(options?: ConnectionPoolOptions<Schemas> | string);
     /**
      * Makes a listener. The listener connects at its `startup()`, with a server session outside the pool.
      *
-     * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
+     * The type of the payloads is that of the pool's schemas; else the one that `parse` returns; else text. A type argument
+     * gives each channel a type of its own: `pool.listener<{ orders: Order }>({ parse: JSON.parse })`.
+     *
+     * @typeParam Payloads - The type of each channel's payload, as `parse` returns it. With others than text `parse` is
+     * required.
      * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
      * {@link ConnectionPoolExecuteError} when the pool is closed.
      */
-    listener<Payloads extends ListenerPayloads = Record<string, string>>(options?: ListenerOptions<Payloads[keyof Payloads]>): Listener<Payloads>;
+    listener<Payloads extends object = PayloadsOf<Schemas>>(...args: ListenerArguments<Payloads, Schemas>): Listener<Payloads>;
+    /** Makes a listener whose payloads have the type that `parse` returns. */
+    listener<Payload, _Inferred>(options: ListenerOptions<Payload>): Listener<Record<string, Payload>>;
+    /** Makes a listener whose payloads have the given types. */
+    listener<Payloads extends object>(options: WithParse<ListenerOptions<Payloads[keyof Payloads]>>): Listener<Payloads>;
+    /**
+     * Makes a listener, registers a callback for each channel, starts it and lets it listen: `listener()`, `addCallback()`,
+     * `startup()` and `listen()` in one. The payloads have the types that `listener()` would give them.
+     *
+     * Rejects as each of these does, and leaves nothing running.
+     *
+     * @param callbacks - A callback for each channel.
+     * @param options - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
+     */
+    listen<Payloads extends object = PayloadsOf<Schemas>>(callbacks: Callbacks<Payloads>, ...args: ListenArguments<Payloads, Schemas>): Promise<Listener<Payloads>>;
+    /** Starts a listener whose payloads have the type that `parse` returns. */
+    listen<Payload, _Inferred>(callbacks: Callbacks<Record<string, Payload>>, options: ListenOptions<Payload>): Promise<Listener<Record<string, Payload>>>;
+    /** Starts a listener whose payloads have the given types. */
+    listen<Payloads extends object>(callbacks: Callbacks<Payloads>, options: WithParse<ListenOptions<Payloads[keyof Payloads]>>): Promise<Listener<Payloads>>;
     /**
      * Leases a connection of the pool, until it is closed. Opens one if none is free, and waits if the pool is full.
      *
@@ -1247,6 +1451,8 @@ declare class ConnectionPool implements AsyncDisposable {
      * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
      * committed.
      *
+     * A channel with a schema takes a value that fits it, and its JSON is sent.
+     *
      * Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong, and as
      * {@link ConnectionPool.connection} does.
      *
@@ -1254,7 +1460,32 @@ declare class ConnectionPool implements AsyncDisposable {
      * @param payload - The payload: at most 7999 bytes without NUL. @default the empty text
      * @param options - Bounds of the call, the wait for a connection included. @default `acquireTimeoutSec` for that wait
      */
-    notify(channel: string, payload?: string, options?: CallOptions): Promise<void>;
+    notify<Name extends keyof Schemas & string>(channel: Name, payload: ChannelInput<Schemas[Name]>, options?: CallOptions): Promise<void>;
+    /** Sends text to a channel of a pool without schemas. */
+    notify(channel: TextChannel<Schemas>, payload?: string, options?: CallOptions): Promise<void>;
+    /**
+     * Sends several notifications to a channel in one statement: all of them, in their order, or none. Resolves once they are
+     * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing.
+     *
+     * Takes payloads and rejects as {@link ConnectionPool.notify} does; every payload is checked before anything is sent.
+     *
+     * @param channel - The name of the channel.
+     * @param payloads - The payloads.
+     * @param options - Bounds of the call, the wait for a connection included. @default `acquireTimeoutSec` for that wait
+     */
+    notifyMany<Name extends keyof Schemas & string>(channel: Name, payloads: readonly ChannelInput<Schemas[Name]>[], options?: CallOptions): Promise<void>;
+    /** Sends texts to a channel of a pool without schemas. */
+    notifyMany(channel: TextChannel<Schemas>, payloads: readonly string[], options?: CallOptions): Promise<void>;
+    /** Runs one statement on a connection of the pool, as {@link Queryable.execute} does. */
+    execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
+    /** Runs one statement on a connection of the pool, as {@link Queryable.fetch} does. */
+    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
+    /** Runs a statement that returns one row, as {@link Queryable.fetchRow} does, on a connection of the pool. */
+    fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row>;
+    /** Runs a statement that returns one row or none, as {@link Queryable.fetchRowOrNull} does, on a connection of the pool. */
+    fetchRowOrNull<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row | null>;
+    /** Runs a statement that returns one value, as {@link Queryable.fetchVal} does, on a connection of the pool. */
+    fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Value>;
     /** Returns the numbers of connections and of calls that wait for one. */
     status(): ConnectionPoolStatus;
     /**
@@ -1276,6 +1507,6 @@ declare class ConnectionPool implements AsyncDisposable {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, CallOptions, ChannelBinding, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, OverflowPolicy, ParseChannel, PasswordFunction, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SyncOptions, TargetSessionAttrs, TransactionWork };
+export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
+export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoSchemas, OnceOptions, OverflowPolicy, ParseChannel, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -4,18 +4,37 @@
  * @packageDocumentation
  */
 export { ConnectionPool, type ConnectionPoolStatus, type PoolCloseOptions } from './src-ts/pool.js'
+export type {
+  ChannelInput,
+  ChannelSchema,
+  ChannelSchemaIssue,
+  ChannelSchemaResult,
+  ChannelSchemas,
+  NoSchemas,
+  PayloadsOf,
+  TextChannel,
+} from './src-ts/options/schemas.js'
+export type { WaitOptions } from './src-ts/options/wait.js'
 export type { CallOptions } from './src-ts/query/bounds.js'
 export { Listener } from './src-ts/listen/listener.js'
 export type {
+  Callbacks,
+  ListenArguments,
+  ListenOptions,
+  ListenerArguments,
   ListenerPayloads,
   ListenerState,
   GapCallback,
   MessageOf,
   ItemOf,
   MessageStream,
+  OnceOptions,
+  RemoveCallback,
   ShutdownOptions,
   StartupOptions,
+  SubscribeOptions,
   SyncOptions,
+  WithParse,
   ListenerStats,
 } from './src-ts/listen/types.js'
 export { ListenerNotificationMsg } from './src-ts/deliver/message.js'

@@ -181,6 +181,11 @@ export class ListenerCallbackError extends ListenerError {
   }
 }
 
+/** A wait on a listener took longer than its `timeoutMs`. Nothing is lost by it, and the listener goes on. */
+export class ListenerTimeoutError extends ListenerError {
+  override readonly code = 'ERR_PGLISTEN_LISTENER_TIMEOUT'
+}
+
 /** A consumer's buffer was full, and the option `buffer.overflow` is `error`: the listener has closed. */
 export class ListenerOverflowError extends ListenerError {
   override readonly code = 'ERR_PGLISTEN_LISTENER_OVERFLOW'
@@ -304,6 +309,7 @@ brandError(ListenerError, 'ListenerError')
 brandError(ListenerStartError, 'ListenerStartError')
 brandError(ListenerClosedError, 'ListenerClosedError')
 brandError(ListenerCallbackError, 'ListenerCallbackError')
+brandError(ListenerTimeoutError, 'ListenerTimeoutError')
 brandError(ListenerOverflowError, 'ListenerOverflowError')
 brandError(ListenerGapError, 'ListenerGapError')
 brandError(DatabaseError, 'DatabaseError')

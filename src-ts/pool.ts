@@ -1,23 +1,48 @@
 // The pool: the public entry point, which makes connections and listeners.
 import { brand } from './brand.js'
-import { NativePool, type NativeLease } from '#native'
+import { NativePool, type NativeConnectOptions, type NativeLease } from '#native'
 import { bridge } from './native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
 import { PasswordAsker } from './native/password.js'
 import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js'
 import { Connection, type LeaseSource } from './query/connection.js'
-import { ConnectionPoolExecuteError } from './errors.js'
+import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
+import type { QueryParameter } from './query/parameters.js'
+import type { QueryResult } from './query/result.js'
 import { Listener } from './listen/listener.js'
-import type { ListenerPayloads } from './listen/types.js'
+import type {
+  Callbacks,
+  ListenArguments,
+  ListenOptions,
+  ListenerArguments,
+  WithParse,
+} from './listen/types.js'
 import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
 import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
+import type {
+  ChannelInput,
+  ChannelSchemas,
+  NoSchemas,
+  PayloadsOf,
+  Schemas as SchemaTable,
+  TextChannel,
+} from './options/schemas.js'
 import {
   MAX_DELAY_MS,
   checkChannel,
   checkNumber,
   checkOptions,
   checkPayload,
+  expected,
 } from './options/validate.js'
+
+/** A listener with whatever payloads the signature says that was called. */
+// oxlint-disable-next-line typescript/no-explicit-any -- an implementation serves all of its overloads.
+type AnyListener = Listener<any>
+
+/** An aggregate, so that one row comes back and not one for each payload. */
+const NOTIFY_MANY =
+  'SELECT pg_catalog.count(pg_catalog.pg_notify($1, payload)) FROM pg_catalog.unnest($2::pg_catalog.text[]) AS payload'
 
 /** After this long a call that waits for a connection is told of, in milliseconds. */
 const LONG_WAIT_MS = 1000
@@ -48,13 +73,20 @@ export interface ConnectionPoolStatus {
 /**
  * A pool of connections, which also makes listeners. A new pool opens no connection; it opens each one when it is
  * needed.
+ *
+ * @typeParam Schemas - The types of the option `schemas`.
  */
-export class ConnectionPool implements AsyncDisposable {
+export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implements AsyncDisposable {
   readonly #native: NativePool
+  /** Says where listening sessions connect. */
+  readonly #listening: NativePool
+  /** Makes what says where a listening session connects that has a DSN of its own. */
+  readonly #sessions: (dsn: string) => NativePool
+  readonly #schemas: SchemaTable | undefined
   readonly #acquireTimeoutMs: number
   readonly #leases: LeaseSource = (channel) =>
     this.#acquire(channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``)
-  readonly #listeners = new Set<WeakRef<Listener<ListenerPayloads>>>()
+  readonly #listeners = new Set<WeakRef<Listener<Record<string, unknown>>>>()
   #closing: Promise<void> | undefined
 
   /**
@@ -62,41 +94,111 @@ export class ConnectionPool implements AsyncDisposable {
    * apply.
    * @throws {@link ConnectionPoolConfigurationError} when an option is wrong.
    */
-  constructor(options?: ConnectionPoolOptions | string) {
+  constructor(options?: ConnectionPoolOptions<Schemas> | string) {
     const resolved = resolvePoolOptions(options)
     this.#acquireTimeoutMs = resolved.acquireTimeoutMs
+    this.#schemas = resolved.schemas
     const asker = resolved.askPassword && new PasswordAsker(resolved.askPassword)
-    this.#native = new NativePool(
-      bridge.handle,
-      resolved.connect,
-      resolved.maxDbPoolSize,
-      resolved.connRecyclingMethod,
-      resolved.limits,
-      asker?.handle,
-    )
-    asker?.keepWith(this.#native)
+    const connectingTo = (connect: NativeConnectOptions) => {
+      const native = new NativePool(
+        bridge.handle,
+        connect,
+        resolved.maxDbPoolSize,
+        resolved.connRecyclingMethod,
+        resolved.limits,
+        asker?.handle,
+      )
+      asker?.keepWith(native)
+      return native
+    }
+    this.#native = connectingTo(resolved.connect)
+    this.#sessions = (dsn) => connectingTo(resolved.connectElsewhere(dsn))
+    this.#listening =
+      resolved.listenDsn === undefined ? this.#native : this.#sessions(resolved.listenDsn)
   }
 
   /**
    * Makes a listener. The listener connects at its `startup()`, with a server session outside the pool.
    *
-   * @typeParam Payloads - The type of each channel's payload, as `parse` returns it.
+   * The type of the payloads is that of the pool's schemas; else the one that `parse` returns; else text. A type argument
+   * gives each channel a type of its own: `pool.listener<{ orders: Order }>({ parse: JSON.parse })`.
+   *
+   * @typeParam Payloads - The type of each channel's payload, as `parse` returns it. With others than text `parse` is
+   * required.
    * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
    * {@link ConnectionPoolExecuteError} when the pool is closed.
    */
-  listener<Payloads extends ListenerPayloads = Record<string, string>>(
-    options?: ListenerOptions<Payloads[keyof Payloads]>,
-  ): Listener<Payloads> {
+  listener<Payloads extends object = PayloadsOf<Schemas>>(
+    ...args: ListenerArguments<Payloads, Schemas>
+  ): Listener<Payloads>
+  /** Makes a listener whose payloads have the type that `parse` returns. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- with a second one, explicit type arguments are not meant for this signature.
+  listener<Payload, _Inferred>(options: ListenerOptions<Payload>): Listener<Record<string, Payload>>
+  /** Makes a listener whose payloads have the given types. */
+  listener<Payloads extends object>(
+    options: WithParse<ListenerOptions<Payloads[keyof Payloads]>>,
+  ): Listener<Payloads>
+  listener(options?: ListenerOptions): AnyListener {
+    return this.#listener(options)
+  }
+
+  #listener(options: ListenerOptions | undefined): Listener<Record<string, unknown>> {
     this.#checkOpen()
-    const listener = new Listener<Payloads>(
-      { session: this.#native, own: this.#native },
+    const resolved = resolveListenerOptions(options)
+    const { dsn, parse } = resolved
+    const listener = new Listener<Record<string, unknown>>(
+      {
+        session: dsn === undefined ? this.#listening : this.#sessions(dsn),
+        own: this.#native,
+      },
       this.#leases,
-      resolveListenerOptions(options),
+      { ...resolved, parse: this.#schemas ? this.#schemas.parser(parse) : parse },
       () => this.#checkOpen(),
     )
     for (const reference of this.#listeners)
       if (!reference.deref()) this.#listeners.delete(reference)
-    this.#listeners.add(new WeakRef(listener as unknown as Listener<ListenerPayloads>))
+    this.#listeners.add(new WeakRef(listener))
+    return listener
+  }
+
+  /**
+   * Makes a listener, registers a callback for each channel, starts it and lets it listen: `listener()`, `addCallback()`,
+   * `startup()` and `listen()` in one. The payloads have the types that `listener()` would give them.
+   *
+   * Rejects as each of these does, and leaves nothing running.
+   *
+   * @param callbacks - A callback for each channel.
+   * @param options - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
+   */
+  async listen<Payloads extends object = PayloadsOf<Schemas>>(
+    callbacks: Callbacks<Payloads>,
+    ...args: ListenArguments<Payloads, Schemas>
+  ): Promise<Listener<Payloads>>
+  /** Starts a listener whose payloads have the type that `parse` returns. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as above.
+  async listen<Payload, _Inferred>(
+    callbacks: Callbacks<Record<string, Payload>>,
+    options: ListenOptions<Payload>,
+  ): Promise<Listener<Record<string, Payload>>>
+  /** Starts a listener whose payloads have the given types. */
+  async listen<Payloads extends object>(
+    callbacks: Callbacks<Payloads>,
+    options: WithParse<ListenOptions<Payloads[keyof Payloads]>>,
+  ): Promise<Listener<Payloads>>
+  async listen(
+    callbacks: Callbacks<Record<string, unknown>>,
+    { retry, timeoutMs, ...options }: ListenOptions = {},
+  ): Promise<AnyListener> {
+    if (typeof callbacks !== 'object' || callbacks === null) {
+      const what = 'an object with a callback for each channel'
+      throw new ArgumentTypeError(expected('callbacks', what, callbacks))
+    }
+    const listener = this.#listener(options)
+    for (const [channel, callback] of Object.entries(callbacks)) {
+      if (callback !== undefined) await listener.addCallback(channel, callback)
+    }
+    await listener.startup({ retry, timeoutMs })
+    listener.listen()
     return listener
   }
 
@@ -121,6 +223,8 @@ export class ConnectionPool implements AsyncDisposable {
    * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
    * committed.
    *
+   * A channel with a schema takes a value that fits it, and its JSON is sent.
+   *
    * Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong, and as
    * {@link ConnectionPool.connection} does.
    *
@@ -128,18 +232,115 @@ export class ConnectionPool implements AsyncDisposable {
    * @param payload - The payload: at most 7999 bytes without NUL. @default the empty text
    * @param options - Bounds of the call, the wait for a connection included. @default `acquireTimeoutSec` for that wait
    */
-  async notify(channel: string, payload = '', options?: CallOptions): Promise<void> {
+  async notify<Name extends keyof Schemas & string>(
+    channel: Name,
+    payload: ChannelInput<Schemas[Name]>,
+    options?: CallOptions,
+  ): Promise<void>
+  /** Sends text to a channel of a pool without schemas. */
+  async notify(
+    channel: TextChannel<Schemas>,
+    payload?: string,
+    options?: CallOptions,
+  ): Promise<void>
+  async notify(channel: string, payload: unknown = '', options?: CallOptions): Promise<void> {
+    const text = this.#encode(channel, payload)
+    await this.#use('`pool.notify()`', options, (connection, bounds) =>
+      connection.execute('SELECT pg_catalog.pg_notify($1, $2)', [channel, text], bounds),
+    )
+  }
+
+  /**
+   * Sends several notifications to a channel in one statement: all of them, in their order, or none. Resolves once they are
+   * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing.
+   *
+   * Takes payloads and rejects as {@link ConnectionPool.notify} does; every payload is checked before anything is sent.
+   *
+   * @param channel - The name of the channel.
+   * @param payloads - The payloads.
+   * @param options - Bounds of the call, the wait for a connection included. @default `acquireTimeoutSec` for that wait
+   */
+  async notifyMany<Name extends keyof Schemas & string>(
+    channel: Name,
+    payloads: readonly ChannelInput<Schemas[Name]>[],
+    options?: CallOptions,
+  ): Promise<void>
+  /** Sends texts to a channel of a pool without schemas. */
+  async notifyMany(
+    channel: TextChannel<Schemas>,
+    payloads: readonly string[],
+    options?: CallOptions,
+  ): Promise<void>
+  async notifyMany(
+    channel: string,
+    payloads: readonly unknown[],
+    options?: CallOptions,
+  ): Promise<void> {
+    if (!Array.isArray(payloads))
+      throw new ArgumentTypeError(expected('payloads', 'an array of payloads', payloads))
     checkChannel(channel)
-    checkPayload(payload)
-    const bounds = resolveCallOptions(options)
-    const began = performance.now()
-    await using connection = Connection.leased(await this.#acquire('`pool.notify()`', bounds))
-    const { signal, timeoutMs } = bounds
-    const spent = performance.now() - began
-    await connection.execute('SELECT pg_catalog.pg_notify($1, $2)', [channel, payload], {
-      signal,
-      timeoutMs: timeoutMs === undefined ? undefined : Math.max(0, timeoutMs - spent),
-    })
+    const texts = payloads.map((payload, index) =>
+      this.#encode(channel, payload, `payloads[${index}]`),
+    )
+    if (texts.length === 0) return
+    await this.#use('`pool.notifyMany()`', options, (connection, bounds) =>
+      connection.execute(NOTIFY_MANY, [channel, texts], bounds),
+    )
+  }
+
+  /** Runs one statement on a connection of the pool, as {@link Queryable.execute} does. */
+  async execute<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params?: readonly QueryParameter[],
+    options?: CallOptions,
+  ): Promise<QueryResult<Row>> {
+    return this.#use('`pool.execute()`', options, (connection, bounds) =>
+      connection.execute<Row>(sql, params, bounds),
+    )
+  }
+
+  /** Runs one statement on a connection of the pool, as {@link Queryable.fetch} does. */
+  async fetch<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params?: readonly QueryParameter[],
+    options?: CallOptions,
+  ): Promise<QueryResult<Row>> {
+    return this.#use('`pool.fetch()`', options, (connection, bounds) =>
+      connection.fetch<Row>(sql, params, bounds),
+    )
+  }
+
+  /** Runs a statement that returns one row, as {@link Queryable.fetchRow} does, on a connection of the pool. */
+  async fetchRow<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params?: readonly QueryParameter[],
+    options?: CallOptions,
+  ): Promise<Row> {
+    return this.#use('`pool.fetchRow()`', options, (connection, bounds) =>
+      connection.fetchRow<Row>(sql, params, bounds),
+    )
+  }
+
+  /** Runs a statement that returns one row or none, as {@link Queryable.fetchRowOrNull} does, on a connection of the pool. */
+  async fetchRowOrNull<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params?: readonly QueryParameter[],
+    options?: CallOptions,
+  ): Promise<Row | null> {
+    return this.#use('`pool.fetchRowOrNull()`', options, (connection, bounds) =>
+      connection.fetchRowOrNull<Row>(sql, params, bounds),
+    )
+  }
+
+  /** Runs a statement that returns one value, as {@link Queryable.fetchVal} does, on a connection of the pool. */
+  async fetchVal<Value = unknown>(
+    sql: string,
+    params?: readonly QueryParameter[],
+    options?: CallOptions,
+  ): Promise<Value> {
+    return this.#use('`pool.fetchVal()`', options, (connection, bounds) =>
+      connection.fetchVal<Value>(sql, params, bounds),
+    )
   }
 
   /** Returns the numbers of connections and of calls that wait for one. */
@@ -207,6 +408,31 @@ export class ConnectionPool implements AsyncDisposable {
     } finally {
       clearTimeout(warning)
     }
+  }
+
+  /** Lets `work` use a connection of the pool, within the bounds of the whole call. */
+  async #use<Result>(
+    holder: string,
+    options: CallOptions | undefined,
+    work: (connection: Connection, bounds: CallOptions) => Promise<Result>,
+  ): Promise<Result> {
+    const bounds = resolveCallOptions(options)
+    const began = performance.now()
+    await using connection = Connection.leased(await this.#acquire(holder, bounds))
+    const { signal, timeoutMs } = bounds
+    const spent = performance.now() - began
+    return await work(connection, {
+      signal,
+      timeoutMs: timeoutMs === undefined ? undefined : Math.max(0, timeoutMs - spent),
+    })
+  }
+
+  /** Makes the text of a payload, and checks it. */
+  #encode(channel: string, payload: unknown, name = 'payload'): string {
+    checkChannel(channel)
+    const text = this.#schemas ? this.#schemas.encode(channel, payload) : payload
+    checkPayload(text, name)
+    return text
   }
 
   /** Tells the pool's listeners that a call finds no connection: a callback may be waiting for itself. */

@@ -139,7 +139,7 @@ test('a startup that fails leaves nothing running, and can be tried again', asyn
 async function succeed<Result>(
   t: ExecutionContext,
   listener: Listener,
-  { first, replace }: { first: () => Promise<void>; replace: () => [Promise<void>, Result] },
+  { first, replace }: { first: () => Promise<unknown>; replace: () => [Promise<unknown>, Result] },
 ): Promise<Result> {
   await listener.connection.executeBatch('BEGIN')
   const release = await occupy(listener.connection)

@@ -7,6 +7,7 @@ import {
   type Listener,
   type ListenerOptions,
   type ListenerPayloads,
+  type WithParse,
 } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { serverDsn } from '../../lab/server/test-server.js'
@@ -28,7 +29,9 @@ export async function openListener<Payloads extends ListenerPayloads = Record<st
   const applicationName = uniqueName('app')
   const pool = new ConnectionPool({ dsn: await serverDsn(), applicationName, ...poolOptions })
   t.teardown(() => pool.close())
-  return { listener: pool.listener<Payloads>(options), pool, applicationName }
+  // A generic wrapper cannot show the compiler that `parse` is there where payloads need it.
+  const parsed = options as WithParse<typeof options>
+  return { listener: pool.listener<Payloads>(parsed), pool, applicationName }
 }
 
 let shared: ServerWitness | undefined

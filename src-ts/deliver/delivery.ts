@@ -3,6 +3,7 @@ import { ListenerCallbackError } from '../errors.js'
 import type { ListenerContext } from './context.js'
 import type { Gap } from './gap.js'
 import type { ParseChannel, ParsePayload } from '../options/listener.js'
+import { Misfit } from '../options/schemas.js'
 import { describe } from '../options/validate.js'
 
 /** The result of {@link parsePayload} when `parse` threw: the notification is not delivered. */
@@ -27,7 +28,8 @@ export function parsePayload(
     if (!promise) return payload
   } catch (cause) {
     // The commonest reason: `JSON.parse` and a plain NOTIFY, which somebody sent as a wake-up.
-    const what = text === '' ? '`parse` failed: the payload is empty' : '`parse` failed'
+    const ofParse = text === '' ? '`parse` failed: the payload is empty' : '`parse` failed'
+    const what = cause instanceof Misfit ? cause.message : ofParse
     reportFailure(context, what, cause, channel, text, processId)
     return UNPARSED
   }

@@ -3,6 +3,7 @@ import {
   ListenerClosedError,
   ListenerGapError,
   ListenerOverflowError,
+  ListenerTimeoutError,
   type PglistenError,
 } from '../errors.js'
 import type { Finished } from '../query/connection.js'
@@ -13,7 +14,10 @@ import { EntryKind, type Inbox } from './inbox.js'
 import type { GapMode, ResolvedBatchesOptions } from '../options/iterator.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
 import { type Unwatch, watchAbortFor } from '../native/abort.js'
+import { watchBounds } from '../native/bounded-wait.js'
+import { setImmediate } from '../native/timers.js'
 import { Turn } from '../native/turn.js'
+import { resolveWaitOptions, type WaitOptions } from '../options/wait.js'
 
 /** @internal An object that an iterator tells of its progress. */
 export interface IteratorWatcher {
@@ -54,7 +58,7 @@ let abort: (iterator: PullIterator<unknown>, reason: unknown) => void
  * The base of the iterators. It is written by hand, because a generator costs several times as much; and unlike with a
  * generator, `next()` may be called again before the last call has settled.
  */
-export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, undefined> {
+export abstract class PullIterator<Item> implements AsyncIterableIterator<Item> {
   /** @internal The buffer of this consumer. */
   readonly inbox: Inbox
   readonly #context: ListenerContext
@@ -69,6 +73,10 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   /** Whether items are being taken: calls from inside must not take another one. */
   #serving = false
   #done = false
+  /** Whether a `next()` has waited. */
+  #hasWaited = false
+  /** How many messages the iterator may still yield. */
+  #left: number
   /** The error that ends the iteration; the next `next()` rejects with it. */
   #failure: { error: unknown } | undefined
 
@@ -83,6 +91,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     this.#watcher = watcher
     this.inbox = inbox
     this.gaps = options.gaps
+    this.#left = options.limit
     this.#channels = options.channels && new Set(options.channels)
     this.#signal = options.signal
   }
@@ -108,19 +117,69 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     return this
   }
 
-  /** Returns the next item; waits if there is none yet. */
-  next(): Promise<IteratorResult<Item, undefined>> {
+  /** Returns the next item; waits if there is none yet. The options bound this wait. */
+  next(options?: WaitOptions): Promise<IteratorResult<Item, undefined>> {
+    if (options !== undefined) return this.#nextWithin(options)
     this.#finishAll()
     if (this.#waiters.length === 0 && !this.#serving && !this.#done) {
       const item = this.#takeNow()
       if (item !== NOTHING && item !== END) return Promise.resolve({ done: false, value: item })
     }
+    return new Promise((resolve, reject) => this.#wait({ resolve, reject }))
+  }
+
+  async #nextWithin(options: WaitOptions): Promise<IteratorResult<Item, undefined>> {
+    const bounds = resolveWaitOptions(options)
+    // Before an item is taken, which would be lost.
+    bounds.signal?.throwIfAborted()
+    this.#finishAll()
     return new Promise((resolve, reject) => {
-      this.#waiters.push({ resolve, reject })
-      if (this.#waiters.length > 1) return
-      this.#serve()
-      if (this.#waiters.length > 0) this.#watcher.onWaiting(this, true)
+      let over = () => {}
+      const waiter: Waiter<Item> = {
+        resolve: (result) => {
+          over()
+          resolve(result)
+        },
+        reject: (error) => {
+          over()
+          reject(error)
+        },
+      }
+      this.#wait(waiter)
+      if (!this.#waiters.includes(waiter)) return
+      const giveUp = (error: unknown) => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
+        if (this.#waiters.length === 0) this.#watcher.onWaiting(this, false)
+        reject(error)
+      }
+      over = watchBounds(bounds, giveUp, (timeoutMs) =>
+        giveUp(new ListenerTimeoutError(`the next item took longer than ${timeoutMs} ms`)),
+      )
     })
+  }
+
+  /** Lets a `next()` wait for its turn, which may be at once. */
+  #wait(waiter: Waiter<Item>): void {
+    this.#waiters.push(waiter)
+    if (this.#waiters.length > 1) return
+    this.#serve()
+    if (this.#waiters.length === 0) return
+    this.#watcher.onWaiting(this, true)
+    if (this.#channels && !this.#hasWaited) setImmediate(() => this.#warnOfDeafness())
+    this.#hasWaited = true
+  }
+
+  /** Warns of channels to which nobody has subscribed: the loop would wait for ever. */
+  #warnOfDeafness(): void {
+    if (this.#done) return
+    const { subscriptions, events } = this.#context
+    for (const channel of this.#channels ?? []) {
+      if (subscriptions.get(channel)) continue
+      const message =
+        `an iterator waits for channel \`${channel}\`, to which the listener is not subscribed: ` +
+        'the option `channels` only selects; `addChannel()` or `subscribe()` subscribes'
+      events.report('warning', { message, channel })
+    }
   }
 
   /** Ends the iteration, its leases and its buffer. A `break` in a loop calls it. */
@@ -143,10 +202,15 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     }
     this.#done = true
     this.#finishAll()
+    this.#release()
+    this.#serve()
+  }
+
+  /** Gives up the buffer and the part in the run: no item follows any more. */
+  #release(): void {
     this.inbox.close()
     this.#unwatch()
     this.#watcher.onIteratorClosed(this)
-    this.#serve()
     this.#finish()
   }
 
@@ -167,6 +231,8 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
   protected handOut(handout: Handout, messages: number): void {
     this.#handouts.push(handout)
     this.#context.counters.delivered += messages
+    this.#left -= messages
+    if (this.#left <= 0) this.#release()
   }
 
   /** Whether messages were taken and not handed out yet, so that a fence behind them must not be passed. */
@@ -232,6 +298,10 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item, 
     for (;;) {
       // A handler of a `gap` or `error` event may have ended the iteration.
       if (this.#done) return END
+      if (this.#left <= 0) {
+        this.close()
+        return END
+      }
       if (!this.#turn.isExhausted && !inbox.hasNext()) return NOTHING
       if (this.#turn.isExhausted || !this.#turn.charge()) {
         // A loop over buffered entries never leaves the microtask queue by itself.

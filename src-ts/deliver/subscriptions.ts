@@ -58,6 +58,12 @@ export class Subscription {
   readonly ids: number[]
   /** Whether `addChannel()`, or the listener's options, asked for the channel. */
   explicit = false
+  /** The calls of `addChannel()` that wait for the LISTEN. */
+  adding = 0
+  /** Whether {@link Subscription.explicit} is only due to calls that still wait. */
+  tentative = false
+  /** The streams of `subscribe()` that hold the channel. */
+  holds = 0
   /** Resolves once the LISTEN is committed; `undefined` while no session was asked to LISTEN. */
   ready: Promise<void> | undefined
   #registrations: readonly Registration[] = []
@@ -86,7 +92,7 @@ export class Subscription {
 
   /** Whether the channel is to stay subscribed. */
   get wanted(): boolean {
-    return this.explicit || this.isCalled
+    return this.explicit || this.holds > 0 || this.isCalled
   }
 }
 

@@ -1,17 +1,32 @@
 // Checks of the arguments that the methods of a listener take.
-import { ListenerCallbackError } from '../errors.js'
+import { ArgumentRangeError, ListenerCallbackError } from '../errors.js'
 import {
   MAX_DELAY_MS,
   checkBoolean,
   checkFunction,
   checkNumber,
+  checkOneOf,
   checkOptions,
   checkSignal,
   type Complete,
 } from '../options/validate.js'
-import type { ShutdownOptions, StartupOptions, SyncOptions } from './types.js'
+import { resolveMessagesOptions, type ResolvedBatchesOptions } from '../options/iterator.js'
+import type {
+  OnceOptions,
+  ShutdownOptions,
+  StartupOptions,
+  SubscribeOptions,
+  SyncOptions,
+} from './types.js'
+import { checkWait } from '../options/wait.js'
 
-const STARTUP_OPTIONS = ['retry', 'signal'] as const satisfies (keyof StartupOptions)[]
+const SUBSCRIBE_OPTIONS = [
+  'signal',
+  'gaps',
+  'timeoutMs',
+] as const satisfies (keyof SubscribeOptions)[]
+const ONCE_OPTIONS = ['signal', 'gaps', 'timeoutMs'] as const satisfies (keyof OnceOptions)[]
+const STARTUP_OPTIONS = ['retry', 'signal', 'timeoutMs'] as const satisfies (keyof StartupOptions)[]
 const SHUTDOWN_OPTIONS = ['drain', 'timeoutMs'] as const satisfies (keyof ShutdownOptions)[]
 const SYNC_OPTIONS = ['signal'] as const satisfies (keyof SyncOptions)[]
 
@@ -22,7 +37,32 @@ export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000
 export function resolveStartupOptions(options: StartupOptions): StartupOptions {
   checkOptions('options', options, STARTUP_OPTIONS)
   if (options.retry !== undefined) checkBoolean('retry', options.retry)
-  if (options.signal !== undefined) checkSignal('signal', options.signal)
+  checkWait(options)
+  return options
+}
+
+/** Checks the arguments of `subscribe()` and fills in the defaults. */
+export function resolveSubscribeArguments(
+  channels: string | readonly string[],
+  options: SubscribeOptions = {},
+): ResolvedBatchesOptions & { channels: readonly string[]; timeoutMs: number | undefined } {
+  checkOptions('options', options, SUBSCRIBE_OPTIONS)
+  const { timeoutMs, ...iteration } = options
+  checkWait(options)
+  const names = typeof channels === 'string' ? [channels] : channels
+  const resolved = resolveMessagesOptions({ ...iteration, channels: names })
+  if (names.length === 0)
+    throw new ArgumentRangeError(
+      'Expected `channels` to be the name of a channel, or at least one name, got none',
+    )
+  return { ...resolved, channels: [...new Set(names)], timeoutMs }
+}
+
+/** Checks the options of `once()` for a channel. */
+export function resolveOnceOptions(options: OnceOptions = {}): OnceOptions {
+  checkOptions('options', options, ONCE_OPTIONS)
+  checkWait(options)
+  if (options.gaps !== undefined) checkOneOf('gaps', options.gaps, ['skip', 'throw'])
   return options
 }
 

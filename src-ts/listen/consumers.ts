@@ -74,6 +74,11 @@ export class Consumers implements IteratorWatcher {
     for (const iterator of this.#liveIterators()) iterator.forget(subscription.name)
   }
 
+  /** Makes the buffer of an iterator that gets the notifications from now on. */
+  freshInbox(channels: readonly string[]): Inbox {
+    return this.#newInbox([...channels])
+  }
+
   /** Makes the buffer of an iterator. The first consumer gets the notifications that have arrived since `startup()`. */
   inbox({ channels, signal }: Pick<ResolvedBatchesOptions, 'channels' | 'signal'>): Inbox {
     const wanted = channels ? [...channels] : null

@@ -1,11 +1,17 @@
 // The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to
 // `shutdown()`.
 import { brand } from '../brand.js'
-import { type Unwatch, watchAbort, watchAbortFor } from '../native/abort.js'
+import { type Unwatch, watchAbortFor } from '../native/abort.js'
+import { watchBounds } from '../native/bounded-wait.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { Connection, type LeaseSource } from '../query/connection.js'
-import { ListenerStartError } from '../errors.js'
-import { ListenerEmitter } from '../deliver/events.js'
+import {
+  ListenerClosedError,
+  ListenerStartError,
+  ListenerTimeoutError,
+  type PglistenError,
+} from '../errors.js'
+import { ListenerEmitter, type ListenerEvents } from '../deliver/events.js'
 import type { Gap } from '../deliver/gap.js'
 import {
   type BatchesOptions,
@@ -24,8 +30,11 @@ import type {
   MessageOf,
   ItemOf,
   MessageStream,
+  OnceOptions,
+  RemoveCallback,
   ShutdownOptions,
   StartupOptions,
+  SubscribeOptions,
   SyncOptions,
   ListenerStats,
 } from './types.js'
@@ -33,6 +42,7 @@ import type { ResolvedListenerOptions } from '../options/listener.js'
 import { Calls } from '../deliver/calls.js'
 import type { Counters, ListenerContext } from '../deliver/context.js'
 import type { PullIterator } from '../deliver/pull-iterator.js'
+import { Hold } from './hold.js'
 import { Lifecycle } from './lifecycle.js'
 import { Run } from './run.js'
 import { subscribe, unregister, unsubscribeUnwanted } from './subscribing.js'
@@ -44,11 +54,14 @@ import {
   Subscriptions,
 } from '../deliver/subscriptions.js'
 import { checkChannel } from '../options/validate.js'
+import { resolveWaitOptions, type WaitOptions } from '../options/wait.js'
 import {
   DEFAULT_SHUTDOWN_TIMEOUT_MS,
   checkCallback,
+  resolveOnceOptions,
   resolveShutdownOptions,
   resolveStartupOptions,
+  resolveSubscribeArguments,
   resolveSyncOptions,
 } from './arguments.js'
 
@@ -83,6 +96,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   #connection: Connection | undefined
   #keepAlive = true
   #unwatch: Unwatch = () => {}
+  /** The streams of `subscribe()` that have not ended. */
+  readonly #holds = new Set<Hold>()
 
   /** @internal */
   constructor(
@@ -145,12 +160,13 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * `shutdown()` is called.
    *
    * Rejects as {@link ConnectionPool.connection} does when the first connection fails, and leaves nothing running; with
-   * {@link ArgumentTypeError} when an option is wrong; with
-   * {@link ListenerStartError} when the listener is started already, with {@link ListenerClosedError} when it is shut
-   * down meanwhile, and with the reason of `signal` when that is aborted: the option of this call, or of the listener.
+   * {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong; with {@link ListenerStartError} when
+   * the listener is started already, with {@link ListenerClosedError} when it is shut down meanwhile, with
+   * {@link ListenerTimeoutError} when it took longer than `timeoutMs`, and with the reason of `signal` when that is
+   * aborted: the option of this call, or of the listener.
    */
   async startup(options: StartupOptions = {}): Promise<void> {
-    const { retry = false, signal } = resolveStartupOptions(options)
+    const { retry = false, signal, timeoutMs } = resolveStartupOptions(options)
     this.#options.signal?.throwIfAborted()
     signal?.throwIfAborted()
     const lifecycle = this.#lifecycle.begin()
@@ -167,16 +183,19 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     this.#unwatch = watchAbortFor(this.#options.signal, this, shutDown)
     const started = run.start(this.#subscriptions, retry)
     for (const subscription of this.#subscriptions) subscription.ready = started
-    let ending: Promise<void> | undefined
-    const unwatch = watchAbort(signal, () => {
-      ending = run.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS)
-    })
+    let givenUp: { reason: unknown; ending: Promise<void> } | undefined
+    const giveUp = (reason: unknown) => {
+      givenUp = { reason, ending: run.shutdown(false, DEFAULT_SHUTDOWN_TIMEOUT_MS) }
+    }
+    const unwatch = watchBounds({ signal, timeoutMs }, giveUp, () =>
+      giveUp(new ListenerTimeoutError(`the startup took longer than ${timeoutMs} ms`)),
+    )
     try {
       await started
     } catch (error) {
-      await ending
+      await givenUp?.ending
       this.#forget(run)
-      if (ending) throw signal!.reason
+      if (givenUp) throw givenUp.reason
       // The listener's own signal has shut it down.
       this.#options.signal?.throwIfAborted()
       throw error
@@ -214,21 +233,30 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    *
    * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
    * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
-   * refuses the LISTEN. A rejection leaves nothing registered.
+   * refuses the LISTEN, with {@link ListenerTimeoutError} when the wait for it took longer than `timeoutMs`, and with the
+   * reason of `signal`. A rejection leaves nothing registered.
+   *
+   * @returns A function that removes this registration, and no other of the same callback.
    */
   async addCallback<Name extends keyof Payloads & string>(
     channel: Name,
     callback: ListenerCallback<Payloads[Name], Name>,
-  ): Promise<void> {
+    options?: WaitOptions,
+  ): Promise<RemoveCallback> {
     checkChannel(channel)
     checkCallback(callback)
+    const bounds = resolveWaitOptions(options)
+    bounds.signal?.throwIfAborted()
     const registration = new Registration(callback as ListenerCallback<unknown>)
     const subscription = this.#subscriptions.open(channel)
     subscription.registrations = subscription.registrations.concat(registration)
     this.#run?.consumers.setCalled(channel)
-    await subscribe(this.#subscriptions, this.#run, subscription, () =>
+    await subscribe(this.#subscriptions, this.#run, subscription, bounds, () =>
       this.#unregister(subscription, registration),
     )
+    return async () => {
+      if (registration.active) await this.#remove(subscription, registration)
+    }
   }
 
   /**
@@ -246,9 +274,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const registration = subscription?.registrations.find(
       (one) => one.callback === (callback as unknown),
     )
-    if (!subscription || !registration) return
-    this.#unregister(subscription, registration)
-    await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
+    if (subscription && registration) await this.#remove(subscription, registration)
   }
 
   /**
@@ -265,10 +291,11 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Removes every callback and every channel, also those that `addChannel()` added. From the call on their
-   * notifications are not delivered any more, not even those that are buffered.
+   * Removes every callback and every channel, also those that `addChannel()` added, and ends the streams of
+   * `subscribe()`. From the call on their notifications are not delivered any more, not even those that are buffered.
    */
   async clearAllChannels(): Promise<void> {
+    for (const hold of this.#holds) hold.end()
     const subscriptions = [...this.#subscriptions]
     for (const subscription of subscriptions) {
       subscription.explicit = false
@@ -282,14 +309,23 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * Subscribes to a channel without a callback, for iterators. Resolves and rejects as {@link Listener.addCallback}
    * does.
    */
-  async addChannel(channel: keyof Payloads & string): Promise<void> {
+  async addChannel(channel: keyof Payloads & string, options?: WaitOptions): Promise<void> {
     checkChannel(channel)
+    const bounds = resolveWaitOptions(options)
+    bounds.signal?.throwIfAborted()
     const subscription = this.#subscriptions.open(channel)
+    subscription.tentative ||= !subscription.explicit
     subscription.explicit = true
-    // Everybody who asked for the channel waits for the same LISTEN.
-    await subscribe(this.#subscriptions, this.#run, subscription, () => {
-      subscription.explicit = false
-    })
+    subscription.adding += 1
+    try {
+      // Everybody who asked for the channel waits for the same LISTEN, and the last one that fails takes it back.
+      await subscribe(this.#subscriptions, this.#run, subscription, bounds, () => {
+        if (subscription.adding === 1 && subscription.tentative) subscription.explicit = false
+      })
+      subscription.tentative = false
+    } finally {
+      subscription.adding -= 1
+    }
   }
 
   /**
@@ -301,7 +337,83 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const subscription = this.#subscriptions.get(channel)
     if (!subscription) return
     subscription.explicit = false
+    subscription.tentative = false
     await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
+  }
+
+  /**
+   * Subscribes to channels and iterates over their notifications, in one: the channels stay subscribed for as long as the
+   * stream lasts, and are released at its end, unless somebody else wants them. Resolves once the LISTENs are committed.
+   * Each notification that is committed later is yielded, or covered by a gap.
+   *
+   * The stream is the one of {@link Listener.messages}; it ends with a `break`, a `return()` (also while a `next()` waits),
+   * its `signal`, `clearAllChannels()`, or the listener.
+   *
+   * Rejects as {@link Listener.addCallback} does, and with {@link ListenerStartError} when the listener is not started. A
+   * rejection leaves nothing subscribed.
+   */
+  async subscribe<Name extends keyof Payloads & string, const Gaps extends GapMode = 'skip'>(
+    channels: Name | readonly Name[],
+    options?: SubscribeOptions<Gaps>,
+  ): Promise<MessageStream<ItemOf<Pick<Payloads, Name>, Gaps>>> {
+    const resolved = resolveSubscribeArguments(channels, options)
+    resolved.signal?.throwIfAborted()
+    const { consumers } = this.#started('Cannot subscribe: the listener is not started')
+    const inbox = consumers.freshInbox(resolved.channels)
+    const iterator = new MessageIterator(this.#context, consumers, inbox, resolved)
+    const hold = new Hold(iterator, resolved.channels, this.#subscriptions, (released) => {
+      this.#holds.delete(hold)
+      this.#unsubscribe(released)
+    })
+    this.#holds.add(hold)
+    const stream = adopt<ItemOf<Pick<Payloads, Name>, Gaps>>(consumers, iterator)
+    try {
+      await Promise.all(
+        hold.subscriptions.map((subscription) =>
+          subscribe(this.#subscriptions, this.#run, subscription, resolved, () => {
+            // Ends the stream, which releases its channels.
+            iterator.close()
+          }),
+        ),
+      )
+    } catch (error) {
+      iterator.close()
+      throw error
+    }
+    return stream
+  }
+
+  /**
+   * Waits for the next notification of a channel, to which it subscribes meanwhile, and resolves with the message. The
+   * lease of the message's connection has ended by then. With a function in the place of the options it is the `once()` of
+   * every emitter, for one of the {@link ListenerEvents}.
+   *
+   * Rejects as {@link Listener.subscribe} does, and with {@link ListenerClosedError} when the listener ends meanwhile.
+   */
+  override once<Name extends keyof Payloads & string>(
+    channel: Name,
+    options?: OnceOptions,
+  ): Promise<MessageOf<Pick<Payloads, Name>>>
+  override once<Event extends keyof ListenerEvents>(
+    event: Event,
+    handler: (...args: ListenerEvents[Event]) => void,
+  ): this
+  override once(
+    name: string,
+    options?: OnceOptions | ((...args: unknown[]) => void),
+  ): Promise<unknown> | this {
+    if (typeof options === 'function') return super.once(name as 'closed', options)
+    return this.#once(name as keyof Payloads & string, options)
+  }
+
+  async #once(channel: keyof Payloads & string, options?: OnceOptions): Promise<unknown> {
+    const { timeoutMs, ...iteration } = resolveOnceOptions(options)
+    const deadline = performance.now() + (timeoutMs ?? 0)
+    await using stream = await this.subscribe(channel, { ...iteration, timeoutMs })
+    const left = timeoutMs === undefined ? undefined : Math.max(0, deadline - performance.now())
+    const { done, value } = await stream.next({ timeoutMs: left })
+    if (done) throw new ListenerClosedError('The listener was shut down')
+    return value
   }
 
   /**
@@ -435,6 +547,18 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const run = this.#run
     if (!run?.lifecycle.isStarted) throw new ListenerStartError(message)
     return run
+  }
+
+  async #remove(subscription: Subscription, registration: Registration): Promise<void> {
+    this.#unregister(subscription, registration)
+    await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
+  }
+
+  /** Ends the LISTENs of channels that a stream released. Nobody waits for it, so a failure is told of. */
+  #unsubscribe(released: readonly Subscription[]): void {
+    unsubscribeUnwanted(this.#subscriptions, this.#run, released).catch((error: PglistenError) =>
+      this.report('warning', { message: `a channel stays subscribed: ${error.message}`, error }),
+    )
   }
 
   #unregister(subscription: Subscription, registration: Registration): void {

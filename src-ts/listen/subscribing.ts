@@ -1,26 +1,46 @@
 // Lets the running session follow what changes in a listener's subscriptions.
 import type { Registration, Subscription, Subscriptions } from '../deliver/subscriptions.js'
-import { ListenerClosedError } from '../errors.js'
+import { ListenerClosedError, ListenerTimeoutError } from '../errors.js'
+import { settledWithin } from '../native/bounded-wait.js'
 import type { Run } from './run.js'
+import type { WaitOptions } from '../options/wait.js'
 
 /**
- * Asks the running session to LISTEN, unless that was done before. When the LISTEN fails, `undo` removes what was
- * added.
+ * Asks the running session to LISTEN, unless that was done before, and waits for that within bounds. When the LISTEN fails,
+ * or the wait is over, `undo` removes what was added.
  */
 export async function subscribe(
   subscriptions: Subscriptions,
   run: Run | undefined,
   subscription: Subscription,
+  bounds: WaitOptions,
   undo: () => void,
 ): Promise<void> {
   if (!run?.lifecycle.isOpen) return
+  let hasFailed = false
   subscription.ready ??= run.subscribe(subscription)
+  const listening = subscription.ready.catch((error: unknown) => {
+    hasFailed = true
+    throw error
+  })
   try {
-    await subscription.ready
+    await settledWithin(
+      bounds,
+      listening,
+      (timeoutMs) =>
+        new ListenerTimeoutError(
+          `subscribing to channel \`${subscription.name}\` took longer than ${timeoutMs} ms`,
+        ),
+    )
   } catch (error) {
     undo()
-    if (!subscription.wanted) subscriptions.delete(subscription)
-    subscription.ready = undefined
+    if (hasFailed) {
+      if (!subscription.wanted) subscriptions.delete(subscription)
+      subscription.ready = undefined
+    } else {
+      // The LISTEN is under way, and others may wait for it.
+      unsubscribeUnwanted(subscriptions, run, [subscription]).catch(() => {})
+    }
     throw error
   }
 }
@@ -64,7 +84,8 @@ export function unregister(
   if (subscription.isCalled) return
   run?.consumers.setCalled(subscription.name)
   // Buffered notifications were meant for the callbacks that are gone: a new number keeps them from new callbacks.
-  if (!subscription.explicit || subscriptions.get(subscription.name) !== subscription) return
+  const isKept = subscription.explicit || subscription.holds > 0
+  if (!isKept || subscriptions.get(subscription.name) !== subscription) return
   subscriptions.renumber(subscription)
   run?.renumber(subscription)
 }

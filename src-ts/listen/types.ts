@@ -2,11 +2,15 @@
 import type { NativePool } from '#native'
 import type { Connection } from '../query/connection.js'
 import type { Gap } from '../deliver/gap.js'
-import type { GapMode } from '../options/iterator.js'
+import type { GapMode, MessagesOptions } from '../options/iterator.js'
 import type { ListenerNotificationMsg } from '../deliver/message.js'
+import type { ListenerCallback } from '../deliver/subscriptions.js'
+import type { ListenerOptions } from '../options/listener.js'
+import type { PayloadsOf } from '../options/schemas.js'
+import type { WaitOptions } from '../options/wait.js'
 
 /** The type of each channel's payload, by channel. A listener without this type argument has text on every channel. */
-export type ListenerPayloads = Record<string, unknown>
+export type ListenerPayloads = object
 
 /** @internal The pools behind a listener. They differ when its session connects elsewhere than its pool. */
 export interface ListenerPools {
@@ -50,13 +54,92 @@ export type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'i
  * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,
  * releases it.
  */
-export interface MessageStream<Item>
-  extends AsyncIterableIterator<Item, undefined>, AsyncDisposable {
+export interface MessageStream<Item> extends AsyncIterableIterator<Item>, AsyncDisposable {
+  /**
+   * Returns the next item; waits if there is none yet. It may be called again before the last call has settled.
+   *
+   * The options bound this one wait, and not the iteration: an item that comes later is there for the next call. When the
+   * time is over, the call rejects with {@link ListenerTimeoutError}, and when the signal is aborted, with its reason.
+   */
+  next(options?: WaitOptions): Promise<IteratorResult<Item, undefined>>
   /** Returns the stream itself: it can be iterated over once. */
   [Symbol.asyncIterator](): MessageStream<Item>
   /** Ends the iteration, as `break` does, and drops the notifications that are buffered for it. */
   return(): Promise<IteratorResult<Item, undefined>>
 }
+
+/** Options of {@link Listener.subscribe}. */
+export interface SubscribeOptions<Gaps extends GapMode = GapMode> extends Omit<
+  MessagesOptions<Gaps>,
+  'channels'
+> {
+  /**
+   * The longest time until the LISTENs are committed, in milliseconds, from 0 to 2147483647. Then the promise rejects with
+   * {@link ListenerTimeoutError}. It does not bound the iteration.
+   * @default no limit
+   */
+  timeoutMs?: number | undefined
+}
+
+/** Options of {@link Listener.once} for a channel. */
+export interface OnceOptions extends WaitOptions {
+  /**
+   * What happens at a {@link Gap}: with `skip` the wait goes on, with `throw` the promise rejects with
+   * {@link ListenerGapError}.
+   * @default `skip`
+   */
+  gaps?: 'skip' | 'throw' | undefined
+}
+
+/** Removes the registration of a callback that {@link Listener.addCallback} made. A second call does nothing. */
+export type RemoveCallback = () => Promise<void>
+
+/** The callbacks of {@link ConnectionPool.listen}, by channel. */
+export type Callbacks<Payloads extends ListenerPayloads> = {
+  readonly [Name in keyof Payloads & string]?: ListenerCallback<Payloads[Name], Name> | undefined
+}
+
+/** The options of {@link ConnectionPool.listen}: those of the listener, and of its startup. */
+export interface ListenOptions<Payload = unknown>
+  extends ListenerOptions<Payload>, Pick<StartupOptions, 'retry' | 'timeoutMs'> {}
+
+/** Payloads that need no `parse`: those of the schemas, or text. */
+type Unparsed<Schemas> = [keyof Schemas] extends [never] ? unknown : PayloadsOf<Schemas>
+
+/** `Options`, with a `parse` for sure. */
+export type WithParse<Options extends { parse?: unknown }> = Options &
+  Required<Pick<Options, 'parse'>>
+
+/** `Options`, with `parse` or without, as the payloads need it. */
+type Arguments<
+  Options extends { parse?: unknown },
+  Payloads,
+  Schemas,
+> = string extends keyof Payloads
+  ? Payloads extends Record<string, string>
+    ? [options?: Options & { parse?: undefined }]
+    : [options: WithParse<Options>]
+  : Payloads extends Record<keyof Payloads, string>
+    ? [options?: Options]
+    : unknown extends Unparsed<Schemas>
+      ? [options: WithParse<Options>]
+      : Unparsed<Schemas> extends Payloads
+        ? [options?: Options]
+        : [options: WithParse<Options>]
+
+/** The arguments of {@link ConnectionPool.listener}. */
+export type ListenerArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<
+  ListenerOptions<Payloads[keyof Payloads]>,
+  Payloads,
+  Schemas
+>
+
+/** The arguments of {@link ConnectionPool.listen} after the callbacks. */
+export type ListenArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<
+  ListenOptions<Payloads[keyof Payloads]>,
+  Payloads,
+  Schemas
+>
 
 /** Options of {@link Listener.startup}. */
 export interface StartupOptions {
@@ -73,6 +156,13 @@ export interface StartupOptions {
    * @default no signal
    */
   signal?: AbortSignal | undefined
+  /**
+   * The longest time that the whole startup may take, in milliseconds, from 0 to 2147483647. Then the promise rejects with
+   * {@link ListenerTimeoutError}, and nothing is left running. Each attempt to connect has its own bound,
+   * `connectTimeoutSec`.
+   * @default no limit
+   */
+  timeoutMs?: number | undefined
 }
 
 /** Options of {@link Listener.shutdown}. */

@@ -33,10 +33,18 @@ export interface MessagesOptions<Gaps extends GapMode = GapMode> {
   signal?: AbortSignal | undefined
   /** What the iterator does at a gap. @default `skip` */
   gaps?: Gaps | undefined
+  /**
+   * Ends the iteration after so many messages: an integer from 1, or `Infinity`. Gaps do not count.
+   * @default Infinity
+   */
+  limit?: number | undefined
 }
 
 /** The options of {@link Listener.batches}. */
-export interface BatchesOptions<Gaps extends GapMode = GapMode> extends MessagesOptions<Gaps> {
+export interface BatchesOptions<Gaps extends GapMode = GapMode> extends Omit<
+  MessagesOptions<Gaps>,
+  'limit'
+> {
   /**
    * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
    * complete with 256 KiB of payloads too.
@@ -56,17 +64,21 @@ export interface ResolvedBatchesOptions {
   channels: readonly string[] | undefined
   signal: AbortSignal | undefined
   gaps: GapMode
+  limit: number
   maxSize: number
   maxWaitMs: number
 }
 
-const MESSAGES_OPTIONS = ['channels', 'signal', 'gaps'] as const
-const BATCHES_OPTIONS = [...MESSAGES_OPTIONS, 'maxSize', 'maxWaitMs'] as const
+const COMMON_OPTIONS = ['channels', 'signal', 'gaps'] as const
+const MESSAGES_OPTIONS = [...COMMON_OPTIONS, 'limit'] as const
+const BATCHES_OPTIONS = [...COMMON_OPTIONS, 'maxSize', 'maxWaitMs'] as const
 
 /** @internal Checks the options of {@link Listener.messages}. */
 export function resolveMessagesOptions(options: MessagesOptions = {}): ResolvedBatchesOptions {
   checkOptions('options', options, MESSAGES_OPTIONS)
-  return resolveBatchesOptions(options)
+  const { limit = Infinity, ...common } = options
+  checkNumber('limit', limit, { min: 1, integer: true, infinity: true })
+  return { ...resolveBatchesOptions(common), limit }
 }
 
 /** @internal Checks the options of {@link Listener.batches}. */
@@ -82,5 +94,5 @@ export function resolveBatchesOptions(options: BatchesOptions = {}): ResolvedBat
   checkOneOf('gaps', gaps, GAP_MODES)
   checkNumber('maxSize', maxSize, { min: 1, integer: true, infinity: true })
   checkNumber('maxWaitMs', maxWaitMs, { min: 0, max: MAX_DELAY_MS })
-  return { channels, signal, gaps, maxSize, maxWaitMs }
+  return { channels, signal, gaps, limit: Infinity, maxSize, maxWaitMs }
 }

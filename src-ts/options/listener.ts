@@ -166,6 +166,13 @@ export interface ListenerOptions<Payload = unknown> {
    * @default 'own'
    */
   session?: 'own' | undefined
+  /**
+   * Where the listening session connects, as a DSN: for a pool behind a transaction pooler, which cannot serve LISTEN. It
+   * takes the place of the pool's `listenDsn`. The pool's other options apply, but for `host` and `port`. The connections
+   * of callbacks are the pool's.
+   * @default the pool's `listenDsn`, or where the pool connects
+   */
+  dsn?: string | undefined
 }
 
 const LISTENER_OPTIONS = [
@@ -179,6 +186,7 @@ const LISTENER_OPTIONS = [
   'ignoreOwn',
   'signal',
   'session',
+  'dsn',
 ] as const satisfies readonly (keyof ListenerOptions)[]
 
 /** @internal The options of a listener, checked and complete. */
@@ -192,6 +200,7 @@ export interface ResolvedListenerOptions {
   parse: ParsePayload | undefined
   ignoreOwn: boolean
   signal: AbortSignal | undefined
+  dsn: string | undefined
 }
 
 const MILLISECONDS: NumberBounds = { min: 1, max: MAX_DELAY_MS }
@@ -217,6 +226,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     parse,
     signal,
     session = 'own',
+    dsn,
   } = options
   if (!Array.isArray(channels))
     throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
@@ -270,6 +280,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     heartbeat,
     parse,
     signal,
+    dsn,
     buffer: resolveBuffer(options.buffer),
   }
 }

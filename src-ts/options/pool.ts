@@ -18,6 +18,7 @@ import {
   type NumberBounds,
 } from './validate.js'
 import { meant } from './foreign.js'
+import { type ChannelSchemas, type NoSchemas, Schemas as SchemaTable } from './schemas.js'
 import { fromNativeError } from '../native/native-errors.js'
 
 /**
@@ -83,7 +84,7 @@ export type PasswordFunction = () => string | Promise<string>
  * the first of these sources that has it: the option, the `dsn`, libpq's environment variable, the default. A wrong
  * option is a {@link ConnectionPoolConfigurationError}.
  */
-export interface ConnectionPoolOptions {
+export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
   /**
    * A URL (`postgres://user:password@host:5432/database`) or key/value pairs (`host=localhost user=postgres`), read by
    * [libpq's rules](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING). A parameter that is
@@ -91,6 +92,21 @@ export interface ConnectionPoolOptions {
    * @default none
    */
   dsn?: string | undefined
+  /**
+   * Where the sessions of listeners connect, as a DSN: for a pool behind a transaction pooler, which cannot serve LISTEN.
+   * The pool's other options apply to them, but for `dsn`, `host` and `port`. Everything else goes where the pool goes, the
+   * connections of callbacks too.
+   * @default where the pool connects
+   */
+  listenDsn?: string | undefined
+  /**
+   * The schemas of channels: objects of any library that implements [Standard Schema](https://standardschema.dev), such as
+   * zod, valibot or arktype. {@link ConnectionPool.notify} takes what fits the schema of its channel, and sends its JSON;
+   * callbacks and iterators get what the schema makes of the JSON. A notification that does not fit is not delivered, and an
+   * `error` event tells of it. Channels without a schema carry text.
+   * @default none
+   */
+  schemas?: Schemas | undefined
   /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
   username?: string | undefined
   /**
@@ -252,7 +268,7 @@ type Option =
   | {
       [Key in SettingName]: { setting: Key; read: Read<NonNullable<NativeSettings[Key]>> }
     }[SettingName]
-  | { setting: null; read: Read<string | number> }
+  | { setting: null; read: Read<string | number | SchemaTable> }
 
 /** The largest pool: PostgreSQL allows no more connections (`max_connections`). */
 const MAX_POOL_SIZE = 262_143
@@ -349,6 +365,8 @@ const list =
     return values.map((value, index) => read(value, option, `${option}[${index}]`))
   }
 
+const dsnText = secret('that is not empty and has no NUL', false)
+
 const loadBalanceHosts = oneOf<LoadBalanceHosts>('disable', 'random')
 
 /**
@@ -356,7 +374,13 @@ const loadBalanceHosts = oneOf<LoadBalanceHosts>('disable', 'random')
  * {@link ConnectionPoolOptions}, does not compile, and neither does a setting of Rust's that no option sets.
  */
 const OPTIONS = {
-  dsn: { setting: null, read: secret('that is not empty and has no NUL', false) },
+  dsn: { setting: null, read: dsnText },
+  listenDsn: { setting: null, read: dsnText },
+  schemas: {
+    setting: null,
+    read: (value) =>
+      new SchemaTable(value, (message) => configurationErrors('schemas').type(message)),
+  },
   username: { setting: 'user', read: text },
   password: { setting: 'password', read: password },
   host: { setting: 'hosts', read: only(text) },
@@ -433,6 +457,11 @@ type TableSettings = {
 /** @internal The options of a pool, checked and complete. */
 export interface ResolvedPoolOptions {
   connect: NativeConnectOptions
+  /** Where listening sessions connect, if that differs. */
+  listenDsn: string | undefined
+  /** How to connect to where another DSN points, with the other options of the pool. */
+  connectElsewhere: (dsn: string) => NativeConnectOptions
+  schemas: SchemaTable | undefined
   maxDbPoolSize: number
   /** The function that is asked for passwords, if there is one. */
   askPassword: (() => unknown) | undefined
@@ -443,25 +472,37 @@ export interface ResolvedPoolOptions {
 
 /** @internal Checks the options of a pool. Throws {@link ConnectionPoolConfigurationError}. */
 export function resolvePoolOptions(
-  input: ConnectionPoolOptions | string | undefined,
+  input: ConnectionPoolOptions<ChannelSchemas> | string | undefined,
   env: NodeJS.ProcessEnv = process.env,
 ): ResolvedPoolOptions {
-  const options: ConnectionPoolOptions = typeof input === 'string' ? { dsn: input } : (input ?? {})
+  const options: ConnectionPoolOptions<ChannelSchemas> =
+    typeof input === 'string' ? { dsn: input } : (input ?? {})
   checkOptions('options', options, NAMES, configurationErrors('options'), meant)
   exclusive(options, 'host', 'hosts')
   exclusive(options, 'port', 'ports')
   exclusive(options, 'ca', 'caFile')
   exclusive(options, 'cert', 'certFile')
   exclusive(options, 'key', 'keyFile')
-  const connect: NativeConnectOptions = {
+  const environmentOf = environment(env)
+  const connectElsewhere = (dsn: string) =>
+    checked({
+      dsn: dsnText(dsn, 'dsn'),
+      settings: settingsOf(elsewhere),
+      environment: environmentOf,
+    })
+  const { host: _host, hosts: _hosts, port: _port, ports: _ports, ...elsewhere } = options
+  const connect = checked({
     dsn: read(options, 'dsn') ?? null,
     settings: settingsOf(options),
-    environment: environment(env),
-  }
-  const error = checkConnectOptions(connect)
-  if (error) throw fromNativeError(error)
+    environment: environmentOf,
+  })
+  const listenDsn = read(options, 'listenDsn')
+  if (listenDsn !== undefined) connectElsewhere(listenDsn)
   return {
     connect,
+    listenDsn,
+    connectElsewhere,
+    schemas: read(options, 'schemas'),
     maxDbPoolSize: read(options, 'maxDbPoolSize') ?? DEFAULT_POOL_SIZE,
     askPassword: typeof options.password === 'function' ? options.password : undefined,
     limits: {
@@ -473,6 +514,12 @@ export function resolvePoolOptions(
   }
 }
 
+function checked(connect: NativeConnectOptions): NativeConnectOptions {
+  const error = checkConnectOptions(connect)
+  if (error) throw fromNativeError(error)
+  return connect
+}
+
 /** @internal Checks a pool's size. */
 export function checkPoolSize(value: unknown): asserts value is number {
   checkNumber('size', value, POOL_SIZE)
@@ -480,7 +527,7 @@ export function checkPoolSize(value: unknown): asserts value is number {
 
 /** Reads one option by the table; `undefined` when it is not given. */
 function read<Name extends OptionName>(
-  options: ConnectionPoolOptions,
+  options: ConnectionPoolOptions<ChannelSchemas>,
   name: Name,
 ): ReturnType<(typeof OPTIONS)[Name]['read']> | undefined {
   const value: unknown = options[name]
@@ -489,7 +536,7 @@ function read<Name extends OptionName>(
 }
 
 /** The settings that cross to Rust. Rust gets every field: `null` stands for "not given". */
-function settingsOf(options: ConnectionPoolOptions): NativeSettings {
+function settingsOf(options: ConnectionPoolOptions<ChannelSchemas>): NativeSettings {
   const settings: Partial<Record<SettingName, unknown>> = {}
   for (const name of NAMES) {
     const { setting } = OPTIONS[name]
@@ -507,7 +554,11 @@ function environment(env: NodeJS.ProcessEnv): Record<string, string> {
 }
 
 /** Refuses two options that exclude each other. */
-function exclusive(options: ConnectionPoolOptions, one: OptionName, other: OptionName): void {
+function exclusive(
+  options: ConnectionPoolOptions<ChannelSchemas>,
+  one: OptionName,
+  other: OptionName,
+): void {
   if (options[one] !== undefined && options[other] !== undefined) {
     throw new ConnectionPoolConfigurationError(`Expected \`${one}\` or \`${other}\`, got both`, {
       option: one,

@@ -187,10 +187,10 @@ export function checkChannel(value: unknown, name = 'channel'): asserts value is
 }
 
 /** Checks a payload: at most 7999 bytes of UTF-8 without NUL. */
-export function checkPayload(value: unknown): asserts value is string {
+export function checkPayload(value: unknown, name = 'payload'): asserts value is string {
   const what = `a string of at most ${MAX_PAYLOAD_BYTES} bytes without NUL`
-  if (typeof value !== 'string') throw new ArgumentTypeError(expected('payload', what, value))
-  checkText('payload', value, what, MAX_PAYLOAD_BYTES)
+  if (typeof value !== 'string') throw new ArgumentTypeError(expected(name, what, value))
+  checkText(name, value, what, MAX_PAYLOAD_BYTES)
 }
 
 function checkText(name: string, value: string, what: string, maxBytes: number): void {

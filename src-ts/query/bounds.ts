@@ -3,6 +3,7 @@ import { NativeCallBounds } from '#native'
 import { ArgumentTypeError, ConnectionTimeoutError } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
 import { AbortedError } from '../native/aborted.js'
+import { settledWithin } from '../native/bounded-wait.js'
 import { MAX_DELAY_MS, checkNumber, checkOptions, checkSignal } from '../options/validate.js'
 
 /** The options of a call that can be given up. */
@@ -64,31 +65,13 @@ export function bounded<Result>(
 }
 
 /** Waits for a lease that is still to come, within the bounds of the call that needs it. */
-export function leasedWithin<Lease>(
-  { signal, timeoutMs }: CallOptions,
-  leasing: Promise<Lease>,
-): Promise<Lease> {
-  if (!signal && timeoutMs === undefined) return leasing
-  return new Promise((resolve, reject) => {
-    let timer: NodeJS.Timeout | undefined
-    const unwatch = watchAbort(signal, (reason) => {
-      clearTimeout(timer)
-      reject(reason)
-    })
-    if (timeoutMs !== undefined) {
-      timer = setTimeout(() => {
-        unwatch()
-        reject(
-          new ConnectionTimeoutError(`waiting for a connection took longer than ${timeoutMs} ms`),
-        )
-      }, timeoutMs)
-    }
-    const over = () => {
-      clearTimeout(timer)
-      unwatch()
-    }
-    leasing.finally(over).then(resolve, reject)
-  })
+export function leasedWithin<Lease>(bounds: CallOptions, leasing: Promise<Lease>): Promise<Lease> {
+  return settledWithin(
+    bounds,
+    leasing,
+    (timeoutMs) =>
+      new ConnectionTimeoutError(`waiting for a connection took longer than ${timeoutMs} ms`),
+  )
 }
 
 async function settled<Result>(

@@ -76,6 +76,21 @@ export abstract class Queryable {
   }
 
   /**
+   * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
+   * with {@link ConnectionExecuteError}, although the statement was executed.
+   */
+  async fetchRowOrNull<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params: readonly QueryParameter[] = [],
+    options?: CallOptions,
+  ): Promise<Row | null> {
+    const output = await query(this, sql, params, options)
+    if (output.columns.length === 0 || output.rowCount > 1)
+      throw wrongRows('one row or none', output)
+    return toQueryResult<Row>(output)[0] ?? null
+  }
+
+  /**
    * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
    * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
    */
@@ -177,8 +192,12 @@ function checkSql(sql: unknown): asserts sql is string {
   }
 }
 
-function checkOneRow({ columns, rowCount }: NativeQueryOutput): void {
-  if (columns.length > 0 && rowCount === 1) return
+function checkOneRow(output: NativeQueryOutput): void {
+  if (output.columns.length === 0 || output.rowCount !== 1)
+    throw wrongRows('exactly one row', output)
+}
+
+function wrongRows(what: string, { columns, rowCount }: NativeQueryOutput): ConnectionExecuteError {
   const got = columns.length === 0 ? 'a statement without columns' : rowCount
-  throw new ConnectionExecuteError(`Expected the statement to return exactly one row, got ${got}`)
+  return new ConnectionExecuteError(`Expected the statement to return ${what}, got ${got}`)
 }

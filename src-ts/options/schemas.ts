@@ -1,0 +1,164 @@
+// Typed channels: the schemas of a pool's channels, which check payloads on their way out and in.
+import { ArgumentTypeError } from '../errors.js'
+import type { ParseChannel, ParsePayload } from './listener.js'
+import { checkChannel, describe, expected } from './validate.js'
+
+/**
+ * The schema of a channel's payloads: an object of any library that implements [Standard
+ * Schema](https://standardschema.dev), such as zod, valibot or arktype. It has to validate synchronously.
+ *
+ * @typeParam Input - The type that {@link ConnectionPool.notify} takes.
+ * @typeParam Output - The type that callbacks and iterators get.
+ */
+export interface ChannelSchema<Input = unknown, Output = Input> {
+  readonly '~standard': {
+    readonly version: 1
+    readonly vendor: string
+    readonly validate: (
+      value: unknown,
+    ) => ChannelSchemaResult<Output> | PromiseLike<ChannelSchemaResult<Output>>
+    /** Only for the compiler. */
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined
+  }
+}
+
+/** What the `validate` of a schema returns: the value, or what is wrong with it. */
+export type ChannelSchemaResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly ChannelSchemaIssue[] }
+
+/** One thing that is wrong with a payload. */
+export interface ChannelSchemaIssue {
+  readonly message: string
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+}
+
+/** The schemas of a pool's channels, by channel. */
+// oxlint-disable-next-line typescript/no-explicit-any -- whatever a schema takes and makes.
+export type ChannelSchemas = Readonly<Record<string, ChannelSchema<any, any>>>
+
+/** The type parameter of a pool without schemas. */
+// oxlint-disable-next-line typescript/no-generated-empty-object-type -- no name of a channel is in it.
+export type NoSchemas = Record<never, never>
+
+type Types<Schema> =
+  Schema extends ChannelSchema<infer Input, infer Output> ? { input: Input; output: Output } : never
+
+/** The type of a payload as it is sent to a channel with a schema. */
+export type ChannelInput<Schema> = Types<Schema>['input']
+
+/** The type of each channel's payload, as a pool's listeners deliver it: text on every channel without schemas. */
+export type PayloadsOf<Schemas> = [keyof Schemas] extends [never]
+  ? Record<string, string>
+  : { [Name in keyof Schemas & string]: Types<Schemas[Name]>['output'] }
+
+/** The channels to which text is sent: every one of a pool without schemas. */
+export type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never
+
+/** @internal A payload that does not fit the schema of its channel. */
+export class Misfit extends ArgumentTypeError {}
+
+/** @internal The schemas of a pool, checked. */
+export class Schemas {
+  readonly #byChannel: ReadonlyMap<string, ChannelSchema>
+
+  /** Checks the option `schemas`. Throws what `fail` makes of a message. */
+  constructor(schemas: unknown, fail: (message: string) => Error) {
+    if (typeof schemas !== 'object' || schemas === null || Array.isArray(schemas)) {
+      throw fail(expected('schemas', 'an object with a schema for each channel', schemas))
+    }
+    for (const [channel, schema] of Object.entries(schemas)) {
+      checkChannel(channel, 'schemas')
+      if (!isSchema(schema)) {
+        const what = 'a schema with `~standard`, such as one of zod, valibot or arktype'
+        throw fail(expected(`schemas.${channel}`, what, schema))
+      }
+    }
+    this.#byChannel = new Map(Object.entries(schemas as ChannelSchemas))
+  }
+
+  /**
+   * Makes the text of a payload. A channel with a schema takes a value that fits it, and the text is the value's JSON; any
+   * other channel takes text. Throws {@link ArgumentTypeError}.
+   */
+  encode(channel: string, payload: unknown): unknown {
+    const schema = this.#byChannel.get(channel)
+    if (!schema) return payload
+    validated(schema, channel, payload)
+    const text = toJson(payload)
+    // `JSON.stringify` gives no text for `undefined` and for functions.
+    if (text === undefined)
+      throw new ArgumentTypeError(expected('payload', 'a value of JSON', payload))
+    return text
+  }
+
+  /** Makes the function that parses the payloads of a listener: by schema, and those of other channels by `parse`. */
+  parser(parse: ParsePayload | undefined): ParsePayload {
+    return (text: string, channel: ParseChannel) => {
+      const schema = this.#byChannel.get(channel)
+      if (schema) return validated(schema, channel, fromJson(channel, text))
+      return parse ? parse(text, channel) : text
+    }
+  }
+}
+
+function isSchema(value: unknown): value is ChannelSchema {
+  // The schemas of arktype are functions.
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
+  const standard = (value as Partial<ChannelSchema>)['~standard']
+  return typeof standard?.validate === 'function'
+}
+
+function fromJson(channel: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    const what = text === '' ? 'empty' : 'no JSON'
+    throw new Misfit(`the payload is ${what}, and channel \`${channel}\` has a schema`, { cause })
+  }
+}
+
+function toJson(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch (cause) {
+    throw new ArgumentTypeError(
+      `Expected \`payload\` to be a value of JSON, got ${describe(value)}`,
+      {
+        cause,
+      },
+    )
+  }
+}
+
+/** Returns what the schema makes of a value. */
+function validated(
+  { '~standard': standard }: ChannelSchema,
+  channel: string,
+  value: unknown,
+): unknown {
+  const result = standard.validate(value)
+  if ('then' in result) {
+    // Nobody else waits for the promise, so its rejection would end the process.
+    Promise.resolve(result).catch(() => {})
+    throw new Misfit(
+      `the schema of channel \`${channel}\` must be synchronous, but it returned a promise`,
+    )
+  }
+  if (!result.issues) return result.value
+  throw new Misfit(
+    `the payload does not fit the schema of channel \`${channel}\`: ${listed(result.issues)}`,
+  )
+}
+
+/** The most issues that an error lists. */
+const MOST_ISSUES = 5
+
+function listed(issues: readonly ChannelSchemaIssue[]): string {
+  const texts = issues.slice(0, MOST_ISSUES).map(({ message, path }) => {
+    const keys = path?.map((part) => String(typeof part === 'object' ? part.key : part)) ?? []
+    return keys.length > 0 ? `at \`${keys.join('.')}\`: ${message}` : message
+  })
+  const more = issues.length - texts.length
+  return texts.join('; ') + (more > 0 ? `; and ${more} more` : '')
+}
