@@ -887,8 +887,6 @@ type Callbacks<Payloads extends ListenerPayloads> = {
 /** The options of {@link ConnectionPool.listen}: those of the listener, and of its startup. */
 interface ListenOptions<Payload = unknown> extends ListenerOptions<Payload>, Pick<StartupOptions, 'retry' | 'timeoutMs'> {
 }
-/** Payloads that need no `parse`: those of the schemas, or text. */
-type Unparsed<Schemas> = [keyof Schemas] extends [never] ? unknown : PayloadsOf<Schemas>;
 /** `Options`, with a `parse` for sure. */
 type WithParse<Options extends {
     parse?: unknown;
@@ -896,9 +894,11 @@ type WithParse<Options extends {
 /** `Options`, with `parse` or without, as the payloads need it. */
 type Arguments<Options extends {
     parse?: unknown;
-}, Payloads, Schemas> = string extends keyof Payloads ? Payloads extends Record<string, string> ? [options?: Options & {
-    parse?: undefined;
-}] : [options: WithParse<Options>] : Payloads extends Record<keyof Payloads, string> ? [options?: Options] : unknown extends Unparsed<Schemas> ? [options: WithParse<Options>] : Unparsed<Schemas> extends Payloads ? [options?: Options] : [options: WithParse<Options>];
+}, Payloads, Schemas> = PayloadsOf<Schemas> extends Payloads ? [keyof Schemas] extends [never] ? [
+    options?: Options & {
+        parse?: undefined;
+    }
+] : [options?: Options] : Payloads extends Record<keyof Payloads, string> ? [options?: Options] : [options: WithParse<Options>];
 /** The arguments of {@link ConnectionPool.listener}. */
 type ListenerArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<ListenerOptions<Payloads[keyof Payloads]>, Payloads, Schemas>;
 /** The arguments of {@link ConnectionPool.listen} after the callbacks. */
@@ -1429,11 +1429,11 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * @param callbacks - A callback for each channel.
      * @param options - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
      */
-    listen<Payloads extends object = PayloadsOf<Schemas>>(callbacks: Callbacks<Payloads>, ...args: ListenArguments<Payloads, Schemas>): Promise<Listener<Payloads>>;
+    listen(callbacks: Callbacks<PayloadsOf<Schemas>>, ...args: ListenArguments<PayloadsOf<Schemas>, Schemas>): Promise<Listener<PayloadsOf<Schemas>>>;
     /** Starts a listener whose payloads have the type that `parse` returns. */
     listen<Payload, _Inferred>(callbacks: Callbacks<Record<string, Payload>>, options: ListenOptions<Payload>): Promise<Listener<Record<string, Payload>>>;
     /** Starts a listener whose payloads have the given types. */
-    listen<Payloads extends object>(callbacks: Callbacks<Payloads>, options: WithParse<ListenOptions<Payloads[keyof Payloads]>>): Promise<Listener<Payloads>>;
+    listen<Payloads extends object>(callbacks: Callbacks<Payloads>, ...args: ListenArguments<Payloads, Schemas>): Promise<Listener<Payloads>>;
     /**
      * Leases a connection of the pool, until it is closed. Opens one if none is free, and waits if the pool is full.
      *

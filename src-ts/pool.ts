@@ -10,6 +10,7 @@ import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
 import type { QueryParameter } from './query/parameters.js'
 import type { QueryResult } from './query/result.js'
 import { Listener } from './listen/listener.js'
+import type { ListenerCallback } from './deliver/subscriptions.js'
 import type {
   Callbacks,
   ListenArguments,
@@ -142,7 +143,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return this.#listener(options)
   }
 
-  #listener(options: ListenerOptions | undefined): Listener<Record<string, unknown>> {
+  #listener(options: ListenerOptions | undefined): AnyListener {
     this.#checkOpen()
     const resolved = resolveListenerOptions(options)
     const { dsn, parse } = resolved
@@ -170,10 +171,10 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    * @param callbacks - A callback for each channel.
    * @param options - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
    */
-  async listen<Payloads extends object = PayloadsOf<Schemas>>(
-    callbacks: Callbacks<Payloads>,
-    ...args: ListenArguments<Payloads, Schemas>
-  ): Promise<Listener<Payloads>>
+  async listen(
+    callbacks: Callbacks<PayloadsOf<Schemas>>,
+    ...args: ListenArguments<PayloadsOf<Schemas>, Schemas>
+  ): Promise<Listener<PayloadsOf<Schemas>>>
   /** Starts a listener whose payloads have the type that `parse` returns. */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as above.
   async listen<Payload, _Inferred>(
@@ -183,18 +184,16 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   /** Starts a listener whose payloads have the given types. */
   async listen<Payloads extends object>(
     callbacks: Callbacks<Payloads>,
-    options: WithParse<ListenOptions<Payloads[keyof Payloads]>>,
+    ...args: ListenArguments<Payloads, Schemas>
   ): Promise<Listener<Payloads>>
-  async listen(
-    callbacks: Callbacks<Record<string, unknown>>,
-    { retry, timeoutMs, ...options }: ListenOptions = {},
-  ): Promise<AnyListener> {
+  async listen(callbacks: object, ...args: [options?: ListenOptions]): Promise<AnyListener> {
+    const { retry, timeoutMs, ...options } = args[0] ?? {}
     if (typeof callbacks !== 'object' || callbacks === null) {
       const what = 'an object with a callback for each channel'
       throw new ArgumentTypeError(expected('callbacks', what, callbacks))
     }
     const listener = this.#listener(options)
-    for (const [channel, callback] of Object.entries(callbacks)) {
+    for (const [channel, callback] of Object.entries(callbacks) as [string, ListenerCallback][]) {
       if (callback !== undefined) await listener.addCallback(channel, callback)
     }
     await listener.startup({ retry, timeoutMs })

@@ -361,11 +361,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const { consumers } = this.#started('Cannot subscribe: the listener is not started')
     const inbox = consumers.freshInbox(resolved.channels)
     const iterator = new MessageIterator(this.#context, consumers, inbox, resolved)
-    const hold = new Hold(iterator, resolved.channels, this.#subscriptions, (released) => {
-      this.#holds.delete(hold)
-      this.#unsubscribe(released)
-    })
-    this.#holds.add(hold)
+    const hold = this.#hold(iterator, resolved.channels)
     const stream = adopt<ItemOf<Pick<Payloads, Name>, Gaps>>(consumers, iterator)
     try {
       await Promise.all(
@@ -552,6 +548,16 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   async #remove(subscription: Subscription, registration: Registration): Promise<void> {
     this.#unregister(subscription, registration)
     await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
+  }
+
+  /** Holds channels for a stream. A method of its own, so that what it makes does not reach the stream. */
+  #hold(iterator: PullIterator<unknown>, channels: readonly string[]): Hold {
+    const hold = new Hold(iterator, channels, this.#subscriptions, (released) => {
+      this.#holds.delete(hold)
+      this.#unsubscribe(released)
+    })
+    this.#holds.add(hold)
+    return hold
   }
 
   /** Ends the LISTENs of channels that a stream released. Nobody waits for it, so a failure is told of. */

@@ -103,29 +103,20 @@ export type Callbacks<Payloads extends ListenerPayloads> = {
 export interface ListenOptions<Payload = unknown>
   extends ListenerOptions<Payload>, Pick<StartupOptions, 'retry' | 'timeoutMs'> {}
 
-/** Payloads that need no `parse`: those of the schemas, or text. */
-type Unparsed<Schemas> = [keyof Schemas] extends [never] ? unknown : PayloadsOf<Schemas>
-
 /** `Options`, with a `parse` for sure. */
 export type WithParse<Options extends { parse?: unknown }> = Options &
   Required<Pick<Options, 'parse'>>
 
 /** `Options`, with `parse` or without, as the payloads need it. */
-type Arguments<
-  Options extends { parse?: unknown },
-  Payloads,
-  Schemas,
-> = string extends keyof Payloads
-  ? Payloads extends Record<string, string>
-    ? [options?: Options & { parse?: undefined }]
-    : [options: WithParse<Options>]
-  : Payloads extends Record<keyof Payloads, string>
-    ? [options?: Options]
-    : unknown extends Unparsed<Schemas>
-      ? [options: WithParse<Options>]
-      : Unparsed<Schemas> extends Payloads
-        ? [options?: Options]
-        : [options: WithParse<Options>]
+type Arguments<Options extends { parse?: unknown }, Payloads, Schemas> =
+  PayloadsOf<Schemas> extends Payloads
+    ? [keyof Schemas] extends [never]
+      ? // Every payload is text. With `parse` the payloads have the type that it returns.
+        [options?: Options & { parse?: undefined }]
+      : [options?: Options]
+    : Payloads extends Record<keyof Payloads, string>
+      ? [options?: Options]
+      : [options: WithParse<Options>]
 
 /** The arguments of {@link ConnectionPool.listener}. */
 export type ListenerArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<

@@ -1,0 +1,109 @@
+// What the compiler tells users about payloads: from `parse`, from type arguments, and from schemas. Never executed: `tsc` is
+// the test.
+
+import {
+  ConnectionPool,
+  type Connection,
+  type Gap,
+  type Listener,
+  type ListenerOptions,
+} from 'pglisten'
+import { z } from 'zod'
+import { exactly } from './exactly.js'
+
+interface Order {
+  id: number
+}
+
+// An interface has no index signature, unlike a type alias.
+interface Payloads {
+  orders: Order
+  jobs: string
+}
+
+declare const pool: ConnectionPool
+
+export function theTypeFollowsFromParse(): void {
+  exactly<Listener>()(pool.listener())
+  exactly<Listener>()(pool.listener({ channels: ['a'] }))
+  // oxlint-disable-next-line typescript/no-explicit-any -- as `JSON.parse` is declared.
+  exactly<Listener<Record<string, any>>>()(pool.listener({ parse: JSON.parse }))
+  exactly<Listener<Record<string, Order>>>()(
+    pool.listener({ parse: (payload) => JSON.parse(payload) as Order }),
+  )
+  exactly<Listener<Record<string, number>>>()(pool.listener({ parse: Number }))
+  const options: ListenerOptions = {}
+  exactly<Listener<Record<string, unknown>>>()(pool.listener(options))
+  // @ts-expect-error -- a `parse` that returns a promise.
+  pool.listener({ parse: async (payload) => Promise.resolve(payload) })
+}
+
+export function aTypeArgumentGivesEachChannelItsOwn(): void {
+  exactly<Listener<Payloads>>()(pool.listener<Payloads>({ parse: JSON.parse }))
+  exactly<Listener<{ jobs: string }>>()(pool.listener<{ jobs: string }>())
+  pool.listener<{ jobs: string }>({ parse: (payload) => payload.trim() })
+  pool.listener<Record<string, string>>({ parse: (payload) => payload.trim() })
+  // @ts-expect-error -- payloads that are not text need `parse`.
+  pool.listener<{ orders: Order }>()
+  // @ts-expect-error -- payloads that are not text need `parse`.
+  pool.listener<{ orders: Order }>({ channels: ['orders'] })
+}
+
+export async function callbacksOfListenAreTyped(channel: string): Promise<void> {
+  await pool.listen({ a: (_connection, payload) => exactly<string>()(payload) }, { retry: true })
+  await pool.listen({ [channel]: (_connection, payload) => exactly<string>()(payload) })
+  const parse = (payload: string) => JSON.parse(payload) as Order
+  await pool.listen({ a: (_connection, payload) => exactly<Order>()(payload) }, { parse })
+  await pool.listen<Payloads>(
+    {
+      orders: (connection, payload, name) => {
+        exactly<Connection>()(connection)
+        exactly<Order>()(payload)
+        exactly<'orders'>()(name)
+      },
+    },
+    { parse: JSON.parse },
+  )
+}
+
+const schemas = {
+  orders: z.object({ id: z.string().transform(Number) }),
+  wake: z.null(),
+}
+
+export async function schemasGiveBothTypes(): Promise<void> {
+  const typed = new ConnectionPool({ schemas })
+  const listener = typed.listener()
+  await listener.addCallback('orders', (_connection, order) => exactly<Order>()(order))
+  await typed.listen({ orders: (_connection, order) => exactly<Order>()(order) })
+  await typed.notify('orders', { id: '5' })
+  await typed.notifyMany('orders', [{ id: '5' }])
+  await typed.notify('wake', null)
+  // @ts-expect-error -- the input is text.
+  await typed.notify('orders', { id: 5 })
+  // @ts-expect-error -- the input is an object.
+  await typed.notify('orders', 'text')
+  // @ts-expect-error -- no channel of the schemas.
+  await typed.notify('order', { id: '5' })
+  // @ts-expect-error -- no channel of the schemas.
+  await listener.addCallback('order', () => {})
+  await pool.notify('any')
+  await pool.notifyMany('any', ['text'])
+}
+
+export async function streamsAndWaitsAreTyped(listener: Listener<Payloads>): Promise<void> {
+  const stream = await listener.subscribe('orders', { gaps: 'include' })
+  for await (const item of stream) {
+    if ('payload' in item) exactly<Order>()(item.payload)
+    else exactly<Gap>()(item)
+  }
+  const message = await listener.once('jobs', { timeoutMs: 5 })
+  exactly<string>()(message.payload)
+  exactly<Listener<Payloads>>()(listener.once('gap', (gap) => exactly<Gap>()(gap)))
+  const remove = await listener.addCallback('orders', () => {})
+  exactly<Promise<void>>()(remove())
+  const next = await listener.messages().next({ timeoutMs: 5 })
+  if (!next.done) exactly<Order | string>()(next.value.payload)
+  // @ts-expect-error -- no channel of the listener.
+  await listener.subscribe('order')
+}
