@@ -292,6 +292,9 @@ test('listening', async (t) => {
     () => pool.listener().listen(),
     async () => (await listen()).startup(),
   )
+  await shows(t, 'ERR_PGLISTEN_LISTENER_TIMEOUT', async () =>
+    (await listen()).messages().next({ timeoutMs: 50 }),
+  )
   await shows(
     t,
     'ERR_PGLISTEN_LISTENER_CLOSED',

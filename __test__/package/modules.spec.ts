@@ -33,6 +33,7 @@ const NAMES = [
   'ListenerNotificationMsg',
   'ListenerOverflowError',
   'ListenerStartError',
+  'ListenerTimeoutError',
   'PglistenError',
   'QueryResult',
   'Queryable',

@@ -375,12 +375,6 @@ const loadBalanceHosts = oneOf<LoadBalanceHosts>('disable', 'random')
  */
 const OPTIONS = {
   dsn: { setting: null, read: dsnText },
-  listenDsn: { setting: null, read: dsnText },
-  schemas: {
-    setting: null,
-    read: (value) =>
-      new SchemaTable(value, (message) => configurationErrors('schemas').type(message)),
-  },
   username: { setting: 'user', read: text },
   password: { setting: 'password', read: password },
   host: { setting: 'hosts', read: only(text) },
@@ -442,6 +436,12 @@ const OPTIONS = {
   channelBinding: {
     setting: 'channelBinding',
     read: oneOf<ChannelBinding>('disable', 'prefer', 'require'),
+  },
+  listenDsn: { setting: null, read: dsnText },
+  schemas: {
+    setting: null,
+    read: (value) =>
+      new SchemaTable(value, (message) => configurationErrors('schemas').type(message)),
   },
 } as const satisfies { readonly [Name in OptionName]-?: Option }
 
