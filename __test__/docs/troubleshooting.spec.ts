@@ -11,6 +11,7 @@ import { outputPattern, root } from '../support/code-blocks.js'
 import { openDatabase } from '../support/example.js'
 import { type Certificate, makeCertificate } from '../../lab/tls/certificates.js'
 import { TlsServer, makeAuthority } from '../../lab/tls/tls-server.js'
+import { HAS_PGLITE, startPglite } from '../../lab/server/pglite.js'
 import { POOLER, startPooler } from '../../lab/server/pooler.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { within } from '../../lab/wait.js'
@@ -70,7 +71,9 @@ async function rejection(work: () => unknown): Promise<PglistenError> {
 /** Checks that the page shows each of these errors as an example of its code. */
 async function shows(t: ExecutionContext, code: string, ...causes: (() => unknown)[]) {
   const examples = [...sections.get(code)!.matchAll(/^```text\n(.*?)\n```$/gms)].filter(
-    ([text]) => POOLER !== undefined || !text.includes('pooler'),
+    ([text]) =>
+      (POOLER !== undefined || !text.includes('a pooler between')) &&
+      (HAS_PGLITE || !text.includes('share one session')),
   )
   const patterns = examples.map((match) => outputPattern(match[1]!))
   const messages: string[] = []
@@ -183,6 +186,8 @@ test('connecting', async (t) => {
     () => new ConnectionPool({ port: 1 }).connection(),
     () => new ConnectionPool({ dsn, password: () => Promise.reject() }).connection(),
     ...(POOLER ? [() => throughPooler(t, dsn)] : []),
+    ...(HAS_PGLITE ? [() => onPglite(t)] : []),
+    () => at(`127.0.0.1:${old}`, { sslMode: 'disable' }),
   ]
   await shows(t, 'ERR_PGLISTEN_CONNECTION_FAILED', ...failures)
 
@@ -246,6 +251,14 @@ async function throughPooler(t: ExecutionContext, dsn: string): Promise<void> {
   const url = new URL(dsn)
   url.port = String(pooler.port)
   const pool = new ConnectionPool(url.href)
+  t.teardown(() => pool.close())
+  await pool.listener({ channels: ['c'] }).startup()
+}
+
+async function onPglite(t: ExecutionContext): Promise<void> {
+  const pglite = await startPglite('pglite-socket')
+  t.teardown(() => pglite.stop())
+  const pool = new ConnectionPool(pglite.dsn)
   t.teardown(() => pool.close())
   await pool.listener({ channels: ['c'] }).startup()
 }

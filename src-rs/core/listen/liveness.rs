@@ -130,11 +130,7 @@ pub(super) struct Beside {
 }
 
 /// Runs a query on a connection of its own, beside the session's.
-pub(super) async fn ask_beside(
-    config: &ConnectConfig,
-    host: &Host,
-    query: &str,
-) -> Result<Beside> {
+pub(super) async fn ask_beside(config: &ConnectConfig, host: &Host, query: &str) -> Result<Beside> {
     // It is the session's server, whatever has become of it.
     let candidate = Candidate {
         host,

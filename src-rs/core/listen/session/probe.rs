@@ -69,7 +69,8 @@ impl Suspicion {
 const SINGLE_USER: &str = "standalone backend";
 
 /// Asks a backend for its type.
-const BACKEND_TYPE: &str = "SELECT backend_type FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())";
+const BACKEND_TYPE: &str =
+    "SELECT backend_type FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())";
 
 impl Session {
     /// The type of the backend that answers statements. `None`: the server does not tell.
@@ -178,4 +179,31 @@ fn undelivered(timeout: Duration) -> String {
          connection of its own to the server",
         timeout.as_secs_f64()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pooler_and_a_server_of_one_session_are_suspected() {
+        let client = Some("client backend");
+        assert_eq!(Suspicion::of(Some(7), 7, client), None);
+        // Who has no key, or tells no type, is no reason.
+        assert_eq!(Suspicion::of(None, 7, client), None);
+        assert_eq!(Suspicion::of(Some(7), 7, None), None);
+        assert_eq!(Suspicion::of(Some(7), 7, Some("")), None);
+        assert_eq!(Suspicion::of(Some(1), 7, client), Some(Suspicion::Pooler));
+        for key in [None, Some(42), Some(1)] {
+            let suspicion = Suspicion::of(key, 42, Some("standalone backend"));
+            assert_eq!(suspicion, Some(Suspicion::SingleUser), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_server_of_one_session_is_beyond_hope() {
+        // A pooler may have a server behind it that passes notifications on, a moment later.
+        assert!(!Suspicion::Pooler.confirmed().is_hopeless);
+        assert!(Suspicion::SingleUser.confirmed().is_hopeless);
+    }
 }
