@@ -167,6 +167,8 @@ test('connecting', async (t) => {
   await once(closing.listen(0, '127.0.0.1'), 'listening')
   t.teardown(() => closing.close())
   const { port: old } = closing.address() as AddressInfo
+  const pglite = HAS_PGLITE ? await startPglite('pglite-socket') : undefined
+  t.teardown(() => pglite?.stop())
   const at = (host: string, options = {}) =>
     new ConnectionPool({ dsn: `postgres://${host}/db`, ...options }).connection()
   const failures = [
@@ -186,7 +188,7 @@ test('connecting', async (t) => {
     () => new ConnectionPool({ port: 1 }).connection(),
     () => new ConnectionPool({ dsn, password: () => Promise.reject() }).connection(),
     ...(POOLER ? [() => throughPooler(t, dsn)] : []),
-    ...(HAS_PGLITE ? [() => onPglite(t)] : []),
+    ...(pglite ? [() => startAt(pglite.dsn)] : []),
     () => at(`127.0.0.1:${old}`, { sslMode: 'disable' }),
   ]
   await shows(t, 'ERR_PGLISTEN_CONNECTION_FAILED', ...failures)
@@ -250,16 +252,11 @@ async function throughPooler(t: ExecutionContext, dsn: string): Promise<void> {
   t.teardown(() => pooler.stop())
   const url = new URL(dsn)
   url.port = String(pooler.port)
-  const pool = new ConnectionPool(url.href)
-  t.teardown(() => pool.close())
-  await pool.listener({ channels: ['c'] }).startup()
+  await startAt(url.href)
 }
 
-async function onPglite(t: ExecutionContext): Promise<void> {
-  const pglite = await startPglite('pglite-socket')
-  t.teardown(() => pglite.stop())
-  const pool = new ConnectionPool(pglite.dsn)
-  t.teardown(() => pool.close())
+async function startAt(dsn: string): Promise<void> {
+  await using pool = new ConnectionPool(dsn)
   await pool.listener({ channels: ['c'] }).startup()
 }
 
