@@ -102,8 +102,10 @@ impl Session {
                 return Err(confirmed.saying(message));
             }
         };
-        let timeout = if beside.was_notified {
-            // The session answers the client that notified. What it owes us too has come when it answers us.
+        let is_shared = beside.was_notified && suspicion == Suspicion::SingleUser;
+        let timeout = if is_shared {
+            // The one session answered the client that notified. If it owes us the notification too, it sends that before
+            // it answers. Through a pooler a request would prove nothing: it can be what gets us the backend that listens.
             drop(self.client.simple_query("SELECT 1").await?);
             Duration::ZERO
         } else {
