@@ -36,7 +36,7 @@ export async function startPglite(socket: PgliteSocket, maxConnections = 10): Pr
     }),
   ])) as [Buffer]
   child.unref()
-  const port = Number(`${said}`)
+  const port = Number(said.toString())
   return {
     port,
     dsn: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
