@@ -11,6 +11,7 @@ import { outputPattern, root } from '../support/code-blocks.js'
 import { openDatabase } from '../support/example.js'
 import { type Certificate, makeCertificate } from '../../lab/tls/certificates.js'
 import { TlsServer, makeAuthority } from '../../lab/tls/tls-server.js'
+import { HAS_PGLITE, startPglite } from '../../lab/server/pglite.js'
 import { POOLER, startPooler } from '../../lab/server/pooler.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { within } from '../../lab/wait.js'
@@ -70,7 +71,9 @@ async function rejection(work: () => unknown): Promise<PglistenError> {
 /** Checks that the page shows each of these errors as an example of its code. */
 async function shows(t: ExecutionContext, code: string, ...causes: (() => unknown)[]) {
   const examples = [...sections.get(code)!.matchAll(/^```text\n(.*?)\n```$/gms)].filter(
-    ([text]) => POOLER !== undefined || !text.includes('pooler'),
+    ([text]) =>
+      (POOLER !== undefined || !text.includes('a pooler between')) &&
+      (HAS_PGLITE || !text.includes('share one session')),
   )
   const patterns = examples.map((match) => outputPattern(match[1]!))
   const messages: string[] = []
@@ -164,6 +167,8 @@ test('connecting', async (t) => {
   await once(closing.listen(0, '127.0.0.1'), 'listening')
   t.teardown(() => closing.close())
   const { port: old } = closing.address() as AddressInfo
+  const pglite = HAS_PGLITE ? await startPglite('pglite-socket') : undefined
+  t.teardown(() => pglite?.stop())
   const at = (host: string, options = {}) =>
     new ConnectionPool({ dsn: `postgres://${host}/db`, ...options }).connection()
   const failures = [
@@ -183,6 +188,8 @@ test('connecting', async (t) => {
     () => new ConnectionPool({ port: 1 }).connection(),
     () => new ConnectionPool({ dsn, password: () => Promise.reject() }).connection(),
     ...(POOLER ? [() => throughPooler(t, dsn)] : []),
+    ...(pglite ? [() => startAt(pglite.dsn)] : []),
+    () => at(`127.0.0.1:${old}`, { sslMode: 'disable' }),
   ]
   await shows(t, 'ERR_PGLISTEN_CONNECTION_FAILED', ...failures)
 
@@ -245,8 +252,11 @@ async function throughPooler(t: ExecutionContext, dsn: string): Promise<void> {
   t.teardown(() => pooler.stop())
   const url = new URL(dsn)
   url.port = String(pooler.port)
-  const pool = new ConnectionPool(url.href)
-  t.teardown(() => pool.close())
+  await startAt(url.href)
+}
+
+async function startAt(dsn: string): Promise<void> {
+  await using pool = new ConnectionPool(dsn)
   await pool.listener({ channels: ['c'] }).startup()
 }
 

@@ -185,7 +185,7 @@ test.serial('a proxy that stops to pass notifications on is noticed by the probe
   await within(lost)
   const tookMs = Date.now() - struckAt
   t.true(tookMs < heartbeat.probeIntervalMs + heartbeat.timeoutMs + SLACK_MS, `${tookMs} ms`)
-  t.regex(warnings[0]!, /did not come within 0\.5 s.*pooler.*proxy.*PGlite/)
+  t.regex(warnings[0]!, /did not come within 0\.5 s.*pooler.*proxy/)
   // An attempt is proven too, before the listener counts as connected.
   await waitFor(() => warnings.length > 1)
   t.not(listener.state, 'listening')

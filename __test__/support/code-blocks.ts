@@ -17,6 +17,7 @@ import type { ExecutionContext } from 'ava'
 import { ConnectionPool } from 'pglisten'
 import ts from 'typescript'
 import { createDatabase } from './database.js'
+import type { Account } from '../../lab/server/server-account.mjs'
 import { serverDsn } from '../../lab/server/test-server.js'
 
 export const root = path.resolve(import.meta.dirname, '../..')
@@ -144,7 +145,7 @@ export async function runBlocks(t: ExecutionContext, blocks: readonly CodeBlock[
   for (const block of blocks) {
     const place = `${block.page}:${block.line}`
     if (block.language === 'sql' && block.mark === 'run') await execute(url.href, block.code)
-    if (block.language === 'js' && block.mark === 'run') printed = await run(block, url.href)
+    if (block.language === 'js' && block.mark === 'run') printed = await runProgram(block, url.href)
     if (block.mark !== 'output') continue
     if (printed === undefined) throw new Error(`${place}: nothing ran before this output`)
     t.regex(printed, outputPattern(block.code), `${place}; it printed:\n${printed}`)
@@ -158,12 +159,17 @@ async function execute(dsn: string, sql: string): Promise<void> {
   await connection.executeBatch(sql)
 }
 
-/** Runs a program in a process of its own; gives what it printed. */
-async function run({ page, line, code }: CodeBlock, dsn: string): Promise<string> {
+/** Runs a program in a process of its own, and as another account if one is given; gives what it printed. */
+export async function runProgram(
+  { page, line, code }: CodeBlock,
+  dsn: string,
+  account: Account = {},
+): Promise<string> {
   await mkdir(folder, { recursive: true })
   const file = path.join(folder, `${page.replaceAll(/\W/g, '-')}-${line}.mjs`)
   await writeFile(file, code)
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], {
+    ...account,
     cwd: root,
     env: { ...process.env, NODE_OPTIONS: '', DATABASE_URL: dsn },
     timeout: 60_000,

@@ -109,6 +109,8 @@ pub struct Error {
     pub server: Option<Box<ServerMessage>>,
     /// Whether an attempt to connect, or a request, got no answer at all: the server did not refuse, the network just took it.
     pub is_unanswered: bool,
+    /// Whether only a person can mend it, although nothing was refused: trying often is of no use.
+    pub is_hopeless: bool,
 }
 
 impl fmt::Display for Error {
@@ -131,6 +133,7 @@ impl Error {
             option: None,
             server: None,
             is_unanswered: false,
+            is_hopeless: false,
         }
     }
 

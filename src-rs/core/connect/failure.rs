@@ -1,6 +1,7 @@
 //! The errors of dialling, TLS and start-up.
 
 use std::error::Error as StdError;
+use std::io;
 
 use super::tls::explain;
 use crate::base::Setting;
@@ -65,6 +66,34 @@ impl Error {
                 ),
             );
         }
-        Self::connecting(error, to)
+        Self::connecting(error, to).closed_early(error.is_closed() || was_closed(error))
     }
+
+    /// The error of a connection, with the likely reasons if the other side closed it before start-up was over.
+    #[must_use]
+    pub(super) fn closed_early(mut self, was_closed: bool) -> Self {
+        if was_closed {
+            self.message.push_str(
+                "; it closed the connection before start-up was over, as a proxy does without a server behind it, and a server \
+                 that takes no further client (PGlite's socket takes `maxConnections`, 1 by default)",
+            );
+        }
+        self
+    }
+}
+
+/// Whether the other side closed the connection, or reset it.
+pub(super) fn was_closed(error: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return matches!(
+                io.kind(),
+                UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe
+            );
+        }
+        next = error.source();
+    }
+    false
 }

@@ -124,7 +124,7 @@ fn pace(error: &Error) -> Pace {
         Some("57P03") => Pace::StartingUp,
         // invalid_catalog_name
         Some("3D000") => Pace::Hopeless,
-        _ if error.refuses_us() => Pace::Hopeless,
+        _ if error.refuses_us() || error.is_hopeless => Pace::Hopeless,
         _ if matches!(error.kind, ErrorKind::Configuration | ErrorKind::Tls) => Pace::Hopeless,
         _ => Pace::Normal,
     }

@@ -1,5 +1,6 @@
 //! Tells a server that is gone from one that has a reason not to answer, if need be by asking beside the session.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,10 +11,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::choices::TargetSessionAttrs;
 use crate::connect::config::{ConnectConfig, Host};
-use crate::connect::dial::{Candidate, Dialed, dial_host, drive};
+use crate::connect::dial::{Candidate, Dialed, dial_host};
 use crate::connect::password::Asked;
 use crate::connect::wire::WireFacts;
-use crate::protocol::TextRow;
+use crate::protocol::{Asynchronous, TextRow};
 
 /// How many deadlines an answer may miss while the server is talking before a second connection asks: ten of the default
 /// 5 s, so that a server that cannot hear us is noticed within a minute.
@@ -55,7 +56,7 @@ impl AskBeside for SecondConnection {
         );
         let asked = ask_beside(&self.connect, &self.host, &query);
         match tokio::time::timeout(timeout, asked).await {
-            Ok(Ok(rows)) => !rows.is_empty(),
+            Ok(Ok(beside)) => !beside.rows.is_empty(),
             Ok(Err(_)) | Err(_) => false,
         }
     }
@@ -119,12 +120,17 @@ impl<A: AskBeside> Liveness<A> {
     }
 }
 
+/// What came to a connection beside the session's.
+#[derive(Debug)]
+pub(super) struct Beside {
+    /// The answer to the query.
+    pub(super) rows: Vec<TextRow>,
+    /// Whether a notification came, although this connection listens to nothing.
+    pub(super) was_notified: bool,
+}
+
 /// Runs a query on a connection of its own, beside the session's.
-pub(crate) async fn ask_beside(
-    config: &ConnectConfig,
-    host: &Host,
-    query: &str,
-) -> Result<Vec<TextRow>> {
+pub(super) async fn ask_beside(config: &ConnectConfig, host: &Host, query: &str) -> Result<Beside> {
     // It is the session's server, whatever has become of it.
     let candidate = Candidate {
         host,
@@ -136,11 +142,17 @@ pub(crate) async fn ask_beside(
         mut connection,
         ..
     } = dial_host(config, candidate, None).await?;
-    let driver = AbortOnDropHandle::new(tokio::spawn(async move { drive(&mut connection).await }));
-    let answer = client.simple_query(query).await?;
+    let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut was_notified = false;
+        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            was_notified |= matches!(message, Asynchronous::Notification);
+        }
+        was_notified
+    }));
+    let rows = client.simple_query(query).await?;
     drop(client);
-    let _ = driver.await;
-    Ok(answer)
+    let was_notified = driver.await.unwrap_or(false);
+    Ok(Beside { rows, was_notified })
 }
 
 #[cfg(test)]

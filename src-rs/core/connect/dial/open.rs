@@ -16,6 +16,7 @@ use crate::base::error::{Error, ErrorKind, Result, tls_error};
 use crate::base::{Setting, blocking};
 use crate::connect::choices::{Choice as _, SslMode, SslNegotiation};
 use crate::connect::config::{ConnectConfig, Host};
+use crate::connect::failure::was_closed;
 use crate::connect::tls::ALPN;
 use crate::connect::wire::{Socket, Transport, Wire};
 
@@ -57,11 +58,7 @@ pub(super) fn unreachable(host: &Host, error: &io::Error) -> Error {
 /// The error of a handshake that began at once. A server that does not expect one takes it for a broken request, and closes
 /// the connection without an answer, or answers without TLS.
 fn not_direct(host: &Host, error: &io::Error) -> Error {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let is_closed = matches!(
-        error.kind(),
-        UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe
-    );
+    let is_closed = was_closed(error);
     let is_answer_plain = matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)));
     let mut told = unreachable(host, error);
     if is_closed {
@@ -168,7 +165,7 @@ async fn encrypt(
     name: &str,
     mut socket: Socket,
 ) -> std::result::Result<Offer, AttemptFailure> {
-    let failed = |error: io::Error| unreachable(host, &error);
+    let failed = |error: &io::Error| unreachable(host, error);
     let tls = &config.tls;
     // Certificates that will be needed, and files that were named, must be readable before the server is asked anything.
     let mut loaded = None;
@@ -176,9 +173,10 @@ async fn encrypt(
         loaded = Some(tls.load(name).await?);
     }
     if tls.negotiation == SslNegotiation::Postgres {
-        socket.write_all(&SSL_REQUEST).await.map_err(failed)?;
+        let failed_early = |error: io::Error| failed(&error).closed_early(was_closed(&error));
+        socket.write_all(&SSL_REQUEST).await.map_err(failed_early)?;
         // Exactly one byte is read: bytes that an attacker on the way put behind it would be taken for the server's words.
-        match socket.read_u8().await.map_err(failed)? {
+        match socket.read_u8().await.map_err(failed_early)? {
             b'S' => {}
             b'N' => return Ok(Offer::None(socket)),
             // A server that does not know the request, like one older than 7.0, answers with an error.
@@ -193,7 +191,7 @@ async fn encrypt(
             }
             other => {
                 let text = format!("it answered the request for TLS with byte {other:#04x}");
-                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, text)).into());
+                return Err(failed(&io::Error::new(io::ErrorKind::InvalidData, text)).into());
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The steps of a session between start-up and its first notification.
 
+use super::probe::Suspicion;
 use super::registration::{self, read_listing};
 use super::{Session, SessionSetup};
 use crate::base::clock;
@@ -15,15 +16,18 @@ impl Session {
         feed: &Feed,
         channels: &[String],
     ) -> Result<()> {
-        // Both at once.
-        let (protected, process_id) =
-            tokio::join!(self.protect_server(setup, feed), self.client.process_id());
+        // One round trip.
+        let (protected, process_id, backend_type) = tokio::join!(
+            self.protect_server(setup, feed),
+            self.client.process_id(),
+            self.backend_type(),
+        );
         protected?;
         self.process_id = process_id?;
-        let key = self.facts.key_process_id.get();
-        if key.is_some_and(|key| *key != self.process_id) {
+        let key = self.facts.key_process_id.get().copied();
+        if let Some(suspicion) = Suspicion::of(key, self.process_id, backend_type?.as_deref()) {
             // Before anything else can come: no more than the feed holds for this session is read.
-            self.prove_through_pooler().await?;
+            self.prove_from_beside(suspicion).await?;
         }
         // What is notified after the LISTENs are committed can be missing once the answer has come.
         let asked = clock::now();
