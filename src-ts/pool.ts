@@ -1,4 +1,5 @@
 // The pool: the public entry point, which makes connections and listeners.
+import { clearTimeout, setTimeout } from './native/timers.js'
 import { brand } from './brand.js'
 import { NativePool, type NativeConnectOptions, type NativeLease } from '#native'
 import { bridge } from './native/bridge.js'

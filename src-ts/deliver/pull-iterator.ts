@@ -15,7 +15,7 @@ import type { GapMode, ResolvedBatchesOptions } from '../options/iterator.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
 import { type Unwatch, watchAbortFor } from '../native/abort.js'
 import { watchBounds } from '../native/bounded-wait.js'
-import { setImmediate } from '../native/timers.js'
+import { queueMicrotask, setImmediate } from '../native/timers.js'
 import { Turn } from '../native/turn.js'
 import { resolveWaitOptions, type WaitOptions } from '../options/wait.js'
 

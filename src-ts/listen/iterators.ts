@@ -1,4 +1,5 @@
 // The two iterators: over single messages, and over batches of messages.
+import { clearTimeout, setTimeout } from '../native/timers.js'
 import { Gap } from '../deliver/gap.js'
 import type { ListenerContext } from '../deliver/context.js'
 import type { Inbox } from '../deliver/inbox.js'

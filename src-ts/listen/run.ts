@@ -1,4 +1,5 @@
 // One run of a listener, from `startup()` to `shutdown()`: its session, its end, and what keeps it alive.
+import { clearTimeout, setTimeout } from '../native/timers.js'
 import { type NativeEvent, NativeListener, type NativeLease } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { ConnectionClosedError, ListenerClosedError } from '../errors.js'

@@ -1,4 +1,5 @@
 // A transaction: statements that take effect together or not at all.
+import { clearTimeout, setTimeout } from '../native/timers.js'
 import { brand } from '../brand.js'
 import type { NativeCommitOutcome, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
