@@ -418,13 +418,18 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   ): Promise<Result> {
     const bounds = resolveCallOptions(options)
     const began = performance.now()
-    await using connection = Connection.leased(await this.#acquire(holder, bounds))
-    const { signal, timeoutMs } = bounds
-    const spent = performance.now() - began
-    return await work(connection, {
-      signal,
-      timeoutMs: timeoutMs === undefined ? undefined : Math.max(0, timeoutMs - spent),
-    })
+    // No `await using`: a context of `vm` on Node 20 and 22 has no `Symbol.asyncDispose`.
+    const connection = Connection.leased(await this.#acquire(holder, bounds))
+    try {
+      const { signal, timeoutMs } = bounds
+      const spent = performance.now() - began
+      return await work(connection, {
+        signal,
+        timeoutMs: timeoutMs === undefined ? undefined : Math.max(0, timeoutMs - spent),
+      })
+    } finally {
+      await connection.close()
+    }
   }
 
   /** Makes the text of a payload, and checks it. */

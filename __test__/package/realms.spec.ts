@@ -80,6 +80,30 @@ test('what a statement returns belongs to the context of the package', async (t)
   t.true(error instanceof PglistenError)
 })
 
+test('nothing needs what a context has not got on every Node', async (t) => {
+  const context = testContext()
+  // Node 20 and 22 add this symbol to their main context alone.
+  vm.runInContext('delete Symbol.asyncDispose', context)
+  t.is(vm.runInContext('typeof Symbol.asyncDispose', context), 'undefined')
+  const { ConnectionPool } = loadIn(context)
+  const pool = new ConnectionPool(await serverDsn())
+  t.teardown(() => pool.close())
+  const got: unknown[] = []
+  const listener = await pool.listen({ realms_all: (_connection, payload) => got.push(payload) })
+  const next = listener.once('realms_all')
+  await listener.sync()
+  await pool.notifyMany('realms_all', ['one', 'two'])
+  t.is((await next).payload, 'one')
+  await pool.notify('realms_all', 'three')
+  await listener.sync()
+  t.deepEqual(got, ['one', 'two', 'three'])
+  t.is(await pool.fetchVal('SELECT 1'), 1)
+  const connection = await pool.connection()
+  await connection.transaction(async (tx) => tx.executeMany('SELECT $1::int', [[1], [2]]))
+  await connection.close()
+  await listener.shutdown()
+})
+
 test('gaps, messages and events belong to the context of the package', async (t) => {
   const context = testContext()
   const DateThere = vm.runInContext('Date', context) as DateConstructor

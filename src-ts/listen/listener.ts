@@ -405,11 +405,15 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   async #once(channel: keyof Payloads & string, options?: OnceOptions): Promise<unknown> {
     const { timeoutMs, ...iteration } = resolveOnceOptions(options)
     const deadline = performance.now() + (timeoutMs ?? 0)
-    await using stream = await this.subscribe(channel, { ...iteration, timeoutMs })
-    const left = timeoutMs === undefined ? undefined : Math.max(0, deadline - performance.now())
-    const { done, value } = await stream.next({ timeoutMs: left })
-    if (done) throw new ListenerClosedError('The listener was shut down')
-    return value
+    const stream = await this.subscribe(channel, { ...iteration, timeoutMs })
+    try {
+      const left = timeoutMs === undefined ? undefined : Math.max(0, deadline - performance.now())
+      const { done, value } = await stream.next({ timeoutMs: left })
+      if (done) throw new ListenerClosedError('The listener was shut down')
+      return value
+    } finally {
+      await stream.return()
+    }
   }
 
   /**
