@@ -255,6 +255,28 @@ onGlibc('a Node that is linked with musl asks for the package for musl', async (
   t.regex(message, new RegExp(`Found ${platformPackage} instead`))
 })
 
+onGlibc('a Node that was started as an argument of its dynamic linker is recognised', async (t) => {
+  // `process.execPath` is the linker then. This system's is glibc's; musl's is the same but for what it calls itself.
+  const name = process.arch === 'x64' ? 'x86-64.so.2' : 'aarch64.so.1'
+  const linker = [`/lib64/ld-linux-${name}`, `/lib/ld-linux-${name}`].find((it) =>
+    fs.existsSync(it),
+  )!
+  const musl = path.join(folder, 'libc.so')
+  fs.writeFileSync(
+    musl,
+    Buffer.concat([fs.readFileSync(linker), Buffer.from('musl libc (x86_64)\nVersion %s\n')]),
+  )
+  const isThere = `try { require('pglisten'); console.log('loaded') } catch ({ message }) { console.log(message) }`
+  const started = (program: string) =>
+    output(
+      user,
+      `Object.defineProperty(process, 'execPath', { value: ${JSON.stringify(program)} })\n${isThere}`,
+      ['--input-type=commonjs'],
+    )
+  t.is(await started(linker), 'loaded')
+  t.regex(await started(musl), new RegExp(`pglisten-${target.name.replace('gnu', 'musl')}@`))
+})
+
 test('an addon that the system refuses is reported with the system’s reason', async (t) => {
   const { cwd, addonFolder } = copy('damaged')
   fs.writeFileSync(path.join(addonFolder, addonFile(target)), 'damaged')
