@@ -81,9 +81,8 @@ async function make(row: Row, servers: Servers): Promise<Outcome> {
     console.log(`Running on ${row.triple}`)
     return { ok: true, compiles, runs: await tryPlatform(user, row.running!, program, servers) }
   } catch (error) {
-    const { message, stderr = '' } = error as Error & { stderr?: string }
     console.error(error)
-    return { ok: false, compiles, runs: `✘ ${message} ${stderr}`.slice(0, 300) }
+    return { ok: false, compiles, runs: `✘ ${String(error)}`.slice(0, 300) }
   } finally {
     await endWine(user)
   }

@@ -1,6 +1,7 @@
 // A user of one platform: both packages in a folder, and a real Node.js of that platform that runs programs there.
 
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -42,14 +43,23 @@ export async function tryPlatform(
   fs.writeFileSync(path.join(folder, 'example.cjs'), commonjs)
   fs.writeFileSync(path.join(folder, 'example.mjs'), source)
   const start = async (program: string, env: Record<string, string>) => {
-    const [command = node, ...args] = [...launcher, node, program]
-    const { stdout } = await promisify(execFile)(command, args, {
+    const words = [...launcher, node, program]
+    // The pipes of Node.js are sockets, which a Node.js in Wine cannot write to.
+    const files = ['out', 'err'].map((name) => path.join(folder, `${program}.${name}`))
+    const [out, err] = files.map((file) => fs.openSync(file, 'w')) as [number, number]
+    const child = spawn(words[0]!, words.slice(1), {
       cwd: folder,
       env: { ...process.env, WINEDEBUG: '-all', WINEPREFIX: path.join(folder, 'wine'), ...env },
+      stdio: ['ignore', out, err],
       timeout: DEADLINE_MS,
       killSignal: 'SIGKILL',
     })
-    return stdout.trim()
+    fs.closeSync(out)
+    fs.closeSync(err)
+    const [code, signal] = await once(child, 'close')
+    const [printed, complaints] = files.map((file) => fs.readFileSync(file, 'utf8').trim())
+    if (code !== 0) throw new Error(`${program} ended with ${signal ?? code}: ${complaints}`)
+    return printed!
   }
   for (const program of ['example.cjs', 'example.mjs']) {
     const printed = await start(program, { DATABASE_URL: plain })

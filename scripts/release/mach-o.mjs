@@ -5,7 +5,7 @@ const MAGIC_64 = 0xfeedfacf
 const CPUS = /** @type {Record<number, string>} */ ({ 0x01000007: 'x64', 0x0100000c: 'arm64' })
 const [LC_CODE_SIGNATURE, LC_VERSION_MIN_MACOSX, LC_BUILD_VERSION] = [0x1d, 0x24, 0x32]
 /** The commands that name a library: to load, to load if it is there, to pass on, to load at the first use, to load early. */
-const LIBRARIES = [0xc, 0x80000018, 0x8000001f, 0x20, 0x80000023]
+const LIBRARIES = new Set([0xc, 0x80000018, 0x8000001f, 0x20, 0x80000023])
 
 /** @param {Buffer} file */
 export const isMachO = (file) => file.length >= 32 && file.readUInt32LE(0) === MAGIC_64
@@ -25,7 +25,7 @@ export function readMachO(file) {
   for (let at = 32, index = 0; index < count; index += 1) {
     const command = file.readUInt32LE(at)
     const size = file.readUInt32LE(at + 4)
-    if (LIBRARIES.includes(command)) {
+    if (LIBRARIES.has(command)) {
       const start = at + file.readUInt32LE(at + 8)
       const [path = ''] = file.toString('utf8', start, at + size).split('\0')
       libraries.push(path)
