@@ -3,6 +3,7 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { onInterrupt } from '../../scripts/lib/run.mjs'
 import { checkAddon } from '../../scripts/release/addon-check.mjs'
 import { TARGETS } from '../../scripts/release/targets.mjs'
 import { TlsServer, makeAuthority } from '../tls/tls-server.js'
@@ -27,6 +28,11 @@ const rows = ROWS.filter(
 const { HOME: home } = process.env
 const tls = await TlsServer.start()
 if (home !== undefined) process.env['HOME'] = home
+const cleanUp = async () => {
+  await tls.stop()
+  fs.rmSync(folder, { recursive: true, force: true })
+}
+onInterrupt(cleanUp)
 try {
   const { authority, issue } = makeAuthority()
   await tls.change({ certificate: issue() })
@@ -51,8 +57,7 @@ try {
   console.log(lines.join('\n'))
   process.exitCode = failures > 0 ? 1 : 0
 } finally {
-  await tls.stop()
-  fs.rmSync(folder, { recursive: true, force: true })
+  await cleanUp()
 }
 
 async function checkOnly(row: Row): Promise<Outcome> {
