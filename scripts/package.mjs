@@ -5,17 +5,17 @@
 //
 // They are in target/tarballs/ then, each checked: what the addon needs of its system, and what npm says to a trial publication.
 
-import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { checkAddon } from './release/addon-check.mjs'
+import { buildAddon, has, hasRust } from './release/build-addon.mjs'
 import { thirdPartyNotices } from './release/notices.mjs'
 import { npm, pack } from './lib/npm.mjs'
-import { onInterrupt, root, run, runTool } from './lib/run.mjs'
+import { onInterrupt, root, run } from './lib/run.mjs'
 import { SetupError, installPackages, requireNode, requireRust, runMain } from './lib/setup.mjs'
 import { stageMain, stagePlatform } from './release/staging.mjs'
-import { TARGETS, addonFile, buildPlan } from './release/targets.mjs'
+import { TARGETS, buildPlan } from './release/targets.mjs'
 
 const out = path.join(root, 'target', 'tarballs')
 const work = path.join(root, 'target', 'packages')
@@ -35,12 +35,12 @@ await runMain(async () => {
   const left = []
   for (const [triple, target] of Object.entries(TARGETS)) {
     if (wanted.length > 0 && !wanted.includes(triple)) continue
-    const plan = buildPlan(triple, { hasRust, hasZig })
+    const plan = buildPlan(triple, { hasRust, has })
     if ('reason' in plan) {
       left.push(`${target.name}: ${plan.reason}`)
       continue
     }
-    const addon = await buildAddon(triple, plan.flags)
+    const addon = await buildAddon(triple, plan, work)
     const checked = checkAddon(addon, target)
     if ('problem' in checked)
       throw new SetupError(`${addon} for ${target.label} ${checked.problem}.`)
@@ -71,38 +71,6 @@ function wantedTargets() {
   } catch (error) {
     throw new SetupError(error instanceof Error ? error.message : String(error))
   }
-}
-
-/** @param {string} triple */
-function hasRust(triple) {
-  const folder = execFileSync('rustc', ['--print', 'target-libdir', '--target', triple], {
-    encoding: 'utf8',
-  })
-  return fs.existsSync(folder.trim())
-}
-
-function hasZig() {
-  try {
-    execFileSync('zig', ['version'], { stdio: 'ignore' })
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** @param {string} triple @param {string[]} flags @returns {Promise<string>} The addon's file. */
-async function buildAddon(triple, flags) {
-  const folder = path.join(work, 'addons', triple)
-  console.log(`Building the addon for ${triple}`)
-  const { ok } = await runTool('@napi-rs/cli/dist/cli.js', [
-    ...['build', '--platform', '--release', '--target', triple, ...flags],
-    ...['--output-dir', folder, '--no-js', '--dts', 'index.d.ts', '--', '--locked'],
-  ])
-  if (!ok) throw new SetupError(`Building the addon for ${triple} failed.`)
-  return path.join(
-    folder,
-    addonFile(/** @type {import('./release/targets.mjs').Target} */ (TARGETS[triple])),
-  )
 }
 
 /** Packs a folder and has npm try everything of a publication but the upload. @param {string} folder */

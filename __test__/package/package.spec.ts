@@ -6,11 +6,11 @@ import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import test from 'ava'
-import { checkAddon } from '../../scripts/release/addon-check.mjs'
-import { readElf } from '../../scripts/release/elf.mjs'
 import { npm, pack } from '../../scripts/lib/npm.mjs'
 import { stageMain, stagePlatform } from '../../scripts/release/staging.mjs'
-import { TARGETS, addonFile } from '../../scripts/release/targets.mjs'
+import { runtimeOf } from '../../scripts/release/notices.mjs'
+import { exampleOf, withoutIds } from '../../scripts/release/readme-example.mjs'
+import { TARGETS, addonFile, buildPlan } from '../../scripts/release/targets.mjs'
 import { currentTarget, TARGETS as LOADED } from '../../src-ts/native/platform.js'
 
 const root = path.resolve(import.meta.dirname, '../..')
@@ -232,6 +232,46 @@ test('a platform without an addon is named, with those that have one', async (t)
   for (const name of LOADED) t.true(message.includes(name), name)
 })
 
+test('the README’s first example is found, for each system of modules', (t) => {
+  const { source, commonjs, output: expected } = exampleOf(path.join(root, 'README.md'))
+  t.regex(source, /^import \{ ConnectionPool \} from 'pglisten'$/m)
+  t.regex(commonjs, /^const \{ ConnectionPool \} = require\('pglisten'\)$/m)
+  t.is(withoutIds(expected), 'orders: order 42, notified by backend N')
+})
+
+test('the notices name what zig links into the addons for musl, with its licence', (t) => {
+  const names = (triple: string) => runtimeOf(triple).map(({ name }) => name)
+  t.deepEqual(names('aarch64-unknown-linux-musl'), ['LLVM libunwind', 'Zig compiler-rt'])
+  t.deepEqual(names('x86_64-unknown-linux-gnu'), [])
+  t.regex(runtimeOf('x86_64-unknown-linux-musl')[0]!.text!, /LLVM Exceptions to the Apache 2\.0/)
+})
+
+test('each target is built with pinned tools, or it is told what is missing', (t) => {
+  const machine = (...programs: string[]) => ({
+    hasRust: (wanted: string) => !wanted.includes('riscv'),
+    has: (command: string) => programs.includes(command),
+  })
+  const musl = 'x86_64-unknown-linux-musl'
+  const plan = (wanted: string, ...programs: string[]) => buildPlan(wanted, machine(...programs))
+  if (process.platform !== 'linux') {
+    t.deepEqual(plan(musl), { reason: 'built on linux only' })
+    return
+  }
+  t.regex(JSON.stringify(plan(musl)), /`zig`/)
+  const zigbuild = plan(musl, 'zig')
+  const workflow = fs.readFileSync(path.join(root, '.github/workflows/packages.yml'), 'utf8')
+  t.true(
+    'reason' in zigbuild && workflow.includes(zigbuild.reason.match(/`(cargo install .*)`/)![1]!),
+  )
+  t.regex(JSON.stringify(zigbuild), /install --locked cargo-zigbuild@\d+\.\d+\.\d+`/)
+  t.deepEqual(plan(musl, 'zig', 'cargo-zigbuild'), { flags: ['--cross-compile'], env: {} })
+  t.deepEqual(plan('x86_64-pc-windows-msvc'), { reason: 'built on win32 only' })
+  t.deepEqual(plan('aarch64-unknown-linux-gnu'), {
+    flags: ['--use-napi-cross'],
+    env: { CFLAGS_aarch64_unknown_linux_gnu: '-D__ARM_ARCH=8' },
+  })
+})
+
 const onGlibc = target.libc === 'glibc' ? test : test.skip
 
 onGlibc('a Node that is linked with musl asks for the package for musl', async (t) => {
@@ -253,6 +293,28 @@ onGlibc('a Node that is linked with musl asks for the package for musl', async (
   const wanted = `pglisten-${target.name.replace('gnu', 'musl')}@${version}`
   t.true(message.includes(wanted), message)
   t.regex(message, new RegExp(`Found ${platformPackage} instead`))
+})
+
+onGlibc('a Node that was started as an argument of its dynamic linker is recognised', async (t) => {
+  // `process.execPath` is the linker then. This system's is glibc's; musl's is the same but for what it calls itself.
+  const name = process.arch === 'x64' ? 'x86-64.so.2' : 'aarch64.so.1'
+  const linker = [`/lib64/ld-linux-${name}`, `/lib/ld-linux-${name}`].find((it) =>
+    fs.existsSync(it),
+  )!
+  const musl = path.join(folder, 'libc.so')
+  fs.writeFileSync(
+    musl,
+    Buffer.concat([fs.readFileSync(linker), Buffer.from('musl libc (x86_64)\nVersion %s\n')]),
+  )
+  const isThere = `try { require('pglisten'); console.log('loaded') } catch ({ message }) { console.log(message) }`
+  const started = (program: string) =>
+    output(
+      user,
+      `Object.defineProperty(process, 'execPath', { value: ${JSON.stringify(program)} })\n${isThere}`,
+      ['--input-type=commonjs'],
+    )
+  t.is(await started(linker), 'loaded')
+  t.regex(await started(musl), new RegExp(`pglisten-${target.name.replace('gnu', 'musl')}@`))
 })
 
 test('an addon that the system refuses is reported with the system’s reason', async (t) => {
@@ -311,41 +373,14 @@ test('Windows has a sentence of its own', async (t) => {
     `Object.defineProperties(process, { platform: { value: 'win32' }, arch: { value: 'x64' } })`,
   )
   t.is(code, 'ERR_PGLISTEN_ADDON_UNLOADABLE')
-  t.regex(message, /If Windows misses a module.*virus scanner/)
+  t.regex(message, /needs no library that Windows has not.*virus scanner/)
   t.notRegex(message, /glibc/)
 })
 
 test('an addon of another version is refused', async (t) => {
-  const { cwd } = copy('other-version')
-  const file = path.join(cwd, 'node_modules', 'pglisten', 'package.json')
-  const manifest = JSON.parse(fs.readFileSync(file, 'utf8'))
-  fs.writeFileSync(file, JSON.stringify({ ...manifest, version: '9.9.9' }))
+  const { cwd, addonFolder } = copy('other-version')
+  spoil(addonFolder, "exports.ADDON_VERSION = '9.9.9'")
   const { code, message } = await refusal(cwd)
   t.is(code, 'ERR_PGLISTEN_ADDON_VERSION')
-  t.true(message.includes(`pglisten is 9.9.9, but its addon ${platformPackage} is ${version}`))
-})
-
-const onLinux = process.platform === 'linux' ? test : test.skip
-
-onLinux('what an addon needs is read from the file', (t) => {
-  const { cpu, libraries, versions } = readElf(path.join(root, 'native', addonFile(target)))
-  t.is(cpu, process.arch)
-  t.true(libraries.some((name) => name.startsWith('libc.')))
-  t.is(
-    versions.some((name) => name.startsWith('GLIBC_2.')),
-    target.libc === 'glibc',
-  )
-  t.false(
-    libraries.some((name) => /ssl|crypto/.test(name)),
-    'No OpenSSL of the system',
-  )
-})
-
-onGlibc('what needs too new a glibc, another libc or another processor is not packed', (t) => {
-  // Node itself: no build of a supported version makes do with less than glibc 2.28.
-  const problem = (wanted: object) =>
-    JSON.stringify(checkAddon(process.execPath, { ...target, ...wanted }))
-  t.regex(problem({}), /"problem":"needs (GLIBC_2\.\d+, newer than 2\.17|lib)/)
-  t.regex(problem({ libc: 'musl' }), /"problem":"needs (glibc 2\.|lib)/)
-  t.is(problem({ cpu: 'riscv64' }), `{"problem":"is for ${process.arch}"}`)
+  t.true(message.includes(`pglisten is ${version}, but its addon ${platformPackage} is 9.9.9`))
 })

@@ -1,22 +1,20 @@
 // What an ELF file needs of the system it is loaded on. Read here, because binutils are not everywhere; layouts: elf(5)
 // and https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/symversion.html.
 
-import fs from 'node:fs'
-
 const MACHINES = /** @type {Record<number, string>} */ ({ 62: 'x64', 183: 'arm64' })
 const [PT_LOAD, PT_DYNAMIC] = [1, 2]
 const [DT_NEEDED, DT_STRTAB, DT_VERNEED, DT_VERNEEDNUM] = [1n, 5n, 0x6ffffffen, 0x6fffffffn]
 
+/** @param {Buffer} file Whether it is a 64-bit little-endian one. */
+export const isElf = (file) =>
+  file.length >= 64 && file.readUInt32BE(0) === 0x7f454c46 && file[4] === 2 && file[5] === 1
+
 /**
- * @param {string} path A 64-bit little-endian ELF file.
+ * @param {Buffer} file A 64-bit little-endian ELF file.
  * @returns {{ cpu: string, libraries: string[], versions: string[] }} Node's name of the machine, the shared libraries
  * needed, and the symbol versions needed of them (`GLIBC_2.17`).
  */
-export function readElf(path) {
-  const file = fs.readFileSync(path)
-  if (file.readUInt32BE(0) !== 0x7f454c46 || file[4] !== 2 || file[5] !== 1) {
-    throw new Error(`Expected ${path} to be a 64-bit little-endian ELF file`)
-  }
+export function readElf(file) {
   const machine = file.readUInt16LE(18)
   const segments = programHeaders(file)
   /** Where in the file something is that has this address in memory. */
@@ -24,7 +22,8 @@ export function readElf(path) {
     const segment = segments.find(
       (it) => it.type === PT_LOAD && address >= it.address && address < it.address + it.size,
     )
-    if (segment === undefined) throw new Error(`${path} refers to ${address}, which is nowhere`)
+    if (segment === undefined)
+      throw new Error(`The ELF file refers to ${address}, which is nowhere`)
     return address - segment.address + segment.offset
   }
   const dynamic = segments.find((it) => it.type === PT_DYNAMIC)

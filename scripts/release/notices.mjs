@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { root } from '../lib/run.mjs'
+import { TARGETS } from './targets.mjs'
 
 /**
  * @param {string} triple
@@ -23,15 +24,46 @@ export function thirdPartyNotices(triple) {
       texts.set(text, [...(texts.get(text) ?? []), `${crate.name} ${crate.version}`])
     }
   }
+  const runtime = runtimeOf(triple)
+  for (const { name, text } of runtime) {
+    if (text !== undefined) texts.set(text, [...(texts.get(text) ?? []), name])
+  }
   return [
     '# What is linked into this addon',
-    'Besides pglisten itself, the Rust standard library (MIT or Apache-2.0) and these crates:',
-    crates.map((it) => `- ${it.name} ${it.version}: ${it.license}`).join('\n'),
+    'Besides pglisten itself, the Rust standard library (MIT or Apache-2.0) and the following:',
+    [
+      ...runtime.map((it) => `- ${it.name}: ${it.license}`),
+      ...crates.map((it) => `- ${it.name} ${it.version}: ${it.license}`),
+    ].join('\n'),
     ...[...texts].map(
       ([text, names]) => `## ${names.join(', ')}\n\n\`\`\`\`text\n${text.trimEnd()}\n\`\`\`\``,
     ),
     '',
   ].join('\n\n')
+}
+
+/**
+ * What the linker adds for a target. Elsewhere it takes that from the system.
+ * @param {string} triple
+ * @returns {{ name: string, license: string, text?: string }[]}
+ */
+export function runtimeOf(triple) {
+  const { os, libc } = /** @type {import('./targets.mjs').Target} */ (TARGETS[triple])
+  const text = (/** @type {string} */ name) =>
+    fs.readFileSync(new URL(`licences/${name}.txt`, import.meta.url), 'utf8')
+  if (libc === 'musl') {
+    return [
+      {
+        ...{ name: 'LLVM libunwind', license: 'Apache-2.0 WITH LLVM-exception' },
+        text: text('libunwind'),
+      },
+      { name: 'Zig compiler-rt', license: 'MIT', text: text('zig') },
+    ]
+  }
+  if (os === 'win32') {
+    return [{ name: 'Microsoft C runtime', license: 'distributable code of Visual Studio' }]
+  }
+  return []
 }
 
 /**

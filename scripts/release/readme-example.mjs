@@ -17,7 +17,7 @@ export function exampleOf(file) {
     if (found === undefined) throw new Error(`Expected a block of ${language} in ${file}`)
     return found
   }
-  const source = block('ts')
+  const source = block('js')
   /** @type {string[]} */
   const imports = []
   const body = source.replaceAll(

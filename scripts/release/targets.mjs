@@ -49,20 +49,38 @@ export const TARGETS = {
 export const addonFile = ({ name }) => `pglisten.${name}.node`
 
 /**
+ * GCC 4.8 of the toolchain from npm does not say which version of the architecture it compiles for, which ring's assembly
+ * asks. All of 64-bit ARM is version 8 or newer.
+ */
+const OLD_GCC_ON_ARM = { CFLAGS_aarch64_unknown_linux_gnu: '-D__ARM_ARCH=8' }
+
+/** What links with zig, from crates.io; `napi build` would install its newest version by itself. */
+const ZIGBUILD = 'cargo-zigbuild@0.24.1'
+
+/** @typedef {{ flags: string[], env: Record<string, string> }} Build The flags of `napi build`, and variables on top of ours. */
+
+/**
  * How `napi build` is asked for a target on this machine, or why it cannot be.
  * @param {string} triple
- * @param {{ hasRust: (triple: string) => boolean, hasZig: () => boolean }} machine
- * @returns {{ flags: string[] } | { reason: string }}
+ * @param {{ hasRust: (triple: string) => boolean, has: (command: string) => boolean }} machine
+ * @returns {Build | { reason: string }}
  */
-export function buildPlan(triple, { hasRust, hasZig }) {
+export function buildPlan(triple, { hasRust, has }) {
   const target = /** @type {Target} */ (TARGETS[triple])
   if (target.os !== process.platform) return { reason: `built on ${target.os} only` }
   if (!hasRust(triple)) {
     return { reason: `Rust's half is not installed: \`rustup target add ${triple}\`` }
   }
   // A toolchain with the C library of 2014, from npm: the addon then runs wherever Node does.
-  if (target.libc === 'glibc') return { flags: ['--use-napi-cross'] }
-  if (target.libc !== 'musl') return { flags: [] }
-  if (!hasZig()) return { reason: '`zig`, which links it, is not on the PATH' }
-  return { flags: ['--cross-compile'] }
+  if (target.libc === 'glibc') {
+    return { flags: ['--use-napi-cross'], env: target.cpu === 'arm64' ? OLD_GCC_ON_ARM : {} }
+  }
+  if (target.libc !== 'musl') return { flags: [], env: {} }
+  if (!has('zig')) return { reason: '`zig`, which links it, is not on the PATH' }
+  if (!has('cargo-zigbuild')) {
+    return {
+      reason: `\`cargo-zigbuild\` is not on the PATH: \`cargo install --locked ${ZIGBUILD}\``,
+    }
+  }
+  return { flags: ['--cross-compile'], env: {} }
 }

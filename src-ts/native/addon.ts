@@ -141,7 +141,7 @@ const PLATFORM_HINTS: Readonly<Record<string, string>> = {
   linux:
     'With glibc it needs glibc 2.17 or newer, and its folder must not be mounted with `noexec`. ',
   win32:
-    'If Windows misses a module, install the Microsoft Visual C++ redistributable; a virus scanner may also hold the file back. ',
+    'It needs no library that Windows has not, such as the Visual C++ redistributable; a virus scanner may hold the file back. ',
 }
 
 /** What a bundler made of the file is no addon: a path, or the file's bytes. */

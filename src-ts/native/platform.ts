@@ -32,37 +32,48 @@ export function isTarget(target: string): target is Target {
  *
  * The program names its dynamic linker itself. That is safer than looking for a C library, because both can be
  * installed side by side, and faster than `ldd` or `process.report`, which take longer than everything else that
- * loading does.
+ * loading does. A program that was started as an argument of the dynamic linker is hidden behind it: then `program` is
+ * the linker.
  */
 function usesMusl(program: string): boolean {
   try {
-    return interpreter(program)?.includes('/ld-musl-') ?? false
+    const file = fs.openSync(program, 'r')
+    try {
+      return interpreter(file)?.includes('/ld-musl-') ?? isMuslItself(file)
+    } finally {
+      fs.closeSync(file)
+    }
   } catch {
     return false
   }
 }
 
 /** Reads the program header PT_INTERP of an ELF file (elf(5)). Only 64-bit little-endian machines have addons. */
-function interpreter(program: string): string | undefined {
-  const file = fs.openSync(program, 'r')
-  try {
-    const read = (position: number, length: number) => {
-      const bytes = Buffer.alloc(length)
-      fs.readSync(file, bytes, 0, length, position)
-      return bytes
-    }
-    const header = read(0, 64)
-    if (header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1)
-      return undefined
-    const entrySize = header.readUInt16LE(54)
-    const entries = read(Number(header.readBigUInt64LE(32)), entrySize * header.readUInt16LE(56))
-    for (let at = 0; at < entries.length; at += entrySize) {
-      if (entries.readUInt32LE(at) !== 3) continue
-      const [offset, length] = [entries.readBigUInt64LE(at + 8), entries.readBigUInt64LE(at + 32)]
-      return read(Number(offset), Number(length)).toString('latin1')
-    }
-    return undefined
-  } finally {
-    fs.closeSync(file)
+function interpreter(file: number): string | undefined {
+  const header = read(file, 0, 64)
+  if (header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1) return undefined
+  const entrySize = header.readUInt16LE(54)
+  const size = entrySize * header.readUInt16LE(56)
+  const entries = read(file, Number(header.readBigUInt64LE(32)), size)
+  for (let at = 0; at < entries.length; at += entrySize) {
+    if (entries.readUInt32LE(at) !== 3) continue
+    const [offset, length] = [entries.readBigUInt64LE(at + 8), entries.readBigUInt64LE(at + 32)]
+    return read(file, Number(offset), Number(length)).toString('latin1')
   }
+  return undefined
+}
+
+/** Several times the size of musl, whose dynamic linker and C library are one file. */
+const LARGEST_MUSL = 4 * 1024 * 1024
+
+/** Whether a file is musl's dynamic linker, by what it prints when it is started alone. Its path differs from system to system. */
+function isMuslItself(file: number): boolean {
+  const { size } = fs.fstatSync(file)
+  return size <= LARGEST_MUSL && read(file, 0, size).includes('musl libc (')
+}
+
+function read(file: number, position: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  fs.readSync(file, bytes, 0, length, position)
+  return bytes
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+#[cfg(unix)]
 use std::path::PathBuf;
 
 use crate::base::Setting;
@@ -99,6 +100,19 @@ fn check_names(names: &[String]) -> Result<()> {
     let is_none = |name: &String| {
         name.contains(['@', '?', '#']) || (name.contains('/') && !name.starts_with('/'))
     };
+    if let Some(folder) = names
+        .iter()
+        .find(|name| !cfg!(unix) && is_folder(name) && !name.contains(['@', '?', '#']))
+    {
+        return Err(Error::configuration(
+            Setting::Host,
+            format!(
+                "Expected `{}` to be a name or an address, got the folder `{folder}`: pglisten has Unix-domain sockets on Unix \
+                 only, and connects over TCP elsewhere",
+                Setting::Host
+            ),
+        ));
+    }
     if !names.iter().any(is_none) {
         return Ok(());
     }
@@ -110,6 +124,13 @@ fn check_names(names: &[String]) -> Result<()> {
             Setting::Host
         ),
     ))
+}
+
+/// Whether libpq would look for a socket there; on Windows its paths may begin with a drive.
+fn is_folder(name: &str) -> bool {
+    let begins_with_drive =
+        matches!(name.as_bytes(), [drive, b':', b'/' | b'\\', ..] if drive.is_ascii_alphabetic());
+    name.starts_with(['/', '\\']) || begins_with_drive
 }
 
 /// Checks that there are as many addresses and ports as hosts, or none, or one port for all hosts.
@@ -127,4 +148,54 @@ fn check_counts(hosts: usize, addresses: usize, ports: usize) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(host: &str) -> Settings {
+        Settings {
+            hosts: Some(vec![host.to_owned()]),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_socket_is_told_from_a_name() {
+        for folder in ["/var/run/postgresql", "\\\\.\\pipe", "C:\\run", "d:/run"] {
+            assert!(is_folder(folder), "{folder}");
+        }
+        for name in [
+            "localhost",
+            "::1",
+            "c:",
+            "10.0.0.1",
+            "fe80::1%eth0",
+            "",
+            "1:/x",
+        ] {
+            assert!(!is_folder(name), "{name}");
+        }
+    }
+
+    #[cfg(not(unix))]
+    #[test]
+    fn the_folder_of_a_socket_is_refused_with_the_reason() {
+        for folder in ["/var/run/postgresql", "C:\\run", "C:/run"] {
+            let error = hosts(&mut settings(folder)).unwrap_err();
+            assert_eq!(error.option, Some(Setting::Host));
+            assert!(error.message.contains(folder), "{}", error.message);
+            assert!(error.message.contains("Unix only"), "{}", error.message);
+        }
+        let secret = hosts(&mut settings("/hunter2@host")).unwrap_err();
+        assert!(!secret.message.contains("hunter2"), "{}", secret.message);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_folder_of_a_socket_is_used() {
+        let found = hosts(&mut settings("/var/run/postgresql")).unwrap();
+        assert!(matches!(found[..], [Host::Unix { .. }]));
+    }
 }

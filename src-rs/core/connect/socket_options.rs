@@ -14,6 +14,14 @@ const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
 /// The kernel's own default is to send again for a quarter of an hour (`tcp_retries2`). Nobody waits that long.
 const DEFAULT_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Windows takes the interval together with the idle time, and has no value that stands for its default: zero would be sent
+/// as zero, so that all probes follow each other at once. One second is Windows' own default, and what libpq sets.
+const DEFAULT_KEEPALIVES_INTERVAL: Option<Duration> = if cfg!(windows) {
+    Some(Duration::from_secs(1))
+} else {
+    None
+};
+
 /// The options of a TCP socket.
 #[derive(Debug, Clone)]
 pub(crate) struct SocketOptions {
@@ -50,14 +58,48 @@ fn keepalive(settings: &Settings) -> TcpKeepalive {
     let idle = settings.keepalives_idle.unwrap_or(DEFAULT_KEEPALIVES_IDLE);
     let keepalive = TcpKeepalive::new().with_time(idle);
     #[cfg(not(target_os = "openbsd"))]
-    let keepalive = match settings.keepalives_interval {
+    let keepalive = match settings.keepalives_interval.or(DEFAULT_KEEPALIVES_INTERVAL) {
         Some(interval) => keepalive.with_interval(interval),
         None => keepalive,
     };
-    #[cfg(not(any(target_os = "openbsd", target_os = "windows")))]
+    #[cfg(not(target_os = "openbsd"))]
     let keepalive = match settings.keepalives_retries {
         Some(retries) => keepalive.with_retries(retries),
         None => keepalive,
     };
     keepalive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// socket2 shows what it will set; the operating systems do not let all of it be read back.
+    fn told(settings: &Settings) -> String {
+        format!("{:?}", keepalive(settings))
+    }
+
+    #[test]
+    fn the_interval_between_probes_is_never_zero() {
+        let told = told(&Settings::default());
+        let expected = if cfg!(windows) {
+            "interval: Some(1s)"
+        } else {
+            "interval: None"
+        };
+        assert!(told.contains(expected), "{told}");
+    }
+
+    #[test]
+    fn every_setting_of_keepalive_is_used() {
+        let told = told(&Settings {
+            keepalives_idle: Some(Duration::from_secs(7)),
+            keepalives_interval: Some(Duration::from_secs(8)),
+            keepalives_retries: Some(9),
+            ..Settings::default()
+        });
+        for expected in ["time: Some(7s)", "interval: Some(8s)", "retries: Some(9)"] {
+            assert!(told.contains(expected), "{told}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 
-use crate::base::error::{Error, ErrorKind, Result, tls_error};
+use crate::base::error::{Error, ErrorKind, tls_error};
 use crate::base::{Setting, blocking};
 use crate::connect::choices::{Choice as _, SslMode, SslNegotiation};
 use crate::connect::config::{ConnectConfig, Host};
@@ -107,7 +107,11 @@ pub(super) async fn resolve(
 
 /// Connects to the Unix-domain socket in a folder.
 #[cfg(unix)]
-pub(super) async fn open_unix(host: &Host, directory: &Path, port: u16) -> Result<Wire> {
+pub(super) async fn open_unix(
+    host: &Host,
+    directory: &Path,
+    port: u16,
+) -> crate::base::error::Result<Wire> {
     let path = directory.join(format!(".s.PGSQL.{port}"));
     let stream = UnixStream::connect(path).await;
     let stream = stream.map_err(|error| unreachable(host, &error))?;
@@ -121,7 +125,7 @@ pub(super) async fn open(
     host: &Host,
     name: &str,
     address: SocketAddr,
-) -> std::result::Result<(Wire, bool), AttemptFailure> {
+) -> Result<(Wire, bool), AttemptFailure> {
     let failed = |error: io::Error| unreachable(host, &error);
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     config.socket.apply(&stream).map_err(failed)?;
@@ -164,7 +168,7 @@ async fn encrypt(
     host: &Host,
     name: &str,
     mut socket: Socket,
-) -> std::result::Result<Offer, AttemptFailure> {
+) -> Result<Offer, AttemptFailure> {
     let failed = |error: &io::Error| unreachable(host, error);
     let tls = &config.tls;
     // Certificates that will be needed, and files that were named, must be readable before the server is asked anything.
