@@ -1235,7 +1235,7 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
      * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
      */
     password?: string | PasswordFunction | undefined;
-    /** The server's host: a name, an address, or the folder of a Unix-domain socket. @default `PGHOST`, or `localhost` */
+    /** The server's host: a name, an address, or the folder of a Unix-domain socket (not on Windows). @default `PGHOST`, or `localhost` */
     host?: string | undefined;
     /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
     hosts?: readonly string[] | undefined;
@@ -1284,10 +1284,11 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
     keepalives?: boolean | undefined;
     /** The idle time before the first keepalive probe, in seconds from 0.001. @default 60 */
     keepalivesIdleSec?: number | undefined;
-    /** The time between keepalive probes, in seconds from 0.001. @default the operating system's */
+    /** The time between keepalive probes, in seconds from 0.001. @default the operating system's; 1 on Windows */
     keepalivesIntervalSec?: number | undefined;
     /**
-     * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000.
+     * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000. Windows before 10 (1703)
+     * has no such setting.
      * @default the operating system's
      */
     keepalivesRetries?: number | undefined;

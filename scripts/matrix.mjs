@@ -61,7 +61,11 @@ await runMain(async () => {
     if (here) return failures > 0 ? 1 : 0
     const managers = await tryManagers(folder, packages)
     console.log(`\n${managers.lines.join('\n')}`)
-    const tried = await tryTools(folder, packages, database)
+    // Some of the tools are programs for this platform.
+    const hasTools = process.platform === 'linux' && process.arch === 'x64'
+    const tried = hasTools
+      ? await tryTools(folder, packages, database)
+      : { ok: true, lines: ['Bundlers, test runners and compilers are tried on Linux x64 only.'] }
     console.log(`\n${tried.lines.join('\n')}`)
     return failures > 0 || !managers.ok || !tried.ok ? 1 : 0
   } finally {

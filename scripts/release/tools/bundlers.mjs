@@ -128,6 +128,29 @@ export default {
       await runElsewhere(home, 'app')
     },
   },
+  {
+    name: 'a single executable application of Node, bundled by esbuild, the addon beside it',
+    packages: ['esbuild@0.28.2', 'postject@1.0.0-alpha.6'],
+    files: {
+      'sea.json': '{"main":"out/main.js","output":"sea.blob","disableExperimentalSEAWarning":true}',
+    },
+    run: async (home) => {
+      const banner = "require = require('node:module').createRequire(process.execPath);"
+      await home.node('node_modules/esbuild/bin/esbuild', [
+        ...['main.cjs', ...ESBUILD, '--loader:.node=copy', `--banner:js=${banner}`],
+      ])
+      await home.execute(process.execPath, ['--experimental-sea-config', 'sea.json'])
+      const application = path.join(home.folder, 'out', 'app')
+      fs.copyFileSync(process.execPath, application)
+      fs.chmodSync(application, 0o755)
+      const fuse = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
+      await home.node('node_modules/postject/dist/cli.js', [
+        ...[application, 'NODE_SEA_BLOB', 'sea.blob', '--sentinel-fuse', fuse],
+      ])
+      fs.rmSync(path.join(home.folder, 'out', 'main.js'))
+      await runElsewhere(home, 'app')
+    },
+  },
   ...['--turbopack', '--webpack'].map((bundler) => ({
     name: `Next 16, \`next build ${bundler}\`, with \`serverExternalPackages\``,
     packages: ['next@16.4.6', 'react@19.3.1', 'react-dom@19.3.1'],

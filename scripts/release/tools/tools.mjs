@@ -1,4 +1,4 @@
-// Tries bundlers and test runners as their users do: each installed from npm in a folder of its own, with the tarballs, and a
+// Tries bundlers, test runners and compilers as their users do: each installed from npm in a folder of its own, with the tarballs, and a
 // program that is bundled, or run as a test, against a real server.
 
 import { execFile } from 'node:child_process'
@@ -7,6 +7,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { npm } from '../../lib/npm.mjs'
 import { BUNDLERS } from './bundlers.mjs'
+import { COMPILERS } from './compilers.mjs'
 import { RUNNERS } from './runners.mjs'
 
 /**
@@ -44,7 +45,7 @@ export async function tryTools(folder, packages, dsn, only = '') {
   const tarballs = fs.readdirSync(packages).filter((name) => name.endsWith('.tgz'))
   const lines = ['| Tool | |', '| --- | --- |']
   let ok = true
-  for (const [index, tool] of [...BUNDLERS, ...RUNNERS].entries()) {
+  for (const [index, tool] of [...BUNDLERS, ...RUNNERS, ...COMPILERS].entries()) {
     if (!tool.name.toLowerCase().includes(only.toLowerCase())) continue
     const home = path.join(folder, `tool-${index}`)
     const started = performance.now()
