@@ -29,6 +29,8 @@ const KINDS = new Set([
   'json',
   'python',
   'sh',
+  // Settings of a tool that is not installed here.
+  'javascript',
 ])
 
 test('every block of code names its language, and a mark that is known', (t) => {
