@@ -73,9 +73,7 @@ test('what a statement returns belongs to the context of the package', async (t)
   t.true(result instanceof ArrayThere && result.columns instanceof ArrayThere)
   t.true(pool.status() instanceof inContext('Object'))
 
-  const error: unknown = await pool
-    .notify('realms', 'x', { timeoutMs: 0 })
-    .catch((refusal: unknown) => refusal)
+  const error: unknown = await pool.execute('SELECT 1 / 0').catch((refusal: unknown) => refusal)
   t.true(error instanceof inContext('Error'))
   t.true(error instanceof PglistenError)
 })

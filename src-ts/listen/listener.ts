@@ -317,15 +317,13 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     subscription.tentative ||= !subscription.explicit
     subscription.explicit = true
     subscription.adding += 1
-    try {
-      // Everybody who asked for the channel waits for the same LISTEN, and the last one that fails takes it back.
-      await subscribe(this.#subscriptions, this.#run, subscription, bounds, () => {
-        if (subscription.adding === 1 && subscription.tentative) subscription.explicit = false
-      })
-      subscription.tentative = false
-    } finally {
+    // Everybody who asked for the channel waits for the same LISTEN, and the last one that fails takes it back.
+    await subscribe(this.#subscriptions, this.#run, subscription, bounds, () => {
       subscription.adding -= 1
-    }
+      if (subscription.adding === 0 && subscription.tentative) subscription.explicit = false
+    })
+    subscription.adding -= 1
+    subscription.tentative = false
   }
 
   /**
