@@ -1448,8 +1448,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      */
     connection(options?: CallOptions): Promise<Connection>;
     /**
-     * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
-     * committed.
+     * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool, in one round trip. Resolves
+     * once it is committed. Nothing is prepared for it, so a pooler in transaction mode is no obstacle.
      *
      * A channel with a schema takes a value that fits it, and its JSON is sent.
      *
@@ -1465,7 +1465,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     notify(channel: TextChannel<Schemas>, payload?: string, options?: CallOptions): Promise<void>;
     /**
      * Sends several notifications to a channel in one statement: all of them, in their order, or none. Resolves once they are
-     * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing.
+     * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing. It
+     * takes one round trip, as {@link ConnectionPool.notify} does.
      *
      * Takes payloads and rejects as {@link ConnectionPool.notify} does; every payload is checked before anything is sent.
      *

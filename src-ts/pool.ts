@@ -9,6 +9,7 @@ import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
 import type { QueryParameter } from './query/parameters.js'
+import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
 import { Listener } from './listen/listener.js'
 import type { ListenerCallback } from './deliver/subscriptions.js'
@@ -41,10 +42,6 @@ import {
 /** A listener with whatever payloads the signature says that was called. */
 // oxlint-disable-next-line typescript/no-explicit-any -- an implementation serves all of its overloads.
 type AnyListener = Listener<any>
-
-/** An aggregate, so that one row comes back and not one for each payload. */
-const NOTIFY_MANY =
-  'SELECT pg_catalog.count(pg_catalog.pg_notify($1, payload)) FROM pg_catalog.unnest($2::pg_catalog.text[]) AS payload'
 
 /** After this long a call that waits for a connection is told of, in milliseconds. */
 const LONG_WAIT_MS = 1000
@@ -220,8 +217,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   }
 
   /**
-   * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
-   * committed.
+   * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool, in one round trip. Resolves
+   * once it is committed. Nothing is prepared for it, so a pooler in transaction mode is no obstacle.
    *
    * A channel with a schema takes a value that fits it, and its JSON is sent.
    *
@@ -246,13 +243,14 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   async notify(channel: string, payload: unknown = '', options?: CallOptions): Promise<void> {
     const text = this.#encode(channel, payload)
     await this.#use('`pool.notify()`', options, (connection, bounds) =>
-      connection.execute('SELECT pg_catalog.pg_notify($1, $2)', [channel, text], bounds),
+      notify(connection, channel, [text], bounds),
     )
   }
 
   /**
    * Sends several notifications to a channel in one statement: all of them, in their order, or none. Resolves once they are
-   * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing.
+   * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing. It
+   * takes one round trip, as {@link ConnectionPool.notify} does.
    *
    * Takes payloads and rejects as {@link ConnectionPool.notify} does; every payload is checked before anything is sent.
    *
@@ -284,7 +282,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     )
     if (texts.length === 0) return
     await this.#use('`pool.notifyMany()`', options, (connection, bounds) =>
-      connection.execute(NOTIFY_MANY, [channel, texts], bounds),
+      notify(connection, channel, texts, bounds),
     )
   }
 
