@@ -934,10 +934,7 @@ interface ShutdownOptions {
     timeoutMs?: number | undefined;
 }
 /** Options of {@link Listener.sync}. */
-interface SyncOptions {
-    /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
-    signal?: AbortSignal | undefined;
-}
+type SyncOptions = WaitOptions;
 /**
  * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of
  * its buffers.
@@ -1122,13 +1119,15 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
      *
      * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
-     * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
+     * lost session; the options bound the wait. Do not await it in a callback: it would wait for itself. Callbacks are not
+     * waited for before `listen()`: a `warning` event says so.
      *
      * The server is asked first whether it still listens to every channel. If it does not, the listener reconnects, and the
      * fence comes back behind the {@link Gap}.
      *
      * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
-     * is shut down meanwhile, and with the reason of `signal` when that is aborted.
+     * is shut down meanwhile, with {@link ListenerTimeoutError} after `timeoutMs`, and with the reason of `signal` when that is
+     * aborted.
      */
     sync(options?: SyncOptions): Promise<void>;
     /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
@@ -1425,7 +1424,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * Makes a listener, registers a callback for each channel, starts it and lets it listen: `listener()`, `addCallback()`,
      * `startup()` and `listen()` in one. The payloads have the types that `listener()` would give them.
      *
-     * Rejects as each of these does, and leaves nothing running.
+     * Rejects as each of these does, and leaves nothing running. With `retry`, the first attempt that fails is told of in a
+     * warning of the process.
      *
      * @param callbacks - A callback for each channel.
      * @param options - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
@@ -1449,8 +1449,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      */
     connection(options?: CallOptions): Promise<Connection>;
     /**
-     * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
-     * committed.
+     * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool, in one round trip. Resolves
+     * once it is committed. Nothing is prepared for it, so a pooler in transaction mode is no obstacle.
      *
      * A channel with a schema takes a value that fits it, and its JSON is sent.
      *
@@ -1466,7 +1466,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     notify(channel: TextChannel<Schemas>, payload?: string, options?: CallOptions): Promise<void>;
     /**
      * Sends several notifications to a channel in one statement: all of them, in their order, or none. Resolves once they are
-     * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing.
+     * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing. It
+     * takes one round trip, as {@link ConnectionPool.notify} does.
      *
      * Takes payloads and rejects as {@link ConnectionPool.notify} does; every payload is checked before anything is sent.
      *

@@ -27,6 +27,8 @@ export declare class NativeLease {
   execute(promise: number, sql: string, params: Array<unknown>, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to the number of rows affected. */
   executeMany(promise: number, sql: string, sets: Array<Array<unknown>>, bounds?: NativeCallBounds | undefined | null): void
+  /** Sends notifications: all of them, in their order, or none. Resolves to nothing. */
+  notify(promise: number, channel: string, payloads: Array<string>, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to nothing. */
   executeBatch(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to `false`, with nothing done, when a statement has begun a transaction already. */

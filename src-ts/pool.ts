@@ -9,8 +9,10 @@ import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
 import type { QueryParameter } from './query/parameters.js'
+import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
 import { Listener } from './listen/listener.js'
+import type { ListenerWarning } from './deliver/events.js'
 import type { ListenerCallback } from './deliver/subscriptions.js'
 import type {
   Callbacks,
@@ -41,10 +43,6 @@ import {
 /** A listener with whatever payloads the signature says that was called. */
 // oxlint-disable-next-line typescript/no-explicit-any -- an implementation serves all of its overloads.
 type AnyListener = Listener<any>
-
-/** An aggregate, so that one row comes back and not one for each payload. */
-const NOTIFY_MANY =
-  'SELECT pg_catalog.count(pg_catalog.pg_notify($1, payload)) FROM pg_catalog.unnest($2::pg_catalog.text[]) AS payload'
 
 /** After this long a call that waits for a connection is told of, in milliseconds. */
 const LONG_WAIT_MS = 1000
@@ -167,7 +165,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    * Makes a listener, registers a callback for each channel, starts it and lets it listen: `listener()`, `addCallback()`,
    * `startup()` and `listen()` in one. The payloads have the types that `listener()` would give them.
    *
-   * Rejects as each of these does, and leaves nothing running.
+   * Rejects as each of these does, and leaves nothing running. With `retry`, the first attempt that fails is told of in a
+   * warning of the process.
    *
    * @param callbacks - A callback for each channel.
    * @param options - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
@@ -197,7 +196,15 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     for (const [channel, callback] of Object.entries(callbacks) as [string, ListenerCallback][]) {
       if (callback !== undefined) await listener.addCallback(channel, callback)
     }
-    await listener.startup({ retry, timeoutMs })
+    // Nobody else can hear of failed attempts before the listener is handed out.
+    const warn = ({ message }: ListenerWarning) =>
+      process.emitWarning(message, { type: 'PglistenWarning', code: 'PGLISTEN_STARTUP' })
+    listener.once('warning', warn)
+    try {
+      await listener.startup({ retry, timeoutMs })
+    } finally {
+      listener.off('warning', warn)
+    }
     listener.listen()
     return listener
   }
@@ -220,8 +227,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   }
 
   /**
-   * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool. Resolves once it is
-   * committed.
+   * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool, in one round trip. Resolves
+   * once it is committed. Nothing is prepared for it, so a pooler in transaction mode is no obstacle.
    *
    * A channel with a schema takes a value that fits it, and its JSON is sent.
    *
@@ -243,16 +250,18 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     payload?: string,
     options?: CallOptions,
   ): Promise<void>
-  async notify(channel: string, payload: unknown = '', options?: CallOptions): Promise<void> {
-    const text = this.#encode(channel, payload)
+  async notify(channel: string, payload?: unknown, options?: CallOptions): Promise<void> {
+    const isLeftOut = payload === undefined && !this.#schemas?.has(channel)
+    const text = this.#encode(channel, isLeftOut ? '' : payload)
     await this.#use('`pool.notify()`', options, (connection, bounds) =>
-      connection.execute('SELECT pg_catalog.pg_notify($1, $2)', [channel, text], bounds),
+      notify(connection, channel, [text], bounds),
     )
   }
 
   /**
    * Sends several notifications to a channel in one statement: all of them, in their order, or none. Resolves once they are
-   * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing.
+   * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing. It
+   * takes one round trip, as {@link ConnectionPool.notify} does.
    *
    * Takes payloads and rejects as {@link ConnectionPool.notify} does; every payload is checked before anything is sent.
    *
@@ -284,7 +293,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     )
     if (texts.length === 0) return
     await this.#use('`pool.notifyMany()`', options, (connection, bounds) =>
-      connection.execute(NOTIFY_MANY, [channel, texts], bounds),
+      notify(connection, channel, texts, bounds),
     )
   }
 

@@ -16,6 +16,7 @@ import {
 } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { serverDsn } from '../../lab/server/test-server.js'
+import { MessageProxy } from '../../lab/network/message-proxy.mjs'
 import { startProxy } from '../../lab/network/proxy.js'
 import { collect, waitFor, within } from '../../lab/wait.js'
 import {
@@ -26,6 +27,8 @@ import {
   terminate,
   uniqueChannel,
 } from '../support/listener.js'
+
+const READY_FOR_QUERY = 'Z'.charCodeAt(0)
 
 async function openPool() {
   return new ConnectionPool({ dsn: await serverDsn(), applicationName: uniqueName('app') })
@@ -94,6 +97,27 @@ test('notifyMany() sends all in their order, in one transaction, or nothing', as
   )
 })
 
+test('notifying takes one round trip, and leaves nothing prepared', async (t) => {
+  let answers = 0
+  const proxy = new MessageProxy(await serverDsn(), () => (message) => {
+    if (message[0] === READY_FOR_QUERY) answers += 1
+    return message
+  })
+  t.teardown(() => proxy.stop())
+  await using pool = new ConnectionPool({ dsn: await proxy.start(), maxDbPoolSize: 1 })
+  await pool.notify('x')
+  for (const call of [
+    () => pool.notify('x', 'payload'),
+    () => pool.notifyMany('x', ['one', 'two']),
+  ]) {
+    const before = answers
+    await call()
+    t.is(answers, before + 1)
+  }
+  // The statement that asks is there itself.
+  t.is(await pool.fetchVal('SELECT count(*) FROM pg_prepared_statements'), 1n)
+})
+
 test('listen() starts a listener with its callbacks', async (t) => {
   await using pool = await openPool()
   const [one, two] = [uniqueChannel(), uniqueChannel()]
@@ -132,6 +156,9 @@ test('listen() can go on trying when the server is away', async (t) => {
     { [channel]: (_, payload) => got.push(payload) },
     { retry: true, reconnect: { initialDelayMs: 5, maxDelayMs: 10 } },
   )
+  const [warning] = (await within(once(process, 'warning'))) as [Error & { code?: string }]
+  t.is(warning.code, 'PGLISTEN_STARTUP')
+  t.regex(warning.message, /^attempt 1 to connect failed/)
   await waitFor(() => proxy.refused > 1)
   proxy.open()
   await within(listening)

@@ -117,7 +117,7 @@ test('a schema that is asynchronous is refused on both ways, and its rejection g
   await using pool = new ConnectionPool({ dsn: await serverDsn(), schemas: { [channel]: later } })
   await t.throwsAsync(pool.notify(channel, 'text'), {
     instanceOf: ArgumentTypeError,
-    message: /must be synchronous, but it returned a promise/,
+    message: /must be synchronous and must not throw, but it returned a promise/,
   })
   const listener = pool.listener({ channels: [channel] })
   const errors: PglistenError[] = []
@@ -126,7 +126,7 @@ test('a schema that is asynchronous is refused on both ways, and its rejection g
   const waiting = listener.messages().next()
   await ask('SELECT pg_notify($1, $2)', [channel, '"text"'])
   await waitFor(() => errors.length === 1)
-  t.regex(errors[0]!.message, /must be synchronous, but it returned a promise/)
+  t.regex(errors[0]!.message, /must be synchronous and must not throw, but it returned a promise/)
   await listener.shutdown()
   t.true((await waiting).done)
 })
@@ -153,3 +153,49 @@ test('values that are no JSON, and schemas that are none, are refused', async (t
     )
   }
 })
+
+test('a value is judged as its JSON, which is what the receivers get', async (t) => {
+  const channel = uniqueChannel()
+  const dsn = await serverDsn()
+  const dates = z.object({ at: z.date() })
+  await using pool = new ConnectionPool({ dsn, schemas: { [channel]: dates } })
+  await t.throwsAsync(pool.notify(channel, { at: new Date() }), {
+    instanceOf: ArgumentTypeError,
+    message: /does not fit the schema of channel .*: at `at`: /,
+  })
+  await t.throwsAsync(pool.notify(channel, undefined as never), {
+    instanceOf: ArgumentTypeError,
+    message: /Expected `payload` to be a value of JSON, got `undefined`/,
+  })
+})
+
+const FAULTY: [how: string, validate: () => unknown, message: RegExp][] = [
+  [
+    'throws',
+    () => {
+      throw new RangeError('here')
+    },
+    /^the schema of channel `\w+` threw$/,
+  ],
+  ['returns nothing', () => undefined, /must return a result, but it returned `undefined`$/],
+  ['has no issues to show', () => ({ issues: [] }), /does not fit .*: it does not say why$/],
+  ['has an empty issue', () => ({ issues: [{}] }), /does not fit .*: no reason given$/],
+]
+for (const [how, validate, message] of FAULTY) {
+  test(`a schema that ${how} is told of on both ways`, async (t) => {
+    const channel = uniqueChannel()
+    const schema = { '~standard': { version: 1, vendor: 'none', validate } } as ChannelSchema
+    await using pool = new ConnectionPool({
+      dsn: await serverDsn(),
+      schemas: { [channel]: schema },
+    })
+    await t.throwsAsync(pool.notify(channel, 1), { instanceOf: ArgumentTypeError, message })
+    const listener = await pool.listen({ [channel]: () => t.fail() })
+    const errors: PglistenError[] = []
+    listener.on('error', (error) => errors.push(error))
+    await notify(channel, '1')
+    await listener.sync()
+    t.is(errors.length, 1)
+    t.regex(errors[0]!.message, message)
+  })
+}

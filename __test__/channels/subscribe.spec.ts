@@ -134,6 +134,7 @@ test('wrong arguments and a listener that is not started are refused, and nothin
   const refused: [unknown, unknown, unknown][] = [
     [[], {}, ArgumentRangeError],
     [5, {}, ArgumentTypeError],
+    [undefined, {}, ArgumentTypeError],
     [[''], {}, ArgumentRangeError],
     ['a', { channels: ['b'] }, ArgumentTypeError],
     ['a', { gaps: 'other' }, ArgumentTypeError],
@@ -232,6 +233,7 @@ test('once() is bounded, and rejects when the listener ends or, if asked to, at 
   await listener.startup()
   await t.throwsAsync(listener.once(channel, { timeoutMs: 30 }), {
     instanceOf: ListenerTimeoutError,
+    message: `once('${channel}') took longer than 30 ms`,
   })
   await t.throwsAsync(listener.once(channel, { gaps: 'include' as 'skip' }), {
     instanceOf: ArgumentTypeError,
@@ -293,4 +295,36 @@ test('a stream that is forgotten releases its channel', async (t) => {
   })
   await run('SELECT 1')
   await waitFor(async () => (await serverChannels(listener)).length === 0)
+})
+
+for (const overflow of ['dropOldest', 'pause', 'error'] as const) {
+  test(`a channel that only a stream holds fills no other buffer, with overflow ${overflow}`, async (t) => {
+    const [held, kept] = [uniqueChannel(), uniqueChannel()]
+    const { listener } = await openListener(t, { buffer: { maxMessages: 3, overflow } })
+    await listener.startup()
+    const stream = await listener.subscribe([held, kept])
+    for (let n = 0; n < 10; n += 1) {
+      await notify(held, `${n}`)
+      t.is((await within(stream.next())).value?.payload, `${n}`)
+    }
+    t.like(listener.stats(), { buffered: 0, dropped: 0, gaps: 0, reconnects: 0 })
+    // What others want is kept for the first consumer all the same.
+    await listener.addChannel(kept)
+    await notify(kept, 'kept')
+    t.is((await within(stream.next())).value?.payload, 'kept')
+    const first = await collect(listener.messages(), 1)
+    t.is(first[0]!.payload, 'kept')
+  })
+}
+
+test('once() with the name of an event and no handler is told of', async (t) => {
+  const { listener } = await openListener(t)
+  await listener.startup()
+  const warnings: string[] = []
+  listener.on('warning', ({ message }) => warnings.push(message))
+  await t.throwsAsync(listener.once('reconnected', { timeoutMs: 20 }), {
+    message: "once('reconnected') took longer than 20 ms",
+  })
+  t.is(warnings.length, 1)
+  t.regex(warnings[0]!, /waits for a notification of channel `reconnected`/)
 })

@@ -230,3 +230,30 @@ test('a startup is bounded, with retry too, and leaves nothing running', async (
   ])
   t.is(next[0]!.payload, 'heard')
 })
+
+test('a sync() that a stream holds up can be given up', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t, { channels: [channel] })
+  await listener.startup()
+  const stream = listener.messages()
+  await t.throwsAsync(listener.sync({ timeoutMs: 20 }), {
+    instanceOf: ListenerTimeoutError,
+    message: 'sync() took longer than 20 ms',
+  })
+  await stream.return()
+  await within(listener.sync({ timeoutMs: 60_000 }))
+})
+
+test('a sync() before listen() warns that callbacks are not called, once', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t)
+  const warnings: string[] = []
+  listener.on('warning', ({ message }) => warnings.push(message))
+  await listener.startup()
+  await listener.sync()
+  t.deepEqual(warnings, [])
+  await listener.addCallback(channel, () => {})
+  await listener.sync()
+  await listener.sync()
+  t.deepEqual(warnings, ['callbacks are not called before `listen()`'])
+})

@@ -2,6 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
+import { ConnectionPool } from 'pglisten'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { HEADER_BYTES, MessageProxy } from '../../lab/network/message-proxy.mjs'
 import { HAS_PGLITE, type Pglite, type PgliteSocket, startPglite } from '../../lab/server/pglite.js'
@@ -37,7 +38,7 @@ for (const socket of ['pglite-socket', 'pglite-server'] as const) {
     for (const probeIntervalMs of [300_000, false] as const) {
       const { listener, pool } = await openListener(t, { heartbeat: { probeIntervalMs } }, { dsn })
       await listener.addChannel(uniqueChannel())
-      // The pool is welcome, but prepared statements of all clients have one space of names.
+      // The pool is welcome.
       await using connection = await pool.connection()
       await connection.executeBatch('SELECT 1')
       const began = Date.now()
@@ -53,6 +54,19 @@ for (const socket of ['pglite-socket', 'pglite-server'] as const) {
     }
   })
 }
+
+withPglite('the statements of two connections to PGlite do not disturb each other', async (t) => {
+  const dsn = await pgliteDsn('pglite-socket')
+  const pools = [0, 1].map(() => new ConnectionPool({ dsn, maxDbPoolSize: 2 }))
+  for (const pool of pools) t.teardown(() => pool.close())
+  for (let n = 0; n < 20; n += 1) {
+    for (const pool of pools) {
+      t.is(await pool.fetchVal('SELECT $1::int', [n]), n)
+      await pool.notify('x', `${n}`)
+      await pool.notifyMany('x', [`${n}`, 'y'])
+    }
+  }
+})
 
 withPglite('PGlite that takes one client is refused with the reason', async (t) => {
   const dsn = await pgliteDsn('pglite-socket', 1)

@@ -327,6 +327,22 @@ test('prepared statements do not pile up', async (t) => {
   t.true((await connection.fetchVal<bigint>('SELECT count(*) FROM pg_prepared_statements')) < 600n)
 })
 
+test('no two connections give a prepared statement the same name', async (t) => {
+  const names = new Set<string>()
+  for (const connection of [await connect(t), await connect(t)]) {
+    const rows = await connection.fetch<{ name: string }>(
+      'SELECT name FROM pg_prepared_statements WHERE $1 <> 0',
+      [1],
+    )
+    t.is(rows.length, 1)
+    t.true(rows[0]!.name.startsWith('pglisten_'))
+    // A longer one would be cut, and be another.
+    t.true(Buffer.byteLength(rows[0]!.name) < 64)
+    names.add(rows[0]!.name)
+  }
+  t.is(names.size, 2)
+})
+
 test('a closed connection refuses everything', async (t) => {
   const pool = await openPool(t)
   const connection = await pool.connection()

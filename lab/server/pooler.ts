@@ -13,6 +13,11 @@ export const POOLER = ['pgbouncer', '/usr/sbin/pgbouncer'].find(
   (file) => spawnSync(file, ['--version'], { stdio: 'ignore' }).status === 0,
 )
 
+/** Its version without the third number, such as 1.18; 0 where there is none. */
+export const POOLER_VERSION = POOLER
+  ? Number(/\d+\.\d+/.exec(spawnSync(POOLER, ['--version'], { encoding: 'utf8' }).stdout)?.[0])
+  : 0
+
 export interface Pooler {
   port: number
   stop(): void

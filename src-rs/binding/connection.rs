@@ -88,6 +88,21 @@ impl NativeLease {
         );
     }
 
+    /// Sends notifications: all of them, in their order, or none. Resolves to nothing.
+    #[napi(catch_unwind)]
+    pub fn notify(
+        &self,
+        promise: u32,
+        channel: String,
+        payloads: Vec<String>,
+        bounds: Option<&NativeCallBounds>,
+    ) {
+        let sent = self
+            .lease
+            .notify(channel, payloads, NativeCallBounds::of(bounds));
+        self.bridge.spawn(promise, sent);
+    }
+
     /// Resolves to nothing.
     #[napi(catch_unwind)]
     pub fn execute_batch(&self, promise: u32, sql: String, bounds: Option<&NativeCallBounds>) {

@@ -3,21 +3,15 @@ import { ArgumentRangeError, ListenerCallbackError } from '../errors.js'
 import {
   MAX_DELAY_MS,
   checkBoolean,
+  checkChannel,
   checkFunction,
   checkNumber,
   checkOneOf,
   checkOptions,
-  checkSignal,
   type Complete,
 } from '../options/validate.js'
 import { resolveMessagesOptions, type ResolvedBatchesOptions } from '../options/iterator.js'
-import type {
-  OnceOptions,
-  ShutdownOptions,
-  StartupOptions,
-  SubscribeOptions,
-  SyncOptions,
-} from './types.js'
+import type { OnceOptions, ShutdownOptions, StartupOptions, SubscribeOptions } from './types.js'
 import { checkWait } from '../options/wait.js'
 
 const SUBSCRIBE_OPTIONS = [
@@ -28,7 +22,6 @@ const SUBSCRIBE_OPTIONS = [
 const ONCE_OPTIONS = ['signal', 'gaps', 'timeoutMs'] as const satisfies (keyof OnceOptions)[]
 const STARTUP_OPTIONS = ['retry', 'signal', 'timeoutMs'] as const satisfies (keyof StartupOptions)[]
 const SHUTDOWN_OPTIONS = ['drain', 'timeoutMs'] as const satisfies (keyof ShutdownOptions)[]
-const SYNC_OPTIONS = ['signal'] as const satisfies (keyof SyncOptions)[]
 
 /** How long a shutdown may take by default, in milliseconds. */
 export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 5000
@@ -49,6 +42,7 @@ export function resolveSubscribeArguments(
   checkOptions('options', options, SUBSCRIBE_OPTIONS)
   const { timeoutMs, ...iteration } = options
   checkWait(options)
+  if (!Array.isArray(channels)) checkChannel(channels, 'channels')
   const names = typeof channels === 'string' ? [channels] : channels
   const resolved = resolveMessagesOptions({ ...iteration, channels: names })
   if (names.length === 0)
@@ -73,13 +67,6 @@ export function resolveShutdownOptions(options: ShutdownOptions): Complete<Shutd
   checkBoolean('drain', drain)
   checkNumber('timeoutMs', timeoutMs, { min: 0, max: MAX_DELAY_MS })
   return { drain, timeoutMs }
-}
-
-/** Checks the options of `sync()`. */
-export function resolveSyncOptions(options: SyncOptions): SyncOptions {
-  checkOptions('options', options, SYNC_OPTIONS)
-  if (options.signal !== undefined) checkSignal('signal', options.signal)
-  return options
 }
 
 /** Checks a callback. Throws {@link ListenerCallbackError}. */

@@ -17,6 +17,9 @@ export interface ConsumersOwner {
   onNeedChanged(): void
 }
 
+/** Whether a channel is subscribed for any consumer, and not only for streams that hold it. */
+const isForAnybody = ({ explicit, isCalled }: Subscription) => explicit || isCalled
+
 /** The consumers of one run, their buffers, and the fences that they pass. */
 export class Consumers implements IteratorWatcher {
   readonly #context: ListenerContext
@@ -24,6 +27,10 @@ export class Consumers implements IteratorWatcher {
   readonly #owner: ConsumersOwner
   /** Buffers the notifications that arrive before there is a consumer; the first consumer takes it over. */
   #backlog: Inbox | undefined
+  /** Whether the backlog leaves out the channels that only streams of `subscribe()` hold, which read them themselves. */
+  #isBacklogSelective = false
+  /** Whether somebody was told that callbacks wait for `listen()`. */
+  #isToldOfListen = false
   #dispatcher: Dispatcher | undefined
   readonly #iterators = new Set<WeakRef<PullIterator<unknown>>>()
   /** Iterators for which a `next()` waits. */
@@ -63,10 +70,21 @@ export class Consumers implements IteratorWatcher {
     this.#owner.onNeedChanged()
   }
 
-  /** Tells the callbacks' buffer whether callbacks want a channel. To be called when that may have changed. */
-  setCalled(name: string): void {
-    const isCalled = this.#context.subscriptions.get(name)?.isCalled ?? false
-    this.#dispatcher?.inbox.setChannel(name, isCalled)
+  /** Tells the buffers who wants a channel: callbacks, or anybody but a stream. To be called when that may have changed. */
+  setWanted(name: string): void {
+    const subscription = this.#context.subscriptions.get(name)
+    this.#dispatcher?.inbox.setChannel(name, subscription?.isCalled ?? false)
+    if (this.#isBacklogSelective) {
+      this.#backlog?.setChannel(name, subscription !== undefined && isForAnybody(subscription))
+    }
+  }
+
+  /** Warns, once, of callbacks that are never called. */
+  warnOfSilence(): void {
+    const { subscriptions, events } = this.#context
+    if (this.#dispatcher || this.#isToldOfListen || subscriptions.called.length === 0) return
+    this.#isToldOfListen = true
+    events.report('warning', { message: 'callbacks are not called before `listen()`' })
   }
 
   /** Drops the notifications of a removed channel that iterators hold for a batch. */
@@ -76,6 +94,11 @@ export class Consumers implements IteratorWatcher {
 
   /** Makes the buffer of an iterator that gets the notifications from now on. */
   freshInbox(channels: readonly string[]): Inbox {
+    if (this.#backlog && !this.#isBacklogSelective) {
+      this.#isBacklogSelective = true
+      const kept = [...this.#context.subscriptions].filter(isForAnybody)
+      this.#backlog.setChannels(kept.map(({ name }) => name))
+    }
     return this.#newInbox([...channels])
   }
 
@@ -87,7 +110,7 @@ export class Consumers implements IteratorWatcher {
     const backlog = this.#backlog
     this.#backlog = undefined
     if (!backlog) return this.#newInbox(wanted)
-    if (wanted) backlog.setChannels(wanted)
+    if (wanted || this.#isBacklogSelective) backlog.setChannels(wanted)
     return backlog
   }
 

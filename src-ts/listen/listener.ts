@@ -62,7 +62,6 @@ import {
   resolveShutdownOptions,
   resolveStartupOptions,
   resolveSubscribeArguments,
-  resolveSyncOptions,
 } from './arguments.js'
 
 /**
@@ -250,7 +249,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const registration = new Registration(callback as ListenerCallback<unknown>)
     const subscription = this.#subscriptions.open(channel)
     subscription.registrations = subscription.registrations.concat(registration)
-    this.#run?.consumers.setCalled(channel)
+    this.#run?.consumers.setWanted(channel)
     await subscribe(this.#subscriptions, this.#run, subscription, bounds, () =>
       this.#unregister(subscription, registration),
     )
@@ -317,10 +316,13 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     subscription.tentative ||= !subscription.explicit
     subscription.explicit = true
     subscription.adding += 1
+    this.#run?.consumers.setWanted(channel)
     // Everybody who asked for the channel waits for the same LISTEN, and the last one that fails takes it back.
     await subscribe(this.#subscriptions, this.#run, subscription, bounds, () => {
       subscription.adding -= 1
-      if (subscription.adding === 0 && subscription.tentative) subscription.explicit = false
+      if (subscription.adding > 0 || !subscription.tentative) return
+      subscription.explicit = false
+      this.#run?.consumers.setWanted(channel)
     })
     subscription.adding -= 1
     subscription.tentative = false
@@ -336,6 +338,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     if (!subscription) return
     subscription.explicit = false
     subscription.tentative = false
+    this.#run?.consumers.setWanted(channel)
     await unsubscribeUnwanted(this.#subscriptions, this.#run, [subscription])
   }
 
@@ -397,6 +400,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     options?: OnceOptions | ((...args: unknown[]) => void),
   ): Promise<unknown> | this {
     if (typeof options === 'function') return super.once(name as 'closed', options)
+    if (EVENTS.has(name)) {
+      const message = `once('${name}') without a handler waits for a notification of channel \`${name}\``
+      this.report('warning', { message, channel: name })
+    }
     return this.#once(name as keyof Payloads & string, options)
   }
 
@@ -409,6 +416,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       const { done, value } = await stream.next({ timeoutMs: left })
       if (done) throw new ListenerClosedError('The listener was shut down')
       return value
+    } catch (error) {
+      if (!(error instanceof ListenerTimeoutError)) throw error
+      throw new ListenerTimeoutError(`once('${channel}') took longer than ${timeoutMs} ms`)
     } finally {
       await stream.return()
     }
@@ -491,18 +501,31 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
    *
    * A consumer that takes nothing (after `abortListen()`, or in a loop that is busy) delays the promise, and so does a
-   * lost session; `signal` bounds the wait. Do not await it in a callback: it would wait for itself.
+   * lost session; the options bound the wait. Do not await it in a callback: it would wait for itself. Callbacks are not
+   * waited for before `listen()`: a `warning` event says so.
    *
    * The server is asked first whether it still listens to every channel. If it does not, the listener reconnects, and the
    * fence comes back behind the {@link Gap}.
    *
    * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
-   * is shut down meanwhile, and with the reason of `signal` when that is aborted.
+   * is shut down meanwhile, with {@link ListenerTimeoutError} after `timeoutMs`, and with the reason of `signal` when that is
+   * aborted.
    */
   async sync(options: SyncOptions = {}): Promise<void> {
-    const { signal } = resolveSyncOptions(options)
-    signal?.throwIfAborted()
-    await this.#started('Cannot sync: the listener is not started').sync(signal)
+    const bounds = resolveWaitOptions(options)
+    bounds.signal?.throwIfAborted()
+    const run = this.#started('Cannot sync: the listener is not started')
+    run.consumers.warnOfSilence()
+    const controller = new AbortController()
+    const giveUp = (reason: unknown) => controller.abort(reason)
+    const over = watchBounds(bounds, giveUp, (timeoutMs) =>
+      giveUp(new ListenerTimeoutError(`sync() took longer than ${timeoutMs} ms`)),
+    )
+    try {
+      await run.sync(controller.signal)
+    } finally {
+      over()
+    }
   }
 
   /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
@@ -593,6 +616,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 }
 
 brand(Listener, 'Listener')
+
+const EVENTS: ReadonlySet<string> = new Set(
+  Object.keys({
+    ...{ connected: 0, disconnected: 0, reconnected: 0, gap: 0, error: 0, warning: 0, closed: 0 },
+  } satisfies Record<keyof ListenerEvents, 0>),
+)
 
 /** Shuts a listener down because its signal was aborted. */
 function shutDown(listener: { shutdown(): Promise<void> }): void {

@@ -82,7 +82,7 @@ export function unregister(
   registration.active = false
   subscription.registrations = subscription.registrations.filter((one) => one !== registration)
   if (subscription.isCalled) return
-  run?.consumers.setCalled(subscription.name)
+  run?.consumers.setWanted(subscription.name)
   // Buffered notifications were meant for the callbacks that are gone: a new number keeps them from new callbacks.
   const isKept = subscription.explicit || subscription.holds > 0
   if (!isKept || subscriptions.get(subscription.name) !== subscription) return

@@ -165,10 +165,7 @@ export interface ShutdownOptions {
 }
 
 /** Options of {@link Listener.sync}. */
-export interface SyncOptions {
-  /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
-  signal?: AbortSignal | undefined
-}
+export type SyncOptions = WaitOptions
 
 /**
  * The result of {@link Listener.stats}: totals since the listener was made, over all its runs, and the present state of

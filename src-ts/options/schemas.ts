@@ -77,18 +77,23 @@ export class Schemas {
     this.#byChannel = new Map(Object.entries(schemas as ChannelSchemas))
   }
 
+  /** Whether a channel has a schema. */
+  has(channel: string): boolean {
+    return this.#byChannel.has(channel)
+  }
+
   /**
-   * Makes the text of a payload. A channel with a schema takes a value that fits it, and the text is the value's JSON; any
+   * Makes the text of a payload. A channel with a schema takes a value whose JSON fits it, as the receivers will read it; any
    * other channel takes text. Throws {@link ArgumentTypeError}.
    */
   encode(channel: string, payload: unknown): unknown {
     const schema = this.#byChannel.get(channel)
     if (!schema) return payload
-    validated(schema, channel, payload)
     const text = toJson(payload)
     // `JSON.stringify` gives no text for `undefined` and for functions.
     if (text === undefined)
       throw new ArgumentTypeError(expected('payload', 'a value of JSON', payload))
+    validated(schema, channel, JSON.parse(text))
     return text
   }
 
@@ -137,12 +142,22 @@ function validated(
   channel: string,
   value: unknown,
 ): unknown {
-  const result = standard.validate(value)
+  let result: ReturnType<typeof standard.validate> | null | undefined
+  try {
+    result = standard.validate(value)
+  } catch (cause) {
+    throw new Misfit(`the schema of channel \`${channel}\` threw`, { cause })
+  }
+  if (typeof result !== 'object' || result === null) {
+    throw new Misfit(
+      `the schema of channel \`${channel}\` must return a result, but it returned ${describe(result)}`,
+    )
+  }
   if ('then' in result) {
     // Nobody else waits for the promise, so its rejection would end the process.
     Promise.resolve(result).catch(() => {})
     throw new Misfit(
-      `the schema of channel \`${channel}\` must be synchronous, but it returned a promise`,
+      `the schema of channel \`${channel}\` must be synchronous and must not throw, but it returned a promise`,
     )
   }
   if (!result.issues) return result.value
@@ -157,8 +172,10 @@ const MOST_ISSUES = 5
 function listed(issues: readonly ChannelSchemaIssue[]): string {
   const texts = issues.slice(0, MOST_ISSUES).map(({ message, path }) => {
     const keys = path?.map((part) => String(typeof part === 'object' ? part.key : part)) ?? []
-    return keys.length > 0 ? `at \`${keys.join('.')}\`: ${message}` : message
+    const why = message || 'no reason given'
+    return keys.length > 0 ? `at \`${keys.join('.')}\`: ${why}` : why
   })
+  if (texts.length === 0) return 'it does not say why'
   const more = issues.length - texts.length
   return texts.join('; ') + (more > 0 ? `; and ${more} more` : '')
 }

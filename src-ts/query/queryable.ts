@@ -150,6 +150,18 @@ brand(Queryable, 'Queryable')
 // gets a
 // connection.
 
+/** @internal Sends notifications in one round trip: all of them, in their order, or none. */
+export function notify(
+  queryable: Queryable,
+  channel: string,
+  payloads: string[],
+  options: CallOptions,
+): Promise<void> {
+  return call(queryable, options, (lease, id, bounds) =>
+    lease.notify(id, channel, payloads, bounds),
+  )
+}
+
 function query(
   queryable: Queryable,
   sql: string,

@@ -119,6 +119,9 @@ pub struct Backend {
     statements: Mutex<Statements>,
     /// Types that are not built in, by oid.
     types: Mutex<HashMap<u32, Type>>,
+    /// Begins the names of statements. Behind a pooler two connections may come to the same session of the server, which has
+    /// one space of names.
+    prefix: String,
     /// Counts statements, for their names.
     named: AtomicU32,
     /// The running operation is to end: nothing more of it is sent.
@@ -166,6 +169,7 @@ impl Backend {
             beside,
             statements: Mutex::default(),
             types: Mutex::default(),
+            prefix: format!("pglisten_{:016x}", rand::random::<u64>()),
             named: AtomicU32::new(0),
             is_interrupted: AtomicBool::new(false),
             cancellations: AtomicU32::new(0),
@@ -278,7 +282,7 @@ impl Backend {
         }
         self.check_not_interrupted()?;
         let number = self.named.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pglisten_{number}");
+        let name = format!("{}_{number}", self.prefix);
         let mut responses = self.wire.send(Request::extended(|messages| {
             frontend::parse(&name, sql, [], messages)?;
             frontend::describe(b'S', &name, messages)
@@ -361,10 +365,28 @@ impl Backend {
         self.check_not_interrupted()?;
         let request = Request::extended(|messages| {
             for params in sets {
-                bind(statement, params, messages)?;
+                bind(&statement.name, params, messages)?;
                 frontend::execute("", 0, messages)?;
             }
             Ok(())
+        })?;
+        Ok(self.wire.send(request))
+    }
+
+    /// Sends a statement whose types of parameters are known, all in one request and without a name: nothing of it stays on
+    /// the server, so it works whichever session of the server a pooler hands the request to. Values cross in their binary
+    /// format.
+    pub(crate) fn run_unnamed(
+        &self,
+        sql: &str,
+        types: &[Type],
+        params: &[Encoded],
+    ) -> Result<Responses> {
+        self.check_not_interrupted()?;
+        let request = Request::extended(|messages| {
+            frontend::parse("", sql, types.iter().map(Type::oid), messages)?;
+            bind("", params, messages)?;
+            frontend::execute("", 0, messages)
         })?;
         Ok(self.wire.send(request))
     }
@@ -489,11 +511,11 @@ impl Backend {
     }
 }
 
-fn bind(statement: &Statement, params: &[Encoded], messages: &mut BytesMut) -> std::io::Result<()> {
+fn bind(statement: &str, params: &[Encoded], messages: &mut BytesMut) -> std::io::Result<()> {
     const BINARY: i16 = 1;
     let written = frontend::bind(
         "",
-        &statement.name,
+        statement,
         [BINARY],
         params,
         |param, out| {

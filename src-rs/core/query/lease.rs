@@ -104,6 +104,22 @@ impl Lease {
         }
     }
 
+    /// Sends notifications to a channel: all of them, in their order, or none.
+    pub fn notify(
+        self: &Arc<Self>,
+        channel: String,
+        payloads: Vec<String>,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        let operation = self.enter(bounds);
+        async move {
+            let mut operation = operation?;
+            let connection = operation.connection().await?;
+            let work = statements::notify(&connection, channel, payloads);
+            connection.bounded(work).await
+        }
+    }
+
     /// Runs statements without parameters, separated by semicolons.
     pub fn execute_batch(
         self: &Arc<Self>,

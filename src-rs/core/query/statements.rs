@@ -1,15 +1,17 @@
 //! Statements on one connection: prepared, checked against what is supported, and only then executed.
 
 mod block;
+mod notify;
 mod prepared;
 
 pub use block::CommitOutcome;
 pub(crate) use block::commit;
+pub(crate) use notify::notify;
 pub use prepared::{Column, Form};
 use prepared::{Prepared, refuse_copy};
 
 use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
-use crate::protocol::{DataRow, Message, TransactionStatus, copy_refused, malformed};
+use crate::protocol::{DataRow, Message, Responses, TransactionStatus, copy_refused, malformed};
 use crate::query::backend::Backend;
 use crate::query::values::{Codec, Encoded, Param, Value};
 
@@ -91,7 +93,8 @@ async fn pipeline(backend: &Backend, prepared: &Prepared, sets: &[Vec<Encoded>])
     let mut affected = 0;
     for chunk in sets.chunks(PIPELINE_DEPTH) {
         let sets = chunk.iter().map(Vec::as_slice);
-        affected += answer(backend, prepared, sets, |_| Ok(())).await?;
+        let responses = backend.run(&prepared.statement, sets)?;
+        affected += answer(backend, responses, |_| Ok(())).await?;
     }
     Ok(affected)
 }
@@ -108,7 +111,8 @@ async fn attempt(backend: &Backend, sql: &str, params: &[Param]) -> Result<Query
     let encoded = prepared.encode(params)?;
     let mut values = Vec::new();
     let mut returned = 0;
-    let affected = answer(backend, &prepared, [encoded.as_slice()], |row| {
+    let responses = backend.run(&prepared.statement, [encoded.as_slice()])?;
+    let affected = answer(backend, responses, |row| {
         returned += 1;
         read_row(&row, &columns, &mut values)
     })
@@ -124,15 +128,12 @@ async fn attempt(backend: &Backend, sql: &str, params: &[Param]) -> Result<Query
     })
 }
 
-/// Executes a statement for each set of parameters, hands its rows on, and gives the rows affected. The first failure stays,
-/// and the answer is read to its end.
-async fn answer<'a>(
+/// Hands the rows of an answer on, and gives the rows affected. The first failure stays, and the answer is read to its end.
+async fn answer(
     backend: &Backend,
-    prepared: &Prepared,
-    sets: impl IntoIterator<Item = &'a [Encoded]>,
+    mut responses: Responses,
     mut take: impl FnMut(DataRow) -> Result<()>,
 ) -> Result<u64> {
-    let mut responses = backend.run(&prepared.statement, sets)?;
     let mut affected = 0;
     let mut refused: Option<Box<ServerMessage>> = None;
     let mut failed = None;
