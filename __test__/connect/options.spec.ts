@@ -241,7 +241,7 @@ test('wrong options of methods are refused', async (t) => {
   t.throws(() => listener.batches({ maxSize: 0 }), range)
   t.throws(() => listener.batches({ maxSize: '5' } as never), type)
   t.throws(() => listener.batches({ maxWaitMs: -1 }), range)
-  await t.throwsAsync(listener.sync({ timeoutMs: 5 } as never), type)
+  await t.throwsAsync(listener.sync({ timeoutMs: -1 }), range)
   await t.throwsAsync(listener.sync({ signal: 5 } as never), type)
   await t.throwsAsync(listener.shutdown({ drain: 1 } as never), type)
   await t.throwsAsync(listener.shutdown({ timeout: 1 } as never), type)
