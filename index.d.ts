@@ -1428,7 +1428,7 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * warning of the process.
      *
      * @param callbacks - A callback for each channel.
-     * @param options - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
+     * @param args - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
      */
     listen(callbacks: Callbacks<PayloadsOf<Schemas>>, ...args: ListenArguments<PayloadsOf<Schemas>, Schemas>): Promise<Listener<PayloadsOf<Schemas>>>;
     /** Starts a listener whose payloads have the type that `parse` returns. */

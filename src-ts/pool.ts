@@ -169,7 +169,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    * warning of the process.
    *
    * @param callbacks - A callback for each channel.
-   * @param options - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
+   * @param args - The options of the listener, and of its startup. @default those of `listener()` and `startup()`
    */
   async listen(
     callbacks: Callbacks<PayloadsOf<Schemas>>,

@@ -329,7 +329,8 @@ test('prepared statements do not pile up', async (t) => {
 
 test('no two connections give a prepared statement the same name', async (t) => {
   const names = new Set<string>()
-  for (const connection of [await connect(t), await connect(t)]) {
+  for (const pool of [await openPool(t), await openPool(t)]) {
+    const connection = await pool.connection()
     const rows = await connection.fetch<{ name: string }>(
       'SELECT name FROM pg_prepared_statements WHERE $1 <> 0',
       [1],
@@ -339,6 +340,7 @@ test('no two connections give a prepared statement the same name', async (t) => 
     // A longer one would be cut, and be another.
     t.true(Buffer.byteLength(rows[0]!.name) < 64)
     names.add(rows[0]!.name)
+    await connection.close()
   }
   t.is(names.size, 2)
 })
