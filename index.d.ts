@@ -763,44 +763,56 @@ interface ListenerOptions<Payload = unknown> {
  * @typeParam Output - The type that callbacks and iterators get.
  */
 interface ChannelSchema<Input = unknown, Output = Input> {
+    /** What Standard Schema asks of a schema. */
     readonly '~standard': {
+        /** The version of Standard Schema. */
         readonly version: 1;
+        /** The name of the library. */
         readonly vendor: string;
+        /** Judges a value. */
         readonly validate: (value: unknown) => ChannelSchemaResult<Output> | PromiseLike<ChannelSchemaResult<Output>>;
         /** Only for the compiler. */
         readonly types?: {
+            /** What a sender gives. */
             readonly input: Input;
+            /** What a receiver gets. */
             readonly output: Output;
         } | undefined;
     };
 }
 /** What the `validate` of a schema returns: the value, or what is wrong with it. */
 type ChannelSchemaResult<Output> = {
+    /** What the schema makes of the value. */
     readonly value: Output;
+    /** Nothing. */
     readonly issues?: undefined;
 } | {
+    /** What is wrong with the value. */
     readonly issues: readonly ChannelSchemaIssue[];
 };
 /** One thing that is wrong with a payload. */
 interface ChannelSchemaIssue {
+    /** What is wrong, in words. */
     readonly message: string;
-    readonly path?: readonly (PropertyKey | {
-        readonly key: PropertyKey;
-    })[] | undefined;
+    /** Where it is wrong: the keys from the payload down. */
+    readonly path?: readonly (PropertyKey | ChannelSchemaKey)[] | undefined;
+}
+/** A key of a path, as some libraries give it. */
+interface ChannelSchemaKey {
+    /** The key. */
+    readonly key: PropertyKey;
 }
 /** The schemas of a pool's channels, by channel. */
 type ChannelSchemas = Readonly<Record<string, ChannelSchema<any, any>>>;
 /** The type parameter of a pool without schemas. */
 type NoSchemas = Record<never, never>;
-type Types<Schema> = Schema extends ChannelSchema<infer Input, infer Output> ? {
-    input: Input;
-    output: Output;
-} : never;
 /** The type of a payload as it is sent to a channel with a schema. */
-type ChannelInput<Schema> = Types<Schema>['input'];
+type ChannelInput<Schema> = Schema extends ChannelSchema<infer Input, any> ? Input : never;
+/** The type of a payload as callbacks and iterators get it from a channel with a schema. */
+type ChannelOutput<Schema> = Schema extends ChannelSchema<any, infer Output> ? Output : never;
 /** The type of each channel's payload, as a pool's listeners deliver it: text on every channel without schemas. */
 type PayloadsOf<Schemas> = [keyof Schemas] extends [never] ? Record<string, string> : {
-    [Name in keyof Schemas & string]: Types<Schemas[Name]>['output'];
+    [Name in keyof Schemas & string]: ChannelOutput<Schemas[Name]>;
 };
 /** The channels to which text is sent: every one of a pool without schemas. */
 type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never;
@@ -887,22 +899,26 @@ type Callbacks<Payloads extends ListenerPayloads> = {
 /** The options of {@link ConnectionPool.listen}: those of the listener, and of its startup. */
 interface ListenOptions<Payload = unknown> extends ListenerOptions<Payload>, Pick<StartupOptions, 'retry' | 'timeoutMs'> {
 }
+/** Options with or without `parse`. */
+interface ParseOption {
+    /** Converts a payload. */
+    parse?: unknown;
+}
+/** Options without `parse`. */
+interface NoParse {
+    /** Not there. */
+    parse?: undefined;
+}
 /** `Options`, with a `parse` for sure. */
-type WithParse<Options extends {
-    parse?: unknown;
-}> = Options & Required<Pick<Options, 'parse'>>;
+type WithParse<Options extends ParseOption> = Options & Required<Pick<Options, 'parse'>>;
 /** `Options`, with `parse` or without, as the payloads need it. */
-type Arguments<Options extends {
-    parse?: unknown;
-}, Payloads, Schemas> = PayloadsOf<Schemas> extends Payloads ? [keyof Schemas] extends [never] ? [
-    options?: Options & {
-        parse?: undefined;
-    }
+type ParseArguments<Options extends ParseOption, Payloads, Schemas> = PayloadsOf<Schemas> extends Payloads ? [keyof Schemas] extends [never] ? [
+    options?: Options & NoParse
 ] : [options?: Options] : Payloads extends Record<keyof Payloads, string> ? [options?: Options] : [options: WithParse<Options>];
 /** The arguments of {@link ConnectionPool.listener}. */
-type ListenerArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<ListenerOptions<Payloads[keyof Payloads]>, Payloads, Schemas>;
+type ListenerArguments<Payloads extends ListenerPayloads, Schemas> = ParseArguments<ListenerOptions<Payloads[keyof Payloads]>, Payloads, Schemas>;
 /** The arguments of {@link ConnectionPool.listen} after the callbacks. */
-type ListenArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<ListenOptions<Payloads[keyof Payloads]>, Payloads, Schemas>;
+type ListenArguments<Payloads extends ListenerPayloads, Schemas> = ParseArguments<ListenOptions<Payloads[keyof Payloads]>, Payloads, Schemas>;
 /** Options of {@link Listener.startup}. */
 interface StartupOptions {
     /**
@@ -1510,5 +1526,5 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
 }
 
 export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoSchemas, OnceOptions, OverflowPolicy, ParseChannel, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
+export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

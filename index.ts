@@ -6,8 +6,10 @@
 export { ConnectionPool, type ConnectionPoolStatus, type PoolCloseOptions } from './src-ts/pool.js'
 export type {
   ChannelInput,
+  ChannelOutput,
   ChannelSchema,
   ChannelSchemaIssue,
+  ChannelSchemaKey,
   ChannelSchemaResult,
   ChannelSchemas,
   NoSchemas,
@@ -28,7 +30,10 @@ export type {
   MessageOf,
   ItemOf,
   MessageStream,
+  NoParse,
   OnceOptions,
+  ParseArguments,
+  ParseOption,
   RemoveCallback,
   ShutdownOptions,
   StartupOptions,

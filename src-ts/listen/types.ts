@@ -103,30 +103,41 @@ export type Callbacks<Payloads extends ListenerPayloads> = {
 export interface ListenOptions<Payload = unknown>
   extends ListenerOptions<Payload>, Pick<StartupOptions, 'retry' | 'timeoutMs'> {}
 
+/** Options with or without `parse`. */
+export interface ParseOption {
+  /** Converts a payload. */
+  parse?: unknown
+}
+
+/** Options without `parse`. */
+export interface NoParse {
+  /** Not there. */
+  parse?: undefined
+}
+
 /** `Options`, with a `parse` for sure. */
-export type WithParse<Options extends { parse?: unknown }> = Options &
-  Required<Pick<Options, 'parse'>>
+export type WithParse<Options extends ParseOption> = Options & Required<Pick<Options, 'parse'>>
 
 /** `Options`, with `parse` or without, as the payloads need it. */
-type Arguments<Options extends { parse?: unknown }, Payloads, Schemas> =
+export type ParseArguments<Options extends ParseOption, Payloads, Schemas> =
   PayloadsOf<Schemas> extends Payloads
     ? [keyof Schemas] extends [never]
       ? // Every payload is text. With `parse` the payloads have the type that it returns.
-        [options?: Options & { parse?: undefined }]
+        [options?: Options & NoParse]
       : [options?: Options]
     : Payloads extends Record<keyof Payloads, string>
       ? [options?: Options]
       : [options: WithParse<Options>]
 
 /** The arguments of {@link ConnectionPool.listener}. */
-export type ListenerArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<
+export type ListenerArguments<Payloads extends ListenerPayloads, Schemas> = ParseArguments<
   ListenerOptions<Payloads[keyof Payloads]>,
   Payloads,
   Schemas
 >
 
 /** The arguments of {@link ConnectionPool.listen} after the callbacks. */
-export type ListenArguments<Payloads extends ListenerPayloads, Schemas> = Arguments<
+export type ListenArguments<Payloads extends ListenerPayloads, Schemas> = ParseArguments<
   ListenOptions<Payloads[keyof Payloads]>,
   Payloads,
   Schemas

@@ -11,26 +11,53 @@ import { checkChannel, describe, expected } from './validate.js'
  * @typeParam Output - The type that callbacks and iterators get.
  */
 export interface ChannelSchema<Input = unknown, Output = Input> {
+  /** What Standard Schema asks of a schema. */
   readonly '~standard': {
+    /** The version of Standard Schema. */
     readonly version: 1
+    /** The name of the library. */
     readonly vendor: string
+    /** Judges a value. */
     readonly validate: (
       value: unknown,
     ) => ChannelSchemaResult<Output> | PromiseLike<ChannelSchemaResult<Output>>
     /** Only for the compiler. */
-    readonly types?: { readonly input: Input; readonly output: Output } | undefined
+    readonly types?:
+      | {
+          /** What a sender gives. */
+          readonly input: Input
+          /** What a receiver gets. */
+          readonly output: Output
+        }
+      | undefined
   }
 }
 
 /** What the `validate` of a schema returns: the value, or what is wrong with it. */
 export type ChannelSchemaResult<Output> =
-  | { readonly value: Output; readonly issues?: undefined }
-  | { readonly issues: readonly ChannelSchemaIssue[] }
+  | {
+      /** What the schema makes of the value. */
+      readonly value: Output
+      /** Nothing. */
+      readonly issues?: undefined
+    }
+  | {
+      /** What is wrong with the value. */
+      readonly issues: readonly ChannelSchemaIssue[]
+    }
 
 /** One thing that is wrong with a payload. */
 export interface ChannelSchemaIssue {
+  /** What is wrong, in words. */
   readonly message: string
-  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+  /** Where it is wrong: the keys from the payload down. */
+  readonly path?: readonly (PropertyKey | ChannelSchemaKey)[] | undefined
+}
+
+/** A key of a path, as some libraries give it. */
+export interface ChannelSchemaKey {
+  /** The key. */
+  readonly key: PropertyKey
 }
 
 /** The schemas of a pool's channels, by channel. */
@@ -41,16 +68,20 @@ export type ChannelSchemas = Readonly<Record<string, ChannelSchema<any, any>>>
 // oxlint-disable-next-line typescript/no-generated-empty-object-type -- no name of a channel is in it.
 export type NoSchemas = Record<never, never>
 
-type Types<Schema> =
-  Schema extends ChannelSchema<infer Input, infer Output> ? { input: Input; output: Output } : never
-
 /** The type of a payload as it is sent to a channel with a schema. */
-export type ChannelInput<Schema> = Types<Schema>['input']
+export type ChannelInput<Schema> =
+  // oxlint-disable-next-line typescript/no-explicit-any -- whatever the schema makes.
+  Schema extends ChannelSchema<infer Input, any> ? Input : never
+
+/** The type of a payload as callbacks and iterators get it from a channel with a schema. */
+export type ChannelOutput<Schema> =
+  // oxlint-disable-next-line typescript/no-explicit-any -- whatever the schema takes.
+  Schema extends ChannelSchema<any, infer Output> ? Output : never
 
 /** The type of each channel's payload, as a pool's listeners deliver it: text on every channel without schemas. */
 export type PayloadsOf<Schemas> = [keyof Schemas] extends [never]
   ? Record<string, string>
-  : { [Name in keyof Schemas & string]: Types<Schemas[Name]>['output'] }
+  : { [Name in keyof Schemas & string]: ChannelOutput<Schemas[Name]> }
 
 /** The channels to which text is sent: every one of a pool without schemas. */
 export type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never
