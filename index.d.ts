@@ -1429,7 +1429,7 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * @typeParam Payloads - The type of each channel's payload, as `parse` returns it. With others than text `parse` is
      * required.
      * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
-     * {@link ConnectionPoolExecuteError} when the pool is closed.
+     * {@link ConnectionPoolConfigurationError} when its `dsn` is, {@link ConnectionPoolExecuteError} when the pool is closed.
      */
     listener<Payloads extends object = PayloadsOf<Schemas>>(...args: ListenerArguments<Payloads, Schemas>): Listener<Payloads>;
     /** Makes a listener whose payloads have the type that `parse` returns. */
@@ -1482,8 +1482,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     notify(channel: TextChannel<Schemas>, payload?: string, options?: CallOptions): Promise<void>;
     /**
      * Sends several notifications to a channel in one statement: all of them, in their order, or none. Resolves once they are
-     * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing. It
-     * takes one round trip, as {@link ConnectionPool.notify} does.
+     * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing. It takes one round
+     * trip, as {@link ConnectionPool.notify} does.
      *
      * Takes payloads and rejects as {@link ConnectionPool.notify} does; every payload is checked before anything is sent.
      *

@@ -126,7 +126,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    * @typeParam Payloads - The type of each channel's payload, as `parse` returns it. With others than text `parse` is
    * required.
    * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
-   * {@link ConnectionPoolExecuteError} when the pool is closed.
+   * {@link ConnectionPoolConfigurationError} when its `dsn` is, {@link ConnectionPoolExecuteError} when the pool is closed.
    */
   listener<Payloads extends object = PayloadsOf<Schemas>>(
     ...args: ListenerArguments<Payloads, Schemas>
@@ -187,7 +187,10 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     ...args: ListenArguments<Payloads, Schemas>
   ): Promise<Listener<Payloads>>
   async listen(callbacks: object, ...args: [options?: ListenOptions]): Promise<AnyListener> {
-    const { retry, timeoutMs, ...options } = args[0] ?? {}
+    const given: unknown = args[0] ?? {}
+    if (typeof given !== 'object')
+      throw new ArgumentTypeError(expected('options', 'an object', given))
+    const { retry, timeoutMs, ...options } = given as ListenOptions
     if (typeof callbacks !== 'object' || callbacks === null) {
       const what = 'an object with a callback for each channel'
       throw new ArgumentTypeError(expected('callbacks', what, callbacks))
@@ -197,9 +200,12 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       if (callback !== undefined) await listener.addCallback(channel, callback)
     }
     // Nobody else can hear of failed attempts before the listener is handed out.
-    const warn = ({ message }: ListenerWarning) =>
+    const warn = ({ message, error }: ListenerWarning) => {
+      if (!error) return
+      listener.off('warning', warn)
       process.emitWarning(message, { type: 'PglistenWarning', code: 'PGLISTEN_STARTUP' })
-    listener.once('warning', warn)
+    }
+    if (retry) listener.on('warning', warn)
     try {
       await listener.startup({ retry, timeoutMs })
     } finally {
@@ -260,8 +266,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
 
   /**
    * Sends several notifications to a channel in one statement: all of them, in their order, or none. Resolves once they are
-   * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing. It
-   * takes one round trip, as {@link ConnectionPool.notify} does.
+   * committed. PostgreSQL delivers equal payloads of one transaction once. An empty list sends nothing. It takes one round
+   * trip, as {@link ConnectionPool.notify} does.
    *
    * Takes payloads and rejects as {@link ConnectionPool.notify} does; every payload is checked before anything is sent.
    *

@@ -143,7 +143,16 @@ test('values that are no JSON, and schemas that are none, are refused', async (t
       message: /Expected `payload` to be a value of JSON/,
     })
   }
-  for (const schemas of [null, [], 'x', { a: {} }, { a: { '~standard': {} } }, { a: 5 }]) {
+  for (const schemas of [
+    null,
+    { '': Job },
+    { ['x'.repeat(64)]: Job },
+    [],
+    'x',
+    { a: {} },
+    { a: { '~standard': {} } },
+    { a: 5 },
+  ]) {
     t.throws(
       () => new ConnectionPool({ dsn, schemas: schemas as unknown as Record<string, typeof Job> }),
       {

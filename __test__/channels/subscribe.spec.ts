@@ -13,7 +13,6 @@ import {
   ListenerStartError,
   ListenerTimeoutError,
 } from 'pglisten'
-import { startProxy } from '../../lab/network/proxy.js'
 import { collect, waitFor, within } from '../../lab/wait.js'
 import {
   backendOf,
@@ -24,6 +23,7 @@ import {
   terminate,
   uniqueChannel,
 } from '../support/listener.js'
+import { lostListener } from '../support/lost.js'
 
 test('a stream has what is sent once it is there, and releases its channels at its end', async (t) => {
   const [first, second] = [uniqueChannel(), uniqueChannel()]
@@ -153,17 +153,8 @@ test('wrong arguments and a listener that is not started are refused, and nothin
 })
 
 test('while the session is lost the wait is bounded, and the channel is given up', async (t) => {
-  const proxy = await startProxy(t)
   const channel = uniqueChannel()
-  const { listener } = await openListener(
-    t,
-    { reconnect: { initialDelayMs: 5, maxDelayMs: 10 } },
-    { dsn: proxy.dsn },
-  )
-  await listener.startup()
-  const lost = once(listener, 'disconnected')
-  proxy.cut()
-  await within(lost)
+  const { listener, restore } = await lostListener(t)
   await t.throwsAsync(listener.subscribe(channel, { timeoutMs: 20 }), {
     instanceOf: ListenerTimeoutError,
     message: new RegExp(`channel \`${channel}\` took longer than 20 ms`),
@@ -173,9 +164,7 @@ test('while the session is lost the wait is bounded, and the channel is given up
   controller.abort(new Error('enough'))
   await t.throwsAsync(aborted, { message: 'enough' })
   t.deepEqual(listener.channels, [])
-  const back = once(listener, 'reconnected')
-  proxy.open()
-  await within(back)
+  await restore()
   t.deepEqual(await serverChannels(listener), [])
 })
 

@@ -1,11 +1,11 @@
 // Bounded waits: a wait that is given up loses nothing and leaves nothing.
 
 import test from 'ava'
-import { once } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
   ArgumentRangeError,
   ArgumentTypeError,
+  ConnectionClosedError,
   ListenerTimeoutError,
   type ListenerEvents,
 } from 'pglisten'
@@ -19,6 +19,7 @@ import {
   sessionCount,
   uniqueChannel,
 } from '../support/listener.js'
+import { lostListener } from '../support/lost.js'
 
 test('a next() that is given up loses nothing: the message is there for the next call', async (t) => {
   const channel = uniqueChannel()
@@ -121,6 +122,22 @@ test('a stream at its limit holds back neither a fence nor a shutdown that drain
   t.true((await stream.next()).done)
 })
 
+test('a shutdown ends the lease of the last message of a stream at its limit', async (t) => {
+  const channel = uniqueChannel()
+  const { listener, pool } = await openListener(t, { channels: [channel] })
+  await listener.startup()
+  const stream = listener.messages({ limit: 1 })
+  await notify(channel, 'only')
+  const { value: message } = await within(stream.next())
+  t.is(await message!.connection.fetchVal('SELECT 1'), 1)
+  t.is(pool.status().available, 0)
+  await listener.shutdown()
+  await waitFor(() => pool.status().available === 1)
+  await t.throwsAsync(message!.connection.fetchVal('SELECT 1'), {
+    instanceOf: ConnectionClosedError,
+  })
+})
+
 test('an iterator that waits for a channel which nobody added is told of, once', async (t) => {
   const [added, missing, late] = [uniqueChannel(), uniqueChannel(), uniqueChannel()]
   const { listener } = await openListener(t, { channels: [added] })
@@ -150,17 +167,8 @@ test('an iterator that waits for a channel which nobody added is told of, once',
 })
 
 test('adding a channel or a callback is bounded, and only what was given up is taken back', async (t) => {
-  const proxy = await startProxy(t)
   const [called, added, both] = [uniqueChannel(), uniqueChannel(), uniqueChannel()]
-  const { listener } = await openListener(
-    t,
-    { reconnect: { initialDelayMs: 5, maxDelayMs: 10 } },
-    { dsn: proxy.dsn },
-  )
-  await listener.startup()
-  const lost = once(listener, 'disconnected')
-  proxy.cut()
-  await within(lost)
+  const { listener, restore } = await lostListener(t)
   const late = { instanceOf: ListenerTimeoutError }
   const got: string[] = []
   const stays = listener.addChannel(both)
@@ -176,9 +184,8 @@ test('adding a channel or a callback is bounded, and only what was given up is t
     late,
   )
   t.deepEqual(listener.channels, [both])
-  const back = once(listener, 'reconnected')
-  proxy.open()
-  await within(Promise.all([back, stays, kept]))
+  await restore()
+  await within(Promise.all([stays, kept]))
   t.deepEqual(await serverChannels(listener), [both])
   listener.listen()
   await notify(both, 'text')
@@ -191,17 +198,8 @@ test('adding a channel or a callback is bounded, and only what was given up is t
 })
 
 test('two who give the same channel up leave nothing, whoever goes first', async (t) => {
-  const proxy = await startProxy(t)
   const channel = uniqueChannel()
-  const { listener } = await openListener(
-    t,
-    { reconnect: { initialDelayMs: 5, maxDelayMs: 10 } },
-    { dsn: proxy.dsn },
-  )
-  await listener.startup()
-  const lost = once(listener, 'disconnected')
-  proxy.cut()
-  await within(lost)
+  const { listener } = await lostListener(t)
   const adding = [30, 5].map((timeoutMs) => listener.addChannel(channel, { timeoutMs }))
   for (const outcome of await within(Promise.allSettled(adding))) t.is(outcome.status, 'rejected')
   t.deepEqual(listener.channels, [])

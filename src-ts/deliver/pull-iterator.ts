@@ -27,6 +27,8 @@ export interface IteratorWatcher {
    * Called when a `next()` starts to wait, and when none waits any more. A waiting iterator may have no other owner.
    */
   onWaiting(iterator: PullIterator<unknown>, waiting: boolean): void
+  /** Called when nothing follows any more what was handed out. */
+  onExhausted(iterator: PullIterator<unknown>): void
   /** Called when the iteration has ended. */
   onIteratorClosed(iterator: PullIterator<unknown>): void
 }
@@ -203,14 +205,14 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item> 
     this.#done = true
     this.#finishAll()
     this.#release()
+    this.#watcher.onIteratorClosed(this)
     this.#serve()
   }
 
-  /** Gives up the buffer and the part in the run: no item follows any more. */
+  /** Gives up the buffer: no item follows any more. */
   #release(): void {
     this.inbox.close()
     this.#unwatch()
-    this.#watcher.onIteratorClosed(this)
     this.#finish()
   }
 
@@ -232,7 +234,15 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item> 
     this.#handouts.push(handout)
     this.#context.counters.delivered += messages
     this.#left -= messages
-    if (this.#left <= 0) this.#release()
+    if (!this.isExhausted) return
+    // The last messages keep their leases until the next call, or until the run ends the iteration.
+    this.#release()
+    this.#watcher.onExhausted(this)
+  }
+
+  /** @internal Whether the iterator has yielded as many messages as it may. */
+  get isExhausted(): boolean {
+    return this.#left <= 0
   }
 
   /** Whether messages were taken and not handed out yet, so that a fence behind them must not be passed. */
@@ -298,7 +308,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item> 
     for (;;) {
       // A handler of a `gap` or `error` event may have ended the iteration.
       if (this.#done) return END
-      if (this.#left <= 0) {
+      if (this.isExhausted) {
         this.close()
         return END
       }

@@ -125,6 +125,10 @@ export class Consumers implements IteratorWatcher {
     this.#owner.onNeedChanged()
   }
 
+  onExhausted(iterator: PullIterator<unknown>): void {
+    this.#fences.forget(iterator)
+  }
+
   onIteratorClosed(iterator: PullIterator<unknown>): void {
     for (const reference of this.#iterators) {
       const other = reference.deref()
@@ -144,7 +148,10 @@ export class Consumers implements IteratorWatcher {
     send: (fence: number) => Promise<void>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const consumers = new Set<object>(this.#liveIterators())
+    const consumers = new Set<object>()
+    for (const iterator of this.#liveIterators()) {
+      if (!iterator.isExhausted) consumers.add(iterator)
+    }
     if (this.#dispatcher) consumers.add(this.#dispatcher)
     await this.#fences.pass(consumers, send, signal)
   }

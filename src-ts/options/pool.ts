@@ -441,8 +441,7 @@ const OPTIONS = {
   listenDsn: { setting: null, read: dsnText },
   schemas: {
     setting: null,
-    read: (value) =>
-      new SchemaTable(value, (message) => configurationErrors('schemas').type(message)),
+    read: (value) => new SchemaTable(value, configurationErrors('schemas')),
   },
 } as const satisfies { readonly [Name in OptionName]-?: Option }
 

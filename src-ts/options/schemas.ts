@@ -1,7 +1,7 @@
 // Typed channels: the schemas of a pool's channels, which check payloads on their way out and in.
 import { ArgumentTypeError } from '../errors.js'
 import type { ParseChannel, ParsePayload } from './listener.js'
-import { checkChannel, describe, expected } from './validate.js'
+import { checkChannel, describe, expected, type CheckErrors } from './validate.js'
 
 /**
  * The schema of a channel's payloads: an object of any library that implements [Standard
@@ -93,16 +93,16 @@ export class Misfit extends ArgumentTypeError {}
 export class Schemas {
   readonly #byChannel: ReadonlyMap<string, ChannelSchema>
 
-  /** Checks the option `schemas`. Throws what `fail` makes of a message. */
-  constructor(schemas: unknown, fail: (message: string) => Error) {
+  /** Checks the option `schemas`. */
+  constructor(schemas: unknown, errors: CheckErrors) {
     if (typeof schemas !== 'object' || schemas === null || Array.isArray(schemas)) {
-      throw fail(expected('schemas', 'an object with a schema for each channel', schemas))
+      throw errors.type(expected('schemas', 'an object with a schema for each channel', schemas))
     }
     for (const [channel, schema] of Object.entries(schemas)) {
-      checkChannel(channel, 'schemas')
+      checkChannel(channel, 'schemas', errors)
       if (!isSchema(schema)) {
         const what = 'a schema with `~standard`, such as one of zod, valibot or arktype'
-        throw fail(expected(`schemas.${channel}`, what, schema))
+        throw errors.type(expected(`schemas.${channel}`, what, schema))
       }
     }
     this.#byChannel = new Map(Object.entries(schemas as ChannelSchemas))

@@ -178,12 +178,15 @@ export function checkSignal(
  * Checks the name of a channel: 1 to 63 bytes of UTF-8 without NUL. PostgreSQL would truncate a longer name with only a
  * notice, and listen to another channel.
  */
-export function checkChannel(value: unknown, name = 'channel'): asserts value is string {
+export function checkChannel(
+  value: unknown,
+  name = 'channel',
+  errors: CheckErrors = argumentErrors,
+): asserts value is string {
   const what = `the name of a channel: a string of 1 to ${MAX_CHANNEL_BYTES} bytes without NUL`
-  if (typeof value !== 'string') throw new ArgumentTypeError(expected(name, what, value))
-  checkText(name, value, what, MAX_CHANNEL_BYTES)
-  if (value === '')
-    throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got an empty string`)
+  if (typeof value !== 'string') throw errors.type(expected(name, what, value))
+  checkText(name, value, what, MAX_CHANNEL_BYTES, errors)
+  if (value === '') throw errors.range(`Expected \`${name}\` to be ${what}, got an empty string`)
 }
 
 /** Checks a payload: at most 7999 bytes of UTF-8 without NUL. */
@@ -193,15 +196,18 @@ export function checkPayload(value: unknown, name = 'payload'): asserts value is
   checkText(name, value, what, MAX_PAYLOAD_BYTES)
 }
 
-function checkText(name: string, value: string, what: string, maxBytes: number): void {
+function checkText(
+  name: string,
+  value: string,
+  what: string,
+  maxBytes: number,
+  errors: CheckErrors = argumentErrors,
+): void {
   if (value.includes('\0'))
-    throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got one with a NUL`)
+    throw errors.range(`Expected \`${name}\` to be ${what}, got one with a NUL`)
   if (!value.isWellFormed()) {
-    throw new ArgumentRangeError(
-      `Expected \`${name}\` to be ${what}, got one with half of a surrogate pair`,
-    )
+    throw errors.range(`Expected \`${name}\` to be ${what}, got one with half of a surrogate pair`)
   }
   const bytes = Buffer.byteLength(value)
-  if (bytes > maxBytes)
-    throw new ArgumentRangeError(`Expected \`${name}\` to be ${what}, got ${bytes} bytes`)
+  if (bytes > maxBytes) throw errors.range(`Expected \`${name}\` to be ${what}, got ${bytes} bytes`)
 }

@@ -4,7 +4,8 @@ import { ArgumentTypeError, ConnectionTimeoutError } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
 import { AbortedError } from '../native/aborted.js'
 import { settledWithin } from '../native/bounded-wait.js'
-import { MAX_DELAY_MS, checkNumber, checkOptions, checkSignal } from '../options/validate.js'
+import { checkOptions } from '../options/validate.js'
+import { checkWait } from '../options/wait.js'
 
 /** The options of a call that can be given up. */
 export interface CallOptions {
@@ -36,8 +37,7 @@ export function looksLikeOptions(value: unknown): boolean {
 export function resolveCallOptions(options: CallOptions = {}): CallOptions {
   checkOptions('options', options, NAMES)
   const { signal, timeoutMs } = options
-  if (signal !== undefined) checkSignal('signal', signal)
-  if (timeoutMs !== undefined) checkNumber('timeoutMs', timeoutMs, { min: 0, max: MAX_DELAY_MS })
+  checkWait(options)
   return { signal, timeoutMs }
 }
 

@@ -146,9 +146,8 @@ export abstract class Queryable {
 
 brand(Queryable, 'Queryable')
 
-// Functions and not private methods, because private methods cost time for each object that is made, and each callback
-// gets a
-// connection.
+// Functions and not private methods, because private methods cost time for each object that is made, and each callback gets
+// a connection.
 
 /** @internal Sends notifications in one round trip: all of them, in their order, or none. */
 export function notify(
