@@ -617,11 +617,23 @@ type ListenerCallback<Payload = string, Channel extends string = string> = (conn
  *
  * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
  * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
- * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has
- *   room. After `maxPauseMs` the listener reconnects, with a gap.
+ * - `pause`: the session, which is the listener's own, is not read, so that no consumer gets notifications, until the
+ *   buffer has room. After `maxPauseMs` the listener reconnects, with a gap.
  * - `error`: the listener closes with a {@link ListenerOverflowError}.
  */
 type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';
+/**
+ * Whose server session a listener uses.
+ *
+ * - `auto`: that of all listeners of the process with the same settings, in any thread and of any pool, until the first
+ *   method of {@link Listener.connection} is called. Then the listener moves to a session of its own, without a gap.
+ * - `shared`: the same, for good. The methods of {@link Listener.connection} reject.
+ * - `own`: a session of its own from the start.
+ *
+ * The settings are all that reach the server or the check of it: addresses, user, password, database, `options`, TLS,
+ * `applicationName`, time-outs, and the listener's `heartbeat` and `reconnect`.
+ */
+type SessionChoice = 'auto' | 'shared' | 'own';
 /** The bounds of a consumer's buffer, and what happens when it is full. */
 interface BufferOptions {
     /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
@@ -742,10 +754,12 @@ interface ListenerOptions<Payload = unknown> {
      */
     signal?: AbortSignal | undefined;
     /**
-     * The server session that the listener uses. With `own` each listener has a server session of its own.
-     * @default 'own'
+     * Whose server session the listener uses. Each listening session is a backend of the server, and before PostgreSQL 19
+     * every NOTIFY wakes all backends of its database that listen. With `buffer.overflow: 'pause'` it is `own`, and `shared`
+     * is an error: who pauses keeps everybody from reading.
+     * @default 'auto'
      */
-    session?: 'own' | undefined;
+    session?: SessionChoice | undefined;
     /**
      * Where the listening session connects, as a DSN: for a pool behind a transaction pooler, which cannot serve LISTEN. It
      * takes the place of the pool's `listenDsn`. The pool's other options apply, but for `host` and `port`. The connections
@@ -978,8 +992,19 @@ interface ListenerStats {
     reconnects: number;
     /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none waits. */
     oldestBufferedAgeMs: number | undefined;
-    /** The round-trip time of the last heartbeat, in milliseconds; `undefined` before the first. */
+    /** The round-trip time of the session's last heartbeat, in milliseconds; `undefined` before the first. */
     lastRoundTripMs: number | undefined;
+    /** The server session that the listener uses; `undefined` while there is none. */
+    session: SessionStats | undefined;
+}
+/** A server session, with everything that it serves in this process. */
+interface SessionStats {
+    /** The process id of its backend. */
+    processId: number;
+    /** How many listeners use it. */
+    listeners: number;
+    /** How many channels it listens to for them. A channel of several listeners counts once. */
+    channels: number;
 }
 
 /**
@@ -1002,6 +1027,10 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * The connection of the listening session itself. Statements on it affect the session: while a transaction is open on
      * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session
      * is lost.
+     *
+     * With `session: 'auto'` the first method that is called moves the listener from the session that it shares to one of
+     * its own, and waits for that: nothing is lost, doubled or out of order. With `session: 'shared'` the methods reject with
+     * {@link ListenerStartError}.
      *
      * @throws {@link ListenerStartError} when the listener is not started.
      */
@@ -1526,5 +1555,5 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
 }
 
 export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
+export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

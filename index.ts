@@ -41,6 +41,7 @@ export type {
   SyncOptions,
   WithParse,
   ListenerStats,
+  SessionStats,
 } from './src-ts/listen/types.js'
 export { ListenerNotificationMsg } from './src-ts/deliver/message.js'
 export { Gap, type GapReason } from './src-ts/deliver/gap.js'
@@ -52,6 +53,7 @@ export type {
   HeartbeatOptions,
   ListenerOptions,
   OverflowPolicy,
+  SessionChoice,
   ParseChannel,
   ReconnectOptions,
 } from './src-ts/options/listener.js'

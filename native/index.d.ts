@@ -70,7 +70,9 @@ export declare class NativeListener {
   /** The events since the last call. */
   takeEvents(): Array<NativeEvent>
   stats(): NativeListenerStats
-  /** The current session's connection; `null` while there is none. */
+  /** Takes a session of the listener's own, if it shares one and may leave it; the promise resolves once it hears that. */
+  takeOwnSession(promise: number): void
+  /** The connection of the listener's own session; `null` while there is none, and while the session is shared. */
   lease(): NativeLease | null
 }
 
@@ -261,6 +263,7 @@ export interface NativeHeartbeatOptions {
 
 /** Options of a listener, complete. */
 export interface NativeListenerOptions {
+  session: `${NativeSessionChoice}`
   /** `null`: do not reconnect. */
   reconnect: NativeReconnectOptions | null
   /** `null`: no heartbeat. */
@@ -276,6 +279,8 @@ export interface NativeListenerStats {
   reconnects: number
   /** `null` before the first heartbeat was answered. */
   lastRoundTripMs?: number
+  /** `null` while there is none. */
+  session?: NativeSessionStats
 }
 
 /** The policy for a notification for which there is no room. */
@@ -346,6 +351,20 @@ export interface NativeServerMessage {
   column?: string
   dataType?: string
   constraint?: string
+}
+
+/** Whose session a listener uses. */
+export declare const enum NativeSessionChoice {
+  Auto = 'auto',
+  Shared = 'shared',
+  Own = 'own',
+}
+
+/** The session that a listener hears, with all that hear it. */
+export interface NativeSessionStats {
+  processId: number
+  listeners: number
+  channels: number
 }
 
 /** The settings that the options name. Choices cross by their names. */

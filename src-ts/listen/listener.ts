@@ -141,6 +141,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * it, the server delivers no notifications. Its methods reject with {@link ConnectionClosedError} while the session
    * is lost.
    *
+   * With `session: 'auto'` the first method that is called moves the listener from the session that it shares to one of
+   * its own, and waits for that: nothing is lost, doubled or out of order. With `session: 'shared'` the methods reject with
+   * {@link ListenerStartError}.
+   *
    * @throws {@link ListenerStartError} when the listener is not started.
    */
   get connection(): Connection {

@@ -13,8 +13,9 @@ export function toNativeReconnectOptions(
 
 /** Converts a listener's checked options. Rust gets every field; `null` stands for "off" and for "no limit". */
 export function toNativeListenerOptions(options: ResolvedListenerOptions): NativeListenerOptions {
-  const { reconnect, heartbeat, buffer, ignoreOwn } = options
+  const { session, reconnect, heartbeat, buffer, ignoreOwn } = options
   return {
+    session,
     reconnect: reconnect && toNativeReconnectOptions(reconnect),
     heartbeat: heartbeat && {
       ...heartbeat,

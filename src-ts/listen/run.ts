@@ -2,7 +2,7 @@
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import { type NativeEvent, NativeListener, type NativeLease } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
-import { ConnectionClosedError, ListenerClosedError } from '../errors.js'
+import { ConnectionClosedError, ListenerClosedError, ListenerStartError } from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
 import { KeepAlive, abandoned } from '../native/keep-alive.js'
 import type { ListenerContext } from '../deliver/context.js'
@@ -42,6 +42,8 @@ export class Run implements Consumer, ConsumersOwner {
   #stopDraining: () => void = () => {}
   /** The lease of the present session, once it was asked for. */
   #lease: NativeLease | undefined
+  /** The lease of a session of the listener's own, while the listener moves there. */
+  #moving: Promise<NativeLease> | undefined
 
   constructor(
     context: ListenerContext,
@@ -103,17 +105,41 @@ export class Run implements Consumer, ConsumersOwner {
     this.#native.renumber(subscription.name, subscription.id)
   }
 
-  /** The session's own lease, the same for as long as the session is the same. */
-  lease(): NativeLease {
+  /**
+   * The lease of the listener's own session, the same for as long as the session is the same. A listener that shares a
+   * session moves to one of its own first.
+   */
+  lease(): NativeLease | Promise<NativeLease> {
+    // Whoever asks meanwhile comes behind those who have asked before.
+    if (this.#moving) return this.#moving
     this.#lease ??= this.#native.lease() ?? undefined
-    if (!this.#lease) {
-      throw new ConnectionClosedError(
-        this.lifecycle.state === 'reconnecting'
-          ? 'The listening session is lost, and not back yet'
-          : 'The listener has no session',
+    if (this.#lease) return this.#lease
+    const { session } = this.#context.options
+    if (session === 'shared') {
+      throw new ListenerStartError(
+        "The listener shares its session with others, so nothing else runs on it: make the listener with `session: 'own'`",
       )
     }
-    return this.#lease
+    if (session === 'own' || this.lifecycle.state !== 'connected') throw this.#noSession()
+    this.#moving = bridge
+      .call<void>((id) => this.#native.takeOwnSession(id))
+      .then(() => {
+        this.#lease ??= this.#native.lease() ?? undefined
+        if (!this.#lease) throw this.#noSession()
+        return this.#lease
+      })
+      .finally(() => {
+        this.#moving = undefined
+      })
+    return this.#moving
+  }
+
+  #noSession(): ConnectionClosedError {
+    return new ConnectionClosedError(
+      this.lifecycle.state === 'reconnecting'
+        ? 'The listening session is lost, and not back yet'
+        : 'The listener has no session',
+    )
   }
 
   /** Resolves when every present consumer has got what was committed before the call. */

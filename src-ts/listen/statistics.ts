@@ -3,7 +3,7 @@ import type { NativeListenerStats } from '#native'
 import type { Calls } from '../deliver/calls.js'
 import type { Counters } from '../deliver/context.js'
 import type { InboxStats } from '../deliver/inbox.js'
-import type { ListenerStats } from './types.js'
+import type { ListenerStats, SessionStats } from './types.js'
 
 /** The counts of one run. */
 export interface RunStats extends InboxStats {
@@ -11,6 +11,7 @@ export interface RunStats extends InboxStats {
   reconnects: number
   dropped: number
   lastRoundTripMs: number | undefined
+  session: SessionStats | undefined
 }
 
 /** The counts of a listener that is not running. */
@@ -22,6 +23,7 @@ export const NOTHING_COUNTED: RunStats = {
   bufferedBytes: 0,
   oldestAgeMs: undefined,
   lastRoundTripMs: undefined,
+  session: undefined,
 }
 
 /** Adds up the counts of all consumers' buffers; the age is that of the oldest notification. */
@@ -44,6 +46,7 @@ export function runStats(native: NativeListenerStats, inboxes: InboxStats): RunS
     reconnects: native.reconnects,
     dropped: native.dropped,
     lastRoundTripMs: native.lastRoundTripMs ?? undefined,
+    session: native.session ?? undefined,
   }
 }
 
@@ -69,5 +72,6 @@ export function listenerStats(counters: Counters, run: RunStats, calls: Calls): 
     reconnects: counters.reconnects + run.reconnects,
     oldestBufferedAgeMs: run.oldestAgeMs,
     lastRoundTripMs: run.lastRoundTripMs,
+    session: run.session,
   }
 }

@@ -205,6 +205,18 @@ export interface ListenerStats {
   reconnects: number
   /** How long the oldest waiting notification has been waiting, in milliseconds; `undefined` when none waits. */
   oldestBufferedAgeMs: number | undefined
-  /** The round-trip time of the last heartbeat, in milliseconds; `undefined` before the first. */
+  /** The round-trip time of the session's last heartbeat, in milliseconds; `undefined` before the first. */
   lastRoundTripMs: number | undefined
+  /** The server session that the listener uses; `undefined` while there is none. */
+  session: SessionStats | undefined
+}
+
+/** A server session, with everything that it serves in this process. */
+export interface SessionStats {
+  /** The process id of its backend. */
+  processId: number
+  /** How many listeners use it. */
+  listeners: number
+  /** How many channels it listens to for them. A channel of several listeners counts once. */
+  channels: number
 }

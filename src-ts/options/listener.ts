@@ -15,7 +15,7 @@ import {
   type NumberBounds,
 } from './validate.js'
 
-const SESSIONS = ['own'] as const
+const SESSIONS: readonly SessionChoice[] = ['auto', 'shared', 'own']
 const OVERFLOW_POLICIES: readonly OverflowPolicy[] = ['dropOldest', 'dropNewest', 'pause', 'error']
 
 /**
@@ -23,11 +23,24 @@ const OVERFLOW_POLICIES: readonly OverflowPolicy[] = ['dropOldest', 'dropNewest'
  *
  * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
  * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
- * - `pause`: the session is not read, so that no consumer of the listener gets notifications, until the buffer has
- *   room. After `maxPauseMs` the listener reconnects, with a gap.
+ * - `pause`: the session, which is the listener's own, is not read, so that no consumer gets notifications, until the
+ *   buffer has room. After `maxPauseMs` the listener reconnects, with a gap.
  * - `error`: the listener closes with a {@link ListenerOverflowError}.
  */
 export type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error'
+
+/**
+ * Whose server session a listener uses.
+ *
+ * - `auto`: that of all listeners of the process with the same settings, in any thread and of any pool, until the first
+ *   method of {@link Listener.connection} is called. Then the listener moves to a session of its own, without a gap.
+ * - `shared`: the same, for good. The methods of {@link Listener.connection} reject.
+ * - `own`: a session of its own from the start.
+ *
+ * The settings are all that reach the server or the check of it: addresses, user, password, database, `options`, TLS,
+ * `applicationName`, time-outs, and the listener's `heartbeat` and `reconnect`.
+ */
+export type SessionChoice = 'auto' | 'shared' | 'own'
 
 /** The bounds of a consumer's buffer, and what happens when it is full. */
 export interface BufferOptions {
@@ -162,10 +175,12 @@ export interface ListenerOptions<Payload = unknown> {
    */
   signal?: AbortSignal | undefined
   /**
-   * The server session that the listener uses. With `own` each listener has a server session of its own.
-   * @default 'own'
+   * Whose server session the listener uses. Each listening session is a backend of the server, and before PostgreSQL 19
+   * every NOTIFY wakes all backends of its database that listen. With `buffer.overflow: 'pause'` it is `own`, and `shared`
+   * is an error: who pauses keeps everybody from reading.
+   * @default 'auto'
    */
-  session?: 'own' | undefined
+  session?: SessionChoice | undefined
   /**
    * Where the listening session connects, as a DSN: for a pool behind a transaction pooler, which cannot serve LISTEN. It
    * takes the place of the pool's `listenDsn`. The pool's other options apply, but for `host` and `port`. The connections
@@ -200,6 +215,7 @@ export interface ResolvedListenerOptions {
   parse: ParsePayload | undefined
   ignoreOwn: boolean
   signal: AbortSignal | undefined
+  session: SessionChoice
   dsn: string | undefined
 }
 
@@ -225,7 +241,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     ignoreOwn = false,
     parse,
     signal,
-    session = 'own',
+    session = 'auto',
     dsn,
   } = options
   if (!Array.isArray(channels))
@@ -271,6 +287,12 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     if (heartbeat.probeIntervalMs !== false)
       checkNumber('heartbeat.probeIntervalMs', heartbeat.probeIntervalMs, MILLISECONDS)
   }
+  const buffer = resolveBuffer(options.buffer)
+  if (buffer.overflow === 'pause' && session === 'shared') {
+    throw new ArgumentRangeError(
+      "Expected `session` to be 'own' or 'auto' with `buffer.overflow: 'pause'`, which keeps a session from being read, got 'shared'",
+    )
+  }
   return {
     channels,
     concurrency,
@@ -280,8 +302,9 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
     heartbeat,
     parse,
     signal,
+    session: buffer.overflow === 'pause' ? 'own' : session,
     dsn,
-    buffer: resolveBuffer(options.buffer),
+    buffer,
   }
 }
 

@@ -64,9 +64,9 @@ export class Connection extends Queryable implements AsyncDisposable {
 
   /**
    * @internal Makes the connection of a listening session. `source` returns the same lease for as long as the session
-   * is the same, and throws while there is no session.
+   * is the same, a promise of it while there will be a session, and throws while there is none.
    */
-  static session(source: () => NativeLease): Connection {
+  static session(source: () => NativeLease | Promise<NativeLease>): Connection {
     return new Connection(source, true)
   }
 

@@ -13,11 +13,9 @@ use options::{NativeListenerOptions, NativeReconnectOptions};
 use parking_lot::Mutex;
 use pglisten_core::base::error::{Error, ErrorKind, Result};
 use pglisten_core::deliver::buffer::End;
-use pglisten_core::deliver::feed::Feed;
 use pglisten_core::deliver::seat::Seat;
 use pglisten_core::listen::listener::ListenerHandle;
 use pglisten_core::listen::options::ListenerOptions;
-use pglisten_core::listen::session::SessionSetup;
 use pglisten_core::query::lease::Lease;
 
 use super::bridge::{Bridge, BridgeHandle};
@@ -34,6 +32,14 @@ pub struct NativeChannel {
     pub id: u32,
 }
 
+/// The session that a listener hears, with all that hear it.
+#[napi(object, object_from_js = false)]
+pub struct NativeSessionStats {
+    pub process_id: i32,
+    pub listeners: u32,
+    pub channels: u32,
+}
+
 /// Counts of the whole listener.
 #[napi(object, object_from_js = false)]
 pub struct NativeListenerStats {
@@ -42,13 +48,15 @@ pub struct NativeListenerStats {
     pub reconnects: f64,
     /// `null` before the first heartbeat was answered.
     pub last_round_trip_ms: Option<f64>,
+    /// `null` while there is none.
+    pub session: Option<NativeSessionStats>,
 }
 
 /// One run of a listener. Collected as garbage, it ends its session.
 #[napi(custom_finalize)]
 pub struct NativeListener {
     bridge: BridgeHandle,
-    feed: Arc<Feed>,
+    seat: Arc<Seat>,
     options: ListenerOptions,
     handle: Mutex<Option<ListenerHandle>>,
 }
@@ -70,25 +78,23 @@ impl NativeListener {
         let bridge = bridge.handle();
         let pool = pool.core();
         let own_pids = own.core().own_pids();
-        let max_pause = duration_ms(options.max_pause_ms);
         let events = bridge.clone();
         let seat = Seat::new(
             options.ignore_own.then(|| Arc::clone(own_pids)),
             Box::new(move || events.signal(signal)),
         );
         let options = ListenerOptions {
-            setup: SessionSetup::new(
-                Arc::clone(pool.connect_config()),
-                Arc::clone(pool.doubt()),
-                max_pause,
-            ),
+            session: options.session.into(),
+            connect: Arc::clone(pool.connect_config()),
+            doubt: Arc::clone(pool.doubt()),
+            max_pause: duration_ms(options.max_pause_ms),
             reconnect: options.reconnect.map(Into::into),
             heartbeat: options.heartbeat.map(Into::into),
             own_pids: Arc::clone(own_pids),
         };
         Self {
             bridge,
-            feed: Arc::new(Feed::new(Arc::new(seat))),
+            seat: Arc::new(seat),
             options,
             handle: Mutex::default(),
         }
@@ -109,14 +115,12 @@ impl NativeListener {
             Err(error) => return self.bridge.settle::<()>(promise, Err(error)),
         };
         for channel in &channels {
-            self.feed.seat().add_channel(&channel.name, channel.id);
+            self.seat.add_channel(&channel.name, channel.id);
         }
-        let names = channels.into_iter().map(|channel| channel.name).collect();
         let _context = runtime.enter();
         let (handle, started) = ListenerHandle::start(
             self.options.clone(),
-            Arc::clone(&self.feed),
-            names,
+            Arc::clone(&self.seat),
             retry.map(Into::into),
         );
         *self.handle.lock() = Some(handle);
@@ -138,7 +142,7 @@ impl NativeListener {
     /// Delivers a subscribed channel's notifications under another number from now on.
     #[napi(catch_unwind)]
     pub fn renumber(&self, channel: String, id: u32) {
-        self.feed.seat().add_channel(&channel, id);
+        self.seat.add_channel(&channel, id);
     }
 
     /// Puts a fence into every consumer's stream; the promise resolves once it stands there.
@@ -150,7 +154,7 @@ impl NativeListener {
     /// Ends every consumer's stream, behind what is buffered if `keep`.
     #[napi(catch_unwind)]
     pub fn end(&self, keep: bool) {
-        self.feed.end(&End::Shutdown, keep);
+        self.seat.end(&End::Shutdown, keep);
     }
 
     /// Closes the session; the promise resolves once the server has closed it too, or after the time.
@@ -175,8 +179,7 @@ impl NativeListener {
     /// The events since the last call.
     #[napi(catch_unwind)]
     pub fn take_events(&self) -> Vec<NativeEvent> {
-        self.feed
-            .seat()
+        self.seat
             .take_events()
             .into_iter()
             .map(Into::into)
@@ -185,20 +188,36 @@ impl NativeListener {
 
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeListenerStats {
-        let counters = &self.feed.seat().counters;
-        let round_trip = counters.last_round_trip_us.load(Ordering::Relaxed);
+        let counters = &self.seat.counters;
+        let served = self.handle.lock().as_ref().and_then(|it| it.served());
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         NativeListenerStats {
             received: counters.received.load(Ordering::Relaxed) as f64,
             dropped: counters.dropped.load(Ordering::Relaxed) as f64,
             reconnects: counters.reconnects.load(Ordering::Relaxed) as f64,
-            last_round_trip_ms: (round_trip > 0).then(|| round_trip as f64 / 1000.0),
+            last_round_trip_ms: served
+                .and_then(|it| it.round_trip)
+                .map(|round_trip| round_trip.as_secs_f64() * 1000.0),
+            session: served.and_then(|it| {
+                Some(NativeSessionStats {
+                    process_id: it.process_id?,
+                    listeners: count(it.listeners),
+                    channels: count(it.channels),
+                })
+            }),
         }
     }
 
-    /// The current session's connection; `null` while there is none.
+    /// Takes a session of the listener's own, if it shares one and may leave it; the promise resolves once it hears that.
+    #[napi(catch_unwind)]
+    pub fn take_own_session(&self, promise: u32) {
+        self.with_handle(promise, ListenerHandle::take_own_session);
+    }
+
+    /// The connection of the listener's own session; `null` while there is none, and while the session is shared.
     #[napi(catch_unwind)]
     pub fn lease(&self) -> Option<NativeLease> {
-        let slot = self.handle.lock().as_ref()?.client();
+        let slot = self.handle.lock().as_ref()?.client()?;
         let session = slot.lock().clone()?;
         Some(NativeLease::new(
             self.bridge.clone(),

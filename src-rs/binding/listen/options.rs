@@ -1,13 +1,33 @@
 //! The options of a listener, as the facade sends them: complete and checked.
 
 use napi_derive::napi;
-use pglisten_core::listen::options::{HeartbeatOptions, ReconnectOptions};
+use pglisten_core::listen::options::{HeartbeatOptions, ReconnectOptions, SessionChoice};
 
 use crate::binding::config::duration_ms;
+
+/// Whose session a listener uses.
+#[napi(string_enum = "camelCase")]
+pub enum NativeSessionChoice {
+    Auto,
+    Shared,
+    Own,
+}
+
+impl From<NativeSessionChoice> for SessionChoice {
+    fn from(choice: NativeSessionChoice) -> Self {
+        match choice {
+            NativeSessionChoice::Auto => Self::Auto,
+            NativeSessionChoice::Shared => Self::Shared,
+            NativeSessionChoice::Own => Self::Own,
+        }
+    }
+}
 
 /// Options of a listener, complete.
 #[napi(object, object_to_js = false, use_nullable = true)]
 pub struct NativeListenerOptions {
+    #[napi(ts_type = "`${NativeSessionChoice}`")]
+    pub session: NativeSessionChoice,
     /// `null`: do not reconnect.
     pub reconnect: Option<NativeReconnectOptions>,
     /// `null`: no heartbeat.

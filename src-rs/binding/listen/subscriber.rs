@@ -93,7 +93,7 @@ impl NativeSubscriber {
         signal: u32,
     ) -> Self {
         let bridge = bridge.handle();
-        let seat = listener.feed.seat();
+        let seat = &listener.seat;
         let signal = Box::new(move || bridge.signal(signal));
         let subscriber = Arc::new(Subscriber::new(
             bounds.into(),

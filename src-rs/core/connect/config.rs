@@ -11,6 +11,7 @@ use crate::connect::choices::TargetSessionAttrs;
 use crate::connect::cluster::Cluster;
 pub use crate::connect::hosts::Host;
 use crate::connect::hosts::hosts;
+pub use crate::connect::key::ConnectKey;
 use crate::connect::passfile::PasswordFile;
 use crate::connect::password::PasswordSource;
 use crate::connect::settings::Settings;
@@ -49,6 +50,7 @@ pub struct ConnectConfig {
     /// Whether no source names a host or an address, so that the only host is a guess.
     pub(super) assumes_address: bool,
     pub(super) socket: SocketOptions,
+    key: ConnectKey,
 }
 
 impl fmt::Debug for ConnectConfig {
@@ -65,6 +67,7 @@ impl ConnectConfig {
     /// the default.
     pub fn resolve(options: Settings, dsn: Option<&str>, environment: Settings) -> Result<Self> {
         let mut settings = merge(options, dsn, environment)?;
+        let key = ConnectKey::of(&settings);
         let tls = TlsOptions::resolve(&settings)?;
         let protocol = protocol(&settings);
         let password_file = match protocol.get_password() {
@@ -94,6 +97,7 @@ impl ConnectConfig {
             password_source: None,
             assumes_address,
             socket: SocketOptions::new(&settings),
+            key,
         })
     }
 
@@ -101,8 +105,15 @@ impl ConnectConfig {
     #[must_use]
     pub fn asking(mut self, source: PasswordSource) -> Self {
         self.password_file = None;
+        self.key = self.key.asking(&source);
         self.password_source = Some(source);
         self
+    }
+
+    /// What tells whether another configuration is the same to a server.
+    #[must_use]
+    pub fn key(&self) -> ConnectKey {
+        self.key.clone()
     }
 
     /// Whether the password is asked for anew for each connection, so that a refused one may be well the next time.

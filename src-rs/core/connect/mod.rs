@@ -11,6 +11,7 @@ pub mod dial;
 mod dsn;
 mod failure;
 mod hosts;
+mod key;
 pub mod parameters;
 mod passfile;
 pub mod password;

@@ -41,6 +41,21 @@ macro_rules! settings {
         }
 
         impl Settings {
+            /// Writes every setting, secrets too, with its name.
+            pub(super) fn write_all(&self, out: &mut impl fmt::Write) -> fmt::Result {
+                $(
+                    if let Some(value) = &self.$field {
+                        write!(out, "{}={:?}\n", stringify!($field), value)?;
+                    }
+                )*
+                for (name, text) in [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)] {
+                    if let Some(PemText(text)) = text {
+                        write!(out, "{name}={text:?}\n")?;
+                    }
+                }
+                Ok(())
+            }
+
             /// Takes each setting from `self` if it is there, else from the `next` source.
             pub(super) fn or(self, next: Self) -> Self {
                 Self { $($field: self.$field.or(next.$field),)* }

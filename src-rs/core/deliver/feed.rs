@@ -1,36 +1,54 @@
-//! The stream of a server session and of the sessions that take its place, whoever listens to them.
+//! The stream of a server session and of the sessions that take its place, and the listeners that hear it.
 //!
-//! A feed lives as long as its supervisor; sessions come and go below it. Several sessions may be in the making at once: the feed
-//! keeps what each of them delivers apart, and publishes only what belongs to the one that is verified first. The feed's lock is
-//! taken before a seat's, never after.
+//! A feed lives as long as its supervisor; sessions come and go below it, seats above it. Several sessions may be in the making at
+//! once: the feed keeps what each of them delivers apart, and publishes only what belongs to the one that is verified first. The
+//! feed's lock is taken before a seat's, never after.
 
+mod arrival;
+mod fences;
 mod place;
+mod seats;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
 
+use arrival::Arrival;
+pub(crate) use arrival::Crossing;
+pub(crate) use fences::{Reply, next_fence};
+use fences::{OpenFence, OpenFences};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 pub(crate) use place::FeedPlace;
-use place::{Unverified, probe_of};
+use place::Unverified;
+pub(crate) use seats::SeatId;
+use seats::{Departure, Seats, Sitting, Stage, Staged};
 use tokio::sync::{Notify, oneshot};
 
-use super::buffer::{End, Pressure};
+use super::buffer::Pressure;
 use super::gap::Gap;
-use super::seat::{Event, Seat};
-use crate::base::error::{Error, Result};
+use super::seat::{Arrived, Event, Seat, Unrouted};
+use crate::base::Moment;
+use crate::base::error::Error;
 use crate::inbound::{ReceivedBatch, ReceivedNotification, Stop};
 
-/// The notifications of a supervisor's sessions, on their way to the listener's [`Seat`].
+/// The notifications of a supervisor's sessions, on their way to the [`Seat`]s of listeners.
 pub struct Feed {
     inner: Mutex<Inner>,
-    seat: Arc<Seat>,
-    /// Wakes the drivers of sessions that wait to be verified.
-    verified: Notify,
+    /// Wakes whoever waits for a verified session, or for room.
+    changed: Notify,
+    /// Wakes the supervisor when a consumer overflowed under the policy `error`.
+    overflowed: Notify,
     fence_channel: String,
+    /// Whether what is sent on the session is the listener's own doing.
+    is_private: bool,
+    /// The round trip of the last answered heartbeat, in microseconds; 0 before the first.
+    round_trip_us: AtomicU64,
+    /// The backend of the session; 0 while there is none.
+    backend: AtomicI32,
 }
 
 impl fmt::Debug for Feed {
@@ -41,6 +59,7 @@ impl fmt::Debug for Feed {
 
 #[derive(Default)]
 struct Inner {
+    seats: Seats,
     fences: OpenFences,
     /// How many sessions were begun. Each has the number of its beginning.
     begun: u64,
@@ -49,49 +68,191 @@ struct Inner {
     current: Option<u64>,
     /// The sessions that are not verified. The gap before their notifications is not known yet.
     unverified: HashMap<u64, Unverified>,
-    /// Told when the probe of the session with this number comes.
-    probes: HashMap<u64, oneshot::Sender<()>>,
-    /// Set when no session will follow.
+    /// The probe of the session with this number, and who is told when it comes.
+    probes: HashMap<u64, (u32, oneshot::Sender<()>)>,
+    /// The seat that is on its way here. Only a private feed has one.
+    arrival: Option<(SeatId, Arrival)>,
+    /// The seats of which a consumer overflowed under the policy `error`.
+    overflowed: Vec<SeatId>,
+    /// Set when no session will follow, and no seat may come.
     is_over: bool,
-    /// The error with which the listener gave up.
+    /// The error with which the supervisor gave up.
     gave_up: Option<Error>,
 }
 
-/// Fences whose notification has not come back from the server yet.
-#[derive(Default)]
-pub(super) struct OpenFences(HashMap<u32, oneshot::Sender<Result<()>>>);
+/// How a seat left a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It had left before.
+    Before,
+    /// Others are still there.
+    Others,
+    /// It was the last: the feed is over.
+    Last,
+}
 
-impl OpenFences {
-    /// Takes the fence that a notification on the fence channel stands for. Anybody may notify any channel, so a payload that
-    /// names no open fence is ignored.
-    pub(super) fn take(&mut self, payload: &str) -> Option<(u32, oneshot::Sender<Result<()>>)> {
-        self.0.remove_entry(&payload.parse::<u32>().ok()?)
-    }
+/// What a feed serves, for `stats()`.
+#[derive(Debug, Clone, Copy)]
+pub struct Served {
+    /// The backend of the session; `None` while there is none.
+    pub process_id: Option<i32>,
+    /// How many listeners hear it.
+    pub listeners: usize,
+    /// How many channels they are subscribed to, each counted once.
+    pub channels: usize,
+    /// The round trip of the last answered heartbeat; `None` before the first.
+    pub round_trip: Option<Duration>,
 }
 
 impl Feed {
+    /// A feed for listeners that share its session.
+    pub(crate) fn shared() -> Self {
+        // Long enough that no other channel has this name by accident.
+        let channel = format!("pglisten_fence_{:016x}", rand::random::<u64>());
+        Self::new(channel, false)
+    }
+
     /// A feed for one listener.
-    #[must_use]
-    pub fn new(seat: Arc<Seat>) -> Self {
+    pub(crate) fn private() -> Self {
         Self {
-            inner: Mutex::default(),
-            seat,
-            verified: Notify::new(),
-            // Long enough that no other channel has this name by accident.
-            fence_channel: format!("pglisten_fence_{:016x}", rand::random::<u64>()),
+            is_private: true,
+            ..Self::shared()
         }
     }
 
-    /// The listener's side.
-    #[must_use]
-    pub fn seat(&self) -> &Arc<Seat> {
-        &self.seat
+    /// A feed for a listener that comes from another feed: both hear the same fences.
+    pub(crate) fn private_beside(other: &Self) -> Self {
+        Self::new(other.fence_channel.clone(), true)
     }
 
-    /// The private channel of `sync()` and of probes.
+    fn new(fence_channel: String, is_private: bool) -> Self {
+        Self {
+            inner: Mutex::default(),
+            changed: Notify::new(),
+            overflowed: Notify::new(),
+            fence_channel,
+            is_private,
+            round_trip_us: AtomicU64::new(0),
+            backend: AtomicI32::new(0),
+        }
+    }
+
+    /// The private channel of `sync()`, of probes and of seats that move.
     #[must_use]
     pub fn fence_channel(&self) -> &str {
         &self.fence_channel
+    }
+
+    /// Gives a listener a seat, at which it hears nothing before [`Feed::joined`]. `None`: the feed is over.
+    pub(crate) fn sit(&self, seat: &Arc<Seat>, retries: bool) -> Option<SeatId> {
+        self.seat(seat, Stage::Joining { retries })
+    }
+
+    /// Gives a seat to a listener that still hears another feed.
+    pub(crate) fn expect(&self, seat: &Arc<Seat>) -> Option<SeatId> {
+        self.seat(seat, Stage::Arriving)
+    }
+
+    fn seat(&self, seat: &Arc<Seat>, stage: Stage) -> Option<SeatId> {
+        let mut inner = self.inner.lock();
+        (!inner.is_over).then(|| inner.seats.add(Arc::clone(seat), stage))
+    }
+
+    /// Takes the seat of a listener with these channels away: nothing more reaches it from here, and its fences are given up.
+    pub(crate) fn leave(&self, id: SeatId, channels: &[String]) -> Left {
+        let mut inner = self.inner.lock();
+        if !inner.seats.leave(id) {
+            return Left::Before;
+        }
+        for channel in channels {
+            inner.seats.remove_channel(id, channel);
+        }
+        let given_up = inner.fences.take_of(id);
+        let left = if inner.seats.count() == 0 {
+            inner.is_over = true;
+            Left::Last
+        } else {
+            Left::Others
+        };
+        drop(inner);
+        drop(given_up);
+        left
+    }
+
+    /// The supervisor has heard that this seat was left: its number may be used again.
+    pub(crate) fn free(&self, id: SeatId) {
+        self.inner.lock().seats.free(id);
+    }
+
+    /// How many seats there are.
+    pub(crate) fn seats(&self) -> usize {
+        self.inner.lock().seats.count()
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        let inner = self.inner.lock();
+        let round_trip = self.round_trip_us.load(Ordering::Relaxed);
+        let backend = self.backend.load(Ordering::Relaxed);
+        Served {
+            process_id: (backend != 0).then_some(backend),
+            listeners: inner.seats.count(),
+            channels: inner.seats.routes.len(),
+            round_trip: (round_trip > 0).then(|| Duration::from_micros(round_trip)),
+        }
+    }
+
+    /// Notes the backend of the session, or that there is none.
+    pub(crate) fn note_backend(&self, process_id: Option<i32>) {
+        self.backend
+            .store(process_id.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Notes the round trip of a heartbeat.
+    pub(crate) fn note_round_trip(&self, round_trip: Duration) {
+        let microseconds = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.round_trip_us
+            .store(microseconds.max(1), Ordering::Relaxed);
+    }
+
+    /// Routes a channel to a seat.
+    pub(crate) fn add_channel(&self, id: SeatId, channel: &str) {
+        self.inner.lock().seats.add_channel(id, channel);
+    }
+
+    /// Routes channels to a seat.
+    pub(crate) fn add_channels(&self, id: SeatId, channels: &[String]) {
+        let mut inner = self.inner.lock();
+        for channel in channels {
+            inner.seats.add_channel(id, channel);
+        }
+    }
+
+    /// Routes a channel to a seat no more.
+    pub(crate) fn remove_channel(&self, id: SeatId, channel: &str) {
+        self.inner.lock().seats.remove_channel(id, channel);
+    }
+
+    /// The server refused a channel to which a listener gave this number: it is routed no more.
+    pub(crate) fn refuse_channel(&self, id: SeatId, channel: &str, number: u32) {
+        let mut inner = self.inner.lock();
+        let seat = inner.seats.get(id).map(|sitting| Arc::clone(&sitting.seat));
+        if seat.is_some_and(|seat| seat.remove_route(channel, number)) {
+            inner.seats.remove_channel(id, channel);
+        }
+    }
+
+    /// A seat's first LISTENs are committed: it hears its channels from now on. A seat that comes from another feed waits for the
+    /// fence between the two.
+    pub(crate) fn joined(&self, id: SeatId, process_id: i32) {
+        let mut inner = self.inner.lock();
+        if let Some(sitting) = inner.seats.get_mut(id)
+            && matches!(sitting.stage, Stage::Joining { .. })
+        {
+            sitting.stage = Stage::In;
+            sitting.seat.event(Event::Connected { process_id });
+        }
     }
 
     /// Hands a batch on, in order, if it comes from the session that publishes; holds it if it comes from a session that is not
@@ -107,16 +268,175 @@ impl Feed {
             self.look_for_probe(session, batch.read().0, &mut inner.probes);
         }
         if let Some(unverified) = inner.unverified.get_mut(&session) {
-            return broken.or(unverified.hold(batch));
+            unverified.hold(batch);
+            return broken;
         }
         if inner.current != Some(session) {
             return broken;
         }
-        let fences = (self.fence_channel.as_str(), &mut inner.fences);
-        let taken = self.seat.take_batch(batch.confirmed, arrived, fences);
+        let mut passed = Vec::new();
+        let stop = self.take(&mut inner, batch, &mut passed);
         drop(inner);
-        pass(taken.fences);
-        broken.or((taken.pressure == Pressure::Pause).then_some(Stop::Pause))
+        pass(passed);
+        broken.or(stop)
+    }
+
+    /// Hands a batch of the session that publishes to the seats.
+    fn take(
+        &self,
+        inner: &mut Inner,
+        batch: &ReceivedBatch,
+        passed: &mut Vec<Reply>,
+    ) -> Option<Stop> {
+        if inner.arrival.is_none() {
+            return self.route(inner, batch, 0, passed);
+        }
+        let (id, mut arrival) = inner.arrival.take()?;
+        if let Some(held) = &mut arrival.held {
+            let stop = held.push(batch.clone(), 0);
+            inner.arrival = Some((id, arrival));
+            return stop;
+        }
+        let fence = arrival.fence.to_string();
+        let is_fence = |it: ReceivedNotification<'_>| {
+            it.channel == self.fence_channel && it.payload == fence
+        };
+        let Some(place) = batch.read().0.position(is_fence) else {
+            // The seat hears the other feed.
+            inner.arrival = Some((id, arrival));
+            return None;
+        };
+        if arrival.is_released {
+            if let Some(sitting) = inner.seats.get_mut(id) {
+                sitting.stage = Stage::In;
+            }
+            return self.route(inner, batch, place + 1, passed);
+        }
+        let stop = arrival
+            .held
+            .get_or_insert_default()
+            .push(batch.clone(), place + 1);
+        inner.arrival = Some((id, arrival));
+        stop
+    }
+
+    /// Hands the part of a batch behind its first `skipped` notifications to the seats that are subscribed.
+    fn route(
+        &self,
+        inner: &mut Inner,
+        batch: &ReceivedBatch,
+        skipped: usize,
+        passed: &mut Vec<Reply>,
+    ) -> Option<Stop> {
+        let arrived = batch.read().0.skip(skipped);
+        let Inner {
+            seats,
+            fences,
+            overflowed,
+            ..
+        } = inner;
+        let pressure = if let Some((id, seat)) = seats.alone() {
+            let unrouted = |channel: &str, payload: &str| {
+                if channel != self.fence_channel {
+                    return self.unrouted();
+                }
+                match fences.take(payload) {
+                    Some(fence) => {
+                        passed.push(fence.reply);
+                        Unrouted::Fence(fence.number)
+                    }
+                    None => Unrouted::Expected,
+                }
+            };
+            let arrived = arrived.map(Arrived::Notification);
+            let pressure = seat.take_batch(batch.confirmed, arrived, unrouted);
+            note_overflow(overflowed, id, pressure);
+            pressure
+        } else {
+            self.sort(inner, batch.confirmed, &arrived.collect::<Vec<_>>(), passed)
+        };
+        if pressure == Pressure::Error {
+            self.overflowed.notify_one();
+        }
+        (pressure == Pressure::Pause).then_some(Stop::Pause)
+    }
+
+    /// Hands notifications to several seats.
+    fn sort(
+        &self,
+        inner: &mut Inner,
+        confirmed: Moment,
+        arrived: &[ReceivedNotification<'_>],
+        passed: &mut Vec<Reply>,
+    ) -> Pressure {
+        let Inner {
+            seats,
+            fences,
+            overflowed,
+            ..
+        } = inner;
+        let Seats {
+            sittings,
+            routes,
+            touched,
+            ..
+        } = seats;
+        let mut pressure = Pressure::None;
+        // Most of a batch is of one channel.
+        let mut last: Option<(&str, &[SeatId])> = None;
+        for (place, notification) in (0_u32..).zip(arrived) {
+            let ReceivedNotification {
+                channel, payload, ..
+            } = *notification;
+            let known = last.filter(|(name, _)| *name == channel);
+            let known = known.or_else(|| Some((channel, routes.get(channel)?.as_slice())));
+            if let Some((_, members)) = known {
+                last = known;
+                for &id in members {
+                    stage(sittings, touched, id, Staged::Notification(place));
+                }
+            } else if channel == self.fence_channel {
+                if let Some(fence) = fences.take(payload) {
+                    stage(sittings, touched, fence.seat, Staged::Fence(fence.number));
+                    passed.push(fence.reply);
+                } else if let Ok(number) = payload.parse() {
+                    let departing = |sitting: &Sitting| {
+                        sitting
+                            .departure
+                            .as_ref()
+                            .is_some_and(|it| it.fence == number)
+                    };
+                    let leaving = sittings.iter_mut().zip(0_u32..).find_map(|(it, id)| {
+                        it.as_mut().filter(|it| departing(it)).map(|it| (it, id))
+                    });
+                    if let Some((sitting, id)) = leaving {
+                        let id = SeatId::of(id);
+                        let felt = flush(sitting, confirmed, arrived, || self.unrouted());
+                        note_overflow(overflowed, id, felt);
+                        pressure = pressure.max(felt);
+                        hand_over(sitting, id, fences);
+                    }
+                }
+            }
+        }
+        for id in touched.drain(..) {
+            if let Some(Some(sitting)) = sittings.get_mut(id.index()) {
+                let felt = flush(sitting, confirmed, arrived, || self.unrouted());
+                note_overflow(overflowed, id, felt);
+                pressure = pressure.max(felt);
+            }
+        }
+        pressure
+    }
+
+    /// How a notification is judged that no listener here is subscribed to. On a shared session it is one for a listener that has
+    /// just left.
+    fn unrouted(&self) -> Unrouted {
+        if self.is_private {
+            Unrouted::Unexpected
+        } else {
+            Unrouted::Expected
+        }
     }
 
     /// Tells whoever waits for a session's probe, if the probe is in this batch.
@@ -124,67 +444,107 @@ impl Feed {
         &self,
         session: u64,
         mut arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
-        probes: &mut HashMap<u64, oneshot::Sender<()>>,
+        probes: &mut HashMap<u64, (u32, oneshot::Sender<()>)>,
     ) {
-        let probe = probe_of(session).to_string();
+        let Some((probe, _)) = probes.get(&session) else {
+            return;
+        };
+        let probe = probe.to_string();
         if arrived.any(|it| it.channel == self.fence_channel && it.payload == probe)
-            && let Some(probed) = probes.remove(&session)
+            && let Some((_, probed)) = probes.remove(&session)
         {
             // Whoever waited may have given up.
             let _ = probed.send(());
         }
     }
 
-    /// Resolves when no consumer asks for a pause any more, and no more than is allowed is held for the session.
-    pub(crate) async fn wait_for_room(&self, session: u64) {
+    /// Resolves when no consumer asks for a pause any more, and no more than is allowed is held for a seat that arrives.
+    pub(crate) async fn wait_for_room(&self) {
         loop {
-            let verified = self.verified.notified();
-            tokio::pin!(verified);
-            // Registered before the check, so that a session that is verified meanwhile is not missed.
-            verified.as_mut().enable();
-            if !self.holds_too_much(session) {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the check, so that a change meanwhile is not missed.
+            changed.as_mut().enable();
+            let held_too_much = {
+                let inner = self.inner.lock();
+                let arrival = inner.arrival.as_ref();
+                arrival.is_some_and(|(_, arrival)| arrival.is_full())
+            };
+            if !held_too_much {
                 break;
             }
-            verified.await;
+            changed.await;
         }
-        self.seat.wait_for_room().await;
+        let seats: Vec<Arc<Seat>> = self.inner.lock().seats.hearing().cloned().collect();
+        for seat in seats {
+            seat.wait_for_room().await;
+        }
     }
 
-    fn holds_too_much(&self, session: u64) -> bool {
-        let inner = self.inner.lock();
-        let unverified = inner.unverified.get(&session);
-        unverified.is_some_and(Unverified::is_full)
-    }
-
-    /// Registers a fence; the receiver resolves when its notification has come back. A feed that is over drops the sender,
-    /// which answers whoever waits.
-    pub(crate) fn add_fence(&self, id: u32, reply: oneshot::Sender<Result<()>>) {
+    /// Registers a fence of a seat, whose listener knows it by `number`. The reply is sent when its notification has come back;
+    /// if the feed or the seat is over before, it is dropped. Gives the number under which it is to be notified, or the reply
+    /// back if the seat does not hear this feed.
+    pub(crate) fn add_fence(
+        &self,
+        seat: SeatId,
+        number: u32,
+        reply: Reply,
+    ) -> Result<u32, Reply> {
         let mut inner = self.inner.lock();
-        if !inner.is_over {
-            inner.fences.0.insert(id, reply);
+        let hears = |stage| matches!(stage, Stage::In | Stage::Joining { .. } | Stage::Crossed);
+        let is_here = inner.seats.get(seat).is_some_and(|it| hears(it.stage));
+        if inner.is_over || !is_here {
+            return Err(reply);
         }
+        let id = next_fence();
+        let fence = OpenFence {
+            seat,
+            number,
+            reply,
+        };
+        inner.fences.add(id, fence);
+        Ok(id)
     }
 
     /// The fences whose notification has not come back, in the order of their numbers.
     pub(crate) fn open_fences(&self) -> Vec<u32> {
-        let mut fences: Vec<u32> = self.inner.lock().fences.0.keys().copied().collect();
-        fences.sort_unstable();
-        fences
+        self.inner.lock().fences.numbers()
     }
 
     /// Answers fences that the server refused to notify.
     pub(crate) fn refuse_fences(&self, ids: &[u32], error: &Error) {
         let mut inner = self.inner.lock();
         for id in ids {
-            if let Some(reply) = inner.fences.0.remove(id) {
-                let _ = reply.send(Err(error.clone()));
+            if let Some(fence) = inner.fences.remove(*id) {
+                let _ = fence.reply.send(Err(error.clone()));
+            }
+            let refused = inner.arrival.take_if(|(_, arrival)| arrival.fence == *id);
+            if let Some((_, mut arrival)) = refused {
+                arrival.tell(Err(error.clone()));
             }
         }
     }
 
     /// The session ended. The notifications of the next one wait until the gap before them is known.
     pub(crate) fn hold(&self) {
-        self.inner.lock().current = None;
+        let mut inner = self.inner.lock();
+        inner.current = None;
+        // A seat that has not come over stays where it was; one that has come shares the loss.
+        if let Some((id, mut arrival)) = inner.arrival.take() {
+            if arrival.is_released
+                && let Some(sitting) = inner.seats.get_mut(id)
+            {
+                sitting.stage = Stage::In;
+            }
+            arrival.tell(Ok(false));
+        }
+        for sitting in inner.seats.all_mut() {
+            if let Some(departure) = sitting.departure.take() {
+                departure.to.give_arrival_up(departure.fence);
+            }
+        }
+        drop(inner);
+        self.changed.notify_waiters();
     }
 
     /// A session is verified: every consumer gets the gap before it, if there is one, then what was held for it. From now on it is
@@ -193,63 +553,259 @@ impl Feed {
         let mut inner = self.inner.lock();
         inner.current = Some(session.number);
         if let Some(gap) = gap {
-            self.seat.insert_gap(gap);
+            for seat in inner.seats.hearing() {
+                seat.insert_gap(gap);
+            }
         }
         let mut passed = Vec::new();
         let unverified = inner.unverified.remove(&session.number);
         for batch in unverified.into_iter().flat_map(|it| it.held) {
             // The session's driver knows already when the stream cannot be read on. A full consumer asks for its pause again with
             // the next batch.
-            let (arrived, _) = batch.read();
-            let fences = (self.fence_channel.as_str(), &mut inner.fences);
-            let taken = self.seat.take_batch(batch.confirmed, arrived, fences);
-            passed.extend(taken.fences);
+            let _ = self.take(&mut inner, &batch, &mut passed);
         }
         drop(inner);
         pass(passed);
-        self.verified.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Counts a new session in the place of a lost one.
     pub(crate) fn count_reconnect(&self) {
-        self.seat
-            .counters
-            .reconnects
-            .fetch_add(1, Ordering::Relaxed);
+        for seat in self.inner.lock().seats.hearing() {
+            seat.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// Tells the listener what happened to the session.
-    pub(crate) fn announce(&self, event: Event) {
-        self.seat.event(event);
+    /// Tells the listeners what happened to the session.
+    pub(crate) fn announce(&self, event: &Event) {
+        self.inner.lock().seats.announce(event);
     }
 
-    /// No session will follow: every consumer's stream ends. Without `keep`, what is buffered is dropped.
-    pub fn end(&self, end: &End, keep: bool) {
+    /// Resolves when a consumer overflowed under the policy `error`.
+    pub(crate) async fn overflowed(&self) {
+        self.overflowed.notified().await;
+    }
+
+    /// Ends the listeners of which a consumer overflowed under the policy `error`, and takes their seats.
+    pub(crate) fn expel_overflowed(&self, error: &Error) -> Vec<(SeatId, Vec<String>)> {
+        let overflowed = std::mem::take(&mut self.inner.lock().overflowed);
+        let mut expelled = Vec::new();
+        for id in overflowed {
+            let seat = self.inner.lock().seats.get(id).map(|it| Arc::clone(&it.seat));
+            let Some(seat) = seat else { continue };
+            let channels = seat.channels();
+            if self.leave(id, &channels) != Left::Before {
+                expelled.push((id, channels));
+                seat.give_up(error.clone());
+            }
+        }
+        expelled
+    }
+
+    /// Whether no seat may come any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.inner.lock().is_over
+    }
+
+    /// No session will follow.
+    pub(crate) fn close(&self) {
         let mut inner = self.inner.lock();
         inner.is_over = true;
-        // Whoever waits for a fence learns of the end from the dropped sender.
-        inner.fences.0.clear();
+        // Whoever waits for a fence learns of the end from the dropped reply.
+        inner.fences.clear();
+        inner.arrival = None;
         drop(inner);
-        self.seat.end(end, keep);
+        self.changed.notify_waiters();
     }
 
-    /// The error with which the listener gave up, if it did.
+    /// The listeners are at their end: consumers get what is buffered, then the error.
+    pub(crate) fn give_up(&self, error: &Error) {
+        self.close();
+        let mut inner = self.inner.lock();
+        inner.gave_up = Some(error.clone());
+        let mut ended = Vec::new();
+        for sitting in inner.seats.all_mut() {
+            if matches!(sitting.stage, Stage::In | Stage::Crossed) {
+                ended.push(Arc::clone(&sitting.seat));
+            }
+            if let Some(departure) = sitting.departure.take() {
+                departure.to.give_arrival_up(departure.fence);
+            }
+        }
+        drop(inner);
+        for seat in ended {
+            seat.give_up(error.clone());
+        }
+    }
+
+    /// The error with which the supervisor gave up, if it did.
     pub(crate) fn gave_up(&self) -> Option<Error> {
         self.inner.lock().gave_up.clone()
     }
 
-    /// The listener is at its end: consumers get what is buffered, then the error.
-    pub(crate) fn give_up(&self, error: Error) {
-        self.inner.lock().gave_up = Some(error.clone());
-        self.end(&End::Failed(error.clone()), true);
-        self.announce(Event::Closed { error });
+    /// Whether it is for one listener.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_private
+    }
+
+    /// Waits until a session publishes. `false`: the feed is over.
+    pub(crate) async fn is_up(&self) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let inner = self.inner.lock();
+                if inner.is_over || inner.current.is_some() {
+                    return !inner.is_over;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Lets an expected seat come over at a fence, which the other feed and this one hear. `None`: there is no session.
+    pub(crate) fn await_arrival(&self, seat: SeatId, fence: u32) -> Option<Crossing> {
+        let mut inner = self.inner.lock();
+        inner.current?;
+        let (arrival, crossing) = Arrival::new(fence);
+        inner.arrival = Some((seat, arrival));
+        Some(crossing)
+    }
+
+    /// A seat stays where it was.
+    pub(crate) fn give_arrival_up(&self, fence: u32) {
+        let mut inner = self.inner.lock();
+        let pending = |(_, arrival): &mut (SeatId, Arrival)| {
+            arrival.fence == fence && !arrival.is_released
+        };
+        let given_up = inner.arrival.take_if(pending);
+        drop(inner);
+        if let Some((_, mut arrival)) = given_up {
+            arrival.tell(Ok(false));
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Lets a seat go over to another feed at a fence. `false`: there is no session, or the seat is not here.
+    pub(crate) fn depart(&self, seat: SeatId, fence: u32, to: &Arc<Self>) -> bool {
+        let mut inner = self.inner.lock();
+        let is_up = inner.current.is_some();
+        let sitting = inner.seats.get_mut(seat);
+        match sitting.filter(|sitting| is_up && sitting.stage == Stage::In) {
+            Some(sitting) => {
+                let to = Arc::clone(to);
+                sitting.departure = Some(Departure { fence, to });
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A seat does not go to another feed.
+    pub(crate) fn stay(&self, seat: SeatId) {
+        if let Some(sitting) = self.inner.lock().seats.get_mut(seat) {
+            sitting.departure = None;
+        }
+    }
+
+    /// The other feed is at the fence, and the seat hears it no more. `fences` are those of the seat that are open. `false`: the
+    /// seat stays there.
+    fn release(&self, fence: u32, fences: &mut Vec<(u32, OpenFence)>) -> bool {
+        let mut inner = self.inner.lock();
+        let Some((id, mut arrival)) = inner
+            .arrival
+            .take_if(|(_, arrival)| arrival.fence == fence)
+        else {
+            return false;
+        };
+        for (number, fence) in fences.drain(..) {
+            inner.fences.add(number, OpenFence { seat: id, ..fence });
+        }
+        arrival.is_released = true;
+        arrival.tell(Ok(true));
+        let held = arrival.held.take();
+        if let Some(sitting) = inner.seats.get_mut(id) {
+            sitting.stage = if held.is_some() {
+                Stage::In
+            } else {
+                Stage::Crossed
+            };
+        }
+        let mut passed = Vec::new();
+        match held {
+            Some(held) => {
+                for (batch, skipped) in held.batches {
+                    // A full consumer asks for its pause again with the next batch.
+                    let _ = self.route(&mut inner, &batch, skipped, &mut passed);
+                }
+            }
+            None => inner.arrival = Some((id, arrival)),
+        }
+        drop(inner);
+        pass(passed);
+        self.changed.notify_waiters();
+        true
     }
 }
 
 /// Answers whoever waits for these fences.
-fn pass(fences: Vec<oneshot::Sender<Result<()>>>) {
+fn pass(fences: Vec<Reply>) {
     for reply in fences {
         // Nobody waits for the fence of a `sync()` that was aborted.
         let _ = reply.send(Ok(()));
+    }
+}
+
+/// Stages a place of a batch for a seat that hears its channels.
+fn stage(
+    sittings: &mut [Option<Sitting>],
+    touched: &mut Vec<SeatId>,
+    id: SeatId,
+    staged: Staged,
+) {
+    if let Some(Some(sitting)) = sittings.get_mut(id.index())
+        && sitting.stage == Stage::In
+    {
+        if sitting.staged.is_empty() {
+            touched.push(id);
+        }
+        sitting.staged.push(staged);
+    }
+}
+
+/// Hands a seat what was staged for it.
+fn flush(
+    sitting: &mut Sitting,
+    confirmed: Moment,
+    arrived: &[ReceivedNotification<'_>],
+    unrouted: impl Fn() -> Unrouted,
+) -> Pressure {
+    let staged = sitting.staged.drain(..).map(|staged| match staged {
+        Staged::Notification(place) => Arrived::Notification(arrived[place as usize]),
+        Staged::Fence(number) => Arrived::Fence(number),
+    });
+    sitting.seat.take_batch(confirmed, staged, |_, _| unrouted())
+}
+
+/// Hands a seat over to the feed for which it departs, if that one still waits for it.
+fn hand_over(sitting: &mut Sitting, id: SeatId, fences: &mut OpenFences) {
+    let Some(departure) = sitting.departure.take() else {
+        return;
+    };
+    let mut open = fences.take_of(id);
+    if departure.to.release(departure.fence, &mut open) {
+        sitting.stage = Stage::HandedOver;
+        return;
+    }
+    for (number, fence) in open {
+        fences.add(number, fence);
+    }
+}
+
+/// Notes a seat of which a consumer overflowed under the policy `error`.
+fn note_overflow(overflowed: &mut Vec<SeatId>, id: SeatId, pressure: Pressure) {
+    if pressure == Pressure::Error && !overflowed.contains(&id) {
+        overflowed.push(id);
     }
 }

@@ -55,7 +55,7 @@ impl Driver {
         loop {
             let stopped = match self.read().await {
                 Ok(Stop::Pause) => {
-                    pause(&self.feed, self.number, &self.paused, self.max_pause).await
+                    pause(&self.feed, &self.paused, self.max_pause).await
                 }
                 Ok(Stop::Broken(what)) => Err(undecodable(format!("the server sent {what}"))),
                 Err(end) => Err(end),
@@ -97,7 +97,7 @@ impl Driver {
         if notice.sql_state.starts_with("57P") {
             self.shutdown_notice = Some((*notice).clone());
         }
-        self.feed.announce(Event::Notice(notice));
+        self.feed.announce(&Event::Notice(notice));
     }
 
     fn ended(&mut self, end: ConnectionEnd) -> SessionEnd {
@@ -118,12 +118,11 @@ impl Driver {
 /// Waits until every consumer has room again, at most `max_pause`. `paused` is set meanwhile.
 async fn pause(
     feed: &Feed,
-    number: u64,
     paused: &AtomicBool,
     max_pause: Duration,
 ) -> Result<(), SessionEnd> {
     paused.store(true, Ordering::Relaxed);
-    let room = tokio::time::timeout(max_pause, feed.wait_for_room(number)).await;
+    let room = tokio::time::timeout(max_pause, feed.wait_for_room()).await;
     paused.store(false, Ordering::Relaxed);
     room.map_err(|_| {
         Error::new(

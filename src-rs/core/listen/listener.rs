@@ -1,203 +1,316 @@
-//! A running listener as the binding has it: a handle that sends commands to its supervisor.
+//! A running listener as the binding has it: a seat at a supervisor's feed, and commands to that supervisor.
 
-use crate::listen::session::SessionSetup;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{OptionFuture, join};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::base::own_pids::OwnPids;
-use crate::base::panic::contained_future;
-use crate::deliver::feed::Feed;
-use crate::listen::losses::Losses;
-use crate::listen::options::{ListenerOptions, ReconnectOptions};
+use crate::deliver::feed::{Reply, SeatId, Served};
+use crate::deliver::seat::Seat;
+use crate::listen::moving::Moving;
+use crate::listen::options::{ListenerOptions, ReconnectOptions, SessionChoice};
+use crate::listen::registry;
 use crate::listen::session::ClientSlot;
-use crate::listen::sessions::Sessions;
-use crate::listen::supervisor::{Command, Policy, Supervisor, SupervisorParts};
+use crate::listen::supervised::Supervised;
+use crate::listen::supervisor::Command;
 
-/// The losses of all listeners of this process.
-static LOSSES: Losses = Losses::new();
+/// How long closing may take when nobody waits for it.
+const ABANDONED_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running listener. Dropping it ends the session.
+/// A running listener. Dropping it leaves the session, and ends it with the last listener.
 #[derive(Debug)]
-pub struct ListenerHandle {
-    feed: Arc<Feed>,
-    commands: mpsc::UnboundedSender<Command>,
-    client: ClientSlot,
-    cancel: CancellationToken,
-    /// Until when the session may take to close.
-    deadline: Arc<Mutex<Option<Instant>>>,
-    finished: watch::Receiver<bool>,
+pub struct ListenerHandle(Arc<Running>);
+
+/// What a listener's tasks share with its handle.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) seat: Arc<Seat>,
+    pub(super) options: ListenerOptions,
+    /// Where sessions are looked after.
+    pub(super) runtime: Handle,
+    pub(super) place: Mutex<Place>,
+    /// Cancelled when the listener is shut down.
+    left: CancellationToken,
+}
+
+/// Where a listener is at present.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// The seat; `None` once it is left.
+    pub(super) chair: Option<Chair>,
+    pub(super) moving: Option<Moving>,
+}
+
+/// A seat at the feed of a supervisor.
+#[derive(Debug, Clone)]
+pub(super) struct Chair {
+    pub(super) supervised: Arc<Supervised>,
+    pub(super) id: SeatId,
+}
+
+impl Chair {
+    pub(super) fn join(
+        &self,
+        channels: Vec<String>,
+        retry: Option<ReconnectOptions>,
+    ) -> oneshot::Receiver<Result<()>> {
+        let (reply, joined) = oneshot::channel();
+        self.supervised.feed.add_channels(self.id, &channels);
+        self.supervised.send(Command::Join {
+            seat: self.id,
+            channels,
+            retry,
+            reply,
+        });
+        joined
+    }
+
+    fn subscribe(&self, channel: String, number: u32, reply: Reply) {
+        self.supervised.feed.add_channel(self.id, &channel);
+        self.supervised.send(Command::Subscribe {
+            seat: self.id,
+            channel,
+            number,
+            reply,
+        });
+    }
+
+    fn unsubscribe(&self, channel: String, reply: Reply) {
+        self.supervised.feed.remove_channel(self.id, &channel);
+        self.supervised.send(Command::Unsubscribe {
+            seat: self.id,
+            channel,
+            reply,
+        });
+    }
+
+    /// Sends a fence, or gives the reply back if the seat is not here.
+    fn fence(&self, number: u32, reply: Reply) -> std::result::Result<(), Reply> {
+        let id = self.supervised.feed.add_fence(self.id, number, reply)?;
+        self.supervised.send(Command::Fence { id });
+        Ok(())
+    }
 }
 
 impl Drop for ListenerHandle {
     fn drop(&mut self) {
-        self.cancel.cancel();
+        drop(self.shutdown(ABANDONED_CLOSE_TIMEOUT));
     }
 }
 
 impl ListenerHandle {
-    /// Starts a listener on the current runtime. `channels` are known to the feed already. The future
-    /// resolves once their LISTENs are committed, or fails and nothing is left running. With `retry_first` a failed attempt is
-    /// followed by others, unless the configuration is wrong.
+    /// Starts a listener on the current runtime, with the channels that its seat has. The future resolves once their LISTENs are
+    /// committed, or fails and nothing is left running. With `retry` a failed attempt is followed by others, unless the
+    /// configuration is wrong.
     pub fn start(
         options: ListenerOptions,
-        feed: Arc<Feed>,
-        channels: Vec<String>,
-        retry_first: Option<ReconnectOptions>,
+        seat: Arc<Seat>,
+        retry: Option<ReconnectOptions>,
     ) -> (Self, impl Future<Output = Result<()>> + Send + use<>) {
-        let policy = Policy {
-            retry_first,
-            asks_password: options.setup.connect.asks_password(),
-            reconnect: options.reconnect,
-            heartbeat: options.heartbeat,
-            request_timeout: options.request_timeout(),
-        };
-        let probed = options.heartbeat.filter(|it| it.probe_interval.is_some());
-        let setup = SessionSetup {
-            probe_timeout: probed.map(|heartbeat| heartbeat.timeout),
-            ..options.setup
-        };
-        Self::start_over(setup, policy, options.own_pids, feed, channels)
-    }
-
-    /// Starts a listener over sessions of any kind.
-    fn start_over<S: Sessions>(
-        sessions: S,
-        policy: Policy,
-        own_pids: Arc<OwnPids>,
-        feed: Arc<Feed>,
-        channels: Vec<String>,
-    ) -> (Self, impl Future<Output = Result<()>> + Send + use<S>) {
-        let (commands, receiver) = mpsc::unbounded_channel();
-        let (started, start) = oneshot::channel();
-        let (finish, finished) = watch::channel(false);
-        let client = ClientSlot::default();
-        let cancel = CancellationToken::new();
-        let deadline = Arc::new(Mutex::new(None));
-        let supervisor = Supervisor::new(
-            SupervisorParts {
-                policy,
-                sessions,
-                own_pids,
-                losses: &LOSSES,
-                feed: Arc::clone(&feed),
-                commands: receiver,
-                client: Arc::clone(&client),
-                cancel: cancel.clone(),
-                deadline: Arc::clone(&deadline),
-            },
-            channels,
-        );
-        let told = Arc::clone(&feed);
-        drop(tokio::spawn(async move {
-            let run = supervisor.run(started);
-            if let Err(error) = contained_future("the listener's supervisor", run).await {
-                told.give_up(error);
-            }
-            let _ = finish.send(true);
-        }));
-        let handle = Self {
-            feed,
-            commands,
-            client,
-            cancel,
-            deadline,
-            finished,
-        };
-        let start = handle.answer(start);
-        (handle, start)
+        let running = Running::new(options, seat);
+        let joined = running.sit(retry);
+        let future = Arc::clone(&running).join(joined, retry);
+        (Self(running), future)
     }
 
     /// Subscribes to a channel; the future resolves once the LISTEN is committed.
     pub fn subscribe(
         &self,
         channel: String,
-        id: u32,
+        number: u32,
     ) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.feed.seat().add_channel(&channel, id);
-        let (reply, receiver) = oneshot::channel();
-        // A supervisor that is gone drops the command, and with it the sender.
-        let _ = self
-            .commands
-            .send(Command::Subscribe { channel, id, reply });
-        self.answer(receiver)
+        self.0.seat.add_channel(&channel, number);
+        self.0
+            .ask(move |chair, reply| chair.subscribe(channel, number, reply))
     }
 
-    /// Unsubscribes from a channel; the future resolves once the UNLISTEN is committed.
+    /// Unsubscribes from a channel; the future resolves once the UNLISTEN is committed, or another listener wants the channel.
     pub fn unsubscribe(&self, channel: String) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.feed.seat().remove_channel(&channel);
-        let (reply, receiver) = oneshot::channel();
-        let _ = self.commands.send(Command::Unsubscribe { channel, reply });
-        self.answer(receiver)
+        self.0.seat.remove_channel(&channel);
+        self.0
+            .ask(move |chair, reply| chair.unsubscribe(channel, reply))
     }
 
     /// Puts a fence behind everything that is committed by now, in every consumer's stream; the future
     /// resolves once it stands there.
-    pub fn fence(&self, id: u32) -> impl Future<Output = Result<()>> + Send + use<> {
-        let (reply, receiver) = oneshot::channel();
-        self.feed.add_fence(id, reply);
-        let _ = self.commands.send(Command::Fence { id });
-        self.answer(receiver)
+    pub fn fence(&self, number: u32) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let place = self.0.place.lock();
+        let refused = match &place.chair {
+            Some(chair) => chair.fence(number, reply).err(),
+            None => None,
+        };
+        // The seat has just been handed over.
+        if let (Some(reply), Some(moving)) = (refused, &place.moving) {
+            drop(moving.target.fence(number, reply));
+        }
+        drop(place);
+        Arc::clone(&self.0).answer(answer)
     }
 
-    /// The answer to a command. A dropped sender means that the listener is at its end, and the error says why.
-    fn answer(
-        &self,
-        receiver: oneshot::Receiver<Result<()>>,
-    ) -> impl Future<Output = Result<()>> + Send + use<> {
-        let (feed, cancel) = (Arc::clone(&self.feed), self.cancel.clone());
-        let mut finished = self.finished.clone();
+    /// Takes a session of the listener's own, if it shares one and may leave it. The future resolves once the listener hears that session and no
+    /// other; nothing is missing or doubled between the two.
+    pub fn take_own_session(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let moved = match self.0.options.session {
+            SessionChoice::Auto => Moving::begin(&self.0),
+            SessionChoice::Own | SessionChoice::Shared => None,
+        };
         async move {
-            if let Ok(answer) = receiver.await {
-                return answer;
+            match moved {
+                Some(moved) => moved.await,
+                None => Ok(()),
             }
-            // A supervisor that panicked has dropped its senders before it could say why.
-            let finished = finished.wait_for(|finished| *finished);
-            let _ = cancel.run_until_cancelled(finished).await;
-            Err(listener_closed(feed.gave_up()))
         }
     }
 
-    /// Where the current session's client is.
+    /// Where the current session's client is. `None`: the listener shares the session, or has left it.
     #[must_use]
-    pub fn client(&self) -> ClientSlot {
-        Arc::clone(&self.client)
+    pub fn client(&self) -> Option<ClientSlot> {
+        let place = self.0.place.lock();
+        let chair = place.chair.as_ref()?;
+        let is_own = chair.supervised.feed.is_private();
+        is_own.then(|| chair.supervised.client())
     }
 
-    /// The feed of the listener's sessions.
+    /// What the session serves. `None`: the listener has left it.
     #[must_use]
-    pub fn feed(&self) -> &Arc<Feed> {
-        &self.feed
+    pub fn served(&self) -> Option<Served> {
+        let place = self.0.place.lock();
+        place
+            .chair
+            .as_ref()
+            .map(|chair| chair.supervised.feed.served())
     }
 
-    /// Interrupts whatever is being done and closes the session. Resolves once the server has closed it too,
-    /// or after `timeout`.
+    /// Leaves the session. The last listener interrupts whatever is being done and closes it: then the future resolves once the
+    /// server has closed it too, or after `timeout`.
     pub fn shutdown(&self, timeout: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.deadline
-            .lock()
-            .get_or_insert_with(|| Instant::now() + timeout);
-        self.cancel.cancel();
-        let mut finished = self.finished.clone();
-        async move {
-            let _ = finished.wait_for(|finished| *finished).await;
-        }
+        self.0.leave(timeout)
     }
 }
 
-/// The error of whoever waited for a listener that is gone.
-fn listener_closed(gave_up: Option<Error>) -> Error {
-    match gave_up {
-        None => Error::new(ErrorKind::ListenerClosed, "the listener was shut down"),
-        Some(error) if error.kind == ErrorKind::ListenerOverflow => error,
-        Some(error) => Error::new(
-            ErrorKind::ListenerClosed,
-            format!("the listener gave up: {}", error.message),
-        ),
+impl Running {
+    fn new(options: ListenerOptions, seat: Arc<Seat>) -> Arc<Self> {
+        Arc::new(Self {
+            seat,
+            options,
+            runtime: Handle::current(),
+            place: Mutex::default(),
+            left: CancellationToken::new(),
+        })
+    }
+
+    /// Takes a seat, and asks for its channels.
+    fn sit(&self, retry: Option<ReconnectOptions>) -> oneshot::Receiver<Result<()>> {
+        let _context = self.runtime.enter();
+        let take_seat = match self.options.session {
+            SessionChoice::Own => registry::alone,
+            SessionChoice::Auto | SessionChoice::Shared => registry::share,
+        };
+        let (supervised, id) = take_seat(&self.options, &self.seat, retry.is_some());
+        let chair = Chair { supervised, id };
+        let joined = chair.join(self.seat.channels(), retry);
+        self.place.lock().chair = Some(chair);
+        joined
+    }
+
+    /// Waits until the listener hears its channels.
+    async fn join(
+        self: Arc<Self>,
+        mut joined: oneshot::Receiver<Result<()>>,
+        retry: Option<ReconnectOptions>,
+    ) -> Result<()> {
+        loop {
+            let Ok(answer) = joined.await else {
+                // The session ended before it took the listener in, for a reason that is none of the listener's.
+                if let Err(error) = self.ended().await {
+                    drop(self.leave(ABANDONED_CLOSE_TIMEOUT));
+                    return Err(error);
+                }
+                joined = self.sit(retry);
+                continue;
+            };
+            if answer.is_err() {
+                drop(self.leave(ABANDONED_CLOSE_TIMEOUT));
+            }
+            return answer;
+        }
+    }
+
+    /// Waits until the supervisor of a session has ended that did not answer. An error is the listener's own.
+    async fn ended(&self) -> Result<()> {
+        let chair = self.place.lock().chair.clone();
+        let Some(chair) = chair else {
+            return Err(self.closed(None));
+        };
+        // A supervisor that panicked has dropped its replies before it could say why.
+        let finished = chair.supervised.finished();
+        if self.left.run_until_cancelled(finished).await.is_none() {
+            return Err(self.closed(None));
+        }
+        match chair.supervised.feed.gave_up() {
+            Some(error) => Err(self.closed(Some(error))),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks for something that the supervisor has to do. While the listener is on its way to another session, that waits.
+    fn ask<A: FnOnce(&Chair, Reply) + Send + 'static>(
+        self: &Arc<Self>,
+        ask: A,
+    ) -> impl Future<Output = Result<()>> + Send + use<A> {
+        let (reply, answer) = oneshot::channel();
+        let mut place = self.place.lock();
+        let Place { chair, moving } = &mut *place;
+        match (chair, moving) {
+            (_, Some(moving)) => moving
+                .deferred
+                .push(Box::new(move |chair| ask(chair, reply))),
+            (Some(chair), None) => ask(chair, reply),
+            // Whoever waits learns from the dropped reply.
+            (None, None) => {}
+        }
+        drop(place);
+        Arc::clone(self).answer(answer)
+    }
+
+    /// The answer to a command. A dropped reply means that the listener is at its end, and the error says why.
+    async fn answer(self: Arc<Self>, answer: oneshot::Receiver<Result<()>>) -> Result<()> {
+        if let Ok(answer) = answer.await {
+            return answer;
+        }
+        let ended = self.ended().await;
+        Err(ended.err().unwrap_or_else(|| self.closed(None)))
+    }
+
+    /// The error of whoever waited for a listener that is gone.
+    pub(super) fn closed(&self, gave_up: Option<Error>) -> Error {
+        match self.seat.gave_up().or(gave_up) {
+            None => Error::new(ErrorKind::ListenerClosed, "the listener was shut down"),
+            Some(error) if error.kind == ErrorKind::ListenerOverflow => error,
+            Some(error) => Error::new(
+                ErrorKind::ListenerClosed,
+                format!("the listener gave up: {}", error.message),
+            ),
+        }
+    }
+
+    fn leave(&self, timeout: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let Place { chair, moving } = take(&mut *self.place.lock());
+        self.left.cancel();
+        let target = moving.map(|moving| moving.target.clone());
+        let channels = self.seat.channels();
+        let leave = |Chair { supervised, id }: Chair| supervised.leave(id, channels.clone(), timeout);
+        let (old, new) = (chair.map(leave), target.map(leave));
+        async move {
+            join(OptionFuture::from(old), OptionFuture::from(new)).await;
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions that LISTEN, and the supervisor that keeps one alive for a listener.
+//! Sessions that LISTEN, the supervisors that keep them alive, and the listeners that use them.
 
 mod backoff;
 mod desired;
@@ -7,7 +7,10 @@ mod idle_ends;
 pub mod listener;
 mod liveness;
 mod losses;
+mod moving;
 pub mod options;
+mod registry;
 pub mod session;
 mod sessions;
+mod supervised;
 mod supervisor;

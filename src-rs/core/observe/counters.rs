@@ -12,6 +12,4 @@ pub struct Counters {
     pub dropped: Arc<AtomicU64>,
     /// How many times a new session took the place of a lost one.
     pub reconnects: AtomicU64,
-    /// The round trip of the last answered heartbeat, in microseconds; 0 before the first.
-    pub last_round_trip_us: AtomicU64,
 }

@@ -1,39 +1,38 @@
 //! A session's place at its feed, and what the feed holds for a session that is not verified.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::Feed;
+use super::fences::next_fence;
 use crate::deliver::seat::Event;
-use crate::inbound::{ReceivedBatch, Stop};
+use crate::inbound::ReceivedBatch;
 
-/// The most bytes that the feed keeps for a session that is not verified. Until it is verified, only what is committed during
-/// one round trip comes; a session that delivers more is not read on, and fails at its deadline if it has no answer by then.
-const MAX_HELD_BYTES: usize = 4 << 20;
-
-/// The probes of sessions count down from here; the fences of `sync()` count up from one.
-const FIRST_PROBE: u32 = u32::MAX;
-/// How many different probes there are.
-const PROBES: u64 = 1 << 16;
+/// The most bytes that the feed keeps of what a session delivers before anybody may hear it.
+pub(super) const MAX_HELD_BYTES: usize = 4 << 20;
 
 /// A session that is not verified.
 #[derive(Default)]
 pub(super) struct Unverified {
     /// What it has delivered, in order.
-    pub(super) held: Vec<ReceivedBatch>,
+    pub(super) held: VecDeque<ReceivedBatch>,
     held_bytes: usize,
 }
 
 impl Unverified {
-    pub(super) fn hold(&mut self, batch: &ReceivedBatch) -> Option<Stop> {
+    /// Keeps a batch. When that is too much, only the youngest batches are kept: what comes before the verification was
+    /// committed before the end of the gap, or before `startup()` has resolved. The session goes on to be read, since thousands
+    /// of LISTENs take their time, in a flood too.
+    pub(super) fn hold(&mut self, batch: &ReceivedBatch) {
         self.held_bytes += batch.bytes();
-        self.held.push(batch.clone());
-        self.is_full().then_some(Stop::Pause)
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.held_bytes > MAX_HELD_BYTES
+        self.held.push_back(batch.clone());
+        while self.held_bytes > MAX_HELD_BYTES
+            && let Some(oldest) = self.held.pop_front()
+        {
+            self.held_bytes -= oldest.bytes();
+        }
     }
 }
 
@@ -69,12 +68,17 @@ impl FeedPlace {
         self.feed.fence_channel()
     }
 
-    /// Tells the listener something of this session.
-    pub(crate) fn announce(&self, event: Event) {
-        self.feed.announce(event);
+    /// How many seats are at the feed.
+    pub(crate) fn seats(&self) -> usize {
+        self.feed.seats()
     }
 
-    /// Tells the listener what a user should know of this session.
+    /// Tells the listeners something of this session.
+    pub(crate) fn announce(&self, event: Event) {
+        self.feed.announce(&event);
+    }
+
+    /// Tells the listeners what a user should know of this session.
     pub(crate) fn warn(&self, message: String) {
         self.announce(Event::Warning(message));
     }
@@ -84,9 +88,10 @@ impl FeedPlace {
     pub(crate) fn probe(&self) -> (u32, oneshot::Receiver<()>) {
         let (probed, receiver) = oneshot::channel();
         let mut inner = self.feed.inner.lock();
-        inner.probes.insert(self.number, probed);
+        let probe = next_fence();
+        inner.probes.insert(self.number, (probe, probed));
         drop(inner);
-        (probe_of(self.number), receiver)
+        (probe, receiver)
     }
 }
 
@@ -97,10 +102,4 @@ impl Drop for FeedPlace {
         inner.probes.remove(&self.number);
         inner.current.take_if(|current| *current == self.number);
     }
-}
-
-/// The probe of a session.
-pub(super) fn probe_of(session: u64) -> u32 {
-    // Few sessions are in the making at the same time, so numbers may come again.
-    FIRST_PROBE - u32::try_from(session % PROBES).unwrap_or_default()
 }

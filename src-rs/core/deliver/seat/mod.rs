@@ -9,7 +9,7 @@ mod routes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 pub use events::Event;
@@ -17,13 +17,12 @@ use events::Events;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use routes::{Route, Routes};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::buffer::{End, Notification, Pressure, Staged, Subscriber};
-use super::feed::OpenFences;
 use super::gap::Gap;
 use crate::base::Moment;
-use crate::base::error::Result;
+use crate::base::error::Error;
 use crate::base::own_pids::OwnPids;
 use crate::inbound::ReceivedNotification;
 use crate::observe::Counters;
@@ -37,9 +36,8 @@ pub struct Seat {
     events: Events,
     /// Wakes a paused session when a consumer has made room.
     room: Notify,
-    /// Wakes the supervisor when a consumer overflowed under the policy `error`.
-    overflowed: Notify,
-    has_overflowed: AtomicBool,
+    /// The error with which the listener gave up.
+    gave_up: Mutex<Option<Error>>,
     /// The backends whose notifications the listener does not want.
     own_pids: Option<Arc<OwnPids>>,
     /// The listener's counters, for `stats()`.
@@ -73,20 +71,28 @@ struct Inner {
     removed: HashMap<Box<str>, Instant>,
 }
 
-/// The outcome of [`Seat::take_batch`].
-pub(super) struct Taken {
-    /// The strongest wish of the consumers.
-    pub(super) pressure: Pressure,
-    /// The fences whose notification was in the batch.
-    pub(super) fences: Vec<oneshot::Sender<Result<()>>>,
+/// What stands next in a listener's stream.
+pub(super) enum Arrived<'batch> {
+    Notification(ReceivedNotification<'batch>),
+    /// The fence that the listener gave this number.
+    Fence(u32),
+}
+
+/// A notification on a channel to which the listener is not subscribed.
+pub(super) enum Unrouted {
+    /// It is a fence of the listener, with this number.
+    Fence(u32),
+    /// It is nothing to tell of.
+    Expected,
+    /// Nobody asked for it.
+    Unexpected,
 }
 
 /// The findings of [`Inner::stage`] in a batch, besides the notifications that it sorted.
 #[derive(Default)]
 struct StagedBatch {
     count: u64,
-    fences: Vec<oneshot::Sender<Result<()>>>,
-    unrouted: Option<String>,
+    unexpected: Option<String>,
 }
 
 impl Seat {
@@ -98,8 +104,7 @@ impl Seat {
             inner: Mutex::default(),
             events: Events::new(event_signal),
             room: Notify::new(),
-            overflowed: Notify::new(),
-            has_overflowed: AtomicBool::new(false),
+            gave_up: Mutex::default(),
             own_pids,
             counters: Counters::default(),
         }
@@ -175,46 +180,45 @@ impl Seat {
         inner.removed.insert(name.into(), now);
     }
 
-    /// Stops routing a channel, if it is still routed under this number.
-    pub(crate) fn remove_route(&self, name: &str, id: u32) {
+    /// Stops routing a channel, if it is still routed under this number. Says whether it was.
+    pub(crate) fn remove_route(&self, name: &str, id: u32) -> bool {
         let mut inner = self.inner.lock();
-        if inner
-            .routes
-            .get(name)
-            .is_some_and(|(current, _)| current == id)
-        {
+        let current = inner.routes.get(name).map(|(current, _)| current);
+        let is_it = current == Some(id);
+        if is_it {
             inner.routes.unsubscribe(name);
         }
+        is_it
     }
 
-    /// Hands a batch to the consumers, in order. `fences`: the channel of the feed's fences, and those that are open.
+    /// The names of the channels that are routed.
+    #[must_use]
+    pub fn channels(&self) -> Vec<String> {
+        self.inner.lock().routes.subscribed()
+    }
+
+    /// Hands a batch to the consumers, in order, and gives the strongest wish of theirs. `unrouted` judges a notification on a
+    /// channel to which the listener is not subscribed, by its channel and its payload.
     pub(super) fn take_batch<'batch>(
         &self,
         confirmed: Moment,
-        arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
-        fences: (&str, &mut OpenFences),
-    ) -> Taken {
+        arrived: impl Iterator<Item = Arrived<'batch>>,
+        unrouted: impl FnMut(&str, &str) -> Unrouted,
+    ) -> Pressure {
         let mut inner = self.inner.lock();
-        let staged = inner.stage(confirmed, arrived, self.own_pids.as_deref(), fences);
+        let staged = inner.stage(confirmed, arrived, self.own_pids.as_deref(), unrouted);
         let pressure = inner.deliver();
         drop(inner);
         self.counters
             .received
             .fetch_add(staged.count, Ordering::Relaxed);
-        if pressure == Pressure::Error {
-            self.has_overflowed.store(true, Ordering::Relaxed);
-            self.overflowed.notify_one();
-        }
-        if let Some(channel) = staged.unrouted {
+        if let Some(channel) = staged.unexpected {
             self.event(Event::Warning(format!(
                 "a notification came on channel `{channel}`, to which this listener is not subscribed, and was \
                  dropped: subscribe with addChannel() or addCallback(), not with LISTEN"
             )));
         }
-        Taken {
-            pressure,
-            fences: staged.fences,
-        }
+        pressure
     }
 
     /// Resolves when no consumer asks for a pause any more.
@@ -241,16 +245,6 @@ impl Seat {
         self.room.notify_waiters();
     }
 
-    /// Resolves when a consumer overflowed under the policy `error`.
-    pub(crate) async fn overflowed(&self) {
-        self.overflowed.notified().await;
-    }
-
-    /// Whether a consumer has overflowed under the policy `error`.
-    pub(crate) fn has_overflowed(&self) -> bool {
-        self.has_overflowed.load(Ordering::Relaxed)
-    }
-
     /// Gives every consumer the gap before a verified session.
     pub(super) fn insert_gap(&self, gap: &Gap) {
         for subscriber in self.inner.lock().subscribers() {
@@ -259,7 +253,7 @@ impl Seat {
     }
 
     /// Ends every consumer's stream. Without `keep`, what is buffered is dropped.
-    pub(super) fn end(&self, end: &End, keep: bool) {
+    pub fn end(&self, end: &End, keep: bool) {
         let mut inner = self.inner.lock();
         inner.end.get_or_insert_with(|| end.clone());
         for subscriber in inner.subscribers() {
@@ -267,6 +261,18 @@ impl Seat {
         }
         drop(inner);
         self.room.notify_waiters();
+    }
+
+    /// The listener is at its end: consumers get what is buffered, then the error.
+    pub(crate) fn give_up(&self, error: Error) {
+        *self.gave_up.lock() = Some(error.clone());
+        self.end(&End::Failed(error.clone()), true);
+        self.event(Event::Closed { error });
+    }
+
+    /// The error with which the listener gave up, if it did.
+    pub(crate) fn gave_up(&self) -> Option<Error> {
+        self.gave_up.lock().clone()
     }
 
     /// Queues an event for JavaScript.
@@ -344,9 +350,9 @@ impl Inner {
     fn stage<'batch>(
         &mut self,
         confirmed: Moment,
-        arrived: impl Iterator<Item = ReceivedNotification<'batch>>,
+        arrived: impl Iterator<Item = Arrived<'batch>>,
         own_pids: Option<&OwnPids>,
-        (fence_channel, fences): (&str, &mut OpenFences),
+        mut unrouted: impl FnMut(&str, &str) -> Unrouted,
     ) -> StagedBatch {
         let Self {
             routes,
@@ -359,25 +365,30 @@ impl Inner {
         let mut found = StagedBatch::default();
         // Most of a batch is of one channel.
         let mut last: Option<(&str, (u32, &Route))> = None;
-        for ReceivedNotification {
-            process_id,
-            channel,
-            payload,
-        } in arrived
-        {
+        for arrived in arrived {
+            let ReceivedNotification {
+                process_id,
+                channel,
+                payload,
+            } = match arrived {
+                Arrived::Notification(notification) => notification,
+                Arrived::Fence(number) => {
+                    push_fence(staged, number);
+                    continue;
+                }
+            };
             let known = last.filter(|(name, _)| *name == channel);
             let known = known.or_else(|| Some((channel, routes.get(channel)?)));
             let Some((_, (id, route))) = known else {
-                if channel == fence_channel {
-                    if let Some((fence, reply)) = fences.take(payload) {
-                        for staged in &mut *staged {
-                            staged.push_fence(fence);
-                        }
-                        found.fences.push(reply);
+                match unrouted(channel, payload) {
+                    Unrouted::Fence(number) => push_fence(staged, number),
+                    Unrouted::Unexpected
+                        if !*warned_unrouted && !was_just_removed(removed, channel) =>
+                    {
+                        *warned_unrouted = true;
+                        found.unexpected = Some(channel.to_owned());
                     }
-                } else if !*warned_unrouted && !was_just_removed(removed, channel) {
-                    *warned_unrouted = true;
-                    found.unrouted = Some(channel.to_owned());
+                    Unrouted::Unexpected | Unrouted::Expected => {}
                 }
                 continue;
             };
@@ -418,6 +429,12 @@ impl Inner {
             }
         }
         pressure
+    }
+}
+
+fn push_fence(staged: &mut [Staged], number: u32) {
+    for staged in staged {
+        staged.push_fence(number);
     }
 }
 

@@ -43,6 +43,19 @@ impl Routes {
         Some((route.id?, route))
     }
 
+    /// The channels that the listener is subscribed to, in the order of their numbers.
+    pub(super) fn subscribed(&self) -> Vec<String> {
+        let numbered = self.by_channel.iter();
+        let mut subscribed: Vec<(u32, &SmolStr)> = numbered
+            .filter_map(|(name, route)| Some((route.id?, name)))
+            .collect();
+        subscribed.sort_unstable();
+        subscribed
+            .into_iter()
+            .map(|(_, name)| name.to_string())
+            .collect()
+    }
+
     /// The consumers that want every subscribed channel.
     pub(super) fn everything(&self) -> &[usize] {
         &self.everything

@@ -35,6 +35,10 @@ use crate::query::backend::Backend;
 use crate::query::client::Client;
 use crate::query::shared_client::SessionClient;
 
+/// The most channels of one LISTEN or UNLISTEN transaction. Up to version 18 PostgreSQL compares each name with all before it, so
+/// that 40,000 at once would keep a session from its heartbeats for seconds.
+pub(super) const CHUNK: usize = 2000;
+
 /// How often a moment is looked for in which no statement of the user's is running, before a heartbeat does without a verdict.
 const TRIES: usize = 3;
 

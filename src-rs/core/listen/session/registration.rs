@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use super::{Session, listen, quote_literal};
+use super::{CHUNK, Session, listen, quote_literal};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::TextRow;
 
@@ -34,7 +34,8 @@ impl Session {
     /// `false`: it cannot be told, as a transaction of the user's is open, or their statements leave no moment in `tries`.
     pub(super) async fn check_registration(&mut self, tries: usize) -> Result<bool> {
         if let Some(expected) = &self.digest {
-            let Some(rows) = self.client.query_outside_block(DIGEST, tries).await? else {
+            let query = self.signed(DIGEST);
+            let Some(rows) = self.client.query_outside_block(&query, tries).await? else {
                 return Ok(false);
             };
             if rows.first().and_then(|row| row.get(0)) == Some(expected) {
@@ -59,6 +60,12 @@ impl Session {
         );
         self.place.warn(error.message.clone());
         Err(error)
+    }
+
+    /// A query behind a comment that tells in `pg_stat_activity` whom the session serves.
+    fn signed(&self, query: &str) -> String {
+        let (listeners, channels) = (self.place.seats(), self.applied.len().saturating_sub(1));
+        format!("/* pglisten: {listeners} listeners, {channels} channels */ {query}")
     }
 
     /// Notifies fences or probes on the private channel, but only if the server still listens to every channel: both are one
@@ -133,18 +140,27 @@ fn unregistered(missing: &[&str], of: usize) -> String {
     )
 }
 
-/// LISTENs on channels in a transaction, so that all of it is committed or nothing; then what the server says of itself and of
-/// the channels that it listens to.
-pub(super) fn listen_first<'a>(channels: impl Iterator<Item = &'a str>) -> String {
-    let mut query = String::from("BEGIN;");
-    for channel in channels {
-        query.push_str(&listen(channel));
+/// The statements that LISTEN on channels, each in a transaction of its own, so that all of its LISTENs are committed or none. The
+/// last of them also asks what the server says of itself and of all the channels that it listens to then.
+pub(super) fn listen_first(channels: &[&str]) -> Vec<String> {
+    let mut queries: Vec<String> = channels
+        .chunks(CHUNK)
+        .map(|chunk| {
+            let mut query = String::from("BEGIN;");
+            for channel in chunk {
+                query.push_str(&listen(channel));
+            }
+            query.push_str("COMMIT;");
+            query
+        })
+        .collect();
+    if let Some(last) = queries.last_mut() {
+        last.push_str(
+            "SELECT 'started', pg_catalog.pg_postmaster_start_time()::pg_catalog.text UNION ALL ",
+        );
+        last.push_str(LISTING);
     }
-    query.push_str(
-        "COMMIT;SELECT 'started', pg_catalog.pg_postmaster_start_time()::pg_catalog.text UNION ALL ",
-    );
-    query.push_str(LISTING);
-    query
+    queries
 }
 
 #[cfg(test)]

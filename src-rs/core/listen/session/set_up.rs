@@ -51,7 +51,7 @@ impl Session {
             );
             match self.client.simple_query(&query).await {
                 Err(error) if error.is_servers_refusal() => {
-                    feed.announce(Event::Warning(format!(
+                    feed.announce(&Event::Warning(format!(
                         "the server refused {name} for the listening session: {error}"
                     )));
                     Ok(())
@@ -72,16 +72,22 @@ impl Session {
     async fn listen_first(&mut self, setup: &SessionSetup, channels: &[String]) -> Result<()> {
         let fences = self.place.fence_channel().to_owned();
         let wanted = channels.iter().chain(Some(&fences)).map(String::as_str);
-        let query = registration::listen_first(wanted);
-        let asked = self.client.simple_query(&query);
-        let (rows, probed) = match setup.probe_timeout {
-            None => (asked.await?, Ok(())),
-            Some(timeout) => {
-                let timeout = timeout.min(self.connect.connect_timeout / 2);
-                let (rows, probed) = tokio::join!(asked, self.prove_at_first(timeout));
-                (rows?, probed)
+        let queries = registration::listen_first(&wanted.collect::<Vec<_>>());
+        let mut rows = Vec::new();
+        let mut probed = Ok(());
+        // Nothing is heard by anybody before the last of them is answered.
+        for (place, query) in queries.iter().enumerate() {
+            let asked = self.client.simple_query(query);
+            let is_last = place + 1 == queries.len();
+            match setup.probe_timeout.filter(|_| is_last) {
+                None => rows = asked.await?,
+                Some(timeout) => {
+                    let timeout = timeout.min(self.connect.connect_timeout / 2);
+                    let (answer, proof) = tokio::join!(asked, self.prove_at_first(timeout));
+                    (rows, probed) = (answer?, proof);
+                }
             }
-        };
+        }
         let started = rows.iter().find(|row| row.get(0) == Some("started"));
         self.server_started = started.and_then(|row| row.get(1)).map(ToOwned::to_owned);
         let (digest, listened) = read_listing(&rows);

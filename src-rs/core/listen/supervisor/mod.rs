@@ -1,8 +1,10 @@
-//! Keeps a listener listening: the only place that connects, LISTENs, pings and backs off.
+//! Keeps the listeners of a feed listening: the only place that connects, LISTENs, pings and backs off.
 //!
 //! Subscriptions are *desired state*: commands edit the set, and [`Supervisor::reconcile`] makes the server
 //! follow. During an outage a command edits the set and nothing else. The next session LISTENs at once on all channels that an
 //! earlier one has listened to; channels that are new, and might be refused, come right after.
+//!
+//! Listeners join and leave at any time. Who joins while an attempt to connect is under way has its outcome.
 
 mod attempts;
 mod reconcile;
@@ -12,15 +14,13 @@ mod tests;
 mod waiting;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use attempts::{Attempts, PATIENCE};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use waiting::{Reply, WaitingList};
+use waiting::WaitingList;
 
 use super::backoff::Backoff;
 use super::desired::Desired;
@@ -32,25 +32,41 @@ use super::session::ClientSlot;
 use super::sessions::{ListeningSession, Sessions};
 use crate::base::Setting;
 use crate::base::clock;
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::{Error, ErrorKind};
 use crate::base::own_pids::OwnPids;
-use crate::deliver::feed::Feed;
+use crate::deliver::feed::{Feed, Reply, SeatId};
 use crate::deliver::seat::Event;
 
 /// How long closing may take when nobody waits for it.
 const ABANDONED_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A request of the facade. Commands are carried out in the order in which they were sent.
+/// A request of a listener. Commands are carried out in the order in which they were sent.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// A listener has taken a seat. The reply comes once its LISTENs are committed.
+    Join {
+        seat: SeatId,
+        channels: Vec<String>,
+        /// How it goes on to wait after a failed attempt. `None`: it is told of the first.
+        retry: Option<ReconnectOptions>,
+        reply: Reply,
+    },
     Subscribe {
+        seat: SeatId,
         channel: String,
-        id: u32,
+        /// The number that the listener gave the channel.
+        number: u32,
         reply: Reply,
     },
     Unsubscribe {
+        seat: SeatId,
         channel: String,
         reply: Reply,
+    },
+    /// A listener has left its seat, and wishes these channels no more.
+    Leave {
+        seat: SeatId,
+        channels: Vec<String>,
     },
     Fence {
         id: u32,
@@ -60,8 +76,6 @@ pub(crate) enum Command {
 /// The rules by which a supervisor acts.
 #[derive(Debug, Clone)]
 pub(super) struct Policy {
-    /// How the first session is tried for again. `None`: a first attempt that fails is the end of the listener.
-    pub(super) retry_first: Option<ReconnectOptions>,
     /// Whether each attempt asks for the password anew.
     pub(super) asks_password: bool,
     /// `None`: the end of the session is the end of the listener.
@@ -72,13 +86,23 @@ pub(super) struct Policy {
     pub(super) request_timeout: Duration,
 }
 
+impl Policy {
+    /// Delays between attempts as `options` want them.
+    fn backoff(&self, options: Option<ReconnectOptions>) -> Backoff {
+        let (initial, max) = options.map_or_else(Default::default, |options| {
+            (options.initial_delay, options.max_delay)
+        });
+        Backoff::new(initial, max).asking(self.asks_password)
+    }
+}
+
 /// Everything that a supervisor is made of, shared with its handle where both need it.
 pub(super) struct SupervisorParts<S> {
     pub(super) policy: Policy,
     pub(super) sessions: S,
     pub(super) feed: Arc<Feed>,
-    /// Where the session's backend is entered, for `ignoreOwn` of other listeners.
-    pub(super) own_pids: Arc<OwnPids>,
+    /// Where the session's backend is entered, for `ignoreOwn` of other listeners; `None` where nothing of a user's runs on it.
+    pub(super) own_pids: Option<Arc<OwnPids>>,
     /// Where the end of a stable session is counted, beside those of other listeners.
     pub(super) losses: &'static Losses,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
@@ -91,8 +115,10 @@ pub(super) struct SupervisorParts<S> {
 /// The task behind a listener, from its first attempt to connect to its end.
 pub(super) struct Supervisor<S: Sessions> {
     parts: SupervisorParts<S>,
-    /// The channels that the user wants.
+    /// The channels that users want.
     desired: Desired,
+    /// Whether the server follows `desired`, as far as it can.
+    is_followed: bool,
     /// Commands that wait for the server to follow.
     waiting: WaitingList,
     /// Fences that were not sent yet.
@@ -105,135 +131,114 @@ pub(super) struct Supervisor<S: Sessions> {
 
 /// Why a session is no longer served.
 enum SessionOutcome {
+    /// Nobody is left.
     Shutdown,
     Lost(SessionEnd),
-    Failed(Error),
 }
 
 impl<S: Sessions> Supervisor<S> {
-    pub(super) fn new(parts: SupervisorParts<S>, channels: Vec<String>) -> Self {
-        let policy = &parts.policy;
-        let (initial, max) = policy
-            .retry_first
-            .or(policy.reconnect)
-            .map_or_else(Default::default, |reconnect| {
-                (reconnect.initial_delay, reconnect.max_delay)
-            });
-        let backoff = Backoff::new(initial, max).asking(policy.asks_password);
+    pub(super) fn new(parts: SupervisorParts<S>) -> Self {
         Self {
+            backoff: parts.policy.backoff(parts.policy.reconnect),
             parts,
-            desired: channels.into_iter().collect(),
+            desired: Desired::default(),
+            is_followed: false,
             waiting: WaitingList::default(),
             new_fences: Vec::new(),
-            backoff,
             started: clock::now(),
             idle_ends: IdleEnds::default(),
         }
     }
 
-    pub(super) async fn run(mut self, started: oneshot::Sender<Result<()>>) {
-        let first = match self.parts.policy.retry_first {
-            Some(options) => self.keep_trying(options).await,
-            None => match self.until_cancelled(self.first_session()).await {
-                Some(first) => first.map_err(Some),
-                None => Err(None),
-            },
-        };
-        let mut session = match first {
-            Ok(session) => session,
-            Err(None) => return,
-            Err(Some(error)) => {
-                let _ = started.send(Err(error));
-                return;
-            }
+    pub(super) async fn run(mut self) {
+        let Some(mut session) = self.first().await else {
+            return self.feed().close();
         };
         self.started = session.confirmed();
         self.backoff.accepted();
         self.enter(&session);
+        if self.is_applied(&session) {
+            // Whoever has waited for this session hears all of it.
+            let process_id = session.process_id();
+            self.waiting
+                .answer(&self.desired, &self.parts.feed, process_id);
+        }
         self.feed().resume(session.place(), None);
-        let _ = started.send(Ok(()));
         loop {
             match self.serve(&mut session).await {
                 SessionOutcome::Shutdown => {
+                    self.feed().close();
                     self.leave(&session);
                     self.close(session).await;
                     return;
                 }
-                SessionOutcome::Failed(error) => {
+                SessionOutcome::Lost(_) if self.expel_overflowed() => {
                     self.leave(&session);
-                    self.feed().give_up(error);
-                    self.close(session).await;
-                    return;
-                }
-                SessionOutcome::Lost(_) if self.feed().seat().has_overflowed() => {
-                    self.leave(&session);
-                    self.feed().give_up(overflow_error());
                     return;
                 }
                 SessionOutcome::Lost(end) => {
                     self.leave(&session);
-                    self.feed().announce(Event::Disconnected {
+                    self.feed().announce(&Event::Disconnected {
                         error: end.error.clone(),
                         process_id: session.process_id(),
                     });
                     let interval = self.parts.policy.heartbeat.map(|it| it.interval);
                     let warning = self.idle_ends.note(&end, session.silence(), interval);
                     if let Some(warning) = warning {
-                        self.feed().announce(Event::Warning(warning));
+                        self.feed().announce(&Event::Warning(warning));
                     }
                     session = match self.reconnect(session, end).await {
                         Ok(session) => session,
-                        Err(Some(error)) => return self.feed().give_up(error),
-                        Err(None) => return,
+                        Err(error) => {
+                            if let Some(error) = error {
+                                self.feed().give_up(&error);
+                                self.waiting.fail_joins(&error, true);
+                            }
+                            return self.feed().close();
+                        }
                     };
                 }
             }
         }
     }
 
+    /// Whether a session listens to everything that is wanted.
+    fn is_applied(&self, session: &S::Session) -> bool {
+        let applied = session.applied();
+        self.desired
+            .in_order(|channel| !applied.contains(channel))
+            .is_empty()
+    }
+
+    /// Ends the listeners of which a consumer overflowed under the policy `error`. Says whether nobody is left.
+    fn expel_overflowed(&mut self) -> bool {
+        for (seat, channels) in self.parts.feed.expel_overflowed(&overflow_error()) {
+            self.forget(seat, &channels);
+            self.waiting.forget(seat);
+        }
+        self.feed().is_over()
+    }
+
     fn feed(&self) -> &Arc<Feed> {
         &self.parts.feed
     }
 
-    /// Resolves with `None` when the listener is being shut down first.
-    async fn until_cancelled<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        self.parts.cancel.run_until_cancelled(future).await
-    }
-
-    /// Makes the first session. An attempt that gets no answer is joined by others, as after a loss, for as long as the first of
-    /// them may take; any other failure is the outcome.
-    async fn first_session(&self) -> Result<S::Session> {
-        let channels = self.desired.in_order(|_| true);
-        let mut attempts = Attempts::new();
-        let mut number = 0;
-        loop {
-            number += 1;
-            let (sessions, feed) = (self.parts.sessions.clone(), Arc::clone(self.feed()));
-            let channels = channels.clone();
-            attempts.begin(
-                number,
-                async move { sessions.establish(&feed, &channels).await },
-            );
-            let next = Instant::now() + PATIENCE;
-            while let Ok(ended) = tokio::time::timeout_at(next, attempts.next_end()).await {
-                match ended {
-                    (2.., Err(error)) if error.is_unanswered => {}
-                    (_, outcome) => return outcome,
-                }
-            }
-        }
-    }
-
     fn enter(&self, session: &S::Session) {
         let process_id = session.process_id();
-        self.parts.own_pids.insert(process_id);
+        if let Some(own_pids) = &self.parts.own_pids {
+            own_pids.insert(process_id);
+        }
         *self.parts.client.lock() = Some(session.client());
-        self.feed().announce(Event::Connected { process_id });
+        self.feed().note_backend(Some(process_id));
+        self.feed().announce(&Event::Connected { process_id });
     }
 
     fn leave(&self, session: &S::Session) {
         *self.parts.client.lock() = None;
-        self.parts.own_pids.remove(session.process_id());
+        self.feed().note_backend(None);
+        if let Some(own_pids) = &self.parts.own_pids {
+            own_pids.remove(session.process_id());
+        }
     }
 
     async fn close(&self, session: S::Session) {
@@ -245,6 +250,7 @@ impl<S: Sessions> Supervisor<S> {
     /// Carries out commands and watches the session until it is no longer to be served.
     async fn serve(&mut self, session: &mut S::Session) -> SessionOutcome {
         self.new_fences = self.feed().open_fences();
+        self.is_followed = false;
         if let Err(outcome) = self.reconcile(session).await {
             return outcome;
         }
@@ -258,7 +264,14 @@ impl<S: Sessions> Supervisor<S> {
                 biased;
                 () = cancel.cancelled() => return SessionOutcome::Shutdown,
                 end = session.ended() => return SessionOutcome::Lost(end),
-                () = feed.seat().overflowed() => return SessionOutcome::Failed(overflow_error()),
+                () = feed.overflowed() => {
+                    if self.expel_overflowed() {
+                        return SessionOutcome::Shutdown;
+                    }
+                    if let Err(outcome) = self.reconcile(session).await {
+                        return outcome;
+                    }
+                }
                 command = self.parts.commands.recv() => {
                     let Some(command) = command else { return SessionOutcome::Shutdown };
                     self.accept(command);
@@ -295,21 +308,32 @@ impl<S: Sessions> Supervisor<S> {
         Some(Instant::now() + if is_proven { interval } else { soon })
     }
 
-    /// Waits for something while the listener may be shut down, or overflow.
+    /// Waits for something while the last listener may be shut down, or overflow.
     async fn uninterrupted<T>(
-        &self,
+        &mut self,
         future: impl Future<Output = T>,
-    ) -> std::result::Result<T, SessionOutcome> {
-        tokio::select! {
-            biased;
-            () = self.parts.cancel.cancelled() => Err(SessionOutcome::Shutdown),
-            () = self.feed().seat().overflowed() => Err(SessionOutcome::Failed(overflow_error())),
-            value = future => Ok(value),
+    ) -> Result<T, SessionOutcome> {
+        tokio::pin!(future);
+        let (feed, cancel) = (Arc::clone(self.feed()), self.parts.cancel.clone());
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(SessionOutcome::Shutdown),
+                () = feed.overflowed() => {
+                    if self.expel_overflowed() {
+                        return Err(SessionOutcome::Shutdown);
+                    }
+                }
+                value = &mut future => return Ok(value),
+            }
         }
     }
 
     /// Whether the delivery is proven. `false`: it could not be told.
-    async fn probe(&self, session: &mut S::Session) -> std::result::Result<bool, SessionOutcome> {
+    async fn probe(
+        &mut self,
+        session: &mut S::Session,
+    ) -> Result<bool, SessionOutcome> {
         let Some(heartbeat) = self.parts.policy.heartbeat else {
             return Ok(false);
         };
@@ -322,7 +346,7 @@ impl<S: Sessions> Supervisor<S> {
         }
     }
 
-    async fn ping(&self, session: &mut S::Session) -> std::result::Result<(), SessionOutcome> {
+    async fn ping(&mut self, session: &mut S::Session) -> Result<(), SessionOutcome> {
         let Some(heartbeat) = self.parts.policy.heartbeat else {
             return Ok(());
         };
@@ -331,12 +355,7 @@ impl<S: Sessions> Supervisor<S> {
         }
         match self.uninterrupted(session.ping(heartbeat.timeout)).await? {
             Ok(round_trip) => {
-                let microseconds = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-                self.feed()
-                    .seat()
-                    .counters
-                    .last_round_trip_us
-                    .store(microseconds.max(1), Ordering::Relaxed);
+                self.feed().note_round_trip(round_trip);
                 Ok(())
             }
             Err(error) => Err(SessionOutcome::Lost(session.reason(error).await)),

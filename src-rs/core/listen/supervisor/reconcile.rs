@@ -1,8 +1,11 @@
 //! Makes the server listen to the channels that the user wants, and answers whoever waits for that.
 
+use super::waiting::Request;
 use super::{Command, SessionOutcome, Supervisor};
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::deliver::feed::SeatId;
 use crate::deliver::seat::Event;
+use crate::listen::session::CHUNK;
 use crate::listen::sessions::{ListeningSession, Sessions};
 
 /// The outer error ends the session, the inner one refuses a single request.
@@ -12,16 +15,54 @@ impl<S: Sessions> Supervisor<S> {
     /// Edits the desired state.
     pub(super) fn accept(&mut self, command: Command) {
         match command {
-            Command::Subscribe { channel, id, reply } => {
-                self.desired.insert(channel.clone());
-                self.waiting.push(channel, Some(id), reply);
+            Command::Join {
+                seat,
+                channels,
+                retry,
+                reply,
+            } => {
+                for channel in &channels {
+                    self.desired.insert(channel.clone(), seat);
+                }
+                self.is_followed = false;
+                let request = Request::Join { channels, retry };
+                self.waiting.push(seat, request, reply);
             }
-            Command::Unsubscribe { channel, reply } => {
-                self.desired.remove(&channel);
-                self.waiting.push(channel, None, reply);
+            Command::Subscribe {
+                seat,
+                channel,
+                number,
+                reply,
+            } => {
+                self.desired.insert(channel.clone(), seat);
+                self.is_followed = false;
+                let request = Request::Listen { channel, number };
+                self.waiting.push(seat, request, reply);
+            }
+            Command::Unsubscribe {
+                seat,
+                channel,
+                reply,
+            } => {
+                self.desired.remove(&channel, seat);
+                self.is_followed = false;
+                self.waiting.push(seat, Request::Unlisten, reply);
+            }
+            Command::Leave { seat, channels } => {
+                self.forget(seat, &channels);
+                self.waiting.forget(seat);
+                self.feed().free(seat);
             }
             Command::Fence { id } => self.new_fences.push(id),
         }
+    }
+
+    /// A seat wishes nothing any more.
+    pub(super) fn forget(&mut self, seat: SeatId, channels: &[String]) {
+        for channel in channels {
+            self.desired.remove(channel, seat);
+        }
+        self.is_followed = false;
     }
 
     /// Makes the server follow the desired state, answers the commands that waited for that, and sends new fences.
@@ -33,12 +74,17 @@ impl<S: Sessions> Supervisor<S> {
         while let Ok(command) = self.parts.commands.try_recv() {
             self.accept(command);
         }
-        let add = self
-            .desired
-            .in_order(|channel| !session.applied().contains(channel));
-        self.subscribe(session, add).await?;
-        self.unsubscribe(session).await?;
-        self.waiting.answer(&self.desired);
+        if !self.is_followed {
+            let add = self
+                .desired
+                .in_order(|channel| !session.applied().contains(channel));
+            self.subscribe(session, add).await?;
+            self.unsubscribe(session).await?;
+            self.is_followed = true;
+        }
+        let process_id = session.process_id();
+        self.waiting
+            .answer(&self.desired, &self.parts.feed, process_id);
         self.send_fences(session).await
     }
 
@@ -49,18 +95,21 @@ impl<S: Sessions> Supervisor<S> {
         session: &mut S::Session,
         channels: Vec<String>,
     ) -> std::result::Result<(), SessionOutcome> {
-        let mut groups = vec![channels];
+        let mut groups: Vec<Vec<String>> = channels
+            .chunks(CHUNK)
+            .rev()
+            .map(<[String]>::to_vec)
+            .collect();
         while let Some(mut group) = groups.pop() {
-            if group.is_empty() {
-                continue;
-            }
             let Err(error) = self.change(session, &group, &[]).await? else {
                 continue;
             };
             if group.len() == 1 {
                 // A refused subscription leaves no trace.
-                self.desired.remove(&group[0]);
-                self.waiting.refuse(&group[0], &error, &self.parts.feed);
+                self.desired.forget(&group[0]);
+                for (seat, channels) in self.waiting.refuse(&group[0], &error, &self.parts.feed) {
+                    self.forget(seat, &channels);
+                }
             } else {
                 groups.push(group.split_off(group.len() / 2));
                 groups.push(group);
@@ -71,7 +120,7 @@ impl<S: Sessions> Supervisor<S> {
 
     /// UNLISTENs the channels that nobody wants any more.
     async fn unsubscribe(
-        &self,
+        &mut self,
         session: &mut S::Session,
     ) -> std::result::Result<(), SessionOutcome> {
         let fence_channel = self.feed().fence_channel();
@@ -81,12 +130,12 @@ impl<S: Sessions> Supervisor<S> {
             .filter(|channel| !self.desired.contains(channel) && *channel != fence_channel)
             .cloned()
             .collect();
-        if !remove.is_empty()
-            && let Err(error) = self.change(session, &[], &remove).await?
-        {
-            self.feed().announce(Event::Warning(format!(
-                "the server refused UNLISTEN: {error}"
-            )));
+        for remove in remove.chunks(CHUNK) {
+            if let Err(error) = self.change(session, &[], remove).await? {
+                self.feed().announce(&Event::Warning(format!(
+                    "the server refused UNLISTEN: {error}"
+                )));
+            }
         }
         Ok(())
     }
@@ -108,7 +157,12 @@ impl<S: Sessions> Supervisor<S> {
         Ok(())
     }
 
-    async fn change(&self, session: &mut S::Session, add: &[String], remove: &[String]) -> Answer {
+    async fn change(
+        &mut self,
+        session: &mut S::Session,
+        add: &[String],
+        remove: &[String],
+    ) -> Answer {
         let timeout = self.parts.policy.request_timeout;
         let answer = self
             .uninterrupted(session.change(add, remove, timeout))

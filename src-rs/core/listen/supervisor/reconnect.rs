@@ -2,6 +2,7 @@
 //! for who keeps on trying.
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -103,37 +104,114 @@ impl<S: Sessions> Supervisor<S> {
         drop(session);
         let error = lost.end.error.clone();
         let never_heals = |_: &Error| false;
-        let found = self.search(options, &lost.proven, delay, error, never_heals);
+        let found = self.search(options, Some(&lost.proven), delay, error, never_heals);
         let (session, begun) = found.await?;
         self.resume(&session, &lost.gap_before(&session, begun));
         Ok(session)
     }
 
-    /// Tries until there is a first session. `Err(None)`: shut down meanwhile. `Err(Some)`: gave up.
-    pub(super) async fn keep_trying(
-        &mut self,
-        options: ReconnectOptions,
-    ) -> std::result::Result<S::Session, Option<Error>> {
-        let wanted = self.desired.in_order(|_| true).into_iter().collect();
+    /// Makes the first session. `None`: nobody waits for one any more.
+    pub(super) async fn first(&mut self) -> Option<S::Session> {
+        // The first listener has a seat already, and joins next.
+        self.accept_joining(pending::<()>()).await?;
+        while let Ok(command) = self.parts.commands.try_recv() {
+            self.accept(command);
+        }
+        let mut delay = Duration::ZERO;
+        if self.waiting.retry().is_none() {
+            let error = match self.first_session().await? {
+                Ok(session) => return Some(session),
+                Err(error) => error,
+            };
+            self.waiting.fail_joins(&error, false);
+            // Somebody may have joined meanwhile who keeps trying.
+            let options = self.waiting.retry()?;
+            self.backoff = self.parts.policy.backoff(Some(options));
+            let pace = self.backoff.pace(&error);
+            self.feed().announce(&Event::AttemptFailed {
+                needs_attention: pace.needs_attention(),
+                error,
+                attempt: 1,
+            });
+            delay = self.backoff.next(pace);
+        }
+        let options = self.waiting.retry()?;
+        if delay.is_zero() {
+            self.backoff = self.parts.policy.backoff(Some(options));
+        }
         let error = Error::new(ErrorKind::Connect, "no attempt to connect was made");
         let never_heals = |error: &Error| error.kind == ErrorKind::Configuration;
-        let found = self.search(options, &wanted, Duration::ZERO, error, never_heals);
-        Ok(found.await?.0)
+        match self
+            .search(options, None, delay, error, never_heals)
+            .await
+        {
+            Ok((session, _)) => {
+                let policy = &self.parts.policy;
+                self.backoff = policy.backoff(policy.reconnect);
+                Some(session)
+            }
+            Err(error) => {
+                if let Some(error) = error {
+                    self.waiting.fail_joins(&error, true);
+                }
+                None
+            }
+        }
     }
 
-    /// Tries until there is a session that listens to those of `channels` that are still wanted; gives it with the number of
-    /// attempts. Begins after `delay`. `error` is the outcome if no attempt may be made.
+    /// Makes the first session. An attempt that gets no answer is joined by others, as after a loss, for as long as the first of
+    /// them may take; any other failure is the outcome. `None`: shut down meanwhile.
+    async fn first_session(&mut self) -> Option<Result<S::Session>> {
+        let mut attempts = Attempts::new();
+        let (mut number, mut is_bare) = (0, false);
+        loop {
+            number += 1;
+            let channels = self.desired.in_order(|_| !is_bare);
+            attempts.begin(number, self.attempt(channels));
+            let next = Instant::now() + PATIENCE;
+            loop {
+                let ended = tokio::time::timeout_at(next, attempts.next_end());
+                let Ok(ended) = self.accept_while(ended).await? else {
+                    break;
+                };
+                match ended {
+                    (2.., Err(error)) if error.is_unanswered => {}
+                    // A channel of one listener that the server refuses is no failure of another's: who is refused is found
+                    // when the session is up.
+                    (_, Err(error))
+                        if !is_bare && self.waiting.joining() > 1 && may_be_of_a_channel(&error) =>
+                    {
+                        is_bare = true;
+                        break;
+                    }
+                    (_, outcome) => return Some(outcome),
+                }
+            }
+        }
+    }
+
+    /// Tries until there is a session that listens to those of `channels` that are still wanted, or to all that are wanted; gives
+    /// it with the number of attempts. Begins after `delay`, or when somebody joins. `error` is the outcome if no attempt may be
+    /// made.
     async fn search(
         &mut self,
         options: ReconnectOptions,
-        channels: &HashSet<String>,
+        channels: Option<&HashSet<String>>,
         delay: Duration,
         mut error: Error,
         never_heals: impl Fn(&Error) -> bool,
     ) -> std::result::Result<(S::Session, u32), Option<Error>> {
         let (mut begun, mut next) = (0, Instant::now() + delay);
+        let mut last = Instant::now();
         let mut attempts = Attempts::new();
+        let mut joining = self.waiting.joining();
         loop {
+            // Who joins has not been refused, and waits for no more than one attempt.
+            let joined = self.waiting.joining();
+            if joined > joining {
+                next = next.min(last + PATIENCE);
+            }
+            joining = joined;
             let may_begin = options.max_attempts.is_none_or(|max| begun < max);
             if !may_begin && attempts.is_empty() {
                 return Err(Some(error));
@@ -145,20 +223,25 @@ impl<S: Sessions> Supervisor<S> {
                     () = tokio::time::sleep_until(next), if may_begin => None,
                 }
             };
-            match self.accept_while(ended_or_due).await.ok_or(None)? {
-                None => {
+            match self.accept_joining(ended_or_due).await.ok_or(None)? {
+                // Somebody joined.
+                None => {}
+                Some(None) => {
                     begun += 1;
-                    next = Instant::now() + PATIENCE;
-                    attempts.begin(begun, self.attempt(channels));
+                    last = Instant::now();
+                    next = last + PATIENCE;
+                    let wanted = |name: &str| channels.is_none_or(|it| it.contains(name));
+                    attempts.begin(begun, self.attempt(self.desired.in_order(wanted)));
                 }
-                Some((_, Ok(session))) => {
+                Some(Some((_, Ok(session)))) => {
                     self.backoff.accepted();
                     return Ok((session, begun));
                 }
-                Some((_, Err(failed))) if never_heals(&failed) => return Err(Some(failed)),
-                Some((number, Err(failed))) => {
+                Some(Some((_, Err(failed)))) if never_heals(&failed) => return Err(Some(failed)),
+                Some(Some((number, Err(failed)))) => {
                     let pace = self.backoff.pace(&failed);
-                    self.feed().announce(Event::AttemptFailed {
+                    self.waiting.fail_joins(&failed, false);
+                    self.feed().announce(&Event::AttemptFailed {
                         needs_attention: pace.needs_attention(),
                         error: failed.clone(),
                         attempt: number,
@@ -173,12 +256,11 @@ impl<S: Sessions> Supervisor<S> {
         }
     }
 
-    /// An attempt to make a session that listens to those of `channels` that are still wanted.
+    /// An attempt to make a session that listens to `channels`.
     fn attempt(
         &self,
-        channels: &HashSet<String>,
+        channels: Vec<String>,
     ) -> impl Future<Output = Result<S::Session>> + Send + 'static + use<S> {
-        let channels = self.desired.in_order(|name| channels.contains(name));
         let (sessions, feed) = (self.parts.sessions.clone(), Arc::clone(self.feed()));
         async move { sessions.establish(&feed, &channels).await }
     }
@@ -188,7 +270,7 @@ impl<S: Sessions> Supervisor<S> {
         self.feed().count_reconnect();
         self.enter(session);
         // The event comes before the gap: whoever handles the gap finds the listener connected.
-        self.feed().announce(Event::Reconnected {
+        self.feed().announce(&Event::Reconnected {
             gap: Box::new(gap.clone()),
         });
         self.feed().resume(session.place(), Some(gap));
@@ -197,23 +279,48 @@ impl<S: Sessions> Supervisor<S> {
     /// Accepts commands until `future` resolves. `None`: shut down meanwhile.
     async fn accept_while<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(future);
+        loop {
+            if let Some(value) = self.accept_joining(&mut future).await? {
+                return Some(value);
+            }
+        }
+    }
+
+    /// Accepts commands until `future` resolves, or somebody joins (`Some(None)`). `None`: shut down meanwhile.
+    async fn accept_joining<T>(&mut self, future: impl Future<Output = T>) -> Option<Option<T>> {
+        tokio::pin!(future);
         let cancel = self.parts.cancel.clone();
         loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return None,
-                value = &mut future => return Some(value),
+                value = &mut future => return Some(Some(value)),
                 command = self.parts.commands.recv() => match command {
                     // Nobody can ask for anything any more.
                     None => return None,
-                    Some(Command::Unsubscribe { channel, reply }) => {
+                    Some(Command::Unsubscribe { seat, channel, reply }) => {
                         // There is no session that would have to be told.
-                        self.desired.remove(&channel);
+                        self.desired.remove(&channel, seat);
                         let _ = reply.send(Ok(()));
+                    }
+                    Some(command @ Command::Join { .. }) => {
+                        self.accept(command);
+                        return Some(None);
                     }
                     Some(command) => self.accept(command),
                 },
             }
         }
     }
+}
+
+/// Whether a server that refused an attempt may have refused one of its LISTENs, rather than the user, the database, or all LISTENs.
+fn may_be_of_a_channel(error: &Error) -> bool {
+    /// Read-only: a standby refuses every LISTEN.
+    const READ_ONLY: &str = "25006";
+    /// Authentication, no such database, no resources, an operator's doing.
+    const OF_THE_SESSION: [&str; 4] = ["28", "3D", "53", "57"];
+    error.sql_state().is_some_and(|state| {
+        state != READ_ONLY && !OF_THE_SESSION.iter().any(|class| state.starts_with(class))
+    })
 }
