@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn every_setting_counts_and_it_does_not_matter_how_it_is_written() {
         let base = "postgres://u:secret@h:1/d";
-        assert_eq!(key(base), key("host=h port=1 user=u password=secret dbname=d"));
+        assert_eq!(
+            key(base),
+            key("host=h port=1 user=u password=secret dbname=d")
+        );
         for other in [
             "postgres://u:secre@h:1/d",
             "postgres://u@h:1/d",

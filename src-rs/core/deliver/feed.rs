@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use arrival::Arrival;
 pub(crate) use arrival::Crossing;
-pub(crate) use fences::{Reply, next_fence};
 use fences::{OpenFence, OpenFences};
+pub(crate) use fences::{Reply, next_fence};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 pub(crate) use place::FeedPlace;
@@ -298,9 +298,8 @@ impl Feed {
             return stop;
         }
         let fence = arrival.fence.to_string();
-        let is_fence = |it: ReceivedNotification<'_>| {
-            it.channel == self.fence_channel && it.payload == fence
-        };
+        let is_fence =
+            |it: ReceivedNotification<'_>| it.channel == self.fence_channel && it.payload == fence;
         let Some(place) = batch.read().0.position(is_fence) else {
             // The seat hears the other feed.
             inner.arrival = Some((id, arrival));
@@ -484,12 +483,7 @@ impl Feed {
     /// Registers a fence of a seat, whose listener knows it by `number`. The reply is sent when its notification has come back;
     /// if the feed or the seat is over before, it is dropped. Gives the number under which it is to be notified, or the reply
     /// back if the seat does not hear this feed.
-    pub(crate) fn add_fence(
-        &self,
-        seat: SeatId,
-        number: u32,
-        reply: Reply,
-    ) -> Result<u32, Reply> {
+    pub(crate) fn add_fence(&self, seat: SeatId, number: u32, reply: Reply) -> Result<u32, Reply> {
         let mut inner = self.inner.lock();
         let hears = |stage| matches!(stage, Stage::In | Stage::Joining { .. } | Stage::Crossed);
         let is_here = inner.seats.get(seat).is_some_and(|it| hears(it.stage));
@@ -591,7 +585,12 @@ impl Feed {
         let overflowed = std::mem::take(&mut self.inner.lock().overflowed);
         let mut expelled = Vec::new();
         for id in overflowed {
-            let seat = self.inner.lock().seats.get(id).map(|it| Arc::clone(&it.seat));
+            let seat = self
+                .inner
+                .lock()
+                .seats
+                .get(id)
+                .map(|it| Arc::clone(&it.seat));
             let Some(seat) = seat else { continue };
             let channels = seat.channels();
             if self.leave(id, &channels) != Left::Before {
@@ -676,9 +675,8 @@ impl Feed {
     /// A seat stays where it was.
     pub(crate) fn give_arrival_up(&self, fence: u32) {
         let mut inner = self.inner.lock();
-        let pending = |(_, arrival): &mut (SeatId, Arrival)| {
-            arrival.fence == fence && !arrival.is_released
-        };
+        let pending =
+            |(_, arrival): &mut (SeatId, Arrival)| arrival.fence == fence && !arrival.is_released;
         let given_up = inner.arrival.take_if(pending);
         drop(inner);
         if let Some((_, mut arrival)) = given_up {
@@ -713,9 +711,7 @@ impl Feed {
     /// seat stays there.
     fn release(&self, fence: u32, fences: &mut Vec<(u32, OpenFence)>) -> bool {
         let mut inner = self.inner.lock();
-        let Some((id, mut arrival)) = inner
-            .arrival
-            .take_if(|(_, arrival)| arrival.fence == fence)
+        let Some((id, mut arrival)) = inner.arrival.take_if(|(_, arrival)| arrival.fence == fence)
         else {
             return false;
         };
@@ -749,6 +745,26 @@ impl Feed {
     }
 }
 
+#[cfg(test)]
+impl Feed {
+    /// A feed with a seat that hears its channels.
+    pub(crate) fn of(seat: &Arc<Seat>) -> Arc<Self> {
+        let feed = Arc::new(Self::private());
+        let id = feed.sit(seat, false).expect("a new feed is not over");
+        feed.add_channels(id, &seat.channels());
+        feed.joined(id, 0);
+        drop(seat.take_events());
+        feed
+    }
+
+    /// The first seat.
+    pub(crate) fn first_seat(&self) -> Arc<Seat> {
+        let inner = self.inner.lock();
+        let sitting = inner.seats.all().next().expect("a seat");
+        Arc::clone(&sitting.seat)
+    }
+}
+
 /// Answers whoever waits for these fences.
 fn pass(fences: Vec<Reply>) {
     for reply in fences {
@@ -758,12 +774,7 @@ fn pass(fences: Vec<Reply>) {
 }
 
 /// Stages a place of a batch for a seat that hears its channels.
-fn stage(
-    sittings: &mut [Option<Sitting>],
-    touched: &mut Vec<SeatId>,
-    id: SeatId,
-    staged: Staged,
-) {
+fn stage(sittings: &mut [Option<Sitting>], touched: &mut Vec<SeatId>, id: SeatId, staged: Staged) {
     if let Some(Some(sitting)) = sittings.get_mut(id.index())
         && sitting.stage == Stage::In
     {
@@ -785,7 +796,9 @@ fn flush(
         Staged::Notification(place) => Arrived::Notification(arrived[place as usize]),
         Staged::Fence(number) => Arrived::Fence(number),
     });
-    sitting.seat.take_batch(confirmed, staged, |_, _| unrouted())
+    sitting
+        .seat
+        .take_batch(confirmed, staged, |_, _| unrouted())
 }
 
 /// Hands a seat over to the feed for which it departs, if that one still waits for it.

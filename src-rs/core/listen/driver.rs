@@ -54,9 +54,7 @@ impl Driver {
             .hand_to(move |batch| feed.publish(number, batch));
         loop {
             let stopped = match self.read().await {
-                Ok(Stop::Pause) => {
-                    pause(&self.feed, &self.paused, self.max_pause).await
-                }
+                Ok(Stop::Pause) => pause(&self.feed, &self.paused, self.max_pause).await,
                 Ok(Stop::Broken(what)) => Err(undecodable(format!("the server sent {what}"))),
                 Err(end) => Err(end),
             };
@@ -116,11 +114,7 @@ impl Driver {
 }
 
 /// Waits until every consumer has room again, at most `max_pause`. `paused` is set meanwhile.
-async fn pause(
-    feed: &Feed,
-    paused: &AtomicBool,
-    max_pause: Duration,
-) -> Result<(), SessionEnd> {
+async fn pause(feed: &Feed, paused: &AtomicBool, max_pause: Duration) -> Result<(), SessionEnd> {
     paused.store(true, Ordering::Relaxed);
     let room = tokio::time::timeout(max_pause, feed.wait_for_room()).await;
     paused.store(false, Ordering::Relaxed);
@@ -177,7 +171,7 @@ mod tests {
         for consumer in consumers {
             seat.add_subscriber(Arc::clone(consumer), None);
         }
-        let feed = Arc::new(Feed::new(seat));
+        let feed = Feed::of(&seat);
         let place = FeedPlace::take(&feed);
         feed.resume(&place, None);
         let batch = ReceivedBatch::of(&vec![("a", "x"); count]);
@@ -194,34 +188,34 @@ mod tests {
     }
 
     /// Whether a pause that begins now ends at once.
-    async fn goes_on(feed: &Feed, place: &FeedPlace) -> bool {
+    async fn goes_on(feed: &Feed) -> bool {
         let paused = AtomicBool::new(false);
-        let pause = pause(feed, place.number(), &paused, MAX_PAUSE);
+        let pause = pause(feed, &paused, MAX_PAUSE);
         let moment = Duration::from_millis(1);
         tokio::time::timeout(moment, pause).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_ends_when_the_consumer_has_room_again() {
-        let (feed, place, consumer) = full();
+        let (feed, _place, consumer) = full();
         let paused = Arc::new(AtomicBool::new(false));
         let waiting = tokio::spawn({
             let (feed, paused) = (Arc::clone(&feed), Arc::clone(&paused));
-            async move { pause(&feed, place.number(), &paused, MAX_PAUSE).await }
+            async move { pause(&feed, &paused, MAX_PAUSE).await }
         });
         tokio::time::sleep(MAX_PAUSE / 2).await;
         assert!(paused.load(Ordering::Relaxed) && !waiting.is_finished());
         consumer.drain(3, |_, _| ());
-        feed.seat().made_room();
+        feed.first_seat().made_room();
         assert!(waiting.await.expect("no panic").is_ok());
         assert!(!paused.load(Ordering::Relaxed));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_that_lasts_too_long_ends_the_session() {
-        let (feed, place, _consumer) = full();
+        let (feed, _place, _consumer) = full();
         let began = Instant::now();
-        let end = pause(&feed, place.number(), &AtomicBool::new(false), MAX_PAUSE).await;
+        let end = pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await;
         let message = end.expect_err("nobody made room").error.message;
         assert_eq!(
             rename(&message, Setting::name),
@@ -232,11 +226,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_consumer_that_is_removed_ends_a_pause() {
-        let (feed, place, consumer) = full();
-        let seat = Arc::clone(feed.seat());
-        let waiting = tokio::spawn(async move {
-            pause(&feed, place.number(), &AtomicBool::new(false), MAX_PAUSE).await
-        });
+        let (feed, _place, consumer) = full();
+        let seat = feed.first_seat();
+        let waiting =
+            tokio::spawn(async move { pause(&feed, &AtomicBool::new(false), MAX_PAUSE).await });
         tokio::time::sleep(MAX_PAUSE / 2).await;
         seat.remove_subscriber(&consumer);
         assert!(waiting.await.expect("no panic").is_ok());
@@ -245,50 +238,47 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_consumer_that_still_has_room_does_not_make_a_pause_longer() {
         let (full, roomy) = (consumer(10, 1 << 20), consumer(20, 1 << 20));
-        let (feed, place) = paused(&[&full, &roomy], 12);
-        assert!(!goes_on(&feed, &place).await);
+        let (feed, _place) = paused(&[&full, &roomy], 12);
+        assert!(!goes_on(&feed).await);
         full.drain(6, |_, _| ());
-        assert!(
-            !goes_on(&feed, &place).await,
-            "six of ten are above the low mark"
-        );
+        assert!(!goes_on(&feed).await, "six of ten are above the low mark");
         full.drain(1, |_, _| ());
         assert_eq!(roomy.stats().buffered, 12, "as many as before");
-        assert!(goes_on(&feed, &place).await);
+        assert!(goes_on(&feed).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_consumer_that_overflowed_by_bytes_drains_to_half_of_its_bytes() {
         // Each notification counts 65 bytes.
         let (full, roomy) = (consumer(1000, 650), consumer(1000, 1300));
-        let (feed, place) = paused(&[&full, &roomy], 12);
+        let (feed, _place) = paused(&[&full, &roomy], 12);
         full.drain(6, |_, _| ());
         assert!(
-            !goes_on(&feed, &place).await,
+            !goes_on(&feed).await,
             "390 of 650 bytes are above the low mark"
         );
         full.drain(1, |_, _| ());
-        assert!(goes_on(&feed, &place).await);
+        assert!(goes_on(&feed).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_consumer_without_room_for_one_more_keeps_a_pause_although_it_did_not_cause_it() {
         let (overfull, exactly_full) = (consumer(10, 1 << 20), consumer(12, 1 << 20));
-        let (feed, place) = paused(&[&overfull, &exactly_full], 12);
+        let (feed, _place) = paused(&[&overfull, &exactly_full], 12);
         overfull.drain(12, |_, _| ());
-        assert!(!goes_on(&feed, &place).await);
+        assert!(!goes_on(&feed).await);
         exactly_full.drain(1, |_, _| ());
-        assert!(goes_on(&feed, &place).await);
+        assert!(goes_on(&feed).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_consumer_that_comes_during_a_pause_neither_ends_nor_lengthens_it() {
         let full = consumer(10, 1 << 20);
-        let (feed, place) = paused(&[&full], 11);
-        feed.seat().add_subscriber(consumer(1, 1 << 20), None);
-        assert!(!goes_on(&feed, &place).await);
+        let (feed, _place) = paused(&[&full], 11);
+        feed.first_seat().add_subscriber(consumer(1, 1 << 20), None);
+        assert!(!goes_on(&feed).await);
         full.drain(6, |_, _| ());
-        assert!(goes_on(&feed, &place).await);
+        assert!(goes_on(&feed).await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -300,6 +290,6 @@ mod tests {
         let gap = Gap::overflow(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
         let next = FeedPlace::take(&feed);
         feed.resume(&next, Some(&gap));
-        assert!(goes_on(&feed, &next).await, "there is room");
+        assert!(goes_on(&feed).await, "there is room");
     }
 }

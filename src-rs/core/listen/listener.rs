@@ -1,7 +1,7 @@
 //! A running listener as the binding has it: a seat at a supervisor's feed, and commands to that supervisor.
 
 use std::mem::take;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{OptionFuture, join};
@@ -37,6 +37,8 @@ pub(super) struct Running {
     pub(super) place: Mutex<Place>,
     /// Cancelled when the listener is shut down.
     left: CancellationToken,
+    /// Why the supervisor gave up, for a listener that it had not taken in.
+    gave_up: OnceLock<Error>,
 }
 
 /// Where a listener is at present.
@@ -203,6 +205,7 @@ impl Running {
             runtime: Handle::current(),
             place: Mutex::default(),
             left: CancellationToken::new(),
+            gave_up: OnceLock::new(),
         })
     }
 
@@ -255,7 +258,10 @@ impl Running {
             return Err(self.closed(None));
         }
         match chair.supervised.feed.gave_up() {
-            Some(error) => Err(self.closed(Some(error))),
+            Some(error) => {
+                let error = self.gave_up.get_or_init(|| error).clone();
+                Err(self.closed(Some(error)))
+            }
             None => Ok(()),
         }
     }
@@ -291,6 +297,7 @@ impl Running {
 
     /// The error of whoever waited for a listener that is gone.
     pub(super) fn closed(&self, gave_up: Option<Error>) -> Error {
+        let gave_up = gave_up.or_else(|| self.gave_up.get().cloned());
         match self.seat.gave_up().or(gave_up) {
             None => Error::new(ErrorKind::ListenerClosed, "the listener was shut down"),
             Some(error) if error.kind == ErrorKind::ListenerOverflow => error,
@@ -306,7 +313,8 @@ impl Running {
         self.left.cancel();
         let target = moving.map(|moving| moving.target.clone());
         let channels = self.seat.channels();
-        let leave = |Chair { supervised, id }: Chair| supervised.leave(id, channels.clone(), timeout);
+        let leave =
+            |Chair { supervised, id }: Chair| supervised.leave(id, channels.clone(), timeout);
         let (old, new) = (chair.map(leave), target.map(leave));
         async move {
             join(OptionFuture::from(old), OptionFuture::from(new)).await;

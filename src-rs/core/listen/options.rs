@@ -69,11 +69,7 @@ impl ListenerOptions {
         let probed = self.heartbeat.filter(|it| it.probe_interval.is_some());
         SessionSetup {
             probe_timeout: probed.map(|heartbeat| heartbeat.timeout),
-            ..SessionSetup::new(
-                Arc::clone(&self.connect),
-                Arc::clone(doubt),
-                self.max_pause,
-            )
+            ..SessionSetup::new(Arc::clone(&self.connect), Arc::clone(doubt), self.max_pause)
         }
     }
 

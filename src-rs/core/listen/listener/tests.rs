@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::deliver::seat::{Event, Seat};
+use crate::connect::config::ConnectConfig;
+use crate::connect::settings::Settings;
+use crate::deliver::feed::Feed;
 use crate::listen::session::Session;
+use crate::listen::sessions::Sessions;
 
 /// Sessions that never come about: an attempt panics once it is let go.
 #[derive(Clone, Default)]
@@ -23,6 +26,20 @@ impl Sessions for Panicking {
     }
 }
 
+fn options() -> ListenerOptions {
+    let none = Settings::default;
+    let connect = ConnectConfig::resolve(none(), Some("host=h"), none());
+    ListenerOptions {
+        session: SessionChoice::Own,
+        connect: Arc::new(connect.expect("it can be read")),
+        doubt: Arc::default(),
+        max_pause: Duration::from_secs(10),
+        reconnect: None,
+        heartbeat: None,
+        own_pids: Arc::default(),
+    }
+}
+
 /// A listener over sessions that panic, with what lets them go.
 fn start() -> (
     ListenerHandle,
@@ -31,17 +48,17 @@ fn start() -> (
 ) {
     let sessions = Panicking::default();
     let is_let_go = Arc::clone(&sessions.is_let_go);
-    let policy = Policy {
-        retry_first: None,
-        asks_password: false,
-        reconnect: None,
-        heartbeat: None,
-        request_timeout: Duration::from_secs(5),
-    };
-    let feed = Arc::new(Feed::new(Arc::new(Seat::new(None, Box::new(|| {})))));
-    let (handle, started) =
-        ListenerHandle::start_over(sessions, policy, Arc::default(), feed, Vec::new());
-    (handle, started, is_let_go)
+    let seat = Arc::new(Seat::new(None, Box::new(|| {})));
+    let feed = Arc::new(Feed::private());
+    let id = feed.sit(&seat, false).expect("a new feed");
+    let policy = options().policy();
+    let supervised = Supervised::start(sessions, policy, Arc::default(), None, feed);
+    let running = Running::new(options(), seat);
+    let chair = Chair { supervised, id };
+    let joined = chair.join(Vec::new(), None);
+    running.place.lock().chair = Some(chair);
+    let started = Arc::clone(&running).join(joined, None);
+    (ListenerHandle(running), started, is_let_go)
 }
 
 const TEXT: &str = "the listener gave up: the listener's supervisor panicked: the sky fell";
@@ -61,11 +78,8 @@ async fn a_panic_of_the_supervisor_is_the_answer_to_everything_that_waits() {
     }
     let late = handle.unsubscribe("a".to_owned()).await;
     assert_eq!(late.expect_err("a panic").message, TEXT);
-    let mut events = handle.feed().seat().take_events();
-    assert!(
-        matches!(events.make_contiguous(), [Event::Closed { error }] if error.kind == ErrorKind::Internal),
-        "{events:?}"
-    );
+    let events = handle.0.seat.take_events();
+    assert!(events.is_empty(), "it was never connected: {events:?}");
     handle.shutdown(Duration::from_secs(5)).await;
 }
 

@@ -330,10 +330,7 @@ impl<S: Sessions> Supervisor<S> {
     }
 
     /// Whether the delivery is proven. `false`: it could not be told.
-    async fn probe(
-        &mut self,
-        session: &mut S::Session,
-    ) -> Result<bool, SessionOutcome> {
+    async fn probe(&mut self, session: &mut S::Session) -> Result<bool, SessionOutcome> {
         let Some(heartbeat) = self.parts.policy.heartbeat else {
             return Ok(false);
         };

@@ -141,10 +141,7 @@ impl<S: Sessions> Supervisor<S> {
         }
         let error = Error::new(ErrorKind::Connect, "no attempt to connect was made");
         let never_heals = |error: &Error| error.kind == ErrorKind::Configuration;
-        match self
-            .search(options, None, delay, error, never_heals)
-            .await
-        {
+        match self.search(options, None, delay, error, never_heals).await {
             Ok((session, _)) => {
                 let policy = &self.parts.policy;
                 self.backoff = policy.backoff(policy.reconnect);
@@ -179,7 +176,9 @@ impl<S: Sessions> Supervisor<S> {
                     // A channel of one listener that the server refuses is no failure of another's: who is refused is found
                     // when the session is up.
                     (_, Err(error))
-                        if !is_bare && self.waiting.joining() > 1 && may_be_of_a_channel(&error) =>
+                        if !is_bare
+                            && self.waiting.joining() > 1
+                            && may_be_of_a_channel(&error) =>
                     {
                         is_bare = true;
                         break;

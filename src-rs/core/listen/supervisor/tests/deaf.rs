@@ -43,10 +43,9 @@ async fn a_fence_of_a_session_that_no_longer_listens_comes_back_behind_the_gap()
     scene.pass(SECOND).await;
     assert_eq!(
         scene.script.requests(),
-        ["dial a", "fence [5]", "dial a", "fence [5]"]
+        ["dial a", "1 fence", "dial a", "1 fence"]
     );
-    let channel = scene.feed.fence_channel();
-    scene.script.publish(&scene.feed, channel, "5");
+    scene.return_fences();
     assert!(fence.await.expect("an answer").is_ok());
     assert_eq!(scene.drained(), "| #5");
 }

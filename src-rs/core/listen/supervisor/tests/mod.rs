@@ -3,6 +3,7 @@
 mod attempts;
 mod deaf;
 mod script;
+mod sharing;
 
 use std::time::Duration;
 
@@ -50,12 +51,9 @@ async fn a_first_attempt_that_fails_rejects_and_leaves_nothing_running() {
     }
 }
 
-fn keeps_trying() -> Policy {
-    let policy = policy();
-    Policy {
-        retry_first: policy.reconnect,
-        ..policy
-    }
+/// Starts a listener that goes on to wait when its first attempt fails.
+fn keeps_trying(attempts: impl IntoIterator<Item = Attempt>) -> Scene {
+    Scene::start_with(policy(), policy().reconnect, attempts)
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,7 +63,7 @@ async fn a_first_attempt_that_fails_is_followed_by_others_for_who_keeps_trying()
         Attempt::Fails(Error::of_server("FATAL", "28P01")),
         Attempt::Up(7),
     ];
-    let mut scene = Scene::start(keeps_trying(), attempts);
+    let mut scene = keeps_trying(attempts);
     assert!(scene.startup().await.is_ok());
     let times = scene.script.times("dial");
     assert!(times[2] >= times[1] + 15 * SECOND, "{times:?}");
@@ -85,7 +83,7 @@ async fn a_first_attempt_that_fails_is_followed_by_others_for_who_keeps_trying()
 async fn who_keeps_trying_gives_up_when_the_configuration_is_wrong() {
     let wrong = Error::configuration(Setting::CaFile, "no such file");
     let attempts = [Attempt::Fails(lost("refused")), Attempt::Fails(wrong)];
-    let mut scene = Scene::start(keeps_trying(), attempts);
+    let mut scene = keeps_trying(attempts);
     let outcome = scene.startup().await;
     assert_eq!(
         outcome.expect_err("it failed").kind,
@@ -225,8 +223,8 @@ async fn a_heartbeat_goes_out_at_its_interval_and_its_round_trip_is_counted() {
     scene.pass(35 * SECOND).await;
     let pings = scene.script.times("ping");
     assert_eq!(pings, [10 * SECOND, 20 * SECOND, 30 * SECOND]);
-    let counted = &scene.feed.seat().counters.last_round_trip_us;
-    assert_eq!(counted.load(std::sync::atomic::Ordering::Relaxed), 3000);
+    let counted = scene.feed.served().round_trip;
+    assert_eq!(counted, Some(Duration::from_millis(3)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,16 +290,14 @@ async fn new_channels_and_open_fences_follow_on_the_next_session() {
     let scene = Scene::started(policy(), [Attempt::Up(2)]).await;
     let mut fence = scene.fence(5);
     scene.pass(SECOND).await;
-    assert_eq!(scene.script.requests(), ["dial a", "fence [5]"]);
+    assert_eq!(scene.script.requests(), ["dial a", "1 fence"]);
     scene.script.end(lost("gone"));
     let subscribed = scene.subscribe("b", 2);
     assert!(subscribed.await.expect("an answer").is_ok());
     scene.pass(SECOND).await;
-    assert_eq!(scene.script.requests()[2..], ["dial a", "+b", "fence [5]"]);
+    assert_eq!(scene.script.requests()[2..], ["dial a", "+b", "1 fence"]);
     assert!(fence.try_recv().is_err(), "its notification has not come");
-    scene
-        .script
-        .publish(&scene.feed, scene.feed.fence_channel(), "5");
+    scene.return_fences();
     assert!(fence.await.expect("an answer").is_ok());
     assert_eq!(scene.drained(), "| #5");
 }

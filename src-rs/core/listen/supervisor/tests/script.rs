@@ -16,7 +16,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::connect::cluster::Timeline;
 use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};
-use crate::deliver::feed::{Feed, FeedPlace};
+use crate::deliver::feed::{Feed, FeedPlace, SeatId};
 use crate::deliver::seat::{Event, Seat};
 use crate::inbound::ReceivedBatch;
 use crate::listen::driver::SessionEnd;
@@ -317,7 +317,7 @@ impl ListeningSession for ScriptedSession {
     }
 
     async fn fence(&mut self, ids: &[u32], timeout: Duration) -> Result<()> {
-        let what = format!("fence {ids:?}");
+        let what = format!("{} fence", ids.len());
         self.script.answer(&what, timeout).await?;
         if self.script.is_deaf(Deaf::Unregistered) {
             return Err(lost("no longer listens"));
@@ -364,6 +364,8 @@ impl ListeningSession for ScriptedSession {
 pub(super) struct Scene {
     pub(super) script: Script,
     pub(super) feed: Arc<Feed>,
+    pub(super) seat: Arc<Seat>,
+    pub(super) id: SeatId,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) client: ClientSlot,
     pub(super) cancel: CancellationToken,
@@ -376,7 +378,6 @@ pub(super) struct Scene {
 /// The rules of most tests: back-off from 100 ms to 30 s, a heartbeat every 10 s that is answered within 5 s.
 pub(super) fn policy() -> Policy {
     Policy {
-        retry_first: None,
         asks_password: false,
         reconnect: Some(ReconnectOptions {
             initial_delay: Duration::from_millis(100),
@@ -394,12 +395,23 @@ pub(super) fn policy() -> Policy {
 }
 
 impl Scene {
-    /// Starts a supervisor that is subscribed to channel `a`, with one consumer.
+    /// Starts a supervisor for a listener that is subscribed to channel `a`, with one consumer.
     pub(super) fn start(policy: Policy, attempts: impl IntoIterator<Item = Attempt>) -> Self {
+        Self::start_with(policy, None, attempts)
+    }
+
+    /// The same for a listener that goes on to wait as `retry` says when its first attempt fails.
+    pub(super) fn start_with(
+        policy: Policy,
+        retry: Option<ReconnectOptions>,
+        attempts: impl IntoIterator<Item = Attempt>,
+    ) -> Self {
         let script = Script::new(attempts);
         let seat = Arc::new(Seat::new(None, Box::new(|| {})));
-        let feed = Arc::new(Feed::new(Arc::clone(&seat)));
+        let feed = Arc::new(Feed::private());
         seat.add_channel("a", 1);
+        let id = feed.sit(&seat, retry.is_some()).expect("a new feed");
+        feed.add_channel(id, "a");
         let bounds = Bounds {
             max_messages: 100,
             max_bytes: 1 << 20,
@@ -408,7 +420,14 @@ impl Scene {
         let consumer = Arc::new(Subscriber::new(bounds, Box::new(|| {}), Arc::default()));
         seat.add_subscriber(Arc::clone(&consumer), None);
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (started, start) = oneshot::channel();
+        let (reply, start) = oneshot::channel();
+        let join = Command::Join {
+            seat: id,
+            channels: vec!["a".to_owned()],
+            retry,
+            reply,
+        };
+        assert!(commands.send(join).is_ok());
         let (finish, finished) = watch::channel(false);
         let (client, cancel) = (ClientSlot::default(), CancellationToken::new());
         let deadline = Arc::new(Mutex::new(None));
@@ -416,21 +435,23 @@ impl Scene {
             policy,
             sessions: script.clone(),
             feed: Arc::clone(&feed),
-            own_pids: Arc::new(OwnPids::default()),
+            own_pids: Some(Arc::new(OwnPids::default())),
             losses: Box::leak(Box::new(Losses::new())),
             commands: receiver,
             client: Arc::clone(&client),
             cancel: cancel.clone(),
             deadline: Arc::clone(&deadline),
         };
-        let supervisor = Supervisor::new(parts, vec!["a".to_owned()]);
+        let supervisor = Supervisor::new(parts);
         drop(tokio::spawn(async move {
-            supervisor.run(started).await;
+            supervisor.run().await;
             let _ = finish.send(true);
         }));
         Self {
             script,
             feed,
+            seat,
+            id,
             commands,
             client,
             cancel,
@@ -448,6 +469,43 @@ impl Scene {
         scene.startup().await.expect("the first session is up");
         scene.events();
         scene
+    }
+
+    /// Another listener on the same feed, subscribed to a channel.
+    pub(super) fn join(&self, channel: &str, retry: Option<ReconnectOptions>) -> Joined {
+        let seat = Arc::new(Seat::new(None, Box::new(|| {})));
+        seat.add_channel(channel, 1);
+        let bounds = Bounds {
+            max_messages: 2,
+            max_bytes: 1 << 20,
+            overflow: Overflow::Error,
+        };
+        let consumer = Arc::new(Subscriber::new(bounds, Box::new(|| {}), Arc::default()));
+        seat.add_subscriber(Arc::clone(&consumer), None);
+        let id = self.feed.sit(&seat, retry.is_some()).expect("not over");
+        self.feed.add_channel(id, channel);
+        let (reply, started) = oneshot::channel();
+        let join = Command::Join {
+            seat: id,
+            channels: vec![channel.to_owned()],
+            retry,
+            reply,
+        };
+        assert!(self.commands.send(join).is_ok(), "the supervisor is there");
+        Joined {
+            seat,
+            id,
+            started,
+            consumer,
+        }
+    }
+
+    /// A listener leaves the feed.
+    pub(super) fn leave(&self, id: SeatId, channel: &str) {
+        let channels = vec![channel.to_owned()];
+        self.feed.leave(id, &channels);
+        let sent = self.commands.send(Command::Leave { seat: id, channels });
+        assert!(sent.is_ok(), "the supervisor takes commands");
     }
 
     /// The outcome of `startup()`.
@@ -492,49 +550,22 @@ impl Scene {
 
     /// The events since the last call, in words.
     pub(super) fn events(&self) -> Vec<String> {
-        let events = self.feed.seat().take_events().into_iter();
-        events
-            .map(|event| match event {
-                Event::Connected { process_id } => format!("connected {process_id}"),
-                Event::Disconnected { process_id, error } => {
-                    format!("disconnected {process_id}: {error}")
-                }
-                Event::AttemptFailed {
-                    attempt,
-                    needs_attention,
-                    ..
-                } if needs_attention => format!("attempt {attempt} needs attention"),
-                Event::AttemptFailed { attempt, .. } => format!("attempt {attempt} failed"),
-                Event::Reconnected { gap } => format!("reconnected after {}", gap.attempts),
-                Event::Notice(_) => "notice".to_owned(),
-                Event::Warning(message) => format!("warning {message}"),
-                Event::Closed { error } => format!("closed: {error}"),
-            })
-            .collect()
+        events_of(&self.seat)
     }
-
     /// The consumer's entries, in words: payloads, `|` for a gap, `#N` for a fence.
     pub(super) fn drained(&self) -> String {
-        let mut words = Vec::new();
-        let drained = self.consumer.drain(usize::MAX, |entry, payload| {
-            words.push(match entry {
-                Entry::Notification(_) => String::from_utf8_lossy(payload).into_owned(),
-                Entry::Gap(_) => "|".to_owned(),
-                Entry::Fence(id) => format!("#{id}"),
-            });
-        });
-        if drained.end.is_some() {
-            words.push("end".to_owned());
-        }
-        words.join(" ")
+        drained_of(&self.consumer)
     }
-
     pub(super) fn subscribe(&self, channel: &str, id: u32) -> oneshot::Receiver<Result<()>> {
         let (reply, receiver) = oneshot::channel();
         let channel = channel.to_owned();
-        let sent = self
-            .commands
-            .send(Command::Subscribe { channel, id, reply });
+        self.feed.add_channel(self.id, &channel);
+        let sent = self.commands.send(Command::Subscribe {
+            seat: self.id,
+            channel,
+            number: id,
+            reply,
+        });
         assert!(sent.is_ok(), "the supervisor takes commands");
         receiver
     }
@@ -542,17 +573,29 @@ impl Scene {
     pub(super) fn unsubscribe(&self, channel: &str) -> oneshot::Receiver<Result<()>> {
         let (reply, receiver) = oneshot::channel();
         let channel = channel.to_owned();
-        let sent = self.commands.send(Command::Unsubscribe { channel, reply });
+        let sent = self.commands.send(Command::Unsubscribe {
+            seat: self.id,
+            channel,
+            reply,
+        });
         assert!(sent.is_ok(), "the supervisor takes commands");
         receiver
     }
 
     pub(super) fn fence(&self, id: u32) -> oneshot::Receiver<Result<()>> {
         let (reply, receiver) = oneshot::channel();
-        self.feed.add_fence(id, reply);
+        let id = self.feed.add_fence(self.id, id, reply).expect("it hears");
         let sent = self.commands.send(Command::Fence { id });
         assert!(sent.is_ok(), "the supervisor takes commands");
         receiver
+    }
+
+    /// Lets the notifications of all fences come.
+    pub(super) fn return_fences(&self) {
+        for id in self.feed.open_fences() {
+            let channel = self.feed.fence_channel();
+            self.script.publish(&self.feed, channel, &id.to_string());
+        }
     }
 
     /// Interrupts the supervisor, which may take `timeout` to close its session.
@@ -560,6 +603,63 @@ impl Scene {
         *self.deadline.lock() = Some(Instant::now() + timeout);
         self.cancel.cancel();
     }
+}
+
+/// A listener that joined later.
+pub(super) struct Joined {
+    pub(super) seat: Arc<Seat>,
+    pub(super) id: SeatId,
+    pub(super) started: oneshot::Receiver<Result<()>>,
+    pub(super) consumer: Arc<Subscriber>,
+}
+
+impl Joined {
+    pub(super) fn events(&self) -> Vec<String> {
+        events_of(&self.seat)
+    }
+
+    pub(super) fn drained(&self) -> String {
+        drained_of(&self.consumer)
+    }
+}
+
+/// The events of a listener since the last call, in words.
+fn events_of(seat: &Seat) -> Vec<String> {
+    let events = seat.take_events().into_iter();
+    events
+        .map(|event| match event {
+            Event::Connected { process_id } => format!("connected {process_id}"),
+            Event::Disconnected { process_id, error } => {
+                format!("disconnected {process_id}: {error}")
+            }
+            Event::AttemptFailed {
+                attempt,
+                needs_attention,
+                ..
+            } if needs_attention => format!("attempt {attempt} needs attention"),
+            Event::AttemptFailed { attempt, .. } => format!("attempt {attempt} failed"),
+            Event::Reconnected { gap } => format!("reconnected after {}", gap.attempts),
+            Event::Notice(_) => "notice".to_owned(),
+            Event::Warning(message) => format!("warning {message}"),
+            Event::Closed { error } => format!("closed: {error}"),
+        })
+        .collect()
+}
+
+/// A consumer's entries, in words.
+fn drained_of(consumer: &Subscriber) -> String {
+    let mut words = Vec::new();
+    let drained = consumer.drain(usize::MAX, |entry, payload| {
+        words.push(match entry {
+            Entry::Notification(_) => String::from_utf8_lossy(payload).into_owned(),
+            Entry::Gap(_) => "|".to_owned(),
+            Entry::Fence(id) => format!("#{id}"),
+        });
+    });
+    if drained.end.is_some() {
+        words.push("end".to_owned());
+    }
+    words.join(" ")
 }
 
 /// The error of a broken connection.

@@ -1,0 +1,194 @@
+//! Several listeners on the sessions of one supervisor.
+
+use std::time::Duration;
+
+use super::script::{Attempt, Scene, lost, policy, refusal};
+use super::{SECOND, attempts_of};
+use crate::base::error::{Error, ErrorKind};
+
+/// Lets everything happen that is due.
+async fn settle(scene: &Scene) {
+    scene.pass(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_a_session_that_is_up_listens_in_one_round_trip_with_others_who_do() {
+    let scene = Scene::started(policy(), []).await;
+    let joined = ["b", "c", "a"].map(|channel| scene.join(channel, None));
+    settle(&scene).await;
+    assert_eq!(scene.script.requests(), ["dial a", "+b +c"]);
+    for mut listener in joined {
+        assert!(matches!(listener.started.try_recv(), Ok(Ok(()))));
+        assert_eq!(listener.events(), ["connected 1"]);
+    }
+    assert_eq!(scene.events(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_is_listened_to_once_and_until_the_last_of_its_listeners_leaves() {
+    let scene = Scene::started(policy(), []).await;
+    let [one, other] = [(); 2].map(|()| scene.join("b", None));
+    settle(&scene).await;
+    scene.leave(one.id, "b");
+    settle(&scene).await;
+    assert_eq!(scene.script.requests(), ["dial a", "+b"]);
+    scene.script.publish(&scene.feed, "b", "1");
+    assert_eq!(
+        (one.drained().as_str(), other.drained().as_str()),
+        ("", "1")
+    );
+    scene.leave(other.id, "b");
+    settle(&scene).await;
+    assert_eq!(scene.script.requests(), ["dial a", "+b", "-b"]);
+    assert!(!scene.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_the_first_attempt_shares_its_outcome() {
+    let attempts = [Attempt::FailsAfter(SECOND / 2, lost("refused"))];
+    let mut scene = Scene::start(policy(), attempts);
+    let mut joined = scene.join("b", None);
+    assert!(scene.startup().await.is_err());
+    assert!(matches!(joined.started.try_recv(), Ok(Err(_))));
+    scene.finished().await;
+    assert!(scene.feed.is_over(), "who comes now begins anew");
+
+    let mut scene = Scene::start(policy(), [Attempt::UpAfter(SECOND / 2, 7)]);
+    let mut joined = scene.join("b", None);
+    assert!(scene.startup().await.is_ok());
+    settle(&scene).await;
+    assert!(matches!(joined.started.try_recv(), Ok(Ok(()))));
+    assert_eq!(joined.events(), ["connected 7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_who_wait_for_the_first_session_each_goes_on_as_it_was_told() {
+    let attempts = [
+        Attempt::FailsAfter(SECOND / 2, lost("refused")),
+        Attempt::Up(7),
+    ];
+    let mut scene = Scene::start(policy(), attempts);
+    let mut retrying = scene.join("b", policy().reconnect);
+    assert!(scene.startup().await.is_err());
+    scene.leave(scene.id, "a");
+    scene.pass(SECOND).await;
+    assert!(matches!(retrying.started.try_recv(), Ok(Ok(()))));
+    assert_eq!(retrying.events(), ["attempt 1 failed", "connected 7"]);
+    assert_eq!(scene.script.requests(), ["dial a b", "dial b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_refused_at_first_is_its_own_listeners_failure() {
+    let attempts = [
+        Attempt::FailsAfter(SECOND / 2, refusal()),
+        Attempt::UpAfter(SECOND / 2, 7),
+    ];
+    let mut scene = Scene::start(policy(), attempts);
+    scene.script.refuse("b");
+    let mut refused = scene.join("b", None);
+    assert!(scene.startup().await.is_ok());
+    settle(&scene).await;
+    assert!(matches!(refused.started.try_recv(), Ok(Err(_))));
+    assert_eq!(
+        scene.script.requests(),
+        ["dial a b", "dial ", "+a +b", "+a", "+b"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_user_is_asked_for_no_second_time() {
+    let denied = Error::of_server("FATAL", "28P01");
+    let mut scene = Scene::start(policy(), [Attempt::FailsAfter(SECOND / 2, denied)]);
+    let joined = scene.join("b", None);
+    assert!(scene.startup().await.is_err());
+    assert!(joined.started.await.is_ok_and(|answer| answer.is_err()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_after_a_loss_has_the_next_attempt_at_once_and_no_gap() {
+    let attempts = [
+        Attempt::Fails(lost("refused")),
+        Attempt::Fails(lost("refused")),
+        Attempt::Up(2),
+    ];
+    let scene = Scene::started(policy(), attempts).await;
+    scene.pass(20 * SECOND).await;
+    scene.script.end(lost("gone"));
+    scene.until("attempt 1").await;
+    let mut refused = scene.join("b", None);
+    scene.until("attempt 2").await;
+    assert!(matches!(refused.started.try_recv(), Ok(Err(_))));
+    scene.leave(refused.id, "b");
+    let mut joined = scene.join("c", None);
+    scene.until("reconnected").await;
+    settle(&scene).await;
+    assert!(matches!(joined.started.try_recv(), Ok(Ok(()))));
+    assert_eq!(
+        (scene.drained().as_str(), joined.drained().as_str()),
+        ("|", "")
+    );
+    assert_eq!(joined.events(), ["connected 2"]);
+    assert!(scene.script.requests().contains(&"+c".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_all_attempts_is_everybodys() {
+    let failures = (0..2).map(|_| Attempt::FailsAfter(SECOND / 2, lost("refused")));
+    let mut scene = Scene::started(attempts_of(2), failures).await;
+    let hearing = scene.join("b", None);
+    settle(&scene).await;
+    scene.script.end(lost("gone"));
+    scene.until("attempt 1").await;
+    let joining = scene.join("c", None);
+    scene.finished().await;
+    assert_eq!(
+        hearing.events().last().map(String::as_str),
+        Some("closed: refused")
+    );
+    assert_eq!(hearing.drained(), "end");
+    assert!(joining.started.await.is_ok_and(|answer| answer.is_err()));
+    assert!(joining.seat.take_events().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overflow_with_the_policy_error_takes_its_listener_and_the_channels_of_that() {
+    let mut scene = Scene::started(policy(), []).await;
+    let greedy = scene.join("b", None);
+    settle(&scene).await;
+    for payload in ["1", "2", "3"] {
+        scene.script.publish(&scene.feed, "b", payload);
+    }
+    settle(&scene).await;
+    assert_eq!(
+        greedy.seat.gave_up().map(|error| error.kind),
+        Some(ErrorKind::ListenerOverflow)
+    );
+    assert_eq!(scene.script.requests(), ["dial a", "+b", "-b"]);
+    assert_eq!(scene.events(), [""; 0]);
+    // Its handle leaves later; then its number may be used again.
+    scene.leave(greedy.id, "b");
+    settle(&scene).await;
+    assert_eq!(scene.join("c", None).id, greedy.id);
+    scene.leave(greedy.id, "c");
+    scene.leave(scene.id, "a");
+    scene.shut_down(SECOND);
+    scene.finished().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_channels_go_out_in_pieces_and_nobody_is_answered_before_the_last() {
+    let scene = Scene::started(policy(), []).await;
+    let joined: Vec<_> = (0..4001)
+        .map(|number| scene.join(&format!("channel {number}"), None))
+        .collect();
+    settle(&scene).await;
+    let requests = scene.script.requests();
+    let counts: Vec<usize> = requests[1..]
+        .iter()
+        .map(|request| request.matches('+').count())
+        .collect();
+    assert_eq!(counts, [2000, 2000, 1]);
+    for mut listener in joined {
+        assert!(matches!(listener.started.try_recv(), Ok(Ok(()))));
+    }
+}
