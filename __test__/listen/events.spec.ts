@@ -22,7 +22,7 @@ const FAST = { reconnect: { initialDelayMs: 1, maxDelayMs: 10 } }
 const MANY_ATTEMPTS_MS = 5000
 
 test('each event comes once, in the order in which things happened', async (t) => {
-  const { listener } = await openListener(t, FAST)
+  const { listener } = await openListener(t, { ...FAST, session: 'own' })
   const events: [keyof ListenerEvents, unknown][] = []
   for (const name of ['connected', 'disconnected', 'reconnected', 'gap', 'closed'] as const) {
     listener.on(name, (...args: unknown[]) => events.push([name, args[0]]))
@@ -89,6 +89,7 @@ test('counters count', async (t) => {
     oldestCallbackAgeMs: undefined,
     gaps: 0,
     reconnects: 0,
+    session: undefined,
     oldestBufferedAgeMs: undefined,
     lastRoundTripMs: undefined,
   }

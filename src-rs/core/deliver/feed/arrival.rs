@@ -12,9 +12,11 @@
 
 use tokio::sync::oneshot;
 
-use super::place::MAX_HELD_BYTES;
 use crate::base::error::Result;
 use crate::inbound::{ReceivedBatch, Stop};
+
+/// The most bytes that are held for a seat that arrives; then the session is not read until the other feed has come so far.
+const MAX_HELD_BYTES: usize = 4 << 20;
 
 /// What became of a fence: `Ok(true)`, the seat has come over; `Ok(false)`, a session was lost before.
 pub(crate) type Crossing = oneshot::Receiver<Result<bool>>;

@@ -10,8 +10,9 @@ use super::fences::next_fence;
 use crate::deliver::seat::Event;
 use crate::inbound::ReceivedBatch;
 
-/// The most bytes that the feed keeps of what a session delivers before anybody may hear it.
-pub(super) const MAX_HELD_BYTES: usize = 4 << 20;
+/// The most bytes that the feed keeps of what a session delivers before it is verified. All of it goes to consumers at once, beyond
+/// the bounds of those that are full.
+const MAX_HELD_BYTES: usize = 512 << 10;
 
 /// A session that is not verified.
 #[derive(Default)]

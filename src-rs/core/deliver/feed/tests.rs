@@ -111,7 +111,7 @@ fn of_a_flood_before_the_verification_the_youngest_part_is_kept_and_the_session_
     let (feed, consumer) = feed(1000, Overflow::DropOldest);
     let place = FeedPlace::take(&feed);
     for number in 0..9 {
-        let payload = format!("{number}{}", "x".repeat(1 << 20));
+        let payload = format!("{number}{}", "x".repeat(150 << 10));
         assert!(publish(&place, &payload).is_none());
     }
     feed.resume(&place, Some(&lost()));
