@@ -87,6 +87,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   readonly #leases: LeaseSource = (channel) =>
     this.#acquire(channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``)
   readonly #listeners = new Set<WeakRef<Listener<Record<string, unknown>>>>()
+  /** When there are so many, those that were collected are looked for: adding one costs the same on average, however many there are. */
+  #mostListeners = 64
   #closing: Promise<void> | undefined
 
   /**
@@ -142,6 +144,14 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return this.#listener(options)
   }
 
+  #keep(listener: Listener<Record<string, unknown>>): void {
+    this.#listeners.add(new WeakRef(listener))
+    if (this.#listeners.size < this.#mostListeners) return
+    for (const reference of this.#listeners)
+      if (!reference.deref()) this.#listeners.delete(reference)
+    this.#mostListeners = Math.max(64, 2 * this.#listeners.size)
+  }
+
   #listener(options: ListenerOptions | undefined): AnyListener {
     this.#checkOpen()
     const resolved = resolveListenerOptions(options)
@@ -155,9 +165,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       { ...resolved, parse: this.#schemas ? this.#schemas.parser(parse) : parse },
       () => this.#checkOpen(),
     )
-    for (const reference of this.#listeners)
-      if (!reference.deref()) this.#listeners.delete(reference)
-    this.#listeners.add(new WeakRef(listener))
+    this.#keep(listener)
     return listener
   }
 

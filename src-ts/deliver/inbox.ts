@@ -26,6 +26,9 @@ const EMPTY: unknown[] = []
 /** The most entries that callbacks pull at once: beyond a few hundred a larger batch is no cheaper. */
 const PULL_SIZE = 256
 
+/** The entries that callbacks pull at once until there have been so many. */
+const FEW = 6
+
 /**
  * Makes the array into which Rust writes two numbers for each entry, with room for the end of the stream, and behind
  * them how many entries there are and whether the buffer is empty then. Rust keeps the array's address. The array
@@ -33,6 +36,9 @@ const PULL_SIZE = 256
  */
 const metaFor = (entries: number): Uint32Array =>
   new Uint32Array(new ArrayBuffer(Uint32Array.BYTES_PER_ELEMENT * (2 * (entries + 1) + 2)))
+
+/** Before the first pull. */
+const NO_META = new Uint32Array(4)
 
 /** Collects values from Rust in an array: as the arguments of one call they cross faster than one by one. */
 const asArray = (...values: unknown[]): unknown[] => values
@@ -76,9 +82,12 @@ export class Inbox implements Consumer {
 
   readonly #id: number
   readonly #native: NativeSubscriber
-  #meta = metaFor(PULL_SIZE)
-  /** The native closure that takes entries; it holds the buffer and `#meta`, so that only `max` has to cross. */
-  #drain: (max: number) => unknown
+  #meta: Uint32Array = NO_META
+  /**
+   * The native closure that takes entries; it holds the buffer and `#meta`, so that only `max` has to cross. Made at the first
+   * pull, for a few entries, and again for more once there have been so many: most of thousands of listeners are idle.
+   */
+  #drain: ((max: number) => unknown) | undefined
   #values = EMPTY
   #index = 0
   #open = true
@@ -100,7 +109,6 @@ export class Inbox implements Consumer {
     this.#flood = new Flood(bounds, () => this.onReady())
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
-    this.#drain = this.#native.drainer(this.#meta, asArray)
   }
 
   onReady(): void {
@@ -238,20 +246,28 @@ export class Inbox implements Consumer {
       this.#isEmpty = false
       if (this.#flood.beginRest()) return false
     }
-    if (this.#meta.length < 2 * (max + 2)) {
-      const meta = metaFor(max)
-      this.#drain = this.#native.drainer(meta, asArray)
-      this.#meta = meta
-    }
+    const drain = this.#drainFor(max)
     // Reset before the call, so that entries that were taken are not taken again if it throws.
     this.#index = 0
     this.#values = EMPTY
-    const drained = this.#drain(max)
+    const drained = drain(max)
     const count = this.#meta[this.#meta.length - 2]!
     if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])
     this.#isArmed = count === 0
     this.#flood.count(count)
     this.#isEmpty = this.#meta[this.#meta.length - 1] === 1
     return count > 0
+  }
+
+  /** The closure that takes up to `max` entries; for one consumer of callbacks fewer, until there have been so many at once. */
+  #drainFor(max: number): (max: number) => unknown {
+    const room = this.#meta.length / 2 - 2
+    const wasFull = this.#values.length === room
+    if (this.#drain && (room >= max || (room === FEW && max === PULL_SIZE && !wasFull))) {
+      return this.#drain
+    }
+    this.#meta = metaFor(!this.#drain && max === PULL_SIZE ? FEW : max)
+    this.#drain = this.#native.drainer(this.#meta, asArray)
+    return this.#drain
   }
 }

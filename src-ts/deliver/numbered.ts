@@ -33,10 +33,13 @@ export class Numbered<Value extends object> {
     if (!page) {
       if (this.#pages.get(this.#newest)?.size === 0) this.#pages.delete(this.#newest)
       this.#newest = key
-      page = { values: Array.from({ length: PAGE }, () => undefined), size: 0 }
+      page = { values: [], size: 0 }
       this.#pages.set(key, page)
     }
-    page.values[number % PAGE] = value
+    const place = number % PAGE
+    // It grows without holes, which would make each look-up slower.
+    while (page.values.length < place) page.values.push(undefined)
+    page.values[place] = value
     page.size += 1
   }
 
