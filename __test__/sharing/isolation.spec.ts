@@ -130,8 +130,9 @@ test('a loss is one gap for each, and none for who joins afterwards', async (t) 
   const joining = pool.listener({ channels: [channel] })
   const joined: Gap[] = []
   joining.on('gap', (gap) => joined.push(gap))
+  const lost = once(quiet, 'disconnected')
   await terminate(quiet.stats().session!.processId)
-  await once(quiet, 'disconnected')
+  await lost
   await joining.startup()
   await back
   t.deepEqual([gaps.length, others.length, joined.length], [1, 1, 0])
