@@ -30,7 +30,7 @@ async function hear(
 ): Promise<Heard> {
   const { listener } = await openListener(
     t,
-    { heartbeat: HEARTBEAT, reconnect: RECONNECT, ...options },
+    { session: 'own', heartbeat: HEARTBEAT, reconnect: RECONNECT, ...options },
     dsn === undefined ? {} : { dsn },
   )
   const channel = uniqueChannel()

@@ -114,8 +114,10 @@ export class Witness {
     this.#iteration.catch(() => {})
   }
 
+  /** The backend of the session. */
   async processId(): Promise<number> {
-    return this.listener.connection.fetchVal<number>('SELECT pg_backend_pid()')
+    const session = await waitFor(() => this.listener.stats().session, { what: 'a session' })
+    return session.processId
   }
 
   /** The channels that the present session listens to, without the one of its fences. */
