@@ -62,6 +62,7 @@ const WARNING_INTERVAL_MS = 1000
  * The methods of every emitter that take the name of an event and its handler. The types of `EventEmitter` take any name,
  * and refuse the handler; these refuse a name that is no event's.
  */
+// oxlint-disable-next-line typescript/no-unsafe-declaration-merging -- the methods are those of the class that it extends.
 export interface ListenerEmitter {
   /** Adds a handler, as the method of every emitter does. */
   on<Event extends keyof ListenerEvents>(
