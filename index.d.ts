@@ -532,6 +532,22 @@ interface ListenerEvents {
     /** The listener has ended: without an argument by `shutdown()`, with the reason when it gave up. */
     closed: [error?: PglistenError];
 }
+/**
+ * The methods of every emitter that take the name of an event and its handler. The types of `EventEmitter` take any name,
+ * and refuse the handler; these refuse a name that is no event's.
+ */
+interface ListenerEmitter {
+    /** Adds a handler, as the method of every emitter does. */
+    on<Event extends keyof ListenerEvents>(event: Event, handler: (...args: ListenerEvents[Event]) => void): this;
+    /** Adds a handler, as `on()` does. */
+    addListener<Event extends keyof ListenerEvents>(event: Event, handler: (...args: ListenerEvents[Event]) => void): this;
+    /** Adds a handler before the others. */
+    prependListener<Event extends keyof ListenerEvents>(event: Event, handler: (...args: ListenerEvents[Event]) => void): this;
+    /** Removes a handler. */
+    off<Event extends keyof ListenerEvents>(event: Event, handler: (...args: ListenerEvents[Event]) => void): this;
+    /** Removes a handler, as `off()` does. */
+    removeListener<Event extends keyof ListenerEvents>(event: Event, handler: (...args: ListenerEvents[Event]) => void): this;
+}
 /** Emits the events of a listener. */
 declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
     #private;

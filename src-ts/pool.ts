@@ -474,7 +474,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   }
 
   #checkOpen(): void {
-    if (this.#closing) throw new ConnectionPoolExecuteError('The pool is closed')
+    if (this.#closing) throw new ConnectionPoolExecuteError('the pool is closed')
   }
 }
 

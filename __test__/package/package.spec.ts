@@ -2,6 +2,7 @@
 
 import { execFile } from 'node:child_process'
 import fs from 'node:fs'
+import { SourceMap } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -143,7 +144,7 @@ test('the packages hold what a user needs, and nothing else', (t) => {
     platform.files,
     ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', addonFile(target), 'package.json'].sort(),
   )
-  t.true(main.unpackedSize < 1_000_000, `${main.unpackedSize} bytes`)
+  t.true(main.unpackedSize < 700_000, `${main.unpackedSize} bytes`)
 })
 
 test('every source that a map names is in the package', (t) => {
@@ -162,6 +163,25 @@ test('every source that a map names is in the package', (t) => {
     [...named].filter((source) => !main.files.includes(source)),
     [],
   )
+})
+
+test('the maps lead from each line that defines a class to the one that does so in the sources', (t) => {
+  const staged = path.join(folder, 'main')
+  const code = fs.readFileSync(path.join(staged, 'dist/pglisten.js'), 'utf8')
+  const map = new SourceMap(
+    JSON.parse(fs.readFileSync(path.join(staged, 'dist/pglisten.js.map'), 'utf8')),
+  )
+  let found = 0
+  for (const [line, text] of code.split('\n').entries()) {
+    const name = /^class (\w+)/.exec(text)?.[1]
+    if (name === undefined) continue
+    const entry = map.findEntry(line, 'class '.length)
+    if (!('originalSource' in entry)) throw new Error(`class ${name} is not mapped`)
+    const source = fs.readFileSync(path.join(staged, 'dist', entry.originalSource), 'utf8')
+    t.regex(source.split('\n')[entry.originalLine]!, new RegExp(`class ${name}\\b`))
+    found += 1
+  }
+  t.true(found > 10, `${found} classes`)
 })
 
 test('the published manifest has the platforms, and no script and nothing of development', (t) => {

@@ -84,8 +84,19 @@ export function eventsAreTyped(listener: Listener): void {
   listener.on('disconnected', ({ error }) => {
     error.code satisfies string
   })
-  // @ts-expect-error -- no such event.
-  listener.on('reconnect', () => {})
+  listener.on(
+    // @ts-expect-error -- no such event: it is the name that is refused.
+    'reconnect',
+    () => {},
+  )
+  listener.off(
+    // @ts-expect-error -- no such event: it is the name that is refused.
+    'eror',
+    () => {},
+  )
+  for (const event of ['connected', 'disconnected'] as const) {
+    listener.prependListener(event, ({ processId }) => exactly<number>()(processId))
+  }
 }
 
 export async function disposalIsBuiltIn(): Promise<void> {

@@ -58,6 +58,39 @@ export interface ListenerEvents {
 /** The shortest time between two warnings of the process for errors without a handler, in milliseconds. */
 const WARNING_INTERVAL_MS = 1000
 
+/**
+ * The methods of every emitter that take the name of an event and its handler. The types of `EventEmitter` take any name,
+ * and refuse the handler; these refuse a name that is no event's.
+ */
+// oxlint-disable-next-line typescript/no-unsafe-declaration-merging -- the methods are those of the class that it extends.
+export interface ListenerEmitter {
+  /** Adds a handler, as the method of every emitter does. */
+  on<Event extends keyof ListenerEvents>(
+    event: Event,
+    handler: (...args: ListenerEvents[Event]) => void,
+  ): this
+  /** Adds a handler, as `on()` does. */
+  addListener<Event extends keyof ListenerEvents>(
+    event: Event,
+    handler: (...args: ListenerEvents[Event]) => void,
+  ): this
+  /** Adds a handler before the others. */
+  prependListener<Event extends keyof ListenerEvents>(
+    event: Event,
+    handler: (...args: ListenerEvents[Event]) => void,
+  ): this
+  /** Removes a handler. */
+  off<Event extends keyof ListenerEvents>(
+    event: Event,
+    handler: (...args: ListenerEvents[Event]) => void,
+  ): this
+  /** Removes a handler, as `off()` does. */
+  removeListener<Event extends keyof ListenerEvents>(
+    event: Event,
+    handler: (...args: ListenerEvents[Event]) => void,
+  ): this
+}
+
 /** Emits the events of a listener. */
 export class ListenerEmitter extends EventEmitter<ListenerEvents> {
   #nextWarningAt = 0

@@ -418,7 +418,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     try {
       const left = timeoutMs === undefined ? undefined : Math.max(0, deadline - performance.now())
       const { done, value } = await stream.next({ timeoutMs: left })
-      if (done) throw new ListenerClosedError('The listener was shut down')
+      if (done) throw new ListenerClosedError('the listener was shut down')
       return value
     } catch (error) {
       if (!(error instanceof ListenerTimeoutError)) throw error

@@ -84,7 +84,7 @@ export class Run implements Consumer, ConsumersOwner {
       throw error
     }
     // The session may have come up at the moment at which the run was shut down.
-    if (this.lifecycle.ending) throw new ListenerClosedError('The listener was shut down')
+    if (this.lifecycle.ending) throw new ListenerClosedError('the listener was shut down')
     this.#keepAlive.running = this.lifecycle.isLive
     // The session's own event may have come first, and the session may be lost again.
     if (this.lifecycle.state === 'connecting') this.lifecycle.to('connected')
@@ -193,7 +193,7 @@ export class Run implements Consumer, ConsumersOwner {
   }
 
   #closeConsumers(): void {
-    this.consumers.close(new ListenerClosedError('The listener was shut down'))
+    this.consumers.close(new ListenerClosedError('the listener was shut down'))
   }
 
   /** Gives back everything that this run holds. */

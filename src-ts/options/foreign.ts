@@ -1,4 +1,5 @@
 // The names that other clients have for a pool's options, and the names that they have here.
+import { alike } from './validate.js'
 
 /** What to write instead, by the other client's name. `docs/configuration.md` has the table for people. */
 const INSTEAD: Readonly<Record<string, string>> = {
@@ -39,10 +40,7 @@ const INSTEAD: Readonly<Record<string, string>> = {
   onnotify: '`pool.listener()`',
 }
 
-/** Returns what an unknown option may have been meant to be, if its name is another client's or differs in its spelling. */
+/** Returns what an unknown option may have been meant to be, if its name is another client's or resembles one of ours. */
 export function meant(name: string, known: readonly string[]): string | undefined {
-  if (Object.hasOwn(INSTEAD, name)) return INSTEAD[name]
-  const plain = (one: string) => one.replaceAll(/[_-]/g, '').toLowerCase()
-  const same = known.find((one) => plain(one) === plain(name))
-  return same === undefined ? undefined : `\`${same}\``
+  return Object.hasOwn(INSTEAD, name) ? INSTEAD[name] : alike(name, known)
 }

@@ -134,20 +134,30 @@ export function checkOneOf<Value extends string>(
   }
 }
 
+/** The known name that an unknown one resembles: written in another way, or with an `s` too few or too many. */
+export function alike(name: string, known: readonly string[]): string | undefined {
+  const plain = (one: string) => one.replaceAll(/[_-]/g, '').toLowerCase()
+  const singular = (one: string) => plain(one).replace(/s$/, '')
+  const found =
+    known.find((one) => plain(one) === plain(name)) ??
+    known.find((one) => singular(one) === singular(name))
+  return found === undefined ? undefined : `\`${found}\``
+}
+
 /** Checks that a value is an object, and that it has only known options. `meant` may know what an unknown one stands for. */
 export function checkOptions(
   name: string,
   value: unknown,
   known: readonly string[],
   errors: CheckErrors = argumentErrors,
-  meant?: (key: string, known: readonly string[]) => string | undefined,
+  meant = alike,
 ): asserts value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw errors.type(expected(name, 'an object', value))
   }
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) {
-      const instead = meant?.(key, known)
+      const instead = meant(key, known)
       const rest = instead
         ? `: did you mean ${instead}?`
         : `; expected ${known.map((one) => `\`${one}\``).join(', ')}`

@@ -159,7 +159,7 @@ export class Connection extends Queryable implements AsyncDisposable {
   // Static, because private instance methods cost time for each connection that is made, and each callback gets one.
 
   static #checkOpen(self: Connection): void {
-    if (self.#isClosed) throw new ConnectionClosedError('The connection was closed')
+    if (self.#isClosed) throw new ConnectionClosedError('the connection was closed')
   }
 
   static #open(self: Connection): NativeLease | Promise<NativeLease> {
@@ -197,5 +197,5 @@ async function leave(lease: NativeLease): Promise<Finished> {
 }
 
 function noSource(): never {
-  throw new ConnectionClosedError('The connection was closed')
+  throw new ConnectionClosedError('the connection was closed')
 }

@@ -235,7 +235,7 @@ impl NativeListener {
                 promise,
                 Err(Error::new(
                     ErrorKind::ListenerClosed,
-                    "the listener is not started",
+                    "the listener was shut down",
                 )),
             ),
         }

@@ -103,8 +103,5 @@ async fn leave_block(held: &HeldConnection) -> Result<bool> {
 
 /// The error of every operation on a lease that was given back, or whose session has ended.
 pub(crate) fn closed() -> Error {
-    Error::new(
-        ErrorKind::Closed,
-        "the connection was closed or given back to its pool",
-    )
+    Error::new(ErrorKind::Closed, "the connection was closed")
 }
