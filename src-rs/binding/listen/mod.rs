@@ -15,6 +15,7 @@ use pglisten_core::base::error::{Error, ErrorKind, Result};
 use pglisten_core::deliver::buffer::End;
 use pglisten_core::deliver::feed::Feed;
 use pglisten_core::deliver::seat::Seat;
+use pglisten_core::fail_point;
 use pglisten_core::listen::listener::ListenerHandle;
 use pglisten_core::listen::options::ListenerOptions;
 use pglisten_core::listen::session::SessionSetup;
@@ -67,6 +68,7 @@ impl NativeListener {
         options: NativeListenerOptions,
         signal: u32,
     ) -> Self {
+        fail_point!("listener");
         let bridge = bridge.handle();
         let pool = pool.core();
         let own_pids = own.core().own_pids();
@@ -175,6 +177,7 @@ impl NativeListener {
     /// The events since the last call.
     #[napi(catch_unwind)]
     pub fn take_events(&self) -> Vec<NativeEvent> {
+        fail_point!("events");
         self.feed
             .seat()
             .take_events()

@@ -107,6 +107,7 @@ pub(crate) async fn execute_batch(backend: &Backend, sql: &str) -> Result<()> {
 
 async fn attempt(backend: &Backend, sql: &str, params: &[Param]) -> Result<QueryOutput> {
     let prepared = Prepared::new(backend, sql).await?;
+    crate::fail_point!("statement");
     let columns = prepared.columns()?;
     let encoded = prepared.encode(params)?;
     let mut values = Vec::new();

@@ -101,6 +101,22 @@ pub(super) struct Supervisor<S: Sessions> {
     /// When the first session began: nothing before it is anybody's loss.
     started: SystemTime,
     idle_ends: IdleEnds,
+    /// While there is a session.
+    entered: Option<Entered>,
+}
+
+/// What tells others of the present session. Dropped, also by a panic, it tells them no more.
+struct Entered {
+    own_pids: Arc<OwnPids>,
+    process_id: i32,
+    client: ClientSlot,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        *self.client.lock() = None;
+        self.own_pids.remove(self.process_id);
+    }
 }
 
 /// Why a session is no longer served.
@@ -128,6 +144,7 @@ impl<S: Sessions> Supervisor<S> {
             backoff,
             started: clock::now(),
             idle_ends: IdleEnds::default(),
+            entered: None,
         }
     }
 
@@ -155,23 +172,23 @@ impl<S: Sessions> Supervisor<S> {
         loop {
             match self.serve(&mut session).await {
                 SessionOutcome::Shutdown => {
-                    self.leave(&session);
+                    self.leave();
                     self.close(session).await;
                     return;
                 }
                 SessionOutcome::Failed(error) => {
-                    self.leave(&session);
+                    self.leave();
                     self.feed().give_up(error);
                     self.close(session).await;
                     return;
                 }
                 SessionOutcome::Lost(_) if self.feed().seat().has_overflowed() => {
-                    self.leave(&session);
+                    self.leave();
                     self.feed().give_up(overflow_error());
                     return;
                 }
                 SessionOutcome::Lost(end) => {
-                    self.leave(&session);
+                    self.leave();
                     self.feed().announce(Event::Disconnected {
                         error: end.error.clone(),
                         process_id: session.process_id(),
@@ -224,16 +241,20 @@ impl<S: Sessions> Supervisor<S> {
         }
     }
 
-    fn enter(&self, session: &S::Session) {
+    fn enter(&mut self, session: &S::Session) {
         let process_id = session.process_id();
         self.parts.own_pids.insert(process_id);
         *self.parts.client.lock() = Some(session.client());
+        self.entered = Some(Entered {
+            own_pids: Arc::clone(&self.parts.own_pids),
+            process_id,
+            client: Arc::clone(&self.parts.client),
+        });
         self.feed().announce(Event::Connected { process_id });
     }
 
-    fn leave(&self, session: &S::Session) {
-        *self.parts.client.lock() = None;
-        self.parts.own_pids.remove(session.process_id());
+    fn leave(&mut self) {
+        self.entered = None;
     }
 
     async fn close(&self, session: S::Session) {
