@@ -27,6 +27,9 @@ type Wake = ThreadsafeFunction<(), (), Taken, Status, false, true>;
 /// The most entries that are handed over at once. If there are more, JavaScript is woken again.
 const MOST_AT_ONCE: usize = 64;
 
+/// The status of a result that no value of JavaScript can hold, whose reason says so.
+pub(crate) const TOO_LONG: Status = Status::StringExpected;
+
 /// A value on its way to JavaScript. Converted on the JavaScript thread.
 pub(crate) trait IntoJs: Send {
     /// Makes the JavaScript value.
@@ -266,6 +269,9 @@ fn convert(env: sys::napi_env, outcome: Result<Box<dyn IntoJs>>) -> Result<sys::
 }
 
 fn unconverted(error: &napi::Error) -> Error {
+    if error.status == TOO_LONG {
+        return Error::new(ErrorKind::Execute, error.reason.clone());
+    }
     Error::new(
         ErrorKind::Internal,
         format!("a result could not be converted: {error}"),
