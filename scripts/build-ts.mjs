@@ -47,9 +47,15 @@ async function bundle() {
   })
   const facade = path.join(compiled, 'src-ts') + path.sep
   // The errors are shared by the facade and by what looks for the addon, which is an entry of its own.
-  const errors = new Set(['errors.js', 'brand.js'].map((name) => path.join(facade, name)))
+  const errors = new Set(
+    ['errors.js', 'brand.js', path.join('native', 'defect.js')].map((name) =>
+      path.join(facade, name),
+    ),
+  )
   const alone = new Set(
-    ['addon', 'addon-error', 'platform'].map((name) => path.join(facade, 'native', `${name}.js`)),
+    ['addon', 'addon-error', 'contained', 'platform'].map((name) =>
+      path.join(facade, 'native', `${name}.js`),
+    ),
   )
   await build.write({
     dir: dist,

@@ -38,4 +38,27 @@ for (const [what, resource, reason] of RESOURCES) {
     }
     t.deepEqual(rest, { state: 'reconnecting', connectionAfter: 1, message: 'here' })
   })
+
+  limited(
+    `without a ${what} the connections of a pool that are in use go on, and its size stays`,
+    async (t) => {
+      const { asked, timedOut, ...rest } = (await runLimited('without-resources.mjs', [
+        resource,
+        'in use',
+      ])) as { asked: string[]; timedOut: string }
+      t.is(asked.length, 3)
+      for (const failure of asked) {
+        t.true(failure.startsWith('ConnectionFailedError: could not connect to '), failure)
+        t.true(failure.endsWith(`: ${reason}`), failure)
+      }
+      t.true(timedOut.startsWith('ConnectionTimeoutError: '), timedOut)
+      t.deepEqual(rest, {
+        running: 'done',
+        next: 2,
+        all: [3, 3, 3],
+        connectionAfter: 1,
+        message: 'here',
+      })
+    },
+  )
 }

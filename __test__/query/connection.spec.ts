@@ -292,6 +292,51 @@ test('a statement survives a change of the table it was prepared for', async (t)
   t.deepEqual(await connection.fetchRow('SELECT * FROM changing'), { a: 1, b: 'new' })
 })
 
+test('within a transaction a statement that has to be prepared anew says so', async (t) => {
+  const connection = await connect(t)
+  const table = uniqueName('changing')
+  await connection.execute(`CREATE TEMPORARY TABLE ${table} (a int4)`)
+  const read = `SELECT * FROM ${table}`
+  for (const [change, sqlState] of [
+    [`ALTER TABLE ${table} ADD COLUMN b int4`, '0A000'],
+    // Its tag does not tell that the statements are gone.
+    [`DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$`, '26000'],
+  ] as const) {
+    await connection.execute(read)
+    await t.throwsAsync(
+      connection.transaction(async (tx) => {
+        await tx.executeBatch(change)
+        await tx.execute(read)
+      }),
+      {
+        instanceOf: DatabaseError,
+        code: 'ERR_PGLISTEN_DATABASE',
+        message: /: the statement was prepared before .*roll it back, and run it again$/,
+      },
+      sqlState,
+    )
+    // Outside it is tried again, and nobody notices.
+    await connection.executeBatch(change)
+    t.is((await connection.fetch(read)).length, 0)
+  }
+})
+
+test('executeMany with a statement that has to be prepared anew tries again, within a transaction too', async (t) => {
+  const connection = await connect(t)
+  const table = uniqueName('many')
+  await connection.execute(`CREATE TEMPORARY TABLE ${table} (a int4)`)
+  const insert = `INSERT INTO ${table} VALUES ($1)`
+  const deallocate = `DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$`
+  await connection.executeMany(insert, [[1]])
+  await connection.executeBatch(deallocate)
+  t.is(await connection.executeMany(insert, [[2], [3]]), 2)
+  await connection.executeBatch('BEGIN')
+  await connection.executeBatch(deallocate)
+  t.is(await connection.executeMany(insert, [[4], [5]]), 2)
+  await connection.executeBatch('COMMIT')
+  t.is(await connection.fetchVal(`SELECT count(*) FROM ${table}`), 5n)
+})
+
 test('a connection whose statements were all discarded goes on', async (t) => {
   const pool = await openPool(t, { maxDbPoolSize: 1 })
   const [colour, shape] = [uniqueName('colour'), uniqueName('shape')]

@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ConnectionPool, PglistenError } from 'pglisten'
 import { randomNumbers } from '../random.mjs'
+import { MemorySamples } from './memory-samples.mjs'
 import { mutatingProxy } from './mutating-proxy.mjs'
 
 const [dsn = '', sessions = '10000', seed = '1'] = process.argv.slice(2)
@@ -11,8 +12,6 @@ const [dsn = '', sessions = '10000', seed = '1'] = process.argv.slice(2)
 const AT_ONCE = 32
 /** The longest that a call may take: its time, a cancellation, and a busy machine. */
 const BOUND_MS = 15_000
-/** How much memory may grow from the first tenth to the end. */
-const GROWTH = 1.3
 
 const CALL = { timeoutMs: 500 }
 const TYPE = 'pglisten_fuzz_colour'
@@ -92,11 +91,7 @@ async function session(number) {
 const changed = new Map()
 const total = Number(sessions)
 let next = 0
-let early = 0
-const rss = () => {
-  globalThis.gc?.()
-  return process.memoryUsage().rss
-}
+const memory = new MemorySamples(total)
 
 const setUp = new ConnectionPool({ dsn })
 const connection = await setUp.connection()
@@ -109,18 +104,17 @@ await Promise.all(
     while (next < total) {
       const number = next++
       await session(number)
-      if (number === Math.ceil(total / 10)) early = rss()
+      memory.take(number + 1)
       if (number % 1000 === 999) console.log(`${number + 1} sessions`)
     }
   }),
 )
-const late = rss()
 await setUp.close()
 const table = (/** @type {Map<string, number>} */ counts) =>
   [...counts].map(([name, count]) => `${name} ${count}`).join(', ')
 console.log(`seed ${seed}: ${total} sessions; changed: ${table(changed)}`)
 console.log(`outcomes: ${table(outcomes)}`)
-const grown = late / (early || late)
-console.log(`memory: ${(late / 2 ** 20).toFixed(0)} MiB, ${grown.toFixed(2)} of that after a tenth`)
+const { isFlat, text } = memory.judge()
+console.log(text)
 for (const line of wrong.slice(0, 20)) console.log(`WRONG ${line}`)
-process.exitCode = wrong.length > 0 || grown > GROWTH ? 1 : 0
+process.exitCode = wrong.length > 0 || !isFlat ? 1 : 0

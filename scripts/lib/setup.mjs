@@ -43,6 +43,47 @@ export async function setup() {
   return { drifted: GENERATED.filter((file) => digest([file]) !== before.get(file)) }
 }
 
+/**
+ * Makes a copy of the package whose addon has fail points: `src-rs/core/base/fail_point.rs` says what those are. The addon is not
+ * optimized, and its crates are those of the Rust tests, as far as they are the same.
+ * @returns {Promise<string>} The folder of the copy.
+ */
+export async function setupWithFailPoints() {
+  await setup()
+  const folder = 'target/failpoints'
+  const sources = [...NATIVE_SOURCES, 'package.json', 'dist']
+  if (!isOutdated('failpoints', sources, [folder])) return path.join(root, folder)
+  console.log('Building the native addon with fail points')
+  const flags = ['build', '--lib', '--locked', '--features', 'failpoints']
+  const { ok, output } = await run(
+    'cargo',
+    [...flags, '--message-format=json-render-diagnostics'],
+    {
+      output: 'keep',
+    },
+  )
+  const library = output
+    .split('\n')
+    .filter((line) => line.includes('"compiler-artifact"') && line.includes('"cdylib"'))
+    .map((line) => JSON.parse(line).filenames[0])
+    .at(-1)
+  if (!ok || library === undefined) {
+    throw new SetupError(`Building the native addon with fail points failed:\n${output}`)
+  }
+  const copy = path.join(root, folder)
+  fs.rmSync(copy, { recursive: true, force: true })
+  fs.cpSync(path.join(root, 'dist'), path.join(copy, 'dist'), { recursive: true })
+  fs.copyFileSync(path.join(root, 'package.json'), path.join(copy, 'package.json'))
+  fs.mkdirSync(path.join(copy, 'native'))
+  for (const name of addons()) fs.copyFileSync(library, path.join(copy, 'native', name))
+  stamp('failpoints', sources, [folder])
+  return copy
+}
+
+/** The addons that were built here; one, unless the folder is shared with another system. */
+export const addons = () =>
+  fs.readdirSync(path.join(root, 'native')).filter((name) => name.endsWith('.node'))
+
 export function requireNode() {
   const wanted = manifest('package.json').engines.node
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)

@@ -16,8 +16,10 @@ use napi_derive::napi;
 
 use super::bridge::to_js;
 use super::error::{NativeError, in_facade_words};
+use pglisten_core::base::panic::contained;
 use pglisten_core::deliver::buffer::{End, Entry, Subscriber};
 use pglisten_core::deliver::gap::{Gap, GapReason};
+use pglisten_core::fail_point;
 
 /// No channel has this number.
 const SPECIAL: u32 = u32::MAX;
@@ -181,6 +183,7 @@ impl Drainer {
             ));
         };
         values.clear();
+        fail_point!("drain");
         // Safety: JavaScript is waiting for this call, and `receive` does not touch the array.
         let Some((meta, [count, is_empty])) = unsafe { meta.as_mut() }.split_last_chunk_mut::<2>()
         else {
@@ -202,7 +205,13 @@ impl Drainer {
                 notifications += 1;
             }
             if made.is_ok() {
-                made = batch.add(entry, payload);
+                // Here, so that what the batch was to hold is counted as lost.
+                let added = contained("handing a notification over", || {
+                    fail_point!("hand-over");
+                    batch.add(entry, payload)
+                });
+                made = added
+                    .unwrap_or_else(|panicked| Err(napi::Error::from_reason(panicked.message)));
             }
         });
         *is_empty = u32::from(drained.is_empty);

@@ -20,11 +20,15 @@ use super::finalize::contained_finalizer;
 use super::runtime::querying;
 use pglisten_core::base::error::{Error, ErrorKind, Result};
 use pglisten_core::base::panic::{contained, contained_future};
+use pglisten_core::fail_point;
 
 type Wake = ThreadsafeFunction<(), (), Taken, Status, false, true>;
 
 /// The most entries that are handed over at once. If there are more, JavaScript is woken again.
 const MOST_AT_ONCE: usize = 64;
+
+/// The status of a result that no value of JavaScript can hold, whose reason says so.
+pub(crate) const TOO_LONG: Status = Status::StringExpected;
 
 /// A value on its way to JavaScript. Converted on the JavaScript thread.
 pub(crate) trait IntoJs: Send {
@@ -86,15 +90,22 @@ impl Shared {
 
     /// The first that are ready. Wakes JavaScript again if there are more.
     fn take(&self) -> Taken {
+        fail_point!("wake");
         let mut ready = self.ready.lock();
         let most = MOST_AT_ONCE.min(ready.len());
         let taken = ready.drain(..most).collect();
         let is_all = ready.is_empty();
         drop(ready);
-        if !is_all && let Some(wake) = &*self.wake.lock() {
-            let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        if !is_all {
+            self.wake_again();
         }
         Taken(taken)
+    }
+
+    fn wake_again(&self) {
+        if let Some(wake) = &*self.wake.lock() {
+            let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
     }
 }
 
@@ -105,12 +116,31 @@ impl Shared {
 struct Taken(Vec<Ready>);
 
 impl JsValuesTupleIntoVec for Taken {
-    /// Leaves out an entry that cannot be converted at all: an error here would be an uncaught exception, and a panic would
-    /// end the process.
+    /// An error here would be an uncaught exception, and a panic would end the process. So a promise whose outcome cannot be
+    /// converted is rejected, and what cannot even be told is left out.
     fn into_vec(self, env: sys::napi_env) -> napi::Result<Vec<sys::napi_value>> {
         let mut arguments = Vec::with_capacity(3 * self.0.len());
         for entry in self.0 {
-            if let Ok(Ok(entry)) = contained("an entry of a wake", || entry.into_js(env)) {
+            let promise = entry.promise();
+            let told = contained("an entry of a wake", || {
+                fail_point!("entry");
+                entry.into_js(env)
+            });
+            let why = match told {
+                Ok(Ok(entry)) => {
+                    arguments.extend(entry);
+                    continue;
+                }
+                Ok(Err(error)) => unconverted(&error),
+                Err(panicked) => panicked,
+            };
+            let rejected = promise.map(|id| {
+                let outcome = Err(why);
+                contained("an entry of a wake", || {
+                    Ready::Settled { id, outcome }.into_js(env)
+                })
+            });
+            if let Some(Ok(Ok(entry))) = rejected {
                 arguments.extend(entry);
             }
         }
@@ -119,6 +149,14 @@ impl JsValuesTupleIntoVec for Taken {
 }
 
 impl Ready {
+    /// The promise that it settles.
+    fn promise(&self) -> Option<u32> {
+        match self {
+            Self::Settled { id, .. } => Some(*id),
+            Self::Signal(_) => None,
+        }
+    }
+
     fn into_js(self, env: sys::napi_env) -> napi::Result<[sys::napi_value; 3]> {
         let (kind, id, value) = match self {
             Self::Signal(id) => (ReadyKind::Signal, id, to_js(env, ())?),
@@ -197,7 +235,12 @@ impl Bridge {
             .callee_handled::<false>()
             .weak::<true>()
             .build_callback(move |_| {
-                Ok(contained("a wake", || taking.take()).unwrap_or_default())
+                let taken = contained("a wake", || taking.take());
+                Ok(taken.unwrap_or_else(|_| {
+                    // What was to be taken is still there, and no push wakes while there is something.
+                    taking.wake_again();
+                    Taken::default()
+                }))
             })?;
         *shared.wake.lock() = Some(wake);
         // Registered after the threadsafe function was made, so it runs before that one's own hook.
@@ -218,13 +261,21 @@ contained_finalizer!(Bridge);
 
 fn convert(env: sys::napi_env, outcome: Result<Box<dyn IntoJs>>) -> Result<sys::napi_value> {
     let value = outcome?;
-    let converted = contained("converting a result", || value.into_js(env))?;
-    converted.map_err(|error| {
-        Error::new(
-            ErrorKind::Internal,
-            format!("a result could not be converted: {error}"),
-        )
-    })
+    let converted = contained("converting a result", || {
+        fail_point!("result");
+        value.into_js(env)
+    })?;
+    converted.map_err(|error| unconverted(&error))
+}
+
+fn unconverted(error: &napi::Error) -> Error {
+    if error.status == TOO_LONG {
+        return Error::new(ErrorKind::Execute, error.reason.clone());
+    }
+    Error::new(
+        ErrorKind::Internal,
+        format!("a result could not be converted: {error}"),
+    )
 }
 
 /// A value in the current call of the environment.

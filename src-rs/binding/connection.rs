@@ -8,6 +8,7 @@ use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
 use super::finalize::contained_finalizer;
 use super::values::{NativeParam, NativeQueryOutput};
+use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::CommitOutcome;
 
@@ -59,6 +60,7 @@ impl NativeLease {
         #[napi(ts_arg_type = "Array<unknown>")] params: Vec<NativeParam>,
         bounds: Option<&NativeCallBounds>,
     ) {
+        fail_point!("execute");
         let params = NativeParam::into_params(params);
         let output = self
             .lease

@@ -9,7 +9,10 @@ macro_rules! contained_finalizer {
                 // Nobody is left to be told of a panic; its message stands on standard error.
                 drop(pglisten_core::base::panic::contained(
                     stringify!($class),
-                    move || drop(self),
+                    move || {
+                        let _collected = self;
+                        pglisten_core::fail_point!("finalizer");
+                    },
                 ));
                 Ok(())
             }

@@ -10,6 +10,7 @@ use super::error::in_facade_words;
 use super::finalize::contained_finalizer;
 use super::password::NativePasswordQuestions;
 use super::runtime::has_queried;
+use pglisten_core::fail_point;
 use pglisten_core::query::pool::{Limits, Pool, PoolStatus, Recycling};
 
 /// What is done with a connection before it is leased again.
@@ -137,6 +138,7 @@ impl NativePool {
 
     #[napi(catch_unwind)]
     pub fn status(&self) -> NativePoolStatus {
+        fail_point!("status");
         self.pool.status().into()
     }
 

@@ -12,6 +12,7 @@ use napi::bindgen_prelude::{
 use napi::{Env, JsDate, Status, ValueType, check_status, sys};
 use napi_derive::napi;
 
+use super::bridge::TOO_LONG;
 use pglisten_core::query::statements::{Column, Form, QueryOutput};
 use pglisten_core::query::values::{Param, Value};
 
@@ -73,6 +74,17 @@ fn read(value: Unknown<'_>) -> napi::Result<Param> {
             other => return Err(unexpected(other)),
         })
     }
+}
+
+/// A string fails to be made by its length alone. The limit is the engine's.
+fn too_long(length: usize) -> napi::Error {
+    napi::Error::new(
+        TOO_LONG,
+        format!(
+            "A text of {length} bytes is longer than a string of JavaScript can be (536870888 on Node.js): read it in parts, with \
+             `substr()`"
+        ),
+    )
 }
 
 fn unexpected(what: impl std::fmt::Display) -> napi::Error {
@@ -186,7 +198,10 @@ unsafe fn write(env: sys::napi_env, value: Value) -> napi::Result<sys::napi_valu
             Value::BigInt(value) => i64n::to_napi_value(env, i64n(value)),
             // A date as its milliseconds.
             Value::Float(value) | Value::Date(value) => f64::to_napi_value(env, value),
-            Value::Text(value) => String::to_napi_value(env, value),
+            Value::Text(value) => {
+                let length = value.len();
+                String::to_napi_value(env, value).map_err(|_| too_long(length))
+            }
             Value::Bytes(value) => Ok(BufferSlice::copy_from(&Env::from_raw(env), value)?.raw()),
             Value::Array(values) => write_array(env, values),
         }

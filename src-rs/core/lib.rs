@@ -16,6 +16,22 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+/// A place that panics when a test asks for it. Only with the feature `failpoints`: otherwise it is no code at all.
+#[cfg(feature = "failpoints")]
+#[macro_export]
+macro_rules! fail_point {
+    ($name:literal) => {
+        $crate::base::fail_point::reach($name)
+    };
+}
+
+/// A place that panics when a test asks for it. Only with the feature `failpoints`: otherwise it is no code at all.
+#[cfg(not(feature = "failpoints"))]
+#[macro_export]
+macro_rules! fail_point {
+    ($name:literal) => {};
+}
+
 pub mod base;
 pub mod connect;
 pub mod deliver;

@@ -6,7 +6,9 @@ import { type PglistenError } from '../errors.js'
 import { Flood } from './flood.js'
 import { Gap } from './gap.js'
 import type { BufferOptions } from '../options/listener.js'
+import { RETRY_MS, defect } from '../native/defect.js'
 import { fromNativeError } from '../native/native-errors.js'
+import { clearTimeout, queueMicrotask, setTimeout } from '../native/timers.js'
 
 /**
  * Stands in place of a channel's number for an entry that is not a notification. Mirrored in `src-rs/binding/batch.rs`.
@@ -97,15 +99,23 @@ export class Inbox implements Consumer {
   #isArmed = false
   readonly #flood: Flood
   readonly #onGap: () => void
+  readonly #onDefect: (error: PglistenError) => void
+  /** Pulls again after a failure. */
+  #retry: NodeJS.Timeout | undefined
 
-  /** `onGap` is called before {@link Inbox.advance} moves to a gap. `null` wants all channels. */
+  /**
+   * `onGap` is called before {@link Inbox.advance} moves to a gap. `onDefect` is called, in a microtask, when entries could
+   * not be pulled; this is tried again, and a gap stands for those that are lost. `null` wants all channels.
+   */
   constructor(
     listener: NativeListener,
     bounds: Complete<BufferOptions>,
     channels: string[] | null,
     onGap: () => void,
+    onDefect: (error: PglistenError) => void,
   ) {
     this.#onGap = onGap
+    this.#onDefect = onDefect
     this.#flood = new Flood(bounds, () => this.onReady())
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
@@ -231,6 +241,7 @@ export class Inbox implements Consumer {
   close(): void {
     if (!this.#open) return
     this.#open = false
+    clearTimeout(this.#retry)
     this.#native.close()
     this.#flood.close()
     bridge.unregister(this.#id)
@@ -250,7 +261,13 @@ export class Inbox implements Consumer {
     // Reset before the call, so that entries that were taken are not taken again if it throws.
     this.#index = 0
     this.#values = EMPTY
-    const drained = drain(max)
+    let drained: unknown
+    try {
+      drained = drain(max)
+    } catch (error) {
+      this.#failed(defect('taking notifications', error))
+      return false
+    }
     const count = this.#meta[this.#meta.length - 2]!
     if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])
     this.#isArmed = count === 0
@@ -269,5 +286,15 @@ export class Inbox implements Consumer {
     this.#meta = metaFor(!this.#drain && max === PULL_SIZE ? FEW : max)
     this.#drain = this.#native.drainer(this.#meta, asArray)
     return this.#drain
+  }
+
+  #failed(error: PglistenError): void {
+    // Until then, as if there were nothing: whoever has asked is told by `onReady()`.
+    this.#isArmed = true
+    clearTimeout(this.#retry)
+    this.#retry = setTimeout(() => this.onReady(), RETRY_MS)
+    this.#retry.unref()
+    // Later, because a handler may end the iteration that is asking.
+    queueMicrotask(() => this.#onDefect(error))
   }
 }

@@ -186,8 +186,13 @@ export class Consumers implements IteratorWatcher {
   }
 
   #newInbox(channels: string[] | null): Inbox {
-    return new Inbox(this.#native, this.#context.options.buffer, channels, () =>
-      this.#owner.onGap(),
+    const { options, events } = this.#context
+    return new Inbox(
+      this.#native,
+      options.buffer,
+      channels,
+      () => this.#owner.onGap(),
+      (error) => events.report('error', error),
     )
   }
 

@@ -2,8 +2,14 @@
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import { type NativeEvent, NativeListener, type NativeLease } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
-import { ConnectionClosedError, ListenerClosedError, ListenerStartError } from '../errors.js'
+import {
+  ConnectionClosedError,
+  ListenerClosedError,
+  ListenerStartError,
+  type PglistenError,
+} from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
+import { RETRY_MS } from '../native/defect.js'
 import { KeepAlive, abandoned } from '../native/keep-alive.js'
 import type { ListenerContext } from '../deliver/context.js'
 import { keepAskerOf } from '../native/password.js'
@@ -212,7 +218,15 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Called by the bridge when the native half has events. */
   onReady(): void {
-    for (const event of this.#native.takeEvents()) {
+    let events: NativeEvent[]
+    try {
+      events = this.#native.takeEvents()
+    } catch (error) {
+      this.#context.events.report('error', error as PglistenError)
+      setTimeout(() => this.onReady(), RETRY_MS).unref()
+      return
+    }
+    for (const event of events) {
       this.#follow(event)
       reportSessionEvent(this.#context, event, this.lifecycle.state === 'connecting')
     }

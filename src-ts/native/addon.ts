@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import type * as Native from '#native'
 import { AddonLoadError } from './addon-error.js'
+import { contained } from './contained.js'
 import { currentTarget, isTarget, TARGETS, type Target } from './platform.js'
 
 type Addon = typeof Native
@@ -153,4 +154,4 @@ function wronglyBundled(from: string): AddonLoadError {
   )
 }
 
-export default load()
+export default contained(load())

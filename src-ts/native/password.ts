@@ -2,6 +2,8 @@
 // the environment to which it belongs.
 import { NativePasswordQuestions } from '#native'
 import { bridge, type Consumer } from './bridge.js'
+import { RETRY_MS, warnOfDefect } from './defect.js'
+import { setTimeout } from './timers.js'
 
 /** The askers of native pools and listeners: each is kept for as long as connections of one of these may ask. */
 const kept = new WeakMap<object, PasswordAsker>()
@@ -23,7 +25,16 @@ export class PasswordAsker implements Consumer {
   }
 
   onReady(): void {
-    for (const question of this.handle.take()) void this.#answer(question)
+    let questions: number[]
+    try {
+      questions = this.handle.take()
+    } catch (error) {
+      warnOfDefect(error)
+      setTimeout(() => this.onReady(), RETRY_MS).unref()
+      return
+    }
+    // A question that gets no answer is over when its attempt to connect has taken too long.
+    for (const question of questions) this.#answer(question).catch(warnOfDefect)
   }
 
   async #answer(question: number): Promise<void> {

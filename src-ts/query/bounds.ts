@@ -4,6 +4,7 @@ import { ArgumentTypeError, ConnectionTimeoutError } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
 import { AbortedError } from '../native/aborted.js'
 import { settledWithin } from '../native/bounded-wait.js'
+import { warnOfDefect } from '../native/defect.js'
 import { checkOptions } from '../options/validate.js'
 import { checkWait } from '../options/wait.js'
 
@@ -60,7 +61,14 @@ export function bounded<Result>(
   if (!signal && timeoutMs === undefined) return start(undefined)
   if (signal?.aborted) return Promise.reject(signal.reason as Error)
   const bounds = new NativeCallBounds(timeoutMs)
-  const unwatch = watchAbort(signal, () => bounds.abort())
+  const unwatch = watchAbort(signal, () => {
+    try {
+      bounds.abort()
+    } catch (error) {
+      // Nobody catches what the listener of a signal throws. The statement goes on.
+      warnOfDefect(error)
+    }
+  })
   return settled(start(bounds), signal, unwatch)
 }
 

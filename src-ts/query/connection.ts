@@ -2,6 +2,7 @@
 import { brand } from '../brand.js'
 import type { NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
+import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
 import { Queryable, leaseOf } from './queryable.js'
@@ -183,7 +184,13 @@ export class Connection extends Queryable implements AsyncDisposable {
 brand(Connection, 'Connection')
 
 async function giveBack(lease: NativeLease): Promise<Finished> {
-  return { rolledBack: await bridge.call<boolean>((id) => lease.release(id)) }
+  try {
+    return { rolledBack: await bridge.call<boolean>((id) => lease.release(id)) }
+  } catch (error) {
+    // The pool has it all the same. Mostly nobody waits for this who could catch it.
+    warnOfDefect(error)
+    return NOTHING_LEASED
+  }
 }
 
 /** Rolls an open transaction of a listening session back, because no one could end it any more. The session goes on. */

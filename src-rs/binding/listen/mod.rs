@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use pglisten_core::base::error::{Error, ErrorKind, Result};
 use pglisten_core::deliver::buffer::End;
 use pglisten_core::deliver::seat::Seat;
+use pglisten_core::fail_point;
 use pglisten_core::listen::listener::ListenerHandle;
 use pglisten_core::listen::options::ListenerOptions;
 use pglisten_core::query::lease::Lease;
@@ -75,6 +76,7 @@ impl NativeListener {
         options: NativeListenerOptions,
         signal: u32,
     ) -> Self {
+        fail_point!("listener");
         let bridge = bridge.handle();
         let pool = pool.core();
         let own_pids = own.core().own_pids();
@@ -179,6 +181,7 @@ impl NativeListener {
     /// The events since the last call.
     #[napi(catch_unwind)]
     pub fn take_events(&self) -> Vec<NativeEvent> {
+        fail_point!("events");
         self.seat
             .take_events()
             .into_iter()

@@ -5,6 +5,8 @@ mod blocking;
 pub mod clock;
 pub mod doubt;
 pub mod error;
+#[cfg(feature = "failpoints")]
+pub mod fail_point;
 mod moment;
 pub mod own_pids;
 pub mod panic;

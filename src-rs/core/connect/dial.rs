@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Context;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -28,6 +29,7 @@ use start::{AlreadyEncrypted, check_binding, start};
 
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::panic::contained_future;
 use crate::connect::choices::{SslMode, TargetSessionAttrs};
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::password::Asked;
@@ -319,9 +321,18 @@ pub(crate) async fn process_id(client: &Client) -> Result<i32> {
         .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }
 
-/// Polls a connection until it ends, and ignores its notices and notifications.
+/// Polls a connection until it ends, and ignores its notices and notifications. A panic ends it too.
 pub async fn drive(connection: &mut ServerConnection) {
-    while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
+    let ended = contained_future("the task that reads the connection", async {
+        let mut message = |cx: &mut Context<'_>| {
+            fail_point!("connection");
+            connection.poll_message(cx)
+        };
+        while let Some(Ok(_)) = poll_fn(&mut message).await {}
+    });
+    if let Err(panicked) = ended.await {
+        connection.fail(&panicked);
+    }
 }
 
 #[cfg(test)]

@@ -264,6 +264,7 @@ impl Feed {
             return broken;
         }
         let mut inner = self.inner.lock();
+        fail_point!("publish");
         if inner.probes.contains_key(&session) {
             self.look_for_probe(session, batch.read().0, &mut inner.probes);
         }

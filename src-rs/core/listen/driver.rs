@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, ServerMessage};
+use crate::base::panic::contained_future;
 use crate::connect::dial::ServerConnection;
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
@@ -47,8 +48,16 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Reads until the session ends, and says why it did.
+    /// Reads until the session ends, and says why it did. A panic ends it too.
     pub(crate) async fn run(mut self) -> SessionEnd {
+        let ended = contained_future("the task that reads the session", self.read_to_end()).await;
+        ended.unwrap_or_else(|panicked| {
+            self.connection.fail(&panicked);
+            panicked.into()
+        })
+    }
+
+    async fn read_to_end(&mut self) -> SessionEnd {
         let (feed, number) = (Arc::clone(&self.feed), self.number);
         self.arrivals
             .hand_to(move |batch| feed.publish(number, batch));
@@ -67,6 +76,7 @@ impl Driver {
     /// Reads until it has to stop, or the session has ended.
     async fn read(&mut self) -> Result<Stop, SessionEnd> {
         poll_fn(|cx| {
+            fail_point!("session");
             loop {
                 match self.connection.poll_message(cx) {
                     Poll::Ready(Some(Ok(Asynchronous::Notice(notice)))) => self.notice(notice),

@@ -71,6 +71,8 @@ impl Supervised {
             if let Err(error) = contained_future("the listener's supervisor", run).await {
                 told.give_up(&error);
             }
+            // Whoever still waits for a fence learns that it will not come.
+            told.close();
             let _ = finish.send(true);
         }));
         Arc::new(Self {

@@ -1,6 +1,7 @@
 //! Sends requests on a connection.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +14,24 @@ use tokio_postgres::CancelToken;
 use super::message::{Malformed, Message, TransactionStatus};
 use super::responses::{self, Responses, Sender};
 use crate::base::error::{Error, ErrorKind, Result};
+
+/// The longest message that a server reads, in bytes: it ends the connection at a longer one.
+const LONGEST_MESSAGE: usize = 0x3fff_fffe;
+
+/// What is in a message beside a statement's text or its parameters is no longer than this.
+const OTHER_BYTES: usize = 1024;
+
+/// Refuses what no server reads, before it is written. `what` is the subject of a sentence.
+pub(crate) fn check_length(what: &str, length: usize) -> io::Result<()> {
+    let most = LONGEST_MESSAGE - OTHER_BYTES;
+    if length <= most {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{what} {length} bytes, and the server takes at most {most} at once"),
+    ))
+}
 
 /// The facts that a connection and its client share.
 #[derive(Debug)]
@@ -85,7 +104,9 @@ impl Request {
     /// A request of the simple query protocol.
     pub(crate) fn simple(sql: &str) -> Result<Self> {
         let mut messages = BytesMut::new();
-        frontend::query(sql, &mut messages).map_err(|error| unencodable(&error))?;
+        check_length("its text has", sql.len())
+            .and_then(|()| frontend::query(sql, &mut messages))
+            .map_err(|error| unencodable(&error))?;
         Ok(Self {
             messages: messages.freeze(),
             is_extended: false,
@@ -93,9 +114,7 @@ impl Request {
     }
 
     /// A request of the extended query protocol. `write` writes its messages, without `Sync`.
-    pub(crate) fn extended(
-        write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>,
-    ) -> Result<Self> {
+    pub(crate) fn extended(write: impl FnOnce(&mut BytesMut) -> io::Result<()>) -> Result<Self> {
         let mut messages = BytesMut::new();
         write(&mut messages).map_err(|error| unencodable(&error))?;
         frontend::sync(&mut messages);
@@ -106,8 +125,8 @@ impl Request {
     }
 }
 
-/// The error of a statement that cannot be put into a message: it holds a NUL, or is beyond any size.
-fn unencodable(error: &std::io::Error) -> Error {
+/// The error of a statement that cannot be put into a message: it holds a NUL, or is too long.
+fn unencodable(error: &io::Error) -> Error {
     Error::new(
         ErrorKind::Execute,
         format!("the statement cannot be sent: {error}"),
@@ -275,4 +294,20 @@ pub(crate) fn copy_refused() -> Error {
 /// The error of a message that cannot be read.
 pub(crate) fn malformed(error: &Malformed) -> Error {
     Error::new(ErrorKind::Closed, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_server_reads_is_refused_with_its_length_and_the_limit() {
+        let most = LONGEST_MESSAGE - OTHER_BYTES;
+        assert!(check_length("its text has", most).is_ok());
+        let error = check_length("its text has", most + 1).map_err(|error| unencodable(&error));
+        assert_eq!(
+            error.expect_err("too long").message,
+            "the statement cannot be sent: its text has 1073740799 bytes, and the server takes at most 1073740798 at once"
+        );
+    }
 }

@@ -130,6 +130,14 @@ pub(crate) fn pair<S>(
     (Client::new(sender, state, cancel_token), connection)
 }
 
+impl<S> Connection<S> {
+    /// Notes that what drives the connection has failed. Requests that are not answered fail with it once the connection is
+    /// dropped.
+    pub(crate) fn fail(&self, error: &Error) {
+        self.state.close(Some(&lost(&error.message)));
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Sends and reads, until a message comes that answers no request. `None`: the client closed the session, and the
     /// server closed the socket.

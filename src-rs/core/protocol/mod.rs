@@ -14,7 +14,7 @@ mod responses;
 
 pub use client::Client;
 pub use client::TextRow;
-pub(crate) use client::{Request, copy_refused, malformed, text_rows};
+pub(crate) use client::{Request, check_length, copy_refused, malformed, text_rows};
 pub(crate) use connection::pair;
 pub use connection::{Asynchronous, Connection, ConnectionEnd};
 pub(crate) use message::{DataRow, Message};

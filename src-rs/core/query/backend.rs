@@ -284,6 +284,7 @@ impl Backend {
         let number = self.named.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}_{number}", self.prefix);
         let mut responses = self.wire.send(Request::extended(|messages| {
+            protocol::check_length("its text has", sql.len())?;
             frontend::parse(&name, sql, [], messages)?;
             frontend::describe(b'S', &name, messages)
         })?);
@@ -384,6 +385,7 @@ impl Backend {
     ) -> Result<Responses> {
         self.check_not_interrupted()?;
         let request = Request::extended(|messages| {
+            protocol::check_length("its text has", sql.len())?;
             frontend::parse("", sql, types.iter().map(Type::oid), messages)?;
             bind("", params, messages)?;
             frontend::execute("", 0, messages)
@@ -513,6 +515,11 @@ impl Backend {
 
 fn bind(statement: &str, params: &[Encoded], messages: &mut BytesMut) -> std::io::Result<()> {
     const BINARY: i16 = 1;
+    // Each has its length before it.
+    let lengths = params
+        .iter()
+        .map(|it| 4 + it.bytes().map_or(0, <[u8]>::len));
+    protocol::check_length("its parameters have", lengths.sum())?;
     let written = frontend::bind(
         "",
         statement,

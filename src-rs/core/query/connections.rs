@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
+use crate::base::panic::contained_future;
 use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{Dialed, dial, drive};
 use crate::protocol::TransactionStatus;
@@ -26,6 +27,9 @@ use crate::query::pool::Recycling;
 
 /// How long a server may take to hear that what it does for an abandoned connection is to be cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the limits are not looked at after a panic.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What resets everything that a session can change, except prepared statements: `DISCARD ALL` without its `DEALLOCATE ALL`
 /// (<https://www.postgresql.org/docs/current/sql-discard.html>). The function is named with its schema, since a role's
@@ -100,7 +104,17 @@ impl Connections {
     pub(super) async fn get(&self) -> Result<Client> {
         self.enforced.get_or_init(|| {
             let (limits, closing) = (self.limits, self.closing.clone());
-            drop(tokio::spawn(enforce(limits, self.pool.weak(), closing)));
+            let pool = self.pool.weak();
+            drop(tokio::spawn(async move {
+                let enforcing = || enforce(limits, &pool, &closing);
+                // A panic must not be the end of the limits.
+                while contained_future("closing connections", enforcing())
+                    .await
+                    .is_err()
+                {
+                    tokio::time::sleep(AFTER_PANIC).await;
+                }
+            }));
         });
         match self.pool.get().await {
             Ok(object) => Ok(Client::pooled(object)),
@@ -220,6 +234,7 @@ impl Opener {
             facts,
             destination,
         } = dial(&self.config).await?;
+        fail_point!("open");
         let own_pids = Arc::clone(&self.life.own_pids);
         let abandoned = self.life.abandoned.clone();
         let (config, token) = (Arc::clone(&self.config), client.cancel_token().cloned());

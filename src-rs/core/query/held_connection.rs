@@ -62,6 +62,7 @@ impl HeldConnection {
 /// Gives a connection back outside of any transaction, or closes it.
 pub(crate) async fn give_back(held: HeldConnection) -> ReleaseOutcome {
     let mut rolled_back = false;
+    fail_point!("give-back");
     if held.needs_care() {
         match tokio::time::timeout(RELEASE_TIMEOUT, leave_block(&held)).await {
             Ok(Ok(was_open)) => rolled_back = was_open,

@@ -55,8 +55,8 @@ impl Limits {
 /// Closes connections when they are due, until the pool is closed or gone.
 pub(super) async fn enforce(
     limits: Limits,
-    connections: WeakPool<Opener>,
-    closing: CancellationToken,
+    connections: &WeakPool<Opener>,
+    closing: &CancellationToken,
 ) {
     let Some(shortest) = limits.shortest() else {
         return;
@@ -70,6 +70,7 @@ pub(super) async fn enforce(
         let Some(pool) = connections.upgrade() else {
             return;
         };
+        fail_point!("limits");
         let now = Instant::now();
         pause = shortest;
         let looked_through = pool.retain(|backend, _| match limits.due(backend) {

@@ -39,9 +39,19 @@ pub(crate) async fn execute(backend: &Backend, sql: &str, params: &[Param]) -> R
     // The server refused before executing anything, so trying again is safe. Inside a transaction the refusal has failed
     // the transaction, and the second attempt can only say so: the first error says why.
     match attempt(backend, sql, params).await {
-        Err(error) if error.sql_state() == Some("25P02") => Err(first),
+        Err(error) if error.sql_state() == Some("25P02") => Err(stale_inside(first)),
         outcome => outcome,
     }
+}
+
+/// The error of a statement that would have to be prepared anew, in a transaction that has failed by it.
+fn stale_inside(error: Error) -> Error {
+    let message = format!(
+        "{}: the statement was prepared before the database changed, or before something deallocated it. Outside of a \
+         transaction it would have been tried again; here the transaction has failed: roll it back, and run it again",
+        error.message
+    );
+    error.saying(message)
 }
 
 /// Runs one statement for each set of parameters; all of them or none take effect. Gives the rows affected.
@@ -49,6 +59,17 @@ pub(crate) async fn execute_many(backend: &Backend, sql: &str, sets: &[Vec<Param
     if sets.is_empty() {
         return Ok(0);
     }
+    match attempt_many(backend, sql, sets).await {
+        // Whatever it had done was rolled back.
+        Err(error) if is_stale(&error) => {
+            backend.forget(sql);
+            attempt_many(backend, sql, sets).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn attempt_many(backend: &Backend, sql: &str, sets: &[Vec<Param>]) -> Result<u64> {
     let prepared = Prepared::new(backend, sql).await?;
     let encoded = sets
         .iter()
@@ -75,14 +96,11 @@ pub(crate) async fn execute_many(backend: &Backend, sql: &str, sets: &[Vec<Param
         Ok(affected) => backend.batch_execute(commit).await.map(|()| affected),
         Err(error) => Err(error),
     };
-    if let Err(error) = &ran {
+    if ran.is_err() {
         // A rollback that fails too means that the connection is lost, and the transaction with it. After a commit that was
         // refused there is nothing left to roll back.
         if backend.transaction_status() != TransactionStatus::Idle {
             let _ = backend.simple_query(rollback).await;
-        }
-        if is_stale(error) {
-            backend.forget(sql);
         }
     }
     ran
@@ -107,6 +125,7 @@ pub(crate) async fn execute_batch(backend: &Backend, sql: &str) -> Result<()> {
 
 async fn attempt(backend: &Backend, sql: &str, params: &[Param]) -> Result<QueryOutput> {
     let prepared = Prepared::new(backend, sql).await?;
+    fail_point!("statement");
     let columns = prepared.columns()?;
     let encoded = prepared.encode(params)?;
     let mut values = Vec::new();

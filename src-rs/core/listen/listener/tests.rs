@@ -9,19 +9,37 @@ use crate::deliver::feed::Feed;
 use crate::listen::session::Session;
 use crate::listen::sessions::Sessions;
 
-/// Sessions that never come about: an attempt panics once it is let go.
-#[derive(Clone, Default)]
+/// Sessions that never come about. Once it is let go, the supervisor panics where it begins an attempt.
+#[derive(Default)]
 struct Panicking {
     is_let_go: Arc<AtomicBool>,
+}
+
+impl Clone for Panicking {
+    fn clone(&self) -> Self {
+        assert!(!self.is_let_go.load(Ordering::Relaxed), "the sky fell");
+        Self {
+            is_let_go: Arc::clone(&self.is_let_go),
+        }
+    }
 }
 
 impl Sessions for Panicking {
     type Session = Session;
 
     async fn establish(&self, _: &Arc<Feed>, _: &[String]) -> Result<Session> {
-        while !self.is_let_go.load(Ordering::Relaxed) {
-            tokio::task::yield_now().await;
-        }
+        std::future::pending().await
+    }
+}
+
+/// Sessions whose attempts panic.
+#[derive(Clone)]
+struct Failing;
+
+impl Sessions for Failing {
+    type Session = Session;
+
+    async fn establish(&self, _: &Arc<Feed>, _: &[String]) -> Result<Session> {
         panic!("the sky fell")
     }
 }
@@ -48,6 +66,11 @@ fn start() -> (
 ) {
     let sessions = Panicking::default();
     let is_let_go = Arc::clone(&sessions.is_let_go);
+    let (handle, started) = start_over(sessions);
+    (handle, started, is_let_go)
+}
+
+fn start_over<S: Sessions>(sessions: S) -> (ListenerHandle, impl Future<Output = Result<()>>) {
     let seat = Arc::new(Seat::new(None, Box::new(|| {})));
     let feed = Arc::new(Feed::private());
     let id = feed.sit(&seat, false).expect("a new feed");
@@ -58,7 +81,7 @@ fn start() -> (
     let joined = chair.join(Vec::new(), None);
     running.place.lock().chair = Some(chair);
     let started = Arc::clone(&running).join(joined, None);
-    (ListenerHandle(running), started, is_let_go)
+    (ListenerHandle(running), started)
 }
 
 const TEXT: &str = "the listener gave up: the listener's supervisor panicked: the sky fell";
@@ -80,6 +103,24 @@ async fn a_panic_of_the_supervisor_is_the_answer_to_everything_that_waits() {
     assert_eq!(late.expect_err("a panic").message, TEXT);
     let events = handle.0.seat.take_events();
     assert!(events.is_empty(), "it was never connected: {events:?}");
+    handle.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_first_attempt_leaves_nobody_waiting() {
+    let (handle, started) = start_over(Failing);
+    let subscribed = handle.subscribe("a".to_owned(), 1);
+    let fence = handle.fence(1);
+    let error = started.await.expect_err("a panic");
+    assert_eq!(error.kind, ErrorKind::Internal);
+    assert_eq!(
+        error.message,
+        "an attempt to connect panicked: the sky fell"
+    );
+    for answer in [subscribed.await, fence.await] {
+        let error = answer.expect_err("there is no session");
+        assert_eq!(error.kind, ErrorKind::ListenerClosed);
+    }
     handle.shutdown(Duration::from_secs(5)).await;
 }
 

@@ -148,6 +148,7 @@ impl Session {
             destination,
         } = dial_host(&setup.connect, candidate, Some(&arrivals)).await?;
         arrivals.confirm(Moment::now());
+        fail_point!("attempt");
         let paused = Arc::new(AtomicBool::new(false));
         let place = FeedPlace::take(feed);
         let driver = Driver {

@@ -23,7 +23,10 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use crate::base::error::Result;
+use crate::base::panic::contained_future;
 
 /// The time after which an attempt without an answer no longer keeps the next one waiting.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -39,7 +42,7 @@ struct Attempt<T> {
     outcome: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
 }
 
-impl<T> Attempts<T> {
+impl<T: 'static> Attempts<T> {
     /// None.
     pub(super) fn new() -> Self {
         Self(Vec::with_capacity(MOST))
@@ -50,7 +53,8 @@ impl<T> Attempts<T> {
         self.0.is_empty()
     }
 
-    /// Begins the attempt with this number. When there are too many, the second oldest is dropped.
+    /// Begins the attempt with this number. When there are too many, the second oldest is dropped. An attempt that panics has
+    /// failed.
     pub(super) fn begin(
         &mut self,
         number: u32,
@@ -59,7 +63,8 @@ impl<T> Attempts<T> {
         if self.0.len() == MOST {
             drop(self.0.remove(1));
         }
-        let outcome = Box::pin(outcome);
+        let contained = contained_future("an attempt to connect", outcome);
+        let outcome = Box::pin(contained.map(|outcome| outcome.unwrap_or_else(Err)));
         self.0.push(Attempt { number, outcome });
     }
 

@@ -127,6 +127,26 @@ pub(super) struct Supervisor<S: Sessions> {
     /// When the first session began: nothing before it is anybody's loss.
     started: SystemTime,
     idle_ends: IdleEnds,
+    /// While there is a session.
+    entered: Option<Entered>,
+}
+
+/// What tells others of the present session. Dropped, also by a panic, it tells them no more.
+struct Entered {
+    feed: Arc<Feed>,
+    own_pids: Option<Arc<OwnPids>>,
+    process_id: i32,
+    client: ClientSlot,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        *self.client.lock() = None;
+        self.feed.note_backend(None);
+        if let Some(own_pids) = &self.own_pids {
+            own_pids.remove(self.process_id);
+        }
+    }
 }
 
 /// Why a session is no longer served.
@@ -147,6 +167,7 @@ impl<S: Sessions> Supervisor<S> {
             new_fences: Vec::new(),
             started: clock::now(),
             idle_ends: IdleEnds::default(),
+            entered: None,
         }
     }
 
@@ -168,16 +189,16 @@ impl<S: Sessions> Supervisor<S> {
             match self.serve(&mut session).await {
                 SessionOutcome::Shutdown => {
                     self.feed().close();
-                    self.leave(&session);
+                    self.leave();
                     self.close(session).await;
                     return;
                 }
                 SessionOutcome::Lost(_) if self.expel_overflowed() => {
-                    self.leave(&session);
+                    self.leave();
                     return;
                 }
                 SessionOutcome::Lost(end) => {
-                    self.leave(&session);
+                    self.leave();
                     self.feed().announce(&Event::Disconnected {
                         error: end.error.clone(),
                         process_id: session.process_id(),
@@ -223,22 +244,24 @@ impl<S: Sessions> Supervisor<S> {
         &self.parts.feed
     }
 
-    fn enter(&self, session: &S::Session) {
+    fn enter(&mut self, session: &S::Session) {
         let process_id = session.process_id();
         if let Some(own_pids) = &self.parts.own_pids {
             own_pids.insert(process_id);
         }
         *self.parts.client.lock() = Some(session.client());
         self.feed().note_backend(Some(process_id));
+        self.entered = Some(Entered {
+            feed: Arc::clone(self.feed()),
+            own_pids: self.parts.own_pids.clone(),
+            process_id,
+            client: Arc::clone(&self.parts.client),
+        });
         self.feed().announce(&Event::Connected { process_id });
     }
 
-    fn leave(&self, session: &S::Session) {
-        *self.parts.client.lock() = None;
-        self.feed().note_backend(None);
-        if let Some(own_pids) = &self.parts.own_pids {
-            own_pids.remove(session.process_id());
-        }
+    fn leave(&mut self) {
+        self.entered = None;
     }
 
     async fn close(&self, session: S::Session) {

@@ -70,6 +70,7 @@ impl<S: Sessions> Supervisor<S> {
         &mut self,
         session: &mut S::Session,
     ) -> std::result::Result<(), SessionOutcome> {
+        fail_point!("supervisor");
         // Whatever else is waiting goes into the same round trip.
         while let Ok(command) = self.parts.commands.try_recv() {
             self.accept(command);

@@ -265,7 +265,7 @@ impl<S: Sessions> Supervisor<S> {
     }
 
     /// Lets the stream go on with a new session, behind the gap.
-    fn resume(&self, session: &S::Session, gap: &Gap) {
+    fn resume(&mut self, session: &S::Session, gap: &Gap) {
         self.feed().count_reconnect();
         self.enter(session);
         // The event comes before the gap: whoever handles the gap finds the listener connected.
