@@ -202,7 +202,7 @@ for (const [what, strike] of [
   ['a frozen backend', (processId: number) => signal(processId, 'SIGSTOP')],
 ] as const) {
   test.serial(`${what} is noticed in time also while a statement of the user runs`, async (t) => {
-    const witness = await start(t, { heartbeat: HEARTBEAT })
+    const witness = await start(t, { session: 'own', heartbeat: HEARTBEAT })
     const { listener } = witness
     const lost = once(listener, 'disconnected')
     const processId = await witness.processId()
@@ -218,8 +218,27 @@ for (const [what, strike] of [
   })
 }
 
+test.serial(
+  'a statement on a session that is silently dead waits for a session that lives',
+  async (t) => {
+    const witness = await start(t, { heartbeat: HEARTBEAT })
+    const { listener } = witness
+    const lost = once(listener, 'disconnected')
+    const processId = await witness.processId()
+    await signal(processId, 'SIGSTOP')
+    // The listener shares its session, and cannot leave it before it is known where in its stream.
+    const asked = listener.connection.fetchVal<number>('SELECT pg_backend_pid()')
+    await within(lost, { timeoutMs: NOTICE.timeoutMs + HEARTBEAT.timeoutMs })
+    t.not(await within(asked), processId)
+    await listener.sync()
+    signal(processId, 'SIGCONT')
+    await arena.terminate(processId)
+    t.is(witness.iterated.filter((item) => item instanceof Gap).length, 1)
+  },
+)
+
 test.serial("a user's long statement on the session is not taken for a dead server", async (t) => {
-  const witness = await start(t, { heartbeat: HEARTBEAT })
+  const witness = await start(t, { session: 'own', heartbeat: HEARTBEAT })
   const { listener } = witness
   await listener.connection.execute('SELECT pg_sleep(1.5)')
   await listener.sync()

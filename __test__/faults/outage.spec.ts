@@ -91,7 +91,9 @@ test.serial('during an outage the session’s connection says that it is closed'
   t.is(witness.listener.state, 'reconnecting')
   t.true(witness.listener.isStarted)
   await t.throwsAsync(connection.fetchVal('SELECT 1'), { instanceOf: ConnectionClosedError })
-  await t.throwsAsync(async () => witness.processId(), { instanceOf: ConnectionClosedError })
+  await t.throwsAsync(async () => witness.listener.connection.fetchVal('SELECT 1'), {
+    instanceOf: ConnectionClosedError,
+  })
   await giveBack(witness)
   t.is(typeof (await witness.processId()), 'number')
 })
