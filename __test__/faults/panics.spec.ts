@@ -54,7 +54,8 @@ async function openPool(
 async function openScene(t: ExecutionContext) {
   const pool = await openPool(t)
   const channel = uniqueName('panics')
-  const listener = pool.listener({ channels: [channel] })
+  // A panic of a shared session's tasks is everybody's who shares it.
+  const listener = pool.listener({ channels: [channel], session: 'own' })
   const called: string[] = []
   const iterated: (string | Gap)[] = []
   const events: string[] = []
@@ -137,6 +138,27 @@ for (const point of ['session', 'publish']) {
     await within(listener.shutdown())
   })
 }
+
+panics('session', 'of the task that reads a shared session is one gap for each', async (t) => {
+  const pool = await openPool(t)
+  const channel = uniqueName('panics')
+  const heard: string[][] = [[], [], []]
+  const listeners = await Promise.all(
+    heard.map((own) =>
+      pool.listen({ [channel]: (_connection, payload) => void own.push(payload) }),
+    ),
+  )
+  listeners.forEach((listener, number) => listener.on('gap', () => heard[number]!.push('gap')))
+  t.is(listeners[0]!.stats().session?.listeners, 3)
+  const back = listeners.map((listener) => next(listener, 'reconnected'))
+  arm('session')
+  await pool.notify(channel, 'wakes the task')
+  await within(Promise.all(back))
+  await pool.notify(channel, 'after')
+  await within(Promise.all(listeners.map((listener) => listener.sync())))
+  for (const own of heard) t.deepEqual(own.slice(-2), ['gap', 'after'])
+  t.is(listeners[0]!.stats().session?.listeners, 3)
+})
 
 panics(
   'attempt',
