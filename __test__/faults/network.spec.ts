@@ -225,7 +225,7 @@ test.serial(
     const { listener } = witness
     const lost = once(listener, 'disconnected')
     const processId = await witness.processId()
-    await signal(processId, 'SIGSTOP')
+    signal(processId, 'SIGSTOP')
     // The listener shares its session, and cannot leave it before it is known where in its stream.
     const asked = listener.connection.fetchVal<number>('SELECT pg_backend_pid()')
     await within(lost, { timeoutMs: NOTICE.timeoutMs + HEARTBEAT.timeoutMs })

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import type { ConnectionPool, Gap, Listener } from 'pglisten'
+import type { ConnectionPool, Gap } from 'pglisten'
 import {
   ask,
   backendOf,
@@ -29,10 +29,10 @@ async function counting(pool: ConnectionPool, channel: string) {
 
 /** Notifies ascending numbers, each in a transaction of its own, until it is stopped; then tells how many. */
 function writing(pool: ConnectionPool, channel: string) {
-  let isStopped = false
+  const stop = new AbortController()
   let count = 0
   const written = (async () => {
-    while (!isStopped) {
+    while (!stop.signal.aborted) {
       await pool.execute('SELECT pg_notify($1, $2)', [channel, `${count}`])
       count += 1
     }
@@ -43,7 +43,7 @@ function writing(pool: ConnectionPool, channel: string) {
       return count
     },
     async stop() {
-      isStopped = true
+      stop.abort()
       return written
     },
   }
@@ -234,7 +234,7 @@ test('while the session is lost the connection says so, and a move comes later',
   await terminate(shared)
   await lost
   if (listener.state === 'reconnecting') {
-    await t.throwsAsync(() => (listener as Listener).connection.execute('SELECT 1'))
+    await t.throwsAsync(() => listener.connection.execute('SELECT 1'))
   }
   await back
   t.not(await backendOf(listener), shared)

@@ -192,7 +192,7 @@ impl NativeListener {
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeListenerStats {
         let counters = &self.seat.counters;
-        let served = self.handle.lock().as_ref().and_then(|it| it.served());
+        let served = self.handle.lock().as_ref().and_then(ListenerHandle::served);
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         NativeListenerStats {
             received: counters.received.load(Ordering::Relaxed) as f64,
