@@ -23,10 +23,8 @@ await runMain(async () => {
   const { ok, output } = await run('cargo', build, { output: 'keep' })
   if (!ok) throw new SetupError(`Building the raw ends of the wire failed:\n${output}`)
   if (against !== undefined) await buildBaseline(against)
-  const program = against === undefined ? 'main.mjs' : 'against.mjs'
-  const bench = await run(process.execPath, [
-    `${root}bench/speed/${program}`,
-    ...process.argv.slice(2),
-  ])
+  const alone = against === undefined ? 'speed/main.mjs' : 'speed/against.mjs'
+  const program = options.sessions ? 'sessions/main.mjs' : alone
+  const bench = await run(process.execPath, [`${root}bench/${program}`, ...process.argv.slice(2)])
   return bench.ok ? 0 : 1
 })

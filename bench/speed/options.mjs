@@ -12,6 +12,7 @@ import { PAIRS_TO_JUDGE } from './comparison.mjs'
  * @property {readonly string[]} nodeFlags For the contestants.
  * @property {string} out
  * @property {string | undefined} against The commit to compare with; the other clients are left out then.
+ * @property {boolean} sessions Whether many listeners in one process are measured.
  * @property {number} pairs
  * @property {string} contestant
  */
@@ -28,6 +29,9 @@ This working tree's build beside that of another commit:
   --against COMMIT   the other commit; it is built in target/baseline, once
   --pairs N          how many pairs of runs of each case (default ${PAIRS_TO_JUDGE}, which is also the fewest that are judged)
   --contestant NAME  who does the cases (default "pglisten callback")
+
+Many listeners in one process, with --against beside another commit too:
+  --sessions    start-up, memory, the rate of NOTIFY and the cost of a delivery, for 1 to 10,000 listeners
 
 Both:
   --only TEXT   only the cases whose names contain one of these, such as burst-40,latency; the whole name of a case
@@ -61,6 +65,7 @@ export function readOptions() {
     against: values.against,
     pairs: wholeNumber('pairs', values.pairs, PAIRS_TO_JUDGE, LEAST_PAIRS),
     contestant: values.contestant ?? 'pglisten callback',
+    sessions: values.sessions,
   }
 }
 
@@ -76,6 +81,7 @@ function parse() {
         contestant: text,
         only: text,
         node: text,
+        sessions: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
     }).values
