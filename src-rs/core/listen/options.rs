@@ -64,12 +64,12 @@ pub struct ListenerOptions {
 }
 
 impl ListenerOptions {
-    /// How to make a session that raises `doubt`.
-    pub(super) fn setup(&self, doubt: &Arc<Doubt>) -> SessionSetup {
+    /// How to make a session that raises `doubt`, read without a pause of more than `max_pause`.
+    pub(super) fn setup(&self, doubt: &Arc<Doubt>, max_pause: Duration) -> SessionSetup {
         let probed = self.heartbeat.filter(|it| it.probe_interval.is_some());
         SessionSetup {
             probe_timeout: probed.map(|heartbeat| heartbeat.timeout),
-            ..SessionSetup::new(Arc::clone(&self.connect), Arc::clone(doubt), self.max_pause)
+            ..SessionSetup::new(Arc::clone(&self.connect), Arc::clone(doubt), max_pause)
         }
     }
 

@@ -1,6 +1,7 @@
 //! The sessions of this process that listeners share.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -46,7 +47,8 @@ pub(super) fn share(
         let feed = Arc::new(Feed::shared());
         let id = feed.sit(seat, retries).expect("a new feed is not over");
         let doubt = Arc::new(Doubt::default());
-        let setup = options.setup(&doubt);
+        // Nobody who shares it pauses it.
+        let setup = options.setup(&doubt, Duration::ZERO);
         let supervised = Supervised::start(setup, options.policy(), doubt, None, feed);
         shared.insert(key, Arc::downgrade(&supervised));
         (supervised, id)
@@ -69,7 +71,7 @@ pub(super) fn alone(
 /// Starts a session of one listener, on the current runtime.
 pub(super) fn start_alone(options: &ListenerOptions, feed: Arc<Feed>) -> Arc<Supervised> {
     Supervised::start(
-        options.setup(&options.doubt),
+        options.setup(&options.doubt, options.max_pause),
         options.policy(),
         Arc::clone(&options.doubt),
         Some(Arc::clone(&options.own_pids)),

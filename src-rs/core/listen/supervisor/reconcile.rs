@@ -75,13 +75,14 @@ impl<S: Sessions> Supervisor<S> {
         while let Ok(command) = self.parts.commands.try_recv() {
             self.accept(command);
         }
-        if !self.is_followed {
+        while !self.is_followed {
+            // Set first: whoever leaves meanwhile takes it back.
+            self.is_followed = true;
             let add = self
                 .desired
                 .in_order(|channel| !session.applied().contains(channel));
             self.subscribe(session, add).await?;
             self.unsubscribe(session).await?;
-            self.is_followed = true;
         }
         let process_id = session.process_id();
         self.waiting
