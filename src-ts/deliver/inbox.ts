@@ -90,6 +90,8 @@ export class Inbox implements Consumer {
    * pull, for a few entries, and again for more once there have been so many: most of thousands of listeners are idle.
    */
   #drain: ((max: number) => unknown) | undefined
+  /** The entries for which `#meta` has room. */
+  #room = 0
   #values = EMPTY
   #index = 0
   #open = true
@@ -257,7 +259,10 @@ export class Inbox implements Consumer {
       this.#isEmpty = false
       if (this.#flood.beginRest()) return false
     }
-    const drain = this.#drainFor(max)
+    let drain = this.#drain
+    // Callbacks pull few at once until there have been so many.
+    const isEnough = max <= this.#room || (max === PULL_SIZE && this.#values.length < this.#room)
+    if (drain === undefined || !isEnough) drain = this.#makeDrain(max)
     // Reset before the call, so that entries that were taken are not taken again if it throws.
     this.#index = 0
     this.#values = EMPTY
@@ -276,14 +281,10 @@ export class Inbox implements Consumer {
     return count > 0
   }
 
-  /** The closure that takes up to `max` entries; for one consumer of callbacks fewer, until there have been so many at once. */
-  #drainFor(max: number): (max: number) => unknown {
-    const room = this.#meta.length / 2 - 2
-    const wasFull = this.#values.length === room
-    if (this.#drain && (room >= max || (room === FEW && max === PULL_SIZE && !wasFull))) {
-      return this.#drain
-    }
-    this.#meta = metaFor(!this.#drain && max === PULL_SIZE ? FEW : max)
+  /** Makes the closure that takes up to `max` entries; the first one of callbacks has room for a few. */
+  #makeDrain(max: number): (max: number) => unknown {
+    this.#room = this.#drain === undefined && max === PULL_SIZE ? FEW : max
+    this.#meta = metaFor(this.#room)
     this.#drain = this.#native.drainer(this.#meta, asArray)
     return this.#drain
   }
