@@ -59,10 +59,10 @@ async function startMain(t: ExecutionContext) {
 
 /** Notifies ascending numbers without an end, a hundred in each transaction. */
 function flooding(channel: string) {
-  let isStopped = false
+  const stopping = new AbortController()
   const written = (async () => {
     let last = 0
-    while (!isStopped) {
+    while (!stopping.signal.aborted) {
       await flood(channel, last + 1, last + 100)
       last += 100
       await sleep(1)
@@ -72,7 +72,7 @@ function flooding(channel: string) {
   return {
     /** Gives the last number. */
     stop: () => {
-      isStopped = true
+      stopping.abort()
       return written
     },
   }
@@ -175,6 +175,7 @@ test('a function for the password belongs to its thread: nobody else shares, and
   const { processId } = listener.stats().session!
   const task = { applicationName, channel, asksPassword: true }
   const workers = await Promise.all([startWorker(t, task), startWorker(t, task)])
+  const [first, second] = workers
   const started = await Promise.all(workers.map((worker) => told(worker)))
   t.is(await sessionCount(applicationName), 3)
   t.is(new Set([processId, ...started.map(({ session }) => session.processId)]).size, 3)
@@ -185,11 +186,11 @@ test('a function for the password belongs to its thread: nobody else shares, and
     t.deepEqual(heard, range(1, 1000))
     t.is(session.listeners, 2, 'the two of its pool')
   }
-  await workers[0]!.terminate()
+  await first.terminate()
   await waitFor(async () => (await sessionCount(applicationName)) === 2)
   await flood(channel, 1001, 2000)
-  t.deepEqual((await told(workers[1]!, true)).heard, range(1, 2000))
-  await workers[1]!.terminate()
+  t.deepEqual((await told(second, true)).heard, range(1, 2000))
+  await second.terminate()
   await waitFor(async () => (await sessionCount(applicationName)) === 1)
   await listener.sync()
   isUnharmed(t, main, 2000, processId)
