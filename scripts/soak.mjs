@@ -1,4 +1,4 @@
-// `npm run soak`: faults strike a listener at random, and the oracle judges what its consumers saw.
+// `npm run soak`: faults strike listeners at random, and the oracle judges what they saw.
 
 import { parseArgs } from 'node:util'
 import { onInterrupt, run } from './lib/run.mjs'
@@ -7,7 +7,8 @@ import { SetupError, runMain, setup } from './lib/setup.mjs'
 const HELP = `Usage: npm run soak -- [options]
 
 Writers commit numbered rows and notify them; every few seconds a fault strikes the server, the session or the
-network of a listener with three consumers. In the end what they saw is held against the table.
+network of a listener with three consumers, and of fifty others in three threads that share its session. In the end
+what they saw is held against the table.
 
   --minutes N   how long the faults strike, 0.1 to 1440 (default 10)
   --seed S      repeat the faults of another run (default: random)

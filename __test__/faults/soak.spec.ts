@@ -7,7 +7,7 @@ import { soak } from '../../lab/soak/soak.js'
 
 test('under every kind of fault nothing is lost outside a gap, nothing comes twice, nothing out of order', async (t) => {
   t.timeout(150_000)
-  const report = await soak({ seed: 20, faults: FAULT_NAMES })
+  const report = await soak({ seed: 20, faults: FAULT_NAMES, crowd: 20 })
   if (report.violations.length > 0) t.log(reportLines(report).join('\n'))
   t.deepEqual(report.violations, [])
   t.deepEqual(
@@ -15,7 +15,9 @@ test('under every kind of fault nothing is lost outside a gap, nothing comes twi
     FAULT_NAMES,
   )
   t.true(report.overflowsCompared > 0, 'an overflow was compared with a consumer that saw it all')
-  for (const { delivered, lostInsideGaps } of report.verdicts.values()) {
+  t.is(report.crowd.listeners, 20)
+  t.true(report.crowd.moves > 0, 'some moved to a session of their own')
+  for (const { delivered, lostInsideGaps } of [...report.verdicts.values(), report.crowd.verdict]) {
     t.true(delivered > 1000, `delivered ${delivered}`)
     t.true(lostInsideGaps > 100, `lost inside gaps ${lostInsideGaps}: the faults had no effect`)
   }

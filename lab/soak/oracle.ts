@@ -8,7 +8,7 @@ export const keyOf = (writer: number, number: number) => writer * NUMBERS_PER_WR
 const writerOf = (key: number) => Math.floor(key / NUMBERS_PER_WRITER)
 
 /** What a consumer saw, in its order: keys of notifications, and gaps. */
-export type Seen = readonly (number | Gap)[]
+export type Seen = Iterable<number | Gap>
 
 /** A transaction: the numbers it wrote and notified, and when its COMMIT was sent and known to be over. */
 export interface Commit {
@@ -19,55 +19,88 @@ export interface Commit {
   overAt: number
 }
 
+/** Numbers that have to come in their order: rising, and all of one writer. */
+export interface Lane {
+  writer: number
+  numbers: readonly number[]
+}
+
+/** What a stream is held against. */
+export interface Due {
+  readonly lanes: ReadonlyMap<number, Lane>
+  /** The key of the lane that a number belongs to. */
+  laneOf: (writer: number, number: number) => number
+  commitOf: (writer: number, number: number) => Commit | undefined
+}
+
+/** A part of the ledger: a number is on the channel that its remainder says. */
+export interface Part {
+  /** How many channels there are. */
+  of: number
+  /** The channels that were listened to. */
+  channels: ReadonlySet<number>
+  /** Whether only what came by one channel has an order. */
+  orderedByChannel: boolean
+}
+
 /** What the table holds, by writer, and the time of each commit. */
-export class Ledger {
-  readonly #numbers: ReadonlyMap<number, readonly number[]>
+export class Ledger implements Due {
+  readonly lanes: ReadonlyMap<number, Lane>
+  readonly size: number
   readonly #commits = new Map<number, Commit[]>()
-  readonly #keys = new Set<number>()
 
   /** @param numbers - Each writer's numbers, as they are in the table, rising. */
   constructor(numbers: ReadonlyMap<number, readonly number[]>, commits: readonly Commit[]) {
-    this.#numbers = numbers
+    this.lanes = new Map(
+      [...numbers].map(([writer, own]) => [writer, { writer, numbers: own }] as const),
+    )
+    this.size = [...numbers.values()].reduce((sum, own) => sum + own.length, 0)
     for (const commit of commits) {
       const own = this.#commits.get(commit.writer)
       if (own === undefined) this.#commits.set(commit.writer, [commit])
       else own.push(commit)
     }
-    for (const [writer, own] of numbers) {
-      for (const number of own) this.#keys.add(keyOf(writer, number))
-    }
   }
 
-  get size(): number {
-    return this.#keys.size
-  }
-
-  get writers(): IterableIterator<number> {
-    return this.#numbers.keys()
-  }
-
-  has(key: number): boolean {
-    return this.#keys.has(key)
-  }
-
-  numbersOf(writer: number): readonly number[] {
-    return this.#numbers.get(writer) ?? []
+  laneOf(writer: number): number {
+    return writer
   }
 
   /** A writer commits one transaction after the other, so its commits are in the order of their numbers. */
   commitOf(writer: number, number: number): Commit | undefined {
     const own = this.#commits.get(writer) ?? []
-    let low = 0
-    let high = own.length - 1
-    while (low <= high) {
-      const middle = (low + high) >> 1
-      const commit = own[middle]!
-      if (number < commit.from) high = middle - 1
-      else if (number > commit.to) low = middle + 1
-      else return commit
-    }
-    return undefined
+    const commit = own[firstIndex(own, ({ to }) => to >= number)]
+    return commit !== undefined && commit.from <= number ? commit : undefined
   }
+
+  /** What a consumer of some channels has to hear. */
+  part({ of, channels, orderedByChannel }: Part): Due {
+    const lanes = new Map<number, Lane>()
+    const laneOf = (writer: number, number: number) =>
+      orderedByChannel ? writer * of + (number % of) : writer
+    for (const { writer, numbers } of this.lanes.values()) {
+      const parts = orderedByChannel
+        ? [...channels].map((channel) => new Set([channel]))
+        : [channels]
+      for (const part of parts) {
+        const own = numbers.filter((number) => part.has(number % of))
+        if (own.length > 0) lanes.set(laneOf(writer, own[0]!), { writer, numbers: own })
+      }
+    }
+    return { lanes, laneOf, commitOf: (writer, number) => this.commitOf(writer, number) }
+  }
+}
+
+/** The index of the first item that the condition holds for, as it does for all after it. */
+function firstIndex<Item>(items: readonly Item[], holds: (item: Item) => boolean): number {
+  let low = 0
+  let high = items.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (holds(items[middle]!)) high = middle
+    else low = middle + 1
+  }
+  return low
 }
 
 /** What a consumer's stream is worth. Every text in `violations` is a broken promise. */
@@ -83,11 +116,37 @@ export interface Verdict {
   violations: string[]
 }
 
+/** When a consumer listened, and what else may be in its stream. */
+export interface Terms {
+  /** What was sent to be committed later is due. */
+  since?: number
+  /** What was committed before is due; what comes later may come. */
+  until?: number
+  /** How often the listener may have moved to another session without a gap. */
+  moves?: number
+}
+
+/** How far a lane has come. */
+interface Place {
+  lane: Lane
+  /** Which numbers came. */
+  came: Uint8Array
+  /** The index of the next number; `undefined` before the first. */
+  next: number | undefined
+  /** How many gaps stood before the last notification. */
+  gaps: number
+}
+
 /**
- * Holds a consumer's stream against the ledger: what is missing stands between the last notification of its writer
+ * Holds a consumer's stream against the ledger: what is missing stands between the last notification of its lane
  * that came and the next one, so a gap must stand there too, and its interval must meet the commit.
  */
-export function judge(name: string, seen: Seen, ledger: Ledger): Verdict {
+export function judge(
+  name: string,
+  seen: Seen,
+  due: Due,
+  { since = -Infinity, until = Infinity, moves = 0 }: Terms = {},
+): Verdict {
   const verdict: Verdict = {
     delivered: 0,
     lostInsideGaps: 0,
@@ -100,36 +159,49 @@ export function judge(name: string, seen: Seen, ledger: Ledger): Verdict {
     violations: [],
   }
   const violation = (text: string) => verdict.violations.push(`${name}: ${text}`)
-  const gaps = seen.filter((item) => typeof item !== 'number')
+  const gaps: Gap[] = []
   const losses = new Losses()
   /** How many of the missing can only be an overflow's, and how many might be. */
   let certain = 0
   let possible = 0
 
-  const missing = (writer: number, number: number, between: readonly Gap[]) => {
-    const commit = ledger.commitOf(writer, number)
-    const { sentAt, overAt } = commit ?? { sentAt: -Infinity, overAt: Infinity }
-    const covering = between.filter(
-      ({ lostAt, resumedAt }) => lostAt.getTime() <= overAt && sentAt <= resumedAt.getTime(),
-    )
-    if (covering.length > 0) verdict.lostInsideGaps += 1
-    else {
-      verdict.lostOutsideGaps += 1
-      losses.add(writer, number, [sentAt, overAt], between)
-    }
-    if (between.some(isOverflow)) {
-      possible += 1
-      if (between.every(isOverflow)) certain += 1
+  /** The numbers with these indices are missing, and the gaps from that index on stand at their place. */
+  const missing = ({ writer, numbers }: Lane, from: number, to: number, fromGap: number) => {
+    if (from >= to) return
+    const between = gaps.slice(fromGap)
+    const overflows = between.filter(isOverflow).length
+    if (overflows > 0) possible += to - from
+    if (overflows > 0 && overflows === between.length) certain += to - from
+    for (let index = from; index < to; index += 1) {
+      const number = numbers[index]!
+      const { sentAt, overAt } = due.commitOf(writer, number) ?? ALWAYS
+      const isCovered = between.some(
+        ({ lostAt, resumedAt }) => lostAt.getTime() <= overAt && sentAt <= resumedAt.getTime(),
+      )
+      if (isCovered) verdict.lostInsideGaps += 1
+      else {
+        verdict.lostOutsideGaps += 1
+        losses.add(writer, number, [sentAt, overAt], between)
+      }
     }
   }
+  /** These may be missing, and may have been dropped. */
+  const excused = (from: number, to: number, fromGap: number) => {
+    if (from < to && gaps.slice(fromGap).some(isOverflow)) possible += to - from
+  }
+  const firstDue = ({ writer, numbers }: Lane) =>
+    firstIndex(numbers, (number) => (due.commitOf(writer, number) ?? ALWAYS).sentAt > since)
+  const firstNotDue = ({ writer, numbers }: Lane) =>
+    firstIndex(numbers, (number) => (due.commitOf(writer, number) ?? ALWAYS).overAt >= until)
 
-  /** For each writer: the index of its next number in the ledger, and the gaps before its last notification. */
-  const places = new Map([...ledger.writers].map((writer) => [writer, { next: 0, gaps: 0 }]))
-  const delivered = new Set<number>()
-  let gapsSeen = 0
+  const places = new Map<number, Place>()
+  for (const [key, lane] of due.lanes) {
+    const came = new Uint8Array(lane.numbers.length)
+    places.set(key, { lane, came, next: undefined, gaps: 0 })
+  }
   for (const item of seen) {
     if (typeof item !== 'number') {
-      gapsSeen += 1
+      gaps.push(item)
       if (!isOverflow(item)) verdict.disconnectGaps += 1
       else {
         verdict.overflowGaps += 1
@@ -139,35 +211,41 @@ export function judge(name: string, seen: Seen, ledger: Ledger): Verdict {
     }
     const writer = writerOf(item)
     const number = item % NUMBERS_PER_WRITER
-    if (delivered.has(item)) {
+    const place = places.get(due.laneOf(writer, number))
+    const numbers = place?.lane.numbers ?? []
+    const index =
+      place?.next !== undefined && numbers[place.next] === number
+        ? place.next
+        : firstIndex(numbers, (one) => one >= number)
+    if (place === undefined || numbers[index] !== number) {
+      violation(`number ${number} of writer ${writer} came, and was never committed`)
+      continue
+    }
+    if (place.came[index] === 1) {
       verdict.duplicates += 1
       violation(`number ${number} of writer ${writer} came twice`)
       continue
     }
-    delivered.add(item)
-    if (!ledger.has(item)) {
-      violation(`number ${number} of writer ${writer} came, and was never committed`)
-      continue
-    }
+    place.came[index] = 1
     verdict.delivered += 1
-    const own = ledger.numbersOf(writer)
-    const place = places.get(writer)!
-    if (number < (own[place.next] ?? Infinity)) {
+    if (place.next === undefined) {
+      const first = Math.min(index, firstDue(place.lane))
+      excused(0, first, 0)
+      missing(place.lane, first, index, 0)
+    } else if (index < place.next) {
       verdict.outOfOrder += 1
       violation(`number ${number} of writer ${writer} came after a later one`)
       continue
-    }
-    for (; own[place.next]! < number; place.next += 1) {
-      missing(writer, own[place.next]!, gaps.slice(place.gaps, gapsSeen))
-    }
-    place.next += 1
-    place.gaps = gapsSeen
+    } else missing(place.lane, place.next, index, place.gaps)
+    place.next = index + 1
+    place.gaps = gaps.length
   }
-  for (const [writer, place] of places) {
-    const own = ledger.numbersOf(writer)
-    for (; place.next < own.length; place.next += 1) {
-      missing(writer, own[place.next]!, gaps.slice(place.gaps))
-    }
+  for (const { lane, next, gaps: fromGap } of places.values()) {
+    const from = next ?? firstDue(lane)
+    const to = Math.max(from, firstNotDue(lane))
+    if (next === undefined) excused(0, from, 0)
+    missing(lane, from, to, fromGap)
+    excused(to, lane.numbers.length, fromGap)
   }
   for (const loss of losses) violation(loss)
   if (verdict.dropped < certain || verdict.dropped > possible) {
@@ -175,9 +253,12 @@ export function judge(name: string, seen: Seen, ledger: Ledger): Verdict {
       `overflow gaps count ${verdict.dropped}, but ${certain} to ${possible} are missing there`,
     )
   }
-  checkChain(gaps, violation)
+  checkChain(gaps, moves, violation)
   return verdict
 }
+
+/** Of a commit that nobody knows of. */
+const ALWAYS = { sentAt: -Infinity, overAt: Infinity }
 
 /** What no gap covers, with neighbours told together. */
 class Losses {
@@ -210,16 +291,19 @@ class Losses {
   }
 }
 
-/** Each lost session is followed by the next: no break is left out or told twice. */
-function checkChain(gaps: readonly Gap[], violation: (text: string) => void): void {
+/** Each lost session is followed by the next, but for moves: no break is left out or told twice. */
+function checkChain(gaps: readonly Gap[], moves: number, violation: (text: string) => void): void {
   let last: Gap | undefined
+  let movesLeft = moves
   for (const gap of gaps) {
     if (gap.lostAt > gap.resumedAt) violation(`a gap ends before it begins: ${interval(gap)}`)
     if (isOverflow(gap)) continue
     if (last !== undefined && last.newProcessId !== gap.oldProcessId) {
-      violation(
-        `a gap into session ${last.newProcessId} is followed by one out of session ${gap.oldProcessId}`,
-      )
+      if (movesLeft === 0) {
+        violation(
+          `a gap into session ${last.newProcessId} is followed by one out of session ${gap.oldProcessId}`,
+        )
+      } else movesLeft -= 1
     }
     last = gap
   }
@@ -257,7 +341,10 @@ export function compare(
 }
 
 /** The first place where `partial` is not `whole` without exactly what its gaps say. */
-function misplaced(whole: readonly number[], partial: Seen): string | undefined {
+function misplaced(
+  whole: readonly number[],
+  partial: readonly (number | Gap)[],
+): string | undefined {
   let at = 0
   let dropped = 0
   for (const item of partial) {

@@ -2,10 +2,8 @@
 
 import { type Connection, Gap, type Listener } from 'pglisten'
 import { keyOf } from './oracle.js'
+import { CHANNELS } from './soak-settings.js'
 import { deferred, waitFor } from '../wait.js'
-
-/** Names that have to be quoted, too. */
-export const CHANNELS = ['oracle a', 'oracle B', 'oracle "c"', 'oracle/d', 'oracle é']
 
 const GO_ON_DEADLINE_MS = 30_000
 /** The callback asks the server with every so many-th notification, and with every gap. */

@@ -3,6 +3,8 @@
 import { reportLines, strikeLine } from './soak-report.js'
 import { soak } from './soak.js'
 
+const CROWD = 50
+
 const [minutes, seed] = process.argv.slice(2).map(Number)
 if (minutes === undefined || seed === undefined) throw new Error('Use `npm run soak`.')
 
@@ -14,6 +16,7 @@ console.log(`seed ${seed}, ${minutes} min`)
 const report = await soak({
   seed,
   faults: { forMs: minutes * 60_000 },
+  crowd: CROWD,
   onFault: (strike, count) => console.log(strikeLine(strike, count)),
 })
 console.log(`\n${reportLines(report).join('\n')}\nseed ${seed}`)

@@ -1,5 +1,6 @@
 // A soak's outcome in words.
 
+import type { CrowdReport } from './crowd.js'
 import { FAULT_NAMES } from './soak-faults.js'
 import type { SoakReport, Strike } from './soak.js'
 
@@ -26,6 +27,16 @@ function timesOf(strikes: readonly Strike[]): string[] {
     if (values.length === 0) return ['–', '–']
     return [ms(percentile(values, 0.5)), ms(percentile(values, 1))]
   })
+}
+
+function crowdLines({ verdict: it, ...crowd }: CrowdReport): string[] {
+  return [
+    `crowd: ${crowd.listeners} listeners of the same session, ${crowd.streams} streams of which ${crowd.whole} were ` +
+      `there all the time, ${crowd.moves} moves to a session of one's own`,
+    `crowd: delivered ${it.delivered}, gaps ${it.disconnectGaps} of lost sessions and ${it.overflowGaps} of overflows ` +
+      `(${it.dropped} dropped), lost inside gaps ${it.lostInsideGaps}, lost outside ${it.lostOutsideGaps}, ` +
+      `duplicates ${it.duplicates}, out of order ${it.outOfOrder}`,
+  ]
 }
 
 export function reportLines(report: SoakReport): string[] {
@@ -55,6 +66,7 @@ export function reportLines(report: SoakReport): string[] {
     `callbacks asked on their connection: ${asked.answered} answered, the longest after ` +
       `${ms(asked.longestAnswerMs)} (${asked.gapsAnswered} in gap callbacks); ${asked.failed} failed, ` +
       `the longest after ${ms(asked.longestFailureMs)}`,
+    ...crowdLines(report.crowd),
     `${report.overflowsCompared} overflow gaps have the count and the place that another consumer confirms`,
     ...violations.slice(0, MAX_VIOLATIONS),
   )

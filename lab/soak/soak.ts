@@ -1,4 +1,5 @@
-// A run under faults: writers, a proxy, a listener with three consumers, and the oracle's judgement in the end.
+// A run under faults: writers, a proxy, a listener with three consumers, a crowd that shares its session, and the oracle's
+// judgement in the end.
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,14 +10,18 @@ import { FaultProxy } from '../network/fault-proxy.js'
 import { type Commit, Ledger, type Verdict, compare, judge } from './oracle.js'
 import { randomNumbers } from '../random.mjs'
 import { type DevServer, startServer } from '../server/test-server.js'
-import { type Asked, CHANNELS, startConsumers } from './soak-consumers.js'
+import { Crowd, type CrowdReport } from './crowd.js'
+import { type Asked, startConsumers } from './soak-consumers.js'
 import { FAULTS, FAULT_NAMES, type FaultName, type Field } from './soak-faults.js'
+import { CHANNELS, SESSION, poolOptions } from './soak-settings.js'
 import { waitFor, within } from '../wait.js'
 
 export interface SoakOptions {
   seed: number
   /** A list of faults, or for how long they strike at random. */
   faults: readonly FaultName[] | { forMs: number }
+  /** How many listeners there are beside the one that the faults watch. */
+  crowd: number
   /** Told of each fault when it is over. */
   onFault?: (strike: Strike, count: number) => void
   /** When aborted, the run ends, and throws. */
@@ -40,13 +45,10 @@ export interface SoakReport {
   overflowsCompared: number
   reconnects: number
   asked: Asked
+  crowd: CrowdReport
   violations: string[]
 }
 
-/** Short, so that many faults fit into a run. */
-export const HEARTBEAT = { intervalMs: 300, timeoutMs: 300 }
-const RECONNECT = { initialDelayMs: 50, maxDelayMs: 400 }
-const CONNECT_TIMEOUT_SEC = 1.5
 const MAX_MESSAGES = 3000
 const WRITERS = 3
 const RECOVERY_DEADLINE_MS = 30_000
@@ -71,29 +73,36 @@ function* faultsOf(
 }
 
 /** Runs it. A broken promise is a text in `violations`; what keeps the run itself from going on throws. */
-export async function soak({ seed, faults, onFault, signal }: SoakOptions): Promise<SoakReport> {
+export async function soak({
+  seed,
+  faults,
+  crowd: size,
+  onFault,
+  signal,
+}: SoakOptions): Promise<SoakReport> {
   const random = randomNumbers(seed)
   // What was notified must be in the table, also after a crash.
   await using server = await startServer({
-    settings: { max_connections: 50, synchronous_commit: 'on' },
+    settings: { max_connections: 100, synchronous_commit: 'on' },
   })
   await using admin = new ConnectionPool({ dsn: server.dsn, maxDbPoolSize: 2 })
   await createTable(admin)
   const proxy = await FaultProxy.start(server.port)
   using _ = { [Symbol.dispose]: () => proxy.stop() }
-  await using pool = new ConnectionPool({
-    dsn: proxy.dsn(server.dsn),
-    connectTimeoutSec: CONNECT_TIMEOUT_SEC,
-  })
-  const listener = pool.listener({
-    heartbeat: HEARTBEAT,
-    reconnect: RECONNECT,
-    buffer: { maxMessages: MAX_MESSAGES },
-  })
+  const dsn = proxy.dsn(server.dsn)
+  await using pool = new ConnectionPool(poolOptions(dsn))
+  const listener = pool.listener({ ...SESSION, buffer: { maxMessages: MAX_MESSAGES } })
   // Attempts that fail while the server is away are no news here.
   listener.on('error', () => {})
   const session = new Session(listener)
   const consumers = await startConsumers(listener)
+  await using crowd = new Crowd(dsn, size, seed)
+  await crowd.start()
+  if (listener.stats().session?.listeners !== 1 + size) {
+    throw new Error(
+      `${listener.stats().session?.listeners} listeners share a session of ${1 + size}`,
+    )
+  }
   await using writer = startWriter(server, seed)
   const field = {
     server,
@@ -112,6 +121,7 @@ export async function soak({ seed, faults, onFault, signal }: SoakOptions): Prom
   const strikes: Strike[] = []
   const violations: string[] = []
   await consumers.goOn()
+  await crowd.live()
   for (const name of faultsOf(faults, random)) {
     signal?.throwIfAborted()
     const strike = await struck(name, field, session)
@@ -128,8 +138,10 @@ export async function soak({ seed, faults, onFault, signal }: SoakOptions): Prom
   }
   const commits = await writer.end()
   await listener.sync({ signal: AbortSignal.timeout(RECOVERY_DEADLINE_MS) })
-  const { reconnects } = listener.stats()
+  await crowd.settle()
+  const { reconnects, session: shared } = listener.stats()
   await listener.shutdown()
+  await crowd.end()
 
   const ledger = new Ledger(await readTable(admin), commits)
   const verdicts = new Map<string, Verdict>()
@@ -149,6 +161,8 @@ export async function soak({ seed, faults, onFault, signal }: SoakOptions): Prom
   }
   violations.push(...consumers.problems)
   const { asked } = consumers
+  const crowdReport = crowd.judge(ledger, { processId: shared?.processId ?? 0, reconnects })
+  violations.push(...crowdReport.violations)
   return {
     strikes,
     committed: ledger.size,
@@ -156,6 +170,7 @@ export async function soak({ seed, faults, onFault, signal }: SoakOptions): Prom
     overflowsCompared,
     reconnects,
     asked,
+    crowd: crowdReport,
     violations,
   }
 }
