@@ -57,6 +57,12 @@ export interface MemberOutcome {
   problems: string[]
 }
 
+/** How a thread's listeners fared, and how often their pool notified {@link OWN_CHANNEL}. */
+export interface MembersResult {
+  outcomes: MemberOutcome[]
+  ownSent: number
+}
+
 /** The listeners of a thread, and their pool. */
 export class Members {
   readonly #pool: ConnectionPool
@@ -89,7 +95,7 @@ export class Members {
     await Promise.all(this.#members.map((member) => member.settle()))
   }
 
-  async end(): Promise<{ outcomes: MemberOutcome[]; ownSent: number }> {
+  async end(): Promise<MembersResult> {
     const outcomes = await Promise.all(this.#members.map((member) => member.end()))
     await this.close()
     return { outcomes, ownSent: this.#ownSent }

@@ -1,7 +1,7 @@
 // A worker thread of the crowd: does what its parent says, one order after the other.
 
 import { parentPort, workerData } from 'node:worker_threads'
-import { type MemberOutcome, Members, type Plan } from './crowd-members.js'
+import { Members, type MembersResult, type Plan } from './crowd-members.js'
 
 export interface CrowdTask {
   dsn: string
@@ -10,7 +10,7 @@ export interface CrowdTask {
 export type Order = 'start' | 'live' | 'settle' | 'end'
 /** The answer to each order; to the last one with what came of it. */
 export interface Answer {
-  result?: { outcomes: MemberOutcome[]; ownSent: number }
+  result?: MembersResult
 }
 
 const { dsn, plans } = workerData as CrowdTask

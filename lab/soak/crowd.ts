@@ -8,6 +8,7 @@ import {
   type MemberOutcome,
   type MemberRun,
   Members,
+  type MembersResult,
   type Plan,
 } from './crowd-members.js'
 import type { Answer, CrowdTask, Order } from './crowd-worker.js'
@@ -79,7 +80,8 @@ export class Crowd {
   readonly #main: Members
   readonly #workers: Worker[]
   readonly #failed: Promise<never>
-  #outcomes: { outcomes: MemberOutcome[]; ownSent: number }[] = []
+  /** Of each thread, the main one first. */
+  #results: MembersResult[] = []
 
   constructor(dsn: string, size: number, seed: number) {
     const plans = plansOf(size, seed)
@@ -96,9 +98,7 @@ export class Crowd {
     })
     this.#failed = Promise.race(
       this.#workers.map(async (worker) => {
-        const [error] = (await once(worker, 'error').catch((error: unknown) => [error])) as [
-          unknown,
-        ]
+        const [error] = (await once(worker, 'error')) as [unknown]
         throw new Error('a thread of the crowd failed', { cause: error })
       }),
     )
@@ -106,35 +106,39 @@ export class Crowd {
   }
 
   async start(): Promise<void> {
-    await this.#all('start', () => this.#main.start())
+    await this.#all('start', this.#main.start())
   }
 
   async live(): Promise<void> {
-    await this.#all('live', async () => this.#main.live())
+    this.#main.live()
+    await this.#all('live')
   }
 
   /** All are connected, and have heard everything. */
   async settle(): Promise<void> {
-    await this.#all('settle', () => this.#main.settle())
+    await this.#all('settle', this.#main.settle())
   }
 
   async end(): Promise<void> {
-    const [own, ...others] = await this.#all('end', () => this.#main.end())
-    this.#outcomes = [own!, ...others.map((answer) => (answer as Answer).result!)] as never
+    const own = this.#main.end()
+    const answers = await this.#all('end', own)
+    this.#results = [await own, ...answers.flatMap(({ result }) => result ?? [])]
   }
 
-  async #all<Own>(order: Order, own: () => Promise<Own>): Promise<(Own | Answer)[]> {
+  /** The threads' answers to an order that the main thread carries out itself. */
+  async #all(order: Order, own?: Promise<unknown>): Promise<Answer[]> {
     const answers = this.#workers.map(async (worker) => {
       const answer = once(worker, 'message')
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
       worker.postMessage(order)
       return ((await answer) as [Answer])[0]
     })
-    const all = Promise.all([own(), ...answers])
-    return within(Promise.race([all, this.#failed]), {
+    const all = Promise.all([Promise.all(answers), own])
+    const [answered] = await within(Promise.race([all, this.#failed]), {
       timeoutMs: DEADLINE_MS,
       what: `the crowd to ${order}`,
     })
+    return answered
   }
 
   /** @param shared - The backend of the session of all that did not move, and how often it was lost. */
@@ -157,7 +161,7 @@ export class Crowd {
       ownSent: 0,
       violations: [],
     }
-    for (const [thread, { outcomes, ownSent }] of this.#outcomes.entries()) {
+    for (const [thread, { outcomes, ownSent }] of this.#results.entries()) {
       report.ownSent += ownSent
       for (const [index, outcome] of outcomes.entries()) {
         judgeMember(this.#plans[thread]![index]!, outcome, ledger, shared, report)
