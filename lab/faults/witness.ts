@@ -190,6 +190,8 @@ export async function observe(arena: Arena, fault: Fault): Promise<Observation> 
       stream.find((item) => item instanceof Gap)!,
     )
     if (!isDeepStrictEqual(gaps[0], gaps[1])) violations.push('the consumers saw different gaps')
+    const newProcessId = await witness.processId()
+    // Asking the session itself moves the listener to another one.
     const listening = await witness.serverChannels()
     if (!isDeepStrictEqual(listening.sort(), [...channels].sort()))
       violations.push(`the server listens to ${listening.join()}`)
@@ -199,7 +201,7 @@ export async function observe(arena: Arena, fault: Fault): Promise<Observation> 
       recoveredMs: recoveredAt - from,
       gap: gaps[0]!,
       oldProcessId,
-      newProcessId: await witness.processId(),
+      newProcessId,
       events: [...witness.events],
       attempts: [...witness.attempts],
       errors: witness.errors,
