@@ -116,6 +116,35 @@ test('listeners that move under load miss nothing and hear nothing twice', async
   }
 })
 
+test('a channel that is added while its listener moves is heard from then on', async (t) => {
+  const { pool } = await openListener(t)
+  const channel = uniqueChannel()
+  const writer = writing(pool, channel)
+  const stays = await counting(pool, channel)
+  for (let round = 0; round < 20; round += 1) {
+    const { listener } = await counting(pool, uniqueChannel())
+    const numbers: number[] = []
+    const moved = backendOf(listener)
+    for (let step = 0; step < round; step += 1) await turn()
+    await listener.addCallback(
+      channel,
+      (_connection, payload) => void numbers.push(Number(payload)),
+    )
+    // The one that is under way may have been committed before.
+    const from = writer.count + 1
+    await moved
+    await waitFor(() => writer.count > from + 20)
+    await listener.sync()
+    const later = numbers.filter((number) => number >= from)
+    t.true(later.length >= 20)
+    t.true(later.every((number, place) => number === from + place))
+    await listener.shutdown()
+  }
+  const count = await writer.stop()
+  await stays.listener.sync()
+  t.is(stays.numbers.at(-1), count - 1)
+})
+
 test('statements are carried out in the order of their calls, across the move', async (t) => {
   const { listener } = await openListener(t, { channels: [uniqueChannel()] })
   await listener.startup()

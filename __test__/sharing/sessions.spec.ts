@@ -207,3 +207,30 @@ test('the heartbeat tells in pg_stat_activity whom a session serves', async (t) 
   })
   t.pass()
 })
+
+test('a listener that is collected as garbage leaves its session to the others', async (t) => {
+  const { listener, pool } = await openListener(t)
+  const [kept, dropped] = [uniqueChannel(), uniqueChannel()]
+  const heard: string[] = []
+  await listener.addCallback(kept, (_connection, payload) => void heard.push(payload))
+  await listener.startup()
+  listener.listen()
+  const { processId } = session(listener)!
+  await (async () => {
+    const abandoned = pool.listener({ channels: [dropped] })
+    await abandoned.startup()
+    t.is(session(abandoned)!.listeners, 2)
+  })()
+  await waitFor(
+    () => {
+      globalThis.gc!()
+      return session(listener)!.listeners === 1
+    },
+    { what: 'the other listener to be collected' },
+  )
+  await waitFor(() => session(listener)!.channels === 1, { what: 'its channel to be gone' })
+  await notify(kept, '1')
+  await listener.sync()
+  t.deepEqual(heard, ['1'])
+  t.is(session(listener)!.processId, processId)
+})

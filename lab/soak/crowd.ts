@@ -12,7 +12,7 @@ import {
   type Plan,
 } from './crowd-members.js'
 import type { Answer, CrowdTask, Order } from './crowd-worker.js'
-import { type Due, type Ledger, type Verdict, judge } from './oracle.js'
+import { type Due, type Ledger, NOTHING_SEEN, type Verdict, judge } from './oracle.js'
 import { randomNumbers } from '../random.mjs'
 import { seenOf } from './recording.js'
 import { CHANNELS } from './soak-settings.js'
@@ -148,16 +148,7 @@ export class Crowd {
       streams: 0,
       whole: 0,
       moves: 0,
-      verdict: {
-        delivered: 0,
-        lostInsideGaps: 0,
-        lostOutsideGaps: 0,
-        duplicates: 0,
-        outOfOrder: 0,
-        disconnectGaps: 0,
-        overflowGaps: 0,
-        dropped: 0,
-      },
+      verdict: { ...NOTHING_SEEN },
       ownSent: 0,
       violations: [],
     }

@@ -137,6 +137,18 @@ interface Place {
   gaps: number
 }
 
+/** The counts of a stream without anything in it. */
+export const NOTHING_SEEN: Omit<Verdict, 'violations'> = {
+  delivered: 0,
+  lostInsideGaps: 0,
+  lostOutsideGaps: 0,
+  duplicates: 0,
+  outOfOrder: 0,
+  disconnectGaps: 0,
+  overflowGaps: 0,
+  dropped: 0,
+}
+
 /**
  * Holds a consumer's stream against the ledger: what is missing stands between the last notification of its lane
  * that came and the next one, so a gap must stand there too, and its interval must meet the commit.
@@ -147,17 +159,7 @@ export function judge(
   due: Due,
   { since = -Infinity, until = Infinity, moves = 0 }: Terms = {},
 ): Verdict {
-  const verdict: Verdict = {
-    delivered: 0,
-    lostInsideGaps: 0,
-    lostOutsideGaps: 0,
-    duplicates: 0,
-    outOfOrder: 0,
-    disconnectGaps: 0,
-    overflowGaps: 0,
-    dropped: 0,
-    violations: [],
-  }
+  const verdict: Verdict = { ...NOTHING_SEEN, violations: [] }
   const violation = (text: string) => verdict.violations.push(`${name}: ${text}`)
   const gaps: Gap[] = []
   const losses = new Losses()

@@ -7,6 +7,7 @@
 mod arrival;
 mod fences;
 mod place;
+mod routing;
 mod seats;
 #[cfg(test)]
 mod tests;
@@ -17,21 +18,18 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrival::Arrival;
-pub(crate) use arrival::Crossing;
-use fences::{OpenFence, OpenFences};
+use fences::OpenFences;
 pub(crate) use fences::{Reply, next_fence};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 pub(crate) use place::FeedPlace;
 use place::Unverified;
 pub(crate) use seats::SeatId;
-use seats::{Departure, Seats, Sitting, Stage, Staged};
+use seats::{Seats, Stage};
 use tokio::sync::{Notify, oneshot};
 
-use super::buffer::Pressure;
 use super::gap::Gap;
-use super::seat::{Arrived, Event, Seat, Unrouted};
-use crate::base::Moment;
+use super::seat::{Event, Seat};
 use crate::base::error::Error;
 use crate::inbound::{ReceivedBatch, ReceivedNotification, Stop};
 
@@ -282,163 +280,6 @@ impl Feed {
         broken.or(stop)
     }
 
-    /// Hands a batch of the session that publishes to the seats.
-    fn take(
-        &self,
-        inner: &mut Inner,
-        batch: &ReceivedBatch,
-        passed: &mut Vec<Reply>,
-    ) -> Option<Stop> {
-        if inner.arrival.is_none() {
-            return self.route(inner, batch, 0, passed);
-        }
-        let (id, mut arrival) = inner.arrival.take()?;
-        if let Some(held) = &mut arrival.held {
-            let stop = held.push(batch.clone(), 0);
-            inner.arrival = Some((id, arrival));
-            return stop;
-        }
-        let fence = arrival.fence.to_string();
-        let is_fence =
-            |it: ReceivedNotification<'_>| it.channel == self.fence_channel && it.payload == fence;
-        let Some(place) = batch.read().0.position(is_fence) else {
-            // The seat hears the other feed.
-            inner.arrival = Some((id, arrival));
-            return None;
-        };
-        if arrival.is_released {
-            if let Some(sitting) = inner.seats.get_mut(id) {
-                sitting.stage = Stage::In;
-            }
-            return self.route(inner, batch, place + 1, passed);
-        }
-        let stop = arrival
-            .held
-            .get_or_insert_default()
-            .push(batch.clone(), place + 1);
-        inner.arrival = Some((id, arrival));
-        stop
-    }
-
-    /// Hands the part of a batch behind its first `skipped` notifications to the seats that are subscribed.
-    fn route(
-        &self,
-        inner: &mut Inner,
-        batch: &ReceivedBatch,
-        skipped: usize,
-        passed: &mut Vec<Reply>,
-    ) -> Option<Stop> {
-        let arrived = batch.read().0.skip(skipped);
-        let Inner {
-            seats,
-            fences,
-            overflowed,
-            ..
-        } = inner;
-        let pressure = if let Some((id, seat)) = seats.alone() {
-            let unrouted = |channel: &str, payload: &str| {
-                if channel != self.fence_channel {
-                    return self.unrouted();
-                }
-                match fences.take(payload) {
-                    Some(fence) => {
-                        passed.push(fence.reply);
-                        Unrouted::Fence(fence.number)
-                    }
-                    None => Unrouted::Expected,
-                }
-            };
-            let arrived = arrived.map(Arrived::Notification);
-            let pressure = seat.take_batch(batch.confirmed, arrived, unrouted);
-            note_overflow(overflowed, id, pressure);
-            pressure
-        } else {
-            self.sort(inner, batch.confirmed, &arrived.collect::<Vec<_>>(), passed)
-        };
-        if pressure == Pressure::Error {
-            self.overflowed.notify_one();
-        }
-        (pressure == Pressure::Pause).then_some(Stop::Pause)
-    }
-
-    /// Hands notifications to several seats.
-    fn sort(
-        &self,
-        inner: &mut Inner,
-        confirmed: Moment,
-        arrived: &[ReceivedNotification<'_>],
-        passed: &mut Vec<Reply>,
-    ) -> Pressure {
-        let Inner {
-            seats,
-            fences,
-            overflowed,
-            ..
-        } = inner;
-        let Seats {
-            sittings,
-            routes,
-            touched,
-            ..
-        } = seats;
-        let mut pressure = Pressure::None;
-        // Most of a batch is of one channel.
-        let mut last: Option<(&str, &[SeatId])> = None;
-        for (place, notification) in (0_u32..).zip(arrived) {
-            let ReceivedNotification {
-                channel, payload, ..
-            } = *notification;
-            let known = last.filter(|(name, _)| *name == channel);
-            let known = known.or_else(|| Some((channel, routes.get(channel)?.as_slice())));
-            if let Some((_, members)) = known {
-                last = known;
-                for &id in members {
-                    stage(sittings, touched, id, Staged::Notification(place));
-                }
-            } else if channel == self.fence_channel {
-                if let Some(fence) = fences.take(payload) {
-                    stage(sittings, touched, fence.seat, Staged::Fence(fence.number));
-                    passed.push(fence.reply);
-                } else if let Ok(number) = payload.parse() {
-                    let departing = |sitting: &Sitting| {
-                        sitting
-                            .departure
-                            .as_ref()
-                            .is_some_and(|it| it.fence == number)
-                    };
-                    let leaving = sittings.iter_mut().zip(0_u32..).find_map(|(it, id)| {
-                        it.as_mut().filter(|it| departing(it)).map(|it| (it, id))
-                    });
-                    if let Some((sitting, id)) = leaving {
-                        let id = SeatId::of(id);
-                        let felt = flush(sitting, confirmed, arrived, || self.unrouted());
-                        note_overflow(overflowed, id, felt);
-                        pressure = pressure.max(felt);
-                        hand_over(sitting, id, fences);
-                    }
-                }
-            }
-        }
-        for id in touched.drain(..) {
-            if let Some(Some(sitting)) = sittings.get_mut(id.index()) {
-                let felt = flush(sitting, confirmed, arrived, || self.unrouted());
-                note_overflow(overflowed, id, felt);
-                pressure = pressure.max(felt);
-            }
-        }
-        pressure
-    }
-
-    /// How a notification is judged that no listener here is subscribed to. On a shared session it is one for a listener that has
-    /// just left.
-    fn unrouted(&self) -> Unrouted {
-        if self.is_private {
-            Unrouted::Unexpected
-        } else {
-            Unrouted::Expected
-        }
-    }
-
     /// Tells whoever waits for a session's probe, if the probe is in this batch.
     fn look_for_probe<'batch>(
         &self,
@@ -455,68 +296,6 @@ impl Feed {
         {
             // Whoever waited may have given up.
             let _ = probed.send(());
-        }
-    }
-
-    /// Resolves when no consumer asks for a pause any more, and no more than is allowed is held for a seat that arrives.
-    pub(crate) async fn wait_for_room(&self) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registered before the check, so that a change meanwhile is not missed.
-            changed.as_mut().enable();
-            let held_too_much = {
-                let inner = self.inner.lock();
-                let arrival = inner.arrival.as_ref();
-                arrival.is_some_and(|(_, arrival)| arrival.is_full())
-            };
-            if !held_too_much {
-                break;
-            }
-            changed.await;
-        }
-        let seats: Vec<Arc<Seat>> = self.inner.lock().seats.hearing().cloned().collect();
-        for seat in seats {
-            seat.wait_for_room().await;
-        }
-    }
-
-    /// Registers a fence of a seat, whose listener knows it by `number`. The reply is sent when its notification has come back;
-    /// if the feed or the seat is over before, it is dropped. Gives the number under which it is to be notified, or the reply
-    /// back if the seat does not hear this feed.
-    pub(crate) fn add_fence(&self, seat: SeatId, number: u32, reply: Reply) -> Result<u32, Reply> {
-        let mut inner = self.inner.lock();
-        let hears = |stage| matches!(stage, Stage::In | Stage::Joining { .. } | Stage::Crossed);
-        let is_here = inner.seats.get(seat).is_some_and(|it| hears(it.stage));
-        if inner.is_over || !is_here {
-            return Err(reply);
-        }
-        let id = next_fence();
-        let fence = OpenFence {
-            seat,
-            number,
-            reply,
-        };
-        inner.fences.add(id, fence);
-        Ok(id)
-    }
-
-    /// The fences whose notification has not come back, in the order of their numbers.
-    pub(crate) fn open_fences(&self) -> Vec<u32> {
-        self.inner.lock().fences.numbers()
-    }
-
-    /// Answers fences that the server refused to notify.
-    pub(crate) fn refuse_fences(&self, ids: &[u32], error: &Error) {
-        let mut inner = self.inner.lock();
-        for id in ids {
-            if let Some(fence) = inner.fences.remove(*id) {
-                let _ = fence.reply.send(Err(error.clone()));
-            }
-            let refused = inner.arrival.take_if(|(_, arrival)| arrival.fence == *id);
-            if let Some((_, mut arrival)) = refused {
-                arrival.tell(Err(error.clone()));
-            }
         }
     }
 
@@ -663,87 +442,6 @@ impl Feed {
             changed.await;
         }
     }
-
-    /// Lets an expected seat come over at a fence, which the other feed and this one hear. `None`: there is no session.
-    pub(crate) fn await_arrival(&self, seat: SeatId, fence: u32) -> Option<Crossing> {
-        let mut inner = self.inner.lock();
-        inner.current?;
-        let (arrival, crossing) = Arrival::new(fence);
-        inner.arrival = Some((seat, arrival));
-        Some(crossing)
-    }
-
-    /// A seat stays where it was.
-    pub(crate) fn give_arrival_up(&self, fence: u32) {
-        let mut inner = self.inner.lock();
-        let pending =
-            |(_, arrival): &mut (SeatId, Arrival)| arrival.fence == fence && !arrival.is_released;
-        let given_up = inner.arrival.take_if(pending);
-        drop(inner);
-        if let Some((_, mut arrival)) = given_up {
-            arrival.tell(Ok(false));
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// Lets a seat go over to another feed at a fence. `false`: there is no session, or the seat is not here.
-    pub(crate) fn depart(&self, seat: SeatId, fence: u32, to: &Arc<Self>) -> bool {
-        let mut inner = self.inner.lock();
-        let is_up = inner.current.is_some();
-        let sitting = inner.seats.get_mut(seat);
-        match sitting.filter(|sitting| is_up && sitting.stage == Stage::In) {
-            Some(sitting) => {
-                let to = Arc::clone(to);
-                sitting.departure = Some(Departure { fence, to });
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// A seat does not go to another feed.
-    pub(crate) fn stay(&self, seat: SeatId) {
-        if let Some(sitting) = self.inner.lock().seats.get_mut(seat) {
-            sitting.departure = None;
-        }
-    }
-
-    /// The other feed is at the fence, and the seat hears it no more. `fences` are those of the seat that are open. `false`: the
-    /// seat stays there.
-    fn release(&self, fence: u32, fences: &mut Vec<(u32, OpenFence)>) -> bool {
-        let mut inner = self.inner.lock();
-        let Some((id, mut arrival)) = inner.arrival.take_if(|(_, arrival)| arrival.fence == fence)
-        else {
-            return false;
-        };
-        for (number, fence) in fences.drain(..) {
-            inner.fences.add(number, OpenFence { seat: id, ..fence });
-        }
-        arrival.is_released = true;
-        arrival.tell(Ok(true));
-        let held = arrival.held.take();
-        if let Some(sitting) = inner.seats.get_mut(id) {
-            sitting.stage = if held.is_some() {
-                Stage::In
-            } else {
-                Stage::Crossed
-            };
-        }
-        let mut passed = Vec::new();
-        match held {
-            Some(held) => {
-                for (batch, skipped) in held.batches {
-                    // A full consumer asks for its pause again with the next batch.
-                    let _ = self.route(&mut inner, &batch, skipped, &mut passed);
-                }
-            }
-            None => inner.arrival = Some((id, arrival)),
-        }
-        drop(inner);
-        pass(passed);
-        self.changed.notify_waiters();
-        true
-    }
 }
 
 #[cfg(test)]
@@ -771,55 +469,5 @@ fn pass(fences: Vec<Reply>) {
     for reply in fences {
         // Nobody waits for the fence of a `sync()` that was aborted.
         let _ = reply.send(Ok(()));
-    }
-}
-
-/// Stages a place of a batch for a seat that hears its channels.
-fn stage(sittings: &mut [Option<Sitting>], touched: &mut Vec<SeatId>, id: SeatId, staged: Staged) {
-    if let Some(Some(sitting)) = sittings.get_mut(id.index())
-        && sitting.stage == Stage::In
-    {
-        if sitting.staged.is_empty() {
-            touched.push(id);
-        }
-        sitting.staged.push(staged);
-    }
-}
-
-/// Hands a seat what was staged for it.
-fn flush(
-    sitting: &mut Sitting,
-    confirmed: Moment,
-    arrived: &[ReceivedNotification<'_>],
-    unrouted: impl Fn() -> Unrouted,
-) -> Pressure {
-    let staged = sitting.staged.drain(..).map(|staged| match staged {
-        Staged::Notification(place) => Arrived::Notification(arrived[place as usize]),
-        Staged::Fence(number) => Arrived::Fence(number),
-    });
-    sitting
-        .seat
-        .take_batch(confirmed, staged, |_, _| unrouted())
-}
-
-/// Hands a seat over to the feed for which it departs, if that one still waits for it.
-fn hand_over(sitting: &mut Sitting, id: SeatId, fences: &mut OpenFences) {
-    let Some(departure) = sitting.departure.take() else {
-        return;
-    };
-    let mut open = fences.take_of(id);
-    if departure.to.release(departure.fence, &mut open) {
-        sitting.stage = Stage::HandedOver;
-        return;
-    }
-    for (number, fence) in open {
-        fences.add(number, fence);
-    }
-}
-
-/// Notes a seat of which a consumer overflowed under the policy `error`.
-fn note_overflow(overflowed: &mut Vec<SeatId>, id: SeatId, pressure: Pressure) {
-    if pressure == Pressure::Error && !overflowed.contains(&id) {
-        overflowed.push(id);
     }
 }

@@ -10,10 +10,15 @@
 //! All that decides is under this feed's lock, which is taken after the other one's. If either session is lost before the other
 //! feed is at the fence, nothing has happened: the seat hears the other feed, and another fence is tried.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
+use super::fences::{OpenFence, OpenFences, Reply};
+use super::seats::{Departure, SeatId, Sitting, Stage};
+use super::{Feed, Inner, pass};
 use crate::base::error::Result;
-use crate::inbound::{ReceivedBatch, Stop};
+use crate::inbound::{ReceivedBatch, ReceivedNotification, Stop};
 
 /// The most bytes that are held for a seat that arrives; then the session is not read until the other feed has come so far.
 const MAX_HELD_BYTES: usize = 4 << 20;
@@ -73,5 +78,141 @@ impl Arrival {
             // Whoever waited may have been shut down.
             let _ = told.send(outcome);
         }
+    }
+}
+
+impl Feed {
+    /// Hands a batch of the session that publishes to the seats.
+    pub(super) fn take(
+        &self,
+        inner: &mut Inner,
+        batch: &ReceivedBatch,
+        passed: &mut Vec<Reply>,
+    ) -> Option<Stop> {
+        if inner.arrival.is_none() {
+            return self.route(inner, batch, 0, passed);
+        }
+        let (id, mut arrival) = inner.arrival.take()?;
+        if let Some(held) = &mut arrival.held {
+            let stop = held.push(batch.clone(), 0);
+            inner.arrival = Some((id, arrival));
+            return stop;
+        }
+        let fence = arrival.fence.to_string();
+        let is_fence =
+            |it: ReceivedNotification<'_>| it.channel == self.fence_channel && it.payload == fence;
+        let Some(place) = batch.read().0.position(is_fence) else {
+            // The seat hears the other feed.
+            inner.arrival = Some((id, arrival));
+            return None;
+        };
+        if arrival.is_released {
+            if let Some(sitting) = inner.seats.get_mut(id) {
+                sitting.stage = Stage::In;
+            }
+            return self.route(inner, batch, place + 1, passed);
+        }
+        let stop = arrival
+            .held
+            .get_or_insert_default()
+            .push(batch.clone(), place + 1);
+        inner.arrival = Some((id, arrival));
+        stop
+    }
+
+    /// Lets an expected seat come over at a fence, which the other feed and this one hear. `None`: there is no session.
+    pub(crate) fn await_arrival(&self, seat: SeatId, fence: u32) -> Option<Crossing> {
+        let mut inner = self.inner.lock();
+        inner.current?;
+        let (arrival, crossing) = Arrival::new(fence);
+        inner.arrival = Some((seat, arrival));
+        Some(crossing)
+    }
+
+    /// A seat stays where it was.
+    pub(crate) fn give_arrival_up(&self, fence: u32) {
+        let mut inner = self.inner.lock();
+        let pending =
+            |(_, arrival): &mut (SeatId, Arrival)| arrival.fence == fence && !arrival.is_released;
+        let given_up = inner.arrival.take_if(pending);
+        drop(inner);
+        if let Some((_, mut arrival)) = given_up {
+            arrival.tell(Ok(false));
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Lets a seat go over to another feed at a fence. `false`: there is no session, or the seat is not here.
+    pub(crate) fn depart(&self, seat: SeatId, fence: u32, to: &Arc<Self>) -> bool {
+        let mut inner = self.inner.lock();
+        let is_up = inner.current.is_some();
+        let sitting = inner.seats.get_mut(seat);
+        match sitting.filter(|sitting| is_up && sitting.stage == Stage::In) {
+            Some(sitting) => {
+                let to = Arc::clone(to);
+                sitting.departure = Some(Departure { fence, to });
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A seat does not go to another feed.
+    pub(crate) fn stay(&self, seat: SeatId) {
+        if let Some(sitting) = self.inner.lock().seats.get_mut(seat) {
+            sitting.departure = None;
+        }
+    }
+
+    /// The other feed is at the fence, and the seat hears it no more. `fences` are those of the seat that are open. `false`: the
+    /// seat stays there.
+    fn release(&self, fence: u32, fences: &mut Vec<(u32, OpenFence)>) -> bool {
+        let mut inner = self.inner.lock();
+        let Some((id, mut arrival)) = inner.arrival.take_if(|(_, arrival)| arrival.fence == fence)
+        else {
+            return false;
+        };
+        for (number, fence) in fences.drain(..) {
+            inner.fences.add(number, OpenFence { seat: id, ..fence });
+        }
+        arrival.is_released = true;
+        arrival.tell(Ok(true));
+        let held = arrival.held.take();
+        if let Some(sitting) = inner.seats.get_mut(id) {
+            sitting.stage = if held.is_some() {
+                Stage::In
+            } else {
+                Stage::Crossed
+            };
+        }
+        let mut passed = Vec::new();
+        match held {
+            Some(held) => {
+                for (batch, skipped) in held.batches {
+                    // A full consumer asks for its pause again with the next batch.
+                    let _ = self.route(&mut inner, &batch, skipped, &mut passed);
+                }
+            }
+            None => inner.arrival = Some((id, arrival)),
+        }
+        drop(inner);
+        pass(passed);
+        self.changed.notify_waiters();
+        true
+    }
+}
+
+/// Hands a seat over to the feed for which it departs, if that one still waits for it.
+pub(super) fn hand_over(sitting: &mut Sitting, id: SeatId, fences: &mut OpenFences) {
+    let Some(departure) = sitting.departure.take() else {
+        return;
+    };
+    let mut open = fences.take_of(id);
+    if departure.to.release(departure.fence, &mut open) {
+        sitting.stage = Stage::HandedOver;
+        return;
+    }
+    for (number, fence) in open {
+        fences.add(number, fence);
     }
 }

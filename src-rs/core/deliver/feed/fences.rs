@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::oneshot;
 
-use super::seats::SeatId;
-use crate::base::error::Result;
+use super::Feed;
+use super::seats::{SeatId, Stage};
+use crate::base::error::{Error, Result};
 
 /// The answer to who waits for a fence.
 pub(crate) type Reply = oneshot::Sender<Result<()>>;
@@ -61,5 +62,51 @@ impl OpenFences {
         let mut numbers: Vec<u32> = self.0.keys().copied().collect();
         numbers.sort_unstable();
         numbers
+    }
+}
+
+impl Feed {
+    /// Registers a fence of a seat, whose listener knows it by `number`. The reply is sent when its notification has come back;
+    /// if the feed or the seat is over before, it is dropped. Gives the number under which it is to be notified, or the reply
+    /// back if the seat does not hear this feed.
+    pub(crate) fn add_fence(
+        &self,
+        seat: SeatId,
+        number: u32,
+        reply: Reply,
+    ) -> std::result::Result<u32, Reply> {
+        let mut inner = self.inner.lock();
+        let hears = |stage| matches!(stage, Stage::In | Stage::Joining { .. } | Stage::Crossed);
+        let is_here = inner.seats.get(seat).is_some_and(|it| hears(it.stage));
+        if inner.is_over || !is_here {
+            return Err(reply);
+        }
+        let id = next_fence();
+        let fence = OpenFence {
+            seat,
+            number,
+            reply,
+        };
+        inner.fences.add(id, fence);
+        Ok(id)
+    }
+
+    /// The fences whose notification has not come back, in the order of their numbers.
+    pub(crate) fn open_fences(&self) -> Vec<u32> {
+        self.inner.lock().fences.numbers()
+    }
+
+    /// Answers fences that the server refused to notify.
+    pub(crate) fn refuse_fences(&self, ids: &[u32], error: &Error) {
+        let mut inner = self.inner.lock();
+        for id in ids {
+            if let Some(fence) = inner.fences.remove(*id) {
+                let _ = fence.reply.send(Err(error.clone()));
+            }
+            let refused = inner.arrival.take_if(|(_, arrival)| arrival.fence == *id);
+            if let Some((_, mut arrival)) = refused {
+                arrival.tell(Err(error.clone()));
+            }
+        }
     }
 }

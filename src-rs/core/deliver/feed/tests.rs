@@ -1,5 +1,6 @@
 //! Sessions that come and go below a feed, and what is published of them.
 
+use super::arrival::Crossing;
 use super::*;
 use crate::base::error::ErrorKind;
 use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};

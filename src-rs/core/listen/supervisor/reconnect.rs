@@ -117,28 +117,28 @@ impl<S: Sessions> Supervisor<S> {
         while let Ok(command) = self.parts.commands.try_recv() {
             self.accept(command);
         }
-        let mut delay = Duration::ZERO;
+        let mut failed = None;
         if self.waiting.retry().is_none() {
-            let error = match self.first_session().await? {
+            match self.first_session().await? {
                 Ok(session) => return Some(session),
-                Err(error) => error,
-            };
-            self.waiting.fail_joins(&error, false);
-            // Somebody may have joined meanwhile who keeps trying.
-            let options = self.waiting.retry()?;
-            self.backoff = self.parts.policy.backoff(Some(options));
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = &failed {
+            self.waiting.fail_joins(error, false);
+        }
+        // From here on only those wait who keep trying. After a failure somebody may have joined who does.
+        let options = self.waiting.retry()?;
+        self.backoff = self.parts.policy.backoff(Some(options));
+        let delay = failed.map_or(Duration::ZERO, |error| {
             let pace = self.backoff.pace(&error);
             self.feed().announce(&Event::AttemptFailed {
                 needs_attention: pace.needs_attention(),
                 error,
                 attempt: 1,
             });
-            delay = self.backoff.next(pace);
-        }
-        let options = self.waiting.retry()?;
-        if delay.is_zero() {
-            self.backoff = self.parts.policy.backoff(Some(options));
-        }
+            self.backoff.next(pace)
+        });
         let error = Error::new(ErrorKind::Connect, "no attempt to connect was made");
         let never_heals = |error: &Error| error.kind == ErrorKind::Configuration;
         match self.search(options, None, delay, error, never_heals).await {
