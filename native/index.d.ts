@@ -4,10 +4,11 @@
 /** The JavaScript environment's end of the way. One per environment, made when the module loads. */
 export declare class Bridge {
   /**
-   * `wake` is called with the kind (0 resolved, 1 rejected, 2 signal), the id and the value of each entry that is ready, one
-   * after the other.
+   * `wake` is called with the values of the entries that are ready. Before, `numbers` is filled with four numbers for each: the
+   * kind (0 resolved, 1 rejected, 2 signal, 3 handed), the id, and for what is handed the channel's number and the sender's
+   * process id. It has room for 256 entries.
    */
-  constructor(wake: (...ready: Array<unknown>) => void)
+  constructor(wake: (...values: Array<unknown>) => void, numbers: Uint32Array)
 }
 
 /** The bounds of one call: how long it may take, counted from when they are made, and whether it is aborted. */
@@ -114,6 +115,8 @@ export declare class NativeSubscriber {
    * `receive` makes of their values, or the value of a single one. None at all arms the signal.
    */
   drainer(meta: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): (max: number) => unknown
+  /** The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again. */
+  stopHanding(): void
   /** Changes the channels that are wanted; `null` wants all. */
   setChannels(channels?: Array<string> | undefined | null): void
   /** Adds or removes one wanted channel. */

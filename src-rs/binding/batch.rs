@@ -14,8 +14,8 @@ use napi::bindgen_prelude::{Env, Function, FunctionRef, ToNapiValue, Uint32Array
 use napi::{JsValue as _, Status, check_status, sys};
 use napi_derive::napi;
 
-use super::bridge::to_js;
 use super::error::{NativeError, in_facade_words};
+use super::wake::{make_string, to_js};
 use pglisten_core::base::panic::contained;
 use pglisten_core::deliver::buffer::{End, Entry, Subscriber};
 use pglisten_core::deliver::gap::{Gap, GapReason};
@@ -113,7 +113,7 @@ impl Batch<'_> {
             Entry::Notification(notification) => (
                 notification.channel,
                 notification.process_id.cast_unsigned(),
-                string(self.env, payload, notification.is_ascii)?,
+                make_string(self.env, payload, notification.is_ascii)?,
             ),
             Entry::Gap(gap) => {
                 let gap = to_js(self.env, NativeGap::from(*gap))?;
@@ -253,23 +253,4 @@ impl ToNapiValue for Value {
     unsafe fn to_napi_value(_: sys::napi_env, value: Self) -> napi::Result<sys::napi_value> {
         Ok(value.0)
     }
-}
-
-fn string(env: sys::napi_env, text: &[u8], is_ascii: bool) -> napi::Result<sys::napi_value> {
-    let create = if is_ascii {
-        sys::napi_create_string_latin1
-    } else {
-        sys::napi_create_string_utf8
-    };
-    let mut value = ptr::null_mut();
-    // Safety: `env` is the environment of the current call; the text has that length, and is copied.
-    check_status!(unsafe {
-        create(
-            env,
-            text.as_ptr().cast(),
-            text.len().cast_signed(),
-            &raw mut value,
-        )
-    })?;
-    Ok(value)
 }

@@ -3,64 +3,29 @@
 //! Promises are settled and consumers are signalled through the same queue, so that there is a single
 //! threadsafe function per environment. It is weak (never keeps the process alive), carries nothing (nothing
 //! leaks when a call fails), and is only called when there was nothing in the queue, or more than fits into one call. When
-//! the call reaches the JavaScript thread, it takes its arguments out of the queue.
+//! the call reaches the JavaScript thread, it takes its arguments out of the queue, and what `wake.rs` makes of them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use napi::bindgen_prelude::{Env, Function, JsValuesTupleIntoVec, ToNapiValue};
+use napi::Status;
+use napi::bindgen_prelude::{Env, Function, Uint32Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Status, sys};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::error::NativeError;
 use super::finalize::contained_finalizer;
 use super::runtime::querying;
-use pglisten_core::base::error::{Error, ErrorKind, Result};
+use super::wake::{Arguments, IntoJs, Ready, Receiver};
+use pglisten_core::base::error::Result;
 use pglisten_core::base::panic::{contained, contained_future};
 use pglisten_core::fail_point;
 
-type Wake = ThreadsafeFunction<(), (), Taken, Status, false, true>;
+type Wake = ThreadsafeFunction<(), (), Arguments, Status, false, true>;
 
 /// The most entries that are handed over at once. If there are more, JavaScript is woken again.
-const MOST_AT_ONCE: usize = 64;
-
-/// The status of a result that no value of JavaScript can hold, whose reason says so.
-pub(crate) const TOO_LONG: Status = Status::StringExpected;
-
-/// A value on its way to JavaScript. Converted on the JavaScript thread.
-pub(crate) trait IntoJs: Send {
-    /// Makes the JavaScript value.
-    fn into_js(self: Box<Self>, env: sys::napi_env) -> napi::Result<sys::napi_value>;
-}
-
-impl<T: ToNapiValue + Send> IntoJs for T {
-    fn into_js(self: Box<Self>, env: sys::napi_env) -> napi::Result<sys::napi_value> {
-        // Safety: called from `Taken::into_vec`, with the environment that is being called.
-        unsafe { T::to_napi_value(env, *self) }
-    }
-}
-
-enum Ready {
-    /// A promise can be settled.
-    Settled {
-        id: u32,
-        outcome: Result<Box<dyn IntoJs>>,
-    },
-    /// A consumer has something to drain.
-    Signal(u32),
-}
-
-/// How an entry is to be read. Mirrored in `src-ts/native/bridge.ts`.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-enum ReadyKind {
-    Resolved = 0,
-    Rejected = 1,
-    Signal = 2,
-}
+const MOST_AT_ONCE: usize = 256;
 
 #[derive(Default)]
 struct Shared {
@@ -89,7 +54,7 @@ impl Shared {
     }
 
     /// The first that are ready. Wakes JavaScript again if there are more.
-    fn take(&self) -> Taken {
+    fn take(&self) -> Vec<Ready> {
         fail_point!("wake");
         let mut ready = self.ready.lock();
         let most = MOST_AT_ONCE.min(ready.len());
@@ -99,77 +64,13 @@ impl Shared {
         if !is_all {
             self.wake_again();
         }
-        Taken(taken)
+        taken
     }
 
     fn wake_again(&self) {
         if let Some(wake) = &*self.wake.lock() {
             let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
-    }
-}
-
-/// Entries on their way to JavaScript, as the arguments of the call that wakes it: the kind, the id and the value of each.
-///
-/// Taken on the JavaScript thread. If it had to call back for them, that would cost as much as the wake.
-#[derive(Default)]
-struct Taken(Vec<Ready>);
-
-impl JsValuesTupleIntoVec for Taken {
-    /// An error here would be an uncaught exception, and a panic would end the process. So a promise whose outcome cannot be
-    /// converted is rejected, and what cannot even be told is left out.
-    fn into_vec(self, env: sys::napi_env) -> napi::Result<Vec<sys::napi_value>> {
-        let mut arguments = Vec::with_capacity(3 * self.0.len());
-        for entry in self.0 {
-            let promise = entry.promise();
-            let told = contained("an entry of a wake", || {
-                fail_point!("entry");
-                entry.into_js(env)
-            });
-            let why = match told {
-                Ok(Ok(entry)) => {
-                    arguments.extend(entry);
-                    continue;
-                }
-                Ok(Err(error)) => unconverted(&error),
-                Err(panicked) => panicked,
-            };
-            let rejected = promise.map(|id| {
-                let outcome = Err(why);
-                contained("an entry of a wake", || {
-                    Ready::Settled { id, outcome }.into_js(env)
-                })
-            });
-            if let Some(Ok(Ok(entry))) = rejected {
-                arguments.extend(entry);
-            }
-        }
-        Ok(arguments)
-    }
-}
-
-impl Ready {
-    /// The promise that it settles.
-    fn promise(&self) -> Option<u32> {
-        match self {
-            Self::Settled { id, .. } => Some(*id),
-            Self::Signal(_) => None,
-        }
-    }
-
-    fn into_js(self, env: sys::napi_env) -> napi::Result<[sys::napi_value; 3]> {
-        let (kind, id, value) = match self {
-            Self::Signal(id) => (ReadyKind::Signal, id, to_js(env, ())?),
-            Self::Settled { id, outcome } => match convert(env, outcome) {
-                Ok(value) => (ReadyKind::Resolved, id, value),
-                Err(error) => (
-                    ReadyKind::Rejected,
-                    id,
-                    to_js(env, NativeError::from(error))?,
-                ),
-            },
-        };
-        Ok([to_js(env, kind as u32)?, to_js(env, id)?, value])
     }
 }
 
@@ -181,6 +82,11 @@ impl BridgeHandle {
     /// Tells the consumer `id` that it has something to drain.
     pub(crate) fn signal(&self, id: u32) {
         self.0.push(Ready::Signal(id));
+    }
+
+    /// Tells the consumer `id` that it has something to drain, or hands it that.
+    pub(crate) fn signal_or_hand(&self, id: u32, receiver: Weak<dyn Receiver>) {
+        self.0.push(Ready::Notified { id, receiver });
     }
 
     /// Cancelled when the environment ends.
@@ -221,12 +127,14 @@ pub struct Bridge {
 
 #[napi]
 impl Bridge {
-    /// `wake` is called with the kind (0 resolved, 1 rejected, 2 signal), the id and the value of each entry that is ready, one
-    /// after the other.
+    /// `wake` is called with the values of the entries that are ready. Before, `numbers` is filled with four numbers for each: the
+    /// kind (0 resolved, 1 rejected, 2 signal, 3 handed), the id, and for what is handed the channel's number and the sender's
+    /// process id. It has room for 256 entries.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
-        #[napi(ts_arg_type = "(...ready: Array<unknown>) => void")] wake: Function<'_, (), ()>,
+        #[napi(ts_arg_type = "(...values: Array<unknown>) => void")] wake: Function<'_, (), ()>,
+        mut numbers: Uint32Array,
     ) -> napi::Result<Self> {
         let shared = Arc::new(Shared::default());
         let taking = Arc::clone(&shared);
@@ -234,13 +142,15 @@ impl Bridge {
             .build_threadsafe_function::<()>()
             .callee_handled::<false>()
             .weak::<true>()
-            .build_callback(move |_| {
-                let taken = contained("a wake", || taking.take());
-                Ok(taken.unwrap_or_else(|_| {
+            .build_callback(move |call| {
+                let taken = contained("a wake", || taking.take()).unwrap_or_else(|_| {
                     // What was to be taken is still there, and no push wakes while there is something.
                     taking.wake_again();
-                    Taken::default()
-                }))
+                    Vec::new()
+                });
+                // Safety: JavaScript reads the array within the call that follows, and on this thread alone.
+                let numbers = unsafe { numbers.as_mut() };
+                Ok(Arguments::of(taken, call.env.raw(), numbers))
             })?;
         *shared.wake.lock() = Some(wake);
         // Registered after the threadsafe function was made, so it runs before that one's own hook.
@@ -258,31 +168,6 @@ impl Bridge {
 }
 
 contained_finalizer!(Bridge);
-
-fn convert(env: sys::napi_env, outcome: Result<Box<dyn IntoJs>>) -> Result<sys::napi_value> {
-    let value = outcome?;
-    let converted = contained("converting a result", || {
-        fail_point!("result");
-        value.into_js(env)
-    })?;
-    converted.map_err(|error| unconverted(&error))
-}
-
-fn unconverted(error: &napi::Error) -> Error {
-    if error.status == TOO_LONG {
-        return Error::new(ErrorKind::Execute, error.reason.clone());
-    }
-    Error::new(
-        ErrorKind::Internal,
-        format!("a result could not be converted: {error}"),
-    )
-}
-
-/// A value in the current call of the environment.
-pub(crate) fn to_js<T: ToNapiValue>(env: sys::napi_env, value: T) -> napi::Result<sys::napi_value> {
-    // Safety: `env` is the environment of the current call.
-    unsafe { T::to_napi_value(env, value) }
-}
 
 impl Bridge {
     pub(crate) fn handle(&self) -> BridgeHandle {

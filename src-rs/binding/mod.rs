@@ -20,6 +20,7 @@ mod password;
 mod pool;
 mod runtime;
 mod values;
+mod wake;
 
 /// The addon's version. The facade compares it with its own, since the two are installed as separate packages.
 #[napi]

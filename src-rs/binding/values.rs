@@ -12,7 +12,7 @@ use napi::bindgen_prelude::{
 use napi::{Env, JsDate, Status, ValueType, check_status, sys};
 use napi_derive::napi;
 
-use super::bridge::TOO_LONG;
+use super::wake::TOO_LONG;
 use pglisten_core::query::statements::{Column, Form, QueryOutput};
 use pglisten_core::query::values::{Param, Value};
 

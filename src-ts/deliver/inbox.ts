@@ -97,8 +97,10 @@ export class Inbox implements Consumer {
   #open = true
   /** Whether the last pull emptied Rust's buffer. */
   #isEmpty = false
-  /** Whether the last pull found nothing, so that Rust signals the next entry. */
+  /** Whether the last pull found nothing, so that Rust signals the next entry, or hands it over. */
   #isArmed = false
+  /** Whether the next entry is a notification that was handed over: its numbers are in the fields, its payload in `#values`. */
+  #isHanded = false
   readonly #flood: Flood
   readonly #onGap: () => void
   readonly #onDefect: (error: PglistenError) => void
@@ -128,6 +130,20 @@ export class Inbox implements Consumer {
     this.owner?.onReady()
   }
 
+  onHanded(channelId: number, processId: number, payload: string): void {
+    if (!this.#open) return
+    this.channelId = channelId
+    this.processId = processId
+    this.#values = [payload]
+    this.#index = 0
+    this.#isHanded = true
+    this.owner?.onReady()
+    if (!this.#isHanded || !this.#open) return
+    // The owner cannot take it now. What follows has to stay in the buffer, within its bounds.
+    this.#isArmed = false
+    this.#native.stopHanding()
+  }
+
   /**
    * Whether there is a next entry. Pulls up to `max` entries if the inbox holds none. After `false` the owner's
    * `onReady` is called as soon as there is an entry.
@@ -140,6 +156,11 @@ export class Inbox implements Consumer {
   advance(): void {
     const index = this.#index
     this.#index += 1
+    if (this.#isHanded) {
+      this.#isHanded = false
+      this.kind = EntryKind.Notification
+      return
+    }
     const channelId = this.#meta[2 * index]!
     if (channelId === SPECIAL) {
       this.#advanceToSpecial(this.#meta[2 * index + 1]!, this.#values[index])
@@ -177,14 +198,14 @@ export class Inbox implements Consumer {
 
   /**
    * Takes all pulled entries at once and returns the items that `make` makes of them, without those that are
-   * `undefined`. Returns `undefined`, and takes nothing, if an entry was taken before, if there are more than `max`, or
-   * if one of them is not a notification: then {@link Inbox.advance} has to be used.
+   * `undefined`. Returns `undefined`, and takes nothing, if an entry was taken before, if there are more than `max`, if
+   * one of them is not a notification, or if one was handed over: then {@link Inbox.advance} has to be used.
    */
   takeAll<Item>(
     max: number,
     make: (channelId: number, processId: number, payload: string) => Item | undefined,
   ): Item[] | undefined {
-    if (this.#index > 0 || this.#values.length > max) return undefined
+    if (this.#isHanded || this.#index > 0 || this.#values.length > max) return undefined
     const meta = this.#meta
     const values = this.#values
     for (let index = 0; index < values.length; index += 1) {
@@ -227,6 +248,7 @@ export class Inbox implements Consumer {
 
   /** How many notifications were pulled and not taken: gaps, fences and the end are entries too, but not counted. */
   #notificationsHere(): number {
+    if (this.#isHanded) return 1
     let count = 0
     for (let index = this.#index; index < this.#values.length; index += 1) {
       if (this.#meta[2 * index] !== SPECIAL) count += 1
@@ -249,6 +271,7 @@ export class Inbox implements Consumer {
     bridge.unregister(this.#id)
     this.#values = EMPTY
     this.#index = 0
+    this.#isHanded = false
     this.owner = undefined
   }
 

@@ -1,17 +1,22 @@
-// The JavaScript end of the only way from Rust to JavaScript. It settles promises, signals consumers that their buffers
-// have
-// something to drain, and keeps the process alive while a promise is pending.
+// The JavaScript end of the only way from Rust to JavaScript. It settles promises, signals consumers that their buffers have
+// something to drain, or hands them that, and keeps the process alive while a promise is pending.
 import { Bridge, type NativeError } from '#native'
 import { fromNativeError } from './native-errors.js'
 import { setInterval, throwLater } from './timers.js'
 import { woken } from './turn.js'
 
-/** The kinds of entries of a wake. Mirrored in `src-rs/binding/bridge.rs`. */
+/** The kinds of entries of a wake. Mirrored in `src-rs/binding/wake.rs`. */
 const enum Ready {
   Resolved = 0,
   Rejected = 1,
   Signal = 2,
+  Handed = 3,
 }
+
+/** The most entries of a wake. Mirrored in `src-rs/binding/bridge.rs`. */
+const MOST_AT_ONCE = 256
+/** The numbers of an entry: its kind, its id, and two more of what is handed. Mirrored in `src-rs/binding/wake.rs`. */
+const NUMBERS = 4
 
 /** The end of a native operation: `value` is its result, or a {@link NativeError}. */
 interface Outcome {
@@ -23,6 +28,11 @@ interface Outcome {
 export interface Consumer {
   /** Called when there is something to take, after the last attempt to take found nothing. */
   onReady(): void
+  /**
+   * Called in place of {@link Consumer.onReady} with the only notification that there is to take. The next one is handed too,
+   * unless the consumer says otherwise.
+   */
+  onHanded?(channelId: number, processId: number, payload: string): void
 }
 
 /** The longest interval that Node allows. The timer only serves to keep the process alive, so it should never fire. */
@@ -36,13 +46,15 @@ class JsBridge {
   #lastId = 0
   #refs = 0
   #timer: NodeJS.Timeout | undefined
+  /** The numbers of the entries of a wake. Rust writes them before each wake. */
+  readonly #numbers = new Uint32Array(new ArrayBuffer(4 * NUMBERS * MOST_AT_ONCE))
 
   /**
    * Rust's end. It is made at first use, which is the first pool, because it is a handle of the environment: a program that
    * only imports the package has none.
    */
   get handle(): Bridge {
-    this.#handle ??= new Bridge((...ready) => this.#wake(ready))
+    this.#handle ??= new Bridge((...values) => this.#wake(values), this.#numbers)
     return this.#handle
   }
 
@@ -98,14 +110,26 @@ class JsBridge {
     return this.#lastId
   }
 
-  /** Handles one wake from Rust. `ready` has three elements for each entry: its kind, its id and its value. */
-  #wake(ready: readonly unknown[]): void {
+  /** Handles one wake from Rust, with the values of its entries. */
+  #wake(values: readonly unknown[]): void {
     woken()
-    for (let at = 0; at < ready.length; at += 3) {
-      const kind = ready[at] as Ready
-      const id = ready[at + 1] as number
-      if (kind === Ready.Signal) this.#signal(id)
-      else this.#settle(id, { resolved: kind === Ready.Resolved, value: ready[at + 2] })
+    const numbers = this.#numbers
+    for (let at = 0; at < values.length; at += 1) {
+      const kind = numbers[NUMBERS * at] as Ready
+      const id = numbers[NUMBERS * at + 1]!
+      if (kind === Ready.Handed) this.#hand(id, at, values[at] as string)
+      else if (kind === Ready.Signal) this.#signal(id)
+      else this.#settle(id, { resolved: kind === Ready.Resolved, value: values[at] })
+    }
+  }
+
+  #hand(id: number, at: number, payload: string): void {
+    const channelId = this.#numbers[NUMBERS * at + 2]!
+    const processId = this.#numbers[NUMBERS * at + 3]!
+    try {
+      this.#consumers.get(id)?.deref()?.onHanded?.(channelId, processId, payload)
+    } catch (error) {
+      throwLater(error)
     }
   }
 

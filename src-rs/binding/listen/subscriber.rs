@@ -1,16 +1,21 @@
 //! A consumer's buffer, as the facade drains it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use napi::bindgen_prelude::{Env, Function, Uint32Array};
+use napi::sys;
 use napi_derive::napi;
+use parking_lot::Mutex;
+use pglisten_core::base::panic::contained;
 use pglisten_core::deliver::buffer::{Bounds, Overflow, Subscriber};
 use pglisten_core::deliver::seat::Seat;
+use pglisten_core::fail_point;
 
 use super::NativeListener;
 use crate::binding::batch::{Drainer, Value};
 use crate::binding::bridge::Bridge;
 use crate::binding::finalize::contained_finalizer;
+use crate::binding::wake::{Handed, Payloads, Receiver};
 
 /// The policy for a notification for which there is no room.
 #[napi(string_enum = "camelCase")]
@@ -66,18 +71,63 @@ pub struct NativeSubscriberStats {
     pub drained_age_ms: Option<f64>,
 }
 
+/// A consumer, and the seat that fills its buffer.
+struct Consumer {
+    seat: Arc<Seat>,
+    subscriber: Arc<Subscriber>,
+    /// Why a notification could not be handed over; told to whoever drains next.
+    failed: Mutex<Option<napi::Error>>,
+}
+
+impl Receiver for Consumer {
+    fn hand_over(&self, env: sys::napi_env, payloads: &mut Payloads) -> Option<Handed> {
+        let (notification, made) = self.subscriber.hand_over(|notification, payload| {
+            let made = contained("handing a notification over", || {
+                fail_point!("hand-over");
+                payloads.string(env, payload, notification.is_ascii)
+            });
+            let made = made.unwrap_or_else(|panic| Err(napi::Error::from_reason(panic.message)));
+            (*notification, made)
+        })?;
+        self.seat.made_room();
+        match made {
+            Ok(payload) => Some(Handed {
+                channel: notification.channel,
+                process_id: notification.process_id,
+                payload,
+            }),
+            Err(error) => {
+                *self.failed.lock() = Some(error);
+                self.subscriber.lose(&notification, 1);
+                None
+            }
+        }
+    }
+}
+
+impl Consumer {
+    /// Takes the next entries, as [`Drainer::drain`] does.
+    fn drain(&self, drainer: &Drainer, env: &Env, max: u32) -> napi::Result<Value> {
+        if let Some(error) = self.failed.lock().take() {
+            return Err(error);
+        }
+        let values = drainer.drain(env, max);
+        self.seat.made_room();
+        values
+    }
+}
+
 /// The bounded buffer of one consumer. Collected as garbage, it takes nothing more.
 #[napi(custom_finalize)]
 pub struct NativeSubscriber {
-    seat: Arc<Seat>,
-    subscriber: Arc<Subscriber>,
+    consumer: Arc<Consumer>,
 }
 
 contained_finalizer!(NativeSubscriber);
 
 impl Drop for NativeSubscriber {
     fn drop(&mut self) {
-        self.seat.remove_subscriber(&self.subscriber);
+        self.close();
     }
 }
 
@@ -94,17 +144,18 @@ impl NativeSubscriber {
     ) -> Self {
         let bridge = bridge.handle();
         let seat = &listener.seat;
-        let signal = Box::new(move || bridge.signal(signal));
-        let subscriber = Arc::new(Subscriber::new(
-            bounds.into(),
-            signal,
-            Arc::clone(&seat.counters.dropped),
-        ));
-        seat.add_subscriber(Arc::clone(&subscriber), channels);
-        Self {
-            seat: Arc::clone(seat),
-            subscriber,
-        }
+        let consumer = Arc::new_cyclic(|consumer: &Weak<Consumer>| {
+            let consumer = Weak::clone(consumer);
+            let signal = Box::new(move || bridge.signal_or_hand(signal, consumer.clone()));
+            let dropped = Arc::clone(&seat.counters.dropped);
+            Consumer {
+                seat: Arc::clone(seat),
+                subscriber: Arc::new(Subscriber::new(bounds.into(), signal, dropped)),
+                failed: Mutex::default(),
+            }
+        });
+        seat.add_subscriber(Arc::clone(&consumer.subscriber), channels);
+        Self { consumer }
     }
 
     /// A function that takes the next entries: at most as many as it is told, and as `meta` has room for. It gives what
@@ -120,36 +171,49 @@ impl NativeSubscriber {
             (),
         >,
     ) -> napi::Result<Function<'env, (), Value>> {
-        let drainer = Drainer::new(Arc::clone(&self.subscriber), meta, &receive)?;
-        let seat = Arc::clone(&self.seat);
+        let drainer = Drainer::new(Arc::clone(&self.consumer.subscriber), meta, &receive)?;
+        let consumer = Arc::clone(&self.consumer);
         env.create_function_from_closure("drain", move |call| {
-            let values = drainer.drain(call.env, call.first_arg()?);
-            seat.made_room();
-            values
+            consumer.drain(&drainer, call.env, call.first_arg()?)
         })
+    }
+
+    /// The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again.
+    #[napi(catch_unwind)]
+    pub fn stop_handing(&self) {
+        self.consumer.subscriber.stop_handing();
     }
 
     /// Changes the channels that are wanted; `null` wants all.
     #[napi(catch_unwind)]
     pub fn set_channels(&self, channels: Option<Vec<String>>) {
-        self.seat.set_wanted(&self.subscriber, channels);
+        let Consumer {
+            seat, subscriber, ..
+        } = &*self.consumer;
+        seat.set_wanted(subscriber, channels);
     }
 
     /// Adds or removes one wanted channel.
     #[napi(catch_unwind)]
     pub fn set_channel(&self, channel: String, wanted: bool) {
-        self.seat.set_wants(&self.subscriber, &channel, wanted);
+        let Consumer {
+            seat, subscriber, ..
+        } = &*self.consumer;
+        seat.set_wants(subscriber, &channel, wanted);
     }
 
     /// Takes nothing more, and forgets what is buffered.
     #[napi(catch_unwind)]
     pub fn close(&self) {
-        self.seat.remove_subscriber(&self.subscriber);
+        let Consumer {
+            seat, subscriber, ..
+        } = &*self.consumer;
+        seat.remove_subscriber(subscriber);
     }
 
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeSubscriberStats {
-        let stats = self.subscriber.stats();
+        let stats = self.consumer.subscriber.stats();
         NativeSubscriberStats {
             buffered: stats.buffered as f64,
             buffered_bytes: stats.buffered_bytes as f64,

@@ -1,7 +1,8 @@
 //! The bounded buffer of one consumer.
 //!
 //! Notifications, gaps and fences stand in one queue, in the order in which they happened. Rust pushes,
-//! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once.
+//! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once. Whoever carries the signal
+//! to the consumer may hand it the notification at once, if there is only one: then the consumer need not pull, and stays armed.
 
 mod overflow;
 mod queue;
@@ -145,6 +146,8 @@ pub(crate) struct State {
     /// The bytes of the notifications in that block. They still count against `max_bytes`.
     leaving_bytes: usize,
     armed: bool,
+    /// Whether the consumer takes what it is handed with the signal: it had nothing left to do when it was armed.
+    takes_handed: bool,
     /// The wish since there was no room for a notification: a pause, until there is plenty of room again; or an error, after
     /// which nothing is added.
     wish: Pressure,
@@ -185,6 +188,7 @@ impl Subscriber {
                 let is_empty = state.queue.is_empty();
                 let end = state.end.clone().filter(|_| is_empty);
                 state.armed = shown == 0 && end.is_none();
+                state.takes_handed = state.armed;
                 if state.armed {
                     state.queue.rest();
                 }
@@ -222,6 +226,38 @@ impl Subscriber {
         }
     }
 
+    /// Shows the only entry to `show`, if it is a notification, and arms the consumer again. For whoever tells the consumer of the
+    /// signal. `None`: the consumer has to drain.
+    pub fn hand_over<T>(&self, show: impl FnOnce(&Notification, &[u8]) -> T) -> Option<T> {
+        let mut state = self.state.lock();
+        if !state.takes_handed || state.end.is_some() || !state.queue.is_one_notification() {
+            return None;
+        }
+        let mut block = state.queue.take_block()?;
+        state.leaving_messages = block.messages;
+        state.leaving_bytes = block.bytes;
+        state.drained_received = block.received();
+        drop(state);
+        let shown = block.take(|entry, payload| match entry {
+            Entry::Notification(notification) => Some(show(&notification, payload)),
+            Entry::Gap(_) | Entry::Fence(_) => None,
+        });
+        // What was added meanwhile has signalled nobody: the end of this change does.
+        let mut change = self.change();
+        (change.leaving_messages, change.leaving_bytes) = (0, 0);
+        if !change.discarded {
+            change.queue.give_back(block);
+        }
+        change.armed = true;
+        shown.flatten()
+    }
+
+    /// The consumer has something to do before it can take what follows what it was handed: it will drain.
+    pub fn stop_handing(&self) {
+        let mut state = self.state.lock();
+        (state.armed, state.takes_handed) = (false, false);
+    }
+
     /// Puts a gap before everything for `count` notifications, from `first` on, that were drained but could not be handed over.
     pub fn lose(&self, first: &Notification, count: u64) {
         let gap = Gap {
@@ -233,7 +269,7 @@ impl Subscriber {
         let mut change = self.change();
         change.queue.push_gap_front(gap);
         // Whoever asked got an error instead, and does not know that there is more.
-        change.armed = true;
+        (change.armed, change.takes_handed) = (true, false);
     }
 
     /// Counts, for `stats()`.

@@ -207,6 +207,11 @@ impl Queue {
         self.blocks.is_empty()
     }
 
+    /// Whether a notification is all there is.
+    pub(super) fn is_one_notification(&self) -> bool {
+        self.messages == 1 && self.blocks.len() == 1 && self.blocks[0].entries.len() == 1
+    }
+
     /// Adds an entry, with the payload of a notification.
     pub(super) fn push(&mut self, entry: Entry, payload: &[u8]) {
         match &entry {

@@ -74,6 +74,90 @@ fn an_armed_consumer_is_signalled_once() {
     assert_eq!(drained(&subscriber), "b c");
 }
 
+/// The payload that is handed over, if one is.
+fn handed(subscriber: &Subscriber) -> Option<String> {
+    subscriber.hand_over(|_, payload| String::from_utf8(payload.to_vec()).unwrap())
+}
+
+#[test]
+fn a_lone_notification_is_handed_over_to_an_armed_consumer_which_stays_armed() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    push(&subscriber, "a");
+    assert_eq!(handed(&subscriber), None, "nobody has asked yet");
+    assert_eq!(drained(&subscriber), "a");
+    assert_eq!(drained(&subscriber), "");
+    for (number, payload) in (1..).zip(["b", "c"]) {
+        push(&subscriber, payload);
+        assert_eq!(signals.load(Ordering::SeqCst), number);
+        assert_eq!(handed(&subscriber).as_deref(), Some(payload));
+        assert_eq!(handed(&subscriber), None);
+    }
+    let stats = subscriber.stats();
+    assert_eq!((stats.buffered, stats.buffered_bytes), (0, 0));
+    assert!(stats.drained_age.is_some());
+    // Two have to be drained, and then nothing more is handed over.
+    push(&subscriber, "d");
+    push(&subscriber, "e");
+    assert_eq!(handed(&subscriber), None);
+    assert_eq!(drained(&subscriber), "d e");
+    push(&subscriber, "f");
+    assert_eq!(handed(&subscriber), None);
+    assert_eq!(signals.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn what_comes_while_a_notification_is_handed_over_is_signalled() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    drained(&subscriber);
+    push(&subscriber, "a");
+    subscriber.hand_over(|_, _| {
+        push(&subscriber, "b");
+        assert_eq!(signals.load(Ordering::SeqCst), 1);
+        assert_eq!(subscriber.stats().buffered, 2);
+    });
+    assert_eq!(signals.load(Ordering::SeqCst), 2);
+    assert_eq!(handed(&subscriber).as_deref(), Some("b"));
+    // The end as well.
+    push(&subscriber, "c");
+    subscriber.hand_over(|_, _| subscriber.change().end(End::Shutdown, false));
+    assert_eq!(signals.load(Ordering::SeqCst), 4);
+    assert!(subscriber.drain(9, |_, _| ()).end.is_some());
+}
+
+#[test]
+fn a_consumer_that_is_busy_is_handed_nothing_and_not_signalled_before_it_has_drained() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    drained(&subscriber);
+    push(&subscriber, "a");
+    assert_eq!(handed(&subscriber).as_deref(), Some("a"));
+    // The signal for the next one is on its way when the consumer says so.
+    push(&subscriber, "b");
+    subscriber.stop_handing();
+    assert_eq!(handed(&subscriber), None);
+    push(&subscriber, "c");
+    assert_eq!(signals.load(Ordering::SeqCst), 2);
+    assert_eq!(drained(&subscriber), "b c");
+    assert_eq!(drained(&subscriber), "");
+    push(&subscriber, "d");
+    assert_eq!(handed(&subscriber).as_deref(), Some("d"));
+}
+
+#[test]
+fn neither_gaps_nor_fences_nor_the_end_are_handed_over() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    drained(&subscriber);
+    subscriber.change().insert_gap(disconnect());
+    assert_eq!(handed(&subscriber), None);
+    push(&subscriber, "a");
+    assert_eq!(handed(&subscriber), None);
+    assert_eq!(drained(&subscriber), "| a");
+    drained(&subscriber);
+    push(&subscriber, "b");
+    subscriber.change().end(End::Shutdown, true);
+    assert_eq!(handed(&subscriber), None);
+    assert_eq!(drained(&subscriber), "b");
+}
+
 #[test]
 fn drop_oldest_counts_exactly_where_it_dropped() {
     let (subscriber, _) = subscriber(2, Overflow::DropOldest);
