@@ -28,6 +28,9 @@ const EMPTY: unknown[] = []
 /** The most entries that callbacks pull at once: beyond a few hundred a larger batch is no cheaper. */
 const PULL_SIZE = 256
 
+/** The most notifications that are handed over before they are taken: a consumer may have to wait for its turn. */
+const MOST_HANDED = 4
+
 /** The entries that callbacks pull at once until there have been so many. */
 const FEW = 6
 
@@ -99,8 +102,10 @@ export class Inbox implements Consumer {
   #isEmpty = false
   /** Whether the last pull found nothing, so that Rust signals the next entry, or hands it over. */
   #isArmed = false
-  /** Whether the next entry is a notification that was handed over: its numbers are in the fields, its payload in `#values`. */
-  #isHanded = false
+  /** How many notifications were handed over and not taken: their payloads are the last ones in `#values`. */
+  #handed = 0
+  /** The numbers of those that were handed over while the first was still there, two each. */
+  #numbersOfMore: number[] | undefined
   readonly #flood: Flood
   readonly #onGap: () => void
   readonly #onDefect: (error: PglistenError) => void
@@ -132,14 +137,21 @@ export class Inbox implements Consumer {
 
   onHanded(channelId: number, processId: number, payload: string): void {
     if (!this.#open) return
-    this.channelId = channelId
-    this.processId = processId
-    this.#values = [payload]
-    this.#index = 0
-    this.#isHanded = true
+    if (this.#handed === 0) {
+      this.channelId = channelId
+      this.processId = processId
+      this.#values = [payload]
+      this.#index = 0
+      this.#numbersOfMore = undefined
+    } else {
+      this.#values.push(payload)
+      this.#numbersOfMore ??= []
+      this.#numbersOfMore.push(channelId, processId)
+    }
+    this.#handed += 1
     this.owner?.onReady()
-    if (!this.#isHanded || !this.#open) return
-    // The owner cannot take it now. What follows has to stay in the buffer, within its bounds.
+    if (this.#handed < MOST_HANDED || !this.#open) return
+    // What follows has to stay in the buffer, within its bounds.
     this.#isArmed = false
     this.#native.stopHanding()
   }
@@ -156,9 +168,12 @@ export class Inbox implements Consumer {
   advance(): void {
     const index = this.#index
     this.#index += 1
-    if (this.#isHanded) {
-      this.#isHanded = false
+    if (this.#handed > 0) {
+      this.#handed -= 1
       this.kind = EntryKind.Notification
+      if (index === 0) return
+      this.channelId = this.#numbersOfMore![2 * index - 2]!
+      this.processId = this.#numbersOfMore![2 * index - 1]!
       return
     }
     const channelId = this.#meta[2 * index]!
@@ -205,7 +220,7 @@ export class Inbox implements Consumer {
     max: number,
     make: (channelId: number, processId: number, payload: string) => Item | undefined,
   ): Item[] | undefined {
-    if (this.#isHanded || this.#index > 0 || this.#values.length > max) return undefined
+    if (this.#handed > 0 || this.#index > 0 || this.#values.length > max) return undefined
     const meta = this.#meta
     const values = this.#values
     for (let index = 0; index < values.length; index += 1) {
@@ -248,7 +263,7 @@ export class Inbox implements Consumer {
 
   /** How many notifications were pulled and not taken: gaps, fences and the end are entries too, but not counted. */
   #notificationsHere(): number {
-    if (this.#isHanded) return 1
+    if (this.#handed > 0) return this.#handed
     let count = 0
     for (let index = this.#index; index < this.#values.length; index += 1) {
       if (this.#meta[2 * index] !== SPECIAL) count += 1
@@ -271,7 +286,7 @@ export class Inbox implements Consumer {
     bridge.unregister(this.#id)
     this.#values = EMPTY
     this.#index = 0
-    this.#isHanded = false
+    this.#handed = 0
     this.owner = undefined
   }
 

@@ -5,6 +5,7 @@
 //! feed's lock is taken before a seat's, never after.
 
 mod arrival;
+mod due;
 mod fences;
 mod place;
 mod routing;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrival::Arrival;
+use due::Due;
 use fences::OpenFences;
 pub(crate) use fences::{Reply, next_fence};
 use hashbrown::HashMap;
@@ -261,6 +263,7 @@ impl Feed {
         if arrived.len() == 0 {
             return broken;
         }
+        let mut due = Due::default();
         let mut inner = self.inner.lock();
         fail_point!("publish");
         if inner.probes.contains_key(&session) {
@@ -273,10 +276,9 @@ impl Feed {
         if inner.current != Some(session) {
             return broken;
         }
-        let mut passed = Vec::new();
-        let stop = self.take(&mut inner, batch, &mut passed);
+        let stop = self.take(&mut inner, batch, &mut due);
         drop(inner);
-        pass(passed);
+        drop(due);
         broken.or(stop)
     }
 
@@ -324,6 +326,7 @@ impl Feed {
     /// A session is verified: every consumer gets the gap before it, if there is one, then what was held for it. From now on it is
     /// the session that publishes.
     pub(crate) fn resume(&self, session: &FeedPlace, gap: Option<&Gap>) {
+        let mut due = Due::default();
         let mut inner = self.inner.lock();
         inner.current = Some(session.number);
         if let Some(gap) = gap {
@@ -331,15 +334,14 @@ impl Feed {
                 seat.insert_gap(gap);
             }
         }
-        let mut passed = Vec::new();
         let unverified = inner.unverified.remove(&session.number);
         for batch in unverified.into_iter().flat_map(|it| it.held) {
             // The session's driver knows already when the stream cannot be read on. A full consumer asks for its pause again with
             // the next batch.
-            let _ = self.take(&mut inner, &batch, &mut passed);
+            let _ = self.take(&mut inner, &batch, &mut due);
         }
         drop(inner);
-        pass(passed);
+        drop(due);
         self.changed.notify_waiters();
     }
 
@@ -461,13 +463,5 @@ impl Feed {
         let inner = self.inner.lock();
         let sitting = inner.seats.all().next().expect("a seat");
         Arc::clone(&sitting.seat)
-    }
-}
-
-/// Answers whoever waits for these fences.
-fn pass(fences: Vec<Reply>) {
-    for reply in fences {
-        // Nobody waits for the fence of a `sync()` that was aborted.
-        let _ = reply.send(Ok(()));
     }
 }

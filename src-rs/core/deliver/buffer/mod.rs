@@ -292,6 +292,11 @@ impl Subscriber {
         state.armed = false;
     }
 
+    /// Tells the consumer that it has something to drain.
+    pub(super) fn signal(&self) {
+        (self.signal)();
+    }
+
     /// Locks the buffer for a change. An armed consumer is signalled when the guard is dropped.
     pub(super) fn change(&self) -> Change<'_> {
         Change {
@@ -305,7 +310,7 @@ impl Subscriber {
 /// something to take is signalled, after the lock was released: the consumer's thread wants it at once.
 pub(super) struct Change<'a> {
     subscriber: &'a Subscriber,
-    /// `None` only while this is dropped.
+    /// `None` once the change has ended.
     state: Option<MutexGuard<'a, State>>,
 }
 
@@ -327,16 +332,8 @@ impl DerefMut for Change<'_> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        let Some(mut state) = self.state.take() else {
-            return;
-        };
-        let is_ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
-        if is_ready {
-            state.armed = false;
-        }
-        drop(state);
-        if is_ready {
-            (self.subscriber.signal)();
+        if self.finish() {
+            self.subscriber.signal();
         }
     }
 }
@@ -346,6 +343,19 @@ impl Change<'_> {
     pub(super) fn push_all(&mut self, staged: &mut Staged) -> Pressure {
         let subscriber = self.subscriber;
         subscriber.push_all(self, staged)
+    }
+
+    /// Ends the change. Says whether the consumer is to be signalled, which is then up to the caller.
+    #[must_use]
+    pub(super) fn finish(&mut self) -> bool {
+        let Some(mut state) = self.state.take() else {
+            return false;
+        };
+        let is_ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
+        if is_ready {
+            state.armed = false;
+        }
+        is_ready
     }
 }
 

@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::fences::{OpenFence, OpenFences, Reply};
+use super::due::Due;
+use super::fences::{OpenFence, OpenFences};
 use super::seats::{Departure, SeatId, Sitting, Stage};
-use super::{Feed, Inner, pass};
+use super::{Feed, Inner};
 use crate::base::error::Result;
 use crate::inbound::{ReceivedBatch, ReceivedNotification, Stop};
 
@@ -87,10 +88,10 @@ impl Feed {
         &self,
         inner: &mut Inner,
         batch: &ReceivedBatch,
-        passed: &mut Vec<Reply>,
+        due: &mut Due,
     ) -> Option<Stop> {
         if inner.arrival.is_none() {
-            return self.route(inner, batch, 0, passed);
+            return self.route(inner, batch, 0, due);
         }
         let (id, mut arrival) = inner.arrival.take()?;
         if let Some(held) = &mut arrival.held {
@@ -110,7 +111,7 @@ impl Feed {
             if let Some(sitting) = inner.seats.get_mut(id) {
                 sitting.stage = Stage::In;
             }
-            return self.route(inner, batch, place + 1, passed);
+            return self.route(inner, batch, place + 1, due);
         }
         let stop = arrival
             .held
@@ -167,6 +168,7 @@ impl Feed {
     /// The other feed is at the fence, and the seat hears it no more. `fences` are those of the seat that are open. `false`: the
     /// seat stays there.
     fn release(&self, fence: u32, fences: &mut Vec<(u32, OpenFence)>) -> bool {
+        let mut due = Due::default();
         let mut inner = self.inner.lock();
         let Some((id, mut arrival)) = inner.arrival.take_if(|(_, arrival)| arrival.fence == fence)
         else {
@@ -185,18 +187,17 @@ impl Feed {
                 Stage::Crossed
             };
         }
-        let mut passed = Vec::new();
         match held {
             Some(held) => {
                 for (batch, skipped) in held.batches {
                     // A full consumer asks for its pause again with the next batch.
-                    let _ = self.route(&mut inner, &batch, skipped, &mut passed);
+                    let _ = self.route(&mut inner, &batch, skipped, &mut due);
                 }
             }
             None => inner.arrival = Some((id, arrival)),
         }
         drop(inner);
-        pass(passed);
+        drop(due);
         self.changed.notify_waiters();
         true
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arrival::hand_over;
-use super::fences::Reply;
+use super::due::Due;
 use super::seats::{SeatId, Seats, Sitting, Stage, Staged};
 use super::{Feed, Inner};
 use crate::base::Moment;
@@ -18,7 +18,7 @@ impl Feed {
         inner: &mut Inner,
         batch: &ReceivedBatch,
         skipped: usize,
-        passed: &mut Vec<Reply>,
+        due: &mut Due,
     ) -> Option<Stop> {
         let arrived = batch.read().0.skip(skipped);
         let Inner {
@@ -28,6 +28,7 @@ impl Feed {
             ..
         } = inner;
         let pressure = if let Some((id, seat)) = seats.alone() {
+            let Due { ready, passed } = due;
             let unrouted = |channel: &str, payload: &str| {
                 if channel != self.fence_channel {
                     return self.unrouted();
@@ -41,11 +42,11 @@ impl Feed {
                 }
             };
             let arrived = arrived.map(Arrived::Notification);
-            let pressure = seat.take_batch(batch.confirmed, arrived, unrouted);
+            let pressure = seat.take_batch(batch.confirmed, arrived, unrouted, ready);
             note_overflow(overflowed, id, pressure);
             pressure
         } else {
-            self.sort(inner, batch.confirmed, &arrived.collect::<Vec<_>>(), passed)
+            self.sort(inner, batch.confirmed, &arrived.collect::<Vec<_>>(), due)
         };
         if pressure == Pressure::Error {
             self.overflowed.notify_one();
@@ -59,7 +60,7 @@ impl Feed {
         inner: &mut Inner,
         confirmed: Moment,
         arrived: &[ReceivedNotification<'_>],
-        passed: &mut Vec<Reply>,
+        due: &mut Due,
     ) -> Pressure {
         let Inner {
             seats,
@@ -90,10 +91,10 @@ impl Feed {
             } else if channel == self.fence_channel {
                 if let Some(fence) = fences.take(payload) {
                     stage(sittings, touched, fence.seat, Staged::Fence(fence.number));
-                    passed.push(fence.reply);
+                    due.passed.push(fence.reply);
                 } else if let Some((id, sitting)) = departing(sittings, payload) {
                     // What it has heard here comes before what is held for it there.
-                    let felt = flush(sitting, confirmed, arrived, || self.unrouted());
+                    let felt = flush(sitting, confirmed, arrived, || self.unrouted(), due);
                     note_overflow(overflowed, id, felt);
                     pressure = pressure.max(felt);
                     hand_over(sitting, id, fences);
@@ -102,7 +103,7 @@ impl Feed {
         }
         for id in touched.drain(..) {
             if let Some(Some(sitting)) = sittings.get_mut(id.index()) {
-                let felt = flush(sitting, confirmed, arrived, || self.unrouted());
+                let felt = flush(sitting, confirmed, arrived, || self.unrouted(), due);
                 note_overflow(overflowed, id, felt);
                 pressure = pressure.max(felt);
             }
@@ -175,6 +176,7 @@ fn flush(
     confirmed: Moment,
     arrived: &[ReceivedNotification<'_>],
     unrouted: impl Fn() -> Unrouted,
+    due: &mut Due,
 ) -> Pressure {
     let staged = sitting.staged.drain(..).map(|staged| match staged {
         Staged::Notification(place) => Arrived::Notification(arrived[place as usize]),
@@ -182,7 +184,7 @@ fn flush(
     });
     sitting
         .seat
-        .take_batch(confirmed, staged, |_, _| unrouted())
+        .take_batch(confirmed, staged, |_, _| unrouted(), &mut due.ready)
 }
 
 /// Notes a seat of which a consumer overflowed under the policy `error`.

@@ -198,16 +198,19 @@ impl Seat {
     }
 
     /// Hands a batch to the consumers, in order, and gives the strongest wish of theirs. `unrouted` judges a notification on a
-    /// channel to which the listener is not subscribed, by its channel and its payload.
+    /// channel to which the listener is not subscribed, by its channel and its payload. `ready` gets the consumers that are to be
+    /// signalled, which the caller does once all seats have their part: consumers that are signalled one after the other wake
+    /// JavaScript once.
     pub(super) fn take_batch<'batch>(
         &self,
         confirmed: Moment,
         arrived: impl Iterator<Item = Arrived<'batch>>,
         unrouted: impl FnMut(&str, &str) -> Unrouted,
+        ready: &mut Vec<Arc<Subscriber>>,
     ) -> Pressure {
         let mut inner = self.inner.lock();
         let staged = inner.stage(confirmed, arrived, self.own_pids.as_deref(), unrouted);
-        let pressure = inner.deliver();
+        let pressure = inner.deliver(ready);
         drop(inner);
         self.counters
             .received
@@ -412,8 +415,8 @@ impl Inner {
         found
     }
 
-    /// Moves what was staged into the consumers' buffers, and signals.
-    fn deliver(&mut self) -> Pressure {
+    /// Moves what was staged into the consumers' buffers.
+    fn deliver(&mut self, ready: &mut Vec<Arc<Subscriber>>) -> Pressure {
         let mut pressure = Pressure::None;
         for (consumer, staged) in self.consumers.iter().zip(&mut self.staged) {
             if staged.is_empty() {
@@ -423,6 +426,9 @@ impl Inner {
                 Some(consumer) => {
                     let mut pushing = consumer.subscriber.change();
                     pressure = pressure.max(pushing.push_all(staged));
+                    if pushing.finish() {
+                        ready.push(Arc::clone(&consumer.subscriber));
+                    }
                 }
                 // A fence is staged for free places too.
                 None => *staged = Staged::default(),
