@@ -115,6 +115,11 @@ export declare class NativeSubscriber {
    * `receive` makes of their values, or the value of a single one. None at all arms the signal.
    */
   drainer(meta: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): (max: number) => unknown
+  /**
+   * Arms the signal, if there is nothing to take, and says whether that is so: as a function of [`NativeSubscriber::drainer`] does
+   * that takes nothing. Most of thousands of consumers never need such a function.
+   */
+  arm(): boolean
   /** The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again. */
   stopHanding(): void
   /** Changes the channels that are wanted; `null` wants all. */

@@ -12,6 +12,7 @@ import type { QueryParameter } from './query/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
 import { Listener } from './listen/listener.js'
+import type { ListenerPools } from './listen/types.js'
 import type { ListenerWarning } from './deliver/events.js'
 import type { ListenerCallback } from './deliver/subscriptions.js'
 import type {
@@ -78,8 +79,8 @@ export interface ConnectionPoolStatus {
  */
 export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implements AsyncDisposable {
   readonly #native: NativePool
-  /** Says where listening sessions connect. */
-  readonly #listening: NativePool
+  /** Says where listening sessions connect. Of all listeners that have no DSN of their own. */
+  readonly #pools: ListenerPools
   /** Makes what says where a listening session connects that has a DSN of its own. */
   readonly #sessions: (dsn: string) => NativePool
   readonly #schemas: SchemaTable | undefined
@@ -90,6 +91,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   /** When there are so many, those that were collected are looked for: adding one costs the same on average, however many there are. */
   #mostListeners = 64
   #closing: Promise<void> | undefined
+  readonly #checkOpen = (): void => {
+    if (this.#closing) throw new ConnectionPoolExecuteError('the pool is closed')
+  }
 
   /**
    * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults
@@ -115,8 +119,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     }
     this.#native = connectingTo(resolved.connect)
     this.#sessions = (dsn) => connectingTo(resolved.connectElsewhere(dsn))
-    this.#listening =
-      resolved.listenDsn === undefined ? this.#native : this.#sessions(resolved.listenDsn)
+    const { listenDsn } = resolved
+    const session = listenDsn === undefined ? this.#native : this.#sessions(listenDsn)
+    this.#pools = { session, own: this.#native }
   }
 
   /**
@@ -157,13 +162,10 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const resolved = resolveListenerOptions(options)
     const { dsn, parse } = resolved
     const listener = new Listener<Record<string, unknown>>(
-      {
-        session: dsn === undefined ? this.#listening : this.#sessions(dsn),
-        own: this.#native,
-      },
+      dsn === undefined ? this.#pools : { session: this.#sessions(dsn), own: this.#native },
       this.#leases,
-      { ...resolved, parse: this.#schemas ? this.#schemas.parser(parse) : parse },
-      () => this.#checkOpen(),
+      this.#schemas ? { ...resolved, parse: this.#schemas.parser(parse) } : resolved,
+      this.#checkOpen,
     )
     this.#keep(listener)
     return listener
@@ -471,10 +473,6 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       `${holder} has waited for a connection of the pool for ${LONG_WAIT_MS} ms: all ${maxSize} are in use, ` +
       `held by ${this.#native.holders()}. A callback that holds one and waits for another may wait for itself`
     for (const reference of this.#listeners) reference.deref()?.report('warning', { message })
-  }
-
-  #checkOpen(): void {
-    if (this.#closing) throw new ConnectionPoolExecuteError('the pool is closed')
   }
 }
 

@@ -9,23 +9,24 @@ interface Call {
 /** The callbacks of a listener whose promises are pending: over all its runs, since a shutdown does not wait for them. */
 export class Calls {
   /** In the order in which they were called. */
-  readonly #pending = new Set<Call>()
+  #pending: Set<Call> | undefined
 
   /** Notes that a callback has returned a promise. The returned function is to be called when the promise has settled. */
   begin(): () => void {
     const call = { since: performance.now() }
-    this.#pending.add(call)
-    return () => this.#pending.delete(call)
+    const pending = (this.#pending ??= new Set())
+    pending.add(call)
+    return () => pending.delete(call)
   }
 
   /** How many there are. */
   get count(): number {
-    return this.#pending.size
+    return this.#pending?.size ?? 0
   }
 
   /** How long the oldest has been pending, in milliseconds; `undefined` when none is. */
   get oldestAgeMs(): number | undefined {
-    for (const { since } of this.#pending) return performance.now() - since
+    for (const { since } of this.#pending ?? []) return performance.now() - since
     return undefined
   }
 }

@@ -12,7 +12,8 @@ import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
 import type { ListenerContext } from './context.js'
 import type { Registration } from './subscriptions.js'
-import { Turn } from '../native/turn.js'
+import type { Consumer } from '../native/bridge.js'
+import { Turn, type TurnTaker } from '../native/turn.js'
 
 /**
  * The most notifications that may wait in lanes, outside the buffer and its bounds, for an earlier one of their channel
@@ -22,6 +23,17 @@ const MAX_WAITING = 1024
 
 const LEFT_OPEN = 'a callback left a transaction open on its connection; it was rolled back'
 
+/** Of dispatchers without lanes. */
+const NO_LANES = new Map<number, Notification[]>()
+/** Of dispatchers without lanes. */
+const NONE_RUNNABLE = new Set<number>()
+
+/** The functions that a {@link Dispatcher} calls. */
+export interface FenceWatcher {
+  /** Called when all callbacks for notifications before a fence have settled. */
+  onFence(fence: number, consumer: object): void
+}
+
 /** A notification that waits in a lane. */
 interface Notification {
   channelId: number
@@ -30,20 +42,20 @@ interface Notification {
 }
 
 /** The consumer that all callbacks of a listener form together. */
-export class Dispatcher {
+export class Dispatcher implements Consumer, TurnTaker {
   readonly #context: ListenerContext
-  readonly #passFence: (fence: number, dispatcher: Dispatcher) => void
+  readonly #watcher: FenceWatcher
   readonly #inbox: Inbox
-  readonly #turn = new Turn(() => this.#pump())
+  readonly #turn = new Turn(this)
   readonly #concurrency: number
   readonly #ordered: boolean
   /**
    * The lanes: with `ordered` and a `concurrency` above 1, each channel with a running callback, and the notifications
    * that wait for that callback.
    */
-  readonly #lanes = new Map<number, Notification[]>()
+  readonly #lanes: Map<number, Notification[]> = NO_LANES
   /** Channels whose callback has settled while notifications wait in their lane. */
-  readonly #runnable = new Set<number>()
+  readonly #runnable: Set<number> = NONE_RUNNABLE
   /** Notifications in all lanes. */
   #waiting = 0
   /**
@@ -57,24 +69,37 @@ export class Dispatcher {
   #ended = false
   /** Whether the dispatcher was closed: then no callback is started any more. */
   #closed = false
-  #finish: () => void = () => {}
-  /** Resolves when the stream has ended and every callback has settled. */
-  readonly finished = new Promise<void>((resolve) => {
-    this.#finish = resolve
-  })
+  #finish: (() => void) | undefined
+  #finished: Promise<void> | undefined
 
-  /** `passFence` is called when all callbacks for notifications before a fence have settled. */
-  constructor(
-    context: ListenerContext,
-    inbox: Inbox,
-    passFence: (fence: number, dispatcher: Dispatcher) => void,
-  ) {
+  constructor(context: ListenerContext, inbox: Inbox, watcher: FenceWatcher) {
     this.#context = context
-    this.#passFence = passFence
+    this.#watcher = watcher
     this.#inbox = inbox
     this.#concurrency = context.options.concurrency
     this.#ordered = context.options.ordered && this.#concurrency > 1
-    inbox.owner = { onReady: () => this.#pump() }
+    if (this.#ordered) {
+      this.#lanes = new Map()
+      this.#runnable = new Set()
+    }
+    inbox.owner = this
+  }
+
+  /** Resolves when the stream has ended and every callback has settled. */
+  get finished(): Promise<void> {
+    this.#finished ??= new Promise((resolve) => {
+      if (this.#ended || this.#closed) resolve()
+      else this.#finish = resolve
+    })
+    return this.#finished
+  }
+
+  onReady(): void {
+    this.#pump()
+  }
+
+  onTurn(): void {
+    this.#pump()
   }
 
   /** Whether callbacks are called: `listen()` without a later `abortListen()`. */
@@ -113,7 +138,7 @@ export class Dispatcher {
     this.#runnable.clear()
     this.#waiting = 0
     this.#inbox.close()
-    this.#finish()
+    this.#finish?.()
   }
 
   /** Delivers entries until there are none, until callbacks have to settle first, or until the slice is used up. */
@@ -165,10 +190,10 @@ export class Dispatcher {
       return false
     }
     if (inbox.kind === EntryKind.Gap) this.#startGap(inbox.gap!)
-    else if (inbox.kind === EntryKind.Fence) this.#passFence(inbox.fence, this)
+    else if (inbox.kind === EntryKind.Fence) this.#watcher.onFence(inbox.fence, this)
     else {
       this.#ended = true
-      this.#finish()
+      this.#finish?.()
     }
     return true
   }

@@ -1,6 +1,7 @@
 // When a consumer rests for a moment in a flood, so that notifications collect in Rust and cross together.
 import type { Complete } from '../options/validate.js'
 import type { BufferOptions } from '../options/listener.js'
+import type { Consumer } from '../native/bridge.js'
 import { clearTimeout, now, setTimeout } from '../native/timers.js'
 
 /**
@@ -17,15 +18,15 @@ const RESTFUL = { maxMessages: 65_536, maxBytes: 16 * 2 ** 20 }
 
 /** Counts how fast one consumer's notifications arrive, and decides when the consumer rests. */
 export class Flood {
-  readonly #onRested: () => void
+  readonly #consumer: Consumer
   #mayRest: boolean
   #rest: NodeJS.Timeout | undefined
   #countedSince = 0
   #counted = 0
 
-  /** `onRested` is called at the end of each rest. */
-  constructor(bounds: Complete<BufferOptions>, onRested: () => void) {
-    this.#onRested = onRested
+  /** The consumer is told at the end of each rest. */
+  constructor(bounds: Complete<BufferOptions>, consumer: Consumer) {
+    this.#consumer = consumer
     this.#mayRest = bounds.maxMessages >= RESTFUL.maxMessages && bounds.maxBytes >= RESTFUL.maxBytes
   }
 
@@ -53,7 +54,7 @@ export class Flood {
     if (!isFlood) return false
     this.#rest = setTimeout(() => {
       this.#rest = undefined
-      this.#onRested()
+      this.#consumer.onReady()
     }, REST_MS)
     this.#rest.unref()
     return true
@@ -62,10 +63,10 @@ export class Flood {
   /** Allows no rest any more, and ends the present one. */
   hurry(): void {
     this.#mayRest = false
-    if (this.#stop()) this.#onRested()
+    if (this.#stop()) this.#consumer.onReady()
   }
 
-  /** Ends the present rest without a call of `onRested`. */
+  /** Ends the present rest without telling the consumer. */
   close(): void {
     this.#mayRest = false
     this.#stop()

@@ -56,6 +56,14 @@ export const enum EntryKind {
   End,
 }
 
+/** What an {@link Inbox} calls on the run to which it belongs. */
+export interface InboxOwner {
+  /** Called before {@link Inbox.advance} moves to a gap. */
+  onGap(): void
+  /** Called, in a microtask, when entries could not be pulled. This is tried again, and a gap stands for those that are lost. */
+  onDefect(error: PglistenError): void
+}
+
 /** The present state of one consumer's buffer. */
 export interface InboxStats {
   buffered: number
@@ -89,8 +97,8 @@ export class Inbox implements Consumer {
   readonly #native: NativeSubscriber
   #meta: Uint32Array = NO_META
   /**
-   * The native closure that takes entries; it holds the buffer and `#meta`, so that only `max` has to cross. Made at the first
-   * pull, for a few entries, and again for more once there have been so many: most of thousands of listeners are idle.
+   * The native closure that takes entries; it holds the buffer and `#meta`, so that only `max` has to cross. Made when there is
+   * something to pull, for a few entries, and again for more once there have been so many: most of thousands of listeners are idle.
    */
   #drain: ((max: number) => unknown) | undefined
   /** The entries for which `#meta` has room. */
@@ -107,25 +115,19 @@ export class Inbox implements Consumer {
   /** The numbers of those that were handed over while the first was still there, two each. */
   #numbersOfMore: number[] | undefined
   readonly #flood: Flood
-  readonly #onGap: () => void
-  readonly #onDefect: (error: PglistenError) => void
+  readonly #run: InboxOwner
   /** Pulls again after a failure. */
   #retry: NodeJS.Timeout | undefined
 
-  /**
-   * `onGap` is called before {@link Inbox.advance} moves to a gap. `onDefect` is called, in a microtask, when entries could
-   * not be pulled; this is tried again, and a gap stands for those that are lost. `null` wants all channels.
-   */
+  /** `null` wants all channels. */
   constructor(
     listener: NativeListener,
     bounds: Complete<BufferOptions>,
     channels: string[] | null,
-    onGap: () => void,
-    onDefect: (error: PglistenError) => void,
+    run: InboxOwner,
   ) {
-    this.#onGap = onGap
-    this.#onDefect = onDefect
-    this.#flood = new Flood(bounds, () => this.onReady())
+    this.#run = run
+    this.#flood = new Flood(bounds, this)
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
   }
@@ -194,7 +196,7 @@ export class Inbox implements Consumer {
 
   #advanceToSpecial(kind: SpecialKind, value: unknown): void {
     if (kind === SpecialKind.Gap) {
-      this.#onGap()
+      this.#run.onGap()
       this.kind = EntryKind.Gap
       this.gap = new Gap(value as NativeGap)
     } else if (kind === SpecialKind.Fence) {
@@ -298,6 +300,10 @@ export class Inbox implements Consumer {
       if (this.#flood.beginRest()) return false
     }
     let drain = this.#drain
+    if (drain === undefined && this.#native.arm()) {
+      this.#isArmed = true
+      return false
+    }
     // Callbacks pull few at once until there have been so many.
     const isEnough = max <= this.#room || (max === PULL_SIZE && this.#values.length < this.#room)
     if (drain === undefined || !isEnough) drain = this.#makeDrain(max)
@@ -334,6 +340,6 @@ export class Inbox implements Consumer {
     this.#retry = setTimeout(() => this.onReady(), RETRY_MS)
     this.#retry.unref()
     // Later, because a handler may end the iteration that is asking.
-    queueMicrotask(() => this.#onDefect(error))
+    queueMicrotask(() => this.#run.onDefect(error))
   }
 }

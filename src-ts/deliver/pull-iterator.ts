@@ -13,10 +13,11 @@ import { UNPARSED, parsePayload, reportOverflow, reportRollback } from './delive
 import { EntryKind, type Inbox } from './inbox.js'
 import type { GapMode, ResolvedBatchesOptions } from '../options/iterator.js'
 import { Handout, ListenerNotificationMsg } from './message.js'
-import { type Unwatch, watchAbortFor } from '../native/abort.js'
+import { nothing, watchAbortFor } from '../native/abort.js'
+import type { Consumer } from '../native/bridge.js'
 import { watchBounds } from '../native/bounded-wait.js'
 import { queueMicrotask, setImmediate } from '../native/timers.js'
-import { Turn } from '../native/turn.js'
+import { Turn, type TurnTaker } from '../native/turn.js'
 import { resolveWaitOptions, type WaitOptions } from '../options/wait.js'
 
 /** @internal An object that an iterator tells of its progress. */
@@ -60,7 +61,9 @@ let abort: (iterator: PullIterator<unknown>, reason: unknown) => void
  * The base of the iterators. It is written by hand, because a generator costs several times as much; and unlike with a
  * generator, `next()` may be called again before the last call has settled.
  */
-export abstract class PullIterator<Item> implements AsyncIterableIterator<Item> {
+export abstract class PullIterator<Item>
+  implements AsyncIterableIterator<Item>, Consumer, TurnTaker
+{
   /** @internal The buffer of this consumer. */
   readonly inbox: Inbox
   readonly #context: ListenerContext
@@ -68,9 +71,9 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item> 
   protected readonly gaps: GapMode
   readonly #channels: ReadonlySet<string> | undefined
   readonly #signal: AbortSignal | undefined
-  readonly #turn = new Turn(() => this.#serve())
+  readonly #turn = new Turn(this)
   readonly #waiters: Waiter<Item>[] = []
-  #unwatch: Unwatch = () => {}
+  #unwatch = nothing
   #finish: () => void = () => {}
   /** Whether items are being taken: calls from inside must not take another one. */
   #serving = false
@@ -108,7 +111,7 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item> 
    * once.
    */
   start(): this {
-    this.inbox.owner = { onReady: () => this.#serve() }
+    this.inbox.owner = this
     const signal = this.#signal
     if (signal?.aborted) this.#abort(signal.reason)
     else this.#unwatch = watchAbortFor(signal, this, abort)
@@ -117,6 +120,16 @@ export abstract class PullIterator<Item> implements AsyncIterableIterator<Item> 
 
   [Symbol.asyncIterator](): this {
     return this
+  }
+
+  /** @internal */
+  onReady(): void {
+    this.#serve()
+  }
+
+  /** @internal */
+  onTurn(): void {
+    this.#serve()
   }
 
   /** Returns the next item; waits if there is none yet. The options bound this wait. */

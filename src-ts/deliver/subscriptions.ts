@@ -98,8 +98,10 @@ export class Subscription {
 
 /** The subscriptions of a listener, by the name and by the numbers of their channels. */
 export class Subscriptions {
-  readonly #byName = new Map<string, Subscription>()
-  readonly #byId = new Numbered<Subscription>()
+  /** The only one, before there are several: most of thousands of listeners have no other. */
+  #only: Subscription | undefined
+  /** Made with the second one, and kept from then on. */
+  #tables: { byName: Map<string, Subscription>; byId: Numbered<Subscription> } | undefined
   #lastId = 0
   /** The number that was looked up last: most notifications are of the same channel as the one before. */
   #recentId = 0
@@ -107,36 +109,47 @@ export class Subscriptions {
 
   /** The names of all channels, in the order in which they were added. */
   get names(): string[] {
-    return [...this.#byName.keys()]
+    return [...this].map((subscription) => subscription.name)
   }
 
   [Symbol.iterator](): IterableIterator<Subscription> {
-    return this.#byName.values()
+    return (this.#tables?.byName ?? (this.#only ? [this.#only] : [])).values()
   }
 
   /** Finds a subscription by the name of its channel. */
   get(name: string): Subscription | undefined {
-    return this.#byName.get(name)
+    if (this.#tables) return this.#tables.byName.get(name)
+    return this.#only?.name === name ? this.#only : undefined
   }
 
   /** Finds a subscription by one of its numbers. */
   byId(id: number): Subscription | undefined {
     if (id !== this.#recentId) {
       this.#recentId = id
-      this.#recent = this.#byId.get(id)
+      const only = this.#only?.ids.includes(id) ? this.#only : undefined
+      this.#recent = this.#tables ? this.#tables.byId.get(id) : only
     }
     return this.#recent
   }
 
   /** Finds the subscription to a channel, or makes it. */
   open(name: string): Subscription {
-    let subscription = this.#byName.get(name)
-    if (!subscription) {
-      subscription = new Subscription(name, this.#nextId())
-      this.#byName.set(name, subscription)
-      this.#byId.set(subscription.id, subscription)
-    }
+    const known = this.get(name)
+    if (known) return known
+    const subscription = new Subscription(name, this.#nextId())
+    if (this.#tables) this.#add(subscription)
+    else if (this.#only) {
+      this.#tables = { byName: new Map(), byId: new Numbered() }
+      this.#add(this.#only)
+      this.#add(subscription)
+      this.#only = undefined
+    } else this.#only = subscription
     return subscription
+  }
+
+  #add(subscription: Subscription): void {
+    this.#tables?.byName.set(subscription.name, subscription)
+    for (const id of subscription.ids) this.#tables?.byId.set(id, subscription)
   }
 
   /**
@@ -146,13 +159,16 @@ export class Subscriptions {
     subscription.id = this.#nextId()
     subscription.ids.push(subscription.id)
     subscription.callableFrom = subscription.id
-    this.#byId.set(subscription.id, subscription)
+    this.#tables?.byId.set(subscription.id, subscription)
   }
 
   /** Removes a subscription. */
   delete(subscription: Subscription): void {
-    if (this.#byName.get(subscription.name) === subscription) this.#byName.delete(subscription.name)
-    for (const id of subscription.ids) this.#byId.delete(id)
+    if (this.#only === subscription) this.#only = undefined
+    const tables = this.#tables
+    if (tables?.byName.get(subscription.name) === subscription)
+      tables.byName.delete(subscription.name)
+    for (const id of subscription.ids) tables?.byId.delete(id)
     this.#forgetRecent()
   }
 

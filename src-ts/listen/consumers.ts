@@ -2,7 +2,7 @@
 import type { NativeListener } from '#native'
 import type { ListenerContext } from '../deliver/context.js'
 import { Dispatcher } from '../deliver/dispatcher.js'
-import { Inbox, type InboxStats } from '../deliver/inbox.js'
+import { Inbox, type InboxOwner, type InboxStats } from '../deliver/inbox.js'
 import type { IteratorWatcher, PullIterator } from '../deliver/pull-iterator.js'
 import type { Subscription } from '../deliver/subscriptions.js'
 import type { ResolvedBatchesOptions } from '../options/iterator.js'
@@ -10,9 +10,7 @@ import { Fences } from './fences.js'
 import { sumOfInboxes } from './statistics.js'
 
 /** The functions that {@link Consumers} calls on the run to which they belong. */
-export interface ConsumersOwner {
-  /** Called before a consumer gets a gap. */
-  onGap(): void
+export interface ConsumersOwner extends InboxOwner {
   /** Called when {@link Consumers.isNeeded} may have changed. */
   onNeedChanged(): void
 }
@@ -32,9 +30,10 @@ export class Consumers implements IteratorWatcher {
   /** Whether somebody was told that callbacks wait for `listen()`. */
   #isToldOfListen = false
   #dispatcher: Dispatcher | undefined
-  readonly #iterators = new Set<WeakRef<PullIterator<unknown>>>()
+  /** Made for the first one. */
+  #iterators: Set<WeakRef<PullIterator<unknown>>> | undefined
   /** Iterators for which a `next()` waits. */
-  readonly #waiting = new Set<PullIterator<unknown>>()
+  #waiting: Set<PullIterator<unknown>> | undefined
   readonly #fences = new Fences()
 
   constructor(context: ListenerContext, native: NativeListener, owner: ConsumersOwner) {
@@ -46,7 +45,7 @@ export class Consumers implements IteratorWatcher {
 
   /** Whether a consumer waits for notifications, so that the run must not be collected. */
   get isNeeded(): boolean {
-    return this.#waiting.size > 0 || this.#dispatcher?.listening === true
+    return (this.#waiting?.size ?? 0) > 0 || this.#dispatcher?.listening === true
   }
 
   /** Starts delivering to callbacks, or goes on with it. */
@@ -56,9 +55,7 @@ export class Consumers implements IteratorWatcher {
       const inbox = this.#backlog ?? this.#newInbox(called)
       if (this.#backlog) inbox.setChannels(called)
       this.#backlog = undefined
-      this.#dispatcher = new Dispatcher(this.#context, inbox, (fence, dispatcher) =>
-        this.onFence(fence, dispatcher),
-      )
+      this.#dispatcher = new Dispatcher(this.#context, inbox, this)
     }
     this.#dispatcher.listen()
     this.#owner.onNeedChanged()
@@ -116,10 +113,12 @@ export class Consumers implements IteratorWatcher {
 
   /** Adds an iterator, so that the end of the run ends it. The iterator is held weakly. */
   adopt(iterator: PullIterator<unknown>): void {
+    this.#iterators ??= new Set()
     this.#iterators.add(new WeakRef(iterator))
   }
 
   onWaiting(iterator: PullIterator<unknown>, waiting: boolean): void {
+    this.#waiting ??= new Set()
     if (waiting) this.#waiting.add(iterator)
     else this.#waiting.delete(iterator)
     this.#owner.onNeedChanged()
@@ -130,9 +129,9 @@ export class Consumers implements IteratorWatcher {
   }
 
   onIteratorClosed(iterator: PullIterator<unknown>): void {
-    for (const reference of this.#iterators) {
+    for (const reference of this.#iterators ?? []) {
       const other = reference.deref()
-      if (!other || other === iterator) this.#iterators.delete(reference)
+      if (!other || other === iterator) this.#iterators?.delete(reference)
     }
     this.#fences.forget(iterator)
   }
@@ -186,14 +185,7 @@ export class Consumers implements IteratorWatcher {
   }
 
   #newInbox(channels: string[] | null): Inbox {
-    const { options, events } = this.#context
-    return new Inbox(
-      this.#native,
-      options.buffer,
-      channels,
-      () => this.#owner.onGap(),
-      (error) => events.report('error', error),
-    )
+    return new Inbox(this.#native, this.#context.options.buffer, channels, this.#owner)
   }
 
   #inboxes(): Inbox[] {
@@ -204,7 +196,7 @@ export class Consumers implements IteratorWatcher {
   }
 
   *#liveIterators(): Iterable<PullIterator<unknown>> {
-    for (const reference of this.#iterators) {
+    for (const reference of this.#iterators ?? []) {
       const iterator = reference.deref()
       if (iterator) yield iterator
     }

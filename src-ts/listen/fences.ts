@@ -13,8 +13,14 @@ interface Fence {
 
 /** The fences of one run that are on their way. */
 export class Fences {
-  readonly #open = new Map<number, Fence>()
+  /** Made for the first one. */
+  #all: Map<number, Fence> | undefined
   #last = 0
+
+  get #open(): Map<number, Fence> {
+    this.#all ??= new Map()
+    return this.#all
+  }
 
   /**
    * Sends a new fence, and resolves when all of `consumers` have passed it. `send` sends the notification with the
@@ -57,7 +63,7 @@ export class Fences {
 
   /** Lets no fence wait for a consumer that has ended. */
   forget(consumer: object): void {
-    for (const [id, fence] of this.#open) {
+    for (const [id, fence] of this.#all ?? []) {
       fence.pending.delete(consumer)
       this.#settleIfPassed(id, fence)
     }
@@ -65,7 +71,7 @@ export class Fences {
 
   /** Rejects all fences with `error`, because no consumer will pass them. */
   rejectAll(error: Error): void {
-    for (const [id, fence] of this.#open) {
+    for (const [id, fence] of this.#all ?? []) {
       this.#open.delete(id)
       fence.reject(error)
     }

@@ -1,7 +1,7 @@
 // The listener: psqlpy's API. A listener owns its subscriptions; `run.ts` has its session, from `startup()` to
 // `shutdown()`.
 import { brand } from '../brand.js'
-import { type Unwatch, watchAbortFor } from '../native/abort.js'
+import { nothing, watchAbortFor } from '../native/abort.js'
 import { watchBounds } from '../native/bounded-wait.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { Connection, type LeaseSource } from '../query/connection.js'
@@ -64,6 +64,8 @@ import {
   resolveSubscribeArguments,
 } from './arguments.js'
 
+const NO_GAP_CALLBACKS: ListenerContext['gapCallbacks'] = []
+
 /**
  * Listens to channels of PostgreSQL. {@link ConnectionPool.listener} makes one; its server session is outside the pool.
  *
@@ -79,7 +81,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   readonly #pools: ListenerPools
   readonly #options: ResolvedListenerOptions
   readonly #subscriptions = new Subscriptions()
-  readonly #context: ListenerContext & { gapCallbacks: Registration<[Connection, Gap]>[] }
+  readonly #context: ListenerContext & { gapCallbacks: ListenerContext['gapCallbacks'] }
   readonly #counters: Counters = {
     delivered: 0,
     callbackErrors: 0,
@@ -94,9 +96,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   #run: Run | undefined
   #connection: Connection | undefined
   #keepAlive = true
-  #unwatch: Unwatch = () => {}
+  #unwatch = nothing
   /** The streams of `subscribe()` that have not ended. */
-  readonly #holds = new Set<Hold>()
+  #holds: Set<Hold> | undefined
 
   /** @internal */
   constructor(
@@ -112,7 +114,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     this.#context = {
       options,
       subscriptions: this.#subscriptions,
-      gapCallbacks: [],
+      gapCallbacks: NO_GAP_CALLBACKS,
       leases,
       events: this,
       counters: this.#counters,
@@ -298,7 +300,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * `subscribe()`. From the call on their notifications are not delivered any more, not even those that are buffered.
    */
   async clearAllChannels(): Promise<void> {
-    for (const hold of this.#holds) hold.end()
+    for (const hold of this.#holds ?? []) hold.end()
     const subscriptions = [...this.#subscriptions]
     for (const subscription of subscriptions) {
       subscription.explicit = false
@@ -582,9 +584,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   /** Holds channels for a stream. A method of its own, so that what it makes does not reach the stream. */
   #hold(iterator: PullIterator<unknown>, channels: readonly string[]): Hold {
     const hold = new Hold(iterator, channels, this.#subscriptions, (released) => {
-      this.#holds.delete(hold)
+      this.#holds?.delete(hold)
       this.#unsubscribe(released)
     })
+    this.#holds ??= new Set()
     this.#holds.add(hold)
     return hold
   }

@@ -45,7 +45,7 @@ export class Run implements Consumer, ConsumersOwner {
   /** The id under which Rust signals this run that there are events. */
   readonly #wakeId: number
   readonly #keepAlive = new KeepAlive()
-  #stopDraining: () => void = () => {}
+  #stopDraining: (() => void) | undefined
   /** The lease of the present session, once it was asked for. */
   #lease: NativeLease | undefined
   /** The lease of a session of the listener's own, while the listener moves there. */
@@ -173,7 +173,7 @@ export class Run implements Consumer, ConsumersOwner {
       this.lifecycle.end(first)
       return first
     }
-    if (!drain) this.#stopDraining()
+    if (!drain) this.#stopDraining?.()
     await within(timeoutMs, ending)
   }
 
@@ -235,6 +235,10 @@ export class Run implements Consumer, ConsumersOwner {
   /** Reports the events that led to a gap before a consumer handles the gap. */
   onGap(): void {
     this.onReady()
+  }
+
+  onDefect(error: PglistenError): void {
+    this.#context.events.report('error', error)
   }
 
   /** Keeps this run from being collected while a consumer waits for notifications and the session may bring them. */

@@ -4,7 +4,8 @@
 /** Takes a listener off its signal. A second call has no effect. */
 export type Unwatch = () => void
 
-const nothing: Unwatch = () => {}
+/** Of whoever watches no signal. */
+export const nothing: Unwatch = () => {}
 
 /** Takes the listeners of owners off that were collected as garbage. */
 const abandoned = new FinalizationRegistry<Unwatch>((unwatch) => unwatch())

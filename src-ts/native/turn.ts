@@ -88,9 +88,15 @@ function goOn(): void {
   next.goOn()
 }
 
+/** A consumer that takes its turn. */
+export interface TurnTaker {
+  /** Called when the consumer goes on after {@link Turn.yield}. Must not throw. */
+  onTurn(): void
+}
+
 /** The share of one consumer in the turns of the event loop. */
 export class Turn {
-  readonly #next: () => void
+  readonly #taker: TurnTaker
   /** The asynchronous context of the consumer, because another consumer's code may give it its turn. */
   readonly #context = new AsyncResource('PglistenTurn')
   /** Whether the consumer is in {@link waiting}. */
@@ -106,9 +112,8 @@ export class Turn {
   /** When the consumer last looked at the clock. */
   #checkedAt = 0
 
-  /** `next` is called when the consumer goes on after {@link Turn.yield}. It must not throw. */
-  constructor(next: () => void) {
-    this.#next = next
+  constructor(taker: TurnTaker) {
+    this.#taker = taker
   }
 
   /**
@@ -157,7 +162,7 @@ export class Turn {
     return !current.spent
   }
 
-  /** Asks for another turn: `next` is called when the consumer may go on. */
+  /** Asks for another turn: the consumer is called when it may go on. */
   yield(): void {
     if (this.#waits) return
     this.#waits = true
@@ -170,6 +175,6 @@ export class Turn {
   /** Lets the consumer go on; for {@link goOn}. */
   goOn(): void {
     this.#waits = false
-    this.#context.runInAsyncScope(this.#next)
+    this.#context.runInAsyncScope(this.#taker.onTurn, this.#taker)
   }
 }

@@ -231,8 +231,26 @@ export const DEFAULT_RECONNECT: Complete<ReconnectOptions> = {
   stableAfterMs: 10_000,
 }
 
+const DEFAULT_HEARTBEAT: Complete<HeartbeatOptions> = {
+  intervalMs: 10_000,
+  timeoutMs: 5000,
+  probeIntervalMs: 300_000,
+}
+
 /** @internal Checks the options of a listener. Throws {@link ArgumentTypeError} or {@link ArgumentRangeError}. */
-export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedListenerOptions {
+export function resolveListenerOptions(options?: ListenerOptions): ResolvedListenerOptions {
+  return options === undefined ? defaults() : resolved(options)
+}
+
+let resolvedDefaults: ResolvedListenerOptions | undefined
+
+/** The options of all listeners that have none. */
+function defaults(): ResolvedListenerOptions {
+  resolvedDefaults ??= resolved({})
+  return resolvedDefaults
+}
+
+function resolved(options: ListenerOptions): ResolvedListenerOptions {
   checkOptions('options', options, LISTENER_OPTIONS)
   const {
     channels = [],
@@ -276,11 +294,7 @@ export function resolveListenerOptions(options: ListenerOptions = {}): ResolvedL
       )
     }
   }
-  const heartbeat = group<Complete<HeartbeatOptions>>(options.heartbeat, 'heartbeat', {
-    intervalMs: 10_000,
-    timeoutMs: 5000,
-    probeIntervalMs: 300_000,
-  })
+  const heartbeat = group(options.heartbeat, 'heartbeat', DEFAULT_HEARTBEAT)
   if (heartbeat) {
     checkNumber('heartbeat.intervalMs', heartbeat.intervalMs, MILLISECONDS)
     checkNumber('heartbeat.timeoutMs', heartbeat.timeoutMs, MILLISECONDS)
@@ -316,7 +330,7 @@ const DEFAULT_BUFFER: Complete<BufferOptions> = {
 }
 
 function resolveBuffer(options: BufferOptions | undefined): Complete<BufferOptions> {
-  const buffer = fill(options ?? {}, 'buffer', DEFAULT_BUFFER)
+  const buffer = fill(options, 'buffer', DEFAULT_BUFFER)
   checkNumber('buffer.maxMessages', buffer.maxMessages, { min: 1, max: 2 ** 31, integer: true })
   checkNumber('buffer.maxBytes', buffer.maxBytes, { min: MIN_BUFFER_BYTES, integer: true })
   checkOneOf('buffer.overflow', buffer.overflow, OVERFLOW_POLICIES)
@@ -333,11 +347,17 @@ function group<Group extends object>(
   name: string,
   defaults: Group,
 ): Group | null {
-  return value === false ? null : fill(value ?? {}, name, defaults)
+  return value === false ? null : fill(value, name, defaults)
 }
 
 /** Fills in the defaults of a group of options. */
-function fill<Group extends object>(value: Given<Group>, name: string, defaults: Group): Group {
+function fill<Group extends object>(
+  value: Given<Group> | undefined,
+  name: string,
+  defaults: Group,
+): Group {
+  // Not copied: a process may have thousands of listeners.
+  if (value === undefined) return defaults
   checkOptions(name, value, Object.keys(defaults))
   const given = Object.entries(value).filter(([, one]) => one !== undefined)
   return { ...defaults, ...Object.fromEntries(given) }

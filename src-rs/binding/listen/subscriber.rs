@@ -178,6 +178,13 @@ impl NativeSubscriber {
         })
     }
 
+    /// Arms the signal, if there is nothing to take, and says whether that is so: as a function of [`NativeSubscriber::drainer`] does
+    /// that takes nothing. Most of thousands of consumers never need such a function.
+    #[napi(catch_unwind)]
+    pub fn arm(&self) -> bool {
+        self.consumer.subscriber.arm()
+    }
+
     /// The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again.
     #[napi(catch_unwind)]
     pub fn stop_handing(&self) {

@@ -226,6 +226,14 @@ impl Subscriber {
         }
     }
 
+    /// Arms the consumer, if there is nothing to take. Says whether that is so.
+    pub fn arm(&self) -> bool {
+        let mut state = self.state.lock();
+        state.armed = state.queue.is_empty() && state.end.is_none();
+        state.takes_handed = state.armed;
+        state.armed
+    }
+
     /// Shows the only entry to `show`, if it is a notification, and arms the consumer again. For whoever tells the consumer of the
     /// signal. `None`: the consumer has to drain.
     pub fn hand_over<T>(&self, show: impl FnOnce(&Notification, &[u8]) -> T) -> Option<T> {
