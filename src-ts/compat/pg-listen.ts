@@ -61,9 +61,8 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
     if (attempt < reconnect.maxAttempts) events.emit('reconnect', (attempt += 1))
   }
   const giveUp = () => {
-    void listener.shutdown()
     const message = `the server did not come back within ${retryTimeout} ms (\`retryTimeout\`)`
-    events.emit('error', new ListenerClosedError(message))
+    void listener.shutdown().then(() => events.emit('error', new ListenerClosedError(message)))
   }
   const done = <Result>(work: Promise<Result>): Promise<void> => {
     subscribed = Promise.allSettled([subscribed, work])

@@ -35,7 +35,7 @@ export interface Options {
   /** Settings of each session; `application_name` is one. */
   connection?: object | undefined
   /** Is not used: delays grow, and are random. A function is refused. */
-  backoff?: boolean | undefined
+  backoff?: boolean | ((attempt: number) => number) | undefined
   /** Is not used: it is about queries. */
   types?: unknown
   /** Is not used: it is about queries. */

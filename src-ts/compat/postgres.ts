@@ -8,12 +8,12 @@ export type { Options } from './postgres-options.js'
 
 /** What `listen()` resolves to. */
 export interface ListenMeta {
-  /** The session that listens; after a reconnection it is another one. */
+  /** The session that listens, at any time. */
   state: {
     /** `I`: no transaction is open. */
-    status: string
-    /** The process id of its backend. */
-    pid: number
+    readonly status: string
+    /** The process id of its backend, which a reconnection changes; 0 while there is no session. */
+    readonly pid: number
   }
   /** Ends this registration. Resolves when the server does not listen for it any more. */
   unlisten(): Promise<void>
@@ -29,7 +29,7 @@ export interface Sql {
    */
   listen(
     channel: string,
-    onnotify: (payload: string) => void,
+    onnotify: (payload: string) => unknown,
     onlisten?: () => void,
   ): Promise<ListenMeta>
   /** Sends a notification. Resolves when it is committed. */
@@ -60,6 +60,12 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
   const pool = new ConnectionPool({ ...address, ...poolOptions(given) })
   const listener = pool.listener()
   const sending = new Set<Promise<void>>()
+  const state: ListenMeta['state'] = {
+    status: 'I',
+    get pid() {
+      return listener.stats().session?.processId ?? 0
+    },
+  }
   let starting: Promise<void> | undefined
   let ending: Promise<void> | undefined
 
@@ -75,7 +81,7 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
 
   async function listen(
     channel: string,
-    onnotify: (payload: string) => void,
+    onnotify: (payload: string) => unknown,
     onlisten?: () => void,
   ): Promise<ListenMeta> {
     if (typeof onnotify !== 'function')
@@ -88,9 +94,8 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
     })
     listener.addGapCallback(again)
     onlisten?.()
-    const pid = listener.stats().session?.processId ?? 0
     return {
-      state: { status: 'I', pid },
+      state,
       async unlisten() {
         listener.removeGapCallback(again)
         await remove()
