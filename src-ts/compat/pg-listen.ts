@@ -1,4 +1,9 @@
-// The API of pg-listen 1.7 over a listener, so that a program moves here by changing its import.
+/**
+ * The API of pg-listen 1.7 over a listener, so that a program moves here by changing its import.
+ *
+ * @packageDocumentation
+ * @module pglisten/compat/pg-listen
+ */
 import { EventEmitter } from 'node:events'
 import { ListenerCallbackError, ListenerClosedError, ListenerGapError } from '../errors.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
@@ -65,7 +70,8 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
     void listener.shutdown().then(() => events.emit('error', new ListenerClosedError(message)))
   }
   const done = <Result>(work: Promise<Result>): Promise<void> => {
-    subscribed = Promise.allSettled([subscribed, work])
+    // Without the outcomes, each of which would have all earlier ones in it.
+    subscribed = Promise.allSettled([subscribed, work]).then(() => {})
     return work.then(() => {})
   }
 

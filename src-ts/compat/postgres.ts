@@ -1,4 +1,9 @@
-// What postgres.js 3.4 has for listening and notifying, over a listener: a program moves here by changing its import.
+/**
+ * What postgres.js 3.4 has for listening and notifying, over a listener: a program moves here by changing its import.
+ *
+ * @packageDocumentation
+ * @module pglisten/compat/postgres
+ */
 import { ArgumentTypeError, PglistenError } from '../errors.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import { ConnectionPool } from '../pool.js'
