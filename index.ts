@@ -2,6 +2,7 @@
  * PostgreSQL LISTEN/NOTIFY without silent loss: the `ConnectionPool`, `Connection` and `Listener` of psqlpy, for Node.js.
  *
  * @packageDocumentation
+ * @module pglisten
  */
 export { ConnectionPool, type ConnectionPoolStatus, type PoolCloseOptions } from './src-ts/pool.js'
 export type {

@@ -1,7 +1,8 @@
 // Compiles the facade to `dist/` and rolls its declarations up into `index.d.ts`, the public contract.
 //
 // What runs is a few CommonJS files instead of one for each source: Node needs more time to find and open a file than to
-// compile what is in it. The entry is kept apart and short, because `import` searches it for names, and slowly.
+// compile what is in it. The entry is kept apart and short, because `import` searches it for names, and slowly. So are the
+// adapters to other clients' APIs, entries of their own in `dist/compat/`, which the package itself does not load.
 
 import fs from 'node:fs'
 import path from 'node:path'
@@ -13,6 +14,8 @@ import { root, runTool } from './lib/run.mjs'
 const HEADER = '// Generated from index.ts by `npm run build:ts`: edit the sources instead.\n'
 const compiled = path.join(root, 'target', 'ts')
 const dist = path.join(root, 'dist')
+/** The entries below `compat`, and the function that each exports. */
+const ADAPTERS = { 'pg-listen': 'createPostgresSubscriber', postgres: 'postgres' }
 const { version } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
 // Anything unresolved would be something that users do not have.
 /** @param {import('rollup').RollupLog} warning */
@@ -28,6 +31,7 @@ await compile('--removeComments', '--declaration', 'false', '--declarationMap', 
 fs.rmSync(dist, { recursive: true, force: true })
 await bundle()
 await rollUpDeclarations()
+for (const [name, exported] of Object.entries(ADAPTERS)) await declareAdapter(name, exported)
 
 /** @param {string[]} flags */
 async function compile(...flags) {
@@ -40,6 +44,12 @@ async function bundle() {
     input: {
       index: path.join(compiled, 'index.js'),
       native: path.join(compiled, 'src-ts', 'native', 'addon.js'),
+      ...Object.fromEntries(
+        Object.keys(ADAPTERS).map((name) => [
+          `compat/${name}`,
+          path.join(compiled, 'src-ts', 'compat', `${name}.js`),
+        ]),
+      ),
     },
     onwarn,
     external: [/^node:/, '#native'],
@@ -63,8 +73,12 @@ async function bundle() {
     exports: 'auto',
     paths: { '#native': './native.js' },
     chunkFileNames: '[name].js',
+    // The path of the addon's file is that of its one importer.
+    hoistTransitiveImports: false,
     manualChunks: (id) => {
       if (errors.has(id)) return 'errors'
+      if (id === path.join(facade, 'compat', 'settings.js')) return 'compat/settings'
+      if (id.startsWith(path.join(facade, 'compat'))) return null
       return id.startsWith(facade) && !alone.has(id) ? 'pglisten' : null
     },
     generatedCode: { preset: 'es2015', symbols: false },
@@ -120,4 +134,28 @@ async function rollUpDeclarations() {
   // The sources are published as files: that is where editors go, and they read nothing else.
   fs.writeFileSync(file, code)
   fs.writeFileSync(`${file}.map`, JSON.stringify({ ...map, sourcesContent: undefined }))
+}
+
+/**
+ * Rolls the declarations of an adapter up. What runs exports its function alone (`module.exports`), which `export =` says; the
+ * types that belong to it are in a namespace of its name.
+ * @param {string} name @param {string} exported
+ */
+async function declareAdapter(name, exported) {
+  const build = await rollup({
+    input: path.join(compiled, 'src-ts', 'compat', `${name}.d.ts`),
+    onwarn,
+    external: [/^node:/],
+    plugins: [dts({ tsconfig: path.join(root, 'tsconfig.build.json') })],
+  })
+  const { output } = await build.generate({ format: 'es' })
+  await build.close()
+  const exports = /^export (type )?\{.*\};$/gm
+  const { code } = output[0]
+  const members = [...code.matchAll(exports)].map(([statement]) => `    ${statement}\n`)
+  if (members.length === 0) throw new Error(`The declarations of ${name} export nothing`)
+  fs.writeFileSync(
+    path.join(dist, 'compat', `${name}.d.ts`),
+    `${code.replace(exports, '').trimEnd()}\n\ndeclare namespace ${exported} {\n${members.join('')}}\nexport = ${exported};\n`,
+  )
 }

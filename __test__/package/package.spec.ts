@@ -7,6 +7,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import test from 'ava'
+import ts from 'typescript'
 import { npm, pack } from '../../scripts/lib/npm.mjs'
 import { stageMain, stagePlatform } from '../../scripts/release/staging.mjs'
 import { runtimeOf } from '../../scripts/release/notices.mjs'
@@ -25,6 +26,10 @@ const filesBelow = (folder: string): string[] =>
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-package-'))
 const [triple, target] = Object.entries(TARGETS).find(([, { name }]) => name === currentTarget())!
 const platformPackage = `pglisten-${target.name}`
+
+/** What `import` of a path below the package's name loads, and what runs in all. */
+const ADAPTERS = ['compat/pg-listen', 'compat/postgres']
+const MODULES = ['index', 'pglisten', 'native', 'errors', 'compat/settings', ...ADAPTERS]
 
 type Packed = Awaited<ReturnType<typeof pack>>
 let main: Packed
@@ -133,10 +138,8 @@ test('the packages hold what a user needs, and nothing else', (t) => {
     [
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
       ...['bin/pglisten.js', 'index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
-      ...['index', 'pglisten', 'native', 'errors'].flatMap((name) => [
-        `dist/${name}.js`,
-        `dist/${name}.js.map`,
-      ]),
+      ...MODULES.flatMap((name) => [`dist/${name}.js`, `dist/${name}.js.map`]),
+      ...ADAPTERS.map((name) => `dist/${name}.d.ts`),
       ...filesBelow('src-ts'),
     ].sort(),
   )
@@ -144,13 +147,13 @@ test('the packages hold what a user needs, and nothing else', (t) => {
     platform.files,
     ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', addonFile(target), 'package.json'].sort(),
   )
-  t.true(main.unpackedSize < 700_000, `${main.unpackedSize} bytes`)
+  t.true(main.unpackedSize < 720_000, `${main.unpackedSize} bytes`)
 })
 
 test('every source that a map names is in the package', (t) => {
   const staged = path.join(folder, 'main')
   const maps = main.files.filter((file) => file.endsWith('.map'))
-  t.is(maps.length, 5)
+  t.is(maps.length, MODULES.length + 1)
   const named = new Set<string>()
   for (const map of maps) {
     const { sources } = JSON.parse(fs.readFileSync(path.join(staged, map), 'utf8'))
@@ -219,6 +222,57 @@ test('installed without scripts it is two packages, which import and require loa
     ),
     'true true',
   )
+})
+
+test('the adapters are loaded by their own names alone, by import and by require', async (t) => {
+  const loaded = 'Object.keys(require.cache).filter((file) => /dist.compat/.test(file)).length'
+  const source = `
+    require('pglisten')
+    console.log(${loaded})
+    const subscriber = require('pglisten/compat/pg-listen')
+    const postgres = require('pglisten/compat/postgres')
+    console.log(${loaded}, subscriber.default === subscriber, postgres.default === postgres)
+    Promise.all([import('pglisten/compat/pg-listen'), import('pglisten/compat/postgres')]).then((imported) =>
+      console.log(imported[0].default === subscriber, imported[1].default === postgres))
+    try { postgres({ port: 'none' }) }
+    catch (error) { console.log(error instanceof require('pglisten').ConnectionPoolConfigurationError) }`
+  t.is(await output(user, source, ['--input-type=commonjs']), '0\n3 true true\ntrue\ntrue true')
+})
+
+test('the adapters’ declarations compile for both systems of modules, and need no other package', (t) => {
+  const program = `
+    import createSubscriber, { type Subscriber } from 'pglisten/compat/pg-listen'
+    import postgres, { type Sql } from 'pglisten/compat/postgres'
+    interface Payloads { orders: { id: number }; wake: void }
+    const hub: Subscriber<Payloads> = createSubscriber<Payloads>({ host: 'db' }, { parse: JSON.parse })
+    hub.notifications.on('orders', (order) => order.id.toFixed())
+    void hub.notify('orders', { id: 1 })
+    void hub.notify('wake')
+    // @ts-expect-error -- not the type of the payload.
+    void hub.notify('orders', 'text')
+    void createSubscriber().notify('orders', { anything: 1 })
+    hub.events.on('notification', ({ payload, channel }) => payload.id + channel.length)
+    const sql: Sql = postgres('postgres://db', { max: 1 })
+    void sql.listen('orders', async (payload) => payload.length).then(({ unlisten }) => unlisten())
+    // @ts-expect-error -- a query.
+    void sql\`SELECT 1\``
+  const files = ['uses.mts', 'uses.cts'].map((name) => path.join(user, name))
+  for (const file of files) fs.writeFileSync(file, program)
+  const found = ts.getPreEmitDiagnostics(
+    ts.createProgram(files, {
+      ...{ module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ES2022, esModuleInterop: true },
+      ...{ strict: true, noEmit: true, skipLibCheck: true },
+      ...{ types: ['node'], typeRoots: [path.join(root, 'node_modules/@types')] },
+    }),
+  )
+  t.deepEqual(
+    found.map((one) => ts.flattenDiagnosticMessageText(one.messageText, '\n')),
+    [],
+  )
+  for (const name of ADAPTERS) {
+    const code = fs.readFileSync(path.join(user, `node_modules/pglisten/dist/${name}.d.ts`), 'utf8')
+    for (const [, module] of code.matchAll(/from '(.*)'/g)) t.regex(module!, /^node:/)
+  }
 })
 
 test('without its optional dependencies it names the missing package and the remedy', async (t) => {
