@@ -12,8 +12,10 @@ import postgres from 'postgres'
  * @typedef {typeof import('pglisten')} Package
  */
 
-/** A consumer that is slower than the socket must not lose what it is measured by. */
+/** A consumer that is slower than the socket must not lose what it is measured by. A listener that pauses has a session of its own. */
 const LOSSLESS = { buffer: { overflow: /** @type {const} */ ('pause') } }
+/** The same on a session that could be shared, which nobody may pause. */
+const LARGE = { buffer: { maxMessages: 2 ** 31, maxBytes: 2 ** 34 } }
 
 /**
  * The contestants of this package.
@@ -28,17 +30,21 @@ const oursWith = ({ ConnectionPool }) => {
     return listener
   }
 
+  /** @param {import('pglisten').ListenerOptions} options @returns {Subscribe} */
+  const callbacksWith = (options) => async (dsn, channels, handlers) => {
+    const listener = new ConnectionPool(dsn).listener(options)
+    for (const handler of handlers) {
+      const callback = (/** @type {unknown} */ _, /** @type {string} */ payload) => handler(payload)
+      for (const channel of channels) await listener.addCallback(channel, callback)
+    }
+    await listener.startup()
+    listener.listen()
+  }
+
   return {
-    'pglisten callback': async (dsn, channels, handlers) => {
-      const listener = new ConnectionPool(dsn).listener(LOSSLESS)
-      for (const handler of handlers) {
-        const callback = (/** @type {unknown} */ _, /** @type {string} */ payload) =>
-          handler(payload)
-        for (const channel of channels) await listener.addCallback(channel, callback)
-      }
-      await listener.startup()
-      listener.listen()
-    },
+    'pglisten callback': callbacksWith(LOSSLESS),
+
+    'pglisten shared': callbacksWith(LARGE),
 
     'pglisten iterator': async (dsn, channels, handlers) => {
       const listener = await startedListener(dsn, channels)

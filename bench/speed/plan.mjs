@@ -20,11 +20,12 @@ import { SetupError } from '../../scripts/lib/setup.mjs'
  * @property {number} [only] The one channel that is notified, of all that are listened to.
  */
 
-const OURS = ['pglisten callback', 'pglisten iterator', 'pglisten batches']
+/** All but the shared one have a session of their own, with a buffer that pauses it. */
+const OURS = ['pglisten callback', 'pglisten shared', 'pglisten iterator', 'pglisten batches']
 const PEERS = ['pg', 'postgres', 'pg-listen']
-const CALLBACKS = ['pglisten callback', ...PEERS]
+const CALLBACKS = ['pglisten callback', 'pglisten shared', ...PEERS]
 /** Those that no target compares, in bursts and in latency. */
-const OTHERS = ['pglisten iterator', 'postgres', 'pg-listen']
+const OTHERS = ['pglisten shared', 'pglisten iterator', 'postgres', 'pg-listen']
 const WARM_UP = 50_000
 
 /** @param {readonly string[]} python Contestants that happen to be installed. @returns {Case[]} */
