@@ -41,11 +41,11 @@ const sessions = () => new Set(listeners.map((it) => it.stats().session?.process
 const before = sessions()
 
 let sent = 0
-let isSending = true
+const sending = new AbortController()
 const from = performance.now()
-const sending = (async () => {
+const sender = (async () => {
   const connection = await pool.connection()
-  while (isSending) {
+  while (!sending.signal.aborted) {
     // A whole round over all channels, so that each number is one for every listener.
     const due = Math.floor(((performance.now() - from) / 1000) * (rate / count))
     if (due > sent) {
@@ -74,8 +74,8 @@ await Promise.all(
 const tookMs = performance.now() - began
 const during = ((sent - atBegin) * count) / (tookMs / 1000)
 await sleep(1000)
-isSending = false
-await sending
+sending.abort()
+await sender
 await Promise.all(listeners.map((listener) => listener.sync()))
 const missing = last.reduce((total, number) => total + (sent - number), 0)
 console.log(

@@ -8,7 +8,7 @@ test('what comes one by one while a callback is pending is delivered in order, a
   const { listener } = await openListener(t)
   const channel = uniqueChannel()
   const got: string[] = []
-  const first = deferred<void>()
+  const first = deferred()
   await listener.addCallback(channel, async (_, payload) => {
     got.push(payload)
     if (payload === '1') await first.promise
@@ -109,11 +109,12 @@ test('of many listeners that are handed what was sent each has what was sent to 
   }
   await within(Promise.all(listeners.map((listener) => listener.sync())))
   for (const [number, own] of heard.entries()) {
-    const expected = payloads.flatMap((payload) => [
-      `${all} ${payload}`,
-      ...(number === 7 ? [`${all} 7 seven`] : []),
-      ...(number === 8 ? [`${all} 8 ${payload}`] : []),
-    ])
+    const expected: string[] = []
+    for (const payload of payloads) {
+      expected.push(`${all} ${payload}`)
+      if (number === 7) expected.push(`${all} 7 seven`)
+      if (number === 8) expected.push(`${all} 8 ${payload}`)
+    }
     t.deepEqual(own, expected)
   }
 })

@@ -12,7 +12,6 @@ import {
   type PglistenError,
 } from '../errors.js'
 import { ListenerEmitter, type ListenerEvents } from '../deliver/events.js'
-import type { Gap } from '../deliver/gap.js'
 import {
   type BatchesOptions,
   type GapMode,

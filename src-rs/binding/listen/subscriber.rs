@@ -107,11 +107,11 @@ impl Receiver for Consumer {
 
 impl Consumer {
     /// Takes the next entries, as [`Drainer::drain`] does.
-    fn drain(&self, drainer: &Drainer, env: &Env, max: u32) -> napi::Result<Value> {
+    fn drain(&self, drainer: &Drainer, env: Env, max: u32) -> napi::Result<Value> {
         if let Some(error) = self.failed.lock().take() {
             return Err(error);
         }
-        let values = drainer.drain(env, max);
+        let values = drainer.drain(&env, max);
         self.seat.made_room();
         values
     }
@@ -174,7 +174,7 @@ impl NativeSubscriber {
         let drainer = Drainer::new(Arc::clone(&self.consumer.subscriber), meta, &receive)?;
         let consumer = Arc::clone(&self.consumer);
         env.create_function_from_closure("drain", move |call| {
-            consumer.drain(&drainer, call.env, call.first_arg()?)
+            consumer.drain(&drainer, *call.env, call.first_arg()?)
         })
     }
 
