@@ -205,8 +205,12 @@ test('what throws is an `error` event, and the next notification arrives', async
   hub.notifications.once(channel, () => {
     throw wrong
   })
+  const others: unknown[] = []
+  hub.notifications.once(channel, (payload) => others.push(payload))
+  hub.events.once('notification', ({ payload }) => others.push(payload))
   await hub.notify(channel, 1)
   await waitFor(() => told.length === 2)
+  t.deepEqual(others, [1, 1])
   await notify(channel, 'no JSON')
   await waitFor(() => told.length === 3)
   const [, thrown, unparsed] = told as [string, ListenerCallbackError, ListenerCallbackError]
@@ -218,6 +222,16 @@ test('what throws is an `error` event, and the next notification arrives', async
   const got = next(hub, channel)
   await hub.notify(channel, 2)
   t.is(await got, 2)
+})
+
+test('a subscriber that is closed takes no channel', async (t) => {
+  const { hub } = await open(t)
+  await hub.connect()
+  await hub.close()
+  await t.throwsAsync(async () => hub.listenTo(uniqueChannel()), {
+    instanceOf: ListenerClosedError,
+  })
+  t.deepEqual(hub.getSubscribedChannels(), [])
 })
 
 test('two subscribers with equal settings share a server session', async (t) => {

@@ -54,16 +54,27 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
   const channels = new Set<string>()
   /** Settles when every LISTEN and UNLISTEN that was called before is done: a later NOTIFY counts on them. */
   let subscribed: Promise<unknown> = Promise.resolve()
-  let attempt = 0
+  let isClosed = false
+  let attempts = 0
   let deadline: NodeJS.Timeout | undefined
 
   const deliver = (_: unknown, payload: unknown, channel: string, processId: number) => {
-    // A channel may be named `error`, which an emitter throws that has no handler for it.
-    if (notifications.listenerCount(channel) > 0) notifications.emit(channel, payload)
-    events.emit('notification', { processId, channel, payload })
+    const failures: unknown[] = []
+    const attempt = (call: () => void) => {
+      try {
+        call()
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    // One by one, since the others are called too when one throws.
+    for (const handler of notifications.rawListeners(channel))
+      attempt(() => handler.call(notifications, payload))
+    attempt(() => events.emit('notification', { processId, channel, payload }))
+    if (failures.length > 0) throw failures[0]
   }
   const tryAgain = () => {
-    if (attempt < reconnect.maxAttempts) events.emit('reconnect', (attempt += 1))
+    if (attempts < reconnect.maxAttempts) events.emit('reconnect', (attempts += 1))
   }
   const giveUp = () => {
     const message = `the server did not come back within ${retryTimeout} ms (\`retryTimeout\`)`
@@ -77,7 +88,7 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
 
   listener.on('connected', () => {
     clearTimeout(deadline)
-    attempt = 0
+    attempts = 0
     events.emit('connected')
   })
   listener.on('disconnected', () => {
@@ -106,9 +117,13 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
       await listener.startup()
       listener.listen()
     },
-    close: () => pool.close(),
+    close() {
+      isClosed = true
+      return pool.close()
+    },
     getSubscribedChannels: () => [...channels],
     listenTo(channel) {
+      if (isClosed) return Promise.reject(new ListenerClosedError('the subscriber is closed'))
       if (channels.has(channel)) return undefined
       channels.add(channel)
       const listening = listener.addCallback(channel, deliver)
