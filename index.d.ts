@@ -19,29 +19,162 @@ interface CallOptions {
     timeoutMs?: number | undefined;
 }
 
+/** A class of `Temporal` that reads text. */
+interface TemporalClass {
+    /** Makes an instance of a text in ISO 8601. */
+    from(text: string): unknown;
+}
+/** The part of the namespace `Temporal` that is used. No declaration of the package names the global one, which may not be there. */
+interface TemporalNamespace {
+    /** Of the runtime or a polyfill. */
+    readonly Instant: TemporalClass;
+    /** Of the runtime or a polyfill. */
+    readonly PlainDate: TemporalClass;
+    /** Of the runtime or a polyfill. */
+    readonly PlainDateTime: TemporalClass;
+    /** Of the runtime or a polyfill. */
+    readonly PlainTime: TemporalClass;
+}
+
 /**
- * A parameter of a statement. The server declares the type of each `$n`. A value that does not fit the type is refused
- * before the statement is executed, with no silent conversion: an `int4` takes no string.
+ * A parameter of a statement. The server declares the type of each `$n`; a domain is treated as its base type. A value that has no
+ * clear meaning for its type is refused before the statement is executed.
  *
  * | PostgreSQL | JavaScript |
  * |---|---|
+ * | any type | string: the text that PostgreSQL reads for the type, which checks it; `null`; never `undefined` |
  * | `bool` | boolean |
- * | `int2`, `int4` | integer, bigint |
- * | `int8` | bigint, safe integer |
+ * | `int2`, `int4`, `int8`, `oid`, `xid8`, … | integer that is exact, bigint |
  * | `float4`, `float8` | number |
- * | `numeric` | decimal string, number, bigint |
- * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, enums | string |
- * | `bytea` | `Buffer`, `Uint8Array` |
- * | `json`, `jsonb` | any value that `JSON.stringify` takes, except that a **string is taken as JSON text** as it is |
- * | `uuid` | string |
- * | `date`, `timestamp`, `timestamptz` | `Date`; the first two hold its UTC day and time |
- * | arrays of these | array, nested for each dimension, with nulls |
- * | any of them | `null`; never `undefined` |
+ * | `numeric`, `money`; `text`, `varchar`, … | number, bigint; these and boolean |
+ * | `bytea` | `Buffer`, `Uint8Array`, `ArrayBuffer`, `DataView` |
+ * | `json`, `jsonb` | any value that `JSON.stringify` takes, `Map` as an object, except that a **string is taken as JSON text** as it is |
+ * | `date`, `timestamp`, `timestamptz` | `Date`, of which the first two hold the UTC day and time; objects of `Temporal` |
+ * | `time`, `interval` | `Temporal.PlainTime`; `Interval`, `Temporal.Duration`, an object such as `{ hours: 1 }` |
+ * | ranges; multiranges | `Range`, or an object with `lower` and `upper`; array of these |
+ * | composites | object with a property for each field, of which a missing one is null; array of all fields |
+ * | `hstore` | object or `Map` of strings and nulls |
+ * | geometric types, `vector` | as they are read |
+ * | arrays of these | array, nested for each dimension, with nulls; `Set`, typed arrays, `BoundedArray` |
  *
- * A domain is treated as its base type. Pass a value of any other type as text, and cast it in the statement:
- * `$1::text::inet`.
+ * A `URL` is its text. An object with a method `toPostgres` is what that returns.
  */
 type QueryParameter = null | boolean | number | bigint | string | object;
+/** Makes a value of the user's of one that was read. It is not called for null. */
+type Decoder = (value: any) => unknown;
+/** Makes a parameter of a value of the user's. It is not called for null. */
+type Encoder = (value: any) => QueryParameter;
+/**
+ * How values are read and written: for all connections of a pool by its option `types`, for one statement by the option of the same
+ * name, which counts in place of the pool's, option by option.
+ */
+interface TypeOptions {
+    /**
+     * The form of `date`, `timestamp` and `timestamptz`.
+     *
+     * - `date`: a `Date`. It holds milliseconds, so microseconds are cut off, towards the past. A `date` and a `timestamp` are taken as
+     *   UTC. A moment beyond the year 275760, where a `Date` ends, is read as text.
+     * - `string`: the exact text that PostgreSQL writes with `DateStyle` ISO: `2026-11-29 12:34:56.123456+00`, always in UTC.
+     * @default 'date'
+     */
+    dates?: 'date' | 'string' | undefined;
+    /**
+     * The namespace `Temporal`, of the runtime or of a polyfill. With it dates and times are read, exactly, as `Temporal.PlainDate`
+     * (`date`), `Temporal.PlainDateTime` (`timestamp`), `Temporal.Instant` (`timestamptz`) and `Temporal.PlainTime` (`time`). What these
+     * cannot hold, such as `24:00:00` or the year 300000, is read as text. It overrides `dates`.
+     * @default none
+     */
+    temporal?: TemporalNamespace | undefined;
+    /**
+     * The form of an infinite date, timestamp or interval.
+     *
+     * - `number`: `Infinity` or `-Infinity`, whatever the form of finite ones is.
+     * - `string`: `'infinity'` or `'-infinity'`.
+     * - `error`: the call rejects with `ConnectionExecuteError`, although the statement was executed.
+     * @default 'number'
+     */
+    infinity?: 'number' | 'string' | 'error' | undefined;
+    /**
+     * Whether arrays with other lower bounds than 1 are read as `BoundedArray` (`keep`) or as plain arrays (`drop`).
+     * @default 'drop'
+     */
+    arrayBounds?: 'keep' | 'drop' | undefined;
+    /**
+     * The functions that read and write `json` and `jsonb`. One that knows big numbers keeps them exact, which `JSON.parse` does not.
+     * `stringify` gets objects, and neither arrays nor what is in them.
+     * @default `JSON.parse` and `JSON.stringify`
+     */
+    json?: {
+        parse?: ((text: string) => unknown) | undefined;
+        stringify?: ((value: unknown) => string | undefined) | undefined;
+    } | undefined;
+    /**
+     * Functions by the name of a PostgreSQL type, as `columns` of a result has it, such as `int8` or `int4[]`: each makes the value of
+     * what would be read otherwise, also within arrays, ranges and composites.
+     *
+     * ```js
+     * types: { decoders: { int8: Number, geometry: (hex) => wkx.Geometry.parse(Buffer.from(hex, 'hex')) } }
+     * ```
+     * @default none
+     */
+    decoders?: Readonly<Record<string, Decoder>> | undefined;
+    /**
+     * Functions by the name of a PostgreSQL type: each makes the parameter of a value that is given for that type, also of the elements
+     * of an array.
+     * @default none
+     */
+    encoders?: Readonly<Record<string, Encoder>> | undefined;
+}
+
+/** The options of a statement that returns nothing that is read. */
+interface StatementOptions extends CallOptions {
+    /**
+     * Whether the server keeps the statement prepared on the connection, for later uses. Without that it is sent without a name, in one
+     * round trip, so that it works behind a pooler that gives each statement to another session of the server; at the first use of a
+     * text on a connection one more round trip asks for the types of its parameters and columns.
+     * @default true
+     */
+    prepared?: boolean | undefined;
+    /**
+     * How values are read and written, in place of the pool's option of that name.
+     * @default those of the pool
+     */
+    types?: TypeOptions | undefined;
+}
+/** The options of a statement whose rows are read. */
+interface QueryOptions extends StatementOptions {
+    /**
+     * The form of a row: an object with a property for each column, of which of two with one name the last one counts; or an array of
+     * the values in the order of the columns.
+     * @default 'object'
+     */
+    rowMode?: 'object' | 'array' | undefined;
+    /**
+     * Makes the final row of each row.
+     * @default none
+     */
+    map?: ((row: any) => unknown) | undefined;
+    /**
+     * Functions by the name of a column: each makes the value of what would be read otherwise. Not called for null.
+     * @default none
+     */
+    columns?: Readonly<Record<string, Decoder>> | undefined;
+}
+/** Rows as arrays. */
+interface ArrayMode extends QueryOptions {
+    /** Arrays, in the order of the columns. */
+    rowMode: 'array';
+    /** None: with it the row is what it returns. */
+    map?: undefined;
+}
+/** Rows as a function makes them. */
+interface MapMode<Row, Mapped> extends QueryOptions {
+    /** Makes the final row of each row. */
+    map: (row: Row) => Mapped;
+}
+
+/** A statement of a pipeline: its text, or its text and its parameters. */
+type PipelineStatement = string | readonly [sql: string, params?: readonly QueryParameter[]];
 
 /** A column of a result. */
 interface QueryColumn {
@@ -58,18 +191,27 @@ interface QueryColumn {
  * | PostgreSQL | JavaScript |
  * |---|---|
  * | `bool` | boolean |
- * | `int2`, `int4`, `float4`, `float8` | number |
- * | `int8` | bigint, always |
+ * | `int2`, `int4`, `float4`, `float8`, `oid`, `xid`, `cid` | number |
+ * | `int8`, `xid8` | bigint, always |
  * | `numeric` | string, exact |
- * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, `uuid`, enums | string |
+ * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, `xml`, `uuid`, enums | string |
  * | `bytea` | `Buffer` |
  * | `json`, `jsonb` | the value that `JSON.parse` returns |
  * | `date`, `timestamp`, `timestamptz` | `Date`, in milliseconds (microseconds are cut off); the first two are read as UTC |
- * | arrays of these | array, nested for each dimension |
+ * | `time`, `timetz` | string, exact |
+ * | `interval` | {@link Interval} |
+ * | `inet`, `cidr`, `macaddr`, `macaddr8`, `bit`, `varbit`, `pg_lsn`, `tid` | string |
+ * | `point`; `lseg`, `box`, `polygon` | {@link Point}; array of points |
+ * | `line`, `path`, `circle` | {@link Line}, {@link Path}, {@link Circle} |
+ * | ranges; multiranges | {@link Range}; array of ranges |
+ * | composites | object with a property for each field |
+ * | `hstore` | object of strings and nulls |
+ * | pgvector's `vector` | array of numbers |
+ * | arrays of any type | array, nested for each dimension |
  * | null, `void` | `null` |
+ * | any other type, and composites and ranges that hold one | the text that PostgreSQL writes |
  *
- * A column of any other type is refused before the statement is executed, with the name of the type: cast it to text.
- * A value that a `Date` cannot hold, such as `infinity`, is an error too.
+ * Infinite dates and intervals are `Infinity` and `-Infinity`. A domain is read as its base type. {@link TypeOptions} has other forms.
  *
  * Methods that make a new array (`map`, `filter`, `slice`, …) make a plain one.
  */
@@ -81,6 +223,53 @@ declare class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
     get columns(): readonly QueryColumn[];
     /** Returns the rows as a plain array. */
     result(): Row[];
+}
+
+/** The type of a parameter of a statement. */
+interface ParameterType {
+    /** The name of the PostgreSQL type, such as `int4` or `text[]`. */
+    readonly type: string;
+    /** The object id of the PostgreSQL type. */
+    readonly oid: number;
+}
+/** A column of a prepared statement. */
+interface PreparedColumn extends QueryColumn {
+    /** The object id of the column's table; `null` for an expression. */
+    readonly tableOid: number | null;
+    /** The number of the column in its table, from 1 on; `null` for an expression. */
+    readonly columnNumber: number | null;
+}
+/**
+ * A statement that {@link Queryable.prepare} has prepared. It is run on the connection or transaction that has prepared it, as often
+ * as need be.
+ *
+ * The connection keeps the statement prepared. When the database has changed meanwhile, or something has deallocated it, it is
+ * prepared again, except within a transaction, which the server's refusal fails.
+ */
+declare class PreparedStatement<Row extends object = Record<string, unknown>> implements AsyncDisposable {
+    #private;
+    /** The text of the statement. */
+    get sql(): string;
+    /** The types of the parameters, as they were when the statement was prepared. */
+    get parameters(): readonly ParameterType[];
+    /** The columns, as they were when the statement was prepared. Empty for a statement that cannot return rows. */
+    get columns(): readonly PreparedColumn[];
+    /** Runs the statement, as {@link Queryable.execute} does. */
+    execute<ArrayRow extends unknown[] = unknown[]>(params: readonly QueryParameter[] | undefined, options: ArrayMode): Promise<QueryResult<ArrayRow>>;
+    /** Runs the statement. A function makes its rows. */
+    execute<Mapped>(params: readonly QueryParameter[] | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
+    /** Runs the statement. Its rows are objects. */
+    execute(params?: readonly QueryParameter[], options?: QueryOptions): Promise<QueryResult<Row>>;
+    /** Runs the statement, as {@link Queryable.fetchRow} does. */
+    fetchRow(params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row>;
+    /** Runs the statement, as {@link Queryable.fetchRowOrNull} does. */
+    fetchRowOrNull(params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row | null>;
+    /** Runs the statement, as {@link Queryable.fetchVal} does. */
+    fetchVal<Value = unknown>(params?: readonly QueryParameter[], options?: QueryOptions): Promise<Value>;
+    /** Has the server forget the statement. Later calls of its other methods reject. A second call has no effect. */
+    close(): Promise<void>;
+    /** Closes the statement, as {@link PreparedStatement.close} does. */
+    [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
@@ -102,36 +291,44 @@ declare abstract class Queryable {
      *
      * @param sql - One statement, with `$1`, `$2`, … for the parameters.
      * @param params - One value for each parameter of the statement. @default none
-     * @param options - Bounds of the call. @default none
+     * @param options - Bounds of the call, and the form of the rows. @default objects
      */
-    execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
+    execute<Row extends unknown[] = unknown[]>(sql: string, params: readonly QueryParameter[] | undefined, options: ArrayMode): Promise<QueryResult<Row>>;
+    /** Runs one statement whose rows a function makes. */
+    execute<Mapped, Row = Record<string, unknown>>(sql: string, params: readonly QueryParameter[] | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
+    /** Runs one statement whose rows are objects. */
+    execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<QueryResult<Row>>;
     /** Runs one statement, as {@link Queryable.execute} does. */
-    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
+    fetch<Row extends unknown[] = unknown[]>(sql: string, params: readonly QueryParameter[] | undefined, options: ArrayMode): Promise<QueryResult<Row>>;
+    /** Runs one statement whose rows a function makes. */
+    fetch<Mapped, Row = Record<string, unknown>>(sql: string, params: readonly QueryParameter[] | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
+    /** Runs one statement whose rows are objects. */
+    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<QueryResult<Row>>;
     /**
      * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row>;
+    fetchRow<Row = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row>;
     /**
      * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchRowOrNull<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row | null>;
+    fetchRowOrNull<Row = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row | null>;
     /**
      * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
      * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Value>;
+    fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<Value>;
     /**
      * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
      * of their own or, within a transaction, a savepoint. Returned rows are dropped.
      *
      * @param sql - One statement, with `$1`, `$2`, … for the parameters.
      * @param paramSets - The lists of parameters.
-     * @param options - Bounds of the call. @default none
+     * @param options - Bounds of the call, and how values are written. @default none
      * @returns The number of rows that all runs affected together.
      */
-    executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[], options?: CallOptions): Promise<number>;
+    executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[], options?: StatementOptions): Promise<number>;
     /**
      * Runs several statements without parameters, separated by semicolons. They are one transaction, unless they contain
      * `BEGIN` and `COMMIT`. Returned rows are dropped.
@@ -141,6 +338,24 @@ declare abstract class Queryable {
      * @param options - Bounds of the call. @default none
      */
     executeBatch(sql: string, params?: readonly [], options?: CallOptions): Promise<void>;
+    /**
+     * Runs several statements, all sent at once: one round trip for all of them. The server skips those behind one that fails; outside
+     * of a transaction nothing takes effect then. The error tells with `statementIndex` which one it was, counted from 0.
+     *
+     * @param statements - Each a text, or an array of a text and its parameters.
+     * @param options - Bounds of the call, and the form of the rows. @default objects
+     * @returns A result for each statement, in their order.
+     */
+    pipeline<Statements extends readonly PipelineStatement[]>(statements: readonly [...Statements], options?: QueryOptions): Promise<{
+        -readonly [Index in keyof Statements]: QueryResult;
+    }>;
+    /**
+     * Prepares a statement, which tells of its parameters and columns and finds its errors before it is run.
+     *
+     * @param sql - One statement, with `$1`, `$2`, … for the parameters.
+     * @param options - Bounds of the call. @default none
+     */
+    prepare<Row extends object = Record<string, unknown>>(sql: string, options?: CallOptions): Promise<PreparedStatement<Row>>;
 }
 
 /** The function that {@link Connection.transaction} runs within a transaction. */
@@ -211,6 +426,8 @@ interface PglistenErrorOptions {
 declare class PglistenError extends Error {
     /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
     readonly code: string;
+    /** Which statement of a {@link Queryable.pipeline} failed, counted from 0. Other errors do not have the property. */
+    statementIndex?: number;
     /**
      * The package makes its errors itself; the class is exported for `instanceof`.
      *
@@ -1282,6 +1499,11 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
      * @default none
      */
     schemas?: Schemas | undefined;
+    /**
+     * How the values of statements are read and written.
+     * @default as `QueryResult` and {@link QueryParameter} say
+     */
+    types?: TypeOptions | undefined;
     /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
     username?: string | undefined;
     /**
@@ -1570,6 +1792,138 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
+/**
+ * A PostgreSQL array with lower bounds, such as `[2:4]={1,2,3}`. It is read where the option `arrayBounds` is `keep`, for an array
+ * that has other lower bounds than 1, and can be given as a parameter.
+ */
+declare class BoundedArray<Element = unknown> {
+    /** The index of the first element of each dimension, integers of 32 bits. */
+    readonly lowerBounds: readonly number[];
+    /** The elements, nested for each dimension. */
+    readonly values: readonly Element[];
+    /**
+     * @param values - The elements, nested for each dimension.
+     * @param lowerBounds - The index of the first element of each dimension.
+     * @throws {@link ArgumentTypeError} when an argument is no such array.
+     */
+    constructor(values: readonly Element[], lowerBounds: readonly number[]);
+}
+
+/** A `point`. */
+interface Point {
+    /** The horizontal coordinate. */
+    x: number;
+    /** The vertical coordinate. */
+    y: number;
+}
+/** A `line`: all points for which `a * x + b * y + c` is 0. */
+interface Line {
+    /** The factor of `x`. */
+    a: number;
+    /** The factor of `y`. */
+    b: number;
+    /** The constant. */
+    c: number;
+}
+/** A `path`. */
+interface Path {
+    /** The points. */
+    points: Point[];
+    /** Whether the last point is connected with the first one. */
+    closed: boolean;
+}
+/** A `circle`. */
+interface Circle {
+    /** The horizontal coordinate of the centre. */
+    x: number;
+    /** The vertical coordinate of the centre. */
+    y: number;
+    /** The radius. */
+    radius: number;
+}
+
+/**
+ * An `interval`: months, days and microseconds, each with a sign of its own, as PostgreSQL keeps them. A month has no fixed number of
+ * days, nor a day one of hours, so none is folded into another: 25 hours stay 25 hours.
+ *
+ * An infinite interval, which PostgreSQL has since version 17, is read as `Infinity` or `-Infinity`.
+ */
+declare class Interval {
+    /** Whole months, of which a year has 12. */
+    readonly months: number;
+    /** Whole days, of which a week has 7. */
+    readonly days: number;
+    /** Microseconds. */
+    readonly microseconds: bigint;
+    /**
+     * @param parts - The parts. What is left out is 0.
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when `months` or `days` is not an integer of 32 bits, or
+     * `microseconds` not one of 64 bits.
+     */
+    constructor(parts?: {
+        months?: number;
+        days?: number;
+        microseconds?: bigint | number;
+    });
+    /** Returns the text that PostgreSQL reads, whatever its `IntervalStyle` is: `+14 months -3 days +5 microseconds`. */
+    toString(): string;
+    /** Returns the text of {@link Interval.toString}, since JSON has no bigint. */
+    toJSON(): string;
+}
+
+/** What a {@link Range} is made of. */
+interface RangeParts<Bound> {
+    /**
+     * The lower bound; `null` for none.
+     * @default null
+     */
+    lower?: Bound | null;
+    /**
+     * The upper bound; `null` for none.
+     * @default null
+     */
+    upper?: Bound | null;
+    /**
+     * Whether the lower bound is part of the range.
+     * @default true
+     */
+    lowerInclusive?: boolean;
+    /**
+     * Whether the upper bound is part of the range.
+     * @default false
+     */
+    upperInclusive?: boolean;
+    /**
+     * Whether the range holds nothing. Then it has no bounds.
+     * @default false
+     */
+    isEmpty?: boolean;
+}
+/**
+ * A range, of any range type: `new Range({ lower: 1, upper: 5 })` is `[1,5)`. A bound that is infinite by its own value, such as a
+ * timestamp of `infinity`, differs from a bound that is not there.
+ *
+ * PostgreSQL writes a range of integers or days as one that holds its lower bound and not its upper one: `[1,5]` is read as `[1,6)`.
+ */
+declare class Range<Bound = unknown> {
+    /** The lower bound; `null` if there is none. */
+    readonly lower: Bound | null;
+    /** The upper bound; `null` if there is none. */
+    readonly upper: Bound | null;
+    /** Whether the lower bound is part of the range; `false` if there is none. */
+    readonly lowerInclusive: boolean;
+    /** Whether the upper bound is part of the range; `false` if there is none. */
+    readonly upperInclusive: boolean;
+    /** Whether the range holds nothing. */
+    readonly isEmpty: boolean;
+    /** @param parts - The parts. @default a range without bounds */
+    constructor(parts?: RangeParts<Bound>);
+    /** A range that holds nothing. */
+    static empty<Bound = never>(): Range<Bound>;
+    /** Returns the range as mathematicians write it, such as `[1,5)`, for people. */
+    toString(): string;
+}
+
+export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
+export type { ArrayMode, BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

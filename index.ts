@@ -70,7 +70,19 @@ export type {
 } from './src-ts/options/pool.js'
 export { Connection } from './src-ts/query/connection.js'
 export * from './src-ts/errors.js'
-export type { QueryParameter } from './src-ts/query/parameters.js'
+export type { Decoder, Encoder, QueryParameter, TypeOptions } from './src-ts/options/types.js'
+export type { TemporalClass, TemporalNamespace } from './src-ts/options/temporal.js'
+export type { ArrayMode, MapMode, QueryOptions, StatementOptions } from './src-ts/query/options.js'
+export type { PipelineStatement } from './src-ts/query/pipeline.js'
+export {
+  PreparedStatement,
+  type ParameterType,
+  type PreparedColumn,
+} from './src-ts/query/prepared-statement.js'
+export { BoundedArray } from './src-ts/query/values/bounded-array.js'
+export type { Circle, Line, Path, Point } from './src-ts/query/values/geometry.js'
+export { Interval } from './src-ts/query/values/interval.js'
+export { Range, type RangeParts } from './src-ts/query/values/range.js'
 export { QueryResult, type QueryColumn } from './src-ts/query/result.js'
 export { Queryable } from './src-ts/query/queryable.js'
 export { Transaction, type TransactionWork } from './src-ts/query/transaction.js'

@@ -19,15 +19,54 @@ export declare class NativeCallBounds {
   abort(): void
 }
 
+/** A cursor. It ends with its transaction. */
+export declare class NativeCursor {
+  /** What the statement takes and gives. */
+  description(): NativeDescription
+  /** Fetches at most so many rows. Resolves to a `NativeQueryOutput`. */
+  fetch(promise: number, most: number, bounds?: NativeCallBounds | undefined | null): void
+  /** Resolves to nothing. */
+  close(promise: number): void
+}
+
+/**
+ * A statement that holds its place in the order of its lease until it is given parameters. One that is collected as garbage
+ * gives the place up.
+ */
+export declare class NativeHeldStatement {
+  /** The names of the types of the parameters. */
+  parameterTypes(): Array<string>
+  /** Runs the statement, once. Resolves to a `NativeQueryOutput`. */
+  execute(promise: number, params: Array<unknown>): void
+  /** Gives the place up. */
+  giveUp(): void
+}
+
 /**
  * A leased connection. Operations run in the order of the calls; each settles the promise whose id it is given. A lease
  * that is collected as garbage gives its connection back.
  */
 export declare class NativeLease {
   /** Resolves to a `NativeQueryOutput`. */
-  execute(promise: number, sql: string, params: Array<unknown>, bounds?: NativeCallBounds | undefined | null): void
+  execute(promise: number, sql: string, params: Array<unknown>, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to the number of rows affected. */
-  executeMany(promise: number, sql: string, sets: Array<Array<unknown>>, bounds?: NativeCallBounds | undefined | null): void
+  executeMany(promise: number, sql: string, sets: Array<Array<unknown>>, manner: number, bounds?: NativeCallBounds | undefined | null): void
+  /**
+   * Runs statements, all sent together: as many texts as lists of parameters. Resolves to a list of `NativeQueryOutput`. A
+   * `NativeError` tells with `index` which one failed.
+   */
+  pipeline(promise: number, texts: Array<string>, params: Array<Array<unknown>>, manner: number, bounds?: NativeCallBounds | undefined | null): void
+  /** Resolves to a `NativeDescription`. */
+  prepare(promise: number, sql: string, manner: number, bounds?: NativeCallBounds | undefined | null): void
+  /** Has the server forget a prepared statement. Resolves to nothing. */
+  deallocate(promise: number, sql: string): void
+  /**
+   * Prepares a statement, which holds its place in the order until it is given parameters. Resolves to a
+   * `NativeHeldStatement`.
+   */
+  hold(promise: number, sql: string, manner: number, bounds?: NativeCallBounds | undefined | null): void
+  /** Opens a cursor within the transaction that is open. Resolves to a `NativeCursor`. */
+  open(promise: number, sql: string, params: Array<unknown>, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Sends notifications: all of them, in their order, or none. Resolves to nothing. */
   notify(promise: number, channel: string, payloads: Array<string>, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to nothing. */
@@ -155,13 +194,8 @@ export interface NativeColumn {
   name: string
   typeName: string
   oid: number
-  /**
-   * What its values, or the elements of its arrays, stand for. JavaScript makes the final objects, because those that
-   * are made here belong to the main context, which is not that of code in a `vm` context.
-   */
-  form: `${NativeForm}`
-  /** Whether its values are arrays. */
-  isArray: boolean
+  /** How its values are read, as JSON. */
+  shape: string
 }
 
 /** How a transaction ended that was to be committed. */
@@ -179,12 +213,25 @@ export interface NativeConnectOptions {
   environment: Record<string, string>
 }
 
+/** What a statement takes and gives. */
+export interface NativeDescription {
+  parameters: Array<NativeParameterType>
+  columns: Array<NativeColumn>
+  /** The oid of the table of each column; 0 for an expression. */
+  tableOids: Array<number>
+  /** The number of each column in its table, from 1 on; 0 for an expression. */
+  columnNumbers: Array<number>
+  returnsRows: boolean
+}
+
 /** An error of the core. */
 export interface NativeError {
   kind: `${NativeErrorKind}`
   message: string
   option?: string
   server?: NativeServerMessage
+  /** Which statement of a pipeline failed. */
+  statementIndex?: number
 }
 
 /** The kind of an error, for the class that the facade makes of it. */
@@ -225,16 +272,6 @@ export declare const enum NativeEventKind {
   Notice = 'notice',
   Warning = 'warning',
   Closed = 'closed',
-}
-
-/** What a value stands for. */
-export declare const enum NativeForm {
-  /** The value itself. */
-  Plain = 'plain',
-  /** A string is JSON text. */
-  Json = 'json',
-  /** A number is a moment, in milliseconds from 1970-01-01 UTC. */
-  Date = 'date',
 }
 
 /** A break in the stream. */
@@ -299,6 +336,12 @@ export declare const enum NativeOverflow {
   Error = 'error',
 }
 
+/** The type of a parameter. */
+export interface NativeParameterType {
+  typeName: string
+  oid: number
+}
+
 /** How the function failed. */
 export declare const enum NativePasswordFailure {
   Threw = 'threw',
@@ -324,9 +367,18 @@ export interface NativePoolStatus {
 /** The result of one statement. */
 export interface NativeQueryOutput {
   columns: Array<NativeColumn>
-  /** The values of all rows, row after row. */
-  values: Array<unknown>
+  /** Whether the statement returns rows, of which each may have no column. */
+  returnsRows: boolean
+  /** How many rows were returned, or affected. */
   rowCount: number
+  /** Whether there are more rows. */
+  isSuspended: boolean
+  /** One character for each value: code 0 for null, 1 for a value, 2 for a value in another form. */
+  flags: string
+  numbers: ArrayLike<number>
+  integers: ArrayLike<bigint>
+  texts: Array<string>
+  bytes: Uint8Array
 }
 
 /** How to come back after a session was lost. */

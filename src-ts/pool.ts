@@ -85,8 +85,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   readonly #sessions: (dsn: string) => NativePool
   readonly #schemas: SchemaTable | undefined
   readonly #acquireTimeoutMs: number
-  readonly #leases: LeaseSource = (channel) =>
-    this.#acquire(channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``)
+  /** Leases connections, and says how their values are read and written. */
+  readonly #leases: LeaseSource
   readonly #listeners = new Set<WeakRef<Listener<Record<string, unknown>>>>()
   /** When there are so many, those that were collected are looked for: adding one costs the same on average, however many there are. */
   #mostListeners = 64
@@ -104,6 +104,11 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const resolved = resolvePoolOptions(options)
     this.#acquireTimeoutMs = resolved.acquireTimeoutMs
     this.#schemas = resolved.schemas
+    const lease = (channel?: string) =>
+      this.#acquire(
+        channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``,
+      )
+    this.#leases = Object.assign(lease, { types: resolved.types })
     const asker = resolved.askPassword && new PasswordAsker(resolved.askPassword)
     const connectingTo = (connect: NativeConnectOptions) => {
       const native = new NativePool(
@@ -239,7 +244,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    */
   async connection(options?: CallOptions): Promise<Connection> {
     const bounds = resolveCallOptions(options)
-    return Connection.leased(await this.#acquire('`pool.connection()`', bounds))
+    return Connection.leased(await this.#acquire('`pool.connection()`', bounds), this.#leases)
   }
 
   /**
@@ -444,7 +449,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const bounds = resolveCallOptions(options)
     const began = performance.now()
     // No `await using`: a context of `vm` on Node 20 and 22 has no `Symbol.asyncDispose`.
-    const connection = Connection.leased(await this.#acquire(holder, bounds))
+    const connection = Connection.leased(await this.#acquire(holder, bounds), this.#leases)
     try {
       const { signal, timeoutMs } = bounds
       const spent = performance.now() - began

@@ -6,8 +6,9 @@ use napi_derive::napi;
 
 use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
+use super::cursor::{NativeCursor, NativeHeldStatement};
 use super::finalize::contained_finalizer;
-use super::values::{NativeParam, NativeQueryOutput};
+use super::values::{self, NativeDescription, NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::CommitOutcome;
@@ -58,13 +59,17 @@ impl NativeLease {
         promise: u32,
         sql: String,
         #[napi(ts_arg_type = "Array<unknown>")] params: Vec<NativeParam>,
+        manner: u32,
         bounds: Option<&NativeCallBounds>,
     ) {
         fail_point!("execute");
         let params = NativeParam::into_params(params);
-        let output = self
-            .lease
-            .execute(sql, params, NativeCallBounds::of(bounds));
+        let output = self.lease.execute(
+            sql,
+            params,
+            values::manner(manner),
+            NativeCallBounds::of(bounds),
+        );
         self.bridge.spawn(
             promise,
             async move { output.await.map(NativeQueryOutput::from) },
@@ -78,16 +83,104 @@ impl NativeLease {
         promise: u32,
         sql: String,
         #[napi(ts_arg_type = "Array<Array<unknown>>")] sets: Vec<Vec<NativeParam>>,
+        manner: u32,
         bounds: Option<&NativeCallBounds>,
     ) {
         let sets = sets.into_iter().map(NativeParam::into_params).collect();
         let affected = self
             .lease
-            .execute_many(sql, sets, NativeCallBounds::of(bounds));
+            .execute_many(sql, sets, values::manner(manner), NativeCallBounds::of(bounds));
         self.bridge.spawn(
             promise,
             async move { affected.await.map(|rows| rows as f64) },
         );
+    }
+
+    /// Runs statements, all sent together: as many texts as lists of parameters. Resolves to a list of `NativeQueryOutput`. A
+    /// `NativeError` tells with `index` which one failed.
+    #[napi(catch_unwind)]
+    pub fn pipeline(
+        &self,
+        promise: u32,
+        texts: Vec<String>,
+        #[napi(ts_arg_type = "Array<Array<unknown>>")] params: Vec<Vec<NativeParam>>,
+        manner: u32,
+        bounds: Option<&NativeCallBounds>,
+    ) {
+        let params = params.into_iter().map(NativeParam::into_params);
+        let outputs = self.lease.pipeline(
+            texts.into_iter().zip(params).collect(),
+            values::manner(manner),
+            NativeCallBounds::of(bounds),
+        );
+        self.bridge.spawn(promise, async move {
+            let outputs = outputs.await?.into_iter();
+            Ok(outputs.map(NativeQueryOutput::from).collect::<Vec<_>>())
+        });
+    }
+
+    /// Resolves to a `NativeDescription`.
+    #[napi(catch_unwind)]
+    pub fn prepare(
+        &self,
+        promise: u32,
+        sql: String,
+        manner: u32,
+        bounds: Option<&NativeCallBounds>,
+    ) {
+        let prepared =
+            self.lease
+                .prepare(sql, values::manner(manner), NativeCallBounds::of(bounds));
+        self.bridge.spawn(promise, async move {
+            prepared.await.map(NativeDescription::from)
+        });
+    }
+
+    /// Has the server forget a prepared statement. Resolves to nothing.
+    #[napi(catch_unwind)]
+    pub fn deallocate(&self, promise: u32, sql: String) {
+        self.bridge.spawn(promise, self.lease.deallocate(sql));
+    }
+
+    /// Prepares a statement, which holds its place in the order until it is given parameters. Resolves to a
+    /// `NativeHeldStatement`.
+    #[napi(catch_unwind)]
+    pub fn hold(
+        &self,
+        promise: u32,
+        sql: String,
+        manner: u32,
+        bounds: Option<&NativeCallBounds>,
+    ) {
+        let held = self
+            .lease
+            .hold(sql, values::manner(manner), NativeCallBounds::of(bounds));
+        let bridge = self.bridge.clone();
+        self.bridge.spawn(promise, async move {
+            held.await.map(|held| NativeHeldStatement::new(bridge, held))
+        });
+    }
+
+    /// Opens a cursor within the transaction that is open. Resolves to a `NativeCursor`.
+    #[napi(catch_unwind)]
+    pub fn open(
+        &self,
+        promise: u32,
+        sql: String,
+        #[napi(ts_arg_type = "Array<unknown>")] params: Vec<NativeParam>,
+        manner: u32,
+        bounds: Option<&NativeCallBounds>,
+    ) {
+        let opened = self.lease.open(
+            sql,
+            NativeParam::into_params(params),
+            values::manner(manner),
+            NativeCallBounds::of(bounds),
+        );
+        let bridge = self.bridge.clone();
+        self.bridge.spawn(promise, async move {
+            opened.await.map(|cursor| NativeCursor::new(bridge, cursor))
+        });
     }
 
     /// Sends notifications: all of them, in their order, or none. Resolves to nothing.

@@ -89,6 +89,8 @@ pub struct NativeError {
     pub message: String,
     pub option: Option<String>,
     pub server: Option<NativeServerMessage>,
+    /// Which statement of a pipeline failed.
+    pub statement_index: Option<u32>,
 }
 
 impl From<Error> for NativeError {
@@ -98,6 +100,7 @@ impl From<Error> for NativeError {
             message: in_facade_words(&error.message),
             option: error.option.map(|option| facade_name(option).to_owned()),
             server: error.server.map(|server| (*server).into()),
+            statement_index: error.index.and_then(|index| u32::try_from(index).ok()),
         }
     }
 }

@@ -13,6 +13,7 @@ mod bounds;
 mod bridge;
 pub mod config;
 mod connection;
+mod cursor;
 mod error;
 mod finalize;
 mod listen;

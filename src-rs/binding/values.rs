@@ -1,23 +1,30 @@
 //! Parameters in, values out.
 //!
 //! `src-ts/query/parameters.ts` decides what a JavaScript value means, and gives it one of the forms that [`NativeParam`]
-//! reads.
+//! reads. What [`NativeQueryOutput`] gives is read by `src-ts/query/values/reader.ts`.
 
 use std::ptr;
+use std::sync::Arc;
 
 use napi::bindgen_prelude::{
-    Array, BigInt, BufferSlice, FromNapiValue, JsObjectValue as _, JsValue as _, Null, Object,
-    ToNapiValue, Unknown, i64n,
+    Array, BigInt, BufferSlice, FromNapiValue, JsObjectValue as _, JsValue as _, Object,
+    ToNapiValue, Unknown,
 };
 use napi::{Env, JsDate, Status, ValueType, check_status, sys};
 use napi_derive::napi;
 
-use super::wake::TOO_LONG;
-use pglisten_core::query::statements::{Column, Form, QueryOutput};
-use pglisten_core::query::values::{Param, Value};
+use super::wake::{TOO_LONG, make_string};
+use pglisten_core::query::statements::{Column, Description, Manner, QueryOutput};
+use pglisten_core::query::values::{Dates, Param, Tape};
 
 /// A parameter: `null`, a boolean, a number, a bigint of 64 bits, a string, a `Date`, a `Uint8Array`, an array of
-/// parameters, or an object with either `json` (JSON text) or `integer` (a larger bigint, in decimal).
+/// parameters, or an object with one of
+///
+/// - `json`: JSON text,
+/// - `integer`: a larger bigint, in decimal,
+/// - `literal`: a text that the server reads, and `json`,
+/// - `keys` and `values`, and `json` if there is one,
+/// - `bounds`, the lower bound of each dimension, and `values`.
 pub struct NativeParam(pub(crate) Param);
 
 impl NativeParam {
@@ -45,34 +52,247 @@ fn read(value: Unknown<'_>) -> napi::Result<Param> {
                 _ => return Err(unexpected("a bigint beyond 64 bits")),
             },
             ValueType::String => Param::Text(value.cast()?),
-            ValueType::Object if value.is_array()? => {
-                let array: Array<'_> = value.cast()?;
-                let mut params = Vec::with_capacity(array.len() as usize);
-                for index in 0..array.len() {
-                    // A hole reads as `undefined`, which is refused below.
-                    let element = array.get_element::<Unknown<'_>>(index)?;
-                    params.push(read(element)?);
-                }
-                Param::Array(params)
-            }
+            ValueType::Object if value.is_array()? => Param::Array(read_array(&value.cast()?)?),
             ValueType::Object if value.is_buffer()? => {
                 Param::Bytes(value.cast::<BufferSlice<'_>>()?.to_vec())
             }
             ValueType::Object if value.is_date()? => {
                 Param::Date(value.cast::<JsDate<'_>>()?.value_of()?)
             }
-            ValueType::Object => {
-                let holder: Object<'_> = value.cast()?;
-                if let Some(json) = holder.get("json")? {
-                    Param::Json(json)
-                } else if let Some(integer) = holder.get("integer")? {
-                    Param::HugeInt(integer)
-                } else {
-                    return Err(unexpected("an object"));
-                }
-            }
+            ValueType::Object => read_holder(&value.cast()?)?,
             other => return Err(unexpected(other)),
         })
+    }
+}
+
+fn read_array(array: &Array<'_>) -> napi::Result<Vec<Param>> {
+    // A hole reads as `undefined`, which is refused.
+    (0..array.len())
+        .map(|index| read(array.get_element::<Unknown<'_>>(index)?))
+        .collect()
+}
+
+fn read_holder(holder: &Object<'_>) -> napi::Result<Param> {
+    let json: Option<String> = holder.get("json")?;
+    if let Some(text) = holder.get("literal")? {
+        let json = json.ok_or_else(|| unexpected("a literal without JSON"))?;
+        return Ok(Param::Literal { text, json });
+    }
+    let values = || -> napi::Result<Option<Vec<Param>>> {
+        let values: Option<Array<'_>> = holder.get("values")?;
+        values.as_ref().map(read_array).transpose()
+    };
+    if let Some(keys) = holder.get::<Vec<String>>("keys")? {
+        let values = values()?.ok_or_else(|| unexpected("keys without values"))?;
+        return Ok(Param::Fields {
+            fields: keys.into_iter().zip(values).collect(),
+            json,
+        });
+    }
+    if let Some(bounds) = holder.get("bounds")? {
+        let values = values()?.ok_or_else(|| unexpected("bounds without values"))?;
+        return Ok(Param::Bounded(bounds, values));
+    }
+    if let Some(json) = json {
+        Ok(Param::Json(json))
+    } else if let Some(integer) = holder.get("integer")? {
+        Ok(Param::HugeInt(integer))
+    } else {
+        Err(unexpected("an object"))
+    }
+}
+
+fn unexpected(what: impl std::fmt::Display) -> napi::Error {
+    napi::Error::new(
+        Status::InvalidArg,
+        format!("{what} is no form of a parameter"),
+    )
+}
+
+/// How a statement is run: bits of which the lowest two tell how dates are read (0 milliseconds, 1 text, 2 ISO 8601), and the
+/// third one that the statement has no name. Mirrored in `src-ts/query/values/types.ts`.
+pub(crate) fn manner(bits: u32) -> Manner {
+    Manner {
+        dates: match bits & 3 {
+            0 => Dates::Milliseconds,
+            1 => Dates::Text,
+            _ => Dates::Iso,
+        },
+        is_unnamed: bits & 4 != 0,
+    }
+}
+
+/// A column of a result.
+#[napi(object, object_from_js = false)]
+pub struct NativeColumn {
+    pub name: String,
+    pub type_name: String,
+    pub oid: u32,
+    /// How its values are read, as JSON.
+    pub shape: String,
+}
+
+impl From<&Column> for NativeColumn {
+    fn from(column: &Column) -> Self {
+        Self {
+            name: column.name.clone(),
+            type_name: column.type_name.clone(),
+            oid: column.oid,
+            shape: column.shape.clone(),
+        }
+    }
+}
+
+pub(crate) fn native_columns(columns: &[Column]) -> Vec<NativeColumn> {
+    columns.iter().map(Into::into).collect()
+}
+
+/// The type of a parameter.
+#[napi(object, object_from_js = false)]
+pub struct NativeParameterType {
+    pub type_name: String,
+    pub oid: u32,
+}
+
+/// What a statement takes and gives.
+#[napi(object, object_from_js = false)]
+pub struct NativeDescription {
+    pub parameters: Vec<NativeParameterType>,
+    pub columns: Vec<NativeColumn>,
+    /// The oid of the table of each column; 0 for an expression.
+    pub table_oids: Vec<u32>,
+    /// The number of each column in its table, from 1 on; 0 for an expression.
+    pub column_numbers: Vec<i32>,
+    pub returns_rows: bool,
+}
+
+impl From<Description> for NativeDescription {
+    fn from(description: Description) -> Self {
+        let params = description.params.into_iter();
+        let origins = &description.origins;
+        Self {
+            parameters: params
+                .map(|(type_name, oid)| NativeParameterType { type_name, oid })
+                .collect(),
+            columns: native_columns(&description.columns),
+            table_oids: origins.iter().map(|it| it.table_oid).collect(),
+            column_numbers: origins.iter().map(|it| it.column_number.into()).collect(),
+            returns_rows: description.returns_rows,
+        }
+    }
+}
+
+/// The result of one statement.
+#[napi(object, object_from_js = false)]
+pub struct NativeQueryOutput {
+    #[napi(ts_type = "Array<NativeColumn>")]
+    pub columns: NativeColumns,
+    /// Whether the statement returns rows, of which each may have no column.
+    pub returns_rows: bool,
+    /// How many rows were returned, or affected.
+    pub row_count: f64,
+    /// Whether there are more rows.
+    pub is_suspended: bool,
+    /// One character for each value: code 0 for null, 1 for a value, 2 for a value in another form.
+    #[napi(ts_type = "string")]
+    pub flags: NativeFlags,
+    #[napi(ts_type = "ArrayLike<number>")]
+    pub numbers: NativeNumbers,
+    #[napi(ts_type = "ArrayLike<bigint>")]
+    pub integers: NativeIntegers,
+    #[napi(ts_type = "Array<string>")]
+    pub texts: NativeTexts,
+    #[napi(ts_type = "Uint8Array")]
+    pub bytes: NativeBytes,
+}
+
+impl From<QueryOutput> for NativeQueryOutput {
+    fn from(output: QueryOutput) -> Self {
+        let tape = Arc::new(output.tape);
+        Self {
+            columns: NativeColumns(output.columns),
+            returns_rows: output.returns_rows,
+            row_count: output.row_count as f64,
+            is_suspended: output.is_suspended,
+            flags: NativeFlags(Arc::clone(&tape)),
+            numbers: NativeNumbers(Arc::clone(&tape)),
+            integers: NativeIntegers(Arc::clone(&tape)),
+            texts: NativeTexts(Arc::clone(&tape)),
+            bytes: NativeBytes(tape),
+        }
+    }
+}
+
+pub struct NativeColumns(Arc<[Column]>);
+
+impl ToNapiValue for NativeColumns {
+    unsafe fn to_napi_value(env: sys::napi_env, columns: Self) -> napi::Result<sys::napi_value> {
+        // Safety: `env` is valid by contract.
+        unsafe { ToNapiValue::to_napi_value(env, native_columns(&columns.0)) }
+    }
+}
+
+/// The flags of a tape, as a string: that is made in one step, and read as fast as an array.
+pub struct NativeFlags(Arc<Tape>);
+
+impl ToNapiValue for NativeFlags {
+    unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        make_string(env, &tape.flags, true)
+    }
+}
+
+/// Up to so many numbers are given as an array, which costs less to make than a typed one.
+const FEW: usize = 8;
+
+pub struct NativeNumbers(Arc<Tape>);
+
+impl ToNapiValue for NativeNumbers {
+    unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        // Safety: `env` is valid by contract, and a double has eight bytes.
+        unsafe {
+            if tape.numbers.len() <= FEW {
+                let few = tape.numbers.iter();
+                return array(env, few.map(|number| f64::to_napi_value(env, *number)));
+            }
+            typed_array(env, sys::TypedarrayType::float64_array, &tape.numbers)
+        }
+    }
+}
+
+pub struct NativeIntegers(Arc<Tape>);
+
+impl ToNapiValue for NativeIntegers {
+    unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        // Safety: `env` is valid by contract, and an integer has eight bytes.
+        unsafe {
+            if tape.integers.len() <= FEW {
+                let few = tape.integers.iter();
+                return array(env, few.map(|it| BigInt::to_napi_value(env, (*it).into())));
+            }
+            typed_array(env, sys::TypedarrayType::bigint64_array, &tape.integers)
+        }
+    }
+}
+
+pub struct NativeBytes(Arc<Tape>);
+
+impl ToNapiValue for NativeBytes {
+    unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        Ok(BufferSlice::copy_from(&Env::from_raw(env), &tape.bytes)?.raw())
+    }
+}
+
+pub struct NativeTexts(Arc<Tape>);
+
+impl ToNapiValue for NativeTexts {
+    unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        let is_ascii = tape.texts.is_ascii();
+        let texts = tape.texts.iter().map(|text| {
+            let made = make_string(env, text.as_bytes(), is_ascii);
+            made.map_err(|_| too_long(text.len()))
+        });
+        // Safety: `env` is valid by contract.
+        unsafe { array(env, texts) }
     }
 }
 
@@ -87,123 +307,45 @@ fn too_long(length: usize) -> napi::Error {
     )
 }
 
-fn unexpected(what: impl std::fmt::Display) -> napi::Error {
-    napi::Error::new(
-        Status::InvalidArg,
-        format!("{what} is no form of a parameter"),
-    )
-}
-
-/// A column of a result.
-#[napi(object, object_from_js = false)]
-pub struct NativeColumn {
-    pub name: String,
-    pub type_name: String,
-    pub oid: u32,
-    /// What its values, or the elements of its arrays, stand for. JavaScript makes the final objects, because those that
-    /// are made here belong to the main context, which is not that of code in a `vm` context.
-    #[napi(ts_type = "`${NativeForm}`")]
-    pub form: NativeForm,
-    /// Whether its values are arrays.
-    pub is_array: bool,
-}
-
-/// What a value stands for.
-#[napi(string_enum = "camelCase")]
-pub enum NativeForm {
-    /// The value itself.
-    Plain,
-    /// A string is JSON text.
-    Json,
-    /// A number is a moment, in milliseconds from 1970-01-01 UTC.
-    Date,
-}
-
-impl From<Form> for NativeForm {
-    fn from(form: Form) -> Self {
-        match form {
-            Form::Plain => Self::Plain,
-            Form::Json => Self::Json,
-            Form::Date => Self::Date,
-        }
-    }
-}
-
-impl From<Column> for NativeColumn {
-    fn from(column: Column) -> Self {
-        Self {
-            name: column.name,
-            type_name: column.type_name,
-            oid: column.oid,
-            form: column.form.into(),
-            is_array: column.is_array,
-        }
-    }
-}
-
-/// The result of one statement.
-#[napi(object, object_from_js = false)]
-pub struct NativeQueryOutput {
-    pub columns: Vec<NativeColumn>,
-    /// The values of all rows, row after row.
-    #[napi(ts_type = "Array<unknown>")]
-    pub values: NativeValues,
-    pub row_count: f64,
-}
-
-impl From<QueryOutput> for NativeQueryOutput {
-    fn from(output: QueryOutput) -> Self {
-        Self {
-            columns: output.columns.into_iter().map(Into::into).collect(),
-            values: NativeValues(output.values),
-            row_count: output.row_count as f64,
-        }
-    }
-}
-
-/// Values, converted when they reach the JavaScript thread.
-pub struct NativeValues(Vec<Value>);
-
-impl ToNapiValue for NativeValues {
-    unsafe fn to_napi_value(env: sys::napi_env, values: Self) -> napi::Result<sys::napi_value> {
-        // Safety: the environment is that of the running call.
-        unsafe { write_array(env, values.0) }
-    }
-}
-
-unsafe fn write_array(env: sys::napi_env, values: Vec<Value>) -> napi::Result<sys::napi_value> {
+unsafe fn array(
+    env: sys::napi_env,
+    values: impl ExactSizeIterator<Item = napi::Result<sys::napi_value>>,
+) -> napi::Result<sys::napi_value> {
     let mut array = ptr::null_mut();
     // Safety: `env` is valid by contract, and what is written lives in its current handle scope.
     unsafe {
-        check_status!(sys::napi_create_array_with_length(
-            env,
-            values.len(),
-            &raw mut array
-        ))?;
+        let made = sys::napi_create_array_with_length(env, values.len(), &raw mut array);
+        check_status!(made)?;
         for (index, value) in (0_u32..).zip(values) {
-            let value = write(env, value)?;
-            check_status!(sys::napi_set_element(env, array, index, value))?;
+            check_status!(sys::napi_set_element(env, array, index, value?))?;
         }
     }
     Ok(array)
 }
 
-unsafe fn write(env: sys::napi_env, value: Value) -> napi::Result<sys::napi_value> {
-    // Safety: `env` is valid by contract, and what is written lives in its current handle scope.
+/// A typed array with a copy of numbers of eight bytes.
+unsafe fn typed_array<T: Copy>(
+    env: sys::napi_env,
+    kind: sys::napi_typedarray_type,
+    values: &[T],
+) -> napi::Result<sys::napi_value> {
+    let mut buffer = ptr::null_mut();
+    let mut data = ptr::null_mut();
+    let mut array = ptr::null_mut();
+    let bytes = size_of_val(values);
+    // Safety: `env` is valid by contract, and the engine's memory has room for as many bytes as were asked for.
     unsafe {
-        match value {
-            Value::Null => Null::to_napi_value(env, Null),
-            Value::Bool(value) => bool::to_napi_value(env, value),
-            Value::Int(value) => i32::to_napi_value(env, value),
-            Value::BigInt(value) => i64n::to_napi_value(env, i64n(value)),
-            // A date as its milliseconds.
-            Value::Float(value) | Value::Date(value) => f64::to_napi_value(env, value),
-            Value::Text(value) => {
-                let length = value.len();
-                String::to_napi_value(env, value).map_err(|_| too_long(length))
-            }
-            Value::Bytes(value) => Ok(BufferSlice::copy_from(&Env::from_raw(env), value)?.raw()),
-            Value::Array(values) => write_array(env, values),
-        }
+        let made = sys::napi_create_arraybuffer(env, bytes, &raw mut data, &raw mut buffer);
+        check_status!(made)?;
+        ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), data.cast::<u8>(), bytes);
+        check_status!(sys::napi_create_typedarray(
+            env,
+            kind,
+            values.len(),
+            buffer,
+            0,
+            &raw mut array
+        ))?;
     }
+    Ok(array)
 }

@@ -151,7 +151,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   get connection(): Connection {
     const run = this.#started('The listener has no connection: it is not started')
     if (!this.#connection || this.#connection.isClosed) {
-      this.#connection = Connection.session(() => run.lease())
+      this.#connection = Connection.session(
+        Object.assign(() => run.lease(), { types: this.#context.leases.types }),
+      )
     }
     return this.#connection
   }

@@ -19,6 +19,12 @@ import { unknownKind } from './kinds.js'
 
 /** Converts an error from Rust to an instance of its class. */
 export function fromNativeError(error: NativeError): PglistenError {
+  const made = classified(error)
+  if (error.statementIndex !== undefined) made.statementIndex = error.statementIndex
+  return made
+}
+
+function classified(error: NativeError): PglistenError {
   const { message, server } = error
   const { kind } = error
   if (kind === 'configuration') {

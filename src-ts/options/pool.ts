@@ -19,6 +19,7 @@ import {
 } from './validate.js'
 import { meant } from './foreign.js'
 import { type ChannelSchemas, type NoSchemas, Schemas as SchemaTable } from './schemas.js'
+import { resolveTypes, type ResolvedTypes, type TypeOptions } from './types.js'
 import { fromNativeError } from '../native/native-errors.js'
 
 /**
@@ -107,6 +108,11 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
    * @default none
    */
   schemas?: Schemas | undefined
+  /**
+   * How the values of statements are read and written.
+   * @default as `QueryResult` and {@link QueryParameter} say
+   */
+  types?: TypeOptions | undefined
   /** The name of the user to connect as. @default `PGUSER`, or the user who runs the process */
   username?: string | undefined
   /**
@@ -269,7 +275,7 @@ type Option =
   | {
       [Key in SettingName]: { setting: Key; read: Read<NonNullable<NativeSettings[Key]>> }
     }[SettingName]
-  | { setting: null; read: Read<string | number | SchemaTable> }
+  | { setting: null; read: Read<string | number | SchemaTable | ResolvedTypes> }
 
 /** The largest pool: PostgreSQL allows no more connections (`max_connections`). */
 const MAX_POOL_SIZE = 262_143
@@ -366,6 +372,15 @@ const list =
     return values.map((value, index) => read(value, option, `${option}[${index}]`))
   }
 
+/** Reads how values are read and written. */
+const typeOptions: Read<ResolvedTypes> = (value, option) => {
+  try {
+    return resolveTypes(value as TypeOptions)
+  } catch (error) {
+    throw new ConnectionPoolConfigurationError((error as Error).message, { option, cause: error })
+  }
+}
+
 const dsnText = secret('that is not empty and has no NUL', false)
 
 const loadBalanceHosts = oneOf<LoadBalanceHosts>('disable', 'random')
@@ -443,6 +458,7 @@ const OPTIONS = {
     setting: null,
     read: (value) => new SchemaTable(value, configurationErrors('schemas')),
   },
+  types: { setting: null, read: typeOptions },
 } as const satisfies { readonly [Name in OptionName]-?: Option }
 
 const NAMES = Object.keys(OPTIONS) as OptionName[]
@@ -462,6 +478,8 @@ export interface ResolvedPoolOptions {
   /** How to connect to where another DSN points, with the other options of the pool. */
   connectElsewhere: (dsn: string) => NativeConnectOptions
   schemas: SchemaTable | undefined
+  /** How values are read and written. */
+  types: ResolvedTypes | undefined
   maxDbPoolSize: number
   /** The function that is asked for passwords, if there is one. */
   askPassword: (() => unknown) | undefined
@@ -503,6 +521,7 @@ export function resolvePoolOptions(
     listenDsn,
     connectElsewhere,
     schemas: read(options, 'schemas'),
+    types: read(options, 'types'),
     maxDbPoolSize: read(options, 'maxDbPoolSize') ?? DEFAULT_POOL_SIZE,
     askPassword: typeof options.password === 'function' ? options.password : undefined,
     limits: {

@@ -5,10 +5,11 @@ import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
-import { Queryable, leaseOf } from './queryable.js'
+import { Queryable, leaseOf, typesOf } from './queryable.js'
 import { resolveCallOptions, type CallOptions } from './bounds.js'
 import { runTransaction, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
+import { DEFAULT_TYPES, type ResolvedTypes } from '../options/types.js'
 
 /** @internal The outcome of the end of a lease. */
 export interface Finished {
@@ -16,8 +17,13 @@ export interface Finished {
   rolledBack: boolean
 }
 
-/** @internal Gives a connection its lease. `channel` is that of the callback or message that it is for. */
-export type LeaseSource = (channel?: string) => NativeLease | Promise<NativeLease>
+/** @internal Gives a connection its lease. */
+export interface LeaseSource {
+  /** `channel` is that of the callback or message that the connection is for. */
+  (channel?: string): NativeLease | Promise<NativeLease>
+  /** How values are read and written without options of the call. */
+  readonly types?: ResolvedTypes | undefined
+}
 
 const NOTHING_LEASED: Finished = { rolledBack: false }
 
@@ -52,8 +58,8 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 
   /** @internal Makes a connection that has its lease. */
-  static leased(lease: NativeLease): Connection {
-    const connection = new Connection(noSource, false)
+  static leased(lease: NativeLease, source: LeaseSource = noSource): Connection {
+    const connection = new Connection(source, false)
     connection.#lease = lease
     return connection
   }
@@ -67,7 +73,7 @@ export class Connection extends Queryable implements AsyncDisposable {
    * @internal Makes the connection of a listening session. `source` returns the same lease for as long as the session
    * is the same, a promise of it while there will be a session, and throws while there is none.
    */
-  static session(source: () => NativeLease | Promise<NativeLease>): Connection {
+  static session(source: LeaseSource): Connection {
     return new Connection(source, true)
   }
 
@@ -100,7 +106,7 @@ export class Connection extends Queryable implements AsyncDisposable {
     this.#inTransaction = true
     try {
       const lease = Connection.#open(this)
-      return await runTransaction(lease, work, bounds)
+      return await runTransaction(lease, work, bounds, this[typesOf]())
     } finally {
       this.#inTransaction = false
     }
@@ -155,6 +161,11 @@ export class Connection extends Queryable implements AsyncDisposable {
       )
     }
     return Connection.#open(this)
+  }
+
+  /** @internal */
+  [typesOf](): ResolvedTypes {
+    return this.#source.types ?? DEFAULT_TYPES
   }
 
   // Static, because private instance methods cost time for each connection that is made, and each callback gets one.

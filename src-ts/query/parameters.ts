@@ -4,30 +4,19 @@ import { types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import { refuseOptions } from './bounds.js'
 import { describe, expected } from '../options/validate.js'
+import { BoundedArray } from './values/bounded-array.js'
+import { Interval } from './values/interval.js'
+import { Range } from './values/range.js'
+import { setOwn } from './values/reader.js'
+import { temporalKind, temporalText } from '../options/temporal.js'
+import {
+  DEFAULT_TYPES,
+  type Encoder,
+  type QueryParameter,
+  type ResolvedTypes,
+} from '../options/types.js'
 
-/**
- * A parameter of a statement. The server declares the type of each `$n`. A value that does not fit the type is refused
- * before the statement is executed, with no silent conversion: an `int4` takes no string.
- *
- * | PostgreSQL | JavaScript |
- * |---|---|
- * | `bool` | boolean |
- * | `int2`, `int4` | integer, bigint |
- * | `int8` | bigint, safe integer |
- * | `float4`, `float8` | number |
- * | `numeric` | decimal string, number, bigint |
- * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, enums | string |
- * | `bytea` | `Buffer`, `Uint8Array` |
- * | `json`, `jsonb` | any value that `JSON.stringify` takes, except that a **string is taken as JSON text** as it is |
- * | `uuid` | string |
- * | `date`, `timestamp`, `timestamptz` | `Date`; the first two hold its UTC day and time |
- * | arrays of these | array, nested for each dimension, with nulls |
- * | any of them | `null`; never `undefined` |
- *
- * A domain is treated as its base type. Pass a value of any other type as text, and cast it in the statement:
- * `$1::text::inet`.
- */
-export type QueryParameter = null | boolean | number | bigint | string | object
+export type { QueryParameter }
 
 const MAX_INT64 = 2n ** 63n - 1n
 const MIN_INT64 = -(2n ** 63n)
@@ -35,91 +24,231 @@ const MIN_INT64 = -(2n ** 63n)
 const MAX_DEPTH = 100
 
 /** @internal Checks parameters, and converts each to the form in which it crosses to Rust. */
-export function toNativeParameters(params: unknown, name = 'params'): unknown[] {
+export function toNativeParameters(
+  params: unknown,
+  types: ResolvedTypes = DEFAULT_TYPES,
+  name = 'params',
+): unknown[] {
   refuseOptions(params)
   if (!Array.isArray(params)) throw new ArgumentTypeError(expected(name, 'an array', params))
+  const converter = new Converter(types, name)
   const native: unknown[] = []
   // By index, because iteration methods would skip a hole, which reads as `undefined`.
   for (let index = 0; index < params.length; index += 1) {
-    native.push(toNative(params[index], name, index, 0))
+    native.push(converter.convert(params[index], index))
   }
   return native
 }
 
 /** @internal Checks and converts a list of parameter lists. */
-export function toNativeParameterSets(sets: unknown): unknown[][] {
+export function toNativeParameterSets(sets: unknown, types?: ResolvedTypes): unknown[][] {
   if (!Array.isArray(sets))
     throw new ArgumentTypeError(expected('paramSets', 'an array of arrays', sets))
-  return Array.from(sets, (set, index) => toNativeParameters(set, `paramSets[${index}]`))
+  return Array.from(sets, (set, index) => toNativeParameters(set, types, `paramSets[${index}]`))
 }
 
-function toNative(value: unknown, name: string, index: number, depth: number): unknown {
-  switch (typeof value) {
-    case 'boolean':
-    case 'number':
-      return value
-    case 'string':
-      if (!value.isWellFormed()) throw halfSurrogate(`${name}[${index}]`)
-      return value
-    case 'bigint':
-      return value >= MIN_INT64 && value <= MAX_INT64 ? value : { integer: String(value) }
-    case 'object':
-      return value === null ? null : objectToNative(value, name, index, depth)
-    default:
-      throw new ArgumentTypeError(
-        expected(
-          `${name}[${index}]`,
-          'null, a boolean, a number, a bigint, a string or an object',
-          value,
-        ),
-      )
+/** @internal Lets the encoders of types make the parameters for these types. */
+export function encodeParameters(
+  params: readonly unknown[],
+  parameterTypes: readonly string[],
+  { encoders }: ResolvedTypes,
+): unknown[] {
+  return params.map((param, index) => {
+    const type = parameterTypes[index]
+    if (type === undefined) return param
+    const encoder = encoders.get(type)
+    if (encoder) return param === null ? null : encoder(param)
+    const ofElement = type.endsWith('[]') ? encoders.get(type.slice(0, -2)) : undefined
+    return ofElement && Array.isArray(param) ? encodeElements(param, ofElement) : param
+  })
+}
+
+function encodeElements(array: readonly unknown[], encoder: Encoder): unknown[] {
+  return array.map((element) => {
+    if (Array.isArray(element)) return encodeElements(element, encoder)
+    return element === null ? null : encoder(element)
+  })
+}
+
+/** Converts the parameters of one list. */
+class Converter {
+  readonly #types: ResolvedTypes
+  readonly #name: string
+  #index = 0
+
+  constructor(types: ResolvedTypes, name: string) {
+    this.#types = types
+    this.#name = name
   }
-}
 
-function objectToNative(value: object, name: string, index: number, depth: number): unknown {
-  const place = `${name}[${index}]`
-  if (Array.isArray(value)) {
-    if (depth >= MAX_DEPTH) {
+  convert(value: unknown, index: number): unknown {
+    this.#index = index
+    return this.#any(value, [])
+  }
+
+  /** The place of a value, for errors. */
+  #place(at: readonly (number | string)[]): string {
+    return `${this.#name}[${this.#index}]${at.map((key) => `[${typeof key === 'string' ? JSON.stringify(key) : key}]`).join('')}`
+  }
+
+  #any(value: unknown, at: (number | string)[]): unknown {
+    switch (typeof value) {
+      case 'boolean':
+      case 'number':
+        return value
+      case 'string':
+        if (!value.isWellFormed()) throw halfSurrogate(this.#place(at))
+        return value
+      case 'bigint':
+        return value >= MIN_INT64 && value <= MAX_INT64 ? value : { integer: String(value) }
+      case 'object':
+        return value === null ? null : this.#object(value, at)
+      default:
+        throw new ArgumentTypeError(
+          expected(
+            this.#place(at),
+            'null, a boolean, a number, a bigint, a string or an object',
+            value,
+          ),
+        )
+    }
+  }
+
+  #object(value: object, at: (number | string)[]): unknown {
+    if (at.length > MAX_DEPTH) {
       throw new ArgumentTypeError(
-        `Expected \`${place}\` to be an array of at most ${MAX_DEPTH} levels, got a deeper one`,
+        `Expected \`${this.#place([])}\` to be of at most ${MAX_DEPTH} levels, got a deeper one`,
       )
     }
+    if (Array.isArray(value)) return this.#array(value, at)
+    if (types.isDate(value)) {
+      if (Number.isNaN(value.getTime())) {
+        throw new ArgumentTypeError(
+          `Expected \`${this.#place(at)}\` to be a valid Date, got an invalid one`,
+        )
+      }
+      return value
+    }
+    if (ArrayBuffer.isView(value)) return this.#view(value, at)
+    if (types.isAnyArrayBuffer(value)) return new Uint8Array(value)
+    if (types.isSet(value)) return this.#array([...value], at)
+    if (types.isMap(value)) return this.#map(value, at)
+    // `JSON.stringify` would silently convert these to `{}`.
+    if (types.isPromise(value) || types.isRegExp(value)) {
+      throw new ArgumentTypeError(expected(this.#place(at), 'a value that JSON can hold', value))
+    }
+    if ('toPostgres' in value && typeof value.toPostgres === 'function') {
+      return this.#any((value as { toPostgres(): unknown }).toPostgres(), [...at, 'toPostgres()'])
+    }
+    if (value instanceof Range) return this.#fields(value, undefined, at)
+    if (value instanceof BoundedArray) {
+      return { bounds: value.lowerBounds, values: this.#array(value.values, at) }
+    }
+    const literal = this.#literal(value, at)
+    if (literal !== undefined) return { literal, json: JSON.stringify(literal) }
+    return this.#plain(value, at)
+  }
+
+  #array(array: readonly unknown[], at: (number | string)[]): unknown[] {
     const native: unknown[] = []
-    for (let inner = 0; inner < value.length; inner += 1) {
-      native.push(toNative(value[inner], place, inner, depth + 1))
+    for (let index = 0; index < array.length; index += 1) {
+      at.push(index)
+      native.push(this.#any(array[index], at))
+      at.pop()
     }
     return native
   }
-  if (types.isDate(value)) {
-    if (Number.isNaN(value.getTime())) {
-      throw new ArgumentTypeError(`Expected \`${place}\` to be a valid Date, got an invalid one`)
+
+  /** Bytes, or the numbers of any other typed array. */
+  #view(view: ArrayBufferView, at: (number | string)[]): unknown {
+    if (types.isUint8Array(view)) return view
+    if (types.isTypedArray(view)) {
+      return this.#array(Array.from(view as unknown as ArrayLike<number | bigint>), at)
     }
-    return value
+    return new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
   }
-  if (types.isUint8Array(value)) return value
-  if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) {
-    throw new ArgumentTypeError(expected(place, 'a Buffer or a Uint8Array if it is bytes', value))
+
+  #map(map: ReadonlyMap<unknown, unknown>, at: (number | string)[]): unknown {
+    const object: Record<string, unknown> = {}
+    for (const [key, value] of map) {
+      if (typeof key !== 'string') {
+        throw new ArgumentTypeError(expected(`a key of ${this.#place(at)}`, 'a string', key))
+      }
+      setOwn(object, key, value)
+    }
+    return this.#plain(object, at)
   }
-  // `JSON.stringify` would silently convert these to `{}`.
-  if (types.isMap(value) || types.isSet(value) || types.isPromise(value) || types.isRegExp(value)) {
-    throw new ArgumentTypeError(expected(place, 'a value that JSON can hold', value))
+
+  /** The text of an object that stands for one value. */
+  #literal(value: object, at: (number | string)[]): string | undefined {
+    if (value instanceof Interval) return value.toString()
+    if (isUrl(value)) return value.href
+    const kind = temporalKind(value)
+    if (!kind) return undefined
+    const text = temporalText(value, kind)
+    if (text !== undefined) return text
+    throw new ArgumentRangeError(
+      `Expected \`${this.#place(at)}\` to be of whole microseconds, which PostgreSQL has, got \`${String(value)}\``,
+    )
   }
-  return { json: toJson(value, place) }
+
+  #plain(value: object, at: (number | string)[]): unknown {
+    const { json, error } = this.#json(value)
+    // Only a composite or the like can hold them, and then it needs the fields.
+    if (Object.values(value).some(isBeyondJson) || error) {
+      if (error && !Object.values(value).some(isBeyondJson)) throw this.#notJson(error, at)
+      return this.#fields(value, json, at)
+    }
+    if (json === undefined) {
+      throw new ArgumentTypeError(expected(this.#place(at), 'a value that JSON can hold', value))
+    }
+    return { json }
+  }
+
+  #json(value: object): { json?: string | undefined; error?: unknown } {
+    try {
+      return { json: this.#types.stringifyJson(value) }
+    } catch (error) {
+      return { error }
+    }
+  }
+
+  #notJson(error: unknown, at: (number | string)[]): ArgumentTypeError {
+    const why = error instanceof Error ? error.message.split('\n', 1)[0] : describe(error)
+    return new ArgumentTypeError(
+      `Expected \`${this.#place(at)}\` to be a value that JSON can hold: ${why}`,
+      { cause: error },
+    )
+  }
+
+  /** An object as its keys and values. */
+  #fields(value: object, json: string | undefined, at: (number | string)[]): unknown {
+    const keys: string[] = []
+    const values: unknown[] = []
+    for (const [key, field] of Object.entries(value)) {
+      // As JSON leaves them out.
+      if (field === undefined || typeof field === 'function' || typeof field === 'symbol') continue
+      at.push(key)
+      keys.push(key)
+      values.push(this.#any(field, at))
+      at.pop()
+    }
+    return json === undefined ? { keys, values } : { keys, values, json }
+  }
 }
 
-function toJson(value: object, place: string): string {
-  let json: string | undefined
-  try {
-    json = JSON.stringify(value) as string | undefined
-  } catch (error) {
-    const why = error instanceof Error ? error.message.split('\n', 1)[0] : describe(error)
-    throw new ArgumentTypeError(`Expected \`${place}\` to be a value that JSON can hold: ${why}`, {
-      cause: error,
-    })
-  }
-  if (json === undefined)
-    throw new ArgumentTypeError(expected(place, 'a value that JSON can hold', value))
-  return json
+/** Whether JSON has no exact form of a value, although a parameter has. */
+function isBeyondJson(value: unknown): boolean {
+  return (
+    typeof value === 'bigint' ||
+    (typeof value === 'number' && !Number.isFinite(value)) ||
+    (typeof value === 'object' && value !== null && (ArrayBuffer.isView(value) || value instanceof Range))
+  )
+}
+
+/** Whether a value is a `URL`, of whatever context. */
+function isUrl(value: object): value is URL {
+  return Object.prototype.toString.call(value) === '[object URL]'
 }
 
 function halfSurrogate(place: string): ArgumentRangeError {

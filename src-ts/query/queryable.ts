@@ -1,13 +1,40 @@
 // The base of connections and transactions: running statements.
 import { brand } from '../brand.js'
-import type { NativeCallBounds, NativeLease, NativeQueryOutput } from '#native'
+import type {
+  NativeCallBounds,
+  NativeCursor,
+  NativeDescription,
+  NativeHeldStatement,
+  NativeLease,
+  NativeQueryOutput,
+} from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
-import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
-import { toNativeParameterSets, toNativeParameters, type QueryParameter } from './parameters.js'
+import { bounded, leasedWithin, refuseOptions, resolveCallOptions, type CallOptions } from './bounds.js'
+import {
+  resolveQuery,
+  resolveStatement,
+  type ArrayMode,
+  type MapMode,
+  type QueryOptions,
+  type ResolvedStatement,
+  type StatementOptions,
+} from './options.js'
+import {
+  encodeParameters,
+  toNativeParameterSets,
+  toNativeParameters,
+  type QueryParameter,
+} from './parameters.js'
+import { splitPipeline, type PipelineStatement } from './pipeline.js'
+import { PreparedStatement } from './prepared-statement.js'
 import { toQueryResult, type QueryResult } from './result.js'
-import { toValue } from './rows.js'
-import { checkString } from '../options/validate.js'
+import { toRows, toValue, type Shaping } from './rows.js'
+import type { ResolvedTypes } from '../options/types.js'
+import { checkString, expected } from '../options/validate.js'
+
+/** @internal The key of the method that returns how values are read and written. */
+export const typesOf: unique symbol = Symbol('typesOf')
 
 /** @internal The key of the method that narrows the bounds of a call. */
 export const boundsOf: unique symbol = Symbol('boundsOf')
@@ -37,57 +64,95 @@ export abstract class Queryable {
     return options
   }
 
+  /** @internal How values are read and written without options of the call. */
+  abstract [typesOf](): ResolvedTypes
+
   /**
    * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
    *
    * @param sql - One statement, with `$1`, `$2`, … for the parameters.
    * @param params - One value for each parameter of the statement. @default none
-   * @param options - Bounds of the call. @default none
+   * @param options - Bounds of the call, and the form of the rows. @default objects
    */
+  async execute<Row extends unknown[] = unknown[]>(
+    sql: string,
+    params: readonly QueryParameter[] | undefined,
+    options: ArrayMode,
+  ): Promise<QueryResult<Row>>
+  /** Runs one statement whose rows a function makes. */
+  async execute<Mapped, Row = Record<string, unknown>>(
+    sql: string,
+    params: readonly QueryParameter[] | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<QueryResult<Mapped>>
+  /** Runs one statement whose rows are objects. */
   async execute<Row extends object = Record<string, unknown>>(
     sql: string,
+    params?: readonly QueryParameter[],
+    options?: QueryOptions,
+  ): Promise<QueryResult<Row>>
+  async execute(
+    sql: string,
     params: readonly QueryParameter[] = [],
-    options?: CallOptions,
-  ): Promise<QueryResult<Row>> {
-    return toQueryResult(await query(this, sql, params, options))
+    options?: QueryOptions,
+  ): Promise<QueryResult<unknown>> {
+    const { output, shaping } = await query(this, sql, params, options)
+    return toQueryResult(output, shaping)
   }
 
   /** Runs one statement, as {@link Queryable.execute} does. */
+  async fetch<Row extends unknown[] = unknown[]>(
+    sql: string,
+    params: readonly QueryParameter[] | undefined,
+    options: ArrayMode,
+  ): Promise<QueryResult<Row>>
+  /** Runs one statement whose rows a function makes. */
+  async fetch<Mapped, Row = Record<string, unknown>>(
+    sql: string,
+    params: readonly QueryParameter[] | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<QueryResult<Mapped>>
+  /** Runs one statement whose rows are objects. */
   async fetch<Row extends object = Record<string, unknown>>(
     sql: string,
+    params?: readonly QueryParameter[],
+    options?: QueryOptions,
+  ): Promise<QueryResult<Row>>
+  async fetch(
+    sql: string,
     params: readonly QueryParameter[] = [],
-    options?: CallOptions,
-  ): Promise<QueryResult<Row>> {
-    return this.execute(sql, params, options)
+    options?: QueryOptions,
+  ): Promise<QueryResult<unknown>> {
+    const { output, shaping } = await query(this, sql, params, options)
+    return toQueryResult(output, shaping)
   }
 
   /**
    * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
    * with {@link ConnectionExecuteError}, although the statement was executed.
    */
-  async fetchRow<Row extends object = Record<string, unknown>>(
+  async fetchRow<Row = Record<string, unknown>>(
     sql: string,
     params: readonly QueryParameter[] = [],
-    options?: CallOptions,
+    options?: QueryOptions,
   ): Promise<Row> {
-    const output = await query(this, sql, params, options)
+    const { output, shaping } = await query(this, sql, params, options)
     checkOneRow(output)
-    return toQueryResult<Row>(output)[0] as Row
+    return toRows<Row>(output, shaping)[0] as Row
   }
 
   /**
    * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
    * with {@link ConnectionExecuteError}, although the statement was executed.
    */
-  async fetchRowOrNull<Row extends object = Record<string, unknown>>(
+  async fetchRowOrNull<Row = Record<string, unknown>>(
     sql: string,
     params: readonly QueryParameter[] = [],
-    options?: CallOptions,
+    options?: QueryOptions,
   ): Promise<Row | null> {
-    const output = await query(this, sql, params, options)
-    if (output.columns.length === 0 || output.rowCount > 1)
-      throw wrongRows('one row or none', output)
-    return toQueryResult<Row>(output)[0] ?? null
+    const { output, shaping } = await query(this, sql, params, options)
+    if (!output.returnsRows || output.rowCount > 1) throw wrongRows('one row or none', output)
+    return toRows<Row>(output, shaping)[0] ?? null
   }
 
   /**
@@ -97,11 +162,12 @@ export abstract class Queryable {
   async fetchVal<Value = unknown>(
     sql: string,
     params: readonly QueryParameter[] = [],
-    options?: CallOptions,
+    options?: QueryOptions,
   ): Promise<Value> {
-    const output = await query(this, sql, params, options)
+    const { output, shaping } = await query(this, sql, params, options)
     checkOneRow(output)
-    return toValue(output.columns[0]!, output.values[0]) as Value
+    if (output.columns.length === 0) throw wrongRows('a column', output)
+    return toValue(output, shaping) as Value
   }
 
   /**
@@ -110,18 +176,25 @@ export abstract class Queryable {
    *
    * @param sql - One statement, with `$1`, `$2`, … for the parameters.
    * @param paramSets - The lists of parameters.
-   * @param options - Bounds of the call. @default none
+   * @param options - Bounds of the call, and how values are written. @default none
    * @returns The number of rows that all runs affected together.
    */
   async executeMany(
     sql: string,
     paramSets: readonly (readonly QueryParameter[])[],
-    options?: CallOptions,
+    options?: StatementOptions,
   ): Promise<number> {
     checkSql(sql)
-    const sets = toNativeParameterSets(paramSets)
-    return call<number>(this, options, (lease, id, bounds) =>
-      lease.executeMany(id, sql, sets, bounds),
+    const { bounds, types, manner } = resolveStatement(options, this[typesOf]())
+    let sets: unknown = paramSets
+    if (types.encoders.size > 0) {
+      const { parameters } = await describe(this, sql, { bounds, types, manner })
+      const names = parameters.map(({ typeName }) => typeName)
+      sets = Array.from(paramSets, (set) => encodeParameters(set, names, types))
+    }
+    const native = toNativeParameterSets(sets, types)
+    return call<number>(this, bounds, (lease, id, within) =>
+      lease.executeMany(id, sql, native, manner, within),
     )
   }
 
@@ -140,7 +213,47 @@ export abstract class Queryable {
         'Expected `params` to be empty: `executeBatch` takes no parameters',
       )
     }
-    await call(this, options, (lease, id, bounds) => lease.executeBatch(id, sql, bounds))
+    const bounds = options === undefined ? {} : resolveCallOptions(options)
+    await call(this, bounds, (lease, id, within) => lease.executeBatch(id, sql, within))
+  }
+
+  /**
+   * Runs several statements, all sent at once: one round trip for all of them. The server skips those behind one that fails; outside
+   * of a transaction nothing takes effect then. The error tells with `statementIndex` which one it was, counted from 0.
+   *
+   * @param statements - Each a text, or an array of a text and its parameters.
+   * @param options - Bounds of the call, and the form of the rows. @default objects
+   * @returns A result for each statement, in their order.
+   */
+  async pipeline<Statements extends readonly PipelineStatement[]>(
+    statements: readonly [...Statements],
+    options?: QueryOptions,
+  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult }> {
+    const { bounds, manner, types, shaping } = resolveQuery(options, this[typesOf]())
+    const { texts, params } = splitPipeline(statements, types)
+    const outputs = await call<NativeQueryOutput[]>(this, bounds, (lease, id, within) =>
+      lease.pipeline(id, texts, params, manner, within),
+    )
+    return outputs.map((output) => toQueryResult(output, shaping)) as {
+      -readonly [Index in keyof Statements]: QueryResult
+    }
+  }
+
+  /**
+   * Prepares a statement, which tells of its parameters and columns and finds its errors before it is run.
+   *
+   * @param sql - One statement, with `$1`, `$2`, … for the parameters.
+   * @param options - Bounds of the call. @default none
+   */
+  async prepare<Row extends object = Record<string, unknown>>(
+    sql: string,
+    options?: CallOptions,
+  ): Promise<PreparedStatement<Row>> {
+    checkSql(sql)
+    const { bounds, manner, types } = resolveStatement(options, this[typesOf]())
+    const description = await describe(this, sql, { bounds, manner, types })
+    const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, sql))
+    return new PreparedStatement<Row>(this, forget, sql, description)
   }
 }
 
@@ -156,43 +269,93 @@ export function notify(
   payloads: string[],
   options: CallOptions,
 ): Promise<void> {
-  return call(queryable, options, (lease, id, bounds) =>
+  return call(queryable, resolveCallOptions(options), (lease, id, bounds) =>
     lease.notify(id, channel, payloads, bounds),
   )
 }
 
-function query(
+async function query(
   queryable: Queryable,
   sql: string,
   params: readonly QueryParameter[],
-  options: CallOptions | undefined,
-): Promise<NativeQueryOutput> {
+  options: QueryOptions | undefined,
+): Promise<{ output: NativeQueryOutput; shaping: Shaping }> {
   checkSql(sql)
-  const native = toNativeParameters(params)
-  return call(queryable, options, (lease, id, bounds) => lease.execute(id, sql, native, bounds))
+  const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
+  if (types.encoders.size > 0) {
+    return { output: await encoded(queryable, sql, params, { bounds, types, manner }), shaping }
+  }
+  const native = toNativeParameters(params, types)
+  const output = await call<NativeQueryOutput>(queryable, bounds, (lease, id, within) =>
+    lease.execute(id, sql, native, manner, within),
+  )
+  return { output, shaping }
+}
+
+/** Runs a statement whose parameters are made once their types are known. It keeps its place in the order meanwhile. */
+async function encoded(
+  queryable: Queryable,
+  sql: string,
+  params: readonly QueryParameter[],
+  { bounds, types, manner }: ResolvedStatement,
+): Promise<NativeQueryOutput> {
+  refuseOptions(params)
+  if (!Array.isArray(params)) throw new ArgumentTypeError(expected('params', 'an array', params))
+  const held = await call<NativeHeldStatement>(queryable, bounds, (lease, id, within) =>
+    lease.hold(id, sql, manner, within),
+  )
+  let native: unknown[]
+  try {
+    native = toNativeParameters(encodeParameters(params, held.parameterTypes(), types), types)
+  } catch (error) {
+    held.giveUp()
+    throw error
+  }
+  return bridge.call<NativeQueryOutput>((id) => held.execute(id, native))
+}
+
+function describe(
+  queryable: Queryable,
+  sql: string,
+  { bounds, manner }: ResolvedStatement,
+): Promise<NativeDescription> {
+  return call(queryable, bounds, (lease, id, within) => lease.prepare(id, sql, manner, within))
+}
+
+/** @internal Opens a cursor within the transaction that is open. */
+export function openCursor(
+  queryable: Queryable,
+  sql: string,
+  params: readonly QueryParameter[],
+  { bounds, types, manner }: ResolvedStatement,
+): Promise<NativeCursor> {
+  checkSql(sql)
+  const native = toNativeParameters(params, types)
+  return call(queryable, bounds, (lease, id, within) => lease.open(id, sql, native, manner, within))
 }
 
 /**
- * Starts an operation on the lease, within the bounds of the call and of the queryable. It has its place in the order when
+ * @internal Starts an operation on the lease, within the bounds of the call and of the queryable. It has its place in the order when
  * this returns, unless the lease is still to come.
  */
-function call<Result>(
+export function call<Result>(
   queryable: Queryable,
-  options: CallOptions | undefined,
+  bounds: CallOptions,
   start: (lease: NativeLease, id: number, bounds: NativeCallBounds | undefined) => void,
 ): Promise<Result> {
-  const given = queryable[boundsOf](options === undefined ? {} : resolveCallOptions(options))
+  const given = queryable[boundsOf](bounds)
   const lease = queryable[leaseOf]()
-  return bounded(given, (bounds) =>
+  return bounded(given, (within) =>
     lease instanceof Promise
       ? leasedWithin(given, lease).then((leased) =>
-          bridge.call<Result>((id) => start(leased, id, bounds)),
+          bridge.call<Result>((id) => start(leased, id, within)),
         )
-      : bridge.call<Result>((id) => start(lease, id, bounds)),
+      : bridge.call<Result>((id) => start(lease, id, within)),
   )
 }
 
-function checkSql(sql: unknown): asserts sql is string {
+/** @internal */
+export function checkSql(sql: unknown): asserts sql is string {
   checkString('sql', sql)
   if (sql.includes('\0'))
     throw new ArgumentRangeError('Expected `sql` to be a string without NUL, got one with a NUL')
@@ -204,11 +367,13 @@ function checkSql(sql: unknown): asserts sql is string {
 }
 
 function checkOneRow(output: NativeQueryOutput): void {
-  if (output.columns.length === 0 || output.rowCount !== 1)
-    throw wrongRows('exactly one row', output)
+  if (!output.returnsRows || output.rowCount !== 1) throw wrongRows('exactly one row', output)
 }
 
-function wrongRows(what: string, { columns, rowCount }: NativeQueryOutput): ConnectionExecuteError {
-  const got = columns.length === 0 ? 'a statement without columns' : rowCount
+function wrongRows(
+  what: string,
+  { columns, returnsRows, rowCount }: NativeQueryOutput,
+): ConnectionExecuteError {
+  const got = returnsRows && rowCount === 1 && columns.length === 0 ? 'a row without columns' : returnsRows ? rowCount : 'a statement without columns'
   return new ConnectionExecuteError(`Expected the statement to return ${what}, got ${got}`)
 }

@@ -1,7 +1,7 @@
 // The result of a statement: its rows, its columns and its row count.
 import { brand } from '../brand.js'
 import type { NativeQueryOutput } from '#native'
-import { toRows } from './rows.js'
+import { toRows, type Shaping } from './rows.js'
 
 /** A column of a result. */
 export interface QueryColumn {
@@ -13,7 +13,7 @@ export interface QueryColumn {
   readonly oid: number
 }
 
-let fill: (result: QueryResult<unknown>, output: NativeQueryOutput) => void
+let fill: (result: QueryResult<unknown>, output: NativeQueryOutput, shaping: Shaping) => void
 
 /**
  * The rows that a statement returned: an array of plain objects, one property for each column.
@@ -21,18 +21,27 @@ let fill: (result: QueryResult<unknown>, output: NativeQueryOutput) => void
  * | PostgreSQL | JavaScript |
  * |---|---|
  * | `bool` | boolean |
- * | `int2`, `int4`, `float4`, `float8` | number |
- * | `int8` | bigint, always |
+ * | `int2`, `int4`, `float4`, `float8`, `oid`, `xid`, `cid` | number |
+ * | `int8`, `xid8` | bigint, always |
  * | `numeric` | string, exact |
- * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, `uuid`, enums | string |
+ * | `text`, `varchar`, `bpchar`, `name`, `"char"`, `citext`, `xml`, `uuid`, enums | string |
  * | `bytea` | `Buffer` |
  * | `json`, `jsonb` | the value that `JSON.parse` returns |
  * | `date`, `timestamp`, `timestamptz` | `Date`, in milliseconds (microseconds are cut off); the first two are read as UTC |
- * | arrays of these | array, nested for each dimension |
+ * | `time`, `timetz` | string, exact |
+ * | `interval` | {@link Interval} |
+ * | `inet`, `cidr`, `macaddr`, `macaddr8`, `bit`, `varbit`, `pg_lsn`, `tid` | string |
+ * | `point`; `lseg`, `box`, `polygon` | {@link Point}; array of points |
+ * | `line`, `path`, `circle` | {@link Line}, {@link Path}, {@link Circle} |
+ * | ranges; multiranges | {@link Range}; array of ranges |
+ * | composites | object with a property for each field |
+ * | `hstore` | object of strings and nulls |
+ * | pgvector's `vector` | array of numbers |
+ * | arrays of any type | array, nested for each dimension |
  * | null, `void` | `null` |
+ * | any other type, and composites and ranges that hold one | the text that PostgreSQL writes |
  *
- * A column of any other type is refused before the statement is executed, with the name of the type: cast it to text.
- * A value that a `Date` cannot hold, such as `infinity`, is an error too.
+ * Infinite dates and intervals are `Infinity` and `-Infinity`. A domain is read as its base type. {@link TypeOptions} has other forms.
  *
  * Methods that make a new array (`map`, `filter`, `slice`, …) make a plain one.
  */
@@ -41,14 +50,14 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
   #rowCount = 0
 
   static {
-    fill = (result, output) => {
+    fill = (result, output, shaping) => {
       result.#columns = Array.from(output.columns, ({ name, typeName, oid }) => ({
         name,
         type: typeName,
         oid,
       }))
       result.#rowCount = output.rowCount
-      const rows = toRows(output)
+      const rows = toRows(output, shaping)
       result.length = rows.length
       for (let index = 0; index < rows.length; index += 1) result[index] = rows[index]
     }
@@ -78,8 +87,11 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
 brand(QueryResult, 'QueryResult')
 
 /** @internal Converts the output of a statement to its public form. */
-export function toQueryResult<Row>(output: NativeQueryOutput): QueryResult<Row> {
+export function toQueryResult<Row>(
+  output: NativeQueryOutput,
+  shaping: Shaping,
+): QueryResult<Row> {
   const result = new QueryResult<Row>()
-  fill(result, output)
+  fill(result, output, shaping)
   return result
 }

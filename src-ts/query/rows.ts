@@ -1,68 +1,75 @@
-// Makes row objects from the flat array of values in which a result crosses from Rust.
+// Makes rows of the tape in which a result crosses from Rust.
 import type { NativeColumn, NativeQueryOutput } from '#native'
+import { Tape } from './values/tape.js'
+import { readerOf, setOwn, type Reader } from './values/reader.js'
+import type { Decoder, ResolvedTypes } from '../options/types.js'
+
+/** @internal How rows are made. */
+export interface Shaping {
+  readonly types: ResolvedTypes
+  /** Whether a row is an array of its values, and not an object. */
+  readonly asArrays: boolean
+  /** Makes the final row of each. */
+  readonly map: ((row: never) => unknown) | undefined
+  /** Make the values of columns, by their names. */
+  readonly columns: Readonly<Record<string, Decoder>> | undefined
+}
 
 /**
- * @internal Makes one object for each row, with its columns in their order. Of two columns with one name the last one
- * counts.
+ * @internal Makes one row after the other, in the order of the result. Of two columns with one name the last one counts in an
+ * object.
  */
-export function toRows<Row>({ columns, values, rowCount }: NativeQueryOutput): Row[] {
+export function toRows<Row>(output: NativeQueryOutput, shaping: Shaping): Row[] {
   const rows: Row[] = []
-  if (columns.length === 0) return rows
-  const conversions = Array.from(columns, conversionOf)
-  let next = 0
-  for (let index = 0; index < rowCount; index += 1) {
-    const row: Record<string, unknown> = {}
-    for (let at = 0; at < columns.length; at += 1) {
-      const column = columns[at]!
-      const convert = conversions[at]
-      const value = convert ? convert(values[next]) : values[next]
-      next += 1
-      if (column.name === '__proto__') {
-        // An assignment would set the prototype.
-        Object.defineProperty(row, column.name, {
-          value,
-          enumerable: true,
-          configurable: true,
-          writable: true,
-        })
-      } else {
-        row[column.name] = value
-      }
-    }
-    rows.push(row as Row)
+  if (!output.returnsRows) return rows
+  const tape = new Tape(output)
+  const next = rowReader(output.columns, shaping)
+  const { map } = shaping
+  for (let index = 0; index < output.rowCount; index += 1) {
+    const row = next(tape)
+    rows.push((map ? map(row as never) : row) as Row)
   }
   return rows
 }
 
-/** @internal Converts one value to its final form. */
-export function toValue(column: NativeColumn, value: unknown): unknown {
-  const convert = conversionOf(column)
-  return convert ? convert(value) : value
+/** @internal Makes the value of the first column of the first row. */
+export function toValue(output: NativeQueryOutput, shaping: Shaping): unknown {
+  return columnReader(output.columns[0]!, shaping)(new Tape(output))
 }
 
-/** Converts a value as it crosses to its final form. */
-type Conversion = (value: unknown) => unknown
-
-/**
- * Finds how the values of a column are converted; `undefined` when they cross in their final form. Objects are made here,
- * because Rust would make them in the main context: code in another context of `vm`, such as a test of Jest, would not find
- * them to be instances of its `Date` and `Array`.
- */
-function conversionOf({ form, isArray }: NativeColumn): Conversion | undefined {
-  const convert = CONVERSIONS[form]
-  return isArray ? (value) => toArray(value, convert) : convert
+function rowReader(columns: readonly NativeColumn[], shaping: Shaping): Reader {
+  const readers = Array.from(columns, (column) => columnReader(column, shaping))
+  if (shaping.asArrays) {
+    return (tape) => {
+      const row: unknown[] = []
+      for (let at = 0; at < readers.length; at += 1) row.push(readers[at]!(tape))
+      return row
+    }
+  }
+  const names = Array.from(columns, ({ name }) => name)
+  // A copy of an object with all properties is made faster than an object to which they are added one by one.
+  const blank: Record<string, unknown> = {}
+  for (const name of names) setOwn(blank, name, null)
+  if (names.includes('__proto__')) {
+    return (tape) => {
+      const row = {}
+      for (let at = 0; at < readers.length; at += 1) setOwn(row, names[at]!, readers[at]!(tape))
+      return row
+    }
+  }
+  return (tape) => {
+    const row = { ...blank }
+    for (let at = 0; at < readers.length; at += 1) row[names[at]!] = readers[at]!(tape)
+    return row
+  }
 }
 
-const CONVERSIONS: Record<NativeColumn['form'], Conversion | undefined> = {
-  plain: undefined,
-  json: (value) => (typeof value === 'string' ? JSON.parse(value) : value),
-  date: (value) => (typeof value === 'number' ? new Date(value) : value),
-}
-
-/** Makes an array of this context, for each of its dimensions. */
-function toArray(value: unknown, convert: Conversion | undefined): unknown {
-  if (!Array.isArray(value)) return convert ? convert(value) : value
-  const array: unknown[] = []
-  for (let index = 0; index < value.length; index += 1) array.push(toArray(value[index], convert))
-  return array
+function columnReader({ name, shape, typeName }: NativeColumn, { types, columns }: Shaping): Reader {
+  const read = readerOf(shape, typeName, types)
+  const decoder = columns && Object.hasOwn(columns, name) ? columns[name] : undefined
+  if (!decoder) return read
+  return (tape) => {
+    const value = read(tape)
+    return value === null ? null : decoder(value)
+  }
 }

@@ -13,7 +13,8 @@ import {
 } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
 import { bounded, type CallOptions } from './bounds.js'
-import { Queryable, boundsOf, leaseOf } from './queryable.js'
+import { Queryable, boundsOf, leaseOf, typesOf } from './queryable.js'
+import type { ResolvedTypes } from '../options/types.js'
 
 /** The function that {@link Connection.transaction} runs within a transaction. */
 export type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result
@@ -76,7 +77,7 @@ function withResolvers(): { promise: Promise<never>; reject: (reason: unknown) =
   return { promise, reject }
 }
 
-let open: (lease: NativeLease, limits: Limits) => Transaction
+let open: (lease: NativeLease, limits: Limits, types: ResolvedTypes) => Transaction
 let end: (tx: Transaction) => void
 
 /**
@@ -86,19 +87,21 @@ let end: (tx: Transaction) => void
 export class Transaction extends Queryable {
   readonly #lease: NativeLease
   readonly #limits: Limits
+  readonly #types: ResolvedTypes
   #ended = false
 
   static {
-    open = (lease, limits) => new Transaction(lease, limits)
+    open = (lease, limits, types) => new Transaction(lease, limits, types)
     end = (tx) => {
       tx.#ended = true
     }
   }
 
-  private constructor(lease: NativeLease, limits: Limits) {
+  private constructor(lease: NativeLease, limits: Limits, types: ResolvedTypes) {
     super()
     this.#lease = lease
     this.#limits = limits
+    this.#types = types
   }
 
   /** Whether the transaction has ended. */
@@ -121,6 +124,11 @@ export class Transaction extends Queryable {
     if (this.#ended) throw new TransactionClosedError('The transaction has ended')
     return this.#lease
   }
+
+  /** @internal */
+  [typesOf](): ResolvedTypes {
+    return this.#types
+  }
 }
 
 brand(Transaction, 'Transaction')
@@ -130,11 +138,12 @@ export async function runTransaction<Result>(
   lease: NativeLease | Promise<NativeLease>,
   work: TransactionWork<Result>,
   options: CallOptions,
+  types: ResolvedTypes,
 ): Promise<Result> {
   const limits = new Limits(options)
   try {
     const leased = lease instanceof Promise ? await Promise.race([lease, limits.reached]) : lease
-    return await runWithin(leased, work, limits)
+    return await runWithin(leased, work, limits, types)
   } finally {
     limits.end()
   }
@@ -144,6 +153,7 @@ async function runWithin<Result>(
   lease: NativeLease,
   work: TransactionWork<Result>,
   limits: Limits,
+  types: ResolvedTypes,
 ): Promise<Result> {
   const begun = bounded(limits.remaining({}), (bounds) =>
     bridge.call<boolean>((id) => lease.begin(id, 'BEGIN', bounds)),
@@ -153,7 +163,7 @@ async function runWithin<Result>(
       'A statement has begun a transaction on this connection, and it is still open',
     )
   }
-  const tx = open(lease, limits)
+  const tx = open(lease, limits, types)
   let result: Result
   try {
     result = await Promise.race([work(tx), limits.reached])

@@ -111,6 +111,10 @@ pub struct Error {
     pub is_unanswered: bool,
     /// Whether only a person can mend it, although nothing was refused: trying often is of no use.
     pub is_hopeless: bool,
+    /// Whether what the client knows of a type may be out of date.
+    pub(crate) may_be_stale: bool,
+    /// Which statement of a pipeline failed.
+    pub index: Option<usize>,
 }
 
 impl fmt::Display for Error {
@@ -134,6 +138,8 @@ impl Error {
             server: None,
             is_unanswered: false,
             is_hopeless: false,
+            may_be_stale: false,
+            index: None,
         }
     }
 

@@ -264,7 +264,7 @@ pub(crate) async fn text_rows(mut responses: Responses) -> Result<Vec<TextRow>> 
         match responses.next().await {
             None => return Err(responses.lost(refused)),
             Some(Message::DataRow(row)) => {
-                let values = row.values().map_err(|error| malformed(&error))?;
+                let values = row.values().all().map_err(|error| malformed(&error))?;
                 let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
                 rows.push(TextRow(values.into_iter().map(|it| it.map(text)).collect()));
             }

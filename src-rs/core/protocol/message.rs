@@ -42,6 +42,17 @@ pub struct Field {
     pub name: String,
     /// The oid of its type.
     pub type_oid: u32,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a column comes from: the oid of a table, and the number of the column in it. Both are 0 for an expression.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The oid of the table.
+    pub table_oid: u32,
+    /// The number of the column in the table, from 1 on.
+    pub column_number: i16,
 }
 
 /// The values of a row, not read yet.
@@ -49,22 +60,52 @@ pub struct Field {
 pub(crate) struct DataRow(Bytes);
 
 impl DataRow {
-    /// The values, in the order of the columns; `None` is null. A row that does not hold what it announces is malformed.
-    pub(crate) fn values(&self) -> Result<Vec<Option<&[u8]>>, Malformed> {
+    /// The values, in the order of the columns.
+    pub(crate) fn values(&self) -> RowValues<'_> {
         let mut reader = Reader {
             rest: &self.0,
             what: "a row",
         };
-        let count = reader.count()?;
-        // Each value takes four bytes at least: a false count cannot make us reserve more than was sent.
-        let mut values = Vec::with_capacity(count.min(reader.rest.len() / 4));
-        for _ in 0..count {
-            values.push(match reader.int()? {
-                -1 => None,
-                length => Some(reader.bytes(length)?),
-            });
+        let count = reader.count();
+        RowValues {
+            count: *count.as_ref().unwrap_or(&0),
+            reader: count.map(|_| reader),
         }
-        reader.end()?;
+    }
+}
+
+/// Reads the values of a row.
+pub(crate) struct RowValues<'a> {
+    /// How many values the row announces. It may hold fewer, which is malformed.
+    count: usize,
+    reader: Result<Reader<'a>, Malformed>,
+}
+
+impl<'a> RowValues<'a> {
+    /// How many values the row announces.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The next value; `None` is null.
+    pub(crate) fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+        let reader = self.reader.as_mut().map_err(|error| error.clone())?;
+        match reader.int()? {
+            -1 => Ok(None),
+            length => reader.bytes(length).map(Some),
+        }
+    }
+
+    /// Checks that nothing is left.
+    pub(crate) fn end(self) -> Result<(), Malformed> {
+        self.reader?.end()
+    }
+
+    /// All of them.
+    pub(crate) fn all(mut self) -> Result<Vec<Option<&'a [u8]>>, Malformed> {
+        let values = (0..self.count).map(|_| self.next());
+        let values = values.collect::<Result<_, _>>()?;
+        self.end()?;
         Ok(values)
     }
 }
@@ -274,12 +315,18 @@ impl<'a> Reader<'a> {
         (0..self.count()?)
             .map(|_| {
                 let name = self.text()?.into_owned();
-                // The table's oid and the number of the column in it.
-                self.take(6)?;
+                let origin = Origin {
+                    table_oid: self.oid()?,
+                    column_number: self.array().map(i16::from_be_bytes)?,
+                };
                 let type_oid = self.oid()?;
                 // The type's size, its modifier, and the format.
                 self.take(8)?;
-                Ok(Field { name, type_oid })
+                Ok(Field {
+                    name,
+                    type_oid,
+                    origin,
+                })
             })
             .collect()
     }
@@ -356,7 +403,7 @@ mod tests {
     #[test]
     fn a_row_gives_its_values_and_nothing_more() {
         let row = |body: &[u8]| match read(b'D', body) {
-            Ok(Some(Message::DataRow(row))) => row.values().map(|values| {
+            Ok(Some(Message::DataRow(row))) => row.values().all().map(|values| {
                 values
                     .into_iter()
                     .map(|it| it.map(<[u8]>::to_vec))

@@ -18,5 +18,5 @@ pub(crate) use client::{Request, check_length, copy_refused, malformed, text_row
 pub(crate) use connection::pair;
 pub use connection::{Asynchronous, Connection, ConnectionEnd};
 pub(crate) use message::{DataRow, Message};
-pub use message::{Field, TransactionStatus};
+pub use message::{Field, Origin, TransactionStatus};
 pub(crate) use responses::Responses;

@@ -1,7 +1,7 @@
 //! One connection with what is known of its server's side: prepared statements, types, and how to cancel.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -20,8 +20,10 @@ use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
 use crate::protocol::{self, Message, Request, Responses, TextRow, TransactionStatus};
-use crate::query::types;
-use crate::query::values::Encoded;
+use crate::query::types::{self, Catalogue};
+use crate::protocol::Origin;
+use crate::query::statements::Plan;
+use crate::query::values::{Dates, Encoded};
 
 /// A connection's prepared statements are forgotten beyond this many: text with values written into it would otherwise
 /// fill the memory of both sides.
@@ -40,14 +42,64 @@ const TRUSTED: Duration = Duration::from_secs(10);
 /// How long the answer to that question may take.
 pub(crate) const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A statement that the server has prepared.
+/// A statement of which the server has told the types.
 #[derive(Debug)]
 pub(crate) struct Statement {
+    /// Empty if the server keeps nothing of it.
     name: String,
+    /// The text of a statement without a name, with which it is sent each time.
+    text: String,
     /// The types of its parameters.
     pub(crate) params: Vec<Type>,
-    /// The names and types of its columns.
-    pub(crate) columns: Vec<(String, Type)>,
+    /// The names and types of its columns; `None` if it returns no rows.
+    pub(crate) columns: Option<Vec<(String, Type)>>,
+    /// Where its columns come from.
+    pub(crate) origins: Vec<Origin>,
+    /// What separates the elements of arrays in text, where it is no comma.
+    pub(crate) delimiters: HashMap<u32, char>,
+    /// How its values cross, for each way of reading dates.
+    plans: [OnceLock<Arc<Plan>>; 3],
+}
+
+impl Statement {
+    /// A statement of which the server keeps nothing.
+    pub(crate) fn unnamed(
+        text: &str,
+        params: Vec<Type>,
+        columns: Option<Vec<(String, Type)>>,
+    ) -> Self {
+        Self {
+            name: String::new(),
+            text: text.to_owned(),
+            params,
+            columns,
+            origins: Vec::new(),
+            delimiters: HashMap::new(),
+            plans: Default::default(),
+        }
+    }
+
+    /// How its values cross.
+    pub(crate) fn plan(&self, dates: Dates) -> Arc<Plan> {
+        let plan = self.plans[dates as usize].get_or_init(|| Arc::new(Plan::of(self, dates)));
+        Arc::clone(plan)
+    }
+
+    fn write_parse(&self, messages: &mut BytesMut) -> std::io::Result<()> {
+        if self.name.is_empty() {
+            let types = self.params.iter().map(Type::oid);
+            frontend::parse("", &self.text, types, messages)?;
+        }
+        Ok(())
+    }
+}
+
+/// One execution of a statement.
+pub(crate) struct Execution<'a, Formats> {
+    pub(crate) statement: &'a Statement,
+    pub(crate) params: &'a [Encoded],
+    /// Of each column, whether it is asked for in the binary format.
+    pub(crate) formats: Formats,
 }
 
 #[derive(Debug)]
@@ -117,8 +169,10 @@ pub struct Backend {
     facts: Arc<WireFacts>,
     beside: Option<Beside>,
     statements: Mutex<Statements>,
-    /// Types that are not built in, by oid.
-    types: Mutex<HashMap<u32, Type>>,
+    /// Statements without a name, of which only the types are known.
+    described: Mutex<Statements>,
+    /// Types that are not built in.
+    types: Mutex<Catalogue>,
     /// Begins the names of statements. Behind a pooler two connections may come to the same session of the server, which has
     /// one space of names.
     prefix: String,
@@ -168,6 +222,7 @@ impl Backend {
             facts,
             beside,
             statements: Mutex::default(),
+            described: Mutex::default(),
             types: Mutex::default(),
             prefix: format!("pglisten_{:016x}", rand::random::<u64>()),
             named: AtomicU32::new(0),
@@ -275,27 +330,91 @@ impl Backend {
         self.simple_query(sql).await.map(drop)
     }
 
-    /// The statement that was prepared of a text, or that the server prepares now.
-    pub(crate) async fn prepare(&self, sql: &str) -> Result<Arc<Statement>> {
-        if let Some(statement) = self.statements.lock().get(sql, self.wire.discards()) {
-            return Ok(statement);
+    /// The statement that was prepared of a text, or that the server prepares now. Of one without a name the server keeps nothing
+    /// after this, and only its types are known.
+    pub(crate) async fn prepare(&self, sql: &str, is_unnamed: bool) -> Result<Arc<Statement>> {
+        let prepared = self.prepare_all(&[sql], is_unnamed).await;
+        match prepared.map_err(|(_, error)| error)?.pop() {
+            Some(statement) => Ok(statement),
+            None => Err(Error::new(ErrorKind::Closed, "nothing was prepared")),
         }
-        self.check_not_interrupted()?;
+    }
+
+    /// The statements that were prepared of texts, or that the server prepares now, all of them in one round trip. An error tells
+    /// of which text it is.
+    pub(crate) async fn prepare_all(
+        &self,
+        texts: &[&str],
+        is_unnamed: bool,
+    ) -> std::result::Result<Vec<Arc<Statement>>, (usize, Error)> {
+        let kept = if is_unnamed {
+            &self.described
+        } else {
+            &self.statements
+        };
+        let mut statements: HashMap<&str, Arc<Statement>> = HashMap::new();
+        let mut asked: Vec<(usize, String, Responses)> = Vec::new();
+        for (index, sql) in texts.iter().enumerate() {
+            // Looked for once, since a statement is evicted when there are too many.
+            if statements.contains_key(sql) || asked.iter().any(|(at, ..)| texts[*at] == *sql) {
+                continue;
+            }
+            // What has no name is never forgotten by the server.
+            let discards = if is_unnamed { 0 } else { self.wire.discards() };
+            if let Some(statement) = kept.lock().get(sql, discards) {
+                statements.insert(sql, statement);
+                continue;
+            }
+            let name = if is_unnamed {
+                String::new()
+            } else {
+                self.new_name()
+            };
+            let sent = self.ask_to_prepare(&name, sql);
+            asked.push((index, name, sent.map_err(|error| (index, error))?));
+        }
+        for (index, name, responses) in asked {
+            let sql = texts[index];
+            let statement = self.prepared(&name, sql, responses).await;
+            let statement = Arc::new(statement.map_err(|error| (index, error))?);
+            for dropped in kept.lock().insert(sql, &statement) {
+                self.close(&dropped.name);
+            }
+            statements.insert(sql, statement);
+        }
+        let all = texts.iter().filter_map(|sql| statements.get(sql).cloned());
+        Ok(all.collect())
+    }
+
+    /// A name for a statement or a portal that nothing else has.
+    pub(crate) fn new_name(&self) -> String {
         let number = self.named.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}_{number}", self.prefix);
-        let mut responses = self.wire.send(Request::extended(|messages| {
+        format!("{}_{number}", self.prefix)
+    }
+
+    fn ask_to_prepare(&self, name: &str, sql: &str) -> Result<Responses> {
+        self.check_not_interrupted()?;
+        Ok(self.wire.send(Request::extended(|messages| {
             protocol::check_length("its text has", sql.len())?;
-            frontend::parse(&name, sql, [], messages)?;
-            frontend::describe(b'S', &name, messages)
-        })?);
+            frontend::parse(name, sql, [], messages)?;
+            frontend::describe(b'S', name, messages)
+        })?))
+    }
+
+    async fn prepared(
+        &self,
+        name: &str,
+        sql: &str,
+        mut responses: Responses,
+    ) -> Result<Statement> {
         let mut params = Vec::new();
-        let mut fields = Vec::new();
+        let mut fields = None;
         let mut refused = None;
         loop {
             match responses.next().await {
                 None => return Err(responses.lost(refused)),
                 Some(Message::ParameterDescription(oids)) => params = oids,
-                Some(Message::RowDescription(columns)) => fields = columns,
+                Some(Message::RowDescription(columns)) => fields = Some(columns),
                 Some(Message::ErrorResponse(error)) => drop(refused.get_or_insert(error)),
                 Some(Message::ReadyForQuery(_)) => break,
                 Some(_) => {}
@@ -304,69 +423,108 @@ impl Backend {
         if let Some(error) = refused {
             return Err(Error::database(*error));
         }
-        match self.described(&name, &params, fields).await {
-            Ok(statement) => {
-                let statement = Arc::new(statement);
-                let dropped = self.statements.lock().insert(sql, &statement);
-                for statement in dropped {
-                    self.close(&statement.name);
-                }
-                Ok(statement)
-            }
-            Err(error) => {
-                self.close(&name);
-                Err(error)
-            }
-        }
+        let described = self.described(name, sql, &params, fields).await;
+        described.inspect_err(|_| self.close(name))
     }
 
     async fn described(
         &self,
         name: &str,
+        sql: &str,
         params: &[u32],
-        fields: Vec<protocol::Field>,
+        fields: Option<Vec<protocol::Field>>,
     ) -> Result<Statement> {
         let oids = params
             .iter()
             .copied()
-            .chain(fields.iter().map(|field| field.type_oid));
-        let found = types::look_up(self, &self.types, oids).await?;
+            .chain(fields.iter().flatten().map(|field| field.type_oid));
+        let found = self.look_up(oids).await?;
         Ok(Statement {
             name: name.to_owned(),
+            text: if name.is_empty() {
+                sql.to_owned()
+            } else {
+                String::new()
+            },
             params: params
                 .iter()
                 .map(|oid| found.get(*oid))
                 .collect::<Result<_>>()?,
+            origins: fields.iter().flatten().map(|field| field.origin).collect(),
             columns: fields
-                .into_iter()
-                .map(|field| Ok((field.name, found.get(field.type_oid)?)))
-                .collect::<Result<_>>()?,
+                .map(|fields| {
+                    let columns = fields.into_iter();
+                    let known = columns.map(|it| Ok((it.name, found.get(it.type_oid)?)));
+                    known.collect::<Result<_>>()
+                })
+                .transpose()?,
+            delimiters: found.delimiters().clone(),
+            plans: Default::default(),
         })
+    }
+
+    /// What types are.
+    pub(super) async fn look_up(&self, oids: impl Iterator<Item = u32>) -> Result<Catalogue> {
+        types::look_up(self, &self.types, oids).await
     }
 
     /// Has the server forget a statement. Nothing waits for the answer.
     fn close(&self, name: &str) {
+        if name.is_empty() {
+            return;
+        }
         let request = Request::extended(|messages| frontend::close(b'S', name, messages));
         drop(request.map(|request| self.wire.send(request)));
+    }
+
+    /// Has the server forget the statement of a text, if it has one.
+    pub(crate) fn deallocate(&self, sql: &str) {
+        let kept = self.statements.lock().kept.remove(sql);
+        if let Some(kept) = kept {
+            self.close(&kept.statement.name);
+        }
     }
 
     /// Prepares a statement anew the next time, and asks again what its types are.
     pub(crate) fn forget(&self, sql: &str) {
         self.statements.lock().kept.remove(sql);
+        self.described.lock().kept.remove(sql);
+        self.forget_types();
+    }
+
+    /// Asks again what types are, the next time.
+    pub(crate) fn forget_types(&self) {
         self.types.lock().clear();
     }
 
-    /// Sends a prepared statement, once for each set of parameters, all in one request: after a failure the server skips the
-    /// rest. Values cross in their binary format.
-    pub(crate) fn run<'a>(
+    /// Sends executions of statements, all in one request: after a failure the server skips the rest.
+    pub(crate) fn run<'a, Formats>(
         &self,
-        statement: &Statement,
-        sets: impl IntoIterator<Item = &'a [Encoded]>,
-    ) -> Result<Responses> {
+        executions: impl IntoIterator<Item = Execution<'a, Formats>>,
+    ) -> Result<Responses>
+    where
+        Formats: ExactSizeIterator<Item = bool>,
+    {
         self.check_not_interrupted()?;
         let request = Request::extended(|messages| {
-            for params in sets {
-                bind(&statement.name, params, messages)?;
+            // What was parsed without a name is there until the next text is.
+            let mut parsed = None;
+            for execution in executions {
+                let Execution {
+                    statement,
+                    params,
+                    formats,
+                } = execution;
+                let is_unnamed = statement.name.is_empty();
+                if parsed != Some(&*statement.text) || !is_unnamed {
+                    statement.write_parse(messages)?;
+                }
+                bind("", &statement.name, params, formats, messages)?;
+                if is_unnamed {
+                    parsed = Some(&*statement.text);
+                    // The columns may be others than when the statement was described.
+                    frontend::describe(b'P', "", messages)?;
+                }
                 frontend::execute("", 0, messages)?;
             }
             Ok(())
@@ -374,23 +532,35 @@ impl Backend {
         Ok(self.wire.send(request))
     }
 
-    /// Sends a statement whose types of parameters are known, all in one request and without a name: nothing of it stays on
-    /// the server, so it works whichever session of the server a pooler hands the request to. Values cross in their binary
-    /// format.
-    pub(crate) fn run_unnamed(
+    /// Opens a portal.
+    pub(crate) fn open(
         &self,
-        sql: &str,
-        types: &[Type],
+        portal: &str,
+        statement: &Statement,
         params: &[Encoded],
+        formats: impl ExactSizeIterator<Item = bool>,
     ) -> Result<Responses> {
         self.check_not_interrupted()?;
-        let request = Request::extended(|messages| {
-            protocol::check_length("its text has", sql.len())?;
-            frontend::parse("", sql, types.iter().map(Type::oid), messages)?;
-            bind("", params, messages)?;
-            frontend::execute("", 0, messages)
-        })?;
-        Ok(self.wire.send(request))
+        Ok(self.wire.send(Request::extended(|messages| {
+            statement.write_parse(messages)?;
+            bind(portal, &statement.name, params, formats, messages)
+        })?))
+    }
+
+    /// Asks for the next rows of a portal, of which there may be more.
+    pub(crate) fn fetch(&self, portal: &str, most: u32) -> Result<Responses> {
+        self.check_not_interrupted()?;
+        let most = i32::try_from(most).unwrap_or(i32::MAX);
+        Ok(self.wire.send(Request::extended(|messages| {
+            frontend::execute(portal, most, messages)
+        })?))
+    }
+
+    /// Closes a portal. Nothing stops it from being sent.
+    pub(crate) fn close_portal(&self, portal: &str) -> Result<Responses> {
+        Ok(self.wire.send(Request::extended(|messages| {
+            frontend::close(b'P', portal, messages)
+        })?))
     }
 
     fn check_not_interrupted(&self) -> Result<()> {
@@ -513,17 +683,22 @@ impl Backend {
     }
 }
 
-fn bind(statement: &str, params: &[Encoded], messages: &mut BytesMut) -> std::io::Result<()> {
-    const BINARY: i16 = 1;
+fn bind(
+    portal: &str,
+    statement: &str,
+    params: &[Encoded],
+    formats: impl ExactSizeIterator<Item = bool>,
+    messages: &mut BytesMut,
+) -> std::io::Result<()> {
     // Each has its length before it.
     let lengths = params
         .iter()
         .map(|it| 4 + it.bytes().map_or(0, <[u8]>::len));
     protocol::check_length("its parameters have", lengths.sum())?;
     let written = frontend::bind(
-        "",
+        portal,
         statement,
-        [BINARY],
+        params.iter().map(|it| i16::from(it.is_binary())),
         params,
         |param, out| {
             Ok(match param.bytes() {
@@ -534,7 +709,7 @@ fn bind(statement: &str, params: &[Encoded], messages: &mut BytesMut) -> std::io
                 None => IsNull::Yes,
             })
         },
-        [BINARY],
+        formats.map(i16::from),
         messages,
     );
     written.map_err(|error| match error {

@@ -1,5 +1,7 @@
 //! A leased connection: its statements in the order of the calls, its transaction, and its return.
 
+mod held;
+
 use std::future::pending;
 use std::ops::Deref;
 use std::pin::pin;
@@ -20,8 +22,10 @@ use crate::query::held_connection::{HeldConnection, closed, give_back};
 use crate::query::holders::Held;
 use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
-use crate::query::statements::{self, CommitOutcome, QueryOutput};
+use crate::query::statements::{self, CommitOutcome, Manner, QueryOutput};
 use crate::query::values::Param;
+
+pub use held::{Cursor, HeldStatement};
 
 /// A leased connection.
 ///
@@ -77,13 +81,14 @@ impl Lease {
         self: &Arc<Self>,
         sql: String,
         params: Vec<Param>,
+        manner: Manner,
         bounds: Bounds,
     ) -> impl Future<Output = Result<QueryOutput>> + Send + use<> {
         let operation = self.enter(bounds);
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            let work = statements::execute(&connection, &sql, &params);
+            let work = statements::execute(&connection, &sql, &params, manner);
             connection.bounded(work).await
         }
     }
@@ -93,13 +98,14 @@ impl Lease {
         self: &Arc<Self>,
         sql: String,
         sets: Vec<Vec<Param>>,
+        manner: Manner,
         bounds: Bounds,
     ) -> impl Future<Output = Result<u64>> + Send + use<> {
         let operation = self.enter(bounds);
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            let work = statements::execute_many(&connection, &sql, &sets);
+            let work = statements::execute_many(&connection, &sql, &sets, manner);
             connection.bounded(work).await
         }
     }
@@ -229,6 +235,7 @@ impl Drop for Lease {
 }
 
 /// An operation that has its place in the order, and has not begun.
+#[derive(Debug)]
 struct Operation {
     lease: Arc<Lease>,
     place: Place,

@@ -3,52 +3,93 @@
 use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
-use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::types::{Field, Kind, Type};
 
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::protocol::TextRow;
 use crate::query::backend::Backend;
 
-/// How many levels of types one type may stand on: a domain over an array of a domain has two. What a server says beyond
-/// that could go on for ever.
+/// How many levels of types one type may stand on: a domain over an array of a domain has two.
 const MAX_LEVELS: usize = 64;
 
-/// How many types one look-up may ask for.
+/// How many types and fields one look-up may bring, and how many types are kept.
 const MAX_TYPES: usize = 16_384;
 
-/// The types that a statement needs.
-pub(super) struct Found(HashMap<u32, Type>);
+/// How many parts a value of one type may have, each part of a part counted. A type of few types can have any number.
+const MAX_PARTS: usize = 16_384;
 
-impl Found {
+/// What is known of the types that are not built in.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Catalogue {
+    types: HashMap<u32, Type>,
+    /// What separates the elements of an array in text, by the type of the elements, where it is no comma.
+    delimiters: HashMap<u32, char>,
+}
+
+impl Catalogue {
     /// A type by its oid.
     pub(super) fn get(&self, oid: u32) -> Result<Type> {
-        let known = self.0.get(&oid).cloned().or_else(|| Type::from_oid(oid));
-        known.ok_or_else(|| unknown(oid))
+        let known = self.types.get(&oid).cloned().or_else(|| Type::from_oid(oid));
+        known.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Execute,
+                format!("the server does not tell what the type with oid {oid} is"),
+            )
+        })
+    }
+
+    /// What separates the elements of arrays in text.
+    pub(super) fn delimiters(&self) -> &HashMap<u32, char> {
+        &self.delimiters
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.types.clear();
+        self.delimiters.clear();
+    }
+
+    fn keep(&mut self, found: Self) {
+        if self.types.len() + found.types.len() > MAX_TYPES {
+            self.clear();
+        }
+        self.types.extend(found.types);
+        self.delimiters.extend(found.delimiters);
     }
 }
 
-fn unknown(oid: u32) -> Error {
-    Error::new(
-        ErrorKind::Execute,
-        format!("the server does not tell what the type with oid {oid} is"),
-    )
-}
-
-/// A row of `pg_type`.
+/// What the server tells of a type.
+#[derive(Debug, Clone)]
 struct Told {
     name: String,
     schema: String,
+    delimiter: char,
     form: Form,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Form {
     Simple,
     Enum,
     Pseudo,
-    Composite,
-    Range,
+    Composite(Vec<(String, u32)>),
+    Range(u32),
+    Multirange(u32),
     Array(u32),
     Domain(u32),
+}
+
+impl Form {
+    /// The types that it stands on.
+    fn parts(&self) -> Vec<u32> {
+        match self {
+            Self::Simple | Self::Enum | Self::Pseudo => Vec::new(),
+            Self::Composite(fields) => fields.iter().map(|(_, oid)| *oid).collect(),
+            Self::Range(of) | Self::Multirange(of) | Self::Array(of) | Self::Domain(of) => {
+                vec![*of]
+            }
+        }
+    }
 }
 
 /// How far a look-up may go.
@@ -56,166 +97,189 @@ enum Form {
 struct Limits {
     levels: usize,
     types: usize,
+    parts: usize,
 }
 
-/// A look-up under way, level by level: first the types themselves, then those that they stand on.
-struct LookUp {
-    limits: Limits,
-    /// The types that are to be asked for next.
-    missing: BTreeSet<u32>,
-    told: HashMap<u32, Told>,
-    levels: usize,
-}
+const LIMITS: Limits = Limits {
+    levels: MAX_LEVELS,
+    types: MAX_TYPES,
+    parts: MAX_PARTS,
+};
 
-impl LookUp {
-    fn new(missing: BTreeSet<u32>, limits: Limits) -> Self {
-        Self {
-            limits,
-            missing,
-            told: HashMap::new(),
-            levels: 0,
-        }
-    }
-
-    /// Checks that the missing types may be asked for.
-    fn check(&self) -> Result<()> {
-        let Limits { levels, types } = self.limits;
-        if self.levels < levels && self.told.len() + self.missing.len() <= types {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Execute,
-            format!(
-                "the server describes a type by more than {levels} levels or {types} other types"
-            ),
-        ))
-    }
-
-    /// Takes what the server tells of the missing types. What it tells beside them is ignored.
-    fn take(&mut self, answers: Vec<(u32, Told)>) {
-        let asked = std::mem::take(&mut self.missing);
-        for (oid, answer) in answers {
-            if asked.contains(&oid) {
-                self.told.insert(oid, answer);
-            }
-        }
-        let forms = asked
-            .iter()
-            .filter_map(|oid| Some(self.told.get(oid)?.form));
-        self.missing = forms
-            .filter_map(|form| match form {
-                Form::Array(of) | Form::Domain(of) => Some(of),
-                _ => None,
-            })
-            .filter(|of| Type::from_oid(*of).is_none() && !self.told.contains_key(of))
-            .filter(|of| !asked.contains(of))
-            .collect();
-        self.levels += 1;
-    }
-
-    /// Adds the types to those that are found, each after those that it stands on. A type that stands on itself is not found.
-    fn finish(self, found: &mut HashMap<u32, Type>) {
-        let mut left: Vec<(u32, Told)> = self.told.into_iter().collect();
-        loop {
-            let before = left.len();
-            left.retain(|(oid, told)| match made(*oid, told, found) {
-                Some(ty) => {
-                    found.insert(*oid, ty);
-                    false
-                }
-                None => true,
-            });
-            if left.len() == before {
-                break;
-            }
-        }
-    }
-}
-
-/// Finds the types with these oids.
+/// Finds the types with these oids, in one round trip for all that are not known.
 pub(super) async fn look_up(
     backend: &Backend,
-    known: &Mutex<HashMap<u32, Type>>,
+    known: &Mutex<Catalogue>,
     oids: impl Iterator<Item = u32>,
-) -> Result<Found> {
-    let mut found = HashMap::new();
+) -> Result<Catalogue> {
+    let mut found = Catalogue::default();
     let mut missing = BTreeSet::new();
-    for oid in oids.filter(|oid| Type::from_oid(*oid).is_none()) {
-        match known.lock().get(&oid) {
-            Some(ty) => drop(found.insert(oid, ty.clone())),
-            None => drop(missing.insert(oid)),
+    {
+        let known = known.lock();
+        for oid in oids.filter(|oid| Type::from_oid(*oid).is_none()) {
+            match known.types.get(&oid) {
+                Some(ty) => drop(found.types.insert(oid, ty.clone())),
+                None => drop(missing.insert(oid)),
+            }
+        }
+        if !found.types.is_empty() {
+            found.delimiters.clone_from(&known.delimiters);
         }
     }
     if missing.is_empty() {
-        return Ok(Found(found));
+        return Ok(found);
     }
-    let limits = Limits {
-        levels: MAX_LEVELS,
-        types: MAX_TYPES,
-    };
-    let mut looking = LookUp::new(missing, limits);
-    while !looking.missing.is_empty() {
-        looking.check()?;
-        let answers = ask(backend, &looking.missing).await?;
-        looking.take(answers);
-    }
-    looking.finish(&mut found);
-    known
-        .lock()
-        .extend(found.iter().map(|(oid, ty)| (*oid, ty.clone())));
-    Ok(Found(found))
+    let rows = backend.simple_query(&question(&missing)).await?;
+    let answer = made(told(&rows, LIMITS)?, LIMITS)?;
+    known.lock().keep(answer.clone());
+    found.keep(answer);
+    Ok(found)
 }
 
-/// The type, if those that it stands on are known.
-fn made(oid: u32, told: &Told, found: &HashMap<u32, Type>) -> Option<Type> {
-    let get = |of: u32| found.get(&of).cloned().or_else(|| Type::from_oid(of));
-    let kind = match told.form {
-        Form::Simple => Kind::Simple,
-        Form::Enum => Kind::Enum(Vec::new()),
-        Form::Pseudo => Kind::Pseudo,
-        Form::Composite => Kind::Composite(Vec::new()),
-        Form::Range => Kind::Range(Type::UNKNOWN),
-        Form::Array(of) => Kind::Array(get(of)?),
-        Form::Domain(of) => Kind::Domain(get(of)?),
-    };
-    Some(Type::new(told.name.clone(), oid, kind, told.schema.clone()))
-}
-
-async fn ask(backend: &Backend, oids: &BTreeSet<u32>) -> Result<Vec<(u32, Told)>> {
+/// Asks for types and all that they stand on. Nothing is taken from `search_path`, the operators included.
+fn question(oids: &BTreeSet<u32>) -> String {
     let list: Vec<String> = oids.iter().map(ToString::to_string).collect();
-    // Nothing is taken from `search_path`, the operators included.
-    let query = format!(
-        "SELECT t.oid, t.typname, n.nspname, t.typtype, t.typelem, t.typbasetype, t.typcategory \
-         FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n \
-         ON n.oid OPERATOR(pg_catalog.=) t.typnamespace \
-         WHERE t.oid OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.oid[])",
+    format!(
+        "WITH RECURSIVE needed(oid) AS (\
+           SELECT pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) \
+           UNION \
+           SELECT part.oid FROM needed \
+           JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) needed.oid \
+           CROSS JOIN LATERAL (\
+             SELECT t.typelem UNION ALL SELECT t.typbasetype \
+             UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r \
+               WHERE r.rngtypid OPERATOR(pg_catalog.=) t.oid \
+             UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r \
+               WHERE r.rngmultitypid OPERATOR(pg_catalog.=) t.oid \
+             UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
+               WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid \
+               AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped\
+           ) part(oid) WHERE part.oid OPERATOR(pg_catalog.<>) 0\
+         ) \
+         SELECT t.oid, t.typname, n.nspname, t.typtype, t.typelem, t.typbasetype, t.typcategory, t.typdelim, \
+           r.rngsubtype, m.rngtypid, a.attname, a.atttypid \
+         FROM needed JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) needed.oid \
+         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace \
+         LEFT JOIN pg_catalog.pg_range r ON r.rngtypid OPERATOR(pg_catalog.=) t.oid \
+         LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid OPERATOR(pg_catalog.=) t.oid \
+         LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) t.typrelid \
+           AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+         ORDER BY t.oid, a.attnum",
         list.join(",")
-    );
-    let mut told = Vec::new();
-    for row in backend.simple_query(&query).await? {
+    )
+}
+
+/// Reads the answer. A composite has a row for each of its fields.
+fn told(rows: &[TextRow], limits: Limits) -> Result<HashMap<u32, Told>> {
+    if rows.len() > limits.types {
+        return Err(too_much(limits));
+    }
+    let mut told: HashMap<u32, Told> = HashMap::new();
+    for row in rows {
         let number = |index: usize| row.get(index).and_then(|text| text.parse::<u32>().ok());
         let (Some(oid), Some(name)) = (number(0), row.get(1)) else {
             continue;
         };
+        let field = row.get(10).map(str::to_owned).zip(number(11));
+        if let Some(Told {
+            form: Form::Composite(fields),
+            ..
+        }) = told.get_mut(&oid)
+        {
+            fields.extend(field);
+            continue;
+        }
         let form = match (row.get(3), number(4), number(5), row.get(6)) {
             (Some("d"), _, Some(base), _) => Form::Domain(base),
             (Some("e"), ..) => Form::Enum,
             (Some("p"), ..) => Form::Pseudo,
-            (Some("c"), ..) => Form::Composite,
-            (Some("r" | "m"), ..) => Form::Range,
+            (Some("c"), ..) => Form::Composite(field.into_iter().collect()),
+            (Some("r"), ..) => number(8).map_or(Form::Simple, Form::Range),
+            (Some("m"), ..) => number(9).map_or(Form::Simple, Form::Multirange),
             (_, Some(element), _, Some("A")) if element != 0 => Form::Array(element),
             _ => Form::Simple,
         };
-        told.push((
+        let delimiter = row.get(7).and_then(|text| text.chars().next());
+        told.insert(
             oid,
             Told {
                 name: name.to_owned(),
                 schema: row.get(2).unwrap_or_default().to_owned(),
+                delimiter: delimiter.unwrap_or(','),
                 form,
             },
-        ));
+        );
     }
     Ok(told)
+}
+
+fn too_much(limits: Limits) -> Error {
+    let Limits { levels, types, .. } = limits;
+    Error::new(
+        ErrorKind::Execute,
+        format!(
+            "the server describes a type by more than {levels} levels or {types} other types and fields"
+        ),
+    )
+}
+
+/// Makes types of what the server tells, each after those that it stands on. A type that stands on itself is not made.
+fn made(told: HashMap<u32, Told>, limits: Limits) -> Result<Catalogue> {
+    let mut found = Catalogue::default();
+    // How many parts a value has.
+    let mut sizes: HashMap<u32, usize> = HashMap::new();
+    let mut left: Vec<(u32, Told)> = told.into_iter().collect();
+    for level in 0.. {
+        let is_ready = |(_, told): &(u32, Told)| {
+            let mut parts = told.form.parts().into_iter();
+            parts.all(|of| found.types.contains_key(&of) || Type::from_oid(of).is_some())
+        };
+        let (ready, waiting): (Vec<_>, Vec<_>) = left.into_iter().partition(is_ready);
+        left = waiting;
+        if ready.is_empty() {
+            break;
+        }
+        if level >= limits.levels {
+            return Err(too_much(limits));
+        }
+        for (oid, told) in ready {
+            let parts = told.form.parts().into_iter();
+            let size = parts.fold(1_usize, |sum, of| {
+                sum.saturating_add(sizes.get(&of).copied().unwrap_or(1))
+            });
+            sizes.insert(oid, size);
+            if told.delimiter != ',' {
+                found.delimiters.insert(oid, told.delimiter);
+            }
+            let kind = match told.form {
+                // What is too large to be taken apart is read as text.
+                _ if size > limits.parts => Kind::Simple,
+                form => kind(form, &found)?,
+            };
+            let ty = Type::new(told.name, oid, kind, told.schema);
+            found.types.insert(oid, ty);
+        }
+    }
+    Ok(found)
+}
+
+/// The kind of a type whose parts are known.
+fn kind(form: Form, found: &Catalogue) -> Result<Kind> {
+    Ok(match form {
+        Form::Simple => Kind::Simple,
+        Form::Enum => Kind::Enum(Vec::new()),
+        Form::Pseudo => Kind::Pseudo,
+        Form::Composite(fields) => Kind::Composite(
+            fields
+                .into_iter()
+                .map(|(name, of)| Ok(Field::new(name, found.get(of)?)))
+                .collect::<Result<_>>()?,
+        ),
+        Form::Range(of) => Kind::Range(found.get(of)?),
+        Form::Multirange(of) => Kind::Multirange(found.get(of)?),
+        Form::Array(of) => Kind::Array(found.get(of)?),
+        Form::Domain(of) => Kind::Domain(found.get(of)?),
+    })
 }
 
 #[cfg(test)]
@@ -224,41 +288,37 @@ mod tests {
 
     const FIRST: u32 = 100_000;
 
-    fn told(form: Form) -> Told {
-        Told {
-            name: "custom".to_owned(),
-            schema: "public".to_owned(),
-            form,
-        }
-    }
-
-    /// Looks the first type up on a server that says this of each.
-    fn look(limits: Limits, says: impl Fn(u32) -> Vec<(u32, Form)>) -> Result<Found> {
-        let mut looking = LookUp::new(BTreeSet::from([FIRST]), limits);
-        while !looking.missing.is_empty() {
-            looking.check()?;
-            let asked = looking.missing.clone();
-            let answers = asked.into_iter().flat_map(&says);
-            looking.take(answers.map(|(oid, form)| (oid, told(form))).collect());
-        }
-        let mut found = HashMap::new();
-        looking.finish(&mut found);
-        Ok(Found(found))
-    }
-
     const LOW: Limits = Limits {
         levels: 3,
         types: 5,
+        parts: 8,
     };
+
+    /// Makes types of what a server says of them.
+    fn look(limits: Limits, says: Vec<(u32, Form)>) -> Result<Catalogue> {
+        let told = says.into_iter().map(|(number, form)| {
+            let told = Told {
+                name: "custom".to_owned(),
+                schema: "public".to_owned(),
+                delimiter: ',',
+                form,
+            };
+            (FIRST + number, told)
+        });
+        made(told.collect(), limits)
+    }
 
     #[test]
     fn a_type_is_found_whatever_the_order_of_those_that_it_stands_on() {
         // An array of a domain over the domain that stands beside the array.
-        let found = look(LOW, |oid| match oid - FIRST {
-            0 => vec![(FIRST, Form::Array(FIRST + 1))],
-            1 => vec![(FIRST + 1, Form::Domain(FIRST + 2))],
-            _ => vec![(FIRST + 2, Form::Domain(Type::INT4.oid()))],
-        });
+        let found = look(
+            LOW,
+            vec![
+                (0, Form::Array(FIRST + 1)),
+                (1, Form::Domain(FIRST + 2)),
+                (2, Form::Domain(Type::INT4.oid())),
+            ],
+        );
         let kind = found.unwrap().get(FIRST).unwrap().kind().clone();
         let Kind::Array(element) = kind else {
             panic!("{kind:?}");
@@ -268,20 +328,21 @@ mod tests {
 
     #[test]
     fn levels_without_end_are_an_error() {
-        let refused = look(LOW, |oid| vec![(oid, Form::Domain(oid + 1))]);
+        let mut says: Vec<_> = (0..5).map(|it| (it, Form::Domain(FIRST + it + 1))).collect();
+        says.push((5, Form::Simple));
+        let refused = look(LOW, says);
         let message = refused.err().expect("no end").message;
         assert_eq!(
             message,
-            "the server describes a type by more than 3 levels or 5 other types"
+            "the server describes a type by more than 3 levels or 5 other types and fields"
         );
     }
 
     #[test]
     fn a_type_that_stands_on_itself_is_not_found() {
         for circle in [1, 2] {
-            let next = |oid: u32| FIRST + (oid - FIRST + 1) % circle;
-            let found = look(LOW, |oid| vec![(oid, Form::Array(next(oid)))]).unwrap();
-            let error = found.get(FIRST).unwrap_err();
+            let says = (0..circle).map(|it| (it, Form::Array(FIRST + (it + 1) % circle)));
+            let error = look(LOW, says.collect()).unwrap().get(FIRST).unwrap_err();
             assert_eq!(
                 error.message,
                 "the server does not tell what the type with oid 100000 is"
@@ -290,10 +351,19 @@ mod tests {
     }
 
     #[test]
-    fn types_that_were_not_asked_for_take_no_memory() {
-        let found = look(LOW, |oid| {
-            (oid..oid + 1000).map(|oid| (oid, Form::Enum)).collect()
-        });
-        assert_eq!(found.unwrap().0.len(), 1);
+    fn a_type_of_too_many_parts_is_not_taken_apart() {
+        let pair = |of: u32| Form::Composite(vec![("a".into(), of), ("b".into(), of)]);
+        let found = look(
+            LOW,
+            vec![
+                (0, pair(Type::INT4.oid())),
+                (1, pair(FIRST)),
+                (2, pair(FIRST + 1)),
+            ],
+        );
+        let found = found.unwrap();
+        let kind = |number: u32| found.get(FIRST + number).unwrap().kind().clone();
+        assert!(matches!(kind(1), Kind::Composite(_)));
+        assert_eq!(kind(2), Kind::Simple);
     }
 }

@@ -1,14 +1,15 @@
-//! Prepared statements, checked before they are executed: whether every parameter and column has a supported type.
+//! Prepared statements, with how their parameters and columns cross.
 
 use std::sync::Arc;
 
-use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::types::Type;
 
+use super::Manner;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::protocol::copy_refused;
+use crate::protocol::{Origin, copy_refused};
 use crate::query::backend::{Backend, Statement};
 use crate::query::sql_text::streams_a_copy;
-use crate::query::values::{Codec, Encoded, Param, encode_params, type_name};
+use crate::query::values::{Choice, Codec, Dates, Encoded, Param, encode_params, type_name};
 
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,84 +20,123 @@ pub struct Column {
     pub type_name: String,
     /// The oid of its type.
     pub oid: u32,
-    /// What its values, or the elements of its arrays, stand for.
-    pub form: Form,
-    /// Whether its values are arrays.
-    pub is_array: bool,
+    /// How its values are read from a tape: [`Codec::shape`].
+    pub shape: String,
 }
 
-/// What a [`Value`](crate::query::values::Value) of a column stands for, beyond what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// The value itself.
-    Plain,
-    /// A text is JSON.
-    Json,
-    /// A number is a moment.
-    Date,
+/// What a statement takes and gives.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// The name and the oid of the type of each parameter.
+    pub params: Vec<(String, u32)>,
+    /// The columns of the rows.
+    pub columns: Arc<[Column]>,
+    /// Where each column comes from.
+    pub origins: Vec<Origin>,
+    /// Whether there are rows at all.
+    pub returns_rows: bool,
 }
 
-/// A prepared statement, with the codec and the type of each parameter.
-pub(super) struct Prepared {
-    pub(super) statement: Arc<Statement>,
-    params: Vec<(Codec, Type)>,
+/// How the values of a statement cross.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(super) params: Vec<(Codec, Type)>,
+    pub(super) result: Arc<Layout>,
+}
+
+/// The columns of a result, and how they are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    pub(super) codecs: Vec<Codec>,
+    pub(super) columns: Arc<[Column]>,
+    /// Whether there are rows at all, of which each may have no column.
+    pub(super) returns_rows: bool,
+}
+
+impl Plan {
+    pub(crate) fn of(statement: &Statement, dates: Dates) -> Self {
+        let choice = Choice {
+            dates,
+            delimiters: Some(&statement.delimiters),
+        };
+        let params = statement.params.iter();
+        Self {
+            params: params.map(|ty| (Codec::of(ty, choice), ty.clone())).collect(),
+            result: Arc::new(Layout::of(statement.columns.as_deref(), choice)),
+        }
+    }
+
+    /// The formats in which the columns are asked for.
+    pub(super) fn formats(&self) -> impl ExactSizeIterator<Item = bool> + Clone {
+        self.result.codecs.iter().map(Codec::is_binary)
+    }
+
+    /// Whether a parameter has fields, which may be others by now.
+    pub(super) fn has_fields(&self) -> bool {
+        self.params.iter().any(|(codec, _)| codec.has_fields())
+    }
+}
+
+impl Layout {
+    pub(super) fn of(columns: Option<&[(String, Type)]>, choice: Choice<'_>) -> Self {
+        let described = columns.unwrap_or_default().iter();
+        let codecs: Vec<Codec> = described.clone().map(|(_, ty)| Codec::of(ty, choice)).collect();
+        let columns_of = described.zip(&codecs).map(|((name, ty), codec)| Column {
+            name: name.clone(),
+            type_name: type_name(ty),
+            oid: ty.oid(),
+            shape: codec.shape(),
+        });
+        Self {
+            columns: columns_of.collect(),
+            codecs,
+            returns_rows: columns.is_some(),
+        }
+    }
+
+    /// Whether a value has fields, which may be others by now.
+    pub(super) fn has_fields(&self) -> bool {
+        self.codecs.iter().any(Codec::has_fields)
+    }
+}
+
+/// A statement that can be executed.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) statement: Arc<Statement>,
+    pub(super) plan: Arc<Plan>,
 }
 
 impl Prepared {
-    /// Prepares a statement and checks the types of its parameters.
-    pub(super) async fn new(backend: &Backend, sql: &str) -> Result<Self> {
+    /// Prepares a statement.
+    pub(crate) async fn new(backend: &Backend, sql: &str, manner: Manner) -> Result<Self> {
         refuse_copy(sql)?;
-        let statement = backend.prepare(sql).await?;
-        let params = statement
-            .params
-            .iter()
-            .enumerate()
-            .map(|(index, ty)| {
-                let codec = Codec::of(ty).ok_or_else(|| {
-                    let number = index + 1;
-                    unsupported(
-                        &format!("Parameter ${number}"),
-                        ty,
-                        &format!(
-                            "give it as text, for example `${number}::text::{}`",
-                            type_name(ty)
-                        ),
-                    )
-                })?;
-                Ok((codec, ty.clone()))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { statement, params })
+        let statement = backend.prepare(sql, manner.is_unnamed).await?;
+        Ok(Self::of(statement, manner))
     }
 
-    /// The columns of the result, each with its codec.
-    pub(super) fn columns(&self) -> Result<Vec<(Codec, Column)>> {
-        self.statement
-            .columns
-            .iter()
-            .map(|(name, ty)| {
-                let codec = Codec::of(ty).ok_or_else(|| {
-                    unsupported(
-                        &format!("Column `{name}`"),
-                        ty,
-                        "cast it to text in the statement",
-                    )
-                })?;
-                let column = Column {
-                    name: name.clone(),
-                    type_name: type_name(ty),
-                    oid: ty.oid(),
-                    form: form(&codec),
-                    is_array: matches!(codec, Codec::Array { .. }),
-                };
-                Ok((codec, column))
-            })
-            .collect()
+    /// How a statement is executed that the server knows.
+    pub(super) fn of(statement: Arc<Statement>, manner: Manner) -> Self {
+        Self {
+            plan: statement.plan(manner.dates),
+            statement,
+        }
     }
 
-    /// Writes the parameters in the server's format.
+    /// What the statement takes and gives.
+    pub(crate) fn description(&self) -> Description {
+        let params = self.plan.params.iter();
+        Description {
+            params: params.map(|(_, ty)| (type_name(ty), ty.oid())).collect(),
+            columns: Arc::clone(&self.plan.result.columns),
+            origins: self.statement.origins.clone(),
+            returns_rows: self.plan.result.returns_rows,
+        }
+    }
+
+    /// Writes the parameters as they are sent.
     pub(super) fn encode(&self, params: &[Param]) -> Result<Vec<Encoded>> {
-        let (expected, got) = (self.params.len(), params.len());
+        let (expected, got) = (self.plan.params.len(), params.len());
         if expected != got {
             let plural = if expected == 1 { "" } else { "s" };
             return Err(Error::new(
@@ -104,33 +144,8 @@ impl Prepared {
                 format!("Expected {expected} parameter{plural} for the statement, got {got}"),
             ));
         }
-        encode_params(params, &self.params)
+        encode_params(params, &self.plan.params)
     }
-}
-
-fn form(codec: &Codec) -> Form {
-    match codec {
-        Codec::Json | Codec::Jsonb => Form::Json,
-        Codec::Date | Codec::Timestamp => Form::Date,
-        Codec::Array { element, .. } => form(element),
-        _ => Form::Plain,
-    }
-}
-
-fn unsupported(what: &str, ty: &Type, instead: &str) -> Error {
-    // A pseudo-type, such as that of a row of unnamed columns, cannot be named in a cast.
-    let hint = match ty.kind() {
-        Kind::Pseudo => String::new(),
-        _ => format!(": {instead}"),
-    };
-    Error::new(
-        ErrorKind::Execute,
-        format!(
-            "{what} has type `{}` (oid {}), which is not supported{hint}",
-            type_name(ty),
-            ty.oid()
-        ),
-    )
 }
 
 /// Refuses a `COPY` from or to the client, for which the server would wait forever.

@@ -1,59 +1,116 @@
-//! Reads values in PostgreSQL's binary format.
+//! Reads values in PostgreSQL's binary format, and writes them to a tape.
 
-use bytes::Buf as _;
+mod literal;
+mod nested;
+mod text;
+
+pub(super) use text::civil;
+
 use uuid::Uuid;
 
-use super::{Codec, DAY_MS, EPOCH_DAYS, EPOCH_MS, MAX_DATE_MS, Value, numeric};
+use super::codec::Geometry;
+use super::tape::{OTHER, PRESENT};
+use super::{Codec, DAY_MS, Dates, EPOCH_DAYS, EPOCH_MS, MAX_DATE_MS, Moment, Tape, numeric};
 
-/// A decoded value, or why it cannot be given to JavaScript, in words that follow "column `x` (type)".
-type Decoded<T> = Result<T, String>;
+/// Why a value cannot be given to JavaScript.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// Its type has other fields now than when the server was asked.
+    Stale,
+    /// In words that follow "column `x` (type)".
+    Why(&'static str),
+}
 
-/// The server's own limit on the dimensions of an array.
-const MAX_DIMENSIONS: i32 = 6;
+type Decoded<T> = Result<T, Unread>;
 
 impl Codec {
-    /// Makes a value of the bytes that the server sent. `None` is SQL's null.
-    pub fn decode(&self, raw: Option<&[u8]>) -> Decoded<Value> {
+    /// Writes the value to the tape for which these bytes stand. `None` is SQL's null.
+    pub fn decode(&self, raw: Option<&[u8]>, tape: &mut Tape) -> Decoded<()> {
         let Some(raw) = raw else {
-            return Ok(Value::Null);
+            tape.null();
+            return Ok(());
         };
-        Ok(match self {
-            Self::Bool => Value::Bool(fixed::<1>(raw)? != [0]),
-            Self::Int2 => Value::Int(i16::from_be_bytes(fixed(raw)?).into()),
-            Self::Int4 => Value::Int(i32::from_be_bytes(fixed(raw)?)),
-            Self::Int8 => Value::BigInt(i64::from_be_bytes(fixed(raw)?)),
-            Self::Float4 => Value::Float(widen(f32::from_be_bytes(fixed(raw)?))),
-            Self::Float8 => Value::Float(f64::from_be_bytes(fixed(raw)?)),
-            Self::Numeric => Value::Text(numeric::decode(raw).ok_or_else(malformed)?),
-            Self::Text | Self::Json => Value::Text(text(raw)?),
-            Self::Char => Value::Text(char_text(fixed::<1>(raw)?[0])),
-            Self::Bytea => Value::Bytes(raw.to_vec()),
-            Self::Jsonb => match raw.split_first() {
-                Some((1, json)) => Value::Text(text(json)?),
+        match self {
+            Self::Bool => tape.bool(fixed::<1>(raw)? != [0]),
+            Self::Int2 => tape.number(i16::from_be_bytes(fixed(raw)?)),
+            Self::Int4 => tape.number(i32::from_be_bytes(fixed(raw)?)),
+            Self::Oid => tape.number(u32::from_be_bytes(fixed(raw)?)),
+            Self::Int8 | Self::Xid8 => tape.integer(i64::from_be_bytes(fixed(raw)?)),
+            Self::Float4 => tape.number(widen(f32::from_be_bytes(fixed(raw)?))),
+            Self::Float8 => tape.number(f64::from_be_bytes(fixed(raw)?)),
+            Self::Numeric => tape.text(&numeric::decode(raw).ok_or_else(malformed)?),
+            Self::Text | Self::Json | Self::Plain => tape.text(utf8(raw)?),
+            Self::Char => tape.text(&char_text(fixed::<1>(raw)?[0])),
+            Self::Bytea => tape.bytes(raw),
+            Self::Jsonb | Self::Versioned => match raw.split_first() {
+                Some((1, rest)) => tape.text(utf8(rest)?),
                 _ => return Err(malformed()),
             },
-            Self::Uuid => Value::Text(Uuid::from_bytes(fixed(raw)?).to_string()),
-            Self::Date => Value::Date(date(i32::from_be_bytes(fixed(raw)?))?),
-            Self::Timestamp => Value::Date(timestamp(i64::from_be_bytes(fixed(raw)?))?),
-            Self::Void => Value::Null,
-            Self::Array { element, .. } => array(element, raw)?,
-        })
+            Self::Uuid => {
+                let mut text = Uuid::encode_buffer();
+                let uuid = Uuid::from_bytes(fixed(raw)?);
+                tape.text(uuid.hyphenated().encode_lower(&mut text));
+            }
+            Self::Moment(moment, dates) => decode_moment(*moment, *dates, raw, tape)?,
+            Self::Time => {
+                let time = i64::from_be_bytes(fixed(raw)?);
+                tape.write_text(|out| text::time(time, out));
+            }
+            Self::TimeTz => {
+                let (time, zone) = raw.split_at_checked(8).ok_or_else(malformed)?;
+                let time = i64::from_be_bytes(fixed(time)?);
+                let zone = i32::from_be_bytes(fixed(zone)?);
+                tape.write_text(|out| text::timetz(time, zone, out));
+            }
+            Self::Interval => interval(raw, tape)?,
+            Self::Network => {
+                let network = text::network(raw).ok_or_else(malformed)?;
+                tape.text(&network);
+            }
+            Self::MacAddress => {
+                if !matches!(raw.len(), 6 | 8) {
+                    return Err(malformed());
+                }
+                tape.write_text(|out| text::mac_address(raw, out));
+            }
+            Self::Bits => {
+                let bits = text::bits(raw).ok_or_else(malformed)?;
+                tape.text(&bits);
+            }
+            Self::Lsn => {
+                let lsn = u64::from_be_bytes(fixed(raw)?);
+                tape.text(&format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff));
+            }
+            Self::Tid => {
+                let (block, offset) = raw.split_at_checked(4).ok_or_else(malformed)?;
+                let block = u32::from_be_bytes(fixed(block)?);
+                let offset = u16::from_be_bytes(fixed(offset)?);
+                tape.text(&format!("({block},{offset})"));
+            }
+            Self::Geometry(geometry) => decode_geometry(*geometry, raw, tape)?,
+            Self::Void => tape.null(),
+            Self::Hstore => nested::hstore(raw, tape)?,
+            Self::Vector => vector(raw, tape)?,
+            Self::Array(part) | Self::IdVector(part) => nested::array(&part.codec, raw, tape)?,
+            Self::Range(part) => nested::range(&part.codec, raw, tape)?,
+            Self::Multirange(part) => nested::multirange(&part.codec, raw, tape)?,
+            Self::Composite(parts) => nested::composite(parts, raw, tape)?,
+            Self::PlainArray(delimiter) => literal::array(utf8(raw)?, *delimiter, tape)?,
+        }
+        Ok(())
     }
 }
 
-fn malformed() -> String {
-    "arrived in a form that this version does not know".to_owned()
+const fn malformed() -> Unread {
+    Unread::Why("arrived in a form that this version does not know")
 }
 
 fn fixed<const N: usize>(raw: &[u8]) -> Decoded<[u8; N]> {
     raw.try_into().map_err(|_| malformed())
 }
 
-fn text(raw: &[u8]) -> Decoded<String> {
-    match std::str::from_utf8(raw) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err("holds text that is not UTF-8".to_owned()),
-    }
+fn utf8(raw: &[u8]) -> Decoded<&str> {
+    std::str::from_utf8(raw).map_err(|_| Unread::Why("holds text that is not UTF-8"))
 }
 
 /// The number with the shortest decimal text that names the same float4: 0.1, not 0.10000000149011612.
@@ -70,136 +127,124 @@ fn char_text(byte: u8) -> String {
     }
 }
 
-fn date(days: i32) -> Decoded<f64> {
-    let infinite = infinity(days == i32::MAX, days == i32::MIN);
-    let days = i64::from(days) + i64::from(EPOCH_DAYS);
-    to_date(infinite, days * DAY_MS)
+fn decode_moment(moment: Moment, dates: Dates, raw: &[u8], tape: &mut Tape) -> Decoded<()> {
+    let (value, infinite) = if moment == Moment::Date {
+        let days = i32::from_be_bytes(fixed(raw)?);
+        let infinite = infinity(days == i32::MAX, days == i32::MIN);
+        (i64::from(days), infinite)
+    } else {
+        let microseconds = i64::from_be_bytes(fixed(raw)?);
+        let infinite = infinity(microseconds == i64::MAX, microseconds == i64::MIN);
+        (microseconds, infinite)
+    };
+    match (infinite, dates) {
+        (Some(infinite), Dates::Milliseconds) => tape.number(infinite),
+        (Some(infinite), _) => tape.text(if infinite > 0.0 { "infinity" } else { "-infinity" }),
+        (None, Dates::Milliseconds) => {
+            let milliseconds = if moment == Moment::Date {
+                (value + i64::from(EPOCH_DAYS)) * DAY_MS
+            } else {
+                value.div_euclid(1000) + EPOCH_MS
+            };
+            if milliseconds.abs() <= MAX_DATE_MS {
+                tape.number(milliseconds as f64);
+            } else {
+                // No Date reaches it.
+                tape.flag(OTHER);
+                let mut text = String::new();
+                text::moment(moment, value, Dates::Text, &mut text);
+                tape.unflagged_text(&text);
+            }
+        }
+        (None, _) => tape.write_text(|out| text::moment(moment, value, dates, out)),
+    }
+    Ok(())
 }
 
-fn timestamp(microseconds: i64) -> Decoded<f64> {
-    let infinite = infinity(microseconds == i64::MAX, microseconds == i64::MIN);
-    to_date(infinite, microseconds.div_euclid(1000) + EPOCH_MS)
-}
-
-fn infinity(positive: bool, negative: bool) -> Option<&'static str> {
+fn infinity(positive: bool, negative: bool) -> Option<f64> {
     match (positive, negative) {
-        (true, _) => Some("infinity"),
-        (_, true) => Some("-infinity"),
+        (true, _) => Some(f64::INFINITY),
+        (_, true) => Some(f64::NEG_INFINITY),
         _ => None,
     }
 }
 
-fn to_date(infinite: Option<&str>, milliseconds: i64) -> Decoded<f64> {
+fn interval(raw: &[u8], tape: &mut Tape) -> Decoded<()> {
+    let raw: [u8; 16] = fixed(raw)?;
+    let microseconds = i64::from_be_bytes(fixed(&raw[..8])?);
+    let days = i32::from_be_bytes(fixed(&raw[8..12])?);
+    let months = i32::from_be_bytes(fixed(&raw[12..])?);
+    let infinite = infinity(
+        (microseconds, days, months) == (i64::MAX, i32::MAX, i32::MAX),
+        (microseconds, days, months) == (i64::MIN, i32::MIN, i32::MIN),
+    );
     if let Some(infinite) = infinite {
-        return Err(format!(
-            "holds `{infinite}`, which a Date cannot hold: cast it to text"
-        ));
+        tape.flag(OTHER);
+        tape.numbers.push(infinite);
+        return Ok(());
     }
-    if milliseconds.abs() > MAX_DATE_MS {
-        return Err("holds a moment outside the range of a Date: cast it to text".to_owned());
-    }
-    Ok(milliseconds as f64)
+    tape.integer(microseconds);
+    tape.numbers.extend([f64::from(months), f64::from(days)]);
+    Ok(())
 }
 
-fn array(element: &Codec, raw: &[u8]) -> Decoded<Value> {
-    let mut rest = raw;
-    let short = |_| malformed();
-    let dimensions = rest.try_get_i32().map_err(short)?;
-    let _has_nulls = rest.try_get_i32().map_err(short)?;
-    let _element_oid = rest.try_get_u32().map_err(short)?;
-    if !(0..=MAX_DIMENSIONS).contains(&dimensions) {
+fn decode_geometry(geometry: Geometry, raw: &[u8], tape: &mut Tape) -> Decoded<()> {
+    let (head, numbers) = match geometry {
+        Geometry::Path => raw.split_at_checked(5).ok_or_else(malformed)?,
+        Geometry::Polygon => raw.split_at_checked(4).ok_or_else(malformed)?,
+        _ => raw.split_at(0),
+    };
+    let numbers = doubles(numbers)?;
+    let length = match geometry {
+        Geometry::Point => 2,
+        Geometry::Line | Geometry::Circle => 3,
+        Geometry::Segment | Geometry::Box => 4,
+        Geometry::Path => points(&head[1..])?,
+        Geometry::Polygon => points(head)?,
+    };
+    if numbers.len() != length {
         return Err(malformed());
     }
-    let mut lengths = Vec::new();
-    for _ in 0..dimensions {
-        let length = rest.try_get_i32().map_err(short)?;
-        let _lower_bound = rest.try_get_i32().map_err(short)?;
-        lengths.push(usize::try_from(length).map_err(|_| malformed())?);
+    tape.flag(if geometry == Geometry::Path && head[0] == 0 {
+        // An open path.
+        OTHER
+    } else {
+        PRESENT
+    });
+    if matches!(geometry, Geometry::Path | Geometry::Polygon) {
+        tape.length(length / 2);
     }
-    if lengths.is_empty() {
-        return Ok(Value::Array(Vec::new()));
-    }
-    nested(element, &lengths, &mut rest)
+    tape.numbers.extend(numbers);
+    Ok(())
 }
 
-fn nested(element: &Codec, lengths: &[usize], rest: &mut &[u8]) -> Decoded<Value> {
-    let Some((&length, inner)) = lengths.split_first() else {
-        let size = rest.try_get_i32().map_err(|_| malformed())?;
-        let Ok(size) = usize::try_from(size) else {
-            return Ok(Value::Null);
-        };
-        let (raw, after) = rest.split_at_checked(size).ok_or_else(malformed)?;
-        *rest = after;
-        return element.decode(Some(raw));
-    };
-    let mut values = Vec::new();
-    for _ in 0..length {
-        values.push(nested(element, inner, rest)?);
+/// How many numbers as many points have as the bytes tell.
+fn points(count: &[u8]) -> Decoded<usize> {
+    let count = i32::from_be_bytes(fixed(count)?);
+    usize::try_from(count).map(|it| 2 * it).map_err(|_| malformed())
+}
+
+fn doubles(raw: &[u8]) -> Decoded<Vec<f64>> {
+    let (chunks, rest) = raw.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(malformed());
     }
-    Ok(Value::Array(values))
+    Ok(chunks.iter().map(|it| f64::from_be_bytes(*it)).collect())
+}
+
+fn vector(raw: &[u8], tape: &mut Tape) -> Decoded<()> {
+    let (head, numbers) = raw.split_at_checked(4).ok_or_else(malformed)?;
+    let dimensions = usize::from(u16::from_be_bytes(fixed(&head[..2])?));
+    let (chunks, rest) = numbers.as_chunks::<4>();
+    if chunks.len() != dimensions || !rest.is_empty() {
+        return Err(malformed());
+    }
+    tape.flag(PRESENT);
+    tape.length(dimensions);
+    let numbers = chunks.iter().map(|it| widen(f32::from_be_bytes(*it)));
+    tape.numbers.extend(numbers);
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_float4_is_read_as_the_decimal_that_names_it() {
-        let read = |value: f32| Codec::Float4.decode(Some(&value.to_be_bytes())).unwrap();
-        assert_eq!(read(0.1), Value::Float(0.1));
-        assert_eq!(read(f32::MAX), Value::Float(3.402_823_5e38));
-        assert_eq!(read(f32::NEG_INFINITY), Value::Float(f64::NEG_INFINITY));
-        assert!(matches!(read(f32::NAN), Value::Float(value) if value.is_nan()));
-    }
-
-    #[test]
-    fn a_moment_that_a_date_cannot_hold_is_an_error() {
-        let read = |value: i64| Codec::Timestamp.decode(Some(&value.to_be_bytes()));
-        assert!(read(i64::MAX).unwrap_err().contains("`infinity`"));
-        assert!(read(i64::MIN).unwrap_err().contains("`-infinity`"));
-        // 294276-12-31, the last day of PostgreSQL.
-        assert!(read(9_223_371_331_200_000_000).is_err());
-        assert_eq!(read(0).unwrap(), Value::Date(946_684_800_000.0));
-        // Before the epoch too, microseconds are cut off towards the past.
-        assert_eq!(read(-1).unwrap(), Value::Date(946_684_799_999.0));
-    }
-
-    #[test]
-    fn truncated_input_is_an_error_and_never_a_panic() {
-        let whole: Vec<u8> = [2_i32, 0, 23, 2, 1, 1, 1, 4, 7, 4, 8]
-            .iter()
-            .flat_map(|word| word.to_be_bytes())
-            .collect();
-        let codec = Codec::Array {
-            element: Box::new(Codec::Int4),
-            element_oid: 23,
-        };
-        assert_eq!(
-            codec.decode(Some(&whole)).unwrap(),
-            Value::Array(vec![
-                Value::Array(vec![Value::Int(7)]),
-                Value::Array(vec![Value::Int(8)])
-            ])
-        );
-        for length in 0..whole.len() {
-            assert!(codec.decode(Some(&whole[..length])).is_err(), "{length}");
-        }
-        for codec in [
-            Codec::Bool,
-            Codec::Int8,
-            Codec::Numeric,
-            Codec::Jsonb,
-            Codec::Uuid,
-            Codec::Char,
-        ] {
-            assert!(codec.decode(Some(&[])).is_err(), "{codec:?}");
-        }
-    }
-
-    #[test]
-    fn a_char_is_written_as_the_server_writes_it() {
-        assert_eq!(char_text(0), "");
-        assert_eq!(char_text(b'r'), "r");
-        assert_eq!(char_text(0o377), "\\377");
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! Parameters, checked against the types that the server expects and written in its binary format.
 
 mod array;
+mod fields;
+mod text;
 
 use std::fmt::Write as _;
 
@@ -8,7 +10,8 @@ use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::{Codec, DAY_MS, EPOCH_DAYS, EPOCH_MS, Param, json, numeric, type_name};
+use super::codec::Geometry;
+use super::{Codec, DAY_MS, EPOCH_DAYS, EPOCH_MS, Moment, Param, json, numeric, type_name};
 use crate::base::error::{Error, ErrorKind, Result};
 
 /// How much of a string an error shows.
@@ -25,9 +28,13 @@ pub struct Mismatch {
     at: Vec<usize>,
 }
 
-/// A parameter in the server's format; `None` is null.
+/// A parameter as it is sent.
 #[derive(Debug)]
-pub struct Encoded(Option<BytesMut>);
+pub struct Encoded {
+    is_binary: bool,
+    /// `None` is null.
+    bytes: Option<BytesMut>,
+}
 
 /// Writes parameters. The error is that of the first parameter that does not fit its type.
 pub fn encode_params(params: &[Param], types: &[(Codec, Type)]) -> Result<Vec<Encoded>> {
@@ -36,22 +43,43 @@ pub fn encode_params(params: &[Param], types: &[(Codec, Type)]) -> Result<Vec<En
         .zip(types)
         .enumerate()
         .map(|(index, (param, (codec, ty)))| {
-            if *param == Param::Null {
-                return Ok(Encoded(None));
-            }
-            let mut out = BytesMut::new();
-            match codec.encode(param, &mut out) {
-                Ok(()) => Ok(Encoded(Some(out))),
-                Err(mismatch) => Err(mismatch.into_error(index, ty)),
-            }
+            encode(codec, param).map_err(|mismatch| mismatch.into_error(index, ty))
         })
         .collect()
+}
+
+/// Writes a parameter: in the binary format if its type has one for it, and otherwise as text.
+fn encode(codec: &Codec, param: &Param) -> std::result::Result<Encoded, Mismatch> {
+    if *param == Param::Null {
+        return Ok(Encoded {
+            is_binary: true,
+            bytes: None,
+        });
+    }
+    let mut out = BytesMut::new();
+    if codec.encode(param, &mut out).is_ok() {
+        return Ok(Encoded {
+            is_binary: true,
+            bytes: Some(out),
+        });
+    }
+    let mut text = String::new();
+    text::write(codec, param, &mut text)?;
+    Ok(Encoded {
+        is_binary: false,
+        bytes: Some(BytesMut::from(text.as_bytes())),
+    })
 }
 
 impl Encoded {
     /// The bytes; `None` is null.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
-        self.0.as_deref()
+        self.bytes.as_deref()
+    }
+
+    /// Whether they are in the binary format.
+    pub(crate) fn is_binary(&self) -> bool {
+        self.is_binary
     }
 }
 
@@ -101,8 +129,9 @@ fn describe(param: &Param) -> String {
         Param::Text(text) => format!("`{}` (string)", shortened(text)),
         Param::Bytes(_) => "bytes".to_owned(),
         Param::Date(_) => "a Date".to_owned(),
-        Param::Json(_) => "an object".to_owned(),
-        Param::Array(_) => "an array".to_owned(),
+        Param::Json(_) | Param::Fields { .. } => "an object".to_owned(),
+        Param::Literal { text, .. } => format!("`{}` (object)", shortened(text)),
+        Param::Array(_) | Param::Bounded(..) => "an array".to_owned(),
     }
 }
 
@@ -114,7 +143,7 @@ fn shortened(text: &str) -> String {
 }
 
 impl Codec {
-    /// Writes a parameter that is not null.
+    /// Writes a parameter that is not null, in the binary format. What it refuses can still have a text.
     fn encode(&self, param: &Param, out: &mut BytesMut) -> std::result::Result<(), Mismatch> {
         match (self, param) {
             (Self::Bool, Param::Bool(value)) => out.put_u8((*value).into()),
@@ -140,15 +169,15 @@ impl Codec {
                 Ok(uuid) => out.put_slice(uuid.as_bytes()),
                 Err(_) => return Err(Mismatch::new(self.expected(), param)),
             },
-            (Self::Date, Param::Date(ms)) => out.put_i32(days(*ms)),
-            (Self::Timestamp, Param::Date(ms)) => out.put_i64((whole(*ms) - EPOCH_MS) * 1000),
-            (
-                Self::Array {
-                    element,
-                    element_oid,
-                },
-                Param::Array(_),
-            ) => return array::write(element, *element_oid, param, out),
+            (Self::Moment(Moment::Date, _), Param::Date(ms)) => out.put_i32(days(*ms)),
+            (Self::Moment(..), Param::Date(ms)) => out.put_i64((whole(*ms) - EPOCH_MS) * 1000),
+            (Self::Array(part), Param::Array(values) | Param::Bounded(_, values)) => {
+                let bounds: &[i32] = match param {
+                    Param::Bounded(bounds, _) => bounds,
+                    _ => &[],
+                };
+                return array::write(part, bounds, values, out);
+            }
             _ => return Err(Mismatch::new(self.expected(), param)),
         }
         Ok(())
@@ -160,19 +189,42 @@ impl Codec {
             Self::Int2 => "an integer between -32768 and 32767",
             Self::Int4 => "an integer between -2147483648 and 2147483647",
             Self::Int8 => "a bigint between -2^63 and 2^63-1 or a safe integer",
+            Self::Oid => "an integer between 0 and 4294967295",
+            Self::Xid8 => "a bigint between 0 and 2^64-1 or a safe integer",
             Self::Float4 => "a number within the range of float4",
-            Self::Float8 => "a number",
+            Self::Float8 => "a number, or a bigint that a number can hold exactly",
             Self::Numeric => "a decimal number as a string, a number or a bigint",
-            Self::Text => "a string",
+            Self::Text => "a string, a number, a bigint or a boolean",
             Self::Char => "a string of at most one ASCII character",
             Self::Bytea => "a Buffer or a Uint8Array",
             Self::Json | Self::Jsonb => "a value that JSON can hold",
-            Self::Uuid => "a UUID as a string",
-            Self::Date | Self::Timestamp => {
-                "a Date (to give it as text, write `$1::text::` and the type)"
-            }
+            Self::Moment(..) => "a Date or a string",
+            Self::Interval => "an Interval, an object with `months`, `days`, `microseconds` or other units, or a string",
+            Self::Geometry(geometry) => match geometry {
+                Geometry::Point => "an object with `x` and `y`, or a string",
+                Geometry::Segment | Geometry::Box => "an array of two points, or a string",
+                Geometry::Line => "an object with `a`, `b` and `c`, or a string",
+                Geometry::Path => "an object with `points` and `closed`, or a string",
+                Geometry::Polygon => "an array of points, or a string",
+                Geometry::Circle => "an object with `x`, `y` and `radius`, or a string",
+            },
+            Self::Hstore => "an object or a Map of strings and nulls, or a string",
+            Self::Vector => "an array of numbers, or a string",
             Self::Void => "null",
-            Self::Array { .. } => "an array",
+            Self::Array(_) | Self::PlainArray(_) | Self::IdVector(_) => "an array or a string",
+            Self::Range(_) => "a Range, an object with `lower` and `upper`, or a string",
+            Self::Multirange(_) => "an array of ranges, or a string",
+            Self::Composite(_) => "an object, an array or a string",
+            Self::Uuid => "a UUID as a string",
+            Self::Versioned
+            | Self::Time
+            | Self::TimeTz
+            | Self::Network
+            | Self::MacAddress
+            | Self::Bits
+            | Self::Lsn
+            | Self::Tid => "a string",
+            Self::Plain => "a string, a number, a bigint or a boolean",
         }
     }
 }
@@ -193,6 +245,7 @@ fn integer<T: Integer>(param: &Param) -> std::result::Result<T, Mismatch> {
     let value = match param {
         Param::Number(value) => safe_integer(*value),
         Param::BigInt(value) => Some(*value),
+        Param::Text(text) => text.parse().ok(),
         _ => None,
     };
     value
@@ -204,6 +257,7 @@ fn int8(param: &Param) -> std::result::Result<i64, Mismatch> {
     let value = match param {
         Param::Number(value) => safe_integer(*value),
         Param::BigInt(value) => Some(*value),
+        Param::Text(text) => text.parse().ok(),
         _ => None,
     };
     value.ok_or_else(|| Mismatch::new(Codec::Int8.expected(), param))
@@ -250,12 +304,16 @@ fn json_text(param: &Param) -> std::result::Result<String, Mismatch> {
     if let Param::Text(text) = param {
         return Ok(text.clone());
     }
+    if let Param::Date(ms) = param {
+        return Ok(format!("\"{}\"", text::iso(*ms)));
+    }
     let mut text = String::new();
     match json::write(param, &mut text) {
         Ok(()) => Ok(text),
         Err(what) => Err(Mismatch {
             got: match param {
                 Param::Array(_) => format!("an array with {what} in it"),
+                Param::Fields { .. } => format!("an object with {what} in it"),
                 _ => describe(param),
             },
             ..Mismatch::new(Codec::Json.expected(), param)

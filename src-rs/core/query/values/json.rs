@@ -13,8 +13,8 @@ pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str>
         Param::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Param::Number(value) => number(*value, out),
         Param::Text(text) => string(text, out),
-        Param::Json(json) => out.push_str(json),
-        Param::Array(values) => {
+        Param::Json(json) | Param::Literal { json, .. } => out.push_str(json),
+        Param::Array(values) | Param::Bounded(_, values) => {
             out.push('[');
             for (index, value) in values.iter().enumerate() {
                 if index > 0 {
@@ -23,6 +23,21 @@ pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str>
                 write(value, out)?;
             }
             out.push(']');
+        }
+        Param::Fields {
+            json: Some(json), ..
+        } => out.push_str(json),
+        Param::Fields { fields, json: None } => {
+            out.push('{');
+            for (index, (name, value)) in fields.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                string(name, out);
+                out.push(':');
+                write(value, out)?;
+            }
+            out.push('}');
         }
         Param::BigInt(_) | Param::HugeInt(_) => return Err("a bigint"),
         Param::Bytes(_) => return Err("bytes"),
@@ -44,7 +59,7 @@ fn number(value: f64, out: &mut String) {
     };
 }
 
-fn string(text: &str, out: &mut String) {
+pub(super) fn string(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {
         match character {

@@ -1,17 +1,21 @@
-//! Values on their way between JavaScript and PostgreSQL's binary format.
+//! Values on their way between JavaScript and PostgreSQL.
 //!
-//! [`Codec::of`] decides whether a type is supported at all, before anything is executed. Then [`Codec::decode`] makes a
-//! [`Value`] of a column, and [`encode_params`] the bytes of a [`Param`]. Nothing is guessed: a value without an exact
-//! counterpart is an error that names the type.
+//! [`Codec::of`] tells how the values of a type cross. [`Codec::decode`] writes a column's value to a [`Tape`], and [`encode_params`]
+//! makes the bytes of a [`Param`]: binary where the type has a form of its own, and otherwise the text that the server reads. Nothing
+//! is rounded, and nothing refused but what has no clear meaning: then the error names the type.
 
 mod codec;
 mod decode;
 mod encode;
 mod json;
+mod number;
 mod numeric;
+mod tape;
 
-pub use codec::{Codec, type_name};
+pub use codec::{Choice, Codec, Dates, Geometry, Moment, Part, type_name};
+pub use decode::Unread;
 pub use encode::{Encoded, Mismatch, encode_params};
+pub use tape::{Tape, Texts};
 
 /// Milliseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 const EPOCH_MS: i64 = 946_684_800_000;
@@ -20,29 +24,6 @@ const EPOCH_DAYS: i32 = 10_957;
 const DAY_MS: i64 = 86_400_000;
 /// The furthest that a JavaScript `Date` reaches from 1970-01-01, either way.
 const MAX_DATE_MS: i64 = 8_640_000_000_000_000;
-
-/// A value of a column, ready for JavaScript.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// SQL's null.
-    Null,
-    /// A bool.
-    Bool(bool),
-    /// An int2 or int4.
-    Int(i32),
-    /// An int8, for JavaScript a `bigint`.
-    BigInt(i64),
-    /// A float4 or float8.
-    Float(f64),
-    /// The text family, numeric and uuid; json and jsonb as JSON text.
-    Text(String),
-    /// A bytea.
-    Bytes(Vec<u8>),
-    /// A date or timestamp, in milliseconds from 1970-01-01 UTC.
-    Date(f64),
-    /// An array, of arrays if it has more than one dimension.
-    Array(Vec<Value>),
-}
 
 /// A parameter as JavaScript gave it. The type that the server expects decides how it is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +46,22 @@ pub enum Param {
     Date(f64),
     /// An object, as JSON text.
     Json(String),
+    /// An object with values that JSON cannot hold as they are, or a `Map`.
+    Fields {
+        /// Its keys and values.
+        fields: Vec<(String, Param)>,
+        /// As JSON text, if it has one.
+        json: Option<String>,
+    },
+    /// An object with a text that the server reads, such as a URL, and with its JSON text.
+    Literal {
+        /// What the server reads.
+        text: String,
+        /// The same as JSON.
+        json: String,
+    },
     /// An array.
     Array(Vec<Param>),
+    /// An array with the lower bound of each of its dimensions.
+    Bounded(Vec<i32>, Vec<Param>),
 }

@@ -24,6 +24,9 @@ pub(super) fn decode(mut raw: &[u8]) -> Option<String> {
     for _ in 0..count {
         groups.push(raw.try_get_u16().ok().filter(|group| *group < 10_000)?);
     }
+    if !raw.is_empty() {
+        return None;
+    }
     let mut text = String::new();
     match sign {
         POSITIVE => {}

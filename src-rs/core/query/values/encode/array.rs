@@ -3,117 +3,170 @@
 use bytes::{BufMut as _, BytesMut};
 
 use super::Mismatch;
-use crate::query::values::{Codec, Param};
+use crate::query::values::{Codec, Param, Part};
 
 /// The server's own limit on the dimensions of an array.
 const MAX_DIMENSIONS: usize = 6;
 
-/// Writes an array. The error names the place of the element at fault.
+/// Writes an array. The error names the place of the element at fault. Bounds that are not given are 1.
 pub(super) fn write(
-    element: &Codec,
-    element_oid: u32,
-    param: &Param,
+    part: &Part,
+    bounds: &[i32],
+    values: &[Param],
     out: &mut BytesMut,
 ) -> Result<(), Mismatch> {
-    let mut lengths = Vec::new();
-    let mut level = param;
-    while let Param::Array(values) = level {
-        lengths.push(values.len());
-        match values.first() {
-            Some(first) => level = first,
-            None => break,
-        }
-    }
-    if lengths.len() > MAX_DIMENSIONS {
-        return Err(Mismatch {
-            got: format!("an array of {}", lengths.len()),
-            ..Mismatch::new("an array of at most 6 dimensions", param)
-        });
-    }
+    let lengths = dimensions(&part.codec, values)?;
     // An empty array has no dimensions, however deep it is written.
     let empty = lengths.contains(&0);
     let dimensions = if empty { 0 } else { lengths.len() };
     out.put_i32(i32::try_from(dimensions).unwrap_or(0));
     let flags = out.len();
     out.put_i32(0);
-    out.put_u32(element_oid);
-    for length in lengths.iter().take(dimensions) {
-        let length = i32::try_from(*length)
-            .map_err(|_| Mismatch::new("an array of at most 2^31-1 elements", param))?;
+    out.put_u32(part.oid);
+    for (index, length) in lengths.iter().take(dimensions).enumerate() {
+        let length = i32::try_from(*length).map_err(|_| {
+            Mismatch::new("an array of at most 2^31-1 elements", &Param::Array(Vec::new()))
+        })?;
         out.put_i32(length);
-        out.put_i32(1);
+        out.put_i32(bounds.get(index).copied().unwrap_or(1));
     }
-    let mut walk = Walk {
-        element,
-        lengths: &lengths,
-        at: Vec::new(),
-        has_nulls: false,
-    };
-    if let Err(mut mismatch) = walk.level(param, out) {
-        mismatch.at = walk.at;
-        return Err(mismatch);
-    }
-    if walk.has_nulls {
+    let mut has_nulls = false;
+    walk(&lengths, values, &mut |step| {
+        if let Step::Element(param) = step {
+            has_nulls |= *param == Param::Null;
+            leaf(&part.codec, param, out)?;
+        }
+        Ok(())
+    })?;
+    if has_nulls {
         out[flags + 3] = 1;
     }
     Ok(())
 }
 
+/// The lengths of the dimensions, as the first element of each tells them.
+pub(super) fn dimensions(element: &Codec, values: &[Param]) -> Result<Vec<usize>, Mismatch> {
+    let mut lengths = vec![values.len()];
+    let mut level = values.first();
+    // An element that is an array itself, such as a domain over one, is no dimension; nor is what has parts in an array.
+    let has_parts = matches!(
+        element,
+        Codec::Array(_)
+            | Codec::PlainArray(_)
+            | Codec::IdVector(_)
+            | Codec::Composite(_)
+            | Codec::Multirange(_)
+            | Codec::Vector
+            | Codec::Geometry(_)
+    );
+    while let (Some(Param::Array(values)), false) = (level, has_parts) {
+        lengths.push(values.len());
+        level = values.first();
+    }
+    if lengths.len() > MAX_DIMENSIONS {
+        return Err(Mismatch {
+            got: format!("an array of {}", lengths.len()),
+            ..Mismatch::new("an array of at most 6 dimensions", &Param::Null)
+        });
+    }
+    Ok(lengths)
+}
+
+/// A step of a walk through an array.
+pub(super) enum Step<'a> {
+    /// A level begins.
+    Open,
+    /// Another part of the level follows.
+    Next,
+    /// The level ends.
+    Close,
+    /// An element.
+    Element(&'a Param),
+}
+
+/// Walks through an array. An error of `take` gets the place of the element at fault.
+pub(super) fn walk(
+    lengths: &[usize],
+    values: &[Param],
+    take: &mut dyn FnMut(Step<'_>) -> Result<(), Mismatch>,
+) -> Result<(), Mismatch> {
+    let mut walk = Walk {
+        lengths,
+        at: Vec::new(),
+        take,
+    };
+    let walked = walk.level(values);
+    walked.map_err(|mismatch| {
+        let mut at = walk.at;
+        at.extend(&mismatch.at);
+        Mismatch { at, ..mismatch }
+    })
+}
+
 struct Walk<'a> {
-    element: &'a Codec,
     lengths: &'a [usize],
     /// The indices of the current element, after an error those of the element at fault.
     at: Vec<usize>,
-    has_nulls: bool,
+    take: &'a mut dyn FnMut(Step<'_>) -> Result<(), Mismatch>,
 }
 
 impl Walk<'_> {
-    fn level(&mut self, param: &Param, out: &mut BytesMut) -> Result<(), Mismatch> {
-        let Some(&length) = self.lengths.get(self.at.len()) else {
-            return self.leaf(param, out);
-        };
-        match param {
-            Param::Array(values) if values.len() == length => {
-                for (index, value) in values.iter().enumerate() {
-                    self.at.push(index);
-                    self.level(value, out)?;
-                    self.at.pop();
-                }
-                Ok(())
+    fn level(&mut self, values: &[Param]) -> Result<(), Mismatch> {
+        (self.take)(Step::Open)?;
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                (self.take)(Step::Next)?;
             }
+            self.at.push(index);
+            match self.lengths.get(self.at.len()) {
+                None => (self.take)(Step::Element(value))?,
+                Some(length) => self.inner(*length, value)?,
+            }
+            self.at.pop();
+        }
+        (self.take)(Step::Close)
+    }
+
+    fn inner(&mut self, length: usize, value: &Param) -> Result<(), Mismatch> {
+        match value {
+            Param::Array(values) if values.len() == length => self.level(values),
             Param::Array(values) => Err(Mismatch {
                 got: format!("one of {}", values.len()),
                 ..Mismatch::new(
                     format!("an array of {length}, as long as the ones before it"),
-                    param,
+                    value,
                 )
             }),
             _ => Err(Mismatch::new(
                 format!("an array of {length}, like the ones before it"),
-                param,
+                value,
             )),
         }
     }
+}
 
-    fn leaf(&mut self, param: &Param, out: &mut BytesMut) -> Result<(), Mismatch> {
-        if *param == Param::Null {
-            self.has_nulls = true;
-            out.put_i32(-1);
-            return Ok(());
-        }
-        // For json too an array within an array is a dimension, or the same value would be read in two ways.
-        if matches!(param, Param::Array(_)) && matches!(self.element, Codec::Json | Codec::Jsonb) {
-            return Err(Mismatch::new(
-                "no array, like the ones before it (to give a JSON array, write it as JSON text)",
-                param,
-            ));
-        }
-        let start = out.len();
-        out.put_i32(0);
-        self.element.encode(param, out)?;
-        let size = i32::try_from(out.len() - start - 4)
-            .map_err(|_| Mismatch::new("smaller than 2 GiB", param))?;
-        out[start..start + 4].copy_from_slice(&size.to_be_bytes());
-        Ok(())
+fn leaf(element: &Codec, param: &Param, out: &mut BytesMut) -> Result<(), Mismatch> {
+    if *param == Param::Null {
+        out.put_i32(-1);
+        return Ok(());
     }
+    refuse_json_array(element, param)?;
+    let start = out.len();
+    out.put_i32(0);
+    element.encode(param, out)?;
+    let size = i32::try_from(out.len() - start - 4)
+        .map_err(|_| Mismatch::new("smaller than 2 GiB", param))?;
+    out[start..start + 4].copy_from_slice(&size.to_be_bytes());
+    Ok(())
+}
+
+/// For json too an array within an array is a dimension, or the same value would be read in two ways.
+pub(super) fn refuse_json_array(element: &Codec, param: &Param) -> Result<(), Mismatch> {
+    if matches!(param, Param::Array(_)) && matches!(element, Codec::Json | Codec::Jsonb) {
+        return Err(Mismatch::new(
+            "no array, like the ones before it (to give a JSON array, write it as JSON text)",
+            param,
+        ));
+    }
+    Ok(())
 }

@@ -1,0 +1,173 @@
+//! Operations of a lease that give something to go on with: a description, a cursor, a statement that waits for its parameters.
+
+use std::sync::Arc;
+
+use super::{Lease, Operation};
+use crate::base::error::Result;
+use crate::query::bounds::Bounds;
+use crate::query::statements::{self, Description, Manner, Portal, Prepared, QueryOutput};
+use crate::query::values::Param;
+
+impl Lease {
+    /// Runs statements, all of them sent together.
+    pub fn pipeline(
+        self: &Arc<Self>,
+        statements: Vec<(String, Vec<Param>)>,
+        manner: Manner,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<Vec<QueryOutput>>> + Send + use<> {
+        let operation = self.enter(bounds);
+        async move {
+            let mut operation = operation?;
+            let connection = operation.connection().await?;
+            let work = statements::pipeline(&connection, &statements, manner);
+            connection.bounded(work).await
+        }
+    }
+
+    /// Prepares a statement, and tells of its parameters and columns.
+    pub fn prepare(
+        self: &Arc<Self>,
+        sql: String,
+        manner: Manner,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<Description>> + Send + use<> {
+        let operation = self.enter(bounds);
+        async move {
+            let mut operation = operation?;
+            let connection = operation.connection().await?;
+            let work = async { Prepared::new(&connection, &sql, manner).await };
+            let prepared = connection.bounded(Box::pin(work)).await?;
+            Ok(prepared.description())
+        }
+    }
+
+    /// Has the server forget a prepared statement.
+    pub fn deallocate(
+        self: &Arc<Self>,
+        sql: String,
+    ) -> impl Future<Output = Result<()>> + Send + use<> {
+        let operation = self.enter(Bounds::default());
+        async move {
+            let mut operation = operation?;
+            let connection = operation.connection().await?;
+            connection.deallocate(&sql);
+            Ok(())
+        }
+    }
+
+    /// Prepares a statement, and holds its place in the order until it has parameters.
+    pub fn hold(
+        self: &Arc<Self>,
+        sql: String,
+        manner: Manner,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<HeldStatement>> + Send + use<> {
+        let operation = self.enter(bounds);
+        async move {
+            let mut operation = operation?;
+            let prepared = {
+                let connection = operation.connection().await?;
+                let work = async { Prepared::new(&connection, &sql, manner).await };
+                connection.bounded(Box::pin(work)).await?
+            };
+            Ok(HeldStatement {
+                operation,
+                description: prepared.description(),
+                sql,
+                manner,
+            })
+        }
+    }
+
+    /// Opens a cursor within the transaction block that is open.
+    pub fn open(
+        self: &Arc<Self>,
+        sql: String,
+        params: Vec<Param>,
+        manner: Manner,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<Cursor>> + Send + use<> {
+        let operation = self.enter(bounds);
+        let lease = Arc::clone(self);
+        async move {
+            let mut operation = operation?;
+            let connection = operation.connection().await?;
+            let work = async {
+                let prepared = Prepared::new(&connection, &sql, manner).await?;
+                Portal::open(&connection, prepared, &params, manner).await
+            };
+            let portal = connection.bounded(Box::pin(work)).await?;
+            Ok(Cursor {
+                lease,
+                portal: Arc::new(portal),
+            })
+        }
+    }
+}
+
+/// A statement that has its place in the order, and waits for its parameters. Dropping it gives the place up.
+#[derive(Debug)]
+pub struct HeldStatement {
+    operation: Operation,
+    description: Description,
+    sql: String,
+    manner: Manner,
+}
+
+impl HeldStatement {
+    /// What its parameters and columns are.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Runs it.
+    pub async fn execute(mut self, params: Vec<Param>) -> Result<QueryOutput> {
+        let connection = self.operation.connection().await?;
+        let work = statements::execute(&connection, &self.sql, &params, self.manner);
+        connection.bounded(Box::pin(work)).await
+    }
+}
+
+/// A cursor: a portal of a lease. It ends with the transaction in which it was opened.
+#[derive(Debug)]
+pub struct Cursor {
+    lease: Arc<Lease>,
+    portal: Arc<Portal>,
+}
+
+impl Cursor {
+    /// What the parameters and columns are.
+    #[must_use]
+    pub fn description(&self) -> Description {
+        self.portal.description()
+    }
+
+    /// The next rows, at most so many.
+    pub fn fetch(
+        &self,
+        most: u32,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<QueryOutput>> + Send + use<> {
+        let operation = self.lease.enter(bounds);
+        let portal = Arc::clone(&self.portal);
+        async move {
+            let mut operation = operation?;
+            let connection = operation.connection().await?;
+            let work = portal.fetch(&connection, most);
+            connection.bounded(Box::pin(work)).await
+        }
+    }
+
+    /// Closes the cursor.
+    pub fn close(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let operation = self.lease.enter(Bounds::default());
+        let portal = Arc::clone(&self.portal);
+        async move {
+            let mut operation = operation?;
+            let connection = operation.connection().await?;
+            portal.close(&connection).await
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Reads the server's answer to executed statements.
+
+use std::sync::Arc;
+
+use tokio_postgres::types::Type;
+
+use super::prepared::{Layout, Prepared};
+use super::{Manner, QueryOutput};
+use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
+use crate::protocol::{DataRow, Field, Message, Responses, copy_refused, malformed};
+use crate::query::backend::Backend;
+use crate::query::values::{Choice, Codec, Tape, Unread};
+
+/// What an answer consists of, for whoever takes it.
+pub(super) enum Part {
+    /// The columns as they are now, of a statement without a name.
+    Columns(Vec<Field>),
+    Row(DataRow),
+    /// The statement is complete, and has affected so many rows.
+    Complete(u64),
+    /// There are more rows.
+    Suspended,
+}
+
+/// Hands the parts of an answer on. The first failure stays, and the answer is read to its end.
+pub(super) async fn read(
+    backend: &Backend,
+    mut responses: Responses,
+    mut take: impl FnMut(Part) -> Result<()>,
+) -> Result<()> {
+    let mut refused: Option<Box<ServerMessage>> = None;
+    let mut failed = None;
+    loop {
+        let part = match responses.next().await {
+            None => return Err(failed.unwrap_or_else(|| responses.lost(refused))),
+            Some(Message::DataRow(row)) => Part::Row(row),
+            Some(Message::RowDescription(columns)) => Part::Columns(columns),
+            Some(Message::CommandComplete(tag)) => Part::Complete(rows_affected(&tag)),
+            Some(Message::EmptyQueryResponse) => Part::Complete(0),
+            Some(Message::PortalSuspended) => Part::Suspended,
+            Some(Message::ErrorResponse(error)) => {
+                refused.get_or_insert(error);
+                continue;
+            }
+            Some(Message::CopyIn | Message::CopyOut) => {
+                failed = Some(copy_refused());
+                continue;
+            }
+            Some(Message::ReadyForQuery(_)) => break,
+            Some(_) => continue,
+        };
+        if failed.is_none() {
+            failed = take(part).err();
+        }
+    }
+    if failed.as_ref().is_some_and(Error::ends_session) {
+        // What cannot be read says that the stream is not to be trusted any more.
+        backend.abandon();
+    }
+    match (failed, refused) {
+        (Some(error), _) => Err(error),
+        (None, Some(error)) => Err(Error::database(*error)),
+        (None, None) => Ok(()),
+    }
+}
+
+/// The number at the end of a tag such as `INSERT 0 1`; 0 if there is none.
+fn rows_affected(tag: &str) -> u64 {
+    let last = tag.rsplit(' ').next();
+    last.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Collects the rows of one statement.
+pub(super) struct Rows {
+    layout: Arc<Layout>,
+    tape: Tape,
+    returned: u64,
+    affected: u64,
+    is_suspended: bool,
+    /// The rows, while it is not certain how they are to be read.
+    raw: Option<Vec<DataRow>>,
+    /// The columns as they are now, if they are others than the layout has.
+    changed: Option<Vec<Field>>,
+}
+
+impl Rows {
+    pub(super) fn new(prepared: &Prepared) -> Self {
+        let layout = Arc::clone(&prepared.plan.result);
+        Self {
+            // Fields may have been added to a type, or removed from it, since the server was asked.
+            raw: layout.has_fields().then(Vec::new),
+            layout,
+            tape: Tape::default(),
+            returned: 0,
+            affected: 0,
+            is_suspended: false,
+            changed: None,
+        }
+    }
+
+    pub(super) fn take(&mut self, part: Part) -> Result<()> {
+        match part {
+            Part::Columns(fields) => {
+                let columns = self.layout.columns.iter();
+                let known = columns.map(|it| (&*it.name, it.oid));
+                if !fields.iter().map(|it| (&*it.name, it.type_oid)).eq(known) {
+                    self.changed = Some(fields);
+                    self.raw = Some(Vec::new());
+                }
+            }
+            Part::Row(row) => {
+                self.returned += 1;
+                match &mut self.raw {
+                    Some(raw) => raw.push(row),
+                    None => read_row(&row, &self.layout, &mut self.tape)?,
+                }
+            }
+            Part::Complete(affected) => self.affected += affected,
+            Part::Suspended => self.is_suspended = true,
+        }
+        Ok(())
+    }
+
+    /// Reads what could not be read yet, and gives all.
+    pub(super) async fn finish(mut self, backend: &Backend, manner: Manner) -> Result<QueryOutput> {
+        if let Some(raw) = self.raw.take() {
+            let read = match &self.changed {
+                Some(_) => Err(Failure::Stale),
+                None => self.read_all(&raw),
+            };
+            match read {
+                Err(Failure::Stale) => {
+                    self.adapt(backend, manner).await?;
+                    self.read_all(&raw)?;
+                }
+                read => read?,
+            }
+        }
+        Ok(QueryOutput {
+            row_count: if self.layout.returns_rows {
+                self.returned
+            } else {
+                self.affected
+            },
+            returns_rows: self.layout.returns_rows,
+            columns: Arc::clone(&self.layout.columns),
+            tape: self.tape,
+            is_suspended: self.is_suspended,
+        })
+    }
+
+    fn read_all(&mut self, rows: &[DataRow]) -> std::result::Result<(), Failure> {
+        self.tape = Tape::default();
+        rows.iter()
+            .try_for_each(|row| read_row(row, &self.layout, &mut self.tape))
+    }
+
+    /// Takes the columns and types as they are now.
+    async fn adapt(&mut self, backend: &Backend, manner: Manner) -> Result<()> {
+        let columns: Vec<(String, u32)> = match self.changed.take() {
+            Some(fields) => fields.into_iter().map(|it| (it.name, it.type_oid)).collect(),
+            None => {
+                let columns = self.layout.columns.iter();
+                columns.map(|it| (it.name.clone(), it.oid)).collect()
+            }
+        };
+        backend.forget_types();
+        let found = backend.look_up(columns.iter().map(|(_, oid)| *oid)).await?;
+        let typed: Vec<(String, Type)> = columns
+            .into_iter()
+            .map(|(name, oid)| Ok((name, found.get(oid)?)))
+            .collect::<Result<_>>()?;
+        let choice = Choice {
+            dates: manner.dates,
+            delimiters: Some(found.delimiters()),
+        };
+        let asked: Vec<bool> = self.layout.codecs.iter().map(Codec::is_binary).collect();
+        let layout = Layout::of(Some(&typed), choice);
+        let now = layout.codecs.iter().zip(&*layout.columns);
+        for (is_binary, (codec, column)) in asked.into_iter().zip(now) {
+            if is_binary != codec.is_binary() {
+                return Err(Error::new(
+                    ErrorKind::Execute,
+                    format!(
+                        "The statement was executed, but column `{}` has another type now, {}, and its values cannot be read: run \
+                         the statement again",
+                        column.name, column.type_name
+                    ),
+                ));
+            }
+        }
+        self.layout = Arc::new(layout);
+        Ok(())
+    }
+}
+
+/// Why a row cannot be read.
+enum Failure {
+    /// A type has other fields now.
+    Stale,
+    Other(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Stale => Self::new(
+                ErrorKind::Execute,
+                "a composite arrived with other fields than the server tells that it has",
+            ),
+            Failure::Other(error) => error,
+        }
+    }
+}
+
+fn read_row(row: &DataRow, layout: &Layout, tape: &mut Tape) -> std::result::Result<(), Failure> {
+    let mut values = row.values();
+    if values.len() != layout.codecs.len() {
+        return Err(Failure::Other(Error::new(
+            ErrorKind::Closed,
+            format!(
+                "the server sent a row of {} values for a result of {} columns",
+                values.len(),
+                layout.codecs.len()
+            ),
+        )));
+    }
+    let broken = |error| Failure::Other(malformed(&error));
+    for (codec, column) in layout.codecs.iter().zip(&*layout.columns) {
+        let raw = values.next().map_err(broken)?;
+        codec.decode(raw, tape).map_err(|unread| match unread {
+            Unread::Stale => Failure::Stale,
+            Unread::Why(why) => Failure::Other(Error::new(
+                ErrorKind::Execute,
+                format!("Column `{}` ({}) {why}", column.name, column.type_name),
+            )),
+        })?;
+    }
+    values.end().map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    #[test]
+    fn a_row_with_another_number_of_values_than_columns_is_an_error() {
+        let columns = ["a", "b"].map(|name| (name.to_owned(), Type::TEXT));
+        let layout = Layout::of(Some(&columns), Choice::default());
+        for count in 0..4_u8 {
+            let values = vec![[0, 0, 0, 1, b'x']; count.into()].concat();
+            let body = [&[0, count][..], &values].concat();
+            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+            let mut message = BytesMut::from(&[b"D", &length[..], &body].concat()[..]);
+            let Ok(Some(Message::DataRow(row))) = Message::split_off(&mut message) else {
+                panic!("no row");
+            };
+            let mut tape = Tape::default();
+            match read_row(&row, &layout, &mut tape).map_err(Error::from) {
+                Ok(()) => assert_eq!(count, 2),
+                Err(error) => assert_eq!(
+                    error.message,
+                    format!("the server sent a row of {count} values for a result of 2 columns")
+                ),
+            }
+            assert_eq!(tape.texts.len(), if count == 2 { 2 } else { 0 });
+        }
+    }
+}

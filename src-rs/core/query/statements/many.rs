@@ -1,0 +1,93 @@
+//! One statement for many sets of parameters.
+
+use super::answer::{self, Part};
+use super::{Manner, Prepared, is_stale, marked};
+use crate::base::error::{Error, Result};
+use crate::protocol::TransactionStatus;
+use crate::query::backend::{Backend, Execution};
+use crate::query::values::{Encoded, Param};
+
+/// How many executions are sent together: one round trip for all of them.
+const PIPELINE_DEPTH: usize = 512;
+
+/// Runs one statement for each set of parameters; all of them or none take effect. Gives the rows affected.
+pub(crate) async fn execute_many(
+    backend: &Backend,
+    sql: &str,
+    sets: &[Vec<Param>],
+    manner: Manner,
+) -> Result<u64> {
+    if sets.is_empty() {
+        return Ok(0);
+    }
+    match attempt(backend, sql, sets, manner).await {
+        // Whatever it had done was rolled back.
+        Err(error) if is_stale(&error) => {
+            backend.forget(sql);
+            attempt(backend, sql, sets, manner).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn attempt(
+    backend: &Backend,
+    sql: &str,
+    sets: &[Vec<Param>],
+    manner: Manner,
+) -> Result<u64> {
+    let prepared = Prepared::new(backend, sql, manner).await?;
+    let encoded = sets
+        .iter()
+        .enumerate()
+        .map(|(index, params)| {
+            prepared.encode(params).map_err(|error| Error {
+                message: format!("Parameter set {index}: {}", error.message),
+                ..error
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+
+    let (begin, commit, rollback) = if backend.transaction_status() == TransactionStatus::Idle {
+        ("BEGIN", "COMMIT", "ROLLBACK")
+    } else {
+        (
+            "SAVEPOINT pglisten_many",
+            "RELEASE SAVEPOINT pglisten_many",
+            "ROLLBACK TO SAVEPOINT pglisten_many; RELEASE SAVEPOINT pglisten_many",
+        )
+    };
+    backend.batch_execute(begin).await?;
+    let ran = match run(backend, &prepared, &encoded).await {
+        Ok(affected) => backend.batch_execute(commit).await.map(|()| affected),
+        Err(error) => Err(marked(error, &prepared)),
+    };
+    if ran.is_err() {
+        // A rollback that fails too means that the connection is lost, and the transaction with it. After a commit that was
+        // refused there is nothing left to roll back.
+        if backend.transaction_status() != TransactionStatus::Idle {
+            let _ = backend.simple_query(rollback).await;
+        }
+    }
+    ran
+}
+
+/// Executes a statement for all sets. Gives the rows affected.
+async fn run(backend: &Backend, prepared: &Prepared, sets: &[Vec<Encoded>]) -> Result<u64> {
+    let mut affected = 0;
+    for chunk in sets.chunks(PIPELINE_DEPTH) {
+        let responses = backend.run(chunk.iter().map(|params| Execution {
+            statement: &prepared.statement,
+            params,
+            formats: prepared.plan.formats(),
+        }))?;
+        answer::read(backend, responses, |part| {
+            if let Part::Complete(rows) = part {
+                affected += rows;
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(affected)
+}

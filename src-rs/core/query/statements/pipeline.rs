@@ -1,0 +1,103 @@
+//! Several statements in one round trip.
+
+use super::answer::{self, Part, Rows};
+use super::prepared::refuse_copy;
+use super::{Manner, Prepared, QueryOutput, is_stale, marked, stale_inside};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::query::backend::{Backend, Execution};
+use crate::query::values::{Encoded, Param};
+
+/// Runs statements, all sent together. The server skips those behind one that fails, and the error tells which that is. Outside of a
+/// transaction block they are one transaction.
+pub(crate) async fn pipeline(
+    backend: &Backend,
+    statements: &[(String, Vec<Param>)],
+    manner: Manner,
+) -> Result<Vec<QueryOutput>> {
+    if statements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let first = match attempt(backend, statements, manner).await {
+        Err(error) if is_stale(&error) => error,
+        outcome => return outcome,
+    };
+    for (sql, _) in statements {
+        backend.forget(sql);
+    }
+    match attempt(backend, statements, manner).await {
+        Err(error) if error.sql_state() == Some("25P02") => Err(stale_inside(first)),
+        outcome => outcome,
+    }
+}
+
+async fn attempt(
+    backend: &Backend,
+    statements: &[(String, Vec<Param>)],
+    manner: Manner,
+) -> Result<Vec<QueryOutput>> {
+    for (index, (sql, _)) in statements.iter().enumerate() {
+        refuse_copy(sql).map_err(|error| at(index, error))?;
+    }
+    let texts: Vec<&str> = statements.iter().map(|(sql, _)| &**sql).collect();
+    let known = backend.prepare_all(&texts, manner.is_unnamed).await;
+    let known = known.map_err(|(index, error)| at(index, error))?;
+    let prepared: Vec<Prepared> = known
+        .into_iter()
+        .map(|statement| Prepared::of(statement, manner))
+        .collect();
+    let params = prepared
+        .iter()
+        .zip(statements)
+        .enumerate()
+        .map(|(index, (prepared, (_, params)))| {
+            prepared.encode(params).map_err(|error| at(index, error))
+        })
+        .collect::<Result<Vec<Vec<Encoded>>>>()?;
+    let responses = backend.run(prepared.iter().zip(&params).map(|(prepared, params)| Execution {
+        statement: &prepared.statement,
+        params,
+        formats: prepared.plan.formats(),
+    }))?;
+    let mut done: Vec<Rows> = Vec::with_capacity(prepared.len());
+    let mut rows = Some(Rows::new(&prepared[0]));
+    let answered = answer::read(backend, responses, |part| {
+        let Some(current) = &mut rows else {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                "the server sent more answers than there were statements",
+            ));
+        };
+        let is_complete = matches!(part, Part::Complete(_));
+        current.take(part)?;
+        if is_complete {
+            done.extend(rows.take());
+            rows = prepared.get(done.len()).map(Rows::new);
+        }
+        Ok(())
+    })
+    .await;
+    if let Err(error) = answered {
+        let index = done.len().min(prepared.len() - 1);
+        return Err(at(index, marked(error, &prepared[index])));
+    }
+    if done.len() < prepared.len() {
+        return Err(Error::new(
+            ErrorKind::Closed,
+            "the server sent fewer answers than there were statements",
+        ));
+    }
+    let mut outputs = Vec::with_capacity(done.len());
+    for rows in done {
+        outputs.push(rows.finish(backend, manner).await?);
+    }
+    Ok(outputs)
+}
+
+/// The error of a statement of the pipeline.
+fn at(index: usize, error: Error) -> Error {
+    let message = format!("Statement {index} of the pipeline: {}", error.message);
+    Error {
+        index: Some(index),
+        ..error.saying(message)
+    }
+}

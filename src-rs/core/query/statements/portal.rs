@@ -1,0 +1,72 @@
+//! Portals: statements whose rows are fetched in parts.
+
+use super::answer::{self, Rows};
+use super::{Description, Manner, Prepared, QueryOutput};
+use crate::base::error::{Error, ErrorKind, Result};
+use crate::protocol::TransactionStatus;
+use crate::query::backend::Backend;
+use crate::query::values::Param;
+
+/// A statement that was opened, within a transaction block.
+#[derive(Debug)]
+pub(crate) struct Portal {
+    name: String,
+    prepared: Prepared,
+    manner: Manner,
+}
+
+impl Portal {
+    /// Opens a statement that is prepared.
+    pub(crate) async fn open(
+        backend: &Backend,
+        prepared: Prepared,
+        params: &[Param],
+        manner: Manner,
+    ) -> Result<Self> {
+        if backend.transaction_status() == TransactionStatus::Idle {
+            return Err(Error::new(
+                ErrorKind::Execute,
+                "a cursor lives within a transaction, and none is open",
+            ));
+        }
+        let params = prepared.encode(params)?;
+        let name = backend.new_name();
+        let responses =
+            backend.open(&name, &prepared.statement, &params, prepared.plan.formats())?;
+        answer::read(backend, responses, |_| Ok(())).await?;
+        Ok(Self {
+            name,
+            prepared,
+            manner,
+        })
+    }
+
+    /// What the parameters and columns are.
+    pub(crate) fn description(&self) -> Description {
+        self.prepared.description()
+    }
+
+    /// The next rows: at most so many.
+    pub(crate) async fn fetch(&self, backend: &Backend, most: u32) -> Result<QueryOutput> {
+        let responses = backend.fetch(&self.name, most)?;
+        let mut rows = Rows::new(&self.prepared);
+        let answered = answer::read(backend, responses, |part| rows.take(part)).await;
+        answered.map_err(|error| match error.sql_state() {
+            // Its transaction has ended, or the savepoint that it was opened behind was rolled back to.
+            Some("34000") => error.saying(
+                "the cursor has ended: it ends with its transaction, and with a rollback to a savepoint before it"
+                    .to_owned(),
+            ),
+            _ => error,
+        })?;
+        rows.finish(backend, self.manner).await
+    }
+
+    /// Closes the portal. One that has ended with its transaction is closed already.
+    pub(crate) async fn close(&self, backend: &Backend) -> Result<()> {
+        if backend.transaction_status() != TransactionStatus::Active {
+            return Ok(());
+        }
+        answer::read(backend, backend.close_portal(&self.name)?, |_| Ok(())).await
+    }
+}

@@ -1,0 +1,104 @@
+// Dates and times as Temporal has them (https://tc39.es/proposal-temporal/docs/), which the runtime or a polyfill provides.
+import type { Decoder } from './types.js'
+
+/** A class of `Temporal` that reads text. */
+export interface TemporalClass {
+  /** Makes an instance of a text in ISO 8601. */
+  from(text: string): unknown
+}
+
+/** The part of the namespace `Temporal` that is used. No declaration of the package names the global one, which may not be there. */
+export interface TemporalNamespace {
+  /** Of the runtime or a polyfill. */
+  readonly Instant: TemporalClass
+  /** Of the runtime or a polyfill. */
+  readonly PlainDate: TemporalClass
+  /** Of the runtime or a polyfill. */
+  readonly PlainDateTime: TemporalClass
+  /** Of the runtime or a polyfill. */
+  readonly PlainTime: TemporalClass
+}
+
+/** Adds decoders that make objects of `Temporal` of texts. The user's own come before them. */
+export function temporalDecoders(
+  temporal: TemporalNamespace,
+  own: ReadonlyMap<string, Decoder>,
+): Map<string, Decoder> {
+  const classes: [string, TemporalClass][] = [
+    ['date', temporal.PlainDate],
+    ['timestamp', temporal.PlainDateTime],
+    ['timestamptz', temporal.Instant],
+    ['time', temporal.PlainTime],
+  ]
+  const decoders = new Map<string, Decoder>()
+  for (const [type, made] of classes) decoders.set(type, (value) => from(made, value))
+  for (const [type, decoder] of own) {
+    const before = decoders.get(type)
+    decoders.set(type, before ? (value) => decoder(before(value)) : decoder)
+  }
+  return decoders
+}
+
+/** What the class cannot hold stays text, and what is infinite is no text. */
+function from(made: TemporalClass, value: unknown): unknown {
+  // A day may end at 24:00, which `PlainTime` takes for an error or for 00:00.
+  if (typeof value !== 'string' || value.startsWith('24:00:00')) return value
+  try {
+    return made.from(value)
+  } catch {
+    return value
+  }
+}
+
+const KINDS = [
+  'Temporal.Instant',
+  'Temporal.PlainDate',
+  'Temporal.PlainDateTime',
+  'Temporal.PlainTime',
+  'Temporal.ZonedDateTime',
+  'Temporal.Duration',
+] as const
+
+type Kind = (typeof KINDS)[number]
+
+/** The kind of an object of `Temporal`, of whatever implementation; `undefined` for anything else. */
+export function temporalKind(value: object): Kind | undefined {
+  const tag: unknown = (value as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag]
+  return KINDS.find((kind) => kind === tag)
+}
+
+/** The text of an object of `Temporal` that PostgreSQL reads; `undefined` when it would be rounded. */
+export function temporalText(value: object, kind: Kind): string | undefined {
+  if (kind === 'Temporal.Duration') return durationText(value as Record<string, number>)
+  const text =
+    kind === 'Temporal.ZonedDateTime'
+      ? String((value as { toInstant(): unknown }).toInstant())
+      : String(value)
+  // PostgreSQL has microseconds, and no calendars.
+  if (/\.\d{7}/.test(text)) return undefined
+  return withEra(text.replace(/\[.*$/, ''))
+}
+
+/** PostgreSQL reads no sign before a year, but an era behind the moment. */
+function withEra(text: string): string {
+  const [, sign, year, rest] = /^([+-])(\d{6})(-.*)$/.exec(text) ?? []
+  if (sign === undefined) return text
+  return sign === '+' ? `${Number(year)}${rest}` : `${String(Number(year) + 1).padStart(4, '0')}${rest} BC`
+}
+
+const UNITS = [
+  'years',
+  'months',
+  'weeks',
+  'days',
+  'hours',
+  'minutes',
+  'seconds',
+  'milliseconds',
+  'microseconds',
+] as const
+
+function durationText(duration: Record<string, number>): string | undefined {
+  if (duration['nanoseconds'] !== 0) return undefined
+  return UNITS.map((unit) => `${duration[unit]} ${unit}`).join(' ')
+}

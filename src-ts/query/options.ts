@@ -1,0 +1,118 @@
+// The options of a statement.
+import { ArgumentTypeError } from '../errors.js'
+import { checkBoolean, checkFunction, checkOneOf, checkOptions, expected } from '../options/validate.js'
+import { checkWait } from '../options/wait.js'
+import type { CallOptions } from './bounds.js'
+import type { Shaping } from './rows.js'
+import { Manner, typesWithin, type Decoder, type ResolvedTypes, type TypeOptions } from '../options/types.js'
+
+/** The options of a statement that returns nothing that is read. */
+export interface StatementOptions extends CallOptions {
+  /**
+   * Whether the server keeps the statement prepared on the connection, for later uses. Without that it is sent without a name, in one
+   * round trip, so that it works behind a pooler that gives each statement to another session of the server; at the first use of a
+   * text on a connection one more round trip asks for the types of its parameters and columns.
+   * @default true
+   */
+  prepared?: boolean | undefined
+  /**
+   * How values are read and written, in place of the pool's option of that name.
+   * @default those of the pool
+   */
+  types?: TypeOptions | undefined
+}
+
+/** The options of a statement whose rows are read. */
+export interface QueryOptions extends StatementOptions {
+  /**
+   * The form of a row: an object with a property for each column, of which of two with one name the last one counts; or an array of
+   * the values in the order of the columns.
+   * @default 'object'
+   */
+  rowMode?: 'object' | 'array' | undefined
+  /**
+   * Makes the final row of each row.
+   * @default none
+   */
+  // oxlint-disable-next-line typescript/no-explicit-any -- the overloads of the methods say which row it gets.
+  map?: ((row: any) => unknown) | undefined
+  /**
+   * Functions by the name of a column: each makes the value of what would be read otherwise. Not called for null.
+   * @default none
+   */
+  columns?: Readonly<Record<string, Decoder>> | undefined
+}
+
+/** Rows as arrays. */
+export interface ArrayMode extends QueryOptions {
+  /** Arrays, in the order of the columns. */
+  rowMode: 'array'
+  /** None: with it the row is what it returns. */
+  map?: undefined
+}
+
+/** Rows as a function makes them. */
+export interface MapMode<Row, Mapped> extends QueryOptions {
+  /** Makes the final row of each row. */
+  map: (row: Row) => Mapped
+}
+
+/** @internal The names of the options of a statement. */
+export const STATEMENT_OPTIONS = ['signal', 'timeoutMs', 'prepared', 'types'] as const satisfies (keyof StatementOptions)[]
+
+const NAMES = [
+  ...STATEMENT_OPTIONS,
+  'rowMode',
+  'map',
+  'columns',
+] as const satisfies (keyof QueryOptions)[]
+
+/** @internal The options of a statement, checked. */
+export interface ResolvedStatement {
+  readonly bounds: CallOptions
+  readonly types: ResolvedTypes
+  /** How dates are read, and whether the statement has no name. */
+  readonly manner: number
+}
+
+const NO_BOUNDS: CallOptions = {}
+
+/** @internal Checks the options of a statement that returns nothing that is read. */
+export function resolveStatement(
+  options: StatementOptions | undefined,
+  base: ResolvedTypes,
+  names: readonly string[] = STATEMENT_OPTIONS,
+): ResolvedStatement {
+  if (options === undefined) return { bounds: NO_BOUNDS, types: base, manner: base.dates }
+  checkOptions('options', options, names as (keyof StatementOptions)[])
+  const { signal, timeoutMs, prepared = true } = options
+  checkWait(options)
+  checkBoolean('prepared', prepared)
+  const types = typesWithin(options.types, base)
+  return {
+    bounds: { signal, timeoutMs },
+    types,
+    manner: prepared ? types.dates : types.dates | Manner.Unnamed,
+  }
+}
+
+/** @internal Checks the options of a statement whose rows are read. */
+export function resolveQuery(
+  options: QueryOptions | undefined,
+  base: ResolvedTypes,
+): ResolvedStatement & { shaping: Shaping } {
+  const statement = resolveStatement(options, base, NAMES)
+  return { ...statement, shaping: shapingOf(options, statement.types) }
+}
+
+function shapingOf(options: QueryOptions = {}, types: ResolvedTypes): Shaping {
+  const { rowMode = 'object', map, columns } = options
+  checkOneOf('rowMode', rowMode, ['object', 'array'])
+  if (map !== undefined) checkFunction('map', map)
+  if (columns !== undefined) {
+    if (typeof columns !== 'object' || columns === null)
+      throw new ArgumentTypeError(expected('columns', 'an object of functions', columns))
+    for (const [name, decoder] of Object.entries(columns)) checkFunction(`columns.${name}`, decoder)
+  }
+  return { types, asArrays: rowMode === 'array', map, columns }
+}

@@ -1,0 +1,28 @@
+// Statements that are sent together.
+import { ArgumentTypeError } from '../errors.js'
+import { checkString, expected } from '../options/validate.js'
+import { toNativeParameters, type QueryParameter } from './parameters.js'
+import type { ResolvedTypes } from '../options/types.js'
+
+/** A statement of a pipeline: its text, or its text and its parameters. */
+export type PipelineStatement = string | readonly [sql: string, params?: readonly QueryParameter[]]
+
+/** @internal Checks the statements of a pipeline. */
+export function splitPipeline(
+  statements: unknown,
+  types: ResolvedTypes,
+): { texts: string[]; params: unknown[][] } {
+  if (!Array.isArray(statements))
+    throw new ArgumentTypeError(expected('statements', 'an array', statements))
+  const texts: string[] = []
+  const params: unknown[][] = []
+  for (let index = 0; index < statements.length; index += 1) {
+    const name = `statements[${index}]`
+    const statement: unknown = statements[index]
+    const [sql, given = []]: unknown[] = Array.isArray(statement) ? statement : [statement]
+    checkString(name, sql)
+    texts.push(sql)
+    params.push(toNativeParameters(given, types, `${name}[1]`))
+  }
+  return { texts, params }
+}

@@ -1,0 +1,162 @@
+// A statement that was prepared, with what it takes and gives.
+import { brand } from '../brand.js'
+import type { NativeDescription } from '#native'
+import { ConnectionExecuteError } from '../errors.js'
+import type { ArrayMode, MapMode, QueryOptions } from './options.js'
+import type { QueryParameter } from './parameters.js'
+import type { QueryColumn, QueryResult } from './result.js'
+
+/** What a prepared statement runs on. */
+interface Runner {
+  execute<Row extends object>(
+    sql: string,
+    params: readonly QueryParameter[] | undefined,
+    options: QueryOptions | undefined,
+  ): Promise<QueryResult<Row>>
+  fetchRow<Row>(
+    sql: string,
+    params: readonly QueryParameter[] | undefined,
+    options: QueryOptions | undefined,
+  ): Promise<Row>
+  fetchRowOrNull<Row>(
+    sql: string,
+    params: readonly QueryParameter[] | undefined,
+    options: QueryOptions | undefined,
+  ): Promise<Row | null>
+  fetchVal<Value>(
+    sql: string,
+    params: readonly QueryParameter[] | undefined,
+    options: QueryOptions | undefined,
+  ): Promise<Value>
+}
+
+/** The type of a parameter of a statement. */
+export interface ParameterType {
+  /** The name of the PostgreSQL type, such as `int4` or `text[]`. */
+  readonly type: string
+  /** The object id of the PostgreSQL type. */
+  readonly oid: number
+}
+
+/** A column of a prepared statement. */
+export interface PreparedColumn extends QueryColumn {
+  /** The object id of the column's table; `null` for an expression. */
+  readonly tableOid: number | null
+  /** The number of the column in its table, from 1 on; `null` for an expression. */
+  readonly columnNumber: number | null
+}
+
+/**
+ * A statement that {@link Queryable.prepare} has prepared. It is run on the connection or transaction that has prepared it, as often
+ * as need be.
+ *
+ * The connection keeps the statement prepared. When the database has changed meanwhile, or something has deallocated it, it is
+ * prepared again, except within a transaction, which the server's refusal fails.
+ */
+export class PreparedStatement<Row extends object = Record<string, unknown>>
+  implements AsyncDisposable
+{
+  readonly #runner: Runner
+  readonly #forget: () => Promise<void>
+  readonly #sql: string
+  readonly #parameters: readonly ParameterType[]
+  readonly #columns: readonly PreparedColumn[]
+  #isClosed = false
+
+  /** @internal */
+  constructor(
+    runner: Runner,
+    forget: () => Promise<void>,
+    sql: string,
+    description: NativeDescription,
+  ) {
+    this.#runner = runner
+    this.#forget = forget
+    this.#sql = sql
+    this.#parameters = Array.from(description.parameters, ({ typeName, oid }) => ({
+      type: typeName,
+      oid,
+    }))
+    this.#columns = Array.from(description.columns, ({ name, typeName, oid }, index) => ({
+      name,
+      type: typeName,
+      oid,
+      tableOid: description.tableOids[index] || null,
+      columnNumber: description.columnNumbers[index] || null,
+    }))
+  }
+
+  /** The text of the statement. */
+  get sql(): string {
+    return this.#sql
+  }
+
+  /** The types of the parameters, as they were when the statement was prepared. */
+  get parameters(): readonly ParameterType[] {
+    return this.#parameters
+  }
+
+  /** The columns, as they were when the statement was prepared. Empty for a statement that cannot return rows. */
+  get columns(): readonly PreparedColumn[] {
+    return this.#columns
+  }
+
+  /** Runs the statement, as {@link Queryable.execute} does. */
+  async execute<ArrayRow extends unknown[] = unknown[]>(
+    params: readonly QueryParameter[] | undefined,
+    options: ArrayMode,
+  ): Promise<QueryResult<ArrayRow>>
+  /** Runs the statement. A function makes its rows. */
+  async execute<Mapped>(
+    params: readonly QueryParameter[] | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<QueryResult<Mapped>>
+  /** Runs the statement. Its rows are objects. */
+  async execute(params?: readonly QueryParameter[], options?: QueryOptions): Promise<QueryResult<Row>>
+  async execute(
+    params?: readonly QueryParameter[],
+    options?: QueryOptions,
+  ): Promise<QueryResult<unknown>> {
+    return this.#open().execute<Row>(this.#sql, params, options)
+  }
+
+  /** Runs the statement, as {@link Queryable.fetchRow} does. */
+  async fetchRow(params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row> {
+    return this.#open().fetchRow<Row>(this.#sql, params, options)
+  }
+
+  /** Runs the statement, as {@link Queryable.fetchRowOrNull} does. */
+  async fetchRowOrNull(
+    params?: readonly QueryParameter[],
+    options?: QueryOptions,
+  ): Promise<Row | null> {
+    return this.#open().fetchRowOrNull<Row>(this.#sql, params, options)
+  }
+
+  /** Runs the statement, as {@link Queryable.fetchVal} does. */
+  async fetchVal<Value = unknown>(
+    params?: readonly QueryParameter[],
+    options?: QueryOptions,
+  ): Promise<Value> {
+    return this.#open().fetchVal<Value>(this.#sql, params, options)
+  }
+
+  /** Has the server forget the statement. Later calls of its other methods reject. A second call has no effect. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#forget()
+  }
+
+  /** Closes the statement, as {@link PreparedStatement.close} does. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #open(): Runner {
+    if (this.#isClosed) throw new ConnectionExecuteError('the prepared statement was closed')
+    return this.#runner
+  }
+}
+
+brand(PreparedStatement, 'PreparedStatement')

@@ -1,0 +1,36 @@
+// An array whose indices do not begin at 1.
+import { brand } from '../../brand.js'
+import { ArgumentTypeError } from '../../errors.js'
+import { expected } from '../../options/validate.js'
+
+/**
+ * A PostgreSQL array with lower bounds, such as `[2:4]={1,2,3}`. It is read where the option `arrayBounds` is `keep`, for an array
+ * that has other lower bounds than 1, and can be given as a parameter.
+ */
+export class BoundedArray<Element = unknown> {
+  /** The index of the first element of each dimension, integers of 32 bits. */
+  readonly lowerBounds: readonly number[]
+  /** The elements, nested for each dimension. */
+  readonly values: readonly Element[]
+
+  /**
+   * @param values - The elements, nested for each dimension.
+   * @param lowerBounds - The index of the first element of each dimension.
+   * @throws {@link ArgumentTypeError} when an argument is no such array.
+   */
+  constructor(values: readonly Element[], lowerBounds: readonly number[]) {
+    if (!Array.isArray(values)) throw new ArgumentTypeError(expected('values', 'an array', values))
+    if (
+      !Array.isArray(lowerBounds) ||
+      !lowerBounds.every((bound) => Number.isInteger(bound) && Math.abs(bound) < 2 ** 31)
+    ) {
+      throw new ArgumentTypeError(
+        expected('lowerBounds', 'an array of integers of 32 bits', lowerBounds),
+      )
+    }
+    this.values = values
+    this.lowerBounds = lowerBounds
+  }
+}
+
+brand(BoundedArray, 'BoundedArray')
