@@ -426,7 +426,7 @@ interface PglistenErrorOptions {
 declare class PglistenError extends Error {
     /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
     readonly code: string;
-    /** Which statement of a {@link Queryable.pipeline} failed, counted from 0. Other errors do not have the property. */
+    /** Which statement of `pipeline()` failed, or which list of parameters of `executeMany()`, counted from 0. Other errors do not have the property. */
     statementIndex?: number;
     /**
      * The package makes its errors itself; the class is exported for `instanceof`.

@@ -16,7 +16,7 @@ export interface PglistenErrorOptions {
 export class PglistenError extends Error {
   /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
   readonly code: string = 'ERR_PGLISTEN_INTERNAL'
-  /** Which statement of a {@link Queryable.pipeline} failed, counted from 0. Other errors do not have the property. */
+  /** Which statement of `pipeline()` failed, or which list of parameters of `executeMany()`, counted from 0. Other errors do not have the property. */
   declare statementIndex?: number
 
   /**

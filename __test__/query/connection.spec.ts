@@ -80,13 +80,24 @@ test('fetchRow and fetchVal want exactly one row', async (t) => {
     ['SELECT generate_series(1, 3)', '3'],
     ['SET application_name = DEFAULT', 'a statement without columns'],
     ['CREATE TEMPORARY TABLE one AS SELECT 1', 'a statement without columns'],
-    ['SELECT', 'a statement without columns'],
   ] as const) {
     const message = `Expected the statement to return exactly one row, got ${rows}`
     await t.throwsAsync(connection.fetchRow(sql), { instanceOf: ConnectionExecuteError, message })
     await connection.execute('DROP TABLE IF EXISTS one')
     await t.throwsAsync(connection.fetchVal(sql), { instanceOf: ConnectionExecuteError, message })
   }
+})
+
+test('a row without columns is an object without properties', async (t) => {
+  const connection = await connect(t)
+  t.deepEqual(await connection.fetchRow('SELECT'), {})
+  const rows = await connection.execute('SELECT FROM generate_series(1, 3)')
+  t.deepEqual([...rows], [{}, {}, {}])
+  t.is(rows.rowCount, 3)
+  t.deepEqual(await connection.fetchRowOrNull('SELECT WHERE false'), null)
+  await t.throwsAsync(connection.fetchVal('SELECT'), {
+    message: 'Expected the statement to return a column, got a row without columns',
+  })
 })
 
 test('a large result arrives whole', async (t) => {
@@ -240,7 +251,7 @@ test('executeMany runs a statement for each list, all or nothing', async (t) => 
   await t.throwsAsync(
     connection.executeMany(insert, [
       [2000, 'x'],
-      ['no', 'y'],
+      [true, 'y'],
     ]),
     {
       instanceOf: ConnectionExecuteError,

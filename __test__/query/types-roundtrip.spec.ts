@@ -226,23 +226,6 @@ test('date and timestamp are the UTC day and time, whatever the time zone of the
   t.deepEqual(await roundTrip(connection, 'timestamptz', moment), moment)
 })
 
-for (const [type, text] of [
-  ['timestamptz', 'infinity'],
-  ['timestamp', '-infinity'],
-  ['date', 'infinity'],
-  ['timestamp', '294276-12-31 00:00:00'],
-  ['date', '5874897-12-31'],
-] as const) {
-  test(`the ${type} ${text} is an error, not a wrong Date`, async (t) => {
-    const connection = await connect(t)
-    const error = await t.throwsAsync(connection.execute(`SELECT '${text}'::${type} AS moment`), {
-      instanceOf: ConnectionExecuteError,
-    })
-    t.regex(error.message, new RegExp(`Column \`moment\` \\(${type}\\) holds .*cast it to text`))
-    t.is(await connection.fetchVal(`SELECT '${text}'::${type}::text`), text)
-  })
-}
-
 test('enums, domains and their arrays', async (t) => {
   const connection = await connect(t)
   const [colour, age] = [uniqueName('colour'), uniqueName('age')]
@@ -265,64 +248,9 @@ test('a function that returns nothing returns null', async (t) => {
   t.is(await connection.fetchVal("SELECT pg_notify('nobody', '')"), null)
 })
 
-const UNSUPPORTED = {
-  inet: 869,
-  interval: 1186,
-  time: 1083,
-  point: 600,
-  int4range: 3904,
-  'inet[]': 1041,
-  oid: 26,
-  money: 790,
-  xml: 142,
-}
-
-for (const [type, oid] of Object.entries(UNSUPPORTED)) {
-  test(`${type} is refused by its name and number, both ways`, async (t) => {
-    const connection = await connect(t)
-    const column = await t.throwsAsync(connection.execute(`SELECT NULL::${type} AS x`), {
-      instanceOf: ConnectionExecuteError,
-    })
-    t.is(
-      column.message,
-      `Column \`x\` has type \`${type}\` (oid ${oid}), which is not supported: cast it to text in the statement`,
-    )
-    const parameter = await t.throwsAsync(connection.execute(`SELECT ($1::${type})::text`, ['x']), {
-      instanceOf: ConnectionExecuteError,
-    })
-    t.is(
-      parameter.message,
-      `Parameter $1 has type \`${type}\` (oid ${oid}), which is not supported: give it as text, for example \`$1::text::${type}\``,
-    )
-  })
-}
-
-test('composite types, anonymous rows and vectors are refused', async (t) => {
-  const connection = await connect(t)
-  for (const sql of [
-    'SELECT ROW(1, 2) AS x',
-    'SELECT c AS x FROM pg_class c LIMIT 1',
-    "SELECT '1 2'::int2vector AS x",
-    'SELECT array_agg(ROW(1)) AS x',
-  ]) {
-    await t.throwsAsync(connection.execute(sql), {
-      instanceOf: ConnectionExecuteError,
-      message: /^Column `x` has type `.+` \(oid \d+\), which is not supported/,
-    })
-  }
-})
-
-test('a statement that returns an unsupported type is not executed', async (t) => {
-  const connection = await connect(t)
-  await connection.execute('CREATE TEMPORARY TABLE seen (address inet)')
-  await t.throwsAsync(connection.execute("INSERT INTO seen VALUES ('::1') RETURNING address"), {
-    instanceOf: ConnectionExecuteError,
-  })
-  t.is(await connection.fetchVal('SELECT count(*) FROM seen'), 0n)
-})
+const BYTES = 'a Buffer, a Uint8Array or a string of hexadecimal digits behind `\\x`'
 
 const MISFITS: [string, QueryParameter, string][] = [
-  ['int4', 'foo', 'an integer between -2147483648 and 2147483647, got `foo` (string)'],
   ['int4', 1.5, 'an integer between -2147483648 and 2147483647, got `1.5` (number)'],
   ['int4', 2 ** 31, 'an integer between -2147483648 and 2147483647, got `2147483648` (number)'],
   ['int2', 32768n, 'an integer between -32768 and 32767, got `32768` (bigint)'],
@@ -336,24 +264,21 @@ const MISFITS: [string, QueryParameter, string][] = [
     2n ** 63n,
     'a bigint between -2^63 and 2^63-1 or a safe integer, got `9223372036854775808` (bigint)',
   ],
-  ['bool', 'true', 'a boolean, got `true` (string)'],
-  ['float8', '1.5', 'a number, got `1.5` (string)'],
   [
     'float4',
     1e39,
     'a number within the range of float4, got `1000000000000000000000000000000000000000` (number)',
   ],
-  ['numeric', '1,5', 'a decimal number as a string, a number or a bigint, got `1,5` (string)'],
-  ['text', 5, 'a string, got `5` (number)'],
-  ['text', true, 'a string, got `true` (boolean)'],
-  ['text', { a: 1 }, 'a string, got an object'],
+  ['text', { a: 1 }, 'a string, a number, a bigint or a boolean, got an object'],
   ['"char"', 'ab', 'a string of at most one ASCII character, got `ab` (string)'],
-  ['bytea', 'text', 'a Buffer or a Uint8Array, got `text` (string)'],
-  ['uuid', 'no uuid', 'a UUID as a string, got `no uuid` (string)'],
+  ['bytea', 'text', `${BYTES}, got \`text\` (string)`],
   ['jsonb', 1n, 'a value that JSON can hold, got `1` (bigint)'],
   ['jsonb', [Buffer.from('x')], 'a value that JSON can hold, got an array with bytes in it'],
-  ['text', ['a'], 'a string, got an array'],
-  ['bytea', new Date(0), 'a Buffer or a Uint8Array, got a Date'],
+  ['text', ['a'], 'a string, a number, a bigint or a boolean, got an array'],
+  ['bytea', new Date(0), `${BYTES}, got a Date`],
+  ['jsonb', { big: 1n }, 'a value that JSON can hold, got an object with a bigint in it'],
+  ['bool', 1, 'a boolean, got `1` (number)'],
+  ['timestamptz', 0, 'a Date or a string, got `0` (number)'],
 ]
 
 for (const [type, value, message] of MISFITS) {
@@ -372,11 +297,11 @@ test('an element that does not fit is named by its place', async (t) => {
   await t.throwsAsync(
     roundTrip(connection, 'int4[]', [
       [1, 2],
-      [3, 'x'],
+      [3, true],
     ]),
     {
       message:
-        'Expected element [1][1] of parameter $1 (int4[]) to be an integer between -2147483648 and 2147483647, got `x` (string)',
+        'Expected element [1][1] of parameter $1 (int4[]) to be an integer between -2147483648 and 2147483647, got `true` (boolean)',
     },
   )
   await t.throwsAsync(roundTrip(connection, 'int4[]', [[1, 2], [3]]), {
@@ -384,7 +309,7 @@ test('an element that does not fit is named by its place', async (t) => {
       'Expected element [1] of parameter $1 (int4[]) to be an array of 2, as long as the ones before it, got one of 1',
   })
   await t.throwsAsync(roundTrip(connection, 'int4[]', 5), {
-    message: 'Expected parameter $1 (int4[]) to be an array, got `5` (number)',
+    message: 'Expected parameter $1 (int4[]) to be an array or a string, got `5` (number)',
   })
 })
 
@@ -401,10 +326,7 @@ const NO_PARAMETERS: [unknown, RegExp][] = [
   [() => 1, /`params\[0\]` .* got a function/],
   [Symbol('s'), /`params\[0\]` .* got a symbol/],
   [new Date(NaN), /`params\[0\]` to be a valid Date/],
-  [new Map(), /`params\[0\]` .* got an instance of Map/],
-  [new Float64Array(1), /`params\[0\]` .* got an instance of Float64Array/],
   [cyclic, /`params\[0\]` to be a value that JSON can hold: Converting circular structure/],
-  [{ big: 1n }, /`params\[0\]` to be a value that JSON can hold: .*BigInt/],
   [{ toJSON: () => undefined }, /`params\[0\]` to be a value that JSON can hold/],
   [cyclicArray, /levels, got a deeper one/],
 ]

@@ -113,7 +113,7 @@ pub struct Error {
     pub is_hopeless: bool,
     /// Whether what the client knows of a type may be out of date.
     pub(crate) may_be_stale: bool,
-    /// Which statement of a pipeline failed.
+    /// Which statement of a pipeline failed, or which execution of one with many sets of parameters.
     pub index: Option<usize>,
 }
 

@@ -20,7 +20,7 @@ pub use prepared::{Column, Description};
 pub(crate) use prepared::{Plan, Prepared};
 use prepared::refuse_copy;
 
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::query::backend::{Backend, Execution};
 use crate::query::values::{Dates, Param, Tape};
 
@@ -105,7 +105,8 @@ pub(crate) async fn run(
     params: &[Param],
     manner: Manner,
 ) -> Result<QueryOutput> {
-    let params = prepared.encode(params)?;
+    let encoded = prepared.encode(params);
+    let params = encoded.map_err(|error| marked(error, prepared))?;
     let responses = backend.run([Execution {
         statement: &prepared.statement,
         params: &params,
@@ -117,10 +118,14 @@ pub(crate) async fn run(
     rows.finish(backend, manner).await
 }
 
-/// Marks the error of a text that the server could not read as that of a composite that may have other fields now.
+/// Marks the error of a parameter as that of a composite that may have other fields now.
 fn marked(error: Error, prepared: &Prepared) -> Error {
+    let is_of_parameter = match error.sql_state() {
+        None => error.kind == ErrorKind::Execute,
+        Some(state) => state == "22P02",
+    };
     Error {
-        may_be_stale: error.sql_state() == Some("22P02") && prepared.plan.has_fields(),
+        may_be_stale: is_of_parameter && prepared.plan.has_fields(),
         ..error
     }
 }

@@ -228,7 +228,9 @@ fn made(told: HashMap<u32, Told>, limits: Limits) -> Result<Catalogue> {
     let mut found = Catalogue::default();
     // How many parts a value has.
     let mut sizes: HashMap<u32, usize> = HashMap::new();
-    let mut left: Vec<(u32, Told)> = told.into_iter().collect();
+    // What is built in is known better than by what a server says of it.
+    let custom = |(oid, _): &(u32, Told)| Type::from_oid(*oid).is_none();
+    let mut left: Vec<(u32, Told)> = told.into_iter().filter(custom).collect();
     for level in 0.. {
         let is_ready = |(_, told): &(u32, Told)| {
             let mut parts = told.form.parts().into_iter();
@@ -324,6 +326,18 @@ mod tests {
             panic!("{kind:?}");
         };
         assert_eq!(element.oid(), FIRST + 1);
+    }
+
+    #[test]
+    fn a_type_that_is_built_in_is_not_made_anew() {
+        let told = Told {
+            name: "int4".to_owned(),
+            schema: "pg_catalog".to_owned(),
+            delimiter: ',',
+            form: Form::Simple,
+        };
+        let found = made(HashMap::from([(Type::INT4.oid(), told)]), LOW).unwrap();
+        assert_eq!(found.get(Type::INT4.oid()).unwrap(), Type::INT4);
     }
 
     #[test]

@@ -43,7 +43,8 @@ async fn attempt(
         .map(|(index, params)| {
             prepared.encode(params).map_err(|error| Error {
                 message: format!("Parameter set {index}: {}", error.message),
-                ..error
+                index: Some(index),
+                ..marked(error, &prepared)
             })
         })
         .collect::<Result<Vec<_>>>()?;
@@ -75,19 +76,24 @@ async fn attempt(
 /// Executes a statement for all sets. Gives the rows affected.
 async fn run(backend: &Backend, prepared: &Prepared, sets: &[Vec<Encoded>]) -> Result<u64> {
     let mut affected = 0;
+    let mut done = 0;
     for chunk in sets.chunks(PIPELINE_DEPTH) {
         let responses = backend.run(chunk.iter().map(|params| Execution {
             statement: &prepared.statement,
             params,
             formats: prepared.plan.formats(),
         }))?;
-        answer::read(backend, responses, |part| {
+        let answered = answer::read(backend, responses, |part| {
             if let Part::Complete(rows) = part {
                 affected += rows;
+                done += 1;
             }
             Ok(())
-        })
-        .await?;
+        });
+        answered.await.map_err(|error| Error {
+            index: Some(done),
+            ..error
+        })?;
     }
     Ok(affected)
 }

@@ -50,7 +50,8 @@ async fn attempt(
         .zip(statements)
         .enumerate()
         .map(|(index, (prepared, (_, params)))| {
-            prepared.encode(params).map_err(|error| at(index, error))
+            let encoded = prepared.encode(params);
+            encoded.map_err(|error| at(index, marked(error, prepared)))
         })
         .collect::<Result<Vec<Vec<Encoded>>>>()?;
     let responses = backend.run(prepared.iter().zip(&params).map(|(prepared, params)| Execution {

@@ -195,6 +195,7 @@ impl Codec {
             Type::POLYGON => Self::Geometry(Geometry::Polygon),
             Type::CIRCLE => Self::Geometry(Geometry::Circle),
             Type::VOID => Self::Void,
+            Type::RECORD_ARRAY => Self::PlainArray(','),
             Type::INT2_VECTOR => Self::IdVector(part("", &Type::INT2, choice)),
             Type::OID_VECTOR => Self::IdVector(part("", &Type::OID, choice)),
             _ => Self::of_kind(ty, choice),

@@ -196,7 +196,7 @@ impl Codec {
             Self::Numeric => "a decimal number as a string, a number or a bigint",
             Self::Text => "a string, a number, a bigint or a boolean",
             Self::Char => "a string of at most one ASCII character",
-            Self::Bytea => "a Buffer or a Uint8Array",
+            Self::Bytea => "a Buffer, a Uint8Array or a string of hexadecimal digits behind `\\x`",
             Self::Json | Self::Jsonb => "a value that JSON can hold",
             Self::Moment(..) => "a Date or a string",
             Self::Interval => "an Interval, an object with `months`, `days`, `microseconds` or other units, or a string",

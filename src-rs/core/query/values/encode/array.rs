@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, BytesMut};
 
 use super::Mismatch;
-use crate::query::values::{Codec, Param, Part};
+use crate::query::values::{Codec, Geometry, Param, Part};
 
 /// The server's own limit on the dimensions of an array.
 const MAX_DIMENSIONS: usize = 6;
@@ -48,21 +48,23 @@ pub(super) fn write(
 pub(super) fn dimensions(element: &Codec, values: &[Param]) -> Result<Vec<usize>, Mismatch> {
     let mut lengths = vec![values.len()];
     let mut level = values.first();
-    // An element that is an array itself, such as a domain over one, is no dimension; nor is what has parts in an array.
-    let has_parts = matches!(
-        element,
-        Codec::Array(_)
-            | Codec::PlainArray(_)
-            | Codec::IdVector(_)
-            | Codec::Composite(_)
-            | Codec::Multirange(_)
-            | Codec::Vector
-            | Codec::Geometry(_)
-    );
-    while let (Some(Param::Array(values)), false) = (level, has_parts) {
+    while let Some(Param::Array(values)) = level {
         lengths.push(values.len());
         level = values.first();
     }
+    // What is an array within is no dimension, unless the element is given as text.
+    let within = match element {
+        _ if matches!(level, Some(Param::Text(_))) && !is_array(element) => 0,
+        Codec::Multirange(_)
+        | Codec::Vector
+        | Codec::IdVector(_)
+        | Codec::Geometry(Geometry::Segment | Geometry::Box | Geometry::Polygon) => 1,
+        // How deep it is given is not known.
+        Codec::Composite(_) => lengths.len() - 1,
+        _ if is_array(element) => lengths.len() - 1,
+        _ => 0,
+    };
+    lengths.truncate(lengths.len().saturating_sub(within).max(1));
     if lengths.len() > MAX_DIMENSIONS {
         return Err(Mismatch {
             got: format!("an array of {}", lengths.len()),
@@ -70,6 +72,11 @@ pub(super) fn dimensions(element: &Codec, values: &[Param]) -> Result<Vec<usize>
         });
     }
     Ok(lengths)
+}
+
+/// Whether an element is an array itself, such as one of a domain over an array.
+fn is_array(element: &Codec) -> bool {
+    matches!(element, Codec::Array(_) | Codec::PlainArray(_))
 }
 
 /// A step of a walk through an array.

@@ -16,8 +16,12 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
     match (codec, param) {
         (Codec::Void, _) => return Err(mismatch(codec, param)),
         // The server would cut the text off.
-        (Codec::Char, Param::Text(text)) if !is_octal(text) => return Err(mismatch(codec, param)),
+        (Codec::Char, Param::Text(text)) if !is_char(text) => return Err(mismatch(codec, param)),
         (Codec::Json | Codec::Jsonb, _) => out.push_str(&json_text(param)?),
+        // Any other text could be of any encoding.
+        (Codec::Bytea, Param::Text(text)) if !text.starts_with("\\x") => {
+            return Err(mismatch(codec, param));
+        }
         (_, Param::Text(text) | Param::Literal { text, .. }) => out.push_str(text),
         (Codec::Bool, Param::Bool(value)) => out.push(if *value { 't' } else { 'f' }),
         (Codec::Int2 | Codec::Int4 | Codec::Int8, _) => integer(codec, param, out)?,
@@ -79,9 +83,11 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
     Ok(())
 }
 
-/// Whether a text is a byte beyond ASCII as the server writes it in a `"char"`: a backslash and three octal digits.
-fn is_octal(text: &str) -> bool {
-    text.len() == 4 && text.starts_with('\\') && u8::from_str_radix(&text[1..], 8).is_ok()
+/// Whether a text is a `"char"`: at most one character of ASCII, or a byte beyond it as a backslash and three octal digits.
+fn is_char(text: &str) -> bool {
+    let is_octal =
+        text.len() == 4 && text.starts_with('\\') && u8::from_str_radix(&text[1..], 8).is_ok();
+    text.is_ascii() && (text.len() <= 1 || is_octal)
 }
 
 fn mismatch(codec: &Codec, param: &Param) -> Mismatch {
