@@ -43,6 +43,17 @@ interface CallOptions {
  */
 type QueryParameter = null | boolean | number | bigint | string | object;
 
+/**
+ * The parameters of a statement with names: one value for each name, `{ id: 7 }` for `WHERE id = $(id)p`. A name has letters of
+ * any script, digits and underscores, and can be used more than once. In strings, quoted identifiers and comments `$(id)p` is
+ * text like any other. Only the mapping's own properties count.
+ */
+interface NamedQueryParameters {
+    readonly [name: string]: QueryParameter;
+}
+/** The parameters of a statement: a list for `$1`, `$2`, …, or a mapping for names. No statement has both. */
+type QueryParameters = readonly QueryParameter[] | NamedQueryParameters;
+
 /** A column of a result. */
 interface QueryColumn {
     /** The name, as `AS name` in the statement or the server gives it. */
@@ -88,8 +99,8 @@ declare class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
  *
  * Each method rejects with
  * - {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
- * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
- *   is not supported. Nothing was executed,
+ * - {@link ConnectionExecuteError} when the number of parameters is wrong or a name has no value, a parameter does not fit
+ *   its type, or a type is not supported. Nothing was executed,
  * - {@link DatabaseError} when the server answers with an error,
  * - {@link ConnectionTimeoutError} when it took longer than its `timeoutMs`, and the reason of its `signal` when that is
  *   aborted: the statement was cancelled on the server. If it had succeeded before that, the call resolves all the same,
@@ -100,38 +111,40 @@ declare abstract class Queryable {
     /**
      * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
      *
-     * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-     * @param params - One value for each parameter of the statement. @default none
+     * @param sql - One statement, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+     * @param params - One value for each parameter of the statement: a list, or a mapping for a statement with names.
+     *   @default none
      * @param options - Bounds of the call. @default none
      */
-    execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
+    execute<Row extends object = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: CallOptions): Promise<QueryResult<Row>>;
     /** Runs one statement, as {@link Queryable.execute} does. */
-    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
+    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: CallOptions): Promise<QueryResult<Row>>;
     /**
      * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row>;
+    fetchRow<Row extends object = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: CallOptions): Promise<Row>;
     /**
      * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchRowOrNull<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row | null>;
+    fetchRowOrNull<Row extends object = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: CallOptions): Promise<Row | null>;
     /**
      * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
      * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Value>;
+    fetchVal<Value = unknown>(sql: string, params?: QueryParameters, options?: CallOptions): Promise<Value>;
     /**
-     * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
-     * of their own or, within a transaction, a savepoint. Returned rows are dropped.
+     * Runs one statement once for each list or mapping of parameters. Either all runs take effect or none: they have a
+     * transaction of their own or, within a transaction, a savepoint. Returned rows are dropped.
      *
-     * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-     * @param paramSets - The lists of parameters.
+     * @param sql - One statement, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+     * @param paramSets - The parameters of each run: lists, or mappings for a statement with names. Any iterable, which is
+     *   read to its end before the first run.
      * @param options - Bounds of the call. @default none
      * @returns The number of rows that all runs affected together.
      */
-    executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[], options?: CallOptions): Promise<number>;
+    executeMany(sql: string, paramSets: Iterable<readonly QueryParameter[]> | Iterable<NamedQueryParameters>, options?: CallOptions): Promise<number>;
     /**
      * Runs several statements without parameters, separated by semicolons. They are one transaction, unless they contain
      * `BEGIN` and `COMMIT`. Returned rows are dropped.
@@ -1571,5 +1584,5 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
 }
 
 export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
+export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, QueryParameters, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

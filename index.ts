@@ -70,6 +70,7 @@ export type {
 } from './src-ts/options/pool.js'
 export { Connection } from './src-ts/query/connection.js'
 export * from './src-ts/errors.js'
+export type { NamedQueryParameters, QueryParameters } from './src-ts/query/named-parameters.js'
 export type { QueryParameter } from './src-ts/query/parameters.js'
 export { QueryResult, type QueryColumn } from './src-ts/query/result.js'
 export { Queryable } from './src-ts/query/queryable.js'

@@ -16,6 +16,7 @@ mod connection;
 mod error;
 mod finalize;
 mod listen;
+mod named_parameters;
 mod password;
 mod pool;
 mod runtime;

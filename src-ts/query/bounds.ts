@@ -43,10 +43,10 @@ export function resolveCallOptions(options: CallOptions = {}): CallOptions {
 }
 
 /** Refuses options in the place of parameters. */
-export function refuseOptions(params: unknown): void {
+export function refuseOptions(params: unknown, name = 'params'): void {
   if (!looksLikeOptions(params)) return
   throw new ArgumentTypeError(
-    'Expected `params` to be an array, got options: they are the third argument, after the parameters',
+    `Expected \`${name}\` to be an array, got options: they are the third argument, after the parameters`,
   )
 }
 

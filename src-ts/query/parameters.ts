@@ -34,41 +34,41 @@ const MIN_INT64 = -(2n ** 63n)
 /** The deepest nesting of arrays: more than any array of the server has, and far from a stack overflow. */
 const MAX_DEPTH = 100
 
-/** @internal Checks parameters, and converts each to the form in which it crosses to Rust. */
-export function toNativeParameters(params: unknown, name = 'params'): unknown[] {
-  refuseOptions(params)
+/**
+ * @internal Checks parameters, and converts each to the form in which it crosses to Rust. `names` are those by which messages
+ * tell of them, instead of by their places.
+ */
+export function toNativeParameters(
+  params: unknown,
+  name = 'params',
+  names?: readonly string[],
+): unknown[] {
+  refuseOptions(params, name)
   if (!Array.isArray(params)) throw new ArgumentTypeError(expected(name, 'an array', params))
   const native: unknown[] = []
   // By index, because iteration methods would skip a hole, which reads as `undefined`.
   for (let index = 0; index < params.length; index += 1) {
-    native.push(toNative(params[index], name, index, 0))
+    native.push(toNative(params[index], name, names?.[index] ?? index, 0))
   }
   return native
 }
 
-/** @internal Checks and converts a list of parameter lists. */
-export function toNativeParameterSets(sets: unknown): unknown[][] {
-  if (!Array.isArray(sets))
-    throw new ArgumentTypeError(expected('paramSets', 'an array of arrays', sets))
-  return Array.from(sets, (set, index) => toNativeParameters(set, `paramSets[${index}]`))
-}
-
-function toNative(value: unknown, name: string, index: number, depth: number): unknown {
+function toNative(value: unknown, name: string, key: number | string, depth: number): unknown {
   switch (typeof value) {
     case 'boolean':
     case 'number':
       return value
     case 'string':
-      if (!value.isWellFormed()) throw halfSurrogate(`${name}[${index}]`)
+      if (!value.isWellFormed()) throw halfSurrogate(placeOf(name, key))
       return value
     case 'bigint':
       return value >= MIN_INT64 && value <= MAX_INT64 ? value : { integer: String(value) }
     case 'object':
-      return value === null ? null : objectToNative(value, name, index, depth)
+      return value === null ? null : objectToNative(value, name, key, depth)
     default:
       throw new ArgumentTypeError(
         expected(
-          `${name}[${index}]`,
+          placeOf(name, key),
           'null, a boolean, a number, a bigint, a string or an object',
           value,
         ),
@@ -76,8 +76,8 @@ function toNative(value: unknown, name: string, index: number, depth: number): u
   }
 }
 
-function objectToNative(value: object, name: string, index: number, depth: number): unknown {
-  const place = `${name}[${index}]`
+function objectToNative(value: object, name: string, key: number | string, depth: number): unknown {
+  const place = placeOf(name, key)
   if (Array.isArray(value)) {
     if (depth >= MAX_DEPTH) {
       throw new ArgumentTypeError(
@@ -105,6 +105,11 @@ function objectToNative(value: object, name: string, index: number, depth: numbe
     throw new ArgumentTypeError(expected(place, 'a value that JSON can hold', value))
   }
   return { json: toJson(value, place) }
+}
+
+/** Where a value stands, for a message. */
+function placeOf(name: string, key: number | string): string {
+  return typeof key === 'string' ? `${name}.${key}` : `${name}[${key}]`
 }
 
 function toJson(value: object, place: string): string {

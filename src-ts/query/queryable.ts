@@ -4,7 +4,15 @@ import type { NativeCallBounds, NativeLease, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
 import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
-import { toNativeParameterSets, toNativeParameters, type QueryParameter } from './parameters.js'
+import {
+  numbered,
+  tellingNames,
+  toNativeValueSets,
+  toNativeValues,
+  type NamedQueryParameters,
+  type QueryParameters,
+} from './named-parameters.js'
+import { toNativeParameters, type QueryParameter } from './parameters.js'
 import { toQueryResult, type QueryResult } from './result.js'
 import { toValue } from './rows.js'
 import { checkString } from '../options/validate.js'
@@ -20,8 +28,8 @@ export const leaseOf: unique symbol = Symbol('leaseOf')
  *
  * Each method rejects with
  * - {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
- * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
- *   is not supported. Nothing was executed,
+ * - {@link ConnectionExecuteError} when the number of parameters is wrong or a name has no value, a parameter does not fit
+ *   its type, or a type is not supported. Nothing was executed,
  * - {@link DatabaseError} when the server answers with an error,
  * - {@link ConnectionTimeoutError} when it took longer than its `timeoutMs`, and the reason of its `signal` when that is
  *   aborted: the statement was cancelled on the server. If it had succeeded before that, the call resolves all the same,
@@ -40,13 +48,14 @@ export abstract class Queryable {
   /**
    * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
    *
-   * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-   * @param params - One value for each parameter of the statement. @default none
+   * @param sql - One statement, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+   * @param params - One value for each parameter of the statement: a list, or a mapping for a statement with names.
+   *   @default none
    * @param options - Bounds of the call. @default none
    */
   async execute<Row extends object = Record<string, unknown>>(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: CallOptions,
   ): Promise<QueryResult<Row>> {
     return toQueryResult(await query(this, sql, params, options))
@@ -55,7 +64,7 @@ export abstract class Queryable {
   /** Runs one statement, as {@link Queryable.execute} does. */
   async fetch<Row extends object = Record<string, unknown>>(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: CallOptions,
   ): Promise<QueryResult<Row>> {
     return this.execute(sql, params, options)
@@ -67,7 +76,7 @@ export abstract class Queryable {
    */
   async fetchRow<Row extends object = Record<string, unknown>>(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: CallOptions,
   ): Promise<Row> {
     const output = await query(this, sql, params, options)
@@ -81,7 +90,7 @@ export abstract class Queryable {
    */
   async fetchRowOrNull<Row extends object = Record<string, unknown>>(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: CallOptions,
   ): Promise<Row | null> {
     const output = await query(this, sql, params, options)
@@ -96,7 +105,7 @@ export abstract class Queryable {
    */
   async fetchVal<Value = unknown>(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: CallOptions,
   ): Promise<Value> {
     const output = await query(this, sql, params, options)
@@ -105,23 +114,28 @@ export abstract class Queryable {
   }
 
   /**
-   * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
-   * of their own or, within a transaction, a savepoint. Returned rows are dropped.
+   * Runs one statement once for each list or mapping of parameters. Either all runs take effect or none: they have a
+   * transaction of their own or, within a transaction, a savepoint. Returned rows are dropped.
    *
-   * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-   * @param paramSets - The lists of parameters.
+   * @param sql - One statement, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+   * @param paramSets - The parameters of each run: lists, or mappings for a statement with names. Any iterable, which is
+   *   read to its end before the first run.
    * @param options - Bounds of the call. @default none
    * @returns The number of rows that all runs affected together.
    */
   async executeMany(
     sql: string,
-    paramSets: readonly (readonly QueryParameter[])[],
+    paramSets: Iterable<readonly QueryParameter[]> | Iterable<NamedQueryParameters>,
     options?: CallOptions,
   ): Promise<number> {
     checkSql(sql)
-    const sets = toNativeParameterSets(paramSets)
-    return call<number>(this, options, (lease, id, bounds) =>
-      lease.executeMany(id, sql, sets, bounds),
+    const statement = numbered(sql)
+    const sets = toNativeValueSets(statement, paramSets)
+    return tellingNames(
+      statement,
+      call<number>(this, options, (lease, id, bounds) =>
+        lease.executeMany(id, statement.text, sets, bounds),
+      ),
     )
   }
 
@@ -164,12 +178,19 @@ export function notify(
 function query(
   queryable: Queryable,
   sql: string,
-  params: readonly QueryParameter[],
+  params: QueryParameters | undefined,
   options: CallOptions | undefined,
 ): Promise<NativeQueryOutput> {
   checkSql(sql)
-  const native = toNativeParameters(params)
-  return call(queryable, options, (lease, id, bounds) => lease.execute(id, sql, native, bounds))
+  const statement = numbered(sql)
+  const isNone = params === undefined && statement.names.length === 0
+  const native = isNone ? [] : toNativeValues(statement, params)
+  return tellingNames(
+    statement,
+    call(queryable, options, (lease, id, bounds) =>
+      lease.execute(id, statement.text, native, bounds),
+    ),
+  )
 }
 
 /**
