@@ -19,7 +19,7 @@ import { twentyColumns } from './tables.mjs'
 const RESULTS = path.join(root, 'bench', 'results', 'queries.md')
 
 await runMain(async () => {
-  const { rounds, cases, write } = readOptions()
+  const { rounds, cases, quick, write } = readOptions()
   const python = await pythonClient()
   const server = await startServer()
   /** @type {Map<string, import('./report.mjs').Outcomes>} */
@@ -76,7 +76,7 @@ await runMain(async () => {
       server: `PostgreSQL ${version}`,
       node: process.version,
       clients: [...clients, ...(python ? [`psqlpy ${psqlpy}`] : [])].join(', '),
-      rounds: String(rounds),
+      rounds: quick ? `${rounds}, with a hundredth of the rows and statements` : String(rounds),
     }
   }
 

@@ -8,6 +8,7 @@ import { PLAN } from './plan.mjs'
  * @typedef {object} Options
  * @property {number} rounds
  * @property {readonly import('./plan.mjs').Case[]} cases
+ * @property {boolean} quick
  * @property {boolean} write
  */
 
@@ -32,6 +33,7 @@ export function readOptions() {
   return {
     rounds: rounds(values.rounds),
     cases: values.quick ? chosen(values.only).map(hundredth) : chosen(values.only),
+    quick: values.quick,
     write: values.write,
   }
 }
