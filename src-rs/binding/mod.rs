@@ -16,7 +16,7 @@ mod connection;
 mod error;
 mod finalize;
 mod listen;
-mod named_parameters;
+pub mod named_parameters;
 mod password;
 mod pool;
 mod runtime;

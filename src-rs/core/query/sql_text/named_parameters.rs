@@ -221,13 +221,15 @@ mod tests {
             let given = |(quoted, name): &(String, String)| format!("{quoted} + $({name})p ");
             let numbered = number_names(&parts.iter().map(given).collect::<String>());
             let mut seen: Vec<&String> = Vec::new();
-            let expected: String = parts.iter().map(|(quoted, name)| {
+            let mut expected = String::new();
+            for (quoted, name) in &parts {
                 if !seen.contains(&name) {
                     seen.push(name);
                 }
                 let number = 1 + seen.iter().position(|it| *it == name).expect("was pushed");
-                format!("{quoted} + ${number:<width$} ", width = name.len() + 3)
-            }).collect();
+                let width = name.len() + 3;
+                let _ = write!(expected, "{quoted} + ${number:<width$} ");
+            }
             prop_assert_eq!(numbered.text, expected);
             prop_assert_eq!(numbered.names.iter().collect::<Vec<_>>(), seen);
         }
