@@ -17,7 +17,7 @@ const HELP = `npm run bench:queries -- [options]
   --rounds N    how many rounds (default 5); in each, all contestants do each case once
   --only TEXT   only these cases, such as fetch5,copyIn
   --quick       a hundredth of the rows and statements: to try the benchmark, not to measure
-  --write       write the tables to bench/results/queries.md
+  --write       write the tables into bench/results, as queries.md
   --help        this text
 
 Cases: ${PLAN.map(({ id }) => id).join(', ')}`
