@@ -126,6 +126,17 @@ interface TypeOptions {
     encoders?: Readonly<Record<string, Encoder>> | undefined;
 }
 
+/**
+ * The parameters of a statement with names: one value for each name, `{ id: 7 }` for `WHERE id = $(id)p`. A name has letters of
+ * any script, digits and underscores, and can be used more than once. In strings, quoted identifiers and comments `$(id)p` is
+ * text like any other. Only the mapping's own properties count.
+ */
+interface NamedQueryParameters {
+    readonly [name: string]: QueryParameter;
+}
+/** The parameters of a statement: a list for `$1`, `$2`, …, or a mapping for names. No statement has both. */
+type QueryParameters = readonly QueryParameter[] | NamedQueryParameters;
+
 /** The options of a statement that returns nothing that is read. */
 interface StatementOptions extends CallOptions {
     /**
@@ -174,7 +185,7 @@ interface MapMode<Row, Mapped> extends QueryOptions {
 }
 
 /** A statement of a pipeline: its text, or its text and its parameters. */
-type PipelineStatement = string | readonly [sql: string, params?: readonly QueryParameter[]];
+type PipelineStatement = string | readonly [sql: string, params?: QueryParameters];
 
 /** A column of a result. */
 interface QueryColumn {
@@ -255,17 +266,17 @@ declare class PreparedStatement<Row extends object = Record<string, unknown>> im
     /** The columns, as they were when the statement was prepared. Empty for a statement that cannot return rows. */
     get columns(): readonly PreparedColumn[];
     /** Runs the statement, as {@link Queryable.execute} does. */
-    execute<ArrayRow extends unknown[] = unknown[]>(params: readonly QueryParameter[] | undefined, options: ArrayMode): Promise<QueryResult<ArrayRow>>;
+    execute<ArrayRow extends unknown[] = unknown[]>(params: QueryParameters | undefined, options: ArrayMode): Promise<QueryResult<ArrayRow>>;
     /** Runs the statement. A function makes its rows. */
-    execute<Mapped>(params: readonly QueryParameter[] | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
+    execute<Mapped>(params: QueryParameters | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
     /** Runs the statement. Its rows are objects. */
-    execute(params?: readonly QueryParameter[], options?: QueryOptions): Promise<QueryResult<Row>>;
+    execute(params?: QueryParameters, options?: QueryOptions): Promise<QueryResult<Row>>;
     /** Runs the statement, as {@link Queryable.fetchRow} does. */
-    fetchRow(params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row>;
+    fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<Row>;
     /** Runs the statement, as {@link Queryable.fetchRowOrNull} does. */
-    fetchRowOrNull(params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row | null>;
+    fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<Row | null>;
     /** Runs the statement, as {@link Queryable.fetchVal} does. */
-    fetchVal<Value = unknown>(params?: readonly QueryParameter[], options?: QueryOptions): Promise<Value>;
+    fetchVal<Value = unknown>(params?: QueryParameters, options?: QueryOptions): Promise<Value>;
     /** Has the server forget the statement. Later calls of its other methods reject. A second call has no effect. */
     close(): Promise<void>;
     /** Closes the statement, as {@link PreparedStatement.close} does. */
@@ -289,46 +300,48 @@ declare abstract class Queryable {
     /**
      * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
      *
-     * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-     * @param params - One value for each parameter of the statement. @default none
+     * @param sql - One statement, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+     * @param params - One value for each parameter: a list, or a mapping for a statement with names. @default none
      * @param options - Bounds of the call, and the form of the rows. @default objects
      */
-    execute<Row extends unknown[] = unknown[]>(sql: string, params: readonly QueryParameter[] | undefined, options: ArrayMode): Promise<QueryResult<Row>>;
+    execute<Row extends unknown[] = unknown[]>(sql: string, params: QueryParameters | undefined, options: ArrayMode): Promise<QueryResult<Row>>;
     /** Runs one statement whose rows a function makes. */
-    execute<Mapped, Row = Record<string, unknown>>(sql: string, params: readonly QueryParameter[] | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
+    execute<Mapped, Row = Record<string, unknown>>(sql: string, params: QueryParameters | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
     /** Runs one statement whose rows are objects. */
-    execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<QueryResult<Row>>;
+    execute<Row extends object = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<QueryResult<Row>>;
     /** Runs one statement, as {@link Queryable.execute} does. */
-    fetch<Row extends unknown[] = unknown[]>(sql: string, params: readonly QueryParameter[] | undefined, options: ArrayMode): Promise<QueryResult<Row>>;
+    fetch<Row extends unknown[] = unknown[]>(sql: string, params: QueryParameters | undefined, options: ArrayMode): Promise<QueryResult<Row>>;
     /** Runs one statement whose rows a function makes. */
-    fetch<Mapped, Row = Record<string, unknown>>(sql: string, params: readonly QueryParameter[] | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
+    fetch<Mapped, Row = Record<string, unknown>>(sql: string, params: QueryParameters | undefined, options: MapMode<Row, Mapped>): Promise<QueryResult<Mapped>>;
     /** Runs one statement whose rows are objects. */
-    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<QueryResult<Row>>;
+    fetch<Row extends object = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<QueryResult<Row>>;
     /**
      * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchRow<Row = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row>;
+    fetchRow<Row = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<Row>;
     /**
      * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchRowOrNull<Row = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row | null>;
+    fetchRowOrNull<Row = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<Row | null>;
     /**
      * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
      * rows it rejects with {@link ConnectionExecuteError}, although the statement was executed.
      */
-    fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[], options?: QueryOptions): Promise<Value>;
+    fetchVal<Value = unknown>(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<Value>;
     /**
-     * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
-     * of their own or, within a transaction, a savepoint. Returned rows are dropped.
+     * Runs one statement once for each list or mapping of parameters. Either all runs take effect or none: they have a
+     * transaction of their own or, within a transaction, a savepoint. Returned rows are dropped. An error of one run tells with
+     * `statementIndex` which one it was, counted from 0.
      *
-     * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-     * @param paramSets - The lists of parameters.
+     * @param sql - One statement, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+     * @param paramSets - The parameters of each run: lists, or mappings for a statement with names. Any iterable, which is
+     *   read to its end before the first run.
      * @param options - Bounds of the call, and how values are written. @default none
      * @returns The number of rows that all runs affected together.
      */
-    executeMany(sql: string, paramSets: readonly (readonly QueryParameter[])[], options?: StatementOptions): Promise<number>;
+    executeMany(sql: string, paramSets: Iterable<readonly QueryParameter[]> | Iterable<NamedQueryParameters>, options?: StatementOptions): Promise<number>;
     /**
      * Runs several statements without parameters, separated by semicolons. They are one transaction, unless they contain
      * `BEGIN` and `COMMIT`. Returned rows are dropped.
@@ -1925,5 +1938,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { ArrayMode, BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export type { ArrayMode, BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

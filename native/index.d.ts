@@ -328,6 +328,15 @@ export interface NativeListenerStats {
   session?: NativeSessionStats
 }
 
+/** A statement's text with a number for each name. */
+export interface NativeNumberedText {
+  text: string
+  /** The name of `$1`, of `$2`, and so on. */
+  names: Array<string>
+  /** Whether the text has parameters with numbers beside those with names. */
+  isMixed: boolean
+}
+
 /** The policy for a notification for which there is no room. */
 export declare const enum NativeOverflow {
   DropOldest = 'dropOldest',
@@ -464,3 +473,6 @@ export interface NativeSubscriberStats {
   /** Of the batch that was drained last. */
   drainedAgeMs?: number
 }
+
+/** Gives each `$(name)p` in a statement's text a number. */
+export declare function numberNamesOf(sql: string): NativeNumberedText

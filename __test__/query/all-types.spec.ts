@@ -256,7 +256,7 @@ test('intervals, ranges and bounds have objects', async (t) => {
   const infinite = await connection.fetchVal<Range<unknown>>("SELECT '[2000-01-01,infinity]'::daterange")
   t.is(infinite.upper, Infinity)
   t.is(
-    await connection.fetchVal("SELECT $1::daterange::text", [new Range({ lower: new Date('2000-01-01'), upper: 'infinity', upperInclusive: true })]),
+    await connection.fetchVal("SELECT $1::daterange::text", [new Range<Date | string>({ lower: new Date('2000-01-01'), upper: 'infinity', upperInclusive: true })]),
     '[2000-01-01,infinity]',
   )
   const array = "'[2:3][-1:0]={{1,2},{3,4}}'::int4[]"

@@ -196,7 +196,7 @@ test('wrong arguments are refused by name', async (t) => {
   await t.throwsAsync(wrong['execute']!('SELECT 1', { 0: 1 }), { instanceOf: ArgumentTypeError })
   await t.throwsAsync(wrong['executeMany']!('SELECT 1', 'x'), {
     instanceOf: ArgumentTypeError,
-    message: 'Expected `paramSets` to be an array of arrays, got `x` (string)',
+    message: 'Expected `paramSets` to be an iterable of arrays, got `x` (string)',
   })
   await t.throwsAsync(wrong['executeMany']!('SELECT 1', [[], 'x']), {
     instanceOf: ArgumentTypeError,

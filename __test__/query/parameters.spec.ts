@@ -3,7 +3,7 @@
 
 import test from 'ava'
 import * as fc from 'fast-check'
-import { toNativeParameterSets, toNativeParameters } from '../../src-ts/query/parameters.js'
+import { toNativeParameters } from '../../src-ts/query/parameters.js'
 
 const INT64 = { min: -(2n ** 63n), max: 2n ** 63n - 1n }
 
@@ -25,7 +25,6 @@ test('plain values cross as they are, one by one and within arrays', (t) => {
   })).value
   const property = fc.property(fc.array(nested, { maxLength: 8 }), (params) => {
     t.deepEqual(toNativeParameters(params), params)
-    t.deepEqual(toNativeParameterSets([params, params]), [params, params])
   })
   fc.assert(property, { numRuns: 500 })
 })

@@ -17,6 +17,7 @@ mod cursor;
 mod error;
 mod finalize;
 mod listen;
+pub mod named_parameters;
 mod password;
 mod pool;
 mod runtime;

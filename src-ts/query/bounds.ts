@@ -27,11 +27,22 @@ export interface CallOptions {
 
 const NAMES = ['signal', 'timeoutMs'] as const satisfies (keyof CallOptions)[]
 
+/** The names of the options of all methods that take parameters. */
+const OPTION_NAMES: readonly string[] = [
+  ...NAMES,
+  'prepared',
+  'types',
+  'rowMode',
+  'map',
+  'columns',
+  'batchSize',
+]
+
 /** Whether a value looks like options: an object whose keys, at least one, are all names of options. */
 export function looksLikeOptions(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const keys = Object.keys(value)
-  return keys.length > 0 && keys.every((key) => (NAMES as readonly string[]).includes(key))
+  return keys.length > 0 && keys.every((key) => OPTION_NAMES.includes(key))
 }
 
 /** Checks the options of a call. */
@@ -43,10 +54,10 @@ export function resolveCallOptions(options: CallOptions = {}): CallOptions {
 }
 
 /** Refuses options in the place of parameters. */
-export function refuseOptions(params: unknown): void {
+export function refuseOptions(params: unknown, name = 'params'): void {
   if (!looksLikeOptions(params)) return
   throw new ArgumentTypeError(
-    'Expected `params` to be an array, got options: they are the third argument, after the parameters',
+    `Expected \`${name}\` to be an array, got options: they are the third argument, after the parameters`,
   )
 }
 

@@ -29,7 +29,10 @@ export interface CursorScope {
 }
 
 /** @internal Takes the size of batches off the options of a cursor. */
-export function splitCursorOptions({ batchSize = DEFAULT_BATCH_SIZE, ...options }: CursorOptions): {
+export function splitCursorOptions({
+  batchSize = DEFAULT_BATCH_SIZE,
+  ...options
+}: CursorOptions = {}): {
   batchSize: number
   options: QueryOptions
 } {

@@ -23,28 +23,25 @@ const MIN_INT64 = -(2n ** 63n)
 /** The deepest nesting of arrays: more than any array of the server has, and far from a stack overflow. */
 const MAX_DEPTH = 100
 
-/** @internal Checks parameters, and converts each to the form in which it crosses to Rust. */
+/**
+ * @internal Checks parameters, and converts each to the form in which it crosses to Rust. `names` are those by which messages
+ * tell of them, instead of by their places.
+ */
 export function toNativeParameters(
   params: unknown,
   types: ResolvedTypes = DEFAULT_TYPES,
   name = 'params',
+  names?: readonly string[],
 ): unknown[] {
-  refuseOptions(params)
+  refuseOptions(params, name)
   if (!Array.isArray(params)) throw new ArgumentTypeError(expected(name, 'an array', params))
-  const converter = new Converter(types, name)
+  const converter = new Converter(types, name, names)
   const native: unknown[] = []
   // By index, because iteration methods would skip a hole, which reads as `undefined`.
   for (let index = 0; index < params.length; index += 1) {
     native.push(converter.convert(params[index], index))
   }
   return native
-}
-
-/** @internal Checks and converts a list of parameter lists. */
-export function toNativeParameterSets(sets: unknown, types?: ResolvedTypes): unknown[][] {
-  if (!Array.isArray(sets))
-    throw new ArgumentTypeError(expected('paramSets', 'an array of arrays', sets))
-  return Array.from(sets, (set, index) => toNativeParameters(set, types, `paramSets[${index}]`))
 }
 
 /** @internal Lets the encoders of types make the parameters for these types. */
@@ -74,11 +71,13 @@ function encodeElements(array: readonly unknown[], encoder: Encoder): unknown[] 
 class Converter {
   readonly #types: ResolvedTypes
   readonly #name: string
+  readonly #names: readonly string[] | undefined
   #index = 0
 
-  constructor(types: ResolvedTypes, name: string) {
+  constructor(types: ResolvedTypes, name: string, names: readonly string[] | undefined) {
     this.#types = types
     this.#name = name
+    this.#names = names
   }
 
   convert(value: unknown, index: number): unknown {
@@ -88,7 +87,10 @@ class Converter {
 
   /** The place of a value, for errors. */
   #place(at: readonly (number | string)[]): string {
-    return `${this.#name}[${this.#index}]${at.map((key) => `[${typeof key === 'string' ? JSON.stringify(key) : key}]`).join('')}`
+    const name = this.#names?.[this.#index]
+    const first = name === undefined ? `[${this.#index}]` : `.${name}`
+    const rest = at.map((key) => `[${typeof key === 'string' ? JSON.stringify(key) : key}]`)
+    return `${this.#name}${first}${rest.join('')}`
   }
 
   #any(value: unknown, at: (number | string)[]): unknown {

@@ -1,11 +1,11 @@
 // Statements that are sent together.
 import { ArgumentTypeError } from '../errors.js'
 import { checkString, expected } from '../options/validate.js'
-import { toNativeParameters, type QueryParameter } from './parameters.js'
+import { numbered, toNativeValues, type QueryParameters } from './named-parameters.js'
 import type { ResolvedTypes } from '../options/types.js'
 
 /** A statement of a pipeline: its text, or its text and its parameters. */
-export type PipelineStatement = string | readonly [sql: string, params?: readonly QueryParameter[]]
+export type PipelineStatement = string | readonly [sql: string, params?: QueryParameters]
 
 /** @internal Checks the statements of a pipeline. */
 export function splitPipeline(
@@ -19,10 +19,11 @@ export function splitPipeline(
   for (let index = 0; index < statements.length; index += 1) {
     const name = `statements[${index}]`
     const statement: unknown = statements[index]
-    const [sql, given = []]: unknown[] = Array.isArray(statement) ? statement : [statement]
+    const [sql, given]: unknown[] = Array.isArray(statement) ? statement : [statement]
     checkString(name, sql)
-    texts.push(sql)
-    params.push(toNativeParameters(given, types, `${name}[1]`))
+    const known = numbered(sql)
+    texts.push(known.text)
+    params.push(toNativeValues(known, given, types, `${name}[1]`))
   }
   return { texts, params }
 }

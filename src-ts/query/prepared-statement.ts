@@ -2,32 +2,38 @@
 import { brand } from '../brand.js'
 import type { NativeDescription } from '#native'
 import { ConnectionExecuteError } from '../errors.js'
+import type { Cursor, CursorOptions } from './cursor.js'
 import type { ArrayMode, MapMode, QueryOptions } from './options.js'
-import type { QueryParameter } from './parameters.js'
+import type { QueryParameters } from './named-parameters.js'
 import type { QueryColumn, QueryResult } from './result.js'
 
 /** What a prepared statement runs on. */
 interface Runner {
   execute<Row extends object>(
     sql: string,
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: QueryOptions | undefined,
   ): Promise<QueryResult<Row>>
   fetchRow<Row>(
     sql: string,
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: QueryOptions | undefined,
   ): Promise<Row>
   fetchRowOrNull<Row>(
     sql: string,
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: QueryOptions | undefined,
   ): Promise<Row | null>
   fetchVal<Value>(
     sql: string,
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: QueryOptions | undefined,
   ): Promise<Value>
+  cursor<Row extends object>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: CursorOptions | undefined,
+  ): Cursor<Row>
 }
 
 /** The type of a parameter of a statement. */
@@ -103,31 +109,31 @@ export class PreparedStatement<Row extends object = Record<string, unknown>>
 
   /** Runs the statement, as {@link Queryable.execute} does. */
   async execute<ArrayRow extends unknown[] = unknown[]>(
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: ArrayMode,
   ): Promise<QueryResult<ArrayRow>>
   /** Runs the statement. A function makes its rows. */
   async execute<Mapped>(
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: MapMode<Row, Mapped>,
   ): Promise<QueryResult<Mapped>>
   /** Runs the statement. Its rows are objects. */
-  async execute(params?: readonly QueryParameter[], options?: QueryOptions): Promise<QueryResult<Row>>
+  async execute(params?: QueryParameters, options?: QueryOptions): Promise<QueryResult<Row>>
   async execute(
-    params?: readonly QueryParameter[],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
     return this.#open().execute<Row>(this.#sql, params, options)
   }
 
   /** Runs the statement, as {@link Queryable.fetchRow} does. */
-  async fetchRow(params?: readonly QueryParameter[], options?: QueryOptions): Promise<Row> {
+  async fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<Row> {
     return this.#open().fetchRow<Row>(this.#sql, params, options)
   }
 
   /** Runs the statement, as {@link Queryable.fetchRowOrNull} does. */
   async fetchRowOrNull(
-    params?: readonly QueryParameter[],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Row | null> {
     return this.#open().fetchRowOrNull<Row>(this.#sql, params, options)
@@ -135,10 +141,15 @@ export class PreparedStatement<Row extends object = Record<string, unknown>>
 
   /** Runs the statement, as {@link Queryable.fetchVal} does. */
   async fetchVal<Value = unknown>(
-    params?: readonly QueryParameter[],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Value> {
     return this.#open().fetchVal<Value>(this.#sql, params, options)
+  }
+
+  /** Makes a cursor for the rows of the statement, as {@link Queryable.cursor} does. */
+  cursor(params?: QueryParameters, options?: CursorOptions): Cursor<Row> {
+    return this.#open().cursor<Row>(this.#sql, params, options)
   }
 
   /** Has the server forget the statement. Later calls of its other methods reject. A second call has no effect. */

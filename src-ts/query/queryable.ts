@@ -10,7 +10,18 @@ import type {
 } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
-import { bounded, leasedWithin, refuseOptions, resolveCallOptions, type CallOptions } from './bounds.js'
+import { Cursor, splitCursorOptions, type CursorOptions, type CursorScope } from './cursor.js'
+import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
+import {
+  numbered,
+  tellingNames,
+  toEncodedValues,
+  toNativeValueSets,
+  toNativeValues,
+  type NamedQueryParameters,
+  type NumberedStatement,
+  type QueryParameters,
+} from './named-parameters.js'
 import {
   resolveQuery,
   resolveStatement,
@@ -20,24 +31,22 @@ import {
   type ResolvedStatement,
   type StatementOptions,
 } from './options.js'
-import {
-  encodeParameters,
-  toNativeParameterSets,
-  toNativeParameters,
-  type QueryParameter,
-} from './parameters.js'
+import { toNativeParameters, type QueryParameter } from './parameters.js'
 import { splitPipeline, type PipelineStatement } from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'
 import { toQueryResult, type QueryResult } from './result.js'
 import { toRows, toValue, type Shaping } from './rows.js'
 import type { ResolvedTypes } from '../options/types.js'
-import { checkString, expected } from '../options/validate.js'
+import { checkString } from '../options/validate.js'
 
 /** @internal The key of the method that returns how values are read and written. */
 export const typesOf: unique symbol = Symbol('typesOf')
 
 /** @internal The key of the method that narrows the bounds of a call. */
 export const boundsOf: unique symbol = Symbol('boundsOf')
+
+/** @internal The key of the method that says what a cursor is opened in. */
+export const scopeOf: unique symbol = Symbol('scopeOf')
 
 /** @internal The key of the method that returns the lease for a statement. It throws when no statement may run now. */
 export const leaseOf: unique symbol = Symbol('leaseOf')
@@ -64,36 +73,39 @@ export abstract class Queryable {
     return options
   }
 
+  /** @internal What a cursor is opened in. `open` opens it on a queryable that has a transaction. */
+  abstract [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope
+
   /** @internal How values are read and written without options of the call. */
   abstract [typesOf](): ResolvedTypes
 
   /**
    * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
    *
-   * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-   * @param params - One value for each parameter of the statement. @default none
+   * @param sql - One statement, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+   * @param params - One value for each parameter: a list, or a mapping for a statement with names. @default none
    * @param options - Bounds of the call, and the form of the rows. @default objects
    */
   async execute<Row extends unknown[] = unknown[]>(
     sql: string,
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: ArrayMode,
   ): Promise<QueryResult<Row>>
   /** Runs one statement whose rows a function makes. */
   async execute<Mapped, Row = Record<string, unknown>>(
     sql: string,
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: MapMode<Row, Mapped>,
   ): Promise<QueryResult<Mapped>>
   /** Runs one statement whose rows are objects. */
   async execute<Row extends object = Record<string, unknown>>(
     sql: string,
-    params?: readonly QueryParameter[],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<Row>>
   async execute(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
     const { output, shaping } = await query(this, sql, params, options)
@@ -103,24 +115,24 @@ export abstract class Queryable {
   /** Runs one statement, as {@link Queryable.execute} does. */
   async fetch<Row extends unknown[] = unknown[]>(
     sql: string,
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: ArrayMode,
   ): Promise<QueryResult<Row>>
   /** Runs one statement whose rows a function makes. */
   async fetch<Mapped, Row = Record<string, unknown>>(
     sql: string,
-    params: readonly QueryParameter[] | undefined,
+    params: QueryParameters | undefined,
     options: MapMode<Row, Mapped>,
   ): Promise<QueryResult<Mapped>>
   /** Runs one statement whose rows are objects. */
   async fetch<Row extends object = Record<string, unknown>>(
     sql: string,
-    params?: readonly QueryParameter[],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<Row>>
   async fetch(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
     const { output, shaping } = await query(this, sql, params, options)
@@ -133,7 +145,7 @@ export abstract class Queryable {
    */
   async fetchRow<Row = Record<string, unknown>>(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Row> {
     const { output, shaping } = await query(this, sql, params, options)
@@ -147,7 +159,7 @@ export abstract class Queryable {
    */
   async fetchRowOrNull<Row = Record<string, unknown>>(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Row | null> {
     const { output, shaping } = await query(this, sql, params, options)
@@ -161,7 +173,7 @@ export abstract class Queryable {
    */
   async fetchVal<Value = unknown>(
     sql: string,
-    params: readonly QueryParameter[] = [],
+    params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Value> {
     const { output, shaping } = await query(this, sql, params, options)
@@ -171,30 +183,35 @@ export abstract class Queryable {
   }
 
   /**
-   * Runs one statement once for each list of parameters. Either all runs take effect or none: they have a transaction
-   * of their own or, within a transaction, a savepoint. Returned rows are dropped.
+   * Runs one statement once for each list or mapping of parameters. Either all runs take effect or none: they have a
+   * transaction of their own or, within a transaction, a savepoint. Returned rows are dropped. An error of one run tells with
+   * `statementIndex` which one it was, counted from 0.
    *
-   * @param sql - One statement, with `$1`, `$2`, … for the parameters.
-   * @param paramSets - The lists of parameters.
+   * @param sql - One statement, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+   * @param paramSets - The parameters of each run: lists, or mappings for a statement with names. Any iterable, which is
+   *   read to its end before the first run.
    * @param options - Bounds of the call, and how values are written. @default none
    * @returns The number of rows that all runs affected together.
    */
   async executeMany(
     sql: string,
-    paramSets: readonly (readonly QueryParameter[])[],
+    paramSets: Iterable<readonly QueryParameter[]> | Iterable<NamedQueryParameters>,
     options?: StatementOptions,
   ): Promise<number> {
     checkSql(sql)
+    const statement = numbered(sql)
     const { bounds, types, manner } = resolveStatement(options, this[typesOf]())
-    let sets: unknown = paramSets
+    let parameterTypes: string[] | undefined
     if (types.encoders.size > 0) {
-      const { parameters } = await describe(this, sql, { bounds, types, manner })
-      const names = parameters.map(({ typeName }) => typeName)
-      sets = Array.from(paramSets, (set) => encodeParameters(set, names, types))
+      const { parameters } = await describe(this, statement, { bounds, types, manner })
+      parameterTypes = parameters.map(({ typeName }) => typeName)
     }
-    const native = toNativeParameterSets(sets, types)
-    return call<number>(this, bounds, (lease, id, within) =>
-      lease.executeMany(id, sql, native, manner, within),
+    const native = toNativeValueSets(statement, paramSets, types, parameterTypes)
+    return tellingNames(
+      statement,
+      call<number>(this, bounds, (lease, id, within) =>
+        lease.executeMany(id, statement.text, native, manner, within),
+      ),
     )
   }
 
@@ -240,6 +257,53 @@ export abstract class Queryable {
   }
 
   /**
+   * Makes a cursor for the rows of a statement, which is run at the cursor's first fetch.
+   *
+   * @param sql - One statement that returns rows, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+   * @param params - One value for each parameter: a list, or a mapping for a statement with names. @default none
+   * @param options - The size of batches, the bounds of each fetch, and the form of the rows. @default 1000 objects
+   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+   */
+  cursor<Row extends unknown[] = unknown[]>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: ArrayMode & CursorOptions,
+  ): Cursor<Row>
+  /** Makes a cursor for rows that a function makes. */
+  cursor<Mapped, Row = Record<string, unknown>>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped> & CursorOptions,
+  ): Cursor<Mapped>
+  /** Makes a cursor for rows that are objects. */
+  cursor<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params?: QueryParameters,
+    options?: CursorOptions,
+  ): Cursor<Row>
+  cursor(sql: string, params?: QueryParameters, options?: CursorOptions): Cursor<unknown> {
+    checkSql(sql)
+    const statement = numbered(sql)
+    const { batchSize, options: given } = splitCursorOptions(options)
+    const { shaping, ...resolved } = resolveQuery(given, this[typesOf]())
+    const { bounds, manner, types } = resolved
+    const native = types.encoders.size > 0 ? undefined : toNativeValues(statement, params, types)
+    const open = async (queryable: Queryable): Promise<NativeCursor> => {
+      let values = native
+      if (!values) {
+        const { parameters } = await describe(queryable, statement, resolved)
+        const names = parameters.map(({ typeName }) => typeName)
+        values = toEncodedValues(statement, params, names, types)
+      }
+      const opening = call<NativeCursor>(queryable, bounds, (lease, id, within) =>
+        lease.open(id, statement.text, values, manner, within),
+      )
+      return tellingNames(statement, opening)
+    }
+    return new Cursor(this[scopeOf](open), shaping, bounds, batchSize)
+  }
+
+  /**
    * Prepares a statement, which tells of its parameters and columns and finds its errors before it is run.
    *
    * @param sql - One statement, with `$1`, `$2`, … for the parameters.
@@ -250,9 +314,10 @@ export abstract class Queryable {
     options?: CallOptions,
   ): Promise<PreparedStatement<Row>> {
     checkSql(sql)
-    const { bounds, manner, types } = resolveStatement(options, this[typesOf]())
-    const description = await describe(this, sql, { bounds, manner, types })
-    const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, sql))
+    const statement = numbered(sql)
+    const resolved = resolveStatement(options, this[typesOf]())
+    const description = await describe(this, statement, resolved)
+    const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, statement.text))
     return new PreparedStatement<Row>(this, forget, sql, description)
   }
 }
@@ -277,36 +342,36 @@ export function notify(
 async function query(
   queryable: Queryable,
   sql: string,
-  params: readonly QueryParameter[],
+  params: QueryParameters | undefined,
   options: QueryOptions | undefined,
 ): Promise<{ output: NativeQueryOutput; shaping: Shaping }> {
   checkSql(sql)
+  const statement = numbered(sql)
   const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
   if (types.encoders.size > 0) {
-    return { output: await encoded(queryable, sql, params, { bounds, types, manner }), shaping }
+    const running = encoded(queryable, statement, params, { bounds, types, manner })
+    return { output: await tellingNames(statement, running), shaping }
   }
-  const native = toNativeParameters(params, types)
-  const output = await call<NativeQueryOutput>(queryable, bounds, (lease, id, within) =>
-    lease.execute(id, sql, native, manner, within),
+  const native = toNativeValues(statement, params, types)
+  const running = call<NativeQueryOutput>(queryable, bounds, (lease, id, within) =>
+    lease.execute(id, statement.text, native, manner, within),
   )
-  return { output, shaping }
+  return { output: await tellingNames(statement, running), shaping }
 }
 
 /** Runs a statement whose parameters are made once their types are known. It keeps its place in the order meanwhile. */
 async function encoded(
   queryable: Queryable,
-  sql: string,
-  params: readonly QueryParameter[],
+  statement: NumberedStatement,
+  params: QueryParameters | undefined,
   { bounds, types, manner }: ResolvedStatement,
 ): Promise<NativeQueryOutput> {
-  refuseOptions(params)
-  if (!Array.isArray(params)) throw new ArgumentTypeError(expected('params', 'an array', params))
   const held = await call<NativeHeldStatement>(queryable, bounds, (lease, id, within) =>
-    lease.hold(id, sql, manner, within),
+    lease.hold(id, statement.text, manner, within),
   )
   let native: unknown[]
   try {
-    native = toNativeParameters(encodeParameters(params, held.parameterTypes(), types), types)
+    native = toEncodedValues(statement, params, held.parameterTypes(), types)
   } catch (error) {
     held.giveUp()
     throw error
@@ -316,22 +381,10 @@ async function encoded(
 
 function describe(
   queryable: Queryable,
-  sql: string,
+  { text }: NumberedStatement,
   { bounds, manner }: ResolvedStatement,
 ): Promise<NativeDescription> {
-  return call(queryable, bounds, (lease, id, within) => lease.prepare(id, sql, manner, within))
-}
-
-/** @internal Opens a cursor within the transaction that is open. */
-export function openCursor(
-  queryable: Queryable,
-  sql: string,
-  params: readonly QueryParameter[],
-  { bounds, types, manner }: ResolvedStatement,
-): Promise<NativeCursor> {
-  checkSql(sql)
-  const native = toNativeParameters(params, types)
-  return call(queryable, bounds, (lease, id, within) => lease.open(id, sql, native, manner, within))
+  return call(queryable, bounds, (lease, id, within) => lease.prepare(id, text, manner, within))
 }
 
 /**

@@ -1,7 +1,7 @@
 // A transaction: statements that take effect together or not at all.
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import { brand } from '../brand.js'
-import type { NativeCommitOutcome, NativeLease } from '#native'
+import type { NativeCommitOutcome, NativeCursor, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { unknownKind } from '../native/kinds.js'
@@ -13,7 +13,8 @@ import {
 } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
 import { bounded, type CallOptions } from './bounds.js'
-import { Queryable, boundsOf, leaseOf, typesOf } from './queryable.js'
+import type { CursorScope } from './cursor.js'
+import { Queryable, boundsOf, leaseOf, scopeOf, typesOf } from './queryable.js'
 import type { ResolvedTypes } from '../options/types.js'
 
 /** The function that {@link Connection.transaction} runs within a transaction. */
@@ -123,6 +124,11 @@ export class Transaction extends Queryable {
   [leaseOf](): NativeLease {
     if (this.#ended) throw new TransactionClosedError('The transaction has ended')
     return this.#lease
+  }
+
+  /** @internal */
+  [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope {
+    return { open: () => open(this), end: () => Promise.resolve() }
   }
 
   /** @internal */

@@ -15,7 +15,7 @@ mod lease_limit;
 pub mod limits;
 pub mod pool;
 pub mod shared_client;
-mod sql_text;
+pub mod sql_text;
 pub mod statements;
 mod types;
 pub mod values;

@@ -1,116 +1,29 @@
-//! Looks into a statement's text before it is sent: for `COPY`.
+//! Looks into a statement's text before it is sent: for `COPY`, and for the names of parameters.
+
+pub mod named_parameters;
+mod tokens;
+
+use self::tokens::{Kind, Tokens, is_word};
 
 /// Whether a statement of the text is a `COPY` from or to the client.
 ///
 /// The client library cannot run one: the server would wait for data that never comes.
 pub(crate) fn streams_a_copy(sql: &str) -> bool {
     // Cheap, and enough for nearly every text.
-    if !words(sql).any(|word| word.eq_ignore_ascii_case("copy")) {
+    let mut words = sql.split(|character| !is_word(character));
+    if !words.any(|word| word.eq_ignore_ascii_case("copy")) {
         return false;
     }
-    without_quoted(sql).split(';').any(|statement| {
-        let mut words = words(statement);
+    let tokens: Vec<_> = Tokens::of(sql).collect();
+    tokens.split(|token| token.text == ";").any(|statement| {
+        let mut words = statement.iter().filter(|token| token.kind == Kind::Word);
         words
             .next()
-            .is_some_and(|word| word.eq_ignore_ascii_case("copy"))
+            .is_some_and(|word| word.text.eq_ignore_ascii_case("copy"))
             && words.any(|word| {
-                word.eq_ignore_ascii_case("stdin") || word.eq_ignore_ascii_case("stdout")
+                word.text.eq_ignore_ascii_case("stdin") || word.text.eq_ignore_ascii_case("stdout")
             })
     })
-}
-
-fn words(sql: &str) -> impl Iterator<Item = &str> {
-    sql.split(|character: char| !is_word(character))
-        .filter(|word| !word.is_empty())
-}
-
-fn is_word(character: char) -> bool {
-    character.is_ascii_alphanumeric() || character == '_' || !character.is_ascii()
-}
-
-/// The text with strings, quoted identifiers and comments replaced by blanks.
-fn without_quoted(sql: &str) -> String {
-    let mut plain = String::with_capacity(sql.len());
-    let mut rest = sql;
-    while let Some(character) = rest.chars().next() {
-        let length = match quoted_length(rest, plain.chars().next_back()) {
-            0 => {
-                plain.push(character);
-                character.len_utf8()
-            }
-            length => {
-                plain.push(' ');
-                length
-            }
-        };
-        rest = &rest[length..];
-    }
-    plain
-}
-
-/// The length of the quoted part or comment that the text begins with; 0 when it begins with none.
-fn quoted_length(text: &str, before: Option<char>) -> usize {
-    let to_end = |found: Option<usize>| found.unwrap_or(text.len());
-    if text.starts_with("--") {
-        to_end(text.find('\n'))
-    } else if text.starts_with("/*") {
-        comment_length(text)
-    } else if let Some(rest) = text.strip_prefix('"') {
-        to_end(rest.find('"').map(|end| end + 2))
-    } else if text.starts_with('\'') {
-        let escapes = matches!(before, Some('e' | 'E'));
-        string_length(text, escapes)
-    } else if text.starts_with('$') && !before.is_some_and(is_word) {
-        let Some(tag_end) = text[1..].find('$').map(|end| end + 2) else {
-            return 0;
-        };
-        let tag = &text[..tag_end];
-        // `$1$` is a parameter and something else, not a tag.
-        let name = &tag[1..tag_end - 1];
-        if !name.chars().all(is_word) || name.starts_with(|first: char| first.is_ascii_digit()) {
-            return 0;
-        }
-        to_end(text[tag_end..].find(tag).map(|end| tag_end + end + tag_end))
-    } else {
-        0
-    }
-}
-
-fn string_length(text: &str, escapes: bool) -> usize {
-    let mut characters = text.char_indices().skip(1);
-    while let Some((index, character)) = characters.next() {
-        match character {
-            '\\' if escapes => {
-                characters.next();
-            }
-            // A doubled quote is read as the end of one string and the beginning of another: the same result.
-            '\'' => return index + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// The length of the block comment that the text begins with. Block comments nest.
-fn comment_length(text: &str) -> usize {
-    let mut depth = 0_usize;
-    let mut index = 0;
-    while index < text.len() {
-        let rest = &text.as_bytes()[index..];
-        if rest.starts_with(b"/*") {
-            depth += 1;
-            index += 2;
-        } else if rest.starts_with(b"*/") {
-            depth -= 1;
-            index += 2;
-            if depth == 0 {
-                return index;
-            }
-        } else {
-            index += 1;
-        }
-    }
-    text.len()
 }
 
 #[cfg(test)]
@@ -125,6 +38,8 @@ mod tests {
             "-- a comment\n /* and /* another */ one */ COPY t (a, b) FROM STDIN WITH (FORMAT csv)",
             "SELECT 'it''s'; COPY t FROM STDIN",
             "SELECT E'\\'; '; COPY t FROM STDIN",
+            "SELECT E'it''s \\'; '; COPY t FROM STDIN",
+            "SELECT date'\\'; COPY t FROM STDIN",
             "SELECT $$ ; $$; COPY (SELECT $x$ ' $x$) TO STDOUT",
             "SELECT $1; COPY \"t\"\"; x\" TO STDOUT",
         ] {
@@ -135,6 +50,7 @@ mod tests {
             "COPY t FROM '/tmp/stdin'",
             "SELECT $$; COPY t FROM STDIN$$",
             "SELECT $a$; $$ COPY t FROM STDIN $a$",
+            "SELECT E'\\' ''; COPY t FROM STDIN'",
             "SELECT 1 -- ; COPY t FROM STDIN",
             "/* ; COPY t FROM STDIN */ SELECT 1",
             "SELECT copy, stdin FROM t",

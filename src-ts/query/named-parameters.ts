@@ -1,0 +1,185 @@
+// Parameters by name: each `$(name)p` of a statement becomes the `$1` that the server knows, and a mapping of values becomes a
+// list.
+import { types as kinds } from 'node:util'
+import { numberNamesOf } from '#native'
+import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
+import { describe, expected } from '../options/validate.js'
+import { looksLikeOptions, refuseOptions } from './bounds.js'
+import type { QueryParameter, ResolvedTypes } from '../options/types.js'
+import { encodeParameters, toNativeParameters } from './parameters.js'
+import { RecentlyUsed } from './recently-used.js'
+
+/**
+ * The parameters of a statement with names: one value for each name, `{ id: 7 }` for `WHERE id = $(id)p`. A name has letters of
+ * any script, digits and underscores, and can be used more than once. In strings, quoted identifiers and comments `$(id)p` is
+ * text like any other. Only the mapping's own properties count.
+ */
+export interface NamedQueryParameters {
+  readonly [name: string]: QueryParameter
+}
+
+/** The parameters of a statement: a list for `$1`, `$2`, …, or a mapping for names. No statement has both. */
+export type QueryParameters = readonly QueryParameter[] | NamedQueryParameters
+
+/** @internal A statement as the server takes it. */
+export interface NumberedStatement {
+  readonly text: string
+  /** The name of `$1`, of `$2`, and so on. Empty when the parameters are numbered in the statement itself. */
+  readonly names: readonly string[]
+}
+
+/** How many statements with names are kept, so that each is looked through once. */
+const MAX_KEPT = 512
+/** Longer texts are not kept, which bounds the memory. */
+const MAX_KEPT_LENGTH = 16_384
+
+/** Statements with names, by their text as it was given. */
+const kept = new RecentlyUsed<NumberedStatement>(MAX_KEPT)
+const NO_NAMES: readonly string[] = []
+
+/** @internal Gives the names of a statement numbers. */
+export function numbered(sql: string): NumberedStatement {
+  // Nearly every statement without names ends here.
+  if (!sql.includes('$(')) return { text: sql, names: NO_NAMES }
+  const known = kept.get(sql)
+  if (known) return known
+  const { text, names, isMixed } = numberNamesOf(sql)
+  if (isMixed) {
+    throw new ArgumentRangeError(
+      'Expected `sql` to have parameters either with names, such as `$(name)p`, or with numbers, such as `$1`, got both',
+    )
+  }
+  const statement = { text, names }
+  if (sql.length <= MAX_KEPT_LENGTH) kept.set(sql, statement)
+  return statement
+}
+
+/** @internal Checks the parameters of a statement, and converts them to the list that crosses to Rust. */
+export function toNativeValues(
+  statement: NumberedStatement,
+  params: unknown,
+  types: ResolvedTypes,
+  place = 'params',
+): unknown[] {
+  return toNativeParameters(valuesOf(statement, params, place), types, place, namesOf(statement))
+}
+
+/** @internal The parameters of a statement, encoded by their types, as the list that crosses to Rust. */
+export function toEncodedValues(
+  statement: NumberedStatement,
+  params: unknown,
+  parameterTypes: readonly string[],
+  types: ResolvedTypes,
+  place = 'params',
+): unknown[] {
+  const values = encodeParameters(valuesOf(statement, params, place), parameterTypes, types)
+  return toNativeParameters(values, types, place, namesOf(statement))
+}
+
+function namesOf({ names }: NumberedStatement): readonly string[] | undefined {
+  return names.length > 0 ? names : undefined
+}
+
+/** The parameters as a list, not converted yet. */
+function valuesOf(
+  { names }: NumberedStatement,
+  params: unknown,
+  place: string,
+): readonly unknown[] {
+  if (params === undefined && names.length === 0) return []
+  if (names.length > 0) return inOrder(names, params, place)
+  if (isMapping(params) && !looksLikeOptions(params)) {
+    throw new ArgumentTypeError(
+      `${expected(place, 'an array', params)}: the statement has no names, such as \`$(name)p\``,
+    )
+  }
+  refuseOptions(params, place)
+  if (!Array.isArray(params)) throw new ArgumentTypeError(expected(place, 'an array', params))
+  return params
+}
+
+/**
+ * @internal Checks and converts the parameters of each run of a statement. `parameterTypes` are given when they are to be
+ * encoded by their types.
+ */
+export function toNativeValueSets(
+  statement: NumberedStatement,
+  paramSets: unknown,
+  types: ResolvedTypes,
+  parameterTypes?: readonly string[],
+): unknown[][] {
+  refuseOptions(paramSets, 'paramSets')
+  if (!isIterable(paramSets)) {
+    const what = statement.names.length > 0 ? 'objects' : 'arrays'
+    throw new ArgumentTypeError(expected('paramSets', `an iterable of ${what}`, paramSets))
+  }
+  const sets: unknown[][] = []
+  for (const params of paramSets) {
+    const place = `paramSets[${sets.length}]`
+    sets.push(
+      parameterTypes
+        ? toEncodedValues(statement, params, parameterTypes, types, place)
+        : toNativeValues(statement, params, types, place),
+    )
+  }
+  return sets
+}
+
+/**
+ * @internal Lets an outcome tell of parameters by their names. Rust knows their numbers alone: `parameter $1` in the message of
+ * an error becomes `parameter $(id)p`.
+ */
+export function tellingNames<Outcome>(
+  { names }: NumberedStatement,
+  outcome: Promise<Outcome>,
+): Promise<Outcome> {
+  if (names.length === 0) return outcome
+  return outcome.catch((error: unknown) => {
+    throw error instanceof ConnectionExecuteError ? byName(names, error) : error
+  })
+}
+
+function byName(names: readonly string[], error: ConnectionExecuteError): ConnectionExecuteError {
+  const message = error.message.replace(/\b(parameter) \$(\d+)/i, (whole, word, number) => {
+    const name = names[Number(number) - 1]
+    return name === undefined ? whole : `${word} $(${name})p`
+  })
+  const named = new ConnectionExecuteError(message)
+  if (error.statementIndex !== undefined) named.statementIndex = error.statementIndex
+  return named
+}
+
+/** The values of a mapping in the order of the names. Each name has a value, and each value a name. */
+function inOrder(names: readonly string[], params: unknown, place: string): unknown[] {
+  if (!isMapping(params)) {
+    const wanted = names.map((name) => `\`${name}\``).join(', ')
+    throw new ArgumentTypeError(
+      expected(place, `an object with the names of the statement, ${wanted}`, params),
+    )
+  }
+  const missing = names.find((name) => !Object.hasOwn(params, name))
+  if (missing !== undefined) {
+    // `{ signal }` may be a mapping as well, when the statement has that name.
+    if (!names.some((name) => Object.hasOwn(params, name))) refuseOptions(params, place)
+    throw new ConnectionExecuteError(
+      `Expected \`${place}\` to have a value for \`$(${missing})p\`, got none`,
+    )
+  }
+  const given = Object.keys(params)
+  if (given.length > names.length) {
+    const unused = given.find((name) => !names.includes(name))
+    throw new ConnectionExecuteError(
+      `Expected \`${place}\` to have only names of the statement, got ${describe(unused)}`,
+    )
+  }
+  return names.map((name) => params[name])
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !kinds.isMap(value)
+}
+
+/** Whether a value can be iterated. A string can too, but not as a list of parameters. */
+function isIterable(value: unknown): value is Iterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.iterator in value
+}
