@@ -20,6 +20,36 @@ interface CallOptions {
 }
 
 /**
+ * Whether a transaction block is open: none (`idle`), one (`active`), or one in which a statement has failed, so that it can
+ * only be rolled back (`failed`).
+ */
+type TransactionStatus = 'idle' | 'active' | 'failed';
+/** The facts of a {@link Connection}, as both sides know them without asking. */
+interface ConnectionInfo {
+    /** The name of the database. */
+    readonly database: string;
+    /** The name of the user that was given when the connection was opened. `SET ROLE` does not change it. */
+    readonly user: string;
+    /** The host that answered, of several: its name, its address, or the folder of its Unix-domain socket. */
+    readonly host: string;
+    /** The port. */
+    readonly port: number;
+    /**
+     * The process id of the backend that answered when the connection was opened. Behind a pooler in transaction mode another
+     * one may answer the next statement.
+     */
+    readonly processId: number;
+    /** The version of the server as it reports it, such as `18.4`. Empty when it reports none. */
+    readonly serverVersion: string;
+    /**
+     * What the server has reported of itself and of the session, such as `TimeZone` or `server_encoding`: the
+     * [parameters](https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC) that it reports by itself, with
+     * the values of its last report. At most 64, each cut at 1 KiB. The object is frozen and has no prototype.
+     */
+    readonly parameters: Readonly<Record<string, string>>;
+}
+
+/**
  * A parameter of a statement. The server declares the type of each `$n`. A value that does not fit the type is refused
  * before the statement is executed, with no silent conversion: an `int4` takes no string.
  *
@@ -173,6 +203,22 @@ declare class Connection extends Queryable implements AsyncDisposable {
     private constructor();
     /** Whether the connection was closed: by {@link Connection.close}, or by the end of its callback or loop. */
     get isClosed(): boolean;
+    /**
+     * Whether a transaction block is open, as the server told with its last answer. `idle` also while nothing is leased. A
+     * statement that is running counts once it was answered.
+     */
+    get transactionStatus(): TransactionStatus;
+    /** Whether a transaction block is open, as {@link Connection.transactionStatus} tells: `active` or `failed`. */
+    get inTransaction(): boolean;
+    /**
+     * The facts of the connection: the server, the backend and what they report. Each read gives a new frozen object with
+     * what is so at that moment.
+     *
+     * @throws {@link ConnectionClosedError} when the connection was closed or its session has ended, and
+     * {@link ConnectionExecuteError} when nothing is leased yet: a connection of a callback, of a message or of a listener is
+     * leased by its first statement.
+     */
+    get info(): ConnectionInfo;
     /**
      * Runs `work` in a transaction. Commits when `work` resolves, and resolves with its result; rolls back when `work`
      * rejects, and rejects with its error. The transaction has the statements that `work` runs on its
@@ -1571,5 +1617,5 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
 }
 
 export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionWork, WaitOptions, WithParse };
+export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionStatus, TransactionWork, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

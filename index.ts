@@ -69,6 +69,7 @@ export type {
   TargetSessionAttrs,
 } from './src-ts/options/pool.js'
 export { Connection } from './src-ts/query/connection.js'
+export type { ConnectionInfo, TransactionStatus } from './src-ts/query/info.js'
 export * from './src-ts/errors.js'
 export type { QueryParameter } from './src-ts/query/parameters.js'
 export { QueryResult, type QueryColumn } from './src-ts/query/result.js'

@@ -24,6 +24,10 @@ export declare class NativeCallBounds {
  * that is collected as garbage gives its connection back.
  */
 export declare class NativeLease {
+  /** Whether a transaction block is open, as of the server's last answer. */
+  transactionStatus(): `${NativeTransactionStatus}`
+  /** The facts of the connection; `null` once it was given back, or its session has ended. */
+  info(): NativeConnectionInfo | null
   /** Resolves to a `NativeQueryOutput`. */
   execute(promise: number, sql: string, params: Array<unknown>, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to the number of rows affected. */
@@ -169,6 +173,17 @@ export declare const enum NativeCommitOutcome {
   Committed = 'committed',
   RolledBack = 'rolledBack',
   AlreadyEnded = 'alreadyEnded',
+}
+
+/** The facts of a connection. */
+export interface NativeConnectionInfo {
+  database: string
+  user: string
+  host: string
+  port: number
+  processId: number
+  /** The name of each parameter that the server has reported, followed by its value. */
+  parameters: Array<string>
 }
 
 /** Where to connect. TypeScript has checked all but the DSN and the environment. */
@@ -411,4 +426,11 @@ export interface NativeSubscriberStats {
   oldestAgeMs?: number
   /** Of the batch that was drained last. */
   drainedAgeMs?: number
+}
+
+/** Whether a transaction block is open. */
+export declare const enum NativeTransactionStatus {
+  Idle = 'idle',
+  Active = 'active',
+  Failed = 'failed',
 }

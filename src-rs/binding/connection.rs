@@ -7,6 +7,7 @@ use napi_derive::napi;
 use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
 use super::finalize::contained_finalizer;
+use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::values::{NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
@@ -51,6 +52,18 @@ impl NativeLease {
 
 #[napi]
 impl NativeLease {
+    /// Whether a transaction block is open, as of the server's last answer.
+    #[napi(catch_unwind, ts_return_type = "`${NativeTransactionStatus}`")]
+    pub fn transaction_status(&self) -> NativeTransactionStatus {
+        self.lease.transaction_status().into()
+    }
+
+    /// The facts of the connection; `null` once it was given back, or its session has ended.
+    #[napi(catch_unwind)]
+    pub fn info(&self) -> Option<NativeConnectionInfo> {
+        self.lease.info().map(Into::into)
+    }
+
     /// Resolves to a `NativeQueryOutput`.
     #[napi(catch_unwind)]
     pub fn execute(

@@ -15,6 +15,7 @@ pub mod config;
 mod connection;
 mod error;
 mod finalize;
+mod info;
 mod listen;
 mod password;
 mod pool;

@@ -5,6 +5,7 @@ import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
+import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { Queryable, leaseOf } from './queryable.js'
 import { resolveCallOptions, type CallOptions } from './bounds.js'
 import { runTransaction, type TransactionWork } from './transaction.js'
@@ -40,6 +41,8 @@ export class Connection extends Queryable implements AsyncDisposable {
   readonly #channel: string | undefined
   /** The present lease; for a listening session, the lease that was used last. */
   #lease: NativeLease | Promise<NativeLease> | undefined
+  /** The lease of {@link Connection.#lease}, to look at, once it is there: statements that wait for the promise come first. */
+  #present: NativeLease | undefined
   #finished: Promise<Finished> | undefined
   #isClosed = false
   #inTransaction = false
@@ -55,6 +58,7 @@ export class Connection extends Queryable implements AsyncDisposable {
   static leased(lease: NativeLease): Connection {
     const connection = new Connection(noSource, false)
     connection.#lease = lease
+    connection.#present = lease
     return connection
   }
 
@@ -74,6 +78,37 @@ export class Connection extends Queryable implements AsyncDisposable {
   /** Whether the connection was closed: by {@link Connection.close}, or by the end of its callback or loop. */
   get isClosed(): boolean {
     return this.#isClosed
+  }
+
+  /**
+   * Whether a transaction block is open, as the server told with its last answer. `idle` also while nothing is leased. A
+   * statement that is running counts once it was answered.
+   */
+  get transactionStatus(): TransactionStatus {
+    return this.#present?.transactionStatus() ?? 'idle'
+  }
+
+  /** Whether a transaction block is open, as {@link Connection.transactionStatus} tells: `active` or `failed`. */
+  get inTransaction(): boolean {
+    return this.transactionStatus !== 'idle'
+  }
+
+  /**
+   * The facts of the connection: the server, the backend and what they report. Each read gives a new frozen object with
+   * what is so at that moment.
+   *
+   * @throws {@link ConnectionClosedError} when the connection was closed or its session has ended, and
+   * {@link ConnectionExecuteError} when nothing is leased yet: a connection of a callback, of a message or of a listener is
+   * leased by its first statement.
+   */
+  get info(): ConnectionInfo {
+    Connection.#checkOpen(this)
+    if (!this.#present) {
+      throw new ConnectionExecuteError(
+        'Nothing is leased for this connection yet: its first statement does that',
+      )
+    }
+    return infoOf(this.#present)
   }
 
   /**
@@ -166,13 +201,14 @@ export class Connection extends Queryable implements AsyncDisposable {
   static #open(self: Connection): NativeLease | Promise<NativeLease> {
     if (self.#lease && !self.#isSession) return self.#lease
     const lease = self.#source(self.#channel)
-    self.#lease = lease instanceof Promise ? Connection.#acquired(self, lease) : lease
-    return self.#lease
+    if (lease instanceof Promise) return (self.#lease = Connection.#acquired(self, lease))
+    self.#present = lease
+    return (self.#lease = lease)
   }
 
   static async #acquired(self: Connection, lease: Promise<NativeLease>): Promise<NativeLease> {
     try {
-      return await lease
+      return (self.#present = await lease)
     } catch (error) {
       // The next statement asks for a lease again.
       self.#lease = undefined

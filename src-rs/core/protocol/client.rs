@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::CancelToken;
 
 use super::message::{Malformed, Message, TransactionStatus};
+use super::parameters::Parameters;
 use super::responses::{self, Responses, Sender};
 use crate::base::error::{Error, ErrorKind, Result};
 
@@ -43,17 +44,24 @@ pub(super) struct State {
     end: OnceLock<Error>,
     /// How often a statement has made the server forget every prepared statement.
     discards: AtomicUsize,
+    parameters: Mutex<Parameters>,
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(parameters: Parameters) -> Self {
         Self {
             status: AtomicU8::new(TransactionStatus::Idle as u8),
             outstanding: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             end: OnceLock::new(),
             discards: AtomicUsize::new(0),
+            parameters: Mutex::new(parameters),
         }
+    }
+
+    /// The server has reported a parameter.
+    pub(super) fn reported(&self, name: String, value: String) {
+        self.parameters.lock().set(name, value);
     }
 
     /// A request was answered, and the server tells whether a transaction block is open.
@@ -208,6 +216,12 @@ impl Client {
     /// How often a statement has made the server forget every prepared statement, as far as its tag tells.
     pub(crate) fn discards(&self) -> usize {
         self.state.discards.load(Ordering::Acquire)
+    }
+
+    /// What the server has reported of itself and of the session.
+    #[must_use]
+    pub fn parameters(&self) -> Parameters {
+        self.state.parameters.lock().clone()
     }
 
     /// The key with which the server lets a statement be cancelled.

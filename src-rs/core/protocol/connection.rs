@@ -15,6 +15,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::client::{Client, Order, State};
 use super::message::{Malformed, Message};
+use super::parameters::Parameters;
 use super::responses::Sender;
 use crate::base::error::{Error, ErrorKind, ServerMessage};
 
@@ -103,16 +104,22 @@ pub struct Connection<S> {
     early: VecDeque<Asynchronous>,
 }
 
-/// A connection on a stream that has started up, and the client for it. `read` is what was read beyond start-up, `early`
-/// the notices of start-up.
+/// What a server said during start-up, besides how it authenticates.
+#[derive(Debug, Default)]
+pub(crate) struct StartedUp {
+    pub(crate) notices: Vec<ServerMessage>,
+    pub(crate) parameters: Parameters,
+}
+
+/// A connection on a stream that has started up, and the client for it. `read` is what was read beyond start-up.
 pub(crate) fn pair<S>(
     stream: S,
     read: BytesMut,
-    early: Vec<ServerMessage>,
+    early: StartedUp,
     cancel_token: Option<CancelToken>,
 ) -> (Client, Connection<S>) {
     let (sender, orders) = mpsc::unbounded_channel();
-    let state = Arc::new(State::new());
+    let state = Arc::new(State::new(early.parameters));
     let connection = Connection {
         stream,
         state: Arc::clone(&state),
@@ -123,6 +130,7 @@ pub(crate) fn pair<S>(
         pending: VecDeque::new(),
         closing: Closing::NotYet,
         early: early
+            .notices
             .into_iter()
             .map(|notice| Asynchronous::Notice(Box::new(notice)))
             .collect(),
@@ -262,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Message::Notification => {
                     return Ok(Poll::Ready(Some(Asynchronous::Notification)));
                 }
-                Message::ParameterStatus => {}
+                Message::ParameterStatus(name, value) => self.state.reported(name, value),
                 message => {
                     if self.answer(message)? {
                         return Ok(Poll::Ready(None));

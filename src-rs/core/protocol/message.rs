@@ -86,7 +86,8 @@ pub(crate) enum Message {
     ReadyForQuery(TransactionStatus),
     ErrorResponse(Box<ServerMessage>),
     NoticeResponse(Box<ServerMessage>),
-    ParameterStatus,
+    /// The name of a parameter, and its value.
+    ParameterStatus(String, String),
     /// A notification that was left in the stream: nobody listens, or it is beyond any size.
     Notification,
     /// The server waits for data, as `COPY FROM STDIN` has it.
@@ -153,7 +154,6 @@ impl Message {
             b'A' => return Ok(Self::Notification),
             b'G' | b'W' => return Ok(Self::CopyIn),
             b'H' => return Ok(Self::CopyOut),
-            b'S' => return Ok(Self::ParameterStatus),
             b'V' | b'v' | b'K' => return Ok(Self::Other),
             b'1' => Self::ParseComplete,
             b'2' => Self::BindComplete,
@@ -162,6 +162,10 @@ impl Message {
             b's' => Self::PortalSuspended,
             b'I' => Self::EmptyQueryResponse,
             b'c' => Self::CopyDone,
+            b'S' => {
+                let (name, value) = reader.parameter()?;
+                Self::ParameterStatus(name, value)
+            }
             b't' => Self::ParameterDescription(reader.parameters()?),
             b'T' => Self::RowDescription(reader.fields()?),
             b'C' => Self::CommandComplete(reader.text()?.into_owned()),
@@ -262,6 +266,12 @@ impl<'a> Reader<'a> {
         } else {
             Err(Malformed(format!("{} that goes on too long", self.what)))
         }
+    }
+
+    /// The name of a parameter of the session, and its value.
+    fn parameter(&mut self) -> Result<(String, String), Malformed> {
+        self.what = "a parameter of the session";
+        Ok((self.text()?.into_owned(), self.text()?.into_owned()))
     }
 
     fn parameters(&mut self) -> Result<Vec<u32>, Malformed> {
@@ -435,7 +445,7 @@ mod tests {
 
         #[test]
         fn no_bytes_that_look_like_a_message_panic(
-            kind in prop::sample::select(b"DTtECNZ".to_vec()),
+            kind in prop::sample::select(b"DTtECNZS".to_vec()),
             count in 0_u16..5,
             body: Vec<u8>,
         ) {

@@ -149,10 +149,11 @@ mod tests {
 
     use super::*;
     use crate::protocol::message::TransactionStatus;
+    use crate::protocol::parameters::Parameters;
 
     #[tokio::test]
     async fn there_is_no_room_until_what_waits_was_taken() {
-        let (sender, mut responses) = channel(Arc::new(State::new()));
+        let (sender, mut responses) = channel(Arc::new(State::new(Parameters::default())));
         let has_room = || poll_fn(|cx| sender.poll_room(cx)).now_or_never().is_some();
         let mut pushed = 0;
         while has_room() {
@@ -171,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_the_driver_ends_the_answer_behind_what_was_sent() {
-        let (sender, mut responses) = channel(Arc::new(State::new()));
+        let (sender, mut responses) = channel(Arc::new(State::new(Parameters::default())));
         sender.push(Message::ReadyForQuery(TransactionStatus::Idle));
         drop(sender);
         assert!(matches!(

@@ -1,8 +1,8 @@
 //! One connection with what is known of its server's side: prepared statements, types, and how to cancel.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -20,6 +20,7 @@ use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
 use crate::protocol::{self, Message, Request, Responses, TextRow, TransactionStatus};
+use crate::query::info::ConnectionInfo;
 use crate::query::types;
 use crate::query::values::Encoded;
 
@@ -116,6 +117,8 @@ pub struct Backend {
     wire: protocol::Client,
     facts: Arc<WireFacts>,
     beside: Option<Beside>,
+    /// The process id of the backend, since it was first asked for.
+    process_id: OnceLock<i32>,
     statements: Mutex<Statements>,
     /// Types that are not built in, by oid.
     types: Mutex<HashMap<u32, Type>>,
@@ -167,6 +170,7 @@ impl Backend {
             wire,
             facts,
             beside,
+            process_id: OnceLock::new(),
             statements: Mutex::default(),
             types: Mutex::default(),
             prefix: format!("pglisten_{:016x}", rand::random::<u64>()),
@@ -221,7 +225,26 @@ impl Backend {
 
     /// The process id of the backend that answers statements.
     pub async fn process_id(&self) -> Result<i32> {
-        dial::process_id(&self.wire).await
+        let process_id = dial::process_id(&self.wire).await?;
+        let _ = self.process_id.set(process_id);
+        Ok(process_id)
+    }
+
+    /// The facts of the connection. `None` before its process id was asked for, which is before anybody has leased it.
+    pub(crate) fn info(&self) -> Option<ConnectionInfo> {
+        let Beside {
+            config,
+            destination,
+            ..
+        } = self.beside.as_ref()?;
+        let process_id = *self.process_id.get()?;
+        let parameters = self.wire.parameters();
+        Some(ConnectionInfo::new(
+            config,
+            destination,
+            process_id,
+            parameters,
+        ))
     }
 
     /// Runs statements without parameters, separated by semicolons, and gives their rows as text. Nothing stops it from

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
@@ -18,6 +18,7 @@ use crate::query::client::Client;
 pub use crate::query::held_connection::ReleaseOutcome;
 use crate::query::held_connection::{HeldConnection, closed, give_back};
 use crate::query::holders::Held;
+use crate::query::info::ConnectionInfo;
 use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
 use crate::query::statements::{self, CommitOutcome, QueryOutput};
@@ -35,6 +36,8 @@ use crate::query::values::Param;
 pub struct Lease {
     /// `None` once the connection was given back.
     held: Mutex<Option<HeldConnection>>,
+    /// The connection, to be looked at while an operation has it.
+    watched: Weak<Backend>,
     order: CallOrder,
     /// [`Lease::release`] was called: further operations are refused.
     released: AtomicBool,
@@ -46,30 +49,54 @@ pub struct Lease {
 impl Lease {
     /// A connection of the pool.
     pub(crate) fn pooled(client: Client, permit: Permit, holder: Held) -> Self {
+        let watched = client.watch();
         let held = HeldConnection::Pooled {
             client,
             _permit: permit,
             _holder: holder,
         };
-        Self::new(held, CallOrder::default())
+        Self::new(held, watched, CallOrder::default())
     }
 
     /// The connection of a listening session, shared with it.
     #[must_use]
     pub fn session(session: &SessionClient) -> Self {
+        let client = session.client.upgrade();
         Self::new(
             HeldConnection::Session(session.clone()),
+            client.map(|client| client.watch()).unwrap_or_default(),
             session.order.clone(),
         )
     }
 
-    fn new(held: HeldConnection, order: CallOrder) -> Self {
+    fn new(held: HeldConnection, watched: Weak<Backend>, order: CallOrder) -> Self {
         Self {
             held: Mutex::new(Some(held)),
+            watched,
             order,
             released: AtomicBool::new(false),
             runtime: OnceLock::new(),
         }
+    }
+
+    /// Whether a transaction block is open, as of the server's last answer. Nothing is waited for.
+    #[must_use]
+    pub fn transaction_status(&self) -> TransactionStatus {
+        match self.present() {
+            Some(backend) if !backend.is_closed() => backend.transaction_status(),
+            _ => TransactionStatus::Idle,
+        }
+    }
+
+    /// The facts of the connection. `None` once it was given back, or its session has ended.
+    #[must_use]
+    pub fn info(&self) -> Option<ConnectionInfo> {
+        self.present()?.info()
+    }
+
+    fn present(&self) -> Option<Arc<Backend>> {
+        let backend = self.watched.upgrade()?;
+        (!self.released.load(Ordering::Relaxed)).then_some(backend)
     }
 
     /// Runs one statement.

@@ -10,6 +10,7 @@ pub mod client;
 mod connections;
 mod held_connection;
 mod holders;
+pub mod info;
 pub mod lease;
 mod lease_limit;
 pub mod limits;
