@@ -190,6 +190,7 @@ declare class Transaction extends Queryable {
  * A connection to the server.
  *
  * - {@link ConnectionPool.connection} leases one until {@link Connection.close}.
+ * - {@link connect} opens one with a session of its own, which {@link Connection.close} ends.
  * - A callback of a listener gets one that is leased from the pool at its first use. The lease ends when the callback
  *   settles.
  * - {@link ListenerNotificationMsg.connection} is leased from the pool at its first use. The lease ends when the loop
@@ -1555,6 +1556,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * @param options - Bounds of the wait. @default `acquireTimeoutSec`
      */
     connection(options?: CallOptions): Promise<Connection>;
+    /** Leases a connection of the pool: psqlpy's name of {@link ConnectionPool.connection}. */
+    acquire(options?: CallOptions): Promise<Connection>;
     /**
      * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool, in one round trip. Resolves
      * once it is committed. Nothing is prepared for it, so a pooler in transaction mode is no obstacle.
@@ -1616,6 +1619,22 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionStatus, TransactionWork, WaitOptions, WithParse };
+/** The options that only a pool of several connections has a use for, or its listeners. */
+declare const OF_POOLS: ["maxDbPoolSize", "acquireTimeoutSec", "idleTimeoutSec", "maxLifetimeSec", "connRecyclingMethod", "listenDsn", "schemas"];
+/** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
+type ConnectOptions = Omit<ConnectionPoolOptions, (typeof OF_POOLS)[number]>;
+/**
+ * Opens a connection that belongs to no pool. {@link Connection.close} ends its session: when it resolves, the server's
+ * backend is gone. So does the garbage collector, at some time, for a connection that nobody has closed.
+ *
+ * A connection that is lost stays so; a pool replaces it. Rejects as {@link ConnectionPool.connection} does, and with
+ * {@link ConnectionPoolConfigurationError} when an option is wrong. Nothing is left open then.
+ *
+ * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults apply.
+ * @param callOptions - Bounds of the attempt. @default 30 s
+ */
+declare function connect(options?: ConnectOptions | string, callOptions?: CallOptions): Promise<Connection>;
+
+export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
+export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionStatus, TransactionWork, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

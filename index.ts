@@ -5,6 +5,7 @@
  * @module pglisten
  */
 export { ConnectionPool, type ConnectionPoolStatus, type PoolCloseOptions } from './src-ts/pool.js'
+export { connect, type ConnectOptions } from './src-ts/connect.js'
 export type {
   ChannelInput,
   ChannelOutput,

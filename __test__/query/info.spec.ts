@@ -24,8 +24,11 @@ test('the facts of a connection are known without a statement', async (t) => {
   t.is(info.port, Number(dsn.port))
   t.is(info.user, decodeURIComponent(dsn.username))
   t.is(info.database, dsn.pathname.slice(1))
-  t.is(info.processId, await connection.fetchVal('SELECT pg_backend_pid()'))
-  t.is(info.serverVersion, await connection.fetchVal("SELECT current_setting('server_version')"))
+  t.is(info.processId, await connection.fetchVal<number>('SELECT pg_backend_pid()'))
+  t.is(
+    info.serverVersion,
+    await connection.fetchVal<string>("SELECT current_setting('server_version')"),
+  )
   t.is(info.parameters['application_name'], 'the facts')
   t.is(info.parameters['server_encoding'], 'UTF8')
   t.is(info.parameters['no such parameter'], undefined)
@@ -153,7 +156,7 @@ test('the connection of a listener tells the facts of its session', async (t) =>
   await listener.startup()
   const { connection } = listener
   t.throws(() => connection.info, { instanceOf: ConnectionExecuteError })
-  const processId = await connection.fetchVal('SELECT pg_backend_pid()')
+  const processId = await connection.fetchVal<number>('SELECT pg_backend_pid()')
   t.is(connection.info.processId, processId)
   await listener.shutdown()
   t.throws(() => connection.info, { instanceOf: ConnectionClosedError })

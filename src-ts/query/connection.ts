@@ -26,6 +26,7 @@ const NOTHING_LEASED: Finished = { rolledBack: false }
  * A connection to the server.
  *
  * - {@link ConnectionPool.connection} leases one until {@link Connection.close}.
+ * - {@link connect} opens one with a session of its own, which {@link Connection.close} ends.
  * - A callback of a listener gets one that is leased from the pool at its first use. The lease ends when the callback
  *   settles.
  * - {@link ListenerNotificationMsg.connection} is leased from the pool at its first use. The lease ends when the loop
@@ -44,6 +45,8 @@ export class Connection extends Queryable implements AsyncDisposable {
   /** The lease of {@link Connection.#lease}, to look at, once it is there: statements that wait for the promise come first. */
   #present: NativeLease | undefined
   #finished: Promise<Finished> | undefined
+  /** Ends the pool that has only this connection. */
+  #endPool: (() => Promise<void>) | undefined
   #isClosed = false
   #inTransaction = false
 
@@ -59,6 +62,12 @@ export class Connection extends Queryable implements AsyncDisposable {
     const connection = new Connection(noSource, false)
     connection.#lease = lease
     connection.#present = lease
+    return connection
+  }
+
+  /** @internal Lets the end of a connection's lease end the pool that it is from. */
+  static owning(connection: Connection, endPool: () => Promise<void>): Connection {
+    connection.#endPool = endPool
     return connection
   }
 
@@ -166,13 +175,14 @@ export class Connection extends Queryable implements AsyncDisposable {
         ? // Released behind the statements that wait for the same promise.
           lease.then(release, () => NOTHING_LEASED)
         : release(lease)
+    if (this.#endPool) this.#finished = endedWith(this.#finished, this.#endPool)
     return this.#finished
   }
 
   /** @internal */
   [inspectCustom](...how: InspectArguments): string {
     const fields = {
-      of: this.#isSession ? 'listener' : 'pool',
+      of: this.#isSession ? 'listener' : this.#endPool ? 'connect()' : 'pool',
       // A connection of a callback is leased when it is first used.
       isLeased: this.#lease !== undefined && !this.#isClosed,
       isClosed: this.#isClosed,
@@ -227,6 +237,15 @@ async function giveBack(lease: NativeLease): Promise<Finished> {
     warnOfDefect(error)
     return NOTHING_LEASED
   }
+}
+
+async function endedWith(
+  finished: Promise<Finished>,
+  endPool: () => Promise<void>,
+): Promise<Finished> {
+  const outcome = await finished
+  await endPool()
+  return outcome
 }
 
 /** Rolls an open transaction of a listening session back, because no one could end it any more. The session goes on. */
