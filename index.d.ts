@@ -173,17 +173,92 @@ declare abstract class Queryable {
     executeBatch(sql: string, params?: readonly [], options?: CallOptions): Promise<void>;
 }
 
-/** The function that {@link Connection.transaction} runs within a transaction. */
+/**
+ * What a transaction sees of others, by the [names of the SQL
+ * standard](https://www.postgresql.org/docs/current/transaction-iso.html). PostgreSQL treats `readUncommitted` as
+ * `readCommitted`.
+ */
+type IsolationLevel = 'readUncommitted' | 'readCommitted' | 'repeatableRead' | 'serializable';
+/** The options of a transaction. */
+interface TransactionOptions extends CallOptions {
+    /** What it sees of other transactions. @default the session's `default_transaction_isolation` */
+    isolationLevel?: IsolationLevel | undefined;
+    /** Whether it may only read. @default the session's `default_transaction_read_only` */
+    readOnly?: boolean | undefined;
+    /**
+     * Whether it may wait at its begin for a moment from which on it cannot fail by serialization. Only of use when it is
+     * `serializable` and `readOnly`. @default the session's `default_transaction_deferrable`
+     */
+    deferrable?: boolean | undefined;
+}
+
+/** The function that {@link Connection.transaction} and {@link Transaction.transaction} run within a transaction. */
 type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result;
 /**
- * Runs statements within a transaction. {@link Connection.transaction} makes one for its `work`. When that settles, the
- * transaction has ended, and every method rejects with {@link TransactionClosedError}.
+ * Runs statements within a transaction, which {@link Connection.transaction} makes for its `work` and
+ * {@link Connection.begin} for its caller. {@link Transaction.transaction} nests another one in it. Once it has ended, every
+ * method rejects with {@link TransactionClosedError}, or with the error of the bound that ended it.
  */
-declare class Transaction extends Queryable {
+declare class Transaction extends Queryable implements AsyncDisposable {
     #private;
     private constructor();
     /** Whether the transaction has ended. */
     get isEnded(): boolean;
+    /**
+     * Commits the transaction; a nested one becomes part of the outer one. It is not bounded: what became of a commit that is
+     * given up would not be known.
+     *
+     * Rejects with {@link TransactionCommitError} when the server rolled it back because a statement had failed, with
+     * {@link TransactionClosedError} when it has ended, also by a statement, with {@link ConnectionExecuteError} while a nested
+     * transaction is open in it, and with {@link DatabaseError} when the server refuses, as for a deferred constraint.
+     * Unless something is open in it, the transaction has ended then.
+     */
+    commit(): Promise<void>;
+    /**
+     * Rolls the transaction back; of a nested one, only what was done in it. Ends what is open in it. Rejects with
+     * {@link TransactionClosedError} when it has ended. A transaction of a connection that is lost is rolled back by that.
+     */
+    rollback(): Promise<void>;
+    /** Rolls the transaction back, unless it has ended. */
+    [Symbol.asyncDispose](): Promise<void>;
+    /**
+     * Runs `work` in a nested transaction: a savepoint of this one. When `work` resolves, what it did is part of this
+     * transaction; when it rejects, that alone is undone, this transaction goes on, and the call rejects with its error.
+     * Meanwhile this transaction itself runs no statement. Nesting may be as deep as one likes.
+     *
+     * When a bound of `options` is reached, the statement that runs is cancelled, and what `work` did is undone. Rejects as
+     * {@link Connection.transaction} does: with {@link TransactionBeginError} while another nested transaction is open in this
+     * one, with {@link TransactionCommitError} when `work` resolved although a statement in it had failed.
+     *
+     * @param options - Bounds of the nested transaction. @default those of this one
+     */
+    transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result>;
+    /** Runs `work` in a nested transaction, as {@link Transaction.transaction} does. */
+    savepoint<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result>;
+    /**
+     * Makes a savepoint, to which {@link Transaction.rollbackToSavepoint} goes back. A second one with the same name hides the
+     * first until it is released.
+     *
+     * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive.
+     * @param options - Bounds of the call. @default none
+     */
+    createSavepoint(name: string, options?: CallOptions): Promise<void>;
+    /**
+     * Undoes what was done since a savepoint, which stays. A transaction in which a statement has failed goes on by it. Rejects
+     * with {@link DatabaseError} when there is no savepoint of that name.
+     *
+     * @param name - The name of the savepoint.
+     * @param options - Bounds of the call. @default none
+     */
+    rollbackToSavepoint(name: string, options?: CallOptions): Promise<void>;
+    /**
+     * Forgets a savepoint and those made since, and keeps what was done. Rejects with {@link DatabaseError} when there is no
+     * savepoint of that name.
+     *
+     * @param name - The name of the savepoint.
+     * @param options - Bounds of the call. @default none
+     */
+    releaseSavepoint(name: string, options?: CallOptions): Promise<void>;
 }
 
 /**
@@ -223,18 +298,34 @@ declare class Connection extends Queryable implements AsyncDisposable {
     /**
      * Runs `work` in a transaction. Commits when `work` resolves, and resolves with its result; rolls back when `work`
      * rejects, and rejects with its error. The transaction has the statements that `work` runs on its
-     * {@link Transaction}; meanwhile the connection itself runs no statement.
+     * {@link Transaction}; meanwhile the connection itself runs no statement. `work` may end the transaction itself, by
+     * {@link Transaction.commit} or {@link Transaction.rollback}.
      *
      * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
-     * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
-     * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
-     * or lost. When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back,
-     * and the call rejects without waiting for `work`: with {@link ConnectionTimeoutError} or the signal's reason. The
-     * commit itself is not bounded.
+     * when `work` resolved although a statement had failed, or while something was still open in the transaction (nothing was
+     * committed), with {@link TransactionClosedError} when a statement ended the transaction itself, and with
+     * {@link ConnectionClosedError} when the connection is closed or lost. When a bound of `options` is reached, the statement
+     * that runs is cancelled, the transaction is rolled back, and the call rejects without waiting for `work`: with
+     * {@link ConnectionTimeoutError} or the signal's reason. The commit itself is not bounded.
      *
-     * @param options - Bounds of the whole transaction. @default none
+     * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
      */
-    transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result>;
+    transaction<Result>(work: TransactionWork<Result>, options?: TransactionOptions): Promise<Result>;
+    /**
+     * Begins a transaction that {@link Transaction.commit} and {@link Transaction.rollback} end. Meanwhile the connection
+     * itself runs no statement. With `await using tx = await connection.begin()` what was not committed is rolled back at the
+     * end of the block, however that ends.
+     *
+     * When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back, and every
+     * later call rejects with {@link ConnectionTimeoutError} or the signal's reason. Rejects with
+     * {@link TransactionBeginError} when a transaction is open already.
+     *
+     * A transaction that nobody ends keeps the connection until its {@link Transaction} is collected as garbage: then it is
+     * rolled back, a warning of the process tells of it, and the connection runs statements again.
+     *
+     * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
+     */
+    begin(options?: TransactionOptions): Promise<Transaction>;
     /**
      * Ends the lease of the connection, once the statements that were called before have ended. A transaction that was
      * left open is rolled back. A second call has no effect.
@@ -341,7 +432,10 @@ declare class TransactionError extends PglistenError {
 declare class TransactionBeginError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_BEGIN";
 }
-/** The server rolled the transaction back instead of committing it, because one of its statements had failed. */
+/**
+ * The transaction was rolled back instead of committed, because one of its statements had failed, or because something was
+ * still open in it.
+ */
 declare class TransactionCommitError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_COMMIT";
 }
@@ -1636,5 +1730,5 @@ type ConnectOptions = Omit<ConnectionPoolOptions, (typeof OF_POOLS)[number]>;
 declare function connect(options?: ConnectOptions | string, callOptions?: CallOptions): Promise<Connection>;
 
 export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionStatus, TransactionWork, WaitOptions, WithParse };
+export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

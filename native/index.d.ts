@@ -42,6 +42,12 @@ export declare class NativeLease {
   commit(promise: number): void
   /** Resolves to nothing. */
   rollback(promise: number): void
+  /** Begins a part of the open transaction, named as in SQL. Resolves to nothing. */
+  savepoint(promise: number, savepoint: string, bounds?: NativeCallBounds | undefined | null): void
+  /** Ends the part, and keeps what it did. Resolves to a `NativeCommitOutcome`. */
+  releaseSavepoint(promise: number, savepoint: string): void
+  /** Ends the part, and undoes what it did. Resolves to nothing. */
+  rollbackSavepoint(promise: number, savepoint: string): void
   /** Resolves to whether a transaction had been left open; then it was rolled back. */
   leaveBlock(promise: number): void
   /** Resolves, once everything called before has ended, to whether a transaction left open was rolled back. */

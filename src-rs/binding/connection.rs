@@ -147,6 +147,31 @@ impl NativeLease {
         self.bridge.spawn(promise, self.lease.rollback());
     }
 
+    /// Begins a part of the open transaction, named as in SQL. Resolves to nothing.
+    #[napi(catch_unwind)]
+    pub fn savepoint(&self, promise: u32, savepoint: String, bounds: Option<&NativeCallBounds>) {
+        let begun = self
+            .lease
+            .savepoint(&savepoint, NativeCallBounds::of(bounds));
+        self.bridge.spawn(promise, begun);
+    }
+
+    /// Ends the part, and keeps what it did. Resolves to a `NativeCommitOutcome`.
+    #[napi(catch_unwind)]
+    pub fn release_savepoint(&self, promise: u32, savepoint: String) {
+        let outcome = self.lease.release_savepoint(savepoint);
+        self.bridge.spawn(promise, async move {
+            outcome.await.map(NativeCommitOutcome::from)
+        });
+    }
+
+    /// Ends the part, and undoes what it did. Resolves to nothing.
+    #[napi(catch_unwind)]
+    pub fn rollback_savepoint(&self, promise: u32, savepoint: String) {
+        self.bridge
+            .spawn(promise, self.lease.rollback_savepoint(savepoint));
+    }
+
     /// Resolves to whether a transaction had been left open; then it was rolled back.
     #[napi(catch_unwind)]
     pub fn leave_block(&self, promise: u32) {

@@ -4,11 +4,12 @@ import type { NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
-import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
+import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { Queryable, leaseOf } from './queryable.js'
-import { resolveCallOptions, type CallOptions } from './bounds.js'
-import { runTransaction, type TransactionWork } from './transaction.js'
+import { checkFree, occupant } from './occupant.js'
+import { resolveTransactionOptions, type TransactionOptions } from './transaction-options.js'
+import { Transaction, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
 
 /** @internal The outcome of the end of a lease. */
@@ -48,7 +49,6 @@ export class Connection extends Queryable implements AsyncDisposable {
   /** Ends the pool that has only this connection. */
   #endPool: (() => Promise<void>) | undefined
   #isClosed = false
-  #inTransaction = false
 
   private constructor(source: LeaseSource, isSession: boolean, channel?: string) {
     super()
@@ -123,31 +123,44 @@ export class Connection extends Queryable implements AsyncDisposable {
   /**
    * Runs `work` in a transaction. Commits when `work` resolves, and resolves with its result; rolls back when `work`
    * rejects, and rejects with its error. The transaction has the statements that `work` runs on its
-   * {@link Transaction}; meanwhile the connection itself runs no statement.
+   * {@link Transaction}; meanwhile the connection itself runs no statement. `work` may end the transaction itself, by
+   * {@link Transaction.commit} or {@link Transaction.rollback}.
    *
    * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
-   * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
-   * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
-   * or lost. When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back,
-   * and the call rejects without waiting for `work`: with {@link ConnectionTimeoutError} or the signal's reason. The
-   * commit itself is not bounded.
+   * when `work` resolved although a statement had failed, or while something was still open in the transaction (nothing was
+   * committed), with {@link TransactionClosedError} when a statement ended the transaction itself, and with
+   * {@link ConnectionClosedError} when the connection is closed or lost. When a bound of `options` is reached, the statement
+   * that runs is cancelled, the transaction is rolled back, and the call rejects without waiting for `work`: with
+   * {@link ConnectionTimeoutError} or the signal's reason. The commit itself is not bounded.
    *
-   * @param options - Bounds of the whole transaction. @default none
+   * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
    */
-  async transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result> {
+  async transaction<Result>(
+    work: TransactionWork<Result>,
+    options?: TransactionOptions,
+  ): Promise<Result> {
     checkFunction('work', work)
-    const bounds = resolveCallOptions(options)
+    return Transaction.run(await this.begin(options), work)
+  }
+
+  /**
+   * Begins a transaction that {@link Transaction.commit} and {@link Transaction.rollback} end. Meanwhile the connection
+   * itself runs no statement. With `await using tx = await connection.begin()` what was not committed is rolled back at the
+   * end of the block, however that ends.
+   *
+   * When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back, and every
+   * later call rejects with {@link ConnectionTimeoutError} or the signal's reason. Rejects with
+   * {@link TransactionBeginError} when a transaction is open already.
+   *
+   * A transaction that nobody ends keeps the connection until its {@link Transaction} is collected as garbage: then it is
+   * rolled back, a warning of the process tells of it, and the connection runs statements again.
+   *
+   * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
+   */
+  async begin(options?: TransactionOptions): Promise<Transaction> {
+    const resolved = resolveTransactionOptions(options)
     Connection.#checkOpen(this)
-    if (this.#inTransaction) {
-      throw new TransactionBeginError('A transaction is open on this connection already')
-    }
-    this.#inTransaction = true
-    try {
-      const lease = Connection.#open(this)
-      return await runTransaction(lease, work, bounds)
-    } finally {
-      this.#inTransaction = false
-    }
+    return Transaction.begin(this, () => Connection.#open(this), resolved)
   }
 
   /**
@@ -167,6 +180,7 @@ export class Connection extends Queryable implements AsyncDisposable {
   finish(): Promise<Finished> | undefined {
     if (this.#isClosed) return this.#finished
     this.#isClosed = true
+    this[occupant]?.giveUp(closed())
     const lease = this.#lease
     if (!lease) return undefined
     const release = this.#isSession ? leave : giveBack
@@ -186,7 +200,7 @@ export class Connection extends Queryable implements AsyncDisposable {
       // A connection of a callback is leased when it is first used.
       isLeased: this.#lease !== undefined && !this.#isClosed,
       isClosed: this.#isClosed,
-      inTransaction: this.#inTransaction,
+      inTransaction: this.inTransaction,
     }
     return printed('Connection', fields, how)
   }
@@ -194,18 +208,14 @@ export class Connection extends Queryable implements AsyncDisposable {
   /** @internal */
   [leaseOf](): NativeLease | Promise<NativeLease> {
     Connection.#checkOpen(this)
-    if (this.#inTransaction) {
-      throw new ConnectionExecuteError(
-        'A transaction is open on this connection: run its statements on the transaction',
-      )
-    }
+    checkFree(this)
     return Connection.#open(this)
   }
 
   // Static, because private instance methods cost time for each connection that is made, and each callback gets one.
 
   static #checkOpen(self: Connection): void {
-    if (self.#isClosed) throw new ConnectionClosedError('the connection was closed')
+    if (self.#isClosed) throw closed()
   }
 
   static #open(self: Connection): NativeLease | Promise<NativeLease> {
@@ -259,5 +269,9 @@ async function leave(lease: NativeLease): Promise<Finished> {
 }
 
 function noSource(): never {
-  throw new ConnectionClosedError('the connection was closed')
+  throw closed()
+}
+
+function closed(): ConnectionClosedError {
+  return new ConnectionClosedError('the connection was closed')
 }

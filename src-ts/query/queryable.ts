@@ -4,6 +4,7 @@ import type { NativeCallBounds, NativeLease, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
 import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
+import { occupant, type Occupant } from './occupant.js'
 import { toNativeParameterSets, toNativeParameters, type QueryParameter } from './parameters.js'
 import { toQueryResult, type QueryResult } from './result.js'
 import { toValue } from './rows.js'
@@ -31,6 +32,9 @@ export const leaseOf: unique symbol = Symbol('leaseOf')
 export abstract class Queryable {
   /** @internal */
   abstract [leaseOf](): NativeLease | Promise<NativeLease>
+
+  /** @internal Who has the queryable to itself now. Declared only, since each callback gets a connection. */
+  declare [occupant]: Occupant | undefined;
 
   /** @internal Narrows the bounds of a call to those of the queryable. */
   [boundsOf](options: CallOptions): CallOptions {

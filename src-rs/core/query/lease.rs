@@ -1,5 +1,7 @@
 //! A leased connection: its statements in the order of the calls, its transaction, and its return.
 
+mod savepoint;
+
 use std::future::pending;
 use std::ops::Deref;
 use std::pin::pin;
@@ -298,11 +300,25 @@ struct InUse<'a> {
 impl InUse<'_> {
     /// Waits for the outcome of `work`, and interrupts it when a bound is reached or its session is to end.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.until(self.bounds.reached(), work).await
+    }
+
+    /// Waits for the outcome of `work`, and interrupts it only when its session is to end.
+    async fn unbounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.until(pending(), work).await
+    }
+
+    /// Waits for the outcome of `work`, and interrupts it when `reached` says so or its session is to end.
+    async fn until<T>(
+        &self,
+        reached: impl Future<Output = Interruption>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let mut work = pin!(work);
         let interruption = tokio::select! {
             biased;
             outcome = &mut work => return outcome,
-            interruption = self.bounds.reached() => interruption,
+            interruption = reached => interruption,
             () = self.session_closes() => Interruption::Closed,
         };
         match self.interrupt(&mut work).await {

@@ -5,7 +5,7 @@ mod notify;
 mod prepared;
 
 pub use block::CommitOutcome;
-pub(crate) use block::commit;
+pub(crate) use block::{commit, release, undo};
 pub(crate) use notify::notify;
 pub use prepared::{Column, Form};
 use prepared::{Prepared, refuse_copy};
