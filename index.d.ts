@@ -1713,10 +1713,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The options that only a pool of several connections has a use for, or its listeners. */
-declare const OF_POOLS: ["maxDbPoolSize", "acquireTimeoutSec", "idleTimeoutSec", "maxLifetimeSec", "connRecyclingMethod", "listenDsn", "schemas"];
 /** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
-type ConnectOptions = Omit<ConnectionPoolOptions, (typeof OF_POOLS)[number]>;
+type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas'>;
 /**
  * Opens a connection that belongs to no pool. {@link Connection.close} ends its session: when it resolves, the server's
  * backend is gone. So does the garbage collector, at some time, for a connection that nobody has closed.

@@ -5,19 +5,31 @@ import { ConnectionPool } from './pool.js'
 import type { CallOptions } from './query/bounds.js'
 import { Connection } from './query/connection.js'
 
-/** The options that only a pool of several connections has a use for, or its listeners. */
-const OF_POOLS = [
-  'maxDbPoolSize',
-  'acquireTimeoutSec',
-  'idleTimeoutSec',
-  'maxLifetimeSec',
-  'connRecyclingMethod',
-  'listenDsn',
-  'schemas',
-] as const satisfies (keyof ConnectionPoolOptions)[]
-
 /** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
-export type ConnectOptions = Omit<ConnectionPoolOptions, (typeof OF_POOLS)[number]>
+export type ConnectOptions = Omit<
+  ConnectionPoolOptions,
+  | 'maxDbPoolSize'
+  | 'acquireTimeoutSec'
+  | 'idleTimeoutSec'
+  | 'maxLifetimeSec'
+  | 'connRecyclingMethod'
+  | 'listenDsn'
+  | 'schemas'
+>
+
+/** The options that only pools have a use for, or their listeners. */
+const OF_POOLS = Object.keys({
+  maxDbPoolSize: true,
+  acquireTimeoutSec: true,
+  idleTimeoutSec: true,
+  maxLifetimeSec: true,
+  connRecyclingMethod: true,
+  listenDsn: true,
+  schemas: true,
+} satisfies Record<
+  Exclude<keyof ConnectionPoolOptions, keyof ConnectOptions>,
+  true
+>) as (keyof ConnectionPoolOptions)[]
 
 /**
  * Opens a connection that belongs to no pool. {@link Connection.close} ends its session: when it resolves, the server's

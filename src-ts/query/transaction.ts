@@ -274,7 +274,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
     try {
       const lease = await begin()
       // What it is in has ended meanwhile, and undoes it.
-      if (place.lost) throw (place.lost as { reason: unknown }).reason
+      if (place.lost) throw place.lost.reason
       tx = new Transaction(owner, place, lease, limits, block)
     } catch (error) {
       limits.end()
