@@ -1,5 +1,6 @@
 // Generated from index.ts by `npm run build:ts`: edit the sources instead.
 
+import { Readable } from 'node:stream';
 import { EventEmitter } from 'node:events';
 
 /** The options of a call that can be given up. */
@@ -47,6 +48,88 @@ interface ConnectionInfo {
      * the values of its last report. At most 64, each cut at 1 KiB. The object is frozen and has no prototype.
      */
     readonly parameters: Readonly<Record<string, string>>;
+}
+
+/** The options of {@link Queryable.binaryCopyToTable}. */
+interface BinaryCopyOptions extends CallOptions {
+    /** The schema of the table. @default the first of the session's `search_path` that has the table */
+    schema?: string | undefined;
+    /** The columns that the data has, in their order; the others get their defaults. @default all of the table's */
+    columns?: readonly string[] | undefined;
+}
+
+/** A stream of the web platform: what {@link CopySource} needs of a `ReadableStream`, of whatever library declares it. */
+interface CopyReadable {
+    /** Locks the stream, and returns what reads it. */
+    getReader(): {
+        /** Reads the next chunk. */
+        read(): Promise<{
+            done: boolean;
+            value?: unknown;
+        }>;
+        /** Ends the stream early. */
+        cancel(reason?: unknown): Promise<void>;
+    };
+}
+/**
+ * The data of {@link Queryable.copyFrom}: bytes, or text that is sent as UTF-8; all of it at once, or anything that gives it
+ * bit by bit: an array, a generator, a Node.js `Readable`, a web `ReadableStream`. Where one chunk ends and the next begins
+ * means nothing, so lines and rows may lie across.
+ */
+type CopySource = string | Uint8Array | Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array> | CopyReadable;
+/** The data of {@link Queryable.binaryCopyToTable}: like a {@link CopySource}, of bytes alone. */
+type BinaryCopySource = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array> | CopyReadable;
+
+/**
+ * The data of a `COPY TO STDOUT`, to be read once, in one of these ways:
+ *
+ * ```ts
+ * for await (const chunk of connection.copyTo('COPY t TO STDOUT')) hash.update(chunk)
+ * await pipeline(connection.copyTo('COPY t TO STDOUT').readable(), createWriteStream('t.tsv'))
+ * const gzipped = connection.copyTo('COPY t TO STDOUT').stream.pipeThrough(new CompressionStream('gzip'))
+ * ```
+ *
+ * The `COPY` begins when the first chunk is asked for. Chunks have up to 256 KiB, and end anywhere: a row may lie across two.
+ * From then on until its end the connection, or the transaction, runs nothing else. A reader that stops reading holds the
+ * server up, with some MiB on the way.
+ *
+ * An early end of the reading (`break`, `destroy()`, `cancel()`, {@link CopyStream.close}) cancels the `COPY` on the server.
+ * The connection can be used again then; a transaction goes on too. So does the collection as garbage of a stream that
+ * nobody reads any more.
+ *
+ * Reading rejects with {@link ConnectionExecuteError} when the statement is no `COPY TO STDOUT`, and as
+ * {@link Queryable.execute} does.
+ */
+declare class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
+    #private;
+    private constructor();
+    /** The number of rows, once all of them were read; `undefined` before, and after an early end. */
+    get rowCount(): number | undefined;
+    /**
+     * Iterates over the chunks. The iteration's `return()` does not wait for the chunk that was asked for.
+     *
+     * @throws {@link ConnectionExecuteError} when the data is read already, or was.
+     */
+    [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined>;
+    /**
+     * Returns a Node.js stream of the data. Its `destroy()` cancels the `COPY`.
+     *
+     * @throws {@link ConnectionExecuteError} when the data is read already, or was.
+     */
+    readable(): Readable;
+    /**
+     * The data as a stream of the web platform, always the same one. Its `cancel()` cancels the `COPY`.
+     *
+     * @throws {@link ConnectionExecuteError} at the first time, when the data is read already, or was.
+     */
+    get stream(): ReadableStream<Uint8Array>;
+    /**
+     * Ends the reading. Resolves when the `COPY` was cancelled on the server, or had ended, and the connection can be used
+     * again. A second call has no effect, nor has one after the end.
+     */
+    close(): Promise<void>;
+    /** Ends the reading, as {@link CopyStream.close} does. */
+    [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
@@ -171,6 +254,42 @@ declare abstract class Queryable {
      * @param options - Bounds of the call. @default none
      */
     executeBatch(sql: string, params?: readonly [], options?: CallOptions): Promise<void>;
+    /**
+     * Runs a `COPY … FROM STDIN` with the data of a source, in whatever format the statement says. Nothing is taken from the
+     * source before the server asks for data, and no more than the server takes: some 100 KiB are on the way. Meanwhile the
+     * connection, or the transaction, runs nothing else.
+     *
+     * Either all rows are stored or none. When the source throws or rejects, nothing is stored, and the call rejects with that
+     * error; a source of which the server takes no more is ended, as `break` ends an iteration. Rejects with
+     * {@link ConnectionExecuteError} when the statement is no `COPY FROM STDIN`, and on the connection of a listening session,
+     * which has to go on listening. Within a transaction a failure fails the transaction, as that of any statement.
+     *
+     * @param sql - The statement.
+     * @param source - The data.
+     * @param options - Bounds of the call. @default none
+     * @returns The number of rows.
+     */
+    copyFrom(sql: string, source: CopySource, options?: CallOptions): Promise<number>;
+    /**
+     * Returns the data of a `COPY … TO STDOUT` as a stream, in whatever format the statement says. The `COPY` begins when the
+     * first chunk is asked for; from then on the bounds count.
+     *
+     * @param sql - The statement.
+     * @param options - Bounds of the whole reading. @default none
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+     */
+    copyTo(sql: string, options?: CallOptions): CopyStream;
+    /**
+     * Stores rows in a table that are in PostgreSQL's [binary
+     * format](https://www.postgresql.org/docs/current/sql-copy.html), such as the file of a `COPY … TO STDOUT (FORMAT binary)`.
+     * Does and rejects as {@link Queryable.copyFrom} does.
+     *
+     * @param table - The name of the table. Each name is of 1 to 63 bytes without NUL, case-sensitive, without a schema in it.
+     * @param source - The data.
+     * @param options - The schema and the columns, and bounds of the call. @default none
+     * @returns The number of rows.
+     */
+    binaryCopyToTable(table: string, source: BinaryCopySource, options?: BinaryCopyOptions): Promise<number>;
 }
 
 /**
@@ -1727,6 +1846,6 @@ type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTime
  */
 declare function connect(options?: ConnectOptions | string, callOptions?: CallOptions): Promise<Connection>;
 
-export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, WaitOptions, WithParse };
+export { ArgumentRangeError, ArgumentTypeError, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, DatabaseError, Gap, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, QueryResult, Queryable, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
+export type { BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopySource, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MessageOf, MessageStream, MessagesOptions, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParseArguments, ParseChannel, ParseOption, PasswordFunction, PayloadsOf, PglistenErrorOptions, PoolCloseOptions, QueryColumn, QueryParameter, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

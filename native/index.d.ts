@@ -19,6 +19,31 @@ export declare class NativeCallBounds {
   abort(): void
 }
 
+/** Writes the data of a `COPY FROM STDIN`. One that is collected as garbage before `finish()` gives the `COPY` up. */
+export declare class NativeCopyIn {
+  /** Resolves to `true` once the server asks for data, to `false` when it takes none any more. */
+  ready(promise: number): void
+  /**
+   * Writes a chunk, which is copied now. Resolves to `true` once there was room for it, to `false` when the server takes no
+   * more. The next call comes after that.
+   */
+  write(promise: number, chunk: Uint8Array): void
+  /** Ends the data. */
+  finish(): void
+  /** Ends the data because it cannot be had whole: nothing is stored. */
+  fail(): void
+  /** Interrupts the `COPY`. */
+  giveUp(): void
+}
+
+/** Reads the data of a `COPY TO STDOUT`. One that is collected as garbage gives the `COPY` up. */
+export declare class NativeCopyOut {
+  /** Resolves to the next chunk, a `Buffer`, or to `null` when there are no more. The next call comes after that. */
+  next(promise: number): void
+  /** Interrupts the `COPY`. */
+  giveUp(): void
+}
+
 /**
  * A leased connection. Operations run in the order of the calls; each settles the promise whose id it is given. A lease
  * that is collected as garbage gives its connection back.
@@ -36,6 +61,10 @@ export declare class NativeLease {
   notify(promise: number, channel: string, payloads: Array<string>, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to nothing. */
   executeBatch(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): void
+  /** Runs a `COPY FROM STDIN`, whose data is written to what this returns. Resolves to the number of rows. */
+  copyFrom(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): NativeCopyIn
+  /** Runs a `COPY TO STDOUT`, whose data is read from what this returns. Resolves to the number of rows. */
+  copyTo(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): NativeCopyOut
   /** Resolves to `false`, with nothing done, when a statement has begun a transaction already. */
   begin(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to a `NativeCommitOutcome`. */

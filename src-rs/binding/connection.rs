@@ -6,6 +6,7 @@ use napi_derive::napi;
 
 use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
+use super::copy::{NativeCopyIn, NativeCopyOut};
 use super::finalize::contained_finalizer;
 use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::values::{NativeParam, NativeQueryOutput};
@@ -123,6 +124,34 @@ impl NativeLease {
     pub fn execute_batch(&self, promise: u32, sql: String, bounds: Option<&NativeCallBounds>) {
         let done = self.lease.execute_batch(sql, NativeCallBounds::of(bounds));
         self.bridge.spawn(promise, done);
+    }
+
+    /// Runs a `COPY FROM STDIN`, whose data is written to what this returns. Resolves to the number of rows.
+    #[napi(catch_unwind)]
+    pub fn copy_from(
+        &self,
+        promise: u32,
+        sql: String,
+        bounds: Option<&NativeCallBounds>,
+    ) -> NativeCopyIn {
+        let (copy, rows) = self.lease.copy_from(sql, NativeCallBounds::of(bounds));
+        self.bridge
+            .spawn(promise, async move { rows.await.map(|rows| rows as f64) });
+        NativeCopyIn::new(self.bridge.clone(), copy)
+    }
+
+    /// Runs a `COPY TO STDOUT`, whose data is read from what this returns. Resolves to the number of rows.
+    #[napi(catch_unwind)]
+    pub fn copy_to(
+        &self,
+        promise: u32,
+        sql: String,
+        bounds: Option<&NativeCallBounds>,
+    ) -> NativeCopyOut {
+        let (copy, rows) = self.lease.copy_to(sql, NativeCallBounds::of(bounds));
+        self.bridge
+            .spawn(promise, async move { rows.await.map(|rows| rows as f64) });
+        NativeCopyOut::new(self.bridge.clone(), copy)
     }
 
     /// Resolves to `false`, with nothing done, when a statement has begun a transaction already.

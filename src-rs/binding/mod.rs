@@ -13,6 +13,7 @@ mod bounds;
 mod bridge;
 pub mod config;
 mod connection;
+mod copy;
 mod error;
 mod finalize;
 mod info;

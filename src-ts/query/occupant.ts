@@ -1,4 +1,4 @@
-// Who has a connection or a transaction to itself for a while: a transaction within it.
+// Who has a connection or a transaction to itself for a while: a transaction within it, or a COPY.
 import { ConnectionExecuteError } from '../errors.js'
 
 /** @internal The key of the {@link Occupant} of a connection or a transaction. */

@@ -11,6 +11,7 @@ use postgres_protocol::message::frontend;
 use tokio::sync::mpsc;
 use tokio_postgres::CancelToken;
 
+use super::copy_feed::CopyFeed;
 use super::message::{Malformed, Message, TransactionStatus};
 use super::parameters::Parameters;
 use super::responses::{self, Responses, Sender};
@@ -106,6 +107,8 @@ pub(crate) struct Request {
     pub(super) messages: Bytes,
     /// The request ends with `Sync`, which a server that waits for the data of a `COPY` does not hear.
     pub(super) is_extended: bool,
+    /// The data of the `COPY FROM STDIN` that the request is.
+    pub(super) feed: Option<CopyFeed>,
 }
 
 impl Request {
@@ -118,6 +121,16 @@ impl Request {
         Ok(Self {
             messages: messages.freeze(),
             is_extended: false,
+            feed: None,
+        })
+    }
+
+    /// A `COPY FROM STDIN`, and where its data comes from. It is of the simple query protocol, in which a server that has
+    /// refused the data takes what is still under way, and what follows is a new request.
+    pub(crate) fn copy_in(sql: &str, feed: CopyFeed) -> Result<Self> {
+        Ok(Self {
+            feed: Some(feed),
+            ..Self::simple(sql)?
         })
     }
 
@@ -129,6 +142,7 @@ impl Request {
         Ok(Self {
             messages: messages.freeze(),
             is_extended: true,
+            feed: None,
         })
     }
 }
@@ -301,7 +315,7 @@ pub(crate) async fn text_rows(mut responses: Responses) -> Result<Vec<TextRow>> 
 pub(crate) fn copy_refused() -> Error {
     Error::new(
         ErrorKind::Execute,
-        "COPY FROM STDIN and COPY TO STDOUT cannot be run as statements",
+        "COPY FROM STDIN and COPY TO STDOUT cannot be run as statements: use `copyFrom()` and `copyTo()`",
     )
 }
 

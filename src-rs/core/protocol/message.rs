@@ -93,7 +93,8 @@ pub(crate) enum Message {
     /// The server waits for data, as `COPY FROM STDIN` has it.
     CopyIn,
     CopyOut,
-    CopyData,
+    /// Data of a `COPY TO STDOUT`.
+    CopyData(Bytes),
     CopyDone,
     /// `FunctionCallResponse`, `NegotiateProtocolVersion`, a late `BackendKeyData`: nothing that we asked for.
     Other,
@@ -118,7 +119,7 @@ impl Message {
     pub(super) fn weight(&self) -> usize {
         const EACH: usize = 64;
         match self {
-            Self::DataRow(DataRow(body)) => EACH + body.len(),
+            Self::DataRow(DataRow(body)) | Self::CopyData(body) => EACH + body.len(),
             _ => EACH,
         }
     }
@@ -150,7 +151,7 @@ impl Message {
         let message = match kind {
             // Read by whoever asked for it, so the body is only passed on.
             b'D' => return Ok(Self::DataRow(DataRow(body))),
-            b'd' => return Ok(Self::CopyData),
+            b'd' => return Ok(Self::CopyData(body)),
             b'A' => return Ok(Self::Notification),
             b'G' | b'W' => return Ok(Self::CopyIn),
             b'H' => return Ok(Self::CopyOut),

@@ -145,6 +145,7 @@ impl Responses {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -156,16 +157,17 @@ mod tests {
         let (sender, mut responses) = channel(Arc::new(State::new(Parameters::default())));
         let has_room = || poll_fn(|cx| sender.poll_room(cx)).now_or_never().is_some();
         let mut pushed = 0;
+        let data = Bytes::from(vec![0; 960]);
         while has_room() {
-            sender.push(Message::CopyData);
+            sender.push(Message::CopyData(data.clone()));
             pushed += 1;
         }
-        assert_eq!(pushed, MOST_WAITING / 64);
+        assert_eq!(pushed, MOST_WAITING / 1024);
         assert!(responses.next().await.is_some());
         assert!(has_room());
         drop(responses);
         for _ in 0..=pushed {
-            sender.push(Message::CopyData);
+            sender.push(Message::CopyData(data.clone()));
         }
         assert!(has_room(), "nobody waits for it any more");
     }

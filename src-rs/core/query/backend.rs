@@ -416,6 +416,12 @@ impl Backend {
         Ok(self.wire.send(request))
     }
 
+    /// Sends a request of an operation.
+    pub(crate) fn send(&self, request: Request) -> Result<Responses> {
+        self.check_not_interrupted()?;
+        Ok(self.wire.send(request))
+    }
+
     fn check_not_interrupted(&self) -> Result<()> {
         if self.is_interrupted.load(Ordering::Acquire) {
             return Err(Error::new(

@@ -1,5 +1,6 @@
 //! A leased connection: its statements in the order of the calls, its transaction, and its return.
 
+mod copy;
 mod savepoint;
 
 use std::future::pending;

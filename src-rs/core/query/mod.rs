@@ -8,6 +8,7 @@ pub mod bounds;
 mod call_order;
 pub mod client;
 mod connections;
+pub mod copy;
 mod held_connection;
 mod holders;
 pub mod info;

@@ -1,5 +1,61 @@
 //! Looks into a statement's text before it is sent: for `COPY`.
 
+/// What a text is to whoever streams a `COPY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyText {
+    /// One `COPY … FROM STDIN`.
+    FromClient,
+    /// One `COPY … TO STDOUT`.
+    ToClient,
+    /// One `COPY` from or to a file or a program of the server.
+    OfServer,
+    /// Another statement, or none.
+    Other,
+    /// More than one statement.
+    Several,
+}
+
+/// Tells which `COPY` a text is.
+pub(crate) fn copy_text(sql: &str) -> CopyText {
+    let plain = without_quoted(sql);
+    let mut statements = plain.split(';').filter(|one| !one.trim().is_empty());
+    let Some(statement) = statements.next() else {
+        return CopyText::Other;
+    };
+    let statement = without_parentheses(statement);
+    let mut words = words(&statement).map(str::to_ascii_lowercase);
+    if words.next().as_deref() != Some("copy") {
+        return CopyText::Other;
+    }
+    if statements.next().is_some() {
+        return CopyText::Several;
+    }
+    let direction = words.find(|word| matches!(word.as_str(), "from" | "to"));
+    // `FROM STDOUT` is the same as `FROM STDIN` to the server.
+    let streams = matches!(words.next().as_deref(), Some("stdin" | "stdout"));
+    match direction.as_deref() {
+        Some(_) if !streams => CopyText::OfServer,
+        Some("from") => CopyText::FromClient,
+        Some(_) => CopyText::ToClient,
+        None => CopyText::Other,
+    }
+}
+
+/// The text without what stands within parentheses: lists of columns and queries.
+fn without_parentheses(text: &str) -> String {
+    let mut depth = 0_usize;
+    let outside = text.chars().map(|character| {
+        match character {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            other if depth == 0 => return other,
+            _ => {}
+        }
+        ' '
+    });
+    outside.collect()
+}
+
 /// Whether a statement of the text is a `COPY` from or to the client.
 ///
 /// The client library cannot run one: the server would wait for data that never comes.
@@ -116,6 +172,40 @@ fn comment_length(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_is_known_by_its_direction() {
+        use CopyText::{FromClient, OfServer, Other, Several, ToClient};
+        for (sql, expected) in [
+            ("COPY t FROM STDIN", FromClient),
+            (" copy t (a, \"to\") from stdin ; ", FromClient),
+            ("COPY t FROM STDOUT", FromClient),
+            ("COPY \"from\" FROM STDIN WHERE a > 1", FromClient),
+            (
+                "COPY t FROM STDIN (DELIMITER ';', NULL '); COPY')",
+                FromClient,
+            ),
+            ("-- to\nCOPY t /* to stdout */ FROM STDIN", FromClient),
+            ("COPY BINARY t TO STDOUT", ToClient),
+            (
+                "COPY (SELECT a FROM t WHERE b = ')') TO STDOUT (FORMAT binary)",
+                ToClient,
+            ),
+            ("COPY (SELECT (SELECT 1) AS \"from\") TO STDOUT;", ToClient),
+            ("COPY t FROM '/tmp/stdin'", OfServer),
+            ("COPY t TO PROGRAM 'cat'", OfServer),
+            ("COPY t FROM", OfServer),
+            ("COPY t", Other),
+            ("SELECT 1", Other),
+            ("INSERT INTO copy SELECT stdin FROM stdin", Other),
+            ("", Other),
+            (" ; ", Other),
+            ("((((", Other),
+            ("COPY t FROM STDIN; SELECT 1", Several),
+        ] {
+            assert_eq!(copy_text(sql), expected, "{sql}");
+        }
+    }
 
     #[test]
     fn a_copy_from_or_to_the_client_is_found() {
