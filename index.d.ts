@@ -1,5 +1,6 @@
 // Generated from index.ts by `npm run build:ts`: edit the sources instead.
 
+import { Readable } from 'node:stream';
 import { EventEmitter } from 'node:events';
 
 /** The options of a call that can be given up. */
@@ -17,6 +18,36 @@ interface CallOptions {
      * @default no limit
      */
     timeoutMs?: number | undefined;
+}
+
+/**
+ * Whether a transaction block is open: none (`idle`), one (`active`), or one in which a statement has failed, so that it can
+ * only be rolled back (`failed`).
+ */
+type TransactionStatus = 'idle' | 'active' | 'failed';
+/** The facts of a {@link Connection}, as both sides know them without asking. */
+interface ConnectionInfo {
+    /** The name of the database. */
+    readonly database: string;
+    /** The name of the user that was given when the connection was opened. `SET ROLE` does not change it. */
+    readonly user: string;
+    /** The host that answered, of several: its name, its address, or the folder of its Unix-domain socket. */
+    readonly host: string;
+    /** The port. */
+    readonly port: number;
+    /**
+     * The process id of the backend that answered when the connection was opened. Behind a pooler in transaction mode another
+     * one may answer the next statement.
+     */
+    readonly processId: number;
+    /** The version of the server as it reports it, such as `18.4`. Empty when it reports none. */
+    readonly serverVersion: string;
+    /**
+     * What the server has reported of itself and of the session, such as `TimeZone` or `server_encoding`: the
+     * [parameters](https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC) that it reports by itself, with
+     * the values of its last report. At most 64, each cut at 1 KiB. The object is frozen and has no prototype.
+     */
+    readonly parameters: Readonly<Record<string, string>>;
 }
 
 /** A class of `Temporal` that reads text. */
@@ -126,17 +157,6 @@ interface TypeOptions {
     encoders?: Readonly<Record<string, Encoder>> | undefined;
 }
 
-/**
- * The parameters of a statement with names: one value for each name, `{ id: 7 }` for `WHERE id = $(id)p`. A name has letters of
- * any script, digits and underscores, and can be used more than once. In strings, quoted identifiers and comments `$(id)p` is
- * text like any other. Only the mapping's own properties count.
- */
-interface NamedQueryParameters {
-    readonly [name: string]: QueryParameter;
-}
-/** The parameters of a statement: a list for `$1`, `$2`, …, or a mapping for names. No statement has both. */
-type QueryParameters = readonly QueryParameter[] | NamedQueryParameters;
-
 /** The options of a statement that returns nothing that is read. */
 interface StatementOptions extends CallOptions {
     /**
@@ -183,6 +203,55 @@ interface MapMode<Row, Mapped> extends QueryOptions {
     /** Makes the final row of each row. */
     map: (row: Row) => Mapped;
 }
+
+/** The options of a cursor. Its bounds are those of each fetch. */
+interface CursorOptions extends QueryOptions {
+    /**
+     * How many rows an iteration fetches at once, from 1 to 2147483647. They are in memory together.
+     * @default 1000
+     */
+    batchSize?: number | undefined;
+}
+/**
+ * The rows of a statement, fetched in batches, so that a result of any size takes the memory of one batch. {@link Queryable.cursor}
+ * makes one; the statement is run at the first fetch.
+ *
+ * A cursor of a {@link Transaction} lives in it and ends with it. A cursor of a {@link Connection} has a transaction of its own, unless
+ * one is open: it is committed when the cursor is closed, rolled back when a fetch has failed, and meanwhile the connection runs
+ * nothing else. An iteration closes the cursor at its end, however it ends.
+ */
+declare class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>, AsyncDisposable {
+    #private;
+    /** Whether the cursor was closed. */
+    get isClosed(): boolean;
+    /**
+     * Fetches the next rows. Resolves with fewer rows, or none, at the end.
+     *
+     * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed.
+     *
+     * @param count - The most rows that are fetched. @default the size of batches
+     */
+    fetch(count?: number): Promise<Row[]>;
+    /** Yields the rows in batches, each an array that is not empty. */
+    batches(): AsyncGenerator<Row[], void, undefined>;
+    /** Yields the rows. */
+    [Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined>;
+    /** Closes the cursor. A second call has no effect. */
+    close(): Promise<void>;
+    /** Closes the cursor, as {@link Cursor.close} does. */
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * The parameters of a statement with names: one value for each name, `{ id: 7 }` for `WHERE id = $(id)p`. A name has letters of
+ * any script, digits and underscores, and can be used more than once. In strings, quoted identifiers and comments `$(id)p` is
+ * text like any other. Only the mapping's own properties count.
+ */
+interface NamedQueryParameters {
+    readonly [name: string]: QueryParameter;
+}
+/** The parameters of a statement: a list for `$1`, `$2`, …, or a mapping for names. No statement has both. */
+type QueryParameters = readonly QueryParameter[] | NamedQueryParameters;
 
 /** A statement of a pipeline: its text, or its text and its parameters. */
 type PipelineStatement = string | readonly [sql: string, params?: QueryParameters];
@@ -277,9 +346,93 @@ declare class PreparedStatement<Row extends object = Record<string, unknown>> im
     fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<Row | null>;
     /** Runs the statement, as {@link Queryable.fetchVal} does. */
     fetchVal<Value = unknown>(params?: QueryParameters, options?: QueryOptions): Promise<Value>;
+    /** Makes a cursor for the rows of the statement, as {@link Queryable.cursor} does. */
+    cursor(params?: QueryParameters, options?: CursorOptions): Cursor<Row>;
     /** Has the server forget the statement. Later calls of its other methods reject. A second call has no effect. */
     close(): Promise<void>;
     /** Closes the statement, as {@link PreparedStatement.close} does. */
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The options of {@link Queryable.binaryCopyToTable}. */
+interface BinaryCopyOptions extends CallOptions {
+    /** The schema of the table. @default the first of the session's `search_path` that has the table */
+    schema?: string | undefined;
+    /** The columns that the data has, in their order; the others get their defaults. @default all of the table's */
+    columns?: readonly string[] | undefined;
+}
+
+/** A stream of the web platform: what {@link CopySource} needs of a `ReadableStream`, of whatever library declares it. */
+interface CopyReadable {
+    /** Locks the stream, and returns what reads it. */
+    getReader(): {
+        /** Reads the next chunk. */
+        read(): Promise<{
+            done: boolean;
+            value?: unknown;
+        }>;
+        /** Ends the stream early. */
+        cancel(reason?: unknown): Promise<void>;
+    };
+}
+/**
+ * The data of {@link Queryable.copyFrom}: bytes, or text that is sent as UTF-8; all of it at once, or anything that gives it
+ * bit by bit: an array, a generator, a Node.js `Readable`, a web `ReadableStream`. Where one chunk ends and the next begins
+ * means nothing, so lines and rows may lie across.
+ */
+type CopySource = string | Uint8Array | Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array> | CopyReadable;
+/** The data of {@link Queryable.binaryCopyToTable}: like a {@link CopySource}, of bytes alone. */
+type BinaryCopySource = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array> | CopyReadable;
+
+/**
+ * The data of a `COPY TO STDOUT`, to be read once, in one of these ways:
+ *
+ * ```ts
+ * for await (const chunk of connection.copyTo('COPY t TO STDOUT')) hash.update(chunk)
+ * await pipeline(connection.copyTo('COPY t TO STDOUT').readable(), createWriteStream('t.tsv'))
+ * const gzipped = connection.copyTo('COPY t TO STDOUT').stream.pipeThrough(new CompressionStream('gzip'))
+ * ```
+ *
+ * The `COPY` begins when the first chunk is asked for. Chunks have up to 256 KiB, and end anywhere: a row may lie across two.
+ * From then on until its end the connection, or the transaction, runs nothing else. A reader that stops reading holds the
+ * server up, with some MiB on the way.
+ *
+ * An early end of the reading (`break`, `destroy()`, `cancel()`, {@link CopyStream.close}) cancels the `COPY` on the server.
+ * The connection can be used again then; a transaction goes on too. So does the collection as garbage of a stream that
+ * nobody reads any more.
+ *
+ * Reading rejects with {@link ConnectionExecuteError} when the statement is no `COPY TO STDOUT`, and as
+ * {@link Queryable.execute} does.
+ */
+declare class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
+    #private;
+    private constructor();
+    /** The number of rows, once all of them were read; `undefined` before, and after an early end. */
+    get rowCount(): number | undefined;
+    /**
+     * Iterates over the chunks. The iteration's `return()` does not wait for the chunk that was asked for.
+     *
+     * @throws {@link ConnectionExecuteError} when the data is read already, or was.
+     */
+    [Symbol.asyncIterator](): AsyncIterator<Buffer, undefined>;
+    /**
+     * Returns a Node.js stream of the data. Its `destroy()` cancels the `COPY`.
+     *
+     * @throws {@link ConnectionExecuteError} when the data is read already, or was.
+     */
+    readable(): Readable;
+    /**
+     * The data as a stream of the web platform, always the same one. Its `cancel()` cancels the `COPY`.
+     *
+     * @throws {@link ConnectionExecuteError} at the first time, when the data is read already, or was.
+     */
+    get stream(): ReadableStream<Uint8Array>;
+    /**
+     * Ends the reading. Resolves when the `COPY` was cancelled on the server, or had ended, and the connection can be used
+     * again. A second call has no effect, nor has one after the end.
+     */
+    close(): Promise<void>;
+    /** Ends the reading, as {@link CopyStream.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -363,31 +516,156 @@ declare abstract class Queryable {
         -readonly [Index in keyof Statements]: QueryResult;
     }>;
     /**
+     * Makes a cursor for the rows of a statement, which is run at the cursor's first fetch.
+     *
+     * @param sql - One statement that returns rows, with `$1`, `$2`, … for the parameters, or with names: `$(id)p`.
+     * @param params - One value for each parameter: a list, or a mapping for a statement with names. @default none
+     * @param options - The size of batches, the bounds of each fetch, and the form of the rows. @default 1000 objects
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+     */
+    cursor<Row extends unknown[] = unknown[]>(sql: string, params: QueryParameters | undefined, options: ArrayMode & CursorOptions): Cursor<Row>;
+    /** Makes a cursor for rows that a function makes. */
+    cursor<Mapped, Row = Record<string, unknown>>(sql: string, params: QueryParameters | undefined, options: MapMode<Row, Mapped> & CursorOptions): Cursor<Mapped>;
+    /** Makes a cursor for rows that are objects. */
+    cursor<Row extends object = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: CursorOptions): Cursor<Row>;
+    /**
      * Prepares a statement, which tells of its parameters and columns and finds its errors before it is run.
      *
      * @param sql - One statement, with `$1`, `$2`, … for the parameters.
      * @param options - Bounds of the call. @default none
      */
     prepare<Row extends object = Record<string, unknown>>(sql: string, options?: CallOptions): Promise<PreparedStatement<Row>>;
+    /**
+     * Runs a `COPY … FROM STDIN` with the data of a source, in whatever format the statement says. Nothing is taken from the
+     * source before the server asks for data, and no more than the server takes: some 100 KiB are on the way. Meanwhile the
+     * connection, or the transaction, runs nothing else.
+     *
+     * Either all rows are stored or none. When the source throws or rejects, nothing is stored, and the call rejects with that
+     * error; a source of which the server takes no more is ended, as `break` ends an iteration. Rejects with
+     * {@link ConnectionExecuteError} when the statement is no `COPY FROM STDIN`, and on the connection of a listening session,
+     * which has to go on listening. Within a transaction a failure fails the transaction, as that of any statement.
+     *
+     * @param sql - The statement.
+     * @param source - The data.
+     * @param options - Bounds of the call. @default none
+     * @returns The number of rows.
+     */
+    copyFrom(sql: string, source: CopySource, options?: CallOptions): Promise<number>;
+    /**
+     * Returns the data of a `COPY … TO STDOUT` as a stream, in whatever format the statement says. The `COPY` begins when the
+     * first chunk is asked for; from then on the bounds count.
+     *
+     * @param sql - The statement.
+     * @param options - Bounds of the whole reading. @default none
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+     */
+    copyTo(sql: string, options?: CallOptions): CopyStream;
+    /**
+     * Stores rows in a table that are in PostgreSQL's [binary
+     * format](https://www.postgresql.org/docs/current/sql-copy.html), such as the file of a `COPY … TO STDOUT (FORMAT binary)`.
+     * Does and rejects as {@link Queryable.copyFrom} does.
+     *
+     * @param table - The name of the table. Each name is of 1 to 63 bytes without NUL, case-sensitive, without a schema in it.
+     * @param source - The data.
+     * @param options - The schema and the columns, and bounds of the call. @default none
+     * @returns The number of rows.
+     */
+    binaryCopyToTable(table: string, source: BinaryCopySource, options?: BinaryCopyOptions): Promise<number>;
 }
 
-/** The function that {@link Connection.transaction} runs within a transaction. */
+/**
+ * What a transaction sees of others, by the [names of the SQL
+ * standard](https://www.postgresql.org/docs/current/transaction-iso.html). PostgreSQL treats `readUncommitted` as
+ * `readCommitted`.
+ */
+type IsolationLevel = 'readUncommitted' | 'readCommitted' | 'repeatableRead' | 'serializable';
+/** The options of a transaction. */
+interface TransactionOptions extends CallOptions {
+    /** What it sees of other transactions. @default the session's `default_transaction_isolation` */
+    isolationLevel?: IsolationLevel | undefined;
+    /** Whether it may only read. @default the session's `default_transaction_read_only` */
+    readOnly?: boolean | undefined;
+    /**
+     * Whether it may wait at its begin for a moment from which on it cannot fail by serialization. Only of use when it is
+     * `serializable` and `readOnly`. @default the session's `default_transaction_deferrable`
+     */
+    deferrable?: boolean | undefined;
+}
+
+/** The function that {@link Connection.transaction} and {@link Transaction.transaction} run within a transaction. */
 type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result;
 /**
- * Runs statements within a transaction. {@link Connection.transaction} makes one for its `work`. When that settles, the
- * transaction has ended, and every method rejects with {@link TransactionClosedError}.
+ * Runs statements within a transaction, which {@link Connection.transaction} makes for its `work` and
+ * {@link Connection.begin} for its caller. {@link Transaction.transaction} nests another one in it. Once it has ended, every
+ * method rejects with {@link TransactionClosedError}, or with the error of the bound that ended it.
  */
-declare class Transaction extends Queryable {
+declare class Transaction extends Queryable implements AsyncDisposable {
     #private;
     private constructor();
     /** Whether the transaction has ended. */
     get isEnded(): boolean;
+    /**
+     * Commits the transaction; a nested one becomes part of the outer one. It is not bounded: what became of a commit that is
+     * given up would not be known.
+     *
+     * Rejects with {@link TransactionCommitError} when the server rolled it back because a statement had failed, with
+     * {@link TransactionClosedError} when it has ended, also by a statement, with {@link ConnectionExecuteError} while a nested
+     * transaction is open in it, and with {@link DatabaseError} when the server refuses, as for a deferred constraint.
+     * Unless something is open in it, the transaction has ended then.
+     */
+    commit(): Promise<void>;
+    /**
+     * Rolls the transaction back; of a nested one, only what was done in it. Ends what is open in it. Rejects with
+     * {@link TransactionClosedError} when it has ended. A transaction of a connection that is lost is rolled back by that.
+     */
+    rollback(): Promise<void>;
+    /** Rolls the transaction back, unless it has ended. */
+    [Symbol.asyncDispose](): Promise<void>;
+    /**
+     * Runs `work` in a nested transaction: a savepoint of this one. When `work` resolves, what it did is part of this
+     * transaction; when it rejects, that alone is undone, this transaction goes on, and the call rejects with its error.
+     * Meanwhile this transaction itself runs no statement. Nesting may be as deep as one likes.
+     *
+     * When a bound of `options` is reached, the statement that runs is cancelled, and what `work` did is undone. Rejects as
+     * {@link Connection.transaction} does: with {@link TransactionBeginError} while another nested transaction is open in this
+     * one, with {@link TransactionCommitError} when `work` resolved although a statement in it had failed.
+     *
+     * @param options - Bounds of the nested transaction. @default those of this one
+     */
+    transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result>;
+    /** Runs `work` in a nested transaction, as {@link Transaction.transaction} does. */
+    savepoint<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result>;
+    /**
+     * Makes a savepoint, to which {@link Transaction.rollbackToSavepoint} goes back. A second one with the same name hides the
+     * first until it is released.
+     *
+     * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive.
+     * @param options - Bounds of the call. @default none
+     */
+    createSavepoint(name: string, options?: CallOptions): Promise<void>;
+    /**
+     * Undoes what was done since a savepoint, which stays. A transaction in which a statement has failed goes on by it. Rejects
+     * with {@link DatabaseError} when there is no savepoint of that name.
+     *
+     * @param name - The name of the savepoint.
+     * @param options - Bounds of the call. @default none
+     */
+    rollbackToSavepoint(name: string, options?: CallOptions): Promise<void>;
+    /**
+     * Forgets a savepoint and those made since, and keeps what was done. Rejects with {@link DatabaseError} when there is no
+     * savepoint of that name.
+     *
+     * @param name - The name of the savepoint.
+     * @param options - Bounds of the call. @default none
+     */
+    releaseSavepoint(name: string, options?: CallOptions): Promise<void>;
 }
 
 /**
  * A connection to the server.
  *
  * - {@link ConnectionPool.connection} leases one until {@link Connection.close}.
+ * - {@link connect} opens one with a session of its own, which {@link Connection.close} ends.
  * - A callback of a listener gets one that is leased from the pool at its first use. The lease ends when the callback
  *   settles.
  * - {@link ListenerNotificationMsg.connection} is leased from the pool at its first use. The lease ends when the loop
@@ -402,20 +680,52 @@ declare class Connection extends Queryable implements AsyncDisposable {
     /** Whether the connection was closed: by {@link Connection.close}, or by the end of its callback or loop. */
     get isClosed(): boolean;
     /**
+     * Whether a transaction block is open, as the server told with its last answer. `idle` also while nothing is leased. A
+     * statement that is running counts once it was answered.
+     */
+    get transactionStatus(): TransactionStatus;
+    /** Whether a transaction block is open, as {@link Connection.transactionStatus} tells: `active` or `failed`. */
+    get inTransaction(): boolean;
+    /**
+     * The facts of the connection: the server, the backend and what they report. Each read gives a new frozen object with
+     * what is so at that moment.
+     *
+     * @throws {@link ConnectionClosedError} when the connection was closed or its session has ended, and
+     * {@link ConnectionExecuteError} when nothing is leased yet: a connection of a callback, of a message or of a listener is
+     * leased by its first statement.
+     */
+    get info(): ConnectionInfo;
+    /**
      * Runs `work` in a transaction. Commits when `work` resolves, and resolves with its result; rolls back when `work`
      * rejects, and rejects with its error. The transaction has the statements that `work` runs on its
-     * {@link Transaction}; meanwhile the connection itself runs no statement.
+     * {@link Transaction}; meanwhile the connection itself runs no statement. `work` may end the transaction itself, by
+     * {@link Transaction.commit} or {@link Transaction.rollback}.
      *
      * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
-     * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
-     * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
-     * or lost. When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back,
-     * and the call rejects without waiting for `work`: with {@link ConnectionTimeoutError} or the signal's reason. The
-     * commit itself is not bounded.
+     * when `work` resolved although a statement had failed, or while something was still open in the transaction (nothing was
+     * committed), with {@link TransactionClosedError} when a statement ended the transaction itself, and with
+     * {@link ConnectionClosedError} when the connection is closed or lost. When a bound of `options` is reached, the statement
+     * that runs is cancelled, the transaction is rolled back, and the call rejects without waiting for `work`: with
+     * {@link ConnectionTimeoutError} or the signal's reason. The commit itself is not bounded.
      *
-     * @param options - Bounds of the whole transaction. @default none
+     * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
      */
-    transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result>;
+    transaction<Result>(work: TransactionWork<Result>, options?: TransactionOptions): Promise<Result>;
+    /**
+     * Begins a transaction that {@link Transaction.commit} and {@link Transaction.rollback} end. Meanwhile the connection
+     * itself runs no statement. With `await using tx = await connection.begin()` what was not committed is rolled back at the
+     * end of the block, however that ends.
+     *
+     * When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back, and every
+     * later call rejects with {@link ConnectionTimeoutError} or the signal's reason. Rejects with
+     * {@link TransactionBeginError} when a transaction is open already.
+     *
+     * A transaction that nobody ends keeps the connection until its {@link Transaction} is collected as garbage: then it is
+     * rolled back, a warning of the process tells of it, and the connection runs statements again.
+     *
+     * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
+     */
+    begin(options?: TransactionOptions): Promise<Transaction>;
     /**
      * Ends the lease of the connection, once the statements that were called before have ended. A transaction that was
      * left open is rolled back. A second call has no effect.
@@ -524,7 +834,10 @@ declare class TransactionError extends PglistenError {
 declare class TransactionBeginError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_BEGIN";
 }
-/** The server rolled the transaction back instead of committing it, because one of its statements had failed. */
+/**
+ * The transaction was rolled back instead of committed, because one of its statements had failed, or because something was
+ * still open in it.
+ */
 declare class TransactionCommitError extends TransactionError {
     readonly code = "ERR_PGLISTEN_TRANSACTION_COMMIT";
 }
@@ -1744,6 +2057,8 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * @param options - Bounds of the wait. @default `acquireTimeoutSec`
      */
     connection(options?: CallOptions): Promise<Connection>;
+    /** Leases a connection of the pool: psqlpy's name of {@link ConnectionPool.connection}. */
+    acquire(options?: CallOptions): Promise<Connection>;
     /**
      * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool, in one round trip. Resolves
      * once it is committed. Nothing is prepared for it, so a pooler in transaction mode is no obstacle.
@@ -1804,6 +2119,20 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     /** Closes the pool, as {@link ConnectionPool.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
 }
+
+/** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
+type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas'>;
+/**
+ * Opens a connection that belongs to no pool. {@link Connection.close} ends its session: when it resolves, the server's
+ * backend is gone. So does the garbage collector, at some time, for a connection that nobody has closed.
+ *
+ * A connection that is lost stays so; a pool replaces it. Rejects as {@link ConnectionPool.connection} does, and with
+ * {@link ConnectionPoolConfigurationError} when an option is wrong. Nothing is left open then.
+ *
+ * @param options - How to connect: options, or a DSN. Without it libpq's environment variables and the defaults apply.
+ * @param callOptions - Bounds of the attempt. @default 30 s
+ */
+declare function connect(options?: ConnectOptions | string, callOptions?: CallOptions): Promise<Connection>;
 
 /**
  * A PostgreSQL array with lower bounds, such as `[2:4]={1,2,3}`. It is read where the option `arrayBounds` is `keep`, for an array
@@ -1937,6 +2266,6 @@ declare class Range<Bound = unknown> {
     toString(): string;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError };
-export type { ArrayMode, BatchesOptions, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectionPoolOptions, ConnectionPoolStatus, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
+export type { ArrayMode, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -5,6 +5,7 @@
  * @module pglisten
  */
 export { ConnectionPool, type ConnectionPoolStatus, type PoolCloseOptions } from './src-ts/pool.js'
+export { connect, type ConnectOptions } from './src-ts/connect.js'
 export type {
   ChannelInput,
   ChannelOutput,
@@ -69,6 +70,10 @@ export type {
   TargetSessionAttrs,
 } from './src-ts/options/pool.js'
 export { Connection } from './src-ts/query/connection.js'
+export type { ConnectionInfo, TransactionStatus } from './src-ts/query/info.js'
+export type { BinaryCopyOptions } from './src-ts/query/copy-from.js'
+export type { BinaryCopySource, CopyReadable, CopySource } from './src-ts/query/copy-source.js'
+export { CopyStream } from './src-ts/query/copy-stream.js'
 export * from './src-ts/errors.js'
 export type { Decoder, Encoder, QueryParameter, TypeOptions } from './src-ts/options/types.js'
 export type { TemporalClass, TemporalNamespace } from './src-ts/options/temporal.js'
@@ -87,4 +92,5 @@ export { Range, type RangeParts } from './src-ts/query/values/range.js'
 export type { NamedQueryParameters, QueryParameters } from './src-ts/query/named-parameters.js'
 export { QueryResult, type QueryColumn } from './src-ts/query/result.js'
 export { Queryable } from './src-ts/query/queryable.js'
+export type { IsolationLevel, TransactionOptions } from './src-ts/query/transaction-options.js'
 export { Transaction, type TransactionWork } from './src-ts/query/transaction.js'

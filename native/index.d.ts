@@ -19,6 +19,31 @@ export declare class NativeCallBounds {
   abort(): void
 }
 
+/** Writes the data of a `COPY FROM STDIN`. One that is collected as garbage before `finish()` gives the `COPY` up. */
+export declare class NativeCopyIn {
+  /** Resolves to `true` once the server asks for data, to `false` when it takes none any more. */
+  ready(promise: number): void
+  /**
+   * Writes a chunk, which is copied now. Resolves to `true` once there was room for it, to `false` when the server takes no
+   * more. The next call comes after that.
+   */
+  write(promise: number, chunk: Uint8Array): void
+  /** Ends the data. */
+  finish(): void
+  /** Ends the data because it cannot be had whole: nothing is stored. */
+  fail(): void
+  /** Interrupts the `COPY`. */
+  giveUp(): void
+}
+
+/** Reads the data of a `COPY TO STDOUT`. One that is collected as garbage gives the `COPY` up. */
+export declare class NativeCopyOut {
+  /** Resolves to the next chunk, a `Buffer`, or to `null` when there are no more. The next call comes after that. */
+  next(promise: number): void
+  /** Interrupts the `COPY`. */
+  giveUp(): void
+}
+
 /** A cursor. It ends with its transaction. */
 export declare class NativeCursor {
   /** What the statement takes and gives. */
@@ -47,6 +72,10 @@ export declare class NativeHeldStatement {
  * that is collected as garbage gives its connection back.
  */
 export declare class NativeLease {
+  /** Whether a transaction block is open, as of the server's last answer. */
+  transactionStatus(): `${NativeTransactionStatus}`
+  /** The facts of the connection; `null` once it was given back, or its session has ended. */
+  info(): NativeConnectionInfo | null
   /** Resolves to a `NativeQueryOutput`. */
   execute(promise: number, sql: string, params: Array<unknown>, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to the number of rows affected. */
@@ -71,12 +100,22 @@ export declare class NativeLease {
   notify(promise: number, channel: string, payloads: Array<string>, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to nothing. */
   executeBatch(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): void
+  /** Runs a `COPY FROM STDIN`, whose data is written to what this returns. Resolves to the number of rows. */
+  copyFrom(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): NativeCopyIn
+  /** Runs a `COPY TO STDOUT`, whose data is read from what this returns. Resolves to the number of rows. */
+  copyTo(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): NativeCopyOut
   /** Resolves to `false`, with nothing done, when a statement has begun a transaction already. */
   begin(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to a `NativeCommitOutcome`. */
   commit(promise: number): void
   /** Resolves to nothing. */
   rollback(promise: number): void
+  /** Begins a part of the open transaction, named as in SQL. Resolves to nothing. */
+  savepoint(promise: number, savepoint: string, bounds?: NativeCallBounds | undefined | null): void
+  /** Ends the part, and keeps what it did. Resolves to a `NativeCommitOutcome`. */
+  releaseSavepoint(promise: number, savepoint: string): void
+  /** Ends the part, and undoes what it did. Resolves to nothing. */
+  rollbackSavepoint(promise: number, savepoint: string): void
   /** Resolves to whether a transaction had been left open; then it was rolled back. */
   leaveBlock(promise: number): void
   /** Resolves, once everything called before has ended, to whether a transaction left open was rolled back. */
@@ -203,6 +242,17 @@ export declare const enum NativeCommitOutcome {
   Committed = 'committed',
   RolledBack = 'rolledBack',
   AlreadyEnded = 'alreadyEnded',
+}
+
+/** The facts of a connection. */
+export interface NativeConnectionInfo {
+  database: string
+  user: string
+  host: string
+  port: number
+  processId: number
+  /** The name of each parameter that the server has reported, followed by its value. */
+  parameters: Array<string>
 }
 
 /** Where to connect. TypeScript has checked all but the DSN and the environment. */
@@ -472,6 +522,13 @@ export interface NativeSubscriberStats {
   oldestAgeMs?: number
   /** Of the batch that was drained last. */
   drainedAgeMs?: number
+}
+
+/** Whether a transaction block is open. */
+export declare const enum NativeTransactionStatus {
+  Idle = 'idle',
+  Active = 'active',
+  Failed = 'failed',
 }
 
 /** Gives each `$(name)p` in a statement's text a number. */

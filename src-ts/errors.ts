@@ -121,7 +121,10 @@ export class TransactionBeginError extends TransactionError {
   override readonly code = 'ERR_PGLISTEN_TRANSACTION_BEGIN'
 }
 
-/** The server rolled the transaction back instead of committing it, because one of its statements had failed. */
+/**
+ * The transaction was rolled back instead of committed, because one of its statements had failed, or because something was
+ * still open in it.
+ */
 export class TransactionCommitError extends TransactionError {
   override readonly code = 'ERR_PGLISTEN_TRANSACTION_COMMIT'
 }

@@ -247,6 +247,11 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return Connection.leased(await this.#acquire('`pool.connection()`', bounds), this.#leases)
   }
 
+  /** Leases a connection of the pool: psqlpy's name of {@link ConnectionPool.connection}. */
+  async acquire(options?: CallOptions): Promise<Connection> {
+    return this.connection(options)
+  }
+
   /**
    * Sends a notification: calls `pg_notify(channel, payload)` on a connection of the pool, in one round trip. Resolves
    * once it is committed. Nothing is prepared for it, so a pooler in transaction mode is no obstacle.

@@ -6,8 +6,10 @@ use napi_derive::napi;
 
 use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
+use super::copy::{NativeCopyIn, NativeCopyOut};
 use super::cursor::{NativeCursor, NativeHeldStatement};
 use super::finalize::contained_finalizer;
+use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::values::{self, NativeDescription, NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
@@ -52,6 +54,18 @@ impl NativeLease {
 
 #[napi]
 impl NativeLease {
+    /// Whether a transaction block is open, as of the server's last answer.
+    #[napi(catch_unwind, ts_return_type = "`${NativeTransactionStatus}`")]
+    pub fn transaction_status(&self) -> NativeTransactionStatus {
+        self.lease.transaction_status().into()
+    }
+
+    /// The facts of the connection; `null` once it was given back, or its session has ended.
+    #[napi(catch_unwind)]
+    pub fn info(&self) -> Option<NativeConnectionInfo> {
+        self.lease.info().map(Into::into)
+    }
+
     /// Resolves to a `NativeQueryOutput`.
     #[napi(catch_unwind)]
     pub fn execute(
@@ -205,6 +219,34 @@ impl NativeLease {
         self.bridge.spawn(promise, done);
     }
 
+    /// Runs a `COPY FROM STDIN`, whose data is written to what this returns. Resolves to the number of rows.
+    #[napi(catch_unwind)]
+    pub fn copy_from(
+        &self,
+        promise: u32,
+        sql: String,
+        bounds: Option<&NativeCallBounds>,
+    ) -> NativeCopyIn {
+        let (copy, rows) = self.lease.copy_from(sql, NativeCallBounds::of(bounds));
+        self.bridge
+            .spawn(promise, async move { rows.await.map(|rows| rows as f64) });
+        NativeCopyIn::new(self.bridge.clone(), copy)
+    }
+
+    /// Runs a `COPY TO STDOUT`, whose data is read from what this returns. Resolves to the number of rows.
+    #[napi(catch_unwind)]
+    pub fn copy_to(
+        &self,
+        promise: u32,
+        sql: String,
+        bounds: Option<&NativeCallBounds>,
+    ) -> NativeCopyOut {
+        let (copy, rows) = self.lease.copy_to(sql, NativeCallBounds::of(bounds));
+        self.bridge
+            .spawn(promise, async move { rows.await.map(|rows| rows as f64) });
+        NativeCopyOut::new(self.bridge.clone(), copy)
+    }
+
     /// Resolves to `false`, with nothing done, when a statement has begun a transaction already.
     #[napi(catch_unwind)]
     pub fn begin(&self, promise: u32, sql: String, bounds: Option<&NativeCallBounds>) {
@@ -225,6 +267,31 @@ impl NativeLease {
     #[napi(catch_unwind)]
     pub fn rollback(&self, promise: u32) {
         self.bridge.spawn(promise, self.lease.rollback());
+    }
+
+    /// Begins a part of the open transaction, named as in SQL. Resolves to nothing.
+    #[napi(catch_unwind)]
+    pub fn savepoint(&self, promise: u32, savepoint: String, bounds: Option<&NativeCallBounds>) {
+        let begun = self
+            .lease
+            .savepoint(&savepoint, NativeCallBounds::of(bounds));
+        self.bridge.spawn(promise, begun);
+    }
+
+    /// Ends the part, and keeps what it did. Resolves to a `NativeCommitOutcome`.
+    #[napi(catch_unwind)]
+    pub fn release_savepoint(&self, promise: u32, savepoint: String) {
+        let outcome = self.lease.release_savepoint(savepoint);
+        self.bridge.spawn(promise, async move {
+            outcome.await.map(NativeCommitOutcome::from)
+        });
+    }
+
+    /// Ends the part, and undoes what it did. Resolves to nothing.
+    #[napi(catch_unwind)]
+    pub fn rollback_savepoint(&self, promise: u32, savepoint: String) {
+        self.bridge
+            .spawn(promise, self.lease.rollback_savepoint(savepoint));
     }
 
     /// Resolves to whether a transaction had been left open; then it was rolled back.

@@ -206,7 +206,8 @@ export function checkPayload(value: unknown, name = 'payload'): asserts value is
   checkText(name, value, what, MAX_PAYLOAD_BYTES)
 }
 
-function checkText(
+/** Checks that a text has no NUL, is well-formed and has no more bytes than `maxBytes`. `what` says all of that. */
+export function checkText(
   name: string,
   value: string,
   what: string,

@@ -1,13 +1,16 @@
 // The public connection: leased from the pool at once or at its first use, or that of a listening session.
 import { brand } from '../brand.js'
-import type { NativeLease } from '#native'
+import type { NativeCursor, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
-import { ConnectionClosedError, ConnectionExecuteError, TransactionBeginError } from '../errors.js'
-import { Queryable, leaseOf, typesOf } from './queryable.js'
-import { resolveCallOptions, type CallOptions } from './bounds.js'
-import { runTransaction, type TransactionWork } from './transaction.js'
+import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
+import type { CursorScope } from './cursor.js'
+import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
+import { Queryable, leaseOf, scopeOf, typesOf } from './queryable.js'
+import { checkFree, occupant } from './occupant.js'
+import { resolveTransactionOptions, type TransactionOptions } from './transaction-options.js'
+import { Transaction, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
 import { DEFAULT_TYPES, type ResolvedTypes } from '../options/types.js'
 
@@ -31,6 +34,7 @@ const NOTHING_LEASED: Finished = { rolledBack: false }
  * A connection to the server.
  *
  * - {@link ConnectionPool.connection} leases one until {@link Connection.close}.
+ * - {@link connect} opens one with a session of its own, which {@link Connection.close} ends.
  * - A callback of a listener gets one that is leased from the pool at its first use. The lease ends when the callback
  *   settles.
  * - {@link ListenerNotificationMsg.connection} is leased from the pool at its first use. The lease ends when the loop
@@ -46,9 +50,12 @@ export class Connection extends Queryable implements AsyncDisposable {
   readonly #channel: string | undefined
   /** The present lease; for a listening session, the lease that was used last. */
   #lease: NativeLease | Promise<NativeLease> | undefined
+  /** The lease of {@link Connection.#lease}, to look at, once it is there: statements that wait for the promise come first. */
+  #present: NativeLease | undefined
   #finished: Promise<Finished> | undefined
+  /** Ends the pool that has only this connection. */
+  #endPool: (() => Promise<void>) | undefined
   #isClosed = false
-  #inTransaction = false
 
   private constructor(source: LeaseSource, isSession: boolean, channel?: string) {
     super()
@@ -61,6 +68,13 @@ export class Connection extends Queryable implements AsyncDisposable {
   static leased(lease: NativeLease, source: LeaseSource = noSource): Connection {
     const connection = new Connection(source, false)
     connection.#lease = lease
+    connection.#present = lease
+    return connection
+  }
+
+  /** @internal Lets the end of a connection's lease end the pool that it is from. */
+  static owning(connection: Connection, endPool: () => Promise<void>): Connection {
+    connection.#endPool = endPool
     return connection
   }
 
@@ -83,33 +97,77 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 
   /**
+   * Whether a transaction block is open, as the server told with its last answer. `idle` also while nothing is leased. A
+   * statement that is running counts once it was answered.
+   */
+  get transactionStatus(): TransactionStatus {
+    return this.#present?.transactionStatus() ?? 'idle'
+  }
+
+  /** Whether a transaction block is open, as {@link Connection.transactionStatus} tells: `active` or `failed`. */
+  get inTransaction(): boolean {
+    return this.transactionStatus !== 'idle'
+  }
+
+  /**
+   * The facts of the connection: the server, the backend and what they report. Each read gives a new frozen object with
+   * what is so at that moment.
+   *
+   * @throws {@link ConnectionClosedError} when the connection was closed or its session has ended, and
+   * {@link ConnectionExecuteError} when nothing is leased yet: a connection of a callback, of a message or of a listener is
+   * leased by its first statement.
+   */
+  get info(): ConnectionInfo {
+    Connection.#checkOpen(this)
+    if (!this.#present) {
+      throw new ConnectionExecuteError(
+        'Nothing is leased for this connection yet: its first statement does that',
+      )
+    }
+    return infoOf(this.#present)
+  }
+
+  /**
    * Runs `work` in a transaction. Commits when `work` resolves, and resolves with its result; rolls back when `work`
    * rejects, and rejects with its error. The transaction has the statements that `work` runs on its
-   * {@link Transaction}; meanwhile the connection itself runs no statement.
+   * {@link Transaction}; meanwhile the connection itself runs no statement. `work` may end the transaction itself, by
+   * {@link Transaction.commit} or {@link Transaction.rollback}.
    *
    * Rejects with {@link TransactionBeginError} when a transaction is open already, with {@link TransactionCommitError}
-   * when `work` resolved although a statement had failed (nothing was committed), with {@link TransactionClosedError}
-   * when a statement ended the transaction itself, and with {@link ConnectionClosedError} when the connection is closed
-   * or lost. When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back,
-   * and the call rejects without waiting for `work`: with {@link ConnectionTimeoutError} or the signal's reason. The
-   * commit itself is not bounded.
+   * when `work` resolved although a statement had failed, or while something was still open in the transaction (nothing was
+   * committed), with {@link TransactionClosedError} when a statement ended the transaction itself, and with
+   * {@link ConnectionClosedError} when the connection is closed or lost. When a bound of `options` is reached, the statement
+   * that runs is cancelled, the transaction is rolled back, and the call rejects without waiting for `work`: with
+   * {@link ConnectionTimeoutError} or the signal's reason. The commit itself is not bounded.
    *
-   * @param options - Bounds of the whole transaction. @default none
+   * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
    */
-  async transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result> {
+  async transaction<Result>(
+    work: TransactionWork<Result>,
+    options?: TransactionOptions,
+  ): Promise<Result> {
     checkFunction('work', work)
-    const bounds = resolveCallOptions(options)
+    return Transaction.run(await this.begin(options), work)
+  }
+
+  /**
+   * Begins a transaction that {@link Transaction.commit} and {@link Transaction.rollback} end. Meanwhile the connection
+   * itself runs no statement. With `await using tx = await connection.begin()` what was not committed is rolled back at the
+   * end of the block, however that ends.
+   *
+   * When a bound of `options` is reached, the statement that runs is cancelled, the transaction is rolled back, and every
+   * later call rejects with {@link ConnectionTimeoutError} or the signal's reason. Rejects with
+   * {@link TransactionBeginError} when a transaction is open already.
+   *
+   * A transaction that nobody ends keeps the connection until its {@link Transaction} is collected as garbage: then it is
+   * rolled back, a warning of the process tells of it, and the connection runs statements again.
+   *
+   * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
+   */
+  async begin(options?: TransactionOptions): Promise<Transaction> {
+    const resolved = resolveTransactionOptions(options)
     Connection.#checkOpen(this)
-    if (this.#inTransaction) {
-      throw new TransactionBeginError('A transaction is open on this connection already')
-    }
-    this.#inTransaction = true
-    try {
-      const lease = Connection.#open(this)
-      return await runTransaction(lease, work, bounds, this[typesOf]())
-    } finally {
-      this.#inTransaction = false
-    }
+    return Transaction.begin(this, () => Connection.#open(this), resolved)
   }
 
   /**
@@ -129,6 +187,7 @@ export class Connection extends Queryable implements AsyncDisposable {
   finish(): Promise<Finished> | undefined {
     if (this.#isClosed) return this.#finished
     this.#isClosed = true
+    this[occupant]?.giveUp(closed())
     const lease = this.#lease
     if (!lease) return undefined
     const release = this.#isSession ? leave : giveBack
@@ -137,17 +196,18 @@ export class Connection extends Queryable implements AsyncDisposable {
         ? // Released behind the statements that wait for the same promise.
           lease.then(release, () => NOTHING_LEASED)
         : release(lease)
+    if (this.#endPool) this.#finished = endedWith(this.#finished, this.#endPool)
     return this.#finished
   }
 
   /** @internal */
   [inspectCustom](...how: InspectArguments): string {
     const fields = {
-      of: this.#isSession ? 'listener' : 'pool',
+      of: this.#isSession ? 'listener' : this.#endPool ? 'connect()' : 'pool',
       // A connection of a callback is leased when it is first used.
       isLeased: this.#lease !== undefined && !this.#isClosed,
       isClosed: this.#isClosed,
-      inTransaction: this.#inTransaction,
+      inTransaction: this.inTransaction,
     }
     return printed('Connection', fields, how)
   }
@@ -155,12 +215,31 @@ export class Connection extends Queryable implements AsyncDisposable {
   /** @internal */
   [leaseOf](): NativeLease | Promise<NativeLease> {
     Connection.#checkOpen(this)
-    if (this.#inTransaction) {
-      throw new ConnectionExecuteError(
-        'A transaction is open on this connection: run its statements on the transaction',
-      )
-    }
+    checkFree(this)
     return Connection.#open(this)
+  }
+
+  /** @internal */
+  [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope {
+    let own: Transaction | undefined
+    return {
+      open: async () => {
+        // A statement has begun a transaction: the cursor lives in it.
+        if (this.transactionStatus === 'active' && !this[occupant]) return open(this)
+        own = await this.begin()
+        try {
+          return await open(own)
+        } catch (error) {
+          await own.rollback().catch(() => {})
+          throw error
+        }
+      },
+      end: async (failed) => {
+        if (!own || own.isEnded) return
+        if (failed) await own.rollback()
+        else await own.commit()
+      },
+    }
   }
 
   /** @internal */
@@ -171,19 +250,20 @@ export class Connection extends Queryable implements AsyncDisposable {
   // Static, because private instance methods cost time for each connection that is made, and each callback gets one.
 
   static #checkOpen(self: Connection): void {
-    if (self.#isClosed) throw new ConnectionClosedError('the connection was closed')
+    if (self.#isClosed) throw closed()
   }
 
   static #open(self: Connection): NativeLease | Promise<NativeLease> {
     if (self.#lease && !self.#isSession) return self.#lease
     const lease = self.#source(self.#channel)
-    self.#lease = lease instanceof Promise ? Connection.#acquired(self, lease) : lease
-    return self.#lease
+    if (lease instanceof Promise) return (self.#lease = Connection.#acquired(self, lease))
+    self.#present = lease
+    return (self.#lease = lease)
   }
 
   static async #acquired(self: Connection, lease: Promise<NativeLease>): Promise<NativeLease> {
     try {
-      return await lease
+      return (self.#present = await lease)
     } catch (error) {
       // The next statement asks for a lease again.
       self.#lease = undefined
@@ -204,6 +284,15 @@ async function giveBack(lease: NativeLease): Promise<Finished> {
   }
 }
 
+async function endedWith(
+  finished: Promise<Finished>,
+  endPool: () => Promise<void>,
+): Promise<Finished> {
+  const outcome = await finished
+  await endPool()
+  return outcome
+}
+
 /** Rolls an open transaction of a listening session back, because no one could end it any more. The session goes on. */
 async function leave(lease: NativeLease): Promise<Finished> {
   try {
@@ -215,5 +304,9 @@ async function leave(lease: NativeLease): Promise<Finished> {
 }
 
 function noSource(): never {
-  throw new ConnectionClosedError('the connection was closed')
+  throw closed()
+}
+
+function closed(): ConnectionClosedError {
+  return new ConnectionClosedError('the connection was closed')
 }

@@ -34,6 +34,10 @@ import {
 import { toNativeParameters, type QueryParameter } from './parameters.js'
 import { splitPipeline, type PipelineStatement } from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'
+import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy-from.js'
+import { SourceReader, type BinaryCopySource, type CopySource } from './copy-source.js'
+import { CopyStream } from './copy-stream.js'
+import type { occupant, Occupant } from './occupant.js'
 import { toQueryResult, type QueryResult } from './result.js'
 import { toRows, toValue, type Shaping } from './rows.js'
 import type { ResolvedTypes } from '../options/types.js'
@@ -67,6 +71,9 @@ export const leaseOf: unique symbol = Symbol('leaseOf')
 export abstract class Queryable {
   /** @internal */
   abstract [leaseOf](): NativeLease | Promise<NativeLease>
+
+  /** @internal Who has the queryable to itself now. Declared only, since each callback gets a connection. */
+  declare [occupant]: Occupant | undefined;
 
   /** @internal Narrows the bounds of a call to those of the queryable. */
   [boundsOf](options: CallOptions): CallOptions {
@@ -319,6 +326,63 @@ export abstract class Queryable {
     const description = await describe(this, statement, resolved)
     const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, statement.text))
     return new PreparedStatement<Row>(this, forget, sql, description)
+  }
+
+  /**
+   * Runs a `COPY … FROM STDIN` with the data of a source, in whatever format the statement says. Nothing is taken from the
+   * source before the server asks for data, and no more than the server takes: some 100 KiB are on the way. Meanwhile the
+   * connection, or the transaction, runs nothing else.
+   *
+   * Either all rows are stored or none. When the source throws or rejects, nothing is stored, and the call rejects with that
+   * error; a source of which the server takes no more is ended, as `break` ends an iteration. Rejects with
+   * {@link ConnectionExecuteError} when the statement is no `COPY FROM STDIN`, and on the connection of a listening session,
+   * which has to go on listening. Within a transaction a failure fails the transaction, as that of any statement.
+   *
+   * @param sql - The statement.
+   * @param source - The data.
+   * @param options - Bounds of the call. @default none
+   * @returns The number of rows.
+   */
+  async copyFrom(sql: string, source: CopySource, options?: CallOptions): Promise<number> {
+    checkSql(sql)
+    return copyFrom(this, sql, new SourceReader(source, true), (begin) =>
+      call(this, resolveCallOptions(options), begin),
+    )
+  }
+
+  /**
+   * Returns the data of a `COPY … TO STDOUT` as a stream, in whatever format the statement says. The `COPY` begins when the
+   * first chunk is asked for; from then on the bounds count.
+   *
+   * @param sql - The statement.
+   * @param options - Bounds of the whole reading. @default none
+   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+   */
+  copyTo(sql: string, options?: CallOptions): CopyStream {
+    checkSql(sql)
+    const bounds = resolveCallOptions(options)
+    return CopyStream.of(this, sql, (begin) => call(this, bounds, begin))
+  }
+
+  /**
+   * Stores rows in a table that are in PostgreSQL's [binary
+   * format](https://www.postgresql.org/docs/current/sql-copy.html), such as the file of a `COPY … TO STDOUT (FORMAT binary)`.
+   * Does and rejects as {@link Queryable.copyFrom} does.
+   *
+   * @param table - The name of the table. Each name is of 1 to 63 bytes without NUL, case-sensitive, without a schema in it.
+   * @param source - The data.
+   * @param options - The schema and the columns, and bounds of the call. @default none
+   * @returns The number of rows.
+   */
+  async binaryCopyToTable(
+    table: string,
+    source: BinaryCopySource,
+    options?: BinaryCopyOptions,
+  ): Promise<number> {
+    const { sql, bounds } = binaryCopyStatement(table, options)
+    return copyFrom(this, sql, new SourceReader(source, false), (begin) =>
+      call(this, bounds, begin),
+    )
   }
 }
 

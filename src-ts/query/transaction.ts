@@ -1,118 +1,246 @@
-// A transaction: statements that take effect together or not at all.
-import { clearTimeout, setTimeout } from '../native/timers.js'
+// A transaction, or a part of one: statements that take effect together or not at all.
 import { brand } from '../brand.js'
 import type { NativeCommitOutcome, NativeCursor, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { unknownKind } from '../native/kinds.js'
-import {
-  ConnectionTimeoutError,
-  TransactionBeginError,
-  TransactionClosedError,
-  TransactionCommitError,
-} from '../errors.js'
-import { watchAbort } from '../native/abort.js'
-import { bounded, type CallOptions } from './bounds.js'
+import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
+import { checkFunction } from '../options/validate.js'
+import { bounded, resolveCallOptions, type CallOptions } from './bounds.js'
+import { quoteName } from './identifiers.js'
+import { Limits } from './limits.js'
+import { checkFree, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
 import type { CursorScope } from './cursor.js'
-import { Queryable, boundsOf, leaseOf, scopeOf, typesOf } from './queryable.js'
 import type { ResolvedTypes } from '../options/types.js'
+import { Queryable, boundsOf, leaseOf, scopeOf, typesOf } from './queryable.js'
+import type { ResolvedTransactionOptions } from './transaction-options.js'
 
-/** The function that {@link Connection.transaction} runs within a transaction. */
+/** The function that {@link Connection.transaction} and {@link Transaction.transaction} run within a transaction. */
 export type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result
 
-/** The bounds of a transaction, from its begin on. */
-class Limits {
-  /** Rejects when a bound is reached. Never resolves. */
-  readonly reached: Promise<never>
-  /** Aborted when a bound is reached, for the statements that run then. */
-  readonly #abort = new AbortController()
-  readonly #isBounded: boolean
-  readonly #timer: NodeJS.Timeout | undefined
-  readonly #deadline: number
-  readonly #late: () => ConnectionTimeoutError
-  readonly #unwatch: () => void
-
-  constructor({ signal, timeoutMs }: CallOptions) {
-    signal?.throwIfAborted()
-    this.#isBounded = signal !== undefined || timeoutMs !== undefined
-    const { promise, reject } = withResolvers()
-    this.reached = promise
-    // Nobody may be waiting for it.
-    promise.catch(() => {})
-    const give = (reason: unknown) => {
-      this.#abort.abort(reason)
-      reject(reason)
-    }
-    this.#unwatch = watchAbort(signal, give)
-    this.#deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs
-    this.#late = () =>
-      new ConnectionTimeoutError(`the transaction took longer than ${timeoutMs} ms`)
-    if (timeoutMs !== undefined) this.#timer = setTimeout(() => give(this.#late()), timeoutMs)
-  }
-
-  /** Throws when a bound is reached, also when its timer has had no turn yet. */
-  check(): void {
-    this.#abort.signal.throwIfAborted()
-    if (performance.now() >= this.#deadline) throw this.#late()
-  }
-
-  /** The bounds of a statement within the transaction. */
-  remaining({ signal, timeoutMs }: CallOptions): CallOptions {
-    if (!this.#isBounded) return { signal, timeoutMs }
-    const own = this.#abort.signal
-    return { signal: signal ? AbortSignal.any([signal, own]) : own, timeoutMs }
-  }
-
-  /** Lets go of the signal and of the time. */
-  end(): void {
-    clearTimeout(this.#timer)
-    this.#unwatch()
-  }
+/** The place of a transaction on its connection, or in the transaction that it is nested in. It does not keep the object. */
+interface Place extends Occupant {
+  tx: WeakRef<Transaction> | undefined
+  /** Set when it was given up. */
+  lost: { reason: unknown } | undefined
 }
 
-function withResolvers(): { promise: Promise<never>; reject: (reason: unknown) => void } {
-  let reject!: (reason: unknown) => void
-  const promise = new Promise<never>((_, refuse) => {
-    reject = refuse
-  })
-  return { promise, reject }
+/** A connection, or the transaction that another one is nested in. */
+type Owner = Occupiable & Pick<Queryable, typeof typesOf>
+
+/** The stretch of statements that a transaction consists of. */
+interface Block {
+  /** Its name in messages. */
+  what: string
+  /** The savepoint that begins it; `undefined` for a whole transaction. */
+  savepoint: string | undefined
+  /** How many transactions it is nested in. */
+  depth: number
 }
 
-let open: (lease: NativeLease, limits: Limits, types: ResolvedTypes) => Transaction
-let end: (tx: Transaction) => void
+const WHOLE: Block = { what: 'transaction', savepoint: undefined, depth: 0 }
+
+/** Rolls back what objects began that were collected as garbage. */
+const abandoned = new FinalizationRegistry<() => void>((undo) => undo())
 
 /**
- * Runs statements within a transaction. {@link Connection.transaction} makes one for its `work`. When that settles, the
- * transaction has ended, and every method rejects with {@link TransactionClosedError}.
+ * Runs statements within a transaction, which {@link Connection.transaction} makes for its `work` and
+ * {@link Connection.begin} for its caller. {@link Transaction.transaction} nests another one in it. Once it has ended, every
+ * method rejects with {@link TransactionClosedError}, or with the error of the bound that ended it.
  */
-export class Transaction extends Queryable {
+export class Transaction extends Queryable implements AsyncDisposable {
+  readonly #owner: Owner
+  readonly #place: Place
   readonly #lease: NativeLease
   readonly #limits: Limits
-  readonly #types: ResolvedTypes
-  #ended = false
+  readonly #block: Block
+  /** Rejects when the transaction is given up, for whoever waits for its `work`. */
+  readonly #givenUp: Promise<never>
+  readonly #rejectGivenUp: (reason: unknown) => void
+  /** The end of the transaction, once it has begun. */
+  #ending: Promise<void> | undefined
 
-  static {
-    open = (lease, limits, types) => new Transaction(lease, limits, types)
-    end = (tx) => {
-      tx.#ended = true
-    }
-  }
-
-  private constructor(lease: NativeLease, limits: Limits, types: ResolvedTypes) {
+  private constructor(
+    owner: Owner,
+    place: Place,
+    lease: NativeLease,
+    limits: Limits,
+    block: Block,
+  ) {
     super()
+    this.#owner = owner
+    this.#place = place
     this.#lease = lease
     this.#limits = limits
-    this.#types = types
+    this.#block = block
+    let rejectGivenUp!: (reason: unknown) => void
+    this.#givenUp = new Promise<never>((_, reject) => {
+      rejectGivenUp = reject
+    })
+    this.#givenUp.catch(() => {})
+    this.#rejectGivenUp = rejectGivenUp
+    const self = new WeakRef(this)
+    place.tx = self
+    limits.reached.catch((reason: unknown) => {
+      const tx = self.deref()
+      return tx && tx.#expire(reason)
+    })
+    abandoned.register(this, undoLater(owner, place, lease, limits, block), place)
+  }
+
+  /** @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free. */
+  static async begin(
+    connection: Owner,
+    lease: () => NativeLease | Promise<NativeLease>,
+    { sql, bounds }: ResolvedTransactionOptions,
+  ): Promise<Transaction> {
+    if (connection[occupant]?.isTransaction) {
+      throw new TransactionBeginError('A transaction is open on this connection already')
+    }
+    checkFree(connection)
+    const limits = new Limits(bounds)
+    const refusal =
+      'A transaction is open on this connection: run its statements on the transaction'
+    return Transaction.#open(connection, refusal, limits, WHOLE, async () => {
+      const leasing = lease()
+      const leased =
+        leasing instanceof Promise ? await Promise.race([leasing, limits.reached]) : leasing
+      const begun = bounded(limits.remaining({}), (bounds) =>
+        bridge.call<boolean>((id) => leased.begin(id, sql, bounds)),
+      )
+      if (!(await begun)) {
+        throw new TransactionBeginError(
+          'A statement has begun a transaction on this connection, and it is still open',
+        )
+      }
+      return leased
+    })
+  }
+
+  /** @internal Runs `work`, and commits; rolls back when `work` rejects or the transaction is given up. */
+  static async run<Result>(tx: Transaction, work: TransactionWork<Result>): Promise<Result> {
+    let result: Result
+    try {
+      result = await Promise.race([work(tx), tx.#givenUp])
+    } catch (error) {
+      await tx.#undo(new TransactionClosedError('The transaction was rolled back'))
+      throw error
+    }
+    if (tx.#ending) {
+      await tx.#ending
+      if (tx.#place.lost) throw tx.#place.lost.reason
+    } else if (tx[occupant]) {
+      const error = new TransactionCommitError(
+        `The ${tx.#block.what} was rolled back: its work resolved while something that it had begun was still open in it`,
+      )
+      await tx.#undo(error)
+      throw error
+    } else {
+      // Statements that `work` called and did not await run before, because operations run in the order of the calls.
+      await tx.commit()
+    }
+    return result
   }
 
   /** Whether the transaction has ended. */
   get isEnded(): boolean {
-    return this.#ended
+    return this.#ending !== undefined
+  }
+
+  /**
+   * Commits the transaction; a nested one becomes part of the outer one. It is not bounded: what became of a commit that is
+   * given up would not be known.
+   *
+   * Rejects with {@link TransactionCommitError} when the server rolled it back because a statement had failed, with
+   * {@link TransactionClosedError} when it has ended, also by a statement, with {@link ConnectionExecuteError} while a nested
+   * transaction is open in it, and with {@link DatabaseError} when the server refuses, as for a deferred constraint.
+   * Unless something is open in it, the transaction has ended then.
+   */
+  async commit(): Promise<void> {
+    this.#checkOpen()
+    checkFree(this)
+    try {
+      this.#limits.check()
+    } catch (reason) {
+      await this.#expire(reason)
+      throw reason
+    }
+    await this.#end(() => this.#commit())
+  }
+
+  /**
+   * Rolls the transaction back; of a nested one, only what was done in it. Ends what is open in it. Rejects with
+   * {@link TransactionClosedError} when it has ended. A transaction of a connection that is lost is rolled back by that.
+   */
+  async rollback(): Promise<void> {
+    this.#checkOpen()
+    this.#giveUpOccupant(new TransactionClosedError('The transaction was rolled back'))
+    await this.#end(() => this.#rollback())
+  }
+
+  /** Rolls the transaction back, unless it has ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#ending) await this.#ending.catch(() => {})
+    else await this.rollback()
+  }
+
+  /**
+   * Runs `work` in a nested transaction: a savepoint of this one. When `work` resolves, what it did is part of this
+   * transaction; when it rejects, that alone is undone, this transaction goes on, and the call rejects with its error.
+   * Meanwhile this transaction itself runs no statement. Nesting may be as deep as one likes.
+   *
+   * When a bound of `options` is reached, the statement that runs is cancelled, and what `work` did is undone. Rejects as
+   * {@link Connection.transaction} does: with {@link TransactionBeginError} while another nested transaction is open in this
+   * one, with {@link TransactionCommitError} when `work` resolved although a statement in it had failed.
+   *
+   * @param options - Bounds of the nested transaction. @default those of this one
+   */
+  async transaction<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result> {
+    checkFunction('work', work)
+    return Transaction.run(await this.#nest(resolveCallOptions(options)), work)
+  }
+
+  /** Runs `work` in a nested transaction, as {@link Transaction.transaction} does. */
+  async savepoint<Result>(work: TransactionWork<Result>, options?: CallOptions): Promise<Result> {
+    return this.transaction(work, options)
+  }
+
+  /**
+   * Makes a savepoint, to which {@link Transaction.rollbackToSavepoint} goes back. A second one with the same name hides the
+   * first until it is released.
+   *
+   * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive.
+   * @param options - Bounds of the call. @default none
+   */
+  async createSavepoint(name: string, options?: CallOptions): Promise<void> {
+    await this.#atSavepoint('SAVEPOINT', name, options)
+  }
+
+  /**
+   * Undoes what was done since a savepoint, which stays. A transaction in which a statement has failed goes on by it. Rejects
+   * with {@link DatabaseError} when there is no savepoint of that name.
+   *
+   * @param name - The name of the savepoint.
+   * @param options - Bounds of the call. @default none
+   */
+  async rollbackToSavepoint(name: string, options?: CallOptions): Promise<void> {
+    await this.#atSavepoint('ROLLBACK TO SAVEPOINT', name, options)
+  }
+
+  /**
+   * Forgets a savepoint and those made since, and keeps what was done. Rejects with {@link DatabaseError} when there is no
+   * savepoint of that name.
+   *
+   * @param name - The name of the savepoint.
+   * @param options - Bounds of the call. @default none
+   */
+  async releaseSavepoint(name: string, options?: CallOptions): Promise<void> {
+    await this.#atSavepoint('RELEASE SAVEPOINT', name, options)
   }
 
   /** @internal */
   [inspectCustom](...how: InspectArguments): string {
-    return printed('Transaction', { isEnded: this.#ended }, how)
+    return printed('Transaction', { isEnded: this.isEnded }, how)
   }
 
   /** @internal */
@@ -122,7 +250,8 @@ export class Transaction extends Queryable {
 
   /** @internal */
   [leaseOf](): NativeLease {
-    if (this.#ended) throw new TransactionClosedError('The transaction has ended')
+    this.#checkOpen()
+    checkFree(this)
     return this.#lease
   }
 
@@ -133,69 +262,186 @@ export class Transaction extends Queryable {
 
   /** @internal */
   [typesOf](): ResolvedTypes {
-    return this.#types
+    return this.#owner[typesOf]()
+  }
+
+  /** Begins a block, and makes its object. The block's place is taken at once. */
+  static async #open(
+    owner: Owner,
+    refusal: string,
+    limits: Limits,
+    block: Block,
+    begin: () => Promise<NativeLease>,
+  ): Promise<Transaction> {
+    const place: Place = {
+      refusal,
+      isTransaction: true,
+      tx: undefined,
+      lost: undefined,
+      giveUp(reason) {
+        place.lost ??= { reason }
+        const tx = place.tx?.deref()
+        if (tx) tx.#giveUp(reason)
+      },
+    }
+    owner[occupant] = place
+    let tx: Transaction
+    try {
+      const lease = await begin()
+      // What it is in has ended meanwhile, and undoes it.
+      if (place.lost) throw place.lost.reason
+      tx = new Transaction(owner, place, lease, limits, block)
+    } catch (error) {
+      limits.end()
+      vacate(owner, place)
+      throw error
+    }
+    try {
+      limits.check()
+    } catch (reason) {
+      await tx.#expire(reason)
+      throw reason
+    }
+    return tx
+  }
+
+  async #nest(bounds: CallOptions): Promise<Transaction> {
+    this.#checkOpen()
+    if (this[occupant]?.isTransaction) {
+      throw new TransactionBeginError(
+        'A nested transaction is open in this transaction already: await it first',
+      )
+    }
+    checkFree(this)
+    const limits = new Limits(bounds, this.#limits)
+    const depth = this.#block.depth + 1
+    const savepoint = `pglisten_${depth}`
+    const block = { what: 'nested transaction', savepoint, depth }
+    const refusal =
+      'A nested transaction is open in this transaction: run its statements on the nested one'
+    return Transaction.#open(this, refusal, limits, block, async () => {
+      await bounded(limits.remaining({}), (bounds) =>
+        bridge.call((id) => this.#lease.savepoint(id, savepoint, bounds)),
+      )
+      return this.#lease
+    })
+  }
+
+  async #atSavepoint(command: string, name: string, options?: CallOptions): Promise<void> {
+    await this.executeBatch(`${command} ${quoteName('name', name, 'a savepoint')}`, [], options)
+  }
+
+  #checkOpen(): void {
+    if (this.#place.lost) throw this.#place.lost.reason
+    if (this.#ending) {
+      throw new TransactionClosedError(`The ${this.#block.what} has ended`)
+    }
+  }
+
+  /** A bound is reached. */
+  async #expire(reason: unknown): Promise<void> {
+    if (this.#ending) return
+    this.#place.lost = { reason }
+    await this.#undo(reason)
+  }
+
+  /** What it is in has ended. */
+  #giveUp(reason: unknown): void {
+    if (this.#ending) return
+    this.#giveUpOccupant(reason)
+    this.#rejectGivenUp(reason)
+    void this.#end(async () => {})
+  }
+
+  /** Rolls back, unless the end has begun, and waits for the end. `reason` is the error of what is open in it. */
+  async #undo(reason: unknown): Promise<void> {
+    if (!this.#ending) {
+      this.#giveUpOccupant(reason)
+      this.#rejectGivenUp(reason)
+      void this.#end(() => this.#rollback())
+    }
+    await this.#ending?.catch(() => {})
+  }
+
+  #giveUpOccupant(reason: unknown): void {
+    this[occupant]?.giveUp(reason)
+  }
+
+  #end(end: () => Promise<void>): Promise<void> {
+    abandoned.unregister(this.#place)
+    const ending = end().finally(() => {
+      this.#limits.end()
+      vacate(this.#owner, this.#place)
+    })
+    // Whoever began the end may not wait for it.
+    ending.catch(() => {})
+    this.#ending = ending
+    return ending
+  }
+
+  async #commit(): Promise<void> {
+    const { what, savepoint } = this.#block
+    const outcome = await bridge.call<`${NativeCommitOutcome}`>((id) =>
+      savepoint === undefined
+        ? this.#lease.commit(id)
+        : this.#lease.releaseSavepoint(id, savepoint),
+    )
+    switch (outcome) {
+      case 'committed':
+        return
+      case 'rolledBack':
+        throw new TransactionCommitError(
+          `The ${what} was rolled back: a statement in it had failed`,
+        )
+      case 'alreadyEnded':
+        throw new TransactionClosedError(
+          `A statement had ended the ${what} before it could be committed`,
+        )
+      default:
+        throw unknownKind('commit outcome', outcome)
+    }
+  }
+
+  async #rollback(): Promise<void> {
+    try {
+      await rollback(this.#lease, this.#block)
+    } catch (error) {
+      // If a whole transaction cannot be rolled back, the connection is lost, and the transaction with it.
+      if (this.#block.savepoint !== undefined) throw error
+    }
   }
 }
 
 brand(Transaction, 'Transaction')
 
-/** @internal Begins a transaction, runs `work`, and commits; rolls back when `work` rejects or a bound is reached. */
-export async function runTransaction<Result>(
-  lease: NativeLease | Promise<NativeLease>,
-  work: TransactionWork<Result>,
-  options: CallOptions,
-  types: ResolvedTypes,
-): Promise<Result> {
-  const limits = new Limits(options)
-  try {
-    const leased = lease instanceof Promise ? await Promise.race([lease, limits.reached]) : lease
-    return await runWithin(leased, work, limits, types)
-  } finally {
-    limits.end()
-  }
+function rollback(lease: NativeLease, { savepoint }: Block): Promise<void> {
+  return bridge.call((id) =>
+    savepoint === undefined ? lease.rollback(id) : lease.rollbackSavepoint(id, savepoint),
+  )
 }
 
-async function runWithin<Result>(
+/** Makes the function that ends a transaction whose object was collected. It must not reach the object. */
+function undoLater(
+  owner: Owner,
+  place: Place,
   lease: NativeLease,
-  work: TransactionWork<Result>,
   limits: Limits,
-  types: ResolvedTypes,
-): Promise<Result> {
-  const begun = bounded(limits.remaining({}), (bounds) =>
-    bridge.call<boolean>((id) => lease.begin(id, 'BEGIN', bounds)),
-  )
-  if (!(await begun)) {
-    throw new TransactionBeginError(
-      'A statement has begun a transaction on this connection, and it is still open',
-    )
-  }
-  const tx = open(lease, limits, types)
-  let result: Result
-  try {
-    result = await Promise.race([work(tx), limits.reached])
-    limits.check()
-  } catch (error) {
-    end(tx)
-    // If the rollback fails, the connection is lost, and the transaction with it.
-    await bridge.call((id) => lease.rollback(id)).catch(() => {})
-    throw error
-  }
-  // Statements that `work` called and did not await run before the commit, because operations run in the order of the
-  // calls.
-  end(tx)
-  const outcome = await bridge.call<`${NativeCommitOutcome}`>((id) => lease.commit(id))
-  switch (outcome) {
-    case 'committed':
-      return result
-    case 'rolledBack':
-      throw new TransactionCommitError(
-        'The transaction was rolled back: a statement in it had failed',
+  block: Block,
+): () => void {
+  return () => {
+    limits.end()
+    rollback(lease, block)
+      .then(
+        () => {
+          process.emitWarning(
+            `A ${block.what} was rolled back because nobody could end it any more: its object was collected as garbage ` +
+              'without `commit()` or `rollback()`',
+            { type: 'PglistenWarning', code: 'PGLISTEN_TRANSACTION_ABANDONED' },
+          )
+        },
+        // The connection was closed or lost, and the transaction with it.
+        () => {},
       )
-    case 'alreadyEnded':
-      throw new TransactionClosedError(
-        'A statement had ended the transaction before it could be committed',
-      )
-    default:
-      throw unknownKind('commit outcome', outcome)
+      .finally(() => vacate(owner, place))
   }
 }

@@ -17,7 +17,7 @@ use crate::connect::password::PasswordSource;
 use crate::connect::settings::Settings;
 use crate::connect::socket_options::SocketOptions;
 use crate::connect::sources::merge;
-use crate::connect::start_up::protocol;
+use crate::connect::start_up::{os_user, protocol};
 use crate::connect::tls::TlsOptions;
 
 /// libpq waits forever by default; a service that must notice an outage cannot.
@@ -108,6 +108,14 @@ impl ConnectConfig {
         self.key = self.key.asking(&source);
         self.password_source = Some(source);
         self
+    }
+
+    /// The name of the user: as given, or that of the process. `None` when the system does not tell the latter.
+    pub(crate) fn user(&self) -> Option<&str> {
+        match self.protocol.get_user() {
+            Some(user) => Some(user),
+            None => os_user(),
+        }
     }
 
     /// What tells whether another configuration is the same to a server.

@@ -64,6 +64,11 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// The host that answered.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Asks the server to cancel the statement that the backend of `token` runs; an idle backend ignores the request.
     ///
     /// Returns once the server has passed the request on. The protocol does not tell whether it had an effect

@@ -1,6 +1,7 @@
 //! Start-up: the parameters that a session begins with, and the password that a file has for it.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::ChannelBinding;
@@ -89,12 +90,8 @@ impl ConnectConfig {
         let Some(file) = self.password_file.clone() else {
             return Ok(start_up);
         };
-        let user = match self.protocol.get_user() {
-            Some(user) => user.to_owned(),
-            None => match whoami::username() {
-                Ok(user) => user,
-                Err(_) => return Ok(start_up),
-            },
+        let Some(user) = self.user().map(ToOwned::to_owned) else {
+            return Ok(start_up);
         };
         let (name, port) = host.in_password_file();
         let account = Account {
@@ -122,6 +119,15 @@ impl ConnectConfig {
         }
         Ok(start_up)
     }
+}
+
+/// The name of the user who runs the process. It is looked up once; a failure is not kept.
+pub(super) fn os_user() -> Option<&'static str> {
+    static NAME: OnceLock<String> = OnceLock::new();
+    if NAME.get().is_none() {
+        let _ = NAME.set(whoami::username().ok()?);
+    }
+    NAME.get().map(String::as_str)
 }
 
 /// The parameters of start-up. As in libpq, an empty password or database is none.

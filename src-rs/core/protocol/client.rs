@@ -11,7 +11,9 @@ use postgres_protocol::message::frontend;
 use tokio::sync::mpsc;
 use tokio_postgres::CancelToken;
 
+use super::copy_feed::CopyFeed;
 use super::message::{Malformed, Message, TransactionStatus};
+use super::parameters::Parameters;
 use super::responses::{self, Responses, Sender};
 use crate::base::error::{Error, ErrorKind, Result};
 
@@ -43,17 +45,24 @@ pub(super) struct State {
     end: OnceLock<Error>,
     /// How often a statement has made the server forget every prepared statement.
     discards: AtomicUsize,
+    parameters: Mutex<Parameters>,
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(parameters: Parameters) -> Self {
         Self {
             status: AtomicU8::new(TransactionStatus::Idle as u8),
             outstanding: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             end: OnceLock::new(),
             discards: AtomicUsize::new(0),
+            parameters: Mutex::new(parameters),
         }
+    }
+
+    /// The server has reported a parameter.
+    pub(super) fn reported(&self, name: String, value: String) {
+        self.parameters.lock().set(name, value);
     }
 
     /// A request was answered, and the server tells whether a transaction block is open.
@@ -98,6 +107,8 @@ pub(crate) struct Request {
     pub(super) messages: Bytes,
     /// The request ends with `Sync`, which a server that waits for the data of a `COPY` does not hear.
     pub(super) is_extended: bool,
+    /// The data of the `COPY FROM STDIN` that the request is.
+    pub(super) feed: Option<CopyFeed>,
 }
 
 impl Request {
@@ -110,6 +121,16 @@ impl Request {
         Ok(Self {
             messages: messages.freeze(),
             is_extended: false,
+            feed: None,
+        })
+    }
+
+    /// A `COPY FROM STDIN`, and where its data comes from. It is of the simple query protocol, in which a server that has
+    /// refused the data takes what is still under way, and what follows is a new request.
+    pub(crate) fn copy_in(sql: &str, feed: CopyFeed) -> Result<Self> {
+        Ok(Self {
+            feed: Some(feed),
+            ..Self::simple(sql)?
         })
     }
 
@@ -121,6 +142,7 @@ impl Request {
         Ok(Self {
             messages: messages.freeze(),
             is_extended: true,
+            feed: None,
         })
     }
 }
@@ -210,6 +232,12 @@ impl Client {
         self.state.discards.load(Ordering::Acquire)
     }
 
+    /// What the server has reported of itself and of the session.
+    #[must_use]
+    pub fn parameters(&self) -> Parameters {
+        self.state.parameters.lock().clone()
+    }
+
     /// The key with which the server lets a statement be cancelled.
     #[must_use]
     pub fn cancel_token(&self) -> Option<&CancelToken> {
@@ -287,7 +315,7 @@ pub(crate) async fn text_rows(mut responses: Responses) -> Result<Vec<TextRow>> 
 pub(crate) fn copy_refused() -> Error {
     Error::new(
         ErrorKind::Execute,
-        "COPY FROM STDIN and COPY TO STDOUT cannot be run as statements",
+        "COPY FROM STDIN and COPY TO STDOUT cannot be run as statements: use `copyFrom()` and `copyTo()`",
     )
 }
 

@@ -13,13 +13,18 @@ use tokio::sync::mpsc;
 use tokio_postgres::CancelToken;
 use tokio_util::io::poll_read_buf;
 
-use super::client::{Client, Order, State};
+use super::client::{Client, Order, Request, State};
+use super::copy_feed::{CopyFeed, Next};
 use super::message::{Malformed, Message};
+use super::parameters::Parameters;
 use super::responses::Sender;
 use crate::base::error::{Error, ErrorKind, ServerMessage};
 
 /// How much is read at once.
 const READ: usize = 16 * 1024;
+
+/// How much may be unsent before no more data of a `COPY` is taken, in bytes.
+const MOST_UNSENT: usize = 256 * 1024;
 
 /// A message that answers no request.
 #[derive(Debug)]
@@ -75,6 +80,8 @@ fn lost(why: &str) -> Error {
 struct Pending {
     sender: Sender,
     is_extended: bool,
+    /// The data of a `COPY FROM STDIN`, until it has ended or the server has refused it.
+    feed: Option<CopyFeed>,
 }
 
 /// How far the end has come that the client's drop began.
@@ -92,6 +99,8 @@ pub struct Connection<S> {
     stream: S,
     state: Arc<State>,
     orders: mpsc::UnboundedReceiver<Order>,
+    /// Requests that wait for the end of a `COPY`'s data: the server would take them for a part of it.
+    held: VecDeque<(Request, Sender)>,
     /// Bytes to send.
     unsent: BytesMut,
     needs_flush: bool,
@@ -103,26 +112,34 @@ pub struct Connection<S> {
     early: VecDeque<Asynchronous>,
 }
 
-/// A connection on a stream that has started up, and the client for it. `read` is what was read beyond start-up, `early`
-/// the notices of start-up.
+/// What a server said during start-up, besides how it authenticates.
+#[derive(Debug, Default)]
+pub(crate) struct StartedUp {
+    pub(crate) notices: Vec<ServerMessage>,
+    pub(crate) parameters: Parameters,
+}
+
+/// A connection on a stream that has started up, and the client for it. `read` is what was read beyond start-up.
 pub(crate) fn pair<S>(
     stream: S,
     read: BytesMut,
-    early: Vec<ServerMessage>,
+    early: StartedUp,
     cancel_token: Option<CancelToken>,
 ) -> (Client, Connection<S>) {
     let (sender, orders) = mpsc::unbounded_channel();
-    let state = Arc::new(State::new());
+    let state = Arc::new(State::new(early.parameters));
     let connection = Connection {
         stream,
         state: Arc::clone(&state),
         orders,
+        held: VecDeque::new(),
         unsent: BytesMut::new(),
         needs_flush: false,
         read,
         pending: VecDeque::new(),
         closing: Closing::NotYet,
         early: early
+            .notices
             .into_iter()
             .map(|notice| Asynchronous::Notice(Box::new(notice)))
             .collect(),
@@ -157,6 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // Nobody waits for an answer any longer than the session lasts.
         self.orders.close();
         self.pending.clear();
+        self.held.clear();
         while self.orders.try_recv().is_ok() {}
         polled.map(Result::transpose)
     }
@@ -164,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Asynchronous>, ConnectionEnd>> {
         loop {
             self.take_orders(cx)?;
-            let written = self.poll_write(cx)?;
+            let written = self.poll_send(cx)?;
             if self.closing == Closing::Terminating && written.is_ready() {
                 // The server's end of the socket tells that the session is gone; an error tells the same.
                 let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
@@ -189,11 +207,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             match self.orders.poll_recv(cx) {
                 Poll::Ready(Some(Order::Send(request, sender))) => {
-                    self.unsent.extend_from_slice(&request.messages);
-                    self.pending.push_back(Pending {
-                        sender,
-                        is_extended: request.is_extended,
-                    });
+                    self.held.push_back((request, sender));
+                    self.begin_held();
                 }
                 Poll::Ready(Some(Order::Abandon)) => {
                     return Err(lost("it was given up").into());
@@ -206,6 +221,61 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(None) | Poll::Pending => return Ok(()),
             }
         }
+    }
+
+    /// Lets the requests begin that have waited for the end of a `COPY`'s data.
+    fn begin_held(&mut self) {
+        while self.pending.back().is_none_or(|last| last.feed.is_none())
+            && let Some((request, sender)) = self.held.pop_front()
+        {
+            self.unsent.extend_from_slice(&request.messages);
+            self.pending.push_back(Pending {
+                sender,
+                is_extended: request.is_extended,
+                feed: request.feed,
+            });
+        }
+    }
+
+    /// Sends what is to be sent, and the data of a `COPY` as it comes. Ready once all of it is on its way.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ConnectionEnd> {
+        loop {
+            let may_have_more = self.take_copy_data(cx)?;
+            let written = self.poll_write(cx)?;
+            if written.is_pending() || !may_have_more {
+                return Ok(written);
+            }
+        }
+    }
+
+    /// Takes a chunk of the data that the server asks for. `false`: there is none now, and the task is woken for the next.
+    fn take_copy_data(&mut self, cx: &Context<'_>) -> Result<bool, ConnectionEnd> {
+        let front = self.pending.front().and_then(|front| front.feed.as_ref());
+        let Some(feed) = front.filter(|feed| feed.is_open()) else {
+            return Ok(false);
+        };
+        if self.unsent.len() >= MOST_UNSENT {
+            return Ok(true);
+        }
+        match feed.poll_next(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Next::Data(chunk)) => {
+                frontend::CopyData::new(chunk)?.write(&mut self.unsent);
+                return Ok(true);
+            }
+            Poll::Ready(Next::Done) => frontend::copy_done(&mut self.unsent),
+            Poll::Ready(Next::Failed(why)) => frontend::copy_fail(why, &mut self.unsent)?,
+        }
+        self.close_feed();
+        Ok(true)
+    }
+
+    /// The present request takes no more data.
+    fn close_feed(&mut self) {
+        if let Some(front) = self.pending.front_mut() {
+            front.feed = None;
+        }
+        self.begin_held();
     }
 
     /// Sends what is to be sent. Ready once all of it is on its way.
@@ -262,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Message::Notification => {
                     return Ok(Poll::Ready(Some(Asynchronous::Notification)));
                 }
-                Message::ParameterStatus => {}
+                Message::ParameterStatus(name, value) => self.state.reported(name, value),
                 message => {
                     if self.answer(message)? {
                         return Ok(Poll::Ready(None));
@@ -274,7 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Hands a message to whoever asked. `true`: there is something to send now.
     fn answer(&mut self, message: Message) -> Result<bool, ConnectionEnd> {
-        let Some(front) = self.pending.front() else {
+        let Some(front) = self.pending.front_mut() else {
             return Err(match message {
                 // The last word of a server that ends the session.
                 Message::ErrorResponse(error) => Error::database(*error).into(),
@@ -287,37 +357,50 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 },
             });
         };
-        let mut has_more_to_send = false;
         match &message {
             Message::ReadyForQuery(status) => {
                 // Told first: whoever is woken may send the next request by it.
                 self.state.answered(*status);
                 front.sender.push(message);
                 self.pending.pop_front();
+                let is_held = !self.held.is_empty();
+                self.begin_held();
                 // The end of the session waits for the last answer.
-                return Ok(self.pending.is_empty() && self.orders.is_closed());
+                return Ok(is_held || (self.pending.is_empty() && self.orders.is_closed()));
+            }
+            Message::CopyIn => {
+                if let Some(feed) = &front.feed {
+                    feed.open();
+                } else {
+                    // Nobody has data for it, and the server would wait for ever.
+                    frontend::copy_fail(
+                        "COPY FROM STDIN cannot be run as a statement",
+                        &mut self.unsent,
+                    )?;
+                    if front.is_extended {
+                        // A server that waits for data ignores the Sync that was sent already.
+                        frontend::sync(&mut self.unsent);
+                    }
+                }
+                front.sender.push(message);
+                return Ok(true);
             }
             Message::CommandComplete(tag) => self.state.completed(tag),
-            Message::CopyIn => {
-                // Nobody has data for it, and the server would wait for ever.
-                frontend::copy_fail(
-                    "COPY FROM STDIN cannot be run as a statement",
-                    &mut self.unsent,
-                )?;
-                if front.is_extended {
-                    // A server that waits for data ignores the Sync that was sent already.
-                    frontend::sync(&mut self.unsent);
-                }
-                has_more_to_send = true;
-            }
             Message::ErrorResponse(error) if error.severity != "ERROR" => {
                 // The session ends with it, which the end of the socket will not explain.
                 self.state.close(Some(&Error::database((**error).clone())));
             }
             _ => {}
         }
+        let ends_data = matches!(
+            message,
+            Message::CommandComplete(_) | Message::ErrorResponse(_)
+        );
         front.sender.push(message);
-        Ok(has_more_to_send)
+        if ends_data && front.feed.is_some() {
+            self.close_feed();
+        }
+        Ok(false)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ConnectionEnd> {

@@ -1,4 +1,5 @@
-//! Lends a stream to `tokio_postgres` for start-up, and takes it back.
+//! Lends a stream to `tokio_postgres` for start-up, and takes it back with the parameters that the server has reported meanwhile:
+//! the client library gives them by name only.
 
 use std::io;
 use std::pin::Pin;
@@ -9,6 +10,9 @@ use bytes::{Buf as _, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::message::Message;
+use super::parameters::Parameters;
+
 /// How much is read at once.
 const READ: usize = 4096;
 /// The kind and the length of a message.
@@ -17,6 +21,11 @@ const HEADER: usize = 5;
 /// `NegotiateProtocolVersion`: a server, or something in between, speaks no newer protocol than 3.0. That is the one that we
 /// speak, and the client library does not know the message.
 const NEGOTIATE_PROTOCOL_VERSION: u8 = b'v';
+
+const PARAMETER_STATUS: u8 = b'S';
+
+/// The longest report of a parameter that is read, in bytes. The bound of `Message` for it is the same.
+const LONGEST_PARAMETER: usize = 30_000;
 
 /// What was lent, with what was read of it and not passed on.
 #[derive(Debug)]
@@ -31,6 +40,9 @@ struct Loan<S> {
     is_last: bool,
     /// The present message is not passed on.
     is_dropped: bool,
+    /// The part that has come of the present message, if that reports a parameter.
+    reporting: Option<BytesMut>,
+    parameters: Parameters,
 }
 
 impl<S> Loan<S> {
@@ -44,9 +56,19 @@ impl<S> Loan<S> {
                 self.read.truncate(self.granted);
                 self.read.unsplit(rest);
             } else {
+                if let Some(reporting) = &mut self.reporting {
+                    reporting.extend_from_slice(&self.read[self.granted..][..here]);
+                }
                 self.granted += here;
             }
             self.left -= here;
+            if self.left == 0
+                && let Some(mut reported) = self.reporting.take()
+                && let Ok(Some(Message::ParameterStatus(name, value))) =
+                    Message::split_off(&mut reported)
+            {
+                self.parameters.set(name, value);
+            }
             if self.left > 0 || self.is_last {
                 return;
             }
@@ -58,6 +80,8 @@ impl<S> Loan<S> {
             self.left = 1 + u32::from_be_bytes([a, b, c, d]) as usize;
             self.is_last = kind == b'Z';
             self.is_dropped = kind == NEGOTIATE_PROTOCOL_VERSION;
+            let is_report = kind == PARAMETER_STATUS && self.left <= LONGEST_PARAMETER;
+            self.reporting = is_report.then(BytesMut::new);
         }
     }
 }
@@ -79,15 +103,31 @@ pub(crate) fn lend<S>(stream: S) -> (Lent<S>, Lender<S>) {
         left: 0,
         is_last: false,
         is_dropped: false,
+        reporting: None,
+        parameters: Parameters::default(),
     }));
     (Lent(Arc::clone(&loan)), Lender(loan))
 }
 
+/// A stream that was taken back.
+#[derive(Debug)]
+pub(crate) struct TakenBack<S> {
+    pub(crate) stream: S,
+    /// What was read beyond start-up.
+    pub(crate) read: BytesMut,
+    /// What the server has reported during start-up.
+    pub(crate) parameters: Parameters,
+}
+
 impl<S> Lender<S> {
-    /// The stream, and what was read beyond start-up. `None` while it is still lent.
-    pub(crate) fn take_back(self) -> Option<(S, BytesMut)> {
+    /// Takes the stream back. `None` while it is still lent.
+    pub(crate) fn take_back(self) -> Option<TakenBack<S>> {
         let loan = Arc::into_inner(self.0)?.into_inner();
-        Some((loan.stream, loan.read))
+        Some(TakenBack {
+            stream: loan.stream,
+            read: loan.read,
+            parameters: loan.parameters,
+        })
     }
 }
 
@@ -177,11 +217,13 @@ mod tests {
             let mut more = [0; 1];
             assert!(poll!(std::pin::pin!(lent.read(&mut more))).is_pending());
             drop(lent);
-            let (mut stream, beyond) = lender.take_back().unwrap();
+            let mut back = lender.take_back().unwrap();
             drop(server);
-            let mut rest = beyond.to_vec();
-            stream.read_to_end(&mut rest).await.unwrap();
+            let mut rest = back.read.to_vec();
+            back.stream.read_to_end(&mut rest).await.unwrap();
             assert_eq!(rest, BEYOND);
+            let parameters: Vec<_> = back.parameters.iter().collect();
+            assert_eq!(parameters, [("a", "b")]);
         }
     }
 

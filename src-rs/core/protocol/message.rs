@@ -127,13 +127,15 @@ pub(crate) enum Message {
     ReadyForQuery(TransactionStatus),
     ErrorResponse(Box<ServerMessage>),
     NoticeResponse(Box<ServerMessage>),
-    ParameterStatus,
+    /// The name of a parameter, and its value.
+    ParameterStatus(String, String),
     /// A notification that was left in the stream: nobody listens, or it is beyond any size.
     Notification,
     /// The server waits for data, as `COPY FROM STDIN` has it.
     CopyIn,
     CopyOut,
-    CopyData,
+    /// Data of a `COPY TO STDOUT`.
+    CopyData(Bytes),
     CopyDone,
     /// `FunctionCallResponse`, `NegotiateProtocolVersion`, a late `BackendKeyData`: nothing that we asked for.
     Other,
@@ -158,7 +160,7 @@ impl Message {
     pub(super) fn weight(&self) -> usize {
         const EACH: usize = 64;
         match self {
-            Self::DataRow(DataRow(body)) => EACH + body.len(),
+            Self::DataRow(DataRow(body)) | Self::CopyData(body) => EACH + body.len(),
             _ => EACH,
         }
     }
@@ -190,11 +192,10 @@ impl Message {
         let message = match kind {
             // Read by whoever asked for it, so the body is only passed on.
             b'D' => return Ok(Self::DataRow(DataRow(body))),
-            b'd' => return Ok(Self::CopyData),
+            b'd' => return Ok(Self::CopyData(body)),
             b'A' => return Ok(Self::Notification),
             b'G' | b'W' => return Ok(Self::CopyIn),
             b'H' => return Ok(Self::CopyOut),
-            b'S' => return Ok(Self::ParameterStatus),
             b'V' | b'v' | b'K' => return Ok(Self::Other),
             b'1' => Self::ParseComplete,
             b'2' => Self::BindComplete,
@@ -203,6 +204,10 @@ impl Message {
             b's' => Self::PortalSuspended,
             b'I' => Self::EmptyQueryResponse,
             b'c' => Self::CopyDone,
+            b'S' => {
+                let (name, value) = reader.parameter()?;
+                Self::ParameterStatus(name, value)
+            }
             b't' => Self::ParameterDescription(reader.parameters()?),
             b'T' => Self::RowDescription(reader.fields()?),
             b'C' => Self::CommandComplete(reader.text()?.into_owned()),
@@ -303,6 +308,12 @@ impl<'a> Reader<'a> {
         } else {
             Err(Malformed(format!("{} that goes on too long", self.what)))
         }
+    }
+
+    /// The name of a parameter of the session, and its value.
+    fn parameter(&mut self) -> Result<(String, String), Malformed> {
+        self.what = "a parameter of the session";
+        Ok((self.text()?.into_owned(), self.text()?.into_owned()))
     }
 
     fn parameters(&mut self) -> Result<Vec<u32>, Malformed> {
@@ -482,7 +493,7 @@ mod tests {
 
         #[test]
         fn no_bytes_that_look_like_a_message_panic(
-            kind in prop::sample::select(b"DTtECNZ".to_vec()),
+            kind in prop::sample::select(b"DTtECNZS".to_vec()),
             count in 0_u16..5,
             body: Vec<u8>,
         ) {

@@ -8,15 +8,20 @@
 
 mod client;
 mod connection;
+mod copy_feed;
 pub(crate) mod hand_over;
 mod message;
+mod parameters;
 mod responses;
 
 pub use client::Client;
 pub use client::TextRow;
 pub(crate) use client::{Request, check_length, copy_refused, malformed, text_rows};
-pub(crate) use connection::pair;
 pub use connection::{Asynchronous, Connection, ConnectionEnd};
+pub(crate) use connection::{StartedUp, pair};
+pub use copy_feed::CopyWriter;
+pub(crate) use copy_feed::{CopyFeed, copy_feed};
 pub(crate) use message::{DataRow, Message};
 pub use message::{Field, Origin, TransactionStatus};
+pub use parameters::Parameters;
 pub(crate) use responses::Responses;

@@ -145,33 +145,36 @@ impl Responses {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_util::FutureExt as _;
 
     use super::*;
     use crate::protocol::message::TransactionStatus;
+    use crate::protocol::parameters::Parameters;
 
     #[tokio::test]
     async fn there_is_no_room_until_what_waits_was_taken() {
-        let (sender, mut responses) = channel(Arc::new(State::new()));
+        let (sender, mut responses) = channel(Arc::new(State::new(Parameters::default())));
         let has_room = || poll_fn(|cx| sender.poll_room(cx)).now_or_never().is_some();
         let mut pushed = 0;
+        let data = Bytes::from(vec![0; 960]);
         while has_room() {
-            sender.push(Message::CopyData);
+            sender.push(Message::CopyData(data.clone()));
             pushed += 1;
         }
-        assert_eq!(pushed, MOST_WAITING / 64);
+        assert_eq!(pushed, MOST_WAITING / 1024);
         assert!(responses.next().await.is_some());
         assert!(has_room());
         drop(responses);
         for _ in 0..=pushed {
-            sender.push(Message::CopyData);
+            sender.push(Message::CopyData(data.clone()));
         }
         assert!(has_room(), "nobody waits for it any more");
     }
 
     #[tokio::test]
     async fn the_end_of_the_driver_ends_the_answer_behind_what_was_sent() {
-        let (sender, mut responses) = channel(Arc::new(State::new()));
+        let (sender, mut responses) = channel(Arc::new(State::new(Parameters::default())));
         sender.push(Message::ReadyForQuery(TransactionStatus::Idle));
         drop(sender);
         assert!(matches!(

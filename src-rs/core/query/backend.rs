@@ -1,8 +1,8 @@
 //! One connection with what is known of its server's side: prepared statements, types, and how to cancel.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -20,9 +20,10 @@ use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
 use crate::protocol::{self, Message, Request, Responses, TextRow, TransactionStatus};
-use crate::query::types::{self, Catalogue};
 use crate::protocol::Origin;
+use crate::query::info::ConnectionInfo;
 use crate::query::statements::Plan;
+use crate::query::types::{self, Catalogue};
 use crate::query::values::{Dates, Encoded};
 
 /// A connection's prepared statements are forgotten beyond this many: text with values written into it would otherwise
@@ -168,6 +169,8 @@ pub struct Backend {
     wire: protocol::Client,
     facts: Arc<WireFacts>,
     beside: Option<Beside>,
+    /// The process id of the backend, since it was first asked for.
+    process_id: OnceLock<i32>,
     statements: Mutex<Statements>,
     /// Statements without a name, of which only the types are known.
     described: Mutex<Statements>,
@@ -221,6 +224,7 @@ impl Backend {
             wire,
             facts,
             beside,
+            process_id: OnceLock::new(),
             statements: Mutex::default(),
             described: Mutex::default(),
             types: Mutex::default(),
@@ -276,7 +280,26 @@ impl Backend {
 
     /// The process id of the backend that answers statements.
     pub async fn process_id(&self) -> Result<i32> {
-        dial::process_id(&self.wire).await
+        let process_id = dial::process_id(&self.wire).await?;
+        let _ = self.process_id.set(process_id);
+        Ok(process_id)
+    }
+
+    /// The facts of the connection. `None` before its process id was asked for, which is before anybody has leased it.
+    pub(crate) fn info(&self) -> Option<ConnectionInfo> {
+        let Beside {
+            config,
+            destination,
+            ..
+        } = self.beside.as_ref()?;
+        let process_id = *self.process_id.get()?;
+        let parameters = self.wire.parameters();
+        Some(ConnectionInfo::new(
+            config,
+            destination,
+            process_id,
+            parameters,
+        ))
     }
 
     /// Runs statements without parameters, separated by semicolons, and gives their rows as text. Nothing stops it from
@@ -561,6 +584,12 @@ impl Backend {
         Ok(self.wire.send(Request::extended(|messages| {
             frontend::close(b'P', portal, messages)
         })?))
+    }
+
+    /// Sends a request of an operation.
+    pub(crate) fn send(&self, request: Request) -> Result<Responses> {
+        self.check_not_interrupted()?;
+        Ok(self.wire.send(request))
     }
 
     fn check_not_interrupted(&self) -> Result<()> {

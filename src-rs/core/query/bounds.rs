@@ -62,6 +62,12 @@ impl Bounds {
         }
     }
 
+    /// The same bounds, and what interrupts the operation when it is cancelled.
+    pub(crate) fn with_abort(mut self) -> (Self, CancellationToken) {
+        let abort = self.abort.get_or_insert_default().clone();
+        (self, abort)
+    }
+
     /// Waits for something that may be given up at any moment.
     pub(crate) async fn hold<T>(&self, future: impl Future<Output = T>) -> Result<T, Interruption> {
         tokio::select! {

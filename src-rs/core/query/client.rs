@@ -1,7 +1,7 @@
 //! A connection and who owns it.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::query::backend::Backend;
 use crate::query::connections::PooledConnection;
@@ -27,6 +27,14 @@ impl Client {
     pub(super) fn pooled(object: PooledConnection) -> Self {
         object.set_leased(true);
         Self(Owner::Pool(object))
+    }
+
+    /// The connection, without owning it.
+    pub(super) fn watch(&self) -> Weak<Backend> {
+        Arc::downgrade(match &self.0 {
+            Owner::Pool(object) => object,
+            Owner::Nobody(backend) => backend,
+        })
     }
 
     /// Closes the connection instead of giving it back to its pool.

@@ -1,12 +1,14 @@
 //! A leased connection: its statements in the order of the calls, its transaction, and its return.
 
+mod copy;
 mod held;
+mod savepoint;
 
 use std::future::pending;
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
@@ -20,6 +22,7 @@ use crate::query::client::Client;
 pub use crate::query::held_connection::ReleaseOutcome;
 use crate::query::held_connection::{HeldConnection, closed, give_back};
 use crate::query::holders::Held;
+use crate::query::info::ConnectionInfo;
 use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
 use crate::query::statements::{self, CommitOutcome, Manner, QueryOutput};
@@ -39,6 +42,8 @@ pub use held::{Cursor, HeldStatement};
 pub struct Lease {
     /// `None` once the connection was given back.
     held: Mutex<Option<HeldConnection>>,
+    /// The connection, to be looked at while an operation has it.
+    watched: Weak<Backend>,
     order: CallOrder,
     /// [`Lease::release`] was called: further operations are refused.
     released: AtomicBool,
@@ -50,30 +55,54 @@ pub struct Lease {
 impl Lease {
     /// A connection of the pool.
     pub(crate) fn pooled(client: Client, permit: Permit, holder: Held) -> Self {
+        let watched = client.watch();
         let held = HeldConnection::Pooled {
             client,
             _permit: permit,
             _holder: holder,
         };
-        Self::new(held, CallOrder::default())
+        Self::new(held, watched, CallOrder::default())
     }
 
     /// The connection of a listening session, shared with it.
     #[must_use]
     pub fn session(session: &SessionClient) -> Self {
+        let client = session.client.upgrade();
         Self::new(
             HeldConnection::Session(session.clone()),
+            client.map(|client| client.watch()).unwrap_or_default(),
             session.order.clone(),
         )
     }
 
-    fn new(held: HeldConnection, order: CallOrder) -> Self {
+    fn new(held: HeldConnection, watched: Weak<Backend>, order: CallOrder) -> Self {
         Self {
             held: Mutex::new(Some(held)),
+            watched,
             order,
             released: AtomicBool::new(false),
             runtime: OnceLock::new(),
         }
+    }
+
+    /// Whether a transaction block is open, as of the server's last answer. Nothing is waited for.
+    #[must_use]
+    pub fn transaction_status(&self) -> TransactionStatus {
+        match self.present() {
+            Some(backend) if !backend.is_closed() => backend.transaction_status(),
+            _ => TransactionStatus::Idle,
+        }
+    }
+
+    /// The facts of the connection. `None` once it was given back, or its session has ended.
+    #[must_use]
+    pub fn info(&self) -> Option<ConnectionInfo> {
+        self.present()?.info()
+    }
+
+    fn present(&self) -> Option<Arc<Backend>> {
+        let backend = self.watched.upgrade()?;
+        (!self.released.load(Ordering::Relaxed)).then_some(backend)
     }
 
     /// Runs one statement.
@@ -278,11 +307,25 @@ struct InUse<'a> {
 impl InUse<'_> {
     /// Waits for the outcome of `work`, and interrupts it when a bound is reached or its session is to end.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.until(self.bounds.reached(), work).await
+    }
+
+    /// Waits for the outcome of `work`, and interrupts it only when its session is to end.
+    async fn unbounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.until(pending(), work).await
+    }
+
+    /// Waits for the outcome of `work`, and interrupts it when `reached` says so or its session is to end.
+    async fn until<T>(
+        &self,
+        reached: impl Future<Output = Interruption>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let mut work = pin!(work);
         let interruption = tokio::select! {
             biased;
             outcome = &mut work => return outcome,
-            interruption = self.bounds.reached() => interruption,
+            interruption = reached => interruption,
             () = self.session_closes() => Interruption::Closed,
         };
         match self.interrupt(&mut work).await {

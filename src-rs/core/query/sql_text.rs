@@ -3,7 +3,74 @@
 pub mod named_parameters;
 mod tokens;
 
-use self::tokens::{Kind, Tokens, is_word};
+use self::tokens::{Kind, Token, Tokens, is_word};
+
+/// What a text is to whoever streams a `COPY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyText {
+    /// One `COPY … FROM STDIN`.
+    FromClient,
+    /// One `COPY … TO STDOUT`.
+    ToClient,
+    /// One `COPY` from or to a file or a program of the server.
+    OfServer,
+    /// Another statement, or none.
+    Other,
+    /// More than one statement.
+    Several,
+}
+
+/// Tells which `COPY` a text is.
+pub(crate) fn copy_text(sql: &str) -> CopyText {
+    let tokens: Vec<_> = Tokens::of(sql)
+        .filter(|token| !is_skipped(token))
+        .collect();
+    let mut statements = tokens.split(|token| token.text == ";").filter(|one| !one.is_empty());
+    let Some(statement) = statements.next() else {
+        return CopyText::Other;
+    };
+    let is = |token: Option<&Token<'_>>, words: &[&str]| {
+        token.is_some_and(|token| {
+            token.kind == Kind::Word && words.iter().any(|it| token.text.eq_ignore_ascii_case(it))
+        })
+    };
+    if !is(statement.first(), &["copy"]) {
+        return CopyText::Other;
+    }
+    if statements.next().is_some() {
+        return CopyText::Several;
+    }
+    // Lists of columns, queries and options stand within parentheses.
+    let mut depth = 0_usize;
+    let mut outside = statement.iter().filter(|token| {
+        match token.text {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => return depth == 0,
+        }
+        false
+    });
+    let Some(direction) = outside.find(|token| is(Some(token), &["from", "to"])) else {
+        return CopyText::Other;
+    };
+    // `FROM STDOUT` is the same as `FROM STDIN` to the server.
+    if !is(outside.next(), &["stdin", "stdout"]) {
+        CopyText::OfServer
+    } else if is(Some(direction), &["from"]) {
+        CopyText::FromClient
+    } else {
+        CopyText::ToClient
+    }
+}
+
+/// Whether a token is white space or a comment.
+fn is_skipped(token: &Token<'_>) -> bool {
+    match token.kind {
+        Kind::Quoted => token.text.starts_with("--") || token.text.starts_with("/*"),
+        Kind::Other => token.text.trim().is_empty(),
+        _ => false,
+    }
+}
 
 /// Whether a statement of the text is a `COPY` from or to the client.
 ///
@@ -29,6 +96,40 @@ pub(crate) fn streams_a_copy(sql: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_is_known_by_its_direction() {
+        use CopyText::{FromClient, OfServer, Other, Several, ToClient};
+        for (sql, expected) in [
+            ("COPY t FROM STDIN", FromClient),
+            (" copy t (a, \"to\") from stdin ; ", FromClient),
+            ("COPY t FROM STDOUT", FromClient),
+            ("COPY \"from\" FROM STDIN WHERE a > 1", FromClient),
+            (
+                "COPY t FROM STDIN (DELIMITER ';', NULL '); COPY')",
+                FromClient,
+            ),
+            ("-- to\nCOPY t /* to stdout */ FROM STDIN", FromClient),
+            ("COPY BINARY t TO STDOUT", ToClient),
+            (
+                "COPY (SELECT a FROM t WHERE b = ')') TO STDOUT (FORMAT binary)",
+                ToClient,
+            ),
+            ("COPY (SELECT (SELECT 1) AS \"from\") TO STDOUT;", ToClient),
+            ("COPY t FROM '/tmp/stdin'", OfServer),
+            ("COPY t TO PROGRAM 'cat'", OfServer),
+            ("COPY t FROM", OfServer),
+            ("COPY t", Other),
+            ("SELECT 1", Other),
+            ("INSERT INTO copy SELECT stdin FROM stdin", Other),
+            ("", Other),
+            (" ; ", Other),
+            ("((((", Other),
+            ("COPY t FROM STDIN; SELECT 1", Several),
+        ] {
+            assert_eq!(copy_text(sql), expected, "{sql}");
+        }
+    }
 
     #[test]
     fn a_copy_from_or_to_the_client_is_found() {

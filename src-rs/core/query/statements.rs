@@ -11,7 +11,7 @@ mod prepared;
 use std::sync::Arc;
 
 pub use block::CommitOutcome;
-pub(crate) use block::commit;
+pub(crate) use block::{commit, release, undo};
 pub(crate) use many::execute_many;
 pub(crate) use notify::notify;
 pub(crate) use pipeline::pipeline;

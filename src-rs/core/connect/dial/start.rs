@@ -19,7 +19,7 @@ use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::wire::Wire;
 use crate::inbound::Inbound;
 use crate::protocol::hand_over::{Lent, lend};
-use crate::protocol::pair;
+use crate::protocol::{StartedUp, pair};
 
 /// Refuses a plain connection when SCRAM has to be bound to a TLS channel.
 pub(super) fn check_binding(config: &ConnectConfig, host: &Host, is_encrypted: bool) -> Result<()> {
@@ -79,13 +79,17 @@ pub(super) async fn start(call: Call<'_>, wire: Wire, destination: Destination) 
     let notices = early_notices(&mut connection);
     // Nobody has polled it since start-up, so nothing is sent when it is dropped.
     drop((client, connection));
-    let (stream, read) = lender.take_back().ok_or_else(|| {
+    let back = lender.take_back().ok_or_else(|| {
         Error::new(
             ErrorKind::Internal,
             "the stream of start-up is still in use",
         )
     })?;
-    let (client, connection) = pair(stream, read, notices, Some(cancel_token));
+    let early = StartedUp {
+        notices,
+        parameters: back.parameters,
+    };
+    let (client, connection) = pair(back.stream, back.read, early, Some(cancel_token));
     Ok(Dialed {
         client,
         connection,

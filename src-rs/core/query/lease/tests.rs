@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::base::error::ErrorKind;
-use crate::protocol::pair;
+use crate::protocol::{StartedUp, pair};
 use crate::query::holders::Holders;
 use crate::query::lease_limit::LeaseLimit;
 
@@ -58,7 +58,7 @@ fn connect(server: Server) -> (Client, UnboundedReceiver<String>) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (sender, statements) = unbounded_channel();
     tokio::spawn(play(theirs, server, sender));
-    let (client, mut connection) = pair(ours, BytesMut::new(), Vec::new(), None);
+    let (client, mut connection) = pair(ours, BytesMut::new(), StartedUp::default(), None);
     tokio::spawn(async move {
         while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
     });

@@ -1,0 +1,204 @@
+// Where the data of a COPY comes from, read in chunks of a size that is worth a call to Rust.
+import { types } from 'node:util'
+import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
+import { expected } from '../options/validate.js'
+
+/** A stream of the web platform: what {@link CopySource} needs of a `ReadableStream`, of whatever library declares it. */
+export interface CopyReadable {
+  /** Locks the stream, and returns what reads it. */
+  getReader(): {
+    /** Reads the next chunk. */
+    read(): Promise<{ done: boolean; value?: unknown }>
+    /** Ends the stream early. */
+    cancel(reason?: unknown): Promise<void>
+  }
+}
+
+/**
+ * The data of {@link Queryable.copyFrom}: bytes, or text that is sent as UTF-8; all of it at once, or anything that gives it
+ * bit by bit: an array, a generator, a Node.js `Readable`, a web `ReadableStream`. Where one chunk ends and the next begins
+ * means nothing, so lines and rows may lie across.
+ */
+export type CopySource =
+  | string
+  | Uint8Array
+  | Iterable<string | Uint8Array>
+  | AsyncIterable<string | Uint8Array>
+  | CopyReadable
+
+/** The data of {@link Queryable.binaryCopyToTable}: like a {@link CopySource}, of bytes alone. */
+export type BinaryCopySource =
+  Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array> | CopyReadable
+
+/** A chunk is sent when it has so many bytes: a call costs the same whatever its size. */
+const CHUNK = 64 * 1024
+/** The longest chunk. Longer data is sent in parts. */
+const LONGEST_CHUNK = 256 * 1024
+/** The most bytes of a character in UTF-8. */
+const LONGEST_CHARACTER = 4
+
+const utf8 = new TextEncoder()
+
+/** An item of a source: what `next()` gives. */
+type Item = IteratorResult<unknown, unknown>
+
+/** What is needed of a stream of Node.js beside its iteration. */
+interface NodeReadable {
+  destroy(): unknown
+}
+
+interface Items {
+  next(): Item | Promise<Item>
+  return?(): unknown
+}
+
+/** Reads a source. */
+export class SourceReader {
+  readonly #items: Items
+  readonly #isText: boolean
+  readonly #buffer = Buffer.allocUnsafeSlow(CHUNK)
+  #length = 0
+  #isEnded = false
+  /** Ends the wait for the next item. */
+  #interrupt: (() => void) | undefined
+
+  /** `isText`: strings are taken too. */
+  constructor(source: unknown, isText: boolean) {
+    this.#isText = isText
+    this.#items = itemsOf(source, isText)
+  }
+
+  /** The next item; `undefined` when the reader was stopped. Rejects as the source does. */
+  async next(): Promise<Item | undefined> {
+    if (this.#isEnded) return undefined
+    let item: Item | undefined
+    try {
+      const next = this.#items.next()
+      item = next instanceof Promise || isThenable(next) ? await this.#wait(next) : next
+    } catch (error) {
+      // A source that has failed has ended.
+      this.#isEnded = true
+      throw error
+    }
+    if (item?.done) this.#isEnded = true
+    return item
+  }
+
+  /**
+   * Gathers an item. Yields each chunk that is ready to be sent; it holds until the next one is asked for.
+   *
+   * Throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when the item is no data.
+   */
+  *gather(item: unknown): Generator<Uint8Array> {
+    if (types.isUint8Array(item)) yield* this.#gatherBytes(item)
+    else if (typeof item === 'string' && this.#isText) yield* this.#gatherText(item)
+    else {
+      const what = this.#isText ? 'a string or a Uint8Array' : 'a Uint8Array'
+      throw new ArgumentTypeError(expected('a chunk of source', what, item))
+    }
+  }
+
+  /** The chunk that is left at the end of the data, if one is. */
+  rest(): Uint8Array | undefined {
+    return this.#length > 0 ? this.#full() : undefined
+  }
+
+  /** Ends the source early, without waiting for it: whoever is stuck in it may be so for ever. */
+  stop(): void {
+    if (this.#isEnded) return
+    this.#isEnded = true
+    this.#interrupt?.()
+    try {
+      const returned = this.#items.return?.()
+      if (isThenable(returned)) returned.then(undefined, () => {})
+    } catch {
+      // Nobody asked for the rest of the data.
+    }
+  }
+
+  /** Not `Promise.race()`: what never settles would keep one reaction for each item. */
+  #wait(next: PromiseLike<Item>): Promise<Item | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#interrupt = () => resolve(undefined)
+      next.then(resolve, reject)
+    })
+  }
+
+  *#gatherBytes(bytes: Uint8Array): Generator<Uint8Array> {
+    // Rust cannot read memory that another thread may write.
+    let rest = types.isSharedArrayBuffer(bytes.buffer) ? Uint8Array.from(bytes) : bytes
+    if (this.#length > 0) {
+      const here = rest.subarray(0, CHUNK - this.#length)
+      this.#keep(here)
+      rest = rest.subarray(here.length)
+      if (this.#length === CHUNK) yield this.#full()
+    }
+    while (rest.length >= CHUNK) {
+      yield rest.subarray(0, LONGEST_CHUNK)
+      rest = rest.subarray(LONGEST_CHUNK)
+    }
+    this.#keep(rest)
+  }
+
+  *#gatherText(text: string): Generator<Uint8Array> {
+    if (!text.isWellFormed()) {
+      throw new ArgumentRangeError(
+        'Expected a chunk of `source` to be well-formed text, got a string with half of a surrogate pair',
+      )
+    }
+    let at = 0
+    while (at < text.length) {
+      const room = this.#buffer.subarray(this.#length)
+      const { read, written } = utf8.encodeInto(at === 0 ? text : text.slice(at), room)
+      at += read
+      this.#length += written
+      if (this.#length > CHUNK - LONGEST_CHARACTER) yield this.#full()
+    }
+  }
+
+  #keep(bytes: Uint8Array): void {
+    this.#buffer.set(bytes, this.#length)
+    this.#length += bytes.length
+  }
+
+  #full(): Uint8Array {
+    const chunk = this.#buffer.subarray(0, this.#length)
+    this.#length = 0
+    return chunk
+  }
+}
+
+function itemsOf(source: unknown, isText: boolean): Items {
+  // An iteration of these would give characters or numbers.
+  if (types.isUint8Array(source) || (isText && typeof source === 'string')) {
+    return [source][Symbol.iterator]()
+  }
+  if (typeof source === 'object' && source !== null) {
+    const it = source as Partial<
+      AsyncIterable<unknown> & Iterable<unknown> & CopyReadable & NodeReadable
+    >
+    // Both kinds of streams are ended by themselves: the end of their iteration waits for the item that was asked for.
+    if (typeof it.getReader === 'function') return itemsOfWebStream(it as CopyReadable)
+    if (typeof it[Symbol.asyncIterator] === 'function') {
+      const items = it[Symbol.asyncIterator]!() as Items
+      if (typeof it.destroy !== 'function') return items
+      return { next: () => items.next(), return: () => it.destroy!() }
+    }
+    if (typeof it[Symbol.iterator] === 'function') return it[Symbol.iterator]!() as Items
+  }
+  const bytes = isText ? 'a string, a Uint8Array' : 'a Uint8Array'
+  const what = `${bytes}, an iterable or a stream of them`
+  throw new ArgumentTypeError(expected('source', what, source))
+}
+
+function itemsOfWebStream(stream: CopyReadable): Items {
+  const reader = stream.getReader()
+  return {
+    next: () => reader.read() as Promise<Item>,
+    return: () => reader.cancel(),
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<never> {
+  return typeof value === 'object' && value !== null && 'then' in value
+}
