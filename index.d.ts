@@ -157,6 +157,20 @@ interface TypeOptions {
     encoders?: Readonly<Record<string, Encoder>> | undefined;
 }
 
+/** A record: a value for each column, or `null`. */
+type CopyRecord = readonly QueryParameter[];
+/** The records of {@link Queryable.copyRecordsToTable}. They are taken as fast as the server takes them. */
+type CopyRecords = Iterable<CopyRecord> | AsyncIterable<CopyRecord>;
+/** The options of {@link Queryable.copyRecordsToTable}. */
+interface CopyRecordsOptions extends CallOptions {
+    /** The schema of the table. @default the first of the session's `search_path` that has the table */
+    schema?: string | undefined;
+    /** The columns that a record has, in their order; the others get their defaults. @default all of the table's */
+    columns?: readonly string[] | undefined;
+    /** How values are written. @default as the pool says */
+    types?: TypeOptions | undefined;
+}
+
 /** The options of a statement that returns nothing that is read. */
 interface StatementOptions extends CallOptions {
     /**
@@ -551,6 +565,20 @@ declare abstract class Queryable {
      * @returns The number of rows.
      */
     copyFrom(sql: string, source: CopySource, options?: CallOptions): Promise<number>;
+    /**
+     * Copies records to a table, with `COPY`, which is the fastest way to store many. Values are written as parameters are, as the
+     * types of the columns expect. The records are taken as fast as the server takes them.
+     *
+     * Either all records are stored or none: it has a transaction of its own or, within a transaction, a savepoint. When the source
+     * throws or rejects, the call rejects with that error. Rejects with {@link ConnectionExecuteError} when a record has another number
+     * of values than there are columns, or a value does not fit its column, and as {@link Queryable.copyFrom} does.
+     *
+     * @param table - The name of the table, case-sensitive.
+     * @param records - The records: arrays with a value for each column.
+     * @param options - The schema and the columns, and bounds of the call. @default all columns of the table
+     * @returns The number of records.
+     */
+    copyRecordsToTable(table: string, records: CopyRecords, options?: CopyRecordsOptions): Promise<number>;
     /**
      * Returns the data of a `COPY … TO STDOUT` as a stream, in whatever format the statement says. The `COPY` begins when the
      * first chunk is asked for; from then on the bounds count.
@@ -2267,5 +2295,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export type { ArrayMode, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map
