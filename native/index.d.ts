@@ -192,11 +192,8 @@ export declare class NativeRecordEncoder {
   isBinary(): boolean
   /** Writes in the text format from now on. */
   switchToText(): void
-  /**
-   * Writes records; `null` when the binary format has no form for one of their values. Throws when a value fits in no format,
-   * and when a record has another number of values than there are columns.
-   */
-  encode(records: Array<Array<unknown>>): Buffer | null
+  /** Writes records: all of them or none. */
+  encode(records: Array<Array<unknown>>): NativeWrittenRecords
   /** What stands behind the last record. */
   finish(): Buffer
 }
@@ -546,6 +543,14 @@ export declare const enum NativeTransactionStatus {
   Idle = 'idle',
   Active = 'active',
   Failed = 'failed',
+}
+
+/** Records that were written, or why they were not. */
+export interface NativeWrittenRecords {
+  /** Not there when the binary format has no form for one of the values, or with a `refusal`. */
+  data?: Buffer
+  /** Why they fit in no format: the message of an error. */
+  refusal?: string
 }
 
 /** Gives each `$(name)p` in a statement's text a number. */

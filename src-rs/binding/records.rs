@@ -1,12 +1,20 @@
 //! Records for `COPY FROM STDIN`.
 
-use napi::Status;
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
 use super::finalize::contained_finalizer;
 use super::values::NativeParam;
 use pglisten_core::query::values::{RecordEncoder, Unwritten};
+
+/// Records that were written, or why they were not.
+#[napi(object, object_from_js = false)]
+pub struct NativeWrittenRecords {
+    /// Not there when the binary format has no form for one of the values, or with a `refusal`.
+    pub data: Option<Buffer>,
+    /// Why they fit in no format: the message of an error.
+    pub refusal: Option<String>,
+}
 
 /// Writes records in one of the formats of `COPY`.
 #[napi(custom_finalize)]
@@ -34,20 +42,25 @@ impl NativeRecordEncoder {
         self.0.switch_to_text();
     }
 
-    /// Writes records; `null` when the binary format has no form for one of their values. Throws when a value fits in no format,
-    /// and when a record has another number of values than there are columns.
+    /// Writes records: all of them or none.
     #[napi(catch_unwind)]
     pub fn encode(
         &mut self,
         #[napi(ts_arg_type = "Array<Array<unknown>>")] records: Vec<Vec<NativeParam>>,
-    ) -> napi::Result<Option<Buffer>> {
+    ) -> NativeWrittenRecords {
         let records: Vec<_> = records.into_iter().map(NativeParam::into_params).collect();
         match self.0.encode(&records) {
-            Ok(written) => Ok(Some(written.to_vec().into())),
-            Err(Unwritten::NeedsText) => Ok(None),
-            Err(Unwritten::Refused(error)) => {
-                Err(napi::Error::new(Status::InvalidArg, error.message))
-            }
+            Ok(written) => NativeWrittenRecords {
+                data: Some(written.to_vec().into()),
+                refusal: None,
+            },
+            Err(unwritten) => NativeWrittenRecords {
+                data: None,
+                refusal: match unwritten {
+                    Unwritten::NeedsText => None,
+                    Unwritten::Refused(error) => Some(error.message),
+                },
+            },
         }
     }
 

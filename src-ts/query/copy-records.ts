@@ -114,12 +114,11 @@ export class RecordWriter {
     if (!this.#isExhausted) await this.#records.return?.()
   }
 
-  #encode(batch: unknown[][]): Uint8Array | null {
-    try {
-      return this.#encoder.encode(batch)
-    } catch (error) {
-      throw new ConnectionExecuteError((error as Error).message)
-    }
+  /** The data of records; `undefined` when they need another format. */
+  #encode(batch: unknown[][]): Uint8Array | undefined {
+    const { data, refusal } = this.#encoder.encode(batch)
+    if (refusal !== undefined) throw new ConnectionExecuteError(refusal)
+    return data
   }
 
   /** Takes records, up to a batch or the end. Synchronous for as long as the source is. */

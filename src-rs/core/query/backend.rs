@@ -510,7 +510,7 @@ impl Backend {
 
     /// Prepares a statement anew the next time, and asks again what its types are.
     pub(crate) fn forget(&self, sql: &str) {
-        self.statements.lock().kept.remove(sql);
+        self.deallocate(sql);
         self.described.lock().kept.remove(sql);
         self.forget_types();
     }
