@@ -58,9 +58,9 @@ test('a cursor lives within the transaction that has made it, and does not end i
     t.deepEqual(await cursors[1].fetch(), [{ n: 1 }])
     t.is(await tx.fetchVal('SELECT count(*) FROM kept'), 1n)
     t.deepEqual(await collect(cursors[0]), [{ n: 3 }, { n: 4 }, { n: 5 }])
-    t.is(await tx.fetchVal('SELECT count(*) FROM pg_cursors'), 1n)
+    t.is(await tx.fetchVal('SELECT count(*) FROM pg_cursors WHERE name <> $$$$'), 1n)
     await cursors[1].close()
-    t.is(await tx.fetchVal('SELECT count(*) FROM pg_cursors'), 0n)
+    t.is(await tx.fetchVal('SELECT count(*) FROM pg_cursors WHERE name <> $$$$'), 0n)
     const open = tx.cursor(NUMBERS, [5], { batchSize: 2 })
     await open.fetch()
     return open
