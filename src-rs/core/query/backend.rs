@@ -28,8 +28,11 @@ use crate::query::values::Encoded;
 /// fill the memory of both sides.
 const MAX_PREPARED_STATEMENTS: usize = 512;
 
-/// How long the cancellation of a statement may take before its connection is given up.
+/// How long a server may be silent while a statement is cancelled, before its connection is given up.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the cancellation of a statement may take in all: what the server had sent before has to be read first.
+const LONGEST_CANCEL: Duration = Duration::from_secs(10);
 
 /// How long to wait for a cancelled statement before the server is asked again: the first request may have come before the
 /// statement.
@@ -163,6 +166,12 @@ impl Backend {
     #[cfg(test)]
     pub(crate) fn alone(wire: protocol::Client) -> Self {
         Self::on(wire, Arc::default(), None)
+    }
+
+    /// Lets the server be heard now.
+    #[cfg(test)]
+    pub(crate) fn hear(&self) {
+        self.facts.heard.beat();
     }
 
     fn on(wire: protocol::Client, facts: Arc<WireFacts>, beside: Option<Beside>) -> Self {
@@ -443,16 +452,33 @@ impl Backend {
     ) -> Option<T> {
         self.is_interrupted.store(true, Ordering::Release);
         self.cancellations.fetch_add(1, Ordering::AcqRel);
-        let outcome = timeout(CANCEL_TIMEOUT, self.end_by_cancelling(operation)).await;
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.end_by_cancelling(operation) => Some(outcome),
+            () = self.is_stuck() => None,
+        };
         self.cancellations.fetch_add(1, Ordering::AcqRel);
         self.is_interrupted.store(false, Ordering::Release);
-        if outcome.is_err() {
+        if outcome.is_none() {
             self.abandon();
             if let Some(Beside { doubt, .. }) = &self.beside {
                 doubt.raise();
             }
         }
-        outcome.ok()
+        outcome
+    }
+
+    /// Waits until a cancellation that begins now has taken too long.
+    async fn is_stuck(&self) {
+        let began = Instant::now();
+        loop {
+            let silent_since = self.heard().max(began);
+            let due = (silent_since + CANCEL_TIMEOUT).min(began + LONGEST_CANCEL);
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
     }
 
     async fn end_by_cancelling<T>(&self, mut operation: impl Future<Output = T> + Unpin) -> T {
