@@ -64,7 +64,9 @@ interface CopyReadable {
     getReader(): {
         /** Reads the next chunk. */
         read(): Promise<{
+            /** Whether the stream has ended. */
             done: boolean;
+            /** The chunk, unless it has. */
             value?: unknown;
         }>;
         /** Ends the stream early. */

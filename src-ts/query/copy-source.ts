@@ -8,7 +8,12 @@ export interface CopyReadable {
   /** Locks the stream, and returns what reads it. */
   getReader(): {
     /** Reads the next chunk. */
-    read(): Promise<{ done: boolean; value?: unknown }>
+    read(): Promise<{
+      /** Whether the stream has ended. */
+      done: boolean
+      /** The chunk, unless it has. */
+      value?: unknown
+    }>
     /** Ends the stream early. */
     cancel(reason?: unknown): Promise<void>
   }
