@@ -14,7 +14,7 @@ interface CallOptions {
     /**
      * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
      * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server. The
-     * rejection comes once the server has confirmed that the statement ended; a server that does not is waited for 2 s more.
+     * rejection comes once the server has confirmed that the statement ended; a server that says nothing more is waited for 2 s.
      * @default no limit
      */
     timeoutMs?: number | undefined;
@@ -382,7 +382,9 @@ interface CopyReadable {
     getReader(): {
         /** Reads the next chunk. */
         read(): Promise<{
+            /** Whether the stream has ended. */
             done: boolean;
+            /** The chunk, unless it has. */
             value?: unknown;
         }>;
         /** Ends the stream early. */
@@ -442,8 +444,8 @@ declare class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
      */
     get stream(): ReadableStream<Uint8Array>;
     /**
-     * Ends the reading. Resolves when the `COPY` was cancelled on the server, or had ended, and the connection can be used
-     * again. A second call has no effect, nor has one after the end.
+     * Ends the reading. Resolves when the `COPY` was cancelled on the server, or had ended. The connection can be used at once:
+     * what is called next waits for that. A second call has no effect, nor has one after the end.
      */
     close(): Promise<void>;
     /** Ends the reading, as {@link CopyStream.close} does. */
