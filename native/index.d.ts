@@ -198,6 +198,12 @@ export declare class NativeRecordEncoder {
   finish(): Buffer
 }
 
+/** The rows that follow a part of a result. */
+export declare class NativeRest {
+  /** Resolves to the next part, a `NativeQueryOutput`. The next call comes after that. */
+  next(promise: number): void
+}
+
 /** The bounded buffer of one consumer. Collected as garbage, it takes nothing more. */
 export declare class NativeSubscriber {
   /** `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer. */
@@ -446,6 +452,8 @@ export interface NativeQueryOutput {
   rowCount: number
   /** Whether there are more rows. */
   isSuspended: boolean
+  /** The rows that follow, of a large result. */
+  rest?: NativeRest
   /** One character for each value: code 0 for null, 1 for a value, 2 for a value in another form. */
   flags: string
   numbers: ArrayLike<number>

@@ -105,9 +105,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     this.#acquireTimeoutMs = resolved.acquireTimeoutMs
     this.#schemas = resolved.schemas
     const lease = (channel?: string) =>
-      this.#acquire(
-        channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``,
-      )
+      this.#acquire(channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``)
     this.#leases = Object.assign(lease, { types: resolved.types })
     const asker = resolved.askPassword && new PasswordAsker(resolved.askPassword)
     const connectingTo = (connect: NativeConnectOptions) => {

@@ -204,7 +204,9 @@ test('composites are objects, with every kind of field, within arrays, ranges an
   t.is(n, '2')
   await t.throwsAsync(connection.fetchVal(`SELECT $1::${inner}`, [{ m: 1 }]), {
     instanceOf: ConnectionExecuteError,
-    message: new RegExp(`^Expected parameter \\$1 \\(${inner}\\) to be an object with the fields .* got one with \`m\``),
+    message: new RegExp(
+      `^Expected parameter \\$1 \\(${inner}\\) to be an object with the fields .* got one with \`m\``,
+    ),
   })
 })
 
@@ -230,7 +232,10 @@ test('what is known of a type follows when the type is altered', async (t) => {
   await other.executeBatch(
     `ALTER TYPE ${pair} DROP ATTRIBUTE b; ALTER TYPE ${pair} ADD ATTRIBUTE b int8`,
   )
-  t.deepEqual([...(await connection.fetch(rows.replace("'z'", '9')))], [{ v: null }, { v: { b: 9n } }])
+  t.deepEqual(
+    [...(await connection.fetch(rows.replace("'z'", '9')))],
+    [{ v: null }, { v: { b: 9n } }],
+  )
 })
 
 test('intervals, ranges and bounds have objects', async (t) => {
@@ -253,17 +258,37 @@ test('intervals, ranges and bounds have objects', async (t) => {
     new Range({ lower: 1, upper: 6 }),
   )
   t.deepEqual(await connection.fetchVal("SELECT 'empty'::int4range"), Range.empty())
-  const infinite = await connection.fetchVal<Range<unknown>>("SELECT '[2000-01-01,infinity]'::daterange")
+  const infinite = await connection.fetchVal<Range<unknown>>(
+    "SELECT '[2000-01-01,infinity]'::daterange",
+  )
   t.is(infinite.upper, Infinity)
   t.is(
-    await connection.fetchVal("SELECT $1::daterange::text", [new Range<Date | string>({ lower: new Date('2000-01-01'), upper: 'infinity', upperInclusive: true })]),
+    await connection.fetchVal('SELECT $1::daterange::text', [
+      new Range<Date | string>({
+        lower: new Date('2000-01-01'),
+        upper: 'infinity',
+        upperInclusive: true,
+      }),
+    ]),
     '[2000-01-01,infinity]',
   )
   const array = "'[2:3][-1:0]={{1,2},{3,4}}'::int4[]"
-  t.deepEqual(await connection.fetchVal(`SELECT ${array}`), [[1, 2], [3, 4]])
+  t.deepEqual(await connection.fetchVal(`SELECT ${array}`), [
+    [1, 2],
+    [3, 4],
+  ])
   const bounded = await connection.fetchVal<BoundedArray>(`SELECT ${array}`, [], {
     types: { arrayBounds: 'keep' },
   })
-  t.deepEqual(bounded, new BoundedArray([[1, 2], [3, 4]], [2, -1]))
+  t.deepEqual(
+    bounded,
+    new BoundedArray(
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      [2, -1],
+    ),
+  )
   t.true(await connection.fetchVal(`SELECT $1 = ${array}`, [bounded]))
 })

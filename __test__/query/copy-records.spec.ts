@@ -5,17 +5,42 @@ import { ArgumentTypeError, ConnectionExecuteError, DatabaseError, Interval, Ran
 import type { Connection } from 'pglisten'
 import { connect } from '../support/connect.js'
 
-const COLUMNS = 'n int4, t text, f float8, at timestamptz, b bool, big int8, num numeric, raw bytea, doc jsonb, list int4[]'
+const COLUMNS =
+  'n int4, t text, f float8, at timestamptz, b bool, big int8, num numeric, raw bytea, doc jsonb, list int4[]'
 
 const at = new Date('2026-11-29T01:02:03.004Z')
-const ROW = [1, 'a\tb\n\\N "é😀"', 0.1, at, true, 2n ** 62n, '1.50', Buffer.from([0, 92, 255]), { a: ['\\'] }, [1, null]]
-const READ = { n: 1, t: ROW[1], f: 0.1, at, b: true, big: 2n ** 62n, num: '1.50', raw: ROW[7], doc: { a: ['\\'] }, list: [1, null] }
+const ROW = [
+  1,
+  'a\tb\n\\N "é😀"',
+  0.1,
+  at,
+  true,
+  2n ** 62n,
+  '1.50',
+  Buffer.from([0, 92, 255]),
+  { a: ['\\'] },
+  [1, null],
+]
+const READ = {
+  n: 1,
+  t: ROW[1],
+  f: 0.1,
+  at,
+  b: true,
+  big: 2n ** 62n,
+  num: '1.50',
+  raw: ROW[7],
+  doc: { a: ['\\'] },
+  list: [1, null],
+}
 
 async function table(connection: Connection, columns = COLUMNS): Promise<void> {
   await connection.execute(`CREATE TEMPORARY TABLE "Copied Rows" (${columns})`)
 }
 
-const all = async (connection: Connection) => [...(await connection.fetch('SELECT * FROM "Copied Rows"'))]
+const all = async (connection: Connection) => [
+  ...(await connection.fetch('SELECT * FROM "Copied Rows"')),
+]
 
 test('records are stored as they were, in either format', async (t) => {
   const connection = await connect(t)
@@ -46,18 +71,27 @@ test('the format changes in the middle of many records, and nothing is lost or t
 
 test('columns, schema, types without a binary form, and sources that take their time', async (t) => {
   const connection = await connect(t)
-  await table(connection, "id serial, span int4range, wait interval, note text DEFAULT 'none', m money")
+  await table(
+    connection,
+    "id serial, span int4range, wait interval, note text DEFAULT 'none', m money",
+  )
   async function* records() {
     await Promise.resolve()
     yield [new Range({ lower: 1, upper: 5 }), new Interval({ days: 1 }), 12.5]
     yield [null, '2 hours', '7']
   }
   const columns = ['span', 'wait', 'm']
-  t.is(await connection.copyRecordsToTable('Copied Rows', records(), { columns, schema: 'pg_temp' }), 2)
-  t.deepEqual([...(await connection.fetch('SELECT id, span::text, wait::text, note FROM "Copied Rows"'))], [
-    { id: 1, span: '[1,5)', wait: '1 day', note: 'none' },
-    { id: 2, span: null, wait: '02:00:00', note: 'none' },
-  ])
+  t.is(
+    await connection.copyRecordsToTable('Copied Rows', records(), { columns, schema: 'pg_temp' }),
+    2,
+  )
+  t.deepEqual(
+    [...(await connection.fetch('SELECT id, span::text, wait::text, note FROM "Copied Rows"'))],
+    [
+      { id: 1, span: '[1,5)', wait: '1 day', note: 'none' },
+      { id: 2, span: null, wait: '02:00:00', note: 'none' },
+    ],
+  )
   t.is(await connection.copyRecordsToTable('Copied Rows', [], { columns }), 0)
 })
 
@@ -76,10 +110,17 @@ test('nothing is stored when a record does not fit, a source fails, or the serve
   })
   await refused([...many, [new Date(0), 'x']], {
     instanceOf: ConnectionExecuteError,
-    message: 'Expected column `n` (int4) of record 1000 to be an integer between -2147483648 and 2147483647, got a Date',
+    message:
+      'Expected column `n` (int4) of record 1000 to be an integer between -2147483648 and 2147483647, got a Date',
   })
-  await refused([...many, [100, 'x']], { instanceOf: DatabaseError, message: /violates check constraint/ })
-  await refused([...many, [undefined, 'x']], { instanceOf: ArgumentTypeError, message: /`records\[1000\]\[0\]`/ })
+  await refused([...many, [100, 'x']], {
+    instanceOf: DatabaseError,
+    message: /violates check constraint/,
+  })
+  await refused([...many, [undefined, 'x']], {
+    instanceOf: ArgumentTypeError,
+    message: /`records\[1000\]\[0\]`/,
+  })
   await refused([{ n: 1 }], { instanceOf: ArgumentTypeError })
   await refused(5, { instanceOf: ArgumentTypeError })
   let ended = false
@@ -93,7 +134,9 @@ test('nothing is stored when a record does not fit, a source fails, or the serve
   }
   await refused(failing(), { instanceOf: RangeError, message: 'mine' })
   t.true(ended)
-  await t.throwsAsync(connection.copyRecordsToTable('nowhere', [[1]]), { instanceOf: DatabaseError })
+  await t.throwsAsync(connection.copyRecordsToTable('nowhere', [[1]]), {
+    instanceOf: DatabaseError,
+  })
   t.is(await connection.fetchVal('SELECT 1'), 1)
 })
 
@@ -102,11 +145,15 @@ test('within a transaction a failure undoes the copy alone', async (t) => {
   await table(connection, 'n int4')
   await connection.transaction(async (tx) => {
     await tx.execute('INSERT INTO "Copied Rows" VALUES (1)')
-    await t.throwsAsync(tx.copyRecordsToTable('Copied Rows', [[2], ['no']]), { instanceOf: DatabaseError })
+    await t.throwsAsync(tx.copyRecordsToTable('Copied Rows', [[2], ['no']]), {
+      instanceOf: DatabaseError,
+    })
     t.is(await tx.copyRecordsToTable('Copied Rows', [[3]]), 1)
   })
   await connection.executeBatch('BEGIN; INSERT INTO "Copied Rows" VALUES (4)')
-  await t.throwsAsync(connection.copyRecordsToTable('Copied Rows', [['no']]), { instanceOf: DatabaseError })
+  await t.throwsAsync(connection.copyRecordsToTable('Copied Rows', [['no']]), {
+    instanceOf: DatabaseError,
+  })
   t.is(await connection.copyRecordsToTable('Copied Rows', [[5]]), 1)
   await connection.executeBatch('COMMIT')
   t.deepEqual(await all(connection), [{ n: 1 }, { n: 3 }, { n: 4 }, { n: 5 }])

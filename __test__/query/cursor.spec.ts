@@ -1,7 +1,12 @@
 // Cursors: rows in batches, within a transaction of the user's or one of their own.
 
 import test from 'ava'
-import { ConnectionClosedError, ConnectionExecuteError, ConnectionTimeoutError, DatabaseError } from 'pglisten'
+import {
+  ConnectionClosedError,
+  ConnectionExecuteError,
+  ConnectionTimeoutError,
+  DatabaseError,
+} from 'pglisten'
 import { connect, openPool } from '../support/connect.js'
 import { ask } from '../support/listener.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -24,7 +29,11 @@ test('a cursor yields all rows, by one, by batches, or as asked', async (t) => {
     t.deepEqual(batches.flat(), expected)
     t.true(batches.every(({ length }) => length > 0 && length <= 10))
   }
-  await using cursor = connection.cursor<[number]>('SELECT $(a)p::int4 FROM generate_series(1, 5)', { a: 7 }, { rowMode: 'array' })
+  await using cursor = connection.cursor<[number]>(
+    'SELECT $(a)p::int4 FROM generate_series(1, 5)',
+    { a: 7 },
+    { rowMode: 'array' },
+  )
   t.deepEqual(await cursor.fetch(2), [[7], [7]])
   t.deepEqual(await cursor.fetch(), [[7], [7], [7]])
   t.deepEqual(await cursor.fetch(), [])
@@ -41,7 +50,11 @@ test('a cursor of a connection commits what its statement does, and undoes it wh
   const insert = 'INSERT INTO changed SELECT generate_series(1, 5) RETURNING n'
   for await (const _ of connection.cursor(insert, [], { batchSize: 2 })) break
   t.is(await connection.fetchVal('SELECT count(*) FROM changed'), 5n)
-  const failing = connection.cursor('INSERT INTO changed SELECT 1 / (3 - g) FROM generate_series(1, 5) AS g RETURNING n', [], { batchSize: 2 })
+  const failing = connection.cursor(
+    'INSERT INTO changed SELECT 1 / (3 - g) FROM generate_series(1, 5) AS g RETURNING n',
+    [],
+    { batchSize: 2 },
+  )
   await t.throwsAsync(collect(failing), { instanceOf: DatabaseError, message: /division by zero/ })
   t.is(await connection.fetchVal('SELECT count(*) FROM changed'), 5n)
   t.is(connection.transactionStatus, 'idle')
@@ -52,7 +65,10 @@ test('a cursor lives within the transaction that has made it, and does not end i
   await connection.execute('CREATE TEMPORARY TABLE kept (n int4)')
   const late = await connection.transaction(async (tx) => {
     await tx.execute('INSERT INTO kept VALUES (1)')
-    const cursors = [tx.cursor(NUMBERS, [5], { batchSize: 2 }), tx.cursor(NUMBERS, [3], { batchSize: 1 })] as const
+    const cursors = [
+      tx.cursor(NUMBERS, [5], { batchSize: 2 }),
+      tx.cursor(NUMBERS, [3], { batchSize: 1 }),
+    ] as const
     t.deepEqual(await cursors[0].fetch(), [{ n: 1 }, { n: 2 }])
     // Other statements and cursors run meanwhile.
     t.deepEqual(await cursors[1].fetch(), [{ n: 1 }])
@@ -81,7 +97,10 @@ test('a rollback to a savepoint ends the cursors that were opened behind it', as
     const cursor = tx.cursor(NUMBERS, [5], { batchSize: 1 })
     await cursor.fetch()
     await tx.rollbackToSavepoint('before')
-    await t.throwsAsync(cursor.fetch(), { instanceOf: DatabaseError, message: /the cursor has ended/ })
+    await t.throwsAsync(cursor.fetch(), {
+      instanceOf: DatabaseError,
+      message: /the cursor has ended/,
+    })
     await tx.rollbackToSavepoint('before')
     await cursor.close()
   })
@@ -111,7 +130,10 @@ test('a cursor whose backend is ended rejects, and its pool goes on', async (t) 
   const connection = await pool.connection()
   const cursor = connection.cursor(NUMBERS, [1_000_000], { batchSize: 10 })
   t.is((await cursor.fetch()).length, 10)
-  await ask('SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1', [applicationName])
+  await ask(
+    'SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1',
+    [applicationName],
+  )
   const error = await t.throwsAsync(async () => {
     for (;;) await cursor.fetch()
   })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use napi_derive::napi;
+use tokio::sync::mpsc;
 
 use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
@@ -11,6 +12,7 @@ use super::cursor::{NativeCursor, NativeHeldStatement};
 use super::finalize::contained_finalizer;
 use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::records::NativeRecordEncoder;
+use super::rest::{WAITING_PARTS, first_part};
 use super::values::{self, NativeDescription, NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
@@ -79,16 +81,16 @@ impl NativeLease {
     ) {
         fail_point!("execute");
         let params = NativeParam::into_params(params);
+        let (parts, taken) = mpsc::channel(WAITING_PARTS);
         let output = self.lease.execute(
             sql,
             params,
             values::manner(manner),
+            Some(parts),
             NativeCallBounds::of(bounds),
         );
-        self.bridge.spawn(
-            promise,
-            async move { output.await.map(NativeQueryOutput::from) },
-        );
+        let first = first_part(self.bridge.clone(), output, taken);
+        self.bridge.spawn(promise, first);
     }
 
     /// Resolves to the number of rows affected.
@@ -102,9 +104,12 @@ impl NativeLease {
         bounds: Option<&NativeCallBounds>,
     ) {
         let sets = sets.into_iter().map(NativeParam::into_params).collect();
-        let affected = self
-            .lease
-            .execute_many(sql, sets, values::manner(manner), NativeCallBounds::of(bounds));
+        let affected = self.lease.execute_many(
+            sql,
+            sets,
+            values::manner(manner),
+            NativeCallBounds::of(bounds),
+        );
         self.bridge.spawn(
             promise,
             async move { affected.await.map(|rows| rows as f64) },
@@ -169,19 +174,14 @@ impl NativeLease {
     /// Prepares a statement, which holds its place in the order until it is given parameters. Resolves to a
     /// `NativeHeldStatement`.
     #[napi(catch_unwind)]
-    pub fn hold(
-        &self,
-        promise: u32,
-        sql: String,
-        manner: u32,
-        bounds: Option<&NativeCallBounds>,
-    ) {
+    pub fn hold(&self, promise: u32, sql: String, manner: u32, bounds: Option<&NativeCallBounds>) {
         let held = self
             .lease
             .hold(sql, values::manner(manner), NativeCallBounds::of(bounds));
         let bridge = self.bridge.clone();
         self.bridge.spawn(promise, async move {
-            held.await.map(|held| NativeHeldStatement::new(bridge, held))
+            held.await
+                .map(|held| NativeHeldStatement::new(bridge, held))
         });
     }
 

@@ -23,6 +23,7 @@ pub mod named_parameters;
 mod password;
 mod pool;
 mod records;
+mod rest;
 mod runtime;
 mod values;
 mod wake;

@@ -13,6 +13,7 @@ use napi::bindgen_prelude::{
 use napi::{Env, JsDate, Status, ValueType, check_status, sys};
 use napi_derive::napi;
 
+use super::rest::NativeRest;
 use super::wake::{TOO_LONG, make_string};
 use pglisten_core::query::statements::{Column, Description, Manner, QueryOutput};
 use pglisten_core::query::values::{Dates, Param, Tape};
@@ -193,6 +194,8 @@ pub struct NativeQueryOutput {
     pub row_count: f64,
     /// Whether there are more rows.
     pub is_suspended: bool,
+    /// The rows that follow, of a large result.
+    pub rest: Option<NativeRest>,
     /// One character for each value: code 0 for null, 1 for a value, 2 for a value in another form.
     #[napi(ts_type = "string")]
     pub flags: NativeFlags,
@@ -208,12 +211,20 @@ pub struct NativeQueryOutput {
 
 impl From<QueryOutput> for NativeQueryOutput {
     fn from(output: QueryOutput) -> Self {
+        Self::part(output, None)
+    }
+}
+
+impl NativeQueryOutput {
+    /// A part of a result, and what follows.
+    pub(crate) fn part(output: QueryOutput, rest: Option<NativeRest>) -> Self {
         let tape = Arc::new(output.tape);
         Self {
             columns: NativeColumns(output.columns),
             returns_rows: output.returns_rows,
             row_count: output.row_count as f64,
             is_suspended: output.is_suspended,
+            rest,
             flags: NativeFlags(Arc::clone(&tape)),
             numbers: NativeNumbers(Arc::clone(&tape)),
             integers: NativeIntegers(Arc::clone(&tape)),

@@ -83,7 +83,9 @@ export function temporalText(value: object, kind: Kind): string | undefined {
 function withEra(text: string): string {
   const [, sign, year, rest] = /^([+-])(\d{6})(-.*)$/.exec(text) ?? []
   if (sign === undefined) return text
-  return sign === '+' ? `${Number(year)}${rest}` : `${String(Number(year) + 1).padStart(4, '0')}${rest} BC`
+  return sign === '+'
+    ? `${Number(year)}${rest}`
+    : `${String(Number(year) + 1).padStart(4, '0')}${rest} BC`
 }
 
 const UNITS = [

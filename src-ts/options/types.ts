@@ -139,10 +139,7 @@ const givenOf = new WeakMap<ResolvedTypes, TypeOptions>()
 export const DEFAULT_TYPES: ResolvedTypes = resolveTypes({})
 
 /** Returns the types of a call: its options in place of those of its pool. */
-export function typesWithin(
-  options: TypeOptions | undefined,
-  base: ResolvedTypes,
-): ResolvedTypes {
+export function typesWithin(options: TypeOptions | undefined, base: ResolvedTypes): ResolvedTypes {
   if (options === undefined) return base
   if (typeof options !== 'object' || options === null)
     throw new ArgumentTypeError(expected('types', 'an object', options))

@@ -1,10 +1,22 @@
 // The options of a statement.
 import { ArgumentTypeError } from '../errors.js'
-import { checkBoolean, checkFunction, checkOneOf, checkOptions, expected } from '../options/validate.js'
+import {
+  checkBoolean,
+  checkFunction,
+  checkOneOf,
+  checkOptions,
+  expected,
+} from '../options/validate.js'
 import { checkWait } from '../options/wait.js'
 import type { CallOptions } from './bounds.js'
 import type { Shaping } from './rows.js'
-import { Manner, typesWithin, type Decoder, type ResolvedTypes, type TypeOptions } from '../options/types.js'
+import {
+  Manner,
+  typesWithin,
+  type Decoder,
+  type ResolvedTypes,
+  type TypeOptions,
+} from '../options/types.js'
 
 /** The options of a statement that returns nothing that is read. */
 export interface StatementOptions extends CallOptions {
@@ -58,7 +70,12 @@ export interface MapMode<Row, Mapped> extends QueryOptions {
 }
 
 /** @internal The names of the options of a statement. */
-export const STATEMENT_OPTIONS = ['signal', 'timeoutMs', 'prepared', 'types'] as const satisfies (keyof StatementOptions)[]
+export const STATEMENT_OPTIONS = [
+  'signal',
+  'timeoutMs',
+  'prepared',
+  'types',
+] as const satisfies (keyof StatementOptions)[]
 
 const NAMES = [
   ...STATEMENT_OPTIONS,

@@ -244,7 +244,9 @@ function isBeyondJson(value: unknown): boolean {
   return (
     typeof value === 'bigint' ||
     (typeof value === 'number' && !Number.isFinite(value)) ||
-    (typeof value === 'object' && value !== null && (ArrayBuffer.isView(value) || value instanceof Range))
+    (typeof value === 'object' &&
+      value !== null &&
+      (ArrayBuffer.isView(value) || value instanceof Range))
   )
 }
 

@@ -59,9 +59,9 @@ export interface PreparedColumn extends QueryColumn {
  * The connection keeps the statement prepared. When the database has changed meanwhile, or something has deallocated it, it is
  * prepared again, except within a transaction, which the server's refusal fails.
  */
-export class PreparedStatement<Row extends object = Record<string, unknown>>
-  implements AsyncDisposable
-{
+export class PreparedStatement<
+  Row extends object = Record<string, unknown>,
+> implements AsyncDisposable {
   readonly #runner: Runner
   readonly #forget: () => Promise<void>
   readonly #sql: string
@@ -119,10 +119,7 @@ export class PreparedStatement<Row extends object = Record<string, unknown>>
   ): Promise<QueryResult<Mapped>>
   /** Runs the statement. Its rows are objects. */
   async execute(params?: QueryParameters, options?: QueryOptions): Promise<QueryResult<Row>>
-  async execute(
-    params?: QueryParameters,
-    options?: QueryOptions,
-  ): Promise<QueryResult<unknown>> {
+  async execute(params?: QueryParameters, options?: QueryOptions): Promise<QueryResult<unknown>> {
     return this.#open().execute<Row>(this.#sql, params, options)
   }
 
@@ -132,10 +129,7 @@ export class PreparedStatement<Row extends object = Record<string, unknown>>
   }
 
   /** Runs the statement, as {@link Queryable.fetchRowOrNull} does. */
-  async fetchRowOrNull(
-    params?: QueryParameters,
-    options?: QueryOptions,
-  ): Promise<Row | null> {
+  async fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<Row | null> {
     return this.#open().fetchRowOrNull<Row>(this.#sql, params, options)
   }
 

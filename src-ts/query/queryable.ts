@@ -8,6 +8,7 @@ import type {
   NativeLease,
   NativeQueryOutput,
   NativeRecordEncoder,
+  NativeRest,
 } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
@@ -40,7 +41,7 @@ import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy-fr
 import { SourceReader, type BinaryCopySource, type CopySource } from './copy-source.js'
 import { CopyStream } from './copy-stream.js'
 import type { occupant, Occupant } from './occupant.js'
-import { toQueryResult, type QueryResult } from './result.js'
+import { collectResult, toQueryResult, type QueryResult } from './result.js'
 import { toRows, toValue, type Shaping } from './rows.js'
 import type { ResolvedTypes } from '../options/types.js'
 import { checkString } from '../options/validate.js'
@@ -127,7 +128,7 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
     const { output, shaping } = await query(this, sql, params, options)
-    return toQueryResult(output, shaping)
+    return collectResult(output, shaping)
   }
 
   /** Runs one statement, as {@link Queryable.execute} does. */
@@ -154,7 +155,7 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
     const { output, shaping } = await query(this, sql, params, options)
-    return toQueryResult(output, shaping)
+    return collectResult(output, shaping)
   }
 
   /**
@@ -167,7 +168,7 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<Row> {
     const { output, shaping } = await query(this, sql, params, options)
-    checkOneRow(output)
+    await checkOneRow(output)
     return toRows<Row>(output, shaping)[0] as Row
   }
 
@@ -181,7 +182,8 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<Row | null> {
     const { output, shaping } = await query(this, sql, params, options)
-    if (!output.returnsRows || output.rowCount > 1) throw wrongRows('one row or none', output)
+    if (!output.returnsRows || output.rowCount > 1 || output.rest)
+      throw await wrongRows('one row or none', output)
     return toRows<Row>(output, shaping)[0] ?? null
   }
 
@@ -195,8 +197,8 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<Value> {
     const { output, shaping } = await query(this, sql, params, options)
-    checkOneRow(output)
-    if (output.columns.length === 0) throw wrongRows('a column', output)
+    await checkOneRow(output)
+    if (output.columns.length === 0) throw await wrongRows('a column', output)
     return toValue(output, shaping) as Value
   }
 
@@ -537,14 +539,21 @@ export function checkSql(sql: unknown): asserts sql is string {
   }
 }
 
-function checkOneRow(output: NativeQueryOutput): void {
-  if (!output.returnsRows || output.rowCount !== 1) throw wrongRows('exactly one row', output)
+async function checkOneRow(output: NativeQueryOutput): Promise<void> {
+  if (!output.returnsRows || output.rowCount !== 1 || output.rest)
+    throw await wrongRows('exactly one row', output)
 }
 
-function wrongRows(
-  what: string,
-  { columns, returnsRows, rowCount }: NativeQueryOutput,
-): ConnectionExecuteError {
-  const got = returnsRows && rowCount === 1 && columns.length === 0 ? 'a row without columns' : returnsRows ? rowCount : 'a statement without columns'
+async function wrongRows(what: string, output: NativeQueryOutput): Promise<ConnectionExecuteError> {
+  let { rest, rowCount } = output
+  while (rest) {
+    const waiting: NativeRest = rest
+    const part = await bridge.call<NativeQueryOutput>((id) => waiting.next(id))
+    rowCount += part.rowCount
+    rest = part.rest
+  }
+  let got: string | number = rowCount
+  if (!output.returnsRows) got = 'a statement without columns'
+  else if (rowCount === 1) got = 'a row without columns'
   return new ConnectionExecuteError(`Expected the statement to return ${what}, got ${got}`)
 }

@@ -1,7 +1,8 @@
 // The result of a statement: its rows, its columns and its row count.
 import { brand } from '../brand.js'
 import type { NativeQueryOutput } from '#native'
-import { toRows, type Shaping } from './rows.js'
+import { bridge } from '../native/bridge.js'
+import { addRows, type Shaping } from './rows.js'
 
 /** A column of a result. */
 export interface QueryColumn {
@@ -13,7 +14,7 @@ export interface QueryColumn {
   readonly oid: number
 }
 
-let fill: (result: QueryResult<unknown>, output: NativeQueryOutput, shaping: Shaping) => void
+let fill: <Row>(result: QueryResult<Row>, output: NativeQueryOutput, shaping: Shaping) => void
 
 /**
  * The rows that a statement returned: an array of plain objects, one property for each column.
@@ -56,10 +57,8 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
         type: typeName,
         oid,
       }))
-      result.#rowCount = output.rowCount
-      const rows = toRows(output, shaping)
-      result.length = rows.length
-      for (let index = 0; index < rows.length; index += 1) result[index] = rows[index]
+      result.#rowCount += output.rowCount
+      addRows(result, output, shaping)
     }
   }
 
@@ -87,11 +86,26 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
 brand(QueryResult, 'QueryResult')
 
 /** @internal Converts the output of a statement to its public form. */
-export function toQueryResult<Row>(
-  output: NativeQueryOutput,
-  shaping: Shaping,
-): QueryResult<Row> {
+export function toQueryResult<Row>(output: NativeQueryOutput, shaping: Shaping): QueryResult<Row> {
   const result = new QueryResult<Row>()
   fill(result, output, shaping)
   return result
+}
+
+/** @internal Converts the output of a statement, which may come in parts, to its public form. */
+export async function collectResult<Row>(
+  output: NativeQueryOutput,
+  shaping: Shaping,
+): Promise<QueryResult<Row>> {
+  const result = new QueryResult<Row>()
+  for (let part = output; ;) {
+    const { rest } = part
+    // Asked for before this part is read, so that both threads have something to do.
+    const next = rest && bridge.call<NativeQueryOutput>((id) => rest.next(id))
+    // Reading this part may throw.
+    next?.catch(() => {})
+    fill(result, part, shaping)
+    if (!next) return result
+    part = await next
+  }
 }

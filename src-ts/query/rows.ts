@@ -21,7 +21,13 @@ export interface Shaping {
  */
 export function toRows<Row>(output: NativeQueryOutput, shaping: Shaping): Row[] {
   const rows: Row[] = []
-  if (!output.returnsRows) return rows
+  addRows(rows, output, shaping)
+  return rows
+}
+
+/** @internal Makes rows, and adds them to others. */
+export function addRows<Row>(rows: Row[], output: NativeQueryOutput, shaping: Shaping): void {
+  if (!output.returnsRows) return
   const tape = new Tape(output)
   const next = rowReader(output.columns, shaping)
   const { map } = shaping
@@ -29,7 +35,6 @@ export function toRows<Row>(output: NativeQueryOutput, shaping: Shaping): Row[] 
     const row = next(tape)
     rows.push((map ? map(row as never) : row) as Row)
   }
-  return rows
 }
 
 /** @internal Makes the value of the first column of the first row. */
@@ -64,7 +69,10 @@ function rowReader(columns: readonly NativeColumn[], shaping: Shaping): Reader {
   }
 }
 
-function columnReader({ name, shape, typeName }: NativeColumn, { types, columns }: Shaping): Reader {
+function columnReader(
+  { name, shape, typeName }: NativeColumn,
+  { types, columns }: Shaping,
+): Reader {
   const read = readerOf(shape, typeName, types)
   const decoder = columns && Object.hasOwn(columns, name) ? columns[name] : undefined
   if (!decoder) return read

@@ -21,8 +21,8 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
-use crate::protocol::{self, Message, Request, Responses, TextRow, TransactionStatus};
 use crate::protocol::Origin;
+use crate::protocol::{self, Message, Request, Responses, TextRow, TransactionStatus};
 use crate::query::info::ConnectionInfo;
 use crate::query::statements::Plan;
 use crate::query::types::{self, Catalogue};
@@ -425,12 +425,7 @@ impl Backend {
         })?))
     }
 
-    async fn prepared(
-        &self,
-        name: &str,
-        sql: &str,
-        mut responses: Responses,
-    ) -> Result<Statement> {
+    async fn prepared(&self, name: &str, sql: &str, mut responses: Responses) -> Result<Statement> {
         let mut params = Vec::new();
         let mut fields = None;
         let mut refused = None;

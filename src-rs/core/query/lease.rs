@@ -25,7 +25,7 @@ use crate::query::holders::Held;
 use crate::query::info::ConnectionInfo;
 use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
-use crate::query::statements::{self, CommitOutcome, Manner, QueryOutput};
+use crate::query::statements::{self, CommitOutcome, Manner, Parts, QueryOutput};
 use crate::query::values::Param;
 
 pub use held::{Cursor, HeldStatement};
@@ -105,19 +105,20 @@ impl Lease {
         (!self.released.load(Ordering::Relaxed)).then_some(backend)
     }
 
-    /// Runs one statement.
+    /// Runs one statement. With `parts`, rows are handed on there before the last one has come, if there are many.
     pub fn execute(
         self: &Arc<Self>,
         sql: String,
         params: Vec<Param>,
         manner: Manner,
+        parts: Option<Parts>,
         bounds: Bounds,
     ) -> impl Future<Output = Result<QueryOutput>> + Send + use<> {
         let operation = self.enter(bounds);
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            let work = statements::execute(&connection, &sql, &params, manner);
+            let work = statements::execute(&connection, &sql, &params, manner, parts);
             connection.bounded(work).await
         }
     }

@@ -22,10 +22,10 @@ pub(crate) enum CopyText {
 
 /// Tells which `COPY` a text is.
 pub(crate) fn copy_text(sql: &str) -> CopyText {
-    let tokens: Vec<_> = Tokens::of(sql)
-        .filter(|token| !is_skipped(token))
-        .collect();
-    let mut statements = tokens.split(|token| token.text == ";").filter(|one| !one.is_empty());
+    let tokens: Vec<_> = Tokens::of(sql).filter(|token| !is_skipped(token)).collect();
+    let mut statements = tokens
+        .split(|token| token.text == ";")
+        .filter(|one| !one.is_empty());
     let Some(statement) = statements.next() else {
         return CopyText::Other;
     };

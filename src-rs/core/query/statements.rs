@@ -16,9 +16,9 @@ pub(crate) use many::execute_many;
 pub(crate) use notify::notify;
 pub(crate) use pipeline::pipeline;
 pub(crate) use portal::Portal;
+use prepared::refuse_copy;
 pub use prepared::{Column, Description};
 pub(crate) use prepared::{Plan, Prepared};
-use prepared::refuse_copy;
 
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::query::backend::{Backend, Execution};
@@ -48,21 +48,25 @@ pub struct QueryOutput {
     pub is_suspended: bool,
 }
 
+/// Takes rows of a statement before the last one has come. The rest is the statement's result.
+pub type Parts = tokio::sync::mpsc::Sender<QueryOutput>;
+
 /// Runs one statement, and once more if it turns out to be prepared for another state of the database.
 pub(crate) async fn execute(
     backend: &Backend,
     sql: &str,
     params: &[Param],
     manner: Manner,
+    parts: Option<Parts>,
 ) -> Result<QueryOutput> {
-    let first = match attempt(backend, sql, params, manner).await {
+    let first = match attempt(backend, sql, params, manner, parts.clone()).await {
         Err(error) if is_stale(&error) => error,
         outcome => return outcome,
     };
     backend.forget(sql);
     // The server refused before executing anything, so trying again is safe. Inside a transaction the refusal has failed
     // the transaction, and the second attempt can only say so: the first error says why.
-    match attempt(backend, sql, params, manner).await {
+    match attempt(backend, sql, params, manner, parts).await {
         Err(error) if error.sql_state() == Some("25P02") => Err(stale_inside(first)),
         outcome => outcome,
     }
@@ -92,10 +96,11 @@ async fn attempt(
     sql: &str,
     params: &[Param],
     manner: Manner,
+    parts: Option<Parts>,
 ) -> Result<QueryOutput> {
     let prepared = Prepared::new(backend, sql, manner).await?;
     fail_point!("statement");
-    run(backend, &prepared, params, manner).await
+    run(backend, &prepared, params, manner, parts).await
 }
 
 /// Runs a statement that is prepared.
@@ -104,6 +109,7 @@ pub(crate) async fn run(
     prepared: &Prepared,
     params: &[Param],
     manner: Manner,
+    parts: Option<Parts>,
 ) -> Result<QueryOutput> {
     let encoded = prepared.encode(params);
     let params = encoded.map_err(|error| marked(error, prepared))?;
@@ -112,7 +118,7 @@ pub(crate) async fn run(
         params: &params,
         formats: prepared.plan.formats(),
     }])?;
-    let mut rows = answer::Rows::new(prepared);
+    let mut rows = answer::Rows::new(prepared).in_parts(parts);
     let answered = answer::read(backend, responses, |part| rows.take(part)).await;
     answered.map_err(|error| marked(error, prepared))?;
     rows.finish(backend, manner).await
@@ -142,7 +148,8 @@ fn names_a_plan(error: &Error) -> bool {
             && server.message.starts_with("cache lookup failed for type");
         is_type_gone
             || server.sql_state == "26000"
-            || (server.sql_state == "08P01" && server.routine.as_deref() == Some("exec_bind_message"))
+            || (server.sql_state == "08P01"
+                && server.routine.as_deref() == Some("exec_bind_message"))
             || (server.sql_state == "0A000"
                 && server.routine.as_deref() == Some("RevalidateCachedQuery"))
     })

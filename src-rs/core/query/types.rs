@@ -29,7 +29,11 @@ pub(super) struct Catalogue {
 impl Catalogue {
     /// A type by its oid.
     pub(super) fn get(&self, oid: u32) -> Result<Type> {
-        let known = self.types.get(&oid).cloned().or_else(|| Type::from_oid(oid));
+        let known = self
+            .types
+            .get(&oid)
+            .cloned()
+            .or_else(|| Type::from_oid(oid));
         known.ok_or_else(|| {
             Error::new(
                 ErrorKind::Execute,
@@ -342,10 +346,12 @@ mod tests {
 
     #[test]
     fn levels_without_end_are_an_error() {
-        let mut says: Vec<_> = (0..5).map(|it| (it, Form::Domain(FIRST + it + 1))).collect();
+        let mut says: Vec<_> = (0..5)
+            .map(|it| (it, Form::Domain(FIRST + it + 1)))
+            .collect();
         says.push((5, Form::Simple));
         let refused = look(LOW, says);
-        let message = refused.err().expect("no end").message;
+        let message = refused.expect_err("no end").message;
         assert_eq!(
             message,
             "the server describes a type by more than 3 levels or 5 other types and fields"

@@ -145,7 +145,7 @@ impl HeldStatement {
     /// Runs it.
     pub async fn execute(mut self, params: Vec<Param>) -> Result<QueryOutput> {
         let connection = self.operation.connection().await?;
-        let work = statements::execute(&connection, &self.sql, &params, self.manner);
+        let work = statements::execute(&connection, &self.sql, &params, self.manner, None);
         connection.bounded(Box::pin(work)).await
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_postgres::types::Type;
 
 use super::prepared::{Layout, Prepared};
-use super::{Manner, QueryOutput};
+use super::{Manner, Parts, QueryOutput};
 use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
 use crate::protocol::{DataRow, Field, Message, Responses, copy_refused, malformed};
 use crate::query::backend::Backend;
@@ -81,7 +81,14 @@ pub(super) struct Rows {
     raw: Option<Vec<DataRow>>,
     /// The columns as they are now, if they are others than the layout has.
     changed: Option<Vec<Field>>,
+    /// Takes rows before the last one has come.
+    parts: Option<Parts>,
 }
+
+/// So many values are a part.
+const PART_VALUES: usize = 16_384;
+/// So many bytes are a part.
+const PART_BYTES: usize = 512 * 1024;
 
 impl Rows {
     pub(super) fn new(prepared: &Prepared) -> Self {
@@ -95,6 +102,29 @@ impl Rows {
             affected: 0,
             is_suspended: false,
             changed: None,
+            parts: None,
+        }
+    }
+
+    /// Hands rows on before the last one has come, if there are many.
+    pub(super) fn in_parts(self, parts: Option<Parts>) -> Self {
+        Self { parts, ..self }
+    }
+
+    /// Hands on what there is, unless whoever takes it is busy: then the part grows.
+    fn hand_on(&mut self) {
+        let Some(parts) = &self.parts else { return };
+        if self.tape.len() < PART_VALUES && self.tape.bytes_len() < PART_BYTES {
+            return;
+        }
+        if let Ok(place) = parts.try_reserve() {
+            place.send(QueryOutput {
+                columns: Arc::clone(&self.layout.columns),
+                returns_rows: true,
+                tape: std::mem::take(&mut self.tape),
+                row_count: std::mem::take(&mut self.returned),
+                is_suspended: false,
+            });
         }
     }
 
@@ -110,9 +140,11 @@ impl Rows {
             }
             Part::Row(row) => {
                 self.returned += 1;
-                match &mut self.raw {
-                    Some(raw) => raw.push(row),
-                    None => read_row(&row, &self.layout, &mut self.tape)?,
+                if let Some(raw) = &mut self.raw {
+                    raw.push(row);
+                } else {
+                    read_row(&row, &self.layout, &mut self.tape)?;
+                    self.hand_on();
                 }
             }
             Part::Complete(affected) => self.affected += affected,
@@ -157,13 +189,16 @@ impl Rows {
 
     /// Takes the columns and types as they are now.
     async fn adapt(&mut self, backend: &Backend, manner: Manner) -> Result<()> {
-        let columns: Vec<(String, u32)> = match self.changed.take() {
-            Some(fields) => fields.into_iter().map(|it| (it.name, it.type_oid)).collect(),
-            None => {
-                let columns = self.layout.columns.iter();
-                columns.map(|it| (it.name.clone(), it.oid)).collect()
-            }
-        };
+        let known = self.layout.columns.iter();
+        let columns: Vec<(String, u32)> = self.changed.take().map_or_else(
+            || known.map(|it| (it.name.clone(), it.oid)).collect(),
+            |fields| {
+                fields
+                    .into_iter()
+                    .map(|it| (it.name, it.type_oid))
+                    .collect()
+            },
+        );
         backend.forget_types();
         let found = backend.look_up(columns.iter().map(|(_, oid)| *oid)).await?;
         let typed: Vec<(String, Type)> = columns

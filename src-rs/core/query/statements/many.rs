@@ -30,12 +30,7 @@ pub(crate) async fn execute_many(
     }
 }
 
-async fn attempt(
-    backend: &Backend,
-    sql: &str,
-    sets: &[Vec<Param>],
-    manner: Manner,
-) -> Result<u64> {
+async fn attempt(backend: &Backend, sql: &str, sets: &[Vec<Param>], manner: Manner) -> Result<u64> {
     let prepared = Prepared::new(backend, sql, manner).await?;
     let encoded = sets
         .iter()

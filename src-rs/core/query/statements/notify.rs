@@ -10,8 +10,12 @@ use crate::query::backend::{Backend, Execution, Statement};
 use crate::query::values::Param;
 
 /// What it returns is void.
-static ONE: LazyLock<Prepared> =
-    LazyLock::new(|| known("SELECT pg_catalog.pg_notify($1, $2)", [Type::TEXT, Type::TEXT]));
+static ONE: LazyLock<Prepared> = LazyLock::new(|| {
+    known(
+        "SELECT pg_catalog.pg_notify($1, $2)",
+        [Type::TEXT, Type::TEXT],
+    )
+});
 
 /// An aggregate, so that one row comes back and not one for each payload.
 static MANY: LazyLock<Prepared> = LazyLock::new(|| {

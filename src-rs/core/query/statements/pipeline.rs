@@ -54,11 +54,17 @@ async fn attempt(
             encoded.map_err(|error| at(index, marked(error, prepared)))
         })
         .collect::<Result<Vec<Vec<Encoded>>>>()?;
-    let responses = backend.run(prepared.iter().zip(&params).map(|(prepared, params)| Execution {
-        statement: &prepared.statement,
-        params,
-        formats: prepared.plan.formats(),
-    }))?;
+    let responses =
+        backend.run(
+            prepared
+                .iter()
+                .zip(&params)
+                .map(|(prepared, params)| Execution {
+                    statement: &prepared.statement,
+                    params,
+                    formats: prepared.plan.formats(),
+                }),
+        )?;
     let mut done: Vec<Rows> = Vec::with_capacity(prepared.len());
     let mut rows = Some(Rows::new(&prepared[0]));
     let answered = answer::read(backend, responses, |part| {

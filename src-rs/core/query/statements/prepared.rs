@@ -63,7 +63,9 @@ impl Plan {
         };
         let params = statement.params.iter();
         Self {
-            params: params.map(|ty| (Codec::of(ty, choice), ty.clone())).collect(),
+            params: params
+                .map(|ty| (Codec::of(ty, choice), ty.clone()))
+                .collect(),
             result: Arc::new(Layout::of(statement.columns.as_deref(), choice)),
         }
     }
@@ -82,7 +84,10 @@ impl Plan {
 impl Layout {
     pub(super) fn of(columns: Option<&[(String, Type)]>, choice: Choice<'_>) -> Self {
         let described = columns.unwrap_or_default().iter();
-        let codecs: Vec<Codec> = described.clone().map(|(_, ty)| Codec::of(ty, choice)).collect();
+        let codecs: Vec<Codec> = described
+            .clone()
+            .map(|(_, ty)| Codec::of(ty, choice))
+            .collect();
         let columns_of = described.zip(&codecs).map(|((name, ty), codec)| Column {
             name: name.clone(),
             type_name: type_name(ty),

@@ -196,8 +196,8 @@ impl Codec {
             Type::CIRCLE => Self::Geometry(Geometry::Circle),
             Type::VOID => Self::Void,
             Type::RECORD_ARRAY => Self::PlainArray(','),
-            Type::INT2_VECTOR => Self::IdVector(part("", &Type::INT2, choice)),
-            Type::OID_VECTOR => Self::IdVector(part("", &Type::OID, choice)),
+            Type::INT2_VECTOR => Self::IdVector(Box::new(part("", &Type::INT2, choice))),
+            Type::OID_VECTOR => Self::IdVector(Box::new(part("", &Type::OID, choice))),
             _ => Self::of_kind(ty, choice),
         }
     }
@@ -214,18 +214,18 @@ impl Codec {
                         let own = delimiters.and_then(|all| all.get(&element.oid()));
                         Self::PlainArray(own.copied().unwrap_or(','))
                     }
-                    _ => Self::Array(part),
+                    _ => Self::Array(Box::new(part)),
                 }
             }
             Kind::Range(bound) => match part("", bound, choice) {
-                part if part.codec.is_binary() => Self::Range(part),
+                part if part.codec.is_binary() => Self::Range(Box::new(part)),
                 _ => Self::Plain,
             },
             Kind::Multirange(of) => multirange(ty, of, choice),
             Kind::Composite(fields) => {
                 let parts: Vec<Part> = fields
                     .iter()
-                    .map(|field| *part(field.name(), field.type_(), choice))
+                    .map(|field| part(field.name(), field.type_(), choice))
                     .collect();
                 if parts.iter().all(|part| part.codec.is_binary()) {
                     Self::Composite(parts)
@@ -347,7 +347,7 @@ impl Part {
 
 /// Of a built-in multirange the type of the bounds is known, of any other the type of the ranges.
 fn multirange(ty: &Type, of: &Type, choice: Choice<'_>) -> Codec {
-    let range = match *part("", of, choice) {
+    let range = match part("", of, choice) {
         part if matches!(part.codec, Codec::Range(_)) => part,
         part if part.codec.is_binary() => Part {
             name: String::new(),
@@ -360,13 +360,13 @@ fn multirange(ty: &Type, of: &Type, choice: Choice<'_>) -> Codec {
     Codec::Multirange(Box::new(range))
 }
 
-fn part(name: &str, ty: &Type, choice: Choice<'_>) -> Box<Part> {
-    Box::new(Part {
+fn part(name: &str, ty: &Type, choice: Choice<'_>) -> Part {
+    Part {
         name: name.to_owned(),
         type_name: type_name(ty),
         oid: ty.oid(),
         codec: Codec::of(ty, choice),
-    })
+    }
 }
 
 /// A type's name as one writes it: `int4[]`, not `_int4`.
@@ -394,7 +394,10 @@ mod tests {
 
     #[test]
     fn domains_are_taken_by_their_base_type_and_enums_as_text() {
-        assert_eq!(codec(&custom("email", Kind::Domain(Type::TEXT))), Codec::Text);
+        assert_eq!(
+            codec(&custom("email", Kind::Domain(Type::TEXT))),
+            Codec::Text
+        );
         let colour = custom("colour", Kind::Enum(vec!["red".into()]));
         assert_eq!(codec(&colour), Codec::Text);
         assert_eq!(codec(&custom("citext", Kind::Simple)), Codec::Text);
@@ -403,7 +406,10 @@ mod tests {
     #[test]
     fn what_has_no_form_of_its_own_is_text_and_so_is_what_holds_it() {
         let pair = |of: Type| {
-            let fields = vec![Field::new("a".into(), Type::INT4), Field::new("b".into(), of)];
+            let fields = vec![
+                Field::new("a".into(), Type::INT4),
+                Field::new("b".into(), of),
+            ];
             codec(&custom("pair", Kind::Composite(fields)))
         };
         assert!(matches!(pair(Type::INT4), Codec::Composite(_)));
@@ -437,7 +443,10 @@ mod tests {
 
     #[test]
     fn a_shape_tells_what_a_type_is_made_of() {
-        assert_eq!(codec(&Type::INT4_ARRAY).shape(), r#"["array","number","int4"]"#);
+        assert_eq!(
+            codec(&Type::INT4_ARRAY).shape(),
+            r#"["array","number","int4"]"#
+        );
         let fields = vec![
             Field::new("a\"b".into(), Type::TSTZ_RANGE),
             Field::new("c".into(), Type::BOOL),

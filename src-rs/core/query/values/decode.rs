@@ -139,7 +139,11 @@ fn decode_moment(moment: Moment, dates: Dates, raw: &[u8], tape: &mut Tape) -> D
     };
     match (infinite, dates) {
         (Some(infinite), Dates::Milliseconds) => tape.number(infinite),
-        (Some(infinite), _) => tape.text(if infinite > 0.0 { "infinity" } else { "-infinity" }),
+        (Some(infinite), _) => tape.text(if infinite > 0.0 {
+            "infinity"
+        } else {
+            "-infinity"
+        }),
         (None, Dates::Milliseconds) => {
             let milliseconds = if moment == Moment::Date {
                 (value + i64::from(EPOCH_DAYS)) * DAY_MS
@@ -221,7 +225,9 @@ fn decode_geometry(geometry: Geometry, raw: &[u8], tape: &mut Tape) -> Decoded<(
 /// How many numbers as many points have as the bytes tell.
 fn points(count: &[u8]) -> Decoded<usize> {
     let count = i32::from_be_bytes(fixed(count)?);
-    usize::try_from(count).map(|it| 2 * it).map_err(|_| malformed())
+    usize::try_from(count)
+        .map(|it| 2 * it)
+        .map_err(|_| malformed())
 }
 
 fn doubles(raw: &[u8]) -> Decoded<Vec<f64>> {

@@ -219,12 +219,13 @@ impl Codec {
             Self::Float4 => "a number within the range of float4",
             Self::Float8 => "a number, or a bigint that a number can hold exactly",
             Self::Numeric => "a decimal number as a string, a number or a bigint",
-            Self::Text => "a string, a number, a bigint or a boolean",
             Self::Char => "a string of at most one ASCII character",
             Self::Bytea => "a Buffer, a Uint8Array or a string of hexadecimal digits behind `\\x`",
             Self::Json | Self::Jsonb => "a value that JSON can hold",
             Self::Moment(..) => "a Date or a string",
-            Self::Interval => "an Interval, an object with `months`, `days`, `microseconds` or other units, or a string",
+            Self::Interval => {
+                "an Interval, an object with `months`, `days`, `microseconds` or other units, or a string"
+            }
             Self::Geometry(geometry) => match geometry {
                 Geometry::Point => "an object with `x` and `y`, or a string",
                 Geometry::Segment | Geometry::Box => "an array of two points, or a string",
@@ -249,7 +250,7 @@ impl Codec {
             | Self::Bits
             | Self::Lsn
             | Self::Tid => "a string",
-            Self::Plain => "a string, a number, a bigint or a boolean",
+            Self::Text | Self::Plain => "a string, a number, a bigint or a boolean",
         }
     }
 }

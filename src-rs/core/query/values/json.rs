@@ -13,7 +13,11 @@ pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str>
         Param::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Param::Number(value) => number(*value, out),
         Param::Text(text) => string(text, out),
-        Param::Json(json) | Param::Literal { json, .. } => out.push_str(json),
+        Param::Json(json)
+        | Param::Literal { json, .. }
+        | Param::Fields {
+            json: Some(json), ..
+        } => out.push_str(json),
         Param::Array(values) | Param::Bounded(_, values) => {
             out.push('[');
             for (index, value) in values.iter().enumerate() {
@@ -24,9 +28,6 @@ pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str>
             }
             out.push(']');
         }
-        Param::Fields {
-            json: Some(json), ..
-        } => out.push_str(json),
         Param::Fields { fields, json: None } => {
             out.push('{');
             for (index, (name, value)) in fields.iter().enumerate() {

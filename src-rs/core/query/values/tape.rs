@@ -57,6 +57,16 @@ impl Texts {
 }
 
 impl Tape {
+    /// How many values it has, those within others counted too.
+    pub(crate) fn len(&self) -> usize {
+        self.flags.len()
+    }
+
+    /// How many bytes its texts and bytes have.
+    pub(crate) fn bytes_len(&self) -> usize {
+        self.texts.all.len() + self.bytes.len()
+    }
+
     pub(super) fn flag(&mut self, flag: u8) {
         self.flags.push(flag);
     }

@@ -155,7 +155,17 @@ mod tests {
 
     #[test]
     fn what_is_no_array_is_an_error() {
-        for text in ["", "{", "{a", "a", "{a}b", "[1:2]", "{{a},{b,c}}", "{{{{{{{a}}}}}}}", "{\"a}"] {
+        for text in [
+            "",
+            "{",
+            "{a",
+            "a",
+            "{a}b",
+            "[1:2]",
+            "{{a},{b,c}}",
+            "{{{{{{{a}}}}}}}",
+            "{\"a}",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -33,7 +33,8 @@ pub(super) fn array(element: &Codec, raw: &[u8], tape: &mut Tape) -> Decoded<()>
         let lower_bound = rest.try_get_i32().map_err(short)?;
         let elements = usize::try_from(length).map_err(|_| malformed())?;
         count = count.checked_mul(elements).ok_or_else(malformed)?;
-        tape.numbers.extend([f64::from(length), f64::from(lower_bound)]);
+        tape.numbers
+            .extend([f64::from(length), f64::from(lower_bound)]);
     }
     for _ in 0..count {
         element.decode(next(&mut rest)?, tape)?;
@@ -110,7 +111,11 @@ fn count(rest: &mut &[u8]) -> Decoded<usize> {
 fn next<'a>(rest: &mut &'a [u8]) -> Decoded<Option<&'a [u8]>> {
     let length = rest.try_get_i32().map_err(|_| malformed())?;
     let Ok(length) = usize::try_from(length) else {
-        return if length == -1 { Ok(None) } else { Err(malformed()) };
+        return if length == -1 {
+            Ok(None)
+        } else {
+            Err(malformed())
+        };
     };
     let (part, after) = rest.split_at_checked(length).ok_or_else(malformed)?;
     *rest = after;
@@ -118,6 +123,9 @@ fn next<'a>(rest: &mut &'a [u8]) -> Decoded<Option<&'a [u8]>> {
 }
 
 fn end(rest: &[u8]) -> Decoded<()> {
-    if rest.is_empty() { Ok(()) } else { Err(malformed()) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(malformed())
+    }
 }
-

@@ -30,7 +30,10 @@ fn a_moment_that_a_date_cannot_hold_is_infinite_or_text() {
     let of = |value: i64| value.to_be_bytes();
     assert!(number(&codec, &of(i64::MAX)) == f64::INFINITY);
     assert!(number(&codec, &of(i64::MIN)) == f64::NEG_INFINITY);
-    assert_eq!(text(&codec, &of(9_223_371_331_199_999_999)), "294276-12-31 23:59:59.999999");
+    assert_eq!(
+        text(&codec, &of(9_223_371_331_199_999_999)),
+        "294276-12-31 23:59:59.999999"
+    );
     assert!((number(&codec, &of(0)) - 946_684_800_000.0).abs() == 0.0);
     // Before the epoch too, microseconds are cut off towards the past.
     assert!((number(&codec, &of(-1)) - 946_684_799_999.0).abs() == 0.0);
@@ -63,14 +66,29 @@ fn truncated_input_is_an_error_and_never_a_panic() {
         (array.clone(), words(&[2, 0, 23, 2, 1, 1, 1, 4, 7, 4, 8])),
         (range, of_range.clone()),
         (multirange, [&words(&[1, 17])[..], &of_range].concat()),
-        (Codec::Composite(vec![int4(), int4()]), words(&[2, 23, 4, 1, 23, -1])),
-        (Codec::Hstore, [&words(&[1, 1])[..], b"k", &words(&[-1])].concat()),
-        (Codec::Vector, [&[0, 1, 0, 0][..], &1_f32.to_be_bytes()].concat()),
+        (
+            Codec::Composite(vec![int4(), int4()]),
+            words(&[2, 23, 4, 1, 23, -1]),
+        ),
+        (
+            Codec::Hstore,
+            [&words(&[1, 1])[..], b"k", &words(&[-1])].concat(),
+        ),
+        (
+            Codec::Vector,
+            [&[0, 1, 0, 0][..], &1_f32.to_be_bytes()].concat(),
+        ),
         (Codec::Interval, words(&[0, 1, 2, 3])),
         (Codec::Network, vec![2, 24, 0, 4, 1, 2, 3, 4]),
         (Codec::Bits, vec![0, 0, 0, 9, 1, 2]),
-        (Codec::Geometry(Geometry::Path), [&[1][..], &words(&[1]), &[0; 16]].concat()),
-        (Codec::Geometry(Geometry::Polygon), [&words(&[1])[..], &[0; 16]].concat()),
+        (
+            Codec::Geometry(Geometry::Path),
+            [&[1][..], &words(&[1]), &[0; 16]].concat(),
+        ),
+        (
+            Codec::Geometry(Geometry::Polygon),
+            [&words(&[1])[..], &[0; 16]].concat(),
+        ),
         (Codec::Geometry(Geometry::Circle), vec![0; 24]),
         (Codec::Tid, vec![0, 0, 0, 7, 0, 3]),
         (Codec::TimeTz, vec![0; 12]),
@@ -83,7 +101,10 @@ fn truncated_input_is_an_error_and_never_a_panic() {
     for (codec, whole) in cases {
         assert!(read(&codec, &whole).is_ok(), "{codec:?}");
         for length in 0..whole.len() {
-            assert!(read(&codec, &whole[..length]).is_err(), "{codec:?} {length}");
+            assert!(
+                read(&codec, &whole[..length]).is_err(),
+                "{codec:?} {length}"
+            );
         }
         let longer = [&whole[..], &[0]].concat();
         assert!(read(&codec, &longer).is_err(), "{codec:?}");
@@ -96,7 +117,10 @@ fn truncated_input_is_an_error_and_never_a_panic() {
 #[test]
 fn a_composite_with_other_fields_than_are_known_is_stale() {
     let codec = Codec::Composite(vec![part(Codec::Int4, 23)]);
-    assert_eq!(read(&codec, &words(&[2, 23, 4, 1, 23, -1])), Err(Unread::Stale));
+    assert_eq!(
+        read(&codec, &words(&[2, 23, 4, 1, 23, -1])),
+        Err(Unread::Stale)
+    );
     assert_eq!(read(&codec, &words(&[1, 20, 4, 1])), Err(Unread::Stale));
     assert!(read(&codec, &words(&[1, 23, 4, 1])).is_ok());
 }

@@ -28,7 +28,12 @@ pub(super) fn time(microseconds: i64, out: &mut String) {
 pub(super) fn timetz(microseconds: i64, west: i32, out: &mut String) {
     time(microseconds, out);
     let offset = west.unsigned_abs();
-    let _ = write!(out, "{}{:02}", if west > 0 { '-' } else { '+' }, offset / 3600);
+    let _ = write!(
+        out,
+        "{}{:02}",
+        if west > 0 { '-' } else { '+' },
+        offset / 3600
+    );
     let (minutes, seconds) = (offset / 60 % 60, offset % 60);
     if minutes > 0 || seconds > 0 {
         let _ = write!(out, ":{minutes:02}");
@@ -80,7 +85,11 @@ pub(in crate::query::values) fn civil(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     (year, month, day)
 }
@@ -131,7 +140,11 @@ pub(super) fn bits(raw: &[u8]) -> Option<String> {
         return None;
     }
     let bit = |index: usize| bytes[index / 8] >> (7 - index % 8) & 1;
-    Some((0..count).map(|index| char::from(b'0' + bit(index))).collect())
+    Some(
+        (0..count)
+            .map(|index| char::from(b'0' + bit(index)))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -166,7 +179,10 @@ mod tests {
             shown(Moment::TimestampTz, -1, Dates::Iso),
             "1999-12-31T23:59:59.999999Z"
         );
-        assert_eq!(shown(Moment::Timestamp, 1_500_000, Dates::Text), "2000-01-01 00:00:01.5");
+        assert_eq!(
+            shown(Moment::Timestamp, 1_500_000, Dates::Text),
+            "2000-01-01 00:00:01.5"
+        );
     }
 
     #[test]
@@ -180,7 +196,10 @@ mod tests {
         assert_eq!(v6(128, [0, 0, 1, 2, 3, 4]), "::1.2.3.4");
         assert_eq!(v6(64, [0xff, 0xff, 1, 2, 3, 4]), "::ffff:1.2.3.4/64");
         assert_eq!(v6(128, [0, 0, 0, 0, 0, 1]), "::1");
-        assert_eq!(network(&[2, 24, 0, 4, 192, 168, 1, 5]).unwrap(), "192.168.1.5/24");
+        assert_eq!(
+            network(&[2, 24, 0, 4, 192, 168, 1, 5]).unwrap(),
+            "192.168.1.5/24"
+        );
         assert_eq!(network(&[2, 32, 1, 4, 1, 2, 3, 4]).unwrap(), "1.2.3.4/32");
         assert_eq!(network(&[2, 32, 1, 4, 1, 2, 3]), None);
     }

@@ -25,7 +25,10 @@ pub(super) fn write(
     out.put_u32(part.oid);
     for (index, length) in lengths.iter().take(dimensions).enumerate() {
         let length = i32::try_from(*length).map_err(|_| {
-            Mismatch::new("an array of at most 2^31-1 elements", &Param::Array(Vec::new()))
+            Mismatch::new(
+                "an array of at most 2^31-1 elements",
+                &Param::Array(Vec::new()),
+            )
         })?;
         out.put_i32(length);
         out.put_i32(bounds.get(index).copied().unwrap_or(1));

@@ -47,7 +47,9 @@ impl RecordEncoder {
     #[must_use]
     pub fn new(columns: Vec<RecordColumn>) -> Self {
         Self {
-            is_binary: columns.iter().all(|column| column.codec.has_binary_writer()),
+            is_binary: columns
+                .iter()
+                .all(|column| column.codec.has_binary_writer()),
             columns,
             has_begun: false,
             written: 0,
@@ -119,11 +121,7 @@ impl RecordEncoder {
         Ok(())
     }
 
-    fn text(
-        &self,
-        record: &[Param],
-        out: &mut BytesMut,
-    ) -> Result<(), (usize, Mismatch)> {
+    fn text(&self, record: &[Param], out: &mut BytesMut) -> Result<(), (usize, Mismatch)> {
         let mut value = String::new();
         for (index, (param, column)) in record.iter().zip(&self.columns).enumerate() {
             if index > 0 {
@@ -157,7 +155,10 @@ impl RecordEncoder {
         let RecordColumn {
             name, type_name, ..
         } = &self.columns[column];
-        let what = format!("column `{name}` ({type_name}) of record {}", self.written + index);
+        let what = format!(
+            "column `{name}` ({type_name}) of record {}",
+            self.written + index
+        );
         mismatch.into_error(&what)
     }
 }
