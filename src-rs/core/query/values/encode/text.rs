@@ -49,7 +49,7 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
         }
         (Codec::Interval, _) => interval(param, out)?,
         (Codec::Geometry(geometry), _) => {
-            write_geometry(*geometry, param, out).ok_or_else(|| mismatch(codec, param))?
+            write_geometry(*geometry, param, out).ok_or_else(|| mismatch(codec, param))?;
         }
         (Codec::Hstore, _) => hstore(param, out)?,
         (Codec::Vector, Param::Array(values)) => {
