@@ -98,6 +98,20 @@ test('nothing needs what a context has not got on every Node', async (t) => {
   t.is(await pool.fetchVal('SELECT 1'), 1)
   const connection = await pool.connection()
   await connection.transaction(async (tx) => tx.executeMany('SELECT $1::int', [[1], [2]]))
+  await connection.execute('CREATE TEMPORARY TABLE copied (s text)')
+  await connection.transaction((tx) =>
+    tx.transaction((inner) =>
+      inner.copyFrom('COPY copied FROM STDIN', ['é\n', Buffer.from('b\n')]),
+    ),
+  )
+  const chunks: Uint8Array[] = []
+  for await (const chunk of connection.copyTo('COPY copied TO STDOUT')) chunks.push(chunk)
+  for await (const chunk of connection.copyTo('COPY copied TO STDOUT').readable())
+    chunks.push(chunk as Buffer)
+  const reader = connection.copyTo('COPY copied TO STDOUT').stream.getReader()
+  chunks.push((await reader.read()).value!)
+  t.true((await reader.read()).done)
+  t.is(Buffer.concat(chunks).toString(), 'é\nb\n'.repeat(3))
   await connection.close()
   await listener.shutdown()
 })

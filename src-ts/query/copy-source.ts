@@ -1,5 +1,5 @@
 // Where the data of a COPY comes from, read in chunks of a size that is worth a call to Rust.
-import { types } from 'node:util'
+import { TextEncoder, types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import { expected } from '../options/validate.js'
 

@@ -111,8 +111,7 @@ export class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
   get stream(): ReadableStream<Uint8Array> {
     if (!this.#web) {
       const chunks = this[Symbol.asyncIterator]()
-      // The one of the context: `node:stream/web` takes some ms to load, for a getter that few use.
-      this.#web = new ReadableStream<Uint8Array>(
+      this.#web = new (webStreams().ReadableStream)<Uint8Array>(
         {
           pull: async (controller) => {
             const item = await chunks.next()
@@ -212,6 +211,16 @@ export class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
 }
 
 brand(CopyStream, 'CopyStream')
+
+/**
+ * The streams of the web: those of the context, which a context of `vm` may lack. They are asked for when they are needed, as
+ * Node.js takes some ms to load them.
+ */
+function webStreams(): { ReadableStream: typeof ReadableStream } {
+  return typeof globalThis.ReadableStream === 'function'
+    ? globalThis
+    : (process.getBuiltinModule('node:stream/web') as unknown as typeof globalThis)
+}
 
 /** Notes how an operation ends. A function of its own, so that it holds nothing else. */
 function ended(operation: Promise<number>, outcome: Outcome, then: () => void): Promise<number> {

@@ -377,10 +377,9 @@ export class Transaction extends Queryable implements AsyncDisposable {
 
   #end(end: () => Promise<void>): Promise<void> {
     abandoned.unregister(this.#place)
-    const ending = end().finally(() => {
-      this.#limits.end()
-      vacate(this.#owner, this.#place)
-    })
+    const ending = end().finally(() => this.#limits.end())
+    // What is called from now on comes behind the end.
+    vacate(this.#owner, this.#place)
     // Whoever began the end may not wait for it.
     ending.catch(() => {})
     this.#ending = ending
