@@ -14,7 +14,7 @@ interface CallOptions {
     /**
      * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
      * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server. The
-     * rejection comes once the server has confirmed that the statement ended; a server that does not is waited for 2 s more.
+     * rejection comes once the server has confirmed that the statement ended; a server that says nothing more is waited for 2 s.
      * @default no limit
      */
     timeoutMs?: number | undefined;
@@ -155,6 +155,20 @@ interface TypeOptions {
      * @default none
      */
     encoders?: Readonly<Record<string, Encoder>> | undefined;
+}
+
+/** A record: a value for each column, or `null`. */
+type CopyRecord = readonly QueryParameter[];
+/** The records of {@link Queryable.copyRecordsToTable}. They are taken as fast as the server takes them. */
+type CopyRecords = Iterable<CopyRecord> | AsyncIterable<CopyRecord>;
+/** The options of {@link Queryable.copyRecordsToTable}. */
+interface CopyRecordsOptions extends CallOptions {
+    /** The schema of the table. @default the first of the session's `search_path` that has the table */
+    schema?: string | undefined;
+    /** The columns that a record has, in their order; the others get their defaults. @default all of the table's */
+    columns?: readonly string[] | undefined;
+    /** How values are written. @default as the pool says */
+    types?: TypeOptions | undefined;
 }
 
 /** The options of a statement that returns nothing that is read. */
@@ -368,7 +382,9 @@ interface CopyReadable {
     getReader(): {
         /** Reads the next chunk. */
         read(): Promise<{
+            /** Whether the stream has ended. */
             done: boolean;
+            /** The chunk, unless it has. */
             value?: unknown;
         }>;
         /** Ends the stream early. */
@@ -428,8 +444,8 @@ declare class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
      */
     get stream(): ReadableStream<Uint8Array>;
     /**
-     * Ends the reading. Resolves when the `COPY` was cancelled on the server, or had ended, and the connection can be used
-     * again. A second call has no effect, nor has one after the end.
+     * Ends the reading. Resolves when the `COPY` was cancelled on the server, or had ended. The connection can be used at once:
+     * what is called next waits for that. A second call has no effect, nor has one after the end.
      */
     close(): Promise<void>;
     /** Ends the reading, as {@link CopyStream.close} does. */
@@ -551,6 +567,20 @@ declare abstract class Queryable {
      * @returns The number of rows.
      */
     copyFrom(sql: string, source: CopySource, options?: CallOptions): Promise<number>;
+    /**
+     * Copies records to a table, with `COPY`, which is the fastest way to store many. Values are written as parameters are, as the
+     * types of the columns expect. The records are taken as fast as the server takes them.
+     *
+     * Either all records are stored or none: it has a transaction of its own or, within a transaction, a savepoint. When the source
+     * throws or rejects, the call rejects with that error. Rejects with {@link ConnectionExecuteError} when a record has another number
+     * of values than there are columns, or a value does not fit its column, and as {@link Queryable.copyFrom} does.
+     *
+     * @param table - The name of the table, case-sensitive.
+     * @param records - The records: arrays with a value for each column.
+     * @param options - The schema and the columns, and bounds of the call. @default all columns of the table
+     * @returns The number of records.
+     */
+    copyRecordsToTable(table: string, records: CopyRecords, options?: CopyRecordsOptions): Promise<number>;
     /**
      * Returns the data of a `COPY … TO STDOUT` as a stream, in whatever format the statement says. The `COPY` begins when the
      * first chunk is asked for; from then on the bounds count.
@@ -2267,5 +2297,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export type { ArrayMode, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -78,6 +78,7 @@ export * from './src-ts/errors.js'
 export type { Decoder, Encoder, QueryParameter, TypeOptions } from './src-ts/options/types.js'
 export type { TemporalClass, TemporalNamespace } from './src-ts/options/temporal.js'
 export type { ArrayMode, MapMode, QueryOptions, StatementOptions } from './src-ts/query/options.js'
+export type { CopyRecord, CopyRecords, CopyRecordsOptions } from './src-ts/query/copy-records.js'
 export { Cursor, type CursorOptions } from './src-ts/query/cursor.js'
 export type { PipelineStatement } from './src-ts/query/pipeline.js'
 export {

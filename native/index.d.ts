@@ -87,6 +87,8 @@ export declare class NativeLease {
   pipeline(promise: number, texts: Array<string>, params: Array<Array<unknown>>, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to a `NativeDescription`. */
   prepare(promise: number, sql: string, manner: number, bounds?: NativeCallBounds | undefined | null): void
+  /** Prepares a statement, and resolves to the `NativeRecordEncoder` of its columns. */
+  recordEncoder(promise: number, sql: string, bounds?: NativeCallBounds | undefined | null): void
   /** Has the server forget a prepared statement. Resolves to nothing. */
   deallocate(promise: number, sql: string): void
   /**
@@ -182,6 +184,18 @@ export declare class NativePool {
    * resolves within a second more.
    */
   close(promise: number, timeoutMs: number): void
+}
+
+/** Writes records in one of the formats of `COPY`. */
+export declare class NativeRecordEncoder {
+  /** Whether the format is the binary one, and not the text one. */
+  isBinary(): boolean
+  /** Writes in the text format from now on. */
+  switchToText(): void
+  /** Writes records: all of them or none. */
+  encode(records: Array<Array<unknown>>): NativeWrittenRecords
+  /** What stands behind the last record. */
+  finish(): Buffer
 }
 
 /** The bounded buffer of one consumer. Collected as garbage, it takes nothing more. */
@@ -529,6 +543,14 @@ export declare const enum NativeTransactionStatus {
   Idle = 'idle',
   Active = 'active',
   Failed = 'failed',
+}
+
+/** Records that were written, or why they were not. */
+export interface NativeWrittenRecords {
+  /** Not there when the binary format has no form for one of the values, or with a `refusal`. */
+  data?: Buffer
+  /** Why they fit in no format: the message of an error. */
+  refusal?: string
 }
 
 /** Gives each `$(name)p` in a statement's text a number. */

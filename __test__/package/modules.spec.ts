@@ -23,6 +23,7 @@ const NAMES = [
   'ConnectionPoolExecuteError',
   'ConnectionTimeoutError',
   'ConnectionTlsError',
+  'CopyStream',
   'DatabaseError',
   'Gap',
   'Listener',
@@ -42,6 +43,7 @@ const NAMES = [
   'TransactionClosedError',
   'TransactionCommitError',
   'TransactionError',
+  'connect',
 ] as const
 
 test('import and require give the same names and the same classes', (t) => {

@@ -123,10 +123,10 @@ test('a chunk does not wait for the next one for long', async (t) => {
   const connection = await withTable(t)
   const stream = connection.copyTo(
     // The server passes on what fills its buffer of 8 KiB.
-    "COPY (SELECT repeat('x', 20000) UNION ALL SELECT 'y' FROM pg_sleep(60)) TO STDOUT",
+    "COPY (SELECT n::text FROM generate_series(1, 5000) n UNION ALL SELECT 'y' FROM pg_sleep(60)) TO STDOUT",
   )
   const [first] = await collect(stream, 1, { timeoutMs: 10_000 })
-  t.true(first!.length >= 8000 && first!.length <= 20_000)
+  t.true(first!.length > 1000 && first!.length < 64 * 1024, `${first!.length} bytes`)
   await stream.close()
   t.is(await connection.fetchVal('SELECT 1'), 1)
 })
@@ -213,7 +213,7 @@ test('what is no COPY of that direction is refused, and not run', async (t) => {
   ]
   const untouched = {
     [Symbol.iterator](): Iterator<string> {
-      return { next: () => t.fail('the source was read') as never }
+      return { next: () => t.fail('the source was read') }
     },
   }
   for (const [sql, message] of refusedIn) {

@@ -98,7 +98,7 @@ test('the sets of executeMany are all alike, and each fits', async (t) => {
     instanceOf: ConnectionExecuteError,
     message: 'Expected `paramSets[1]` to have a value for `$(n)p`, got none',
   })
-  await t.throwsAsync(many.executeMany(named, [{ n: 1 }, { n: 'x' }]), {
+  await t.throwsAsync(many.executeMany(named, [{ n: 1 }, { n: true }]), {
     instanceOf: ConnectionExecuteError,
     message: /^Parameter set 1: Expected parameter \$\(n\)p \(int4\) to be an integer/,
   })
@@ -178,8 +178,8 @@ test('a mapping is for names and a list for numbers, and a message says which wa
     ],
     [
       'SELECT $(a)p::jsonb',
-      { a: [{ b: new Map() }, new Set()] },
-      'Expected `params.a[1]` to be a value that JSON can hold, got an instance of Set',
+      { a: [{ b: 1 }, /x/] },
+      'Expected `params.a[1]` to be a value that JSON can hold, got an instance of RegExp',
     ],
   ]
   for (const [sql, params, message] of refused) {
@@ -211,7 +211,7 @@ test('an object is taken for options or for a mapping by what the statement has'
 test('a parameter that does not fit its type is told by name', async (t) => {
   const connection = await connect(t)
   const sql = 'SELECT $(first)p::text, $(second)p::int4'
-  await t.throwsAsync(connection.fetchRow(sql, { first: '$1', second: 'x' }), {
+  await t.throwsAsync(connection.fetchRow(sql, { first: '$1', second: true }), {
     instanceOf: ConnectionExecuteError,
     message: /^Expected parameter \$\(second\)p \(int4\) to be an integer/,
   })

@@ -1,11 +1,18 @@
 // What the compiler tells users about statements and rows. Never executed: `tsc` is the test.
 
-import type {
-  Connection,
-  QueryParameter,
-  QueryParameters,
-  QueryResult,
-  Transaction,
+import type { Readable as NodeReadable } from 'node:stream'
+import type { ReadableStream } from 'node:stream/web'
+import {
+  connect,
+  CopyStream as CopyStreamClass,
+  type ConnectOptions,
+  type Connection,
+  type ConnectionInfo,
+  type CopyStream,
+  type QueryParameter,
+  type QueryParameters,
+  type QueryResult,
+  type Transaction,
 } from 'pglisten'
 import { exactly } from './exactly.js'
 
@@ -82,4 +89,68 @@ export async function setsOfParametersAreAllAlike(
   await connection.executeMany(named, [{ id: 1, item: 'tea' }, [2, 'milk']])
   // @ts-expect-error -- one list instead of a list of lists.
   await connection.executeMany(insert, [1, 'tea'])
+}
+
+export async function factsAreReadOnly(): Promise<void> {
+  const { info } = connection
+  exactly<ConnectionInfo>()(info)
+  exactly<'idle' | 'active' | 'failed'>()(connection.transactionStatus)
+  exactly<boolean>()(connection.inTransaction)
+  // @ts-expect-error -- what the server reports is not set here.
+  info.port = 5432
+  // @ts-expect-error -- nor is it here.
+  info.parameters['TimeZone'] = 'UTC'
+}
+
+export async function aConnectionOfItsOwnHasNoOptionsOfPools(): Promise<void> {
+  exactly<Connection>()(await connect())
+  exactly<Connection>()(await connect('postgres://localhost', { timeoutMs: 1000 }))
+  await using alone = await connect({ host: 'localhost', port: undefined } satisfies ConnectOptions)
+  exactly<Connection>()(alone)
+  // @ts-expect-error -- one connection is no pool.
+  await connect({ maxDbPoolSize: 2 })
+}
+
+export async function transactionsNest(): Promise<void> {
+  await using tx = await connection.begin({ isolationLevel: 'serializable', readOnly: undefined })
+  exactly<Transaction>()(tx)
+  const nested = await tx.transaction((inner) => inner.savepoint(() => 7 as const))
+  exactly<7>()(nested)
+  // @ts-expect-error -- no such level.
+  await connection.begin({ isolationLevel: 'snapshot' })
+  // @ts-expect-error -- a savepoint has the level of its transaction.
+  await tx.transaction(() => {}, { isolationLevel: 'serializable' })
+  // Whoever does not begin the outermost one need not know which one it is.
+  const work = (on: Connection | Transaction) =>
+    on.transaction((inner) => inner.execute('SELECT 1'))
+  exactly<QueryResult>()(await work(tx))
+}
+
+export async function dataComesFromWhateverGivesIt(
+  stream: NodeReadable,
+  web: ReadableStream,
+): Promise<void> {
+  const sql = 'COPY t FROM STDIN'
+  exactly<number>()(await connection.copyFrom(sql, 'a'))
+  await connection.copyFrom(sql, new Uint8Array())
+  await connection.copyFrom(sql, ['a', Buffer.from('b')])
+  await connection.copyFrom(sql, stream)
+  await connection.copyFrom(sql, web)
+  await connection.copyFrom(sql, connection.copyTo('COPY t TO STDOUT'))
+  // @ts-expect-error -- no data.
+  await connection.copyFrom(sql, [1])
+  await connection.binaryCopyToTable('t', [Buffer.from('b')], { columns: ['a'] as const })
+  // @ts-expect-error -- text is no binary data.
+  await connection.binaryCopyToTable('t', ['a'])
+}
+
+export async function dataGoesWhereverItIsTaken(): Promise<void> {
+  const copy = connection.copyTo('COPY t TO STDOUT', { timeoutMs: 1000 })
+  exactly<CopyStream>()(copy)
+  exactly<number | undefined>()(copy.rowCount)
+  for await (const chunk of copy) exactly<Buffer>()(chunk)
+  exactly<NodeReadable>()(copy.readable())
+  copy.stream.pipeThrough(new CompressionStream('gzip'))
+  // @ts-expect-error -- the package makes it.
+  new CopyStreamClass()
 }

@@ -65,7 +65,11 @@ async function session(number) {
     await c.fetch('SELECT 1/0', [], CALL).catch(() => {})
     await c.executeBatch("DO $$ BEGIN RAISE NOTICE 'seen' USING DETAIL = 'more'; END $$", [], CALL)
     await c.executeMany('SELECT $1::text', [['a'], ['b']], CALL)
-    await c.transaction((tx) => tx.fetchVal('SELECT 1'), CALL)
+    await c.transaction((tx) => tx.transaction((inner) => inner.fetchVal('SELECT 1')), CALL)
+    await c.executeBatch('CREATE TEMPORARY TABLE copied (s text)', [], CALL)
+    await c.copyFrom('COPY copied FROM STDIN', ['a\n', 'b\n'], CALL)
+    for await (const chunk of c.copyTo('COPY copied TO STDOUT', CALL)) chunk.toString()
+    if (c.info.host === '') wrong.push(`session ${number}: a connection without a host`)
   }
   await Promise.all([
     judge(number, 'statements', async () => {

@@ -10,6 +10,7 @@ use super::copy::{NativeCopyIn, NativeCopyOut};
 use super::cursor::{NativeCursor, NativeHeldStatement};
 use super::finalize::contained_finalizer;
 use super::info::{NativeConnectionInfo, NativeTransactionStatus};
+use super::records::NativeRecordEncoder;
 use super::values::{self, NativeDescription, NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
@@ -147,6 +148,15 @@ impl NativeLease {
                 .prepare(sql, values::manner(manner), NativeCallBounds::of(bounds));
         self.bridge.spawn(promise, async move {
             prepared.await.map(NativeDescription::from)
+        });
+    }
+
+    /// Prepares a statement, and resolves to the `NativeRecordEncoder` of its columns.
+    #[napi(catch_unwind)]
+    pub fn record_encoder(&self, promise: u32, sql: String, bounds: Option<&NativeCallBounds>) {
+        let encoder = self.lease.record_encoder(sql, NativeCallBounds::of(bounds));
+        self.bridge.spawn(promise, async move {
+            encoder.await.map(NativeRecordEncoder::new)
         });
     }
 

@@ -22,6 +22,7 @@ mod listen;
 pub mod named_parameters;
 mod password;
 mod pool;
+mod records;
 mod runtime;
 mod values;
 mod wake;

@@ -286,9 +286,8 @@ pub struct NativeTexts(Arc<Tape>);
 
 impl ToNapiValue for NativeTexts {
     unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
-        let is_ascii = tape.texts.is_ascii();
         let texts = tape.texts.iter().map(|text| {
-            let made = make_string(env, text.as_bytes(), is_ascii);
+            let made = make_string(env, text.as_bytes(), text.is_ascii());
             made.map_err(|_| too_long(text.len()))
         });
         // Safety: `env` is valid by contract.

@@ -19,7 +19,7 @@ export interface CallOptions {
   /**
    * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
    * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server. The
-   * rejection comes once the server has confirmed that the statement ended; a server that does not is waited for 2 s more.
+   * rejection comes once the server has confirmed that the statement ended; a server that says nothing more is waited for 2 s.
    * @default no limit
    */
   timeoutMs?: number | undefined

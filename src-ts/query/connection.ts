@@ -5,9 +5,10 @@ import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
+import type { CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
-import { Queryable, leaseOf, scopeOf, typesOf } from './queryable.js'
+import { Queryable, atomically, leaseOf, scopeOf, typesOf } from './queryable.js'
 import { checkFree, occupant } from './occupant.js'
 import { resolveTransactionOptions, type TransactionOptions } from './transaction-options.js'
 import { Transaction, type TransactionWork } from './transaction.js'
@@ -217,6 +218,25 @@ export class Connection extends Queryable implements AsyncDisposable {
     Connection.#checkOpen(this)
     checkFree(this)
     return Connection.#open(this)
+  }
+
+  /** @internal */
+  async [atomically]<Result>(
+    work: (queryable: Queryable) => Promise<Result>,
+    bounds: CallOptions,
+  ): Promise<Result> {
+    if (this.transactionStatus !== 'active' || this[occupant]) return this.transaction(work, bounds)
+    // A statement has begun a transaction, in which this is a part.
+    await this.executeBatch('SAVEPOINT pglisten_part', [], bounds)
+    try {
+      const result = await work(this)
+      await this.executeBatch('RELEASE SAVEPOINT pglisten_part')
+      return result
+    } catch (error) {
+      const undo = 'ROLLBACK TO SAVEPOINT pglisten_part; RELEASE SAVEPOINT pglisten_part'
+      await this.executeBatch(undo).catch(() => {})
+      throw error
+    }
   }
 
   /** @internal */

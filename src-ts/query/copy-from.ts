@@ -26,6 +26,7 @@ export async function copyFrom(
 ): Promise<number> {
   const copy = new CopyingIn(reader)
   const rows = start((lease, id, bounds) => copy.begun(lease.copyFrom(id, sql, bounds)))
+  // A call that was refused until here has left the source as it was.
   const who = copying((reason) => copy.giveUp(reason))
   place[occupant] = who
   try {
@@ -72,6 +73,7 @@ class CopyingIn {
     const over = () => this.#reader.stop()
     rows.then(over, over)
     try {
+      this.#reader.open()
       const begun = await Promise.race([this.#begun, rows])
       // Nothing is taken from the source before the server asks for it.
       if (typeof begun === 'object' && (await isReady(begun))) await this.#send(begun)

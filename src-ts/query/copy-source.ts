@@ -8,7 +8,12 @@ export interface CopyReadable {
   /** Locks the stream, and returns what reads it. */
   getReader(): {
     /** Reads the next chunk. */
-    read(): Promise<{ done: boolean; value?: unknown }>
+    read(): Promise<{
+      /** Whether the stream has ended. */
+      done: boolean
+      /** The chunk, unless it has. */
+      value?: unknown
+    }>
     /** Ends the stream early. */
     cancel(reason?: unknown): Promise<void>
   }
@@ -45,6 +50,7 @@ type Item = IteratorResult<unknown, unknown>
 /** What is needed of a stream of Node.js beside its iteration. */
 interface NodeReadable {
   destroy(): unknown
+  on(event: 'error', listener: () => void): unknown
 }
 
 interface Items {
@@ -52,25 +58,31 @@ interface Items {
   return?(): unknown
 }
 
-/** Reads a source. */
+/** Reads a source. It is not touched before {@link SourceReader.open}. */
 export class SourceReader {
-  readonly #items: Items
   readonly #isText: boolean
+  readonly #open: () => Items
+  #items: Items | undefined
   readonly #buffer = Buffer.allocUnsafeSlow(CHUNK)
   #length = 0
   #isEnded = false
   /** Ends the wait for the next item. */
   #interrupt: (() => void) | undefined
 
-  /** `isText`: strings are taken too. */
+  /** `isText`: strings are taken too. Throws {@link ArgumentTypeError} when the source is none. */
   constructor(source: unknown, isText: boolean) {
     this.#isText = isText
-    this.#items = itemsOf(source, isText)
+    this.#open = openerOf(source, isText)
+  }
+
+  /** Takes the source over: from now on it is read to its end, or ended by {@link SourceReader.stop}. */
+  open(): void {
+    this.#items = this.#open()
   }
 
   /** The next item; `undefined` when the reader was stopped. Rejects as the source does. */
   async next(): Promise<Item | undefined> {
-    if (this.#isEnded) return undefined
+    if (this.#isEnded || !this.#items) return undefined
     let item: Item | undefined
     try {
       const next = this.#items.next()
@@ -109,7 +121,7 @@ export class SourceReader {
     this.#isEnded = true
     this.#interrupt?.()
     try {
-      const returned = this.#items.return?.()
+      const returned = this.#items?.return?.()
       if (isThenable(returned)) returned.then(undefined, () => {})
     } catch {
       // Nobody asked for the rest of the data.
@@ -168,27 +180,38 @@ export class SourceReader {
   }
 }
 
-function itemsOf(source: unknown, isText: boolean): Items {
+/** Tells how a source is taken over. */
+function openerOf(source: unknown, isText: boolean): () => Items {
   // An iteration of these would give characters or numbers.
   if (types.isUint8Array(source) || (isText && typeof source === 'string')) {
-    return [source][Symbol.iterator]()
+    return () => [source][Symbol.iterator]()
   }
   if (typeof source === 'object' && source !== null) {
     const it = source as Partial<
       AsyncIterable<unknown> & Iterable<unknown> & CopyReadable & NodeReadable
     >
-    // Both kinds of streams are ended by themselves: the end of their iteration waits for the item that was asked for.
-    if (typeof it.getReader === 'function') return itemsOfWebStream(it as CopyReadable)
+    if (typeof it.getReader === 'function') return () => itemsOfWebStream(it as CopyReadable)
     if (typeof it[Symbol.asyncIterator] === 'function') {
-      const items = it[Symbol.asyncIterator]!() as Items
-      if (typeof it.destroy !== 'function') return items
-      return { next: () => items.next(), return: () => it.destroy!() }
+      return () => {
+        const items = it[Symbol.asyncIterator]!() as Items
+        return typeof it.destroy === 'function'
+          ? itemsOfNodeStream(it as NodeReadable, items)
+          : items
+      }
     }
-    if (typeof it[Symbol.iterator] === 'function') return it[Symbol.iterator]!() as Items
+    if (typeof it[Symbol.iterator] === 'function') return () => it[Symbol.iterator]!() as Items
   }
   const bytes = isText ? 'a string, a Uint8Array' : 'a Uint8Array'
   const what = `${bytes}, an iterable or a stream of them`
   throw new ArgumentTypeError(expected('source', what, source))
+}
+
+// Both kinds of streams are ended by themselves: the end of an iteration waits for the item that was asked for.
+
+function itemsOfNodeStream(stream: NodeReadable, items: Items): Items {
+  // It may fail before its first item is asked for, which then throws the same error.
+  if (typeof stream.on === 'function') stream.on('error', () => {})
+  return { next: () => items.next(), return: () => stream.destroy() }
 }
 
 function itemsOfWebStream(stream: CopyReadable): Items {

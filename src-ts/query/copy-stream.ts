@@ -54,6 +54,8 @@ export class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
   #onBegun: (() => void) | undefined
   /** The number of rows, once the `COPY` has begun. */
   #rows: Promise<number> | undefined
+  /** Lets the connection take other calls, which come behind the end of the `COPY`. */
+  #vacate: (() => void) | undefined
   #isOver = false
   /** The chunk that was asked for last. */
   #last: Promise<unknown> = Promise.resolve()
@@ -128,13 +130,14 @@ export class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
   }
 
   /**
-   * Ends the reading. Resolves when the `COPY` was cancelled on the server, or had ended, and the connection can be used
-   * again. A second call has no effect, nor has one after the end.
+   * Ends the reading. Resolves when the `COPY` was cancelled on the server, or had ended. The connection can be used at once:
+   * what is called next waits for that. A second call has no effect, nor has one after the end.
    */
   async close(): Promise<void> {
     this.#isTaken = true
     this.#isOver = true
     this.#native?.giveUp()
+    this.#vacate?.()
     await this.#rows?.catch(() => {})
   }
 
@@ -192,7 +195,8 @@ export class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
       if (stream && stream.#native) stream.#native.giveUp()
     })
     place[occupant] = who
-    return ended(rows, outcome, () => vacate(place, who))
+    this.#vacate = () => vacate(place, who)
+    return ended(rows, outcome, this.#vacate)
   }
 
   /** Waits for Rust's end; `undefined` when the operation is over without one. */

@@ -7,9 +7,11 @@ import type {
   NativeHeldStatement,
   NativeLease,
   NativeQueryOutput,
+  NativeRecordEncoder,
 } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
+import { RecordWriter, tableOf, type CopyRecords, type CopyRecordsOptions } from './copy-records.js'
 import { Cursor, splitCursorOptions, type CursorOptions, type CursorScope } from './cursor.js'
 import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
 import {
@@ -49,6 +51,9 @@ export const typesOf: unique symbol = Symbol('typesOf')
 /** @internal The key of the method that narrows the bounds of a call. */
 export const boundsOf: unique symbol = Symbol('boundsOf')
 
+/** @internal The key of the method that runs work all or not at all. */
+export const atomically: unique symbol = Symbol('atomically')
+
 /** @internal The key of the method that says what a cursor is opened in. */
 export const scopeOf: unique symbol = Symbol('scopeOf')
 
@@ -79,6 +84,12 @@ export abstract class Queryable {
   [boundsOf](options: CallOptions): CallOptions {
     return options
   }
+
+  /** @internal Runs work in a transaction of its own, or in a savepoint of the transaction that this is. */
+  abstract [atomically]<Result>(
+    work: (queryable: Queryable) => Promise<Result>,
+    bounds: CallOptions,
+  ): Promise<Result>
 
   /** @internal What a cursor is opened in. `open` opens it on a queryable that has a transaction. */
   abstract [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope
@@ -348,6 +359,49 @@ export abstract class Queryable {
     return copyFrom(this, sql, new SourceReader(source, true), (begin) =>
       call(this, resolveCallOptions(options), begin),
     )
+  }
+
+  /**
+   * Copies records to a table, with `COPY`, which is the fastest way to store many. Values are written as parameters are, as the
+   * types of the columns expect. The records are taken as fast as the server takes them.
+   *
+   * Either all records are stored or none: it has a transaction of its own or, within a transaction, a savepoint. When the source
+   * throws or rejects, the call rejects with that error. Rejects with {@link ConnectionExecuteError} when a record has another number
+   * of values than there are columns, or a value does not fit its column, and as {@link Queryable.copyFrom} does.
+   *
+   * @param table - The name of the table, case-sensitive.
+   * @param records - The records: arrays with a value for each column.
+   * @param options - The schema and the columns, and bounds of the call. @default all columns of the table
+   * @returns The number of records.
+   */
+  async copyRecordsToTable(
+    table: string,
+    records: CopyRecords,
+    options?: CopyRecordsOptions,
+  ): Promise<number> {
+    const { describe: sql, copy, bounds, types: given } = tableOf(table, options)
+    const { types, manner } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
+    return this[atomically](async (queryable) => {
+      const encoder = await call<NativeRecordEncoder>(queryable, {}, (lease, id, within) =>
+        lease.recordEncoder(id, sql, within),
+      )
+      let columnTypes: string[] | undefined
+      if (types.encoders.size > 0) {
+        const statement = { text: sql, names: [] }
+        const { columns } = await describe(queryable, statement, { bounds: {}, types, manner })
+        columnTypes = columns.map(({ typeName }) => typeName)
+      }
+      const writer = new RecordWriter(encoder, records, types, columnTypes)
+      let stored = 0
+      try {
+        do {
+          stored += await queryable.copyFrom(`${copy} (FORMAT ${writer.format})`, writer.data())
+        } while (!writer.isDone)
+      } finally {
+        await writer.stop()
+      }
+      return stored
+    }, bounds)
   }
 
   /**

@@ -12,7 +12,7 @@ import { Limits } from './limits.js'
 import { checkFree, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
 import type { CursorScope } from './cursor.js'
 import type { ResolvedTypes } from '../options/types.js'
-import { Queryable, boundsOf, leaseOf, scopeOf, typesOf } from './queryable.js'
+import { Queryable, atomically, boundsOf, leaseOf, scopeOf, typesOf } from './queryable.js'
 import type { ResolvedTransactionOptions } from './transaction-options.js'
 
 /** The function that {@link Connection.transaction} and {@link Transaction.transaction} run within a transaction. */
@@ -253,6 +253,14 @@ export class Transaction extends Queryable implements AsyncDisposable {
     this.#checkOpen()
     checkFree(this)
     return this.#lease
+  }
+
+  /** @internal */
+  [atomically]<Result>(
+    work: (queryable: Queryable) => Promise<Result>,
+    bounds: CallOptions,
+  ): Promise<Result> {
+    return this.transaction(work, bounds)
   }
 
   /** @internal */

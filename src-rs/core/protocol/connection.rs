@@ -419,3 +419,6 @@ impl<S> Drop for Connection<S> {
         self.state.close(None);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! One connection with what is known of its server's side: prepared statements, types, and how to cancel.
 
+mod interruption;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared, join};
+use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend::{self, BindError};
@@ -29,13 +31,6 @@ use crate::query::values::{Dates, Encoded};
 /// A connection's prepared statements are forgotten beyond this many: text with values written into it would otherwise
 /// fill the memory of both sides.
 const MAX_PREPARED_STATEMENTS: usize = 512;
-
-/// How long the cancellation of a statement may take before its connection is given up.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long to wait for a cancelled statement before the server is asked again: the first request may have come before the
-/// statement.
-const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 
 /// How long a connection may have been silent before it is asked whether it is still there.
 const TRUSTED: Duration = Duration::from_secs(10);
@@ -217,6 +212,12 @@ impl Backend {
     #[cfg(test)]
     pub(crate) fn alone(wire: protocol::Client) -> Self {
         Self::on(wire, Arc::default(), None)
+    }
+
+    /// Lets the server be heard now.
+    #[cfg(test)]
+    pub(crate) fn hear(&self) {
+        self.facts.heard.beat();
     }
 
     fn on(wire: protocol::Client, facts: Arc<WireFacts>, beside: Option<Beside>) -> Self {
@@ -510,7 +511,7 @@ impl Backend {
 
     /// Prepares a statement anew the next time, and asks again what its types are.
     pub(crate) fn forget(&self, sql: &str) {
-        self.statements.lock().kept.remove(sql);
+        self.deallocate(sql);
         self.described.lock().kept.remove(sql);
         self.forget_types();
     }
@@ -600,54 +601,6 @@ impl Backend {
             ));
         }
         Ok(())
-    }
-
-    /// Ends a running operation: nothing more of it is sent, and the server is asked to cancel what it does for it, until the
-    /// operation has ended. Gives its outcome, which may be that it had succeeded.
-    ///
-    /// Returns only after every request to cancel was carried out, so none can hit what is sent next. `None`: it took too
-    /// long, the connection was given up, and the pool's others are suspect.
-    pub(crate) async fn interrupt<T>(
-        &self,
-        operation: impl Future<Output = T> + Unpin,
-    ) -> Option<T> {
-        self.is_interrupted.store(true, Ordering::Release);
-        self.cancellations.fetch_add(1, Ordering::AcqRel);
-        let outcome = timeout(CANCEL_TIMEOUT, self.end_by_cancelling(operation)).await;
-        self.cancellations.fetch_add(1, Ordering::AcqRel);
-        self.is_interrupted.store(false, Ordering::Release);
-        if outcome.is_err() {
-            self.abandon();
-            if let Some(Beside { doubt, .. }) = &self.beside {
-                doubt.raise();
-            }
-        }
-        outcome.ok()
-    }
-
-    async fn end_by_cancelling<T>(&self, mut operation: impl Future<Output = T> + Unpin) -> T {
-        loop {
-            // Once the server has closed the connection of the request, the signal was sent.
-            let patient = async { timeout(CANCEL_AGAIN, &mut operation).await };
-            let (_, ended) = join(self.cancel(), patient).await;
-            if let Ok(outcome) = ended {
-                return outcome;
-            }
-        }
-    }
-
-    async fn cancel(&self) -> Result<()> {
-        match (&self.beside, self.wire.cancel_token()) {
-            (
-                Some(Beside {
-                    config,
-                    destination,
-                    ..
-                }),
-                Some(token),
-            ) if self.is_busy() => Box::pin(destination.cancel(config, token)).await,
-            _ => Ok(()),
-        }
     }
 
     /// Notes whether the connection is out of its pool.

@@ -6,7 +6,7 @@ use super::{Lease, Operation};
 use crate::base::error::Result;
 use crate::query::bounds::Bounds;
 use crate::query::statements::{self, Description, Manner, Portal, Prepared, QueryOutput};
-use crate::query::values::Param;
+use crate::query::values::{Param, RecordEncoder};
 
 impl Lease {
     /// Runs statements, all of them sent together.
@@ -39,6 +39,26 @@ impl Lease {
             let work = async { Prepared::new(&connection, &sql, manner).await };
             let prepared = connection.bounded(Box::pin(work)).await?;
             Ok(prepared.description())
+        }
+    }
+
+    /// Prepares a statement, and gives what writes records of its columns. The server keeps nothing of it.
+    pub fn record_encoder(
+        self: &Arc<Self>,
+        sql: String,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<RecordEncoder>> + Send + use<> {
+        let operation = self.enter(bounds);
+        async move {
+            let manner = Manner {
+                is_unnamed: true,
+                ..Manner::default()
+            };
+            let mut operation = operation?;
+            let connection = operation.connection().await?;
+            let work = async { Prepared::new(&connection, &sql, manner).await };
+            let prepared = connection.bounded(Box::pin(work)).await?;
+            Ok(prepared.record_encoder())
         }
     }
 

@@ -191,6 +191,28 @@ async fn a_statement_beyond_its_time_that_cannot_be_cancelled_costs_its_connecti
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_still_heard_is_waited_for_longer_and_not_for_ever() {
+    let (client, _statements) = connect(Server::IsSilent);
+    let backend = client.watch();
+    let limit = LeaseLimit::new(1);
+    let permit = limit.acquire().await.unwrap();
+    let holder = Holders::enter(&Arc::default(), "a test".to_owned());
+    let lease = Arc::new(Lease::pooled(client, permit, holder));
+    tokio::spawn(async move {
+        while let Some(backend) = backend.upgrade() {
+            backend.hear();
+            drop(backend);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let bounds = Bounds::new(Some(Duration::from_millis(300)), None);
+    let since = Instant::now();
+    let running = lease.execute_batch("running".into(), bounds).await;
+    assert_eq!(running.unwrap_err().kind, ErrorKind::TimedOut);
+    assert_eq!(since.elapsed(), Duration::from_millis(10_300));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_a_session_ends_the_statement_that_runs_on_it() {
     let (client, _statements) = connect(Server::IsSilent);
     let client = Arc::new(client);

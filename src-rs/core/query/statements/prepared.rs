@@ -9,7 +9,9 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::{Origin, copy_refused};
 use crate::query::backend::{Backend, Statement};
 use crate::query::sql_text::streams_a_copy;
-use crate::query::values::{Choice, Codec, Dates, Encoded, Param, encode_params, type_name};
+use crate::query::values::{
+    Choice, Codec, Dates, Encoded, Param, RecordColumn, RecordEncoder, encode_params, type_name,
+};
 
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +123,21 @@ impl Prepared {
             plan: statement.plan(manner.dates),
             statement,
         }
+    }
+
+    /// Writes records of the columns.
+    pub(crate) fn record_encoder(&self) -> RecordEncoder {
+        let layout = &self.plan.result;
+        let columns = layout.columns.iter().zip(&layout.codecs);
+        RecordEncoder::new(
+            columns
+                .map(|(column, codec)| RecordColumn {
+                    name: column.name.clone(),
+                    type_name: column.type_name.clone(),
+                    codec: codec.clone(),
+                })
+                .collect(),
+        )
     }
 
     /// What the statement takes and gives.

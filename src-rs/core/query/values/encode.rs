@@ -2,9 +2,12 @@
 
 mod array;
 mod fields;
+mod records;
 mod text;
 
 use std::fmt::Write as _;
+
+pub use records::{RecordColumn, RecordEncoder, Unwritten};
 
 use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::Type;
@@ -43,7 +46,9 @@ pub fn encode_params(params: &[Param], types: &[(Codec, Type)]) -> Result<Vec<En
         .zip(types)
         .enumerate()
         .map(|(index, (param, (codec, ty)))| {
-            encode(codec, param).map_err(|mismatch| mismatch.into_error(index, ty))
+            encode(codec, param).map_err(|mismatch| {
+                mismatch.into_error(&format!("parameter ${} ({})", index + 1, type_name(ty)))
+            })
         })
         .collect()
 }
@@ -92,7 +97,8 @@ impl Mismatch {
         }
     }
 
-    fn into_error(self, index: usize, ty: &Type) -> Error {
+    /// `what` is what was to be a value of that kind.
+    fn into_error(self, what: &str) -> Error {
         let mut place = String::new();
         if !self.at.is_empty() {
             place.push_str("element ");
@@ -104,11 +110,8 @@ impl Mismatch {
         Error::new(
             ErrorKind::Execute,
             format!(
-                "Expected {place}parameter ${} ({}) to be {}, got {}",
-                index + 1,
-                type_name(ty),
-                self.expected,
-                self.got
+                "Expected {place}{what} to be {}, got {}",
+                self.expected, self.got
             ),
         )
     }
@@ -189,6 +192,28 @@ impl Codec {
             _ => return Err(Mismatch::new(self.expected(), param)),
         }
         Ok(())
+    }
+
+    /// Whether values that are usual for the type have a binary form.
+    fn has_binary_writer(&self) -> bool {
+        match self {
+            Self::Bool
+            | Self::Int2
+            | Self::Int4
+            | Self::Int8
+            | Self::Float4
+            | Self::Float8
+            | Self::Numeric
+            | Self::Text
+            | Self::Char
+            | Self::Bytea
+            | Self::Json
+            | Self::Jsonb
+            | Self::Uuid
+            | Self::Moment(..) => true,
+            Self::Array(part) => part.codec.has_binary_writer(),
+            _ => false,
+        }
     }
 
     fn expected(&self) -> &'static str {

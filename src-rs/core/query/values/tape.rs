@@ -45,12 +45,6 @@ impl Texts {
         self.ends.is_empty()
     }
 
-    /// Whether all of them are ASCII.
-    #[must_use]
-    pub fn is_ascii(&self) -> bool {
-        self.all.is_ascii()
-    }
-
     /// The texts in their order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         let mut start = 0;

@@ -1,0 +1,113 @@
+// Records that are copied to a table.
+
+import test from 'ava'
+import { ArgumentTypeError, ConnectionExecuteError, DatabaseError, Interval, Range } from 'pglisten'
+import type { Connection } from 'pglisten'
+import { connect } from '../support/connect.js'
+
+const COLUMNS = 'n int4, t text, f float8, at timestamptz, b bool, big int8, num numeric, raw bytea, doc jsonb, list int4[]'
+
+const at = new Date('2026-11-29T01:02:03.004Z')
+const ROW = [1, 'a\tb\n\\N "é😀"', 0.1, at, true, 2n ** 62n, '1.50', Buffer.from([0, 92, 255]), { a: ['\\'] }, [1, null]]
+const READ = { n: 1, t: ROW[1], f: 0.1, at, b: true, big: 2n ** 62n, num: '1.50', raw: ROW[7], doc: { a: ['\\'] }, list: [1, null] }
+
+async function table(connection: Connection, columns = COLUMNS): Promise<void> {
+  await connection.execute(`CREATE TEMPORARY TABLE "Copied Rows" (${columns})`)
+}
+
+const all = async (connection: Connection) => [...(await connection.fetch('SELECT * FROM "Copied Rows"'))]
+
+test('records are stored as they were, in either format', async (t) => {
+  const connection = await connect(t)
+  await table(connection)
+  t.is(await connection.copyRecordsToTable('Copied Rows', [ROW, ROW.map(() => null)]), 2)
+  const nulls = Object.fromEntries(Object.keys(READ).map((name) => [name, null]))
+  t.deepEqual(await all(connection), [READ, nulls] as unknown[])
+  await connection.execute('TRUNCATE "Copied Rows"')
+  // A text for a timestamptz has no binary form: what follows it is text.
+  const text = ROW.map((value, index) => (index === 3 ? '2026-11-29 01:02:03.004+00' : value))
+  t.is(await connection.copyRecordsToTable('Copied Rows', [ROW, text, ROW]), 3)
+  t.deepEqual(await all(connection), [READ, READ, READ] as unknown[])
+  t.is(connection.transactionStatus, 'idle')
+})
+
+test('the format changes in the middle of many records, and nothing is lost or twice', async (t) => {
+  const connection = await connect(t)
+  await table(connection, 'n int4, at date')
+  function* records() {
+    for (let n = 0; n < 5000; n += 1) yield [n, n === 3333 ? '2000-01-01' : new Date(0)]
+  }
+  t.is(await connection.copyRecordsToTable('Copied Rows', records()), 5000)
+  t.deepEqual(
+    await connection.fetchRow('SELECT count(DISTINCT n)::int4, min(n), max(n) FROM "Copied Rows"'),
+    { count: 5000, min: 0, max: 4999 },
+  )
+})
+
+test('columns, schema, types without a binary form, and sources that take their time', async (t) => {
+  const connection = await connect(t)
+  await table(connection, "id serial, span int4range, wait interval, note text DEFAULT 'none', m money")
+  async function* records() {
+    await Promise.resolve()
+    yield [new Range({ lower: 1, upper: 5 }), new Interval({ days: 1 }), 12.5]
+    yield [null, '2 hours', '7']
+  }
+  const columns = ['span', 'wait', 'm']
+  t.is(await connection.copyRecordsToTable('Copied Rows', records(), { columns, schema: 'pg_temp' }), 2)
+  t.deepEqual([...(await connection.fetch('SELECT id, span::text, wait::text, note FROM "Copied Rows"'))], [
+    { id: 1, span: '[1,5)', wait: '1 day', note: 'none' },
+    { id: 2, span: null, wait: '02:00:00', note: 'none' },
+  ])
+  t.is(await connection.copyRecordsToTable('Copied Rows', [], { columns }), 0)
+})
+
+test('nothing is stored when a record does not fit, a source fails, or the server refuses', async (t) => {
+  const connection = await connect(t)
+  await table(connection, 'n int4 CHECK (n < 100), t text')
+  const refused = async (records: Iterable<never[]> | unknown, expectation: object) => {
+    await t.throwsAsync(connection.copyRecordsToTable('Copied Rows', records as never), expectation)
+    t.is(await connection.fetchVal('SELECT count(*) FROM "Copied Rows"'), 0n)
+    t.is(connection.transactionStatus, 'idle')
+  }
+  const many = Array.from({ length: 1000 }, (_, n) => [n % 100, 'x'])
+  await refused([...many, [1]], {
+    instanceOf: ConnectionExecuteError,
+    message: 'Expected record 1000 to have 2 values, one for each column, got 1',
+  })
+  await refused([...many, [new Date(0), 'x']], {
+    instanceOf: ConnectionExecuteError,
+    message: 'Expected column `n` (int4) of record 1000 to be an integer between -2147483648 and 2147483647, got a Date',
+  })
+  await refused([...many, [100, 'x']], { instanceOf: DatabaseError, message: /violates check constraint/ })
+  await refused([...many, [undefined, 'x']], { instanceOf: ArgumentTypeError, message: /`records\[1000\]\[0\]`/ })
+  await refused([{ n: 1 }], { instanceOf: ArgumentTypeError })
+  await refused(5, { instanceOf: ArgumentTypeError })
+  let ended = false
+  function* failing() {
+    try {
+      yield* many
+      throw new RangeError('mine')
+    } finally {
+      ended = true
+    }
+  }
+  await refused(failing(), { instanceOf: RangeError, message: 'mine' })
+  t.true(ended)
+  await t.throwsAsync(connection.copyRecordsToTable('nowhere', [[1]]), { instanceOf: DatabaseError })
+  t.is(await connection.fetchVal('SELECT 1'), 1)
+})
+
+test('within a transaction a failure undoes the copy alone', async (t) => {
+  const connection = await connect(t)
+  await table(connection, 'n int4')
+  await connection.transaction(async (tx) => {
+    await tx.execute('INSERT INTO "Copied Rows" VALUES (1)')
+    await t.throwsAsync(tx.copyRecordsToTable('Copied Rows', [[2], ['no']]), { instanceOf: DatabaseError })
+    t.is(await tx.copyRecordsToTable('Copied Rows', [[3]]), 1)
+  })
+  await connection.executeBatch('BEGIN; INSERT INTO "Copied Rows" VALUES (4)')
+  await t.throwsAsync(connection.copyRecordsToTable('Copied Rows', [['no']]), { instanceOf: DatabaseError })
+  t.is(await connection.copyRecordsToTable('Copied Rows', [[5]]), 1)
+  await connection.executeBatch('COMMIT')
+  t.deepEqual(await all(connection), [{ n: 1 }, { n: 3 }, { n: 4 }, { n: 5 }])
+})

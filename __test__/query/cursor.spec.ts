@@ -1,0 +1,124 @@
+// Cursors: rows in batches, within a transaction of the user's or one of their own.
+
+import test from 'ava'
+import { ConnectionClosedError, ConnectionExecuteError, ConnectionTimeoutError, DatabaseError } from 'pglisten'
+import { connect, openPool } from '../support/connect.js'
+import { ask } from '../support/listener.js'
+import { uniqueName } from '../../lab/unique-name.js'
+
+const NUMBERS = 'SELECT n FROM generate_series(1, $1) AS n'
+
+async function collect<Row>(rows: AsyncIterable<Row>): Promise<Row[]> {
+  const all: Row[] = []
+  for await (const row of rows) all.push(row)
+  return all
+}
+
+test('a cursor yields all rows, by one, by batches, or as asked', async (t) => {
+  const connection = await connect(t)
+  for (const count of [0, 1, 10, 25]) {
+    const expected = Array.from({ length: count }, (_, n) => ({ n: n + 1 }))
+    const options = { batchSize: 10 }
+    t.deepEqual(await collect(connection.cursor(NUMBERS, [count], options)), expected)
+    const batches = await collect(connection.cursor(NUMBERS, [count], options).batches())
+    t.deepEqual(batches.flat(), expected)
+    t.true(batches.every(({ length }) => length > 0 && length <= 10))
+  }
+  await using cursor = connection.cursor<[number]>('SELECT $(a)p::int4 FROM generate_series(1, 5)', { a: 7 }, { rowMode: 'array' })
+  t.deepEqual(await cursor.fetch(2), [[7], [7]])
+  t.deepEqual(await cursor.fetch(), [[7], [7], [7]])
+  t.deepEqual(await cursor.fetch(), [])
+  t.is(connection.transactionStatus, 'active')
+  await t.throwsAsync(connection.fetchVal('SELECT 1'), { instanceOf: ConnectionExecuteError })
+  await cursor.close()
+  t.is(connection.transactionStatus, 'idle')
+  await t.throwsAsync(cursor.fetch(), { message: 'the cursor was closed' })
+})
+
+test('a cursor of a connection commits what its statement does, and undoes it when a fetch fails', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE changed (n int4)')
+  const insert = 'INSERT INTO changed SELECT generate_series(1, 5) RETURNING n'
+  for await (const _ of connection.cursor(insert, [], { batchSize: 2 })) break
+  t.is(await connection.fetchVal('SELECT count(*) FROM changed'), 5n)
+  const failing = connection.cursor('INSERT INTO changed SELECT 1 / (3 - g) FROM generate_series(1, 5) AS g RETURNING n', [], { batchSize: 2 })
+  await t.throwsAsync(collect(failing), { instanceOf: DatabaseError, message: /division by zero/ })
+  t.is(await connection.fetchVal('SELECT count(*) FROM changed'), 5n)
+  t.is(connection.transactionStatus, 'idle')
+})
+
+test('a cursor lives within the transaction that has made it, and does not end it', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE kept (n int4)')
+  const late = await connection.transaction(async (tx) => {
+    await tx.execute('INSERT INTO kept VALUES (1)')
+    const cursors = [tx.cursor(NUMBERS, [5], { batchSize: 2 }), tx.cursor(NUMBERS, [3], { batchSize: 1 })] as const
+    t.deepEqual(await cursors[0].fetch(), [{ n: 1 }, { n: 2 }])
+    // Other statements and cursors run meanwhile.
+    t.deepEqual(await cursors[1].fetch(), [{ n: 1 }])
+    t.is(await tx.fetchVal('SELECT count(*) FROM kept'), 1n)
+    t.deepEqual(await collect(cursors[0]), [{ n: 3 }, { n: 4 }, { n: 5 }])
+    t.is(await tx.fetchVal('SELECT count(*) FROM pg_cursors WHERE name <> $$$$'), 1n)
+    await cursors[1].close()
+    t.is(await tx.fetchVal('SELECT count(*) FROM pg_cursors WHERE name <> $$$$'), 0n)
+    const open = tx.cursor(NUMBERS, [5], { batchSize: 2 })
+    await open.fetch()
+    return open
+  })
+  t.is(await connection.fetchVal('SELECT count(*) FROM kept'), 1n)
+  await t.throwsAsync(late.fetch())
+  await late.close()
+  await connection.executeBatch('BEGIN; INSERT INTO kept VALUES (2)')
+  t.is((await collect(connection.cursor(NUMBERS, [3]))).length, 3)
+  t.is(connection.transactionStatus, 'active', 'a transaction that a statement has begun goes on')
+  await connection.executeBatch('COMMIT')
+})
+
+test('a rollback to a savepoint ends the cursors that were opened behind it', async (t) => {
+  const connection = await connect(t)
+  await connection.transaction(async (tx) => {
+    await tx.createSavepoint('before')
+    const cursor = tx.cursor(NUMBERS, [5], { batchSize: 1 })
+    await cursor.fetch()
+    await tx.rollbackToSavepoint('before')
+    await t.throwsAsync(cursor.fetch(), { instanceOf: DatabaseError, message: /the cursor has ended/ })
+    await tx.rollbackToSavepoint('before')
+    await cursor.close()
+  })
+})
+
+test('a fetch has bounds, and its end leaves the connection usable', async (t) => {
+  const connection = await connect(t)
+  const slow = 'SELECT pg_sleep(CASE WHEN n < 3 THEN 0 ELSE 60 END) FROM generate_series(1, 5) AS n'
+  const late = connection.cursor(slow, [], { batchSize: 2, timeoutMs: 300 })
+  t.is((await late.fetch()).length, 2)
+  await t.throwsAsync(late.fetch(), { instanceOf: ConnectionTimeoutError })
+  await late.close()
+  t.is(await connection.fetchVal('SELECT 1'), 1)
+  const controller = new AbortController()
+  const aborted = connection.cursor(slow, [], { batchSize: 2, signal: controller.signal })
+  await aborted.fetch()
+  const fetching = aborted.fetch()
+  controller.abort(new RangeError('mine'))
+  await t.throwsAsync(fetching, { instanceOf: RangeError, message: 'mine' })
+  await aborted.close()
+  t.is(await connection.fetchVal('SELECT 1'), 1)
+})
+
+test('a cursor whose backend is ended rejects, and its pool goes on', async (t) => {
+  const applicationName = uniqueName('cursor')
+  const pool = await openPool(t, { applicationName, maxDbPoolSize: 1 })
+  const connection = await pool.connection()
+  const cursor = connection.cursor(NUMBERS, [1_000_000], { batchSize: 10 })
+  t.is((await cursor.fetch()).length, 10)
+  await ask('SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1', [applicationName])
+  const error = await t.throwsAsync(async () => {
+    for (;;) await cursor.fetch()
+  })
+  t.true(error instanceof DatabaseError || error instanceof ConnectionClosedError)
+  await cursor.close().catch(() => {})
+  await connection.close()
+  const next = await pool.connection()
+  t.is(await next.fetchVal('SELECT 1'), 1)
+  await next.close()
+})

@@ -1,0 +1,171 @@
+// Records that are copied to a table.
+import type { NativeRecordEncoder } from '#native'
+import { ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
+import { checkOptions, expected } from '../options/validate.js'
+import type { ResolvedTypes, TypeOptions } from '../options/types.js'
+import type { CallOptions } from './bounds.js'
+import { quoteName } from './identifiers.js'
+import { encodeParameters, toNativeParameters, type QueryParameter } from './parameters.js'
+
+/** A record: a value for each column, or `null`. */
+export type CopyRecord = readonly QueryParameter[]
+
+/** The records of {@link Queryable.copyRecordsToTable}. They are taken as fast as the server takes them. */
+export type CopyRecords = Iterable<CopyRecord> | AsyncIterable<CopyRecord>
+
+/** The options of {@link Queryable.copyRecordsToTable}. */
+export interface CopyRecordsOptions extends CallOptions {
+  /** The schema of the table. @default the first of the session's `search_path` that has the table */
+  schema?: string | undefined
+  /** The columns that a record has, in their order; the others get their defaults. @default all of the table's */
+  columns?: readonly string[] | undefined
+  /** How values are written. @default as the pool says */
+  types?: TypeOptions | undefined
+}
+
+/** So many records are written together. */
+const BATCH = 256
+
+/** @internal Checks the options of a copy to a table, and makes its statements. */
+export function tableOf(
+  table: string,
+  options: CopyRecordsOptions = {},
+): { describe: string; copy: string; bounds: CallOptions; types: TypeOptions | undefined } {
+  checkOptions('options', options, ['schema', 'columns', 'signal', 'timeoutMs', 'types'])
+  const { schema, columns, types, ...bounds } = options
+  const prefix = schema === undefined ? '' : `${quoteName('schema', schema, 'a schema')}.`
+  const name = prefix + quoteName('table', table, 'a table')
+  if (columns === undefined)
+    return { describe: `SELECT * FROM ${name}`, copy: `COPY ${name} FROM STDIN`, bounds, types }
+  if (!Array.isArray(columns) || columns.length === 0)
+    throw new ArgumentTypeError(expected('columns', 'an array that is not empty', columns))
+  const names = Array.from(columns, (column, index) =>
+    quoteName(`columns[${index}]`, column, 'a column'),
+  ).join(', ')
+  return {
+    describe: `SELECT ${names} FROM ${name}`,
+    copy: `COPY ${name} (${names}) FROM STDIN`,
+    bounds,
+    types,
+  }
+}
+
+/** @internal Writes records in one of the formats of `COPY`. */
+export class RecordWriter {
+  readonly #encoder: NativeRecordEncoder
+  readonly #types: ResolvedTypes
+  /** The names of the types of the columns, if values are encoded by them. */
+  readonly #columnTypes: readonly string[] | undefined
+  readonly #records: Iterator<CopyRecord> | AsyncIterator<CopyRecord>
+  /** Records that have no binary form. */
+  #pending: unknown[][] | undefined
+  #taken = 0
+  #isExhausted = false
+
+  constructor(
+    encoder: NativeRecordEncoder,
+    records: CopyRecords,
+    types: ResolvedTypes,
+    columnTypes: readonly string[] | undefined,
+  ) {
+    this.#encoder = encoder
+    this.#types = types
+    this.#columnTypes = columnTypes
+    this.#records = iteratorOf(records)
+  }
+
+  /** The format in which records are written now, as a `COPY` is told. */
+  get format(): string {
+    return this.#encoder.isBinary() ? 'binary' : 'text'
+  }
+
+  /** Whether all records were written. */
+  get isDone(): boolean {
+    return this.#isExhausted && !this.#pending
+  }
+
+  /** Yields the data of one `COPY`: to the end of the records, or to where they need another format. */
+  async *data(): AsyncGenerator<Uint8Array, void, undefined> {
+    for (;;) {
+      let batch = this.#pending
+      this.#pending = undefined
+      if (!batch) {
+        const taking = this.#isExhausted ? [] : this.#take()
+        batch = taking instanceof Promise ? await taking : taking
+      }
+      if (batch.length > 0) {
+        const written = this.#encode(batch)
+        if (!written) {
+          this.#pending = batch
+          const end = this.#encoder.finish()
+          this.#encoder.switchToText()
+          yield end
+          return
+        }
+        yield written
+      }
+      if (this.#isExhausted) break
+    }
+    yield this.#encoder.finish()
+  }
+
+  /** Ends the source early. */
+  async stop(): Promise<void> {
+    if (!this.#isExhausted) await this.#records.return?.()
+  }
+
+  /** The data of records; `undefined` when they need another format. */
+  #encode(batch: unknown[][]): Uint8Array | undefined {
+    const { data, refusal } = this.#encoder.encode(batch)
+    if (refusal !== undefined) throw new ConnectionExecuteError(refusal)
+    return data
+  }
+
+  /** Takes records, up to a batch or the end. Synchronous for as long as the source is. */
+  #take(): unknown[][] | Promise<unknown[][]> {
+    const batch: unknown[][] = []
+    while (batch.length < BATCH) {
+      const item = this.#records.next()
+      if (item instanceof Promise) return this.#takeLater(batch, item)
+      if (item.done) {
+        this.#isExhausted = true
+        break
+      }
+      batch.push(this.#convert(item.value))
+    }
+    return batch
+  }
+
+  async #takeLater(
+    batch: unknown[][],
+    first: Promise<IteratorResult<CopyRecord>>,
+  ): Promise<unknown[][]> {
+    let item = await first
+    while (!item.done) {
+      batch.push(this.#convert(item.value))
+      if (batch.length >= BATCH) return batch
+      item = await this.#records.next()
+    }
+    this.#isExhausted = true
+    return batch
+  }
+
+  #convert(record: unknown): unknown[] {
+    const place = `records[${this.#taken}]`
+    this.#taken += 1
+    if (!Array.isArray(record)) throw new ArgumentTypeError(expected(place, 'an array', record))
+    const values = this.#columnTypes
+      ? encodeParameters(record, this.#columnTypes, this.#types)
+      : record
+    return toNativeParameters(values, this.#types, place)
+  }
+}
+
+function iteratorOf(records: unknown): Iterator<CopyRecord> | AsyncIterator<CopyRecord> {
+  if (typeof records === 'object' && records !== null) {
+    if (Symbol.asyncIterator in records)
+      return (records as AsyncIterable<CopyRecord>)[Symbol.asyncIterator]()
+    if (Symbol.iterator in records) return (records as Iterable<CopyRecord>)[Symbol.iterator]()
+  }
+  throw new ArgumentTypeError(expected('records', 'an iterable of arrays', records))
+}
