@@ -10,8 +10,6 @@ export type Notes = Record<string, Canonical>
 /** What a program came to in this build. */
 export interface Outcome {
   notes: Notes
-  /** Labels that this build cannot do yet. */
-  pending: ReadonlySet<string>
   /** What this build lacks, when the rest of the program could not run. */
   lacks?: string
 }
@@ -41,7 +39,7 @@ export function compare(
     if (expected === undefined) {
       result.wrong.push(`${label}: psqlpy's program does not have it`)
     } else if (got === undefined) {
-      if (ours.lacks !== undefined || ours.pending.has(label)) result.pending.push(label)
+      if (ours.lacks !== undefined) result.pending.push(label)
       else result.wrong.push(`${label}: this program does not have it`)
     } else if (difference === undefined) {
       if (isDeepStrictEqual(expected, got)) result.same.push(label)

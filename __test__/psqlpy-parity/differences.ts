@@ -18,6 +18,8 @@ const TOO_MANY = 'Parameters that nobody asked for are a mistake, which psqlpy d
 const REWRITTEN =
   'psqlpy replaces names wherever they stand; here a string or a comment keeps its text'
 const QUOTED = 'psqlpy puts the name of a savepoint into the statement as it is; here it is quoted'
+const NOT_READ = 'psqlpy does not know the type'
+const POINTS = 'An object with names; psqlpy has tuples'
 const ABORTED =
   'Leaving a transaction in which a statement failed rolls back; psqlpy does not say so'
 
@@ -25,6 +27,11 @@ const ABORTED =
 export const DIFFERENCES: Record<string, Record<string, Difference>> = {
   parameters: {
     'too many': differs(1, 'error', TOO_MANY),
+    'text of a number': differs(
+      'error',
+      5,
+      'A string is the text that PostgreSQL reads for the type',
+    ),
   },
   'named parameters': {
     'a value without a name': differs(1, 'error', TOO_MANY),
@@ -81,7 +88,7 @@ export const DIFFERENCES: Record<string, Record<string, Difference>> = {
       '0.000000000000000000000000000001',
       'Exact; psqlpy cuts after 28 fraction digits',
     ),
-    "'ab'::char(4)": differs('error', 'ab  ', 'psqlpy does not know the type'),
+    "'ab'::char(4)": differs('error', 'ab  ', NOT_READ),
     "'[12345678901234567890]'::jsonb": differs(
       [12345678901234567890n],
       [12345678901234567000],
@@ -101,6 +108,86 @@ export const DIFFERENCES: Record<string, Record<string, Difference>> = {
       'psqlpy does not know arrays of the type',
     ),
     "pg_notify('nobody', '')": differs('error', null, 'psqlpy cannot read `void`'),
+    "'12:34:56+02'::timetz": differs('error', '12:34:56+02', NOT_READ),
+    "'1 mon'::interval": differs(
+      { months: 0, days: 30, microseconds: 0 },
+      { months: 1, days: 0, microseconds: 0 },
+      'A month has no fixed number of days',
+    ),
+    "'-12.34'::money": differs(
+      -1234,
+      '-$12.34',
+      "How many digits are a fraction is up to the server's `lc_monetary`",
+    ),
+    "'10.0.0.1/24'::inet": differs('10.0.0.1', '10.0.0.1/24', 'psqlpy loses the mask'),
+    "'10.0.0.0/8'::cidr": differs('error', '10.0.0.0/8', NOT_READ),
+    "'08:00:2b:01:02:0a'::macaddr": differs(
+      '08:00:2B:01:02:0A',
+      '08:00:2b:01:02:0a',
+      'As PostgreSQL writes it',
+    ),
+    "'101'::bit(3)": differs('error', '101', NOT_READ),
+    "'[1,5)'::int4range": differs(
+      'error',
+      { lower: 1, upper: 5, lowerInclusive: true, upperInclusive: false, isEmpty: false },
+      NOT_READ,
+    ),
+    "'(1,2.5)'::point": differs([1, 2.5], { x: 1, y: 2.5 }, POINTS),
+    "'{1,-1,0}'::line": differs([1, -1, 0], { a: 1, b: -1, c: 0 }, POINTS),
+    "'[(1,2),(3,4)]'::lseg": differs(
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      [
+        { x: 1, y: 2 },
+        { x: 3, y: 4 },
+      ],
+      POINTS,
+    ),
+    "'(3,4),(1,2)'::box": differs(
+      [
+        [3, 4],
+        [1, 2],
+      ],
+      [
+        { x: 3, y: 4 },
+        { x: 1, y: 2 },
+      ],
+      POINTS,
+    ),
+    "'[(1,2),(3,4)]'::path": differs(
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      {
+        points: [
+          { x: 1, y: 2 },
+          { x: 3, y: 4 },
+        ],
+        closed: false,
+      },
+      'psqlpy does not tell an open path from a closed one',
+    ),
+    "'((1,2),(3,4),(5,6))'::polygon": differs(
+      'error',
+      [
+        { x: 1, y: 2 },
+        { x: 3, y: 4 },
+        { x: 5, y: 6 },
+      ],
+      NOT_READ,
+    ),
+    "'<(1,2),3>'::circle": differs([[1, 2], 3], { x: 1, y: 2, radius: 3 }, POINTS),
+    "'0044-03-15 BC'::date": {
+      psqlpy: 'error',
+      pglisten: { moment: '-000043-03-15T00:00:00' },
+      reason: 'Python has no years before Christ',
+    },
+    "'infinity'::timestamptz": differs('error', Infinity, 'Python has no infinite time'),
+    "'pg_class'::regclass": differs('error', 'pg_class', NOT_READ),
+    "ARRAY['a'::name]": differs('error', ['a'], 'psqlpy does not know arrays of the type'),
   },
   'order of keys': {
     json: differs(['a', 'zz'], ['zz', 'a'], 'As they are stored; psqlpy sorts them'),

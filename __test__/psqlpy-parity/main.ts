@@ -17,7 +17,7 @@ import { CURSORS } from './pglisten/cursors.js'
 import { PREPARED } from './pglisten/prepared.js'
 import { TRANSACTIONS } from './pglisten/transactions.js'
 import { VALUES } from './pglisten/values.js'
-import { PENDING, pendingOf, ported, type Program } from './port.js'
+import { Pending, ported, type Program } from './port.js'
 
 const PROGRAMS: Record<string, Program> = {
   ...CONNECTIONS,
@@ -110,17 +110,14 @@ async function withPglisten(program: Program): Promise<Outcome> {
   await using pool = new ConnectionPool({ dsn: server.dsn, maxDbPoolSize: 1 })
   await using connection = await pool.connection()
   const notes: Notes = {}
-  const pending = new Set<string>()
   const say = (label: string, value: unknown) => {
-    if (value === PENDING) pending.add(label)
-    else notes[label] = canonical(value)
+    notes[label] = canonical(value)
   }
   try {
     await within(program(ported(connection), say), { timeoutMs: DEADLINE_MS })
-    return { notes, pending }
+    return { notes }
   } catch (error) {
-    const lacks = pendingOf(error)
-    if (lacks === undefined) throw error
-    return { notes, pending, lacks }
+    if (!(error instanceof Pending)) throw error
+    return { notes, lacks: error.message }
   }
 }

@@ -24,7 +24,7 @@ const TEXTS: Record<string, string[]> = {
   regtype: ['integer'],
   regproc: ['now'],
   regprocedure: ['abs(integer)'],
-  regoper: ['!~'],
+  regoper: ['||/'],
   regoperator: ['+(integer,integer)'],
   regconfig: ['simple'],
   regdictionary: ['simple'],

@@ -39,14 +39,15 @@ export function temporalDecoders(
   return decoders
 }
 
-/** What the class cannot hold stays text, and what is infinite is no text. */
+/** What the class cannot hold is text that PostgreSQL reads, and what is infinite is no text. */
 function from(made: TemporalClass, value: unknown): unknown {
   // A day may end at 24:00, which `PlainTime` takes for an error or for 00:00.
   if (typeof value !== 'string' || value.startsWith('24:00:00')) return value
   try {
     return made.from(value)
   } catch {
-    return value
+    // Only the far future: `Temporal` begins long before PostgreSQL's calendar does.
+    return value.replace(/^\+/, '').replace('T', ' ').replace(/Z$/, '+00')
   }
 }
 
@@ -79,13 +80,12 @@ export function temporalText(value: object, kind: Kind): string | undefined {
   return withEra(text.replace(/\[.*$/, ''))
 }
 
-/** PostgreSQL reads no sign before a year, but an era behind the moment. */
+/** PostgreSQL reads no sign before a year, but an era behind the moment; it has no year 0, but 1 BC. */
 function withEra(text: string): string {
-  const [, sign, year, rest] = /^([+-])(\d{6})(-.*)$/.exec(text) ?? []
-  if (sign === undefined) return text
-  return sign === '+'
-    ? `${Number(year)}${rest}`
-    : `${String(Number(year) + 1).padStart(4, '0')}${rest} BC`
+  const [, signed, rest] = /^([+-]\d{6}|0000)(-.*)$/.exec(text) ?? []
+  if (signed === undefined) return text
+  const year = Number(signed)
+  return year > 0 ? `${year}${rest}` : `${String(1 - year).padStart(4, '0')}${rest} BC`
 }
 
 const UNITS = [
@@ -97,10 +97,11 @@ const UNITS = [
   'minutes',
   'seconds',
   'milliseconds',
-  'microseconds',
 ] as const
 
 function durationText(duration: Record<string, number>): string | undefined {
-  if (duration['nanoseconds'] !== 0) return undefined
-  return UNITS.map((unit) => `${duration[unit]} ${unit}`).join(' ')
+  const { microseconds = 0, nanoseconds = 0 } = duration
+  if (nanoseconds % 1000 !== 0) return undefined
+  const units = UNITS.map((unit) => `${duration[unit]} ${unit}`)
+  return `${units.join(' ')} ${BigInt(microseconds) + BigInt(nanoseconds / 1000)} microseconds`
 }

@@ -1,6 +1,6 @@
 // Statements on a connection.
 
-import type { CallOptions, QueryParameters } from 'pglisten'
+import type { QueryParameters } from 'pglisten'
 import { attempt, type PortedConnection, type Program } from '../port.js'
 
 const PEOPLE = 'CREATE TEMPORARY TABLE people (id int4 PRIMARY KEY, name text, age int4)'
@@ -37,7 +37,9 @@ const parameters: Program = async (connection, say) => {
   say('a list', await connection.fetch(sql, [1, 'x']))
   say('too few', await valueOf(connection, sql, [1]))
   say('too many', await valueOf(connection, sql, [1, 'x', 3]))
-  say('of a wrong type', await valueOf(connection, 'SELECT $1::int4', ['5']))
+  say('text of a number', await valueOf(connection, 'SELECT $1::int4', ['5']))
+  say('text of no number', await valueOf(connection, 'SELECT $1::int4', ['five']))
+  say('a fraction for an integer', await valueOf(connection, 'SELECT $1::int4', [1.5]))
 }
 
 const namedParameters: Program = async (connection, say) => {
@@ -58,7 +60,7 @@ const namedParameters: Program = async (connection, say) => {
 }
 
 const unprepared: Program = async (connection, say) => {
-  const options = { prepared: false } as CallOptions
+  const options = { prepared: false }
   say('fetch_val', await connection.fetchVal('SELECT $1::int4', [7], options))
   const kept =
     "SELECT count(*)::int4 FROM pg_prepared_statements WHERE statement = 'SELECT $1::int4'"

@@ -74,10 +74,10 @@ const binaryCopy: Program = async (connection, say) => {
 
 const closed: Program = async (connection, say) => {
   await connection.close()
+  say('binary', await attempt(() => connection.binaryCopyToTable('t', Buffer.alloc(0))))
   const options = { columns: ['n'] }
   const copied = () => connection.copyRecordsToTable('t', [[1]], options)
   say('records', await attempt(copied))
-  say('binary', await attempt(() => connection.binaryCopyToTable('t', Buffer.alloc(0))))
 }
 
 export const COPYING: Record<string, Program> = {

@@ -1,11 +1,11 @@
 // Cursors.
 
-import { attempt, transaction, type Program } from '../port.js'
+import { attempt, type Program } from '../port.js'
 
 const TEN = 'SELECT n FROM generate_series(1, 10) AS n'
 
 const cursor: Program = (connection, say) =>
-  transaction(connection, async (tx) => {
+  connection.transaction(async (tx) => {
     const rows: unknown[] = []
     for await (const row of tx.cursor(TEN, [], { batchSize: 3 })) rows.push(row)
     say('rows', rows)
@@ -22,7 +22,7 @@ const cursor: Program = (connection, say) =>
   })
 
 const fetching: Program = (connection, say) =>
-  transaction(connection, async (tx) => {
+  connection.transaction(async (tx) => {
     const cursor = tx.cursor(TEN)
     say('one', await cursor.fetch(1))
     say('three', await cursor.fetch(3))
@@ -33,7 +33,7 @@ const fetching: Program = (connection, say) =>
 
 const ofWrites: Program = async (connection, say) => {
   await connection.execute('CREATE TEMPORARY TABLE numbers (n int4)')
-  await transaction(connection, async (tx) => {
+  await connection.transaction(async (tx) => {
     const cursor = tx.cursor('INSERT INTO numbers VALUES (1), (2) RETURNING n')
     say('rows', await cursor.fetch(10))
     await cursor.close()
@@ -42,7 +42,7 @@ const ofWrites: Program = async (connection, say) => {
 
 const failing: Program = async (connection, say) => {
   const outcome = await attempt(() =>
-    transaction(connection, async (tx) => {
+    connection.transaction(async (tx) => {
       const cursor = tx.cursor('SELECT 1 / (n - 2) FROM generate_series(1, 3) AS n')
       return cursor.fetch(100)
     }),
@@ -54,7 +54,7 @@ const failing: Program = async (connection, say) => {
 const withinTransaction: Program = async (connection, say) => {
   await connection.execute('CREATE TEMPORARY TABLE numbers (n int4)')
   await attempt(() =>
-    transaction(connection, async (tx) => {
+    connection.transaction(async (tx) => {
       await tx.execute('INSERT INTO numbers VALUES (1)')
       const cursor = tx.cursor(TEN)
       await cursor.fetch(1)

@@ -1,6 +1,6 @@
 // Prepared statements. One takes other parameters each time that it is executed.
 
-import { attempt, transaction, type Program } from '../port.js'
+import { attempt, type Program } from '../port.js'
 
 const SQL = "SELECT n AS id, 'row ' || n AS name FROM generate_series(1, $1::int4) AS n"
 
@@ -14,7 +14,7 @@ const preparedStatement: Program = async (connection, say) => {
 }
 
 const cursorOfPrepared: Program = (connection, say) =>
-  transaction(connection, async (tx) => {
+  connection.transaction(async (tx) => {
     const statement = await tx.prepare(SQL)
     const cursor = statement.cursor([5])
     say('first', await cursor.fetch(2))

@@ -1,7 +1,7 @@
 // Transactions, savepoints and pipelines.
 
-import type { Queryable } from 'pglisten'
-import { attempt, ported, transaction, type Program } from '../port.js'
+import type { Queryable, TransactionOptions } from 'pglisten'
+import { attempt, type Program } from '../port.js'
 
 const CREATE = 'CREATE TEMPORARY TABLE numbers (n int4 PRIMARY KEY)'
 const INSERT = 'INSERT INTO numbers VALUES ($1)'
@@ -13,13 +13,13 @@ async function numbers(queryable: Queryable): Promise<number[]> {
 
 const committed: Program = async (connection, say) => {
   await connection.execute(CREATE)
-  await transaction(connection, async (tx) => {
+  await connection.transaction(async (tx) => {
     await tx.execute(INSERT, [1])
     say('within', await numbers(tx))
   })
   say('committed', await numbers(connection))
   try {
-    await transaction(connection, async (tx) => {
+    await connection.transaction(async (tx) => {
       await tx.execute(INSERT, [2])
       throw new RangeError('mine')
     })
@@ -32,7 +32,7 @@ const committed: Program = async (connection, say) => {
 const failed: Program = async (connection, say) => {
   await connection.execute(CREATE)
   const outcome = await attempt(() =>
-    transaction(connection, async (tx) => {
+    connection.transaction(async (tx) => {
       await tx.execute(INSERT, [1])
       await attempt(() => tx.execute('SELECT 1 / 0'))
       return 'committed'
@@ -44,21 +44,20 @@ const failed: Program = async (connection, say) => {
 
 const byHand: Program = async (connection, say) => {
   await connection.execute(CREATE)
-  const first = ported(await connection.begin())
+  const first = await connection.begin()
   await first.execute(INSERT, [1])
   await first.commit()
   say('committed', await numbers(connection))
   say('a statement behind it', await attempt(() => first.execute(INSERT, [2])))
-  const second = ported(await connection.begin())
+  const second = await connection.begin()
   await second.execute(INSERT, [3])
   await second.rollback()
   say('rolled back', await numbers(connection))
 }
 
 const characteristics: Program = async (connection, say) => {
-  const settings = (options?: Parameters<typeof transaction>[2]) =>
-    transaction(
-      connection,
+  const settings = (options?: TransactionOptions) =>
+    connection.transaction(
       async (tx) => [
         await tx.fetchVal('SHOW transaction_isolation'),
         await tx.fetchVal('SHOW transaction_read_only'),
@@ -68,8 +67,8 @@ const characteristics: Program = async (connection, say) => {
     )
   say('the usual', await settings())
   say('serializable', await settings({ isolationLevel: 'serializable' }))
-  say('repeatable read', await settings({ isolationLevel: 'repeatable read' }))
-  say('read committed', await settings({ isolationLevel: 'read committed' }))
+  say('repeatable read', await settings({ isolationLevel: 'repeatableRead' }))
+  say('read committed', await settings({ isolationLevel: 'readCommitted' }))
   say('read only', await settings({ readOnly: true }))
   const everything = { isolationLevel: 'serializable', readOnly: true, deferrable: true } as const
   say('all of them', await settings(everything))
@@ -78,7 +77,7 @@ const characteristics: Program = async (connection, say) => {
 const savepoints: Program = async (connection, say) => {
   await connection.execute(CREATE)
   await attempt(() =>
-    transaction(connection, async (tx) => {
+    connection.transaction(async (tx) => {
       await tx.execute(INSERT, [1])
       await tx.createSavepoint('point')
       await tx.execute(INSERT, [2])
@@ -88,7 +87,7 @@ const savepoints: Program = async (connection, say) => {
       say('a released one', await attempt(() => tx.rollbackToSavepoint('point')))
     }),
   )
-  await transaction(connection, async (tx) => {
+  await connection.transaction(async (tx) => {
     await tx.createSavepoint('point')
     await attempt(() => tx.execute('SELECT 1 / 0'))
     await tx.rollbackToSavepoint('point')
@@ -100,7 +99,7 @@ const savepoints: Program = async (connection, say) => {
 const namesOfSavepoints: Program = async (connection, say) => {
   const named = (name: string, written: string) =>
     attempt(() =>
-      transaction(connection, async (tx) => {
+      connection.transaction(async (tx) => {
         await tx.createSavepoint(name)
         await tx.executeBatch(`ROLLBACK TO SAVEPOINT ${written}`)
         return 'found'
@@ -115,7 +114,7 @@ const namesOfSavepoints: Program = async (connection, say) => {
 const nested: Program = async (connection, say) => {
   await connection.execute(CREATE)
   await attempt(() =>
-    transaction(connection, async (outer) => {
+    connection.transaction(async (outer) => {
       await outer.execute(INSERT, [1])
       await outer.transaction((inner) => inner.execute(INSERT, [2]))
       throw new RangeError('the outer one is undone')
@@ -126,7 +125,7 @@ const nested: Program = async (connection, say) => {
 
 const pipeline: Program = async (connection, say) => {
   await connection.execute(CREATE)
-  await transaction(connection, async (tx) => {
+  await connection.transaction(async (tx) => {
     const results = await tx.pipeline([
       [INSERT, [1]],
       [INSERT, [2]],
@@ -141,7 +140,7 @@ const pipeline: Program = async (connection, say) => {
 const failingPipeline: Program = async (connection, say) => {
   await connection.execute(CREATE)
   const outcome = await attempt(() =>
-    transaction(connection, async (tx) => {
+    connection.transaction(async (tx) => {
       const run = () =>
         tx.pipeline([
           [INSERT, [1]],
@@ -158,7 +157,7 @@ const failingPipeline: Program = async (connection, say) => {
 
 const inTransaction: Program = async (connection, say) => {
   say('outside', connection.inTransaction)
-  await transaction(connection, async () => say('within', connection.inTransaction))
+  await connection.transaction(async () => say('within', connection.inTransaction))
   say('behind it', connection.inTransaction)
   await connection.executeBatch('BEGIN')
   say('after a BEGIN', connection.inTransaction)

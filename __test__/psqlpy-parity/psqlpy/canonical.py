@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import ipaddress
 import math
 import re
 import uuid
@@ -25,6 +26,12 @@ def canonical(value):
         return moment(datetime.datetime(value.year, value.month, value.day))
     if isinstance(value, datetime.time):
         return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        microseconds = value.seconds * 1_000_000 + value.microseconds
+        # A timedelta knows no months.
+        return canonical({"months": 0, "days": value.days, "microseconds": microseconds})
+    if isinstance(value, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        return str(value)
     if isinstance(value, dict):
         return {"object": {key: canonical(value[key]) for key in sorted(value)}}
     if isinstance(value, (list, tuple)):

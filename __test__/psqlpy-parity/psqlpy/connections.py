@@ -37,7 +37,9 @@ async def parameters(connection, say):
     say("a list", (await connection.fetch(sql, [1, "x"])).result())
     say("too few", await attempt(connection.fetch_val(sql, [1])))
     say("too many", await attempt(connection.fetch_val(sql, [1, "x", 3])))
-    say("of a wrong type", await attempt(connection.fetch_val("SELECT $1::int4", ["5"])))
+    say("text of a number", await attempt(connection.fetch_val("SELECT $1::int4", ["5"])))
+    say("text of no number", await attempt(connection.fetch_val("SELECT $1::int4", ["five"])))
+    say("a fraction for an integer", await attempt(connection.fetch_val("SELECT $1::int4", [1.5])))
 
 
 async def named_parameters(connection, say):

@@ -172,6 +172,14 @@ impl Codec {
                 Ok(uuid) => out.put_slice(uuid.as_bytes()),
                 Err(_) => return Err(Mismatch::new(self.expected(), param)),
             },
+            (Self::Moment(moment, _), Param::Number(value)) if value.is_infinite() => {
+                match (moment, *value > 0.0) {
+                    (Moment::Date, true) => out.put_i32(i32::MAX),
+                    (Moment::Date, false) => out.put_i32(i32::MIN),
+                    (_, true) => out.put_i64(i64::MAX),
+                    (_, false) => out.put_i64(i64::MIN),
+                }
+            }
             (Self::Moment(Moment::Date, _), Param::Date(ms)) => out.put_i32(days(*ms)),
             (Self::Moment(..), Param::Date(ms)) => out.put_i64((whole(*ms) - EPOCH_MS) * 1000),
             (Self::Array(part), Param::Array(values) | Param::Bounded(_, values)) => {

@@ -209,6 +209,26 @@ fn a_number_beyond_float4_is_refused_and_infinity_is_not() {
 }
 
 #[test]
+fn an_infinite_moment_is_a_number() {
+    let infinite = |ty: Type, value: f64| encode(&ty, Param::Number(value)).unwrap().unwrap();
+    assert_eq!(
+        infinite(Type::DATE, f64::INFINITY)[..],
+        i32::MAX.to_be_bytes()
+    );
+    assert_eq!(
+        infinite(Type::TIMESTAMP, f64::NEG_INFINITY)[..],
+        i64::MIN.to_be_bytes()
+    );
+    let array = Param::Array(vec![Param::Number(f64::NEG_INFINITY)]);
+    assert!(
+        encode(&Type::TIMESTAMPTZ_ARRAY, array)
+            .unwrap()
+            .unwrap()
+            .ends_with(&i64::MIN.to_be_bytes())
+    );
+}
+
+#[test]
 fn null_fits_every_type() {
     assert_eq!(encode(&Type::INT4, Param::Null).unwrap(), None);
     assert_eq!(encode(&Type::JSONB, Param::Null).unwrap(), None);
@@ -275,6 +295,16 @@ fn what_has_no_binary_form_of_ours_is_sent_as_the_text_that_the_server_reads() {
             Type::TSTZ_RANGE,
             fields(&[("lower", Param::Date(0.0)), ("upper", Param::Null)]),
             r#"["1970-01-01T00:00:00.000Z",)"#,
+        ),
+        (
+            Type::INTERVAL,
+            Param::Number(f64::NEG_INFINITY),
+            "-infinity",
+        ),
+        (
+            Type::TS_RANGE,
+            fields(&[("upper", Param::Number(f64::INFINITY))]),
+            r#"[,"infinity")"#,
         ),
         (
             Type::INT4MULTI_RANGE,
@@ -364,6 +394,8 @@ fn what_has_no_clear_meaning_is_refused() {
     for (ty, param) in [
         (Type::BOOL, Param::Number(1.0)),
         (Type::TIMESTAMPTZ, Param::Number(1.0)),
+        (Type::TIMESTAMPTZ, Param::Number(f64::NAN)),
+        (Type::TIME, Param::Number(f64::INFINITY)),
         (Type::TEXT, object("{}")),
         (Type::TEXT, Param::Date(0.0)),
         (Type::INT4, Param::Date(0.0)),

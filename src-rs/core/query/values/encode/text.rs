@@ -47,6 +47,14 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
                 _ => out.push_str(&text),
             }
         }
+        // As they are read.
+        (Codec::Moment(..) | Codec::Interval, Param::Number(value)) if value.is_infinite() => {
+            out.push_str(if *value > 0.0 {
+                "infinity"
+            } else {
+                "-infinity"
+            });
+        }
         (Codec::Interval, _) => interval(param, out)?,
         (Codec::Geometry(geometry), _) => {
             write_geometry(*geometry, param, out).ok_or_else(|| mismatch(codec, param))?;
