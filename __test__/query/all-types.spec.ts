@@ -97,7 +97,8 @@ const OUTPUT_ONLY = new Set([
   'gtsvector',
 ])
 
-const EXACT = { types: { dates: 'string' } } as const
+// A json is read as its text, which keeps big numbers, and is given as such.
+const EXACT = { types: { dates: 'string', json: { parse: (text: string) => text } } } as const
 
 const quoted = (name: string) => (name === 'char' ? '"char"' : name)
 const literal = (text: string) => `'${text.replaceAll("'", "''")}'`
