@@ -137,7 +137,9 @@ interface TypeOptions {
      * @default `JSON.parse` and `JSON.stringify`
      */
     json?: {
+        /** Makes a value of JSON text. @default `JSON.parse` */
         parse?: ((text: string) => unknown) | undefined;
+        /** Makes JSON text of an object. @default `JSON.stringify` */
         stringify?: ((value: unknown) => string | undefined) | undefined;
     } | undefined;
     /**

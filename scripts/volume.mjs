@@ -22,7 +22,7 @@ const rows = Math.round(ROWS * share)
 const lines = Math.round((BYTES * share) / LINE.length)
 let failed = false
 
-/** Runs work, and prints what it costs. @param {string} what @param {() => Promise<unknown>} work */
+/** Runs work, and prints what it costs. @param {string} what @param {() => Promise<number>} work */
 async function measured(what, work) {
   globalThis.gc?.()
   const before = process.memoryUsage.rss()

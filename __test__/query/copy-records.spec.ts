@@ -98,7 +98,7 @@ test('columns, schema, types without a binary form, and sources that take their 
 test('nothing is stored when a record does not fit, a source fails, or the server refuses', async (t) => {
   const connection = await connect(t)
   await table(connection, 'n int4 CHECK (n < 100), t text')
-  const refused = async (records: Iterable<never[]> | unknown, expectation: object) => {
+  const refused = async (records: unknown, expectation: object) => {
     await t.throwsAsync(connection.copyRecordsToTable('Copied Rows', records as never), expectation)
     t.is(await connection.fetchVal('SELECT count(*) FROM "Copied Rows"'), 0n)
     t.is(connection.transactionStatus, 'idle')

@@ -31,9 +31,13 @@ async function bothWays(
   expression: string,
   expected: { toString(): string },
 ) {
-  const read = await connection.fetchVal<object>(`SELECT ${expression}`, [], TEMPORAL)
+  const read = await connection.fetchVal<{ toString(): string }>(
+    `SELECT ${expression}`,
+    [],
+    TEMPORAL,
+  )
   t.is(Object.prototype.toString.call(read), Object.prototype.toString.call(expected), expression)
-  t.is(String(read), String(expected))
+  t.is(read.toString(), expected.toString())
   const type = expression.slice(expression.lastIndexOf('::') + 2)
   t.true(await connection.fetchVal(`SELECT $1::${type} = ${expression}`, [read]), expression)
 }
@@ -132,10 +136,14 @@ test('any moment that PostgreSQL has is read and given back', async (t) => {
       [`${moment} microseconds`],
     )
     for (const type of ['date', 'timestamp', 'timestamptz']) {
-      const read = await connection.fetchVal<object>(`SELECT $1::text::${type}`, [text], TEMPORAL)
+      const read = await connection.fetchVal<{ toString(): string }>(
+        `SELECT $1::text::${type}`,
+        [text],
+        TEMPORAL,
+      )
       t.true(
         await connection.fetchVal(`SELECT $1::${type} = $2::text::${type}`, [read, text]),
-        `${text} as ${type} was read as ${String(read)}`,
+        `${text} as ${type} was read as ${read.toString()}`,
       )
     }
   })
@@ -155,8 +163,12 @@ test('a PlainDateTime for `timestamptz` is one in the time zone of the session',
   const connection = await connectInUtc(t)
   await connection.execute("SET TIME ZONE 'Asia/Kolkata'")
   const plain = PlainDateTime.from('2026-11-29T02:34:56')
-  const read = await connection.fetchVal<object>('SELECT $1::timestamptz', [plain], TEMPORAL)
-  t.is(String(read), '2026-11-28T21:04:56Z')
+  const read = await connection.fetchVal<{ toString(): string }>(
+    'SELECT $1::timestamptz',
+    [plain],
+    TEMPORAL,
+  )
+  t.is(read.toString(), '2026-11-28T21:04:56Z')
 })
 
 test('the calendar of a date is left out: the day is the same', async (t) => {

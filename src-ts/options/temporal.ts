@@ -1,5 +1,8 @@
 // Dates and times as Temporal has them (https://tc39.es/proposal-temporal/docs/), which the runtime or a polyfill provides.
-import type { Decoder } from './types.js'
+
+/** Makes a value of one that was read. */
+// oxlint-disable-next-line typescript/no-explicit-any -- the type follows from the PostgreSQL type, which is text here.
+type Decoder = (value: any) => unknown
 
 /** A class of `Temporal` that reads text. */
 export interface TemporalClass {
@@ -69,12 +72,12 @@ export function temporalKind(value: object): Kind | undefined {
 }
 
 /** The text of an object of `Temporal` that PostgreSQL reads; `undefined` when it would be rounded. */
-export function temporalText(value: object, kind: Kind): string | undefined {
-  if (kind === 'Temporal.Duration') return durationText(value as Record<string, number>)
+export function temporalText(value: { toString(): string }, kind: Kind): string | undefined {
+  if (kind === 'Temporal.Duration') return durationText(value as unknown as Record<string, number>)
   const text =
     kind === 'Temporal.ZonedDateTime'
-      ? String((value as { toInstant(): unknown }).toInstant())
-      : String(value)
+      ? (value as unknown as { toInstant(): { toString(): string } }).toInstant().toString()
+      : value.toString()
   // PostgreSQL has microseconds, and no calendars.
   if (/\.\d{7}/.test(text)) return undefined
   return withEra(text.replace(/\[.*$/, ''))

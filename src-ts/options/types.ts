@@ -79,7 +79,9 @@ export interface TypeOptions {
    */
   json?:
     | {
+        /** Makes a value of JSON text. @default `JSON.parse` */
         parse?: ((text: string) => unknown) | undefined
+        /** Makes JSON text of an object. @default `JSON.stringify` */
         stringify?: ((value: unknown) => string | undefined) | undefined
       }
     | undefined
@@ -171,7 +173,7 @@ export function resolveTypes(options: TypeOptions): ResolvedTypes {
     infinity,
     keepsBounds: arrayBounds === 'keep',
     parseJson: (text) => parse(text),
-    stringifyJson: (value) => stringify(value) as string | undefined,
+    stringifyJson: (value) => stringify(value),
     decoders: temporal ? temporalDecoders(temporal, decoders) : decoders,
     encoders: functions('types.encoders', options.encoders),
   }

@@ -28,7 +28,7 @@ export interface CallOptions {
 const NAMES = ['signal', 'timeoutMs'] as const satisfies (keyof CallOptions)[]
 
 /** The names of the options of all methods that take parameters. */
-const OPTION_NAMES: readonly string[] = [
+const OPTION_NAMES: ReadonlySet<string> = new Set([
   ...NAMES,
   'prepared',
   'types',
@@ -36,13 +36,13 @@ const OPTION_NAMES: readonly string[] = [
   'map',
   'columns',
   'batchSize',
-]
+])
 
 /** Whether a value looks like options: an object whose keys, at least one, are all names of options. */
 export function looksLikeOptions(value: unknown): boolean {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const keys = Object.keys(value)
-  return keys.length > 0 && keys.every((key) => OPTION_NAMES.includes(key))
+  return keys.length > 0 && keys.every((key) => OPTION_NAMES.has(key))
 }
 
 /** Checks the options of a call. */

@@ -219,7 +219,7 @@ brand(CopyStream, 'CopyStream')
 function webStreams(): { ReadableStream: typeof ReadableStream } {
   return typeof globalThis.ReadableStream === 'function'
     ? globalThis
-    : (process.getBuiltinModule('node:stream/web') as unknown as typeof globalThis)
+    : process.getBuiltinModule('node:stream/web')
 }
 
 /** Notes how an operation ends. A function of its own, so that it holds nothing else. */

@@ -98,10 +98,10 @@ const NO_BOUNDS: CallOptions = {}
 export function resolveStatement(
   options: StatementOptions | undefined,
   base: ResolvedTypes,
-  names: readonly string[] = STATEMENT_OPTIONS,
+  names: readonly (keyof QueryOptions)[] = STATEMENT_OPTIONS,
 ): ResolvedStatement {
   if (options === undefined) return { bounds: NO_BOUNDS, types: base, manner: base.dates }
-  checkOptions('options', options, names as (keyof StatementOptions)[])
+  checkOptions('options', options as QueryOptions, names)
   const { signal, timeoutMs, prepared = true } = options
   checkWait(options)
   checkBoolean('prepared', prepared)

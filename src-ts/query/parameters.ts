@@ -190,7 +190,7 @@ class Converter {
     const text = temporalText(value, kind)
     if (text !== undefined) return text
     throw new ArgumentRangeError(
-      `Expected \`${this.#place(at)}\` to be of whole microseconds, which PostgreSQL has, got \`${String(value)}\``,
+      `Expected \`${this.#place(at)}\` to be of whole microseconds, which PostgreSQL has, got \`${(value as { toString(): string }).toString()}\``,
     )
   }
 

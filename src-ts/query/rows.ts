@@ -26,14 +26,14 @@ export function toRows<Row>(output: NativeQueryOutput, shaping: Shaping): Row[] 
 }
 
 /** @internal Makes rows, and adds them to others. */
-export function addRows<Row>(rows: Row[], output: NativeQueryOutput, shaping: Shaping): void {
+export function addRows(rows: unknown[], output: NativeQueryOutput, shaping: Shaping): void {
   if (!output.returnsRows) return
   const tape = new Tape(output)
   const next = rowReader(output.columns, shaping)
   const { map } = shaping
   for (let index = 0; index < output.rowCount; index += 1) {
     const row = next(tape)
-    rows.push((map ? map(row as never) : row) as Row)
+    rows.push(map ? map(row as never) : row)
   }
 }
 
