@@ -96,12 +96,12 @@ const NO_BOUNDS: CallOptions = {}
 
 /** @internal Checks the options of a statement that returns nothing that is read. */
 export function resolveStatement(
-  options: StatementOptions | undefined,
+  options: QueryOptions | undefined,
   base: ResolvedTypes,
   names: readonly (keyof QueryOptions)[] = STATEMENT_OPTIONS,
 ): ResolvedStatement {
   if (options === undefined) return { bounds: NO_BOUNDS, types: base, manner: base.dates }
-  checkOptions('options', options as QueryOptions, names)
+  checkOptions('options', options, names)
   const { signal, timeoutMs, prepared = true } = options
   checkWait(options)
   checkBoolean('prepared', prepared)
