@@ -53,6 +53,23 @@ test('of transactions', async (t) => {
   await leadsHere(t, DatabaseError, () =>
     connection.transaction((tx) => tx.execute('INSERT INTO entries VALUES (1), (1)')),
   )
+  await leadsHere(t, DatabaseError, async () => {
+    const tx = await connection.begin()
+    await tx.execute('INSERT INTO entries VALUES (1), (1)')
+    await tx.commit()
+  })
+  await leadsHere(t, DatabaseError, () =>
+    connection.transaction((tx) => tx.transaction((inner) => inner.execute('SELECT bad'))),
+  )
+})
+
+test('of COPYs', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE copied (n int4)')
+  const refused = ['COPY none FROM STDIN', 'COPY copied FROM STDIN']
+  for (const sql of refused)
+    await leadsHere(t, DatabaseError, () => connection.copyFrom(sql, ['x\n']))
+  await leadsHere(t, DatabaseError, () => connection.binaryCopyToTable('copied', Buffer.from('x')))
 })
 
 test('of pools', async (t) => {

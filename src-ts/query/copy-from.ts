@@ -43,6 +43,8 @@ class CopyingIn {
   readonly #resolveBegun: (native: NativeCopyIn) => void
   /** Rust's end; not there before the lease is. */
   #native: NativeCopyIn | undefined
+  /** Set when the source has failed. */
+  #failed: { error: unknown } | undefined
   /** Set when what it runs in has ended. */
   #lost: { reason: unknown } | undefined
 
@@ -69,26 +71,32 @@ class CopyingIn {
 
   /** Sends the data, and gives the outcome. */
   async run(rows: Promise<number>): Promise<number> {
-    // However the operation ends, nobody waits for the source any longer.
-    const over = () => this.#reader.stop()
-    rows.then(over, over)
     try {
-      this.#reader.open()
-      const begun = await Promise.race([this.#begun, rows])
-      // Nothing is taken from the source before the server asks for it.
-      if (typeof begun === 'object' && (await isReady(begun))) await this.#send(begun)
+      const [count] = await Promise.all([rows, this.#feed()])
+      return count
     } catch (error) {
-      this.#native?.fail()
-      this.#reader.stop()
-      // What it is about was sent to the server, or the server is lost.
-      await rows.catch(() => {})
-      throw error
-    }
-    try {
-      return await rows
-    } catch (error) {
+      if (this.#failed) throw this.#failed.error
       if (this.#lost) throw this.#lost.reason
       throw error
+    } finally {
+      // However the operation has ended, nobody waits for the source any longer.
+      this.#reader.stop()
+    }
+  }
+
+  /** Sends the data, unless the operation ends before. Never rejects: a source that fails makes the operation fail. */
+  async #feed(): Promise<void> {
+    let native: NativeCopyIn | undefined
+    try {
+      this.#reader.open()
+      native = await this.#begun
+      // Nothing is taken from the source before the server asks for it.
+      if (await isReady(native)) await this.#send(native)
+    } catch (error) {
+      this.#failed = { error }
+      // Where the source cannot even be opened, the lease may still be to come.
+      native ??= await this.#begun
+      native.fail()
     }
   }
 

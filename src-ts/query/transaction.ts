@@ -375,15 +375,21 @@ export class Transaction extends Queryable implements AsyncDisposable {
     this[occupant]?.giveUp(reason)
   }
 
+  /** Begins the end, which is awaited by every caller: one more reaction would hide them from the stacks of its errors. */
   #end(end: () => Promise<void>): Promise<void> {
     abandoned.unregister(this.#place)
-    const ending = end().finally(() => this.#limits.end())
+    this.#ending = this.#settled(end())
     // What is called from now on comes behind the end.
     vacate(this.#owner, this.#place)
-    // Whoever began the end may not wait for it.
-    ending.catch(() => {})
-    this.#ending = ending
-    return ending
+    return this.#ending
+  }
+
+  async #settled(end: Promise<void>): Promise<void> {
+    try {
+      await end
+    } finally {
+      this.#limits.end()
+    }
   }
 
   async #commit(): Promise<void> {
