@@ -111,7 +111,7 @@ fn unexpected(what: impl std::fmt::Display) -> napi::Error {
 }
 
 /// How a statement is run: bits of which the lowest two tell how dates are read (0 milliseconds, 1 text, 2 ISO 8601), and the
-/// third one that the statement has no name. Mirrored in `src-ts/query/values/types.ts`.
+/// third one that the statement has no name. Mirrored in `src-ts/options/types.ts`.
 pub(crate) fn manner(bits: u32) -> Manner {
     Manner {
         dates: match bits & 3 {

@@ -1,7 +1,7 @@
 // Where the data of a COPY comes from, read in chunks of a size that is worth a call to Rust.
 import { TextEncoder, types } from 'node:util'
-import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
-import { expected } from '../options/validate.js'
+import { ArgumentRangeError, ArgumentTypeError } from '../../errors.js'
+import { expected } from '../../options/validate.js'
 
 /** A stream of the web platform: what {@link CopySource} needs of a `ReadableStream`, of whatever library declares it. */
 export interface CopyReadable {

@@ -1,13 +1,13 @@
 // COPY FROM STDIN: data goes to the server as fast as the server takes it, and no faster than its source gives it.
 import type { NativeCopyIn } from '#native'
-import { bridge } from '../native/bridge.js'
-import { ArgumentTypeError } from '../errors.js'
-import { checkOptions, expected } from '../options/validate.js'
-import type { CallOptions } from './bounds.js'
-import type { SourceReader } from './copy-source.js'
+import { bridge } from '../../native/bridge.js'
+import { ArgumentTypeError } from '../../errors.js'
+import { checkOptions, expected } from '../../options/validate.js'
+import type { CallOptions } from '../bounds.js'
+import type { SourceReader } from './source.js'
 import { copying, type StartCopy } from './copying.js'
-import { quoteName } from './identifiers.js'
-import { occupant, vacate, type Occupiable } from './occupant.js'
+import { quoteName } from '../identifiers.js'
+import { occupant, vacate, type Occupiable } from '../occupant.js'
 
 /** The options of {@link Queryable.binaryCopyToTable}. */
 export interface BinaryCopyOptions extends CallOptions {

@@ -3,7 +3,7 @@
 import test from 'ava'
 import { ArgumentTypeError, ConnectionExecuteError, DatabaseError, Interval, Range } from 'pglisten'
 import type { Connection } from 'pglisten'
-import { connect } from '../support/connect.js'
+import { connect } from '../../support/connect.js'
 
 const COLUMNS =
   'n int4, t text, f float8, at timestamptz, b bool, big int8, num numeric, raw bytea, doc jsonb, list int4[]'

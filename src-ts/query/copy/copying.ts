@@ -1,6 +1,6 @@
 // What both directions of COPY have in common.
 import type { NativeCallBounds, NativeLease } from '#native'
-import type { Occupant } from './occupant.js'
+import type { Occupant } from '../occupant.js'
 
 /**
  * Starts an operation on the lease of a queryable, at once unless that is still to come; the promise has the outcome. Throws

@@ -1,11 +1,11 @@
 // Records that are copied to a table.
 import type { NativeRecordEncoder } from '#native'
-import { ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
-import { checkOptions, expected } from '../options/validate.js'
-import type { ResolvedTypes, TypeOptions } from '../options/types.js'
-import type { CallOptions } from './bounds.js'
-import { quoteName } from './identifiers.js'
-import { encodeParameters, toNativeParameters, type QueryParameter } from './parameters.js'
+import { ArgumentTypeError, ConnectionExecuteError } from '../../errors.js'
+import { checkOptions, expected } from '../../options/validate.js'
+import type { ResolvedTypes, TypeOptions } from '../../options/types.js'
+import type { CallOptions } from '../bounds.js'
+import { quoteName } from '../identifiers.js'
+import { encodeParameters, toNativeParameters, type QueryParameter } from '../parameters.js'
 
 /** A record: a value for each column, or `null`. */
 export type CopyRecord = readonly QueryParameter[]

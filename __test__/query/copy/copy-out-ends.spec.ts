@@ -14,9 +14,9 @@ import {
   type CallOptions,
   type CopyStream,
 } from 'pglisten'
-import { copyScene, ENDLESS, lockTable, PAUSING, type Scene } from '../support/copying.js'
-import { openListener, uniqueChannel } from '../support/listener.js'
-import { waitFor, within } from '../../lab/wait.js'
+import { copyScene, ENDLESS, lockTable, PAUSING, type Scene } from '../../support/copying.js'
+import { openListener, uniqueChannel } from '../../support/listener.js'
+import { waitFor, within } from '../../../lab/wait.js'
 
 /** A statement, and how the reader comes to its phase. `reach` resolves there, with the read that is under way, if one is. */
 interface Phase {

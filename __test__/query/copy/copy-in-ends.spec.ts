@@ -14,9 +14,9 @@ import {
   TransactionCommitError,
   type CallOptions,
 } from 'pglisten'
-import { copyScene, lockTable, sleepAfterData, type Scene } from '../support/copying.js'
-import { openListener, uniqueChannel } from '../support/listener.js'
-import { deferred, waitFor, within } from '../../lab/wait.js'
+import { copyScene, lockTable, sleepAfterData, type Scene } from '../../support/copying.js'
+import { openListener, uniqueChannel } from '../../support/listener.js'
+import { deferred, waitFor, within } from '../../../lab/wait.js'
 
 const ROWS = '1\tone\n2\ttwo\n'
 

@@ -1,12 +1,12 @@
 // COPY TO STDOUT: data comes from the server no faster than it is read.
 import { Readable } from 'node:stream'
-import { brand } from '../brand.js'
+import { brand } from '../../brand.js'
 import type { NativeCopyOut } from '#native'
-import { bridge } from '../native/bridge.js'
-import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
-import { ConnectionExecuteError } from '../errors.js'
+import { bridge } from '../../native/bridge.js'
+import { type InspectArguments, inspectCustom, printed } from '../../native/inspect.js'
+import { ConnectionExecuteError } from '../../errors.js'
 import { copying, type StartCopy } from './copying.js'
-import { occupant, vacate, type Occupiable } from './occupant.js'
+import { occupant, vacate, type Occupiable } from '../occupant.js'
 
 /** An item of the iteration. */
 type Item = IteratorResult<Buffer, undefined>

@@ -18,9 +18,9 @@ import {
   type CopySource,
   type CopyStream,
 } from 'pglisten'
-import { connect } from '../support/connect.js'
-import { openListener } from '../support/listener.js'
-import { collect } from '../../lab/wait.js'
+import { connect } from '../../support/connect.js'
+import { openListener } from '../../support/listener.js'
+import { collect } from '../../../lab/wait.js'
 
 async function withTable(t: ExecutionContext, columns = 'n int4, s text'): Promise<Connection> {
   const connection = await connect(t)
