@@ -217,9 +217,8 @@ brand(CopyStream, 'CopyStream')
  * Node.js takes some ms to load them.
  */
 function webStreams(): { ReadableStream: typeof ReadableStream } {
-  return typeof globalThis.ReadableStream === 'function'
-    ? globalThis
-    : process.getBuiltinModule('node:stream/web')
+  const { ReadableStream: own } = globalThis as { ReadableStream?: typeof ReadableStream }
+  return own ? { ReadableStream: own } : process.getBuiltinModule('node:stream/web')
 }
 
 /** Notes how an operation ends. A function of its own, so that it holds nothing else. */
