@@ -80,8 +80,9 @@ interface TemporalNamespace {
  * | `numeric`, `money`; `text`, `varchar`, … | number, bigint; these and boolean |
  * | `bytea` | `Buffer`, `Uint8Array`, `ArrayBuffer`, `DataView` |
  * | `json`, `jsonb` | any value that `JSON.stringify` takes, `Map` as an object, except that a **string is taken as JSON text** as it is |
- * | `date`, `timestamp`, `timestamptz` | `Date`, of which the first two hold the UTC day and time; objects of `Temporal` |
- * | `time`, `interval` | `Temporal.PlainTime`; `Interval`, `Temporal.Duration`, an object such as `{ hours: 1 }` |
+ * | `date`, `timestamp`, `timestamptz` | `Date`, of which the first two hold the UTC day and time; objects of `Temporal`; `Infinity` and `-Infinity` |
+ * | `time` | `Temporal.PlainTime` |
+ * | `interval` | `Interval`, `Temporal.Duration`, an object such as `{ hours: 1 }`; `Infinity` and `-Infinity` |
  * | ranges; multiranges | `Range`, or an object with `lower` and `upper`; array of these |
  * | composites | object with a property for each field, of which a missing one is null; array of all fields |
  * | `hstore` | object or `Map` of strings and nulls |

@@ -232,7 +232,9 @@ impl Codec {
             Self::Bytea => "a Buffer, a Uint8Array or a string of hexadecimal digits behind `\\x`",
             Self::Json | Self::Jsonb => "a value that JSON can hold",
             Self::Moment(..) => "a Date or a string",
-            Self::Interval => "an Interval, an object with `months`, `days`, `microseconds` or other units, or a string",
+            Self::Interval => {
+                "an Interval, an object with `months`, `days`, `microseconds` or other units, or a string"
+            }
             Self::Geometry(geometry) => match geometry {
                 Geometry::Point => "an object with `x` and `y`, or a string",
                 Geometry::Segment | Geometry::Box => "an array of two points, or a string",

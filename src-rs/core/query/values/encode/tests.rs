@@ -93,10 +93,7 @@ fn numeric_takes_strings_numbers_and_bigints() {
             "170141183460469231731687303715884105728",
         ),
     ] {
-        assert_eq!(
-            text_of(&round_trip(&Type::NUMERIC, param)),
-            expected
-        );
+        assert_eq!(text_of(&round_trip(&Type::NUMERIC, param)), expected);
     }
     assert_eq!(sent_text(&Type::NUMERIC, text("12,5")), "12,5");
     assert!(encode(&Type::NUMERIC, Param::Bool(true)).is_err());
@@ -111,14 +108,8 @@ fn json_takes_text_as_it_is_and_writes_everything_else() {
         (Param::Bool(false), "false"),
         (Param::Array(vec![text("x"), Param::Null]), "[\"x\",null]"),
     ] {
-        assert_eq!(
-            text_of(&round_trip(&Type::JSONB, param.clone())),
-            expected
-        );
-        assert_eq!(
-            text_of(&round_trip(&Type::JSON, param)),
-            expected
-        );
+        assert_eq!(text_of(&round_trip(&Type::JSONB, param.clone())), expected);
+        assert_eq!(text_of(&round_trip(&Type::JSON, param)), expected);
     }
     assert_eq!(
         encode(&Type::JSON, Param::Array(vec![Param::BigInt(1)])).unwrap_err(),
@@ -155,18 +146,28 @@ fn arrays_keep_their_shape() {
     assert_eq!(tape.numbers, [2.0, 2.0, 1.0, 2.0, 1.0, 1.0, 3.0, 4.0]);
     assert_eq!(tape.flags, [1, 1, 0, 1, 1]);
     let empty = [0.0];
-    assert_eq!(round_trip(&Type::INT4_ARRAY, Param::Array(vec![])).numbers, empty);
+    assert_eq!(
+        round_trip(&Type::INT4_ARRAY, Param::Array(vec![])).numbers,
+        empty
+    );
     let deep = Param::Array(vec![Param::Array(vec![]), Param::Array(vec![])]);
     assert_eq!(round_trip(&Type::INT4_ARRAY, deep).numbers, empty);
     let bounded = Param::Bounded(vec![-5], vec![int(7.0)]);
-    assert_eq!(round_trip(&Type::INT4_ARRAY, bounded).numbers, [1.0, 1.0, -5.0, 7.0]);
+    assert_eq!(
+        round_trip(&Type::INT4_ARRAY, bounded).numbers,
+        [1.0, 1.0, -5.0, 7.0]
+    );
 }
 
 #[test]
 fn an_array_that_is_not_rectangular_says_where() {
     let int = |value: f64| Param::Number(value);
     assert_eq!(
-        encode(&Type::INT4_ARRAY, Param::Array(vec![int(1.0), Param::Bool(true)])).unwrap_err(),
+        encode(
+            &Type::INT4_ARRAY,
+            Param::Array(vec![int(1.0), Param::Bool(true)])
+        )
+        .unwrap_err(),
         "Expected element [1] of parameter $1 (int4[]) to be an integer between -2147483648 and 2147483647, got `true` (boolean)"
     );
     assert_eq!(
@@ -210,10 +211,21 @@ fn a_number_beyond_float4_is_refused_and_infinity_is_not() {
 #[test]
 fn an_infinite_moment_is_a_number() {
     let infinite = |ty: Type, value: f64| encode(&ty, Param::Number(value)).unwrap().unwrap();
-    assert_eq!(infinite(Type::DATE, f64::INFINITY)[..], i32::MAX.to_be_bytes());
-    assert_eq!(infinite(Type::TIMESTAMP, f64::NEG_INFINITY)[..], i64::MIN.to_be_bytes());
+    assert_eq!(
+        infinite(Type::DATE, f64::INFINITY)[..],
+        i32::MAX.to_be_bytes()
+    );
+    assert_eq!(
+        infinite(Type::TIMESTAMP, f64::NEG_INFINITY)[..],
+        i64::MIN.to_be_bytes()
+    );
     let array = Param::Array(vec![Param::Number(f64::NEG_INFINITY)]);
-    assert!(encode(&Type::TIMESTAMPTZ_ARRAY, array).unwrap().unwrap().ends_with(&i64::MIN.to_be_bytes()));
+    assert!(
+        encode(&Type::TIMESTAMPTZ_ARRAY, array)
+            .unwrap()
+            .unwrap()
+            .ends_with(&i64::MIN.to_be_bytes())
+    );
 }
 
 #[test]
@@ -231,35 +243,122 @@ fn what_has_no_binary_form_of_ours_is_sent_as_the_text_that_the_server_reads() {
     let int = |value: i64| Param::BigInt(value);
     let point = || object(r#"{"x":1,"y":2.5}"#);
     let fields = |fields: &[(&str, Param)]| Param::Fields {
-        fields: fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        fields: fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
         json: None,
     };
     for (ty, param, expected) in [
-        (Type::INTERVAL, object(r#"{"months":14,"days":-3,"microseconds":5}"#), "+14 months -3 days +5 microseconds"),
+        (
+            Type::INTERVAL,
+            object(r#"{"months":14,"days":-3,"microseconds":5}"#),
+            "+14 months -3 days +5 microseconds",
+        ),
         (Type::POINT, point(), "(1,2.5)"),
-        (Type::BOX, Param::Array(vec![point(), point()]), "(1,2.5),(1,2.5)"),
+        (
+            Type::BOX,
+            Param::Array(vec![point(), point()]),
+            "(1,2.5),(1,2.5)",
+        ),
         (Type::POLYGON, Param::Array(vec![point()]), "((1,2.5))"),
-        (Type::PATH, fields(&[("points", Param::Array(vec![point()])), ("closed", Param::Bool(false))]), "[(1,2.5)]"),
+        (
+            Type::PATH,
+            fields(&[
+                ("points", Param::Array(vec![point()])),
+                ("closed", Param::Bool(false)),
+            ]),
+            "[(1,2.5)]",
+        ),
         (Type::LINE, object(r#"{"a":1,"b":-1,"c":0}"#), "{1,-1,0}"),
-        (Type::CIRCLE, fields(&[("x", int(1)), ("y", int(2)), ("radius", Param::Number(f64::INFINITY))]), "<(1,2),Infinity>"),
-        (Type::INT4_RANGE, object(r#"{"lower":1,"upper":5}"#), r#"["1","5")"#),
-        (Type::INT4_RANGE, object(r#"{"lower":null,"upper":5,"upperInclusive":true}"#), r#"[,"5"]"#),
-        (Type::TSTZ_RANGE, fields(&[("lower", Param::Date(0.0)), ("upper", Param::Null)]), r#"["1970-01-01T00:00:00.000Z",)"#),
-        (Type::INTERVAL, Param::Number(f64::NEG_INFINITY), "-infinity"),
-        (Type::TS_RANGE, fields(&[("upper", Param::Number(f64::INFINITY))]), r#"[,"infinity")"#),
-        (Type::INT4MULTI_RANGE, Param::Array(vec![object(r#"{"isEmpty":true}"#)]), "{empty}"),
+        (
+            Type::CIRCLE,
+            fields(&[
+                ("x", int(1)),
+                ("y", int(2)),
+                ("radius", Param::Number(f64::INFINITY)),
+            ]),
+            "<(1,2),Infinity>",
+        ),
+        (
+            Type::INT4_RANGE,
+            object(r#"{"lower":1,"upper":5}"#),
+            r#"["1","5")"#,
+        ),
+        (
+            Type::INT4_RANGE,
+            object(r#"{"lower":null,"upper":5,"upperInclusive":true}"#),
+            r#"[,"5"]"#,
+        ),
+        (
+            Type::TSTZ_RANGE,
+            fields(&[("lower", Param::Date(0.0)), ("upper", Param::Null)]),
+            r#"["1970-01-01T00:00:00.000Z",)"#,
+        ),
+        (
+            Type::INTERVAL,
+            Param::Number(f64::NEG_INFINITY),
+            "-infinity",
+        ),
+        (
+            Type::TS_RANGE,
+            fields(&[("upper", Param::Number(f64::INFINITY))]),
+            r#"[,"infinity")"#,
+        ),
+        (
+            Type::INT4MULTI_RANGE,
+            Param::Array(vec![object(r#"{"isEmpty":true}"#)]),
+            "{empty}",
+        ),
         (Type::OID, int(4_294_967_295), "4294967295"),
-        (Type::XID8, Param::HugeInt("18446744073709551615".into()), "18446744073709551615"),
+        (
+            Type::XID8,
+            Param::HugeInt("18446744073709551615".into()),
+            "18446744073709551615",
+        ),
         (Type::MONEY, Param::Number(12.5), "12.5"),
         (Type::TEXT, Param::Number(1e21), "1e+21"),
         (Type::TEXT, Param::Bool(true), "true"),
         (Type::FLOAT8, int(1 << 53), "9007199254740992"),
         (Type::INT2_VECTOR, Param::Array(vec![int(1), int(2)]), "1 2"),
-        (Type::INT4_ARRAY, Param::Array(vec![text("0x10"), Param::Null]), r#"{"0x10",NULL}"#),
-        (Type::TEXT_ARRAY, Param::Array(vec![text("a\"b"), int(1)]), r#"{"a\"b","1"}"#),
-        (Type::BOX_ARRAY, Param::Array(vec![text("(1,2),(3,4)"), text("x")]), r#"{"(1,2),(3,4)";"x"}"#),
-        (Type::DATE_RANGE, fields(&[("lower", Param::Date(-99_999_999_999_999.0))]), r#"["1200-03-15BC",)"#),
-        (Type::BYTEA_ARRAY, Param::Array(vec![Param::Bytes(vec![1, 255]), text("\\x00")]), r#"{"\\x01ff","\\x00"}"#),
+        (
+            Type::INT4_ARRAY,
+            Param::Array(vec![text("0x10"), Param::Null]),
+            r#"{"0x10",NULL}"#,
+        ),
+        (
+            Type::TEXT_ARRAY,
+            Param::Array(vec![text("a\"b"), int(1)]),
+            r#"{"a\"b","1"}"#,
+        ),
+        (
+            Type::BOX_ARRAY,
+            Param::Array(vec![text("(1,2),(3,4)"), text("x")]),
+            r#"{"(1,2),(3,4)";"x"}"#,
+        ),
+        (
+            Type::BOX_ARRAY,
+            Param::Array(vec![
+                Param::Array(vec![Param::Null]),
+                Param::Array(vec![Param::Array(vec![point(), point()])]),
+            ]),
+            r#"{{NULL};{"(1,2.5),(1,2.5)"}}"#,
+        ),
+        (
+            Type::INT4MULTI_RANGE_ARRAY,
+            Param::Array(vec![Param::Array(vec![]), Param::Null]),
+            r#"{"{}",NULL}"#,
+        ),
+        (
+            Type::DATE_RANGE,
+            fields(&[("lower", Param::Date(-99_999_999_999_999.0))]),
+            r#"["1200-03-15BC",)"#,
+        ),
+        (
+            Type::BYTEA_ARRAY,
+            Param::Array(vec![Param::Bytes(vec![1, 255]), text("\\x00")]),
+            r#"{"\\x01ff","\\x00"}"#,
+        ),
     ] {
         let sent = sent_text(&ty, param);
         if ty == Type::DATE_RANGE {
@@ -273,11 +372,25 @@ fn what_has_no_binary_form_of_ours_is_sent_as_the_text_that_the_server_reads() {
 #[test]
 fn a_composite_takes_its_fields_by_name_or_in_their_order() {
     use tokio_postgres::types::{Field, Kind};
-    let fields = vec![Field::new("a".into(), Type::INT4), Field::new("b".into(), Type::TEXT)];
-    let pair = Type::new("pair".into(), 99_999, Kind::Composite(fields), "public".into());
-    assert_eq!(sent_text(&pair, object(r#"{"b":"x\"\\,","a":1}"#)), r#"("1","x""\\,")"#);
+    let fields = vec![
+        Field::new("a".into(), Type::INT4),
+        Field::new("b".into(), Type::TEXT),
+    ];
+    let pair = Type::new(
+        "pair".into(),
+        99_999,
+        Kind::Composite(fields),
+        "public".into(),
+    );
+    assert_eq!(
+        sent_text(&pair, object(r#"{"b":"x\"\\,","a":1}"#)),
+        r#"("1","x""\\,")"#
+    );
     assert_eq!(sent_text(&pair, object(r#"{"a":1}"#)), r#"("1",)"#);
-    assert_eq!(sent_text(&pair, Param::Array(vec![Param::Null, text("")])), r#"(,"")"#);
+    assert_eq!(
+        sent_text(&pair, Param::Array(vec![Param::Null, text("")])),
+        r#"(,"")"#
+    );
     assert_eq!(
         encode(&pair, object(r#"{"c":1}"#)).unwrap_err(),
         "Expected parameter $1 (pair) to be an object with the fields `a`, `b`, got one with `c`"
@@ -286,6 +399,24 @@ fn a_composite_takes_its_fields_by_name_or_in_their_order() {
         encode(&pair, Param::Array(vec![Param::Null])).unwrap_err(),
         "Expected parameter $1 (pair) to be an array of 2, one for each field, got an array of 1"
     );
+}
+
+#[test]
+fn an_array_of_composites_has_dimensions_unless_it_is_an_array_of_fields() {
+    use tokio_postgres::types::{Field, Kind};
+    let fields = vec![Field::new("a".into(), Type::TEXT), Field::new("b".into(), Type::INT4)];
+    let pair = Type::new("pair".into(), 99_999, Kind::Composite(fields), "public".into());
+    let pairs = Type::new("_pair".into(), 99_998, Kind::Array(pair), "public".into());
+    let array = |values: &[Param]| Param::Array(values.to_vec());
+    let one = || object(r#"{"a":"x","b":1}"#);
+    let written = r#""(\"x\",\"1\")""#.replace(r"\\", r"\");
+    for (param, expected) in [
+        (array(&[array(&[text("x"), Param::BigInt(1)])]), format!("{{{written}}}")),
+        (array(&[array(&[one(), Param::Null])]), format!("{{{{{written},NULL}}}}")),
+        (array(&[array(&[text("(x,1)")])]), r#"{{"(x,1)"}}"#.to_owned()),
+    ] {
+        assert_eq!(sent_text(&pairs, param), expected);
+    }
 }
 
 #[test]

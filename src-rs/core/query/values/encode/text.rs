@@ -49,18 +49,24 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
         }
         // As they are read.
         (Codec::Moment(..) | Codec::Interval, Param::Number(value)) if value.is_infinite() => {
-            out.push_str(if *value > 0.0 { "infinity" } else { "-infinity" });
+            out.push_str(if *value > 0.0 {
+                "infinity"
+            } else {
+                "-infinity"
+            });
         }
         (Codec::Interval, _) => interval(param, out)?,
-        (Codec::Geometry(geometry), _) => write_geometry(*geometry, param, out)
-            .ok_or_else(|| mismatch(codec, param))?,
+        (Codec::Geometry(geometry), _) => {
+            write_geometry(*geometry, param, out).ok_or_else(|| mismatch(codec, param))?
+        }
         (Codec::Hstore, _) => hstore(param, out)?,
         (Codec::Vector, Param::Array(values)) => {
             let numbers: Option<Vec<String>> = values.iter().map(finite).collect();
             let numbers = numbers.ok_or_else(|| mismatch(codec, param))?;
             let _ = write!(out, "[{}]", numbers.join(","));
         }
-        (Codec::IdVector(part), Param::Array(values)) => {
+        // Its bounds are always the same.
+        (Codec::IdVector(part), Param::Array(values) | Param::Bounded(_, values)) => {
             for (index, value) in values.iter().enumerate() {
                 out.push_str(if index > 0 { " " } else { "" });
                 write(&part.codec, value, out)?;
@@ -151,7 +157,9 @@ fn integer(codec: &Codec, param: &Param, out: &mut String) -> Written {
 fn unsigned(codec: &Codec, param: &Param, out: &mut String) -> Written {
     let text = match param {
         Param::HugeInt(text) => text.clone(),
-        _ => whole_number(param).map(|it| it.to_string()).unwrap_or_default(),
+        _ => whole_number(param)
+            .map(|it| it.to_string())
+            .unwrap_or_default(),
     };
     let fits = match codec {
         Codec::Oid => text.parse::<u32>().is_ok(),
@@ -199,7 +207,9 @@ fn scalar(codec: &Codec, param: &Param, out: &mut String) -> Written {
             out.push_str(if *value { "true" } else { "false" });
         }
         Param::Number(value) => out.push_str(&number::text(*value)),
-        Param::BigInt(value) => { let _ = write!(out, "{value}"); }
+        Param::BigInt(value) => {
+            let _ = write!(out, "{value}");
+        }
         Param::HugeInt(value) => out.push_str(value),
         _ => return Err(mismatch(codec, param)),
     }
@@ -273,8 +283,12 @@ fn write_geometry(geometry: Geometry, param: &Param, out: &mut String) -> Option
             let fields = fields::of(param)?;
             let points = points(fields::get(&fields, "points")?)?.join(",");
             match fields::get(&fields, "closed")? {
-                Param::Bool(true) => { let _ = write!(out, "({points})"); }
-                Param::Bool(false) => { let _ = write!(out, "[{points}]"); }
+                Param::Bool(true) => {
+                    let _ = write!(out, "({points})");
+                }
+                Param::Bool(false) => {
+                    let _ = write!(out, "[{points}]");
+                }
                 _ => return None,
             }
         }
@@ -402,7 +416,13 @@ fn array(codec: &Codec, bounds: &[i32], values: &[Param], out: &mut String) -> W
 fn range(part: &Part, param: &Param, out: &mut String) -> Written {
     let codec = || Codec::Range(Box::new(part.clone()));
     let fields = fields::of(param).ok_or_else(|| mismatch(&codec(), param))?;
-    let known = ["lower", "upper", "lowerInclusive", "upperInclusive", "isEmpty"];
+    let known = [
+        "lower",
+        "upper",
+        "lowerInclusive",
+        "upperInclusive",
+        "isEmpty",
+    ];
     if !fields.iter().all(|(name, _)| known.contains(&&**name)) {
         return Err(mismatch(&codec(), param));
     }
@@ -415,11 +435,19 @@ fn range(part: &Part, param: &Param, out: &mut String) -> Written {
         out.push_str("empty");
         return Ok(());
     }
-    out.push(if flag("lowerInclusive", true)? { '[' } else { '(' });
+    out.push(if flag("lowerInclusive", true)? {
+        '['
+    } else {
+        '('
+    });
     bound(part, fields::get(&fields, "lower"), out)?;
     out.push(',');
     bound(part, fields::get(&fields, "upper"), out)?;
-    out.push(if flag("upperInclusive", false)? { ']' } else { ')' });
+    out.push(if flag("upperInclusive", false)? {
+        ']'
+    } else {
+        ')'
+    });
     Ok(())
 }
 
@@ -446,7 +474,10 @@ fn composite(parts: &[Part], param: &Param, out: &mut String) -> Written {
         (Param::Array(values), _) => {
             return Err(Mismatch {
                 got: format!("an array of {}", values.len()),
-                ..Mismatch::new(format!("an array of {}, one for each field", parts.len()), param)
+                ..Mismatch::new(
+                    format!("an array of {}, one for each field", parts.len()),
+                    param,
+                )
             });
         }
         (_, Some(named)) => {
@@ -454,11 +485,16 @@ fn composite(parts: &[Part], param: &Param, out: &mut String) -> Written {
                 .iter()
                 .find(|(name, _)| parts.iter().all(|part| part.name != *name));
             if let Some((name, _)) = unknown {
-                let fields: Vec<String> =
-                    parts.iter().map(|part| format!("`{}`", part.name)).collect();
+                let fields: Vec<String> = parts
+                    .iter()
+                    .map(|part| format!("`{}`", part.name))
+                    .collect();
                 return Err(Mismatch {
                     got: format!("one with `{name}`"),
-                    ..Mismatch::new(format!("an object with the fields {}", fields.join(", ")), param)
+                    ..Mismatch::new(
+                        format!("an object with the fields {}", fields.join(", ")),
+                        param,
+                    )
                 });
             }
             let value = |part: &Part| fields::get(named, &part.name).unwrap_or(&Param::Null);
