@@ -55,19 +55,8 @@ pub(super) fn dimensions(element: &Codec, values: &[Param]) -> Result<Vec<usize>
         lengths.push(values.len());
         level = values.first();
     }
-    // What is an array within is no dimension, unless the element is given as text.
-    let within = match element {
-        _ if matches!(level, Some(Param::Text(_))) && !is_array(element) => 0,
-        Codec::Multirange(_)
-        | Codec::Vector
-        | Codec::IdVector(_)
-        | Codec::Geometry(Geometry::Segment | Geometry::Box | Geometry::Polygon) => 1,
-        // How deep it is given is not known.
-        Codec::Composite(_) => lengths.len() - 1,
-        _ if is_array(element) => lengths.len() - 1,
-        _ => 0,
-    };
-    lengths.truncate(lengths.len().saturating_sub(within).max(1));
+    let (depth, leaf) = first_leaf(values, 1).unwrap_or((lengths.len(), None));
+    lengths.truncate(depth.saturating_sub(within(element, leaf, depth)).max(1));
     if lengths.len() > MAX_DIMENSIONS {
         return Err(Mismatch {
             got: format!("an array of {}", lengths.len()),
@@ -75,6 +64,67 @@ pub(super) fn dimensions(element: &Codec, values: &[Param]) -> Result<Vec<usize>
         });
     }
     Ok(lengths)
+}
+
+/// How deep in the arrays something lies that is no array, and what it is: a null if there is nothing else.
+fn first_leaf(values: &[Param], depth: usize) -> Option<(usize, Option<&Param>)> {
+    let mut null = None;
+    for value in values {
+        let found = match value {
+            Param::Array(values) => first_leaf(values, depth + 1),
+            value => Some((depth, Some(value))),
+        };
+        match found {
+            Some((_, Some(Param::Null))) => null = null.or(found),
+            None => {}
+            found => return found,
+        }
+    }
+    null
+}
+
+/// How many of the arrays are no dimensions, but parts of an element.
+fn within(element: &Codec, leaf: Option<&Param>, depth: usize) -> usize {
+    match (element, leaf) {
+        // An array with bounds within an array is an element.
+        (_, Some(Param::Bounded(..))) => 0,
+        _ if is_array(element) => depth - 1,
+        (Codec::Composite(parts), Some(Param::Json(_) | Param::Fields { .. }))
+            if !parts.iter().any(|part| takes_objects(&part.codec)) =>
+        {
+            0
+        }
+        (Codec::Composite(_), Some(Param::Text(text))) if text.starts_with('(') => 0,
+        // Whether an array is a dimension or the fields of a composite is not known.
+        (Codec::Composite(_), _) => depth - 1,
+        // The element is a text, or is not there.
+        (_, Some(Param::Text(_) | Param::Null)) => 0,
+        (
+            Codec::Multirange(_)
+            | Codec::Vector
+            | Codec::IdVector(_)
+            | Codec::Geometry(Geometry::Segment | Geometry::Box | Geometry::Polygon),
+            _,
+        ) => 1,
+        _ => 0,
+    }
+}
+
+/// Whether a value of the type can be given as an object.
+fn takes_objects(codec: &Codec) -> bool {
+    matches!(
+        codec,
+        Codec::Json
+            | Codec::Jsonb
+            | Codec::Interval
+            | Codec::Geometry(_)
+            | Codec::Hstore
+            | Codec::Range(_)
+            | Codec::Multirange(_)
+            | Codec::Composite(_)
+            | Codec::Array(_)
+            | Codec::PlainArray(_)
+    )
 }
 
 /// Whether an element is an array itself, such as one of a domain over an array.

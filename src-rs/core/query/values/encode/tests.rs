@@ -338,6 +338,19 @@ fn what_has_no_binary_form_of_ours_is_sent_as_the_text_that_the_server_reads() {
             r#"{"(1,2),(3,4)";"x"}"#,
         ),
         (
+            Type::BOX_ARRAY,
+            Param::Array(vec![
+                Param::Array(vec![Param::Null]),
+                Param::Array(vec![Param::Array(vec![point(), point()])]),
+            ]),
+            r#"{{NULL};{"(1,2.5),(1,2.5)"}}"#,
+        ),
+        (
+            Type::INT4MULTI_RANGE_ARRAY,
+            Param::Array(vec![Param::Array(vec![]), Param::Null]),
+            r#"{"{}",NULL}"#,
+        ),
+        (
             Type::DATE_RANGE,
             fields(&[("lower", Param::Date(-99_999_999_999_999.0))]),
             r#"["1200-03-15BC",)"#,
@@ -387,6 +400,41 @@ fn a_composite_takes_its_fields_by_name_or_in_their_order() {
         encode(&pair, Param::Array(vec![Param::Null])).unwrap_err(),
         "Expected parameter $1 (pair) to be an array of 2, one for each field, got an array of 1"
     );
+}
+
+#[test]
+fn an_array_of_composites_has_dimensions_unless_it_is_an_array_of_fields() {
+    use tokio_postgres::types::{Field, Kind};
+    let fields = vec![
+        Field::new("a".into(), Type::TEXT),
+        Field::new("b".into(), Type::INT4),
+    ];
+    let pair = Type::new(
+        "pair".into(),
+        99_999,
+        Kind::Composite(fields),
+        "public".into(),
+    );
+    let pairs = Type::new("_pair".into(), 99_998, Kind::Array(pair), "public".into());
+    let array = |values: &[Param]| Param::Array(values.to_vec());
+    let one = || object(r#"{"a":"x","b":1}"#);
+    let written = r#""(\"x\",\"1\")""#.replace(r"\\", r"\");
+    for (param, expected) in [
+        (
+            array(&[array(&[text("x"), Param::BigInt(1)])]),
+            format!("{{{written}}}"),
+        ),
+        (
+            array(&[array(&[one(), Param::Null])]),
+            format!("{{{{{written},NULL}}}}"),
+        ),
+        (
+            array(&[array(&[text("(x,1)")])]),
+            r#"{{"(x,1)"}}"#.to_owned(),
+        ),
+    ] {
+        assert_eq!(sent_text(&pairs, param), expected);
+    }
 }
 
 #[test]

@@ -65,7 +65,8 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
             let numbers = numbers.ok_or_else(|| mismatch(codec, param))?;
             let _ = write!(out, "[{}]", numbers.join(","));
         }
-        (Codec::IdVector(part), Param::Array(values)) => {
+        // Its bounds are always the same.
+        (Codec::IdVector(part), Param::Array(values) | Param::Bounded(_, values)) => {
             for (index, value) in values.iter().enumerate() {
                 out.push_str(if index > 0 { " " } else { "" });
                 write(&part.codec, value, out)?;
