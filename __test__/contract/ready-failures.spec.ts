@@ -18,6 +18,7 @@ import {
   uniqueChannel,
 } from '../support/listener.js'
 import { isPending, occupy } from '../support/occupy.js'
+import { type Proxy, startProxy } from '../../lab/network/proxy.js'
 import { collect, within } from '../../lab/wait.js'
 
 test('a subscription that the server refuses leaves no trace', async (t) => {
@@ -138,14 +139,15 @@ test('a startup that fails leaves nothing running, and can be tried again', asyn
 /** A subscription that is refused, and one to the same channel that took its place while it was under way. */
 async function succeed<Result>(
   t: ExecutionContext,
-  listener: Listener,
+  { listener, proxy }: { listener: Listener; proxy: Proxy },
   { first, replace }: { first: () => Promise<unknown>; replace: () => [Promise<unknown>, Result] },
 ): Promise<Result> {
   await listener.connection.executeBatch('BEGIN')
   const release = await occupy(listener.connection)
+  // Its LISTEN is under way once anything is sent: the session is busy, and no heartbeat is due.
+  const underWay = proxy.sent()
   const refused = t.throwsAsync<PglistenError>(first())
-  // Its LISTEN is under way by then.
-  t.true(await isPending(refused))
+  await within(underWay)
   const [removed, result] = replace()
   const ended = listener.connection.executeBatch('ROLLBACK')
   await release()
@@ -154,19 +156,28 @@ async function succeed<Result>(
 }
 
 test('a channel that is asked for again while it is being refused is heard', async (t) => {
-  const { listener } = await openListener(t, { channels: [uniqueChannel()] })
+  const proxy = await startProxy(t)
+  const { listener } = await openListener(
+    t,
+    { channels: [uniqueChannel()], heartbeat: false },
+    { dsn: proxy.dsn },
+  )
   await listener.startup()
   const messages = listener.messages()
   // Once more where the second was under way too early, and was refused as well.
   for (let round = 0; ; round += 1) {
     const channel = uniqueChannel()
-    const [accepted] = await succeed(t, listener, {
-      first: () => listener.addChannel(channel),
-      replace: () => [
-        listener.removeChannel(channel),
-        Promise.allSettled([listener.addChannel(channel)]),
-      ],
-    })
+    const [accepted] = await succeed(
+      t,
+      { listener, proxy },
+      {
+        first: () => listener.addChannel(channel),
+        replace: () => [
+          listener.removeChannel(channel),
+          Promise.allSettled([listener.addChannel(channel)]),
+        ],
+      },
+    )
     if (accepted.status === 'rejected' && round < 20) continue
     t.is(accepted.status, 'fulfilled')
     t.true(listener.channels.includes(channel))
@@ -177,20 +188,29 @@ test('a channel that is asked for again while it is being refused is heard', asy
 })
 
 test('a callback that is added again while the first one is being refused is called', async (t) => {
-  const { listener } = await openListener(t, { channels: [uniqueChannel()] })
+  const proxy = await startProxy(t)
+  const { listener } = await openListener(
+    t,
+    { channels: [uniqueChannel()], heartbeat: false },
+    { dsn: proxy.dsn },
+  )
   await listener.startup()
   listener.listen()
   for (let round = 0; ; round += 1) {
     const channel = uniqueChannel()
     const refused = () => t.fail('called although it was refused')
     const calls: string[] = []
-    const [accepted] = await succeed(t, listener, {
-      first: () => listener.addCallback(channel, refused),
-      replace: () => [
-        listener.removeCallback(channel, refused),
-        Promise.allSettled([listener.addCallback(channel, (_, payload) => calls.push(payload))]),
-      ],
-    })
+    const [accepted] = await succeed(
+      t,
+      { listener, proxy },
+      {
+        first: () => listener.addCallback(channel, refused),
+        replace: () => [
+          listener.removeCallback(channel, refused),
+          Promise.allSettled([listener.addCallback(channel, (_, payload) => calls.push(payload))]),
+        ],
+      },
+    )
     if (accepted.status === 'rejected' && round < 20) continue
     t.is(accepted.status, 'fulfilled')
     await notify(channel, 'heard')

@@ -20,6 +20,8 @@ export interface Proxy {
   silence(): void
   /** Breaks every connection; new ones are taken, and never answered. */
   hang(): void
+  /** Resolves once the next bytes have passed towards the server, on any connection. */
+  sent(): Promise<void>
   /** How many connections were tried while it was cut. */
   readonly refused: number
   /** How many connections were taken while it did not answer. */
@@ -36,6 +38,7 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
   let isHanging = false
   let refused = 0
   let unanswered = 0
+  let onSent: (() => void) | undefined
   const server = createServer((client) => {
     client.on('error', () => {})
     if (isCut) {
@@ -56,7 +59,9 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
       sockets.add(from)
       from.on('error', () => {})
       from.on('data', (chunk) => {
-        if (!isFrozen && !silenced.has(from)) to.write(chunk)
+        if (isFrozen || silenced.has(from)) return
+        to.write(chunk)
+        if (from === client) onSent?.()
       })
       from.on('close', () => {
         sockets.delete(from)
@@ -100,6 +105,10 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
       isHanging = true
       destroyAll()
     },
+    sent: () =>
+      new Promise((resolve) => {
+        onSent = resolve
+      }),
     get refused() {
       return refused
     },

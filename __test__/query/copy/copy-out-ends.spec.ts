@@ -64,6 +64,15 @@ async function drain(chunks: AsyncIterator<Uint8Array>, read = chunks.next()): P
   while (!(await within(read)).done) read = chunks.next()
 }
 
+/** Reads what came before the end. A stream of Node.js that is destroyed fails whoever reads it. */
+async function readOn(
+  chunks: AsyncIterator<Uint8Array>,
+  read: Promise<IteratorResult<Uint8Array>>,
+) {
+  const { done } = await within(read.catch(() => ({ done: true })))
+  if (!done) await readOn(chunks, chunks.next())
+}
+
 async function goesOn(t: ExecutionContext, scene: Scene) {
   t.is(await within(scene.connection.fetchVal('SELECT pg_backend_pid()')), scene.processId)
   t.is(scene.connection.transactionStatus, 'idle')
@@ -105,9 +114,8 @@ for (const [name, phase] of Object.entries(PHASES)) {
       const { read } = await phase.reach(t, scene, chunks)
       await within(end())
       await goesOn(t, scene)
-      // A stream of Node.js that is destroyed fails whoever reads it.
-      const outcome = read && (await within(read.catch(() => ({ done: true }))))
-      t.true(outcome?.done ?? true)
+      // The read that was under way may have been given what the server had sent before it paused.
+      if (read) await t.notThrowsAsync(readOn(chunks, read))
       t.is(stream.rowCount, undefined)
     })
 
