@@ -9,26 +9,31 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use napi::Status;
-use napi::bindgen_prelude::{Env, Function, Uint32Array};
+use napi::bindgen_prelude::{Env, Function, JsValue as _, Uint32Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(unix)]
+use super::event_loop::{EventLoop, is_settling};
 use super::finalize::contained_finalizer;
 use super::runtime::querying;
 use super::wake::{Arguments, IntoJs, Ready, Receiver};
+use pglisten_core::base::eager::spawn_eager;
 use pglisten_core::base::error::Result;
 use pglisten_core::base::panic::{contained, contained_future};
 use pglisten_core::fail_point;
+use pglisten_core::query::lease::Lease;
 
 type Wake = ThreadsafeFunction<(), (), Arguments, Status, false, true>;
 
 /// The most entries that are handed over at once. If there are more, JavaScript is woken again.
 const MOST_AT_ONCE: usize = 256;
 
+/// What reaches an environment from other threads.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     ready: Mutex<VecDeque<Ready>>,
     /// Taken out, on the JavaScript thread, when the environment ends: whoever holds the lock may call it.
     wake: Mutex<Option<Wake>>,
@@ -47,14 +52,14 @@ impl Shared {
             queue.push_back(ready);
             queue.len() == 1
         };
-        if was_empty {
+        if was_empty && !is_settling(self) {
             // A failure means that the environment is ending; then nobody is left to be told.
             let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 
     /// The first that are ready. Wakes JavaScript again if there are more.
-    fn take(&self) -> Vec<Ready> {
+    pub(super) fn take(&self) -> Vec<Ready> {
         fail_point!("wake");
         let mut ready = self.ready.lock();
         let most = MOST_AT_ONCE.min(ready.len());
@@ -111,11 +116,34 @@ impl BridgeHandle {
             Ok(runtime) => runtime,
             Err(error) => return self.settle::<T>(id, Err(error)),
         };
-        let bridge = self.clone();
-        drop(runtime.spawn(async move {
-            let outcome = contained_future("a task of pglisten", future).await;
-            bridge.settle(id, outcome.unwrap_or_else(Err));
-        }));
+        drop(runtime.spawn(self.clone().settled(id, future)));
+    }
+
+    /// Does as [`BridgeHandle::spawn`] does, but begins at once, on this thread, up to where the future has to wait.
+    pub(crate) fn begin<T: IntoJs + 'static>(
+        &self,
+        id: u32,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) {
+        match querying() {
+            Ok(runtime) => spawn_eager(runtime, self.clone().settled(id, future)),
+            Err(error) => self.settle::<T>(id, Err(error)),
+        }
+    }
+
+    /// Lets this thread read the answers on a connection itself, if that can be.
+    pub(crate) fn borrow(&self, lease: &Lease) {
+        #[cfg(unix)]
+        EventLoop::borrow(&self.0, lease);
+    }
+
+    async fn settled<T: IntoJs + 'static>(
+        self,
+        id: u32,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) {
+        let outcome = contained_future("a task of pglisten", future).await;
+        self.settle(id, outcome.unwrap_or_else(Err));
     }
 }
 
@@ -129,14 +157,23 @@ pub struct Bridge {
 impl Bridge {
     /// `wake` is called with the values of the entries that are ready. Before, `numbers` is filled with four numbers for each: the
     /// kind (0 resolved, 1 rejected, 2 signal, 3 handed), the id, and for what is handed the channel's number and the sender's
-    /// process id. It has room for 256 entries.
+    /// process id. It has room for 256 entries. With `borrows`, the event loop is libuv's, and may wait for sockets.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
         #[napi(ts_arg_type = "(...values: Array<unknown>) => void")] wake: Function<'_, (), ()>,
         mut numbers: Uint32Array,
+        borrows: bool,
     ) -> napi::Result<Self> {
         let shared = Arc::new(Shared::default());
+        #[cfg(unix)]
+        if borrows {
+            // Safety: the array is held until the environment ends.
+            unsafe {
+                let numbers: *mut [u32] = numbers.as_mut();
+                EventLoop::register(env.raw(), &shared, wake.raw(), numbers)?;
+            }
+        }
         let taking = Arc::clone(&shared);
         let wake: Wake = wake
             .build_threadsafe_function::<()>()

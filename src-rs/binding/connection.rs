@@ -81,6 +81,7 @@ impl NativeLease {
     ) {
         fail_point!("execute");
         let params = NativeParam::into_params(params);
+        self.bridge.borrow(&self.lease);
         let (parts, taken) = mpsc::channel(WAITING_PARTS);
         let output = self.lease.execute(
             sql,
@@ -90,7 +91,7 @@ impl NativeLease {
             NativeCallBounds::of(bounds),
         );
         let first = first_part(self.bridge.clone(), output, taken);
-        self.bridge.spawn(promise, first);
+        self.bridge.begin(promise, first);
     }
 
     /// Resolves to the number of rows affected.

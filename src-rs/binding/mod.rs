@@ -16,6 +16,8 @@ mod connection;
 mod copy;
 mod cursor;
 mod error;
+#[cfg(unix)]
+mod event_loop;
 mod finalize;
 mod info;
 mod listen;

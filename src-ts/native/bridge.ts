@@ -38,6 +38,9 @@ export interface Consumer {
 /** The longest interval that Node allows. The timer only serves to keep the process alive, so it should never fire. */
 const FOR_EVER_MS = 2 ** 31 - 1
 
+/** Whether the event loop is libuv's. Others have functions of its names that do something else, or end the process. */
+const HAS_LIBUV = !('bun' in process.versions) && !('deno' in process.versions)
+
 class JsBridge {
   #handle: Bridge | undefined
   readonly #pending = new Map<number, (outcome: Outcome) => void>()
@@ -54,7 +57,7 @@ class JsBridge {
    * only imports the package has none.
    */
   get handle(): Bridge {
-    this.#handle ??= new Bridge((...values) => this.#wake(values), this.#numbers)
+    this.#handle ??= new Bridge((...values) => this.#wake(values), this.#numbers, HAS_LIBUV)
     return this.#handle
   }
 

@@ -1,9 +1,10 @@
-//! What every other folder uses: errors and the settings they name, panics and threads that can fail, the wall clock, the
+//! What every other folder uses: errors and the settings they name, panics, tasks and threads that can fail, the wall clock, the
 //! process ids of our own backends.
 
 mod blocking;
 pub mod clock;
 pub mod doubt;
+pub mod eager;
 pub mod error;
 #[cfg(feature = "failpoints")]
 pub mod fail_point;

@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
@@ -36,7 +36,7 @@ use crate::connect::password::Asked;
 use crate::connect::wire::{Wire, WireFacts};
 use crate::inbound::{Inbound, NotificationSink};
 use crate::protocol::hand_over::lend;
-use crate::protocol::{Client, Connection};
+use crate::protocol::{Asynchronous, Client, Connection, ConnectionEnd, Driven};
 
 /// A connection to a server. Nothing is sent or read unless it is polled.
 pub type ServerConnection = Connection<Inbound<Wire>>;
@@ -328,16 +328,31 @@ pub(crate) async fn process_id(client: &Client) -> Result<i32> {
 
 /// Polls a connection until it ends, and ignores its notices and notifications. A panic ends it too.
 pub async fn drive(connection: &mut ServerConnection) {
-    let ended = contained_future("the task that reads the connection", async {
-        let mut message = |cx: &mut Context<'_>| {
-            fail_point!("connection");
-            connection.poll_message(cx)
-        };
-        while let Some(Ok(_)) = poll_fn(&mut message).await {}
-    });
-    if let Err(panicked) = ended.await {
+    if let Err(panicked) = to_the_end(|cx| connection.poll_message(cx)).await {
         connection.fail(&panicked);
     }
+}
+
+/// Polls a connection that others use meanwhile, as [`drive`] does.
+pub async fn drive_shared(connection: &Driven<Inbound<Wire>>) {
+    if let Err(panicked) = to_the_end(|cx| connection.poll_message(cx)).await {
+        connection.fail(&panicked);
+    }
+}
+
+async fn to_the_end(
+    mut message: impl FnMut(
+        &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Asynchronous, ConnectionEnd>>>,
+) -> Result<()> {
+    contained_future("the task that reads the connection", async {
+        let mut message = |cx: &mut Context<'_>| {
+            fail_point!("connection");
+            message(cx)
+        };
+        while let Some(Ok(_)) = poll_fn(&mut message).await {}
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod dsn;
 mod failure;
 mod hosts;
 mod key;
+#[cfg(unix)]
+mod lent_socket;
 pub mod parameters;
 mod passfile;
 pub mod password;

@@ -15,7 +15,12 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use crate::connect::cluster::Timeline;
+#[cfg(unix)]
+use crate::connect::lent_socket::LentSocket;
 use crate::connect::tls::server_end_point;
+#[cfg(unix)]
+use crate::protocol::Awaited;
+use crate::protocol::Lend;
 
 /// The moment of the last read, cheap to write with each read.
 #[derive(Debug)]
@@ -154,6 +159,9 @@ pub(crate) enum Transport {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    /// A socket that no runtime waits for.
+    #[cfg(unix)]
+    Lent(LentSocket),
 }
 
 /// A socket that notes when the server was heard: any byte counts, also one that is not decrypted yet.
@@ -161,6 +169,8 @@ pub(crate) enum Transport {
 pub(crate) struct Socket {
     transport: Transport,
     facts: Arc<WireFacts>,
+    /// Somebody may have a duplicate.
+    was_lent: bool,
 }
 
 impl Socket {
@@ -168,7 +178,41 @@ impl Socket {
         Self {
             transport,
             facts: Arc::default(),
+            was_lent: false,
         }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A duplicate would keep the connection open, and whoever waits for it is to be told.
+        if self.was_lent {
+            self.transport.shut_down();
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Lend for Socket {
+    fn lend(&mut self) -> Option<Awaited> {
+        let awaited = self.transport.lend()?;
+        self.was_lent = true;
+        Some(awaited)
+    }
+
+    fn take_back(&mut self) -> io::Result<()> {
+        self.transport.take_back()
+    }
+
+    fn allow(&mut self, bytes: usize) {
+        if let Transport::Lent(socket) = &mut self.transport {
+            socket.allow(bytes);
+        }
+    }
+
+    fn is_used_up(&self) -> bool {
+        matches!(&self.transport, Transport::Lent(socket) if socket.is_used_up())
     }
 }
 
@@ -178,6 +222,8 @@ macro_rules! on_transport {
             Transport::Tcp(stream) => Pin::new(stream).$call($($argument),*),
             #[cfg(unix)]
             Transport::Unix(stream) => Pin::new(stream).$call($($argument),*),
+            #[cfg(unix)]
+            Transport::Lent(socket) => Pin::new(socket).$call($($argument),*),
         }
     };
 }
@@ -289,6 +335,41 @@ impl Wire {
                 Scanned::Absent => self.startup = None,
             }
             bytes = &[];
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Wire {
+    fn socket(&mut self) -> &mut Socket {
+        match &mut self.stream {
+            MaybeTls::Plain(socket) => socket,
+            MaybeTls::Encrypted(stream) => stream.get_mut().0,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Lend for Wire {}
+
+#[cfg(unix)]
+impl Lend for Wire {
+    fn lend(&mut self) -> Option<Awaited> {
+        self.socket().lend()
+    }
+
+    fn take_back(&mut self) -> io::Result<()> {
+        self.socket().take_back()
+    }
+
+    fn allow(&mut self, bytes: usize) {
+        self.socket().allow(bytes);
+    }
+
+    fn is_used_up(&self) -> bool {
+        match &self.stream {
+            MaybeTls::Plain(socket) => socket.is_used_up(),
+            MaybeTls::Encrypted(stream) => stream.get_ref().0.is_used_up(),
         }
     }
 }

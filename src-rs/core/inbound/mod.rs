@@ -21,6 +21,7 @@ use splitter::Splitter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::base::Moment;
+use crate::protocol::{Awaited, Lend};
 
 /// How much is read at once. The notifications of one read are handed on together, so this bounds a batch too.
 const CHUNK: usize = 64 * 1024;
@@ -141,6 +142,24 @@ impl<S> Inbound<S> {
     /// The stream that is read.
     pub(crate) fn stream(&self) -> &S {
         &self.stream
+    }
+}
+
+impl<S: Lend> Lend for Inbound<S> {
+    fn lend(&mut self) -> Option<Awaited> {
+        self.stream.lend()
+    }
+
+    fn take_back(&mut self) -> io::Result<()> {
+        self.stream.take_back()
+    }
+
+    fn allow(&mut self, bytes: usize) {
+        self.stream.allow(bytes);
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.stream.is_used_up()
     }
 }
 

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_postgres::CancelToken;
 
 use super::copy_feed::CopyFeed;
+use super::driven::{Driven, Lent, Shared, Shortcut};
+use super::lend::Lend;
 use super::message::{Malformed, Message, TransactionStatus};
 use super::parameters::Parameters;
 use super::responses::{self, Responses, Sender};
@@ -180,6 +183,7 @@ impl TextRow {
 /// Dropping it ends the session with Terminate, once what was asked is answered.
 pub struct Client {
     orders: Mutex<mpsc::UnboundedSender<Order>>,
+    shortcut: OnceLock<Shortcut>,
     state: Arc<State>,
     cancel_token: Option<CancelToken>,
 }
@@ -200,8 +204,33 @@ impl Client {
     ) -> Self {
         Self {
             orders: Mutex::new(orders),
+            shortcut: OnceLock::new(),
             state,
             cancel_token,
+        }
+    }
+
+    /// Lets requests be sent, and answers be read, around the driver of the connection.
+    pub(crate) fn take_shortcut<S>(&self, connection: &Arc<Driven<S>>)
+    where
+        S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static,
+    {
+        let connection: Arc<dyn Shared> = Arc::clone(connection) as _;
+        let _ = self.shortcut.set(Arc::downgrade(&connection));
+    }
+
+    /// Lends the connection to this thread, if nothing is under way on it.
+    pub(crate) fn lend(&self) -> Lent {
+        match self.shortcut.get().and_then(Weak::upgrade) {
+            Some(connection) => connection.lend(),
+            None => Lent::No,
+        }
+    }
+
+    /// Has the driver read the answers again, if a thread has borrowed the connection.
+    pub(crate) fn recall(&self) {
+        if let Some(connection) = self.shortcut.get().and_then(Weak::upgrade) {
+            connection.recall();
         }
     }
 
@@ -255,8 +284,15 @@ impl Client {
         let (sender, responses) = responses::channel(Arc::clone(&self.state));
         let orders = self.orders.lock();
         self.state.outstanding.fetch_add(1, Ordering::AcqRel);
-        // A connection that has ended drops the sender.
-        let _ = orders.send(Order::Send(request, sender));
+        let connection = self.shortcut.get().and_then(Weak::upgrade);
+        let left = match connection {
+            Some(connection) => connection.send_now(request, sender).err(),
+            None => Some((request, sender)),
+        };
+        if let Some((request, sender)) = left {
+            // A connection that has ended drops the sender.
+            let _ = orders.send(Order::Send(request, sender));
+        }
         responses
     }
 

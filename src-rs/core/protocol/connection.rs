@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, BytesMut};
 use postgres_protocol::message::frontend;
@@ -15,6 +15,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::client::{Client, Order, Request, State};
 use super::copy_feed::{CopyFeed, Next};
+use super::lend::{Awaited, Lend};
 use super::message::{Malformed, Message};
 use super::parameters::Parameters;
 use super::responses::Sender;
@@ -198,6 +199,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Whether requests can be sent, as far as is known.
+    fn is_open(&self) -> bool {
+        self.early.is_empty() && self.closing == Closing::NotYet && !self.orders.is_closed()
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.orders.is_empty()
+            || !self.held.is_empty()
+            || !self.unsent.is_empty()
+            || self.needs_flush
+    }
+
+    /// Sends a request at once, unless others wait to be sent. What cannot be written now is the driver's to write, and so is it to
+    /// find out that the connection has ended.
+    pub(super) fn send_now(
+        &mut self,
+        request: Request,
+        sender: Sender,
+        driver: &Waker,
+    ) -> Result<(), (Request, Sender)> {
+        if !self.is_open() || self.has_unsent() {
+            return Err((request, sender));
+        }
+        self.held.push_back((request, sender));
+        self.begin_held();
+        if self.poll_write(&mut Context::from_waker(driver)).is_err() {
+            driver.wake_by_ref();
+        }
+        Ok(())
     }
 
     fn take_orders(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectionEnd> {
@@ -411,6 +444,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Poll::Ready(_) => Ok(Poll::Ready(())),
             Poll::Pending => Ok(Poll::Pending),
         }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Connection<S> {
+    /// Lends the socket, if nothing is under way.
+    pub(super) fn lend(&mut self) -> Option<Awaited> {
+        if !self.is_open() || self.has_unsent() || !self.pending.is_empty() || !self.read.is_empty()
+        {
+            return None;
+        }
+        self.stream.lend()
+    }
+
+    pub(super) fn take_back(&mut self) -> io::Result<()> {
+        self.stream.take_back()
+    }
+
+    /// Lets so many bytes be read while the socket is lent.
+    pub(super) fn allow(&mut self, bytes: usize) {
+        self.stream.allow(bytes);
+    }
+
+    /// Whether all bytes that were allowed are read.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.stream.is_used_up()
     }
 }
 

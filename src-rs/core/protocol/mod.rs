@@ -9,7 +9,9 @@
 mod client;
 mod connection;
 mod copy_feed;
+mod driven;
 pub(crate) mod hand_over;
+mod lend;
 mod message;
 mod parameters;
 mod responses;
@@ -21,6 +23,8 @@ pub use connection::{Asynchronous, Connection, ConnectionEnd};
 pub(crate) use connection::{StartedUp, pair};
 pub use copy_feed::CopyWriter;
 pub(crate) use copy_feed::{CopyFeed, copy_feed};
+pub use driven::{Driven, Lent, Loan};
+pub use lend::{Awaited, Lend};
 pub(crate) use message::{DataRow, Message};
 pub use message::{Field, Origin, TransactionStatus};
 pub use parameters::Parameters;

@@ -22,7 +22,7 @@ use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
 use crate::protocol::Origin;
-use crate::protocol::{self, Message, Request, Responses, TextRow, TransactionStatus};
+use crate::protocol::{self, Lent, Message, Request, Responses, TextRow, TransactionStatus};
 use crate::query::info::ConnectionInfo;
 use crate::query::statements::Plan;
 use crate::query::types::{self, Catalogue};
@@ -272,6 +272,11 @@ impl Backend {
     /// Whether a transaction block is open, as of the last answer.
     pub(crate) fn transaction_status(&self) -> TransactionStatus {
         self.wire.transaction_status()
+    }
+
+    /// Lends the connection to this thread, if nothing is under way on it.
+    pub(crate) fn lend(&self) -> Lent {
+        self.wire.lend()
     }
 
     /// Drops the socket. Requests that are not answered fail.

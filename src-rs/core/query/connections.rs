@@ -18,8 +18,8 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::base::panic::contained_future;
 use crate::connect::config::ConnectConfig;
-use crate::connect::dial::{Dialed, dial, drive};
-use crate::protocol::TransactionStatus;
+use crate::connect::dial::{Dialed, dial, drive_shared};
+use crate::protocol::{Driven, TransactionStatus};
 use crate::query::backend::Backend;
 use crate::query::client::Client;
 use crate::query::limits::{Limits, enforce};
@@ -230,7 +230,7 @@ impl Opener {
     async fn open(&self) -> Result<Backend> {
         let Dialed {
             client,
-            mut connection,
+            connection,
             facts,
             destination,
         } = dial(&self.config).await?;
@@ -240,8 +240,12 @@ impl Opener {
         let (config, token) = (Arc::clone(&self.config), client.cancel_token().cloned());
         let (registered, registration) = oneshot::channel();
         let there = destination.clone();
+        let connection = Arc::new(Driven::new(connection));
+        client.take_shortcut(&connection);
         self.life.drivers.spawn(async move {
-            let driven = abandoned.run_until_cancelled(drive(&mut connection)).await;
+            let driven = abandoned
+                .run_until_cancelled(drive_shared(&connection))
+                .await;
             if driven.is_none()
                 && let Some(token) = token
             {

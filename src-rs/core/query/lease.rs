@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::base::error::{ErrorKind, Result};
-use crate::protocol::TransactionStatus;
+use crate::protocol::{Lent, TransactionStatus};
 use crate::query::backend::Backend;
 use crate::query::bounds::{Bounds, Interruption};
 use crate::query::call_order::{CallOrder, Place};
@@ -98,6 +98,12 @@ impl Lease {
     #[must_use]
     pub fn info(&self) -> Option<ConnectionInfo> {
         self.present()?.info()
+    }
+
+    /// Lends the connection to this thread, which then sends and reads itself, if nothing is under way on it.
+    #[must_use]
+    pub fn lend(&self) -> Lent {
+        self.present().map_or(Lent::No, |backend| backend.lend())
     }
 
     fn present(&self) -> Option<Arc<Backend>> {

@@ -30,6 +30,8 @@ impl Backend {
         operation: impl Future<Output = T> + Unpin,
     ) -> Option<T> {
         self.is_interrupted.store(true, Ordering::Release);
+        // A thread that has borrowed the connection may be busy.
+        self.wire.recall();
         self.cancellations.fetch_add(1, Ordering::AcqRel);
         let outcome = tokio::select! {
             biased;

@@ -1,0 +1,218 @@
+//! A connection that a task drives, while whoever asks something sends it without waiting for that task, and may even read the
+//! answers.
+//!
+//! Each thread that is woken for a statement costs more than a short statement itself. So the thread of whoever asks can borrow the
+//! connection: it sends, waits for the socket, and reads. The driver takes the connection back when it has something to do: when
+//! somebody else asks, when an answer is long, when the client is dropped.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::client::Request;
+use super::connection::{Asynchronous, Connection, ConnectionEnd};
+use super::lend::{Awaited, Lend};
+use super::responses::Sender;
+use crate::base::error::Error;
+
+/// The longest request that is sent by whoever asks, in bytes. To encrypt a longer one takes time of a thread that has other work.
+const LONGEST_REQUEST: usize = 16 * 1024;
+
+/// How much a borrower reads at once, in bytes. The rest of a longer answer is the driver's to read.
+const READ_AT_ONCE: usize = 32 * 1024;
+
+/// A connection that its driver polls, and that others use meanwhile.
+#[derive(Debug)]
+pub struct Driven<S>(Mutex<Inner<S>>);
+
+#[derive(Debug)]
+struct Inner<S> {
+    connection: Connection<S>,
+    driver: Option<Waker>,
+    /// The thread that has borrowed the connection.
+    borrower: Option<ThreadId>,
+}
+
+impl<S> Driven<S> {
+    /// A connection that nothing drives yet.
+    pub fn new(connection: Connection<S>) -> Self {
+        Self(Mutex::new(Inner {
+            connection,
+            driver: None,
+            borrower: None,
+        }))
+    }
+
+    /// Does as [`Connection::fail`] does.
+    pub(crate) fn fail(&self, error: &Error) {
+        self.0.lock().connection.fail(error);
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Driven<S> {
+    /// Does as [`Connection::poll_message`] does, and takes the connection back from whoever has borrowed it. One task polls, from the
+    /// first poll to the last.
+    pub fn poll_message(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Asynchronous, ConnectionEnd>>> {
+        let mut inner = self.0.lock();
+        if !inner
+            .driver
+            .as_ref()
+            .is_some_and(|it| it.will_wake(cx.waker()))
+        {
+            inner.driver = Some(cx.waker().clone());
+        }
+        inner.borrower = None;
+        if let Err(error) = inner.connection.take_back() {
+            return Poll::Ready(Some(Err(error.into())));
+        }
+        inner.connection.poll_message(cx)
+    }
+}
+
+/// How a connection was lent.
+#[derive(Debug)]
+pub enum Lent {
+    /// The thread had borrowed it before.
+    Before,
+    /// To be read by [`Loan::read`] when the socket can be read.
+    Now(Awaited, Loan),
+    /// Not now: it is being used otherwise.
+    No,
+}
+
+/// A connection that a thread has borrowed.
+pub struct Loan(Weak<dyn Shared>);
+
+impl fmt::Debug for Loan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loan").finish_non_exhaustive()
+    }
+}
+
+impl Loan {
+    /// Reads what has come, on the thread that has borrowed the connection. `false`: the loan is over.
+    #[must_use]
+    pub fn read(&self) -> bool {
+        self.0.upgrade().is_some_and(|connection| connection.read())
+    }
+
+    /// Has the connection read by its driver again.
+    pub fn give_back(&self) {
+        if let Some(connection) = self.0.upgrade() {
+            connection.recall();
+        }
+    }
+}
+
+/// What may be done with a connection from any thread.
+pub(super) trait Shared: Send + Sync {
+    /// Sends a request at once. Gives it back if it has to go to the driver: others wait to be sent, the connection is being polled, or
+    /// another thread has borrowed it.
+    fn send_now(&self, request: Request, sender: Sender) -> Result<(), (Request, Sender)>;
+
+    /// Lends the connection to this thread, if nothing is under way on it.
+    fn lend(self: Arc<Self>) -> Lent;
+
+    /// Has the driver take the connection back.
+    fn recall(&self);
+
+    fn read(&self) -> bool;
+}
+
+impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Driven<S> {
+    fn send_now(&self, request: Request, sender: Sender) -> Result<(), (Request, Sender)> {
+        if request.messages.len() > LONGEST_REQUEST || request.feed.is_some() {
+            return Err((request, sender));
+        }
+        let Some(mut inner) = self.0.try_lock() else {
+            return Err((request, sender));
+        };
+        let Inner {
+            connection,
+            driver: Some(driver),
+            borrower,
+        } = &mut *inner
+        else {
+            return Err((request, sender));
+        };
+        if borrower.is_some_and(|borrower| borrower != thread::current().id()) {
+            return Err((request, sender));
+        }
+        connection.send_now(request, sender, driver)?;
+        if borrower.is_some() && connection.has_unsent() {
+            // Only the driver waits until more can be sent.
+            driver.wake_by_ref();
+        }
+        Ok(())
+    }
+
+    fn lend(self: Arc<Self>) -> Lent {
+        let me = thread::current().id();
+        let Some(mut inner) = self.0.try_lock() else {
+            return Lent::No;
+        };
+        if inner.borrower.is_some() || inner.driver.is_none() {
+            return if inner.borrower == Some(me) {
+                Lent::Before
+            } else {
+                Lent::No
+            };
+        }
+        let Some(awaited) = inner.connection.lend() else {
+            return Lent::No;
+        };
+        inner.borrower = Some(me);
+        drop(inner);
+        let shared: Arc<dyn Shared> = self;
+        Lent::Now(awaited, Loan(Arc::downgrade(&shared)))
+    }
+
+    fn recall(&self) {
+        let inner = self.0.lock();
+        if inner.borrower.is_some()
+            && let Some(driver) = &inner.driver
+        {
+            driver.wake_by_ref();
+        }
+    }
+
+    fn read(&self) -> bool {
+        let mut inner = self.0.lock();
+        if inner.borrower != Some(thread::current().id()) {
+            return false;
+        }
+        let Inner {
+            connection,
+            driver: Some(driver),
+            ..
+        } = &mut *inner
+        else {
+            return false;
+        };
+        connection.allow(READ_AT_ONCE);
+        let mut cx = Context::from_waker(driver);
+        loop {
+            match connection.poll_message(&mut cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Pending if !connection.is_used_up() && !connection.has_unsent() => {
+                    return true;
+                }
+                // The rest, and the end, is the driver's.
+                Poll::Pending | Poll::Ready(None | Some(Err(_))) => break,
+            }
+        }
+        driver.wake_by_ref();
+        inner.borrower = None;
+        false
+    }
+}
+
+/// The way around the driver, as long as there is a connection.
+pub(super) type Shortcut = Weak<dyn Shared>;
