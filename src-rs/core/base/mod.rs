@@ -8,11 +8,13 @@ pub mod eager;
 pub mod error;
 #[cfg(feature = "failpoints")]
 pub mod fail_point;
+mod lend;
 mod moment;
 pub mod own_pids;
 pub mod panic;
 pub mod setting;
 
 pub(crate) use blocking::blocking;
+pub use lend::{Awaited, Lend};
 pub use moment::Moment;
 pub use setting::Setting;

@@ -12,7 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::wire::Transport;
-use crate::protocol::Awaited;
+use crate::base::Awaited;
+
+/// How much is read at once, in bytes.
+const USUAL: usize = 4 * 1024;
 
 /// See the file.
 #[derive(Debug)]
@@ -114,8 +117,9 @@ impl AsyncRead for LentSocket {
         if self.allowed == 0 || self.is_drained {
             return Poll::Pending;
         }
-        let room = buf.initialize_unfilled();
-        let wanted = room.len();
+        // Only as much as an answer mostly has: the room is cleared before it is filled.
+        let wanted = buf.remaining().min(USUAL);
+        let room = buf.initialize_unfilled_to(wanted);
         let read = self.attempt(|mut socket| socket.read(room));
         read.map_ok(|read| {
             self.allowed = self.allowed.saturating_sub(read);

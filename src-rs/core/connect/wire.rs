@@ -14,13 +14,13 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
+#[cfg(unix)]
+use crate::base::Awaited;
+use crate::base::Lend;
 use crate::connect::cluster::Timeline;
 #[cfg(unix)]
 use crate::connect::lent_socket::LentSocket;
 use crate::connect::tls::server_end_point;
-#[cfg(unix)]
-use crate::protocol::Awaited;
-use crate::protocol::Lend;
 
 /// The moment of the last read, cheap to write with each read.
 #[derive(Debug)]

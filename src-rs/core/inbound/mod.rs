@@ -20,8 +20,7 @@ use parking_lot::Mutex;
 use splitter::Splitter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::base::Moment;
-use crate::protocol::{Awaited, Lend};
+use crate::base::{Awaited, Lend, Moment};
 
 /// How much is read at once. The notifications of one read are handed on together, so this bounds a batch too.
 const CHUNK: usize = 64 * 1024;

@@ -14,10 +14,10 @@ use tokio_postgres::CancelToken;
 
 use super::copy_feed::CopyFeed;
 use super::driven::{Driven, Lent, Shared, Shortcut};
-use super::lend::Lend;
 use super::message::{Malformed, Message, TransactionStatus};
 use super::parameters::Parameters;
 use super::responses::{self, Responses, Sender};
+use crate::base::Lend;
 use crate::base::error::{Error, ErrorKind, Result};
 
 /// The longest message that a server reads, in bytes: it ends the connection at a longer one.

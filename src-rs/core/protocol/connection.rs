@@ -15,14 +15,17 @@ use tokio_util::io::poll_read_buf;
 
 use super::client::{Client, Order, Request, State};
 use super::copy_feed::{CopyFeed, Next};
-use super::lend::{Awaited, Lend};
 use super::message::{Malformed, Message};
 use super::parameters::Parameters;
 use super::responses::Sender;
 use crate::base::error::{Error, ErrorKind, ServerMessage};
+use crate::base::{Awaited, Lend};
 
 /// How much is read at once.
 const READ: usize = 16 * 1024;
+
+/// With less room than this the buffer grows before a read, in bytes.
+const LEAST_ROOM: usize = 4 * 1024;
 
 /// How much may be unsent before no more data of a `COPY` is taken, in bytes.
 const MOST_UNSENT: usize = 256 * 1024;
@@ -437,8 +440,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ConnectionEnd> {
-        // Memory grows with the bytes that come, not with the length that a message announces.
-        self.read.reserve(READ);
+        // Memory grows with the bytes that come, not with the length that a message announces. What was read before may still be in
+        // use, so that more room is new memory.
+        if self.read.capacity() - self.read.len() < LEAST_ROOM {
+            self.read.reserve(READ);
+        }
         match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)? {
             Poll::Ready(0) => Err(lost("the server closed it").into()),
             Poll::Ready(_) => Ok(Poll::Ready(())),

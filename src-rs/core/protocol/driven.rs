@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Request;
 use super::connection::{Asynchronous, Connection, ConnectionEnd};
-use super::lend::{Awaited, Lend};
 use super::responses::Sender;
 use crate::base::error::Error;
+use crate::base::{Awaited, Lend};
 
 /// The longest request that is sent by whoever asks, in bytes. To encrypt a longer one takes time of a thread that has other work.
 const LONGEST_REQUEST: usize = 16 * 1024;
