@@ -25,6 +25,7 @@ use pglisten_core::base::error::Result;
 use pglisten_core::base::panic::{contained, contained_future};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
+use pglisten_core::query::statements::Manner;
 
 type Wake = ThreadsafeFunction<(), (), Arguments, Status, false, true>;
 
@@ -132,9 +133,9 @@ impl BridgeHandle {
     }
 
     /// Lets this thread read the answers on a connection itself, if that can be.
-    pub(crate) fn borrow(&self, lease: &Lease) {
+    pub(crate) fn borrow(&self, lease: &Lease, sql: &str, manner: Manner) {
         #[cfg(unix)]
-        EventLoop::borrow(&self.0, lease);
+        EventLoop::borrow(&self.0, lease, sql, manner);
     }
 
     async fn settled<T: IntoJs + 'static>(

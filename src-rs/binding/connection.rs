@@ -81,12 +81,13 @@ impl NativeLease {
     ) {
         fail_point!("execute");
         let params = NativeParam::into_params(params);
-        self.bridge.borrow(&self.lease);
+        let manner = values::manner(manner);
+        self.bridge.borrow(&self.lease, &sql, manner);
         let (parts, taken) = mpsc::channel(WAITING_PARTS);
         let output = self.lease.execute(
             sql,
             params,
-            values::manner(manner),
+            manner,
             Some(parts),
             NativeCallBounds::of(bounds),
         );

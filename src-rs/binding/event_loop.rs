@@ -17,6 +17,7 @@ use pglisten_core::base::eager::here;
 use pglisten_core::base::panic::contained;
 use pglisten_core::protocol::{Lent, Loan};
 use pglisten_core::query::lease::Lease;
+use pglisten_core::query::statements::Manner;
 
 use super::bridge::Shared;
 use super::runtime::querying;
@@ -181,10 +182,10 @@ impl EventLoop {
     }
 
     /// Borrows the connection of a lease, if that can be.
-    pub(super) fn borrow(shared: &Shared, lease: &Lease) {
+    pub(super) fn borrow(shared: &Shared, lease: &Lease, sql: &str, manner: Manner) {
         let event_loop = LOOPS.with_borrow(|loops| loops.get(&address(shared)).map(Rc::clone));
         if let Some(event_loop) = event_loop
-            && let Lent::Now(socket, loan) = lease.lend()
+            && let Lent::Now(socket, loan) = lease.lend(sql, manner)
         {
             event_loop.wait_for(socket, loan);
         }

@@ -6,6 +6,7 @@
 //! somebody else asks, when an answer is long, when the client is dropped.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, ThreadId};
@@ -27,7 +28,11 @@ const READ_AT_ONCE: usize = 32 * 1024;
 
 /// A connection that its driver polls, and that others use meanwhile.
 #[derive(Debug)]
-pub struct Driven<S>(Mutex<Inner<S>>);
+pub struct Driven<S> {
+    inner: Mutex<Inner<S>>,
+    /// Whether a thread has borrowed the connection, to be asked without waiting for a driver that reads a long answer.
+    is_lent: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Inner<S> {
@@ -40,16 +45,25 @@ struct Inner<S> {
 impl<S> Driven<S> {
     /// A connection that nothing drives yet.
     pub fn new(connection: Connection<S>) -> Self {
-        Self(Mutex::new(Inner {
-            connection,
-            driver: None,
-            borrower: None,
-        }))
+        Self {
+            inner: Mutex::new(Inner {
+                connection,
+                driver: None,
+                borrower: None,
+            }),
+            is_lent: AtomicBool::new(false),
+        }
+    }
+
+    /// Gives whether somebody had borrowed the connection.
+    fn end_loan(&self, inner: &mut Inner<S>) -> bool {
+        self.is_lent.store(false, Ordering::Release);
+        inner.borrower.take().is_some()
     }
 
     /// Does as [`Connection::fail`] does.
     pub(crate) fn fail(&self, error: &Error) {
-        self.0.lock().connection.fail(error);
+        self.inner.lock().connection.fail(error);
     }
 }
 
@@ -60,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Driven<S> {
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Asynchronous, ConnectionEnd>>> {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         if !inner
             .driver
             .as_ref()
@@ -68,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Driven<S> {
         {
             inner.driver = Some(cx.waker().clone());
         }
-        inner.borrower = None;
+        self.end_loan(&mut inner);
         if let Err(error) = inner.connection.take_back() {
             return Poll::Ready(Some(Err(error.into())));
         }
@@ -131,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
         if request.messages.len() > LONGEST_REQUEST || request.feed.is_some() {
             return Err((request, sender));
         }
-        let Some(mut inner) = self.0.try_lock() else {
+        let Some(mut inner) = self.inner.try_lock() else {
             return Err((request, sender));
         };
         let Inner {
@@ -155,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
 
     fn lend(self: Arc<Self>) -> Lent {
         let me = thread::current().id();
-        let Some(mut inner) = self.0.try_lock() else {
+        let Some(mut inner) = self.inner.try_lock() else {
             return Lent::No;
         };
         if inner.borrower.is_some() || inner.driver.is_none() {
@@ -169,22 +183,25 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
             return Lent::No;
         };
         inner.borrower = Some(me);
+        self.is_lent.store(true, Ordering::Release);
         drop(inner);
         let shared: Arc<dyn Shared> = self;
         Lent::Now(awaited, Loan(Arc::downgrade(&shared)))
     }
 
     fn recall(&self) {
-        let inner = self.0.lock();
-        if inner.borrower.is_some()
-            && let Some(driver) = &inner.driver
-        {
-            driver.wake_by_ref();
+        if self.is_lent.load(Ordering::Acquire) {
+            let mut inner = self.inner.lock();
+            if self.end_loan(&mut inner)
+                && let Some(driver) = &inner.driver
+            {
+                driver.wake_by_ref();
+            }
         }
     }
 
     fn read(&self) -> bool {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         if inner.borrower != Some(thread::current().id()) {
             return false;
         }
@@ -209,7 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
             }
         }
         driver.wake_by_ref();
-        inner.borrower = None;
+        self.end_loan(&mut inner);
         false
     }
 }

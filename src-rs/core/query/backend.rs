@@ -279,6 +279,21 @@ impl Backend {
         self.wire.lend()
     }
 
+    /// Has the driver read the answers again, if a thread has borrowed the connection.
+    pub(crate) fn recall(&self) {
+        self.wire.recall();
+    }
+
+    /// Whether a statement can be run in one round trip, as far as is known.
+    pub(crate) fn is_prepared(&self, sql: &str, is_unnamed: bool) -> bool {
+        let kept = if is_unnamed {
+            &self.described
+        } else {
+            &self.statements
+        };
+        kept.lock().kept.contains_key(sql)
+    }
+
     /// Drops the socket. Requests that are not answered fail.
     pub(crate) fn abandon(&self) {
         self.wire.abandon();

@@ -48,6 +48,13 @@ impl CallOrder {
     }
 }
 
+impl CallOrder {
+    /// Whether every place that was taken was dropped.
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.available_permits() > 0
+    }
+}
+
 impl Place {
     /// Waits until every place before this one was dropped.
     pub(crate) async fn reached(&mut self) {

@@ -100,10 +100,18 @@ impl Lease {
         self.present()?.info()
     }
 
-    /// Lends the connection to this thread, which then sends and reads itself, if nothing is under way on it.
+    /// Lends the connection to this thread, which then sends and reads itself, if nothing is under way on it. Asked before each
+    /// statement: one that takes several steps must not have to wait for a thread that may be busy.
     #[must_use]
-    pub fn lend(&self) -> Lent {
-        self.present().map_or(Lent::No, |backend| backend.lend())
+    pub fn lend(&self, sql: &str, manner: Manner) -> Lent {
+        let Some(backend) = self.present() else {
+            return Lent::No;
+        };
+        if self.order.is_free() && backend.is_prepared(sql, manner.is_unnamed) {
+            return backend.lend();
+        }
+        backend.recall();
+        Lent::No
     }
 
     fn present(&self) -> Option<Arc<Backend>> {
@@ -250,6 +258,12 @@ impl Lease {
     fn enter(self: &Arc<Self>, bounds: Bounds) -> Result<Operation> {
         if self.released.load(Ordering::Relaxed) {
             return Err(closed());
+        }
+        if !self.order.is_free()
+            && let Some(backend) = self.watched.upgrade()
+        {
+            // This one follows at once, also while the thread that has borrowed the connection is busy.
+            backend.recall();
         }
         Ok(Operation {
             place: self.order.take_place(),
