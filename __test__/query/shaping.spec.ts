@@ -283,3 +283,20 @@ test('a prepared statement tells what it takes and gives, and follows the databa
   await t.throwsAsync(statement.execute([1]), { message: 'the prepared statement was closed' })
   await t.throwsAsync(connection.prepare('SELEC 1'), { instanceOf: DatabaseError })
 })
+
+test('one row is one row, however large it is', async (t) => {
+  const connection = await connect(t)
+  const sql = "SELECT repeat('x', n) AS x FROM generate_series(3000000, $1, 1000000) AS n"
+  t.is((await connection.fetchVal<string>(sql, [3_000_000])).length, 3_000_000)
+  t.is((await connection.fetchRow<{ x: string }>(sql, [3_000_000])).x.length, 3_000_000)
+  t.is((await connection.fetchRowOrNull<{ x: string }>(sql, [3_000_000]))?.x.length, 3_000_000)
+  const rows = await connection.fetch<{ x: string }>(sql, [6_000_000])
+  t.deepEqual(
+    rows.map(({ x }) => x.length),
+    [3_000_000, 4_000_000, 5_000_000, 6_000_000],
+  )
+  const error = await t.throwsAsync(connection.fetchVal(sql, [6_000_000]), {
+    instanceOf: ConnectionExecuteError,
+  })
+  t.regex(error?.message ?? '', /got 4$/)
+})

@@ -139,12 +139,14 @@ impl Rows {
                 }
             }
             Part::Row(row) => {
-                self.returned += 1;
                 if let Some(raw) = &mut self.raw {
+                    self.returned += 1;
                     raw.push(row);
                 } else {
-                    read_row(&row, &self.layout, &mut self.tape)?;
+                    // Now that another row has come, so that a part with others behind it is never the only row.
                     self.hand_on();
+                    read_row(&row, &self.layout, &mut self.tape)?;
+                    self.returned += 1;
                 }
             }
             Part::Complete(affected) => self.affected += affected,
