@@ -159,8 +159,8 @@ for (const end of ['terminate', 'exit', 'throw']) {
     for (let round = 0; round < 3; round += 1) {
       const worker = new Worker(WORKER, { eval: true, workerData: { dsn: await serverDsn(), end } })
       worker.on('error', (error) => t.is(error.message, 'on purpose'))
-      await within(new Promise((resolve) => worker.once('message', resolve)))
       const exited = new Promise((resolve) => worker.once('exit', resolve))
+      await within(new Promise((resolve) => worker.once('message', resolve)))
       if (end === 'terminate') {
         await sleep(round)
         await worker.terminate()
