@@ -42,6 +42,8 @@ pub struct ConnectionEnd {
     pub error: Error,
     /// Whether the server sent what cannot be read.
     pub is_undecodable: bool,
+    /// The notice by which the server had announced its end. The error's message has its text.
+    pub notice: Option<Box<ServerMessage>>,
 }
 
 impl From<Error> for ConnectionEnd {
@@ -49,6 +51,7 @@ impl From<Error> for ConnectionEnd {
         Self {
             error,
             is_undecodable: false,
+            notice: None,
         }
     }
 }
@@ -58,6 +61,7 @@ impl From<Malformed> for ConnectionEnd {
         Self {
             error: Error::new(ErrorKind::Closed, malformed.to_string()),
             is_undecodable: true,
+            notice: None,
         }
     }
 }
@@ -108,6 +112,9 @@ pub struct Connection<S> {
     read: BytesMut,
     pending: VecDeque<Pending>,
     closing: Closing,
+    /// The notice by which the server has announced its end: one that crashes gives its reason (57P02) in a mere notice before
+    /// the socket breaks.
+    farewell: Option<Box<ServerMessage>>,
     /// What the server said during start-up.
     early: VecDeque<Asynchronous>,
 }
@@ -138,6 +145,7 @@ pub(crate) fn pair<S>(
         read,
         pending: VecDeque::new(),
         closing: Closing::NotYet,
+        farewell: None,
         early: early
             .notices
             .into_iter()
@@ -165,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(early) = self.early.pop_front() {
             return Poll::Ready(Some(Ok(early)));
         }
-        let polled = self.poll(cx);
+        let polled = self.poll(cx).map_err(|end| self.explained(end));
         match &polled {
             Poll::Ready(Err(end)) => self.state.close(Some(&end.error)),
             Poll::Ready(Ok(None)) => self.state.close(None),
@@ -177,6 +185,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.held.clear();
         while self.orders.try_recv().is_ok() {}
         polled.map(Result::transpose)
+    }
+
+    /// The end with the reason that the server had announced, if the end itself has none of the server's.
+    fn explained(&mut self, mut end: ConnectionEnd) -> ConnectionEnd {
+        if end.error.server.is_none()
+            && let Some(notice) = self.farewell.take()
+        {
+            end.error.message = format!("{}: {}", end.error.message, notice.message);
+            end.notice = Some(notice);
+        }
+        end
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Asynchronous>, ConnectionEnd>> {
@@ -327,6 +346,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             match message {
                 Message::NoticeResponse(notice) => {
+                    if notice.sql_state.starts_with("57P") {
+                        self.farewell = Some(notice.clone());
+                    }
                     return Ok(Poll::Ready(Some(Asynchronous::Notice(notice))));
                 }
                 Message::Notification => {
@@ -334,6 +356,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Message::ParameterStatus(name, value) => self.state.reported(name, value),
                 message => {
+                    // The server goes on, so it was no farewell.
+                    self.farewell = None;
                     if self.answer(message)? {
                         return Ok(Poll::Ready(None));
                     }
@@ -354,6 +378,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         "the server sent an answer to nothing that was asked",
                     ),
                     is_undecodable: true,
+                    notice: None,
                 },
             });
         };
