@@ -141,11 +141,13 @@ async fn the_end_is_explained_by_what_the_server_said_last_unless_it_went_on() {
     for goes_on in [false, true] {
         let (client, mut server) = connect(1024);
         let mut asked = client.send(Request::simple("SELECT 1").unwrap());
+        assert_eq!(message(&mut server).await.0, 'Q');
         server.write_all(FAREWELL).await.unwrap();
         if goes_on {
             server.write_all(READY).await.unwrap();
             while asked.next().await.is_some() {}
             asked = client.send(Request::simple("SELECT 2").unwrap());
+            assert_eq!(message(&mut server).await.0, 'Q');
         }
         drop(server);
         assert!(asked.next().await.is_none());
