@@ -168,8 +168,7 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<Row> {
     const { output, shaping } = await query(this, sql, params, options)
-    await checkOneRow(output)
-    return toRows<Row>(output, shaping)[0] as Row
+    return toRows<Row>(await oneRow(output), shaping)[0] as Row
   }
 
   /**
@@ -182,9 +181,9 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<Row | null> {
     const { output, shaping } = await query(this, sql, params, options)
-    if (!output.returnsRows || output.rowCount > 1 || output.rest)
-      throw await wrongRows('one row or none', output)
-    return toRows<Row>(output, shaping)[0] ?? null
+    const { part, rowCount } = await readToEnd(output)
+    if (!output.returnsRows || rowCount > 1) throw wrongRows('one row or none', output, rowCount)
+    return toRows<Row>(part, shaping)[0] ?? null
   }
 
   /**
@@ -197,9 +196,9 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<Value> {
     const { output, shaping } = await query(this, sql, params, options)
-    await checkOneRow(output)
-    if (output.columns.length === 0) throw await wrongRows('a column', output)
-    return toValue(output, shaping) as Value
+    const part = await oneRow(output)
+    if (part.columns.length === 0) throw wrongRows('a column', part, 1)
+    return toValue(part, shaping) as Value
   }
 
   /**
@@ -539,19 +538,34 @@ export function checkSql(sql: unknown): asserts sql is string {
   }
 }
 
-async function checkOneRow(output: NativeQueryOutput): Promise<void> {
-  if (!output.returnsRows || output.rowCount !== 1 || output.rest)
-    throw await wrongRows('exactly one row', output)
-}
-
-async function wrongRows(what: string, output: NativeQueryOutput): Promise<ConnectionExecuteError> {
+/** Reads an output to its end, which may come in parts: a row that is large is followed by a part without rows. */
+async function readToEnd(
+  output: NativeQueryOutput,
+): Promise<{ part: NativeQueryOutput; rowCount: number }> {
   let { rest, rowCount } = output
+  let part = output
   while (rest) {
     const waiting: NativeRest = rest
-    const part = await bridge.call<NativeQueryOutput>((id) => waiting.next(id))
-    rowCount += part.rowCount
-    rest = part.rest
+    const next = await bridge.call<NativeQueryOutput>((id) => waiting.next(id))
+    if (rowCount === 0) part = next
+    rowCount += next.rowCount
+    rest = next.rest
   }
+  return { part, rowCount }
+}
+
+/** The part of an output that has its only row. */
+async function oneRow(output: NativeQueryOutput): Promise<NativeQueryOutput> {
+  const { part, rowCount } = await readToEnd(output)
+  if (!output.returnsRows || rowCount !== 1) throw wrongRows('exactly one row', output, rowCount)
+  return part
+}
+
+function wrongRows(
+  what: string,
+  output: NativeQueryOutput,
+  rowCount: number,
+): ConnectionExecuteError {
   let got: string | number = rowCount
   if (!output.returnsRows) got = 'a statement without columns'
   else if (rowCount === 1) got = 'a row without columns'
