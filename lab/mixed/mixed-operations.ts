@@ -15,11 +15,13 @@ import {
 /** What an operation is given. */
 export interface Turn {
   pool: ConnectionPool
+  /** A connection that is there all the time, and whose backend nobody kills. */
+  lasting: Connection
   /** The operation's own number. Its rows have the ids from `first` on. */
   number: number
   first: bigint
   /** An integer from 0 on, below `limit`. */
-  below(limit: number): number
+  below: (limit: number) => number
 }
 
 type Work = (turn: Turn, connection: Connection) => Promise<void>
@@ -128,10 +130,12 @@ export const WORKS: Record<string, { weight: number; work: Work }> = {
   },
   'a text of its own': {
     weight: 6,
-    async work({ number }, connection) {
-      assert.deepEqual(await connection.fetchRow(`SELECT ${number} AS n_${number}`), {
-        [`n_${number}`]: number,
-      })
+    async work({ number, lasting }, connection) {
+      for (const one of [connection, lasting]) {
+        assert.deepEqual(await one.fetchRow(`SELECT ${number} AS n_${number}`), {
+          [`n_${number}`]: number,
+        })
+      }
     },
   },
   'not prepared': {
@@ -226,7 +230,7 @@ export const WORKS: Record<string, { weight: number; work: Work }> = {
     weight: 5,
     async work({ below }, connection) {
       const count = below(300)
-      const stopAt = below(3) === 0 ? below(300) : Infinity
+      const stopAt = below(3) === 0 ? 1 + below(300) : Infinity
       const isFailing = below(6) === 0
       const sql = `SELECT CASE WHEN $2 AND n = $1 THEN n / (n - n) ELSE n END AS n FROM generate_series(1, $1) AS n`
       const cursor = connection.cursor<{ n: number }>(sql, [count, isFailing], {
@@ -425,14 +429,14 @@ export const WORKS: Record<string, { weight: number; work: Work }> = {
           for await (const _ of connection.copyTo(sql)) await sleep(1)
         },
       ][turn.below(4)]!
-      let isOver = false
+      const state = { isOver: false }
       async function* forever() {
-        while (!isOver) {
+        while (!state.isOver) {
           yield LINE.slice(0, 100)
           await sleep(2)
         }
       }
-      const failing = fails(work(), isEnded).finally(() => (isOver = true))
+      const failing = fails(work(), isEnded).finally(() => (state.isOver = true))
       failing.catch(() => {})
       await sleep(turn.below(10))
       await turn.pool.execute('SELECT pg_terminate_backend($1)', [processId])
