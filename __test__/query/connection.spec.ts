@@ -88,6 +88,24 @@ test('fetchRow and fetchVal want exactly one row', async (t) => {
   }
 })
 
+test('one row is one row, however large it is', async (t) => {
+  const connection = await connect(t)
+  const large = 'x'.repeat(2 ** 20)
+  const sql = 'SELECT $1::text AS large, $2::int4 AS n'
+  const row = { large, n: 1 }
+  t.deepEqual(await connection.fetchRow(sql, [large, 1]), row)
+  t.deepEqual(await connection.fetchRowOrNull(sql, [large, 1]), row)
+  t.is(await connection.fetchVal(sql, [large, 1]), large)
+  const many = `SELECT ${Array.from({ length: 1600 }, (_, n) => `ARRAY[1, 2, 3, 4, ${n}, 6, 7, 8, 9, 10, 11] AS n${n}`).join()}`
+  t.is(Object.keys(await connection.fetchRow(many)).length, 1600)
+  for (const fetch of [
+    () => connection.fetchRow('SELECT $1::text FROM generate_series(1, 3)', [large]),
+    () => connection.fetchRowOrNull('SELECT $1::text FROM generate_series(1, 3)', [large]),
+  ])
+    await t.throwsAsync(fetch, { instanceOf: ConnectionExecuteError, message: /got 3$/ })
+  t.is(await connection.fetchVal('SELECT 1'), 1)
+})
+
 test('a row without columns is an object without properties', async (t) => {
   const connection = await connect(t)
   t.deepEqual(await connection.fetchRow('SELECT'), {})

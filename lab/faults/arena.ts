@@ -4,6 +4,7 @@ import fs from 'node:fs'
 import { DevServer, startServer } from '../server/dev-server.mjs'
 import { giveTo, unprivilegedAccount } from '../server/server-account.mjs'
 import { FaultProxy } from '../network/fault-proxy.js'
+import { waitFor } from '../wait.js'
 import { ServerWitness } from '../witness.js'
 
 const ROLE = 'victim'
@@ -74,6 +75,13 @@ export class Arena extends ServerWitness {
 
   async createDatabase(): Promise<void> {
     await this.run(`CREATE DATABASE ${DATABASE} TEMPLATE template0`)
+  }
+
+  /** Resolves once a server that has crashed takes connections again. */
+  async isBack(): Promise<void> {
+    await waitFor(() => this.direct.ask<boolean>('SELECT true').catch(() => false), {
+      what: 'the recovery of the server',
+    })
   }
 
   async dropDatabase(): Promise<void> {

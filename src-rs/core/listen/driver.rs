@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::Setting;
-use crate::base::error::{Error, ErrorKind, ServerMessage};
+use crate::base::error::{Error, ErrorKind};
 use crate::base::panic::contained_future;
 use crate::connect::dial::ServerConnection;
 use crate::deliver::feed::Feed;
@@ -43,8 +43,6 @@ pub(super) struct Driver {
     /// Where the connection's notifications go.
     pub(crate) arrivals: Arc<NotificationSink>,
     pub(crate) max_pause: Duration,
-    /// The reason of a crashing server comes as a mere notice (57P02), before the socket breaks.
-    pub(crate) shutdown_notice: Option<ServerMessage>,
 }
 
 impl Driver {
@@ -79,12 +77,14 @@ impl Driver {
             fail_point!("session");
             loop {
                 match self.connection.poll_message(cx) {
-                    Poll::Ready(Some(Ok(Asynchronous::Notice(notice)))) => self.notice(notice),
+                    Poll::Ready(Some(Ok(Asynchronous::Notice(notice)))) => {
+                        self.feed.announce(&Event::Notice(notice));
+                    }
                     Poll::Ready(Some(Ok(Asynchronous::Notification))) => {
                         let end = undecodable("the server sent a notification beyond any size");
                         return Poll::Ready(Err(end));
                     }
-                    Poll::Ready(Some(Err(end))) => return Poll::Ready(Err(self.ended(end))),
+                    Poll::Ready(Some(Err(end))) => return Poll::Ready(Err(ended(end))),
                     Poll::Ready(None) => {
                         let closed = Error::new(ErrorKind::Closed, "the session was closed");
                         return Poll::Ready(Err(closed.into()));
@@ -100,27 +100,19 @@ impl Driver {
         })
         .await
     }
+}
 
-    fn notice(&mut self, notice: Box<ServerMessage>) {
-        if notice.sql_state.starts_with("57P") {
-            self.shutdown_notice = Some((*notice).clone());
-        }
-        self.feed.announce(&Event::Notice(notice));
+/// Why a session ends. What the server announced counts as said by it.
+fn ended(end: ConnectionEnd) -> SessionEnd {
+    let ConnectionEnd {
+        mut error,
+        is_undecodable: undecodable,
+        notice,
+    } = end;
+    if error.server.is_none() {
+        error.server = notice;
     }
-
-    fn ended(&mut self, end: ConnectionEnd) -> SessionEnd {
-        let ConnectionEnd {
-            mut error,
-            is_undecodable: undecodable,
-        } = end;
-        if error.server.is_none()
-            && let Some(notice) = self.shutdown_notice.take()
-        {
-            error.message = format!("{}: {}", error.message, notice.message);
-            error.server = Some(Box::new(notice));
-        }
-        SessionEnd { error, undecodable }
-    }
+    SessionEnd { error, undecodable }
 }
 
 /// Waits until every consumer has room again, at most `max_pause`. `paused` is set meanwhile.

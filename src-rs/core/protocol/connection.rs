@@ -46,6 +46,8 @@ pub struct ConnectionEnd {
     pub error: Error,
     /// Whether the server sent what cannot be read.
     pub is_undecodable: bool,
+    /// The notice by which the server had announced its end. The error's message has its text.
+    pub notice: Option<Box<ServerMessage>>,
 }
 
 impl From<Error> for ConnectionEnd {
@@ -53,6 +55,7 @@ impl From<Error> for ConnectionEnd {
         Self {
             error,
             is_undecodable: false,
+            notice: None,
         }
     }
 }
@@ -62,6 +65,7 @@ impl From<Malformed> for ConnectionEnd {
         Self {
             error: Error::new(ErrorKind::Closed, malformed.to_string()),
             is_undecodable: true,
+            notice: None,
         }
     }
 }
@@ -112,6 +116,9 @@ pub struct Connection<S> {
     read: BytesMut,
     pending: VecDeque<Pending>,
     closing: Closing,
+    /// The notice by which the server has announced its end: one that crashes gives its reason (57P02) in a mere notice before
+    /// the socket breaks.
+    farewell: Option<Box<ServerMessage>>,
     /// What the server said during start-up.
     early: VecDeque<Asynchronous>,
 }
@@ -142,6 +149,7 @@ pub(crate) fn pair<S>(
         read,
         pending: VecDeque::new(),
         closing: Closing::NotYet,
+        farewell: None,
         early: early
             .notices
             .into_iter()
@@ -169,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(early) = self.early.pop_front() {
             return Poll::Ready(Some(Ok(early)));
         }
-        let polled = self.poll(cx);
+        let polled = self.poll(cx).map_err(|end| self.explained(end));
         match &polled {
             Poll::Ready(Err(end)) => self.state.close(Some(&end.error)),
             Poll::Ready(Ok(None)) => self.state.close(None),
@@ -181,6 +189,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.held.clear();
         while self.orders.try_recv().is_ok() {}
         polled.map(Result::transpose)
+    }
+
+    /// The end with the reason that the server had announced, if the end itself has none of the server's.
+    fn explained(&mut self, mut end: ConnectionEnd) -> ConnectionEnd {
+        if end.error.server.is_none()
+            && let Some(notice) = self.farewell.take()
+        {
+            end.error.message = format!("{}: {}", end.error.message, notice.message);
+            end.notice = Some(notice);
+        }
+        end
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Asynchronous>, ConnectionEnd>> {
@@ -363,6 +382,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             match message {
                 Message::NoticeResponse(notice) => {
+                    if notice.sql_state.starts_with("57P") {
+                        self.farewell = Some(notice.clone());
+                    }
                     return Ok(Poll::Ready(Some(Asynchronous::Notice(notice))));
                 }
                 Message::Notification => {
@@ -370,6 +392,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Message::ParameterStatus(name, value) => self.state.reported(name, value),
                 message => {
+                    // The server goes on, so it was no farewell.
+                    self.farewell = None;
                     if self.answer(message)? {
                         return Ok(Poll::Ready(None));
                     }
@@ -390,6 +414,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         "the server sent an answer to nothing that was asked",
                     ),
                     is_undecodable: true,
+                    notice: None,
                 },
             });
         };

@@ -318,7 +318,15 @@ impl<'a> Reader<'a> {
 
     fn parameters(&mut self) -> Result<Vec<u32>, Malformed> {
         self.what = "a description of parameters";
-        (0..self.count()?).map(|_| self.oid()).collect()
+        let counted = self.count()?;
+        // A statement may have more parameters than two bytes can count, which hold the rest of 65,536 then.
+        let described = self.rest.len() / 4;
+        let count = if described % 65_536 == counted {
+            described
+        } else {
+            counted
+        };
+        (0..count).map(|_| self.oid()).collect()
     }
 
     fn fields(&mut self) -> Result<Vec<Field>, Malformed> {

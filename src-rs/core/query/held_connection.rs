@@ -11,7 +11,7 @@ use crate::query::lease_limit::Permit;
 use crate::query::shared_client::SessionClient;
 
 /// How long the end of an open transaction may take. A connection that needs longer is not worth keeping.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BLOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of giving a connection back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(crate) async fn give_back(held: HeldConnection) -> ReleaseOutcome {
     let mut rolled_back = false;
     fail_point!("give-back");
     if held.needs_care() {
-        match tokio::time::timeout(RELEASE_TIMEOUT, leave_block(&held)).await {
+        match tokio::time::timeout(BLOCK_TIMEOUT, leave_block(&held)).await {
             Ok(Ok(was_open)) => rolled_back = was_open,
             // The session has ended, and what it had left open with it.
             Ok(Err(_)) => held.discard(),

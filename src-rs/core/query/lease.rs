@@ -12,15 +12,16 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::time::timeout;
 
-use crate::base::error::{ErrorKind, Result};
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::{Lent, TransactionStatus};
 use crate::query::backend::Backend;
 use crate::query::bounds::{Bounds, Interruption};
 use crate::query::call_order::{CallOrder, Place};
 use crate::query::client::Client;
 pub use crate::query::held_connection::ReleaseOutcome;
-use crate::query::held_connection::{HeldConnection, closed, give_back};
+use crate::query::held_connection::{BLOCK_TIMEOUT, HeldConnection, closed, give_back};
 use crate::query::holders::Held;
 use crate::query::info::ConnectionInfo;
 use crate::query::lease_limit::Permit;
@@ -221,7 +222,7 @@ impl Lease {
             let mut operation = operation?;
             let connection = operation.connection().await?;
             let work = statements::execute_batch(&connection, "ROLLBACK");
-            connection.bounded(work).await
+            connection.brief(work).await
         }
     }
 
@@ -331,9 +332,21 @@ impl InUse<'_> {
         self.until(self.bounds.reached(), work).await
     }
 
-    /// Waits for the outcome of `work`, and interrupts it only when its session is to end.
-    async fn unbounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.until(pending(), work).await
+    /// Waits for the outcome of `work` that only begins or ends a part of a transaction, which is not cancelled: the whole
+    /// transaction would have failed. No server is at it for long, so a connection of the pool is given up when there is no
+    /// answer; the heartbeat looks after a listening session.
+    async fn brief<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        if matches!(&*self.held, HeldConnection::Session(_)) {
+            return self.until(pending(), work).await;
+        }
+        let Ok(outcome) = timeout(BLOCK_TIMEOUT, work).await else {
+            self.give_up();
+            return Err(Error::new(
+                ErrorKind::Closed,
+                "the connection was closed because the server did not answer",
+            ));
+        };
+        outcome
     }
 
     /// Waits for the outcome of `work`, and interrupts it when `reached` says so or its session is to end.

@@ -158,7 +158,6 @@ impl Session {
             paused: Arc::clone(&paused),
             arrivals: Arc::clone(&arrivals),
             max_pause: setup.max_pause,
-            shutdown_notice: None,
         };
         let backend = Backend::new(
             client,

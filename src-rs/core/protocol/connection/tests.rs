@@ -1,4 +1,4 @@
-//! What is sent while a `COPY FROM STDIN` waits for its data, to a server that this file plays.
+//! What is sent while a `COPY FROM STDIN` waits for its data, to a server that this file plays, and how that server's end is told.
 
 use std::future::poll_fn;
 
@@ -13,6 +13,9 @@ const READY: &[u8] = b"Z\0\0\0\x05I";
 const COPY_IN: &[u8] = b"G\0\0\0\x07\0\0\0";
 const COMPLETE: &[u8] = b"C\0\0\0\x0bCOPY 1\0";
 const REFUSED: &[u8] = b"E\0\0\0\x13SERROR\0C22P02\0\0";
+
+/// A warning that announces the end of the server.
+const FAREWELL: &[u8] = b"N\0\0\0\x1cSWARNING\0C57P02\0Mcrash\0\0";
 
 /// A client of a server that is played, which takes no more than `capacity` bytes before it reads.
 fn connect(capacity: usize) -> (Client, DuplexStream) {
@@ -131,4 +134,24 @@ async fn no_more_is_taken_than_the_server_reads() {
     }
     assert!(writer.ready().await);
     drop(client);
+}
+
+#[tokio::test]
+async fn the_end_is_explained_by_what_the_server_said_last_unless_it_went_on() {
+    for goes_on in [false, true] {
+        let (client, mut server) = connect(1024);
+        let mut asked = client.send(Request::simple("SELECT 1").unwrap());
+        assert_eq!(message(&mut server).await.0, 'Q');
+        server.write_all(FAREWELL).await.unwrap();
+        if goes_on {
+            server.write_all(READY).await.unwrap();
+            while asked.next().await.is_some() {}
+            asked = client.send(Request::simple("SELECT 2").unwrap());
+            assert_eq!(message(&mut server).await.0, 'Q');
+        }
+        drop(server);
+        assert!(asked.next().await.is_none());
+        let explained = asked.lost(None).message.ends_with(": crash");
+        assert_eq!(explained, !goes_on);
+    }
 }

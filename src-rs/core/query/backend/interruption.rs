@@ -41,12 +41,17 @@ impl Backend {
         self.cancellations.fetch_add(1, Ordering::AcqRel);
         self.is_interrupted.store(false, Ordering::Release);
         if outcome.is_none() {
-            self.abandon();
-            if let Some(Beside { doubt, .. }) = &self.beside {
-                doubt.raise();
-            }
+            self.give_up();
         }
         outcome
+    }
+
+    /// Gives up the connection of a server that does not answer. The pool's others are suspect then.
+    pub(crate) fn give_up(&self) {
+        self.abandon();
+        if let Some(Beside { doubt, .. }) = &self.beside {
+            doubt.raise();
+        }
     }
 
     /// Waits until a cancellation that begins now has taken too long.

@@ -65,7 +65,7 @@ impl Lease {
             let is_in_block = connection.transaction_status() == TransactionStatus::Active;
             if is_in_block {
                 let begun = connection.batch_execute(SAVEPOINT);
-                connection.unbounded(begun).await?;
+                connection.brief(begun).await?;
             }
             let is_unwanted = CancellationToken::new();
             let work = copy::copy_out(&connection, &sql, outlet, &is_unwanted);
@@ -82,7 +82,7 @@ impl Lease {
                 Err(_) if is_given_up.load(Ordering::Acquire) => UNDO,
                 Err(_) => return outcome,
             };
-            let cleaned = connection.simple_query(cleaning).await;
+            let cleaned = connection.brief(connection.simple_query(cleaning)).await;
             outcome.and_then(|rows| cleaned.map(|_| rows))
         };
         (out, running)

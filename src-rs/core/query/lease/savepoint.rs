@@ -23,7 +23,7 @@ impl Lease {
             let mut operation = operation?;
             let connection = operation.connection().await?;
             let work = statements::execute_batch(&connection, &sql);
-            connection.unbounded(work).await
+            connection.brief(work).await
         }
     }
 
@@ -37,7 +37,7 @@ impl Lease {
             let mut operation = operation?;
             let connection = operation.connection().await?;
             let work = statements::release(&connection, &savepoint);
-            connection.unbounded(work).await
+            connection.brief(work).await
         }
     }
 
@@ -51,7 +51,7 @@ impl Lease {
             let mut operation = operation?;
             let connection = operation.connection().await?;
             let work = statements::undo(&connection, &savepoint);
-            connection.unbounded(work).await
+            connection.brief(work).await
         }
     }
 }

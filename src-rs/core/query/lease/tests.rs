@@ -124,8 +124,7 @@ async fn a_release_waits_for_what_was_called_before_and_refuses_what_comes_after
 async fn a_release_gives_up_a_transaction_that_cannot_be_ended_in_time() {
     let (lease, _statements, limit) = lease(Server::IsSilent).await;
     // The server never says whether the transaction has begun; the caller stops waiting.
-    let begun =
-        tokio::time::timeout(Duration::from_secs(1), lease.begin("BEGIN".into(), free())).await;
+    let begun = timeout(Duration::from_secs(1), lease.begin("BEGIN".into(), free())).await;
     assert!(begun.is_err());
     assert!(!is_free(&limit));
     let since = Instant::now();
@@ -136,10 +135,28 @@ async fn a_release_gives_up_a_transaction_that_cannot_be_ended_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_of_a_transaction_that_is_not_answered_costs_its_connection() {
+    for nested in [false, true] {
+        let (lease, mut statements, limit) = lease(Server::IsSilent).await;
+        let since = Instant::now();
+        let ended = if nested {
+            lease.rollback_savepoint("a".into()).await
+        } else {
+            lease.rollback().await
+        };
+        assert_eq!(ended.unwrap_err().kind, ErrorKind::Closed);
+        assert_eq!(since.elapsed(), Duration::from_secs(5));
+        assert!(statements.recv().await.unwrap().starts_with("ROLLBACK"));
+        assert_eq!(statements.recv().await.unwrap(), END);
+        assert!(!lease.release().await.rolled_back);
+        assert!(is_free(&limit));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_is_dropped_within_a_transaction_gives_its_connection_back() {
     let (lease, _statements, limit) = lease(Server::IsSilent).await;
-    let begun =
-        tokio::time::timeout(Duration::from_secs(1), lease.begin("BEGIN".into(), free())).await;
+    let begun = timeout(Duration::from_secs(1), lease.begin("BEGIN".into(), free())).await;
     assert!(begun.is_err());
     drop(lease);
     assert!(!is_free(&limit));

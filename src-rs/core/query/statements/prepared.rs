@@ -13,6 +13,9 @@ use crate::query::values::{
     Choice, Codec, Dates, Encoded, Param, RecordColumn, RecordEncoder, encode_params, type_name,
 };
 
+/// How many parameters a statement may be sent with: the protocol counts them in two bytes.
+const MOST_PARAMETERS: usize = 65_535;
+
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -159,6 +162,15 @@ impl Prepared {
     /// Writes the parameters as they are sent.
     pub(super) fn encode(&self, params: &[Param]) -> Result<Vec<Encoded>> {
         let (expected, got) = (self.plan.params.len(), params.len());
+        if expected > MOST_PARAMETERS {
+            return Err(Error::new(
+                ErrorKind::Execute,
+                format!(
+                    "the statement has {expected} parameters, and at most {MOST_PARAMETERS} can be sent: take an array, or \
+                     copy the rows"
+                ),
+            ));
+        }
         if expected != got {
             let plural = if expected == 1 { "" } else { "s" };
             return Err(Error::new(
