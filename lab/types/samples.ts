@@ -32,7 +32,7 @@ export const TEXTS: Record<string, string[]> = {
   name: ['some_name'],
   char: ['r', '\\351'],
   json: ['{"z": 1, "a": [true, null]}', '{"a": 1,  "a": 2}'],
-  jsonb: ['{"a": [1, "x"]}', '12345678901234567890', '"text"'],
+  jsonb: ['{"a": [1, "x"]}', '[1, null]', '12345678901234567890', '"text"', '"12"'],
   jsonpath: ['$."a"[*]?(@ > 1)'],
   xml: ['<a>ä</a>'],
   uuid: ['a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'],

@@ -3,9 +3,9 @@
 import test, { type ExecutionContext } from 'ava'
 import { BoundedArray, ConnectionExecuteError, Interval, Range } from 'pglisten'
 import type { Connection, QueryOptions, QueryParameter } from 'pglisten'
-import { connect } from '../support/connect.js'
-import { TEXTS, literal, quotedType } from '../../lab/types/samples.js'
-import { uniqueName } from '../../lab/unique-name.js'
+import { connect } from '../../support/connect.js'
+import { TEXTS, literal, quotedType } from '../../../lab/types/samples.js'
+import { uniqueName } from '../../../lab/unique-name.js'
 
 /** Types that no value can be given of: the server has no input function, or refuses it. */
 const OUTPUT_ONLY = new Set([
