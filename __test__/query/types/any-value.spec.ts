@@ -56,7 +56,7 @@ async function anyRange<Bound extends QueryParameter>(
         [given, lower, upper, marks],
         EXACT,
       )
-      t.true(same as boolean)
+      t.true(same)
       t.deepEqual(list, [read, null, Range.empty()])
       t.is((read as Range).isEmpty, text === 'empty')
       const again = `SELECT $1::${range}::text = $2 AND $3::${range}[] = ARRAY[$2, NULL, 'empty']::${range}[]`
@@ -117,7 +117,7 @@ test('any multirange', async (t) => {
        $1::int4multirange AS read, $1::int4multirange::text AS text`,
       [ranges, ranges],
     )
-    t.true(same as boolean)
+    t.true(same)
     t.is(await connection.fetchVal('SELECT $1::int4multirange::text', [read as object]), text)
   })
   await fc.assert(property, { numRuns: RUNS })
@@ -149,7 +149,7 @@ test('any array with any lower bounds', async (t) => {
         EXACT,
       )
       t.is(sizes, all.map(({ lower, length }) => `[${lower}:${lower + length - 1}]`).join(''))
-      t.true(inOrder as boolean)
+      t.true(inOrder)
       const isUsual = lowerBounds.every((lower) => lower === 1)
       t.deepEqual(read, isUsual ? values : new BoundedArray(values, lowerBounds))
       t.is(await connection.fetchVal('SELECT $1::text[]::text', [read as object]), text)
@@ -168,7 +168,7 @@ async function anyText(t: ExecutionContext, type: string, texts: fc.Arbitrary<st
        format('%s', $2::text::${type}) AS written, ARRAY[$1::${type}, NULL] AS list`,
       [text, text],
     )
-    t.true(same as boolean)
+    t.true(same)
     t.is(read, written)
     t.deepEqual(list, [read, null])
     const again = `SELECT format('%s', $1::${type}) = $2 AND $3::${type}[] = ARRAY[$2, NULL]::${type}[]`
