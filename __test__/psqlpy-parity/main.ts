@@ -3,8 +3,9 @@
 //   node --import=tsx main.ts PYTHON
 
 import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
+import { isDeepStrictEqual, promisify } from 'node:util'
 import { ConnectionPool } from 'pglisten'
 import { startServer } from '../../lab/server/dev-server.mjs'
 import { within } from '../../lab/wait.js'
@@ -28,6 +29,8 @@ const PROGRAMS: Record<string, Program> = {
   ...VALUES,
 }
 const RUN = fileURLToPath(new URL('psqlpy/run.py', import.meta.url))
+const MEMBERS = fileURLToPath(new URL('psqlpy/members.py', import.meta.url))
+const LISTED = new URL('members.json', import.meta.url)
 const DEADLINE_MS = 30_000
 
 const [python = ''] = process.argv.slice(2)
@@ -35,6 +38,7 @@ const totals = { same: 0, different: 0, pending: 0, wrong: 0 }
 /** Differences that were found to be there, as `program, label`. */
 const verified = new Set<string>()
 const lacking = new Map<string, string[]>()
+await checkMembers()
 const server = await startServer()
 try {
   for (const [name, program] of Object.entries(PROGRAMS)) {
@@ -91,6 +95,15 @@ function tell(name: string, { same, different, pending, wrong }: Comparison): vo
   const mark = wrong.length > 0 ? '✘' : pending.length > 0 ? '…' : '✔'
   console.log(`${mark} ${name}: ${counts.join(', ')}`)
   for (const line of wrong) console.log(`    ${line}`)
+}
+
+/** Holds the list of psqlpy's members, by which its page is checked, against psqlpy. */
+async function checkMembers(): Promise<void> {
+  const { stdout } = await promisify(execFile)(python, ['-B', MEMBERS])
+  const listed: unknown = JSON.parse(await readFile(LISTED, 'utf8'))
+  if (isDeepStrictEqual(JSON.parse(stdout), listed)) return
+  totals.wrong += 1
+  console.log(`✘ members.json is not what psqlpy has:\n${stdout}`)
 }
 
 async function withPsqlpy(name: string): Promise<Notes> {

@@ -196,11 +196,9 @@ class Converter {
 
   #plain(value: object, at: (number | string)[]): unknown {
     const { json, error } = this.#json(value)
-    // Only a composite or the like can hold them, and then it needs the fields.
-    if (Object.values(value).some(isBeyondJson) || error) {
-      if (error && !Object.values(value).some(isBeyondJson)) throw this.#notJson(error, at)
-      return this.#fields(value, json, at)
-    }
+    // A composite or the like can hold what JSON cannot, and then it needs the fields.
+    if (isBeyondJson(value)) return this.#fields(value, json, at)
+    if (error) throw this.#notJson(error, at)
     if (json === undefined) {
       throw new ArgumentTypeError(expected(this.#place(at), 'a value that JSON can hold', value))
     }
@@ -239,14 +237,38 @@ class Converter {
   }
 }
 
-/** Whether JSON has no exact form of a value, although a parameter has. */
-function isBeyondJson(value: unknown): boolean {
+/**
+ * Whether JSON has no exact form of a value or of a part of it, although a parameter has. `seen` are the objects that were looked at,
+ * as one may have itself among its parts.
+ */
+function isBeyondJson(value: unknown, seen?: Set<object>): boolean {
+  if (typeof value === 'bigint') return true
+  if (typeof value === 'number') return !Number.isFinite(value) || Object.is(value, -0)
+  if (typeof value !== 'object' || value === null || seen?.has(value)) return false
+  if (types.isDate(value)) return !hasFourDigits(value)
+  if (isContainer(value)) return true
+  if ('toPostgres' in value && typeof value.toPostgres === 'function') return true
+  // What it says of itself is JSON.
+  if ('toJSON' in value && typeof value.toJSON === 'function') return false
+  const known = (seen ?? new Set()).add(value)
+  return Object.values(value).some((part) => isBeyondJson(part, known))
+}
+
+/** Whether the year of a `Date` is one of those that PostgreSQL reads in the text that JSON has of it. */
+function hasFourDigits(date: Date): boolean {
+  const year = date.getUTCFullYear()
+  return year >= 1 && year <= 9999
+}
+
+/** Whether a value is one of the objects that hold others and are nothing to JSON. */
+function isContainer(value: object): boolean {
   return (
-    typeof value === 'bigint' ||
-    (typeof value === 'number' && !Number.isFinite(value)) ||
-    (typeof value === 'object' &&
-      value !== null &&
-      (ArrayBuffer.isView(value) || value instanceof Range))
+    ArrayBuffer.isView(value) ||
+    types.isAnyArrayBuffer(value) ||
+    types.isMap(value) ||
+    types.isSet(value) ||
+    value instanceof Range ||
+    value instanceof BoundedArray
   )
 }
 

@@ -11,7 +11,7 @@ import {
 } from 'pglisten'
 import { Temporal } from 'temporal-polyfill'
 import { Temporal as WithCalendars } from 'temporal-polyfill/full'
-import { connect } from '../support/connect.js'
+import { connect } from '../../support/connect.js'
 
 const { Duration, Instant, PlainDate, PlainDateTime, PlainTime, ZonedDateTime } = Temporal
 const TEMPORAL = { types: { temporal: Temporal } } as const

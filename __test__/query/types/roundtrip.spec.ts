@@ -4,8 +4,8 @@ import test, { type ExecutionContext } from 'ava'
 import * as fc from 'fast-check'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from 'pglisten'
 import type { Connection, QueryParameter } from 'pglisten'
-import { connect } from '../support/connect.js'
-import { uniqueName } from '../../lab/unique-name.js'
+import { connect } from '../../support/connect.js'
+import { uniqueName } from '../../../lab/unique-name.js'
 
 const RUNS = 200
 

@@ -1,0 +1,200 @@
+// Objects as parameters for composites: every value that a parameter has, at any depth, and nothing lost on the way.
+
+import test from 'ava'
+import * as fc from 'fast-check'
+import { BoundedArray, type Connection, ConnectionExecuteError, Interval, Range } from 'pglisten'
+import type { QueryParameter } from 'pglisten'
+import { uniqueName } from '../../../lab/unique-name.js'
+import { connect } from '../../support/connect.js'
+import { EXACT } from '../../support/given-back.js'
+import type { ExecutionContext } from 'ava'
+
+const RUNS = 200
+
+/** A composite with a field of each kind, and one that has it as a field and in an array. */
+async function composites(t: ExecutionContext) {
+  const connection = await connect(t)
+  const [inner, outer] = [uniqueName('inner'), uniqueName('outer')] as [string, string]
+  await connection.executeBatch(`
+    CREATE TYPE ${inner} AS (
+      big int8, bigs int8[], bytes bytea, f float8, floats float8[], amount numeric, label text, labels text[],
+      data jsonb, doc json, at timestamptz, ats timestamptz[], span int8range, ints int4[], during interval, spot point);
+    CREATE TYPE ${outer} AS (one ${inner}, list ${inner}[], n int4)`)
+  t.teardown(() => connection.executeBatch(`DROP TYPE ${outer}; DROP TYPE ${inner}`))
+  return { connection, inner, outer }
+}
+
+const NOTHING = {
+  big: null,
+  bigs: null,
+  bytes: null,
+  f: null,
+  floats: null,
+  amount: null,
+  label: null,
+  labels: null,
+  data: null,
+  doc: null,
+  at: null,
+  ats: null,
+  span: null,
+  ints: null,
+  during: null,
+  spot: null,
+}
+
+const FIELDS: Record<string, QueryParameter> = {
+  big: 2n ** 63n - 1n,
+  bigs: [-(2n ** 63n), null, 1n],
+  bytes: Buffer.from([0, 255]),
+  f: -0,
+  floats: [Infinity, -Infinity, NaN, -0, null, 5e-324],
+  label: '"a" \\ (b),',
+  labels: ['', null, 'NULL', '"\\'],
+  data: { z: { y: [1, null, { x: 'ü' }] }, a: 0.1 },
+  at: new Date('-000043-03-15T12:00:00Z'),
+  ats: [new Date('+010000-01-01T00:00:00Z'), Infinity, new Date(0), -Infinity],
+  span: new Range({ lower: 1n, upper: 2n ** 62n }),
+  ints: [
+    [1, 2],
+    [3, null],
+  ],
+  during: new Interval({ months: -1, days: 2, microseconds: -(2n ** 63n) }),
+  spot: { x: -0, y: Infinity },
+}
+
+for (const [field, value] of Object.entries(FIELDS)) {
+  test(`a field ${field} that was read can be given back, however deep it stands`, async (t) => {
+    const { connection, inner, outer } = await composites(t)
+    const one = { ...NOTHING, [field]: value }
+    t.deepEqual(await connection.fetchVal(`SELECT $1::${inner}`, [{ [field]: value }]), one)
+    const whole = { one, list: [one, null, one], n: 7 }
+    t.deepEqual(await connection.fetchVal(`SELECT $1::${outer}`, [whole]), whole)
+    t.deepEqual(await connection.fetchVal(`SELECT $1::${outer}[]`, [[whole]]), [whole])
+  })
+}
+
+test('a field that is given as another object is what that is', async (t) => {
+  const { connection, inner, outer } = await composites(t)
+  const given: [string, QueryParameter, unknown][] = [
+    ['ints', new Set([1, 2]), [1, 2]],
+    ['ints', new Int16Array([3, 4]), [3, 4]],
+    ['ints', new BoundedArray([5, 6], [0]), [5, 6]],
+    ['bytes', new Uint8Array([1, 2]).buffer, Buffer.from([1, 2])],
+    ['label', { toPostgres: () => 'a text' }, 'a text'],
+    ['data', { toPostgres: () => '{"a": 1}' }, { a: 1 }],
+    ['data', new Map([['a', 1]]), { a: 1 }],
+    ['big', { toPostgres: () => 5n }, 5n],
+  ]
+  for (const [field, value, read] of given) {
+    const one = { ...NOTHING, [field]: read }
+    t.deepEqual(await connection.fetchVal(`SELECT $1::${inner}`, [{ [field]: value }]), one, field)
+    const whole = { one: new Map([[field, value]]), list: [{ [field]: value }] }
+    const expected = { one, list: [one], n: null }
+    t.deepEqual(await connection.fetchVal(`SELECT $1::${outer}`, [whole]), expected, field)
+  }
+})
+
+test('JSON in a field keeps the order of its keys, and the digits that its text has', async (t) => {
+  const { connection, inner, outer } = await composites(t)
+  const text = async (type: string, path: string, value: QueryParameter, options = {}) =>
+    connection.fetchVal<string>(
+      `SELECT ${path.replace('$1', `$1::${type}`)}::text`,
+      [value],
+      options,
+    )
+  const doc = { z: 1, b: { y: 2, a: [1.5, 'x'] }, a: 0 }
+  const expected = '{"z":1,"b":{"y":2,"a":[1.5,"x"]},"a":0}'
+  t.is(await text(inner, '($1).doc', { doc }), expected)
+  t.is(await text(outer, '(($1).one).doc', { one: { doc } }), expected)
+  t.is(await text(outer, '(($1).list)[1].doc', { list: [{ doc, big: 5n }] }), expected)
+  const types = {
+    json: { stringify: () => '{"amount": 12345678901234567890.12, "doc": {"n": 1e400}}' },
+  }
+  t.is(await text(inner, '($1).amount', {}, { types }), '12345678901234567890.12')
+  t.is(await text(inner, '($1).doc', {}, { types }), '{"n": 1e400}')
+})
+
+test('a text of JSON that is nested without end is refused', async (t) => {
+  const { connection, inner } = await composites(t)
+  const levels = 1_000_000
+  const types = { json: { stringify: () => `{"ints":${'['.repeat(levels)}${']'.repeat(levels)}}` } }
+  await t.throwsAsync(connection.fetchVal(`SELECT $1::${inner}`, [{}], { types }), {
+    instanceOf: ConnectionExecuteError,
+  })
+  t.is(await connection.fetchVal('SELECT 1'), 1)
+})
+
+test('an object that has itself among its parts is refused', async (t) => {
+  const { connection, outer } = await composites(t)
+  const cyclic: Record<string, unknown> = { n: 1 }
+  cyclic['one'] = { back: cyclic, again: cyclic }
+  await t.throwsAsync(connection.fetchVal(`SELECT $1::${outer}`, [cyclic]), {
+    code: 'ERR_PGLISTEN_ARGUMENT_TYPE',
+    message: /to be a value that JSON can hold: Converting circular structure/,
+  })
+  cyclic['n'] = 1n
+  await t.throwsAsync(connection.fetchVal(`SELECT $1::${outer}`, [cyclic]), {
+    code: 'ERR_PGLISTEN_ARGUMENT_TYPE',
+    message: /to be of at most 100 levels, got a deeper one/,
+  })
+})
+
+const text = fc.oneof(
+  fc.string({ unit: fc.constantFrom('"', '\\', "'", '(', ')', ',', ' ', '{', '}', 'a', 'NULL') }),
+  fc.string({ unit: 'binary' }).filter((value) => !value.includes('\0')),
+)
+const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })
+const some = fc.option(
+  fc.record({
+    big: fc.option(int64),
+    bigs: fc.option(fc.array(fc.option(int64))),
+    bytes: fc.option(fc.uint8Array().map((bytes) => Buffer.from(bytes))),
+    f: fc.option(fc.double()),
+    floats: fc.option(fc.array(fc.option(fc.double()))),
+    label: fc.option(text),
+    labels: fc.option(fc.array(fc.option(text))),
+  }),
+)
+
+/** What the server makes of the fields, each a parameter of its own. */
+const ROW =
+  'ROW($F::int8, $F::int8[], $F::bytea, $F::float8, $F::float8[], NULL, $F::text, $F::text[])'
+
+async function made(connection: Connection, type: string, parts: (object | null)[]) {
+  const params: QueryParameter[] = []
+  const rows = parts.map((part) => {
+    if (part === null) return `NULL::${type}`
+    const values = Object.values(part) as QueryParameter[]
+    return `${ROW.replaceAll('$F', () => `$${params.push(values.shift()!)}`)}::${type}`
+  })
+  return connection.fetchVal<string>(
+    `SELECT ROW(${rows[0]}, ARRAY[${rows.slice(1).join()}]::${type}[], 7)::text`,
+    params,
+  )
+}
+
+test('any composite within another is what the server makes of its fields, and is read back', async (t) => {
+  const connection = await connect(t)
+  const [inner, outer] = [uniqueName('inner'), uniqueName('outer')] as [string, string]
+  await connection.executeBatch(`
+    CREATE TYPE ${inner} AS (
+      big int8, bigs int8[], bytes bytea, f float8, floats float8[], amount numeric, label text, labels text[]);
+    CREATE TYPE ${outer} AS (one ${inner}, list ${inner}[], n int4)`)
+  t.teardown(() => connection.executeBatch(`DROP TYPE ${outer}; DROP TYPE ${inner}`))
+  const property = fc.asyncProperty(some, fc.array(some, { maxLength: 3 }), async (one, list) => {
+    const given = { one, list, n: 7 }
+    const [written, read] = (
+      await connection.fetchRow<[string, QueryParameter]>(
+        `SELECT $1::${outer}::text, $1::${outer}`,
+        [given],
+        { rowMode: 'array', ...EXACT },
+      )
+    ).values()
+    t.is(written as string, await made(connection, inner, [one, ...list]))
+    const whole = (part: object | null) => part && { amount: null, ...part }
+    t.deepEqual(read, { one: whole(one), list: list.map(whole), n: 7 })
+    t.is(await connection.fetchVal(`SELECT $1::${outer}::text`, [read as QueryParameter]), written)
+  })
+  await fc.assert(property, { numRuns: RUNS })
+})
