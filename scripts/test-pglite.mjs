@@ -5,14 +5,19 @@ import path from 'node:path'
 import { onInterrupt, root, run } from './lib/run.mjs'
 import { SetupError, runMain, setup } from './lib/setup.mjs'
 
-/** PGlite, what puts it behind a socket, and somebody else's way to do that. */
+/** PGlite, what puts it behind a socket, somebody else's way to do that, and pgvector for it. */
 const PACKAGES = [
   '@electric-sql/pglite@0.5.14',
   '@electric-sql/pglite-socket@0.2.17',
   'pglite-server@0.1.5',
+  '@electric-sql/pglite-pgvector@0.0.15',
 ]
 
-const FILES = ['__test__/faults/one-session.spec.ts', '__test__/docs/*.spec.ts']
+const FILES = [
+  '__test__/faults/one-session.spec.ts',
+  '__test__/query/types/pgvector.spec.ts',
+  '__test__/docs/*.spec.ts',
+]
 
 await runMain(async () => {
   onInterrupt(() => {})

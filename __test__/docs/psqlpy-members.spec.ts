@@ -101,7 +101,7 @@ test('what each row is shown by exists', (t) => {
 /** Whether there is a program of that name, or a test whose title begins so. */
 function isThere(file: string, title: string): boolean {
   if (file === 'parity') return title in PROGRAMS
-  const spec = `__test__/${file}`
+  const spec = `__test__/${file.replace('__test__/', '')}`
   if (!existsSync(path.join(root, spec))) return false
   const quoted = title.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
   return new RegExp(`\\(\\s*['\`]${quoted}`).test(read(spec))

@@ -18,7 +18,9 @@ const { resolve } = createRequire(path.join(folder, 'package.json'))
 const load = (name) => import(pathToFileURL(resolve(name)).href)
 
 const { PGlite } = await load('@electric-sql/pglite')
-const db = await PGlite.create()
+// An installation from before has no pgvector.
+const { vector } = await load('@electric-sql/pglite-pgvector').catch(() => ({}))
+const db = await PGlite.create({ extensions: vector === undefined ? {} : { vector } })
 const port = await freePort()
 if (socket === 'pglite-socket') {
   const { PGLiteSocketServer } = await load('@electric-sql/pglite-socket')

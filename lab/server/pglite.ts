@@ -10,6 +10,11 @@ const folder = path.resolve(import.meta.dirname, '../../target/pglite')
 /** Whether it is there. Tests that need it are to be skipped otherwise. */
 export const HAS_PGLITE = fs.existsSync(path.join(folder, 'node_modules/@electric-sql/pglite'))
 
+/** Whether pgvector for it is there. */
+export const HAS_PGVECTOR = fs.existsSync(
+  path.join(folder, 'node_modules/@electric-sql/pglite-pgvector'),
+)
+
 /** What puts it behind a socket, by the name of its package. */
 export type PgliteSocket = 'pglite-socket' | 'pglite-server'
 

@@ -115,6 +115,27 @@ test('JSON in a field keeps the order of its keys, and the digits that its text 
   t.is(await text(inner, '($1).doc', {}, { types }), '{"n": 1e400}')
 })
 
+test('any number in a field is that number, however JSON writes it', async (t) => {
+  const { connection, inner } = await composites(t)
+  const property = fc.asyncProperty(
+    fc
+      .oneof(fc.double(), fc.float(), fc.maxSafeInteger())
+      .filter((f) => !Number.isInteger(f) || Number.isSafeInteger(f) || Math.abs(f) > 2 ** 63),
+    async (f) => {
+      const given = {
+        f,
+        floats: [f, null],
+        spot: { x: f, y: 0 },
+        amount: Number.isFinite(f) ? f : 0,
+      }
+      const read = await connection.fetchVal<{ amount: string }>(`SELECT $1::${inner}`, [given])
+      t.deepEqual(read, { ...NOTHING, ...given, amount: read.amount })
+      t.is(Number(read.amount), given.amount + 0)
+    },
+  )
+  await fc.assert(property, { numRuns: RUNS })
+})
+
 test('a text of JSON that is nested without end is refused', async (t) => {
   const { connection, inner } = await composites(t)
   const levels = 1_000_000

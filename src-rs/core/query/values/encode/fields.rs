@@ -65,8 +65,9 @@ fn number(text: &str) -> Option<Param> {
     if let Ok(integer) = text.parse() {
         return Some(Param::BigInt(integer));
     }
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    if digits > DOUBLE_DIGITS {
+    let (mantissa, _) = text.split_once(['e', 'E']).unwrap_or((text, ""));
+    let digits = mantissa.replace(['-', '.'], "");
+    if digits.trim_matches('0').len() > DOUBLE_DIGITS {
         return None;
     }
     text.parse().ok().map(Param::Number)

@@ -188,16 +188,21 @@ fn float(codec: &Codec, param: &Param, out: &mut String) -> Written {
             }
             out.push_str(&number::text(*value));
         }
-        // Exact: beyond 2^53 a float8 has gaps.
-        Param::BigInt(value) if value.unsigned_abs() <= 1 << 53 && *codec == Codec::Float8 => {
-            let _ = write!(out, "{value}");
-        }
-        Param::BigInt(value) if value.unsigned_abs() <= 1 << 24 => {
+        // Beyond 2^53 a float8 has gaps, and beyond 2^24 a float4.
+        Param::BigInt(value)
+            if significant_bits(*value) <= if *codec == Codec::Float8 { 53 } else { 24 } =>
+        {
             let _ = write!(out, "{value}");
         }
         _ => return Err(mismatch(codec, param)),
     }
     Ok(())
+}
+
+/// How many bits a floating-point number needs to hold an integer exactly, whatever its exponent.
+fn significant_bits(value: i64) -> u32 {
+    let bits = value.unsigned_abs();
+    (u64::BITS - bits.leading_zeros()).saturating_sub(bits.trailing_zeros())
 }
 
 /// A value as JavaScript's `String()` writes it.
