@@ -35,6 +35,9 @@ test.after.always(() => arena?.close())
 
 const REASON = new Error('no longer wanted')
 
+/** A backend that is looked at so often, and each time is where it was, stays there. */
+const SAME_TIMES = 20
+
 const COMMIT = 'COMMIT'
 const SOURCE = 'COPY from us, which waits for its source'
 const READER = 'COPY to us, which waits for its reader'
@@ -111,11 +114,22 @@ async function begin(
   const starting = of.map(async (operation): Promise<Running> => {
     const connection = await pool.connection()
     const { processId } = connection.info
-    const sql = 'SELECT wait_event FROM pg_stat_activity WHERE pid = $1'
-    const waits = async (event: string) =>
-      waitFor(async () => (await arena.ask<string | null>(sql, [processId])) === event, {
-        what: `${operation.name} to wait for ${event}`,
-      })
+    const sql = `SELECT concat_ws(' ', wait_event, (SELECT tuples_processed FROM pg_stat_progress_copy WHERE pid = $1))
+      FROM pg_stat_activity WHERE pid = $1`
+    const waits = async (event: string) => {
+      // A COPY that the reader still keeps up with waits for a moment too, and has more rows when it is looked at again.
+      let seen = ''
+      let times = 0
+      return waitFor(
+        async () => {
+          const now = await arena.ask<string>(sql, [processId])
+          times = now === seen ? times + 1 : 0
+          seen = now
+          return now.split(' ')[0] === event && times >= SAME_TIMES
+        },
+        { what: `${operation.name} to wait for ${event}` },
+      )
+    }
     const isFailing = options === FAILING
     const scene = { connection, bounds, isFailing, waits: isReached ? waits : async () => {} }
     const underway = await operation.begin(scene)

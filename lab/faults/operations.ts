@@ -222,7 +222,7 @@ export const OPERATIONS: readonly Operation[] = [
       const rowsOf = scene.isFailing ? 'strike(n - 1000)' : 'n'
       // Rows are made as they are sent; in `FROM` they would all be made first.
       const sql = `COPY (
-        SELECT repeat('x', 1000), ${rowsOf} FROM (SELECT generate_series(1, 30000) AS n) AS ns) TO STDOUT`
+        SELECT repeat('x', 1000), ${rowsOf} FROM (SELECT generate_series(1, 100000) AS n) AS ns) TO STDOUT`
       const chunks = scene.connection.copyTo(sql, scene.bounds)[Symbol.asyncIterator]()
       await chunks.next()
       return { reached: scene.waits('ClientWrite'), end: () => read(chunks) }
