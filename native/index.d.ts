@@ -7,8 +7,9 @@ export declare class Bridge {
    * `wake` is called with the values of the entries that are ready. Before, `numbers` is filled with four numbers for each: the
    * kind (0 resolved, 1 rejected, 2 signal, 3 handed), the id, and for what is handed the channel's number and the sender's
    * process id. It has room for 256 entries. With `borrows`, the event loop is libuv's, and may wait for sockets.
+   * `makeOutput` is called with the values of a `NativeQueryOutput` in their order; those that are empty are `undefined`.
    */
-  constructor(wake: (...values: Array<unknown>) => void, numbers: Uint32Array, borrows: boolean)
+  constructor(wake: (...values: Array<unknown>) => void, numbers: Uint32Array, borrows: boolean, makeOutput: (...parts: Array<never>) => NativeQueryOutput)
 }
 
 /** The bounds of one call: how long it may take, counted from when they are made, and whether it is aborted. */
@@ -443,7 +444,7 @@ export interface NativePoolStatus {
   waiting: number
 }
 
-/** The result of one statement. */
+/** The result of one statement, which `output.rs` makes. */
 export interface NativeQueryOutput {
   columns: Array<NativeColumn>
   /** Whether the statement returns rows, of which each may have no column. */

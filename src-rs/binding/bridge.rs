@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(unix)]
 use super::event_loop::{EventLoop, is_settling};
 use super::finalize::contained_finalizer;
+use super::output;
 use super::runtime::querying;
 use super::wake::{Arguments, IntoJs, Ready, Receiver};
 use pglisten_core::base::eager::spawn_eager;
@@ -159,13 +160,17 @@ impl Bridge {
     /// `wake` is called with the values of the entries that are ready. Before, `numbers` is filled with four numbers for each: the
     /// kind (0 resolved, 1 rejected, 2 signal, 3 handed), the id, and for what is handed the channel's number and the sender's
     /// process id. It has room for 256 entries. With `borrows`, the event loop is libuv's, and may wait for sockets.
+    /// `makeOutput` is called with the values of a `NativeQueryOutput` in their order; those that are empty are `undefined`.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
         #[napi(ts_arg_type = "(...values: Array<unknown>) => void")] wake: Function<'_, (), ()>,
         mut numbers: Uint32Array,
         borrows: bool,
+        #[napi(ts_arg_type = "(...parts: Array<never>) => NativeQueryOutput")]
+        make_output: Function<'_, (), ()>,
     ) -> napi::Result<Self> {
+        output::register(env.raw(), make_output.raw())?;
         let shared = Arc::new(Shared::default());
         #[cfg(unix)]
         if borrows {
@@ -193,7 +198,9 @@ impl Bridge {
         *shared.wake.lock() = Some(wake);
         // Registered after the threadsafe function was made, so it runs before that one's own hook.
         let ending = Arc::clone(&shared);
+        let raw_env = env.raw();
         let _ = env.add_env_cleanup_hook((), move |()| {
+            output::forget(raw_env);
             // Nobody is left to be told of a panic.
             drop(contained("the end of an environment", || {
                 drop(ending.wake.lock().take());

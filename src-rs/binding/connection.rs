@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_channel::mpsc;
 use napi_derive::napi;
-use tokio::sync::mpsc;
 
 use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
@@ -84,13 +84,14 @@ impl NativeLease {
         let manner = values::manner(manner);
         self.bridge.borrow(&self.lease, &sql, manner);
         let (parts, taken) = mpsc::channel(WAITING_PARTS);
-        let output = self.lease.execute(
+        // In its place at once: to move it costs more than to allocate it.
+        let output = Box::pin(self.lease.execute(
             sql,
             params,
             manner,
             Some(parts),
             NativeCallBounds::of(bounds),
-        );
+        ));
         let first = first_part(self.bridge.clone(), output, taken);
         self.bridge.begin(promise, first);
     }

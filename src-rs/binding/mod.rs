@@ -22,6 +22,7 @@ mod finalize;
 mod info;
 mod listen;
 pub mod named_parameters;
+mod output;
 mod password;
 mod pool;
 mod records;

@@ -1,9 +1,12 @@
 //! Large results, which cross in parts.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_channel::mpsc;
+use futures_util::StreamExt as _;
 use napi_derive::napi;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::bridge::BridgeHandle;
@@ -39,7 +42,7 @@ enum Last {
 impl Coming {
     /// The next part, and whether others follow.
     async fn next(&mut self) -> Result<(QueryOutput, bool)> {
-        if let Some(part) = self.parts.recv().await {
+        if let Some(part) = self.parts.next().await {
             return Ok((part, true));
         }
         let last = match self.last.take() {
@@ -72,17 +75,16 @@ impl NativeRest {
 /// The whole result of a statement, or its first part.
 pub(crate) async fn first_part(
     bridge: BridgeHandle,
-    output: impl Future<Output = Result<QueryOutput>> + Send + 'static,
+    mut output: Pin<Box<impl Future<Output = Result<QueryOutput>> + Send + 'static>>,
     mut parts: mpsc::Receiver<QueryOutput>,
 ) -> Result<NativeQueryOutput> {
-    let mut output = Box::pin(output);
     let (first, last) = tokio::select! {
         biased;
         last = &mut output => match parts.try_recv() {
             Ok(first) => (first, Last::Here(last)),
             Err(_) => return Ok(NativeQueryOutput::part(last?, None)),
         },
-        Some(first) = parts.recv() => {
+        Some(first) = parts.next() => {
             let task = tokio::spawn(contained_future("a task of pglisten", output));
             (first, Last::Running(task))
         }

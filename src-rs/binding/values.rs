@@ -14,7 +14,7 @@ use napi::{Env, JsDate, Status, ValueType, check_status, sys};
 use napi_derive::napi;
 
 use super::rest::NativeRest;
-use super::wake::{TOO_LONG, make_string};
+use super::wake::{TOO_LONG, make_string, to_js};
 use pglisten_core::query::statements::{Column, Description, Manner, QueryOutput};
 use pglisten_core::query::values::{Dates, Param, Tape};
 
@@ -183,8 +183,8 @@ impl From<Description> for NativeDescription {
     }
 }
 
-/// The result of one statement.
-#[napi(object, object_from_js = false)]
+/// The result of one statement, which `output.rs` makes.
+#[napi(object, object_from_js = false, object_to_js = false)]
 pub struct NativeQueryOutput {
     #[napi(ts_type = "Array<NativeColumn>")]
     pub columns: NativeColumns,
@@ -234,12 +234,12 @@ impl NativeQueryOutput {
     }
 }
 
-pub struct NativeColumns(Arc<[Column]>);
+pub struct NativeColumns(pub(super) Arc<[Column]>);
 
-impl ToNapiValue for NativeColumns {
-    unsafe fn to_napi_value(env: sys::napi_env, columns: Self) -> napi::Result<sys::napi_value> {
-        // Safety: `env` is valid by contract.
-        unsafe { ToNapiValue::to_napi_value(env, native_columns(&columns.0)) }
+impl NativeColumns {
+    /// What JavaScript gets.
+    pub(super) fn all(columns: &[Column]) -> Vec<NativeColumn> {
+        native_columns(columns)
     }
 }
 
@@ -259,6 +259,9 @@ pub struct NativeNumbers(Arc<Tape>);
 
 impl ToNapiValue for NativeNumbers {
     unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        if tape.numbers.is_empty() {
+            return to_js(env, ());
+        }
         // Safety: `env` is valid by contract, and a double has eight bytes.
         unsafe {
             if tape.numbers.len() <= FEW {
@@ -274,6 +277,9 @@ pub struct NativeIntegers(Arc<Tape>);
 
 impl ToNapiValue for NativeIntegers {
     unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        if tape.integers.is_empty() {
+            return to_js(env, ());
+        }
         // Safety: `env` is valid by contract, and an integer has eight bytes.
         unsafe {
             if tape.integers.len() <= FEW {
@@ -289,6 +295,9 @@ pub struct NativeBytes(Arc<Tape>);
 
 impl ToNapiValue for NativeBytes {
     unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        if tape.bytes.is_empty() {
+            return to_js(env, ());
+        }
         Ok(BufferSlice::copy_from(&Env::from_raw(env), &tape.bytes)?.raw())
     }
 }
@@ -297,6 +306,9 @@ pub struct NativeTexts(Arc<Tape>);
 
 impl ToNapiValue for NativeTexts {
     unsafe fn to_napi_value(env: sys::napi_env, Self(tape): Self) -> napi::Result<sys::napi_value> {
+        if tape.texts.is_empty() {
+            return to_js(env, ());
+        }
         let texts = tape.texts.iter().map(|text| {
             let made = make_string(env, text.as_bytes(), text.is_ascii());
             made.map_err(|_| too_long(text.len()))

@@ -1,6 +1,6 @@
 // The JavaScript end of the only way from Rust to JavaScript. It settles promises, signals consumers that their buffers have
 // something to drain, or hands them that, and keeps the process alive while a promise is pending.
-import { Bridge, type NativeError } from '#native'
+import { Bridge, type NativeError, type NativeQueryOutput } from '#native'
 import { fromNativeError } from './native-errors.js'
 import { setInterval, throwLater } from './timers.js'
 import { woken } from './turn.js'
@@ -41,6 +41,37 @@ const FOR_EVER_MS = 2 ** 31 - 1
 /** Whether the event loop is libuv's. Others have functions of its names that do something else, or end the process. */
 const HAS_LIBUV = !('bun' in process.versions) && !('deno' in process.versions)
 
+const NOTHING: readonly never[] = []
+const NO_BYTES = new Uint8Array()
+
+/** Makes a result, of which Rust gives the values in this order. Those that are empty are `undefined`. */
+function makeOutput(
+  columns: NativeQueryOutput['columns'],
+  returnsRows: boolean,
+  rowCount: number,
+  isSuspended: boolean,
+  rest: NativeQueryOutput['rest'] | null,
+  flags: string,
+  numbers: ArrayLike<number> = NOTHING,
+  integers: ArrayLike<bigint> = NOTHING,
+  texts: readonly string[] = NOTHING,
+  bytes = NO_BYTES,
+): NativeQueryOutput {
+  return {
+    columns,
+    returnsRows,
+    rowCount,
+    isSuspended,
+    // One shape for all: what is not there is null.
+    rest: rest as NonNullable<typeof rest>,
+    flags,
+    numbers,
+    integers,
+    texts: texts as string[],
+    bytes,
+  }
+}
+
 class JsBridge {
   #handle: Bridge | undefined
   readonly #pending = new Map<number, (outcome: Outcome) => void>()
@@ -57,7 +88,12 @@ class JsBridge {
    * only imports the package has none.
    */
   get handle(): Bridge {
-    this.#handle ??= new Bridge((...values) => this.#wake(values), this.#numbers, HAS_LIBUV)
+    this.#handle ??= new Bridge(
+      (...values) => this.#wake(values),
+      this.#numbers,
+      HAS_LIBUV,
+      makeOutput,
+    )
     return this.#handle
   }
 

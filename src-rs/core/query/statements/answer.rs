@@ -113,18 +113,20 @@ impl Rows {
 
     /// Hands on what there is, unless whoever takes it is busy: then the part grows.
     fn hand_on(&mut self) {
-        let Some(parts) = &self.parts else { return };
+        let Some(parts) = &mut self.parts else { return };
         if self.tape.len() < PART_VALUES && self.tape.bytes_len() < PART_BYTES {
             return;
         }
-        if let Ok(place) = parts.try_reserve() {
-            place.send(QueryOutput {
-                columns: Arc::clone(&self.layout.columns),
-                returns_rows: true,
-                tape: std::mem::take(&mut self.tape),
-                row_count: std::mem::take(&mut self.returned),
-                is_suspended: false,
-            });
+        let part = QueryOutput {
+            columns: Arc::clone(&self.layout.columns),
+            returns_rows: true,
+            tape: std::mem::take(&mut self.tape),
+            row_count: self.returned,
+            is_suspended: false,
+        };
+        match parts.try_send(part) {
+            Ok(()) => self.returned = 0,
+            Err(refused) => self.tape = refused.into_inner().tape,
         }
     }
 
