@@ -81,6 +81,12 @@ impl Shared {
     }
 }
 
+/// Nothing is settled without a wake where nothing can be borrowed.
+#[cfg(not(unix))]
+fn is_settling(_: &Shared) -> bool {
+    false
+}
+
 /// Reaches one JavaScript environment from any thread. After the environment has ended it does nothing.
 #[derive(Clone)]
 pub(crate) struct BridgeHandle(Arc<Shared>);

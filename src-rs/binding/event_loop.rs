@@ -33,15 +33,23 @@ type Handle = *mut c_void;
 type OnPoll = unsafe extern "C" fn(Handle, c_int, c_int);
 type OnClose = unsafe extern "C" fn(Handle);
 
+type HandleSize = unsafe extern "C" fn(c_int) -> usize;
+type SetData = unsafe extern "C" fn(Handle, *mut c_void);
+type GetData = unsafe extern "C" fn(Handle) -> *mut c_void;
+type PollInit = unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int;
+type PollStart = unsafe extern "C" fn(Handle, c_int, OnPoll) -> c_int;
+type Unref = unsafe extern "C" fn(Handle);
+type Close = unsafe extern "C" fn(Handle, OnClose);
+
 /// The functions of libuv that are needed.
 struct Uv {
-    handle_size: unsafe extern "C" fn(c_int) -> usize,
-    handle_set_data: unsafe extern "C" fn(Handle, *mut c_void),
-    handle_get_data: unsafe extern "C" fn(Handle) -> *mut c_void,
-    poll_init: unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int,
-    poll_start: unsafe extern "C" fn(Handle, c_int, OnPoll) -> c_int,
-    unref: unsafe extern "C" fn(Handle),
-    close: unsafe extern "C" fn(Handle, OnClose),
+    handle_size: HandleSize,
+    handle_set_data: SetData,
+    handle_get_data: GetData,
+    poll_init: PollInit,
+    poll_start: PollStart,
+    unref: Unref,
+    close: Close,
 }
 
 unsafe extern "C" {
@@ -62,19 +70,19 @@ impl Uv {
             (!found.is_null()).then_some(found)
         }
         macro_rules! function {
-            ($name:literal) => {
+            ($name:literal, $signature:ty) => {
                 // Safety: libuv's functions have had these signatures since version 1.19.
-                unsafe { std::mem::transmute::<*mut c_void, _>(symbol($name)?) }
+                unsafe { std::mem::transmute::<*mut c_void, $signature>(symbol($name)?) }
             };
         }
         Some(Self {
-            handle_size: function!(c"uv_handle_size"),
-            handle_set_data: function!(c"uv_handle_set_data"),
-            handle_get_data: function!(c"uv_handle_get_data"),
-            poll_init: function!(c"uv_poll_init"),
-            poll_start: function!(c"uv_poll_start"),
-            unref: function!(c"uv_unref"),
-            close: function!(c"uv_close"),
+            handle_size: function!(c"uv_handle_size", HandleSize),
+            handle_set_data: function!(c"uv_handle_set_data", SetData),
+            handle_get_data: function!(c"uv_handle_get_data", GetData),
+            poll_init: function!(c"uv_poll_init", PollInit),
+            poll_start: function!(c"uv_poll_start", PollStart),
+            unref: function!(c"uv_unref", Unref),
+            close: function!(c"uv_close", Close),
         })
     }
 }

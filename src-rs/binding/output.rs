@@ -95,8 +95,8 @@ impl ToNapiValue for NativeColumns {
 
 impl ToNapiValue for NativeQueryOutput {
     unsafe fn to_napi_value(env: sys::napi_env, output: Self) -> napi::Result<sys::napi_value> {
-        let make = MAKERS.with_borrow(|makers| makers.get(&env.addr()).map(|maker| maker.make));
-        let make = value_of(env, make.unwrap_or(ptr::null_mut()))?;
+        let maker = MAKERS.with_borrow(|makers| makers.get(&env.addr()).map(|maker| maker.make));
+        let maker = value_of(env, maker.unwrap_or(ptr::null_mut()))?;
         let arguments = [
             to_js(env, output.columns)?,
             to_js(env, output.returns_rows)?,
@@ -115,7 +115,7 @@ impl ToNapiValue for NativeQueryOutput {
             sys::napi_call_function(
                 env,
                 arguments[3],
-                make,
+                maker,
                 arguments.len(),
                 arguments.as_ptr(),
                 &raw mut made,

@@ -12,10 +12,11 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Queue = VecDeque<(Arc<Step>, Work)>;
 
 thread_local! {
     /// The tasks that were woken on this thread, while it takes their next steps itself.
-    static WOKEN: RefCell<Option<VecDeque<(Arc<Step>, Work)>>> = const { RefCell::new(None) };
+    static WOKEN: RefCell<Option<Queue>> = const { RefCell::new(None) };
 }
 
 /// Polls `work` once on this thread. If it has to wait, it goes on once it is woken, and only then: on the thread that wakes it, if that
@@ -31,7 +32,7 @@ pub fn spawn_eager(runtime: &Handle, work: impl Future<Output = ()> + Send + 'st
 
 /// Does what may wake tasks of [`spawn_eager`], and takes their next steps on this thread. Called within the runtime.
 pub fn here<T>(waking: impl FnOnce() -> T) -> T {
-    WOKEN.set(Some(VecDeque::new()));
+    WOKEN.set(Some(Queue::new()));
     let _over = Over;
     let done = waking();
     while let Some((step, work)) = next_woken() {

@@ -170,6 +170,7 @@ pub(crate) struct Socket {
     transport: Transport,
     facts: Arc<WireFacts>,
     /// Somebody may have a duplicate.
+    #[cfg(unix)]
     was_lent: bool,
 }
 
@@ -178,6 +179,7 @@ impl Socket {
         Self {
             transport,
             facts: Arc::default(),
+            #[cfg(unix)]
             was_lent: false,
         }
     }
