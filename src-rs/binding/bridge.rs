@@ -143,6 +143,8 @@ impl BridgeHandle {
     pub(crate) fn borrow(&self, lease: &Lease, sql: &str, manner: Manner) {
         #[cfg(unix)]
         EventLoop::borrow(&self.0, lease, sql, manner);
+        #[cfg(not(unix))]
+        let _ = (lease, sql, manner);
     }
 
     async fn settled<T: IntoJs + 'static>(
@@ -178,6 +180,8 @@ impl Bridge {
     ) -> napi::Result<Self> {
         output::register(env.raw(), make_output.raw())?;
         let shared = Arc::new(Shared::default());
+        #[cfg(not(unix))]
+        let _ = borrows;
         #[cfg(unix)]
         if borrows {
             // Safety: the array is held until the environment ends.
