@@ -52,6 +52,13 @@ struct Uv {
     close: Close,
 }
 
+/// Every library that is loaded, as `dlfcn.h` of Apple's systems has it.
+#[cfg(target_vendor = "apple")]
+const RTLD_DEFAULT: *mut c_void = ptr::without_provenance_mut(usize::MAX - 1);
+/// Every library that is loaded, as `dlfcn.h` of glibc and musl has it.
+#[cfg(not(target_vendor = "apple"))]
+const RTLD_DEFAULT: *mut c_void = ptr::null_mut();
+
 unsafe extern "C" {
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
 }
@@ -65,8 +72,8 @@ impl Uv {
 
     fn find() -> Option<Self> {
         fn symbol(name: &CStr) -> Option<*mut c_void> {
-            // Safety: without a library every one is looked at that is loaded; the name ends with a NUL.
-            let found = unsafe { dlsym(ptr::null_mut(), name.as_ptr()) };
+            // Safety: the handle stands for every library that is loaded; the name ends with a NUL.
+            let found = unsafe { dlsym(RTLD_DEFAULT, name.as_ptr()) };
             (!found.is_null()).then_some(found)
         }
         macro_rules! function {
@@ -299,8 +306,12 @@ impl EventLoop {
         let ending = self.ending.get();
         if !ending.is_null() && self.open.borrow().is_empty() {
             self.ending.set(ptr::null_mut());
-            // Safety: the handle was given to `end`, and is used once.
-            unsafe { sys::napi_remove_async_cleanup_hook(ending) };
+            // Safety: nothing is settled here any more. The hook's handle was given to `end`, and is used once.
+            unsafe {
+                sys::napi_delete_reference(self.env, self.wake);
+                sys::napi_async_destroy(self.env, self.context);
+                sys::napi_remove_async_cleanup_hook(ending);
+            }
         }
     }
 }
