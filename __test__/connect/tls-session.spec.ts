@@ -321,3 +321,23 @@ test.serial(
     await refused(t, { dsn: at(rude), ...options }, ConnectionFailedError, /reset|eof|closed/i)
   },
 )
+
+test.serial('short and long statements take turns on one encrypted connection', async (t) => {
+  await tls.change({ certificate: good, access: ['hostssl scram-sha-256'] })
+  const pool = new ConnectionPool({ dsn: tls.dsn, sslMode: 'verify-full', caFile })
+  t.teardown(() => pool.close())
+  await using connection = await pool.connection()
+  const text = 'SELECT repeat($1, $2) AS x'
+  for (let round = 0; round < 30; round += 1) {
+    for (const length of [1, 1000, 5000, 20_000]) {
+      t.is((await connection.fetchVal<string>(text, ['x', length])).length, length)
+    }
+    // Beyond a record of TLS, what is sent at once, and what is read at once.
+    const sent = 'y'.repeat(20_000 * (1 + (round % 5)))
+    t.is((await connection.fetchVal<string>(text, [sent, 3])).length, 3 * sent.length)
+  }
+  await t.throwsAsync(connection.execute('SELECT pg_sleep(60)', [], { timeoutMs: 50 }), {
+    code: 'ERR_PGLISTEN_CONNECTION_TIMEOUT',
+  })
+  t.is(await connection.fetchVal(text, ['z', 1]), 'z')
+})
