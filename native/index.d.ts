@@ -444,7 +444,7 @@ export interface NativePoolStatus {
   waiting: number
 }
 
-/** The result of one statement, which `output.rs` makes. */
+/** The result of one statement, which `values/output.rs` makes. */
 export interface NativeQueryOutput {
   columns: Array<NativeColumn>
   /** Whether the statement returns rows, of which each may have no column. */

@@ -4,7 +4,13 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
-import { ConnectionPool, ConnectionTimeoutError, DatabaseError } from 'pglisten'
+import {
+  ConnectionClosedError,
+  ConnectionPool,
+  ConnectionTimeoutError,
+  DatabaseError,
+} from 'pglisten'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { ask } from '../support/listener.js'
@@ -125,6 +131,20 @@ test('a connection that the server ends while it is borrowed is told, idle or no
       (await pool.fetchVal('SELECT pg_backend_pid()').catch(() => idle)) !== idle,
   )
   t.not(await pool.fetchVal('SELECT pg_backend_pid()'), idle)
+})
+
+test('a connection that is reset behind the beginning of an answer ends the statement', async (t) => {
+  const proxy = await FaultProxy.start(Number(new URL(await serverDsn()).port))
+  t.teardown(() => proxy.stop())
+  const pool = new ConnectionPool(proxy.dsn(await serverDsn()))
+  t.teardown(() => pool.close({ timeoutMs: 100 }))
+  for (let round = 0; round < 20; round += 1) {
+    const sql = `SELECT repeat('x', ${1 + 50 * round})`
+    // The first one prepares, the second one is borrowed for.
+    for (const _ of [1, 2]) await within(pool.fetchVal(sql))
+    proxy.cutNextMessage()
+    await t.throwsAsync(within(pool.fetchVal(sql)), { instanceOf: ConnectionClosedError })
+  }
 })
 
 test('a server that sends more than is asked for, and a pool that is closed, end what is borrowed', async (t) => {

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 #[cfg(unix)]
 use super::event_loop::{EventLoop, is_settling};
 use super::finalize::contained_finalizer;
-use super::output;
 use super::runtime::querying;
+use super::values::output;
 use super::wake::{Arguments, IntoJs, Ready, Receiver};
 use pglisten_core::base::eager::spawn_eager;
 use pglisten_core::base::error::Result;

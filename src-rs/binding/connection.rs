@@ -12,7 +12,7 @@ use super::cursor::{NativeCursor, NativeHeldStatement};
 use super::finalize::contained_finalizer;
 use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::records::NativeRecordEncoder;
-use super::rest::{WAITING_PARTS, first_part};
+use super::values::rest::{WAITING_PARTS, first_part};
 use super::values::{self, NativeDescription, NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;

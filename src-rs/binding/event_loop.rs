@@ -316,14 +316,19 @@ impl EventLoop {
     }
 }
 
-unsafe extern "C" fn on_readable(handle: Handle, _: c_int, _: c_int) {
+unsafe extern "C" fn on_readable(handle: Handle, status: c_int, _: c_int) {
     let Some(uv) = Uv::get() else { return };
     // Safety: the data is a `Borrowed` until `on_closed`.
     let borrowed = unsafe { &*(uv.handle_get_data)(handle).cast::<Borrowed>() };
     let event_loop = Rc::clone(&borrowed.event_loop);
     // JavaScript may end the environment, and with it what is borrowed: nothing of it is used behind the call.
     event_loop.turn(|| {
-        if !borrowed.loan.read() {
+        let goes_on = borrowed.loan.read();
+        // After an error of the socket libuv waits no longer, although what the server had sent before may still stand in it.
+        if status != 0 {
+            borrowed.loan.give_back();
+        }
+        if status != 0 || !goes_on {
             borrowed.event_loop.close(handle);
         }
     });

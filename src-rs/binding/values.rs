@@ -3,6 +3,9 @@
 //! `src-ts/query/parameters.ts` decides what a JavaScript value means, and gives it one of the forms that [`NativeParam`]
 //! reads. What [`NativeQueryOutput`] gives is read by `src-ts/query/values/reader.ts`.
 
+pub(crate) mod output;
+pub(crate) mod rest;
+
 use std::ptr;
 use std::sync::Arc;
 
@@ -13,10 +16,10 @@ use napi::bindgen_prelude::{
 use napi::{Env, JsDate, Status, ValueType, check_status, sys};
 use napi_derive::napi;
 
-use super::rest::NativeRest;
 use super::wake::{TOO_LONG, make_string, to_js};
 use pglisten_core::query::statements::{Column, Description, Manner, QueryOutput};
 use pglisten_core::query::values::{Dates, Param, Tape};
+use rest::NativeRest;
 
 /// A parameter: `null`, a boolean, a number, a bigint of 64 bits, a string, a `Date`, a `Uint8Array`, an array of
 /// parameters, or an object with one of
@@ -183,7 +186,7 @@ impl From<Description> for NativeDescription {
     }
 }
 
-/// The result of one statement, which `output.rs` makes.
+/// The result of one statement, which `values/output.rs` makes.
 #[napi(object, object_from_js = false, object_to_js = false)]
 pub struct NativeQueryOutput {
     #[napi(ts_type = "Array<NativeColumn>")]

@@ -40,6 +40,8 @@ struct Inner<S> {
     driver: Option<Waker>,
     /// The thread that has borrowed the connection.
     borrower: Option<ThreadId>,
+    /// The borrower has found that the connection has ended.
+    has_ended: bool,
 }
 
 impl<S> Driven<S> {
@@ -50,6 +52,7 @@ impl<S> Driven<S> {
                 connection,
                 driver: None,
                 borrower: None,
+                has_ended: false,
             }),
             is_lent: AtomicBool::new(false),
         }
@@ -83,6 +86,9 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Driven<S> {
             inner.driver = Some(cx.waker().clone());
         }
         self.end_loan(&mut inner);
+        if inner.has_ended {
+            return Poll::Ready(None);
+        }
         if let Err(error) = inner.connection.take_back() {
             return Poll::Ready(Some(Err(error.into())));
         }
@@ -152,6 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
             connection,
             driver: Some(driver),
             borrower,
+            ..
         } = &mut *inner
         else {
             return Err((request, sender));
@@ -221,11 +228,17 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
                 Poll::Pending if !connection.is_used_up() && !connection.has_unsent() => {
                     return true;
                 }
-                // The rest, and the end, is the driver's.
-                Poll::Pending | Poll::Ready(None | Some(Err(_))) => break,
+                // The rest is the driver's.
+                Poll::Pending => break,
+                Poll::Ready(None | Some(Err(_))) => {
+                    inner.has_ended = true;
+                    break;
+                }
             }
         }
-        driver.wake_by_ref();
+        if let Some(driver) = &inner.driver {
+            driver.wake_by_ref();
+        }
         self.end_loan(&mut inner);
         false
     }

@@ -1,7 +1,7 @@
 // `npm run types`: what each type of PostgreSQL is in JavaScript, here and in other clients, written into docs/types.md.
 
-import { onInterrupt, run } from './lib/run.mjs'
-import { runMain, setup } from './lib/setup.mjs'
+import { onInterrupt, run } from '../lib/run.mjs'
+import { runMain, setup } from '../lib/setup.mjs'
 
 await runMain(async () => {
   onInterrupt(() => {})

@@ -1,7 +1,7 @@
 // `npm run tls-table`: what each mode of encryption does with each kind of server and certificate, compared with psql.
 
-import { onInterrupt, run } from './lib/run.mjs'
-import { runMain, setup } from './lib/setup.mjs'
+import { onInterrupt, run } from '../lib/run.mjs'
+import { runMain, setup } from '../lib/setup.mjs'
 
 await runMain(async () => {
   onInterrupt(() => {})

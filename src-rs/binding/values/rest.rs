@@ -9,9 +9,9 @@ use napi_derive::napi;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::bridge::BridgeHandle;
-use super::finalize::contained_finalizer;
-use super::values::NativeQueryOutput;
+use super::NativeQueryOutput;
+use crate::binding::bridge::BridgeHandle;
+use crate::binding::finalize::contained_finalizer;
 use pglisten_core::base::error::{Error, ErrorKind, Result};
 use pglisten_core::base::panic::contained_future;
 use pglisten_core::query::statements::QueryOutput;

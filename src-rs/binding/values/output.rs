@@ -12,8 +12,8 @@ use napi::bindgen_prelude::ToNapiValue;
 use napi::{check_status, sys};
 use pglisten_core::query::statements::Column;
 
-use super::values::{NativeColumns, NativeQueryOutput};
-use super::wake::to_js;
+use super::{NativeColumns, NativeQueryOutput};
+use crate::binding::wake::to_js;
 
 /// So many columns of statements are kept.
 const MOST_KEPT: usize = 512;
@@ -37,7 +37,7 @@ struct Kept {
 }
 
 /// Has `make` make the results of an environment.
-pub(super) fn register(env: sys::napi_env, make: sys::napi_value) -> napi::Result<()> {
+pub(crate) fn register(env: sys::napi_env, make: sys::napi_value) -> napi::Result<()> {
     let mut reference = ptr::null_mut();
     // Safety: the environment is that of the present call.
     check_status!(unsafe { sys::napi_create_reference(env, make, 1, &raw mut reference) })?;
@@ -50,7 +50,7 @@ pub(super) fn register(env: sys::napi_env, make: sys::napi_value) -> napi::Resul
 }
 
 /// Forgets an environment that ends. Its references end with it.
-pub(super) fn forget(env: sys::napi_env) {
+pub(crate) fn forget(env: sys::napi_env) {
     MAKERS.with_borrow_mut(|makers| makers.remove(&env.addr()));
 }
 
