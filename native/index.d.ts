@@ -454,7 +454,7 @@ export interface NativeQueryOutput {
   /** Whether there are more rows. */
   isSuspended: boolean
   /** The rows that follow, of a large result. */
-  rest?: NativeRest
+  rest: NativeRest | null
   /** One character for each value: code 0 for null, 1 for a value, 2 for a value in another form. */
   flags: string
   numbers: ArrayLike<number>

@@ -237,6 +237,20 @@ panics('connection', 'of the task that reads a connection fails its statements o
   await within(pool.close())
 })
 
+panics('borrowed', 'while JavaScript reads a connection fails its statement only', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  const held = await pool.connection()
+  // It is borrowed from the second run on, when it is prepared.
+  for (const _ of [1, 2]) await held.fetchVal('SELECT 1')
+  arm('borrowed')
+  const error = await t.throwsAsync(within(held.fetchVal('SELECT 1')))
+  t.true(error instanceof pglisten.ConnectionClosedError, String(error))
+  t.true(error?.message.includes('fail point borrowed was reached'), error?.message)
+  await within(held.close())
+  t.is(await within(pool.fetchVal<number>('SELECT 2')), 2)
+  await within(pool.close())
+})
+
 panics(
   'statement',
   'while a statement is run rejects it, and the connection goes on',

@@ -52,6 +52,22 @@ onLinux('a short statement wakes no other thread', async (t) => {
   t.true(slept < 50, `${slept}`)
 })
 
+onLinux('a connection that was taken back is waited for no longer', async (t) => {
+  const { connection } = await connect(t)
+  const files = () => readdirSync('/proc/self/fd').length
+  const short = () => connection.fetchVal('SELECT 1')
+  for (const _ of [1, 2]) await short()
+  const before = files()
+  for (let turn = 0; turn < 300; turn += 1) {
+    const other = connection.executeBatch('SELECT 1')
+    // Its answer is read before the event loop sees it.
+    block(3)
+    await other
+    await short()
+  }
+  t.true(files() <= before + 1, `${before}, ${files()}`)
+})
+
 test('short statements, long answers and copies take turns on one connection', async (t) => {
   const { connection } = await connect(t)
   const copied = async () => {

@@ -83,7 +83,8 @@ impl NativeLease {
         let params = NativeParam::into_params(params);
         let manner = values::manner(manner);
         self.bridge.borrow(&self.lease, &sql, manner);
-        let (parts, taken) = mpsc::channel(WAITING_PARTS);
+        // A sender has room for one beyond that of the channel.
+        let (parts, taken) = mpsc::channel(WAITING_PARTS - 1);
         // In its place at once: to move it costs more than to allocate it.
         let output = Box::pin(self.lease.execute(
             sql,

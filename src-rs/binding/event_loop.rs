@@ -15,7 +15,7 @@ use napi::bindgen_prelude::JsValuesTupleIntoVec as _;
 use napi::{check_status, sys};
 use pglisten_core::base::eager::here;
 use pglisten_core::base::panic::contained;
-use pglisten_core::protocol::{Lent, Loan};
+use pglisten_core::protocol::Loan;
 use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::Manner;
 
@@ -200,7 +200,7 @@ impl EventLoop {
     pub(super) fn borrow(shared: &Shared, lease: &Lease, sql: &str, manner: Manner) {
         let event_loop = LOOPS.with_borrow(|loops| loops.get(&address(shared)).map(Rc::clone));
         if let Some(event_loop) = event_loop
-            && let Lent::Now(socket, loan) = lease.lend(sql, manner)
+            && let Some((socket, loan)) = lease.lend(sql, manner)
         {
             event_loop.wait_for(socket, loan);
         }

@@ -187,7 +187,12 @@ impl From<Description> for NativeDescription {
 }
 
 /// The result of one statement, which `values/output.rs` makes.
-#[napi(object, object_from_js = false, object_to_js = false)]
+#[napi(
+    object,
+    object_from_js = false,
+    object_to_js = false,
+    use_nullable = true
+)]
 pub struct NativeQueryOutput {
     #[napi(ts_type = "Array<NativeColumn>")]
     pub columns: NativeColumns,
@@ -238,13 +243,6 @@ impl NativeQueryOutput {
 }
 
 pub struct NativeColumns(pub(super) Arc<[Column]>);
-
-impl NativeColumns {
-    /// What JavaScript gets.
-    pub(super) fn all(columns: &[Column]) -> Vec<NativeColumn> {
-        native_columns(columns)
-    }
-}
 
 /// The flags of a tape, as a string: that is made in one step, and read as fast as an array.
 pub struct NativeFlags(Arc<Tape>);

@@ -50,7 +50,7 @@ function makeOutput(
   returnsRows: boolean,
   rowCount: number,
   isSuspended: boolean,
-  rest: NativeQueryOutput['rest'] | null,
+  rest: NativeQueryOutput['rest'],
   flags: string,
   numbers: ArrayLike<number> = NOTHING,
   integers: ArrayLike<bigint> = NOTHING,
@@ -62,8 +62,7 @@ function makeOutput(
     returnsRows,
     rowCount,
     isSuspended,
-    // One shape for all: what is not there is null.
-    rest: rest as NonNullable<typeof rest>,
+    rest,
     flags,
     numbers,
     integers,

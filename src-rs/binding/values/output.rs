@@ -12,7 +12,7 @@ use napi::bindgen_prelude::ToNapiValue;
 use napi::{check_status, sys};
 use pglisten_core::query::statements::Column;
 
-use super::{NativeColumns, NativeQueryOutput};
+use super::{NativeColumns, NativeQueryOutput, native_columns};
 use crate::binding::wake::to_js;
 
 /// So many columns of statements are kept.
@@ -62,7 +62,7 @@ impl ToNapiValue for NativeColumns {
         let key = columns.as_ptr().addr();
         MAKERS.with_borrow_mut(|makers| {
             let Some(maker) = makers.get_mut(&env.addr()) else {
-                return to_js(env, Self::all(&columns));
+                return to_js(env, native_columns(&columns));
             };
             let kept = maker.columns.get(&key);
             if let Some(kept) = kept.filter(|kept| {
@@ -70,7 +70,7 @@ impl ToNapiValue for NativeColumns {
             }) {
                 return value_of(env, kept.made);
             }
-            let made = to_js(env, Self::all(&columns))?;
+            let made = to_js(env, native_columns(&columns))?;
             let mut reference = ptr::null_mut();
             // Safety: the environment is that of the present call, and the references are its own.
             unsafe {

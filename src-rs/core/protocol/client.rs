@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 use tokio_postgres::CancelToken;
 
 use super::copy_feed::CopyFeed;
-use super::driven::{Driven, Lent, Shared, Shortcut};
+use super::driven::{Driven, Loan, Shared, Shortcut};
 use super::message::{Malformed, Message, TransactionStatus};
 use super::parameters::Parameters;
 use super::responses::{self, Responses, Sender};
-use crate::base::Lend;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::{Awaited, Lend};
 
 /// The longest message that a server reads, in bytes: it ends the connection at a longer one.
 const LONGEST_MESSAGE: usize = 0x3fff_fffe;
@@ -220,11 +220,8 @@ impl Client {
     }
 
     /// Lends the connection to this thread, if nothing is under way on it.
-    pub(crate) fn lend(&self) -> Lent {
-        match self.shortcut.get().and_then(Weak::upgrade) {
-            Some(connection) => connection.lend(),
-            None => Lent::No,
-        }
+    pub(crate) fn lend(&self) -> Option<(Awaited, Loan)> {
+        self.shortcut.get()?.upgrade()?.lend()
     }
 
     /// Has the driver read the answers again, if a thread has borrowed the connection.

@@ -18,6 +18,7 @@ use super::client::Request;
 use super::connection::{Asynchronous, Connection, ConnectionEnd};
 use super::responses::Sender;
 use crate::base::error::Error;
+use crate::base::panic::contained;
 use crate::base::{Awaited, Lend};
 
 /// The longest request that is sent by whoever asks, in bytes. To encrypt a longer one takes time of a thread that has other work.
@@ -38,8 +39,10 @@ pub struct Driven<S> {
 struct Inner<S> {
     connection: Connection<S>,
     driver: Option<Waker>,
-    /// The thread that has borrowed the connection.
-    borrower: Option<ThreadId>,
+    /// The thread that has borrowed the connection, and which loan that is.
+    borrower: Option<(ThreadId, u64)>,
+    /// How often the connection was lent.
+    loans: u64,
     /// The borrower has found that the connection has ended.
     has_ended: bool,
 }
@@ -52,6 +55,7 @@ impl<S> Driven<S> {
                 connection,
                 driver: None,
                 borrower: None,
+                loans: 0,
                 has_ended: false,
             }),
             is_lent: AtomicBool::new(false),
@@ -96,19 +100,11 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Driven<S> {
     }
 }
 
-/// How a connection was lent.
-#[derive(Debug)]
-pub enum Lent {
-    /// The thread had borrowed it before.
-    Before,
-    /// To be read by [`Loan::read`] when the socket can be read.
-    Now(Awaited, Loan),
-    /// Not now: it is being used otherwise.
-    No,
-}
-
 /// A connection that a thread has borrowed.
-pub struct Loan(Weak<dyn Shared>);
+pub struct Loan {
+    connection: Weak<dyn Shared>,
+    number: u64,
+}
 
 impl fmt::Debug for Loan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,12 +116,13 @@ impl Loan {
     /// Reads what has come, on the thread that has borrowed the connection. `false`: the loan is over.
     #[must_use]
     pub fn read(&self) -> bool {
-        self.0.upgrade().is_some_and(|connection| connection.read())
+        let connection = self.connection.upgrade();
+        connection.is_some_and(|connection| connection.read(self.number))
     }
 
     /// Has the connection read by its driver again.
     pub fn give_back(&self) {
-        if let Some(connection) = self.0.upgrade() {
+        if let Some(connection) = self.connection.upgrade() {
             connection.recall();
         }
     }
@@ -137,13 +134,14 @@ pub(super) trait Shared: Send + Sync {
     /// another thread has borrowed it.
     fn send_now(&self, request: Request, sender: Sender) -> Result<(), (Request, Sender)>;
 
-    /// Lends the connection to this thread, if nothing is under way on it.
-    fn lend(self: Arc<Self>) -> Lent;
+    /// Lends the connection to this thread, if it has not borrowed it yet and nothing is under way on it.
+    fn lend(self: Arc<Self>) -> Option<(Awaited, Loan)>;
 
     /// Has the driver take the connection back.
     fn recall(&self);
 
-    fn read(&self) -> bool;
+    /// Does as [`Loan::read`] does, for the loan of that number.
+    fn read(&self, number: u64) -> bool;
 }
 
 impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Driven<S> {
@@ -163,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
         else {
             return Err((request, sender));
         };
-        if borrower.is_some_and(|borrower| borrower != thread::current().id()) {
+        if borrower.is_some_and(|(borrower, _)| borrower != thread::current().id()) {
             return Err((request, sender));
         }
         connection.send_now(request, sender, driver)?;
@@ -174,26 +172,21 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
         Ok(())
     }
 
-    fn lend(self: Arc<Self>) -> Lent {
-        let me = thread::current().id();
-        let Some(mut inner) = self.inner.try_lock() else {
-            return Lent::No;
-        };
+    fn lend(self: Arc<Self>) -> Option<(Awaited, Loan)> {
+        // It is locked while the driver reads, and nothing can be lent then.
+        let mut inner = self.inner.try_lock()?;
         if inner.borrower.is_some() || inner.driver.is_none() {
-            return if inner.borrower == Some(me) {
-                Lent::Before
-            } else {
-                Lent::No
-            };
+            return None;
         }
-        let Some(awaited) = inner.connection.lend() else {
-            return Lent::No;
-        };
-        inner.borrower = Some(me);
+        let awaited = inner.connection.lend()?;
+        inner.loans += 1;
+        let number = inner.loans;
+        inner.borrower = Some((thread::current().id(), number));
         self.is_lent.store(true, Ordering::Release);
         drop(inner);
         let shared: Arc<dyn Shared> = self;
-        Lent::Now(awaited, Loan(Arc::downgrade(&shared)))
+        let connection = Arc::downgrade(&shared);
+        Some((awaited, Loan { connection, number }))
     }
 
     fn recall(&self) {
@@ -207,40 +200,64 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
         }
     }
 
-    fn read(&self) -> bool {
+    fn read(&self, number: u64) -> bool {
         let mut inner = self.inner.lock();
-        if inner.borrower != Some(thread::current().id()) {
+        if inner.borrower != Some((thread::current().id(), number)) {
             return false;
         }
-        let Inner {
+        // A panic ends the connection, as one of the driver's does, and not the loan alone: nobody would read on.
+        let read = contained("the thread that reads the connection", || {
+            fail_point!("borrowed");
+            inner.read()
+        });
+        let read = read.unwrap_or_else(|panicked| {
+            inner.connection.fail(&panicked);
+            Read::Ended
+        });
+        if matches!(read, Read::All) {
+            return true;
+        }
+        inner.has_ended = matches!(read, Read::Ended);
+        self.end_loan(&mut inner);
+        if let Some(driver) = &inner.driver {
+            driver.wake_by_ref();
+        }
+        false
+    }
+}
+
+/// How far a borrower has read.
+enum Read {
+    /// All that has come.
+    All,
+    /// As far as is allowed, or something is to be sent: the driver goes on.
+    Part,
+    /// The connection has ended.
+    Ended,
+}
+
+impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Inner<S> {
+    fn read(&mut self) -> Read {
+        let Self {
             connection,
             driver: Some(driver),
             ..
-        } = &mut *inner
+        } = self
         else {
-            return false;
+            return Read::Part;
         };
         connection.allow(READ_AT_ONCE);
         let mut cx = Context::from_waker(driver);
         loop {
             match connection.poll_message(&mut cx) {
                 Poll::Ready(Some(Ok(_))) => {}
-                Poll::Pending if !connection.is_used_up() && !connection.has_unsent() => {
-                    return true;
+                Poll::Ready(None | Some(Err(_))) => return Read::Ended,
+                Poll::Pending if connection.is_used_up() || connection.has_unsent() => {
+                    return Read::Part;
                 }
-                // The rest is the driver's.
-                Poll::Pending => break,
-                Poll::Ready(None | Some(Err(_))) => {
-                    inner.has_ended = true;
-                    break;
-                }
+                Poll::Pending => return Read::All,
             }
         }
-        if let Some(driver) = &inner.driver {
-            driver.wake_by_ref();
-        }
-        self.end_loan(&mut inner);
-        false
     }
 }
 

@@ -22,7 +22,7 @@ pub use connection::{Asynchronous, Connection, ConnectionEnd};
 pub(crate) use connection::{StartedUp, pair};
 pub use copy_feed::CopyWriter;
 pub(crate) use copy_feed::{CopyFeed, copy_feed};
-pub use driven::{Driven, Lent, Loan};
+pub use driven::{Driven, Loan};
 pub(crate) use message::{DataRow, Message};
 pub use message::{Field, Origin, TransactionStatus};
 pub use parameters::Parameters;

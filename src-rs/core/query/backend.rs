@@ -16,13 +16,14 @@ use postgres_protocol::message::frontend::{self, BindError};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::Type;
 
+use crate::base::Awaited;
 use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
 use crate::protocol::Origin;
-use crate::protocol::{self, Lent, Message, Request, Responses, TextRow, TransactionStatus};
+use crate::protocol::{self, Loan, Message, Request, Responses, TextRow, TransactionStatus};
 use crate::query::info::ConnectionInfo;
 use crate::query::statements::Plan;
 use crate::query::types::{self, Catalogue};
@@ -275,7 +276,7 @@ impl Backend {
     }
 
     /// Lends the connection to this thread, if nothing is under way on it.
-    pub(crate) fn lend(&self) -> Lent {
+    pub(crate) fn lend(&self) -> Option<(Awaited, Loan)> {
         self.wire.lend()
     }
 
@@ -291,7 +292,8 @@ impl Backend {
         } else {
             &self.statements
         };
-        kept.lock().kept.contains_key(sql)
+        let kept = kept.lock();
+        (is_unnamed || kept.discards == self.wire.discards()) && kept.kept.contains_key(sql)
     }
 
     /// Drops the socket. Requests that are not answered fail.

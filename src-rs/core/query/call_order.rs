@@ -46,9 +46,7 @@ impl CallOrder {
             None => State::Waiting(reaching),
         })
     }
-}
 
-impl CallOrder {
     /// Whether every place that was taken was dropped.
     pub(crate) fn is_free(&self) -> bool {
         self.0.available_permits() > 0

@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::time::timeout;
 
+use crate::base::Awaited;
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::protocol::{Lent, TransactionStatus};
+use crate::protocol::{Loan, TransactionStatus};
 use crate::query::backend::Backend;
 use crate::query::bounds::{Bounds, Interruption};
 use crate::query::call_order::{CallOrder, Place};
@@ -104,15 +105,13 @@ impl Lease {
     /// Lends the connection to this thread, which then sends and reads itself, if nothing is under way on it. Asked before each
     /// statement: one that takes several steps must not have to wait for a thread that may be busy.
     #[must_use]
-    pub fn lend(&self, sql: &str, manner: Manner) -> Lent {
-        let Some(backend) = self.present() else {
-            return Lent::No;
-        };
+    pub fn lend(&self, sql: &str, manner: Manner) -> Option<(Awaited, Loan)> {
+        let backend = self.present()?;
         if self.order.is_free() && backend.is_prepared(sql, manner.is_unnamed) {
             return backend.lend();
         }
         backend.recall();
-        Lent::No
+        None
     }
 
     fn present(&self) -> Option<Arc<Backend>> {
