@@ -1,6 +1,7 @@
 //! One connection with what is known of its server's side: prepared statements, types, and how to cancel.
 
 mod interruption;
+mod statements;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,7 +15,6 @@ use parking_lot::Mutex;
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend::{self, BindError};
 use tokio::time::{Instant, timeout};
-use tokio_postgres::types::Type;
 
 use crate::base::Awaited;
 use crate::base::doubt::Doubt;
@@ -22,16 +22,13 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
-use crate::protocol::Origin;
 use crate::protocol::{self, Loan, Message, Request, Responses, TextRow, TransactionStatus};
 use crate::query::info::ConnectionInfo;
-use crate::query::statements::Plan;
 use crate::query::types::{self, Catalogue};
-use crate::query::values::{Dates, Encoded};
+use crate::query::values::Encoded;
 
-/// A connection's prepared statements are forgotten beyond this many: text with values written into it would otherwise
-/// fill the memory of both sides.
-const MAX_PREPARED_STATEMENTS: usize = 512;
+pub(crate) use statements::Statement;
+use statements::Statements;
 
 /// How long a connection may have been silent before it is asked whether it is still there.
 const TRUSTED: Duration = Duration::from_secs(10);
@@ -39,112 +36,12 @@ const TRUSTED: Duration = Duration::from_secs(10);
 /// How long the answer to that question may take.
 pub(crate) const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A statement of which the server has told the types.
-#[derive(Debug)]
-pub(crate) struct Statement {
-    /// Empty if the server keeps nothing of it.
-    name: String,
-    /// The text of a statement without a name, with which it is sent each time.
-    text: String,
-    /// The types of its parameters.
-    pub(crate) params: Vec<Type>,
-    /// The names and types of its columns; `None` if it returns no rows.
-    pub(crate) columns: Option<Vec<(String, Type)>>,
-    /// Where its columns come from.
-    pub(crate) origins: Vec<Origin>,
-    /// What separates the elements of arrays in text, where it is no comma.
-    pub(crate) delimiters: HashMap<u32, char>,
-    /// How its values cross, for each way of reading dates.
-    plans: [OnceLock<Arc<Plan>>; 3],
-}
-
-impl Statement {
-    /// A statement of which the server keeps nothing.
-    pub(crate) fn unnamed(
-        text: &str,
-        params: Vec<Type>,
-        columns: Option<Vec<(String, Type)>>,
-    ) -> Self {
-        Self {
-            name: String::new(),
-            text: text.to_owned(),
-            params,
-            columns,
-            origins: Vec::new(),
-            delimiters: HashMap::new(),
-            plans: Default::default(),
-        }
-    }
-
-    /// How its values cross.
-    pub(crate) fn plan(&self, dates: Dates) -> Arc<Plan> {
-        let plan = self.plans[dates as usize].get_or_init(|| Arc::new(Plan::of(self, dates)));
-        Arc::clone(plan)
-    }
-
-    fn write_parse(&self, messages: &mut BytesMut) -> std::io::Result<()> {
-        if self.name.is_empty() {
-            let types = self.params.iter().map(Type::oid);
-            frontend::parse("", &self.text, types, messages)?;
-        }
-        Ok(())
-    }
-}
-
 /// One execution of a statement.
 pub(crate) struct Execution<'a, Formats> {
     pub(crate) statement: &'a Statement,
     pub(crate) params: &'a [Encoded],
     /// Of each column, whether it is asked for in the binary format.
     pub(crate) formats: Formats,
-}
-
-#[derive(Debug)]
-struct Kept {
-    statement: Arc<Statement>,
-    used: u64,
-}
-
-/// The prepared statements of a connection by their text.
-#[derive(Debug, Default)]
-struct Statements {
-    kept: HashMap<String, Kept>,
-    /// As of which discards they are: what was prepared before the server does not know any more.
-    discards: usize,
-    /// Counts uses, so that the statement can be found that was not used for longest.
-    clock: u64,
-}
-
-impl Statements {
-    fn get(&mut self, sql: &str, discards: usize) -> Option<Arc<Statement>> {
-        if discards != self.discards {
-            self.kept.clear();
-            self.discards = discards;
-        }
-        self.clock += 1;
-        let kept = self.kept.get_mut(sql)?;
-        kept.used = self.clock;
-        Some(Arc::clone(&kept.statement))
-    }
-
-    /// Keeps a statement. Gives those that are no longer kept.
-    fn insert(&mut self, sql: &str, statement: &Arc<Statement>) -> Vec<Arc<Statement>> {
-        let mut dropped = Vec::new();
-        if self.kept.len() >= MAX_PREPARED_STATEMENTS {
-            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
-            if let Some(oldest) = oldest.map(|(sql, _)| sql.clone()) {
-                dropped.extend(self.kept.remove(&oldest).map(|kept| kept.statement));
-            }
-        }
-        self.clock += 1;
-        let kept = Kept {
-            statement: Arc::clone(statement),
-            used: self.clock,
-        };
-        let replaced = self.kept.insert(sql.to_owned(), kept);
-        dropped.extend(replaced.map(|kept| kept.statement));
-        dropped
-    }
 }
 
 /// The way to the server beside the connection itself.
@@ -292,8 +189,8 @@ impl Backend {
         } else {
             &self.statements
         };
-        let kept = kept.lock();
-        (is_unnamed || kept.discards == self.wire.discards()) && kept.kept.contains_key(sql)
+        let discards = if is_unnamed { 0 } else { self.wire.discards() };
+        kept.lock().has(sql, discards)
     }
 
     /// Drops the socket. Requests that are not answered fail.
@@ -520,16 +417,16 @@ impl Backend {
 
     /// Has the server forget the statement of a text, if it has one.
     pub(crate) fn deallocate(&self, sql: &str) {
-        let kept = self.statements.lock().kept.remove(sql);
-        if let Some(kept) = kept {
-            self.close(&kept.statement.name);
+        let statement = self.statements.lock().remove(sql);
+        if let Some(statement) = statement {
+            self.close(&statement.name);
         }
     }
 
     /// Prepares a statement anew the next time, and asks again what its types are.
     pub(crate) fn forget(&self, sql: &str) {
         self.deallocate(sql);
-        self.described.lock().kept.remove(sql);
+        self.described.lock().remove(sql);
         self.forget_types();
     }
 

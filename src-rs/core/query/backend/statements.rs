@@ -1,0 +1,128 @@
+//! The statements of a connection that are prepared, or of which the types are known.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use tokio_postgres::types::Type;
+
+use crate::protocol::Origin;
+use crate::query::statements::Plan;
+use crate::query::values::Dates;
+
+/// A connection's prepared statements are forgotten beyond this many: text with values written into it would otherwise
+/// fill the memory of both sides.
+const MAX_PREPARED_STATEMENTS: usize = 512;
+
+/// A statement of which the server has told the types.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    /// Empty if the server keeps nothing of it.
+    pub(super) name: String,
+    /// The text of a statement without a name, with which it is sent each time.
+    pub(super) text: String,
+    /// The types of its parameters.
+    pub(crate) params: Vec<Type>,
+    /// The names and types of its columns; `None` if it returns no rows.
+    pub(crate) columns: Option<Vec<(String, Type)>>,
+    /// Where its columns come from.
+    pub(crate) origins: Vec<Origin>,
+    /// What separates the elements of arrays in text, where it is no comma.
+    pub(crate) delimiters: HashMap<u32, char>,
+    /// How its values cross, for each way of reading dates.
+    pub(super) plans: [OnceLock<Arc<Plan>>; 3],
+}
+
+impl Statement {
+    /// A statement of which the server keeps nothing.
+    pub(crate) fn unnamed(
+        text: &str,
+        params: Vec<Type>,
+        columns: Option<Vec<(String, Type)>>,
+    ) -> Self {
+        Self {
+            name: String::new(),
+            text: text.to_owned(),
+            params,
+            columns,
+            origins: Vec::new(),
+            delimiters: HashMap::new(),
+            plans: Default::default(),
+        }
+    }
+
+    /// How its values cross.
+    pub(crate) fn plan(&self, dates: Dates) -> Arc<Plan> {
+        let plan = self.plans[dates as usize].get_or_init(|| Arc::new(Plan::of(self, dates)));
+        Arc::clone(plan)
+    }
+
+    /// Writes the `Parse` of a statement of which the server keeps nothing.
+    pub(super) fn write_parse(&self, messages: &mut BytesMut) -> std::io::Result<()> {
+        if self.name.is_empty() {
+            let types = self.params.iter().map(Type::oid);
+            frontend::parse("", &self.text, types, messages)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    statement: Arc<Statement>,
+    used: u64,
+}
+
+/// The prepared statements of a connection by their text.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    kept: HashMap<String, Kept>,
+    /// As of which discards they are: what was prepared before the server does not know any more.
+    discards: usize,
+    /// Counts uses, so that the statement can be found that was not used for longest.
+    clock: u64,
+}
+
+impl Statements {
+    /// The statement of a text, as of so many discards.
+    pub(super) fn get(&mut self, sql: &str, discards: usize) -> Option<Arc<Statement>> {
+        if discards != self.discards {
+            self.kept.clear();
+            self.discards = discards;
+        }
+        self.clock += 1;
+        let kept = self.kept.get_mut(sql)?;
+        kept.used = self.clock;
+        Some(Arc::clone(&kept.statement))
+    }
+
+    /// Whether there is a statement of a text, as of so many discards.
+    pub(super) fn has(&self, sql: &str, discards: usize) -> bool {
+        discards == self.discards && self.kept.contains_key(sql)
+    }
+
+    /// Gives the statement that was forgotten.
+    pub(super) fn remove(&mut self, sql: &str) -> Option<Arc<Statement>> {
+        self.kept.remove(sql).map(|kept| kept.statement)
+    }
+
+    /// Keeps a statement. Gives those that are no longer kept.
+    pub(super) fn insert(&mut self, sql: &str, statement: &Arc<Statement>) -> Vec<Arc<Statement>> {
+        let mut dropped = Vec::new();
+        if self.kept.len() >= MAX_PREPARED_STATEMENTS {
+            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
+            if let Some(oldest) = oldest.map(|(sql, _)| sql.clone()) {
+                dropped.extend(self.kept.remove(&oldest).map(|kept| kept.statement));
+            }
+        }
+        self.clock += 1;
+        let kept = Kept {
+            statement: Arc::clone(statement),
+            used: self.clock,
+        };
+        let replaced = self.kept.insert(sql.to_owned(), kept);
+        dropped.extend(replaced.map(|kept| kept.statement));
+        dropped
+    }
+}
