@@ -10,7 +10,7 @@ import {
   type ListenerEvents,
 } from 'pglisten'
 import { startProxy } from '../../lab/network/proxy.js'
-import { collect, waitFor, within } from '../../lab/wait.js'
+import { block, collect, waitFor, within } from '../../lab/wait.js'
 import { flood } from '../support/flood.js'
 import {
   notify,
@@ -70,6 +70,23 @@ test('what is there already is taken however short the time is, also a batch', a
   t.is((await stream.next({ timeoutMs: 0 })).value?.payload, '1')
   t.is((await batches.next({ timeoutMs: 0 })).value?.length, 2)
   await t.throwsAsync(batches.next({ timeoutMs: 0 }), { instanceOf: ListenerTimeoutError })
+})
+
+test('what is there already is taken also when the turn is used up', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t, { channels: [channel] })
+  await listener.startup()
+  const stream = listener.messages()
+  await flood(channel, 1, 40)
+  await waitFor(() => listener.stats().buffered === 40)
+  // Timers that are due come before the next turn.
+  await new Promise((resolve) => setTimeout(resolve))
+  for (let number = 1; number <= 40; number += 1) {
+    const next = stream.next({ timeoutMs: 0 })
+    block(3)
+    t.is((await next).value?.payload, `${number}`)
+  }
+  await t.throwsAsync(stream.next({ timeoutMs: 0 }), { instanceOf: ListenerTimeoutError })
 })
 
 test('wrong bounds are refused, and a wait that is over takes nothing more', async (t) => {

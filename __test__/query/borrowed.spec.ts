@@ -12,7 +12,7 @@ import {
 } from 'pglisten'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
-import { waitFor, within } from '../../lab/wait.js'
+import { block, waitFor, within } from '../../lab/wait.js'
 import { ask } from '../support/listener.js'
 
 async function connect(t: ExecutionContext) {
@@ -31,12 +31,6 @@ function sleeps(): number {
   )
   const status = readFileSync(`${thread}/status`, 'utf8')
   return Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1])
-}
-
-/** Keeps the event loop from turning. */
-function block(ms: number) {
-  const end = performance.now() + ms
-  while (performance.now() < end);
 }
 
 const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip

@@ -167,9 +167,13 @@ export abstract class PullIterator<Item>
         if (this.#waiters.length === 0) this.#watcher.onWaiting(this, false)
         reject(error)
       }
-      over = watchBounds(bounds, giveUp, (timeoutMs) =>
-        giveUp(new ListenerTimeoutError(`the next item took longer than ${timeoutMs} ms`)),
-      )
+      const expire = (timeoutMs: number) => {
+        if (!this.#waiters.includes(waiter)) return
+        // What is there already may have to wait for a turn of the event loop, which comes behind timers.
+        if (this.#turn.isExhausted) setImmediate(() => expire(timeoutMs))
+        else giveUp(new ListenerTimeoutError(`the next item took longer than ${timeoutMs} ms`))
+      }
+      over = watchBounds(bounds, giveUp, expire)
     })
   }
 
