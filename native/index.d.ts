@@ -385,6 +385,7 @@ export interface NativeListenerOptions {
   /** `null`: no heartbeat. */
   heartbeat: NativeHeartbeatOptions | null
   maxPauseMs: number
+  maxDelayMs: number
   ignoreOwn: boolean
 }
 

@@ -10,12 +10,12 @@ import { readOptions } from '../bench/speed/options.mjs'
 
 await runMain(async () => {
   const options = readOptions()
-  const { against } = options
+  const { against = options.beside } = options
   onInterrupt(stopBuilding)
   if (against !== undefined) {
     // A commit or a case that does not exist is told before minutes are spent on building.
     await baselineOf(against)
-    comparedCases(options)
+    if (options.against !== undefined) comparedCases(options)
   }
   await setup()
   await installPeers()
@@ -23,7 +23,7 @@ await runMain(async () => {
   const { ok, output } = await run('cargo', build, { output: 'keep' })
   if (!ok) throw new SetupError(`Building the raw ends of the wire failed:\n${output}`)
   if (against !== undefined) await buildBaseline(against)
-  const alone = against === undefined ? 'speed/main.mjs' : 'speed/against.mjs'
+  const alone = options.against === undefined ? 'speed/main.mjs' : 'speed/against.mjs'
   const program = options.sessions ? 'sessions/main.mjs' : alone
   const bench = await run(process.execPath, [`${root}bench/${program}`, ...process.argv.slice(2)])
   return bench.ok ? 0 : 1

@@ -4,6 +4,7 @@
 import { Client } from 'pg'
 import createSubscriber from 'pg-listen'
 import postgres from 'postgres'
+import { BASELINE } from './plan.mjs'
 
 /**
  * @typedef {(payload: string) => unknown} Handler
@@ -43,6 +44,8 @@ const oursWith = ({ ConnectionPool }) => {
 
   return {
     'pglisten callback': callbacksWith(LOSSLESS),
+
+    [BASELINE]: callbacksWith(LOSSLESS),
 
     'pglisten shared': callbacksWith(LARGE),
 

@@ -5,6 +5,7 @@ export const COLUMNS = {
   perSecond: { title: 'delivered / s', digits: 0 },
   threadNs: { title: 'JS thread, ns each', digits: 0 },
   processNs: { title: 'process, ns each', digits: 0 },
+  wakes: { title: 'wakes of threads each', digits: 2 },
   delayMs: { title: 'longest delay, ms', digits: 1 },
   peakMb: { title: 'peak memory, MB', digits: 0 },
   p50Us: { title: 'p50, µs', digits: 0 },

@@ -5,14 +5,14 @@
 
 import { createRequire } from 'node:module'
 import { connectors, subscribers } from './clients.mjs'
-import { Meter } from './meter.mjs'
+import { Meter, wakesOfThreads } from './meter.mjs'
 
 /**
  * @typedef {object} Task
  * @property {string} client One of `clients.mjs`.
  * @property {string} packageFolder The folder of the `pglisten` that is measured.
  * @property {string} dsn
- * @property {'burst' | 'latency' | 'lone' | 'retain' | 'start' | 'statements'} kind
+ * @property {'burst' | 'steady' | 'latency' | 'lone' | 'retain' | 'start' | 'statements'} kind
  * @property {number} channels How many channels it listens to: `bench_0` and so on.
  * @property {number} count How many notifications or statements are measured,
  * @property {number} warmUp and how many come before those.
@@ -89,6 +89,27 @@ const kinds = {
       received += 1
       if (received < task.count) return
       tell({ latency: quantiles(latencies) })
+    })
+  },
+
+  async steady() {
+    const toMonotonic = monotonicOffset()
+    const latencies = new Float64Array(task.count)
+    let received = -task.warmUp
+    /** @type {Meter | undefined} */
+    let meter
+    let wakes = 0
+    await subscribe((sentAt) => {
+      if (received === 0) {
+        wakes = wakesOfThreads()
+        meter = new Meter()
+      }
+      if (received >= 0)
+        latencies[received] = performance.now() * 1e6 + toMonotonic - Number(sentAt)
+      received += 1
+      if (received < task.count || !meter) return
+      const spent = { wakes: wakesOfThreads() - wakes, ...meter.end() }
+      tell({ steady: { count: task.count, ...quantiles(latencies), ...spent } })
     })
   },
 

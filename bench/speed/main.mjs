@@ -8,6 +8,7 @@ import { startServer } from '../../lab/server/dev-server.mjs'
 import { root } from '../../scripts/lib/run.mjs'
 import { chart } from './chart.mjs'
 import { loading } from './loading.mjs'
+import { baselineOf } from './baseline.mjs'
 import { readOptions } from './options.mjs'
 import { chosen, plan } from './plan.mjs'
 import { machine, progress } from './surroundings.mjs'
@@ -25,7 +26,7 @@ const python = ['psqlpy', 'asyncpg'].filter(hasPython).map((name) => `python ${n
 /** @typedef {import('./plan.mjs').Case} Case */
 /** @type {(Case | Omit<Case, 'task'>)[]} */
 const all = [
-  ...plan(python),
+  ...plan(python, options.beside !== undefined),
   {
     id: 'loading',
     title: 'Loading the package, above an empty program',
@@ -52,6 +53,9 @@ const scene = {
   notifier,
   nodeFlags: options.nodeFlags,
   packageFolder: fs.realpathSync(root),
+  ...(options.beside !== undefined && {
+    baselineFolder: fs.realpathSync((await baselineOf(options.beside)).folder),
+  }),
 }
 
 /** @type {import('./statistics.mjs').Runs} */
@@ -156,6 +160,7 @@ function environment() {
       .concat(python)
       .join(', '),
     rounds: String(options.rounds),
+    ...(options.beside !== undefined && { 'pglisten before': options.beside }),
   }
 }
 

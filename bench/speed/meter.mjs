@@ -26,6 +26,18 @@ const processCpuNs = () => {
   return (user + system) * 1000
 }
 
+/** How often the threads of this process have waited so far. `NaN` where the system does not tell. */
+export function wakesOfThreads() {
+  const tasks = `/proc/${process.pid}/task`
+  if (!fs.existsSync(tasks)) return Number.NaN
+  let wakes = 0
+  for (const thread of fs.readdirSync(tasks)) {
+    const status = fs.readFileSync(`${tasks}/${thread}/status`, 'latin1')
+    wakes += Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1])
+  }
+  return wakes
+}
+
 export class Meter {
   #threadTime = openThreadTime()
   #threadAt = this.#threadTime()

@@ -12,6 +12,7 @@ import { PAIRS_TO_JUDGE } from './comparison.mjs'
  * @property {readonly string[]} nodeFlags For the contestants.
  * @property {string} out
  * @property {string | undefined} against The commit to compare with; the other clients are left out then.
+ * @property {string | undefined} beside The commit whose build is one contestant more.
  * @property {boolean} sessions Whether many listeners in one process are measured.
  * @property {number} pairs
  * @property {string} contestant
@@ -23,6 +24,7 @@ const HELP = `npm run bench -- [options]
 
 This package beside other clients:
   --rounds N    how many rounds (default 5); in each, all contestants do each case, some more than once
+  --beside COMMIT  that commit's build takes part as "pglisten before", in the cases that were made for it
   --out FOLDER  where the results go (default bench/results)
 
 This working tree's build beside that of another commit:
@@ -40,7 +42,7 @@ Both:
   --help        this text`
 
 /** Those that mean something in one mode only. */
-const ALONE = /** @type {const} */ (['rounds', 'out'])
+const ALONE = /** @type {const} */ (['rounds', 'out', 'beside'])
 const AGAINST = /** @type {const} */ (['pairs', 'contestant'])
 
 /** @returns {Options} Ends the process where only help is asked for. */
@@ -63,6 +65,7 @@ export function readOptions() {
     nodeFlags: (values.node ?? '').split(' ').filter((flag) => flag !== ''),
     out: values.out ?? `${root}bench/results`,
     against: values.against,
+    beside: values.beside,
     pairs: wholeNumber('pairs', values.pairs, PAIRS_TO_JUDGE, LEAST_PAIRS),
     contestant: values.contestant ?? 'pglisten callback',
     sessions: values.sessions,
@@ -77,6 +80,7 @@ function parse() {
         rounds: text,
         out: text,
         against: text,
+        beside: text,
         pairs: text,
         contestant: text,
         only: text,

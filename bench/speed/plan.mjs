@@ -14,11 +14,16 @@ import { SetupError } from '../../scripts/lib/setup.mjs'
  * @property {number} [rate] Notifications per second, where they come one by one.
  * @property {number} [times] How often it is done in each round: where single runs are far apart.
  * @property {readonly string[]} [once] Contestants that do it once in each round all the same: no target compares them.
+ * @property {boolean} [isBusy] Whether every processor is loaded by another process meanwhile.
  * @property {boolean} [optional] Where it cannot be done, it is left out.
  * @property {number} [rounds] In how many rounds it is done, where each would come to the same.
  * @property {string} [group] Cases of one group take turns, since they are compared with each other.
+ * @property {boolean} [hasBaseline] Whether the build of another commit takes part, where one is asked for.
  * @property {number} [only] The one channel that is notified, of all that are listened to.
  */
+
+/** The contestant that is another build of this package, with callbacks. */
+export const BASELINE = 'pglisten before'
 
 /** All but the shared one have a session of their own, with a buffer that pauses it. */
 const OURS = ['pglisten callback', 'pglisten shared', 'pglisten iterator', 'pglisten batches']
@@ -28,8 +33,19 @@ const CALLBACKS = ['pglisten callback', 'pglisten shared', ...PEERS]
 const OTHERS = ['pglisten shared', 'pglisten iterator', 'postgres', 'pg-listen']
 const WARM_UP = 50_000
 
-/** @param {readonly string[]} python Contestants that happen to be installed. @returns {Case[]} */
-export function plan(python) {
+/**
+ * @param {readonly string[]} python Contestants that happen to be installed.
+ * @param {boolean} hasBaseline Whether there is another build of this package.
+ * @returns {Case[]}
+ */
+export function plan(python, hasBaseline = false) {
+  return all(python).map((one) =>
+    hasBaseline && one.hasBaseline ? { ...one, contestants: [...one.contestants, BASELINE] } : one,
+  )
+}
+
+/** @param {readonly string[]} python @returns {Case[]} */
+function all(python) {
   return [
     ...[
       { bytes: 16, times: 1 },
@@ -50,6 +66,38 @@ export function plan(python) {
       contestants: CALLBACKS,
       task: task('burst', { count: 500_000, warmUp: WARM_UP, async: true }),
       bytes: 40,
+    },
+    ...[40, 1000].map((bytes) => ({
+      id: `burst-300k-${bytes}`,
+      title: `Burst: 300,000 notifications of ${bytes} B in one transaction`,
+      contestants: [...OURS, ...PEERS.slice(0, 2), ...(bytes === 40 ? ['raw socket'] : [])],
+      task: task('burst', { count: 300_000, warmUp: WARM_UP }),
+      bytes,
+      times: 2,
+      once: ['raw socket', 'postgres'],
+      hasBaseline: true,
+    })),
+    ...[1000, 8000, 30_000].map((rate) => ({
+      id: `steady-${rate}`,
+      title: `${rate.toLocaleString('en')} notifications a second, each a transaction`,
+      contestants: ['pglisten callback', 'pglisten batches', 'pg', 'postgres'],
+      // Three seconds, after as many in which V8 compiles what is hot.
+      task: task('steady', { count: 3 * rate, warmUp: Math.max(3 * rate, 5000) }),
+      rate,
+      times: 2,
+      once: ['pglisten batches', 'postgres'],
+      hasBaseline: true,
+    })),
+    {
+      id: 'busy-1000',
+      title: '1,000 notifications a second while other processes load every processor',
+      contestants: ['pglisten callback', 'pg', 'postgres'],
+      task: task('steady', { count: 3000, warmUp: 5000 }),
+      rate: 1000,
+      isBusy: true,
+      times: 3,
+      once: ['postgres'],
+      hasBaseline: true,
     },
     ...[
       // At a low rate V8 needs seconds to find and compile what is hot, and collects all garbage after eight.

@@ -2,9 +2,11 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import os from 'node:os'
 import path from 'node:path'
 import readline from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { BASELINE } from './plan.mjs'
 import { root } from '../../scripts/lib/run.mjs'
 
 /**
@@ -17,6 +19,7 @@ import { root } from '../../scripts/lib/run.mjs'
  * @property {import('pg').Client} notifier
  * @property {readonly string[]} nodeFlags For the contestants.
  * @property {string} packageFolder Of the build of this package that is measured; without symbolic links.
+ * @property {string} [baselineFolder] Of another build of it, which takes part as a contestant.
  */
 
 /** The program of `bench/raw`, as `npm run bench` builds it. */
@@ -30,8 +33,13 @@ const LONE_MS = 1000
 /** More in one transaction would only fill the server's memory. */
 const TRANSACTION = 500_000
 
-/** @param {Scene} scene @param {string} name @param {Case} one @returns {Promise<Report>} */
-export async function run(scene, name, one) {
+/** @param {Scene} given @param {string} name @param {Case} one @returns {Promise<Report>} */
+export async function run(given, name, one) {
+  const { baselineFolder } = given
+  const scene =
+    name === BASELINE && baselineFolder !== undefined
+      ? { ...given, packageFolder: baselineFolder }
+      : given
   const child = start(scene, name, one)
   const lines = readline.createInterface({ input: child.stdout })
   let errors = ''
@@ -105,12 +113,24 @@ function start({ dsn, raw, nodeFlags, packageFolder }, name, one) {
 async function feedFirst(scene, one, stdin) {
   const { kind, warmUp, count } = one.task
   if (kind === 'statements') return
-  if (kind === 'latency') await send(scene, one, warmUp + count)
+  if (kind === 'latency' || kind === 'steady') await sendBesideOthers(scene, one, warmUp + count)
   else if (kind === 'lone') {
     await send(scene, one, warmUp)
     // Now its steps are to be counted.
     stdin.write('.')
   } else await notify(scene, one, kind === 'start' ? 1 : warmUp)
+}
+
+/** Does as {@link send}, with every processor loaded by a process of its own if the case asks for that. @type {typeof send} */
+async function sendBesideOthers(scene, one, count) {
+  const others = Array.from({ length: one.isBusy ? os.availableParallelism() : 0 }, () =>
+    spawn(process.execPath, ['--eval', 'for (;;);'], { stdio: 'ignore' }),
+  )
+  try {
+    await send(scene, one, count)
+  } finally {
+    for (const other of others) other.kill('SIGKILL')
+  }
 }
 
 /** Notifies over and over at the rate of the case. @param {Scene} scene @param {Case} one @param {number} count */

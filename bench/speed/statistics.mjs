@@ -40,6 +40,13 @@ const READ = {
     delayMs: said.longestDelayMs ?? null,
     peakMb: said.peakBytes === undefined ? null : said.peakBytes / MEBIBYTE,
   }),
+  steady: (said) => ({
+    threadNs: said.threadCpuNs == null ? null : said.threadCpuNs / said.count,
+    processNs: said.processCpuNs / said.count,
+    wakes: said.wakes == null ? null : said.wakes / said.count,
+    p50Us: said.p50Ns / 1e3,
+    p99Us: said.p99Ns / 1e3,
+  }),
   latency: inMicroseconds,
   lone: (said) => ({ instructions: figure(said.instructions).median }),
   retain: (said) => ({

@@ -16,10 +16,14 @@ use napi_derive::napi;
 
 use super::error::{NativeError, in_facade_words};
 use super::wake::{make_string, to_js};
+use pglisten_core::base::Moment;
 use pglisten_core::base::panic::contained;
 use pglisten_core::deliver::buffer::{End, Entry, Subscriber};
 use pglisten_core::deliver::gap::{Gap, GapReason};
 use pglisten_core::fail_point;
+
+/// So many notifications at once are no flood.
+const FEW: u64 = 64;
 
 /// No channel has this number.
 const SPECIAL: u32 = u32::MAX;
@@ -172,8 +176,14 @@ impl Drainer {
         })
     }
 
-    /// Drains up to `max` entries: gives their values as an array, or the only one as it is.
-    pub(crate) fn drain(&self, env: &Env, max: u32) -> napi::Result<Value> {
+    /// Drains up to `max` entries: gives their values as an array, or the only one as it is. Beside them, when the first notification was
+    /// read, if they were few and nothing is left.
+    pub(crate) fn drain(&self, env: &Env, max: u32) -> (napi::Result<Value>, Option<Moment>) {
+        let mut few = None;
+        (self.drain_noting(env, max, &mut few), few)
+    }
+
+    fn drain_noting(&self, env: &Env, max: u32, few: &mut Option<Moment>) -> napi::Result<Value> {
         let (Ok(mut meta), Ok(mut values)) =
             (self.meta.try_borrow_mut(), self.values.try_borrow_mut())
         else {
@@ -215,6 +225,9 @@ impl Drainer {
             }
         });
         *is_empty = u32::from(drained.is_empty);
+        if drained.is_empty && notifications <= FEW {
+            *few = first.map(|first| first.received);
+        }
         let handed = made
             .and_then(|()| drained.end.map_or(Ok(()), |end| batch.add_end(end)))
             .and_then(|()| self.hand_over(env, &values));

@@ -6,6 +6,7 @@
 //! the call reaches the JavaScript thread, it takes its arguments out of the queue, and what `wake.rs` makes of them.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use napi::Status;
@@ -21,14 +22,19 @@ use super::finalize::contained_finalizer;
 use super::runtime::querying;
 use super::values::output;
 use super::wake::{Arguments, IntoJs, Ready, Receiver};
+use pglisten_core::base::Awaited;
 use pglisten_core::base::eager::spawn_eager;
 use pglisten_core::base::error::Result;
 use pglisten_core::base::panic::{contained, contained_future};
 use pglisten_core::fail_point;
+use pglisten_core::listen::lending::ListeningLoan;
 use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::Manner;
 
 type Wake = ThreadsafeFunction<(), (), Arguments, Status, false, true>;
+
+/// How many environments there were.
+static ENVIRONMENTS: AtomicU64 = AtomicU64::new(1);
 
 /// The most entries that are handed over at once. If there are more, JavaScript is woken again.
 const MOST_AT_ONCE: usize = 256;
@@ -36,6 +42,8 @@ const MOST_AT_ONCE: usize = 256;
 /// What reaches an environment from other threads.
 #[derive(Default)]
 pub(super) struct Shared {
+    /// The environment's number.
+    number: u64,
     ready: Mutex<VecDeque<Ready>>,
     /// Taken out, on the JavaScript thread, when the environment ends: whoever holds the lock may call it.
     wake: Mutex<Option<Wake>>,
@@ -147,6 +155,19 @@ impl BridgeHandle {
         let _ = (lease, sql, manner);
     }
 
+    /// Lets this thread read a listening session itself, if that can be.
+    pub(crate) fn borrow_listening(&self, lend: impl FnOnce() -> Option<(Awaited, ListeningLoan)>) {
+        #[cfg(unix)]
+        EventLoop::borrow_listening(&self.0, lend);
+        #[cfg(not(unix))]
+        let _ = lend;
+    }
+
+    /// A number that no other environment of the process has.
+    pub(crate) fn environment(&self) -> u64 {
+        self.0.number
+    }
+
     async fn settled<T: IntoJs + 'static>(
         self,
         id: u32,
@@ -179,7 +200,10 @@ impl Bridge {
         make_output: Function<'_, (), ()>,
     ) -> napi::Result<Self> {
         output::register(env.raw(), make_output.raw())?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            number: ENVIRONMENTS.fetch_add(1, Ordering::Relaxed),
+            ..Shared::default()
+        });
         #[cfg(not(unix))]
         let _ = borrows;
         #[cfg(unix)]

@@ -3,7 +3,7 @@
 //! To wake one thread for the answer and another for JavaScript costs more than a short statement. The functions are those of libuv
 //! (<https://docs.libuv.org/en/v1.x/poll.html>), which Node.js exports; where an engine has none, nothing is borrowed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -15,6 +15,7 @@ use napi::bindgen_prelude::JsValuesTupleIntoVec as _;
 use napi::{check_status, sys};
 use pglisten_core::base::eager::here;
 use pglisten_core::base::panic::contained;
+use pglisten_core::listen::lending::{ListeningLoan, Next};
 use pglisten_core::protocol::Loan;
 use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::Manner;
@@ -25,6 +26,8 @@ use super::wake::Arguments;
 
 /// `UV_POLL` of `uv_handle_type`.
 const UV_POLL: c_int = 8;
+/// `UV_TIMER` of `uv_handle_type`.
+const UV_TIMER: c_int = 13;
 /// `UV_READABLE` of `uv_poll_event`.
 const UV_READABLE: c_int = 1;
 
@@ -32,12 +35,17 @@ const UV_READABLE: c_int = 1;
 type Handle = *mut c_void;
 type OnPoll = unsafe extern "C" fn(Handle, c_int, c_int);
 type OnClose = unsafe extern "C" fn(Handle);
+type OnTimer = unsafe extern "C" fn(Handle);
 
 type HandleSize = unsafe extern "C" fn(c_int) -> usize;
 type SetData = unsafe extern "C" fn(Handle, *mut c_void);
 type GetData = unsafe extern "C" fn(Handle) -> *mut c_void;
 type PollInit = unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int;
 type PollStart = unsafe extern "C" fn(Handle, c_int, OnPoll) -> c_int;
+type PollStop = unsafe extern "C" fn(Handle) -> c_int;
+type TimerInit = unsafe extern "C" fn(*mut c_void, Handle) -> c_int;
+type TimerStart = unsafe extern "C" fn(Handle, OnTimer, u64, u64) -> c_int;
+type Now = unsafe extern "C" fn(*mut c_void) -> u64;
 type Unref = unsafe extern "C" fn(Handle);
 type Close = unsafe extern "C" fn(Handle, OnClose);
 
@@ -48,6 +56,10 @@ struct Uv {
     handle_get_data: GetData,
     poll_init: PollInit,
     poll_start: PollStart,
+    poll_stop: PollStop,
+    timer_init: TimerInit,
+    timer_start: TimerStart,
+    now: Now,
     unref: Unref,
     close: Close,
 }
@@ -88,6 +100,10 @@ impl Uv {
             handle_get_data: function!(c"uv_handle_get_data", GetData),
             poll_init: function!(c"uv_poll_init", PollInit),
             poll_start: function!(c"uv_poll_start", PollStart),
+            poll_stop: function!(c"uv_poll_stop", PollStop),
+            timer_init: function!(c"uv_timer_init", TimerInit),
+            timer_start: function!(c"uv_timer_start", TimerStart),
+            now: function!(c"uv_now", Now),
             unref: function!(c"uv_unref", Unref),
             close: function!(c"uv_close", Close),
         })
@@ -127,13 +143,62 @@ pub(super) struct EventLoop {
     ending: Cell<sys::napi_async_cleanup_hook_handle>,
 }
 
+/// What reads a connection that this thread has borrowed.
+enum Reader {
+    /// It reads answers.
+    Statements(Loan),
+    /// It reads notifications.
+    Listening(RefCell<ListeningLoan>),
+}
+
+impl Reader {
+    /// Reads what has come.
+    fn read(&self, now_ms: u64) -> Next {
+        match self {
+            Self::Statements(loan) if loan.read() => Next::WhenReadable,
+            Self::Statements(_) => Next::Over,
+            Self::Listening(loan) => loan.borrow_mut().read(now_ms),
+        }
+    }
+
+    /// Ends the loan.
+    fn give_back(&self) {
+        match self {
+            Self::Statements(loan) => loan.give_back(),
+            Self::Listening(loan) => loan.borrow().give_back(),
+        }
+    }
+}
+
 /// A connection whose socket is waited for.
 struct Borrowed {
-    /// Where libuv keeps its handle.
-    _storage: Box<[u64]>,
+    /// Waits for the socket.
+    poll: Storage,
+    /// Waits for a moment instead, where a reader does.
+    timer: Option<Storage>,
     _socket: OwnedFd,
-    loan: Loan,
+    reader: Reader,
+    /// Whether the timer waits.
+    is_timed: Cell<bool>,
     event_loop: Rc<EventLoop>,
+}
+
+/// Where libuv keeps a handle: aligned for pointers, and there until the handle is closed.
+struct Storage(UnsafeCell<Box<[u64]>>);
+
+impl Storage {
+    fn new(uv: &Uv, kind: c_int) -> Self {
+        // Safety: the function only looks the size up.
+        let size = unsafe { (uv.handle_size)(kind) };
+        Self(UnsafeCell::new(
+            vec![0; size.div_ceil(size_of::<u64>())].into_boxed_slice(),
+        ))
+    }
+
+    fn handle(&self) -> Handle {
+        // Safety: nobody but libuv has a reference into the box, which is not moved or dropped by this.
+        unsafe { (*self.0.get()).as_mut_ptr().cast() }
+    }
 }
 
 impl EventLoop {
@@ -198,41 +263,71 @@ impl EventLoop {
 
     /// Borrows the connection of a lease, if that can be.
     pub(super) fn borrow(shared: &Shared, lease: &Lease, sql: &str, manner: Manner) {
+        Self::borrow_with(shared, || {
+            let (socket, loan) = lease.lend(sql, manner)?;
+            Some((socket, Reader::Statements(loan)))
+        });
+    }
+
+    /// Borrows the connection of a listening session, if that can be.
+    pub(super) fn borrow_listening(
+        shared: &Shared,
+        lend: impl FnOnce() -> Option<(OwnedFd, ListeningLoan)>,
+    ) {
+        Self::borrow_with(shared, || {
+            let (socket, loan) = lend()?;
+            Some((socket, Reader::Listening(RefCell::new(loan))))
+        });
+    }
+
+    fn borrow_with(shared: &Shared, lend: impl FnOnce() -> Option<(OwnedFd, Reader)>) {
         let event_loop = LOOPS.with_borrow(|loops| loops.get(&address(shared)).map(Rc::clone));
         if let Some(event_loop) = event_loop
-            && let Some((socket, loan)) = lease.lend(sql, manner)
+            && let Some((socket, reader)) = lend()
         {
-            event_loop.wait_for(socket, loan);
+            event_loop.wait_for(socket, reader);
         }
     }
 
-    fn wait_for(self: Rc<Self>, socket: OwnedFd, loan: Loan) {
+    fn wait_for(self: Rc<Self>, socket: OwnedFd, reader: Reader) {
         let (uv, uv_loop) = (self.uv, self.uv_loop);
         let fd = socket.as_raw_fd();
-        // Safety: the size is that of the handle, whose storage is aligned for pointers, and lives until the handle is closed.
+        let waits = matches!(reader, Reader::Listening(_));
+        let borrowed = Rc::new(Borrowed {
+            poll: Storage::new(uv, UV_POLL),
+            timer: waits.then(|| Storage::new(uv, UV_TIMER)),
+            _socket: socket,
+            reader,
+            is_timed: Cell::new(false),
+            event_loop: Rc::clone(&self),
+        });
+        let poll = borrowed.poll.handle();
+        // Safety: the storage has the size of the handle, and lives until the handle is closed.
         unsafe {
-            let words = (uv.handle_size)(UV_POLL).div_ceil(size_of::<u64>());
-            let mut storage = vec![0_u64; words].into_boxed_slice();
-            let handle: Handle = storage.as_mut_ptr().cast();
-            if (uv.poll_init)(uv_loop, handle, fd) != 0 {
-                loan.give_back();
+            if (uv.poll_init)(uv_loop, poll, fd) != 0 {
+                borrowed.reader.give_back();
                 return;
             }
-            let event_loop = Rc::clone(&self);
-            let borrowed = Box::new(Borrowed {
-                _storage: storage,
-                _socket: socket,
-                loan,
-                event_loop,
-            });
-            self.open.borrow_mut().insert(handle, false);
-            let borrowed = Box::into_raw(borrowed);
-            (uv.handle_set_data)(handle, borrowed.cast());
-            (uv.unref)(handle);
-            if (uv.poll_start)(handle, UV_READABLE, on_readable) != 0 {
-                (*borrowed).loan.give_back();
-                self.close(handle);
+            self.opened(poll, &borrowed);
+            if let Some(timer) = &borrowed.timer {
+                // It cannot fail.
+                let _ = (uv.timer_init)(uv_loop, timer.handle());
+                self.opened(timer.handle(), &borrowed);
             }
+            if (uv.poll_start)(poll, UV_READABLE, on_readable) != 0 {
+                borrowed.end();
+            }
+        }
+    }
+
+    /// Notes a handle that was opened, and what it is for.
+    unsafe fn opened(&self, handle: Handle, borrowed: &Rc<Borrowed>) {
+        self.open.borrow_mut().insert(handle, false);
+        let data = Rc::into_raw(Rc::clone(borrowed));
+        // Safety: the handle is open. Its data is dropped when it is closed.
+        unsafe {
+            (self.uv.handle_set_data)(handle, data.cast_mut().cast());
+            (self.uv.unref)(handle);
         }
     }
 
@@ -316,28 +411,86 @@ impl EventLoop {
     }
 }
 
+impl Borrowed {
+    /// What a handle is for.
+    ///
+    /// # Safety
+    ///
+    /// The handle is open.
+    unsafe fn of(handle: Handle) -> Option<Rc<Self>> {
+        let uv = Uv::get()?;
+        // Safety: the data was made by `Rc::into_raw`, and the handle keeps its reference.
+        unsafe {
+            let data = (uv.handle_get_data)(handle).cast_const().cast::<Self>();
+            Rc::increment_strong_count(data);
+            Some(Rc::from_raw(data))
+        }
+    }
+
+    /// Reads, and waits for what comes next.
+    fn go_on(&self) {
+        let uv = self.event_loop.uv;
+        // Safety: the loop is that of this thread.
+        let now = unsafe { (uv.now)(self.event_loop.uv_loop) };
+        match (self.reader.read(now), &self.timer) {
+            (Next::Over, _) => self.end(),
+            (Next::After(delay), Some(timer)) => {
+                // Safety: the handles are open, or closing, which libuv refuses.
+                unsafe {
+                    if !self.is_timed.replace(true) {
+                        let _ = (uv.poll_stop)(self.poll.handle());
+                    }
+                    if (uv.timer_start)(timer.handle(), on_time, delay, 0) != 0 {
+                        self.end();
+                    }
+                }
+            }
+            (Next::WhenReadable | Next::After(_), _) => {
+                if self.is_timed.replace(false)
+                    // Safety: as above.
+                    && unsafe { (uv.poll_start)(self.poll.handle(), UV_READABLE, on_readable) } != 0
+                {
+                    self.end();
+                }
+            }
+        }
+    }
+
+    /// Ends the loan.
+    fn end(&self) {
+        self.reader.give_back();
+        self.event_loop.close(self.poll.handle());
+        if let Some(timer) = &self.timer {
+            self.event_loop.close(timer.handle());
+        }
+    }
+}
+
 unsafe extern "C" fn on_readable(handle: Handle, status: c_int, _: c_int) {
-    let Some(uv) = Uv::get() else { return };
-    // Safety: the data is a `Borrowed` until `on_closed`.
-    let borrowed = unsafe { &*(uv.handle_get_data)(handle).cast::<Borrowed>() };
-    let event_loop = Rc::clone(&borrowed.event_loop);
-    // JavaScript may end the environment, and with it what is borrowed: nothing of it is used behind the call.
-    event_loop.turn(|| {
-        let goes_on = borrowed.loan.read();
+    // Safety: libuv calls it for open handles.
+    let Some(borrowed) = (unsafe { Borrowed::of(handle) }) else {
+        return;
+    };
+    borrowed.event_loop.turn(|| {
+        borrowed.go_on();
         // After an error of the socket libuv waits no longer, although what the server had sent before may still stand in it.
         if status != 0 {
-            borrowed.loan.give_back();
-        }
-        if status != 0 || !goes_on {
-            borrowed.event_loop.close(handle);
+            borrowed.end();
         }
     });
 }
 
+unsafe extern "C" fn on_time(handle: Handle) {
+    // Safety: libuv calls it for open handles.
+    if let Some(borrowed) = unsafe { Borrowed::of(handle) } {
+        borrowed.event_loop.turn(|| borrowed.go_on());
+    }
+}
+
 unsafe extern "C" fn on_closed(handle: Handle) {
     let Some(uv) = Uv::get() else { return };
-    // Safety: the data was made by `Box::into_raw`, and this is the last use of the handle.
-    let borrowed = unsafe { Box::from_raw((uv.handle_get_data)(handle).cast::<Borrowed>()) };
+    // Safety: the data was made by `Rc::into_raw`, and this is the last use of the handle.
+    let borrowed = unsafe { Rc::from_raw((uv.handle_get_data)(handle).cast::<Borrowed>()) };
     let event_loop = Rc::clone(&borrowed.event_loop);
     event_loop.open.borrow_mut().remove(&handle);
     drop(borrowed);
@@ -351,12 +504,10 @@ unsafe extern "C" fn end(hook: sys::napi_async_cleanup_hook_handle, data: *mut c
     event_loop.ending.set(hook);
     let handles: Vec<Handle> = event_loop.open.borrow().keys().copied().collect();
     for handle in handles {
-        if let Some(uv) = Uv::get() {
-            // Safety: the handle is open, so its data is there.
-            let borrowed = unsafe { &*(uv.handle_get_data)(handle).cast::<Borrowed>() };
-            borrowed.loan.give_back();
+        // Safety: the handle is open.
+        if let Some(borrowed) = unsafe { Borrowed::of(handle) } {
+            borrowed.end();
         }
-        event_loop.close(handle);
     }
     event_loop.finish();
 }

@@ -13,7 +13,7 @@ export function toNativeReconnectOptions(
 
 /** Converts a listener's checked options. Rust gets every field; `null` stands for "off" and for "no limit". */
 export function toNativeListenerOptions(options: ResolvedListenerOptions): NativeListenerOptions {
-  const { session, reconnect, heartbeat, buffer, ignoreOwn } = options
+  const { session, reconnect, heartbeat, buffer, maxDelayMs, ignoreOwn } = options
   return {
     session,
     reconnect: reconnect && toNativeReconnectOptions(reconnect),
@@ -22,6 +22,7 @@ export function toNativeListenerOptions(options: ResolvedListenerOptions): Nativ
       probeIntervalMs: heartbeat.probeIntervalMs === false ? null : heartbeat.probeIntervalMs,
     },
     maxPauseMs: buffer.maxPauseMs,
+    maxDelayMs,
     ignoreOwn,
   }
 }

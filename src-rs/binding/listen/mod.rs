@@ -59,7 +59,7 @@ pub struct NativeListener {
     bridge: BridgeHandle,
     seat: Arc<Seat>,
     options: ListenerOptions,
-    handle: Mutex<Option<ListenerHandle>>,
+    handle: Arc<Mutex<Option<ListenerHandle>>>,
 }
 
 contained_finalizer!(NativeListener);
@@ -84,7 +84,8 @@ impl NativeListener {
         let seat = Seat::new(
             options.ignore_own.then(|| Arc::clone(own_pids)),
             Box::new(move || events.signal(signal)),
-        );
+        )
+        .in_environment(bridge.environment(), duration_ms(options.max_delay_ms));
         let options = ListenerOptions {
             session: options.session.into(),
             connect: Arc::clone(pool.connect_config()),
@@ -98,7 +99,7 @@ impl NativeListener {
             bridge,
             seat: Arc::new(seat),
             options,
-            handle: Mutex::default(),
+            handle: Arc::default(),
         }
     }
 

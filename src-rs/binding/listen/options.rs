@@ -33,6 +33,7 @@ pub struct NativeListenerOptions {
     /// `null`: no heartbeat.
     pub heartbeat: Option<NativeHeartbeatOptions>,
     pub max_pause_ms: f64,
+    pub max_delay_ms: f64,
     pub ignore_own: bool,
 }
 

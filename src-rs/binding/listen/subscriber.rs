@@ -1,21 +1,27 @@
 //! A consumer's buffer, as the facade drains it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use napi::bindgen_prelude::{Env, Function, Uint32Array};
 use napi::sys;
 use napi_derive::napi;
 use parking_lot::Mutex;
+use pglisten_core::base::Moment;
 use pglisten_core::base::panic::contained;
 use pglisten_core::deliver::buffer::{Bounds, Overflow, Subscriber};
 use pglisten_core::deliver::seat::Seat;
 use pglisten_core::fail_point;
+use pglisten_core::listen::listener::ListenerHandle;
 
 use super::NativeListener;
 use crate::binding::batch::{Drainer, Value};
-use crate::binding::bridge::Bridge;
+use crate::binding::bridge::{Bridge, BridgeHandle};
 use crate::binding::finalize::contained_finalizer;
 use crate::binding::wake::{Handed, Payloads, Receiver};
+
+/// Notifications come steadily when they are no further apart than this, in microseconds.
+const STEADY_US: u64 = 10_000;
 
 /// The policy for a notification for which there is no room.
 #[napi(string_enum = "camelCase")]
@@ -77,6 +83,11 @@ struct Consumer {
     subscriber: Arc<Subscriber>,
     /// Why a notification could not be handed over; told to whoever drains next.
     failed: Mutex<Option<napi::Error>>,
+    /// The listener, until it is collected.
+    listener: Weak<Mutex<Option<ListenerHandle>>>,
+    bridge: BridgeHandle,
+    /// When the last notification was read, in microseconds since 1970, after which there was nothing to take.
+    last_read: AtomicU64,
 }
 
 impl Receiver for Consumer {
@@ -90,6 +101,7 @@ impl Receiver for Consumer {
             (*notification, made)
         })?;
         self.seat.made_room();
+        self.kept_up(notification.received);
         match made {
             Ok(payload) => Some(Handed {
                 channel: notification.channel,
@@ -111,9 +123,26 @@ impl Consumer {
         if let Some(error) = self.failed.lock().take() {
             return Err(error);
         }
-        let values = drainer.drain(&env, max);
+        let (values, few) = drainer.drain(&env, max);
         self.seat.made_room();
+        if let Some(read) = few {
+            self.kept_up(read);
+        }
         values
+    }
+
+    /// All has been taken up to a notification that was read at this moment. Where they come steadily, this thread reads the session
+    /// itself from now on.
+    fn kept_up(&self, read: Moment) {
+        let read = read.microseconds();
+        let last = self.last_read.swap(read, Ordering::Relaxed);
+        if read.saturating_sub(last) < STEADY_US {
+            self.bridge.borrow_listening(|| {
+                let listener = self.listener.upgrade()?;
+                let handle = listener.lock();
+                handle.as_ref()?.lend()
+            });
+        }
     }
 }
 
@@ -143,12 +172,16 @@ impl NativeSubscriber {
         signal: u32,
     ) -> Self {
         let bridge = bridge.handle();
+        let reading = bridge.clone();
         let seat = &listener.seat;
         let consumer = Arc::new_cyclic(|consumer: &Weak<Consumer>| {
             let consumer = Weak::clone(consumer);
             let signal = Box::new(move || bridge.signal_or_hand(signal, consumer.clone()));
             let dropped = Arc::clone(&seat.counters.dropped);
             Consumer {
+                listener: Arc::downgrade(&listener.handle),
+                bridge: reading,
+                last_read: AtomicU64::new(0),
                 seat: Arc::clone(seat),
                 subscriber: Arc::new(Subscriber::new(bounds.into(), signal, dropped)),
                 failed: Mutex::default(),

@@ -29,6 +29,11 @@ pub trait Lend {
     /// Lets so many bytes be read while the socket is lent.
     fn allow(&mut self, _bytes: usize) {}
 
+    /// Whether there is something to read from the socket while it is lent: bytes, or the end.
+    fn has_come(&self) -> bool {
+        false
+    }
+
     /// Whether all bytes that were allowed are read.
     fn is_used_up(&self) -> bool {
         false

@@ -15,6 +15,12 @@ impl Moment {
         clock::now().into()
     }
 
+    /// Microseconds since 1970.
+    #[must_use]
+    pub fn microseconds(self) -> u64 {
+        self.0
+    }
+
     /// How long ago the moment was; zero when the clock was set back since.
     #[must_use]
     pub fn age(self) -> Duration {

@@ -1,7 +1,7 @@
 //! A socket that no runtime waits for: who does polls it when it can be read.
 
 use std::io::{self, Read as _, Write as _};
-use std::mem;
+use std::mem::{self, MaybeUninit};
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
@@ -89,6 +89,12 @@ impl LentSocket {
         self.is_drained = false;
     }
 
+    /// Whether there is something to read: bytes, the end of the stream, or an error.
+    pub(super) fn has_come(&self) -> bool {
+        let peeked = self.attempt(|socket| socket.peek(&mut [MaybeUninit::uninit()]));
+        peeked.is_ready()
+    }
+
     pub(super) fn is_used_up(&self) -> bool {
         self.allowed == 0
     }
@@ -117,8 +123,9 @@ impl AsyncRead for LentSocket {
         if self.allowed == 0 || self.is_drained {
             return Poll::Pending;
         }
-        // Only as much as an answer mostly has: the room is cleared before it is filled.
-        let wanted = buf.remaining().min(USUAL);
+        // Only as much as an answer mostly has, where the room has to be cleared before it is filled.
+        let clear = buf.initialized().len() - buf.filled().len();
+        let wanted = buf.remaining().min(clear.max(USUAL));
         let room = buf.initialize_unfilled_to(wanted);
         let read = self.attempt(|mut socket| socket.read(room));
         read.map_ok(|read| {

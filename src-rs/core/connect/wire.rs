@@ -213,6 +213,10 @@ impl Lend for Socket {
         }
     }
 
+    fn has_come(&self) -> bool {
+        matches!(&self.transport, Transport::Lent(socket) if socket.has_come())
+    }
+
     fn is_used_up(&self) -> bool {
         matches!(&self.transport, Transport::Lent(socket) if socket.is_used_up())
     }
@@ -349,6 +353,13 @@ impl Wire {
             MaybeTls::Encrypted(stream) => stream.get_mut().0,
         }
     }
+
+    fn own_socket(&self) -> &Socket {
+        match &self.stream {
+            MaybeTls::Plain(socket) => socket,
+            MaybeTls::Encrypted(stream) => stream.get_ref().0,
+        }
+    }
 }
 
 #[cfg(not(unix))]
@@ -368,11 +379,12 @@ impl Lend for Wire {
         self.socket().allow(bytes);
     }
 
+    fn has_come(&self) -> bool {
+        self.own_socket().has_come()
+    }
+
     fn is_used_up(&self) -> bool {
-        match &self.stream {
-            MaybeTls::Plain(socket) => socket.is_used_up(),
-            MaybeTls::Encrypted(stream) => stream.get_ref().0.is_used_up(),
-        }
+        self.own_socket().is_used_up()
     }
 }
 

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 pub(crate) use place::FeedPlace;
 use place::Unverified;
 pub(crate) use seats::SeatId;
-use seats::{Seats, Stage};
+use seats::{Seats, Sitting, Stage};
 use tokio::sync::{Notify, oneshot};
 
 use super::gap::Gap;
@@ -201,6 +201,24 @@ impl Feed {
             channels: inner.seats.routes.len(),
             round_trip: (round_trip > 0).then(|| Duration::from_micros(round_trip)),
         }
+    }
+
+    /// The longest that a notification may wait for others, as all listeners allow it. `None`: some of them are in another
+    /// environment than this one.
+    pub(crate) fn delay_in(&self, environment: u64) -> Option<Duration> {
+        let inner = self.inner.lock();
+        let mut most = None;
+        for Sitting { seat, stage, .. } in inner.seats.all() {
+            if *stage == Stage::Gone {
+                continue;
+            }
+            if seat.environment() != environment {
+                return None;
+            }
+            let delay = seat.max_delay();
+            most = Some(most.map_or(delay, |most: Duration| most.min(delay)));
+        }
+        most
     }
 
     /// Notes the backend of the session, or that there is none.

@@ -47,6 +47,11 @@ impl ReceivedBatch {
         self.offsets.is_empty() && self.broken.is_none()
     }
 
+    /// How many notifications there are.
+    pub(super) fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
     /// The memory that the notifications take.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len() + self.offsets.len() * size_of::<Offsets>()

@@ -11,6 +11,7 @@ mod splitter;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -48,6 +49,8 @@ pub struct NotificationSink {
     stop: Mutex<Option<Stop>>,
     /// The moment at which the last request was sent that the server has answered. Nothing committed before it is missing.
     confirmed: Mutex<Moment>,
+    /// How many notifications were taken out of the stream.
+    taken: AtomicU64,
 }
 
 impl fmt::Debug for NotificationSink {
@@ -78,6 +81,11 @@ impl NotificationSink {
         *self.confirmed.lock()
     }
 
+    /// How many notifications were taken out of the stream so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Notes that no notification is missing that was committed before `moment`.
     pub fn confirm(&self, moment: Moment) {
         *self.confirmed.lock() = moment;
@@ -104,6 +112,9 @@ impl Extractor {
         if self.batch.is_empty() {
             return;
         }
+        self.sink
+            .taken
+            .fetch_add(self.batch.len() as u64, Ordering::Relaxed);
         if let Some(receive) = self.sink.receive.get() {
             self.batch.confirmed = self.sink.confirmed();
             if let Some(stop) = receive(&self.batch) {
@@ -157,8 +168,13 @@ impl<S: Lend> Lend for Inbound<S> {
         self.stream.allow(bytes);
     }
 
+    fn has_come(&self) -> bool {
+        self.stream.has_come()
+    }
+
     fn is_used_up(&self) -> bool {
-        self.stream.is_used_up()
+        let extractor = self.extractor.as_ref();
+        self.stream.is_used_up() || extractor.is_some_and(|it| it.sink.stop.lock().is_some())
     }
 }
 
@@ -221,7 +237,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Inbound<S> {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc;
     use std::task::{Wake, Waker};
 

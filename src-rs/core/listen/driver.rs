@@ -9,11 +9,11 @@ use std::time::Duration;
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind};
 use crate::base::panic::contained_future;
-use crate::connect::dial::ServerConnection;
+use crate::connect::wire::Wire;
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
-use crate::inbound::{NotificationSink, Stop};
-use crate::protocol::{Asynchronous, ConnectionEnd};
+use crate::inbound::{Inbound, NotificationSink, Stop};
+use crate::protocol::{Asynchronous, ConnectionEnd, Driven};
 
 /// Why a session ended.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl From<Error> for SessionEnd {
 
 /// The driver of one session: reads it from its start-up to its end.
 pub(super) struct Driver {
-    pub(crate) connection: ServerConnection,
+    pub(crate) connection: Arc<Driven<Inbound<Wire>>>,
     pub(crate) feed: Arc<Feed>,
     /// The session's number at the feed.
     pub(crate) number: u64,

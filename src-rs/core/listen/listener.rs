@@ -10,9 +10,11 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::base::Awaited;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::deliver::feed::{Reply, SeatId, Served};
 use crate::deliver::seat::Seat;
+use crate::listen::lending::ListeningLoan;
 use crate::listen::moving::Moving;
 use crate::listen::options::{ListenerOptions, ReconnectOptions, SessionChoice};
 use crate::listen::registry;
@@ -180,6 +182,17 @@ impl ListenerHandle {
         is_own.then(|| chair.supervised.client())
     }
 
+    /// Lends the session's connection to this thread, which is the listener's, if that can be.
+    #[must_use]
+    pub fn lend(&self) -> Option<(Awaited, ListeningLoan)> {
+        let chair = {
+            let place = self.0.place.lock();
+            // Two sessions are read while a listener goes from one to the other.
+            place.chair.clone().filter(|_| place.moving.is_none())
+        };
+        chair?.supervised.lend(self.0.seat.environment())
+    }
+
     /// What the session serves. `None`: the listener has left it.
     #[must_use]
     pub fn served(&self) -> Option<Served> {
@@ -217,6 +230,8 @@ impl Running {
             SessionChoice::Auto | SessionChoice::Shared => registry::share,
         };
         let (supervised, id) = take_seat(&self.options, &self.seat, retry.is_some());
+        // Whoever reads the session may not hear for another environment.
+        supervised.recall();
         let chair = Chair { supervised, id };
         let joined = chair.join(self.seat.channels(), retry);
         self.place.lock().chair = Some(chair);

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::driver::SessionEnd;
+use super::lending::Lender;
 use crate::base::error::{Error, Result};
 use crate::connect::cluster::Timeline;
 use crate::deliver::feed::{Feed, FeedPlace};
@@ -45,6 +46,9 @@ pub(super) trait ListeningSession: Send {
 
     /// The client for `listener.connection`.
     fn client(&self) -> SessionClient;
+
+    /// Lends the session's connection to the thread that takes its notifications. `None`: it cannot be lent.
+    fn lender(&self) -> Option<Lender>;
 
     /// How long nothing was heard of the server.
     fn silence(&self) -> Duration;

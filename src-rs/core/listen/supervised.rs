@@ -8,10 +8,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::base::Awaited;
 use crate::base::doubt::Doubt;
 use crate::base::own_pids::OwnPids;
 use crate::base::panic::contained_future;
 use crate::deliver::feed::{Feed, Left, SeatId};
+use crate::listen::lending::{LenderSlot, ListeningLoan};
 use crate::listen::losses::Losses;
 use crate::listen::session::ClientSlot;
 use crate::listen::sessions::Sessions;
@@ -28,6 +30,7 @@ pub(super) struct Supervised {
     pub(super) doubt: Arc<Doubt>,
     commands: mpsc::UnboundedSender<Command>,
     client: ClientSlot,
+    lender: LenderSlot,
     cancel: CancellationToken,
     /// Until when the session may take to close.
     deadline: Arc<Mutex<Option<Instant>>>,
@@ -52,6 +55,7 @@ impl Supervised {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (finish, finished) = watch::channel(false);
         let client = ClientSlot::default();
+        let lender = LenderSlot::default();
         let cancel = CancellationToken::new();
         let deadline = Arc::new(Mutex::new(None));
         let supervisor = Supervisor::new(SupervisorParts {
@@ -62,6 +66,7 @@ impl Supervised {
             feed: Arc::clone(&feed),
             commands: receiver,
             client: Arc::clone(&client),
+            lender: Arc::clone(&lender),
             cancel: cancel.clone(),
             deadline: Arc::clone(&deadline),
         });
@@ -80,6 +85,7 @@ impl Supervised {
             doubt,
             commands,
             client,
+            lender,
             cancel,
             deadline,
             finished,
@@ -94,6 +100,22 @@ impl Supervised {
     /// Where the current session's client is.
     pub(super) fn client(&self) -> ClientSlot {
         Arc::clone(&self.client)
+    }
+
+    /// Lends the session's connection to this thread, which is one of this environment, if nobody in another environment hears the
+    /// session.
+    pub(super) fn lend(&self, environment: u64) -> Option<(Awaited, ListeningLoan)> {
+        // Locked no longer than for the copy: the end of a session waits for it.
+        let lender = self.lender.lock().clone()?;
+        lender.lend(|| self.feed.delay_in(environment))
+    }
+
+    /// Takes the session's connection back from whoever has borrowed it.
+    pub(super) fn recall(&self) {
+        let lender = self.lender.lock().clone();
+        if let Some(lender) = lender {
+            lender.recall();
+        }
     }
 
     /// Takes a listener's seat away, whose channels these were. When it was the last, the session is closed, for which it may take

@@ -497,6 +497,11 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Connection<S> {
         self.stream.allow(bytes);
     }
 
+    /// Whether there is something to read while the socket is lent.
+    pub(super) fn has_come(&self) -> bool {
+        self.stream.has_come()
+    }
+
     /// Whether all bytes that were allowed are read.
     pub(super) fn is_used_up(&self) -> bool {
         self.stream.is_used_up()

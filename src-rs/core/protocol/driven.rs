@@ -43,9 +43,12 @@ struct Inner<S> {
     borrower: Option<(ThreadId, u64)>,
     /// How often the connection was lent.
     loans: u64,
-    /// The borrower has found that the connection has ended.
-    has_ended: bool,
+    /// What the borrower has read that is for the driver.
+    found: Option<Polled>,
 }
+
+/// What [`Connection::poll_message`] gives.
+type Polled = Option<Result<Asynchronous, ConnectionEnd>>;
 
 impl<S> Driven<S> {
     /// A connection that nothing drives yet.
@@ -56,7 +59,7 @@ impl<S> Driven<S> {
                 driver: None,
                 borrower: None,
                 loans: 0,
-                has_ended: false,
+                found: None,
             }),
             is_lent: AtomicBool::new(false),
         }
@@ -77,10 +80,7 @@ impl<S> Driven<S> {
 impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Driven<S> {
     /// Does as [`Connection::poll_message`] does, and takes the connection back from whoever has borrowed it. One task polls, from the
     /// first poll to the last.
-    pub fn poll_message(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Asynchronous, ConnectionEnd>>> {
+    pub fn poll_message(&self, cx: &mut Context<'_>) -> Poll<Polled> {
         let mut inner = self.inner.lock();
         if !inner
             .driver
@@ -90,13 +90,37 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Driven<S> {
             inner.driver = Some(cx.waker().clone());
         }
         self.end_loan(&mut inner);
-        if inner.has_ended {
-            return Poll::Ready(None);
+        if let Some(found) = inner.found.take() {
+            return Poll::Ready(found);
         }
         if let Err(error) = inner.connection.take_back() {
             return Poll::Ready(Some(Err(error.into())));
         }
         inner.connection.poll_message(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Driven<S> {
+    /// Lends the connection to this thread, if nobody has borrowed it and nothing is under way on it.
+    pub(crate) fn lend(self: Arc<Self>) -> Option<(Awaited, Loan)> {
+        Shared::lend(self)
+    }
+
+    /// Has the driver take the connection back from whoever has borrowed it.
+    pub(crate) fn recall(&self) {
+        Shared::recall(self);
+    }
+
+    /// Whether a thread has borrowed the connection.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.is_lent.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is something that the borrower has not read.
+    pub(crate) fn has_come(&self) -> bool {
+        // It is locked while somebody reads.
+        let inner = self.inner.try_lock();
+        inner.is_some_and(|inner| inner.borrower.is_some() && inner.connection.has_come())
     }
 }
 
@@ -120,10 +144,10 @@ impl Loan {
         connection.is_some_and(|connection| connection.read(self.number))
     }
 
-    /// Has the connection read by its driver again.
+    /// Has the connection read by its driver again. From any thread.
     pub fn give_back(&self) {
         if let Some(connection) = self.connection.upgrade() {
-            connection.recall();
+            connection.give_back(self.number);
         }
     }
 }
@@ -139,6 +163,9 @@ pub(super) trait Shared: Send + Sync {
 
     /// Has the driver take the connection back.
     fn recall(&self);
+
+    /// Has the driver take the connection back, if the loan of that number is not over.
+    fn give_back(&self, number: u64);
 
     /// Does as [`Loan::read`] does, for the loan of that number.
     fn read(&self, number: u64) -> bool;
@@ -200,6 +227,18 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
         }
     }
 
+    fn give_back(&self, number: u64) {
+        if self.is_lent.load(Ordering::Acquire) {
+            let mut inner = self.inner.lock();
+            if inner.borrower.is_some_and(|(_, loan)| loan == number) {
+                self.end_loan(&mut inner);
+                if let Some(driver) = &inner.driver {
+                    driver.wake_by_ref();
+                }
+            }
+        }
+    }
+
     fn read(&self, number: u64) -> bool {
         let mut inner = self.inner.lock();
         if inner.borrower != Some((thread::current().id(), number)) {
@@ -212,12 +251,13 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin + Send + 'static> Shared for Drive
         });
         let read = read.unwrap_or_else(|panicked| {
             inner.connection.fail(&panicked);
-            Read::Ended
+            Read::Found(Some(Err(panicked.into())))
         });
-        if matches!(read, Read::All) {
-            return true;
+        match read {
+            Read::All => return true,
+            Read::Part => {}
+            Read::Found(found) => inner.found = Some(found),
         }
-        inner.has_ended = matches!(read, Read::Ended);
         self.end_loan(&mut inner);
         if let Some(driver) = &inner.driver {
             driver.wake_by_ref();
@@ -232,8 +272,8 @@ enum Read {
     All,
     /// As far as is allowed, or something is to be sent: the driver goes on.
     Part,
-    /// The connection has ended.
-    Ended,
+    /// Up to what answers no request, or to the end of the connection: the driver is to hear of it.
+    Found(Polled),
 }
 
 impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Inner<S> {
@@ -248,15 +288,10 @@ impl<S: AsyncRead + AsyncWrite + Lend + Unpin> Inner<S> {
         };
         connection.allow(READ_AT_ONCE);
         let mut cx = Context::from_waker(driver);
-        loop {
-            match connection.poll_message(&mut cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(None | Some(Err(_))) => return Read::Ended,
-                Poll::Pending if connection.is_used_up() || connection.has_unsent() => {
-                    return Read::Part;
-                }
-                Poll::Pending => return Read::All,
-            }
+        match connection.poll_message(&mut cx) {
+            Poll::Ready(found) => Read::Found(found),
+            Poll::Pending if connection.is_used_up() || connection.has_unsent() => Read::Part,
+            Poll::Pending => Read::All,
         }
     }
 }

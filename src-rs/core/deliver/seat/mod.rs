@@ -40,6 +40,10 @@ pub struct Seat {
     gave_up: Mutex<Option<Error>>,
     /// The backends whose notifications the listener does not want.
     own_pids: Option<Arc<OwnPids>>,
+    /// The number of the environment whose thread takes the notifications.
+    environment: u64,
+    /// How long a notification may wait for others that come with it.
+    max_delay: Duration,
     /// The listener's counters, for `stats()`.
     pub counters: Counters,
 }
@@ -106,8 +110,28 @@ impl Seat {
             room: Notify::new(),
             gave_up: Mutex::default(),
             own_pids,
+            environment: 0,
+            max_delay: Duration::ZERO,
             counters: Counters::default(),
         }
+    }
+
+    /// The seat of a listener in an environment of this number, where a notification may wait so long for others that come with it.
+    #[must_use]
+    pub fn in_environment(self, environment: u64, max_delay: Duration) -> Self {
+        Self {
+            environment,
+            max_delay,
+            ..self
+        }
+    }
+
+    pub(crate) fn environment(&self) -> u64 {
+        self.environment
+    }
+
+    pub(crate) fn max_delay(&self) -> Duration {
+        self.max_delay
     }
 
     /// Adds a consumer: it sees the notifications that are read from now on, of the channels that it wants by name, or of

@@ -28,9 +28,10 @@ use crate::connect::wire::WireFacts;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::inbound::NotificationSink;
 use crate::listen::driver::{Driver, SessionEnd};
+use crate::listen::lending::Lender;
 use crate::listen::liveness::{Liveness, SecondConnection};
 use crate::listen::sessions::{ListeningSession, Sessions};
-use crate::protocol::TextRow;
+use crate::protocol::{Driven, TextRow};
 use crate::query::backend::Backend;
 use crate::query::client::Client;
 use crate::query::shared_client::SessionClient;
@@ -50,6 +51,7 @@ const REASON_TIMEOUT: Duration = Duration::from_millis(100);
 pub struct Session {
     client: Arc<Client>,
     shared: SessionClient,
+    lender: Lender,
     /// Dropping a session that was not closed drops its socket: nothing waits for a server that is gone.
     driver: AbortOnDropHandle<SessionEnd>,
     place: FeedPlace,
@@ -151,6 +153,8 @@ impl Session {
         fail_point!("attempt");
         let paused = Arc::new(AtomicBool::new(false));
         let place = FeedPlace::take(feed);
+        let connection = Arc::new(Driven::new(connection));
+        let lender = Lender::of(&connection, &arrivals, &paused);
         let driver = Driver {
             connection,
             feed: Arc::clone(feed),
@@ -171,6 +175,7 @@ impl Session {
         let mut session = Self {
             client,
             shared,
+            lender,
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
             left_behind: watch_cluster(&setup.connect, &facts, &host),
             place,
@@ -294,6 +299,10 @@ impl ListeningSession for Session {
 
     fn client(&self) -> SessionClient {
         self.shared.clone()
+    }
+
+    fn lender(&self) -> Option<Lender> {
+        Some(self.lender.clone())
     }
 
     fn confirmed(&self) -> SystemTime {

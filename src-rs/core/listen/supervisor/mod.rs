@@ -26,6 +26,7 @@ use super::backoff::Backoff;
 use super::desired::Desired;
 use super::driver::SessionEnd;
 use super::idle_ends::IdleEnds;
+use super::lending::LenderSlot;
 use super::losses::Losses;
 use super::options::{HeartbeatOptions, ReconnectOptions};
 use super::session::ClientSlot;
@@ -107,6 +108,7 @@ pub(super) struct SupervisorParts<S> {
     pub(super) losses: &'static Losses,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) client: ClientSlot,
+    pub(super) lender: LenderSlot,
     pub(super) cancel: CancellationToken,
     /// Until when the session may take to close; set before `cancel`.
     pub(super) deadline: Arc<Mutex<Option<Instant>>>,
@@ -137,11 +139,13 @@ struct Entered {
     own_pids: Option<Arc<OwnPids>>,
     process_id: i32,
     client: ClientSlot,
+    lender: LenderSlot,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         *self.client.lock() = None;
+        *self.lender.lock() = None;
         self.feed.note_backend(None);
         if let Some(own_pids) = &self.own_pids {
             own_pids.remove(self.process_id);
@@ -250,12 +254,14 @@ impl<S: Sessions> Supervisor<S> {
             own_pids.insert(process_id);
         }
         *self.parts.client.lock() = Some(session.client());
+        *self.parts.lender.lock() = session.lender();
         self.feed().note_backend(Some(process_id));
         self.entered = Some(Entered {
             feed: Arc::clone(self.feed()),
             own_pids: self.parts.own_pids.clone(),
             process_id,
             client: Arc::clone(&self.parts.client),
+            lender: Arc::clone(&self.parts.lender),
         });
         self.feed().announce(&Event::Connected { process_id });
     }

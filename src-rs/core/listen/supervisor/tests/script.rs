@@ -20,6 +20,7 @@ use crate::deliver::feed::{Feed, FeedPlace, SeatId};
 use crate::deliver::seat::{Event, Seat};
 use crate::inbound::ReceivedBatch;
 use crate::listen::driver::SessionEnd;
+use crate::listen::lending::{Lender, LenderSlot};
 use crate::listen::losses::Losses;
 use crate::listen::options::{HeartbeatOptions, ReconnectOptions};
 use crate::listen::session::ClientSlot;
@@ -291,6 +292,10 @@ impl ListeningSession for ScriptedSession {
         None
     }
 
+    fn lender(&self) -> Option<Lender> {
+        None
+    }
+
     fn silence(&self) -> Duration {
         self.since.elapsed()
     }
@@ -439,6 +444,7 @@ impl Scene {
             losses: Box::leak(Box::new(Losses::new())),
             commands: receiver,
             client: Arc::clone(&client),
+            lender: LenderSlot::default(),
             cancel: cancel.clone(),
             deadline: Arc::clone(&deadline),
         };

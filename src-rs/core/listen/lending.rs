@@ -1,0 +1,173 @@
+//! Lets the thread that takes a session's notifications read its socket too, while there are few of them.
+//!
+//! To wake one thread for the socket and another for what was read costs more than a lone notification. A session is lent while
+//! notifications come steadily. Its driver takes it back when the borrower is busy with something else, when more comes than is read at
+//! once, and when nothing comes.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::moderation::Moderation;
+use crate::base::Awaited;
+use crate::connect::wire::Wire;
+use crate::inbound::{Inbound, NotificationSink};
+use crate::protocol::{Driven, Loan};
+
+/// How often it is looked whether the borrower reads what has come.
+const WATCH: Duration = Duration::from_millis(20);
+/// After how many looks in a row at which nothing had come a session is taken back.
+const MOST_IDLE: u32 = 2;
+/// How long a session is not lent again of which more had come than is read at once.
+const AFTER_FLOOD: Duration = Duration::from_millis(20);
+
+/// Where the lender of the current session is; empty while there is none.
+pub(super) type LenderSlot = Arc<Mutex<Option<Lender>>>;
+
+/// Lends the connection of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Lender(Arc<Source>);
+
+#[derive(Debug)]
+struct Source {
+    connection: Weak<Driven<Inbound<Wire>>>,
+    arrivals: Arc<NotificationSink>,
+    /// Set while a full consumer keeps the session from being read.
+    paused: Arc<AtomicBool>,
+    runtime: Handle,
+    not_before: Mutex<Option<Instant>>,
+}
+
+impl Lender {
+    /// Lends a connection on the current runtime, where its driver is.
+    pub(super) fn of(
+        connection: &Arc<Driven<Inbound<Wire>>>,
+        arrivals: &Arc<NotificationSink>,
+        paused: &Arc<AtomicBool>,
+    ) -> Self {
+        Self(Arc::new(Source {
+            connection: Arc::downgrade(connection),
+            arrivals: Arc::clone(arrivals),
+            paused: Arc::clone(paused),
+            runtime: Handle::current(),
+            not_before: Mutex::default(),
+        }))
+    }
+
+    /// Lends the connection to this thread, if that can be. `max_delay` is how long a notification may wait for others.
+    pub(super) fn lend(
+        &self,
+        max_delay: impl FnOnce() -> Option<Duration>,
+    ) -> Option<(Awaited, ListeningLoan)> {
+        let source = &self.0;
+        let connection = source.connection.upgrade()?;
+        if connection.is_lent() || source.paused.load(Ordering::Relaxed) {
+            return None;
+        }
+        if source
+            .not_before
+            .lock()
+            .is_some_and(|at| Instant::now() < at)
+        {
+            return None;
+        }
+        let max_delay = max_delay()?;
+        let (awaited, loan) = connection.lend()?;
+        let loan = Arc::new(loan);
+        let reads = Arc::new(AtomicU64::new(0));
+        source.runtime.spawn(watch(
+            Weak::clone(&source.connection),
+            Arc::downgrade(&loan),
+            Arc::clone(&reads),
+        ));
+        let loan = ListeningLoan {
+            loan,
+            reads,
+            taken: source.arrivals.taken(),
+            moderation: Moderation::new(max_delay),
+            source: Arc::clone(source),
+        };
+        Some((awaited, loan))
+    }
+
+    /// Takes the connection back.
+    pub(super) fn recall(&self) {
+        if let Some(connection) = self.0.connection.upgrade() {
+            connection.recall();
+        }
+    }
+}
+
+/// The loan of a session's connection. Dropped, it is over.
+#[derive(Debug)]
+pub struct ListeningLoan {
+    loan: Arc<Loan>,
+    reads: Arc<AtomicU64>,
+    /// How many notifications the session had taken at the last read.
+    taken: u64,
+    moderation: Moderation,
+    source: Arc<Source>,
+}
+
+/// What a borrower does after a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It reads again when the socket can be read.
+    WhenReadable,
+    /// It reads again after so many milliseconds.
+    After(u64),
+    /// The loan is over.
+    Over,
+}
+
+impl ListeningLoan {
+    /// Has the session read by its driver again. From any thread.
+    pub fn give_back(&self) {
+        self.loan.give_back();
+    }
+
+    /// Reads what has come. `now_ms` is the time of any clock in milliseconds.
+    pub fn read(&mut self, now_ms: u64) -> Next {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        if !self.loan.read() {
+            *self.source.not_before.lock() = Some(Instant::now() + AFTER_FLOOD);
+            return Next::Over;
+        }
+        let taken = self.source.arrivals.taken();
+        let read = taken - self.taken;
+        self.taken = taken;
+        match self.moderation.next(now_ms, read) {
+            Some(delay) => Next::After(delay),
+            None => Next::WhenReadable,
+        }
+    }
+}
+
+impl Drop for ListeningLoan {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// Takes a connection back from a borrower that does not read what has come, or for which nothing comes.
+async fn watch(connection: Weak<Driven<Inbound<Wire>>>, loan: Weak<Loan>, reads: Arc<AtomicU64>) {
+    let (mut before, mut idle) = (0, 0);
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let (Some(connection), Some(loan)) = (connection.upgrade(), loan.upgrade()) else {
+            return;
+        };
+        let now = reads.load(Ordering::Relaxed);
+        if now != before {
+            (before, idle) = (now, 0);
+            continue;
+        }
+        idle += 1;
+        if idle >= MOST_IDLE || connection.has_come() {
+            return loan.give_back();
+        }
+    }
+}

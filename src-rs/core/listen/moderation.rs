@@ -1,0 +1,172 @@
+//! How long the thread that reads a session waits before it reads again, so that at a high rate several notifications come together.
+//!
+//! Each wake of a thread costs several times as much as a notification. Below the rate at which a wait collects several, nothing
+//! waits.
+
+use std::time::Duration;
+
+/// Notifications per millisecond from which on a wait is worth its while.
+const FROM: u64 = 3;
+/// Over how long the rate is counted, in milliseconds.
+const WINDOW_MS: u64 = 8;
+/// How many waits in a row may collect too few.
+const MOST_BARREN: u32 = 2;
+/// How long nothing waits once waits have collected too few, in milliseconds. It doubles each time that it happens again at once.
+const REST_MS: u64 = 64;
+const LONGEST_REST_MS: u64 = 2048;
+
+/// Decides on waits, by the times at which notifications were read.
+#[derive(Debug)]
+pub(super) struct Moderation {
+    /// How long a wait is; 0 for none.
+    wait_ms: u64,
+    /// Since when notifications are counted.
+    since_ms: u64,
+    counted: u64,
+    is_waiting: bool,
+    /// How many waits in a row have collected too few.
+    barren: u32,
+    /// When waits may begin again.
+    not_before_ms: u64,
+    rest_ms: u64,
+}
+
+impl Moderation {
+    /// Waits are of whole milliseconds.
+    pub(super) fn new(most: Duration) -> Self {
+        Self {
+            wait_ms: u64::try_from(most.as_millis()).unwrap_or(u64::MAX),
+            since_ms: 0,
+            counted: 0,
+            is_waiting: false,
+            barren: 0,
+            not_before_ms: 0,
+            rest_ms: REST_MS,
+        }
+    }
+
+    /// Notes that so many notifications were read. Gives how many milliseconds to wait before the next read; `None`: the next is at once
+    /// when something comes.
+    pub(super) fn next(&mut self, now_ms: u64, read: u64) -> Option<u64> {
+        if self.wait_ms == 0 {
+            return None;
+        }
+        if self.is_waiting {
+            self.go_on(now_ms, read);
+        } else {
+            self.count(now_ms, read);
+        }
+        self.is_waiting.then_some(self.wait_ms)
+    }
+
+    /// After a wait.
+    fn go_on(&mut self, now_ms: u64, read: u64) {
+        if read >= FROM * self.wait_ms {
+            self.barren = 0;
+            self.rest_ms = REST_MS;
+            return;
+        }
+        self.barren += 1;
+        // Nobody who answers each notification before the next one comes is held up for long.
+        if read == 0 || self.barren >= MOST_BARREN {
+            self.is_waiting = false;
+            self.not_before_ms = now_ms + self.rest_ms;
+            self.rest_ms = (2 * self.rest_ms).min(LONGEST_REST_MS);
+            (self.since_ms, self.counted) = (now_ms, 0);
+        }
+    }
+
+    fn count(&mut self, now_ms: u64, read: u64) {
+        self.counted += read;
+        let elapsed = now_ms.saturating_sub(self.since_ms);
+        if elapsed < WINDOW_MS {
+            return;
+        }
+        // What came long ago says nothing of the present rate.
+        let is_fast = self.counted >= FROM * elapsed;
+        (self.since_ms, self.counted) = (now_ms, 0);
+        if is_fast && now_ms >= self.not_before_ms {
+            self.is_waiting = true;
+            self.barren = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads as a source gives notifications, evenly, for so long; counts the reads and the longest time that a notification waited.
+    fn run(moderation: &mut Moderation, per_ms: f64, ms: u64) -> (usize, u64) {
+        let (mut reads, mut waits) = (0, 0);
+        let (mut now, mut taken) = (0_u64, 0_u64);
+        while now < ms {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "small numbers"
+            )]
+            let come = (now as f64 * per_ms) as u64;
+            let read = come - taken;
+            taken = come;
+            reads += 1;
+            match moderation.next(now, read) {
+                Some(wait) => {
+                    waits += 1;
+                    now += wait;
+                }
+                // The next one comes within this millisecond, or in a later one.
+                None => now += 1,
+            }
+        }
+        (reads, waits)
+    }
+
+    #[test]
+    fn below_the_rate_nothing_waits() {
+        let mut moderation = Moderation::new(Duration::from_millis(1));
+        assert_eq!(run(&mut moderation, 1.0, 5000).1, 0);
+        assert_eq!(
+            run(&mut Moderation::new(Duration::from_millis(5)), 2.5, 5000).1,
+            0
+        );
+    }
+
+    #[test]
+    fn above_the_rate_reads_are_as_far_from_each_other_as_is_allowed() {
+        let mut moderation = Moderation::new(Duration::from_millis(5));
+        let (reads, waits) = run(&mut moderation, 8.0, 5000);
+        assert!(waits > 950 && reads < 1100, "{reads} reads, {waits} waits");
+    }
+
+    #[test]
+    fn no_delay_means_none() {
+        assert_eq!(run(&mut Moderation::new(Duration::ZERO), 100.0, 1000).1, 0);
+    }
+
+    #[test]
+    fn a_conversation_is_held_up_ever_more_rarely() {
+        let mut moderation = Moderation::new(Duration::from_millis(1));
+        let (mut now, mut waits) = (0, 0);
+        for turn in 0..40_000_u64 {
+            // Eight turns each millisecond, unless a turn waits.
+            if turn % 8 == 0 {
+                now += 1;
+            }
+            if let Some(wait) = moderation.next(now, 1) {
+                waits += 1;
+                now += wait;
+            }
+        }
+        assert!(waits < 20, "{waits} of 40,000 waited");
+    }
+
+    #[test]
+    fn waits_end_with_the_first_that_collects_nothing() {
+        let mut moderation = Moderation::new(Duration::from_millis(1));
+        assert!((0..100).any(|now| moderation.next(now, 10).is_some()));
+        assert_eq!(moderation.next(101, 0), None);
+        assert_eq!(moderation.next(102, 10), None);
+    }
+}
