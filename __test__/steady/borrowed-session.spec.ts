@@ -1,0 +1,270 @@
+// A session that the JavaScript thread reads itself while notifications come steadily, and what takes it back.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import test, { type ExecutionContext } from 'ava'
+import type { Gap, ListenerOptions } from 'pglisten'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
+import { serverDsn } from '../../lab/server/test-server.js'
+import { block, waitFor, within } from '../../lab/wait.js'
+import {
+  backendOf,
+  notify,
+  openListener,
+  run,
+  terminate,
+  uniqueChannel,
+} from '../support/listener.js'
+
+/** The numbers from 1 to `count`, as payloads. */
+const numbers = (count: number) => Array.from({ length: count }, (_, index) => String(index + 1))
+
+/** Notifies the numbers from 1 to `count`, each in a transaction of its own, all of it in the server. */
+const notifySteadily = (channel: string, count: number, pauseMs = 1) =>
+  run(`DO $$ BEGIN FOR n IN 1..${count} LOOP
+    PERFORM pg_notify('${channel}', n::text); COMMIT; PERFORM pg_sleep(${pauseMs / 1000});
+  END LOOP; END $$`)
+
+/** A listener with a callback that keeps what it gets. */
+async function openScene(t: ExecutionContext, options: ListenerOptions = {}, dsn?: string) {
+  const channel = uniqueChannel()
+  const opened = await openListener(t, options as ListenerOptions<string>, dsn ? { dsn } : {})
+  const { listener } = opened
+  const got: (string | Gap)[] = []
+  await listener.addCallback(channel, (_, payload) => void got.push(payload))
+  listener.addGapCallback((_, gap) => void got.push(gap))
+  await listener.startup()
+  listener.listen()
+  return { ...opened, channel, got }
+}
+
+/** How often the thread has slept that reads sessions for everybody else. */
+function sleeps(): number {
+  const tasks = readdirSync('/proc/self/task').map((id) => `/proc/self/task/${id}`)
+  const thread = tasks.find(
+    (task) => readFileSync(`${task}/comm`, 'utf8').trim() === 'pglisten-listen',
+  )
+  const status = readFileSync(`${thread}/status`, 'utf8')
+  return Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1])
+}
+
+const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip
+
+for (const session of ['own', 'shared'] as const) {
+  onLinux(`notifications that come steadily wake no other thread (${session})`, async (t) => {
+    const { channel, got } = await openScene(t, { session })
+    await notifySteadily(channel, 100)
+    const before = sleeps()
+    await notifySteadily(channel, 1000)
+    await waitFor(() => got.length === 1100)
+    const slept = sleeps() - before
+    t.deepEqual(got, [...numbers(100), ...numbers(1000)])
+    // It looks now and then whether they are read.
+    t.true(slept < 300, `${slept}`)
+  })
+}
+
+onLinux('a session that is quiet wakes nobody', async (t) => {
+  const { channel, got } = await openScene(t, { heartbeat: false })
+  await notifySteadily(channel, 100)
+  await waitFor(() => got.length === 100)
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  const before = sleeps()
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  t.true(sleeps() - before < 5)
+})
+
+test.serial('while JavaScript is busy the session is read all the same', async (t) => {
+  const { channel, listener, got } = await openScene(t)
+  const sending = notifySteadily(channel, 2000)
+  await waitFor(() => got.length >= 200)
+  block(1000)
+  // Before anything else can be read.
+  const { received } = listener.stats()
+  t.true(received > got.length + 200, `${received} received, ${got.length} delivered`)
+  await sending
+  await waitFor(() => got.length === 2000)
+  t.deepEqual(got, numbers(2000))
+})
+
+test.serial('a buffer has its bounds while JavaScript is busy, and the gap is exact', async (t) => {
+  const { channel, listener, got } = await openScene(t, { buffer: { maxMessages: 100 } })
+  const sending = notifySteadily(channel, 2000)
+  await waitFor(() => got.length >= 200)
+  block(1000)
+  await sending
+  await listener.sync()
+  const gaps = got.filter((entry) => typeof entry !== 'string')
+  const dropped = gaps.reduce((sum, gap) => sum + (gap.dropped ?? Number.NaN), 0)
+  t.true(dropped > 0)
+  t.is(got.length - gaps.length + dropped, 2000)
+})
+
+test.serial('a consumer that pauses the session keeps it from being read', async (t) => {
+  const { channel, listener, got } = await openScene(t, {
+    buffer: { maxMessages: 100, overflow: 'pause' },
+  })
+  const sending = notifySteadily(channel, 2000)
+  await waitFor(() => got.length >= 200)
+  listener.abortListen()
+  await waitFor(() => listener.stats().buffered > 100)
+  const { buffered } = listener.stats()
+  await sending
+  t.true(listener.stats().buffered <= buffered + 1, `${buffered}, ${listener.stats().buffered}`)
+  listener.listen()
+  await waitFor(() => got.length === 2000)
+  t.deepEqual(got, numbers(2000))
+})
+
+test.serial(
+  'a session that the server ends while it is borrowed has a gap with the reason',
+  async (t) => {
+    const { channel, listener, got } = await openScene(t, { session: 'own' })
+    const backend = await backendOf(listener)
+    const sending = notifySteadily(channel, 1000)
+    await waitFor(() => got.length >= 200)
+    await terminate(backend)
+    await sending
+    await listener.sync()
+    const gap = got.find((entry) => typeof entry !== 'string')
+    t.is(gap?.reason, 'disconnect')
+    t.is(gap?.sqlState, '57P01')
+    t.is(gap?.oldProcessId, backend)
+    t.is(got.filter((entry) => typeof entry !== 'string').length, 1)
+    const before = got.slice(0, got.indexOf(gap!))
+    t.deepEqual(before, numbers(before.length))
+    const after = got.slice(before.length + 1)
+    t.deepEqual(after, numbers(1000).slice(1000 - after.length))
+  },
+)
+
+test.serial('a session whose socket is cut while it is borrowed has a gap', async (t) => {
+  const direct = await serverDsn()
+  const proxy = await FaultProxy.start(Number(new URL(direct).port))
+  t.teardown(() => proxy.stop())
+  const { channel, listener, got } = await openScene(t, {}, proxy.dsn(direct))
+  for (let round = 1; round <= 2; round += 1) {
+    got.length = 0
+    const sending = notifySteadily(channel, 300)
+    await waitFor(() => got.length >= 50)
+    proxy.cutNextMessage()
+    await sending
+    await within(listener.sync())
+    await notify(channel, 'end')
+    await waitFor(() => got.at(-1) === 'end')
+    const gaps = got.filter((entry) => typeof entry !== 'string')
+    t.deepEqual(
+      gaps.map(({ reason }) => reason),
+      ['disconnect'],
+    )
+  }
+})
+
+test.serial('what else the server says is told', async (t) => {
+  const { channel, listener, got } = await openScene(t, { session: 'own' })
+  const warnings: string[] = []
+  listener.on('warning', ({ message }) => warnings.push(message))
+  const sending = notifySteadily(channel, 600)
+  for (let turn = 1; turn <= 3; turn += 1) {
+    await waitFor(() => got.length >= 100 * turn)
+    await listener.connection.execute(`DO $$ BEGIN RAISE WARNING 'warning ${turn}'; END $$`)
+  }
+  await sending
+  await listener.sync()
+  t.deepEqual(warnings, ['warning 1', 'warning 2', 'warning 3'])
+  t.deepEqual(got, numbers(600))
+})
+
+test.serial('fences, heartbeats, subscriptions and statements go between', async (t) => {
+  const { channel, listener, got } = await openScene(t, {
+    session: 'own',
+    heartbeat: { intervalMs: 20, timeoutMs: 5000 },
+  })
+  const other = uniqueChannel()
+  const sending = notifySteadily(channel, 1500)
+  let rounds = 0
+  while (got.length < 1400) {
+    await listener.sync()
+    await listener.addChannel(other)
+    t.is(await listener.connection.fetchVal('SELECT $1::int4', [rounds]), rounds)
+    await listener.removeChannel(other)
+    rounds += 1
+  }
+  await sending
+  await listener.sync()
+  t.true(rounds > 3, `${rounds}`)
+  t.deepEqual(got, numbers(1500))
+  t.is(listener.stats().gaps, 0)
+})
+
+const WORKER = `
+  const { parentPort, workerData } = require('node:worker_threads')
+  const { ConnectionPool } = require('pglisten')
+  const listener = new ConnectionPool(workerData.dsn).listener(workerData.options)
+  ;(async () => {
+    let got = 0
+    await listener.addCallback(workerData.channel, () => {
+      got += 1
+      if (got === 100) parentPort.postMessage('steady')
+      if (got === 200 && workerData.end === 'exit') process.exit(0)
+      if (got === 200 && workerData.end === 'throw') throw new Error('told, and no more')
+      if (got === workerData.all) parentPort.postMessage('all')
+    })
+    listener.on('error', () => process.exit(0))
+    await listener.startup()
+    listener.listen()
+    parentPort.postMessage('started')
+  })()
+`
+
+const message = (worker: Worker, wanted: string) =>
+  within(
+    new Promise<void>((resolve) => {
+      worker.on('message', (said) => said === wanted && resolve())
+    }),
+    { what: wanted },
+  )
+
+for (const end of ['terminate', 'exit', 'throw']) {
+  for (const session of ['own', 'shared']) {
+    test.serial(
+      `a worker that ends while it reads leaves nothing (${end}, ${session})`,
+      async (t) => {
+        const channel = uniqueChannel()
+        const workerData = { dsn: await serverDsn(), channel, end, options: { session } }
+        const worker = new Worker(WORKER, { eval: true, workerData })
+        const exited = new Promise((resolve) => worker.once('exit', resolve))
+        const [steady] = [message(worker, 'steady'), await message(worker, 'started')]
+        const sending = notifySteadily(channel, 500)
+        await steady
+        if (end === 'terminate') await worker.terminate()
+        await within(exited)
+        await sending
+        t.pass()
+      },
+    )
+  }
+}
+
+test.serial(
+  'two threads that share a session hear all of it, although one of them is busy',
+  async (t) => {
+    const { channel, got } = await openScene(t)
+    const workerData = { dsn: await serverDsn(), channel, all: 1000, options: {} }
+    const sending = notifySteadily(channel, 200)
+    await waitFor(() => got.length >= 100)
+    const worker = new Worker(WORKER, { eval: true, workerData })
+    t.teardown(() => worker.terminate())
+    const all = message(worker, 'all')
+    await message(worker, 'started')
+    await sending
+    await waitFor(() => got.length === 200)
+    const more = notifySteadily(channel, 1000)
+    await waitFor(() => got.length >= 300)
+    block(1500)
+    await more
+    await all
+    await waitFor(() => got.length === 1200)
+    t.deepEqual(got.slice(200), numbers(1000))
+  },
+)
