@@ -11,7 +11,7 @@ import {
 import type { Gap } from './gap.js'
 import { EntryKind, type Inbox } from './inbox.js'
 import type { ListenerContext } from './context.js'
-import type { Registration } from './subscriptions.js'
+import type { Registration, Subscription } from './subscriptions.js'
 import type { Consumer } from '../native/bridge.js'
 import { Turn, type TurnTaker } from '../native/turn.js'
 
@@ -63,6 +63,8 @@ export class Dispatcher implements Consumer, TurnTaker {
    * them.
    */
   #inFlight = 0
+  /** That of the callback that is being called. */
+  #connection: Connection | undefined
   #listening = false
   #pumping = false
   /** Whether the end of the stream was reached. */
@@ -175,6 +177,13 @@ export class Dispatcher implements Consumer, TurnTaker {
     const inbox = this.#inbox
     if (inbox.kind === EntryKind.Notification) {
       const { channelId, processId, payload } = inbox
+      if (!this.#ordered && !this.#context.options.parse) {
+        const subscription = this.#context.subscriptions.byId(channelId)
+        if (subscription?.only) {
+          this.#startRun(subscription, subscription.only)
+          return true
+        }
+      }
       const lane = this.#ordered ? this.#lanes.get(channelId) : undefined
       if (lane) {
         lane.push({ channelId, processId, payload })
@@ -211,6 +220,62 @@ export class Dispatcher implements Consumer, TurnTaker {
       }
     }
     return true
+  }
+
+  /**
+   * Calls the only callback of a channel for the present notification, and for those of the same channel that follow it and
+   * are here already: up to the first for which the callback returns a promise.
+   */
+  #startRun(subscription: Subscription, registration: Registration): void {
+    const inbox = this.#inbox
+    const { name } = subscription
+    let result: PromiseLike<unknown> | undefined
+    try {
+      // One asynchronous scope for all of them: to enter it costs a good part of a delivery.
+      result = registration.runInAsyncScope(this.#run, this, subscription, registration)
+    } catch (cause) {
+      const { payload, processId } = inbox
+      reportFailure(this.#context, 'a callback threw', cause, name, payload, processId)
+    }
+    const connection = this.#connection
+    this.#connection = undefined
+    // Nothing was called.
+    if (!connection) return
+    if (!result) {
+      void this.#giveBack(connection, name)
+      return
+    }
+    const running = this.#settle(result, connection, name, inbox.payload, inbox.processId)
+    this.#inFlight += 1
+    void running.then(() => {
+      this.#inFlight -= 1
+      this.#pump()
+    })
+  }
+
+  /** Calls the callback, in its scope. Returns the promise with which the run has ended, if it has ended with one. */
+  #run(subscription: Subscription, registration: Registration): PromiseLike<unknown> | undefined {
+    const inbox = this.#inbox
+    const { leases, counters } = this.#context
+    const { name } = subscription
+    const { callback } = registration
+    const { channelId } = inbox
+    for (;;) {
+      // Whoever was called before may have ended one or the other.
+      if (this.#closed || !registration.active || channelId < subscription.callableFrom)
+        return undefined
+      const connection = Connection.lazy(leases, name)
+      this.#connection = connection
+      counters.delivered += 1
+      const returned = callback(connection, inbox.payload, name, inbox.processId)
+      // A look at `then` may run the callback's code too.
+      const result = asThenable(returned)
+      if (result) return result
+      if (!inbox.nextIs(channelId) || subscription.only !== registration) return undefined
+      if (!this.#canTakeMore() || !this.#turn.charge()) return undefined
+      void this.#giveBack(connection, name)
+      inbox.advance()
+    }
   }
 
   /** Starts the callbacks for one notification. */

@@ -188,6 +188,12 @@ export class Inbox implements Consumer {
     this.processId = this.#meta[2 * index + 1]!
   }
 
+  /** Whether the next entry is here already, and is a notification of this channel. */
+  nextIs(channelId: number): boolean {
+    const index = this.#index
+    return index < this.#values.length && this.#handed === 0 && this.#meta[2 * index] === channelId
+  }
+
   /** The payload as sent, if the entry is a notification. */
   get payload(): string {
     // A look-up and not a field: storing a new string in an old object costs the garbage collector's write barrier.

@@ -31,6 +31,24 @@ export interface LeaseSource {
 
 const NOTHING_LEASED: Finished = { rolledBack: false }
 
+/** What a connection has leased, and how that ends. */
+class Held {
+  /** Whether it is the connection of a listening session, which may be another session at the next statement. */
+  isSession = false
+  /** The present lease; for a listening session, the lease that was used last. */
+  lease: NativeLease | Promise<NativeLease> | undefined
+  /** The lease of {@link Held.lease}, to look at, once it is there: statements that wait for the promise come first. */
+  present: NativeLease | undefined
+  finished: Promise<Finished> | undefined
+  /** Ends the pool that has only this connection. */
+  endPool: (() => Promise<void>) | undefined
+  isClosed = false
+}
+
+/** In place of what is held, after the end of a connection that never was used. */
+const NEVER_HELD = new Held()
+NEVER_HELD.isClosed = true
+
 /**
  * A connection to the server.
  *
@@ -45,43 +63,36 @@ const NOTHING_LEASED: Finished = { rolledBack: false }
  * The lease of a connection that is not closed ends when the connection is collected as garbage.
  */
 export class Connection extends Queryable implements AsyncDisposable {
+  // Few fields, because each callback gets a connection, which it mostly does not use.
   readonly #source: LeaseSource
-  /** Whether this is the connection of a listening session, which may be another session at the next statement. */
-  readonly #isSession: boolean
   readonly #channel: string | undefined
-  /** The present lease; for a listening session, the lease that was used last. */
-  #lease: NativeLease | Promise<NativeLease> | undefined
-  /** The lease of {@link Connection.#lease}, to look at, once it is there: statements that wait for the promise come first. */
-  #present: NativeLease | undefined
-  #finished: Promise<Finished> | undefined
-  /** Ends the pool that has only this connection. */
-  #endPool: (() => Promise<void>) | undefined
-  #isClosed = false
+  /** Made when something is leased. */
+  #held: Held | undefined
 
-  private constructor(source: LeaseSource, isSession: boolean, channel?: string) {
+  private constructor(source: LeaseSource, channel: string | undefined) {
     super()
     this.#source = source
-    this.#isSession = isSession
     this.#channel = channel
   }
 
   /** @internal Makes a connection that has its lease. */
   static leased(lease: NativeLease, source: LeaseSource = noSource): Connection {
-    const connection = new Connection(source, false)
-    connection.#lease = lease
-    connection.#present = lease
+    const connection = new Connection(source, undefined)
+    const held = Connection.#hold(connection)
+    held.lease = lease
+    held.present = lease
     return connection
   }
 
   /** @internal Lets the end of a connection's lease end the pool that it is from. */
   static owning(connection: Connection, endPool: () => Promise<void>): Connection {
-    connection.#endPool = endPool
+    Connection.#hold(connection).endPool = endPool
     return connection
   }
 
   /** @internal Makes a connection that is leased at its first use. */
   static lazy(acquire: LeaseSource, channel?: string): Connection {
-    return new Connection(acquire, false, channel)
+    return new Connection(acquire, channel)
   }
 
   /**
@@ -89,12 +100,14 @@ export class Connection extends Queryable implements AsyncDisposable {
    * is the same, a promise of it while there will be a session, and throws while there is none.
    */
   static session(source: LeaseSource): Connection {
-    return new Connection(source, true)
+    const connection = new Connection(source, undefined)
+    Connection.#hold(connection).isSession = true
+    return connection
   }
 
   /** Whether the connection was closed: by {@link Connection.close}, or by the end of its callback or loop. */
   get isClosed(): boolean {
-    return this.#isClosed
+    return this.#held?.isClosed === true
   }
 
   /**
@@ -102,7 +115,7 @@ export class Connection extends Queryable implements AsyncDisposable {
    * statement that is running counts once it was answered.
    */
   get transactionStatus(): TransactionStatus {
-    return this.#present?.transactionStatus() ?? 'idle'
+    return this.#held?.present?.transactionStatus() ?? 'idle'
   }
 
   /** Whether a transaction block is open, as {@link Connection.transactionStatus} tells: `active` or `failed`. */
@@ -120,12 +133,13 @@ export class Connection extends Queryable implements AsyncDisposable {
    */
   get info(): ConnectionInfo {
     Connection.#checkOpen(this)
-    if (!this.#present) {
+    const present = this.#held?.present
+    if (!present) {
       throw new ConnectionExecuteError(
         'Nothing is leased for this connection yet: its first statement does that',
       )
     }
-    return infoOf(this.#present)
+    return infoOf(present)
   }
 
   /**
@@ -186,28 +200,35 @@ export class Connection extends Queryable implements AsyncDisposable {
 
   /** @internal Closes the connection. Returns `undefined` when there never was a lease. */
   finish(): Promise<Finished> | undefined {
-    if (this.#isClosed) return this.#finished
-    this.#isClosed = true
+    const held = this.#held
+    if (!held) {
+      this.#held = NEVER_HELD
+      this[occupant]?.giveUp(closed())
+      return undefined
+    }
+    if (held.isClosed) return held.finished
+    held.isClosed = true
     this[occupant]?.giveUp(closed())
-    const lease = this.#lease
+    const { lease } = held
     if (!lease) return undefined
-    const release = this.#isSession ? leave : giveBack
-    this.#finished =
+    const release = held.isSession ? leave : giveBack
+    held.finished =
       lease instanceof Promise
         ? // Released behind the statements that wait for the same promise.
           lease.then(release, () => NOTHING_LEASED)
         : release(lease)
-    if (this.#endPool) this.#finished = endedWith(this.#finished, this.#endPool)
-    return this.#finished
+    if (held.endPool) held.finished = endedWith(held.finished, held.endPool)
+    return held.finished
   }
 
   /** @internal */
   [inspectCustom](...how: InspectArguments): string {
+    const held = this.#held
     const fields = {
-      of: this.#isSession ? 'listener' : this.#endPool ? 'connect()' : 'pool',
+      of: held?.isSession ? 'listener' : held?.endPool ? 'connect()' : 'pool',
       // A connection of a callback is leased when it is first used.
-      isLeased: this.#lease !== undefined && !this.#isClosed,
-      isClosed: this.#isClosed,
+      isLeased: held?.lease !== undefined && !held.isClosed,
+      isClosed: this.isClosed,
       inTransaction: this.inTransaction,
     }
     return printed('Connection', fields, how)
@@ -270,29 +291,34 @@ export class Connection extends Queryable implements AsyncDisposable {
   // Static, because private instance methods cost time for each connection that is made, and each callback gets one.
 
   static #checkOpen(self: Connection): void {
-    if (self.#isClosed) throw closed()
+    if (self.#held?.isClosed) throw closed()
+  }
+
+  static #hold(self: Connection): Held {
+    return (self.#held ??= new Held())
   }
 
   static #open(self: Connection): NativeLease | Promise<NativeLease> {
-    if (self.#lease && !self.#isSession) return self.#lease
+    const held = Connection.#hold(self)
+    if (held.lease && !held.isSession) return held.lease
     const lease = self.#source(self.#channel)
-    if (lease instanceof Promise) return (self.#lease = Connection.#acquired(self, lease))
-    self.#present = lease
-    return (self.#lease = lease)
-  }
-
-  static async #acquired(self: Connection, lease: Promise<NativeLease>): Promise<NativeLease> {
-    try {
-      return (self.#present = await lease)
-    } catch (error) {
-      // The next statement asks for a lease again.
-      self.#lease = undefined
-      throw error
-    }
+    if (lease instanceof Promise) return (held.lease = acquired(held, lease))
+    held.present = lease
+    return (held.lease = lease)
   }
 }
 
 brand(Connection, 'Connection')
+
+async function acquired(held: Held, lease: Promise<NativeLease>): Promise<NativeLease> {
+  try {
+    return (held.present = await lease)
+  } catch (error) {
+    // The next statement asks for a lease again.
+    held.lease = undefined
+    throw error
+  }
+}
 
 async function giveBack(lease: NativeLease): Promise<Finished> {
   try {
