@@ -1156,10 +1156,19 @@ interface MessagesOptions<Gaps extends GapMode = GapMode> {
      */
     limit?: number | undefined;
 }
+/**
+ * The shape of a batch.
+ *
+ * - `messages`: an array of {@link ListenerNotificationMsg}.
+ * - `columns`: {@link NotificationColumns}, the cheapest to make: an array for each part of the notifications.
+ */
+type BatchShape = 'messages' | 'columns';
 /** The options of {@link Listener.batches}. */
-interface BatchesOptions<Gaps extends GapMode = GapMode> extends Omit<MessagesOptions<Gaps>, 'limit'> {
+interface BatchesOptions<Gaps extends GapMode = GapMode, Shape extends BatchShape = BatchShape> extends Omit<MessagesOptions<Gaps>, 'limit'> {
+    /** The shape of each batch. @default `messages` */
+    shape?: Shape | undefined;
     /**
-     * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
+     * The most items of a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
      * complete with 256 KiB of payloads too.
      * @default 1024
      */
@@ -1170,6 +1179,28 @@ interface BatchesOptions<Gaps extends GapMode = GapMode> extends Omit<MessagesOp
      * @default 0
      */
     maxWaitMs?: number | undefined;
+}
+
+/**
+ * Notifications in columns, in their order: the notification `i` has the payload `payloads[i]`, came over the channel
+ * `channels[i]`, and was sent by the backend `processIds[i]`. Yielded by {@link Listener.batches} with the option
+ * `shape: 'columns'`.
+ *
+ * A short payload of ASCII characters shares its text with its neighbours: for as long as it is kept, so are up to 256
+ * bytes.
+ *
+ * @typeParam Payload - The type that `parse` returns; `string` without `parse`.
+ * @typeParam Channel - The names that the channels may have.
+ */
+interface NotificationColumns<Payload = string, Channel extends string = string> {
+    /** The payloads: the values that `parse` returned, or the texts as sent. */
+    payloads: Payload[];
+    /** The names of the channels, exactly as in the subscriptions. */
+    channels: Channel[];
+    /** The process ids of the notifying backends. */
+    processIds: Int32Array;
+    /** How many notifications there are: from 1 to `maxSize`. */
+    length: number;
 }
 
 /**
@@ -1470,6 +1501,11 @@ type MessageOf<Payloads extends ListenerPayloads> = {
 }[keyof Payloads & string];
 /** The items of an iterator: messages, and with the option `gaps: 'include'` also gaps. */
 type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
+/** A batch of {@link Listener.batches}, in its shape. In columns a payload may be one of any channel of the listener. */
+type BatchOf<Payloads extends ListenerPayloads, Gaps extends GapMode, Shape extends BatchShape> = {
+    messages: ItemOf<Payloads, Gaps>[];
+    columns: NotificationColumns<Payloads[keyof Payloads & string], keyof Payloads & string> | ('include' extends Gaps ? Gap : never);
+}[Shape];
 /**
  * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,
  * releases it.
@@ -1758,8 +1794,12 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * {@link ArgumentRangeError} when an option is wrong.
      */
     messages<const Gaps extends GapMode = 'skip'>(options?: MessagesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>>;
-    /** Iterates as {@link Listener.messages} does, over arrays that are never empty: the fastest way to consume. */
-    batches<const Gaps extends GapMode = 'skip'>(options?: BatchesOptions<Gaps>): MessageStream<ItemOf<Payloads, Gaps>[]>;
+    /**
+     * Iterates as {@link Listener.messages} does, over batches that are never empty: arrays of messages, or with `shape:
+     * 'columns'` the fastest way to consume, {@link NotificationColumns}. Columns never span a gap: with `gaps: 'include'` it
+     * is yielded by itself, between those from before and from after it.
+     */
+    batches<const Gaps extends GapMode = 'skip', const Shape extends BatchShape = 'messages'>(options?: BatchesOptions<Gaps, Shape>): MessageStream<BatchOf<Payloads, Gaps, Shape>>;
     /**
      * Sends a fence through the server and resolves once every present consumer has passed it. Then each notification
      * that was committed before the call has been delivered: its callbacks have settled, and iterators have yielded it.
@@ -2309,5 +2349,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

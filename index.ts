@@ -22,6 +22,7 @@ export type { WaitOptions } from './src-ts/options/wait.js'
 export type { CallOptions } from './src-ts/query/bounds.js'
 export { Listener } from './src-ts/listen/listener.js'
 export type {
+  BatchOf,
   Callbacks,
   ListenArguments,
   ListenOptions,
@@ -48,7 +49,8 @@ export type {
 export { ListenerNotificationMsg } from './src-ts/deliver/message.js'
 export { Gap, type GapReason } from './src-ts/deliver/gap.js'
 export type { ListenerCallback } from './src-ts/deliver/subscriptions.js'
-export type { BatchesOptions, GapMode, MessagesOptions } from './src-ts/options/iterator.js'
+export type { NotificationColumns } from './src-ts/deliver/columns.js'
+export type { BatchShape, BatchesOptions, GapMode, MessagesOptions } from './src-ts/options/iterator.js'
 export type { ListenerEvents, ListenerWarning } from './src-ts/deliver/events.js'
 export type {
   BufferOptions,

@@ -210,10 +210,10 @@ export declare class NativeSubscriber {
   /** `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer. */
   constructor(bridge: Bridge, listener: NativeListener, bounds: NativeBounds, channels: Array<string> | undefined | null, signal: number)
   /**
-   * A function that takes the next entries: at most as many as it is told, and as `meta` has room for. It gives what
+   * A function that takes the next entries: at most as many as it is told, and as `numbers` has room for. It gives what
    * `receive` makes of their values, or the value of a single one. None at all arms the signal.
    */
-  drainer(meta: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): (max: number) => unknown
+  drainer(numbers: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): (max: number) => unknown
   /**
    * Arms the signal, if there is nothing to take, and says whether that is so: as a function of [`NativeSubscriber::drainer`] does
    * that takes nothing. Most of thousands of consumers never need such a function.

@@ -2,19 +2,34 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { getEventListeners, once } from 'node:events'
+import type { Listener } from 'pglisten'
 import { backendOf, notify, openListener, terminate, uniqueChannel } from '../support/listener.js'
 import { collect, waitFor } from '../../lab/wait.js'
 
+interface Options {
+  signal: AbortSignal
+  gaps?: 'skip' | 'throw'
+}
+
 const count = (signal: AbortSignal) => getEventListeners(signal, 'abort').length
 
-for (const kind of ['messages', 'batches'] as const) {
+const kinds: Record<
+  string,
+  (listener: Listener, options: Options) => AsyncIterableIterator<unknown>
+> = {
+  messages: (listener, options) => listener.messages(options),
+  batches: (listener, options) => listener.batches(options),
+  columns: (listener, options) => listener.batches({ ...options, shape: 'columns' }),
+}
+
+for (const [kind, iterate] of Object.entries(kinds)) {
   const open = async (t: ExecutionContext, gaps: 'skip' | 'throw' = 'skip') => {
     const channel = uniqueChannel()
     const { listener } = await openListener(t, { channels: [channel] })
     await listener.startup()
     const controller = new AbortController()
     const { signal } = controller
-    const stream = listener[kind]({ signal, gaps }) as AsyncIterableIterator<unknown>
+    const stream = iterate(listener, { signal, gaps })
     t.is(count(signal), 1)
     return { listener, channel, controller, signal, stream }
   }
@@ -57,7 +72,7 @@ for (const kind of ['messages', 'batches'] as const) {
     const { listener } = await openListener(t, { channels: [uniqueChannel()] })
     await listener.startup()
     const { signal } = new AbortController()
-    const forget = () => void listener[kind]({ signal })
+    const forget = () => void iterate(listener, { signal })
     forget()
     t.is(count(signal), 1)
     await waitFor(
@@ -73,9 +88,7 @@ for (const kind of ['messages', 'batches'] as const) {
     const { listener } = await openListener(t)
     await listener.startup()
     const signal = AbortSignal.abort(new Error('before'))
-    await t.throwsAsync((listener[kind]({ signal }) as AsyncIterator<unknown>).next(), {
-      message: 'before',
-    })
+    await t.throwsAsync(iterate(listener, { signal }).next(), { message: 'before' })
     t.is(count(signal), 0)
   })
 }

@@ -68,6 +68,16 @@ const oursWith = ({ ConnectionPool }) => {
         })()
       }
     },
+
+    'pglisten columns': async (dsn, channels, handlers) => {
+      const listener = await startedListener(dsn, channels)
+      for (const handler of handlers) {
+        const batches = listener.batches({ shape: 'columns' })
+        void (async () => {
+          for await (const { payloads } of batches) for (const payload of payloads) handler(payload)
+        })()
+      }
+    },
   }
 }
 

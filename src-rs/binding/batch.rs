@@ -1,9 +1,18 @@
 //! A batch of a consumer's entries as JavaScript gets it: flat, so that it costs little to make.
 //!
-//! `values[i]` is a payload, and `meta[2i]`, `meta[2i + 1]` are its channel's number and its sender's process
-//! id. A `meta[2i]` of [`SPECIAL`] marks what is no notification; `meta[2i + 1]` then tells what it is. The last two numbers
-//! of `meta` are how many values there are, and whether the batch left nothing behind.
-//! Mirrored in `src-ts/deliver/inbox.ts`.
+//! ```text
+//! numbers │ channel × room │ process id × room │ start × room │ totals │
+//! values  │ payload  "payloads of several"  payload  Gap  payload …
+//! ```
+//!
+//! `numbers` is an array that both sides hold. Each entry has three numbers, in three columns: the number of its channel, the process id
+//! of its sender, and the place in a shared value at which its payload starts. A channel of [`SPECIAL`] marks an entry
+//! that is no notification; its process id then tells its kind.
+//!
+//! Short ASCII payloads share a value, because each string costs the JavaScript thread about as much as all the rest of an entry.
+//! An entry whose start is 0 begins the next value; an entry with another start has its payload in the present value, from there
+//! to the start of the entry behind it. A shared value is short, because a payload that JavaScript keeps may keep all of it.
+//! Mirrored in `src-ts/deliver/batch.ts`.
 
 use std::cell::RefCell;
 use std::ptr;
@@ -18,7 +27,7 @@ use super::error::{NativeError, in_facade_words};
 use super::wake::{make_string, to_js};
 use pglisten_core::base::Moment;
 use pglisten_core::base::panic::contained;
-use pglisten_core::deliver::buffer::{End, Entry, Subscriber};
+use pglisten_core::deliver::buffer::{End, Entry, Notification, Subscriber};
 use pglisten_core::deliver::gap::{Gap, GapReason};
 use pglisten_core::fail_point;
 
@@ -104,32 +113,62 @@ impl From<Gap> for NativeGap {
     }
 }
 
-/// A batch while it is made: the values, and what tells them apart.
+/// The numbers of a batch that belong to no entry.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+enum Total {
+    /// How many entries there are.
+    Count = 0,
+    /// How many values crossed.
+    Values = 1,
+    /// How many entries are no notifications.
+    Specials = 2,
+    /// Whether all notifications have the same channel.
+    IsSingle = 3,
+    /// Whether the batch left nothing behind.
+    IsEmpty = 4,
+}
+
+/// How many numbers belong to no entry.
+const TOTALS: usize = 5;
+/// How many numbers belong to each entry.
+const NUMBERS: usize = 3;
+
+/// The most bytes of a payload that shares a value: for a longer one a string of its own is no slower.
+const MAX_SHARED: usize = 64;
+/// The most bytes of a value that is shared. A larger one is hardly faster, and a payload that is kept would keep more.
+const MAX_VALUE: usize = 256;
+
+/// A batch while it is made.
 struct Batch<'drainer> {
     env: sys::napi_env,
     values: &'drainer mut Vec<sys::napi_value>,
-    meta: &'drainer mut [u32],
+    /// The text of the value that is being filled.
+    shared: &'drainer mut Vec<u8>,
+    channels: &'drainer mut [u32],
+    process_ids: &'drainer mut [u32],
+    starts: &'drainer mut [u32],
+    /// How many entries there are.
+    count: usize,
+    specials: u32,
+    /// The channel of the first notification.
+    channel: Option<u32>,
+    is_single: bool,
 }
 
 impl Batch<'_> {
     fn add(&mut self, entry: Entry, payload: &[u8]) -> napi::Result<()> {
-        let (first, second, value) = match entry {
-            Entry::Notification(notification) => (
-                notification.channel,
-                notification.process_id.cast_unsigned(),
-                make_string(self.env, payload, notification.is_ascii)?,
-            ),
+        match entry {
+            Entry::Notification(notification) => self.add_notification(&notification, payload),
             Entry::Gap(gap) => {
                 let gap = to_js(self.env, NativeGap::from(*gap))?;
-                (SPECIAL, SpecialKind::Gap as u32, gap)
+                self.add_special(SpecialKind::Gap, gap)
             }
             Entry::Fence(fence) => {
                 let fence = to_js(self.env, fence)?;
-                (SPECIAL, SpecialKind::Fence as u32, fence)
+                self.add_special(SpecialKind::Fence, fence)
             }
-        };
-        self.push(first, second, value);
-        Ok(())
+        }
     }
 
     fn add_end(&mut self, end: End) -> napi::Result<()> {
@@ -138,15 +177,54 @@ impl Batch<'_> {
             End::Failed(error) => Some(NativeError::from(error)),
         };
         let error = to_js(self.env, error)?;
-        self.push(SPECIAL, SpecialKind::End as u32, error);
+        self.add_special(SpecialKind::End, error)
+    }
+
+    fn add_notification(
+        &mut self,
+        notification: &Notification,
+        payload: &[u8],
+    ) -> napi::Result<()> {
+        let channel = notification.channel;
+        self.is_single &= *self.channel.get_or_insert(channel) == channel;
+        // A shared value is cut by the count of its bytes, and an empty payload would not tell where its value begins.
+        let is_shared = notification.is_ascii && !payload.is_empty() && payload.len() <= MAX_SHARED;
+        if !is_shared || self.shared.len() + payload.len() > MAX_VALUE {
+            self.end_shared()?;
+        }
+        let start = self.shared.len();
+        if is_shared {
+            self.shared.extend_from_slice(payload);
+        } else {
+            let value = make_string(self.env, payload, notification.is_ascii)?;
+            self.values.push(value);
+        }
+        self.push(channel, notification.process_id.cast_unsigned(), start);
         Ok(())
     }
 
-    fn push(&mut self, first: u32, second: u32, value: sys::napi_value) {
-        let place = 2 * self.values.len();
-        self.meta[place] = first;
-        self.meta[place + 1] = second;
+    fn add_special(&mut self, kind: SpecialKind, value: sys::napi_value) -> napi::Result<()> {
+        self.end_shared()?;
         self.values.push(value);
+        self.specials += 1;
+        self.push(SPECIAL, kind as u32, 0);
+        Ok(())
+    }
+
+    fn push(&mut self, channel: u32, process_id: u32, start: usize) {
+        self.channels[self.count] = channel;
+        self.process_ids[self.count] = process_id;
+        self.starts[self.count] = u32::try_from(start).unwrap_or_default();
+        self.count += 1;
+    }
+
+    /// Makes the value that several payloads share.
+    fn end_shared(&mut self) -> napi::Result<()> {
+        if !self.shared.is_empty() {
+            self.values.push(make_string(self.env, self.shared, true)?);
+            self.shared.clear();
+        }
+        Ok(())
     }
 }
 
@@ -154,25 +232,31 @@ impl Batch<'_> {
 /// as arguments, and for a single notification that call is most of the cost.
 pub(crate) struct Drainer {
     subscriber: Arc<Subscriber>,
-    /// Has room for two numbers for each entry, two for the end, and the last two.
-    meta: RefCell<Uint32Array>,
+    /// Has room for the numbers of each entry, of the end, and for the totals.
+    numbers: RefCell<Uint32Array>,
     /// Makes an array of its arguments: to fill one element by element costs several times as much.
     receive: FunctionRef<(), ()>,
-    /// Of the batch that is being made.
-    values: RefCell<Vec<sys::napi_value>>,
+    /// What is used again for each batch.
+    made: RefCell<Made>,
+}
+
+#[derive(Default)]
+struct Made {
+    values: Vec<sys::napi_value>,
+    shared: Vec<u8>,
 }
 
 impl Drainer {
     pub(crate) fn new(
         subscriber: Arc<Subscriber>,
-        meta: Uint32Array,
+        numbers: Uint32Array,
         receive: &Function<'_, (), ()>,
     ) -> napi::Result<Self> {
         Ok(Self {
             subscriber,
-            meta: RefCell::new(meta),
+            numbers: RefCell::new(numbers),
             receive: receive.create_ref()?,
-            values: RefCell::default(),
+            made: RefCell::default(),
         })
     }
 
@@ -184,28 +268,43 @@ impl Drainer {
     }
 
     fn drain_noting(&self, env: &Env, max: u32, few: &mut Option<Moment>) -> napi::Result<Value> {
-        let (Ok(mut meta), Ok(mut values)) =
-            (self.meta.try_borrow_mut(), self.values.try_borrow_mut())
+        let (Ok(mut numbers), Ok(mut made)) =
+            (self.numbers.try_borrow_mut(), self.made.try_borrow_mut())
         else {
             return Err(napi::Error::new(
                 Status::GenericFailure,
                 "a batch is being made",
             ));
         };
-        values.clear();
         fail_point!("drain");
         // Safety: JavaScript is waiting for this call, and `receive` does not touch the array.
-        let Some((meta, [count, is_empty])) = unsafe { meta.as_mut() }.split_last_chunk_mut::<2>()
+        let Some((numbers, totals)) = unsafe { numbers.as_mut() }.split_last_chunk_mut::<TOTALS>()
         else {
-            return Err(napi::Error::new(Status::InvalidArg, "`meta` has no room"));
+            return Err(napi::Error::new(
+                Status::InvalidArg,
+                "`numbers` has no room",
+            ));
         };
-        // One place is kept for the end of the stream.
-        let max = (meta.len() / 2).saturating_sub(1).min(max as usize);
+        let room = numbers.len() / NUMBERS;
+        let (channels, numbers) = numbers.split_at_mut(room);
+        let (process_ids, starts) = numbers.split_at_mut(room);
+        let Made { values, shared } = &mut *made;
+        values.clear();
+        shared.clear();
         let mut batch = Batch {
             env: env.raw(),
-            values: &mut values,
-            meta,
+            values,
+            shared,
+            channels,
+            process_ids,
+            starts,
+            count: 0,
+            specials: 0,
+            channel: None,
+            is_single: true,
         };
+        // One place is kept for the end of the stream.
+        let max = room.saturating_sub(1).min(max as usize);
         let mut first = None;
         let mut notifications = 0;
         let mut made = Ok(());
@@ -224,14 +323,19 @@ impl Drainer {
                     .unwrap_or_else(|panicked| Err(napi::Error::from_reason(panicked.message)));
             }
         });
-        *is_empty = u32::from(drained.is_empty);
         if drained.is_empty && notifications <= FEW {
             *few = first.map(|first| first.received);
         }
         let handed = made
             .and_then(|()| drained.end.map_or(Ok(()), |end| batch.add_end(end)))
-            .and_then(|()| self.hand_over(env, &values));
-        *count = u32::try_from(values.len()).unwrap_or(u32::MAX);
+            .and_then(|()| batch.end_shared())
+            .and_then(|()| self.hand_over(env, batch.values));
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        totals[Total::Count as usize] = number(batch.count);
+        totals[Total::Values as usize] = number(batch.values.len());
+        totals[Total::Specials as usize] = batch.specials;
+        totals[Total::IsSingle as usize] = u32::from(batch.is_single);
+        totals[Total::IsEmpty as usize] = u32::from(drained.is_empty);
         if let (Err(_), Some(first)) = (&handed, first) {
             self.subscriber.lose(&first, notifications);
         }

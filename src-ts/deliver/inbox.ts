@@ -3,24 +3,14 @@ import type { Complete } from '../options/validate.js'
 import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { type PglistenError } from '../errors.js'
+import { BatchNumbers, SPECIAL, SpecialKind, asArray } from './batch.js'
+import type { NotificationColumns } from './columns.js'
 import { Flood } from './flood.js'
 import { Gap } from './gap.js'
 import type { BufferOptions } from '../options/listener.js'
 import { RETRY_MS, defect } from '../native/defect.js'
 import { fromNativeError } from '../native/native-errors.js'
 import { clearTimeout, queueMicrotask, setTimeout } from '../native/timers.js'
-
-/**
- * Stands in place of a channel's number for an entry that is not a notification. Mirrored in `src-rs/binding/batch.rs`.
- */
-const SPECIAL = 0xffff_ffff
-
-/** The kinds of entries that are not notifications. Mirrored in `src-rs/binding/batch.rs`. */
-const enum SpecialKind {
-  Gap = 0,
-  Fence = 1,
-  End = 2,
-}
 
 /** The values of an inbox that holds no entries. */
 const EMPTY: unknown[] = []
@@ -34,19 +24,8 @@ const MOST_HANDED = 4
 /** The entries that callbacks pull at once until there have been so many. */
 const FEW = 6
 
-/**
- * Makes the array into which Rust writes two numbers for each entry, with room for the end of the stream, and behind
- * them how many entries there are and whether the buffer is empty then. Rust keeps the array's address. The array
- * therefore gets an explicit buffer: an engine may move a small array without one.
- */
-const metaFor = (entries: number): Uint32Array =>
-  new Uint32Array(new ArrayBuffer(Uint32Array.BYTES_PER_ELEMENT * (2 * (entries + 1) + 2)))
-
 /** Before the first pull. */
-const NO_META = new Uint32Array(4)
-
-/** Collects values from Rust in an array: as the arguments of one call they cross faster than one by one. */
-const asArray = (...values: unknown[]): unknown[] => values
+const NO_NUMBERS = new BatchNumbers(0)
 
 /** The kinds of entries of an inbox. */
 export const enum EntryKind {
@@ -95,13 +74,13 @@ export class Inbox implements Consumer {
 
   readonly #id: number
   readonly #native: NativeSubscriber
-  #meta: Uint32Array = NO_META
+  #numbers = NO_NUMBERS
   /**
-   * The native closure that takes entries; it holds the buffer and `#meta`, so that only `max` has to cross. Made when there is
+   * The native closure that takes entries; it holds the buffer and `#numbers`, so that only `max` has to cross. Made when there is
    * something to pull, for a few entries, and again for more once there have been so many: most of thousands of listeners are idle.
    */
   #drain: ((max: number) => unknown) | undefined
-  /** The entries for which `#meta` has room. */
+  /** The entries for which `#numbers` has room. */
   #room = 0
   #values = EMPTY
   #index = 0
@@ -178,20 +157,24 @@ export class Inbox implements Consumer {
       this.processId = this.#numbersOfMore![2 * index - 1]!
       return
     }
-    const channelId = this.#meta[2 * index]!
+    const channelId = this.#numbers.channelId(index)
     if (channelId === SPECIAL) {
-      this.#advanceToSpecial(this.#meta[2 * index + 1]!, this.#values[index])
+      this.#advanceToSpecial(this.#numbers.processId(index), this.#values[index])
       return
     }
     this.kind = EntryKind.Notification
     this.channelId = channelId
-    this.processId = this.#meta[2 * index + 1]!
+    this.processId = this.#numbers.processId(index)
   }
 
   /** Whether the next entry is here already, and is a notification of this channel. */
   nextIs(channelId: number): boolean {
     const index = this.#index
-    return index < this.#values.length && this.#handed === 0 && this.#meta[2 * index] === channelId
+    return (
+      index < this.#values.length &&
+      this.#handed === 0 &&
+      this.#numbers.channelId(index) === channelId
+    )
   }
 
   /** The payload as sent, if the entry is a notification. */
@@ -219,6 +202,11 @@ export class Inbox implements Consumer {
     this.#index -= 1
   }
 
+  /** Whether {@link Inbox.takeAll} and {@link Inbox.takeColumns} may take all that is here, or what is pulled next. */
+  get isWhole(): boolean {
+    return this.#handed === 0 && (this.#index === 0 || this.#index >= this.#values.length)
+  }
+
   /**
    * Takes all pulled entries at once and returns the items that `make` makes of them, without those that are
    * `undefined`. Returns `undefined`, and takes nothing, if an entry was taken before, if there are more than `max`, if
@@ -228,23 +216,62 @@ export class Inbox implements Consumer {
     max: number,
     make: (channelId: number, processId: number, payload: string) => Item | undefined,
   ): Item[] | undefined {
-    if (this.#handed > 0 || this.#index > 0 || this.#values.length > max) return undefined
-    const meta = this.#meta
-    const values = this.#values
-    for (let index = 0; index < values.length; index += 1) {
-      if (meta[2 * index] === SPECIAL) return undefined
-    }
-    this.#values = EMPTY
+    const values = this.#takeWhole(max)
+    if (!values) return undefined
+    const numbers = this.#numbers
     // The items replace the payloads in the same array, because an array that grows is copied several times.
     let made = 0
     for (let index = 0; index < values.length; index += 1) {
-      const item = make(meta[2 * index]!, meta[2 * index + 1]!, values[index] as string)
+      const item = make(numbers.channelId(index), numbers.processId(index), values[index] as string)
       if (item === undefined) continue
       values[made] = item
       made += 1
     }
     values.length = made
     return values as Item[]
+  }
+
+  /**
+   * Takes all pulled entries at once, as columns, without those for whose channel `nameOf` returns `undefined`. Returns
+   * `undefined`, and takes nothing, when {@link Inbox.takeAll} does.
+   */
+  takeColumns(
+    max: number,
+    nameOf: (channelId: number) => string | undefined,
+  ): NotificationColumns | undefined {
+    const payloads = this.#takeWhole(max) as string[] | undefined
+    if (!payloads) return undefined
+    const numbers = this.#numbers
+    const processIds = numbers.processIds()
+    const { length } = payloads
+    if (numbers.isSingle) {
+      const name = nameOf(numbers.channelId(0))
+      if (name !== undefined)
+        return { payloads, channels: new Array<string>(length).fill(name), processIds, length }
+    }
+    const channels = new Array<string>(length)
+    let kept = 0
+    for (let index = 0; index < length; index += 1) {
+      const name = nameOf(numbers.channelId(index))
+      if (name === undefined) continue
+      channels[kept] = name
+      payloads[kept] = payloads[index]!
+      processIds[kept] = processIds[index]!
+      kept += 1
+    }
+    if (kept === length) return { payloads, channels, processIds, length }
+    payloads.length = kept
+    channels.length = kept
+    return { payloads, channels, processIds: processIds.slice(0, kept), length: kept }
+  }
+
+  /** Takes the values of all pulled entries, if all of them are notifications and none was taken before. */
+  #takeWhole(max: number): unknown[] | undefined {
+    if (this.#handed > 0 || this.#index > 0 || this.#values.length > max) return undefined
+    if (this.#numbers.specials > 0) return undefined
+    const values = this.#values
+    this.#values = EMPTY
+    return values
   }
 
   /** Sets the names of the wanted channels; `null` wants all. */
@@ -274,7 +301,7 @@ export class Inbox implements Consumer {
     if (this.#handed > 0) return this.#handed
     let count = 0
     for (let index = this.#index; index < this.#values.length; index += 1) {
-      if (this.#meta[2 * index] !== SPECIAL) count += 1
+      if (this.#numbers.channelId(index) !== SPECIAL) count += 1
     }
     return count
   }
@@ -311,7 +338,7 @@ export class Inbox implements Consumer {
       return false
     }
     // Callbacks pull few at once until there have been so many.
-    const isEnough = max <= this.#room || (max === PULL_SIZE && this.#values.length < this.#room)
+    const isEnough = max <= this.#room || (max === PULL_SIZE && this.#numbers.count < this.#room)
     if (drain === undefined || !isEnough) drain = this.#makeDrain(max)
     // Reset before the call, so that entries that were taken are not taken again if it throws.
     this.#index = 0
@@ -323,19 +350,20 @@ export class Inbox implements Consumer {
       this.#failed(defect('taking notifications', error))
       return false
     }
-    const count = this.#meta[this.#meta.length - 2]!
-    if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])
+    const numbers = this.#numbers
+    const { count } = numbers
+    if (count > 0) this.#values = numbers.unpacked(drained)
     this.#isArmed = count === 0
     this.#flood.count(count)
-    this.#isEmpty = this.#meta[this.#meta.length - 1] === 1
+    this.#isEmpty = numbers.isEmpty
     return count > 0
   }
 
   /** Makes the closure that takes up to `max` entries; the first one of callbacks has room for a few. */
   #makeDrain(max: number): (max: number) => unknown {
     this.#room = this.#drain === undefined && max === PULL_SIZE ? FEW : max
-    this.#meta = metaFor(this.#room)
-    this.#drain = this.#native.drainer(this.#meta, asArray)
+    this.#numbers = new BatchNumbers(this.#room)
+    this.#drain = this.#native.drainer(this.#numbers.array, asArray)
     return this.#drain
   }
 

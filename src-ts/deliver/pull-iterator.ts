@@ -7,6 +7,7 @@ import {
   type PglistenError,
 } from '../errors.js'
 import type { Finished } from '../query/connection.js'
+import type { NotificationColumns } from './columns.js'
 import type { Gap } from './gap.js'
 import type { ListenerContext } from './context.js'
 import { UNPARSED, parsePayload, reportOverflow, reportRollback } from './delivery.js'
@@ -51,9 +52,9 @@ export const NOTHING = Symbol('nothing')
 export const END = Symbol('end')
 /**
  * @internal In place of an item: the items that are held have to be handed out first, because a fence stands behind
- * them.
+ * them, or a gap that they must not span.
  */
-export const FENCE = Symbol('fence')
+export const BARRIER = Symbol('barrier')
 
 let abort: (iterator: PullIterator<unknown>, reason: unknown) => void
 
@@ -302,24 +303,50 @@ export abstract class PullIterator<Item>
     abort = (iterator, reason) => iterator.#abort(reason)
   }
 
+  /** Whether items of a batch never stand on both sides of a gap. */
+  protected get stopsAtGaps(): boolean {
+    return false
+  }
+
   /** @internal Takes up to `max` messages at once. After `undefined`, {@link PullIterator.advance} has to be used. */
   protected takeAll(max: number, handout: Handout): Message[] | undefined {
-    const { subscriptions, options } = this.#context
-    if (options.parse) return undefined
-    for (;;) {
-      if (this.#turn.isExhausted || !this.inbox.hasNext(max) || !this.#turn.charge(max))
-        return undefined
+    while (this.#mayTakeAll(max)) {
       const messages = this.inbox.takeAll(max, (channelId, processId, payload) => {
-        const channel = subscriptions.byId(channelId)
-        if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
-        return new ListenerNotificationMsg<unknown>(processId, channel.name, payload, handout)
+        const channel = this.#nameOf(channelId)
+        if (channel === undefined) return undefined
+        return new ListenerNotificationMsg<unknown>(processId, channel, payload, handout)
       })
       if (!messages || messages.length > 0) return messages
     }
+    return undefined
+  }
+
+  /** @internal Takes up to `max` notifications at once, as {@link PullIterator.takeAll} does. */
+  protected takeColumns(max: number): NotificationColumns | undefined {
+    while (this.#mayTakeAll(max)) {
+      const columns = this.inbox.takeColumns(max, this.#nameOf)
+      if (!columns || columns.length > 0) return columns
+    }
+    return undefined
+  }
+
+  /** Whether entries may be taken at once. If so, they are there, and charged. */
+  #mayTakeAll(max: number): boolean {
+    if (this.#context.options.parse || !this.inbox.isWhole || this.#turn.isExhausted) return false
+    return this.inbox.hasNext(max) && this.#turn.charge(max)
+  }
+
+  /** The name of a channel whose notifications the iterator yields. */
+  readonly #nameOf = (channelId: number): string | undefined => {
+    const name = this.#context.subscriptions.byId(channelId)?.name
+    if (name === undefined || !this.#channels) return name
+    return this.#channels.has(name) ? name : undefined
   }
 
   /** @internal Moves to the next message or gap that the iterator yields. */
-  protected advance(handout: Handout): Message | Gap | typeof NOTHING | typeof END | typeof FENCE {
+  protected advance(
+    handout: Handout,
+  ): Message | Gap | typeof NOTHING | typeof END | typeof BARRIER {
     const { inbox } = this
     const context = this.#context
     for (;;) {
@@ -340,6 +367,10 @@ export abstract class PullIterator<Item>
         const message = this.#message(handout)
         if (message) return message
       } else if (inbox.kind === EntryKind.Gap) {
+        if (this.stopsAtGaps && this.isHolding) {
+          inbox.back()
+          return BARRIER
+        }
         const gap = inbox.gap!
         reportOverflow(context, gap)
         if (this.gaps === 'include') return gap
@@ -350,7 +381,7 @@ export abstract class PullIterator<Item>
         }
       } else if (inbox.kind === EntryKind.Fence) {
         this.#fences.push(inbox.fence)
-        if (this.isHolding) return FENCE
+        if (this.isHolding) return BARRIER
         this.#passFences()
       } else {
         if (inbox.error) return this.fail(closedError(inbox.error))
@@ -371,15 +402,15 @@ export abstract class PullIterator<Item>
   #message(handout: Handout): Message | undefined {
     const { inbox } = this
     const context = this.#context
-    const channel = context.subscriptions.byId(inbox.channelId)
-    if (!channel || (this.#channels && !this.#channels.has(channel.name))) return undefined
+    const channel = this.#nameOf(inbox.channelId)
+    if (channel === undefined) return undefined
     let payload: unknown = inbox.payload
     const { parse } = context.options
     if (parse) {
-      payload = parsePayload(context, parse, channel.name, inbox.payload, inbox.processId)
+      payload = parsePayload(context, parse, channel, inbox.payload, inbox.processId)
       if (payload === UNPARSED) return undefined
     }
-    return new ListenerNotificationMsg(inbox.processId, channel.name, payload, handout)
+    return new ListenerNotificationMsg(inbox.processId, channel, payload, handout)
   }
 
   /** Takes the next item for a `next()` that is not pending yet. */

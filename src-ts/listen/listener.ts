@@ -13,6 +13,7 @@ import {
 } from '../errors.js'
 import { ListenerEmitter, type ListenerEvents } from '../deliver/events.js'
 import {
+  type BatchShape,
   type BatchesOptions,
   type GapMode,
   type MessagesOptions,
@@ -20,8 +21,9 @@ import {
   resolveMessagesOptions,
 } from '../options/iterator.js'
 import type { Consumers } from './consumers.js'
-import { BatchIterator, MessageIterator } from './iterators.js'
+import { BatchIterator, ColumnsIterator, MessageIterator } from './iterators.js'
 import type {
+  BatchOf,
   ListenerPayloads,
   ListenerPools,
   ListenerState,
@@ -493,14 +495,19 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     return adopt(consumers, new MessageIterator(this.#context, consumers, inbox, resolved))
   }
 
-  /** Iterates as {@link Listener.messages} does, over arrays that are never empty: the fastest way to consume. */
-  batches<const Gaps extends GapMode = 'skip'>(
-    options?: BatchesOptions<Gaps>,
-  ): MessageStream<ItemOf<Payloads, Gaps>[]> {
+  /**
+   * Iterates as {@link Listener.messages} does, over batches that are never empty: arrays of messages, or with `shape:
+   * 'columns'` the fastest way to consume, {@link NotificationColumns}. Columns never span a gap: with `gaps: 'include'` it
+   * is yielded by itself, between those from before and from after it.
+   */
+  batches<const Gaps extends GapMode = 'skip', const Shape extends BatchShape = 'messages'>(
+    options?: BatchesOptions<Gaps, Shape>,
+  ): MessageStream<BatchOf<Payloads, Gaps, Shape>> {
     const resolved = resolveBatchesOptions(options)
     const { consumers } = this.#started('Cannot iterate: the listener is not started')
     const inbox = consumers.inbox(resolved)
-    return adopt(consumers, new BatchIterator(this.#context, consumers, inbox, resolved))
+    const Iterator = resolved.shape === 'columns' ? ColumnsIterator : BatchIterator
+    return adopt(consumers, new Iterator(this.#context, consumers, inbox, resolved))
   }
 
   /**

@@ -1,8 +1,9 @@
 // The types of the listener's API, besides its options.
 import type { NativePool } from '#native'
 import type { Connection } from '../query/connection.js'
+import type { NotificationColumns } from '../deliver/columns.js'
 import type { Gap } from '../deliver/gap.js'
-import type { GapMode, MessagesOptions } from '../options/iterator.js'
+import type { BatchShape, GapMode, MessagesOptions } from '../options/iterator.js'
 import type { ListenerNotificationMsg } from '../deliver/message.js'
 import type { ListenerCallback } from '../deliver/subscriptions.js'
 import type { ListenerOptions } from '../options/listener.js'
@@ -49,6 +50,18 @@ export type MessageOf<Payloads extends ListenerPayloads> = {
 export type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps
   ? MessageOf<Payloads> | Gap
   : MessageOf<Payloads>
+
+/** A batch of {@link Listener.batches}, in its shape. In columns a payload may be one of any channel of the listener. */
+export type BatchOf<
+  Payloads extends ListenerPayloads,
+  Gaps extends GapMode,
+  Shape extends BatchShape,
+> = {
+  messages: ItemOf<Payloads, Gaps>[]
+  columns:
+    | NotificationColumns<Payloads[keyof Payloads & string], keyof Payloads & string>
+    | ('include' extends Gaps ? Gap : never)
+}[Shape]
 
 /**
  * The iterator that {@link Listener.messages} and {@link Listener.batches} return. A `break`, or `await using`,

@@ -11,6 +11,7 @@ import {
 } from './validate.js'
 
 const GAP_MODES: readonly GapMode[] = ['skip', 'throw', 'include']
+const BATCH_SHAPES: readonly BatchShape[] = ['messages', 'columns']
 
 /**
  * The behaviour of an iterator at a {@link Gap}. The listener's `gap` event reports the gap with each of them.
@@ -40,13 +41,23 @@ export interface MessagesOptions<Gaps extends GapMode = GapMode> {
   limit?: number | undefined
 }
 
+/**
+ * The shape of a batch.
+ *
+ * - `messages`: an array of {@link ListenerNotificationMsg}.
+ * - `columns`: {@link NotificationColumns}, the cheapest to make: an array for each part of the notifications.
+ */
+export type BatchShape = 'messages' | 'columns'
+
 /** The options of {@link Listener.batches}. */
-export interface BatchesOptions<Gaps extends GapMode = GapMode> extends Omit<
-  MessagesOptions<Gaps>,
-  'limit'
-> {
+export interface BatchesOptions<
+  Gaps extends GapMode = GapMode,
+  Shape extends BatchShape = BatchShape,
+> extends Omit<MessagesOptions<Gaps>, 'limit'> {
+  /** The shape of each batch. @default `messages` */
+  shape?: Shape | undefined
   /**
-   * The most items in a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
+   * The most items of a batch: an integer from 1, or `Infinity`. A batch that does not wait (`maxWaitMs` is 0) is
    * complete with 256 KiB of payloads too.
    * @default 1024
    */
@@ -67,11 +78,12 @@ export interface ResolvedBatchesOptions {
   limit: number
   maxSize: number
   maxWaitMs: number
+  shape: BatchShape
 }
 
 const COMMON_OPTIONS = ['channels', 'signal', 'gaps'] as const
 const MESSAGES_OPTIONS = [...COMMON_OPTIONS, 'limit'] as const
-const BATCHES_OPTIONS = [...COMMON_OPTIONS, 'maxSize', 'maxWaitMs'] as const
+const BATCHES_OPTIONS = [...COMMON_OPTIONS, 'maxSize', 'maxWaitMs', 'shape'] as const
 
 /** @internal Checks the options of {@link Listener.messages}. */
 export function resolveMessagesOptions(options: MessagesOptions = {}): ResolvedBatchesOptions {
@@ -84,7 +96,8 @@ export function resolveMessagesOptions(options: MessagesOptions = {}): ResolvedB
 /** @internal Checks the options of {@link Listener.batches}. */
 export function resolveBatchesOptions(options: BatchesOptions = {}): ResolvedBatchesOptions {
   checkOptions('options', options, BATCHES_OPTIONS)
-  const { channels, signal, gaps = 'skip', maxSize = 1024, maxWaitMs = 0 } = options
+  const { channels, signal, gaps = 'skip' } = options
+  const { maxSize = 1024, maxWaitMs = 0, shape = 'messages' } = options
   if (channels !== undefined) {
     if (!Array.isArray(channels))
       throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
@@ -94,5 +107,6 @@ export function resolveBatchesOptions(options: BatchesOptions = {}): ResolvedBat
   checkOneOf('gaps', gaps, GAP_MODES)
   checkNumber('maxSize', maxSize, { min: 1, integer: true, infinity: true })
   checkNumber('maxWaitMs', maxWaitMs, { min: 0, max: MAX_DELAY_MS })
-  return { channels, signal, gaps, limit: Infinity, maxSize, maxWaitMs }
+  checkOneOf('shape', shape, BATCH_SHAPES)
+  return { channels, signal, gaps, limit: Infinity, maxSize, maxWaitMs, shape }
 }

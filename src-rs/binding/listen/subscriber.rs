@@ -191,20 +191,20 @@ impl NativeSubscriber {
         Self { consumer }
     }
 
-    /// A function that takes the next entries: at most as many as it is told, and as `meta` has room for. It gives what
+    /// A function that takes the next entries: at most as many as it is told, and as `numbers` has room for. It gives what
     /// `receive` makes of their values, or the value of a single one. None at all arms the signal.
     #[napi(ts_return_type = "(max: number) => unknown", catch_unwind)]
     pub fn drainer<'env>(
         &self,
         env: &'env Env,
-        meta: Uint32Array,
+        numbers: Uint32Array,
         #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] receive: Function<
             '_,
             (),
             (),
         >,
     ) -> napi::Result<Function<'env, (), Value>> {
-        let drainer = Drainer::new(Arc::clone(&self.consumer.subscriber), meta, &receive)?;
+        let drainer = Drainer::new(Arc::clone(&self.consumer.subscriber), numbers, &receive)?;
         let consumer = Arc::clone(&self.consumer);
         env.create_function_from_closure("drain", move |call| {
             consumer.drain(&drainer, *call.env, call.first_arg()?)

@@ -1,0 +1,111 @@
+// A batch of entries as it comes from Rust: values, and an array of numbers. Mirrored in `src-rs/binding/batch.rs`, which
+// draws the layout.
+
+/** Stands in place of a channel's number for an entry that is not a notification. */
+export const SPECIAL = 0xffff_ffff
+
+/** The kinds of entries that are not notifications; such an entry has it in place of a process id. */
+export const enum SpecialKind {
+  Gap = 0,
+  Fence = 1,
+  End = 2,
+}
+
+/** How many numbers each entry has: its channel, its process id, and the start of its payload in a shared value. */
+const NUMBERS = 3
+/** How many numbers belong to no entry. */
+const TOTALS = 5
+
+/** The numbers that belong to no entry, by their places from the end. */
+const enum Total {
+  Count = 5,
+  Values = 4,
+  Specials = 3,
+  IsSingle = 2,
+  IsEmpty = 1,
+}
+
+/** Collects values from Rust in an array: as the arguments of one call they cross faster than one by one. */
+export const asArray = (...values: unknown[]): unknown[] => values
+
+/** The numbers of a batch, in columns. */
+export class BatchNumbers {
+  /** The array into which Rust writes. */
+  readonly array: Uint32Array<ArrayBuffer>
+  /** How many entries a batch can have: those that were asked for, and the end of the stream. */
+  readonly #places: number
+
+  /**
+   * Makes room for so many entries. Rust keeps the array's address. The array therefore gets an explicit buffer: an engine
+   * may move a small array without one.
+   */
+  constructor(entries: number) {
+    this.#places = entries + 1
+    const length = NUMBERS * this.#places + TOTALS
+    this.array = new Uint32Array(new ArrayBuffer(Uint32Array.BYTES_PER_ELEMENT * length))
+  }
+
+  /** How many entries the batch has. */
+  get count(): number {
+    return this.#total(Total.Count)
+  }
+
+  /** How many of the entries are no notifications. */
+  get specials(): number {
+    return this.#total(Total.Specials)
+  }
+
+  /** Whether all notifications have the same channel. */
+  get isSingle(): boolean {
+    return this.#total(Total.IsSingle) === 1
+  }
+
+  /** Whether the batch left nothing in the buffer. */
+  get isEmpty(): boolean {
+    return this.#total(Total.IsEmpty) === 1
+  }
+
+  #total(place: Total): number {
+    return this.array[this.array.length - place]!
+  }
+
+  /** The number of an entry's channel, or {@link SPECIAL}. */
+  channelId(index: number): number {
+    return this.array[index]!
+  }
+
+  /** The process id of a notification, or the {@link SpecialKind} of another entry. */
+  processId(index: number): number {
+    return this.array[this.#places + index]!
+  }
+
+  /** A copy of all process ids. */
+  processIds(): Int32Array<ArrayBuffer> {
+    const from = Uint32Array.BYTES_PER_ELEMENT * this.#places
+    const end = from + Uint32Array.BYTES_PER_ELEMENT * this.count
+    return new Int32Array(this.array.buffer.slice(from, end))
+  }
+
+  /** Makes the value of each entry of what crossed, in which short payloads share strings. */
+  unpacked(crossed: unknown): unknown[] {
+    const { count, array } = this
+    const values = this.#total(Total.Values)
+    const packed = values === 1 ? [crossed] : (crossed as unknown[])
+    if (values === count) return packed
+    const unpacked = new Array<unknown>(count)
+    const starts = 2 * this.#places
+    let place = -1
+    let start = 0
+    for (let index = 0; index < count; index += 1) {
+      if (start === 0) place += 1
+      const end = index + 1 < count ? array[starts + index + 1]! : 0
+      const value = packed[place]
+      unpacked[index] =
+        start === 0 && end === 0
+          ? value
+          : (value as string).substring(start, end === 0 ? undefined : end)
+      start = end
+    }
+    return unpacked
+  }
+}
