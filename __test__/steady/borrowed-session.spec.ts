@@ -108,9 +108,10 @@ test.serial('a consumer that pauses the session keeps it from being read', async
   await waitFor(() => got.length >= 200)
   listener.abortListen()
   await waitFor(() => listener.stats().buffered > 100)
-  const { buffered } = listener.stats()
   await sending
-  t.true(listener.stats().buffered <= buffered + 1, `${buffered}, ${listener.stats().buffered}`)
+  // Nobody has read the more than a thousand that were still to come.
+  const { buffered } = listener.stats()
+  t.true(buffered < 200, `${buffered}`)
   listener.listen()
   await waitFor(() => got.length === 2000)
   t.deepEqual(got, numbers(2000))

@@ -163,6 +163,11 @@ impl BridgeHandle {
         let _ = lend;
     }
 
+    /// Whether this thread has just read itself what it takes.
+    pub(crate) fn is_settling(&self) -> bool {
+        is_settling(&self.0)
+    }
+
     /// A number that no other environment of the process has.
     pub(crate) fn environment(&self) -> u64 {
         self.0.number

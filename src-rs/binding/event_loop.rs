@@ -374,15 +374,15 @@ impl EventLoop {
     }
 
     unsafe fn call(&self, arguments: &[sys::napi_value]) {
-        let (mut wake, mut global) = (ptr::null_mut(), ptr::null_mut());
+        let mut wake = ptr::null_mut();
         // Safety: as `settle` says.
         unsafe {
             sys::napi_get_reference_value(self.env, self.wake, &raw mut wake);
-            sys::napi_get_global(self.env, &raw mut global);
             let status = sys::napi_make_callback(
                 self.env,
                 self.context,
-                global,
+                // Some object has to be `this`.
+                wake,
                 wake,
                 arguments.len(),
                 arguments.as_ptr(),

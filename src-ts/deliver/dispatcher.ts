@@ -148,7 +148,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      if (!this.#startWaiting()) return this.#turn.yield()
+      if (this.#runnable.size > 0 && !this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
         if (this.#turn.isExhausted) return this.#turn.yield()
         if (!this.#inbox.hasNext()) return

@@ -85,6 +85,7 @@ export class Inbox implements Consumer {
   #values = EMPTY
   #index = 0
   #open = true
+  #isHeld = false
   /** Whether the last pull emptied Rust's buffer. */
   #isEmpty = false
   /** Whether the last pull found nothing, so that Rust signals the next entry, or hands it over. */
@@ -272,6 +273,13 @@ export class Inbox implements Consumer {
     const values = this.#values
     this.#values = EMPTY
     return values
+  }
+
+  /** Says whether whoever takes the entries is kept by others, because it waits for them. */
+  set isHeld(isHeld: boolean) {
+    if (isHeld === this.#isHeld || !this.#open) return
+    this.#isHeld = isHeld
+    bridge.hold(this.#id, this, isHeld)
   }
 
   /** Sets the names of the wanted channels; `null` wants all. */

@@ -48,6 +48,11 @@ export class Consumers implements IteratorWatcher {
     return (this.#waiting?.size ?? 0) > 0 || this.#dispatcher?.listening === true
   }
 
+  /** Says whether the module keeps the run, and with it its consumers. */
+  set isKept(isKept: boolean) {
+    if (this.#dispatcher) this.#dispatcher.inbox.isHeld = isKept && this.#dispatcher.listening
+  }
+
   /** Starts delivering to callbacks, or goes on with it. */
   listen(): void {
     if (!this.#dispatcher) {

@@ -243,8 +243,10 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Keeps this run from being collected while a consumer waits for notifications and the session may bring them. */
   onNeedChanged(): void {
-    if (this.consumers.isNeeded && this.lifecycle.isLive) delivering.add(this)
+    const isKept = this.consumers.isNeeded && this.lifecycle.isLive
+    if (isKept) delivering.add(this)
     else delivering.delete(this)
+    this.consumers.isKept = isKept
   }
 
   /** Brings this run to where an event says that the session is. */

@@ -74,7 +74,7 @@ function makeOutput(
 class JsBridge {
   #handle: Bridge | undefined
   readonly #pending = new Map<number, (outcome: Outcome) => void>()
-  readonly #consumers = new Map<number, WeakRef<Consumer>>()
+  readonly #consumers = new Map<number, WeakRef<Consumer> | Consumer>()
   readonly #abandoned = new FinalizationRegistry<number>((id) => this.#consumers.delete(id))
   #lastId = 0
   #refs = 0
@@ -120,6 +120,14 @@ class JsBridge {
     return id
   }
 
+  /**
+   * Holds a registered consumer, or holds it weakly again. One that waits for notifications is kept by others anyway, and to
+   * look through a weak reference costs a good part of a lone notification.
+   */
+  hold(id: number, consumer: Consumer, isHeld: boolean): void {
+    if (this.#consumers.has(id)) this.#consumers.set(id, isHeld ? consumer : new WeakRef(consumer))
+  }
+
   /** Removes a consumer: a signal that is under way for it is ignored. */
   unregister(id: number): void {
     this.#consumers.delete(id)
@@ -161,11 +169,16 @@ class JsBridge {
     }
   }
 
+  #consumer(id: number): Consumer | undefined {
+    const found = this.#consumers.get(id)
+    return found instanceof WeakRef ? found.deref() : found
+  }
+
   #hand(id: number, at: number, payload: string): void {
     const channelId = this.#numbers[NUMBERS * at + 2]!
     const processId = this.#numbers[NUMBERS * at + 3]!
     try {
-      this.#consumers.get(id)?.deref()?.onHanded?.(channelId, processId, payload)
+      this.#consumer(id)?.onHanded?.(channelId, processId, payload)
     } catch (error) {
       throwLater(error)
     }
@@ -173,7 +186,7 @@ class JsBridge {
 
   #signal(id: number): void {
     try {
-      this.#consumers.get(id)?.deref()?.onReady()
+      this.#consumer(id)?.onReady()
     } catch (error) {
       // The other entries of the wake must still be handled: they have left Rust's queue.
       throwLater(error)

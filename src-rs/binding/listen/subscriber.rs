@@ -134,6 +134,10 @@ impl Consumer {
     /// All has been taken up to a notification that was read at this moment. Where they come steadily, this thread reads the session
     /// itself from now on.
     fn kept_up(&self, read: Moment) {
+        // It does so already.
+        if self.bridge.is_settling() {
+            return;
+        }
         let read = read.microseconds();
         let last = self.last_read.swap(read, Ordering::Relaxed);
         if read.saturating_sub(last) < STEADY_US {

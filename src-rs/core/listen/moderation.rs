@@ -9,8 +9,8 @@ use std::time::Duration;
 const FROM: u64 = 3;
 /// Over how long the rate is counted, in milliseconds.
 const WINDOW_MS: u64 = 8;
-/// How many waits in a row may collect too few.
-const MOST_BARREN: u32 = 2;
+/// Over how many waits it is judged whether they collect several.
+const TRIAL: u32 = 8;
 /// How long nothing waits once waits have collected too few, in milliseconds. It doubles each time that it happens again at once.
 const REST_MS: u64 = 64;
 const LONGEST_REST_MS: u64 = 2048;
@@ -24,8 +24,11 @@ pub(super) struct Moderation {
     since_ms: u64,
     counted: u64,
     is_waiting: bool,
-    /// How many waits in a row have collected too few.
-    barren: u32,
+    /// How many waits there were in this trial, and what they have collected.
+    waits: u32,
+    collected: u64,
+    /// The last wait has collected nothing: the next notification comes at once.
+    is_empty: bool,
     /// When waits may begin again.
     not_before_ms: u64,
     rest_ms: u64,
@@ -39,7 +42,9 @@ impl Moderation {
             since_ms: 0,
             counted: 0,
             is_waiting: false,
-            barren: 0,
+            waits: 0,
+            collected: 0,
+            is_empty: false,
             not_before_ms: 0,
             rest_ms: REST_MS,
         }
@@ -56,24 +61,31 @@ impl Moderation {
         } else {
             self.count(now_ms, read);
         }
-        self.is_waiting.then_some(self.wait_ms)
+        (self.is_waiting && !self.is_empty).then_some(self.wait_ms)
     }
 
-    /// After a wait.
     fn go_on(&mut self, now_ms: u64, read: u64) {
-        if read >= FROM * self.wait_ms {
-            self.barren = 0;
-            self.rest_ms = REST_MS;
+        self.collected += read;
+        if self.is_empty {
+            // Nothing was waited for.
+            self.is_empty = read == 0;
             return;
         }
-        self.barren += 1;
-        // Nobody who answers each notification before the next one comes is held up for long.
-        if read == 0 || self.barren >= MOST_BARREN {
+        self.is_empty = read == 0;
+        self.waits += 1;
+        if self.waits < TRIAL {
+            return;
+        }
+        if self.collected >= FROM * self.wait_ms * u64::from(self.waits) {
+            self.rest_ms = REST_MS;
+        } else {
+            // Whoever answers each notification before the next one comes is held up ever more rarely.
             self.is_waiting = false;
             self.not_before_ms = now_ms + self.rest_ms;
             self.rest_ms = (2 * self.rest_ms).min(LONGEST_REST_MS);
             (self.since_ms, self.counted) = (now_ms, 0);
         }
+        (self.waits, self.collected) = (0, 0);
     }
 
     fn count(&mut self, now_ms: u64, read: u64) {
@@ -87,7 +99,8 @@ impl Moderation {
         (self.since_ms, self.counted) = (now_ms, 0);
         if is_fast && now_ms >= self.not_before_ms {
             self.is_waiting = true;
-            self.barren = 0;
+            self.is_empty = false;
+            (self.waits, self.collected) = (0, 0);
         }
     }
 }
@@ -159,14 +172,27 @@ mod tests {
                 now += wait;
             }
         }
-        assert!(waits < 20, "{waits} of 40,000 waited");
+        assert!(waits < 100, "{waits} of 40,000 waited");
     }
 
     #[test]
-    fn waits_end_with_the_first_that_collects_nothing() {
+    fn what_comes_after_a_wait_for_nothing_comes_at_once() {
         let mut moderation = Moderation::new(Duration::from_millis(1));
         assert!((0..100).any(|now| moderation.next(now, 10).is_some()));
         assert_eq!(moderation.next(101, 0), None);
-        assert_eq!(moderation.next(102, 10), None);
+        assert_eq!(moderation.next(110, 1), Some(1));
+        assert_eq!(moderation.next(111, 9), Some(1));
+    }
+
+    #[test]
+    fn waits_end_when_they_collect_too_few() {
+        let mut moderation = Moderation::new(Duration::from_millis(1));
+        assert!((0..100).any(|now| moderation.next(now, 10).is_some()));
+        let mut now = 100;
+        while let Some(wait) = moderation.next(now, 2) {
+            now += wait;
+            assert!(now < 120);
+        }
+        assert_eq!(run(&mut moderation, 2.0, 1000).1, 0);
     }
 }
