@@ -147,10 +147,10 @@ impl NativeSubscriber {
         let consumer = Arc::new_cyclic(|consumer: &Weak<Consumer>| {
             let consumer = Weak::clone(consumer);
             let signal = Box::new(move || bridge.signal_or_hand(signal, consumer.clone()));
-            let dropped = Arc::clone(&seat.counters.dropped);
+            let counters = Arc::clone(&seat.counters.buffers);
             Consumer {
                 seat: Arc::clone(seat),
-                subscriber: Arc::new(Subscriber::new(bounds.into(), signal, dropped)),
+                subscriber: Arc::new(Subscriber::new(bounds.into(), signal, counters)),
                 failed: Mutex::default(),
             }
         });

@@ -35,7 +35,7 @@ fn push(subscriber: &Subscriber, payload: &str) -> Pressure {
 }
 
 fn dropped(subscriber: &Subscriber) -> u64 {
-    subscriber.dropped.load(Ordering::Relaxed)
+    subscriber.counters.dropped.load(Ordering::Relaxed)
 }
 
 fn disconnect() -> Gap {
