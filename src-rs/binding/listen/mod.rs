@@ -2,6 +2,7 @@
 
 mod events;
 mod options;
+mod selection;
 mod subscriber;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use pglisten_core::deliver::seat::Seat;
 use pglisten_core::fail_point;
 
 use super::NativeListener;
+use super::selection::NativeSelection;
 use crate::binding::batch::{Drainer, Value};
 use crate::binding::bridge::Bridge;
 use crate::binding::finalize::contained_finalizer;
@@ -133,13 +134,15 @@ impl Drop for NativeSubscriber {
 
 #[napi]
 impl NativeSubscriber {
-    /// `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer.
+    /// `channels` are names; `null` wants every subscribed channel. `selection`: what of them reaches the consumer; `null` for
+    /// everything as it comes. `signal` is the id of the consumer.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         bridge: &Bridge,
         listener: &NativeListener,
         bounds: NativeBounds,
         channels: Option<Vec<String>>,
+        selection: Option<NativeSelection>,
         signal: u32,
     ) -> Self {
         let bridge = bridge.handle();
@@ -154,7 +157,8 @@ impl NativeSubscriber {
                 failed: Mutex::default(),
             }
         });
-        seat.add_subscriber(Arc::clone(&consumer.subscriber), channels);
+        let selection = selection.map(Into::into).unwrap_or_default();
+        seat.add_selective(Arc::clone(&consumer.subscriber), channels, selection);
         Self { consumer }
     }
 
@@ -189,6 +193,15 @@ impl NativeSubscriber {
     #[napi(catch_unwind)]
     pub fn stop_handing(&self) {
         self.consumer.subscriber.stop_handing();
+    }
+
+    /// Changes what reaches the consumer, also of what is buffered; `null` for everything as it comes.
+    #[napi(catch_unwind)]
+    pub fn set_selection(&self, selection: Option<NativeSelection>) {
+        let Consumer {
+            seat, subscriber, ..
+        } = &*self.consumer;
+        seat.set_selection(subscriber, selection.map(Into::into).unwrap_or_default());
     }
 
     /// Changes the channels that are wanted; `null` wants all.
