@@ -84,7 +84,8 @@ export function resolveSelection({ coalesce, filter }: SelectionOptions): Resolv
     throw new ArgumentTypeError(
       expected('coalesce', 'one of `payload`, `channel`, or `false`', coalesce),
     )
-  return { coalesce, filter: filter && resolveFilter(filter) }
+  const isGiven = filter !== undefined && filter !== false
+  return { coalesce, filter: isGiven ? resolveFilter(filter) : filter }
 }
 
 function resolveFilter(filter: NotificationFilter): ResolvedFilter | false {
@@ -100,7 +101,7 @@ function resolveFilter(filter: NotificationFilter): ResolvedFilter | false {
 }
 
 /** A pattern whose classes are closed and hold something, and in which a character follows each backslash. */
-const PATTERN = /^(?:\\.|[^[\\]|\[\^?(?:\\.|[^\]\\])+\])+$/su
+const PATTERN = /^(?:\\.|[^[\\]|\[(?!\^?\])\^?(?:\\.|[^\]\\])+\])+$/su
 
 function resolvePatterns(patterns: readonly string[]): string[] {
   const what = 'an array of at least one pattern for names of channels'
