@@ -33,7 +33,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let length = prop_oneof![10 => 1_usize..4, 1 => Just(5_000), 1 => Just(7_999)];
-    let notification = (0_u32..3, b'a'..b'd', length, prop::bool::weighted(0.05));
+    let notification = (0_u32..3, b'a'..b'd', length, prop::bool::weighted(0.1));
     let coalesce = prop_oneof![
         Just(None),
         Just(Some(Coalesce::Payload)),
@@ -42,9 +42,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => prop::collection::vec(notification, 0..30).prop_map(Step::Push),
         1 => Just(Step::Disconnect),
-        4 => (0_usize..12).prop_map(Step::Drain),
+        4 => (1_usize..12).prop_map(Step::Drain),
         1 => Just(Step::Drain(usize::MAX)),
-        2 => Just(Step::HandOver),
+        4 => Just(Step::HandOver),
         1 => (coalesce, prop::option::of(b'a'..b'd')).prop_map(|(by, no)| Step::Select(by, no)),
     ]
 }
@@ -175,7 +175,7 @@ fn overflow() -> impl Strategy<Value = Overflow> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn a_buffer_that_coalesces_holds_what_a_plain_list_would_hold(

@@ -220,8 +220,9 @@ impl Queue {
     pub(super) fn is_one_notification(&self) -> bool {
         self.messages == 1
             && match self.blocks.len() {
+                // It is one that waits.
                 0 => true,
-                1 => self.blocks[0].entries.len() == 1,
+                1 => self.blocks[0].messages == 1 && self.blocks[0].entries.len() == 1,
                 _ => false,
             }
     }

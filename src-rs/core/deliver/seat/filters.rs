@@ -123,3 +123,83 @@ impl Filters {
         distinct.passed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(prefix: &str) -> Option<Filter> {
+        Some(Filter::new(None, Some(prefix.to_owned()), None))
+    }
+
+    fn passes(filters: &mut Filters, place: usize, payload: &str) -> bool {
+        filters.passes(
+            place,
+            Judged {
+                channel: "channel",
+                channel_id: 1,
+                payload: payload.as_bytes(),
+            },
+        )
+    }
+
+    #[test]
+    fn equal_filters_judge_a_notification_once() {
+        let mut filters = Filters::default();
+        for (place, filter) in [(0, prefix("a")), (3, prefix("b")), (5, prefix("a"))] {
+            filters.set(place, filter);
+        }
+        assert_eq!(filters.distinct.len(), 2);
+        filters.next();
+        assert!(passes(&mut filters, 0, "a"));
+        // Another text shows that it is not looked at again.
+        assert!(passes(&mut filters, 5, "b"));
+        assert!(!passes(&mut filters, 3, "a"));
+        assert!(passes(&mut filters, 4, "a") && passes(&mut filters, 9, "a"));
+        filters.next();
+        assert!(!passes(&mut filters, 5, "b"));
+    }
+
+    #[test]
+    fn a_filter_is_forgotten_with_its_last_consumer() {
+        let mut filters = Filters::default();
+        filters.set(0, prefix("a"));
+        filters.set(1, prefix("a"));
+        filters.set(0, prefix("b"));
+        filters.set(0, None);
+        assert!(!filters.is_empty());
+        filters.next();
+        assert!(passes(&mut filters, 0, "c") && !passes(&mut filters, 1, "c"));
+        filters.set(2, prefix("c"));
+        assert_eq!(filters.distinct.len(), 2, "places are used again");
+        filters.set(1, None);
+        filters.set(2, None);
+        assert!(filters.is_empty());
+    }
+
+    #[test]
+    fn a_channel_is_judged_by_its_name_once() {
+        let mut filters = Filters::default();
+        filters.set(
+            0,
+            Some(Filter::new(Some(vec!["chan*".to_owned()]), None, None)),
+        );
+        let mut judge = |channel, channel_id| {
+            filters.next();
+            filters.passes(
+                0,
+                Judged {
+                    channel,
+                    channel_id,
+                    payload: b"",
+                },
+            )
+        };
+        assert!(judge("channel", 1) && !judge("other", 2));
+        // The numbers are known now.
+        assert!(judge("other", 1) && !judge("channel", 2));
+        filters.forget(2);
+        let selects = |filters: &Filters| filters.distinct[0].as_ref().map(|it| it.selects.len());
+        assert_eq!(selects(&filters), Some(1));
+    }
+}
