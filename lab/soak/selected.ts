@@ -38,10 +38,10 @@ export function judgeSelected(
   for (const [index, { items, end }] of came.entries()) {
     const other = due[index]!
     if (end?.newProcessId !== other.end?.newProcessId) violation(`break ${index + 1} differs`)
-    if (![...items, ...other.items].every((item) => typeof item === 'number')) continue
-    const numbers = (other.items as number[]).filter(passes)
+    if (!isWhole(items) || !isWhole(other.items)) continue
+    const numbers = other.items.filter(passes)
     const problem = channelOf
-      ? wronglyMerged(numbers, items as number[], channelOf)
+      ? wronglyMerged(numbers, items, channelOf)
       : firstDifference(numbers, items)
     if (problem !== undefined) violation(`before break ${index + 1}: ${problem}`)
     verdict.compared += 1
@@ -51,11 +51,15 @@ export function judgeSelected(
   return verdict
 }
 
-function firstDifference(due: readonly number[], came: readonly (number | Gap)[]) {
+/** Whether nothing was dropped. */
+const isWhole = (items: readonly (number | Gap)[]): items is number[] =>
+  items.every((item) => typeof item === 'number')
+
+function firstDifference(due: readonly number[], came: readonly number[]): string | undefined {
   const length = Math.max(due.length, came.length)
   for (let at = 0; at < length; at += 1) {
     if (due[at] !== came[at])
-      return `${String(came[at] ?? 'nothing')} at a place where ${due[at] ?? 'nothing'} is due`
+      return `${came[at] ?? 'nothing'} at a place where ${due[at] ?? 'nothing'} is due`
   }
   return undefined
 }
@@ -86,6 +90,6 @@ function wronglyMerged(
     last = place
     lane.splice(0, at + 1)
   }
-  const [left] = [...byChannel.values()].filter((lane) => lane.length > 0)
+  const left = [...byChannel.values()].find((lane) => lane.length > 0)
   return left && `${left.at(-1)!.key}, the newest of its channel, never came`
 }

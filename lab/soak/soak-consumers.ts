@@ -162,7 +162,7 @@ export async function startConsumers(listener: Listener) {
     /** The consumers that select: their names, what they ask for and what they saw. */
     selecting: SELECTING.map(({ name, selected }) => ({
       name,
-      selected: selected as Selected,
+      selected,
       seen: selecting.get(name)!,
     })),
     problems,

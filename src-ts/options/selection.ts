@@ -17,7 +17,7 @@ import { checkOptions, checkPayload, checkString, expected } from './validate.js
  */
 export type CoalesceMode = 'payload' | 'channel'
 
-const COALESCE_MODES: readonly unknown[] = ['payload', 'channel']
+const COALESCE_MODES: ReadonlySet<unknown> = new Set(['payload', 'channel'])
 
 /** A condition on the value to which a path leads in a JSON payload. */
 export interface JsonCondition {
@@ -80,7 +80,7 @@ export interface ResolvedSelection {
 
 /** @internal Checks the options that select what reaches a consumer. */
 export function resolveSelection({ coalesce, filter }: SelectionOptions): ResolvedSelection {
-  if (coalesce !== undefined && coalesce !== false && !COALESCE_MODES.includes(coalesce))
+  if (coalesce !== undefined && coalesce !== false && !COALESCE_MODES.has(coalesce))
     throw new ArgumentTypeError(
       expected('coalesce', 'one of `payload`, `channel`, or `false`', coalesce),
     )

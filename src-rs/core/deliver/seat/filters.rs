@@ -128,8 +128,8 @@ impl Filters {
 mod tests {
     use super::*;
 
-    fn prefix(prefix: &str) -> Option<Filter> {
-        Some(Filter::new(None, Some(prefix.to_owned()), None))
+    fn prefix(prefix: &str) -> Filter {
+        Filter::new(None, Some(prefix.to_owned()), None)
     }
 
     fn passes(filters: &mut Filters, place: usize, payload: &str) -> bool {
@@ -147,7 +147,7 @@ mod tests {
     fn equal_filters_judge_a_notification_once() {
         let mut filters = Filters::default();
         for (place, filter) in [(0, prefix("a")), (3, prefix("b")), (5, prefix("a"))] {
-            filters.set(place, filter);
+            filters.set(place, Some(filter));
         }
         assert_eq!(filters.distinct.len(), 2);
         filters.next();
@@ -163,14 +163,14 @@ mod tests {
     #[test]
     fn a_filter_is_forgotten_with_its_last_consumer() {
         let mut filters = Filters::default();
-        filters.set(0, prefix("a"));
-        filters.set(1, prefix("a"));
-        filters.set(0, prefix("b"));
+        filters.set(0, Some(prefix("a")));
+        filters.set(1, Some(prefix("a")));
+        filters.set(0, Some(prefix("b")));
         filters.set(0, None);
         assert!(!filters.is_empty());
         filters.next();
         assert!(passes(&mut filters, 0, "c") && !passes(&mut filters, 1, "c"));
-        filters.set(2, prefix("c"));
+        filters.set(2, Some(prefix("c")));
         assert_eq!(filters.distinct.len(), 2, "places are used again");
         filters.set(1, None);
         filters.set(2, None);
