@@ -1131,6 +1131,57 @@ declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
 }
 
 /**
+ * Which notifications are merged while they wait in a consumer's buffer.
+ *
+ * - `payload`: those with the same channel and the same payload. The first one stays as it is.
+ * - `channel`: those with the same channel. The newest payload, with its process id, takes the place of the first one.
+ *
+ * The merged notification is delivered at the place of the first one, and `stats().coalesced` counts the others. Nothing is
+ * merged across a {@link Gap}, across the fence of a {@link Listener.sync}, or into a notification that JavaScript has already
+ * taken out of the buffer. A consumer that keeps up therefore gets every notification.
+ *
+ * PostgreSQL has a folding of its own: equal notifications of one transaction arrive once. Coalescing merges those of
+ * different transactions, and those of different payloads with `channel`.
+ */
+type CoalesceMode = 'payload' | 'channel';
+/** A condition on the value to which a path leads in a JSON payload. */
+interface JsonCondition {
+    /**
+     * The names that lead to the value: of members of objects and, as decimal numbers, of elements of arrays. `[]` leads to
+     * the whole payload. Of members with the same name the last one counts, as with `JSON.parse`.
+     */
+    path: readonly string[];
+    /**
+     * The value that has to be there. Numbers are compared as JavaScript numbers, so `1`, `1.0` and `1e0` are equal; strings
+     * by the text for which their escapes stand.
+     */
+    equals: string | number | boolean | null;
+}
+/**
+ * A condition on notifications. All parts that are given have to be met. Other notifications are neither parsed nor
+ * delivered, and take no room in the buffer: `stats().received` counts them, and so does `stats().filtered`. Gaps and fences
+ * always pass.
+ */
+interface NotificationFilter {
+    /**
+     * Patterns, of which the channel's name has to match one, as a whole and with its exact case. `*` stands for any number of
+     * characters, `?` for one, `[a-z_]` for one of a class, `[^a-z_]` for one that is not of it, and `\` takes the meaning
+     * from the next character. The patterns select among the channels to which the listener is subscribed, and subscribe to
+     * none.
+     * @default every channel
+     */
+    channels?: readonly string[] | undefined;
+    /** The text with which the payload has to begin. @default any payload */
+    prefix?: string | undefined;
+    /**
+     * The value that a JSON payload has to hold. A payload without a value at that path does not meet the condition. One that
+     * `JSON.parse` would refuse does, so that a mistake of a sender does not go unnoticed.
+     * @default any payload
+     */
+    json?: JsonCondition | undefined;
+}
+
+/**
  * The behaviour of an iterator at a {@link Gap}. The listener's `gap` event reports the gap with each of them.
  *
  * - `skip`: the iterator does not yield the gap.
@@ -1150,6 +1201,17 @@ interface MessagesOptions<Gaps extends GapMode = GapMode> {
     signal?: AbortSignal | undefined;
     /** What the iterator does at a gap. @default `skip` */
     gaps?: Gaps | undefined;
+    /**
+     * Which notifications are merged while they wait for this iterator, as {@link CoalesceMode} says; `false` for none.
+     * @default the listener's `coalesce`
+     */
+    coalesce?: CoalesceMode | false | undefined;
+    /**
+     * Which notifications this iterator gets, in place of the listener's `filter`; `false` for all. Of what has arrived between
+     * `startup()` and the first consumer, the listener's `filter` has left out the rest already.
+     * @default the listener's `filter`
+     */
+    filter?: NotificationFilter | false | undefined;
     /**
      * Ends the iteration after so many messages: an integer from 1, or `Infinity`. Gaps do not count.
      * @default Infinity
@@ -1381,6 +1443,21 @@ interface ListenerOptions<Payload = unknown> {
      */
     maxDelayMs?: number | undefined;
     /**
+     * Which notifications are merged while they wait for the callbacks: a consumer that falls behind gets the newest state
+     * instead of every step on the way to it. It is the default of the listener's iterators too, which merge for themselves. It
+     * is decided when a notification is read, after `ignoreOwn` and `filter` and before `parse`. {@link CoalesceMode} has the
+     * rules.
+     * @default false (none)
+     */
+    coalesce?: CoalesceMode | false | undefined;
+    /**
+     * Which notifications the callbacks get, and by default the listener's iterators. What does not pass is neither parsed nor
+     * delivered. It is decided when a notification is read, after `ignoreOwn`, in Rust and once for all consumers with an
+     * equal filter.
+     * @default false (every notification)
+     */
+    filter?: NotificationFilter | false | undefined;
+    /**
      * Shuts the listener down when it is aborted. From then on `startup()` rejects with its reason.
      * @default no signal
      */
@@ -1607,12 +1684,16 @@ type SyncOptions = WaitOptions;
  * its buffers.
  */
 interface ListenerStats {
-    /** Notifications read from the server, for subscribed channels. */
+    /** Notifications read from the server, for subscribed channels; also those that no filter lets pass. */
     received: number;
     /** Notifications handed to consumers. A notification counts once for each consumer that gets it. */
     delivered: number;
     /** Notifications dropped because a consumer's buffer was full. A notification counts once for each such consumer. */
     dropped: number;
+    /** Notifications merged into an equal one that waited, counted for each consumer. */
+    coalesced: number;
+    /** Notifications that a `filter` kept from a consumer, counted for each consumer. */
+    filtered: number;
     /** Notifications that wait for consumers now. */
     buffered: number;
     /** The bytes that count against `buffer.maxBytes` now, for all consumers together. */
@@ -2349,5 +2430,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -50,7 +50,13 @@ export { ListenerNotificationMsg } from './src-ts/deliver/message.js'
 export { Gap, type GapReason } from './src-ts/deliver/gap.js'
 export type { ListenerCallback } from './src-ts/deliver/subscriptions.js'
 export type { NotificationColumns } from './src-ts/deliver/columns.js'
-export type { BatchShape, BatchesOptions, GapMode, MessagesOptions } from './src-ts/options/iterator.js'
+export type {
+  BatchShape,
+  BatchesOptions,
+  GapMode,
+  MessagesOptions,
+} from './src-ts/options/iterator.js'
+export type { CoalesceMode, JsonCondition, NotificationFilter } from './src-ts/options/selection.js'
 export type { ListenerEvents, ListenerWarning } from './src-ts/deliver/events.js'
 export type {
   BufferOptions,

@@ -207,8 +207,11 @@ export declare class NativeRest {
 
 /** The bounded buffer of one consumer. Collected as garbage, it takes nothing more. */
 export declare class NativeSubscriber {
-  /** `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer. */
-  constructor(bridge: Bridge, listener: NativeListener, bounds: NativeBounds, channels: Array<string> | undefined | null, signal: number)
+  /**
+   * `channels` are names; `null` wants every subscribed channel. `selection`: what of them reaches the consumer; `null` for
+   * everything as it comes. `signal` is the id of the consumer.
+   */
+  constructor(bridge: Bridge, listener: NativeListener, bounds: NativeBounds, channels: Array<string> | undefined | null, selection: NativeSelection | undefined | null, signal: number)
   /**
    * A function that takes the next entries: at most as many as it is told, and as `numbers` has room for. It gives what
    * `receive` makes of their values, or the value of a single one. None at all arms the signal.
@@ -221,6 +224,8 @@ export declare class NativeSubscriber {
   arm(): boolean
   /** The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again. */
   stopHanding(): void
+  /** Changes what reaches the consumer, also of what is buffered; `null` for everything as it comes. */
+  setSelection(selection?: NativeSelection | undefined | null): void
   /** Changes the channels that are wanted; `null` wants all. */
   setChannels(channels?: Array<string> | undefined | null): void
   /** Adds or removes one wanted channel. */
@@ -247,6 +252,12 @@ export interface NativeBounds {
 export interface NativeChannel {
   name: string
   id: number
+}
+
+/** When two notifications that wait are equal. */
+export declare const enum NativeCoalesce {
+  Payload = 'payload',
+  Channel = 'channel',
 }
 
 /** A column of a result. */
@@ -345,6 +356,14 @@ export declare const enum NativeEventKind {
   Closed = 'closed',
 }
 
+/** A condition on notifications; `null` for a part that is not given. */
+export interface NativeFilter {
+  /** Patterns for the names of channels. */
+  channels: Array<string> | null
+  prefix: string | null
+  json: NativeJsonCondition | null
+}
+
 /** A break in the stream. */
 export interface NativeGap {
   /** `disconnect`, `overflow` or `decode`. */
@@ -377,6 +396,13 @@ export interface NativeHeartbeatOptions {
   probeIntervalMs: number | null
 }
 
+/** The value to which a path leads in a payload. */
+export interface NativeJsonCondition {
+  path: Array<string>
+  /** `null` is the value `null`. */
+  equals: string | number | boolean | null
+}
+
 /** Options of a listener, complete. */
 export interface NativeListenerOptions {
   session: `${NativeSessionChoice}`
@@ -393,6 +419,8 @@ export interface NativeListenerOptions {
 export interface NativeListenerStats {
   received: number
   dropped: number
+  coalesced: number
+  filtered: number
   reconnects: number
   /** `null` before the first heartbeat was answered. */
   lastRoundTripMs?: number
@@ -478,6 +506,12 @@ export declare const enum NativeRecycling {
   Fast = 'fast',
   Verified = 'verified',
   Clean = 'clean',
+}
+
+/** What reaches a consumer of the notifications on the channels that it wants. */
+export interface NativeSelection {
+  coalesce: `${NativeCoalesce}` | null
+  filter: NativeFilter | null
 }
 
 /** An error or a notice of a PostgreSQL server. */

@@ -15,6 +15,11 @@ test('under every kind of fault nothing is lost outside a gap, nothing comes twi
     FAULT_NAMES,
   )
   t.true(report.overflowsCompared > 0, 'an overflow was compared with a consumer that saw it all')
+  for (const [name, { compared, delivered }] of report.selected) {
+    t.true(compared > 10 && delivered > 100, `${name}: ${compared} parts, ${delivered} delivered`)
+  }
+  t.is(report.selected.get('filtered')?.merged, 0)
+  t.true(report.selected.get('newest')!.merged > 100, 'something waited long enough to be merged')
   t.is(report.crowd.listeners, 20)
   t.true(report.crowd.moves > 0, 'some moved to a session of their own')
   for (const { delivered, lostInsideGaps } of [...report.verdicts.values(), report.crowd.verdict]) {

@@ -82,6 +82,8 @@ test('counters count', async (t) => {
     received: 0,
     delivered: 0,
     dropped: 0,
+    coalesced: 0,
+    filtered: 0,
     buffered: 0,
     bufferedBytes: 0,
     callbackErrors: 0,

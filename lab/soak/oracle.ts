@@ -366,7 +366,7 @@ function misplaced(
 }
 
 /** A stream cut at its lost sessions. */
-function segments(seen: Seen): { items: (number | Gap)[]; end: Gap | undefined }[] {
+export function segments(seen: Seen): { items: (number | Gap)[]; end: Gap | undefined }[] {
   const parts: { items: (number | Gap)[]; end: Gap | undefined }[] = [{ items: [], end: undefined }]
   for (const item of seen) {
     const last = parts.at(-1)!

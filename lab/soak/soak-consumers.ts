@@ -1,7 +1,9 @@
 // Who listens during a soak: three kinds of consumers of one listener, each of which keeps what it sees.
 
-import { type Connection, Gap, type Listener } from 'pglisten'
-import { keyOf } from './oracle.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Connection, Gap, type Listener, type MessagesOptions } from 'pglisten'
+import { NUMBERS_PER_WRITER, keyOf } from './oracle.js'
+import type { Selected } from './selected.js'
 import { CHANNELS } from './soak-settings.js'
 import { deferred, waitFor } from '../wait.js'
 
@@ -23,13 +25,49 @@ export interface Asked {
   gapsAnswered: number
 }
 
+/** The pace of the consumer that coalesces: slower than what is notified, so that something waits. */
+const NEWEST_PACE_MS = 20
+
+/** The consumers that select, with their options and what these ask for. */
+const SELECTING = [
+  {
+    name: 'filtered',
+    options: { filter: { prefix: '2:' } },
+    selected: { passes: (key) => Math.floor(key / NUMBERS_PER_WRITER) === 2 },
+    paceMs: 0,
+  },
+  {
+    name: 'newest',
+    options: {
+      coalesce: 'channel',
+      // A payload of the oracle is no JSON, so it passes.
+      filter: { channels: ['oracle [a-c]', '* ?é', '*/*'], json: { path: ['n'], equals: 1 } },
+    },
+    selected: {
+      passes: (key) => [0, 3].includes(indexOf(key)),
+      channelOf: (key) => indexOf(key),
+    },
+    paceMs: NEWEST_PACE_MS,
+  },
+] satisfies {
+  name: string
+  options: MessagesOptions
+  selected: Selected
+  paceMs: number
+}[]
+
+/** The index of a notification's channel. */
+function indexOf(key: number): number {
+  return (key % NUMBERS_PER_WRITER) % CHANNELS.length
+}
+
 /** A callback, batches, and messages that can be made to wait: each keeps what it sees. */
 export async function startConsumers(listener: Listener) {
   const streams = new Map<string, (number | Gap)[]>()
   const problems: string[] = []
-  const consumer = (name: string) => {
+  const consumer = (name: string, among: Map<string, unknown> = streams) => {
     const seen: (number | Gap)[] = []
-    streams.set(name, seen)
+    among.set(name, seen)
     const record = (channel: string, payload: string) => {
       const [writer, number, padding] = payload.split(':')
       const key = keyOf(Number(writer), Number(number))
@@ -107,8 +145,26 @@ export async function startConsumers(listener: Listener) {
       else resting.record(item.channel, item.payload)
     }
   })
+  const selecting = new Map<string, (number | Gap)[]>()
+  for (const { name, options, paceMs } of SELECTING) {
+    const { seen, record } = consumer(name, selecting)
+    const selected = listener.messages({ ...options, gaps: 'include' })
+    void iterate(async () => {
+      for await (const item of selected) {
+        if (item instanceof Gap) seen.push(item)
+        else record(item.channel, item.payload)
+        if (paceMs > 0) await sleep(paceMs)
+      }
+    })
+  }
   return {
     streams,
+    /** The consumers that select: their names, what they ask for and what they saw. */
+    selecting: SELECTING.map(({ name, selected }) => ({
+      name,
+      selected,
+      seen: selecting.get(name)!,
+    })),
     problems,
     asked,
     /** Resolves when a callback that asked from now on has its answer. */

@@ -61,6 +61,12 @@ export function reportLines(report: SoakReport): string[] {
         `lost outside ${it.lostOutsideGaps}, duplicates ${it.duplicates}, out of order ${it.outOfOrder}`,
     )
   }
+  for (const [name, it] of report.selected) {
+    lines.push(
+      `${name.padEnd(9)} delivered ${it.delivered} of what it asked for, ${it.merged} merged into later ones, in ` +
+        `${it.compared} parts that a whole stream confirms`,
+    )
+  }
   const { asked } = report
   lines.push(
     `callbacks asked on their connection: ${asked.answered} answered, the longest after ` +

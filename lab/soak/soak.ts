@@ -1,4 +1,4 @@
-// A run under faults: writers, a proxy, a listener with three consumers, a crowd that shares its session, and the oracle's
+// A run under faults: writers, a proxy, a listener with five consumers, two of which select, a crowd that shares its session, and the oracle's
 // judgement in the end.
 
 import { fork } from 'node:child_process'
@@ -12,6 +12,7 @@ import { randomNumbers } from '../random.mjs'
 import { type DevServer, startServer } from '../server/test-server.js'
 import { Crowd, type CrowdReport } from './crowd.js'
 import { type Asked, startConsumers } from './soak-consumers.js'
+import { type SelectedVerdict, judgeSelected } from './selected.js'
 import { FAULTS, FAULT_NAMES, type FaultName, type Field } from './soak-faults.js'
 import { CHANNELS, SESSION, poolOptions } from './soak-settings.js'
 import { waitFor, within } from '../wait.js'
@@ -43,6 +44,8 @@ export interface SoakReport {
   verdicts: Map<string, Verdict>
   /** Overflow gaps whose count and place the other consumers confirm. */
   overflowsCompared: number
+  /** The consumers that filter or coalesce. */
+  selected: Map<string, SelectedVerdict>
   reconnects: number
   asked: Asked
   crowd: CrowdReport
@@ -159,6 +162,13 @@ export async function soak({
     violations.push(...compared.violations)
     overflowsCompared += compared.overflowsCompared
   }
+  const selected = new Map<string, SelectedVerdict>()
+  const everything = consumers.streams.get('batches')!
+  for (const { name, selected: asked, seen } of consumers.selecting) {
+    const verdict = judgeSelected(name, everything, seen, asked)
+    selected.set(name, verdict)
+    violations.push(...verdict.violations)
+  }
   violations.push(...consumers.problems)
   const { asked } = consumers
   const crowdReport = crowd.judge(ledger, { processId: shared?.processId ?? 0, reconnects })
@@ -168,6 +178,7 @@ export async function soak({
     committed: ledger.size,
     verdicts,
     overflowsCompared,
+    selected,
     reconnects,
     asked,
     crowd: crowdReport,

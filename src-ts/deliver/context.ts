@@ -32,5 +32,9 @@ export interface Counters {
   /** Counted in Rust: this is the total of the runs that are over. */
   received: number
   /** Counted in Rust: this is the total of the runs that are over. */
+  coalesced: number
+  /** Counted in Rust: this is the total of the runs that are over. */
+  filtered: number
+  /** Counted in Rust: this is the total of the runs that are over. */
   reconnects: number
 }

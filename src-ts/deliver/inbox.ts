@@ -1,6 +1,12 @@
 // The JavaScript end of one consumer's buffer: pulls flat batches from Rust, and hands out their entries one by one.
 import type { Complete } from '../options/validate.js'
-import { type NativeError, type NativeGap, type NativeListener, NativeSubscriber } from '#native'
+import {
+  type NativeError,
+  type NativeGap,
+  type NativeListener,
+  type NativeSelection,
+  NativeSubscriber,
+} from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { type PglistenError } from '../errors.js'
 import { BatchNumbers, SPECIAL, SpecialKind, asArray } from './batch.js'
@@ -99,17 +105,25 @@ export class Inbox implements Consumer {
   /** Pulls again after a failure. */
   #retry: NodeJS.Timeout | undefined
 
-  /** `null` wants all channels. */
+  /** `null` wants all channels; a selection of `null` wants every notification as it comes. */
   constructor(
     listener: NativeListener,
     bounds: Complete<BufferOptions>,
     channels: string[] | null,
+    selection: NativeSelection | null,
     run: InboxOwner,
   ) {
     this.#run = run
     this.#flood = new Flood(bounds, this)
     this.#id = bridge.register(this)
-    this.#native = new NativeSubscriber(bridge.handle, listener, bounds, channels, this.#id)
+    this.#native = new NativeSubscriber(
+      bridge.handle,
+      listener,
+      bounds,
+      channels,
+      selection,
+      this.#id,
+    )
   }
 
   onReady(): void {
@@ -285,6 +299,11 @@ export class Inbox implements Consumer {
   /** Sets the names of the wanted channels; `null` wants all. */
   setChannels(channels: string[] | null): void {
     if (this.#open) this.#native.setChannels(channels)
+  }
+
+  /** Changes what reaches the consumer, also of what is buffered; `null` for everything as it comes. */
+  setSelection(selection: NativeSelection | null): void {
+    if (this.#open) this.#native.setSelection(selection)
   }
 
   /** Adds or removes one wanted channel. */

@@ -17,6 +17,8 @@ import { checkWait } from '../options/wait.js'
 const SUBSCRIBE_OPTIONS = [
   'signal',
   'gaps',
+  'coalesce',
+  'filter',
   'timeoutMs',
 ] as const satisfies (keyof SubscribeOptions)[]
 const ONCE_OPTIONS = ['signal', 'gaps', 'timeoutMs'] as const satisfies (keyof OnceOptions)[]

@@ -1,12 +1,14 @@
 // The consumers of one run: callbacks together as one, and each iterator as one.
-import type { NativeListener } from '#native'
+import type { NativeListener, NativeSelection } from '#native'
 import type { ListenerContext } from '../deliver/context.js'
 import { Dispatcher } from '../deliver/dispatcher.js'
 import { Inbox, type InboxOwner, type InboxStats } from '../deliver/inbox.js'
 import type { IteratorWatcher, PullIterator } from '../deliver/pull-iterator.js'
 import type { Subscription } from '../deliver/subscriptions.js'
 import type { ResolvedBatchesOptions } from '../options/iterator.js'
+import type { ResolvedSelection } from '../options/selection.js'
 import { Fences } from './fences.js'
+import { toNativeSelection } from './native-options.js'
 import { sumOfInboxes } from './statistics.js'
 
 /** The functions that {@link Consumers} calls on the run to which they belong. */
@@ -15,8 +17,13 @@ export interface ConsumersOwner extends InboxOwner {
   onNeedChanged(): void
 }
 
+const NO_SELECTION: ResolvedSelection = { coalesce: undefined, filter: undefined }
+
 /** Whether a channel is subscribed for any consumer, and not only for streams that hold it. */
 const isForAnybody = ({ explicit, isCalled }: Subscription) => explicit || isCalled
+
+/** The options of an iterator that its buffer depends on. */
+type InboxOptions = ResolvedSelection & Pick<ResolvedBatchesOptions, 'channels' | 'signal'>
 
 /** The consumers of one run, their buffers, and the fences that they pass. */
 export class Consumers implements IteratorWatcher {
@@ -95,23 +102,25 @@ export class Consumers implements IteratorWatcher {
   }
 
   /** Makes the buffer of an iterator that gets the notifications from now on. */
-  freshInbox(channels: readonly string[]): Inbox {
+  freshInbox({ channels, ...selection }: InboxOptions & { channels: readonly string[] }): Inbox {
     if (this.#backlog && !this.#isBacklogSelective) {
       this.#isBacklogSelective = true
       const kept = [...this.#context.subscriptions].filter(isForAnybody)
       this.#backlog.setChannels(kept.map(({ name }) => name))
     }
-    return this.#newInbox([...channels])
+    return this.#newInbox([...channels], this.#selectionOf(selection))
   }
 
   /** Makes the buffer of an iterator. The first consumer gets the notifications that have arrived since `startup()`. */
-  inbox({ channels, signal }: Pick<ResolvedBatchesOptions, 'channels' | 'signal'>): Inbox {
+  inbox({ channels, signal, coalesce, filter }: InboxOptions): Inbox {
     const wanted = channels ? [...channels] : null
+    const selection = this.#selectionOf({ coalesce, filter })
     // An iterator that is aborted before it begins takes nothing from those that follow.
-    if (signal?.aborted) return this.#newInbox(wanted)
+    if (signal?.aborted) return this.#newInbox(wanted, selection)
     const backlog = this.#backlog
     this.#backlog = undefined
-    if (!backlog) return this.#newInbox(wanted)
+    if (!backlog) return this.#newInbox(wanted, selection)
+    if (coalesce !== undefined || filter !== undefined) backlog.setSelection(selection)
     if (wanted || this.#isBacklogSelective) backlog.setChannels(wanted)
     return backlog
   }
@@ -189,8 +198,15 @@ export class Consumers implements IteratorWatcher {
     this.#backlog = undefined
   }
 
-  #newInbox(channels: string[] | null): Inbox {
-    return new Inbox(this.#native, this.#context.options.buffer, channels, this.#owner)
+  /** What reaches an iterator: by its own options, or else by those of the listener. */
+  #selectionOf({ coalesce, filter }: ResolvedSelection): NativeSelection | null {
+    const { options } = this.#context
+    return toNativeSelection(coalesce ?? options.coalesce, filter ?? options.filter)
+  }
+
+  #newInbox(channels: string[] | null, selection = this.#selectionOf(NO_SELECTION)): Inbox {
+    const { buffer } = this.#context.options
+    return new Inbox(this.#native, buffer, channels, selection, this.#owner)
   }
 
   #inboxes(): Inbox[] {

@@ -89,6 +89,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     gaps: 0,
     dropped: 0,
     received: 0,
+    coalesced: 0,
+    filtered: 0,
     reconnects: 0,
   }
   readonly #checkPool: () => void
@@ -369,7 +371,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const resolved = resolveSubscribeArguments(channels, options)
     resolved.signal?.throwIfAborted()
     const { consumers } = this.#started('Cannot subscribe: the listener is not started')
-    const inbox = consumers.freshInbox(resolved.channels)
+    const inbox = consumers.freshInbox(resolved)
     const iterator = new MessageIterator(this.#context, consumers, inbox, resolved)
     const hold = this.#hold(iterator, resolved.channels)
     const stream = adopt<ItemOf<Pick<Payloads, Name>, Gaps>>(consumers, iterator)

@@ -1,7 +1,8 @@
 // The options of a listener in the form in which they cross to Rust.
 import type { Complete } from '../options/validate.js'
-import type { NativeListenerOptions, NativeReconnectOptions } from '#native'
+import type { NativeListenerOptions, NativeReconnectOptions, NativeSelection } from '#native'
 import type { ReconnectOptions, ResolvedListenerOptions } from '../options/listener.js'
+import type { CoalesceMode, ResolvedFilter } from '../options/selection.js'
 
 /** Converts checked options of reconnecting. */
 export function toNativeReconnectOptions(
@@ -25,4 +26,12 @@ export function toNativeListenerOptions(options: ResolvedListenerOptions): Nativ
     maxDelayMs,
     ignoreOwn,
   }
+}
+
+/** Converts the checked options that select what reaches a consumer; `null` when everything does, as it comes. */
+export function toNativeSelection(
+  coalesce: CoalesceMode | false,
+  filter: ResolvedFilter | false,
+): NativeSelection | null {
+  return coalesce || filter ? { coalesce: coalesce || null, filter: filter || null } : null
 }

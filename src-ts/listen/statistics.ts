@@ -10,6 +10,8 @@ export interface RunStats extends InboxStats {
   received: number
   reconnects: number
   dropped: number
+  coalesced: number
+  filtered: number
   lastRoundTripMs: number | undefined
   session: SessionStats | undefined
 }
@@ -19,6 +21,8 @@ export const NOTHING_COUNTED: RunStats = {
   received: 0,
   reconnects: 0,
   dropped: 0,
+  coalesced: 0,
+  filtered: 0,
   buffered: 0,
   bufferedBytes: 0,
   oldestAgeMs: undefined,
@@ -45,6 +49,8 @@ export function runStats(native: NativeListenerStats, inboxes: InboxStats): RunS
     received: native.received,
     reconnects: native.reconnects,
     dropped: native.dropped,
+    coalesced: native.coalesced,
+    filtered: native.filtered,
     lastRoundTripMs: native.lastRoundTripMs ?? undefined,
     session: native.session ?? undefined,
   }
@@ -54,6 +60,8 @@ export function runStats(native: NativeListenerStats, inboxes: InboxStats): RunS
 export function addFinalCounts(counters: Counters, native: NativeListenerStats): void {
   counters.received += native.received
   counters.dropped += native.dropped
+  counters.coalesced += native.coalesced
+  counters.filtered += native.filtered
   counters.reconnects += native.reconnects
 }
 
@@ -63,6 +71,8 @@ export function listenerStats(counters: Counters, run: RunStats, calls: Calls): 
     received: counters.received + run.received,
     delivered: counters.delivered,
     dropped: counters.dropped + run.dropped,
+    coalesced: counters.coalesced + run.coalesced,
+    filtered: counters.filtered + run.filtered,
     buffered: run.buffered,
     bufferedBytes: run.bufferedBytes,
     callbackErrors: counters.callbackErrors,

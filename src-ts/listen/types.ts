@@ -196,12 +196,16 @@ export type SyncOptions = WaitOptions
  * its buffers.
  */
 export interface ListenerStats {
-  /** Notifications read from the server, for subscribed channels. */
+  /** Notifications read from the server, for subscribed channels; also those that no filter lets pass. */
   received: number
   /** Notifications handed to consumers. A notification counts once for each consumer that gets it. */
   delivered: number
   /** Notifications dropped because a consumer's buffer was full. A notification counts once for each such consumer. */
   dropped: number
+  /** Notifications merged into an equal one that waited, counted for each consumer. */
+  coalesced: number
+  /** Notifications that a `filter` kept from a consumer, counted for each consumer. */
+  filtered: number
   /** Notifications that wait for consumers now. */
   buffered: number
   /** The bytes that count against `buffer.maxBytes` now, for all consumers together. */

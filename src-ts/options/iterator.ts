@@ -9,6 +9,12 @@ import {
   checkSignal,
   expected,
 } from './validate.js'
+import {
+  type CoalesceMode,
+  type NotificationFilter,
+  type ResolvedSelection,
+  resolveSelection,
+} from './selection.js'
 
 const GAP_MODES: readonly GapMode[] = ['skip', 'throw', 'include']
 const BATCH_SHAPES: readonly BatchShape[] = ['messages', 'columns']
@@ -34,6 +40,17 @@ export interface MessagesOptions<Gaps extends GapMode = GapMode> {
   signal?: AbortSignal | undefined
   /** What the iterator does at a gap. @default `skip` */
   gaps?: Gaps | undefined
+  /**
+   * Which notifications are merged while they wait for this iterator, as {@link CoalesceMode} says; `false` for none.
+   * @default the listener's `coalesce`
+   */
+  coalesce?: CoalesceMode | false | undefined
+  /**
+   * Which notifications this iterator gets, in place of the listener's `filter`; `false` for all. Of what has arrived between
+   * `startup()` and the first consumer, the listener's `filter` has left out the rest already.
+   * @default the listener's `filter`
+   */
+  filter?: NotificationFilter | false | undefined
   /**
    * Ends the iteration after so many messages: an integer from 1, or `Infinity`. Gaps do not count.
    * @default Infinity
@@ -71,7 +88,7 @@ export interface BatchesOptions<
 }
 
 /** @internal The options of an iterator, checked and complete. */
-export interface ResolvedBatchesOptions {
+export interface ResolvedBatchesOptions extends ResolvedSelection {
   channels: readonly string[] | undefined
   signal: AbortSignal | undefined
   gaps: GapMode
@@ -81,7 +98,7 @@ export interface ResolvedBatchesOptions {
   shape: BatchShape
 }
 
-const COMMON_OPTIONS = ['channels', 'signal', 'gaps'] as const
+const COMMON_OPTIONS = ['channels', 'signal', 'gaps', 'coalesce', 'filter'] as const
 const MESSAGES_OPTIONS = [...COMMON_OPTIONS, 'limit'] as const
 const BATCHES_OPTIONS = [...COMMON_OPTIONS, 'maxSize', 'maxWaitMs', 'shape'] as const
 
@@ -108,5 +125,6 @@ export function resolveBatchesOptions(options: BatchesOptions = {}): ResolvedBat
   checkNumber('maxSize', maxSize, { min: 1, integer: true, infinity: true })
   checkNumber('maxWaitMs', maxWaitMs, { min: 0, max: MAX_DELAY_MS })
   checkOneOf('shape', shape, BATCH_SHAPES)
-  return { channels, signal, gaps, limit: Infinity, maxSize, maxWaitMs, shape }
+  const selection = resolveSelection(options)
+  return { channels, signal, gaps, limit: Infinity, maxSize, maxWaitMs, shape, ...selection }
 }

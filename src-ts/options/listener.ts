@@ -14,6 +14,12 @@ import {
   type Complete,
   type NumberBounds,
 } from './validate.js'
+import {
+  type CoalesceMode,
+  type NotificationFilter,
+  type ResolvedFilter,
+  resolveSelection,
+} from './selection.js'
 
 const SESSIONS: readonly SessionChoice[] = ['auto', 'shared', 'own']
 const OVERFLOW_POLICIES: readonly OverflowPolicy[] = ['dropOldest', 'dropNewest', 'pause', 'error']
@@ -178,6 +184,21 @@ export interface ListenerOptions<Payload = unknown> {
    */
   maxDelayMs?: number | undefined
   /**
+   * Which notifications are merged while they wait for the callbacks: a consumer that falls behind gets the newest state
+   * instead of every step on the way to it. It is the default of the listener's iterators too, which merge for themselves. It
+   * is decided when a notification is read, after `ignoreOwn` and `filter` and before `parse`. {@link CoalesceMode} has the
+   * rules.
+   * @default false (none)
+   */
+  coalesce?: CoalesceMode | false | undefined
+  /**
+   * Which notifications the callbacks get, and by default the listener's iterators. What does not pass is neither parsed nor
+   * delivered. It is decided when a notification is read, after `ignoreOwn`, in Rust and once for all consumers with an
+   * equal filter.
+   * @default false (every notification)
+   */
+  filter?: NotificationFilter | false | undefined
+  /**
    * Shuts the listener down when it is aborted. From then on `startup()` rejects with its reason.
    * @default no signal
    */
@@ -208,6 +229,8 @@ const LISTENER_OPTIONS = [
   'parse',
   'ignoreOwn',
   'maxDelayMs',
+  'coalesce',
+  'filter',
   'signal',
   'session',
   'dsn',
@@ -224,6 +247,8 @@ export interface ResolvedListenerOptions {
   parse: ParsePayload | undefined
   ignoreOwn: boolean
   maxDelayMs: number
+  coalesce: CoalesceMode | false
+  filter: ResolvedFilter | false
   signal: AbortSignal | undefined
   session: SessionChoice
   dsn: string | undefined
@@ -290,6 +315,7 @@ function resolved(options: ListenerOptions): ResolvedListenerOptions {
       throw new ArgumentTypeError(`Expected \`parse\` to be ${what}, got an async function`)
     }
   }
+  const { coalesce = false, filter = false } = resolveSelection(options)
   if (signal !== undefined) checkSignal('signal', signal)
   checkOneOf('session', session, SESSIONS)
   const reconnect = group(options.reconnect, 'reconnect', DEFAULT_RECONNECT)
@@ -331,6 +357,8 @@ function resolved(options: ListenerOptions): ResolvedListenerOptions {
     reconnect,
     heartbeat,
     parse,
+    coalesce,
+    filter,
     signal,
     session: buffer.overflow === 'pause' ? 'own' : session,
     dsn,

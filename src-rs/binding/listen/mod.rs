@@ -2,6 +2,7 @@
 
 mod events;
 mod options;
+mod selection;
 mod subscriber;
 
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct NativeSessionStats {
 pub struct NativeListenerStats {
     pub received: f64,
     pub dropped: f64,
+    pub coalesced: f64,
+    pub filtered: f64,
     pub reconnects: f64,
     /// `null` before the first heartbeat was answered.
     pub last_round_trip_ms: Option<f64>,
@@ -197,7 +200,9 @@ impl NativeListener {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         NativeListenerStats {
             received: counters.received.load(Ordering::Relaxed) as f64,
-            dropped: counters.dropped.load(Ordering::Relaxed) as f64,
+            dropped: counters.buffers.dropped.load(Ordering::Relaxed) as f64,
+            coalesced: counters.buffers.coalesced.load(Ordering::Relaxed) as f64,
+            filtered: counters.filtered.load(Ordering::Relaxed) as f64,
             reconnects: counters.reconnects.load(Ordering::Relaxed) as f64,
             last_round_trip_ms: served
                 .and_then(|it| it.round_trip)

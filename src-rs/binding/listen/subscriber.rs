@@ -15,6 +15,7 @@ use pglisten_core::fail_point;
 use pglisten_core::listen::listener::ListenerHandle;
 
 use super::NativeListener;
+use super::selection::NativeSelection;
 use crate::binding::batch::{Drainer, Value};
 use crate::binding::bridge::{Bridge, BridgeHandle};
 use crate::binding::finalize::contained_finalizer;
@@ -166,13 +167,15 @@ impl Drop for NativeSubscriber {
 
 #[napi]
 impl NativeSubscriber {
-    /// `channels` are names; `null` wants every subscribed channel. `signal` is the id of the consumer.
+    /// `channels` are names; `null` wants every subscribed channel. `selection`: what of them reaches the consumer; `null` for
+    /// everything as it comes. `signal` is the id of the consumer.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         bridge: &Bridge,
         listener: &NativeListener,
         bounds: NativeBounds,
         channels: Option<Vec<String>>,
+        selection: Option<NativeSelection>,
         signal: u32,
     ) -> Self {
         let bridge = bridge.handle();
@@ -181,17 +184,18 @@ impl NativeSubscriber {
         let consumer = Arc::new_cyclic(|consumer: &Weak<Consumer>| {
             let consumer = Weak::clone(consumer);
             let signal = Box::new(move || bridge.signal_or_hand(signal, consumer.clone()));
-            let dropped = Arc::clone(&seat.counters.dropped);
+            let counters = Arc::clone(&seat.counters.buffers);
             Consumer {
                 listener: Arc::downgrade(&listener.handle),
                 bridge: reading,
                 last_read: AtomicU64::new(0),
                 seat: Arc::clone(seat),
-                subscriber: Arc::new(Subscriber::new(bounds.into(), signal, dropped)),
+                subscriber: Arc::new(Subscriber::new(bounds.into(), signal, counters)),
                 failed: Mutex::default(),
             }
         });
-        seat.add_subscriber(Arc::clone(&consumer.subscriber), channels);
+        let selection = selection.map(Into::into).unwrap_or_default();
+        seat.add_selective(Arc::clone(&consumer.subscriber), channels, selection);
         Self { consumer }
     }
 
@@ -226,6 +230,15 @@ impl NativeSubscriber {
     #[napi(catch_unwind)]
     pub fn stop_handing(&self) {
         self.consumer.subscriber.stop_handing();
+    }
+
+    /// Changes what reaches the consumer, also of what is buffered; `null` for everything as it comes.
+    #[napi(catch_unwind)]
+    pub fn set_selection(&self, selection: Option<NativeSelection>) {
+        let Consumer {
+            seat, subscriber, ..
+        } = &*self.consumer;
+        seat.set_selection(subscriber, selection.map(Into::into).unwrap_or_default());
     }
 
     /// Changes the channels that are wanted; `null` wants all.

@@ -7,5 +7,6 @@
 
 pub mod buffer;
 pub mod feed;
+pub mod filter;
 pub mod gap;
 pub mod seat;

@@ -2,4 +2,4 @@
 
 mod counters;
 
-pub use counters::Counters;
+pub use counters::{BufferCounters, Counters};

@@ -4,6 +4,8 @@
 //! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once. Whoever carries the signal
 //! to the consumer may hand it the notification at once, if there is only one: then the consumer need not pull, and stays armed.
 
+#[cfg(test)]
+mod coalescing_properties;
 mod overflow;
 mod queue;
 #[cfg(test)]
@@ -12,7 +14,7 @@ mod queue_properties;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -21,7 +23,9 @@ use crate::base::Moment;
 use crate::base::clock;
 use crate::base::error::Error;
 use crate::deliver::gap::Gap;
+use crate::observe::BufferCounters;
 pub use overflow::{Bounds, Overflow, Pressure};
+pub use queue::Coalesce;
 use queue::Queue;
 
 /// The bytes that a notification counts for besides its payload: its place in the queue, which grows by doubling.
@@ -106,8 +110,8 @@ pub struct SubscriberStats {
 pub struct Subscriber {
     bounds: Bounds,
     signal: Box<dyn Fn() + Send + Sync>,
-    /// Counts drops; shared by all consumers of a listener, so that it outlives them.
-    dropped: Arc<AtomicU64>,
+    /// Shared by all consumers of a listener, so that the counts outlive them.
+    counters: Arc<BufferCounters>,
     state: Mutex<State>,
 }
 
@@ -164,14 +168,43 @@ impl Subscriber {
     pub fn new(
         bounds: Bounds,
         signal: Box<dyn Fn() + Send + Sync>,
-        dropped: Arc<AtomicU64>,
+        counters: Arc<BufferCounters>,
     ) -> Self {
         Self {
             bounds,
             signal,
-            dropped,
+            counters,
             state: Mutex::default(),
         }
+    }
+
+    /// Changes whether equal notifications are merged, and takes those out that `keep` refuses: in what is buffered, as if it had
+    /// been so from the start. Says how many were taken out.
+    pub(super) fn select(
+        &self,
+        coalesce: Option<Coalesce>,
+        mut keep: impl FnMut(&Notification, &[u8]) -> bool,
+    ) -> u64 {
+        let mut state = self.state.lock();
+        let (mut refused, mut merged) = (0, 0);
+        let mut before = state.queue.take_out();
+        state.queue = coalesce.map_or_else(Queue::default, Queue::coalescing);
+        before.take_all(|entry, payload| match entry {
+            Entry::Notification(notification) if !keep(&notification, payload) => refused += 1,
+            Entry::Notification(notification) => {
+                let queue = &mut state.queue;
+                match queue.find_equal(&notification, payload) {
+                    Some(place) => {
+                        queue.merge(place, &notification, payload);
+                        merged += 1;
+                    }
+                    None => queue.push_waiting(notification, payload),
+                }
+            }
+            Entry::Gap(_) | Entry::Fence(_) => state.queue.push_break(entry),
+        });
+        self.counters.coalesced.fetch_add(merged, Ordering::Relaxed);
+        refused
     }
 
     /// Takes up to `max` entries out of the buffer and shows each with its payload to `show`. A drain that finds nothing arms the
@@ -183,7 +216,12 @@ impl Subscriber {
         loop {
             let mut state = self.state.lock();
             let is_enough = shown >= max || bytes >= MAX_DRAINED_BYTES;
-            let block = (!is_enough).then(|| state.queue.take_block()).flatten();
+            let block = if is_enough {
+                None
+            } else {
+                let most_bytes = MAX_DRAINED_BYTES - bytes;
+                state.queue.take_block(max - shown, most_bytes)
+            };
             let Some(mut block) = block else {
                 let is_empty = state.queue.is_empty();
                 let end = state.end.clone().filter(|_| is_empty);
@@ -241,7 +279,7 @@ impl Subscriber {
         if !state.takes_handed || state.end.is_some() || !state.queue.is_one_notification() {
             return None;
         }
-        let mut block = state.queue.take_block()?;
+        let mut block = state.queue.take_block(1, MAX_DRAINED_BYTES)?;
         state.leaving_messages = block.messages;
         state.leaving_bytes = block.bytes;
         state.drained_received = block.received();
@@ -273,7 +311,7 @@ impl Subscriber {
             message: "a batch could not be handed to JavaScript".to_owned(),
             ..Gap::overflow(first.confirmed.into(), clock::now())
         };
-        self.dropped.fetch_add(count, Ordering::Relaxed);
+        self.counters.dropped.fetch_add(count, Ordering::Relaxed);
         let mut change = self.change();
         change.queue.push_gap_front(gap);
         // Whoever asked got an error instead, and does not know that there is more.
@@ -383,7 +421,7 @@ impl State {
             self.wish = Pressure::None;
         }
         if self.end.is_none() {
-            self.queue.push(Entry::Gap(Box::new(gap)), &[]);
+            self.queue.push_break(Entry::Gap(Box::new(gap)));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{ENTRY_OVERHEAD_BYTES, Entry, Notification, Staged, State, Subscriber};
+use super::{ENTRY_OVERHEAD_BYTES, Entry, Notification, Queue, Staged, State, Subscriber};
 
 /// The policy for a notification for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,9 @@ impl Subscriber {
             batch.clear();
             return Pressure::Error;
         }
+        if state.queue.coalesces() {
+            return self.coalesce_all(state, batch);
+        }
         if state.messages() + batch.messages <= self.bounds.max_messages
             && state.bytes() + batch.bytes <= self.bounds.max_bytes
         {
@@ -105,26 +108,11 @@ impl Subscriber {
             && (state.messages() >= self.bounds.max_messages
                 || state.bytes() + bytes > self.bounds.max_bytes)
         {
-            match self.bounds.overflow {
-                Overflow::DropOldest => {
-                    if !state.queue.drop_oldest() {
-                        // All that is there is on its way out.
-                        break;
-                    }
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-                Overflow::DropNewest => {
-                    state.queue.drop_newest(&notification);
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                    return Pressure::None;
-                }
-                Overflow::Error => {
-                    state.wish = Pressure::Error;
-                    return Pressure::Error;
-                }
-                Overflow::Pause => {
-                    state.wish = Pressure::Pause;
-                    pressure = Pressure::Pause;
+            match self.make_room(state, &notification) {
+                Room::Made => {}
+                Room::None(pressure) => return pressure,
+                Room::Beyond(felt) => {
+                    pressure = felt;
                     break;
                 }
             }
@@ -132,4 +120,93 @@ impl Subscriber {
         state.queue.push(Entry::Notification(notification), payload);
         pressure
     }
+
+    /// Adds the part of a batch of a consumer that coalesces.
+    fn coalesce_all(&self, state: &mut State, batch: &mut Queue) -> Pressure {
+        let mut pressure = Pressure::None;
+        let mut merged = 0;
+        batch.take_all(|entry, payload| match entry {
+            _ if state.wish == Pressure::Error => pressure = Pressure::Error,
+            Entry::Notification(notification) => {
+                let (felt, is_merged) = self.coalesce(state, notification, payload);
+                pressure = pressure.max(felt);
+                merged += u64::from(is_merged);
+            }
+            Entry::Gap(_) | Entry::Fence(_) => state.queue.push_break(entry),
+        });
+        self.counters.coalesced.fetch_add(merged, Ordering::Relaxed);
+        pressure
+    }
+
+    /// Merges a notification into an equal one that waits, or adds it. Says whether it was merged. Only a longer payload takes
+    /// further room when it is merged; making that room may drop the very notification into which it was to be merged.
+    fn coalesce(
+        &self,
+        state: &mut State,
+        notification: Notification,
+        payload: &[u8],
+    ) -> (Pressure, bool) {
+        let Bounds {
+            max_messages,
+            max_bytes,
+            ..
+        } = self.bounds;
+        let mut pressure = Pressure::None;
+        let mut equal = state.queue.find_equal(&notification, payload);
+        while state.messages() > 0
+            && ((equal.is_none() && state.messages() >= max_messages)
+                || state.leaving_bytes + state.queue.bytes_with(equal, &notification) > max_bytes)
+        {
+            match self.make_room(state, &notification) {
+                Room::Made => equal = state.queue.find_equal(&notification, payload),
+                Room::None(pressure) => return (pressure, false),
+                Room::Beyond(felt) => {
+                    pressure = felt;
+                    break;
+                }
+            }
+        }
+        match equal {
+            Some(place) => state.queue.merge(place, &notification, payload),
+            None => state.queue.push_waiting(notification, payload),
+        }
+        (pressure, equal.is_some())
+    }
+
+    /// Does what the policy says about a notification for which there is no room.
+    fn make_room(&self, state: &mut State, notification: &Notification) -> Room {
+        match self.bounds.overflow {
+            Overflow::DropOldest => {
+                if !state.queue.drop_oldest() {
+                    // All that is there is on its way out.
+                    return Room::Beyond(Pressure::None);
+                }
+                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                Room::Made
+            }
+            Overflow::DropNewest => {
+                state.queue.drop_newest(notification);
+                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                Room::None(Pressure::None)
+            }
+            Overflow::Error => {
+                state.wish = Pressure::Error;
+                Room::None(Pressure::Error)
+            }
+            Overflow::Pause => {
+                state.wish = Pressure::Pause;
+                Room::Beyond(Pressure::Pause)
+            }
+        }
+    }
+}
+
+/// What a policy has done for a notification for which there was no room.
+enum Room {
+    /// There is some more room.
+    Made,
+    /// The notification is not taken.
+    None(Pressure),
+    /// The notification is taken beyond the bounds.
+    Beyond(Pressure),
 }

@@ -9,11 +9,18 @@
 //!          ▲ take_block / give_back              spare blocks keep their memory for the next push
 //! ```
 //!
+//! What waits in the queue of a consumer that coalesces stands behind the blocks: [`waiting`].
+//!
 //! An overflow gap stands directly before the notifications that follow what was dropped, and counts on as long as nothing else
 //! comes between. There are at most [`MAX_GAPS`] gaps: beyond that the two oldest become one, at the place of the older one.
 
+mod waiting;
+
 use std::collections::VecDeque;
 use std::mem;
+
+pub use waiting::Coalesce;
+use waiting::Waiting;
 
 use super::{Entry, Notification};
 use crate::base::Moment;
@@ -200,16 +207,24 @@ pub(super) struct Queue {
     pub(super) bytes: usize,
     /// How many gaps are in the queue.
     gaps: usize,
+    /// What came since the last gap or fence, for a consumer that coalesces.
+    waiting: Option<Box<Waiting>>,
 }
 
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+        self.blocks.is_empty() && self.messages == 0
     }
 
     /// Whether a notification is all there is.
     pub(super) fn is_one_notification(&self) -> bool {
-        self.messages == 1 && self.blocks.len() == 1 && self.blocks[0].entries.len() == 1
+        self.messages == 1
+            && match self.blocks.len() {
+                // It is one that waits.
+                0 => true,
+                1 => self.blocks[0].messages == 1 && self.blocks[0].entries.len() == 1,
+                _ => false,
+            }
     }
 
     /// Adds an entry, with the payload of a notification.
@@ -222,6 +237,12 @@ impl Queue {
             Entry::Gap(_) => self.gaps += 1,
             Entry::Fence(_) => {}
         }
+        self.place(entry, payload);
+        self.bound_gaps();
+    }
+
+    /// Puts an entry that is counted at the end of the blocks.
+    fn place(&mut self, entry: Entry, payload: &[u8]) {
         match self.blocks.back_mut() {
             Some(last) if last.has_room(1, payload.len()) => last.push(entry, payload),
             _ => {
@@ -230,11 +251,13 @@ impl Queue {
                 self.blocks.push_back(block);
             }
         }
-        self.bound_gaps();
     }
 
-    /// Takes the first block.
-    pub(super) fn take_block(&mut self) -> Option<Block> {
+    /// Takes the first block, for a drain that takes at most `most` entries or `most_bytes` bytes of payloads.
+    pub(super) fn take_block(&mut self, most: usize, most_bytes: usize) -> Option<Block> {
+        if self.blocks.is_empty() {
+            self.move_waiting(most, most_bytes);
+        }
         let block = self.blocks.pop_front()?;
         self.messages -= block.messages;
         self.bytes -= block.bytes;
@@ -289,7 +312,7 @@ impl Queue {
 
     /// Takes everything, one by one.
     pub(super) fn take_all(&mut self, mut show: impl FnMut(Entry, &[u8])) {
-        while let Some(mut block) = self.take_block() {
+        while let Some(mut block) = self.take_block(usize::MAX, usize::MAX) {
             while block.take(&mut show).is_some() {}
             self.recycle(block);
         }
@@ -298,6 +321,7 @@ impl Queue {
     /// Gives back memory that only a flood needs. Called when everything has been taken.
     pub(super) fn rest(&mut self) {
         self.spare.truncate(MAX_SPARE_AT_REST);
+        self.rest_waiting();
     }
 
     /// Forgets everything.
@@ -307,13 +331,14 @@ impl Queue {
 
     /// The moment at which the first notification was read.
     pub(super) fn received(&self) -> Option<Moment> {
-        self.blocks.iter().find_map(Block::received)
+        let first = self.blocks.iter().find_map(Block::received);
+        first.or_else(|| self.waiting_since())
     }
 
     /// Drops the first notification and leaves a gap in its place. `false`: there is none.
     pub(super) fn drop_oldest(&mut self) -> bool {
         let Some(place) = self.blocks.iter().position(|block| block.messages > 0) else {
-            return false;
+            return self.drop_waiting();
         };
         // The gap that it belongs to may be the last entry of the block before.
         let continues = place > 0
@@ -374,6 +399,7 @@ impl Queue {
 
     /// Notes at the end that `newest` was dropped.
     pub(super) fn drop_newest(&mut self, newest: &Notification) {
+        self.settle();
         match self.blocks.back_mut().and_then(Block::last_overflow) {
             Some(gap) => gap.drop_another(newest.received.into()),
             None => self.push(overflow_gap(newest), &[]),

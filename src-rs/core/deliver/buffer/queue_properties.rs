@@ -156,7 +156,7 @@ proptest! {
                     }
                 }
                 Step::Take(most) => {
-                    let Some(mut block) = queue.take_block() else {
+                    let Some(mut block) = queue.take_block(usize::MAX, usize::MAX) else {
                         prop_assert!(list.is_empty());
                         continue;
                     };

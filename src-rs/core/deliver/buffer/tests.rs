@@ -35,7 +35,7 @@ fn push(subscriber: &Subscriber, payload: &str) -> Pressure {
 }
 
 fn dropped(subscriber: &Subscriber) -> u64 {
-    subscriber.dropped.load(Ordering::Relaxed)
+    subscriber.counters.dropped.load(Ordering::Relaxed)
 }
 
 fn disconnect() -> Gap {
@@ -378,4 +378,19 @@ fn a_consumer_that_does_not_read_keeps_1024_gaps_and_what_is_between_them() {
     assert_eq!(gaps[0], (1, 1500 - 1023));
     let others: Vec<(usize, u32)> = (1500 - 1022..=1500).map(|before| (before, 1)).collect();
     assert_eq!(gaps[1..], others);
+}
+
+#[test]
+fn a_notification_that_waits_is_handed_over_only_when_nothing_stands_before_it() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    subscriber.select(Some(Coalesce::Payload), |_, _| true);
+    drained(&subscriber);
+    push(&subscriber, "a");
+    assert_eq!(handed(&subscriber).as_deref(), Some("a"));
+    let mut fence = Staged::default();
+    fence.push_fence(1);
+    subscriber.change().push_all(&mut fence);
+    push(&subscriber, "a");
+    assert_eq!(handed(&subscriber), None);
+    assert_eq!(drained(&subscriber), "#1 a");
 }

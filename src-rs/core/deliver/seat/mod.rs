@@ -4,7 +4,9 @@
 //! consumer's signal is called while it is held: a signal must not call back into the seat.
 
 mod events;
+mod filters;
 mod routes;
+mod staging;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,17 +16,19 @@ use std::time::{Duration, Instant};
 
 pub use events::Event;
 use events::Events;
+use filters::{Filters, Judged};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use routes::{Route, Routes};
+use routes::Routes;
+pub(super) use staging::{Arrived, Unrouted};
 use tokio::sync::Notify;
 
-use super::buffer::{End, Notification, Pressure, Staged, Subscriber};
+use super::buffer::{Coalesce, End, Pressure, Staged, Subscriber};
+use super::filter::Filter;
 use super::gap::Gap;
 use crate::base::Moment;
 use crate::base::error::Error;
 use crate::base::own_pids::OwnPids;
-use crate::inbound::ReceivedNotification;
 use crate::observe::Counters;
 
 /// How long after its removal a channel's notifications may still come.
@@ -61,6 +65,15 @@ struct Consumer {
     wanted: Option<HashSet<Box<str>>>,
 }
 
+/// What reaches a consumer of the notifications on the channels that it wants.
+#[derive(Debug, Default)]
+pub struct Selection {
+    /// Which equal notifications are merged while they wait.
+    pub coalesce: Option<Coalesce>,
+    /// Which notifications reach it at all.
+    pub filter: Option<Filter>,
+}
+
 #[derive(Default)]
 struct Inner {
     /// A consumer keeps its place until it is removed, so routes name it by its place. Free places are used again.
@@ -68,35 +81,13 @@ struct Inner {
     /// For each place, the part of the present batch that its consumer gets; empty between batches.
     staged: Vec<Staged>,
     routes: Routes,
+    /// `None` while no consumer has a filter.
+    filters: Option<Box<Filters>>,
     end: Option<End>,
     /// Whether the user was told that a channel is listened to that nobody subscribed to.
     warned_unrouted: bool,
     /// Channels that were removed a moment ago: notifications that are still under way for them are no surprise.
     removed: HashMap<Box<str>, Instant>,
-}
-
-/// What stands next in a listener's stream.
-pub(super) enum Arrived<'batch> {
-    Notification(ReceivedNotification<'batch>),
-    /// The fence that the listener gave this number.
-    Fence(u32),
-}
-
-/// A notification on a channel to which the listener is not subscribed.
-pub(super) enum Unrouted {
-    /// It is a fence of the listener, with this number.
-    Fence(u32),
-    /// It is nothing to tell of.
-    Expected,
-    /// Nobody asked for it.
-    Unexpected,
-}
-
-/// The findings of [`Inner::stage`] in a batch, besides the notifications that it sorted.
-#[derive(Default)]
-struct StagedBatch {
-    count: u64,
-    unexpected: Option<String>,
 }
 
 impl Seat {
@@ -137,13 +128,40 @@ impl Seat {
     /// Adds a consumer: it sees the notifications that are read from now on, of the channels that it wants by name, or of
     /// every subscribed channel (`None`).
     pub fn add_subscriber(&self, subscriber: Arc<Subscriber>, wanted: Option<Vec<String>>) {
+        self.add_selective(subscriber, wanted, Selection::default());
+    }
+
+    /// Adds a consumer, as [`Seat::add_subscriber`] does, that gets a selection.
+    pub fn add_selective(
+        &self,
+        subscriber: Arc<Subscriber>,
+        wanted: Option<Vec<String>>,
+        selection: Selection,
+    ) {
         let mut inner = self.inner.lock();
         if let Some(end) = inner.end.clone() {
             subscriber.change().end(end, true);
             return;
         }
-        let place = inner.add(subscriber);
+        let place = inner.add(Arc::clone(&subscriber));
         inner.want(place, wanted);
+        if selection.coalesce.is_some() || selection.filter.is_some() {
+            inner.select(place, &subscriber, selection);
+        }
+    }
+
+    /// Changes the selection that a consumer gets, also of what it has not taken yet.
+    pub fn set_selection(&self, subscriber: &Arc<Subscriber>, selection: Selection) {
+        let mut inner = self.inner.lock();
+        let Some(place) = inner.place_of(subscriber) else {
+            return;
+        };
+        let filtered = inner.select(place, subscriber, selection);
+        drop(inner);
+        self.counters
+            .filtered
+            .fetch_add(filtered, Ordering::Relaxed);
+        self.room.notify_waiters();
     }
 
     /// Removes a consumer. Entries that it has not taken are dropped.
@@ -153,6 +171,7 @@ impl Seat {
             return;
         };
         inner.unwant(place);
+        inner.set_filter(place, None);
         inner.consumers[place] = None;
         inner.staged[place] = Staged::default();
         drop(inner);
@@ -190,13 +209,16 @@ impl Seat {
 
     /// Routes a channel's notifications to the consumers that want it, under the number that the facade gave it.
     pub fn add_channel(&self, name: &str, id: u32) {
-        self.inner.lock().routes.subscribe(name, id);
+        let mut inner = self.inner.lock();
+        let before = inner.routes.subscribe(name, id);
+        inner.forget(before);
     }
 
     /// Stops routing a channel.
     pub fn remove_channel(&self, name: &str) {
         let mut inner = self.inner.lock();
-        inner.routes.unsubscribe(name);
+        let before = inner.routes.unsubscribe(name);
+        inner.forget(before);
         let now = Instant::now();
         inner
             .removed
@@ -210,7 +232,8 @@ impl Seat {
         let current = inner.routes.get(name).map(|(current, _)| current);
         let is_it = current == Some(id);
         if is_it {
-            inner.routes.unsubscribe(name);
+            let before = inner.routes.unsubscribe(name);
+            inner.forget(before);
         }
         is_it
     }
@@ -233,12 +256,23 @@ impl Seat {
         ready: &mut Vec<Arc<Subscriber>>,
     ) -> Pressure {
         let mut inner = self.inner.lock();
-        let staged = inner.stage(confirmed, arrived, self.own_pids.as_deref(), unrouted);
+        let own_pids = self.own_pids.as_deref();
+        // Without a filter nothing of a single notification asks for one.
+        let staged = if inner.filters.is_some() {
+            inner.stage::<true>(confirmed, arrived, own_pids, unrouted)
+        } else {
+            inner.stage::<false>(confirmed, arrived, own_pids, unrouted)
+        };
         let pressure = inner.deliver(ready);
         drop(inner);
         self.counters
             .received
             .fetch_add(staged.count, Ordering::Relaxed);
+        if staged.filtered > 0 {
+            self.counters
+                .filtered
+                .fetch_add(staged.filtered, Ordering::Relaxed);
+        }
         if let Some(channel) = staged.unexpected {
             self.event(Event::Warning(format!(
                 "a notification came on channel `{channel}`, to which this listener is not subscribed, and was \
@@ -373,103 +407,43 @@ impl Inner {
         }
     }
 
-    /// Sorts a batch by consumer, without holding any consumer's lock: the JavaScript thread wants it too.
-    fn stage<'batch>(
-        &mut self,
-        confirmed: Moment,
-        arrived: impl Iterator<Item = Arrived<'batch>>,
-        own_pids: Option<&OwnPids>,
-        mut unrouted: impl FnMut(&str, &str) -> Unrouted,
-    ) -> StagedBatch {
-        let Self {
-            routes,
-            staged,
-            removed,
-            warned_unrouted,
-            ..
-        } = self;
-        let received = Moment::now();
-        let mut found = StagedBatch::default();
-        // Most of a batch is of one channel.
-        let mut last: Option<(&str, (u32, &Route))> = None;
-        for arrived in arrived {
-            let ReceivedNotification {
-                process_id,
+    /// Gives the consumer at `place` a selection. Says how many of the notifications that it has not taken are not of it.
+    fn select(&mut self, place: usize, subscriber: &Subscriber, selection: Selection) -> u64 {
+        let Selection { coalesce, filter } = selection;
+        self.set_filter(place, filter);
+        let mut names = None;
+        subscriber.select(coalesce, |notification, payload| {
+            let channel_id = notification.channel;
+            // Of a channel that is not subscribed to any more nothing is delivered anyway.
+            let names = names.get_or_insert_with(|| self.routes.names());
+            let (Some(filters), Some(channel)) = (&mut self.filters, names.get(&channel_id)) else {
+                return true;
+            };
+            let judged = Judged {
                 channel,
+                channel_id,
                 payload,
-            } = match arrived {
-                Arrived::Notification(notification) => notification,
-                Arrived::Fence(number) => {
-                    push_fence(staged, number);
-                    continue;
-                }
             };
-            let known = last.filter(|(name, _)| *name == channel);
-            let known = known.or_else(|| Some((channel, routes.get(channel)?)));
-            let Some((_, (id, route))) = known else {
-                match unrouted(channel, payload) {
-                    Unrouted::Fence(number) => push_fence(staged, number),
-                    Unrouted::Unexpected
-                        if !*warned_unrouted && !was_just_removed(removed, channel) =>
-                    {
-                        *warned_unrouted = true;
-                        found.unexpected = Some(channel.to_owned());
-                    }
-                    Unrouted::Unexpected | Unrouted::Expected => {}
-                }
-                continue;
-            };
-            last = known;
-            if own_pids.is_some_and(|own| own.contains(process_id)) {
-                continue;
-            }
-            found.count += 1;
-            let notification = Notification {
-                channel: id,
-                process_id,
-                length: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-                is_ascii: payload.is_ascii(),
-                received,
-                confirmed,
-            };
-            for &place in route.members.iter().chain(routes.everything()) {
-                staged[place].push(notification, payload.as_bytes());
-            }
+            filters.next();
+            filters.passes(place, judged)
+        })
+    }
+
+    fn set_filter(&mut self, place: usize, filter: Option<Filter>) {
+        if self.filters.is_none() && filter.is_none() {
+            return;
         }
-        found
-    }
-
-    /// Moves what was staged into the consumers' buffers.
-    fn deliver(&mut self, ready: &mut Vec<Arc<Subscriber>>) -> Pressure {
-        let mut pressure = Pressure::None;
-        for (consumer, staged) in self.consumers.iter().zip(&mut self.staged) {
-            if staged.is_empty() {
-                continue;
-            }
-            match consumer {
-                Some(consumer) => {
-                    let mut pushing = consumer.subscriber.change();
-                    pressure = pressure.max(pushing.push_all(staged));
-                    if pushing.finish() {
-                        ready.push(Arc::clone(&consumer.subscriber));
-                    }
-                }
-                // A fence is staged for free places too.
-                None => *staged = Staged::default(),
-            }
+        let filters = self.filters.get_or_insert_default();
+        filters.set(place, filter);
+        if filters.is_empty() {
+            self.filters = None;
         }
-        pressure
     }
-}
 
-fn push_fence(staged: &mut [Staged], number: u32) {
-    for staged in staged {
-        staged.push_fence(number);
+    /// A channel has lost this number.
+    fn forget(&mut self, channel_id: Option<u32>) {
+        if let (Some(filters), Some(channel_id)) = (&mut self.filters, channel_id) {
+            filters.forget(channel_id);
+        }
     }
-}
-
-fn was_just_removed(removed: &HashMap<Box<str>, Instant>, channel: &str) -> bool {
-    removed
-        .get(channel)
-        .is_some_and(|since| since.elapsed() < STRAGGLER_TIME)
 }

@@ -61,17 +61,26 @@ impl Routes {
         &self.everything
     }
 
-    /// The listener is subscribed to a channel, under this number.
-    pub(super) fn subscribe(&mut self, channel: &str, id: u32) {
-        route(&mut self.by_channel, channel).id = Some(id);
+    /// The names of the channels that the listener is subscribed to, by their numbers.
+    pub(super) fn names(&self) -> HashMap<u32, &str> {
+        let numbered = self.by_channel.iter();
+        numbered
+            .filter_map(|(name, route)| Some((route.id?, name.as_str())))
+            .collect()
     }
 
-    /// The listener is no longer subscribed to a channel. Consumers go on to want it.
-    pub(super) fn unsubscribe(&mut self, channel: &str) {
-        if let Some(route) = self.by_channel.get_mut(channel) {
-            route.id = None;
-            self.forget_if_unused(channel);
-        }
+    /// The listener is subscribed to a channel, under this number. Gives the number before, if it has another one now.
+    pub(super) fn subscribe(&mut self, channel: &str, id: u32) -> Option<u32> {
+        let before = route(&mut self.by_channel, channel).id.replace(id);
+        before.filter(|before| *before != id)
+    }
+
+    /// The listener is no longer subscribed to a channel. Consumers go on to want it. Gives the number that it had.
+    pub(super) fn unsubscribe(&mut self, channel: &str) -> Option<u32> {
+        let route = self.by_channel.get_mut(channel)?;
+        let before = route.id.take();
+        self.forget_if_unused(channel);
+        before
     }
 
     /// A consumer wants every subscribed channel.
