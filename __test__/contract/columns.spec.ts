@@ -196,7 +196,7 @@ test('what `parse` makes stands in the columns, and what it fails on is left out
   const errors: string[] = []
   listener.on('error', ({ message }) => errors.push(message))
   await listener.startup()
-  const stream = listener.batches({ shape: 'columns' })
+  const stream = listener.batches({ shape: 'columns', maxSize: 3, maxWaitMs: 600_000 })
   for (const payload of ['1', 'no JSON', '2', '']) await notify(channel, payload)
   await notify(channel, '3')
   await waitFor(() => listener.stats().received === 5)
