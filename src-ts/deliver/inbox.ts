@@ -21,13 +21,13 @@ import { clearTimeout, queueMicrotask, setTimeout } from '../native/timers.js'
 /** The values of an inbox that holds no entries. */
 const EMPTY: unknown[] = []
 
-/** The most entries that callbacks pull at once: beyond a few hundred a larger batch is no cheaper. */
+/** The most entries that are pulled at once to be taken one by one: beyond a few hundred a larger batch is no cheaper. */
 const PULL_SIZE = 256
 
 /** The most notifications that are handed over before they are taken: a consumer may have to wait for its turn. */
 const MOST_HANDED = 4
 
-/** The entries that callbacks pull at once until there have been so many. */
+/** The entries that are pulled at once, to be taken one by one, until there have been so many. */
 const FEW = 6
 
 /** Before the first pull. */
@@ -153,10 +153,10 @@ export class Inbox implements Consumer {
   }
 
   /**
-   * Whether there is a next entry. Pulls up to `max` entries if the inbox holds none. After `false` the owner's
-   * `onReady` is called as soon as there is an entry.
+   * Whether there is a next entry. Pulls up to `max` entries if the inbox holds none, or as many as are cheap to pull. After
+   * `false` the owner's `onReady` is called as soon as there is an entry.
    */
-  hasNext(max = PULL_SIZE): boolean {
+  hasNext(max?: number): boolean {
     return this.#index < this.#values.length || (!this.#isArmed && this.#pull(max))
   }
 
@@ -352,8 +352,8 @@ export class Inbox implements Consumer {
     this.owner = undefined
   }
 
-  /** Pulls up to `max` entries. Returns whether there are any. */
-  #pull(max: number): boolean {
+  /** Pulls up to `max` entries, or as many as are cheap to pull. Returns whether there are any. */
+  #pull(max: number | undefined): boolean {
     if (!this.#open || this.#flood.isResting) return false
     if (this.#isEmpty) {
       this.#isEmpty = false
@@ -364,15 +364,16 @@ export class Inbox implements Consumer {
       this.#isArmed = true
       return false
     }
-    // Callbacks pull few at once until there have been so many.
-    const isEnough = max <= this.#room || (max === PULL_SIZE && this.#numbers.count < this.#room)
+    const most = max ?? PULL_SIZE
+    // One by one, few are pulled at once until there have been so many.
+    const isEnough = most <= this.#room || (!max && this.#numbers.count < this.#room)
     if (drain === undefined || !isEnough) drain = this.#makeDrain(max)
     // Reset before the call, so that entries that were taken are not taken again if it throws.
     this.#index = 0
     this.#values = EMPTY
     let drained: unknown
     try {
-      drained = drain(max)
+      drained = drain(most)
     } catch (error) {
       this.#failed(defect('taking notifications', error))
       return false
@@ -386,9 +387,9 @@ export class Inbox implements Consumer {
     return count > 0
   }
 
-  /** Makes the closure that takes up to `max` entries; the first one of callbacks has room for a few. */
-  #makeDrain(max: number): (max: number) => unknown {
-    this.#room = this.#drain === undefined && max === PULL_SIZE ? FEW : max
+  /** Makes the closure that takes up to `max` entries; without it the first one has room for a few. */
+  #makeDrain(max: number | undefined): (max: number) => unknown {
+    this.#room = max ?? (this.#drain === undefined ? FEW : PULL_SIZE)
     this.#numbers = new BatchNumbers(this.#room)
     this.#drain = this.#native.drainer(this.#numbers.array, asArray)
     return this.#drain
