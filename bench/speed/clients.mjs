@@ -49,6 +49,8 @@ const oursWith = ({ ConnectionPool }) => {
 
     'pglisten shared': callbacksWith(LARGE),
 
+    'pglisten coalesce': callbacksWith({ ...LARGE, coalesce: 'payload' }),
+
     'pglisten iterator': async (dsn, channels, handlers) => {
       const listener = await startedListener(dsn, channels)
       for (const handler of handlers) {

@@ -3,6 +3,7 @@
 //
 //   node contestant.mjs '{"client": "pg", "dsn": "…", "kind": "burst", …}'
 
+import { readSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { connectors, subscribers } from './clients.mjs'
 import { Meter, wakesOfThreads } from './meter.mjs'
@@ -12,7 +13,7 @@ import { Meter, wakesOfThreads } from './meter.mjs'
  * @property {string} client One of `clients.mjs`.
  * @property {string} packageFolder The folder of the `pglisten` that is measured.
  * @property {string} dsn
- * @property {'burst' | 'steady' | 'latency' | 'lone' | 'retain' | 'start' | 'statements'} kind
+ * @property {'burst' | 'steady' | 'behind' | 'latency' | 'lone' | 'retain' | 'start' | 'statements'} kind
  * @property {number} channels How many channels it listens to: `bench_0` and so on.
  * @property {number} count How many notifications or statements are measured,
  * @property {number} warmUp and how many come before those.
@@ -24,8 +25,8 @@ import { Meter, wakesOfThreads } from './meter.mjs'
  */
 
 const task = /** @type {Task} */ (JSON.parse(process.argv[2] ?? ''))
-// Not in the parent's hands any more: nobody would read what is measured.
-process.stdin.resume().once('end', () => process.exit())
+// Not in the parent's hands any more: nobody would read what is measured. Who falls behind reads there itself.
+if (task.kind !== 'behind') process.stdin.resume().once('end', () => process.exit())
 
 // A package that requires its own name gets itself, so that no other installed build can be taken instead.
 const requireOfPackage = createRequire(`${task.packageFolder}/package.json`)
@@ -111,6 +112,46 @@ const kinds = {
       const spent = { wakes: wakesOfThreads() - wakes, ...meter.end() }
       tell({ steady: { count: task.count, ...quantiles(latencies), ...spent } })
     })
+  },
+
+  async behind() {
+    const delivered = { before: 0, after: 0 }
+    let isBehind = false
+    let characters = 0
+    await subscribe((payload) => {
+      characters += payload.length
+      if (payload.startsWith('end')) return done()
+      if (isBehind) delivered.after += 1
+      else delivered.before += 1
+      if (delivered.before < task.warmUp || isBehind) return
+      isBehind = true
+      // In a turn of its own, when what came before is done.
+      setTimeout(fallBehind, 100)
+    })
+    let memoryBefore = 0
+    /** @type {Meter | undefined} */
+    let meter
+    const fallBehind = () => {
+      memoryBefore = process.memoryUsage.rss()
+      tell({ warm: true })
+      // JavaScript does nothing else until everything was sent.
+      readSync(0, Buffer.alloc(1))
+      meter = new Meter()
+      meter.first()
+    }
+    const done = () => {
+      if (!meter) return
+      const { peakBytes, ...spent } = meter.end()
+      tell({
+        behind: {
+          count: task.count,
+          delivered: delivered.after,
+          grownBytes: peakBytes - memoryBefore,
+          characters,
+          ...spent,
+        },
+      })
+    }
   },
 
   async lone() {

@@ -27,6 +27,7 @@ export const BASELINE = 'pglisten before'
 
 /** All but the shared one have a session of their own, with a buffer that pauses it. */
 const OURS = ['pglisten callback', 'pglisten shared', 'pglisten iterator', 'pglisten batches']
+const COLUMNS = 'pglisten columns'
 const PEERS = ['pg', 'postgres', 'pg-listen']
 const CALLBACKS = ['pglisten callback', 'pglisten shared', ...PEERS]
 /** Those that no target compares, in bursts and in latency. */
@@ -54,7 +55,7 @@ function all(python) {
     ].map(({ bytes, times, once = [] }) => ({
       id: `burst-${bytes}`,
       title: `Burst: 500,000 notifications of ${bytes} B in one transaction`,
-      contestants: ['raw socket', ...OURS, ...PEERS, ...(bytes === 40 ? python : [])],
+      contestants: ['raw socket', ...OURS, COLUMNS, ...PEERS, ...(bytes === 40 ? python : [])],
       task: task('burst', { count: 500_000, warmUp: WARM_UP }),
       bytes,
       times,
@@ -70,11 +71,11 @@ function all(python) {
     ...[40, 1000].map((bytes) => ({
       id: `burst-300k-${bytes}`,
       title: `Burst: 300,000 notifications of ${bytes} B in one transaction`,
-      contestants: [...OURS, ...PEERS.slice(0, 2), ...(bytes === 40 ? ['raw socket'] : [])],
+      contestants: ['raw socket', ...OURS, COLUMNS, ...PEERS.slice(0, 2)],
       task: task('burst', { count: 300_000, warmUp: WARM_UP }),
       bytes,
       times: 2,
-      once: ['raw socket', 'postgres'],
+      once: ['raw socket', 'pglisten shared', 'postgres'],
       hasBaseline: true,
     })),
     ...[1000, 8000, 30_000].map((rate) => ({
@@ -98,6 +99,14 @@ function all(python) {
       times: 3,
       once: ['postgres'],
       hasBaseline: true,
+    },
+    {
+      id: 'coalesce',
+      title:
+        '1,000 transactions of the same 1,000 different payloads of 40 B, while JavaScript is busy',
+      contestants: ['pglisten shared', 'pglisten coalesce'],
+      task: task('behind', { count: 1_000_000, warmUp: 5000 }),
+      bytes: 40,
     },
     ...[
       // At a low rate V8 needs seconds to find and compile what is hot, and collects all garbage after eight.

@@ -47,6 +47,11 @@ const READ = {
     p50Us: said.p50Ns / 1e3,
     p99Us: said.p99Ns / 1e3,
   }),
+  behind: (said) => ({
+    delivered: said.delivered,
+    threadMs: said.threadCpuNs == null ? null : said.threadCpuNs / 1e6,
+    grownMb: said.grownBytes / MEBIBYTE,
+  }),
   latency: inMicroseconds,
   lone: (said) => ({ instructions: figure(said.instructions).median }),
   retain: (said) => ({
