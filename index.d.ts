@@ -1203,6 +1203,7 @@ interface MessagesOptions<Gaps extends GapMode = GapMode> {
     gaps?: Gaps | undefined;
     /**
      * Which notifications are merged while they wait for this iterator, as {@link CoalesceMode} says; `false` for none.
+     * What the listener's `coalesce` has merged between `startup()` and the first consumer stays merged.
      * @default the listener's `coalesce`
      */
     coalesce?: CoalesceMode | false | undefined;
@@ -1833,8 +1834,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      */
     subscribe<Name extends keyof Payloads & string, const Gaps extends GapMode = 'skip'>(channels: Name | readonly Name[], options?: SubscribeOptions<Gaps>): Promise<MessageStream<ItemOf<Pick<Payloads, Name>, Gaps>>>;
     /**
-     * Waits for the next notification of a channel, to which it subscribes meanwhile, and resolves with the message. The
-     * lease of the message's connection has ended by then. With a function in the place of the options it is the `once()` of
+     * Waits for the next notification of a channel, to which it subscribes meanwhile, and resolves with the message. It passes
+     * over what the listener's `filter` leaves out. The lease of the message's connection has ended by then. With a function in the place of the options it is the `once()` of
      * every emitter, for one of the {@link ListenerEvents}.
      *
      * Rejects as {@link Listener.subscribe} does, and with {@link ListenerClosedError} when the listener ends meanwhile.

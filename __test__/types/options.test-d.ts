@@ -16,6 +16,27 @@ import { exactly } from './exactly.js'
 declare const pool: ConnectionPool
 declare const listener: Listener
 
+export function whatReachesAConsumerIsSelected(): void {
+  const filter = { channels: ['a*'], prefix: '{', json: { path: ['n'], equals: null } } as const
+  pool.listener({ coalesce: 'payload', filter })
+  pool.listener({ coalesce: false, filter: false })
+  pool.listener({ coalesce: undefined, filter: undefined })
+  listener.messages({ coalesce: 'channel', filter: { json: { path: [], equals: 1 } } })
+  listener.batches({ coalesce: false, filter: {} })
+  void listener.subscribe('a', { coalesce: 'channel', filter })
+  const { coalesced, filtered } = listener.stats()
+  exactly<number>()(coalesced)
+  exactly<number>()(filtered)
+  // @ts-expect-error -- not one of the modes.
+  pool.listener({ coalesce: true })
+  // @ts-expect-error -- a path is a list of names.
+  listener.messages({ filter: { json: { path: 'n', equals: 1 } } })
+  // @ts-expect-error -- a value that JSON has no scalar for.
+  listener.messages({ filter: { json: { path: ['n'], equals: {} } } })
+  // @ts-expect-error -- both are needed.
+  listener.messages({ filter: { json: { path: ['n'] } } })
+}
+
 export function aPoolIsMadeOfADsnOrOptionsOrNothing(): void {
   void new ConnectionPool()
   void new ConnectionPool('postgres://localhost')

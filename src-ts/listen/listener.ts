@@ -392,8 +392,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   }
 
   /**
-   * Waits for the next notification of a channel, to which it subscribes meanwhile, and resolves with the message. The
-   * lease of the message's connection has ended by then. With a function in the place of the options it is the `once()` of
+   * Waits for the next notification of a channel, to which it subscribes meanwhile, and resolves with the message. It passes
+   * over what the listener's `filter` leaves out. The lease of the message's connection has ended by then. With a function in the place of the options it is the `once()` of
    * every emitter, for one of the {@link ListenerEvents}.
    *
    * Rejects as {@link Listener.subscribe} does, and with {@link ListenerClosedError} when the listener ends meanwhile.

@@ -42,6 +42,7 @@ export interface MessagesOptions<Gaps extends GapMode = GapMode> {
   gaps?: Gaps | undefined
   /**
    * Which notifications are merged while they wait for this iterator, as {@link CoalesceMode} says; `false` for none.
+   * What the listener's `coalesce` has merged between `startup()` and the first consumer stays merged.
    * @default the listener's `coalesce`
    */
   coalesce?: CoalesceMode | false | undefined
