@@ -43,6 +43,18 @@ test('a stream has what is sent once it is there, and releases its channels at i
   await waitFor(async () => (await serverChannels(listener)).length === 0)
 })
 
+test('a stream ends after as many messages as it may have, and releases its channel', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t)
+  await listener.startup()
+  const stream = await listener.subscribe(channel, { limit: 2 })
+  for (const payload of ['a', 'b', 'c']) await notify(channel, payload)
+  const got: string[] = []
+  for await (const { payload } of stream) got.push(payload)
+  t.deepEqual(got, ['a', 'b'])
+  t.deepEqual(listener.channels, [])
+})
+
 test('a channel is released when nobody else wants it, whoever came first', async (t) => {
   const channel = uniqueChannel()
   const { listener } = await openListener(t)

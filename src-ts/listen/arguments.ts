@@ -17,6 +17,7 @@ import { checkWait } from '../options/wait.js'
 const SUBSCRIBE_OPTIONS = [
   'signal',
   'gaps',
+  'limit',
   'coalesce',
   'filter',
   'timeoutMs',
