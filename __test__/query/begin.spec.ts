@@ -223,7 +223,7 @@ test('work that does not await its own commit does not resolve before it, or alt
 
 test('a transaction whose time is over is rolled back, whether or not a statement runs', async (t) => {
   const { connection, insert, stored } = await withTable(t)
-  const idle = await connection.begin({ timeoutMs: 50 })
+  const idle = await connection.begin({ timeoutMs: 2000 })
   await insert(idle, 1)
   await waitFor(() => idle.isEnded, { what: 'the end of the time' })
   await t.throwsAsync(insert(idle, 2), { instanceOf: ConnectionTimeoutError })
@@ -231,7 +231,8 @@ test('a transaction whose time is over is rolled back, whether or not a statemen
   await waitFor(() => connection.transactionStatus === 'idle')
   t.deepEqual(await stored(), [])
 
-  const busy = await connection.begin({ timeoutMs: 100 })
+  // Time enough for what comes before the statement that lasts, also on a busy machine.
+  const busy = await connection.begin({ timeoutMs: 2000 })
   await insert(busy, 3)
   await t.throwsAsync(within(busy.execute('SELECT pg_sleep(60)')), {
     instanceOf: ConnectionTimeoutError,

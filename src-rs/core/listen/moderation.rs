@@ -9,6 +9,8 @@ use std::time::Duration;
 const FROM: u64 = 3;
 /// Over how long the rate is counted, in milliseconds.
 const WINDOW_MS: u64 = 8;
+/// In how many windows in a row the rate has to be high: what a stall has held up comes fast in one of them.
+const WINDOWS: u32 = 2;
 /// Over how many waits it is judged whether they collect several.
 const TRIAL: u32 = 8;
 /// How long nothing waits once waits have collected too few, in milliseconds. It doubles each time that it happens again at once.
@@ -23,6 +25,8 @@ pub(super) struct Moderation {
     /// Since when notifications are counted.
     since_ms: u64,
     counted: u64,
+    /// In how many windows in a row the rate was high.
+    fast: u32,
     is_waiting: bool,
     /// How many waits there were in this trial, and what they have collected.
     waits: u32,
@@ -41,6 +45,7 @@ impl Moderation {
             wait_ms: u64::try_from(most.as_millis()).unwrap_or(u64::MAX),
             since_ms: 0,
             counted: 0,
+            fast: 0,
             is_waiting: false,
             waits: 0,
             collected: 0,
@@ -96,8 +101,10 @@ impl Moderation {
         }
         // What came long ago says nothing of the present rate.
         let is_fast = self.counted >= FROM * elapsed;
+        self.fast = if is_fast { self.fast + 1 } else { 0 };
         (self.since_ms, self.counted) = (now_ms, 0);
-        if is_fast && now_ms >= self.not_before_ms {
+        if self.fast >= WINDOWS && now_ms >= self.not_before_ms {
+            self.fast = 0;
             self.is_waiting = true;
             self.is_empty = false;
             (self.waits, self.collected) = (0, 0);
@@ -144,6 +151,16 @@ mod tests {
             run(&mut Moderation::new(Duration::from_millis(5)), 2.5, 5000).1,
             0
         );
+    }
+
+    #[test]
+    fn what_a_stall_has_held_up_makes_nothing_wait() {
+        let mut moderation = Moderation::new(Duration::from_millis(1));
+        for stall in 0..100_u64 {
+            let from = 1000 * stall;
+            assert_eq!(moderation.next(from, 60), None);
+            assert!((1..100).all(|ms| moderation.next(from + ms, 1).is_none()));
+        }
     }
 
     #[test]
