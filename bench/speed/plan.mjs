@@ -27,6 +27,8 @@ export const BASELINE = 'pglisten before'
 
 /** All but the shared one have a session of their own, with a buffer that pauses it. */
 const OURS = ['pglisten callback', 'pglisten shared', 'pglisten iterator', 'pglisten batches']
+/** Where batches are what counts. */
+const COLUMNS = 'pglisten columns'
 const PEERS = ['pg', 'postgres', 'pg-listen']
 const CALLBACKS = ['pglisten callback', 'pglisten shared', ...PEERS]
 /** Those that no target compares, in bursts and in latency. */
@@ -54,7 +56,7 @@ function all(python) {
     ].map(({ bytes, times, once = [] }) => ({
       id: `burst-${bytes}`,
       title: `Burst: 500,000 notifications of ${bytes} B in one transaction`,
-      contestants: ['raw socket', ...OURS, ...PEERS, ...(bytes === 40 ? python : [])],
+      contestants: ['raw socket', ...OURS, COLUMNS, ...PEERS, ...(bytes === 40 ? python : [])],
       task: task('burst', { count: 500_000, warmUp: WARM_UP }),
       bytes,
       times,
@@ -163,7 +165,7 @@ function all(python) {
     {
       id: 'retain',
       title: 'Memory held by one payload in 1,000, of 1,000,000 with 1 kB each',
-      contestants: [...OURS, ...PEERS],
+      contestants: [...OURS, COLUMNS, ...PEERS],
       task: task('retain', { count: 1_000_000, warmUp: WARM_UP, keepEvery: 1000 }),
       bytes: 1000,
     },
