@@ -769,6 +769,44 @@ declare class Connection extends Queryable implements AsyncDisposable {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
+/**
+ * Sends notifications to a channel, those of a moment in one transaction: for code that notifies more often than anybody
+ * needs to hear. {@link ConnectionPool.notifier} makes one.
+ *
+ * A transaction is under way at a time, so payloads arrive in the order in which they were given. Of equal payloads that wait
+ * together one is sent, at the place of the first: PostgreSQL delivers equal payloads of one transaction once.
+ *
+ * Payloads that wait keep the process alive until they are sent; an idle notifier holds nothing.
+ *
+ * @typeParam Payload - The type of the payloads: text, or the input of the channel's schema.
+ */
+declare class Notifier<Payload = string> implements AsyncDisposable {
+    #private;
+    /**
+     * Gives a payload to be sent. The promise resolves once it is committed. It may be ignored: its rejection is also reported
+     * to `onError`, or as a warning of the process, and does not end the process.
+     *
+     * Rejects as {@link ConnectionPool.notify} does, at once when the payload cannot be sent, and with
+     * {@link ConnectionPoolExecuteError} when the notifier or the pool is closed, or too many payloads wait. After another
+     * rejection the payload may have been sent all the same, as with each statement whose answer did not come.
+     *
+     * @param args - The payload. @default the empty text
+     */
+    notify(...args: string extends Payload ? [payload?: Payload] : [payload: Payload]): Promise<void>;
+    /**
+     * Sends the payloads that wait without further delay. Resolves once all that were given before are committed, and rejects with
+     * the first error when some were not.
+     */
+    flush(): Promise<void>;
+    /**
+     * Sends the payloads that wait, as {@link Notifier.flush} does, and takes no more. A second call returns the promise of the
+     * first. To be called before the pool is closed, which gives up what waits.
+     */
+    close(): Promise<void>;
+    /** Closes the notifier, as {@link Notifier.close} does. */
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
 /** The options of the constructors of all errors of this package. */
 interface PglistenErrorOptions {
     /** The error that led to this one. */
@@ -1906,6 +1944,34 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     unref(): this;
 }
 
+/** The options of {@link ConnectionPool.notifier}. */
+interface NotifierOptions {
+    /**
+     * How long the first payload waits for others, in milliseconds, from 0 to 2147483647. Payloads that follow do not make the
+     * wait longer. With 0 those of one turn of the event loop are sent together.
+     * @default 10
+     */
+    delayMs?: number | undefined;
+    /**
+     * The most payloads that wait, and that one transaction sends: an integer from 1. When so many wait, or 1 MiB of them, they
+     * are sent at once. While others are still under way, the next one is refused.
+     * @default 10000
+     */
+    maxPayloads?: number | undefined;
+    /**
+     * The longest time that one transaction may take, the wait for a connection included, in milliseconds, from 0 to
+     * 2147483647. Then its payloads are given up.
+     * @default 30000
+     */
+    timeoutMs?: number | undefined;
+    /**
+     * Called when payloads were not sent, once for all that failed together, with the texts that would have been sent; it need
+     * not await anything that {@link Notifier.notify} returned. An error that it throws is an uncaught exception.
+     * @default a warning of the process, at the first failure after a success
+     */
+    onError?: ((error: unknown, payloads: string[]) => void) | undefined;
+}
+
 /**
  * The role that a server must have, with [libpq's
  * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener
@@ -2253,6 +2319,21 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     notifyMany<Name extends keyof Schemas & string>(channel: Name, payloads: readonly ChannelInput<Schemas[Name]>[], options?: CallOptions): Promise<void>;
     /** Sends texts to a channel of a pool without schemas. */
     notifyMany(channel: TextChannel<Schemas>, payloads: readonly string[], options?: CallOptions): Promise<void>;
+    /**
+     * Makes a notifier, which gathers payloads of a channel for a moment and sends them as {@link ConnectionPool.notifyMany}
+     * does: for code that notifies more often than anybody needs to hear. It takes payloads as {@link ConnectionPool.notify}
+     * does.
+     *
+     * Closing the pool gives up the payloads that wait: close the notifier first.
+     *
+     * @param channel - The name of the channel.
+     * @param options - How long payloads wait, and how many. @default those of {@link NotifierOptions}
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
+     * {@link ConnectionPoolExecuteError} when the pool is closed.
+     */
+    notifier<Name extends keyof Schemas & string>(channel: Name, options?: NotifierOptions): Notifier<ChannelInput<Schemas[Name]>>;
+    /** Makes a notifier of text for a channel of a pool without schemas. */
+    notifier(channel: TextChannel<Schemas>, options?: NotifierOptions): Notifier;
     /** Runs one statement on a connection of the pool, as {@link Queryable.execute} does. */
     execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
     /** Runs one statement on a connection of the pool, as {@link Queryable.fetch} does. */
@@ -2430,6 +2511,6 @@ declare class Range<Bound = unknown> {
     toString(): string;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -67,6 +67,7 @@ export type {
   ParseChannel,
   ReconnectOptions,
 } from './src-ts/options/listener.js'
+export type { NotifierOptions } from './src-ts/options/notifier.js'
 export type {
   ChannelBinding,
   ConnRecyclingMethod,
@@ -88,6 +89,7 @@ export type { TemporalClass, TemporalNamespace } from './src-ts/options/temporal
 export type { ArrayMode, MapMode, QueryOptions, StatementOptions } from './src-ts/query/options.js'
 export type { CopyRecord, CopyRecords, CopyRecordsOptions } from './src-ts/query/copy/records.js'
 export { Cursor, type CursorOptions } from './src-ts/query/cursor.js'
+export { Notifier } from './src-ts/query/notifier.js'
 export type { PipelineStatement } from './src-ts/query/pipeline.js'
 export {
   PreparedStatement,

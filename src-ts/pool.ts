@@ -8,6 +8,7 @@ import { PasswordAsker } from './native/password.js'
 import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js'
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
+import { Notifier, type NotifierOwner, type WaitingNotifier } from './query/notifier.js'
 import type { QueryParameter } from './query/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
@@ -22,6 +23,7 @@ import type {
   ListenerArguments,
   WithParse,
 } from './listen/types.js'
+import { type NotifierOptions, resolveNotifierOptions } from './options/notifier.js'
 import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
 import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
 import type {
@@ -38,6 +40,7 @@ import {
   checkNumber,
   checkOptions,
   checkPayload,
+  checkTogether,
   expected,
 } from './options/validate.js'
 
@@ -90,6 +93,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   readonly #listeners = new Set<WeakRef<Listener<Record<string, unknown>>>>()
   /** When there are so many, those that were collected are looked for: adding one costs the same on average, however many there are. */
   #mostListeners = 64
+  /** Those with payloads that wait. */
+  readonly #notifiers = new Set<WaitingNotifier>()
   #closing: Promise<void> | undefined
   readonly #checkOpen = (): void => {
     if (this.#closing) throw new ConnectionPoolExecuteError('the pool is closed')
@@ -275,8 +280,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     options?: CallOptions,
   ): Promise<void>
   async notify(channel: string, payload?: unknown, options?: CallOptions): Promise<void> {
-    const isLeftOut = payload === undefined && !this.#schemas?.has(channel)
-    const text = this.#encode(channel, isLeftOut ? '' : payload)
+    const text = this.#encodeOne(channel, payload)
     await this.#use('`pool.notify()`', options, (connection, bounds) =>
       notify(connection, channel, [text], bounds),
     )
@@ -315,10 +319,53 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const texts = payloads.map((payload, index) =>
       this.#encode(channel, payload, `payloads[${index}]`),
     )
+    checkTogether(texts)
+    await this.#notifyMany('`pool.notifyMany()`', channel, texts, options)
+  }
+
+  async #notifyMany(
+    holder: string,
+    channel: string,
+    texts: string[],
+    options: CallOptions | undefined,
+  ): Promise<void> {
     if (texts.length === 0) return
-    await this.#use('`pool.notifyMany()`', options, (connection, bounds) =>
+    await this.#use(holder, options, (connection, bounds) =>
       notify(connection, channel, texts, bounds),
     )
+  }
+
+  /**
+   * Makes a notifier, which gathers payloads of a channel for a moment and sends them as {@link ConnectionPool.notifyMany}
+   * does: for code that notifies more often than anybody needs to hear. It takes payloads as {@link ConnectionPool.notify}
+   * does.
+   *
+   * Closing the pool gives up the payloads that wait: close the notifier first.
+   *
+   * @param channel - The name of the channel.
+   * @param options - How long payloads wait, and how many. @default those of {@link NotifierOptions}
+   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
+   * {@link ConnectionPoolExecuteError} when the pool is closed.
+   */
+  notifier<Name extends keyof Schemas & string>(
+    channel: Name,
+    options?: NotifierOptions,
+  ): Notifier<ChannelInput<Schemas[Name]>>
+  /** Makes a notifier of text for a channel of a pool without schemas. */
+  notifier(channel: TextChannel<Schemas>, options?: NotifierOptions): Notifier
+  notifier(channel: string, options?: NotifierOptions): Notifier<never> {
+    this.#checkOpen()
+    checkChannel(channel)
+    const owner: NotifierOwner = {
+      checkOpen: this.#checkOpen,
+      encode: (payload) => this.#encodeOne(channel, payload),
+      send: (texts, bounds) => this.#notifyMany('`pool.notifier()`', channel, texts, bounds),
+      onWaiting: (notifier, waiting) => {
+        if (waiting) this.#notifiers.add(notifier)
+        else this.#notifiers.delete(notifier)
+      },
+    }
+    return new Notifier<never>(owner, resolveNotifierOptions(options))
   }
 
   /** Runs one statement on a connection of the pool, as {@link Queryable.execute} does. */
@@ -422,6 +469,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   }
 
   async #close(timeoutMs: number): Promise<void> {
+    for (const notifier of this.#notifiers)
+      notifier.abandon(new ConnectionPoolExecuteError('the pool is closed'))
     const listeners = [...this.#listeners].map((reference) =>
       reference.deref()?.shutdown({ timeoutMs }),
     )
@@ -463,6 +512,12 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     } finally {
       await connection.close()
     }
+  }
+
+  /** Makes the text of a payload that may be left out. */
+  #encodeOne(channel: string, payload: unknown): string {
+    const isLeftOut = payload === undefined && !this.#schemas?.has(channel)
+    return this.#encode(channel, isLeftOut ? '' : payload)
   }
 
   /** Makes the text of a payload, and checks it. */

@@ -38,6 +38,7 @@ const NAMES = [
   'ListenerOverflowError',
   'ListenerStartError',
   'ListenerTimeoutError',
+  'Notifier',
   'PglistenError',
   'PreparedStatement',
   'QueryResult',

@@ -3,10 +3,13 @@
 
 import {
   ConnectionPool,
+  Gap,
+  type BatchShape,
   type Connection,
-  type Gap,
   type Listener,
   type ListenerOptions,
+  type NotificationColumns,
+  type Notifier,
 } from 'pglisten'
 import { z } from 'zod'
 import { exactly } from './exactly.js'
@@ -89,6 +92,38 @@ export async function schemasGiveBothTypes(): Promise<void> {
   await listener.addCallback('order', () => {})
   await pool.notify('any')
   await pool.notifyMany('any', ['text'])
+}
+
+export async function notifiersTakeWhatNotifyTakes(): Promise<void> {
+  const typed = new ConnectionPool({ schemas })
+  await using orders = typed.notifier('orders', { delayMs: 5 })
+  await orders.notify({ id: '5' })
+  // @ts-expect-error -- the input is text.
+  await orders.notify({ id: 5 })
+  // @ts-expect-error -- the channel has a schema.
+  await orders.notify()
+  // @ts-expect-error -- no channel of the schemas.
+  typed.notifier('order')
+  const texts = pool.notifier('any')
+  exactly<Notifier>()(texts)
+  await texts.notify()
+  exactly<Promise<void>>()(texts.notify('text'))
+}
+
+export async function columnsAreTyped(listener: Listener<Payloads>): Promise<void> {
+  for await (const columns of listener.batches({ shape: 'columns' })) {
+    exactly<NotificationColumns<Order | string, 'orders' | 'jobs'>>()(columns)
+    exactly<(Order | string)[]>()(columns.payloads)
+    exactly<Int32Array>()(columns.processIds)
+  }
+  for await (const item of listener.batches({ shape: 'columns', gaps: 'include' })) {
+    if (item instanceof Gap) exactly<Gap>()(item)
+    else exactly<('orders' | 'jobs')[]>()(item.channels)
+  }
+  const shape: BatchShape = Math.random() > 0.5 ? 'columns' : 'messages'
+  for await (const batch of listener.batches({ shape })) exactly<number>()(batch.length)
+  // @ts-expect-error -- no such shape.
+  listener.batches({ shape: 'rows' })
 }
 
 export async function streamsAndWaitsAreTyped(listener: Listener<Payloads>): Promise<void> {

@@ -13,6 +13,15 @@ export const MAX_CHANNEL_BYTES = 63
  */
 export const MAX_PAYLOAD_BYTES = 7999
 
+/** The bytes that a payload takes besides its text, where one statement sends several. */
+const ELEMENT_BYTES = 4
+
+/**
+ * The most bytes of the payloads of one statement. PostgreSQL takes no message above 1 GiB, and ends the session of who sends
+ * one (`PQ_LARGE_MESSAGE_LIMIT`); the rest of the message is short.
+ */
+const MAX_TOGETHER_BYTES = 0x3fff_ffff - 256
+
 /** The longest delay that a timer of Node allows, in milliseconds: nearly 25 days. */
 export const MAX_DELAY_MS = 2 ** 31 - 1
 
@@ -204,6 +213,19 @@ export function checkPayload(value: unknown, name = 'payload'): asserts value is
   const what = `a string of at most ${MAX_PAYLOAD_BYTES} bytes without NUL`
   if (typeof value !== 'string') throw new ArgumentTypeError(expected(name, what, value))
   checkText(name, value, what, MAX_PAYLOAD_BYTES)
+}
+
+/** Checks that payloads fit into one statement. */
+export function checkTogether(payloads: readonly string[]): void {
+  // So few always do.
+  if (payloads.length <= MAX_TOGETHER_BYTES / (MAX_PAYLOAD_BYTES + ELEMENT_BYTES)) return
+  let bytes = 0
+  for (const payload of payloads) bytes += Buffer.byteLength(payload) + ELEMENT_BYTES
+  if (bytes <= MAX_TOGETHER_BYTES) return
+  const most = `at most ${MAX_TOGETHER_BYTES} bytes together, ${ELEMENT_BYTES} for each included`
+  throw new ArgumentRangeError(
+    `Expected \`payloads\` to have ${most}, got ${bytes} bytes: one statement sends them all`,
+  )
 }
 
 /** Checks that a text has no NUL, is well-formed and has no more bytes than `maxBytes`. `what` says all of that. */
