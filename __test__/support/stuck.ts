@@ -11,13 +11,13 @@ import { createDatabase } from './database.js'
 export interface Stuck {
   pool: ConnectionPool
   /** Resolves with the process id of the backend that is stuck. */
-  stuck(): Promise<number>
+  stuck: () => Promise<number>
   /** Ends a backend, as an administrator or a crash would. */
-  terminate(processId: number): Promise<void>
+  terminate: (processId: number) => Promise<void>
   /** Resolves when none is stuck any more. */
-  isFree(): Promise<unknown>
+  isFree: () => Promise<unknown>
   /** Lets it go on. */
-  release(): Promise<void>
+  release: () => Promise<void>
 }
 
 /** Locks the table of functions, in which a new session has to look `pg_notify` up. */

@@ -41,9 +41,11 @@ const WARM_UP = 50_000
  * @returns {Case[]}
  */
 export function plan(python, hasBaseline = false) {
-  return all(python).map((one) =>
-    hasBaseline && one.hasBaseline ? { ...one, contestants: [...one.contestants, BASELINE] } : one,
-  )
+  const cases = all(python)
+  for (const one of cases) {
+    if (hasBaseline && one.hasBaseline) one.contestants = [...one.contestants, BASELINE]
+  }
+  return cases
 }
 
 /** @param {readonly string[]} python @returns {Case[]} */

@@ -260,14 +260,14 @@ impl Drainer {
         })
     }
 
-    /// Drains up to `max` entries: gives their values as an array, or the only one as it is. Beside them, when the first notification was
-    /// read, if they were few and nothing is left.
-    pub(crate) fn drain(&self, env: &Env, max: u32) -> (napi::Result<Value>, Option<Moment>) {
-        let mut few = None;
-        (self.drain_noting(env, max, &mut few), few)
-    }
-
-    fn drain_noting(&self, env: &Env, max: u32, few: &mut Option<Moment>) -> napi::Result<Value> {
+    /// Drains up to `max` entries: gives their values as an array, or the only one as it is. `few` is set to when the first notification
+    /// was read, if they are few and nothing is left.
+    pub(crate) fn drain(
+        &self,
+        env: &Env,
+        max: u32,
+        few: &mut Option<Moment>,
+    ) -> napi::Result<Value> {
         let (Ok(mut numbers), Ok(mut made)) =
             (self.numbers.try_borrow_mut(), self.made.try_borrow_mut())
         else {

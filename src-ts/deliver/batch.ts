@@ -28,6 +28,12 @@ const enum Total {
 /** Collects values from Rust in an array: as the arguments of one call they cross faster than one by one. */
 export const asArray = (...values: unknown[]): unknown[] => values
 
+/** An array with room for so many values, so that it is not copied while it grows. */
+export function arrayFor<Value>(length: number): Value[] {
+  // oxlint-disable-next-line unicorn/no-new-array -- the length is what is meant
+  return new Array<Value>(length)
+}
+
 /** The numbers of a batch, in columns. */
 export class BatchNumbers {
   /** The array into which Rust writes. */
@@ -92,7 +98,7 @@ export class BatchNumbers {
     const values = this.#total(Total.Values)
     const packed = values === 1 ? [crossed] : (crossed as unknown[])
     if (values === count) return packed
-    const unpacked = new Array<unknown>(count)
+    const unpacked = arrayFor<unknown>(count)
     const starts = 2 * this.#places
     let place = -1
     let start = 0

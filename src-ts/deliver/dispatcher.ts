@@ -232,6 +232,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     let result: PromiseLike<unknown> | undefined
     try {
       // One asynchronous scope for all of them: to enter it costs a good part of a delivery.
+      // oxlint-disable-next-line typescript/unbound-method -- the next argument is its `this`
       result = registration.runInAsyncScope(this.#run, this, subscription, registration)
     } catch (cause) {
       const { payload, processId } = inbox

@@ -9,7 +9,7 @@ import {
 } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { type PglistenError } from '../errors.js'
-import { BatchNumbers, SPECIAL, SpecialKind, asArray } from './batch.js'
+import { arrayFor, BatchNumbers, SPECIAL, SpecialKind, asArray } from './batch.js'
 import type { NotificationColumns } from './columns.js'
 import { Flood } from './flood.js'
 import { Gap } from './gap.js'
@@ -262,9 +262,9 @@ export class Inbox implements Consumer {
     if (numbers.isSingle) {
       const name = nameOf(numbers.channelId(0))
       if (name !== undefined)
-        return { payloads, channels: new Array<string>(length).fill(name), processIds, length }
+        return { payloads, channels: arrayFor<string>(length).fill(name), processIds, length }
     }
-    const channels = new Array<string>(length)
+    const channels = arrayFor<string>(length)
     let kept = 0
     for (let index = 0; index < length; index += 1) {
       const name = nameOf(numbers.channelId(index))

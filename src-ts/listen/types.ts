@@ -57,7 +57,9 @@ export type BatchOf<
   Gaps extends GapMode,
   Shape extends BatchShape,
 > = {
+  /** Messages, and with `gaps: 'include'` gaps among them. */
   messages: ItemOf<Payloads, Gaps>[]
+  /** Columns, or with `gaps: 'include'` a gap by itself. */
   columns:
     | NotificationColumns<Payloads[keyof Payloads & string], keyof Payloads & string>
     | ('include' extends Gaps ? Gap : never)

@@ -42,7 +42,7 @@ class Gathering {
   })
 
   constructor() {
-    handled(this.sent)
+    void handled(this.sent)
   }
 
   add(payload: string): void {
@@ -122,7 +122,7 @@ export class Notifier<Payload = string> implements AsyncDisposable {
    * the first error when some were not.
    */
   async flush(): Promise<void> {
-    const sent = [this.#current?.sent, this.#next?.sent]
+    const sent = [this.#current, this.#next].flatMap((gathering) => gathering?.sent ?? [])
     this.#hurry()
     for (const outcome of await Promise.allSettled(sent))
       if (outcome.status === 'rejected') throw outcome.reason

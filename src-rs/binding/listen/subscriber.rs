@@ -124,7 +124,8 @@ impl Consumer {
         if let Some(error) = self.failed.lock().take() {
             return Err(error);
         }
-        let (values, few) = drainer.drain(&env, max);
+        let mut few = None;
+        let values = drainer.drain(&env, max, &mut few);
         self.seat.made_room();
         if let Some(read) = few {
             self.kept_up(read);
