@@ -1619,7 +1619,9 @@ type MessageOf<Payloads extends ListenerPayloads> = {
 type ItemOf<Payloads extends ListenerPayloads, Gaps extends GapMode> = 'include' extends Gaps ? MessageOf<Payloads> | Gap : MessageOf<Payloads>;
 /** A batch of {@link Listener.batches}, in its shape. In columns a payload may be one of any channel of the listener. */
 type BatchOf<Payloads extends ListenerPayloads, Gaps extends GapMode, Shape extends BatchShape> = {
+    /** Messages, and with `gaps: 'include'` gaps among them. */
     messages: ItemOf<Payloads, Gaps>[];
+    /** Columns, or with `gaps: 'include'` a gap by itself. */
     columns: NotificationColumns<Payloads[keyof Payloads & string], keyof Payloads & string> | ('include' extends Gaps ? Gap : never);
 }[Shape];
 /**
