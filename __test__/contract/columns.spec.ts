@@ -26,7 +26,7 @@ import { isPending } from '../support/occupy.js'
 const numbers = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, n) => `${from + n}`)
 
-/** Short and long payloads, with characters of one to four bytes, in every order in which they may share a string. */
+/** Short and long payloads, with characters of one to four bytes, mixed. */
 const PAYLOADS = [
   ...['', 'a', '', 'bc', 'x'.repeat(13), 'ü', 'y'.repeat(64), 'z'.repeat(65), '', 'd', '😀', 'e'],
   ...Array.from({ length: 70 }, (_, n) => `${n}`.repeat(1 + n)),
@@ -157,9 +157,12 @@ test('gaps and what was lost are counted as for every other consumer', async (t)
   const stream = listener.batches({ shape: 'columns', gaps: 'include' })
   await flood(channel, 1, 100)
   await waitFor(() => listener.stats().received === 100)
-  const [gap, columns] = await collect(stream, 2)
+  const [gap] = await collect(stream, 1)
   t.like(gap, { reason: 'overflow', dropped: 90 })
-  t.deepEqual(shown(columns), numbers(91, 100))
+  const kept: unknown[] = []
+  // The end of a turn of the event loop may part them.
+  while (kept.length < 10) kept.push(...[shown((await collect(stream, 1))[0])].flat())
+  t.deepEqual(kept, numbers(91, 100))
   t.like(listener.stats(), { delivered: 10, dropped: 90, gaps: 1, buffered: 0 })
 })
 

@@ -1,17 +1,12 @@
 //! A batch of a consumer's entries as JavaScript gets it: flat, so that it costs little to make.
 //!
 //! ```text
-//! numbers │ channel × room │ process id × room │ start × room │ totals │
-//! values  │ payload  "payloads of several"  payload  Gap  payload …
+//! numbers │ channel × room │ process id × room │ totals │
+//! values  │ payload  payload  Gap  payload …
 //! ```
 //!
-//! `numbers` is an array that both sides hold. Each entry has three numbers, in three columns: the number of its channel, the process id
-//! of its sender, and the place in a shared value at which its payload starts. A channel of [`SPECIAL`] marks an entry
-//! that is no notification; its process id then tells its kind.
-//!
-//! Short ASCII payloads share a value, because each string costs the JavaScript thread about as much as all the rest of an entry.
-//! An entry whose start is 0 begins the next value; an entry with another start has its payload in the present value, from there
-//! to the start of the entry behind it. A shared value is short, because a payload that JavaScript keeps may keep all of it.
+//! `numbers` is an array that both sides hold. Each entry has two numbers, in two columns: the number of its channel, and the process id
+//! of its sender. A channel of [`SPECIAL`] marks an entry that is no notification; its process id then tells its kind.
 //! Mirrored in `src-ts/deliver/batch.ts`.
 
 use std::cell::RefCell;
@@ -119,37 +114,25 @@ impl From<Gap> for NativeGap {
 enum Total {
     /// How many entries there are.
     Count = 0,
-    /// How many values crossed.
-    Values = 1,
     /// How many entries are no notifications.
-    Specials = 2,
+    Specials = 1,
     /// Whether all notifications have the same channel.
-    IsSingle = 3,
+    IsSingle = 2,
     /// Whether the batch left nothing behind.
-    IsEmpty = 4,
+    IsEmpty = 3,
 }
 
 /// How many numbers belong to no entry.
-const TOTALS: usize = 5;
+const TOTALS: usize = 4;
 /// How many numbers belong to each entry.
-const NUMBERS: usize = 3;
-
-/// The most bytes of a payload that shares a value: for a longer one a string of its own is no slower.
-const MAX_SHARED: usize = 64;
-/// The most bytes of a value that is shared. A larger one is hardly faster, and a payload that is kept would keep more.
-const MAX_VALUE: usize = 256;
+const NUMBERS: usize = 2;
 
 /// A batch while it is made.
 struct Batch<'drainer> {
     env: sys::napi_env,
     values: &'drainer mut Vec<sys::napi_value>,
-    /// The text of the value that is being filled.
-    shared: &'drainer mut Vec<u8>,
     channels: &'drainer mut [u32],
     process_ids: &'drainer mut [u32],
-    starts: &'drainer mut [u32],
-    /// How many entries there are.
-    count: usize,
     specials: u32,
     /// The channel of the first notification.
     channel: Option<u32>,
@@ -162,11 +145,13 @@ impl Batch<'_> {
             Entry::Notification(notification) => self.add_notification(&notification, payload),
             Entry::Gap(gap) => {
                 let gap = to_js(self.env, NativeGap::from(*gap))?;
-                self.add_special(SpecialKind::Gap, gap)
+                self.add_special(SpecialKind::Gap, gap);
+                Ok(())
             }
             Entry::Fence(fence) => {
                 let fence = to_js(self.env, fence)?;
-                self.add_special(SpecialKind::Fence, fence)
+                self.add_special(SpecialKind::Fence, fence);
+                Ok(())
             }
         }
     }
@@ -177,7 +162,8 @@ impl Batch<'_> {
             End::Failed(error) => Some(NativeError::from(error)),
         };
         let error = to_js(self.env, error)?;
-        self.add_special(SpecialKind::End, error)
+        self.add_special(SpecialKind::End, error);
+        Ok(())
     }
 
     fn add_notification(
@@ -187,44 +173,21 @@ impl Batch<'_> {
     ) -> napi::Result<()> {
         let channel = notification.channel;
         self.is_single &= *self.channel.get_or_insert(channel) == channel;
-        // A shared value is cut by the count of its bytes, and an empty payload would not tell where its value begins.
-        let is_shared = notification.is_ascii && !payload.is_empty() && payload.len() <= MAX_SHARED;
-        if !is_shared || self.shared.len() + payload.len() > MAX_VALUE {
-            self.end_shared()?;
-        }
-        let start = self.shared.len();
-        if is_shared {
-            self.shared.extend_from_slice(payload);
-        } else {
-            let value = make_string(self.env, payload, notification.is_ascii)?;
-            self.values.push(value);
-        }
-        self.push(channel, notification.process_id.cast_unsigned(), start);
+        let value = make_string(self.env, payload, notification.is_ascii)?;
+        self.push(channel, notification.process_id.cast_unsigned(), value);
         Ok(())
     }
 
-    fn add_special(&mut self, kind: SpecialKind, value: sys::napi_value) -> napi::Result<()> {
-        self.end_shared()?;
-        self.values.push(value);
+    fn add_special(&mut self, kind: SpecialKind, value: sys::napi_value) {
         self.specials += 1;
-        self.push(SPECIAL, kind as u32, 0);
-        Ok(())
+        self.push(SPECIAL, kind as u32, value);
     }
 
-    fn push(&mut self, channel: u32, process_id: u32, start: usize) {
-        self.channels[self.count] = channel;
-        self.process_ids[self.count] = process_id;
-        self.starts[self.count] = u32::try_from(start).unwrap_or_default();
-        self.count += 1;
-    }
-
-    /// Makes the value that several payloads share.
-    fn end_shared(&mut self) -> napi::Result<()> {
-        if !self.shared.is_empty() {
-            self.values.push(make_string(self.env, self.shared, true)?);
-            self.shared.clear();
-        }
-        Ok(())
+    fn push(&mut self, channel: u32, process_id: u32, value: sys::napi_value) {
+        let place = self.values.len();
+        self.channels[place] = channel;
+        self.process_ids[place] = process_id;
+        self.values.push(value);
     }
 }
 
@@ -236,14 +199,8 @@ pub(crate) struct Drainer {
     numbers: RefCell<Uint32Array>,
     /// Makes an array of its arguments: to fill one element by element costs several times as much.
     receive: FunctionRef<(), ()>,
-    /// What is used again for each batch.
-    made: RefCell<Made>,
-}
-
-#[derive(Default)]
-struct Made {
-    values: Vec<sys::napi_value>,
-    shared: Vec<u8>,
+    /// Of the batch that is being made.
+    values: RefCell<Vec<sys::napi_value>>,
 }
 
 impl Drainer {
@@ -256,7 +213,7 @@ impl Drainer {
             subscriber,
             numbers: RefCell::new(numbers),
             receive: receive.create_ref()?,
-            made: RefCell::default(),
+            values: RefCell::default(),
         })
     }
 
@@ -268,8 +225,8 @@ impl Drainer {
         max: u32,
         few: &mut Option<Moment>,
     ) -> napi::Result<Value> {
-        let (Ok(mut numbers), Ok(mut made)) =
-            (self.numbers.try_borrow_mut(), self.made.try_borrow_mut())
+        let (Ok(mut numbers), Ok(mut values)) =
+            (self.numbers.try_borrow_mut(), self.values.try_borrow_mut())
         else {
             return Err(napi::Error::new(
                 Status::GenericFailure,
@@ -286,19 +243,13 @@ impl Drainer {
             ));
         };
         let room = numbers.len() / NUMBERS;
-        let (channels, numbers) = numbers.split_at_mut(room);
-        let (process_ids, starts) = numbers.split_at_mut(room);
-        let Made { values, shared } = &mut *made;
+        let (channels, process_ids) = numbers.split_at_mut(room);
         values.clear();
-        shared.clear();
         let mut batch = Batch {
             env: env.raw(),
-            values,
-            shared,
+            values: &mut values,
             channels,
             process_ids,
-            starts,
-            count: 0,
             specials: 0,
             channel: None,
             is_single: true,
@@ -328,11 +279,8 @@ impl Drainer {
         }
         let handed = made
             .and_then(|()| drained.end.map_or(Ok(()), |end| batch.add_end(end)))
-            .and_then(|()| batch.end_shared())
             .and_then(|()| self.hand_over(env, batch.values));
-        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        totals[Total::Count as usize] = number(batch.count);
-        totals[Total::Values as usize] = number(batch.values.len());
+        totals[Total::Count as usize] = u32::try_from(batch.values.len()).unwrap_or(u32::MAX);
         totals[Total::Specials as usize] = batch.specials;
         totals[Total::IsSingle as usize] = u32::from(batch.is_single);
         totals[Total::IsEmpty as usize] = u32::from(drained.is_empty);

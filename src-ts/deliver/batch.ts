@@ -11,15 +11,14 @@ export const enum SpecialKind {
   End = 2,
 }
 
-/** How many numbers each entry has: its channel, its process id, and the start of its payload in a shared value. */
-const NUMBERS = 3
+/** How many numbers each entry has: its channel and its process id. */
+const NUMBERS = 2
 /** How many numbers belong to no entry. */
-const TOTALS = 5
+const TOTALS = 4
 
 /** The numbers that belong to no entry, by their places from the end. */
 const enum Total {
-  Count = 5,
-  Values = 4,
+  Count = 4,
   Specials = 3,
   IsSingle = 2,
   IsEmpty = 1,
@@ -90,28 +89,5 @@ export class BatchNumbers {
     const from = Uint32Array.BYTES_PER_ELEMENT * this.#places
     const end = from + Uint32Array.BYTES_PER_ELEMENT * this.count
     return new Int32Array(this.array.buffer.slice(from, end))
-  }
-
-  /** Makes the value of each entry of what crossed, in which short payloads share strings. */
-  unpacked(crossed: unknown): unknown[] {
-    const { count, array } = this
-    const values = this.#total(Total.Values)
-    const packed = values === 1 ? [crossed] : (crossed as unknown[])
-    if (values === count) return packed
-    const unpacked = arrayFor<unknown>(count)
-    const starts = 2 * this.#places
-    let place = -1
-    let start = 0
-    for (let index = 0; index < count; index += 1) {
-      if (start === 0) place += 1
-      const end = index + 1 < count ? array[starts + index + 1]! : 0
-      const value = packed[place]
-      unpacked[index] =
-        start === 0 && end === 0
-          ? value
-          : (value as string).substring(start, end === 0 ? undefined : end)
-      start = end
-    }
-    return unpacked
   }
 }

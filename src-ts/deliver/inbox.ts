@@ -380,7 +380,7 @@ export class Inbox implements Consumer {
     }
     const numbers = this.#numbers
     const { count } = numbers
-    if (count > 0) this.#values = numbers.unpacked(drained)
+    if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])
     this.#isArmed = count === 0
     this.#flood.count(count)
     this.#isEmpty = numbers.isEmpty
