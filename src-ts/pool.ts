@@ -316,7 +316,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     if (!Array.isArray(payloads))
       throw new ArgumentTypeError(expected('payloads', 'an array of payloads', payloads))
     checkChannel(channel)
-    const texts = payloads.map((payload, index) =>
+    // A hole in the array counts as `undefined`.
+    const texts = Array.from(payloads, (payload, index) =>
       this.#encode(channel, payload, `payloads[${index}]`),
     )
     checkTogether(texts)
@@ -329,7 +330,12 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     texts: string[],
     options: CallOptions | undefined,
   ): Promise<void> {
-    if (texts.length === 0) return
+    if (texts.length === 0) {
+      const { signal } = resolveCallOptions(options)
+      signal?.throwIfAborted()
+      this.#checkOpen()
+      return
+    }
     await this.#use(holder, options, (connection, bounds) =>
       notify(connection, channel, texts, bounds),
     )

@@ -2,6 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
   ArgumentRangeError,
   ArgumentTypeError,
@@ -242,6 +243,24 @@ test.serial(
     t.deepEqual(await arrived(1), ['1'])
   },
 )
+
+test('whoever ignores a promise of a notifier ends no process', async (t) => {
+  const { pool } = await openListener(t)
+  const notifier = pool.notifier('c', { delayMs: 100_000, onError: () => {} })
+  const unhandled: unknown[] = []
+  const note = (reason: unknown) => unhandled.push(reason)
+  process.on('unhandledRejection', note)
+  t.teardown(() => process.off('unhandledRejection', note))
+  void notifier.notify('a')
+  const flushed = pool.close()
+  void notifier.flush()
+  void notifier.close()
+  void notifier[Symbol.asyncDispose]()
+  await flushed
+  await t.throwsAsync(within(notifier.notify('b')))
+  await nextTurn()
+  t.deepEqual(unhandled, [])
+})
 
 test('closing a notifier sends what waits, and refuses what follows', async (t) => {
   const { pool, channel, arrived } = await open(t)

@@ -1,7 +1,14 @@
 // Notifications in one statement, when the statement fails.
 
 import test from 'ava'
-import { ArgumentRangeError, ConnectionTimeoutError, DatabaseError, PglistenError } from 'pglisten'
+import {
+  ArgumentRangeError,
+  ArgumentTypeError,
+  ConnectionPoolExecuteError,
+  ConnectionTimeoutError,
+  DatabaseError,
+  PglistenError,
+} from 'pglisten'
 import { collect, within } from '../../lab/wait.js'
 import { openListener, uniqueChannel } from '../support/listener.js'
 import { stuckPool } from '../support/stuck.js'
@@ -38,6 +45,27 @@ test('notifyMany() names the payload that it cannot send, and sends none', async
   })
   await pool.notify(channel, 'end')
   t.deepEqual((await collect(stream, 1))[0]?.payload, 'end')
+})
+
+test('notifyMany() refuses a hole, and checks everything else also when there is nothing to send', async (t) => {
+  const { pool } = await openListener(t)
+  const hole: string[] = []
+  hole[1] = 'a'
+  await t.throwsAsync(pool.notifyMany('c', hole), {
+    instanceOf: ArgumentTypeError,
+    message: /^Expected `payloads\[0\]` to be a string/,
+  })
+  await pool.notifyMany('c', [])
+  await t.throwsAsync(pool.notifyMany('c', [], { timeoutMs: -1 }), {
+    instanceOf: ArgumentRangeError,
+  })
+  await t.throwsAsync(pool.notifyMany('c', [], { signal: 1 as unknown as AbortSignal }), {
+    instanceOf: ArgumentTypeError,
+  })
+  const reason = new Error('no longer wanted')
+  t.is(await t.throwsAsync(pool.notifyMany('c', [], { signal: AbortSignal.abort(reason) })), reason)
+  await pool.close()
+  await t.throwsAsync(pool.notifyMany('c', []), { instanceOf: ConnectionPoolExecuteError })
 })
 
 test('notifyMany() rejects when its backend is killed, and the pool goes on', async (t) => {

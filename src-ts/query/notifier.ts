@@ -119,9 +119,13 @@ export class Notifier<Payload = string> implements AsyncDisposable {
 
   /**
    * Sends the payloads that wait without further delay. Resolves once all that were given before are committed, and rejects with
-   * the first error when some were not.
+   * the first error when some were not. As with {@link Notifier.notify}, the promise may be ignored.
    */
-  async flush(): Promise<void> {
+  flush(): Promise<void> {
+    return handled(this.#flush())
+  }
+
+  async #flush(): Promise<void> {
     const sent = [this.#current, this.#next].flatMap((gathering) => gathering?.sent ?? [])
     this.#hurry()
     for (const outcome of await Promise.allSettled(sent))
@@ -133,13 +137,13 @@ export class Notifier<Payload = string> implements AsyncDisposable {
    * first. To be called before the pool is closed, which gives up what waits.
    */
   close(): Promise<void> {
-    this.#closed ??= handled(this.flush())
+    this.#closed ??= this.flush()
     return this.#closed
   }
 
   /** Closes the notifier, as {@link Notifier.close} does. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 
   #gather(): Gathering {
