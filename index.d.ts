@@ -1203,13 +1203,13 @@ interface JsonCondition {
 interface NotificationFilter {
     /**
      * Patterns, of which the channel's name has to match one, as a whole and with its exact case. `*` stands for any number of
-     * characters, `?` for one, `[a-z_]` for one of a class, `[^a-z_]` for one that is not of it, and `\` takes the meaning
-     * from the next character. The patterns select among the channels to which the listener is subscribed, and subscribe to
+     * characters, `?` for one, `[a-z_]` for one of a class of characters and ranges, `[^a-z_]` for one that is not of it (`!`
+     * is a character like others there), and `\` takes the meaning from the next character. The patterns select among the channels to which the listener is subscribed, and subscribe to
      * none.
      * @default every channel
      */
     channels?: readonly string[] | undefined;
-    /** The text with which the payload has to begin. @default any payload */
+    /** The text with which the payload has to begin, in the spelling of its sender. @default any payload */
     prefix?: string | undefined;
     /**
      * The value that a JSON payload has to hold. A payload without a value at that path does not meet the condition. One that
@@ -1907,7 +1907,9 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     /**
      * Iterates over notifications. Each iterator is a consumer of its own, with its own buffer: other iterators and the
      * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
-     * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`.
+     * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`. The
+     * streams of `subscribe()` and `once()` do not count as that consumer: for channels to which the listener is subscribed
+     * besides, a buffer is kept within its bounds until there is a callback or an iterator.
      *
      * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
      * {@link ListenerOverflowError}.

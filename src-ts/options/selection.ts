@@ -41,13 +41,13 @@ export interface JsonCondition {
 export interface NotificationFilter {
   /**
    * Patterns, of which the channel's name has to match one, as a whole and with its exact case. `*` stands for any number of
-   * characters, `?` for one, `[a-z_]` for one of a class, `[^a-z_]` for one that is not of it, and `\` takes the meaning
-   * from the next character. The patterns select among the channels to which the listener is subscribed, and subscribe to
+   * characters, `?` for one, `[a-z_]` for one of a class of characters and ranges, `[^a-z_]` for one that is not of it (`!`
+   * is a character like others there), and `\` takes the meaning from the next character. The patterns select among the channels to which the listener is subscribed, and subscribe to
    * none.
    * @default every channel
    */
   channels?: readonly string[] | undefined
-  /** The text with which the payload has to begin. @default any payload */
+  /** The text with which the payload has to begin, in the spelling of its sender. @default any payload */
   prefix?: string | undefined
   /**
    * The value that a JSON payload has to hold. A payload without a value at that path does not meet the condition. One that
