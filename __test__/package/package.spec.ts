@@ -147,7 +147,8 @@ test('the packages hold what a user needs, and nothing else', (t) => {
     platform.files,
     ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', addonFile(target), 'package.json'].sort(),
   )
-  t.true(main.unpackedSize < 1_000_000, `${main.unpackedSize} bytes`)
+  // More than half of it are the sources, to which the maps of the code and of the declarations lead.
+  t.true(main.unpackedSize < 1_250_000, `${main.unpackedSize} bytes`)
 })
 
 test('every source that a map names is in the package', (t) => {
