@@ -226,6 +226,8 @@ test('a statement that is cancelled while it runs, or before its turn, leaves th
 
 test('closing lets statements end that were called before, refuses those that come later, and may be done twice', async (t) => {
   const pool = await openPool(t)
+  // Two connections, so that whoever asks first has one first, however long it takes to open one.
+  await Promise.all([1, 2].map(() => pool.fetchVal('SELECT 1 FROM pg_sleep(0.1)')))
   const before = pool.fetchVal('SELECT 1 FROM pg_sleep(0.1)')
   const connection = await pool.connection()
   const running = connection.fetchVal('SELECT 2 FROM pg_sleep(0.1)')
