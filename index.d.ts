@@ -1287,9 +1287,6 @@ interface BatchesOptions<Gaps extends GapMode = GapMode, Shape extends BatchShap
  * `channels[i]`, and was sent by the backend `processIds[i]`. Yielded by {@link Listener.batches} with the option
  * `shape: 'columns'`.
  *
- * A short payload of ASCII characters shares its text with its neighbours: for as long as it is kept, so are up to 256
- * bytes.
- *
  * @typeParam Payload - The type that `parse` returns; `string` without `parse`.
  * @typeParam Channel - The names that the channels may have.
  */
