@@ -243,7 +243,8 @@ class Converter {
  */
 function isBeyondJson(value: unknown, seen?: Set<object>): boolean {
   if (typeof value === 'bigint') return true
-  if (typeof value === 'number') return !Number.isFinite(value) || Object.is(value, -0)
+  // The digits that JSON has of an integer beyond 2^53 are not always the integer itself: 2^63 is 9223372036854776000 there.
+  if (typeof value === 'number') return !isExactInJson(value)
   if (typeof value !== 'object' || value === null || seen?.has(value)) return false
   if (types.isDate(value)) return !hasFourDigits(value)
   if (isContainer(value)) return true
@@ -252,6 +253,11 @@ function isBeyondJson(value: unknown, seen?: Set<object>): boolean {
   if ('toJSON' in value && typeof value.toJSON === 'function') return false
   const known = (seen ?? new Set()).add(value)
   return Object.values(value).some((part) => isBeyondJson(part, known))
+}
+
+function isExactInJson(value: number): boolean {
+  if (Number.isInteger(value)) return Number.isSafeInteger(value) && !Object.is(value, -0)
+  return Number.isFinite(value)
 }
 
 /** Whether the year of a `Date` is one of those that PostgreSQL reads in the text that JSON has of it. */

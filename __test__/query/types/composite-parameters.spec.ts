@@ -11,6 +11,9 @@ import type { ExecutionContext } from 'ava'
 
 const RUNS = 200
 
+/** Integers beyond 2^53, of which the shortest digits name another integer. */
+const unsafeInteger = fc.double({ min: 2 ** 53, max: 2 ** 70, noNaN: true }).map(Math.round)
+
 /** A composite with a field of each kind, and one that has it as a field and in an array. */
 async function composites(t: ExecutionContext) {
   const connection = await connect(t)
@@ -118,9 +121,7 @@ test('JSON in a field keeps the order of its keys, and the digits that its text 
 test('any number in a field is that number, however JSON writes it', async (t) => {
   const { connection, inner } = await composites(t)
   const property = fc.asyncProperty(
-    fc
-      .oneof(fc.double(), fc.float(), fc.maxSafeInteger())
-      .filter((f) => !Number.isInteger(f) || Number.isSafeInteger(f) || Math.abs(f) > 2 ** 63),
+    fc.oneof(fc.double(), fc.float(), fc.maxSafeInteger(), unsafeInteger),
     async (f) => {
       const given = {
         f,
@@ -134,6 +135,24 @@ test('any number in a field is that number, however JSON writes it', async (t) =
     },
   )
   await fc.assert(property, { numRuns: RUNS })
+})
+
+test('an integer beyond 2^53 in a field is refused where the type has exact integers, as it is outside of one', async (t) => {
+  const { connection, inner, outer } = await composites(t)
+  for (const unsafe of [2 ** 53, -(2 ** 53), 69504702542759210]) {
+    for (const [type, given] of [
+      ['int8', unsafe],
+      [inner, { big: unsafe }],
+      [inner, { bigs: [unsafe] }],
+      [outer, { one: { big: unsafe } }],
+    ] as [string, QueryParameter][]) {
+      await t.throwsAsync(
+        connection.fetchVal(`SELECT $1::${type}`, [given]),
+        { instanceOf: ConnectionExecuteError, message: /to be .*integer/ },
+        `${type} ${unsafe}`,
+      )
+    }
+  }
 })
 
 test('a text of JSON that is nested without end is refused', async (t) => {
@@ -172,7 +191,7 @@ const some = fc.option(
     bigs: fc.option(fc.array(fc.option(int64))),
     bytes: fc.option(fc.uint8Array().map((bytes) => Buffer.from(bytes))),
     f: fc.option(fc.double()),
-    floats: fc.option(fc.array(fc.option(fc.double()))),
+    floats: fc.option(fc.array(fc.option(fc.oneof(fc.double(), unsafeInteger)))),
     label: fc.option(text),
     labels: fc.option(fc.array(fc.option(text))),
   }),
