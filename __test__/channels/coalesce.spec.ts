@@ -37,14 +37,7 @@ async function start(t: ExecutionContext, options: ListenerOptions<string> = {})
     await terminate(await backendOf(listener))
     await within(back)
   }
-  /** Puts a fence into the stream; gives the promise of `sync()`. */
-  const fence = async () => {
-    const synced = listener.sync()
-    // By then the fence has come back.
-    for (let n = 0; n < 3; n += 1) await listener.connection.execute('SELECT 1')
-    return { synced }
-  }
-  return { channel, listener, pool, send, breakSession, fence }
+  return { channel, listener, pool, send, breakSession }
 }
 
 const texts = (items: readonly { payload: string }[]) => items.map(({ payload }) => payload)
@@ -127,7 +120,17 @@ for (const coalesce of ['payload', 'channel'] as const) {
   })
 
   test(`nothing is merged across a fence, by ${coalesce}`, async (t) => {
-    const { listener, send, fence } = await start(t, { coalesce })
+    const { listener, pool, send } = await start(t, { coalesce, session: 'shared' })
+    const beside = pool.listener({ reconnect: FAST, session: 'shared' })
+    await beside.startup()
+    t.is(beside.stats().session?.listeners, 2)
+    /** Puts a fence into the stream; gives the promise of `sync()`. */
+    const fence = async () => {
+      const synced = listener.sync()
+      // Nothing of this one's is waiting, and on the session that they share its fence comes back behind the other's.
+      await within(beside.sync())
+      return { synced }
+    }
     const messages = listener.messages()
     await send('a', 'a')
     const first = await fence()

@@ -41,9 +41,18 @@ test('an integer beyond 64 bits crosses with all of its digits', (t) => {
 })
 
 test('any other object crosses as the JSON that it stands for', (t) => {
-  // Without -0, of which JSON has no exact form.
-  const exact = fc.jsonValue().map((value) => JSON.parse(JSON.stringify(value)) as unknown)
-  const objects = fc.dictionary(fc.string(), exact, { noNullPrototype: true })
+  // JSON has no exact form of -0 and of integers beyond 2^53.
+  const hasForm = (value: unknown) => {
+    const numbers: number[] = []
+    JSON.stringify(value, (_, part: unknown) => {
+      if (typeof part === 'number') numbers.push(part)
+      return part
+    })
+    return numbers.every((n) => !Object.is(n, -0) && (Number.isSafeInteger(n) || n % 1 !== 0))
+  }
+  const objects = fc.dictionary(fc.string(), fc.jsonValue().filter(hasForm), {
+    noNullPrototype: true,
+  })
   const property = fc.property(objects, (value) => {
     const [native] = toNativeParameters([value]) as [{ json: string }]
     t.deepEqual(Object.keys(native), ['json'])

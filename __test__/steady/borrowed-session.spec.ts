@@ -68,10 +68,11 @@ onLinux('a session that is quiet wakes nobody', async (t) => {
   const { channel, got } = await openScene(t, { heartbeat: false })
   await notifySteadily(channel, 100)
   await waitFor(() => got.length === 100)
-  await new Promise((resolve) => setTimeout(resolve, 200))
   const before = sleeps()
   await new Promise((resolve) => setTimeout(resolve, 1000))
-  t.true(sleeps() - before < 5)
+  // The loan ends within that second, and nothing looks after it then.
+  const slept = sleeps() - before
+  t.true(slept < 10, `${slept}`)
 })
 
 test.serial('while JavaScript is busy the session is read all the same', async (t) => {

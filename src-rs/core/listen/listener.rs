@@ -185,12 +185,8 @@ impl ListenerHandle {
     /// Lends the session's connection to this thread, which is the listener's, if that can be.
     #[must_use]
     pub fn lend(&self) -> Option<(Awaited, ListeningLoan)> {
-        let chair = {
-            let place = self.0.place.lock();
-            // Two sessions are read while a listener goes from one to the other.
-            place.chair.clone().filter(|_| place.moving.is_none())
-        };
-        chair?.supervised.lend(self.0.seat.environment())
+        let chair = self.0.place.lock().chair.clone()?;
+        chair.supervised.lend(self.0.seat.environment())
     }
 
     /// What the session serves. `None`: the listener has left it.

@@ -20,10 +20,7 @@ export class BoundedArray<Element = unknown> {
    */
   constructor(values: readonly Element[], lowerBounds: readonly number[]) {
     if (!Array.isArray(values)) throw new ArgumentTypeError(expected('values', 'an array', values))
-    if (
-      !Array.isArray(lowerBounds) ||
-      !lowerBounds.every((bound) => Number.isInteger(bound) && Math.abs(bound) < 2 ** 31)
-    ) {
+    if (!Array.isArray(lowerBounds) || !lowerBounds.every(isInt32)) {
       throw new ArgumentTypeError(
         expected('lowerBounds', 'an array of integers of 32 bits', lowerBounds),
       )
@@ -31,6 +28,10 @@ export class BoundedArray<Element = unknown> {
     this.values = values
     this.lowerBounds = lowerBounds
   }
+}
+
+function isInt32(value: unknown): boolean {
+  return typeof value === 'number' && (value | 0) === value
 }
 
 brand(BoundedArray, 'BoundedArray')

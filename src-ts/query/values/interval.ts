@@ -34,8 +34,9 @@ export class Interval {
         expected('microseconds', 'a bigint or a safe integer', microseconds),
       )
     }
-    this.months = months
-    this.days = days
+    // A count of none has no sign: `-0 + 0` is 0.
+    this.months = months + 0
+    this.days = days + 0
     this.microseconds = BigInt(microseconds)
     if (this.microseconds > MAX_INT64 || this.microseconds < -MAX_INT64 - 1n) {
       throw new ArgumentRangeError(
