@@ -92,6 +92,10 @@ const next = <Name extends keyof Told>(listener: Listener, name: Name) =>
     { what: `the event ${name}` },
   )
 
+/** The integers from the first to the last, as payloads. */
+const numbers = (first: number, last: number) =>
+  Array.from({ length: last - first + 1 }, (_, index) => String(first + index))
+
 const isDefect = (t: ExecutionContext, error: unknown, point: string) => {
   t.true(error instanceof pglisten.PglistenError, String(error))
   const { code, message } = error as Package.PglistenError
@@ -249,6 +253,28 @@ panics('borrowed', 'while JavaScript reads a connection fails its statement only
   await within(held.close())
   t.is(await within(pool.fetchVal<number>('SELECT 2')), 2)
   await within(pool.close())
+})
+
+panics('borrowed', 'while JavaScript reads a listening session is one gap', async (t) => {
+  const { pool, channel, listener, called, events, errors, arrives } = await openScene(t)
+  const reconnected = next(listener, 'reconnected')
+  // The session is borrowed once notifications come steadily; until then nobody comes to the point.
+  arm('borrowed')
+  await pool.execute(`DO $$ BEGIN FOR n IN 1..500 LOOP
+    PERFORM pg_notify('${channel}', n::text); COMMIT; PERFORM pg_sleep(0.001);
+  END LOOP; END $$`)
+  const { gap } = await reconnected
+  t.true(gap.message.includes('fail point borrowed was reached'), gap.message)
+  await arrives('after')
+  await within(listener.sync())
+  t.is(called.filter((entry) => entry === 'gap').length, 1)
+  // In order, with one hole where the gap stands.
+  const [before, after] = [called.indexOf('gap'), called.length - called.indexOf('gap') - 2]
+  t.deepEqual(called.slice(0, before), numbers(1, before))
+  t.deepEqual(called.slice(before + 1, -1), numbers(501 - after, 500))
+  t.true(before + after < 500, `${before} before, ${after} after`)
+  t.deepEqual(events, ['connected', 'disconnected', 'connected', 'gap', 'reconnected'])
+  t.deepEqual(errors, [])
 })
 
 panics(

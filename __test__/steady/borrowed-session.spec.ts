@@ -202,7 +202,7 @@ test.serial('fences, heartbeats, subscriptions and statements go between', async
 const WORKER = `
   const { parentPort, workerData } = require('node:worker_threads')
   const { ConnectionPool } = require('pglisten')
-  const listener = new ConnectionPool(workerData.dsn).listener(workerData.options)
+  const listener = new ConnectionPool(workerData.pool).listener(workerData.options)
   ;(async () => {
     let got = 0
     await listener.addCallback(workerData.channel, () => {
@@ -233,7 +233,7 @@ for (const end of ['terminate', 'exit', 'throw']) {
       `a worker that ends while it reads leaves nothing (${end}, ${session})`,
       async (t) => {
         const channel = uniqueChannel()
-        const workerData = { dsn: await serverDsn(), channel, end, options: { session } }
+        const workerData = { pool: { dsn: await serverDsn() }, channel, end, options: { session } }
         const worker = new Worker(WORKER, { eval: true, workerData })
         const exited = new Promise((resolve) => worker.once('exit', resolve))
         const [steady] = [message(worker, 'steady'), await message(worker, 'started')]
@@ -248,17 +248,61 @@ for (const end of ['terminate', 'exit', 'throw']) {
   }
 }
 
+/** A second thread that shares the session of a scene, once it listens. */
+async function openBeside(
+  { listener, applicationName, channel }: Awaited<ReturnType<typeof openScene>>,
+  data: { all?: number; end?: string },
+) {
+  const workerData = {
+    pool: { dsn: await serverDsn(), applicationName },
+    channel,
+    options: {},
+    ...data,
+  }
+  const worker = new Worker(WORKER, { eval: true, workerData })
+  const exited = new Promise((resolve) => worker.once('exit', resolve))
+  const all = message(worker, 'all')
+  await message(worker, 'started')
+  await waitFor(() => listener.stats().session?.listeners === 2)
+  return { worker, exited, all }
+}
+
+onLinux('a session that two threads share is read by neither of them', async (t) => {
+  const scene = await openScene(t)
+  const { channel, got } = scene
+  const { worker, all } = await openBeside(scene, { all: 1000 })
+  t.teardown(() => worker.terminate())
+  const before = sleeps()
+  await notifySteadily(channel, 1000)
+  await Promise.all([all, waitFor(() => got.length === 1000)])
+  // The thread that reads is woken for nearly each.
+  t.true(sleeps() - before > 500)
+  t.deepEqual(got, numbers(1000))
+})
+
+onLinux('a thread that is alone again with a session reads it', async (t) => {
+  const scene = await openScene(t)
+  const { channel, got } = scene
+  const { exited } = await openBeside(scene, { end: 'exit' })
+  await notifySteadily(channel, 300)
+  await within(exited)
+  await notifySteadily(channel, 100)
+  const before = sleeps()
+  await notifySteadily(channel, 1000)
+  await waitFor(() => got.length === 1400)
+  const slept = sleeps() - before
+  t.true(slept < 300, `${slept}`)
+})
+
 test.serial(
   'two threads that share a session hear all of it, although one of them is busy',
   async (t) => {
-    const { channel, got } = await openScene(t)
-    const workerData = { dsn: await serverDsn(), channel, all: 1000, options: {} }
+    const scene = await openScene(t)
+    const { channel, got } = scene
     const sending = notifySteadily(channel, 200)
     await waitFor(() => got.length >= 100)
-    const worker = new Worker(WORKER, { eval: true, workerData })
+    const { worker, all } = await openBeside(scene, { all: 1000 })
     t.teardown(() => worker.terminate())
-    const all = message(worker, 'all')
-    await message(worker, 'started')
     await sending
     await waitFor(() => got.length === 200)
     const more = notifySteadily(channel, 1000)

@@ -1,15 +1,17 @@
 //! Connections that the JavaScript thread has borrowed: its event loop waits for their sockets, and it reads the answers itself.
 //!
-//! To wake one thread for the answer and another for JavaScript costs more than a short statement. The functions are those of libuv
-//! (<https://docs.libuv.org/en/v1.x/poll.html>), which Node.js exports; where an engine has none, nothing is borrowed.
+//! To wake one thread for the answer and another for JavaScript costs more than a short statement. The sockets are waited for by
+//! libuv (<https://docs.libuv.org/en/v1.x/poll.html>); where an engine does not export its functions, nothing is borrowed.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+mod uv;
+
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use napi::bindgen_prelude::JsValuesTupleIntoVec as _;
 use napi::{check_status, sys};
@@ -23,92 +25,7 @@ use pglisten_core::query::statements::Manner;
 use super::bridge::Shared;
 use super::runtime::querying;
 use super::wake::Arguments;
-
-/// `UV_POLL` of `uv_handle_type`.
-const UV_POLL: c_int = 8;
-/// `UV_TIMER` of `uv_handle_type`.
-const UV_TIMER: c_int = 13;
-/// `UV_READABLE` of `uv_poll_event`.
-const UV_READABLE: c_int = 1;
-
-/// A handle of libuv.
-type Handle = *mut c_void;
-type OnPoll = unsafe extern "C" fn(Handle, c_int, c_int);
-type OnClose = unsafe extern "C" fn(Handle);
-type OnTimer = unsafe extern "C" fn(Handle);
-
-type HandleSize = unsafe extern "C" fn(c_int) -> usize;
-type SetData = unsafe extern "C" fn(Handle, *mut c_void);
-type GetData = unsafe extern "C" fn(Handle) -> *mut c_void;
-type PollInit = unsafe extern "C" fn(*mut c_void, Handle, c_int) -> c_int;
-type PollStart = unsafe extern "C" fn(Handle, c_int, OnPoll) -> c_int;
-type PollStop = unsafe extern "C" fn(Handle) -> c_int;
-type TimerInit = unsafe extern "C" fn(*mut c_void, Handle) -> c_int;
-type TimerStart = unsafe extern "C" fn(Handle, OnTimer, u64, u64) -> c_int;
-type Now = unsafe extern "C" fn(*mut c_void) -> u64;
-type Unref = unsafe extern "C" fn(Handle);
-type Close = unsafe extern "C" fn(Handle, OnClose);
-
-/// The functions of libuv that are needed.
-struct Uv {
-    handle_size: HandleSize,
-    handle_set_data: SetData,
-    handle_get_data: GetData,
-    poll_init: PollInit,
-    poll_start: PollStart,
-    poll_stop: PollStop,
-    timer_init: TimerInit,
-    timer_start: TimerStart,
-    now: Now,
-    unref: Unref,
-    close: Close,
-}
-
-/// Every library that is loaded, as `dlfcn.h` of Apple's systems has it.
-#[cfg(target_vendor = "apple")]
-const RTLD_DEFAULT: *mut c_void = ptr::without_provenance_mut(usize::MAX - 1);
-/// Every library that is loaded, as `dlfcn.h` of glibc and musl has it.
-#[cfg(not(target_vendor = "apple"))]
-const RTLD_DEFAULT: *mut c_void = ptr::null_mut();
-
-unsafe extern "C" {
-    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
-}
-
-impl Uv {
-    /// The functions, if the program that has loaded this one exports them.
-    fn get() -> Option<&'static Self> {
-        static UV: OnceLock<Option<Uv>> = OnceLock::new();
-        UV.get_or_init(Self::find).as_ref()
-    }
-
-    fn find() -> Option<Self> {
-        fn symbol(name: &CStr) -> Option<*mut c_void> {
-            // Safety: the handle stands for every library that is loaded; the name ends with a NUL.
-            let found = unsafe { dlsym(RTLD_DEFAULT, name.as_ptr()) };
-            (!found.is_null()).then_some(found)
-        }
-        macro_rules! function {
-            ($name:literal, $signature:ty) => {
-                // Safety: libuv's functions have had these signatures since version 1.19.
-                unsafe { std::mem::transmute::<*mut c_void, $signature>(symbol($name)?) }
-            };
-        }
-        Some(Self {
-            handle_size: function!(c"uv_handle_size", HandleSize),
-            handle_set_data: function!(c"uv_handle_set_data", SetData),
-            handle_get_data: function!(c"uv_handle_get_data", GetData),
-            poll_init: function!(c"uv_poll_init", PollInit),
-            poll_start: function!(c"uv_poll_start", PollStart),
-            poll_stop: function!(c"uv_poll_stop", PollStop),
-            timer_init: function!(c"uv_timer_init", TimerInit),
-            timer_start: function!(c"uv_timer_start", TimerStart),
-            now: function!(c"uv_now", Now),
-            unref: function!(c"uv_unref", Unref),
-            close: function!(c"uv_close", Close),
-        })
-    }
-}
+use uv::{Handle, Storage, UV_POLL, UV_READABLE, UV_TIMER, Uv};
 
 thread_local! {
     /// The loops of this thread's environments, by the address of what reaches each from other threads.
@@ -181,24 +98,6 @@ struct Borrowed {
     /// Whether the timer waits.
     is_timed: Cell<bool>,
     event_loop: Rc<EventLoop>,
-}
-
-/// Where libuv keeps a handle: aligned for pointers, and there until the handle is closed.
-struct Storage(UnsafeCell<Box<[u64]>>);
-
-impl Storage {
-    fn new(uv: &Uv, kind: c_int) -> Self {
-        // Safety: the function only looks the size up.
-        let size = unsafe { (uv.handle_size)(kind) };
-        Self(UnsafeCell::new(
-            vec![0; size.div_ceil(size_of::<u64>())].into_boxed_slice(),
-        ))
-    }
-
-    fn handle(&self) -> Handle {
-        // Safety: nobody but libuv has a reference into the box, which is not moved or dropped by this.
-        unsafe { (*self.0.get()).as_mut_ptr().cast() }
-    }
 }
 
 impl EventLoop {
@@ -435,7 +334,8 @@ impl Borrowed {
         match (self.reader.read(now), &self.timer) {
             (Next::Over, _) => self.end(),
             (Next::After(delay), Some(timer)) => {
-                // Safety: the handles are open, or closing, which libuv refuses.
+                // Safety: the handles are open: they are closed together, and of a handle that is being closed libuv calls nothing
+                // but `on_closed`.
                 unsafe {
                     if !self.is_timed.replace(true) {
                         let _ = (uv.poll_stop)(self.poll.handle());
