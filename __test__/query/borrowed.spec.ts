@@ -103,6 +103,16 @@ test('a bound that is reached while the loop is blocked cancels what runs, and k
   t.is(await ask('SELECT count(*)::int FROM pg_stat_activity WHERE pid = $1', [backend]), 1)
 })
 
+test('a statement that raises warnings is answered, and the next ones too', async (t) => {
+  const { connection } = await connect(t)
+  await connection.execute(`CREATE FUNCTION pg_temp.raises(n int) RETURNS int LANGUAGE plpgsql AS
+    $$ BEGIN FOR turn IN 1..n LOOP RAISE WARNING 'warning %', turn; END LOOP; RETURN n; END $$`)
+  for (let turn = 0; turn < 50; turn += 1) {
+    t.is(await within(connection.fetchVal('SELECT pg_temp.raises($1)', [turn % 4])), turn % 4)
+    t.is(await within(connection.fetchVal('SELECT lower($1)', [`A${turn}`])), `a${turn}`)
+  }
+})
+
 test('statements that follow each other do so while the loop is blocked', async (t) => {
   const { connection } = await connect(t)
   const clock = 'SELECT clock_timestamp() FROM pg_sleep($1)'
