@@ -1824,6 +1824,9 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * LISTEN is committed, which a listener that is reconnecting does in its next session. A callback that is registered
      * twice is called twice. Allowed inside a callback.
      *
+     * Deliveries that come together share one asynchronous scope: what a callback sets with `AsyncLocalStorage.enterWith()` is there
+     * for the next ones too, and what it sets with `AsyncLocalStorage.run()` is not.
+     *
      * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
      * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
      * refuses the LISTEN, with {@link ListenerTimeoutError} when the wait for it took longer than `timeoutMs`, and with the
