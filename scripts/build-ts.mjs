@@ -93,9 +93,16 @@ async function bundle() {
 function withMap(file) {
   const code = fs.readFileSync(file, 'utf8').replace(/^\/\/# sourceMappingURL=.*$/m, '')
   return {
-    code: code.replace('= PGLISTEN_VERSION', `= ${JSON.stringify(version)}`),
+    code: code
+      .replace('= PGLISTEN_VERSION', `= ${JSON.stringify(version)}`)
+      .replace(/PGLISTEN_SQL\('([^']+)'\)/g, (_, name) => JSON.stringify(sqlOf(name))),
     map: fs.readFileSync(`${file}.map`, 'utf8'),
   }
+}
+
+/** The text of a file of SQL. @param {string} name */
+function sqlOf(name) {
+  return fs.readFileSync(path.join(root, 'src-ts', 'durable', 'sql', name), 'utf8')
 }
 
 /**

@@ -214,6 +214,29 @@ export class ListenerGapError<GapType = unknown> extends ListenerError {
   }
 }
 
+/** The base of the errors of durable subscriptions: what they need is not installed, or of another owner, or means nothing here. */
+export class DurableError extends PglistenError {
+  override readonly code: string = 'ERR_PGLISTEN_DURABLE'
+}
+
+/** A subscription has stopped at an event whose handler failed too often. Its `cause` is the error of the handler. */
+export class SubscriptionStoppedError extends DurableError {
+  override readonly code = 'ERR_PGLISTEN_SUBSCRIPTION_STOPPED'
+  /** The id of the event. */
+  readonly eventId: bigint
+
+  /**
+   * The package makes its errors itself; the class is exported for `instanceof`.
+   *
+   * @param message - The message for people.
+   * @param eventId - The id of the event.
+   */
+  constructor(message: string, eventId: bigint, options?: PglistenErrorOptions) {
+    super(message, options)
+    this.eventId = eventId
+  }
+}
+
 /**
  * The server answered with an error. The properties are the fields of its
  * [`ErrorResponse`](https://www.postgresql.org/docs/current/protocol-error-fields.html); a field that it did not send
@@ -298,6 +321,8 @@ brandError(PglistenError, 'PglistenError')
 brandError(ArgumentTypeError, 'ArgumentTypeError')
 brandError(ArgumentRangeError, 'ArgumentRangeError')
 brandError(ConnectionPoolError, 'ConnectionPoolError')
+brandError(DurableError, 'DurableError')
+brandError(SubscriptionStoppedError, 'SubscriptionStoppedError')
 brandError(ConnectionPoolConfigurationError, 'ConnectionPoolConfigurationError')
 brandError(ConnectionPoolExecuteError, 'ConnectionPoolExecuteError')
 brandError(ConnectionError, 'ConnectionError')

@@ -1,0 +1,73 @@
+// The bell: the notifications by which publishers wake workers that sleep.
+import type { Listener } from '../listen/listener.js'
+import type { DurableOwner } from './owner.js'
+
+/** The channel on which `pglisten.publish()` rings; the payload is the channel of the event. */
+const CHANNEL = 'pglisten_bell'
+
+/** The longest wait for a session at the beginning, in milliseconds. */
+const STARTUP_TIMEOUT_MS = 30_000
+
+/** A worker that sleeps. */
+interface Sleeper {
+  readonly channels: ReadonlySet<string>
+  ring(): void
+}
+
+/** Hears the bell for the workers of a subscription. */
+export class Bell {
+  readonly #owner: DurableOwner
+  readonly #report: (error: unknown) => void
+  readonly #sleepers = new Set<Sleeper>()
+  #listener: Listener | undefined
+
+  constructor(owner: DurableOwner, report: (error: unknown) => void) {
+    this.#owner = owner
+    this.#report = report
+  }
+
+  /** Begins to listen. Rejects when there is no server. */
+  async start(): Promise<void> {
+    const listener = this.#owner.listener({ channels: [CHANNEL], coalesce: 'payload' })
+    this.#listener = listener
+    // A warning says what a gap says too, and an error that the listener gave up.
+    listener.on('error', this.#report)
+    listener.on('closed', (error) => {
+      if (!error) return
+      this.#report(error)
+      this.#ringAll()
+    })
+    await listener.addCallback(CHANNEL, (_, channel) => this.#ring(channel))
+    // What was rung meanwhile was not heard.
+    listener.addGapCallback(() => this.#ringAll())
+    await listener.startup({ timeoutMs: STARTUP_TIMEOUT_MS })
+    listener.listen()
+  }
+
+  async stop(): Promise<void> {
+    await this.#listener?.shutdown()
+  }
+
+  /** Resolves when the bell rings for one of the channels. To be asked before it is looked whether there is something. */
+  next(channels: ReadonlySet<string>): { rung: Promise<void>; cancel: () => void } {
+    let sleeper!: Sleeper
+    const rung = new Promise<void>((resolve) => {
+      sleeper = { channels, ring: resolve }
+    })
+    this.#sleepers.add(sleeper)
+    return { rung, cancel: () => void this.#sleepers.delete(sleeper) }
+  }
+
+  #ring(channel: string): void {
+    for (const sleeper of this.#sleepers) if (sleeper.channels.has(channel)) this.#wake(sleeper)
+  }
+
+  #ringAll(): void {
+    for (const sleeper of this.#sleepers) this.#wake(sleeper)
+  }
+
+  #wake(sleeper: Sleeper): void {
+    this.#sleepers.delete(sleeper)
+    sleeper.ring()
+  }
+}

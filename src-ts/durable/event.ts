@@ -1,0 +1,68 @@
+// Events, as handlers get them, and as the server gives them.
+import type { DurableOwner } from './owner.js'
+
+/**
+ * An event of a durable subscription.
+ *
+ * @typeParam Payload - The type of the payload: text, or what the pool's schema of the channel makes of it.
+ */
+export interface DurableEvent<Payload = string> {
+  /** The number of the event. It may be given again after a crash or a failover in which an asynchronous commit was lost. */
+  readonly id: bigint
+  /** Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. */
+  readonly uid: string
+  /** The channel. */
+  readonly channel: string
+  /** The payload. */
+  readonly payload: Payload
+  /** What the event is about; `null` without a key. */
+  readonly key: string | null
+  /** When it was published, by the server's clock. */
+  readonly publishedAt: Date
+  /** The number of this attempt, from 1 on. */
+  readonly attempt: number
+}
+
+/** The way that the position goes when the events of a batch are done. */
+export interface Way {
+  xact: string
+  /** Ids of events that were given up and are tried again; then the position stays. */
+  retried?: string[]
+  base?: string
+  target?: string | null
+  after?: string | number | null
+  /** The base and the target for a part of the batch. */
+  from?: string
+  to?: string
+}
+
+/** A row that `pglisten.take` returns. */
+export type Row = [
+  id: string | null,
+  uid: string,
+  channel: string,
+  payload: string,
+  key: string | null,
+  at: string,
+  attempt: string,
+]
+
+/** The columns of {@link Row}, as text whatever the types of the pool are. */
+export const COLUMNS =
+  'id::text, uid, channel, payload, key, (extract(epoch FROM at) * 1000)::float8::text, attempt::text'
+
+/** Makes an event of a row. */
+export function eventOf(
+  [id, uid, channel, payload, key, at, attempt]: Row,
+  owner: DurableOwner,
+): DurableEvent<unknown> {
+  return {
+    id: BigInt(id!),
+    uid,
+    channel,
+    payload: owner.parse ? owner.parse(payload, channel as never) : payload,
+    key,
+    publishedAt: new Date(Number(at)),
+    attempt: Number(attempt),
+  }
+}

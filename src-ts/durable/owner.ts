@@ -1,0 +1,29 @@
+// What durable subscriptions ask of the pool that they belong to.
+import type { Listener } from '../listen/listener.js'
+import type { ListenerOptions } from '../options/listener.js'
+import type { ParsePayload } from '../options/listener.js'
+import type { CallOptions } from '../query/bounds.js'
+import type { Connection } from '../query/connection.js'
+
+/** The pool that made a subscription. */
+export interface DurableOwner {
+  /** Leases a connection. */
+  connection(options?: CallOptions): Promise<Connection>
+  /** Makes a listener. */
+  listener(options: ListenerOptions<string>): Listener
+  /** Makes the value of a payload, where the pool has schemas. */
+  readonly parse: ParsePayload | undefined
+}
+
+/** Lets `work` use a connection of the pool. */
+export async function withConnection<Result>(
+  owner: DurableOwner,
+  work: (connection: Connection) => Promise<Result>,
+): Promise<Result> {
+  const connection = await owner.connection()
+  try {
+    return await work(connection)
+  } finally {
+    await connection.close()
+  }
+}

@@ -1,0 +1,109 @@
+// The schema in the database: installed by version, in one transaction.
+import { DurableError } from '../errors.js'
+import type { InstallOptions } from '../options/durable.js'
+import { resolveInstallOptions } from '../options/durable.js'
+import { quoteName } from '../query/identifiers.js'
+import type { Queryable } from '../query/queryable.js'
+
+// Replaced by the text of the file when the package is built.
+declare function PGLISTEN_SQL(file: string): string
+
+/** What leads to each version from the one before it. */
+const VERSIONS: readonly string[] = [PGLISTEN_SQL('1.sql')]
+
+/** The present version of the schema. */
+export const VERSION = VERSIONS.length
+
+/** Keeps two installations apart: any number that nobody else takes. */
+const LOCK = 5_782_470_116
+
+/** What a role needs that publishes. */
+const PUBLISH = ['publish(text, text, text, boolean)']
+/** What a role needs that subscribes. */
+const SUBSCRIBE = [
+  ...PUBLISH,
+  'position_now()',
+  'here()',
+  'is_home()',
+  'subscribe(text, text[], int, boolean)',
+  'take(text, int, int, int, text)',
+  'fetch(text, int, int)',
+  'advance(text, int, jsonb)',
+  'has_more(text, int)',
+  'doze(text, int, uuid, interval)',
+  'rouse(text, int, uuid)',
+  'count_attempt(text, bigint, text)',
+  'forget_attempts(text, bigint)',
+  'give_up(text, int, bigint, text)',
+  'retry(text, bigint[])',
+  'drop_subscription(text)',
+  'lag(text)',
+  'adopt()',
+]
+/** What a role needs to read that subscribes. */
+const READ = ['home', 'subscription', 'position', 'failed', 'attempt']
+
+/** Installs the schema, or brings it to the present version; does nothing where it is. In the transaction of `tx`. */
+export async function install(tx: Queryable, options: InstallOptions | undefined): Promise<void> {
+  const { publishers, subscribers } = resolveInstallOptions(options)
+  const publishing = publishers.map((role) => quoteName('publishers', role, 'a role'))
+  const subscribing = subscribers.map((role) => quoteName('subscribers', role, 'a role'))
+  await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK])
+  const owner = await ownerOf(tx)
+  if (owner === undefined) await tx.executeBatch('CREATE SCHEMA pglisten')
+  else if (!owner.is_own) {
+    throw new DurableError(
+      `the schema \`pglisten\` belongs to role \`${owner.name}\`: durable subscriptions are installed by it, or after it was renamed`,
+    )
+  }
+  const version = owner === undefined ? 0 : await installedVersion(tx)
+  if (version > VERSION) {
+    throw new DurableError(
+      `the schema \`pglisten\` has version ${version}, which a newer pglisten has installed; this one knows version ${VERSION}`,
+    )
+  }
+  for (const [index, sql] of VERSIONS.entries()) {
+    if (index < version) continue
+    await tx.executeBatch(sql)
+    if (index > 0) await tx.execute('UPDATE pglisten.home SET version = $1', [index + 1])
+  }
+  await tx.executeBatch(grants(publishing, PUBLISH, []) + grants(subscribing, SUBSCRIBE, READ))
+}
+
+function grants(roles: readonly string[], functions: readonly string[], tables: readonly string[]): string {
+  if (roles.length === 0) return ''
+  const to = roles.join(', ')
+  const callable = functions.map((name) => `pglisten.${name}`).join(', ')
+  const readable = tables.map((name) => `pglisten.${name}`).join(', ')
+  return (
+    `GRANT USAGE ON SCHEMA pglisten TO ${to}; GRANT EXECUTE ON FUNCTION ${callable} TO ${to};` +
+    (readable === '' ? '' : `GRANT SELECT ON ${readable} TO ${to};`)
+  )
+}
+
+async function ownerOf(tx: Queryable): Promise<{ name: string; is_own: boolean } | undefined> {
+  const found = await tx.fetchRowOrNull<{ name: string; is_own: boolean }>(
+    `SELECT pg_get_userbyid(nspowner) AS name, pg_has_role(nspowner, 'USAGE') AS is_own
+     FROM pg_catalog.pg_namespace WHERE nspname = 'pglisten'`,
+  )
+  return found ?? undefined
+}
+
+/** The version that is installed; 0 for an empty schema. Throws when the schema is another one of that name. */
+export async function installedVersion(queryable: Queryable): Promise<number> {
+  const { home, others } = await queryable.fetchRow<{ home: boolean; others: boolean }>(
+    `SELECT to_regclass('pglisten.home') IS NOT NULL AS home,
+       EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace('pglisten')) AS others`,
+  )
+  if (home) return queryable.fetchVal<number>('SELECT version FROM pglisten.home')
+  if (!others) return 0
+  throw new DurableError('the schema `pglisten` exists and is not one of durable subscriptions')
+}
+
+/** Removes everything: events, subscriptions and positions. */
+export async function uninstall(tx: Queryable): Promise<void> {
+  await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK])
+  const owner = await ownerOf(tx)
+  if (owner === undefined) return
+  if ((await installedVersion(tx)) > 0) await tx.executeBatch('DROP SCHEMA pglisten CASCADE')
+}

@@ -1,0 +1,515 @@
+-- Version 1 of what durable subscriptions need. It is run in one transaction, by the role that owns the schema from then on.
+--
+-- A position is a snapshot: an event is done when the transaction that has published it is visible in the position. Ids alone say
+-- nothing, because transactions do not commit in the order of their ids.
+
+CREATE TABLE pglisten.home (
+  version  int NOT NULL,
+  cluster  bigint NOT NULL,
+  database oid NOT NULL,
+  relation oid NOT NULL
+);
+COMMENT ON TABLE pglisten.home IS
+  'The version of this schema, and where it was installed: positions are worthless in another cluster.';
+
+CREATE TABLE pglisten.event (
+  -- No cache: ids of one transaction would not follow those of another one that was answered before.
+  id      bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
+  -- The top-level transaction. The row's xmin would be that of a savepoint, which every snapshot calls visible.
+  xact    xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  channel text NOT NULL,
+  payload text NOT NULL,
+  key     text
+);
+CREATE INDEX event_xact ON pglisten.event (xact, id);
+
+CREATE TABLE pglisten.subscription (
+  name       text PRIMARY KEY,
+  channels   text[] NOT NULL,
+  partitions int NOT NULL CHECK (partitions BETWEEN 1 AND 1000),
+  created    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE pglisten.position (
+  subscription text NOT NULL REFERENCES pglisten.subscription ON DELETE CASCADE,
+  partition    int NOT NULL,
+  -- What is visible in it is done.
+  base         pg_snapshot NOT NULL,
+  -- Where many events lie between two snapshots, they are walked by id: up to `after` those that are visible in `target` are done.
+  target       pg_snapshot,
+  after        bigint,
+  -- No done event has a greater id.
+  high         bigint NOT NULL DEFAULT 0,
+  moved        timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (subscription, partition)
+) WITH (fillfactor = 50);
+
+CREATE TABLE pglisten.sleeper (
+  subscription text NOT NULL REFERENCES pglisten.subscription ON DELETE CASCADE,
+  partition    int NOT NULL,
+  worker       uuid NOT NULL,
+  channels     text[] NOT NULL,
+  at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (subscription, partition, worker)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE pglisten.sleeper IS 'The workers that wait for a bell. Nobody rings while it is empty.';
+
+CREATE TABLE pglisten.attempt (
+  subscription text NOT NULL REFERENCES pglisten.subscription ON DELETE CASCADE,
+  event        bigint NOT NULL,
+  attempts     int NOT NULL,
+  error        text NOT NULL,
+  at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (subscription, event)
+);
+
+CREATE TABLE pglisten.failed (
+  subscription text NOT NULL REFERENCES pglisten.subscription ON DELETE CASCADE,
+  partition    int NOT NULL,
+  event        bigint NOT NULL,
+  uid          text NOT NULL,
+  channel      text NOT NULL,
+  payload      text NOT NULL,
+  key          text,
+  published    timestamptz NOT NULL,
+  failed       timestamptz NOT NULL DEFAULT clock_timestamp(),
+  attempts     int NOT NULL,
+  error        text NOT NULL,
+  is_due       boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (subscription, event)
+);
+COMMENT ON TABLE pglisten.failed IS 'Events that were given up. Those that are due are handled again, before others.';
+
+-- The snapshot of this statement, with the transaction itself among the open ones: what it publishes itself is not done.
+CREATE FUNCTION pglisten.position_now() RETURNS pg_snapshot
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN me IS NULL OR me >= pg_snapshot_xmax(s) THEN s ELSE (
+    SELECT format('%s:%s:%s', least(pg_snapshot_xmin(s), me), pg_snapshot_xmax(s), string_agg(x::text, ',' ORDER BY x))::pg_snapshot
+    FROM (SELECT pg_snapshot_xip(s) UNION SELECT me) AS open (x))
+  END
+  FROM (SELECT pg_current_snapshot(), pg_current_xact_id_if_assigned()) AS now (s, me)
+$$;
+
+-- Which cluster, database and table this is. A role that may not know the cluster's identifier gets 0.
+CREATE FUNCTION pglisten.here(OUT cluster bigint, OUT database oid, OUT relation oid)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  SELECT d.oid INTO database FROM pg_database AS d WHERE d.datname = current_database();
+  relation := 'pglisten.event'::regclass;
+  BEGIN
+    SELECT c.system_identifier INTO cluster FROM pg_control_system() AS c;
+  EXCEPTION WHEN insufficient_privilege OR feature_not_supported THEN
+    cluster := 0;
+  END;
+END $$;
+
+-- Whether positions mean anything here.
+CREATE FUNCTION pglisten.is_home() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (
+    SELECT FROM pglisten.home AS h, pglisten.here() AS e
+    WHERE (h.cluster, h.database, h.relation) = (e.cluster, e.database, e.relation))
+$$;
+
+-- In which of so many partitions an event is: the same one for each key; without a key, for each channel.
+CREATE FUNCTION pglisten.partition_of(channel text, key text, partitions int) RETURNS int
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT ((get_byte(h, 0) << 16) | (get_byte(h, 1) << 8) | get_byte(h, 2)) % partitions
+  FROM sha256(convert_to(coalesce(key, channel), 'UTF8')) AS h
+$$;
+
+CREATE FUNCTION pglisten.uid_of(id bigint, xact xid8, at timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('%s-%s-%s', id, xact, (extract(epoch FROM at) * 1000000)::bigint)
+$$;
+
+CREATE FUNCTION pglisten.publish(channel text, payload text, key text DEFAULT NULL, bell boolean DEFAULT true) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  new_id bigint;
+BEGIN
+  IF channel IS NULL OR channel = '' OR octet_length(channel) > 63 THEN
+    RAISE EXCEPTION 'the name of a channel has from 1 to 63 bytes' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  -- This takes the transaction's id. Only then is it asked who sleeps, by a later snapshot: a worker that has fallen asleep meanwhile
+  -- waits for the transactions that have an id by then.
+  INSERT INTO pglisten.event (channel, payload, key) VALUES ($1, $2, $3) RETURNING id INTO new_id;
+  IF bell AND (
+    current_setting('transaction_isolation') <> 'read committed'
+    OR EXISTS (SELECT FROM pglisten.sleeper AS s WHERE $1 = ANY (s.channels))
+  ) THEN
+    PERFORM pg_notify('pglisten_bell', $1);
+  END IF;
+  RETURN new_id;
+END $$;
+
+-- Whether there was none of that name.
+CREATE FUNCTION pglisten.subscribe(name text, channels text[], partitions int DEFAULT 1, beginning boolean DEFAULT false) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  known pglisten.subscription;
+BEGIN
+  INSERT INTO pglisten.subscription AS s (name, channels, partitions) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+  IF FOUND THEN
+    INSERT INTO pglisten.position (subscription, partition, base)
+    SELECT $1, p, CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END FROM generate_series(0, $3 - 1) AS p;
+    RETURN true;
+  END IF;
+  SELECT * INTO STRICT known FROM pglisten.subscription AS s WHERE s.name = $1;
+  IF known.partitions <> $3 THEN
+    RAISE EXCEPTION 'subscription "%" has % partitions, not %', $1, known.partitions, $3 USING ERRCODE = 'PGL04';
+  END IF;
+  IF NOT (known.channels @> $2 AND known.channels <@ $2) THEN
+    RAISE EXCEPTION 'subscription "%" has other channels: %', $1, array_to_string(known.channels, ', ') USING ERRCODE = 'PGL04';
+  END IF;
+  RETURN false;
+END $$;
+
+-- The events that follow, at most `n`, and before them a row without an id whose payload says how the position moves when they are
+-- done. No row: there is nothing to do. To be called in the transaction that does the work; READ COMMITTED.
+CREATE FUNCTION pglisten.fetch(sub text, part int, n int)
+RETURNS TABLE (id bigint, uid text, channel text, payload text, key text, at timestamptz, attempt int)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+  known pglisten.subscription;
+  own pglisten.position;
+  present pg_snapshot;
+  batch pglisten.event[];
+  size int;
+  from_base pg_snapshot;
+  to_target pg_snapshot;
+BEGIN
+  SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no subscription "%"', sub USING ERRCODE = 'PGL02';
+  END IF;
+  -- The lock, the present and the events are three statements: each has a snapshot of its own, and none may be older than the lock.
+  SELECT * INTO own FROM pglisten.position AS p WHERE p.subscription = sub AND p.partition = part FOR NO KEY UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'subscription "%" is worked elsewhere', sub USING ERRCODE = 'lock_not_available';
+  END IF;
+  present := pglisten.position_now();
+  IF pg_snapshot_xmax(present) < pg_snapshot_xmax(coalesce(own.target, own.base)) OR NOT pglisten.is_home() THEN
+    RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+  END IF;
+
+  -- What is to be tried again.
+  IF EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due) THEN
+    RETURN QUERY
+      WITH due AS (
+        SELECT f.* FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due ORDER BY f.event LIMIT n
+      )
+      SELECT NULL::bigint, NULL, NULL, jsonb_build_object(
+        'xact', pg_current_xact_id()::text, 'retried', jsonb_agg(d.event::text)
+      )::text, NULL, NULL::timestamptz, 0 FROM due AS d
+      UNION ALL
+      (SELECT d.event, d.uid, d.channel, d.payload, d.key, d.published, d.attempts + 1 FROM due AS d ORDER BY d.event);
+    RETURN;
+  END IF;
+
+  from_base := own.base;
+  to_target := coalesce(own.target, present);
+  IF own.target IS NOT NULL THEN
+    SELECT array_agg(e ORDER BY (e).id) INTO batch FROM (
+      SELECT v AS e FROM pglisten.event AS v
+      WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+        AND v.channel = ANY (known.channels)
+        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+      ORDER BY v.id LIMIT n
+    ) AS walked;
+    size := coalesce(cardinality(batch), 0);
+    IF size = n THEN
+      own.after := batch[size].id;
+    ELSE
+      own.base := own.target;
+      own.target := NULL;
+      own.after := NULL;
+    END IF;
+    ELSE
+    size := 0;
+  END IF;
+
+  IF size = 0 THEN
+    from_base := own.base;
+    to_target := present;
+    SELECT array_agg(e ORDER BY (e).id) INTO batch FROM (
+      SELECT v AS e FROM pglisten.event AS v
+      WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
+        AND v.channel = ANY (known.channels)
+        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+      UNION ALL
+      SELECT v FROM pglisten.event AS v
+      WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(v.xact, present)
+        AND v.channel = ANY (known.channels)
+        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+      LIMIT n + 1
+    ) AS found;
+    size := coalesce(cardinality(batch), 0);
+    IF size > n THEN
+      -- There are many. They are walked by id, from the least one on.
+      SELECT min(least_id) - 1 INTO own.after FROM (
+        SELECT min(v.id) AS least_id FROM pglisten.event AS v
+        WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
+        UNION ALL
+        SELECT min(v.id) FROM pglisten.event AS v
+        WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present)
+      ) AS ends;
+      SELECT array_agg(e ORDER BY (e).id) INTO batch FROM (
+        SELECT v AS e FROM pglisten.event AS v
+        WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, present) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+          AND v.channel = ANY (known.channels)
+          AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+        ORDER BY v.id LIMIT n
+      ) AS walked;
+      size := n;
+      own.target := present;
+      own.after := batch[n].id;
+    ELSE
+      own.base := present;
+    END IF;
+  END IF;
+
+  IF size = 0 THEN
+    -- The position of an idle subscription moves too: by it events are kept, and read.
+    IF own.moved < clock_timestamp() - interval '10 s' THEN
+      PERFORM pglisten.move(own);
+    END IF;
+    RETURN;
+  END IF;
+  RETURN QUERY
+    SELECT NULL::bigint, NULL, NULL, jsonb_build_object(
+      'xact', pg_current_xact_id()::text, 'base', own.base, 'target', own.target, 'after', own.after,
+      -- For whoever does only a part of the batch: `after` is the last one of it.
+      'from', from_base, 'to', to_target
+    )::text, NULL, NULL::timestamptz, 0
+    UNION ALL
+    SELECT b.id, pglisten.uid_of(b.id, b.xact, b.at), b.channel, b.payload, b.key, b.at,
+      coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = b.id), 0) + 1
+    FROM unnest(batch) AS b;
+END $$;
+
+CREATE FUNCTION pglisten.move(own pglisten.position) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE pglisten.position AS p
+  SET base = own.base, target = own.target, after = own.after, moved = clock_timestamp(),
+    high = greatest(p.high, (SELECT max(v.id) FROM pglisten.event AS v))
+  WHERE p.subscription = own.subscription AND p.partition = own.partition
+$$;
+
+-- Fetches, and bounds the transaction by the server's own time-outs, so that a worker that is frozen or cut off gives its lock back.
+-- 0: without a bound. Before version 17 no time-out is that of a transaction, and two of them share the time.
+CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, synchronous text)
+RETURNS TABLE (id bigint, uid text, channel text, payload text, key text, at timestamptz, attempt int)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    PERFORM set_config('transaction_isolation', 'read committed', true);
+  END IF;
+  IF synchronous IS NOT NULL THEN
+    PERFORM set_config('synchronous_commit', synchronous, true);
+  END IF;
+  IF current_setting('server_version_num')::int >= 170000 THEN
+    PERFORM set_config('idle_in_transaction_session_timeout', max_handler_ms::text, true),
+      set_config('transaction_timeout', max_handler_ms::text, true);
+  ELSE
+    PERFORM set_config('idle_in_transaction_session_timeout', ((max_handler_ms + 1) / 2)::text, true),
+      set_config('statement_timeout', ((max_handler_ms + 1) / 2)::text, true);
+  END IF;
+  RETURN QUERY SELECT * FROM pglisten.fetch(sub, part, n);
+END $$;
+
+-- Moves the position behind the events that were fetched. To be called last in the transaction that has fetched them.
+CREATE FUNCTION pglisten.advance(sub text, part int, way jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  own pglisten.position;
+BEGIN
+  IF pg_current_xact_id_if_assigned()::text IS DISTINCT FROM way ->> 'xact' THEN
+    RAISE EXCEPTION 'the transaction in which the events were fetched has ended' USING ERRCODE = 'PGL03';
+  END IF;
+  IF way ? 'retried' THEN
+    DELETE FROM pglisten.failed AS f
+    WHERE f.subscription = sub AND f.event IN (SELECT e::bigint FROM jsonb_array_elements_text(way -> 'retried') AS e);
+  ELSE
+    own.subscription := sub;
+    own.partition := part;
+    own.base := (way ->> 'base')::pg_snapshot;
+    own.target := (way ->> 'target')::pg_snapshot;
+    own.after := (way ->> 'after')::bigint;
+    PERFORM pglisten.move(own);
+  END IF;
+END $$;
+
+-- Whether there is something to fetch, by a read that takes no lock. It may say yes where another worker is at it.
+CREATE FUNCTION pglisten.has_more(sub text, part int) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+  known pglisten.subscription;
+  own pglisten.position;
+  present pg_snapshot;
+BEGIN
+  SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
+  SELECT * INTO own FROM pglisten.position AS p WHERE p.subscription = sub AND p.partition = part;
+  IF NOT FOUND THEN
+    RETURN true;
+  END IF;
+  present := pglisten.position_now();
+  RETURN own.target IS NOT NULL
+    OR own.moved < clock_timestamp() - interval '10 s'
+    OR pg_snapshot_xmax(present) < pg_snapshot_xmax(own.base)
+    OR EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due)
+    OR EXISTS (
+      SELECT FROM pglisten.event AS v
+      WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
+        AND v.channel = ANY (known.channels)
+        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part))
+    OR EXISTS (
+      SELECT FROM pglisten.event AS v
+      WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(v.xact, present)
+        AND v.channel = ANY (known.channels)
+        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part));
+END $$;
+
+-- Has publishers ring for a worker. What was told of so long ago that its worker must be gone is forgotten.
+CREATE FUNCTION pglisten.doze(sub text, part int, worker uuid, forget_after interval) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  DELETE FROM pglisten.sleeper AS s WHERE s.at < clock_timestamp() - forget_after;
+  INSERT INTO pglisten.sleeper AS s (subscription, partition, worker, channels)
+  SELECT k.name, part, doze.worker, k.channels FROM pglisten.subscription AS k WHERE k.name = sub
+  ON CONFLICT (subscription, partition, worker) DO UPDATE SET at = clock_timestamp(), channels = excluded.channels
+$$;
+
+CREATE FUNCTION pglisten.rouse(sub text, part int, worker uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker
+$$;
+
+-- Counts an attempt that has failed; how many there were. In a transaction of its own: that of the work is rolled back.
+CREATE FUNCTION pglisten.count_attempt(sub text, event bigint, error text) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  counted int;
+BEGIN
+  UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $3, failed = clock_timestamp()
+  WHERE f.subscription = sub AND f.event = $2 AND f.is_due RETURNING f.attempts INTO counted;
+  IF NOT FOUND THEN
+    INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $2, 1, $3)
+    ON CONFLICT ON CONSTRAINT attempt_pkey
+    DO UPDATE SET attempts = a.attempts + 1, error = excluded.error, at = clock_timestamp() RETURNING a.attempts INTO counted;
+  END IF;
+  RETURN counted;
+END $$;
+
+-- Gives an event up that was fetched alone. In the transaction that has fetched it, before `advance`.
+CREATE FUNCTION pglisten.give_up(sub text, part int, event bigint, error text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO pglisten.failed AS f (subscription, partition, event, uid, channel, payload, key, published, attempts, error)
+  SELECT sub, part, v.id, pglisten.uid_of(v.id, v.xact, v.at), v.channel, v.payload, v.key, v.at,
+    coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = v.id), 1), $4
+  FROM pglisten.event AS v WHERE v.id = $3
+  ON CONFLICT ON CONSTRAINT failed_pkey DO UPDATE SET is_due = false, error = excluded.error, failed = clock_timestamp();
+  DELETE FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = $3;
+END $$;
+
+-- Forgets the attempts of events that are done.
+CREATE FUNCTION pglisten.forget_attempts(sub text, event bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  DELETE FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = $2
+$$;
+
+CREATE FUNCTION pglisten.retry(sub text, events bigint[]) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  due int;
+BEGIN
+  UPDATE pglisten.failed AS f SET is_due = true WHERE f.subscription = sub AND (events IS NULL OR f.event = ANY (events));
+  GET DIAGNOSTICS due = ROW_COUNT;
+  IF due > 0 THEN
+    PERFORM pg_notify('pglisten_bell', c) FROM (
+      SELECT DISTINCT f.channel FROM pglisten.failed AS f WHERE f.subscription = sub AND f.is_due
+    ) AS channels (c);
+  END IF;
+  RETURN due;
+END $$;
+
+CREATE FUNCTION pglisten.drop_subscription(name text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  DELETE FROM pglisten.subscription AS s WHERE s.name = $1;
+  RETURN FOUND;
+END $$;
+
+-- How many events a partition of a subscription has not done yet, and when the oldest of them was published.
+CREATE FUNCTION pglisten.lag(sub text, OUT events bigint, OUT oldest timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+  SELECT count(*), min(v.at)
+  FROM pglisten.position AS p JOIN pglisten.subscription AS s ON s.name = p.subscription
+    CROSS JOIN LATERAL (
+      SELECT e.* FROM pglisten.event AS e WHERE e.xact = ANY (ARRAY(SELECT pg_snapshot_xip(p.base)))
+      UNION ALL
+      SELECT e.* FROM pglisten.event AS e WHERE e.xact >= pg_snapshot_xmax(p.base)
+    ) AS v
+  WHERE p.subscription = sub AND v.channel = ANY (s.channels)
+    AND (s.partitions = 1 OR pglisten.partition_of(v.channel, v.key, s.partitions) = p.partition)
+    AND NOT coalesce(v.id <= p.after AND pg_visible_in_snapshot(v.xact, p.target), false)
+$$;
+
+-- Removes events that every subscription has done and that are older than `keep`: at most `n`, and how many those were. What an
+-- open transaction may still publish before them is waited for.
+CREATE FUNCTION pglisten.trim(keep interval, n int DEFAULT 10000) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+  low xid8;
+  removed int;
+BEGIN
+  SELECT pg_snapshot_xmin(p.base) INTO low FROM pglisten.position AS p ORDER BY pg_snapshot_xmin(p.base) LIMIT 1;
+  low := least(low, pg_snapshot_xmin(pg_current_snapshot()));
+  DELETE FROM pglisten.event AS e WHERE e.id IN (
+    SELECT v.id FROM pglisten.event AS v
+    WHERE v.xact < low AND v.at < clock_timestamp() - keep ORDER BY v.xact, v.id LIMIT n);
+  GET DIAGNOSTICS removed = ROW_COUNT;
+  RETURN removed;
+END $$;
+
+-- Makes the positions of a restored dump mean here what they meant there. How many events each subscription still has to do then.
+-- An event is done where its transaction was visible and its id was reached; each set of subscriptions that have not done an event
+-- gets one of the first transaction ids, which no transaction has any more.
+CREATE FUNCTION pglisten.adopt() RETURNS TABLE (subscription text, events bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  present pg_snapshot;
+BEGIN
+  LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
+  present := pglisten.position_now();
+  IF pglisten.is_home() AND NOT EXISTS (
+    SELECT FROM pglisten.position AS p WHERE pg_snapshot_xmax(coalesce(p.target, p.base)) > pg_snapshot_xmax(present)
+  ) THEN
+    RETURN;
+  END IF;
+  CREATE TEMP TABLE pglisten_undone ON COMMIT DROP AS
+    SELECT sets.id, sets.who, (2 + dense_rank() OVER (ORDER BY sets.who))::text::xid8 AS stamp FROM (
+      SELECT e.id, coalesce(array_agg(format('%s/%s', p.subscription, p.partition) ORDER BY p.subscription, p.partition) FILTER (WHERE NOT (
+        (e.id <= p.high AND pg_visible_in_snapshot(e.xact, p.base))
+        OR (p.target IS NOT NULL AND e.id <= p.after AND pg_visible_in_snapshot(e.xact, p.target)))), '{}') AS who
+      FROM pglisten.event AS e CROSS JOIN pglisten.position AS p GROUP BY e.id
+    ) AS sets;
+  UPDATE pglisten.event AS e SET xact = u.stamp FROM pg_temp.pglisten_undone AS u WHERE u.id = e.id;
+  UPDATE pglisten.position AS p SET target = NULL, after = NULL, base = (
+    SELECT CASE WHEN count(*) = 0 THEN present
+      ELSE format('%s:%s:%s', (array_agg(x ORDER BY x))[1], pg_snapshot_xmax(present), string_agg(x::text, ',' ORDER BY x))::pg_snapshot END
+    FROM (
+      SELECT DISTINCT u.stamp FROM pg_temp.pglisten_undone AS u WHERE format('%s/%s', p.subscription, p.partition) = ANY (u.who)
+      UNION SELECT pg_snapshot_xip(present)
+    ) AS open (x));
+  UPDATE pglisten.home AS h SET cluster = e.cluster, database = e.database, relation = e.relation FROM pglisten.here() AS e;
+  DELETE FROM pglisten.sleeper;
+  RETURN QUERY SELECT s.name, (pglisten.lag(s.name)).events FROM pglisten.subscription AS s ORDER BY s.name;
+END $$;
+
+INSERT INTO pglisten.home SELECT 1, e.* FROM pglisten.here() AS e;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pglisten FROM PUBLIC;

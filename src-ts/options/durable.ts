@@ -1,0 +1,225 @@
+// The options of durable subscriptions: their documentation, their defaults and their checks.
+import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
+import {
+  MAX_DELAY_MS,
+  checkBoolean,
+  checkChannel,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkSignal,
+  checkString,
+  expected,
+} from './validate.js'
+
+/** The options of {@link ConnectionPool.publish}. */
+export interface PublishOptions {
+  /**
+   * What the event is about. A subscription with several partitions keeps the order of the events of one key.
+   * @default none: the order of the channel is kept
+   */
+  key?: string | undefined
+  /**
+   * Whether a subscriber that sleeps is woken. A transaction that is to be prepared (`PREPARE TRANSACTION`) must not; its events are found
+   * within {@link SubscriptionOptions.safetyNetMs}.
+   * @default true
+   */
+  bell?: boolean | undefined
+}
+
+/** The options of {@link ConnectionPool.subscription}. */
+export interface SubscriptionOptions {
+  /** The channels whose events it gets: from 1 on. */
+  channels: readonly string[]
+  /**
+   * Where a new subscription begins: with what is committed from now on, or with the oldest event that is kept. It has no effect
+   * on one that exists.
+   * @default 'now'
+   */
+  from?: 'now' | 'beginning' | undefined
+  /**
+   * The most events of one transaction: an integer from 1 to 100000. @default 100
+   */
+  batchSize?: number | undefined
+  /**
+   * The longest time that one transaction may take, all of its events included, in milliseconds: an integer from 100 to 2147483647. The
+   * server ends one that takes longer, so this is also the time after which another process takes over from one that is frozen or cut
+   * off. Before PostgreSQL 17 half of it bounds each statement, and each pause between two.
+   * @default 60000
+   */
+  maxHandlerMs?: number | undefined
+  /**
+   * How often a process looks whether it can take over while another one works, in milliseconds: an integer from 1 to 2147483647.
+   * @default 1000
+   */
+  standbyPollMs?: number | undefined
+  /**
+   * How often a process that sleeps looks for events for which no bell was rung, in milliseconds: an integer from 100 to 2147483647.
+   * @default 30000
+   */
+  safetyNetMs?: number | undefined
+  /**
+   * `synchronous_commit` of the transactions. With `off` a commit waits for no disk: a crash of the server may undo the last ones
+   * together with their positions, so that what was done in the database is done once all the same, and anything else again.
+   * @default that of the session
+   */
+  synchronousCommit?: 'on' | 'off' | 'local' | 'remote_write' | 'remote_apply' | undefined
+  /**
+   * How many parts of the events are worked beside each other, each on a connection of its own and in an order of its own: an integer from
+   * 1 to 1000. The events of one key, or without one those of a channel, are in one part. It cannot be changed later.
+   * @default 1
+   */
+  partitions?: number | undefined
+  /**
+   * How often an event is tried before {@link SubscriptionOptions.onFailure} counts: an integer from 1 to 2147483647. Between two
+   * attempts the worker waits, at first {@link SubscriptionOptions.retryDelayMs} and then twice as long each time, up to 30 s.
+   * @default 5
+   */
+  maxAttempts?: number | undefined
+  /**
+   * The wait after a first failure, in milliseconds, from 0 to 2147483647. @default 100
+   */
+  retryDelayMs?: number | undefined
+  /**
+   * What happens to an event that has failed so often: the subscription stops, or the event is kept apart and the next ones go on.
+   * @default 'stop'
+   */
+  onFailure?: 'stop' | 'skip' | undefined
+}
+
+/** The options of {@link Subscription.run}. */
+export interface RunOptions {
+  /** Ends the run: the event that is being handled is finished, and what is done is committed. */
+  signal?: AbortSignal | undefined
+}
+
+/** The options of {@link Durable.install}. */
+export interface InstallOptions {
+  /** Roles that may publish. */
+  publishers?: readonly string[] | undefined
+  /** Roles that may subscribe, and publish. */
+  subscribers?: readonly string[] | undefined
+}
+
+/** @internal The options of a subscription, checked and complete. */
+export interface ResolvedSubscriptionOptions {
+  channels: readonly string[]
+  from: 'now' | 'beginning'
+  batchSize: number
+  maxHandlerMs: number
+  standbyPollMs: number
+  safetyNetMs: number
+  synchronousCommit: string | null
+  partitions: number
+  maxAttempts: number
+  retryDelayMs: number
+  onFailure: 'stop' | 'skip'
+}
+
+const SUBSCRIPTION_OPTIONS = [
+  'channels',
+  'from',
+  'batchSize',
+  'maxHandlerMs',
+  'standbyPollMs',
+  'safetyNetMs',
+  'synchronousCommit',
+  'partitions',
+  'maxAttempts',
+  'retryDelayMs',
+  'onFailure',
+] as const satisfies (keyof SubscriptionOptions)[]
+
+/** @internal Checks the name of a subscription. */
+export function checkSubscriptionName(value: unknown): asserts value is string {
+  checkString('name', value)
+  if (value === '' || value.includes('\0') || !value.isWellFormed()) {
+    throw new ArgumentRangeError(expected('name', 'a text without NUL that is not empty', value))
+  }
+}
+
+/** @internal Checks the options of a subscription. */
+export function resolveSubscriptionOptions(
+  options: SubscriptionOptions,
+): ResolvedSubscriptionOptions {
+  checkOptions('options', options, SUBSCRIPTION_OPTIONS)
+  const {
+    channels,
+    from = 'now',
+    batchSize = 100,
+    maxHandlerMs = 60_000,
+    standbyPollMs = 1000,
+    safetyNetMs = 30_000,
+    synchronousCommit,
+    partitions = 1,
+    maxAttempts = 5,
+    retryDelayMs = 100,
+    onFailure = 'stop',
+  } = options
+  if (!Array.isArray(channels) || channels.length === 0) {
+    throw new ArgumentTypeError(expected('channels', 'an array with a channel', channels))
+  }
+  channels.forEach((channel, index) => checkChannel(channel, `channels[${index}]`))
+  checkOneOf('from', from, ['now', 'beginning'])
+  checkNumber('batchSize', batchSize, { min: 1, max: 100_000, integer: true })
+  checkNumber('maxHandlerMs', maxHandlerMs, { min: 100, max: MAX_DELAY_MS, integer: true })
+  checkNumber('standbyPollMs', standbyPollMs, { min: 1, max: MAX_DELAY_MS, integer: true })
+  checkNumber('safetyNetMs', safetyNetMs, { min: 100, max: MAX_DELAY_MS, integer: true })
+  if (synchronousCommit !== undefined) {
+    const values = ['on', 'off', 'local', 'remote_write', 'remote_apply'] as const
+    checkOneOf('synchronousCommit', synchronousCommit, values)
+  }
+  checkNumber('partitions', partitions, { min: 1, max: 1000, integer: true })
+  checkNumber('maxAttempts', maxAttempts, { min: 1, max: MAX_DELAY_MS, integer: true })
+  checkNumber('retryDelayMs', retryDelayMs, { min: 0, max: MAX_DELAY_MS })
+  checkOneOf('onFailure', onFailure, ['stop', 'skip'])
+  return {
+    channels: [...new Set(channels as string[])],
+    from,
+    batchSize,
+    maxHandlerMs,
+    standbyPollMs,
+    safetyNetMs,
+    synchronousCommit: synchronousCommit ?? null,
+    partitions,
+    maxAttempts,
+    retryDelayMs,
+    onFailure,
+  }
+}
+
+/** @internal Checks the options of a run. */
+export function resolveRunOptions(options: RunOptions = {}): RunOptions {
+  checkOptions('options', options, ['signal'])
+  if (options.signal !== undefined) checkSignal('signal', options.signal)
+  return options
+}
+
+/** @internal Checks what is published. */
+export function checkPublication(channel: unknown, payload: unknown, options: unknown): void {
+  checkChannel(channel)
+  checkString('payload', payload)
+  if (payload.includes('\0') || !payload.isWellFormed()) {
+    throw new ArgumentRangeError(
+      expected('payload', 'well-formed text without NUL', payload),
+    )
+  }
+  checkOptions('options', options, ['key', 'bell'])
+  const { key, bell } = options as PublishOptions
+  if (key !== undefined) checkString('key', key)
+  if (bell !== undefined) checkBoolean('bell', bell)
+}
+
+/** @internal Checks the options of an installation. */
+export function resolveInstallOptions(options: InstallOptions = {}): {
+  publishers: readonly string[]
+  subscribers: readonly string[]
+} {
+  checkOptions('options', options, ['publishers', 'subscribers'])
+  const { publishers = [], subscribers = [] } = options
+  for (const [name, roles] of Object.entries({ publishers, subscribers })) {
+    if (!Array.isArray(roles)) throw new ArgumentTypeError(expected(name, 'an array of roles', roles))
+    roles.forEach((role, index) => checkString(`${name}[${index}]`, role))
+  }
+  return { publishers, subscribers }
+}
