@@ -456,6 +456,92 @@ declare class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** The options of {@link ConnectionPool.publish}. */
+interface PublishOptions {
+    /**
+     * What the event is about. A subscription with several partitions keeps the order of the events of one key.
+     * @default none: the order of the channel is kept
+     */
+    key?: string | undefined;
+    /**
+     * Whether a subscriber that sleeps is woken. A transaction that is to be prepared (`PREPARE TRANSACTION`) must not; its events are found
+     * within {@link SubscriptionOptions.safetyNetMs}.
+     * @default true
+     */
+    bell?: boolean | undefined;
+}
+/** The options of {@link ConnectionPool.subscription}. */
+interface SubscriptionOptions {
+    /** The channels whose events it gets: from 1 on. */
+    channels: readonly string[];
+    /**
+     * Where a new subscription begins: with what is committed from now on, or with the oldest event that is kept. It has no effect
+     * on one that exists.
+     * @default 'now'
+     */
+    from?: 'now' | 'beginning' | undefined;
+    /**
+     * The most events of one transaction: an integer from 1 to 100000. @default 100
+     */
+    batchSize?: number | undefined;
+    /**
+     * The longest time that one transaction may take, all of its events included, in milliseconds: an integer from 100 to 2147483647. The
+     * server ends one that takes longer, so this is also the time after which another process takes over from one that is frozen or cut
+     * off. Before PostgreSQL 17 half of it bounds each statement, and each pause between two.
+     * @default 60000
+     */
+    maxHandlerMs?: number | undefined;
+    /**
+     * How often a process looks whether it can take over while another one works, in milliseconds: an integer from 1 to 2147483647.
+     * @default 1000
+     */
+    standbyPollMs?: number | undefined;
+    /**
+     * How often a process that sleeps looks for events for which no bell was rung, in milliseconds: an integer from 100 to 2147483647.
+     * @default 30000
+     */
+    safetyNetMs?: number | undefined;
+    /**
+     * `synchronous_commit` of the transactions. With `off` a commit waits for no disk: a crash of the server may undo the last ones
+     * together with their positions, so that what was done in the database is done once all the same, and anything else again.
+     * @default that of the session
+     */
+    synchronousCommit?: 'on' | 'off' | 'local' | 'remote_write' | 'remote_apply' | undefined;
+    /**
+     * How many parts of the events are worked beside each other, each on a connection of its own and in an order of its own: an integer from
+     * 1 to 1000. The events of one key, or without one those of a channel, are in one part. It cannot be changed later.
+     * @default 1
+     */
+    partitions?: number | undefined;
+    /**
+     * How often an event is tried before {@link SubscriptionOptions.onFailure} counts: an integer from 1 to 2147483647. Between two
+     * attempts the worker waits, at first {@link SubscriptionOptions.retryDelayMs} and then twice as long each time, up to 30 s.
+     * @default 5
+     */
+    maxAttempts?: number | undefined;
+    /**
+     * The wait after a first failure, in milliseconds, from 0 to 2147483647. @default 100
+     */
+    retryDelayMs?: number | undefined;
+    /**
+     * What happens to an event that has failed so often: the subscription stops, or the event is kept apart and the next ones go on.
+     * @default 'stop'
+     */
+    onFailure?: 'stop' | 'skip' | undefined;
+}
+/** The options of {@link Subscription.run}. */
+interface RunOptions {
+    /** Ends the run: the event that is being handled is finished, and what is done is committed. */
+    signal?: AbortSignal | undefined;
+}
+/** The options of {@link Durable.install}. */
+interface InstallOptions {
+    /** Roles that may publish. */
+    publishers?: readonly string[] | undefined;
+    /** Roles that may subscribe, and publish. */
+    subscribers?: readonly string[] | undefined;
+}
+
 /**
  * Runs statements: one after the other, in the order of the calls, even when the calls are not awaited.
  *
@@ -515,6 +601,13 @@ declare abstract class Queryable {
      * @returns The number of rows that all runs affected together.
      */
     executeMany(sql: string, paramSets: Iterable<readonly QueryParameter[]> | Iterable<NamedQueryParameters>, options?: StatementOptions): Promise<number>;
+    /**
+     * Publishes an event for durable subscriptions: it is there for them when the transaction is committed. Returns its id.
+     *
+     * @param channel - The channel: 1 to 63 bytes.
+     * @param payload - Text of any size without NUL.
+     */
+    publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint>;
     /**
      * Runs several statements without parameters, separated by semicolons. They are one transaction, unless they contain
      * `BEGIN` and `COMMIT`. Returned rows are dropped.
@@ -978,6 +1071,23 @@ declare class ListenerGapError<GapType = unknown> extends ListenerError {
      * @param gap - The gap.
      */
     constructor(message: string, gap: GapType);
+}
+/** The base of the errors of durable subscriptions: what they need is not installed, or of another owner, or means nothing here. */
+declare class DurableError extends PglistenError {
+    readonly code: string;
+}
+/** A subscription has stopped at an event whose handler failed too often. Its `cause` is the error of the handler. */
+declare class SubscriptionStoppedError extends DurableError {
+    readonly code = "ERR_PGLISTEN_SUBSCRIPTION_STOPPED";
+    /** The id of the event. */
+    readonly eventId: bigint;
+    /**
+     * The package makes its errors itself; the class is exported for `instanceof`.
+     *
+     * @param message - The message for people.
+     * @param eventId - The id of the event.
+     */
+    constructor(message: string, eventId: bigint, options?: PglistenErrorOptions);
 }
 /**
  * The server answered with an error. The properties are the fields of its
@@ -1948,6 +2058,171 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     unref(): this;
 }
 
+/**
+ * An event of a durable subscription.
+ *
+ * @typeParam Payload - The type of the payload: text, or what the pool's schema of the channel makes of it.
+ */
+interface DurableEvent<Payload = string> {
+    /** The number of the event. It may be given again after a crash or a failover in which an asynchronous commit was lost. */
+    readonly id: bigint;
+    /** Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. */
+    readonly uid: string;
+    /** The channel. */
+    readonly channel: string;
+    /** The payload. */
+    readonly payload: Payload;
+    /** What the event is about; `null` without a key. */
+    readonly key: string | null;
+    /** When it was published, by the server's clock. */
+    readonly publishedAt: Date;
+    /** The number of this attempt, from 1 on. */
+    readonly attempt: number;
+}
+
+/** The result of {@link Durable.status}. */
+interface DurableStatus {
+    /** The version of the schema in the database; 0 where there is none. */
+    version: number;
+    /** The version that this package installs. */
+    latestVersion: number;
+    /** Whether positions mean something here; `false` after a dump was restored, until {@link Durable.adopt}. */
+    isHome: boolean;
+}
+/** A subscription, as {@link Durable.subscriptions} tells of it. */
+interface SubscriptionInfo {
+    /** Its name. */
+    name: string;
+    /** Its channels. */
+    channels: string[];
+    /** Its partitions. */
+    partitions: number;
+    /** When it was made. */
+    created: Date;
+    /** When its position last moved. That of an idle one does too, as long as it runs. */
+    moved: Date;
+    /** How many events were given up. */
+    failed: number;
+}
+/** An event that was given up. */
+interface FailedEvent extends DurableEvent {
+    /** When it was given up. */
+    readonly failedAt: Date;
+    /** The error of the last attempt, in words. */
+    readonly error: string;
+    /** Whether it is going to be tried again. */
+    readonly isDue: boolean;
+}
+/** The durable subscriptions of a database. {@link ConnectionPool.durable} is one. */
+declare class Durable {
+    #private;
+    /**
+     * Installs what durable subscriptions need, the schema `pglisten`, or brings it to the present version; does nothing where it is.
+     * All in one transaction. The role needs the right to make a schema (`CREATE` on the database), no other. Nobody else may publish
+     * or subscribe but whom the options name.
+     *
+     * Rejects with {@link DurableError} when there is another schema of that name, one of another owner, or one of a newer version.
+     */
+    install(options?: InstallOptions): Promise<void>;
+    /** Removes all of it: events, subscriptions and positions. */
+    uninstall(): Promise<void>;
+    /** Tells which version is installed. */
+    status(): Promise<DurableStatus>;
+    /**
+     * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many.
+     *
+     * @param keepMs - How long events are kept, in milliseconds. @default 0
+     */
+    trim(keepMs?: number): Promise<number>;
+    /**
+     * Makes the positions of a restored dump mean here what they meant there: nothing is missing and nothing comes twice. Does nothing
+     * where they do. A subscription that runs does it itself.
+     */
+    adopt(): Promise<void>;
+    /** Returns the subscriptions, by name. */
+    subscriptions(): Promise<SubscriptionInfo[]>;
+    /** Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error. */
+    drop(name: string): Promise<boolean>;
+    /** Returns the events that a subscription has given up, in order. */
+    failed(name: string): Promise<FailedEvent[]>;
+    /**
+     * Has events that were given up tried again, before others. Returns how many.
+     *
+     * @param name - The subscription.
+     * @param ids - Their ids. @default all
+     */
+    retry(name: string, ids?: readonly bigint[]): Promise<number>;
+}
+
+/** The events of a {@link Subscription}. */
+interface SubscriptionEvents {
+    /** Something went wrong that the subscription gets over. */
+    warning: [warning: {
+        message: string;
+        error: unknown;
+    }];
+    /** An attempt at an event has failed; `event.attempt` tells which one. */
+    failure: [failure: {
+        event: DurableEvent<unknown>;
+        error: unknown;
+    }];
+    /** An event was given up and kept apart, as `onFailure: 'skip'` says. */
+    givenUp: [failure: {
+        event: DurableEvent<unknown>;
+        error: unknown;
+    }];
+}
+/** The counts of a {@link Subscription}. */
+interface SubscriptionStats {
+    /** Whether it runs here. */
+    isRunning: boolean;
+    /** The partitions that this process works. */
+    working: number;
+    /** The events that were done here. */
+    done: number;
+    /** The attempts that have failed here. */
+    failures: number;
+    /** The events that were given up here. */
+    givenUp: number;
+    /** What is not done yet, in all processes together. */
+    lag: {
+        /** The events that are committed and not done. */
+        events: number;
+        /** How long ago the oldest of them was published, in milliseconds; `undefined` without any. */
+        ageMs: number | undefined;
+    };
+}
+/**
+ * A durable subscription: every event of its channels, once, in order, also those that were published while nobody was there.
+ * {@link ConnectionPool.subscription} makes one.
+ *
+ * What the handler does on its transaction is done exactly once: it is committed together with the position, or not at all. What it
+ * does elsewhere may be repeated after a failure; {@link DurableEvent.uid} tells then that it is the same event.
+ *
+ * Several processes may run a subscription of one name: one of them works each partition, and the others stand by.
+ *
+ * @typeParam Payload - The type of the payloads.
+ */
+declare class Subscription<Payload = string> extends EventEmitter<SubscriptionEvents> {
+    #private;
+    /** The name by which the server knows it. */
+    get name(): string;
+    /**
+     * Works the events, until `signal` is aborted: then the promise resolves, once the event that is being handled is finished and
+     * what is done is committed. A subscription that does not exist is made.
+     *
+     * `handler` is called for one event after the other; the events of a batch share a transaction. When it throws, the transaction
+     * is rolled back and its events are tried again, one by one. It must not end the transaction itself.
+     *
+     * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
+     * or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
+     * event has failed too often; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
+     */
+    run(handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown, options?: RunOptions): Promise<void>;
+    /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */
+    stats(): Promise<SubscriptionStats>;
+}
+
 /** The options of {@link ConnectionPool.notifier}. */
 interface NotifierOptions {
     /**
@@ -2348,6 +2623,23 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     fetchRowOrNull<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row | null>;
     /** Runs a statement that returns one value, as {@link Queryable.fetchVal} does, on a connection of the pool. */
     fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Value>;
+    /** What durable subscriptions need in the database, and what is told of all of them. */
+    get durable(): Durable;
+    /**
+     * Publishes an event for durable subscriptions, as {@link Queryable.publish} does, on a connection of the pool. Returns its id.
+     *
+     * @param channel - The channel.
+     * @param payload - Text of any size.
+     */
+    publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint>;
+    /**
+     * Makes a durable subscription: {@link Subscription.run} works its events. {@link Durable.install} has to have been called once in
+     * the database.
+     *
+     * @param name - Its name: those of one name share the events, in all processes.
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+     */
+    subscription(name: string, options: SubscriptionOptions): Subscription;
     /** Returns the numbers of connections and of calls that wait for one. */
     status(): ConnectionPoolStatus;
     /**
@@ -2515,6 +2807,6 @@ declare class Range<Bound = unknown> {
     toString(): string;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Durable, DurableError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Subscription, SubscriptionStoppedError, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DurableEvent, DurableStatus, Encoder, FailedEvent, GapCallback, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SubscriptionEvents, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -20,6 +20,24 @@ export type {
 } from './src-ts/options/schemas.js'
 export type { WaitOptions } from './src-ts/options/wait.js'
 export type { CallOptions } from './src-ts/query/bounds.js'
+export {
+  Durable,
+  type DurableStatus,
+  type FailedEvent,
+  type SubscriptionInfo,
+} from './src-ts/durable/durable.js'
+export type { DurableEvent } from './src-ts/durable/event.js'
+export {
+  Subscription,
+  type SubscriptionEvents,
+  type SubscriptionStats,
+} from './src-ts/durable/subscription.js'
+export type {
+  InstallOptions,
+  PublishOptions,
+  RunOptions,
+  SubscriptionOptions,
+} from './src-ts/options/durable.js'
 export { Listener } from './src-ts/listen/listener.js'
 export type {
   BatchOf,

@@ -12,6 +12,9 @@ import { Notifier, type NotifierOwner, type WaitingNotifier } from './query/noti
 import type { QueryParameter } from './query/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
+import { Durable } from './durable/durable.js'
+import type { DurableOwner } from './durable/owner.js'
+import { Subscription } from './durable/subscription.js'
 import { Listener } from './listen/listener.js'
 import type { ListenerPools } from './listen/types.js'
 import type { ListenerWarning } from './deliver/events.js'
@@ -23,6 +26,12 @@ import type {
   ListenerArguments,
   WithParse,
 } from './listen/types.js'
+import {
+  checkSubscriptionName,
+  resolveSubscriptionOptions,
+  type PublishOptions,
+  type SubscriptionOptions,
+} from './options/durable.js'
 import { type NotifierOptions, resolveNotifierOptions } from './options/notifier.js'
 import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
 import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
@@ -427,6 +436,44 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return this.#use('`pool.fetchVal()`', options, (connection, bounds) =>
       connection.fetchVal<Value>(sql, params, bounds),
     )
+  }
+
+  /** What durable subscriptions need in the database, and what is told of all of them. */
+  get durable(): Durable {
+    return new Durable(this.#durableOwner())
+  }
+
+  /**
+   * Publishes an event for durable subscriptions, as {@link Queryable.publish} does, on a connection of the pool. Returns its id.
+   *
+   * @param channel - The channel.
+   * @param payload - Text of any size.
+   */
+  async publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint> {
+    return this.#use('`pool.publish()`', undefined, (connection) =>
+      connection.publish(channel, payload, options),
+    )
+  }
+
+  /**
+   * Makes a durable subscription: {@link Subscription.run} works its events. {@link Durable.install} has to have been called once in
+   * the database.
+   *
+   * @param name - Its name: those of one name share the events, in all processes.
+   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+   */
+  subscription(name: string, options: SubscriptionOptions): Subscription {
+    this.#checkOpen()
+    checkSubscriptionName(name)
+    return new Subscription(this.#durableOwner(), name, resolveSubscriptionOptions(options))
+  }
+
+  #durableOwner(): DurableOwner {
+    return {
+      connection: (options) => this.connection(options),
+      listener: (options) => this.#listener(options as ListenerOptions),
+      parse: this.#schemas?.parser(undefined),
+    }
   }
 
   /** Returns the numbers of connections and of calls that wait for one. */

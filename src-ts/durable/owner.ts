@@ -1,7 +1,6 @@
 // What durable subscriptions ask of the pool that they belong to.
 import type { Listener } from '../listen/listener.js'
 import type { ListenerOptions } from '../options/listener.js'
-import type { ParsePayload } from '../options/listener.js'
 import type { CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
 
@@ -12,7 +11,7 @@ export interface DurableOwner {
   /** Makes a listener. */
   listener(options: ListenerOptions<string>): Listener
   /** Makes the value of a payload, where the pool has schemas. */
-  readonly parse: ParsePayload | undefined
+  readonly parse: ((text: string, channel: never) => unknown) | undefined
 }
 
 /** Lets `work` use a connection of the pool. */

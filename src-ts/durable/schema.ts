@@ -70,7 +70,11 @@ export async function install(tx: Queryable, options: InstallOptions | undefined
   await tx.executeBatch(grants(publishing, PUBLISH, []) + grants(subscribing, SUBSCRIBE, READ))
 }
 
-function grants(roles: readonly string[], functions: readonly string[], tables: readonly string[]): string {
+function grants(
+  roles: readonly string[],
+  functions: readonly string[],
+  tables: readonly string[],
+): string {
   if (roles.length === 0) return ''
   const to = roles.join(', ')
   const callable = functions.map((name) => `pglisten.${name}`).join(', ')

@@ -20,7 +20,14 @@ export const SqlState = {
   InsufficientPrivilege: '42501',
 } as const
 
-const { InsufficientPrivilege, InvalidSchema, ReadOnly, UndefinedFunction, UndefinedTable, Unknown } = SqlState
+const {
+  InsufficientPrivilege,
+  InvalidSchema,
+  ReadOnly,
+  UndefinedFunction,
+  UndefinedTable,
+  Unknown,
+} = SqlState
 
 /** The SQLSTATE of an error of the server; `undefined` for any other error. */
 export function sqlStateOf(error: unknown): string | undefined {

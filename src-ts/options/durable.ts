@@ -200,9 +200,7 @@ export function checkPublication(channel: unknown, payload: unknown, options: un
   checkChannel(channel)
   checkString('payload', payload)
   if (payload.includes('\0') || !payload.isWellFormed()) {
-    throw new ArgumentRangeError(
-      expected('payload', 'well-formed text without NUL', payload),
-    )
+    throw new ArgumentRangeError(expected('payload', 'well-formed text without NUL', payload))
   }
   checkOptions('options', options, ['key', 'bell'])
   const { key, bell } = options as PublishOptions
@@ -218,7 +216,8 @@ export function resolveInstallOptions(options: InstallOptions = {}): {
   checkOptions('options', options, ['publishers', 'subscribers'])
   const { publishers = [], subscribers = [] } = options
   for (const [name, roles] of Object.entries({ publishers, subscribers })) {
-    if (!Array.isArray(roles)) throw new ArgumentTypeError(expected(name, 'an array of roles', roles))
+    if (!Array.isArray(roles))
+      throw new ArgumentTypeError(expected(name, 'an array of roles', roles))
     roles.forEach((role, index) => checkString(`${name}[${index}]`, role))
   }
   return { publishers, subscribers }

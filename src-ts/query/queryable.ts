@@ -44,6 +44,7 @@ import type { occupant, Occupant } from './occupant.js'
 import { collectResult, toQueryResult, type QueryResult } from './result.js'
 import { toRows, toValue, type Shaping } from './rows.js'
 import type { ResolvedTypes } from '../options/types.js'
+import { checkPublication, type PublishOptions } from '../options/durable.js'
 import { checkString } from '../options/validate.js'
 
 /** @internal The key of the method that returns how values are read and written. */
@@ -232,6 +233,21 @@ export abstract class Queryable {
       call<number>(this, bounds, (lease, id, within) =>
         lease.executeMany(id, statement.text, native, manner, within),
       ),
+    )
+  }
+
+  /**
+   * Publishes an event for durable subscriptions: it is there for them when the transaction is committed. Returns its id.
+   *
+   * @param channel - The channel: 1 to 63 bytes.
+   * @param payload - Text of any size without NUL.
+   */
+  async publish(channel: string, payload: string, options: PublishOptions = {}): Promise<bigint> {
+    checkPublication(channel, payload, options)
+    const { key = null, bell = true } = options
+    const params = [channel, payload, key, bell]
+    return BigInt(
+      await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::text', params),
     )
   }
 

@@ -1,0 +1,199 @@
+// What a pool has beside its subscriptions: the schema, and what is told of all of them.
+import { brand } from '../brand.js'
+import { checkNumber } from '../options/validate.js'
+import { checkSubscriptionName, type InstallOptions } from '../options/durable.js'
+import type { DurableEvent } from './event.js'
+import { withConnection, type DurableOwner } from './owner.js'
+import { VERSION, install, installedVersion, uninstall } from './schema.js'
+import { explained } from './states.js'
+
+/** How many events one statement of {@link Durable.trim} removes. */
+const TRIM_BATCH = 10_000
+
+/** The result of {@link Durable.status}. */
+export interface DurableStatus {
+  /** The version of the schema in the database; 0 where there is none. */
+  version: number
+  /** The version that this package installs. */
+  latestVersion: number
+  /** Whether positions mean something here; `false` after a dump was restored, until {@link Durable.adopt}. */
+  isHome: boolean
+}
+
+/** A subscription, as {@link Durable.subscriptions} tells of it. */
+export interface SubscriptionInfo {
+  /** Its name. */
+  name: string
+  /** Its channels. */
+  channels: string[]
+  /** Its partitions. */
+  partitions: number
+  /** When it was made. */
+  created: Date
+  /** When its position last moved. That of an idle one does too, as long as it runs. */
+  moved: Date
+  /** How many events were given up. */
+  failed: number
+}
+
+/** An event that was given up. */
+export interface FailedEvent extends DurableEvent {
+  /** When it was given up. */
+  readonly failedAt: Date
+  /** The error of the last attempt, in words. */
+  readonly error: string
+  /** Whether it is going to be tried again. */
+  readonly isDue: boolean
+}
+
+/** The durable subscriptions of a database. {@link ConnectionPool.durable} is one. */
+export class Durable {
+  readonly #owner: DurableOwner
+
+  /** @internal */
+  constructor(owner: DurableOwner) {
+    this.#owner = owner
+  }
+
+  /**
+   * Installs what durable subscriptions need, the schema `pglisten`, or brings it to the present version; does nothing where it is.
+   * All in one transaction. The role needs the right to make a schema (`CREATE` on the database), no other. Nobody else may publish
+   * or subscribe but whom the options name.
+   *
+   * Rejects with {@link DurableError} when there is another schema of that name, one of another owner, or one of a newer version.
+   */
+  async install(options?: InstallOptions): Promise<void> {
+    await withConnection(this.#owner, (connection) =>
+      connection.transaction((tx) => install(tx, options)),
+    )
+  }
+
+  /** Removes all of it: events, subscriptions and positions. */
+  async uninstall(): Promise<void> {
+    await withConnection(this.#owner, (connection) => connection.transaction((tx) => uninstall(tx)))
+  }
+
+  /** Tells which version is installed. */
+  async status(): Promise<DurableStatus> {
+    return withConnection(this.#owner, async (connection) => {
+      const version = await installedVersion(connection)
+      const isHome =
+        version > 0 && (await explained(connection.fetchVal<boolean>('SELECT pglisten.is_home()')))
+      return { version, latestVersion: VERSION, isHome }
+    })
+  }
+
+  /**
+   * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many.
+   *
+   * @param keepMs - How long events are kept, in milliseconds. @default 0
+   */
+  async trim(keepMs = 0): Promise<number> {
+    checkNumber('keepMs', keepMs, { min: 0 })
+    return withConnection(this.#owner, async (connection) => {
+      let removed = 0
+      for (;;) {
+        const some = await explained(
+          connection.fetchVal<number>('SELECT pglisten.trim($1::text::interval, $2)', [
+            `${keepMs} ms`,
+            TRIM_BATCH,
+          ]),
+        )
+        removed += some
+        if (some < TRIM_BATCH) return removed
+      }
+    })
+  }
+
+  /**
+   * Makes the positions of a restored dump mean here what they meant there: nothing is missing and nothing comes twice. Does nothing
+   * where they do. A subscription that runs does it itself.
+   */
+  async adopt(): Promise<void> {
+    await explained(
+      withConnection(this.#owner, (connection) =>
+        connection.execute('SELECT FROM pglisten.adopt()'),
+      ),
+    )
+  }
+
+  /** Returns the subscriptions, by name. */
+  async subscriptions(): Promise<SubscriptionInfo[]> {
+    const result = explained(
+      withConnection(this.#owner, (connection) =>
+        connection.fetch<Record<keyof SubscriptionInfo, string> & { channels: string[] }>(
+          `SELECT s.name, s.channels, s.partitions::text, (extract(epoch FROM s.created) * 1000)::float8::text AS created,
+             (SELECT (extract(epoch FROM min(p.moved)) * 1000)::float8::text FROM pglisten.position p WHERE p.subscription = s.name) AS moved,
+             (SELECT count(*)::text FROM pglisten.failed f WHERE f.subscription = s.name) AS failed
+           FROM pglisten.subscription s ORDER BY s.name`,
+        ),
+      ),
+    )
+    return [...(await result)].map(({ name, channels, partitions, created, moved, failed }) => ({
+      name,
+      channels,
+      partitions: Number(partitions),
+      created: new Date(Number(created)),
+      moved: new Date(Number(moved)),
+      failed: Number(failed),
+    }))
+  }
+
+  /** Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error. */
+  async drop(name: string): Promise<boolean> {
+    checkSubscriptionName(name)
+    return explained(
+      withConnection(this.#owner, (connection) =>
+        connection.fetchVal<boolean>('SELECT pglisten.drop_subscription($1)', [name]),
+      ),
+    )
+  }
+
+  /** Returns the events that a subscription has given up, in order. */
+  async failed(name: string): Promise<FailedEvent[]> {
+    checkSubscriptionName(name)
+    const result = explained(
+      withConnection(this.#owner, (connection) =>
+        connection.fetch<Record<string, string> & { is_due: boolean; key: string | null }>(
+          `SELECT event::text, uid, channel, payload, key, attempts::text, error, is_due,
+             (extract(epoch FROM published) * 1000)::float8::text AS published,
+             (extract(epoch FROM failed) * 1000)::float8::text AS failed
+           FROM pglisten.failed WHERE subscription = $1 ORDER BY failed.event`,
+          [name],
+        ),
+      ),
+    )
+    return [...(await result)].map((row) => ({
+      id: BigInt(row['event']!),
+      uid: row['uid']!,
+      channel: row['channel']!,
+      payload: row['payload']!,
+      key: row.key,
+      publishedAt: new Date(Number(row['published'])),
+      attempt: Number(row['attempts']),
+      failedAt: new Date(Number(row['failed'])),
+      error: row['error']!,
+      isDue: row.is_due,
+    }))
+  }
+
+  /**
+   * Has events that were given up tried again, before others. Returns how many.
+   *
+   * @param name - The subscription.
+   * @param ids - Their ids. @default all
+   */
+  async retry(name: string, ids?: readonly bigint[]): Promise<number> {
+    checkSubscriptionName(name)
+    return explained(
+      withConnection(this.#owner, (connection) =>
+        connection.fetchVal<number>('SELECT pglisten.retry($1, $2::bigint[])', [
+          name,
+          ids === undefined ? null : [...ids],
+        ]),
+      ),
+    )
+  }
+}
+
+brand(Durable, 'Durable')

@@ -1,0 +1,200 @@
+// A durable subscription: its run in this process.
+import { EventEmitter } from 'node:events'
+import { brand } from '../brand.js'
+import { DurableError } from '../errors.js'
+import {
+  resolveRunOptions,
+  type ResolvedSubscriptionOptions,
+  type RunOptions,
+} from '../options/durable.js'
+import { checkFunction } from '../options/validate.js'
+import type { Transaction } from '../query/transaction.js'
+import { Bell } from './bell.js'
+import type { DurableEvent } from './event.js'
+import { withConnection, type DurableOwner } from './owner.js'
+import { explained } from './states.js'
+import { Worker, type DurableHandler, type WorkerEvents } from './worker.js'
+
+/** The events of a {@link Subscription}. */
+export interface SubscriptionEvents {
+  /** Something went wrong that the subscription gets over. */
+  warning: [warning: { message: string; error: unknown }]
+  /** An attempt at an event has failed; `event.attempt` tells which one. */
+  failure: [failure: { event: DurableEvent<unknown>; error: unknown }]
+  /** An event was given up and kept apart, as `onFailure: 'skip'` says. */
+  givenUp: [failure: { event: DurableEvent<unknown>; error: unknown }]
+}
+
+/** The counts of a {@link Subscription}. */
+export interface SubscriptionStats {
+  /** Whether it runs here. */
+  isRunning: boolean
+  /** The partitions that this process works. */
+  working: number
+  /** The events that were done here. */
+  done: number
+  /** The attempts that have failed here. */
+  failures: number
+  /** The events that were given up here. */
+  givenUp: number
+  /** What is not done yet, in all processes together. */
+  lag: {
+    /** The events that are committed and not done. */
+    events: number
+    /** How long ago the oldest of them was published, in milliseconds; `undefined` without any. */
+    ageMs: number | undefined
+  }
+}
+
+/**
+ * A durable subscription: every event of its channels, once, in order, also those that were published while nobody was there.
+ * {@link ConnectionPool.subscription} makes one.
+ *
+ * What the handler does on its transaction is done exactly once: it is committed together with the position, or not at all. What it
+ * does elsewhere may be repeated after a failure; {@link DurableEvent.uid} tells then that it is the same event.
+ *
+ * Several processes may run a subscription of one name: one of them works each partition, and the others stand by.
+ *
+ * @typeParam Payload - The type of the payloads.
+ */
+export class Subscription<Payload = string> extends EventEmitter<SubscriptionEvents> {
+  readonly #owner: DurableOwner
+  readonly #name: string
+  readonly #options: ResolvedSubscriptionOptions
+  readonly #working = new Set<number>()
+  #isRunning = false
+  #done = 0
+  #failures = 0
+  #givenUp = 0
+
+  /** @internal */
+  constructor(owner: DurableOwner, name: string, options: ResolvedSubscriptionOptions) {
+    super()
+    this.#owner = owner
+    this.#name = name
+    this.#options = options
+  }
+
+  /** The name by which the server knows it. */
+  get name(): string {
+    return this.#name
+  }
+
+  /**
+   * Works the events, until `signal` is aborted: then the promise resolves, once the event that is being handled is finished and
+   * what is done is committed. A subscription that does not exist is made.
+   *
+   * `handler` is called for one event after the other; the events of a batch share a transaction. When it throws, the transaction
+   * is rolled back and its events are tried again, one by one. It must not end the transaction itself.
+   *
+   * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
+   * or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
+   * event has failed too often; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
+   */
+  async run(
+    handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown,
+    options?: RunOptions,
+  ): Promise<void> {
+    checkFunction('handler', handler)
+    const { signal } = resolveRunOptions(options)
+    if (this.#isRunning) throw new DurableError(`subscription \`${this.#name}\` runs here already`)
+    this.#isRunning = true
+    try {
+      if (!signal?.aborted) await this.#run(handler as DurableHandler, signal)
+    } finally {
+      this.#isRunning = false
+      this.#working.clear()
+    }
+  }
+
+  async #run(handler: DurableHandler, signal: AbortSignal | undefined): Promise<void> {
+    const { channels, from, partitions } = this.#options
+    await explained(
+      withConnection(this.#owner, (connection) =>
+        connection.execute('SELECT pglisten.subscribe($1, $2, $3, $4)', [
+          this.#name,
+          [...channels],
+          partitions,
+          from === 'beginning',
+        ]),
+      ),
+    )
+    const warn = (error: unknown) => this.#warn('the bell cannot be heard', error)
+    const bell = new Bell(this.#owner, warn)
+    const ending = new AbortController()
+    const end = () => ending.abort()
+    signal?.addEventListener('abort', end, { once: true })
+    if (signal?.aborted) end()
+    try {
+      await bell.start()
+      const workers = Array.from({ length: partitions }, (_, partition) =>
+        new Worker(
+          this.#owner,
+          this.#name,
+          this.#options,
+          partition,
+          handler,
+          bell,
+          this.#events(partition),
+          ending.signal,
+        ).run(),
+      )
+      // When one cannot go on, the others finish what they have begun.
+      for (const worker of workers) worker.catch(end)
+      const failed = (await Promise.allSettled(workers)).find(({ status }) => status === 'rejected')
+      if (failed?.status === 'rejected') throw failed.reason
+    } finally {
+      signal?.removeEventListener('abort', end)
+      await bell.stop()
+    }
+  }
+
+  #events(partition: number): WorkerEvents {
+    return {
+      onWarning: (message, error) => this.#warn(message, error),
+      onDone: (events) => {
+        this.#done += events
+      },
+      onFailure: (event, error) => {
+        this.#failures += 1
+        this.emit('failure', { event, error })
+      },
+      onGivenUp: (event, error) => {
+        this.#givenUp += 1
+        this.emit('givenUp', { event, error })
+      },
+      onWorking: (isWorking) => {
+        if (isWorking) this.#working.add(partition)
+        else this.#working.delete(partition)
+      },
+    }
+  }
+
+  #warn(message: string, error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error)
+    this.emit('warning', { message: `${message}: ${why}`, error })
+  }
+
+  /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */
+  async stats(): Promise<SubscriptionStats> {
+    const { events, age } = await explained(
+      withConnection(this.#owner, (connection) =>
+        connection.fetchRow<{ events: string; age: number | null }>(
+          `SELECT events::text, (extract(epoch FROM clock_timestamp() - oldest) * 1000)::float8 AS age
+           FROM pglisten.lag($1)`,
+          [this.#name],
+        ),
+      ),
+    )
+    return {
+      isRunning: this.#isRunning,
+      working: this.#working.size,
+      done: this.#done,
+      failures: this.#failures,
+      givenUp: this.#givenUp,
+      lag: { events: Number(events), ageMs: age ?? undefined },
+    }
+  }
+}
+
+brand(Subscription, 'Subscription')
