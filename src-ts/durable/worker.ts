@@ -75,8 +75,10 @@ export class Worker {
   #careful = 0
   /** The event that is to be given up next, and why. */
   #doomed: { id: bigint; error: unknown } | undefined
-  /** Whether there were events since the last sleep. */
-  #isAsleep = false
+  /** Takes back that the worker sleeps, if it did. */
+  #rousing: Promise<unknown> | undefined
+  /** Whether publishers ring for the worker. */
+  #isFlagged = false
 
   constructor(
     owner: DurableOwner,
@@ -115,7 +117,8 @@ export class Worker {
       }
     }
     this.#events.onWorking(false)
-    if (this.#isAsleep) await this.#rouse().catch(() => {})
+    this.#rouse()
+    await this.#rousing
   }
 
   /** Whether a failure was dealt with. Throws when nothing can be done about it. */
@@ -258,6 +261,8 @@ export class Worker {
       this.#doomed = undefined
       const row = rows.find(([id]) => id !== null && BigInt(id) === doomed.id)!
       this.#events.onGivenUp(eventOf(row, { ...this.#owner, parse: undefined }), doomed.error)
+      this.#events.onDone(done - 1)
+      return
     }
     this.#events.onDone(done)
   }
@@ -323,6 +328,7 @@ export class Worker {
 
   /** Sleeps until there may be something. */
   async #sleep(): Promise<void> {
+    await this.#rousing
     const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
     const params = [this.#name, this.#partition, this.#id, forgetAfter]
     // Whoever takes a transaction id after this snapshot sees the flag. Whoever has one may have missed it.
@@ -333,7 +339,7 @@ export class Worker {
       )
       return connection.fetchVal<string>('SELECT pg_snapshot_xmax(pg_current_snapshot())::text')
     })
-    this.#isAsleep = true
+    this.#isFlagged = true
     let poll = OPEN_PUBLISHER_POLL_MS
     while (!this.#stop.aborted) {
       const { rung, cancel } = this.#bell.next(this.#channels)
@@ -355,18 +361,20 @@ export class Worker {
         cancel()
       }
     }
-    await this.#rouse()
-    this.#isAsleep = false
+    this.#rouse()
   }
 
-  async #rouse(): Promise<void> {
-    await withConnection(this.#owner, (connection) =>
+  /** Has publishers no longer ring for the worker. It does not wait for that: a bell too many does no harm. */
+  #rouse(): void {
+    if (!this.#isFlagged) return
+    this.#isFlagged = false
+    this.#rousing = withConnection(this.#owner, (connection) =>
       connection.execute('SELECT pglisten.rouse($1, $2, $3::text::uuid)', [
         this.#name,
         this.#partition,
         this.#id,
       ]),
-    )
+    ).catch(() => {})
   }
 
   /** Waits for so long, or until `sooner` resolves or the worker is stopped. */
