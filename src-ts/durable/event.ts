@@ -31,6 +31,8 @@ export interface Way {
   base?: string
   target?: string | null
   after?: string | number | null
+  /** Ids of events that are done and had been tried before. */
+  tried?: string[]
   /** The base and the target for a part of the batch. */
   from?: string
   to?: string

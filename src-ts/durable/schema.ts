@@ -33,7 +33,6 @@ const SUBSCRIBE = [
   'doze(text, int, uuid, interval)',
   'rouse(text, int, uuid)',
   'count_attempt(text, bigint, text)',
-  'forget_attempts(text, bigint)',
   'give_up(text, int, bigint, text)',
   'retry(text, bigint[])',
   'drop_subscription(text)',

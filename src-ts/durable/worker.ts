@@ -231,10 +231,6 @@ export class Worker {
         const message = 'the handler has ended the transaction that it was given; nothing is done'
         throw new DurableError(message)
       }
-      if (event.attempt > 1) {
-        const params = [this.#name, event.id]
-        await tx.execute('SELECT pglisten.forget_attempts($1, $2)', params)
-      }
       return undefined
     } catch (error) {
       return new HandlerFailure(event, error)
@@ -397,9 +393,13 @@ export class Worker {
 
 /** The way of the first `done` events of a batch. */
 function part(way: Way, rows: readonly Row[], done: number): Way {
-  if (done === rows.length - 1) return way
-  if (way.retried) return { ...way, retried: way.retried.slice(0, done) }
-  return { xact: way.xact, base: way.from!, target: way.to!, after: rows[done]![0] }
+  const tried = rows
+    .slice(1, done + 1)
+    .filter(([, , , , , , attempt]) => attempt !== '1')
+    .map(([id]) => id!)
+  if (done === rows.length - 1) return { ...way, tried }
+  if (way.retried) return { ...way, retried: way.retried.slice(0, done), tried }
+  return { xact: way.xact, base: way.from!, target: way.to!, after: rows[done]![0], tried }
 }
 
 /** An error in few words, for the table of events that have failed. */

@@ -321,7 +321,7 @@ BEGIN
   RETURN QUERY SELECT * FROM pglisten.fetch(sub, part, n);
 END $$;
 
--- Moves the position behind the events that were fetched. To be called last in the transaction that has fetched them.
+-- Moves the position behind the events that were fetched, and forgets the attempts at those that were tried before. To be called last in the transaction that has fetched them.
 CREATE FUNCTION pglisten.advance(sub text, part int, way jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -341,6 +341,8 @@ BEGIN
     own.after := (way ->> 'after')::bigint;
     PERFORM pglisten.move(own);
   END IF;
+  DELETE FROM pglisten.attempt AS a
+  WHERE a.subscription = sub AND a.event IN (SELECT e::bigint FROM jsonb_array_elements_text(way -> 'tried') AS e);
 END $$;
 
 -- Whether there is something to fetch, by a read that takes no lock. It may say yes where another worker is at it.
@@ -414,12 +416,6 @@ BEGIN
   ON CONFLICT ON CONSTRAINT failed_pkey DO UPDATE SET is_due = false, error = excluded.error, failed = clock_timestamp();
   DELETE FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = $3;
 END $$;
-
--- Forgets the attempts of events that are done.
-CREATE FUNCTION pglisten.forget_attempts(sub text, event bigint) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  DELETE FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = $2
-$$;
 
 CREATE FUNCTION pglisten.retry(sub text, events bigint[]) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -1,0 +1,67 @@
+// A server of the file's own, with durable subscriptions installed: others of a common one would be rung for.
+
+import type { ExecutionContext } from 'ava'
+import {
+  ConnectionPool,
+  type ConnectionPoolOptions,
+  type DurableEvent,
+  type SubscriptionOptions,
+  type Transaction,
+} from 'pglisten'
+import { startServer, type DevServer } from '../../lab/server/test-server.js'
+import { uniqueName } from '../../lab/unique-name.js'
+import { ServerWitness } from '../../lab/witness.js'
+
+let starting: Promise<DevServer> | undefined
+
+/** The file's server. It ends with the process. */
+export function server(): Promise<DevServer> {
+  starting ??= startServer({ settings: { max_prepared_transactions: 10 } })
+  return starting
+}
+
+/** A pool on the server, with the schema. */
+export async function openPool(t: ExecutionContext, options: ConnectionPoolOptions = {}) {
+  const pool = new ConnectionPool({ dsn: (await server()).dsn, ...options })
+  t.teardown(() => pool.close())
+  return pool
+}
+
+/** Options by which tests do not wait. */
+export const QUICK = { standbyPollMs: 20, safetyNetMs: 10_000, retryDelayMs: 1 } as const
+
+type Handler = (tx: Transaction, event: DurableEvent) => unknown
+
+/** A channel and a subscription of a name of its own, with what tests do with them. */
+export async function openScene(t: ExecutionContext, options: Partial<SubscriptionOptions> = {}) {
+  const pool = await openPool(t)
+  await pool.durable.install()
+  const [channel, name] = [uniqueName('channel'), uniqueName('subscription')] as [string, string]
+  const witness = new ServerWitness((await server()).dsn)
+  t.teardown(() => witness.close())
+  const subscription = (more: Partial<SubscriptionOptions> = {}, from = pool) =>
+    from.subscription(name, {
+      channels: [channel],
+      from: 'beginning',
+      ...QUICK,
+      ...options,
+      ...more,
+    })
+  /** Runs a subscription until the test ends, or `stop` is called. */
+  const run = (handler: Handler, more: Partial<SubscriptionOptions> = {}, from = pool) => {
+    const made = subscription(more, from)
+    const ending = new AbortController()
+    const ended = made.run(handler, { signal: ending.signal })
+    ended.catch(() => {})
+    const stop = async () => {
+      ending.abort()
+      await ended
+    }
+    t.teardown(() => stop().catch(() => {}))
+    return { subscription: made, ended, stop }
+  }
+  const publish = async (...payloads: string[]) => {
+    for (const payload of payloads) await pool.publish(channel, payload)
+  }
+  return { pool, channel, name, witness, subscription, run, publish }
+}

@@ -1,0 +1,455 @@
+// Durable subscriptions: what they promise, one promise a test.
+
+import test from 'ava'
+import {
+  DurableError,
+  SubscriptionStoppedError,
+  type DurableEvent,
+  type FailedEvent,
+} from 'pglisten'
+import { deferred, waitFor, within } from '../../lab/wait.js'
+import { openPool, openScene } from './scene.js'
+
+/** The integers from the first to the last, as payloads. */
+const range = (first: number, last: number) =>
+  Array.from({ length: last - first + 1 }, (_, index) => String(first + index))
+
+test('events that were published before, between and during runs are handled once, in order', async (t) => {
+  const { publish, run } = await openScene(t)
+  const got: string[] = []
+  const handler = (_: unknown, { payload }: DurableEvent) => void got.push(payload)
+  await publish('1', '2')
+  const first = run(handler)
+  await waitFor(() => got.length === 2)
+  await publish('3')
+  await waitFor(() => got.length === 3)
+  await first.stop()
+  await publish('4', '5')
+  const second = run(handler)
+  await waitFor(() => got.length === 5)
+  await publish('6')
+  await waitFor(async () => (await second.subscription.stats()).done === 3)
+  t.deepEqual(got, range(1, 6))
+  t.like(await second.subscription.stats(), {
+    isRunning: true,
+    working: 1,
+    done: 3,
+    failures: 0,
+    lag: { events: 0, ageMs: undefined },
+  })
+})
+
+test('an event tells what it is', async (t) => {
+  const { pool, channel, run } = await openScene(t)
+  const payload = 'grün '.repeat(100_000)
+  const id = await pool.publish(channel, payload, { key: 'k' })
+  const got = deferred<DurableEvent>()
+  run((_, event) => got.resolve(event))
+  const event = await within(got.promise)
+  t.like(event, { id, channel, payload, key: 'k', attempt: 1 })
+  t.regex(event.uid, new RegExp(`^${id}-\\d+-\\d{16}$`))
+  t.true(Math.abs(Date.now() - Number(event.publishedAt)) < 60_000)
+})
+
+test('a new subscription begins with what is committed from then on, also by a transaction that is open', async (t) => {
+  const { pool, channel, publish, run } = await openScene(t, { from: 'now' })
+  await publish('before')
+  const connection = await pool.connection()
+  const open = await connection.begin()
+  await open.publish(channel, 'open')
+  const got: string[] = []
+  run((_, { payload }) => void got.push(payload))
+  await waitFor(async () => (await pool.durable.subscriptions()).length > 0)
+  await publish('after')
+  await waitFor(() => got.length === 1)
+  await open.commit()
+  await connection.close()
+  await waitFor(() => got.length === 2)
+  t.deepEqual(got, ['after', 'open'])
+})
+
+test('what is rolled back is nothing, and a long transaction holds nobody up', async (t) => {
+  const { pool, channel, publish, run } = await openScene(t)
+  const connection = await pool.connection()
+  const open = await connection.begin()
+  await open.publish(channel, 'rolled back')
+  const got: string[] = []
+  run((_, { payload }) => void got.push(payload))
+  await publish('1', '2')
+  await waitFor(() => got.length === 2)
+  await open.rollback()
+  await connection.close()
+  await publish('3')
+  await waitFor(() => got.length === 3)
+  t.deepEqual(got, ['1', '2', '3'])
+})
+
+test('the work and the position are one: a handler that fails undoes its work, and its event comes again', async (t) => {
+  const { pool, name, publish, run, witness } = await openScene(t)
+  await witness.run(`CREATE TABLE ${name} (payload text, attempt int)`)
+  await publish('1', '2', '3')
+  const attempts: [string, number][] = []
+  const { subscription } = run(async (tx, { payload, attempt }) => {
+    attempts.push([payload, attempt])
+    await tx.execute(`INSERT INTO ${name} VALUES ($1, $2)`, [payload, attempt])
+    if (payload === '2' && attempt < 3) throw new Error('not yet')
+  })
+  await waitFor(async () => (await subscription.stats()).done === 3)
+  t.deepEqual(
+    [...(await pool.execute(`SELECT * FROM ${name} ORDER BY payload`))],
+    [
+      { payload: '1', attempt: 1 },
+      { payload: '2', attempt: 3 },
+      { payload: '3', attempt: 1 },
+    ],
+  )
+  t.deepEqual(attempts, [
+    ['1', 1],
+    ['2', 1],
+    ['1', 1],
+    ['2', 2],
+    ['2', 3],
+    ['3', 1],
+  ])
+  t.is((await subscription.stats()).failures, 2)
+})
+
+test('a subscription stops at an event that fails too often, and goes on there', async (t) => {
+  const { publish, run, pool, name } = await openScene(t, { maxAttempts: 3 })
+  await publish('1', 'bad', '3')
+  const got: string[] = []
+  const cause = new Error('no')
+  const { ended } = run((_, { payload }) => {
+    if (payload === 'bad') throw cause
+    got.push(payload)
+  })
+  const error = await within(t.throwsAsync(ended, { instanceOf: SubscriptionStoppedError }))
+  t.is(error.cause, cause)
+  t.is(error.code, 'ERR_PGLISTEN_SUBSCRIPTION_STOPPED')
+  t.regex(
+    error.message,
+    new RegExp(`subscription \`${name}\` has stopped: event ${error.eventId} .* 3 times`),
+  )
+  t.deepEqual(await pool.durable.failed(name), [])
+  const rest: [string, number][] = []
+  run((_, { payload, attempt }) => void rest.push([payload, attempt]))
+  await waitFor(() => rest.length === 2)
+  t.deepEqual(rest, [
+    ['bad', 4],
+    ['3', 1],
+  ])
+})
+
+for (const place of ['first', 'middle', 'last', 'two']) {
+  test(`an event that fails too often is kept apart where that is wanted (${place})`, async (t) => {
+    const { publish, run, pool, name } = await openScene(t, { maxAttempts: 2, onFailure: 'skip' })
+    const bad = { first: ['1'], middle: ['3'], last: ['5'], two: ['2', '3'] }[place]!
+    await publish(...range(1, 5))
+    let isMended = false
+    const got: string[] = []
+    const { subscription } = run((_, { payload }) => {
+      if (bad.includes(payload) && !isMended) throw new Error(`no ${payload}`)
+      got.push(payload)
+    })
+    const given: unknown[] = []
+    subscription.on('givenUp', ({ event }) => given.push(event.payload))
+    await waitFor(async () => {
+      const { done, givenUp } = await subscription.stats()
+      return done + givenUp === 5
+    })
+    const good = range(1, 5).filter((payload) => !bad.includes(payload))
+    t.deepEqual([...new Set(got)], good)
+    t.deepEqual(given, bad)
+    const failed = await pool.durable.failed(name)
+    t.deepEqual(
+      failed.map(({ payload, attempt, error, isDue }: FailedEvent) => [
+        payload,
+        attempt,
+        error,
+        isDue,
+      ]),
+      bad.map((payload) => [payload, 2, `Error: no ${payload}`, false]),
+    )
+    isMended = true
+    got.length = 0
+    t.is(await pool.durable.retry(name), bad.length)
+    await waitFor(async () => (await pool.durable.failed(name)).length === 0)
+    t.deepEqual(got, bad)
+  })
+}
+
+test('a handler that ends the transaction itself has failed, and its event is not passed', async (t) => {
+  for (const end of [
+    (tx: { commit(): Promise<void> }) => tx.commit(),
+    (tx: { rollback(): Promise<void> }) => tx.rollback(),
+    (tx: { executeBatch(sql: string): Promise<void> }) => tx.executeBatch('COMMIT'),
+    (tx: { executeBatch(sql: string): Promise<void> }) => tx.executeBatch('ROLLBACK; BEGIN'),
+  ]) {
+    const { publish, run } = await openScene(t, { maxAttempts: 2 })
+    await publish('1')
+    const { ended } = run(async (tx) => end(tx))
+    await within(t.throwsAsync(ended, { instanceOf: SubscriptionStoppedError }), {
+      what: String(end),
+    })
+    const got: string[] = []
+    run((_, { payload }) => void got.push(payload))
+    await waitFor(() => got.length === 1, { what: String(end) })
+  }
+})
+
+test('a deferred constraint, a swallowed error and an error that ends the session are failures of the handler', async (t) => {
+  const cases: [string, string][] = [
+    ['deferred', 'INSERT INTO $T VALUES (1), (1)'],
+    ['swallowed', 'SELECT 1/0'],
+    ['ends', 'SELECT pg_terminate_backend(pg_backend_pid())'],
+  ]
+  for (const [what, sql] of cases) {
+    const { publish, run, name, witness, pool } = await openScene(t, {
+      maxAttempts: 2,
+      onFailure: 'skip',
+    })
+    await witness.run(`CREATE TABLE ${name} (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)`)
+    await publish('bad', 'good')
+    const got: string[] = []
+    run(async (tx, { payload }) => {
+      if (payload === 'bad')
+        await tx.execute(sql.replace('$T', name)).catch((error: unknown) => {
+          if (what !== 'swallowed') throw error
+        })
+      else got.push(payload)
+    })
+    await waitFor(async () => (await pool.durable.failed(name)).length > 0, { what })
+    t.deepEqual(
+      (await pool.durable.failed(name)).map(({ payload }) => payload),
+      ['bad'],
+      what,
+    )
+  }
+})
+
+test('a serialization failure is tried again, and does not count', async (t) => {
+  const { publish, run } = await openScene(t, { maxAttempts: 2 })
+  await publish('1')
+  let calls = 0
+  const done = deferred<number>()
+  run(async (tx, { attempt }) => {
+    calls += 1
+    if (calls <= 5)
+      await tx.execute("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$")
+    done.resolve(attempt)
+  })
+  t.is(await within(done.promise), 1)
+})
+
+test('what a handler publishes to its own channel comes next, not in the same transaction', async (t) => {
+  for (const batchSize of [1, 2, 100]) {
+    const { publish, run, channel } = await openScene(t, { batchSize })
+    await publish('1', '2')
+    const got: string[] = []
+    const transactions: string[] = []
+    run(async (tx, { payload }) => {
+      got.push(payload)
+      transactions.push(await tx.fetchVal<string>('SELECT pg_current_xact_id()::text'))
+      if (payload.length < 3) await tx.publish(channel, `${payload}+`)
+    })
+    await waitFor(() => got.length === 6)
+    t.deepEqual(got.toSorted(), ['1', '1+', '1++', '2', '2+', '2++'])
+    const of = (payload: string) => transactions[got.indexOf(payload)]
+    for (const payload of ['1+', '1++', '2+', '2++'])
+      t.not(of(payload), of(payload.slice(0, -1)), `${batchSize} ${payload}`)
+  }
+})
+
+for (const [batchSize, count] of [
+  [1, 5],
+  [3, 3],
+  [3, 4],
+  [3, 9],
+  [10, 1000],
+  [1000, 10],
+] as const) {
+  test(`${count} events in batches of ${batchSize}`, async (t) => {
+    const { pool, channel, run, publish } = await openScene(t, { batchSize })
+    await pool.execute(
+      'SELECT pglisten.publish($1, n::text) FROM generate_series(1, $2::int) AS n',
+      [channel, count],
+    )
+    const got: string[] = []
+    const sizes = new Map<string, number>()
+    run(async (tx, { payload }) => {
+      got.push(payload)
+      const transaction = await tx.fetchVal<string>('SELECT pg_current_xact_id()::text')
+      sizes.set(transaction, (sizes.get(transaction) ?? 0) + 1)
+    })
+    await waitFor(() => got.length === count)
+    await publish('last')
+    await waitFor(() => got.length === count + 1)
+    t.deepEqual(got, [...range(1, count), 'last'])
+    t.is(Math.max(...sizes.values()), Math.min(batchSize, count))
+  })
+}
+
+test('a late event of an old transaction comes while many others are walked', async (t) => {
+  const { pool, channel, run } = await openScene(t, { batchSize: 10 })
+  const connection = await pool.connection()
+  const old = await connection.begin()
+  await old.publish(channel, 'late')
+  await pool.execute('SELECT pglisten.publish($1, n::text) FROM generate_series(1, 100) AS n', [
+    channel,
+  ])
+  const got: string[] = []
+  run(async (_, { payload }) => {
+    got.push(payload)
+    if (got.length === 35) await old.commit()
+  })
+  await waitFor(() => got.length === 101)
+  await connection.close()
+  t.deepEqual(
+    got.filter((payload) => payload !== 'late'),
+    range(1, 100),
+  )
+})
+
+test('partitions are worked beside each other, and each key keeps its order', async (t) => {
+  const { pool, channel, run } = await openScene(t, { partitions: 4, batchSize: 3 })
+  const keys = range(1, 20)
+  for (const n of range(1, 5)) for (const key of keys) await pool.publish(channel, n, { key })
+  const got = new Map<string, string[]>()
+  let [present, most, count] = [0, 0, 0]
+  const { subscription } = run(async (tx, { key, payload }) => {
+    present += 1
+    most = Math.max(most, present)
+    await tx.execute('SELECT pg_sleep(0.005)')
+    present -= 1
+    got.set(key!, [...(got.get(key!) ?? []), payload])
+    count += 1
+  })
+  await waitFor(() => count === 100)
+  for (const key of keys) t.deepEqual(got.get(key), range(1, 5), key)
+  t.true(most > 1)
+  t.is((await subscription.stats()).working, 4)
+})
+
+test('two runs of one subscription share nothing: one works, the other takes over when it ends', async (t) => {
+  const { run, publish } = await openScene(t)
+  const got: [number, string][] = []
+  const other = await openPool(t)
+  const first = run((_, { payload }) => void got.push([1, payload]))
+  await publish('1')
+  await waitFor(() => got.length === 1)
+  run((_, { payload }) => void got.push([2, payload]), {}, other)
+  await publish('2')
+  await waitFor(() => got.length === 2)
+  await first.stop()
+  await publish('3')
+  await waitFor(() => got.length === 3)
+  t.deepEqual(
+    got.map(([, payload]) => payload),
+    ['1', '2', '3'],
+  )
+  t.is(got[2]![0], 2)
+})
+
+test('a run that is ended finishes its event, commits what is done and leaves the rest', async (t) => {
+  const { run, publish, witness, name } = await openScene(t)
+  await publish(...range(1, 5))
+  const [begun, go] = [deferred(), deferred()]
+  const got: string[] = []
+  const first = run(async (_, { payload }) => {
+    got.push(payload)
+    if (payload !== '2') return
+    begun.resolve()
+    await go.promise
+  })
+  await within(begun.promise)
+  const stopping = first.stop()
+  go.resolve()
+  await within(stopping)
+  t.deepEqual(got, ['1', '2'])
+  t.is(
+    await witness.ask('SELECT count(*)::int FROM pglisten.sleeper WHERE subscription = $1', [name]),
+    0,
+  )
+  const rest: string[] = []
+  run((_, { payload }) => void rest.push(payload))
+  await waitFor(() => rest.length === 3)
+  t.deepEqual(rest, ['3', '4', '5'])
+})
+
+test('a handler that takes too long has failed, and another process goes on', async (t) => {
+  const { run, publish } = await openScene(t, { maxHandlerMs: 300 })
+  await publish('1')
+  const got: number[] = []
+  const other = await openPool(t)
+  run((_, { attempt }) => (attempt === 1 ? new Promise(() => {}) : void got.push(attempt)))
+  const began = performance.now()
+  run((_, { attempt }) => void got.push(attempt), {}, other)
+  await waitFor(() => got.length === 1)
+  t.true(performance.now() - began < 2000)
+})
+
+test('channels of which a subscription has none are not its own, and nobody waits for them', async (t) => {
+  const { pool, run, publish, channel } = await openScene(t)
+  const got: string[] = []
+  const { subscription } = run((_, event) => void got.push(event.payload))
+  await pool.publish(`${channel}_other`, 'no')
+  await publish('yes')
+  await waitFor(async () => (await subscription.stats()).done === 1)
+  t.is((await subscription.stats()).lag.events, 0)
+  t.deepEqual(got, ['yes'])
+})
+
+test('what is wrong is refused with the reason', async (t) => {
+  const { pool, name, channel, run, subscription } = await openScene(t)
+  const handler = () => {}
+  await t.throwsAsync(async () => pool.subscription('', { channels: ['a'] }).run(handler), {
+    code: 'ERR_PGLISTEN_ARGUMENT_RANGE',
+  })
+  t.throws(() => pool.subscription('s', { channels: [] }), { code: 'ERR_PGLISTEN_ARGUMENT_TYPE' })
+  t.throws(() => pool.subscription('s', { channels: ['x'.repeat(64)] }), {
+    code: 'ERR_PGLISTEN_ARGUMENT_RANGE',
+  })
+  await t.throwsAsync(pool.publish(channel, 'a\0b'), { code: 'ERR_PGLISTEN_ARGUMENT_RANGE' })
+  await t.throwsAsync(pool.publish('x'.repeat(64), ''), { code: 'ERR_PGLISTEN_ARGUMENT_RANGE' })
+  await t.throwsAsync(pool.execute('SELECT pglisten.publish($1, $2)', ['é'.repeat(32), '']), {
+    message: /from 1 to 63 bytes/,
+  })
+  const first = run(handler)
+  await waitFor(async () => (await pool.durable.subscriptions()).some((one) => one.name === name))
+  await t.throwsAsync(first.subscription.run(handler), {
+    instanceOf: DurableError,
+    message: /runs here already/,
+  })
+  await t.throwsAsync(subscription({ partitions: 2 }).run(handler), {
+    message: /has 1 partitions, not 2/,
+  })
+  await t.throwsAsync(subscription({ channels: ['other'] }).run(handler), {
+    message: /has other channels/,
+  })
+  t.true(await pool.durable.drop(name))
+  t.false(await pool.durable.drop(name))
+  await within(
+    t.throwsAsync(first.ended, { instanceOf: DurableError, message: /there is no subscription/ }),
+  )
+})
+
+test('payloads are what the pool’s schemas make of them', async (t) => {
+  const { channel, name } = await openScene(t)
+  const schema = {
+    '~standard': {
+      version: 1 as const,
+      vendor: 'test',
+      validate: (value: unknown) => ({ value: { read: value } }),
+    },
+  }
+  const pool = await openPool(t, { schemas: { [channel]: schema } } as never)
+  const got = deferred<unknown>()
+  const ending = new AbortController()
+  const run = pool
+    .subscription(name, { channels: [channel], from: 'beginning' })
+    .run((_, { payload }) => got.resolve(payload), { signal: ending.signal })
+  await pool.publish(channel, '{"a":1}')
+  t.deepEqual(await within(got.promise), { read: { a: 1 } })
+  ending.abort()
+  await run
+})
