@@ -1,0 +1,160 @@
+// The bell: it is rung for workers that sleep and for nobody else, and no event is left lying because it was not.
+
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+import test from 'ava'
+import { uniqueName } from '../../lab/unique-name.js'
+import { waitFor } from '../../lab/wait.js'
+import { root } from '../../scripts/lib/run.mjs'
+import { openScene, server } from './scene.js'
+
+/** Waits until so many workers of a subscription sleep. */
+const asleep = ({ witness, name }: Awaited<ReturnType<typeof openScene>>, count = 1) =>
+  waitFor(
+    async () =>
+      (await witness.ask('SELECT count(*)::int FROM pglisten.sleeper WHERE subscription = $1', [
+        name,
+      ])) === count,
+  )
+
+test('a publisher rings when somebody sleeps, and only then', async (t) => {
+  const scene = await openScene(t)
+  const { pool, channel, run, publish } = scene
+  const bells: string[] = []
+  await pool.listen({ pglisten_bell: (_, payload) => void bells.push(payload) })
+  await publish('nobody')
+  const got: string[] = []
+  run((_, { payload }) => void got.push(payload))
+  await asleep(scene)
+  t.deepEqual(got, ['nobody'])
+  t.deepEqual(bells, [])
+  await publish('asleep')
+  await waitFor(() => got.length === 2)
+  t.deepEqual(bells, [channel])
+})
+
+test('an event that no bell tells of is found by the safety net', async (t) => {
+  const scene = await openScene(t, { safetyNetMs: 300 })
+  const { pool, channel, run, witness } = scene
+  const got: string[] = []
+  run((_, { payload }) => void got.push(payload))
+  await asleep(scene)
+  await pool.publish(channel, 'silent', { bell: false })
+  await waitFor(() => got.length === 1)
+  await asleep(scene)
+  await witness.run(
+    "BEGIN; INSERT INTO pglisten.event (channel, payload) VALUES ('" +
+      channel +
+      "', 'plain'); COMMIT",
+  )
+  await waitFor(() => got.length === 2)
+  t.deepEqual(got, ['silent', 'plain'])
+})
+
+test('a publisher that began before the worker fell asleep is waited for', async (t) => {
+  const scene = await openScene(t, { safetyNetMs: 60_000 })
+  const { pool, channel, run } = scene
+  const got: string[] = []
+  const connection = await pool.connection()
+  const open = await connection.begin()
+  // It finds nobody asleep.
+  await open.publish(channel, 'early')
+  run((_, { payload }) => void got.push(payload))
+  await asleep(scene)
+  await open.commit()
+  await connection.close()
+  const committed = performance.now()
+  await waitFor(() => got.length === 1)
+  t.true(performance.now() - committed < 3000)
+})
+
+test('a publisher with an old snapshot rings whatever it sees', async (t) => {
+  const scene = await openScene(t, { safetyNetMs: 60_000 })
+  const { pool, channel, run } = scene
+  const got: string[] = []
+  const connection = await pool.connection()
+  const open = await connection.begin({ isolationLevel: 'repeatableRead' })
+  // The snapshot is that of the first statement, and the transaction has no id yet.
+  await open.fetchVal('SELECT count(*) FROM pglisten.sleeper')
+  run((_, { payload }) => void got.push(payload))
+  await asleep(scene)
+  await open.publish(channel, 'old snapshot')
+  await open.commit()
+  await connection.close()
+  await waitFor(() => got.length === 1)
+  t.deepEqual(got, ['old snapshot'])
+})
+
+test('no event is left lying, whenever the worker falls asleep', async (t) => {
+  t.timeout(120_000)
+  const scene = await openScene(t, { safetyNetMs: 60_000 })
+  const { pool, channel, run } = scene
+  const got = new Set<string>()
+  run((_, { payload }) => void got.add(payload))
+  for (let round = 0; round < 40; round += 1) {
+    // About when it falls asleep: 100 ms after the last event.
+    await new Promise((resolve) => setTimeout(resolve, 80 + round))
+    const connection = await pool.connection()
+    await connection.transaction(async (tx) => {
+      await tx.publish(channel, `${round}`)
+      await tx.execute('SELECT pg_sleep($1)', [(round % 4) / 100])
+    })
+    await connection.close()
+    await waitFor(() => got.has(`${round}`), { what: `round ${round}` })
+  }
+  t.is(got.size, 40)
+})
+
+test.serial('an idle subscription asks nothing', async (t) => {
+  const scene = await openScene(t)
+  const { run, witness } = scene
+  run(() => {})
+  await asleep(scene)
+  const commits = () =>
+    witness.ask<number>(
+      'SELECT xact_commit::int FROM pg_stat_database WHERE datname = current_database()',
+    )
+  // Statistics are told of late, and those of the witness itself count too.
+  await new Promise((resolve) => setTimeout(resolve, 2000))
+  const before = await commits()
+  await new Promise((resolve) => setTimeout(resolve, 3000))
+  t.true((await commits()) - before < 10, `${(await commits()) - before}`)
+})
+
+test('a process that is killed is followed by the one that stands by', async (t) => {
+  t.timeout(60_000)
+  const scene = await openScene(t)
+  const { pool, channel, name, run, witness } = scene
+  const [done, published] = [uniqueName('done'), uniqueName('published')] as [string, string]
+  await witness.run(
+    `CREATE TABLE ${done} (event bigint, payload text, key text, channel text, subscription text, worker int)`,
+  )
+  const options = { channels: [channel], from: 'beginning', standbyPollMs: 20 }
+  const settings = {
+    dsn: (await server()).dsn,
+    name,
+    applicationName: name,
+    done,
+    published,
+    options,
+  }
+  const child = fork(
+    path.join(root, 'lab', 'durable', 'subscriber.mjs'),
+    [JSON.stringify(settings)],
+    { execArgv: [] },
+  )
+  t.teardown(() => child.kill('SIGKILL'))
+  await pool.publish(channel, 'first')
+  await waitFor(async () => (await witness.ask(`SELECT count(*)::int FROM ${done}`)) === 1)
+  await asleep(scene)
+  const got: string[] = []
+  run((_, { payload }) => void got.push(payload))
+  await asleep(scene, 2)
+  const exited = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exited
+  await pool.publish(channel, 'second')
+  await waitFor(() => got.length === 1)
+  t.deepEqual(got, ['second'])
+})

@@ -1,0 +1,285 @@
+// What is installed in the database, by whom, and who may do what with it.
+
+import test from 'ava'
+import { ConnectionPool, DatabaseError, DurableError } from 'pglisten'
+import { startServer } from '../../lab/server/test-server.js'
+import { uniqueName } from '../../lab/unique-name.js'
+import { ServerWitness } from '../../lab/witness.js'
+import { waitFor, within } from '../../lab/wait.js'
+import { server } from './scene.js'
+import type { ExecutionContext } from 'ava'
+
+/** An empty database of the test's own, and a role that owns it and may do nothing else. */
+async function openDatabase(t: ExecutionContext) {
+  const { dsn } = await server()
+  const admin = new ServerWitness(dsn)
+  const [database, owner] = [uniqueName('db'), uniqueName('owner')] as [string, string]
+  await admin.run(`CREATE ROLE ${owner} LOGIN PASSWORD 'p' NOSUPERUSER`)
+  await admin.run(`CREATE DATABASE ${database} OWNER ${owner}`)
+  t.teardown(() => admin.close())
+  const as = (role: string, password = 'p') => {
+    const url = new URL(dsn)
+    url.pathname = `/${database}`
+    url.username = role
+    url.password = password
+    const pool = new ConnectionPool({ dsn: url.href })
+    t.teardown(() => pool.close())
+    return pool
+  }
+  const role = async () => {
+    const name = uniqueName('role')
+    await admin.run(`CREATE ROLE ${name} LOGIN PASSWORD 'p'`)
+    return name
+  }
+  const superuser = new URL(dsn)
+  return { owner: as(owner), as, role, superuser: as(superuser.username, superuser.password) }
+}
+
+test('a role that owns its database installs, again and beside itself, and removes', async (t) => {
+  const { owner } = await openDatabase(t)
+  t.deepEqual(await owner.durable.status(), { version: 0, latestVersion: 1, isHome: false })
+  await Promise.all([1, 2, 3, 4].map(() => owner.durable.install()))
+  t.deepEqual(await owner.durable.status(), { version: 1, latestVersion: 1, isHome: true })
+  const id = await owner.publish('a', 'kept')
+  await owner.durable.install()
+  t.is(await owner.fetchVal('SELECT payload FROM pglisten.event WHERE id = $1', [id]), 'kept')
+  await owner.durable.uninstall()
+  await owner.durable.uninstall()
+  t.is(await owner.fetchVal("SELECT to_regnamespace('pglisten')::text"), null)
+})
+
+test('without an installation each method says so', async (t) => {
+  const { owner } = await openDatabase(t)
+  const missing = {
+    instanceOf: DurableError,
+    message: /not installed in this database: `pool.durable.install\(\)`/,
+  }
+  await t.throwsAsync(
+    owner.subscription('s', { channels: ['a'] }).run(() => {}),
+    missing,
+  )
+  await t.throwsAsync(owner.durable.subscriptions(), missing)
+  await t.throwsAsync(owner.durable.trim(), missing)
+  await t.throwsAsync(owner.durable.adopt(), missing)
+  await t.throwsAsync(owner.durable.failed('s'), missing)
+  await t.throwsAsync(owner.durable.retry('s'), missing)
+})
+
+test('a schema that is none of its own is left alone', async (t) => {
+  const { owner, superuser, as, role } = await openDatabase(t)
+  await superuser.execute('CREATE SCHEMA pglisten')
+  const foreign = { instanceOf: DurableError, message: /belongs to role `postgres`/ }
+  await t.throwsAsync(owner.durable.install(), foreign)
+  await superuser.execute('DROP SCHEMA pglisten')
+  await owner.execute('CREATE SCHEMA pglisten')
+  await owner.execute('CREATE TABLE pglisten.mine (n int)')
+  const other = {
+    instanceOf: DurableError,
+    message: /exists and is not one of durable subscriptions/,
+  }
+  await t.throwsAsync(owner.durable.install(), other)
+  await t.throwsAsync(owner.durable.uninstall(), other)
+  await owner.execute('DROP TABLE pglisten.mine')
+  await owner.durable.install()
+  await owner.execute('UPDATE pglisten.home SET version = 99')
+  await t.throwsAsync(owner.durable.install(), {
+    message: /has version 99, which a newer pglisten has installed/,
+  })
+  const nobody = as(await role())
+  await t.throwsAsync(nobody.durable.install(), {
+    instanceOf: DurableError,
+    message: /belongs to role/,
+  })
+})
+
+test('nobody may do what the options did not name, and each role no more than that', async (t) => {
+  const { owner, as, role } = await openDatabase(t)
+  const [publisher, subscriber, nobody] = [await role(), `${await role()}`, await role()]
+  await owner.durable.install({ publishers: [publisher], subscribers: [subscriber] })
+  const denied = { instanceOf: DatabaseError, message: /permission denied/ }
+  const refused = { instanceOf: DurableError, message: /no right to use durable subscriptions/ }
+  await t.throwsAsync(as(nobody).publish('a', 'x'), denied)
+  await t.throwsAsync(
+    as(nobody)
+      .subscription('s', { channels: ['a'] })
+      .run(() => {}),
+    refused,
+  )
+
+  t.is(await as(publisher).publish('a', 'x'), 1n)
+  await t.throwsAsync(
+    as(publisher)
+      .subscription('s', { channels: ['a'] })
+      .run(() => {}),
+    refused,
+  )
+  for (const sql of [
+    'SELECT * FROM pglisten.event',
+    "INSERT INTO pglisten.event (channel, payload) VALUES ('a', 'b')",
+    'DELETE FROM pglisten.event',
+    "SELECT pglisten.trim('0')",
+    'SELECT pglisten.adopt()',
+    'CREATE TABLE pglisten.mine (n int)',
+  ])
+    await t.throwsAsync(as(publisher).execute(sql), denied, sql)
+
+  const got: string[] = []
+  const ending = new AbortController()
+  const pool = as(subscriber)
+  const subscription = pool.subscription('s', { channels: ['a'], from: 'beginning' })
+  const run = subscription.run((_, { payload }) => void got.push(payload), {
+    signal: ending.signal,
+  })
+  await waitFor(() => got.length === 1)
+  await pool.publish('a', 'y')
+  await waitFor(() => got.length === 2)
+  t.is((await pool.durable.subscriptions()).length, 1)
+  ending.abort()
+  await within(run)
+  t.true(await pool.durable.drop('s'))
+  for (const sql of [
+    'DELETE FROM pglisten.event',
+    'UPDATE pglisten.position SET after = 0',
+    "SELECT pglisten.trim('0')",
+  ])
+    await t.throwsAsync(pool.execute(sql), denied, sql)
+})
+
+test('what a role puts into its own search path does not run with the rights of the owner', async (t) => {
+  const { owner, as, role } = await openDatabase(t)
+  const publisher = await role()
+  await owner.durable.install({ publishers: [publisher] })
+  const pool = as(publisher)
+  const connection = await pool.connection()
+  await connection.executeBatch(`
+    CREATE TEMP TABLE event (id bigint, channel text, payload text, key text);
+    CREATE TEMP TABLE witness (who text);
+    CREATE FUNCTION pg_temp.octet_length(text) RETURNS int LANGUAGE sql AS
+      $$ INSERT INTO pg_temp.witness VALUES (current_user); SELECT 1 $$;
+    CREATE FUNCTION pg_temp.less(int, int) RETURNS boolean LANGUAGE sql AS
+      $$ INSERT INTO pg_temp.witness VALUES (current_user); SELECT true $$;
+    CREATE OPERATOR pg_temp.> (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_temp.less);
+    SET search_path = pg_temp, pg_catalog`)
+  await connection.publish('a', 'x')
+  t.is(await connection.fetchVal('SELECT count(*)::int4 FROM pg_temp.witness'), 0)
+  t.is(await connection.fetchVal('SELECT count(*)::int4 FROM pg_temp.event'), 0)
+  await connection.close()
+  t.is(await owner.fetchVal('SELECT count(*)::int4 FROM pglisten.event'), 1)
+})
+
+test('every function has a search path of its own, and nobody else may call it', async (t) => {
+  const { owner } = await openDatabase(t)
+  await owner.durable.install()
+  const functions = await owner.fetch<{ name: string; config: string[] | null; open: boolean }>(
+    `SELECT proname AS name, proconfig AS config, has_function_privilege('public', oid, 'EXECUTE') AS open
+     FROM pg_proc WHERE pronamespace = 'pglisten'::regnamespace`,
+  )
+  t.true(functions.length > 15)
+  for (const { name, config, open } of functions) {
+    t.true(config?.includes('search_path=pg_catalog, pg_temp'), name)
+    t.false(open, name)
+  }
+})
+
+test('events are trimmed by age, once every subscription has done them', async (t) => {
+  const { owner } = await openDatabase(t)
+  await owner.durable.install()
+  const count = () => owner.fetchVal<number>('SELECT count(*)::int4 FROM pglisten.event')
+  await owner.publish('a', '1')
+  t.is(await owner.durable.trim(60_000), 0)
+  // Somebody has yet to do them.
+  await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}', 2, true)")
+  t.is(await owner.durable.trim(), 0)
+  const ending = new AbortController()
+  let done = 0
+  const subscription = owner.subscription('s', { channels: ['a'], partitions: 2, safetyNetMs: 100 })
+  const run = subscription.run(() => void (done += 1), { signal: ending.signal })
+  await waitFor(() => done === 1)
+  // An open transaction may have published before what is done.
+  const connection = await owner.connection()
+  const open = await connection.begin()
+  await open.publish('a', 'open')
+  await owner.publish('a', '2')
+  await waitFor(() => done === 2)
+  await open.commit()
+  await connection.close()
+  await waitFor(() => done === 3)
+  t.true((await count()) >= 2)
+  ending.abort()
+  await run
+  await owner.durable.drop('s')
+  t.true((await owner.durable.trim()) >= 2)
+  t.is(await count(), 0)
+})
+
+test('a restored dump goes on where it stood, in a cluster whose transaction ids are lower', async (t) => {
+  t.timeout(120_000)
+  const [old, young] = await Promise.all([startServer(), startServer()])
+  t.teardown(() => Promise.all([old.stop(), young.stop()]))
+  const [from, to] = [new ConnectionPool(old.dsn), new ConnectionPool(young.dsn)]
+  t.teardown(() => Promise.all([from.close(), to.close()]))
+  await from.execute(
+    'DO $$ BEGIN FOR n IN 1..3000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$',
+  )
+  await from.durable.install()
+  await from.execute("SELECT pglisten.publish('a', n::text) FROM generate_series(1, 100) AS n")
+  /** Handles so many events of a subscription, and stops. */
+  const work = async (pool: ConnectionPool, name: string, batchSize: number, most: number) => {
+    const got: string[] = []
+    const ending = new AbortController()
+    const subscription = pool.subscription(name, {
+      channels: ['a'],
+      from: 'beginning',
+      batchSize,
+      retryDelayMs: 1,
+    })
+    const warnings: string[] = []
+    subscription.on('warning', ({ message }) => warnings.push(message))
+    const run = subscription.run(
+      (_, { payload }) => {
+        got.push(payload)
+        if (got.length === most) ending.abort()
+      },
+      { signal: ending.signal },
+    )
+    await within(run, { what: name })
+    return { got, warnings }
+  }
+  // One in the middle of a large delta, one that has done all, one that has done nothing.
+  await work(from, 'middle', 10, 35)
+  await work(from, 'all', 1000, 100)
+  await from.fetchVal("SELECT pglisten.subscribe('none', '{a}', 1, true)")
+  await from.publish('a', '101')
+
+  await to.durable.install()
+  const tables = ['event', 'subscription', 'position', 'home']
+  await to.execute('DELETE FROM pglisten.home')
+  for (const table of tables) {
+    const rows = await from.fetchVal<string>(
+      `SELECT jsonb_agg(x)::text FROM pglisten.${table} AS x`,
+    )
+    await to.execute(
+      `INSERT INTO pglisten.${table} OVERRIDING SYSTEM VALUE SELECT * FROM jsonb_populate_recordset(NULL::pglisten.${table}, $1::text::jsonb)`,
+      [rows],
+    )
+  }
+  await to.execute(
+    "SELECT setval(pg_get_serial_sequence('pglisten.event', 'id'), (SELECT max(id) FROM pglisten.event))",
+  )
+  t.false((await to.durable.status()).isHome)
+  // Published before anybody has noticed.
+  await to.publish('a', 'new')
+
+  const numbers = (first: number) =>
+    Array.from({ length: 102 - first }, (_, n) => String(first + n))
+  const middle = await work(to, 'middle', 10, 67)
+  t.deepEqual(middle.got, [...numbers(36), 'new'])
+  t.regex(middle.warnings.join(), /was in a restored dump/)
+  t.deepEqual((await work(to, 'all', 10, 2)).got, ['101', 'new'])
+  t.deepEqual((await work(to, 'none', 10, 102)).got, [...numbers(1), 'new'])
+  t.true((await to.durable.status()).isHome)
+  await to.durable.adopt()
+  await to.publish('a', 'newer')
+  for (const name of ['middle', 'all', 'none'])
+    t.deepEqual((await work(to, name, 10, 1)).got, ['newer'])
+})
