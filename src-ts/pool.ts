@@ -471,7 +471,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   #durableOwner(): DurableOwner {
     return {
       connection: (options) => this.connection(options),
-      listener: (options) => this.#listener(options as ListenerOptions),
+      listener: (options) => this.#listener(options),
       parse: this.#schemas?.parser(undefined),
     }
   }

@@ -94,7 +94,7 @@ test('a schema that is none of its own is left alone', async (t) => {
 
 test('nobody may do what the options did not name, and each role no more than that', async (t) => {
   const { owner, as, role } = await openDatabase(t)
-  const [publisher, subscriber, nobody] = [await role(), `${await role()}`, await role()]
+  const [publisher, subscriber, nobody] = [await role(), await role(), await role()]
   await owner.durable.install({ publishers: [publisher], subscribers: [subscriber] })
   const denied = { instanceOf: DatabaseError, message: /permission denied/ }
   const refused = { instanceOf: DurableError, message: /no right to use durable subscriptions/ }

@@ -442,7 +442,7 @@ test('payloads are what the pool’s schemas make of them', async (t) => {
       validate: (value: unknown) => ({ value: { read: value } }),
     },
   }
-  const pool = await openPool(t, { schemas: { [channel]: schema } } as never)
+  const pool = await openPool(t, { schemas: { [channel]: schema } })
   const got = deferred<unknown>()
   const ending = new AbortController()
   const run = pool

@@ -175,7 +175,7 @@ export async function torture(dsn: string, ms: number): Promise<Torture> {
     for (const child of processes) child.kill('SIGKILL')
     await pool.close()
     await admin.end()
-    await proxy.stop()
+    proxy.stop()
   }
 }
 

@@ -100,7 +100,7 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
     if (this.#isRunning) throw new DurableError(`subscription \`${this.#name}\` runs here already`)
     this.#isRunning = true
     try {
-      if (!signal?.aborted) await this.#run(handler as DurableHandler, signal)
+      if (!signal?.aborted) await this.#run(handler, signal)
     } finally {
       this.#isRunning = false
       this.#working.clear()
