@@ -1072,7 +1072,7 @@ declare class ListenerGapError<GapType = unknown> extends ListenerError {
      */
     constructor(message: string, gap: GapType);
 }
-/** The base of the errors of durable subscriptions: what they need is not installed, or of another owner, or means nothing here. */
+/** Durable subscriptions cannot be used here: what they need is not installed, or of another owner, or the role may not use it. */
 declare class DurableError extends PglistenError {
     readonly code: string;
 }
@@ -1080,14 +1080,15 @@ declare class DurableError extends PglistenError {
 declare class SubscriptionStoppedError extends DurableError {
     readonly code = "ERR_PGLISTEN_SUBSCRIPTION_STOPPED";
     /** The id of the event. */
-    readonly eventId: bigint;
+    readonly eventId: bigint | undefined;
     /**
      * The package makes its errors itself; the class is exported for `instanceof`.
      *
      * @param message - The message for people.
-     * @param eventId - The id of the event.
      */
-    constructor(message: string, eventId: bigint, options?: PglistenErrorOptions);
+    constructor(message: string, options?: PglistenErrorOptions & {
+        eventId?: bigint;
+    });
 }
 /**
  * The server answered with an error. The properties are the fields of its
@@ -2154,23 +2155,28 @@ declare class Durable {
     retry(name: string, ids?: readonly bigint[]): Promise<number>;
 }
 
+/** What goes wrong that a {@link Subscription} gets over. */
+interface SubscriptionWarning {
+    /** What it is, in words. */
+    message: string;
+    /** The cause. */
+    error: unknown;
+}
+/** An attempt at an event that has failed. */
+interface SubscriptionFailure {
+    /** The event; its `attempt` tells which attempt it was. */
+    event: DurableEvent<unknown>;
+    /** What the handler threw. */
+    error: unknown;
+}
 /** The events of a {@link Subscription}. */
 interface SubscriptionEvents {
     /** Something went wrong that the subscription gets over. */
-    warning: [warning: {
-        message: string;
-        error: unknown;
-    }];
-    /** An attempt at an event has failed; `event.attempt` tells which one. */
-    failure: [failure: {
-        event: DurableEvent<unknown>;
-        error: unknown;
-    }];
+    warning: [warning: SubscriptionWarning];
+    /** An attempt at an event has failed. */
+    failure: [failure: SubscriptionFailure];
     /** An event was given up and kept apart, as `onFailure: 'skip'` says. */
-    givenUp: [failure: {
-        event: DurableEvent<unknown>;
-        error: unknown;
-    }];
+    givenUp: [failure: SubscriptionFailure];
 }
 /** The counts of a {@link Subscription}. */
 interface SubscriptionStats {
@@ -2808,5 +2814,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Durable, DurableError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Subscription, SubscriptionStoppedError, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DurableEvent, DurableStatus, Encoder, FailedEvent, GapCallback, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SubscriptionEvents, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DurableEvent, DurableStatus, Encoder, FailedEvent, GapCallback, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
 //# sourceMappingURL=index.d.ts.map

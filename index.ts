@@ -30,7 +30,9 @@ export type { DurableEvent } from './src-ts/durable/event.js'
 export {
   Subscription,
   type SubscriptionEvents,
+  type SubscriptionFailure,
   type SubscriptionStats,
+  type SubscriptionWarning,
 } from './src-ts/durable/subscription.js'
 export type {
   InstallOptions,

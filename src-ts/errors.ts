@@ -214,7 +214,7 @@ export class ListenerGapError<GapType = unknown> extends ListenerError {
   }
 }
 
-/** The base of the errors of durable subscriptions: what they need is not installed, or of another owner, or means nothing here. */
+/** Durable subscriptions cannot be used here: what they need is not installed, or of another owner, or the role may not use it. */
 export class DurableError extends PglistenError {
   override readonly code: string = 'ERR_PGLISTEN_DURABLE'
 }
@@ -223,17 +223,16 @@ export class DurableError extends PglistenError {
 export class SubscriptionStoppedError extends DurableError {
   override readonly code = 'ERR_PGLISTEN_SUBSCRIPTION_STOPPED'
   /** The id of the event. */
-  readonly eventId: bigint
+  readonly eventId: bigint | undefined
 
   /**
    * The package makes its errors itself; the class is exported for `instanceof`.
    *
    * @param message - The message for people.
-   * @param eventId - The id of the event.
    */
-  constructor(message: string, eventId: bigint, options?: PglistenErrorOptions) {
+  constructor(message: string, options?: PglistenErrorOptions & { eventId?: bigint }) {
     super(message, options)
-    this.eventId = eventId
+    this.eventId = options?.eventId
   }
 }
 

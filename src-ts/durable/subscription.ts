@@ -15,14 +15,30 @@ import { withConnection, type DurableOwner } from './owner.js'
 import { explained } from './states.js'
 import { Worker, type DurableHandler, type WorkerEvents } from './worker.js'
 
+/** What goes wrong that a {@link Subscription} gets over. */
+export interface SubscriptionWarning {
+  /** What it is, in words. */
+  message: string
+  /** The cause. */
+  error: unknown
+}
+
+/** An attempt at an event that has failed. */
+export interface SubscriptionFailure {
+  /** The event; its `attempt` tells which attempt it was. */
+  event: DurableEvent<unknown>
+  /** What the handler threw. */
+  error: unknown
+}
+
 /** The events of a {@link Subscription}. */
 export interface SubscriptionEvents {
   /** Something went wrong that the subscription gets over. */
-  warning: [warning: { message: string; error: unknown }]
-  /** An attempt at an event has failed; `event.attempt` tells which one. */
-  failure: [failure: { event: DurableEvent<unknown>; error: unknown }]
+  warning: [warning: SubscriptionWarning]
+  /** An attempt at an event has failed. */
+  failure: [failure: SubscriptionFailure]
   /** An event was given up and kept apart, as `onFailure: 'skip'` says. */
-  givenUp: [failure: { event: DurableEvent<unknown>; error: unknown }]
+  givenUp: [failure: SubscriptionFailure]
 }
 
 /** The counts of a {@link Subscription}. */

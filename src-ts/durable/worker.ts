@@ -305,11 +305,10 @@ export class Worker {
     if (attempts >= maxAttempts && isAlone) {
       if (onFailure === 'stop') {
         const what = `event ${event.id} on channel \`${event.channel}\` has failed ${attempts} times`
-        throw new SubscriptionStoppedError(
-          `subscription \`${this.#name}\` has stopped: ${what}`,
-          event.id,
-          { cause: reason },
-        )
+        throw new SubscriptionStoppedError(`subscription \`${this.#name}\` has stopped: ${what}`, {
+          cause: reason,
+          eventId: event.id,
+        })
       }
       this.#doomed = { id: event.id, error: reason }
       return
