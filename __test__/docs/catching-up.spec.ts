@@ -52,6 +52,13 @@ test('the recipe takes what was there before, what it is told of, and what it is
   await order(2)
   await connection.execute("SELECT pg_notify('orders', '')")
   await says('order 2')
+  // It says so within its transaction, which is not to be struck.
+  const busy = () =>
+    connection.fetchVal<boolean>(
+      `SELECT EXISTS (SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle')`,
+    )
+  await waitFor(async () => !(await busy()))
   // Nobody is told of this one, so only the gap can bring it to light.
   await order(3)
   await connection.execute(
