@@ -22,7 +22,16 @@ export default {
     notUpwards('listen/', ['compat/', 'connect', 'pool']),
     notUpwards('deliver/', ['compat/', 'connect', 'pool', 'listen/']),
     notUpwards('query/', ['compat/', 'connect', 'pool', 'listen/', 'deliver/']),
-    notUpwards('options/', ['compat/', 'connect', 'pool', 'listen/', 'deliver/', 'query/']),
+    notUpwards('observe/', ['compat/', 'connect', 'pool', 'listen/', 'deliver/', 'query/']),
+    notUpwards('options/', [
+      'compat/',
+      'connect',
+      'pool',
+      'listen/',
+      'deliver/',
+      'query/',
+      'observe/',
+    ]),
     notUpwards('native/', [
       'compat/',
       'connect',
@@ -30,6 +39,7 @@ export default {
       'listen/',
       'deliver/',
       'query/',
+      'observe/',
       'options/',
     ]),
     notUpwards('errors', [
@@ -39,6 +49,7 @@ export default {
       'listen/',
       'deliver/',
       'query/',
+      'observe/',
       'options/',
       'native/',
     ]),
@@ -49,7 +60,7 @@ export default {
       from: {
         path: '^src-ts/',
         pathNot:
-          '^src-ts/(connect|pool|errors|brand|(compat|listen|deliver|query|options|native)/)',
+          '^src-ts/(connect|pool|errors|brand|(compat|listen|deliver|query|observe|options|native)/)',
       },
       to: {},
     },

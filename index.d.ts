@@ -1098,8 +1098,148 @@ declare class Gap {
     readonly merged: number;
 }
 
+/** The listener that a diagnostics message is about. */
+interface ListenerIdentity {
+    /** The number of the listener: unique within its thread, counted from 1. */
+    listenerId: number;
+    /** Its option `name`. */
+    listener: string | undefined;
+}
+/** The moments in the life of a listening session, as one of its listeners sees it. See {@link SessionMessage}. */
+type SessionMoment = 'connecting' | 'connected' | 'lost' | 'reconnecting' | 'moved' | 'closed';
+/**
+ * A message of the channel `pglisten:session`: the life of a listening session. Each listener that shares the session tells
+ * of it.
+ */
+interface SessionMessage extends ListenerIdentity {
+    /**
+     * - `connecting`: `startup()` connects.
+     * - `connected`: a session is up, and its LISTENs are committed.
+     * - `lost`: the session has ended without a `shutdown()`.
+     * - `reconnecting`: an attempt to connect again begins in `delayMs`.
+     * - `moved`: the listener has a session of its own now, because {@link Listener.connection} was used.
+     * - `closed`: the listener was shut down, has given up, or could not start.
+     */
+    event: SessionMoment;
+    /** The process id of the session's backend; of `lost`, the one that it had. */
+    processId: number | undefined;
+    /** Of `reconnecting`: the number of the attempt, from 1. */
+    attempt: number | undefined;
+    /** Of `reconnecting`: the time until the attempt begins, in milliseconds. */
+    delayMs: number | undefined;
+    /** The `code` of the error that led to it. */
+    code: string | undefined;
+    /** The SQLSTATE, if a server sent that error. */
+    sqlState: string | undefined;
+}
+/** A message of the channel `pglisten:gap`: notifications may be missing. The fields that {@link Gap} has too mean the same. */
+interface GapMessage extends ListenerIdentity {
+    /** The reason. */
+    reason: 'disconnect' | 'overflow' | 'decode';
+    /** The moment before which no notification is missing. */
+    lostAt: Date;
+    /** The moment at which the stream went on. */
+    resumedAt: Date;
+    /** The time between the two, in milliseconds. */
+    downtimeMs: number;
+    /** The number of missing notifications; `null` when it is unknown. */
+    dropped: number | null;
+    /** The SQLSTATE with which the server ended the session; `null` when it sent none. */
+    sqlState: string | null;
+    /** The number of attempts that it took to connect again. */
+    attempts: number;
+    /** Whether the server was restarted, or is another one; `null` when that is not known. */
+    serverRestarted: boolean | null;
+    /** The process id of the lost session's backend. */
+    oldProcessId: number | null;
+    /** The process id of the new session's backend. */
+    newProcessId: number | null;
+    /** The number of gaps that this one stands for. */
+    merged: number;
+}
+/**
+ * A message of the channel `pglisten:warning`: there was a `warning` event. The text is not in it, because that of a server's
+ * notice may hold anything.
+ */
+interface WarningMessage extends ListenerIdentity {
+    /** What the warning is about. */
+    kind: WarningKind;
+    /** The channel that the warning is about, if it is about one. */
+    channel: string | undefined;
+    /** The `code` of the error that the warning is about, if it is about one. */
+    code: string | undefined;
+    /** The SQLSTATE of that error, or of the server's notice. */
+    sqlState: string | undefined;
+}
+/**
+ * What a `warning` event is about.
+ *
+ * - `notice`: a notice or warning that the server sent.
+ * - `attempt`: an attempt to connect has failed.
+ * - `session`: the listening session, such as LISTENs that the server has lost.
+ * - `slowCallback`: a callback that is pending for longer than `slowCallbackMs`.
+ * - `queue`: the server's queue of notifications, of which much is in use.
+ * - `rollback`: a transaction that was left open, and was rolled back.
+ * - `pool`: a call that waits long for a connection of the pool.
+ * - `usage`: a use of the library that is most likely a mistake.
+ */
+type WarningKind = 'notice' | 'attempt' | 'session' | 'slowCallback' | 'queue' | 'rollback' | 'pool' | 'usage';
+/** An error in a context, unless more was asked for. */
+interface ErrorFacts {
+    /** The name of its class. */
+    name: string;
+    /** Its `code`, if it has one. */
+    code: string | undefined;
+    /** The SQLSTATE, if a server sent it. */
+    sqlState: string | undefined;
+}
+/** What every context of a tracing channel has. */
+interface TracingContext {
+    /**
+     * Once the call has failed: the facts of the error, or with {@link DiagnosticsOptions} what was thrown itself. `undefined`
+     * before that, and for a call that has succeeded.
+     */
+    error: unknown;
+}
+/**
+ * The context of the tracing channel `pglisten:callback`: one call of a callback for a notification, or of a gap callback. A
+ * store that is bound to `start` is there within the callback.
+ */
+interface CallbackContext extends ListenerIdentity, TracingContext {
+    /** The channel of the notification; `undefined` for a gap callback. */
+    channel: string | undefined;
+    /** The process id of the notifying backend; `undefined` for a gap callback. */
+    processId: number | undefined;
+    /** The payload as the callback gets it, if {@link DiagnosticsOptions.payloads} is on. */
+    payload: unknown;
+}
+/** The methods that a {@link StatementContext} names. `fetch` and the like are `execute`. */
+type StatementMethod = 'execute' | 'executeMany' | 'executeBatch' | 'pipeline' | 'cursor' | 'prepare' | 'copyFrom' | 'copyTo' | 'begin' | 'commit' | 'rollback';
+/** The context of the tracing channel `pglisten:statement`: one call that runs statements. */
+interface StatementContext extends TracingContext {
+    /** The method that was called. */
+    method: StatementMethod;
+    /** The first word of the statement in capitals, such as `SELECT`, if it is a word of SQL. */
+    command: string | undefined;
+    /** The process id of the backend, once it is known: it is not before a connection is leased. */
+    processId: number | undefined;
+    /** The SQL, without its parameters, if {@link DiagnosticsOptions.statements} is on. */
+    text: string | undefined;
+}
+/** The context of the tracing channel `pglisten:notify`: one call that sends notifications, the wait for a connection included. */
+interface NotifyContext extends TracingContext {
+    /** The channel. */
+    channel: string;
+    /** How many notifications are sent. */
+    count: number;
+    /** The payloads as they are sent, if {@link DiagnosticsOptions.payloads} is on. */
+    payloads: readonly string[] | undefined;
+}
+
 /** A condition that a user should know of, and that does not stop the listener. */
 interface ListenerWarning {
+    /** What the warning is about, for programs. */
+    kind: WarningKind;
     /** A description in words. */
     message: string;
     /** The notice or warning that the server sent to the listening session, if the warning is about one. */
@@ -1125,6 +1265,20 @@ interface ListenerEvents {
             error: PglistenError;
             /** The process id that the session's backend had. */
             processId: number;
+        }
+    ];
+    /**
+     * An attempt to connect again is about to begin. Emitted when its delay is known, and again if the delay changes. While
+     * `startup({ retry: true })` tries, it is emitted from the second attempt on.
+     */
+    reconnecting: [
+        info: {
+            /** The number of the attempt since the session was lost, from 1. */
+            attempt: number;
+            /** The time until the attempt begins, in milliseconds; 0 when it begins because the one before has got no answer. */
+            delayMs: number;
+            /** Why it is necessary: the end of the session, or the failure of the attempt before. Its `code` is for programs. */
+            error: PglistenError;
         }
     ];
     /** A new session took the place of a lost one. Emitted after `connected`. */
@@ -1512,6 +1666,19 @@ interface ListenerOptions<Payload = unknown> {
      * @default the pool's `listenDsn`, or where the pool connects
      */
     dsn?: string | undefined;
+    /**
+     * The name of the listener in messages about it, and on the server: 1 to 63 characters. The listening session tells the
+     * names of the listeners that it serves in `pg_stat_activity`, where `?` stands for what is not ASCII: in a comment of
+     * its statements, and as `application_name` if none is set, with the names at the start of the session.
+     * @default no name
+     */
+    name?: string | undefined;
+    /**
+     * The time after which a callback whose promise is pending counts as slow, in milliseconds, from 1 to 2147483647, or
+     * `false`. There is one `warning` event for each slow callback. Gap callbacks count too.
+     * @default false (no warning)
+     */
+    slowCallbackMs?: number | false | undefined;
 }
 
 /**
@@ -1753,6 +1920,30 @@ interface ListenerStats {
     /** The server session that the listener uses; `undefined` while there is none. */
     session: SessionStats | undefined;
 }
+/** The result of {@link Listener.health}: how a listener is at this moment. */
+interface ListenerHealth {
+    /** The option `name` of the listener. */
+    name: string | undefined;
+    /** The state of the listener. It is `connected` from a session's LISTENs to the moment at which its loss is noticed. */
+    state: ListenerState;
+    /**
+     * How long ago the server answered a request of the listening session, in milliseconds: a heartbeat, a LISTEN, a fence. While a
+     * session is lost it grows. `undefined` before the first session, and when the listener is not started.
+     */
+    lastAnswerAgeMs: number | undefined;
+    /** How long ago anything was read from the server on the listening session, in milliseconds; `undefined` as above. */
+    lastHeardAgeMs: number | undefined;
+    /** Callbacks and gap callbacks whose promises are pending. */
+    callbacksInFlight: number;
+    /** How long the oldest of them has been pending, in milliseconds; `undefined` when there is none. */
+    oldestCallbackAgeMs: number | undefined;
+    /** Notifications that wait for consumers. */
+    buffered: number;
+    /** How long the oldest of them has been waiting, in milliseconds; `undefined` when none waits. */
+    oldestBufferedAgeMs: number | undefined;
+    /** The server session that the listener uses; `undefined` while there is none. */
+    session: SessionStats | undefined;
+}
 /** A server session, with everything that it serves in this process. */
 interface SessionStats {
     /** The process id of its backend. */
@@ -1939,6 +2130,11 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     sync(options?: SyncOptions): Promise<void>;
     /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
     stats(): ListenerStats;
+    /**
+     * Returns whether the listener is well, as of now and without asking the server: for the readiness of a process, and for
+     * whoever watches it.
+     */
+    health(): ListenerHealth;
     /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
     ref(): this;
     /** Lets the process end while the listener is started. */
@@ -1971,6 +2167,48 @@ interface NotifierOptions {
      * @default a warning of the process, at the first failure after a success
      */
     onError?: ((error: unknown, payloads: string[]) => void) | undefined;
+}
+
+/**
+ * A logger. Each method is called as `(fields, message)`, with an object first: [pino](https://getpino.io) takes it so, and
+ * `console` prints both. A level without a method is not logged. What a method throws, and a promise that it returns and that
+ * rejects, are ignored.
+ *
+ * The fields are those of the messages of `node:diagnostics_channel`, such as {@link SessionMessage}; the message says the
+ * same in words. Neither holds a payload, a parameter or a password.
+ *
+ * - `debug`: a listener connects, or is about to connect again.
+ * - `info`: a listener is connected, has moved to a session of its own, or was shut down.
+ * - `warn`: a session is lost, notifications may be missing, or there is a `warning` event.
+ * - `error`: there is an `error` event, or a listener has given up.
+ */
+interface Logger {
+    /** Logs what is of use when something is looked into. */
+    debug?(fields: object, message: string): unknown;
+    /** Logs what is as it should be. */
+    info?(fields: object, message: string): unknown;
+    /** Logs what somebody should know. */
+    warn?(fields: object, message: string): unknown;
+    /** Logs what somebody should act upon. */
+    error?(fields: object, message: string): unknown;
+}
+/**
+ * What the messages of `node:diagnostics_channel` may tell of the user's data. By default they hold no payload, no
+ * parameter, no SQL and no text of an error.
+ */
+interface DiagnosticsOptions {
+    /**
+     * Whether the contexts of `pglisten:callback` and `pglisten:notify` have the payloads, and the errors as they were thrown:
+     * for a tracer that finds its parent, such as `traceparent`, in a payload.
+     * @default false
+     */
+    payloads?: boolean | undefined;
+    /**
+     * Whether the contexts of `pglisten:statement` have the SQL, without its parameters, and the errors of the server as they
+     * are.
+     * @default false
+     */
+    statements?: boolean | undefined;
 }
 
 /**
@@ -2210,6 +2448,17 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
     sslNegotiation?: SslNegotiation | undefined;
     /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
     channelBinding?: ChannelBinding | undefined;
+    /**
+     * Gets the life of the pool's listeners in words, with fields: `console`, a logger of pino, or whatever has the methods of
+     * {@link Logger}.
+     * @default none
+     */
+    logger?: Logger | undefined;
+    /**
+     * What the messages of `node:diagnostics_channel` may tell of the user's data.
+     * @default nothing
+     */
+    diagnostics?: DiagnosticsOptions | undefined;
 }
 
 /** The options of {@link ConnectionPool.close}. */
@@ -2367,7 +2616,7 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
 }
 
 /** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
-type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas'>;
+type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas' | 'logger'>;
 /**
  * Opens a connection that belongs to no pool. {@link Connection.close} ends its session: when it resolves, the server's
  * backend is gone. So does the garbage collector, at some time, for a connection that nobody has closed.
@@ -2513,5 +2762,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, Encoder, GapCallback, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, Encoder, ErrorFacts, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
 //# sourceMappingURL=index.d.ts.map

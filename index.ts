@@ -43,6 +43,7 @@ export type {
   SubscribeOptions,
   SyncOptions,
   WithParse,
+  ListenerHealth,
   ListenerStats,
   SessionStats,
 } from './src-ts/listen/types.js'
@@ -68,6 +69,21 @@ export type {
   ReconnectOptions,
 } from './src-ts/options/listener.js'
 export type { NotifierOptions } from './src-ts/options/notifier.js'
+export type { DiagnosticsOptions, Logger } from './src-ts/options/observation.js'
+export type {
+  CallbackContext,
+  ErrorFacts,
+  GapMessage,
+  ListenerIdentity,
+  NotifyContext,
+  SessionMessage,
+  SessionMoment,
+  StatementContext,
+  StatementMethod,
+  TracingContext,
+  WarningKind,
+  WarningMessage,
+} from './src-ts/observe/channels.js'
 export type {
   ChannelBinding,
   ConnRecyclingMethod,

@@ -15,6 +15,7 @@ export type ConnectOptions = Omit<
   | 'connRecyclingMethod'
   | 'listenDsn'
   | 'schemas'
+  | 'logger'
 >
 
 /** The options that only pools have a use for, or their listeners. */
@@ -26,6 +27,7 @@ const OF_POOLS = Object.keys({
   connRecyclingMethod: true,
   listenDsn: true,
   schemas: true,
+  logger: true,
 } satisfies Record<
   Exclude<keyof ConnectionPoolOptions, keyof ConnectOptions>,
   true

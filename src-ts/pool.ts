@@ -9,6 +9,7 @@ import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
 import { Notifier, type NotifierOwner, type WaitingNotifier } from './query/notifier.js'
+import { observedNotify } from './query/observed.js'
 import type { QueryParameter } from './query/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
@@ -26,6 +27,7 @@ import type {
 import { type NotifierOptions, resolveNotifierOptions } from './options/notifier.js'
 import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
 import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
+import type { ResolvedObservation } from './options/observation.js'
 import type {
   ChannelInput,
   ChannelSchemas,
@@ -87,6 +89,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   /** Makes what says where a listening session connects that has a DSN of its own. */
   readonly #sessions: (dsn: string) => NativePool
   readonly #schemas: SchemaTable | undefined
+  readonly #observation: ResolvedObservation
   readonly #acquireTimeoutMs: number
   /** Leases connections, and says how their values are read and written. */
   readonly #leases: LeaseSource
@@ -111,7 +114,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     this.#schemas = resolved.schemas
     const lease = (channel?: string) =>
       this.#acquire(channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``)
-    this.#leases = Object.assign(lease, { types: resolved.types })
+    const { types, observation } = resolved
+    this.#leases = Object.assign(lease, { types, observation })
+    this.#observation = observation
     const asker = resolved.askPassword && new PasswordAsker(resolved.askPassword)
     const connectingTo = (connect: NativeConnectOptions) => {
       const native = new NativePool(
@@ -281,9 +286,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   ): Promise<void>
   async notify(channel: string, payload?: unknown, options?: CallOptions): Promise<void> {
     const text = this.#encodeOne(channel, payload)
-    await this.#use('`pool.notify()`', options, (connection, bounds) =>
-      notify(connection, channel, [text], bounds),
-    )
+    await this.#send('`pool.notify()`', channel, [text], options)
   }
 
   /**
@@ -336,8 +339,19 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       this.#checkOpen()
       return
     }
-    await this.#use(holder, options, (connection, bounds) =>
-      notify(connection, channel, texts, bounds),
+    await this.#send(holder, channel, texts, options)
+  }
+
+  #send(
+    holder: string,
+    channel: string,
+    texts: string[],
+    options: CallOptions | undefined,
+  ): Promise<void> {
+    return observedNotify(this.#observation, channel, texts, () =>
+      this.#use(holder, options, (connection, bounds) =>
+        notify(connection, channel, texts, bounds),
+      ),
     )
   }
 
@@ -541,7 +555,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const message =
       `${holder} has waited for a connection of the pool for ${LONG_WAIT_MS} ms: all ${maxSize} are in use, ` +
       `held by ${this.#native.holders()}. A callback that holds one and waits for another may wait for itself`
-    for (const reference of this.#listeners) reference.deref()?.report('warning', { message })
+    for (const reference of this.#listeners) {
+      reference.deref()?.report('warning', { kind: 'pool', message })
+    }
   }
 }
 
