@@ -101,7 +101,8 @@ impl Session {
                 None => rows = asked.await?,
                 Some(timeout) => {
                     let timeout = timeout.min(self.connect.connect_timeout / 2);
-                    let (answer, proof) = tokio::join!(asked, self.prove_at_first(timeout));
+                    let (answer, proof) =
+                        tokio::join!(asked, self.prove_at_first(channels.len(), timeout));
                     (rows, probed) = (answer?, proof);
                 }
             }
