@@ -1188,7 +1188,7 @@ type WarningKind = 'notice' | 'attempt' | 'session' | 'slowCallback' | 'queue' |
 interface ErrorFacts {
     /** The name of its class. */
     name: string;
-    /** Its `code`, if it has one. */
+    /** Its `code`, if that is a word in capitals, such as `ENOENT`. */
     code: string | undefined;
     /** The SQLSTATE, if a server sent it. */
     sqlState: string | undefined;
