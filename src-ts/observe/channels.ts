@@ -78,6 +78,10 @@ export interface WarningMessage extends ListenerIdentity {
   code: string | undefined
   /** The SQLSTATE of that error, or of the server's notice. */
   sqlState: string | undefined
+  /** Of `queue`: how much of the server's queue of notifications is in use, from 0 to 1. */
+  usage: number | undefined
+  /** Of `queue`: the process id of the backend that is the likeliest to hold the queue back, if there is one. */
+  processId: number | undefined
 }
 
 /**
