@@ -179,23 +179,15 @@ export type TracingChannels = Readonly<
   Record<'start' | 'end' | 'asyncStart' | 'asyncEnd' | 'error', DiagnosticsChannel>
 >
 
-function tracing(name: string): TracingChannels {
-  return tracingChannel(name) as unknown as TracingChannels
-}
-
 /** Of {@link SessionMessage}. */
-export const sessionChannel: DiagnosticsChannel = asChannel('pglisten:session')
+export const sessionChannel: DiagnosticsChannel = channel('pglisten:session')
 /** Of {@link GapMessage}. */
-export const gapChannel: DiagnosticsChannel = asChannel('pglisten:gap')
+export const gapChannel: DiagnosticsChannel = channel('pglisten:gap')
 /** Of {@link WarningMessage}. */
-export const warningChannel: DiagnosticsChannel = asChannel('pglisten:warning')
+export const warningChannel: DiagnosticsChannel = channel('pglisten:warning')
 /** Of {@link CallbackContext}. */
-export const callbackChannels: TracingChannels = tracing('pglisten:callback')
+export const callbackChannels: TracingChannels = tracingChannel('pglisten:callback')
 /** Of {@link StatementContext}. */
-export const statementChannels: TracingChannels = tracing('pglisten:statement')
+export const statementChannels: TracingChannels = tracingChannel('pglisten:statement')
 /** Of {@link NotifyContext}. */
-export const notifyChannels: TracingChannels = tracing('pglisten:notify')
-
-function asChannel(name: string): DiagnosticsChannel {
-  return channel(name) as unknown as DiagnosticsChannel
-}
+export const notifyChannels: TracingChannels = tracingChannel('pglisten:notify')
