@@ -1,17 +1,16 @@
 //! What a feed serves, and the signs of life of its session: for `stats()` and `health()`.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Feed;
-use crate::connect::wire::WireFacts;
 
 /// The signs of life of a session.
 pub(super) struct Signs {
-    facts: Arc<WireFacts>,
+    /// Tells when anything was last read from the server.
+    heard: Box<dyn Fn() -> Instant + Send + Sync>,
     /// When the server last answered a request.
     answered: Instant,
 }
@@ -49,7 +48,7 @@ impl Feed {
             round_trip: (round_trip > 0).then(|| Duration::from_micros(round_trip)),
             since_answer: signs.map(|it| it.answered.elapsed()),
             // An answer is heard too; the socket notes moments to the millisecond.
-            since_heard: signs.map(|it| it.facts.heard.last().max(it.answered).elapsed()),
+            since_heard: signs.map(|it| (it.heard)().max(it.answered).elapsed()),
         }
     }
 
@@ -59,10 +58,10 @@ impl Feed {
             .store(process_id.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Notes where the signs of life of a new session are, which the server has answered just now.
-    pub(crate) fn note_signs(&self, facts: Arc<WireFacts>) {
+    /// Notes a new session, which the server has answered just now. `heard` tells when anything was last read from the server.
+    pub(crate) fn note_signs(&self, heard: impl Fn() -> Instant + Send + Sync + 'static) {
         *self.signs.lock() = Some(Signs {
-            facts,
+            heard: Box::new(heard),
             answered: Instant::now(),
         });
     }

@@ -256,7 +256,8 @@ impl<S: Sessions> Supervisor<S> {
         *self.parts.client.lock() = Some(session.client());
         *self.parts.lender.lock() = session.lender();
         self.feed().note_backend(Some(process_id));
-        self.feed().note_signs(session.facts());
+        let facts = session.facts();
+        self.feed().note_signs(move || facts.heard.last());
         self.entered = Some(Entered {
             feed: Arc::clone(self.feed()),
             own_pids: self.parts.own_pids.clone(),
