@@ -23,6 +23,15 @@ export default {
     notUpwards('listen/', ['compat/', 'connect', 'pool', 'durable/']),
     notUpwards('deliver/', ['compat/', 'connect', 'pool', 'durable/', 'listen/']),
     notUpwards('query/', ['compat/', 'connect', 'pool', 'durable/', 'listen/', 'deliver/']),
+    notUpwards('observe/', [
+      'compat/',
+      'connect',
+      'pool',
+      'durable/',
+      'listen/',
+      'deliver/',
+      'query/',
+    ]),
     notUpwards('options/', [
       'compat/',
       'connect',
@@ -31,6 +40,7 @@ export default {
       'listen/',
       'deliver/',
       'query/',
+      'observe/',
     ]),
     notUpwards('native/', [
       'compat/',
@@ -40,6 +50,7 @@ export default {
       'listen/',
       'deliver/',
       'query/',
+      'observe/',
       'options/',
     ]),
     notUpwards('errors', [
@@ -50,6 +61,7 @@ export default {
       'listen/',
       'deliver/',
       'query/',
+      'observe/',
       'options/',
       'native/',
     ]),
@@ -60,7 +72,7 @@ export default {
       from: {
         path: '^src-ts/',
         pathNot:
-          '^src-ts/(connect|pool|errors|brand|(compat|durable|listen|deliver|query|options|native)/)',
+          '^src-ts/(connect|pool|errors|brand|(compat|durable|listen|deliver|query|observe|options|native)/)',
       },
       to: {},
     },

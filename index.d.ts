@@ -900,6 +900,39 @@ declare class Notifier<Payload = string> implements AsyncDisposable {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** A backend that may hold the server's queue of notifications back. */
+interface QueueSuspect {
+    /** The process id of the backend. */
+    processId: number;
+    /** When the backend began, in seconds since 1970, as the server writes it: with the process id it names one backend for all time. */
+    backendStart: string;
+    /** Its state, as in `pg_stat_activity`, such as `idle in transaction`. */
+    state: string;
+    /** How long its transaction has been open, in milliseconds. */
+    transactionAgeMs: number;
+    /** Its `application_name`. */
+    applicationName: string;
+    /** The name of its database. */
+    database: string;
+    /** Whether it belongs to this pool: one of its connections, or the session of one of its listeners. */
+    isOwn: boolean;
+    /**
+     * Whether it is certain that it listens: its client does not read the notifications that it sends. Of others the server does
+     * not tell whether they listen.
+     */
+    isCertain: boolean;
+}
+/** What a `warning` event of the kind `queue` tells. */
+interface QueueReport {
+    /** How much of the queue is in use, from 0 to 1. When it is full, each NOTIFY fails. */
+    usage: number;
+    /**
+     * The backends with the oldest open transactions, at most five: those first that certainly listen, then those of this pool's
+     * listeners, then the oldest. Empty when the role may not see other roles' transactions (`pg_read_all_stats`).
+     */
+    suspects: QueueSuspect[];
+}
+
 /** The options of the constructors of all errors of this package. */
 interface PglistenErrorOptions {
     /** The error that led to this one. */
@@ -1209,8 +1242,152 @@ declare class Gap {
     readonly merged: number;
 }
 
+/** The listener that a diagnostics message is about. */
+interface ListenerIdentity {
+    /** The number of the listener: unique within its thread, counted from 1. */
+    listenerId: number;
+    /** Its option `name`. */
+    listener: string | undefined;
+}
+/** The moments in the life of a listening session, as one of its listeners sees it. See {@link SessionMessage}. */
+type SessionMoment = 'connecting' | 'connected' | 'lost' | 'reconnecting' | 'moved' | 'closed';
+/**
+ * A message of the channel `pglisten:session`: the life of a listening session. Each listener that shares the session tells
+ * of it.
+ */
+interface SessionMessage extends ListenerIdentity {
+    /**
+     * - `connecting`: `startup()` connects.
+     * - `connected`: a session is up, and its LISTENs are committed.
+     * - `lost`: the session has ended without a `shutdown()`.
+     * - `reconnecting`: an attempt to connect again begins in `delayMs`.
+     * - `moved`: the listener has a session of its own now, because {@link Listener.connection} was used.
+     * - `closed`: the listener was shut down, has given up, or could not start.
+     */
+    event: SessionMoment;
+    /** The process id of the session's backend; of `lost`, the one that it had. */
+    processId: number | undefined;
+    /** Of `reconnecting`: the number of the attempt, from 1. */
+    attempt: number | undefined;
+    /** Of `reconnecting`: the time until the attempt begins, in milliseconds. */
+    delayMs: number | undefined;
+    /** The `code` of the error that led to it. */
+    code: string | undefined;
+    /** The SQLSTATE, if a server sent that error. */
+    sqlState: string | undefined;
+}
+/** A message of the channel `pglisten:gap`: notifications may be missing. The fields that {@link Gap} has too mean the same. */
+interface GapMessage extends ListenerIdentity {
+    /** The reason. */
+    reason: 'disconnect' | 'overflow' | 'decode';
+    /** The moment before which no notification is missing. */
+    lostAt: Date;
+    /** The moment at which the stream went on. */
+    resumedAt: Date;
+    /** The time between the two, in milliseconds. */
+    downtimeMs: number;
+    /** The number of missing notifications; `null` when it is unknown. */
+    dropped: number | null;
+    /** The SQLSTATE with which the server ended the session; `null` when it sent none. */
+    sqlState: string | null;
+    /** The number of attempts that it took to connect again. */
+    attempts: number;
+    /** Whether the server was restarted, or is another one; `null` when that is not known. */
+    serverRestarted: boolean | null;
+    /** The process id of the lost session's backend. */
+    oldProcessId: number | null;
+    /** The process id of the new session's backend. */
+    newProcessId: number | null;
+    /** The number of gaps that this one stands for. */
+    merged: number;
+}
+/**
+ * A message of the channel `pglisten:warning`: there was a `warning` event. The text is not in it, because that of a server's
+ * notice may hold anything.
+ */
+interface WarningMessage extends ListenerIdentity {
+    /** What the warning is about. */
+    kind: WarningKind;
+    /** The channel that the warning is about, if it is about one. */
+    channel: string | undefined;
+    /** The `code` of the error that the warning is about, if it is about one. */
+    code: string | undefined;
+    /** The SQLSTATE of that error, or of the server's notice. */
+    sqlState: string | undefined;
+    /** Of `queue`: how much of the server's queue of notifications is in use, from 0 to 1. */
+    usage: number | undefined;
+    /** Of `queue`: the process id of the backend that is the likeliest to hold the queue back, if there is one. */
+    processId: number | undefined;
+}
+/**
+ * What a `warning` event is about.
+ *
+ * - `notice`: a notice or warning that the server sent.
+ * - `attempt`: an attempt to connect has failed.
+ * - `session`: the listening session, such as LISTENs that the server has lost.
+ * - `slowCallback`: a callback that is pending for longer than `slowCallbackMs`.
+ * - `queue`: the server's queue of notifications, of which much is in use.
+ * - `rollback`: a transaction that was left open, and was rolled back.
+ * - `pool`: a call that waits long for a connection of the pool.
+ * - `usage`: a use of the library that is most likely a mistake.
+ */
+type WarningKind = 'notice' | 'attempt' | 'session' | 'slowCallback' | 'queue' | 'rollback' | 'pool' | 'usage';
+/** An error in a context, unless more was asked for. */
+interface ErrorFacts {
+    /** The name of its class. */
+    name: string;
+    /** Its `code`, if that is a word in capitals, such as `ENOENT`. */
+    code: string | undefined;
+    /** The SQLSTATE, if a server sent it. */
+    sqlState: string | undefined;
+}
+/** What every context of a tracing channel has. */
+interface TracingContext {
+    /**
+     * Once the call has failed: the facts of the error, or with {@link DiagnosticsOptions} what was thrown itself. `undefined`
+     * before that, and for a call that has succeeded.
+     */
+    error: unknown;
+}
+/**
+ * The context of the tracing channel `pglisten:callback`: one call of a callback for a notification, or of a gap callback. A
+ * store that is bound to `start` is there within the callback.
+ */
+interface CallbackContext extends ListenerIdentity, TracingContext {
+    /** The channel of the notification; `undefined` for a gap callback. */
+    channel: string | undefined;
+    /** The process id of the notifying backend; `undefined` for a gap callback. */
+    processId: number | undefined;
+    /** The payload as the callback gets it, if {@link DiagnosticsOptions.payloads} is on. */
+    payload: unknown;
+}
+/** The methods that a {@link StatementContext} names. `fetch` and the like are `execute`. */
+type StatementMethod = 'execute' | 'executeMany' | 'executeBatch' | 'pipeline' | 'cursor' | 'prepare' | 'copyFrom' | 'copyTo' | 'begin' | 'commit' | 'rollback';
+/** The context of the tracing channel `pglisten:statement`: one call that runs statements. */
+interface StatementContext extends TracingContext {
+    /** The method that was called. */
+    method: StatementMethod;
+    /** The first word of the statement in capitals, such as `SELECT`, if it is a word of SQL. */
+    command: string | undefined;
+    /** The process id of the backend, once it is known: it is not before a connection is leased. */
+    processId: number | undefined;
+    /** The SQL, without its parameters, if {@link DiagnosticsOptions.statements} is on. */
+    text: string | undefined;
+}
+/** The context of the tracing channel `pglisten:notify`: one call that sends notifications, the wait for a connection included. */
+interface NotifyContext extends TracingContext {
+    /** The channel. */
+    channel: string;
+    /** How many notifications are sent. */
+    count: number;
+    /** The payloads as they are sent, if {@link DiagnosticsOptions.payloads} is on. */
+    payloads: readonly string[] | undefined;
+}
+
 /** A condition that a user should know of, and that does not stop the listener. */
 interface ListenerWarning {
+    /** What the warning is about, for programs. */
+    kind: WarningKind;
     /** A description in words. */
     message: string;
     /** The notice or warning that the server sent to the listening session, if the warning is about one. */
@@ -1219,6 +1396,8 @@ interface ListenerWarning {
     error?: PglistenError;
     /** The channel of the callback or message, if the warning is about one. */
     channel?: string;
+    /** The server's queue of notifications, if the warning is about it. */
+    queue?: QueueReport;
 }
 /** The events of a {@link Listener}, and the arguments that their handlers get. */
 interface ListenerEvents {
@@ -1236,6 +1415,20 @@ interface ListenerEvents {
             error: PglistenError;
             /** The process id that the session's backend had. */
             processId: number;
+        }
+    ];
+    /**
+     * An attempt to connect again is about to begin. Emitted when its delay is known, and again if the delay changes. While
+     * `startup({ retry: true })` tries, it is emitted from the second attempt on.
+     */
+    reconnecting: [
+        info: {
+            /** The number of the attempt since the session was lost, from 1. */
+            attempt: number;
+            /** The time until the attempt begins, in milliseconds; 0 when it begins because the one before has got no answer. */
+            delayMs: number;
+            /** Why it is necessary: the end of the session, or the failure of the attempt before. Its `code` is for programs. */
+            error: PglistenError;
         }
     ];
     /** A new session took the place of a lost one. Emitted after `connected`. */
@@ -1623,6 +1816,19 @@ interface ListenerOptions<Payload = unknown> {
      * @default the pool's `listenDsn`, or where the pool connects
      */
     dsn?: string | undefined;
+    /**
+     * The name of the listener in messages about it, and on the server: 1 to 63 characters. The listening session tells the
+     * names of the listeners that it serves in `pg_stat_activity`, where `?` stands for what is not ASCII: in a comment of
+     * its statements, and as `application_name` if none is set, with the names at the start of the session.
+     * @default no name
+     */
+    name?: string | undefined;
+    /**
+     * The time after which a callback whose promise is pending counts as slow, in milliseconds, from 1 to 2147483647, or
+     * `false`. There is one `warning` event for each slow callback. Gap callbacks count too.
+     * @default false (no warning)
+     */
+    slowCallbackMs?: number | false | undefined;
 }
 
 /**
@@ -1864,6 +2070,30 @@ interface ListenerStats {
     /** The server session that the listener uses; `undefined` while there is none. */
     session: SessionStats | undefined;
 }
+/** The result of {@link Listener.health}: how a listener is at this moment. */
+interface ListenerHealth {
+    /** The option `name` of the listener. */
+    name: string | undefined;
+    /** The state of the listener. It is `connected` from a session's LISTENs to the moment at which its loss is noticed. */
+    state: ListenerState;
+    /**
+     * How long ago the server answered a request of the listening session, in milliseconds: a heartbeat, a LISTEN, a fence. While a
+     * session is lost it grows. `undefined` before the first session, and when the listener is not started.
+     */
+    lastAnswerAgeMs: number | undefined;
+    /** How long ago anything was read from the server on the listening session, in milliseconds; `undefined` as above. */
+    lastHeardAgeMs: number | undefined;
+    /** Callbacks and gap callbacks whose promises are pending. */
+    callbacksInFlight: number;
+    /** How long the oldest of them has been pending, in milliseconds; `undefined` when there is none. */
+    oldestCallbackAgeMs: number | undefined;
+    /** Notifications that wait for consumers. */
+    buffered: number;
+    /** How long the oldest of them has been waiting, in milliseconds; `undefined` when none waits. */
+    oldestBufferedAgeMs: number | undefined;
+    /** The server session that the listener uses; `undefined` while there is none. */
+    session: SessionStats | undefined;
+}
 /** A server session, with everything that it serves in this process. */
 interface SessionStats {
     /** The process id of its backend. */
@@ -2053,6 +2283,11 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     sync(options?: SyncOptions): Promise<void>;
     /** Returns the counters of this listener: totals over all its runs, and the present state of its buffers. */
     stats(): ListenerStats;
+    /**
+     * Returns whether the listener is well, as of now and without asking the server: for the readiness of a process, and for
+     * whoever watches it.
+     */
+    health(): ListenerHealth;
     /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
     ref(): this;
     /** Lets the process end while the listener is started. */
@@ -2255,6 +2490,63 @@ interface NotifierOptions {
      * @default a warning of the process, at the first failure after a success
      */
     onError?: ((error: unknown, payloads: string[]) => void) | undefined;
+}
+
+/**
+ * A logger. Each method is called as `(fields, message)`, with an object first: [pino](https://getpino.io) takes it so, and
+ * `console` prints both. A level without a method is not logged. What a method throws, and a promise that it returns and that
+ * rejects, are ignored.
+ *
+ * The fields are those of the messages of `node:diagnostics_channel`, such as {@link SessionMessage}; the message says the
+ * same in words. Neither holds a payload, a parameter or a password.
+ *
+ * - `debug`: a listener connects, or is about to connect again.
+ * - `info`: a listener is connected, has moved to a session of its own, or was shut down.
+ * - `warn`: a session is lost, notifications may be missing, or there is a `warning` event.
+ * - `error`: there is an `error` event, or a listener has given up.
+ */
+interface Logger {
+    /** Logs what is of use when something is looked into. */
+    debug?(fields: object, message: string): unknown;
+    /** Logs what is as it should be. */
+    info?(fields: object, message: string): unknown;
+    /** Logs what somebody should know. */
+    warn?(fields: object, message: string): unknown;
+    /** Logs what somebody should act upon. */
+    error?(fields: object, message: string): unknown;
+}
+/**
+ * What the messages of `node:diagnostics_channel` may tell of the user's data. By default they hold no payload, no
+ * parameter, no SQL and no text of an error.
+ */
+interface DiagnosticsOptions {
+    /**
+     * Whether the contexts of `pglisten:callback` and `pglisten:notify` have the payloads, and the errors as they were thrown:
+     * for a tracer that finds its parent, such as `traceparent`, in a payload.
+     * @default false
+     */
+    payloads?: boolean | undefined;
+    /**
+     * Whether the contexts of `pglisten:statement` have the SQL, without its parameters, and the errors of the server as they
+     * are.
+     * @default false
+     */
+    statements?: boolean | undefined;
+}
+
+/**
+ * How the server's queue of notifications is watched. A backend that listens and stays in a transaction, or whose client does not
+ * read, keeps the queue of all databases from being emptied. When the queue is full, each transaction that notifies fails.
+ */
+interface QueueWatchOptions {
+    /**
+     * The time between two looks, in milliseconds, from 1 to 2147483647. A look is a short statement on a connection of the pool;
+     * there is none while no listener of the pool is started.
+     * @default 60000
+     */
+    intervalMs?: number | undefined;
+    /** How much of the queue has to be in use for a `warning` event, from more than 0 to 1. @default 0.25 */
+    threshold?: number | undefined;
 }
 
 /**
@@ -2494,6 +2786,23 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
     sslNegotiation?: SslNegotiation | undefined;
     /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
     channelBinding?: ChannelBinding | undefined;
+    /**
+     * Gets the life of the pool's listeners in words, with fields: `console`, a logger of pino, or whatever has the methods of
+     * {@link Logger}.
+     * @default none
+     */
+    logger?: Logger | undefined;
+    /**
+     * What the messages of `node:diagnostics_channel` may tell of the user's data.
+     * @default nothing
+     */
+    diagnostics?: DiagnosticsOptions | undefined;
+    /**
+     * How the server's queue of notifications is watched. Above a threshold each started listener of the pool has a `warning`
+     * event that names who is likely to hold the queue back.
+     * @default false (it is not)
+     */
+    queueWatch?: QueueWatchOptions | false | undefined;
 }
 
 /** The options of {@link ConnectionPool.close}. */
@@ -2646,6 +2955,18 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
      */
     subscription(name: string, options: SubscriptionOptions): Subscription;
+    /**
+     * Ends a backend that holds the server's queue of notifications back, as a `warning` event of the kind `queue` has named it:
+     * calls `pg_terminate_backend()`, if the backend is still the same. What it has not committed is rolled back.
+     *
+     * Rejects as {@link ConnectionPool.execute} does, such as with {@link DatabaseError} when the role may not
+     * (`pg_signal_backend`).
+     *
+     * @param suspect - One of {@link QueueReport.suspects}.
+     * @param options - Bounds of the call. @default `acquireTimeoutSec` for the wait for a connection
+     * @returns Whether it was ended; `false` when it is gone already.
+     */
+    endQueueHolder(suspect: Pick<QueueSuspect, 'processId' | 'backendStart'>, options?: CallOptions): Promise<boolean>;
     /** Returns the numbers of connections and of calls that wait for one. */
     status(): ConnectionPoolStatus;
     /**
@@ -2668,7 +2989,7 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
 }
 
 /** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
-type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas'>;
+type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas' | 'logger' | 'queueWatch'>;
 /**
  * Opens a connection that belongs to no pool. {@link Connection.close} ends its session: when it resolves, the server's
  * backend is gone. So does the garbage collector, at some time, for a connection that nobody has closed.
@@ -2814,5 +3135,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Durable, DurableError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Subscription, SubscriptionStoppedError, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DurableEvent, DurableStatus, Encoder, FailedEvent, GapCallback, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementOptions, SubscribeOptions, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
 //# sourceMappingURL=index.d.ts.map

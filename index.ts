@@ -63,6 +63,7 @@ export type {
   SubscribeOptions,
   SyncOptions,
   WithParse,
+  ListenerHealth,
   ListenerStats,
   SessionStats,
 } from './src-ts/listen/types.js'
@@ -88,6 +89,23 @@ export type {
   ReconnectOptions,
 } from './src-ts/options/listener.js'
 export type { NotifierOptions } from './src-ts/options/notifier.js'
+export type { DiagnosticsOptions, Logger } from './src-ts/options/observation.js'
+export type { QueueReport, QueueSuspect } from './src-ts/observe/queue.js'
+export type { QueueWatchOptions } from './src-ts/options/queue-watch.js'
+export type {
+  CallbackContext,
+  ErrorFacts,
+  GapMessage,
+  ListenerIdentity,
+  NotifyContext,
+  SessionMessage,
+  SessionMoment,
+  StatementContext,
+  StatementMethod,
+  TracingContext,
+  WarningKind,
+  WarningMessage,
+} from './src-ts/observe/channels.js'
 export type {
   ChannelBinding,
   ConnRecyclingMethod,

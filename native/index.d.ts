@@ -176,6 +176,8 @@ export declare class NativePool {
   hosts(): Array<string>
   /** Resolves to a `NativeLease`. `holder` says in a few words who asks. */
   acquire(promise: number, holder: string, bounds?: NativeCallBounds | undefined | null): void
+  /** Whether a backend is that of one of the pool's connections, or of a session that one of its listeners has alone. */
+  owns(processId: number): boolean
   /** Who holds the connections that are leased, as people read it. */
   holders(): string
   status(): NativePoolStatus
@@ -338,6 +340,8 @@ export interface NativeEvent {
   processId?: number
   error?: NativeError
   attempt?: number
+  /** Of `reconnecting`: how long until the attempt begins, in milliseconds. */
+  delayMs?: number
   /** Of `attemptFailed`: whether only a person can mend the reason. */
   needsAttention?: boolean
   gap?: NativeGap
@@ -350,6 +354,7 @@ export declare const enum NativeEventKind {
   Connected = 'connected',
   Disconnected = 'disconnected',
   AttemptFailed = 'attemptFailed',
+  Reconnecting = 'reconnecting',
   Reconnected = 'reconnected',
   Notice = 'notice',
   Warning = 'warning',
@@ -406,6 +411,8 @@ export interface NativeJsonCondition {
 /** Options of a listener, complete. */
 export interface NativeListenerOptions {
   session: `${NativeSessionChoice}`
+  /** `null`: the listener has none. */
+  name: string | null
   /** `null`: do not reconnect. */
   reconnect: NativeReconnectOptions | null
   /** `null`: no heartbeat. */
@@ -424,6 +431,10 @@ export interface NativeListenerStats {
   reconnects: number
   /** `null` before the first heartbeat was answered. */
   lastRoundTripMs?: number
+  /** How long ago the server answered a request; `null` before the first session. */
+  sinceAnswerMs?: number
+  /** How long ago anything was read from the server; `null` before the first session. */
+  sinceHeardMs?: number
   /** `null` while there is none. */
   session?: NativeSessionStats
 }

@@ -15,6 +15,8 @@ export type ConnectOptions = Omit<
   | 'connRecyclingMethod'
   | 'listenDsn'
   | 'schemas'
+  | 'logger'
+  | 'queueWatch'
 >
 
 /** The options that only pools have a use for, or their listeners. */
@@ -26,6 +28,8 @@ const OF_POOLS = Object.keys({
   connRecyclingMethod: true,
   listenDsn: true,
   schemas: true,
+  logger: true,
+  queueWatch: true,
 } satisfies Record<
   Exclude<keyof ConnectionPoolOptions, keyof ConnectOptions>,
   true

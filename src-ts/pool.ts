@@ -9,6 +9,16 @@ import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
 import { Notifier, type NotifierOwner, type WaitingNotifier } from './query/notifier.js'
+import {
+  END_BACKEND,
+  QueueWatch,
+  SUSPECTS,
+  USAGE,
+  type QueueOwner,
+  type SuspectRow,
+} from './observe/queue-watch.js'
+import type { QueueSuspect } from './observe/queue.js'
+import { observedNotify } from './query/observed.js'
 import type { QueryParameter } from './query/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
@@ -35,6 +45,7 @@ import {
 import { type NotifierOptions, resolveNotifierOptions } from './options/notifier.js'
 import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
 import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
+import type { ResolvedObservation } from './options/observation.js'
 import type {
   ChannelInput,
   ChannelSchemas,
@@ -49,6 +60,7 @@ import {
   checkNumber,
   checkOptions,
   checkPayload,
+  checkString,
   checkTogether,
   expected,
 } from './options/validate.js'
@@ -59,6 +71,9 @@ type AnyListener = Listener<any>
 
 /** After this long a call that waits for a connection is told of, in milliseconds. */
 const LONG_WAIT_MS = 1000
+
+/** How long a look at the server's queue of notifications may take, in milliseconds. */
+const QUEUE_LOOK_TIMEOUT_MS = 5000
 
 /** How long `close()` waits for leased connections, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 5000
@@ -96,12 +111,14 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   /** Makes what says where a listening session connects that has a DSN of its own. */
   readonly #sessions: (dsn: string) => NativePool
   readonly #schemas: SchemaTable | undefined
+  readonly #observation: ResolvedObservation
   readonly #acquireTimeoutMs: number
   /** Leases connections, and says how their values are read and written. */
   readonly #leases: LeaseSource
   readonly #listeners = new Set<WeakRef<Listener<Record<string, unknown>>>>()
   /** When there are so many, those that were collected are looked for: adding one costs the same on average, however many there are. */
   #mostListeners = 64
+  readonly #queueWatch: QueueWatch | undefined
   /** Those with payloads that wait. */
   readonly #notifiers = new Set<WaitingNotifier>()
   #closing: Promise<void> | undefined
@@ -120,7 +137,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     this.#schemas = resolved.schemas
     const lease = (channel?: string) =>
       this.#acquire(channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``)
-    this.#leases = Object.assign(lease, { types: resolved.types })
+    const { types, observation } = resolved
+    this.#leases = Object.assign(lease, { types, observation })
+    this.#observation = observation
     const asker = resolved.askPassword && new PasswordAsker(resolved.askPassword)
     const connectingTo = (connect: NativeConnectOptions) => {
       const native = new NativePool(
@@ -139,6 +158,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const { listenDsn } = resolved
     const session = listenDsn === undefined ? this.#native : this.#sessions(listenDsn)
     this.#pools = { session, own: this.#native }
+    const { queueWatch } = resolved
+    this.#queueWatch = queueWatch && new QueueWatch(this.#queueOwner(), queueWatch)
   }
 
   /**
@@ -185,6 +206,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       this.#checkOpen,
     )
     this.#keep(listener)
+    this.#queueWatch?.start()
     return listener
   }
 
@@ -290,9 +312,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   ): Promise<void>
   async notify(channel: string, payload?: unknown, options?: CallOptions): Promise<void> {
     const text = this.#encodeOne(channel, payload)
-    await this.#use('`pool.notify()`', options, (connection, bounds) =>
-      notify(connection, channel, [text], bounds),
-    )
+    await this.#send('`pool.notify()`', channel, [text], options)
   }
 
   /**
@@ -345,8 +365,19 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       this.#checkOpen()
       return
     }
-    await this.#use(holder, options, (connection, bounds) =>
-      notify(connection, channel, texts, bounds),
+    await this.#send(holder, channel, texts, options)
+  }
+
+  #send(
+    holder: string,
+    channel: string,
+    texts: string[],
+    options: CallOptions | undefined,
+  ): Promise<void> {
+    return observedNotify(this.#observation, channel, texts, () =>
+      this.#use(holder, options, (connection, bounds) =>
+        notify(connection, channel, texts, bounds),
+      ),
     )
   }
 
@@ -476,6 +507,31 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     }
   }
 
+  /**
+   * Ends a backend that holds the server's queue of notifications back, as a `warning` event of the kind `queue` has named it:
+   * calls `pg_terminate_backend()`, if the backend is still the same. What it has not committed is rolled back.
+   *
+   * Rejects as {@link ConnectionPool.execute} does, such as with {@link DatabaseError} when the role may not
+   * (`pg_signal_backend`).
+   *
+   * @param suspect - One of {@link QueueReport.suspects}.
+   * @param options - Bounds of the call. @default `acquireTimeoutSec` for the wait for a connection
+   * @returns Whether it was ended; `false` when it is gone already.
+   */
+  async endQueueHolder(
+    suspect: Pick<QueueSuspect, 'processId' | 'backendStart'>,
+    options?: CallOptions,
+  ): Promise<boolean> {
+    checkOptions('suspect', suspect, Object.keys(suspect ?? {}))
+    const { processId, backendStart } = suspect
+    checkNumber('suspect.processId', processId, { min: 1, max: 2 ** 31 - 1, integer: true })
+    checkString('suspect.backendStart', backendStart)
+    const row = await this.#use('`pool.endQueueHolder()`', options, (connection, bounds) =>
+      connection.fetchRowOrNull<{ ended: boolean }>(END_BACKEND, [processId, backendStart], bounds),
+    )
+    return row?.ended ?? false
+  }
+
   /** Returns the numbers of connections and of calls that wait for one. */
   status(): ConnectionPoolStatus {
     const { maxSize, size, available, waiting } = this.#native.status()
@@ -521,7 +577,31 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return printed('ConnectionPool', fields, how)
   }
 
+  /** What the watch of the server's queue needs of the pool. */
+  #queueOwner(): QueueOwner {
+    const live = () => [...this.#listeners].flatMap((reference) => reference.deref() ?? [])
+    const bounds = { timeoutMs: QUEUE_LOOK_TIMEOUT_MS }
+    const ask = <Result>(work: (connection: Connection, within: CallOptions) => Promise<Result>) =>
+      this.#use('`queueWatch`', bounds, work)
+    return {
+      isNeeded: () => live().some((listener) => listener.isStarted),
+      usage: () => ask((connection, within) => connection.fetchVal<number>(USAGE, [], within)),
+      suspects: async () => [
+        ...(await ask((connection, within) => connection.fetch<SuspectRow>(SUSPECTS, [], within))),
+      ],
+      owns: (processId) => {
+        const listens = live().some((one) => one.stats().session?.processId === processId)
+        return { isOwn: listens || this.#native.owns(processId), listens }
+      },
+      warn: (message, queue) => {
+        for (const listener of live())
+          if (listener.isStarted) listener.report('warning', { kind: 'queue', message, queue })
+      },
+    }
+  }
+
   async #close(timeoutMs: number): Promise<void> {
+    this.#queueWatch?.stop()
     for (const notifier of this.#notifiers)
       notifier.abandon(new ConnectionPoolExecuteError('the pool is closed'))
     const listeners = [...this.#listeners].map((reference) =>
@@ -588,7 +668,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const message =
       `${holder} has waited for a connection of the pool for ${LONG_WAIT_MS} ms: all ${maxSize} are in use, ` +
       `held by ${this.#native.holders()}. A callback that holds one and waits for another may wait for itself`
-    for (const reference of this.#listeners) reference.deref()?.report('warning', { message })
+    for (const reference of this.#listeners) {
+      reference.deref()?.report('warning', { kind: 'pool', message })
+    }
   }
 }
 

@@ -1,22 +1,38 @@
-// The callbacks whose promises are pending.
+// The callbacks whose promises are pending, and those of them that take too long.
+import { setTimeout } from '../native/timers.js'
 
 /** One of them. */
 interface Call {
   /** When it was called, by `performance.now()`. */
   readonly since: number
+  /** The channel of its notification; `undefined` for a gap callback. */
+  readonly channel: string | undefined
 }
+
+/** Called for a callback that has been pending for too long. */
+export type OnSlow = (channel: string | undefined, pendingMs: number) => void
 
 /** The callbacks of a listener whose promises are pending: over all its runs, since a shutdown does not wait for them. */
 export class Calls {
   /** In the order in which they were called. */
   #pending: Set<Call> | undefined
+  readonly #watch: SlowCalls | undefined
+
+  /** `watch` is told of the calls, if there is one. */
+  constructor(watch?: SlowCalls) {
+    this.#watch = watch
+  }
 
   /** Notes that a callback has returned a promise. The returned function is to be called when the promise has settled. */
-  begin(): () => void {
-    const call = { since: performance.now() }
+  begin(channel: string | undefined): () => void {
+    const call = { since: performance.now(), channel }
     const pending = (this.#pending ??= new Set())
     pending.add(call)
-    return () => pending.delete(call)
+    this.#watch?.add(call)
+    return () => {
+      pending.delete(call)
+      this.#watch?.delete(call)
+    }
   }
 
   /** How many there are. */
@@ -28,5 +44,48 @@ export class Calls {
   get oldestAgeMs(): number | undefined {
     for (const { since } of this.#pending ?? []) return performance.now() - since
     return undefined
+  }
+}
+
+/**
+ * Tells of each call that is pending for longer than a time, once. There is one timer for all of them: it is set for the oldest
+ * call that was not told of, and not changed when that settles.
+ */
+export class SlowCalls {
+  readonly #slowMs: number
+  readonly #onSlow: OnSlow
+  /** The calls that were not told of, in the order in which they were called. */
+  readonly #untold = new Set<Call>()
+  #isTimed = false
+
+  constructor(slowMs: number, onSlow: OnSlow) {
+    this.#slowMs = slowMs
+    this.#onSlow = onSlow
+  }
+
+  add(call: Call): void {
+    this.#untold.add(call)
+    this.#setTimer(this.#slowMs)
+  }
+
+  delete(call: Call): void {
+    this.#untold.delete(call)
+  }
+
+  #setTimer(delayMs: number): void {
+    if (this.#isTimed) return
+    this.#isTimed = true
+    setTimeout(() => this.#look(), delayMs).unref()
+  }
+
+  #look(): void {
+    this.#isTimed = false
+    for (const call of this.#untold) {
+      const pendingMs = performance.now() - call.since
+      // The timers of Node may be a millisecond early.
+      if (pendingMs < this.#slowMs) return this.#setTimer(Math.ceil(this.#slowMs - pendingMs))
+      this.#untold.delete(call)
+      this.#onSlow(call.channel, pendingMs)
+    }
   }
 }

@@ -1,8 +1,11 @@
 // The steps that callbacks and iterators share: parsing a payload, and reporting what goes wrong with a delivery.
 import { ListenerCallbackError } from '../errors.js'
+import { SlowCalls } from './calls.js'
 import type { ListenerContext } from './context.js'
+import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import type { ParseChannel, ParsePayload } from '../options/listener.js'
+import { asThenable } from '../native/thenable.js'
 import { Misfit } from '../options/schemas.js'
 import { describe } from '../options/validate.js'
 
@@ -40,14 +43,6 @@ export function parsePayload(
   return UNPARSED
 }
 
-/** Returns the value if it is a promise, or something else with a `then()`. */
-export function asThenable(value: unknown): PromiseLike<unknown> | undefined {
-  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined
-  return typeof (value as { then?: unknown }).then === 'function'
-    ? (value as PromiseLike<unknown>)
-    : undefined
-}
-
 /** Counts a failure of the user's code and emits it as an `error` event. */
 export function reportFailure(
   context: ListenerContext,
@@ -72,11 +67,23 @@ export function reportOverflow(context: ListenerContext, gap: Gap): void {
   context.events.report('gap', gap)
 }
 
+/** Makes what tells of callbacks that are pending for longer than `slowMs`; `undefined` for `false`. */
+export function slowCalls(slowMs: number | false, events: ListenerEmitter): SlowCalls | undefined {
+  if (slowMs === false) return undefined
+  return new SlowCalls(slowMs, (channel, pendingMs) => {
+    const whose = channel === undefined ? 'a gap callback' : `a callback of channel \`${channel}\``
+    const message = `${whose} has been pending for ${Math.round(pendingMs)} ms: \`slowCallbackMs\` is ${slowMs}`
+    const about = channel === undefined ? {} : { channel }
+    events.report('warning', { kind: 'slowCallback', message, ...about })
+  })
+}
+
 /** Emits a `warning`: the user's code left a transaction open, and the end of the lease rolled it back. */
 export function reportRollback(
   context: ListenerContext,
   message: string,
   channel: string | undefined,
 ): void {
-  context.events.report('warning', { message, ...(channel === undefined ? {} : { channel }) })
+  const about = channel === undefined ? {} : { channel }
+  context.events.report('warning', { kind: 'rollback', message, ...about })
 }

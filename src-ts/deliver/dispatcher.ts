@@ -2,7 +2,6 @@
 import { Connection } from '../query/connection.js'
 import {
   UNPARSED,
-  asThenable,
   parsePayload,
   reportFailure,
   reportOverflow,
@@ -13,7 +12,10 @@ import { EntryKind, type Inbox } from './inbox.js'
 import type { ListenerContext } from './context.js'
 import type { Registration, Subscription } from './subscriptions.js'
 import type { Consumer } from '../native/bridge.js'
+import { asThenable } from '../native/thenable.js'
 import { Turn, type TurnTaker } from '../native/turn.js'
+import { callbackChannels, type CallbackContext } from '../observe/channels.js'
+import { areCallbacksTraced, traced } from '../observe/tracing.js'
 
 /**
  * The most notifications that may wait in lanes, outside the buffer and its bounds, for an earlier one of their channel
@@ -67,6 +69,8 @@ export class Dispatcher implements Consumer, TurnTaker {
   #connection: Connection | undefined
   #listening = false
   #pumping = false
+  /** Whether somebody traces callbacks, as of the beginning of the present run of deliveries. */
+  #isTraced = false
   /** Whether the end of the stream was reached. */
   #ended = false
   /** Whether the dispatcher was closed: then no callback is started any more. */
@@ -147,6 +151,7 @@ export class Dispatcher implements Consumer, TurnTaker {
   #pump(): void {
     if (this.#pumping) return
     this.#pumping = true
+    this.#isTraced = areCallbacksTraced()
     try {
       if (this.#runnable.size > 0 && !this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
@@ -177,7 +182,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     const inbox = this.#inbox
     if (inbox.kind === EntryKind.Notification) {
       const { channelId, processId, payload } = inbox
-      if (!this.#ordered && !this.#context.options.parse) {
+      if (!this.#ordered && !this.#isTraced && !this.#context.options.parse) {
         const subscription = this.#context.subscriptions.byId(channelId)
         if (subscription?.only) {
           this.#startRun(subscription, subscription.only)
@@ -359,23 +364,40 @@ export class Dispatcher implements Consumer, TurnTaker {
     const connection = Connection.lazy(this.#context.leases, channel)
     let result: PromiseLike<unknown> | undefined
     try {
+      const { callback } = registration
+      const returned = this.#isTraced
+        ? this.#trace(registration, [connection, payload, channel, processId], {
+            channel,
+            processId,
+            payload,
+          })
+        : // prettier-ignore
+          registration.runInAsyncScope(callback, undefined, connection, payload, channel, processId)
       // Inside the `try`, because a look at `then` may run the callback's code too.
-      result = asThenable(
-        registration.runInAsyncScope(
-          registration.callback,
-          undefined,
-          connection,
-          payload,
-          channel,
-          processId,
-        ),
-      )
+      result = asThenable(returned)
     } catch (cause) {
       reportFailure(this.#context, 'a callback threw', cause, channel, payload, processId)
     }
     if (result) return this.#settle(result, connection, channel, payload, processId)
     void this.#giveBack(connection, channel)
     return undefined
+  }
+
+  /** Calls a callback, and tells whoever traces callbacks. */
+  #trace<Args extends unknown[]>(
+    registration: Registration<Args>,
+    args: Args,
+    about: Pick<CallbackContext, 'channel' | 'processId' | 'payload'>,
+  ): unknown {
+    const { identity, observation } = this.#context.events.observer
+    const { payloads } = observation
+    const payload = payloads ? about.payload : undefined
+    const context: CallbackContext = { ...identity, ...about, payload, error: undefined }
+    const { callback } = registration
+    // In the context of the registration, which would hide the stores that a tracer has bound.
+    return registration.runInAsyncScope(() =>
+      traced(callbackChannels, context, payloads, () => callback(...args)),
+    )
   }
 
   /** Waits for a callback's promise, reports its rejection, and ends the lease of its connection. */
@@ -386,7 +408,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     payload: unknown,
     processId: number | undefined,
   ): Promise<void> {
-    const end = this.#context.calls.begin()
+    const end = this.#context.calls.begin(channel)
     try {
       await result
     } catch (cause) {
@@ -428,9 +450,12 @@ export class Dispatcher implements Consumer, TurnTaker {
         if (this.#closed) return
         if (!registration.active) continue
         const connection = Connection.lazy(this.#context.leases)
-        const end = this.#context.calls.begin()
+        const end = this.#context.calls.begin(undefined)
+        const about = { channel: undefined, processId: undefined, payload: undefined }
         try {
-          await registration.runInAsyncScope(registration.callback, undefined, connection, gap)
+          await (areCallbacksTraced()
+            ? this.#trace(registration, [connection, gap], about)
+            : registration.runInAsyncScope(registration.callback, undefined, connection, gap))
         } catch (cause) {
           reportFailure(
             this.#context,

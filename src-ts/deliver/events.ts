@@ -3,9 +3,14 @@ import { EventEmitter } from 'node:events'
 import { ListenerCallbackError, type PglistenError, type ServerMessage } from '../errors.js'
 import type { Gap } from './gap.js'
 import { throwLater } from '../native/timers.js'
+import type { WarningKind } from '../observe/channels.js'
+import type { Observer } from '../observe/observer.js'
+import type { QueueReport } from '../observe/queue.js'
 
 /** A condition that a user should know of, and that does not stop the listener. */
 export interface ListenerWarning {
+  /** What the warning is about, for programs. */
+  kind: WarningKind
   /** A description in words. */
   message: string
   /** The notice or warning that the server sent to the listening session, if the warning is about one. */
@@ -14,6 +19,8 @@ export interface ListenerWarning {
   error?: PglistenError
   /** The channel of the callback or message, if the warning is about one. */
   channel?: string
+  /** The server's queue of notifications, if the warning is about it. */
+  queue?: QueueReport
 }
 
 /** The events of a {@link Listener}, and the arguments that their handlers get. */
@@ -32,6 +39,20 @@ export interface ListenerEvents {
       error: PglistenError
       /** The process id that the session's backend had. */
       processId: number
+    },
+  ]
+  /**
+   * An attempt to connect again is about to begin. Emitted when its delay is known, and again if the delay changes. While
+   * `startup({ retry: true })` tries, it is emitted from the second attempt on.
+   */
+  reconnecting: [
+    info: {
+      /** The number of the attempt since the session was lost, from 1. */
+      attempt: number
+      /** The time until the attempt begins, in milliseconds; 0 when it begins because the one before has got no answer. */
+      delayMs: number
+      /** Why it is necessary: the end of the session, or the failure of the attempt before. Its `code` is for programs. */
+      error: PglistenError
     },
   ]
   /** A new session took the place of a lost one. Emitted after `connected`. */
@@ -93,14 +114,23 @@ export interface ListenerEmitter {
 
 /** Emits the events of a listener. */
 export class ListenerEmitter extends EventEmitter<ListenerEvents> {
+  /** @internal Tells whoever watches the process. */
+  readonly observer: Observer
   #nextWarningAt = 0
   #unreported = 0
+
+  /** @internal */
+  constructor(observer: Observer) {
+    super()
+    this.observer = observer
+  }
 
   /**
    * @internal Emits an event. An error that a handler throws is thrown again in a later tick, where it is an uncaught
    * exception as for any other emitter; the delivery that led to the event goes on.
    */
   report<Name extends keyof ListenerEvents>(name: Name, ...args: ListenerEvents[Name]): void {
+    this.observer.event(name, args)
     try {
       if (name === 'error' && this.listenerCount('error') === 0)
         this.#warn(args[0] as PglistenError)

@@ -198,7 +198,7 @@ export abstract class PullIterator<Item>
       const message =
         `an iterator waits for channel \`${channel}\`, to which the listener is not subscribed: ` +
         'the option `channels` only selects; `addChannel()` or `subscribe()` subscribes'
-      events.report('warning', { message, channel })
+      events.report('warning', { kind: 'usage', message, channel })
     }
   }
 

@@ -93,7 +93,8 @@ export class Consumers implements IteratorWatcher {
     const { subscriptions, events } = this.#context
     if (this.#dispatcher || this.#isToldOfListen || subscriptions.called.length === 0) return
     this.#isToldOfListen = true
-    events.report('warning', { message: 'callbacks are not called before `listen()`' })
+    const message = 'callbacks are not called before `listen()`'
+    events.report('warning', { kind: 'usage', message })
   }
 
   /** Drops the notifications of a removed channel that iterators hold for a batch. */

@@ -37,17 +37,21 @@ import type {
   StartupOptions,
   SubscribeOptions,
   SyncOptions,
+  ListenerHealth,
   ListenerStats,
 } from './types.js'
 import type { ResolvedListenerOptions } from '../options/listener.js'
 import { Calls } from '../deliver/calls.js'
+import { slowCalls } from '../deliver/delivery.js'
+import { UNOBSERVED } from '../options/observation.js'
+import { Observer } from '../observe/observer.js'
 import type { Counters, ListenerContext } from '../deliver/context.js'
 import type { PullIterator } from '../deliver/pull-iterator.js'
 import { Hold } from './hold.js'
 import { Lifecycle } from './lifecycle.js'
 import { Run } from './run.js'
 import { subscribe, unregister, unsubscribeUnwanted } from './subscribing.js'
-import { NOTHING_COUNTED, listenerStats } from './statistics.js'
+import { NOTHING_COUNTED, listenerHealth, listenerStats } from './statistics.js'
 import {
   type ListenerCallback,
   Registration,
@@ -110,7 +114,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     options: ResolvedListenerOptions,
     checkPool: () => void,
   ) {
-    super()
+    super(new Observer(options.name, leases.observation ?? UNOBSERVED))
     this.#pools = pools
     this.#options = options
     this.#checkPool = checkPool
@@ -121,7 +125,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       leases,
       events: this,
       counters: this.#counters,
-      calls: new Calls(),
+      calls: new Calls(slowCalls(options.slowCallbackMs, this)),
     }
     for (const name of options.channels) this.#subscriptions.open(name).explicit = true
   }
@@ -191,6 +195,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     // A run that gave up still listens to the signal, which ends what is left to deliver.
     this.#unwatch()
     this.#unwatch = watchAbortFor(this.#options.signal, this, shutDown)
+    this.observer.connecting()
     const started = run.start(this.#subscriptions, retry)
     for (const subscription of this.#subscriptions) subscription.ready = started
     let givenUp: { reason: unknown; ending: Promise<void> } | undefined
@@ -205,6 +210,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     } catch (error) {
       await givenUp?.ending
       this.#forget(run)
+      this.observer.failed(givenUp ? givenUp.reason : error)
       if (givenUp) throw givenUp.reason
       // The listener's own signal has shut it down.
       this.#options.signal?.throwIfAborted()
@@ -416,7 +422,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     if (typeof options === 'function') return super.once(name as 'closed', options)
     if (EVENTS.has(name)) {
       const message = `once('${name}') without a handler waits for a notification of channel \`${name}\``
-      this.report('warning', { message, channel: name })
+      this.report('warning', { kind: 'usage', message, channel: name })
     }
     return this.#once(name as keyof Payloads & string, options)
   }
@@ -555,6 +561,18 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     return listenerStats(this.#counters, this.#run?.stats() ?? NOTHING_COUNTED, calls)
   }
 
+  /**
+   * Returns whether the listener is well, as of now and without asking the server: for the readiness of a process, and for
+   * whoever watches it.
+   */
+  health(): ListenerHealth {
+    return listenerHealth(
+      { name: this.#options.name, state: this.state },
+      this.#run?.stats() ?? NOTHING_COUNTED,
+      this.#context.calls,
+    )
+  }
+
   /** Lets a started listener keep the process alive. This is the default; `ref()` takes `unref()` back. */
   ref(): this {
     return this.#setKeepAlive(true)
@@ -609,9 +627,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /** Ends the LISTENs of channels that a stream released. Nobody waits for it, so a failure is told of. */
   #unsubscribe(released: readonly Subscription[]): void {
-    unsubscribeUnwanted(this.#subscriptions, this.#run, released).catch((error: PglistenError) =>
-      this.report('warning', { message: `a channel stays subscribed: ${error.message}`, error }),
-    )
+    unsubscribeUnwanted(this.#subscriptions, this.#run, released).catch((error: PglistenError) => {
+      const message = `a channel stays subscribed: ${error.message}`
+      this.report('warning', { kind: 'session', message, error })
+    })
   }
 
   #unregister(subscription: Subscription, registration: Registration): void {
@@ -641,7 +660,8 @@ brand(Listener, 'Listener')
 
 const EVENTS: ReadonlySet<string> = new Set(
   Object.keys({
-    ...{ connected: 0, disconnected: 0, reconnected: 0, gap: 0, error: 0, warning: 0, closed: 0 },
+    ...{ connected: 0, disconnected: 0, reconnecting: 0, reconnected: 0 },
+    ...{ gap: 0, error: 0, warning: 0, closed: 0 },
   } satisfies Record<keyof ListenerEvents, 0>),
 )
 

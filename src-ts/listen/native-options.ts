@@ -14,9 +14,10 @@ export function toNativeReconnectOptions(
 
 /** Converts a listener's checked options. Rust gets every field; `null` stands for "off" and for "no limit". */
 export function toNativeListenerOptions(options: ResolvedListenerOptions): NativeListenerOptions {
-  const { session, reconnect, heartbeat, buffer, maxDelayMs, ignoreOwn } = options
+  const { session, name, reconnect, heartbeat, buffer, maxDelayMs, ignoreOwn } = options
   return {
     session,
+    name: name ?? null,
     reconnect: reconnect && toNativeReconnectOptions(reconnect),
     heartbeat: heartbeat && {
       ...heartbeat,

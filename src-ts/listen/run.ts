@@ -132,6 +132,7 @@ export class Run implements Consumer, ConsumersOwner {
       .then(() => {
         this.#lease ??= this.#native.lease() ?? undefined
         if (!this.#lease) throw this.#noSession()
+        this.#context.events.observer.moved(this.#native.stats().session?.processId)
         return this.#lease
       })
       .finally(() => {
@@ -268,6 +269,7 @@ export class Run implements Consumer, ConsumersOwner {
         this.onNeedChanged()
         break
       case 'attemptFailed':
+      case 'reconnecting':
       case 'reconnected':
       case 'notice':
       case 'warning':

@@ -27,9 +27,16 @@ export function reportSessionEvent(
       if (event.needsAttention === true) events.report('error', error)
       else
         events.report('warning', {
+          kind: 'attempt',
           message: `attempt ${event.attempt} to connect ${isFirst ? '' : 'again '}failed: ${error.message}`,
           error,
         })
+      break
+    }
+    case 'reconnecting': {
+      const [attempt, delayMs] = [event.attempt ?? 0, event.delayMs ?? 0]
+      const error = fromNativeError(event.error!)
+      events.report('reconnecting', { attempt, delayMs, error })
       break
     }
     case 'reconnected': {
@@ -41,11 +48,11 @@ export function reportSessionEvent(
     }
     case 'notice': {
       const notice = fromNativeServerMessage(event.notice!)
-      events.report('warning', { message: notice.message, notice })
+      events.report('warning', { kind: 'notice', message: notice.message, notice })
       break
     }
     case 'warning':
-      events.report('warning', { message: event.message! })
+      events.report('warning', { kind: 'session', message: event.message! })
       break
     case 'closed':
       events.report('closed', closedError(fromNativeError(event.error!)))

@@ -3,7 +3,7 @@ import type { NativeListenerStats } from '#native'
 import type { Calls } from '../deliver/calls.js'
 import type { Counters } from '../deliver/context.js'
 import type { InboxStats } from '../deliver/inbox.js'
-import type { ListenerStats, SessionStats } from './types.js'
+import type { ListenerHealth, ListenerState, ListenerStats, SessionStats } from './types.js'
 
 /** The counts of one run. */
 export interface RunStats extends InboxStats {
@@ -13,6 +13,8 @@ export interface RunStats extends InboxStats {
   coalesced: number
   filtered: number
   lastRoundTripMs: number | undefined
+  sinceAnswerMs: number | undefined
+  sinceHeardMs: number | undefined
   session: SessionStats | undefined
 }
 
@@ -27,6 +29,8 @@ export const NOTHING_COUNTED: RunStats = {
   bufferedBytes: 0,
   oldestAgeMs: undefined,
   lastRoundTripMs: undefined,
+  sinceAnswerMs: undefined,
+  sinceHeardMs: undefined,
   session: undefined,
 }
 
@@ -52,6 +56,8 @@ export function runStats(native: NativeListenerStats, inboxes: InboxStats): RunS
     coalesced: native.coalesced,
     filtered: native.filtered,
     lastRoundTripMs: native.lastRoundTripMs ?? undefined,
+    sinceAnswerMs: native.sinceAnswerMs ?? undefined,
+    sinceHeardMs: native.sinceHeardMs ?? undefined,
     session: native.session ?? undefined,
   }
 }
@@ -82,6 +88,25 @@ export function listenerStats(counters: Counters, run: RunStats, calls: Calls): 
     reconnects: counters.reconnects + run.reconnects,
     oldestBufferedAgeMs: run.oldestAgeMs,
     lastRoundTripMs: run.lastRoundTripMs,
+    session: run.session,
+  }
+}
+
+/** Makes the result of `Listener.health()`. */
+export function listenerHealth(
+  { name, state }: { name: string | undefined; state: ListenerState },
+  run: RunStats,
+  calls: Calls,
+): ListenerHealth {
+  return {
+    name,
+    state,
+    lastAnswerAgeMs: run.sinceAnswerMs,
+    lastHeardAgeMs: run.sinceHeardMs,
+    callbacksInFlight: calls.count,
+    oldestCallbackAgeMs: calls.oldestAgeMs,
+    buffered: run.buffered,
+    oldestBufferedAgeMs: run.oldestAgeMs,
     session: run.session,
   }
 }

@@ -230,6 +230,31 @@ export interface ListenerStats {
   session: SessionStats | undefined
 }
 
+/** The result of {@link Listener.health}: how a listener is at this moment. */
+export interface ListenerHealth {
+  /** The option `name` of the listener. */
+  name: string | undefined
+  /** The state of the listener. It is `connected` from a session's LISTENs to the moment at which its loss is noticed. */
+  state: ListenerState
+  /**
+   * How long ago the server answered a request of the listening session, in milliseconds: a heartbeat, a LISTEN, a fence. While a
+   * session is lost it grows. `undefined` before the first session, and when the listener is not started.
+   */
+  lastAnswerAgeMs: number | undefined
+  /** How long ago anything was read from the server on the listening session, in milliseconds; `undefined` as above. */
+  lastHeardAgeMs: number | undefined
+  /** Callbacks and gap callbacks whose promises are pending. */
+  callbacksInFlight: number
+  /** How long the oldest of them has been pending, in milliseconds; `undefined` when there is none. */
+  oldestCallbackAgeMs: number | undefined
+  /** Notifications that wait for consumers. */
+  buffered: number
+  /** How long the oldest of them has been waiting, in milliseconds; `undefined` when none waits. */
+  oldestBufferedAgeMs: number | undefined
+  /** The server session that the listener uses; `undefined` while there is none. */
+  session: SessionStats | undefined
+}
+
 /** A server session, with everything that it serves in this process. */
 export interface SessionStats {
   /** The process id of its backend. */

@@ -10,6 +10,7 @@ import {
   checkOneOf,
   checkOptions,
   checkSignal,
+  checkString,
   expected,
   type Complete,
   type NumberBounds,
@@ -217,6 +218,19 @@ export interface ListenerOptions<Payload = unknown> {
    * @default the pool's `listenDsn`, or where the pool connects
    */
   dsn?: string | undefined
+  /**
+   * The name of the listener in messages about it, and on the server: 1 to 63 characters. The listening session tells the
+   * names of the listeners that it serves in `pg_stat_activity`, where `?` stands for what is not ASCII: in a comment of
+   * its statements, and as `application_name` if none is set, with the names at the start of the session.
+   * @default no name
+   */
+  name?: string | undefined
+  /**
+   * The time after which a callback whose promise is pending counts as slow, in milliseconds, from 1 to 2147483647, or
+   * `false`. There is one `warning` event for each slow callback. Gap callbacks count too.
+   * @default false (no warning)
+   */
+  slowCallbackMs?: number | false | undefined
 }
 
 const LISTENER_OPTIONS = [
@@ -234,6 +248,8 @@ const LISTENER_OPTIONS = [
   'signal',
   'session',
   'dsn',
+  'name',
+  'slowCallbackMs',
 ] as const satisfies readonly (keyof ListenerOptions)[]
 
 /** @internal The options of a listener, checked and complete. */
@@ -252,6 +268,8 @@ export interface ResolvedListenerOptions {
   signal: AbortSignal | undefined
   session: SessionChoice
   dsn: string | undefined
+  name: string | undefined
+  slowCallbackMs: number | false
 }
 
 /** The longest `maxDelayMs`: who waits longer seems not to read. */
@@ -300,6 +318,8 @@ function resolved(options: ListenerOptions): ResolvedListenerOptions {
     signal,
     session = 'auto',
     dsn,
+    name,
+    slowCallbackMs = false,
   } = options
   if (!Array.isArray(channels))
     throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
@@ -318,6 +338,9 @@ function resolved(options: ListenerOptions): ResolvedListenerOptions {
   const { coalesce = false, filter = false } = resolveSelection(options)
   if (signal !== undefined) checkSignal('signal', signal)
   checkOneOf('session', session, SESSIONS)
+  if (name !== undefined) checkName(name)
+  if (slowCallbackMs !== false)
+    checkNumber('slowCallbackMs', slowCallbackMs, { ...MILLISECONDS, or: '`false`' })
   const reconnect = group(options.reconnect, 'reconnect', DEFAULT_RECONNECT)
   if (reconnect) {
     checkNumber('reconnect.initialDelayMs', reconnect.initialDelayMs, MILLISECONDS)
@@ -362,8 +385,19 @@ function resolved(options: ListenerOptions): ResolvedListenerOptions {
     signal,
     session: buffer.overflow === 'pause' ? 'own' : session,
     dsn,
+    name,
+    slowCallbackMs,
     buffer,
   }
+}
+
+/** The longest name of a listener, in characters. */
+const MAX_NAME = 63
+
+function checkName(name: unknown): asserts name is string {
+  checkString('name', name)
+  if (name === '' || name.length > MAX_NAME || name.includes('\0'))
+    throw new ArgumentRangeError(expected('name', `1 to ${MAX_NAME} characters without NUL`, name))
 }
 
 const DEFAULT_BUFFER: Complete<BufferOptions> = {

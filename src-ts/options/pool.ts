@@ -18,6 +18,19 @@ import {
   type NumberBounds,
 } from './validate.js'
 import { meant } from './foreign.js'
+import {
+  checkLogger,
+  resolveDiagnostics,
+  UNOBSERVED,
+  type DiagnosticsOptions,
+  type Logger,
+  type ResolvedObservation,
+} from './observation.js'
+import {
+  resolveQueueWatch,
+  type QueueWatchOptions,
+  type ResolvedQueueWatch,
+} from './queue-watch.js'
 import { type ChannelSchemas, type NoSchemas, Schemas as SchemaTable } from './schemas.js'
 import { resolveTypes, type ResolvedTypes, type TypeOptions } from './types.js'
 import { fromNativeError } from '../native/native-errors.js'
@@ -262,6 +275,23 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
   sslNegotiation?: SslNegotiation | undefined
   /** Whether SCRAM authentication is bound to the encrypted connection. @default `PGCHANNELBINDING`, or `prefer` */
   channelBinding?: ChannelBinding | undefined
+  /**
+   * Gets the life of the pool's listeners in words, with fields: `console`, a logger of pino, or whatever has the methods of
+   * {@link Logger}.
+   * @default none
+   */
+  logger?: Logger | undefined
+  /**
+   * What the messages of `node:diagnostics_channel` may tell of the user's data.
+   * @default nothing
+   */
+  diagnostics?: DiagnosticsOptions | undefined
+  /**
+   * How the server's queue of notifications is watched. Above a threshold each started listener of the pool has a `warning`
+   * event that names who is likely to hold the queue back.
+   * @default false (it is not)
+   */
+  queueWatch?: QueueWatchOptions | false | undefined
 }
 
 /** Checks the value of one option and returns it as it crosses to Rust. `name` is the place that an error names. */
@@ -275,7 +305,19 @@ type Option =
   | {
       [Key in SettingName]: { setting: Key; read: Read<NonNullable<NativeSettings[Key]>> }
     }[SettingName]
-  | { setting: null; read: Read<string | number | SchemaTable | ResolvedTypes> }
+  | {
+      setting: null
+      read: Read<
+        | string
+        | number
+        | SchemaTable
+        | ResolvedTypes
+        | Logger
+        | Omit<ResolvedObservation, 'logger'>
+        | ResolvedQueueWatch
+        | undefined
+      >
+    }
 
 /** The largest pool: PostgreSQL allows no more connections (`max_connections`). */
 const MAX_POOL_SIZE = 262_143
@@ -459,6 +501,21 @@ const OPTIONS = {
     read: (value) => new SchemaTable(value, configurationErrors('schemas')),
   },
   types: { setting: null, read: typeOptions },
+  logger: {
+    setting: null,
+    read: (value) => {
+      checkLogger(value, configurationErrors('logger'))
+      return value
+    },
+  },
+  diagnostics: {
+    setting: null,
+    read: (value) => resolveDiagnostics(value, configurationErrors('diagnostics')),
+  },
+  queueWatch: {
+    setting: null,
+    read: (value) => resolveQueueWatch(value, configurationErrors('queueWatch')),
+  },
 } as const satisfies { readonly [Name in OptionName]-?: Option }
 
 const NAMES = Object.keys(OPTIONS) as OptionName[]
@@ -480,6 +537,9 @@ export interface ResolvedPoolOptions {
   schemas: SchemaTable | undefined
   /** How values are read and written. */
   types: ResolvedTypes | undefined
+  /** What is told to whom. */
+  observation: ResolvedObservation
+  queueWatch: ResolvedQueueWatch | undefined
   maxDbPoolSize: number
   /** The function that is asked for passwords, if there is one. */
   askPassword: (() => unknown) | undefined
@@ -522,6 +582,12 @@ export function resolvePoolOptions(
     connectElsewhere,
     schemas: read(options, 'schemas'),
     types: read(options, 'types'),
+    observation: {
+      ...UNOBSERVED,
+      ...read(options, 'diagnostics'),
+      logger: read(options, 'logger'),
+    },
+    queueWatch: read(options, 'queueWatch'),
     maxDbPoolSize: read(options, 'maxDbPoolSize') ?? DEFAULT_POOL_SIZE,
     askPassword: typeof options.password === 'function' ? options.password : undefined,
     limits: {

@@ -8,11 +8,13 @@ import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
 import type { CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
+import { backendOf, observationOf } from './observed.js'
 import { Queryable, atomically, leaseOf, scopeOf, typesOf } from './queryable.js'
 import { checkFree, occupant } from './occupant.js'
 import { resolveTransactionOptions, type TransactionOptions } from './transaction-options.js'
 import { Transaction, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
+import { UNOBSERVED, type ResolvedObservation } from '../options/observation.js'
 import { DEFAULT_TYPES, type ResolvedTypes } from '../options/types.js'
 
 /** @internal The outcome of the end of a lease. */
@@ -27,6 +29,8 @@ export interface LeaseSource {
   (channel?: string): NativeLease | Promise<NativeLease>
   /** How values are read and written without options of the call. */
   readonly types?: ResolvedTypes | undefined
+  /** What is told of the statements. */
+  readonly observation?: ResolvedObservation | undefined
 }
 
 const NOTHING_LEASED: Finished = { rolledBack: false }
@@ -286,6 +290,16 @@ export class Connection extends Queryable implements AsyncDisposable {
   /** @internal */
   [typesOf](): ResolvedTypes {
     return this.#source.types ?? DEFAULT_TYPES
+  }
+
+  /** @internal */
+  [observationOf](): ResolvedObservation {
+    return this.#source.observation ?? UNOBSERVED
+  }
+
+  /** @internal */
+  [backendOf](): number | undefined {
+    return this.#held?.present?.info()?.processId
   }
 
   // Static, because private instance methods cost time for each connection that is made, and each callback gets one.

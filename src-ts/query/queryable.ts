@@ -35,6 +35,7 @@ import {
   type StatementOptions,
 } from './options.js'
 import { toNativeParameters, type QueryParameter } from './parameters.js'
+import { observed, type backendOf, type observationOf } from './observed.js'
 import { splitPipeline, type PipelineStatement } from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'
 import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy/from.js'
@@ -43,6 +44,7 @@ import { CopyStream } from './copy/stream.js'
 import type { occupant, Occupant } from './occupant.js'
 import { collectResult, toQueryResult, type QueryResult } from './result.js'
 import { toRows, toValue, type Shaping } from './rows.js'
+import type { ResolvedObservation } from '../options/observation.js'
 import type { ResolvedTypes } from '../options/types.js'
 import { checkPublication, type PublishOptions } from '../options/durable.js'
 import { checkString } from '../options/validate.js'
@@ -98,6 +100,12 @@ export abstract class Queryable {
 
   /** @internal How values are read and written without options of the call. */
   abstract [typesOf](): ResolvedTypes
+
+  /** @internal What may be told of the statements. */
+  abstract [observationOf](): ResolvedObservation
+
+  /** @internal The process id of the backend, once a connection is leased. */
+  abstract [backendOf](): number | undefined
 
   /**
    * Runs one statement. The statement is prepared at its first use on a connection, and kept for later uses.
@@ -228,12 +236,12 @@ export abstract class Queryable {
       parameterTypes = parameters.map(({ typeName }) => typeName)
     }
     const native = toNativeValueSets(statement, paramSets, types, parameterTypes)
-    return tellingNames(
-      statement,
+    const running = observed(this, 'executeMany', sql, () =>
       call<number>(this, bounds, (lease, id, within) =>
         lease.executeMany(id, statement.text, native, manner, within),
       ),
     )
+    return tellingNames(statement, running)
   }
 
   /**
@@ -267,7 +275,9 @@ export abstract class Queryable {
       )
     }
     const bounds = options === undefined ? {} : resolveCallOptions(options)
-    await call(this, bounds, (lease, id, within) => lease.executeBatch(id, sql, within))
+    await observed(this, 'executeBatch', sql, () =>
+      call(this, bounds, (lease, id, within) => lease.executeBatch(id, sql, within)),
+    )
   }
 
   /**
@@ -284,8 +294,10 @@ export abstract class Queryable {
   ): Promise<{ -readonly [Index in keyof Statements]: QueryResult }> {
     const { bounds, manner, types, shaping } = resolveQuery(options, this[typesOf]())
     const { texts, params } = splitPipeline(statements, types)
-    const outputs = await call<NativeQueryOutput[]>(this, bounds, (lease, id, within) =>
-      lease.pipeline(id, texts, params, manner, within),
+    const outputs = await observed(this, 'pipeline', texts.join(';\n'), () =>
+      call<NativeQueryOutput[]>(this, bounds, (lease, id, within) =>
+        lease.pipeline(id, texts, params, manner, within),
+      ),
     )
     return outputs.map((output) => toQueryResult(output, shaping)) as {
       -readonly [Index in keyof Statements]: QueryResult
@@ -331,8 +343,10 @@ export abstract class Queryable {
         const names = parameters.map(({ typeName }) => typeName)
         values = toEncodedValues(statement, params, names, types)
       }
-      const opening = call<NativeCursor>(queryable, bounds, (lease, id, within) =>
-        lease.open(id, statement.text, values, manner, within),
+      const opening = observed(queryable, 'cursor', sql, () =>
+        call<NativeCursor>(queryable, bounds, (lease, id, within) =>
+          lease.open(id, statement.text, values, manner, within),
+        ),
       )
       return tellingNames(statement, opening)
     }
@@ -352,7 +366,9 @@ export abstract class Queryable {
     checkSql(sql)
     const statement = numbered(sql)
     const resolved = resolveStatement(options, this[typesOf]())
-    const description = await describe(this, statement, resolved)
+    const description = await observed(this, 'prepare', sql, () =>
+      describe(this, statement, resolved),
+    )
     const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, statement.text))
     return new PreparedStatement<Row>(this, forget, sql, description)
   }
@@ -375,7 +391,7 @@ export abstract class Queryable {
   async copyFrom(sql: string, source: CopySource, options?: CallOptions): Promise<number> {
     checkSql(sql)
     return copyFrom(this, sql, new SourceReader(source, true), (begin) =>
-      call(this, resolveCallOptions(options), begin),
+      observed(this, 'copyFrom', sql, () => call(this, resolveCallOptions(options), begin)),
     )
   }
 
@@ -433,7 +449,9 @@ export abstract class Queryable {
   copyTo(sql: string, options?: CallOptions): CopyStream {
     checkSql(sql)
     const bounds = resolveCallOptions(options)
-    return CopyStream.of(this, sql, (begin) => call(this, bounds, begin))
+    return CopyStream.of(this, sql, (begin) =>
+      observed(this, 'copyTo', sql, () => call(this, bounds, begin)),
+    )
   }
 
   /**
@@ -453,7 +471,7 @@ export abstract class Queryable {
   ): Promise<number> {
     const { sql, bounds } = binaryCopyStatement(table, options)
     return copyFrom(this, sql, new SourceReader(source, false), (begin) =>
-      call(this, bounds, begin),
+      observed(this, 'copyFrom', sql, () => call(this, bounds, begin)),
     )
   }
 }
@@ -485,12 +503,16 @@ async function query(
   const statement = numbered(sql)
   const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
   if (types.encoders.size > 0) {
-    const running = encoded(queryable, statement, params, { bounds, types, manner })
+    const running = observed(queryable, 'execute', sql, () =>
+      encoded(queryable, statement, params, { bounds, types, manner }),
+    )
     return { output: await tellingNames(statement, running), shaping }
   }
   const native = toNativeValues(statement, params, types)
-  const running = call<NativeQueryOutput>(queryable, bounds, (lease, id, within) =>
-    lease.execute(id, statement.text, native, manner, within),
+  const running = observed(queryable, 'execute', sql, () =>
+    call<NativeQueryOutput>(queryable, bounds, (lease, id, within) =>
+      lease.execute(id, statement.text, native, manner, within),
+    ),
   )
   return { output: await tellingNames(statement, running), shaping }
 }

@@ -11,7 +11,9 @@ import { quoteName } from './identifiers.js'
 import { Limits } from './limits.js'
 import { checkFree, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
 import type { CursorScope } from './cursor.js'
+import type { ResolvedObservation } from '../options/observation.js'
 import type { ResolvedTypes } from '../options/types.js'
+import { backendOf, observationOf, observed } from './observed.js'
 import { Queryable, atomically, boundsOf, leaseOf, scopeOf, typesOf } from './queryable.js'
 import type { ResolvedTransactionOptions } from './transaction-options.js'
 
@@ -26,7 +28,7 @@ interface Place extends Occupant {
 }
 
 /** A connection, or the transaction that another one is nested in. */
-type Owner = Occupiable & Pick<Queryable, typeof typesOf>
+type Owner = Occupiable & Pick<Queryable, typeof typesOf | typeof observationOf | typeof backendOf>
 
 /** The stretch of statements that a transaction consists of. */
 interface Block {
@@ -105,8 +107,10 @@ export class Transaction extends Queryable implements AsyncDisposable {
       const leasing = lease()
       const leased =
         leasing instanceof Promise ? await Promise.race([leasing, limits.reached]) : leasing
-      const begun = bounded(limits.remaining({}), (bounds) =>
-        bridge.call<boolean>((id) => leased.begin(id, sql, bounds)),
+      const begun = observed(connection, 'begin', sql, () =>
+        bounded(limits.remaining({}), (bounds) =>
+          bridge.call<boolean>((id) => leased.begin(id, sql, bounds)),
+        ),
       )
       if (!(await begun)) {
         throw new TransactionBeginError(
@@ -273,6 +277,16 @@ export class Transaction extends Queryable implements AsyncDisposable {
     return this.#owner[typesOf]()
   }
 
+  /** @internal */
+  [observationOf](): ResolvedObservation {
+    return this.#owner[observationOf]()
+  }
+
+  /** @internal */
+  [backendOf](): number | undefined {
+    return this.#owner[backendOf]()
+  }
+
   /** Begins a block, and makes its object. The block's place is taken at once. */
   static async #open(
     owner: Owner,
@@ -328,8 +342,10 @@ export class Transaction extends Queryable implements AsyncDisposable {
     const refusal =
       'A nested transaction is open in this transaction: run its statements on the nested one'
     return Transaction.#open(this, refusal, limits, block, async () => {
-      await bounded(limits.remaining({}), (bounds) =>
-        bridge.call((id) => this.#lease.savepoint(id, savepoint, bounds)),
+      await observed(this, 'begin', `SAVEPOINT ${savepoint}`, () =>
+        bounded(limits.remaining({}), (bounds) =>
+          bridge.call((id) => this.#lease.savepoint(id, savepoint, bounds)),
+        ),
       )
       return this.#lease
     })
@@ -394,10 +410,13 @@ export class Transaction extends Queryable implements AsyncDisposable {
 
   async #commit(): Promise<void> {
     const { what, savepoint } = this.#block
-    const outcome = await bridge.call<`${NativeCommitOutcome}`>((id) =>
-      savepoint === undefined
-        ? this.#lease.commit(id)
-        : this.#lease.releaseSavepoint(id, savepoint),
+    const sql = savepoint === undefined ? 'COMMIT' : `RELEASE SAVEPOINT ${savepoint}`
+    const outcome = await observed(this, 'commit', sql, () =>
+      bridge.call<`${NativeCommitOutcome}`>((id) =>
+        savepoint === undefined
+          ? this.#lease.commit(id)
+          : this.#lease.releaseSavepoint(id, savepoint),
+      ),
     )
     switch (outcome) {
       case 'committed':
@@ -417,7 +436,9 @@ export class Transaction extends Queryable implements AsyncDisposable {
 
   async #rollback(): Promise<void> {
     try {
-      await rollback(this.#lease, this.#block)
+      const { savepoint } = this.#block
+      const sql = savepoint === undefined ? 'ROLLBACK' : `ROLLBACK TO SAVEPOINT ${savepoint}`
+      await observed(this, 'rollback', sql, () => rollback(this.#lease, this.#block))
     } catch (error) {
       // If a whole transaction cannot be rolled back, the connection is lost, and the transaction with it.
       if (this.#block.savepoint !== undefined) throw error

@@ -12,6 +12,7 @@ pub enum NativeEventKind {
     Connected,
     Disconnected,
     AttemptFailed,
+    Reconnecting,
     Reconnected,
     Notice,
     Warning,
@@ -26,6 +27,8 @@ pub struct NativeEvent {
     pub process_id: Option<i32>,
     pub error: Option<NativeError>,
     pub attempt: Option<u32>,
+    /// Of `reconnecting`: how long until the attempt begins, in milliseconds.
+    pub delay_ms: Option<f64>,
     /// Of `attemptFailed`: whether only a person can mend the reason.
     pub needs_attention: Option<bool>,
     pub gap: Option<NativeGap>,
@@ -41,6 +44,7 @@ impl NativeEvent {
             process_id: None,
             error: None,
             attempt: None,
+            delay_ms: None,
             needs_attention: None,
             gap: None,
             notice: None,
@@ -70,6 +74,16 @@ impl From<Event> for NativeEvent {
                 attempt: Some(attempt),
                 needs_attention: Some(needs_attention),
                 ..Self::of(NativeEventKind::AttemptFailed)
+            },
+            Event::Reconnecting {
+                attempt,
+                delay,
+                error,
+            } => Self {
+                error: Some(error.into()),
+                attempt: Some(attempt),
+                delay_ms: Some(delay.as_secs_f64() * 1000.0),
+                ..Self::of(NativeEventKind::Reconnecting)
             },
             Event::Reconnected { gap } => Self {
                 gap: Some((*gap).into()),

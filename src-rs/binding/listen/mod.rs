@@ -7,6 +7,7 @@ mod subscriber;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use events::NativeEvent;
 use napi_derive::napi;
@@ -52,8 +53,16 @@ pub struct NativeListenerStats {
     pub reconnects: f64,
     /// `null` before the first heartbeat was answered.
     pub last_round_trip_ms: Option<f64>,
+    /// How long ago the server answered a request; `null` before the first session.
+    pub since_answer_ms: Option<f64>,
+    /// How long ago anything was read from the server; `null` before the first session.
+    pub since_heard_ms: Option<f64>,
     /// `null` while there is none.
     pub session: Option<NativeSessionStats>,
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 /// One run of a listener. Collected as garbage, it ends its session.
@@ -88,7 +97,8 @@ impl NativeListener {
             options.ignore_own.then(|| Arc::clone(own_pids)),
             Box::new(move || events.signal(signal)),
         )
-        .in_environment(bridge.environment(), duration_ms(options.max_delay_ms));
+        .in_environment(bridge.environment(), duration_ms(options.max_delay_ms))
+        .named(options.name.as_deref());
         let options = ListenerOptions {
             session: options.session.into(),
             connect: Arc::clone(pool.connect_config()),
@@ -204,9 +214,9 @@ impl NativeListener {
             coalesced: counters.buffers.coalesced.load(Ordering::Relaxed) as f64,
             filtered: counters.filtered.load(Ordering::Relaxed) as f64,
             reconnects: counters.reconnects.load(Ordering::Relaxed) as f64,
-            last_round_trip_ms: served
-                .and_then(|it| it.round_trip)
-                .map(|round_trip| round_trip.as_secs_f64() * 1000.0),
+            last_round_trip_ms: served.and_then(|it| it.round_trip).map(milliseconds),
+            since_answer_ms: served.and_then(|it| it.since_answer).map(milliseconds),
+            since_heard_ms: served.and_then(|it| it.since_heard).map(milliseconds),
             session: served.and_then(|it| {
                 Some(NativeSessionStats {
                     process_id: it.process_id?,

@@ -28,6 +28,8 @@ impl From<NativeSessionChoice> for SessionChoice {
 pub struct NativeListenerOptions {
     #[napi(ts_type = "`${NativeSessionChoice}`")]
     pub session: NativeSessionChoice,
+    /// `null`: the listener has none.
+    pub name: Option<String>,
     /// `null`: do not reconnect.
     pub reconnect: Option<NativeReconnectOptions>,
     /// `null`: no heartbeat.

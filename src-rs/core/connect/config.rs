@@ -49,6 +49,8 @@ pub struct ConnectConfig {
     pub(super) password_source: Option<PasswordSource>,
     /// Whether no source names a host or an address, so that the only host is a guess.
     pub(super) assumes_address: bool,
+    /// Whether no source has a name for the application.
+    pub(crate) is_unnamed: bool,
     pub(super) socket: SocketOptions,
     key: ConnectKey,
 }
@@ -96,6 +98,8 @@ impl ConnectConfig {
             password_file,
             password_source: None,
             assumes_address,
+            is_unnamed: settings.application_name.is_none()
+                && settings.fallback_application_name.is_none(),
             socket: SocketOptions::new(&settings),
             key,
         })

@@ -10,6 +10,7 @@ mod fences;
 mod place;
 mod routing;
 mod seats;
+mod served;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,8 @@ pub(crate) use place::FeedPlace;
 use place::Unverified;
 pub(crate) use seats::SeatId;
 use seats::{Seats, Sitting, Stage};
+pub use served::Served;
+use served::Signs;
 use tokio::sync::{Notify, oneshot};
 
 use super::gap::Gap;
@@ -49,6 +52,8 @@ pub struct Feed {
     round_trip_us: AtomicU64,
     /// The backend of the session; 0 while there is none.
     backend: AtomicI32,
+    /// The signs of life of the session, or of the last one while there is none.
+    signs: Mutex<Option<Signs>>,
 }
 
 impl fmt::Debug for Feed {
@@ -91,19 +96,6 @@ pub(crate) enum Left {
     Last,
 }
 
-/// What a feed serves, for `stats()`.
-#[derive(Debug, Clone, Copy)]
-pub struct Served {
-    /// The backend of the session; `None` while there is none.
-    pub process_id: Option<i32>,
-    /// How many listeners hear it.
-    pub listeners: usize,
-    /// How many channels they are subscribed to, each counted once.
-    pub channels: usize,
-    /// The round trip of the last answered heartbeat; `None` before the first.
-    pub round_trip: Option<Duration>,
-}
-
 impl Feed {
     /// A feed for listeners that share its session.
     pub(crate) fn shared() -> Self {
@@ -134,6 +126,7 @@ impl Feed {
             is_private,
             round_trip_us: AtomicU64::new(0),
             backend: AtomicI32::new(0),
+            signs: Mutex::default(),
         }
     }
 
@@ -189,20 +182,6 @@ impl Feed {
         self.inner.lock().seats.count()
     }
 
-    /// What is served.
-    #[must_use]
-    pub fn served(&self) -> Served {
-        let inner = self.inner.lock();
-        let round_trip = self.round_trip_us.load(Ordering::Relaxed);
-        let backend = self.backend.load(Ordering::Relaxed);
-        Served {
-            process_id: (backend != 0).then_some(backend),
-            listeners: inner.seats.count(),
-            channels: inner.seats.routes.len(),
-            round_trip: (round_trip > 0).then(|| Duration::from_micros(round_trip)),
-        }
-    }
-
     /// The longest that a notification may wait for others, as all listeners allow it. `None`: some of them are in another
     /// environment than this one.
     pub(crate) fn delay_in(&self, environment: u64) -> Option<Duration> {
@@ -219,19 +198,6 @@ impl Feed {
             most = Some(most.map_or(delay, |most: Duration| most.min(delay)));
         }
         most
-    }
-
-    /// Notes the backend of the session, or that there is none.
-    pub(crate) fn note_backend(&self, process_id: Option<i32>) {
-        self.backend
-            .store(process_id.unwrap_or(0), Ordering::Relaxed);
-    }
-
-    /// Notes the round trip of a heartbeat.
-    pub(crate) fn note_round_trip(&self, round_trip: Duration) {
-        let microseconds = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-        self.round_trip_us
-            .store(microseconds.max(1), Ordering::Relaxed);
     }
 
     /// Routes a channel to a seat.

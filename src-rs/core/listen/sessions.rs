@@ -10,6 +10,7 @@ use super::driver::SessionEnd;
 use super::lending::Lender;
 use crate::base::error::{Error, Result};
 use crate::connect::cluster::Timeline;
+use crate::connect::wire::WireFacts;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::query::shared_client::SessionClient;
 
@@ -49,6 +50,9 @@ pub(super) trait ListeningSession: Send {
 
     /// Lends the session's connection to the thread that takes its notifications. `None`: it cannot be lent.
     fn lender(&self) -> Option<Lender>;
+
+    /// The facts that the session's socket notes.
+    fn facts(&self) -> Arc<WireFacts>;
 
     /// How long nothing was heard of the server.
     fn silence(&self) -> Duration;

@@ -74,6 +74,11 @@ impl FeedPlace {
         self.feed.seats()
     }
 
+    /// The names of the listeners at the feed, in one line; `None` when none has a name.
+    pub(crate) fn label(&self) -> Option<String> {
+        self.feed.label()
+    }
+
     /// Tells the listeners something of this session.
     pub(crate) fn announce(&self, event: Event) {
         self.feed.announce(&event);

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use super::Feed;
 use crate::deliver::seat::{Event, Seat};
+use crate::observe::label;
 
 /// A seat's number at its feed. It is used again only when the supervisor has heard that the seat is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +72,10 @@ impl Sitting {
         match (event, self.stage) {
             (_, Stage::Gone | Stage::HandedOver) => false,
             (_, Stage::In) | (Event::Notice(_) | Event::Warning(_), _) => true,
-            (Event::AttemptFailed { .. }, Stage::Joining { retries }) => retries,
+            (
+                Event::AttemptFailed { .. } | Event::Reconnecting { .. },
+                Stage::Joining { retries },
+            ) => retries,
             _ => false,
         }
     }
@@ -177,6 +181,18 @@ impl Seats {
     pub(super) fn hearing(&self) -> impl Iterator<Item = &Arc<Seat>> {
         let hearing = self.all().filter(|sitting| sitting.stage == Stage::In);
         hearing.map(|sitting| &sitting.seat)
+    }
+
+    /// Those whose listeners the session serves, or is about to.
+    fn served(&self) -> impl Iterator<Item = &Arc<Seat>> {
+        let leaving = |stage| matches!(stage, Stage::Gone | Stage::HandedOver);
+        let served = self.all().filter(move |sitting| !leaving(sitting.stage));
+        served.map(|sitting| &sitting.seat)
+    }
+
+    /// The names of the listeners in one line; `None` when none has a name.
+    pub(super) fn label(&self) -> Option<String> {
+        label(self.served().map(|seat| seat.name()))
     }
 
     pub(super) fn announce(&self, event: &Event) {

@@ -1,6 +1,7 @@
 //! Events of a listener's session, on their way to JavaScript.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -34,6 +35,15 @@ pub enum Event {
         /// Whether only a person can mend the reason: a wrong password, say, or a missing database.
         needs_attention: bool,
     },
+    /// An attempt to connect again will begin.
+    Reconnecting {
+        /// Its number: how many there are since the session ended, this one included.
+        attempt: u32,
+        /// How long until it begins.
+        delay: Duration,
+        /// What makes it necessary: the end of the session, or the failure of an attempt.
+        error: Error,
+    },
     /// A new session took over.
     Reconnected {
         /// The gap before the new session's notifications.
@@ -55,7 +65,10 @@ impl Event {
     fn is_droppable(&self) -> bool {
         matches!(
             self,
-            Self::Notice(_) | Self::Warning(_) | Self::AttemptFailed { .. }
+            Self::Notice(_)
+                | Self::Warning(_)
+                | Self::AttemptFailed { .. }
+                | Self::Reconnecting { .. }
         )
     }
 }

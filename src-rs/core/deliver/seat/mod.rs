@@ -29,7 +29,7 @@ use super::gap::Gap;
 use crate::base::Moment;
 use crate::base::error::Error;
 use crate::base::own_pids::OwnPids;
-use crate::observe::Counters;
+use crate::observe::{Counters, PlainName};
 
 /// How long after its removal a channel's notifications may still come.
 const STRAGGLER_TIME: Duration = Duration::from_secs(10);
@@ -48,6 +48,8 @@ pub struct Seat {
     environment: u64,
     /// How long a notification may wait for others that come with it.
     max_delay: Duration,
+    /// The listener's name, which the session tells the server.
+    name: Option<PlainName>,
     /// The listener's counters, for `stats()`.
     pub counters: Counters,
 }
@@ -103,6 +105,7 @@ impl Seat {
             own_pids,
             environment: 0,
             max_delay: Duration::ZERO,
+            name: None,
             counters: Counters::default(),
         }
     }
@@ -115,6 +118,19 @@ impl Seat {
             max_delay,
             ..self
         }
+    }
+
+    /// The seat of a listener that has this name.
+    #[must_use]
+    pub fn named(self, name: Option<&str>) -> Self {
+        Self {
+            name: name.map(PlainName::of),
+            ..self
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&PlainName> {
+        self.name.as_ref()
     }
 
     pub(crate) fn environment(&self) -> u64 {

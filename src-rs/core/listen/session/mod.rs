@@ -317,6 +317,10 @@ impl ListeningSession for Session {
         self.connect.cluster.as_ref()?.promoted_since(before)
     }
 
+    fn facts(&self) -> Arc<WireFacts> {
+        Arc::clone(&self.facts)
+    }
+
     fn silence(&self) -> Duration {
         self.facts.heard.last().elapsed()
     }

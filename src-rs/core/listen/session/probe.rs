@@ -118,9 +118,9 @@ impl Session {
     }
 
     /// Proves the delivery of a session whose LISTENs are on their way: the notification travels right behind them.
-    pub(super) async fn prove_at_first(&self, timeout: Duration) -> Result<()> {
+    pub(super) async fn prove_at_first(&self, channels: usize, timeout: Duration) -> Result<()> {
         let (probe, arrived) = self.place.probe();
-        let query = notify(self.place.fence_channel(), probe);
+        let query = self.signed(&notify(self.place.fence_channel(), probe), channels);
         match self.client.simple_query(&query).await {
             // It says nothing about delivery: the server's queue may be full.
             Err(error) if error.is_servers_refusal() => {

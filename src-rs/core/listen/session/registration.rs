@@ -34,7 +34,7 @@ impl Session {
     /// `false`: it cannot be told, as a transaction of the user's is open, or their statements leave no moment in `tries`.
     pub(super) async fn check_registration(&mut self, tries: usize) -> Result<bool> {
         if let Some(expected) = &self.digest {
-            let query = self.signed(DIGEST);
+            let query = self.signed(DIGEST, self.applied.len().saturating_sub(1));
             let Some(rows) = self.client.query_outside_block(&query, tries).await? else {
                 return Ok(false);
             };
@@ -63,9 +63,10 @@ impl Session {
     }
 
     /// A query behind a comment that tells in `pg_stat_activity` whom the session serves.
-    fn signed(&self, query: &str) -> String {
-        let (listeners, channels) = (self.place.seats(), self.applied.len().saturating_sub(1));
-        format!("/* pglisten: {listeners} listeners, {channels} channels */ {query}")
+    pub(super) fn signed(&self, query: &str, channels: usize) -> String {
+        let listeners = self.place.seats();
+        let names = self.place.label().map(|it| it + "; ").unwrap_or_default();
+        format!("/* pglisten: {names}{listeners} listeners, {channels} channels */ {query}")
     }
 
     /// Notifies fences or probes on the private channel, but only if the server still listens to every channel: both are one

@@ -8,6 +8,9 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::deliver::feed::Feed;
 use crate::deliver::seat::Event;
 
+/// The server cuts longer names, in bytes (`NAMEDATALEN`). Ours are ASCII.
+const MAX_APPLICATION_NAME: usize = 63;
+
 impl Session {
     /// Gets a session that is connected ready, and LISTENs on `channels`.
     pub(super) async fn set_up(
@@ -43,7 +46,7 @@ impl Session {
             .server_tcp_user_timeout
             .as_millis()
             .min(i32::MAX as u128);
-        let set = async |name: &str, value: u128| {
+        let set = async |name: &str, value: String| {
             // A server that does not know the setting has no row for it.
             let query = format!(
                 "SELECT pg_catalog.set_config(name, '{value}', false) FROM pg_catalog.pg_settings \
@@ -60,12 +63,26 @@ impl Session {
                 Ok(_) => Ok(()),
             }
         };
-        // Both at once, but each by itself: one that is refused takes no other with it.
-        let (idle, frozen) = tokio::join!(
-            set("idle_session_timeout", 0),
-            set("tcp_user_timeout", timeout)
+        // All at once, but each by itself: one that is refused takes no other with it.
+        let (idle, frozen, named) = tokio::join!(
+            set("idle_session_timeout", "0".to_owned()),
+            set("tcp_user_timeout", timeout.to_string()),
+            async {
+                match self.name_for_server(setup) {
+                    Some(name) => set("application_name", name).await,
+                    None => Ok(()),
+                }
+            },
         );
-        idle.and(frozen)
+        idle.and(frozen).and(named)
+    }
+
+    /// The `application_name` of a session whose user has set none, if its listeners have names. A name has no quote.
+    fn name_for_server(&self, setup: &SessionSetup) -> Option<String> {
+        let label = self.place.label().filter(|_| setup.connect.is_unnamed)?;
+        let mut name = format!("pglisten: {label}");
+        name.truncate(MAX_APPLICATION_NAME);
+        Some(name)
     }
 
     /// One round trip: the LISTENs, what the server says of itself and of the channels it listens to for us, and a probe.
@@ -77,13 +94,15 @@ impl Session {
         let mut probed = Ok(());
         // Nothing is heard by anybody before the last of them is answered.
         for (place, query) in queries.iter().enumerate() {
-            let asked = self.client.simple_query(query);
+            let query = self.signed(query, channels.len());
+            let asked = self.client.simple_query(&query);
             let is_last = place + 1 == queries.len();
             match setup.probe_timeout.filter(|_| is_last) {
                 None => rows = asked.await?,
                 Some(timeout) => {
                     let timeout = timeout.min(self.connect.connect_timeout / 2);
-                    let (answer, proof) = tokio::join!(asked, self.prove_at_first(timeout));
+                    let (answer, proof) =
+                        tokio::join!(asked, self.prove_at_first(channels.len(), timeout));
                     (rows, probed) = (answer?, proof);
                 }
             }

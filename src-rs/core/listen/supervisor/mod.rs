@@ -256,6 +256,8 @@ impl<S: Sessions> Supervisor<S> {
         *self.parts.client.lock() = Some(session.client());
         *self.parts.lender.lock() = session.lender();
         self.feed().note_backend(Some(process_id));
+        let facts = session.facts();
+        self.feed().note_signs(move || facts.heard.last());
         self.entered = Some(Entered {
             feed: Arc::clone(self.feed()),
             own_pids: self.parts.own_pids.clone(),
@@ -381,6 +383,7 @@ impl<S: Sessions> Supervisor<S> {
         }
         match self.uninterrupted(session.ping(heartbeat.timeout)).await? {
             Ok(round_trip) => {
+                self.feed().note_answer();
                 self.feed().note_round_trip(round_trip);
                 Ok(())
             }

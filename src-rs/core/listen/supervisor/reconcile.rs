@@ -153,7 +153,9 @@ impl<S: Sessions> Supervisor<S> {
         let timeout = self.parts.policy.request_timeout;
         let sent = session.fence(&fences, timeout);
         let answer = self.uninterrupted(sent).await?;
-        if let Err(error) = judge(session, answer).await? {
+        let judged = judge(session, answer).await?;
+        self.feed().note_answer();
+        if let Err(error) = judged {
             self.feed().refuse_fences(&fences, &error);
         }
         Ok(())
@@ -169,7 +171,9 @@ impl<S: Sessions> Supervisor<S> {
         let answer = self
             .uninterrupted(session.change(add, remove, timeout))
             .await?;
-        judge(session, answer).await
+        let judged = judge(session, answer).await?;
+        self.feed().note_answer();
+        Ok(judged)
     }
 }
 

@@ -103,6 +103,7 @@ impl<S: Sessions> Supervisor<S> {
         let lost = LostSession::new(&session, end, self.started);
         drop(session);
         let error = lost.end.error.clone();
+        self.announce_attempt(1, delay, &error);
         let never_heals = |_: &Error| false;
         let found = self.search(options, Some(&lost.proven), delay, error, never_heals);
         let (session, begun) = found.await?;
@@ -134,12 +135,17 @@ impl<S: Sessions> Supervisor<S> {
             let pace = self.backoff.pace(&error);
             self.feed().announce(&Event::AttemptFailed {
                 needs_attention: pace.needs_attention(),
-                error,
+                error: error.clone(),
                 attempt: 1,
             });
-            self.backoff.next(pace)
+            let delay = self.backoff.next(pace);
+            self.announce_attempt(1, delay, &error);
+            delay
         });
-        let error = Error::new(ErrorKind::Connect, "no attempt to connect was made");
+        let error = Error::new(
+            ErrorKind::Connect,
+            "the attempt to connect was not answered yet",
+        );
         let never_heals = |error: &Error| error.kind == ErrorKind::Configuration;
         match self.search(options, None, delay, error, never_heals).await {
             Ok((session, _)) => {
@@ -201,6 +207,8 @@ impl<S: Sessions> Supervisor<S> {
         never_heals: impl Fn(&Error) -> bool,
     ) -> std::result::Result<(S::Session, u32), Option<Error>> {
         let (mut begun, mut next) = (0, Instant::now() + delay);
+        // The first one was announced by the caller, who knows what has failed.
+        let mut announced = 1;
         let mut last = Instant::now();
         let mut attempts = Attempts::new();
         let mut joining = self.waiting.joining();
@@ -229,6 +237,10 @@ impl<S: Sessions> Supervisor<S> {
                     begun += 1;
                     last = Instant::now();
                     next = last + PATIENCE;
+                    if begun > announced {
+                        announced = begun;
+                        self.announce_attempt(begun, Duration::ZERO, &error);
+                    }
                     let wanted = |name: &str| channels.is_none_or(|it| it.contains(name));
                     attempts.begin(begun, self.attempt(self.desired.in_order(wanted)));
                 }
@@ -247,12 +259,26 @@ impl<S: Sessions> Supervisor<S> {
                     });
                     // Only who was refused has to come less often. Who got no answer has waited for it.
                     if !failed.is_unanswered {
-                        next = Instant::now() + self.backoff.next(pace);
+                        let delay = self.backoff.next(pace);
+                        next = Instant::now() + delay;
+                        if options.max_attempts.is_none_or(|max| begun < max) {
+                            announced = begun + 1;
+                            self.announce_attempt(announced, delay, &failed);
+                        }
                     }
                     error = failed;
                 }
             }
         }
+    }
+
+    /// Tells when the next attempt begins, and why.
+    fn announce_attempt(&self, attempt: u32, delay: Duration, error: &Error) {
+        self.feed().announce(&Event::Reconnecting {
+            attempt,
+            delay,
+            error: error.clone(),
+        });
     }
 
     /// An attempt to make a session that listens to `channels`.

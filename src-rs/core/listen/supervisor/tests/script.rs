@@ -15,6 +15,7 @@ use super::super::{Command, Policy, Supervisor, SupervisorParts};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::connect::cluster::Timeline;
+use crate::connect::wire::WireFacts;
 use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};
 use crate::deliver::feed::{Feed, FeedPlace, SeatId};
 use crate::deliver::seat::{Event, Seat};
@@ -294,6 +295,10 @@ impl ListeningSession for ScriptedSession {
 
     fn lender(&self) -> Option<Lender> {
         None
+    }
+
+    fn facts(&self) -> Arc<WireFacts> {
+        Arc::default()
     }
 
     fn silence(&self) -> Duration {
@@ -631,10 +636,18 @@ impl Joined {
 
 /// The events of a listener since the last call, in words.
 fn events_of(seat: &Seat) -> Vec<String> {
-    let events = seat.take_events().into_iter();
+    words_of(seat.take_events())
+}
+
+/// Events in words, but for the delays before attempts, which are random.
+fn words_of(events: impl IntoIterator<Item = Event>) -> Vec<String> {
+    let told = |event: &Event| !matches!(event, Event::Reconnecting { .. });
     events
+        .into_iter()
+        .filter(told)
         .map(|event| match event {
             Event::Connected { process_id } => format!("connected {process_id}"),
+            Event::Reconnecting { attempt, .. } => format!("reconnecting {attempt}"),
             Event::Disconnected { process_id, error } => {
                 format!("disconnected {process_id}: {error}")
             }

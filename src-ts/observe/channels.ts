@@ -1,0 +1,193 @@
+// The channels of `node:diagnostics_channel`, and what their messages hold: a documented API.
+import { channel, tracingChannel } from 'node:diagnostics_channel'
+
+/** The listener that a diagnostics message is about. */
+export interface ListenerIdentity {
+  /** The number of the listener: unique within its thread, counted from 1. */
+  listenerId: number
+  /** Its option `name`. */
+  listener: string | undefined
+}
+
+/** The moments in the life of a listening session, as one of its listeners sees it. See {@link SessionMessage}. */
+export type SessionMoment =
+  'connecting' | 'connected' | 'lost' | 'reconnecting' | 'moved' | 'closed'
+
+/**
+ * A message of the channel `pglisten:session`: the life of a listening session. Each listener that shares the session tells
+ * of it.
+ */
+export interface SessionMessage extends ListenerIdentity {
+  /**
+   * - `connecting`: `startup()` connects.
+   * - `connected`: a session is up, and its LISTENs are committed.
+   * - `lost`: the session has ended without a `shutdown()`.
+   * - `reconnecting`: an attempt to connect again begins in `delayMs`.
+   * - `moved`: the listener has a session of its own now, because {@link Listener.connection} was used.
+   * - `closed`: the listener was shut down, has given up, or could not start.
+   */
+  event: SessionMoment
+  /** The process id of the session's backend; of `lost`, the one that it had. */
+  processId: number | undefined
+  /** Of `reconnecting`: the number of the attempt, from 1. */
+  attempt: number | undefined
+  /** Of `reconnecting`: the time until the attempt begins, in milliseconds. */
+  delayMs: number | undefined
+  /** The `code` of the error that led to it. */
+  code: string | undefined
+  /** The SQLSTATE, if a server sent that error. */
+  sqlState: string | undefined
+}
+
+/** A message of the channel `pglisten:gap`: notifications may be missing. The fields that {@link Gap} has too mean the same. */
+export interface GapMessage extends ListenerIdentity {
+  /** The reason. */
+  reason: 'disconnect' | 'overflow' | 'decode'
+  /** The moment before which no notification is missing. */
+  lostAt: Date
+  /** The moment at which the stream went on. */
+  resumedAt: Date
+  /** The time between the two, in milliseconds. */
+  downtimeMs: number
+  /** The number of missing notifications; `null` when it is unknown. */
+  dropped: number | null
+  /** The SQLSTATE with which the server ended the session; `null` when it sent none. */
+  sqlState: string | null
+  /** The number of attempts that it took to connect again. */
+  attempts: number
+  /** Whether the server was restarted, or is another one; `null` when that is not known. */
+  serverRestarted: boolean | null
+  /** The process id of the lost session's backend. */
+  oldProcessId: number | null
+  /** The process id of the new session's backend. */
+  newProcessId: number | null
+  /** The number of gaps that this one stands for. */
+  merged: number
+}
+
+/**
+ * A message of the channel `pglisten:warning`: there was a `warning` event. The text is not in it, because that of a server's
+ * notice may hold anything.
+ */
+export interface WarningMessage extends ListenerIdentity {
+  /** What the warning is about. */
+  kind: WarningKind
+  /** The channel that the warning is about, if it is about one. */
+  channel: string | undefined
+  /** The `code` of the error that the warning is about, if it is about one. */
+  code: string | undefined
+  /** The SQLSTATE of that error, or of the server's notice. */
+  sqlState: string | undefined
+  /** Of `queue`: how much of the server's queue of notifications is in use, from 0 to 1. */
+  usage: number | undefined
+  /** Of `queue`: the process id of the backend that is the likeliest to hold the queue back, if there is one. */
+  processId: number | undefined
+}
+
+/**
+ * What a `warning` event is about.
+ *
+ * - `notice`: a notice or warning that the server sent.
+ * - `attempt`: an attempt to connect has failed.
+ * - `session`: the listening session, such as LISTENs that the server has lost.
+ * - `slowCallback`: a callback that is pending for longer than `slowCallbackMs`.
+ * - `queue`: the server's queue of notifications, of which much is in use.
+ * - `rollback`: a transaction that was left open, and was rolled back.
+ * - `pool`: a call that waits long for a connection of the pool.
+ * - `usage`: a use of the library that is most likely a mistake.
+ */
+export type WarningKind =
+  'notice' | 'attempt' | 'session' | 'slowCallback' | 'queue' | 'rollback' | 'pool' | 'usage'
+
+/** An error in a context, unless more was asked for. */
+export interface ErrorFacts {
+  /** The name of its class. */
+  name: string
+  /** Its `code`, if that is a word in capitals, such as `ENOENT`. */
+  code: string | undefined
+  /** The SQLSTATE, if a server sent it. */
+  sqlState: string | undefined
+}
+
+/** What every context of a tracing channel has. */
+export interface TracingContext {
+  /**
+   * Once the call has failed: the facts of the error, or with {@link DiagnosticsOptions} what was thrown itself. `undefined`
+   * before that, and for a call that has succeeded.
+   */
+  error: unknown
+}
+
+/**
+ * The context of the tracing channel `pglisten:callback`: one call of a callback for a notification, or of a gap callback. A
+ * store that is bound to `start` is there within the callback.
+ */
+export interface CallbackContext extends ListenerIdentity, TracingContext {
+  /** The channel of the notification; `undefined` for a gap callback. */
+  channel: string | undefined
+  /** The process id of the notifying backend; `undefined` for a gap callback. */
+  processId: number | undefined
+  /** The payload as the callback gets it, if {@link DiagnosticsOptions.payloads} is on. */
+  payload: unknown
+}
+
+/** The methods that a {@link StatementContext} names. `fetch` and the like are `execute`. */
+export type StatementMethod =
+  | 'execute'
+  | 'executeMany'
+  | 'executeBatch'
+  | 'pipeline'
+  | 'cursor'
+  | 'prepare'
+  | 'copyFrom'
+  | 'copyTo'
+  | 'begin'
+  | 'commit'
+  | 'rollback'
+
+/** The context of the tracing channel `pglisten:statement`: one call that runs statements. */
+export interface StatementContext extends TracingContext {
+  /** The method that was called. */
+  method: StatementMethod
+  /** The first word of the statement in capitals, such as `SELECT`, if it is a word of SQL. */
+  command: string | undefined
+  /** The process id of the backend, once it is known: it is not before a connection is leased. */
+  processId: number | undefined
+  /** The SQL, without its parameters, if {@link DiagnosticsOptions.statements} is on. */
+  text: string | undefined
+}
+
+/** The context of the tracing channel `pglisten:notify`: one call that sends notifications, the wait for a connection included. */
+export interface NotifyContext extends TracingContext {
+  /** The channel. */
+  channel: string
+  /** How many notifications are sent. */
+  count: number
+  /** The payloads as they are sent, if {@link DiagnosticsOptions.payloads} is on. */
+  payloads: readonly string[] | undefined
+}
+
+/** One of the channels of `node:diagnostics_channel`, as far as it is used here. */
+export interface DiagnosticsChannel {
+  readonly hasSubscribers: boolean
+  publish(message: object): void
+  runStores<Result>(context: object, call: () => Result): Result
+}
+
+/** A tracing channel: a channel for each moment of a call. */
+export type TracingChannels = Readonly<
+  Record<'start' | 'end' | 'asyncStart' | 'asyncEnd' | 'error', DiagnosticsChannel>
+>
+
+/** Of {@link SessionMessage}. */
+export const sessionChannel: DiagnosticsChannel = channel('pglisten:session')
+/** Of {@link GapMessage}. */
+export const gapChannel: DiagnosticsChannel = channel('pglisten:gap')
+/** Of {@link WarningMessage}. */
+export const warningChannel: DiagnosticsChannel = channel('pglisten:warning')
+/** Of {@link CallbackContext}. */
+export const callbackChannels: TracingChannels = tracingChannel('pglisten:callback')
+/** Of {@link StatementContext}. */
+export const statementChannels: TracingChannels = tracingChannel('pglisten:statement')
+/** Of {@link NotifyContext}. */
+export const notifyChannels: TracingChannels = tracingChannel('pglisten:notify')
