@@ -19,7 +19,7 @@ export interface CommandOptions {
   dsn?: string | null
   env?: Record<string, string>
   /** What is sent to its standard input, which is closed then. @default nothing */
-  input?: string
+  input?: string | Uint8Array
   /** Whether nothing of its standard output is read until somebody does. */
   unread?: boolean
 }
@@ -80,7 +80,7 @@ export class Command {
     try {
       return await within(this.#ended, { timeoutMs })
     } catch (error) {
-      throw new Error(`${String(error)}: it has not ended. ${this.#said()}`)
+      throw new Error(`${String(error)}: it has not ended. ${this.#said()}`, { cause: error })
     }
   }
 

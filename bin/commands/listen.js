@@ -243,7 +243,7 @@ const isGap = (item) => item instanceof library().Gap
 
 /** How items become lines. @param {Settings} settings */
 function lineOf({ json, raw }) {
-  const isTerminal = process.stdout.isTTY === true
+  const isTerminal = process.stdout.isTTY
   const { bold, dim, yellow } = styles(isTerminal)
   const gap = (/** @type {Gap} */ one) =>
     json ? jsonLine(gapRecord(one)) : yellow(`-- ${describeGap(one)}`)

@@ -43,7 +43,7 @@ function parse(args, options) {
       if (/^postgres(ql)?:\/\//i.test(positional))
         throw new UsageError('Expected the address of the server after `--dsn`')
     }
-    return { values: /** @type {any} */ (values), positionals, rest }
+    return { values, positionals, rest }
   } catch (error) {
     if (error instanceof UsageError) throw error
     // The rest of Node's message is about `--`.

@@ -21,13 +21,16 @@ const EXIT = Object.freeze({
 /** Arguments that the command does not understand. */
 class UsageError extends Error {}
 
+/** Something that is wrong, and is said by its message alone. */
+class Failure extends Error {}
+
 /**
  * An error in one line: the message, the server's hint, and the codes.
  * @param {unknown} error
  * @returns {string}
  */
 function describeError(error) {
-  if (error instanceof UsageError) return error.message
+  if (error instanceof UsageError || error instanceof Failure) return error.message
   if (!(error instanceof Error)) return visible(String(error))
   const { code, sqlState, hint } =
     /** @type {Error & { code?: unknown, sqlState?: unknown, hint?: unknown }} */ (error)
@@ -38,4 +41,4 @@ function describeError(error) {
   return visible(`${error.message}${help} (${codes})`)
 }
 
-module.exports = { EXIT, UsageError, describeError }
+module.exports = { EXIT, Failure, UsageError, describeError }
