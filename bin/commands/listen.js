@@ -5,10 +5,10 @@
 /** @import { Gap, Listener, ListenerNotificationMsg } from 'pglisten' */
 
 const { COMMON, COMMON_HELP, flag, number, parse, seconds, text } = require('../lib/arguments.js')
-const { DISCOVERY_HELP, Wanted } = require('../lib/channels.js')
+const { DISCOVERY_HELP, Wanted, lookAgain } = require('../lib/channels.js')
 const { library, openPool, warnOfPassword } = require('../lib/connection.js')
 const { Ending, signalCode } = require('../lib/ending.js')
-const { EXIT, UsageError, describeError } = require('../lib/errors.js')
+const { EXIT, UsageError } = require('../lib/errors.js')
 const { describeGap, gapRecord, narrate } = require('../lib/narrate.js')
 const { Output, teller } = require('../lib/output.js')
 const { Programs } = require('../lib/programs.js')
@@ -125,7 +125,14 @@ async function run(args) {
     signal.addEventListener('abort', () => void stream.return())
     if (signal.aborted) await stream.return()
     tell(`listening to ${names(listener.channels)}`)
-    const looking = lookAgain(settings, pool, listener, ending, tell)
+    const looking = lookAgain({
+      wanted,
+      everyMs: settings.discoverMs,
+      pool,
+      listener,
+      signal,
+      tell,
+    })
     for await (const batch of stream) {
       const last = batch.slice(0, countOf(batch, settings.count - taken))
       taken += await sink.take(last)
@@ -170,34 +177,6 @@ function exitCode(isDone, { reason }, sink) {
 /** @param {string[]} channels */
 const names = (channels) =>
   channels.length === 0 ? 'no channel yet: none was found' : channels.map(visible).join(', ')
-
-/**
- * Looks for channels of the patterns now and then.
- * @param {Settings} settings
- * @param {import('pglisten').ConnectionPool} pool
- * @param {Listener} listener
- * @param {Ending} ending
- * @param {(line: string) => void} tell
- */
-function lookAgain({ wanted, discoverMs }, pool, listener, ending, tell) {
-  if (wanted.patterns.length === 0 || discoverMs === 0) return undefined
-  let isLooking = false
-  const look = async () => {
-    if (isLooking || listener.state !== 'connected') return
-    isLooking = true
-    try {
-      for (const channel of await wanted.find(pool)) {
-        await listener.addChannel(channel)
-        tell(`found ${visible(channel)}, and listening to it from now on`)
-      }
-    } catch (error) {
-      if (ending.reason === undefined) tell(`cannot look for channels: ${describeError(error)}`)
-    } finally {
-      isLooking = false
-    }
-  }
-  return setInterval(() => void look(), discoverMs)
-}
 
 /**
  * Where notifications go. `take` resolves with how many of the items were notifications, once there is room for more.

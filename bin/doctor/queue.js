@@ -7,6 +7,7 @@
 /** @import { Server } from './server.js' */
 
 const { setTimeout: sleep } = require('node:timers/promises')
+const { LISTENS } = require('../lib/sessions.js')
 
 /** A queue that is not empty after this time has a reader that does not come on. */
 const LOOK_AGAIN_MS = 1000
@@ -74,12 +75,7 @@ function describeSuspect({ pid, role, application, database, state, blocked, sec
   return `${who}, ${state} for ${Math.round(seconds)} s`
 }
 
-/** The statements that sessions of this package and others ran last when they only listen. */
-const LISTENING = `
-  SELECT pg_catalog.count(*)::int4
-  FROM pg_catalog.pg_stat_activity AS a
-  WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend'
-    AND a.query ~* '^\\s*(listen\\s|/\\* pglisten: [0-9]+ listeners|notify "pglisten_fence_)'`
+const COUNT = `SELECT pg_catalog.count(*)::int4 FROM pg_catalog.pg_stat_activity AS a WHERE ${LISTENS}`
 
 /**
  * @param {Connection} connection
@@ -89,7 +85,7 @@ const LISTENING = `
 async function checkWakes(connection, server, report) {
   if (server.isSingleUser || server.isStandby) return
   /** @type {number} */
-  const sessions = await connection.fetchVal(LISTENING)
+  const sessions = await connection.fetchVal(COUNT)
   report.facts['listeningSessions'] = sessions
   if (sessions < MANY_SESSIONS || server.major >= WAKES_ONLY_LISTENERS) return
   const took = server.mayNotify ? await notifyMs(connection) : undefined

@@ -3,9 +3,11 @@
 // catalogue and in the statements that sessions ran last.
 'use strict'
 
-/** @import { ConnectionPool } from 'pglisten' */
+/** @import { ConnectionPool, Listener } from 'pglisten' */
 
 const { checkChannel } = require('./arguments.js')
+const { describeError } = require('./errors.js')
+const { visible } = require('./terminal.js')
 
 /** No more channels than this are taken by patterns: whoever may create functions could name any number. */
 const MAX_FOUND = 1000
@@ -128,4 +130,35 @@ class Wanted {
 const isChannel = (name) =>
   name !== '' && Buffer.byteLength(name) <= 63 && !name.includes('\0') && !OWN.test(name)
 
-module.exports = { Wanted, DISCOVERY_HELP, namesIn, matcher }
+/**
+ * Looks for channels of patterns again and again, and adds them to a listener.
+ * @param {object} look
+ * @param {Wanted} look.wanted
+ * @param {number} look.everyMs 0 for never.
+ * @param {ConnectionPool} look.pool
+ * @param {Listener} look.listener
+ * @param {AbortSignal} look.signal At its end nothing is told any more.
+ * @param {(line: string) => void} look.tell
+ * @returns {NodeJS.Timeout | undefined} To be cleared.
+ */
+function lookAgain({ wanted, everyMs, pool, listener, signal, tell }) {
+  if (wanted.patterns.length === 0 || everyMs === 0) return undefined
+  let isLooking = false
+  const look = async () => {
+    if (isLooking || listener.state !== 'connected') return
+    isLooking = true
+    try {
+      for (const channel of await wanted.find(pool)) {
+        await listener.addChannel(channel)
+        tell(`found ${visible(channel)}, and listening to it from now on`)
+      }
+    } catch (error) {
+      if (!signal.aborted) tell(`cannot look for channels: ${describeError(error)}`)
+    } finally {
+      isLooking = false
+    }
+  }
+  return setInterval(() => void look(), everyMs)
+}
+
+module.exports = { Wanted, lookAgain, DISCOVERY_HELP, namesIn, matcher }
