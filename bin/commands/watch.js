@@ -33,7 +33,9 @@ Options:
   --discover SEC     the time between two looks for channels of patterns (30)
 ${COMMON_HELP}
 
-Without a channel it watches *. ${DISCOVERY_HELP}
+Without a channel it watches *.
+
+${DISCOVERY_HELP}
 
 Sessions are those of this database whose last statement was a LISTEN, and those of pglisten; of other roles they are seen with
 pg_read_all_stats. The rate is that of the last ten views.
