@@ -1,6 +1,7 @@
 // `pglisten doctor`: each thing that it looks for is made on purpose and found, with its remedy; a healthy server has none of them.
 
 import test, { type ExecutionContext } from 'ava'
+import type { Socket } from 'node:net'
 import { Client } from 'pg'
 import { Arena } from '../../lab/faults/arena.js'
 import { startIdleProxy } from '../../lab/network/idle-proxy.js'
@@ -159,6 +160,36 @@ test.serial('a queue that is held back is found, with the session that holds it'
   await outside.flood('held', 1, 100, { width: 7000 })
   t.deepEqual(checks(await doctor(t, server.dsn)), [])
 })
+
+test.serial(
+  'a client that listens and takes nothing is found as who holds the queue',
+  async (t) => {
+    const server = await startServer()
+    const frozen = new Client({ connectionString: server.dsn, application_name: 'frozen' })
+    frozen.on('error', () => {})
+    const outside = new ServerWitness(server.dsn)
+    t.teardown(async () => {
+      await outside.close()
+      await server.stop('immediate')
+    })
+    await frozen.connect()
+    await frozen.query('LISTEN held')
+    const { stream } = (frozen as unknown as { connection: { stream: Socket } }).connection
+    stream.pause()
+    // More than the buffers of both sockets hold.
+    await outside.flood('held', 1, 3000, { width: 7000 })
+    await waitFor(() =>
+      outside.ask(`SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'ClientWrite'`),
+    )
+    const held = await doctor(t, server.dsn)
+    t.deepEqual(checks(held), ['queue'])
+    t.regex(
+      held.findings[0]!.detail,
+      /first: process \d+ \(frozen, .*\), whose client takes nothing/,
+    )
+    stream.destroy()
+  },
+)
 
 test.serial(
   '500 sessions that listen are counted, and what each NOTIFY costs is said',

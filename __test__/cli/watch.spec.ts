@@ -60,10 +60,10 @@ test('--timeout ends it with 0, and without a server it ends with 1', async (t) 
 })
 
 interface Terminal {
-  output(): string
+  output: () => string
   /** What it drew last, without styles. */
-  screen(): string[]
-  press(keys: string): void
+  screen: () => string[]
+  press: (keys: string) => void
   closed: Promise<unknown>
 }
 
@@ -119,7 +119,7 @@ onTerminal('on a terminal it draws a screen, in its size, and Ctrl-C gives it ba
   const lines = screen()
   t.true(lines.length <= 9, lines.join('\n'))
   const width = (text: string) =>
-    [...text].reduce((sum, one) => sum + (/[\u3000-\u9fff]/.test(one) ? 2 : 1), 0)
+    Array.from(text).reduce((sum, one) => sum + (/[\u3000-\u9fff]/.test(one) ? 2 : 1), 0)
   for (const line of lines) t.true(width(line) <= 40, line)
   t.regex(lines[0]!, /^connected/)
   press('\u0003')
@@ -127,6 +127,7 @@ onTerminal('on a terminal it draws a screen, in its size, and Ctrl-C gives it ba
   // Hides the cursor on another screen, and shows it on the first one.
   t.regex(
     output(),
+    // oxlint-disable-next-line no-control-regex
     /\u001b\[\?1049h\u001b\[\?25l[^]*\u001b\[\?25h\u001b\[\?1049l[^\u001b]*exit 0\r\n$/,
   )
 })
@@ -139,15 +140,15 @@ onTerminal('an outage is on the screen, and so is the return', async (t) => {
     rows: 20,
     dsn: server.dsn,
   })
-  await waitFor(() => /^connected/.test(screen()[0]!))
+  await waitFor(() => screen()[0]!.startsWith('connected'))
   await server.kill()
   await waitFor(
     () =>
-      /^reconnecting/.test(screen()[0]!) &&
+      screen()[0]!.startsWith('reconnecting') &&
       screen().some((line) => /still trying|connection lost/.test(line)),
   )
   await server.start()
-  await waitFor(() => /^connected/.test(screen()[0]!))
+  await waitFor(() => screen()[0]!.startsWith('connected'))
   await waitFor(() => screen().some((line) => /gaps 1 /.test(line)))
   const outside = new ServerWitness(server.dsn)
   t.teardown(() => outside.close())

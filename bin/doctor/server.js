@@ -116,7 +116,7 @@ function tellSingleUser(report) {
 
 /** @param {string} host */
 const isLocal = (host) =>
-  host.startsWith('/') || host === 'localhost' || host === '::1' || /^127\./.test(host)
+  host.startsWith('/') || host === 'localhost' || host === '::1' || host.startsWith('127.')
 
 /** @param {boolean | null} isEncrypted @param {string} host @param {boolean} isBehind @param {Report} report */
 function checkEncryption(isEncrypted, host, isBehind, report) {

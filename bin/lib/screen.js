@@ -11,7 +11,7 @@ const CLEAR_LINE = '\u001b[K'
 const CLEAR_BELOW = '\u001b[J'
 const WIDE =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u
-const WITHOUT_WIDTH = /[\p{Mn}\p{Me}\u200b-\u200d\ufe0f]/u
+const WITHOUT_WIDTH = /\p{Mn}|\p{Me}|\p{Cf}/u
 
 /** How many columns a character takes. @param {string} character */
 const widthOf = (character) => (WITHOUT_WIDTH.test(character) ? 0 : WIDE.test(character) ? 2 : 1)
@@ -30,7 +30,7 @@ function fit(text, columns, side = 'left') {
     const width = widthOf(character)
     if (used + width > columns) {
       // Room for the ellipsis.
-      const characters = [...kept]
+      const characters = Array.from(kept)
       while (used > columns - 1) used -= widthOf(characters.pop() ?? '')
       kept = `${characters.join('')}…`
       used += 1
