@@ -3,11 +3,12 @@
 import test from 'ava'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
 import { startServer } from '../../lab/server/dev-server.mjs'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { ServerWitness } from '../../lab/witness.js'
-import { waitFor } from '../../lab/wait.js'
+import { waitFor, within } from '../../lab/wait.js'
 import { COMMAND, pglisten } from '../support/command.js'
 import { ask, notify, run, sessionCount, uniqueChannel, witness } from '../support/listener.js'
 
@@ -157,25 +158,33 @@ test('a reader that goes away ends it quietly', async (t) => {
   await waitFor(() => out !== '')
   await notify(channel, 'second')
   await notify(channel, 'third')
-  t.deepEqual(await closed, [0, null])
+  t.deepEqual(await within(closed), [0, null])
   t.is(out, 'first\n')
   t.is(err, `pglisten: listening to ${channel}\n`)
 })
 
+/** The memory that a process has, where the system tells. */
+const residentMiB = (processId: number) =>
+  process.platform === 'linux'
+    ? Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${processId}/status`, 'utf8'))![1]) / 1024
+    : 0
+
 test('a reader that is slow makes a gap with the exact number, and no growth', async (t) => {
   const channel = uniqueChannel()
-  const total = 20_000
+  const total = 80_000
   const args = ['listen', channel, '--json', '--buffer', '500', '--count', '1000000']
   const command = await pglisten(t, args, { unread: true })
   await command.says(LISTENING)
   const outside = await witness()
+  const before = residentMiB(command.child.pid!)
   // One transaction each, or all of them would be read as one batch.
   for (let from = 1; from < total; from += 1000)
     await outside.flood(channel, from, from + 999, { width: 1000 })
   // The server has handed over everything once its queue is empty.
   await waitFor(async () => (await ask<number>('SELECT pg_notification_queue_usage()')) === 0)
+  const grown = residentMiB(command.child.pid!) - before
   command.read()
-  await waitFor(() => /"payload":"0*20000"/.test(command.out))
+  await waitFor(() => /"payload":"0*80000"/.test(command.out))
   const { records } = command
   const gaps = records.filter(({ type }) => type === 'gap')
   t.true(gaps.length > 0)
@@ -183,6 +192,8 @@ test('a reader that is slow makes a gap with the exact number, and no growth', a
   const dropped = gaps.reduce((sum, { dropped }) => sum + (dropped as number), 0)
   t.is(records.length - gaps.length + dropped, total)
   t.true(dropped > total / 2, `${dropped}`)
+  // 80 MB were sent.
+  t.true(grown < 40, `${grown} MiB`)
   await command.says(/gap: \d+ notifications were dropped here/)
   command.child.kill('SIGINT')
   t.is(await command.ended(), 130)
@@ -196,6 +207,28 @@ test('a reader that takes nothing does not keep a signal from ending it', async 
   await waitFor(async () => (await ask<number>('SELECT pg_notification_queue_usage()')) === 0)
   command.child.kill('SIGINT')
   t.is(await command.ended(10_000), 0)
+})
+
+const withFullDevice = existsSync('/dev/full') ? test : test.skip
+
+withFullDevice('output that cannot be written is an error', async (t) => {
+  const channel = uniqueChannel()
+  const shell = spawn(
+    'sh',
+    ['-c', `exec "$0" "$1" listen ${channel} > /dev/full`, process.execPath, COMMAND],
+    {
+      env: { ...process.env, NODE_OPTIONS: '', DATABASE_URL: await serverDsn() },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  )
+  t.teardown(() => shell.kill('SIGKILL'))
+  let err = ''
+  shell.stderr.setEncoding('utf8').on('data', (chunk: string) => (err += chunk))
+  const closed = once(shell, 'close')
+  await waitFor(() => LISTENING.test(err))
+  await notify(channel, 'x')
+  t.deepEqual(await within(closed), [1, null])
+  t.regex(err, /\npglisten: cannot write to standard output: ENOSPC.*\n$/)
 })
 
 test('no server is an error, and --retry waits for one', async (t) => {
@@ -237,6 +270,5 @@ test('no password is shown: not in errors, not on wrong use, not in the list of 
   if (process.platform !== 'linux') return
   const running = await pglisten(t, ['listen', 'x', '--dsn', dsn, '--retry'], { dsn: null })
   await running.says(/still trying/)
-  const { readFileSync } = await import('node:fs')
   t.false(readFileSync(`/proc/${running.child.pid}/cmdline`, 'utf8').includes(secret))
 })

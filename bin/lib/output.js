@@ -4,20 +4,24 @@
 
 /** @import { Ending } from './ending.js' */
 
+const { Failure } = require('./errors.js')
+
 /** How long the rest of the output is waited for once the command ends. */
 const FLUSH_MS = 1000
 
 /** Writes to standard output. Nothing piles up: each write waits until the one before has been taken. */
 class Output {
   #ending
+  /** Such as a disk that is full. @type {Error | undefined} */
+  #failure
 
   /** @param {Ending} ending */
   constructor(ending) {
     this.#ending = ending
     process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) => {
       // Such as `| head -1`, or a terminal that was closed.
-      if (error.code === 'EPIPE' || error.code === 'EIO') ending.end('reader')
-      else throw error
+      if (error.code !== 'EPIPE' && error.code !== 'EIO') this.#failure ??= error
+      ending.end('reader')
     })
   }
 
@@ -44,10 +48,12 @@ class Output {
   }
 
   /**
-   * The exit code of a command that has ended. What its reader did not take would keep the process alive, so that is given up.
+   * The exit code of a command that has ended, unless its output could not be written. What its reader did not take would keep the process alive, so that is given up.
    * @param {number} code
    */
   exitCode(code) {
+    if (this.#failure !== undefined)
+      throw new Failure(`cannot write to standard output: ${this.#failure.message}`)
     if (this.#ending.reason !== undefined && process.stdout.writableLength > 0) process.exit(code)
     return code
   }
