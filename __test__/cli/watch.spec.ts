@@ -113,7 +113,8 @@ onTerminal('on a terminal it draws a screen, in its size, and Ctrl-C gives it ba
   await waitFor(() => output().includes('CHANNEL'))
   const payload = `\u001b]0;title\u0007\u001b[2J${'漢'.repeat(100)}`
   await notify(channel, payload)
-  await waitFor(() => screen().some((line) => /^漢字.* 1 +\d s {2}\\u001b\]/.test(line)))
+  const isShown = () => screen().some((line) => /^漢字.* 1 +\d s {2}\\u001b\]/.test(line))
+  await waitFor(isShown).catch(() => t.fail(JSON.stringify(screen())))
   t.false(output().includes('\u001b]0;'))
   t.false(output().includes('\u001b[2J'))
   const lines = screen()
