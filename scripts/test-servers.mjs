@@ -22,7 +22,7 @@ const VERSIONS = /** @type {Record<string, string>} */ ({
 })
 
 /** The tests of what a server has to do with. */
-const FILES = ['connect', 'contract', 'durable', 'faults', 'listen', 'psqlpy', 'query'].map(
+const FILES = ['cli', 'connect', 'contract', 'durable', 'faults', 'listen', 'psqlpy', 'query'].map(
   (folder) => `__test__/${folder}/*.spec.ts`,
 )
 

@@ -137,9 +137,10 @@ test('the packages hold what a user needs, and nothing else', (t) => {
     main.files,
     [
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
-      ...['bin/pglisten.js', 'index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
+      ...['index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
       ...MODULES.flatMap((name) => [`dist/${name}.js`, `dist/${name}.js.map`]),
       ...ADAPTERS.map((name) => `dist/${name}.d.ts`),
+      ...filesBelow('bin'),
       ...filesBelow('src-ts'),
     ].sort(),
   )

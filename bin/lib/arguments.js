@@ -1,0 +1,103 @@
+// @ts-check
+// The arguments of a command, read by Node's own parser.
+'use strict'
+
+const { parseArgs } = require('node:util')
+const { UsageError } = require('./errors.js')
+
+const text = /** @type {const} */ ({ type: 'string' })
+const flag = /** @type {const} */ ({ type: 'boolean' })
+
+/** Options that every command which connects has. */
+const help = /** @type {const} */ ({ type: 'boolean', short: 'h' })
+const COMMON = { dsn: text, quiet: flag, help }
+
+/** Their lines of a help text. */
+const COMMON_HELP = `  --dsn DSN          the server, as a URL or key=value pairs (DATABASE_URL, else PGHOST, PGUSER, PGPASSWORD, …)
+  --quiet            say nothing on standard error but errors
+  --help             show this text`
+
+/**
+ * @typedef {Record<string, { type: 'string' | 'boolean', short?: string }>} OptionTable
+ */
+
+/**
+ * @template {OptionTable} Options
+ * @param {string[]} args
+ * @param {Options} options
+ * @returns {{ values: { [Name in keyof Options]?: Options[Name]['type'] extends 'boolean' ? boolean : string },
+ *   positionals: string[], rest: string[] | undefined }} `rest` is what follows `--`.
+ */
+function parse(args, options) {
+  const end = args.indexOf('--')
+  const before = end === -1 ? args : args.slice(0, end)
+  const rest = end === -1 ? undefined : args.slice(end + 1)
+  try {
+    const { values, positionals } = parseArgs({
+      args: before,
+      options,
+      allowPositionals: true,
+      allowNegative: true,
+    })
+    for (const positional of positionals) {
+      if (/^postgres(ql)?:\/\//i.test(positional))
+        throw new UsageError('Expected the address of the server after `--dsn`')
+    }
+    return { values, positionals, rest }
+  } catch (error) {
+    if (error instanceof UsageError) throw error
+    // The rest of Node's message is about `--`.
+    const [message = ''] = /** @type {Error} */ (error).message.split('. ')
+    throw new UsageError(message)
+  }
+}
+
+/**
+ * A number of an option.
+ * @param {string} name
+ * @param {string | undefined} value
+ * @param {{ min: number, max: number, integer?: boolean }} bounds
+ * @returns {number | undefined} `undefined` where the option was not given.
+ */
+function number(name, value, { min, max, integer = false }) {
+  if (value === undefined) return undefined
+  const parsed = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
+  if (!(parsed >= min && parsed <= max) || (integer && !Number.isInteger(parsed))) {
+    const kind = integer ? 'an integer' : 'a number'
+    throw new UsageError(
+      `Expected \`${name}\` to be ${kind} from ${min} to ${max}, got \`${value}\``,
+    )
+  }
+  return parsed
+}
+
+/** The longest time that a timer takes, in seconds. */
+const MAX_SECONDS = 2_147_483
+
+/**
+ * A number of seconds, in milliseconds.
+ * @param {string} name
+ * @param {string | undefined} value
+ */
+function seconds(name, value) {
+  const parsed = number(name, value, { min: 0, max: MAX_SECONDS })
+  return parsed === undefined ? undefined : parsed * 1000
+}
+
+/** PostgreSQL cuts longer names (NAMEDATALEN). */
+const MAX_CHANNEL_BYTES = 63
+
+/**
+ * Refuses what cannot be the name of a channel.
+ * @param {string} channel
+ */
+function checkChannel(channel) {
+  const bytes = Buffer.byteLength(channel)
+  if (bytes === 0 || bytes > MAX_CHANNEL_BYTES || channel.includes('\0')) {
+    throw new UsageError(
+      `Expected a channel's name of 1 to ${MAX_CHANNEL_BYTES} bytes, got ${bytes} bytes`,
+    )
+  }
+}
+
+module.exports = { COMMON, COMMON_HELP, parse, number, seconds, checkChannel, text, flag }

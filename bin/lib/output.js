@@ -1,0 +1,72 @@
+// @ts-check
+// Standard output: waits for a slow reader, and notices one that has gone.
+'use strict'
+
+/** @import { Ending } from './ending.js' */
+
+const { Failure } = require('./errors.js')
+
+/** How long the rest of the output is waited for once the command ends. */
+const FLUSH_MS = 1000
+
+/** Writes to standard output. Nothing piles up: each write waits until the one before has been taken. */
+class Output {
+  #ending
+  /** Such as a disk that is full. @type {Error | undefined} */
+  #failure
+
+  /** @param {Ending} ending */
+  constructor(ending) {
+    this.#ending = ending
+    process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) => {
+      // Such as `| head -1`, or a terminal that was closed.
+      if (error.code !== 'EPIPE' && error.code !== 'EIO') this.#failure ??= error
+      ending.end('reader')
+    })
+  }
+
+  /**
+   * Writes, and resolves once the system has taken it, or the command ends and its reader does not go on.
+   * @param {string} text
+   * @returns {Promise<void>}
+   */
+  write(text) {
+    return new Promise((resolve) => {
+      /** @type {NodeJS.Timeout | undefined} */
+      let timer
+      const settle = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', onEnd)
+        resolve()
+      }
+      const onEnd = () => (timer = setTimeout(settle, FLUSH_MS))
+      const { signal } = this.#ending
+      if (signal.aborted) onEnd()
+      else signal.addEventListener('abort', onEnd, { once: true })
+      process.stdout.write(text, settle)
+    })
+  }
+
+  /**
+   * The exit code of a command that has ended, unless its output could not be written. What its reader did not take would keep the process alive, so that is given up.
+   * @param {number} code
+   */
+  exitCode(code) {
+    if (this.#failure !== undefined)
+      throw new Failure(`cannot write to standard output: ${this.#failure.message}`)
+    if (this.#ending.reason !== undefined && process.stdout.writableLength > 0) process.exit(code)
+    return code
+  }
+}
+
+/**
+ * Lines for people on standard error, unless `--quiet`. A reader that has gone is none of our business.
+ * @param {boolean | undefined} quiet
+ * @returns {(line: string) => void}
+ */
+function teller(quiet) {
+  process.stderr.on('error', () => {})
+  return quiet ? () => {} : (line) => void process.stderr.write(`pglisten: ${line}\n`)
+}
+
+module.exports = { Output, teller }

@@ -1,0 +1,12 @@
+// @ts-check
+// The sessions of the server that listen, as far as one can tell: PostgreSQL shows what a session ran last, and not its channels.
+'use strict'
+
+/**
+ * A condition on a row `a` of pg_stat_activity: a session of this package that listens, or another whose last statement was a
+ * LISTEN. A session that has run another statement since is not recognized, nor one whose statements the role may not see.
+ */
+const LISTENS = String.raw`a.backend_type = 'client backend' AND a.datname = pg_catalog.current_database()
+    AND a.query ~* '^\s*(listen\s|/\* pglisten: [0-9]+ listeners|notify "pglisten_fence_)'`
+
+module.exports = { LISTENS }
