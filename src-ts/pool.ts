@@ -5,6 +5,7 @@ import { NativePool, type NativeConnectOptions, type NativeLease } from '#native
 import { bridge } from './native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
 import { PasswordAsker } from './native/password.js'
+import { poolChannel, type PoolMessage } from './observe/channels.js'
 import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js'
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
@@ -135,6 +136,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const { listenDsn } = resolved
     const session = listenDsn === undefined ? this.#native : this.#sessions(listenDsn)
     this.#pools = { session, own: this.#native }
+    if (poolChannel.hasSubscribers) poolChannel.publish({ pool: this } satisfies PoolMessage)
   }
 
   /**

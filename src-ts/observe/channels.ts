@@ -95,6 +95,34 @@ export interface WarningMessage extends ListenerIdentity {
 export type WarningKind =
   'notice' | 'attempt' | 'session' | 'slowCallback' | 'queue' | 'rollback' | 'pool' | 'usage'
 
+/**
+ * A message of the channel `pglisten:pool`: a pool was made. Whoever keeps the pool should do so with a `WeakRef`: nothing
+ * else hinders its collection.
+ */
+export interface PoolMessage {
+  /** The {@link ConnectionPool}. */
+  pool: object
+}
+
+/** A message of the channel `pglisten:listener`: a listener was made. It is kept as the pool of a {@link PoolMessage}. */
+export interface ListenerMessage extends ListenerIdentity {
+  /** The {@link Listener}. */
+  instance: object
+}
+
+/**
+ * A message of the channel `pglisten:settled`: the promise of a callback, or of a gap callback, has settled. It costs less than
+ * the tracing channel `pglisten:callback`, and nothing at all for callbacks that return no promise.
+ */
+export interface SettledMessage extends ListenerIdentity {
+  /** The channel of the notification; `undefined` for a gap callback. */
+  channel: string | undefined
+  /** The time from the call to the end of the promise, in milliseconds. */
+  durationMs: number
+  /** The facts of the error with which the promise was rejected; `undefined` if it was not. */
+  error: ErrorFacts | undefined
+}
+
 /** An error in a context, unless more was asked for. */
 export interface ErrorFacts {
   /** The name of its class. */
@@ -112,6 +140,8 @@ export interface TracingContext {
    * before that, and for a call that has succeeded.
    */
   error: unknown
+  /** From `end` on: whether the call has returned a promise, so that `asyncStart` and `asyncEnd` follow. */
+  returnedPromise?: boolean
 }
 
 /**
@@ -185,6 +215,12 @@ export const sessionChannel: DiagnosticsChannel = asChannel('pglisten:session')
 export const gapChannel: DiagnosticsChannel = asChannel('pglisten:gap')
 /** Of {@link WarningMessage}. */
 export const warningChannel: DiagnosticsChannel = asChannel('pglisten:warning')
+/** Of {@link PoolMessage}. */
+export const poolChannel: DiagnosticsChannel = asChannel('pglisten:pool')
+/** Of {@link ListenerMessage}. */
+export const listenerChannel: DiagnosticsChannel = asChannel('pglisten:listener')
+/** Of {@link SettledMessage}. */
+export const settledChannel: DiagnosticsChannel = asChannel('pglisten:settled')
 /** Of {@link CallbackContext}. */
 export const callbackChannels: TracingChannels = tracing('pglisten:callback')
 /** Of {@link StatementContext}. */
