@@ -8,6 +8,7 @@ import {
   type PoolMessage,
   type SettledMessage,
 } from 'pglisten'
+import { waitFor } from '../../lab/wait.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { notify, openListener, uniqueChannel } from '../support/listener.js'
 import { moments, told } from '../support/told.js'
@@ -73,3 +74,29 @@ test('the context of a callback says at its end whether a promise is pending', a
     [true, false],
   )
 })
+
+test.serial(
+  'in a flood some settled callbacks are told, and after it each one again',
+  async (t) => {
+    const settled = told<SettledMessage>(t, 'pglisten:settled')
+    const channel = uniqueChannel()
+    const { listener, pool } = await openListener(t)
+    await listener.addCallback(channel, async () => {})
+    await listener.startup()
+    listener.listen()
+    const began = performance.now()
+    const flood = 'SELECT pg_notify($1, i::text) FROM generate_series(1, 20000) AS i'
+    await pool.execute(flood, [channel])
+    await listener.sync()
+    const windows = Math.ceil((performance.now() - began) / 100) + 1
+    const count = () => settled.filter((message) => message.channel === channel).length
+    t.true(count() >= 100 && count() <= 100 * windows, `${count()} of ${windows} windows`)
+    t.true(count() < 20_000)
+    const before = count()
+    await waitFor(async () => {
+      await notify(channel)
+      await listener.sync()
+      return count() > before
+    })
+  },
+)

@@ -1,8 +1,8 @@
 // The callbacks whose promises are pending, and those of them that take too long.
 import { setTimeout } from '../native/timers.js'
-import { settledChannel, type SettledMessage } from '../observe/channels.js'
 import { errorFacts } from '../observe/facts.js'
 import type { Observer } from '../observe/observer.js'
+import { areSettledTold, tellSettled } from '../observe/settled.js'
 
 /** One of them. */
 interface Call {
@@ -43,11 +43,10 @@ export class Calls {
     return (failure) => {
       pending.delete(call)
       this.#watch?.delete(call)
-      if (!settledChannel.hasSubscribers) return
+      if (!areSettledTold()) return
       const durationMs = performance.now() - since
       const error = failure && errorFacts(failure.reason)
-      const message: SettledMessage = { ...this.#observer.identity, channel, durationMs, error }
-      settledChannel.publish(message)
+      tellSettled({ ...this.#observer.identity, channel, durationMs, error })
     }
   }
 

@@ -14,7 +14,8 @@ import type { Registration, Subscription } from './subscriptions.js'
 import type { Consumer } from '../native/bridge.js'
 import { asThenable } from '../native/thenable.js'
 import { Turn, type TurnTaker } from '../native/turn.js'
-import { callbackChannels, settledChannel, type CallbackContext } from '../observe/channels.js'
+import { callbackChannels, type CallbackContext } from '../observe/channels.js'
+import { areSettledTold } from '../observe/settled.js'
 import { areCallbacksTraced, traced } from '../observe/tracing.js'
 
 /**
@@ -156,7 +157,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     if (this.#pumping) return
     this.#pumping = true
     this.#isTraced = areCallbacksTraced()
-    this.#isTimed = settledChannel.hasSubscribers
+    this.#isTimed = areSettledTold()
     try {
       if (this.#runnable.size > 0 && !this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
@@ -278,10 +279,11 @@ export class Dispatcher implements Consumer, TurnTaker {
       const connection = Connection.lazy(leases, name)
       this.#connection = connection
       counters.delivered += 1
-      this.#noteTime()
+      this.#noteTime(registration)
       const returned = callback(connection, inbox.payload, name, inbox.processId)
       // A look at `then` may run the callback's code too.
       const result = asThenable(returned)
+      registration.returnsPromises = result !== undefined
       if (result) return result
       if (!inbox.nextIs(channelId) || subscription.only !== registration) return undefined
       if (!this.#canTakeMore() || !this.#turn.charge()) return undefined
@@ -371,7 +373,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     let result: PromiseLike<unknown> | undefined
     try {
       const { callback } = registration
-      this.#noteTime()
+      this.#noteTime(registration)
       const returned = this.#isTraced
         ? this.#trace(registration, [connection, payload, channel, processId], {
             channel,
@@ -382,6 +384,7 @@ export class Dispatcher implements Consumer, TurnTaker {
           registration.runInAsyncScope(callback, undefined, connection, payload, channel, processId)
       // Inside the `try`, because a look at `then` may run the callback's code too.
       result = asThenable(returned)
+      registration.returnsPromises = result !== undefined
     } catch (cause) {
       reportFailure(this.#context, 'a callback threw', cause, channel, payload, processId)
     }
@@ -390,8 +393,9 @@ export class Dispatcher implements Consumer, TurnTaker {
     return undefined
   }
 
-  #noteTime(): void {
-    this.#calledAt = this.#isTimed ? performance.now() : undefined
+  /** To look at the clock costs a good part of a callback that returns no promise, whose time nobody is told. */
+  #noteTime({ returnsPromises }: Registration): void {
+    this.#calledAt = this.#isTimed && returnsPromises ? performance.now() : undefined
   }
 
   /** Calls a callback, and tells whoever traces callbacks. */

@@ -111,8 +111,9 @@ export interface ListenerMessage extends ListenerIdentity {
 }
 
 /**
- * A message of the channel `pglisten:settled`: the promise of a callback, or of a gap callback, has settled. It costs less than
- * the tracing channel `pglisten:callback`, and nothing at all for callbacks that return no promise.
+ * A message of the channel `pglisten:settled`: the promise of a callback, or of a gap callback, has settled. At most 100
+ * messages are published in each 100 ms, so that they cost little in a flood; to hear of every callback, also of those that
+ * return no promise, there is the tracing channel `pglisten:callback`.
  */
 export interface SettledMessage extends ListenerIdentity {
   /** The channel of the notification; `undefined` for a gap callback. */
