@@ -72,12 +72,25 @@ test('what waits, and what is pending, is told as it is now', async (t) => {
   await waitFor(() => listener.health().oldestBufferedAgeMs! >= 20)
   t.is(await telemetry.value('pglisten.listener.callbacks_in_flight', about), 1)
   t.is(await telemetry.value('pglisten.listener.buffered', about), 2)
-  t.true((await telemetry.value('pglisten.listener.buffered_size', about))! > 0)
   for (const age of ['oldest_callback_age', 'oldest_buffered_age'])
     t.true((await telemetry.value(`pglisten.listener.${age}`, about))! >= 0.02, age)
   gate.resolve()
   await listener.sync()
   t.is(await telemetry.value('pglisten.listener.oldest_callback_age', about), 0)
+})
+
+test('what nobody has taken yet is told with its size', async (t) => {
+  const telemetry = openTelemetry(t)
+  const channel = uniqueChannel()
+  const name = uniqueName('waiting')
+  const { listener } = await openListener(t, { name, channels: [channel] })
+  await listener.startup()
+  await notify(channel, 'x'.repeat(100))
+  await waitFor(() => listener.stats().buffered === 1)
+  const size = (await telemetry.value('pglisten.listener.buffered_size', {
+    'pglisten.listener.name': name,
+  }))!
+  t.true(size >= 100 && size < 1000, `${size}`)
 })
 
 test('gaps are counted by their reason, from 0 on', async (t) => {
@@ -274,7 +287,7 @@ test('a wrong option is refused with what was expected', (t) => {
     [{ spans: 'all' }, /^Expected `spans` to be an object, got 'all' \(string\)$/],
     [{ spans: { callback: true } }, /^Expected `spans` to have callbacks, .*, got `callback`$/],
     [{ extract: 'traceparent' }, /^Expected `extract` to be a boolean or a function, got /],
-    [{ durations: 'some' }, /^Expected `durations` to be 'promises' or 'all', got 'some' /],
+    [{ durations: 'some' }, /^Expected `durations` to be 'sampled' or 'all', got 'some' /],
     [{ metrics: 1 }, /^Expected `metrics` to be a boolean, got 1 \(number\)$/],
     [null, /^Expected `config` to be an object, got null/],
   ] as const) {

@@ -40,11 +40,16 @@ export interface PglistenInstrumentationConfig {
    */
   extract?: boolean | Extract | undefined
   /**
-   * Which callbacks the histogram `messaging.process.duration` counts: those that return a promise, or all. To measure every
-   * callback costs more than a short callback itself.
-   * @default `promises`
+   * Which callbacks the histogram `messaging.process.duration` counts.
+   *
+   * - `sampled`: those that return a promise, and of them at most 100 in each 100 ms. That is every one of them as long as fewer
+   *   settle, and bounds the cost in a flood.
+   * - `all`: each one. To record it takes longer than a short callback itself.
+   *
+   * `messaging.client.consumed.messages` counts every notification.
+   * @default `sampled`
    */
-  durations?: 'promises' | 'all' | undefined
+  durations?: 'sampled' | 'all' | undefined
   /**
    * The name under which a channel is told, for channels of which there are many: `user.1`, `user.2` and so on can be
    * `user`.
@@ -64,7 +69,7 @@ export interface ResolvedConfig {
   readonly metrics: boolean
   readonly spans: Readonly<Required<{ [Name in keyof SpanOptions]: boolean }>>
   readonly extract: boolean | Extract
-  readonly durations: 'promises' | 'all'
+  readonly durations: 'sampled' | 'all'
   readonly channelName: (channel: string) => string
   readonly queryText: boolean
 }
@@ -78,15 +83,15 @@ const SPANS = ['callbacks', 'statements', 'notify'] as const
 /** @internal Checks the options. */
 export function resolveConfig(config: PglistenInstrumentationConfig): ResolvedConfig {
   checkNames('config', config, NAMES)
-  const { metrics = true, extract = false, durations = 'promises', queryText = false } = config
+  const { metrics = true, extract = false, durations = 'sampled', queryText = false } = config
   const { channelName = (channel) => channel, enabled = true } = config
   checkBoolean('enabled', enabled)
   checkBoolean('metrics', metrics)
   checkBoolean('queryText', queryText)
   if (typeof extract !== 'boolean' && typeof extract !== 'function')
     throw new TypeError(expected('extract', 'a boolean or a function', extract))
-  if (durations !== 'promises' && durations !== 'all')
-    throw new TypeError(expected('durations', "'promises' or 'all'", durations))
+  if (durations !== 'sampled' && durations !== 'all')
+    throw new TypeError(expected('durations', "'sampled' or 'all'", durations))
   if (typeof channelName !== 'function')
     throw new TypeError(expected('channelName', 'a function', channelName))
   return { metrics, spans: resolveSpans(config.spans), extract, durations, channelName, queryText }
