@@ -807,6 +807,39 @@ declare class Notifier<Payload = string> implements AsyncDisposable {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** A backend that may hold the server's queue of notifications back. */
+interface QueueSuspect {
+    /** The process id of the backend. */
+    processId: number;
+    /** When the backend began, in seconds since 1970, as the server writes it: with the process id it names one backend for all time. */
+    backendStart: string;
+    /** Its state, as in `pg_stat_activity`, such as `idle in transaction`. */
+    state: string;
+    /** How long its transaction has been open, in milliseconds. */
+    transactionAgeMs: number;
+    /** Its `application_name`. */
+    applicationName: string;
+    /** The name of its database. */
+    database: string;
+    /** Whether it belongs to this pool: one of its connections, or the session of one of its listeners. */
+    isOwn: boolean;
+    /**
+     * Whether it is certain that it listens: its client does not read the notifications that it sends. Of others the server does
+     * not tell whether they listen.
+     */
+    isCertain: boolean;
+}
+/** What a `warning` event of the kind `queue` tells. */
+interface QueueReport {
+    /** How much of the queue is in use, from 0 to 1. When it is full, each NOTIFY fails. */
+    usage: number;
+    /**
+     * The backends with the oldest open transactions, at most five: those first that certainly listen, then those of this pool's
+     * listeners, then the oldest. Empty when the role may not see other roles' transactions (`pg_read_all_stats`).
+     */
+    suspects: QueueSuspect[];
+}
+
 /** The options of the constructors of all errors of this package. */
 interface PglistenErrorOptions {
     /** The error that led to this one. */
@@ -1170,6 +1203,10 @@ interface WarningMessage extends ListenerIdentity {
     code: string | undefined;
     /** The SQLSTATE of that error, or of the server's notice. */
     sqlState: string | undefined;
+    /** Of `queue`: how much of the server's queue of notifications is in use, from 0 to 1. */
+    usage: number | undefined;
+    /** Of `queue`: the process id of the backend that is the likeliest to hold the queue back, if there is one. */
+    processId: number | undefined;
 }
 /**
  * What a `warning` event is about.
@@ -1191,6 +1228,11 @@ type WarningKind = 'notice' | 'attempt' | 'session' | 'slowCallback' | 'queue' |
 interface PoolMessage {
     /** The {@link ConnectionPool}. */
     pool: object;
+}
+/** A message of the channel `pglisten:queue`: the watch of a pool has looked at the server's queue of notifications. */
+interface QueueMessage extends PoolMessage {
+    /** How much of the queue is in use, from 0 to 1. */
+    usage: number;
 }
 /** A message of the channel `pglisten:listener`: a listener was made. It is kept as the pool of a {@link PoolMessage}. */
 interface ListenerMessage extends ListenerIdentity {
@@ -1276,6 +1318,8 @@ interface ListenerWarning {
     error?: PglistenError;
     /** The channel of the callback or message, if the warning is about one. */
     channel?: string;
+    /** The server's queue of notifications, if the warning is about it. */
+    queue?: QueueReport;
 }
 /** The events of a {@link Listener}, and the arguments that their handlers get. */
 interface ListenerEvents {
@@ -2240,6 +2284,21 @@ interface DiagnosticsOptions {
 }
 
 /**
+ * How the server's queue of notifications is watched. A backend that listens and stays in a transaction, or whose client does not
+ * read, keeps the queue of all databases from being emptied. When the queue is full, each transaction that notifies fails.
+ */
+interface QueueWatchOptions {
+    /**
+     * The time between two looks, in milliseconds, from 1 to 2147483647. A look is a short statement on a connection of the pool;
+     * there is none while no listener of the pool is started.
+     * @default 60000
+     */
+    intervalMs?: number | undefined;
+    /** How much of the queue has to be in use for a `warning` event, from more than 0 to 1. @default 0.25 */
+    threshold?: number | undefined;
+}
+
+/**
  * The role that a server must have, with [libpq's
  * meaning](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS). A listener
  * needs a primary, because a standby refuses LISTEN.
@@ -2487,6 +2546,12 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
      * @default nothing
      */
     diagnostics?: DiagnosticsOptions | undefined;
+    /**
+     * How the server's queue of notifications is watched. Above a threshold each started listener of the pool has a `warning`
+     * event that names who is likely to hold the queue back.
+     * @default false (it is not)
+     */
+    queueWatch?: QueueWatchOptions | false | undefined;
 }
 
 /** The options of {@link ConnectionPool.close}. */
@@ -2622,6 +2687,18 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     fetchRowOrNull<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Row | null>;
     /** Runs a statement that returns one value, as {@link Queryable.fetchVal} does, on a connection of the pool. */
     fetchVal<Value = unknown>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<Value>;
+    /**
+     * Ends a backend that holds the server's queue of notifications back, as a `warning` event of the kind `queue` has named it:
+     * calls `pg_terminate_backend()`, if the backend is still the same. What it has not committed is rolled back.
+     *
+     * Rejects as {@link ConnectionPool.execute} does, such as with {@link DatabaseError} when the role may not
+     * (`pg_signal_backend`).
+     *
+     * @param suspect - One of {@link QueueReport.suspects}.
+     * @param options - Bounds of the call. @default `acquireTimeoutSec` for the wait for a connection
+     * @returns Whether it was ended; `false` when it is gone already.
+     */
+    endQueueHolder(suspect: Pick<QueueSuspect, 'processId' | 'backendStart'>, options?: CallOptions): Promise<boolean>;
     /** Returns the numbers of connections and of calls that wait for one. */
     status(): ConnectionPoolStatus;
     /**
@@ -2644,7 +2721,7 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
 }
 
 /** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
-type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas' | 'logger'>;
+type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas' | 'logger' | 'queueWatch'>;
 /**
  * Opens a connection that belongs to no pool. {@link Connection.close} ends its session: when it resolves, the server's
  * backend is gone. So does the garbage collector, at some time, for a connection that nobody has closed.
@@ -2790,5 +2867,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, Encoder, ErrorFacts, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, Encoder, ErrorFacts, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueMessage, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
 //# sourceMappingURL=index.d.ts.map

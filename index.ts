@@ -70,6 +70,8 @@ export type {
 } from './src-ts/options/listener.js'
 export type { NotifierOptions } from './src-ts/options/notifier.js'
 export type { DiagnosticsOptions, Logger } from './src-ts/options/observation.js'
+export type { QueueReport, QueueSuspect } from './src-ts/observe/queue.js'
+export type { QueueWatchOptions } from './src-ts/options/queue-watch.js'
 export type {
   CallbackContext,
   ErrorFacts,
@@ -78,6 +80,7 @@ export type {
   ListenerMessage,
   NotifyContext,
   PoolMessage,
+  QueueMessage,
   SessionMessage,
   SessionMoment,
   SettledMessage,

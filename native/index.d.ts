@@ -176,6 +176,8 @@ export declare class NativePool {
   hosts(): Array<string>
   /** Resolves to a `NativeLease`. `holder` says in a few words who asks. */
   acquire(promise: number, holder: string, bounds?: NativeCallBounds | undefined | null): void
+  /** Whether a backend is that of one of the pool's connections, or of a session that one of its listeners has alone. */
+  owns(processId: number): boolean
   /** Who holds the connections that are leased, as people read it. */
   holders(): string
   status(): NativePoolStatus

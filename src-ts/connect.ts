@@ -16,6 +16,7 @@ export type ConnectOptions = Omit<
   | 'listenDsn'
   | 'schemas'
   | 'logger'
+  | 'queueWatch'
 >
 
 /** The options that only pools have a use for, or their listeners. */
@@ -28,6 +29,7 @@ const OF_POOLS = Object.keys({
   listenDsn: true,
   schemas: true,
   logger: true,
+  queueWatch: true,
 } satisfies Record<
   Exclude<keyof ConnectionPoolOptions, keyof ConnectOptions>,
   true

@@ -5,11 +5,25 @@ import { NativePool, type NativeConnectOptions, type NativeLease } from '#native
 import { bridge } from './native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
 import { PasswordAsker } from './native/password.js'
-import { poolChannel, type PoolMessage } from './observe/channels.js'
+import {
+  poolChannel,
+  queueChannel,
+  type PoolMessage,
+  type QueueMessage,
+} from './observe/channels.js'
 import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js'
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
 import { Notifier, type NotifierOwner, type WaitingNotifier } from './query/notifier.js'
+import {
+  END_BACKEND,
+  QueueWatch,
+  SUSPECTS,
+  USAGE,
+  type QueueOwner,
+  type SuspectRow,
+} from './observe/queue-watch.js'
+import type { QueueSuspect } from './observe/queue.js'
 import { observedNotify } from './query/observed.js'
 import type { QueryParameter } from './query/parameters.js'
 import { notify } from './query/queryable.js'
@@ -43,6 +57,7 @@ import {
   checkNumber,
   checkOptions,
   checkPayload,
+  checkString,
   checkTogether,
   expected,
 } from './options/validate.js'
@@ -53,6 +68,9 @@ type AnyListener = Listener<any>
 
 /** After this long a call that waits for a connection is told of, in milliseconds. */
 const LONG_WAIT_MS = 1000
+
+/** How long a look at the server's queue of notifications may take, in milliseconds. */
+const QUEUE_LOOK_TIMEOUT_MS = 5000
 
 /** How long `close()` waits for leased connections, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 5000
@@ -97,6 +115,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   readonly #listeners = new Set<WeakRef<Listener<Record<string, unknown>>>>()
   /** When there are so many, those that were collected are looked for: adding one costs the same on average, however many there are. */
   #mostListeners = 64
+  readonly #queueWatch: QueueWatch | undefined
   /** Those with payloads that wait. */
   readonly #notifiers = new Set<WaitingNotifier>()
   #closing: Promise<void> | undefined
@@ -136,6 +155,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const { listenDsn } = resolved
     const session = listenDsn === undefined ? this.#native : this.#sessions(listenDsn)
     this.#pools = { session, own: this.#native }
+    const { queueWatch } = resolved
+    this.#queueWatch = queueWatch && new QueueWatch(this.#queueOwner(), queueWatch)
     if (poolChannel.hasSubscribers) poolChannel.publish({ pool: this } satisfies PoolMessage)
   }
 
@@ -183,6 +204,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       this.#checkOpen,
     )
     this.#keep(listener)
+    this.#queueWatch?.start()
     return listener
   }
 
@@ -445,6 +467,31 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     )
   }
 
+  /**
+   * Ends a backend that holds the server's queue of notifications back, as a `warning` event of the kind `queue` has named it:
+   * calls `pg_terminate_backend()`, if the backend is still the same. What it has not committed is rolled back.
+   *
+   * Rejects as {@link ConnectionPool.execute} does, such as with {@link DatabaseError} when the role may not
+   * (`pg_signal_backend`).
+   *
+   * @param suspect - One of {@link QueueReport.suspects}.
+   * @param options - Bounds of the call. @default `acquireTimeoutSec` for the wait for a connection
+   * @returns Whether it was ended; `false` when it is gone already.
+   */
+  async endQueueHolder(
+    suspect: Pick<QueueSuspect, 'processId' | 'backendStart'>,
+    options?: CallOptions,
+  ): Promise<boolean> {
+    checkOptions('suspect', suspect, Object.keys(suspect ?? {}))
+    const { processId, backendStart } = suspect
+    checkNumber('suspect.processId', processId, { min: 1, max: 2 ** 31 - 1, integer: true })
+    checkString('suspect.backendStart', backendStart)
+    const row = await this.#use('`pool.endQueueHolder()`', options, (connection, bounds) =>
+      connection.fetchRowOrNull<{ ended: boolean }>(END_BACKEND, [processId, backendStart], bounds),
+    )
+    return row?.ended ?? false
+  }
+
   /** Returns the numbers of connections and of calls that wait for one. */
   status(): ConnectionPoolStatus {
     const { maxSize, size, available, waiting } = this.#native.status()
@@ -490,7 +537,38 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return printed('ConnectionPool', fields, how)
   }
 
+  /** What the watch of the server's queue needs of the pool. */
+  #queueOwner(): QueueOwner {
+    const live = () => [...this.#listeners].flatMap((reference) => reference.deref() ?? [])
+    const bounds = { timeoutMs: QUEUE_LOOK_TIMEOUT_MS }
+    const ask = <Result>(work: (connection: Connection, within: CallOptions) => Promise<Result>) =>
+      this.#use('`queueWatch`', bounds, work)
+    return {
+      isNeeded: () => live().some((listener) => listener.isStarted),
+      usage: async () => {
+        const look = (connection: Connection, within: CallOptions) =>
+          connection.fetchVal<number>(USAGE, [], within)
+        const usage = await ask(look)
+        if (queueChannel.hasSubscribers)
+          queueChannel.publish({ pool: this, usage } satisfies QueueMessage)
+        return usage
+      },
+      suspects: async () => [
+        ...(await ask((connection, within) => connection.fetch<SuspectRow>(SUSPECTS, [], within))),
+      ],
+      owns: (processId) => {
+        const listens = live().some((one) => one.stats().session?.processId === processId)
+        return { isOwn: listens || this.#native.owns(processId), listens }
+      },
+      warn: (message, queue) => {
+        for (const listener of live())
+          if (listener.isStarted) listener.report('warning', { kind: 'queue', message, queue })
+      },
+    }
+  }
+
   async #close(timeoutMs: number): Promise<void> {
+    this.#queueWatch?.stop()
     for (const notifier of this.#notifiers)
       notifier.abandon(new ConnectionPoolExecuteError('the pool is closed'))
     const listeners = [...this.#listeners].map((reference) =>

@@ -8,12 +8,12 @@ import { block, deferred, waitFor, within } from '../../lab/wait.js'
 import { flood } from '../support/flood.js'
 import { notify, openListener, uniqueChannel } from '../support/listener.js'
 
-const HEARTBEAT = { intervalMs: 50, timeoutMs: 200 }
+const HEARTBEAT = { intervalMs: 50, timeoutMs: 2000 }
 
 /** The recipe of docs/operations.md, for the heartbeat above. */
 function isReady(listener: Listener): boolean {
   const { state, lastAnswerAgeMs, oldestCallbackAgeMs = 0 } = listener.health()
-  return state === 'connected' && lastAnswerAgeMs! < 250 && oldestCallbackAgeMs < 60_000
+  return state === 'connected' && lastAnswerAgeMs! < 2050 && oldestCallbackAgeMs < 60_000
 }
 
 test('a listener that is not started has a state, a name, and nothing else to tell', async (t) => {
@@ -116,8 +116,8 @@ test('a network that swallows everything shows before the loss is noticed', asyn
 test.serial('the ages go on while the event loop is blocked', async (t) => {
   const { listener } = await openListener(t, { heartbeat: HEARTBEAT })
   await listener.startup()
-  block(600)
+  block(1500)
   // The heartbeats are Rust's.
-  t.true(listener.health().lastAnswerAgeMs! < 300)
+  t.true(listener.health().lastAnswerAgeMs! < 1000)
   t.true(isReady(listener))
 })

@@ -164,12 +164,15 @@ test('a warning is told by its kind, and not by its text', async (t) => {
   await waitFor(() => kinds.length === 2)
   t.deepEqual(kinds, ['notice', 'rollback'])
   const { listenerId } = warnings.find((one) => one.listener === name)!
-  const who = { listenerId, listener: name }
+  const nothing = {
+    ...{ listenerId, listener: name, channel: undefined, code: undefined, sqlState: undefined },
+    ...{ usage: undefined, processId: undefined },
+  }
   t.deepEqual(
     warnings.filter((one) => one.listener === name),
     [
-      { ...who, kind: 'notice', channel: undefined, code: undefined, sqlState: '00000' },
-      { ...who, kind: 'rollback', channel, code: undefined, sqlState: undefined },
+      { ...nothing, kind: 'notice', sqlState: '00000' },
+      { ...nothing, kind: 'rollback', channel },
     ],
   )
 })

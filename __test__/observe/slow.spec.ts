@@ -53,7 +53,7 @@ test('each slow callback is warned of once, by its channel and its time', async 
 
 test('callbacks that settle in time are not warned of, one after the other for longer than the time', async (t) => {
   const channel = uniqueChannel()
-  const { listener } = await openListener(t, { slowCallbackMs: 1000 })
+  const { listener } = await openListener(t, { slowCallbackMs: 2000 })
   const warnings = kept(listener)
   let calls = 0
   await listener.addCallback(channel, async (connection) => {
@@ -63,11 +63,11 @@ test('callbacks that settle in time are not warned of, one after the other for l
   await listener.startup()
   listener.listen()
   const from = performance.now()
-  while (performance.now() - from < 2500) {
+  while (performance.now() - from < 4500) {
     await notify(channel)
     await listener.sync()
   }
-  t.true(calls > 20)
+  t.true(calls > 2)
   t.deepEqual(warnings, [])
 })
 

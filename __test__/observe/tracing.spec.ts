@@ -168,7 +168,7 @@ test('payloads and errors are told to whoever has asked for them', async (t) => 
   const [start, failed] = all.filter(({ context }) => context.channel === channel)
   t.deepEqual(start!.context.payload, { traceparent: '00-1' })
   t.is(failed!.context.error, thrown)
-  const [sent] = notified.filter(({ context }) => context.channel === channel)
+  const sent = notified.find(({ context }) => context.channel === channel)
   t.deepEqual(sent!.context.payloads, ['{"traceparent":"00-1"}'])
 })
 

@@ -189,6 +189,22 @@ test('a pool is told by the name that it was given, and only as long as it is th
   )
 })
 
+test('the queue of the server is told by the watch of a pool', async (t) => {
+  const telemetry = openTelemetry(t)
+  const name = uniqueName('watched')
+  const pool = await openPool(t, { queueWatch: { intervalMs: 20 } })
+  telemetry.instrumentation.observe(pool, { name })
+  const listener = pool.listener()
+  await listener.startup()
+  const usage = await waitFor(async () => {
+    const found = await telemetry.value('pglisten.queue.usage', {
+      'db.client.connection.pool.name': name,
+    })
+    return found === undefined ? undefined : { found }
+  })
+  t.true(usage.found >= 0 && usage.found <= 1)
+})
+
 test('statements and what is sent are timed', async (t) => {
   const telemetry = openTelemetry(t)
   const channel = uniqueChannel()

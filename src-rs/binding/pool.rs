@@ -130,6 +130,12 @@ impl NativePool {
         });
     }
 
+    /// Whether a backend is that of one of the pool's connections, or of a session that one of its listeners has alone.
+    #[napi(catch_unwind)]
+    pub fn owns(&self, process_id: i32) -> bool {
+        self.pool.own_pids().contains(process_id)
+    }
+
     /// Who holds the connections that are leased, as people read it.
     #[napi(catch_unwind)]
     pub fn holders(&self) -> String {

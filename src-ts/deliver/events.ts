@@ -5,6 +5,7 @@ import type { Gap } from './gap.js'
 import { throwLater } from '../native/timers.js'
 import type { WarningKind } from '../observe/channels.js'
 import type { Observer } from '../observe/observer.js'
+import type { QueueReport } from '../observe/queue.js'
 
 /** A condition that a user should know of, and that does not stop the listener. */
 export interface ListenerWarning {
@@ -18,6 +19,8 @@ export interface ListenerWarning {
   error?: PglistenError
   /** The channel of the callback or message, if the warning is about one. */
   channel?: string
+  /** The server's queue of notifications, if the warning is about it. */
+  queue?: QueueReport
 }
 
 /** The events of a {@link Listener}, and the arguments that their handlers get. */

@@ -1,7 +1,7 @@
 // The timers and clocks of the platform, taken when the module is loaded: a test that fakes them must not stop
 // deliveries.
 
-export const { clearTimeout, queueMicrotask, setImmediate, setInterval, setTimeout } = globalThis
+export const { clearInterval, clearTimeout, queueMicrotask, setImmediate, setInterval, setTimeout } = globalThis
 
 export const nextTick = process.nextTick.bind(process)
 

@@ -78,6 +78,10 @@ export interface WarningMessage extends ListenerIdentity {
   code: string | undefined
   /** The SQLSTATE of that error, or of the server's notice. */
   sqlState: string | undefined
+  /** Of `queue`: how much of the server's queue of notifications is in use, from 0 to 1. */
+  usage: number | undefined
+  /** Of `queue`: the process id of the backend that is the likeliest to hold the queue back, if there is one. */
+  processId: number | undefined
 }
 
 /**
@@ -102,6 +106,12 @@ export type WarningKind =
 export interface PoolMessage {
   /** The {@link ConnectionPool}. */
   pool: object
+}
+
+/** A message of the channel `pglisten:queue`: the watch of a pool has looked at the server's queue of notifications. */
+export interface QueueMessage extends PoolMessage {
+  /** How much of the queue is in use, from 0 to 1. */
+  usage: number
 }
 
 /** A message of the channel `pglisten:listener`: a listener was made. It is kept as the pool of a {@link PoolMessage}. */
@@ -206,29 +216,23 @@ export type TracingChannels = Readonly<
   Record<'start' | 'end' | 'asyncStart' | 'asyncEnd' | 'error', DiagnosticsChannel>
 >
 
-function tracing(name: string): TracingChannels {
-  return tracingChannel(name) as unknown as TracingChannels
-}
-
 /** Of {@link SessionMessage}. */
-export const sessionChannel: DiagnosticsChannel = asChannel('pglisten:session')
+export const sessionChannel: DiagnosticsChannel = channel('pglisten:session')
 /** Of {@link GapMessage}. */
-export const gapChannel: DiagnosticsChannel = asChannel('pglisten:gap')
+export const gapChannel: DiagnosticsChannel = channel('pglisten:gap')
 /** Of {@link WarningMessage}. */
-export const warningChannel: DiagnosticsChannel = asChannel('pglisten:warning')
+export const warningChannel: DiagnosticsChannel = channel('pglisten:warning')
+/** Of {@link QueueMessage}. */
+export const queueChannel: DiagnosticsChannel = channel('pglisten:queue')
 /** Of {@link PoolMessage}. */
-export const poolChannel: DiagnosticsChannel = asChannel('pglisten:pool')
+export const poolChannel: DiagnosticsChannel = channel('pglisten:pool')
 /** Of {@link ListenerMessage}. */
-export const listenerChannel: DiagnosticsChannel = asChannel('pglisten:listener')
+export const listenerChannel: DiagnosticsChannel = channel('pglisten:listener')
 /** Of {@link SettledMessage}. */
-export const settledChannel: DiagnosticsChannel = asChannel('pglisten:settled')
+export const settledChannel: DiagnosticsChannel = channel('pglisten:settled')
 /** Of {@link CallbackContext}. */
-export const callbackChannels: TracingChannels = tracing('pglisten:callback')
+export const callbackChannels: TracingChannels = tracingChannel('pglisten:callback')
 /** Of {@link StatementContext}. */
-export const statementChannels: TracingChannels = tracing('pglisten:statement')
+export const statementChannels: TracingChannels = tracingChannel('pglisten:statement')
 /** Of {@link NotifyContext}. */
-export const notifyChannels: TracingChannels = tracing('pglisten:notify')
-
-function asChannel(name: string): DiagnosticsChannel {
-  return channel(name) as unknown as DiagnosticsChannel
-}
+export const notifyChannels: TracingChannels = tracingChannel('pglisten:notify')

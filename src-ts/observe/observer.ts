@@ -14,6 +14,7 @@ import {
   type WarningKind,
 } from './channels.js'
 import { errorFacts, type GapFacts } from './facts.js'
+import type { QueueReport } from './queue.js'
 
 const debug = debuglog('pglisten')
 
@@ -24,6 +25,7 @@ interface WarningFacts {
   notice?: ServerMessage | undefined
   error?: PglistenError | undefined
   channel?: string | undefined
+  queue?: QueueReport | undefined
 }
 
 /** The events that are told, with their arguments: those of a listener, which stand above this folder. */
@@ -171,9 +173,10 @@ export class Observer {
     return { level: 'warn', fields, text: `gap (${reason}): ${missing}, ${downtimeMs} ms` }
   }
 
-  #warning({ kind, message, notice, error, channel }: WarningFacts): Told {
+  #warning({ kind, message, notice, error, channel, queue }: WarningFacts): Told {
     const { code, sqlState = notice?.sqlState } = errorFacts(error)
-    const fields = { kind, channel, code, sqlState }
+    const [usage, processId] = [queue?.usage, queue?.suspects[0]?.processId]
+    const fields = { kind, channel, code, sqlState, usage, processId }
     return {
       level: 'warn',
       fields,

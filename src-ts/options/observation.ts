@@ -87,7 +87,7 @@ export function resolveDiagnostics(
   value: unknown,
   errors: CheckErrors,
 ): Omit<ResolvedObservation, 'logger'> {
-  checkOptions('diagnostics', value as DiagnosticsOptions, ['payloads', 'statements'], errors)
+  checkOptions('diagnostics', value, ['payloads', 'statements'], errors)
   const { payloads = false, statements = false } = value as DiagnosticsOptions
   checkBoolean('diagnostics.payloads', payloads, errors)
   checkBoolean('diagnostics.statements', statements, errors)

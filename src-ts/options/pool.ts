@@ -26,6 +26,11 @@ import {
   type Logger,
   type ResolvedObservation,
 } from './observation.js'
+import {
+  resolveQueueWatch,
+  type QueueWatchOptions,
+  type ResolvedQueueWatch,
+} from './queue-watch.js'
 import { type ChannelSchemas, type NoSchemas, Schemas as SchemaTable } from './schemas.js'
 import { resolveTypes, type ResolvedTypes, type TypeOptions } from './types.js'
 import { fromNativeError } from '../native/native-errors.js'
@@ -281,6 +286,12 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
    * @default nothing
    */
   diagnostics?: DiagnosticsOptions | undefined
+  /**
+   * How the server's queue of notifications is watched. Above a threshold each started listener of the pool has a `warning`
+   * event that names who is likely to hold the queue back.
+   * @default false (it is not)
+   */
+  queueWatch?: QueueWatchOptions | false | undefined
 }
 
 /** Checks the value of one option and returns it as it crosses to Rust. `name` is the place that an error names. */
@@ -297,7 +308,14 @@ type Option =
   | {
       setting: null
       read: Read<
-        string | number | SchemaTable | ResolvedTypes | Logger | Omit<ResolvedObservation, 'logger'>
+        | string
+        | number
+        | SchemaTable
+        | ResolvedTypes
+        | Logger
+        | Omit<ResolvedObservation, 'logger'>
+        | ResolvedQueueWatch
+        | undefined
       >
     }
 
@@ -494,6 +512,10 @@ const OPTIONS = {
     setting: null,
     read: (value) => resolveDiagnostics(value, configurationErrors('diagnostics')),
   },
+  queueWatch: {
+    setting: null,
+    read: (value) => resolveQueueWatch(value, configurationErrors('queueWatch')),
+  },
 } as const satisfies { readonly [Name in OptionName]-?: Option }
 
 const NAMES = Object.keys(OPTIONS) as OptionName[]
@@ -517,6 +539,7 @@ export interface ResolvedPoolOptions {
   types: ResolvedTypes | undefined
   /** What is told to whom. */
   observation: ResolvedObservation
+  queueWatch: ResolvedQueueWatch | undefined
   maxDbPoolSize: number
   /** The function that is asked for passwords, if there is one. */
   askPassword: (() => unknown) | undefined
@@ -564,6 +587,7 @@ export function resolvePoolOptions(
       ...read(options, 'diagnostics'),
       logger: read(options, 'logger'),
     },
+    queueWatch: read(options, 'queueWatch'),
     maxDbPoolSize: read(options, 'maxDbPoolSize') ?? DEFAULT_POOL_SIZE,
     askPassword: typeof options.password === 'function' ? options.password : undefined,
     limits: {

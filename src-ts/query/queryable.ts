@@ -35,7 +35,7 @@ import {
   type StatementOptions,
 } from './options.js'
 import { toNativeParameters, type QueryParameter } from './parameters.js'
-import { backendOf, observationOf, observed } from './observed.js'
+import { observed, type backendOf, type observationOf } from './observed.js'
 import { splitPipeline, type PipelineStatement } from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'
 import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy/from.js'

@@ -4,6 +4,7 @@ import {
   type Attributes,
   type BatchObservableResult,
   type Counter,
+  type Gauge,
   type Histogram,
   type Meter,
   type MetricOptions,
@@ -14,6 +15,7 @@ import type {
   GapMessage,
   ListenerState,
   NotifyContext,
+  QueueMessage,
   SettledMessage,
   StatementContext,
   TracingContext,
@@ -51,6 +53,7 @@ export class Metrics {
   readonly #sendDuration: Histogram
   readonly #sent: Counter
   readonly #statementDuration: Histogram
+  readonly #queueUsage: Gauge
   readonly #ends: (() => void)[] = []
 
   constructor(meter: Meter, registry: Registry, config: ResolvedConfig) {
@@ -75,6 +78,10 @@ export class Metrics {
     this.#statementDuration = meter.createHistogram(Convention.operationDuration, {
       ...seconds(DATABASE_BOUNDS),
       description: 'How long calls that run statements take.',
+    })
+    this.#queueUsage = meter.createGauge(Own.queueUsage, {
+      unit: '1',
+      description: "How much of the server's queue of notifications is in use.",
     })
     for (const name of registry.listenerNames) this.onListener(name)
     this.#observe(meter)
@@ -134,6 +141,9 @@ export class Metrics {
     }
     this.#ends.push(
       this.#registry.hear(),
+      hear<QueueMessage>('pglisten:queue', ({ pool, usage }) =>
+        this.#queueUsage.record(usage, { [Convention.poolName]: this.#registry.poolName(pool) }),
+      ),
       hear<GapMessage>('pglisten:gap', ({ reason, listener, merged }) =>
         this.#countGaps(merged, reason, listener),
       ),

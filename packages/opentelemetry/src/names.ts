@@ -47,6 +47,7 @@ export const Own = {
   oldestCallback: 'pglisten.listener.oldest_callback_age',
   roundTrip: 'pglisten.listener.round_trip',
   listeners: 'pglisten.listener.count',
+  queueUsage: 'pglisten.queue.usage',
   listenerName: 'pglisten.listener.name',
   listenerState: 'pglisten.listener.state',
   gapReason: 'pglisten.gap.reason',

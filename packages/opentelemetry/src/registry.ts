@@ -120,6 +120,11 @@ export class Registry {
     this.#onListener(name)
   }
 
+  /** The name of a pool. */
+  poolName(pool: object): string {
+    return (this.#known.get(pool) as KnownPool | undefined)?.name ?? UNNAMED_POOL
+  }
+
   /** The names of all listeners that there were. */
   get listenerNames(): ReadonlySet<string | undefined> {
     return new Set([...this.#collected.keys(), ...[...this.#listeners].map(({ name }) => name)])

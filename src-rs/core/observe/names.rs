@@ -33,31 +33,21 @@ impl fmt::Display for PlainName {
 /// The names of listeners in one line, each once: `orders, cache and 12 more`. A listener without a name is counted. `None`
 /// when no listener has a name.
 pub fn label<'a>(listeners: impl Iterator<Item = Option<&'a PlainName>>) -> Option<String> {
-    let mut names: Vec<&PlainName> = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
     let mut more = 0_usize;
     for name in listeners {
-        match name {
+        match name.map(|name| &*name.0) {
             Some(name) if names.contains(&name) => {}
             Some(name) if names.len() < MAX_NAMES => names.push(name),
             _ => more += 1,
         }
     }
     let (last, first) = names.split_last()?;
-    let mut label = String::new();
-    for name in first {
-        if !label.is_empty() {
-            label.push_str(", ");
-        }
-        label.push_str(&name.0);
-    }
-    if !label.is_empty() {
-        label.push_str(if more > 0 { ", " } else { " and " });
-    }
-    label.push_str(&last.0);
-    if more > 0 {
-        label.push_str(&format!(" and {more} more"));
-    }
-    Some(label)
+    Some(match (first, more) {
+        ([], 0) => (*last).to_owned(),
+        (first, 0) => format!("{} and {last}", first.join(", ")),
+        _ => format!("{} and {more} more", names.join(", ")),
+    })
 }
 
 #[cfg(test)]
