@@ -84,8 +84,8 @@ export class PglistenInstrumentation implements Disposable {
   }
 
   /** Returns the options. */
-  getConfig(): PglistenInstrumentationConfig {
-    return this.#config
+  getConfig(): PglistenInstrumentationConfig & { enabled: boolean } {
+    return { ...this.#config, enabled: this.#config.enabled ?? true }
   }
 
   /**
