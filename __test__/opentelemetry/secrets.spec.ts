@@ -1,7 +1,7 @@
 // Whatever a program sends, runs, throws or is called by: none of it is told, unless that is asked for.
 
 import test from 'ava'
-import fc from 'fast-check'
+import { assert, asyncProperty, stringMatching } from 'fast-check'
 import { diag } from '@opentelemetry/api'
 import { inject } from 'pglisten-opentelemetry'
 import { waitFor } from '../../lab/wait.js'
@@ -11,10 +11,16 @@ import { openTelemetry, type Telemetry } from './telemetry.js'
 
 /** Everything that was exported or logged, as text. */
 async function everything(telemetry: Telemetry, logged: unknown[]): Promise<string> {
-  const spans = telemetry.spans().map(({ name, attributes, events, links, status, resource }) => ({
-    ...{ name, attributes, events, links, status },
-    resource: resource.attributes,
-  }))
+  const spans = telemetry
+    .spans()
+    .map(({ name, attributes, events, links, status, resource }) => [
+      name,
+      attributes,
+      events,
+      links,
+      status,
+      resource.attributes,
+    ])
   return JSON.stringify([spans, await telemetry.metrics(), logged])
 }
 
@@ -57,9 +63,9 @@ for (const diagnostics of DIAGNOSTICS) {
       })
       await listener.startup()
       listener.listen()
-      const mark = fc.stringMatching(/^[a-z0-9_]{8,20}$/).map((text) => `mark${text}`)
-      await fc.assert(
-        fc.asyncProperty(mark, async (mark) => {
+      const mark = stringMatching(/^[a-z0-9_]{8,20}$/).map((text) => `mark${text}`)
+      await assert(
+        asyncProperty(mark, async (mark) => {
           const before = called
           await pool.notify(channel, mark)
           await notify(

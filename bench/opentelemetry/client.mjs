@@ -30,7 +30,8 @@ tracerProvider.register()
 // On Node before 24 the first context that is entered makes every later promise dearer, by a hook: a program that uses
 // OpenTelemetry pays that anyway.
 context.with(ROOT_CONTEXT, () => {})
-if (mode !== 'off')
+const instrumentation =
+  mode !== 'off' &&
   new PglistenInstrumentation({
     meterProvider,
     tracerProvider,
@@ -84,4 +85,5 @@ const spentNs = await burst(count)
 if (length === 0) throw new Error('Nothing was delivered')
 console.log(JSON.stringify({ ns: spentNs / count }))
 await pool.close()
+if (instrumentation) instrumentation.disable()
 await meterProvider.shutdown()

@@ -1,7 +1,7 @@
 // What `pglisten-opentelemetry` costs the JavaScript thread for each notification: pairs of runs with and without it, one right
 // after the other, each first in every other pair. Prints the median of the ratios of the pairs, with its 95 % interval.
 //
-//   node bench/opentelemetry/main.mjs [rounds]
+//   npm run build && node bench/opentelemetry/main.mjs [rounds] [metrics | all | spans]
 
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -9,14 +9,14 @@ import { promisify } from 'node:util'
 import { startServer } from '../../lab/server/dev-server.mjs'
 
 const CLIENT = fileURLToPath(new URL('client.mjs', import.meta.url))
+const [, , rounds = '15', only] = process.argv
 const CASES = [
   { kind: 'sync', mode: 'metrics', count: 200_000 },
   { kind: 'async', mode: 'metrics', count: 100_000 },
   { kind: 'waiting', mode: 'metrics', count: 50_000 },
   { kind: 'sync', mode: 'all', count: 20_000 },
   { kind: 'async', mode: 'spans', count: 20_000 },
-]
-const rounds = Number(process.argv[2] ?? 15)
+].filter(({ mode }) => only === undefined || mode === only)
 
 const server = await startServer()
 
@@ -56,7 +56,7 @@ function interval(values) {
 
 const pairs = CASES.map(() => /** @type {{ off: number, on: number }[]} */ ([]))
 try {
-  for (let round = 0; round < rounds; round += 1) {
+  for (let round = 0; round < Number(rounds); round += 1) {
     for (const [index, { kind, mode, count }] of CASES.entries()) {
       const order = round % 2 === 0 ? ['off', mode] : [mode, 'off']
       /** @type {Record<string, number>} */

@@ -4,19 +4,25 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
 import { context, diag, type Context } from '@opentelemetry/api'
 
+const GET_MANAGER = '_getContextManager'
+const STORE = '_asyncLocalStorage'
+
+/** The part of OpenTelemetry's API that returns the context manager. */
+interface Api {
+  [GET_MANAGER]?(): Manager
+}
+
 /** Where a context manager may have its store. */
 interface Manager {
   /** OpenTelemetry's own manager. */
-  _asyncLocalStorage?: unknown
+  [STORE]?: unknown
   /** The managers of Sentry. */
   getAsyncLocalStorageLookup?(): { asyncLocalStorage?: unknown }
 }
 
 function contextStore(): AsyncLocalStorage<Context> | undefined {
-  const api = context as unknown as { _getContextManager?(): Manager }
-  const manager = api._getContextManager?.()
-  const store =
-    manager?._asyncLocalStorage ?? manager?.getAsyncLocalStorageLookup?.().asyncLocalStorage
+  const manager = (context as unknown as Api)[GET_MANAGER]?.()
+  const store = manager?.[STORE] ?? manager?.getAsyncLocalStorageLookup?.().asyncLocalStorage
   return store instanceof AsyncLocalStorage ? (store as AsyncLocalStorage<Context>) : undefined
 }
 

@@ -1,6 +1,35 @@
-// The calls that a tracing channel tells of, from their beginning to their end.
+// The diagnostics channels of pglisten: messages, and calls from their beginning to their end.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import type { ErrorFacts, TracingContext } from 'pglisten'
+import type {
+  CallbackContext,
+  ErrorFacts,
+  GapMessage,
+  ListenerMessage,
+  NotifyContext,
+  PoolMessage,
+  QueueMessage,
+  SessionMessage,
+  SettledMessage,
+  StatementContext,
+  TracingContext,
+} from 'pglisten'
+
+/** The channels, with their messages. */
+interface Messages {
+  'pglisten:pool': PoolMessage
+  'pglisten:listener': ListenerMessage
+  'pglisten:session': SessionMessage
+  'pglisten:gap': GapMessage
+  'pglisten:queue': QueueMessage
+  'pglisten:settled': SettledMessage
+}
+
+/** The tracing channels, with the contexts of their calls. */
+export interface TracedCalls {
+  'pglisten:callback': CallbackContext
+  'pglisten:statement': StatementContext
+  'pglisten:notify': NotifyContext
+}
 
 /** Hears of the calls of a tracing channel. */
 export interface CallWatcher<Context extends TracingContext> {
@@ -11,27 +40,35 @@ export interface CallWatcher<Context extends TracingContext> {
 }
 
 /** Subscribes to a channel. Returns a function that ends the subscription. */
-export function hear<Message>(name: string, onMessage: (message: Message) => void): () => void {
-  const listener = (message: unknown) => onMessage(message as Message)
-  subscribe(name, listener)
-  return () => unsubscribe(name, listener)
+export function hear<Name extends keyof Messages>(
+  name: Name,
+  onMessage: (message: Messages[Name]) => void,
+): () => void {
+  return hearAny(name, (message) => onMessage(message as Messages[Name]))
 }
 
 /** Subscribes to a tracing channel. Returns a function that ends the subscription. */
-export function hearCalls<Context extends TracingContext>(
-  name: string,
-  watcher: CallWatcher<Context>,
+export function hearCalls<Name extends keyof TracedCalls>(
+  name: Name,
+  watcher: CallWatcher<TracedCalls[Name]>,
 ): () => void {
   const ends = [
-    hear<Context>(`tracing:${name}:start`, (call) => watcher.begin(call)),
-    hear<Context>(`tracing:${name}:end`, (call) => {
+    hearAny(`tracing:${name}:start`, (call) => watcher.begin(call as TracedCalls[Name])),
+    hearAny(`tracing:${name}:end`, (message) => {
+      const call = message as TracedCalls[Name]
       if (call.returnedPromise !== true) watcher.end(call)
     }),
-    hear<Context>(`tracing:${name}:asyncEnd`, (call) => watcher.end(call)),
+    hearAny(`tracing:${name}:asyncEnd`, (call) => watcher.end(call as TracedCalls[Name])),
   ]
   return () => {
     for (const end of ends) end()
   }
+}
+
+function hearAny(name: string, onMessage: (message: unknown) => void): () => void {
+  const listener = (message: unknown) => onMessage(message)
+  subscribe(name, listener)
+  return () => unsubscribe(name, listener)
 }
 
 /** Calls `work`, and `onEnd` when it has returned or thrown; if it returns a promise, when that has settled. */

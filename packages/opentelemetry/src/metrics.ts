@@ -10,17 +10,8 @@ import {
   type MetricOptions,
   type Observable,
 } from '@opentelemetry/api'
-import type {
-  CallbackContext,
-  GapMessage,
-  ListenerState,
-  NotifyContext,
-  QueueMessage,
-  SettledMessage,
-  StatementContext,
-  TracingContext,
-} from 'pglisten'
-import { failureOf, followed, hear, hearCalls } from './calls.js'
+import type { ListenerState, NotifyContext, StatementContext } from 'pglisten'
+import { failureOf, followed, hear, hearCalls, type TracedCalls } from './calls.js'
 import { Convention, Own, SYSTEM } from './names.js'
 import type { ResolvedConfig } from './options.js'
 import type { ListenerGroup, Registry } from './registry.js'
@@ -125,12 +116,12 @@ export class Metrics {
   }
 
   #hear(): void {
-    const timed = <Context extends TracingContext>(
-      name: string,
-      onEnd: (call: Context, durationMs: number) => void,
+    const timed = <Name extends keyof TracedCalls>(
+      name: Name,
+      onEnd: (call: TracedCalls[Name], durationMs: number) => void,
     ) => {
       const starts = new WeakMap<object, number>()
-      const end = hearCalls<Context>(name, {
+      const end = hearCalls(name, {
         begin: (call) => void starts.set(call, performance.now()),
         end: (call) => {
           const start = starts.get(call)
@@ -141,24 +132,24 @@ export class Metrics {
     }
     this.#ends.push(
       this.#registry.hear(),
-      hear<QueueMessage>('pglisten:queue', ({ pool, usage }) =>
+      hear('pglisten:queue', ({ pool, usage }) =>
         this.#queueUsage.record(usage, { [Convention.poolName]: this.#registry.poolName(pool) }),
       ),
-      hear<GapMessage>('pglisten:gap', ({ reason, listener, merged }) =>
+      hear('pglisten:gap', ({ reason, listener, merged }) =>
         this.#countGaps(merged, reason, listener),
       ),
     )
-    timed<NotifyContext>('pglisten:notify', (call, ms) => this.#onNotify(call, ms))
-    timed<StatementContext>('pglisten:statement', (call, ms) => this.#onStatement(call, ms))
+    timed('pglisten:notify', (call, ms) => this.#onNotify(call, ms))
+    timed('pglisten:statement', (call, ms) => this.#onStatement(call, ms))
     if (this.#config.durations === 'all') {
-      timed<CallbackContext>('pglisten:callback', (call, ms) => {
+      timed('pglisten:callback', (call, ms) => {
         const { channel, listener } = call
         if (channel !== undefined) this.#recordProcess(channel, listener, ms, failureOf(call)?.type)
       })
       return
     }
     this.#ends.push(
-      hear<SettledMessage>('pglisten:settled', ({ channel, listener, durationMs, error }) => {
+      hear('pglisten:settled', ({ channel, listener, durationMs, error }) => {
         if (channel !== undefined)
           this.#recordProcess(channel, listener, durationMs, failureOf({ error })?.type)
       }),
@@ -222,8 +213,8 @@ function seconds(explicitBucketBoundaries: number[]): MetricOptions {
 function listenerReadings(meter: Meter) {
   const instruments: Observable[] = []
   const readings: Reading<ListenerGroup>[] = []
-  const add = <Instrument extends Observable>(
-    instrument: Instrument,
+  const add = (
+    instrument: Observable,
     value: (group: ListenerGroup) => number | undefined,
     more?: Attributes,
   ) => {

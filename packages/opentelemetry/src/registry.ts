@@ -3,11 +3,8 @@ import type {
   ConnectionPool,
   ConnectionPoolStatus,
   Listener,
-  ListenerMessage,
   ListenerState,
   ListenerStats,
-  PoolMessage,
-  SessionMessage,
 } from 'pglisten'
 import { hear } from './calls.js'
 
@@ -76,12 +73,12 @@ export class Registry {
   /** Subscribes to what tells of new pools and listeners. Returns a function that ends that. */
   hear(): () => void {
     const ends = [
-      hear<PoolMessage>('pglisten:pool', ({ pool }) => this.addPool(pool as ConnectionPool)),
-      hear<ListenerMessage>('pglisten:listener', ({ instance, listener, listenerId }) =>
+      hear('pglisten:pool', ({ pool }) => this.addPool(pool as ConnectionPool)),
+      hear('pglisten:listener', ({ instance, listener, listenerId }) =>
         this.addListener(instance as AnyListener, listener, listenerId),
       ),
       // A listener that is closed may be collected before anybody asks for its counts again.
-      hear<SessionMessage>('pglisten:session', ({ event, listenerId }) => {
+      hear('pglisten:session', ({ event, listenerId }) => {
         if (event === 'closed') this.#read(listenerId)
       }),
     ]

@@ -13,15 +13,9 @@ import {
   type Span,
   type Tracer,
 } from '@opentelemetry/api'
-import type {
-  CallbackContext,
-  NotifyContext,
-  SessionMessage,
-  StatementContext,
-  TracingContext,
-} from 'pglisten'
+import type { CallbackContext, NotifyContext, StatementContext, TracingContext } from 'pglisten'
 import { ActiveContext } from './active-context.js'
-import { failureOf, followed, hear, hearCalls, type Failure } from './calls.js'
+import { failureOf, followed, hear, hearCalls, type Failure, type TracedCalls } from './calls.js'
 import { statementAttributes } from './metrics.js'
 import { Convention, Own, SYSTEM } from './names.js'
 import type { ResolvedConfig } from './options.js'
@@ -52,9 +46,9 @@ export class Spans {
     const { callbacks, statements, notify } = config.spans
     if (callbacks) this.#active = this.#hearCallbacks()
     if (statements) {
-      this.#hear<StatementContext>('pglisten:statement', (call) => this.#statement(call))
+      this.#hear('pglisten:statement', (call) => this.#statement(call))
     }
-    if (notify) this.#hear<NotifyContext>('pglisten:notify', (call) => this.#notify(call))
+    if (notify) this.#hear('pglisten:notify', (call) => this.#notify(call))
   }
 
   /** Takes the context manager that is there now. */
@@ -106,7 +100,7 @@ export class Spans {
     const contextOf = (call: object) => this.#callbackContext(call as CallbackContext)
     const active = new ActiveContext('pglisten:callback', contextOf)
     this.#ends.push(
-      hearCalls<CallbackContext>('pglisten:callback', {
+      hearCalls('pglisten:callback', {
         begin: (call) => {
           contextOf(call)
           active.update()
@@ -115,7 +109,7 @@ export class Spans {
         end: (call) => this.#end(call),
       }),
       // A listener connects before its callbacks are called: the first of them finds the context manager.
-      hear<SessionMessage>('pglisten:session', () => active.update()),
+      hear('pglisten:session', () => active.update()),
     )
     return active
   }
@@ -198,8 +192,11 @@ export class Spans {
     return this.#tracer.startSpan(`send ${told}`, { kind: SpanKind.PRODUCER, attributes })
   }
 
-  #hear<Call extends TracingContext>(name: string, begin: (call: Call) => Span | undefined): void {
-    const end = hearCalls<Call>(name, {
+  #hear<Name extends keyof TracedCalls>(
+    name: Name,
+    begin: (call: TracedCalls[Name]) => Span | undefined,
+  ): void {
+    const end = hearCalls(name, {
       begin: (call) => {
         const span = begin(call)
         if (span) this.#contexts.set(call, trace.setSpan(ROOT_CONTEXT, span))
