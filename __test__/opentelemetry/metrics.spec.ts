@@ -1,5 +1,6 @@
 // The metrics of pools, listeners, callbacks and statements, as the SDK collects them.
 
+import { readFileSync } from 'node:fs'
 import test from 'ava'
 import * as conventions from '@opentelemetry/semantic-conventions/incubating'
 import { ConnectionPool } from 'pglisten'
@@ -295,6 +296,13 @@ test('every name is OpenTelemetry’s of the version that is told, or begins wit
     for (const key of points.flatMap(({ attributes }) => Object.keys(attributes)))
       t.true(known.has(key) || key.startsWith('pglisten.'), `${name}: ${key}`)
   }
+})
+
+test('the instrumentation says the version of its package', (t) => {
+  const file = new URL('../../packages/opentelemetry/package.json', import.meta.url)
+  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string }
+  const instrumentation = new PglistenInstrumentation({ enabled: false })
+  t.is(instrumentation.instrumentationVersion, version)
 })
 
 test('a wrong option is refused with what was expected', (t) => {
