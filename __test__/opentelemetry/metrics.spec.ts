@@ -101,6 +101,8 @@ test('gaps are counted by their reason, from 0 on', async (t) => {
   const gaps = (reason: string) =>
     telemetry.value('pglisten.listener.gaps', { ...about, 'pglisten.gap.reason': reason })
   const { listener } = await openListener(t, { name, heartbeat: { intervalMs: 20 } })
+  // Another test collects garbage, and a listener that nobody holds but whoever waits for its event is some.
+  t.teardown(() => listener.shutdown())
   t.is(await gaps('disconnect'), 0)
   await listener.addChannel(uniqueChannel())
   await listener.startup()
