@@ -1332,6 +1332,37 @@ interface WarningMessage extends ListenerIdentity {
  * - `usage`: a use of the library that is most likely a mistake.
  */
 type WarningKind = 'notice' | 'attempt' | 'session' | 'slowCallback' | 'queue' | 'rollback' | 'pool' | 'usage';
+/**
+ * A message of the channel `pglisten:pool`: a pool was made. Whoever keeps the pool should do so with a `WeakRef`: nothing
+ * else hinders its collection.
+ */
+interface PoolMessage {
+    /** The {@link ConnectionPool}. */
+    pool: object;
+}
+/** A message of the channel `pglisten:queue`: the watch of a pool has looked at the server's queue of notifications. */
+interface QueueMessage extends PoolMessage {
+    /** How much of the queue is in use, from 0 to 1. */
+    usage: number;
+}
+/** A message of the channel `pglisten:listener`: a listener was made. It is kept as the pool of a {@link PoolMessage}. */
+interface ListenerMessage extends ListenerIdentity {
+    /** The {@link Listener}. */
+    instance: object;
+}
+/**
+ * A message of the channel `pglisten:settled`: the promise of a callback, or of a gap callback, has settled. At most 100
+ * messages are published in each 100 ms, so that they cost little in a flood; to hear of every callback, also of those that
+ * return no promise, there is the tracing channel `pglisten:callback`.
+ */
+interface SettledMessage extends ListenerIdentity {
+    /** The channel of the notification; `undefined` for a gap callback. */
+    channel: string | undefined;
+    /** The time from the call to the end of the promise, in milliseconds. */
+    durationMs: number;
+    /** The facts of the error with which the promise was rejected; `undefined` if it was not. */
+    error: ErrorFacts | undefined;
+}
 /** An error in a context, unless more was asked for. */
 interface ErrorFacts {
     /** The name of its class. */
@@ -1348,6 +1379,8 @@ interface TracingContext {
      * before that, and for a call that has succeeded.
      */
     error: unknown;
+    /** From `end` on: whether the call has returned a promise, so that `asyncStart` and `asyncEnd` follow. */
+    returnedPromise?: boolean;
 }
 /**
  * The context of the tracing channel `pglisten:callback`: one call of a callback for a notification, or of a gap callback. A
@@ -3135,5 +3168,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Durable, DurableError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Subscription, SubscriptionStoppedError, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueMessage, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -3,6 +3,7 @@
 // What runs is a few CommonJS files instead of one for each source: Node needs more time to find and open a file than to
 // compile what is in it. The entry is kept apart and short, because `import` searches it for names, and slowly. So are the
 // adapters to other clients' APIs, entries of their own in `dist/compat/`, which the package itself does not load.
+// Packages of the workspace are compiled file by file.
 
 import fs from 'node:fs'
 import path from 'node:path'
@@ -32,10 +33,20 @@ fs.rmSync(dist, { recursive: true, force: true })
 await bundle()
 await rollUpDeclarations()
 for (const [name, exported] of Object.entries(ADAPTERS)) await declareAdapter(name, exported)
+// It is written against the declarations above.
+await compilePackage('opentelemetry')
 
 /** @param {string[]} flags */
 async function compile(...flags) {
   const { ok } = await runTool('typescript/bin/tsc', ['-p', 'tsconfig.build.json', ...flags])
+  if (!ok) process.exit(1)
+}
+
+/** Compiles a package of the workspace. @param {string} name */
+async function compilePackage(name) {
+  const folder = path.join('packages', name)
+  fs.rmSync(path.join(root, folder, 'dist'), { recursive: true, force: true })
+  const { ok } = await runTool('typescript/bin/tsc', ['-p', folder])
   if (!ok) process.exit(1)
 }
 

@@ -5,6 +5,12 @@ import { NativePool, type NativeConnectOptions, type NativeLease } from '#native
 import { bridge } from './native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
 import { PasswordAsker } from './native/password.js'
+import {
+  poolChannel,
+  queueChannel,
+  type PoolMessage,
+  type QueueMessage,
+} from './observe/channels.js'
 import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js'
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
@@ -160,6 +166,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     this.#pools = { session, own: this.#native }
     const { queueWatch } = resolved
     this.#queueWatch = queueWatch && new QueueWatch(this.#queueOwner(), queueWatch)
+    if (poolChannel.hasSubscribers) poolChannel.publish({ pool: this } satisfies PoolMessage)
   }
 
   /**
@@ -585,7 +592,14 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       this.#use('`queueWatch`', bounds, work)
     return {
       isNeeded: () => live().some((listener) => listener.isStarted),
-      usage: () => ask((connection, within) => connection.fetchVal<number>(USAGE, [], within)),
+      usage: async () => {
+        const look = (connection: Connection, within: CallOptions) =>
+          connection.fetchVal<number>(USAGE, [], within)
+        const usage = await ask(look)
+        if (queueChannel.hasSubscribers)
+          queueChannel.publish({ pool: this, usage } satisfies QueueMessage)
+        return usage
+      },
       suspects: async () => [
         ...(await ask((connection, within) => connection.fetch<SuspectRow>(SUSPECTS, [], within))),
       ],

@@ -14,8 +14,10 @@ const TS_SOURCES = [
   'native/index.d.ts',
   'tsconfig.json',
   'tsconfig.build.json',
+  'packages/opentelemetry/src',
+  'packages/opentelemetry/tsconfig.json',
 ]
-const TS_OUTPUTS = ['dist', 'index.d.ts', 'index.d.ts.map']
+const TS_OUTPUTS = ['dist', 'index.d.ts', 'index.d.ts.map', 'packages/opentelemetry/dist']
 
 /** What is generated and committed nevertheless, because users and reviewers read it. */
 const GENERATED = ['index.d.ts', 'native/index.d.ts']

@@ -1,5 +1,8 @@
 // The callbacks whose promises are pending, and those of them that take too long.
 import { setTimeout } from '../native/timers.js'
+import { errorFacts } from '../observe/facts.js'
+import type { Observer } from '../observe/observer.js'
+import { areSettledTold, tellSettled } from '../observe/settled.js'
 
 /** One of them. */
 interface Call {
@@ -16,22 +19,34 @@ export type OnSlow = (channel: string | undefined, pendingMs: number) => void
 export class Calls {
   /** In the order in which they were called. */
   #pending: Set<Call> | undefined
+  readonly #observer: Observer
   readonly #watch: SlowCalls | undefined
 
-  /** `watch` is told of the calls, if there is one. */
-  constructor(watch?: SlowCalls) {
+  /** `observer` tells of settled calls; `watch` is told of the calls, if there is one. */
+  constructor(observer: Observer, watch?: SlowCalls) {
+    this.#observer = observer
     this.#watch = watch
   }
 
-  /** Notes that a callback has returned a promise. The returned function is to be called when the promise has settled. */
-  begin(channel: string | undefined): () => void {
-    const call = { since: performance.now(), channel }
+  /**
+   * Notes that a callback, which was called at `since`, has returned a promise. The returned function is to be called when the
+   * promise has settled, with the reason if it was rejected.
+   */
+  begin(
+    channel: string | undefined,
+    since = performance.now(),
+  ): (failure?: { reason: unknown }) => void {
+    const call = { since, channel }
     const pending = (this.#pending ??= new Set())
     pending.add(call)
     this.#watch?.add(call)
-    return () => {
+    return (failure) => {
       pending.delete(call)
       this.#watch?.delete(call)
+      if (!areSettledTold()) return
+      const durationMs = performance.now() - since
+      const error = failure && errorFacts(failure.reason)
+      tellSettled({ ...this.#observer.identity, channel, durationMs, error })
     }
   }
 

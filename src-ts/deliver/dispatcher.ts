@@ -15,6 +15,7 @@ import type { Consumer } from '../native/bridge.js'
 import { asThenable } from '../native/thenable.js'
 import { Turn, type TurnTaker } from '../native/turn.js'
 import { callbackChannels, type CallbackContext } from '../observe/channels.js'
+import { areSettledTold } from '../observe/settled.js'
 import { areCallbacksTraced, traced } from '../observe/tracing.js'
 
 /**
@@ -71,6 +72,10 @@ export class Dispatcher implements Consumer, TurnTaker {
   #pumping = false
   /** Whether somebody traces callbacks, as of the beginning of the present run of deliveries. */
   #isTraced = false
+  /** Whether somebody wants to know how long callbacks take, as of then too. */
+  #isTimed = false
+  /** When the last callback was called, if that is wanted. */
+  #calledAt: number | undefined
   /** Whether the end of the stream was reached. */
   #ended = false
   /** Whether the dispatcher was closed: then no callback is started any more. */
@@ -152,6 +157,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     if (this.#pumping) return
     this.#pumping = true
     this.#isTraced = areCallbacksTraced()
+    this.#isTimed = areSettledTold()
     try {
       if (this.#runnable.size > 0 && !this.#startWaiting()) return this.#turn.yield()
       while (this.#canTakeMore()) {
@@ -273,9 +279,11 @@ export class Dispatcher implements Consumer, TurnTaker {
       const connection = Connection.lazy(leases, name)
       this.#connection = connection
       counters.delivered += 1
+      this.#noteTime(registration)
       const returned = callback(connection, inbox.payload, name, inbox.processId)
       // A look at `then` may run the callback's code too.
       const result = asThenable(returned)
+      registration.returnsPromises = result !== undefined
       if (result) return result
       if (!inbox.nextIs(channelId) || subscription.only !== registration) return undefined
       if (!this.#canTakeMore() || !this.#turn.charge()) return undefined
@@ -365,6 +373,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     let result: PromiseLike<unknown> | undefined
     try {
       const { callback } = registration
+      this.#noteTime(registration)
       const returned = this.#isTraced
         ? this.#trace(registration, [connection, payload, channel, processId], {
             channel,
@@ -375,12 +384,18 @@ export class Dispatcher implements Consumer, TurnTaker {
           registration.runInAsyncScope(callback, undefined, connection, payload, channel, processId)
       // Inside the `try`, because a look at `then` may run the callback's code too.
       result = asThenable(returned)
+      registration.returnsPromises = result !== undefined
     } catch (cause) {
       reportFailure(this.#context, 'a callback threw', cause, channel, payload, processId)
     }
     if (result) return this.#settle(result, connection, channel, payload, processId)
     void this.#giveBack(connection, channel)
     return undefined
+  }
+
+  /** To look at the clock costs a good part of a callback that returns no promise, whose time nobody is told. */
+  #noteTime({ returnsPromises }: Registration): void {
+    this.#calledAt = this.#isTimed && returnsPromises ? performance.now() : undefined
   }
 
   /** Calls a callback, and tells whoever traces callbacks. */
@@ -408,13 +423,15 @@ export class Dispatcher implements Consumer, TurnTaker {
     payload: unknown,
     processId: number | undefined,
   ): Promise<void> {
-    const end = this.#context.calls.begin(channel)
+    const end = this.#context.calls.begin(channel, this.#calledAt)
+    let failure: { reason: unknown } | undefined
     try {
       await result
     } catch (cause) {
+      failure = { reason: cause }
       reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
     } finally {
-      end()
+      end(failure)
     }
     await this.#giveBack(connection, channel)
   }
@@ -452,11 +469,13 @@ export class Dispatcher implements Consumer, TurnTaker {
         const connection = Connection.lazy(this.#context.leases)
         const end = this.#context.calls.begin(undefined)
         const about = { channel: undefined, processId: undefined, payload: undefined }
+        let failure: { reason: unknown } | undefined
         try {
           await (areCallbacksTraced()
             ? this.#trace(registration, [connection, gap], about)
             : registration.runInAsyncScope(registration.callback, undefined, connection, gap))
         } catch (cause) {
+          failure = { reason: cause }
           reportFailure(
             this.#context,
             'a gap callback failed',
@@ -466,7 +485,7 @@ export class Dispatcher implements Consumer, TurnTaker {
             undefined,
           )
         } finally {
-          end()
+          end(failure)
         }
         await this.#giveBack(connection, undefined)
       }

@@ -30,6 +30,8 @@ export class Registration<
   readonly callback: (...args: Args) => unknown
   /** `false` once the registration is removed: a delivery that is under way then leaves the callback out. */
   active = true
+  /** Whether the callback has returned a promise at its last call, as far as that is known. */
+  returnsPromises = true
 
   constructor(callback: (...args: Args) => unknown) {
     super('PglistenCallback')

@@ -125,9 +125,10 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       leases,
       events: this,
       counters: this.#counters,
-      calls: new Calls(slowCalls(options.slowCallbackMs, this)),
+      calls: new Calls(this.observer, slowCalls(options.slowCallbackMs, this)),
     }
     for (const name of options.channels) this.#subscriptions.open(name).explicit = true
+    this.observer.made(this)
   }
 
   /** Whether the listener is up: from the end of `startup()` until `shutdown()` is called or the listener gives up. */

@@ -99,6 +99,41 @@ export interface WarningMessage extends ListenerIdentity {
 export type WarningKind =
   'notice' | 'attempt' | 'session' | 'slowCallback' | 'queue' | 'rollback' | 'pool' | 'usage'
 
+/**
+ * A message of the channel `pglisten:pool`: a pool was made. Whoever keeps the pool should do so with a `WeakRef`: nothing
+ * else hinders its collection.
+ */
+export interface PoolMessage {
+  /** The {@link ConnectionPool}. */
+  pool: object
+}
+
+/** A message of the channel `pglisten:queue`: the watch of a pool has looked at the server's queue of notifications. */
+export interface QueueMessage extends PoolMessage {
+  /** How much of the queue is in use, from 0 to 1. */
+  usage: number
+}
+
+/** A message of the channel `pglisten:listener`: a listener was made. It is kept as the pool of a {@link PoolMessage}. */
+export interface ListenerMessage extends ListenerIdentity {
+  /** The {@link Listener}. */
+  instance: object
+}
+
+/**
+ * A message of the channel `pglisten:settled`: the promise of a callback, or of a gap callback, has settled. At most 100
+ * messages are published in each 100 ms, so that they cost little in a flood; to hear of every callback, also of those that
+ * return no promise, there is the tracing channel `pglisten:callback`.
+ */
+export interface SettledMessage extends ListenerIdentity {
+  /** The channel of the notification; `undefined` for a gap callback. */
+  channel: string | undefined
+  /** The time from the call to the end of the promise, in milliseconds. */
+  durationMs: number
+  /** The facts of the error with which the promise was rejected; `undefined` if it was not. */
+  error: ErrorFacts | undefined
+}
+
 /** An error in a context, unless more was asked for. */
 export interface ErrorFacts {
   /** The name of its class. */
@@ -116,6 +151,8 @@ export interface TracingContext {
    * before that, and for a call that has succeeded.
    */
   error: unknown
+  /** From `end` on: whether the call has returned a promise, so that `asyncStart` and `asyncEnd` follow. */
+  returnedPromise?: boolean
 }
 
 /**
@@ -185,6 +222,14 @@ export const sessionChannel: DiagnosticsChannel = channel('pglisten:session')
 export const gapChannel: DiagnosticsChannel = channel('pglisten:gap')
 /** Of {@link WarningMessage}. */
 export const warningChannel: DiagnosticsChannel = channel('pglisten:warning')
+/** Of {@link QueueMessage}. */
+export const queueChannel: DiagnosticsChannel = channel('pglisten:queue')
+/** Of {@link PoolMessage}. */
+export const poolChannel: DiagnosticsChannel = channel('pglisten:pool')
+/** Of {@link ListenerMessage}. */
+export const listenerChannel: DiagnosticsChannel = channel('pglisten:listener')
+/** Of {@link SettledMessage}. */
+export const settledChannel: DiagnosticsChannel = channel('pglisten:settled')
 /** Of {@link CallbackContext}. */
 export const callbackChannels: TracingChannels = tracingChannel('pglisten:callback')
 /** Of {@link StatementContext}. */

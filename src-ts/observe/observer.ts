@@ -4,10 +4,12 @@ import type { PglistenError, ServerMessage } from '../errors.js'
 import { logTo, type LogLevel, type ResolvedObservation } from '../options/observation.js'
 import {
   gapChannel,
+  listenerChannel,
   sessionChannel,
   warningChannel,
   type DiagnosticsChannel,
   type ListenerIdentity,
+  type ListenerMessage,
   type SessionMoment,
   type WarningKind,
 } from './channels.js'
@@ -76,6 +78,13 @@ export class Observer {
   /** The fields of every message that say which listener it is about. */
   get identity(): ListenerIdentity {
     return { listenerId: this.id, listener: this.name }
+  }
+
+  /** Tells that the listener was made. */
+  made(instance: object): void {
+    if (!listenerChannel.hasSubscribers) return
+    const message: ListenerMessage = { ...this.identity, instance }
+    listenerChannel.publish(message)
   }
 
   /** Tells that the listener begins to connect. */

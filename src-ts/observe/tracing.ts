@@ -48,6 +48,7 @@ export function traced<Result>(
       fail(cause)
       throw cause
     } finally {
+      context.returnedPromise = promise !== undefined
       end.publish(context)
     }
     if (!promise) return result

@@ -1,0 +1,124 @@
+// The options of the instrumentation, and how they are checked.
+import { inspect } from 'node:util'
+import type { MeterProvider, TracerProvider } from '@opentelemetry/api'
+
+/**
+ * Returns what a propagator reads: an object with `traceparent` and the like; `undefined` if the payload has none.
+ *
+ * @param payload - The payload as the callback gets it: text, or what `parse` has returned.
+ * @param channel - The channel.
+ */
+export type Extract = (payload: unknown, channel: string) => object | undefined
+
+/** Which calls have spans. */
+export interface SpanOptions {
+  /** Callbacks: `process {channel}`. @default false */
+  callbacks?: boolean | undefined
+  /** Statements, such as `SELECT`. @default false */
+  statements?: boolean | undefined
+  /** Calls that send notifications: `send {channel}`. @default false */
+  notify?: boolean | undefined
+}
+
+/** The options of {@link PglistenInstrumentation}. */
+export interface PglistenInstrumentationConfig {
+  /** Whether the instrumentation begins with its constructor. @default true */
+  enabled?: boolean | undefined
+  /** Where metrics go. @default the global one */
+  meterProvider?: MeterProvider | undefined
+  /** Where spans go. @default the global one */
+  tracerProvider?: TracerProvider | undefined
+  /** Whether there are metrics. @default true */
+  metrics?: boolean | undefined
+  /** Which calls have spans; `true` stands for all of them. @default false */
+  spans?: boolean | SpanOptions | undefined
+  /**
+   * Whether the span of a callback continues the trace of whoever has sent the notification. With `true` a payload that is a
+   * JSON object, or that `parse` has made one, is searched for `traceparent`; a function looks elsewhere. The pool needs the
+   * option `diagnostics: { payloads: true }`.
+   * @default false
+   */
+  extract?: boolean | Extract | undefined
+  /**
+   * Which callbacks the histogram `messaging.process.duration` counts.
+   *
+   * - `sampled`: those that return a promise, and of them at most 100 in each 100 ms. That is every one of them as long as fewer
+   *   settle, and bounds the cost in a flood.
+   * - `all`: each one. To record it takes longer than a short callback itself.
+   *
+   * `messaging.client.consumed.messages` counts every notification.
+   * @default `sampled`
+   */
+  durations?: 'sampled' | 'all' | undefined
+  /**
+   * The name under which a channel is told, for channels of which there are many: `user.1`, `user.2` and so on can be
+   * `user`.
+   * @default the channel
+   */
+  channelName?: ((channel: string) => string) | undefined
+  /**
+   * Whether the span of a statement has its SQL, without parameters but with the literals that stand in it. The pool needs the
+   * option `diagnostics: { statements: true }`.
+   * @default false
+   */
+  queryText?: boolean | undefined
+}
+
+/** @internal The options, checked and complete, without the providers. */
+export interface ResolvedConfig {
+  readonly metrics: boolean
+  readonly spans: Readonly<Required<{ [Name in keyof SpanOptions]: boolean }>>
+  readonly extract: boolean | Extract
+  readonly durations: 'sampled' | 'all'
+  readonly channelName: (channel: string) => string
+  readonly queryText: boolean
+}
+
+const NAMES = new Set([
+  ...['enabled', 'meterProvider', 'tracerProvider', 'metrics', 'spans', 'extract', 'durations'],
+  ...['channelName', 'queryText'],
+])
+const SPANS = ['callbacks', 'statements', 'notify'] as const
+
+/** @internal Checks the options. */
+export function resolveConfig(config: PglistenInstrumentationConfig): ResolvedConfig {
+  checkNames('config', config, NAMES)
+  const { metrics = true, extract = false, durations = 'sampled', queryText = false } = config
+  const { channelName = (channel) => channel, enabled = true } = config
+  checkBoolean('enabled', enabled)
+  checkBoolean('metrics', metrics)
+  checkBoolean('queryText', queryText)
+  if (typeof extract !== 'boolean' && typeof extract !== 'function')
+    throw new TypeError(expected('extract', 'a boolean or a function', extract))
+  if (durations !== 'sampled' && durations !== 'all')
+    throw new TypeError(expected('durations', "'sampled' or 'all'", durations))
+  if (typeof channelName !== 'function')
+    throw new TypeError(expected('channelName', 'a function', channelName))
+  return { metrics, spans: resolveSpans(config.spans), extract, durations, channelName, queryText }
+}
+
+function resolveSpans(spans: boolean | SpanOptions = false): ResolvedConfig['spans'] {
+  if (typeof spans === 'boolean') return { callbacks: spans, statements: spans, notify: spans }
+  checkNames('spans', spans, new Set(SPANS))
+  for (const name of SPANS) checkBoolean(`spans.${name}`, spans[name] ?? false)
+  const { callbacks = false, statements = false, notify = false } = spans
+  return { callbacks, statements, notify }
+}
+
+function checkNames(name: string, value: unknown, known: ReadonlySet<string>): void {
+  if (typeof value !== 'object' || value === null)
+    throw new TypeError(expected(name, 'an object', value))
+  for (const key of Object.keys(value)) {
+    if (!known.has(key))
+      throw new TypeError(`Expected \`${name}\` to have ${[...known].join(', ')}, got \`${key}\``)
+  }
+}
+
+function checkBoolean(name: string, value: unknown): void {
+  if (typeof value !== 'boolean') throw new TypeError(expected(name, 'a boolean', value))
+}
+
+/** @internal The text of an error. */
+export function expected(name: string, what: string, value: unknown): string {
+  return `Expected \`${name}\` to be ${what}, got ${inspect(value, { depth: 0 })} (${typeof value})`
+}
