@@ -50,6 +50,7 @@ export class ConsoleService {
   #processId
   /** @type {NodeJS.Timeout[]} */
   #timers = []
+  #isClosed = false
   #report
 
   /**
@@ -92,14 +93,20 @@ export class ConsoleService {
       setInterval(() => this.#endSecond(), SECOND_MS),
     )
     this.#activity.start()
-    await this.#listener.startup({ retry: true })
-    for await (const item of this.#listener.batches({ shape: 'columns', gaps: 'include' })) {
-      if (item instanceof Gap) this.#addGap(item)
-      else this.#addMessages(item)
+    try {
+      await this.#listener.startup({ retry: true })
+      for await (const item of this.#listener.batches({ shape: 'columns', gaps: 'include' })) {
+        if (item instanceof Gap) this.#addGap(item)
+        else this.#addMessages(item)
+      }
+    } catch (error) {
+      // A console that is closed while it connects has not failed.
+      if (!this.#isClosed) throw error
     }
   }
 
   async close() {
+    this.#isClosed = true
     for (const timer of this.#timers) clearInterval(timer)
     this.#activity.stop()
     this.#streams.close()
