@@ -93,15 +93,25 @@ export class TestConsole {
     return this.send('POST', `${this.base}${action}`, { body })
   }
 
-  /** Opens the stream of events. Of all but the first it keeps those of one kind, if one is given. */
-  async page(t: ExecutionContext, only?: string): Promise<TestPage> {
+  /** Opens the stream of events. */
+  async page(t: ExecutionContext): Promise<TestPage> {
     const sent = this.#request('GET', `${this.base}/events`, {}).end()
     t.teardown(() => sent.destroy())
     const [response] = (await once(sent, 'response')) as [IncomingMessage]
     if (response.statusCode !== 200) throw new Error(`The stream answered ${response.statusCode}`)
-    const page = new TestPage(sent, response, only)
+    const page = new TestPage(sent, response)
     await waitFor(() => page.events.length > 0, { what: 'the snapshot' })
     return page
+  }
+
+  /** What a page that is opened now is told first. */
+  async state(t: ExecutionContext): Promise<Snapshot> {
+    const page = await this.page(t)
+    const snapshot = page.snapshots[0]!
+    page.close()
+    page.events.length = 0
+    page.raw = ''
+    return snapshot
   }
 
   #request(method: string, path: string, headers: Record<string, string | undefined>) {
@@ -131,7 +141,6 @@ export class TestPage {
   constructor(
     private readonly sent: ClientRequest,
     private readonly response: IncomingMessage,
-    private readonly only?: string,
   ) {
     sent.on('error', () => {})
     response.on('error', () => {})
@@ -140,14 +149,12 @@ export class TestPage {
   }
 
   #read(chunk: string): void {
-    if (this.only === undefined) this.raw += chunk
+    this.raw += chunk
     const blocks = (this.#rest + chunk).split('\n\n')
     this.#rest = blocks.pop()!
     for (const block of blocks) {
       const [, event, data] = /^event: (\w+)\ndata: ([^\n]*)$/.exec(block) ?? []
-      const isKept = this.only === undefined || this.only === event || this.events.length === 0
-      if (event !== undefined && isKept)
-        this.events.push({ event, data: JSON.parse(data!) as unknown })
+      if (event !== undefined) this.events.push({ event, data: JSON.parse(data!) as unknown })
     }
   }
 

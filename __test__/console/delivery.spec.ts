@@ -97,22 +97,28 @@ test.serial('few messages come all, in their order', async (t) => {
 })
 
 test.serial(
-  'a page that does not read costs no memory, and has everything when it reads again',
+  'a page that does not read costs no memory, and is told everything later',
   async (t) => {
     const channel = uniqueChannel()
     const opened = await openConsole(t, { channels: [channel], rate: 1000 })
     const page = await opened.page(t)
-    const reader = await opened.page(t, 'second')
     page.pause()
     global.gc!()
     const before = process.memoryUsage()
     // 40 MB of samples for a page that reads.
+    let endedAt = 0
     for (let round = 1; round <= 6; round += 1) {
       await flood(channel, 1000, 7000)
-      const counts = () => reader.seconds.flatMap((second) => second.counts)
-      await waitFor(() => counts().reduce((sum, [, count]) => sum + count, 0) === round * 1000, {
-        what: `round ${round}`,
-      })
+      // A second later as many may be shown again.
+      await waitFor(
+        async () => {
+          const { channels, secondEndedAt } = await opened.state(t)
+          if (channels[0]?.total !== round * 1000 || secondEndedAt < endedAt + 1000) return false
+          endedAt = secondEndedAt
+          return true
+        },
+        { what: `round ${round}` },
+      )
     }
     global.gc!()
     const after = process.memoryUsage()
@@ -124,6 +130,18 @@ test.serial(
     t.is(page.snapshots.at(-1)?.channels[0]?.total, 6000)
   },
 )
+
+test.serial('a page that starts with much is told what follows', async (t) => {
+  const channel = uniqueChannel()
+  const opened = await openConsole(t, { channels: [channel], rate: 1000 })
+  await flood(channel, 300, 7000)
+  await waitFor(async () => (await opened.state(t)).messages.length === 200)
+  const page = await opened.page(t)
+  await notify(channel, 'next')
+  await waitFor(() => page.messages.some(({ payload }) => payload === 'next'))
+  await waitFor(() => page.seconds.length > 0)
+  t.is(page.snapshots.length, 1)
+})
 
 test.serial('an outage is told with its moment and its reason, and the gap after it', async (t) => {
   const direct = await serverDsn()

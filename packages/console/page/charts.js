@@ -16,6 +16,7 @@ export const MAX_SLOTS = 8
 /** @param {number} slot The name of the colour of a channel. */
 export const slotColour = (slot) => (slot < MAX_SLOTS ? `--slot-${slot}` : '--slot-other')
 
+const narrow = matchMedia('(width < 720px)')
 const darkMode = matchMedia('(prefers-color-scheme: dark)')
 
 /** @param {() => void} follower Called when colours change. */
@@ -105,7 +106,7 @@ export class RateChart {
         {
           ...axis,
           values: (_, splits) => splits.map((at) => formatTime(at * 1000).slice(0, 5)),
-          incrs: [60],
+          incrs: [60, 120, 300],
           size: 30,
         },
         {
@@ -180,7 +181,7 @@ export class Sparkline {
     const stroke = colour(slotColour(slot))
     this.#chart = new uPlot(
       {
-        width: 96,
+        width: narrow.matches ? 48 : 88,
         height: 26,
         padding: [2, 0, 2, 0],
         legend: { show: false },

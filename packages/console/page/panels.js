@@ -93,7 +93,12 @@ export function showSessions(store) {
         'tr',
         {},
         make('td', {}, application || '(no name)'),
-        make('td', {}, make('span', { class: kind }, SEEN[seen]), serves ? ` ${serves}` : ''),
+        make(
+          'td',
+          {},
+          make('span', { class: kind }, SEEN[seen]),
+          serves ? ` ${serves.replaceAll(/\b1 (listener|channel)s/g, '1 $1')}` : '',
+        ),
         make('td', {}, state === '' ? 'hidden from this user' : `${state}${since}`),
         make('td', {}, user),
         make('td', { class: 'figure' }, String(processId)),
