@@ -11,7 +11,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import pg from 'pg'
+import { Client } from 'pg'
 import { chromium } from 'playwright-core'
 import { startServer } from '../server/dev-server.mjs'
 
@@ -39,7 +39,7 @@ const command = spawn(process.execPath, [BIN, ...channels, '--port', '0'], {
   env: { ...process.env, DATABASE_URL: server.dsn },
   stdio: ['ignore', 'pipe', 'inherit'],
 })
-const client = new pg.Client(server.dsn)
+const client = new Client(server.dsn)
 const browser = await chromium.launch({
   executablePath: process.env['PGLISTEN_CHROMIUM'] ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-dev-shm-usage'],

@@ -61,7 +61,7 @@ export function showChannels(store) {
       await act(action, { channel })
       return true
     } catch (failure) {
-      setText(error, String(/** @type {Error} */ (failure).message))
+      setText(error, /** @type {Error} */ (failure).message)
       return false
     }
   }

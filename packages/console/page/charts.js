@@ -1,5 +1,6 @@
 // Rates over time: one chart of all channels with the gaps as marks, and a small one for each channel.
 
+// oxlint-disable-next-line import/no-absolute-path -- it is the path of a URL, under which the console serves the library.
 import uPlot from '/uplot.js'
 import { byId, colour, formatNumber, formatTime, setText } from './dom.js'
 
@@ -24,7 +25,12 @@ export function followColours(follower) {
   darkMode.addEventListener('change', follower)
 }
 
-export class RateChart {
+/** Shows the chart. @param {Store} store */
+export function showRates(store) {
+  return new RateChart(store)
+}
+
+class RateChart {
   #store
   #frame = byId('chart', HTMLDivElement)
   #readout = byId('rates-readout', HTMLParagraphElement)
@@ -153,9 +159,9 @@ export class RateChart {
     const [times = [], ...lines] = this.#data
     const pointed = this.#chart?.cursor.idx
     const index = pointed ?? times.length - 1
-    const values = lines.map((line) => Number(line[index] ?? 0))
+    const values = lines.map((line) => line[index] ?? 0)
     const total = formatNumber(values.reduce((sum, value) => sum + value, 0))
-    const at = formatTime(Number(times[index] ?? 0) * 1000)
+    const at = formatTime((times[index] ?? 0) * 1000)
     const busiest = values
       .map((value, line) => ({ value, name: this.#names[line] }))
       .filter(({ value }) => value > 0)

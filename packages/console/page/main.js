@@ -1,10 +1,10 @@
 // The beginning of the page: it exchanges the token, opens the stream, and hands each event to the store.
 
 import { showChannels } from './channels.js'
-import { RateChart } from './charts.js'
+import { showRates } from './charts.js'
 import { byId, setText } from './dom.js'
 import { followEvents, isLoggedIn, logIn, takeToken } from './link.js'
-import { Messages } from './messages.js'
+import { showMessages } from './messages.js'
 import { showGaps, showSend, showSessions, showState } from './panels.js'
 import { Store } from './store.js'
 
@@ -21,8 +21,8 @@ function showConsole() {
   byId('state', HTMLElement).hidden = false
   byId('console', HTMLElement).hidden = false
   const store = new Store()
-  new RateChart(store)
-  new Messages(store)
+  showRates(store)
+  showMessages(store)
   showChannels(store)
   showState(store)
   showGaps(store)

@@ -14,7 +14,12 @@ const PREVIEW_LENGTH = 300
  * @typedef {import('./store.js').Message} Message
  */
 
-export class Messages {
+/** Shows the list. @param {Store} store */
+export function showMessages(store) {
+  return new Messages(store)
+}
+
+class Messages {
   #store
   #frame = byId('list', HTMLDivElement)
   #search = byId('search', HTMLInputElement)

@@ -102,7 +102,7 @@ export class ActivityWatch {
   /** @param {{ [column: string]: unknown }} row @returns {Session} */
   #session(row) {
     const isOwn = row['pid'] === this.#ownProcessId()
-    const text = (/** @type {string} */ name) => String(row[name] ?? '')
+    const text = (/** @type {string} */ name) => /** @type {string | null} */ (row[name]) ?? ''
     return {
       processId: Number(row['pid']),
       application: text('application_name'),
