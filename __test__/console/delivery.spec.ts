@@ -249,3 +249,22 @@ test.serial(
     t.false(page.raw.includes('a secret'))
   },
 )
+
+test.serial('a user without rights sees the sessions of others by name', async (t) => {
+  const role = uniqueName('role')
+  await run(`CREATE ROLE ${role} LOGIN PASSWORD 'only for this test'`)
+  t.teardown(() => run(`DROP ROLE ${role}`))
+  const dsn = new URL(await serverDsn())
+  dsn.username = role
+  dsn.password = 'only for this test'
+  const opened = await openConsole(t, { dsn: dsn.href })
+  await opened.connected()
+  const page = await opened.page(t)
+  await waitFor(() => page.all<Activity>('activity').length > 0, { what: 'the sessions' })
+  const { sessions, error } = page.all<Activity>('activity')[0]!
+  t.is(error, null)
+  t.is(sessions.filter(({ seen }) => seen === 'console').length, 1)
+  const others = sessions.filter(({ user }) => user !== role)
+  t.true(others.length > 0)
+  t.true(others.every(({ seen, state }) => seen === 'unknown' && state === ''))
+})

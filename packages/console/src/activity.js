@@ -6,6 +6,8 @@ const TIMEOUT_MS = 4000
 const MAX_SESSIONS = 200
 
 /**
+ * Of sessions of other users, the server tells a user without `pg_read_all_stats` the names only: the type of the backend is NULL then.
+ *
  * PostgreSQL does not tell who listens to what. The last statement of a session is a hint, and it is not passed on: it may hold
  * what its author wants nobody to see.
  */
@@ -18,7 +20,8 @@ const SESSIONS = `
     query ~* '^\\s*LISTEN\\M' AS listen,
     pg_catalog.count(*) OVER () AS total
   FROM pg_catalog.pg_stat_activity
-  WHERE datname = pg_catalog.current_database() AND backend_type = 'client backend'
+  WHERE datname = pg_catalog.current_database()
+    AND COALESCE(backend_type, 'client backend') = 'client backend'
     AND pid <> pg_catalog.pg_backend_pid()
   ORDER BY (query ~* '^\\s*(LISTEN\\M|/\\* pglisten: )') DESC NULLS LAST, backend_start
   LIMIT ${MAX_SESSIONS}`
