@@ -104,6 +104,12 @@ export default {
       to: { path: '^(index\\.ts|lab|scripts|bench|examples|__test__)' },
     },
     {
+      name: 'packages use what is public',
+      severity: 'error',
+      from: { path: '^packages/' },
+      to: { path: '^(src-ts|lab|scripts|bench|examples|__test__)/' },
+    },
+    {
       name: 'lab is below tests and commands',
       severity: 'error',
       from: { path: '^lab/' },

@@ -7,7 +7,7 @@ import test from 'ava'
 import { root } from '../support/code-blocks.js'
 
 const MOST = 20
-const CODE = /^(bin|src-ts|src-rs|__test__|lab|scripts|bench|examples)\//
+const CODE = /^(bin|src-ts|src-rs|__test__|lab|scripts|bench|examples|packages)\//
 
 test(`no folder of code has more than ${MOST} files beside each other`, (t) => {
   const tracked = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' })
