@@ -3,7 +3,7 @@
 //   npm run package                      everything that this machine can make
 //   npm run package -- --target TRIPLE   only that platform's (may be given more than once); fails if it cannot be made
 //
-// They are in target/tarballs/ then, each checked: what the addon needs of its system, and what npm says to a trial publication.
+// They are in target/tarballs/ then, those that have the main one as a peer in its folder companions/, each checked: what the addon needs of its system, and what npm says to a trial publication.
 
 import fs from 'node:fs'
 import path from 'node:path'
@@ -19,6 +19,8 @@ import { TARGETS, buildPlan } from './release/targets.mjs'
 
 const out = path.join(root, 'target', 'tarballs')
 const work = path.join(root, 'target', 'packages')
+/** The packages beside the main one, which have it as a peer: the same everywhere. */
+const companions = ['opentelemetry', 'console'].map((name) => path.join(root, 'packages', name))
 
 await runMain(async () => {
   const wanted = wantedTargets()
@@ -32,6 +34,9 @@ await runMain(async () => {
   const built = await run(process.execPath, ['scripts/build-ts.mjs'])
   if (!built.ok) throw new SetupError('Building the TypeScript facade failed.')
   const rows = [row(await publishable(stageMain(path.join(work, 'pglisten'))))]
+  const beside = path.join(out, 'companions')
+  fs.mkdirSync(beside)
+  for (const folder of companions) rows.push(row(await publishable(folder, beside)))
   const left = []
   for (const [triple, target] of Object.entries(TARGETS)) {
     if (wanted.length > 0 && !wanted.includes(triple)) continue
@@ -73,11 +78,14 @@ function wantedTargets() {
   }
 }
 
-/** Packs a folder and has npm try everything of a publication but the upload. @param {string} folder */
-async function publishable(folder) {
-  const packed = await pack(folder, out)
+/**
+ * Packs a folder and has npm try everything of a publication but the upload.
+ * @param {string} folder @param {string} [into]
+ */
+async function publishable(folder, into = out) {
+  const packed = await pack(folder, into)
   try {
-    const { stderr } = await npm(['publish', '--dry-run', packed.file], { cwd: out })
+    const { stderr } = await npm(['publish', '--dry-run', packed.file], { cwd: into })
     const warnings = stderr
       .split('\n')
       .filter((line) => /^npm warn publish/i.test(line) && !line.includes('to be logged in'))
