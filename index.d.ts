@@ -2490,7 +2490,7 @@ declare class Subscription<Payload = string> extends EventEmitter<SubscriptionEv
      *
      * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
      * or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
-     * event has failed too often; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
+     * event has failed too often; with {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
      */
     run(handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown, options?: RunOptions): Promise<void>;
     /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */

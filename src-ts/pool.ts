@@ -508,6 +508,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
 
   #durableOwner(): DurableOwner {
     return {
+      checkOpen: this.#checkOpen,
       connection: (options) => this.connection(options),
       listener: (options) => this.#listener(options),
       parse: this.#schemas?.parser(undefined),

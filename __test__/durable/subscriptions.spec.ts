@@ -453,3 +453,16 @@ test('payloads are what the pool’s schemas make of them', async (t) => {
   ending.abort()
   await run
 })
+
+test('a run ends with its pool', async (t) => {
+  const { run, publish } = await openScene(t)
+  const pool = await openPool(t)
+  const got: string[] = []
+  const { ended } = run((_, { payload }) => void got.push(payload), {}, pool)
+  await publish('1')
+  await waitFor(() => got.length === 1)
+  await pool.close()
+  await within(
+    t.throwsAsync(ended, { code: 'ERR_PGLISTEN_POOL_EXECUTE', message: /the pool is closed/ }),
+  )
+})

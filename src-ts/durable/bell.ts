@@ -28,7 +28,11 @@ export class Bell {
 
   /** Begins to listen. Rejects when there is no server. */
   async start(): Promise<void> {
-    const listener = this.#owner.listener({ channels: [CHANNEL], coalesce: 'payload' })
+    const listener = this.#owner.listener({
+      name: 'durable subscriptions',
+      channels: [CHANNEL],
+      coalesce: 'payload',
+    })
     this.#listener = listener
     // A warning says what a gap says too, and an error that the listener gave up.
     listener.on('error', this.#report)

@@ -6,6 +6,8 @@ import type { Connection } from '../query/connection.js'
 
 /** The pool that made a subscription. */
 export interface DurableOwner {
+  /** Throws when the pool is closed. */
+  checkOpen(): void
   /** Leases a connection. */
   connection(options?: CallOptions): Promise<Connection>
   /** Makes a listener. */

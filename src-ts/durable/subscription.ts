@@ -7,6 +7,7 @@ import {
   type ResolvedSubscriptionOptions,
   type RunOptions,
 } from '../options/durable.js'
+import { throwLater } from '../native/timers.js'
 import { checkFunction } from '../options/validate.js'
 import type { Transaction } from '../query/transaction.js'
 import { Bell } from './bell.js'
@@ -105,7 +106,7 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
    *
    * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
    * or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
-   * event has failed too often; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
+   * event has failed too often; with {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
    */
   async run(
     handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown,
@@ -173,11 +174,11 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
       },
       onFailure: (event, error) => {
         this.#failures += 1
-        this.emit('failure', { event, error })
+        this.#report('failure', { event, error })
       },
       onGivenUp: (event, error) => {
         this.#givenUp += 1
-        this.emit('givenUp', { event, error })
+        this.#report('givenUp', { event, error })
       },
       onWorking: (isWorking) => {
         if (isWorking) this.#working.add(partition)
@@ -188,7 +189,20 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
 
   #warn(message: string, error: unknown): void {
     const why = error instanceof Error ? error.message : String(error)
-    this.emit('warning', { message: `${message}: ${why}`, error })
+    this.#report('warning', { message: `${message}: ${why}`, error })
+  }
+
+  /** Emits an event. An error that a handler of it throws is an uncaught exception, and the work goes on. */
+  #report<Name extends keyof SubscriptionEvents>(
+    name: Name,
+    ...args: SubscriptionEvents[Name]
+  ): void {
+    try {
+      // The emitter's own types do not know that the name and the arguments belong together.
+      ;(this as EventEmitter).emit(name, ...args)
+    } catch (error) {
+      throwLater(error)
+    }
   }
 
   /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */

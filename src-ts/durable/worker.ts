@@ -124,6 +124,7 @@ export class Worker {
   /** Whether a failure was dealt with. Throws when nothing can be done about it. */
   async #getsOver(error: unknown): Promise<boolean> {
     if (error instanceof SubscriptionStoppedError) throw error
+    this.#owner.checkOpen()
     const state = sqlStateOf(error)
     if (state === SqlState.WorkedElsewhere) {
       this.#events.onWorking(false)
