@@ -77,7 +77,9 @@ export class TestConsole {
     sent.end(typeof body === 'string' || body === undefined ? body : JSON.stringify(body))
     const [response] = (await once(sent, 'response')) as [IncomingMessage]
     let text = ''
-    for await (const chunk of response.setEncoding('utf8')) text += chunk
+    // A stream of events has no end: that it began is the answer.
+    if (response.headers['content-type'] === 'text/event-stream') response.destroy()
+    else for await (const chunk of response.setEncoding('utf8')) text += chunk
     return { status: response.statusCode!, headers: response.headers, text }
   }
 

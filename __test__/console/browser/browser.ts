@@ -7,7 +7,7 @@ import { type Browser, type Page, chromium } from 'playwright-core'
 const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
 
 /** The browser's program: `PGLISTEN_CHROMIUM`, or where Debian and Ubuntu put it; `undefined` when there is none. */
-export const browserPath = process.env['PGLISTEN_CHROMIUM'] ?? PATHS.find((it) => existsSync(it))
+export const browserPath = process.env['PGLISTEN_CHROMIUM'] || PATHS.find((it) => existsSync(it))
 
 let launched: Promise<Browser> | undefined
 
