@@ -52,14 +52,14 @@ test('an event tells what it is', async (t) => {
 })
 
 test('a new subscription begins with what is committed from then on, also by a transaction that is open', async (t) => {
-  const { pool, channel, publish, run } = await openScene(t, { from: 'now' })
+  const { pool, name, channel, publish, run } = await openScene(t, { from: 'now' })
   await publish('before')
   const connection = await pool.connection()
   const open = await connection.begin()
   await open.publish(channel, 'open')
   const got: string[] = []
   run((_, { payload }) => void got.push(payload))
-  await waitFor(async () => (await pool.durable.subscriptions()).length > 0)
+  await waitFor(async () => (await pool.durable.subscriptions()).some((one) => one.name === name))
   await publish('after')
   await waitFor(() => got.length === 1)
   await open.commit()

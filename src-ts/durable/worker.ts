@@ -327,13 +327,14 @@ export class Worker {
     await this.#rousing
     const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
     const params = [this.#name, this.#partition, this.#id, forgetAfter]
-    // Whoever takes a transaction id after this snapshot sees the flag. Whoever has one may have missed it.
+    // Whoever takes a transaction id after this one sees the flag; whoever has one may have missed it. No snapshot tells which ids
+    // are taken: its xmax is that of the last transaction that has ended.
     const fence = await withConnection(this.#owner, async (connection) => {
       await connection.execute(
         'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
         params,
       )
-      return connection.fetchVal<string>('SELECT pg_snapshot_xmax(pg_current_snapshot())::text')
+      return connection.fetchVal<string>('SELECT pg_current_xact_id()::text')
     })
     this.#isFlagged = true
     let poll = OPEN_PUBLISHER_POLL_MS
@@ -343,7 +344,7 @@ export class Worker {
         const { is_quiet, has_more } = await withConnection(this.#owner, (connection) =>
           connection.fetchRow<{ is_quiet: boolean; has_more: boolean }>(
             // The snapshot of the statement is older than those of what the function reads.
-            `SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8 AS is_quiet,
+            `SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS is_quiet,
                pglisten.has_more($2, $3) AS has_more`,
             [fence, this.#name, this.#partition],
           ),
