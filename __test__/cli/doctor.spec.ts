@@ -13,7 +13,7 @@ import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
-import { pglisten } from '../support/command.js'
+import { pglisten } from './command.js'
 import { createDatabase } from '../support/database.js'
 import { run } from '../support/listener.js'
 

@@ -5,7 +5,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { waitFor } from '../../lab/wait.js'
-import { pglisten } from '../support/command.js'
+import { pglisten } from './command.js'
 import { notify, run, sessionCount, uniqueChannel } from '../support/listener.js'
 import { uniqueName } from '../../lab/unique-name.js'
 

@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { root } from '../support/code-blocks.js'
-import { COMMAND, pglisten } from '../support/command.js'
+import { COMMAND, pglisten } from './command.js'
 
 const COMMANDS = ['listen', 'notify', 'watch', 'doctor', 'trigger', 'completion']
 

@@ -9,7 +9,7 @@ import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { ServerWitness } from '../../lab/witness.js'
 import { waitFor, within } from '../../lab/wait.js'
-import { COMMAND, pglisten } from '../support/command.js'
+import { COMMAND, pglisten } from './command.js'
 import { ask, notify, run, sessionCount, uniqueChannel, witness } from '../support/listener.js'
 
 const LISTENING = /listening to/

@@ -4,7 +4,7 @@ import test from 'ava'
 import { startProxy } from '../../lab/network/proxy.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { collect, waitFor } from '../../lab/wait.js'
-import { pglisten } from '../support/command.js'
+import { pglisten } from './command.js'
 import { openListener, uniqueChannel } from '../support/listener.js'
 import type { ExecutionContext } from 'ava'
 

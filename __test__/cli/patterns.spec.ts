@@ -6,7 +6,7 @@ import path from 'node:path'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { ServerWitness } from '../../lab/witness.js'
 import { root } from '../support/code-blocks.js'
-import { pglisten } from '../support/command.js'
+import { pglisten } from './command.js'
 import { createDatabase } from '../support/database.js'
 
 const { matcher, namesIn } = createRequire(import.meta.url)(

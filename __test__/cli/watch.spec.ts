@@ -9,7 +9,7 @@ import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
-import { COMMAND, pglisten } from '../support/command.js'
+import { COMMAND, pglisten } from './command.js'
 import { notify, sessionCount, uniqueChannel, witness } from '../support/listener.js'
 
 /** util-linux's `script` gives a program a terminal. Tests that need one are to be skipped without it. */

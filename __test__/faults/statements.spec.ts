@@ -315,7 +315,7 @@ test.serial(
   '`idle_in_transaction_session_timeout` ends what is idle, which tells why',
   async (t) => {
     const of = OPERATIONS.filter(({ name }) => [CURSOR, BLOCK].includes(name))
-    const stage = await begin(t, { of, options: '-c idle_in_transaction_session_timeout=300' })
+    const stage = await begin(t, { of, options: '-c idle_in_transaction_session_timeout=3000' })
     await isNoticed(stage)
     const end = 'closed: idle-in-transaction timeout'
     t.deepEqual(await endings(stage.all), { [CURSOR]: end, [BLOCK]: end })

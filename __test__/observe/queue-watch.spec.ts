@@ -134,7 +134,11 @@ test.serial(
     const { suspects } = warnings[0]!.queue!
     t.like(suspects[0], { processId: connection.info.processId, isOwn: true, isCertain: false })
     t.like(suspects[1], { processId: await pidOf(bystander), isOwn: false })
-    t.regex(warnings[0]!.message, /of 1 other with open transactions, is .* one of this pool's\)/)
+    // The one that fills the queue may have been looked at too.
+    t.regex(
+      warnings[0]!.message,
+      /of [12] others? with open transactions, is .* one of this pool's\)/,
+    )
     await connection.executeBatch('COMMIT')
     await waitFor(async () => (await usage(admin)) === 0)
   },

@@ -7,7 +7,7 @@ import path from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor, within, type WaitOptions } from '../../lab/wait.js'
-import { root } from './code-blocks.js'
+import { root } from '../support/code-blocks.js'
 
 /** The program that `npx pglisten` runs. */
 export const COMMAND = path.join(root, 'bin', 'pglisten.js')
