@@ -509,7 +509,7 @@ interface SubscriptionOptions {
     synchronousCommit?: 'on' | 'off' | 'local' | 'remote_write' | 'remote_apply' | undefined;
     /**
      * How many parts of the events are worked beside each other, each on a connection of its own and in an order of its own: an integer from
-     * 1 to 1000. The events of one key, or without one those of a channel, are in one part. It cannot be changed later.
+     * 1 to 1000, and no more than the pool may have connections. The events of one key, or without one those of a channel, are in one part. It cannot be changed later.
      * @default 1
      */
     partitions?: number | undefined;
@@ -2489,7 +2489,8 @@ declare class Subscription<Payload = string> extends EventEmitter<SubscriptionEv
      * is rolled back and its events are tried again, one by one. It must not end the transaction itself.
      *
      * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
-     * or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
+     * the pool
+     * may have fewer connections than there are partitions, or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
      * event has failed too often; with {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
      */
     run(handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown, options?: RunOptions): Promise<void>;

@@ -509,6 +509,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   #durableOwner(): DurableOwner {
     return {
       checkOpen: this.#checkOpen,
+      maxConnections: () => this.status().maxSize,
       connection: (options) => this.connection(options),
       listener: (options) => this.#listener(options),
       parse: this.#schemas?.parser(undefined),

@@ -414,6 +414,14 @@ test('what is wrong is refused with the reason', async (t) => {
   await t.throwsAsync(pool.execute('SELECT pglisten.publish($1, $2)', ['é'.repeat(32), '']), {
     message: /from 1 to 63 bytes/,
   })
+  const small = await openPool(t, { maxDbPoolSize: 2 })
+  await t.throwsAsync(
+    small.subscription(name, { channels: [channel], partitions: 3 }).run(handler),
+    {
+      instanceOf: DurableError,
+      message: /has 3 partitions, .* the pool may have 2/,
+    },
+  )
   const first = run(handler)
   await waitFor(async () => (await pool.durable.subscriptions()).some((one) => one.name === name))
   await t.throwsAsync(first.subscription.run(handler), {
@@ -465,4 +473,35 @@ test('a run ends with its pool', async (t) => {
   await within(
     t.throwsAsync(ended, { code: 'ERR_PGLISTEN_POOL_EXECUTE', message: /the pool is closed/ }),
   )
+})
+
+test('one connection is enough for a subscription, also where its handler fails', async (t) => {
+  const { run, publish, channel, name } = await openScene(t, {
+    maxAttempts: 2,
+    onFailure: 'skip',
+    safetyNetMs: 300,
+  })
+  const pool = await openPool(t, { maxDbPoolSize: 1, acquireTimeoutSec: 5 })
+  await publish('1', 'bad', 'ends', '2')
+  const got: string[] = []
+  const { subscription } = run(
+    async (tx, { payload }) => {
+      if (payload === 'bad') throw new Error('no')
+      if (payload === 'ends') await tx.execute('SELECT pg_terminate_backend(pg_backend_pid())')
+      got.push(payload)
+    },
+    {},
+    pool,
+  )
+  const warnings: string[] = []
+  subscription.on('warning', ({ message }) => warnings.push(message))
+  await waitFor(() => got.includes('2'))
+  await pool.publish(channel, '3')
+  await waitFor(() => got.includes('3'))
+  t.deepEqual([...new Set(got)], ['1', '2', '3'])
+  t.deepEqual(
+    (await pool.durable.failed(name)).map(({ payload }) => payload),
+    ['bad', 'ends'],
+  )
+  t.deepEqual(warnings, [])
 })

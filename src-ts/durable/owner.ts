@@ -8,6 +8,8 @@ import type { Connection } from '../query/connection.js'
 export interface DurableOwner {
   /** Throws when the pool is closed. */
   checkOpen(): void
+  /** The most connections that the pool may have. */
+  maxConnections(): number
   /** Leases a connection. */
   connection(options?: CallOptions): Promise<Connection>
   /** Makes a listener. */

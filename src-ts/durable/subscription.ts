@@ -105,7 +105,8 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
    * is rolled back and its events are tried again, one by one. It must not end the transaction itself.
    *
    * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
-   * or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
+   * the pool
+   * may have fewer connections than there are partitions, or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
    * event has failed too often; with {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
    */
   async run(
@@ -126,6 +127,13 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
 
   async #run(handler: DurableHandler, signal: AbortSignal | undefined): Promise<void> {
     const { channels, from, partitions } = this.#options
+    const most = this.#owner.maxConnections()
+    if (most < partitions) {
+      throw new DurableError(
+        `subscription \`${this.#name}\` has ${partitions} partitions, each of which takes a connection while it works, and the pool ` +
+          `may have ${most}: \`maxDbPoolSize\` says how many`,
+      )
+    }
     await explained(
       withConnection(this.#owner, (connection) =>
         connection.execute('SELECT pglisten.subscribe($1, $2, $3, $4)', [

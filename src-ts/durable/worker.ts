@@ -106,9 +106,10 @@ export class Worker {
     let delay = AWAY_DELAY_MS
     while (!this.#stop.aborted) {
       try {
-        await this.#awake()
+        const failure = await this.#awake()
         delay = AWAY_DELAY_MS
-        if (!this.#stop.aborted) await this.#sleep()
+        if (failure) await this.#failed(failure)
+        else if (!this.#stop.aborted) await this.#sleep()
       } catch (error) {
         if (await this.#getsOver(error)) continue
         this.#events.onWarning(`subscription \`${this.#name}\` could not be worked`, error)
@@ -145,27 +146,33 @@ export class Worker {
     return false
   }
 
-  /** Works until nothing has come for a while. */
-  async #awake(): Promise<void> {
-    await withConnection(this.#owner, async (connection) => {
+  /**
+   * Works until nothing has come for a while, or a handler has failed. What is done about that needs a connection, which may be the only
+   * one of the pool.
+   */
+  async #awake(): Promise<HandlerFailure | undefined> {
+    return withConnection(this.#owner, async (connection) => {
       let idleSince: number | undefined
       while (!this.#stop.aborted) {
-        if (await this.#batch(connection)) {
+        const outcome = await this.#batch(connection)
+        if (outcome instanceof HandlerFailure) return outcome
+        if (outcome) {
           idleSince = undefined
           continue
         }
         idleSince ??= performance.now()
         do {
-          if (performance.now() - idleSince >= LINGER_MS) return
+          if (performance.now() - idleSince >= LINGER_MS) return undefined
           await this.#wait(LINGER_POLL_MS)
-          if (this.#stop.aborted) return
+          if (this.#stop.aborted) return undefined
         } while (!(await this.#hasMore(connection)))
       }
+      return undefined
     })
   }
 
-  /** Takes a batch and works it; whether there was one. */
-  async #batch(connection: Connection): Promise<boolean> {
+  /** Takes a batch and works it; whether there was one, or what failed. */
+  async #batch(connection: Connection): Promise<boolean | HandlerFailure> {
     const { maxHandlerMs } = this.#options
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
@@ -194,8 +201,7 @@ export class Worker {
     } catch (error) {
       const failed = failure ?? this.#failureOf(error, present, rows)
       if (!failed) throw error
-      await this.#failed(failed)
-      return true
+      return failed
     }
     return rows.length > 0
   }

@@ -66,7 +66,7 @@ export interface SubscriptionOptions {
   synchronousCommit?: 'on' | 'off' | 'local' | 'remote_write' | 'remote_apply' | undefined
   /**
    * How many parts of the events are worked beside each other, each on a connection of its own and in an order of its own: an integer from
-   * 1 to 1000. The events of one key, or without one those of a channel, are in one part. It cannot be changed later.
+   * 1 to 1000, and no more than the pool may have connections. The events of one key, or without one those of a channel, are in one part. It cannot be changed later.
    * @default 1
    */
   partitions?: number | undefined
