@@ -106,10 +106,11 @@ async fn a_refused_user_is_asked_for_no_second_time() {
 
 #[tokio::test(start_paused = true)]
 async fn who_joins_after_a_loss_has_the_next_attempt_at_once_and_no_gap() {
+    // However short the wait before an attempt is: whoever joins does so before the attempt has ended.
     let attempts = [
-        Attempt::Fails(lost("refused")),
-        Attempt::Fails(lost("refused")),
-        Attempt::Up(2),
+        Attempt::FailsAfter(SECOND / 2, lost("refused")),
+        Attempt::FailsAfter(SECOND / 2, lost("refused")),
+        Attempt::UpAfter(SECOND / 2, 2),
     ];
     let scene = Scene::started(policy(), attempts).await;
     scene.pass(20 * SECOND).await;
