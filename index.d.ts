@@ -2486,11 +2486,12 @@ declare class Subscription<Payload = string> extends EventEmitter<SubscriptionEv
      * what is done is committed. A subscription that does not exist is made.
      *
      * `handler` is called for one event after the other; the events of a batch share a transaction. When it throws, the transaction
-     * is rolled back and its events are tried again, one by one. It must not end the transaction itself.
+     * is rolled back and its events are tried again, one by one. It must not end the transaction itself. One that is still
+     * running when {@link SubscriptionOptions.maxHandlerMs} is over has failed: its transaction is gone, and its event is tried again meanwhile.
      *
      * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
      * the pool
-     * may have fewer connections than there are partitions, or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
+     * may have fewer connections than there are partitions, or the subscription exists with other channels or partitions, or this object runs already; with {@link SubscriptionStoppedError} when an
      * event has failed too often; with {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
      */
     run(handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown, options?: RunOptions): Promise<void>;

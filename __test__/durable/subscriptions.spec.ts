@@ -426,7 +426,7 @@ test('what is wrong is refused with the reason', async (t) => {
   await waitFor(async () => (await pool.durable.subscriptions()).some((one) => one.name === name))
   await t.throwsAsync(first.subscription.run(handler), {
     instanceOf: DurableError,
-    message: /runs here already/,
+    message: /runs already/,
   })
   await t.throwsAsync(subscription({ partitions: 2 }).run(handler), {
     message: /has 1 partitions, not 2/,
@@ -504,4 +504,104 @@ test('one connection is enough for a subscription, also where its handler fails'
     ['bad', 'ends'],
   )
   t.deepEqual(warnings, [])
+})
+
+test('a payload that does not fit its schema is a failure of its event alone', async (t) => {
+  const { channel, name, publish } = await openScene(t)
+  const schema = {
+    '~standard': {
+      version: 1 as const,
+      vendor: 'test',
+      validate: (value: unknown) => (value === 2 ? { issues: [{ message: 'two' }] } : { value }),
+    },
+  }
+  const pool = await openPool(t, { schemas: { [channel]: schema } })
+  await publish('1', '2', 'no json', '3')
+  const got: unknown[] = []
+  const ending = new AbortController()
+  const run = pool
+    .subscription(name, {
+      channels: [channel],
+      from: 'beginning',
+      retryDelayMs: 1,
+      maxAttempts: 2,
+      onFailure: 'skip',
+    })
+    .run((_, { payload }) => void got.push(payload), { signal: ending.signal })
+  await waitFor(async () => (await pool.durable.failed(name)).length === 2 && got.includes(3))
+  t.deepEqual([...new Set(got)], [1, 3])
+  t.deepEqual(
+    (await pool.durable.failed(name)).map(({ payload }) => payload),
+    ['2', 'no json'],
+  )
+  ending.abort()
+  await run
+})
+
+for (const [what, sql] of [
+  ['makes its transaction read-only', 'SET LOCAL transaction_read_only = on'],
+  ['gives rights up', 'SET LOCAL ROLE pg_monitor'],
+  ['begins a block', 'SAVEPOINT s; SELECT 1/0'],
+] as const) {
+  test(`a handler that ${what} is one that fails, and others go on`, async (t) => {
+    const { run, publish, pool, name } = await openScene(t, { maxAttempts: 2, onFailure: 'skip' })
+    await publish('1', 'bad', '2')
+    const got: string[] = []
+    run(async (tx, { payload }) => {
+      if (payload === 'bad') await tx.executeBatch(sql).catch(() => {})
+      else got.push(payload)
+    })
+    await waitFor(async () => (await pool.durable.failed(name)).length === 1 && got.includes('2'))
+    t.deepEqual(
+      (await pool.durable.failed(name)).map(({ payload, attempt }) => [payload, attempt]),
+      [['bad', 2]],
+    )
+  })
+}
+
+test('neither the types of the pool nor its isolation level reach what a subscription does itself', async (t) => {
+  const { channel, name } = await openScene(t)
+  const loud = (text: string) => text.toUpperCase()
+  const pool = await openPool(t, {
+    types: {
+      encoders: { text: (value) => loud(String(value)), int4: () => 'x' },
+      decoders: {
+        text: loud,
+        int4: loud,
+        int8: loud,
+        bool: loud,
+        float8: loud,
+        jsonb: loud,
+        'text[]': loud,
+      },
+      json: { stringify: () => 'null' },
+    },
+    options: '-c default_transaction_isolation=serializable',
+  })
+  const read = await openPool(t)
+  await read.publish(channel, 'grün')
+  const got: string[] = []
+  const ending = new AbortController()
+  const other = pool.subscription(name, {
+    channels: [channel],
+    from: 'beginning',
+    ...{ retryDelayMs: 1 },
+  })
+  const run = other.run((_, { payload }) => void got.push(payload), { signal: ending.signal })
+  run.catch(() => {})
+  await waitFor(() => got.length === 1)
+  t.deepEqual(got, ['grün'])
+  t.is((await other.stats()).lag.events, 0)
+  ending.abort()
+  await run
+})
+
+test('a run that sleeps ends at once with its pool', async (t) => {
+  const { run } = await openScene(t, { safetyNetMs: 60_000 })
+  const pool = await openPool(t)
+  const { subscription, ended } = run(() => {}, {}, pool)
+  await waitFor(async () => (await subscription.stats()).working === 1)
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  await pool.close()
+  await within(t.throwsAsync(ended, { code: 'ERR_PGLISTEN_POOL_EXECUTE' }))
 })

@@ -37,8 +37,8 @@ export class Bell {
     // A warning says what a gap says too, and an error that the listener gave up.
     listener.on('error', this.#report)
     listener.on('closed', (error) => {
-      if (!error) return
-      this.#report(error)
+      // Also when the pool is closed: whoever sleeps is to notice.
+      if (error) this.#report(error)
       this.#ringAll()
     })
     await listener.addCallback(CHANNEL, (_, channel) => this.#ring(channel))

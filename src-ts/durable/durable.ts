@@ -3,7 +3,7 @@ import { brand } from '../brand.js'
 import { checkNumber } from '../options/validate.js'
 import { checkSubscriptionName, type InstallOptions } from '../options/durable.js'
 import type { DurableEvent } from './event.js'
-import { withConnection, type DurableOwner } from './owner.js'
+import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { VERSION, install, installedVersion, uninstall } from './schema.js'
 import { explained } from './states.js'
 
@@ -78,7 +78,8 @@ export class Durable {
     return withConnection(this.#owner, async (connection) => {
       const version = await installedVersion(connection)
       const isHome =
-        version > 0 && (await explained(connection.fetchVal<boolean>('SELECT pglisten.is_home()')))
+        version > 0 &&
+        (await explained(connection.fetchVal<boolean>('SELECT pglisten.is_home()', [], PLAIN)))
       return { version, latestVersion: VERSION, isHome }
     })
   }
@@ -94,10 +95,11 @@ export class Durable {
       let removed = 0
       for (;;) {
         const some = await explained(
-          connection.fetchVal<number>('SELECT pglisten.trim($1::text::interval, $2)', [
-            `${keepMs} ms`,
-            TRIM_BATCH,
-          ]),
+          connection.fetchVal<number>(
+            'SELECT pglisten.trim($1::text::interval, $2)',
+            [`${keepMs} ms`, TRIM_BATCH],
+            PLAIN,
+          ),
         )
         removed += some
         if (some < TRIM_BATCH) return removed
@@ -112,7 +114,7 @@ export class Durable {
   async adopt(): Promise<void> {
     await explained(
       withConnection(this.#owner, (connection) =>
-        connection.execute('SELECT FROM pglisten.adopt()'),
+        connection.execute('SELECT FROM pglisten.adopt()', [], PLAIN),
       ),
     )
   }
@@ -126,6 +128,8 @@ export class Durable {
              (SELECT (extract(epoch FROM min(p.moved)) * 1000)::float8::text FROM pglisten.position p WHERE p.subscription = s.name) AS moved,
              (SELECT count(*)::text FROM pglisten.failed f WHERE f.subscription = s.name) AS failed
            FROM pglisten.subscription s ORDER BY s.name`,
+          [],
+          PLAIN,
         ),
       ),
     )
@@ -144,7 +148,7 @@ export class Durable {
     checkSubscriptionName(name)
     return explained(
       withConnection(this.#owner, (connection) =>
-        connection.fetchVal<boolean>('SELECT pglisten.drop_subscription($1)', [name]),
+        connection.fetchVal<boolean>('SELECT pglisten.drop_subscription($1)', [name], PLAIN),
       ),
     )
   }
@@ -160,6 +164,7 @@ export class Durable {
              (extract(epoch FROM failed) * 1000)::float8::text AS failed
            FROM pglisten.failed WHERE subscription = $1 ORDER BY failed.event`,
           [name],
+          PLAIN,
         ),
       ),
     )
@@ -187,10 +192,11 @@ export class Durable {
     checkSubscriptionName(name)
     return explained(
       withConnection(this.#owner, (connection) =>
-        connection.fetchVal<number>('SELECT pglisten.retry($1, $2::bigint[])', [
-          name,
-          ids === undefined ? null : [...ids],
-        ]),
+        connection.fetchVal<number>(
+          'SELECT pglisten.retry($1, $2::bigint[])',
+          [name, ids === undefined ? null : [...ids]],
+          PLAIN,
+        ),
       ),
     )
   }

@@ -53,18 +53,21 @@ export type Row = [
 export const COLUMNS =
   'id::text, uid, channel, payload, key, (extract(epoch FROM at) * 1000)::float8::text, attempt::text'
 
-/** Makes an event of a row. */
-export function eventOf(
-  [id, uid, channel, payload, key, at, attempt]: Row,
-  owner: DurableOwner,
-): DurableEvent<unknown> {
+/** Makes an event of a row, with its payload as text. */
+export function rawEvent([id, uid, channel, payload, key, at, attempt]: Row): DurableEvent {
   return {
     id: BigInt(id!),
     uid,
     channel,
-    payload: owner.parse ? owner.parse(payload, channel as never) : payload,
+    payload,
     key,
     publishedAt: new Date(Number(at)),
     attempt: Number(attempt),
   }
+}
+
+/** Makes an event of a row as handlers get it. Throws when the payload does not fit the schema of its channel. */
+export function eventOf(row: Row, { parse }: DurableOwner): DurableEvent<unknown> {
+  const event = rawEvent(row)
+  return parse ? { ...event, payload: parse(event.payload, event.channel as never) } : event
 }

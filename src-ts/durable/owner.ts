@@ -18,6 +18,18 @@ export interface DurableOwner {
   readonly parse: ((text: string, channel: never) => unknown) | undefined
 }
 
+/** How the values of the package's own statements are read and written, whatever the types of the pool are. */
+export const PLAIN = {
+  types: {
+    dates: 'date',
+    infinity: 'number',
+    arrayBounds: 'drop',
+    json: {},
+    encoders: {},
+    decoders: {},
+  },
+} as const
+
 /** Lets `work` use a connection of the pool. */
 export async function withConnection<Result>(
   owner: DurableOwner,

@@ -3,6 +3,7 @@ import { DurableError } from '../errors.js'
 import type { InstallOptions } from '../options/durable.js'
 import { resolveInstallOptions } from '../options/durable.js'
 import { quoteName } from '../query/identifiers.js'
+import { PLAIN } from './owner.js'
 import type { Queryable } from '../query/queryable.js'
 
 // Replaced by the text of the file when the package is built.
@@ -47,7 +48,7 @@ export async function install(tx: Queryable, options: InstallOptions | undefined
   const { publishers, subscribers } = resolveInstallOptions(options)
   const publishing = publishers.map((role) => quoteName('publishers', role, 'a role'))
   const subscribing = subscribers.map((role) => quoteName('subscribers', role, 'a role'))
-  await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK])
+  await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK], PLAIN)
   const owner = await ownerOf(tx)
   if (owner === undefined) await tx.executeBatch('CREATE SCHEMA pglisten')
   else if (!owner.is_own) {
@@ -64,7 +65,7 @@ export async function install(tx: Queryable, options: InstallOptions | undefined
   for (const [index, sql] of VERSIONS.entries()) {
     if (index < version) continue
     await tx.executeBatch(sql)
-    if (index > 0) await tx.execute('UPDATE pglisten.home SET version = $1', [index + 1])
+    if (index > 0) await tx.execute('UPDATE pglisten.home SET version = $1', [index + 1], PLAIN)
   }
   await tx.executeBatch(grants(publishing, PUBLISH, []) + grants(subscribing, SUBSCRIBE, READ))
 }
@@ -88,6 +89,8 @@ async function ownerOf(tx: Queryable): Promise<{ name: string; is_own: boolean }
   const found = await tx.fetchRowOrNull<{ name: string; is_own: boolean }>(
     `SELECT pg_get_userbyid(nspowner) AS name, pg_has_role(nspowner, 'USAGE') AS is_own
      FROM pg_catalog.pg_namespace WHERE nspname = 'pglisten'`,
+    [],
+    PLAIN,
   )
   return found ?? undefined
 }
@@ -97,15 +100,17 @@ export async function installedVersion(queryable: Queryable): Promise<number> {
   const { home, others } = await queryable.fetchRow<{ home: boolean; others: boolean }>(
     `SELECT to_regclass('pglisten.home') IS NOT NULL AS home,
        EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace('pglisten')) AS others`,
+    [],
+    PLAIN,
   )
-  if (home) return queryable.fetchVal<number>('SELECT version FROM pglisten.home')
+  if (home) return queryable.fetchVal<number>('SELECT version FROM pglisten.home', [], PLAIN)
   if (!others) return 0
   throw new DurableError('the schema `pglisten` exists and is not one of durable subscriptions')
 }
 
 /** Removes everything: events, subscriptions and positions. */
 export async function uninstall(tx: Queryable): Promise<void> {
-  await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK])
+  await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK], PLAIN)
   const owner = await ownerOf(tx)
   if (owner === undefined) return
   if ((await installedVersion(tx)) > 0) await tx.executeBatch('DROP SCHEMA pglisten CASCADE')

@@ -9,8 +9,8 @@ export const SqlState = {
   Elsewhere: 'PGL01',
   /** There is no such subscription. */
   Unknown: 'PGL02',
-  /** The transaction of the events has ended. */
-  TransactionEnded: 'PGL03',
+  /** The subscription has other settings. */
+  OtherSettings: 'PGL04',
   SerializationFailure: '40001',
   Deadlock: '40P01',
   ReadOnly: '25006',
@@ -21,6 +21,7 @@ export const SqlState = {
 } as const
 
 const {
+  OtherSettings,
   InsufficientPrivilege,
   InvalidSchema,
   ReadOnly,
@@ -55,6 +56,7 @@ export function refusal(error: unknown): DurableError | undefined {
         { cause: error },
       )
     case Unknown:
+    case OtherSettings:
       return new DurableError((error as Error).message, { cause: error })
     default:
       return undefined

@@ -12,7 +12,7 @@ import { checkFunction } from '../options/validate.js'
 import type { Transaction } from '../query/transaction.js'
 import { Bell } from './bell.js'
 import type { DurableEvent } from './event.js'
-import { withConnection, type DurableOwner } from './owner.js'
+import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { explained } from './states.js'
 import { Worker, type DurableHandler, type WorkerEvents } from './worker.js'
 
@@ -102,11 +102,12 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
    * what is done is committed. A subscription that does not exist is made.
    *
    * `handler` is called for one event after the other; the events of a batch share a transaction. When it throws, the transaction
-   * is rolled back and its events are tried again, one by one. It must not end the transaction itself.
+   * is rolled back and its events are tried again, one by one. It must not end the transaction itself. One that is still
+   * running when {@link SubscriptionOptions.maxHandlerMs} is over has failed: its transaction is gone, and its event is tried again meanwhile.
    *
    * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
    * the pool
-   * may have fewer connections than there are partitions, or the subscription exists with other channels or partitions, or runs here already; with {@link SubscriptionStoppedError} when an
+   * may have fewer connections than there are partitions, or the subscription exists with other channels or partitions, or this object runs already; with {@link SubscriptionStoppedError} when an
    * event has failed too often; with {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
    */
   async run(
@@ -115,7 +116,7 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
   ): Promise<void> {
     checkFunction('handler', handler)
     const { signal } = resolveRunOptions(options)
-    if (this.#isRunning) throw new DurableError(`subscription \`${this.#name}\` runs here already`)
+    if (this.#isRunning) throw new DurableError(`subscription \`${this.#name}\` runs already`)
     this.#isRunning = true
     try {
       if (!signal?.aborted) await this.#run(handler, signal)
@@ -136,12 +137,11 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
     }
     await explained(
       withConnection(this.#owner, (connection) =>
-        connection.execute('SELECT pglisten.subscribe($1, $2, $3, $4)', [
-          this.#name,
-          [...channels],
-          partitions,
-          from === 'beginning',
-        ]),
+        connection.execute(
+          'SELECT pglisten.subscribe($1, $2, $3, $4)',
+          [this.#name, [...channels], partitions, from === 'beginning'],
+          PLAIN,
+        ),
       ),
     )
     const warn = (error: unknown) => this.#warn('the bell cannot be heard', error)
@@ -221,6 +221,7 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
           `SELECT events::text, (extract(epoch FROM clock_timestamp() - oldest) * 1000)::float8 AS age
            FROM pglisten.lag($1)`,
           [this.#name],
+          PLAIN,
         ),
       ),
     )

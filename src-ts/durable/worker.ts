@@ -1,18 +1,13 @@
 // One worker: it takes the events of one partition, batch by batch, and sleeps when there are none.
 import { randomUUID } from 'node:crypto'
-import {
-  ConnectionTimeoutError,
-  DurableError,
-  SubscriptionStoppedError,
-  TransactionCommitError,
-} from '../errors.js'
+import { ConnectionError, DurableError, SubscriptionStoppedError } from '../errors.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import type { Connection } from '../query/connection.js'
 import type { Transaction } from '../query/transaction.js'
 import type { Bell } from './bell.js'
-import { COLUMNS, eventOf, type DurableEvent, type Row, type Way } from './event.js'
-import { withConnection, type DurableOwner } from './owner.js'
+import { COLUMNS, eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
+import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
@@ -134,7 +129,7 @@ export class Worker {
     }
     if (state === SqlState.Elsewhere) {
       await withConnection(this.#owner, (connection) =>
-        connection.execute('SELECT FROM pglisten.adopt()'),
+        connection.execute('SELECT FROM pglisten.adopt()', [], PLAIN),
       )
       const message = `subscription \`${this.#name}\` was in a restored dump: its position means here what it meant there`
       this.#events.onWarning(message, error)
@@ -187,8 +182,8 @@ export class Worker {
           let done = 0
           for (let index = 1; index < rows.length; index += 1) {
             if (this.#stop.aborted && done > 0) break
-            present = eventOf(rows[index]!, this.#owner)
-            failure = await this.#handle(tx, present)
+            present = rawEvent(rows[index]!)
+            failure = await this.#handle(tx, present, rows[index]!)
             if (failure) throw failure
             done += 1
           }
@@ -196,12 +191,13 @@ export class Worker {
           await this.#advance(tx, part(way, rows, done))
           this.#finished(rows, done)
         },
-        { timeoutMs: maxHandlerMs },
+        { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
       )
     } catch (error) {
       const failed = failure ?? this.#failureOf(error, present, rows)
-      if (!failed) throw error
-      return failed
+      if (failed) return failed
+      if (rows.length > 2 && !isLost(error)) return true
+      throw error
     }
     return rows.length > 0
   }
@@ -212,7 +208,7 @@ export class Worker {
     const result = await tx.execute<Row>(
       `SELECT ${COLUMNS} FROM pglisten.take($1, $2, $3, $4, $5)`,
       [this.#name, this.#partition, most, maxHandlerMs, synchronousCommit],
-      { rowMode: 'array' },
+      { ...PLAIN, rowMode: 'array' },
     )
     return [...result]
   }
@@ -221,19 +217,19 @@ export class Worker {
   async #handle(
     tx: Transaction,
     event: DurableEvent<unknown>,
+    row: Row,
   ): Promise<HandlerFailure | undefined> {
     const doomed = this.#doomed
     if (doomed?.id === event.id) {
-      await tx.execute('SELECT pglisten.give_up($1, $2, $3, $4)', [
-        this.#name,
-        this.#partition,
-        event.id,
-        textOf(doomed.error),
-      ])
+      await tx.execute(
+        'SELECT pglisten.give_up($1, $2, $3, $4)',
+        [this.#name, this.#partition, event.id, textOf(doomed.error)],
+        PLAIN,
+      )
       return undefined
     }
     try {
-      await this.#handler(tx, event as DurableEvent<never>)
+      await this.#handler(tx, eventOf(row, this.#owner) as DurableEvent<never>)
       if (tx.isEnded) {
         const message = 'the handler has ended the transaction that it was given; nothing is done'
         throw new DurableError(message)
@@ -247,11 +243,11 @@ export class Worker {
   /** Moves the position, and commits. */
   async #advance(tx: Transaction, way: Way): Promise<void> {
     // Both are sent before the first is answered: one round trip.
-    const moved = tx.execute('SELECT pglisten.advance($1, $2, $3::text::jsonb)', [
-      this.#name,
-      this.#partition,
-      JSON.stringify(way),
-    ])
+    const moved = tx.execute(
+      'SELECT pglisten.advance($1, $2, $3::text::jsonb)',
+      [this.#name, this.#partition, JSON.stringify(way)],
+      PLAIN,
+    )
     const committed = tx.commit()
     const [first, second] = await Promise.allSettled([moved, committed])
     for (const outcome of [first, second]) if (outcome.status === 'rejected') throw outcome.reason
@@ -263,32 +259,29 @@ export class Worker {
     if (doomed && rows.slice(1, done + 1).some(([id]) => BigInt(id!) === doomed.id)) {
       this.#doomed = undefined
       const row = rows.find(([id]) => id !== null && BigInt(id) === doomed.id)!
-      this.#events.onGivenUp(eventOf(row, { ...this.#owner, parse: undefined }), doomed.error)
+      // It was fetched once more for that.
+      const event = rawEvent(row)
+      this.#events.onGivenUp({ ...event, attempt: event.attempt - 1 }, doomed.error)
       this.#events.onDone(done - 1)
       return
     }
     this.#events.onDone(done)
   }
 
-  /** What of a failure that was none of a handler's call is one of the handlers': they had the transaction. */
+  /**
+   * The failure of which event it is that the transaction was lost, or could not be committed, after handlers had it. With several events
+   * nobody can tell: they are tried again one by one.
+   */
   #failureOf(
     error: unknown,
     present: DurableEvent<unknown> | undefined,
     rows: readonly Row[],
   ): HandlerFailure | undefined {
     if (rows.length < 2) return undefined
-    // The transaction's time is over while a handler has not settled.
-    if (present && error instanceof ConnectionTimeoutError)
-      return new HandlerFailure(present, error)
-    const state = sqlStateOf(error)
-    const isTheirs =
-      error instanceof TransactionCommitError ||
-      state === SqlState.TransactionEnded ||
-      // Constraints that are checked at the end, and statements after one that has failed.
-      state?.startsWith('23') === true ||
-      state?.startsWith('25P') === true
-    if (!isTheirs) return undefined
-    return new HandlerFailure(eventOf(rows[1]!, { ...this.#owner, parse: undefined }), error)
+    if (present) return new HandlerFailure(present, error)
+    if (rows.length === 2) return new HandlerFailure(rawEvent(rows[1]!), error)
+    this.#careful = CAREFUL_EVENTS
+    return undefined
   }
 
   /** Counts a failure, and waits; decides what becomes of the event. */
@@ -303,11 +296,11 @@ export class Worker {
     }
     const { maxAttempts, onFailure, retryDelayMs } = this.#options
     const attempts = await withConnection(this.#owner, (connection) =>
-      connection.fetchVal<number>('SELECT pglisten.count_attempt($1, $2, $3)', [
-        this.#name,
-        event.id,
-        textOf(reason),
-      ]),
+      connection.fetchVal<number>(
+        'SELECT pglisten.count_attempt($1, $2, $3)',
+        [this.#name, event.id, textOf(reason)],
+        PLAIN,
+      ),
     )
     if (attempts >= maxAttempts && isAlone) {
       if (onFailure === 'stop') {
@@ -325,7 +318,7 @@ export class Worker {
 
   async #hasMore(connection: Connection): Promise<boolean> {
     const params = [this.#name, this.#partition]
-    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params)
+    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params, PLAIN)
   }
 
   /** Sleeps until there may be something. */
@@ -339,8 +332,9 @@ export class Worker {
       await connection.execute(
         'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
         params,
+        PLAIN,
       )
-      return connection.fetchVal<string>('SELECT pg_current_xact_id()::text')
+      return connection.fetchVal<string>('SELECT pg_current_xact_id()::text', [], PLAIN)
     })
     this.#isFlagged = true
     let poll = OPEN_PUBLISHER_POLL_MS
@@ -353,6 +347,7 @@ export class Worker {
             `SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS is_quiet,
                pglisten.has_more($2, $3) AS has_more`,
             [fence, this.#name, this.#partition],
+            PLAIN,
           ),
         )
         if (has_more) break
@@ -372,11 +367,11 @@ export class Worker {
     if (!this.#isFlagged) return
     this.#isFlagged = false
     this.#rousing = withConnection(this.#owner, (connection) =>
-      connection.execute('SELECT pglisten.rouse($1, $2, $3::text::uuid)', [
-        this.#name,
-        this.#partition,
-        this.#id,
-      ]),
+      connection.execute(
+        'SELECT pglisten.rouse($1, $2, $3::text::uuid)',
+        [this.#name, this.#partition, this.#id],
+        PLAIN,
+      ),
     ).catch(() => {})
   }
 
@@ -396,6 +391,11 @@ export class Worker {
     clearTimeout(timer)
     this.#stop.removeEventListener('abort', onStop)
   }
+}
+
+/** Whether the connection is lost, so that another one is needed. */
+function isLost(error: unknown): boolean {
+  return error instanceof ConnectionError || sqlStateOf(error)?.startsWith('57P') === true
 }
 
 /** The way of the first `done` events of a batch. */

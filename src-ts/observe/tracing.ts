@@ -31,7 +31,7 @@ export function traced<Result>(
 ): Result {
   const { start, end, asyncStart, asyncEnd, error } = channels
   const fail = (cause: unknown): void => {
-    context.error = tellsErrors ? cause : errorFacts(cause)
+    note(context, 'error', tellsErrors ? cause : errorFacts(cause))
     error.publish(context)
   }
   const settle = (): void => {
@@ -48,7 +48,7 @@ export function traced<Result>(
       fail(cause)
       throw cause
     } finally {
-      context.returnedPromise = promise !== undefined
+      note(context, 'returnedPromise', promise !== undefined)
       end.publish(context)
     }
     if (!promise) return result
@@ -65,4 +65,9 @@ export function traced<Result>(
       },
     ) as Result
   })
+}
+
+/** Sets a field of a context, unless a subscriber has frozen it. */
+function note(context: TracingContext, field: keyof TracingContext, value: unknown): void {
+  Reflect.set(context, field, value)
 }

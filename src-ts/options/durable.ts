@@ -204,7 +204,11 @@ export function checkPublication(channel: unknown, payload: unknown, options: un
   }
   checkOptions('options', options, ['key', 'bell'])
   const { key, bell } = options as PublishOptions
-  if (key !== undefined) checkString('key', key)
+  if (key !== undefined) {
+    checkString('key', key)
+    if (key.includes('\0') || !key.isWellFormed())
+      throw new ArgumentRangeError(expected('key', 'well-formed text without NUL', key))
+  }
   if (bell !== undefined) checkBoolean('bell', bell)
 }
 

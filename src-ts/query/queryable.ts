@@ -49,6 +49,9 @@ import type { ResolvedTypes } from '../options/types.js'
 import { checkPublication, type PublishOptions } from '../options/durable.js'
 import { checkString } from '../options/validate.js'
 
+/** The texts of an event, whatever the types of the queryable are. */
+const AS_TEXT = { types: { encoders: {}, decoders: {} } }
+
 /** @internal The key of the method that returns how values are read and written. */
 export const typesOf: unique symbol = Symbol('typesOf')
 
@@ -255,7 +258,7 @@ export abstract class Queryable {
     const { key = null, bell = true } = options
     const params = [channel, payload, key, bell]
     return BigInt(
-      await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::text', params),
+      await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::text', params, AS_TEXT),
     )
   }
 

@@ -305,9 +305,6 @@ CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, syn
 RETURNS TABLE (id bigint, uid text, channel text, payload text, key text, at timestamptz, attempt int)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF current_setting('transaction_isolation') <> 'read committed' THEN
-    PERFORM set_config('transaction_isolation', 'read committed', true);
-  END IF;
   IF synchronous IS NOT NULL THEN
     PERFORM set_config('synchronous_commit', synchronous, true);
   END IF;
