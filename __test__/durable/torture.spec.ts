@@ -5,7 +5,7 @@ import { torture } from '../../lab/durable/torture.js'
 import { startServer } from '../../lab/server/test-server.js'
 
 test('no event is lost, doubled or out of order, whoever publishes and whoever is killed', async (t) => {
-  t.timeout(120_000)
+  t.timeout(170_000)
   const server = await startServer({
     settings: {
       max_prepared_transactions: 20,

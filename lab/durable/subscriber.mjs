@@ -21,8 +21,12 @@ const pool = new ConnectionPool({ dsn, applicationName, maxDbPoolSize: 20 })
 const subscription = pool.subscription(name, options)
 const ending = new AbortController()
 let own = 0
+/** Whether handlers still fail now and then. */
+let isChaotic = chaos
 
 process.on('SIGTERM', () => ending.abort())
+// The only message is that it is over: what waits is to be done.
+process.on('message', () => (isChaotic = false))
 // Without its parent it has nothing to do.
 process.on('disconnect', () => process.exit(0))
 subscription.on('warning', ({ message }) => process.send?.({ warning: message }))
@@ -33,7 +37,7 @@ await subscription.run(
       `INSERT INTO ${done} (event, payload, key, channel, subscription, worker) VALUES ($1, $2, $3, $4, $5, $6)`,
       [event.id, event.payload, event.key, event.channel, name, process.pid],
     )
-    if (!chaos) return
+    if (!isChaotic) return
     const chance = Math.random()
     if (chance < 0.01) throw new Error('a handler that fails now and then')
     if (chance < 0.03) await tx.execute('SELECT pg_sleep(0.02)')
