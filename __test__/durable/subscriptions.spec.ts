@@ -605,3 +605,27 @@ test('a run that sleeps ends at once with its pool', async (t) => {
   await pool.close()
   await within(t.throwsAsync(ended, { code: 'ERR_PGLISTEN_POOL_EXECUTE' }))
 })
+
+test('a transaction does not pass what it has published itself, although a younger one has ended', async (t) => {
+  const { pool, channel, name, run } = await openScene(t)
+  await pool.fetchVal('SELECT pglisten.subscribe($1, ARRAY[$2::text], 1, true)', [name, channel])
+  const connection = await pool.connection()
+  await connection.transaction(async (tx) => {
+    await tx.publish(channel, 'own')
+    // Its snapshot would call itself done: it is older than one that has ended, and not listed as open.
+    await pool.publish(channel, 'younger')
+    const rows = [
+      ...(await tx.fetch<{ payload: string }>(
+        'SELECT payload FROM pglisten.take($1, 0, 10, 60000, NULL)',
+        [name],
+      )),
+    ]
+    t.deepEqual(rows.slice(1), [{ payload: 'younger' }])
+    await tx.execute('SELECT pglisten.advance($1, 0, $2::text::jsonb)', [name, rows[0]!.payload])
+  })
+  await connection.close()
+  const got: string[] = []
+  run((_, { payload }) => void got.push(payload))
+  await waitFor(() => got.length === 1)
+  t.deepEqual(got, ['own'])
+})
