@@ -1,12 +1,27 @@
 // The directions in which the project's modules may use each other; `npm test` checks them.
 
-/** Folders of the facade from the highest to the lowest, each with what it may not use. @param {string} folder @param {string[]} above */
-const notUpwards = (folder, above) => ({
-  name: `${folder} uses nothing above it`,
+/** The parts of the facade from the highest to the lowest: each may use those below it. */
+const FACADE = [
+  'compat/',
+  'connect',
+  'pool',
+  'durable/',
+  'listen/',
+  'deliver/',
+  'query/',
+  'observe/',
+  'options/',
+  'native/',
+  'errors',
+]
+
+/** @type {import('dependency-cruiser').IForbiddenRuleType[]} */
+const notUpwards = FACADE.slice(1).map((part, index) => ({
+  name: `${part} uses nothing above it`,
   severity: 'error',
-  from: { path: `^src-ts/${folder}` },
-  to: { path: above.map((name) => `^src-ts/${name}`) },
-})
+  from: { path: `^src-ts/${part}` },
+  to: { path: FACADE.slice(0, index + 1).map((above) => `^src-ts/${above}`) },
+}))
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 export default {
@@ -17,62 +32,19 @@ export default {
       from: {},
       to: { circular: true },
     },
-    notUpwards('connect', ['compat/']),
-    notUpwards('pool', ['compat/', 'connect']),
-    notUpwards('durable/', ['compat/', 'connect', 'pool']),
-    notUpwards('listen/', ['compat/', 'connect', 'pool', 'durable/']),
-    notUpwards('deliver/', ['compat/', 'connect', 'pool', 'durable/', 'listen/']),
-    notUpwards('query/', ['compat/', 'connect', 'pool', 'durable/', 'listen/', 'deliver/']),
-    notUpwards('observe/', [
-      'compat/',
-      'connect',
-      'pool',
-      'durable/',
-      'listen/',
-      'deliver/',
-      'query/',
-    ]),
-    notUpwards('options/', [
-      'compat/',
-      'connect',
-      'pool',
-      'durable/',
-      'listen/',
-      'deliver/',
-      'query/',
-      'observe/',
-    ]),
-    notUpwards('native/', [
-      'compat/',
-      'connect',
-      'pool',
-      'durable/',
-      'listen/',
-      'deliver/',
-      'query/',
-      'observe/',
-      'options/',
-    ]),
-    notUpwards('errors', [
-      'compat/',
-      'connect',
-      'pool',
-      'durable/',
-      'listen/',
-      'deliver/',
-      'query/',
-      'observe/',
-      'options/',
-      'native/',
-    ]),
-    notUpwards('brand', ['.']),
+    ...notUpwards,
+    {
+      name: 'brand uses nothing above it',
+      severity: 'error',
+      from: { path: '^src-ts/brand' },
+      to: { path: '^src-ts/' },
+    },
     {
       name: 'every folder of the facade has its place in the order',
       severity: 'error',
       from: {
         path: '^src-ts/',
-        pathNot:
-          '^src-ts/(connect|pool|errors|brand|(compat|durable|listen|deliver|query|observe|options|native)/)',
+        pathNot: `^src-ts/(${FACADE.join('|')}|brand)`,
       },
       to: {},
     },

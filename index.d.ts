@@ -2486,13 +2486,15 @@ declare class Subscription<Payload = string> extends EventEmitter<SubscriptionEv
      * what is done is committed. A subscription that does not exist is made.
      *
      * `handler` is called for one event after the other; the events of a batch share a transaction. When it throws, the transaction
-     * is rolled back and its events are tried again, one by one. It must not end the transaction itself. One that is still
-     * running when {@link SubscriptionOptions.maxHandlerMs} is over has failed: its transaction is gone, and its event is tried again meanwhile.
+     * is rolled back and its events are tried again, one by one. It must not end the transaction itself. A handler
+     * that still runs when {@link SubscriptionOptions.maxHandlerMs} is over has failed: its transaction is gone, and its event may be tried
+     * again while it runs.
      *
-     * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
-     * the pool
-     * may have fewer connections than there are partitions, or the subscription exists with other channels or partitions, or this object runs already; with {@link SubscriptionStoppedError} when an
-     * event has failed too often; with {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
+     * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a
+     * standby, the pool may have fewer connections than there are partitions, the subscription exists with other channels or
+     * partitions, or this object runs already; with {@link SubscriptionStoppedError} when an event has failed too often; with
+     * {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first.
+     * One that is away later is waited for.
      */
     run(handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown, options?: RunOptions): Promise<void>;
     /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */
@@ -2976,12 +2978,18 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     /** What durable subscriptions need in the database, and what is told of all of them. */
     get durable(): Durable;
     /**
-     * Publishes an event for durable subscriptions, as {@link Queryable.publish} does, on a connection of the pool. Returns its id.
+     * Publishes an event for durable subscriptions, as {@link Queryable.publish} does, on a connection of the pool. Returns its id. On a
+     * channel with a schema the payload is what the schema takes, and checked by it.
      *
-     * @param channel - The channel.
-     * @param payload - Text of any size.
+     * Rejects with {@link DurableError} when durable subscriptions are not installed or the role may not publish, and as
+     * {@link ConnectionPool.execute} does.
+     *
+     * @param channel - The channel: 1 to 63 bytes.
+     * @param payload - The payload: text of any size, or a value that fits the schema of the channel.
      */
-    publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint>;
+    publish<Name extends keyof Schemas & string>(channel: Name, payload: ChannelInput<Schemas[Name]>, options?: PublishOptions): Promise<bigint>;
+    /** Publishes text to a channel of a pool without schemas. */
+    publish(channel: TextChannel<Schemas>, payload: string, options?: PublishOptions): Promise<bigint>;
     /**
      * Makes a durable subscription: {@link Subscription.run} works its events. {@link Durable.install} has to have been called once in
      * the database.

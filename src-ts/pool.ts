@@ -25,12 +25,15 @@ import {
 } from './observe/queue-watch.js'
 import type { QueueSuspect } from './observe/queue.js'
 import { observedNotify } from './query/observed.js'
+import type { QueryOptions } from './query/options.js'
 import type { QueryParameter } from './query/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
 import { Durable } from './durable/durable.js'
 import type { DurableOwner } from './durable/owner.js'
+import { explained } from './durable/states.js'
 import { Subscription } from './durable/subscription.js'
+import { PLAIN_TYPES } from './options/types.js'
 import { Listener } from './listen/listener.js'
 import type { ListenerPools } from './listen/types.js'
 import type { ListenerWarning } from './deliver/events.js'
@@ -482,14 +485,34 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   }
 
   /**
-   * Publishes an event for durable subscriptions, as {@link Queryable.publish} does, on a connection of the pool. Returns its id.
+   * Publishes an event for durable subscriptions, as {@link Queryable.publish} does, on a connection of the pool. Returns its id. On a
+   * channel with a schema the payload is what the schema takes, and checked by it.
    *
-   * @param channel - The channel.
-   * @param payload - Text of any size.
+   * Rejects with {@link DurableError} when durable subscriptions are not installed or the role may not publish, and as
+   * {@link ConnectionPool.execute} does.
+   *
+   * @param channel - The channel: 1 to 63 bytes.
+   * @param payload - The payload: text of any size, or a value that fits the schema of the channel.
    */
-  async publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint> {
-    return this.#use('`pool.publish()`', undefined, (connection) =>
-      connection.publish(channel, payload, options),
+  async publish<Name extends keyof Schemas & string>(
+    channel: Name,
+    payload: ChannelInput<Schemas[Name]>,
+    options?: PublishOptions,
+  ): Promise<bigint>
+  /** Publishes text to a channel of a pool without schemas. */
+  async publish(
+    channel: TextChannel<Schemas>,
+    payload: string,
+    options?: PublishOptions,
+  ): Promise<bigint>
+  async publish(channel: string, payload: unknown, options?: PublishOptions): Promise<bigint> {
+    checkChannel(channel)
+    const text = this.#schemas ? this.#schemas.encode(channel, payload) : payload
+    return explained(
+      this.#use('`pool.publish()`', undefined, (connection) =>
+        // It checks that it is text.
+        connection.publish(channel, text as string, options),
+      ),
     )
   }
 
@@ -536,7 +559,10 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     checkNumber('suspect.processId', processId, { min: 1, max: 2 ** 31 - 1, integer: true })
     checkString('suspect.backendStart', backendStart)
     const row = await this.#use('`pool.endQueueHolder()`', options, (connection, bounds) =>
-      connection.fetchRowOrNull<{ ended: boolean }>(END_BACKEND, [processId, backendStart], bounds),
+      connection.fetchRowOrNull<{ ended: boolean }>(END_BACKEND, [processId, backendStart], {
+        ...bounds,
+        types: PLAIN_TYPES,
+      }),
     )
     return row?.ended ?? false
   }
@@ -590,12 +616,14 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   #queueOwner(): QueueOwner {
     const live = () => [...this.#listeners].flatMap((reference) => reference.deref() ?? [])
     const bounds = { timeoutMs: QUEUE_LOOK_TIMEOUT_MS }
-    const ask = <Result>(work: (connection: Connection, within: CallOptions) => Promise<Result>) =>
-      this.#use('`queueWatch`', bounds, work)
+    const ask = <Result>(work: (connection: Connection, within: QueryOptions) => Promise<Result>) =>
+      this.#use('`queueWatch`', bounds, (connection, within) =>
+        work(connection, { ...within, types: PLAIN_TYPES }),
+      )
     return {
       isNeeded: () => live().some((listener) => listener.isStarted),
       usage: async () => {
-        const look = (connection: Connection, within: CallOptions) =>
+        const look = (connection: Connection, within: QueryOptions) =>
           connection.fetchVal<number>(USAGE, [], within)
         const usage = await ask(look)
         if (queueChannel.hasSubscribers)

@@ -7,16 +7,7 @@ import test from 'ava'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor } from '../../lab/wait.js'
 import { root } from '../../scripts/lib/run.mjs'
-import { openScene, server } from './scene.js'
-
-/** Waits until so many workers of a subscription sleep. */
-const asleep = ({ witness, name }: Awaited<ReturnType<typeof openScene>>, count = 1) =>
-  waitFor(
-    async () =>
-      (await witness.ask('SELECT count(*)::int FROM pglisten.sleeper WHERE subscription = $1', [
-        name,
-      ])) === count,
-  )
+import { asleep, openScene, server } from './scene.js'
 
 test('a publisher rings when somebody sleeps, and only then', async (t) => {
   const scene = await openScene(t)

@@ -98,7 +98,7 @@ test('nobody may do what the options did not name, and each role no more than th
   await owner.durable.install({ publishers: [publisher], subscribers: [subscriber] })
   const denied = { instanceOf: DatabaseError, message: /permission denied/ }
   const refused = { instanceOf: DurableError, message: /no right to use durable subscriptions/ }
-  await t.throwsAsync(as(nobody).publish('a', 'x'), denied)
+  await t.throwsAsync(as(nobody).publish('a', 'x'), refused)
   await t.throwsAsync(
     as(nobody)
       .subscription('s', { channels: ['a'] })

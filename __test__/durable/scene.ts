@@ -3,13 +3,16 @@
 import type { ExecutionContext } from 'ava'
 import {
   ConnectionPool,
+  type ChannelSchemas,
   type ConnectionPoolOptions,
+  type NoSchemas,
   type DurableEvent,
   type SubscriptionOptions,
   type Transaction,
 } from 'pglisten'
 import { startServer, type DevServer } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
+import { waitFor } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
 
 let starting: Promise<DevServer> | undefined
@@ -21,7 +24,10 @@ export function server(): Promise<DevServer> {
 }
 
 /** A pool on the server, with the schema. */
-export async function openPool(t: ExecutionContext, options: ConnectionPoolOptions = {}) {
+export async function openPool<Schemas extends ChannelSchemas = NoSchemas>(
+  t: ExecutionContext,
+  options: ConnectionPoolOptions<Schemas> = {},
+) {
   const pool = new ConnectionPool({ dsn: (await server()).dsn, ...options })
   t.teardown(() => pool.close())
   return pool
@@ -65,3 +71,12 @@ export async function openScene(t: ExecutionContext, options: Partial<Subscripti
   }
   return { pool, channel, name, witness, subscription, run, publish }
 }
+
+/** Waits until so many workers of a subscription sleep. */
+export const asleep = ({ witness, name }: Awaited<ReturnType<typeof openScene>>, count = 1) =>
+  waitFor(
+    async () =>
+      (await witness.ask('SELECT count(*)::int FROM pglisten.sleeper WHERE subscription = $1', [
+        name,
+      ])) === count,
+  )

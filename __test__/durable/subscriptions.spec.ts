@@ -1,14 +1,9 @@
 // Durable subscriptions: what they promise, one promise a test.
 
 import test from 'ava'
-import {
-  DurableError,
-  SubscriptionStoppedError,
-  type DurableEvent,
-  type FailedEvent,
-} from 'pglisten'
+import { DurableError, type DurableEvent } from 'pglisten'
 import { deferred, waitFor, within } from '../../lab/wait.js'
-import { openPool, openScene } from './scene.js'
+import { asleep, openPool, openScene } from './scene.js'
 
 /** The integers from the first to the last, as payloads. */
 const range = (first: number, last: number) =>
@@ -82,163 +77,6 @@ test('what is rolled back is nothing, and a long transaction holds nobody up', a
   await publish('3')
   await waitFor(() => got.length === 3)
   t.deepEqual(got, ['1', '2', '3'])
-})
-
-test('the work and the position are one: a handler that fails undoes its work, and its event comes again', async (t) => {
-  const { pool, name, publish, run, witness } = await openScene(t)
-  await witness.run(`CREATE TABLE ${name} (payload text, attempt int)`)
-  await publish('1', '2', '3')
-  const attempts: [string, number][] = []
-  const { subscription } = run(async (tx, { payload, attempt }) => {
-    attempts.push([payload, attempt])
-    await tx.execute(`INSERT INTO ${name} VALUES ($1, $2)`, [payload, attempt])
-    if (payload === '2' && attempt < 3) throw new Error('not yet')
-  })
-  await waitFor(async () => (await subscription.stats()).done === 3)
-  t.deepEqual(
-    [...(await pool.execute(`SELECT * FROM ${name} ORDER BY payload`))],
-    [
-      { payload: '1', attempt: 1 },
-      { payload: '2', attempt: 3 },
-      { payload: '3', attempt: 1 },
-    ],
-  )
-  t.deepEqual(attempts, [
-    ['1', 1],
-    ['2', 1],
-    ['1', 1],
-    ['2', 2],
-    ['2', 3],
-    ['3', 1],
-  ])
-  t.is((await subscription.stats()).failures, 2)
-})
-
-test('a subscription stops at an event that fails too often, and goes on there', async (t) => {
-  const { publish, run, pool, name } = await openScene(t, { maxAttempts: 3 })
-  await publish('1', 'bad', '3')
-  const got: string[] = []
-  const cause = new Error('no')
-  const { ended } = run((_, { payload }) => {
-    if (payload === 'bad') throw cause
-    got.push(payload)
-  })
-  const error = await within(t.throwsAsync(ended, { instanceOf: SubscriptionStoppedError }))
-  t.is(error.cause, cause)
-  t.is(error.code, 'ERR_PGLISTEN_SUBSCRIPTION_STOPPED')
-  t.regex(
-    error.message,
-    new RegExp(`subscription \`${name}\` has stopped: event ${error.eventId} .* 3 times`),
-  )
-  t.deepEqual(await pool.durable.failed(name), [])
-  const rest: [string, number][] = []
-  run((_, { payload, attempt }) => void rest.push([payload, attempt]))
-  await waitFor(() => rest.length === 2)
-  t.deepEqual(rest, [
-    ['bad', 4],
-    ['3', 1],
-  ])
-})
-
-for (const place of ['first', 'middle', 'last', 'two']) {
-  test(`an event that fails too often is kept apart where that is wanted (${place})`, async (t) => {
-    const { publish, run, pool, name } = await openScene(t, { maxAttempts: 2, onFailure: 'skip' })
-    const bad = { first: ['1'], middle: ['3'], last: ['5'], two: ['2', '3'] }[place]!
-    await publish(...range(1, 5))
-    let isMended = false
-    const got: string[] = []
-    const { subscription } = run((_, { payload }) => {
-      if (bad.includes(payload) && !isMended) throw new Error(`no ${payload}`)
-      got.push(payload)
-    })
-    const given: unknown[] = []
-    subscription.on('givenUp', ({ event }) => given.push(event.payload))
-    await waitFor(async () => {
-      const { done, givenUp } = await subscription.stats()
-      return done + givenUp === 5
-    })
-    const good = range(1, 5).filter((payload) => !bad.includes(payload))
-    t.deepEqual([...new Set(got)], good)
-    t.deepEqual(given, bad)
-    const failed = await pool.durable.failed(name)
-    t.deepEqual(
-      failed.map(({ payload, attempt, error, isDue }: FailedEvent) => [
-        payload,
-        attempt,
-        error,
-        isDue,
-      ]),
-      bad.map((payload) => [payload, 2, `Error: no ${payload}`, false]),
-    )
-    isMended = true
-    got.length = 0
-    t.is(await pool.durable.retry(name), bad.length)
-    await waitFor(async () => (await pool.durable.failed(name)).length === 0)
-    t.deepEqual(got, bad)
-  })
-}
-
-test('a handler that ends the transaction itself has failed, and its event is not passed', async (t) => {
-  for (const end of [
-    (tx: { commit(): Promise<void> }) => tx.commit(),
-    (tx: { rollback(): Promise<void> }) => tx.rollback(),
-    (tx: { executeBatch(sql: string): Promise<void> }) => tx.executeBatch('COMMIT'),
-    (tx: { executeBatch(sql: string): Promise<void> }) => tx.executeBatch('ROLLBACK; BEGIN'),
-  ]) {
-    const { publish, run } = await openScene(t, { maxAttempts: 2 })
-    await publish('1')
-    const { ended } = run(async (tx) => end(tx))
-    await within(t.throwsAsync(ended, { instanceOf: SubscriptionStoppedError }), {
-      what: String(end),
-    })
-    const got: string[] = []
-    run((_, { payload }) => void got.push(payload))
-    await waitFor(() => got.length === 1, { what: String(end) })
-  }
-})
-
-test('a deferred constraint, a swallowed error and an error that ends the session are failures of the handler', async (t) => {
-  const cases: [string, string][] = [
-    ['deferred', 'INSERT INTO $T VALUES (1), (1)'],
-    ['swallowed', 'SELECT 1/0'],
-    ['ends', 'SELECT pg_terminate_backend(pg_backend_pid())'],
-  ]
-  for (const [what, sql] of cases) {
-    const { publish, run, name, witness, pool } = await openScene(t, {
-      maxAttempts: 2,
-      onFailure: 'skip',
-    })
-    await witness.run(`CREATE TABLE ${name} (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)`)
-    await publish('bad', 'good')
-    const got: string[] = []
-    run(async (tx, { payload }) => {
-      if (payload === 'bad')
-        await tx.execute(sql.replace('$T', name)).catch((error: unknown) => {
-          if (what !== 'swallowed') throw error
-        })
-      else got.push(payload)
-    })
-    await waitFor(async () => (await pool.durable.failed(name)).length > 0, { what })
-    t.deepEqual(
-      (await pool.durable.failed(name)).map(({ payload }) => payload),
-      ['bad'],
-      what,
-    )
-  }
-})
-
-test('a serialization failure is tried again, and does not count', async (t) => {
-  const { publish, run } = await openScene(t, { maxAttempts: 2 })
-  await publish('1')
-  let calls = 0
-  const done = deferred<number>()
-  run(async (tx, { attempt }) => {
-    calls += 1
-    if (calls <= 5)
-      await tx.execute("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$")
-    done.resolve(attempt)
-  })
-  t.is(await within(done.promise), 1)
 })
 
 test('what a handler publishes to its own channel comes next, not in the same transaction', async (t) => {
@@ -376,18 +214,6 @@ test('a run that is ended finishes its event, commits what is done and leaves th
   t.deepEqual(rest, ['3', '4', '5'])
 })
 
-test('a handler that takes too long has failed, and another process goes on', async (t) => {
-  const { run, publish } = await openScene(t, { maxHandlerMs: 300 })
-  await publish('1')
-  const got: number[] = []
-  const other = await openPool(t)
-  run((_, { attempt }) => (attempt === 1 ? new Promise(() => {}) : void got.push(attempt)))
-  const began = performance.now()
-  run((_, { attempt }) => void got.push(attempt), {}, other)
-  await waitFor(() => got.length === 1)
-  t.true(performance.now() - began < 2000)
-})
-
 test('channels of which a subscription has none are not its own, and nobody waits for them', async (t) => {
   const { pool, run, publish, channel } = await openScene(t)
   const got: string[] = []
@@ -456,7 +282,7 @@ test('payloads are what the pool’s schemas make of them', async (t) => {
   const run = pool
     .subscription(name, { channels: [channel], from: 'beginning' })
     .run((_, { payload }) => got.resolve(payload), { signal: ending.signal })
-  await pool.publish(channel, '{"a":1}')
+  await pool.publish(channel, { a: 1 })
   t.deepEqual(await within(got.promise), { read: { a: 1 } })
   ending.abort()
   await run
@@ -474,90 +300,6 @@ test('a run ends with its pool', async (t) => {
     t.throwsAsync(ended, { code: 'ERR_PGLISTEN_POOL_EXECUTE', message: /the pool is closed/ }),
   )
 })
-
-test('one connection is enough for a subscription, also where its handler fails', async (t) => {
-  const { run, publish, channel, name } = await openScene(t, {
-    maxAttempts: 2,
-    onFailure: 'skip',
-    safetyNetMs: 300,
-  })
-  const pool = await openPool(t, { maxDbPoolSize: 1, acquireTimeoutSec: 5 })
-  await publish('1', 'bad', 'ends', '2')
-  const got: string[] = []
-  const { subscription } = run(
-    async (tx, { payload }) => {
-      if (payload === 'bad') throw new Error('no')
-      if (payload === 'ends') await tx.execute('SELECT pg_terminate_backend(pg_backend_pid())')
-      got.push(payload)
-    },
-    {},
-    pool,
-  )
-  const warnings: string[] = []
-  subscription.on('warning', ({ message }) => warnings.push(message))
-  await waitFor(() => got.includes('2'))
-  await pool.publish(channel, '3')
-  await waitFor(() => got.includes('3'))
-  t.deepEqual([...new Set(got)], ['1', '2', '3'])
-  t.deepEqual(
-    (await pool.durable.failed(name)).map(({ payload }) => payload),
-    ['bad', 'ends'],
-  )
-  t.deepEqual(warnings, [])
-})
-
-test('a payload that does not fit its schema is a failure of its event alone', async (t) => {
-  const { channel, name, publish } = await openScene(t)
-  const schema = {
-    '~standard': {
-      version: 1 as const,
-      vendor: 'test',
-      validate: (value: unknown) => (value === 2 ? { issues: [{ message: 'two' }] } : { value }),
-    },
-  }
-  const pool = await openPool(t, { schemas: { [channel]: schema } })
-  await publish('1', '2', 'no json', '3')
-  const got: unknown[] = []
-  const ending = new AbortController()
-  const run = pool
-    .subscription(name, {
-      channels: [channel],
-      from: 'beginning',
-      retryDelayMs: 1,
-      maxAttempts: 2,
-      onFailure: 'skip',
-    })
-    .run((_, { payload }) => void got.push(payload), { signal: ending.signal })
-  await waitFor(async () => (await pool.durable.failed(name)).length === 2 && got.includes(3))
-  t.deepEqual([...new Set(got)], [1, 3])
-  t.deepEqual(
-    (await pool.durable.failed(name)).map(({ payload }) => payload),
-    ['2', 'no json'],
-  )
-  ending.abort()
-  await run
-})
-
-for (const [what, sql] of [
-  ['makes its transaction read-only', 'SET LOCAL transaction_read_only = on'],
-  ['gives rights up', 'SET LOCAL ROLE pg_monitor'],
-  ['begins a block', 'SAVEPOINT s; SELECT 1/0'],
-] as const) {
-  test(`a handler that ${what} is one that fails, and others go on`, async (t) => {
-    const { run, publish, pool, name } = await openScene(t, { maxAttempts: 2, onFailure: 'skip' })
-    await publish('1', 'bad', '2')
-    const got: string[] = []
-    run(async (tx, { payload }) => {
-      if (payload === 'bad') await tx.executeBatch(sql).catch(() => {})
-      else got.push(payload)
-    })
-    await waitFor(async () => (await pool.durable.failed(name)).length === 1 && got.includes('2'))
-    t.deepEqual(
-      (await pool.durable.failed(name)).map(({ payload, attempt }) => [payload, attempt]),
-      [['bad', 2]],
-    )
-  })
-}
 
 test('neither the types of the pool nor its isolation level reach what a subscription does itself', async (t) => {
   const { channel, name } = await openScene(t)
@@ -597,11 +339,10 @@ test('neither the types of the pool nor its isolation level reach what a subscri
 })
 
 test('a run that sleeps ends at once with its pool', async (t) => {
-  const { run } = await openScene(t, { safetyNetMs: 60_000 })
+  const scene = await openScene(t, { safetyNetMs: 60_000 })
   const pool = await openPool(t)
-  const { subscription, ended } = run(() => {}, {}, pool)
-  await waitFor(async () => (await subscription.stats()).working === 1)
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  const { ended } = scene.run(() => {}, {}, pool)
+  await asleep(scene)
   await pool.close()
   await within(t.throwsAsync(ended, { code: 'ERR_PGLISTEN_POOL_EXECUTE' }))
 })
@@ -628,4 +369,37 @@ test('a transaction does not pass what it has published itself, although a young
   run((_, { payload }) => void got.push(payload))
   await waitFor(() => got.length === 1)
   t.deepEqual(got, ['own'])
+})
+
+test('a run that waits for a connection ends at once when it is aborted', async (t) => {
+  const { subscription } = await openScene(t)
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  const connection = await pool.connection()
+  const ending = new AbortController()
+  const run = subscription({}, pool).run(() => {}, { signal: ending.signal })
+  await waitFor(() => pool.status().waiting === 1)
+  ending.abort()
+  await within(run)
+  t.is(pool.status().waiting, 0)
+  await connection.close()
+})
+
+test('a pool with schemas publishes what they take, and nothing else', async (t) => {
+  const { channel, name } = await openScene(t)
+  const schema = {
+    '~standard': {
+      version: 1 as const,
+      vendor: 'test',
+      validate: (value: unknown) =>
+        typeof value === 'number' ? { value } : { issues: [{ message: 'no number' }] },
+    },
+  }
+  const pool = await openPool(t, { schemas: { [channel]: schema } })
+  await t.throwsAsync(pool.publish(channel, 'text'), {
+    code: 'ERR_PGLISTEN_ARGUMENT_TYPE',
+    message: /no number/,
+  })
+  await pool.publish(channel, 7)
+  t.is(await pool.fetchVal('SELECT payload FROM pglisten.event WHERE channel = $1', [channel]), '7')
+  t.false(await pool.durable.drop(name))
 })

@@ -26,8 +26,8 @@ export class Bell {
     this.#report = report
   }
 
-  /** Begins to listen. Rejects when there is no server. */
-  async start(): Promise<void> {
+  /** Begins to listen. Rejects when there is no server, and with the reason of `signal`. */
+  async start(signal: AbortSignal): Promise<void> {
     const listener = this.#owner.listener({
       name: 'durable subscriptions',
       channels: [CHANNEL],
@@ -44,7 +44,7 @@ export class Bell {
     await listener.addCallback(CHANNEL, (_, channel) => this.#ring(channel))
     // What was rung meanwhile was not heard.
     listener.addGapCallback(() => this.#ringAll())
-    await listener.startup({ timeoutMs: STARTUP_TIMEOUT_MS })
+    await listener.startup({ signal, timeoutMs: STARTUP_TIMEOUT_MS })
     listener.listen()
   }
 

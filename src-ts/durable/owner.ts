@@ -1,6 +1,7 @@
 // What durable subscriptions ask of the pool that they belong to.
 import type { Listener } from '../listen/listener.js'
 import type { ListenerOptions } from '../options/listener.js'
+import { PLAIN_TYPES } from '../options/types.js'
 import type { CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
 
@@ -18,24 +19,16 @@ export interface DurableOwner {
   readonly parse: ((text: string, channel: never) => unknown) | undefined
 }
 
-/** How the values of the package's own statements are read and written, whatever the types of the pool are. */
-export const PLAIN = {
-  types: {
-    dates: 'date',
-    infinity: 'number',
-    arrayBounds: 'drop',
-    json: {},
-    encoders: {},
-    decoders: {},
-  },
-} as const
+/** The options of the package's own statements. */
+export const PLAIN = { types: PLAIN_TYPES } as const
 
-/** Lets `work` use a connection of the pool. */
+/** Lets `work` use a connection of the pool. `options` bound the wait for it. */
 export async function withConnection<Result>(
   owner: DurableOwner,
   work: (connection: Connection) => Promise<Result>,
+  options?: CallOptions,
 ): Promise<Result> {
-  const connection = await owner.connection()
+  const connection = await owner.connection(options)
   try {
     return await work(connection)
   } finally {

@@ -102,13 +102,15 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
    * what is done is committed. A subscription that does not exist is made.
    *
    * `handler` is called for one event after the other; the events of a batch share a transaction. When it throws, the transaction
-   * is rolled back and its events are tried again, one by one. It must not end the transaction itself. One that is still
-   * running when {@link SubscriptionOptions.maxHandlerMs} is over has failed: its transaction is gone, and its event is tried again meanwhile.
+   * is rolled back and its events are tried again, one by one. It must not end the transaction itself. A handler
+   * that still runs when {@link SubscriptionOptions.maxHandlerMs} is over has failed: its transaction is gone, and its event may be tried
+   * again while it runs.
    *
-   * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a standby,
-   * the pool
-   * may have fewer connections than there are partitions, or the subscription exists with other channels or partitions, or this object runs already; with {@link SubscriptionStoppedError} when an
-   * event has failed too often; with {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first. One that is away later is waited for.
+   * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a
+   * standby, the pool may have fewer connections than there are partitions, the subscription exists with other channels or
+   * partitions, or this object runs already; with {@link SubscriptionStoppedError} when an event has failed too often; with
+   * {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first.
+   * One that is away later is waited for.
    */
   async run(
     handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown,
@@ -127,7 +129,7 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
   }
 
   async #run(handler: DurableHandler, signal: AbortSignal | undefined): Promise<void> {
-    const { channels, from, partitions } = this.#options
+    const { partitions } = this.#options
     const most = this.#owner.maxConnections()
     if (most < partitions) {
       throw new DurableError(
@@ -135,23 +137,13 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
           `may have ${most}: \`maxDbPoolSize\` says how many`,
       )
     }
-    await explained(
-      withConnection(this.#owner, (connection) =>
-        connection.execute(
-          'SELECT pglisten.subscribe($1, $2, $3, $4)',
-          [this.#name, [...channels], partitions, from === 'beginning'],
-          PLAIN,
-        ),
-      ),
-    )
     const warn = (error: unknown) => this.#warn('the bell cannot be heard', error)
     const bell = new Bell(this.#owner, warn)
     const ending = new AbortController()
     const end = () => ending.abort()
     signal?.addEventListener('abort', end, { once: true })
-    if (signal?.aborted) end()
     try {
-      await bell.start()
+      await this.#begin(bell, ending.signal)
       const workers = Array.from({ length: partitions }, (_, partition) =>
         new Worker(
           this.#owner,
@@ -168,10 +160,30 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
       for (const worker of workers) worker.catch(end)
       const failed = (await Promise.allSettled(workers)).find(({ status }) => status === 'rejected')
       if (failed?.status === 'rejected') throw failed.reason
+    } catch (error) {
+      // What was aborted before there was anything to work is no failure.
+      if (error !== ending.signal.reason) throw error
     } finally {
       signal?.removeEventListener('abort', end)
       await bell.stop()
     }
+  }
+
+  /** Makes the subscription, if there is none, and begins to hear the bell. */
+  async #begin(bell: Bell, signal: AbortSignal): Promise<void> {
+    const { channels, from, partitions } = this.#options
+    const subscribed = withConnection(
+      this.#owner,
+      (connection) =>
+        connection.execute(
+          'SELECT pglisten.subscribe($1, $2, $3, $4)',
+          [this.#name, [...channels], partitions, from === 'beginning'],
+          PLAIN,
+        ),
+      { signal },
+    )
+    await explained(subscribed)
+    await bell.start(signal)
   }
 
   #events(partition: number): WorkerEvents {

@@ -106,7 +106,7 @@ export class Worker {
         if (failure) await this.#failed(failure)
         else if (!this.#stop.aborted) await this.#sleep()
       } catch (error) {
-        if (await this.#getsOver(error)) continue
+        if ((await this.#getsOver(error)) || this.#stop.aborted) continue
         this.#events.onWarning(`subscription \`${this.#name}\` could not be worked`, error)
         await this.#wait(delay)
         delay = Math.min(2 * delay, MAX_AWAY_DELAY_MS)
@@ -128,9 +128,14 @@ export class Worker {
       return true
     }
     if (state === SqlState.Elsewhere) {
-      await withConnection(this.#owner, (connection) =>
-        connection.execute('SELECT FROM pglisten.adopt()', [], PLAIN),
-      )
+      try {
+        await withConnection(this.#owner, (connection) =>
+          connection.execute('SELECT FROM pglisten.adopt()', [], PLAIN),
+        )
+      } catch {
+        // The next fetch says again what is to be done.
+        return false
+      }
       const message = `subscription \`${this.#name}\` was in a restored dump: its position means here what it meant there`
       this.#events.onWarning(message, error)
       return true
@@ -146,7 +151,7 @@ export class Worker {
    * one of the pool.
    */
   async #awake(): Promise<HandlerFailure | undefined> {
-    return withConnection(this.#owner, async (connection) => {
+    const work = async (connection: Connection) => {
       let idleSince: number | undefined
       while (!this.#stop.aborted) {
         const outcome = await this.#batch(connection)
@@ -163,7 +168,8 @@ export class Worker {
         } while (!(await this.#hasMore(connection)))
       }
       return undefined
-    })
+    }
+    return withConnection(this.#owner, work, { signal: this.#stop })
   }
 
   /** Takes a batch and works it; whether there was one, or what failed. */

@@ -138,6 +138,16 @@ const resolved = new WeakMap<TypeOptions, WeakMap<ResolvedTypes, ResolvedTypes>>
 /** The options of which types were made. */
 const givenOf = new WeakMap<ResolvedTypes, TypeOptions>()
 
+/** @internal The types of the package's own statements, whatever those of the pool are. */
+export const PLAIN_TYPES: TypeOptions = {
+  dates: 'date',
+  infinity: 'number',
+  arrayBounds: 'drop',
+  json: {},
+  encoders: {},
+  decoders: {},
+}
+
 /** The types without any option. */
 export const DEFAULT_TYPES: ResolvedTypes = resolveTypes({})
 

@@ -45,12 +45,9 @@ import type { occupant, Occupant } from './occupant.js'
 import { collectResult, toQueryResult, type QueryResult } from './result.js'
 import { toRows, toValue, type Shaping } from './rows.js'
 import type { ResolvedObservation } from '../options/observation.js'
-import type { ResolvedTypes } from '../options/types.js'
+import { PLAIN_TYPES, type ResolvedTypes } from '../options/types.js'
 import { checkPublication, type PublishOptions } from '../options/durable.js'
 import { checkString } from '../options/validate.js'
-
-/** The texts of an event, whatever the types of the queryable are. */
-const AS_TEXT = { types: { encoders: {}, decoders: {} } }
 
 /** @internal The key of the method that returns how values are read and written. */
 export const typesOf: unique symbol = Symbol('typesOf')
@@ -258,7 +255,9 @@ export abstract class Queryable {
     const { key = null, bell = true } = options
     const params = [channel, payload, key, bell]
     return BigInt(
-      await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::text', params, AS_TEXT),
+      await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::text', params, {
+        types: PLAIN_TYPES,
+      }),
     )
   }
 
