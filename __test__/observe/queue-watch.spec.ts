@@ -54,7 +54,13 @@ async function watching(t: ExecutionContext, options: ConnectionPoolOptions = {}
   const { dsn } = await smallQueue()
   const applicationName = uniqueName('watch')
   const queueWatch = { intervalMs: 50, threshold: 0.2 }
-  const pool = new ConnectionPool({ dsn, applicationName, queueWatch, ...options })
+  // The types of the pool are for the user's statements.
+  const spoilt = () => 'spoilt'
+  const types = {
+    decoders: { bool: spoilt, float8: spoilt, int4: spoilt, text: spoilt },
+    encoders: { int4: spoilt, text: spoilt },
+  }
+  const pool = new ConnectionPool({ dsn, applicationName, queueWatch, types, ...options })
   t.teardown(() => pool.close())
   const listener = pool.listener({ name: applicationName })
   const warnings: ListenerWarning[] = []
