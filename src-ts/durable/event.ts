@@ -1,18 +1,20 @@
 // Events, as handlers get them, and as the server gives them.
+import type { ChannelOutput } from '../options/schemas.js'
 import type { DurableOwner } from './owner.js'
 
 /**
  * An event of a durable subscription.
  *
  * @typeParam Payload - The type of the payload: text, or what the pool's schema of the channel makes of it.
+ * @typeParam Channel - The name of the channel.
  */
-export interface DurableEvent<Payload = string> {
+export interface DurableEvent<Payload = string, Channel extends string = string> {
   /** The number of the event. It may be given again after a crash or a failover in which an asynchronous commit was lost. */
   readonly id: bigint
   /** Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. */
   readonly uid: string
   /** The channel. */
-  readonly channel: string
+  readonly channel: Channel
   /** The payload. */
   readonly payload: Payload
   /** What the event is about; `null` without a key. */
@@ -22,6 +24,16 @@ export interface DurableEvent<Payload = string> {
   /** The number of this attempt, from 1 on. */
   readonly attempt: number
 }
+
+/**
+ * The events of a pool's channels: of several channels one of each, told apart by `channel`.
+ *
+ * @typeParam Schemas - The types of the pool's schemas.
+ * @typeParam Names - The names of the channels.
+ */
+export type DurableEventOf<Schemas, Names extends keyof Schemas & string> = {
+  [Name in Names]: DurableEvent<ChannelOutput<Schemas[Name]>, Name>
+}[Names]
 
 /** The way that the position goes when the events of a batch are done. */
 export interface Way {

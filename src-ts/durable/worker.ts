@@ -7,6 +7,7 @@ import type { Connection } from '../query/connection.js'
 import type { Transaction } from '../query/transaction.js'
 import type { Bell } from './bell.js'
 import { COLUMNS, eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
+import { NotTaken, type Outlet } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
 
@@ -14,6 +15,8 @@ import { SqlState, refusal, sqlStateOf } from './states.js'
 const LINGER_MS = 100
 /** How often it is looked meanwhile. */
 const LINGER_POLL_MS = 10
+/** How long a worker keeps a connection while there is work, in milliseconds; then it is given to whoever waits for one. */
+const MAX_LEASE_MS = 1000
 /** How often it is looked while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
 const OPEN_PUBLISHER_POLL_MS = 100
 const MAX_OPEN_PUBLISHER_POLL_MS = 1000
@@ -28,7 +31,7 @@ const MAX_AWAY_DELAY_MS = 2000
 const FORGET_AFTER_NETS = 3
 
 /** Handles an event in the transaction of its batch. */
-export type DurableHandler = (tx: Transaction, event: DurableEvent<never>) => unknown
+export type DurableHandler = (tx: Transaction, event: never) => unknown
 
 /** What a worker tells. */
 export interface WorkerEvents {
@@ -44,7 +47,22 @@ export interface WorkerEvents {
   onWorking(isWorking: boolean): void
 }
 
-/** An error of the handler. */
+/** What a worker needs. */
+export interface WorkerSettings {
+  owner: DurableOwner
+  /** The name of the subscription. */
+  name: string
+  options: ResolvedSubscriptionOptions
+  partition: number
+  /** Who does the work: a function for each event, or a loop that is handed batches. */
+  work: DurableHandler | Outlet
+  bell: Bell
+  events: WorkerEvents
+  /** Ends the work. */
+  stop: AbortSignal
+}
+
+/** An error of the handler, or of the loop that was handed the batch which begins with the event. */
 class HandlerFailure extends Error {
   constructor(
     readonly event: DurableEvent<unknown>,
@@ -60,7 +78,8 @@ export class Worker {
   readonly #name: string
   readonly #options: ResolvedSubscriptionOptions
   readonly #partition: number
-  readonly #handler: DurableHandler
+  readonly #handler: DurableHandler | undefined
+  readonly #outlet: Outlet | undefined
   readonly #bell: Bell
   readonly #events: WorkerEvents
   readonly #stop: AbortSignal
@@ -75,25 +94,17 @@ export class Worker {
   /** Whether publishers ring for the worker. */
   #isFlagged = false
 
-  constructor(
-    owner: DurableOwner,
-    name: string,
-    options: ResolvedSubscriptionOptions,
-    partition: number,
-    handler: DurableHandler,
-    bell: Bell,
-    events: WorkerEvents,
-    stop: AbortSignal,
-  ) {
-    this.#owner = owner
-    this.#name = name
-    this.#options = options
-    this.#partition = partition
-    this.#handler = handler
-    this.#bell = bell
-    this.#events = events
-    this.#stop = stop
-    this.#channels = new Set(options.channels)
+  constructor(settings: WorkerSettings) {
+    this.#owner = settings.owner
+    this.#name = settings.name
+    this.#options = settings.options
+    this.#partition = settings.partition
+    if (typeof settings.work === 'function') this.#handler = settings.work
+    else this.#outlet = settings.work
+    this.#bell = settings.bell
+    this.#events = settings.events
+    this.#stop = settings.stop
+    this.#channels = new Set(settings.options.channels)
   }
 
   /** Works until it is stopped. Rejects when it cannot go on. */
@@ -101,10 +112,11 @@ export class Worker {
     let delay = AWAY_DELAY_MS
     while (!this.#stop.aborted) {
       try {
-        const failure = await this.#awake()
+        await this.#outlet?.wanted(this.#stop)
+        const outcome = await this.#awake()
         delay = AWAY_DELAY_MS
-        if (failure) await this.#failed(failure)
-        else if (!this.#stop.aborted) await this.#sleep()
+        if (outcome instanceof HandlerFailure) await this.#failed(outcome)
+        else if (outcome === 'idle' && !this.#stop.aborted) await this.#sleep()
       } catch (error) {
         if ((await this.#getsOver(error)) || this.#stop.aborted) continue
         this.#events.onWarning(`subscription \`${this.#name}\` could not be worked`, error)
@@ -112,9 +124,19 @@ export class Worker {
         delay = Math.min(2 * delay, MAX_AWAY_DELAY_MS)
       }
     }
+    if (this.#outlet && this.#doomed) await this.#giveUpAtLast()
     this.#events.onWorking(false)
     this.#rouse()
     await this.#rousing
+  }
+
+  /** Gives up what a loop has failed at too often, and then ended. */
+  async #giveUpAtLast(): Promise<void> {
+    try {
+      await withConnection(this.#owner, (connection) => this.#batch(connection))
+    } catch {
+      // The next attempt at it fails too, or does not.
+    }
   }
 
   /** Whether a failure was dealt with. Throws when nothing can be done about it. */
@@ -147,27 +169,38 @@ export class Worker {
   }
 
   /**
-   * Works until nothing has come for a while, or a handler has failed. What is done about that needs a connection, which may be the only
-   * one of the pool.
+   * Works until nothing has come for a while (`idle`), a handler has failed, or it is time to let others have the connection, which may be
+   * the only one of the pool: what is done about a failure needs one too.
    */
-  async #awake(): Promise<HandlerFailure | undefined> {
+  async #awake(): Promise<HandlerFailure | 'idle' | 'paused'> {
     const work = async (connection: Connection) => {
+      const since = performance.now()
       let idleSince: number | undefined
       while (!this.#stop.aborted) {
-        const outcome = await this.#batch(connection)
+        if (performance.now() - since >= MAX_LEASE_MS) return 'paused'
+        if (this.#outlet && !this.#outlet.claim()) return 'paused'
+        let outcome: boolean | HandlerFailure
+        let isContended: boolean | undefined
+        try {
+          outcome = await this.#batch(connection)
+        } finally {
+          isContended = this.#outlet?.release()
+        }
         if (outcome instanceof HandlerFailure) return outcome
+        // The other partitions come first.
+        if (outcome && isContended) return 'paused'
         if (outcome) {
           idleSince = undefined
           continue
         }
         idleSince ??= performance.now()
         do {
-          if (performance.now() - idleSince >= LINGER_MS) return undefined
+          if (performance.now() - idleSince >= LINGER_MS) return 'idle'
           await this.#wait(LINGER_POLL_MS)
-          if (this.#stop.aborted) return undefined
+          if (this.#stop.aborted) return 'paused'
         } while (!(await this.#hasMore(connection)))
       }
-      return undefined
+      return 'paused'
     }
     return withConnection(this.#owner, work, { signal: this.#stop })
   }
@@ -186,7 +219,13 @@ export class Worker {
           if (rows.length === 0) return
           const way = JSON.parse(rows[0]![3]) as Way
           let done = 0
-          for (let index = 1; index < rows.length; index += 1) {
+          if (this.#outlet) {
+            present = rawEvent(rows[1]!)
+            const outcome = await this.#hand(this.#outlet, tx, rows)
+            if (outcome instanceof HandlerFailure) throw (failure = outcome)
+            done = outcome
+          }
+          for (let index = 1; index < rows.length && !this.#outlet; index += 1) {
             if (this.#stop.aborted && done > 0) break
             present = rawEvent(rows[index]!)
             failure = await this.#handle(tx, present, rows[index]!)
@@ -199,7 +238,9 @@ export class Worker {
         },
         { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
       )
+      this.#outlet?.committed()
     } catch (error) {
+      this.#outlet?.rolledBack(error instanceof HandlerFailure ? error.reason : error)
       const failed = failure ?? this.#failureOf(error, present, rows)
       if (failed) return failed
       if (rows.length > 2 && !isLost(error)) return true
@@ -225,25 +266,57 @@ export class Worker {
     event: DurableEvent<unknown>,
     row: Row,
   ): Promise<HandlerFailure | undefined> {
-    const doomed = this.#doomed
-    if (doomed?.id === event.id) {
-      await tx.execute(
-        'SELECT pglisten.give_up($1, $2, $3, $4)',
-        [this.#name, this.#partition, event.id, textOf(doomed.error)],
-        PLAIN,
-      )
-      return undefined
-    }
+    if (await this.#givesUp(tx, event.id)) return undefined
     try {
-      await this.#handler(tx, eventOf(row, this.#owner) as DurableEvent<never>)
-      if (tx.isEnded) {
-        const message = 'the handler has ended the transaction that it was given; nothing is done'
-        throw new DurableError(message)
-      }
+      await this.#handler!(tx, eventOf(row, this.#owner) as never)
+      checkOpen(tx, 'the handler')
       return undefined
     } catch (error) {
       return new HandlerFailure(event, error)
     }
+  }
+
+  /** Hands a batch to the loop. Returns how many of its events are done then, from the first on, or what failed. */
+  async #hand(
+    outlet: Outlet,
+    tx: Transaction,
+    rows: readonly Row[],
+  ): Promise<number | HandlerFailure> {
+    let given = rows.slice(1)
+    if (given.length > 1 && given.some((row) => row[6] !== '1')) {
+      // A batch with it has failed, maybe in another process: each comes alone.
+      this.#careful = CAREFUL_EVENTS
+      given = given.slice(0, 1)
+    }
+    const first = rawEvent(given[0]!)
+    if (await this.#givesUp(tx, first.id)) return 1
+    const events: DurableEvent<unknown>[] = []
+    for (const row of given) {
+      try {
+        events.push(eventOf(row, this.#owner))
+      } catch (error) {
+        return new HandlerFailure(rawEvent(row), error)
+      }
+    }
+    try {
+      await outlet.hand(tx, events)
+      checkOpen(tx, 'the loop')
+      return given.length
+    } catch (error) {
+      return new HandlerFailure(first, error)
+    }
+  }
+
+  /** Sets an event apart, if it has failed too often. Returns whether it has. */
+  async #givesUp(tx: Transaction, id: bigint): Promise<boolean> {
+    const doomed = this.#doomed
+    if (doomed?.id !== id) return false
+    await tx.execute(
+      'SELECT pglisten.give_up($1, $2, $3, $4)',
+      [this.#name, this.#partition, id, textOf(doomed.error)],
+      PLAIN,
+    )
+    return true
   }
 
   /** Moves the position, and commits. */
@@ -292,6 +365,8 @@ export class Worker {
 
   /** Counts a failure, and waits; decides what becomes of the event. */
   async #failed({ event, reason }: HandlerFailure): Promise<void> {
+    // That is no failure of the event.
+    if (reason instanceof NotTaken) return
     const isAlone = this.#careful > 0
     this.#careful = CAREFUL_EVENTS
     this.#events.onFailure(event, reason)
@@ -397,6 +472,12 @@ export class Worker {
     clearTimeout(timer)
     this.#stop.removeEventListener('abort', onStop)
   }
+}
+
+/** Throws when whoever was given the transaction has ended it. */
+function checkOpen(tx: Transaction, who: string): void {
+  if (!tx.isEnded) return
+  throw new DurableError(`${who} has ended the transaction that it was given; nothing is done`)
 }
 
 /** Whether the connection is lost, so that another one is needed. */
