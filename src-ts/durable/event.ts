@@ -78,7 +78,7 @@ export function rawEvent([id, uid, channel, payload, key, at, attempt]: Row): Du
   }
 }
 
-/** Makes an event of a row as handlers get it. Throws when the payload does not fit the schema of its channel. */
+/** @internal Makes an event of a row as handlers get it. Throws when the payload does not fit the schema of its channel. */
 export function eventOf(row: Row, { parse }: DurableOwner): DurableEvent<unknown> {
   const event = rawEvent(row)
   return parse ? { ...event, payload: parse(event.payload, event.channel as never) } : event

@@ -43,8 +43,18 @@ export interface WorkerEvents {
   onFailure(event: DurableEvent<unknown>, error: unknown): void
   /** An event was given up. */
   onGivenUp(event: DurableEvent<unknown>, error: unknown): void
-  /** Whether the worker has the partition. */
-  onWorking(isWorking: boolean): void
+  /** The worker has the partition. */
+  onWorking(): void
+  /** Another worker has it. */
+  onStandingBy(): void
+  /** The worker has ended, or lets another one have the partition. */
+  onLeft(): void
+  /** Whether the worker waits for a bell. */
+  onAsleep(isAsleep: boolean): void
+  /** The positions of a restored dump were adopted. */
+  onAdopted(message: string, error: unknown): void
+  /** Calls the handler for an event. */
+  onCall(event: DurableEvent<unknown>, call: () => unknown): unknown
 }
 
 /** What a worker needs. */
@@ -125,7 +135,7 @@ export class Worker {
       }
     }
     if (this.#outlet && this.#doomed) await this.#giveUpAtLast()
-    this.#events.onWorking(false)
+    this.#events.onLeft()
     this.#rouse()
     await this.#rousing
   }
@@ -145,7 +155,7 @@ export class Worker {
     this.#owner.checkOpen()
     const state = sqlStateOf(error)
     if (state === SqlState.WorkedElsewhere) {
-      this.#events.onWorking(false)
+      this.#events.onStandingBy()
       await this.#wait(this.#options.standbyPollMs)
       return true
     }
@@ -159,7 +169,7 @@ export class Worker {
         return false
       }
       const message = `subscription \`${this.#name}\` was in a restored dump: its position means here what it meant there`
-      this.#events.onWarning(message, error)
+      this.#events.onAdopted(message, error)
       return true
     }
     // A server that has become a standby may become the primary again, or the pool finds the new one.
@@ -215,7 +225,7 @@ export class Worker {
       await connection.transaction(
         async (tx) => {
           rows = await this.#take(tx)
-          this.#events.onWorking(true)
+          this.#events.onWorking()
           if (rows.length === 0) return
           const way = JSON.parse(rows[0]![3]) as Way
           let done = 0
@@ -268,7 +278,8 @@ export class Worker {
   ): Promise<HandlerFailure | undefined> {
     if (await this.#givesUp(tx, event.id)) return undefined
     try {
-      await this.#handler!(tx, eventOf(row, this.#owner) as never)
+      const given = eventOf(row, this.#owner)
+      await this.#events.onCall(given, () => this.#handler!(tx, given as never))
       checkOpen(tx, 'the handler')
       return undefined
     } catch (error) {
@@ -418,6 +429,7 @@ export class Worker {
       return connection.fetchVal<string>('SELECT pg_current_xact_id()::text', [], PLAIN)
     })
     this.#isFlagged = true
+    this.#events.onAsleep(true)
     let poll = OPEN_PUBLISHER_POLL_MS
     while (!this.#stop.aborted) {
       const { rung, cancel } = this.#bell.next(this.#channels)
@@ -447,6 +459,7 @@ export class Worker {
   #rouse(): void {
     if (!this.#isFlagged) return
     this.#isFlagged = false
+    this.#events.onAsleep(false)
     this.#rousing = withConnection(this.#owner, (connection) =>
       connection.execute(
         'SELECT pglisten.rouse($1, $2, $3::text::uuid)',
