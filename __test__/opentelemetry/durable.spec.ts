@@ -63,9 +63,9 @@ test.serial(
         ...about,
       },
     })
-    const sender = telemetry.spans().find((span) => span.name === `send ${channel}`)
-    t.is(spans[0]!.parentSpanContext?.spanId, sender?.spanContext().spanId)
-    t.is(spans[0]!.spanContext().traceId, sender?.spanContext().traceId)
+    const sender = telemetry.spans().find((span) => span.name === `send ${channel}`)!
+    t.is(spans[0]!.parentSpanContext?.spanId, sender.spanContext().spanId)
+    t.is(spans[0]!.spanContext().traceId, sender.spanContext().traceId)
     const statement = telemetry
       .spans()
       .find(({ parentSpanContext: of }) => of?.spanId === spans[0]!.spanContext().spanId)
