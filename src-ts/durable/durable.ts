@@ -2,7 +2,7 @@
 import { brand } from '../brand.js'
 import { checkNumber } from '../options/validate.js'
 import { checkSubscriptionName, type InstallOptions } from '../options/durable.js'
-import type { DurableEvent } from './event.js'
+import { uidOf, type DurableEvent } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { VERSION, install, installedVersion, uninstall } from './schema.js'
 import { explained } from './states.js'
@@ -159,8 +159,8 @@ export class Durable {
     const result = explained(
       withConnection(this.#owner, (connection) =>
         connection.fetch<Record<string, string> & { is_due: boolean; key: string | null }>(
-          `SELECT event::text, uid, channel, payload, key, attempts::text, error, is_due,
-             (extract(epoch FROM published) * 1000)::float8::text AS published,
+          `SELECT event::text, xact::text, channel, payload, key, attempts::text, error, is_due,
+             (date_part('epoch', published) * 1000000)::bigint::text AS micros,
              (extract(epoch FROM failed) * 1000)::float8::text AS failed
            FROM pglisten.failed WHERE subscription = $1 ORDER BY failed.event`,
           [name],
@@ -170,11 +170,11 @@ export class Durable {
     )
     return [...(await result)].map((row) => ({
       id: BigInt(row['event']!),
-      uid: row['uid']!,
+      uid: uidOf(row['event']!, row['xact']!, row['micros']!),
       channel: row['channel']!,
       payload: row['payload']!,
       key: row.key,
-      publishedAt: new Date(Number(row['published'])),
+      publishedAt: new Date(Number(row['micros']) / 1000),
       attempt: Number(row['attempts']),
       failedAt: new Date(Number(row['failed'])),
       error: row['error']!,

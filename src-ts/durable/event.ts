@@ -41,29 +41,34 @@ export interface Way {
 /** A row that `pglisten.take` returns. */
 export type Row = [
   id: string | null,
-  uid: string,
+  xact: string,
   channel: string,
   payload: string,
   key: string | null,
-  at: string,
+  /** When it was published, in microseconds since 1970. */
+  micros: string,
   attempt: string,
 ]
 
 /** The columns of {@link Row}, as text whatever the types of the pool are. */
-export const COLUMNS =
-  'id::text, uid, channel, payload, key, (extract(epoch FROM at) * 1000)::float8::text, attempt::text'
+export const COLUMNS = 'id::text, xact, channel, payload, key, micros::text, attempt::text'
 
 /** Makes an event of a row, with its payload as text. */
-export function rawEvent([id, uid, channel, payload, key, at, attempt]: Row): DurableEvent {
+export function rawEvent([id, xact, channel, payload, key, micros, attempt]: Row): DurableEvent {
   return {
     id: BigInt(id!),
-    uid,
+    uid: uidOf(id!, xact, micros),
     channel,
     payload,
     key,
-    publishedAt: new Date(Number(at)),
+    publishedAt: new Date(Number(micros) / 1000),
     attempt: Number(attempt),
   }
+}
+
+/** What names an event for ever: its number, its transaction and its moment. */
+export function uidOf(id: string, xact: string, micros: string): string {
+  return `${id}-${xact}-${micros}`
 }
 
 /** Makes an event of a row as handlers get it. Throws when the payload does not fit the schema of its channel. */

@@ -3,17 +3,18 @@ import { randomUUID } from 'node:crypto'
 import { ConnectionError, DurableError, SubscriptionStoppedError } from '../errors.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
-import type { Connection } from '../query/connection.js'
-import type { Transaction } from '../query/transaction.js'
+import { Connection } from '../query/connection.js'
+import { Transaction } from '../query/transaction.js'
+import type { Queryable } from '../query/queryable.js'
 import type { Bell } from './bell.js'
 import { COLUMNS, eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
-const LINGER_MS = 100
-/** How often it is looked meanwhile. */
-const LINGER_POLL_MS = 10
+const LINGER_MS = 20
+/** How often it is looked meanwhile, in milliseconds. What comes in between is worked together. */
+const LINGER_POLL_MS = 2
 /** How often it is looked while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
 const OPEN_PUBLISHER_POLL_MS = 100
 const MAX_OPEN_PUBLISHER_POLL_MS = 1000
@@ -54,6 +55,13 @@ class HandlerFailure extends Error {
   }
 }
 
+/** A transaction that begins, and what was taken in it. */
+interface Begun {
+  tx: Promise<Transaction>
+  /** To be asked once it has begun. */
+  rows(): Promise<Row[]>
+}
+
 /** Works a partition of a subscription. */
 export class Worker {
   readonly #owner: DurableOwner
@@ -74,6 +82,8 @@ export class Worker {
   #rousing: Promise<unknown> | undefined
   /** Whether publishers ring for the worker. */
   #isFlagged = false
+  /** The next batch, asked for already. */
+  #begun: Begun | undefined
 
   constructor(
     owner: DurableOwner,
@@ -152,68 +162,108 @@ export class Worker {
    */
   async #awake(): Promise<HandlerFailure | undefined> {
     const work = async (connection: Connection) => {
-      let idleSince: number | undefined
+      let lastAt = performance.now()
       while (!this.#stop.aborted) {
         const outcome = await this.#batch(connection)
         if (outcome instanceof HandlerFailure) return outcome
-        if (outcome) {
-          idleSince = undefined
-          continue
-        }
-        idleSince ??= performance.now()
+        if (outcome !== 'none') lastAt = performance.now()
+        if (outcome === 'full') continue
         do {
-          if (performance.now() - idleSince >= LINGER_MS) return undefined
+          if (performance.now() - lastAt >= LINGER_MS) return undefined
           await this.#wait(LINGER_POLL_MS)
           if (this.#stop.aborted) return undefined
         } while (!(await this.#hasMore(connection)))
       }
       return undefined
     }
-    return withConnection(this.#owner, work, { signal: this.#stop })
+    try {
+      return await withConnection(this.#owner, work, { signal: this.#stop })
+    } finally {
+      // The transaction of a batch that was begun and is not worked has ended with the lease.
+      this.#begun = undefined
+    }
   }
 
-  /** Takes a batch and works it; whether there was one, or what failed. */
-  async #batch(connection: Connection): Promise<boolean | HandlerFailure> {
+  /** Begins a transaction and takes a batch in it, in one round trip. */
+  #begin(connection: Connection): Begun {
     const { maxHandlerMs } = this.#options
+    let rows: Promise<Row[]> | undefined
+    const tx = Connection.beginWith(
+      connection,
+      { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
+      (queryable) => {
+        rows = this.#take(queryable)
+        rows.catch(() => {})
+      },
+    )
+    // Whoever needs them awaits them, which may be nobody.
+    tx.catch(() => {})
+    return { tx, rows: () => rows! }
+  }
+
+  /** Takes a batch and works it; what there was, or what failed. */
+  async #batch(connection: Connection): Promise<'full' | 'some' | 'none' | HandlerFailure> {
+    const { tx: beginning, rows: taken } = this.#begun ?? this.#begin(connection)
+    this.#begun = undefined
+    const most = this.#most()
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
     let rows: Row[] = []
     try {
-      await connection.transaction(
-        async (tx) => {
-          rows = await this.#take(tx)
-          this.#events.onWorking(true)
-          if (rows.length === 0) return
-          const way = JSON.parse(rows[0]![3]) as Way
-          let done = 0
-          for (let index = 1; index < rows.length; index += 1) {
-            if (this.#stop.aborted && done > 0) break
-            present = rawEvent(rows[index]!)
-            failure = await this.#handle(tx, present, rows[index]!)
-            if (failure) throw failure
-            done += 1
-          }
-          present = undefined
-          await this.#advance(tx, part(way, rows, done))
-          this.#finished(rows, done)
-        },
-        { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
-      )
+      await Transaction.run(await beginning, async (tx) => {
+        rows = await taken()
+        this.#events.onWorking(true)
+        if (rows.length === 0) return
+        const way = JSON.parse(rows[0]![3]) as Way
+        let done = 0
+        for (let index = 1; index < rows.length; index += 1) {
+          if (this.#stop.aborted && done > 0) break
+          present = rawEvent(rows[index]!)
+          failure = await this.#handle(tx, present, rows[index]!)
+          if (failure) throw failure
+          done += 1
+        }
+        present = undefined
+        const committed = this.#advance(tx, part(way, rows, done))
+        // The next batch is asked for before the commit of this one is answered.
+        if (done === most && this.#careful === 0 && !this.#stop.aborted) {
+          this.#begun = this.#begin(connection)
+        }
+        await committed
+        this.#finished(rows, done)
+      })
     } catch (error) {
+      if (this.#begun) await this.#abandon()
       const failed = failure ?? this.#failureOf(error, present, rows)
       if (failed) return failed
-      if (rows.length > 2 && !isLost(error)) return true
+      if (rows.length > 2 && !isLost(error)) return 'full'
       throw error
     }
-    return rows.length > 0
+    if (rows.length === 0) return 'none'
+    return rows.length > most ? 'full' : 'some'
   }
 
-  async #take(tx: Transaction): Promise<Row[]> {
-    const { batchSize, maxHandlerMs, synchronousCommit } = this.#options
-    const most = this.#careful > 0 ? 1 : batchSize
-    const result = await tx.execute<Row>(
+  /** Rolls back what was begun for the next batch. */
+  async #abandon(): Promise<void> {
+    const { tx } = this.#begun!
+    this.#begun = undefined
+    try {
+      await (await tx).rollback()
+    } catch {
+      // It never began, or the connection is lost.
+    }
+  }
+
+  /** The most events of the next batch. */
+  #most(): number {
+    return this.#careful > 0 ? 1 : this.#options.batchSize
+  }
+
+  async #take(queryable: Queryable): Promise<Row[]> {
+    const { maxHandlerMs, synchronousCommit } = this.#options
+    const result = await queryable.execute<Row>(
       `SELECT ${COLUMNS} FROM pglisten.take($1, $2, $3, $4, $5)`,
-      [this.#name, this.#partition, most, maxHandlerMs, synchronousCommit],
+      [this.#name, this.#partition, this.#most(), maxHandlerMs, synchronousCommit],
       { ...PLAIN, rowMode: 'array' },
     )
     return [...result]
@@ -406,13 +456,14 @@ function isLost(error: unknown): boolean {
 
 /** The way of the first `done` events of a batch. */
 function part(way: Way, rows: readonly Row[], done: number): Way {
-  const tried = rows
+  const again = rows
     .slice(1, done + 1)
     .filter(([, , , , , , attempt]) => attempt !== '1')
     .map(([id]) => id!)
-  if (done === rows.length - 1) return { ...way, tried }
-  if (way.retried) return { ...way, retried: way.retried.slice(0, done), tried }
-  return { xact: way.xact, base: way.from!, target: way.to!, after: rows[done]![0], tried }
+  const tried = again.length > 0 ? { tried: again } : {}
+  if (done === rows.length - 1) return { ...way, ...tried }
+  if (way.retried) return { ...way, retried: way.retried.slice(0, done), ...tried }
+  return { xact: way.xact, base: way.from!, target: way.to!, after: rows[done]![0], ...tried }
 }
 
 /** An error in few words, for the table of events that have failed. */
