@@ -46,6 +46,13 @@ export interface FailedEvent extends DurableEvent {
   readonly isDue: boolean
 }
 
+/** A row of the events that were given up. */
+type FailedRow = Omit<FailedEvent, 'uid' | 'publishedAt' | 'failedAt'> & {
+  xact: bigint
+  micros: number
+  failedMs: number
+}
+
 /** The durable subscriptions of a database. {@link ConnectionPool.durable} is one. */
 export class Durable {
   readonly #owner: DurableOwner
@@ -158,27 +165,20 @@ export class Durable {
     checkSubscriptionName(name)
     const result = explained(
       withConnection(this.#owner, (connection) =>
-        connection.fetch<Record<string, string> & { is_due: boolean; key: string | null }>(
-          `SELECT event::text, xact::text, channel, payload, key, attempts::text, error, is_due,
-             (date_part('epoch', published) * 1000000)::bigint::text AS micros,
-             (extract(epoch FROM failed) * 1000)::float8::text AS failed
+        connection.fetch<FailedRow>(
+          `SELECT event AS id, xact, channel, payload, key, attempts AS attempt, error, is_due AS "isDue",
+             round(date_part('epoch', published) * 1000000) AS micros, date_part('epoch', failed) * 1000 AS "failedMs"
            FROM pglisten.failed WHERE subscription = $1 ORDER BY failed.event`,
           [name],
           PLAIN,
         ),
       ),
     )
-    return [...(await result)].map((row) => ({
-      id: BigInt(row['event']!),
-      uid: uidOf(row['event']!, row['xact']!, row['micros']!),
-      channel: row['channel']!,
-      payload: row['payload']!,
-      key: row.key,
-      publishedAt: new Date(Number(row['micros']) / 1000),
-      attempt: Number(row['attempts']),
-      failedAt: new Date(Number(row['failed'])),
-      error: row['error']!,
-      isDue: row.is_due,
+    return [...(await result)].map(({ xact, micros, failedMs, ...event }) => ({
+      ...event,
+      uid: uidOf(event.id, xact, micros),
+      publishedAt: new Date(micros / 1000),
+      failedAt: new Date(failedMs),
     }))
   }
 

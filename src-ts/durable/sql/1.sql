@@ -178,7 +178,7 @@ END $$;
 -- The transaction is bounded by the server's own time-outs, so that a worker that is frozen or cut off gives its lock back. Before
 -- version 17 no time-out is that of a transaction, and two of them share the time.
 CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, synchronous text)
-RETURNS TABLE (id bigint, xact text, channel text, payload text, key text, micros bigint, attempt int)
+RETURNS TABLE (id bigint, xact xid8, channel text, payload text, key text, micros float8, attempt int)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
@@ -222,11 +222,11 @@ BEGIN
       WITH due AS (
         SELECT f.* FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due ORDER BY f.event LIMIT n
       )
-      SELECT NULL::bigint, NULL, NULL, jsonb_build_object(
+      SELECT NULL::bigint, NULL::xid8, NULL, jsonb_build_object(
         'xact', pg_current_xact_id()::text, 'retried', jsonb_agg(d.event::text)
-      )::text, NULL, NULL::bigint, 0 FROM due AS d
+      )::text, NULL, NULL::float8, 0 FROM due AS d
       UNION ALL
-      (SELECT d.event, d.xact::text, d.channel, d.payload, d.key, (date_part('epoch', d.published) * 1000000)::bigint, d.attempts + 1 FROM due AS d ORDER BY d.event);
+      (SELECT d.event, d.xact, d.channel, d.payload, d.key, round(date_part('epoch', d.published) * 1000000), d.attempts + 1 FROM due AS d ORDER BY d.event);
     RETURN;
   END IF;
 
@@ -306,12 +306,12 @@ BEGIN
   RETURN NEXT;
   IF EXISTS (SELECT FROM pglisten.attempt AS a WHERE a.subscription = sub) THEN
     RETURN QUERY
-      SELECT b.id, b.xact::text, b.channel, b.payload, b.key, (date_part('epoch', b.at) * 1000000)::bigint, coalesce(a.attempts, 0) + 1
+      SELECT b.id, b.xact, b.channel, b.payload, b.key, round(date_part('epoch', b.at) * 1000000), coalesce(a.attempts, 0) + 1
       FROM unnest(batch) WITH ORDINALITY AS b (id, xact, at, channel, payload, key, place)
         LEFT JOIN pglisten.attempt AS a ON a.subscription = sub AND a.event = b.id
       ORDER BY b.place;
   ELSE
-    RETURN QUERY SELECT b.id, b.xact::text, b.channel, b.payload, b.key, (date_part('epoch', b.at) * 1000000)::bigint, 1 FROM unnest(batch) AS b;
+    RETURN QUERY SELECT b.id, b.xact, b.channel, b.payload, b.key, round(date_part('epoch', b.at) * 1000000), 1 FROM unnest(batch) AS b;
   END IF;
 END $$;
 
