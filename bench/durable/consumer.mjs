@@ -21,7 +21,17 @@ import { ConnectionPool } from 'pglisten'
 
 /** @type {Asked} */
 const asked = JSON.parse(process.argv[2] ?? '')
-const { dsn, kind, name, channel, batchSize, synchronousCommit, count, warmUp, timed = false } = asked
+const {
+  dsn,
+  kind,
+  name,
+  channel,
+  batchSize,
+  synchronousCommit,
+  count,
+  warmUp,
+  timed = false,
+} = asked
 const pool = new ConnectionPool({ dsn, maxDbPoolSize: 4 })
 const ending = new AbortController()
 
@@ -59,16 +69,23 @@ const WAYS = {
   async last() {
     const connection = await pool.connection()
     process.send?.('ready')
-    while (seen < count) {
+    while (!ending.signal.aborted) {
       await connection.transaction(async (tx) => {
         await tx.execute(`SET LOCAL synchronous_commit = ${synchronousCommit}`)
-        const last = await tx.fetchVal('SELECT last FROM by_hand WHERE name = $1 FOR UPDATE', [name])
+        /** @type {bigint} */
+        const last = await tx.fetchVal('SELECT last FROM by_hand WHERE name = $1 FOR UPDATE', [
+          name,
+        ])
+        /** @type {import('pglisten').QueryResult<{ id: bigint, payload: string }>} */
         const events = await tx.fetch(
           'SELECT id, channel, payload, key, at FROM pglisten.event WHERE id > $1 AND channel = $2 ORDER BY id LIMIT $3',
           [last, channel, batchSize],
         )
-        for (const event of events) await handled(/** @type {string} */ (event['payload']))
-        await tx.execute('UPDATE by_hand SET last = $2 WHERE name = $1', [name, events.at(-1)?.['id'] ?? last])
+        for (const event of events) handled(event.payload)
+        await tx.execute('UPDATE by_hand SET last = $2 WHERE name = $1', [
+          name,
+          [...events].at(-1)?.id ?? last,
+        ])
       })
     }
   },

@@ -53,6 +53,15 @@ type FailedRow = Omit<FailedEvent, 'uid' | 'publishedAt' | 'failedAt'> & {
   failedMs: number
 }
 
+function failedEvent({ xact, micros, failedMs, ...event }: FailedRow): FailedEvent {
+  return {
+    ...event,
+    uid: uidOf(event.id, xact, micros),
+    publishedAt: new Date(micros / 1000),
+    failedAt: new Date(failedMs),
+  }
+}
+
 /** The durable subscriptions of a database. {@link ConnectionPool.durable} is one. */
 export class Durable {
   readonly #owner: DurableOwner
@@ -174,12 +183,7 @@ export class Durable {
         ),
       ),
     )
-    return [...(await result)].map(({ xact, micros, failedMs, ...event }) => ({
-      ...event,
-      uid: uidOf(event.id, xact, micros),
-      publishedAt: new Date(micros / 1000),
-      failedAt: new Date(failedMs),
-    }))
+    return [...(await result)].map(failedEvent)
   }
 
   /**

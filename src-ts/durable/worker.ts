@@ -81,7 +81,7 @@ type Outcome = 'full' | 'some' | 'none' | HandlerFailure
 interface Begun {
   tx: Promise<Transaction>
   /** To be asked once it has begun. */
-  rows(): Promise<Row[]>
+  rows: () => Promise<Row[]>
 }
 
 /** Works a partition of a subscription. */
@@ -316,10 +316,7 @@ export class Worker {
   }
 
   /** Has the handler work an event, unless it is to be given up. */
-  async #handle(
-    tx: Transaction,
-    event: DurableEvent,
-  ): Promise<HandlerFailure | undefined> {
+  async #handle(tx: Transaction, event: DurableEvent): Promise<HandlerFailure | undefined> {
     if (this.#doomed && (await this.#givesUp(tx, event.id))) return undefined
     try {
       const handled = this.#handler!(tx, eventOf(event, this.#owner) as never)
@@ -461,35 +458,23 @@ export class Worker {
   /** Sleeps until there may be something. */
   async #sleep(): Promise<void> {
     await this.#rousing
-    const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
-    const params = [this.#name, this.#partition, this.#id, forgetAfter]
-    // Whoever takes a transaction id after this one sees the flag; whoever has one may have missed it. No snapshot tells which ids
-    // are taken: its xmax is that of the last transaction that has ended.
-    const fence = await withConnection(this.#owner, async (connection) => {
-      await connection.execute(
-        'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
-        params,
-        PLAIN,
-      )
-      return connection.fetchVal<string>('SELECT pg_current_xact_id()::text', [], PLAIN)
-    })
-    this.#isFlagged = true
     let poll = OPEN_PUBLISHER_POLL_MS
+    let fence: bigint | undefined
     while (!this.#stop.aborted) {
       const { rung, cancel } = this.#bell.next(this.#channels)
       try {
-        const { is_quiet, has_more } = await withConnection(this.#owner, (connection) =>
-          connection.fetchRow<{ is_quiet: boolean; has_more: boolean }>(
-            // The snapshot of the statement is older than those of what the function reads.
-            `SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS is_quiet,
-               pglisten.has_more($2, $3) AS has_more`,
-            [fence, this.#name, this.#partition],
-            PLAIN,
-          ),
-        )
-        if (has_more) break
-        await this.#wait(is_quiet ? this.#options.safetyNetMs : poll, rung)
-        if (!is_quiet) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
+        const seen = await withConnection(this.#owner, async (connection) => {
+          // All are sent before the first is answered: one round trip.
+          const flagging = fence === undefined ? this.#doze(connection) : fence
+          const [flagged, looked] = await Promise.all([flagging, this.#look(connection)])
+          return { flagged, ...looked }
+        })
+        fence = seen.flagged
+        this.#isFlagged = true
+        if (seen.hasMore) break
+        const isQuiet = seen.openFrom > fence
+        await this.#wait(isQuiet ? this.#options.safetyNetMs : poll, rung)
+        if (!isQuiet) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
         // The flag would be taken for that of a worker that is gone.
         else if (!this.#stop.aborted) break
       } finally {
@@ -497,6 +482,33 @@ export class Worker {
       }
     }
     this.#rouse()
+  }
+
+  /**
+   * Has publishers ring. Returns the fence: whoever takes a transaction id after it sees the flag, and whoever has one may have missed it.
+   * No snapshot tells which ids are taken: its xmax is that of the last transaction that has ended.
+   */
+  async #doze(connection: Connection): Promise<bigint> {
+    const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
+    const [, fence] = await Promise.all([
+      connection.execute(
+        'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
+        [this.#name, this.#partition, this.#id, forgetAfter],
+        PLAIN,
+      ),
+      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], PLAIN),
+    ])
+    return fence
+  }
+
+  /** Looks whether there is something, and which transaction is the first one that is still open. */
+  async #look(connection: Connection): Promise<{ openFrom: bigint; hasMore: boolean }> {
+    return connection.fetchRow(
+      // The snapshot of the statement is older than those of what the function reads.
+      `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore"`,
+      [this.#name, this.#partition],
+      PLAIN,
+    )
   }
 
   /** Has publishers no longer ring for the worker. It does not wait for that: a bell too many does no harm. */

@@ -380,19 +380,24 @@ BEGIN
         AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part));
 END $$;
 
--- Has publishers ring for a worker. What was told of so long ago that its worker must be gone is forgotten.
+-- Has publishers ring for a worker. What was told of so long ago that its worker must be gone is forgotten. Neither this nor the
+-- contrary has to survive a crash, which ends all workers: no disk is waited for.
 CREATE FUNCTION pglisten.doze(sub text, part int, worker uuid, forget_after interval) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
   DELETE FROM pglisten.sleeper AS s WHERE s.at < clock_timestamp() - forget_after;
   INSERT INTO pglisten.sleeper AS s (subscription, partition, worker, channels)
   SELECT k.name, part, doze.worker, k.channels FROM pglisten.subscription AS k WHERE k.name = sub
-  ON CONFLICT (subscription, partition, worker) DO UPDATE SET at = clock_timestamp(), channels = excluded.channels
-$$;
+  ON CONFLICT ON CONSTRAINT sleeper_pkey DO UPDATE SET at = clock_timestamp(), channels = excluded.channels;
+END $$;
 
 CREATE FUNCTION pglisten.rouse(sub text, part int, worker uuid) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
+  DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker;
+END $$;
 
 -- Counts an attempt that has failed; how many there were. In a transaction of its own: that of the work is rolled back.
 CREATE FUNCTION pglisten.count_attempt(sub text, event bigint, error text) RETURNS int
