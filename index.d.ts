@@ -528,6 +528,21 @@ interface SubscriptionOptions<Names extends string = string> {
      */
     retryDelayMs?: number | undefined;
     /**
+     * After how long without a reader {@link SubscriptionOptions.onUnread} counts, in milliseconds: an integer from 60000 on and
+     * at least four times {@link SubscriptionOptions.safetyNetMs}, or `false` for never. A subscription that nobody reads keeps every event that is published. It is read when a process begins to run it, when its
+     * position moves, which that of an idle one does too while it runs, and when an attempt fails. Kept in the database, by the run that
+     * began last.
+     * @default 86400000, or four times `safetyNetMs` where that is more
+     */
+    maxUnreadAgeMs?: number | false | undefined;
+    /**
+     * What happens to the subscription when nobody has read it for so long. `warn`: whoever runs any subscription of the database gets an event
+     * `warning`, once in each {@link SubscriptionOptions.maxUnreadAgeMs}. `drop`: it is dropped too, so that its events can be removed; a process
+     * that runs it later begins as a new one.
+     * @default 'warn'
+     */
+    onUnread?: 'warn' | 'drop' | undefined;
+    /**
      * What happens to an event that has failed so often: the subscription stops, or the event is kept apart and the next ones go on.
      * @default 'stop'
      */
@@ -544,6 +559,12 @@ interface InstallOptions {
     publishers?: readonly string[] | undefined;
     /** Roles that may subscribe, and publish. */
     subscribers?: readonly string[] | undefined;
+    /**
+     * How long events are kept that every subscription has done, in milliseconds: an integer from 0 on, or `false` for as long as nobody
+     * calls {@link Durable.trim}. Whoever runs a subscription removes older ones. A later `install()` changes it.
+     * @default as it is; 86400000 at first
+     */
+    retentionMs?: number | false | undefined;
 }
 
 /**
@@ -2371,6 +2392,10 @@ interface DurableStatus {
     latestVersion: number;
     /** Whether positions mean something here; `false` after a dump was restored, until {@link Durable.adopt}. */
     isHome: boolean;
+    /** How long events are kept that every subscription has done, in milliseconds; `false` until {@link Durable.trim} is called. */
+    retentionMs: number | false;
+    /** The names of the subscriptions that nobody has read for longer than their {@link SubscriptionOptions.maxUnreadAgeMs}. */
+    unread: string[];
 }
 /** A subscription, as {@link Durable.subscriptions} tells of it. */
 interface SubscriptionInfo {
@@ -2386,6 +2411,12 @@ interface SubscriptionInfo {
     moved: Date;
     /** How many events were given up. */
     failed: number;
+    /** For how long nobody has read it, in milliseconds. Of one that runs it is at most some seconds more than its `safetyNetMs`. */
+    unreadMs: number;
+    /** Its {@link SubscriptionOptions.maxUnreadAgeMs}. */
+    maxUnreadAgeMs: number | false;
+    /** Its {@link SubscriptionOptions.onUnread}. */
+    onUnread: 'warn' | 'drop';
 }
 /** An event that was given up. */
 interface FailedEvent extends DurableEvent {
@@ -2412,7 +2443,13 @@ declare class Durable {
     /** Tells which version is installed. */
     status(): Promise<DurableStatus>;
     /**
-     * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many.
+     * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many. Running subscriptions
+     * do so themselves, for what is older than {@link InstallOptions.retentionMs}. Without any subscription every event counts as done.
+     *
+     * Warns of subscriptions that nobody reads, which keep every event: a warning of the process, with the code `PGLISTEN_DURABLE`, and
+     * one of the pool's logger. Only the owner of the schema may trim.
+     *
+     * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
      *
      * @param keepMs - How long events are kept, in milliseconds. @default 0
      */
@@ -2486,12 +2523,28 @@ declare class SubscriptionStream<Event = DurableEvent> implements AsyncIterableI
     [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** A subscription that nobody has read for longer than its {@link SubscriptionOptions.maxUnreadAgeMs}. */
+interface UnreadSubscription {
+    /** Its name. */
+    name: string;
+    /** For how long nobody has read it, in milliseconds. */
+    ageMs: number;
+    /** How many events it has not done, and keeps: counted up to 100,000. */
+    events: number;
+    /** When the oldest of them was published; `undefined` without any. */
+    oldest: Date | undefined;
+    /** Whether it was dropped, as its {@link SubscriptionOptions.onUnread} says. */
+    isDropped: boolean;
+}
+
 /** What goes wrong that a {@link Subscription} gets over. */
 interface SubscriptionWarning {
     /** What it is, in words. */
     message: string;
-    /** The cause. */
+    /** The cause; `undefined` when no error is. */
     error: unknown;
+    /** The subscription that nobody reads, if the warning is about one: any of the database. */
+    unread?: UnreadSubscription | undefined;
 }
 /** An attempt at an event that has failed. */
 interface SubscriptionFailure {
@@ -3264,5 +3317,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Durable, DurableError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Subscription, SubscriptionStoppedError, SubscriptionStream, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableEventOf, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueMessage, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionBatch, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableEventOf, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueMessage, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionBatch, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, UnreadSubscription, WaitOptions, WarningKind, WarningMessage, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -36,6 +36,7 @@ export {
   type SubscriptionStats,
   type SubscriptionWarning,
 } from './src-ts/durable/subscription.js'
+export type { UnreadSubscription } from './src-ts/durable/unread.js'
 export type {
   InstallOptions,
   PublishOptions,

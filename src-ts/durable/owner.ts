@@ -15,6 +15,8 @@ export interface DurableOwner {
   connection(options?: CallOptions): Promise<Connection>
   /** Makes a listener. */
   listener(options: ListenerOptions<string>): Listener
+  /** Tells of something that somebody should know: a warning of the process, and of the pool's logger. */
+  warn(fields: object, message: string): void
   /** Makes the value of a payload, where the pool has schemas. */
   readonly parse: ((text: string, channel: never) => unknown) | undefined
 }

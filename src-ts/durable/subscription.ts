@@ -16,14 +16,18 @@ import type { Outlet, SubscriptionBatch } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { explained } from './states.js'
 import { SubscriptionStream } from './stream.js'
+import { describeUnread, type UnreadSubscription } from './unread.js'
+import { lookAfter } from './upkeep.js'
 import { Worker, type DurableHandler, type WorkerEvents } from './worker.js'
 
 /** What goes wrong that a {@link Subscription} gets over. */
 export interface SubscriptionWarning {
   /** What it is, in words. */
   message: string
-  /** The cause. */
+  /** The cause; `undefined` when no error is. */
   error: unknown
+  /** The subscription that nobody reads, if the warning is about one: any of the database. */
+  unread?: UnreadSubscription | undefined
 }
 
 /** An attempt at an event that has failed. */
@@ -178,6 +182,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     const bell = new Bell(this.#owner, warn)
     const ending = new AbortController()
     const end = () => ending.abort()
+    let caring: Promise<void> | undefined
     signal?.addEventListener('abort', end, { once: true })
     try {
       await this.#begin(bell, ending.signal)
@@ -195,6 +200,8 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       )
       // When one cannot go on, the others finish what they have begun.
       for (const worker of workers) worker.catch(end)
+      const { safetyNetMs } = this.#options
+      caring = lookAfter(this.#owner, safetyNetMs, (unread) => this.#unread(unread), ending.signal)
       const failed = (await Promise.allSettled(workers)).find(({ status }) => status === 'rejected')
       if (failed?.status === 'rejected') throw failed.reason
     } catch (error) {
@@ -202,19 +209,22 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       if (error !== ending.signal.reason) throw error
     } finally {
       signal?.removeEventListener('abort', end)
+      end()
+      await caring
       await bell.stop()
     }
   }
 
   /** Makes the subscription, if there is none, and begins to hear the bell. */
   async #begin(bell: Bell, signal: AbortSignal): Promise<void> {
-    const { channels, from, partitions } = this.#options
+    const { channels, from, partitions, maxUnreadAgeMs, onUnread } = this.#options
+    const maxUnread = maxUnreadAgeMs === null ? null : `${maxUnreadAgeMs} ms`
     const subscribed = withConnection(
       this.#owner,
       (connection) =>
         connection.execute(
-          'SELECT pglisten.subscribe($1, $2, $3, $4)',
-          [this.#name, [...channels], partitions, from === 'beginning'],
+          'SELECT pglisten.subscribe($1, $2, $3, $4, $5::text::interval, $6)',
+          [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
           PLAIN,
         ),
       { signal },
@@ -247,6 +257,10 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
   #warn(message: string, error: unknown): void {
     const why = error instanceof Error ? error.message : String(error)
     this.#report('warning', { message: `${message}: ${why}`, error })
+  }
+
+  #unread(unread: UnreadSubscription): void {
+    this.#report('warning', { message: describeUnread(unread), error: undefined, unread })
   }
 
   /** Emits an event. An error that a handler of it throws is an uncaught exception, and the work goes on. */
