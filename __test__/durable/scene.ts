@@ -19,7 +19,7 @@ let starting: Promise<DevServer> | undefined
 
 /** The file's server. It ends with the process. */
 export function server(): Promise<DevServer> {
-  starting ??= startServer({ settings: { max_prepared_transactions: 10 } })
+  starting ??= startServer({ settings: { max_prepared_transactions: 10, max_connections: 300 } })
   return starting
 }
 

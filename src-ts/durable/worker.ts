@@ -4,7 +4,7 @@ import { ConnectionError, DurableError, SubscriptionStoppedError } from '../erro
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import type { Connection } from '../query/connection.js'
-import type { Transaction } from '../query/transaction.js'
+import { commitWithin, type Transaction } from '../query/transaction.js'
 import type { Bell } from './bell.js'
 import { COLUMNS, eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
@@ -94,6 +94,11 @@ export class Worker {
     this.#events = events
     this.#stop = stop
     this.#channels = new Set(options.channels)
+  }
+
+  /** The options of statements outside of the transaction of a batch: a connection that is cut off in silence never answers. */
+  get #bounded() {
+    return { ...PLAIN, timeoutMs: this.#options.maxHandlerMs }
   }
 
   /** Works until it is stopped. Rejects when it cannot go on. */
@@ -254,7 +259,8 @@ export class Worker {
       [this.#name, this.#partition, JSON.stringify(way)],
       PLAIN,
     )
-    const committed = tx.commit()
+    // The position tells what became of a commit that nobody has answered.
+    const committed = tx[commitWithin](this.#options.maxHandlerMs)
     const [first, second] = await Promise.allSettled([moved, committed])
     for (const outcome of [first, second]) if (outcome.status === 'rejected') throw outcome.reason
   }
@@ -294,20 +300,26 @@ export class Worker {
   async #failed({ event, reason }: HandlerFailure): Promise<void> {
     const isAlone = this.#careful > 0
     this.#careful = CAREFUL_EVENTS
-    this.#events.onFailure(event, reason)
     const state = sqlStateOf(reason)
-    if (state === SqlState.SerializationFailure || state === SqlState.Deadlock) {
-      await this.#wait(this.#options.retryDelayMs)
+    const isCounted = state !== SqlState.SerializationFailure && state !== SqlState.Deadlock
+    const { maxAttempts, onFailure, retryDelayMs } = this.#options
+    let attempts: number | undefined
+    try {
+      if (isCounted) attempts = await this.#count(event, reason)
+    } catch (error) {
+      this.#events.onFailure(event, reason)
+      throw error
+    }
+    if (attempts === 0) {
+      // The commit took effect, and its answer was lost.
+      this.#events.onDone(1)
       return
     }
-    const { maxAttempts, onFailure, retryDelayMs } = this.#options
-    const attempts = await withConnection(this.#owner, (connection) =>
-      connection.fetchVal<number>(
-        'SELECT pglisten.count_attempt($1, $2, $3)',
-        [this.#name, event.id, textOf(reason)],
-        PLAIN,
-      ),
-    )
+    this.#events.onFailure(event, reason)
+    if (attempts === undefined) {
+      await this.#wait(retryDelayMs)
+      return
+    }
     if (attempts >= maxAttempts && isAlone) {
       if (onFailure === 'stop') {
         const what = `event ${event.id} on channel \`${event.channel}\` has failed ${attempts} times`
@@ -322,9 +334,20 @@ export class Worker {
     await this.#wait(Math.min(retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS))
   }
 
+  /** Counts a failure of an event. Returns how many there were; 0 when the event is done. */
+  async #count({ id }: DurableEvent<unknown>, reason: unknown): Promise<number> {
+    return withConnection(this.#owner, (connection) =>
+      connection.fetchVal<number>(
+        'SELECT pglisten.count_attempt($1, $2, $3)',
+        [this.#name, id, textOf(reason)],
+        this.#bounded,
+      ),
+    )
+  }
+
   async #hasMore(connection: Connection): Promise<boolean> {
     const params = [this.#name, this.#partition]
-    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params, PLAIN)
+    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params, this.#bounded)
   }
 
   /** Sleeps until there may be something. */
@@ -338,9 +361,9 @@ export class Worker {
       await connection.execute(
         'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
         params,
-        PLAIN,
+        this.#bounded,
       )
-      return connection.fetchVal<string>('SELECT pg_current_xact_id()::text', [], PLAIN)
+      return connection.fetchVal<string>('SELECT pg_current_xact_id()::text', [], this.#bounded)
     })
     this.#isFlagged = true
     let poll = OPEN_PUBLISHER_POLL_MS
@@ -353,7 +376,7 @@ export class Worker {
             `SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS is_quiet,
                pglisten.has_more($2, $3) AS has_more`,
             [fence, this.#name, this.#partition],
-            PLAIN,
+            this.#bounded,
           ),
         )
         if (has_more) break
@@ -376,7 +399,7 @@ export class Worker {
       connection.execute(
         'SELECT pglisten.rouse($1, $2, $3::text::uuid)',
         [this.#name, this.#partition, this.#id],
-        PLAIN,
+        this.#bounded,
       ),
     ).catch(() => {})
   }
