@@ -38,7 +38,7 @@ const atGate =
     return held.open
   }
 
-const PHASES: Record<string, { phase: Phase; asks?: boolean }> = {
+const PHASES: Record<string, { phase: Phase; asks?: 'pause' }> = {
   'while it sleeps': {
     phase: async ({ owner, witness }) => {
       await waitFor(() => witness.ask('SELECT count(*)::int FROM pglisten.sleeper'))
@@ -47,7 +47,7 @@ const PHASES: Record<string, { phase: Phase; asks?: boolean }> = {
   },
   'while it takes events': { phase: atGate('event') },
   'while its handler waits for something else': {
-    asks: true,
+    asks: 'pause',
     phase: async ({ owner }, { child, handling }) => {
       await publish(owner)
       await within(handling, { what: 'a handler' })
@@ -111,7 +111,7 @@ const options = (most = {}) => ({
 async function startVictim(
   t: ExecutionContext,
   { ownerDsn }: Opened,
-  asks: boolean,
+  asks: 'pause' | undefined,
   proxy: FaultProxy,
 ): Promise<Victim> {
   const name = 'victim'
@@ -152,7 +152,7 @@ function runHeir(t: ExecutionContext, { as, ownerDsn }: Opened) {
   return stop
 }
 
-for (const [when, { phase, asks = false }] of Object.entries(PHASES)) {
+for (const [when, { phase, asks }] of Object.entries(PHASES)) {
   test(`a worker is killed, cut off or frozen ${when}: each event is done once`, async (t) => {
     t.timeout(120_000)
     for (const [what, fault] of Object.entries(FAULTS)) {
