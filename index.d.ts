@@ -470,10 +470,14 @@ interface PublishOptions {
      */
     bell?: boolean | undefined;
 }
-/** The options of {@link ConnectionPool.subscription}. */
-interface SubscriptionOptions {
+/**
+ * The options of {@link ConnectionPool.subscription}.
+ *
+ * @typeParam Names - The names of the channels.
+ */
+interface SubscriptionOptions<Names extends string = string> {
     /** The channels whose events it gets: from 1 on. */
-    channels: readonly string[];
+    channels: readonly Names[];
     /**
      * Where a new subscription begins: with what is committed from now on, or with the oldest event that is kept. It has no effect
      * on one that exists.
@@ -529,9 +533,9 @@ interface SubscriptionOptions {
      */
     onFailure?: 'stop' | 'skip' | undefined;
 }
-/** The options of {@link Subscription.run}. */
+/** The options of {@link Subscription.run} and {@link Subscription.batches}. */
 interface RunOptions {
-    /** Ends the run: the event that is being handled is finished, and what is done is committed. */
+    /** Ends it: the event or batch that is being worked is finished, and what is done is committed. */
     signal?: AbortSignal | undefined;
 }
 /** The options of {@link Durable.install}. */
@@ -932,6 +936,68 @@ interface QueueReport {
      */
     suspects: QueueSuspect[];
 }
+
+/**
+ * The schema of a channel's payloads: an object of any library that implements [Standard
+ * Schema](https://standardschema.dev), such as zod, valibot or arktype. It has to validate synchronously.
+ *
+ * @typeParam Input - The type that {@link ConnectionPool.notify} takes.
+ * @typeParam Output - The type that callbacks and iterators get.
+ */
+interface ChannelSchema<Input = unknown, Output = Input> {
+    /** What Standard Schema asks of a schema. */
+    readonly '~standard': {
+        /** The version of Standard Schema. */
+        readonly version: 1;
+        /** The name of the library. */
+        readonly vendor: string;
+        /** Judges a value. */
+        readonly validate: (value: unknown) => ChannelSchemaResult<Output> | PromiseLike<ChannelSchemaResult<Output>>;
+        /** Only for the compiler. */
+        readonly types?: {
+            /** What a sender gives. */
+            readonly input: Input;
+            /** What a receiver gets. */
+            readonly output: Output;
+        } | undefined;
+    };
+}
+/** What the `validate` of a schema returns: the value, or what is wrong with it. */
+type ChannelSchemaResult<Output> = {
+    /** What the schema makes of the value. */
+    readonly value: Output;
+    /** Nothing. */
+    readonly issues?: undefined;
+} | {
+    /** What is wrong with the value. */
+    readonly issues: readonly ChannelSchemaIssue[];
+};
+/** One thing that is wrong with a payload. */
+interface ChannelSchemaIssue {
+    /** What is wrong, in words. */
+    readonly message: string;
+    /** Where it is wrong: the keys from the payload down. */
+    readonly path?: readonly (PropertyKey | ChannelSchemaKey)[] | undefined;
+}
+/** A key of a path, as some libraries give it. */
+interface ChannelSchemaKey {
+    /** The key. */
+    readonly key: PropertyKey;
+}
+/** The schemas of a pool's channels, by channel. */
+type ChannelSchemas = Readonly<Record<string, ChannelSchema<any, any>>>;
+/** The type parameter of a pool without schemas. */
+type NoSchemas = Record<never, never>;
+/** The type of a payload as it is sent to a channel with a schema. */
+type ChannelInput<Schema> = Schema extends ChannelSchema<infer Input, any> ? Input : never;
+/** The type of a payload as callbacks and iterators get it from a channel with a schema. */
+type ChannelOutput<Schema> = Schema extends ChannelSchema<any, infer Output> ? Output : never;
+/** The type of each channel's payload, as a pool's listeners deliver it: text on every channel without schemas. */
+type PayloadsOf<Schemas> = [keyof Schemas] extends [never] ? Record<string, string> : {
+    [Name in keyof Schemas & string]: ChannelOutput<Schemas[Name]>;
+};
+/** The channels to which text is sent: every one of a pool without schemas. */
+type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never;
 
 /** The options of the constructors of all errors of this package. */
 interface PglistenErrorOptions {
@@ -1864,68 +1930,6 @@ interface ListenerOptions<Payload = unknown> {
     slowCallbackMs?: number | false | undefined;
 }
 
-/**
- * The schema of a channel's payloads: an object of any library that implements [Standard
- * Schema](https://standardschema.dev), such as zod, valibot or arktype. It has to validate synchronously.
- *
- * @typeParam Input - The type that {@link ConnectionPool.notify} takes.
- * @typeParam Output - The type that callbacks and iterators get.
- */
-interface ChannelSchema<Input = unknown, Output = Input> {
-    /** What Standard Schema asks of a schema. */
-    readonly '~standard': {
-        /** The version of Standard Schema. */
-        readonly version: 1;
-        /** The name of the library. */
-        readonly vendor: string;
-        /** Judges a value. */
-        readonly validate: (value: unknown) => ChannelSchemaResult<Output> | PromiseLike<ChannelSchemaResult<Output>>;
-        /** Only for the compiler. */
-        readonly types?: {
-            /** What a sender gives. */
-            readonly input: Input;
-            /** What a receiver gets. */
-            readonly output: Output;
-        } | undefined;
-    };
-}
-/** What the `validate` of a schema returns: the value, or what is wrong with it. */
-type ChannelSchemaResult<Output> = {
-    /** What the schema makes of the value. */
-    readonly value: Output;
-    /** Nothing. */
-    readonly issues?: undefined;
-} | {
-    /** What is wrong with the value. */
-    readonly issues: readonly ChannelSchemaIssue[];
-};
-/** One thing that is wrong with a payload. */
-interface ChannelSchemaIssue {
-    /** What is wrong, in words. */
-    readonly message: string;
-    /** Where it is wrong: the keys from the payload down. */
-    readonly path?: readonly (PropertyKey | ChannelSchemaKey)[] | undefined;
-}
-/** A key of a path, as some libraries give it. */
-interface ChannelSchemaKey {
-    /** The key. */
-    readonly key: PropertyKey;
-}
-/** The schemas of a pool's channels, by channel. */
-type ChannelSchemas = Readonly<Record<string, ChannelSchema<any, any>>>;
-/** The type parameter of a pool without schemas. */
-type NoSchemas = Record<never, never>;
-/** The type of a payload as it is sent to a channel with a schema. */
-type ChannelInput<Schema> = Schema extends ChannelSchema<infer Input, any> ? Input : never;
-/** The type of a payload as callbacks and iterators get it from a channel with a schema. */
-type ChannelOutput<Schema> = Schema extends ChannelSchema<any, infer Output> ? Output : never;
-/** The type of each channel's payload, as a pool's listeners deliver it: text on every channel without schemas. */
-type PayloadsOf<Schemas> = [keyof Schemas] extends [never] ? Record<string, string> : {
-    [Name in keyof Schemas & string]: ChannelOutput<Schemas[Name]>;
-};
-/** The channels to which text is sent: every one of a pool without schemas. */
-type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never;
-
 /** The bounds of a wait on a listener. */
 interface WaitOptions {
     /** Ends the wait when it is aborted: the promise rejects with its reason. @default no signal */
@@ -2331,14 +2335,15 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
  * An event of a durable subscription.
  *
  * @typeParam Payload - The type of the payload: text, or what the pool's schema of the channel makes of it.
+ * @typeParam Channel - The name of the channel.
  */
-interface DurableEvent<Payload = string> {
+interface DurableEvent<Payload = string, Channel extends string = string> {
     /** The number of the event. It may be given again after a crash or a failover in which an asynchronous commit was lost. */
     readonly id: bigint;
     /** Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. */
     readonly uid: string;
     /** The channel. */
-    readonly channel: string;
+    readonly channel: Channel;
     /** The payload. */
     readonly payload: Payload;
     /** What the event is about; `null` without a key. */
@@ -2348,6 +2353,15 @@ interface DurableEvent<Payload = string> {
     /** The number of this attempt, from 1 on. */
     readonly attempt: number;
 }
+/**
+ * The events of a pool's channels: of several channels one of each, told apart by `channel`.
+ *
+ * @typeParam Schemas - The types of the pool's schemas.
+ * @typeParam Names - The names of the channels.
+ */
+type DurableEventOf<Schemas, Names extends keyof Schemas & string> = {
+    [Name in Names]: DurableEvent<ChannelOutput<Schemas[Name]>, Name>;
+}[Names];
 
 /** The result of {@link Durable.status}. */
 interface DurableStatus {
@@ -2423,6 +2437,55 @@ declare class Durable {
     retry(name: string, ids?: readonly bigint[]): Promise<number>;
 }
 
+/** A batch, as a loop gets it. One transaction holds the work and the position. */
+interface SubscriptionBatch<Event = DurableEvent> {
+    /** The events, at least one, in order. */
+    readonly events: readonly Event[];
+    /** The transaction: what is done on it is committed by {@link SubscriptionBatch.ack} together with the position. */
+    readonly tx: Transaction;
+    /**
+     * Commits. The events are done then.
+     *
+     * Rejects when that fails, such as for a deferred constraint, a statement that failed before, or a transaction that the loop has ended
+     * itself or that took longer than {@link SubscriptionOptions.maxHandlerMs}: nothing is done then, the failure is counted, and the
+     * events come again. When the connection is lost meanwhile, the next batch tells whether it was committed. Rejects with
+     * {@link DurableError} when the batch was acknowledged or refused before.
+     */
+    readonly ack: () => Promise<void>;
+    /**
+     * Rolls back. The events are tried again after a while, one by one; the failure is counted at the first one. Rejects with
+     * {@link DurableError} when the batch was acknowledged or refused before. Its argument is the reason, for the event `failure` and
+     * the table of what was given up.
+     */
+    readonly nack: (error?: unknown) => Promise<void>;
+}
+
+/**
+ * The batches of a subscription, one after the other: {@link Subscription.batches} makes it. It begins to run at the first `next()`, and
+ * ends when its loop ends: a `break`, and an error in the loop, refuse the batch that was not acknowledged.
+ *
+ * @typeParam Event - The type of the events.
+ */
+declare class SubscriptionStream<Event = DurableEvent> implements AsyncIterableIterator<SubscriptionBatch<Event>> {
+    #private;
+    /** Returns the stream itself. */
+    [Symbol.asyncIterator](): this;
+    /**
+     * Returns the next batch; waits for one. Ends without one when the signal is aborted.
+     *
+     * Rejects as {@link Subscription.run} does. Rejects with {@link DurableError} while another `next()` waits, and when the batch before
+     * was neither acknowledged nor refused: then that batch is rolled back without being counted as an attempt, and the stream has ended.
+     */
+    next(): Promise<IteratorResult<SubscriptionBatch<Event>, undefined>>;
+    /**
+     * Ends the stream: refuses the batch that is open, which is what a `break` in the loop, and an error in it, come to. Resolves once its
+     * transaction is rolled back, the attempt is counted, and nothing runs any more.
+     */
+    return(): Promise<IteratorResult<SubscriptionBatch<Event>, undefined>>;
+    /** Ends the stream, as {@link SubscriptionStream.return} does. */
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
 /** What goes wrong that a {@link Subscription} gets over. */
 interface SubscriptionWarning {
     /** What it is, in words. */
@@ -2475,9 +2538,12 @@ interface SubscriptionStats {
  *
  * Several processes may run a subscription of one name: one of them works each partition, and the others stand by.
  *
- * @typeParam Payload - The type of the payloads.
+ * It is worked by a function ({@link Subscription.run}), or by a loop: `for await (const batch of subscription)`
+ * ({@link Subscription.batches}).
+ *
+ * @typeParam Event - The type of the events.
  */
-declare class Subscription<Payload = string> extends EventEmitter<SubscriptionEvents> {
+declare class Subscription<Event extends DurableEvent<unknown> = DurableEvent> extends EventEmitter<SubscriptionEvents> implements AsyncIterable<SubscriptionBatch<Event>, undefined> {
     #private;
     /** The name by which the server knows it. */
     get name(): string;
@@ -2496,7 +2562,24 @@ declare class Subscription<Payload = string> extends EventEmitter<SubscriptionEv
      * {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first.
      * One that is away later is waited for.
      */
-    run(handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown, options?: RunOptions): Promise<void>;
+    run(handler: (tx: Transaction, event: Event) => unknown, options?: RunOptions): Promise<void>;
+    /**
+     * Returns a stream of batches, for a loop that acknowledges each: `for await (const batch of subscription.batches())`. Each batch has
+     * up to {@link SubscriptionOptions.batchSize} events and the transaction in which they are worked; `batch.ack()` commits the work and
+     * the position in one.
+     *
+     * A `break`, an error in the loop, and `batch.nack()` roll back. Then the batch has failed: that is counted at its first event, and its
+     * events come again one by one after a while, as after a handler that throws; {@link SubscriptionOptions.maxAttempts} and
+     * {@link SubscriptionOptions.onFailure} hold for each. Of several partitions the loop gets one batch at a time, in turn.
+     *
+     * The stream holds a connection of the pool from the moment a batch is fetched until it is over, for at most
+     * {@link SubscriptionOptions.maxHandlerMs}. It runs from its first `next()` on, and keeps the process alive until it ends.
+     *
+     * @param options - `signal` ends the stream: the batch at hand may still be acknowledged, and the loop ends then.
+     */
+    batches(options?: RunOptions): SubscriptionStream<Event>;
+    /** Returns a stream of batches, as {@link Subscription.batches} does. */
+    [Symbol.asyncIterator](): SubscriptionStream<Event>;
     /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */
     stats(): Promise<SubscriptionStats>;
 }
@@ -2991,13 +3074,16 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     /** Publishes text to a channel of a pool without schemas. */
     publish(channel: TextChannel<Schemas>, payload: string, options?: PublishOptions): Promise<bigint>;
     /**
-     * Makes a durable subscription: {@link Subscription.run} works its events. {@link Durable.install} has to have been called once in
-     * the database.
+     * Makes a durable subscription: {@link Subscription.run} or a loop works its events. {@link Durable.install} has to have been called
+     * once in the database. The payloads of a pool with schemas are what those make of them, and an event's `channel` tells which one.
      *
      * @param name - Its name: those of one name share the events, in all processes.
-     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+     * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
+     * {@link ConnectionPoolExecuteError} when the pool is closed.
      */
-    subscription(name: string, options: SubscriptionOptions): Subscription;
+    subscription<Name extends keyof Schemas & string>(name: string, options: SubscriptionOptions<Name>): Subscription<DurableEventOf<Schemas, Name>>;
+    /** Makes a durable subscription to channels of a pool without schemas: the payloads are text. */
+    subscription(name: string, options: SubscriptionOptions<TextChannel<Schemas>>): Subscription;
     /**
      * Ends a backend that holds the server's queue of notifications back, as a `warning` event of the kind `queue` has named it:
      * calls `pg_terminate_backend()`, if the backend is still the same. What it has not committed is rolled back.
@@ -3177,6 +3263,6 @@ declare class Range<Bound = unknown> {
     toString(): string;
 }
 
-export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Durable, DurableError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Subscription, SubscriptionStoppedError, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueMessage, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
+export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Durable, DurableError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Subscription, SubscriptionStoppedError, SubscriptionStream, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableEventOf, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueMessage, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionBatch, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
 //# sourceMappingURL=index.d.ts.map

@@ -26,7 +26,9 @@ export {
   type FailedEvent,
   type SubscriptionInfo,
 } from './src-ts/durable/durable.js'
-export type { DurableEvent } from './src-ts/durable/event.js'
+export type { DurableEvent, DurableEventOf } from './src-ts/durable/event.js'
+export type { SubscriptionBatch } from './src-ts/durable/outlet.js'
+export { SubscriptionStream } from './src-ts/durable/stream.js'
 export {
   Subscription,
   type SubscriptionEvents,

@@ -30,6 +30,7 @@ import type { QueryParameter } from './query/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
 import { Durable } from './durable/durable.js'
+import type { DurableEvent, DurableEventOf } from './durable/event.js'
 import type { DurableOwner } from './durable/owner.js'
 import { explained } from './durable/states.js'
 import { Subscription } from './durable/subscription.js'
@@ -517,13 +518,20 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   }
 
   /**
-   * Makes a durable subscription: {@link Subscription.run} works its events. {@link Durable.install} has to have been called once in
-   * the database.
+   * Makes a durable subscription: {@link Subscription.run} or a loop works its events. {@link Durable.install} has to have been called
+   * once in the database. The payloads of a pool with schemas are what those make of them, and an event's `channel` tells which one.
    *
    * @param name - Its name: those of one name share the events, in all processes.
-   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong.
+   * @throws {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
+   * {@link ConnectionPoolExecuteError} when the pool is closed.
    */
-  subscription(name: string, options: SubscriptionOptions): Subscription {
+  subscription<Name extends keyof Schemas & string>(
+    name: string,
+    options: SubscriptionOptions<Name>,
+  ): Subscription<DurableEventOf<Schemas, Name>>
+  /** Makes a durable subscription to channels of a pool without schemas: the payloads are text. */
+  subscription(name: string, options: SubscriptionOptions<TextChannel<Schemas>>): Subscription
+  subscription(name: string, options: SubscriptionOptions): Subscription<DurableEvent<never>> {
     this.#checkOpen()
     checkSubscriptionName(name)
     return new Subscription(this.#durableOwner(), name, resolveSubscriptionOptions(options))

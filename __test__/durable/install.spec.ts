@@ -152,7 +152,8 @@ test('every function has a search path of its own, and nobody else may call it',
   }
 })
 
-test('events are trimmed by age, once every subscription has done them', async (t) => {
+// Serial, because what another test has open keeps events as well.
+test.serial('events are trimmed by age, once every subscription has done them', async (t) => {
   const { owner } = await openDatabase(t)
   await owner.durable.install()
   const count = () => owner.fetchVal<number>('SELECT count(*)::int4 FROM pglisten.event')

@@ -48,6 +48,7 @@ const NAMES = [
   'Range',
   'Subscription',
   'SubscriptionStoppedError',
+  'SubscriptionStream',
   'Transaction',
   'TransactionBeginError',
   'TransactionClosedError',

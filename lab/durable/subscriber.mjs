@@ -18,16 +18,7 @@ import { ConnectionPool } from 'pglisten'
 
 /** @type {Settings} */
 const settings = JSON.parse(process.argv[2] ?? '')
-const {
-  dsn,
-  name,
-  applicationName,
-  done,
-  published,
-  options,
-  chaos = false,
-  asks = false,
-} = settings
+const { dsn, name, applicationName, done, published, options, chaos = false, asks } = settings
 const pool = new ConnectionPool({ dsn, applicationName, maxDbPoolSize: 20 })
 const subscription = pool.subscription(name, options)
 const ending = new AbortController()

@@ -1,18 +1,20 @@
 // Events, as handlers get them, and as the server gives them.
+import type { ChannelOutput } from '../options/schemas.js'
 import type { DurableOwner } from './owner.js'
 
 /**
  * An event of a durable subscription.
  *
  * @typeParam Payload - The type of the payload: text, or what the pool's schema of the channel makes of it.
+ * @typeParam Channel - The name of the channel.
  */
-export interface DurableEvent<Payload = string> {
+export interface DurableEvent<Payload = string, Channel extends string = string> {
   /** The number of the event. It may be given again after a crash or a failover in which an asynchronous commit was lost. */
   readonly id: bigint
   /** Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. */
   readonly uid: string
   /** The channel. */
-  readonly channel: string
+  readonly channel: Channel
   /** The payload. */
   readonly payload: Payload
   /** What the event is about; `null` without a key. */
@@ -22,6 +24,16 @@ export interface DurableEvent<Payload = string> {
   /** The number of this attempt, from 1 on. */
   readonly attempt: number
 }
+
+/**
+ * The events of a pool's channels: of several channels one of each, told apart by `channel`.
+ *
+ * @typeParam Schemas - The types of the pool's schemas.
+ * @typeParam Names - The names of the channels.
+ */
+export type DurableEventOf<Schemas, Names extends keyof Schemas & string> = {
+  [Name in Names]: DurableEvent<ChannelOutput<Schemas[Name]>, Name>
+}[Names]
 
 /** The way that the position goes when the events of a batch are done. */
 export interface Way {
@@ -40,34 +52,38 @@ export interface Way {
 
 /** A row that `pglisten.take` returns. */
 export type Row = [
-  id: string | null,
-  uid: string,
+  id: bigint | null,
+  xact: bigint,
   channel: string,
   payload: string,
   key: string | null,
-  at: string,
-  attempt: string,
+  /** When it was published, in microseconds since 1970. */
+  micros: number,
+  attempt: number,
 ]
 
-/** The columns of {@link Row}, as text whatever the types of the pool are. */
-export const COLUMNS =
-  'id::text, uid, channel, payload, key, (extract(epoch FROM at) * 1000)::float8::text, attempt::text'
+/** The columns of {@link Row}. */
+export const COLUMNS = 'id, xact, channel, payload, key, micros, attempt'
 
 /** Makes an event of a row, with its payload as text. */
-export function rawEvent([id, uid, channel, payload, key, at, attempt]: Row): DurableEvent {
+export function rawEvent([id, xact, channel, payload, key, micros, attempt]: Row): DurableEvent {
   return {
-    id: BigInt(id!),
-    uid,
+    id: id!,
+    uid: uidOf(id!, xact, micros),
     channel,
     payload,
     key,
-    publishedAt: new Date(Number(at)),
-    attempt: Number(attempt),
+    publishedAt: new Date(micros / 1000),
+    attempt,
   }
 }
 
-/** Makes an event of a row as handlers get it. Throws when the payload does not fit the schema of its channel. */
-export function eventOf(row: Row, { parse }: DurableOwner): DurableEvent<unknown> {
-  const event = rawEvent(row)
+/** What names an event for ever: its number, its transaction and its moment, in microseconds since 1970. */
+export function uidOf(id: bigint, xact: bigint, micros: number): string {
+  return `${id}-${xact}-${micros}`
+}
+
+/** Makes an event as handlers get it. Throws when the payload does not fit the schema of its channel. */
+export function eventOf(event: DurableEvent, { parse }: DurableOwner): DurableEvent<unknown> {
   return parse ? { ...event, payload: parse(event.payload, event.channel as never) } : event
 }

@@ -28,7 +28,6 @@ const SUBSCRIBE = [
   'is_home()',
   'subscribe(text, text[], int, boolean)',
   'take(text, int, int, int, text)',
-  'fetch(text, int, int)',
   'advance(text, int, jsonb)',
   'has_more(text, int)',
   'doze(text, int, uuid, interval)',

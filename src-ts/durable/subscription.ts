@@ -12,8 +12,10 @@ import { checkFunction } from '../options/validate.js'
 import type { Transaction } from '../query/transaction.js'
 import { Bell } from './bell.js'
 import type { DurableEvent } from './event.js'
+import type { Outlet, SubscriptionBatch } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { explained } from './states.js'
+import { SubscriptionStream } from './stream.js'
 import { Worker, type DurableHandler, type WorkerEvents } from './worker.js'
 
 /** What goes wrong that a {@link Subscription} gets over. */
@@ -72,9 +74,15 @@ export interface SubscriptionStats {
  *
  * Several processes may run a subscription of one name: one of them works each partition, and the others stand by.
  *
- * @typeParam Payload - The type of the payloads.
+ * It is worked by a function ({@link Subscription.run}), or by a loop: `for await (const batch of subscription)`
+ * ({@link Subscription.batches}).
+ *
+ * @typeParam Event - The type of the events.
  */
-export class Subscription<Payload = string> extends EventEmitter<SubscriptionEvents> {
+export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
+  extends EventEmitter<SubscriptionEvents>
+  implements AsyncIterable<SubscriptionBatch<Event>, undefined>
+{
   readonly #owner: DurableOwner
   readonly #name: string
   readonly #options: ResolvedSubscriptionOptions
@@ -113,22 +121,51 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
    * One that is away later is waited for.
    */
   async run(
-    handler: (tx: Transaction, event: DurableEvent<Payload>) => unknown,
+    handler: (tx: Transaction, event: Event) => unknown,
     options?: RunOptions,
   ): Promise<void> {
     checkFunction('handler', handler)
     const { signal } = resolveRunOptions(options)
+    await this.#once(handler, signal)
+  }
+
+  /**
+   * Returns a stream of batches, for a loop that acknowledges each: `for await (const batch of subscription.batches())`. Each batch has
+   * up to {@link SubscriptionOptions.batchSize} events and the transaction in which they are worked; `batch.ack()` commits the work and
+   * the position in one.
+   *
+   * A `break`, an error in the loop, and `batch.nack()` roll back. Then the batch has failed: that is counted at its first event, and its
+   * events come again one by one after a while, as after a handler that throws; {@link SubscriptionOptions.maxAttempts} and
+   * {@link SubscriptionOptions.onFailure} hold for each. Of several partitions the loop gets one batch at a time, in turn.
+   *
+   * The stream holds a connection of the pool from the moment a batch is fetched until it is over, for at most
+   * {@link SubscriptionOptions.maxHandlerMs}. It runs from its first `next()` on, and keeps the process alive until it ends.
+   *
+   * @param options - `signal` ends the stream: the batch at hand may still be acknowledged, and the loop ends then.
+   */
+  batches(options?: RunOptions): SubscriptionStream<Event> {
+    const { signal } = resolveRunOptions(options)
+    return new SubscriptionStream<Event>((outlet, stop) => this.#once(outlet, stop), signal)
+  }
+
+  /** Returns a stream of batches, as {@link Subscription.batches} does. */
+  [Symbol.asyncIterator](): SubscriptionStream<Event> {
+    return this.batches()
+  }
+
+  /** Runs it, unless it runs already. */
+  async #once(work: DurableHandler | Outlet, signal: AbortSignal | undefined): Promise<void> {
     if (this.#isRunning) throw new DurableError(`subscription \`${this.#name}\` runs already`)
     this.#isRunning = true
     try {
-      if (!signal?.aborted) await this.#run(handler, signal)
+      if (!signal?.aborted) await this.#run(work, signal)
     } finally {
       this.#isRunning = false
       this.#working.clear()
     }
   }
 
-  async #run(handler: DurableHandler, signal: AbortSignal | undefined): Promise<void> {
+  async #run(work: DurableHandler | Outlet, signal: AbortSignal | undefined): Promise<void> {
     const { partitions } = this.#options
     const most = this.#owner.maxConnections()
     if (most < partitions) {
@@ -145,16 +182,16 @@ export class Subscription<Payload = string> extends EventEmitter<SubscriptionEve
     try {
       await this.#begin(bell, ending.signal)
       const workers = Array.from({ length: partitions }, (_, partition) =>
-        new Worker(
-          this.#owner,
-          this.#name,
-          this.#options,
+        new Worker({
+          owner: this.#owner,
+          name: this.#name,
+          options: this.#options,
           partition,
-          handler,
+          work,
           bell,
-          this.#events(partition),
-          ending.signal,
-        ).run(),
+          events: this.#events(partition),
+          stop: ending.signal,
+        }).run(),
       )
       // When one cannot go on, the others finish what they have begun.
       for (const worker of workers) worker.catch(end)

@@ -1,19 +1,24 @@
 // One worker: it takes the events of one partition, batch by batch, and sleeps when there are none.
 import { randomUUID } from 'node:crypto'
 import { ConnectionError, DurableError, SubscriptionStoppedError } from '../errors.js'
+import { asThenable } from '../native/thenable.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
-import type { Connection } from '../query/connection.js'
-import { commitWithin, type Transaction } from '../query/transaction.js'
+import { Connection } from '../query/connection.js'
+import { Transaction, commitWithin } from '../query/transaction.js'
+import type { Queryable } from '../query/queryable.js'
 import type { Bell } from './bell.js'
 import { COLUMNS, eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
+import { NotTaken, type Outlet } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
-const LINGER_MS = 100
-/** How often it is looked meanwhile. */
-const LINGER_POLL_MS = 10
+const LINGER_MS = 20
+/** How often it is looked meanwhile, in milliseconds. What comes in between is worked together. */
+const LINGER_POLL_MS = 2
+/** How long a worker keeps a connection while there is work, in milliseconds; then it is given to whoever waits for one. */
+const MAX_LEASE_MS = 1000
 /** How often it is looked while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
 const OPEN_PUBLISHER_POLL_MS = 100
 const MAX_OPEN_PUBLISHER_POLL_MS = 1000
@@ -28,7 +33,7 @@ const MAX_AWAY_DELAY_MS = 2000
 const FORGET_AFTER_NETS = 3
 
 /** Handles an event in the transaction of its batch. */
-export type DurableHandler = (tx: Transaction, event: DurableEvent<never>) => unknown
+export type DurableHandler = (tx: Transaction, event: never) => unknown
 
 /** What a worker tells. */
 export interface WorkerEvents {
@@ -44,7 +49,22 @@ export interface WorkerEvents {
   onWorking(isWorking: boolean): void
 }
 
-/** An error of the handler. */
+/** What a worker needs. */
+export interface WorkerSettings {
+  owner: DurableOwner
+  /** The name of the subscription. */
+  name: string
+  options: ResolvedSubscriptionOptions
+  partition: number
+  /** Who does the work: a function for each event, or a loop that is handed batches. */
+  work: DurableHandler | Outlet
+  bell: Bell
+  events: WorkerEvents
+  /** Ends the work. */
+  stop: AbortSignal
+}
+
+/** An error of the handler, or of the loop that was handed the batch which begins with the event. */
 class HandlerFailure extends Error {
   constructor(
     readonly event: DurableEvent<unknown>,
@@ -54,13 +74,24 @@ class HandlerFailure extends Error {
   }
 }
 
+/** What a batch came to: as many events as it may have, some, none, or what failed. */
+type Outcome = 'full' | 'some' | 'none' | HandlerFailure
+
+/** A transaction that begins, and what was taken in it. */
+interface Begun {
+  tx: Promise<Transaction>
+  /** To be asked once it has begun. */
+  rows: () => Promise<Row[]>
+}
+
 /** Works a partition of a subscription. */
 export class Worker {
   readonly #owner: DurableOwner
   readonly #name: string
   readonly #options: ResolvedSubscriptionOptions
   readonly #partition: number
-  readonly #handler: DurableHandler
+  readonly #handler: DurableHandler | undefined
+  readonly #outlet: Outlet | undefined
   readonly #bell: Bell
   readonly #events: WorkerEvents
   readonly #stop: AbortSignal
@@ -74,26 +105,20 @@ export class Worker {
   #rousing: Promise<unknown> | undefined
   /** Whether publishers ring for the worker. */
   #isFlagged = false
+  /** The next batch, asked for already. */
+  #begun: Begun | undefined
 
-  constructor(
-    owner: DurableOwner,
-    name: string,
-    options: ResolvedSubscriptionOptions,
-    partition: number,
-    handler: DurableHandler,
-    bell: Bell,
-    events: WorkerEvents,
-    stop: AbortSignal,
-  ) {
-    this.#owner = owner
-    this.#name = name
-    this.#options = options
-    this.#partition = partition
-    this.#handler = handler
-    this.#bell = bell
-    this.#events = events
-    this.#stop = stop
-    this.#channels = new Set(options.channels)
+  constructor(settings: WorkerSettings) {
+    this.#owner = settings.owner
+    this.#name = settings.name
+    this.#options = settings.options
+    this.#partition = settings.partition
+    if (typeof settings.work === 'function') this.#handler = settings.work
+    else this.#outlet = settings.work
+    this.#bell = settings.bell
+    this.#events = settings.events
+    this.#stop = settings.stop
+    this.#channels = new Set(settings.options.channels)
   }
 
   /** The options of statements outside of the transaction of a batch: a connection that is cut off in silence never answers. */
@@ -106,10 +131,11 @@ export class Worker {
     let delay = AWAY_DELAY_MS
     while (!this.#stop.aborted) {
       try {
-        const failure = await this.#awake()
+        await this.#outlet?.wanted(this.#stop)
+        const outcome = await this.#awake()
         delay = AWAY_DELAY_MS
-        if (failure) await this.#failed(failure)
-        else if (!this.#stop.aborted) await this.#sleep()
+        if (outcome instanceof HandlerFailure) await this.#failed(outcome)
+        else if (outcome === 'idle' && !this.#stop.aborted) await this.#sleep()
       } catch (error) {
         if ((await this.#getsOver(error)) || this.#stop.aborted) continue
         this.#events.onWarning(`subscription \`${this.#name}\` could not be worked`, error)
@@ -117,9 +143,19 @@ export class Worker {
         delay = Math.min(2 * delay, MAX_AWAY_DELAY_MS)
       }
     }
+    if (this.#outlet && this.#doomed) await this.#giveUpAtLast()
     this.#events.onWorking(false)
     this.#rouse()
     await this.#rousing
+  }
+
+  /** Gives up what a loop has failed at too often, and then ended. */
+  async #giveUpAtLast(): Promise<void> {
+    try {
+      await withConnection(this.#owner, (connection) => this.#batch(connection))
+    } catch {
+      // The next attempt at it fails too, or does not.
+    }
   }
 
   /** Whether a failure was dealt with. Throws when nothing can be done about it. */
@@ -152,103 +188,193 @@ export class Worker {
   }
 
   /**
-   * Works until nothing has come for a while, or a handler has failed. What is done about that needs a connection, which may be the only
-   * one of the pool.
+   * Works until nothing has come for a while (`idle`), a handler has failed, or it is time to let others have the connection, which may be
+   * the only one of the pool: what is done about a failure needs one too.
    */
-  async #awake(): Promise<HandlerFailure | undefined> {
+  async #awake(): Promise<HandlerFailure | 'idle' | 'paused'> {
     const work = async (connection: Connection) => {
-      let idleSince: number | undefined
+      const since = performance.now()
+      let lastAt = since
       while (!this.#stop.aborted) {
-        const outcome = await this.#batch(connection)
-        if (outcome instanceof HandlerFailure) return outcome
-        if (outcome) {
-          idleSince = undefined
-          continue
+        if (performance.now() - since >= MAX_LEASE_MS) return 'paused'
+        if (this.#outlet && !this.#outlet.claim()) return 'paused'
+        let outcome: Outcome
+        let isContended: boolean | undefined
+        try {
+          outcome = await this.#batch(connection)
+        } finally {
+          isContended = this.#outlet?.release()
         }
-        idleSince ??= performance.now()
+        if (outcome instanceof HandlerFailure) return outcome
+        // The other partitions come first.
+        if (outcome !== 'none' && isContended) return 'paused'
+        if (outcome !== 'none') lastAt = performance.now()
+        if (outcome === 'full') continue
         do {
-          if (performance.now() - idleSince >= LINGER_MS) return undefined
+          if (performance.now() - lastAt >= LINGER_MS) return 'idle'
           await this.#wait(LINGER_POLL_MS)
-          if (this.#stop.aborted) return undefined
+          if (this.#stop.aborted) return 'paused'
         } while (!(await this.#hasMore(connection)))
       }
-      return undefined
+      return 'paused'
     }
-    return withConnection(this.#owner, work, { signal: this.#stop })
+    try {
+      return await withConnection(this.#owner, work, { signal: this.#stop })
+    } finally {
+      // The transaction of a batch that was begun and is not worked has ended with the lease.
+      this.#begun = undefined
+    }
   }
 
-  /** Takes a batch and works it; whether there was one, or what failed. */
-  async #batch(connection: Connection): Promise<boolean | HandlerFailure> {
+  /** Begins a transaction and takes a batch in it, in one round trip. */
+  #begin(connection: Connection): Begun {
     const { maxHandlerMs } = this.#options
+    let rows: Promise<Row[]> | undefined
+    const tx = Connection.beginWith(
+      connection,
+      { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
+      (queryable) => {
+        rows = this.#take(queryable)
+        rows.catch(() => {})
+      },
+    )
+    // Whoever needs them awaits them, which may be nobody.
+    tx.catch(() => {})
+    return { tx, rows: () => rows! }
+  }
+
+  /** Takes a batch and works it; what there was, or what failed. */
+  async #batch(connection: Connection): Promise<Outcome> {
+    const { tx: beginning, rows: taken } = this.#begun ?? this.#begin(connection)
+    this.#begun = undefined
+    const most = this.#most()
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
     let rows: Row[] = []
     try {
-      await connection.transaction(
-        async (tx) => {
-          rows = await this.#take(tx)
-          this.#events.onWorking(true)
-          if (rows.length === 0) return
-          const way = JSON.parse(rows[0]![3]) as Way
-          let done = 0
-          for (let index = 1; index < rows.length; index += 1) {
-            if (this.#stop.aborted && done > 0) break
-            present = rawEvent(rows[index]!)
-            failure = await this.#handle(tx, present, rows[index]!)
-            if (failure) throw failure
-            done += 1
-          }
-          present = undefined
-          await this.#advance(tx, part(way, rows, done))
-          this.#finished(rows, done)
-        },
-        { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
-      )
+      await Transaction.run(await beginning, async (tx) => {
+        rows = await taken()
+        this.#events.onWorking(true)
+        if (rows.length === 0) return
+        const way = JSON.parse(rows[0]![3]) as Way
+        let done = 0
+        if (this.#outlet) {
+          present = rawEvent(rows[1]!)
+          const outcome = await this.#hand(this.#outlet, tx, rows)
+          if (outcome instanceof HandlerFailure) throw (failure = outcome)
+          done = outcome
+        }
+        for (let index = 1; index < rows.length && !this.#outlet; index += 1) {
+          if (this.#stop.aborted && done > 0) break
+          const event = rawEvent(rows[index]!)
+          present = event
+          failure = await this.#handle(tx, event)
+          if (failure) throw failure
+          done += 1
+        }
+        present = undefined
+        const committed = this.#advance(tx, part(way, rows, done))
+        // The next batch is asked for before the commit of this one is answered. A loop asks for its next one itself.
+        if (done === most && this.#careful === 0 && !this.#outlet && !this.#stop.aborted) {
+          this.#begun = this.#begin(connection)
+        }
+        await committed
+        this.#finished(rows, done)
+      })
+      this.#outlet?.committed()
     } catch (error) {
+      if (this.#begun) await this.#abandon()
+      this.#outlet?.rolledBack(error instanceof HandlerFailure ? error.reason : error)
       const failed = failure ?? this.#failureOf(error, present, rows)
       if (failed) return failed
-      if (rows.length > 2 && !isLost(error)) return true
+      if (rows.length > 2 && !isLost(error)) return 'full'
       throw error
     }
-    return rows.length > 0
+    if (rows.length === 0) return 'none'
+    return rows.length > most ? 'full' : 'some'
   }
 
-  async #take(tx: Transaction): Promise<Row[]> {
-    const { batchSize, maxHandlerMs, synchronousCommit } = this.#options
-    const most = this.#careful > 0 ? 1 : batchSize
-    const result = await tx.execute<Row>(
+  /** Rolls back what was begun for the next batch. */
+  async #abandon(): Promise<void> {
+    const { tx } = this.#begun!
+    this.#begun = undefined
+    try {
+      await (await tx).rollback()
+    } catch {
+      // It never began, or the connection is lost.
+    }
+  }
+
+  /** The most events of the next batch. */
+  #most(): number {
+    return this.#careful > 0 ? 1 : this.#options.batchSize
+  }
+
+  async #take(queryable: Queryable): Promise<Row[]> {
+    const { maxHandlerMs, synchronousCommit } = this.#options
+    const result = await queryable.execute<Row>(
       `SELECT ${COLUMNS} FROM pglisten.take($1, $2, $3, $4, $5)`,
-      [this.#name, this.#partition, most, maxHandlerMs, synchronousCommit],
-      { ...PLAIN, rowMode: 'array' },
+      [this.#name, this.#partition, this.#most(), maxHandlerMs, synchronousCommit],
+      { ...this.#bounded, rowMode: 'array' },
     )
     return [...result]
   }
 
   /** Has the handler work an event, unless it is to be given up. */
-  async #handle(
-    tx: Transaction,
-    event: DurableEvent<unknown>,
-    row: Row,
-  ): Promise<HandlerFailure | undefined> {
-    const doomed = this.#doomed
-    if (doomed?.id === event.id) {
-      await tx.execute(
-        'SELECT pglisten.give_up($1, $2, $3, $4)',
-        [this.#name, this.#partition, event.id, textOf(doomed.error)],
-        PLAIN,
-      )
-      return undefined
-    }
+  async #handle(tx: Transaction, event: DurableEvent): Promise<HandlerFailure | undefined> {
+    if (this.#doomed && (await this.#givesUp(tx, event.id))) return undefined
     try {
-      await this.#handler(tx, eventOf(row, this.#owner) as DurableEvent<never>)
-      if (tx.isEnded) {
-        const message = 'the handler has ended the transaction that it was given; nothing is done'
-        throw new DurableError(message)
-      }
+      const handled = this.#handler!(tx, eventOf(event, this.#owner) as never)
+      // A handler that need not be waited for is not.
+      if (asThenable(handled)) await handled
+      checkOpen(tx, 'the handler')
       return undefined
     } catch (error) {
       return new HandlerFailure(event, error)
     }
+  }
+
+  /** Hands a batch to the loop. Returns how many of its events are done then, from the first on, or what failed. */
+  async #hand(
+    outlet: Outlet,
+    tx: Transaction,
+    rows: readonly Row[],
+  ): Promise<number | HandlerFailure> {
+    let given = rows.slice(1)
+    if (given.length > 1 && given.some((row) => row[6] > 1)) {
+      // A batch with it has failed, maybe in another process: each comes alone.
+      this.#careful = CAREFUL_EVENTS
+      given = given.slice(0, 1)
+    }
+    const first = rawEvent(given[0]!)
+    if (await this.#givesUp(tx, first.id)) return 1
+    const events: DurableEvent<unknown>[] = []
+    for (const row of given) {
+      try {
+        events.push(eventOf(rawEvent(row), this.#owner))
+      } catch (error) {
+        return new HandlerFailure(rawEvent(row), error)
+      }
+    }
+    try {
+      await outlet.hand(tx, events)
+      checkOpen(tx, 'the loop')
+      return given.length
+    } catch (error) {
+      return new HandlerFailure(first, error)
+    }
+  }
+
+  /** Sets an event apart, if it has failed too often. Returns whether it has. */
+  async #givesUp(tx: Transaction, id: bigint): Promise<boolean> {
+    const doomed = this.#doomed
+    if (doomed?.id !== id) return false
+    await tx.execute(
+      'SELECT pglisten.give_up($1, $2, $3, $4)',
+      [this.#name, this.#partition, id, textOf(doomed.error)],
+      PLAIN,
+    )
+    return true
   }
 
   /** Moves the position, and commits. */
@@ -268,9 +394,9 @@ export class Worker {
   #finished(rows: readonly Row[], done: number): void {
     this.#careful = Math.max(0, this.#careful - done)
     const doomed = this.#doomed
-    if (doomed && rows.slice(1, done + 1).some(([id]) => BigInt(id!) === doomed.id)) {
+    if (doomed && rows.slice(1, done + 1).some(([id]) => id === doomed.id)) {
       this.#doomed = undefined
-      const row = rows.find(([id]) => id !== null && BigInt(id) === doomed.id)!
+      const row = rows.find(([id]) => id === doomed.id)!
       // It was fetched once more for that.
       const event = rawEvent(row)
       this.#events.onGivenUp({ ...event, attempt: event.attempt - 1 }, doomed.error)
@@ -298,6 +424,8 @@ export class Worker {
 
   /** Counts a failure, and waits; decides what becomes of the event. */
   async #failed({ event, reason }: HandlerFailure): Promise<void> {
+    // That is no failure of the event.
+    if (reason instanceof NotTaken) return
     const isAlone = this.#careful > 0
     this.#careful = CAREFUL_EVENTS
     const state = sqlStateOf(reason)
@@ -353,35 +481,23 @@ export class Worker {
   /** Sleeps until there may be something. */
   async #sleep(): Promise<void> {
     await this.#rousing
-    const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
-    const params = [this.#name, this.#partition, this.#id, forgetAfter]
-    // Whoever takes a transaction id after this one sees the flag; whoever has one may have missed it. No snapshot tells which ids
-    // are taken: its xmax is that of the last transaction that has ended.
-    const fence = await withConnection(this.#owner, async (connection) => {
-      await connection.execute(
-        'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
-        params,
-        this.#bounded,
-      )
-      return connection.fetchVal<string>('SELECT pg_current_xact_id()::text', [], this.#bounded)
-    })
-    this.#isFlagged = true
     let poll = OPEN_PUBLISHER_POLL_MS
+    let fence: bigint | undefined
     while (!this.#stop.aborted) {
       const { rung, cancel } = this.#bell.next(this.#channels)
       try {
-        const { is_quiet, has_more } = await withConnection(this.#owner, (connection) =>
-          connection.fetchRow<{ is_quiet: boolean; has_more: boolean }>(
-            // The snapshot of the statement is older than those of what the function reads.
-            `SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS is_quiet,
-               pglisten.has_more($2, $3) AS has_more`,
-            [fence, this.#name, this.#partition],
-            this.#bounded,
-          ),
-        )
-        if (has_more) break
-        await this.#wait(is_quiet ? this.#options.safetyNetMs : poll, rung)
-        if (!is_quiet) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
+        const seen = await withConnection(this.#owner, async (connection) => {
+          // All are sent before the first is answered: one round trip.
+          const flagging = fence === undefined ? this.#doze(connection) : fence
+          const [flagged, looked] = await Promise.all([flagging, this.#look(connection)])
+          return { flagged, ...looked }
+        })
+        fence = seen.flagged
+        this.#isFlagged = true
+        if (seen.hasMore) break
+        const isQuiet = seen.openFrom > fence
+        await this.#wait(isQuiet ? this.#options.safetyNetMs : poll, rung)
+        if (!isQuiet) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
         // The flag would be taken for that of a worker that is gone.
         else if (!this.#stop.aborted) break
       } finally {
@@ -389,6 +505,33 @@ export class Worker {
       }
     }
     this.#rouse()
+  }
+
+  /**
+   * Has publishers ring. Returns the fence: whoever takes a transaction id after it sees the flag, and whoever has one may have missed it.
+   * No snapshot tells which ids are taken: its xmax is that of the last transaction that has ended.
+   */
+  async #doze(connection: Connection): Promise<bigint> {
+    const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
+    const [, fence] = await Promise.all([
+      connection.execute(
+        'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
+        [this.#name, this.#partition, this.#id, forgetAfter],
+        this.#bounded,
+      ),
+      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], this.#bounded),
+    ])
+    return fence
+  }
+
+  /** Looks whether there is something, and which transaction is the first one that is still open. */
+  async #look(connection: Connection): Promise<{ openFrom: bigint; hasMore: boolean }> {
+    return connection.fetchRow(
+      // The snapshot of the statement is older than those of what the function reads.
+      `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore"`,
+      [this.#name, this.#partition],
+      this.#bounded,
+    )
   }
 
   /** Has publishers no longer ring for the worker. It does not wait for that: a bell too many does no harm. */
@@ -422,6 +565,12 @@ export class Worker {
   }
 }
 
+/** Throws when whoever was given the transaction has ended it. */
+function checkOpen(tx: Transaction, who: string): void {
+  if (!tx.isEnded) return
+  throw new DurableError(`${who} has ended the transaction that it was given; nothing is done`)
+}
+
 /** Whether the connection is lost, so that another one is needed. */
 function isLost(error: unknown): boolean {
   return error instanceof ConnectionError || sqlStateOf(error)?.startsWith('57P') === true
@@ -429,13 +578,14 @@ function isLost(error: unknown): boolean {
 
 /** The way of the first `done` events of a batch. */
 function part(way: Way, rows: readonly Row[], done: number): Way {
-  const tried = rows
+  const again = rows
     .slice(1, done + 1)
-    .filter(([, , , , , , attempt]) => attempt !== '1')
-    .map(([id]) => id!)
-  if (done === rows.length - 1) return { ...way, tried }
-  if (way.retried) return { ...way, retried: way.retried.slice(0, done), tried }
-  return { xact: way.xact, base: way.from!, target: way.to!, after: rows[done]![0], tried }
+    .filter(([, , , , , , attempt]) => attempt > 1)
+    .map(([id]) => `${id}`)
+  const tried = again.length > 0 ? { tried: again } : {}
+  if (done === rows.length - 1) return { ...way, ...tried }
+  if (way.retried) return { ...way, retried: way.retried.slice(0, done), ...tried }
+  return { xact: way.xact, base: way.from!, target: way.to!, after: `${rows[done]![0]}`, ...tried }
 }
 
 /** An error in few words, for the table of events that have failed. */

@@ -27,10 +27,14 @@ export interface PublishOptions {
   bell?: boolean | undefined
 }
 
-/** The options of {@link ConnectionPool.subscription}. */
-export interface SubscriptionOptions {
+/**
+ * The options of {@link ConnectionPool.subscription}.
+ *
+ * @typeParam Names - The names of the channels.
+ */
+export interface SubscriptionOptions<Names extends string = string> {
   /** The channels whose events it gets: from 1 on. */
-  channels: readonly string[]
+  channels: readonly Names[]
   /**
    * Where a new subscription begins: with what is committed from now on, or with the oldest event that is kept. It has no effect
    * on one that exists.
@@ -87,9 +91,9 @@ export interface SubscriptionOptions {
   onFailure?: 'stop' | 'skip' | undefined
 }
 
-/** The options of {@link Subscription.run}. */
+/** The options of {@link Subscription.run} and {@link Subscription.batches}. */
 export interface RunOptions {
-  /** Ends the run: the event that is being handled is finished, and what is done is committed. */
+  /** Ends it: the event or batch that is being worked is finished, and what is done is committed. */
   signal?: AbortSignal | undefined
 }
 

@@ -93,11 +93,15 @@ export class Transaction extends Queryable implements AsyncDisposable {
     abandoned.register(this, undoLater(owner, place, lease, limits, block), place)
   }
 
-  /** @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free. */
+  /**
+   * @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free. What `follow` calls on
+   * the lease is sent behind the begin, before that is answered.
+   */
   static async begin(
     connection: Owner,
     lease: () => NativeLease | Promise<NativeLease>,
     { sql, bounds }: ResolvedTransactionOptions,
+    follow?: (lease: NativeLease) => void,
   ): Promise<Transaction> {
     if (connection[occupant]?.isTransaction) {
       throw new TransactionBeginError('A transaction is open on this connection already')
@@ -115,6 +119,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
           bridge.call<boolean>((id) => leased.begin(id, sql, bounds)),
         ),
       )
+      follow?.(leased)
       if (!(await begun)) {
         throw new TransactionBeginError(
           'A statement has begun a transaction on this connection, and it is still open',
