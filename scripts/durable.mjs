@@ -24,7 +24,12 @@ const COMMANDS = {
       '| PostgreSQL | what happens to the worker | median | longest | promised |\n| --- | --- | --- | --- | --- |',
     args: ({ times = '5' }) => [number('times', times, 1000)],
   },
-  failover: { program: 'failover.ts', args: () => [] },
+  failover: {
+    program: 'failover.ts',
+    header:
+      '| standby | acknowledged | of these lost | events on the new primary | without their work / twice / work without event | done again outside | done outside, event gone | ids given twice | uids given twice | going on after |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
+    args: () => [],
+  },
   restore: { program: 'restore.ts', args: () => [] },
   growth: {
     program: 'growth.ts',
