@@ -5,7 +5,7 @@ import { asThenable } from '../native/thenable.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import { Connection } from '../query/connection.js'
-import { Transaction } from '../query/transaction.js'
+import { Transaction, commitWithin } from '../query/transaction.js'
 import type { Queryable } from '../query/queryable.js'
 import type { Bell } from './bell.js'
 import { COLUMNS, eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
@@ -119,6 +119,11 @@ export class Worker {
     this.#events = settings.events
     this.#stop = settings.stop
     this.#channels = new Set(settings.options.channels)
+  }
+
+  /** The options of statements outside of the transaction of a batch: a connection that is cut off in silence never answers. */
+  get #bounded() {
+    return { ...PLAIN, timeoutMs: this.#options.maxHandlerMs }
   }
 
   /** Works until it is stopped. Rejects when it cannot go on. */
@@ -310,7 +315,7 @@ export class Worker {
     const result = await queryable.execute<Row>(
       `SELECT ${COLUMNS} FROM pglisten.take($1, $2, $3, $4, $5)`,
       [this.#name, this.#partition, this.#most(), maxHandlerMs, synchronousCommit],
-      { ...PLAIN, rowMode: 'array' },
+      { ...this.#bounded, rowMode: 'array' },
     )
     return [...result]
   }
@@ -380,7 +385,8 @@ export class Worker {
       [this.#name, this.#partition, JSON.stringify(way)],
       PLAIN,
     )
-    const committed = tx.commit()
+    // The position tells what became of a commit that nobody has answered.
+    const committed = tx[commitWithin](this.#options.maxHandlerMs)
     const [first, second] = await Promise.allSettled([moved, committed])
     for (const outcome of [first, second]) if (outcome.status === 'rejected') throw outcome.reason
   }
@@ -422,20 +428,26 @@ export class Worker {
     if (reason instanceof NotTaken) return
     const isAlone = this.#careful > 0
     this.#careful = CAREFUL_EVENTS
-    this.#events.onFailure(event, reason)
     const state = sqlStateOf(reason)
-    if (state === SqlState.SerializationFailure || state === SqlState.Deadlock) {
-      await this.#wait(this.#options.retryDelayMs)
+    const isCounted = state !== SqlState.SerializationFailure && state !== SqlState.Deadlock
+    const { maxAttempts, onFailure, retryDelayMs } = this.#options
+    let attempts: number | undefined
+    try {
+      if (isCounted) attempts = await this.#count(event, reason)
+    } catch (error) {
+      this.#events.onFailure(event, reason)
+      throw error
+    }
+    if (attempts === 0) {
+      // The commit took effect, and its answer was lost.
+      this.#events.onDone(1)
       return
     }
-    const { maxAttempts, onFailure, retryDelayMs } = this.#options
-    const attempts = await withConnection(this.#owner, (connection) =>
-      connection.fetchVal<number>(
-        'SELECT pglisten.count_attempt($1, $2, $3)',
-        [this.#name, event.id, textOf(reason)],
-        PLAIN,
-      ),
-    )
+    this.#events.onFailure(event, reason)
+    if (attempts === undefined) {
+      await this.#wait(retryDelayMs)
+      return
+    }
     if (attempts >= maxAttempts && isAlone) {
       if (onFailure === 'stop') {
         const what = `event ${event.id} on channel \`${event.channel}\` has failed ${attempts} times`
@@ -450,9 +462,20 @@ export class Worker {
     await this.#wait(Math.min(retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS))
   }
 
+  /** Counts a failure of an event. Returns how many there were; 0 when the event is done. */
+  async #count({ id }: DurableEvent<unknown>, reason: unknown): Promise<number> {
+    return withConnection(this.#owner, (connection) =>
+      connection.fetchVal<number>(
+        'SELECT pglisten.count_attempt($1, $2, $3)',
+        [this.#name, id, textOf(reason)],
+        this.#bounded,
+      ),
+    )
+  }
+
   async #hasMore(connection: Connection): Promise<boolean> {
     const params = [this.#name, this.#partition]
-    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params, PLAIN)
+    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params, this.#bounded)
   }
 
   /** Sleeps until there may be something. */
@@ -494,9 +517,9 @@ export class Worker {
       connection.execute(
         'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
         [this.#name, this.#partition, this.#id, forgetAfter],
-        PLAIN,
+        this.#bounded,
       ),
-      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], PLAIN),
+      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], this.#bounded),
     ])
     return fence
   }
@@ -507,7 +530,7 @@ export class Worker {
       // The snapshot of the statement is older than those of what the function reads.
       `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore"`,
       [this.#name, this.#partition],
-      PLAIN,
+      this.#bounded,
     )
   }
 
@@ -519,7 +542,7 @@ export class Worker {
       connection.execute(
         'SELECT pglisten.rouse($1, $2, $3::text::uuid)',
         [this.#name, this.#partition, this.#id],
-        PLAIN,
+        this.#bounded,
       ),
     ).catch(() => {})
   }

@@ -40,6 +40,9 @@ interface Block {
   depth: number
 }
 
+/** @internal The method that commits within a time, for whoever can find out what became of the commit. */
+export const commitWithin = Symbol('commitWithin')
+
 const WHOLE: Block = { what: 'transaction', savepoint: undefined, depth: 0 }
 
 /** Rolls back what objects began that were collected as garbage. */
@@ -175,6 +178,22 @@ export class Transaction extends Queryable implements AsyncDisposable {
       throw reason
     }
     await this.#end(() => this.#commit())
+  }
+
+  /**
+   * @internal Commits the transaction, a whole one. When there is no answer within the time it rejects, the connection is closed, and only
+   * the server knows what became of the commit.
+   */
+  async [commitWithin](timeoutMs: number): Promise<void> {
+    this.#checkOpen()
+    checkFree(this)
+    await this.#end(() =>
+      observed(this, 'commit', 'COMMIT', () =>
+        bounded({ timeoutMs }, (bounds) =>
+          bridge.call((id) => this.#lease.executeBatch(id, 'COMMIT', bounds)),
+        ),
+      ),
+    )
   }
 
   /**

@@ -432,7 +432,8 @@ BEGIN
   DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker;
 END $$;
 
--- Counts an attempt that has failed; how many there were. In a transaction of its own: that of the work is rolled back.
+-- Counts an attempt that has failed; how many there were. 0: the event is done, since the commit of the attempt took effect although
+-- nobody has heard of it. In a transaction of its own: that of the work is rolled back.
 CREATE FUNCTION pglisten.count_attempt(sub text, event bigint, error text) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -440,13 +441,29 @@ DECLARE
 BEGIN
   UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $3, failed = clock_timestamp()
   WHERE f.subscription = sub AND f.event = $2 AND f.is_due RETURNING f.attempts INTO counted;
-  IF NOT FOUND THEN
-    INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $2, 1, $3)
-    ON CONFLICT ON CONSTRAINT attempt_pkey
-    DO UPDATE SET attempts = a.attempts + 1, error = excluded.error, at = clock_timestamp() RETURNING a.attempts INTO counted;
+  IF FOUND THEN
+    RETURN counted;
   END IF;
+  IF NOT pglisten.is_undone(sub, $2) THEN
+    RETURN 0;
+  END IF;
+  INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $2, 1, $3)
+  ON CONFLICT ON CONSTRAINT attempt_pkey
+  DO UPDATE SET attempts = a.attempts + 1, error = excluded.error, at = clock_timestamp() RETURNING a.attempts INTO counted;
   RETURN counted;
 END $$;
+
+-- Whether an event of a subscription has yet to be done.
+CREATE FUNCTION pglisten.is_undone(sub text, event bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (
+    SELECT FROM pglisten.event AS v
+      JOIN pglisten.subscription AS s ON s.name = sub
+      JOIN pglisten.position AS p ON p.subscription = sub
+        AND p.partition = CASE s.partitions WHEN 1 THEN 0 ELSE pglisten.partition_of(v.channel, v.key, s.partitions) END
+    WHERE v.id = is_undone.event AND NOT pg_visible_in_snapshot(v.xact, p.base)
+      AND NOT coalesce(v.id <= p.after AND pg_visible_in_snapshot(v.xact, p.target), false))
+$$;
 
 -- Gives an event up that was fetched alone. In the transaction that has fetched it, before `advance`.
 CREATE FUNCTION pglisten.give_up(sub text, part int, event bigint, error text) RETURNS void
