@@ -548,6 +548,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
         const { logger } = this.#observation
         if (logger) logTo(logger, 'warn', fields, message)
       },
+      observation: this.#observation,
       parse: this.#schemas?.parser(undefined),
     }
   }

@@ -13,6 +13,7 @@ import type { Transaction } from '../query/transaction.js'
 import { Bell } from './bell.js'
 import type { DurableEvent } from './event.js'
 import type { Outlet, SubscriptionBatch } from './outlet.js'
+import { SubscriptionObserver } from './observer.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { explained } from './states.js'
 import { SubscriptionStream } from './stream.js'
@@ -90,6 +91,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
   readonly #owner: DurableOwner
   readonly #name: string
   readonly #options: ResolvedSubscriptionOptions
+  readonly #observer: SubscriptionObserver
   readonly #working = new Set<number>()
   #isRunning = false
   #done = 0
@@ -102,6 +104,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     this.#owner = owner
     this.#name = name
     this.#options = options
+    this.#observer = new SubscriptionObserver(name, owner.observation)
   }
 
   /** The name by which the server knows it. */
@@ -163,6 +166,10 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     this.#isRunning = true
     try {
       if (!signal?.aborted) await this.#run(work, signal)
+      this.#observer.tell('ended')
+    } catch (error) {
+      this.#observer.tell('ended', { error })
+      throw error
     } finally {
       this.#isRunning = false
       this.#working.clear()
@@ -186,6 +193,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     signal?.addEventListener('abort', end, { once: true })
     try {
       await this.#begin(bell, ending.signal)
+      this.#observer.tell('started')
       const workers = Array.from({ length: partitions }, (_, partition) =>
         new Worker({
           owner: this.#owner,
@@ -234,33 +242,61 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
   }
 
   #events(partition: number): WorkerEvents {
+    const observer = this.#observer
+    let isStandingBy = false
     return {
       onWarning: (message, error) => this.#warn(message, error),
       onDone: (events) => {
         this.#done += events
+        if (events > 0) observer.tell('done', { partition, count: events })
       },
       onFailure: (event, error) => {
         this.#failures += 1
+        observer.tell('failure', { partition, event, error })
         this.#report('failure', { event, error })
       },
       onGivenUp: (event, error) => {
         this.#givenUp += 1
+        observer.tell('givenUp', { partition, event, error })
         this.#report('givenUp', { event, error })
       },
-      onWorking: (isWorking) => {
-        if (isWorking) this.#working.add(partition)
-        else this.#working.delete(partition)
+      onWorking: () => {
+        if (this.#working.has(partition)) return
+        this.#working.add(partition)
+        observer.tell(isStandingBy ? 'takeover' : 'working', { partition })
+        isStandingBy = false
       },
+      onStandingBy: () => {
+        this.#working.delete(partition)
+        if (isStandingBy) return
+        isStandingBy = true
+        observer.tell('standingBy', { partition })
+      },
+      onLeft: () => void this.#working.delete(partition),
+      onAsleep: (isAsleep) => observer.tell(isAsleep ? 'asleep' : 'awake', { partition }),
+      onAdopted: (message, error) => {
+        observer.tell('adopted', { partition, error })
+        this.#reportWarning(message, error)
+      },
+      onCall: (event, call) => observer.traced(partition, event, call),
     }
   }
 
   #warn(message: string, error: unknown): void {
+    this.#observer.tell('warning', { error })
+    this.#reportWarning(message, error)
+  }
+
+  #reportWarning(message: string, error: unknown): void {
     const why = error instanceof Error ? error.message : String(error)
     this.#report('warning', { message: `${message}: ${why}`, error })
   }
 
   #unread(unread: UnreadSubscription): void {
-    this.#report('warning', { message: describeUnread(unread), error: undefined, unread })
+    const { name: subscription, events: count, isDropped } = unread
+    const message = describeUnread(unread)
+    this.#observer.tell('unread', { subscription, count, isDropped, detail: message })
+    this.#report('warning', { message, error: undefined, unread })
   }
 
   /** Emits an event. An error that a handler of it throws is an uncaught exception, and the work goes on. */

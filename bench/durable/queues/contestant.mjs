@@ -24,6 +24,9 @@ const { kind, role, dsn, count, perSecond = 0, folder } = JSON.parse(process.arg
  * @property {() => Promise<unknown>} close
  */
 
+/** Imports what is not installed with the project. @param {string} name @returns {Promise<any>} */
+const installed = (name) => import(name)
+
 /** @type {Record<Asked['kind'], () => Promise<Queue>>} */
 const QUEUES = {
   async pglisten() {
@@ -56,7 +59,7 @@ const QUEUES = {
   },
 
   async 'pg-boss'() {
-    const { PgBoss } = await import('pg-boss')
+    const { PgBoss } = await installed('pg-boss')
     const boss = new PgBoss({
       connectionString: dsn,
       useListenNotify: true,
@@ -92,13 +95,13 @@ const QUEUES = {
   },
 
   async 'graphile-worker'() {
-    const { Logger, makeWorkerUtils, run } = await import('graphile-worker')
+    const { Logger, makeWorkerUtils, run } = await installed('graphile-worker')
     const logger = new Logger(() => () => {})
     const utils = await makeWorkerUtils({ connectionString: dsn, logger })
     await utils.migrate()
     return {
       fill: (many) =>
-        utils.withPgClient((client) =>
+        utils.withPgClient((/** @type {import('pg').ClientBase} */ client) =>
           client.query(
             "SELECT graphile_worker.add_job('jobs', json_build_object('payload', n::text)) FROM generate_series(1, $1::int) AS n",
             [many],
@@ -108,7 +111,7 @@ const QUEUES = {
       async work(handle) {
         const runner = await run({
           taskList: {
-            jobs: async (job) => handle(/** @type {{ payload: string }} */ (job).payload),
+            jobs: async (/** @type {{ payload: string }} */ { payload }) => handle(payload),
           },
           noHandleSignals: true,
           logger,
