@@ -63,39 +63,43 @@ test('a publisher that began before the worker fell asleep is waited for', async
   t.true(performance.now() - committed < 3000)
 })
 
-test('a publisher that took its id just before the flag was committed is waited for', async (t) => {
-  const scene = await openScene(t, { safetyNetMs: 60_000 })
-  const { pool, channel, name, run, witness } = scene
-  const got: string[] = []
-  // The flag of a worker is held up by a trigger, between the id of its transaction and its commit.
-  await witness.run(`
+// Serial, because its trigger waits for every transaction that has read the flags, and they would wait for it.
+test.serial(
+  'a publisher that took its id just before the flag was committed is waited for',
+  async (t) => {
+    const scene = await openScene(t, { safetyNetMs: 60_000 })
+    const { pool, channel, name, run, witness } = scene
+    const got: string[] = []
+    // The flag of a worker is held up by a trigger, between the id of its transaction and its commit.
+    await witness.run(`
     CREATE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
         IF NEW.subscription = '${name}' THEN PERFORM pg_advisory_xact_lock(hashtext('${name}')); END IF;
         RETURN NULL;
       END $$;
     CREATE TRIGGER ${name} AFTER INSERT ON pglisten.sleeper FOR EACH ROW EXECUTE FUNCTION ${name}()`)
-  t.teardown(() => witness.run(`DROP FUNCTION ${name} CASCADE`))
-  const [gate, publisher] = [await pool.connection(), await pool.connection()]
-  const held = await gate.begin()
-  await held.execute('SELECT pg_advisory_xact_lock(hashtext($1))', [name])
-  run((_, { payload }) => void got.push(payload))
-  await waitFor(() =>
-    witness.ask<boolean>(
-      `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`,
-    ),
-  )
-  const open = await publisher.begin()
-  // It finds nobody asleep, and its id is the last one that was taken.
-  await open.publish(channel, 'between')
-  await held.commit()
-  await asleep(scene)
-  await open.commit()
-  await waitFor(() => got.length === 1)
-  t.deepEqual(got, ['between'])
-  await gate.close()
-  await publisher.close()
-})
+    t.teardown(() => witness.run(`DROP FUNCTION ${name} CASCADE`))
+    const [gate, publisher] = [await pool.connection(), await pool.connection()]
+    const held = await gate.begin()
+    await held.execute('SELECT pg_advisory_xact_lock(hashtext($1))', [name])
+    run((_, { payload }) => void got.push(payload))
+    await waitFor(() =>
+      witness.ask<boolean>(
+        `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`,
+      ),
+    )
+    const open = await publisher.begin()
+    // It finds nobody asleep, and its id is the last one that was taken.
+    await open.publish(channel, 'between')
+    await held.commit()
+    await asleep(scene)
+    await open.commit()
+    await waitFor(() => got.length === 1)
+    t.deepEqual(got, ['between'])
+    await gate.close()
+    await publisher.close()
+  },
+)
 
 test('a publisher with an old snapshot rings whatever it sees', async (t) => {
   const scene = await openScene(t, { safetyNetMs: 60_000 })

@@ -3,37 +3,8 @@
 import test from 'ava'
 import { ConnectionPool, DatabaseError, DurableError } from 'pglisten'
 import { startServer } from '../../lab/server/test-server.js'
-import { uniqueName } from '../../lab/unique-name.js'
-import { ServerWitness } from '../../lab/witness.js'
 import { waitFor, within } from '../../lab/wait.js'
-import { server } from './scene.js'
-import type { ExecutionContext } from 'ava'
-
-/** An empty database of the test's own, and a role that owns it and may do nothing else. */
-async function openDatabase(t: ExecutionContext) {
-  const { dsn } = await server()
-  const admin = new ServerWitness(dsn)
-  const [database, owner] = [uniqueName('db'), uniqueName('owner')] as [string, string]
-  await admin.run(`CREATE ROLE ${owner} LOGIN PASSWORD 'p' NOSUPERUSER`)
-  await admin.run(`CREATE DATABASE ${database} OWNER ${owner}`)
-  t.teardown(() => admin.close())
-  const as = (role: string, password = 'p') => {
-    const url = new URL(dsn)
-    url.pathname = `/${database}`
-    url.username = role
-    url.password = password
-    const pool = new ConnectionPool({ dsn: url.href })
-    t.teardown(() => pool.close())
-    return pool
-  }
-  const role = async () => {
-    const name = uniqueName('role')
-    await admin.run(`CREATE ROLE ${name} LOGIN PASSWORD 'p'`)
-    return name
-  }
-  const superuser = new URL(dsn)
-  return { owner: as(owner), as, role, superuser: as(superuser.username, superuser.password) }
-}
+import { openDatabase } from './database.js'
 
 test('a role that owns its database installs, again and beside itself, and removes', async (t) => {
   const { owner } = await openDatabase(t)
@@ -183,7 +154,8 @@ test('every function has a search path of its own, and nobody else may call it',
   }
 })
 
-test('events are trimmed by age, once every subscription has done them', async (t) => {
+// Serial, because what another test has open keeps events as well.
+test.serial('events are trimmed by age, once every subscription has done them', async (t) => {
   const { owner } = await openDatabase(t)
   await owner.durable.install()
   const count = () => owner.fetchVal<number>('SELECT count(*)::int4 FROM pglisten.event')

@@ -19,7 +19,7 @@ let starting: Promise<DevServer> | undefined
 
 /** The file's server. It ends with the process. */
 export function server(): Promise<DevServer> {
-  starting ??= startServer({ settings: { max_prepared_transactions: 10 } })
+  starting ??= startServer({ settings: { max_prepared_transactions: 10, max_connections: 300 } })
   return starting
 }
 
@@ -80,3 +80,15 @@ export const asleep = ({ witness, name }: Awaited<ReturnType<typeof openScene>>,
         name,
       ])) === count,
   )
+
+/** Takes at most `n` events of a subscription within a transaction, as a worker does. */
+export async function take(tx: Transaction, name: string, n = 100) {
+  const sql = 'SELECT id, payload FROM pglisten.take($1, 0, $2, 60000, NULL)'
+  const rows = [...(await tx.fetch<{ id: bigint | null; payload: string }>(sql, [name, n]))]
+  return {
+    payloads: rows.slice(1).map(({ payload }) => payload),
+    /** Moves the position behind them. The first row says how it moves. */
+    advance: () =>
+      tx.execute('SELECT pglisten.advance($1, 0, $2::text::jsonb)', [name, rows[0]!.payload]),
+  }
+}

@@ -19,7 +19,7 @@ test('no event is lost, doubled or out of order, whoever publishes and whoever i
     },
   })
   t.teardown(() => server.stop())
-  const { verdicts, chaos, writerErrors, lagMs } = await torture(server.dsn, 5000)
+  const { verdicts, chaos, writerErrors, lagMs } = await torture(server, 5000)
   t.log(JSON.stringify({ chaos, lagMs: Math.round(lagMs) }))
   t.deepEqual(writerErrors, [])
   for (const verdict of verdicts) {

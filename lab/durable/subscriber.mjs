@@ -12,11 +12,13 @@ import { ConnectionPool } from 'pglisten'
  * @property {string} published The table of what handlers have published.
  * @property {import('pglisten').SubscriptionOptions} options
  * @property {boolean} [chaos] Whether handlers fail now and then, and publish.
+ * @property {'pause' | 'statement'} [asks] The first event is told to the parent, and its handler waits for the message `go`, or in a
+ *   statement that takes a minute.
  */
 
 /** @type {Settings} */
 const settings = JSON.parse(process.argv[2] ?? '')
-const { dsn, name, applicationName, done, published, options, chaos = false } = settings
+const { dsn, name, applicationName, done, published, options, chaos = false, asks } = settings
 const pool = new ConnectionPool({ dsn, applicationName, maxDbPoolSize: 20 })
 const subscription = pool.subscription(name, options)
 const ending = new AbortController()
@@ -25,30 +27,50 @@ let own = 0
 let isChaotic = chaos
 
 process.on('SIGTERM', () => ending.abort())
-// The only message is that it is over: what waits is to be done.
-process.on('message', () => (isChaotic = false))
+/** Lets the handler go on that has asked. @type {(() => void) | undefined} */
+let goOn
+let hasAsked = asks === undefined
+process.on('message', (message) => {
+  if (message === 'go') goOn?.()
+  // It is over: what waits is to be done.
+  else isChaotic = false
+})
 // Without its parent it has nothing to do.
 process.on('disconnect', () => process.exit(0))
 subscription.on('warning', ({ message }) => process.send?.({ warning: message }))
 
-await subscription.run(
-  async (tx, event) => {
-    await tx.execute(
-      `INSERT INTO ${done} (event, payload, key, channel, subscription, worker) VALUES ($1, $2, $3, $4, $5, $6)`,
-      [event.id, event.payload, event.key, event.channel, name, process.pid],
-    )
-    if (!isChaotic) return
-    const chance = Math.random()
-    if (chance < 0.01) throw new Error('a handler that fails now and then')
-    if (chance < 0.03) await tx.execute('SELECT pg_sleep(0.02)')
-    if (chance < 0.07 && !event.payload.startsWith('own')) {
-      own += 1
-      const payload = `own ${name} ${process.pid} ${own}`
-      await tx.publish(event.channel, payload, { key: payload })
-      await tx.execute(`INSERT INTO ${published} (payload) VALUES ($1)`, [payload])
-    }
-  },
-  { signal: ending.signal },
-)
+await subscription
+  .run(
+    async (tx, event) => {
+      await tx.execute(
+        `INSERT INTO ${done} (event, payload, key, channel, subscription, worker) VALUES ($1, $2, $3, $4, $5, $6)`,
+        [event.id, event.payload, event.key, event.channel, name, process.pid],
+      )
+      if (!hasAsked) {
+        hasAsked = true
+        const answered = new Promise((resolve) => {
+          goOn = () => resolve(undefined)
+        })
+        process.send?.({ handling: event.payload })
+        await answered
+      }
+      if (!isChaotic) return
+      const chance = Math.random()
+      if (chance < 0.01) throw new Error('a handler that fails now and then')
+      if (chance < 0.03) await tx.execute('SELECT pg_sleep(0.02)')
+      if (chance < 0.07 && !event.payload.startsWith('own')) {
+        own += 1
+        const payload = `own ${name} ${process.pid} ${own}`
+        await tx.publish(event.channel, payload, { key: payload })
+        await tx.execute(`INSERT INTO ${published} (payload) VALUES ($1)`, [payload])
+      }
+    },
+    { signal: ending.signal },
+  )
+  .catch((error) => {
+    // Whoever has started it starts another one.
+    process.send?.({ warning: String(error) })
+    process.exitCode = 1
+  })
 await pool.close()
 process.disconnect?.()

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { Pool } from 'pg'
 import { ConnectionPool, type SubscriptionOptions } from 'pglisten'
 import { FaultProxy } from '../network/fault-proxy.js'
+import type { DevServer } from '../server/test-server.js'
 import { uniqueName } from '../unique-name.js'
 import { waitFor } from '../wait.js'
 import { Writers, type Committed } from './writers.js'
@@ -50,8 +51,22 @@ const SUBSCRIPTIONS: {
   { name: 'parted', options: { batchSize: 20, partitions: 3 }, processes: 2, chaos: true },
 ]
 
+/** So many events are behind that writers wait. */
+const MAX_BACKLOG = 2500
+/** How often the server ends, in milliseconds: in turn it is killed, stopped at once, and stopped in order. */
+const RESTART_EVERY_MS = 4000
+const RESTARTS = [
+  (server: DevServer) => server.restart('immediate'),
+  (server: DevServer) => server.restart('fast'),
+  async (server: DevServer) => {
+    await server.kill()
+    await server.start()
+  },
+]
+
 /** Publishes for `ms` milliseconds, kills meanwhile, waits until everything is done, and judges. */
-export async function torture(dsn: string, ms: number): Promise<Torture> {
+export async function torture(server: DevServer, ms: number): Promise<Torture> {
+  const { dsn } = server
   const admin = new Pool({ connectionString: dsn, max: 5 })
   admin.on('error', () => {})
   const pool = new ConnectionPool(dsn)
@@ -103,33 +118,72 @@ export async function torture(dsn: string, ms: number): Promise<Torture> {
       for (let n = 0; n < count; n += 1) start(index)
 
     const running = writers.run(ms)
+    running.catch(() => {})
     const count = (what: string) => {
       chaos[what] = (chaos[what] ?? 0) + 1
     }
-    while (!writers.isOver) {
-      await wait(100 + upTo(200))
-      const victims = [...processes].filter((child) => !child.spawnargs.at(-1)!.includes('"large"'))
-      const victim = victims[upTo(victims.length)]
-      const what = ['kill', 'terminate', 'terminate', 'cut', 'freeze'][upTo(5)]!
-      if (what === 'kill') victim?.kill('SIGKILL')
-      else if (what === 'cut') proxy.reset()
-      else if (what === 'freeze' && victim) {
-        victim.kill('SIGSTOP')
-        // Longer than the server waits for it, now and then.
-        setTimeout(() => victim.kill('SIGCONT'), upTo(2) === 0 ? 300 : 2500)
-      } else {
+    /** What ends later: the ends of holes and of being frozen. */
+    const later = (work: () => void) => {
+      // Longer than the server waits for a worker, now and then.
+      setTimeout(work, upTo(2) === 0 ? 300 : 2500)
+    }
+    const strikes: Record<string, (victim: ChildProcess | undefined) => Promise<void> | void> = {
+      'kill -9': (victim) => void victim?.kill('SIGKILL'),
+      'terminated backend': async () => {
         await admin.query(
           `SELECT pg_terminate_backend(pid) FROM (
              SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'torture %' AND application_name <> 'torture large'
              ORDER BY random() LIMIT 1) AS one`,
         )
+      },
+      'reset connections': () => proxy.reset(),
+      SIGSTOP: (victim) => {
+        victim?.kill('SIGSTOP')
+        later(() => victim?.kill('SIGCONT'))
+      },
+      // Nothing passes for a while, and then all of it.
+      'hole in the network': () => {
+        proxy.beginHole()
+        later(() => proxy.endHole())
+      },
+      // What there is of connections is dead, in silence.
+      'half-open connections': () => {
+        proxy.swallow('both')
+        proxy.clear()
+      },
+    }
+    /** How far the slowest subscription is behind. */
+    const backlog = async () => {
+      const { rows: counts } = await admin.query<{ n: string }>(
+        `SELECT (SELECT count(*) FROM pglisten.event) - min(n) AS n FROM (
+           SELECT (SELECT count(*) FROM ${done} AS d WHERE d.subscription = s.name) AS n FROM pglisten.subscription AS s) AS done`,
+      )
+      return Number(counts[0]!.n)
+    }
+    let nextRestart = performance.now() + Math.min(RESTART_EVERY_MS, ms) / 2
+    let restarts = 0
+    while (!writers.isOver) {
+      await wait(100 + upTo(200))
+      writers.isHeld = (await backlog().catch(() => 0)) > MAX_BACKLOG
+      if (performance.now() >= nextRestart && !writers.isOver) {
+        nextRestart += RESTART_EVERY_MS
+        await RESTARTS[restarts % RESTARTS.length]!(server)
+        restarts += 1
+        count('restart of the server')
+        continue
       }
+      const victims = [...processes].filter((child) => !child.spawnargs.at(-1)!.includes('"large"'))
+      const victim = victims[upTo(victims.length)]
+      const names = Object.keys(strikes)
+      const what = names[upTo(names.length)]!
+      await strikes[what]!(victim)
       count(what)
     }
     await running
     const ended = performance.now()
     // Those that are started from here on have nothing to fail with either.
     isCalm = true
+    proxy.endHole()
     for (const child of processes) child.send('calm')
     const total = async () =>
       writers.committed.length +

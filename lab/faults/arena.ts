@@ -88,15 +88,22 @@ export class Arena extends ServerWitness {
     await this.run(`DROP DATABASE ${DATABASE} WITH (FORCE)`)
   }
 
-  /** A streaming standby of the server, which is restarted for it; not started yet. The caller stops it. */
-  async makeStandby(settings: Record<string, string | boolean> = {}): Promise<DevServer> {
+  /**
+   * A streaming standby of the server, which is restarted for it; not started yet. The caller stops it.
+   *
+   * @param port Where the standby finds its primary, should that be a proxy.
+   */
+  async makeStandby(
+    settings: Record<string, string | boolean> = {},
+    port = this.server.port,
+  ): Promise<DevServer> {
     const { server } = this
     const standby = new DevServer({
       settings: {
         // The standby looks for its primary, and for whether it is to be promoted, this often.
         wal_retrieve_retry_interval: '100ms',
         ...settings,
-        primary_conninfo: `host=127.0.0.1 port=${server.port} user=${server.user} password=${server.password}`,
+        primary_conninfo: `host=127.0.0.1 port=${port} user=${server.user} password=${server.password}`,
       },
     })
     standby.password = server.password

@@ -3,7 +3,7 @@ import { brand } from '../brand.js'
 import { checkNumber } from '../options/validate.js'
 import { checkSubscriptionName, type InstallOptions } from '../options/durable.js'
 import type { Connection } from '../query/connection.js'
-import type { DurableEvent } from './event.js'
+import { uidOf, type DurableEvent } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { VERSION, install, installedVersion, uninstall } from './schema.js'
 import { explained } from './states.js'
@@ -72,6 +72,22 @@ export interface FailedEvent extends DurableEvent {
   readonly error: string
   /** Whether it is going to be tried again. */
   readonly isDue: boolean
+}
+
+/** A row of the events that were given up. */
+type FailedRow = Omit<FailedEvent, 'uid' | 'publishedAt' | 'failedAt'> & {
+  xact: bigint
+  micros: number
+  failedMs: number
+}
+
+function failedEvent({ xact, micros, failedMs, ...event }: FailedRow): FailedEvent {
+  return {
+    ...event,
+    uid: uidOf(event.id, xact, micros),
+    publishedAt: new Date(micros / 1000),
+    failedAt: new Date(failedMs),
+  }
 }
 
 /** The durable subscriptions of a database. {@link ConnectionPool.durable} is one. */
@@ -196,28 +212,16 @@ export class Durable {
     checkSubscriptionName(name)
     const result = explained(
       withConnection(this.#owner, (connection) =>
-        connection.fetch<Record<string, string> & { is_due: boolean; key: string | null }>(
-          `SELECT event::text, uid, channel, payload, key, attempts::text, error, is_due,
-             (extract(epoch FROM published) * 1000)::float8::text AS published,
-             (extract(epoch FROM failed) * 1000)::float8::text AS failed
+        connection.fetch<FailedRow>(
+          `SELECT event AS id, xact, channel, payload, key, attempts AS attempt, error, is_due AS "isDue",
+             round(date_part('epoch', published) * 1000000) AS micros, date_part('epoch', failed) * 1000 AS "failedMs"
            FROM pglisten.failed WHERE subscription = $1 ORDER BY failed.event`,
           [name],
           PLAIN,
         ),
       ),
     )
-    return [...(await result)].map((row) => ({
-      id: BigInt(row['event']!),
-      uid: row['uid']!,
-      channel: row['channel']!,
-      payload: row['payload']!,
-      key: row.key,
-      publishedAt: new Date(Number(row['published'])),
-      attempt: Number(row['attempts']),
-      failedAt: new Date(Number(row['failed'])),
-      error: row['error']!,
-      isDue: row.is_due,
-    }))
+    return [...(await result)].map(failedEvent)
   }
 
   /**

@@ -52,34 +52,38 @@ export interface Way {
 
 /** A row that `pglisten.take` returns. */
 export type Row = [
-  id: string | null,
-  uid: string,
+  id: bigint | null,
+  xact: bigint,
   channel: string,
   payload: string,
   key: string | null,
-  at: string,
-  attempt: string,
+  /** When it was published, in microseconds since 1970. */
+  micros: number,
+  attempt: number,
 ]
 
-/** The columns of {@link Row}, as text whatever the types of the pool are. */
-export const COLUMNS =
-  'id::text, uid, channel, payload, key, (extract(epoch FROM at) * 1000)::float8::text, attempt::text'
+/** The columns of {@link Row}. */
+export const COLUMNS = 'id, xact, channel, payload, key, micros, attempt'
 
 /** Makes an event of a row, with its payload as text. */
-export function rawEvent([id, uid, channel, payload, key, at, attempt]: Row): DurableEvent {
+export function rawEvent([id, xact, channel, payload, key, micros, attempt]: Row): DurableEvent {
   return {
-    id: BigInt(id!),
-    uid,
+    id: id!,
+    uid: uidOf(id!, xact, micros),
     channel,
     payload,
     key,
-    publishedAt: new Date(Number(at)),
-    attempt: Number(attempt),
+    publishedAt: new Date(micros / 1000),
+    attempt,
   }
 }
 
-/** @internal Makes an event of a row as handlers get it. Throws when the payload does not fit the schema of its channel. */
-export function eventOf(row: Row, { parse }: DurableOwner): DurableEvent<unknown> {
-  const event = rawEvent(row)
+/** @internal What names an event for ever: its number, its transaction and its moment, in microseconds since 1970. */
+export function uidOf(id: bigint, xact: bigint, micros: number): string {
+  return `${id}-${xact}-${micros}`
+}
+
+/** @internal Makes an event as handlers get it. Throws when the payload does not fit the schema of its channel. */
+export function eventOf(event: DurableEvent, { parse }: DurableOwner): DurableEvent<unknown> {
   return parse ? { ...event, payload: parse(event.payload, event.channel as never) } : event
 }

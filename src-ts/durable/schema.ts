@@ -30,7 +30,6 @@ const SUBSCRIBE = [
   'trim_lock()',
   'subscribe(text, text[], int, boolean, interval, text)',
   'take(text, int, int, int, text)',
-  'fetch(text, int, int)',
   'advance(text, int, jsonb)',
   'has_more(text, int)',
   'doze(text, int, uuid, interval)',
@@ -75,7 +74,23 @@ export async function install(tx: Queryable, options: InstallOptions | undefined
     const kept = retentionMs === false ? null : `${retentionMs} ms`
     await tx.execute('UPDATE pglisten.upkeep SET retention = $1::text::interval', [kept], PLAIN)
   }
+  await checkSequence(tx)
   await tx.executeBatch(grants(publishing, PUBLISH, []) + grants(subscribing, SUBSCRIBE, READ))
+}
+
+/** A session that keeps ids in advance uses low ones late: events would be out of order. */
+async function checkSequence(tx: Queryable): Promise<void> {
+  const cache = await tx.fetchVal<bigint>(
+    `SELECT seqcache FROM pg_catalog.pg_sequence
+     WHERE seqrelid = pg_catalog.pg_get_serial_sequence('pglisten.event', 'id')::regclass`,
+    [],
+    PLAIN,
+  )
+  if (cache === 1n) return
+  throw new DurableError(
+    `expected the ids of \`pglisten.event\` to have no cache, got a cache of ${cache}: ` +
+      'ALTER TABLE pglisten.event ALTER COLUMN id SET CACHE 1',
+  )
 }
 
 function grants(

@@ -1,10 +1,12 @@
 // One worker: it takes the events of one partition, batch by batch, and sleeps when there are none.
 import { randomUUID } from 'node:crypto'
 import { ConnectionError, DurableError, SubscriptionStoppedError } from '../errors.js'
+import { asThenable } from '../native/thenable.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
-import type { Connection } from '../query/connection.js'
-import type { Transaction } from '../query/transaction.js'
+import { Connection } from '../query/connection.js'
+import { Transaction, commitWithin } from '../query/transaction.js'
+import type { Queryable } from '../query/queryable.js'
 import type { Bell } from './bell.js'
 import { COLUMNS, eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
 import { NotTaken, type Outlet } from './outlet.js'
@@ -12,9 +14,9 @@ import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
-const LINGER_MS = 100
-/** How often it is looked meanwhile. */
-const LINGER_POLL_MS = 10
+const LINGER_MS = 20
+/** How often it is looked meanwhile, in milliseconds. What comes in between is worked together. */
+const LINGER_POLL_MS = 2
 /** How long a worker keeps a connection while there is work, in milliseconds; then it is given to whoever waits for one. */
 const MAX_LEASE_MS = 1000
 /** How often it is looked while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
@@ -82,6 +84,16 @@ class HandlerFailure extends Error {
   }
 }
 
+/** What a batch came to: as many events as it may have, some, none, or what failed. */
+type Outcome = 'full' | 'some' | 'none' | HandlerFailure
+
+/** A transaction that begins, and what was taken in it. */
+interface Begun {
+  tx: Promise<Transaction>
+  /** To be asked once it has begun. */
+  rows: () => Promise<Row[]>
+}
+
 /** Works a partition of a subscription. */
 export class Worker {
   readonly #owner: DurableOwner
@@ -103,6 +115,8 @@ export class Worker {
   #rousing: Promise<unknown> | undefined
   /** Whether publishers ring for the worker. */
   #isFlagged = false
+  /** The next batch, asked for already. */
+  #begun: Begun | undefined
 
   constructor(settings: WorkerSettings) {
     this.#owner = settings.owner
@@ -115,6 +129,11 @@ export class Worker {
     this.#events = settings.events
     this.#stop = settings.stop
     this.#channels = new Set(settings.options.channels)
+  }
+
+  /** The options of statements outside of the transaction of a batch: a connection that is cut off in silence never answers. */
+  get #bounded() {
+    return { ...PLAIN, timeoutMs: this.#options.maxHandlerMs }
   }
 
   /** Works until it is stopped. Rejects when it cannot go on. */
@@ -185,11 +204,11 @@ export class Worker {
   async #awake(): Promise<HandlerFailure | 'idle' | 'paused'> {
     const work = async (connection: Connection) => {
       const since = performance.now()
-      let idleSince: number | undefined
+      let lastAt = since
       while (!this.#stop.aborted) {
         if (performance.now() - since >= MAX_LEASE_MS) return 'paused'
         if (this.#outlet && !this.#outlet.claim()) return 'paused'
-        let outcome: boolean | HandlerFailure
+        let outcome: Outcome
         let isContended: boolean | undefined
         try {
           outcome = await this.#batch(connection)
@@ -198,88 +217,127 @@ export class Worker {
         }
         if (outcome instanceof HandlerFailure) return outcome
         // The other partitions come first.
-        if (outcome && isContended) return 'paused'
-        if (outcome) {
-          idleSince = undefined
-          continue
-        }
-        idleSince ??= performance.now()
+        if (outcome !== 'none' && isContended) return 'paused'
+        if (outcome !== 'none') lastAt = performance.now()
+        if (outcome === 'full') continue
         do {
-          if (performance.now() - idleSince >= LINGER_MS) return 'idle'
+          if (performance.now() - lastAt >= LINGER_MS) return 'idle'
           await this.#wait(LINGER_POLL_MS)
           if (this.#stop.aborted) return 'paused'
         } while (!(await this.#hasMore(connection)))
       }
       return 'paused'
     }
-    return withConnection(this.#owner, work, { signal: this.#stop })
+    try {
+      return await withConnection(this.#owner, work, { signal: this.#stop })
+    } finally {
+      // The transaction of a batch that was begun and is not worked has ended with the lease.
+      this.#begun = undefined
+    }
   }
 
-  /** Takes a batch and works it; whether there was one, or what failed. */
-  async #batch(connection: Connection): Promise<boolean | HandlerFailure> {
+  /** Begins a transaction and takes a batch in it, in one round trip. */
+  #begin(connection: Connection): Begun {
     const { maxHandlerMs } = this.#options
+    let rows: Promise<Row[]> | undefined
+    const tx = Connection.beginWith(
+      connection,
+      { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
+      (queryable) => {
+        rows = this.#take(queryable)
+        rows.catch(() => {})
+      },
+    )
+    // Whoever needs them awaits them, which may be nobody.
+    tx.catch(() => {})
+    return { tx, rows: () => rows! }
+  }
+
+  /** Takes a batch and works it; what there was, or what failed. */
+  async #batch(connection: Connection): Promise<Outcome> {
+    const { tx: beginning, rows: taken } = this.#begun ?? this.#begin(connection)
+    this.#begun = undefined
+    const most = this.#most()
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
     let rows: Row[] = []
     try {
-      await connection.transaction(
-        async (tx) => {
-          rows = await this.#take(tx)
-          this.#events.onWorking()
-          if (rows.length === 0) return
-          const way = JSON.parse(rows[0]![3]) as Way
-          let done = 0
-          if (this.#outlet) {
-            present = rawEvent(rows[1]!)
-            const outcome = await this.#hand(this.#outlet, tx, rows)
-            if (outcome instanceof HandlerFailure) throw (failure = outcome)
-            done = outcome
-          }
-          for (let index = 1; index < rows.length && !this.#outlet; index += 1) {
-            if (this.#stop.aborted && done > 0) break
-            present = rawEvent(rows[index]!)
-            failure = await this.#handle(tx, present, rows[index]!)
-            if (failure) throw failure
-            done += 1
-          }
-          present = undefined
-          await this.#advance(tx, part(way, rows, done))
-          this.#finished(rows, done)
-        },
-        { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
-      )
+      await Transaction.run(await beginning, async (tx) => {
+        rows = await taken()
+        this.#events.onWorking()
+        if (rows.length === 0) return
+        const way = JSON.parse(rows[0]![3]) as Way
+        let done = 0
+        if (this.#outlet) {
+          present = rawEvent(rows[1]!)
+          const outcome = await this.#hand(this.#outlet, tx, rows)
+          if (outcome instanceof HandlerFailure) throw (failure = outcome)
+          done = outcome
+        }
+        for (let index = 1; index < rows.length && !this.#outlet; index += 1) {
+          if (this.#stop.aborted && done > 0) break
+          const event = rawEvent(rows[index]!)
+          present = event
+          failure = await this.#handle(tx, event)
+          if (failure) throw failure
+          done += 1
+        }
+        present = undefined
+        const committed = this.#advance(tx, part(way, rows, done))
+        // The next batch is asked for before the commit of this one is answered. A loop asks for its next one itself.
+        if (done === most && this.#careful === 0 && !this.#outlet && !this.#stop.aborted) {
+          this.#begun = this.#begin(connection)
+        }
+        await committed
+        this.#finished(rows, done)
+      })
       this.#outlet?.committed()
     } catch (error) {
+      if (this.#begun) await this.#abandon()
       this.#outlet?.rolledBack(error instanceof HandlerFailure ? error.reason : error)
       const failed = failure ?? this.#failureOf(error, present, rows)
       if (failed) return failed
-      if (rows.length > 2 && !isLost(error)) return true
+      if (rows.length > 2 && !isLost(error)) return 'full'
       throw error
     }
-    return rows.length > 0
+    if (rows.length === 0) return 'none'
+    return rows.length > most ? 'full' : 'some'
   }
 
-  async #take(tx: Transaction): Promise<Row[]> {
-    const { batchSize, maxHandlerMs, synchronousCommit } = this.#options
-    const most = this.#careful > 0 ? 1 : batchSize
-    const result = await tx.execute<Row>(
+  /** Rolls back what was begun for the next batch. */
+  async #abandon(): Promise<void> {
+    const { tx } = this.#begun!
+    this.#begun = undefined
+    try {
+      await (await tx).rollback()
+    } catch {
+      // It never began, or the connection is lost.
+    }
+  }
+
+  /** The most events of the next batch. */
+  #most(): number {
+    return this.#careful > 0 ? 1 : this.#options.batchSize
+  }
+
+  async #take(queryable: Queryable): Promise<Row[]> {
+    const { maxHandlerMs, synchronousCommit } = this.#options
+    const result = await queryable.execute<Row>(
       `SELECT ${COLUMNS} FROM pglisten.take($1, $2, $3, $4, $5)`,
-      [this.#name, this.#partition, most, maxHandlerMs, synchronousCommit],
-      { ...PLAIN, rowMode: 'array' },
+      [this.#name, this.#partition, this.#most(), maxHandlerMs, synchronousCommit],
+      { ...this.#bounded, rowMode: 'array' },
     )
     return [...result]
   }
 
   /** Has the handler work an event, unless it is to be given up. */
-  async #handle(
-    tx: Transaction,
-    event: DurableEvent<unknown>,
-    row: Row,
-  ): Promise<HandlerFailure | undefined> {
-    if (await this.#givesUp(tx, event.id)) return undefined
+  async #handle(tx: Transaction, event: DurableEvent): Promise<HandlerFailure | undefined> {
+    if (this.#doomed && (await this.#givesUp(tx, event.id))) return undefined
     try {
-      const given = eventOf(row, this.#owner)
-      await this.#events.onCall(given, () => this.#handler!(tx, given as never))
+      const given = eventOf(event, this.#owner)
+      const handled = this.#events.onCall(given, () => this.#handler!(tx, given as never))
+      // A handler that need not be waited for is not.
+      if (asThenable(handled)) await handled
       checkOpen(tx, 'the handler')
       return undefined
     } catch (error) {
@@ -294,7 +352,7 @@ export class Worker {
     rows: readonly Row[],
   ): Promise<number | HandlerFailure> {
     let given = rows.slice(1)
-    if (given.length > 1 && given.some((row) => row[6] !== '1')) {
+    if (given.length > 1 && given.some((row) => row[6] > 1)) {
       // A batch with it has failed, maybe in another process: each comes alone.
       this.#careful = CAREFUL_EVENTS
       given = given.slice(0, 1)
@@ -304,7 +362,7 @@ export class Worker {
     const events: DurableEvent<unknown>[] = []
     for (const row of given) {
       try {
-        events.push(eventOf(row, this.#owner))
+        events.push(eventOf(rawEvent(row), this.#owner))
       } catch (error) {
         return new HandlerFailure(rawEvent(row), error)
       }
@@ -338,7 +396,8 @@ export class Worker {
       [this.#name, this.#partition, JSON.stringify(way)],
       PLAIN,
     )
-    const committed = tx.commit()
+    // The position tells what became of a commit that nobody has answered.
+    const committed = tx[commitWithin](this.#options.maxHandlerMs)
     const [first, second] = await Promise.allSettled([moved, committed])
     for (const outcome of [first, second]) if (outcome.status === 'rejected') throw outcome.reason
   }
@@ -346,9 +405,9 @@ export class Worker {
   #finished(rows: readonly Row[], done: number): void {
     this.#careful = Math.max(0, this.#careful - done)
     const doomed = this.#doomed
-    if (doomed && rows.slice(1, done + 1).some(([id]) => BigInt(id!) === doomed.id)) {
+    if (doomed && rows.slice(1, done + 1).some(([id]) => id === doomed.id)) {
       this.#doomed = undefined
-      const row = rows.find(([id]) => id !== null && BigInt(id) === doomed.id)!
+      const row = rows.find(([id]) => id === doomed.id)!
       // It was fetched once more for that.
       const event = rawEvent(row)
       this.#events.onGivenUp({ ...event, attempt: event.attempt - 1 }, doomed.error)
@@ -380,20 +439,26 @@ export class Worker {
     if (reason instanceof NotTaken) return
     const isAlone = this.#careful > 0
     this.#careful = CAREFUL_EVENTS
-    this.#events.onFailure(event, reason)
     const state = sqlStateOf(reason)
-    if (state === SqlState.SerializationFailure || state === SqlState.Deadlock) {
-      await this.#wait(this.#options.retryDelayMs)
+    const isCounted = state !== SqlState.SerializationFailure && state !== SqlState.Deadlock
+    const { maxAttempts, onFailure, retryDelayMs } = this.#options
+    let attempts: number | undefined
+    try {
+      if (isCounted) attempts = await this.#count(event, reason)
+    } catch (error) {
+      this.#events.onFailure(event, reason)
+      throw error
+    }
+    if (attempts === 0) {
+      // The commit took effect, and its answer was lost.
+      this.#events.onDone(1)
       return
     }
-    const { maxAttempts, onFailure, retryDelayMs } = this.#options
-    const attempts = await withConnection(this.#owner, (connection) =>
-      connection.fetchVal<number>(
-        'SELECT pglisten.count_attempt($1, $2, $3)',
-        [this.#name, event.id, textOf(reason)],
-        PLAIN,
-      ),
-    )
+    this.#events.onFailure(event, reason)
+    if (attempts === undefined) {
+      await this.#wait(retryDelayMs)
+      return
+    }
     if (attempts >= maxAttempts && isAlone) {
       if (onFailure === 'stop') {
         const what = `event ${event.id} on channel \`${event.channel}\` has failed ${attempts} times`
@@ -408,44 +473,43 @@ export class Worker {
     await this.#wait(Math.min(retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS))
   }
 
+  /** Counts a failure of an event. Returns how many there were; 0 when the event is done. */
+  async #count({ id }: DurableEvent<unknown>, reason: unknown): Promise<number> {
+    return withConnection(this.#owner, (connection) =>
+      connection.fetchVal<number>(
+        'SELECT pglisten.count_attempt($1, $2, $3)',
+        [this.#name, id, textOf(reason)],
+        this.#bounded,
+      ),
+    )
+  }
+
   async #hasMore(connection: Connection): Promise<boolean> {
     const params = [this.#name, this.#partition]
-    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params, PLAIN)
+    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params, this.#bounded)
   }
 
   /** Sleeps until there may be something. */
   async #sleep(): Promise<void> {
     await this.#rousing
-    const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
-    const params = [this.#name, this.#partition, this.#id, forgetAfter]
-    // Whoever takes a transaction id after this one sees the flag; whoever has one may have missed it. No snapshot tells which ids
-    // are taken: its xmax is that of the last transaction that has ended.
-    const fence = await withConnection(this.#owner, async (connection) => {
-      await connection.execute(
-        'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
-        params,
-        PLAIN,
-      )
-      return connection.fetchVal<string>('SELECT pg_current_xact_id()::text', [], PLAIN)
-    })
-    this.#isFlagged = true
-    this.#events.onAsleep(true)
     let poll = OPEN_PUBLISHER_POLL_MS
+    let fence: bigint | undefined
     while (!this.#stop.aborted) {
       const { rung, cancel } = this.#bell.next(this.#channels)
       try {
-        const { is_quiet, has_more } = await withConnection(this.#owner, (connection) =>
-          connection.fetchRow<{ is_quiet: boolean; has_more: boolean }>(
-            // The snapshot of the statement is older than those of what the function reads.
-            `SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8 AS is_quiet,
-               pglisten.has_more($2, $3) AS has_more`,
-            [fence, this.#name, this.#partition],
-            PLAIN,
-          ),
-        )
-        if (has_more) break
-        await this.#wait(is_quiet ? this.#options.safetyNetMs : poll, rung)
-        if (!is_quiet) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
+        const seen = await withConnection(this.#owner, async (connection) => {
+          // All are sent before the first is answered: one round trip.
+          const flagging = fence === undefined ? this.#doze(connection) : fence
+          const [flagged, looked] = await Promise.all([flagging, this.#look(connection)])
+          return { flagged, ...looked }
+        })
+        fence = seen.flagged
+        if (!this.#isFlagged) this.#events.onAsleep(true)
+        this.#isFlagged = true
+        if (seen.hasMore) break
+        const isQuiet = seen.openFrom > fence
+        await this.#wait(isQuiet ? this.#options.safetyNetMs : poll, rung)
+        if (!isQuiet) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
         // The flag would be taken for that of a worker that is gone.
         else if (!this.#stop.aborted) break
       } finally {
@@ -453,6 +517,33 @@ export class Worker {
       }
     }
     this.#rouse()
+  }
+
+  /**
+   * Has publishers ring. Returns the fence: whoever takes a transaction id after it sees the flag, and whoever has one may have missed it.
+   * No snapshot tells which ids are taken: its xmax is that of the last transaction that has ended.
+   */
+  async #doze(connection: Connection): Promise<bigint> {
+    const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
+    const [, fence] = await Promise.all([
+      connection.execute(
+        'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
+        [this.#name, this.#partition, this.#id, forgetAfter],
+        this.#bounded,
+      ),
+      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], this.#bounded),
+    ])
+    return fence
+  }
+
+  /** Looks whether there is something, and which transaction is the first one that is still open. */
+  async #look(connection: Connection): Promise<{ openFrom: bigint; hasMore: boolean }> {
+    return connection.fetchRow(
+      // The snapshot of the statement is older than those of what the function reads.
+      `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore"`,
+      [this.#name, this.#partition],
+      this.#bounded,
+    )
   }
 
   /** Has publishers no longer ring for the worker. It does not wait for that: a bell too many does no harm. */
@@ -464,7 +555,7 @@ export class Worker {
       connection.execute(
         'SELECT pglisten.rouse($1, $2, $3::text::uuid)',
         [this.#name, this.#partition, this.#id],
-        PLAIN,
+        this.#bounded,
       ),
     ).catch(() => {})
   }
@@ -500,13 +591,14 @@ function isLost(error: unknown): boolean {
 
 /** The way of the first `done` events of a batch. */
 function part(way: Way, rows: readonly Row[], done: number): Way {
-  const tried = rows
+  const again = rows
     .slice(1, done + 1)
-    .filter(([, , , , , , attempt]) => attempt !== '1')
-    .map(([id]) => id!)
-  if (done === rows.length - 1) return { ...way, tried }
-  if (way.retried) return { ...way, retried: way.retried.slice(0, done), tried }
-  return { xact: way.xact, base: way.from!, target: way.to!, after: rows[done]![0], tried }
+    .filter(([, , , , , , attempt]) => attempt > 1)
+    .map(([id]) => `${id}`)
+  const tried = again.length > 0 ? { tried: again } : {}
+  if (done === rows.length - 1) return { ...way, ...tried }
+  if (way.retried) return { ...way, retried: way.retried.slice(0, done), ...tried }
+  return { xact: way.xact, base: way.from!, target: way.to!, after: `${rows[done]![0]}`, ...tried }
 }
 
 /** An error in few words, for the table of events that have failed. */

@@ -190,6 +190,25 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 
   /**
+   * @internal Begins a transaction, and runs its first statements: those that `work` calls before it awaits anything are sent with the
+   * begin, in one round trip. What becomes of them is the caller's to look at, also when the begin fails.
+   */
+  static async beginWith(
+    self: Connection,
+    options: TransactionOptions,
+    work: (queryable: Queryable) => void,
+  ): Promise<Transaction> {
+    const resolved = resolveTransactionOptions(options)
+    Connection.#checkOpen(self)
+    return Transaction.begin(
+      self,
+      () => Connection.#open(self),
+      resolved,
+      (lease) => work(new Opening(self, lease)),
+    )
+  }
+
+  /**
    * Ends the lease of the connection, once the statements that were called before have ended. A transaction that was
    * left open is rolled back. A second call has no effect.
    */
@@ -323,6 +342,40 @@ export class Connection extends Queryable implements AsyncDisposable {
 }
 
 brand(Connection, 'Connection')
+
+/** The first statements of a transaction, before its begin is answered. */
+class Opening extends Queryable {
+  constructor(
+    readonly connection: Connection,
+    readonly lease: NativeLease,
+  ) {
+    super()
+  }
+
+  [leaseOf](): NativeLease {
+    return this.lease
+  }
+
+  [atomically]<Result>(work: (queryable: Queryable) => Promise<Result>): Promise<Result> {
+    return work(this)
+  }
+
+  [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope {
+    return { open: () => open(this), end: () => Promise.resolve() }
+  }
+
+  [typesOf](): ResolvedTypes {
+    return this.connection[typesOf]()
+  }
+
+  [observationOf](): ResolvedObservation {
+    return this.connection[observationOf]()
+  }
+
+  [backendOf](): number | undefined {
+    return this.connection[backendOf]()
+  }
+}
 
 async function acquired(held: Held, lease: Promise<NativeLease>): Promise<NativeLease> {
   try {

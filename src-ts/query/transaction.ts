@@ -40,6 +40,9 @@ interface Block {
   depth: number
 }
 
+/** @internal The method that commits within a time, for whoever can find out what became of the commit. */
+export const commitWithin = Symbol('commitWithin')
+
 const WHOLE: Block = { what: 'transaction', savepoint: undefined, depth: 0 }
 
 /** Rolls back what objects began that were collected as garbage. */
@@ -90,11 +93,15 @@ export class Transaction extends Queryable implements AsyncDisposable {
     abandoned.register(this, undoLater(owner, place, lease, limits, block), place)
   }
 
-  /** @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free. */
+  /**
+   * @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free. What `follow` calls on
+   * the lease is sent behind the begin, before that is answered.
+   */
   static async begin(
     connection: Owner,
     lease: () => NativeLease | Promise<NativeLease>,
     { sql, bounds }: ResolvedTransactionOptions,
+    follow?: (lease: NativeLease) => void,
   ): Promise<Transaction> {
     if (connection[occupant]?.isTransaction) {
       throw new TransactionBeginError('A transaction is open on this connection already')
@@ -112,6 +119,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
           bridge.call<boolean>((id) => leased.begin(id, sql, bounds)),
         ),
       )
+      follow?.(leased)
       if (!(await begun)) {
         throw new TransactionBeginError(
           'A statement has begun a transaction on this connection, and it is still open',
@@ -170,6 +178,22 @@ export class Transaction extends Queryable implements AsyncDisposable {
       throw reason
     }
     await this.#end(() => this.#commit())
+  }
+
+  /**
+   * @internal Commits the transaction, a whole one. When there is no answer within the time it rejects, the connection is closed, and only
+   * the server knows what became of the commit.
+   */
+  async [commitWithin](timeoutMs: number): Promise<void> {
+    this.#checkOpen()
+    checkFree(this)
+    await this.#end(() =>
+      observed(this, 'commit', 'COMMIT', () =>
+        bounded({ timeoutMs }, (bounds) =>
+          bridge.call((id) => this.#lease.executeBatch(id, 'COMMIT', bounds)),
+        ),
+      ),
+    )
   }
 
   /**

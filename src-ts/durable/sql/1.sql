@@ -82,7 +82,7 @@ CREATE TABLE pglisten.failed (
   subscription text NOT NULL REFERENCES pglisten.subscription ON DELETE CASCADE,
   partition    int NOT NULL,
   event        bigint NOT NULL,
-  uid          text NOT NULL,
+  xact         xid8 NOT NULL,
   channel      text NOT NULL,
   payload      text NOT NULL,
   key          text,
@@ -97,13 +97,17 @@ COMMENT ON TABLE pglisten.failed IS 'Events that were given up. Those that are d
 
 -- The snapshot of this statement, with the transaction itself among the open ones: what it publishes itself is not done.
 CREATE FUNCTION pglisten.position_now() RETURNS pg_snapshot
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN me IS NULL OR me >= pg_snapshot_xmax(s) THEN s ELSE (
-    SELECT format('%s:%s:%s', least(pg_snapshot_xmin(s), me), pg_snapshot_xmax(s), string_agg(x::text, ',' ORDER BY x))::pg_snapshot
-    FROM (SELECT pg_snapshot_xip(s) UNION SELECT me) AS open (x))
-  END
-  FROM (SELECT pg_current_snapshot(), pg_current_xact_id_if_assigned()) AS now (s, me)
-$$;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  present pg_snapshot := pg_current_snapshot();
+  me xid8 := pg_current_xact_id_if_assigned();
+BEGIN
+  IF me IS NULL OR me >= pg_snapshot_xmax(present) THEN
+    RETURN present;
+  END IF;
+  RETURN format('%s:%s:%s', least(pg_snapshot_xmin(present), me), pg_snapshot_xmax(present), string_agg(x::text, ',' ORDER BY x))::pg_snapshot
+    FROM (SELECT pg_snapshot_xip(present) UNION SELECT me) AS open (x);
+END $$;
 
 -- Which cluster, database and table this is. A role that may not know the cluster's identifier gets 0.
 CREATE FUNCTION pglisten.here(OUT cluster bigint, OUT database oid, OUT relation oid)
@@ -118,13 +122,20 @@ BEGIN
   END;
 END $$;
 
--- Whether positions mean anything here.
+-- Whether positions mean anything here. It is asked for each batch, so it is quick where the cluster has an identifier that may be read.
 CREATE FUNCTION pglisten.is_home() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT EXISTS (
-    SELECT FROM pglisten.home AS h, pglisten.here() AS e
-    WHERE (h.cluster, h.database, h.relation) = (e.cluster, e.database, e.relation))
-$$;
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  home pglisten.home;
+BEGIN
+  SELECT * INTO STRICT home FROM pglisten.home;
+  IF home.cluster = 0 OR NOT has_function_privilege('pg_control_system()', 'EXECUTE') THEN
+    RETURN (SELECT (home.cluster, home.database, home.relation) = (e.cluster, e.database, e.relation) FROM pglisten.here() AS e);
+  END IF;
+  RETURN home.relation = 'pglisten.event'::regclass
+    AND home.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+    AND home.cluster = (SELECT c.system_identifier FROM pg_control_system() AS c);
+END $$;
 
 -- Whether positions may be compared with transactions of this cluster: else they have to be adopted first.
 CREATE FUNCTION pglisten.is_adopted() RETURNS boolean
@@ -139,11 +150,6 @@ CREATE FUNCTION pglisten.partition_of(channel text, key text, partitions int) RE
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
   SELECT ((get_byte(h, 0) << 16) | (get_byte(h, 1) << 8) | get_byte(h, 2)) % partitions
   FROM sha256(convert_to(coalesce(key, channel), 'UTF8')) AS h
-$$;
-
-CREATE FUNCTION pglisten.uid_of(id bigint, xact xid8, at timestamptz) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT format('%s-%s-%s', id, xact, (extract(epoch FROM at) * 1000000)::bigint)
 $$;
 
 CREATE FUNCTION pglisten.publish(channel text, payload text, key text DEFAULT NULL, bell boolean DEFAULT true) RETURNS bigint
@@ -199,21 +205,35 @@ END $$;
 
 -- The events that follow, at most `n`, and before them a row without an id whose payload says how the position moves when they are
 -- done. No row: there is nothing to do. To be called in the transaction that does the work; READ COMMITTED.
-CREATE FUNCTION pglisten.fetch(sub text, part int, n int)
-RETURNS TABLE (id bigint, uid text, channel text, payload text, key text, at timestamptz, attempt int)
+--
+-- The transaction is bounded by the server's own time-outs, so that a worker that is frozen or cut off gives its lock back. Before
+-- version 17 no time-out is that of a transaction, and two of them share the time.
+CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, synchronous text)
+RETURNS TABLE (id bigint, xact xid8, channel text, payload text, key text, micros float8, attempt int)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   known pglisten.subscription;
   own pglisten.position;
   present pg_snapshot;
   batch pglisten.event[];
-  size int;
+  size int := 0;
   from_base pg_snapshot;
   to_target pg_snapshot;
   has_target boolean;
 BEGIN
+  IF synchronous IS NOT NULL THEN
+    PERFORM set_config('synchronous_commit', synchronous, true);
+  END IF;
+  IF current_setting('server_version_num')::int >= 170000 THEN
+    PERFORM set_config('idle_in_transaction_session_timeout', max_handler_ms::text, true),
+      set_config('transaction_timeout', max_handler_ms::text, true);
+  ELSE
+    PERFORM set_config('idle_in_transaction_session_timeout', ((max_handler_ms + 1) / 2)::text, true),
+      set_config('statement_timeout', ((max_handler_ms + 1) / 2)::text, true);
+  END IF;
+
   SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no subscription "%"', sub USING ERRCODE = 'PGL02';
@@ -234,11 +254,11 @@ BEGIN
       WITH due AS (
         SELECT f.* FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due ORDER BY f.event LIMIT n
       )
-      SELECT NULL::bigint, NULL, NULL, jsonb_build_object(
+      SELECT NULL::bigint, NULL::xid8, NULL, jsonb_build_object(
         'xact', pg_current_xact_id()::text, 'retried', jsonb_agg(d.event::text)
-      )::text, NULL, NULL::timestamptz, 0 FROM due AS d
+      )::text, NULL, NULL::float8, 0 FROM due AS d
       UNION ALL
-      (SELECT d.event, d.uid, d.channel, d.payload, d.key, d.published, d.attempts + 1 FROM due AS d ORDER BY d.event);
+      (SELECT d.event, d.xact, d.channel, d.payload, d.key, round(date_part('epoch', d.published) * 1000000), d.attempts + 1 FROM due AS d ORDER BY d.event);
     RETURN;
   END IF;
 
@@ -261,8 +281,6 @@ BEGIN
       own.target := NULL;
       own.after := NULL;
     END IF;
-  ELSE
-    size := 0;
   END IF;
 
   IF size = 0 THEN
@@ -312,43 +330,31 @@ BEGIN
     END IF;
     RETURN;
   END IF;
-  RETURN QUERY
-    SELECT NULL::bigint, NULL, NULL, jsonb_build_object(
-      'xact', pg_current_xact_id()::text, 'base', own.base, 'target', own.target, 'after', own.after,
-      -- For whoever does only a part of the batch: `after` is the last one of it.
-      'from', from_base, 'to', to_target
-    )::text, NULL, NULL::timestamptz, 0
-    UNION ALL
-    SELECT b.id, pglisten.uid_of(b.id, b.xact, b.at), b.channel, b.payload, b.key, b.at,
-      coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = b.id), 0) + 1
-    FROM unnest(batch) AS b;
+  id := NULL;
+  payload := jsonb_build_object(
+    'xact', pg_current_xact_id()::text, 'base', own.base, 'target', own.target, 'after', own.after,
+    -- For whoever does only a part of the batch: `after` is the last one of it.
+    'from', from_base, 'to', to_target
+  );
+  RETURN NEXT;
+  IF EXISTS (SELECT FROM pglisten.attempt AS a WHERE a.subscription = sub) THEN
+    RETURN QUERY
+      SELECT b.id, b.xact, b.channel, b.payload, b.key, round(date_part('epoch', b.at) * 1000000), coalesce(a.attempts, 0) + 1
+      FROM unnest(batch) WITH ORDINALITY AS b (id, xact, at, channel, payload, key, place)
+        LEFT JOIN pglisten.attempt AS a ON a.subscription = sub AND a.event = b.id
+      ORDER BY b.place;
+  ELSE
+    RETURN QUERY SELECT b.id, b.xact, b.channel, b.payload, b.key, round(date_part('epoch', b.at) * 1000000), 1 FROM unnest(batch) AS b;
+  END IF;
 END $$;
 
 CREATE FUNCTION pglisten.move(own pglisten.position) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
   UPDATE pglisten.position AS p
   SET base = own.base, target = own.target, after = own.after, moved = clock_timestamp(),
     high = greatest(p.high, (SELECT max(v.id) FROM pglisten.event AS v))
-  WHERE p.subscription = own.subscription AND p.partition = own.partition
-$$;
-
--- Fetches, and bounds the transaction by the server's own time-outs, so that a worker that is frozen or cut off gives its lock back.
--- 0: without a bound. Before version 17 no time-out is that of a transaction, and two of them share the time.
-CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, synchronous text)
-RETURNS TABLE (id bigint, uid text, channel text, payload text, key text, at timestamptz, attempt int)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF synchronous IS NOT NULL THEN
-    PERFORM set_config('synchronous_commit', synchronous, true);
-  END IF;
-  IF current_setting('server_version_num')::int >= 170000 THEN
-    PERFORM set_config('idle_in_transaction_session_timeout', max_handler_ms::text, true),
-      set_config('transaction_timeout', max_handler_ms::text, true);
-  ELSE
-    PERFORM set_config('idle_in_transaction_session_timeout', ((max_handler_ms + 1) / 2)::text, true),
-      set_config('statement_timeout', ((max_handler_ms + 1) / 2)::text, true);
-  END IF;
-  RETURN QUERY SELECT * FROM pglisten.fetch(sub, part, n);
+  WHERE p.subscription = own.subscription AND p.partition = own.partition;
 END $$;
 
 -- Moves the position behind the events that were fetched, and forgets the attempts at those that were tried before. To be called last in the transaction that has fetched them.
@@ -371,13 +377,15 @@ BEGIN
     own.after := (way ->> 'after')::bigint;
     PERFORM pglisten.move(own);
   END IF;
-  DELETE FROM pglisten.attempt AS a
-  WHERE a.subscription = sub AND a.event IN (SELECT e::bigint FROM jsonb_array_elements_text(way -> 'tried') AS e);
+  IF way ? 'tried' THEN
+    DELETE FROM pglisten.attempt AS a
+    WHERE a.subscription = sub AND a.event IN (SELECT e::bigint FROM jsonb_array_elements_text(way -> 'tried') AS e);
+  END IF;
 END $$;
 
 -- Whether there is something to fetch, by a read that takes no lock. It may say yes where another worker is at it.
 CREATE FUNCTION pglisten.has_more(sub text, part int) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   known pglisten.subscription;
   own pglisten.position;
@@ -405,21 +413,27 @@ BEGIN
         AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part));
 END $$;
 
--- Has publishers ring for a worker. What was told of so long ago that its worker must be gone is forgotten.
+-- Has publishers ring for a worker. What was told of so long ago that its worker must be gone is forgotten. Neither this nor the
+-- contrary has to survive a crash, which ends all workers: no disk is waited for.
 CREATE FUNCTION pglisten.doze(sub text, part int, worker uuid, forget_after interval) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
   DELETE FROM pglisten.sleeper AS s WHERE s.at < clock_timestamp() - forget_after;
   INSERT INTO pglisten.sleeper AS s (subscription, partition, worker, channels)
   SELECT k.name, part, doze.worker, k.channels FROM pglisten.subscription AS k WHERE k.name = sub
-  ON CONFLICT (subscription, partition, worker) DO UPDATE SET at = clock_timestamp(), channels = excluded.channels
-$$;
+  ON CONFLICT ON CONSTRAINT sleeper_pkey DO UPDATE SET at = clock_timestamp(), channels = excluded.channels;
+END $$;
 
 CREATE FUNCTION pglisten.rouse(sub text, part int, worker uuid) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true);
+  DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker;
+END $$;
 
--- Counts an attempt that has failed; how many there were. In a transaction of its own: that of the work is rolled back.
+-- Counts an attempt that has failed; how many there were. 0: the event is done, since the commit of the attempt took effect although
+-- nobody has heard of it. In a transaction of its own: that of the work is rolled back.
 CREATE FUNCTION pglisten.count_attempt(sub text, event bigint, error text) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -427,20 +441,36 @@ DECLARE
 BEGIN
   UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $3, failed = clock_timestamp()
   WHERE f.subscription = sub AND f.event = $2 AND f.is_due RETURNING f.attempts INTO counted;
-  IF NOT FOUND THEN
-    INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $2, 1, $3)
-    ON CONFLICT ON CONSTRAINT attempt_pkey
-    DO UPDATE SET attempts = a.attempts + 1, error = excluded.error, at = clock_timestamp() RETURNING a.attempts INTO counted;
+  IF FOUND THEN
+    RETURN counted;
   END IF;
+  IF NOT pglisten.is_undone(sub, $2) THEN
+    RETURN 0;
+  END IF;
+  INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $2, 1, $3)
+  ON CONFLICT ON CONSTRAINT attempt_pkey
+  DO UPDATE SET attempts = a.attempts + 1, error = excluded.error, at = clock_timestamp() RETURNING a.attempts INTO counted;
   RETURN counted;
 END $$;
+
+-- Whether an event of a subscription has yet to be done.
+CREATE FUNCTION pglisten.is_undone(sub text, event bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (
+    SELECT FROM pglisten.event AS v
+      JOIN pglisten.subscription AS s ON s.name = sub
+      JOIN pglisten.position AS p ON p.subscription = sub
+        AND p.partition = CASE s.partitions WHEN 1 THEN 0 ELSE pglisten.partition_of(v.channel, v.key, s.partitions) END
+    WHERE v.id = is_undone.event AND NOT pg_visible_in_snapshot(v.xact, p.base)
+      AND NOT coalesce(v.id <= p.after AND pg_visible_in_snapshot(v.xact, p.target), false))
+$$;
 
 -- Gives an event up that was fetched alone. In the transaction that has fetched it, before `advance`.
 CREATE FUNCTION pglisten.give_up(sub text, part int, event bigint, error text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  INSERT INTO pglisten.failed AS f (subscription, partition, event, uid, channel, payload, key, published, attempts, error)
-  SELECT sub, part, v.id, pglisten.uid_of(v.id, v.xact, v.at), v.channel, v.payload, v.key, v.at,
+  INSERT INTO pglisten.failed AS f (subscription, partition, event, xact, channel, payload, key, published, attempts, error)
+  SELECT sub, part, v.id, v.xact, v.channel, v.payload, v.key, v.at,
     coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = v.id), 1), $4
   FROM pglisten.event AS v WHERE v.id = $3
   ON CONFLICT ON CONSTRAINT failed_pkey DO UPDATE SET is_due = false, error = excluded.error, failed = clock_timestamp();

@@ -1,12 +1,12 @@
 // `npm run bench`: this package beside other clients and the bare socket, or beside another commit of itself; installs and
 // builds what that needs.
 
-import { onInterrupt, root, run } from './lib/run.mjs'
-import { SetupError, runMain, setup } from './lib/setup.mjs'
-import { installPeers } from './lib/install-peers.mjs'
-import { baselineOf, buildBaseline, stopBuilding } from '../bench/speed/baseline.mjs'
-import { comparedCases } from '../bench/speed/compared-cases.mjs'
-import { readOptions } from '../bench/speed/options.mjs'
+import { onInterrupt, root, run } from '../lib/run.mjs'
+import { SetupError, runMain, setup } from '../lib/setup.mjs'
+import { installPeers } from '../lib/install-peers.mjs'
+import { baselineOf, buildBaseline, stopBuilding } from '../../bench/speed/baseline.mjs'
+import { comparedCases } from '../../bench/speed/compared-cases.mjs'
+import { readOptions } from '../../bench/speed/options.mjs'
 
 await runMain(async () => {
   const options = readOptions()

@@ -1,0 +1,231 @@
+// What strikes a worker in each phase of its work: each event is done once all the same, by the one that stands by, and the worker is of
+// use again when it lives.
+
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import type { Transaction } from 'pglisten'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
+import { waitFor, within } from '../../lab/wait.js'
+import { root } from '../../scripts/lib/run.mjs'
+import { openGates, type Gate } from './gates.js'
+import { QUICK } from './scene.js'
+
+/** A worker that is frozen or cut off is followed after this time. */
+const MAX_HANDLER_MS = 1000
+
+/** A worker in a process of its own, which reaches the server by a proxy. */
+interface Victim {
+  name: string
+  child: ChildProcess
+  proxy: FaultProxy
+  /** Resolves when its handler waits for `go`. */
+  handling: Promise<unknown>
+}
+
+type Opened = Awaited<ReturnType<typeof openGates>>
+
+/** What a phase does: resolves when the worker is in it, and gives what lets it go on. */
+type Phase = (opened: Opened, victim: Victim) => Promise<() => void | Promise<void>>
+
+const atGate =
+  (gate: Gate): Phase =>
+  async ({ close, owner }, { name }) => {
+    const held = await close(name, gate)
+    await publish(owner)
+    await held.reached()
+    return held.open
+  }
+
+const PHASES: Record<string, { phase: Phase; asks?: 'pause' }> = {
+  'while it sleeps': {
+    phase: async ({ owner, witness }) => {
+      await waitFor(() => witness.ask('SELECT count(*)::int FROM pglisten.sleeper'))
+      return () => publish(owner)
+    },
+  },
+  'while it takes events': { phase: atGate('event') },
+  'while its handler waits for something else': {
+    asks: 'pause',
+    phase: async ({ owner }, { child, handling }) => {
+      await publish(owner)
+      await within(handling, { what: 'a handler' })
+      return () => {
+        if (child.connected) child.send('go')
+      }
+    },
+  },
+  'when it has sent the COMMIT': { phase: atGate('advance') },
+  'while the server commits': { phase: atGate('commit') },
+}
+
+/** What happens to the worker; gives what ends it, where the worker lives on. */
+type Fault = (victim: Victim, opened: Opened) => Promise<(() => void) | undefined>
+
+const FAULTS: Record<string, Fault> = {
+  killed: async ({ child }) => {
+    const exited = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exited
+    return undefined
+  },
+  terminated: async ({ name }, { witness }) => {
+    await witness.ask(
+      'SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()',
+      [name],
+    )
+    return () => {}
+  },
+  'cut off, which it is told': async ({ proxy }) => {
+    proxy.reset()
+    return () => {}
+  },
+  'cut off in silence': async ({ proxy }) => {
+    proxy.swallow('both')
+    return () => proxy.clear()
+  },
+  frozen: async ({ child }) => {
+    child.kill('SIGSTOP')
+    return () => child.kill('SIGCONT')
+  },
+}
+
+const publish = async (owner: Opened['owner']) => {
+  for (const payload of ['1', '2', '3']) await owner.publish('a', payload)
+}
+
+const program = path.join(root, 'lab', 'durable', 'subscriber.mjs')
+
+const options = (most = {}) => ({
+  channels: ['a'],
+  from: 'beginning' as const,
+  ...QUICK,
+  maxHandlerMs: MAX_HANDLER_MS,
+  // A bell that is cut off in silence is noticed by its heartbeat; an event is found sooner.
+  safetyNetMs: 500,
+  maxAttempts: 2,
+  ...most,
+})
+
+async function startVictim(
+  t: ExecutionContext,
+  { ownerDsn }: Opened,
+  asks: 'pause' | undefined,
+  proxy: FaultProxy,
+): Promise<Victim> {
+  const name = 'victim'
+  const settings = {
+    dsn: proxy.dsn(ownerDsn),
+    name: 's',
+    applicationName: name,
+    done: 'done',
+    asks,
+    options: options(),
+  }
+  const child = fork(program, [JSON.stringify(settings)], { execArgv: [] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const handling = new Promise((resolve) => {
+    child.on('message', (message: object) => {
+      if ('handling' in message) resolve(message)
+    })
+  })
+  return { name, child, proxy, handling }
+}
+
+/** Works the subscription in this process, as the one that stands by. */
+function runHeir(t: ExecutionContext, { as, ownerDsn }: Opened) {
+  const pool = as(new URL(ownerDsn).username, undefined, { applicationName: 'heir' })
+  const ending = new AbortController()
+  const run = pool.subscription('s', options()).run(
+    async (tx: Transaction, { id, payload }) => {
+      await tx.execute('INSERT INTO done (event, payload) VALUES ($1, $2)', [id, payload])
+    },
+    { signal: ending.signal },
+  )
+  run.catch(() => {})
+  const stop = async () => {
+    ending.abort()
+    await within(run)
+  }
+  t.teardown(() => stop().catch(() => {}))
+  return stop
+}
+
+for (const [when, { phase, asks }] of Object.entries(PHASES)) {
+  test(`a worker is killed, cut off or frozen ${when}: each event is done once`, async (t) => {
+    t.timeout(120_000)
+    for (const [what, fault] of Object.entries(FAULTS)) {
+      const opened = await openGates(t)
+      const { owner, witness } = opened
+      const proxy = await FaultProxy.start(Number(new URL(opened.ownerDsn).port))
+      t.teardown(() => proxy.stop())
+      const done = () =>
+        witness.ask<string[] | null>('SELECT array_agg(payload ORDER BY seq) FROM done')
+      const victim = await startVictim(t, opened, asks, proxy)
+      const { child } = victim
+      const exited = once(child, 'exit')
+      const goOn = await phase(opened, victim)
+      const end = await fault(victim, opened)
+      const stop = runHeir(t, opened)
+      await goOn()
+      await waitFor(async () => ((await done()) ?? []).length >= 3, {
+        what: `the heir of one ${what}`,
+      })
+      // A worker that lives finds out what has become of it, and goes on when nobody else does.
+      end?.()
+      if (end) await stop()
+      await owner.publish('a', 'last')
+      await waitFor(async () => ((await done()) ?? []).length >= 4, { what: `the last, ${what}` })
+      if (end) {
+        child.kill('SIGTERM')
+        t.deepEqual(await within(exited, { what: `the end of one ${what}` }), [0, null], what)
+      }
+      t.deepEqual(await done(), ['1', '2', '3', 'last'], what)
+      t.is(await witness.ask('SELECT count(*)::int FROM pglisten.failed'), 0, what)
+    }
+  })
+}
+
+for (const batch of [1, 3]) {
+  test(`when the answer to a COMMIT is lost the position tells that its events are done (${batch})`, async (t) => {
+    const opened = await openGates(t)
+    const { owner, as, ownerDsn, witness } = opened
+    const proxy = await FaultProxy.start(Number(new URL(ownerDsn).port))
+    t.teardown(() => proxy.stop())
+    await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}', 1, true)")
+    const payloads = ['1', '2', '3'].slice(0, batch)
+    for (const payload of payloads) await owner.publish('a', payload)
+    // The end of the text tells it from READ COMMITTED.
+    proxy.set({ silentAfterRequest: 'COMMIT\0' })
+    const pool = as(new URL(ownerDsn).username, undefined, {
+      port: proxy.port,
+      applicationName: 'deaf',
+    })
+    const got: string[] = []
+    const failures: unknown[] = []
+    const subscription = pool.subscription('s', options({ maxAttempts: 1 }))
+    subscription.on('failure', ({ error }) => failures.push(error))
+    const ending = new AbortController()
+    const run = subscription.run(
+      async (tx: Transaction, { id, payload }) => {
+        got.push(payload)
+        await tx.execute('INSERT INTO done (event, payload) VALUES ($1, $2)', [id, payload])
+      },
+      { signal: ending.signal },
+    )
+    run.catch(() => {})
+    t.teardown(() => ending.abort())
+    await waitFor(async () => (await witness.ask('SELECT count(*)::int FROM done')) === batch)
+    // Connections that are made from now on are good.
+    proxy.clear()
+    await owner.publish('a', 'last')
+    await waitFor(() => got.includes('last'))
+    t.deepEqual(got, [...payloads, 'last'])
+    await waitFor(async () => (await subscription.stats()).lag.events === 0)
+    t.deepEqual(failures, [])
+    t.is(await witness.ask('SELECT count(*)::int FROM pglisten.attempt'), 0)
+    ending.abort()
+    await within(run)
+  })
+}
