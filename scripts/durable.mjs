@@ -55,7 +55,7 @@ await runMain(async () => {
       version === undefined ? {} : { PGLISTEN_TEST_POSTGRES: await installServer(version) }
     const { ok } = await run(
       process.execPath,
-      ['--import=tsx', `lab/durable/${program}`, ...args],
+      ['--import=tsx', '--expose-gc', `lab/durable/${program}`, ...args],
       { env },
     )
     isRight &&= ok

@@ -120,8 +120,8 @@ export const MUTATIONS: readonly Mutation[] = [
     defect: 'a part of a batch moves the position behind all of it',
     changes: [
       [
-        'return { xact: way.xact, base: way.from, target: way.to, after: rows[done][0], tried }',
-        'return { ...way, tried }',
+        'return { xact: way.xact, base: way.from, target: way.to, after: `${rows[done][0]}`, ...tried };',
+        'return { ...way, ...tried };',
       ],
     ],
     file: 'positions.spec.ts',
