@@ -15,6 +15,12 @@ export interface NatsServerOptions {
   config?: string
 }
 
+/** Those that run: what is left of them when this process exits ends with it. */
+const running = new Set<() => void>()
+process.once('exit', () => {
+  for (const end of running) end()
+})
+
 export class NatsServer {
   readonly folder = mkdtempSync(path.join(os.tmpdir(), 'pglisten-nats-'))
   readonly version: string
@@ -32,7 +38,7 @@ export class NatsServer {
     this.#file = binary.file
     this.version = binary.version
     this.#config = config
-    process.once('exit', this.#onExit)
+    running.add(this.#onExit)
   }
 
   /** Starts one, and resolves once it takes connections. */
@@ -120,7 +126,7 @@ ${config}
   /** Ends it, and removes its folder. */
   async stop(): Promise<void> {
     await this.#end('SIGKILL')
-    process.off('exit', this.#onExit)
+    running.delete(this.#onExit)
     rmSync(this.folder, { recursive: true, force: true })
   }
 

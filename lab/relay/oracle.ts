@@ -49,6 +49,7 @@ export class OracleWriter {
   readonly #padding: string
   #client: Client | undefined
   #next = 0
+  #turn = Promise.resolve()
 
   constructor(dsn: string, { channels = 2, padding = 0 } = {}) {
     this.#dsn = dsn
@@ -60,8 +61,32 @@ export class OracleWriter {
     return this.#written.size
   }
 
+  /** The number of the last row whose commit was answered. */
+  get last(): number {
+    return Math.max(
+      0,
+      ...[...this.#written.values()]
+        .filter(({ endedAt }) => endedAt !== undefined)
+        .slice(-1000)
+        .map(({ id }) => id),
+    )
+  }
+
+  /** When the first and the last of these rows were written, in words: for whoever looks for the cause of a loss. */
+  times(ids: readonly number[]): string {
+    const [first, last] = [ids[0], ids.at(-1)].map((id) => this.#written.get(id ?? 0))
+    const told = (ms: number | undefined) => new Date(ms ?? 0).toISOString()
+    return `${first?.id} begun ${told(first?.begunAt)} to ${last?.id} committed ${told(last?.endedAt)}`
+  }
+
   /** Commits that many rows, each in a transaction of its own or all in one. A commit without an answer may or may not be there. */
   async write(count: number, { together = false } = {}): Promise<void> {
+    // One after the other, so that numbers are in the order of commits whoever calls.
+    this.#turn = this.#turn.then(() => this.#write(count, together))
+    await this.#turn
+  }
+
+  async #write(count: number, together: boolean): Promise<void> {
     const rows = Array.from({ length: count }, () => {
       const id = (this.#next += 1)
       return { id, channel: this.channels[id % this.channels.length]! }

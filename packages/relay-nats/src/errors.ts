@@ -16,11 +16,6 @@ export class RelayOptionError extends RelayError {
   override readonly code = 'ERR_PGLISTEN_RELAY_OPTION'
 }
 
-/** The stream cannot take the relay's messages as it is set up, or it cannot be read. */
-export class RelayStreamError extends RelayError {
-  override readonly code = 'ERR_PGLISTEN_RELAY_STREAM'
-}
-
 /** @internal The text of an error about a wrong value. */
 export function expected(name: string, what: string, value: unknown): string {
   const got =

@@ -2,4 +2,14 @@
 export { Relay } from './relay.js'
 export type { RelayEvents, RelayRunOptions, RelayStats, RelayWarning } from './relay.js'
 export type { DurableSource, NatsOptions, RelayBuffer, RelayOptions } from './options/options.js'
-export { RelayError, RelayOptionError, RelayStreamError } from './errors.js'
+export type {
+  RelayFailureMessage,
+  RelayGapMessage,
+  RelayRole,
+  RelayRoleMessage,
+  RelayStoredMessage,
+} from './diagnostics.js'
+export type { RelayGapBody, RelayGapReason } from './wire/gaps.js'
+export { checkRelay, type Finding } from './doctor.js'
+export { serveHealth, type HealthOptions, type HealthServer } from './health.js'
+export { RelayError, RelayOptionError } from './errors.js'

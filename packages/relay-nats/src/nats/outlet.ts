@@ -1,10 +1,13 @@
 // Stores messages in the stream: in order, each once, whatever happens to the connection.
 //
-// Each message carries the sequence that the stream must have reached (`Nats-Expected-Last-Sequence`), so what is stored is always
-// a prefix of what was sent. After any failure the stream itself is asked how far it has come, and sending goes on from there. A frame
-// of an old connection that arrives late, or of a relay that does not know that it leads no more, is refused by the same header.
-import type { MsgHdrs } from '@nats-io/transport-node'
-import type { Counters, Numbers } from '../wire/counters.js'
+// Messages are sent without waiting for each other, in a chain: the first one expects the last sequence of the stream, each of the others
+// the id of the one before it. So what is stored is always a prefix of what was sent, and nothing else is among it. After any failure the
+// stream itself is asked how far it has come, and sending goes on from there. Frames of an old connection that arrive late belong to the
+// same chain; those of a relay that does not know that it leads no more belong to a chain that is broken for good.
+//
+// A chain of expected sequences would not do: when somebody else stores a message in between, the first of ours is refused, and the
+// second one finds just the sequence that it expects.
+import type { Counters } from '../wire/counters.js'
 import type { RelayGapBody } from '../wire/gaps.js'
 import { Header, formatNumbered, makeHeaders } from '../wire/headers.js'
 import { Answers, type Outcome, type Outgoing, type Refusal } from './answers.js'
@@ -16,6 +19,7 @@ import type { StreamReader } from './stream.js'
 
 /** JetStream's codes for a message that will never be taken: larger than the stream allows, or its headers are. */
 const POISON = new Set([10_054, 10_097])
+/** JetStream's codes for a message that does not follow the one that it expects: by sequence, by id. */
 const WRONG_LAST_SEQUENCE = 10_071
 /** A message that no server of NATS takes is told by this code, which is none of JetStream's. */
 const TOO_LARGE = -1
@@ -158,10 +162,14 @@ export class Outlet {
   }
 
   async #sendWindow(items: readonly Item[]): Promise<Sent> {
-    const outgoing = this.#prepare(items, (index) => ({
-      'Nats-Expected-Last-Sequence': String(this.#last + index),
-      'Nats-Expected-Stream': this.#stream.name,
-    }))
+    const outgoing = this.#prepare(items, (index, _count, before) =>
+      index === 0
+        ? {
+            'Nats-Expected-Last-Sequence': String(this.#last),
+            'Nats-Expected-Stream': this.#stream.name,
+          }
+        : { 'Nats-Expected-Last-Msg-Id': before },
+    )
     if (outgoing.length === 0) return { stored: 0, refusal: tooLarge }
     const outcome = await this.#answers.send(outgoing, this.#options.timeoutMs)
     let stored = 0
@@ -194,7 +202,7 @@ export class Outlet {
   /** Makes messages of the first items, as many as may be under way; none if already the first is too large for any server. */
   #prepare(
     items: readonly Item[],
-    extra: (index: number, count: number) => Record<string, string>,
+    extra: (index: number, count: number, before: string) => Record<string, string>,
   ): Outgoing[] {
     const maxPayload = this.#link.nc.info?.max_payload ?? 1_048_576
     const candidates = items.slice(0, Math.min(this.#options.window, MAX_BATCH))
@@ -208,24 +216,21 @@ export class Outlet {
       bytes += size
       payloads.push(payload)
     }
+    const { epoch } = this.counters
+    let before = ''
     return payloads.map((payload, index) => {
       const item = candidates[index]!
-      return {
-        subject: item.subject,
-        payload,
-        headers: this.#headers(item, numbers[index]!, extra(index, payloads.length)),
-        isAnswered: true,
-      }
-    })
-  }
-
-  #headers(item: Item, { n, channelN }: Numbers, extra: Record<string, string>): MsgHdrs {
-    const { epoch } = this.counters
-    return makeHeaders({
-      [Header.sequence]: formatNumbered(epoch, n),
-      [Header.channelSequence]: formatNumbered(epoch, channelN),
-      ...item.headers,
-      ...extra,
+      const { n, channelN } = numbers[index]!
+      const id = formatNumbered(epoch, n)
+      const headers = makeHeaders({
+        'Nats-Msg-Id': id,
+        [Header.sequence]: id,
+        [Header.channelSequence]: formatNumbered(epoch, channelN),
+        ...item.headers,
+        ...extra(index, payloads.length, before),
+      })
+      before = id
+      return { subject: item.subject, payload, headers, isAnswered: true }
     })
   }
 
