@@ -87,7 +87,7 @@ export function startRelay(t: ExecutionContext, options: RelayOptions): Running 
     ending.abort()
     await within(done, { what: 'the relay to end' })
   }
-  t.teardown(stop)
+  t.teardown(() => stop().catch(() => {}))
   return { relay, warnings, stop, done }
 }
 
