@@ -47,11 +47,14 @@ export class OracleWriter {
   readonly #dsn: string
   readonly #written = new Map<number, Written>()
   readonly #padding: string
+  /** The function that sends a row. */
+  readonly #send: string
   #client: Client | undefined
   #next = 0
   #turn = Promise.resolve()
 
-  constructor(dsn: string, { channels = 2, padding = 0 } = {}) {
+  constructor(dsn: string, { channels = 2, padding = 0, isDurable = false } = {}) {
+    this.#send = isDurable ? 'pglisten.publish' : 'pg_notify'
     this.#dsn = dsn
     this.channels = Array.from({ length: channels }, () => uniqueName('Relayed.Channel'))
     this.#padding = 'x'.repeat(padding)
@@ -102,7 +105,7 @@ export class OracleWriter {
       }
       try {
         await client.query(
-          'SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t(c, p)',
+          `SELECT ${this.#send}(c, p) FROM unnest($1::text[], $2::text[]) AS t(c, p)`,
           [part.map(({ channel }) => channel), part.map(({ id }) => `${id}:${this.#padding}`)],
         )
         const endedAt = Date.now()

@@ -1,6 +1,6 @@
 // The stream as it is, read without the package's own consumer, so that a fault of that one cannot hide one of the relay.
 
-import { jetstream, jetstreamManager, type StreamConfig } from '@nats-io/jetstream'
+import { DeliverPolicy, jetstream, jetstreamManager, type StreamConfig } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import type { Read } from './oracle.js'
 
@@ -33,13 +33,20 @@ export interface StoredMessage {
   headers: Record<string, string>
 }
 
-/** Everything that is in a stream, in order. */
-export async function readStream(nc: NatsConnection, name: string): Promise<StoredMessage[]> {
+/** Everything that is in a stream, in order, or what is from a sequence on. */
+export async function readStream(
+  nc: NatsConnection,
+  name: string,
+  from = 1,
+): Promise<StoredMessage[]> {
   const jsm = await jetstreamManager(nc)
   const { state } = await jsm.streams.info(name)
   const messages: StoredMessage[] = []
-  if (state.messages === 0) return messages
-  const consumer = await jetstream(nc).consumers.get(name, {})
+  if (state.messages === 0 || state.last_seq < from) return messages
+  const consumer = await jetstream(nc).consumers.get(name, {
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: from,
+  })
   const iterator = await consumer.consume({ max_messages: 1000 })
   for await (const message of iterator) {
     const headers: Record<string, string> = {}

@@ -108,14 +108,23 @@ export class DurableTerm {
     await this.#outlet.store([gapItem(gapSubject, body, { [Header.settled]: settled })], signal)
   }
 
-  /** Stores an event, unless it is stored already. */
-  async relay(tx: Transaction, event: DurableEvent, signal: AbortSignal): Promise<void> {
+  /** Stores the events of a transaction, or some of them: those that are not stored already. */
+  async relay(
+    tx: Transaction,
+    events: readonly DurableEvent[],
+    signal: AbortSignal,
+  ): Promise<void> {
     if (tx !== this.#transaction) await this.#onTransaction(tx)
-    this.#handed.push(event.uid)
-    if (this.#tail.uids.has(event.uid)) return
-    await this.#outlet.store([this.#itemOf(event)], signal)
-    this.#tail.uids.add(event.uid)
-    this.#pending.add(event.uid)
+    for (const { uid } of events) this.#handed.push(uid)
+    const missing = events.filter(({ uid }) => !this.#tail.uids.has(uid))
+    await this.#outlet.store(
+      missing.map((event) => this.#itemOf(event)),
+      signal,
+    )
+    for (const { uid } of missing) {
+      this.#tail.uids.add(uid)
+      this.#pending.add(uid)
+    }
   }
 
   /** A new transaction: the one before has committed, or its events come again. */
@@ -154,10 +163,66 @@ async function statusOf(tx: Transaction, transaction: string): Promise<string | 
   return tx.fetchVal<string | null>(STATUS, [transaction])
 }
 
-/** Works the subscription until `signal` is aborted or a handler fails; then it rejects with the failure. */
+/** Makes a time of leading: called with the first event. */
+type Begin = (tx: Transaction, signal: AbortSignal) => Promise<DurableTerm>
+
+/** Works the subscription until `signal` is aborted or something fails; then it rejects with the failure. */
 export async function relayDurable(
   subscription: Subscription,
-  begin: (tx: Transaction, signal: AbortSignal) => Promise<DurableTerm>,
+  begin: Begin,
+  signal: AbortSignal,
+): Promise<void> {
+  await (hasBatches(subscription)
+    ? relayBatches(subscription, begin, signal)
+    : relayEvents(subscription, begin, signal))
+}
+
+/** A batch of a subscription. */
+interface Batch {
+  readonly events: readonly DurableEvent[]
+  readonly tx: Transaction
+  readonly ack: () => Promise<void>
+}
+
+/** A subscription that hands out batches. */
+interface Batches {
+  batches: (options: { signal: AbortSignal }) => AsyncIterableIterator<Batch>
+}
+
+const hasBatches = (subscription: Subscription | Batches): subscription is Batches =>
+  'batches' in subscription
+
+/** Stores all events of a transaction before the first of them is waited for. */
+async function relayBatches(
+  subscription: Batches,
+  begin: Begin,
+  signal: AbortSignal,
+): Promise<void> {
+  const stream = subscription.batches({ signal })
+  let term: DurableTerm | undefined
+  try {
+    for (;;) {
+      const { done, value } = await stream.next()
+      if (done === true) return
+      try {
+        term ??= await begin(value.tx, signal)
+        await term.relay(value.tx, value.events, signal)
+      } catch (error) {
+        // Asked for the next one, the subscription rolls back without counting an attempt: the events are not at fault.
+        await stream.next().catch(() => {})
+        throw error
+      }
+      await value.ack()
+    }
+  } finally {
+    await stream.return?.()
+  }
+}
+
+/** Stores one event after the other. */
+async function relayEvents(
+  subscription: Subscription,
+  begin: Begin,
   signal: AbortSignal,
 ): Promise<void> {
   const failed = new AbortController()
@@ -168,7 +233,7 @@ export async function relayDurable(
     async (tx, event) => {
       try {
         term ??= await begin(tx, ending)
-        await term.relay(tx, event, ending)
+        await term.relay(tx, [event], ending)
       } catch (error) {
         failure ??= error
         // The subscription would wait longer each time, and count attempts that are no fault of the event.
