@@ -45,7 +45,9 @@ const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, 
 /** Lets that many faults happen, one after the other, and judges. */
 export async function chaos(options: ChaosOptions): Promise<ChaosResult> {
   const random = randomNumbers(options.seed)
-  const server = await startServer({ settings: { max_connections: 60 } })
+  // What is killed keeps what it has answered for.
+  const durability = { fsync: true, synchronous_commit: true, full_page_writes: true }
+  const server = await startServer({ settings: { max_connections: 60, ...durability } })
   const nats = await NatsServer.start({ binary: options.binary, config: users(true) })
   const scene = await openScene(options, server, nats, random)
   const counts: Record<string, number> = {}
