@@ -86,7 +86,7 @@ export class NatsServer {
       `host: 127.0.0.1
 port: ${this.#port}
 log_file: ${JSON.stringify(path.join(this.folder, 'log'))}
-jetstream { store_dir: ${JSON.stringify(path.join(this.folder, 'data'))}, max_mem: 64MB, max_file: 1GB }
+jetstream { store_dir: ${JSON.stringify(path.join(this.folder, 'data'))}, max_mem: 64MB, max_file: 20GB }
 ${config}
 `,
     )

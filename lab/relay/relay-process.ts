@@ -30,11 +30,21 @@ export class RelayProcess {
   ended: number | string | undefined
   readonly #folder = mkdtempSync(path.join(os.tmpdir(), 'pglisten-relay-'))
 
-  constructor(options: RelayOptions & { health?: { port: number } }) {
+  /**
+   * Starts one.
+   *
+   * @param options - What its file has; `undefined` for none.
+   * @param env - Its environment, beside the PATH.
+   */
+  constructor(
+    options: (RelayOptions & { health?: { port: number } }) | undefined,
+    env: Record<string, string> = {},
+  ) {
     const file = path.join(this.#folder, 'relay.json')
-    writeFileSync(file, JSON.stringify(options))
-    this.child = spawn(process.execPath, [command, 'run', '--json', '--config', file], {
-      env: { PATH: process.env['PATH'] ?? '' },
+    if (options) writeFileSync(file, JSON.stringify(options))
+    const args = options ? ['--config', file] : []
+    this.child = spawn(process.execPath, [command, 'run', '--json', ...args], {
+      env: { PATH: process.env['PATH'] ?? '', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     let rest = ''
