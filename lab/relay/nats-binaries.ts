@@ -22,13 +22,17 @@ function versionOf(file: string): string | undefined {
   }
 }
 
-/** Those of `target/tools/nats-server/VERSION/`, the newest first. */
+/** Those of `target/tools/nats-server/VERSION/`, or its folder `bin`, the newest first. */
 function installed(): string[] {
   if (!existsSync(tools)) return []
   const newestFirst = (a: string, b: string) => b.localeCompare(a, 'en', { numeric: true })
   return readdirSync(tools)
     .toSorted(newestFirst)
-    .map((version) => path.join(tools, version, 'nats-server'))
+    .flatMap((version) => [
+      path.join(tools, version, 'nats-server'),
+      path.join(tools, version, 'bin', 'nats-server'),
+    ])
+    .filter((file) => existsSync(file))
 }
 
 function onPath(): string[] {
