@@ -19,7 +19,8 @@ import { explained } from './states.js'
 import { SubscriptionStream } from './stream.js'
 import { describeUnread, type UnreadSubscription } from './unread.js'
 import { lookAfter } from './upkeep.js'
-import { Worker, type DurableHandler, type WorkerEvents } from './worker.js'
+import type { DurableHandler, WorkerEvents } from './settings.js'
+import { Worker } from './worker.js'
 
 /** What goes wrong that a {@link Subscription} gets over. */
 export interface SubscriptionWarning {
