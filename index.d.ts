@@ -528,6 +528,21 @@ interface SubscriptionOptions<Names extends string = string> {
      */
     retryDelayMs?: number | undefined;
     /**
+     * After how long without a reader {@link SubscriptionOptions.onUnread} counts, in milliseconds: an integer from 60000 on and
+     * at least four times {@link SubscriptionOptions.safetyNetMs}, or `false` for never. A subscription that nobody reads keeps every event that is published. It is read when a process begins to run it, when its
+     * position moves, which that of an idle one does too while it runs, and when an attempt fails. Kept in the database, by the run that
+     * began last.
+     * @default 86400000, or four times `safetyNetMs` where that is more
+     */
+    maxUnreadAgeMs?: number | false | undefined;
+    /**
+     * What happens to the subscription when nobody has read it for so long. `warn`: whoever runs any subscription of the database gets an event
+     * `warning`, once in each {@link SubscriptionOptions.maxUnreadAgeMs}. `drop`: it is dropped too, so that its events can be removed; a process
+     * that runs it later begins as a new one.
+     * @default 'warn'
+     */
+    onUnread?: 'warn' | 'drop' | undefined;
+    /**
      * What happens to an event that has failed so often: the subscription stops, or the event is kept apart and the next ones go on.
      * @default 'stop'
      */
@@ -544,6 +559,12 @@ interface InstallOptions {
     publishers?: readonly string[] | undefined;
     /** Roles that may subscribe, and publish. */
     subscribers?: readonly string[] | undefined;
+    /**
+     * How long events are kept that every subscription has done, in milliseconds: an integer from 0 on, or `false` for as long as nobody
+     * calls {@link Durable.trim}. Whoever runs a subscription removes older ones. A later `install()` changes it.
+     * @default as it is; 86400000 at first
+     */
+    retentionMs?: number | false | undefined;
 }
 
 /**
@@ -999,6 +1020,128 @@ type PayloadsOf<Schemas> = [keyof Schemas] extends [never] ? Record<string, stri
 /** The channels to which text is sent: every one of a pool without schemas. */
 type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never;
 
+/**
+ * An event of a durable subscription.
+ *
+ * @typeParam Payload - The type of the payload: text, or what the pool's schema of the channel makes of it.
+ * @typeParam Channel - The name of the channel.
+ */
+interface DurableEvent<Payload = string, Channel extends string = string> {
+    /** The number of the event. It may be given again after a crash or a failover in which an asynchronous commit was lost. */
+    readonly id: bigint;
+    /** Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. */
+    readonly uid: string;
+    /** The channel. */
+    readonly channel: Channel;
+    /** The payload. */
+    readonly payload: Payload;
+    /** What the event is about; `null` without a key. */
+    readonly key: string | null;
+    /** When it was published, by the server's clock. */
+    readonly publishedAt: Date;
+    /** The number of this attempt, from 1 on. */
+    readonly attempt: number;
+}
+/**
+ * The events of a pool's channels: of several channels one of each, told apart by `channel`.
+ *
+ * @typeParam Schemas - The types of the pool's schemas.
+ * @typeParam Names - The names of the channels.
+ */
+type DurableEventOf<Schemas, Names extends keyof Schemas & string> = {
+    [Name in Names]: DurableEvent<ChannelOutput<Schemas[Name]>, Name>;
+}[Names];
+
+/** The result of {@link Durable.status}. */
+interface DurableStatus {
+    /** The version of the schema in the database; 0 where there is none. */
+    version: number;
+    /** The version that this package installs. */
+    latestVersion: number;
+    /** Whether positions mean something here; `false` after a dump was restored, until {@link Durable.adopt}. */
+    isHome: boolean;
+    /** How long events are kept that every subscription has done, in milliseconds; `false` until {@link Durable.trim} is called. */
+    retentionMs: number | false;
+    /** The names of the subscriptions that nobody has read for longer than their {@link SubscriptionOptions.maxUnreadAgeMs}. */
+    unread: string[];
+}
+/** A subscription, as {@link Durable.subscriptions} tells of it. */
+interface SubscriptionInfo {
+    /** Its name. */
+    name: string;
+    /** Its channels. */
+    channels: string[];
+    /** Its partitions. */
+    partitions: number;
+    /** When it was made. */
+    created: Date;
+    /** When its position last moved. That of an idle one does too, as long as it runs. */
+    moved: Date;
+    /** How many events were given up. */
+    failed: number;
+    /** For how long nobody has read it, in milliseconds. Of one that runs it is at most some seconds more than its `safetyNetMs`. */
+    unreadMs: number;
+    /** Its {@link SubscriptionOptions.maxUnreadAgeMs}. */
+    maxUnreadAgeMs: number | false;
+    /** Its {@link SubscriptionOptions.onUnread}. */
+    onUnread: 'warn' | 'drop';
+}
+/** An event that was given up. */
+interface FailedEvent extends DurableEvent {
+    /** When it was given up. */
+    readonly failedAt: Date;
+    /** The error of the last attempt, in words. */
+    readonly error: string;
+    /** Whether it is going to be tried again. */
+    readonly isDue: boolean;
+}
+/** The durable subscriptions of a database. {@link ConnectionPool.durable} is one. */
+declare class Durable {
+    #private;
+    /**
+     * Installs what durable subscriptions need, the schema `pglisten`, or brings it to the present version; does nothing where it is.
+     * All in one transaction. The role needs the right to make a schema (`CREATE` on the database), no other. Nobody else may publish
+     * or subscribe but whom the options name.
+     *
+     * Rejects with {@link DurableError} when there is another schema of that name, one of another owner, or one of a newer version.
+     */
+    install(options?: InstallOptions): Promise<void>;
+    /** Removes all of it: events, subscriptions and positions. */
+    uninstall(): Promise<void>;
+    /** Tells which version is installed. */
+    status(): Promise<DurableStatus>;
+    /**
+     * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many. Running subscriptions
+     * do so themselves, for what is older than {@link InstallOptions.retentionMs}. Without any subscription every event counts as done.
+     *
+     * Warns of subscriptions that nobody reads, which keep every event: a warning of the process, with the code `PGLISTEN_DURABLE`, and
+     * one of the pool's logger. Only the owner of the schema may trim.
+     *
+     * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
+     *
+     * @param keepMs - How long events are kept, in milliseconds. @default 0
+     */
+    trim(keepMs?: number): Promise<number>;
+    /**
+     * Makes the positions of a restored dump mean here what they meant there: nothing is missing and nothing comes twice. Does nothing
+     * where they do. A subscription that runs does it itself.
+     */
+    adopt(): Promise<void>;
+    /** Returns the subscriptions, by name. */
+    subscriptions(): Promise<SubscriptionInfo[]>;
+    /** Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error. */
+    drop(name: string): Promise<boolean>;
+    /** Returns the events that a subscription has given up, in order. */
+    failed(name: string): Promise<FailedEvent[]>;
+    /**
+     * Has events that were given up tried again, before others. Returns how many.
+     *
+     * @param name - The subscription.
+     * @param ids - Their ids. @default all
+     */
+    retry(name: string, ids?: readonly bigint[]): Promise<number>;
+}
+
 /** The options of the constructors of all errors of this package. */
 interface PglistenErrorOptions {
     /** The error that led to this one. */
@@ -1253,6 +1396,169 @@ interface ServerMessage {
     constraint?: string | undefined;
 }
 
+/** A batch, as a loop gets it. One transaction holds the work and the position. */
+interface SubscriptionBatch<Event = DurableEvent> {
+    /** The events, at least one, in order. */
+    readonly events: readonly Event[];
+    /** The transaction: what is done on it is committed by {@link SubscriptionBatch.ack} together with the position. */
+    readonly tx: Transaction;
+    /**
+     * Commits. The events are done then.
+     *
+     * Rejects when that fails, such as for a deferred constraint, a statement that failed before, or a transaction that the loop has ended
+     * itself or that took longer than {@link SubscriptionOptions.maxHandlerMs}: nothing is done then, the failure is counted, and the
+     * events come again. When the connection is lost meanwhile, the next batch tells whether it was committed. Rejects with
+     * {@link DurableError} when the batch was acknowledged or refused before.
+     */
+    readonly ack: () => Promise<void>;
+    /**
+     * Rolls back. The events are tried again after a while, one by one; the failure is counted at the first one. Rejects with
+     * {@link DurableError} when the batch was acknowledged or refused before. Its argument is the reason, for the event `failure` and
+     * the table of what was given up.
+     */
+    readonly nack: (error?: unknown) => Promise<void>;
+}
+
+/**
+ * The batches of a subscription, one after the other: {@link Subscription.batches} makes it. It begins to run at the first `next()`, and
+ * ends when its loop ends: a `break`, and an error in the loop, refuse the batch that was not acknowledged.
+ *
+ * @typeParam Event - The type of the events.
+ */
+declare class SubscriptionStream<Event = DurableEvent> implements AsyncIterableIterator<SubscriptionBatch<Event>> {
+    #private;
+    /** Returns the stream itself. */
+    [Symbol.asyncIterator](): this;
+    /**
+     * Returns the next batch; waits for one. Ends without one when the signal is aborted.
+     *
+     * Rejects as {@link Subscription.run} does. Rejects with {@link DurableError} while another `next()` waits, and when the batch before
+     * was neither acknowledged nor refused: then that batch is rolled back without being counted as an attempt, and the stream has ended.
+     */
+    next(): Promise<IteratorResult<SubscriptionBatch<Event>, undefined>>;
+    /**
+     * Ends the stream: refuses the batch that is open, which is what a `break` in the loop, and an error in it, come to. Resolves once its
+     * transaction is rolled back, the attempt is counted, and nothing runs any more.
+     */
+    return(): Promise<IteratorResult<SubscriptionBatch<Event>, undefined>>;
+    /** Ends the stream, as {@link SubscriptionStream.return} does. */
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** A subscription that nobody has read for longer than its {@link SubscriptionOptions.maxUnreadAgeMs}. */
+interface UnreadSubscription {
+    /** Its name. */
+    name: string;
+    /** For how long nobody has read it, in milliseconds. */
+    ageMs: number;
+    /** How many events it has not done, and keeps: counted up to 100,000. */
+    events: number;
+    /** When the oldest of them was published; `undefined` without any. */
+    oldest: Date | undefined;
+    /** Whether it was dropped, as its {@link SubscriptionOptions.onUnread} says. */
+    isDropped: boolean;
+}
+
+/** What goes wrong that a {@link Subscription} gets over. */
+interface SubscriptionWarning {
+    /** What it is, in words. */
+    message: string;
+    /** The cause; `undefined` when no error is. */
+    error: unknown;
+    /** The subscription that nobody reads, if the warning is about one: any of the database. */
+    unread?: UnreadSubscription | undefined;
+}
+/** An attempt at an event that has failed. */
+interface SubscriptionFailure {
+    /** The event; its `attempt` tells which attempt it was. */
+    event: DurableEvent<unknown>;
+    /** What the handler threw. */
+    error: unknown;
+}
+/** The events of a {@link Subscription}. */
+interface SubscriptionEvents {
+    /** Something went wrong that the subscription gets over. */
+    warning: [warning: SubscriptionWarning];
+    /** An attempt at an event has failed. */
+    failure: [failure: SubscriptionFailure];
+    /** An event was given up and kept apart, as `onFailure: 'skip'` says. */
+    givenUp: [failure: SubscriptionFailure];
+}
+/** The counts of a {@link Subscription}. */
+interface SubscriptionStats {
+    /** Whether it runs here. */
+    isRunning: boolean;
+    /** The partitions that this process works. */
+    working: number;
+    /** The events that were done here. */
+    done: number;
+    /** The attempts that have failed here. */
+    failures: number;
+    /** The events that were given up here. */
+    givenUp: number;
+    /** What is not done yet, in all processes together. */
+    lag: {
+        /** The events that are committed and not done. */
+        events: number;
+        /** How long ago the oldest of them was published, in milliseconds; `undefined` without any. */
+        ageMs: number | undefined;
+    };
+}
+/**
+ * A durable subscription: every event of its channels, once, in order, also those that were published while nobody was there.
+ * {@link ConnectionPool.subscription} makes one.
+ *
+ * What the handler does on its transaction is done exactly once: it is committed together with the position, or not at all. What it
+ * does elsewhere may be repeated after a failure; {@link DurableEvent.uid} tells then that it is the same event.
+ *
+ * Several processes may run a subscription of one name: one of them works each partition, and the others stand by.
+ *
+ * It is worked by a function ({@link Subscription.run}), or by a loop: `for await (const batch of subscription)`
+ * ({@link Subscription.batches}).
+ *
+ * @typeParam Event - The type of the events.
+ */
+declare class Subscription<Event extends DurableEvent<unknown> = DurableEvent> extends EventEmitter<SubscriptionEvents> implements AsyncIterable<SubscriptionBatch<Event>, undefined> {
+    #private;
+    /** The name by which the server knows it. */
+    get name(): string;
+    /**
+     * Works the events, until `signal` is aborted: then the promise resolves, once the event that is being handled is finished and
+     * what is done is committed. A subscription that does not exist is made.
+     *
+     * `handler` is called for one event after the other; the events of a batch share a transaction. When it throws, the transaction
+     * is rolled back and its events are tried again, one by one. It must not end the transaction itself. A handler
+     * that still runs when {@link SubscriptionOptions.maxHandlerMs} is over has failed: its transaction is gone, and its event may be tried
+     * again while it runs.
+     *
+     * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a
+     * standby, the pool may have fewer connections than there are partitions, the subscription exists with other channels or
+     * partitions, or this object runs already; with {@link SubscriptionStoppedError} when an event has failed too often; with
+     * {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first.
+     * One that is away later is waited for.
+     */
+    run(handler: (tx: Transaction, event: Event) => unknown, options?: RunOptions): Promise<void>;
+    /**
+     * Returns a stream of batches, for a loop that acknowledges each: `for await (const batch of subscription.batches())`. Each batch has
+     * up to {@link SubscriptionOptions.batchSize} events and the transaction in which they are worked; `batch.ack()` commits the work and
+     * the position in one.
+     *
+     * A `break`, an error in the loop, and `batch.nack()` roll back. Then the batch has failed: that is counted at its first event, and its
+     * events come again one by one after a while, as after a handler that throws; {@link SubscriptionOptions.maxAttempts} and
+     * {@link SubscriptionOptions.onFailure} hold for each. Of several partitions the loop gets one batch at a time, in turn.
+     *
+     * The stream holds a connection of the pool from the moment a batch is fetched until it is over, for at most
+     * {@link SubscriptionOptions.maxHandlerMs}. It runs from its first `next()` on, and keeps the process alive until it ends.
+     *
+     * @param options - `signal` ends the stream: the batch at hand may still be acknowledged, and the loop ends then.
+     */
+    batches(options?: RunOptions): SubscriptionStream<Event>;
+    /** Returns a stream of batches, as {@link Subscription.batches} does. */
+    [Symbol.asyncIterator](): SubscriptionStream<Event>;
+    /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */
+    stats(): Promise<SubscriptionStats>;
+}
+
 /**
  * The reason why notifications are missing.
  *
@@ -1458,6 +1764,63 @@ interface CallbackContext extends ListenerIdentity, TracingContext {
     /** The process id of the notifying backend; `undefined` for a gap callback. */
     processId: number | undefined;
     /** The payload as the callback gets it, if {@link DiagnosticsOptions.payloads} is on. */
+    payload: unknown;
+}
+/** The moments in the life of a durable subscription in this process. See {@link SubscriptionMessage}. */
+type SubscriptionMoment = 'started' | 'working' | 'standingBy' | 'takeover' | 'asleep' | 'awake' | 'done' | 'failure' | 'givenUp' | 'adopted' | 'unread' | 'warning' | 'ended';
+/** A message of the channel `pglisten:subscription`: the life of a durable subscription in this process. */
+interface SubscriptionMessage {
+    /** The name of the subscription; of `unread`, the name of the one that nobody reads. */
+    subscription: string;
+    /**
+     * - `started`: a run begins to work.
+     * - `working`: it has a partition.
+     * - `standingBy`: another process has the partition.
+     * - `takeover`: it has a partition for which it has stood by.
+     * - `asleep`: nothing is there, and publishers ring.
+     * - `awake`: there may be something.
+     * - `done`: `count` events are committed.
+     * - `failure`: an attempt has failed.
+     * - `givenUp`: an event was set apart.
+     * - `adopted`: the positions of a restored dump were adopted.
+     * - `unread`: a subscription of the database, which nobody reads, is warned of; with `isDropped`, it was dropped.
+     * - `warning`: there was another `warning` event.
+     * - `ended`: the run has ended; with `code`, by an error.
+     */
+    event: SubscriptionMoment;
+    /** The partition, from 0 on; `undefined` for what is about the whole subscription. */
+    partition: number | undefined;
+    /** Of `done` the events that are done, of `unread` those that are kept. */
+    count: number | undefined;
+    /** Of `failure` and `givenUp`: the channel of the event. */
+    channel: string | undefined;
+    /** Of `failure` and `givenUp`: the {@link DurableEvent.uid} of the event. */
+    uid: string | undefined;
+    /** Of `failure` and `givenUp`: the number of the attempt. */
+    attempt: number | undefined;
+    /** Of `unread`: whether the subscription was dropped. */
+    isDropped: boolean | undefined;
+    /** The `code` of the error that led to it. */
+    code: string | undefined;
+    /** The SQLSTATE, if a server sent that error. */
+    sqlState: string | undefined;
+}
+/**
+ * The context of the tracing channel `pglisten:handler`: one call of the handler of a durable subscription. A store that is bound to `start`
+ * is there within the handler. A loop over batches is not called, so it has none.
+ */
+interface HandlerContext extends TracingContext {
+    /** The name of the subscription. */
+    subscription: string;
+    /** The partition, from 0 on. */
+    partition: number;
+    /** The channel of the event. */
+    channel: string;
+    /** The {@link DurableEvent.uid} of the event. */
+    uid: string;
+    /** The number of the attempt, from 1 on. */
+    attempt: number;
+    /** The payload as the handler gets it, if {@link DiagnosticsOptions.payloads} is on. */
     payload: unknown;
 }
 /** The methods that a {@link StatementContext} names. `fetch` and the like are `execute`. */
@@ -2331,259 +2694,6 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     unref(): this;
 }
 
-/**
- * An event of a durable subscription.
- *
- * @typeParam Payload - The type of the payload: text, or what the pool's schema of the channel makes of it.
- * @typeParam Channel - The name of the channel.
- */
-interface DurableEvent<Payload = string, Channel extends string = string> {
-    /** The number of the event. It may be given again after a crash or a failover in which an asynchronous commit was lost. */
-    readonly id: bigint;
-    /** Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. */
-    readonly uid: string;
-    /** The channel. */
-    readonly channel: Channel;
-    /** The payload. */
-    readonly payload: Payload;
-    /** What the event is about; `null` without a key. */
-    readonly key: string | null;
-    /** When it was published, by the server's clock. */
-    readonly publishedAt: Date;
-    /** The number of this attempt, from 1 on. */
-    readonly attempt: number;
-}
-/**
- * The events of a pool's channels: of several channels one of each, told apart by `channel`.
- *
- * @typeParam Schemas - The types of the pool's schemas.
- * @typeParam Names - The names of the channels.
- */
-type DurableEventOf<Schemas, Names extends keyof Schemas & string> = {
-    [Name in Names]: DurableEvent<ChannelOutput<Schemas[Name]>, Name>;
-}[Names];
-
-/** The result of {@link Durable.status}. */
-interface DurableStatus {
-    /** The version of the schema in the database; 0 where there is none. */
-    version: number;
-    /** The version that this package installs. */
-    latestVersion: number;
-    /** Whether positions mean something here; `false` after a dump was restored, until {@link Durable.adopt}. */
-    isHome: boolean;
-}
-/** A subscription, as {@link Durable.subscriptions} tells of it. */
-interface SubscriptionInfo {
-    /** Its name. */
-    name: string;
-    /** Its channels. */
-    channels: string[];
-    /** Its partitions. */
-    partitions: number;
-    /** When it was made. */
-    created: Date;
-    /** When its position last moved. That of an idle one does too, as long as it runs. */
-    moved: Date;
-    /** How many events were given up. */
-    failed: number;
-}
-/** An event that was given up. */
-interface FailedEvent extends DurableEvent {
-    /** When it was given up. */
-    readonly failedAt: Date;
-    /** The error of the last attempt, in words. */
-    readonly error: string;
-    /** Whether it is going to be tried again. */
-    readonly isDue: boolean;
-}
-/** The durable subscriptions of a database. {@link ConnectionPool.durable} is one. */
-declare class Durable {
-    #private;
-    /**
-     * Installs what durable subscriptions need, the schema `pglisten`, or brings it to the present version; does nothing where it is.
-     * All in one transaction. The role needs the right to make a schema (`CREATE` on the database), no other. Nobody else may publish
-     * or subscribe but whom the options name.
-     *
-     * Rejects with {@link DurableError} when there is another schema of that name, one of another owner, or one of a newer version.
-     */
-    install(options?: InstallOptions): Promise<void>;
-    /** Removes all of it: events, subscriptions and positions. */
-    uninstall(): Promise<void>;
-    /** Tells which version is installed. */
-    status(): Promise<DurableStatus>;
-    /**
-     * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many.
-     *
-     * @param keepMs - How long events are kept, in milliseconds. @default 0
-     */
-    trim(keepMs?: number): Promise<number>;
-    /**
-     * Makes the positions of a restored dump mean here what they meant there: nothing is missing and nothing comes twice. Does nothing
-     * where they do. A subscription that runs does it itself.
-     */
-    adopt(): Promise<void>;
-    /** Returns the subscriptions, by name. */
-    subscriptions(): Promise<SubscriptionInfo[]>;
-    /** Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error. */
-    drop(name: string): Promise<boolean>;
-    /** Returns the events that a subscription has given up, in order. */
-    failed(name: string): Promise<FailedEvent[]>;
-    /**
-     * Has events that were given up tried again, before others. Returns how many.
-     *
-     * @param name - The subscription.
-     * @param ids - Their ids. @default all
-     */
-    retry(name: string, ids?: readonly bigint[]): Promise<number>;
-}
-
-/** A batch, as a loop gets it. One transaction holds the work and the position. */
-interface SubscriptionBatch<Event = DurableEvent> {
-    /** The events, at least one, in order. */
-    readonly events: readonly Event[];
-    /** The transaction: what is done on it is committed by {@link SubscriptionBatch.ack} together with the position. */
-    readonly tx: Transaction;
-    /**
-     * Commits. The events are done then.
-     *
-     * Rejects when that fails, such as for a deferred constraint, a statement that failed before, or a transaction that the loop has ended
-     * itself or that took longer than {@link SubscriptionOptions.maxHandlerMs}: nothing is done then, the failure is counted, and the
-     * events come again. When the connection is lost meanwhile, the next batch tells whether it was committed. Rejects with
-     * {@link DurableError} when the batch was acknowledged or refused before.
-     */
-    readonly ack: () => Promise<void>;
-    /**
-     * Rolls back. The events are tried again after a while, one by one; the failure is counted at the first one. Rejects with
-     * {@link DurableError} when the batch was acknowledged or refused before. Its argument is the reason, for the event `failure` and
-     * the table of what was given up.
-     */
-    readonly nack: (error?: unknown) => Promise<void>;
-}
-
-/**
- * The batches of a subscription, one after the other: {@link Subscription.batches} makes it. It begins to run at the first `next()`, and
- * ends when its loop ends: a `break`, and an error in the loop, refuse the batch that was not acknowledged.
- *
- * @typeParam Event - The type of the events.
- */
-declare class SubscriptionStream<Event = DurableEvent> implements AsyncIterableIterator<SubscriptionBatch<Event>> {
-    #private;
-    /** Returns the stream itself. */
-    [Symbol.asyncIterator](): this;
-    /**
-     * Returns the next batch; waits for one. Ends without one when the signal is aborted.
-     *
-     * Rejects as {@link Subscription.run} does. Rejects with {@link DurableError} while another `next()` waits, and when the batch before
-     * was neither acknowledged nor refused: then that batch is rolled back without being counted as an attempt, and the stream has ended.
-     */
-    next(): Promise<IteratorResult<SubscriptionBatch<Event>, undefined>>;
-    /**
-     * Ends the stream: refuses the batch that is open, which is what a `break` in the loop, and an error in it, come to. Resolves once its
-     * transaction is rolled back, the attempt is counted, and nothing runs any more.
-     */
-    return(): Promise<IteratorResult<SubscriptionBatch<Event>, undefined>>;
-    /** Ends the stream, as {@link SubscriptionStream.return} does. */
-    [Symbol.asyncDispose](): Promise<void>;
-}
-
-/** What goes wrong that a {@link Subscription} gets over. */
-interface SubscriptionWarning {
-    /** What it is, in words. */
-    message: string;
-    /** The cause. */
-    error: unknown;
-}
-/** An attempt at an event that has failed. */
-interface SubscriptionFailure {
-    /** The event; its `attempt` tells which attempt it was. */
-    event: DurableEvent<unknown>;
-    /** What the handler threw. */
-    error: unknown;
-}
-/** The events of a {@link Subscription}. */
-interface SubscriptionEvents {
-    /** Something went wrong that the subscription gets over. */
-    warning: [warning: SubscriptionWarning];
-    /** An attempt at an event has failed. */
-    failure: [failure: SubscriptionFailure];
-    /** An event was given up and kept apart, as `onFailure: 'skip'` says. */
-    givenUp: [failure: SubscriptionFailure];
-}
-/** The counts of a {@link Subscription}. */
-interface SubscriptionStats {
-    /** Whether it runs here. */
-    isRunning: boolean;
-    /** The partitions that this process works. */
-    working: number;
-    /** The events that were done here. */
-    done: number;
-    /** The attempts that have failed here. */
-    failures: number;
-    /** The events that were given up here. */
-    givenUp: number;
-    /** What is not done yet, in all processes together. */
-    lag: {
-        /** The events that are committed and not done. */
-        events: number;
-        /** How long ago the oldest of them was published, in milliseconds; `undefined` without any. */
-        ageMs: number | undefined;
-    };
-}
-/**
- * A durable subscription: every event of its channels, once, in order, also those that were published while nobody was there.
- * {@link ConnectionPool.subscription} makes one.
- *
- * What the handler does on its transaction is done exactly once: it is committed together with the position, or not at all. What it
- * does elsewhere may be repeated after a failure; {@link DurableEvent.uid} tells then that it is the same event.
- *
- * Several processes may run a subscription of one name: one of them works each partition, and the others stand by.
- *
- * It is worked by a function ({@link Subscription.run}), or by a loop: `for await (const batch of subscription)`
- * ({@link Subscription.batches}).
- *
- * @typeParam Event - The type of the events.
- */
-declare class Subscription<Event extends DurableEvent<unknown> = DurableEvent> extends EventEmitter<SubscriptionEvents> implements AsyncIterable<SubscriptionBatch<Event>, undefined> {
-    #private;
-    /** The name by which the server knows it. */
-    get name(): string;
-    /**
-     * Works the events, until `signal` is aborted: then the promise resolves, once the event that is being handled is finished and
-     * what is done is committed. A subscription that does not exist is made.
-     *
-     * `handler` is called for one event after the other; the events of a batch share a transaction. When it throws, the transaction
-     * is rolled back and its events are tried again, one by one. It must not end the transaction itself. A handler
-     * that still runs when {@link SubscriptionOptions.maxHandlerMs} is over has failed: its transaction is gone, and its event may be tried
-     * again while it runs.
-     *
-     * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a
-     * standby, the pool may have fewer connections than there are partitions, the subscription exists with other channels or
-     * partitions, or this object runs already; with {@link SubscriptionStoppedError} when an event has failed too often; with
-     * {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first.
-     * One that is away later is waited for.
-     */
-    run(handler: (tx: Transaction, event: Event) => unknown, options?: RunOptions): Promise<void>;
-    /**
-     * Returns a stream of batches, for a loop that acknowledges each: `for await (const batch of subscription.batches())`. Each batch has
-     * up to {@link SubscriptionOptions.batchSize} events and the transaction in which they are worked; `batch.ack()` commits the work and
-     * the position in one.
-     *
-     * A `break`, an error in the loop, and `batch.nack()` roll back. Then the batch has failed: that is counted at its first event, and its
-     * events come again one by one after a while, as after a handler that throws; {@link SubscriptionOptions.maxAttempts} and
-     * {@link SubscriptionOptions.onFailure} hold for each. Of several partitions the loop gets one batch at a time, in turn.
-     *
-     * The stream holds a connection of the pool from the moment a batch is fetched until it is over, for at most
-     * {@link SubscriptionOptions.maxHandlerMs}. It runs from its first `next()` on, and keeps the process alive until it ends.
-     *
-     * @param options - `signal` ends the stream: the batch at hand may still be acknowledged, and the loop ends then.
-     */
-    batches(options?: RunOptions): SubscriptionStream<Event>;
-    /** Returns a stream of batches, as {@link Subscription.batches} does. */
-    [Symbol.asyncIterator](): SubscriptionStream<Event>;
-    /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */
-    stats(): Promise<SubscriptionStats>;
-}
-
 /** The options of {@link ConnectionPool.notifier}. */
 interface NotifierOptions {
     /**
@@ -2620,10 +2730,12 @@ interface NotifierOptions {
  * The fields are those of the messages of `node:diagnostics_channel`, such as {@link SessionMessage}; the message says the
  * same in words. Neither holds a payload, a parameter or a password.
  *
- * - `debug`: a listener connects, or is about to connect again.
- * - `info`: a listener is connected, has moved to a session of its own, or was shut down.
- * - `warn`: a session is lost, notifications may be missing, or there is a `warning` event.
- * - `error`: there is an `error` event, or a listener has given up.
+ * - `debug`: a listener connects, or is about to connect again; a durable subscription falls asleep, wakes up, or stands by.
+ * - `info`: a listener is connected, has moved to a session of its own, or was shut down; a durable subscription starts, gets a partition,
+ *   or ends.
+ * - `warn`: a session is lost, notifications may be missing, or there is a `warning` event; an attempt at an event has failed, or a restored
+ *   dump was adopted.
+ * - `error`: there is an `error` event, or a listener has given up; an event was given up, or a durable subscription has stopped.
  */
 interface Logger {
     /** Logs what is of use when something is looked into. */
@@ -2641,7 +2753,7 @@ interface Logger {
  */
 interface DiagnosticsOptions {
     /**
-     * Whether the contexts of `pglisten:callback` and `pglisten:notify` have the payloads, and the errors as they were thrown:
+     * Whether the contexts of `pglisten:callback`, `pglisten:handler` and `pglisten:notify` have the payloads, and the errors as they were thrown:
      * for a tracer that finds its parent, such as `traceparent`, in a payload.
      * @default false
      */
@@ -3264,5 +3376,5 @@ declare class Range<Bound = unknown> {
 }
 
 export { ArgumentRangeError, ArgumentTypeError, BoundedArray, Connection, ConnectionClosedError, ConnectionError, ConnectionExecuteError, ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError, ConnectionPoolError, ConnectionPoolExecuteError, ConnectionTimeoutError, ConnectionTlsError, CopyStream, Cursor, DatabaseError, Durable, DurableError, Gap, Interval, Listener, ListenerCallbackError, ListenerClosedError, ListenerError, ListenerGapError, ListenerNotificationMsg, ListenerOverflowError, ListenerStartError, ListenerTimeoutError, Notifier, PglistenError, PreparedStatement, QueryResult, Queryable, Range, Subscription, SubscriptionStoppedError, SubscriptionStream, Transaction, TransactionBeginError, TransactionClosedError, TransactionCommitError, TransactionError, connect };
-export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableEventOf, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueMessage, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionBatch, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, WaitOptions, WarningKind, WarningMessage, WithParse };
+export type { ArrayMode, BatchOf, BatchShape, BatchesOptions, BinaryCopyOptions, BinaryCopySource, BufferOptions, CallOptions, CallbackContext, Callbacks, ChannelBinding, ChannelInput, ChannelOutput, ChannelSchema, ChannelSchemaIssue, ChannelSchemaKey, ChannelSchemaResult, ChannelSchemas, Circle, CoalesceMode, ConnRecyclingMethod, ConnectOptions, ConnectionInfo, ConnectionPoolOptions, ConnectionPoolStatus, CopyReadable, CopyRecord, CopyRecords, CopyRecordsOptions, CopySource, CursorOptions, Decoder, DiagnosticsOptions, DurableEvent, DurableEventOf, DurableStatus, Encoder, ErrorFacts, FailedEvent, GapCallback, GapMessage, GapMode, GapReason, HandlerContext, HeartbeatOptions, InstallOptions, IsolationLevel, ItemOf, JsonCondition, Line, ListenArguments, ListenOptions, ListenerArguments, ListenerCallback, ListenerCallbackErrorOptions, ListenerEvents, ListenerHealth, ListenerIdentity, ListenerMessage, ListenerOptions, ListenerPayloads, ListenerState, ListenerStats, ListenerWarning, LoadBalanceHosts, Logger, MapMode, MessageOf, MessageStream, MessagesOptions, NamedQueryParameters, NoParse, NoSchemas, NotificationColumns, NotificationFilter, NotifierOptions, NotifyContext, OnceOptions, OverflowPolicy, ParameterType, ParseArguments, ParseChannel, ParseOption, PasswordFunction, Path, PayloadsOf, PglistenErrorOptions, PipelineStatement, Point, PoolCloseOptions, PoolMessage, PreparedColumn, PublishOptions, QueryColumn, QueryOptions, QueryParameter, QueryParameters, QueueMessage, QueueReport, QueueSuspect, QueueWatchOptions, RangeParts, ReconnectOptions, RemoveCallback, RunOptions, ServerMessage, SessionChoice, SessionMessage, SessionMoment, SessionStats, SettledMessage, ShutdownOptions, SslMode, SslNegotiation, StartupOptions, StatementContext, StatementMethod, StatementOptions, SubscribeOptions, SubscriptionBatch, SubscriptionEvents, SubscriptionFailure, SubscriptionInfo, SubscriptionMessage, SubscriptionMoment, SubscriptionOptions, SubscriptionStats, SubscriptionWarning, SyncOptions, TargetSessionAttrs, TemporalClass, TemporalNamespace, TextChannel, TracingContext, TransactionOptions, TransactionStatus, TransactionWork, TypeOptions, UnreadSubscription, WaitOptions, WarningKind, WarningMessage, WithParse };
 //# sourceMappingURL=index.d.ts.map

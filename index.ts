@@ -36,6 +36,7 @@ export {
   type SubscriptionStats,
   type SubscriptionWarning,
 } from './src-ts/durable/subscription.js'
+export type { UnreadSubscription } from './src-ts/durable/unread.js'
 export type {
   InstallOptions,
   PublishOptions,
@@ -98,6 +99,7 @@ export type {
   CallbackContext,
   ErrorFacts,
   GapMessage,
+  HandlerContext,
   ListenerIdentity,
   ListenerMessage,
   NotifyContext,
@@ -108,6 +110,8 @@ export type {
   SettledMessage,
   StatementContext,
   StatementMethod,
+  SubscriptionMessage,
+  SubscriptionMoment,
   TracingContext,
   WarningKind,
   WarningMessage,

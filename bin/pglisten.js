@@ -5,7 +5,7 @@
 const { UsageError, describeError, EXIT } = require('./lib/errors.js')
 const { version } = require('./lib/version.js')
 
-const COMMANDS = ['listen', 'notify', 'watch', 'doctor', 'trigger', 'completion']
+const COMMANDS = ['listen', 'notify', 'watch', 'durable', 'doctor', 'trigger', 'completion']
 
 const HELP = `Usage: pglisten COMMAND [arguments]
 
@@ -13,6 +13,7 @@ Commands:
   listen      print the notifications of channels, or run a program for each; survives outages
   notify      send notifications, from an argument or from the lines of standard input
   watch       a live view of channels, rates, the server's sessions and its queue
+  durable     durable subscriptions: install, status, publish, tail, trim, drop, failed, retry and others
   doctor      look for what keeps notifications from arriving on this server, and say what to do
   trigger     print the SQL of a trigger that notifies when rows of a table change
   completion  print a script that completes this command in bash, zsh or fish

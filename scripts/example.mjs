@@ -10,27 +10,28 @@ import { SetupError, runMain, setup } from './lib/setup.mjs'
 const SAME_KEY_MS = 200
 
 await runMain(async () => {
-  const [name] = process.argv.slice(2)
+  const [name, ...args] = process.argv.slice(2)
   const names = readdirSync(`${root}examples`).filter((it) => it !== 'demo')
   if (name === undefined || !names.includes(name)) {
     throw new SetupError(`Expected one of ${names.join(', ')}, got ${name ?? 'nothing'}`)
   }
   await setup()
   const given = process.env['DATABASE_URL']
-  if (given !== undefined) return runProgram(name, given)
+  if (given !== undefined) return runProgram(name, given, args)
   const { startServer } = await import('../lab/server/dev-server.mjs')
   const server = await startServer()
   try {
     console.log(`For another terminal: export DATABASE_URL=${server.dsn}\n`)
-    return await runProgram(name, server.dsn)
+    // On this server an example may create what it needs.
+    return await runProgram(name, server.dsn, ['--install', ...args])
   } finally {
     await server.stop()
   }
 })
 
-/** @param {string} name @param {string} dsn */
-async function runProgram(name, dsn) {
-  const program = spawn(process.execPath, ['--import=tsx', `examples/${name}/main.mts`], {
+/** @param {string} name @param {string} dsn @param {string[]} args */
+async function runProgram(name, dsn, args) {
+  const program = spawn(process.execPath, ['--import=tsx', `examples/${name}/main.mts`, ...args], {
     cwd: root,
     env: { ...process.env, DATABASE_URL: dsn },
     stdio: ['ignore', 'inherit', 'inherit'],

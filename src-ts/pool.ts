@@ -55,7 +55,7 @@ import {
 import { type NotifierOptions, resolveNotifierOptions } from './options/notifier.js'
 import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
 import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
-import type { ResolvedObservation } from './options/observation.js'
+import { logTo, type ResolvedObservation } from './options/observation.js'
 import type {
   ChannelInput,
   ChannelSchemas,
@@ -543,6 +543,12 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       maxConnections: () => this.status().maxSize,
       connection: (options) => this.connection(options),
       listener: (options) => this.#listener(options),
+      warn: (fields, message) => {
+        process.emitWarning(message, { type: 'PglistenWarning', code: 'PGLISTEN_DURABLE' })
+        const { logger } = this.#observation
+        if (logger) logTo(logger, 'warn', fields, message)
+      },
+      observation: this.#observation,
       parse: this.#schemas?.parser(undefined),
     }
   }

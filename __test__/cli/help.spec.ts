@@ -7,7 +7,7 @@ import path from 'node:path'
 import { root } from '../support/code-blocks.js'
 import { COMMAND, pglisten } from './command.js'
 
-const COMMANDS = ['listen', 'notify', 'watch', 'doctor', 'trigger', 'completion']
+const COMMANDS = ['listen', 'notify', 'watch', 'durable', 'doctor', 'trigger', 'completion']
 
 const has = (program: string) => spawnSync(program, ['--version']).status === 0
 const inBash = has('bash') ? test : test.skip

@@ -8,9 +8,11 @@ import { openDatabase } from './database.js'
 
 test('a role that owns its database installs, again and beside itself, and removes', async (t) => {
   const { owner } = await openDatabase(t)
-  t.deepEqual(await owner.durable.status(), { version: 0, latestVersion: 1, isHome: false })
+  const none = { version: 0, latestVersion: 1, isHome: false, retentionMs: false, unread: [] }
+  t.deepEqual(await owner.durable.status(), none)
   await Promise.all([1, 2, 3, 4].map(() => owner.durable.install()))
-  t.deepEqual(await owner.durable.status(), { version: 1, latestVersion: 1, isHome: true })
+  const installed = { ...none, version: 1, isHome: true, retentionMs: 86_400_000 }
+  t.deepEqual(await owner.durable.status(), installed)
   const id = await owner.publish('a', 'kept')
   await owner.durable.install()
   t.is(await owner.fetchVal('SELECT payload FROM pglisten.event WHERE id = $1', [id]), 'kept')

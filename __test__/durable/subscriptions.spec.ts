@@ -127,6 +127,18 @@ for (const [batchSize, count] of [
   })
 }
 
+test('a subscription that has done a multiple of its batches to the last one has nothing left, and sleeps', async (t) => {
+  const scene = await openScene(t, { batchSize: 3 })
+  const { pool, channel, run, witness, name } = scene
+  await pool.execute('SELECT pglisten.publish($1, n::text) FROM generate_series(1, 6) AS n', [
+    channel,
+  ])
+  const { subscription } = run(() => {})
+  await waitFor(async () => (await subscription.stats()).done === 6)
+  await asleep(scene)
+  t.false(await witness.ask('SELECT pglisten.has_more($1, 0)', [name]))
+})
+
 test('a late event of an old transaction comes while many others are walked', async (t) => {
   const { pool, channel, run } = await openScene(t, { batchSize: 10 })
   const connection = await pool.connection()

@@ -272,7 +272,7 @@ test('a listener that was made before the instrumentation is observed when it is
   t.is(await telemetry.value('pglisten.listener.received', about), 0)
   t.throws(() => telemetry.instrumentation.observe({} as never), {
     instanceOf: TypeError,
-    message: /^Expected `target` to be a pool or a listener, got \{\} \(object\)$/,
+    message: /^Expected `target` to be a pool, a listener or a subscription, got \{\} \(object\)$/,
   })
 })
 

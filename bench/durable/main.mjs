@@ -4,6 +4,7 @@ import { ConnectionPool } from 'pglisten'
 import { figure } from '../speed/statistics.mjs'
 import { asAdministrator, consuming, latency, prefill, publishing } from './cases.mjs'
 import { readOptions } from './options.mjs'
+import { QUEUES, delaying, draining, installQueues } from './queues/main.mjs'
 import { startDurableServer } from './server.mjs'
 
 const { rounds, cases, seconds, events, bin } = readOptions()
@@ -183,6 +184,43 @@ const CASES = {
           ours.map((value, index) => value - (theirs[index] ?? Number.NaN)),
           2,
         ),
+      ])
+    }
+    printed(rows)
+  },
+
+  async queues() {
+    installQueues()
+    const rows = [
+      [
+        'queue',
+        'jobs/s, 60,000 that wait',
+        'pglisten / queue',
+        'CPU of the process a job, us',
+        'job sent to work p50, ms (20/s)',
+        'p99',
+      ],
+    ]
+    const drained = await turns(QUEUES, (kind) => draining(server, kind, 60_000))
+    const delayed = await turns(QUEUES, (kind) => delaying(server, kind, 20, 100))
+    const ours = drained.pglisten.map(({ perSecond }) => perSecond)
+    for (const kind of QUEUES) {
+      const rates = drained[kind].map(({ perSecond }) => perSecond)
+      const at = (/** @type {number} */ part) =>
+        delayed[kind].map(
+          (values) =>
+            values.toSorted((a, b) => a - b)[Math.floor(part * (values.length - 1))] ?? Number.NaN,
+        )
+      rows.push([
+        kind,
+        shown(rates, 0),
+        shown(ratios(ours, rates), 1),
+        shown(
+          drained[kind].map(({ cpuUs }) => cpuUs),
+          0,
+        ),
+        shown(at(0.5), 1),
+        shown(at(0.99), 1),
       ])
     }
     printed(rows)

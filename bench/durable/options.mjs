@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util'
 import { SetupError } from '../../scripts/lib/setup.mjs'
 
-export const CASES = ['publish', 'consume', 'drain', 'latency', 'queues', 'idle']
+export const CASES = ['publish', 'consume', 'drain', 'latency', 'queues']
 
 const HELP = `npm run bench:durable -- [options]
 

@@ -95,7 +95,7 @@ _pglisten() {
 ${commands
   .map(({ name, options }) => {
     const all = [
-      ...extra(name).map((one) => zshWord(one, 'a shell')),
+      ...extra(name).map((one) => zshWord(one, name === 'durable' ? 'an action' : 'a shell')),
       ...options.map(([option, summary]) => zshWord(option, summary)),
     ]
     return `      ${name}) choices=(${all.join(' ')}) ;;`
@@ -131,7 +131,12 @@ ${commands
 `
 
 /** What a command takes besides options, where that is one of few words. @param {string} command */
-const extra = (command) => (command === 'completion' ? [...SHELLS.keys()] : [])
+const extra = (command) => {
+  if (command === 'completion') return [...SHELLS.keys()]
+  if (command !== 'durable') return []
+  const [, actions = ''] = /Actions:\n(.*?)\n\n/s.exec(helpOf(command)) ?? []
+  return [...actions.matchAll(/^ {2}([a-z]+)/gm)].map(([, name = '']) => name)
+}
 
 /** In single quotes; a quote within becomes an apostrophe, which no shell reads. @param {string} text */
 const quoted = (text) => `'${text.replaceAll("'", '’')}'`

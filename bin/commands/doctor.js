@@ -9,6 +9,7 @@ const { teller } = require('../lib/output.js')
 const { styles, visible } = require('../lib/terminal.js')
 const { version } = require('../lib/version.js')
 const { checkDelivery } = require('../doctor/delivery.js')
+const { checkDurable } = require('../doctor/durable.js')
 const { checkQueue, checkWakes } = require('../doctor/queue.js')
 const { Report } = require('../doctor/report.js')
 const { checkServer } = require('../doctor/server.js')
@@ -23,7 +24,8 @@ Looks for what keeps notifications from arriving on this server, or makes them e
 
 It looks at: the versions of the package, Node.js and the server; encryption; a pooler in between, and whether it passes
 notifications on; PGlite; a standby; what the role may do; how many sessions each NOTIFY wakes; the queue of notifications, and
-which sessions hold it back; time-outs that end sessions which listen; and whether something in between ends idle connections.
+which sessions hold it back; time-outs that end sessions which listen; whether something in between ends idle connections; and where
+durable subscriptions are installed, their version, a restored dump, and subscriptions that nobody reads.
 It changes nothing. It listens to a channel of its own, and notifies it.
 
 Options:
@@ -81,6 +83,7 @@ async function examine(pool, report, options) {
     // PGlite's socket takes one connection at a time.
     await connection.close()
   }
+  await checkDurable(pool, server, report)
   await checkDelivery(pool, server, report, options)
 }
 

@@ -14,9 +14,10 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /**
  * @param {Uint8Array} bytes
  * @param {number} line From 1.
+ * @param {number} most The most bytes that a payload may have.
  */
-function payloadOf(bytes, line) {
-  if (bytes.length > MAX_PAYLOAD_BYTES) throw tooLong(line)
+function payloadOf(bytes, line, most) {
+  if (bytes.length > most) throw tooLong(line, most)
   let text
   try {
     text = decoder.decode(bytes)
@@ -27,17 +28,18 @@ function payloadOf(bytes, line) {
   return text
 }
 
-/** @param {number} line */
-const tooLong = (line) =>
-  new Failure(`line ${line} is longer than a payload may be: ${MAX_PAYLOAD_BYTES} bytes`)
+/** @param {number} line @param {number} most */
+const tooLong = (line, most) =>
+  new Failure(`line ${line} is longer than a payload may be: ${most} bytes`)
 
 /**
  * The lines of each chunk of a stream, without their line feeds; the last one need not have one. Fails at the first line that
  * cannot be a payload, after it has yielded those before it.
  * @param {AsyncIterable<Buffer>} stream
+ * @param {number} [most] The most bytes that a payload may have.
  * @returns {AsyncGenerator<string[], void>}
  */
-async function* payloadLines(stream) {
+async function* payloadLines(stream, most = MAX_PAYLOAD_BYTES) {
   /** What came without a line feed so far. @type {Buffer} */
   let rest = Buffer.alloc(0)
   let count = 0
@@ -48,19 +50,19 @@ async function* payloadLines(stream) {
     let at = 0
     try {
       for (let end = data.indexOf(LINE_FEED); end !== -1; end = data.indexOf(LINE_FEED, at)) {
-        lines.push(payloadOf(data.subarray(at, end), count + 1))
+        lines.push(payloadOf(data.subarray(at, end), count + 1, most))
         count += 1
         at = end + 1
       }
       rest = data.subarray(at)
-      if (rest.length > MAX_PAYLOAD_BYTES) throw tooLong(count + 1)
+      if (rest.length > most) throw tooLong(count + 1, most)
     } catch (error) {
       if (lines.length > 0) yield lines
       throw error
     }
     if (lines.length > 0) yield lines
   }
-  if (rest.length > 0) yield [payloadOf(rest, count + 1)]
+  if (rest.length > 0) yield [payloadOf(rest, count + 1, most)]
 }
 
 module.exports = { payloadLines, MAX_PAYLOAD_BYTES }

@@ -2,10 +2,12 @@
 import { brand } from '../brand.js'
 import { checkNumber } from '../options/validate.js'
 import { checkSubscriptionName, type InstallOptions } from '../options/durable.js'
+import type { Connection } from '../query/connection.js'
 import { uidOf, type DurableEvent } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { VERSION, install, installedVersion, uninstall } from './schema.js'
 import { explained } from './states.js'
+import { MOST_COUNTED, describeUnread, unreadOf, type UnreadRow } from './unread.js'
 
 /** How many events one statement of {@link Durable.trim} removes. */
 const TRIM_BATCH = 10_000
@@ -18,6 +20,10 @@ export interface DurableStatus {
   latestVersion: number
   /** Whether positions mean something here; `false` after a dump was restored, until {@link Durable.adopt}. */
   isHome: boolean
+  /** How long events are kept that every subscription has done, in milliseconds; `false` until {@link Durable.trim} is called. */
+  retentionMs: number | false
+  /** The names of the subscriptions that nobody has read for longer than their {@link SubscriptionOptions.maxUnreadAgeMs}. */
+  unread: string[]
 }
 
 /** A subscription, as {@link Durable.subscriptions} tells of it. */
@@ -34,7 +40,29 @@ export interface SubscriptionInfo {
   moved: Date
   /** How many events were given up. */
   failed: number
+  /** For how long nobody has read it, in milliseconds. Of one that runs it is at most some seconds more than its `safetyNetMs`. */
+  unreadMs: number
+  /** Its {@link SubscriptionOptions.maxUnreadAgeMs}. */
+  maxUnreadAgeMs: number | false
+  /** Its {@link SubscriptionOptions.onUnread}. */
+  onUnread: 'warn' | 'drop'
 }
+
+/** A row of {@link Durable.subscriptions}. */
+interface SubscriptionRow {
+  name: string
+  channels: string[]
+  partitions: number
+  created: number
+  moved: number
+  failed: number
+  unread: number
+  max_unread: number | null
+  on_unread: 'warn' | 'drop'
+}
+
+/** An expression of SQL: an interval, or the time since 1970, in milliseconds. */
+const ms = (sql: string) => `(extract(epoch FROM ${sql}) * 1000)::float8`
 
 /** An event that was given up. */
 export interface FailedEvent extends DurableEvent {
@@ -93,15 +121,34 @@ export class Durable {
   async status(): Promise<DurableStatus> {
     return withConnection(this.#owner, async (connection) => {
       const version = await installedVersion(connection)
-      const isHome =
-        version > 0 &&
-        (await explained(connection.fetchVal<boolean>('SELECT pglisten.is_home()', [], PLAIN)))
-      return { version, latestVersion: VERSION, isHome }
+      if (version === 0) {
+        return { version, latestVersion: VERSION, isHome: false, retentionMs: false, unread: [] }
+      }
+      const { is_home, retention } = await explained(
+        connection.fetchRow<{ is_home: boolean; retention: number | null }>(
+          `SELECT pglisten.is_home() AS is_home, ${ms('u.retention')} AS retention FROM pglisten.upkeep AS u`,
+          [],
+          PLAIN,
+        ),
+      )
+      const unread = (await listed(connection))
+        .filter(
+          ({ unreadMs, maxUnreadAgeMs }) => maxUnreadAgeMs !== false && unreadMs > maxUnreadAgeMs,
+        )
+        .map(({ name }) => name)
+      const retentionMs = retention ?? false
+      return { version, latestVersion: VERSION, isHome: is_home, retentionMs, unread }
     })
   }
 
   /**
-   * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many.
+   * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many. Running subscriptions
+   * do so themselves, for what is older than {@link InstallOptions.retentionMs}. Without any subscription every event counts as done.
+   *
+   * Warns of subscriptions that nobody reads, which keep every event: a warning of the process, with the code `PGLISTEN_DURABLE`, and
+   * one of the pool's logger. Only the owner of the schema may trim.
+   *
+   * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
    *
    * @param keepMs - How long events are kept, in milliseconds. @default 0
    */
@@ -118,8 +165,18 @@ export class Durable {
           ),
         )
         removed += some
-        if (some < TRIM_BATCH) return removed
+        if (some === 0) break
       }
+      const unread = connection.fetch<UnreadRow>(
+        `SELECT name, ${ms('age')} AS age, events::float8, ${ms('oldest')} AS oldest, is_dropped FROM pglisten.tell_unread($1)`,
+        [MOST_COUNTED],
+        PLAIN,
+      )
+      for (const row of await unread) {
+        const told = unreadOf(row)
+        this.#owner.warn(told, describeUnread(told))
+      }
+      return removed
     })
   }
 
@@ -137,26 +194,7 @@ export class Durable {
 
   /** Returns the subscriptions, by name. */
   async subscriptions(): Promise<SubscriptionInfo[]> {
-    const result = explained(
-      withConnection(this.#owner, (connection) =>
-        connection.fetch<Record<keyof SubscriptionInfo, string> & { channels: string[] }>(
-          `SELECT s.name, s.channels, s.partitions::text, (extract(epoch FROM s.created) * 1000)::float8::text AS created,
-             (SELECT (extract(epoch FROM min(p.moved)) * 1000)::float8::text FROM pglisten.position p WHERE p.subscription = s.name) AS moved,
-             (SELECT count(*)::text FROM pglisten.failed f WHERE f.subscription = s.name) AS failed
-           FROM pglisten.subscription s ORDER BY s.name`,
-          [],
-          PLAIN,
-        ),
-      ),
-    )
-    return [...(await result)].map(({ name, channels, partitions, created, moved, failed }) => ({
-      name,
-      channels,
-      partitions: Number(partitions),
-      created: new Date(Number(created)),
-      moved: new Date(Number(moved)),
-      failed: Number(failed),
-    }))
+    return explained(withConnection(this.#owner, listed))
   }
 
   /** Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error. */
@@ -204,6 +242,30 @@ export class Durable {
       ),
     )
   }
+}
+
+/** The subscriptions, by name. */
+async function listed(connection: Connection): Promise<SubscriptionInfo[]> {
+  const rows = await connection.fetch<SubscriptionRow>(
+    `SELECT s.name, s.channels, s.partitions, ${ms('s.created')} AS created,
+       (SELECT ${ms('min(p.moved)')} FROM pglisten.position AS p WHERE p.subscription = s.name) AS moved,
+       (SELECT count(*)::float8 FROM pglisten.failed AS f WHERE f.subscription = s.name) AS failed,
+       ${ms('pglisten.unread_for(s.name)')} AS unread, ${ms('s.max_unread')} AS max_unread, s.on_unread
+     FROM pglisten.subscription AS s ORDER BY s.name`,
+    [],
+    PLAIN,
+  )
+  return [...rows].map((row) => ({
+    name: row.name,
+    channels: row.channels,
+    partitions: row.partitions,
+    created: new Date(row.created),
+    moved: new Date(row.moved),
+    failed: row.failed,
+    unreadMs: row.unread,
+    maxUnreadAgeMs: row.max_unread ?? false,
+    onUnread: row.on_unread,
+  }))
 }
 
 brand(Durable, 'Durable')

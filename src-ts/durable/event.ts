@@ -78,12 +78,12 @@ export function rawEvent([id, xact, channel, payload, key, micros, attempt]: Row
   }
 }
 
-/** What names an event for ever: its number, its transaction and its moment, in microseconds since 1970. */
+/** @internal What names an event for ever: its number, its transaction and its moment, in microseconds since 1970. */
 export function uidOf(id: bigint, xact: bigint, micros: number): string {
   return `${id}-${xact}-${micros}`
 }
 
-/** Makes an event as handlers get it. Throws when the payload does not fit the schema of its channel. */
+/** @internal Makes an event as handlers get it. Throws when the payload does not fit the schema of its channel. */
 export function eventOf(event: DurableEvent, { parse }: DurableOwner): DurableEvent<unknown> {
   return parse ? { ...event, payload: parse(event.payload, event.channel as never) } : event
 }

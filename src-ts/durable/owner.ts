@@ -1,6 +1,7 @@
 // What durable subscriptions ask of the pool that they belong to.
 import type { Listener } from '../listen/listener.js'
 import type { ListenerOptions } from '../options/listener.js'
+import type { ResolvedObservation } from '../options/observation.js'
 import { PLAIN_TYPES } from '../options/types.js'
 import type { CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
@@ -15,6 +16,10 @@ export interface DurableOwner {
   connection(options?: CallOptions): Promise<Connection>
   /** Makes a listener. */
   listener(options: ListenerOptions<string>): Listener
+  /** Tells of something that somebody should know: a warning of the process, and of the pool's logger. */
+  warn(fields: object, message: string): void
+  /** How the pool is observed. */
+  readonly observation: ResolvedObservation
   /** Makes the value of a payload, where the pool has schemas. */
   readonly parse: ((text: string, channel: never) => unknown) | undefined
 }

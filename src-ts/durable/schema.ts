@@ -26,7 +26,9 @@ const SUBSCRIBE = [
   'position_now()',
   'here()',
   'is_home()',
-  'subscribe(text, text[], int, boolean)',
+  'is_adopted()',
+  'trim_lock()',
+  'subscribe(text, text[], int, boolean, interval, text)',
   'take(text, int, int, int, text)',
   'advance(text, int, jsonb)',
   'has_more(text, int)',
@@ -36,15 +38,17 @@ const SUBSCRIBE = [
   'give_up(text, int, bigint, text)',
   'retry(text, bigint[])',
   'drop_subscription(text)',
-  'lag(text)',
+  'lag(text, bigint)',
+  'unread_for(text)',
+  'tend(int, bigint)',
   'adopt()',
 ]
 /** What a role needs to read that subscribes. */
-const READ = ['home', 'subscription', 'position', 'failed', 'attempt']
+const READ = ['home', 'upkeep', 'subscription', 'position', 'failed', 'attempt']
 
 /** Installs the schema, or brings it to the present version; does nothing where it is. In the transaction of `tx`. */
 export async function install(tx: Queryable, options: InstallOptions | undefined): Promise<void> {
-  const { publishers, subscribers } = resolveInstallOptions(options)
+  const { publishers, subscribers, retentionMs } = resolveInstallOptions(options)
   const publishing = publishers.map((role) => quoteName('publishers', role, 'a role'))
   const subscribing = subscribers.map((role) => quoteName('subscribers', role, 'a role'))
   await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK], PLAIN)
@@ -65,6 +69,10 @@ export async function install(tx: Queryable, options: InstallOptions | undefined
     if (index < version) continue
     await tx.executeBatch(sql)
     if (index > 0) await tx.execute('UPDATE pglisten.home SET version = $1', [index + 1], PLAIN)
+  }
+  if (retentionMs !== undefined) {
+    const kept = retentionMs === false ? null : `${retentionMs} ms`
+    await tx.execute('UPDATE pglisten.upkeep SET retention = $1::text::interval', [kept], PLAIN)
   }
   await checkSequence(tx)
   await tx.executeBatch(grants(publishing, PUBLISH, []) + grants(subscribing, SUBSCRIBE, READ))

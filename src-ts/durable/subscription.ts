@@ -13,17 +13,22 @@ import type { Transaction } from '../query/transaction.js'
 import { Bell } from './bell.js'
 import type { DurableEvent } from './event.js'
 import type { Outlet, SubscriptionBatch } from './outlet.js'
+import { SubscriptionObserver } from './observer.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { explained } from './states.js'
 import { SubscriptionStream } from './stream.js'
+import { describeUnread, type UnreadSubscription } from './unread.js'
+import { lookAfter } from './upkeep.js'
 import { Worker, type DurableHandler, type WorkerEvents } from './worker.js'
 
 /** What goes wrong that a {@link Subscription} gets over. */
 export interface SubscriptionWarning {
   /** What it is, in words. */
   message: string
-  /** The cause. */
+  /** The cause; `undefined` when no error is. */
   error: unknown
+  /** The subscription that nobody reads, if the warning is about one: any of the database. */
+  unread?: UnreadSubscription | undefined
 }
 
 /** An attempt at an event that has failed. */
@@ -86,6 +91,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
   readonly #owner: DurableOwner
   readonly #name: string
   readonly #options: ResolvedSubscriptionOptions
+  readonly #observer: SubscriptionObserver
   readonly #working = new Set<number>()
   #isRunning = false
   #done = 0
@@ -98,6 +104,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     this.#owner = owner
     this.#name = name
     this.#options = options
+    this.#observer = new SubscriptionObserver(name, owner.observation)
   }
 
   /** The name by which the server knows it. */
@@ -159,6 +166,10 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     this.#isRunning = true
     try {
       if (!signal?.aborted) await this.#run(work, signal)
+      this.#observer.tell('ended')
+    } catch (error) {
+      this.#observer.tell('ended', { error })
+      throw error
     } finally {
       this.#isRunning = false
       this.#working.clear()
@@ -178,9 +189,11 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     const bell = new Bell(this.#owner, warn)
     const ending = new AbortController()
     const end = () => ending.abort()
+    let caring: Promise<void> | undefined
     signal?.addEventListener('abort', end, { once: true })
     try {
       await this.#begin(bell, ending.signal)
+      this.#observer.tell('started')
       const workers = Array.from({ length: partitions }, (_, partition) =>
         new Worker({
           owner: this.#owner,
@@ -195,6 +208,8 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       )
       // When one cannot go on, the others finish what they have begun.
       for (const worker of workers) worker.catch(end)
+      const { safetyNetMs } = this.#options
+      caring = lookAfter(this.#owner, safetyNetMs, (unread) => this.#unread(unread), ending.signal)
       const failed = (await Promise.allSettled(workers)).find(({ status }) => status === 'rejected')
       if (failed?.status === 'rejected') throw failed.reason
     } catch (error) {
@@ -202,19 +217,22 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       if (error !== ending.signal.reason) throw error
     } finally {
       signal?.removeEventListener('abort', end)
+      end()
+      await caring
       await bell.stop()
     }
   }
 
   /** Makes the subscription, if there is none, and begins to hear the bell. */
   async #begin(bell: Bell, signal: AbortSignal): Promise<void> {
-    const { channels, from, partitions } = this.#options
+    const { channels, from, partitions, maxUnreadAgeMs, onUnread } = this.#options
+    const maxUnread = maxUnreadAgeMs === null ? null : `${maxUnreadAgeMs} ms`
     const subscribed = withConnection(
       this.#owner,
       (connection) =>
         connection.execute(
-          'SELECT pglisten.subscribe($1, $2, $3, $4)',
-          [this.#name, [...channels], partitions, from === 'beginning'],
+          'SELECT pglisten.subscribe($1, $2, $3, $4, $5::text::interval, $6)',
+          [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
           PLAIN,
         ),
       { signal },
@@ -224,29 +242,61 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
   }
 
   #events(partition: number): WorkerEvents {
+    const observer = this.#observer
+    let isStandingBy = false
     return {
       onWarning: (message, error) => this.#warn(message, error),
       onDone: (events) => {
         this.#done += events
+        if (events > 0) observer.tell('done', { partition, count: events })
       },
       onFailure: (event, error) => {
         this.#failures += 1
+        observer.tell('failure', { partition, event, error })
         this.#report('failure', { event, error })
       },
       onGivenUp: (event, error) => {
         this.#givenUp += 1
+        observer.tell('givenUp', { partition, event, error })
         this.#report('givenUp', { event, error })
       },
-      onWorking: (isWorking) => {
-        if (isWorking) this.#working.add(partition)
-        else this.#working.delete(partition)
+      onWorking: () => {
+        if (this.#working.has(partition)) return
+        this.#working.add(partition)
+        observer.tell(isStandingBy ? 'takeover' : 'working', { partition })
+        isStandingBy = false
       },
+      onStandingBy: () => {
+        this.#working.delete(partition)
+        if (isStandingBy) return
+        isStandingBy = true
+        observer.tell('standingBy', { partition })
+      },
+      onLeft: () => void this.#working.delete(partition),
+      onAsleep: (isAsleep) => observer.tell(isAsleep ? 'asleep' : 'awake', { partition }),
+      onAdopted: (message, error) => {
+        observer.tell('adopted', { partition, error })
+        this.#reportWarning(message, error)
+      },
+      onCall: (event, call) => observer.traced(partition, event, call),
     }
   }
 
   #warn(message: string, error: unknown): void {
+    this.#observer.tell('warning', { error })
+    this.#reportWarning(message, error)
+  }
+
+  #reportWarning(message: string, error: unknown): void {
     const why = error instanceof Error ? error.message : String(error)
     this.#report('warning', { message: `${message}: ${why}`, error })
+  }
+
+  #unread(unread: UnreadSubscription): void {
+    const { name: subscription, events: count, isDropped } = unread
+    const message = describeUnread(unread)
+    this.#observer.tell('unread', { subscription, count, isDropped, detail: message })
+    this.#report('warning', { message, error: undefined, unread })
   }
 
   /** Emits an event. An error that a handler of it throws is an uncaught exception, and the work goes on. */

@@ -45,8 +45,18 @@ export interface WorkerEvents {
   onFailure(event: DurableEvent<unknown>, error: unknown): void
   /** An event was given up. */
   onGivenUp(event: DurableEvent<unknown>, error: unknown): void
-  /** Whether the worker has the partition. */
-  onWorking(isWorking: boolean): void
+  /** The worker has the partition. */
+  onWorking(): void
+  /** Another worker has it. */
+  onStandingBy(): void
+  /** The worker has ended, or lets another one have the partition. */
+  onLeft(): void
+  /** Whether the worker waits for a bell. */
+  onAsleep(isAsleep: boolean): void
+  /** The positions of a restored dump were adopted. */
+  onAdopted(message: string, error: unknown): void
+  /** Calls the handler for an event. */
+  onCall(event: DurableEvent<unknown>, call: () => unknown): unknown
 }
 
 /** What a worker needs. */
@@ -144,7 +154,7 @@ export class Worker {
       }
     }
     if (this.#outlet && this.#doomed) await this.#giveUpAtLast()
-    this.#events.onWorking(false)
+    this.#events.onLeft()
     this.#rouse()
     await this.#rousing
   }
@@ -164,7 +174,7 @@ export class Worker {
     this.#owner.checkOpen()
     const state = sqlStateOf(error)
     if (state === SqlState.WorkedElsewhere) {
-      this.#events.onWorking(false)
+      this.#events.onStandingBy()
       await this.#wait(this.#options.standbyPollMs)
       return true
     }
@@ -178,7 +188,7 @@ export class Worker {
         return false
       }
       const message = `subscription \`${this.#name}\` was in a restored dump: its position means here what it meant there`
-      this.#events.onWarning(message, error)
+      this.#events.onAdopted(message, error)
       return true
     }
     // A server that has become a standby may become the primary again, or the pool finds the new one.
@@ -254,7 +264,7 @@ export class Worker {
     try {
       await Transaction.run(await beginning, async (tx) => {
         rows = await taken()
-        this.#events.onWorking(true)
+        this.#events.onWorking()
         if (rows.length === 0) return
         const way = JSON.parse(rows[0]![3]) as Way
         let done = 0
@@ -324,7 +334,8 @@ export class Worker {
   async #handle(tx: Transaction, event: DurableEvent): Promise<HandlerFailure | undefined> {
     if (this.#doomed && (await this.#givesUp(tx, event.id))) return undefined
     try {
-      const handled = this.#handler!(tx, eventOf(event, this.#owner) as never)
+      const given = eventOf(event, this.#owner)
+      const handled = this.#events.onCall(given, () => this.#handler!(tx, given as never))
       // A handler that need not be waited for is not.
       if (asThenable(handled)) await handled
       checkOpen(tx, 'the handler')
@@ -493,6 +504,7 @@ export class Worker {
           return { flagged, ...looked }
         })
         fence = seen.flagged
+        if (!this.#isFlagged) this.#events.onAsleep(true)
         this.#isFlagged = true
         if (seen.hasMore) break
         const isQuiet = seen.openFrom > fence
@@ -538,6 +550,7 @@ export class Worker {
   #rouse(): void {
     if (!this.#isFlagged) return
     this.#isFlagged = false
+    this.#events.onAsleep(false)
     this.#rousing = withConnection(this.#owner, (connection) =>
       connection.execute(
         'SELECT pglisten.rouse($1, $2, $3::text::uuid)',

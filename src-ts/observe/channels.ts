@@ -168,6 +168,79 @@ export interface CallbackContext extends ListenerIdentity, TracingContext {
   payload: unknown
 }
 
+/** The moments in the life of a durable subscription in this process. See {@link SubscriptionMessage}. */
+export type SubscriptionMoment =
+  | 'started'
+  | 'working'
+  | 'standingBy'
+  | 'takeover'
+  | 'asleep'
+  | 'awake'
+  | 'done'
+  | 'failure'
+  | 'givenUp'
+  | 'adopted'
+  | 'unread'
+  | 'warning'
+  | 'ended'
+
+/** A message of the channel `pglisten:subscription`: the life of a durable subscription in this process. */
+export interface SubscriptionMessage {
+  /** The name of the subscription; of `unread`, the name of the one that nobody reads. */
+  subscription: string
+  /**
+   * - `started`: a run begins to work.
+   * - `working`: it has a partition.
+   * - `standingBy`: another process has the partition.
+   * - `takeover`: it has a partition for which it has stood by.
+   * - `asleep`: nothing is there, and publishers ring.
+   * - `awake`: there may be something.
+   * - `done`: `count` events are committed.
+   * - `failure`: an attempt has failed.
+   * - `givenUp`: an event was set apart.
+   * - `adopted`: the positions of a restored dump were adopted.
+   * - `unread`: a subscription of the database, which nobody reads, is warned of; with `isDropped`, it was dropped.
+   * - `warning`: there was another `warning` event.
+   * - `ended`: the run has ended; with `code`, by an error.
+   */
+  event: SubscriptionMoment
+  /** The partition, from 0 on; `undefined` for what is about the whole subscription. */
+  partition: number | undefined
+  /** Of `done` the events that are done, of `unread` those that are kept. */
+  count: number | undefined
+  /** Of `failure` and `givenUp`: the channel of the event. */
+  channel: string | undefined
+  /** Of `failure` and `givenUp`: the {@link DurableEvent.uid} of the event. */
+  uid: string | undefined
+  /** Of `failure` and `givenUp`: the number of the attempt. */
+  attempt: number | undefined
+  /** Of `unread`: whether the subscription was dropped. */
+  isDropped: boolean | undefined
+  /** The `code` of the error that led to it. */
+  code: string | undefined
+  /** The SQLSTATE, if a server sent that error. */
+  sqlState: string | undefined
+}
+
+/**
+ * The context of the tracing channel `pglisten:handler`: one call of the handler of a durable subscription. A store that is bound to `start`
+ * is there within the handler. A loop over batches is not called, so it has none.
+ */
+export interface HandlerContext extends TracingContext {
+  /** The name of the subscription. */
+  subscription: string
+  /** The partition, from 0 on. */
+  partition: number
+  /** The channel of the event. */
+  channel: string
+  /** The {@link DurableEvent.uid} of the event. */
+  uid: string
+  /** The number of the attempt, from 1 on. */
+  attempt: number
+  /** The payload as the handler gets it, if {@link DiagnosticsOptions.payloads} is on. */
+  payload: unknown
+}
+
 /** The methods that a {@link StatementContext} names. `fetch` and the like are `execute`. */
 export type StatementMethod =
   | 'execute'
@@ -230,6 +303,10 @@ export const poolChannel: DiagnosticsChannel = channel('pglisten:pool')
 export const listenerChannel: DiagnosticsChannel = channel('pglisten:listener')
 /** Of {@link SettledMessage}. */
 export const settledChannel: DiagnosticsChannel = channel('pglisten:settled')
+/** Of {@link SubscriptionMessage}. */
+export const subscriptionChannel: DiagnosticsChannel = channel('pglisten:subscription')
+/** Of {@link HandlerContext}. */
+export const handlerChannels: TracingChannels = tracingChannel('pglisten:handler')
 /** Of {@link CallbackContext}. */
 export const callbackChannels: TracingChannels = tracingChannel('pglisten:callback')
 /** Of {@link StatementContext}. */

@@ -85,6 +85,21 @@ export interface SubscriptionOptions<Names extends string = string> {
    */
   retryDelayMs?: number | undefined
   /**
+   * After how long without a reader {@link SubscriptionOptions.onUnread} counts, in milliseconds: an integer from 60000 on and
+   * at least four times {@link SubscriptionOptions.safetyNetMs}, or `false` for never. A subscription that nobody reads keeps every event that is published. It is read when a process begins to run it, when its
+   * position moves, which that of an idle one does too while it runs, and when an attempt fails. Kept in the database, by the run that
+   * began last.
+   * @default 86400000, or four times `safetyNetMs` where that is more
+   */
+  maxUnreadAgeMs?: number | false | undefined
+  /**
+   * What happens to the subscription when nobody has read it for so long. `warn`: whoever runs any subscription of the database gets an event
+   * `warning`, once in each {@link SubscriptionOptions.maxUnreadAgeMs}. `drop`: it is dropped too, so that its events can be removed; a process
+   * that runs it later begins as a new one.
+   * @default 'warn'
+   */
+  onUnread?: 'warn' | 'drop' | undefined
+  /**
    * What happens to an event that has failed so often: the subscription stops, or the event is kept apart and the next ones go on.
    * @default 'stop'
    */
@@ -103,7 +118,20 @@ export interface InstallOptions {
   publishers?: readonly string[] | undefined
   /** Roles that may subscribe, and publish. */
   subscribers?: readonly string[] | undefined
+  /**
+   * How long events are kept that every subscription has done, in milliseconds: an integer from 0 on, or `false` for as long as nobody
+   * calls {@link Durable.trim}. Whoever runs a subscription removes older ones. A later `install()` changes it.
+   * @default as it is; 86400000 at first
+   */
+  retentionMs?: number | false | undefined
 }
+
+const DAY_MS = 86_400_000
+/** A subscription that was not read for less is not called unread, nor for so many of its safety nets. */
+const MIN_UNREAD_MS = 60_000
+const NETS_TO_READ = 4
+/** A hundred years: what an `interval` has no trouble with. */
+const MAX_AGE_MS = 36_525 * DAY_MS
 
 /** @internal The options of a subscription, checked and complete. */
 export interface ResolvedSubscriptionOptions {
@@ -118,6 +146,9 @@ export interface ResolvedSubscriptionOptions {
   maxAttempts: number
   retryDelayMs: number
   onFailure: 'stop' | 'skip'
+  /** `null`: never. */
+  maxUnreadAgeMs: number | null
+  onUnread: 'warn' | 'drop'
 }
 
 const SUBSCRIPTION_OPTIONS = [
@@ -132,6 +163,8 @@ const SUBSCRIPTION_OPTIONS = [
   'maxAttempts',
   'retryDelayMs',
   'onFailure',
+  'maxUnreadAgeMs',
+  'onUnread',
 ] as const satisfies (keyof SubscriptionOptions)[]
 
 /** @internal Checks the name of a subscription. */
@@ -159,6 +192,8 @@ export function resolveSubscriptionOptions(
     maxAttempts = 5,
     retryDelayMs = 100,
     onFailure = 'stop',
+    maxUnreadAgeMs = Math.max(DAY_MS, NETS_TO_READ * safetyNetMs),
+    onUnread = 'warn',
   } = options
   if (!Array.isArray(channels) || channels.length === 0) {
     throw new ArgumentTypeError(expected('channels', 'an array with a channel', channels))
@@ -177,6 +212,9 @@ export function resolveSubscriptionOptions(
   checkNumber('maxAttempts', maxAttempts, { min: 1, max: MAX_DELAY_MS, integer: true })
   checkNumber('retryDelayMs', retryDelayMs, { min: 0, max: MAX_DELAY_MS })
   checkOneOf('onFailure', onFailure, ['stop', 'skip'])
+  // Of one that runs and has nothing to do the position moves at its safety net, and no more often than in 10 s.
+  checkAge('maxUnreadAgeMs', maxUnreadAgeMs, Math.max(MIN_UNREAD_MS, NETS_TO_READ * safetyNetMs))
+  checkOneOf('onUnread', onUnread, ['warn', 'drop'])
   return {
     channels: [...new Set(channels as string[])],
     from,
@@ -189,7 +227,14 @@ export function resolveSubscriptionOptions(
     maxAttempts,
     retryDelayMs,
     onFailure,
+    maxUnreadAgeMs: maxUnreadAgeMs === false ? null : maxUnreadAgeMs,
+    onUnread,
   }
+}
+
+/** Checks a time that no timer waits for; `false` stands for none. */
+function checkAge(name: string, value: unknown, min: number): asserts value is number | false {
+  if (value !== false) checkNumber(name, value, { min, max: MAX_AGE_MS, integer: true })
 }
 
 /** @internal Checks the options of a run. */
@@ -220,13 +265,15 @@ export function checkPublication(channel: unknown, payload: unknown, options: un
 export function resolveInstallOptions(options: InstallOptions = {}): {
   publishers: readonly string[]
   subscribers: readonly string[]
+  retentionMs: number | false | undefined
 } {
-  checkOptions('options', options, ['publishers', 'subscribers'])
-  const { publishers = [], subscribers = [] } = options
+  checkOptions('options', options, ['publishers', 'subscribers', 'retentionMs'])
+  const { publishers = [], subscribers = [], retentionMs } = options
+  if (retentionMs !== undefined) checkAge('retentionMs', retentionMs, 0)
   for (const [name, roles] of Object.entries({ publishers, subscribers })) {
     if (!Array.isArray(roles))
       throw new ArgumentTypeError(expected(name, 'an array of roles', roles))
     roles.forEach((role, index) => checkString(`${name}[${index}]`, role))
   }
-  return { publishers, subscribers }
+  return { publishers, subscribers, retentionMs }
 }

@@ -16,10 +16,12 @@ import {
  * The fields are those of the messages of `node:diagnostics_channel`, such as {@link SessionMessage}; the message says the
  * same in words. Neither holds a payload, a parameter or a password.
  *
- * - `debug`: a listener connects, or is about to connect again.
- * - `info`: a listener is connected, has moved to a session of its own, or was shut down.
- * - `warn`: a session is lost, notifications may be missing, or there is a `warning` event.
- * - `error`: there is an `error` event, or a listener has given up.
+ * - `debug`: a listener connects, or is about to connect again; a durable subscription falls asleep, wakes up, or stands by.
+ * - `info`: a listener is connected, has moved to a session of its own, or was shut down; a durable subscription starts, gets a partition,
+ *   or ends.
+ * - `warn`: a session is lost, notifications may be missing, or there is a `warning` event; an attempt at an event has failed, or a restored
+ *   dump was adopted.
+ * - `error`: there is an `error` event, or a listener has given up; an event was given up, or a durable subscription has stopped.
  */
 export interface Logger {
   /** Logs what is of use when something is looked into. */
@@ -41,7 +43,7 @@ export type LogLevel = keyof Logger
  */
 export interface DiagnosticsOptions {
   /**
-   * Whether the contexts of `pglisten:callback` and `pglisten:notify` have the payloads, and the errors as they were thrown:
+   * Whether the contexts of `pglisten:callback`, `pglisten:handler` and `pglisten:notify` have the payloads, and the errors as they were thrown:
    * for a tracer that finds its parent, such as `traceparent`, in a payload.
    * @default false
    */

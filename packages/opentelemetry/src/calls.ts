@@ -4,6 +4,7 @@ import type {
   CallbackContext,
   ErrorFacts,
   GapMessage,
+  HandlerContext,
   ListenerMessage,
   NotifyContext,
   PoolMessage,
@@ -11,6 +12,7 @@ import type {
   SessionMessage,
   SettledMessage,
   StatementContext,
+  SubscriptionMessage,
   TracingContext,
 } from 'pglisten'
 
@@ -22,11 +24,13 @@ interface Messages {
   'pglisten:gap': GapMessage
   'pglisten:queue': QueueMessage
   'pglisten:settled': SettledMessage
+  'pglisten:subscription': SubscriptionMessage
 }
 
 /** The tracing channels, with the contexts of their calls. */
 export interface TracedCalls {
   'pglisten:callback': CallbackContext
+  'pglisten:handler': HandlerContext
   'pglisten:statement': StatementContext
   'pglisten:notify': NotifyContext
 }

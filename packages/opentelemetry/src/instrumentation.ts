@@ -1,6 +1,6 @@
 // The instrumentation: what OpenTelemetry's `NodeSDK` and `registerInstrumentations()` take.
 import { metrics, trace, type MeterProvider, type TracerProvider } from '@opentelemetry/api'
-import type { ConnectionPool, Listener } from 'pglisten'
+import type { ConnectionPool, DurableEvent, Listener, Subscription } from 'pglisten'
 import { Metrics } from './metrics.js'
 import { SCHEMA_URL } from './names.js'
 import {
@@ -11,6 +11,7 @@ import {
 } from './options.js'
 import { inject } from './propagation.js'
 import { Registry, type AnyListener } from './registry.js'
+import { LagRegistry, type AnySubscription } from './subscriptions.js'
 import { Spans, commonChannel, type Processed } from './spans.js'
 
 const NAME = 'pglisten-opentelemetry'
@@ -32,6 +33,7 @@ export class PglistenInstrumentation implements Disposable {
   #meterProvider: MeterProvider | undefined
   #tracerProvider: TracerProvider | undefined
   readonly #registry = new Registry((name) => this.#metrics?.onListener(name))
+  readonly #lags = new LagRegistry()
   #metrics: Metrics | undefined
   #spans: Spans | undefined
   #isEnabled = false
@@ -106,22 +108,29 @@ export class PglistenInstrumentation implements Disposable {
    * Observes a pool or a listener that was made before the instrumentation. Of a pool it also says under which name it is told:
    * pools of equal names are added up, as listeners of equal names are.
    *
-   * @param target - The pool or the listener. It is held weakly.
+   * Of a durable subscription, whose counts are told anyway, it has the lag told: at each collection the server is asked for it, and
+   * looks at every event that is not done.
+   *
+   * @param target - The pool, the listener or the subscription. It is held weakly.
    * @param options - `name`: that of the pool. @default `pglisten`
-   * @throws TypeError when it is neither.
+   * @throws TypeError when it is none of these.
    */
   observe(target: ConnectionPool, options?: { name?: string | undefined }): void
   /** Observes a listener. */
   observe<Payloads extends object>(target: Listener<Payloads>): void
+  /** Has the lag of a durable subscription told. */
+  observe<Event extends DurableEvent<unknown>>(target: Subscription<Event>): void
   observe(
-    target: ConnectionPool | Listener<Record<string, unknown>>,
+    target: ConnectionPool | Listener<Record<string, unknown>> | AnySubscription,
     { name }: { name?: string | undefined } = {},
   ): void {
     if (has(target, 'status')) this.#registry.addPool(target as ConnectionPool, name)
     else if (has(target, 'health')) {
       const listener = target as AnyListener
       this.#registry.addListener(listener, listener.health().name)
-    } else throw new TypeError(expected('target', 'a pool or a listener', target))
+    } else if (has(target, 'batches') && has(target, 'stats') && has(target, 'run'))
+      this.#lags.add(target as AnySubscription)
+    else throw new TypeError(expected('target', 'a pool, a listener or a subscription', target))
   }
 
   /**
@@ -164,7 +173,7 @@ export class PglistenInstrumentation implements Disposable {
     if (!this.#isEnabled || !this.#resolved.metrics) return
     const provider = this.#meterProvider ?? metrics.getMeterProvider()
     const meter = provider.getMeter(NAME, VERSION, { schemaUrl: SCHEMA_URL })
-    this.#metrics = new Metrics(meter, this.#registry, this.#resolved)
+    this.#metrics = new Metrics(meter, this.#registry, this.#lags, this.#resolved)
   }
 
   #startSpans(): void {

@@ -15,6 +15,7 @@ import { failureOf, followed, hear, hearCalls, type TracedCalls } from './calls.
 import { Convention, Own, SYSTEM } from './names.js'
 import type { ResolvedConfig } from './options.js'
 import type { ListenerGroup, Registry } from './registry.js'
+import { measureSubscriptions, type LagRegistry } from './subscriptions.js'
 
 const REASONS = ['disconnect', 'overflow', 'decode'] as const
 const STATES: readonly ListenerState[] = [
@@ -47,7 +48,7 @@ export class Metrics {
   readonly #queueUsage: Gauge
   readonly #ends: (() => void)[] = []
 
-  constructor(meter: Meter, registry: Registry, config: ResolvedConfig) {
+  constructor(meter: Meter, registry: Registry, lags: LagRegistry, config: ResolvedConfig) {
     this.#registry = registry
     this.#config = config
     this.#gaps = meter.createCounter(Own.gaps, {
@@ -76,6 +77,7 @@ export class Metrics {
     })
     for (const name of registry.listenerNames) this.onListener(name)
     this.#observe(meter)
+    this.#ends.push(measureSubscriptions(meter, lags))
     this.#hear()
   }
 
@@ -88,7 +90,7 @@ export class Metrics {
   process<Result>(channel: string | undefined, work: () => Result): Result {
     const start = performance.now()
     return followed(work, (failure) =>
-      this.#recordProcess(channel, undefined, performance.now() - start, failure?.type),
+      this.#recordProcess(channel, {}, performance.now() - start, failure?.type),
     )
   }
 
@@ -141,17 +143,27 @@ export class Metrics {
     )
     timed('pglisten:notify', (call, ms) => this.#onNotify(call, ms))
     timed('pglisten:statement', (call, ms) => this.#onStatement(call, ms))
+    timed('pglisten:handler', (call, ms) => {
+      const about = { [Own.subscriptionName]: call.subscription }
+      this.#recordProcess(call.channel, about, ms, failureOf(call)?.type)
+    })
     if (this.#config.durations === 'all') {
       timed('pglisten:callback', (call, ms) => {
         const { channel, listener } = call
-        if (channel !== undefined) this.#recordProcess(channel, listener, ms, failureOf(call)?.type)
+        if (channel !== undefined)
+          this.#recordProcess(channel, listenerAttributes(listener), ms, failureOf(call)?.type)
       })
       return
     }
     this.#ends.push(
       hear('pglisten:settled', ({ channel, listener, durationMs, error }) => {
         if (channel !== undefined)
-          this.#recordProcess(channel, listener, durationMs, failureOf({ error })?.type)
+          this.#recordProcess(
+            channel,
+            listenerAttributes(listener),
+            durationMs,
+            failureOf({ error })?.type,
+          )
       }),
     )
   }
@@ -162,11 +174,11 @@ export class Metrics {
 
   #recordProcess(
     channel: string | undefined,
-    listener: string | undefined,
+    about: Attributes,
     durationMs: number,
     failure: string | undefined,
   ): void {
-    const attributes: Attributes = { ...PROCESS, ...listenerAttributes(listener) }
+    const attributes: Attributes = { ...PROCESS, ...about }
     if (channel !== undefined)
       attributes[Convention.destination] = this.#config.channelName(channel)
     if (failure !== undefined) attributes[Convention.errorType] = failure

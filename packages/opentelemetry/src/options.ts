@@ -12,7 +12,7 @@ export type Extract = (payload: unknown, channel: string) => object | undefined
 
 /** Which calls have spans. */
 export interface SpanOptions {
-  /** Callbacks: `process {channel}`. @default false */
+  /** Callbacks, and handlers of durable subscriptions: `process {channel}`. @default false */
   callbacks?: boolean | undefined
   /** Statements, such as `SELECT`. @default false */
   statements?: boolean | undefined

@@ -13,7 +13,13 @@ import {
   type Span,
   type Tracer,
 } from '@opentelemetry/api'
-import type { CallbackContext, NotifyContext, StatementContext, TracingContext } from 'pglisten'
+import type {
+  CallbackContext,
+  HandlerContext,
+  NotifyContext,
+  StatementContext,
+  TracingContext,
+} from 'pglisten'
 import { ActiveContext } from './active-context.js'
 import { failureOf, followed, hear, hearCalls, type Failure, type TracedCalls } from './calls.js'
 import { statementAttributes } from './metrics.js'
@@ -37,14 +43,14 @@ export class Spans {
   /** The contexts of the calls, with their spans. */
   readonly #contexts = new WeakMap<object, Context>()
   readonly #ends: (() => void)[] = []
-  readonly #active: ActiveContext | undefined
+  readonly #active: readonly ActiveContext[]
   #isWarned = false
 
   constructor(tracer: Tracer, config: ResolvedConfig) {
     this.#tracer = tracer
     this.#config = config
     const { callbacks, statements, notify } = config.spans
-    if (callbacks) this.#active = this.#hearCallbacks()
+    this.#active = callbacks ? this.#hearCallbacks() : []
     if (statements) {
       this.#hear('pglisten:statement', (call) => this.#statement(call))
     }
@@ -53,12 +59,12 @@ export class Spans {
 
   /** Takes the context manager that is there now. */
   update(): void {
-    this.#active?.update()
+    for (const active of this.#active) active.update()
   }
 
   /** Makes no more spans. Those that have not ended are lost. */
   stop(): void {
-    this.#active?.release()
+    for (const active of this.#active) active.release()
     for (const end of this.#ends) end()
   }
 
@@ -96,11 +102,27 @@ export class Spans {
     return inSpan(span, trace.setSpan(parent, span), work)
   }
 
-  #hearCallbacks(): ActiveContext {
-    const contextOf = (call: object) => this.#callbackContext(call as CallbackContext)
-    const active = new ActiveContext('pglisten:callback', contextOf)
+  #hearCallbacks(): ActiveContext[] {
+    const callback = (call: object) => this.#callbackContext(call as CallbackContext)
+    const handler = (call: object) => this.#handlerContext(call as HandlerContext)
+    const all = [
+      this.#hearWithin('pglisten:callback', callback),
+      this.#hearWithin('pglisten:handler', handler),
+    ]
+    // A listener connects before its callbacks are called: the first of them finds the context manager. So it is with subscriptions.
+    for (const name of ['pglisten:session', 'pglisten:subscription'] as const)
+      this.#ends.push(hear(name, () => this.update()))
+    return all
+  }
+
+  /** Has each call of a tracing channel run within its span. */
+  #hearWithin(
+    name: 'pglisten:callback' | 'pglisten:handler',
+    contextOf: (call: object) => Context,
+  ): ActiveContext {
+    const active = new ActiveContext(name, contextOf)
     this.#ends.push(
-      hearCalls('pglisten:callback', {
+      hearCalls(name, {
         begin: (call) => {
           contextOf(call)
           active.update()
@@ -108,8 +130,6 @@ export class Spans {
         },
         end: (call) => this.#end(call),
       }),
-      // A listener connects before its callbacks are called: the first of them finds the context manager.
-      hear('pglisten:session', () => active.update()),
     )
     return active
   }
@@ -126,6 +146,22 @@ export class Spans {
     }
     const span = this.#processSpan(channel, listener, parent)
     const within = trace.setSpan(parent, span)
+    this.#contexts.set(call, within)
+    return within
+  }
+
+  /** Begins the span of a handler, as {@link Spans.#callbackContext} does that of a callback. */
+  #handlerContext(call: HandlerContext): Context {
+    const begun = this.#contexts.get(call)
+    if (begun) return begun
+    const { channel, subscription, payload } = call
+    if (this.#config.extract !== false && payload === undefined) this.#warnOfPayloads()
+    const parent = this.#extracted(this.#config.extract, payload, channel)
+    const attributes = { [Own.subscriptionName]: subscription }
+    const within = trace.setSpan(
+      parent,
+      this.#processSpan(channel, undefined, parent, { attributes }),
+    )
     this.#contexts.set(call, within)
     return within
   }

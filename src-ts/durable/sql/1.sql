@@ -12,6 +12,13 @@ CREATE TABLE pglisten.home (
 COMMENT ON TABLE pglisten.home IS
   'The version of this schema, and where it was installed: positions are worthless in another cluster.';
 
+CREATE TABLE pglisten.upkeep (
+  retention interval DEFAULT '1 day'
+);
+INSERT INTO pglisten.upkeep DEFAULT VALUES;
+COMMENT ON TABLE pglisten.upkeep IS
+  'For how long events are kept that every subscription has done; null: until trim() is called.';
+
 CREATE TABLE pglisten.event (
   -- No cache: ids of one transaction would not follow those of another one that was answered before.
   id      bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
@@ -28,7 +35,14 @@ CREATE TABLE pglisten.subscription (
   name       text PRIMARY KEY,
   channels   text[] NOT NULL,
   partitions int NOT NULL CHECK (partitions BETWEEN 1 AND 1000),
-  created    timestamptz NOT NULL DEFAULT clock_timestamp()
+  created    timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- Nobody reads it, when nobody has for so long. Null: it may rest for ever.
+  max_unread interval,
+  on_unread  text NOT NULL DEFAULT 'warn' CHECK (on_unread IN ('warn', 'drop')),
+  -- When a process began to run it.
+  begun      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- When somebody was told that nobody reads it.
+  told       timestamptz
 );
 
 CREATE TABLE pglisten.position (
@@ -123,6 +137,14 @@ BEGIN
     AND home.cluster = (SELECT c.system_identifier FROM pg_control_system() AS c);
 END $$;
 
+-- Whether positions may be compared with transactions of this cluster: else they have to be adopted first.
+CREATE FUNCTION pglisten.is_adopted() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pglisten.is_home() AND NOT EXISTS (
+    SELECT FROM pglisten.position AS p
+    WHERE pg_snapshot_xmax(coalesce(p.target, p.base)) > pg_snapshot_xmax(pg_current_snapshot()))
+$$;
+
 -- In which of so many partitions an event is: the same one for each key; without a key, for each channel.
 CREATE FUNCTION pglisten.partition_of(channel text, key text, partitions int) RETURNS int
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -150,13 +172,21 @@ BEGIN
   RETURN new_id;
 END $$;
 
--- Whether there was none of that name.
-CREATE FUNCTION pglisten.subscribe(name text, channels text[], partitions int DEFAULT 1, beginning boolean DEFAULT false) RETURNS boolean
+-- Keeps trimming apart from what makes positions: who trims has to see every one. A transaction's lock.
+CREATE FUNCTION pglisten.trim_lock() RETURNS bigint
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 5782470117 $$;
+
+-- Whether there was none of that name. Of one that exists `max_unread` and `on_unread` are set.
+CREATE FUNCTION pglisten.subscribe(
+  name text, channels text[], partitions int DEFAULT 1, beginning boolean DEFAULT false,
+  max_unread interval DEFAULT '1 day', on_unread text DEFAULT 'warn') RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known pglisten.subscription;
 BEGIN
-  INSERT INTO pglisten.subscription AS s (name, channels, partitions) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+  PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
+  INSERT INTO pglisten.subscription AS s (name, channels, partitions, max_unread, on_unread)
+  VALUES ($1, $2, $3, $5, $6) ON CONFLICT DO NOTHING;
   IF FOUND THEN
     INSERT INTO pglisten.position (subscription, partition, base)
     SELECT $1, p, CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END FROM generate_series(0, $3 - 1) AS p;
@@ -169,6 +199,7 @@ BEGIN
   IF NOT (known.channels @> $2 AND known.channels <@ $2) THEN
     RAISE EXCEPTION 'subscription "%" has other channels: %', $1, array_to_string(known.channels, ', ') USING ERRCODE = 'PGL04';
   END IF;
+  UPDATE pglisten.subscription AS s SET max_unread = $5, on_unread = $6, begun = clock_timestamp(), told = NULL WHERE s.name = $1;
   RETURN false;
 END $$;
 
@@ -190,6 +221,7 @@ DECLARE
   size int := 0;
   from_base pg_snapshot;
   to_target pg_snapshot;
+  has_target boolean;
 BEGIN
   IF synchronous IS NOT NULL THEN
     PERFORM set_config('synchronous_commit', synchronous, true);
@@ -232,6 +264,7 @@ BEGIN
 
   from_base := own.base;
   to_target := coalesce(own.target, present);
+  has_target := own.target IS NOT NULL;
   IF own.target IS NOT NULL THEN
     SELECT array_agg(e ORDER BY (e).id) INTO batch FROM (
       SELECT v AS e FROM pglisten.event AS v
@@ -292,7 +325,7 @@ BEGIN
 
   IF size = 0 THEN
     -- The position of an idle subscription moves too: by it events are kept, and read.
-    IF own.moved < clock_timestamp() - interval '10 s' THEN
+    IF has_target OR own.moved < clock_timestamp() - interval '10 s' THEN
       PERFORM pglisten.move(own);
     END IF;
     RETURN;
@@ -466,10 +499,10 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- How many events a partition of a subscription has not done yet, and when the oldest of them was published.
-CREATE FUNCTION pglisten.lag(sub text, OUT events bigint, OUT oldest timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
-  SELECT count(*), min(v.at)
+-- How many events a subscription has not done yet, counted up to `most`, and when the oldest of them was published.
+CREATE FUNCTION pglisten.lag(sub text, most bigint DEFAULT NULL, OUT events bigint, OUT oldest timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+  SELECT count(*), min(counted.at) FROM (SELECT v.at
   FROM pglisten.position AS p JOIN pglisten.subscription AS s ON s.name = p.subscription
     CROSS JOIN LATERAL (
       SELECT e.* FROM pglisten.event AS e WHERE e.xact = ANY (ARRAY(SELECT pg_snapshot_xip(p.base)))
@@ -479,23 +512,93 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
   WHERE p.subscription = sub AND v.channel = ANY (s.channels)
     AND (s.partitions = 1 OR pglisten.partition_of(v.channel, v.key, s.partitions) = p.partition)
     AND NOT coalesce(v.id <= p.after AND pg_visible_in_snapshot(v.xact, p.target), false)
+  LIMIT most) AS counted
 $$;
 
 -- Removes events that every subscription has done and that are older than `keep`: at most `n`, and how many those were. What an
--- open transaction may still publish before them is waited for.
+-- open transaction may still publish before them is waited for. Of the `n` oldest transactions' events none may be old enough, though
+-- younger ones are: then 0 is removed, until they are.
 CREATE FUNCTION pglisten.trim(keep interval, n int DEFAULT 10000) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   low xid8;
   removed int;
 BEGIN
+  PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
+  IF NOT pglisten.is_adopted() THEN
+    RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+  END IF;
   SELECT pg_snapshot_xmin(p.base) INTO low FROM pglisten.position AS p ORDER BY pg_snapshot_xmin(p.base) LIMIT 1;
   low := least(low, pg_snapshot_xmin(pg_current_snapshot()));
   DELETE FROM pglisten.event AS e WHERE e.id IN (
-    SELECT v.id FROM pglisten.event AS v
-    WHERE v.xact < low AND v.at < clock_timestamp() - keep ORDER BY v.xact, v.id LIMIT n);
+    SELECT first.id FROM (SELECT v.id, v.at FROM pglisten.event AS v WHERE v.xact < low ORDER BY v.xact, v.id LIMIT n) AS first
+    WHERE first.at < clock_timestamp() - keep);
   GET DIAGNOSTICS removed = ROW_COUNT;
   RETURN removed;
+END $$;
+
+-- For how long nobody has read a subscription: no position has moved, no attempt has failed, and no process has begun to run it.
+CREATE FUNCTION pglisten.unread_for(sub text) RETURNS interval
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT clock_timestamp() - greatest(
+    (SELECT s.begun FROM pglisten.subscription AS s WHERE s.name = sub),
+    (SELECT min(p.moved) FROM pglisten.position AS p WHERE p.subscription = sub),
+    (SELECT max(a.at) FROM pglisten.attempt AS a WHERE a.subscription = sub))
+$$;
+
+-- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it. `events` is counted up to `most`.
+CREATE FUNCTION pglisten.tell_unread(most bigint)
+RETURNS TABLE (name text, age interval, events bigint, oldest timestamptz, is_dropped boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  known pglisten.subscription;
+  locked int;
+BEGIN
+  PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
+  FOR known IN
+    SELECT s.* FROM pglisten.subscription AS s
+    WHERE pglisten.unread_for(s.name) > s.max_unread
+      AND (s.on_unread = 'drop' OR s.told IS NULL OR s.told < clock_timestamp() - s.max_unread)
+    ORDER BY s.name FOR UPDATE SKIP LOCKED
+  LOOP
+    age := pglisten.unread_for(known.name);
+    SELECT l.events, l.oldest INTO events, oldest FROM pglisten.lag(known.name, most) AS l;
+    is_dropped := known.on_unread = 'drop';
+    IF is_dropped THEN
+      -- Whoever works it has the lock of a position, and whoever has worked it meanwhile has moved one.
+      PERFORM FROM pglisten.position AS p WHERE p.subscription = known.name FOR UPDATE SKIP LOCKED;
+      GET DIAGNOSTICS locked = ROW_COUNT;
+      CONTINUE WHEN locked < known.partitions OR NOT pglisten.unread_for(known.name) > known.max_unread;
+      DELETE FROM pglisten.subscription AS s WHERE s.name = known.name;
+    ELSE
+      UPDATE pglisten.subscription AS s SET told = clock_timestamp() WHERE s.name = known.name;
+    END IF;
+    name := known.name;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+-- What whoever runs a subscription does now and then for all of them: removes at most `n` events, and tells of what nobody reads. Does
+-- nothing while another one is at it.
+CREATE FUNCTION pglisten.tend(n int, most bigint, OUT removed int, OUT unread jsonb)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  keep interval;
+BEGIN
+  removed := 0;
+  IF NOT pg_try_advisory_xact_lock(pglisten.trim_lock()) OR NOT pglisten.is_adopted() THEN
+    RETURN;
+  END IF;
+  -- A crash that undoes it does no harm.
+  PERFORM set_config('synchronous_commit', 'off', true);
+  SELECT jsonb_agg(to_jsonb(u) || jsonb_build_object(
+    'age', (extract(epoch FROM u.age) * 1000)::bigint, 'oldest', (extract(epoch FROM u.oldest) * 1000)::bigint))
+  INTO unread FROM pglisten.tell_unread(most) AS u;
+  SELECT u.retention INTO keep FROM pglisten.upkeep AS u;
+  IF keep IS NOT NULL THEN
+    removed := pglisten.trim(keep, n);
+  END IF;
 END $$;
 
 -- Makes the positions of a restored dump mean here what they meant there. How many events each subscription still has to do then.
@@ -507,6 +610,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   present pg_snapshot;
 BEGIN
+  PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
   LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
   present := pglisten.position_now();
   IF pglisten.is_home() AND NOT EXISTS (

@@ -1,0 +1,277 @@
+// `pglisten durable`: what each action does on a server, and what is refused before anything is done.
+
+import test, { type ExecutionContext } from 'ava'
+import { ConnectionPool } from 'pglisten'
+import { startProxy } from '../../lab/network/proxy.js'
+import { serverDsn } from '../../lab/server/test-server.js'
+import { waitFor } from '../../lab/wait.js'
+import { createDatabase } from '../support/database.js'
+import { pglisten, type CommandOptions } from './command.js'
+
+/** A database of the test's own, and the command on it. */
+async function openDatabase(t: ExecutionContext, { installed = true } = {}) {
+  const url = new URL(await serverDsn())
+  url.pathname = `/${await createDatabase(t)}`
+  const dsn = url.href
+  const pool = new ConnectionPool({ dsn })
+  t.teardown(() => pool.close())
+  if (installed) await pool.durable.install()
+  const start = (args: string[], options: CommandOptions = {}) =>
+    pglisten(t, ['durable', ...args], { dsn, ...options })
+  /** Runs the command to its end. */
+  const run = async (args: string[], options: CommandOptions = {}) => {
+    const command = await start(args, options)
+    return { code: await command.ended(), out: command.out, err: command.err }
+  }
+  const payloads = async () =>
+    [
+      ...(await pool.fetch<{ payload: string }>('SELECT payload FROM pglisten.event ORDER BY id')),
+    ].map(({ payload }) => payload)
+  return { dsn, pool, start, run, payloads }
+}
+
+const subscriptions = async (pool: ConnectionPool) =>
+  (await pool.durable.subscriptions()).map(({ name }) => name)
+
+test('install, status, and uninstall, which asks for --yes', async (t) => {
+  const { pool, run } = await openDatabase(t, { installed: false })
+  const nothing = await run(['status'])
+  t.deepEqual(
+    [nothing.code, nothing.out],
+    [1, 'not installed: `pglisten durable install` does that\n'],
+  )
+  t.is((await run(['publish', 'c', 'x'])).code, 1)
+  t.deepEqual(await run(['install', '--retention', '60']), {
+    code: 0,
+    out: 'installed: version 1\n',
+    err: '',
+  })
+  t.is((await pool.durable.status()).retentionMs, 60_000)
+  t.is((await run(['install', '--retention', 'never', '--json'])).code, 0)
+  t.is((await pool.durable.status()).retentionMs, false)
+  const { code, out } = await run(['status', '--json'])
+  t.is(code, 0)
+  t.like(JSON.parse(out), { version: 1, latestVersion: 1, isHome: true, subscriptions: [] })
+  const refused = await run(['uninstall'])
+  t.is(refused.code, 2)
+  t.regex(refused.err, /removes all events and positions: expected `--yes`/)
+  t.is((await pool.durable.status()).version, 1)
+  t.is((await run(['uninstall', '--yes'])).code, 0)
+  t.is((await pool.durable.status()).version, 0)
+})
+
+test('publish takes an argument, lines, or all of standard input', async (t) => {
+  const { pool, run, payloads } = await openDatabase(t)
+  t.is((await run(['publish', 'c'])).code, 0)
+  const one = await run(['publish', 'c', `it's "$HOME"\n`, '--key', 'k', '--json'])
+  t.is(one.out, '{"id":"2"}\n')
+  t.is(await pool.fetchVal('SELECT key FROM pglisten.event WHERE id = 2'), 'k')
+  t.is((await run(['publish', 'c', '--', '-'])).code, 0)
+  const lines = Array.from({ length: 250 }, (_, n) => `${n} ${'€'.repeat(n * 20)}`)
+  const many = await run(['publish', 'c', '-'], { input: `${lines.join('\n')}\n` })
+  t.deepEqual([many.code, many.err], [0, 'pglisten: published 250\n'])
+  const document = `{\n${'x'.repeat(100_000)}\n}\n`
+  t.is((await run(['publish', 'c', '-', '--whole'], { input: document })).code, 0)
+  t.deepEqual(await payloads(), ['', `it's "$HOME"\n`, '-', ...lines, document])
+})
+
+test('a line that cannot be published ends it, with how many were before it', async (t) => {
+  const { run, payloads } = await openDatabase(t)
+  const { code, err } = await run(['publish', 'c', '-'], { input: 'a\nb\nc\0\n' })
+  t.is(code, 1)
+  t.regex(err, /line 3 has a zero byte \(published 2 before it\)/)
+  t.deepEqual(await payloads(), ['a', 'b'])
+})
+
+test('tail prints events from now on, and its subscription goes with it', async (t) => {
+  const { pool, start } = await openDatabase(t)
+  await pool.publish('c', 'before')
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    const command = await start(['tail', 'c', 'd'])
+    await waitFor(async () => (await subscriptions(pool)).length === 1)
+    await pool.publish('c', 'one\u001b[31m', { key: 'k' })
+    await pool.publish('other', 'x')
+    await pool.publish('d', 'two')
+    await command.printed(2)
+    t.like(command.records[0], {
+      type: 'event',
+      channel: 'c',
+      payload: 'one\u001b[31m',
+      key: 'k',
+      attempt: 1,
+    })
+    t.like(command.records[1], { channel: 'd', payload: 'two', key: null })
+    t.false(command.out.includes('\u001b'))
+    command.child.kill(signal)
+    t.is(await command.ended(), 0)
+    t.is(command.err, '')
+    t.deepEqual(await subscriptions(pool), [])
+  }
+  t.is(
+    await pool.fetchVal(
+      "SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pglisten durable%'",
+    ),
+    0,
+  )
+})
+
+test('tail --name keeps its place, and --count takes no more than that', async (t) => {
+  const { pool, run, start } = await openDatabase(t)
+  for (const n of [1, 2, 3, 4, 5]) await pool.publish('c', `${n}`)
+  const args = ['tail', 'c', '--name', 'audit', '--from', 'beginning', '--count', '2']
+  const got: unknown[] = []
+  for (let times = 0; times < 2; times += 1) {
+    const { code, out } = await run(args)
+    t.is(code, 0)
+    got.push(
+      ...out
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { payload: string }).payload),
+    )
+  }
+  t.deepEqual(got, ['1', '2', '3', '4'])
+  t.deepEqual(await subscriptions(pool), ['audit'])
+  const late = await run([...args.slice(0, -2), '--count', '5', '--timeout', '1'])
+  t.is(late.code, 124)
+  t.is(late.out.split('\n').length, 2)
+  const ended = await start([...args.slice(0, -2), '--count', '5'])
+  await waitFor(async () => pool.fetchVal<boolean>('SELECT EXISTS (SELECT FROM pglisten.sleeper)'))
+  ended.child.kill('SIGTERM')
+  t.is(await ended.ended(), 143)
+})
+
+test('a reader that goes away ends tail quietly, and what it did not take comes again', async (t) => {
+  const { pool, start, run } = await openDatabase(t)
+  const args = ['tail', 'c', '--name', 'audit', '--from', 'beginning']
+  const command = await start(args, { unread: true })
+  command.stdout.destroy()
+  await pool.publish('c', '1')
+  t.is(await command.ended(), 0)
+  t.is(command.err, '')
+  t.regex((await run([...args, '--count', '1'])).out, /"payload":"1"/)
+})
+
+test('tail waits for a server that is away, and loses nothing', async (t) => {
+  const { dsn, pool, start } = await openDatabase(t)
+  const proxy = await startProxy(t)
+  const url = new URL(proxy.dsn)
+  url.pathname = new URL(dsn).pathname
+  const command = await start(['tail', 'c'], { dsn: url.href })
+  await waitFor(async () => (await subscriptions(pool)).length === 1)
+  await pool.publish('c', '1')
+  await command.printed(1)
+  proxy.cut()
+  await pool.publish('c', '2')
+  await command.says(/still trying|not acknowledged/)
+  proxy.open()
+  // The first one comes again, if its acknowledgement was cut off.
+  await waitFor(() => command.records.some(({ payload }) => payload === '2'))
+  command.child.kill('SIGINT')
+  t.is(await command.ended(), 0)
+  const got = new Set(command.records.map(({ payload }) => payload))
+  t.deepEqual([...got], ['1', '2'])
+  t.deepEqual(await subscriptions(pool), [])
+})
+
+test('status, failed, retry, trim and drop', async (t) => {
+  const { pool, run } = await openDatabase(t)
+  for (const payload of ['bad', 'good']) await pool.publish('c', payload)
+  const subscription = pool.subscription('billing', {
+    channels: ['c'],
+    from: 'beginning',
+    maxAttempts: 1,
+    onFailure: 'skip',
+  })
+  const ending = new AbortController()
+  await subscription.run(
+    (_, { payload }) => {
+      if (payload === 'bad') throw new Error('no')
+      ending.abort()
+    },
+    { signal: ending.signal },
+  )
+  await pool.publish('c', 'later')
+  const { out } = await run(['status'])
+  t.regex(out, /^version 1\n/)
+  t.regex(out, /^billing: 1 events to do, the oldest of \S+; 1 given up; moved \S+\n {2}c\n/m)
+  t.like(
+    (JSON.parse((await run(['status', '--json'])).out) as { subscriptions: object[] })
+      .subscriptions[0],
+    {
+      name: 'billing',
+      failed: 1,
+    },
+  )
+  const failed = await run(['failed', 'billing'])
+  t.like(JSON.parse(failed.out), { type: 'failed', id: '1', payload: 'bad', error: 'Error: no' })
+  t.is((await run(['retry', 'billing', '1'])).out, '1 event is tried again\n')
+  t.is((await run(['retry', 'billing', '--json'])).out, '{"due":1}\n')
+  t.is((await run(['trim', '--keep', '60'])).out, 'removed 0\n')
+  t.is((await run(['adopt'])).code, 0)
+  for (const args of [
+    ['drop', 'none'],
+    ['failed', 'none'],
+    ['retry', 'none'],
+  ]) {
+    const refused = await run(args)
+    t.deepEqual([refused.code, refused.err], [1, 'pglisten: there is no subscription `none`\n'])
+  }
+  t.is((await run(['drop', 'billing'])).out, 'dropped billing\n')
+  t.is((await run(['trim', '--json'])).out, '{"removed":3}\n')
+})
+
+test('trim and doctor tell of a subscription that nobody reads', async (t) => {
+  const { pool, run, dsn } = await openDatabase(t)
+  await pool.execute("SELECT pglisten.subscribe('forgotten', '{c}')")
+  await pool.publish('c', '1')
+  for (const [table, column] of [
+    ['subscription', 'begun'],
+    ['position', 'moved'],
+  ])
+    await pool.execute(`UPDATE pglisten.${table} SET ${column} = now() - interval '3 days'`)
+  const doctor = await pglisten(t, ['doctor', '--idle', '0', '--json'], { dsn })
+  t.is(await doctor.ended(), 1)
+  const report = JSON.parse(doctor.out) as {
+    findings: { check: string; detail: string }[]
+    facts: object
+  }
+  t.like(report.facts, { durableVersion: 1, durableSubscriptions: 1, durableBiggestLag: 1 })
+  const finding = report.findings.find(({ check }) => check === 'durable-unread')
+  t.regex(finding!.detail, /^forgotten \(72 h, 1 events\)\. /)
+  t.regex((await run(['status'])).out, /read by nobody/)
+  const { err, code } = await run(['trim'])
+  t.is(code, 0)
+  t.regex(err, /^pglisten: nobody has read subscription `forgotten` for 3 d/)
+  await pool.execute('UPDATE pglisten.home SET version = 7, cluster = cluster + 1')
+  const other = await pglisten(t, ['doctor', '--idle', '0', '--json'], { dsn })
+  await other.ended()
+  const { findings } = JSON.parse(other.out) as typeof report
+  const checks = new Set(findings.map(({ check }) => check))
+  t.true(checks.has('durable-version') && checks.has('durable-adopt'))
+  t.is((await run(['status'])).code, 1)
+})
+
+for (const [args, message] of [
+  [[], /No action: expected one of `install`, .*`retry`/],
+  [['constructor'], /Unknown action `constructor`/],
+  [['publish'], /`durable publish` takes `CHANNEL \[TEXT\]`, got 0 arguments/],
+  [['publish', 'é'.repeat(32), 'x'], /name of 1 to 63 bytes, got 64/],
+  [['publish', 'c', 'x', '--whole'], /expected `-` as the payload/],
+  [['tail'], /takes `CHANNEL…`, got 0/],
+  [['tail', 'c', '--from', 'then'], /`--from` to be now or beginning, got `then`/],
+  [['tail', 'c', '--count', '0'], /`--count` to be an integer from 1/],
+  [['trim', '--keep', 'long'], /`--keep` to be a number/],
+  [['trim', 'x'], /takes no argument, got 1/],
+  [['drop', 'a', '--key', 'k'], /`--key` is no option of `durable drop`/],
+  [['retry', 'a', 'x'], /Expected the id of an event, got `x`/],
+  [['install', '--retention', 'soon'], /`--retention` to be a number/],
+  [['install', '--publishers', 'a,,b'], /names of roles, with commas/],
+] as const) {
+  test(`refused: durable ${args.join(' ').slice(0, 40)}`, async (t) => {
+    const command = await pglisten(t, ['durable', ...args], { dsn: 'postgres://127.0.0.1:1/none' })
+    t.is(await command.ended(), 2)
+    t.is(command.out, '')
+    t.regex(command.err, message)
+  })
+}

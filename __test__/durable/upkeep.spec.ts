@@ -1,0 +1,314 @@
+// What running subscriptions do for all of a database: events that everybody has done are removed, and subscriptions that nobody
+// reads are told of, or dropped. One test after the other: a transaction that is open in any database of a server keeps the events of
+// all that may still come before it.
+
+import test, { type ExecutionContext } from 'ava'
+import { ConnectionPool, type SubscriptionOptions, type SubscriptionWarning } from 'pglisten'
+import { uniqueName } from '../../lab/unique-name.js'
+import { waitFor } from '../../lab/wait.js'
+import { ServerWitness } from '../../lab/witness.js'
+import { server } from './scene.js'
+
+const DAY_MS = 86_400_000
+
+/** A database of the test's own: upkeep is that of a whole database. */
+async function openDatabase(t: ExecutionContext) {
+  const name = uniqueName('upkeep')
+  const own = new ServerWitness((await server()).dsn)
+  t.teardown(() => own.close())
+  await own.run(`CREATE DATABASE ${name}`)
+  const url = new URL((await server()).dsn)
+  url.pathname = `/${name}`
+  const pool = new ConnectionPool({ dsn: url.href })
+  t.teardown(() => pool.close())
+  const witness = new ServerWitness(url.href)
+  t.teardown(() => witness.close())
+  await pool.durable.install({ retentionMs: 0 })
+  /** Runs a subscription that looks after the database often. */
+  const run = (
+    subscription: string,
+    options: Partial<SubscriptionOptions> = {},
+    handler: (tx: unknown, event: { payload: string }) => unknown = () => {},
+  ) => {
+    const made = pool.subscription(subscription, {
+      channels: ['c'],
+      from: 'beginning',
+      safetyNetMs: 100,
+      ...options,
+    })
+    const ending = new AbortController()
+    const warnings: SubscriptionWarning[] = []
+    made.on('warning', (warning) => warnings.push(warning))
+    const ended = made.run(handler, { signal: ending.signal })
+    const stop = async () => {
+      ending.abort()
+      await ended
+    }
+    t.teardown(stop)
+    return { made, warnings, stop }
+  }
+  /** Makes a subscription that nobody runs, and was last run so many days ago. */
+  const leave = async (
+    subscription: string,
+    days: number,
+    options: Partial<SubscriptionOptions> = {},
+  ) => {
+    const { made, stop } = run(subscription, options)
+    await waitFor(async () => (await made.stats()).working === 1)
+    await stop()
+    await age(subscription, days)
+  }
+  const age = async (subscription: string, days: number) => {
+    const then = `clock_timestamp() - interval '${days} days'`
+    await witness.run(
+      `UPDATE pglisten.subscription SET begun = ${then} WHERE name = '${subscription}'`,
+    )
+    await witness.run(
+      `UPDATE pglisten.position SET moved = ${then} WHERE subscription = '${subscription}'`,
+    )
+  }
+  const publish = (count: number) =>
+    pool.execute("SELECT pglisten.publish('c', n::text) FROM generate_series(1, $1::int) AS n", [
+      count,
+    ])
+  const events = () => witness.ask<number>('SELECT count(*)::int FROM pglisten.event')
+  return { pool, witness, run, leave, age, publish, events }
+}
+
+test.serial(
+  'running subscriptions remove what every one of them has done, and nothing else',
+  async (t) => {
+    const { run, publish, events, pool, witness } = await openDatabase(t)
+    const slow = run('slow')
+    const quick = run('quick')
+    await publish(2500)
+    await waitFor(async () => (await events()) === 0)
+    await slow.stop()
+    await publish(10)
+    await waitFor(async () => (await quick.made.stats()).done === 2510)
+    // Many rounds.
+    const before = await witness.ask<number>('SELECT count(*)::int FROM pglisten.event')
+    await new Promise((resolve) => setTimeout(resolve, 600))
+    t.deepEqual([before, await events()], [10, 10])
+    const got: string[] = []
+    run('slow', {}, (_, { payload }) => got.push(payload))
+    await waitFor(() => got.length === 10)
+    await waitFor(async () => (await events()) === 0)
+    t.is((await pool.durable.status()).retentionMs, 0)
+  },
+)
+
+test.serial('an open transaction keeps what it may still publish before', async (t) => {
+  const { run, publish, events, pool } = await openDatabase(t)
+  const got: string[] = []
+  const { made } = run('s', {}, (_, { payload }) => got.push(payload))
+  const connection = await pool.connection()
+  const open = await connection.begin()
+  await open.publish('c', 'late')
+  await publish(5)
+  await waitFor(async () => (await made.stats()).done === 5)
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  t.is(await events(), 5)
+  await open.commit()
+  await connection.close()
+  await waitFor(async () => (await events()) === 0)
+  t.true(got.includes('late'))
+})
+
+test.serial(
+  'events are kept for as long as was installed, which a later installation changes',
+  async (t) => {
+    const { run, publish, events, pool } = await openDatabase(t)
+    t.is((await pool.durable.status()).retentionMs, 0)
+    await pool.durable.install()
+    t.is((await pool.durable.status()).retentionMs, 0)
+    await pool.durable.install({ retentionMs: 3_600_000 })
+    t.is((await pool.durable.status()).retentionMs, 3_600_000)
+    const { made } = run('s')
+    await publish(3)
+    await waitFor(async () => (await made.stats()).done === 3)
+    await pool.durable.install({ retentionMs: false })
+    t.is((await pool.durable.status()).retentionMs, false)
+    await new Promise((resolve) => setTimeout(resolve, 400))
+    t.is(await events(), 3)
+    t.is(await pool.durable.trim(60_000), 0)
+    await pool.durable.install({ retentionMs: 1 })
+    await waitFor(async () => (await events()) === 0)
+    for (const retentionMs of [-1, 0.5, '1', true, Infinity])
+      await t.throwsAsync(pool.durable.install({ retentionMs: retentionMs as number }), {
+        message: /^Expected `retentionMs` to be .*, got /,
+      })
+  },
+)
+
+test.serial('one process at a time looks after the events, and nobody waits for it', async (t) => {
+  const { run, publish, events, pool } = await openDatabase(t)
+  const connection = await pool.connection()
+  const other = await connection.begin()
+  await other.execute('SELECT pg_advisory_xact_lock(pglisten.trim_lock())')
+  // A transaction with an id would be one that may still publish.
+  const { made } = run('s')
+  t.teardown(() => connection.close())
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  // A new subscription waits for whoever trims: it has to be seen by it.
+  t.deepEqual(await pool.durable.subscriptions(), [])
+  await other.commit()
+  await waitFor(async () => (await made.stats()).working === 1)
+  const next = await connection.begin()
+  await next.execute('SELECT pg_advisory_xact_lock(pglisten.trim_lock())')
+  await publish(10)
+  await waitFor(async () => (await made.stats()).done === 10)
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  t.is(await events(), 10)
+  await next.commit()
+  await waitFor(async () => (await events()) === 0)
+})
+
+test.serial('who trims sees a subscription that is just being made', async (t) => {
+  const { publish, events, pool, witness, run } = await openDatabase(t)
+  await publish(10)
+  const connection = await pool.connection()
+  const making = await connection.begin()
+  await making.execute("SELECT pglisten.subscribe('new', '{c}', 1, true)")
+  const trimming = pool.durable.trim()
+  await waitFor(async () =>
+    witness.ask("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"),
+  )
+  await making.commit()
+  await connection.close()
+  t.is(await trimming, 0)
+  t.is(await events(), 10)
+  const { made } = run('new')
+  await waitFor(async () => (await made.stats()).done === 10)
+})
+
+test.serial('without any subscription events stay until somebody trims', async (t) => {
+  const { publish, events, pool } = await openDatabase(t)
+  await publish(10)
+  t.is(await pool.durable.trim(60_000), 0)
+  t.is(await pool.durable.trim(), 10)
+  t.is(await events(), 0)
+})
+
+test.serial('nothing is trimmed while positions come from another cluster', async (t) => {
+  const { publish, pool, witness } = await openDatabase(t)
+  await publish(3)
+  await witness.run('UPDATE pglisten.home SET cluster = cluster + 1')
+  await t.throwsAsync(pool.durable.trim(), { message: /another cluster.*adopt/ })
+  t.is(await witness.ask('SELECT removed FROM pglisten.tend(1000, 10)'), 0)
+  await pool.durable.adopt()
+  t.is(await pool.durable.trim(), 3)
+})
+
+test.serial('a young event behind which old ones lie does not keep them', async (t) => {
+  const { publish, events, pool, witness } = await openDatabase(t)
+  await publish(5)
+  await witness.run("UPDATE pglisten.event SET at = at - interval '1 day' WHERE id > 1")
+  t.is(await pool.durable.trim(60_000), 4)
+  t.is(await events(), 1)
+})
+
+test.serial('whoever runs any subscription is told of one that nobody reads', async (t) => {
+  const { run, leave, age, publish, pool } = await openDatabase(t)
+  await leave('forgotten', 2)
+  await leave('resting', 2, { maxUnreadAgeMs: false })
+  await leave('recent', 0.5)
+  await publish(3)
+  t.deepEqual((await pool.durable.status()).unread, ['forgotten'])
+  const { warnings, stop } = run('other')
+  await waitFor(() => warnings.length > 0)
+  const [{ message, error, unread }] = warnings as [SubscriptionWarning]
+  t.like(unread, { name: 'forgotten', events: 3, isDropped: false })
+  t.true(Math.abs(unread!.ageMs - 2 * DAY_MS) < 60_000)
+  t.true(Math.abs(Date.now() - Number(unread!.oldest)) < 60_000)
+  t.is(error, undefined)
+  t.is(
+    message,
+    'nobody has read subscription `forgotten` for 2 d, and it keeps every event since: 3 events are not done. Run it, or drop it with `pool.durable.drop()`',
+  )
+  // Once in its age, and not again by who comes later.
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  t.is(warnings.length, 1)
+  await stop()
+  const infos = await pool.durable.subscriptions()
+  t.like(
+    infos.find(({ name }) => name === 'forgotten'),
+    { maxUnreadAgeMs: DAY_MS, onUnread: 'warn' },
+  )
+  t.like(
+    infos.find(({ name }) => name === 'resting'),
+    { maxUnreadAgeMs: false },
+  )
+  t.true(infos.find(({ name }) => name === 'forgotten')!.unreadMs > DAY_MS)
+  t.true(infos.find(({ name }) => name === 'other')!.unreadMs < 60_000)
+  // Who runs it reads it.
+  await leave('forgotten', 0)
+  t.deepEqual((await pool.durable.status()).unread, [])
+  await age('forgotten', 3)
+  const again = run('other')
+  await waitFor(() => again.warnings.length === 1)
+})
+
+test.serial(
+  'one that nobody reads is dropped where its own options say so, unless somebody works it',
+  async (t) => {
+    const { run, leave, publish, events, pool, witness } = await openDatabase(t)
+    await leave('dropped', 2, { onUnread: 'drop' })
+    await leave('worked', 2, { onUnread: 'drop' })
+    let finish!: () => void
+    const busy = new Promise<void>((resolve) => (finish = resolve))
+    await publish(3)
+    const working = run('worked', { onUnread: 'drop', safetyNetMs: 60_000 }, () => busy)
+    await waitFor(async () => (await working.made.stats()).working === 1)
+    // It has begun to work, and nothing but its lock tells of that.
+    await witness.run(`UPDATE pglisten.subscription SET begun = begun - interval '2 days'
+    WHERE name = 'worked'`)
+    const { warnings } = run('other')
+    await waitFor(() => warnings.length > 0)
+    t.like(warnings[0]!.unread, { name: 'dropped', events: 3, isDropped: true })
+    t.regex(
+      warnings[0]!.message,
+      /^subscription `dropped` was dropped, as its `onUnread` says: .* 3 events were not done$/,
+    )
+    await new Promise((resolve) => setTimeout(resolve, 400))
+    t.deepEqual(
+      (await pool.durable.subscriptions()).map(({ name }) => name),
+      ['other', 'worked'],
+    )
+    finish()
+    await waitFor(async () => (await events()) === 0)
+    t.is(warnings.length, 1)
+  },
+)
+
+test.serial('trim() tells of what nobody reads too, and drops it', async (t) => {
+  const { leave, publish, pool, events } = await openDatabase(t)
+  await leave('forgotten', 2)
+  await leave('dropped', 2, { onUnread: 'drop' })
+  await publish(2)
+  const told: string[] = []
+  const hear = (warning: Error & { code?: string }) => {
+    if (warning.code === 'PGLISTEN_DURABLE') told.push(warning.message)
+  }
+  process.on('warning', hear)
+  t.teardown(() => process.off('warning', hear))
+  t.is(await pool.durable.trim(), 0)
+  await waitFor(() => told.length === 2)
+  t.regex(told[0]!, /^subscription `dropped` was dropped/)
+  t.regex(told[1]!, /^nobody has read subscription `forgotten` for 2 d/)
+  t.true(await pool.durable.drop('forgotten'))
+  t.is(await pool.durable.trim(), 2)
+  t.is(await events(), 0)
+})
+
+for (const [options, message] of [
+  [{ maxUnreadAgeMs: 1000 }, /`maxUnreadAgeMs` to be an integer between 120000 /],
+  [{ maxUnreadAgeMs: 1000, safetyNetMs: 100 }, /`maxUnreadAgeMs` to be an integer between 60000 /],
+  [{ maxUnreadAgeMs: true }, /`maxUnreadAgeMs`/],
+  [{ onUnread: 'delete' }, /`onUnread` to be .*warn.*drop/],
+] as const) {
+  test.serial(`refused: ${JSON.stringify(options)}`, async (t) => {
+    const { pool } = await openDatabase(t)
+    t.throws(() => pool.subscription('s', { channels: ['c'], ...(options as object) }), { message })
+  })
+}

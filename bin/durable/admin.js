@@ -1,0 +1,182 @@
+// @ts-check
+// The actions of `pglisten durable` that look after subscriptions.
+'use strict'
+
+/** @import { ConnectionPool, InstallOptions } from 'pglisten' */
+/** @import { Call, Values } from '../commands/durable.js' */
+
+const { seconds } = require('../lib/arguments.js')
+const { EXIT, Failure, UsageError } = require('../lib/errors.js')
+const { jsonLine, visible } = require('../lib/terminal.js')
+
+/** How far the events of a subscription are counted. */
+const MOST_COUNTED = 100_000
+
+/** @param {Call['values']} values @param {object} record @param {string} words */
+function say({ json }, record, words) {
+  process.stdout.write(`${json ? jsonLine(record) : words}\n`)
+}
+
+/** @param {Values} values @returns {InstallOptions} */
+function installOptions({ publishers, subscribers, retention }) {
+  const roles = (/** @type {string | undefined} */ list) => list?.split(',') ?? []
+  const retentionMs = retention === 'never' ? false : wholeMs('--retention', retention)
+  for (const role of [...roles(publishers), ...roles(subscribers)])
+    if (role === '') throw new UsageError('Expected names of roles, with commas between them')
+  return { publishers: roles(publishers), subscribers: roles(subscribers), retentionMs }
+}
+
+/** A time of an option in milliseconds. @param {string} name @param {string | undefined} value */
+function wholeMs(name, value) {
+  const ms = seconds(name, value)
+  return ms === undefined ? undefined : Math.round(ms)
+}
+
+/** @param {ConnectionPool} pool @param {Call} call */
+async function install(pool, { values }) {
+  await pool.durable.install(installOptions(values))
+  const status = await pool.durable.status()
+  say(values, { installed: true, ...status }, `installed: version ${status.version}`)
+  return EXIT.done
+}
+
+/** @param {ConnectionPool} pool */
+async function uninstall(pool) {
+  await pool.durable.uninstall()
+  return EXIT.done
+}
+
+/** @param {ConnectionPool} pool @param {Call} call */
+async function status(pool, { values }) {
+  const about = await pool.durable.status()
+  const subscriptions = about.version === 0 ? [] : await listed(pool)
+  const isRight = about.version === about.latestVersion && about.isHome
+  if (values.json)
+    process.stdout.write(`${JSON.stringify({ ...about, subscriptions }, undefined, 2)}\n`)
+  else process.stdout.write(asText(about, subscriptions))
+  return isRight ? EXIT.done : EXIT.failed
+}
+
+/** @typedef {Awaited<ReturnType<ConnectionPool['durable']['subscriptions']>>[number]} Info */
+/** @typedef {Info & { lag: { events: number, oldest: Date | null } }} Listed */
+
+/** @param {ConnectionPool} pool @returns {Promise<Listed[]>} */
+async function listed(pool) {
+  const infos = await pool.durable.subscriptions()
+  const lags = await Promise.all(
+    infos.map(({ name }) =>
+      pool.fetchRow('SELECT events::float8 AS events, oldest FROM pglisten.lag($1, $2)', [
+        name,
+        MOST_COUNTED,
+      ]),
+    ),
+  )
+  return infos.map((info, index) => Object.assign(info, { lag: /** @type {any} */ (lags[index]) }))
+}
+
+/** @param {Awaited<ReturnType<ConnectionPool['durable']['status']>>} about @param {Listed[]} subscriptions */
+function asText({ version, latestVersion, isHome, retentionMs, unread }, subscriptions) {
+  if (version === 0) return 'not installed: `pglisten durable install` does that\n'
+  const lines = [
+    `version ${version}${version === latestVersion ? '' : `, this package's is ${latestVersion}`}`,
+  ]
+  if (!isHome)
+    lines.push(
+      'the positions come from another cluster: a subscription that runs adopts them, or `durable adopt`',
+    )
+  lines.push(
+    retentionMs === false
+      ? 'events stay until they are trimmed'
+      : `events that are done stay for ${retentionMs / 1000} s`,
+  )
+  for (const { name, channels, partitions, moved, failed, lag } of subscriptions) {
+    const events =
+      lag.events >= MOST_COUNTED ? `${MOST_COUNTED} events or more` : `${lag.events} events`
+    const since = lag.oldest === null ? '' : `, the oldest of ${lag.oldest.toISOString()}`
+    const isUnread = unread.includes(name)
+    lines.push(
+      `${visible(name)}: ${events} to do${since}; ${failed} given up; moved ${moved.toISOString()}` +
+        (isUnread ? ', read by nobody' : ''),
+      `  ${channels.map(visible).join(', ')}${partitions > 1 ? `; ${partitions} partitions` : ''}`,
+    )
+  }
+  if (subscriptions.length === 0) lines.push('no subscription')
+  return `${lines.join('\n')}\n`
+}
+
+/** @param {Values} values */
+const keepOf = ({ keep }) => seconds('--keep', keep) ?? 0
+
+/** @param {ConnectionPool} pool @param {Call} call */
+async function trim(pool, { values, tell }) {
+  const onWarning = (/** @type {Error & { code?: string }} */ warning) => {
+    if (warning.code === 'PGLISTEN_DURABLE') tell(visible(warning.message))
+  }
+  // Node would print it in its own way too.
+  process.removeAllListeners('warning')
+  process.on('warning', onWarning)
+  const removed = await pool.durable.trim(keepOf(values))
+  // Warnings come in the next turn.
+  await new Promise((resolve) => setImmediate(resolve))
+  say(values, { removed }, `removed ${removed}`)
+  return EXIT.done
+}
+
+/** @param {ConnectionPool} pool */
+async function adopt(pool) {
+  await pool.durable.adopt()
+  return EXIT.done
+}
+
+/** @param {ConnectionPool} pool @param {Call} call */
+async function drop(pool, { args: [name = ''], values }) {
+  if (!(await pool.durable.drop(name)))
+    throw new Failure(`there is no subscription \`${visible(name)}\``)
+  say(values, { dropped: name }, `dropped ${visible(name)}`)
+  return EXIT.done
+}
+
+/** Fails unless there is a subscription of the name. @param {ConnectionPool} pool @param {string} name */
+async function checkExists(pool, name) {
+  const infos = await pool.durable.subscriptions()
+  if (!infos.some((info) => info.name === name))
+    throw new Failure(`there is no subscription \`${visible(name)}\``)
+}
+
+/** @param {ConnectionPool} pool @param {Call} call */
+async function failed(pool, { args: [name = ''] }) {
+  await checkExists(pool, name)
+  for (const event of await pool.durable.failed(name))
+    process.stdout.write(`${jsonLine({ type: 'failed', ...event, id: `${event.id}` })}\n`)
+  return EXIT.done
+}
+
+/** @param {string[]} args */
+function idsOf(args) {
+  return args.map((arg) => {
+    if (!/^\d{1,18}$/.test(arg)) throw new UsageError(`Expected the id of an event, got \`${arg}\``)
+    return BigInt(arg)
+  })
+}
+
+/** @param {ConnectionPool} pool @param {Call} call */
+async function retry(pool, { args: [name = '', ...ids], values }) {
+  await checkExists(pool, name)
+  const due = await pool.durable.retry(name, ids.length === 0 ? undefined : idsOf(ids))
+  say(values, { due }, `${due} ${due === 1 ? 'event is' : 'events are'} tried again`)
+  return EXIT.done
+}
+
+module.exports = {
+  adopt,
+  drop,
+  failed,
+  idsOf,
+  install,
+  installOptions,
+  keepOf,
+  retry,
+  status,
+  trim,
+  uninstall,
+}
