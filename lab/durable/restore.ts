@@ -87,7 +87,7 @@ function run(program: string, args: string[], input?: Buffer): Buffer {
     input,
     maxBuffer: 2 ** 30,
   })
-  if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr}`)
+  if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr.toString()}`)
   return stdout
 }
 
