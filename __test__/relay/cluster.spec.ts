@@ -1,5 +1,6 @@
 // A cluster of three nats-servers, with three copies of the stream: its leader changes while the relay writes.
 
+import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
@@ -12,6 +13,9 @@ import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor } from '../../lab/wait.js'
 import { createDatabase } from '../support/database.js'
 import { leading, startRelay, test } from './scene.js'
+
+// Its processes would take the processors from tests that run beside it and measure time. They inherit it.
+setPriority(10)
 
 test('a stream with three copies whose leader is killed loses, doubles and reorders nothing', async (t) => {
   t.timeout(170_000)

@@ -16,6 +16,7 @@ import { Relay, RelayOptionError, checkRelay, type RelayOptions } from 'pglisten
 import { observeRelay } from 'pglisten-relay-nats/opentelemetry'
 import { readSettings } from '../../packages/relay-nats/src/command/settings.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
+import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor } from '../../lab/wait.js'
 import { root } from '../support/code-blocks.js'
 import { told } from '../support/told.js'
@@ -104,6 +105,13 @@ test('wrong arguments and files end the command with 2, and show nothing that is
     instanceOf: RelayOptionError,
     message: 'Expected `nats.password` to be a text, got number',
   })
+  const args = ['--stream', 'S', 'a', '--nats-creds', '/nowhere']
+  const missing = await command(args, { DATABASE_URL: await serverDsn() })
+  t.is(missing.code, 2)
+  t.regex(
+    missing.stderr,
+    /`nats.credsFile` to be a file that can be read, got \/nowhere \(ENOENT\)/,
+  )
   const { stdout, code } = await command(['--help'])
   t.is(code, 0)
   t.true(stdout.startsWith('Usage: pglisten-relay-nats'))

@@ -1,5 +1,6 @@
 // A durable subscription as the source: every committed event is in the stream, once, whoever is killed.
 
+import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { ConnectionPool } from 'pglisten'
@@ -8,6 +9,9 @@ import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { counterFaults } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
 import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
+
+// Its processes would take the processors from tests that run beside it and measure time. They inherit it.
+setPriority(10)
 
 async function openDurable(t: ExecutionContext): Promise<Scene & { pool: ConnectionPool }> {
   const scene = await openScene(t)

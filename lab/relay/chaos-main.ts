@@ -31,7 +31,9 @@ for (const binary of binaries) {
   }
   const happened = Object.values(rest.faults).reduce((sum, one) => sum + one, 0)
   console.log(`  ${happened} faults: ${JSON.stringify(rest.faults)}`)
-  console.log(`  gaps in ${rest.epochs} epochs: ${JSON.stringify(rest.gaps)}`)
+  console.log(
+    `  gaps in ${rest.epochs} epochs: ${JSON.stringify(rest.gaps)}; ${rest.inBatches} messages in atomic batches`,
+  )
   console.log(
     `  ${written} rows committed, ${delivered} delivered, ${covered} missing in gaps; outside of gaps: ${JSON.stringify(wrong)}`,
   )

@@ -37,6 +37,8 @@ export interface ChaosResult {
   faults: Record<string, number>
   gaps: Record<string, number>
   epochs: number
+  /** How many messages came in atomic batches. */
+  inBatches: number
 }
 
 const STREAM = 'CHAOS'
@@ -120,6 +122,7 @@ async function openScene(
       ? { durable: { name: 'relay', from: 'beginning' as const, maxHandlerMs: 2000 } }
       : {}),
   }
+  let started = 0
   const scene: Scene = {
     ...{ server, nats, nc, writer, natsProxy, pgProxy, random, stream: STREAM },
     relays: [],
@@ -130,7 +133,10 @@ async function openScene(
     following: Promise.resolve(),
     isPaused: false,
     start: () => {
-      const relay = new RelayProcess(relayOptions)
+      // Every second relay uses atomic batches, where the server has them.
+      started += 1
+      const batchFrom = started % 2 === 0 ? 100 : false
+      const relay = new RelayProcess({ ...relayOptions, batchFrom })
       scene.relays.push(relay)
       relay.child.once('close', () => {
         scene.relays = scene.relays.filter((one) => one !== relay)
@@ -234,6 +240,7 @@ async function judged(
     consumerFaults: differences(messages, got()),
     faults,
     gaps,
+    inBatches: read.filter(({ headers }) => 'Nats-Batch-Id' in headers).length,
     epochs: new Set(read.map(({ headers }) => headers['Pg-Seq']?.split(':')[0])).size,
   }
 }

@@ -2,6 +2,7 @@
 import { EventEmitter } from 'node:events'
 import { ConnectionPool, type Listener } from 'pglisten'
 import { tell, type RelayRole } from './diagnostics.js'
+import { RelayError } from './errors.js'
 import { takesBatches } from './nats/batch.js'
 import { Link } from './nats/link.js'
 import { Outlet, TermEnded } from './nats/outlet.js'
@@ -106,12 +107,12 @@ export class Relay extends EventEmitter<RelayEvents> {
   }
 
   /**
-   * Runs until `signal` is aborted, however often PostgreSQL and NATS go away. Rejects with {@link RelayOptionError} when it runs already or the
-   * files of credentials cannot be read, and with the errors of pglisten when the options of PostgreSQL are wrong or its listener gives up.
+   * Runs until `signal` is aborted, however often PostgreSQL and NATS go away. Rejects with {@link RelayError} when it runs already, with
+   * {@link RelayOptionError} when a file of credentials cannot be read, and with the errors of pglisten when the options of PostgreSQL are wrong or its listener gives up.
    */
   async run({ signal }: RelayRunOptions = {}): Promise<void> {
     if (this.#isRunning)
-      throw new Error('Expected a relay that does not run yet, got one that does')
+      throw new RelayError('Expected a relay that does not run, got one that does')
     this.#isRunning = true
     const soft = signal ?? new AbortController().signal
     const hard = new AbortController()

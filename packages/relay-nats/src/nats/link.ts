@@ -10,6 +10,7 @@ import {
   type NatsConnection,
   type NodeConnectionOptions,
 } from '@nats-io/transport-node'
+import { RelayOptionError } from '../errors.js'
 import { sleep } from './sleep.js'
 import type { ResolvedNats } from '../options/options.js'
 
@@ -129,6 +130,18 @@ export class Link {
   }
 }
 
+function readSecret(name: string, file: string): Uint8Array {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    const { code } = error as { code?: string }
+    throw new RelayOptionError(
+      `Expected \`${name}\` to be a file that can be read, got ${file} (${code})`,
+      { cause: error },
+    )
+  }
+}
+
 function connectionOptions(options: ResolvedNats): NodeConnectionOptions {
   const { servers, user, password, token, credsFile, nkeyFile, tls, name, inboxPrefix } = options
   return {
@@ -147,8 +160,10 @@ function connectionOptions(options: ResolvedNats): NodeConnectionOptions {
     ...(token === undefined ? {} : { token }),
     ...(credsFile === undefined
       ? {}
-      : { authenticator: credsAuthenticator(readFileSync(credsFile)) }),
-    ...(nkeyFile === undefined ? {} : { authenticator: nkeyAuthenticator(readFileSync(nkeyFile)) }),
+      : { authenticator: credsAuthenticator(readSecret('nats.credsFile', credsFile)) }),
+    ...(nkeyFile === undefined
+      ? {}
+      : { authenticator: nkeyAuthenticator(readSecret('nats.nkeyFile', nkeyFile)) }),
     ...(tls === undefined ? {} : { tls }),
   }
 }

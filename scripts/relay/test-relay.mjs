@@ -1,8 +1,8 @@
 // `npm run test:relay`: relays to NATS under faults by chance, on each nats-server there is, judged by the table of what was committed.
 
 import { parseArgs } from 'node:util'
-import { onInterrupt, run } from './lib/run.mjs'
-import { SetupError, runMain, setup } from './lib/setup.mjs'
+import { onInterrupt, run } from '../lib/run.mjs'
+import { SetupError, runMain, setup } from '../lib/setup.mjs'
 
 const HELP = `Usage: npm run test:relay -- [options]
 
