@@ -215,7 +215,11 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       if (failed?.status === 'rejected') throw failed.reason
     } catch (error) {
       // What was aborted before there was anything to work is no failure.
-      if (error !== ending.signal.reason) throw error
+      if (error !== ending.signal.reason) {
+        // Of a pool that is closed, whatever is under way fails in a way of its own.
+        this.#owner.checkOpen()
+        throw error
+      }
     } finally {
       signal?.removeEventListener('abort', end)
       end()
