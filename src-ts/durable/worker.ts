@@ -222,8 +222,16 @@ export class Worker {
           if (this.#stop.aborted && done > 0) break
           const event = rawEvent(rows[index]!)
           present = event
-          failure = await this.#handle(tx, event)
-          if (failure) throw failure
+          try {
+            if (!this.#doomed || !(await this.#givesUp(tx, event.id))) {
+              const handled = this.#handle(tx, event)
+              // A handler that need not be waited for is not.
+              if (asThenable(handled)) await handled
+              checkOpen(tx, 'the handler')
+            }
+          } catch (error) {
+            throw (failure = new HandlerFailure(event, error))
+          }
           done += 1
         }
         present = undefined
@@ -264,19 +272,10 @@ export class Worker {
     return this.#careful > 0 ? 1 : this.#options.batchSize
   }
 
-  /** Has the handler work an event, unless it is to be given up. */
-  async #handle(tx: Transaction, event: DurableEvent): Promise<HandlerFailure | undefined> {
-    if (this.#doomed && (await this.#givesUp(tx, event.id))) return undefined
-    try {
-      const given = eventOf(event, this.#owner)
-      const handled = this.#events.onCall(given, () => this.#handler!(tx, given as never))
-      // A handler that need not be waited for is not.
-      if (asThenable(handled)) await handled
-      checkOpen(tx, 'the handler')
-      return undefined
-    } catch (error) {
-      return new HandlerFailure(event, error)
-    }
+  /** Calls the handler for an event. */
+  #handle(tx: Transaction, event: DurableEvent): unknown {
+    const given = eventOf(event, this.#owner)
+    return this.#events.onCall(given, () => this.#handler!(tx, given as never))
   }
 
   /** Hands a batch to the loop. Returns how many of its events are done then, from the first on, or what failed. */
