@@ -2,6 +2,7 @@
 //
 //   npm run site              builds it, and says where it is
 //   npm run site -- --serve   also serves it until Ctrl-C
+//   npm run site -- --llms    only writes llms.txt anew
 //   npm run site -- --check   also opens it in Chromium: search, accessibility, screenshots, at two widths, light and dark
 //
 // SITE_BASE is the path below which it will be served ("/" by default), SITE_REPOSITORY the address of the repository, to which
@@ -13,7 +14,9 @@ import { parseArgs } from 'node:util'
 import { onInterrupt, root, run } from './lib/run.mjs'
 import { SetupError, installPackages, requireNode, runMain } from './lib/setup.mjs'
 import { checkLinks } from '../site/anchors.mjs'
+import { llms } from '../site/llms.mjs'
 import { prepare } from '../site/prepare.mjs'
+import { pageOf } from '../site/structure.mjs'
 
 const site = path.join(root, 'site')
 const work = path.join(root, 'target', 'site')
@@ -21,11 +24,13 @@ const base = process.env['SITE_BASE'] || '/'
 const repository = process.env['SITE_REPOSITORY'] || undefined
 
 await runMain(async () => {
-  const { serve, check } = wanted()
+  const { serve, check, llms: isLlms } = wanted()
   if (!/^\/(.+\/)?$/.test(base)) {
     throw new SetupError(`Expected SITE_BASE to begin and end with a slash, got ${base}`)
   }
   if (!serve) onInterrupt(() => {})
+  fs.writeFileSync(path.join(root, 'llms.txt'), llms(root))
+  if (isLlms) return
   requireNode()
   await installPackages()
   await install()
@@ -37,6 +42,16 @@ await runMain(async () => {
   await tool('typedoc/bin/typedoc', ['--options', 'site/typedoc.json', '--logLevel', 'Warn'])
   await tool('vitepress/bin/vitepress.js', ['build', 'site'])
   const html = path.join(work, 'html')
+  // The pages as Markdown beside them, for programs that read.
+  const markdown = path.join(work, 'pages')
+  for (const file of /** @type {string[]} */ (fs.readdirSync(markdown, { recursive: true }))) {
+    if (file.endsWith('.md') && !file.startsWith('api'))
+      fs.copyFileSync(path.join(markdown, file), path.join(html, file))
+  }
+  fs.writeFileSync(
+    path.join(html, 'llms.txt'),
+    llms(root, (file) => `${base}${pageOf(file)}.md`),
+  )
   const checked = checkLinks(html, base)
   if (checked.problems.length > 0) {
     throw new SetupError(`Dead links on the site:\n${checked.problems.join('\n')}`)
@@ -57,6 +72,7 @@ function wanted() {
     const options = /** @type {const} */ ({
       serve: { type: 'boolean' },
       check: { type: 'boolean' },
+      llms: { type: 'boolean' },
     })
     return parseArgs({ options }).values
   } catch (error) {

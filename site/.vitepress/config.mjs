@@ -11,13 +11,16 @@ const { version, description } = JSON.parse(fs.readFileSync(new URL('package.jso
 const repository = process.env.SITE_REPOSITORY || undefined
 const base = process.env.SITE_BASE || '/'
 
-const sidebar = SECTIONS.map(({ text, collapsed, pages: entries }) => ({
+/** @param {(typeof SECTIONS)[number]} section */
+const group = ({ text, collapsed, pages: entries }) => ({
   text,
+  // A group that cannot be folded has none of this: it would be a button.
   ...(collapsed && { collapsed }),
   items: entries
     .filter(({ file }) => fs.existsSync(new URL(file, root)))
     .map(({ file, text }) => ({ text, link: `/${pageOf(file)}` })),
-}))
+})
+const sidebar = SECTIONS.map(group)
 const api = new URL('api/typedoc-sidebar.json', pages)
 /** Only beside the pages of the reference: it has more entries than all other pages together. */
 const reference = {
@@ -73,7 +76,7 @@ export default defineConfig({
             tokenize: (text) =>
               text
                 .split(/[\n\r\p{Z}\p{S}]+|(?!_)\p{P}+/u)
-                .flatMap((word) => (word.includes('_') ? [word, ...word.split('_')] : [word]))
+                .flatMap((word) => (word.includes('_') ? [word].concat(word.split('_')) : word))
                 .filter((word) => word !== ''),
           },
           searchOptions: {

@@ -21,7 +21,7 @@ const PAGES = [
   'durable.html',
   'api/pglisten/classes/Listener.html',
 ]
-const SIZES = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } }
+const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } }
 const SCHEMES = /** @type {const} */ (['light', 'dark'])
 const WORDS = {
   reconnect: /reliability|guide|faq|start/,
