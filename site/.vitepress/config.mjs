@@ -69,7 +69,7 @@ export default defineConfig({
       provider: 'local',
       options: {
         // What is written on the button is its name: "Search", and the key.
-        translations: { button: { buttonText: 'Search', buttonAriaLabel: 'Search (K)' } },
+        translations: { button: { buttonText: 'Search', buttonAriaLabel: 'Search K' } },
         miniSearch: {
           options: {
             // An error code is found whole and by its parts.
