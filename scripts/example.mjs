@@ -1,22 +1,30 @@
 // `npm run example -- <name>`: runs a program of `examples/` on the server of `DATABASE_URL`, or on a disposable one.
+//
+// Before a program creates tables in the database of `DATABASE_URL` it asks, or wants `--yes` where nobody can be asked.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
-import { root } from './lib/run.mjs'
+import { readFileSync, readdirSync } from 'node:fs'
+import { createInterface } from 'node:readline/promises'
+import { parseArgs } from 'node:util'
+import { onInterrupt, root } from './lib/run.mjs'
 import { SetupError, runMain, setup } from './lib/setup.mjs'
 
 /** One Ctrl-C may arrive twice: from the terminal, and from npm. */
 const SAME_KEY_MS = 200
 
 await runMain(async () => {
-  const [name] = process.argv.slice(2)
+  const { name, isAllowed } = wanted()
   const names = readdirSync(`${root}examples`).filter((it) => it !== 'demo')
   if (name === undefined || !names.includes(name)) {
     throw new SetupError(`Expected one of ${names.join(', ')}, got ${name ?? 'nothing'}`)
   }
-  await setup()
   const given = process.env['DATABASE_URL']
+  if (given !== undefined && !isAllowed) await askBefore(name)
+  // What installs and builds ends with this command; later the program hears signals itself.
+  const leaveSignals = onInterrupt(() => {})
+  await setup()
+  leaveSignals()
   if (given !== undefined) return runProgram(name, given)
   const { startServer } = await import('../lab/server/dev-server.mjs')
   const server = await startServer()
@@ -27,6 +35,32 @@ await runMain(async () => {
     await server.stop()
   }
 })
+
+/** @returns {{ name: string | undefined, isAllowed: boolean | undefined }} */
+function wanted() {
+  try {
+    const options = /** @type {const} */ ({ yes: { type: 'boolean' } })
+    const { values, positionals } = parseArgs({ options, allowPositionals: true })
+    return { name: positionals[0], isAllowed: values.yes }
+  } catch (error) {
+    throw new SetupError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+/** @param {string} name */
+async function askBefore(name) {
+  const source = readFileSync(`${root}examples/${name}/main.mts`, 'utf8')
+  const tables = [...source.matchAll(/CREATE TABLE (?:IF NOT EXISTS )?(\w+)/g)].map(([, it]) => it)
+  if (tables.length === 0) return
+  const what = `${name} creates in the database of DATABASE_URL, unless they are there: ${tables.join(', ')}`
+  if (!process.stdin.isTTY) {
+    throw new SetupError(`${what}. Expected --yes, as nobody can be asked, got nothing`)
+  }
+  const terminal = createInterface({ input: process.stdin, output: process.stdout })
+  const answer = await terminal.question(`${what}. Go on? [y/N] `)
+  terminal.close()
+  if (!/^y(es)?$/i.test(answer.trim())) throw new SetupError('Nothing was done.')
+}
 
 /** @param {string} name @param {string} dsn */
 async function runProgram(name, dsn) {
