@@ -33,8 +33,8 @@ fs.rmSync(dist, { recursive: true, force: true })
 await bundle()
 await rollUpDeclarations()
 for (const [name, exported] of Object.entries(ADAPTERS)) await declareAdapter(name, exported)
-// It is written against the declarations above.
-await compilePackage('opentelemetry')
+// They are written against the declarations above.
+for (const name of ['opentelemetry', 'relay-nats']) await compilePackage(name)
 
 /** @param {string[]} flags */
 async function compile(...flags) {

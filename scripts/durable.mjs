@@ -1,5 +1,6 @@
 // `npm run durable -- WHAT`: what durable subscriptions promise, tried at length. Each prints a Markdown table.
 
+import fs from 'node:fs'
 import { parseArgs } from 'node:util'
 import { onInterrupt, run } from './lib/run.mjs'
 import { VERSIONS, checkVersions, installServer } from './lib/servers.mjs'
@@ -9,7 +10,7 @@ const HELP = `Usage: npm run durable -- WHAT [OPTIONS] [VERSION …]
 
   takeover [--times N]   how soon another process goes on when a worker is killed, frozen or cut off
   failover               what becomes of a subscription when a standby is promoted
-  restore                a dump is restored into other clusters; needs pg_dump and PostgreSQL of the system
+  restore [--bin FOLDER]   a dump is restored into other clusters; FOLDER has PostgreSQL and pg_dump, by default the system's
   growth [--events N]    tables, indexes and memory while N events are published, done and trimmed
   mutations [--only TEXT]  defects are put into a copy of the package, and a test has to notice each
 
@@ -30,7 +31,7 @@ const COMMANDS = {
       '| standby | acknowledged | of these lost | events on the new primary | without their work / twice / work without event | done again outside | done outside, event gone | ids given twice | uids given twice | going on after |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
     args: () => [],
   },
-  restore: { program: 'restore.ts', args: () => [] },
+  restore: { program: 'restore.ts', args: ({ bin = systemBinaries() }) => [bin] },
   growth: {
     program: 'growth.ts',
     args: ({ events = '5000000' }) => [number('events', events, 1e9)],
@@ -54,7 +55,7 @@ await runMain(async () => {
       version === undefined ? {} : { PGLISTEN_TEST_POSTGRES: await installServer(version) }
     const { ok } = await run(
       process.execPath,
-      ['--import=tsx', `lab/durable/${program}`, ...args],
+      ['--import=tsx', '--expose-gc', `lab/durable/${program}`, ...args],
       { env },
     )
     isRight &&= ok
@@ -69,6 +70,7 @@ function wanted() {
         times: { type: 'string' },
         events: { type: 'string' },
         only: { type: 'string' },
+        bin: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
       allowPositionals: true,
@@ -94,6 +96,18 @@ function wanted() {
   } catch (error) {
     throw new SetupError(`${error instanceof Error ? error.message : String(error)}\n\n${HELP}`)
   }
+}
+
+/** The programs of the newest PostgreSQL that Debian's packages have installed. */
+function systemBinaries() {
+  const home = '/usr/lib/postgresql'
+  const found = fs.existsSync(home)
+    ? fs.readdirSync(home).filter((name) => fs.existsSync(`${home}/${name}/bin/pg_dump`))
+    : []
+  const newest = found.toSorted((a, b) => Number(a) - Number(b)).at(-1)
+  if (newest === undefined)
+    throw new TypeError(`Expected --bin, or PostgreSQL with pg_dump in ${home}, got neither`)
+  return `${home}/${newest}/bin`
 }
 
 /** @param {string} name @param {string} text @param {number} most */

@@ -20,7 +20,9 @@ import { TARGETS, buildPlan } from './release/targets.mjs'
 const out = path.join(root, 'target', 'tarballs')
 const work = path.join(root, 'target', 'packages')
 /** The packages beside the main one, which have it as a peer: the same everywhere. */
-const companions = ['opentelemetry', 'console'].map((name) => path.join(root, 'packages', name))
+const companions = ['opentelemetry', 'console', 'relay-nats'].map((name) =>
+  path.join(root, 'packages', name),
+)
 
 await runMain(async () => {
   const wanted = wantedTargets()

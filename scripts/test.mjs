@@ -43,6 +43,7 @@ const lintSteps = (drifted) => [
   check("types of the console's page", () => checkTypes('packages/console/page')),
   check("types of the tests of the console's page", () => checkTypes('__test__/console/browser')),
   check('types of the site', () => checkTypes('site')),
+  check('types of what uses NATS', () => checkTypes('__test__/relay')),
   check('import directions', () =>
     runTool(
       'dependency-cruiser/bin/dependency-cruise.mjs',
@@ -53,7 +54,7 @@ const lintSteps = (drifted) => [
   check('reference', () => runTool('typedoc/bin/typedoc', ['--emit', 'none'], { output: 'keep' })),
 ]
 
-/** What runs in a browser has types of its own. @param {string} folder */
+/** What runs in a browser, or uses a package whose declarations need it, has settings of its own. @param {string} folder */
 const checkTypes = (folder) =>
   runTool('typescript/bin/tsc', ['-p', `${folder}/tsconfig.json`], { output: 'keep' })
 

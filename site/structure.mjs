@@ -62,6 +62,7 @@ export const SECTIONS = [
     durable: 'Durable subscriptions',
     reliability: 'Reliability',
     laboratory: 'Laboratory',
+    'durable/laboratory': 'Laboratory: durable subscriptions',
   }),
   section('Reference', {
     configuration: 'Configuration',

@@ -261,3 +261,82 @@ for (const [what, sql] of [
     )
   })
 }
+
+test('attempts are counted across workers, also those of pools that are gone', async (t) => {
+  const scene = await openScene(t)
+  const { pool, name, channel, publish, witness, run } = scene
+  await publish('1')
+  // Each attempt is one of a pool of its own, which is gone afterwards.
+  for (let attempt = 1; attempt <= 3; attempt += 1) {
+    const other = await openPool(t)
+    const failed = deferred<number>()
+    const { subscription, stop } = run(
+      () => {
+        throw new Error(`attempt ${attempt}`)
+      },
+      { maxAttempts: 100, retryDelayMs: 60_000 },
+      other,
+    )
+    subscription.on('failure', ({ event }) => failed.resolve(event.attempt))
+    t.is(await within(failed.promise), attempt)
+    await stop()
+    await other.close()
+  }
+  t.deepEqual(
+    await witness.row('SELECT attempts, error FROM pglisten.attempt WHERE subscription = $1', [
+      name,
+    ]),
+    {
+      attempts: 3,
+      error: 'Error: attempt 3',
+    },
+  )
+  const got: number[] = []
+  run((_, { attempt }) => void got.push(attempt))
+  await waitFor(() => got.length === 1)
+  t.deepEqual(got, [4])
+  await waitFor(
+    async () =>
+      (await witness.ask('SELECT count(*)::int FROM pglisten.attempt WHERE subscription = $1', [
+        name,
+      ])) === 0,
+  )
+  t.is(
+    await pool.fetchVal('SELECT count(*)::int4 FROM pglisten.event WHERE channel = $1', [channel]),
+    1,
+  )
+})
+
+test('a deadlock is tried again, and does not count', async (t) => {
+  const { publish, run, witness, name, pool } = await openScene(t, { maxAttempts: 1 })
+  await witness.run(`CREATE TABLE ${name} (n int PRIMARY KEY); INSERT INTO ${name} VALUES (1), (2)`)
+  t.teardown(() => witness.run(`DROP TABLE ${name}`))
+  const connection = await pool.connection()
+  const other = await connection.begin()
+  await other.execute(`UPDATE ${name} SET n = n WHERE n = 1`)
+  await publish('1')
+  let calls = 0
+  const done = deferred<number>()
+  run(async (tx, { attempt }) => {
+    calls += 1
+    if (calls === 1) {
+      await tx.executeBatch("SET LOCAL deadlock_timeout = '10ms'")
+      await tx.execute(`UPDATE ${name} SET n = n WHERE n = 2`)
+      const crossing = other.execute(`UPDATE ${name} SET n = n WHERE n = 2`)
+      await waitFor(() =>
+        witness.ask(
+          "SELECT count(*)::int FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted",
+        ),
+      )
+      try {
+        await tx.execute(`UPDATE ${name} SET n = n WHERE n = 1`)
+      } finally {
+        void crossing.then(() => other.commit())
+      }
+    }
+    done.resolve(attempt)
+  })
+  t.is(await within(done.promise), 1)
+  t.is(calls, 2)
+  await connection.close()
+})

@@ -1,5 +1,7 @@
 // Durable subscriptions: what they promise, one promise a test.
 
+import { once } from 'node:events'
+import net from 'node:net'
 import test from 'ava'
 import { DurableError, type DurableEvent } from 'pglisten'
 import { deferred, waitFor, within } from '../../lab/wait.js'
@@ -355,6 +357,21 @@ test('a run that sleeps ends at once with its pool', async (t) => {
   const pool = await openPool(t)
   const { ended } = scene.run(() => {}, {}, pool)
   await asleep(scene)
+  await pool.close()
+  await within(t.throwsAsync(ended, { code: 'ERR_PGLISTEN_POOL_EXECUTE' }))
+})
+
+test('a run that waits for its listening session ends with the error of its pool when that is closed', async (t) => {
+  const scene = await openScene(t)
+  const silent = net.createServer((socket) => socket.on('error', () => {}))
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const { port } = silent.address() as net.AddressInfo
+  const pool = await openPool(t, { listenDsn: `postgres://nobody@127.0.0.1:${port}/postgres` })
+  const connected = once(silent, 'connection')
+  const { ended } = scene.run(() => {}, {}, pool)
+  await within(connected)
   await pool.close()
   await within(t.throwsAsync(ended, { code: 'ERR_PGLISTEN_POOL_EXECUTE' }))
 })

@@ -59,8 +59,9 @@ export function startExample(
   name: string,
   dsn: string,
   env: Record<string, string> = {},
+  args: readonly string[] = [],
 ): Example {
-  const child = spawn(process.execPath, ['--import=tsx', `examples/${name}/main.mts`], {
+  const child = spawn(process.execPath, ['--import=tsx', `examples/${name}/main.mts`, ...args], {
     cwd: root,
     env: { ...process.env, NODE_OPTIONS: '', DATABASE_URL: dsn, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,113 +1,85 @@
-// A worker for a table of jobs. Notifications only wake it up: what there is to do stands in the table.
+// A worker for jobs that are events of a durable subscription: each is done once, whatever happens to its worker.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Connection, ConnectionPool, type Transaction } from 'pglisten'
+import { ConnectionPool, type DurableEvent, type Transaction } from 'pglisten'
 
-/** A job may be waiting without a notification: its worker died, or it failed and is due again. */
-const SWEEP_MS = Number(process.env['SWEEP_MS'] ?? 30_000)
-const RETRY_MS = 500
+const CHANNEL = 'jobs'
+/** All processes of one name share the jobs. */
+const NAME = 'job worker'
+/** So many jobs are worked at the same time, by all processes together; those of one customer one after the other. */
+const PARTITIONS = 4
+/** A job that was published without a bell, such as one of a restored table, is found within this time. */
+const SAFETY_NET_MS = Number(process.env['SAFETY_NET_MS'] ?? 30_000)
 /** How long the work of this example takes, in milliseconds. */
 const WORK_MS = Number(process.env['WORK_MS'] ?? 5)
 
-const pool = new ConnectionPool(process.env['DATABASE_URL'])
-const listener = pool.listener()
-let wanted = false
-let working: Promise<void> | undefined
-const stop = new AbortController()
-
-/** Whoever calls this gets all jobs done that are in the table now. Many calls at once cost one more look. */
-function wake(): Promise<void> {
-  wanted = true
-  working ??= work().finally(() => (working = undefined))
-  return working
-}
-
-async function work(): Promise<void> {
-  while (wanted && !stop.signal.aborted) {
-    wanted = false
-    try {
-      await using connection = await pool.connection()
-      while (!stop.signal.aborted && (await takeOne(connection)));
-    } catch (error) {
-      // The jobs are still in the table.
-      console.error(`will try again: ${String(error)}`)
-      wanted = true
-      await sleep(RETRY_MS)
-    }
-  }
-}
+const TABLE = `CREATE TABLE IF NOT EXISTS job_log (
+  event bigint NOT NULL, task text NOT NULL, attempt int NOT NULL, worker int NOT NULL, at timestamptz NOT NULL DEFAULT now())`
 
 interface Job {
-  id: number
   task: string
-  attempts: number
 }
 
-/** The row stays locked while the job runs. When the worker dies, its transaction ends and the job is there again. */
-async function takeOne(connection: Connection): Promise<boolean> {
-  let job: Job | undefined
-  try {
+const pool = new ConnectionPool(process.env['DATABASE_URL'])
+const ending = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort())
+
+/** Makes what the worker needs, if it may. Returns whether it is there. */
+async function isReady(): Promise<boolean> {
+  if (process.argv.includes('--install')) {
+    await pool.durable.install()
+    const connection = await pool.connection()
     await connection.transaction(async (tx) => {
-      ;[job] = await tx.execute<Job>(
-        `SELECT id, task, attempts FROM jobs WHERE done_at IS NULL AND due_at <= now()
-          ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED`,
-      )
-      if (job === undefined) return
-      await handle(job, tx)
-      await tx.execute('UPDATE jobs SET done_at = now() WHERE id = $1', [job.id])
+      // Two workers that begin at the same time would both make it.
+      await tx.execute("SELECT pg_advisory_xact_lock(hashtext('job_log'))")
+      await tx.execute(TABLE)
     })
-    if (job !== undefined) console.log(`job ${job.id}: ${job.task}`)
-    return job !== undefined
-  } catch (error) {
-    if (job === undefined) throw error
-    console.error(`job ${job.id} failed: ${String(error)}`)
-    // Later, so that a job that always fails does not hold up the others.
-    await connection.execute(
-      `UPDATE jobs SET attempts = attempts + 1, due_at = now() + interval '1 s' * 2 ^ least(attempts, 10)
-        WHERE id = $1`,
-      [job.id],
-    )
+    await connection.close()
     return true
   }
+  const { version } = await pool.durable.status()
+  const table = await pool.fetchVal<string | null>("SELECT to_regclass('job_log')::text")
+  return version > 0 && table !== null
 }
 
-/** The work itself. What it does with `tx` is committed together with the mark that the job is done. */
-async function handle({ task, attempts }: Job, _tx: Transaction): Promise<void> {
+/** The work itself. What it does on `tx` is committed together with the fact that the job is done. */
+async function work(tx: Transaction, { id, payload, attempt }: DurableEvent): Promise<void> {
+  const { task } = JSON.parse(payload) as Job
   await sleep(WORK_MS)
-  if (task === 'fail at first' && attempts === 0) throw new Error('as it was asked to')
+  if (task === 'fail at first' && attempt === 1) throw new Error('as it was asked to')
+  await tx.execute('INSERT INTO job_log (event, task, attempt, worker) VALUES ($1, $2, $3, $4)', [
+    id,
+    task,
+    attempt,
+    process.pid,
+  ])
 }
 
-{
-  await using connection = await pool.connection()
-  await connection.executeBatch(`
-    SELECT pg_advisory_xact_lock(hashtext('jobs'));
-    CREATE TABLE IF NOT EXISTS jobs (
-      id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-      task text NOT NULL,
-      due_at timestamptz NOT NULL DEFAULT now(),
-      attempts int NOT NULL DEFAULT 0,
-      done_at timestamptz
-    );
-    CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (due_at, id) WHERE done_at IS NULL;
-    CREATE OR REPLACE FUNCTION jobs_wake() RETURNS trigger LANGUAGE plpgsql AS
-      'BEGIN PERFORM pg_notify(''jobs'', ''''); RETURN NULL; END';
-    CREATE OR REPLACE TRIGGER jobs_wake AFTER INSERT ON jobs
-      FOR EACH STATEMENT EXECUTE FUNCTION jobs_wake()`)
-}
-
-await listener.addCallback('jobs', () => void wake())
-listener.addGapCallback(() => wake())
-await listener.startup()
-listener.listen()
-const sweep = setInterval(() => void wake(), SWEEP_MS)
-
-async function shutDown(): Promise<void> {
-  stop.abort()
-  clearInterval(sweep)
-  await working
+try {
+  if (await isReady()) {
+    const jobs = pool.subscription(NAME, {
+      channels: [CHANNEL],
+      from: 'beginning',
+      partitions: PARTITIONS,
+      batchSize: 10,
+      safetyNetMs: SAFETY_NET_MS,
+      // A job that always fails does not hold up the others: `npx pglisten durable failed 'job worker'` shows it.
+      onFailure: 'skip',
+    })
+    jobs.on('failure', ({ event, error }) => {
+      console.error(`job ${event.id} failed, attempt ${event.attempt}: ${String(error)}`)
+    })
+    jobs.on('givenUp', ({ event }) => console.error(`job ${event.id} was given up`))
+    jobs.on('warning', ({ message }) => console.error(message))
+    console.log(`worker ${process.pid} is ready`)
+    // Until a signal comes: then the job at hand is finished, and what is done is committed.
+    await jobs.run(work, { signal: ending.signal })
+  } else {
+    console.error(
+      'this database has no durable subscriptions, or no table `job_log`: --install creates both',
+    )
+    process.exitCode = 1
+  }
+} finally {
   await pool.close()
 }
-
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void shutDown())
-console.log(`worker ${process.pid} is ready`)
-await wake()

@@ -92,9 +92,9 @@ async function failover(isSynchronous: boolean): Promise<boolean> {
     run.catch(() => {})
 
     const acknowledged: string[] = []
-    let isOver = false
+    const publishing = new AbortController()
     const publishers = [1, 2, 3, 4].map(async (publisher) => {
-      for (let n = 0; !isOver; n += 1) {
+      for (let n = 0; !publishing.signal.aborted; n += 1) {
         const payload = `${publisher}/${n}`
         try {
           await pool.publish('a', payload, {})
@@ -116,7 +116,7 @@ async function failover(isSynchronous: boolean): Promise<boolean> {
     await waitFor(() => outside.length > before, { timeoutMs: 60_000, what: 'the worker to go on' })
     const backMs = performance.now() - killed
     await wait(AFTER_MS)
-    isOver = true
+    publishing.abort()
     await Promise.all(publishers)
     await waitFor(async () => (await subscription.stats()).lag.events === 0, { timeoutMs: 60_000 })
     ending.abort()

@@ -43,10 +43,12 @@ const CASES: readonly Case[] = [
   ...(['pause', 'statement'] as const).flatMap((asks): Case[] => {
     const where = asks === 'pause' ? 'between two statements' : 'in a statement'
     const promisedMs = MAX_HANDLER_MS + 1000
+    const bound = `\`maxHandlerMs: ${MAX_HANDLER_MS}\``
+    const same = { options: bounded, promisedMs, asks }
     return [
-      { what: `frozen (SIGSTOP) ${where}`, options: bounded, promisedMs, asks, strike: freeze },
-      { what: `a hole in the network ${where}`, options: bounded, promisedMs, asks, strike: hole },
-    ].map((one) => ({ ...one, what: `${one.what}, \`maxHandlerMs: ${MAX_HANDLER_MS}\`` }))
+      { what: `frozen (SIGSTOP) ${where}, ${bound}`, ...same, strike: freeze },
+      { what: `a hole in the network ${where}, ${bound}`, ...same, strike: hole },
+    ]
   }),
 ]
 

@@ -16,8 +16,16 @@ const TS_SOURCES = [
   'tsconfig.build.json',
   'packages/opentelemetry/src',
   'packages/opentelemetry/tsconfig.json',
+  'packages/relay-nats/src',
+  'packages/relay-nats/tsconfig.json',
 ]
-const TS_OUTPUTS = ['dist', 'index.d.ts', 'index.d.ts.map', 'packages/opentelemetry/dist']
+const TS_OUTPUTS = [
+  'dist',
+  'index.d.ts',
+  'index.d.ts.map',
+  'packages/opentelemetry/dist',
+  'packages/relay-nats/dist',
+]
 
 /** What is generated and committed nevertheless, because users and reviewers read it. */
 const GENERATED = ['index.d.ts', 'native/index.d.ts']

@@ -19,7 +19,8 @@ import { explained } from './states.js'
 import { SubscriptionStream } from './stream.js'
 import { describeUnread, type UnreadSubscription } from './unread.js'
 import { lookAfter } from './upkeep.js'
-import { Worker, type DurableHandler, type WorkerEvents } from './worker.js'
+import type { DurableHandler, WorkerEvents } from './settings.js'
+import { Worker } from './worker.js'
 
 /** What goes wrong that a {@link Subscription} gets over. */
 export interface SubscriptionWarning {
@@ -214,7 +215,11 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       if (failed?.status === 'rejected') throw failed.reason
     } catch (error) {
       // What was aborted before there was anything to work is no failure.
-      if (error !== ending.signal.reason) throw error
+      if (error !== ending.signal.reason) {
+        // Of a pool that is closed, whatever is under way fails in a way of its own.
+        this.#owner.checkOpen()
+        throw error
+      }
     } finally {
       signal?.removeEventListener('abort', end)
       end()

@@ -1,17 +1,17 @@
 // One worker: it takes the events of one partition, batch by batch, and sleeps when there are none.
-import { randomUUID } from 'node:crypto'
 import { ConnectionError, DurableError, SubscriptionStoppedError } from '../errors.js'
 import { asThenable } from '../native/thenable.js'
-import { clearTimeout, setTimeout } from '../native/timers.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import { Connection } from '../query/connection.js'
-import { Transaction, commitWithin } from '../query/transaction.js'
-import type { Queryable } from '../query/queryable.js'
-import type { Bell } from './bell.js'
-import { COLUMNS, eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
+import { Transaction } from '../query/transaction.js'
+import { eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
 import { NotTaken, type Outlet } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
+import { Partition } from './partition.js'
+import type { DurableHandler, WorkerEvents, WorkerSettings } from './settings.js'
+import { Sleep } from './sleep.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
+import { waited } from './wait.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
 const LINGER_MS = 20
@@ -19,9 +19,6 @@ const LINGER_MS = 20
 const LINGER_POLL_MS = 2
 /** How long a worker keeps a connection while there is work, in milliseconds; then it is given to whoever waits for one. */
 const MAX_LEASE_MS = 1000
-/** How often it is looked while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
-const OPEN_PUBLISHER_POLL_MS = 100
-const MAX_OPEN_PUBLISHER_POLL_MS = 1000
 /** After a failure so many events are worked one by one. */
 const CAREFUL_EVENTS = 50
 /** The longest wait after failures, in milliseconds. */
@@ -29,51 +26,6 @@ const MAX_RETRY_DELAY_MS = 30_000
 /** The first and the longest wait for a server that is away, in milliseconds. */
 const AWAY_DELAY_MS = 50
 const MAX_AWAY_DELAY_MS = 2000
-/** A worker whose flag is older than so many safety nets is gone. */
-const FORGET_AFTER_NETS = 3
-
-/** Handles an event in the transaction of its batch. */
-export type DurableHandler = (tx: Transaction, event: never) => unknown
-
-/** What a worker tells. */
-export interface WorkerEvents {
-  /** Something goes wrong that the worker gets over. */
-  onWarning(message: string, error: unknown): void
-  /** Events are done. */
-  onDone(events: number): void
-  /** An attempt at an event has failed. */
-  onFailure(event: DurableEvent<unknown>, error: unknown): void
-  /** An event was given up. */
-  onGivenUp(event: DurableEvent<unknown>, error: unknown): void
-  /** The worker has the partition. */
-  onWorking(): void
-  /** Another worker has it. */
-  onStandingBy(): void
-  /** The worker has ended, or lets another one have the partition. */
-  onLeft(): void
-  /** Whether the worker waits for a bell. */
-  onAsleep(isAsleep: boolean): void
-  /** The positions of a restored dump were adopted. */
-  onAdopted(message: string, error: unknown): void
-  /** Calls the handler for an event. */
-  onCall(event: DurableEvent<unknown>, call: () => unknown): unknown
-}
-
-/** What a worker needs. */
-export interface WorkerSettings {
-  owner: DurableOwner
-  /** The name of the subscription. */
-  name: string
-  options: ResolvedSubscriptionOptions
-  partition: number
-  /** Who does the work: a function for each event, or a loop that is handed batches. */
-  work: DurableHandler | Outlet
-  bell: Bell
-  events: WorkerEvents
-  /** Ends the work. */
-  stop: AbortSignal
-}
-
 /** An error of the handler, or of the loop that was handed the batch which begins with the event. */
 class HandlerFailure extends Error {
   constructor(
@@ -99,22 +51,16 @@ export class Worker {
   readonly #owner: DurableOwner
   readonly #name: string
   readonly #options: ResolvedSubscriptionOptions
-  readonly #partition: number
+  readonly #partition: Partition
   readonly #handler: DurableHandler | undefined
   readonly #outlet: Outlet | undefined
-  readonly #bell: Bell
+  readonly #sleep: Sleep
   readonly #events: WorkerEvents
   readonly #stop: AbortSignal
-  readonly #id = randomUUID()
-  readonly #channels: ReadonlySet<string>
   /** So many events are still worked one by one. */
   #careful = 0
   /** The event that is to be given up next, and why. */
   #doomed: { id: bigint; error: unknown } | undefined
-  /** Takes back that the worker sleeps, if it did. */
-  #rousing: Promise<unknown> | undefined
-  /** Whether publishers ring for the worker. */
-  #isFlagged = false
   /** The next batch, asked for already. */
   #begun: Begun | undefined
 
@@ -122,18 +68,17 @@ export class Worker {
     this.#owner = settings.owner
     this.#name = settings.name
     this.#options = settings.options
-    this.#partition = settings.partition
+    this.#partition = new Partition(
+      settings.owner,
+      settings.name,
+      settings.partition,
+      settings.options,
+    )
+    this.#sleep = new Sleep(settings, this.#partition)
     if (typeof settings.work === 'function') this.#handler = settings.work
     else this.#outlet = settings.work
-    this.#bell = settings.bell
     this.#events = settings.events
     this.#stop = settings.stop
-    this.#channels = new Set(settings.options.channels)
-  }
-
-  /** The options of statements outside of the transaction of a batch: a connection that is cut off in silence never answers. */
-  get #bounded() {
-    return { ...PLAIN, timeoutMs: this.#options.maxHandlerMs }
   }
 
   /** Works until it is stopped. Rejects when it cannot go on. */
@@ -145,18 +90,17 @@ export class Worker {
         const outcome = await this.#awake()
         delay = AWAY_DELAY_MS
         if (outcome instanceof HandlerFailure) await this.#failed(outcome)
-        else if (outcome === 'idle' && !this.#stop.aborted) await this.#sleep()
+        else if (outcome === 'idle' && !this.#stop.aborted) await this.#sleep.sleep()
       } catch (error) {
         if ((await this.#getsOver(error)) || this.#stop.aborted) continue
         this.#events.onWarning(`subscription \`${this.#name}\` could not be worked`, error)
-        await this.#wait(delay)
+        await waited(delay, this.#stop)
         delay = Math.min(2 * delay, MAX_AWAY_DELAY_MS)
       }
     }
     if (this.#outlet && this.#doomed) await this.#giveUpAtLast()
     this.#events.onLeft()
-    this.#rouse()
-    await this.#rousing
+    await this.#sleep.end()
   }
 
   /** Gives up what a loop has failed at too often, and then ended. */
@@ -175,7 +119,7 @@ export class Worker {
     const state = sqlStateOf(error)
     if (state === SqlState.WorkedElsewhere) {
       this.#events.onStandingBy()
-      await this.#wait(this.#options.standbyPollMs)
+      await waited(this.#options.standbyPollMs, this.#stop)
       return true
     }
     if (state === SqlState.Elsewhere) {
@@ -222,9 +166,9 @@ export class Worker {
         if (outcome === 'full') continue
         do {
           if (performance.now() - lastAt >= LINGER_MS) return 'idle'
-          await this.#wait(LINGER_POLL_MS)
+          await waited(LINGER_POLL_MS, this.#stop)
           if (this.#stop.aborted) return 'paused'
-        } while (!(await this.#hasMore(connection)))
+        } while (!(await this.#partition.hasMore(connection)))
       }
       return 'paused'
     }
@@ -244,7 +188,7 @@ export class Worker {
       connection,
       { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
       (queryable) => {
-        rows = this.#take(queryable)
+        rows = this.#partition.take(queryable, this.#most())
         rows.catch(() => {})
       },
     )
@@ -283,7 +227,7 @@ export class Worker {
           done += 1
         }
         present = undefined
-        const committed = this.#advance(tx, part(way, rows, done))
+        const committed = this.#partition.advance(tx, part(way, rows, done))
         // The next batch is asked for before the commit of this one is answered. A loop asks for its next one itself.
         if (done === most && this.#careful === 0 && !this.#outlet && !this.#stop.aborted) {
           this.#begun = this.#begin(connection)
@@ -318,16 +262,6 @@ export class Worker {
   /** The most events of the next batch. */
   #most(): number {
     return this.#careful > 0 ? 1 : this.#options.batchSize
-  }
-
-  async #take(queryable: Queryable): Promise<Row[]> {
-    const { maxHandlerMs, synchronousCommit } = this.#options
-    const result = await queryable.execute<Row>(
-      `SELECT ${COLUMNS} FROM pglisten.take($1, $2, $3, $4, $5)`,
-      [this.#name, this.#partition, this.#most(), maxHandlerMs, synchronousCommit],
-      { ...this.#bounded, rowMode: 'array' },
-    )
-    return [...result]
   }
 
   /** Has the handler work an event, unless it is to be given up. */
@@ -380,26 +314,8 @@ export class Worker {
   async #givesUp(tx: Transaction, id: bigint): Promise<boolean> {
     const doomed = this.#doomed
     if (doomed?.id !== id) return false
-    await tx.execute(
-      'SELECT pglisten.give_up($1, $2, $3, $4)',
-      [this.#name, this.#partition, id, textOf(doomed.error)],
-      PLAIN,
-    )
+    await this.#partition.giveUp(tx, id, doomed.error)
     return true
-  }
-
-  /** Moves the position, and commits. */
-  async #advance(tx: Transaction, way: Way): Promise<void> {
-    // Both are sent before the first is answered: one round trip.
-    const moved = tx.execute(
-      'SELECT pglisten.advance($1, $2, $3::text::jsonb)',
-      [this.#name, this.#partition, JSON.stringify(way)],
-      PLAIN,
-    )
-    // The position tells what became of a commit that nobody has answered.
-    const committed = tx[commitWithin](this.#options.maxHandlerMs)
-    const [first, second] = await Promise.allSettled([moved, committed])
-    for (const outcome of [first, second]) if (outcome.status === 'rejected') throw outcome.reason
   }
 
   #finished(rows: readonly Row[], done: number): void {
@@ -444,7 +360,7 @@ export class Worker {
     const { maxAttempts, onFailure, retryDelayMs } = this.#options
     let attempts: number | undefined
     try {
-      if (isCounted) attempts = await this.#count(event, reason)
+      if (isCounted) attempts = await this.#partition.countFailure(event.id, reason)
     } catch (error) {
       this.#events.onFailure(event, reason)
       throw error
@@ -456,7 +372,7 @@ export class Worker {
     }
     this.#events.onFailure(event, reason)
     if (attempts === undefined) {
-      await this.#wait(retryDelayMs)
+      await waited(retryDelayMs, this.#stop)
       return
     }
     if (attempts >= maxAttempts && isAlone) {
@@ -470,111 +386,7 @@ export class Worker {
       this.#doomed = { id: event.id, error: reason }
       return
     }
-    await this.#wait(Math.min(retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS))
-  }
-
-  /** Counts a failure of an event. Returns how many there were; 0 when the event is done. */
-  async #count({ id }: DurableEvent<unknown>, reason: unknown): Promise<number> {
-    return withConnection(this.#owner, (connection) =>
-      connection.fetchVal<number>(
-        'SELECT pglisten.count_attempt($1, $2, $3)',
-        [this.#name, id, textOf(reason)],
-        this.#bounded,
-      ),
-    )
-  }
-
-  async #hasMore(connection: Connection): Promise<boolean> {
-    const params = [this.#name, this.#partition]
-    return connection.fetchVal<boolean>('SELECT pglisten.has_more($1, $2)', params, this.#bounded)
-  }
-
-  /** Sleeps until there may be something. */
-  async #sleep(): Promise<void> {
-    await this.#rousing
-    let poll = OPEN_PUBLISHER_POLL_MS
-    let fence: bigint | undefined
-    while (!this.#stop.aborted) {
-      const { rung, cancel } = this.#bell.next(this.#channels)
-      try {
-        const seen = await withConnection(this.#owner, async (connection) => {
-          // All are sent before the first is answered: one round trip.
-          const flagging = fence === undefined ? this.#doze(connection) : fence
-          const [flagged, looked] = await Promise.all([flagging, this.#look(connection)])
-          return { flagged, ...looked }
-        })
-        fence = seen.flagged
-        if (!this.#isFlagged) this.#events.onAsleep(true)
-        this.#isFlagged = true
-        if (seen.hasMore) break
-        const isQuiet = seen.openFrom > fence
-        await this.#wait(isQuiet ? this.#options.safetyNetMs : poll, rung)
-        if (!isQuiet) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
-        // The flag would be taken for that of a worker that is gone.
-        else if (!this.#stop.aborted) break
-      } finally {
-        cancel()
-      }
-    }
-    this.#rouse()
-  }
-
-  /**
-   * Has publishers ring. Returns the fence: whoever takes a transaction id after it sees the flag, and whoever has one may have missed it.
-   * No snapshot tells which ids are taken: its xmax is that of the last transaction that has ended.
-   */
-  async #doze(connection: Connection): Promise<bigint> {
-    const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
-    const [, fence] = await Promise.all([
-      connection.execute(
-        'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
-        [this.#name, this.#partition, this.#id, forgetAfter],
-        this.#bounded,
-      ),
-      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], this.#bounded),
-    ])
-    return fence
-  }
-
-  /** Looks whether there is something, and which transaction is the first one that is still open. */
-  async #look(connection: Connection): Promise<{ openFrom: bigint; hasMore: boolean }> {
-    return connection.fetchRow(
-      // The snapshot of the statement is older than those of what the function reads.
-      `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore"`,
-      [this.#name, this.#partition],
-      this.#bounded,
-    )
-  }
-
-  /** Has publishers no longer ring for the worker. It does not wait for that: a bell too many does no harm. */
-  #rouse(): void {
-    if (!this.#isFlagged) return
-    this.#isFlagged = false
-    this.#events.onAsleep(false)
-    this.#rousing = withConnection(this.#owner, (connection) =>
-      connection.execute(
-        'SELECT pglisten.rouse($1, $2, $3::text::uuid)',
-        [this.#name, this.#partition, this.#id],
-        this.#bounded,
-      ),
-    ).catch(() => {})
-  }
-
-  /** Waits for so long, or until `sooner` resolves or the worker is stopped. */
-  async #wait(ms: number, sooner?: Promise<void>): Promise<void> {
-    if (this.#stop.aborted) return
-    let timer: NodeJS.Timeout | undefined
-    let onStop = () => {}
-    await Promise.race([
-      new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, ms)
-        onStop = resolve
-        this.#stop.addEventListener('abort', onStop, { once: true })
-      }),
-      ...(sooner ? [sooner] : []),
-    ])
-    clearTimeout(timer)
-    this.#stop.removeEventListener('abort', onStop)
+    await waited(Math.min(retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS), this.#stop)
   }
 }
 
@@ -599,10 +411,4 @@ function part(way: Way, rows: readonly Row[], done: number): Way {
   if (done === rows.length - 1) return { ...way, ...tried }
   if (way.retried) return { ...way, retried: way.retried.slice(0, done), ...tried }
   return { xact: way.xact, base: way.from!, target: way.to!, after: `${rows[done]![0]}`, ...tried }
-}
-
-/** An error in few words, for the table of events that have failed. */
-function textOf(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  return text.replaceAll('\0', '').toWellFormed().slice(0, 2000)
 }

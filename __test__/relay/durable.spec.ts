@@ -1,0 +1,146 @@
+// A durable subscription as the source: every committed event is in the stream, once, whoever is killed.
+
+import { setPriority } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ExecutionContext } from 'ava'
+import { ConnectionPool } from 'pglisten'
+import { subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
+import { RelayProcess } from '../../lab/relay/relay-process.js'
+import { counterFaults } from '../../lab/relay/stream-reading.js'
+import { waitFor } from '../../lab/wait.js'
+import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
+
+// Its processes would take the processors from tests that run beside it and measure time. They inherit it.
+setPriority(10)
+
+async function openDurable(t: ExecutionContext): Promise<Scene & { pool: ConnectionPool }> {
+  const scene = await openScene(t)
+  const pool = new ConnectionPool(scene.dsn)
+  t.teardown(() => pool.close())
+  await pool.durable.install()
+  return {
+    ...scene,
+    pool,
+    options: {
+      ...scene.options,
+      channels: ['orders', 'jobs'],
+      durable: { name: 'relay', from: 'beginning' },
+    },
+  }
+}
+
+/** Publishes numbered events in transactions of one to three, some of which are rolled back. Returns the numbers that were committed. */
+async function publish({ pool }: Scene & { pool: ConnectionPool }, from: number, count: number) {
+  await using connection = await pool.connection()
+  const committed: string[] = []
+  for (let number = from; number < from + count; number += 1) {
+    const channel = number % 2 === 0 ? 'orders' : 'jobs'
+    const isKept = number % 7 !== 0
+    try {
+      await connection.transaction(async (tx) => {
+        await tx.publish(channel, `${number}`, { key: `key ${number % 3}` })
+        if (!isKept) throw new RangeError('rolled back')
+      })
+      committed.push(`${number}`)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+    }
+  }
+  return committed
+}
+
+const payloads = (messages: Awaited<ReturnType<Scene['read']>>) =>
+  messages.filter(({ subject }) => !subject.endsWith('.%gap')).map(({ payload }) => payload)
+
+test('events are in the stream, once and in order, with their names and keys', async (t) => {
+  const scene = await openDurable(t)
+  const committed = await publish(scene, 1, 40)
+  const running = startRelay(t, scene.options)
+  await leading(running)
+  committed.push(...(await publish(scene, 41, 20)))
+  await stored(scene, committed.length + 1)
+  const messages = await scene.read()
+  t.deepEqual(payloads(messages), committed)
+  t.deepEqual(counterFaults(messages), [])
+  const [start, first] = messages
+  t.like(JSON.parse(start!.payload), { reason: 'relay-start', dropped: 0 })
+  t.is(first!.subject, `pg.${scene.stream}.jobs`)
+  t.is(decodeURIComponent(first!.headers['Pg-Key']!), 'key 1')
+  t.truthy(first!.headers['Pg-Uid'])
+  t.is(new Set(messages.slice(1).map(({ headers }) => headers['Pg-Uid'])).size, committed.length)
+})
+
+test('relays and servers that are killed lose and double nothing', async (t) => {
+  t.timeout(120_000)
+  const scene = await openDurable(t)
+  const ending = new AbortController()
+  const items: (RelayMessage | RelayGap)[] = []
+  const { stream } = scene
+  const reading = (async () => {
+    const options = { stream, database: stream, from: 'all' as const, signal: ending.signal }
+    for await (const item of subscribe(scene.nc, options)) items.push(item)
+  })()
+  t.teardown(async () => {
+    ending.abort()
+    await reading
+  })
+  const start = () => {
+    const relay = new RelayProcess({
+      ...scene.options,
+      durable: { name: 'relay', from: 'beginning', maxHandlerMs: 2000, batchSize: 20 },
+      publishTimeoutMs: 500,
+    })
+    t.teardown(() => relay.kill())
+    return relay
+  }
+  const relays = [start(), start()]
+  const publishing = (async () => {
+    const committed: string[] = []
+    for (let from = 1; from < 4000; from += 200)
+      committed.push(...(await publish(scene, from, 200)))
+    return committed
+  })()
+  const over = new AbortController()
+  const ended = publishing.finally(() => over.abort())
+  for (let times = 0; times < 12 || !over.signal.aborted; times += 1) {
+    await sleep(250)
+    const index = times % 2
+    if (times % 3 === 0) {
+      await scene.nats.kill()
+      await scene.nats.start()
+    } else if (times % 3 === 1) {
+      await relays[index]!.kill()
+      relays[index] = start()
+    } else {
+      relays[index]!.freeze()
+      await sleep(100)
+      relays[index]!.thaw()
+    }
+  }
+  const committed = await ended
+  await waitFor(async () => payloads(await scene.read()).length >= committed.length, {
+    timeoutMs: 60_000,
+    what: 'every event in the stream',
+  })
+  // What comes twice would come now.
+  await sleep(500)
+  const messages = await scene.read()
+  t.deepEqual(counterFaults(messages), [])
+  t.deepEqual(payloads(messages), committed)
+  const epochs = new Set(messages.map(({ headers }) => headers['Pg-Seq']!.split(':')[0]))
+  t.log(`${committed.length} events in ${epochs.size} epochs`)
+  t.true(epochs.size >= 3)
+  // A consumer learns of no gap, since there is none.
+  await waitFor(() => items.length >= committed.length)
+  t.deepEqual(
+    items.filter(({ kind }) => kind === 'gap'),
+    [],
+  )
+})
+
+test('durable subscriptions that are not installed end the relay with an error', async (t) => {
+  const scene = await openScene(t)
+  const running = startRelay(t, { ...scene.options, durable: { name: 'relay' } })
+  await t.throwsAsync(running.done, { message: /install/ })
+  t.is(running.relay.stats().role, 'stopped')
+})

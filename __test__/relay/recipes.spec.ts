@@ -1,0 +1,149 @@
+// The consumers in other languages: they see what the consumer for JavaScript sees. Each runs where its tools are.
+
+import { execFile, execFileSync } from 'node:child_process'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import type { ExecutionContext } from 'ava'
+import { AckPolicy, jetstreamManager, type StreamConfig } from '@nats-io/jetstream'
+import { checkRelay } from 'pglisten-relay-nats'
+import { RelayProcess } from '../../lab/relay/relay-process.js'
+import { root } from '../support/code-blocks.js'
+import { leading, openScene, startRelay, stored, test } from './scene.js'
+
+const recipes = path.join(root, 'packages/relay-nats/recipes')
+const GO_CLIENT = 'github.com/nats-io/nats.go@v1.55.0'
+
+/** What a program prints, or `undefined` where it cannot run. */
+function output(file: string, args: readonly string[]): string | undefined {
+  try {
+    return execFileSync(file, args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim()
+  } catch {
+    return undefined
+  }
+}
+
+/** A Python that has nats-py: that of `PGLISTEN_NATS_PYTHON`, of `target/tools/nats-py`, or of the PATH. */
+const python = [
+  process.env['PGLISTEN_NATS_PYTHON'],
+  path.join(root, 'target/tools/nats-py/bin/python'),
+  'python3',
+].find((one) => one !== undefined && output(one, ['-c', 'import nats']) !== undefined)
+
+const modules = output('go', ['env', 'GOMODCACHE'])
+const hasGo = modules !== undefined && existsSync(path.join(modules, GO_CLIENT))
+
+/** Reads a stream in which row 5 was deleted with a recipe, which is given the environment. */
+async function judge(
+  t: ExecutionContext,
+  run: (env: NodeJS.ProcessEnv) => Promise<{ stdout: string }>,
+): Promise<void> {
+  const scene = await openScene(t)
+  const running = startRelay(t, scene.options)
+  await leading(running)
+  await scene.writer.write(12)
+  await stored(scene, 13)
+  const [even, odd] = scene.writer.channels
+  const jsm = await jetstreamManager(scene.nc)
+  // Row 5 has the sequence 6, behind the gap of the start.
+  await jsm.streams.deleteMessage(scene.stream, 6)
+  await jsm.consumers.add(scene.stream, {
+    durable_name: 'recipe',
+    ack_policy: AckPolicy.Explicit,
+    filter_subjects: [`pg.${scene.stream}.${odd!.replace('.', '%2E')}`, `pg.${scene.stream}.%gap`],
+  })
+  const { stdout } = await run({
+    ...process.env,
+    NATS_URL: `nats://${scene.nats.url}`,
+    STREAM: scene.stream,
+    DURABLE: 'recipe',
+    LIMIT: '6',
+  })
+  t.false(stdout.includes(even!))
+  t.deepEqual(stdout.trim().split('\n'), [
+    'gap relay-start unknown',
+    ...[1, 3].map((row) => `${odd} ${row}:`),
+    'gap retention 1',
+    ...[7, 9, 11].map((row) => `${odd} ${row}:`),
+  ])
+}
+
+const withPython = python === undefined ? test.skip : test
+withPython('the consumer in Python tells messages, gaps and losses', async (t) => {
+  await judge(t, (env) =>
+    promisify(execFile)(python!, [path.join(recipes, 'consumer.py')], { env, timeout: 60_000 }),
+  )
+})
+
+const withGo = hasGo ? test : test.skip
+withGo('the consumer in Go tells messages, gaps and losses', async (t) => {
+  t.timeout(170_000)
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'pglisten-go-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  cpSync(path.join(recipes, 'consumer.go'), path.join(folder, 'consumer.go'))
+  const [name, version] = GO_CLIENT.split('@')
+  writeFileSync(
+    path.join(folder, 'go.mod'),
+    `module consumer\n\ngo 1.24\n\nrequire ${name} ${version}\n`,
+  )
+  // Nothing is downloaded: what is not in the cache of modules is an error.
+  const offline = { GOPROXY: 'off', GOSUMDB: 'off', GOFLAGS: '-mod=mod' }
+  await judge(t, (env) =>
+    promisify(execFile)('go', ['run', '.'], {
+      cwd: folder,
+      env: { ...env, ...offline },
+      timeout: 160_000,
+    }),
+  )
+})
+
+test('the stream of the recipe is made as it stands, and the check finds nothing wrong with it', async (t) => {
+  const config = JSON.parse(readFileSync(path.join(recipes, 'stream.json'), 'utf8')) as StreamConfig
+  const scene = await openScene(t)
+  const { streams } = await jetstreamManager(scene.nc)
+  await streams.add(config)
+  const found = await checkRelay({ ...scene.options, stream: config.name, database: 'shop' })
+  t.deepEqual(
+    found.filter(({ level }) => level !== 'ok'),
+    [],
+  )
+})
+
+test('two processes with the environment of the manifest: one leads, one stands by, both are ready', async (t) => {
+  const manifest = readFileSync(path.join(recipes, 'kubernetes.yaml'), 'utf8')
+  const given = Object.fromEntries(
+    [...manifest.matchAll(/\{ name: (PGLISTEN_\w+), value: '([^']*)' \}/g)].map(
+      ([, name, value]) => [name!, value!] as const,
+    ),
+  )
+  t.is(Object.keys(given).length, 4)
+  t.regex(manifest, /args: \['run', '--json'\]/)
+  const probes = [...manifest.matchAll(/path: \/(\w+), port: 8080/g)].map(([, page]) => page!)
+  t.deepEqual(probes, ['healthz', 'readyz'])
+  const scene = await openScene(t)
+  const config = JSON.parse(readFileSync(path.join(recipes, 'stream.json'), 'utf8')) as StreamConfig
+  await (await jetstreamManager(scene.nc)).streams.add(config)
+  const start = () => {
+    const relay = new RelayProcess(undefined, {
+      ...given,
+      PGLISTEN_RELAY_HEALTH: '127.0.0.1:0',
+      DATABASE_URL: scene.dsn,
+      NATS_URL: `nats://${scene.nats.url}`,
+    })
+    t.teardown(() => relay.kill())
+    return relay
+  }
+  const first = start()
+  await first.becomes('leading')
+  const second = start()
+  await second.becomes('standby')
+  for (const relay of [first, second])
+    for (const page of probes) t.is((await relay.health(page)).status, 200)
+  await first.kill('SIGTERM')
+  t.is(first.ended, 0)
+  await second.becomes('leading')
+})

@@ -1,0 +1,110 @@
+// The stream as it is, read without the package's own consumer, so that a fault of that one cannot hide one of the relay.
+
+import { DeliverPolicy, jetstream, jetstreamManager, type StreamConfig } from '@nats-io/jetstream'
+import { connect, type NatsConnection } from '@nats-io/transport-node'
+import type { Read } from './oracle.js'
+
+/** Makes a stream as the documentation says. */
+export async function makeStream(
+  url: string,
+  name: string,
+  config: Partial<StreamConfig> = {},
+): Promise<void> {
+  const nc = await connect({ servers: url })
+  try {
+    const jsm = await jetstreamManager(nc)
+    await jsm.streams.add({
+      name,
+      subjects: [`pg.${name}.>`],
+      allow_direct: true,
+      ...(nc.info!.version.startsWith('2.9') ? {} : ({ allow_atomic: true } as object)),
+      ...config,
+    })
+  } finally {
+    await nc.close()
+  }
+}
+
+/** A message as it is stored. */
+export interface StoredMessage {
+  sequence: number
+  subject: string
+  payload: string
+  headers: Record<string, string>
+}
+
+/** Everything that is in a stream, in order, or what is from a sequence on. */
+export async function readStream(
+  nc: NatsConnection,
+  name: string,
+  from = 1,
+): Promise<StoredMessage[]> {
+  const jsm = await jetstreamManager(nc)
+  const { state } = await jsm.streams.info(name)
+  const messages: StoredMessage[] = []
+  if (state.messages === 0 || state.last_seq < from) return messages
+  const consumer = await jetstream(nc).consumers.get(name, {
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: from,
+  })
+  const iterator = await consumer.consume({ max_messages: 1000 })
+  for await (const message of iterator) {
+    const headers: Record<string, string> = {}
+    for (const key of message.headers?.keys() ?? []) headers[key] = message.headers!.get(key)
+    messages.push({
+      sequence: message.seq,
+      subject: message.subject,
+      payload: message.string(),
+      headers,
+    })
+    if (message.seq >= state.last_seq) break
+  }
+  await consumer.delete()
+  return messages
+}
+
+/** What the oracle judges. */
+export function asRead(messages: readonly StoredMessage[]): Read[] {
+  return messages.map(({ subject, payload }) => {
+    const token = subject.split('.')[2]!
+    if (token !== '%gap') return { kind: 'message', channel: decodeURIComponent(token), payload }
+    const { reason, lostAt, resumedAt, dropped } = JSON.parse(payload) as {
+      reason: string
+      lostAt: string | null
+      resumedAt: string
+      dropped: number | null
+    }
+    return {
+      kind: 'gap',
+      reason,
+      lostAt: lostAt === null ? undefined : Date.parse(lostAt),
+      resumedAt: Date.parse(resumedAt),
+      dropped,
+    }
+  })
+}
+
+/** What is wrong with the counters of a stream that retention has not touched: nothing, if all is well. */
+export function counterFaults(messages: readonly StoredMessage[]): string[] {
+  const faults: string[] = []
+  let epoch = ''
+  let n = 0
+  let channels = new Map<string, number>()
+  for (const { sequence, subject, headers } of messages) {
+    const [ofAll, number] = (headers['Pg-Seq'] ?? '').split(':')
+    const [ofChannel, channelNumber] = (headers['Pg-Channel-Seq'] ?? '').split(':')
+    if (ofAll !== epoch) {
+      epoch = ofAll!
+      n = 0
+      channels = new Map()
+    }
+    n += 1
+    const channelN = (channels.get(subject) ?? 0) + 1
+    channels.set(subject, channelN)
+    if (Number(number) !== n || ofChannel !== epoch || Number(channelNumber) !== channelN)
+      faults.push(
+        `${sequence}: ${headers['Pg-Seq']} and ${headers['Pg-Channel-Seq']}, not ${n} and ${channelN}`,
+      )
+  }
+  return faults
+}

@@ -1,0 +1,247 @@
+// The source `durable`: the events of a durable subscription. Nothing is lost from commit to stream, and nothing is stored twice.
+//
+// An event is stored, and then the position of the subscription moves, in the transaction that has handed the event out. A relay that
+// ends between the two leaves events that are handed out again. The stream tells which: each message has the unique name of its event,
+// the transaction, whose fate PostgreSQL knows, and the sequence up to which all transactions had committed by then.
+import type { DurableEvent, Subscription, Transaction } from 'pglisten'
+import { gapItem, type Item } from '../nats/item.js'
+import type { Outlet } from '../nats/outlet.js'
+import type { StreamReader } from '../nats/stream.js'
+import { ownGap, type RelayGapReason } from '../wire/gaps.js'
+import { Header, formatNumbered, headerOf } from '../wire/headers.js'
+import { channelOf } from '../wire/subjects.js'
+
+/** What the stream tells a relay that begins. */
+export interface Tail {
+  /** The sequence up to which the position of the subscription has moved for certain. */
+  settled: number
+  /** The names of the events that are stored after it. */
+  uids: Set<string>
+  /** Those of them by the transaction that has handed them out. */
+  byTransaction: Map<string, string[]>
+  /** The number of the last message that a relay has written. */
+  previous: string | null
+  /** The last number of each channel. */
+  previousOf: Record<string, string>
+}
+
+/** Reads the end of the stream, back to where the position has moved for certain. */
+export async function readTail(
+  stream: StreamReader,
+  last: number,
+  subjects: readonly string[],
+): Promise<Tail> {
+  const tail: Tail = {
+    settled: 0,
+    uids: new Set(),
+    byTransaction: new Map(),
+    previous: null,
+    previousOf: {},
+  }
+  let isFirst = true
+  for (let sequence = last; sequence > tail.settled; sequence -= 1) {
+    const message = await stream.message(sequence)
+    // Retention has taken it and all before it.
+    if (message === undefined) break
+    if (message.numbered === undefined) continue
+    if (isFirst) {
+      isFirst = false
+      tail.previous = formatNumbered(message.numbered.epoch, message.numbered.n)
+      tail.settled = Number(headerOf(message.headers, Header.settled) ?? 0)
+    }
+    const uid = headerOf(message.headers, Header.uid)
+    if (uid === undefined) continue
+    tail.uids.add(uid)
+    const transaction = headerOf(message.headers, Header.transaction) ?? '0'
+    const together = tail.byTransaction.get(transaction)
+    if (together) together.push(uid)
+    else tail.byTransaction.set(transaction, [uid])
+  }
+  for (const subject of subjects) {
+    const message = await stream.lastOf(subject)
+    const number = headerOf(message?.headers, Header.channelSequence)
+    if (number !== undefined) tail.previousOf[channelOf(subject)!] = number
+  }
+  return tail
+}
+
+export interface DurableTermOptions {
+  subjectOf: (channel: string) => string
+  gapSubject: string
+  reason: RelayGapReason
+}
+
+/** What became of a transaction; `null` where the server does not know any more, or has never known. */
+const STATUS = `
+  SELECT CASE WHEN $1::text::xid8 < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+         THEN pg_catalog.pg_xact_status($1::text::xid8) END`
+
+/** One time of leading. */
+export class DurableTerm {
+  readonly #outlet: Outlet
+  readonly #tail: Tail
+  readonly #options: DurableTermOptions
+  #transaction: Transaction | undefined
+  #transactionId: string | undefined
+  /** The events that {@link DurableTerm.#transaction} has handed out. */
+  #handed: string[] = []
+  /** The events that are stored and whose transaction has not committed: they are handed out again. */
+  readonly #pending = new Set<string>()
+
+  constructor(outlet: Outlet, tail: Tail, options: DurableTermOptions) {
+    this.#outlet = outlet
+    this.#tail = tail
+    this.#options = options
+  }
+
+  /** Stores the beginning of the epoch, in which nothing is missing. */
+  async begin(tx: Transaction, signal: AbortSignal): Promise<void> {
+    for (const [transaction, uids] of this.#tail.byTransaction) {
+      if ((await statusOf(tx, transaction)) === 'aborted')
+        for (const uid of uids) this.#pending.add(uid)
+    }
+    const now = new Date().toISOString()
+    const { previous, previousOf } = this.#tail
+    const { reason, gapSubject } = this.#options
+    const body = ownGap({ reason, lostAt: now, resumedAt: now, dropped: 0, previous, previousOf })
+    const settled = String(this.#tail.settled)
+    await this.#outlet.store([gapItem(gapSubject, body, { [Header.settled]: settled })], signal)
+  }
+
+  /** Stores the events of a transaction, or some of them: those that are not stored already. */
+  async relay(
+    tx: Transaction,
+    events: readonly DurableEvent[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (tx !== this.#transaction) await this.#onTransaction(tx)
+    for (const { uid } of events) this.#handed.push(uid)
+    const missing = events.filter(({ uid }) => !this.#tail.uids.has(uid))
+    await this.#outlet.store(
+      missing.map((event) => this.#itemOf(event)),
+      signal,
+    )
+    for (const { uid } of missing) {
+      this.#tail.uids.add(uid)
+      this.#pending.add(uid)
+    }
+  }
+
+  /** A new transaction: the one before has committed, or its events come again. */
+  async #onTransaction(tx: Transaction): Promise<void> {
+    if (
+      this.#transactionId !== undefined &&
+      (await statusOf(tx, this.#transactionId)) === 'committed'
+    ) {
+      for (const uid of this.#handed) this.#pending.delete(uid)
+      if (this.#pending.size === 0) {
+        this.#tail.settled = this.#outlet.last
+        this.#tail.uids.clear()
+      }
+    }
+    this.#handed = []
+    this.#transactionId = await tx.fetchVal<string>('SELECT pg_catalog.pg_current_xact_id()::text')
+    this.#transaction = tx
+  }
+
+  #itemOf(event: DurableEvent): Item {
+    return {
+      subject: this.#options.subjectOf(event.channel),
+      payload: event.payload,
+      channel: event.channel,
+      headers: {
+        [Header.uid]: event.uid,
+        [Header.key]: event.key === null ? undefined : encodeURIComponent(event.key),
+        [Header.transaction]: this.#transactionId,
+        [Header.settled]: String(this.#tail.settled),
+      },
+    }
+  }
+}
+
+async function statusOf(tx: Transaction, transaction: string): Promise<string | null> {
+  return tx.fetchVal<string | null>(STATUS, [transaction])
+}
+
+/** Makes a time of leading: called with the first event. */
+type Begin = (tx: Transaction, signal: AbortSignal) => Promise<DurableTerm>
+
+/** Works the subscription until `signal` is aborted or something fails; then it rejects with the failure. */
+export async function relayDurable(
+  subscription: Subscription,
+  begin: Begin,
+  signal: AbortSignal,
+): Promise<void> {
+  await (hasBatches(subscription)
+    ? relayBatches(subscription, begin, signal)
+    : relayEvents(subscription, begin, signal))
+}
+
+/** A batch of a subscription. */
+interface Batch {
+  readonly events: readonly DurableEvent[]
+  readonly tx: Transaction
+  readonly ack: () => Promise<void>
+}
+
+/** A subscription that hands out batches. */
+interface Batches {
+  batches: (options: { signal: AbortSignal }) => AsyncIterableIterator<Batch>
+}
+
+const hasBatches = (subscription: Subscription | Batches): subscription is Batches =>
+  'batches' in subscription
+
+/** Stores all events of a transaction before the first of them is waited for. */
+async function relayBatches(
+  subscription: Batches,
+  begin: Begin,
+  signal: AbortSignal,
+): Promise<void> {
+  const stream = subscription.batches({ signal })
+  let term: DurableTerm | undefined
+  try {
+    for (;;) {
+      const { done, value } = await stream.next()
+      if (done === true) return
+      try {
+        term ??= await begin(value.tx, signal)
+        await term.relay(value.tx, value.events, signal)
+      } catch (error) {
+        // Asked for the next one, the subscription rolls back without counting an attempt: the events are not at fault.
+        await stream.next().catch(() => {})
+        throw error
+      }
+      await value.ack()
+    }
+  } finally {
+    await stream.return?.()
+  }
+}
+
+/** Stores one event after the other. */
+async function relayEvents(
+  subscription: Subscription,
+  begin: Begin,
+  signal: AbortSignal,
+): Promise<void> {
+  const failed = new AbortController()
+  const ending = AbortSignal.any([signal, failed.signal])
+  let term: DurableTerm | undefined
+  let failure: unknown
+  await subscription.run(
+    async (tx, event) => {
+      try {
+        term ??= await begin(tx, ending)
+        await term.relay(tx, [event], ending)
+      } catch (error) {
+        failure ??= error
+        // The subscription would wait longer each time, and count attempts that are no fault of the event.
+        failed.abort(error)
+        throw error
+      }
+    },
+    { signal: ending },
+  )
+  if (failure !== undefined && !signal.aborted) throw failure
+}

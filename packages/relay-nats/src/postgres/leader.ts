@@ -1,0 +1,129 @@
+// Which relay leads: the one whose listening session holds an advisory lock.
+//
+// The lock belongs to the session, so it is free as soon as PostgreSQL has noticed that the leader has gone. A leader that is frozen, or
+// whose host is cut off, keeps it: a relay that stands by looks at when the holder's session was last active, and ends it after two
+// heartbeats without a sign. The lock is no fence: what a leader that was thrown out still sends is refused by the stream.
+import { createHash } from 'node:crypto'
+import type { Connection, Listener } from 'pglisten'
+import { sleep } from '../nats/sleep.js'
+
+/** The lock of a stream, in this database. */
+export function lockKeyOf(stream: string): bigint {
+  return createHash('sha256').update(`pglisten-relay-nats:${stream}`).digest().readBigInt64BE()
+}
+
+/** The session that holds the lock, if it has been idle for too long. `objsubid = 1` marks locks with one key of 64 bits. */
+const SILENT_HOLDER = `
+  SELECT a.pid, extract(epoch FROM clock_timestamp() - greatest(a.state_change, a.query_start))::float8 * 1000 AS silent_ms
+    FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid)
+   WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+     AND ((l.classid::bigint << 32) | l.objid::bigint) = $1::bigint
+     AND a.pid <> pg_catalog.pg_backend_pid() AND a.state = 'idle'
+     AND clock_timestamp() - greatest(a.state_change, a.query_start) > $2::float8 * interval '1 millisecond'`
+
+export interface LeaderOptions {
+  key: bigint
+  /** How often a relay that stands by asks for the lock, in milliseconds. */
+  pollMs: number
+  /** After how long without a sign the holder's session is ended, in milliseconds. */
+  silenceMs: number
+}
+
+export interface LeaderEvents {
+  /** Another relay leads; called when that is first noticed. */
+  onStandby: () => void
+  /** A silent holder's session was ended. */
+  onEvicted: (processId: number, silentMs: number) => void
+  onWarning: (message: string, error: unknown) => void
+}
+
+/** See the file. */
+export class Leader {
+  readonly #listener: Listener
+  readonly #options: LeaderOptions
+  readonly #events: LeaderEvents
+
+  constructor(listener: Listener, options: LeaderOptions, events: LeaderEvents) {
+    this.#listener = listener
+    this.#options = options
+    this.#events = events
+  }
+
+  /** Resolves once this listener's session holds the lock. Returns whether another relay had it meanwhile. */
+  async acquire(signal: AbortSignal): Promise<boolean> {
+    let hasStoodBy = false
+    let lookedAt = performance.now()
+    for (;;) {
+      signal.throwIfAborted()
+      const held = await this.#attempt(async (connection) => {
+        if (await this.#lock(connection)) return true
+        if (!hasStoodBy) this.#events.onStandby()
+        hasStoodBy = true
+        if (performance.now() - lookedAt >= this.#options.silenceMs / 4) {
+          lookedAt = performance.now()
+          await this.#evictSilent(connection)
+        }
+        return false
+      })
+      if (held === true) return hasStoodBy
+      await sleep(this.#options.pollMs, signal)
+    }
+  }
+
+  /** Whether the present session holds the lock, which a session that has taken another's place has to ask for. */
+  async confirm(signal: AbortSignal): Promise<boolean> {
+    for (;;) {
+      signal.throwIfAborted()
+      const held = await this.#attempt((connection) => this.#lock(connection))
+      if (held !== undefined) return held
+      await sleep(this.#options.pollMs, signal)
+    }
+  }
+
+  /** Runs `work` on the listening session; `undefined` when there is none at the moment. */
+  async #attempt<Result>(
+    work: (connection: Connection) => Promise<Result>,
+  ): Promise<Result | undefined> {
+    if (this.#listener.state !== 'connected') return undefined
+    try {
+      return await work(this.#listener.connection)
+    } catch (error) {
+      // A session that was lost meanwhile is the listener's business, which reports it.
+      if (this.#listener.state === 'connected')
+        this.#events.onWarning('the lock of the leader cannot be asked for', error)
+      return undefined
+    }
+  }
+
+  /** A session that has the lock gets it again, so it is taken only where it is not held: once is enough. */
+  async #lock(connection: Connection): Promise<boolean> {
+    return connection.fetchVal<boolean>(
+      `SELECT CASE WHEN EXISTS (
+           SELECT FROM pg_catalog.pg_locks
+            WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory' AND granted AND objsubid = 1
+              AND ((classid::bigint << 32) | objid::bigint) = $1::bigint) THEN true
+         ELSE pg_catalog.pg_try_advisory_lock($1::bigint) END`,
+      [this.#options.key],
+      { timeoutMs: this.#options.silenceMs },
+    )
+  }
+
+  async #evictSilent(connection: Connection): Promise<void> {
+    const timeoutMs = this.#options.silenceMs
+    const rows = await connection.execute<{ pid: number; silent_ms: number }>(
+      SILENT_HOLDER,
+      [this.#options.key, this.#options.silenceMs],
+      { timeoutMs },
+    )
+    for (const { pid, silent_ms: silentMs } of rows) {
+      // Asked again in the statement that ends it: the process id may have become another session's.
+      const ended = await connection.fetchVal<boolean | null>(
+        `SELECT bool_or(pg_catalog.pg_terminate_backend(pid)) FROM (${SILENT_HOLDER}) AS holder WHERE pid = $3`,
+        [this.#options.key, this.#options.silenceMs, pid],
+        { timeoutMs },
+      )
+      if (ended === true) this.#events.onEvicted(pid, silentMs)
+    }
+  }
+}
