@@ -42,6 +42,7 @@ const lintSteps = (drifted) => [
   check('types', () => runTool('typescript/bin/tsc', ['-p', 'tsconfig.json'], { output: 'keep' })),
   check("types of the console's page", () => checkTypes('packages/console/page')),
   check("types of the tests of the console's page", () => checkTypes('__test__/console/browser')),
+  check('types of the site', () => checkTypes('site')),
   check('types of what uses NATS', () => checkTypes('__test__/relay')),
   check('import directions', () =>
     runTool(

@@ -5,7 +5,7 @@ import fs from 'node:fs'
 import { MODES, SYSTEM_PSQL, outcomeOfLibpq, tlsRows, tlsTable } from '../../lab/tls/tls-table.js'
 import { TlsServer } from '../../lab/tls/tls-server.js'
 
-const PAGE = new URL('../../docs/configuration.md', import.meta.url)
+const PAGE = new URL('../../docs/encryption.md', import.meta.url)
 
 /** Without what the formatter adds to a table. */
 const plain = (line: string) => line.replaceAll(/ +/g, ' ').replaceAll(/-{2,}/g, '---')

@@ -1,8 +1,10 @@
 // The programs of `examples/` do what their pages say, also when their sessions are ended in the middle.
 
 import test, { type ExecutionContext } from 'ava'
+import { createDatabase } from '../support/database.js'
 import { EventStream } from '../support/event-stream.js'
 import { type Example, openDatabase, startExample } from '../support/example.js'
+import * as server from '../support/listener.js'
 import { waitFor } from '../../lab/wait.js'
 
 /** Nothing of the example is left on the server. */
@@ -120,7 +122,7 @@ async function startEvents(t: ExecutionContext, env: Record<string, string> = {}
   const database = await openDatabase(t)
   const example = startExample(t, 'server-sent-events', database.dsn, { PORT: '0', ...env })
   const [, url] = await example.says(/^(http:\S+)$/m)
-  const open = async (lastEventId?: number) => {
+  const open = async (lastEventId?: string) => {
     const stream = await EventStream.open(`${url}/events`, lastEventId)
     t.teardown(() => stream.close())
     return stream
@@ -164,11 +166,70 @@ test.serial('a browser that comes back gets what it has missed', async (t) => {
   await first.until(50)
   first.close()
   await insert(51, 2000)
-  const second = await open(50)
+  const second = await open(first.lastEventId)
   await second.until(2000)
   t.deepEqual(second.ids, upTo(2000, 51))
+  t.is(second.anew, 0)
   const refused = await fetch(`${url}/events`, { headers: { 'last-event-id': 'x' } })
   t.is(refused.status, 400)
+})
+
+test.serial(
+  'a browser that is new gets the last events, and one that was away too long begins anew',
+  async (t) => {
+    const { insert, open, ask } = await startEvents(t, { KEEP: '100' })
+    const first = await open()
+    await insert(1, 10)
+    await first.until(10)
+    first.close()
+    await insert(11, 500)
+    await waitFor(async () => (await ask('SELECT count(*)::int FROM events')) === 100)
+    const fresh = await open()
+    await fresh.until(500)
+    t.deepEqual(fresh.ids, upTo(500, 451))
+    const late = await open(first.lastEventId)
+    await late.until(500)
+    t.deepEqual(late.ids, upTo(500, 451))
+    t.is(late.anew, 1)
+  },
+)
+
+test.serial('browsers begin anew when the database is another one', async (t) => {
+  const { insert, open, dsn } = await startEvents(t)
+  const before = await open()
+  await insert(1, 30)
+  await before.until(30)
+  const name = new URL(dsn).pathname.slice(1)
+  const other = await createDatabase(t)
+  // What a restore does: nobody gets in, those who are in are put out, and another database has the name.
+  await server.run(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`)
+  const left = () =>
+    server.ask<number>(
+      `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity WHERE datname = $1`,
+      [name],
+    )
+  await waitFor(async () => (await left()) === 0)
+  t.teardown(() => server.run(`DROP DATABASE IF EXISTS ${name}_old WITH (FORCE)`))
+  await server.run(
+    `ALTER DATABASE ${name} RENAME TO ${name}_old; ALTER DATABASE ${other} RENAME TO ${name}`,
+  )
+  // The program makes its tables there.
+  await waitFor(
+    async () =>
+      insert(31, 31).then(
+        () => true,
+        () => false,
+      ),
+    { timeoutMs: 60_000 },
+  )
+  const after = await open(before.lastEventId)
+  await after.until(1)
+  t.deepEqual(after.ids, [1])
+  t.is(after.anew, 1)
+  t.regex(after.firstBody!, /^31 /)
+  await insert(32, 40)
+  await after.until(10)
+  t.deepEqual(after.ids, upTo(10))
 })
 
 test.serial(

@@ -136,7 +136,7 @@ test('the packages hold what a user needs, and nothing else', (t) => {
   t.deepEqual(
     main.files,
     [
-      ...['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'],
+      ...['CHANGELOG.md', 'LICENSE', 'README.md', 'llms.txt', 'package.json'],
       ...['index.d.ts', 'index.d.ts.map', 'index.ts', 'native/index.d.ts'],
       ...MODULES.flatMap((name) => [`dist/${name}.js`, `dist/${name}.js.map`]),
       ...ADAPTERS.map((name) => `dist/${name}.d.ts`),

@@ -6,11 +6,15 @@ import { waitFor } from '../../lab/wait.js'
 
 export class EventStream {
   readonly ids: number[] = []
+  /** The id of the last event as it was sent, for who comes back. */
+  lastEventId: string | undefined
+  /** How often it was told to begin anew. */
+  anew = 0
   firstBody: string | undefined
   #rest = ''
 
-  static async open(url: string, lastEventId?: number): Promise<EventStream> {
-    const headers = lastEventId === undefined ? {} : { 'last-event-id': String(lastEventId) }
+  static async open(url: string, lastEventId?: string): Promise<EventStream> {
+    const headers = lastEventId === undefined ? {} : { 'last-event-id': lastEventId }
     const sent = request(url, { headers }).end()
     const [response] = (await once(sent, 'response')) as [IncomingMessage]
     const stream = new EventStream(sent, response)
@@ -35,8 +39,10 @@ export class EventStream {
     const blocks = (this.#rest + chunk).split('\n\n')
     this.#rest = blocks.pop()!
     for (const block of blocks) {
-      const id = /^id: (\d+)$/m.exec(block)?.[1]
+      if (/^event: anew$/m.test(block)) this.anew += 1
+      const [, sent, id] = /^id: (.*_(\d+))$/m.exec(block) ?? []
       if (id === undefined) continue
+      this.lastEventId = sent
       this.ids.push(Number(id))
       this.firstBody ??= [...block.matchAll(/^data: (.*)$/gm)].map((it) => it[1]!).join('\n')
     }

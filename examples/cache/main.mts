@@ -6,7 +6,8 @@ import { text } from 'node:stream/consumers'
 import { ConnectionPool } from 'pglisten'
 
 const pool = new ConnectionPool(process.env['DATABASE_URL'])
-const listener = pool.listener()
+/** A key that changes a thousand times while this process is busy is dropped once. */
+const listener = pool.listener({ coalesce: 'payload' })
 
 /**
  * Promises, not values: a notification that comes while a value is read takes the promise out, so what was read before

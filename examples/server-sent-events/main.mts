@@ -1,14 +1,19 @@
-// Server-sent events from a table: one listener for all browsers, and each browser as fast as it reads.
+// Server-sent events from a table: one listener for all browsers, and each browser as fast as it reads. The server may be away, and
+// the database may come back as another one.
 
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ConnectionPool } from 'pglisten'
+import { ConnectionPool, Gap } from 'pglisten'
 
 /** How many rows are read at once: what one browser can make this process hold. */
 const PAGE_ROWS = 500
+/** How many events a browser gets that was not there before. */
+const HISTORY = 50n
+/** How many events stay in the table. */
+const KEEP = BigInt(process.env['KEEP'] ?? 10_000)
 /** Comments keep proxies from closing a stream on which nothing happens. */
 const KEEP_ALIVE_MS = 15_000
 const RETRY_MS = 500
@@ -28,10 +33,13 @@ interface Browser {
 
 const pool = new ConnectionPool(process.env['DATABASE_URL'])
 const browsers = new Set<Browser>()
-/** The last event that is published. Everything up to it is in the table. */
-let head: bigint
+/** Names this series of ids. A database that is new, or was restored to an earlier state, has another one. */
+let epoch = ''
+/** The last event that is published. Everything up to it is in the table, or was in it. */
+let head = 0n
 
-{
+/** Makes what is missing in the database, and sees whether its events are still those that the browsers know. */
+async function openLog(): Promise<void> {
   await using connection = await pool.connection()
   // Ids are given out under a lock that is held until the commit, so a lower one never becomes visible after a higher
   // one, and "everything above the last id" is everything.
@@ -39,6 +47,8 @@ let head: bigint
     SELECT pg_advisory_xact_lock(hashtext('events'));
     CREATE TABLE IF NOT EXISTS events (id bigint PRIMARY KEY, body text NOT NULL);
     CREATE SEQUENCE IF NOT EXISTS events_id OWNED BY events.id;
+    CREATE TABLE IF NOT EXISTS events_epoch (epoch uuid NOT NULL);
+    INSERT INTO events_epoch SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT FROM events_epoch);
     CREATE OR REPLACE FUNCTION events_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
         PERFORM pg_advisory_xact_lock(hashtext('events'));
@@ -48,6 +58,15 @@ let head: bigint
       END $$;
     CREATE OR REPLACE TRIGGER events_in_order BEFORE INSERT ON events
       FOR EACH ROW EXECUTE FUNCTION events_in_order()`)
+  const last = await connection.fetchVal<bigint>('SELECT coalesce(max(id), 0) FROM events')
+  // A backup was restored: the same epoch, but events that the browsers have are not there.
+  if (last < head) await connection.execute('UPDATE events_epoch SET epoch = gen_random_uuid()')
+  const found = await connection.fetchVal<string>('SELECT epoch::text FROM events_epoch')
+  if (found === epoch) return
+  epoch = found
+  head = last
+  // They come back by themselves, and are told that what they have is of another database.
+  for (const { response } of browsers) response.end()
 }
 
 async function eventsAfter(id: bigint, upTo?: bigint): Promise<Event[]> {
@@ -61,7 +80,7 @@ async function eventsAfter(id: bigint, upTo?: bigint): Promise<Event[]> {
 /** Whether the browser takes more at once. What it does not take now stays in the table, not in our memory. */
 function write({ response }: Browser, { id, body }: Event): boolean {
   const data = body.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`)
-  return response.write(`id: ${id}\n${data.join('')}\n`)
+  return response.write(`id: ${epoch}_${id}\n${data.join('')}\n`)
 }
 
 /** Hands what is new to every browser that is up to date, and leaves the others to themselves. */
@@ -77,8 +96,9 @@ async function publish(): Promise<void> {
       }
       head = event.id
     }
-    if (events.length < PAGE_ROWS) return
+    if (events.length < PAGE_ROWS) break
   }
+  if (head > KEEP) await pool.execute('DELETE FROM events WHERE id <= $1', [head - KEEP])
 }
 
 /** Brings one browser from where it is to where the others are, no faster than it reads. */
@@ -111,21 +131,47 @@ async function drained(response: ServerResponse): Promise<void> {
   first.abort()
 }
 
-function connectBrowser(response: ServerResponse, lastId: bigint): void {
+/** Where a browser goes on; `isKnown` is whether it has everything up to there. */
+async function placeOf(known: string | undefined): Promise<{ id: bigint; isKnown: boolean }> {
+  await using connection = await pool.connection()
+  const { oldest, recent } = await connection.fetchRow<{ oldest: bigint; recent: bigint }>(
+    `SELECT coalesce((SELECT min(id) FROM events), 1) AS oldest,
+            coalesce((SELECT id FROM events ORDER BY id DESC OFFSET $1 LIMIT 1), 0) AS recent`,
+    [HISTORY],
+  )
+  const [itsEpoch, id] = known?.split('_') ?? []
+  if (id !== undefined && itsEpoch === epoch && BigInt(id) >= oldest - 1n)
+    return { id: BigInt(id), isKnown: true }
+  return { id: recent, isKnown: false }
+}
+
+async function connectBrowser(response: ServerResponse, known: string | undefined): Promise<void> {
+  const { id, isKnown } = await placeOf(known)
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
-  response.write(': connected\n\n')
-  const browser: Browser = { response, lastId, isBehind: false }
+  // The page forgets what it shows: there is more that it missed than is kept, or the database is another one.
+  response.write(isKnown ? ': connected\n\n' : 'event: anew\ndata:\n\n')
+  const browser: Browser = { response, lastId: id, isBehind: false }
   browsers.add(browser)
   response.once('close', () => browsers.delete(browser))
-  if (lastId < head) void catchUp(browser)
+  if (id < head) void catchUp(browser)
+}
+
+/** Goes on trying while the server is away. */
+async function untilDone(work: () => Promise<void>): Promise<void> {
+  while (listener.isStarted) {
+    try {
+      await work()
+      return
+    } catch (error) {
+      console.error(`will try again: ${String(error)}`)
+      await sleep(RETRY_MS)
+    }
+  }
 }
 
 const listener = pool.listener({ channels: ['events'] })
-await listener.startup()
-{
-  await using connection = await pool.connection()
-  head = await connection.fetchVal<bigint>('SELECT coalesce(max(id), 0) FROM events')
-}
+await listener.startup({ retry: true })
+await untilDone(openLog)
 
 const page = await readFile(new URL('index.html', import.meta.url))
 async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -135,10 +181,10 @@ async function respond(request: IncomingMessage, response: ServerResponse): Prom
       await connection.execute('INSERT INTO events (body) VALUES ($1)', [await text(request)])
       response.writeHead(204).end()
     } else if (request.url === '/events') {
-      const known = request.headers['last-event-id'] ?? String(head)
-      if (typeof known === 'string' && /^\d{1,18}$/.test(known))
-        connectBrowser(response, BigInt(known))
-      else response.writeHead(400).end('Expected Last-Event-ID to be a number')
+      const known = request.headers['last-event-id']?.toString()
+      if (known === undefined || /^[\da-f-]{36}_\d{1,18}$/.test(known))
+        await connectBrowser(response, known)
+      else response.writeHead(400).end('Expected Last-Event-ID to be one that was sent from here')
     } else if (request.url === '/') {
       response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(page)
     } else response.writeHead(404).end()
@@ -169,13 +215,8 @@ console.log(`http://127.0.0.1:${(server.address() as { port: number }).port}`)
 
 // A notification says that there is something to read, and so does a gap. A batch of them costs one look.
 for await (const batch of listener.batches({ gaps: 'include' })) {
-  while (batch.length > 0 && listener.isStarted) {
-    try {
-      await publish()
-      break
-    } catch (error) {
-      console.error(`will try again: ${String(error)}`)
-      await sleep(RETRY_MS)
-    }
-  }
+  await untilDone(async () => {
+    if (batch.some((item) => item instanceof Gap)) await openLog()
+    await publish()
+  })
 }

@@ -77,14 +77,17 @@ export function runTool(file, args, options) {
 /**
  * On Ctrl-C and the like: ends what runs, then does `cleanUp`, then exits as the signal's victim.
  * @param {() => unknown} cleanUp
+ * @returns {() => void} Leaves signals to others again.
  */
 export function onInterrupt(cleanUp) {
+  /** @type {(() => void)[]} */
+  const given = []
   for (const [signal, number] of /** @type {const} */ ([
     ['SIGINT', 2],
     ['SIGTERM', 15],
     ['SIGHUP', 1],
   ])) {
-    process.once(signal, () => {
+    const end = () => {
       interrupted = true
       const ended = [...running].map((child) => once(child, 'exit'))
       for (const child of running) child.kill(signal)
@@ -96,6 +99,11 @@ export function onInterrupt(cleanUp) {
           process.exit(128 + number)
         }
       })()
-    })
+    }
+    process.once(signal, end)
+    given.push(() => process.off(signal, end))
+  }
+  return () => {
+    for (const off of given) off()
   }
 }
