@@ -194,14 +194,14 @@ const CASES = {
     const rows = [
       [
         'queue',
-        'jobs/s, 60,000 that wait',
+        'jobs/s, 30,000 that wait',
         'pglisten / queue',
         'CPU of the process a job, us',
         'job sent to work p50, ms (20/s)',
         'p99',
       ],
     ]
-    const drained = await turns(QUEUES, (kind) => draining(server, kind, 60_000))
+    const drained = await turns(QUEUES, (kind) => draining(server, kind, 30_000))
     const delayed = await turns(QUEUES, (kind) => delaying(server, kind, 20, 100))
     const ours = drained.pglisten.map(({ perSecond }) => perSecond)
     for (const kind of QUEUES) {

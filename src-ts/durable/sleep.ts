@@ -6,8 +6,8 @@ import type { Partition } from './partition.js'
 import type { WorkerSettings } from './settings.js'
 import { waited } from './wait.js'
 
-/** How often it is looked while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
-const OPEN_PUBLISHER_POLL_MS = 100
+/** How soon it is looked again, at first and at last, while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
+const OPEN_PUBLISHER_POLL_MS = 5
 const MAX_OPEN_PUBLISHER_POLL_MS = 1000
 
 /** Puts a worker to sleep, and wakes it. */

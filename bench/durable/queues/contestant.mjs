@@ -100,13 +100,17 @@ const QUEUES = {
     const utils = await makeWorkerUtils({ connectionString: dsn, logger })
     await utils.migrate()
     return {
-      fill: (many) =>
-        utils.withPgClient((/** @type {import('pg').ClientBase} */ client) =>
-          client.query(
-            "SELECT graphile_worker.add_job('jobs', json_build_object('payload', n::text)) FROM generate_series(1, $1::int) AS n",
-            [many],
-          ),
-        ),
+      async fill(many) {
+        const jobs = `SELECT graphile_worker.add_jobs(array_agg(json_populate_record(
+            NULL::graphile_worker.job_spec,
+            json_build_object('identifier', 'jobs', 'payload', json_build_object('payload', n::text)))))
+          FROM generate_series($1::int, $2::int) AS n`
+        for (let done = 0; done < many; done += 1000) {
+          await utils.withPgClient((/** @type {import('pg').ClientBase} */ client) =>
+            client.query(jobs, [done + 1, Math.min(done + 1000, many)]),
+          )
+        }
+      },
       send: (payload) => utils.addJob('jobs', { payload }),
       async work(handle) {
         const runner = await run({
