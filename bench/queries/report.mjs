@@ -48,7 +48,7 @@ export function caseTable({ title, kind }, outcomes) {
   )
   const rule = row('---', '---:', '---:', '---:', '---:', '---:')
   const told = notes.length > 0 ? ['', ...notes] : []
-  return [`### ${title}`, '', head, rule, ...lines, ...told].join('\n')
+  return [`## ${title}`, '', head, rule, ...lines, ...told].join('\n')
 }
 
 /** @param {readonly Measured[]} runs @param {readonly Measured[]} base */

@@ -29,6 +29,15 @@ const reference = {
   items: fs.existsSync(api) ? JSON.parse(fs.readFileSync(api, 'utf8')) : [],
 }
 
+/** The empty corner of a table is no header of its column. @param {{ tokens: any[] }} state */
+function corners({ tokens }) {
+  for (const [index, token] of tokens.entries()) {
+    if (token.type !== 'th_open' || tokens[index + 1].content !== '') continue
+    token.tag = 'td'
+    tokens[index + 2].tag = 'td'
+  }
+}
+
 export default defineConfig({
   title: 'pglisten',
   description,
@@ -39,6 +48,7 @@ export default defineConfig({
   cacheDir: '../target/site/cache',
   markdown: {
     anchor: { slugify: slug },
+    config: (md) => md.core.ruler.push('corners', corners),
     theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
   },
   vite: {

@@ -9,7 +9,7 @@ import { serve } from './serve.mjs'
 const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
 const AXE = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-/** A page of each kind, and those with the widest tables. */
+/** A page of each kind, and those with the widest tables: looked at in each size and scheme. The others are looked at in one. */
 const PAGES = [
   'index.html',
   'start.html',
@@ -64,6 +64,13 @@ async function checkInBrowser({ folder, base, pictures, codes }) {
           await context.close()
         }
       }
+      const all = /** @type {string[]} */ (fs.readdirSync(folder, { recursive: true }))
+        .map((file) => file.replaceAll(path.sep, '/'))
+        .filter(
+          (file) => file.endsWith('.html') && !/^(api\/|404)/.test(file) && !PAGES.includes(file),
+        )
+      const wide = await browser.newContext({ viewport: SIZES.desktop, reducedMotion: 'reduce' })
+      problems.push(...(await look(wide, site.url, path.join(pictures, 'others'), 'others', all)))
       problems.push(...(await search(await browser.newPage(), site.url, codes)))
       return problems
     } finally {
@@ -79,12 +86,13 @@ async function checkInBrowser({ folder, base, pictures, codes }) {
  * @param {string} url
  * @param {string} pictures
  * @param {string} name
+ * @param {string[]} [files]
  */
-async function look(context, url, pictures, name) {
+async function look(context, url, pictures, name, files = PAGES) {
   const problems = []
   const page = await context.newPage()
   page.on('pageerror', (error) => problems.push(`${page.url()} ${name}: ${error.message}`))
-  for (const file of PAGES) {
+  for (const file of files) {
     await page.goto(url + file, { waitUntil: 'networkidle' })
     await page.screenshot({ path: path.join(pictures, `${file.replaceAll('/', '-')}.png`) })
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
