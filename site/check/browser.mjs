@@ -25,9 +25,15 @@ const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, heig
 const SCHEMES = /** @type {const} */ (['light', 'dark'])
 const WORDS = {
   reconnect: /reliability|guide|faq|start/,
+  restart: /start\.html#survive-a-restart/,
   gap: /gap|start|delivery/,
   PgBouncer: /poolers/,
   IAM: /configuration|poolers|faq/,
+  Prisma: /recipes|faq|configuration/,
+  'Next.js': /bundlers-and-frameworks\.html#nextjs/,
+  Jest: /bundlers|testing/,
+  Kubernetes: /recipes\.html#kubernetes/,
+  'nothing arrives': /troubleshooting\.html#nothing-arrives/,
 }
 
 /**
