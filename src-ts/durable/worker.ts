@@ -31,6 +31,8 @@ class HandlerFailure extends Error {
   constructor(
     readonly event: DurableEvent<unknown>,
     readonly reason: unknown,
+    /** Whether the event was the only one of its transaction: else another one may be to blame. */
+    readonly isAlone: boolean,
   ) {
     super()
   }
@@ -207,7 +209,8 @@ export class Worker {
     let rows: Row[] = []
     try {
       await Transaction.run(await beginning, async (tx) => {
-        rows = await taken()
+        const all = await taken()
+        rows = this.#chosen(all)
         this.#events.onWorking()
         if (rows.length === 0) return
         const way = JSON.parse(rows[0]![3]) as Way
@@ -230,12 +233,12 @@ export class Worker {
               checkOpen(tx, 'the handler')
             }
           } catch (error) {
-            throw (failure = new HandlerFailure(event, error))
+            throw (failure = new HandlerFailure(event, error, rows.length === 2))
           }
           done += 1
         }
         present = undefined
-        const committed = this.#partition.advance(tx, part(way, rows, done))
+        const committed = this.#partition.advance(tx, part(way, all, done))
         // The next batch is asked for before the commit of this one is answered. A loop asks for its next one itself.
         if (done === most && this.#careful === 0 && !this.#outlet && !this.#stop.aborted) {
           this.#begun = this.#begin(connection)
@@ -272,6 +275,13 @@ export class Worker {
     return this.#careful > 0 ? 1 : this.#options.batchSize
   }
 
+  /** The events that are to be worked together: of those of which one has failed before, maybe in another process, the first alone. */
+  #chosen(rows: Row[]): Row[] {
+    if (rows.length <= 2 || !rows.some(([, , , , , , attempt]) => attempt > 1)) return rows
+    this.#careful = CAREFUL_EVENTS
+    return rows.slice(0, 2)
+  }
+
   /** Calls the handler for an event. */
   #handle(tx: Transaction, event: DurableEvent): unknown {
     const given = eventOf(event, this.#owner)
@@ -284,12 +294,8 @@ export class Worker {
     tx: Transaction,
     rows: readonly Row[],
   ): Promise<number | HandlerFailure> {
-    let given = rows.slice(1)
-    if (given.length > 1 && given.some((row) => row[6] > 1)) {
-      // A batch with it has failed, maybe in another process: each comes alone.
-      this.#careful = CAREFUL_EVENTS
-      given = given.slice(0, 1)
-    }
+    const given = rows.slice(1)
+    const isAlone = given.length === 1
     const first = rawEvent(given[0]!)
     if (await this.#givesUp(tx, first.id)) return 1
     const events: DurableEvent<unknown>[] = []
@@ -297,7 +303,7 @@ export class Worker {
       try {
         events.push(eventOf(rawEvent(row), this.#owner))
       } catch (error) {
-        return new HandlerFailure(rawEvent(row), error)
+        return new HandlerFailure(rawEvent(row), error, isAlone)
       }
     }
     try {
@@ -305,7 +311,7 @@ export class Worker {
       checkOpen(tx, 'the loop')
       return given.length
     } catch (error) {
-      return new HandlerFailure(first, error)
+      return new HandlerFailure(first, error, isAlone)
     }
   }
 
@@ -342,17 +348,18 @@ export class Worker {
     rows: readonly Row[],
   ): HandlerFailure | undefined {
     if (rows.length < 2) return undefined
-    if (present) return new HandlerFailure(present, error)
-    if (rows.length === 2) return new HandlerFailure(rawEvent(rows[1]!), error)
+    const isAlone = rows.length === 2
+    if (present) return new HandlerFailure(present, error, isAlone)
+    // A loop may end by it, and who comes next has to know that the events are to be tried one by one.
+    if (isAlone || this.#outlet) return new HandlerFailure(rawEvent(rows[1]!), error, isAlone)
     this.#careful = CAREFUL_EVENTS
     return undefined
   }
 
   /** Counts a failure, and waits; decides what becomes of the event. */
-  async #failed({ event, reason }: HandlerFailure): Promise<void> {
+  async #failed({ event, reason, isAlone }: HandlerFailure): Promise<void> {
     // That is no failure of the event.
     if (reason instanceof NotTaken) return
-    const isAlone = this.#careful > 0
     this.#careful = CAREFUL_EVENTS
     const state = sqlStateOf(reason)
     const isCounted = state !== SqlState.SerializationFailure && state !== SqlState.Deadlock

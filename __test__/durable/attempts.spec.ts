@@ -1,0 +1,103 @@
+// How often an event is tried, when whoever works it begins anew after each failure: what counts is kept in the table, not in memory.
+
+import test from 'ava'
+import { SubscriptionStoppedError, type SubscriptionBatch } from 'pglisten'
+import { waitFor, within } from '../../lab/wait.js'
+import { openScene } from './scene.js'
+
+/** More loops than any of these tests needs. */
+const MOST_LOOPS = 12
+
+/** What makes a loop end before its batch is done. */
+const LEAVING: Record<string, (batch: SubscriptionBatch) => unknown> = {
+  'an error': () => {
+    throw new Error('no')
+  },
+  'an `ack()` that rejects': async ({ tx, ack }) => {
+    await tx.execute('SELECT 1 / 0').catch(() => {})
+    await ack()
+  },
+}
+
+for (const [how, leave] of Object.entries(LEAVING)) {
+  for (const batchSize of [1, 50]) {
+    test(`an event by which each loop ends is given up in time: ${how}, batches of ${batchSize}`, async (t) => {
+      const { publish, subscription, pool, name } = await openScene(t, {
+        maxAttempts: 3,
+        onFailure: 'skip',
+        batchSize,
+        retryDelayMs: 1,
+      })
+      await publish('1', 'bad', '3', 'bad too')
+      const done: string[] = []
+      const attempts: Record<string, number[]> = { bad: [], 'bad too': [] }
+      for (let loops = 0; done.length < 2 && loops < MOST_LOOPS; loops += 1) {
+        try {
+          for await (const batch of subscription().batches()) {
+            const payloads = batch.events.map(({ payload }) => payload)
+            const [first] = batch.events
+            if (batch.events.length === 1) attempts[first!.payload]?.push(first!.attempt)
+            if (payloads.some((payload) => payload.startsWith('bad'))) await leave(batch)
+            await batch.ack()
+            done.push(...payloads)
+            if (done.length === 2) break
+          }
+        } catch {
+          // A service that begins anew.
+        }
+      }
+      t.deepEqual(done, ['1', '3'])
+      t.deepEqual(attempts['bad']!.at(-1), 3)
+      const failed = async () => (await pool.durable.failed(name)).map(({ payload }) => payload)
+      if (!(await failed()).includes('bad too')) {
+        const running = subscription()
+        const ending = new AbortController()
+        const run = running.run(
+          () => {
+            throw new Error('no')
+          },
+          { signal: ending.signal },
+        )
+        await waitFor(async () => (await failed()).includes('bad too'))
+        ending.abort()
+        await within(run)
+      }
+      t.deepEqual(await failed(), ['bad', 'bad too'])
+    })
+  }
+}
+
+test('a loop that is left at its only event has it given up after as many attempts as it may have', async (t) => {
+  const { publish, subscription, pool, name } = await openScene(t, {
+    maxAttempts: 3,
+    onFailure: 'skip',
+    retryDelayMs: 1,
+  })
+  await publish('bad')
+  const attempts: number[] = []
+  for (let loops = 0; loops < 3; loops += 1) {
+    for await (const { events } of subscription().batches()) {
+      attempts.push(events[0]!.attempt)
+      break
+    }
+  }
+  t.deepEqual(attempts, [1, 2, 3])
+  t.is((await pool.durable.failed(name)).length, 1)
+})
+
+test('a subscription that has stopped stops again after one attempt more', async (t) => {
+  const { publish, run } = await openScene(t, { maxAttempts: 3, retryDelayMs: 1 })
+  await publish('bad', '2')
+  const attempts: [string, number][] = []
+  for (let runs = 0; runs < 3; runs += 1) {
+    const { ended } = run((_, { payload, attempt }) => {
+      attempts.push([payload, attempt])
+      throw new Error('no')
+    })
+    await within(t.throwsAsync(ended, { instanceOf: SubscriptionStoppedError }))
+  }
+  t.deepEqual(
+    attempts,
+    [1, 2, 3, 4, 5].map((attempt) => ['bad', attempt]),
+  )
+})
