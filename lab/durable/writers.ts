@@ -14,6 +14,8 @@ export interface Committed {
 }
 
 const CHANNEL = 'torture'
+/** So many events say something, also where a busy machine takes longer for them. */
+const ENOUGH = 600
 const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 const upTo = (most: number) => Math.floor(Math.random() * most)
 
@@ -74,7 +76,7 @@ export class Writers {
       CREATE TRIGGER publish AFTER UPDATE ON ${this.#table} FOR EACH ROW EXECUTE FUNCTION ${this.#table}()`)
   }
 
-  /** Publishes for so long. */
+  /** Publishes for so long, and until there are enough events. */
   async run(ms: number): Promise<void> {
     const end = performance.now() + ms
     const ways = [
@@ -93,7 +95,7 @@ export class Writers {
       ...(this.#hasTwoPhase ? [() => this.#inTwoPhases()] : []),
     ]
     const loops = ways.map(async (way) => {
-      while (performance.now() < end) await this.#attempt(way)
+      while (performance.now() < end || this.committed.length < ENOUGH) await this.#attempt(way)
     })
     const open = async (share: number) => {
       const until = performance.now() + ms * share
