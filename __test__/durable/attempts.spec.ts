@@ -101,3 +101,16 @@ test('a subscription that has stopped stops again after one attempt more', async
     [1, 2, 3, 4, 5].map((attempt) => ['bad', attempt]),
   )
 })
+
+test('ids that are none are refused before the server is asked', async (t) => {
+  const { pool, name } = await openScene(t)
+  for (const ids of [['1'], [1], 'all', { length: 0 }]) {
+    await t.throwsAsync(pool.durable.retry(name, ids as never), {
+      code: 'ERR_PGLISTEN_ARGUMENT_TYPE',
+    })
+  }
+  for (const ids of [[0n], [1n, 2n ** 63n]]) {
+    await t.throwsAsync(pool.durable.retry(name, ids), { code: 'ERR_PGLISTEN_ARGUMENT_RANGE' })
+  }
+  t.is(await pool.durable.retry(name, [1n]), 0)
+})

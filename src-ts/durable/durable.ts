@@ -1,7 +1,7 @@
 // What a pool has beside its subscriptions: the schema, and what is told of all of them.
 import { brand } from '../brand.js'
 import { checkNumber } from '../options/validate.js'
-import { checkSubscriptionName, type InstallOptions } from '../options/durable.js'
+import { checkEventIds, checkSubscriptionName, type InstallOptions } from '../options/durable.js'
 import type { Connection } from '../query/connection.js'
 import { uidOf, type DurableEvent } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
@@ -232,11 +232,12 @@ export class Durable {
    */
   async retry(name: string, ids?: readonly bigint[]): Promise<number> {
     checkSubscriptionName(name)
+    const events = ids === undefined ? null : checkEventIds(ids)
     return explained(
       withConnection(this.#owner, (connection) =>
         connection.fetchVal<number>(
           'SELECT pglisten.retry($1, $2::bigint[])',
-          [name, ids === undefined ? null : [...ids]],
+          [name, events],
           PLAIN,
         ),
       ),

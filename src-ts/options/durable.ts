@@ -175,6 +175,20 @@ export function checkSubscriptionName(value: unknown): asserts value is string {
   }
 }
 
+/** @internal Checks ids of events. */
+export function checkEventIds(value: unknown): bigint[] {
+  if (!Array.isArray(value))
+    throw new ArgumentTypeError(expected('ids', 'an array of bigints', value))
+  for (const [index, id] of (value as unknown[]).entries()) {
+    const name = `ids[${index}]`
+    if (typeof id !== 'bigint') throw new ArgumentTypeError(expected(name, 'a bigint', id))
+    if (id < 1n || id >= 2n ** 63n) {
+      throw new ArgumentRangeError(expected(name, 'the id of an event: from 1 to 2^63 - 1', id))
+    }
+  }
+  return [...(value as bigint[])]
+}
+
 /** @internal Checks the options of a subscription. */
 export function resolveSubscriptionOptions(
   options: SubscriptionOptions,
