@@ -88,7 +88,7 @@ test('tail prints events from now on, and its subscription goes with it', async 
   await pool.publish('c', 'before')
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const command = await start(['tail', 'c', 'd'])
-    await waitFor(async () => (await subscriptions(pool)).length === 1)
+    await command.says(/listening/)
     await pool.publish('c', 'one\u001b[31m', { key: 'k' })
     await pool.publish('other', 'x')
     await pool.publish('d', 'two')
@@ -104,7 +104,7 @@ test('tail prints events from now on, and its subscription goes with it', async 
     t.false(command.out.includes('\u001b'))
     command.child.kill(signal)
     t.is(await command.ended(), 0)
-    t.is(command.err, '')
+    t.is(command.err, 'pglisten: listening to c, d\n')
     t.deepEqual(await subscriptions(pool), [])
   }
   t.is(
@@ -148,7 +148,7 @@ test('a reader that goes away ends tail quietly, and what it did not take comes 
   command.stdout.destroy()
   await pool.publish('c', '1')
   t.is(await command.ended(), 0)
-  t.is(command.err, '')
+  t.is(command.err, 'pglisten: listening to c\n')
   t.regex((await run([...args, '--count', '1'])).out, /"payload":"1"/)
 })
 
@@ -163,8 +163,10 @@ test('tail waits for a server that is away, and loses nothing', async (t) => {
   await command.printed(1)
   proxy.cut()
   await pool.publish('c', '2')
+  await command.says(/connection lost.*; reconnecting/)
   await command.says(/still trying|not acknowledged/)
   proxy.open()
+  await command.says(/connected again after \d+\.\d s, as server process \d+/)
   // The first one comes again, if its acknowledgement was cut off.
   await waitFor(() => command.records.some(({ payload }) => payload === '2'))
   command.child.kill('SIGINT')
@@ -172,6 +174,38 @@ test('tail waits for a server that is away, and loses nothing', async (t) => {
   const got = new Set(command.records.map(({ payload }) => payload))
   t.deepEqual([...got], ['1', '2'])
   t.deepEqual(await subscriptions(pool), [])
+})
+
+test('tail tells of a reading session that was ended, and of its return; --quiet tells nothing', async (t) => {
+  const { pool, start } = await openDatabase(t)
+  const quiet = await start(['tail', 'c', '--quiet'])
+  await waitFor(async () => (await subscriptions(pool)).length === 1)
+  quiet.child.kill('SIGTERM')
+  t.is(await quiet.ended(), 0)
+  t.is(quiet.err, '')
+  const command = await start(['tail', 'c'])
+  await command.says(/^pglisten: listening to c\n/)
+  // Another session holds what the reading one has to write, so that it can be ended in the middle of that.
+  const other = await pool.connection()
+  await other.execute('BEGIN')
+  await other.execute('LOCK TABLE pglisten.position')
+  await pool.publish('c', '1')
+  const ends = `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'`
+  await waitFor(async () => (await pool.fetchVal<number>(ends)) > 0)
+  await command.says(/still trying: .*57P01/)
+  await other.execute('ROLLBACK')
+  await other.close()
+  await command.says(/\npglisten: connected again\n/)
+  await command.printed(1)
+  t.false(command.err.includes('connection lost'))
+  const listens = `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+    WHERE datname = current_database() AND query ~ '^(LISTEN |/\\* pglisten: )'`
+  await waitFor(async () => (await pool.fetchVal<number>(listens)) > 0)
+  await command.says(/connection lost \(57P01, ERR_\w+\); reconnecting/)
+  await command.says(/connected again after \d+\.\d s, as server process \d+/)
+  command.child.kill('SIGINT')
+  t.is(await command.ended(), 0)
 })
 
 test('status, failed, retry, trim and drop', async (t) => {
