@@ -56,8 +56,62 @@ test('install, status, and uninstall, which asks for --yes', async (t) => {
   t.is(refused.code, 2)
   t.regex(refused.err, /removes all events and positions: expected `--yes`/)
   t.is((await pool.durable.status()).version, 1)
-  t.is((await run(['uninstall', '--yes'])).code, 0)
+  t.deepEqual(await run(['uninstall', '--yes']), {
+    code: 0,
+    out: 'uninstalled: version 1\n',
+    err: '',
+  })
   t.is((await pool.durable.status()).version, 0)
+  t.is((await run(['uninstall', '--yes'])).out, 'nothing is installed\n')
+  await run(['install'])
+  const removed = await run(['uninstall', '--yes', '--json'])
+  t.deepEqual(JSON.parse(removed.out), { uninstalled: true, version: 1 })
+  const again = await run(['uninstall', '--yes', '--json'])
+  t.deepEqual(JSON.parse(again.out), { uninstalled: false, version: 0 })
+})
+
+test('where nothing is installed, each action says that alone, and names the command that installs', async (t) => {
+  const { run } = await openDatabase(t, { installed: false })
+  const err =
+    'pglisten: durable subscriptions are not installed in this database: `pglisten durable install` does that (ERR_PGLISTEN_DURABLE)\n'
+  for (const args of [
+    ['tail', 'c'],
+    ['tail', 'c', '--name', 'audit'],
+    ['publish', 'c', 'x'],
+    ['trim'],
+    ['trim', '--keep', '0'],
+    ['adopt'],
+    ['drop', 'billing'],
+    ['failed', 'billing'],
+    ['retry', 'billing'],
+  ])
+    t.deepEqual(await run(args), { code: 1, out: '', err }, args.join(' '))
+})
+
+test('tail that reaches no server says that alone', async (t) => {
+  const command = await pglisten(t, ['durable', 'tail', 'c'], {
+    dsn: 'postgres://127.0.0.1:1/none',
+  })
+  t.is(await command.ended(), 1)
+  t.is(command.err.split('\n').length, 2, command.err)
+  t.false(command.err.includes('left behind'))
+})
+
+test('trim keeps what the retention keeps, unless it is told otherwise', async (t) => {
+  const { pool, run, payloads } = await openDatabase(t)
+  for (const payload of ['old', 'new']) await pool.publish('c', payload)
+  await pool.execute("UPDATE pglisten.event SET at = at - interval '2 days' WHERE payload = 'old'")
+  t.is((await run(['install', '--retention', 'never'])).code, 0)
+  const refused = await run(['trim'])
+  t.is(refused.code, 2)
+  t.regex(refused.err, /retention is `never`.*expected `--keep SEC`/)
+  t.deepEqual(await payloads(), ['old', 'new'])
+  t.is((await run(['install', '--retention', '86400'])).code, 0)
+  t.is((await run(['trim'])).out, 'removed 1, of those older than 86400 s\n')
+  t.deepEqual(await payloads(), ['new'])
+  t.is((await run(['trim', '--json'])).out, '{"removed":0,"keepMs":86400000}\n')
+  t.is((await run(['trim', '--keep', '0'])).out, 'removed 1\n')
+  t.deepEqual(await payloads(), [])
 })
 
 test('publish takes an argument, lines, or all of standard input', async (t) => {
@@ -241,8 +295,10 @@ test('status, failed, retry, trim and drop', async (t) => {
   t.like(JSON.parse(failed.out), { type: 'failed', id: '1', payload: 'bad', error: 'Error: no' })
   t.is((await run(['retry', 'billing', '1'])).out, '1 event is tried again\n')
   t.is((await run(['retry', 'billing', '--json'])).out, '{"due":1}\n')
-  t.is((await run(['trim', '--keep', '60'])).out, 'removed 0\n')
-  t.is((await run(['adopt'])).code, 0)
+  t.is((await run(['trim', '--keep', '60'])).out, 'removed 0, of those older than 60 s\n')
+  t.is((await run(['adopt'])).out, "the positions are this cluster's\n")
+  await pool.execute('UPDATE pglisten.home SET cluster = cluster + 1')
+  t.is((await run(['adopt', '--json'])).out, '{"adopted":true}\n')
   for (const args of [
     ['drop', 'none'],
     ['failed', 'none'],
@@ -252,7 +308,7 @@ test('status, failed, retry, trim and drop', async (t) => {
     t.deepEqual([refused.code, refused.err], [1, 'pglisten: there is no subscription `none`\n'])
   }
   t.is((await run(['drop', 'billing'])).out, 'dropped billing\n')
-  t.is((await run(['trim', '--json'])).out, '{"removed":3}\n')
+  t.is((await run(['trim', '--keep', '0', '--json'])).out, '{"removed":3,"keepMs":0}\n')
 })
 
 test('trim and doctor tell of a subscription that nobody reads', async (t) => {

@@ -27,7 +27,7 @@ class TailLife {
   #onSubscription = (/** @type {unknown} */ message) =>
     this.#moment(/** @type {SubscriptionMessage} */ (message))
 
-  /** @param {Subscription} subscription @param {string[]} channels @param {(line: string) => void} tell */
+  /** @param {Subscription<any>} subscription @param {string[]} channels @param {(line: string) => void} tell */
   constructor(subscription, channels, tell) {
     this.#subscription = subscription.name
     this.#channels = channels

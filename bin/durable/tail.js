@@ -69,7 +69,8 @@ async function run(pool, call) {
   } finally {
     ending.release()
     life.end()
-    if (name === undefined) await dropped(pool, own, call.tell)
+    // One that the server has not made is not left behind, whatever a try to drop it says.
+    if (name === undefined) await dropped(pool, own, life.isMade ? call.tell : () => {})
   }
   return output.exitCode(exitCode(taken >= count || count === Infinity, ending))
 }
