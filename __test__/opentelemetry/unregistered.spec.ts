@@ -16,7 +16,8 @@ test('every span is the root of a trace, and inject puts nothing in', async (t) 
     spanProcessors: [new SimpleSpanProcessor(exporter)],
   })
   const config = { spans: true, extract: true, metrics: false, tracerProvider }
-  using instrumentation = new PglistenInstrumentation(config)
+  const instrumentation = new PglistenInstrumentation(config)
+  t.teardown(() => instrumentation.disable())
   const message = { channel: 'c', payload: JSON.stringify({ traceparent: PARENT }) }
   await instrumentation.process(message, () =>
     instrumentation.send('d', async (own) => {
