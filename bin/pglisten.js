@@ -2,7 +2,7 @@
 // The command `pglisten`: finds the command that is asked for, and loads that file alone.
 'use strict'
 
-const { UsageError, describeError, EXIT } = require('./lib/errors.js')
+const { UsageError, describeError, EXIT, isUsage } = require('./lib/errors.js')
 const { version } = require('./lib/version.js')
 
 const COMMANDS = ['listen', 'notify', 'watch', 'durable', 'doctor', 'trigger', 'completion']
@@ -57,9 +57,9 @@ main(process.argv.slice(2)).then(
     process.exitCode = code
   },
   (error) => {
-    const isUsage = error instanceof UsageError
-    const hint = isUsage ? '\nTry `pglisten --help`, or `pglisten COMMAND --help`.' : ''
+    const isWrong = isUsage(error)
+    const hint = isWrong ? '\nTry `pglisten --help`, or `pglisten COMMAND --help`.' : ''
     process.stderr.write(`pglisten: ${describeError(error)}${hint}\n`)
-    process.exitCode = isUsage ? EXIT.usage : EXIT.failed
+    process.exitCode = isWrong ? EXIT.usage : EXIT.failed
   },
 )

@@ -56,8 +56,62 @@ test('install, status, and uninstall, which asks for --yes', async (t) => {
   t.is(refused.code, 2)
   t.regex(refused.err, /removes all events and positions: expected `--yes`/)
   t.is((await pool.durable.status()).version, 1)
-  t.is((await run(['uninstall', '--yes'])).code, 0)
+  t.deepEqual(await run(['uninstall', '--yes']), {
+    code: 0,
+    out: 'uninstalled: version 1\n',
+    err: '',
+  })
   t.is((await pool.durable.status()).version, 0)
+  t.is((await run(['uninstall', '--yes'])).out, 'nothing is installed\n')
+  await run(['install'])
+  const removed = await run(['uninstall', '--yes', '--json'])
+  t.deepEqual(JSON.parse(removed.out), { uninstalled: true, version: 1 })
+  const again = await run(['uninstall', '--yes', '--json'])
+  t.deepEqual(JSON.parse(again.out), { uninstalled: false, version: 0 })
+})
+
+test('where nothing is installed, each action says that alone, and names the command that installs', async (t) => {
+  const { run } = await openDatabase(t, { installed: false })
+  const err =
+    'pglisten: durable subscriptions are not installed in this database: `pglisten durable install` does that (ERR_PGLISTEN_DURABLE)\n'
+  for (const args of [
+    ['tail', 'c'],
+    ['tail', 'c', '--name', 'audit'],
+    ['publish', 'c', 'x'],
+    ['trim'],
+    ['trim', '--keep', '0'],
+    ['adopt'],
+    ['drop', 'billing'],
+    ['failed', 'billing'],
+    ['retry', 'billing'],
+  ])
+    t.deepEqual(await run(args), { code: 1, out: '', err }, args.join(' '))
+})
+
+test('tail that reaches no server says that alone', async (t) => {
+  const command = await pglisten(t, ['durable', 'tail', 'c'], {
+    dsn: 'postgres://127.0.0.1:1/none',
+  })
+  t.is(await command.ended(), 1)
+  t.is(command.err.split('\n').length, 2, command.err)
+  t.false(command.err.includes('left behind'))
+})
+
+test('trim keeps what the retention keeps, unless it is told otherwise', async (t) => {
+  const { pool, run, payloads } = await openDatabase(t)
+  for (const payload of ['old', 'new']) await pool.publish('c', payload)
+  await pool.execute("UPDATE pglisten.event SET at = at - interval '2 days' WHERE payload = 'old'")
+  t.is((await run(['install', '--retention', 'never'])).code, 0)
+  const refused = await run(['trim'])
+  t.is(refused.code, 2)
+  t.regex(refused.err, /retention is `never`.*expected `--keep SEC`/)
+  t.deepEqual(await payloads(), ['old', 'new'])
+  t.is((await run(['install', '--retention', '86400'])).code, 0)
+  t.is((await run(['trim'])).out, 'removed 1, of those older than 86400 s\n')
+  t.deepEqual(await payloads(), ['new'])
+  t.is((await run(['trim', '--json'])).out, '{"removed":0,"keepMs":86400000}\n')
+  t.is((await run(['trim', '--keep', '0'])).out, 'removed 1\n')
+  t.deepEqual(await payloads(), [])
 })
 
 test('publish takes an argument, lines, or all of standard input', async (t) => {
@@ -88,7 +142,7 @@ test('tail prints events from now on, and its subscription goes with it', async 
   await pool.publish('c', 'before')
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const command = await start(['tail', 'c', 'd'])
-    await waitFor(async () => (await subscriptions(pool)).length === 1)
+    await command.says(/listening/)
     await pool.publish('c', 'one\u001b[31m', { key: 'k' })
     await pool.publish('other', 'x')
     await pool.publish('d', 'two')
@@ -104,7 +158,7 @@ test('tail prints events from now on, and its subscription goes with it', async 
     t.false(command.out.includes('\u001b'))
     command.child.kill(signal)
     t.is(await command.ended(), 0)
-    t.is(command.err, '')
+    t.is(command.err, 'pglisten: listening to c, d\n')
     t.deepEqual(await subscriptions(pool), [])
   }
   t.is(
@@ -148,7 +202,7 @@ test('a reader that goes away ends tail quietly, and what it did not take comes 
   command.stdout.destroy()
   await pool.publish('c', '1')
   t.is(await command.ended(), 0)
-  t.is(command.err, '')
+  t.is(command.err, 'pglisten: listening to c\n')
   t.regex((await run([...args, '--count', '1'])).out, /"payload":"1"/)
 })
 
@@ -163,8 +217,10 @@ test('tail waits for a server that is away, and loses nothing', async (t) => {
   await command.printed(1)
   proxy.cut()
   await pool.publish('c', '2')
+  await command.says(/connection lost.*; reconnecting/)
   await command.says(/still trying|not acknowledged/)
   proxy.open()
+  await command.says(/connected again after \d+\.\d s, as server process \d+/)
   // The first one comes again, if its acknowledgement was cut off.
   await waitFor(() => command.records.some(({ payload }) => payload === '2'))
   command.child.kill('SIGINT')
@@ -172,6 +228,38 @@ test('tail waits for a server that is away, and loses nothing', async (t) => {
   const got = new Set(command.records.map(({ payload }) => payload))
   t.deepEqual([...got], ['1', '2'])
   t.deepEqual(await subscriptions(pool), [])
+})
+
+test('tail tells of a reading session that was ended, and of its return; --quiet tells nothing', async (t) => {
+  const { pool, start } = await openDatabase(t)
+  const quiet = await start(['tail', 'c', '--quiet'])
+  await waitFor(async () => (await subscriptions(pool)).length === 1)
+  quiet.child.kill('SIGTERM')
+  t.is(await quiet.ended(), 0)
+  t.is(quiet.err, '')
+  const command = await start(['tail', 'c'])
+  await command.says(/^pglisten: listening to c\n/)
+  // Another session holds what the reading one has to write, so that it can be ended in the middle of that.
+  const other = await pool.connection()
+  await other.execute('BEGIN')
+  await other.execute('LOCK TABLE pglisten.position')
+  await pool.publish('c', '1')
+  const ends = `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'`
+  await waitFor(async () => (await pool.fetchVal<number>(ends)) > 0)
+  await command.says(/still trying: .*57P01/)
+  await other.execute('ROLLBACK')
+  await other.close()
+  await command.says(/\npglisten: connected again\n/)
+  await command.printed(1)
+  t.false(command.err.includes('connection lost'))
+  const listens = `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+    WHERE datname = current_database() AND query ~ '^(LISTEN |/\\* pglisten: )'`
+  await waitFor(async () => (await pool.fetchVal<number>(listens)) > 0)
+  await command.says(/connection lost \(57P01, ERR_\w+\); reconnecting/)
+  await command.says(/connected again after \d+\.\d s, as server process \d+/)
+  command.child.kill('SIGINT')
+  t.is(await command.ended(), 0)
 })
 
 test('status, failed, retry, trim and drop', async (t) => {
@@ -207,8 +295,10 @@ test('status, failed, retry, trim and drop', async (t) => {
   t.like(JSON.parse(failed.out), { type: 'failed', id: '1', payload: 'bad', error: 'Error: no' })
   t.is((await run(['retry', 'billing', '1'])).out, '1 event is tried again\n')
   t.is((await run(['retry', 'billing', '--json'])).out, '{"due":1}\n')
-  t.is((await run(['trim', '--keep', '60'])).out, 'removed 0\n')
-  t.is((await run(['adopt'])).code, 0)
+  t.is((await run(['trim', '--keep', '60'])).out, 'removed 0, of those older than 60 s\n')
+  t.is((await run(['adopt'])).out, "the positions are this cluster's\n")
+  await pool.execute('UPDATE pglisten.home SET cluster = cluster + 1')
+  t.is((await run(['adopt', '--json'])).out, '{"adopted":true}\n')
   for (const args of [
     ['drop', 'none'],
     ['failed', 'none'],
@@ -218,7 +308,7 @@ test('status, failed, retry, trim and drop', async (t) => {
     t.deepEqual([refused.code, refused.err], [1, 'pglisten: there is no subscription `none`\n'])
   }
   t.is((await run(['drop', 'billing'])).out, 'dropped billing\n')
-  t.is((await run(['trim', '--json'])).out, '{"removed":3}\n')
+  t.is((await run(['trim', '--keep', '0', '--json'])).out, '{"removed":3,"keepMs":0}\n')
 })
 
 test('trim and doctor tell of a subscription that nobody reads', async (t) => {

@@ -76,6 +76,51 @@ for (const [args, message] of [
   })
 }
 
+for (const args of [
+  ['listen'],
+  ['watch'],
+  ['notify'],
+  ['durable', 'publish'],
+  ['durable', 'tail'],
+]) {
+  test(`${args.join(' ')} takes the address of a server for no channel, and does not show it`, async (t) => {
+    for (const rest of [
+      ['postgres://a:hunter2@b/c'],
+      ['--', 'postgres://a:hunter2@b/c'],
+      ['--', 'postgres://a:hunter2@b/*'],
+      ['postgress://a:hunter2@b/c'],
+      ['host=b password=hunter2'],
+      ['host=b dbname=hunter2'],
+    ]) {
+      if (rest[1]?.endsWith('*') && !['listen', 'watch'].includes(args[0]!)) continue
+      const command = await pglisten(t, [...args, ...rest])
+      t.is(await command.ended(), 2, rest.join(' '))
+      t.is(command.out, '')
+      t.regex(command.err, /the address of the server after `--dsn`/)
+      t.false(command.err.includes('hunter2'))
+    }
+  })
+}
+
+for (const args of [
+  ['listen', 'c', '--timeout', '3600'],
+  ['watch', 'c', '--timeout', '3600'],
+  ['notify', 'c'],
+  ['durable', 'status'],
+  ['durable', 'tail', 'c', '--timeout', '3600'],
+  ['doctor'],
+]) {
+  test(`a wrong --dsn of ${args.join(' ')} is a wrong argument, at once`, async (t) => {
+    for (const dsn of ['foo://bar', 'postgres://a:hunter2@b/c?nonsense=1']) {
+      const command = await pglisten(t, [...args, '--dsn', dsn])
+      t.is(await command.ended(), 2)
+      t.is(command.out, '')
+      t.regex(command.err, /`dsn`/)
+      t.false(command.err.includes('hunter2'))
+    }
+  })
+}
+
 /** The script of a shell. */
 const completion = (shell: string) =>
   spawnSync(process.execPath, [COMMAND, 'completion', shell], { encoding: 'utf8' }).stdout

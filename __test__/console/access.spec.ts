@@ -60,6 +60,20 @@ test('a request by another name of this machine is refused, whatever it asks for
   t.is((await opened.send('GET', '/', { headers })).status, 200)
 })
 
+test('the files of the page are the same for whoever asks, and only what is known by its address is answered', async (t) => {
+  const opened = await openConsole(t)
+  const own = await opened.send('GET', '/main.js', { headers: { cookie: undefined } })
+  t.is(own.status, 200)
+  for (const origin of ['https://evil.example', 'null']) {
+    for (const path of ['/', '/main.js', '/style.css', '/uplot.js']) {
+      const headers = { origin, cookie: undefined, 'sec-fetch-site': 'cross-site' }
+      t.is((await opened.send('GET', path, { headers })).status, 200, path)
+      t.is((await opened.send('GET', path, { headers: { ...headers, host: 'a.b' } })).status, 421)
+    }
+    t.is((await opened.send('GET', '/none', { headers: { origin } })).status, 403)
+  }
+})
+
 test('a page of another site gets nothing, though the browser would send the cookie', async (t) => {
   const opened = await openConsole(t, { allowSend: true })
   const foreign: Array<Record<string, string | undefined>> = [

@@ -14,6 +14,15 @@ import { notify, uniqueChannel } from '../support/listener.js'
 const BIN = path.join(root, 'packages/console/bin/pglisten-console.js')
 const TOKEN = 'a token that is long enough: 32 characters'
 
+/** Addresses of servers, as one might put them into the place of a channel. */
+const ADDRESSES = [
+  'postgres://a:hunter2@b/c',
+  'PostgreSQL://b/hunter2',
+  'postgress://a:hunter2@b/c',
+  'host=b password=hunter2',
+  'host=b dbname=hunter2',
+]
+
 interface Ran {
   out: string
   err: string
@@ -80,6 +89,31 @@ test('wrong arguments end the command with 2, and say what was expected', async 
   for (const [args, message, env = {}] of wrong) {
     t.throws(() => parseOptions(args, env), { instanceOf: UsageError, message })
   }
+})
+
+test('the address of a server is no channel, and not shown', async (t) => {
+  for (const address of ADDRESSES) {
+    const error = t.throws(() => parseOptions(['orders', address], {}), {
+      instanceOf: UsageError,
+      message: /^Expected names of channels, got the address of a server .* DATABASE_URL/,
+    })
+    t.false(error.message.includes('hunter2'))
+    for (const option of ['--host', '--origin', '--port', '--rate']) {
+      const wrong = t.throws(() => parseOptions([option, address], {}), { instanceOf: UsageError })
+      t.false(wrong.message.includes('hunter2'))
+    }
+  }
+  const ran = start(t, ['orders', '--', ADDRESSES[0]!], { DATABASE_URL: await serverDsn() })
+  await waitFor(() => ran.code !== null)
+  t.is(ran.code, 2)
+  t.is(ran.out, '')
+  t.false(ran.err.includes('hunter2'))
+  const names = ['a://b', 'user=7', 'a@b', 'password', 'postgres']
+  const parsed = parseOptions(names, {}) as Extract<
+    ReturnType<typeof parseOptions>,
+    { options: unknown }
+  >
+  t.deepEqual(parsed.options.channels, names)
 })
 
 test('by default the page is on the loopback interface, and cannot send', (t) => {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import test from 'ava'
 import * as conventions from '@opentelemetry/semantic-conventions/incubating'
 import { ConnectionPool } from 'pglisten'
-import { PglistenInstrumentation } from 'pglisten-opentelemetry'
+import { PglistenInstrumentation, inject } from 'pglisten-opentelemetry'
 import { uniqueName } from '../../lab/unique-name.js'
 import { deferred, waitFor } from '../../lab/wait.js'
 import { backendOf, notify, openListener, terminate, uniqueChannel } from '../support/listener.js'
@@ -316,7 +316,80 @@ test('a wrong option is refused with what was expected', (t) => {
     [{ durations: 'some' }, /^Expected `durations` to be 'sampled' or 'all', got 'some' /],
     [{ metrics: 1 }, /^Expected `metrics` to be a boolean, got 1 \(number\)$/],
     [null, /^Expected `config` to be an object, got null/],
+    [
+      { tracerProvider: 5 },
+      /^Expected `tracerProvider` to be .*`getTracer\(\)`, got 5 \(number\)$/,
+    ],
+    [{ tracerProvider: {} }, /^Expected `tracerProvider` to be .*, got \{\} \(object\)$/],
+    [
+      { meterProvider: {} },
+      /^Expected `meterProvider` to be .*`getMeter\(\)`, got \{\} \(object\)$/,
+    ],
+    [{ meterProvider: null }, /^Expected `meterProvider` to be .*, got null/],
   ] as const) {
     t.throws(() => new PglistenInstrumentation(config as never), { instanceOf: TypeError, message })
   }
 })
+
+test('a wrong argument of a method is refused with what was expected, and no payload is shown', async (t) => {
+  const { instrumentation } = openTelemetry(t, { spans: true })
+  const { pool } = await openListener(t, { name: uniqueName('arguments') })
+  const { observe, send, process, setConfig, setMeterProvider, setTracerProvider } =
+    bound(instrumentation)
+  const ran = () => t.fail('it has run')
+  for (const [call, message] of [
+    [
+      () => observe(pool, { name: 5 }),
+      /^Expected `options.name` to be a string, got 5 \(number\)$/,
+    ],
+    [() => observe(pool, { nam: 'x' }), /^Expected `options` to have name, got `nam`$/],
+    [() => observe(pool, 'x'), /^Expected `options` to be an object, got 'x' \(string\)$/],
+    [() => observe(pool, null), /^Expected `options` to be an object, got null/],
+    [() => send('x'), /^Expected `work` to be a function, got undefined/],
+    [() => send(5, ran), /^Expected `channel` to be a string, got 5 \(number\)$/],
+    [() => process(undefined, ran), /^Expected `messages` to be a message .*, got undefined$/],
+    [
+      () => process({ payload: 'hunter2' }, ran),
+      /^Expected `messages` to be .*, got another object$/,
+    ],
+    [
+      () => process([{ channel: 'c' }, 'hunter2'], ran),
+      /^Expected `messages\[1\]` to be .*, got a value of the type string$/,
+    ],
+    [() => process([], 'hunter'), /^Expected `work` to be a function, got 'hunter' \(string\)$/],
+    [() => setMeterProvider({}), /^Expected `provider` to be an object with `getMeter\(\)`/],
+    [() => setTracerProvider(5), /^Expected `provider` to be an object with `getTracer\(\)`/],
+    [() => setConfig({ meterProvider: {} }), /^Expected `meterProvider` to be /],
+    [
+      () => inject('hunter2' as never),
+      /^Expected `payload` to be an object .*, got a value of the type string$/,
+    ],
+    [() => inject(['hunter2']), /^Expected `payload` to be an object .*, got an array$/],
+    [() => inject(null as never), /^Expected `payload` to be an object .*, got null$/],
+    [
+      () => send('c', (own: typeof inject) => own('hunter2' as never)),
+      /^Expected `payload` to be /,
+    ],
+  ] as const) {
+    const error = t.throws(call, { instanceOf: TypeError, message })
+    t.false(error.message.includes('hunter2'))
+  }
+  t.is(
+    instrumentation.process([], () => 7),
+    7,
+  )
+})
+
+/** The methods of an instrumentation, to be called with whatever arguments. */
+function bound(instrumentation: PglistenInstrumentation) {
+  const calls = (name: keyof PglistenInstrumentation) =>
+    (instrumentation[name] as (...args: unknown[]) => unknown).bind(instrumentation)
+  return {
+    observe: calls('observe'),
+    send: calls('send'),
+    process: calls('process'),
+    setConfig: calls('setConfig'),
+    setMeterProvider: calls('setMeterProvider'),
+    setTracerProvider: calls('setTracerProvider'),
+  }
+}

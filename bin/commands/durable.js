@@ -2,7 +2,7 @@
 // `pglisten durable`: what durable subscriptions need in a database, what is told of them, and events to and from them.
 'use strict'
 
-const { COMMON, COMMON_HELP, flag, parse, text } = require('../lib/arguments.js')
+const { COMMON, COMMON_HELP, checkAddress, flag, parse, text } = require('../lib/arguments.js')
 const { openPool, warnOfPassword } = require('../lib/connection.js')
 const { EXIT, UsageError } = require('../lib/errors.js')
 const { teller } = require('../lib/output.js')
@@ -35,16 +35,17 @@ Options:
   --subscribers A,B  install: roles that may subscribe, and publish
   --retention SEC    install: how long events stay that every subscription has done (a day at first); never: until trim is called
   --yes              uninstall: do it
-  --json             install, status, publish, trim, drop, retry: one object
+  --json             install, uninstall, status, publish, trim, adopt, drop, retry: one object
   --key KEY          publish: what the event is about
   --whole            publish: with - all of standard input is one payload
   --name NAME        tail: the subscription, which stays; made where there is none
   --from WHERE       tail: where a new subscription begins: now (default), or beginning, the oldest event that is kept
   --count N          tail: end after so many events
   --timeout SEC      tail: end after so many seconds
-  --keep SEC         trim: only what is older (0)
+  --keep SEC         trim: only what is older; 0: all that is done (what the retention of install says; needed where that is never)
 ${COMMON_HELP}
 
+tail stays through outages; standard error says when it listens, when the connection is lost and when it is back.
 An event is acknowledged once its line was taken by the reader: with --name nothing is lost when the reader or this command is
 killed, and the last lines may come again. Without --name the subscription is dropped at the end; one that is left behind by a
 kill is dropped after an hour by whoever runs another one.
@@ -93,7 +94,7 @@ const TABLE = {
     load: () => admin().uninstall,
     takes: '',
     count: [0, 0],
-    options: ['yes'],
+    options: ['yes', 'json'],
     check: ({ values }) => {
       if (values.yes !== true)
         throw new UsageError('It removes all events and positions: expected `--yes`')
@@ -121,7 +122,7 @@ const TABLE = {
     options: ['keep', 'json'],
     check: ({ values }) => void admin().keepOf(values),
   },
-  adopt: { load: () => admin().adopt, takes: '', count: [0, 0] },
+  adopt: { load: () => admin().adopt, takes: '', count: [0, 0], options: ['json'] },
   drop: { load: () => admin().drop, takes: 'NAME', count: [1, 1], options: ['json'] },
   failed: { load: () => admin().failed, takes: 'NAME', count: [1, 1] },
   retry: {
@@ -145,6 +146,7 @@ async function run(args) {
   const expected = `expected one of ${[...ACTIONS.keys()].map((one) => `\`${one}\``).join(', ')}`
   if (name === undefined) throw new UsageError(`No action: ${expected}`)
   const action = ACTIONS.get(name)
+  if (action === undefined) checkAddress(name)
   if (action === undefined) throw new UsageError(`Unknown action \`${name}\`: ${expected}`)
   const tell = teller(values.quiet)
   const call = { args: [...before, ...rest], before: before.length, values, tell }
@@ -154,9 +156,18 @@ async function run(args) {
   const pool = openPool(values.dsn, `durable ${name}`, { maxDbPoolSize: 3 })
   try {
     return await action.load()(pool, call)
+  } catch (error) {
+    throw inWordsOfCommands(error)
   } finally {
     await pool.close({ timeoutMs: 1000 })
   }
+}
+
+/** Has an error name the command that helps, where the library names its function. @param {unknown} error */
+function inWordsOfCommands(error) {
+  if (error instanceof Error)
+    error.message = error.message.replace(/`pool\.durable\.(\w+)\(\)`/g, '`pglisten durable $1`')
+  return error
 }
 
 /** @param {string} name @param {Action} action @param {Call} call */

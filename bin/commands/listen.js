@@ -106,12 +106,12 @@ async function run(args) {
     return EXIT.done
   }
   const tell = teller(settings.quiet)
-  const ending = new Ending()
-  ending.after(settings.timeoutMs)
   warnOfPassword(settings.dsn, tell)
   const { wanted, maxMessages } = settings
   // One connection besides the session that listens: for the looks for channels.
   const pool = openPool(settings.dsn, 'listen', { maxDbPoolSize: 1 })
+  const ending = new Ending()
+  ending.after(settings.timeoutMs)
   /** @type {Listener} */
   const listener = pool.listener({ channels: wanted.names, buffer: { maxMessages } })
   narrate(listener, tell)

@@ -83,12 +83,13 @@ async function run(args) {
   const everyMs = (interval ?? (isScreen ? 1 : 10)) * 1000
   const discoverMs = seconds('--discover', values.discover) ?? DISCOVER_MS
   const say = teller(values.quiet)
-  const ending = new Ending()
-  ending.after(seconds('--timeout', values.timeout))
+  const timeoutMs = seconds('--timeout', values.timeout)
   warnOfPassword(values.dsn, say)
-  const { signal } = ending
 
   const pool = openPool(values.dsn, 'watch', { maxDbPoolSize: 1 })
+  const ending = new Ending()
+  ending.after(timeoutMs)
+  const { signal } = ending
   /** @type {Listener} */
   const listener = pool.listener({ channels: wanted.names })
   /** @type {View} */

@@ -40,9 +40,12 @@ async function install(pool, { values }) {
   return EXIT.done
 }
 
-/** @param {ConnectionPool} pool */
-async function uninstall(pool) {
+/** @param {ConnectionPool} pool @param {Call} call */
+async function uninstall(pool, { values }) {
+  const { version } = await pool.durable.status()
   await pool.durable.uninstall()
+  const words = version === 0 ? 'nothing is installed' : `uninstalled: version ${version}`
+  say(values, { uninstalled: version > 0, version }, words)
   return EXIT.done
 }
 
@@ -105,7 +108,21 @@ function asText({ version, latestVersion, isHome, retentionMs, unread }, subscri
 }
 
 /** @param {Values} values */
-const keepOf = ({ keep }) => seconds('--keep', keep) ?? 0
+const keepOf = ({ keep }) => seconds('--keep', keep)
+
+/** For how long `trim` keeps events. @param {ConnectionPool} pool @param {Values} values */
+async function keepMsOf(pool, values) {
+  const given = keepOf(values)
+  if (given !== undefined) return given
+  const { version, retentionMs } = await pool.durable.status()
+  // Where nothing is installed, trimming says so.
+  if (version === 0) return 0
+  if (retentionMs === false)
+    throw new UsageError(
+      'The retention is `never`, which says nothing of what may go: expected `--keep SEC`, with 0 for all that is done',
+    )
+  return retentionMs
+}
 
 /** @param {ConnectionPool} pool @param {Call} call */
 async function trim(pool, { values, tell }) {
@@ -115,16 +132,21 @@ async function trim(pool, { values, tell }) {
   // Node would print it in its own way too.
   process.removeAllListeners('warning')
   process.on('warning', onWarning)
-  const removed = await pool.durable.trim(keepOf(values))
+  const keepMs = await keepMsOf(pool, values)
+  const removed = await pool.durable.trim(keepMs)
   // Warnings come in the next turn.
   await new Promise((resolve) => setImmediate(resolve))
-  say(values, { removed }, `removed ${removed}`)
+  const which = keepMs > 0 ? `, of those older than ${keepMs / 1000} s` : ''
+  say(values, { removed, keepMs }, `removed ${removed}${which}`)
   return EXIT.done
 }
 
-/** @param {ConnectionPool} pool */
-async function adopt(pool) {
+/** @param {ConnectionPool} pool @param {Call} call */
+async function adopt(pool, { values }) {
+  const { version, isHome } = await pool.durable.status()
   await pool.durable.adopt()
+  const adopted = version > 0 && !isHome
+  say(values, { adopted }, adopted ? 'adopted the positions' : "the positions are this cluster's")
   return EXIT.done
 }
 

@@ -11,6 +11,7 @@ const { Ending, signalCode } = require('../lib/ending.js')
 const { EXIT, UsageError, describeError } = require('../lib/errors.js')
 const { Output } = require('../lib/output.js')
 const { jsonLine, visible } = require('../lib/terminal.js')
+const { TailLife } = require('./life.js')
 
 const BATCH = 100
 /** After so long a subscription that was left behind is dropped by whoever runs another one, in milliseconds. */
@@ -48,10 +49,7 @@ async function run(pool, call) {
     batchSize: count === Infinity ? BATCH : 1,
     ...(name === undefined && { maxUnreadAgeMs: LEFT_MS, onUnread: 'drop' }),
   })
-  subscription.on('warning', ({ message, unread, error }) => {
-    if (unread === undefined) call.tell(`still trying: ${describeError(error)}`)
-    else call.tell(visible(message))
-  })
+  const life = new TailLife(subscription, channels, call.tell)
   let taken = 0
   try {
     for await (const { events, ack } of subscription.batches({ signal: ending.signal })) {
@@ -70,7 +68,9 @@ async function run(pool, call) {
     }
   } finally {
     ending.release()
-    if (name === undefined) await dropped(pool, own, call.tell)
+    life.end()
+    // One that the server has not made is not left behind, whatever a try to drop it says.
+    if (name === undefined) await dropped(pool, own, life.isMade ? call.tell : () => {})
   }
   return output.exitCode(exitCode(taken >= count || count === Infinity, ending))
 }

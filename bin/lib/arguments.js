@@ -21,6 +21,26 @@ const COMMON_HELP = `  --dsn DSN          the server, as a URL or key=value pair
  * @typedef {Record<string, { type: 'string' | 'boolean', short?: string }>} OptionTable
  */
 
+const ADDRESS =
+  'Expected the address of the server after `--dsn`, or in DATABASE_URL, got an argument that is one (not shown: it may hold a password)'
+
+const POSTGRES = /^\s*postgres(ql)?:\/\//i
+
+/**
+ * Whether a text is the address of a server, or would be one but for its scheme: nobody names a channel so.
+ * @param {string} text
+ */
+const isAddress = (text) =>
+  POSTGRES.test(text) ||
+  /^\s*[a-z][a-z\d+.-]*:\/\/\S*@/i.test(text) ||
+  /(^|\s)password\s*=/i.test(text) ||
+  /^\s*(host|hostaddr|port|dbname|user|service)\s*=\s*\S+\s+\w+\s*=/i.test(text)
+
+/** Refuses the address of a server. @param {string} text */
+function checkAddress(text) {
+  if (isAddress(text)) throw new UsageError(ADDRESS)
+}
+
 /**
  * @template {OptionTable} Options
  * @param {string[]} args
@@ -39,10 +59,8 @@ function parse(args, options) {
       allowPositionals: true,
       allowNegative: true,
     })
-    for (const positional of positionals) {
-      if (/^postgres(ql)?:\/\//i.test(positional))
-        throw new UsageError('Expected the address of the server after `--dsn`')
-    }
+    // Of what may be a payload, the clear case alone: such a payload stands after --.
+    if (positionals.some((one) => POSTGRES.test(one))) throw new UsageError(ADDRESS)
     return { values, positionals, rest }
   } catch (error) {
     if (error instanceof UsageError) throw error
@@ -92,6 +110,7 @@ const MAX_CHANNEL_BYTES = 63
  * @param {string} channel
  */
 function checkChannel(channel) {
+  checkAddress(channel)
   const bytes = Buffer.byteLength(channel)
   if (bytes === 0 || bytes > MAX_CHANNEL_BYTES || channel.includes('\0')) {
     throw new UsageError(
@@ -100,4 +119,14 @@ function checkChannel(channel) {
   }
 }
 
-module.exports = { COMMON, COMMON_HELP, parse, number, seconds, checkChannel, text, flag }
+module.exports = {
+  COMMON,
+  COMMON_HELP,
+  parse,
+  number,
+  seconds,
+  checkAddress,
+  checkChannel,
+  text,
+  flag,
+}

@@ -5,7 +5,7 @@
 
 /** @import { ConnectionPool, Listener } from 'pglisten' */
 
-const { checkChannel } = require('./arguments.js')
+const { checkAddress, checkChannel } = require('./arguments.js')
 const { describeError } = require('./errors.js')
 const { visible } = require('./terminal.js')
 
@@ -100,6 +100,7 @@ class Wanted {
     this.patterns = exact ? [] : given.filter((name) => name.includes('*'))
     this.names = exact ? given : given.filter((name) => !name.includes('*'))
     for (const name of this.names) checkChannel(name)
+    for (const pattern of this.patterns) checkAddress(pattern)
     this.#matchers = this.patterns.map(matcher)
     this.#known = new Set(this.names)
   }

@@ -4,6 +4,8 @@
 
 /** @import { ConnectionPool, ConnectionPoolOptions } from 'pglisten' */
 
+const { blameArguments } = require('./errors.js')
+
 /** Loaded when a command connects, so that `--help` and wrong arguments cost nothing. @returns {typeof import('pglisten')} */
 const library = () => require('pglisten')
 
@@ -24,6 +26,9 @@ function openPool(dsn, command, options = {}) {
       ...options,
       ...(where !== undefined && { dsn: where }),
     })
+  } catch (error) {
+    if (dsn !== undefined) blameArguments(error)
+    throw error
   } finally {
     if (given === undefined) delete process.env['PGAPPNAME']
   }

@@ -21,6 +21,19 @@ const EXIT = Object.freeze({
 /** Arguments that the command does not understand. */
 class UsageError extends Error {}
 
+/** Errors of the library that say what is wrong with an argument. @type {WeakSet<object>} */
+const ofArguments = new WeakSet()
+
+/** Marks an error of the library as one of the arguments. @param {unknown} error */
+function blameArguments(error) {
+  if (typeof error === 'object' && error !== null) ofArguments.add(error)
+}
+
+/** Whether an error says that arguments are wrong. @param {unknown} error */
+const isUsage = (error) =>
+  error instanceof UsageError ||
+  (typeof error === 'object' && error !== null && ofArguments.has(error))
+
 /** Something that is wrong, and is said by its message alone. */
 class Failure extends Error {}
 
@@ -41,4 +54,4 @@ function describeError(error) {
   return visible(`${error.message}${help} (${codes})`)
 }
 
-module.exports = { EXIT, Failure, UsageError, describeError }
+module.exports = { EXIT, Failure, UsageError, blameArguments, describeError, isUsage }

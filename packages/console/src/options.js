@@ -54,9 +54,15 @@ export function parseOptions(args, env) {
   const { values, positionals } = parse(args)
   if (values.help) return { help: true }
   if (values.version) return { version: true }
+  if (positionals.some(isAddress)) {
+    throw new UsageError(
+      'Expected names of channels, got the address of a server (not shown: it may hold a password). It belongs into DATABASE_URL: ' +
+        'every user of this machine can read the arguments of a program',
+    )
+  }
   const host = values.host ?? '127.0.0.1'
   if (isIP(host) === 0) {
-    throw new UsageError(`Expected --host to be an IP address, got \`${host}\``)
+    throw new UsageError(`Expected --host to be an IP address, got ${shown(host)}`)
   }
   const origins = (values.origin ?? []).map(checkOrigin)
   if (!isLoopback(host) && origins.length === 0) {
@@ -90,6 +96,24 @@ export function isLoopback(host) {
   return host === '::1' || host.startsWith('127.')
 }
 
+/**
+ * Whether a text is the address of a server, or would be one but for its scheme: nobody names a channel so.
+ * @param {string} text
+ */
+function isAddress(text) {
+  return (
+    /^\s*postgres(ql)?:\/\//i.test(text) ||
+    /^\s*[a-z][a-z\d+.-]*:\/\/\S*@/i.test(text) ||
+    /(^|\s)password\s*=/i.test(text) ||
+    /^\s*(host|hostaddr|port|dbname|user|service)\s*=\s*\S+\s+\w+\s*=/i.test(text)
+  )
+}
+
+/** A text of an error: an address may hold a password. @param {string} text */
+function shown(text) {
+  return isAddress(text) ? 'an address (not shown: it may hold a password)' : `\`${text}\``
+}
+
 /** @param {string[]} args */
 function parse(args) {
   try {
@@ -116,7 +140,7 @@ function checkOrigin(text) {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (!url || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
     throw new UsageError(
-      `Expected --origin to be a URL such as https://console.example.com, without a path, got \`${text}\``,
+      `Expected --origin to be a URL such as https://console.example.com, without a path, got ${shown(text)}`,
     )
   }
   return url.origin
@@ -131,7 +155,9 @@ function checkInteger(name, text, { from, to, otherwise }) {
   if (text === undefined) return otherwise
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
   if (!(value >= from && value <= to)) {
-    throw new UsageError(`Expected ${name} to be a number from ${from} to ${to}, got \`${text}\``)
+    throw new UsageError(
+      `Expected ${name} to be a number from ${from} to ${to}, got ${shown(text)}`,
+    )
   }
   return value
 }

@@ -4,7 +4,13 @@ import type { ConnectionPool, DurableEvent, Listener, Subscription } from 'pglis
 import { Metrics } from './metrics.js'
 import { SCHEMA_URL } from './names.js'
 import {
+  checkChannel,
+  checkFunction,
+  checkMessages,
+  checkObserved,
+  checkProvider,
   expected,
+  has,
   resolveConfig,
   type PglistenInstrumentationConfig,
   type ResolvedConfig,
@@ -72,15 +78,25 @@ export class PglistenInstrumentation implements Disposable {
     this.disable()
   }
 
-  /** Sends metrics elsewhere. */
+  /**
+   * Sends metrics elsewhere.
+   *
+   * @throws TypeError when it has no `getMeter()`.
+   */
   setMeterProvider(provider: MeterProvider): void {
+    checkProvider('provider', 'getMeter', provider)
     this.#meterProvider = provider
     this.#startMetrics()
     this.#spans?.update()
   }
 
-  /** Sends spans elsewhere. */
+  /**
+   * Sends spans elsewhere.
+   *
+   * @throws TypeError when it has no `getTracer()`.
+   */
   setTracerProvider(provider: TracerProvider): void {
+    checkProvider('provider', 'getTracer', provider)
     this.#tracerProvider = provider
     this.#startSpans()
   }
@@ -113,7 +129,7 @@ export class PglistenInstrumentation implements Disposable {
    *
    * @param target - The pool, the listener or the subscription. It is held weakly.
    * @param options - `name`: that of the pool. @default `pglisten`
-   * @throws TypeError when it is none of these.
+   * @throws TypeError when it is none of these, or an option is wrong.
    */
   observe(target: ConnectionPool, options?: { name?: string | undefined }): void
   /** Observes a listener. */
@@ -122,9 +138,10 @@ export class PglistenInstrumentation implements Disposable {
   observe<Event extends DurableEvent<unknown>>(target: Subscription<Event>): void
   observe(
     target: ConnectionPool | Listener<Record<string, unknown>> | AnySubscription,
-    { name }: { name?: string | undefined } = {},
+    options: { name?: string | undefined } = {},
   ): void {
-    if (has(target, 'status')) this.#registry.addPool(target as ConnectionPool, name)
+    checkObserved(options)
+    if (has(target, 'status')) this.#registry.addPool(target as ConnectionPool, options.name)
     else if (has(target, 'health')) {
       const listener = target as AnyListener
       this.#registry.addListener(listener, listener.health().name)
@@ -143,11 +160,14 @@ export class PglistenInstrumentation implements Disposable {
    * the function {@link inject}.
    *
    * @returns What `work` returns. The span ends with its promise, if it is one.
+   * @throws TypeError when the channel is no string, or `work` no function.
    */
   send<Result>(
     channel: string,
     work: (inject: <Payload extends object>(payload: Payload) => Payload) => Result,
   ): Result {
+    checkChannel(channel)
+    checkFunction('work', work)
     return this.#spans && this.#resolved.spans.notify
       ? this.#spans.send(channel, work)
       : work(inject)
@@ -160,8 +180,11 @@ export class PglistenInstrumentation implements Disposable {
    *
    * @param messages - A message, or those of a batch without gaps.
    * @returns What `work` returns. The span ends with its promise, if it is one.
+   * @throws TypeError when the messages are none, or `work` is no function.
    */
   process<Result>(messages: Processed | readonly Processed[], work: () => Result): Result {
+    checkMessages(messages)
+    checkFunction('work', work)
     const spans = this.#resolved.spans.callbacks ? this.#spans : undefined
     const run = spans ? () => spans.process(messages, work) : work
     return this.#metrics ? this.#metrics.process(commonChannel(messages), run) : run()
@@ -185,12 +208,4 @@ export class PglistenInstrumentation implements Disposable {
     const tracer = provider.getTracer(NAME, VERSION, { schemaUrl: SCHEMA_URL })
     this.#spans = new Spans(tracer, this.#resolved)
   }
-}
-
-function has(target: unknown, method: string): boolean {
-  return (
-    typeof target === 'object' &&
-    target !== null &&
-    typeof (target as Record<string, unknown>)[method] === 'function'
-  )
 }

@@ -92,8 +92,9 @@ export function resolveConfig(config: PglistenInstrumentationConfig): ResolvedCo
     throw new TypeError(expected('extract', 'a boolean or a function', extract))
   if (durations !== 'sampled' && durations !== 'all')
     throw new TypeError(expected('durations', "'sampled' or 'all'", durations))
-  if (typeof channelName !== 'function')
-    throw new TypeError(expected('channelName', 'a function', channelName))
+  checkFunction('channelName', channelName)
+  checkProvider('meterProvider', 'getMeter', config.meterProvider)
+  checkProvider('tracerProvider', 'getTracer', config.tracerProvider)
   return { metrics, spans: resolveSpans(config.spans), extract, durations, channelName, queryText }
 }
 
@@ -103,6 +104,80 @@ function resolveSpans(spans: boolean | SpanOptions = false): ResolvedConfig['spa
   for (const name of SPANS) checkBoolean(`spans.${name}`, spans[name] ?? false)
   const { callbacks = false, statements = false, notify = false } = spans
   return { callbacks, statements, notify }
+}
+
+/** @internal Checks that a provider, if there is one, has its method. */
+export function checkProvider(
+  name: string,
+  method: 'getMeter' | 'getTracer',
+  value: unknown,
+): void {
+  if (value !== undefined && !has(value, method))
+    throw new TypeError(expected(name, `an object with \`${method}()\``, value))
+}
+
+/** @internal Checks the options of `observe()`. */
+export function checkObserved(options: unknown): void {
+  checkNames('options', options, new Set(['name']))
+  const { name } = options as { name?: unknown }
+  if (name !== undefined && typeof name !== 'string')
+    throw new TypeError(expected('options.name', 'a string', name))
+}
+
+/** @internal Checks the channel of `send()`. */
+export function checkChannel(value: unknown): void {
+  if (typeof value !== 'string') throw new TypeError(expected('channel', 'a string', value))
+}
+
+/** @internal Checks what `process()` is about. What it was given is not shown: it may hold a payload. */
+export function checkMessages(value: unknown): void {
+  if (!Array.isArray(value)) {
+    if (isMessage(value)) return
+    throw new TypeError(
+      `Expected \`messages\` to be a message with a \`channel\`, or an array of those, got ${kindOf(value)}`,
+    )
+  }
+  const wrong = value.findIndex((message) => !isMessage(message))
+  if (wrong === -1) return
+  throw new TypeError(
+    `Expected \`messages[${wrong}]\` to be a message with a \`channel\`, got ${kindOf(value[wrong])}`,
+  )
+}
+
+function isMessage(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as { channel?: unknown }).channel === 'string'
+  )
+}
+
+/** @internal Checks the payload of `inject()`, which is not shown. */
+export function checkPayload(value: unknown): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new TypeError(
+      `Expected \`payload\` to be an object that is no array, got ${kindOf(value)}`,
+    )
+}
+
+/** What a value is, without the value. */
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return `${value}`
+  if (typeof value !== 'object') return `a value of the type ${typeof value}`
+  return Array.isArray(value) ? 'an array' : 'another object'
+}
+
+/** @internal Checks a function. */
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== 'function') throw new TypeError(expected(name, 'a function', value))
+}
+
+/** @internal Whether a value has a method. */
+export function has(value: unknown, method: string): boolean {
+  return (
+    ((typeof value === 'object' && value !== null) || typeof value === 'function') &&
+    typeof (value as unknown as Record<string, unknown>)[method] === 'function'
+  )
 }
 
 function checkNames(name: string, value: unknown, known: ReadonlySet<string>): void {

@@ -1,6 +1,6 @@
 // The context of a trace in payloads: fields such as `traceparent` of a JSON object.
 import { ROOT_CONTEXT, context, propagation, type Context } from '@opentelemetry/api'
-import type { Extract } from './options.js'
+import { checkPayload, type Extract } from './options.js'
 
 /**
  * Returns a copy of a payload with the fields of the active context, such as `traceparent`: for `JSON.stringify()`. Without an
@@ -8,6 +8,7 @@ import type { Extract } from './options.js'
  * notification may have.
  *
  * @param payload - An object that becomes JSON.
+ * @throws TypeError when the payload is no object, or an array.
  */
 export function inject<Payload extends object>(
   payload: Payload,
@@ -20,6 +21,7 @@ export function injectFrom<Payload extends object>(
   from: Context,
   payload: Payload,
 ): Payload & Record<string, unknown> {
+  checkPayload(payload)
   const carrier: Record<string, string> = {}
   propagation.inject(from, carrier)
   return { ...payload, ...carrier }
