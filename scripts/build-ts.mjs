@@ -111,9 +111,15 @@ function withMap(file) {
   }
 }
 
-/** The text of a file of SQL. @param {string} name */
+/** The text of a file of SQL, without comments between statements, which the server would not keep. @param {string} name */
 function sqlOf(name) {
-  return fs.readFileSync(path.join(root, 'src-ts', 'durable', 'sql', name), 'utf8')
+  const text = fs.readFileSync(path.join(root, 'src-ts', 'durable', 'sql', name), 'utf8')
+  let isBody = false
+  const kept = text.split('\n').filter((line) => {
+    if (line.split('$$').length % 2 === 0) isBody = !isBody
+    return isBody || !/^(--.*)?$/.test(line)
+  })
+  return `${kept.join('\n')}\n`
 }
 
 /**
