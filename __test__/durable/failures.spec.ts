@@ -317,6 +317,7 @@ test('a deadlock is tried again, and does not count', async (t) => {
   await publish('1')
   let calls = 0
   const done = deferred<number>()
+  let crossed: Promise<void> | undefined
   run(async (tx, { attempt }) => {
     calls += 1
     if (calls === 1) {
@@ -331,12 +332,13 @@ test('a deadlock is tried again, and does not count', async (t) => {
       try {
         await tx.execute(`UPDATE ${name} SET n = n WHERE n = 1`)
       } finally {
-        void crossing.then(() => other.commit())
+        crossed = crossing.then(() => other.commit())
       }
     }
     done.resolve(attempt)
   })
   t.is(await within(done.promise), 1)
   t.is(calls, 2)
+  await crossed
   await connection.close()
 })
