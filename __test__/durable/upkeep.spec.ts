@@ -5,7 +5,8 @@
 import test, { type ExecutionContext } from 'ava'
 import { ConnectionPool, type SubscriptionOptions, type SubscriptionWarning } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
-import { waitFor } from '../../lab/wait.js'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
+import { waitFor, within } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
 import { server } from './scene.js'
 
@@ -72,7 +73,7 @@ async function openDatabase(t: ExecutionContext) {
       count,
     ])
   const events = () => witness.ask<number>('SELECT count(*)::int FROM pglisten.event')
-  return { pool, witness, run, leave, age, publish, events }
+  return { dsn: url.href, pool, witness, run, leave, age, publish, events }
 }
 
 test.serial(
@@ -163,6 +164,68 @@ test.serial('one process at a time looks after the events, and nobody waits for 
   await next.commit()
   await waitFor(async () => (await events()) === 0)
 })
+
+test.serial('a run that waits for whoever trims ends at once when it is aborted', async (t) => {
+  const { run, pool, witness } = await openDatabase(t)
+  const connection = await pool.connection()
+  const other = await connection.begin()
+  await other.execute('SELECT pg_advisory_xact_lock(pglisten.trim_lock())')
+  const { stop } = run('s')
+  await waitFor(() =>
+    witness.ask(
+      `SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+    ),
+  )
+  await within(stop())
+  await other.commit()
+  await connection.close()
+  t.deepEqual(await pool.durable.subscriptions(), [])
+})
+
+test.serial(
+  'a connection that is cut off in silence while events are removed stops no later round',
+  async (t) => {
+    const { witness, publish, events, dsn } = await openDatabase(t)
+    const keeper = await witness.session()
+    t.teardown(() => keeper[Symbol.asyncDispose]())
+    await witness.run(`
+    CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN OLD; END $$;
+    CREATE TRIGGER gate BEFORE DELETE ON pglisten.event FOR EACH STATEMENT EXECUTE FUNCTION gate()`)
+    await keeper.ask('SELECT pg_advisory_lock(7)')
+    const proxy = await FaultProxy.start(Number(new URL(dsn).port))
+    t.teardown(() => proxy.stop())
+    const pool = new ConnectionPool({ dsn: proxy.dsn(dsn) })
+    t.teardown(() => pool.close())
+    const options = {
+      channels: ['c'],
+      from: 'beginning' as const,
+      safetyNetMs: 100,
+      maxHandlerMs: 500,
+    }
+    const ending = new AbortController()
+    const ended = pool.subscription('s', options).run(() => {}, { signal: ending.signal })
+    t.teardown(async () => {
+      ending.abort()
+      await ended
+    })
+    await publish(1)
+    await waitFor(() =>
+      witness.ask(
+        "SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 7",
+      ),
+    )
+    proxy.swallow('both')
+    await keeper.ask('SELECT pg_advisory_unlock(7)')
+    // Connections that are made from now on are good.
+    proxy.clear()
+    await waitFor(async () => (await events()) === 0)
+    await publish(1)
+    await waitFor(async () => (await events()) === 0)
+    t.pass()
+  },
+)
 
 test.serial('who trims sees a subscription that is just being made', async (t) => {
   const { publish, events, pool, witness, run } = await openDatabase(t)

@@ -230,15 +230,17 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
 
   /** Makes the subscription, if there is none, and begins to hear the bell. */
   async #begin(bell: Bell, signal: AbortSignal): Promise<void> {
-    const { channels, from, partitions, maxUnreadAgeMs, onUnread } = this.#options
+    const { channels, from, partitions, maxUnreadAgeMs, onUnread, maxHandlerMs } = this.#options
     const maxUnread = maxUnreadAgeMs === null ? null : `${maxUnreadAgeMs} ms`
+    // It may wait for whoever trims, and a connection that is cut off in silence never answers.
+    const bounds = { signal, timeoutMs: maxHandlerMs }
     const subscribed = withConnection(
       this.#owner,
       (connection) =>
         connection.execute(
           'SELECT pglisten.subscribe($1, $2, $3, $4, $5::text::interval, $6)',
           [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
-          PLAIN,
+          { ...PLAIN, ...bounds },
         ),
       { signal },
     )

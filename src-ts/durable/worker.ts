@@ -127,7 +127,7 @@ export class Worker {
     if (state === SqlState.Elsewhere) {
       try {
         await withConnection(this.#owner, (connection) =>
-          connection.execute('SELECT FROM pglisten.adopt()', [], PLAIN),
+          connection.execute('SELECT FROM pglisten.adopt()', [], { ...PLAIN, signal: this.#stop }),
         )
       } catch {
         // The next fetch says again what is to be done.
