@@ -166,35 +166,12 @@ async function statusOf(tx: Transaction, transaction: string): Promise<string | 
 /** Makes a time of leading: called with the first event. */
 type Begin = (tx: Transaction, signal: AbortSignal) => Promise<DurableTerm>
 
-/** Works the subscription until `signal` is aborted or something fails; then it rejects with the failure. */
+/**
+ * Works the subscription until `signal` is aborted or something fails; then it rejects with the failure. All events of a transaction are
+ * stored before the first of them is waited for.
+ */
 export async function relayDurable(
   subscription: Subscription,
-  begin: Begin,
-  signal: AbortSignal,
-): Promise<void> {
-  await (hasBatches(subscription)
-    ? relayBatches(subscription, begin, signal)
-    : relayEvents(subscription, begin, signal))
-}
-
-/** A batch of a subscription. */
-interface Batch {
-  readonly events: readonly DurableEvent[]
-  readonly tx: Transaction
-  readonly ack: () => Promise<void>
-}
-
-/** A subscription that hands out batches. */
-interface Batches {
-  batches: (options: { signal: AbortSignal }) => AsyncIterableIterator<Batch>
-}
-
-const hasBatches = (subscription: Subscription | Batches): subscription is Batches =>
-  'batches' in subscription
-
-/** Stores all events of a transaction before the first of them is waited for. */
-async function relayBatches(
-  subscription: Batches,
   begin: Begin,
   signal: AbortSignal,
 ): Promise<void> {
@@ -215,33 +192,6 @@ async function relayBatches(
       await value.ack()
     }
   } finally {
-    await stream.return?.()
+    await stream.return()
   }
-}
-
-/** Stores one event after the other. */
-async function relayEvents(
-  subscription: Subscription,
-  begin: Begin,
-  signal: AbortSignal,
-): Promise<void> {
-  const failed = new AbortController()
-  const ending = AbortSignal.any([signal, failed.signal])
-  let term: DurableTerm | undefined
-  let failure: unknown
-  await subscription.run(
-    async (tx, event) => {
-      try {
-        term ??= await begin(tx, ending)
-        await term.relay(tx, [event], ending)
-      } catch (error) {
-        failure ??= error
-        // The subscription would wait longer each time, and count attempts that are no fault of the event.
-        failed.abort(error)
-        throw error
-      }
-    },
-    { signal: ending },
-  )
-  if (failure !== undefined && !signal.aborted) throw failure
 }
