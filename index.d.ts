@@ -1029,7 +1029,10 @@ type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never;
 interface DurableEvent<Payload = string, Channel extends string = string> {
     /** The number of the event. It may be given again after a crash or a failover in which an asynchronous commit was lost. */
     readonly id: bigint;
-    /** Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. */
+    /**
+     * Names the event for ever, also after such a crash: what is done outside of the database is to be keyed by it. It is
+     * `<id>-<transaction>-<microseconds since 1970>`.
+     */
     readonly uid: string;
     /** The channel. */
     readonly channel: Channel;

@@ -3,6 +3,7 @@
 import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
+import { headers } from '@nats-io/transport-node'
 import { ConnectionPool } from 'pglisten'
 import { subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
@@ -68,6 +69,45 @@ test('events are in the stream, once and in order, with their names and keys', a
   t.is(decodeURIComponent(first!.headers['Pg-Key']!), 'key 1')
   t.truthy(first!.headers['Pg-Uid'])
   t.is(new Set(messages.slice(1).map(({ headers }) => headers['Pg-Uid'])).size, committed.length)
+})
+
+test('a message of a transaction that was rolled back, whose event was done in another one, does not hold up what is settled', async (t) => {
+  const scene = await openDurable(t)
+  const first = startRelay(t, scene.options)
+  // It leads from its first event on.
+  await publish(scene, 1, 1)
+  await stored(scene, 2)
+  await first.stop()
+  let transaction = ''
+  await t.throwsAsync(
+    (await scene.pool.connection()).transaction(async (tx) => {
+      transaction = await tx.fetchVal<string>('SELECT pg_current_xact_id()::text')
+      throw new Error('rolled back')
+    }),
+  )
+  // What a relay leaves that stores an event, and is killed before it moves the position.
+  const last = (await scene.read()).at(-1)!
+  const [epoch] = last.headers['Pg-Seq']!.split(':')
+  const header = headers()
+  for (const [name, value] of Object.entries({
+    ...last.headers,
+    'Nats-Msg-Id': `${epoch}:3`,
+    'Pg-Seq': `${epoch}:3`,
+    'Pg-Channel-Seq': `${epoch}:2`,
+    'Pg-Xact': transaction,
+  }))
+    if (!name.startsWith('Nats-Expected')) header.set(name, value)
+  await scene.nc.request(last.subject, last.payload, { headers: header, timeout: 5000 })
+  await stored(scene, 3)
+  startRelay(t, scene.options)
+  for (let number = 2; number < 5; number += 1) {
+    await publish(scene, number, 1)
+    // Before them come two beginnings, an event, and the message that was left.
+    await stored(scene, number + 3)
+  }
+  const messages = await scene.read()
+  t.deepEqual(payloads(messages).slice(-3), ['2', '3', '4'])
+  t.true(Number(messages.at(-1)!.headers['Pg-Settled']) > 3)
 })
 
 test('relays and servers that are killed lose and double nothing', async (t) => {

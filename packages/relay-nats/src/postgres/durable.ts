@@ -83,10 +83,13 @@ export class DurableTerm {
   readonly #options: DurableTermOptions
   #transaction: Transaction | undefined
   #transactionId: string | undefined
-  /** The events that {@link DurableTerm.#transaction} has handed out. */
-  #handed: string[] = []
-  /** The events that are stored and whose transaction has not committed: they are handed out again. */
-  readonly #pending = new Set<string>()
+  /** The greatest id that {@link DurableTerm.#transaction} has handed out. */
+  #greatest = 0n
+  /**
+   * The ids of events that are stored and whose transaction has not committed: they are handed out again, unless that was done before this
+   * time of leading. What was handed out once comes again in the order of ids, so that none is left below one that is done.
+   */
+  readonly #pending = new Set<bigint>()
 
   constructor(outlet: Outlet, tail: Tail, options: DurableTermOptions) {
     this.#outlet = outlet
@@ -98,7 +101,7 @@ export class DurableTerm {
   async begin(tx: Transaction, signal: AbortSignal): Promise<void> {
     for (const [transaction, uids] of this.#tail.byTransaction) {
       if ((await statusOf(tx, transaction)) === 'aborted')
-        for (const uid of uids) this.#pending.add(uid)
+        for (const uid of uids) this.#pending.add(idOf(uid))
     }
     const now = new Date().toISOString()
     const { previous, previousOf } = this.#tail
@@ -115,15 +118,15 @@ export class DurableTerm {
     signal: AbortSignal,
   ): Promise<void> {
     if (tx !== this.#transaction) await this.#onTransaction(tx)
-    for (const { uid } of events) this.#handed.push(uid)
+    for (const { id } of events) if (id > this.#greatest) this.#greatest = id
     const missing = events.filter(({ uid }) => !this.#tail.uids.has(uid))
     await this.#outlet.store(
       missing.map((event) => this.#itemOf(event)),
       signal,
     )
-    for (const { uid } of missing) {
+    for (const { id, uid } of missing) {
       this.#tail.uids.add(uid)
-      this.#pending.add(uid)
+      this.#pending.add(id)
     }
   }
 
@@ -133,13 +136,13 @@ export class DurableTerm {
       this.#transactionId !== undefined &&
       (await statusOf(tx, this.#transactionId)) === 'committed'
     ) {
-      for (const uid of this.#handed) this.#pending.delete(uid)
+      for (const id of this.#pending) if (id <= this.#greatest) this.#pending.delete(id)
       if (this.#pending.size === 0) {
         this.#tail.settled = this.#outlet.last
         this.#tail.uids.clear()
       }
     }
-    this.#handed = []
+    this.#greatest = 0n
     this.#transactionId = await tx.fetchVal<string>('SELECT pg_catalog.pg_current_xact_id()::text')
     this.#transaction = tx
   }
@@ -158,6 +161,9 @@ export class DurableTerm {
     }
   }
 }
+
+/** The id of the event that has this unique name. */
+const idOf = (uid: string) => BigInt(uid.slice(0, uid.indexOf('-')))
 
 async function statusOf(tx: Transaction, transaction: string): Promise<string | null> {
   return tx.fetchVal<string | null>(STATUS, [transaction])
