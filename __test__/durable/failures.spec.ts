@@ -342,3 +342,24 @@ test('a deadlock is tried again, and does not count', async (t) => {
   await crossed
   await connection.close()
 })
+
+test('a batch whose commit fails, behind which the next one was asked for, comes again before that', async (t) => {
+  const { publish, run, witness, name } = await openScene(t, { batchSize: 2, retryDelayMs: 1 })
+  await witness.run(`
+    CREATE TABLE ${name} (seq bigint GENERATED ALWAYS AS IDENTITY, payload text);
+    CREATE TABLE ${name}_known (id int PRIMARY KEY);
+    CREATE TABLE ${name}_check (id int REFERENCES ${name}_known DEFERRABLE INITIALLY DEFERRED)`)
+  t.teardown(() => witness.run(`DROP TABLE ${name}, ${name}_check, ${name}_known`))
+  await publish(...range(1, 8))
+  let failures = 0
+  const { subscription } = run(async (tx, { payload }) => {
+    await tx.execute(`INSERT INTO ${name} (payload) VALUES ($1)`, [payload])
+    if (payload !== '4' || failures > 2) return
+    failures += 1
+    // Only the commit finds out.
+    await tx.execute(`INSERT INTO ${name}_check VALUES (1)`)
+  })
+  await waitFor(async () => (await subscription.stats()).done === 8)
+  t.is(failures, 3)
+  t.deepEqual(await witness.ask(`SELECT array_agg(payload ORDER BY seq) FROM ${name}`), range(1, 8))
+})

@@ -5,14 +5,21 @@ import * as fc from 'fast-check'
 import { once } from 'node:events'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { inspect } from 'node:util'
+import { ConnectionPool, type DurableEvent, type Transaction } from 'pglisten'
 import { startProxy } from '../../lab/network/proxy.js'
+import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { within } from '../../lab/wait.js'
 import { ask, openListener, run, uniqueChannel } from '../support/listener.js'
 import { unit, wellFormed } from '../support/names.js'
 
-const PLAIN = ['pglisten:session', 'pglisten:gap', 'pglisten:warning']
-const TRACED = ['pglisten:callback', 'pglisten:statement', 'pglisten:notify'].flatMap((name) =>
+const PLAIN = ['pglisten:session', 'pglisten:gap', 'pglisten:warning', 'pglisten:subscription']
+const TRACED = [
+  'pglisten:callback',
+  'pglisten:handler',
+  'pglisten:statement',
+  'pglisten:notify',
+].flatMap((name) =>
   ['start', 'end', 'asyncStart', 'asyncEnd', 'error'].map((moment) => `tracing:${name}:${moment}`),
 )
 
@@ -42,11 +49,39 @@ const marked = fc.array(unit, { maxLength: 10 }).map((units) => {
   return wellFormed(text) ? text.replaceAll('\0', '') : MARK
 })
 
+/** Has an event fail in two ways until it is given up, and another one done. */
+async function workDurably(
+  pool: ConnectionPool,
+  channel: string,
+  payload: string,
+  parameter: string,
+) {
+  await pool.publish(channel, payload, { key: parameter })
+  await pool.publish(channel, payload)
+  const ending = new AbortController()
+  const subscription = pool.subscription(channel, {
+    channels: [channel],
+    from: 'beginning',
+    maxAttempts: 2,
+    retryDelayMs: 1,
+    onFailure: 'skip',
+  })
+  const handle = async (tx: Transaction, event: DurableEvent) => {
+    if (event.key === null) return ending.abort()
+    if (event.attempt > 1) await tx.execute('SELECT $1::text::int', [parameter])
+    throw Object.assign(new Error(event.payload), { code: parameter, name: payload })
+  }
+  await within(subscription.run(handle, { signal: ending.signal }))
+  await pool.durable.drop(channel)
+}
+
 test('no message of any channel holds anything that may be secret', async (t) => {
   const user = uniqueName('user')
   const password = `${MARK}password`
   await run(`CREATE ROLE ${user} LOGIN PASSWORD '${password}'`)
   t.teardown(() => run(`DROP OWNED BY ${user}; DROP ROLE ${user}`))
+  await using admin = new ConnectionPool(await serverDsn())
+  await admin.durable.install({ subscribers: [user] })
   const seen = new Set<string>()
   const property = fc.asyncProperty(marked, marked, async (payload, parameter) => {
     const proxy = await startProxy(t)
@@ -86,6 +121,7 @@ test('no message of any channel holds anything that may be secret', async (t) =>
       listener.listen()
       await pool.notify(channel, JSON.stringify(payload))
       await pool.notifyMany(channel, [payload, JSON.stringify(payload)])
+      await workDurably(pool, channel, payload, parameter)
       await listener.connection.execute(`DO $mark$ BEGIN RAISE NOTICE '${NOTICE}'; END $mark$`)
       await listener.sync()
       t.true(handled.count >= 2)

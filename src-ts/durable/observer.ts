@@ -89,7 +89,9 @@ export class SubscriptionObserver {
     const text = this.#text(message)
     if (debug.enabled) debug('%s', text)
     if (!logger) return
-    const { detail = error instanceof Error ? error.message : undefined } = facts
+    // The error of an event is whatever its handler threw: its text may hold anything.
+    const ofUs = event === undefined && error instanceof Error ? error.message : undefined
+    const { detail = ofUs } = facts
     const err = payloads && error !== undefined ? { err: error } : undefined
     logTo(logger, level, { ...message, ...err }, `${text}${detail ? `: ${detail}` : ''}`)
   }
