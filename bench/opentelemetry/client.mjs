@@ -1,4 +1,4 @@
-// One listener that takes a burst, with or without the instrumentation. Prints what the JavaScript thread has spent on it.
+// One listener that takes bursts, with or without the instrumentation. Prints what the JavaScript thread has spent on them.
 
 import fs from 'node:fs'
 import { ROOT_CONTEXT, context } from '@opentelemetry/api'
@@ -7,7 +7,7 @@ import { NodeTracerProvider } from '@opentelemetry/sdk-trace-node'
 import { ConnectionPool } from 'pglisten'
 import { PglistenInstrumentation } from 'pglisten-opentelemetry'
 
-const { dsn, kind, mode, count } = JSON.parse(process.argv[2] ?? '{}')
+const { dsn, kind, mode, count, bursts } = JSON.parse(process.argv[2] ?? '{}')
 const WARM_UP = 50_000
 
 const cpuNs = () =>
@@ -81,9 +81,10 @@ async function burst(size) {
 }
 
 await burst(Math.min(WARM_UP, count))
-const spentNs = await burst(count)
+let spentNs = 0
+for (let turn = 0; turn < bursts; turn += 1) spentNs += await burst(count)
 if (length === 0) throw new Error('Nothing was delivered')
-console.log(JSON.stringify({ ns: spentNs / count }))
+console.log(JSON.stringify({ ns: spentNs / (bursts * count) }))
 await pool.close()
 if (instrumentation) instrumentation.disable()
 await meterProvider.shutdown()

@@ -11,18 +11,18 @@ import { startServer } from '../../lab/server/dev-server.mjs'
 const CLIENT = fileURLToPath(new URL('client.mjs', import.meta.url))
 const [, , rounds = '15', only] = process.argv
 const CASES = [
-  { kind: 'sync', mode: 'metrics', count: 200_000 },
-  { kind: 'async', mode: 'metrics', count: 100_000 },
-  { kind: 'waiting', mode: 'metrics', count: 50_000 },
-  { kind: 'sync', mode: 'all', count: 20_000 },
-  { kind: 'async', mode: 'spans', count: 20_000 },
+  { kind: 'sync', mode: 'metrics', count: 200_000, bursts: 10 },
+  { kind: 'async', mode: 'metrics', count: 100_000, bursts: 5 },
+  { kind: 'waiting', mode: 'metrics', count: 50_000, bursts: 2 },
+  { kind: 'sync', mode: 'all', count: 20_000, bursts: 2 },
+  { kind: 'async', mode: 'spans', count: 20_000, bursts: 2 },
 ].filter(({ mode }) => only === undefined || mode === only)
 
 const server = await startServer()
 
-/** @param {string} kind @param {string} mode @param {number} count @returns {Promise<number>} */
-async function measured(kind, mode, count) {
-  const asked = JSON.stringify({ dsn: server.dsn, kind, mode, count })
+/** @param {(typeof CASES)[number]} about @returns {Promise<number>} */
+async function measured(about) {
+  const asked = JSON.stringify({ dsn: server.dsn, ...about })
   const { stdout } = await promisify(execFile)(process.execPath, [CLIENT, asked])
   return JSON.parse(stdout).ns
 }
@@ -57,11 +57,12 @@ function interval(values) {
 const pairs = CASES.map(() => /** @type {{ off: number, on: number }[]} */ ([]))
 try {
   for (let round = 0; round < Number(rounds); round += 1) {
-    for (const [index, { kind, mode, count }] of CASES.entries()) {
+    for (const [index, about] of CASES.entries()) {
+      const { mode } = about
       const order = round % 2 === 0 ? ['off', mode] : [mode, 'off']
       /** @type {Record<string, number>} */
       const spent = {}
-      for (const one of order) spent[one] = await measured(kind, one, count)
+      for (const one of order) spent[one] = await measured({ ...about, mode: one })
       pairs[index]?.push({ off: spent['off'] ?? 0, on: spent[mode] ?? 0 })
     }
   }
