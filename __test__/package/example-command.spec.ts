@@ -32,7 +32,7 @@ test('what each example creates is known before it is started', (t) => {
   const told = Object.fromEntries(examples().map((it) => [it.name, createdBy(it)]))
   t.like(told, {
     cache: ['settings'],
-    'server-sent-events': ['events', 'events_epoch'],
+    'server-sent-events': ['events'],
     prisma: ['example_orders'],
     drizzle: ['example_orders'],
     kysely: ['example_orders'],

@@ -232,6 +232,65 @@ test.serial('browsers begin anew when the database is another one', async (t) =>
   t.deepEqual(after.ids, upTo(10))
 })
 
+/** What a backup was restored to that had the first ten events: as many as were there have been inserted since. */
+const RESTORED = `DELETE FROM events WHERE id > 10; SELECT setval('events_id', 10);
+  INSERT INTO events (body) SELECT 'other ' || n FROM generate_series(11, 35) AS n`
+
+test.serial('browsers begin anew when a backup was restored and has grown since', async (t) => {
+  const { insert, open, run } = await startEvents(t)
+  const before = await open()
+  await insert(1, 30)
+  await before.until(30)
+  await run(RESTORED)
+  await before.ended()
+  t.deepEqual(before.ids, upTo(30))
+  const after = await open(before.lastEventId)
+  await after.until(35)
+  t.is(after.anew, 1)
+  t.deepEqual(after.ids, upTo(35))
+})
+
+test.serial(
+  'browsers begin anew when a backup was restored while the program was away',
+  async (t) => {
+    const { insert, open, run, dsn, example } = await startEvents(t)
+    const before = await open()
+    await insert(1, 30)
+    await before.until(30)
+    t.is(await example.end(), 0)
+    await run(RESTORED)
+    const again = startExample(t, 'server-sent-events', dsn, { PORT: '0' })
+    const [, url] = await again.says(/^(http:\S+)$/m)
+    const after = await EventStream.open(`${url}/events`, before.lastEventId)
+    t.teardown(() => after.close())
+    await after.until(35)
+    t.is(after.anew, 1)
+    t.deepEqual(after.ids, upTo(35))
+  },
+)
+
+test.serial(
+  'a browser that reads too slowly for what is kept begins anew, without a hole',
+  async (t) => {
+    const { insert, open } = await startEvents(t, { KEEP: '100' })
+    const resting = await open()
+    await insert(1, 1)
+    await resting.until(1)
+    resting.pause()
+    for (let first = 2; first <= 3002; first += 100) await insert(first, first + 99, 20_000)
+    const reading = await open()
+    await reading.until(3101)
+    resting.resume()
+    await resting.ended()
+    t.true(resting.ids.length < 3000)
+    t.deepEqual(resting.ids, upTo(resting.ids.length))
+    const again = await open(resting.lastEventId)
+    await again.until(3101)
+    t.is(again.anew, 1)
+    t.deepEqual(again.ids, upTo(3101, 3052))
+  },
+)
+
 test.serial(
   'a browser that does not read holds nobody back, and gets everything in the end',
   async (t) => {

@@ -25,6 +25,14 @@ export class EventStream {
 
   #greeted = false
 
+  /** Waits until the server has ended the stream. */
+  async ended(): Promise<void> {
+    await waitFor(() => this.response.complete || this.response.destroyed, {
+      what: 'the stream to end',
+      timeoutMs: 30_000,
+    })
+  }
+
   private constructor(
     private readonly sent: ClientRequest,
     private readonly response: IncomingMessage,

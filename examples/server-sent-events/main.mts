@@ -18,37 +18,42 @@ const KEEP = BigInt(process.env['KEEP'] ?? 10_000)
 const KEEP_ALIVE_MS = 15_000
 const RETRY_MS = 500
 
-interface Event {
+/** A place among the events: the one that somebody has read last. */
+interface Place {
   id: bigint
+  /** Tells the event from one that has its id in another database, or since a backup was restored. */
+  uid: string
+}
+
+interface Event extends Place {
   body: string
 }
 
 interface Browser {
   response: ServerResponse
-  /** The id of the last event that was written to it. */
-  lastId: bigint
+  /** The last event that was written to it. */
+  last: Place
   /** Whether it reads from the table by itself, because it is not where the others are. */
   isBehind: boolean
 }
 
 const pool = new ConnectionPool(process.env['DATABASE_URL'])
 const browsers = new Set<Browser>()
-/** Names this series of ids. A database that is new, or was restored to an earlier state, has another one. */
-let epoch = ''
-/** The last event that is published. Everything up to it is in the table, or was in it. */
-let head = 0n
+/** Before the first event. */
+const BEGINNING: Place = { id: 0n, uid: '' }
+/** The last event that is published. */
+let head = BEGINNING
 
-/** Makes what is missing in the database, and sees whether its events are still those that the browsers know. */
-async function openLog(): Promise<void> {
+/** Makes what is missing in the database. */
+async function install(): Promise<void> {
   await using connection = await pool.connection()
   // Ids are given out under a lock that is held until the commit, so a lower one never becomes visible after a higher
   // one, and "everything above the last id" is everything.
   await connection.executeBatch(`
     SELECT pg_advisory_xact_lock(hashtext('events'));
-    CREATE TABLE IF NOT EXISTS events (id bigint PRIMARY KEY, body text NOT NULL);
+    CREATE TABLE IF NOT EXISTS events (
+      id bigint PRIMARY KEY, uid uuid NOT NULL DEFAULT gen_random_uuid(), body text NOT NULL);
     CREATE SEQUENCE IF NOT EXISTS events_id OWNED BY events.id;
-    CREATE TABLE IF NOT EXISTS events_epoch (epoch uuid NOT NULL);
-    INSERT INTO events_epoch SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT FROM events_epoch);
     CREATE OR REPLACE FUNCTION events_in_order() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
         PERFORM pg_advisory_xact_lock(hashtext('events'));
@@ -58,47 +63,55 @@ async function openLog(): Promise<void> {
       END $$;
     CREATE OR REPLACE TRIGGER events_in_order BEFORE INSERT ON events
       FOR EACH ROW EXECUTE FUNCTION events_in_order()`)
-  const last = await connection.fetchVal<bigint>('SELECT coalesce(max(id), 0) FROM events')
-  // A backup was restored: the same epoch, but events that the browsers have are not there.
-  if (last < head) await connection.execute('UPDATE events_epoch SET epoch = gen_random_uuid()')
-  const found = await connection.fetchVal<string>('SELECT epoch::text FROM events_epoch')
-  if (found === epoch) return
-  epoch = found
-  head = last
-  // They come back by themselves, and are told that what they have is of another database.
+}
+
+/** Goes on with the last event that there is, and lets every browser come back and say what it has. */
+async function begin(): Promise<void> {
+  const rows = await pool.execute<Place>(
+    'SELECT id, uid::text FROM events ORDER BY id DESC LIMIT 1',
+  )
+  head = rows[0] ?? BEGINNING
   for (const { response } of browsers) response.end()
 }
 
-async function eventsAfter(id: bigint, upTo?: bigint): Promise<Event[]> {
-  await using connection = await pool.connection()
-  return await connection.execute<{ id: bigint; body: string }>(
-    'SELECT id, body FROM events WHERE id > $1 AND ($2::int8 IS NULL OR id <= $2) ORDER BY id LIMIT $3',
-    [id, upTo ?? null, BigInt(PAGE_ROWS)],
+/**
+ * The next events behind a place. `undefined` when the place is not there: so much has happened since that it is not kept any more, or
+ * the database is another one.
+ */
+async function eventsAfter({ id, uid }: Place, upTo?: bigint): Promise<Event[] | undefined> {
+  const events = await pool.execute<Event>(
+    `SELECT id, uid::text, body FROM events
+      WHERE id >= $1 AND ($2::int8 IS NULL OR id <= $2) ORDER BY id LIMIT $3`,
+    [id, upTo ?? null, BigInt(PAGE_ROWS + 1)],
   )
+  if (id === BEGINNING.id) return events
+  const [first, ...others] = events
+  return first?.id === id && first.uid === uid ? others : undefined
 }
 
 /** Whether the browser takes more at once. What it does not take now stays in the table, not in our memory. */
-function write({ response }: Browser, { id, body }: Event): boolean {
+function write({ response }: Browser, { id, uid, body }: Event): boolean {
   const data = body.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`)
-  return response.write(`id: ${epoch}_${id}\n${data.join('')}\n`)
+  return response.write(`id: ${uid}_${id}\n${data.join('')}\n`)
 }
 
 /** Hands what is new to every browser that is up to date, and leaves the others to themselves. */
 async function publish(): Promise<void> {
   for (;;) {
     const events = await eventsAfter(head)
+    if (events === undefined) return await begin()
     for (const event of events) {
       for (const browser of browsers) {
         // Another process may have told it of more than we have read.
-        if (browser.isBehind || browser.lastId >= event.id) continue
-        browser.lastId = event.id
+        if (browser.isBehind || browser.last.id >= event.id) continue
+        browser.last = event
         if (!write(browser, event)) void catchUp(browser)
       }
-      head = event.id
+      head = event
     }
     if (events.length < PAGE_ROWS) break
   }
-  if (head > KEEP) await pool.execute('DELETE FROM events WHERE id <= $1', [head - KEEP])
+  if (head.id > KEEP) await pool.execute('DELETE FROM events WHERE id <= $1', [head.id - KEEP])
 }
 
 /** Brings one browser from where it is to where the others are, no faster than it reads. */
@@ -107,9 +120,15 @@ async function catchUp(browser: Browser): Promise<void> {
   const { response } = browser
   try {
     await drained(response)
-    while (!response.closed && browser.lastId < head) {
-      for (const event of await eventsAfter(browser.lastId, head)) {
-        browser.lastId = event.id
+    while (!response.closed && browser.last.id < head.id) {
+      const events = await eventsAfter(browser.last, head.id)
+      if (events === undefined) {
+        // It comes back, and is told to begin anew.
+        response.end()
+        return
+      }
+      for (const event of events) {
+        browser.last = event
         if (!write(browser, event)) await drained(response)
         if (response.closed) return
       }
@@ -131,29 +150,32 @@ async function drained(response: ServerResponse): Promise<void> {
   first.abort()
 }
 
-/** Where a browser goes on; `isKnown` is whether it has everything up to there. */
-async function placeOf(known: string | undefined): Promise<{ id: bigint; isKnown: boolean }> {
-  await using connection = await pool.connection()
-  const { oldest, recent } = await connection.fetchRow<{ oldest: bigint; recent: bigint }>(
-    `SELECT coalesce((SELECT min(id) FROM events), 1) AS oldest,
-            coalesce((SELECT id FROM events ORDER BY id DESC OFFSET $1 LIMIT 1), 0) AS recent`,
+/** Where a browser goes on; `isKnown` is whether what it has is still a part of what there is. */
+async function placeOf(known: string | undefined): Promise<{ last: Place; isKnown: boolean }> {
+  const [uid, id] = known?.split('_') ?? []
+  if (uid !== undefined && id !== undefined) {
+    const [last] = await pool.execute<Place>(
+      'SELECT id, uid::text FROM events WHERE id = $1 AND uid = $2',
+      [BigInt(id), uid],
+    )
+    if (last !== undefined) return { last, isKnown: true }
+  }
+  const [recent] = await pool.execute<Place>(
+    'SELECT id, uid::text FROM events ORDER BY id DESC OFFSET $1 LIMIT 1',
     [HISTORY],
   )
-  const [itsEpoch, id] = known?.split('_') ?? []
-  if (id !== undefined && itsEpoch === epoch && BigInt(id) >= oldest - 1n)
-    return { id: BigInt(id), isKnown: true }
-  return { id: recent, isKnown: false }
+  return { last: recent ?? BEGINNING, isKnown: false }
 }
 
 async function connectBrowser(response: ServerResponse, known: string | undefined): Promise<void> {
-  const { id, isKnown } = await placeOf(known)
+  const { last, isKnown } = await placeOf(known)
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
   // The page forgets what it shows: there is more that it missed than is kept, or the database is another one.
   response.write(isKnown ? ': connected\n\n' : 'event: anew\ndata:\n\n')
-  const browser: Browser = { response, lastId: id, isBehind: false }
+  const browser: Browser = { response, last, isBehind: false }
   browsers.add(browser)
   response.once('close', () => browsers.delete(browser))
-  if (id < head) void catchUp(browser)
+  if (last.id < head.id) void catchUp(browser)
 }
 
 /** Goes on trying while the server is away. */
@@ -171,7 +193,10 @@ async function untilDone(work: () => Promise<void>): Promise<void> {
 
 const listener = pool.listener({ channels: ['events'] })
 await listener.startup({ retry: true })
-await untilDone(openLog)
+await untilDone(async () => {
+  await install()
+  await begin()
+})
 
 const page = await readFile(new URL('index.html', import.meta.url))
 async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -216,7 +241,8 @@ console.log(`http://127.0.0.1:${(server.address() as { port: number }).port}`)
 // A notification says that there is something to read, and so does a gap. A batch of them costs one look.
 for await (const batch of listener.batches({ gaps: 'include' })) {
   await untilDone(async () => {
-    if (batch.some((item) => item instanceof Gap)) await openLog()
+    // The database may be a new one.
+    if (batch.some((item) => item instanceof Gap)) await install()
     await publish()
   })
 }
