@@ -2,11 +2,13 @@
 //
 //   npm run site              builds it, and says where it is
 //   npm run site -- --serve   also serves it until Ctrl-C
+//   npm run site -- --versions  also builds that of each release that has one, below it as `v1.2/`, and lists them in its menu
 //   npm run site -- --llms    only writes llms.txt anew
 //   npm run site -- --check   also opens it in Chromium: search, accessibility, screenshots, at two widths, light and dark
 //
 // SITE_BASE is the path below which it will be served ("/" by default), SITE_REPOSITORY the address of the repository, to which
-// "Edit this page" and links to sources lead; without it there is neither.
+// "Edit this page" and links to sources lead; without it there is neither. SITE_ADDRESS is where the site is read, to which an older
+// version leads back. SITE_OLD names a version that is built as an older one.
 
 import fs from 'node:fs'
 import path from 'node:path'
@@ -17,6 +19,7 @@ import { checkLinks } from '../site/anchors.mjs'
 import { llms } from '../site/llms.mjs'
 import { prepare } from '../site/prepare.mjs'
 import { pageOf } from '../site/structure.mjs'
+import { buildVersions, releasesWithSite } from '../site/versions.mjs'
 
 const site = path.join(root, 'site')
 const work = path.join(root, 'target', 'site')
@@ -24,7 +27,7 @@ const base = process.env['SITE_BASE'] || '/'
 const repository = process.env['SITE_REPOSITORY'] || undefined
 
 await runMain(async () => {
-  const { serve, check, llms: isLlms } = wanted()
+  const { serve, check, versions: withVersions, llms: isLlms } = wanted()
   if (!/^\/(.+\/)?$/.test(base)) {
     throw new SetupError(`Expected SITE_BASE to begin and end with a slash, got ${base}`)
   }
@@ -40,8 +43,12 @@ await runMain(async () => {
     console.log(`${unlinked.length} links to sources are plain text: SITE_REPOSITORY is not set`)
   }
   await tool('typedoc/bin/typedoc', ['--options', 'site/typedoc.json', '--logLevel', 'Warn'])
-  await tool('vitepress/bin/vitepress.js', ['build', 'site'])
+  const versions = withVersions ? releasesWithSite(root) : []
+  await tool('vitepress/bin/vitepress.js', ['build', 'site'], {
+    SITE_VERSIONS: versions.map(({ name }) => name).join(' '),
+  })
   const html = path.join(work, 'html')
+  await buildVersions({ work, html, base, versions })
   // The pages as Markdown beside them, for programs that read.
   const markdown = path.join(work, 'pages')
   for (const file of /** @type {string[]} */ (fs.readdirSync(markdown, { recursive: true }))) {
@@ -72,6 +79,7 @@ function wanted() {
     const options = /** @type {const} */ ({
       serve: { type: 'boolean' },
       check: { type: 'boolean' },
+      versions: { type: 'boolean' },
       llms: { type: 'boolean' },
     })
     return parseArgs({ options }).values
@@ -94,10 +102,10 @@ async function install() {
   fs.writeFileSync(installed, state)
 }
 
-/** @param {string} file A program of one of the site's packages. @param {string[]} args */
-async function tool(file, args) {
+/** @param {string} file A program of one of the site's packages. @param {string[]} args @param {Record<string, string>} [env] */
+async function tool(file, args, env = {}) {
   const command = [path.join(site, 'node_modules', file), ...args]
-  const { ok, output } = await run(process.execPath, command, { output: 'keep' })
+  const { ok, output } = await run(process.execPath, command, { output: 'keep', env })
   if (!ok) throw new SetupError(`${file} failed:\n${output}`)
 }
 

@@ -10,6 +10,7 @@ import { llms } from '../../site/llms.mjs'
 import { prepare } from '../../site/prepare.mjs'
 import { slug } from '../../site/slug.mjs'
 import { SECTIONS, pageOf } from '../../site/structure.mjs'
+import { releases } from '../../site/versions.mjs'
 import { pages, root } from '../support/code-blocks.js'
 
 const listed = SECTIONS.flatMap((section) => section.pages.map(({ file }) => file))
@@ -104,4 +105,12 @@ test('llms.txt is what is made of the pages', (t) => {
     llms(root),
     'make it again: npm run site -- --llms',
   )
+})
+
+test('of each minor version the newest release has a site', (t) => {
+  const tags = ['v0.2.0', 'v0.10.1', 'v0.2.9', 'v0.2.10', 'v1.0.0-rc.1', 'v1.0', 'nightly', '']
+  t.deepEqual(releases(tags), [
+    { tag: 'v0.10.1', name: 'v0.10' },
+    { tag: 'v0.2.10', name: 'v0.2' },
+  ])
 })

@@ -10,6 +10,10 @@ const pages = new URL('target/site/pages/', root)
 const { version, description } = JSON.parse(fs.readFileSync(new URL('package.json', root), 'utf8'))
 const repository = process.env.SITE_REPOSITORY || undefined
 const base = process.env.SITE_BASE || '/'
+/** Older versions, which are built below this one. */
+const older = (process.env.SITE_VERSIONS ?? '').split(' ').filter((name) => name !== '')
+/** Where an older version leads back to. */
+const newest = process.env.SITE_OLD && process.env.SITE_ADDRESS
 
 /** @param {(typeof SECTIONS)[number]} section */
 const group = ({ text, collapsed, pages: entries }) => ({
@@ -66,6 +70,9 @@ export default defineConfig({
         items: [
           { text: 'Changelog', link: '/project/changelog' },
           { text: 'Coming from 0.1', link: '/migrating/from-0.1' },
+          // They are sites of their own: with a target the browser goes there, and not the router of this one.
+          ...older.map((name) => ({ text: name, link: `/${name}/`, target: '_self' })),
+          ...(newest ? [{ text: 'The newest version', link: newest }] : []),
         ],
       },
     ],
