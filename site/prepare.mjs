@@ -3,6 +3,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { turnLinks } from '../scripts/lib/links.mjs'
+import { sourcesOf } from './sources.mjs'
 import { SECTIONS, pageOf } from './structure.mjs'
 
 /**
@@ -39,7 +40,9 @@ export function prepare({ root, folder, repository }) {
     const edit = repository === undefined ? 'false' : `${repository}/edit/main/${file}`
     const front = page === 'index' ? home(root) : ''
     const body = page === 'index' ? turned.replace(/^# .*\n/, '') : withoutContents(turned)
-    write(path.join(folder, `${page}.md`), `---\n${front}edit: ${edit}\n---\n\n${body}`)
+    const isExample = /^examples\/.+\/README\.md$/.test(file)
+    const sources = isExample ? sourcesOf(path.join(root, path.dirname(file))) : ''
+    write(path.join(folder, `${page}.md`), `---\n${front}edit: ${edit}\n---\n\n${body}${sources}`)
   }
   return { pages: files.length, unlinked }
 }

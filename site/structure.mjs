@@ -40,26 +40,30 @@ export const SECTIONS = [
     'guide/recipes': 'Recipes',
     'catching-up': 'Catching up',
   }),
-  section('Examples', {
-    '/examples/README.md': 'All examples',
-    '/examples/server-sent-events/README.md': 'Server-sent events',
-    '/examples/jobs/README.md': 'Jobs',
-    '/examples/cache/README.md': 'A cache',
-    '/examples/graceful-shutdown/README.md': 'A graceful shutdown',
-    '/examples/container/README.md': 'Docker and Kubernetes',
-    '/examples/with/express/README.md': 'Express',
-    '/examples/with/fastify/README.md': 'Fastify',
-    '/examples/with/nestjs/README.md': 'NestJS',
-    '/examples/with/next/README.md': 'Next.js',
-    '/examples/with/socket.io/README.md': 'Socket.IO',
-    '/examples/with/graphql/README.md': 'graphql-subscriptions',
-    '/examples/with/prisma/README.md': 'Prisma',
-    '/examples/with/drizzle/README.md': 'Drizzle',
-    '/examples/with/kysely/README.md': 'Kysely',
-    '/examples/with/pg-boss/README.md': 'pg-boss',
-    '/examples/with/graphile-worker/README.md': 'graphile-worker',
-    '/examples/with/procrastinate/README.md': 'procrastinate',
-  }),
+  section(
+    'Examples',
+    {
+      '/examples/README.md': 'All examples',
+      '/examples/server-sent-events/README.md': 'Server-sent events',
+      '/examples/jobs/README.md': 'Jobs',
+      '/examples/cache/README.md': 'A cache',
+      '/examples/graceful-shutdown/README.md': 'A graceful shutdown',
+      '/examples/container/README.md': 'Docker and Kubernetes',
+      '/examples/with/express/README.md': 'Express',
+      '/examples/with/fastify/README.md': 'Fastify',
+      '/examples/with/nestjs/README.md': 'NestJS',
+      '/examples/with/next/README.md': 'Next.js',
+      '/examples/with/socket.io/README.md': 'Socket.IO',
+      '/examples/with/graphql/README.md': 'graphql-subscriptions',
+      '/examples/with/prisma/README.md': 'Prisma',
+      '/examples/with/drizzle/README.md': 'Drizzle',
+      '/examples/with/kysely/README.md': 'Kysely',
+      '/examples/with/pg-boss/README.md': 'pg-boss',
+      '/examples/with/graphile-worker/README.md': 'graphile-worker',
+      '/examples/with/procrastinate/README.md': 'procrastinate',
+    },
+    { collapsed: true },
+  ),
   section('In your project', {
     'bundlers-and-frameworks': 'Bundlers and frameworks',
     testing: 'Testing',
@@ -129,6 +133,6 @@ export function pageOf(file) {
   if (!listed) return undefined
   const name = file.replace(/\.md$/, '').replace(/\/README$/, '')
   if (name.startsWith('docs/')) return name.slice('docs/'.length)
-  if (name.startsWith('examples/')) return name
+  if (name === 'examples' || name.startsWith('examples/')) return name
   return `project/${name.toLowerCase().replaceAll('/', '-')}`
 }

@@ -71,6 +71,28 @@ test('a link to a file that is no page leads to the repository, or is plain text
   t.false(page().includes('](speed/clients.mjs)'))
 })
 
+test('the page of an example has its programs, and nothing that is installed or made', async (t) => {
+  const folder = await temporaryFolder(t)
+  prepare({ root, folder })
+  const page = (name: string) => readFileSync(path.join(folder, `examples/${name}.md`), 'utf8')
+  for (const [name, files] of Object.entries({
+    cache: ['main.mts'],
+    container: ['main.mjs', 'Dockerfile', 'kubernetes.yaml'],
+    'with/next': [
+      ...['app/layout.js', 'app/orders/events/route.js', 'app/page.js', 'instrumentation.js'],
+      ...['lib/listener.js', 'next.config.mjs'],
+    ],
+    'with/procrastinate': ['main.mjs', 'app.py', 'requirements.txt'],
+  })) {
+    t.deepEqual(
+      [...page(name).matchAll(/^## (.+)$/gm)].map((match) => match[1]),
+      files,
+    )
+    for (const file of files)
+      t.true(page(name).includes(readFileSync(path.join(root, 'examples', name, file), 'utf8')))
+  }
+})
+
 test('a page that is missing, a section that is missing and a link out of the site are found', async (t) => {
   const folder = await temporaryFolder(t)
   await mkdir(path.join(folder, 'guide'))

@@ -19,6 +19,9 @@ const PAGES = [
   'poolers-and-managed.html',
   'about/comparison.html',
   'durable.html',
+  'relay.html',
+  'examples.html',
+  'examples/with/next.html',
   'api/pglisten/classes/Listener.html',
 ]
 const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } }
@@ -32,7 +35,10 @@ const WORDS = {
   Prisma: /recipes|faq|configuration/,
   'Next.js': /bundlers-and-frameworks\.html#nextjs/,
   Jest: /bundlers|testing/,
-  Kubernetes: /recipes\.html#kubernetes/,
+  Kubernetes: /recipes\.html#kubernetes|examples\/container/,
+  NestJS: /examples\/with\/nestjs/,
+  Drizzle: /examples\/with\/drizzle/,
+  'graphile-worker': /examples\/with\/graphile-worker/,
   'nothing arrives': /troubleshooting\.html#nothing-arrives/,
 }
 
@@ -73,7 +79,8 @@ async function checkInBrowser({ folder, base, pictures, codes }) {
       const all = /** @type {string[]} */ (fs.readdirSync(folder, { recursive: true }))
         .map((file) => file.replaceAll(path.sep, '/'))
         .filter(
-          (file) => file.endsWith('.html') && !/^(api\/|404)/.test(file) && !PAGES.includes(file),
+          (file) =>
+            file.endsWith('.html') && !/^(api\/|404|v\d)/.test(file) && !PAGES.includes(file),
         )
       const wide = await browser.newContext({ viewport: SIZES.desktop, reducedMotion: 'reduce' })
       problems.push(...(await look(wide, site.url, path.join(pictures, 'others'), 'others', all)))
