@@ -11,19 +11,19 @@ const AXE = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe
 
 /** A page of each kind, and those with the widest tables: looked at in each size and scheme. The others are looked at in one. */
 const PAGES = [
-  'index.html',
-  'start.html',
-  'guide.html',
-  'guide/delivery.html',
-  'troubleshooting.html',
-  'poolers-and-managed.html',
-  'about/comparison.html',
-  'durable.html',
-  'relay.html',
-  'examples.html',
-  'examples/with/next.html',
-  'api/pglisten/classes/Listener.html',
-]
+  'index',
+  'start',
+  'guide',
+  'guide/delivery',
+  'troubleshooting',
+  'poolers-and-managed',
+  'about/comparison',
+  'durable',
+  'relay',
+  'examples',
+  'examples/with/next',
+  'api/pglisten/classes/Listener',
+].map((name) => `${name}.html`)
 const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } }
 const SCHEMES = /** @type {const} */ (['light', 'dark'])
 const WORDS = {
