@@ -3,7 +3,9 @@
 import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { Browser, root, startExample } from './support.js'
+import { Browser, root, runBeside, start, startExample } from './support.js'
+import { nodeOfExamples } from '../../scripts/lib/examples.mjs'
+import { openDatabase } from '../support/example.js'
 import { waitFor } from '../../lab/wait.js'
 
 /** How each says that it is there, and how it ends. */
@@ -98,4 +100,19 @@ test.serial('next: a module that is loaded anew makes no further listener', asyn
   await browser.until('data: 43')
   t.true((await ask<number>(sessions)) <= 2)
   await endsWell()
+})
+
+test.serial('next: what is built without a database serves with one', async (t) => {
+  const { dsn } = await openDatabase(t)
+  const program = 'examples/with/node_modules/next/dist/bin/next'
+  const env = { NEXT_TELEMETRY_DISABLED: '1', DATABASE_URL: 'postgres://127.0.0.1:1/none' }
+  await runBeside(t, [program, 'build', 'examples/with/next'], env)
+  const args = ['start', 'examples/with/next', '--hostname', '127.0.0.1', '--port', '0']
+  const server = start(t, nodeOfExamples(), [program, ...args], { ...env, DATABASE_URL: dsn })
+  const [, url] = await server.says(FRAMEWORKS.next.address)
+  const browser = await Browser.open(t, `${url}/orders/events`)
+  await browser.until('event: again')
+  await fetch(`${url}/orders/events`, { method: 'POST', body: '42' })
+  await browser.until('data: 42')
+  t.is(browser.count('event: again'), 1)
 })
