@@ -21,6 +21,10 @@ async function open(t: ExecutionContext, name: keyof typeof FRAMEWORKS) {
   const { address, codes } = FRAMEWORKS[name]
   const example = await startExample(t, name)
   const [, url] = await example.program.says(address)
+  // Some serve before they listen, and say so. The streams of Next.js wait for the listener.
+  if (name !== 'next') {
+    await waitFor(async () => (await fetch(`${url}/ready`)).status === 200, { what: 'to be ready' })
+  }
   return {
     ...example,
     browse: () => Browser.open(t, `${url}/orders/events`),
