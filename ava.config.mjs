@@ -1,7 +1,10 @@
 // How the behaviour tests run: each spec file in a process of its own, TypeScript compiled on the fly.
 
+/** Those of `examples/with/` need packages that only `npm run examples` installs. */
+const EXAMPLES = '__test__/with/**/*.spec.ts'
+
 export default {
-  files: ['__test__/**/*.spec.ts'],
+  files: process.env.PGLISTEN_EXAMPLES ? [EXAMPLES] : ['__test__/**/*.spec.ts', `!${EXAMPLES}`],
   extensions: { ts: 'module' },
   nodeArguments: ['--import=tsx', '--expose-gc'],
   workerThreads: false,

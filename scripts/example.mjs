@@ -4,8 +4,14 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, readdirSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
+import {
+  createdBy,
+  examples,
+  installExamples,
+  knowsInstall,
+  prepareExample,
+} from './lib/examples.mjs'
 import { onInterrupt, root } from './lib/run.mjs'
 import { SetupError, runMain, setup } from './lib/setup.mjs'
 
@@ -14,36 +20,40 @@ const SAME_KEY_MS = 200
 
 await runMain(async () => {
   const [name, ...args] = process.argv.slice(2)
-  const names = readdirSync(`${root}examples`).filter((it) => it !== 'demo')
-  if (name === undefined || !names.includes(name)) {
-    throw new SetupError(`Expected one of ${names.join(', ')}, got ${name ?? 'nothing'}`)
+  const all = examples()
+  const example = all.find((it) => it.name === name)
+  if (example === undefined) {
+    const names = all.map((it) => it.name).join(', ')
+    throw new SetupError(`Expected one of ${names}, got ${name ?? 'nothing'}`)
   }
   const given = process.env['DATABASE_URL']
-  if (given !== undefined && !args.includes('--install')) await askBefore(name)
+  if (given !== undefined && !args.includes('--install')) await askBefore(example)
   // What installs and builds ends with this command; later the program hears signals itself.
   const leaveSignals = onInterrupt(() => {})
   await setup()
+  if (example.usesPackages) await installExamples()
+  const program = await prepareExample(example)
   leaveSignals()
-  if (given !== undefined) return runProgram(name, given, args)
+  // This command has asked already on behalf of a program that does not know the option.
+  const passed = knowsInstall(example) ? args : args.filter((it) => it !== '--install')
+  if (given !== undefined) return runProgram(program, given, passed)
   const { startServer } = await import('../lab/server/dev-server.mjs')
   const server = await startServer()
   try {
     console.log(`For another terminal: export DATABASE_URL=${server.dsn}\n`)
     // On this server an example may create what it needs.
-    return await runProgram(name, server.dsn, ['--install', ...args])
+    const install = knowsInstall(example) ? ['--install'] : []
+    return await runProgram(program, server.dsn, [...install, ...passed])
   } finally {
     await server.stop()
   }
 })
 
-/** @param {string} name */
-async function askBefore(name) {
-  const source = readFileSync(`${root}examples/${name}/main.mts`, 'utf8')
-  // A program that knows the option creates nothing without it.
-  if (source.includes("'--install'")) return
-  const tables = [...source.matchAll(/CREATE TABLE (?:IF NOT EXISTS )?(\w+)/g)].map(([, it]) => it)
-  if (tables.length === 0) return
-  const what = `${name} creates in the database of DATABASE_URL, unless they are there: ${tables.join(', ')}`
+/** @param {import('./lib/examples.mjs').Example} example */
+async function askBefore(example) {
+  const created = createdBy(example)
+  if (created.length === 0) return
+  const what = `${example.name} creates in the database of DATABASE_URL, unless they are there: ${created.join(', ')}`
   if (!process.stdin.isTTY) {
     throw new SetupError(`${what}. Expected --install, as nobody can be asked, got nothing`)
   }
@@ -53,9 +63,9 @@ async function askBefore(name) {
   if (!/^y(es)?$/i.test(answer.trim())) throw new SetupError('Nothing was done.')
 }
 
-/** @param {string} name @param {string} dsn @param {string[]} args */
-async function runProgram(name, dsn, args) {
-  const program = spawn(process.execPath, ['--import=tsx', `examples/${name}/main.mts`, ...args], {
+/** @param {{ command: string, args: string[] }} program @param {string} dsn @param {string[]} args */
+async function runProgram({ command, args: before }, dsn, args) {
+  const program = spawn(command, [...before, ...args], {
     cwd: root,
     env: { ...process.env, DATABASE_URL: dsn },
     stdio: ['ignore', 'inherit', 'inherit'],
@@ -63,7 +73,7 @@ async function runProgram(name, dsn, args) {
     detached: process.platform !== 'win32',
   })
   let last = -Infinity
-  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) {
+  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
     process.on(signal, () => {
       if (performance.now() - last > SAME_KEY_MS) program.kill(signal)
       last = performance.now()

@@ -6,15 +6,17 @@ import { SECTIONS } from './structure.mjs'
 
 /**
  * @param {string} root The project's folder.
- * @param {(file: string) => string} address Where a page is, by its file.
+ * @param {(file: string) => string | undefined} address Where a page is, by its file; `undefined` leaves it out.
  */
 export function llms(root, address = (file) => file) {
   const head = fs.readFileSync(path.join(root, 'site/llms.md'), 'utf8').trimEnd()
   const lists = SECTIONS.filter(({ text }) => text !== 'The project').map(({ text, pages }) => {
     const lines = pages
       .filter(({ file }) => fs.existsSync(path.join(root, file)))
-      .map((page) => `- [${page.text}](${address(page.file)})`)
-    return `## ${text}\n\n${lines.join('\n')}`
+      .map((page) => ({ text: page.text, at: address(page.file) }))
+      .filter(({ at }) => at !== undefined)
+      .map((page) => `- [${page.text}](${page.at})`)
+    return lines.length === 0 ? [] : [`## ${text}\n\n${lines.join('\n')}`]
   })
-  return `${[head, ...lists].join('\n\n')}\n`
+  return `${[head, ...lists.flat()].join('\n\n')}\n`
 }

@@ -2,10 +2,8 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { turnLinks } from '../scripts/lib/links.mjs'
 import { SECTIONS, pageOf } from './structure.mjs'
-
-const FENCE = /^( *)(`{3,})[^\n]*\n.*?^\1\2[ \t]*$/gms
-const LINK = /(!?)\[((?:[^[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)/g
 
 /**
  * @param {object} options
@@ -25,25 +23,19 @@ export function prepare({ root, folder, repository }) {
   for (const file of files) {
     const page = /** @type {string} */ (pageOf(file))
     const text = fs.readFileSync(path.join(root, file), 'utf8').replaceAll(/<!--.*?-->/gs, '')
-    const turned = outsideCode(text, (part) =>
-      part.replaceAll(LINK, (whole, image, label, target) => {
-        if (/^([a-z]+:|#)/.test(target)) return whole
-        const [name = '', anchor] = target.split('#')
-        const linked = path.posix.join(path.posix.dirname(file), name)
-        if (image === '!') {
-          copy(path.join(root, linked), path.join(folder, 'pictures', path.basename(linked)))
-          return `![${label}](${relative(page, `pictures/${path.basename(linked)}`)})`
-        }
-        const to = pageOf(linked)
-        const suffix = anchor === undefined ? '' : `#${anchor}`
-        if (to !== undefined && fs.existsSync(path.join(root, linked)))
-          return `[${label}](${relative(page, to)}.md${suffix})`
-        if (repository !== undefined)
-          return `[${label}](${repository}/blob/main/${linked}${suffix})`
-        unlinked.push(`${file}: ${target}`)
-        return label
-      }),
-    )
+    const turned = turnLinks(text, ({ isPicture, label, target, anchor }) => {
+      const linked = path.posix.join(path.posix.dirname(file), target)
+      if (isPicture) {
+        copy(path.join(root, linked), path.join(folder, 'pictures', path.basename(linked)))
+        return `![${label}](${relative(page, `pictures/${path.basename(linked)}`)})`
+      }
+      const to = pageOf(linked)
+      if (to !== undefined && fs.existsSync(path.join(root, linked)))
+        return `[${label}](${relative(page, to)}.md${anchor})`
+      if (repository !== undefined) return `[${label}](${repository}/blob/main/${linked}${anchor})`
+      unlinked.push(`${file}: ${target}${anchor}`)
+      return label
+    })
     const edit = repository === undefined ? 'false' : `${repository}/edit/main/${file}`
     const front = page === 'index' ? home(root) : ''
     const body = page === 'index' ? turned.replace(/^# .*\n/, '') : withoutContents(turned)
@@ -63,21 +55,6 @@ function withoutContents(text) {
 
 /** @param {string} root */
 const home = (root) => fs.readFileSync(path.join(root, 'site/home.yml'), 'utf8')
-
-/**
- * Gives the text between blocks of code to `turn`.
- * @param {string} text
- * @param {(part: string) => string} turn
- */
-function outsideCode(text, turn) {
-  let result = ''
-  let last = 0
-  for (const match of text.matchAll(FENCE)) {
-    result += turn(text.slice(last, match.index)) + match[0]
-    last = match.index + match[0].length
-  }
-  return result + turn(text.slice(last))
-}
 
 /** @param {string} from A page. @param {string} to A page or a picture. */
 function relative(from, to) {

@@ -142,14 +142,38 @@ test('the packages hold what a user needs, and nothing else', (t) => {
       ...ADAPTERS.map((name) => `dist/${name}.d.ts`),
       ...filesBelow('bin'),
       ...filesBelow('src-ts'),
+      ...filesBelow('docs').filter(
+        (name) => /\.(md|svg)$/.test(name) && !name.startsWith('docs/api/'),
+      ),
     ].sort(),
   )
   t.deepEqual(
     platform.files,
     ['LICENSE', 'README.md', 'THIRD-PARTY-NOTICES.md', addonFile(target), 'package.json'].sort(),
   )
-  // More than half of it are the sources, to which the maps of the code and of the declarations lead.
-  t.true(main.unpackedSize < 1_600_000, `${main.unpackedSize} bytes`)
+  // A third of it are the sources, to which the maps of the code and of the declarations lead, and a quarter the pages of docs/, so that
+  // people and programs read those of the version that they have.
+  t.true(main.unpackedSize < 2_200_000, `${main.unpackedSize} bytes`)
+})
+
+test('every link of the pages in the package leads to a file that is in it', (t) => {
+  const staged = path.join(folder, 'main')
+  let count = 0
+  const dead: string[] = []
+  for (const page of main.files.filter((file) => /\.(md|txt)$/.test(file))) {
+    const text = fs
+      .readFileSync(path.join(staged, page), 'utf8')
+      .replaceAll(/^ *```.*?^ *```$/gms, '')
+    for (const [, target = ''] of text.matchAll(/\]\(([^)\s#]+)[^)\s]*\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue
+      count += 1
+      const linked = path.posix.join(path.posix.dirname(page), target)
+      if (!main.files.includes(linked)) dead.push(`${page}: ${target}`)
+    }
+  }
+  t.deepEqual(dead, [])
+  t.true(count > 200, `${count}`)
+  t.regex(fs.readFileSync(path.join(staged, 'llms.txt'), 'utf8'), /\(docs\/start\.md\)/)
 })
 
 test('every source that a map names is in the package', (t) => {

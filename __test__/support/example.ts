@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { ConnectionPool, type QueryParameter } from 'pglisten'
@@ -61,7 +62,10 @@ export function startExample(
   env: Record<string, string> = {},
   args: readonly string[] = [],
 ): Example {
-  const child = spawn(process.execPath, ['--import=tsx', `examples/${name}/main.mts`, ...args], {
+  const files = ['main.mts', 'main.mjs'].map((file) => `examples/${name}/${file}`)
+  const file = files.find((it) => existsSync(path.join(root, it)))
+  if (file === undefined) throw new Error(`Expected one of ${files.join(', ')}, got none`)
+  const child = spawn(process.execPath, ['--import=tsx', file, ...args], {
     cwd: root,
     env: { ...process.env, NODE_OPTIONS: '', DATABASE_URL: dsn, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

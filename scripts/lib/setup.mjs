@@ -225,11 +225,29 @@ const read = (file) => fs.readFileSync(path.join(root, file), 'utf8')
 /** @param {string} file @returns {any} */
 const manifest = (file) => JSON.parse(read(file))
 
+const PARENT_POLL_MS = 200
+
+/**
+ * Ends this command as SIGTERM does when the shell between npm and it is gone. npm hands a SIGTERM on to that shell alone, which ends
+ * without handing it on.
+ */
+function endWithNpm() {
+  if (process.env['npm_lifecycle_event'] === undefined || process.platform === 'win32') return
+  const parent = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(timer)
+    process.kill(process.pid, 'SIGTERM')
+  }, PARENT_POLL_MS)
+  timer.unref()
+}
+
 /**
  * Runs `main` as a script: a {@link SetupError} is told without a stack.
  * @param {() => Promise<number | void>} main
  */
 export async function runMain(main) {
+  endWithNpm()
   try {
     process.exitCode = (await main()) ?? 0
   } catch (error) {

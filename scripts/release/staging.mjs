@@ -5,7 +5,9 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import { turnLinks } from '../lib/links.mjs'
 import { root } from '../lib/run.mjs'
+import { llms } from '../../site/llms.mjs'
 import { TARGETS, addonFile } from './targets.mjs'
 
 /** What users' tools read; everything else of the clone's manifest is for developers. */
@@ -47,7 +49,40 @@ export function stageMain(folder) {
   const tops = files.map(
     (/** @type {string} */ pattern) => pattern.replace(/^\//, '').split('/')[0],
   )
-  return layOut(folder, mainManifest(), new Set([...tops, 'README.md', 'LICENSE']))
+  layOut(folder, mainManifest(), new Set([...tops, 'README.md', 'LICENSE']))
+  // Generated, and not published.
+  fs.rmSync(path.join(folder, 'docs/api'), { recursive: true, force: true })
+  turnPages(folder)
+  return folder
+}
+
+/**
+ * Makes the links of the pages right where the package is all there is: to a file that is not in it they lead to the repository, or are
+ * plain text when that is not known.
+ * @param {string} folder
+ */
+function turnPages(folder) {
+  const { repository } = rootManifest()
+  const address = repository?.url.replace(/^git\+/, '').replace(/\.git$/, '')
+  const isIn = (/** @type {string} */ file) =>
+    !file.startsWith('..') && !file.endsWith('.png') && fs.existsSync(path.join(folder, file))
+  const pages = /** @type {string[]} */ (
+    fs.readdirSync(path.join(folder, 'docs'), { recursive: true })
+  )
+    .map((name) => path.posix.join('docs', name.replaceAll(path.sep, '/')))
+    .filter((name) => name.endsWith('.md'))
+  for (const page of [...pages, 'README.md', 'CHANGELOG.md']) {
+    const file = path.join(folder, page)
+    const text = turnLinks(fs.readFileSync(file, 'utf8'), (link) => {
+      const target = path.posix.join(path.posix.dirname(page), link.target)
+      if (isIn(target)) return link.whole
+      if (address === undefined || link.isPicture) return link.label
+      return `[${link.label}](${address}/blob/main/${target}${link.anchor})`
+    })
+    fs.writeFileSync(file, text)
+  }
+  const text = llms(root, (file) => (isIn(file) ? file : undefined))
+  fs.writeFileSync(path.join(folder, 'llms.txt'), text)
 }
 
 /**
