@@ -24,6 +24,7 @@ export {
   Durable,
   type DurableStatus,
   type FailedEvent,
+  type FailingEvent,
   type SubscriptionInfo,
 } from './src-ts/durable/durable.js'
 export type { DurableEvent, DurableEventOf } from './src-ts/durable/event.js'

@@ -1,7 +1,7 @@
 // `pglisten durable`: what each action does on a server, and what is refused before anything is done.
 
 import test, { type ExecutionContext } from 'ava'
-import { ConnectionPool } from 'pglisten'
+import { ConnectionPool, SubscriptionStoppedError } from 'pglisten'
 import { startProxy } from '../../lab/network/proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor } from '../../lab/wait.js'
@@ -282,7 +282,7 @@ test('status, failed, retry, trim and drop', async (t) => {
   await pool.publish('c', 'later')
   const { out } = await run(['status'])
   t.regex(out, /^version 1\n/)
-  t.regex(out, /^billing: 1 events to do, the oldest of \S+; 1 given up; moved \S+\n {2}c\n/m)
+  t.regex(out, /^billing: 1 event to do, the oldest of \S+; 1 given up; moved \S+\n {2}c\n/m)
   t.like(
     (JSON.parse((await run(['status', '--json'])).out) as { subscriptions: object[] })
       .subscriptions[0],
@@ -309,6 +309,34 @@ test('status, failed, retry, trim and drop', async (t) => {
   }
   t.is((await run(['drop', 'billing'])).out, 'dropped billing\n')
   t.is((await run(['trim', '--keep', '0', '--json'])).out, '{"removed":3,"keepMs":0}\n')
+})
+
+test('status tells at which event a subscription has stopped', async (t) => {
+  const { pool, run } = await openDatabase(t)
+  for (const payload of ['good', 'bad', 'good']) await pool.publish('c', payload)
+  const subscription = pool.subscription('billing', {
+    channels: ['c'],
+    from: 'beginning',
+    maxAttempts: 2,
+    retryDelayMs: 1,
+  })
+  const handle = (_: unknown, { payload }: { payload: string }) => {
+    if (payload === 'bad') throw new RangeError('no \u001b[2J')
+  }
+  await t.throwsAsync(subscription.run(handle), { instanceOf: SubscriptionStoppedError })
+  const failing = { id: 2n, attempts: 2, error: 'RangeError: no \u001b[2J' }
+  t.deepEqual((await pool.durable.subscriptions())[0]!.failing, failing)
+  t.regex(
+    (await run(['status'])).out,
+    /^billing: 2 events to do.*\n {2}c\n {2}event 2 has failed 2 times: RangeError: no \\u001b\[2J\n$/m,
+  )
+  const { subscriptions } = JSON.parse((await run(['status', '--json'])).out) as {
+    subscriptions: object[]
+  }
+  t.like(subscriptions[0], { failing: { ...failing, id: '2' } })
+  await pool.fetchVal("SELECT pglisten.drop_subscription('billing')")
+  await pool.fetchVal("SELECT pglisten.subscribe('billing', '{c}')")
+  t.is((await pool.durable.subscriptions())[0]!.failing, null)
 })
 
 test('trim and doctor tell of a subscription that nobody reads', async (t) => {

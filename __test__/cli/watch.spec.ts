@@ -3,6 +3,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { startProxy } from '../../lab/network/proxy.js'
 import { startServer } from '../../lab/server/dev-server.mjs'
 import { serverDsn } from '../../lab/server/test-server.js'
@@ -49,6 +50,25 @@ test('an outage is told of: the loss, the state, the return and the gap', async 
   await command.says(/gap: notifications that were sent between/)
   await waitFor(() => /connected .* gaps 1 {2}queue \d/.test(command.out))
   command.child.kill('SIGINT')
+  t.is(await command.ended(), 0)
+})
+
+test('a hole in the network keeps nothing from being shown, and nothing is claimed of the server', async (t) => {
+  const proxy = await FaultProxy.start(Number(new URL(await serverDsn()).port))
+  t.teardown(() => proxy.stop())
+  const args = ['watch', uniqueChannel(), '--interval', '0.2']
+  const command = await pglisten(t, args, { dsn: proxy.dsn(await serverDsn()) })
+  await waitFor(() => /queue \d/.test(command.out))
+  proxy.swallow('both')
+  await waitFor(() => /connected .* queue unknown {2}sessions unknown\n/.test(command.out))
+  const { length } = command.lines
+  await command.printed(length + 5)
+  t.true(
+    command.lines.slice(length).every((line) => / queue unknown {2}sessions unknown$/.test(line)),
+  )
+  t.notRegex(command.err, /connection lost|cannot ask/)
+  proxy.clear()
+  command.child.kill('SIGTERM')
   t.is(await command.ended(), 0)
 })
 

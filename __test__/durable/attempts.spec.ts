@@ -1,9 +1,14 @@
 // How often an event is tried, when whoever works it begins anew after each failure: what counts is kept in the table, not in memory.
 
 import test from 'ava'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import path from 'node:path'
 import { SubscriptionStoppedError, type SubscriptionBatch } from 'pglisten'
 import { waitFor, within } from '../../lab/wait.js'
-import { openScene } from './scene.js'
+import { uniqueName } from '../../lab/unique-name.js'
+import { root } from '../support/code-blocks.js'
+import { openScene, server } from './scene.js'
 
 /** More loops than any of these tests needs. */
 const MOST_LOOPS = 12
@@ -99,6 +104,52 @@ test('a subscription that has stopped stops again after one attempt more', async
   t.deepEqual(
     attempts,
     [1, 2, 3, 4, 5].map((attempt) => ['bad', attempt]),
+  )
+})
+
+test('attempts that a process has failed at are counted on when it was killed', async (t) => {
+  const scene = await openScene(t, { maxAttempts: 6, retryDelayMs: 40, onFailure: 'skip' })
+  const { publish, run, witness, channel, name } = scene
+  const done = uniqueName('done')
+  await witness.run(
+    `CREATE TABLE ${done} (event bigint, payload text CHECK (payload <> 'bad'), key text, channel text, subscription text, worker int)`,
+  )
+  const options = { channels: [channel], from: 'beginning', maxAttempts: 6, retryDelayMs: 40 }
+  const settings = { dsn: (await server()).dsn, name, applicationName: name, done, options }
+  const child = fork(
+    path.join(root, 'lab', 'durable', 'subscriber.mjs'),
+    [JSON.stringify(settings)],
+    { execArgv: [] },
+  )
+  t.teardown(() => child.kill('SIGKILL'))
+  const counted = () =>
+    witness.ask<number>(
+      'SELECT coalesce(max(attempts), 0) FROM pglisten.attempt WHERE subscription = $1',
+      [name],
+    )
+  await publish('good', 'bad')
+  await waitFor(async () => (await counted()) >= 2)
+  const exited = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exited
+  // Its session has ended with all that it had sent.
+  await waitFor(async () =>
+    witness.ask<boolean>(
+      'SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1)',
+      [name],
+    ),
+  )
+  const before = await counted()
+  const attempts: number[] = []
+  const { subscription } = run((_, { attempt }) => {
+    attempts.push(attempt)
+    throw new Error('no')
+  })
+  await waitFor(async () => (await subscription.stats()).givenUp === 1)
+  t.true(before >= 2)
+  t.deepEqual(
+    attempts,
+    [1, 2, 3, 4, 5, 6].filter((attempt) => attempt > before),
   )
 })
 

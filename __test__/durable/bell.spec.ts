@@ -125,8 +125,8 @@ test('no event is left lying, whenever the worker falls asleep', async (t) => {
   const got = new Set<string>()
   run((_, { payload }) => void got.add(payload))
   for (let round = 0; round < 40; round += 1) {
-    // About when it falls asleep: 100 ms after the last event.
-    await new Promise((resolve) => setTimeout(resolve, 80 + round))
+    // About when it falls asleep: 20 ms after the last event.
+    await new Promise((resolve) => setTimeout(resolve, 12 + (round % 20)))
     const connection = await pool.connection()
     await connection.transaction(async (tx) => {
       await tx.publish(channel, `${round}`)

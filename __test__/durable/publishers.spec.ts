@@ -1,8 +1,11 @@
 // Publishers of each kind, and the bell that they ring: once for a transaction, never for what is undone, not at all where it cannot be.
 
 import test from 'ava'
-import { DatabaseError } from 'pglisten'
+import { ConnectionPool, DatabaseError } from 'pglisten'
+import { startServer } from '../../lab/server/test-server.js'
 import { waitFor } from '../../lab/wait.js'
+import { ServerWitness } from '../../lab/witness.js'
+import { codeBlocks } from '../support/code-blocks.js'
 import { asleep, openScene } from './scene.js'
 
 test('a transaction rings once, however many events and savepoints it has', async (t) => {
@@ -101,4 +104,56 @@ test('a publisher in a transaction that may only read is told so', async (t) => 
     { message: /read-only/ },
   )
   await connection.close()
+})
+
+test('events that are replicated logically are worked where they come to, and ring there', async (t) => {
+  const settings = { wal_level: 'logical' }
+  await using first = await startServer({ settings })
+  await using second = await startServer({ settings })
+  await using there = new ConnectionPool(first.dsn)
+  await using here = new ConnectionPool(second.dsn)
+  const [from, to] = [first, second].map(({ dsn }) => new ServerWitness(dsn)) as [
+    ServerWitness,
+    ServerWitness,
+  ]
+  t.teardown(() => Promise.all([from.close(), to.close()]))
+  // Its transaction ids are higher than those of the other one will be.
+  await from.run(
+    'DO $$ BEGIN FOR n IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$',
+  )
+  await there.durable.install()
+  await here.durable.install()
+  const documented = codeBlocks('docs/durable.md').find(({ code }) => code.includes('PUBLICATION'))
+  const [published, worked] = documented!.code.split('-- where they are worked')
+  await from.run(published!)
+  await to.run(`--${worked}`)
+  await to.run(`CREATE SUBSCRIPTION events CONNECTION '${first.dsn}' PUBLICATION events`)
+  const got: string[] = []
+  const ending = new AbortController()
+  const subscription = here.subscription('s', {
+    channels: ['c'],
+    from: 'beginning',
+    safetyNetMs: 60_000,
+  })
+  const ended = subscription.run((_, { payload }) => void got.push(payload), {
+    signal: ending.signal,
+  })
+  for (let n = 0; n < 5; n += 1) {
+    // It sleeps: nothing but a bell wakes it within the deadline.
+    await waitFor(() => to.ask<number>('SELECT count(*)::int FROM pglisten.sleeper'))
+    await there.publish('c', String(n))
+    await waitFor(() => got.length === n + 1)
+  }
+  // What was published first is committed last.
+  const connection = await there.connection()
+  const open = await connection.begin()
+  await open.publish('c', 'late')
+  await there.publish('c', 'early')
+  await waitFor(() => got.length === 6)
+  await open.commit()
+  await connection.close()
+  await waitFor(() => got.length === 7)
+  t.deepEqual(got, ['0', '1', '2', '3', '4', 'early', 'late'])
+  ending.abort()
+  await ended
 })

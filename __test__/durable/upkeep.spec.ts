@@ -3,7 +3,13 @@
 // all that may still come before it.
 
 import test, { type ExecutionContext } from 'ava'
-import { ConnectionPool, type SubscriptionOptions, type SubscriptionWarning } from 'pglisten'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import {
+  ConnectionPool,
+  type StatementContext,
+  type SubscriptionOptions,
+  type SubscriptionWarning,
+} from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { waitFor, within } from '../../lab/wait.js'
@@ -20,7 +26,8 @@ async function openDatabase(t: ExecutionContext) {
   await own.run(`CREATE DATABASE ${name}`)
   const url = new URL((await server()).dsn)
   url.pathname = `/${name}`
-  const pool = new ConnectionPool({ dsn: url.href })
+  // `rounds` knows by their text which statements look after the database.
+  const pool = new ConnectionPool({ dsn: url.href, diagnostics: { statements: true } })
   t.teardown(() => pool.close())
   const witness = new ServerWitness(url.href)
   t.teardown(() => witness.close())
@@ -76,10 +83,37 @@ async function openDatabase(t: ExecutionContext) {
   return { dsn: url.href, pool, witness, run, leave, age, publish, events }
 }
 
+/** How many sessions of the database wait for an advisory lock. */
+const waiting = (witness: ServerWitness) =>
+  witness.ask<number>(
+    `SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+  )
+
+/** Resolves when the database has been looked after so many times: each was begun after the call, and answered. */
+async function rounds(count: number): Promise<void> {
+  const begun = new Set<unknown>()
+  let answered = 0
+  const onStart = (context: unknown) => {
+    if ((context as StatementContext).text?.includes('pglisten.tend')) begun.add(context)
+  }
+  const onEnd = (context: unknown) => {
+    if (begun.has(context) && (context as StatementContext).error === undefined) answered += 1
+  }
+  subscribe('tracing:pglisten:statement:start', onStart)
+  subscribe('tracing:pglisten:statement:asyncEnd', onEnd)
+  try {
+    await waitFor(() => answered >= count, { what: `${count} rounds` })
+  } finally {
+    unsubscribe('tracing:pglisten:statement:start', onStart)
+    unsubscribe('tracing:pglisten:statement:asyncEnd', onEnd)
+  }
+}
+
 test.serial(
   'running subscriptions remove what every one of them has done, and nothing else',
   async (t) => {
-    const { run, publish, events, pool, witness } = await openDatabase(t)
+    const { run, publish, events, pool } = await openDatabase(t)
     const slow = run('slow')
     const quick = run('quick')
     await publish(2500)
@@ -87,10 +121,8 @@ test.serial(
     await slow.stop()
     await publish(10)
     await waitFor(async () => (await quick.made.stats()).done === 2510)
-    // Many rounds.
-    const before = await witness.ask<number>('SELECT count(*)::int FROM pglisten.event')
-    await new Promise((resolve) => setTimeout(resolve, 600))
-    t.deepEqual([before, await events()], [10, 10])
+    await rounds(3)
+    t.is(await events(), 10)
     const got: string[] = []
     run('slow', {}, (_, { payload }) => got.push(payload))
     await waitFor(() => got.length === 10)
@@ -108,7 +140,7 @@ test.serial('an open transaction keeps what it may still publish before', async 
   await open.publish('c', 'late')
   await publish(5)
   await waitFor(async () => (await made.stats()).done === 5)
-  await new Promise((resolve) => setTimeout(resolve, 400))
+  await rounds(3)
   t.is(await events(), 5)
   await open.commit()
   await connection.close()
@@ -130,7 +162,7 @@ test.serial(
     await waitFor(async () => (await made.stats()).done === 3)
     await pool.durable.install({ retentionMs: false })
     t.is((await pool.durable.status()).retentionMs, false)
-    await new Promise((resolve) => setTimeout(resolve, 400))
+    await rounds(3)
     t.is(await events(), 3)
     t.is(await pool.durable.trim(60_000), 0)
     await pool.durable.install({ retentionMs: 1 })
@@ -143,14 +175,14 @@ test.serial(
 )
 
 test.serial('one process at a time looks after the events, and nobody waits for it', async (t) => {
-  const { run, publish, events, pool } = await openDatabase(t)
+  const { run, publish, events, pool, witness } = await openDatabase(t)
   const connection = await pool.connection()
   const other = await connection.begin()
   await other.execute('SELECT pg_advisory_xact_lock(pglisten.trim_lock())')
   // A transaction with an id would be one that may still publish.
   const { made } = run('s')
   t.teardown(() => connection.close())
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await waitFor(() => waiting(witness))
   // A new subscription waits for whoever trims: it has to be seen by it.
   t.deepEqual(await pool.durable.subscriptions(), [])
   await other.commit()
@@ -159,7 +191,7 @@ test.serial('one process at a time looks after the events, and nobody waits for 
   await next.execute('SELECT pg_advisory_xact_lock(pglisten.trim_lock())')
   await publish(10)
   await waitFor(async () => (await made.stats()).done === 10)
-  await new Promise((resolve) => setTimeout(resolve, 400))
+  await rounds(3)
   t.is(await events(), 10)
   await next.commit()
   await waitFor(async () => (await events()) === 0)
@@ -171,12 +203,7 @@ test.serial('a run that waits for whoever trims ends at once when it is aborted'
   const other = await connection.begin()
   await other.execute('SELECT pg_advisory_xact_lock(pglisten.trim_lock())')
   const { stop } = run('s')
-  await waitFor(() =>
-    witness.ask(
-      `SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
-    ),
-  )
+  await waitFor(() => waiting(witness))
   await within(stop())
   await other.commit()
   await connection.close()
@@ -234,9 +261,7 @@ test.serial('who trims sees a subscription that is just being made', async (t) =
   const making = await connection.begin()
   await making.execute("SELECT pglisten.subscribe('new', '{c}', 1, true)")
   const trimming = pool.durable.trim()
-  await waitFor(async () =>
-    witness.ask("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"),
-  )
+  await waitFor(() => waiting(witness))
   await making.commit()
   await connection.close()
   t.is(await trimming, 0)
@@ -290,7 +315,7 @@ test.serial('whoever runs any subscription is told of one that nobody reads', as
     'nobody has read subscription `forgotten` for 2 d, and it keeps every event since: 3 events are not done. Run it, or drop it with `pool.durable.drop()`',
   )
   // Once in its age, and not again by who comes later.
-  await new Promise((resolve) => setTimeout(resolve, 400))
+  await rounds(3)
   t.is(warnings.length, 1)
   await stop()
   const infos = await pool.durable.subscriptions()
@@ -333,7 +358,7 @@ test.serial(
       warnings[0]!.message,
       /^subscription `dropped` was dropped, as its `onUnread` says: .* 3 events were not done$/,
     )
-    await new Promise((resolve) => setTimeout(resolve, 400))
+    await rounds(3)
     t.deepEqual(
       (await pool.durable.subscriptions()).map(({ name }) => name),
       ['other', 'worked'],

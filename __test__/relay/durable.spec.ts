@@ -3,11 +3,12 @@
 import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
+import { jetstreamManager } from '@nats-io/jetstream'
 import { headers } from '@nats-io/transport-node'
 import { ConnectionPool } from 'pglisten'
 import { subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
-import { counterFaults } from '../../lab/relay/stream-reading.js'
+import { counterFaults, makeStream } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
 import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
 
@@ -176,6 +177,34 @@ test('relays and servers that are killed lose and double nothing', async (t) => 
     items.filter(({ kind }) => kind === 'gap'),
     [],
   )
+})
+
+test('a stream that is deleted and made again begins with a gap that does not say that nothing is missing', async (t) => {
+  const scene = await openDurable(t)
+  const running = startRelay(t, scene.options)
+  await publish(scene, 1, 3)
+  await stored(scene, 4)
+  const { streams } = await jetstreamManager(scene.nc)
+  await streams.delete(scene.stream)
+  await makeStream(scene.nats.url, scene.stream)
+  await publish(scene, 4, 3)
+  await stored(scene, 4)
+  const messages = await scene.read()
+  t.deepEqual(payloads(messages), ['4', '5', '6'])
+  t.deepEqual(counterFaults(messages), [])
+  t.like(JSON.parse(messages[0]!.payload), {
+    reason: 'stream-reset',
+    lostAt: null,
+    dropped: null,
+    previous: null,
+  })
+  await running.stop()
+  // Nothing is missing at the next beginning.
+  const next = startRelay(t, scene.options)
+  await publish(scene, 8, 1)
+  await stored(scene, 6)
+  t.like(JSON.parse((await scene.read()).at(-2)!.payload), { reason: 'takeover', dropped: 0 })
+  await next.stop()
 })
 
 test('durable subscriptions that are not installed end the relay with an error', async (t) => {

@@ -149,6 +149,25 @@ test('a stream that is deleted and made again begins with a gap', async (t) => {
   t.true(verdict.delivered >= 20)
 })
 
+test('a relay that has lost the lead often does not wait longer than at first', async (t) => {
+  const scene = await openScene(t)
+  const running = startRelay(t, scene.options)
+  await leading(running)
+  const { streams } = await jetstreamManager(scene.nc)
+  const took: number[] = []
+  for (let term = 2; term <= 9; term += 1) {
+    await streams.delete(scene.stream)
+    await makeStream(scene.nats.url, scene.stream)
+    const begunAt = performance.now()
+    await scene.writer.write(1)
+    await waitFor(() => running.relay.stats().terms === term, { what: `term ${term}` })
+    took.push(Math.round(performance.now() - begunAt))
+  }
+  t.log(took)
+  // Delays that double would be 500 ms or more by then, each of them.
+  t.true(Math.min(...took.slice(-3)) < 500, took.join(', '))
+})
+
 test('a stream that is full is waited for', async (t) => {
   const scene = await openScene(t, { stream: { max_msgs: 100, discard: 'new' as never } })
   const running = startRelay(t, scene.options)

@@ -49,6 +49,8 @@ const OPTIONS = {
 }
 const DISCOVER_MS = 30_000
 const ASK_MS = 5000
+/** So long an answer is waited for before the view is shown without it. */
+const PATIENCE_MS = 1000
 
 const ASK = `
   SELECT pg_catalog.pg_notification_queue_usage() AS usage, pg_catalog.current_setting('server_version') AS version`
@@ -117,8 +119,16 @@ async function run(args) {
     const over = counting.finally(() => ending.end('reader'))
     over.catch(() => {})
     let last = performance.now()
+    let asking = Promise.resolve()
+    let isAsking = false
     while (!signal.aborted) {
-      await ask(pool, listener, view)
+      if (!isAsking) {
+        isAsking = true
+        asking = ask(pool, listener, view).finally(() => (isAsking = false))
+      }
+      // A server that does not answer keeps nothing from being shown.
+      await Promise.race([asking, pause(Math.min(everyMs, PATIENCE_MS), signal)])
+      if (isAsking) view.server = undefined
       for (const channel of listener.channels) view.tally.know(channel)
       const now = performance.now()
       view.tally.tick((now - last) / 1000)

@@ -54,9 +54,12 @@ async function status(pool, { values }) {
   const about = await pool.durable.status()
   const subscriptions = about.version === 0 ? [] : await listed(pool)
   const isRight = about.version === about.latestVersion && about.isHome
-  if (values.json)
-    process.stdout.write(`${JSON.stringify({ ...about, subscriptions }, undefined, 2)}\n`)
-  else process.stdout.write(asText(about, subscriptions))
+  if (values.json) {
+    const record = { ...about, subscriptions }
+    const withoutBigints = (/** @type {string} */ _, /** @type {unknown} */ value) =>
+      typeof value === 'bigint' ? `${value}` : value
+    process.stdout.write(`${JSON.stringify(record, withoutBigints, 2)}\n`)
+  } else process.stdout.write(asText(about, subscriptions))
   return isRight ? EXIT.done : EXIT.failed
 }
 
@@ -92,9 +95,11 @@ function asText({ version, latestVersion, isHome, retentionMs, unread }, subscri
       ? 'events stay until they are trimmed'
       : `events that are done stay for ${retentionMs / 1000} s`,
   )
-  for (const { name, channels, partitions, moved, failed, lag } of subscriptions) {
+  for (const { name, channels, partitions, moved, failed, failing, lag } of subscriptions) {
     const events =
-      lag.events >= MOST_COUNTED ? `${MOST_COUNTED} events or more` : `${lag.events} events`
+      lag.events >= MOST_COUNTED
+        ? `${MOST_COUNTED} events or more`
+        : `${lag.events} ${lag.events === 1 ? 'event' : 'events'}`
     const since = lag.oldest === null ? '' : `, the oldest of ${lag.oldest.toISOString()}`
     const isUnread = unread.includes(name)
     lines.push(
@@ -102,6 +107,10 @@ function asText({ version, latestVersion, isHome, retentionMs, unread }, subscri
         (isUnread ? ', read by nobody' : ''),
       `  ${channels.map(visible).join(', ')}${partitions > 1 ? `; ${partitions} partitions` : ''}`,
     )
+    if (failing) {
+      const times = failing.attempts === 1 ? 'once' : `${failing.attempts} times`
+      lines.push(`  event ${failing.id} has failed ${times}: ${visible(failing.error)}`)
+    }
   }
   if (subscriptions.length === 0) lines.push('no subscription')
   return `${lines.join('\n')}\n`

@@ -75,7 +75,7 @@ try {
     last.splice(0, last.length, ...bytes)
     console.log(`| ${[published, sizes['live'], ...bytes.map(mib)].join(' | ')} |`)
   }
-  const growth = last.map((size, index) => size / first[index]!)
+  const growth = last.map((size, index) => (size === 0 ? 0 : size / first[index]!))
   console.log(
     `last / first: ${growth.map((ratio) => ratio.toFixed(2)).join(', ')} (at most ${MAX_GROWTH})`,
   )

@@ -1,12 +1,16 @@
-// A dump is restored into clusters whose transaction ids are lower and higher: `restore.ts BIN`. Prints a Markdown table.
+// A dump is restored into clusters whose transaction ids are lower and higher, and the cluster is upgraded: `restore.ts BIN`. Prints a
+// Markdown table.
 //
-// Subscriptions in every state are dumped by `pg_dump`, in its own format and as SQL. Then something is published before anybody has noticed,
-// and each subscription is worked to its end. The oracle: each gets what it had not done, once and in order.
+// Subscriptions in every state are dumped by `pg_dump`, in its own format and as SQL, and taken along by `pg_upgrade`. Then something is
+// published before anybody has noticed, and each subscription is worked to its end. The oracle: each gets what it had not done, once and
+// in order.
 
-import { spawnSync } from 'node:child_process'
+import { spawnSync, type SpawnSyncOptions } from 'node:child_process'
 import path from 'node:path'
 import { ConnectionPool } from 'pglisten'
-import { startServer, type DevServer } from '../server/test-server.js'
+import { DevServer } from '../server/dev-server.mjs'
+import { unprivilegedAccount } from '../server/server-account.mjs'
+import { startServer } from '../server/test-server.js'
 import { waitFor, within } from '../wait.js'
 
 const BACKLOG = 20_000
@@ -82,13 +86,20 @@ async function fill(pool: ConnectionPool): Promise<void> {
   await work(pool, 'far', 1, { most: 12_345 })
 }
 
-function run(program: string, args: string[], input?: Buffer): Buffer {
+function run(
+  program: string,
+  args: string[],
+  input?: Buffer,
+  options: SpawnSyncOptions = {},
+): Buffer {
   const { status, stdout, stderr } = spawnSync(path.join(bin, program), args, {
+    ...options,
+    encoding: 'buffer',
     input,
     maxBuffer: 2 ** 30,
   })
-  if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr.toString()}`)
-  return stdout
+  if (status === 0) return stdout
+  throw new Error(`${program} ended with ${status}: ${stderr.toString() || stdout.toString()}`)
 }
 
 /** What is wrong with what a subscription got. */
@@ -107,26 +118,23 @@ function wrong(
   ]
 }
 
-async function restore(from: DevServer, format: 'custom' | 'plain', ids: number): Promise<boolean> {
-  const to = await startServer({ bin })
+const SUBSCRIPTIONS = [
+  ['all', 1],
+  ['parts', 3],
+  ['none', 1],
+  ['middle', 1],
+  ['far', 1],
+] as const
+
+/** Works every subscription of a server to its end, and prints the row of what came of it. Returns whether that was right. */
+async function judged(to: DevServer, by: string, ids: string): Promise<boolean> {
   const pool = new ConnectionPool(to.dsn)
   try {
-    await burn(pool, ids)
-    const dump = run('pg_dump', [`--format=${format}`, '--schema=pglisten', from.dsn])
-    if (format === 'custom') run('pg_restore', ['--exit-on-error', '--dbname', to.dsn], dump)
-    else run('psql', ['--quiet', '--set=ON_ERROR_STOP=1', to.dsn], dump)
     await pool.publish('a', 'new')
     const rest = [...numbers(101, BACKLOG), 'new']
     const first = ['late', ...numbers(1, 100)]
     const got: string[][] = []
-    for (const [name, partitions] of [
-      ['all', 1],
-      ['parts', 3],
-      ['none', 1],
-      ['middle', 1],
-      ['far', 1],
-    ] as const)
-      got.push(await work(pool, name, partitions))
+    for (const [name, partitions] of SUBSCRIPTIONS) got.push(await work(pool, name, partitions))
     const problems = [
       ...wrong('all', got[0]!, ['late', ...rest], true),
       ...wrong('parts', got[1]!, ['late', ...rest], false),
@@ -137,35 +145,62 @@ async function restore(from: DevServer, format: 'custom' | 'plain', ids: number)
     await pool.durable.retry('all')
     problems.push(...wrong('all, given up', await work(pool, 'all', 1, { most: 1 }), ['1'], true))
     // The second one finds that everything is at home.
-    const before = await pool.fetchVal<string>(
-      'SELECT string_agg(p::text, $1 ORDER BY p::text) FROM pglisten.position AS p',
-      [','],
-    )
+    const positions = () =>
+      pool.fetchVal<string>(
+        'SELECT string_agg(p::text, $1 ORDER BY p::text) FROM pglisten.position AS p',
+        [','],
+      )
+    const before = await positions()
     await pool.durable.adopt()
-    const after = await pool.fetchVal<string>(
-      'SELECT string_agg(p::text, $1 ORDER BY p::text) FROM pglisten.position AS p',
-      [','],
-    )
-    if (before !== after) problems.push('a second adopt() has moved positions')
+    if (before !== (await positions())) problems.push('a second adopt() has moved positions')
     await pool.publish('a', 'newer')
-    for (const [name, partitions] of [
-      ['all', 1],
-      ['parts', 3],
-      ['none', 1],
-      ['middle', 1],
-      ['far', 1],
-    ] as const)
+    for (const [name, partitions] of SUBSCRIPTIONS)
       problems.push(
         ...wrong(`${name} afterwards`, await work(pool, name, partitions), ['newer'], true),
       )
     for (const problem of problems) console.error(problem)
     const state = problems.length === 0 ? 'each event once, in order' : '**wrong**'
-    console.log(
-      `| ${format === 'custom' ? 'pg_dump -Fc, pg_restore' : 'pg_dump, psql'} | ${ids === 0 ? 'lower' : 'higher'} | ${got.map(({ length }) => length).join(' / ')} | ${state} |`,
-    )
+    console.log(`| ${by} | ${ids} | ${got.map(({ length }) => length).join(' / ')} | ${state} |`)
     return problems.length === 0
   } finally {
     await pool.close()
+  }
+}
+
+async function restore(from: DevServer, format: 'custom' | 'plain', ids: number): Promise<boolean> {
+  const to = await startServer({ bin })
+  try {
+    const pool = new ConnectionPool(to.dsn)
+    await burn(pool, ids)
+    await pool.close()
+    const dump = run('pg_dump', [`--format=${format}`, '--schema=pglisten', from.dsn])
+    if (format === 'custom') run('pg_restore', ['--exit-on-error', '--dbname', to.dsn], dump)
+    else run('psql', ['--quiet', '--set=ON_ERROR_STOP=1', to.dsn], dump)
+    const by = format === 'custom' ? 'pg_dump -Fc, pg_restore' : 'pg_dump, psql'
+    return await judged(to, by, ids === 0 ? 'lower' : 'higher')
+  } finally {
+    await to.stop()
+  }
+}
+
+/** Upgrades a cluster, which is stopped by that, into a new one: its transaction ids are kept, and its identifier is not. */
+async function upgrade(from: DevServer): Promise<boolean> {
+  const to = new DevServer({ bin })
+  try {
+    // The new one has the roles of the old one, and one password serves for both.
+    to.password = from.password
+    await to.initialise()
+    await from.halt()
+    const port = String(from.port)
+    const folders = ['-b', bin, '-B', bin, '-d', from.dataDir, '-D', to.dataDir, '-s', to.folder]
+    run('pg_upgrade', [...folders, '-U', from.user, '-p', port, '-P', port], undefined, {
+      ...unprivilegedAccount(),
+      cwd: to.folder,
+      env: { ...process.env, HOME: to.folder, PGPASSWORD: from.password },
+    })
+    await to.start()
+    return await judged(to, 'pg_upgrade', 'the same')
+  } finally {
     await to.stop()
   }
 }
@@ -182,6 +217,8 @@ try {
   for (const ids of [0, 100_000])
     for (const format of ['custom', 'plain'] as const)
       results.push(await restore(from, format, ids))
+  await pool.close()
+  results.push(await upgrade(from))
   process.exitCode = results.every(Boolean) ? 0 : 1
 } finally {
   await pool.close()

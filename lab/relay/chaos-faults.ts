@@ -17,6 +17,7 @@ export interface Scene {
   nats: NatsServer
   nc: NatsConnection
   stream: string
+  source: 'channels' | 'durable'
   writer: OracleWriter
   natsProxy: FaultProxy
   pgProxy: FaultProxy
@@ -30,8 +31,10 @@ export interface Scene {
   deletions: number[]
   ending: AbortController
   following: Promise<void>
-  /** Whether nothing is written for now. */
+  /** Whether nothing more is written for now. */
   isPaused: boolean
+  /** What is being written. */
+  writing: Promise<void>
   random: () => number
   /** Starts a relay. */
   start: () => void
@@ -59,12 +62,15 @@ const leaderOf = ({ relays }: Scene) => relays.find(({ role }) => role === 'lead
 const otherOf = ({ relays }: Scene) =>
   relays.find(({ role }) => role !== 'leading') ?? relays.at(-1)
 
-async function query(scene: Scene, sql: string): Promise<{ pid: number }[]> {
+async function query<Row extends object = { pid: number }>(
+  scene: Scene,
+  sql: string,
+): Promise<Row[]> {
   const client = new Client({ connectionString: scene.server.dsn })
   client.on('error', () => {})
   await client.connect()
   try {
-    return (await client.query<{ pid: number }>(sql)).rows
+    return (await client.query<Row>(sql)).rows
   } finally {
     await client.end()
   }
@@ -81,6 +87,16 @@ export const sessionsOf = (scene: Scene): Promise<object[]> =>
       WHERE application_name = 'pglisten-relay-nats'`,
   )
 
+function signal(pids: readonly number[], name: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, name)
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+}
+
 async function killed(scene: Scene, relay: RelayProcess | undefined): Promise<void> {
   await relay?.kill()
   scene.start()
@@ -92,9 +108,10 @@ async function frozen(scene: Scene, relay: RelayProcess | undefined): Promise<vo
   relay?.thaw()
 }
 
-/** Everything that was written is in the stream, and was read by both readers. */
+/** Everything that was written is in the stream, was read by both readers, and is done for a durable subscription. */
 async function caughtUp(scene: Scene): Promise<void> {
   scene.isPaused = true
+  await scene.writing
   await scene.settled()
   await scene.readOn()
   const messages = scene.read.filter(({ subject }) => !subject.endsWith('.%gap')).length
@@ -102,6 +119,13 @@ async function caughtUp(scene: Scene): Promise<void> {
     timeoutMs: 30_000,
     what: 'the consumer to catch up',
   })
+  if (scene.source === 'durable')
+    await waitFor(
+      async () =>
+        (await query<{ events: string }>(scene, `SELECT events FROM pglisten.lag('relay')`))[0]
+          ?.events === '0',
+      { timeoutMs: 30_000, what: 'the position of the subscription to move' },
+    )
 }
 
 /** The faults by their names. */
@@ -157,15 +181,17 @@ export const FAULTS: Record<string, (scene: Scene) => Promise<void>> = {
   },
   'backend of the leader frozen': async (scene) => {
     const pids = (await query(scene, HOLDER)).map(({ pid }) => pid)
-    for (const pid of pids) process.kill(pid, 'SIGSTOP')
+    signal(pids, 'SIGSTOP')
     await aWhile(scene)
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGCONT')
-      } catch {
-        // It has ended meanwhile.
-      }
-    }
+    signal(pids, 'SIGCONT')
+  },
+  'PostgreSQL frozen': async (scene) => {
+    const all = await query(scene, 'SELECT pid FROM pg_stat_activity')
+    // The postmaster first, so that none is added.
+    const pids = [scene.server.pid!, ...all.map(({ pid }) => pid)]
+    signal(pids, 'SIGSTOP')
+    await aWhile(scene)
+    signal(pids, 'SIGCONT')
   },
   'PostgreSQL killed': async (scene) => {
     await scene.server.kill()

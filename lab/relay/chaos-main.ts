@@ -3,7 +3,7 @@
 import { natsBinaries } from './nats-binaries.js'
 import { chaos } from './chaos.js'
 
-const [faults = '60', seed = '1', source = 'channels'] = process.argv.slice(2)
+const [faults = '60', seed = '1', source = 'channels', minutes = '0'] = process.argv.slice(2)
 if (source !== 'channels' && source !== 'durable')
   throw new TypeError(`Expected a source of channels or durable, got ${source}`)
 const binaries = natsBinaries()
@@ -15,6 +15,7 @@ for (const binary of binaries) {
   console.log(`nats-server ${binary.version}, ${source}, seed ${seed}`)
   const { verdict, ...rest } = await chaos({
     faults: Number(faults),
+    minutes: Number(minutes),
     seed: Number(seed),
     source,
     binary,
@@ -30,7 +31,9 @@ for (const binary of binaries) {
     consumer: rest.consumerFaults.length,
   }
   const happened = Object.values(rest.faults).reduce((sum, one) => sum + one, 0)
-  console.log(`  ${happened} faults: ${JSON.stringify(rest.faults)}`)
+  console.log(
+    `  ${happened} faults in ${rest.minutes.toFixed(1)} min: ${JSON.stringify(rest.faults)}`,
+  )
   console.log(
     `  gaps in ${rest.epochs} epochs: ${JSON.stringify(rest.gaps)}; ${rest.inBatches} messages in atomic batches`,
   )
@@ -38,7 +41,9 @@ for (const binary of binaries) {
     `  ${written} rows committed, ${delivered} delivered, ${covered} missing in gaps; outside of gaps: ${JSON.stringify(wrong)}`,
   )
   if (Object.values(wrong).some((count) => count > 0)) {
-    console.log(JSON.stringify({ verdict, ...rest }, null, 1).slice(0, 4000))
+    const some = (_: string, value: unknown): unknown =>
+      Array.isArray(value) ? value.slice(0, 20) : value
+    console.log(JSON.stringify({ verdict, ...rest }, some, 1).slice(0, 4000))
     process.exitCode = 1
   }
 }

@@ -21,7 +21,10 @@ import {
 } from './stream-reading.js'
 
 export interface ChaosOptions {
+  /** The least number of faults. */
   faults: number
+  /** For how long faults strike at least, in minutes. */
+  minutes: number
   seed: number
   source: 'channels' | 'durable'
   binary: NatsBinary
@@ -37,6 +40,8 @@ export interface ChaosResult {
   faults: Record<string, number>
   gaps: Record<string, number>
   epochs: number
+  /** For how long faults struck, in minutes. */
+  minutes: number
   /** How many messages came in atomic batches. */
   inBatches: number
 }
@@ -44,7 +49,7 @@ export interface ChaosResult {
 const STREAM = 'CHAOS'
 const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
-/** Lets that many faults happen, one after the other, and judges. */
+/** Lets faults happen, one after the other, and judges. */
 export async function chaos(options: ChaosOptions): Promise<ChaosResult> {
   const random = randomNumbers(options.seed)
   // What is killed keeps what it has answered for.
@@ -56,25 +61,26 @@ export async function chaos(options: ChaosOptions): Promise<ChaosResult> {
   const over = new AbortController()
   try {
     const writing = write(scene, over.signal, options.source === 'durable' ? 25 : 5)
-    const names = Object.keys(FAULTS).filter(
-      (name) => options.source === 'channels' || !/stream/.test(name),
-    )
+    const names = Object.keys(FAULTS)
     // Each at least once, if there is room, and then by chance.
     const plan = [...names.toSorted(() => random() - 0.5)]
-    for (let number = 1; number <= options.faults; number += 1) {
+    const begunAt = performance.now()
+    const minutes = () => (performance.now() - begunAt) / 60_000
+    for (let number = 1; number <= options.faults || minutes() < options.minutes; number += 1) {
       const name = plan.pop() ?? names[Math.floor(random() * names.length)]!
       counts[name] = (counts[name] ?? 0) + 1
       await FAULTS[name]!(scene)
       await wait(200 + random() * 800)
       if (number % 20 === 0)
         options.report(
-          `${number} faults, ${scene.writer.count} rows, ${scene.read.length} messages read`,
+          `${number} faults in ${minutes().toFixed(1)} min, ${scene.writer.count} rows, ${scene.read.length} messages read`,
         )
     }
+    const lasted = minutes()
     over.abort()
     await writing
     await scene.settled()
-    return judged(scene, options, counts)
+    return await judged(scene, options, counts, lasted)
   } finally {
     over.abort()
     scene.ending.abort()
@@ -124,7 +130,7 @@ async function openScene(
   }
   let started = 0
   const scene: Scene = {
-    ...{ server, nats, nc, writer, natsProxy, pgProxy, random, stream: STREAM },
+    ...{ server, nats, nc, source, writer, natsProxy, pgProxy, random, stream: STREAM },
     relays: [],
     read: [],
     consumed: [],
@@ -132,6 +138,7 @@ async function openScene(
     ending: new AbortController(),
     following: Promise.resolve(),
     isPaused: false,
+    writing: Promise.resolve(),
     start: () => {
       // Every second relay uses atomic batches, where the server has them.
       started += 1
@@ -170,8 +177,10 @@ async function follow(nc: NatsConnection, scene: Scene): Promise<void> {
 async function write(scene: Scene, signal: AbortSignal, pauseMs: number): Promise<void> {
   while (!signal.aborted) {
     if (!scene.isPaused) {
-      await scene.writer.write(5)
-      if (scene.random() < 0.05) await scene.writer.write(200, { together: true })
+      const some = scene.writer.write(5)
+      const many = scene.random() < 0.05 ? scene.writer.write(200, { together: true }) : some
+      scene.writing = many
+      await many
     }
     await wait(pauseMs)
   }
@@ -211,6 +220,7 @@ async function judged(
   scene: Scene,
   { source }: ChaosOptions,
   faults: Record<string, number>,
+  minutes: number,
 ): Promise<ChaosResult> {
   const { read, consumed, deletions } = scene
   const streams = deletions.length + 1
@@ -239,6 +249,7 @@ async function judged(
     counterFaults: perStream.flatMap((one) => counterFaults(one)),
     consumerFaults: differences(messages, got()),
     faults,
+    minutes,
     gaps,
     inBatches: read.filter(({ headers }) => 'Nats-Batch-Id' in headers).length,
     epochs: new Set(read.map(({ headers }) => headers['Pg-Seq']?.split(':')[0])).size,

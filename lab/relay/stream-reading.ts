@@ -28,6 +28,8 @@ export async function makeStream(
 /** A message as it is stored. */
 export interface StoredMessage {
   sequence: number
+  /** When it was stored, in milliseconds since 1970. */
+  storedAt: number
   subject: string
   payload: string
   headers: Record<string, string>
@@ -53,6 +55,7 @@ export async function readStream(
     for (const key of message.headers?.keys() ?? []) headers[key] = message.headers!.get(key)
     messages.push({
       sequence: message.seq,
+      storedAt: message.info.timestampNanos / 1e6,
       subject: message.subject,
       payload: message.string(),
       headers,

@@ -9,7 +9,8 @@ const HELP = `Usage: npm run test:relay -- [options]
 Two relays of one stream, each a process. A writer commits numbered rows and notifies them; faults strike the relays, nats-server,
 PostgreSQL, the networks between them, and the stream. In the end the stream is held against what was committed.
 
-  --faults N       how many faults strike, 1 to 100000 (default 60)
+  --faults N       how many faults strike at least, 1 to 100000 (default 60)
+  --minutes M      for how long they strike at least, 0 to 1440 (default 0)
   --source NAME    channels, durable, or both (default both)
   --seed S         repeat the faults of another run (default: random)
   --help           this text
@@ -25,29 +26,36 @@ function wanted() {
     const { values } = parseArgs({
       options: {
         faults: { type: 'string', default: '60' },
+        minutes: { type: 'string', default: '0' },
         source: { type: 'string', default: 'both' },
         seed: { type: 'string', default: String(Math.floor(Math.random() * 1e9)) },
         help: { type: 'boolean', default: false },
       },
     })
     const [faults, seed] = [Number(values.faults), Number(values.seed)]
+    const minutes = Number(values.minutes)
     if (!(Number.isInteger(faults) && faults >= 1 && faults <= 100_000))
       throw new TypeError(
         `Expected --faults to be an integer from 1 to 100000, got ${values.faults}`,
+      )
+    if (!(minutes >= 0 && minutes <= 1440) || values.minutes.trim() === '')
+      throw new TypeError(
+        `Expected --minutes to be a number from 0 to 1440, got ${values.minutes || 'an empty text'}`,
       )
     if (!Number.isSafeInteger(seed))
       throw new TypeError(`Expected --seed to be a whole number, got ${values.seed}`)
     const { source } = values
     if (source !== 'both' && !SOURCES.includes(source))
       throw new TypeError(`Expected --source to be channels, durable or both, got ${source}`)
-    return { help: values.help, faults, seed, sources: source === 'both' ? SOURCES : [source] }
+    const sources = source === 'both' ? SOURCES : [source]
+    return { help: values.help, faults, minutes, seed, sources }
   } catch (error) {
     throw new SetupError(`${error instanceof Error ? error.message : String(error)}\n\n${HELP}`)
   }
 }
 
 await runMain(async () => {
-  const { help, faults, seed, sources } = wanted()
+  const { help, faults, minutes, seed, sources } = wanted()
   if (help) {
     console.log(HELP)
     return 0
@@ -62,6 +70,7 @@ await runMain(async () => {
       String(faults),
       String(seed),
       source,
+      String(minutes),
     ]
     const { ok } = await run(process.execPath, program)
     if (!ok) code = 1

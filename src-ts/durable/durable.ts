@@ -40,12 +40,24 @@ export interface SubscriptionInfo {
   moved: Date
   /** How many events were given up. */
   failed: number
+  /** The first event that was tried in vain and is not done: where the subscription tries again, or has stopped. `null` where there is none. */
+  failing: FailingEvent | null
   /** For how long nobody has read it, in milliseconds. Of one that runs it is at most some seconds more than its `safetyNetMs`. */
   unreadMs: number
   /** Its {@link SubscriptionOptions.maxUnreadAgeMs}. */
   maxUnreadAgeMs: number | false
   /** Its {@link SubscriptionOptions.onUnread}. */
   onUnread: 'warn' | 'drop'
+}
+
+/** An event that was tried in vain, and may be tried again. */
+export interface FailingEvent {
+  /** Its id. */
+  id: bigint
+  /** How often it was tried. */
+  attempts: number
+  /** The error of the last attempt, in words. */
+  error: string
 }
 
 /** A row of {@link Durable.subscriptions}. */
@@ -56,6 +68,9 @@ interface SubscriptionRow {
   created: number
   moved: number
   failed: number
+  failing: bigint | null
+  attempts: number | null
+  error: string | null
   unread: number
   max_unread: number | null
   on_unread: 'warn' | 'drop'
@@ -251,8 +266,11 @@ async function listed(connection: Connection): Promise<SubscriptionInfo[]> {
     `SELECT s.name, s.channels, s.partitions, ${ms('s.created')} AS created,
        (SELECT ${ms('min(p.moved)')} FROM pglisten.position AS p WHERE p.subscription = s.name) AS moved,
        (SELECT count(*)::float8 FROM pglisten.failed AS f WHERE f.subscription = s.name) AS failed,
-       ${ms('pglisten.unread_for(s.name)')} AS unread, ${ms('s.max_unread')} AS max_unread, s.on_unread
-     FROM pglisten.subscription AS s ORDER BY s.name`,
+       ${ms('pglisten.unread_for(s.name)')} AS unread, ${ms('s.max_unread')} AS max_unread, s.on_unread,
+       a.event AS failing, a.attempts, a.error
+     FROM pglisten.subscription AS s
+     LEFT JOIN LATERAL (SELECT * FROM pglisten.attempt AS a WHERE a.subscription = s.name ORDER BY a.event LIMIT 1) AS a ON true
+     ORDER BY s.name`,
     [],
     PLAIN,
   )
@@ -263,6 +281,8 @@ async function listed(connection: Connection): Promise<SubscriptionInfo[]> {
     created: new Date(row.created),
     moved: new Date(row.moved),
     failed: row.failed,
+    failing:
+      row.failing === null ? null : { id: row.failing, attempts: row.attempts!, error: row.error! },
     unreadMs: row.unread,
     maxUnreadAgeMs: row.max_unread ?? false,
     onUnread: row.on_unread,

@@ -15,8 +15,11 @@ import { waited } from './wait.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
 const LINGER_MS = 20
-/** How often it is looked meanwhile, in milliseconds. What comes in between is worked together. */
-const LINGER_POLL_MS = 2
+/** The pause after a batch, in milliseconds. What comes in it is worked together. */
+const PAUSE_MS = 2
+/** The pause after a batch of so many events or more, in milliseconds: each batch is a transaction, which takes from what publishers have. */
+const MANY_EVENTS = 4
+const PAUSE_AFTER_MANY_MS = 5
 /** How long a worker keeps a connection while there is work, in milliseconds; then it is given to whoever waits for one. */
 const MAX_LEASE_MS = 1000
 /** After a failure so many events are worked one by one. */
@@ -38,8 +41,8 @@ class HandlerFailure extends Error {
   }
 }
 
-/** What a batch came to: as many events as it may have, some, none, or what failed. */
-type Outcome = 'full' | 'some' | 'none' | HandlerFailure
+/** How many events there were, or what failed. */
+type Outcome = number | HandlerFailure
 
 /** A transaction that begins, and what was taken in it. */
 interface Begun {
@@ -151,6 +154,8 @@ export class Worker {
     const work = async (connection: Connection) => {
       const since = performance.now()
       let lastAt = since
+      // How many batches there were one after the other, with no more than a pause between them.
+      let flow = 0
       while (!this.#stop.aborted) {
         if (performance.now() - since >= MAX_LEASE_MS) return 'paused'
         if (this.#outlet && !this.#outlet.claim()) return 'paused'
@@ -163,14 +168,16 @@ export class Worker {
         }
         if (outcome instanceof HandlerFailure) return outcome
         // The other partitions come first.
-        if (outcome !== 'none' && isContended) return 'paused'
-        if (outcome !== 'none') lastAt = performance.now()
-        if (outcome === 'full') continue
+        if (outcome > 0 && isContended) return 'paused'
+        if (outcome > 0) lastAt = performance.now()
+        flow = outcome > 0 ? flow + 1 : 0
+        if (outcome >= this.#most()) continue
         do {
           if (performance.now() - lastAt >= LINGER_MS) return 'idle'
-          await waited(LINGER_POLL_MS, this.#stop)
+          await waited(outcome >= MANY_EVENTS ? PAUSE_AFTER_MANY_MS : PAUSE_MS, this.#stop)
           if (this.#stop.aborted) return 'paused'
-        } while (!(await this.#partition.hasMore(connection)))
+          // In a flow it is not asked first whether there is more: there is.
+        } while (flow < 2 && !(await this.#partition.hasMore(connection)))
       }
       return 'paused'
     }
@@ -252,11 +259,10 @@ export class Worker {
       this.#outlet?.rolledBack(error instanceof HandlerFailure ? error.reason : error)
       const failed = failure ?? this.#failureOf(error, present, rows)
       if (failed) return failed
-      if (rows.length > 2 && !isLost(error)) return 'full'
+      if (rows.length > 2 && !isLost(error)) return rows.length - 1
       throw error
     }
-    if (rows.length === 0) return 'none'
-    return rows.length > most ? 'full' : 'some'
+    return Math.max(0, rows.length - 1)
   }
 
   /** Rolls back what was begun for the next batch. */

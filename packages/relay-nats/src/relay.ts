@@ -210,7 +210,8 @@ export class Relay extends EventEmitter<RelayEvents> {
       const hasStoodBy = await leader.acquire(soft)
       const first: RelayGapReason = hasStoodBy ? 'takeover' : 'relay-start'
       try {
-        await this.#lead(listener, leader, link, stream, database, reason ?? first, soft, hard)
+        const because = reason ?? first
+        await this.#lead(listener, leader, link, stream, database, because, backoff, soft, hard)
         if (!soft.aborted) throw new Error('The listener has ended')
       } catch (error) {
         if (soft.aborted) return
@@ -232,15 +233,20 @@ export class Relay extends EventEmitter<RelayEvents> {
     stream: StreamReader,
     database: string,
     reason: RelayGapReason,
+    backoff: Backoff,
     soft: AbortSignal,
     hard: AbortSignal,
   ): Promise<void> {
     const { prefix, channels } = this.#options
     let subscribed: Subscribed | undefined
     let outlet: Outlet | undefined
+    const over = new AbortController()
     try {
+      // PostgreSQL and NATS are asked at the same time: nobody relays until both have answered.
+      const reading = this.#readEnd(link, stream, AbortSignal.any([soft, over.signal]))
+      reading.catch(() => {})
       subscribed = await subscribe(listener, channels, soft)
-      const { start, lastStored, batches } = await this.#readEnd(link, stream, soft)
+      const { start, lastStored, batches } = await reading
       if (!(await leader.confirm(soft))) throw new TermEnded('lock', 'another relay has the lock')
       const gapSubject = gapSubjectOf(prefix, database)
       const opened = this.#openOutlet(link, stream, start, gapSubject, batches)
@@ -254,13 +260,17 @@ export class Relay extends EventEmitter<RelayEvents> {
           reason,
           subjectOf: (channel) => subjectOf(prefix, database, channel),
           gapSubject,
-          onTerm: () => this.#begin(opened.counters.epoch),
+          onTerm: () => {
+            this.#begin(opened.counters.epoch)
+            backoff.reset()
+          },
         },
         subscribed,
         outlet,
         hard,
       )
     } finally {
+      over.abort()
       unsubscribe(listener, subscribed?.stream)
       outlet?.close()
     }
@@ -287,6 +297,7 @@ export class Relay extends EventEmitter<RelayEvents> {
     const toSubject = (channel: string) => subjectOf(prefix, database, channel)
     const backoff = new Backoff(50, 1000)
     let hasLed = false
+    let isReset = false
     while (!soft.aborted) {
       await link.connected(soft)
       const lost = new AbortController()
@@ -302,10 +313,12 @@ export class Relay extends EventEmitter<RelayEvents> {
             const tail = await readTail(stream, start.last, channels.map(toSubject))
             outlet?.close()
             outlet = this.#openOutlet(link, stream, start, gapSubject, batches)
-            const reason = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
+            const other = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
+            const reason = isReset ? 'stream-reset' : other
             const term = new DurableTerm(outlet, tail, { subjectOf: toSubject, gapSubject, reason })
             await term.begin(tx, signal)
             hasLed = true
+            isReset = false
             this.#begin(outlet.counters.epoch)
             backoff.reset()
             return term
@@ -313,6 +326,7 @@ export class Relay extends EventEmitter<RelayEvents> {
           AbortSignal.any([soft, lost.signal]),
         )
       } catch (error) {
+        if (error instanceof TermEnded && error.reason === 'reset') isReset = true
         if (!soft.aborted) {
           if (!lost.signal.aborted && isFinal(error)) throw error
           this.#warn('the events could not be stored, and are tried again', error)
@@ -365,12 +379,12 @@ export class Relay extends EventEmitter<RelayEvents> {
     for (;;) {
       await link.connected(signal)
       try {
-        const info = await stream.info()
+        const [info, newest] = await Promise.all([stream.info(), stream.newest()])
         const start = { created: info.created, last: info.state.last_seq }
         return {
           start,
           batches: takesBatches(info),
-          lastStored: await lastOfRelay(stream, start.last, info.state.first_seq),
+          lastStored: await lastOfRelay(stream, start.last, info.state.first_seq, newest),
         }
       } catch (error) {
         this.#counts.failures += 1
@@ -437,9 +451,10 @@ async function lastOfRelay(
   stream: StreamReader,
   last: number,
   first: number,
+  newest: Stored | undefined,
 ): Promise<Stored | undefined> {
   for (let sequence = last; sequence >= Math.max(1, first, last - MAX_FOREIGN); sequence -= 1) {
-    const message = await stream.message(sequence)
+    const message = sequence === newest?.sequence ? newest : await stream.message(sequence)
     if (message?.numbered !== undefined) return message
   }
   return undefined

@@ -324,6 +324,8 @@ BEGIN
   END IF;
 
   IF size = 0 THEN
+    -- A crash that undoes what follows does no harm.
+    PERFORM set_config('synchronous_commit', 'off', true);
     -- The position of an idle subscription moves too: by it events are kept, and read.
     IF has_target OR own.moved < clock_timestamp() - interval '10 s' THEN
       PERFORM pglisten.move(own);

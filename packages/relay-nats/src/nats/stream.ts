@@ -59,6 +59,11 @@ export class StreamReader {
     return this.#get({ seq: sequence })
   }
 
+  /** The last message of the stream, or `undefined` without any. */
+  async newest(): Promise<Stored | undefined> {
+    return this.lastOf('>')
+  }
+
   /** The last message of a subject, or `undefined` without any. */
   async lastOf(subject: string): Promise<Stored | undefined> {
     return this.#get({ last_by_subj: subject })

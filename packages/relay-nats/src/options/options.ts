@@ -88,7 +88,7 @@ export interface RelayOptions {
    * @default 1000
    */
   heartbeatMs?: number | undefined
-  /** How often a relay that stands by asks for the lock, in milliseconds: an integer from 10. @default 50 */
+  /** How often a relay that stands by asks for the lock, in milliseconds: an integer from 10. @default 20 */
   standbyPollMs?: number | undefined
   /** What the relay keeps while NATS is away. Beyond it the oldest is dropped, and a gap tells how many. */
   buffer?: RelayBuffer | undefined
@@ -157,7 +157,7 @@ export function resolveOptions(options: RelayOptions): ResolvedOptions {
     batchFrom: checkBatchFrom(options.batchFrom ?? false),
     publishTimeoutMs: ms('publishTimeoutMs', 100, 2000),
     heartbeatMs: ms('heartbeatMs', 100, 1000),
-    standbyPollMs: ms('standbyPollMs', 10, 50),
+    standbyPollMs: ms('standbyPollMs', 10, 20),
     buffer: resolveBuffer(options.buffer ?? {}),
     graceMs: ms('graceMs', 0, 5000),
   }

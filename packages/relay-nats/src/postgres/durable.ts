@@ -97,7 +97,7 @@ export class DurableTerm {
     this.#options = options
   }
 
-  /** Stores the beginning of the epoch, in which nothing is missing. */
+  /** Stores the beginning of the epoch: nothing is missing, unless the stream is another one, without what the one before had. */
   async begin(tx: Transaction, signal: AbortSignal): Promise<void> {
     for (const [transaction, uids] of this.#tail.byTransaction) {
       if ((await statusOf(tx, transaction)) === 'aborted')
@@ -106,7 +106,9 @@ export class DurableTerm {
     const now = new Date().toISOString()
     const { previous, previousOf } = this.#tail
     const { reason, gapSubject } = this.#options
-    const body = ownGap({ reason, lostAt: now, resumedAt: now, dropped: 0, previous, previousOf })
+    const missing =
+      reason === 'stream-reset' ? { lostAt: null } : { lostAt: now, dropped: 0, previousOf }
+    const body = ownGap({ reason, ...missing, resumedAt: now, previous })
     const settled = String(this.#tail.settled)
     await this.#outlet.store([gapItem(gapSubject, body, { [Header.settled]: settled })], signal)
   }
