@@ -133,6 +133,17 @@ export class PatroniCluster {
     fs.rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   }
 
+  /** How many replicas receive the leader's log. */
+  async #streaming(): Promise<number> {
+    const leader = await this.leader()
+    if (leader === undefined) return 0
+    const response = await fetch(`http://127.0.0.1:${leader.api}/patroni`, {
+      signal: AbortSignal.timeout(2000),
+    })
+    const { replication = [] } = (await response.json()) as { replication?: { state: string }[] }
+    return replication.filter(({ state }) => state === 'streaming').length
+  }
+
   async #ledBy(): Promise<Node> {
     const leader = await this.leader()
     if (!leader) throw new Error('No node leads')
@@ -152,9 +163,10 @@ export class PatroniCluster {
       ]),
     )
     for (const name of ['a', 'b', 'c']) await this.#startNode(name, etcd)
-    await waitFor(async () => (await this.leader()) && (await this.replicas()).length === 2, {
+    // A replica that does not stream yet may be promoted nevertheless, without what was committed meanwhile.
+    await waitFor(async () => (await this.#streaming()) === 2, {
       timeoutMs: START_DEADLINE_MS,
-      what: 'a leader and two replicas',
+      what: 'a leader and two replicas that follow it',
     })
     if (this.#isSynchronous)
       await waitFor(

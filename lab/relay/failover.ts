@@ -116,8 +116,8 @@ async function observe(programs: Programs, event: Event): Promise<boolean> {
         what: `a leader of ${what}`,
       })
     await sleep(BEFORE_MS)
-    await event.strike(cluster)
     const struckAt = Date.now()
+    await event.strike(cluster)
     const next = await waitFor(
       async () => {
         const now = await cluster.leader()
