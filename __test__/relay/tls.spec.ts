@@ -291,8 +291,7 @@ for (const [what, nats] of [
   })
 
 test('files and names for TLS that are wrong are refused', async (t) => {
-  const make = (tls: object) =>
-    new Relay({ stream: 'S', channels: ['a'], nats: { tls: tls as NatsOptions['tls'] } })
+  const make = (tls: object) => new Relay({ stream: 'S', channels: ['a'], nats: { tls } })
   for (const [tls, message] of [
     [{ ca_file: '/x' }, /Expected `nats.tls` to have handshakeFirst, caFile, .*, got `ca_file`/],
     [{ rejectUnauthorized: false }, /Expected `nats.tls` to have .*, got `rejectUnauthorized`/],
