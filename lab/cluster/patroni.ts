@@ -140,8 +140,13 @@ export class PatroniCluster {
     const response = await fetch(`http://127.0.0.1:${leader.api}/patroni`, {
       signal: AbortSignal.timeout(2000),
     })
-    const { replication = [] } = (await response.json()) as { replication?: { state: string }[] }
-    return replication.filter(({ state }) => state === 'streaming').length
+    const { replication = [] } = (await response.json()) as {
+      replication?: { state: string; application_name: string }[]
+    }
+    // The base backup of a replica that is being made streams too, under another name.
+    return this.nodes.filter(({ name }) =>
+      replication.some((one) => one.state === 'streaming' && one.application_name === name),
+    ).length
   }
 
   async #ledBy(): Promise<Node> {
