@@ -1,7 +1,8 @@
 // `npm run clusters`: what listeners miss when a cluster that Patroni keeps changes its leader. Prints a Markdown table.
 //
 // It needs etcd, HAProxy and PostgreSQL of the system (Debian: etcd-server haproxy postgresql). Patroni is installed from PyPI
-// into a temporary folder, unless `--patroni FILE` names one. `--only TEXT` runs the events with that text in their name.
+// into a temporary folder, unless `--patroni FILE` names one. `--only TEXT` runs the events with that text in their name. `--relay` looks
+// at the streams of relays in place of listeners, for which it also needs a nats-server: CONTRIBUTING.md says where from.
 
 import fs from 'node:fs'
 import os from 'node:os'
@@ -15,14 +16,15 @@ const SYSTEM_PYTHON = '/usr/bin/python3'
 const PACKAGES = ['patroni[etcd3]==4.1.5', 'psycopg[binary]==3.3.9']
 
 await runMain(async () => {
-  const { patroni, only } = options()
+  const { patroni, only, relay } = options()
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-patroni-'))
   const cleanUp = () => fs.rmSync(folder, { recursive: true, force: true })
   onInterrupt(cleanUp)
   try {
     await setup()
     const program = patroni ?? (await install(folder))
-    const args = ['--import=tsx', 'lab/cluster/cluster-main.ts', program]
+    const main = relay ? 'lab/relay/failover.ts' : 'lab/cluster/cluster-main.ts'
+    const args = ['--import=tsx', main, program]
     if (only !== undefined) args.push(only)
     const { ok } = await run(process.execPath, args)
     return ok ? 0 : 1
@@ -47,7 +49,13 @@ async function install(folder) {
 
 function options() {
   try {
-    return parseArgs({ options: { patroni: { type: 'string' }, only: { type: 'string' } } }).values
+    return parseArgs({
+      options: {
+        patroni: { type: 'string' },
+        only: { type: 'string' },
+        relay: { type: 'boolean', default: false },
+      },
+    }).values
   } catch (error) {
     throw new SetupError(error instanceof Error ? error.message : String(error))
   }

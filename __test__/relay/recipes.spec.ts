@@ -8,7 +8,6 @@ import { promisify } from 'node:util'
 import type { ExecutionContext } from 'ava'
 import { AckPolicy, jetstreamManager, type StreamConfig } from '@nats-io/jetstream'
 import { checkRelay } from 'pglisten-relay-nats'
-import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { root } from '../support/code-blocks.js'
 import { leading, openScene, startRelay, stored, test } from './scene.js'
 
@@ -111,39 +110,4 @@ test('the stream of the recipe is made as it stands, and the check finds nothing
     found.filter(({ level }) => level !== 'ok'),
     [],
   )
-})
-
-test('two processes with the environment of the manifest: one leads, one stands by, both are ready', async (t) => {
-  const manifest = readFileSync(path.join(recipes, 'kubernetes.yaml'), 'utf8')
-  const given = Object.fromEntries(
-    [...manifest.matchAll(/\{ name: (PGLISTEN_\w+), value: '([^']*)' \}/g)].map(
-      ([, name, value]) => [name!, value!] as const,
-    ),
-  )
-  t.is(Object.keys(given).length, 4)
-  t.regex(manifest, /args: \['run', '--json'\]/)
-  const probes = [...manifest.matchAll(/path: \/(\w+), port: 8080/g)].map(([, page]) => page!)
-  t.deepEqual(probes, ['healthz', 'readyz'])
-  const scene = await openScene(t)
-  const config = JSON.parse(readFileSync(path.join(recipes, 'stream.json'), 'utf8')) as StreamConfig
-  await (await jetstreamManager(scene.nc)).streams.add(config)
-  const start = () => {
-    const relay = new RelayProcess(undefined, {
-      ...given,
-      PGLISTEN_RELAY_HEALTH: '127.0.0.1:0',
-      DATABASE_URL: scene.dsn,
-      NATS_URL: `nats://${scene.nats.url}`,
-    })
-    t.teardown(() => relay.kill())
-    return relay
-  }
-  const first = start()
-  await first.becomes('leading')
-  const second = start()
-  await second.becomes('standby')
-  for (const relay of [first, second])
-    for (const page of probes) t.is((await relay.health(page)).status, 200)
-  await first.kill('SIGTERM')
-  t.is(first.ended, 0)
-  await second.becomes('leading')
 })

@@ -10,6 +10,7 @@ import {
   type RelayMessage,
   type SubscribeOptions,
 } from 'pglisten-relay-nats'
+import { natsBinaries } from '../../lab/relay/nats-binaries.js'
 import { makeStream } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
 import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
@@ -175,6 +176,37 @@ test('a nats-server that is killed costs a consumer nothing', async (t) => {
   const again = kept.items.filter((item) => item.kind === 'message' && item.redelivered)
   t.true(kept.items.length - again.length <= 401)
 })
+
+for (const binary of natsBinaries())
+  test(`a stream whose settings were changed is still the same one after a restart of nats-server ${binary.version}`, async (t) => {
+    const scene = await openScene(t, { binary })
+    const running = startRelay(t, scene.options)
+    await leading(running)
+    await scene.writer.write(10)
+    await stored(scene, 11)
+    const [all, fresh] = [follow(t, scene, { from: 'all' }), follow(t, scene)]
+    await waitFor(() => all.items.length === 11)
+    // A consumer that begins with what is new is there once it has asked where the stream ends.
+    await sleep(300)
+    const { streams } = await jetstreamManager(scene.nc)
+    const restart = async () => {
+      await streams.update(scene.stream, { max_msgs: 1000 })
+      await scene.nats.kill()
+      // The relay meets the stream while it sends.
+      await scene.writer.write(5)
+      await scene.nats.start()
+    }
+    await restart()
+    await stored(scene, 16)
+    await restart()
+    await stored(scene, 21)
+    const wanted = [['relay-start null', ...numbers(1, 20)], numbers(11, 20)]
+    await waitFor(() => said(fresh.items).at(-1) === '20' && said(all.items).at(-1) === '20', {
+      timeoutMs: 40_000,
+    })
+    t.deepEqual([said(all.items), said(fresh.items)], wanted)
+    t.is(running.relay.stats().terms, 1)
+  })
 
 test('wrong options are refused with what was expected', async (t) => {
   const scene = await openScene(t)

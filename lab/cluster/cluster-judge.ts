@@ -3,6 +3,9 @@
 import type { Gap } from 'pglisten'
 import type { Attempt } from './cluster-writer.js'
 
+/** A gap, of a listener or of a relay. */
+export type GapLike = Pick<Gap, 'lostAt' | 'resumedAt' | 'message'>
+
 export interface Judgement {
   missing: number
   /** Of the missing: in no gap at their place whose time is that of the commit. */
@@ -16,7 +19,7 @@ export interface Judgement {
 
 /** See the file. `rows`: the numbers in the table. */
 export function judge(
-  seen: readonly (number | Gap)[],
+  seen: readonly (number | GapLike)[],
   rows: readonly number[],
   attempts: readonly Attempt[],
 ): Judgement {

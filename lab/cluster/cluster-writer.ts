@@ -31,8 +31,13 @@ export class Writer {
     this.#dsn = dsn
   }
 
-  /** A writer to a table that it makes. */
-  static async prepare(dsn: string, channel: string): Promise<Writer> {
+  /** A writer to a table that it makes, and whose trigger notifies each row, or publishes it too. */
+  static async prepare(
+    dsn: string,
+    channel: string,
+    { isPublished = false } = {},
+  ): Promise<Writer> {
+    const publish = isPublished ? `PERFORM pglisten.publish('${channel}', NEW.n::text);` : ''
     const deadline = Date.now() + START_DEADLINE_MS
     for (;;) {
       try {
@@ -42,7 +47,7 @@ export class Writer {
         await client.query(`
           CREATE TABLE rows (n int PRIMARY KEY);
           CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN PERFORM pg_notify('${channel}', NEW.n::text); RETURN NULL; END $$;
+            $$ BEGIN PERFORM pg_notify('${channel}', NEW.n::text); ${publish} RETURN NULL; END $$;
           CREATE TRIGGER told AFTER INSERT ON rows FOR EACH ROW EXECUTE FUNCTION told()`)
         await client.end()
         return new Writer(dsn)

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../server/ports.mjs'
 import { giveTo, unprivilegedAccount } from '../server/server-account.mjs'
 import { waitFor } from '../wait.js'
@@ -18,7 +19,8 @@ export interface Programs {
   postgres: string
 }
 
-interface Node {
+/** A server of the cluster, and the agent that keeps it. */
+export interface Node {
   name: string
   port: number
   /** Of Patroni's REST API. */
@@ -39,15 +41,21 @@ export class PatroniCluster {
   readonly #account = unprivilegedAccount()
   readonly #programs: Programs
   readonly #others: ChildProcess[] = []
+  readonly #isSynchronous: boolean
 
-  private constructor(programs: Programs) {
+  private constructor(programs: Programs, isSynchronous: boolean) {
     this.#programs = programs
+    this.#isSynchronous = isSynchronous
     giveTo(this.folder, this.#account)
   }
 
-  /** Starts everything, and resolves when one node leads and the others follow. */
-  static async start(programs: Programs): Promise<PatroniCluster> {
-    const cluster = new PatroniCluster(programs)
+  /**
+   * Starts everything, and resolves when one node leads and the others follow.
+   *
+   * @param isSynchronous - Whether a commit waits for one of the replicas, and only such a one is promoted.
+   */
+  static async start(programs: Programs, isSynchronous = false): Promise<PatroniCluster> {
+    const cluster = new PatroniCluster(programs, isSynchronous)
     try {
       await cluster.#start()
       return cluster
@@ -105,6 +113,16 @@ export class PatroniCluster {
     leader.agent.kill('SIGKILL')
   }
 
+  /** Ends the leader and its agent, after its log has not been sent to the replicas for a while: they lack what was committed last. */
+  async killLeaderAhead(aheadMs: number): Promise<void> {
+    const senders = childrenOf(serverOf(await this.#ledBy()), /walsender/)
+    if (senders.length === 0) throw new Error('No replica is sent the log')
+    for (const pid of senders) process.kill(pid, 'SIGSTOP')
+    await sleep(aheadMs)
+    await this.killLeader()
+    for (const pid of senders) process.kill(pid, 'SIGKILL')
+  }
+
   async stop(): Promise<void> {
     for (const { agent } of this.nodes) agent.kill('SIGKILL')
     for (const node of this.nodes) endServer(node)
@@ -113,6 +131,22 @@ export class PatroniCluster {
     const running = children.filter((child) => child.exitCode === null && child.signalCode === null)
     await Promise.all(running.map((child) => once(child, 'exit')))
     fs.rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+  }
+
+  /** How many replicas receive the leader's log. */
+  async #streaming(): Promise<number> {
+    const leader = await this.leader()
+    if (leader === undefined) return 0
+    const response = await fetch(`http://127.0.0.1:${leader.api}/patroni`, {
+      signal: AbortSignal.timeout(2000),
+    })
+    const { replication = [] } = (await response.json()) as {
+      replication?: { state: string; application_name: string }[]
+    }
+    // The base backup of a replica that is being made streams too, under another name.
+    return this.nodes.filter(({ name }) =>
+      replication.some((one) => one.state === 'streaming' && one.application_name === name),
+    ).length
   }
 
   async #ledBy(): Promise<Node> {
@@ -134,10 +168,19 @@ export class PatroniCluster {
       ]),
     )
     for (const name of ['a', 'b', 'c']) await this.#startNode(name, etcd)
-    await waitFor(async () => (await this.leader()) && (await this.replicas()).length === 2, {
+    // A replica that does not stream yet may be promoted nevertheless, without what was committed meanwhile.
+    await waitFor(async () => (await this.#streaming()) === 2, {
       timeoutMs: START_DEADLINE_MS,
-      what: 'a leader and two replicas',
+      what: 'a leader and two replicas that follow it',
     })
+    if (this.#isSynchronous)
+      await waitFor(
+        async () =>
+          (await Promise.all(this.nodes.map((node) => answers200(node, 'synchronous')))).includes(
+            true,
+          ),
+        { timeoutMs: START_DEADLINE_MS, what: 'a synchronous replica' },
+      )
     this.haproxyPort = await freePort()
     const config = this.#write('haproxy.cfg', this.#haproxyConfig())
     this.#others.push(this.#run('haproxy', this.#programs.haproxy, ['-db', '-f', config]))
@@ -158,7 +201,10 @@ export class PatroniCluster {
         restapi: { listen: `127.0.0.1:${api}`, connect_address: `127.0.0.1:${api}` },
         etcd3: { host: `127.0.0.1:${etcd}` },
         bootstrap: {
-          dcs: { ttl: 30, loop_wait: 10, retry_timeout: 10 },
+          dcs: {
+            ...{ ttl: 30, loop_wait: 10, retry_timeout: 10 },
+            synchronous_mode: this.#isSynchronous,
+          },
           initdb: [{ encoding: 'UTF8' }, { 'auth-host': 'scram-sha-256' }, 'no-sync'],
         },
         postgresql: {
@@ -234,14 +280,30 @@ async function answers200({ api }: Node, question: string): Promise<boolean> {
   }
 }
 
+/** The process of a node's server. */
+function serverOf({ folder }: Node): number {
+  const [pid] = fs.readFileSync(path.join(folder, 'data', 'postmaster.pid'), 'utf8').split('\n')
+  return Number(pid)
+}
+
 /** Ends a node's server at once. */
-function endServer({ folder }: Node): void {
+function endServer(node: Node): void {
   try {
-    const [pid] = fs.readFileSync(path.join(folder, 'data', 'postmaster.pid'), 'utf8').split('\n')
-    process.kill(Number(pid), 'SIGKILL')
+    process.kill(serverOf(node), 'SIGKILL')
   } catch {
     // It is not running.
   }
+}
+
+/** The children of a process with such a title. */
+function childrenOf(parent: number, title: RegExp): number[] {
+  const { stdout } = spawnSync('ps', ['-o', 'pid=,args=', '--ppid', String(parent)], {
+    encoding: 'utf8',
+  })
+  return stdout
+    .split('\n')
+    .filter((line) => title.test(line))
+    .map((line) => Number.parseInt(line, 10))
 }
 
 /** The programs, or what is missing. */

@@ -35,15 +35,21 @@ export class RelayProcess {
    *
    * @param options - What its file has; `undefined` for none.
    * @param env - Its environment, beside the PATH.
+   * @param start - Its program with the first arguments, and the folder that it runs in; by default the command of this clone.
    */
   constructor(
     options: (RelayOptions & { health?: { port: number } }) | undefined,
     env: Record<string, string> = {},
+    start: { program: readonly string[]; cwd?: string } = {
+      program: [process.execPath, command, 'run', '--json'],
+    },
   ) {
     const file = path.join(this.#folder, 'relay.json')
     if (options) writeFileSync(file, JSON.stringify(options))
     const args = options ? ['--config', file] : []
-    this.child = spawn(process.execPath, [command, 'run', '--json', ...args], {
+    const [program, ...first] = start.program
+    this.child = spawn(program!, [...first, ...args], {
+      ...(start.cwd === undefined ? {} : { cwd: start.cwd }),
       env: { PATH: process.env['PATH'] ?? '', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })

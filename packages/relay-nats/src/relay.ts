@@ -464,6 +464,14 @@ const codeOf = (error: unknown) => (error as { code?: unknown } | null)?.code
 
 const isMisconfigured = (error: unknown) => codeOf(error) === 'ERR_PGLISTEN_POOL_CONFIGURATION'
 
-/** What going on would not mend: durable subscriptions that are not installed, or a pool that is closed. */
+/** PostgreSQL's SQLSTATE on a standby. */
+const READ_ONLY = '25006'
+
+/**
+ * What going on would not mend: durable subscriptions that are not installed, or a pool that is closed. A standby is none of it: in a
+ * failover the way to PostgreSQL leads to one for a while.
+ */
 const isFinal = (error: unknown) =>
-  isMisconfigured(error) || codeOf(error) === 'ERR_PGLISTEN_DURABLE'
+  isMisconfigured(error) ||
+  (codeOf(error) === 'ERR_PGLISTEN_DURABLE' &&
+    (error as { cause?: { sqlState?: unknown } }).cause?.sqlState !== READ_ONLY)

@@ -115,6 +115,8 @@ class Consumption {
   #onReconnected: (() => void) | undefined
   /** The highest sequence that was handed out. */
   #last = 0
+  /** A message by which the stream is known again: the last one of a relay that this consumer knows of. */
+  #known: { sequence: number; number: Numbered } | undefined
   /** The sequence from which on messages are wanted. */
   #first = 1
 
@@ -145,6 +147,7 @@ class Consumption {
       for (let isFirst = true; !this.#signal.aborted; isFirst = false) {
         if (!isFirst && (await this.#again(() => this.#isAnother(jsm)))) {
           this.#tracker.reset()
+          this.#known = undefined
           this.#last = 0
           this.#first = 1
           yield noticedGap('stream-reset', null, 0)
@@ -177,7 +180,9 @@ class Consumption {
     const body = gapBodyOf(message)
     // What is handed out again was looked at before.
     const isAgain = message.seq <= this.#last
-    const missing = isAgain ? 0 : this.#tracker.see(seenOf(message, body))
+    const seen = seenOf(message, body)
+    const missing = isAgain ? 0 : this.#tracker.see(seen)
+    if (!isAgain && seen.number) this.#known = { sequence: message.seq, number: seen.number }
     this.#last = Math.max(this.#last, message.seq)
     if (missing !== 0) yield noticedGap('retention', missing, message.seq)
     if (body === undefined) yield messageOf(message, isAgain, ack)
@@ -207,6 +212,7 @@ class Consumption {
     if (sequence === 0) return
     const number = await this.#numberOf(jsm, { seq: sequence }, Header.sequence)
     if (number === undefined) return
+    this.#known = { sequence, number }
     const ofSubjects = new Map<string, Numbered>()
     for (const subject of this.#options.channels === undefined ? [] : this.#subjects()) {
       const last = await this.#numberOf(
@@ -271,12 +277,22 @@ class Consumption {
     })
   }
 
-  /** Whether there is another stream of that name now. */
+  /**
+   * Whether there is another stream of that name now. Another time of creation alone does not say so: nats-server 2.12 forgets that
+   * of a stream whose settings were changed, when it is restarted.
+   */
   async #isAnother(jsm: JetStreamManager): Promise<boolean> {
-    const { created } = await jsm.streams.info(this.#options.stream)
-    const isAnother = created !== this.#created
+    const { created, state } = await jsm.streams.info(this.#options.stream)
+    if (created === this.#created) return false
+    const known = this.#known
+    const isThere = known !== undefined && state.last_seq >= known.sequence
+    const found = isThere
+      ? await this.#numberOf(jsm, { seq: known.sequence }, Header.sequence)
+      : undefined
     this.#created = created
-    return isAnother
+    if (!isThere) return true
+    // A message that is gone proves nothing. Should the stream be another one after all, the counters tell that at the next message.
+    return found !== undefined && (found.epoch !== known.number.epoch || found.n !== known.number.n)
   }
 
   /** Repeats `work` until it succeeds, but no longer than a minute while there is a connection: by then something is really missing. */

@@ -2,6 +2,8 @@
 //
 // What a client publishes while it reconnects is thrown away without a word, so nothing may be published then.
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import {
   connect,
   createInbox,
@@ -9,6 +11,7 @@ import {
   nkeyAuthenticator,
   type NatsConnection,
   type NodeConnectionOptions,
+  type TlsOptions,
 } from '@nats-io/transport-node'
 import { RelayOptionError } from '../errors.js'
 import { sleep } from './sleep.js'
@@ -142,8 +145,31 @@ function readSecret(name: string, file: string): Uint8Array {
   }
 }
 
+/**
+ * Has a certificate looked at: is it that of the server? The client asks for `localhost` when the address of the server is an IP address,
+ * so then the certificate has to be for one of the IP addresses that were given.
+ */
+function withIdentityCheck(tls: TlsOptions, servers: readonly string[]): TlsOptions {
+  const hosts = servers.map(
+    (server) => new URL(`nats://${server.replace(/^\w+:\/\//, '')}`).hostname,
+  )
+  const addresses = hosts.map((host) => host.replaceAll(/[[\]]/g, '')).filter((host) => isIP(host))
+  const check = (asked: string, certificate: PeerCertificate): Error | undefined => {
+    if (asked !== 'localhost' || addresses.length === 0)
+      return checkServerIdentity(asked, certificate)
+    const wanted = hosts.includes('localhost') ? [...addresses, 'localhost'] : addresses
+    const failures = wanted.map((host) => checkServerIdentity(host, certificate))
+    return failures.includes(undefined) ? undefined : failures[0]
+  }
+  // The client hands on to Node.js what it does not know itself.
+  return { ...tls, checkServerIdentity: check } as TlsOptions
+}
+
 function connectionOptions(options: ResolvedNats): NodeConnectionOptions {
   const { servers, user, password, token, credsFile, nkeyFile, tls, name, inboxPrefix } = options
+  // The client would try for ever to read a file that is not there.
+  for (const file of ['caFile', 'certFile', 'keyFile'] as const)
+    if (tls?.[file] !== undefined) readSecret(`nats.tls.${file}`, tls[file])
   return {
     servers: [...servers],
     name,
@@ -151,6 +177,7 @@ function connectionOptions(options: ResolvedNats): NodeConnectionOptions {
     maxReconnectAttempts: -1,
     reconnectTimeWait: 100,
     reconnectJitter: 100,
+    reconnectJitterTLS: 100,
     pingInterval: options.pingIntervalMs,
     timeout: options.connectTimeoutMs,
     // A server that refuses the credentials now may take them later: they are renewed by others.
@@ -164,6 +191,6 @@ function connectionOptions(options: ResolvedNats): NodeConnectionOptions {
     ...(nkeyFile === undefined
       ? {}
       : { authenticator: nkeyAuthenticator(readSecret('nats.nkeyFile', nkeyFile)) }),
-    ...(tls === undefined ? {} : { tls }),
+    ...(tls === undefined ? {} : { tls: withIdentityCheck(tls, servers) }),
   }
 }

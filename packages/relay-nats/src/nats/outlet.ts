@@ -76,7 +76,7 @@ export class Outlet {
   readonly #gapSubject: string
   readonly #options: OutletOptions
   readonly #events: OutletEvents
-  readonly #created: string
+  #created: string
   #batchFrom: number
   /** The last sequence of the stream that is known to be this relay's own, or that it began with. */
   #last: number
@@ -249,10 +249,20 @@ export class Outlet {
     }
   }
 
+  /**
+   * Whether the message of a sequence is of this epoch. Then the stream is the same one, whatever it says of its time of creation: nats-server 2.12
+   * forgets that of a stream whose settings were changed, when it is restarted.
+   */
+  async #isOurs(sequence: number): Promise<boolean> {
+    const message = await this.#stream.message(sequence)
+    return message?.numbered?.epoch === this.counters.epoch
+  }
+
   async #storedSince(sent: number): Promise<number> {
     const { created, last } = await this.#stream.end()
-    if (created !== this.#created || last < this.#last)
+    if (last < this.#last || (created !== this.#created && !(await this.#isOurs(this.#last))))
       throw new TermEnded('reset', 'the stream was deleted and made again, or restored')
+    this.#created = created
     for (let sequence = last; sequence > this.#last; sequence -= 1) {
       if (last - sequence > MAX_FOREIGN)
         throw new TermEnded('foreign', 'others have written to the stream')

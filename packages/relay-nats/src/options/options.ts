@@ -1,6 +1,7 @@
 // The options of the relay, their defaults and their checks.
 import type { ConnectionPoolOptions } from 'pglisten'
 import type { TlsOptions } from '@nats-io/transport-node'
+import { RelayOptionError } from '../errors.js'
 import {
   checkBoolean,
   checkInteger,
@@ -13,7 +14,7 @@ import {
 
 /** How to reach NATS. */
 export interface NatsOptions {
-  /** Addresses such as `nats://host:4222` or `tls://host:4222`. @default 127.0.0.1:4222 */
+  /** Addresses such as `nats://host:4222` or `tls://host:4222`; one with `tls://` makes TLS a must for all. @default 127.0.0.1:4222 */
   servers?: string | readonly string[] | undefined
   /** The user. @default none */
   user?: string | undefined
@@ -25,7 +26,12 @@ export interface NatsOptions {
   credsFile?: string | undefined
   /** The path of a file with the seed of an NKey. @default none */
   nkeyFile?: string | undefined
-  /** Files for TLS, by their paths: `caFile`, `certFile`, `keyFile`. @default as the server asks for */
+  /**
+   * TLS as a must, with files by their paths, which each connection reads again: `caFile` (else Node's own authorities), and `certFile` with
+   * `keyFile` where the server asks for a certificate; `ca`, `cert` and `key` are the same as PEM. `handshakeFirst` for a server that begins
+   * with TLS. `{}` for none of them. The certificate of the server is always verified.
+   * @default none: TLS if the server offers it
+   */
   tls?: TlsOptions | undefined
   /** The name of the connection on the server. @default 'pglisten-relay-nats' */
   name?: string | undefined
@@ -137,6 +143,7 @@ const NATS_NAMES = [
   ...['servers', 'user', 'password', 'token', 'credsFile', 'nkeyFile', 'tls', 'name'],
   ...['inboxPrefix', 'pingIntervalMs', 'connectTimeoutMs'],
 ]
+const TLS_TEXTS = ['caFile', 'ca', 'certFile', 'cert', 'keyFile', 'key'] as const
 const MAX_CHANNEL_BYTES = 63
 const MAX_TIMER_MS = 2_147_483_647
 
@@ -168,15 +175,15 @@ export function resolveNats(nats: NatsOptions): ResolvedNats {
   checkNames('nats', nats, NATS_NAMES)
   const text = (name: keyof NatsOptions) => checkText(`nats.${name}`, nats[name])
   const servers = nats.servers ?? '127.0.0.1:4222'
-  if (nats.tls !== undefined && !isObject(nats.tls)) refuse('nats.tls', 'an object', nats.tls)
+  const addresses = checkTexts('nats.servers', typeof servers === 'string' ? [servers] : servers)
   return {
-    servers: checkTexts('nats.servers', typeof servers === 'string' ? [servers] : servers),
+    servers: addresses,
     user: text('user'),
     password: text('password'),
     token: text('token'),
     credsFile: text('credsFile'),
     nkeyFile: text('nkeyFile'),
-    tls: nats.tls,
+    tls: resolveTls(nats.tls, addresses),
     name: text('name') ?? 'pglisten-relay-nats',
     inboxPrefix: checkPrefix(nats.inboxPrefix ?? '_INBOX_relay', 'nats.inboxPrefix'),
     pingIntervalMs: checkInteger(
@@ -192,6 +199,23 @@ export function resolveNats(nats: NatsOptions): ResolvedNats {
       MAX_TIMER_MS,
     ),
   }
+}
+
+/** The client takes `tls://` for `nats://`, and would send a password in the clear to a server without TLS. */
+function resolveTls(
+  tls: TlsOptions | undefined,
+  servers: readonly string[],
+): TlsOptions | undefined {
+  if (tls === undefined) return servers.some((one) => /^tls:/i.test(one)) ? {} : undefined
+  checkNames('nats.tls', tls, ['handshakeFirst', ...TLS_TEXTS])
+  if (tls.handshakeFirst !== undefined) checkBoolean('nats.tls.handshakeFirst', tls.handshakeFirst)
+  for (const name of TLS_TEXTS) checkText(`nats.tls.${name}`, tls[name])
+  const hasCertificate = (tls.certFile ?? tls.cert) !== undefined
+  if (hasCertificate !== ((tls.keyFile ?? tls.key) !== undefined))
+    throw new RelayOptionError(
+      `Expected \`nats.tls\` to have a certificate and its key, or neither, got ${hasCertificate ? 'no key' : 'no certificate'}`,
+    )
+  return tls
 }
 
 function resolveDurable(durable: DurableSource): NonNullable<ResolvedOptions['durable']> {
@@ -257,5 +281,3 @@ function checkBatchFrom(batchFrom: unknown): number {
     refuse('batchFrom', 'an integer from 2 to 1000 or false', batchFrom)
   return checkInteger('batchFrom', batchFrom, 2, 1000)
 }
-
-export { checkBoolean }
