@@ -1,9 +1,9 @@
 // The bell: it is rung for workers that sleep and for nobody else, and no event is left lying because it was not.
 
-import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
 import test from 'ava'
+import { forked } from '../../lab/child.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor } from '../../lab/wait.js'
 import { root } from '../../scripts/lib/run.mjs'
@@ -178,11 +178,7 @@ test('a process that is killed is followed by the one that stands by', async (t)
     published,
     options,
   }
-  const child = fork(
-    path.join(root, 'lab', 'durable', 'subscriber.mjs'),
-    [JSON.stringify(settings)],
-    { execArgv: [] },
-  )
+  const child = forked(path.join(root, 'lab', 'durable', 'subscriber.mjs'), settings)
   t.teardown(() => child.kill('SIGKILL'))
   await pool.publish(channel, 'first')
   await waitFor(async () => (await witness.ask(`SELECT count(*)::int FROM ${done}`)) === 1)

@@ -7,6 +7,7 @@ import type { RelayOptions, RelayStats } from 'pglisten-relay-nats'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { tied } from '../child.js'
 import { waitFor } from '../wait.js'
 
 const command = fileURLToPath(
@@ -43,10 +44,11 @@ export class RelayProcess {
     const file = path.join(this.#folder, 'relay.json')
     if (options) writeFileSync(file, JSON.stringify(options))
     const args = options ? ['--config', file] : []
-    this.child = spawn(process.execPath, [command, 'run', '--json', ...args], {
+    const child = spawn(process.execPath, [command, 'run', '--json', ...args], {
       env: { PATH: process.env['PATH'] ?? '', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
+    this.child = tied(child)
     let rest = ''
     this.child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
       const lines = (rest + chunk).split('\n')
