@@ -138,6 +138,58 @@ test('no event is left lying, whenever the worker falls asleep', async (t) => {
   t.is(got.size, 40)
 })
 
+test('a flag stays up while little comes, is taken back where much comes, and is set again', async (t) => {
+  const scene = await openScene(t, { safetyNetMs: 60_000 })
+  const { publish, run, witness, name } = scene
+  const got: string[] = []
+  run((_, { payload }) => void got.push(payload))
+  const flag = () =>
+    witness.ask<string | null>(
+      'SELECT max(xmin::text || ctid::text) FROM pglisten.sleeper WHERE subscription = $1',
+      [name],
+    )
+  await asleep(scene)
+  const first = await flag()
+  for (let n = 0; n < 5; n += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    await publish(String(n))
+    await waitFor(() => got.length === n + 1)
+    t.is(await flag(), first)
+  }
+  const flood = { isOver: false }
+  const flooding = (async () => {
+    while (!flood.isOver) await publish('flood')
+  })()
+  await waitFor(async () => (await flag()) === null)
+  flood.isOver = true
+  await flooding
+  await asleep(scene)
+  t.not(await flag(), first)
+})
+
+// Serial, because it ends the sessions of all.
+test.serial(
+  'a session of the bell that was lost has the flag set again: the server may have lost it too',
+  async (t) => {
+    const scene = await openScene(t, { safetyNetMs: 60_000 })
+    const { publish, run, witness, name } = scene
+    const got: string[] = []
+    run((_, { payload }) => void got.push(payload))
+    await asleep(scene)
+    // As after a crash that has undone what nobody waited for.
+    await witness.run(`DELETE FROM pglisten.sleeper WHERE subscription = '${name}'`)
+    const ended = await witness.ask<number>(
+      `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+       WHERE pid <> pg_backend_pid() AND query ~* '^ *listen |pglisten: [0-9]+ listeners|pglisten_fence'`,
+    )
+    t.is(ended, 1)
+    await asleep(scene)
+    await publish('after')
+    await waitFor(() => got.length === 1)
+    t.deepEqual(got, ['after'])
+  },
+)
+
 // Serial, because it looks at all sessions.
 test.serial('an idle subscription asks nothing', async (t) => {
   const scene = await openScene(t)
