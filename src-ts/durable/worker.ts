@@ -239,6 +239,7 @@ export class Worker {
         this.#events.onWorking()
         if (rows.length === 0) return
         const way = JSON.parse(rows[0]![3]) as Way
+        const begun = performance.now()
         let done = 0
         if (this.#outlet) {
           present = rawEvent(rows[1]!)
@@ -247,7 +248,9 @@ export class Worker {
           done = outcome
         }
         for (let index = 1; index < rows.length && !this.#outlet; index += 1) {
-          if (this.#stop.aborted && done > 0) break
+          // The rest is for the next transaction, rather than that the time of this one ends with much undone.
+          const isLate = performance.now() - begun > this.#options.maxHandlerMs / 2
+          if (done > 0 && (isLate || this.#stop.aborted)) break
           const event = rawEvent(rows[index]!)
           present = event
           try {
@@ -420,8 +423,10 @@ export class Worker {
   }
 }
 
-/** Throws when whoever was given the transaction has ended it. */
+/** Throws when the transaction has ended: because its time was over, or because whoever was given it has ended it. */
 function checkOpen(tx: Transaction, who: string): void {
+  const lost = Transaction.lossOf(tx)
+  if (lost) throw lost.reason
   if (!tx.isEnded) return
   throw new DurableError(`${who} has ended the transaction that it was given; nothing is done`)
 }
