@@ -1,10 +1,10 @@
 // How often an event is tried, when whoever works it begins anew after each failure: what counts is kept in the table, not in memory.
 
 import test from 'ava'
-import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
 import { SubscriptionStoppedError, type SubscriptionBatch } from 'pglisten'
+import { forked } from '../../lab/child.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { root } from '../support/code-blocks.js'
@@ -116,11 +116,7 @@ test('attempts that a process has failed at are counted on when it was killed', 
   )
   const options = { channels: [channel], from: 'beginning', maxAttempts: 6, retryDelayMs: 40 }
   const settings = { dsn: (await server()).dsn, name, applicationName: name, done, options }
-  const child = fork(
-    path.join(root, 'lab', 'durable', 'subscriber.mjs'),
-    [JSON.stringify(settings)],
-    { execArgv: [] },
-  )
+  const child = forked(path.join(root, 'lab', 'durable', 'subscriber.mjs'), settings)
   t.teardown(() => child.kill('SIGKILL'))
   const counted = () =>
     witness.ask<number>(

@@ -1,9 +1,9 @@
 // The bell: it is rung for workers that sleep and for nobody else, and no event is left lying because it was not.
 
-import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
 import test from 'ava'
+import { forked } from '../../lab/child.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor } from '../../lab/wait.js'
 import { root } from '../../scripts/lib/run.mjs'
@@ -138,6 +138,58 @@ test('no event is left lying, whenever the worker falls asleep', async (t) => {
   t.is(got.size, 40)
 })
 
+test('a flag stays up while little comes, is taken back where much comes, and is set again', async (t) => {
+  const scene = await openScene(t, { safetyNetMs: 60_000 })
+  const { publish, run, witness, name } = scene
+  const got: string[] = []
+  run((_, { payload }) => void got.push(payload))
+  const flag = () =>
+    witness.ask<string | null>(
+      'SELECT max(xmin::text || ctid::text) FROM pglisten.sleeper WHERE subscription = $1',
+      [name],
+    )
+  await asleep(scene)
+  const first = await flag()
+  for (let n = 0; n < 5; n += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    await publish(String(n))
+    await waitFor(() => got.length === n + 1)
+    t.is(await flag(), first)
+  }
+  const flood = { isOver: false }
+  const flooding = (async () => {
+    while (!flood.isOver) await publish('flood')
+  })()
+  await waitFor(async () => (await flag()) === null)
+  flood.isOver = true
+  await flooding
+  await asleep(scene)
+  t.not(await flag(), first)
+})
+
+// Serial, because it ends the sessions of all.
+test.serial(
+  'a session of the bell that was lost has the flag set again: the server may have lost it too',
+  async (t) => {
+    const scene = await openScene(t, { safetyNetMs: 60_000 })
+    const { publish, run, witness, name } = scene
+    const got: string[] = []
+    run((_, { payload }) => void got.push(payload))
+    await asleep(scene)
+    // As after a crash that has undone what nobody waited for.
+    await witness.run(`DELETE FROM pglisten.sleeper WHERE subscription = '${name}'`)
+    const ended = await witness.ask<number>(
+      `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+       WHERE pid <> pg_backend_pid() AND query ~* '^ *listen |pglisten: [0-9]+ listeners|pglisten_fence'`,
+    )
+    t.is(ended, 1)
+    await asleep(scene)
+    await publish('after')
+    await waitFor(() => got.length === 1)
+    t.deepEqual(got, ['after'])
+  },
+)
+
 // Serial, because it looks at all sessions.
 test.serial('an idle subscription asks nothing', async (t) => {
   const scene = await openScene(t)
@@ -178,11 +230,7 @@ test('a process that is killed is followed by the one that stands by', async (t)
     published,
     options,
   }
-  const child = fork(
-    path.join(root, 'lab', 'durable', 'subscriber.mjs'),
-    [JSON.stringify(settings)],
-    { execArgv: [] },
-  )
+  const child = forked(path.join(root, 'lab', 'durable', 'subscriber.mjs'), settings)
   t.teardown(() => child.kill('SIGKILL'))
   await pool.publish(channel, 'first')
   await waitFor(async () => (await witness.ask(`SELECT count(*)::int FROM ${done}`)) === 1)

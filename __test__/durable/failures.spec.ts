@@ -363,3 +363,37 @@ test('a batch whose commit fails, behind which the next one was asked for, comes
   t.is(failures, 3)
   t.deepEqual(await witness.ask(`SELECT array_agg(payload ORDER BY seq) FROM ${name}`), range(1, 8))
 })
+
+test('a batch ends before its time does: what is done is committed, and the rest comes next', async (t) => {
+  const { publish, run, witness, name } = await openScene(t, { maxHandlerMs: 1000 })
+  await publish(...range(1, 12))
+  const got: string[] = []
+  const commits = () =>
+    witness.ask<string>('SELECT moved::text FROM pglisten.position WHERE subscription = $1', [name])
+  const positions = new Set<string>()
+  const { subscription } = run(async (_, { payload, attempt }) => {
+    positions.add(await commits())
+    got.push(`${payload}/${attempt}`)
+    await new Promise((resolve) => setTimeout(resolve, 150))
+  })
+  await waitFor(async () => (await subscription.stats()).done === 12)
+  t.deepEqual(
+    got,
+    range(1, 12).map((payload) => `${payload}/1`),
+  )
+  t.is((await subscription.stats()).failures, 0)
+  t.true(positions.size > 1)
+})
+
+test('a handler whose time is over is told that, also when it ends just then', async (t) => {
+  const { publish, run } = await openScene(t, { maxHandlerMs: 200, maxAttempts: 3 })
+  await publish('slow')
+  const reasons: unknown[] = []
+  const { subscription, ended } = run(async (tx) => {
+    while (!tx.isEnded) await new Promise((resolve) => setImmediate(resolve))
+  })
+  subscription.on('failure', ({ error }) => reasons.push(error))
+  await within(t.throwsAsync(ended, { instanceOf: SubscriptionStoppedError }))
+  t.is(reasons.length, 3)
+  for (const reason of reasons) t.regex(String(reason), /the transaction took longer than 200 ms/)
+})

@@ -1,11 +1,12 @@
 // What strikes a worker in each phase of its work: each event is done once all the same, by the one that stands by, and the worker is of
 // use again when it lives.
 
-import { fork, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { Transaction } from 'pglisten'
+import { forked, tell } from '../../lab/child.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { root } from '../../scripts/lib/run.mjs'
@@ -52,7 +53,7 @@ const PHASES: Record<string, { phase: Phase; asks?: 'pause' }> = {
       await publish(owner)
       await within(handling, { what: 'a handler' })
       return () => {
-        if (child.connected) child.send('go')
+        tell(child, 'go')
       }
     },
   },
@@ -123,7 +124,7 @@ async function startVictim(
     asks,
     options: options(),
   }
-  const child = fork(program, [JSON.stringify(settings)], { execArgv: [] })
+  const child = forked(program, settings)
   t.teardown(() => child.kill('SIGKILL'))
   const handling = new Promise((resolve) => {
     child.on('message', (message: object) => {

@@ -3,10 +3,11 @@
 // A worker in a process of its own has taken an event and is struck. What counts is the time until the one that stands by is handed that
 // event. The oracle is the table of what was done: each event once.
 
-import { fork, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { ConnectionPool, type SubscriptionOptions } from 'pglisten'
+import { forked } from '../child.js'
 import { FaultProxy } from '../network/fault-proxy.js'
 import { startServer } from '../server/test-server.js'
 import { uniqueName } from '../unique-name.js'
@@ -95,7 +96,7 @@ async function takeover({ options, asks, strike }: Case): Promise<number> {
     asks,
     options: all,
   }
-  const child = fork(program, [JSON.stringify(settings)], { execArgv: [] })
+  const child = forked(program, settings)
   const ending = new AbortController()
   let run: Promise<void> | undefined
   try {

@@ -1,10 +1,11 @@
 // Durable subscriptions under torture: writers of every kind, processes that compete and are killed, and an oracle.
 
-import { fork, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { Pool } from 'pg'
 import { ConnectionPool, type SubscriptionOptions } from 'pglisten'
+import { forked, tell } from '../child.js'
 import { FaultProxy } from '../network/fault-proxy.js'
 import type { DevServer } from '../server/test-server.js'
 import { uniqueName } from '../unique-name.js'
@@ -106,7 +107,7 @@ export async function torture(server: DevServer, ms: number): Promise<Torture> {
           ...options,
         },
       }
-      const child = fork(program, [JSON.stringify(settings)], { execArgv: [] })
+      const child = forked(program, settings)
       processes.add(child)
       child.once('exit', () => {
         processes.delete(child)
@@ -184,7 +185,7 @@ export async function torture(server: DevServer, ms: number): Promise<Torture> {
     // Those that are started from here on have nothing to fail with either.
     isCalm = true
     proxy.endHole()
-    for (const child of processes) child.send('calm')
+    for (const child of processes) tell(child, 'calm')
     const total = async () =>
       writers.committed.length +
       Number(

@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { ConnectionPool, type Gap } from 'pglisten'
+import { tied } from '../child.js'
 import { startServer } from '../server/dev-server.mjs'
 import { waitFor } from '../wait.js'
 import { LONG, ServerWitness } from '../witness.js'
@@ -26,7 +27,7 @@ async function runChild(dsn: string): Promise<void> {
 async function main(): Promise<void> {
   const server = await startServer()
   const witness = new ServerWitness(server.dsn)
-  const child = fork(SELF, [server.dsn], { execArgv: ['--import=tsx'] })
+  const child = tied(fork(SELF, [server.dsn], { execArgv: ['--import=tsx'] }))
   try {
     const look = () =>
       witness.row<{ sessions: number; blocked: number; pinned: number; usage: number }>(

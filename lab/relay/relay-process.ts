@@ -7,6 +7,7 @@ import type { RelayOptions, RelayStats } from 'pglisten-relay-nats'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { tied } from '../child.js'
 import { waitFor } from '../wait.js'
 
 const command = fileURLToPath(
@@ -48,11 +49,12 @@ export class RelayProcess {
     if (options) writeFileSync(file, JSON.stringify(options))
     const args = options ? ['--config', file] : []
     const [program, ...first] = start.program
-    this.child = spawn(program!, [...first, ...args], {
+    const child = spawn(program!, [...first, ...args], {
       ...(start.cwd === undefined ? {} : { cwd: start.cwd }),
       env: { PATH: process.env['PATH'] ?? '', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
+    this.child = tied(child)
     let rest = ''
     this.child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
       const lines = (rest + chunk).split('\n')

@@ -10,7 +10,22 @@ import { waited } from './wait.js'
 const OPEN_PUBLISHER_POLL_MS = 5
 const MAX_OPEN_PUBLISHER_POLL_MS = 1000
 
-/** Puts a worker to sleep, and wakes it. */
+/** The flag by which publishers know that they have to ring. */
+interface Flag {
+  /** Publishers whose transaction ids come after it have seen the flag. */
+  readonly fence: bigint
+  /** When it was set, by `performance.now()`. */
+  readonly since: number
+  /** {@link Bell.losses} of then. */
+  readonly losses: number
+  /** Whether all publishers that may have missed it have ended. */
+  isSeen: boolean
+}
+
+/**
+ * Puts a worker to sleep, and wakes it. Publishers ring while it is flagged. The flag outlasts the sleep: for as long as little comes, each
+ * event costs its bell, and no flag that is set and taken back.
+ */
 export class Sleep {
   readonly #owner: DurableOwner
   readonly #partition: Partition
@@ -21,9 +36,10 @@ export class Sleep {
   readonly #onAsleep: (isAsleep: boolean) => void
   /** Names the worker. */
   readonly #id = randomUUID()
-  /** Whether publishers ring for the worker. */
+  #flag: Flag | undefined
+  /** Whether there may be a flag, good or not. */
   #isFlagged = false
-  /** Takes that back. */
+  /** Takes the last one back. */
   #rousing: Promise<void> | undefined
 
   constructor({ owner, options, bell, events, stop }: WorkerSettings, partition: Partition) {
@@ -36,47 +52,68 @@ export class Sleep {
     this.#onAsleep = (isAsleep) => events.onAsleep(isAsleep)
   }
 
+  /** Whether publishers ring for the worker. */
+  get isFlagged(): boolean {
+    return this.#isFlagged
+  }
+
   /** Sleeps until there may be something to do. */
   async sleep(): Promise<void> {
     await this.#rousing
     let poll = OPEN_PUBLISHER_POLL_MS
-    let fence: bigint | undefined
-    while (!this.#stop.aborted) {
-      const { rung, cancel } = this.#bell.next(this.#channels)
-      try {
-        const seen = await withConnection(this.#owner, async (connection) => {
-          // All are sent before the first is answered: one round trip.
-          const dozing = fence ?? this.#partition.doze(connection, this.#id)
-          const [flagged, look] = await Promise.all([dozing, this.#partition.look(connection)])
-          return { flagged, ...look }
-        })
-        fence = seen.flagged
-        if (!this.#isFlagged) this.#onAsleep(true)
-        this.#isFlagged = true
-        if (seen.hasMore) break
-        const isQuiet = seen.openFrom > fence
-        await waited(isQuiet ? this.#safetyNetMs : poll, this.#stop, rung)
-        if (!isQuiet) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
-        // The flag would be taken for that of a worker that is gone.
-        else if (!this.#stop.aborted) break
-      } finally {
-        cancel()
+    let isAsleep = false
+    try {
+      while (!this.#stop.aborted) {
+        const { rung, cancel } = this.#bell.next(this.#channels)
+        try {
+          const { flag, hasMore } = await this.#look()
+          if (!isAsleep) this.#onAsleep(true)
+          isAsleep = true
+          if (hasMore) return
+          await waited(flag.isSeen ? this.#safetyNetMs : poll, this.#stop, rung)
+          if (!flag.isSeen) poll = Math.min(2 * poll, MAX_OPEN_PUBLISHER_POLL_MS)
+          // The next sleep sets another one, before this one is taken for that of a worker that is gone.
+          else return
+        } finally {
+          cancel()
+        }
       }
+    } finally {
+      if (isAsleep) this.#onAsleep(false)
     }
-    this.#rouse()
+  }
+
+  /** Looks whether there is something to do, with a flag that is up. */
+  async #look(): Promise<{ flag: Flag; hasMore: boolean }> {
+    const [since, { losses }] = [performance.now(), this.#bell]
+    const known = this.#flag
+    const isGood = known && known.losses === losses && since - known.since < this.#safetyNetMs
+    return withConnection(this.#owner, async (connection) => {
+      this.#isFlagged = true
+      // All are sent before the first is answered: one round trip.
+      const dozing = isGood ? known.fence : this.#partition.doze(connection, this.#id)
+      const [fence, { hasMore, openFrom }] = await Promise.all([
+        dozing,
+        this.#partition.look(connection),
+      ])
+      const flag = isGood ? known : { fence, since, losses, isSeen: false }
+      flag.isSeen ||= openFrom > fence
+      this.#flag = flag
+      return { flag, hasMore }
+    })
   }
 
   /** Takes the flag back, if there is one, and waits for that. */
   async end(): Promise<void> {
-    this.#rouse()
+    this.rouse()
     await this.#rousing
   }
 
   /** Has publishers no longer ring for the worker. It does not wait for that: a bell too many does no harm. */
-  #rouse(): void {
+  rouse(): void {
     if (!this.#isFlagged) return
     this.#isFlagged = false
-    this.#onAsleep(false)
+    this.#flag = undefined
     this.#rousing = this.#partition.rouse(this.#id).catch(() => {})
   }
 }

@@ -15,6 +15,8 @@ import { waited } from './wait.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
 const LINGER_MS = 20
+/** How often in a row a worker may be woken within {@link LINGER_MS}. */
+const MOST_WAKES = 3
 /** The pause after a batch, in milliseconds. What comes in it is worked together. */
 const PAUSE_MS = 2
 /** The pause after a batch of so many events or more, in milliseconds: each batch is a transaction, which takes from what publishers have. */
@@ -66,6 +68,9 @@ export class Worker {
   #careful = 0
   /** The event that is to be given up next, and why. */
   #doomed: { id: bigint; error: unknown } | undefined
+  /** When it was last awake, by `performance.now()`, and how often it has soon been so again. */
+  #awakeAt = -Infinity
+  #wakes = 0
   /** The next batch, asked for already. */
   #begun: Begun | undefined
 
@@ -97,6 +102,8 @@ export class Worker {
         if (outcome instanceof HandlerFailure) await this.#failed(outcome)
         else if (outcome === 'idle' && !this.#stop.aborted) await this.#sleep.sleep()
       } catch (error) {
+        // Nobody knows whether it is still up.
+        this.#sleep.rouse()
         if ((await this.#getsOver(error)) || this.#stop.aborted) continue
         this.#events.onWarning(`subscription \`${this.#name}\` could not be worked`, error)
         await waited(delay, this.#stop)
@@ -153,6 +160,7 @@ export class Worker {
   async #awake(): Promise<HandlerFailure | 'idle' | 'paused'> {
     const work = async (connection: Connection) => {
       const since = performance.now()
+      this.#wakes = since - this.#awakeAt < LINGER_MS ? this.#wakes + 1 : 0
       let lastAt = since
       // How many batches there were one after the other, with no more than a pause between them.
       let flow = 0
@@ -171,6 +179,7 @@ export class Worker {
         if (outcome > 0 && isContended) return 'paused'
         if (outcome > 0) lastAt = performance.now()
         flow = outcome > 0 ? flow + 1 : 0
+        if (this.#isTrickle(outcome)) return 'idle'
         if (outcome >= this.#most()) continue
         do {
           if (performance.now() - lastAt >= LINGER_MS) return 'idle'
@@ -184,9 +193,18 @@ export class Worker {
     try {
       return await withConnection(this.#owner, work, { signal: this.#stop })
     } finally {
+      this.#awakeAt = performance.now()
       // The transaction of a batch that was begun and is not worked has ended with the lease.
       this.#begun = undefined
     }
+  }
+
+  /** Whether so little comes that bells tell of it. Where more comes none is rung any more: publishers that ring wait for each other. */
+  #isTrickle(events: number): boolean {
+    if (!this.#sleep.isFlagged) return false
+    if (events < this.#most() && this.#wakes < MOST_WAKES) return true
+    this.#sleep.rouse()
+    return false
   }
 
   /** Begins a transaction and takes a batch in it, in one round trip. */
@@ -221,6 +239,7 @@ export class Worker {
         this.#events.onWorking()
         if (rows.length === 0) return
         const way = JSON.parse(rows[0]![3]) as Way
+        const begun = performance.now()
         let done = 0
         if (this.#outlet) {
           present = rawEvent(rows[1]!)
@@ -229,7 +248,9 @@ export class Worker {
           done = outcome
         }
         for (let index = 1; index < rows.length && !this.#outlet; index += 1) {
-          if (this.#stop.aborted && done > 0) break
+          // The rest is for the next transaction, rather than that the time of this one ends with much undone.
+          const isLate = performance.now() - begun > this.#options.maxHandlerMs / 2
+          if (done > 0 && (isLate || this.#stop.aborted)) break
           const event = rawEvent(rows[index]!)
           present = event
           try {
@@ -402,8 +423,10 @@ export class Worker {
   }
 }
 
-/** Throws when whoever was given the transaction has ended it. */
+/** Throws when the transaction has ended: because its time was over, or because whoever was given it has ended it. */
 function checkOpen(tx: Transaction, who: string): void {
+  const lost = Transaction.lossOf(tx)
+  if (lost) throw lost.reason
   if (!tx.isEnded) return
   throw new DurableError(`${who} has ended the transaction that it was given; nothing is done`)
 }

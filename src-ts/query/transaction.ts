@@ -154,6 +154,11 @@ export class Transaction extends Queryable implements AsyncDisposable {
     return result
   }
 
+  /** @internal Why the transaction was given up, if it was: by a bound, for instance. */
+  static lossOf(tx: Transaction): { reason: unknown } | undefined {
+    return tx.#place.lost
+  }
+
   /** Whether the transaction has ended. */
   get isEnded(): boolean {
     return this.#ending !== undefined
