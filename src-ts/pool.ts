@@ -67,6 +67,7 @@ import type {
 import {
   MAX_DELAY_MS,
   checkChannel,
+  checkFunction,
   checkNumber,
   checkOptions,
   checkPayload,
@@ -247,14 +248,16 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     ...args: ListenArguments<Payloads, Schemas>
   ): Promise<Listener<Payloads>>
   async listen(callbacks: object, ...args: [options?: ListenOptions]): Promise<AnyListener> {
+    if (typeof callbacks !== 'object' || callbacks === null || Array.isArray(callbacks)) {
+      const what = 'an object with a callback for each channel, such as `{ orders: callback }`'
+      throw new ArgumentTypeError(expected('callbacks', what, callbacks))
+    }
+    for (const [channel, callback] of Object.entries(callbacks))
+      if (callback !== undefined) checkFunction(`callbacks.${channel}`, callback)
     const given: unknown = args[0] ?? {}
     if (typeof given !== 'object')
       throw new ArgumentTypeError(expected('options', 'an object', given))
     const { retry, timeoutMs, ...options } = given as ListenOptions
-    if (typeof callbacks !== 'object' || callbacks === null) {
-      const what = 'an object with a callback for each channel'
-      throw new ArgumentTypeError(expected('callbacks', what, callbacks))
-    }
     const listener = this.#listener(options)
     for (const [channel, callback] of Object.entries(callbacks) as [string, ListenerCallback][]) {
       if (callback !== undefined) await listener.addCallback(channel, callback)

@@ -73,7 +73,7 @@ function written(): string[] {
 /** Paths below these folders are looked for, in text, code blocks and comments alike. */
 const PATH = /(?<![\w./@-])(?:src-ts|src-rs|__test__|lab|scripts|bench|docs|examples)\/[\w./-]*\w/g
 /** Paths that are there only once something has been made. */
-const MADE = /^(docs\/api|bench\/peers\/node_modules|bench\/node_modules)/
+const MADE = /^(docs\/api|(bench|bench\/peers|examples\/with)\/node_modules)/
 
 test('every file and folder of the project that a page or a comment names exists', (t) => {
   let count = 0

@@ -2,7 +2,12 @@
 
 import test from 'ava'
 import { once } from 'node:events'
-import { ListenerCallbackError, ListenerClosedError, type PglistenError } from 'pglisten'
+import {
+  ArgumentTypeError,
+  ListenerCallbackError,
+  ListenerClosedError,
+  type PglistenError,
+} from 'pglisten'
 import {
   ask,
   backendOf,
@@ -245,3 +250,28 @@ test('the longest pause that may be asked for costs the session none of its sett
   t.deepEqual(warnings, [])
   t.is(await listener.connection.fetchVal("SELECT current_setting('idle_session_timeout')"), '0')
 })
+
+for (const [callbacks, message] of [
+  [
+    'orders',
+    '`callbacks` to be an object with a callback for each channel, such as `{ orders: callback }`, got `orders` (string)',
+  ],
+  [
+    ['orders'],
+    '`callbacks` to be an object with a callback for each channel, such as `{ orders: callback }`, got an array',
+  ],
+  [
+    () => {},
+    '`callbacks` to be an object with a callback for each channel, such as `{ orders: callback }`, got a function',
+  ],
+  [{ orders: 'x' }, '`callbacks.orders` to be a function, got `x` (string)'],
+] as const) {
+  test(`pool.listen() says what it takes: ${JSON.stringify(callbacks) ?? 'a function'}`, async (t) => {
+    const { pool } = await openListener(t)
+    // The second argument is what people write who take the first for a channel.
+    await t.throwsAsync(pool.listen(callbacks as never, (() => {}) as never), {
+      instanceOf: ArgumentTypeError,
+      message: `Expected ${message}`,
+    })
+  })
+}
