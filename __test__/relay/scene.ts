@@ -1,12 +1,18 @@
 // What tests of the relay share: a nats-server and a stream of their own, a database of their own, and a relay in this process.
 
+import { jetstreamManager } from '@nats-io/jetstream'
 import ava, { type ExecutionContext, type TestFn } from 'ava'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { Relay, type RelayOptions } from 'pglisten-relay-nats'
 import { natsBinaries } from '../../lab/relay/nats-binaries.js'
 import { NatsServer, type NatsServerOptions } from '../../lab/relay/nats-server.js'
 import { OracleWriter } from '../../lab/relay/oracle.js'
-import { makeStream, readStream, type StoredMessage } from '../../lab/relay/stream-reading.js'
+import {
+  answered,
+  makeStream,
+  readStream,
+  type StoredMessage,
+} from '../../lab/relay/stream-reading.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor, within } from '../../lab/wait.js'
@@ -106,18 +112,8 @@ export async function leading({ relay, done, warnings }: Running): Promise<void>
 
 /** Waits until the stream has that many messages. */
 export async function stored({ nc, stream }: Scene, count: number): Promise<void> {
-  const { jetstreamManager } = await import('@nats-io/jetstream')
-  const { errors } = await import('@nats-io/transport-node')
   const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: 1000 })
-  const lastSequence = async () => {
-    try {
-      return (await jsm.streams.info(stream)).state.last_seq
-    } catch (error) {
-      // The client drops what is asked while its own connection is being made again: the next question is answered.
-      if (error instanceof errors.TimeoutError) return 0
-      throw error
-    }
-  }
+  const lastSequence = async () => (await answered(() => jsm.streams.info(stream))).state.last_seq
   await waitFor(async () => (await lastSequence()) >= count, {
     what: `${count} messages in the stream`,
     timeoutMs: 30_000,

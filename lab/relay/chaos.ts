@@ -60,7 +60,9 @@ export async function chaos(options: ChaosOptions): Promise<ChaosResult> {
   const counts: Record<string, number> = {}
   const over = new AbortController()
   try {
-    const writing = write(scene, over.signal, options.source === 'durable' ? 25 : 5)
+    // With numbers of its own, so that the faults do not depend on how far it comes.
+    const sizes = randomNumbers(options.seed + 1)
+    const writing = write(scene, sizes, over.signal, options.source === 'durable' ? 25 : 5)
     const names = Object.keys(FAULTS)
     // Each at least once, if there is room, and then by chance.
     const plan = [...names.toSorted(() => random() - 0.5)]
@@ -174,11 +176,16 @@ async function follow(nc: NatsConnection, scene: Scene): Promise<void> {
 }
 
 /** Writes until `signal` is aborted: fewer events than notifications, since each of them is several writes to a table. */
-async function write(scene: Scene, signal: AbortSignal, pauseMs: number): Promise<void> {
+async function write(
+  scene: Scene,
+  random: () => number,
+  signal: AbortSignal,
+  pauseMs: number,
+): Promise<void> {
   while (!signal.aborted) {
     if (!scene.isPaused) {
       const some = scene.writer.write(5)
-      const many = scene.random() < 0.05 ? scene.writer.write(200, { together: true }) : some
+      const many = random() < 0.05 ? scene.writer.write(200, { together: true }) : some
       scene.writing = many
       await many
     }

@@ -1,7 +1,7 @@
 // The stream as it is, read without the package's own consumer, so that a fault of that one cannot hide one of the relay.
 
 import { DeliverPolicy, jetstream, jetstreamManager, type StreamConfig } from '@nats-io/jetstream'
-import { connect, type NatsConnection } from '@nats-io/transport-node'
+import { connect, errors, type NatsConnection } from '@nats-io/transport-node'
 import type { Read } from './oracle.js'
 
 /** Makes a stream as the documentation says. */
@@ -35,20 +35,36 @@ export interface StoredMessage {
   headers: Record<string, string>
 }
 
+const ANSWER_DEADLINE_MS = 30_000
+
+/** The answer to a question. The client drops what is asked while its connection is being made again; the next question is answered. */
+export async function answered<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+  const deadline = performance.now() + ANSWER_DEADLINE_MS
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!(error instanceof errors.TimeoutError) || performance.now() > deadline) throw error
+    }
+  }
+}
+
 /** Everything that is in a stream, in order, or what is from a sequence on. */
 export async function readStream(
   nc: NatsConnection,
   name: string,
   from = 1,
 ): Promise<StoredMessage[]> {
-  const jsm = await jetstreamManager(nc)
-  const { state } = await jsm.streams.info(name)
+  const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: 1000 })
+  const { state } = await answered(() => jsm.streams.info(name))
   const messages: StoredMessage[] = []
   if (state.messages === 0 || state.last_seq < from) return messages
-  const consumer = await jetstream(nc).consumers.get(name, {
-    deliver_policy: DeliverPolicy.StartSequence,
-    opt_start_seq: from,
-  })
+  const consumer = await answered(() =>
+    jetstream(nc).consumers.get(name, {
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: from,
+    }),
+  )
   const iterator = await consumer.consume({ max_messages: 1000 })
   for await (const message of iterator) {
     const headers: Record<string, string> = {}
