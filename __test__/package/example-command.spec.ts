@@ -12,7 +12,7 @@ import { createdBy, examples, knowsInstall } from '../../scripts/lib/examples.mj
 import { openDatabase } from '../support/example.js'
 import { waitFor, within } from '../../lab/wait.js'
 
-const command = path.join(root, 'scripts/example.mjs')
+const command = path.join(root, 'scripts/examples/run.mjs')
 const env = { ...process.env, NODE_OPTIONS: '', PORT: '0' }
 
 test('tables are made in a database of the user’s only after a yes', async (t) => {

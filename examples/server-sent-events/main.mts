@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ConnectionPool, Gap } from 'pglisten'
 
 /** How many rows are read at once: what one browser can make this process hold. */
-const PAGE_ROWS = 500
+const PAGE_ROWS = 200
 /** How many events a browser gets that was not there before. */
 const HISTORY = 50n
 /** How many events stay in the table. */
@@ -71,7 +71,13 @@ async function begin(): Promise<void> {
     'SELECT id, uid::text FROM events ORDER BY id DESC LIMIT 1',
   )
   head = rows[0] ?? BEGINNING
-  for (const { response } of browsers) response.end()
+  for (const browser of browsers) sendAway(browser)
+}
+
+/** Ends a stream. Its browser comes back by itself, says what it has, and is told to begin anew if that is no more. */
+function sendAway(browser: Browser): void {
+  browsers.delete(browser)
+  browser.response.end()
 }
 
 /**
@@ -120,24 +126,24 @@ async function catchUp(browser: Browser): Promise<void> {
   const { response } = browser
   try {
     await drained(response)
-    while (!response.closed && browser.last.id < head.id) {
-      const events = await eventsAfter(browser.last, head.id)
-      if (events === undefined) {
-        // It comes back, and is told to begin anew.
-        response.end()
-        return
-      }
-      for (const event of events) {
-        browser.last = event
-        if (!write(browser, event)) await drained(response)
-        if (response.closed) return
-      }
-    }
+    // Each page in a call of its own, so that one is let go before the next is read.
+    while (browsers.has(browser) && browser.last.id < head.id) await writePage(browser)
     browser.isBehind = false
   } catch (error) {
     // It connects again by itself, with the id of what it has.
     console.error(String(error))
     response.destroy()
+  }
+}
+
+async function writePage(browser: Browser): Promise<void> {
+  const { response } = browser
+  const events = await eventsAfter(browser.last, head.id)
+  if (events === undefined) sendAway(browser)
+  for (const event of events ?? []) {
+    browser.last = event
+    if (!write(browser, event)) await drained(response)
+    if (response.closed) return
   }
 }
 

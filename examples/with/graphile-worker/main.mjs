@@ -1,11 +1,14 @@
 // graphile-worker without a loop of its own: it runs what is due when pglisten hears of a job, and once a minute.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, makeWorkerUtils, runOnce } from 'graphile-worker'
 import pg from 'pg'
 import { ConnectionPool } from 'pglisten'
 
 /** Finds what no notification tells of: jobs that fall due later, and those that are tried again. */
 const POLL_MS = Number(process.env.POLL_MS ?? 60_000)
+
+const RETRY_MS = 1000
 
 const pgPool = new pg.Pool({ connectionString: process.env.DATABASE_URL })
 // Both are asked for by graphile-worker: connections that are lost while idle, and while it has them.
@@ -23,6 +26,7 @@ const options = {
 const utils = await makeWorkerUtils({ pgPool, logger })
 await utils.migrate() // makes its schema, unless it is there
 
+let isEnding = false
 let isWanted = false
 let working = Promise.resolve()
 let isWorking = false
@@ -36,8 +40,14 @@ function wake() {
 async function work() {
   while (isWanted) {
     isWanted = false
-    // A failure is left to the next gap or poll.
-    await runOnce(options).catch((error) => console.error(error.message))
+    try {
+      await runOnce(options)
+    } catch (error) {
+      // The session may be lost. Whoever was woken for a job does not forget it.
+      console.error(error.message)
+      await sleep(RETRY_MS)
+      isWanted = !isEnding
+    }
   }
 }
 
@@ -50,6 +60,7 @@ console.log('ready')
 
 for (const signal of ['SIGINT', 'SIGTERM'])
   process.once(signal, async () => {
+    isEnding = true
     clearInterval(poll)
     await pool.close()
     await working // the jobs at hand are finished

@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ConnectionPool } from 'pglisten'
 
 const QUEUE = 'mail'
@@ -9,6 +10,7 @@ const QUEUE = 'mail'
 const CHANNEL = `procrastinate_queue_v1#${QUEUE}`
 /** Finds what no notification tells of: jobs that fall due later, and those that are tried again. */
 const POLL_MS = Number(process.env.POLL_MS ?? 60_000)
+const RETRY_MS = 1000
 const PYTHON = process.env.PYTHON ?? 'python3'
 
 /** Runs a command of procrastinate, as in a terminal. @param {string[]} args */
@@ -23,6 +25,7 @@ async function procrastinate(...args) {
   if (code !== 0) throw new Error(`procrastinate ${args[0]} ended with exit code ${code}`)
 }
 
+let isEnding = false
 let isWanted = false
 let isWorking = false
 let working = Promise.resolve()
@@ -36,9 +39,14 @@ function wake() {
 async function work() {
   while (isWanted) {
     isWanted = false
-    await procrastinate('worker', '--one-shot', `--queues=${QUEUE}`).catch((error) =>
-      console.error(error.message),
-    )
+    try {
+      await procrastinate('worker', '--one-shot', `--queues=${QUEUE}`)
+    } catch (error) {
+      // The server may be away. Whoever was woken for a job does not forget it.
+      console.error(error.message)
+      await sleep(RETRY_MS)
+      isWanted = !isEnding
+    }
   }
 }
 
@@ -59,8 +67,9 @@ console.log('ready')
 
 for (const signal of ['SIGINT', 'SIGTERM'])
   process.once(signal, async () => {
-    clearInterval(poll)
+    isEnding = true
     isWanted = false
+    clearInterval(poll)
     await pool.close()
     await working // the jobs at hand are finished
   })

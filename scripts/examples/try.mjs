@@ -5,11 +5,11 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { installExamples } from './lib/examples.mjs'
-import { onInterrupt, root, run, runTool } from './lib/run.mjs'
-import { SetupError, runMain, setup } from './lib/setup.mjs'
+import { installExamples } from '../lib/examples.mjs'
+import { onInterrupt, root, run, runTool } from '../lib/run.mjs'
+import { SetupError, runMain, setup } from '../lib/setup.mjs'
 
-/** @type {import('../lab/server/dev-server.mjs').DevServer | undefined} */
+/** @type {import('../../lab/server/dev-server.mjs').DevServer | undefined} */
 let server
 
 await runMain(async () => {
@@ -17,7 +17,7 @@ await runMain(async () => {
   await setup()
   await installExamples()
   const python = await installProcrastinate()
-  const { startServer } = await import('../lab/server/dev-server.mjs')
+  const { startServer } = await import('../../lab/server/dev-server.mjs')
   server = await startServer()
   try {
     const { ok } = await runTool('ava/entrypoints/cli.mjs', process.argv.slice(2), {

@@ -11,9 +11,9 @@ import {
   installExamples,
   knowsInstall,
   prepareExample,
-} from './lib/examples.mjs'
-import { onInterrupt, root } from './lib/run.mjs'
-import { SetupError, runMain, setup } from './lib/setup.mjs'
+} from '../lib/examples.mjs'
+import { onInterrupt, root } from '../lib/run.mjs'
+import { SetupError, runMain, setup } from '../lib/setup.mjs'
 
 /** One Ctrl-C may arrive twice: from the terminal, and from npm. */
 const SAME_KEY_MS = 200
@@ -37,7 +37,7 @@ await runMain(async () => {
   // This command has asked already on behalf of a program that does not know the option.
   const passed = knowsInstall(example) ? args : args.filter((it) => it !== '--install')
   if (given !== undefined) return runProgram(program, given, passed)
-  const { startServer } = await import('../lab/server/dev-server.mjs')
+  const { startServer } = await import('../../lab/server/dev-server.mjs')
   const server = await startServer()
   try {
     console.log(`For another terminal: export DATABASE_URL=${server.dsn}\n`)
@@ -49,7 +49,7 @@ await runMain(async () => {
   }
 })
 
-/** @param {import('./lib/examples.mjs').Example} example */
+/** @param {import('../lib/examples.mjs').Example} example */
 async function askBefore(example) {
   const created = createdBy(example)
   if (created.length === 0) return
