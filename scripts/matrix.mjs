@@ -3,6 +3,7 @@
 //
 //   npm run matrix                   every runtime, package manager, bundler and test runner, each installed from npm
 //   npm run matrix -- --tools NAME   only the bundlers and test runners whose names have that text in them
+//   npm run matrix -- --docs         only the programs of the documentation, on every Node
 //   npm run matrix -- --here         only the Node that runs this
 //   npm run matrix -- --dsn DSN      on a server of your own; it needs the right to notify
 
@@ -13,7 +14,7 @@ import { parseArgs } from 'node:util'
 import { startServer } from '../lab/server/dev-server.mjs'
 import { tryManagers } from './release/managers.mjs'
 import { exampleOf } from './release/readme-example.mjs'
-import { onInterrupt, root } from './lib/run.mjs'
+import { onInterrupt, root, runTool } from './lib/run.mjs'
 import { installRuntimes, runtimeHere } from './release/runtimes.mjs'
 import { SetupError, runMain } from './lib/setup.mjs'
 import { tryTools } from './release/tools/tools.mjs'
@@ -29,7 +30,7 @@ const cleanUp = async () => {
 }
 
 await runMain(async () => {
-  const { here, dsn, tools } = options()
+  const { here, dsn, tools, docs } = options()
   onInterrupt(cleanUp)
   try {
     server = dsn === undefined ? await startServer() : undefined
@@ -40,6 +41,7 @@ await runMain(async () => {
       return tried.ok ? 0 : 1
     }
     const runtimes = here ? [runtimeHere()] : await installRuntimes(path.join(folder, 'runtimes'))
+    if (docs) return (await tryDocs(runtimes)) ? 0 : 1
     const user = path.join(folder, 'user')
     const facts = await installPackages(user, packages)
     const example = exampleOf(path.join(root, 'README.md'))
@@ -59,6 +61,7 @@ await runMain(async () => {
     }
     console.log(`\n${facts} ${await loadingTime(user)}`)
     if (here) return failures > 0 ? 1 : 0
+    const areRight = await tryDocs(runtimes)
     const managers = await tryManagers(folder, packages)
     console.log(`\n${managers.lines.join('\n')}`)
     // Some of the tools are programs for this platform.
@@ -67,16 +70,40 @@ await runMain(async () => {
       ? await tryTools(folder, packages, database)
       : { ok: true, lines: ['Bundlers, test runners and compilers are tried on Linux x64 only.'] }
     console.log(`\n${tried.lines.join('\n')}`)
-    return failures > 0 || !managers.ok || !tried.ok ? 1 : 0
+    return failures > 0 || !areRight || !managers.ok || !tried.ok ? 1 : 0
   } finally {
     await cleanUp()
   }
 })
 
+/** Runs the programs of the documentation on each Node. @param {import('./release/runtimes.mjs').Runtime[]} runtimes */
+async function tryDocs(runtimes) {
+  console.log('\n| Runtime | programs of the documentation |\n| --- | --- |')
+  let areRight = true
+  for (const { name, program, kind } of runtimes) {
+    if (kind !== 'node') continue
+    const env = { PGLISTEN_DOCS_NODE: program }
+    const { ok, output } = await runTool('ava/entrypoints/cli.mjs', ['__test__/docs/*.spec.ts'], {
+      output: 'keep',
+      env,
+    })
+    areRight &&= ok
+    const told = /^ *\d+ tests? (?:passed|failed)$/gm
+    console.log(`| ${name} | ${(output.match(told) ?? []).map((line) => line.trim()).join(', ')} |`)
+    if (!ok) console.error(output)
+  }
+  return areRight
+}
+
 function options() {
   try {
     return parseArgs({
-      options: { here: { type: 'boolean' }, dsn: { type: 'string' }, tools: { type: 'string' } },
+      options: {
+        here: { type: 'boolean' },
+        docs: { type: 'boolean' },
+        dsn: { type: 'string' },
+        tools: { type: 'string' },
+      },
     }).values
   } catch (error) {
     throw new SetupError(error instanceof Error ? error.message : String(error))

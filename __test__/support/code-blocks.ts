@@ -22,6 +22,9 @@ import { serverDsn } from '../../lab/server/test-server.js'
 
 export const root = path.resolve(import.meta.dirname, '../..')
 
+/** The Node.js that checks and runs programs: another one than that of the tests where the matrix says so. */
+const NODE = process.env['PGLISTEN_DOCS_NODE'] ?? process.execPath
+
 /** Inside node_modules, from where `pglisten` is found as for any user of the package. */
 const folder = path.join(root, 'node_modules', '.cache', `code-blocks-${process.pid}`)
 
@@ -129,7 +132,7 @@ export async function syntaxProblem({ page, line, code }: CodeBlock): Promise<st
   const file = path.join(folder, `check-${page.replaceAll(/\W/g, '-')}-${line}.mjs`)
   await writeFile(file, code)
   try {
-    await promisify(execFile)(process.execPath, ['--check', file])
+    await promisify(execFile)(NODE, ['--check', file])
     return undefined
   } catch (error) {
     return `${page}:${line} ${(error as { stderr: string }).stderr}`
@@ -168,7 +171,7 @@ export async function runProgram(
   await mkdir(folder, { recursive: true })
   const file = path.join(folder, `${page.replaceAll(/\W/g, '-')}-${line}.mjs`)
   await writeFile(file, code)
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], {
+  const { stdout, stderr } = await promisify(execFile)(NODE, [file], {
     ...account,
     cwd: root,
     env: { ...process.env, NODE_OPTIONS: '', DATABASE_URL: dsn },
