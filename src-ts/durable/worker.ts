@@ -181,12 +181,14 @@ export class Worker {
         flow = outcome > 0 ? flow + 1 : 0
         if (this.#isTrickle(outcome)) return 'idle'
         if (outcome >= this.#most()) continue
-        do {
+        let isMore = false
+        while (!isMore) {
           if (performance.now() - lastAt >= LINGER_MS) return 'idle'
           await waited(outcome >= MANY_EVENTS ? PAUSE_AFTER_MANY_MS : PAUSE_MS, this.#stop)
           if (this.#stop.aborted) return 'paused'
-          // In a flow it is not asked first whether there is more: there is.
-        } while (flow < 2 && !(await this.#partition.hasMore(connection)))
+          // In a flow it is not asked first.
+          isMore = flow > 1 || (await this.#partition.hasMore(connection))
+        }
       }
       return 'paused'
     }
