@@ -35,6 +35,7 @@ import type { DurableOwner } from './durable/owner.js'
 import { explained } from './durable/states.js'
 import { Subscription } from './durable/subscription.js'
 import { PLAIN_TYPES } from './options/types.js'
+import { checkCallback } from './listen/arguments.js'
 import { Listener } from './listen/listener.js'
 import type { ListenerPools } from './listen/types.js'
 import type { ListenerWarning } from './deliver/events.js'
@@ -67,7 +68,6 @@ import type {
 import {
   MAX_DELAY_MS,
   checkChannel,
-  checkFunction,
   checkNumber,
   checkOptions,
   checkPayload,
@@ -253,7 +253,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       throw new ArgumentTypeError(expected('callbacks', what, callbacks))
     }
     for (const [channel, callback] of Object.entries(callbacks))
-      if (callback !== undefined) checkFunction(`callbacks.${channel}`, callback)
+      if (callback !== undefined) checkCallback(callback, `callbacks.${channel}`)
     const given: unknown = args[0] ?? {}
     if (typeof given !== 'object')
       throw new ArgumentTypeError(expected('options', 'an object', given))

@@ -270,7 +270,7 @@ for (const [callbacks, message] of [
     const { pool } = await openListener(t)
     // The second argument is what people write who take the first for a channel.
     await t.throwsAsync(pool.listen(callbacks as never, (() => {}) as never), {
-      instanceOf: ArgumentTypeError,
+      instanceOf: message.startsWith('`callbacks.') ? ListenerCallbackError : ArgumentTypeError,
       message: `Expected ${message}`,
     })
   })

@@ -72,9 +72,9 @@ export function resolveShutdownOptions(options: ShutdownOptions): Complete<Shutd
   return { drain, timeoutMs }
 }
 
-/** Checks a callback. Throws {@link ListenerCallbackError}. */
-export function checkCallback(callback: unknown): void {
-  checkFunction('callback', callback, callbackErrors)
+/** Checks a callback, which a message calls by `name`. Throws {@link ListenerCallbackError}. */
+export function checkCallback(callback: unknown, name = 'callback'): void {
+  checkFunction(name, callback, callbackErrors)
 }
 
 const callbackErrors = {
