@@ -334,6 +334,18 @@ test('status tells at which event a subscription has stopped', async (t) => {
     subscriptions: object[]
   }
   t.like(subscriptions[0], { failing: { ...failing, id: '2' } })
+  // The same of one that was given up, and is tried again.
+  const skipping = pool.subscription('billing', {
+    channels: ['c'],
+    onFailure: 'skip',
+    maxAttempts: 3,
+  })
+  const ending = new AbortController()
+  skipping.on('givenUp', () => ending.abort())
+  await skipping.run(handle, { signal: ending.signal })
+  t.is((await pool.durable.subscriptions())[0]!.failing, null)
+  t.is(await pool.durable.retry('billing'), 1)
+  t.like((await pool.durable.subscriptions())[0]!.failing, { id: 2n, attempts: 3 })
   await pool.fetchVal("SELECT pglisten.drop_subscription('billing')")
   await pool.fetchVal("SELECT pglisten.subscribe('billing', '{c}')")
   t.is((await pool.durable.subscriptions())[0]!.failing, null)

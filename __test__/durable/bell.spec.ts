@@ -5,7 +5,7 @@ import path from 'node:path'
 import test from 'ava'
 import { forked } from '../../lab/child.js'
 import { uniqueName } from '../../lab/unique-name.js'
-import { waitFor } from '../../lab/wait.js'
+import { waitFor, within } from '../../lab/wait.js'
 import { root } from '../../scripts/lib/run.mjs'
 import { asleep, openScene, server } from './scene.js'
 
@@ -169,7 +169,7 @@ test('a flag stays up while little comes, is taken back where much comes, and is
 
 // Serial, because it ends the sessions of all.
 test.serial(
-  'a session of the bell that was lost has the flag set again: the server may have lost it too',
+  'a flag that the server has lost with the session of the bell is set again',
   async (t) => {
     const scene = await openScene(t, { safetyNetMs: 60_000 })
     const { publish, run, witness, name } = scene
@@ -189,6 +189,34 @@ test.serial(
     t.deepEqual(got, ['after'])
   },
 )
+
+test('a subscription that looks often leaves the flags of others alone', async (t) => {
+  const patient = await openScene(t, { safetyNetMs: 60_000 })
+  const hasty = await openScene(t, { safetyNetMs: 100 })
+  const got: string[] = []
+  patient.run((_, { payload }) => void got.push(payload))
+  hasty.run(() => {})
+  await asleep(patient)
+  const flagOf = ({ name, witness }: typeof hasty) =>
+    witness.ask<string | null>(
+      'SELECT max(xmin::text) FROM pglisten.sleeper WHERE subscription = $1',
+      [name],
+    )
+  const flags = new Set<string | null>()
+  // Each time it also forgets workers that are gone.
+  await waitFor(async () => flags.add(await flagOf(hasty)).size > 5)
+  await patient.publish('heard')
+  await waitFor(() => got.length === 1)
+  t.deepEqual(got, ['heard'])
+})
+
+test('a run that sleeps ends when its subscription is dropped', async (t) => {
+  const scene = await openScene(t, { safetyNetMs: 60_000 })
+  const { ended } = scene.run(() => {})
+  await asleep(scene)
+  t.true(await scene.pool.durable.drop(scene.name))
+  await within(t.throwsAsync(ended, { message: /there is no subscription/ }))
+})
 
 // Serial, because it looks at all sessions.
 test.serial('an idle subscription asks nothing', async (t) => {

@@ -19,17 +19,11 @@ export class Bell {
   readonly #owner: DurableOwner
   readonly #report: (error: unknown) => void
   readonly #sleepers = new Set<Sleeper>()
-  #losses = 0
   #listener: Listener | undefined
 
   constructor(owner: DurableOwner, report: (error: unknown) => void) {
     this.#owner = owner
     this.#report = report
-  }
-
-  /** How often it was not heard for a while: the server may have lost since what nobody waited for. */
-  get losses(): number {
-    return this.#losses
   }
 
   /** Begins to listen. Rejects when there is no server, and with the reason of `signal`. */
@@ -48,11 +42,8 @@ export class Bell {
       this.#ringAll()
     })
     await listener.addCallback(CHANNEL, (_, channel) => this.#ring(channel))
-    listener.addGapCallback(() => {
-      this.#losses += 1
-      // What was rung meanwhile was not heard.
-      this.#ringAll()
-    })
+    // What was rung meanwhile was not heard.
+    listener.addGapCallback(() => this.#ringAll())
     await listener.startup({ signal, timeoutMs: STARTUP_TIMEOUT_MS })
     listener.listen()
   }

@@ -269,7 +269,10 @@ async function listed(connection: Connection): Promise<SubscriptionInfo[]> {
        ${ms('pglisten.unread_for(s.name)')} AS unread, ${ms('s.max_unread')} AS max_unread, s.on_unread,
        a.event AS failing, a.attempts, a.error
      FROM pglisten.subscription AS s
-     LEFT JOIN LATERAL (SELECT * FROM pglisten.attempt AS a WHERE a.subscription = s.name ORDER BY a.event LIMIT 1) AS a ON true
+     LEFT JOIN LATERAL (
+       SELECT t.event, t.attempts, t.error FROM pglisten.attempt AS t WHERE t.subscription = s.name
+       UNION ALL SELECT f.event, f.attempts, f.error FROM pglisten.failed AS f WHERE f.subscription = s.name AND f.is_due
+       ORDER BY event LIMIT 1) AS a ON true
      ORDER BY s.name`,
     [],
     PLAIN,

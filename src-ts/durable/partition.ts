@@ -6,13 +6,15 @@ import { commitWithin, type Transaction } from '../query/transaction.js'
 import { COLUMNS, type Row, type Way } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 
-/** A worker whose flag is older than so many safety nets is gone. */
-const FORGET_AFTER_NETS = 3
+/** A flag is for so many safety nets, and for so long at least, in milliseconds: by then its worker has set it again, or is gone. */
+const FLAG_NETS = 3
+const MIN_FLAG_MS = 60_000
 
 /** What there is to do, and which transaction is the first one that is still open. */
 export interface Look {
   hasMore: boolean
   openFrom: bigint
+  isFlagged: boolean
 }
 
 /** A partition of a subscription. */
@@ -93,12 +95,13 @@ export class Partition {
     )
   }
 
-  /** Looks whether there is something to take, and which transaction is the first one that is still open. */
-  async look(connection: Connection): Promise<Look> {
+  /** Looks whether there is something to take, which transaction is the first one that is still open, and whether publishers ring for a worker. */
+  async look(connection: Connection, worker: string): Promise<Look> {
     return connection.fetchRow<Look>(
       // The snapshot of the statement is older than those of what the function reads.
-      `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore"`,
-      [this.#name, this.#number],
+      `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore",
+         pglisten.is_rung_for($1, $2, $3::text::uuid) AS "isFlagged"`,
+      [this.#name, this.#number, worker],
       this.#bounded,
     )
   }
@@ -108,12 +111,12 @@ export class Partition {
    * missed it. No snapshot tells which ids are taken: its xmax is that of the last transaction that has ended.
    */
   async doze(connection: Connection, worker: string): Promise<bigint> {
-    const forgetAfter = `${FORGET_AFTER_NETS * this.#options.safetyNetMs} ms`
+    const duration = `${Math.max(FLAG_NETS * this.#options.safetyNetMs, MIN_FLAG_MS)} ms`
     // Both are sent before the first is answered, and the second is a transaction that begins when the first has ended.
     const [, fence] = await Promise.all([
       connection.execute(
         'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
-        [this.#name, this.#number, worker, forgetAfter],
+        [this.#name, this.#number, worker, duration],
         this.#bounded,
       ),
       connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], this.#bounded),

@@ -33,6 +33,7 @@ const SUBSCRIBE = [
   'advance(text, int, jsonb)',
   'has_more(text, int)',
   'doze(text, int, uuid, interval)',
+  'is_rung_for(text, int, uuid)',
   'rouse(text, int, uuid)',
   'count_attempt(text, bigint, text)',
   'give_up(text, int, bigint, text)',

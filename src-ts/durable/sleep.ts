@@ -8,7 +8,7 @@ import { waited } from './wait.js'
 
 /** How soon it is looked again, at first and at last, while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
 const OPEN_PUBLISHER_POLL_MS = 5
-const MAX_OPEN_PUBLISHER_POLL_MS = 1000
+const MAX_OPEN_PUBLISHER_POLL_MS = 250
 
 /** The flag by which publishers know that they have to ring. */
 interface Flag {
@@ -16,8 +16,6 @@ interface Flag {
   readonly fence: bigint
   /** When it was set, by `performance.now()`. */
   readonly since: number
-  /** {@link Bell.losses} of then. */
-  readonly losses: number
   /** Whether all publishers that may have missed it have ended. */
   isSeen: boolean
 }
@@ -66,7 +64,10 @@ export class Sleep {
       while (!this.#stop.aborted) {
         const { rung, cancel } = this.#bell.next(this.#channels)
         try {
-          const { flag, hasMore } = await this.#look()
+          const look = (await this.#look()) ?? (await this.#look())
+          // The subscription was dropped: who takes from it is told.
+          if (!look) return
+          const { flag, hasMore } = look
           if (!isAsleep) this.#onAsleep(true)
           isAsleep = true
           if (hasMore) return
@@ -83,20 +84,23 @@ export class Sleep {
     }
   }
 
-  /** Looks whether there is something to do, with a flag that is up. */
-  async #look(): Promise<{ flag: Flag; hasMore: boolean }> {
-    const [since, { losses }] = [performance.now(), this.#bell]
+  /** Looks whether there is something to do, with a flag that is up. `undefined`: it was not, and is to be set. */
+  async #look(): Promise<{ flag: Flag; hasMore: boolean } | undefined> {
+    const since = performance.now()
     const known = this.#flag
-    const isGood = known && known.losses === losses && since - known.since < this.#safetyNetMs
+    const isGood = known && since - known.since < this.#safetyNetMs
     return withConnection(this.#owner, async (connection) => {
       this.#isFlagged = true
       // All are sent before the first is answered: one round trip.
       const dozing = isGood ? known.fence : this.#partition.doze(connection, this.#id)
-      const [fence, { hasMore, openFrom }] = await Promise.all([
+      const [fence, { hasMore, openFrom, isFlagged }] = await Promise.all([
         dozing,
-        this.#partition.look(connection),
+        this.#partition.look(connection, this.#id),
       ])
-      const flag = isGood ? known : { fence, since, losses, isSeen: false }
+      // A crash may have undone it, and whoever dropped the subscription, or adopted a dump, has.
+      this.#flag = undefined
+      if (!isFlagged) return undefined
+      const flag = isGood ? known : { fence, since, isSeen: false }
       flag.isSeen ||= openFrom > fence
       this.#flag = flag
       return { flag, hasMore }

@@ -251,7 +251,8 @@ export class Worker {
         }
         for (let index = 1; index < rows.length && !this.#outlet; index += 1) {
           // The rest is for the next transaction, rather than that the time of this one ends with much undone.
-          const isLate = performance.now() - begun > this.#options.maxHandlerMs / 2
+          // Before PostgreSQL 17 half of it bounds the pauses between statements, and a handler may run none.
+          const isLate = performance.now() - begun > this.#options.maxHandlerMs / 4
           if (done > 0 && (isLate || this.#stop.aborted)) break
           const event = rawEvent(rows[index]!)
           present = event

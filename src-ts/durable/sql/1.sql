@@ -64,7 +64,8 @@ CREATE TABLE pglisten.sleeper (
   partition    int NOT NULL,
   worker       uuid NOT NULL,
   channels     text[] NOT NULL,
-  at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- By then its worker has said again that it sleeps, or is gone.
+  until        timestamptz NOT NULL,
   PRIMARY KEY (subscription, partition, worker)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE pglisten.sleeper IS 'The workers that wait for a bell. Nobody rings while it is empty.';
@@ -415,17 +416,23 @@ BEGIN
         AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part));
 END $$;
 
--- Has publishers ring for a worker. What was told of so long ago that its worker must be gone is forgotten. Neither this nor the
--- contrary has to survive a crash, which ends all workers: no disk is waited for.
-CREATE FUNCTION pglisten.doze(sub text, part int, worker uuid, forget_after interval) RETURNS void
+-- Has publishers ring for a worker, for so long. Workers that have not said so again in their time are gone and forgotten. Neither this
+-- nor the contrary has to survive a crash, which ends all workers: no disk is waited for.
+CREATE FUNCTION pglisten.doze(sub text, part int, worker uuid, duration interval) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
-  DELETE FROM pglisten.sleeper AS s WHERE s.at < clock_timestamp() - forget_after;
-  INSERT INTO pglisten.sleeper AS s (subscription, partition, worker, channels)
-  SELECT k.name, part, doze.worker, k.channels FROM pglisten.subscription AS k WHERE k.name = sub
-  ON CONFLICT ON CONSTRAINT sleeper_pkey DO UPDATE SET at = clock_timestamp(), channels = excluded.channels;
+  DELETE FROM pglisten.sleeper AS s WHERE s.until < clock_timestamp();
+  INSERT INTO pglisten.sleeper AS s (subscription, partition, worker, channels, until)
+  SELECT k.name, part, doze.worker, k.channels, clock_timestamp() + duration FROM pglisten.subscription AS k WHERE k.name = sub
+  ON CONFLICT ON CONSTRAINT sleeper_pkey DO UPDATE SET until = excluded.until, channels = excluded.channels;
 END $$;
+
+-- Whether publishers ring for a worker.
+CREATE FUNCTION pglisten.is_rung_for(sub text, part int, worker uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = is_rung_for.worker)
+$$;
 
 CREATE FUNCTION pglisten.rouse(sub text, part int, worker uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -494,11 +501,18 @@ BEGIN
   RETURN due;
 END $$;
 
+-- Whoever works it and sleeps is woken, to find out.
 CREATE FUNCTION pglisten.drop_subscription(name text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  known pglisten.subscription;
 BEGIN
-  DELETE FROM pglisten.subscription AS s WHERE s.name = $1;
-  RETURN FOUND;
+  DELETE FROM pglisten.subscription AS s WHERE s.name = $1 RETURNING * INTO known;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM pg_notify('pglisten_bell', known.channels[1]);
+  RETURN true;
 END $$;
 
 -- How many events a subscription has not done yet, counted up to `most`, and when the oldest of them was published.
@@ -636,6 +650,7 @@ BEGIN
       UNION SELECT pg_snapshot_xip(present)
     ) AS open (x));
   UPDATE pglisten.home AS h SET cluster = e.cluster, database = e.database, relation = e.relation FROM pglisten.here() AS e;
+  PERFORM pg_notify('pglisten_bell', s.channels[1]) FROM pglisten.sleeper AS s;
   DELETE FROM pglisten.sleeper;
   RETURN QUERY SELECT s.name, (pglisten.lag(s.name)).events FROM pglisten.subscription AS s ORDER BY s.name;
 END $$;
