@@ -162,6 +162,8 @@ async function execute(dsn: string, sql: string): Promise<void> {
   await connection.executeBatch(sql)
 }
 
+let programs = 0
+
 /** Runs a program in a process of its own, and as another account if one is given; gives what it printed. */
 export async function runProgram(
   { page, line, code }: CodeBlock,
@@ -169,7 +171,9 @@ export async function runProgram(
   account: Account = {},
 ): Promise<string> {
   await mkdir(folder, { recursive: true })
-  const file = path.join(folder, `${page.replaceAll(/\W/g, '-')}-${line}.mjs`)
+  // Of its own for each run: a file that is written while another run reads it is an empty program.
+  programs += 1
+  const file = path.join(folder, `${page.replaceAll(/\W/g, '-')}-${line}-${programs}.mjs`)
   await writeFile(file, code)
   const { stdout, stderr } = await promisify(execFile)(NODE, [file], {
     ...account,
