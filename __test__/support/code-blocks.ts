@@ -23,7 +23,7 @@ import { serverDsn } from '../../lab/server/test-server.js'
 export const root = path.resolve(import.meta.dirname, '../..')
 
 /** The Node.js that checks and runs programs: another one than that of the tests where the matrix says so. */
-const NODE = process.env['PGLISTEN_DOCS_NODE'] ?? process.execPath
+export const NODE = process.env['PGLISTEN_DOCS_NODE'] ?? process.execPath
 
 /** Inside node_modules, from where `pglisten` is found as for any user of the package. */
 const folder = path.join(root, 'node_modules', '.cache', `code-blocks-${process.pid}`)
