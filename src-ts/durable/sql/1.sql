@@ -301,12 +301,13 @@ BEGIN
     ) AS found;
     size := coalesce(cardinality(batch), 0);
     IF size > n THEN
-      -- There are many. They are walked by id, from the least one on.
+      -- There are many. They are walked by id, from the least one on. A plain `min(id)` would be looked for by id, from the first event
+      -- of the table on.
       SELECT min(least_id) - 1 INTO own.after FROM (
-        SELECT min(v.id) AS least_id FROM pglisten.event AS v
+        SELECT min(v.id + 0) AS least_id FROM pglisten.event AS v
         WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
         UNION ALL
-        SELECT min(v.id) FROM pglisten.event AS v
+        SELECT min(v.id + 0) FROM pglisten.event AS v
         WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present)
       ) AS ends;
       SELECT array_agg(e ORDER BY (e).id) INTO batch FROM (
