@@ -38,6 +38,16 @@ export type DurableEventOf<Schemas, Names extends keyof Schemas & string> = {
   [Name in Names]: DurableEvent<ChannelOutput<Schemas[Name]>, Name>
 }[Names]
 
+/** Where a walk stands: many events that lie between two snapshots are done in the order of their ids. */
+export interface Walk {
+  /** What is visible in it is done. */
+  base: string
+  /** What is visible in it belongs to the walk. */
+  target: string
+  /** The last event that is done. */
+  after: string
+}
+
 /** The way that the position goes when the events of a batch are done. */
 export interface Way {
   xact: string
@@ -53,9 +63,9 @@ export interface Way {
   to?: string
 }
 
-/** A row that `pglisten.take` returns. */
+/** An event, as the server gives it. */
 export type Row = [
-  id: bigint | null,
+  id: bigint,
   xact: bigint,
   channel: string,
   payload: string,
@@ -65,14 +75,28 @@ export type Row = [
   attempt: number,
 ]
 
+/** Events that were taken, and the way that the position goes when they are done. */
+export interface Taken {
+  way: Way
+  /** At least one. */
+  rows: readonly Row[]
+}
+
+/** Events that were read ahead, in order, and where the walk stands before them. */
+export interface Stretch {
+  walk: Walk
+  /** At least one. */
+  rows: readonly Row[]
+}
+
 /** The columns of {@link Row}. */
 export const COLUMNS = 'id, xact, channel, payload, key, micros, attempt'
 
 /** Makes an event of a row, with its payload as text. */
 export function rawEvent([id, xact, channel, payload, key, micros, attempt]: Row): DurableEvent {
   return {
-    id: id!,
-    uid: uidOf(id!, xact, micros),
+    id,
+    uid: uidOf(id, xact, micros),
     channel,
     payload,
     key,
@@ -89,4 +113,10 @@ export function uidOf(id: bigint, xact: bigint, micros: number): string {
 /** @internal Makes an event as handlers get it. Throws when the payload does not fit the schema of its channel. */
 export function eventOf(event: DurableEvent, { parse }: DurableOwner): DurableEvent<unknown> {
   return parse ? { ...event, payload: parse(event.payload, event.channel as never) } : event
+}
+
+/** @internal Where the walk stands when a batch of so many events is done, if it goes on then. */
+export function walkBehind({ way, rows }: Taken, most: number): Walk | undefined {
+  if (way.retried || way.base == null || way.target == null || rows.length < most) return undefined
+  return { base: way.base, target: way.target, after: `${rows.at(-1)![0]}` }
 }

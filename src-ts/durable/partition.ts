@@ -1,9 +1,10 @@
 // A partition of a subscription on the server: the statements by which it is worked.
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import type { Connection } from '../query/connection.js'
+import type { QueryParameter } from '../query/parameters.js'
 import type { Queryable } from '../query/queryable.js'
 import { commitWithin, type Transaction } from '../query/transaction.js'
-import { COLUMNS, type Row, type Way } from './event.js'
+import { COLUMNS, type Row, type Stretch, type Taken, type Walk, type Way } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 
 /** A flag is for so many safety nets, and for so long at least, in milliseconds: by then its worker has set it again, or is gone. */
@@ -41,15 +42,48 @@ export class Partition {
     return { ...PLAIN, timeoutMs: this.#options.maxHandlerMs }
   }
 
-  /** Takes the next events, at most so many, and before them a row that says how the position moves when they are done. */
-  async take(queryable: Queryable, most: number): Promise<Row[]> {
+  /** Takes the next events, at most so many. Returns `undefined` when there are none. */
+  async take(queryable: Queryable, most: number): Promise<Taken | undefined> {
     const { maxHandlerMs, synchronousCommit } = this.#options
-    const result = await queryable.execute<Row>(
+    const [first, ...rows] = await this.#rows(
+      queryable,
       `SELECT ${COLUMNS} FROM pglisten.take($1, $2, $3, $4, $5)`,
       [this.#name, this.#number, most, maxHandlerMs, synchronousCommit],
-      { ...this.#bounded, rowMode: 'array' },
     )
-    return [...result]
+    // The first row has no event: it says how the position moves.
+    return first && { way: JSON.parse(first[3]) as Way, rows }
+  }
+
+  /** Takes events that were read ahead. Returns `undefined` when they are no longer what comes next. */
+  async takeOn(queryable: Queryable, { walk, rows }: Stretch): Promise<Taken | undefined> {
+    const { maxHandlerMs, synchronousCommit } = this.#options
+    const { base, target, after } = walk
+    const xact = await queryable.fetchVal<string | null>(
+      'SELECT pglisten.take_on($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7)',
+      [this.#name, this.#number, base, target, BigInt(after), maxHandlerMs, synchronousCommit],
+      this.#bounded,
+    )
+    if (xact === null) return undefined
+    const way = { xact, base, target, after: `${rows.at(-1)![0]}`, from: base, to: target }
+    return { way, rows }
+  }
+
+  /** Reads the events that follow in a walk, at most so many. They are not taken by that. */
+  async readOn(queryable: Queryable, most: number, walk: Walk): Promise<Row[]> {
+    return this.#rows(
+      queryable,
+      `SELECT ${COLUMNS} FROM pglisten.read_on($1, $2, $3, $4::text::pg_snapshot, $5::text::pg_snapshot, $6)`,
+      [this.#name, this.#number, most, walk.base, walk.target, BigInt(walk.after)],
+    )
+  }
+
+  async #rows(
+    queryable: Queryable,
+    sql: string,
+    parameters: readonly QueryParameter[],
+  ): Promise<Row[]> {
+    const options = { ...this.#bounded, rowMode: 'array' } as const
+    return [...(await queryable.execute<Row>(sql, parameters, options))]
   }
 
   /** Moves the position, and commits. */

@@ -4,7 +4,17 @@ import { asThenable } from '../native/thenable.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import { Connection } from '../query/connection.js'
 import { Transaction } from '../query/transaction.js'
-import { eventOf, rawEvent, type DurableEvent, type Row, type Way } from './event.js'
+import {
+  eventOf,
+  rawEvent,
+  walkBehind,
+  type DurableEvent,
+  type Row,
+  type Stretch,
+  type Taken,
+  type Way,
+} from './event.js'
+import { ReadAhead } from './read-ahead.js'
 import { NotTaken, type Outlet } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { Partition } from './partition.js'
@@ -46,11 +56,13 @@ class HandlerFailure extends Error {
 /** How many events there were, or what failed. */
 type Outcome = number | HandlerFailure
 
-/** A transaction that begins, and what was taken in it. */
+/** A transaction that begins, and what was asked for in it. */
 interface Begun {
   tx: Promise<Transaction>
-  /** To be asked once it has begun. */
-  rows: () => Promise<Row[]>
+  /** What was taken, to be asked once it has begun; `undefined` where that has to be found out: what was read ahead is not what comes next. */
+  taken: () => Promise<Taken | undefined>
+  /** What is read ahead behind that. */
+  ahead: () => ReadAhead | undefined
 }
 
 /** Works a partition of a subscription. */
@@ -73,6 +85,8 @@ export class Worker {
   #wakes = 0
   /** The next batch, asked for already. */
   #begun: Begun | undefined
+  /** The events of the next batch, read while the one before it was worked. */
+  #stretch: Stretch | undefined
 
   constructor(settings: WorkerSettings) {
     this.#owner = settings.owner
@@ -209,52 +223,71 @@ export class Worker {
     return false
   }
 
-  /** Begins a transaction and takes a batch in it, in one round trip. */
+  /** Begins a transaction and takes a batch in it, in one round trip; what was read ahead is that batch, if nothing has come between. */
   #begin(connection: Connection): Begun {
     const { maxHandlerMs } = this.#options
-    let rows: Promise<Row[]> | undefined
+    const most = this.#most()
+    const stretch = this.#careful > 0 ? undefined : this.#stretch
+    this.#stretch = undefined
+    let taken: Promise<Taken | undefined> | undefined
+    let ahead: ReadAhead | undefined
     const tx = Connection.beginWith(
       connection,
       { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
       (queryable) => {
-        rows = this.#partition.take(queryable, this.#most())
-        rows.catch(() => {})
+        if (!stretch) {
+          taken = this.#partition.take(queryable, most)
+        } else {
+          taken = this.#partition.takeOn(queryable, stretch)
+          const walk = { ...stretch.walk, after: `${stretch.rows.at(-1)![0]}` }
+          ahead = ReadAhead.of(this.#partition, queryable, most, stretch.rows, walk)
+        }
+        taken.catch(() => {})
       },
     )
     // Whoever needs them awaits them, which may be nobody.
     tx.catch(() => {})
-    return { tx, rows: () => rows! }
+    return {
+      tx,
+      taken: () => taken!,
+      ahead: () => ahead,
+    }
   }
 
   /** Takes a batch and works it; what there was, or what failed. */
   async #batch(connection: Connection): Promise<Outcome> {
-    const { tx: beginning, rows: taken } = this.#begun ?? this.#begin(connection)
+    const begun = this.#begun ?? this.#begin(connection)
     this.#begun = undefined
     const most = this.#most()
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
-    let rows: Row[] = []
+    let rows: readonly Row[] = []
+    let ahead: ReadAhead | undefined
     try {
-      await Transaction.run(await beginning, async (tx) => {
-        const all = await taken()
-        rows = this.#chosen(all)
+      await Transaction.run(await begun.tx, async (tx) => {
+        let taken = await begun.taken()
+        if (taken) ahead = begun.ahead()
+        else taken = await this.#partition.take(tx, most)
         this.#events.onWorking()
-        if (rows.length === 0) return
-        const way = JSON.parse(rows[0]![3]) as Way
-        const begun = performance.now()
+        if (!taken) return
+        rows = this.#chosen(taken.rows)
+        const walk = walkBehind(taken, most)
+        if (walk && rows.length === most)
+          ahead ??= ReadAhead.of(this.#partition, tx, most, rows, walk)
         let done = 0
         if (this.#outlet) {
-          present = rawEvent(rows[1]!)
+          present = rawEvent(rows[0]!)
           const outcome = await this.#hand(this.#outlet, tx, rows)
           if (outcome instanceof HandlerFailure) throw (failure = outcome)
           done = outcome
         }
-        for (let index = 1; index < rows.length && !this.#outlet; index += 1) {
+        const startedAt = performance.now()
+        for (const row of this.#outlet ? [] : rows) {
           // The rest is for the next transaction, rather than that the time of this one ends with much undone.
           // Before PostgreSQL 17 half of it bounds the pauses between statements, and a handler may run none.
-          const isLate = performance.now() - begun > this.#options.maxHandlerMs / 4
+          const isLate = performance.now() - startedAt > this.#options.maxHandlerMs / 4
           if (done > 0 && (isLate || this.#stop.aborted)) break
-          const event = rawEvent(rows[index]!)
+          const event = rawEvent(row)
           present = event
           try {
             if (!this.#doomed || !(await this.#givesUp(tx, event.id))) {
@@ -264,29 +297,35 @@ export class Worker {
               checkOpen(tx, 'the handler')
             }
           } catch (error) {
-            throw (failure = new HandlerFailure(event, error, rows.length === 2))
+            throw (failure = new HandlerFailure(event, error, rows.length === 1))
           }
           done += 1
         }
         present = undefined
-        const committed = this.#partition.advance(tx, part(way, all, done))
-        // The next batch is asked for before the commit of this one is answered. A loop asks for its next one itself.
-        if (done === most && this.#careful === 0 && !this.#outlet && !this.#stop.aborted) {
-          this.#begun = this.#begin(connection)
+        const committed = this.#partition.advance(tx, part(taken, done))
+        // It is awaited below, unless what was read ahead fails, which fails it too.
+        committed.catch(() => {})
+        if (done === most && this.#careful === 0) {
+          this.#stretch = await ahead?.read()
+          // The next batch is asked for before the commit of this one is answered. A loop asks for its next one itself.
+          if (!this.#outlet && !this.#stop.aborted) this.#begun = this.#begin(connection)
         }
         await committed
         this.#finished(rows, done)
       })
       this.#outlet?.committed()
     } catch (error) {
+      this.#stretch = undefined
       if (this.#begun) await this.#abandon()
       this.#outlet?.rolledBack(error instanceof HandlerFailure ? error.reason : error)
+      // A statement of ours has ended the transaction under the handler.
+      if (ahead?.failure) throw ahead.failure.reason
       const failed = failure ?? this.#failureOf(error, present, rows)
       if (failed) return failed
-      if (rows.length > 2 && !isLost(error)) return rows.length - 1
+      if (rows.length > 1 && !isLost(error)) return rows.length
       throw error
     }
-    return Math.max(0, rows.length - 1)
+    return rows.length
   }
 
   /** Rolls back what was begun for the next batch. */
@@ -306,10 +345,10 @@ export class Worker {
   }
 
   /** The events that are to be worked together: of those of which one has failed before, maybe in another process, the first alone. */
-  #chosen(rows: Row[]): Row[] {
-    if (rows.length <= 2 || !rows.some(([, , , , , , attempt]) => attempt > 1)) return rows
+  #chosen(rows: readonly Row[]): readonly Row[] {
+    if (rows.length === 1 || !rows.some(([, , , , , , attempt]) => attempt > 1)) return rows
     this.#careful = CAREFUL_EVENTS
-    return rows.slice(0, 2)
+    return rows.slice(0, 1)
   }
 
   /** Calls the handler for an event. */
@@ -322,9 +361,8 @@ export class Worker {
   async #hand(
     outlet: Outlet,
     tx: Transaction,
-    rows: readonly Row[],
+    given: readonly Row[],
   ): Promise<number | HandlerFailure> {
-    const given = rows.slice(1)
     const isAlone = given.length === 1
     const first = rawEvent(given[0]!)
     if (await this.#givesUp(tx, first.id)) return 1
@@ -356,7 +394,7 @@ export class Worker {
   #finished(rows: readonly Row[], done: number): void {
     this.#careful = Math.max(0, this.#careful - done)
     const doomed = this.#doomed
-    if (doomed && rows.slice(1, done + 1).some(([id]) => id === doomed.id)) {
+    if (doomed && rows.slice(0, done).some(([id]) => id === doomed.id)) {
       this.#doomed = undefined
       const row = rows.find(([id]) => id === doomed.id)!
       // It was fetched once more for that.
@@ -377,11 +415,11 @@ export class Worker {
     present: DurableEvent<unknown> | undefined,
     rows: readonly Row[],
   ): HandlerFailure | undefined {
-    if (rows.length < 2) return undefined
-    const isAlone = rows.length === 2
+    if (rows.length === 0) return undefined
+    const isAlone = rows.length === 1
     if (present) return new HandlerFailure(present, error, isAlone)
     // A loop may end by it, and who comes next has to know that the events are to be tried one by one.
-    if (isAlone || this.#outlet) return new HandlerFailure(rawEvent(rows[1]!), error, isAlone)
+    if (isAlone || this.#outlet) return new HandlerFailure(rawEvent(rows[0]!), error, isAlone)
     this.#careful = CAREFUL_EVENTS
     return undefined
   }
@@ -440,13 +478,19 @@ function isLost(error: unknown): boolean {
 }
 
 /** The way of the first `done` events of a batch. */
-function part(way: Way, rows: readonly Row[], done: number): Way {
+function part({ way, rows }: Taken, done: number): Way {
   const again = rows
-    .slice(1, done + 1)
+    .slice(0, done)
     .filter(([, , , , , , attempt]) => attempt > 1)
     .map(([id]) => `${id}`)
   const tried = again.length > 0 ? { tried: again } : {}
-  if (done === rows.length - 1) return { ...way, ...tried }
+  if (done === rows.length) return { ...way, ...tried }
   if (way.retried) return { ...way, retried: way.retried.slice(0, done), ...tried }
-  return { xact: way.xact, base: way.from!, target: way.to!, after: `${rows[done]![0]}`, ...tried }
+  return {
+    xact: way.xact,
+    base: way.from!,
+    target: way.to!,
+    after: `${rows[done - 1]![0]}`,
+    ...tried,
+  }
 }

@@ -123,24 +123,22 @@ BEGIN
   END;
 END $$;
 
--- Whether positions mean anything here. It is asked for each batch, so it is quick where the cluster has an identifier that may be read.
+-- Whether positions mean anything here. It is asked for each batch, and to read the cluster's identifier takes longer than all the
+-- rest of that: a session, which never leaves its cluster and its database, keeps it.
 CREATE FUNCTION pglisten.is_home() RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  home pglisten.home;
+  place text := current_setting('pglisten.place', true);
 BEGIN
-  SELECT * INTO STRICT home FROM pglisten.home;
-  IF home.cluster = 0 OR NOT has_function_privilege('pg_control_system()', 'EXECUTE') THEN
-    RETURN (SELECT (home.cluster, home.database, home.relation) = (e.cluster, e.database, e.relation) FROM pglisten.here() AS e);
+  IF coalesce(place, '') = '' THEN
+    SELECT set_config('pglisten.place', format('%s/%s', e.cluster, e.database), false) INTO place FROM pglisten.here() AS e;
   END IF;
-  RETURN home.relation = 'pglisten.event'::regclass
-    AND home.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-    AND home.cluster = (SELECT c.system_identifier FROM pg_control_system() AS c);
+  RETURN (SELECT format('%s/%s', h.cluster, h.database) = place AND h.relation = 'pglisten.event'::regclass FROM pglisten.home AS h);
 END $$;
 
 -- Whether positions may be compared with transactions of this cluster: else they have to be adopted first.
 CREATE FUNCTION pglisten.is_adopted() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   SELECT pglisten.is_home() AND NOT EXISTS (
     SELECT FROM pglisten.position AS p
     WHERE pg_snapshot_xmax(coalesce(p.target, p.base)) > pg_snapshot_xmax(pg_current_snapshot()))
@@ -204,11 +202,38 @@ BEGIN
   RETURN false;
 END $$;
 
+-- Locks a position for the transaction, and bounds that by the server's own time-outs, so that a worker that is frozen or cut off
+-- gives its lock back. Before version 17 no time-out is that of a transaction, and two of them share the time.
+CREATE FUNCTION pglisten.hold(sub text, part int, max_handler_ms int, synchronous text) RETURNS pglisten.position
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  own pglisten.position;
+BEGIN
+  IF synchronous IS NOT NULL THEN
+    PERFORM set_config('synchronous_commit', synchronous, true);
+  END IF;
+  IF current_setting('server_version_num')::int >= 170000 THEN
+    PERFORM set_config('idle_in_transaction_session_timeout', max_handler_ms::text, true),
+      set_config('transaction_timeout', max_handler_ms::text, true);
+  ELSE
+    PERFORM set_config('idle_in_transaction_session_timeout', ((max_handler_ms + 1) / 2)::text, true),
+      set_config('statement_timeout', ((max_handler_ms + 1) / 2)::text, true);
+  END IF;
+  SELECT * INTO own FROM pglisten.position AS p WHERE p.subscription = sub AND p.partition = part FOR NO KEY UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    IF NOT EXISTS (SELECT FROM pglisten.subscription AS s WHERE s.name = sub) THEN
+      RAISE EXCEPTION 'there is no subscription "%"', sub USING ERRCODE = 'PGL02';
+    END IF;
+    RAISE EXCEPTION 'subscription "%" is worked elsewhere', sub USING ERRCODE = 'lock_not_available';
+  END IF;
+  IF pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax(coalesce(own.target, own.base)) OR NOT pglisten.is_home() THEN
+    RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+  END IF;
+  RETURN own;
+END $$;
+
 -- The events that follow, at most `n`, and before them a row without an id whose payload says how the position moves when they are
 -- done. No row: there is nothing to do. To be called in the transaction that does the work; READ COMMITTED.
---
--- The transaction is bounded by the server's own time-outs, so that a worker that is frozen or cut off gives its lock back. Before
--- version 17 no time-out is that of a transaction, and two of them share the time.
 CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, synchronous text)
 RETURNS TABLE (id bigint, xact xid8, channel text, payload text, key text, micros float8, attempt int)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -224,30 +249,10 @@ DECLARE
   to_target pg_snapshot;
   has_target boolean;
 BEGIN
-  IF synchronous IS NOT NULL THEN
-    PERFORM set_config('synchronous_commit', synchronous, true);
-  END IF;
-  IF current_setting('server_version_num')::int >= 170000 THEN
-    PERFORM set_config('idle_in_transaction_session_timeout', max_handler_ms::text, true),
-      set_config('transaction_timeout', max_handler_ms::text, true);
-  ELSE
-    PERFORM set_config('idle_in_transaction_session_timeout', ((max_handler_ms + 1) / 2)::text, true),
-      set_config('statement_timeout', ((max_handler_ms + 1) / 2)::text, true);
-  END IF;
-
-  SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no subscription "%"', sub USING ERRCODE = 'PGL02';
-  END IF;
   -- The lock, the present and the events are three statements: each has a snapshot of its own, and none may be older than the lock.
-  SELECT * INTO own FROM pglisten.position AS p WHERE p.subscription = sub AND p.partition = part FOR NO KEY UPDATE SKIP LOCKED;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'subscription "%" is worked elsewhere', sub USING ERRCODE = 'lock_not_available';
-  END IF;
+  own := pglisten.hold(sub, part, max_handler_ms, synchronous);
   present := pglisten.position_now();
-  IF pg_snapshot_xmax(present) < pg_snapshot_xmax(coalesce(own.target, own.base)) OR NOT pglisten.is_home() THEN
-    RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
-  END IF;
+  SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
 
   -- What is to be tried again.
   IF EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due) THEN
@@ -350,6 +355,43 @@ BEGIN
   ELSE
     RETURN QUERY SELECT b.id, b.xact, b.channel, b.payload, b.key, round(date_part('epoch', b.at) * 1000000), 1 FROM unnest(batch) AS b;
   END IF;
+END $$;
+
+-- The events of a walk that follow one, at most `n`, by a read that takes no lock: which events those are is settled once the walk has
+-- its target.
+CREATE FUNCTION pglisten.read_on(sub text, part int, n int, base pg_snapshot, target pg_snapshot, after bigint)
+RETURNS TABLE (id bigint, xact xid8, channel text, payload text, key text, micros float8, attempt int)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET max_parallel_workers_per_gather = 0 SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+  known pglisten.subscription;
+BEGIN
+  SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
+  RETURN QUERY
+    SELECT v.id, v.xact, v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000), 1 FROM pglisten.event AS v
+    WHERE v.id > read_on.after AND pg_visible_in_snapshot(v.xact, read_on.target) AND NOT pg_visible_in_snapshot(v.xact, read_on.base)
+      AND v.channel = ANY (known.channels)
+      AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+    ORDER BY v.id LIMIT n;
+END $$;
+
+-- What `take` is for events that were read ahead: locks the position, and returns the id of the transaction. Null: the position is
+-- elsewhere by now, or something has to be tried again; then `take` tells what follows.
+CREATE FUNCTION pglisten.take_on(
+  sub text, part int, base pg_snapshot, target pg_snapshot, after bigint, max_handler_ms int, synchronous text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  own pglisten.position;
+BEGIN
+  own := pglisten.hold(sub, part, max_handler_ms, synchronous);
+  IF own.after IS DISTINCT FROM $5 OR own.target::text IS DISTINCT FROM $4::text OR own.base::text <> $3::text
+    OR EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due)
+    OR EXISTS (SELECT FROM pglisten.attempt AS a WHERE a.subscription = sub)
+  THEN
+    RETURN NULL;
+  END IF;
+  RETURN pg_current_xact_id();
 END $$;
 
 CREATE FUNCTION pglisten.move(own pglisten.position) RETURNS void
