@@ -197,8 +197,8 @@ for (const batch of [1, 3]) {
     await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}', 1, true)")
     const payloads = ['1', '2', '3'].slice(0, batch)
     for (const payload of payloads) await owner.publish('a', payload)
-    // The end of the text tells it from READ COMMITTED.
-    proxy.set({ silentAfterRequest: 'COMMIT\0' })
+    // What moves the position is sent together with the COMMIT.
+    proxy.set({ silentAfterRequest: '{"xact":' })
     const pool = as(new URL(ownerDsn).username, undefined, {
       port: proxy.port,
       applicationName: 'deaf',

@@ -70,18 +70,8 @@ test.serial(
     const work = async (subscription: string, partition: number) => {
       const connection = await pool.connection()
       await connection.transaction(async (tx) => {
-        const [first] = [
-          ...(await tx.fetch<{ payload: string }>(
-            'SELECT payload FROM pglisten.take($1, $2, 10, 60000, NULL)',
-            [subscription, partition],
-          )),
-        ]
-        if (first)
-          await tx.execute('SELECT pglisten.advance($1, $2, $3::text::jsonb)', [
-            subscription,
-            partition,
-            first.payload,
-          ])
+        const { payloads, advance } = await take(tx, subscription, 10, partition)
+        if (payloads.length > 0) await advance()
       })
       await connection.close()
     }

@@ -81,14 +81,27 @@ export const asleep = ({ witness, name }: Awaited<ReturnType<typeof openScene>>,
       ])) === count,
   )
 
-/** Takes at most `n` events of a subscription within a transaction, as a worker does. */
-export async function take(tx: Transaction, name: string, n = 100) {
-  const sql = 'SELECT id, payload FROM pglisten.take($1, 0, $2, 60000, NULL)'
-  const rows = [...(await tx.fetch<{ id: bigint | null; payload: string }>(sql, [name, n]))]
+/** The payloads of what `pglisten.take` returns, and the way behind them: the last row says how the position moves. */
+export function taken(rows: readonly { id: unknown; payload: string }[]) {
+  const events = rows.slice(0, -1)
+  const last = rows.at(-1)
+  const way = (last ? JSON.parse(last.payload) : {}) as { target?: string | null }
+  const after = way.target ? { after: String(events.at(-1)!.id) } : {}
   return {
-    payloads: rows.slice(1).map(({ payload }) => payload),
-    /** Moves the position behind them. The first row says how it moves. */
+    payloads: events.map(({ payload }) => payload),
+    way: JSON.stringify({ ...way, ...after }),
+  }
+}
+
+/** Takes at most `n` events of a part of a subscription within a transaction, as a worker does. */
+export async function take(tx: Transaction, name: string, n = 100, part = 0) {
+  const sql = 'SELECT id, payload FROM pglisten.take($1, $2, $3, 60000, NULL)'
+  const rows = await tx.fetch<{ id: bigint | null; payload: string }>(sql, [name, part, n])
+  const { payloads, way } = taken(rows)
+  return {
+    payloads,
+    /** Moves the position behind them. */
     advance: () =>
-      tx.execute('SELECT pglisten.advance($1, 0, $2::text::jsonb)', [name, rows[0]!.payload]),
+      tx.execute('SELECT pglisten.advance($1, $2, $3::text::jsonb)', [name, part, way]),
   }
 }

@@ -5,7 +5,7 @@ import net from 'node:net'
 import test from 'ava'
 import { DurableError, type DurableEvent } from 'pglisten'
 import { deferred, waitFor, within } from '../../lab/wait.js'
-import { asleep, openPool, openScene } from './scene.js'
+import { asleep, openPool, openScene, take } from './scene.js'
 
 /** The integers from the first to the last, as payloads. */
 const range = (first: number, last: number) =>
@@ -384,14 +384,9 @@ test('a transaction does not pass what it has published itself, although a young
     await tx.publish(channel, 'own')
     // Its snapshot would call itself done: it is older than one that has ended, and not listed as open.
     await pool.publish(channel, 'younger')
-    const rows = [
-      ...(await tx.fetch<{ payload: string }>(
-        'SELECT payload FROM pglisten.take($1, 0, 10, 60000, NULL)',
-        [name],
-      )),
-    ]
-    t.deepEqual(rows.slice(1), [{ payload: 'younger' }])
-    await tx.execute('SELECT pglisten.advance($1, 0, $2::text::jsonb)', [name, rows[0]!.payload])
+    const { payloads, advance } = await take(tx, name)
+    t.deepEqual(payloads, ['younger'])
+    await advance()
   })
   await connection.close()
   const got: string[] = []

@@ -69,7 +69,10 @@ const PUBLISHING = {
  */
 export async function publishing(server, way, writers, seconds) {
   await asAdministrator(server, async (client) => {
-    await client.query('TRUNCATE plain; TRUNCATE pglisten.event; CHECKPOINT')
+    // The flag of a worker that was ended asleep would have the next one's publishers ring.
+    await client.query(
+      'TRUNCATE plain; TRUNCATE pglisten.event; DELETE FROM pglisten.sleeper; CHECKPOINT',
+    )
   })
   const worker =
     way === 'publish'

@@ -38,16 +38,6 @@ export type DurableEventOf<Schemas, Names extends keyof Schemas & string> = {
   [Name in Names]: DurableEvent<ChannelOutput<Schemas[Name]>, Name>
 }[Names]
 
-/** Where a walk stands: many events that lie between two snapshots are done in the order of their ids. */
-export interface Walk {
-  /** What is visible in it is done. */
-  base: string
-  /** What is visible in it belongs to the walk. */
-  target: string
-  /** The last event that is done. */
-  after: string
-}
-
 /** The way that the position goes when the events of a batch are done. */
 export interface Way {
   xact: string
@@ -55,7 +45,8 @@ export interface Way {
   retried?: string[]
   base?: string
   target?: string | null
-  after?: string | number | null
+  /** The last event of the walk that is done. */
+  after?: string
   /** Ids of events that are done and had been tried before. */
   tried?: string[]
   /** The base and the target for a part of the batch. */
@@ -78,13 +69,6 @@ export type Row = [
 /** Events that were taken, and the way that the position goes when they are done. */
 export interface Taken {
   way: Way
-  /** At least one. */
-  rows: readonly Row[]
-}
-
-/** Events that were read ahead, in order, and where the walk stands before them. */
-export interface Stretch {
-  walk: Walk
   /** At least one. */
   rows: readonly Row[]
 }
@@ -113,10 +97,4 @@ export function uidOf(id: bigint, xact: bigint, micros: number): string {
 /** @internal Makes an event as handlers get it. Throws when the payload does not fit the schema of its channel. */
 export function eventOf(event: DurableEvent, { parse }: DurableOwner): DurableEvent<unknown> {
   return parse ? { ...event, payload: parse(event.payload, event.channel as never) } : event
-}
-
-/** @internal Where the walk stands when a batch of so many events is done, if it goes on then. */
-export function walkBehind({ way, rows }: Taken, most: number): Walk | undefined {
-  if (way.retried || way.base == null || way.target == null || rows.length < most) return undefined
-  return { base: way.base, target: way.target, after: `${rows.at(-1)![0]}` }
 }

@@ -1,15 +1,25 @@
 // A partition of a subscription on the server: the statements by which it is worked.
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import type { Connection } from '../query/connection.js'
-import type { QueryParameter } from '../query/parameters.js'
-import type { Queryable } from '../query/queryable.js'
-import { commitWithin, type Transaction } from '../query/transaction.js'
-import { COLUMNS, type Row, type Stretch, type Taken, type Walk, type Way } from './event.js'
+import type { Companion } from '../query/flight.js'
+import { toRows } from '../query/rows.js'
+import type { Transaction } from '../query/transaction.js'
+import type { NativeQueryOutput } from '#native'
+import { DEFAULT_TYPES } from '../options/types.js'
+import { COLUMNS, type Row, type Taken, type Way } from './event.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 
 /** A flag is for so many safety nets, and for so long at least, in milliseconds: by then its worker has set it again, or is gone. */
 const FLAG_NETS = 3
 const MIN_FLAG_MS = 60_000
+
+/** How events are read. */
+const AS_ARRAYS = {
+  types: DEFAULT_TYPES,
+  asArrays: true,
+  map: undefined,
+  columns: undefined,
+} as const
 
 /** What there is to do, and which transaction is the first one that is still open. */
 export interface Look {
@@ -42,62 +52,32 @@ export class Partition {
     return { ...PLAIN, timeoutMs: this.#options.maxHandlerMs }
   }
 
-  /** Takes the next events, at most so many. Returns `undefined` when there are none. */
-  async take(queryable: Queryable, most: number): Promise<Taken | undefined> {
+  /** The statement that takes the next events, at most so many. */
+  taking(most: number): Companion {
     const { maxHandlerMs, synchronousCommit } = this.#options
-    const [first, ...rows] = await this.#rows(
-      queryable,
+    return [
       `SELECT ${COLUMNS} FROM pglisten.take($1, $2, $3, $4, $5)`,
       [this.#name, this.#number, most, maxHandlerMs, synchronousCommit],
-    )
-    // The first row has no event: it says how the position moves.
-    return first && { way: JSON.parse(first[3]) as Way, rows }
+    ]
   }
 
-  /** Takes events that were read ahead. Returns `undefined` when they are no longer what comes next. */
-  async takeOn(queryable: Queryable, { walk, rows }: Stretch): Promise<Taken | undefined> {
-    const { maxHandlerMs, synchronousCommit } = this.#options
-    const { base, target, after } = walk
-    const xact = await queryable.fetchVal<string | null>(
-      'SELECT pglisten.take_on($1, $2, $3::text::pg_snapshot, $4::text::pg_snapshot, $5, $6, $7)',
-      [this.#name, this.#number, base, target, BigInt(after), maxHandlerMs, synchronousCommit],
-      this.#bounded,
-    )
-    if (xact === null) return undefined
-    const way = { xact, base, target, after: `${rows.at(-1)![0]}`, from: base, to: target }
+  /** What {@link Partition.taking} has taken; `undefined` when there was nothing. */
+  static taken(output: NativeQueryOutput): Taken | undefined {
+    const rows = toRows<Row>(output, AS_ARRAYS)
+    // The last row has no event: it says how the position moves.
+    const last = rows.pop()
+    if (!last) return undefined
+    const way = JSON.parse(last[3]) as Way
+    if (way.target != null) way.after = `${rows.at(-1)![0]}`
     return { way, rows }
   }
 
-  /** Reads the events that follow in a walk, at most so many. They are not taken by that. */
-  async readOn(queryable: Queryable, most: number, walk: Walk): Promise<Row[]> {
-    return this.#rows(
-      queryable,
-      `SELECT ${COLUMNS} FROM pglisten.read_on($1, $2, $3, $4::text::pg_snapshot, $5::text::pg_snapshot, $6)`,
-      [this.#name, this.#number, most, walk.base, walk.target, BigInt(walk.after)],
-    )
-  }
-
-  async #rows(
-    queryable: Queryable,
-    sql: string,
-    parameters: readonly QueryParameter[],
-  ): Promise<Row[]> {
-    const options = { ...this.#bounded, rowMode: 'array' } as const
-    return [...(await queryable.execute<Row>(sql, parameters, options))]
-  }
-
-  /** Moves the position, and commits. */
-  async advance(tx: Transaction, way: Way): Promise<void> {
-    // Both are sent before the first is answered: one round trip.
-    const moved = tx.execute(
+  /** The statement that moves the position. */
+  moving(way: Way): Companion {
+    return [
       'SELECT pglisten.advance($1, $2, $3::text::jsonb)',
       [this.#name, this.#number, JSON.stringify(way)],
-      PLAIN,
-    )
-    // The position tells what became of a commit that nobody has answered.
-    const committed = tx[commitWithin](this.#options.maxHandlerMs)
-    const [first, second] = await Promise.allSettled([moved, committed])
-    for (const outcome of [first, second]) if (outcome.status === 'rejected') throw outcome.reason
+    ]
   }
 
   /** Sets an event apart, in the transaction that has taken it alone. */

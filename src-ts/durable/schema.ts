@@ -30,8 +30,6 @@ const SUBSCRIBE = [
   'trim_lock()',
   'subscribe(text, text[], int, boolean, interval, text)',
   'take(text, int, int, int, text)',
-  'take_on(text, int, pg_snapshot, pg_snapshot, bigint, int, text)',
-  'read_on(text, int, int, pg_snapshot, pg_snapshot, bigint)',
   'advance(text, int, jsonb)',
   'has_more(text, int)',
   'doze(text, int, uuid, interval)',

@@ -3,18 +3,12 @@ import { ConnectionError, DurableError, SubscriptionStoppedError } from '../erro
 import { asThenable } from '../native/thenable.js'
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import { Connection } from '../query/connection.js'
-import { Transaction } from '../query/transaction.js'
 import {
-  eventOf,
-  rawEvent,
-  walkBehind,
-  type DurableEvent,
-  type Row,
-  type Stretch,
-  type Taken,
-  type Way,
-} from './event.js'
-import { ReadAhead } from './read-ahead.js'
+  resolveTransactionOptions,
+  type ResolvedTransactionOptions,
+} from '../query/transaction-options.js'
+import { Transaction, endWith, type Opening } from '../query/transaction.js'
+import { eventOf, rawEvent, type DurableEvent, type Row, type Taken, type Way } from './event.js'
 import { NotTaken, type Outlet } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { Partition } from './partition.js'
@@ -56,15 +50,6 @@ class HandlerFailure extends Error {
 /** How many events there were, or what failed. */
 type Outcome = number | HandlerFailure
 
-/** A transaction that begins, and what was asked for in it. */
-interface Begun {
-  tx: Promise<Transaction>
-  /** What was taken, to be asked once it has begun; `undefined` where that has to be found out: what was read ahead is not what comes next. */
-  taken: () => Promise<Taken | undefined>
-  /** What is read ahead behind that. */
-  ahead: () => ReadAhead | undefined
-}
-
 /** Works a partition of a subscription. */
 export class Worker {
   readonly #owner: DurableOwner
@@ -84,9 +69,9 @@ export class Worker {
   #awakeAt = -Infinity
   #wakes = 0
   /** The next batch, asked for already. */
-  #begun: Begun | undefined
-  /** The events of the next batch, read while the one before it was worked. */
-  #stretch: Stretch | undefined
+  #begun: Opening | undefined
+  /** How a batch's transaction begins. */
+  readonly #beginning: ResolvedTransactionOptions
 
   constructor(settings: WorkerSettings) {
     this.#owner = settings.owner
@@ -99,6 +84,11 @@ export class Worker {
       settings.options,
     )
     this.#sleep = new Sleep(settings, this.#partition)
+    this.#beginning = resolveTransactionOptions({
+      timeoutMs: this.#options.maxHandlerMs,
+      isolationLevel: 'readCommitted',
+      readOnly: false,
+    })
     if (typeof settings.work === 'function') this.#handler = settings.work
     else this.#outlet = settings.work
     this.#events = settings.events
@@ -223,57 +213,21 @@ export class Worker {
     return false
   }
 
-  /** Begins a transaction and takes a batch in it, in one round trip; what was read ahead is that batch, if nothing has come between. */
-  #begin(connection: Connection): Begun {
-    const { maxHandlerMs } = this.#options
-    const most = this.#most()
-    const stretch = this.#careful > 0 ? undefined : this.#stretch
-    this.#stretch = undefined
-    let taken: Promise<Taken | undefined> | undefined
-    let ahead: ReadAhead | undefined
-    const tx = Connection.beginWith(
-      connection,
-      { timeoutMs: maxHandlerMs, isolationLevel: 'readCommitted', readOnly: false },
-      (queryable) => {
-        if (!stretch) {
-          taken = this.#partition.take(queryable, most)
-        } else {
-          taken = this.#partition.takeOn(queryable, stretch)
-          const walk = { ...stretch.walk, after: `${stretch.rows.at(-1)![0]}` }
-          ahead = ReadAhead.of(this.#partition, queryable, most, stretch.rows, walk)
-        }
-        taken.catch(() => {})
-      },
-    )
-    // Whoever needs them awaits them, which may be nobody.
-    tx.catch(() => {})
-    return {
-      tx,
-      taken: () => taken!,
-      ahead: () => ahead,
-    }
-  }
-
   /** Takes a batch and works it; what there was, or what failed. */
   async #batch(connection: Connection): Promise<Outcome> {
-    const begun = this.#begun ?? this.#begin(connection)
-    this.#begun = undefined
     const most = this.#most()
+    const begun =
+      this.#begun ?? Connection.beginWith(connection, this.#beginning, this.#partition.taking(most))
+    this.#begun = undefined
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
     let rows: readonly Row[] = []
-    let ahead: ReadAhead | undefined
     try {
       await Transaction.run(await begun.tx, async (tx) => {
-        let taken = await begun.taken()
-        if (taken) ahead = begun.ahead()
-        else taken = await this.#partition.take(tx, most)
+        const taken = Partition.taken(await begun.first())
         this.#events.onWorking()
         if (!taken) return
         rows = this.#chosen(taken.rows)
-        const walk = walkBehind(taken, most)
-        if (walk && rows.length === most)
-          ahead ??= ReadAhead.of(this.#partition, tx, most, rows, walk)
         let done = 0
         if (this.#outlet) {
           present = rawEvent(rows[0]!)
@@ -302,24 +256,22 @@ export class Worker {
           done += 1
         }
         present = undefined
-        const committed = this.#partition.advance(tx, part(taken, done))
-        // It is awaited below, unless what was read ahead fails, which fails it too.
-        committed.catch(() => {})
-        if (done === most && this.#careful === 0) {
-          this.#stretch = await ahead?.read()
-          // The next batch is asked for before the commit of this one is answered. A loop asks for its next one itself.
-          if (!this.#outlet && !this.#stop.aborted) this.#begun = this.#begin(connection)
-        }
-        await committed
+        // The next batch is asked for together with the commit of this one. A loop asks for its next one itself.
+        const isFollowed =
+          done === most && this.#careful === 0 && !this.#outlet && !this.#stop.aborted
+        const next = isFollowed
+          ? { options: this.#beginning, first: this.#partition.taking(most) }
+          : undefined
+        const moving = this.#partition.moving(part(taken, done))
+        const ended = tx[endWith](moving, this.#options.maxHandlerMs, next)
+        this.#begun = ended.next
+        await ended.committed
         this.#finished(rows, done)
       })
       this.#outlet?.committed()
     } catch (error) {
-      this.#stretch = undefined
       if (this.#begun) await this.#abandon()
       this.#outlet?.rolledBack(error instanceof HandlerFailure ? error.reason : error)
-      // A statement of ours has ended the transaction under the handler.
-      if (ahead?.failure) throw ahead.failure.reason
       const failed = failure ?? this.#failureOf(error, present, rows)
       if (failed) return failed
       if (rows.length > 1 && !isLost(error)) return rows.length

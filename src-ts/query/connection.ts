@@ -11,8 +11,13 @@ import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
 import { Queryable, atomically, leaseOf, scopeOf, typesOf } from './queryable.js'
 import { checkFree, occupant } from './occupant.js'
-import { resolveTransactionOptions, type TransactionOptions } from './transaction-options.js'
-import { Transaction, type TransactionWork } from './transaction.js'
+import type { Companion } from './flight.js'
+import {
+  resolveTransactionOptions,
+  type ResolvedTransactionOptions,
+  type TransactionOptions,
+} from './transaction-options.js'
+import { Transaction, type Opening, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
 import { UNOBSERVED, type ResolvedObservation } from '../options/observation.js'
 import { DEFAULT_TYPES, type ResolvedTypes } from '../options/types.js'
@@ -189,23 +194,14 @@ export class Connection extends Queryable implements AsyncDisposable {
     return Transaction.begin(this, () => Connection.#open(this), resolved)
   }
 
-  /**
-   * @internal Begins a transaction, and runs its first statements: those that `work` calls before it awaits anything are sent with the
-   * begin, in one round trip. What becomes of them is the caller's to look at, also when the begin fails.
-   */
-  static async beginWith(
+  /** @internal Begins a transaction and runs its first statement; both are sent in one go. The connection is leased and free. */
+  static beginWith(
     self: Connection,
-    options: TransactionOptions,
-    work: (queryable: Queryable) => void,
-  ): Promise<Transaction> {
-    const resolved = resolveTransactionOptions(options)
+    options: ResolvedTransactionOptions,
+    first: Companion,
+  ): Opening {
     Connection.#checkOpen(self)
-    return Transaction.begin(
-      self,
-      () => Connection.#open(self),
-      resolved,
-      (lease) => work(new Opening(self, lease)),
-    )
+    return Transaction.beginWith(self, self.#held!.present!, options, first)
   }
 
   /**
@@ -342,40 +338,6 @@ export class Connection extends Queryable implements AsyncDisposable {
 }
 
 brand(Connection, 'Connection')
-
-/** The first statements of a transaction, before its begin is answered. */
-class Opening extends Queryable {
-  constructor(
-    readonly connection: Connection,
-    readonly lease: NativeLease,
-  ) {
-    super()
-  }
-
-  [leaseOf](): NativeLease {
-    return this.lease
-  }
-
-  [atomically]<Result>(work: (queryable: Queryable) => Promise<Result>): Promise<Result> {
-    return work(this)
-  }
-
-  [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope {
-    return { open: () => open(this), end: () => Promise.resolve() }
-  }
-
-  [typesOf](): ResolvedTypes {
-    return this.connection[typesOf]()
-  }
-
-  [observationOf](): ResolvedObservation {
-    return this.connection[observationOf]()
-  }
-
-  [backendOf](): number | undefined {
-    return this.connection[backendOf]()
-  }
-}
 
 async function acquired(held: Held, lease: Promise<NativeLease>): Promise<NativeLease> {
   try {

@@ -1,12 +1,13 @@
 // A transaction, or a part of one: statements that take effect together or not at all.
 import { brand } from '../brand.js'
-import type { NativeCommitOutcome, NativeCursor, NativeLease } from '#native'
+import type { NativeCommitOutcome, NativeCursor, NativeLease, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { unknownKind } from '../native/kinds.js'
 import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { checkFunction } from '../options/validate.js'
 import { bounded, resolveCallOptions, type CallOptions } from './bounds.js'
+import { Flight, type Companion } from './flight.js'
 import { quoteName } from './identifiers.js'
 import { Limits } from './limits.js'
 import { checkFree, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
@@ -40,8 +41,17 @@ interface Block {
   depth: number
 }
 
-/** @internal The method that commits within a time, for whoever can find out what became of the commit. */
-export const commitWithin = Symbol('commitWithin')
+/** @internal A transaction that begins together with its first statement. */
+export interface Opening {
+  readonly tx: Promise<Transaction>
+  /** The result of the first statement; to be asked for once the transaction has begun. */
+  readonly first: () => Promise<NativeQueryOutput>
+}
+
+/** @internal The method that commits together with a last statement, for whoever can find out what became of the commit. */
+export const endWith = Symbol('endWith')
+
+const REFUSAL = 'A transaction is open on this connection: run its statements on the transaction'
 
 const WHOLE: Block = { what: 'transaction', savepoint: undefined, depth: 0 }
 
@@ -93,40 +103,63 @@ export class Transaction extends Queryable implements AsyncDisposable {
     abandoned.register(this, undoLater(owner, place, lease, limits, block), place)
   }
 
-  /**
-   * @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free. What `follow` calls on
-   * the lease is sent behind the begin, before that is answered.
-   */
+  /** @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free. */
   static async begin(
     connection: Owner,
     lease: () => NativeLease | Promise<NativeLease>,
     { sql, bounds }: ResolvedTransactionOptions,
-    follow?: (lease: NativeLease) => void,
   ): Promise<Transaction> {
     if (connection[occupant]?.isTransaction) {
       throw new TransactionBeginError('A transaction is open on this connection already')
     }
     checkFree(connection)
     const limits = new Limits(bounds)
-    const refusal =
-      'A transaction is open on this connection: run its statements on the transaction'
-    return Transaction.#open(connection, refusal, limits, WHOLE, async () => {
+    return Transaction.#open(connection, REFUSAL, limits, WHOLE, async () => {
       const leasing = lease()
       const leased =
         leasing instanceof Promise ? await Promise.race([leasing, limits.reached]) : leasing
-      const begun = observed(connection, 'begin', sql, () =>
+      const begun = await observed(connection, 'begin', sql, () =>
         bounded(limits.remaining({}), (bounds) =>
           bridge.call<boolean>((id) => leased.begin(id, sql, bounds)),
         ),
       )
-      follow?.(leased)
-      if (!(await begun)) {
+      if (!begun) {
         throw new TransactionBeginError(
           'A statement has begun a transaction on this connection, and it is still open',
         )
       }
       return leased
     })
+  }
+
+  /** @internal Begins a transaction on a free connection, and runs its first statement; both are sent in one go. */
+  static beginWith(
+    connection: Owner,
+    lease: NativeLease,
+    { sql, bounds }: ResolvedTransactionOptions,
+    first: Companion,
+  ): Opening {
+    checkFree(connection)
+    const limits = new Limits(bounds)
+    const flight = new Flight(connection, lease, [[sql, []], first], limits.remaining({}))
+    return Transaction.#openBy(flight, 0, connection, lease, limits)
+  }
+
+  /** Makes a transaction that a statement of a flight begins, of which the last one is the transaction's first. */
+  static #openBy(
+    flight: Flight,
+    begin: number,
+    owner: Owner,
+    lease: NativeLease,
+    limits: Limits,
+  ): Opening {
+    const tx = Transaction.#open(owner, REFUSAL, limits, WHOLE, async () => {
+      await flight.done(begin)
+      return lease
+    })
+    // Whoever needs it awaits it, which may be nobody.
+    tx.catch(() => {})
+    return { tx, first: () => flight.last() }
   }
 
   /** @internal Runs `work`, and commits; rolls back when `work` rejects or the transaction is given up. */
@@ -186,19 +219,36 @@ export class Transaction extends Queryable implements AsyncDisposable {
   }
 
   /**
-   * @internal Commits the transaction, a whole one. When there is no answer within the time it rejects, the connection is closed, and only
-   * the server knows what became of the commit.
+   * @internal Runs a last statement and commits the transaction, a whole one; with `next` begins another one on the same connection and
+   * runs its first statement. All of it is sent in one go. `committed` rejects when there is no answer within the time: then only the server
+   * knows what became of the commit.
    */
-  async [commitWithin](timeoutMs: number): Promise<void> {
+  [endWith](
+    last: Companion,
+    timeoutMs: number,
+    next?: { options: ResolvedTransactionOptions; first: Companion },
+  ): { committed: Promise<void>; next: Opening | undefined } {
     this.#checkOpen()
     checkFree(this)
-    await this.#end(() =>
-      observed(this, 'commit', 'COMMIT', () =>
-        bounded({ timeoutMs }, (bounds) =>
-          bridge.call((id) => this.#lease.executeBatch(id, 'COMMIT', bounds)),
-        ),
-      ),
-    )
+    const behind: Companion[] = next ? [[next.options.sql, []], next.first] : []
+    const statements: Companion[] = [last, ['COMMIT', []], ...behind]
+    const flight = new Flight(this, this.#lease, statements, { timeoutMs })
+    const committed = this.#end(async () => {
+      try {
+        await flight.done(1)
+      } catch (error) {
+        // What is open by the failure is ended, before the next one begins.
+        await rollback(this.#lease, this.#block).catch(() => {})
+        throw error
+      }
+    })
+    committed.catch(() => {})
+    if (!next) return { committed, next: undefined }
+    const limits = new Limits(next.options.bounds)
+    return {
+      committed,
+      next: Transaction.#openBy(flight, 2, this.#owner, this.#lease, limits),
+    }
   }
 
   /**

@@ -56,7 +56,8 @@ CREATE TABLE pglisten.position (
   -- No done event has a greater id.
   high         bigint NOT NULL DEFAULT 0,
   moved        timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (subscription, partition)
+  PRIMARY KEY (subscription, partition),
+  CHECK ((target IS NULL) = (after IS NULL))
 ) WITH (fillfactor = 50);
 
 CREATE TABLE pglisten.sleeper (
@@ -226,32 +227,33 @@ BEGIN
     END IF;
     RAISE EXCEPTION 'subscription "%" is worked elsewhere', sub USING ERRCODE = 'lock_not_available';
   END IF;
-  IF pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax(coalesce(own.target, own.base)) OR NOT pglisten.is_home() THEN
-    RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
-  END IF;
   RETURN own;
 END $$;
 
--- The events that follow, at most `n`, and before them a row without an id whose payload says how the position moves when they are
--- done. No row: there is nothing to do. To be called in the transaction that does the work; READ COMMITTED.
+-- The events that follow, at most `n`, and behind them a row without an id whose payload says how the position moves when they are done:
+-- `after` is left to the caller, who knows the last event. No row: there is nothing to do. To be called in the transaction that does the
+-- work; READ COMMITTED.
 CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, synchronous text)
 RETURNS TABLE (id bigint, xact xid8, channel text, payload text, key text, micros float8, attempt int)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+SET max_parallel_workers_per_gather = 0 SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   known pglisten.subscription;
   own pglisten.position;
   present pg_snapshot;
-  batch pglisten.event[];
-  size int := 0;
+  size int;
   from_base pg_snapshot;
-  to_target pg_snapshot;
-  has_target boolean;
+  had_target boolean;
+  is_tried boolean;
 BEGIN
   -- The lock, the present and the events are three statements: each has a snapshot of its own, and none may be older than the lock.
   own := pglisten.hold(sub, part, max_handler_ms, synchronous);
   present := pglisten.position_now();
+  IF pg_snapshot_xmax(present) < pg_snapshot_xmax(coalesce(own.target, own.base)) OR NOT pglisten.is_home() THEN
+    RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+  END IF;
   SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
 
   -- What is to be tried again.
@@ -260,54 +262,53 @@ BEGIN
       WITH due AS (
         SELECT f.* FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due ORDER BY f.event LIMIT n
       )
+      (SELECT d.event, d.xact, d.channel, d.payload, d.key, round(date_part('epoch', d.published) * 1000000), d.attempts + 1 FROM due AS d ORDER BY d.event)
+      UNION ALL
       SELECT NULL::bigint, NULL::xid8, NULL, jsonb_build_object(
         'xact', pg_current_xact_id()::text, 'retried', jsonb_agg(d.event::text)
-      )::text, NULL, NULL::float8, 0 FROM due AS d
-      UNION ALL
-      (SELECT d.event, d.xact, d.channel, d.payload, d.key, round(date_part('epoch', d.published) * 1000000), d.attempts + 1 FROM due AS d ORDER BY d.event);
+      )::text, NULL, NULL::float8, 0 FROM due AS d;
     RETURN;
   END IF;
 
-  from_base := own.base;
-  to_target := coalesce(own.target, present);
-  has_target := own.target IS NOT NULL;
-  IF own.target IS NOT NULL THEN
-    SELECT array_agg(e ORDER BY (e).id) INTO batch FROM (
-      SELECT v AS e FROM pglisten.event AS v
-      WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
-        AND v.channel = ANY (known.channels)
-        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-      ORDER BY v.id LIMIT n
-    ) AS walked;
-    size := coalesce(cardinality(batch), 0);
-    IF size = n THEN
-      own.after := batch[size].id;
-    ELSE
-      own.base := own.target;
-      own.target := NULL;
-      own.after := NULL;
-    END IF;
-  END IF;
-
-  IF size = 0 THEN
+  had_target := own.target IS NOT NULL;
+  is_tried := EXISTS (SELECT FROM pglisten.attempt AS a WHERE a.subscription = sub);
+  LOOP
     from_base := own.base;
-    to_target := present;
-    SELECT array_agg(e ORDER BY (e).id) INTO batch FROM (
-      SELECT v AS e FROM pglisten.event AS v
-      WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
-        AND v.channel = ANY (known.channels)
-        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-      UNION ALL
-      SELECT v FROM pglisten.event AS v
-      WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(v.xact, present)
-        AND v.channel = ANY (known.channels)
-        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-      LIMIT n + 1
-    ) AS found;
-    size := coalesce(cardinality(batch), 0);
-    IF size > n THEN
+    IF own.target IS NULL THEN
+      SELECT count(*) INTO size FROM (
+        SELECT FROM pglisten.event AS v
+        WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
+          AND v.channel = ANY (known.channels)
+          AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+        UNION ALL
+        SELECT FROM pglisten.event AS v
+        WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(v.xact, present)
+          AND v.channel = ANY (known.channels)
+          AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+        LIMIT n + 1
+      ) AS found;
+      IF size <= n THEN
+        IF size > 0 THEN
+          RETURN QUERY
+            SELECT v.id, v.xact, v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
+              CASE WHEN is_tried THEN pglisten.attempts_at(sub, v.id) ELSE 0 END + 1
+            FROM (
+              SELECT w.* FROM pglisten.event AS w
+              WHERE w.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(w.xact, present)
+              UNION ALL
+              SELECT w.* FROM pglisten.event AS w
+              WHERE w.xact >= pg_snapshot_xmax(own.base) AND w.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(w.xact, present)
+            ) AS v
+            WHERE v.channel = ANY (known.channels)
+              AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+            ORDER BY v.id;
+        END IF;
+        own.base := present;
+        EXIT;
+      END IF;
       -- There are many. They are walked by id, from the least one on. A plain `min(id)` would be looked for by id, from the first event
       -- of the table on.
+      own.target := present;
       SELECT min(least_id) - 1 INTO own.after FROM (
         SELECT min(v.id + 0) AS least_id FROM pglisten.event AS v
         WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
@@ -315,84 +316,47 @@ BEGIN
         SELECT min(v.id + 0) FROM pglisten.event AS v
         WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present)
       ) AS ends;
-      SELECT array_agg(e ORDER BY (e).id) INTO batch FROM (
-        SELECT v AS e FROM pglisten.event AS v
-        WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, present) AND NOT pg_visible_in_snapshot(v.xact, own.base)
-          AND v.channel = ANY (known.channels)
-          AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-        ORDER BY v.id LIMIT n
-      ) AS walked;
-      size := n;
-      own.target := present;
-      own.after := batch[n].id;
-    ELSE
-      own.base := present;
     END IF;
-  END IF;
+    RETURN QUERY
+      SELECT v.id, v.xact, v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
+        CASE WHEN is_tried THEN pglisten.attempts_at(sub, v.id) ELSE 0 END + 1
+      FROM pglisten.event AS v
+      WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+        AND v.channel = ANY (known.channels)
+        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+      ORDER BY v.id LIMIT n;
+    GET DIAGNOSTICS size = ROW_COUNT;
+    EXIT WHEN size = n;
+    -- The walk is at its end. Where it was there before, what has come since follows.
+    own.base := own.target;
+    own.target := NULL;
+    own.after := NULL;
+    EXIT WHEN size > 0;
+  END LOOP;
 
   IF size = 0 THEN
     -- A crash that undoes what follows does no harm.
     PERFORM set_config('synchronous_commit', 'off', true);
     -- The position of an idle subscription moves too: by it events are kept, and read.
-    IF has_target OR own.moved < clock_timestamp() - interval '10 s' THEN
+    IF had_target OR own.moved < clock_timestamp() - interval '10 s' THEN
       PERFORM pglisten.move(own);
     END IF;
     RETURN;
   END IF;
   id := NULL;
   payload := jsonb_build_object(
-    'xact', pg_current_xact_id()::text, 'base', own.base, 'target', own.target, 'after', own.after,
-    -- For whoever does only a part of the batch: `after` is the last one of it.
-    'from', from_base, 'to', to_target
+    'xact', pg_current_xact_id()::text, 'base', own.base, 'target', own.target,
+    -- For whoever does only a part of the batch: `after` is the last event of that.
+    'from', from_base, 'to', coalesce(own.target, own.base)
   );
   RETURN NEXT;
-  IF EXISTS (SELECT FROM pglisten.attempt AS a WHERE a.subscription = sub) THEN
-    RETURN QUERY
-      SELECT b.id, b.xact, b.channel, b.payload, b.key, round(date_part('epoch', b.at) * 1000000), coalesce(a.attempts, 0) + 1
-      FROM unnest(batch) WITH ORDINALITY AS b (id, xact, at, channel, payload, key, place)
-        LEFT JOIN pglisten.attempt AS a ON a.subscription = sub AND a.event = b.id
-      ORDER BY b.place;
-  ELSE
-    RETURN QUERY SELECT b.id, b.xact, b.channel, b.payload, b.key, round(date_part('epoch', b.at) * 1000000), 1 FROM unnest(batch) AS b;
-  END IF;
 END $$;
 
--- The events of a walk that follow one, at most `n`, by a read that takes no lock: which events those are is settled once the walk has
--- its target.
-CREATE FUNCTION pglisten.read_on(sub text, part int, n int, base pg_snapshot, target pg_snapshot, after bigint)
-RETURNS TABLE (id bigint, xact xid8, channel text, payload text, key text, micros float8, attempt int)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET max_parallel_workers_per_gather = 0 SET plan_cache_mode = force_generic_plan AS $$
-#variable_conflict use_column
-DECLARE
-  known pglisten.subscription;
-BEGIN
-  SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
-  RETURN QUERY
-    SELECT v.id, v.xact, v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000), 1 FROM pglisten.event AS v
-    WHERE v.id > read_on.after AND pg_visible_in_snapshot(v.xact, read_on.target) AND NOT pg_visible_in_snapshot(v.xact, read_on.base)
-      AND v.channel = ANY (known.channels)
-      AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-    ORDER BY v.id LIMIT n;
-END $$;
-
--- What `take` is for events that were read ahead: locks the position, and returns the id of the transaction. Null: the position is
--- elsewhere by now, or something has to be tried again; then `take` tells what follows.
-CREATE FUNCTION pglisten.take_on(
-  sub text, part int, base pg_snapshot, target pg_snapshot, after bigint, max_handler_ms int, synchronous text) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  own pglisten.position;
-BEGIN
-  own := pglisten.hold(sub, part, max_handler_ms, synchronous);
-  IF own.after IS DISTINCT FROM $5 OR own.target::text IS DISTINCT FROM $4::text OR own.base::text <> $3::text
-    OR EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due)
-    OR EXISTS (SELECT FROM pglisten.attempt AS a WHERE a.subscription = sub)
-  THEN
-    RETURN NULL;
-  END IF;
-  RETURN pg_current_xact_id();
-END $$;
+-- How often a subscription has failed at an event.
+CREATE FUNCTION pglisten.attempts_at(sub text, event bigint) RETURNS int
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = attempts_at.event), 0)
+$$;
 
 CREATE FUNCTION pglisten.move(own pglisten.position) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

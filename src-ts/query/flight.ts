@@ -1,0 +1,47 @@
+// Statements of this package's own that are sent together with the begin and the end of transactions.
+import type { NativeLease, NativeQueryOutput } from '#native'
+import { PglistenError } from '../errors.js'
+import { bridge } from '../native/bridge.js'
+import { DEFAULT_TYPES } from '../options/types.js'
+import { bounded, type CallOptions } from './bounds.js'
+import { observed, type Observable } from './observed.js'
+import { splitPipeline } from './pipeline.js'
+import type { QueryParameter } from './parameters.js'
+
+/** @internal A statement that is sent with others. */
+export type Companion = readonly [sql: string, params: readonly QueryParameter[]]
+
+/** @internal Statements on their way, all sent in one go. The server skips those behind one that fails. */
+export class Flight {
+  readonly #outputs: Promise<NativeQueryOutput[]>
+
+  constructor(
+    where: Observable,
+    lease: NativeLease,
+    statements: readonly Companion[],
+    bounds: CallOptions,
+  ) {
+    const { texts, params } = splitPipeline(statements, DEFAULT_TYPES)
+    this.#outputs = observed(where, 'pipeline', texts.join(';\n'), () =>
+      bounded(bounds, (within) =>
+        bridge.call((id) => lease.pipeline(id, texts, params, DEFAULT_TYPES.dates, within)),
+      ),
+    )
+    // Whoever needs one of them asks for it.
+    this.#outputs.catch(() => {})
+  }
+
+  /** Resolves once the statement has succeeded, though one behind it may have failed. */
+  async done(index: number): Promise<void> {
+    try {
+      await this.#outputs
+    } catch (error) {
+      if (!(error instanceof PglistenError) || !(error.statementIndex! > index)) throw error
+    }
+  }
+
+  /** The result of the last statement. */
+  async last(): Promise<NativeQueryOutput> {
+    return (await this.#outputs).at(-1)!
+  }
+}
