@@ -230,3 +230,32 @@ for (const batch of [1, 3]) {
     await within(run)
   })
 }
+
+test('what fails behind the commit of a batch, together with which it is sent, undoes nothing of it', async (t) => {
+  const { owner, witness } = await openGates(t)
+  for (const payload of ['1', '2', '3']) await owner.publish('a', payload)
+  const rights = (what: string) => `${what} EXECUTE ON FUNCTION pglisten.take`
+  const subscription = owner.subscription('s', options({ batchSize: 1 }))
+  const done = () => witness.ask<string[]>('SELECT array_agg(payload ORDER BY seq) FROM done')
+  const refused = subscription.run(async (tx: Transaction, { id, payload }) => {
+    await tx.execute('INSERT INTO done (event, payload) VALUES ($1, $2)', [id, payload])
+    if (payload === '2') await tx.execute(`${rights('REVOKE')} FROM CURRENT_USER`)
+  })
+  await within(t.throwsAsync(refused, { message: /this role has no right/ }))
+  t.deepEqual(await done(), ['1', '2'])
+  const { done: count, failures } = await subscription.stats()
+  t.deepEqual([count, failures], [2, 0])
+  await owner.execute(`${rights('GRANT')} TO CURRENT_USER`)
+  const ending = new AbortController()
+  const run = subscription.run(
+    async (tx: Transaction, { id, payload }) => {
+      await tx.execute('INSERT INTO done (event, payload) VALUES ($1, $2)', [id, payload])
+    },
+    { signal: ending.signal },
+  )
+  t.teardown(() => ending.abort())
+  await waitFor(async () => (await done()).length > 2)
+  t.deepEqual(await done(), ['1', '2', '3'])
+  ending.abort()
+  await within(run)
+})
