@@ -382,7 +382,8 @@ test('a batch ends before its time does: what is done is committed, and the rest
     range(1, 12).map((payload) => `${payload}/1`),
   )
   t.is((await subscription.stats()).failures, 0)
-  t.true(positions.size > 1)
+  // A batch ends after a quarter of its time, which two events take: before PostgreSQL 17 half of it bounds the pause between statements.
+  t.true(positions.size >= 6, `${positions.size}`)
 })
 
 test('a handler whose time is over is told that, also when it ends just then', async (t) => {

@@ -121,6 +121,18 @@ export const MUTATIONS: readonly Mutation[] = [
     test: 'a batch that is left half done goes on behind what is done, in the middle of many',
   },
   {
+    defect: 'a batch may take half of its time',
+    changes: [['this.#options.maxHandlerMs / 4', 'this.#options.maxHandlerMs / 2']],
+    file: 'failures.spec.ts',
+    test: 'a batch ends before its time does: what is done is committed, and the rest comes next',
+  },
+  {
+    defect: 'what fails behind the commit of a batch is taken for a failure of the commit',
+    changes: [['!(error.statementIndex > index)', 'true']],
+    file: 'phases.spec.ts',
+    test: 'what fails behind the commit of a batch, together with which it is sent, undoes nothing of it',
+  },
+  {
     defect: 'positions of another cluster are taken for good',
     changes: [
       ['OR NOT pglisten.is_home() THEN', 'THEN'],
