@@ -127,12 +127,6 @@ export const MUTATIONS: readonly Mutation[] = [
     test: 'a batch ends before its time does: what is done is committed, and the rest comes next',
   },
   {
-    defect: 'what fails behind the commit of a batch is taken for a failure of the commit',
-    changes: [['!(error.statementIndex > index)', 'true']],
-    file: 'phases.spec.ts',
-    test: 'what fails behind the commit of a batch, together with which it is sent, undoes nothing of it',
-  },
-  {
     defect: 'positions of another cluster are taken for good',
     changes: [
       ['OR NOT pglisten.is_home() THEN', 'THEN'],
