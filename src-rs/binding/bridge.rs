@@ -194,7 +194,8 @@ impl Bridge {
     /// `wake` is called with the values of the entries that are ready. Before, `numbers` is filled with four numbers for each: the
     /// kind (0 resolved, 1 rejected, 2 signal, 3 handed), the id, and for what is handed the channel's number and the sender's
     /// process id. It has room for 256 entries. With `borrows`, the event loop is libuv's, and may wait for sockets.
-    /// `makeOutput` is called with the values of a `NativeQueryOutput` in their order; those that are empty are `undefined`.
+    /// `makeOutput` is called with the values of a `NativeQueryOutput` in their order; those that are empty are `undefined`. Of many
+    /// texts it gets arrays of texts, in an array. `gather` makes an array of its arguments.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
@@ -203,8 +204,13 @@ impl Bridge {
         borrows: bool,
         #[napi(ts_arg_type = "(...parts: Array<never>) => NativeQueryOutput")]
         make_output: Function<'_, (), ()>,
+        #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] gather: Function<
+            '_,
+            (),
+            (),
+        >,
     ) -> napi::Result<Self> {
-        output::register(env.raw(), make_output.raw())?;
+        output::register(env.raw(), make_output.raw(), gather.raw())?;
         let shared = Arc::new(Shared {
             number: ENVIRONMENTS.fetch_add(1, Ordering::Relaxed),
             ..Shared::default()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_channel::mpsc;
+use napi::bindgen_prelude::Uint32ArraySlice;
 use napi_derive::napi;
 
 use super::bounds::NativeCallBounds;
@@ -12,6 +13,7 @@ use super::cursor::{NativeCursor, NativeHeldStatement};
 use super::finalize::contained_finalizer;
 use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::records::NativeRecordEncoder;
+use super::values::lists::NativeLists;
 use super::values::rest::{WAITING_PARTS, first_part};
 use super::values::{self, NativeDescription, NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
@@ -103,14 +105,16 @@ impl NativeLease {
         &self,
         promise: u32,
         sql: String,
-        #[napi(ts_arg_type = "Array<Array<unknown>>")] sets: Vec<Vec<NativeParam>>,
+        #[napi(
+            ts_arg_type = "{ kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }"
+        )]
+        sets: NativeLists,
         manner: u32,
         bounds: Option<&NativeCallBounds>,
     ) {
-        let sets = sets.into_iter().map(NativeParam::into_params).collect();
         let affected = self.lease.execute_many(
             sql,
-            sets,
+            sets.into_lists(),
             values::manner(manner),
             NativeCallBounds::of(bounds),
         );
@@ -120,20 +124,25 @@ impl NativeLease {
         );
     }
 
-    /// Runs statements, all sent together: as many texts as lists of parameters. Resolves to a list of `NativeQueryOutput`. A
-    /// `NativeError` tells with `index` which one failed.
+    /// Runs statements, all sent together: one for each list of parameters, whose text is that of `texts` with the number in
+    /// `order`. Resolves to a list of `NativeQueryOutput`. A `NativeError` tells with `index` which one failed.
     #[napi(catch_unwind)]
     pub fn pipeline(
         &self,
         promise: u32,
         texts: Vec<String>,
-        #[napi(ts_arg_type = "Array<Array<unknown>>")] params: Vec<Vec<NativeParam>>,
+        #[napi(ts_arg_type = "Uint32Array")] order: Uint32ArraySlice<'_>,
+        #[napi(
+            ts_arg_type = "{ kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }"
+        )]
+        params: NativeLists,
         manner: u32,
         bounds: Option<&NativeCallBounds>,
     ) {
-        let params = params.into_iter().map(NativeParam::into_params);
+        let texts: Vec<Arc<str>> = texts.into_iter().map(Into::into).collect();
+        let order = order.iter().map(|number| &texts[*number as usize]);
         let outputs = self.lease.pipeline(
-            texts.into_iter().zip(params).collect(),
+            order.cloned().zip(params.into_lists()).collect(),
             values::manner(manner),
             NativeCallBounds::of(bounds),
         );
