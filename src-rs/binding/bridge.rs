@@ -28,8 +28,7 @@ use pglisten_core::base::error::Result;
 use pglisten_core::base::panic::{contained, contained_future};
 use pglisten_core::fail_point;
 use pglisten_core::listen::lending::ListeningLoan;
-use pglisten_core::query::lease::Lease;
-use pglisten_core::query::statements::Manner;
+use pglisten_core::protocol::Loan;
 
 type Wake = ThreadsafeFunction<(), (), Arguments, Status, false, true>;
 
@@ -148,11 +147,11 @@ impl BridgeHandle {
     }
 
     /// Lets this thread read the answers on a connection itself, if that can be.
-    pub(crate) fn borrow(&self, lease: &Lease, sql: &str, manner: Manner) {
+    pub(crate) fn borrow(&self, lend: impl FnOnce() -> Option<(Awaited, Loan)>) {
         #[cfg(unix)]
-        EventLoop::borrow(&self.0, lease, sql, manner);
+        EventLoop::borrow(&self.0, lend);
         #[cfg(not(unix))]
-        let _ = (lease, sql, manner);
+        let _ = lend;
     }
 
     /// Lets this thread read a listening session itself, if that can be.

@@ -55,6 +55,11 @@ impl NativeLease {
             lease: Arc::new(lease),
         }
     }
+
+    /// Before what begins or ends a transaction, or a part of one.
+    fn borrow_for_block(&self) {
+        self.bridge.borrow(|| self.lease.lend_for_block());
+    }
 }
 
 #[napi]
@@ -84,7 +89,7 @@ impl NativeLease {
         fail_point!("execute");
         let params = NativeParam::into_params(params);
         let manner = values::manner(manner);
-        self.bridge.borrow(&self.lease, &sql, manner);
+        self.bridge.borrow(|| self.lease.lend(&sql, manner));
         // A sender has room for one beyond that of the channel.
         let (parts, taken) = mpsc::channel(WAITING_PARTS - 1);
         // In its place at once: to move it costs more than to allocate it.
@@ -273,15 +278,17 @@ impl NativeLease {
     /// Resolves to `false`, with nothing done, when a statement has begun a transaction already.
     #[napi(catch_unwind)]
     pub fn begin(&self, promise: u32, sql: String, bounds: Option<&NativeCallBounds>) {
+        self.borrow_for_block();
         let begun = self.lease.begin(sql, NativeCallBounds::of(bounds));
-        self.bridge.spawn(promise, begun);
+        self.bridge.begin(promise, begun);
     }
 
     /// Resolves to a `NativeCommitOutcome`.
     #[napi(catch_unwind)]
     pub fn commit(&self, promise: u32) {
+        self.borrow_for_block();
         let outcome = self.lease.commit();
-        self.bridge.spawn(promise, async move {
+        self.bridge.begin(promise, async move {
             outcome.await.map(NativeCommitOutcome::from)
         });
     }
@@ -289,23 +296,26 @@ impl NativeLease {
     /// Resolves to nothing.
     #[napi(catch_unwind)]
     pub fn rollback(&self, promise: u32) {
-        self.bridge.spawn(promise, self.lease.rollback());
+        self.borrow_for_block();
+        self.bridge.begin(promise, self.lease.rollback());
     }
 
     /// Begins a part of the open transaction, named as in SQL. Resolves to nothing.
     #[napi(catch_unwind)]
     pub fn savepoint(&self, promise: u32, savepoint: String, bounds: Option<&NativeCallBounds>) {
+        self.borrow_for_block();
         let begun = self
             .lease
             .savepoint(&savepoint, NativeCallBounds::of(bounds));
-        self.bridge.spawn(promise, begun);
+        self.bridge.begin(promise, begun);
     }
 
     /// Ends the part, and keeps what it did. Resolves to a `NativeCommitOutcome`.
     #[napi(catch_unwind)]
     pub fn release_savepoint(&self, promise: u32, savepoint: String) {
+        self.borrow_for_block();
         let outcome = self.lease.release_savepoint(savepoint);
-        self.bridge.spawn(promise, async move {
+        self.bridge.begin(promise, async move {
             outcome.await.map(NativeCommitOutcome::from)
         });
     }
@@ -313,8 +323,9 @@ impl NativeLease {
     /// Ends the part, and undoes what it did. Resolves to nothing.
     #[napi(catch_unwind)]
     pub fn rollback_savepoint(&self, promise: u32, savepoint: String) {
+        self.borrow_for_block();
         self.bridge
-            .spawn(promise, self.lease.rollback_savepoint(savepoint));
+            .begin(promise, self.lease.rollback_savepoint(savepoint));
     }
 
     /// Resolves to whether a transaction had been left open; then it was rolled back.
