@@ -7,9 +7,10 @@ export declare class Bridge {
    * `wake` is called with the values of the entries that are ready. Before, `numbers` is filled with four numbers for each: the
    * kind (0 resolved, 1 rejected, 2 signal, 3 handed), the id, and for what is handed the channel's number and the sender's
    * process id. It has room for 256 entries. With `borrows`, the event loop is libuv's, and may wait for sockets.
-   * `makeOutput` is called with the values of a `NativeQueryOutput` in their order; those that are empty are `undefined`.
+   * `makeOutput` is called with the values of a `NativeQueryOutput` in their order; those that are empty are `undefined`. Of many
+   * texts it gets arrays of texts, in an array. `gather` makes an array of its arguments.
    */
-  constructor(wake: (...values: Array<unknown>) => void, numbers: Uint32Array, borrows: boolean, makeOutput: (...parts: Array<never>) => NativeQueryOutput)
+  constructor(wake: (...values: Array<unknown>) => void, numbers: Uint32Array, borrows: boolean, makeOutput: (...parts: Array<never>) => NativeQueryOutput, gather: (...values: Array<unknown>) => Array<unknown>)
 }
 
 /** The bounds of one call: how long it may take, counted from when they are made, and whether it is aborted. */
@@ -80,12 +81,12 @@ export declare class NativeLease {
   /** Resolves to a `NativeQueryOutput`. */
   execute(promise: number, sql: string, params: Array<unknown>, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to the number of rows affected. */
-  executeMany(promise: number, sql: string, sets: Array<Array<unknown>>, manner: number, bounds?: NativeCallBounds | undefined | null): void
+  executeMany(promise: number, sql: string, sets: { kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /**
-   * Runs statements, all sent together: as many texts as lists of parameters. Resolves to a list of `NativeQueryOutput`. A
-   * `NativeError` tells with `index` which one failed.
+   * Runs statements, all sent together: one for each list of parameters, whose text is that of `texts` with the number in
+   * `order`. Resolves to a list of `NativeQueryOutput`. A `NativeError` tells with `index` which one failed.
    */
-  pipeline(promise: number, texts: Array<string>, params: Array<Array<unknown>>, manner: number, bounds?: NativeCallBounds | undefined | null): void
+  pipeline(promise: number, texts: Array<string>, order: Uint32Array, params: { kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Resolves to a `NativeDescription`. */
   prepare(promise: number, sql: string, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Prepares a statement, and resolves to the `NativeRecordEncoder` of its columns. */
@@ -196,7 +197,7 @@ export declare class NativeRecordEncoder {
   /** Writes in the text format from now on. */
   switchToText(): void
   /** Writes records: all of them or none. */
-  encode(records: Array<Array<unknown>>): NativeWrittenRecords
+  encode(records: { kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }): NativeWrittenRecords
   /** What stands behind the last record. */
   finish(): Buffer
 }

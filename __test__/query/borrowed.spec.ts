@@ -46,6 +46,33 @@ onLinux('a short statement wakes no other thread', async (t) => {
   t.true(slept < 50, `${slept}`)
 })
 
+onLinux('a short transaction wakes no other thread, and its end opens no file', async (t) => {
+  const { connection } = await connect(t)
+  const files = () => readdirSync('/proc/self/fd').length
+  const short = (turn: number) =>
+    connection.transaction(async (tx) => {
+      const inner = await tx.transaction((nested) => nested.fetchVal('SELECT $1::int4', [turn]))
+      return [inner, await tx.fetchVal('SELECT $1::int4', [-turn])]
+    })
+  const undone = (turn: number) =>
+    t.throwsAsync(
+      connection.transaction(async (tx) => {
+        await tx.fetchVal('SELECT $1::int4', [turn])
+        throw new RangeError('mine')
+      }),
+      { instanceOf: RangeError },
+    )
+  for (let turn = 0; turn < 20; turn += 1) await short(turn)
+  const [before, opened] = [sleeps(), files()]
+  for (let turn = 1; turn <= 200; turn += 1) {
+    t.deepEqual(await short(turn), [turn, -turn])
+    await undone(turn)
+  }
+  const slept = sleeps() - before
+  t.true(slept < 50, `${slept}`)
+  t.true(files() <= opened + 1, `${opened}, ${files()}`)
+})
+
 onLinux('a connection that was taken back is waited for no longer', async (t) => {
   const { connection } = await connect(t)
   const files = () => readdirSync('/proc/self/fd').length

@@ -193,3 +193,25 @@ test('work must be a function', async (t) => {
     message: 'Expected `work` to be a function, got `BEGIN` (string)',
   })
 })
+
+// What was in a registry once is kept by V8 until it collects all garbage, and everything that it reaches too.
+test.serial('short transactions are in no registry of what is to be collected', async (t) => {
+  const connection = await connect(t)
+  const { prototype } = FinalizationRegistry
+  const register = Object.getOwnPropertyDescriptor(prototype, 'register')!
+  let registered = 0
+  Object.defineProperty(prototype, 'register', {
+    ...register,
+    value(this: FinalizationRegistry<unknown>, ...given: [WeakKey, unknown, WeakKey?]) {
+      registered += 1
+      return (register.value as FinalizationRegistry<unknown>['register']).apply(this, given)
+    },
+  })
+  try {
+    for (let turn = 0; turn < 300; turn += 1)
+      await connection.transaction((tx) => tx.fetchVal('SELECT $1::int4', [turn]))
+  } finally {
+    Object.defineProperty(prototype, 'register', register)
+  }
+  t.true(registered < 30, `${registered}`)
+})

@@ -58,6 +58,10 @@ def cases(connection):
             statements = [(texts["oneValue"], [n]) for n in range(count)]
             check(len(await transaction.pipeline(statements)), count)
 
+    async def transaction(turn):
+        async with connection.transaction() as transaction:
+            await transaction.fetch_val(texts["oneValue"], [turn])
+
     async def copy_in(_):
         copied = await connection.copy_records_to_table(
             table_name=texts["copyTable"], records=rows_to_copy(), columns=texts["copyColumns"]
@@ -70,6 +74,7 @@ def cases(connection):
         "insertMany": (emptied("bench_many", texts["createMany"]), insert_many),
         "fetchVal": (nothing, fetch_val),
         "pipeline": (nothing, pipeline),
+        "transaction": (nothing, transaction),
         "copyIn": (emptied(texts["copyTable"], texts["createCopied"]), copy_in),
     }
 

@@ -16,6 +16,9 @@ export const BASE = 'pg'
 
 const EVERYBODY = [BASE, 'postgres', 'pglisten', 'psqlpy']
 
+/** What no client can be faster than. */
+const BARE = ['bare socket', 'bare rows']
+
 /** @type {readonly Case[]} */
 export const PLAN = [
   {
@@ -26,7 +29,7 @@ export const PLAN = [
     count: 100_000,
     warmUps: 1,
     repeats: 3,
-    contestants: EVERYBODY,
+    contestants: [...EVERYBODY, ...BARE],
   },
   {
     id: 'fetch20',
@@ -35,7 +38,7 @@ export const PLAN = [
     count: 100_000,
     warmUps: 1,
     repeats: 3,
-    contestants: EVERYBODY,
+    contestants: [...EVERYBODY, ...BARE],
   },
   {
     id: 'insertMany',
@@ -70,7 +73,16 @@ export const PLAN = [
     count: 1000,
     warmUps: 3,
     repeats: 5,
-    contestants: [BASE, 'postgres', 'pglisten', 'pglisten awaited', 'psqlpy'],
+    contestants: [BASE, 'postgres', 'pglisten', 'pglisten awaited', 'psqlpy', 'bare socket'],
+  },
+  {
+    id: 'transaction',
+    title: 'A transaction of one statement, each awaited before the next: the time of one',
+    kind: 'each',
+    count: 3000,
+    warmUps: 1,
+    repeats: 1,
+    contestants: [BASE, 'postgres', 'pglisten', 'psqlpy'],
   },
   {
     id: 'copyIn',
@@ -79,7 +91,16 @@ export const PLAN = [
     count: 1_000_000,
     warmUps: 1,
     repeats: 1,
-    contestants: [BASE, 'postgres', 'pglisten records', 'pglisten stream', 'psqlpy'],
+    contestants: [
+      BASE,
+      'postgres',
+      'pglisten records',
+      'pglisten stream',
+      'psqlpy',
+      'bare socket',
+      'bare socket binary',
+      'bare data',
+    ],
   },
   {
     id: 'copyOut',
@@ -88,6 +109,6 @@ export const PLAN = [
     count: 1_000_000,
     warmUps: 1,
     repeats: 1,
-    contestants: [BASE, 'postgres', 'pglisten'],
+    contestants: [BASE, 'postgres', 'pglisten', 'bare socket'],
   },
 ]

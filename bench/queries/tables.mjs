@@ -60,7 +60,7 @@ const START = Date.UTC(2026, 0, 1)
 export const rowsToInsert = (count) =>
   Array.from({ length: count }, (_, n) => [n, `row ${n}`, n / 7])
 
-/** @param {number} count */
+/** @param {number} count @returns {Generator<[number, string, number, Date, boolean]>} */
 export function* rowsToCopy(count) {
   for (let n = 0; n < count; n += 1) {
     yield [n, `row ${n}`, n / 7, new Date(START + n * 1000), n % 2 === 0]

@@ -28,8 +28,7 @@ use pglisten_core::base::error::Result;
 use pglisten_core::base::panic::{contained, contained_future};
 use pglisten_core::fail_point;
 use pglisten_core::listen::lending::ListeningLoan;
-use pglisten_core::query::lease::Lease;
-use pglisten_core::query::statements::Manner;
+use pglisten_core::protocol::Loan;
 
 type Wake = ThreadsafeFunction<(), (), Arguments, Status, false, true>;
 
@@ -148,11 +147,11 @@ impl BridgeHandle {
     }
 
     /// Lets this thread read the answers on a connection itself, if that can be.
-    pub(crate) fn borrow(&self, lease: &Lease, sql: &str, manner: Manner) {
+    pub(crate) fn borrow(&self, lend: impl FnOnce() -> Option<(Awaited, Loan)>) {
         #[cfg(unix)]
-        EventLoop::borrow(&self.0, lease, sql, manner);
+        EventLoop::borrow(&self.0, lend);
         #[cfg(not(unix))]
-        let _ = (lease, sql, manner);
+        let _ = lend;
     }
 
     /// Lets this thread read a listening session itself, if that can be.
@@ -194,7 +193,8 @@ impl Bridge {
     /// `wake` is called with the values of the entries that are ready. Before, `numbers` is filled with four numbers for each: the
     /// kind (0 resolved, 1 rejected, 2 signal, 3 handed), the id, and for what is handed the channel's number and the sender's
     /// process id. It has room for 256 entries. With `borrows`, the event loop is libuv's, and may wait for sockets.
-    /// `makeOutput` is called with the values of a `NativeQueryOutput` in their order; those that are empty are `undefined`.
+    /// `makeOutput` is called with the values of a `NativeQueryOutput` in their order; those that are empty are `undefined`. Of many
+    /// texts it gets arrays of texts, in an array. `gather` makes an array of its arguments.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
@@ -203,8 +203,13 @@ impl Bridge {
         borrows: bool,
         #[napi(ts_arg_type = "(...parts: Array<never>) => NativeQueryOutput")]
         make_output: Function<'_, (), ()>,
+        #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] gather: Function<
+            '_,
+            (),
+            (),
+        >,
     ) -> napi::Result<Self> {
-        output::register(env.raw(), make_output.raw())?;
+        output::register(env.raw(), make_output.raw(), gather.raw())?;
         let shared = Arc::new(Shared {
             number: ENVIRONMENTS.fetch_add(1, Ordering::Relaxed),
             ..Shared::default()

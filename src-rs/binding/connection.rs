@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_channel::mpsc;
+use napi::bindgen_prelude::Uint32ArraySlice;
 use napi_derive::napi;
 
 use super::bounds::NativeCallBounds;
@@ -12,11 +13,15 @@ use super::cursor::{NativeCursor, NativeHeldStatement};
 use super::finalize::contained_finalizer;
 use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::records::NativeRecordEncoder;
+use super::values::lists::NativeLists;
 use super::values::rest::{WAITING_PARTS, first_part};
 use super::values::{self, NativeDescription, NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
 use pglisten_core::query::statements::CommitOutcome;
+
+/// Of so many statements that are sent together the JavaScript thread does the work itself.
+const MOST_BORROWED: usize = 8;
 
 /// How a transaction ended that was to be committed.
 #[napi(string_enum = "camelCase")]
@@ -53,6 +58,11 @@ impl NativeLease {
             lease: Arc::new(lease),
         }
     }
+
+    /// Before what begins or ends a transaction, or a part of one.
+    fn borrow_for_block(&self) {
+        self.bridge.borrow(|| self.lease.lend_for_block());
+    }
 }
 
 #[napi]
@@ -82,7 +92,7 @@ impl NativeLease {
         fail_point!("execute");
         let params = NativeParam::into_params(params);
         let manner = values::manner(manner);
-        self.bridge.borrow(&self.lease, &sql, manner);
+        self.bridge.borrow(|| self.lease.lend(&sql, manner));
         // A sender has room for one beyond that of the channel.
         let (parts, taken) = mpsc::channel(WAITING_PARTS - 1);
         // In its place at once: to move it costs more than to allocate it.
@@ -103,14 +113,16 @@ impl NativeLease {
         &self,
         promise: u32,
         sql: String,
-        #[napi(ts_arg_type = "Array<Array<unknown>>")] sets: Vec<Vec<NativeParam>>,
+        #[napi(
+            ts_arg_type = "{ kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }"
+        )]
+        sets: NativeLists,
         manner: u32,
         bounds: Option<&NativeCallBounds>,
     ) {
-        let sets = sets.into_iter().map(NativeParam::into_params).collect();
         let affected = self.lease.execute_many(
             sql,
-            sets,
+            sets.into_lists(),
             values::manner(manner),
             NativeCallBounds::of(bounds),
         );
@@ -120,27 +132,44 @@ impl NativeLease {
         );
     }
 
-    /// Runs statements, all sent together: as many texts as lists of parameters. Resolves to a list of `NativeQueryOutput`. A
-    /// `NativeError` tells with `index` which one failed.
+    /// Runs statements, all sent together: one for each list of parameters, whose text is that of `texts` with the number in
+    /// `order`. Resolves to a list of `NativeQueryOutput`. A `NativeError` tells with `index` which one failed.
     #[napi(catch_unwind)]
     pub fn pipeline(
         &self,
         promise: u32,
         texts: Vec<String>,
-        #[napi(ts_arg_type = "Array<Array<unknown>>")] params: Vec<Vec<NativeParam>>,
+        #[napi(ts_arg_type = "Uint32Array")] order: Uint32ArraySlice<'_>,
+        #[napi(
+            ts_arg_type = "{ kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }"
+        )]
+        params: NativeLists,
         manner: u32,
         bounds: Option<&NativeCallBounds>,
     ) {
-        let params = params.into_iter().map(NativeParam::into_params);
+        let texts: Vec<Arc<str>> = texts.into_iter().map(Into::into).collect();
+        let manner = values::manner(manner);
+        // A few are one round trip of little work. Of more, the other thread has the work.
+        let is_short = order.len() <= MOST_BORROWED;
+        if is_short {
+            self.bridge
+                .borrow(|| self.lease.lend_for_all(&texts, manner));
+        }
+        let order = order.iter().map(|number| &texts[*number as usize]);
         let outputs = self.lease.pipeline(
-            texts.into_iter().zip(params).collect(),
-            values::manner(manner),
+            order.cloned().zip(params.into_lists()).collect(),
+            manner,
             NativeCallBounds::of(bounds),
         );
-        self.bridge.spawn(promise, async move {
+        let outputs = async move {
             let outputs = outputs.await?.into_iter();
             Ok(outputs.map(NativeQueryOutput::from).collect::<Vec<_>>())
-        });
+        };
+        if is_short {
+            self.bridge.begin(promise, Box::pin(outputs));
+        } else {
+            self.bridge.spawn(promise, outputs);
+        }
     }
 
     /// Resolves to a `NativeDescription`.
@@ -264,15 +293,17 @@ impl NativeLease {
     /// Resolves to `false`, with nothing done, when a statement has begun a transaction already.
     #[napi(catch_unwind)]
     pub fn begin(&self, promise: u32, sql: String, bounds: Option<&NativeCallBounds>) {
+        self.borrow_for_block();
         let begun = self.lease.begin(sql, NativeCallBounds::of(bounds));
-        self.bridge.spawn(promise, begun);
+        self.bridge.begin(promise, begun);
     }
 
     /// Resolves to a `NativeCommitOutcome`.
     #[napi(catch_unwind)]
     pub fn commit(&self, promise: u32) {
+        self.borrow_for_block();
         let outcome = self.lease.commit();
-        self.bridge.spawn(promise, async move {
+        self.bridge.begin(promise, async move {
             outcome.await.map(NativeCommitOutcome::from)
         });
     }
@@ -280,23 +311,26 @@ impl NativeLease {
     /// Resolves to nothing.
     #[napi(catch_unwind)]
     pub fn rollback(&self, promise: u32) {
-        self.bridge.spawn(promise, self.lease.rollback());
+        self.borrow_for_block();
+        self.bridge.begin(promise, self.lease.rollback());
     }
 
     /// Begins a part of the open transaction, named as in SQL. Resolves to nothing.
     #[napi(catch_unwind)]
     pub fn savepoint(&self, promise: u32, savepoint: String, bounds: Option<&NativeCallBounds>) {
+        self.borrow_for_block();
         let begun = self
             .lease
             .savepoint(&savepoint, NativeCallBounds::of(bounds));
-        self.bridge.spawn(promise, begun);
+        self.bridge.begin(promise, begun);
     }
 
     /// Ends the part, and keeps what it did. Resolves to a `NativeCommitOutcome`.
     #[napi(catch_unwind)]
     pub fn release_savepoint(&self, promise: u32, savepoint: String) {
+        self.borrow_for_block();
         let outcome = self.lease.release_savepoint(savepoint);
-        self.bridge.spawn(promise, async move {
+        self.bridge.begin(promise, async move {
             outcome.await.map(NativeCommitOutcome::from)
         });
     }
@@ -304,8 +338,9 @@ impl NativeLease {
     /// Ends the part, and undoes what it did. Resolves to nothing.
     #[napi(catch_unwind)]
     pub fn rollback_savepoint(&self, promise: u32, savepoint: String) {
+        self.borrow_for_block();
         self.bridge
-            .spawn(promise, self.lease.rollback_savepoint(savepoint));
+            .begin(promise, self.lease.rollback_savepoint(savepoint));
     }
 
     /// Resolves to whether a transaction had been left open; then it was rolled back.

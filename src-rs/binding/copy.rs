@@ -45,8 +45,9 @@ impl NativeCopyIn {
     pub fn write(&self, promise: u32, chunk: &[u8]) {
         fail_point!("copy-write");
         let (copy, chunk) = (Arc::clone(&self.copy), chunk.to_vec());
+        // On this thread, as far as it goes: mostly there is room.
         self.bridge
-            .spawn(promise, async move { Ok(copy.write(chunk).await) });
+            .begin(promise, async move { Ok(copy.write(chunk).await) });
     }
 
     /// Ends the data.

@@ -19,8 +19,6 @@ use pglisten_core::base::eager::here;
 use pglisten_core::base::panic::contained;
 use pglisten_core::listen::lending::{ListeningLoan, Next};
 use pglisten_core::protocol::Loan;
-use pglisten_core::query::lease::Lease;
-use pglisten_core::query::statements::Manner;
 
 use super::bridge::Shared;
 use super::runtime::querying;
@@ -161,9 +159,9 @@ impl EventLoop {
     }
 
     /// Borrows the connection of a lease, if that can be.
-    pub(super) fn borrow(shared: &Shared, lease: &Lease, sql: &str, manner: Manner) {
+    pub(super) fn borrow(shared: &Shared, lend: impl FnOnce() -> Option<(OwnedFd, Loan)>) {
         Self::borrow_with(shared, || {
-            let (socket, loan) = lease.lend(sql, manner)?;
+            let (socket, loan) = lend()?;
             Some((socket, Reader::Statements(loan)))
         });
     }

@@ -4,7 +4,7 @@ use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
 use super::finalize::contained_finalizer;
-use super::values::NativeParam;
+use super::values::lists::NativeLists;
 use pglisten_core::query::values::{RecordEncoder, Unwritten};
 
 /// Records that were written, or why they were not.
@@ -46,10 +46,12 @@ impl NativeRecordEncoder {
     #[napi(catch_unwind)]
     pub fn encode(
         &mut self,
-        #[napi(ts_arg_type = "Array<Array<unknown>>")] records: Vec<Vec<NativeParam>>,
+        #[napi(
+            ts_arg_type = "{ kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }"
+        )]
+        records: NativeLists,
     ) -> NativeWrittenRecords {
-        let records: Vec<_> = records.into_iter().map(NativeParam::into_params).collect();
-        match self.0.encode(&records) {
+        match self.0.encode(&records.into_lists()) {
             Ok(written) => NativeWrittenRecords {
                 data: Some(written.to_vec().into()),
                 refusal: None,

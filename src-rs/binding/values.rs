@@ -3,6 +3,7 @@
 //! `src-ts/query/parameters.ts` decides what a JavaScript value means, and gives it one of the forms that [`NativeParam`]
 //! reads. What [`NativeQueryOutput`] gives is read by `src-ts/query/values/reader.ts`.
 
+pub(crate) mod lists;
 pub(crate) mod output;
 pub(crate) mod rest;
 
@@ -314,8 +315,12 @@ impl ToNapiValue for NativeTexts {
             let made = make_string(env, text.as_bytes(), text.is_ascii());
             made.map_err(|_| too_long(text.len()))
         });
-        // Safety: `env` is valid by contract.
-        unsafe { array(env, texts) }
+        if texts.len() <= FEW {
+            // Safety: `env` is valid by contract.
+            return unsafe { array(env, texts) };
+        }
+        let texts = texts.collect::<napi::Result<Vec<_>>>()?;
+        output::gathered(env, &texts)
     }
 }
 

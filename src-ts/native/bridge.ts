@@ -44,7 +44,10 @@ const HAS_LIBUV = !('bun' in process.versions) && !('deno' in process.versions)
 const NOTHING: readonly never[] = []
 const NO_BYTES = new Uint8Array()
 
-/** Makes a result, of which Rust gives the values in this order. Those that are empty are `undefined`. */
+/**
+ * Makes a result, of which Rust gives the values in this order. Those that are empty are `undefined`. Many texts come as arrays of
+ * texts.
+ */
 function makeOutput(
   columns: NativeQueryOutput['columns'],
   returnsRows: boolean,
@@ -54,7 +57,7 @@ function makeOutput(
   flags: string,
   numbers: ArrayLike<number> = NOTHING,
   integers: ArrayLike<bigint> = NOTHING,
-  texts: readonly string[] = NOTHING,
+  texts: readonly string[] | readonly string[][] = NOTHING,
   bytes = NO_BYTES,
 ): NativeQueryOutput {
   return {
@@ -66,9 +69,18 @@ function makeOutput(
     flags,
     numbers,
     integers,
-    texts: texts as string[],
+    texts: typeof texts[0] === 'object' ? joined(texts as string[][]) : (texts as string[]),
     bytes,
   }
+}
+
+function joined(parts: readonly string[][]): string[] {
+  return ([] as string[]).concat(...parts)
+}
+
+/** Makes an array of its arguments, which Rust could only fill element by element. */
+function gather(...values: unknown[]): unknown[] {
+  return values
 }
 
 class JsBridge {
@@ -92,6 +104,7 @@ class JsBridge {
       this.#numbers,
       HAS_LIBUV,
       makeOutput,
+      gather,
     )
     return this.#handle
   }

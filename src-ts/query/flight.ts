@@ -5,7 +5,7 @@ import { bridge } from '../native/bridge.js'
 import { DEFAULT_TYPES } from '../options/types.js'
 import { bounded, type CallOptions } from './bounds.js'
 import { observed, type Observable } from './observed.js'
-import { splitPipeline } from './pipeline.js'
+import { splitPipeline, textOf } from './pipeline.js'
 import type { QueryParameter } from './parameters.js'
 
 /** @internal A statement that is sent with others. */
@@ -21,11 +21,18 @@ export class Flight {
     statements: readonly Companion[],
     bounds: CallOptions,
   ) {
-    const { texts, params } = splitPipeline(statements, DEFAULT_TYPES)
-    this.#outputs = observed(where, 'pipeline', texts.join(';\n'), () =>
-      bounded(bounds, (within) =>
-        bridge.call((id) => lease.pipeline(id, texts, params, DEFAULT_TYPES.dates, within)),
-      ),
+    const split = splitPipeline(statements, DEFAULT_TYPES)
+    const { texts, order, params } = split
+    this.#outputs = observed(
+      where,
+      'pipeline',
+      () => textOf(split),
+      () =>
+        bounded(bounds, (within) =>
+          bridge.call((id) =>
+            lease.pipeline(id, texts, order, params, DEFAULT_TYPES.dates, within),
+          ),
+        ),
     )
     // Whoever needs one of them asks for it.
     this.#outputs.catch(() => {})

@@ -6,16 +6,15 @@ import type { CallOptions } from './bounds.js'
 
 /** @internal The bounds of a transaction, from its begin on. */
 export class Limits {
-  /** Rejects when a bound is reached. Never resolves. */
-  readonly reached: Promise<never>
-  /** Aborted when a bound is reached, for the statements that run then. */
-  readonly #abort = new AbortController()
-  readonly #isBounded: boolean
+  /** Rejects when a bound is reached. Never resolves. `undefined` without bounds. */
+  readonly reached: Promise<never> | undefined
+  /** Aborted when a bound is reached, for the statements that run then. `undefined` without bounds. */
+  readonly #abort: AbortController | undefined
   readonly #timer: NodeJS.Timeout | undefined
   readonly #deadline: number
   readonly #late: () => ConnectionTimeoutError
-  readonly #unwatch: () => void
-  readonly #unwatchOuter: () => void
+  readonly #unwatch: (() => void) | undefined
+  readonly #unwatchOuter: (() => void) | undefined
   readonly #outer: Limits | undefined
 
   /** Throws when the signal is aborted already. */
@@ -23,8 +22,12 @@ export class Limits {
     signal?.throwIfAborted()
     outer?.check()
     this.#outer = outer
-    const isOuterBounded = outer !== undefined && outer.#isBounded
-    this.#isBounded = signal !== undefined || timeoutMs !== undefined || isOuterBounded
+    this.#late = () =>
+      new ConnectionTimeoutError(`the transaction took longer than ${timeoutMs} ms`)
+    this.#deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs
+    const outerAbort = outer ? outer.#abort : undefined
+    if (signal === undefined && timeoutMs === undefined && !outerAbort) return
+    const abort = (this.#abort = new AbortController())
     const { promise, reject } = withResolvers()
     this.reached = promise
     // Nobody may be waiting for it.
@@ -32,35 +35,33 @@ export class Limits {
     const give = (reason: unknown) => {
       // Before those of a nested transaction, which end with this one.
       reject(reason)
-      this.#abort.abort(reason)
+      abort.abort(reason)
     }
     this.#unwatch = watchAbort(signal, give)
-    this.#unwatchOuter = watchAbort(isOuterBounded ? outer.#abort.signal : undefined, give)
-    this.#deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs
-    this.#late = () =>
-      new ConnectionTimeoutError(`the transaction took longer than ${timeoutMs} ms`)
+    this.#unwatchOuter = watchAbort(outerAbort?.signal, give)
     if (timeoutMs !== undefined) this.#timer = setTimeout(() => give(this.#late()), timeoutMs)
   }
 
   /** Throws when a bound is reached, also when its timer has had no turn yet. */
   check(): void {
-    this.#abort.signal.throwIfAborted()
+    this.#abort?.signal.throwIfAborted()
     this.#outer?.check()
-    if (performance.now() >= this.#deadline) throw this.#late()
+    if (this.#deadline !== Infinity && performance.now() >= this.#deadline) throw this.#late()
   }
 
   /** The bounds of a statement within the transaction. */
-  remaining({ signal, timeoutMs }: CallOptions): CallOptions {
-    if (!this.#isBounded) return { signal, timeoutMs }
-    const own = this.#abort.signal
+  remaining(options: CallOptions): CallOptions {
+    const own = this.#abort?.signal
+    if (!own) return options
+    const { signal, timeoutMs } = options
     return { signal: signal ? AbortSignal.any([signal, own]) : own, timeoutMs }
   }
 
   /** Lets go of the signals and of the time. */
   end(): void {
     clearTimeout(this.#timer)
-    this.#unwatch()
-    this.#unwatchOuter()
+    this.#unwatch?.()
+    this.#unwatchOuter?.()
   }
 }
 

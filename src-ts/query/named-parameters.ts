@@ -6,7 +6,8 @@ import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '.
 import { describe, expected } from '../options/validate.js'
 import { looksLikeOptions, refuseOptions } from './bounds.js'
 import type { QueryParameter, ResolvedTypes } from '../options/types.js'
-import { encodeParameters, toNativeParameters } from './parameters.js'
+import { ParameterLists } from './parameter-lists.js'
+import { addParameters, encodeParameters, toNativeParameters } from './parameters.js'
 import { RecentlyUsed } from './recently-used.js'
 
 /**
@@ -102,27 +103,44 @@ function valuesOf(
  * @internal Checks and converts the parameters of each run of a statement. `parameterTypes` are given when they are to be
  * encoded by their types.
  */
-export function toNativeValueSets(
+export function toParameterLists(
   statement: NumberedStatement,
   paramSets: unknown,
   types: ResolvedTypes,
   parameterTypes?: readonly string[],
-): unknown[][] {
+): ParameterLists {
   refuseOptions(paramSets, 'paramSets')
   if (!isIterable(paramSets)) {
     const what = statement.names.length > 0 ? 'objects' : 'arrays'
     throw new ArgumentTypeError(expected('paramSets', `an iterable of ${what}`, paramSets))
   }
-  const sets: unknown[][] = []
+  const lists = new ParameterLists()
+  let index = 0
+  const place = () => `paramSets[${index}]`
   for (const params of paramSets) {
-    const place = `paramSets[${sets.length}]`
-    sets.push(
-      parameterTypes
-        ? toEncodedValues(statement, params, parameterTypes, types, place)
-        : toNativeValues(statement, params, types, place),
-    )
+    addValues(lists, statement, params, types, place, parameterTypes)
+    index += 1
   }
-  return sets
+  return lists
+}
+
+/**
+ * @internal Checks and converts the parameters of a statement, and adds them to others as a list. `parameterTypes` are given when
+ * they are to be encoded by their types.
+ */
+export function addValues(
+  lists: ParameterLists,
+  statement: NumberedStatement,
+  params: unknown,
+  types: ResolvedTypes,
+  place: () => string,
+  parameterTypes?: readonly string[],
+): void {
+  const names = namesOf(statement)
+  let values: readonly unknown[] =
+    !names && Array.isArray(params) ? params : valuesOf(statement, params, place())
+  if (parameterTypes) values = encodeParameters(values, parameterTypes, types)
+  addParameters(lists, values, types, place, names)
 }
 
 /**

@@ -35,14 +35,15 @@ function commandOf(sql: string): string | undefined {
   return word !== undefined && COMMANDS.has(word) ? word : undefined
 }
 
-/** @internal Runs a call that runs `sql`, and tells of it if anybody traces statements. */
+/** @internal Runs a call that runs `sql`, and tells of it if anybody traces statements. A text that takes time to make is a function. */
 export function observed<Result>(
   where: Observable,
   method: StatementMethod,
-  sql: string,
+  sql: string | (() => string),
   run: () => Promise<Result>,
 ): Promise<Result> {
-  return isTraced(statementChannels) ? observedStatement(where, method, sql, run) : run()
+  if (!isTraced(statementChannels)) return run()
+  return observedStatement(where, method, typeof sql === 'string' ? sql : sql(), run)
 }
 
 function observedStatement<Result>(

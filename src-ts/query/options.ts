@@ -113,11 +113,20 @@ export function resolveStatement(
   }
 }
 
+/** What no options came to the last time. */
+let plain: (ResolvedStatement & { shaping: Shaping }) | undefined
+
 /** @internal Checks the options of a statement whose rows are read. */
 export function resolveQuery(
   options: QueryOptions | undefined,
   base: ResolvedTypes,
 ): ResolvedStatement & { shaping: Shaping } {
+  if (options === undefined) {
+    // Most statements have none, and the same types as the one before.
+    if (plain?.types !== base)
+      plain = { ...resolveStatement(undefined, base), shaping: shapingOf({}, base) }
+    return plain
+  }
   const statement = resolveStatement(options, base, NAMES)
   return { ...statement, shaping: shapingOf(options, statement.types) }
 }

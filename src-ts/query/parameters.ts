@@ -4,6 +4,7 @@ import { types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import { refuseOptions } from './bounds.js'
 import { describe, expected } from '../options/validate.js'
+import type { ParameterLists } from './parameter-lists.js'
 import { BoundedArray } from './values/bounded-array.js'
 import { Interval } from './values/interval.js'
 import { Range } from './values/range.js'
@@ -35,13 +36,49 @@ export function toNativeParameters(
 ): unknown[] {
   refuseOptions(params, name)
   if (!Array.isArray(params)) throw new ArgumentTypeError(expected(name, 'an array', params))
-  const converter = new Converter(types, name, names)
+  let converter: Converter | undefined
   const native: unknown[] = []
   // By index, because iteration methods would skip a hole, which reads as `undefined`.
   for (let index = 0; index < params.length; index += 1) {
-    native.push(converter.convert(params[index], index))
+    const value: unknown = params[index]
+    if (isItself(value)) native.push(value)
+    else native.push((converter ??= new Converter(types, name, names)).convert(value, index))
   }
   return native
+}
+
+/** @internal Checks parameters and converts them, as {@link toNativeParameters} does, and adds them to others as a list. */
+export function addParameters(
+  lists: ParameterLists,
+  params: unknown,
+  types: ResolvedTypes,
+  place: () => string,
+  names?: readonly string[],
+): void {
+  if (!Array.isArray(params)) {
+    refuseOptions(params, place())
+    throw new ArgumentTypeError(expected(place(), 'an array', params))
+  }
+  let converter: Converter | undefined
+  for (let index = 0; index < params.length; index += 1) {
+    const value: unknown = params[index]
+    if (lists.addPlain(value)) continue
+    lists.addNative((converter ??= new Converter(types, place(), names)).convert(value, index))
+  }
+  lists.end()
+}
+
+/** Whether a value crosses to Rust as it is. Others may too, once they were looked at more closely. */
+function isItself(value: unknown): boolean {
+  switch (typeof value) {
+    case 'boolean':
+    case 'number':
+      return true
+    case 'string':
+      return value.isWellFormed()
+    default:
+      return value === null
+  }
 }
 
 /** @internal Lets the encoders of types make the parameters for these types. */

@@ -1,29 +1,47 @@
 // Statements that are sent together.
 import { ArgumentTypeError } from '../errors.js'
 import { checkString, expected } from '../options/validate.js'
-import { numbered, toNativeValues, type QueryParameters } from './named-parameters.js'
+import { addValues, numbered, type QueryParameters } from './named-parameters.js'
+import { ParameterLists } from './parameter-lists.js'
 import type { ResolvedTypes } from '../options/types.js'
 
 /** A statement of a pipeline: its text, or its text and its parameters. */
 export type PipelineStatement = string | readonly [sql: string, params?: QueryParameters]
 
+/** @internal The statements of a pipeline, as they cross to Rust. */
+export interface SplitPipeline {
+  /** The texts, each once. */
+  readonly texts: string[]
+  /** The number of the text of each statement. */
+  readonly order: Uint32Array
+  /** The parameters of each statement. */
+  readonly params: ParameterLists
+}
+
 /** @internal Checks the statements of a pipeline. */
-export function splitPipeline(
-  statements: unknown,
-  types: ResolvedTypes,
-): { texts: string[]; params: unknown[][] } {
+export function splitPipeline(statements: unknown, types: ResolvedTypes): SplitPipeline {
   if (!Array.isArray(statements))
     throw new ArgumentTypeError(expected('statements', 'an array', statements))
-  const texts: string[] = []
-  const params: unknown[][] = []
-  for (let index = 0; index < statements.length; index += 1) {
-    const name = `statements[${index}]`
+  const numbers = new Map<string, number>()
+  const order = new Uint32Array(statements.length)
+  const params = new ParameterLists()
+  let index = 0
+  const place = () => `statements[${index}][1]`
+  for (; index < order.length; index += 1) {
     const statement: unknown = statements[index]
-    const [sql, given]: unknown[] = Array.isArray(statement) ? statement : [statement]
-    checkString(name, sql)
+    const isList = Array.isArray(statement)
+    const sql: unknown = isList ? statement[0] : statement
+    if (typeof sql !== 'string') checkString(`statements[${index}]`, sql)
     const known = numbered(sql)
-    texts.push(known.text)
-    params.push(toNativeValues(known, given, types, `${name}[1]`))
+    let number = numbers.get(known.text)
+    if (number === undefined) numbers.set(known.text, (number = numbers.size))
+    order[index] = number
+    addValues(params, known, isList ? statement[1] : undefined, types, place)
   }
-  return { texts, params }
+  return { texts: [...numbers.keys()], order, params }
+}
+
+/** @internal The texts of a pipeline, one for each statement, as they are told to whoever traces statements. */
+export function textOf({ texts, order }: SplitPipeline): string {
+  return Array.from(order, (number) => texts[number]).join(';\n')
 }

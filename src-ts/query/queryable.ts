@@ -19,7 +19,7 @@ import {
   numbered,
   tellingNames,
   toEncodedValues,
-  toNativeValueSets,
+  toParameterLists,
   toNativeValues,
   type NamedQueryParameters,
   type NumberedStatement,
@@ -36,7 +36,7 @@ import {
 } from './options.js'
 import { toNativeParameters, type QueryParameter } from './parameters.js'
 import { observed, type backendOf, type observationOf } from './observed.js'
-import { splitPipeline, type PipelineStatement } from './pipeline.js'
+import { splitPipeline, textOf, type PipelineStatement } from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'
 import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy/from.js'
 import { SourceReader, type BinaryCopySource, type CopySource } from './copy/source.js'
@@ -136,8 +136,10 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
-    const { output, shaping } = await query(this, sql, params, options)
-    return collectResult(output, shaping)
+    const { running, shaping } = query(this, sql, params, options)
+    const output = await running
+    // Most results come whole, and need no promise more.
+    return output.rest ? collectResult(output, shaping) : toQueryResult(output, shaping)
   }
 
   /** Runs one statement, as {@link Queryable.execute} does. */
@@ -163,8 +165,10 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
-    const { output, shaping } = await query(this, sql, params, options)
-    return collectResult(output, shaping)
+    const { running, shaping } = query(this, sql, params, options)
+    const output = await running
+    // Most results come whole, and need no promise more.
+    return output.rest ? collectResult(output, shaping) : toQueryResult(output, shaping)
   }
 
   /**
@@ -176,7 +180,8 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Row> {
-    const { output, shaping } = await query(this, sql, params, options)
+    const { running, shaping } = query(this, sql, params, options)
+    const output = await running
     await checkOneRow(output)
     return toRows<Row>(output, shaping)[0] as Row
   }
@@ -190,7 +195,8 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Row | null> {
-    const { output, shaping } = await query(this, sql, params, options)
+    const { running, shaping } = query(this, sql, params, options)
+    const output = await running
     if (!output.returnsRows || output.rowCount > 1 || output.rest)
       throw await wrongRows('one row or none', output)
     return toRows<Row>(output, shaping)[0] ?? null
@@ -205,7 +211,8 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Value> {
-    const { output, shaping } = await query(this, sql, params, options)
+    const { running, shaping } = query(this, sql, params, options)
+    const output = await running
     await checkOneRow(output)
     if (output.columns.length === 0) throw await wrongRows('a column', output)
     return toValue(output, shaping) as Value
@@ -235,7 +242,7 @@ export abstract class Queryable {
       const { parameters } = await describe(this, statement, { bounds, types, manner })
       parameterTypes = parameters.map(({ typeName }) => typeName)
     }
-    const native = toNativeValueSets(statement, paramSets, types, parameterTypes)
+    const native = toParameterLists(statement, paramSets, types, parameterTypes)
     const running = observed(this, 'executeMany', sql, () =>
       call<number>(this, bounds, (lease, id, within) =>
         lease.executeMany(id, statement.text, native, manner, within),
@@ -295,11 +302,16 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<{ -readonly [Index in keyof Statements]: QueryResult }> {
     const { bounds, manner, types, shaping } = resolveQuery(options, this[typesOf]())
-    const { texts, params } = splitPipeline(statements, types)
-    const outputs = await observed(this, 'pipeline', texts.join(';\n'), () =>
-      call<NativeQueryOutput[]>(this, bounds, (lease, id, within) =>
-        lease.pipeline(id, texts, params, manner, within),
-      ),
+    const split = splitPipeline(statements, types)
+    const { texts, order, params } = split
+    const outputs = await observed(
+      this,
+      'pipeline',
+      () => textOf(split),
+      () =>
+        call<NativeQueryOutput[]>(this, bounds, (lease, id, within) =>
+          lease.pipeline(id, texts, order, params, manner, within),
+        ),
     )
     return outputs.map((output) => toQueryResult(output, shaping)) as {
       -readonly [Index in keyof Statements]: QueryResult
@@ -495,12 +507,13 @@ export function notify(
   )
 }
 
-async function query(
+/** Starts a statement, which has its place in the order then. Throws when an argument is wrong. */
+function query(
   queryable: Queryable,
   sql: string,
   params: QueryParameters | undefined,
   options: QueryOptions | undefined,
-): Promise<{ output: NativeQueryOutput; shaping: Shaping }> {
+): { running: Promise<NativeQueryOutput>; shaping: Shaping } {
   checkSql(sql)
   const statement = numbered(sql)
   const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
@@ -508,7 +521,7 @@ async function query(
     const running = observed(queryable, 'execute', sql, () =>
       encoded(queryable, statement, params, { bounds, types, manner }),
     )
-    return { output: await tellingNames(statement, running), shaping }
+    return { running: tellingNames(statement, running), shaping }
   }
   const native = toNativeValues(statement, params, types)
   const running = observed(queryable, 'execute', sql, () =>
@@ -516,7 +529,7 @@ async function query(
       lease.execute(id, statement.text, native, manner, within),
     ),
   )
-  return { output: await tellingNames(statement, running), shaping }
+  return { running: tellingNames(statement, running), shaping }
 }
 
 /** Runs a statement whose parameters are made once their types are known. It keeps its place in the order meanwhile. */

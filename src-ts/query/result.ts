@@ -1,6 +1,6 @@
 // The result of a statement: its rows, its columns and its row count.
 import { brand } from '../brand.js'
-import type { NativeQueryOutput } from '#native'
+import type { NativeColumn, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { addRows, type Shaping } from './rows.js'
 
@@ -13,6 +13,8 @@ export interface QueryColumn {
   /** The object id of the PostgreSQL type. */
   readonly oid: number
 }
+
+const NO_COLUMNS: readonly NativeColumn[] = []
 
 let fill: <Row>(result: QueryResult<Row>, output: NativeQueryOutput, shaping: Shaping) => void
 
@@ -47,16 +49,14 @@ let fill: <Row>(result: QueryResult<Row>, output: NativeQueryOutput, shaping: Sh
  * Methods that make a new array (`map`, `filter`, `slice`, …) make a plain one.
  */
 export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
-  #columns: readonly QueryColumn[] = []
+  #nativeColumns: readonly NativeColumn[] = NO_COLUMNS
+  /** Made when they are asked for. */
+  #columns: readonly QueryColumn[] | undefined
   #rowCount = 0
 
   static {
     fill = (result, output, shaping) => {
-      result.#columns = Array.from(output.columns, ({ name, typeName, oid }) => ({
-        name,
-        type: typeName,
-        oid,
-      }))
+      result.#nativeColumns = output.columns
       result.#rowCount += output.rowCount
       addRows(result, output, shaping)
     }
@@ -74,7 +74,11 @@ export class QueryResult<Row = Record<string, unknown>> extends Array<Row> {
 
   /** The columns, in their order. Empty for a statement that cannot return rows. */
   get columns(): readonly QueryColumn[] {
-    return this.#columns
+    return (this.#columns ??= Array.from(this.#nativeColumns, ({ name, typeName, oid }) => ({
+      name,
+      type: typeName,
+      oid,
+    })))
   }
 
   /** Returns the rows as a plain array. */

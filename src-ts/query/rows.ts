@@ -15,6 +15,27 @@ export interface Shaping {
   readonly columns: Readonly<Record<string, Decoder>> | undefined
 }
 
+/** What reads the rows of a statement, as the last result of it was read. */
+interface Reading {
+  readonly types: ResolvedTypes
+  readonly asArrays: boolean
+  /** Makes a row. */
+  row: Reader | undefined
+  /** Makes the value of the first column. */
+  value: Reader | undefined
+}
+
+/** The columns of a statement are one array for all of its results. */
+const readings = new WeakMap<readonly NativeColumn[], Reading>()
+
+function readingOf(columns: readonly NativeColumn[], { types, asArrays }: Shaping): Reading {
+  const known = readings.get(columns)
+  if (known && known.types === types && known.asArrays === asArrays) return known
+  const reading = { types, asArrays, row: undefined, value: undefined }
+  readings.set(columns, reading)
+  return reading
+}
+
 /**
  * @internal Makes one row after the other, in the order of the result. Of two columns with one name the last one counts in an
  * object.
@@ -39,10 +60,21 @@ export function addRows(rows: unknown[], output: NativeQueryOutput, shaping: Sha
 
 /** @internal Makes the value of the first column of the first row. */
 export function toValue(output: NativeQueryOutput, shaping: Shaping): unknown {
-  return columnReader(output.columns[0]!, shaping)(new Tape(output))
+  const { columns } = output
+  const tape = new Tape(output)
+  // Decoders of single columns may be others at each call.
+  if (shaping.columns) return columnReader(columns[0]!, shaping)(tape)
+  const reading = readingOf(columns, shaping)
+  return (reading.value ??= columnReader(columns[0]!, shaping))(tape)
 }
 
 function rowReader(columns: readonly NativeColumn[], shaping: Shaping): Reader {
+  if (shaping.columns) return newRowReader(columns, shaping)
+  const reading = readingOf(columns, shaping)
+  return (reading.row ??= newRowReader(columns, shaping))
+}
+
+function newRowReader(columns: readonly NativeColumn[], shaping: Shaping): Reader {
   const readers = Array.from(columns, (column) => columnReader(column, shaping))
   if (shaping.asArrays) {
     return (tape) => {
@@ -52,9 +84,6 @@ function rowReader(columns: readonly NativeColumn[], shaping: Shaping): Reader {
     }
   }
   const names = Array.from(columns, ({ name }) => name)
-  // A copy of an object with all properties is made faster than an object to which they are added one by one.
-  const blank: Record<string, unknown> = {}
-  for (const name of names) setOwn(blank, name, null)
   if (names.includes('__proto__')) {
     return (tape) => {
       const row = {}
@@ -62,11 +91,21 @@ function rowReader(columns: readonly NativeColumn[], shaping: Shaping): Reader {
       return row
     }
   }
+  const blank = blankOf(names)
   return (tape) => {
     const row = { ...blank }
     for (let at = 0; at < readers.length; at += 1) row[names[at]!] = readers[at]!(tape)
     return row
   }
+}
+
+/**
+ * A row whose values are to come. A copy of an object with all properties is made faster than an object to which they are added one by
+ * one. Parsed, the object has room for all of them within itself; one that was filled in a loop may have become a dictionary.
+ */
+function blankOf(names: readonly string[]): Record<string, unknown> {
+  const blank = Object.fromEntries(names.map((name) => [name, null]))
+  return JSON.parse(JSON.stringify(blank)) as Record<string, unknown>
 }
 
 function columnReader(

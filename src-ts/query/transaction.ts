@@ -1,6 +1,7 @@
 // A transaction, or a part of one: statements that take effect together or not at all.
 import { brand } from '../brand.js'
 import type { NativeCommitOutcome, NativeCursor, NativeLease, NativeQueryOutput } from '#native'
+import { Abandoned } from '../native/abandoned.js'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { unknownKind } from '../native/kinds.js'
@@ -56,7 +57,7 @@ const REFUSAL = 'A transaction is open on this connection: run its statements on
 const WHOLE: Block = { what: 'transaction', savepoint: undefined, depth: 0 }
 
 /** Rolls back what objects began that were collected as garbage. */
-const abandoned = new FinalizationRegistry<() => void>((undo) => undo())
+const abandoned = new Abandoned()
 
 /**
  * Runs statements within a transaction, which {@link Connection.transaction} makes for its `work` and
@@ -96,7 +97,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
     this.#rejectGivenUp = rejectGivenUp
     const self = new WeakRef(this)
     place.tx = self
-    limits.reached.catch((reason: unknown) => {
+    limits.reached?.catch((reason: unknown) => {
       const tx = self.deref()
       return tx && tx.#expire(reason)
     })
@@ -116,8 +117,9 @@ export class Transaction extends Queryable implements AsyncDisposable {
     const limits = new Limits(bounds)
     return Transaction.#open(connection, REFUSAL, limits, WHOLE, async () => {
       const leasing = lease()
-      const leased =
-        leasing instanceof Promise ? await Promise.race([leasing, limits.reached]) : leasing
+      let leased: NativeLease
+      if (!(leasing instanceof Promise)) leased = leasing
+      else leased = await (limits.reached ? Promise.race([leasing, limits.reached]) : leasing)
       const begun = await observed(connection, 'begin', sql, () =>
         bounded(limits.remaining({}), (bounds) =>
           bridge.call<boolean>((id) => leased.begin(id, sql, bounds)),

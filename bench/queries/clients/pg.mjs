@@ -51,6 +51,12 @@ export async function connect(dsn, count) {
             }
           }),
       },
+      transaction: {
+        run: (turn) =>
+          inTransaction(() =>
+            client.query({ name: 'value', text: tables.ONE_VALUE, values: [turn] }),
+          ),
+      },
       copyIn: {
         before: () => emptied(tables.COPY_TABLE, tables.CREATE_COPIED),
         run: async () => {

@@ -32,6 +32,9 @@ export async function connect(dsn, count) {
             check((await run(statements)).length, count)
           }),
       },
+      transaction: {
+        run: (turn) => connection.transaction((tx) => tx.fetchVal(tables.ONE_VALUE, [turn])),
+      },
       copyOut: {
         run: async () => {
           let bytes = 0

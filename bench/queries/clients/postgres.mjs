@@ -37,6 +37,9 @@ export async function connect(dsn, count) {
         run: () =>
           sql.begin((tx) => Array.from({ length: count }, (_, n) => tx`SELECT ${n}::int4`)),
       },
+      transaction: {
+        run: (turn) => sql.begin((tx) => tx`SELECT ${turn}::int4`),
+      },
       copyIn: {
         before: () => emptied(tables.COPY_TABLE, tables.CREATE_COPIED),
         run: async () => {

@@ -1,7 +1,7 @@
 //! Makes the JavaScript objects of results.
 //!
-//! A function of the facade's makes them: to call it once costs less than to set ten properties by their names. The columns of a
-//! statement are made once for all of its results.
+//! Functions of the facade's make them: to call one once costs less than to set ten properties by their names, or the elements of an
+//! array one by one. The columns of a statement are made once for all of its results.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,6 +15,9 @@ use pglisten_core::query::statements::Column;
 use super::{NativeColumns, NativeQueryOutput, native_columns};
 use crate::binding::wake::to_js;
 
+/// So many values are arguments of one call. They lie on the stack, which has room for some 100,000.
+const MOST_ARGUMENTS: usize = 4096;
+
 /// So many columns of statements are kept.
 const MOST_KEPT: usize = 512;
 
@@ -24,8 +27,10 @@ thread_local! {
 }
 
 struct Maker {
-    /// The function of the facade's.
+    /// The function of the facade's that makes a result.
     make: sys::napi_ref,
+    /// The function of the facade's that makes an array of its arguments.
+    gather: sys::napi_ref,
     /// The columns that were made, by the address of those in Rust.
     columns: HashMap<usize, Kept>,
 }
@@ -36,13 +41,15 @@ struct Kept {
     made: sys::napi_ref,
 }
 
-/// Has `make` make the results of an environment.
-pub(crate) fn register(env: sys::napi_env, make: sys::napi_value) -> napi::Result<()> {
-    let mut reference = ptr::null_mut();
-    // Safety: the environment is that of the present call.
-    check_status!(unsafe { sys::napi_create_reference(env, make, 1, &raw mut reference) })?;
+/// Has `make` make the results of an environment, and `gather` the arrays in them.
+pub(crate) fn register(
+    env: sys::napi_env,
+    make: sys::napi_value,
+    gather: sys::napi_value,
+) -> napi::Result<()> {
     let maker = Maker {
-        make: reference,
+        make: reference_to(env, make)?,
+        gather: reference_to(env, gather)?,
         columns: HashMap::new(),
     };
     MAKERS.with_borrow_mut(|makers| makers.insert(env.addr(), maker));
@@ -71,7 +78,6 @@ impl ToNapiValue for NativeColumns {
                 return value_of(env, kept.made);
             }
             let made = to_js(env, native_columns(&columns))?;
-            let mut reference = ptr::null_mut();
             // Safety: the environment is that of the present call, and the references are its own.
             unsafe {
                 if maker.columns.len() >= MOST_KEPT {
@@ -79,10 +85,9 @@ impl ToNapiValue for NativeColumns {
                         sys::napi_delete_reference(env, kept.made);
                     }
                 }
-                check_status!(sys::napi_create_reference(env, made, 1, &raw mut reference))?;
                 let kept = Kept {
                     of: Arc::downgrade(&columns),
-                    made: reference,
+                    made: reference_to(env, made)?,
                 };
                 if let Some(before) = maker.columns.insert(key, kept) {
                     sys::napi_delete_reference(env, before.made);
@@ -96,7 +101,6 @@ impl ToNapiValue for NativeColumns {
 impl ToNapiValue for NativeQueryOutput {
     unsafe fn to_napi_value(env: sys::napi_env, output: Self) -> napi::Result<sys::napi_value> {
         let maker = MAKERS.with_borrow(|makers| makers.get(&env.addr()).map(|maker| maker.make));
-        let maker = value_of(env, maker.unwrap_or(ptr::null_mut()))?;
         let arguments = [
             to_js(env, output.columns)?,
             to_js(env, output.returns_rows)?,
@@ -109,20 +113,54 @@ impl ToNapiValue for NativeQueryOutput {
             to_js(env, output.texts)?,
             to_js(env, output.bytes)?,
         ];
-        let mut made = ptr::null_mut();
-        // Safety: the environment is that of the present call, in whose scope the values live.
-        check_status!(unsafe {
-            sys::napi_call_function(
-                env,
-                arguments[3],
-                maker,
-                arguments.len(),
-                arguments.as_ptr(),
-                &raw mut made,
-            )
-        })?;
-        Ok(made)
+        call(env, maker, &arguments)
     }
+}
+
+/// An array of values. Of many values it is an array of arrays of values, which the facade puts together.
+pub(super) fn gathered(
+    env: sys::napi_env,
+    values: &[sys::napi_value],
+) -> napi::Result<sys::napi_value> {
+    let gather = MAKERS.with_borrow(|makers| makers.get(&env.addr()).map(|maker| maker.gather));
+    if values.len() <= MOST_ARGUMENTS {
+        return call(env, gather, values);
+    }
+    let parts = values.chunks(MOST_ARGUMENTS);
+    let parts = parts
+        .map(|part| call(env, gather, part))
+        .collect::<napi::Result<Vec<_>>>()?;
+    gathered(env, &parts)
+}
+
+/// Calls a function of the facade's.
+fn call(
+    env: sys::napi_env,
+    function: Option<sys::napi_ref>,
+    arguments: &[sys::napi_value],
+) -> napi::Result<sys::napi_value> {
+    let function = value_of(env, function.unwrap_or(ptr::null_mut()))?;
+    let this = to_js(env, ())?;
+    let mut made = ptr::null_mut();
+    // Safety: the environment is that of the present call, in whose scope the values live.
+    check_status!(unsafe {
+        sys::napi_call_function(
+            env,
+            this,
+            function,
+            arguments.len(),
+            arguments.as_ptr(),
+            &raw mut made,
+        )
+    })?;
+    Ok(made)
+}
+
+fn reference_to(env: sys::napi_env, value: sys::napi_value) -> napi::Result<sys::napi_ref> {
+    let mut reference = ptr::null_mut();
+    // Safety: the environment is that of the present call, in whose scope the value lives.
+    check_status!(unsafe { sys::napi_create_reference(env, value, 1, &raw mut reference) })?;
+    Ok(reference)
 }
 
 fn value_of(env: sys::napi_env, reference: sys::napi_ref) -> napi::Result<sys::napi_value> {

@@ -64,7 +64,8 @@ impl NativeRest {
     pub fn next(&self, promise: u32) {
         let coming = Arc::clone(&self.coming);
         let bridge = self.bridge.clone();
-        self.bridge.spawn(promise, async move {
+        // On this thread, as far as it goes: mostly a part waits.
+        self.bridge.begin(promise, async move {
             let (part, has_more) = coming.lock().await.next().await?;
             let rest = has_more.then(|| Self { bridge, coming });
             Ok(NativeQueryOutput::part(part, rest))

@@ -114,6 +114,29 @@ impl Lease {
         None
     }
 
+    /// Lends the connection, as [`Lease::lend`] does, for statements that are sent together.
+    #[must_use]
+    pub fn lend_for_all(&self, texts: &[Arc<str>], manner: Manner) -> Option<(Awaited, Loan)> {
+        let backend = self.present()?;
+        let mut texts = texts.iter();
+        if self.order.is_free() && texts.all(|sql| backend.is_prepared(sql, manner.is_unnamed)) {
+            return backend.lend();
+        }
+        backend.recall();
+        None
+    }
+
+    /// Lends the connection, as [`Lease::lend`] does, for what begins or ends a transaction or a part of one: that is one round trip.
+    #[must_use]
+    pub fn lend_for_block(&self) -> Option<(Awaited, Loan)> {
+        let backend = self.present()?;
+        if self.order.is_free() {
+            return backend.lend();
+        }
+        backend.recall();
+        None
+    }
+
     fn present(&self) -> Option<Arc<Backend>> {
         let backend = self.watched.upgrade()?;
         (!self.released.load(Ordering::Relaxed)).then_some(backend)

@@ -5,7 +5,8 @@ import { checkOptions, expected } from '../../options/validate.js'
 import type { ResolvedTypes, TypeOptions } from '../../options/types.js'
 import type { CallOptions } from '../bounds.js'
 import { quoteName } from '../identifiers.js'
-import { encodeParameters, toNativeParameters, type QueryParameter } from '../parameters.js'
+import { addParameters, encodeParameters, type QueryParameter } from '../parameters.js'
+import { ParameterLists } from '../parameter-lists.js'
 
 /** A record: a value for each column, or `null`. */
 export type CopyRecord = readonly QueryParameter[]
@@ -57,9 +58,14 @@ export class RecordWriter {
   /** The names of the types of the columns, if values are encoded by them. */
   readonly #columnTypes: readonly string[] | undefined
   readonly #records: Iterator<CopyRecord> | AsyncIterator<CopyRecord>
-  /** Records that have no binary form. */
-  #pending: unknown[][] | undefined
+  /** The records that are written next. */
+  readonly #batch = new ParameterLists()
+  /** How many records the batch has. */
+  #length = 0
+  /** Whether the batch has no binary form, and is still to be written. */
+  #isPending = false
   #taken = 0
+  readonly #place = (): string => `records[${this.#taken}]`
   #isExhausted = false
 
   constructor(
@@ -81,22 +87,21 @@ export class RecordWriter {
 
   /** Whether all records were written. */
   get isDone(): boolean {
-    return this.#isExhausted && !this.#pending
+    return this.#isExhausted && !this.#isPending
   }
 
   /** Yields the data of one `COPY`: to the end of the records, or to where they need another format. */
   async *data(): AsyncGenerator<Uint8Array, void, undefined> {
     for (;;) {
-      let batch = this.#pending
-      this.#pending = undefined
-      if (!batch) {
-        const taking = this.#isExhausted ? [] : this.#take()
-        batch = taking instanceof Promise ? await taking : taking
+      if (!this.#isPending) {
+        const taking = this.#take()
+        if (taking) await taking
       }
-      if (batch.length > 0) {
-        const written = this.#encode(batch)
+      this.#isPending = false
+      if (this.#length > 0) {
+        const written = this.#encode()
         if (!written) {
-          this.#pending = batch
+          this.#isPending = true
           const end = this.#encoder.finish()
           this.#encoder.switchToText()
           yield end
@@ -114,50 +119,45 @@ export class RecordWriter {
     if (!this.#isExhausted) await this.#records.return?.()
   }
 
-  /** The data of records; `undefined` when they need another format. */
-  #encode(batch: unknown[][]): Uint8Array | undefined {
-    const { data, refusal } = this.#encoder.encode(batch)
+  /** The data of the batch; `undefined` when it needs another format. */
+  #encode(): Uint8Array | undefined {
+    const { data, refusal } = this.#encoder.encode(this.#batch)
     if (refusal !== undefined) throw new ConnectionExecuteError(refusal)
     return data
   }
 
   /** Takes records, up to a batch or the end. Synchronous for as long as the source is. */
-  #take(): unknown[][] | Promise<unknown[][]> {
-    const batch: unknown[][] = []
-    while (batch.length < BATCH) {
+  #take(): Promise<void> | undefined {
+    this.#batch.clear()
+    this.#length = 0
+    while (this.#length < BATCH && !this.#isExhausted) {
       const item = this.#records.next()
-      if (item instanceof Promise) return this.#takeLater(batch, item)
-      if (item.done) {
-        this.#isExhausted = true
-        break
-      }
-      batch.push(this.#convert(item.value))
+      if (item instanceof Promise) return this.#takeLater(item)
+      if (item.done) this.#isExhausted = true
+      else this.#add(item.value)
     }
-    return batch
+    return undefined
   }
 
-  async #takeLater(
-    batch: unknown[][],
-    first: Promise<IteratorResult<CopyRecord>>,
-  ): Promise<unknown[][]> {
+  async #takeLater(first: Promise<IteratorResult<CopyRecord>>): Promise<void> {
     let item = await first
     while (!item.done) {
-      batch.push(this.#convert(item.value))
-      if (batch.length >= BATCH) return batch
+      this.#add(item.value)
+      if (this.#length >= BATCH) return
       item = await this.#records.next()
     }
     this.#isExhausted = true
-    return batch
   }
 
-  #convert(record: unknown): unknown[] {
-    const place = `records[${this.#taken}]`
-    this.#taken += 1
-    if (!Array.isArray(record)) throw new ArgumentTypeError(expected(place, 'an array', record))
+  #add(record: unknown): void {
+    if (!Array.isArray(record))
+      throw new ArgumentTypeError(expected(this.#place(), 'an array', record))
     const values = this.#columnTypes
       ? encodeParameters(record, this.#columnTypes, this.#types)
       : record
-    return toNativeParameters(values, this.#types, place)
+    addParameters(this.#batch, values, this.#types, this.#place)
+    this.#taken += 1
+    this.#length += 1
   }
 }
 

@@ -12,7 +12,7 @@ impl Lease {
     /// Runs statements, all of them sent together.
     pub fn pipeline(
         self: &Arc<Self>,
-        statements: Vec<(String, Vec<Param>)>,
+        statements: Vec<(Arc<str>, Vec<Param>)>,
         manner: Manner,
         bounds: Bounds,
     ) -> impl Future<Output = Result<Vec<QueryOutput>>> + Send + use<> {

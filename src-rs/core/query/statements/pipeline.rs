@@ -1,5 +1,7 @@
 //! Several statements in one round trip.
 
+use std::sync::Arc;
+
 use super::answer::{self, Part, Rows};
 use super::prepared::refuse_copy;
 use super::{Manner, Prepared, QueryOutput, is_stale, marked, stale_inside};
@@ -11,7 +13,7 @@ use crate::query::values::{Encoded, Param};
 /// transaction block they are one transaction.
 pub(crate) async fn pipeline(
     backend: &Backend,
-    statements: &[(String, Vec<Param>)],
+    statements: &[(Arc<str>, Vec<Param>)],
     manner: Manner,
 ) -> Result<Vec<QueryOutput>> {
     if statements.is_empty() {
@@ -32,7 +34,7 @@ pub(crate) async fn pipeline(
 
 async fn attempt(
     backend: &Backend,
-    statements: &[(String, Vec<Param>)],
+    statements: &[(Arc<str>, Vec<Param>)],
     manner: Manner,
 ) -> Result<Vec<QueryOutput>> {
     for (index, (sql, _)) in statements.iter().enumerate() {
