@@ -1929,6 +1929,11 @@ interface ListenerEvents {
     closed: [error?: PglistenError];
 }
 /**
+ * An emitter that has no table of handlers before the first of them: the constructor of `EventEmitter` makes one for each
+ * instance, and most of thousands of listeners have no handlers. Its methods make what they do not find.
+ */
+declare const LazyEmitter: typeof EventEmitter;
+/**
  * The methods of every emitter that take the name of an event and its handler. The types of `EventEmitter` take any name,
  * and refuse the handler; these refuse a name that is no event's.
  */
@@ -1945,7 +1950,7 @@ interface ListenerEmitter {
     removeListener<Event extends keyof ListenerEvents>(event: Event, handler: (...args: ListenerEvents[Event]) => void): this;
 }
 /** Emits the events of a listener. */
-declare class ListenerEmitter extends EventEmitter<ListenerEvents> {
+declare class ListenerEmitter extends LazyEmitter<ListenerEvents> {
     #private;
 }
 

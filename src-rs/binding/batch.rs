@@ -159,7 +159,7 @@ impl Batch<'_> {
     fn add_end(&mut self, end: End) -> napi::Result<()> {
         let error = match end {
             End::Shutdown => None,
-            End::Failed(error) => Some(NativeError::from(error)),
+            End::Failed(error) => Some(NativeError::from(*error)),
         };
         let error = to_js(self.env, error)?;
         self.add_special(SpecialKind::End, error);

@@ -38,6 +38,9 @@ static ENVIRONMENTS: AtomicU64 = AtomicU64::new(1);
 /// The most entries that are handed over at once. If there are more, JavaScript is woken again.
 const MOST_AT_ONCE: usize = 256;
 
+/// The most entries for which the empty queue keeps memory.
+const MOST_KEPT: usize = 16 * MOST_AT_ONCE;
+
 /// What reaches an environment from other threads.
 #[derive(Default)]
 pub(super) struct Shared {
@@ -74,6 +77,10 @@ impl Shared {
         let most = MOST_AT_ONCE.min(ready.len());
         let taken = ready.drain(..most).collect();
         let is_all = ready.is_empty();
+        if is_all && ready.capacity() > MOST_KEPT {
+            // Thousands of listeners started at once.
+            ready.shrink_to(MOST_AT_ONCE);
+        }
         drop(ready);
         if !is_all {
             self.wake_again();

@@ -112,8 +112,18 @@ export interface ListenerEmitter {
   ): this
 }
 
+/**
+ * An emitter that has no table of handlers before the first of them: the constructor of `EventEmitter` makes one for each
+ * instance, and most of thousands of listeners have no handlers. Its methods make what they do not find.
+ */
+const LazyEmitter = function LazyEmitter() {} as unknown as typeof EventEmitter
+Object.setPrototypeOf(LazyEmitter, EventEmitter)
+LazyEmitter.prototype = Object.create(EventEmitter.prototype, {
+  constructor: { value: LazyEmitter, configurable: true, writable: true },
+}) as EventEmitter
+
 /** Emits the events of a listener. */
-export class ListenerEmitter extends EventEmitter<ListenerEvents> {
+export class ListenerEmitter extends LazyEmitter<ListenerEvents> {
   /** @internal Tells whoever watches the process. */
   readonly observer: Observer
   #nextWarningAt = 0

@@ -100,7 +100,10 @@ export class Inbox implements Consumer {
   #handed = 0
   /** The numbers of those that were handed over while the first was still there, two each. */
   #numbersOfMore: number[] | undefined
-  readonly #flood: Flood
+  /** The bounds of the buffer; `undefined` once no rest is allowed any more. */
+  #bounds: Complete<BufferOptions> | undefined
+  /** Made when there is something to count. */
+  #flood: Flood | undefined
   readonly #run: InboxOwner
   /** Pulls again after a failure. */
   #retry: NodeJS.Timeout | undefined
@@ -114,7 +117,7 @@ export class Inbox implements Consumer {
     run: InboxOwner,
   ) {
     this.#run = run
-    this.#flood = new Flood(bounds, this)
+    this.#bounds = bounds
     this.#id = bridge.register(this)
     this.#native = new NativeSubscriber(
       bridge.handle,
@@ -335,7 +338,8 @@ export class Inbox implements Consumer {
 
   /** Allows no rest in a flood any more, because the session has ended. */
   hurry(): void {
-    this.#flood.hurry()
+    this.#bounds = undefined
+    this.#flood?.hurry()
   }
 
   /** Closes the buffer and drops its entries. */
@@ -344,7 +348,7 @@ export class Inbox implements Consumer {
     this.#open = false
     clearTimeout(this.#retry)
     this.#native.close()
-    this.#flood.close()
+    this.#flood?.close()
     bridge.unregister(this.#id)
     this.#values = EMPTY
     this.#index = 0
@@ -354,10 +358,10 @@ export class Inbox implements Consumer {
 
   /** Pulls up to `max` entries, or as many as are cheap to pull. Returns whether there are any. */
   #pull(max: number | undefined): boolean {
-    if (!this.#open || this.#flood.isResting) return false
+    if (!this.#open || this.#flood?.isResting) return false
     if (this.#isEmpty) {
       this.#isEmpty = false
-      if (this.#flood.beginRest()) return false
+      if (this.#flood?.beginRest()) return false
     }
     let drain = this.#drain
     if (drain === undefined && this.#native.arm()) {
@@ -382,7 +386,10 @@ export class Inbox implements Consumer {
     const { count } = numbers
     if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])
     this.#isArmed = count === 0
-    this.#flood.count(count)
+    if (count > 0 && this.#bounds) {
+      this.#flood ??= new Flood(this.#bounds, this)
+      this.#flood.count(count)
+    }
     this.#isEmpty = numbers.isEmpty
     return count > 0
   }

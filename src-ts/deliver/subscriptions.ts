@@ -39,6 +39,11 @@ export class Registration<
   }
 }
 
+const NO_REGISTRATIONS: readonly Registration[] = []
+
+/** The {@link Subscription.ready} of all LISTENs that are committed: one promise for all. */
+const COMMITTED = Promise.resolve()
+
 /** The subscription to one channel. */
 export class Subscription {
   readonly name: string
@@ -56,8 +61,6 @@ export class Subscription {
    * number, so that notifications under way with the old number find no subscription.
    */
   id: number
-  /** All numbers that the subscription has had. */
-  readonly ids: number[]
   /** Whether `addChannel()`, or the listener's options, asked for the channel. */
   explicit = false
   /** The calls of `addChannel()` that wait for the LISTEN. */
@@ -68,23 +71,48 @@ export class Subscription {
   holds = 0
   /** Resolves once the LISTEN is committed; `undefined` while no session was asked to LISTEN. */
   ready: Promise<void> | undefined
-  #registrations: readonly Registration[] = []
+  /** The registrations, if there is not exactly one. */
+  #registrations = NO_REGISTRATIONS
+  /** The numbers that the subscription had before the present one. Made for the first. */
+  #formerIds: number[] | undefined
 
   constructor(name: string, id: number) {
     this.name = name
     this.id = id
-    this.ids = [id]
     this.callableFrom = id
   }
 
   /** The registered callbacks. The array is replaced and never changed, because a delivery may be iterating over it. */
   get registrations(): readonly Registration[] {
-    return this.#registrations
+    return this.only ? [this.only] : this.#registrations
   }
 
   set registrations(registrations: readonly Registration[]) {
-    this.#registrations = registrations
     this.only = registrations.length === 1 ? registrations[0] : undefined
+    // Thousands of listeners mostly have one callback each, which needs no array.
+    this.#registrations = this.only ? NO_REGISTRATIONS : registrations
+  }
+
+  /** All numbers that the subscription has had. */
+  get ids(): number[] {
+    return [...(this.#formerIds ?? []), this.id]
+  }
+
+  /** Whether the subscription has, or had, a number. */
+  hasId(id: number): boolean {
+    return id === this.id || this.#formerIds?.includes(id) === true
+  }
+
+  /** Gives the subscription another number. */
+  setId(id: number): void {
+    this.#formerIds ??= []
+    this.#formerIds.push(this.id)
+    this.id = id
+  }
+
+  /** Notes that the LISTEN for which {@link Subscription.ready} waited is committed. */
+  committed(ready: Promise<void>): void {
+    if (this.ready === ready) this.ready = COMMITTED
   }
 
   /** Whether the channel has callbacks. */
@@ -128,7 +156,7 @@ export class Subscriptions {
   byId(id: number): Subscription | undefined {
     if (id !== this.#recentId) {
       this.#recentId = id
-      const only = this.#only?.ids.includes(id) ? this.#only : undefined
+      const only = this.#only?.hasId(id) ? this.#only : undefined
       this.#recent = this.#tables ? this.#tables.byId.get(id) : only
     }
     return this.#recent
@@ -158,8 +186,7 @@ export class Subscriptions {
    * Gives a subscription another number. Callbacks take only notifications with the new one, iterators those with any.
    */
   renumber(subscription: Subscription): void {
-    subscription.id = this.#nextId()
-    subscription.ids.push(subscription.id)
+    subscription.setId(this.#nextId())
     subscription.callableFrom = subscription.id
     this.#tables?.byId.set(subscription.id, subscription)
   }

@@ -41,7 +41,8 @@ export class Consumers implements IteratorWatcher {
   #iterators: Set<WeakRef<PullIterator<unknown>>> | undefined
   /** Iterators for which a `next()` waits. */
   #waiting: Set<PullIterator<unknown>> | undefined
-  readonly #fences = new Fences()
+  /** Made for the first one. */
+  #fences: Fences | undefined
 
   constructor(context: ListenerContext, native: NativeListener, owner: ConsumersOwner) {
     this.#context = context
@@ -140,7 +141,7 @@ export class Consumers implements IteratorWatcher {
   }
 
   onExhausted(iterator: PullIterator<unknown>): void {
-    this.#fences.forget(iterator)
+    this.#fences?.forget(iterator)
   }
 
   onIteratorClosed(iterator: PullIterator<unknown>): void {
@@ -148,11 +149,11 @@ export class Consumers implements IteratorWatcher {
       const other = reference.deref()
       if (!other || other === iterator) this.#iterators?.delete(reference)
     }
-    this.#fences.forget(iterator)
+    this.#fences?.forget(iterator)
   }
 
   onFence(fence: number, consumer: object): void {
-    this.#fences.passedBy(consumer, fence)
+    this.#fences?.passedBy(consumer, fence)
   }
 
   /**
@@ -167,6 +168,7 @@ export class Consumers implements IteratorWatcher {
       if (!iterator.isExhausted) consumers.add(iterator)
     }
     if (this.#dispatcher) consumers.add(this.#dispatcher)
+    this.#fences ??= new Fences()
     await this.#fences.pass(consumers, send, signal)
   }
 
@@ -191,7 +193,7 @@ export class Consumers implements IteratorWatcher {
   /** Ends every consumer. Fences that were not passed reject with `reason`. */
   close(reason: Error): void {
     // Before the consumers end, because a fence does not wait for a consumer that is closed, and would resolve.
-    this.#fences.rejectAll(reason)
+    this.#fences?.rejectAll(reason)
     for (const iterator of this.#liveIterators()) iterator.close()
     this.#dispatcher?.close()
     this.#dispatcher = undefined

@@ -219,6 +219,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     } finally {
       unwatch()
     }
+    for (const subscription of this.#subscriptions) subscription.committed(started)
     lifecycle.succeed()
   }
 

@@ -10,7 +10,6 @@ import {
 } from '../errors.js'
 import { Consumers, type ConsumersOwner } from './consumers.js'
 import { RETRY_MS } from '../native/defect.js'
-import { KeepAlive, abandoned } from '../native/keep-alive.js'
 import type { ListenerContext } from '../deliver/context.js'
 import { keepAskerOf } from '../native/password.js'
 import type { Lifecycle } from './lifecycle.js'
@@ -44,7 +43,10 @@ export class Run implements Consumer, ConsumersOwner {
   readonly #native: NativeListener
   /** The id under which Rust signals this run that there are events. */
   readonly #wakeId: number
-  readonly #keepAlive = new KeepAlive()
+  /** Whether the user wants the process to stay alive: `ref()` and `unref()`. */
+  #isRefed: boolean
+  /** Whether this run has a session, or expects one. */
+  #isRunning = false
   #stopDraining: (() => void) | undefined
   /** The lease of the present session, once it was asked for. */
   #lease: NativeLease | undefined
@@ -69,13 +71,22 @@ export class Run implements Consumer, ConsumersOwner {
     )
     keepAskerOf(pool.session, this.#native)
     this.consumers = new Consumers(context, this.#native, this)
-    this.#keepAlive.wanted = keepAlive
-    abandoned.register(this, this.#keepAlive, this)
+    this.#isRefed = keepAlive
   }
 
   /** Whether this run keeps the process alive. */
   set keepAlive(keepAlive: boolean) {
-    this.#keepAlive.wanted = keepAlive
+    this.#isRefed = keepAlive
+    this.#keepAlive()
+  }
+
+  #setRunning(isRunning: boolean): void {
+    this.#isRunning = isRunning
+    this.#keepAlive()
+  }
+
+  #keepAlive(): void {
+    bridge.keepAlive(this.#wakeId, this.#isRefed && this.#isRunning)
   }
 
   /** Connects; resolves once the channels' LISTENs are committed. `retry`: whether a failed attempt is followed by others. */
@@ -91,7 +102,7 @@ export class Run implements Consumer, ConsumersOwner {
     }
     // The session may have come up at the moment at which the run was shut down.
     if (this.lifecycle.ending) throw new ListenerClosedError('the listener was shut down')
-    this.#keepAlive.running = this.lifecycle.isLive
+    this.#setRunning(this.lifecycle.isLive)
     // The session's own event may have come first, and the session may be lost again.
     if (this.lifecycle.state === 'connecting') this.lifecycle.to('connected')
   }
@@ -211,8 +222,7 @@ export class Run implements Consumer, ConsumersOwner {
     this.lifecycle.to('ended')
     this.#closeConsumers()
     this.#lease = undefined
-    this.#keepAlive.running = false
-    abandoned.unregister(this)
+    this.#setRunning(false)
     bridge.unregister(this.#wakeId)
     this.onNeedChanged()
   }
@@ -264,7 +274,7 @@ export class Run implements Consumer, ConsumersOwner {
         this.lifecycle.to('gaveUp')
         // Before the process may end: what is buffered is still to be delivered.
         this.consumers.hurry()
-        this.#keepAlive.running = false
+        this.#setRunning(false)
         this.#lease = undefined
         this.onNeedChanged()
         break

@@ -18,8 +18,8 @@ export async function subscribe(
 ): Promise<void> {
   if (!run?.lifecycle.isOpen) return
   let hasFailed = false
-  subscription.ready ??= run.subscribe(subscription)
-  const listening = subscription.ready.catch((error: unknown) => {
+  const ready = (subscription.ready ??= run.subscribe(subscription))
+  const listening = ready.catch((error: unknown) => {
     hasFailed = true
     throw error
   })
@@ -43,6 +43,7 @@ export async function subscribe(
     }
     throw error
   }
+  subscription.committed(ready)
 }
 
 /**

@@ -87,7 +87,10 @@ class JsBridge {
   #handle: Bridge | undefined
   readonly #pending = new Map<number, (outcome: Outcome) => void>()
   readonly #consumers = new Map<number, WeakRef<Consumer> | Consumer>()
-  readonly #abandoned = new FinalizationRegistry<number>((id) => this.#consumers.delete(id))
+  /** Forgets consumers that were collected as garbage. */
+  readonly #abandoned = new FinalizationRegistry<number>((id) => this.unregister(id))
+  /** The consumers that keep the process alive. */
+  readonly #keepingAlive = new Set<number>()
   #lastId = 0
   #refs = 0
   #timer: NodeJS.Timeout | undefined
@@ -141,9 +144,22 @@ class JsBridge {
     if (this.#consumers.has(id)) this.#consumers.set(id, isHeld ? consumer : new WeakRef(consumer))
   }
 
-  /** Removes a consumer: a signal that is under way for it is ignored. */
+  /** Removes a consumer: a signal that is under way for it is ignored, and it does not keep the process alive. */
   unregister(id: number): void {
     this.#consumers.delete(id)
+    this.keepAlive(id, false)
+  }
+
+  /** Says whether a registered consumer keeps the process alive. It does so no longer than until it is collected as garbage. */
+  keepAlive(id: number, isAlive: boolean): void {
+    if (isAlive === this.#keepingAlive.has(id)) return
+    if (isAlive) {
+      this.#keepingAlive.add(id)
+      this.ref()
+    } else {
+      this.#keepingAlive.delete(id)
+      this.unref()
+    }
   }
 
   /** Keeps the process alive until {@link JsBridge.unref} has been called as often as this. */

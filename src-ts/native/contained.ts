@@ -25,7 +25,10 @@ export function contained<Addon extends object>(addon: Addon): Addon {
     }
     members[name] = new Proxy<Native>(member, {
       apply: containedCall(name, Reflect.apply),
-      construct: containedCall(`new ${name}()`, Reflect.construct),
+      // Without `new.target`, which is the proxy: V8 would give each instance a hidden class of its own, of some hundred bytes.
+      construct: containedCall(`new ${name}()`, (construct: Native, args: unknown[]) =>
+        Reflect.construct(construct, args),
+      ),
     })
   }
   return addon

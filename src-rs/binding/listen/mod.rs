@@ -5,8 +5,9 @@ mod options;
 mod selection;
 mod subscriber;
 
-use std::sync::Arc;
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use events::NativeEvent;
@@ -65,12 +66,29 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
+thread_local! {
+    /// The options of the listener that was made last in this thread.
+    static LAST_OPTIONS: RefCell<Weak<ListenerOptions>> = const { RefCell::new(Weak::new()) };
+}
+
+/// Options that listeners made one after the other share when they are the same: thousands of listeners mostly have the same.
+fn shared(options: ListenerOptions) -> Arc<ListenerOptions> {
+    LAST_OPTIONS.with_borrow_mut(|last| {
+        let same = last.upgrade().filter(|it| it.is_same(&options));
+        same.unwrap_or_else(|| {
+            let options = Arc::new(options);
+            *last = Arc::downgrade(&options);
+            options
+        })
+    })
+}
+
 /// One run of a listener. Collected as garbage, it ends its session.
 #[napi(custom_finalize)]
 pub struct NativeListener {
     bridge: BridgeHandle,
     seat: Arc<Seat>,
-    options: ListenerOptions,
+    options: Arc<ListenerOptions>,
     handle: Arc<Mutex<Option<ListenerHandle>>>,
 }
 
@@ -111,7 +129,7 @@ impl NativeListener {
         Self {
             bridge,
             seat: Arc::new(seat),
-            options,
+            options: shared(options),
             handle: Arc::default(),
         }
     }
@@ -135,7 +153,7 @@ impl NativeListener {
         }
         let _context = runtime.enter();
         let (handle, started) = ListenerHandle::start(
-            self.options.clone(),
+            Arc::clone(&self.options),
             Arc::clone(&self.seat),
             retry.map(Into::into),
         );

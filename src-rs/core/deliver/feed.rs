@@ -27,7 +27,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 pub(crate) use place::FeedPlace;
 use place::Unverified;
-pub(crate) use seats::SeatId;
+pub(crate) use seats::{SeatId, SeatIds};
 use seats::{Seats, Sitting, Stage};
 pub use served::Served;
 use served::Signs;

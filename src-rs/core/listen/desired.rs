@@ -1,8 +1,9 @@
 //! The channels that listeners are meant to listen to.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
+use smol_str::SmolStr;
 
-use crate::deliver::feed::SeatId;
+use crate::deliver::feed::{SeatId, SeatIds};
 
 /// A set of channels that knows in which order they came, and for whom.
 ///
@@ -10,7 +11,7 @@ use crate::deliver::feed::SeatId;
 /// from the first to the last (`IsListeningOn` in its `async.c`), so who has many asks for the busiest first.
 #[derive(Debug, Default)]
 pub(crate) struct Desired {
-    channels: HashMap<String, Wish>,
+    channels: HashMap<SmolStr, Wish>,
     last: u64,
 }
 
@@ -19,15 +20,15 @@ struct Wish {
     /// The channel's place in the order.
     place: u64,
     /// Who wishes it, the lowest number first.
-    seats: Vec<SeatId>,
+    seats: SeatIds,
 }
 
 impl Desired {
     pub(crate) fn insert(&mut self, channel: String, seat: SeatId) {
         self.last += 1;
-        let wish = self.channels.entry(channel).or_insert_with(|| Wish {
+        let wish = self.channels.entry(channel.into()).or_insert_with(|| Wish {
             place: self.last,
-            seats: Vec::with_capacity(1),
+            seats: SeatIds::new(),
         });
         if let Err(place) = wish.seats.binary_search(&seat) {
             wish.seats.insert(place, seat);
@@ -73,7 +74,7 @@ impl Desired {
         chosen.sort_unstable();
         chosen
             .into_iter()
-            .map(|(_, channel)| channel.clone())
+            .map(|(_, channel)| channel.to_string())
             .collect()
     }
 }

@@ -1,14 +1,14 @@
 //! A running listener as the binding has it: a seat at a supervisor's feed, and commands to that supervisor.
 
 use std::mem::take;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{OptionFuture, join};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, oneshot};
 
 use crate::base::Awaited;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -33,14 +33,16 @@ pub struct ListenerHandle(Arc<Running>);
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) seat: Arc<Seat>,
-    pub(super) options: ListenerOptions,
+    pub(super) options: Arc<ListenerOptions>,
     /// Where sessions are looked after.
     pub(super) runtime: Handle,
     pub(super) place: Mutex<Place>,
-    /// Cancelled when the listener is shut down.
-    left: CancellationToken,
+    /// Set when the listener is shut down.
+    has_left: AtomicBool,
+    /// Wakes whoever waits for the listener to be shut down.
+    left: Notify,
     /// Why the supervisor gave up, for a listener that it had not taken in.
-    gave_up: OnceLock<Error>,
+    gave_up: OnceLock<Box<Error>>,
 }
 
 /// Where a listener is at present.
@@ -48,7 +50,7 @@ pub(super) struct Running {
 pub(super) struct Place {
     /// The seat; `None` once it is left.
     pub(super) chair: Option<Chair>,
-    pub(super) moving: Option<Moving>,
+    pub(super) moving: Option<Box<Moving>>,
 }
 
 /// A seat at the feed of a supervisor.
@@ -113,7 +115,7 @@ impl ListenerHandle {
     /// committed, or fails and nothing is left running. With `retry` a failed attempt is followed by others, unless the
     /// configuration is wrong.
     pub fn start(
-        options: ListenerOptions,
+        options: Arc<ListenerOptions>,
         seat: Arc<Seat>,
         retry: Option<ReconnectOptions>,
     ) -> (Self, impl Future<Output = Result<()>> + Send + use<>) {
@@ -207,13 +209,14 @@ impl ListenerHandle {
 }
 
 impl Running {
-    fn new(options: ListenerOptions, seat: Arc<Seat>) -> Arc<Self> {
+    fn new(options: Arc<ListenerOptions>, seat: Arc<Seat>) -> Arc<Self> {
         Arc::new(Self {
             seat,
             options,
             runtime: Handle::current(),
             place: Mutex::default(),
-            left: CancellationToken::new(),
+            has_left: AtomicBool::new(false),
+            left: Notify::new(),
             gave_up: OnceLock::new(),
         })
     }
@@ -265,15 +268,31 @@ impl Running {
         };
         // A supervisor that panicked has dropped its replies before it could say why.
         let finished = chair.supervised.finished();
-        if self.left.run_until_cancelled(finished).await.is_none() {
+        if self.unless_left(finished).await.is_none() {
             return Err(self.closed(None));
         }
         match chair.supervised.feed.gave_up() {
             Some(error) => {
-                let error = self.gave_up.get_or_init(|| error).clone();
-                Err(self.closed(Some(error)))
+                let error = self.gave_up.get_or_init(|| Box::new(error));
+                Err(self.closed(Some(Error::clone(error))))
             }
             None => Ok(()),
+        }
+    }
+
+    /// The outcome of a future; `None` as soon as the listener is shut down.
+    async fn unless_left<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let left = self.left.notified();
+        tokio::pin!(left);
+        // Registered before the look, so that a shutdown meanwhile is not missed.
+        left.as_mut().enable();
+        if self.has_left.load(Ordering::Acquire) {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = left => None,
+            outcome = future => Some(outcome),
         }
     }
 
@@ -308,7 +327,7 @@ impl Running {
 
     /// The error of whoever waited for a listener that is gone.
     pub(super) fn closed(&self, gave_up: Option<Error>) -> Error {
-        let gave_up = gave_up.or_else(|| self.gave_up.get().cloned());
+        let gave_up = gave_up.or_else(|| self.gave_up.get().map(|it| Error::clone(it)));
         match self.seat.gave_up().or(gave_up) {
             None => Error::new(ErrorKind::ListenerClosed, "the listener was shut down"),
             Some(error) if error.kind == ErrorKind::ListenerOverflow => error,
@@ -321,7 +340,8 @@ impl Running {
 
     fn leave(&self, timeout: Duration) -> impl Future<Output = ()> + Send + use<> {
         let Place { chair, moving } = take(&mut *self.place.lock());
-        self.left.cancel();
+        self.has_left.store(true, Ordering::Release);
+        self.left.notify_waiters();
         let target = moving.map(|moving| moving.target.clone());
         let channels = self.seat.channels();
         let leave =

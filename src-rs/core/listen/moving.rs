@@ -50,7 +50,7 @@ impl Moving {
             if old.supervised.feed.is_private() || !is_up {
                 return None;
             }
-            place.moving = Self::start(running, old);
+            place.moving = Self::start(running, old).map(Box::new);
         }
         let mut outcome = place.moving.as_ref()?.outcome.clone();
         drop(place);
@@ -80,7 +80,7 @@ impl Moving {
                 let Some(moving) = place.moving.take() else {
                     return;
                 };
-                arrive(&running, &mut place, moving, crossed.is_ok());
+                arrive(&running, &mut place, *moving, crossed.is_ok());
                 drop(place);
                 let _ = tell.send(Some(crossed));
             }

@@ -73,6 +73,18 @@ impl ListenerOptions {
         }
     }
 
+    /// Whether two listeners have the same options.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.session == other.session
+            && Arc::ptr_eq(&self.connect, &other.connect)
+            && Arc::ptr_eq(&self.doubt, &other.doubt)
+            && Arc::ptr_eq(&self.own_pids, &other.own_pids)
+            && self.max_pause == other.max_pause
+            && self.reconnect == other.reconnect
+            && self.heartbeat == other.heartbeat
+    }
+
     /// The rules for the supervisor of its session.
     pub(super) fn policy(&self) -> Policy {
         Policy {

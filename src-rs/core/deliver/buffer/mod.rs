@@ -78,8 +78,8 @@ pub enum Entry {
 pub enum End {
     /// The user shut the listener down.
     Shutdown,
-    /// The listener gave up.
-    Failed(Error),
+    /// The listener gave up. Boxed, since each of thousands of buffers has a place for an end.
+    Failed(Box<Error>),
 }
 
 /// The outcome of [`Subscriber::drain`].

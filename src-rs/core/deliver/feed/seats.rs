@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::Feed;
@@ -12,6 +13,9 @@ use crate::observe::label;
 /// A seat's number at its feed. It is used again only when the supervisor has heard that the seat is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SeatId(u32);
+
+/// Seats in the order of their numbers. A few of them take no memory of their own.
+pub(crate) type SeatIds = SmallVec<[SeatId; 4]>;
 
 impl SeatId {
     /// The seat at this place of the list.
@@ -89,7 +93,7 @@ pub(super) struct Seats {
     /// How many have not left.
     count: usize,
     /// Who is subscribed to a channel, the lowest number first.
-    pub(super) routes: HashMap<SmolStr, Vec<SeatId>>,
+    pub(super) routes: HashMap<SmolStr, SeatIds>,
     /// The seat that is alone at the feed, if one is.
     sole: Option<SeatId>,
     /// The seats for which something of the present batch is staged.

@@ -3,6 +3,7 @@
 //! A seat lives as long as one `startup()` … `shutdown()` of a listener. Its lock is taken after a feed's, never before, and a
 //! consumer's signal is called while it is held: a signal must not call back into the seat.
 
+mod by_name;
 mod events;
 mod filters;
 mod routes;
@@ -14,10 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use by_name::ByName;
 pub use events::Event;
 use events::Events;
 use filters::{Filters, Judged};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use routes::Routes;
 pub(super) use staging::{Arrived, Unrouted};
@@ -41,7 +43,7 @@ pub struct Seat {
     /// Wakes a paused session when a consumer has made room.
     room: Notify,
     /// The error with which the listener gave up.
-    gave_up: Mutex<Option<Error>>,
+    gave_up: Mutex<Option<Box<Error>>>,
     /// The backends whose notifications the listener does not want.
     own_pids: Option<Arc<OwnPids>>,
     /// The number of the environment whose thread takes the notifications.
@@ -64,7 +66,7 @@ impl fmt::Debug for Seat {
 struct Consumer {
     subscriber: Arc<Subscriber>,
     /// The channels that it wants, by name; `None` wants every subscribed channel.
-    wanted: Option<HashSet<Box<str>>>,
+    wanted: Option<ByName<()>>,
 }
 
 /// What reaches a consumer of the notifications on the channels that it wants.
@@ -89,7 +91,8 @@ struct Inner {
     /// Whether the user was told that a channel is listened to that nobody subscribed to.
     warned_unrouted: bool,
     /// Channels that were removed a moment ago: notifications that are still under way for them are no surprise.
-    removed: HashMap<Box<str>, Instant>,
+    /// Made for the first.
+    removed: Option<Box<HashMap<Box<str>, Instant>>>,
 }
 
 impl Seat {
@@ -215,7 +218,7 @@ impl Seat {
             return;
         };
         if wants {
-            wanted.insert(channel.into());
+            wanted.get_or_insert_with(channel, || ());
             inner.routes.want(channel, place);
         } else {
             wanted.remove(channel);
@@ -236,10 +239,9 @@ impl Seat {
         let before = inner.routes.unsubscribe(name);
         inner.forget(before);
         let now = Instant::now();
-        inner
-            .removed
-            .retain(|_, since| now.duration_since(*since) < STRAGGLER_TIME);
-        inner.removed.insert(name.into(), now);
+        let removed = inner.removed.get_or_insert_default();
+        removed.retain(|_, since| now.duration_since(*since) < STRAGGLER_TIME);
+        removed.insert(name.into(), now);
     }
 
     /// Stops routing a channel, if it is still routed under this number. Says whether it was.
@@ -342,14 +344,14 @@ impl Seat {
 
     /// The listener is at its end: consumers get what is buffered, then the error.
     pub(crate) fn give_up(&self, error: Error) {
-        *self.gave_up.lock() = Some(error.clone());
-        self.end(&End::Failed(error.clone()), true);
+        *self.gave_up.lock() = Some(Box::new(error.clone()));
+        self.end(&End::Failed(Box::new(error.clone())), true);
         self.event(Event::Closed { error });
     }
 
     /// The error with which the listener gave up, if it did.
     pub(crate) fn gave_up(&self) -> Option<Error> {
-        self.gave_up.lock().clone()
+        self.gave_up.lock().as_deref().cloned()
     }
 
     /// Queues an event for JavaScript.
@@ -381,11 +383,16 @@ impl Inner {
     fn add(&mut self, subscriber: Arc<Subscriber>) -> usize {
         let consumer = Some(Consumer {
             subscriber,
-            wanted: Some(HashSet::new()),
+            wanted: Some(ByName::default()),
         });
         if let Some(free) = self.consumers.iter().position(Option::is_none) {
             self.consumers[free] = consumer;
             return free;
+        }
+        if self.consumers.is_empty() {
+            // Most of thousands of seats have no second consumer.
+            self.consumers.reserve_exact(1);
+            self.staged.reserve_exact(1);
         }
         self.consumers.push(consumer);
         self.staged.push(Staged::default());
@@ -403,8 +410,7 @@ impl Inner {
             }
         }
         if let Some(consumer) = &mut self.consumers[place] {
-            consumer.wanted =
-                wanted.map(|names| names.into_iter().map(String::into_boxed_str).collect());
+            consumer.wanted = wanted.map(ByName::from_iter);
         }
     }
 
@@ -413,11 +419,11 @@ impl Inner {
         let Some(consumer) = &mut self.consumers[place] else {
             return;
         };
-        match consumer.wanted.replace(HashSet::new()) {
+        match consumer.wanted.replace(ByName::default()) {
             None => self.routes.unwant_everything(place),
             Some(names) => {
-                for name in names {
-                    self.routes.unwant(&name, place);
+                for (name, ()) in names.iter() {
+                    self.routes.unwant(name, place);
                 }
             }
         }

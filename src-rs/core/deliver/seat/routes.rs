@@ -3,14 +3,19 @@
 //! A consumer either wants every subscribed channel, and then stands in one short list, or wants some by name, and then stands
 //! in the routes of those. Opening and closing a consumer of the first kind touches no channel at all.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use hashbrown::{HashMap, HashSet};
 use smol_str::SmolStr;
 
+use super::by_name::ByName;
+
 /// Places of consumers in the seat's list. Channels that go to the same consumers share one list, so that for thousands of
 /// channels it stays in the processor's cache.
 type Members = Arc<[usize]>;
+
+/// The members of a channel that only the first consumer wants: one list for all seats, as most of thousands have no other.
+static FIRST_ALONE: LazyLock<Members> = LazyLock::new(|| Arc::new([0]));
 
 /// Unused member lists are forgotten when there are this many more lists than after the last time.
 const SWEEP_AFTER: usize = 64;
@@ -27,11 +32,10 @@ pub(super) struct Route {
 /// The routes of all channels.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    /// Names of up to 23 bytes stand in the table itself, which saves a look into memory for each channel.
-    by_channel: HashMap<SmolStr, Route>,
+    by_channel: ByName<Route>,
     /// The consumers that want every subscribed channel.
     everything: Vec<usize>,
-    /// The different lists of members.
+    /// The different lists of members, but for [`FIRST_ALONE`] and the empty one.
     known: HashSet<Members>,
     known_after_sweep: usize,
 }
@@ -136,8 +140,8 @@ impl Routes {
 }
 
 /// The route of a channel, made when there is none.
-fn route<'a>(by_channel: &'a mut HashMap<SmolStr, Route>, channel: &str) -> &'a mut Route {
-    by_channel.entry_ref(channel).or_insert_with(|| Route {
+fn route<'a>(by_channel: &'a mut ByName<Route>, channel: &str) -> &'a mut Route {
+    by_channel.get_or_insert_with(channel, || Route {
         id: None,
         members: Arc::default(),
     })
@@ -145,7 +149,11 @@ fn route<'a>(by_channel: &'a mut HashMap<SmolStr, Route>, channel: &str) -> &'a 
 
 /// The one list with these members.
 fn shared(known: &mut HashSet<Members>, members: &[usize]) -> Members {
-    Arc::clone(known.get_or_insert_with(members, |members| members.into()))
+    match members {
+        [] => Arc::default(),
+        [0] => Arc::clone(&FIRST_ALONE),
+        _ => Arc::clone(known.get_or_insert_with(members, |members| members.into())),
+    }
 }
 
 #[cfg(test)]
@@ -183,7 +191,7 @@ mod tests {
             routes.unsubscribe(&channel);
             routes.unwant(&channel, number as usize);
         }
-        assert_eq!(routes.by_channel.len(), 0);
+        assert_eq!(routes.by_channel.iter().count(), 0);
         assert!(
             routes.known.len() <= 2 * SWEEP_AFTER,
             "{}",

@@ -151,8 +151,9 @@ fn push_fence(staged: &mut [Staged], number: u32) {
     }
 }
 
-fn was_just_removed(removed: &HashMap<Box<str>, Instant>, channel: &str) -> bool {
-    removed
-        .get(channel)
-        .is_some_and(|since| since.elapsed() < STRAGGLER_TIME)
+type Removed = Option<Box<HashMap<Box<str>, Instant>>>;
+
+fn was_just_removed(removed: &Removed, channel: &str) -> bool {
+    let since = removed.as_ref().and_then(|it| it.get(channel));
+    since.is_some_and(|since| since.elapsed() < STRAGGLER_TIME)
 }
