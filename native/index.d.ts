@@ -126,37 +126,45 @@ export declare class NativeLease {
   release(promise: number): void
 }
 
-/** One run of a listener. Collected as garbage, it ends its session. */
-export declare class NativeListener {
+/**
+ * The listeners of an environment, each by the id under which the facade is told of its events.
+ *
+ * They are no objects of JavaScript: with what Node-API and V8 keep for an object, it would be most of an idle listener.
+ * The facade says when one is forgotten, or collected as garbage; forgotten, it ends its session.
+ */
+export declare class NativeListeners {
+  constructor(bridge: Bridge)
   /**
-   * `pool` says where the session connects; `own` is the pool whose connections send what `ignoreOwn` leaves out. `signal`
-   * is the id of the consumer that is told of events.
+   * Makes a listener. `pool` says where the session connects; `own` is the pool whose connections send what `ignoreOwn`
+   * leaves out.
    */
-  constructor(bridge: Bridge, pool: NativePool, own: NativePool, options: NativeListenerOptions, signal: number)
+  make(listener: number, pool: NativePool, own: NativePool, options: NativeListenerOptions): void
+  /** Forgets a listener, and leaves its session if it has not left it. Nothing happens when there is none of this id. */
+  forget(listener: number): void
   /**
    * Connects and LISTENs; the promise resolves once the LISTENs are committed. `retry`: how it is tried again after a failed
    * attempt; none: not at all.
    */
-  start(promise: number, channels: Array<NativeChannel>, retry?: NativeReconnectOptions | undefined | null): void
+  start(listener: number, promise: number, channels: Array<NativeChannel>, retry?: NativeReconnectOptions | undefined | null): void
   /** Subscribes; the promise resolves once the LISTEN is committed. */
-  subscribe(promise: number, channel: string, id: number): void
+  subscribe(listener: number, promise: number, channel: string, id: number): void
   /** Unsubscribes; the promise resolves once the UNLISTEN is committed. */
-  unsubscribe(promise: number, channel: string): void
+  unsubscribe(listener: number, promise: number, channel: string): void
   /** Delivers a subscribed channel's notifications under another number from now on. */
-  renumber(channel: string, id: number): void
+  renumber(listener: number, channel: string, id: number): void
   /** Puts a fence into every consumer's stream; the promise resolves once it stands there. */
-  fence(promise: number, id: number): void
+  fence(listener: number, promise: number, id: number): void
   /** Ends every consumer's stream, behind what is buffered if `keep`. */
-  end(keep: boolean): void
+  end(listener: number, keep: boolean): void
   /** Closes the session; the promise resolves once the server has closed it too, or after the time. */
-  shutdown(promise: number, timeoutMs: number): void
+  shutdown(listener: number, promise: number, timeoutMs: number): void
   /** The events since the last call. */
-  takeEvents(): Array<NativeEvent>
-  stats(): NativeListenerStats
+  takeEvents(listener: number): Array<NativeEvent>
+  stats(listener: number): NativeListenerStats
   /** Takes a session of the listener's own, if it shares one and may leave it; the promise resolves once it hears that. */
-  takeOwnSession(promise: number): void
+  takeOwnSession(listener: number, promise: number): void
   /** The connection of the listener's own session; `null` while there is none, and while the session is shared. */
-  lease(): NativeLease | null
+  lease(listener: number): NativeLease | null
 }
 
 /** The questions for the passwords of one pool, in the environment to which its function belongs. */
@@ -208,34 +216,38 @@ export declare class NativeRest {
   next(promise: number): void
 }
 
-/** The bounded buffer of one consumer. Collected as garbage, it takes nothing more. */
-export declare class NativeSubscriber {
+/**
+ * The bounded buffers of the consumers of an environment, each by the id of its consumer: as listeners, they are no objects of
+ * JavaScript.
+ */
+export declare class NativeSubscribers {
+  constructor(bridge: Bridge)
   /**
-   * `channels` are names; `null` wants every subscribed channel. `selection`: what of them reaches the consumer; `null` for
-   * everything as it comes. `signal` is the id of the consumer.
+   * Makes the buffer of a consumer of a listener. `channels` are names; `null` wants every subscribed channel. `selection`: what
+   * of them reaches the consumer; `null` for everything as it comes.
    */
-  constructor(bridge: Bridge, listener: NativeListener, bounds: NativeBounds, channels: Array<string> | undefined | null, selection: NativeSelection | undefined | null, signal: number)
+  make(subscriber: number, listeners: NativeListeners, listener: number, bounds: NativeBounds, channels?: Array<string> | undefined | null, selection?: NativeSelection | undefined | null): void
+  /** Forgets a consumer, and what is buffered for it. Nothing happens when there is none of this id. */
+  forget(subscriber: number): void
   /**
    * A function that takes the next entries: at most as many as it is told, and as `numbers` has room for. It gives what
    * `receive` makes of their values, or the value of a single one. None at all arms the signal.
    */
-  drainer(numbers: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): (max: number) => unknown
+  drainer(subscriber: number, numbers: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): (max: number) => unknown
   /**
-   * Arms the signal, if there is nothing to take, and says whether that is so: as a function of [`NativeSubscriber::drainer`] does
+   * Arms the signal, if there is nothing to take, and says whether that is so: as a function of [`NativeSubscribers::drainer`] does
    * that takes nothing. Most of thousands of consumers never need such a function.
    */
-  arm(): boolean
+  arm(subscriber: number): boolean
   /** The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again. */
-  stopHanding(): void
+  stopHanding(subscriber: number): void
   /** Changes what reaches the consumer, also of what is buffered; `null` for everything as it comes. */
-  setSelection(selection?: NativeSelection | undefined | null): void
+  setSelection(subscriber: number, selection?: NativeSelection | undefined | null): void
   /** Changes the channels that are wanted; `null` wants all. */
-  setChannels(channels?: Array<string> | undefined | null): void
+  setChannels(subscriber: number, channels?: Array<string> | undefined | null): void
   /** Adds or removes one wanted channel. */
-  setChannel(channel: string, wanted: boolean): void
-  /** Takes nothing more, and forgets what is buffered. */
-  close(): void
-  stats(): NativeSubscriberStats
+  setChannel(subscriber: number, channel: string, wanted: boolean): void
+  stats(subscriber: number): NativeSubscriberStats
 }
 
 /** The addon's version. The facade compares it with its own, since the two are installed as separate packages. */

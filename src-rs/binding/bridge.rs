@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use futures_util::FutureExt as _;
 use napi::Status;
 use napi::bindgen_prelude::{Env, Function, JsValue as _, Uint32Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -123,7 +124,10 @@ impl BridgeHandle {
 
     /// Settles the promise `id`.
     pub(crate) fn settle<T: IntoJs + 'static>(&self, id: u32, outcome: Result<T>) {
-        let outcome = outcome.map(|value| Box::new(value) as Box<dyn IntoJs>);
+        let outcome = match outcome {
+            Ok(value) => Ok(Box::new(value) as Box<dyn IntoJs>),
+            Err(error) => Err(Box::new(error)),
+        };
         self.0.push(Ready::Settled { id, outcome });
     }
 
@@ -179,13 +183,14 @@ impl BridgeHandle {
         self.0.number
     }
 
-    async fn settled<T: IntoJs + 'static>(
+    /// Settles the promise `id` with what comes of a future. Thousands of these may be waiting.
+    fn settled<T: IntoJs + 'static>(
         self,
         id: u32,
         future: impl Future<Output = Result<T>> + Send + 'static,
-    ) {
-        let outcome = contained_future("a task of pglisten", future).await;
-        self.settle(id, outcome.unwrap_or_else(Err));
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let outcome = contained_future("a task of pglisten", future);
+        outcome.map(move |outcome| self.settle(id, outcome.unwrap_or_else(Err)))
     }
 }
 

@@ -32,12 +32,16 @@ impl<T: ToNapiValue + Send> IntoJs for T {
     }
 }
 
+/// What a promise is settled with.
+pub(crate) type Outcome = std::result::Result<Box<dyn IntoJs>, Box<Error>>;
+
 /// What is ready for JavaScript.
 pub(crate) enum Ready {
     /// A promise can be settled.
     Settled {
         id: u32,
-        outcome: Result<Box<dyn IntoJs>>,
+        /// The error is boxed, since all entries are as large as the largest, and there may be thousands.
+        outcome: Outcome,
     },
     /// Somebody has something to take.
     Signal(u32),
@@ -210,8 +214,8 @@ impl Ready {
     }
 }
 
-fn convert(env: sys::napi_env, outcome: Result<Box<dyn IntoJs>>) -> Result<sys::napi_value> {
-    let value = outcome?;
+fn convert(env: sys::napi_env, outcome: Outcome) -> Result<sys::napi_value> {
+    let value = outcome.map_err(|error| *error)?;
     let converted = contained("converting a result", || {
         fail_point!("result");
         value.into_js(env)

@@ -13,7 +13,7 @@ import type { ListenerContext } from './context.js'
 import type { Registration, Subscription } from './subscriptions.js'
 import type { Consumer } from '../native/bridge.js'
 import { asThenable } from '../native/thenable.js'
-import { Turn, type TurnTaker } from '../native/turn.js'
+import { isTurnSpent, Turn, type TurnTaker } from '../native/turn.js'
 import { callbackChannels, type CallbackContext } from '../observe/channels.js'
 import { areSettledTold } from '../observe/settled.js'
 import { areCallbacksTraced, traced } from '../observe/tracing.js'
@@ -49,7 +49,8 @@ export class Dispatcher implements Consumer, TurnTaker {
   readonly #context: ListenerContext
   readonly #watcher: FenceWatcher
   readonly #inbox: Inbox
-  readonly #turn = new Turn(this)
+  /** Kept from the first delivery on: thousands of listeners may be idle. */
+  #turn: Turn | undefined
   readonly #concurrency: number
   readonly #ordered: boolean
   /**
@@ -111,6 +112,7 @@ export class Dispatcher implements Consumer, TurnTaker {
 
   onTurn(): void {
     this.#pump()
+    if (this.#turn?.isUnused) this.#turn = undefined
   }
 
   /** Whether callbacks are called: `listen()` without a later `abortListen()`. */
@@ -133,6 +135,16 @@ export class Dispatcher implements Consumer, TurnTaker {
     if (this.#listening) return
     this.#listening = true
     // In a later turn, because `listen()` returns before the first callback runs.
+    this.#yield()
+  }
+
+  #charge(): boolean {
+    this.#turn ??= new Turn(this)
+    return this.#turn.charge()
+  }
+
+  #yield(): void {
+    this.#turn ??= new Turn(this)
     this.#turn.yield()
   }
 
@@ -159,11 +171,11 @@ export class Dispatcher implements Consumer, TurnTaker {
     this.#isTraced = areCallbacksTraced()
     this.#isTimed = areSettledTold()
     try {
-      if (this.#runnable.size > 0 && !this.#startWaiting()) return this.#turn.yield()
+      if (this.#runnable.size > 0 && !this.#startWaiting()) return this.#yield()
       while (this.#canTakeMore()) {
-        if (this.#turn.isExhausted) return this.#turn.yield()
+        if (isTurnSpent()) return this.#yield()
         if (!this.#inbox.hasNext()) return
-        if (!this.#turn.charge()) return this.#turn.yield()
+        if (!this.#charge()) return this.#yield()
         this.#inbox.advance()
         if (!this.#take()) return
       }
@@ -223,7 +235,7 @@ export class Dispatcher implements Consumer, TurnTaker {
     for (const channelId of this.#runnable) {
       while (this.#runnable.has(channelId)) {
         if (!this.#listening || this.#inFlight >= this.#concurrency) return true
-        if (!this.#turn.charge()) return false
+        if (!this.#charge()) return false
         this.#runnable.delete(channelId)
         const next = this.#lanes.get(channelId)!.shift()!
         this.#waiting -= 1
@@ -286,7 +298,7 @@ export class Dispatcher implements Consumer, TurnTaker {
       registration.returnsPromises = result !== undefined
       if (result) return result
       if (!inbox.nextIs(channelId) || subscription.only !== registration) return undefined
-      if (!this.#canTakeMore() || !this.#turn.charge()) return undefined
+      if (!this.#canTakeMore() || !this.#charge()) return undefined
       void this.#giveBack(connection, name)
       inbox.advance()
     }

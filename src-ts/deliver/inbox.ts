@@ -1,12 +1,6 @@
 // The JavaScript end of one consumer's buffer: pulls flat batches from Rust, and hands out their entries one by one.
 import type { Complete } from '../options/validate.js'
-import {
-  type NativeError,
-  type NativeGap,
-  type NativeListener,
-  type NativeSelection,
-  NativeSubscriber,
-} from '#native'
+import type { NativeError, NativeGap, NativeSelection } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { type PglistenError } from '../errors.js'
 import { arrayFor, BatchNumbers, SPECIAL, SpecialKind, asArray } from './batch.js'
@@ -79,7 +73,6 @@ export class Inbox implements Consumer {
   error: PglistenError | undefined
 
   readonly #id: number
-  readonly #native: NativeSubscriber
   #numbers = NO_NUMBERS
   /**
    * The native closure that takes entries; it holds the buffer and `#numbers`, so that only `max` has to cross. Made when there is
@@ -108,9 +101,9 @@ export class Inbox implements Consumer {
   /** Pulls again after a failure. */
   #retry: NodeJS.Timeout | undefined
 
-  /** `null` wants all channels; a selection of `null` wants every notification as it comes. */
+  /** `listener` is the id of its native half. `channels`: `null` wants all channels; a selection of `null` wants every notification as it comes. */
   constructor(
-    listener: NativeListener,
+    listener: number,
     bounds: Complete<BufferOptions>,
     channels: string[] | null,
     selection: NativeSelection | null,
@@ -119,14 +112,8 @@ export class Inbox implements Consumer {
     this.#run = run
     this.#bounds = bounds
     this.#id = bridge.register(this)
-    this.#native = new NativeSubscriber(
-      bridge.handle,
-      listener,
-      bounds,
-      channels,
-      selection,
-      this.#id,
-    )
+    const { listeners, subscribers } = bridge
+    subscribers.make(this.#id, listeners, listener, bounds, channels, selection)
   }
 
   onReady(): void {
@@ -152,7 +139,7 @@ export class Inbox implements Consumer {
     if (this.#handed < MOST_HANDED || !this.#open) return
     // What follows has to stay in the buffer, within its bounds.
     this.#isArmed = false
-    this.#native.stopHanding()
+    bridge.subscribers.stopHanding(this.#id)
   }
 
   /**
@@ -301,24 +288,24 @@ export class Inbox implements Consumer {
 
   /** Sets the names of the wanted channels; `null` wants all. */
   setChannels(channels: string[] | null): void {
-    if (this.#open) this.#native.setChannels(channels)
+    if (this.#open) bridge.subscribers.setChannels(this.#id, channels)
   }
 
   /** Changes what reaches the consumer, also of what is buffered; `null` for everything as it comes. */
   setSelection(selection: NativeSelection | null): void {
-    if (this.#open) this.#native.setSelection(selection)
+    if (this.#open) bridge.subscribers.setSelection(this.#id, selection)
   }
 
   /** Adds or removes one wanted channel. */
   setChannel(channel: string, wanted: boolean): void {
-    if (this.#open) this.#native.setChannel(channel, wanted)
+    if (this.#open) bridge.subscribers.setChannel(this.#id, channel, wanted)
   }
 
   /** The present state of the buffer, with the notifications that were pulled and not taken. */
   stats(): InboxStats {
     const here = this.#notificationsHere()
     if (!this.#open) return { buffered: here, bufferedBytes: 0, oldestAgeMs: undefined }
-    const native = this.#native.stats()
+    const native = bridge.subscribers.stats(this.#id)
     return {
       buffered: native.buffered + here,
       bufferedBytes: native.bufferedBytes,
@@ -347,7 +334,6 @@ export class Inbox implements Consumer {
     if (!this.#open) return
     this.#open = false
     clearTimeout(this.#retry)
-    this.#native.close()
     this.#flood?.close()
     bridge.unregister(this.#id)
     this.#values = EMPTY
@@ -364,7 +350,7 @@ export class Inbox implements Consumer {
       if (this.#flood?.beginRest()) return false
     }
     let drain = this.#drain
-    if (drain === undefined && this.#native.arm()) {
+    if (drain === undefined && bridge.subscribers.arm(this.#id)) {
       this.#isArmed = true
       return false
     }
@@ -398,7 +384,7 @@ export class Inbox implements Consumer {
   #makeDrain(max: number | undefined): (max: number) => unknown {
     this.#room = max ?? (this.#drain === undefined ? FEW : PULL_SIZE)
     this.#numbers = new BatchNumbers(this.#room)
-    this.#drain = this.#native.drainer(this.#numbers.array, asArray)
+    this.#drain = bridge.subscribers.drainer(this.#id, this.#numbers.array, asArray)
     return this.#drain
   }
 

@@ -18,7 +18,7 @@ import { nothing, watchAbortFor } from '../native/abort.js'
 import type { Consumer } from '../native/bridge.js'
 import { watchBounds } from '../native/bounded-wait.js'
 import { queueMicrotask, setImmediate } from '../native/timers.js'
-import { Turn, type TurnTaker } from '../native/turn.js'
+import { isTurnSpent, Turn, type TurnTaker } from '../native/turn.js'
 import { resolveWaitOptions, type WaitOptions } from '../options/wait.js'
 
 /** @internal An object that an iterator tells of its progress. */
@@ -171,7 +171,7 @@ export abstract class PullIterator<Item>
       const expire = (timeoutMs: number) => {
         if (!this.#waiters.includes(waiter)) return
         // What is there already may have to wait for a turn of the event loop, which comes behind timers.
-        if (this.#turn.isExhausted) setImmediate(() => expire(timeoutMs))
+        if (isTurnSpent()) setImmediate(() => expire(timeoutMs))
         else giveUp(new ListenerTimeoutError(`the next item took longer than ${timeoutMs} ms`))
       }
       over = watchBounds(bounds, giveUp, expire)
@@ -329,7 +329,7 @@ export abstract class PullIterator<Item>
 
   /** Whether entries may be taken at once. If so, they are there, and charged. */
   #mayTakeAll(max: number): boolean {
-    if (this.#context.options.parse || !this.inbox.isWhole || this.#turn.isExhausted) return false
+    if (this.#context.options.parse || !this.inbox.isWhole || isTurnSpent()) return false
     return this.inbox.hasNext(max) && this.#turn.charge(max)
   }
 
@@ -353,8 +353,8 @@ export abstract class PullIterator<Item>
         this.close()
         return END
       }
-      if (!this.#turn.isExhausted && !inbox.hasNext()) return NOTHING
-      if (this.#turn.isExhausted || !this.#turn.charge()) {
+      if (!isTurnSpent() && !inbox.hasNext()) return NOTHING
+      if (isTurnSpent() || !this.#turn.charge()) {
         // A loop over buffered entries never leaves the microtask queue by itself.
         this.#turn.yield()
         return NOTHING

@@ -1,5 +1,5 @@
 // The consumers of one run: callbacks together as one, and each iterator as one.
-import type { NativeListener, NativeSelection } from '#native'
+import type { NativeSelection } from '#native'
 import type { ListenerContext } from '../deliver/context.js'
 import { Dispatcher } from '../deliver/dispatcher.js'
 import { Inbox, type InboxOwner, type InboxStats } from '../deliver/inbox.js'
@@ -28,7 +28,8 @@ type InboxOptions = ResolvedSelection & Pick<ResolvedBatchesOptions, 'channels' 
 /** The consumers of one run, their buffers, and the fences that they pass. */
 export class Consumers implements IteratorWatcher {
   readonly #context: ListenerContext
-  readonly #native: NativeListener
+  /** The id of the native half of the run. */
+  readonly #listener: number
   readonly #owner: ConsumersOwner
   /** Buffers the notifications that arrive before there is a consumer; the first consumer takes it over. */
   #backlog: Inbox | undefined
@@ -44,9 +45,9 @@ export class Consumers implements IteratorWatcher {
   /** Made for the first one. */
   #fences: Fences | undefined
 
-  constructor(context: ListenerContext, native: NativeListener, owner: ConsumersOwner) {
+  constructor(context: ListenerContext, listener: number, owner: ConsumersOwner) {
     this.#context = context
-    this.#native = native
+    this.#listener = listener
     this.#owner = owner
     this.#backlog = this.#newInbox(null)
   }
@@ -209,7 +210,7 @@ export class Consumers implements IteratorWatcher {
 
   #newInbox(channels: string[] | null, selection = this.#selectionOf(NO_SELECTION)): Inbox {
     const { buffer } = this.#context.options
-    return new Inbox(this.#native, buffer, channels, selection, this.#owner)
+    return new Inbox(this.#listener, buffer, channels, selection, this.#owner)
   }
 
   #inboxes(): Inbox[] {

@@ -1,6 +1,6 @@
 // One run of a listener, from `startup()` to `shutdown()`: its session, its end, and what keeps it alive.
 import { clearTimeout, setTimeout } from '../native/timers.js'
-import { type NativeEvent, NativeListener, type NativeLease } from '#native'
+import type { NativeEvent, NativeLease } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import {
   ConnectionClosedError,
@@ -40,9 +40,8 @@ export class Run implements Consumer, ConsumersOwner {
   readonly consumers: Consumers
 
   readonly #context: ListenerContext
-  readonly #native: NativeListener
-  /** The id under which Rust signals this run that there are events. */
-  readonly #wakeId: number
+  /** The id under which Rust has the native half of this run, and signals that there are events. */
+  readonly #id: number
   /** Whether the user wants the process to stay alive: `ref()` and `unref()`. */
   #isRefed: boolean
   /** Whether this run has a session, or expects one. */
@@ -61,16 +60,11 @@ export class Run implements Consumer, ConsumersOwner {
   ) {
     this.lifecycle = lifecycle
     this.#context = context
-    this.#wakeId = bridge.register(this)
-    this.#native = new NativeListener(
-      bridge.handle,
-      pool.session,
-      pool.own,
-      toNativeListenerOptions(context.options),
-      this.#wakeId,
-    )
-    keepAskerOf(pool.session, this.#native)
-    this.consumers = new Consumers(context, this.#native, this)
+    this.#id = bridge.register(this)
+    const options = toNativeListenerOptions(context.options)
+    bridge.listeners.make(this.#id, pool.session, pool.own, options)
+    keepAskerOf(pool.session, this)
+    this.consumers = new Consumers(context, this.#id, this)
     this.#isRefed = keepAlive
   }
 
@@ -86,7 +80,7 @@ export class Run implements Consumer, ConsumersOwner {
   }
 
   #keepAlive(): void {
-    bridge.keepAlive(this.#wakeId, this.#isRefed && this.#isRunning)
+    bridge.keepAlive(this.#id, this.#isRefed && this.#isRunning)
   }
 
   /** Connects; resolves once the channels' LISTENs are committed. `retry`: whether a failed attempt is followed by others. */
@@ -95,7 +89,7 @@ export class Run implements Consumer, ConsumersOwner {
     const how = this.#context.options.reconnect ?? DEFAULT_RECONNECT
     const retrying = retry ? toNativeReconnectOptions(how) : null
     try {
-      await bridge.call<void>((id) => this.#native.start(id, native, retrying))
+      await bridge.call<void>((id) => bridge.listeners.start(this.#id, id, native, retrying))
     } catch (error) {
       this.#release()
       throw error
@@ -109,17 +103,19 @@ export class Run implements Consumer, ConsumersOwner {
 
   /** Makes the server listen to a channel; resolves once the LISTEN is committed. */
   subscribe(subscription: Subscription): Promise<void> {
-    return bridge.call((id) => this.#native.subscribe(id, subscription.name, subscription.id))
+    return bridge.call((id) =>
+      bridge.listeners.subscribe(this.#id, id, subscription.name, subscription.id),
+    )
   }
 
   /** Makes the server listen to a channel no more; resolves once the UNLISTEN is committed. */
   unsubscribe(subscription: Subscription): Promise<void> {
-    return bridge.call((id) => this.#native.unsubscribe(id, subscription.name))
+    return bridge.call((id) => bridge.listeners.unsubscribe(this.#id, id, subscription.name))
   }
 
   /** Delivers a channel's notifications under the channel's new number from now on. */
   renumber(subscription: Subscription): void {
-    this.#native.renumber(subscription.name, subscription.id)
+    bridge.listeners.renumber(this.#id, subscription.name, subscription.id)
   }
 
   /**
@@ -129,7 +125,7 @@ export class Run implements Consumer, ConsumersOwner {
   lease(): NativeLease | Promise<NativeLease> {
     // Whoever asks meanwhile comes behind those who have asked before.
     if (this.#moving) return this.#moving
-    this.#lease ??= this.#native.lease() ?? undefined
+    this.#lease ??= bridge.listeners.lease(this.#id) ?? undefined
     if (this.#lease) return this.#lease
     const { session } = this.#context.options
     if (session === 'shared') {
@@ -139,11 +135,11 @@ export class Run implements Consumer, ConsumersOwner {
     }
     if (session === 'own' || this.lifecycle.state !== 'connected') throw this.#noSession()
     this.#moving = bridge
-      .call<void>((id) => this.#native.takeOwnSession(id))
+      .call<void>((id) => bridge.listeners.takeOwnSession(this.#id, id))
       .then(() => {
-        this.#lease ??= this.#native.lease() ?? undefined
+        this.#lease ??= bridge.listeners.lease(this.#id) ?? undefined
         if (!this.#lease) throw this.#noSession()
-        this.#context.events.observer.moved(this.#native.stats().session?.processId)
+        this.#context.events.observer.moved(bridge.listeners.stats(this.#id).session?.processId)
         return this.#lease
       })
       .finally(() => {
@@ -163,7 +159,7 @@ export class Run implements Consumer, ConsumersOwner {
   /** Resolves when every present consumer has got what was committed before the call. */
   sync(signal: AbortSignal | undefined): Promise<void> {
     return this.consumers.sync(
-      (fence) => bridge.call<void>((id) => this.#native.fence(id, fence)),
+      (fence) => bridge.call<void>((id) => bridge.listeners.fence(this.#id, id, fence)),
       signal,
     )
   }
@@ -171,7 +167,7 @@ export class Run implements Consumer, ConsumersOwner {
   /** Counts of this run; nothing any more once they are in `counters`. */
   stats(): RunStats {
     if (this.lifecycle.hasEnded) return NOTHING_COUNTED
-    return runStats(this.#native.stats(), this.consumers.stats())
+    return runStats(bridge.listeners.stats(this.#id), this.consumers.stats())
   }
 
   /**
@@ -191,14 +187,14 @@ export class Run implements Consumer, ConsumersOwner {
 
   async #shutdown(drain: boolean, timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs
-    this.#native.end(drain)
+    bridge.listeners.end(this.#id, drain)
     if (drain && this.lifecycle.state !== 'connecting') {
       // The session needs some of the time to close.
       await within(timeoutMs - Math.min(500, timeoutMs / 4), this.#drained())
     }
     this.#closeConsumers()
     const left = Math.max(deadline - performance.now(), 0)
-    await bridge.call<void>((id) => this.#native.shutdown(id, left))
+    await bridge.call<void>((id) => bridge.listeners.shutdown(this.#id, id, left))
     this.#release()
   }
 
@@ -218,20 +214,22 @@ export class Run implements Consumer, ConsumersOwner {
   #release(): void {
     if (this.lifecycle.hasEnded) return
     // `stats()` stops adding the native counts in the same step in which the listener's counters take them over.
-    addFinalCounts(this.#context.counters, this.#native.stats())
+    addFinalCounts(this.#context.counters, bridge.listeners.stats(this.#id))
     this.lifecycle.to('ended')
     this.#closeConsumers()
     this.#lease = undefined
     this.#setRunning(false)
-    bridge.unregister(this.#wakeId)
+    bridge.unregister(this.#id)
     this.onNeedChanged()
   }
 
   /** Called by the bridge when the native half has events. */
   onReady(): void {
+    // Whoever has failed tries again later, and the run may be over by then.
+    if (this.lifecycle.hasEnded) return
     let events: NativeEvent[]
     try {
-      events = this.#native.takeEvents()
+      events = bridge.listeners.takeEvents(this.#id)
     } catch (error) {
       this.#context.events.report('error', error as PglistenError)
       setTimeout(() => this.onReady(), RETRY_MS).unref()

@@ -1,6 +1,12 @@
 // The JavaScript end of the only way from Rust to JavaScript. It settles promises, signals consumers that their buffers have
 // something to drain, or hands them that, and keeps the process alive while a promise is pending.
-import { Bridge, type NativeError, type NativeQueryOutput } from '#native'
+import {
+  Bridge,
+  type NativeError,
+  NativeListeners,
+  type NativeQueryOutput,
+  NativeSubscribers,
+} from '#native'
 import { fromNativeError } from './native-errors.js'
 import { setInterval, throwLater } from './timers.js'
 import { woken } from './turn.js'
@@ -85,6 +91,8 @@ function gather(...values: unknown[]): unknown[] {
 
 class JsBridge {
   #handle: Bridge | undefined
+  #listeners: NativeListeners | undefined
+  #subscribers: NativeSubscribers | undefined
   readonly #pending = new Map<number, (outcome: Outcome) => void>()
   readonly #consumers = new Map<number, WeakRef<Consumer> | Consumer>()
   /** Forgets consumers that were collected as garbage. */
@@ -110,6 +118,18 @@ class JsBridge {
       gather,
     )
     return this.#handle
+  }
+
+  /** The native halves of listeners, each by the id under which its run is registered. */
+  get listeners(): NativeListeners {
+    this.#listeners ??= new NativeListeners(this.handle)
+    return this.#listeners
+  }
+
+  /** The native buffers of consumers, each by the id under which its inbox is registered. */
+  get subscribers(): NativeSubscribers {
+    this.#subscribers ??= new NativeSubscribers(this.handle)
+    return this.#subscribers
   }
 
   /**
@@ -144,10 +164,15 @@ class JsBridge {
     if (this.#consumers.has(id)) this.#consumers.set(id, isHeld ? consumer : new WeakRef(consumer))
   }
 
-  /** Removes a consumer: a signal that is under way for it is ignored, and it does not keep the process alive. */
+  /**
+   * Removes a consumer, with the native half that has its id. A signal that is under way for it is ignored, and it does not keep
+   * the process alive.
+   */
   unregister(id: number): void {
     this.#consumers.delete(id)
     this.keepAlive(id, false)
+    this.#listeners?.forget(id)
+    this.#subscribers?.forget(id)
   }
 
   /** Says whether a registered consumer keeps the process alive. It does so no longer than until it is collected as garbage. */

@@ -94,6 +94,14 @@ export interface TurnTaker {
   onTurn(): void
 }
 
+/**
+ * Whether the slice of the present turn is known to be used up, so that nothing more is to be pulled either. Asks without
+ * charging; see {@link Turn.charge}.
+ */
+export function isTurnSpent(): boolean {
+  return current.spent
+}
+
 /** The share of one consumer in the turns of the event loop. */
 export class Turn {
   readonly #taker: TurnTaker
@@ -116,12 +124,9 @@ export class Turn {
     this.#taker = taker
   }
 
-  /**
-   * Whether the slice is known to be used up, so that nothing more is to be pulled either. Asks without charging; see
-   * {@link Turn.charge}.
-   */
-  get isExhausted(): boolean {
-    return current.spent
+  /** Whether the consumer neither waits for its turn nor has ever been charged for a delivery. */
+  get isUnused(): boolean {
+    return !this.#waits && this.#deliveredLast === 0
   }
 
   /**

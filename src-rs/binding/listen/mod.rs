@@ -1,4 +1,4 @@
-//! A run of a listener, from `startup()` to `shutdown()`.
+//! The runs of listeners, from `startup()` to `shutdown()`.
 
 mod events;
 mod options;
@@ -11,6 +11,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use events::NativeEvent;
+use hashbrown::HashMap;
+use napi::Status;
 use napi_derive::napi;
 use options::{NativeListenerOptions, NativeReconnectOptions};
 use parking_lot::Mutex;
@@ -83,39 +85,55 @@ fn shared(options: ListenerOptions) -> Arc<ListenerOptions> {
     })
 }
 
-/// One run of a listener. Collected as garbage, it ends its session.
-#[napi(custom_finalize)]
-pub struct NativeListener {
-    bridge: BridgeHandle,
+/// A run of a listener, from `startup()` to `shutdown()`.
+struct Listener {
     seat: Arc<Seat>,
     options: Arc<ListenerOptions>,
-    handle: Arc<Mutex<Option<ListenerHandle>>>,
+    /// `None` before it is started.
+    handle: Mutex<Option<ListenerHandle>>,
 }
 
-contained_finalizer!(NativeListener);
+/// The listeners of an environment, each by the id under which the facade is told of its events.
+///
+/// They are no objects of JavaScript: with what Node-API and V8 keep for an object, it would be most of an idle listener.
+/// The facade says when one is forgotten, or collected as garbage; forgotten, it ends its session.
+#[napi(custom_finalize)]
+pub struct NativeListeners {
+    bridge: BridgeHandle,
+    all: RefCell<HashMap<u32, Arc<Listener>>>,
+}
+
+contained_finalizer!(NativeListeners);
 
 #[napi]
-impl NativeListener {
-    /// `pool` says where the session connects; `own` is the pool whose connections send what `ignoreOwn` leaves out. `signal`
-    /// is the id of the consumer that is told of events.
+impl NativeListeners {
     #[napi(constructor, catch_unwind)]
-    pub fn new(
-        bridge: &Bridge,
+    pub fn new(bridge: &Bridge) -> Self {
+        Self {
+            bridge: bridge.handle(),
+            all: RefCell::default(),
+        }
+    }
+
+    /// Makes a listener. `pool` says where the session connects; `own` is the pool whose connections send what `ignoreOwn`
+    /// leaves out.
+    #[napi(catch_unwind)]
+    pub fn make(
+        &self,
+        listener: u32,
         pool: &NativePool,
         own: &NativePool,
         options: NativeListenerOptions,
-        signal: u32,
-    ) -> Self {
+    ) {
         fail_point!("listener");
-        let bridge = bridge.handle();
         let pool = pool.core();
         let own_pids = own.core().own_pids();
-        let events = bridge.clone();
+        let events = self.bridge.clone();
         let seat = Seat::new(
             options.ignore_own.then(|| Arc::clone(own_pids)),
-            Box::new(move || events.signal(signal)),
+            Box::new(move || events.signal(listener)),
         )
-        .in_environment(bridge.environment(), duration_ms(options.max_delay_ms))
+        .in_environment(self.bridge.environment(), duration_ms(options.max_delay_ms))
         .named(options.name.as_deref());
         let options = ListenerOptions {
             session: options.session.into(),
@@ -126,12 +144,19 @@ impl NativeListener {
             heartbeat: options.heartbeat.map(Into::into),
             own_pids: Arc::clone(own_pids),
         };
-        Self {
-            bridge,
+        let made = Listener {
             seat: Arc::new(seat),
             options: shared(options),
-            handle: Arc::default(),
-        }
+            handle: Mutex::default(),
+        };
+        self.all.borrow_mut().insert(listener, Arc::new(made));
+    }
+
+    /// Forgets a listener, and leaves its session if it has not left it. Nothing happens when there is none of this id.
+    #[napi(catch_unwind)]
+    pub fn forget(&self, listener: u32) {
+        let forgotten = self.all.borrow_mut().remove(&listener);
+        drop(forgotten);
     }
 
     /// Connects and LISTENs; the promise resolves once the LISTENs are committed. `retry`: how it is tried again after a failed
@@ -139,6 +164,7 @@ impl NativeListener {
     #[napi(catch_unwind)]
     pub fn start(
         &self,
+        listener: u32,
         promise: u32,
         channels: Vec<NativeChannel>,
         retry: Option<NativeReconnectOptions>,
@@ -148,59 +174,63 @@ impl NativeListener {
             Ok(runtime) => runtime,
             Err(error) => return self.bridge.settle::<()>(promise, Err(error)),
         };
+        let Ok(listener) = self.get(listener) else {
+            return self.bridge.settle::<()>(promise, Err(closed()));
+        };
         for channel in &channels {
-            self.seat.add_channel(&channel.name, channel.id);
+            listener.seat.add_channel(&channel.name, channel.id);
         }
         let _context = runtime.enter();
         let (handle, started) = ListenerHandle::start(
-            Arc::clone(&self.options),
-            Arc::clone(&self.seat),
+            Arc::clone(&listener.options),
+            Arc::clone(&listener.seat),
             retry.map(Into::into),
         );
-        *self.handle.lock() = Some(handle);
+        *listener.handle.lock() = Some(handle);
         self.bridge.spawn(promise, started);
     }
 
     /// Subscribes; the promise resolves once the LISTEN is committed.
     #[napi(catch_unwind)]
-    pub fn subscribe(&self, promise: u32, channel: String, id: u32) {
-        self.with_handle(promise, |handle| handle.subscribe(channel, id));
+    pub fn subscribe(&self, listener: u32, promise: u32, channel: String, id: u32) {
+        self.with_handle(listener, promise, |handle| handle.subscribe(channel, id));
     }
 
     /// Unsubscribes; the promise resolves once the UNLISTEN is committed.
     #[napi(catch_unwind)]
-    pub fn unsubscribe(&self, promise: u32, channel: String) {
-        self.with_handle(promise, |handle| handle.unsubscribe(channel));
+    pub fn unsubscribe(&self, listener: u32, promise: u32, channel: String) {
+        self.with_handle(listener, promise, |handle| handle.unsubscribe(channel));
     }
 
     /// Delivers a subscribed channel's notifications under another number from now on.
     #[napi(catch_unwind)]
-    pub fn renumber(&self, channel: String, id: u32) {
-        self.seat.add_channel(&channel, id);
+    pub fn renumber(&self, listener: u32, channel: String, id: u32) -> napi::Result<()> {
+        self.get(listener)?.seat.add_channel(&channel, id);
+        Ok(())
     }
 
     /// Puts a fence into every consumer's stream; the promise resolves once it stands there.
     #[napi(catch_unwind)]
-    pub fn fence(&self, promise: u32, id: u32) {
-        self.with_handle(promise, |handle| handle.fence(id));
+    pub fn fence(&self, listener: u32, promise: u32, id: u32) {
+        self.with_handle(listener, promise, |handle| handle.fence(id));
     }
 
     /// Ends every consumer's stream, behind what is buffered if `keep`.
     #[napi(catch_unwind)]
-    pub fn end(&self, keep: bool) {
-        self.seat.end(&End::Shutdown, keep);
+    pub fn end(&self, listener: u32, keep: bool) -> napi::Result<()> {
+        self.get(listener)?.seat.end(&End::Shutdown, keep);
+        Ok(())
     }
 
     /// Closes the session; the promise resolves once the server has closed it too, or after the time.
     #[napi(catch_unwind)]
-    pub fn shutdown(&self, promise: u32, timeout_ms: f64) {
+    pub fn shutdown(&self, listener: u32, promise: u32, timeout_ms: f64) {
         let timeout = duration_ms(timeout_ms);
         // It begins at once, not when the runtime gets to it.
-        let finished = self
-            .handle
-            .lock()
-            .as_ref()
-            .map(|handle| handle.shutdown(timeout));
+        let finished = self.get(listener).ok().and_then(|it| {
+            let handle = it.handle.lock();
+            handle.as_ref().map(|handle| handle.shutdown(timeout))
+        });
         let Some(finished) = finished else {
             return self.bridge.settle(promise, Ok(()));
         };
@@ -212,21 +242,23 @@ impl NativeListener {
 
     /// The events since the last call.
     #[napi(catch_unwind)]
-    pub fn take_events(&self) -> Vec<NativeEvent> {
+    pub fn take_events(&self, listener: u32) -> napi::Result<Vec<NativeEvent>> {
         fail_point!("events");
-        self.seat
-            .take_events()
-            .into_iter()
-            .map(Into::into)
-            .collect()
+        let events = self.get(listener)?.seat.take_events();
+        Ok(events.into_iter().map(Into::into).collect())
     }
 
     #[napi(catch_unwind)]
-    pub fn stats(&self) -> NativeListenerStats {
-        let counters = &self.seat.counters;
-        let served = self.handle.lock().as_ref().and_then(ListenerHandle::served);
+    pub fn stats(&self, listener: u32) -> napi::Result<NativeListenerStats> {
+        let listener = self.get(listener)?;
+        let counters = &listener.seat.counters;
+        let served = listener
+            .handle
+            .lock()
+            .as_ref()
+            .and_then(ListenerHandle::served);
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        NativeListenerStats {
+        Ok(NativeListenerStats {
             received: counters.received.load(Ordering::Relaxed) as f64,
             dropped: counters.buffers.dropped.load(Ordering::Relaxed) as f64,
             coalesced: counters.buffers.coalesced.load(Ordering::Relaxed) as f64,
@@ -242,19 +274,20 @@ impl NativeListener {
                     channels: count(it.channels),
                 })
             }),
-        }
+        })
     }
 
     /// Takes a session of the listener's own, if it shares one and may leave it; the promise resolves once it hears that.
     #[napi(catch_unwind)]
-    pub fn take_own_session(&self, promise: u32) {
-        self.with_handle(promise, ListenerHandle::take_own_session);
+    pub fn take_own_session(&self, listener: u32, promise: u32) {
+        self.with_handle(listener, promise, ListenerHandle::take_own_session);
     }
 
     /// The connection of the listener's own session; `null` while there is none, and while the session is shared.
     #[napi(catch_unwind)]
-    pub fn lease(&self) -> Option<NativeLease> {
-        let slot = self.handle.lock().as_ref()?.client()?;
+    pub fn lease(&self, listener: u32) -> Option<NativeLease> {
+        let listener = self.get(listener).ok()?;
+        let slot = listener.handle.lock().as_ref()?.client()?;
         let session = slot.lock().clone()?;
         Some(NativeLease::new(
             self.bridge.clone(),
@@ -262,19 +295,32 @@ impl NativeListener {
         ))
     }
 
-    fn with_handle<F>(&self, promise: u32, ask: impl FnOnce(&ListenerHandle) -> F)
+    fn with_handle<F>(&self, listener: u32, promise: u32, ask: impl FnOnce(&ListenerHandle) -> F)
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
-        match &*self.handle.lock() {
+        let listener = self.get(listener).ok();
+        let handle = listener.as_ref().map(|it| it.handle.lock());
+        match handle.as_ref().and_then(|it| it.as_ref()) {
             Some(handle) => self.bridge.spawn(promise, ask(handle)),
-            None => self.bridge.settle::<()>(
-                promise,
-                Err(Error::new(
-                    ErrorKind::ListenerClosed,
-                    "the listener was shut down",
-                )),
-            ),
+            None => self.bridge.settle::<()>(promise, Err(closed())),
         }
     }
+
+    /// The listener of an id.
+    fn get(&self, listener: u32) -> napi::Result<Arc<Listener>> {
+        let all = self.all.borrow();
+        let found = all.get(&listener).cloned();
+        found.ok_or_else(|| unknown("listener", listener))
+    }
+}
+
+/// The error of whoever asks a listener that is shut down.
+fn closed() -> Error {
+    Error::new(ErrorKind::ListenerClosed, "the listener was shut down")
+}
+
+/// The error of an id that the facade has not got, or has forgotten.
+fn unknown(what: &str, id: u32) -> napi::Error {
+    napi::Error::new(Status::InvalidArg, format!("there is no {what} {id}"))
 }

@@ -1,8 +1,10 @@
-//! A consumer's buffer, as the facade drains it.
+//! Consumers' buffers, as the facade drains it.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use hashbrown::HashMap;
 use napi::bindgen_prelude::{Env, Function, Uint32Array};
 use napi::sys;
 use napi_derive::napi;
@@ -12,10 +14,9 @@ use pglisten_core::base::panic::contained;
 use pglisten_core::deliver::buffer::{Bounds, Overflow, Subscriber};
 use pglisten_core::deliver::seat::Seat;
 use pglisten_core::fail_point;
-use pglisten_core::listen::listener::ListenerHandle;
 
-use super::NativeListener;
 use super::selection::NativeSelection;
+use super::{Listener, NativeListeners, unknown};
 use crate::binding::batch::{Drainer, Value};
 use crate::binding::bridge::{Bridge, BridgeHandle};
 use crate::binding::finalize::contained_finalizer;
@@ -85,7 +86,7 @@ struct Consumer {
     /// Why a notification could not be handed over; told to whoever drains next.
     failed: Mutex<Option<napi::Error>>,
     /// The listener, until it is collected.
-    listener: Weak<Mutex<Option<ListenerHandle>>>,
+    listener: Weak<Listener>,
     bridge: BridgeHandle,
     /// When the last notification was read, in microseconds since 1970, after which there was nothing to take.
     last_read: AtomicU64,
@@ -145,49 +146,67 @@ impl Consumer {
         if read.saturating_sub(last) < STEADY_US {
             self.bridge.borrow_listening(|| {
                 let listener = self.listener.upgrade()?;
-                let handle = listener.lock();
+                let handle = listener.handle.lock();
                 handle.as_ref()?.lend()
             });
         }
     }
 }
 
-/// The bounded buffer of one consumer. Collected as garbage, it takes nothing more.
-#[napi(custom_finalize)]
-pub struct NativeSubscriber {
-    consumer: Arc<Consumer>,
-}
+/// A consumer that is no longer wanted when this is dropped.
+struct Wanted(Arc<Consumer>);
 
-contained_finalizer!(NativeSubscriber);
-
-impl Drop for NativeSubscriber {
+impl Drop for Wanted {
     fn drop(&mut self) {
-        self.close();
+        let Consumer {
+            seat, subscriber, ..
+        } = &*self.0;
+        seat.remove_subscriber(subscriber);
     }
 }
 
+/// The bounded buffers of the consumers of an environment, each by the id of its consumer: as listeners, they are no objects of
+/// JavaScript.
+#[napi(custom_finalize)]
+pub struct NativeSubscribers {
+    bridge: BridgeHandle,
+    all: RefCell<HashMap<u32, Wanted>>,
+}
+
+contained_finalizer!(NativeSubscribers);
+
 #[napi]
-impl NativeSubscriber {
-    /// `channels` are names; `null` wants every subscribed channel. `selection`: what of them reaches the consumer; `null` for
-    /// everything as it comes. `signal` is the id of the consumer.
+impl NativeSubscribers {
     #[napi(constructor, catch_unwind)]
-    pub fn new(
-        bridge: &Bridge,
-        listener: &NativeListener,
+    pub fn new(bridge: &Bridge) -> Self {
+        Self {
+            bridge: bridge.handle(),
+            all: RefCell::default(),
+        }
+    }
+
+    /// Makes the buffer of a consumer of a listener. `channels` are names; `null` wants every subscribed channel. `selection`: what
+    /// of them reaches the consumer; `null` for everything as it comes.
+    #[napi(catch_unwind)]
+    pub fn make(
+        &self,
+        subscriber: u32,
+        listeners: &NativeListeners,
+        listener: u32,
         bounds: NativeBounds,
         channels: Option<Vec<String>>,
         selection: Option<NativeSelection>,
-        signal: u32,
-    ) -> Self {
-        let bridge = bridge.handle();
-        let reading = bridge.clone();
+    ) -> napi::Result<()> {
+        let listener = listeners.get(listener)?;
         let seat = &listener.seat;
+        let bridge = self.bridge.clone();
         let consumer = Arc::new_cyclic(|consumer: &Weak<Consumer>| {
             let consumer = Weak::clone(consumer);
-            let signal = Box::new(move || bridge.signal_or_hand(signal, consumer.clone()));
+            let reading = bridge.clone();
+            let signal = Box::new(move || bridge.signal_or_hand(subscriber, consumer.clone()));
             let counters = Arc::clone(&seat.counters.buffers);
             Consumer {
-                listener: Arc::downgrade(&listener.handle),
+                listener: Arc::downgrade(&listener),
                 bridge: reading,
                 last_read: AtomicU64::new(0),
                 seat: Arc::clone(seat),
@@ -197,7 +216,21 @@ impl NativeSubscriber {
         });
         let selection = selection.map(Into::into).unwrap_or_default();
         seat.add_selective(Arc::clone(&consumer.subscriber), channels, selection);
-        Self { consumer }
+        self.all.borrow_mut().insert(subscriber, Wanted(consumer));
+        Ok(())
+    }
+
+    /// Forgets a consumer, and what is buffered for it. Nothing happens when there is none of this id.
+    #[napi(catch_unwind)]
+    pub fn forget(&self, subscriber: u32) {
+        let forgotten = self.all.borrow_mut().remove(&subscriber);
+        drop(forgotten);
+    }
+
+    fn get(&self, subscriber: u32) -> napi::Result<Arc<Consumer>> {
+        let all = self.all.borrow();
+        let found = all.get(&subscriber).map(|it| Arc::clone(&it.0));
+        found.ok_or_else(|| unknown("consumer", subscriber))
     }
 
     /// A function that takes the next entries: at most as many as it is told, and as `numbers` has room for. It gives what
@@ -206,6 +239,7 @@ impl NativeSubscriber {
     pub fn drainer<'env>(
         &self,
         env: &'env Env,
+        subscriber: u32,
         numbers: Uint32Array,
         #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] receive: Function<
             '_,
@@ -213,70 +247,66 @@ impl NativeSubscriber {
             (),
         >,
     ) -> napi::Result<Function<'env, (), Value>> {
-        let drainer = Drainer::new(Arc::clone(&self.consumer.subscriber), numbers, &receive)?;
-        let consumer = Arc::clone(&self.consumer);
+        let consumer = self.get(subscriber)?;
+        let drainer = Drainer::new(Arc::clone(&consumer.subscriber), numbers, &receive)?;
         env.create_function_from_closure("drain", move |call| {
             consumer.drain(&drainer, *call.env, call.first_arg()?)
         })
     }
 
-    /// Arms the signal, if there is nothing to take, and says whether that is so: as a function of [`NativeSubscriber::drainer`] does
+    /// Arms the signal, if there is nothing to take, and says whether that is so: as a function of [`NativeSubscribers::drainer`] does
     /// that takes nothing. Most of thousands of consumers never need such a function.
     #[napi(catch_unwind)]
-    pub fn arm(&self) -> bool {
-        self.consumer.subscriber.arm()
+    pub fn arm(&self, subscriber: u32) -> napi::Result<bool> {
+        Ok(self.get(subscriber)?.subscriber.arm())
     }
 
     /// The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again.
     #[napi(catch_unwind)]
-    pub fn stop_handing(&self) {
-        self.consumer.subscriber.stop_handing();
+    pub fn stop_handing(&self, subscriber: u32) -> napi::Result<()> {
+        self.get(subscriber)?.subscriber.stop_handing();
+        Ok(())
     }
 
     /// Changes what reaches the consumer, also of what is buffered; `null` for everything as it comes.
     #[napi(catch_unwind)]
-    pub fn set_selection(&self, selection: Option<NativeSelection>) {
-        let Consumer {
-            seat, subscriber, ..
-        } = &*self.consumer;
-        seat.set_selection(subscriber, selection.map(Into::into).unwrap_or_default());
+    pub fn set_selection(
+        &self,
+        subscriber: u32,
+        selection: Option<NativeSelection>,
+    ) -> napi::Result<()> {
+        let consumer = self.get(subscriber)?;
+        let selection = selection.map(Into::into).unwrap_or_default();
+        consumer.seat.set_selection(&consumer.subscriber, selection);
+        Ok(())
     }
 
     /// Changes the channels that are wanted; `null` wants all.
     #[napi(catch_unwind)]
-    pub fn set_channels(&self, channels: Option<Vec<String>>) {
-        let Consumer {
-            seat, subscriber, ..
-        } = &*self.consumer;
-        seat.set_wanted(subscriber, channels);
+    pub fn set_channels(&self, subscriber: u32, channels: Option<Vec<String>>) -> napi::Result<()> {
+        let consumer = self.get(subscriber)?;
+        consumer.seat.set_wanted(&consumer.subscriber, channels);
+        Ok(())
     }
 
     /// Adds or removes one wanted channel.
     #[napi(catch_unwind)]
-    pub fn set_channel(&self, channel: String, wanted: bool) {
-        let Consumer {
-            seat, subscriber, ..
-        } = &*self.consumer;
-        seat.set_wants(subscriber, &channel, wanted);
-    }
-
-    /// Takes nothing more, and forgets what is buffered.
-    #[napi(catch_unwind)]
-    pub fn close(&self) {
-        let Consumer {
-            seat, subscriber, ..
-        } = &*self.consumer;
-        seat.remove_subscriber(subscriber);
+    pub fn set_channel(&self, subscriber: u32, channel: String, wanted: bool) -> napi::Result<()> {
+        let consumer = self.get(subscriber)?;
+        consumer
+            .seat
+            .set_wants(&consumer.subscriber, &channel, wanted);
+        Ok(())
     }
 
     #[napi(catch_unwind)]
-    pub fn stats(&self) -> NativeSubscriberStats {
-        let stats = self.consumer.subscriber.stats();
-        NativeSubscriberStats {
+    pub fn stats(&self, subscriber: u32) -> napi::Result<NativeSubscriberStats> {
+        let stats = self.get(subscriber)?.subscriber.stats();
+        Ok(NativeSubscriberStats {
             buffered: stats.buffered as f64,
             buffered_bytes: stats.buffered_bytes as f64,
             oldest_age_ms: stats.oldest_age.map(|age| age.as_secs_f64() * 1000.0),
             drained_age_ms: stats.drained_age.map(|age| age.as_secs_f64() * 1000.0),
-        }
+        })
     }
 }

@@ -13,10 +13,13 @@ pub fn contained<T>(what: &str, work: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Error::panicked(what, &*panic))
 }
 
-/// Runs `work`, as [`contained`] does, to its end.
-pub async fn contained_future<T>(what: &str, work: impl Future<Output = T>) -> Result<T> {
-    let outcome = AssertUnwindSafe(work).catch_unwind().await;
-    outcome.map_err(|panic| Error::panicked(what, &*panic))
+/// Runs `work`, as [`contained`] does, to its end. An `async fn` would hold `work` twice: as its argument, and while it awaits it.
+pub fn contained_future<T>(
+    what: &str,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = Result<T>> {
+    let outcome = AssertUnwindSafe(work).catch_unwind();
+    outcome.map(move |outcome| outcome.map_err(|panic| Error::panicked(what, &*panic)))
 }
 
 impl Error {

@@ -1,9 +1,12 @@
 //! The channels that listeners are meant to listen to.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smol_str::SmolStr;
 
 use crate::deliver::feed::{SeatId, SeatIds};
+
+/// Names of channels. Those of up to 23 bytes stand in the table itself.
+pub(crate) type ChannelNames = HashSet<SmolStr>;
 
 /// A set of channels that knows in which order they came, and for whom.
 ///

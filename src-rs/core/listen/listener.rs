@@ -64,7 +64,7 @@ impl Chair {
     pub(super) fn join(
         &self,
         channels: Vec<String>,
-        retry: Option<ReconnectOptions>,
+        retry: Option<Box<ReconnectOptions>>,
     ) -> oneshot::Receiver<Result<()>> {
         let (reply, joined) = oneshot::channel();
         self.supervised.feed.add_channels(self.id, &channels);
@@ -120,7 +120,8 @@ impl ListenerHandle {
         retry: Option<ReconnectOptions>,
     ) -> (Self, impl Future<Output = Result<()>> + Send + use<>) {
         let running = Running::new(options, seat);
-        let joined = running.sit(retry);
+        let retry = retry.map(Box::new);
+        let joined = running.sit(retry.as_ref());
         let future = Arc::clone(&running).join(joined, retry);
         (Self(running), future)
     }
@@ -222,7 +223,7 @@ impl Running {
     }
 
     /// Takes a seat, and asks for its channels.
-    fn sit(&self, retry: Option<ReconnectOptions>) -> oneshot::Receiver<Result<()>> {
+    fn sit(&self, retry: Option<&Box<ReconnectOptions>>) -> oneshot::Receiver<Result<()>> {
         let _context = self.runtime.enter();
         let take_seat = match self.options.session {
             SessionChoice::Own => registry::alone,
@@ -232,7 +233,7 @@ impl Running {
         // Whoever reads the session may not hear for another environment.
         supervised.recall();
         let chair = Chair { supervised, id };
-        let joined = chair.join(self.seat.channels(), retry);
+        let joined = chair.join(self.seat.channels(), retry.cloned());
         self.place.lock().chair = Some(chair);
         joined
     }
@@ -241,16 +242,17 @@ impl Running {
     async fn join(
         self: Arc<Self>,
         mut joined: oneshot::Receiver<Result<()>>,
-        retry: Option<ReconnectOptions>,
+        retry: Option<Box<ReconnectOptions>>,
     ) -> Result<()> {
         loop {
             let Ok(answer) = joined.await else {
                 // The session ended before it took the listener in, for a reason that is none of the listener's.
-                if let Err(error) = self.ended().await {
+                // Boxed, since it is rare, and thousands may be waiting here.
+                if let Err(error) = Box::pin(self.ended()).await {
                     drop(self.leave(ABANDONED_CLOSE_TIMEOUT));
                     return Err(error);
                 }
-                joined = self.sit(retry);
+                joined = self.sit(retry.as_ref());
                 continue;
             };
             if answer.is_err() {

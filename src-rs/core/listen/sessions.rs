@@ -1,11 +1,11 @@
 //! The sessions that a supervisor needs, as traits, so that its decisions can be tested without a server.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::desired::ChannelNames;
 use super::driver::SessionEnd;
 use super::lending::Lender;
 use crate::base::error::{Error, Result};
@@ -43,7 +43,7 @@ pub(super) trait ListeningSession: Send {
     fn since(&self) -> Instant;
 
     /// The channels that the server listens to for this session.
-    fn applied(&self) -> &HashSet<String>;
+    fn applied(&self) -> &ChannelNames;
 
     /// The client for `listener.connection`.
     fn client(&self) -> SessionClient;

@@ -7,13 +7,13 @@ mod probe;
 mod registration;
 mod set_up;
 
-use std::collections::HashSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,6 +27,7 @@ use crate::connect::dial::{Candidate, Dialed, Round, dial_host};
 use crate::connect::wire::WireFacts;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::inbound::NotificationSink;
+use crate::listen::desired::ChannelNames;
 use crate::listen::driver::{Driver, SessionEnd};
 use crate::listen::lending::Lender;
 use crate::listen::liveness::{Liveness, SecondConnection};
@@ -72,7 +73,7 @@ pub struct Session {
     /// When it was verified.
     pub since: Instant,
     /// The channels of its LISTENs.
-    pub applied: HashSet<String>,
+    pub(super) applied: ChannelNames,
     /// The server's digest of all that it listens to, as of the last time that every channel was among it. `None`: our own LISTENs
     /// have changed it since.
     digest: Option<String>,
@@ -188,7 +189,7 @@ impl Session {
             process_id: 0,
             server_started: None,
             since: Instant::now(),
-            applied: HashSet::new(),
+            applied: ChannelNames::new(),
             digest: None,
         };
         if let Err(error) = session.set_up(setup, feed, channels).await {
@@ -221,9 +222,9 @@ impl Session {
         }
         drop(self.query_outside_block(&query).await?);
         self.digest = None;
-        self.applied.extend(add.iter().cloned());
+        self.applied.extend(add.iter().map(SmolStr::from));
         for channel in remove {
-            self.applied.remove(channel);
+            self.applied.remove(channel.as_str());
         }
         Ok(())
     }
@@ -293,7 +294,7 @@ impl ListeningSession for Session {
         self.since
     }
 
-    fn applied(&self) -> &HashSet<String> {
+    fn applied(&self) -> &ChannelNames {
         &self.applied
     }
 

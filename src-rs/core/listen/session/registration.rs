@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use smol_str::SmolStr;
+
 use super::{CHUNK, Session, listen, quote_literal};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::TextRow;
@@ -46,7 +48,7 @@ impl Session {
             return Ok(false);
         };
         let (digest, listened) = read_listing(&rows);
-        let mut missing: Vec<&str> = self.applied.iter().map(String::as_str).collect();
+        let mut missing: Vec<&str> = self.applied.iter().map(SmolStr::as_str).collect();
         missing.retain(|channel| !listened.contains(channel));
         if missing.is_empty() {
             self.digest = digest;

@@ -1,5 +1,7 @@
 //! The steps of a session between start-up and its first notification.
 
+use smol_str::SmolStr;
+
 use super::probe::Suspicion;
 use super::registration::{self, read_listing};
 use super::{Session, SessionSetup};
@@ -123,7 +125,7 @@ impl Session {
             ));
         }
         probed?;
-        self.applied = listened.into_iter().map(ToOwned::to_owned).collect();
+        self.applied = listened.into_iter().map(SmolStr::from).collect();
         self.digest = digest;
         Ok(())
     }

@@ -49,7 +49,7 @@ pub(crate) enum Command {
         seat: SeatId,
         channels: Vec<String>,
         /// How it goes on to wait after a failed attempt. `None`: it is told of the first.
-        retry: Option<ReconnectOptions>,
+        retry: Option<Box<ReconnectOptions>>,
         reply: Reply,
     },
     Subscribe {

@@ -95,13 +95,16 @@ impl<S: Sessions> Supervisor<S> {
     async fn subscribe(
         &mut self,
         session: &mut S::Session,
-        channels: Vec<String>,
+        mut channels: Vec<String>,
     ) -> std::result::Result<(), SessionOutcome> {
-        let mut groups: Vec<Vec<String>> = channels
-            .chunks(CHUNK)
-            .rev()
-            .map(<[String]>::to_vec)
-            .collect();
+        let mut groups = Vec::new();
+        while channels.len() > CHUNK {
+            let whole = (channels.len() - 1) / CHUNK * CHUNK;
+            groups.push(channels.split_off(whole));
+        }
+        if !channels.is_empty() {
+            groups.push(channels);
+        }
         while let Some(mut group) = groups.pop() {
             let Err(error) = self.change(session, &group, &[]).await? else {
                 continue;
@@ -130,7 +133,7 @@ impl<S: Sessions> Supervisor<S> {
             .applied()
             .iter()
             .filter(|channel| !self.desired.contains(channel) && *channel != fence_channel)
-            .cloned()
+            .map(ToString::to_string)
             .collect();
         for remove in remove.chunks(CHUNK) {
             if let Err(error) = self.change(session, &[], remove).await? {

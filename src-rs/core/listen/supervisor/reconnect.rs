@@ -1,7 +1,6 @@
 //! Finds a new session in the place of a lost one, and tells consumers of the gap between the two. Finds a first session too,
 //! for who keeps on trying.
 
-use std::collections::HashSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,6 +14,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::cluster::Timeline;
 use crate::deliver::gap::{Gap, GapReason};
 use crate::deliver::seat::Event;
+use crate::listen::desired::ChannelNames;
 use crate::listen::driver::SessionEnd;
 use crate::listen::options::ReconnectOptions;
 use crate::listen::sessions::{ListeningSession, Sessions};
@@ -30,7 +30,7 @@ struct LostSession {
     started: SystemTime,
     /// The channels that the server has listened to. A channel that no session has listened to yet may be refused, and must
     /// not keep us out: such channels come after the gap.
-    proven: HashSet<String>,
+    proven: ChannelNames,
 }
 
 impl LostSession {
@@ -201,7 +201,7 @@ impl<S: Sessions> Supervisor<S> {
     async fn search(
         &mut self,
         options: ReconnectOptions,
-        channels: Option<&HashSet<String>>,
+        channels: Option<&ChannelNames>,
         delay: Duration,
         mut error: Error,
         never_heals: impl Fn(&Error) -> bool,

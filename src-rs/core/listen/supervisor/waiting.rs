@@ -5,6 +5,9 @@ use crate::deliver::feed::{Feed, Reply, SeatId};
 use crate::listen::desired::Desired;
 use crate::listen::options::ReconnectOptions;
 
+/// The most waiting commands for which the empty list keeps memory.
+const MOST_KEPT: usize = 256;
+
 struct Waiting {
     seat: SeatId,
     request: Request,
@@ -17,7 +20,7 @@ pub(super) enum Request {
     Join {
         channels: Vec<String>,
         /// How the listener goes on to wait after a failed attempt. `None`: not at all.
-        retry: Option<ReconnectOptions>,
+        retry: Option<Box<ReconnectOptions>>,
     },
     /// A channel, with the number that the listener gave it.
     Listen { channel: String, number: u32 },
@@ -45,8 +48,8 @@ impl WaitingList {
 
     /// How those who join go on to wait after a failed attempt, if somebody does.
     pub(super) fn retry(&self) -> Option<ReconnectOptions> {
-        self.0.iter().find_map(|waiting| match waiting.request {
-            Request::Join { retry, .. } => retry,
+        self.0.iter().find_map(|waiting| match &waiting.request {
+            Request::Join { retry, .. } => retry.as_deref().copied(),
             _ => None,
         })
     }
@@ -124,5 +127,7 @@ impl WaitingList {
             };
             let _ = reply.send(answer);
         }
+        // Thousands may have been started at once.
+        self.0.shrink_to(MOST_KEPT);
     }
 }

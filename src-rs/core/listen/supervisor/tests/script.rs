@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use crate::deliver::buffer::{Bounds, Entry, Overflow, Subscriber};
 use crate::deliver::feed::{Feed, FeedPlace, SeatId};
 use crate::deliver::seat::{Event, Seat};
 use crate::inbound::ReceivedBatch;
+use crate::listen::desired::ChannelNames;
 use crate::listen::driver::SessionEnd;
 use crate::listen::lending::{Lender, LenderSlot};
 use crate::listen::losses::Losses;
@@ -227,7 +229,7 @@ impl Sessions for Script {
             process_id,
             ended,
             since: Instant::now(),
-            applied: channels.iter().cloned().collect(),
+            applied: channels.iter().map(SmolStr::from).collect(),
         })
     }
 }
@@ -253,7 +255,7 @@ pub(super) struct ScriptedSession {
     process_id: i32,
     ended: oneshot::Receiver<SessionEnd>,
     since: Instant,
-    applied: HashSet<String>,
+    applied: ChannelNames,
 }
 
 impl ListeningSession for ScriptedSession {
@@ -273,7 +275,7 @@ impl ListeningSession for ScriptedSession {
         self.since
     }
 
-    fn applied(&self) -> &HashSet<String> {
+    fn applied(&self) -> &ChannelNames {
         &self.applied
     }
 
@@ -321,8 +323,9 @@ impl ListeningSession for ScriptedSession {
         {
             return Err(refusal());
         }
-        self.applied.extend(add.iter().cloned());
-        self.applied.retain(|name| !remove.contains(name));
+        self.applied.extend(add.iter().map(SmolStr::from));
+        self.applied
+            .retain(|name| !remove.iter().any(|it| it == name));
         Ok(())
     }
 
@@ -434,7 +437,7 @@ impl Scene {
         let join = Command::Join {
             seat: id,
             channels: vec!["a".to_owned()],
-            retry,
+            retry: retry.map(Box::new),
             reply,
         };
         assert!(commands.send(join).is_ok());
@@ -499,7 +502,7 @@ impl Scene {
         let join = Command::Join {
             seat: id,
             channels: vec![channel.to_owned()],
-            retry,
+            retry: retry.map(Box::new),
             reply,
         };
         assert!(self.commands.send(join).is_ok(), "the supervisor is there");
