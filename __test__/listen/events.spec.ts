@@ -1,7 +1,7 @@
 // What a listener tells of itself: events and counters.
 
 import test from 'ava'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { DatabaseError, type ListenerEvents } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { flood } from '../support/flood.js'
@@ -244,4 +244,28 @@ test('stats() tells how many callbacks are pending, and since when', async (t) =
   t.is(listener.stats().callbacksInFlight, 1)
   gapGate.resolve()
   await pending(0)
+})
+
+test('a listener without handlers is an EventEmitter like any other', async (t) => {
+  const { listener } = await openListener(t)
+  t.true(listener instanceof EventEmitter)
+  t.deepEqual(listener.eventNames(), [])
+  t.is(listener.listenerCount('gap'), 0)
+  t.deepEqual(listener.rawListeners('gap'), [])
+  t.is(
+    listener.off('gap', () => {}),
+    listener,
+  )
+  t.is(listener.removeAllListeners(), listener)
+  t.false((listener as EventEmitter).emit('gap'))
+  t.is(listener.getMaxListeners(), EventEmitter.defaultMaxListeners)
+  t.throws(() => (listener as EventEmitter).emit('error', new Error('unheard')), {
+    message: 'unheard',
+  })
+  const first = once(listener, 'connected')
+  // `once()` listens to errors as well.
+  t.deepEqual(new Set(listener.eventNames()), new Set(['connected', 'error']))
+  await listener.startup()
+  t.is((await first).length, 1)
+  t.deepEqual(listener.eventNames(), [])
 })

@@ -2,6 +2,10 @@
 
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** How long V8 takes to see that the process rests: then it gives back most of what its young generation grew to. */
+const SETTLING_MS = 10_000
 
 const { kind, dsn, count, channels, folder } = JSON.parse(process.argv[2] ?? '{}')
 const require = createRequire(folder ?? import.meta.url)
@@ -80,7 +84,9 @@ const began = performance.now()
 const sync = await begin()
 const startMs = performance.now() - began
 const memory = (resident() - before) / count
-process.send?.({ startMs, memory })
+if (channels > 1) await sleep(SETTLING_MS)
+const settled = (resident() - before) / count
+process.send?.({ startMs, memory, settled })
 
 let cpuBefore = 0
 /** @param {unknown} message */

@@ -54,7 +54,7 @@ async function measured(kind, count, channels) {
     const [said] = await answered
     return said
   }
-  const { startMs, memory } = await answer(undefined)
+  const { startMs, memory, settled } = await answer(undefined)
   const admin = new Client({ connectionString: server.dsn })
   await admin.connect()
   const { rows: found } = await admin.query(
@@ -77,6 +77,7 @@ async function measured(kind, count, channels) {
     sessions: found[0].n,
     startMs,
     memory,
+    settled,
     ...notified,
     ...seen,
     loopNs,
@@ -97,6 +98,7 @@ const head = [
   'sessions',
   'all started, ms',
   'KiB each',
+  'KiB each, settled',
   'NOTIFY/s',
   'JS CPU a delivery, us',
   'sync(), ms',
@@ -115,6 +117,7 @@ for (const count of [1, 100, 500, 1000, 10_000]) {
       `${it.sessions}`,
       it.startMs.toFixed(0),
       (it.memory / 1024).toFixed(1),
+      (it.settled / 1024).toFixed(1),
       it.perSecond.toFixed(0),
       (it.cpuNs / it.delivered / 1000).toFixed(1),
       it.syncMs.toFixed(0),

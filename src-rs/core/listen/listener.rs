@@ -121,7 +121,7 @@ impl ListenerHandle {
     ) -> (Self, impl Future<Output = Result<()>> + Send + use<>) {
         let running = Running::new(options, seat);
         let retry = retry.map(Box::new);
-        let joined = running.sit(retry.as_ref());
+        let joined = running.sit(retry.as_deref());
         let future = Arc::clone(&running).join(joined, retry);
         (Self(running), future)
     }
@@ -223,7 +223,7 @@ impl Running {
     }
 
     /// Takes a seat, and asks for its channels.
-    fn sit(&self, retry: Option<&Box<ReconnectOptions>>) -> oneshot::Receiver<Result<()>> {
+    fn sit(&self, retry: Option<&ReconnectOptions>) -> oneshot::Receiver<Result<()>> {
         let _context = self.runtime.enter();
         let take_seat = match self.options.session {
             SessionChoice::Own => registry::alone,
@@ -233,7 +233,7 @@ impl Running {
         // Whoever reads the session may not hear for another environment.
         supervised.recall();
         let chair = Chair { supervised, id };
-        let joined = chair.join(self.seat.channels(), retry.cloned());
+        let joined = chair.join(self.seat.channels(), retry.copied().map(Box::new));
         self.place.lock().chair = Some(chair);
         joined
     }
@@ -252,7 +252,7 @@ impl Running {
                     drop(self.leave(ABANDONED_CLOSE_TIMEOUT));
                     return Err(error);
                 }
-                joined = self.sit(retry.as_ref());
+                joined = self.sit(retry.as_deref());
                 continue;
             };
             if answer.is_err() {
