@@ -7,6 +7,7 @@ import {
   type NativeQueryOutput,
   NativeSubscribers,
 } from '#native'
+import { warnOfDefect } from './defect.js'
 import { fromNativeError } from './native-errors.js'
 import { setInterval, throwLater } from './timers.js'
 import { woken } from './turn.js'
@@ -171,8 +172,13 @@ class JsBridge {
   unregister(id: number): void {
     this.#consumers.delete(id)
     this.keepAlive(id, false)
-    this.#listeners?.forget(id)
-    this.#subscribers?.forget(id)
+    try {
+      this.#listeners?.forget(id)
+      this.#subscribers?.forget(id)
+    } catch (error) {
+      // Often the garbage collector has asked for it, where nobody can catch an error: it would end the process.
+      warnOfDefect(error)
+    }
   }
 
   /** Says whether a registered consumer keeps the process alive. It does so no longer than until it is collected as garbage. */
