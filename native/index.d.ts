@@ -129,7 +129,7 @@ export declare class NativeLease {
 /**
  * The listeners of an environment, each by the id under which the facade is told of its events.
  *
- * They are no objects of JavaScript: with what Node-API and V8 keep for an object, it would be most of an idle listener.
+ * They are no objects of JavaScript: what Node-API and V8 keep for an object costs some hundred bytes.
  * The facade says when one is forgotten, or collected as garbage; forgotten, it ends its session.
  */
 export declare class NativeListeners {
