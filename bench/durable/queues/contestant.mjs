@@ -24,6 +24,9 @@ const { kind, role, dsn, count, perSecond = 0, folder } = JSON.parse(process.arg
  * @property {() => Promise<unknown>} close
  */
 
+/** So many jobs are fetched together where many wait. */
+const MANY = 500
+
 /** Imports what is not installed with the project. @param {string} name @returns {Promise<any>} */
 const installed = (name) => import(name)
 
@@ -34,7 +37,11 @@ const QUEUES = {
     const { ConnectionPool } = createRequire(folder)('pglisten')
     const pool = new ConnectionPool({ dsn, maxDbPoolSize: 10 })
     await pool.durable.install()
-    const subscription = pool.subscription('jobs', { channels: ['jobs'], from: 'beginning' })
+    const subscription = pool.subscription('jobs', {
+      channels: ['jobs'],
+      from: 'beginning',
+      ...(role === 'drain' && { batchSize: MANY }),
+    })
     return {
       fill: (many) =>
         pool.execute(
@@ -80,7 +87,11 @@ const QUEUES = {
       },
       send: (payload) => boss.send('jobs', { payload }),
       async work(handle) {
-        const options = { batchSize: 100, burstWhenBatchFull: true, pollingIntervalSeconds: 0.5 }
+        const options = {
+          batchSize: role === 'drain' ? MANY : 100,
+          burstWhenBatchFull: true,
+          pollingIntervalSeconds: 0.5,
+        }
         await boss.work(
           'jobs',
           options,
@@ -125,7 +136,7 @@ const QUEUES = {
               concurrentJobs: 24,
               maxPoolSize: 25,
               ...(role === 'drain' && {
-                localQueue: { size: 500 },
+                localQueue: { size: MANY },
                 completeJobBatchDelay: 0,
                 failJobBatchDelay: 0,
               }),
