@@ -26,7 +26,7 @@ import {
 import type { QueueSuspect } from './observe/queue.js'
 import { observedNotify } from './query/observed.js'
 import type { QueryOptions } from './query/options.js'
-import type { QueryParameter } from './query/parameters.js'
+import type { QueryParameter } from './query/parameters/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
 import { Durable } from './durable/durable.js'

@@ -3,7 +3,7 @@
 
 import test from 'ava'
 import * as fc from 'fast-check'
-import { toNativeParameters } from '../../src-ts/query/parameters.js'
+import { toNativeParameters } from '../../src-ts/query/parameters/parameters.js'
 
 const INT64 = { min: -(2n ** 63n), max: 2n ** 63n - 1n }
 

@@ -1,6 +1,6 @@
 //! Parameters in, values out.
 //!
-//! `src-ts/query/parameters.ts` decides what a JavaScript value means, and gives it one of the forms that [`NativeParam`]
+//! `src-ts/query/parameters/parameters.ts` decides what a JavaScript value means, and gives it one of the forms that [`NativeParam`]
 //! reads. What [`NativeQueryOutput`] gives is read by `src-ts/query/values/reader.ts`.
 
 pub(crate) mod lists;

@@ -6,7 +6,7 @@ import { DEFAULT_TYPES } from '../options/types.js'
 import { bounded, type CallOptions } from './bounds.js'
 import { observed, type Observable } from './observed.js'
 import { splitPipeline, textOf } from './pipeline.js'
-import type { QueryParameter } from './parameters.js'
+import type { QueryParameter } from './parameters/parameters.js'
 
 /** @internal A statement that is sent with others. */
 export type Companion = readonly [sql: string, params: readonly QueryParameter[]]

@@ -1,8 +1,8 @@
 // Statements that are sent together.
 import { ArgumentTypeError } from '../errors.js'
 import { checkString, expected } from '../options/validate.js'
-import { addValues, numbered, type QueryParameters } from './named-parameters.js'
-import { ParameterLists } from './parameter-lists.js'
+import { addValues, numbered, type QueryParameters } from './parameters/named.js'
+import { ParameterLists } from './parameters/lists.js'
 import type { ResolvedTypes } from '../options/types.js'
 
 /** A statement of a pipeline: its text, or its text and its parameters. */

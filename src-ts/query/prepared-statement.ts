@@ -4,7 +4,7 @@ import type { NativeDescription } from '#native'
 import { ConnectionExecuteError } from '../errors.js'
 import type { Cursor, CursorOptions } from './cursor.js'
 import type { ArrayMode, MapMode, QueryOptions } from './options.js'
-import type { QueryParameters } from './named-parameters.js'
+import type { QueryParameters } from './parameters/named.js'
 import type { QueryColumn, QueryResult } from './result.js'
 
 /** What a prepared statement runs on. */

@@ -24,7 +24,7 @@ import {
   type NamedQueryParameters,
   type NumberedStatement,
   type QueryParameters,
-} from './named-parameters.js'
+} from './parameters/named.js'
 import {
   resolveQuery,
   resolveStatement,
@@ -34,7 +34,7 @@ import {
   type ResolvedStatement,
   type StatementOptions,
 } from './options.js'
-import { toNativeParameters, type QueryParameter } from './parameters.js'
+import { toNativeParameters, type QueryParameter } from './parameters/parameters.js'
 import { observed, type backendOf, type observationOf } from './observed.js'
 import { splitPipeline, textOf, type PipelineStatement } from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'

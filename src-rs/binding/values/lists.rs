@@ -1,6 +1,6 @@
 //! Lists of parameters, which cross flat: to ask Node-API for one value after the other costs several times as much as to read them.
 //!
-//! `src-ts/query/parameter-lists.ts` writes what is read here.
+//! `src-ts/query/parameters/lists.ts` writes what is read here.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use napi::sys;
 use super::{read, unexpected};
 use pglisten_core::query::values::Param;
 
-/// What stands for a value, or for the end of a list. Mirrored in `src-ts/query/parameter-lists.ts`.
+/// What stands for a value, or for the end of a list. Mirrored in `src-ts/query/parameters/lists.ts`.
 mod kind {
     pub(super) const NULL: u8 = 0;
     pub(super) const FALSE: u8 = 1;

@@ -5,8 +5,8 @@ import { checkOptions, expected } from '../../options/validate.js'
 import type { ResolvedTypes, TypeOptions } from '../../options/types.js'
 import type { CallOptions } from '../bounds.js'
 import { quoteName } from '../identifiers.js'
-import { addParameters, encodeParameters, type QueryParameter } from '../parameters.js'
-import { ParameterLists } from '../parameter-lists.js'
+import { addParameters, encodeParameters, type QueryParameter } from '../parameters/parameters.js'
+import { ParameterLists } from '../parameters/lists.js'
 
 /** A record: a value for each column, or `null`. */
 export type CopyRecord = readonly QueryParameter[]

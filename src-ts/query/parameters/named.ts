@@ -2,13 +2,13 @@
 // list.
 import { types as kinds } from 'node:util'
 import { numberNamesOf } from '#native'
-import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
-import { describe, expected } from '../options/validate.js'
-import { looksLikeOptions, refuseOptions } from './bounds.js'
-import type { QueryParameter, ResolvedTypes } from '../options/types.js'
-import { ParameterLists } from './parameter-lists.js'
+import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../../errors.js'
+import { describe, expected } from '../../options/validate.js'
+import { looksLikeOptions, refuseOptions } from '../bounds.js'
+import type { QueryParameter, ResolvedTypes } from '../../options/types.js'
+import { ParameterLists } from './lists.js'
 import { addParameters, encodeParameters, toNativeParameters } from './parameters.js'
-import { RecentlyUsed } from './recently-used.js'
+import { RecentlyUsed } from '../recently-used.js'
 
 /**
  * The parameters of a statement with names: one value for each name, `{ id: 7 }` for `WHERE id = $(id)p`. A name has letters of

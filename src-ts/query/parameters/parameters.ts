@@ -1,21 +1,21 @@
 // Checks the parameters of statements and converts them for Rust, which knows the PostgreSQL type that each one must
 // fit.
 import { types } from 'node:util'
-import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
-import { refuseOptions } from './bounds.js'
-import { describe, expected } from '../options/validate.js'
-import type { ParameterLists } from './parameter-lists.js'
-import { BoundedArray } from './values/bounded-array.js'
-import { Interval } from './values/interval.js'
-import { Range } from './values/range.js'
-import { setOwn } from './values/reader.js'
-import { temporalKind, temporalText } from '../options/temporal.js'
+import { ArgumentRangeError, ArgumentTypeError } from '../../errors.js'
+import { refuseOptions } from '../bounds.js'
+import { describe, expected } from '../../options/validate.js'
+import type { ParameterLists } from './lists.js'
+import { BoundedArray } from '../values/bounded-array.js'
+import { Interval } from '../values/interval.js'
+import { Range } from '../values/range.js'
+import { setOwn } from '../values/reader.js'
+import { temporalKind, temporalText } from '../../options/temporal.js'
 import {
   DEFAULT_TYPES,
   type Encoder,
   type QueryParameter,
   type ResolvedTypes,
-} from '../options/types.js'
+} from '../../options/types.js'
 
 export type { QueryParameter }
 
