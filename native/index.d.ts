@@ -329,6 +329,8 @@ export interface NativeError {
   server?: NativeServerMessage
   /** Which statement of a pipeline failed. */
   statementIndex?: number
+  /** How many statements of a pipeline were completed before. */
+  completed: number
 }
 
 /** The kind of an error, for the class that the facade makes of it. */

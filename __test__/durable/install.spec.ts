@@ -257,3 +257,33 @@ test('a restored dump goes on where it stood, in a cluster whose transaction ids
   for (const name of ['middle', 'all', 'none'])
     t.deepEqual((await work(to, name, 10, 1)).got, ['newer'])
 })
+
+test('a session notices that what it knows of the cluster is no longer what the subscriptions know', async (t) => {
+  const { owner, superuser, as, ownerDsn } = await openDatabase(t)
+  await owner.durable.install()
+  const pool = as(new URL(ownerDsn).username, undefined, { maxDbPoolSize: 1 })
+  const got: string[] = []
+  const ending = new AbortController()
+  const subscription = pool.subscription('s', {
+    channels: ['a'],
+    from: 'beginning',
+    safetyNetMs: 100,
+  })
+  const run = subscription.run((_, { payload }) => void got.push(payload), {
+    signal: ending.signal,
+  })
+  run.catch(() => {})
+  t.teardown(() => ending.abort())
+  await owner.publish('a', '1')
+  await waitFor(() => got.length === 1)
+  // From now on the owner cannot know the identifier of the cluster.
+  await superuser.execute('REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC')
+  const other = as(new URL(ownerDsn).username)
+  await other.execute('SELECT FROM pglisten.adopt()')
+  t.is(await owner.fetchVal('SELECT cluster FROM pglisten.home'), 0n)
+  await owner.publish('a', '2')
+  await waitFor(() => got.length === 2)
+  t.deepEqual(got, ['1', '2'])
+  ending.abort()
+  await within(run)
+})

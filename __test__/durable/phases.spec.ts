@@ -259,3 +259,25 @@ test('what fails behind the commit of a batch, together with which it is sent, u
   ending.abort()
   await within(run)
 })
+
+test('what is told to be done is what was committed, also where the next batch cannot be prepared', async (t) => {
+  const { owner, witness } = await openGates(t)
+  for (const payload of ['1', '2', '3']) await owner.publish('a', payload)
+  const subscription = owner.subscription('s', options({ batchSize: 1 }))
+  const done = () => witness.ask<string[]>('SELECT array_agg(payload ORDER BY seq) FROM done')
+  const take = 'pglisten.take(text, int, int, int, text)'
+  let isGone = false
+  const refused = subscription.run(async (tx: Transaction, { id, payload }) => {
+    await tx.execute('INSERT INTO done (event, payload) VALUES ($1, $2)', [id, payload])
+    if (payload !== '2' || isGone) return
+    isGone = true
+    // A connection keeps 512 statements: those of the package are prepared anew.
+    for (let n = 0; n < 600; n += 1) await tx.execute(`SELECT 1 AS other_${n}`)
+    await witness.run(`ALTER FUNCTION ${take} RENAME TO gone`)
+  })
+  refused.catch(() => {})
+  await waitFor(() => isGone)
+  await t.throwsAsync(within(refused), { message: /not installed/ })
+  const { done: count } = await subscription.stats()
+  t.is((await done()).length, count)
+})

@@ -237,3 +237,20 @@ for (const end of ['terminate', 'exit', 'throw']) {
     t.pass()
   })
 }
+
+onLinux('a rollback whose answer waits while JavaScript is busy loses no connection', async (t) => {
+  const { connection } = await connect(t)
+  const backend = () => connection.fetchVal<number>('SELECT pg_backend_pid()')
+  const before = await backend()
+  const outer = await connection.begin()
+  const nested = outer.transaction(async (tx) => {
+    await tx.fetchVal('SELECT 1')
+    setImmediate(() => block(5500))
+    throw new RangeError('mine')
+  })
+  await t.throwsAsync(nested, { instanceOf: RangeError })
+  const rolledBack = outer.rollback()
+  block(5500)
+  await rolledBack
+  t.is(await backend(), before)
+})

@@ -91,6 +91,8 @@ pub struct NativeError {
     pub server: Option<NativeServerMessage>,
     /// Which statement of a pipeline failed.
     pub statement_index: Option<u32>,
+    /// How many statements of a pipeline were completed before.
+    pub completed: u32,
 }
 
 impl From<Error> for NativeError {
@@ -101,6 +103,7 @@ impl From<Error> for NativeError {
             option: error.option.map(|option| facade_name(option).to_owned()),
             server: error.server.map(|server| (*server).into()),
             statement_index: error.index.and_then(|index| u32::try_from(index).ok()),
+            completed: u32::try_from(error.completed).unwrap_or(u32::MAX),
         }
     }
 }

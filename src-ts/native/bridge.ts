@@ -76,13 +76,15 @@ function makeOutput(
     flags,
     numbers,
     integers,
-    texts: typeof texts[0] === 'object' ? joined(texts as string[][]) : (texts as string[]),
+    texts: typeof texts[0] === 'object' ? joined(texts) : (texts as string[]),
     bytes,
   }
 }
 
-function joined(parts: readonly string[][]): string[] {
-  return ([] as string[]).concat(...parts)
+/** Lists of lists come of as many texts as the most arguments of a call to the power of two and more. */
+function joined(parts: readonly unknown[]): string[] {
+  const texts = parts.flat()
+  return typeof texts[0] === 'object' ? joined(texts) : (texts as string[])
 }
 
 /** Makes an array of its arguments, which Rust could only fill element by element. */

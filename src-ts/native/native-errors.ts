@@ -21,7 +21,16 @@ import { unknownKind } from './kinds.js'
 export function fromNativeError(error: NativeError): PglistenError {
   const made = classified(error)
   if (error.statementIndex !== undefined) made.statementIndex = error.statementIndex
+  if (error.completed > 0) completed.set(made, error.completed)
   return made
+}
+
+/** How many statements of a pipeline the server completed before an error. */
+const completed = new WeakMap<object, number>()
+
+/** How many statements of a pipeline the server is known to have completed before the error. */
+export function completedBefore(error: unknown): number {
+  return (typeof error === 'object' && error !== null && completed.get(error)) || 0
 }
 
 function classified(error: NativeError): PglistenError {

@@ -2,6 +2,7 @@
 import type { NativeLease, NativeQueryOutput } from '#native'
 import { PglistenError } from '../errors.js'
 import { bridge } from '../native/bridge.js'
+import { completedBefore } from '../native/native-errors.js'
 import { DEFAULT_TYPES } from '../options/types.js'
 import { bounded, type CallOptions } from './bounds.js'
 import { observed, type Observable } from './observed.js'
@@ -43,12 +44,26 @@ export class Flight {
     try {
       await this.#outputs
     } catch (error) {
-      if (!(error instanceof PglistenError) || !(error.statementIndex! > index)) throw error
+      if (completedBefore(error) <= index) throw alone(error)
     }
   }
 
   /** The result of the last statement. */
   async last(): Promise<NativeQueryOutput> {
-    return (await this.#outputs).at(-1)!
+    try {
+      return (await this.#outputs).at(-1)!
+    } catch (error) {
+      throw alone(error)
+    }
   }
+}
+
+/** An error as that of one statement: users know of no pipeline. */
+function alone(error: unknown): unknown {
+  if (!(error instanceof PglistenError) || error.statementIndex === undefined) return error
+  const place = `Statement ${error.statementIndex} of the pipeline: `
+  error.message = error.message.replace(place, '')
+  if (error.stack !== undefined) error.stack = error.stack.replace(place, '')
+  delete error.statementIndex
+  return error
 }

@@ -115,6 +115,8 @@ pub struct Error {
     pub(crate) may_be_stale: bool,
     /// Which statement of a pipeline failed, or which execution of one with many sets of parameters.
     pub index: Option<usize>,
+    /// How many statements of a pipeline were completed before.
+    pub completed: usize,
 }
 
 impl fmt::Display for Error {
@@ -140,6 +142,7 @@ impl Error {
             is_hopeless: false,
             may_be_stale: false,
             index: None,
+            completed: 0,
         }
     }
 

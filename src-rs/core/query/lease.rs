@@ -9,6 +9,7 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
@@ -31,6 +32,9 @@ use crate::query::statements::{self, CommitOutcome, Manner, Parts, QueryOutput};
 use crate::query::values::Param;
 
 pub use held::{Cursor, HeldStatement};
+
+/// How long an answer is waited for once a connection was taken back from the thread that had borrowed it.
+const RECALLED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A leased connection.
 ///
@@ -361,14 +365,20 @@ impl InUse<'_> {
         if matches!(&*self.held, HeldConnection::Session(_)) {
             return self.until(pending(), work).await;
         }
-        let Ok(outcome) = timeout(BLOCK_TIMEOUT, work).await else {
-            self.give_up();
-            return Err(Error::new(
-                ErrorKind::Closed,
-                "the connection was closed because the server did not answer",
-            ));
-        };
-        outcome
+        let mut work = pin!(work);
+        if let Ok(outcome) = timeout(BLOCK_TIMEOUT, &mut work).await {
+            return outcome;
+        }
+        // The thread that has borrowed the connection may be busy, and the answer may be there.
+        self.recall();
+        if let Ok(outcome) = timeout(RECALLED_TIMEOUT, work).await {
+            return outcome;
+        }
+        self.give_up();
+        Err(Error::new(
+            ErrorKind::Closed,
+            "the connection was closed because the server did not answer",
+        ))
     }
 
     /// Waits for the outcome of `work`, and interrupts it when `reached` says so or its session is to end.

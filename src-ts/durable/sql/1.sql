@@ -125,16 +125,18 @@ BEGIN
 END $$;
 
 -- Whether positions mean anything here. It is asked for each batch, and to read the cluster's identifier takes longer than all the
--- rest of that: a session, which never leaves its cluster and its database, keeps it.
+-- rest of that: a session, which never leaves its cluster and its database, keeps it, and looks again only before it says no.
 CREATE FUNCTION pglisten.is_home() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   place text := current_setting('pglisten.place', true);
+  home text;
 BEGIN
-  IF coalesce(place, '') = '' THEN
+  SELECT format('%s/%s', h.cluster, h.database) INTO STRICT home FROM pglisten.home AS h;
+  IF place IS DISTINCT FROM home THEN
     SELECT set_config('pglisten.place', format('%s/%s', e.cluster, e.database), false) INTO place FROM pglisten.here() AS e;
   END IF;
-  RETURN (SELECT format('%s/%s', h.cluster, h.database) = place AND h.relation = 'pglisten.event'::regclass FROM pglisten.home AS h);
+  RETURN place = home AND (SELECT h.relation = 'pglisten.event'::regclass FROM pglisten.home AS h);
 END $$;
 
 -- Whether positions may be compared with transactions of this cluster: else they have to be adopted first.

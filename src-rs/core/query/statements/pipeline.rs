@@ -87,7 +87,10 @@ async fn attempt(
     .await;
     if let Err(error) = answered {
         let index = done.len().min(prepared.len() - 1);
-        return Err(at(index, marked(error, &prepared[index])));
+        return Err(Error {
+            completed: done.len(),
+            ..at(index, marked(error, &prepared[index]))
+        });
     }
     if done.len() < prepared.len() {
         return Err(Error::new(
