@@ -33,7 +33,7 @@ use crate::query::values::Param;
 
 pub use held::{Cursor, HeldStatement};
 
-/// How long an answer is waited for once a connection was taken back from the thread that had borrowed it.
+/// How much of [`BLOCK_TIMEOUT`] is left when a connection is taken back from the thread that has borrowed it.
 const RECALLED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A leased connection.
@@ -366,7 +366,7 @@ impl InUse<'_> {
             return self.until(pending(), work).await;
         }
         let mut work = pin!(work);
-        if let Ok(outcome) = timeout(BLOCK_TIMEOUT, &mut work).await {
+        if let Ok(outcome) = timeout(BLOCK_TIMEOUT - RECALLED_TIMEOUT, &mut work).await {
             return outcome;
         }
         // The thread that has borrowed the connection may be busy, and the answer may be there.
