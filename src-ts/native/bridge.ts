@@ -81,7 +81,7 @@ function makeOutput(
   }
 }
 
-/** Lists of lists come of as many texts as the most arguments of a call to the power of two and more. */
+/** Joins texts that came as arrays: Rust nests them as deep as their number needs, since a call has a limited number of arguments. */
 function joined(parts: readonly unknown[]): string[] {
   const texts = parts.flat()
   return typeof texts[0] === 'object' ? joined(texts) : (texts as string[])
@@ -155,7 +155,7 @@ class JsBridge {
   register(consumer: Consumer): number {
     const id = this.#nextId()
     this.#consumers.set(id, new WeakRef(consumer))
-    this.#abandoned.register(consumer, id)
+    this.#abandoned.register(consumer, id, consumer)
     return id
   }
 
@@ -172,6 +172,9 @@ class JsBridge {
    * the process alive.
    */
   unregister(id: number): void {
+    const consumer = this.#consumer(id)
+    // Another consumer may have the id by the time at which this one is collected.
+    if (consumer) this.#abandoned.unregister(consumer)
     this.#consumers.delete(id)
     this.keepAlive(id, false)
     try {

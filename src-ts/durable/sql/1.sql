@@ -131,12 +131,14 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   place text := current_setting('pglisten.place', true);
   home text;
+  is_table boolean;
 BEGIN
-  SELECT format('%s/%s', h.cluster, h.database) INTO STRICT home FROM pglisten.home AS h;
+  SELECT format('%s/%s', h.cluster, h.database), h.relation = 'pglisten.event'::regclass INTO STRICT home, is_table
+  FROM pglisten.home AS h;
   IF place IS DISTINCT FROM home THEN
     SELECT set_config('pglisten.place', format('%s/%s', e.cluster, e.database), false) INTO place FROM pglisten.here() AS e;
   END IF;
-  RETURN place = home AND (SELECT h.relation = 'pglisten.event'::regclass FROM pglisten.home AS h);
+  RETURN is_table AND place = home;
 END $$;
 
 -- Whether positions may be compared with transactions of this cluster: else they have to be adopted first.
