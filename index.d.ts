@@ -1599,7 +1599,7 @@ declare class Gap {
     readonly lostAt: Date;
     /**
      * The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was
-     * read.
+     * read. A consumer that had no room then, under `overflow: 'pause'`, may have a later one than the others.
      */
     readonly resumedAt: Date;
     /** The time from `lostAt` to `resumedAt`, in milliseconds. */
@@ -2126,7 +2126,8 @@ type ListenerCallback<Payload = string, Channel extends string = string> = (conn
  * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
  * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
  * - `pause`: the session, which is the listener's own, is not read, so that no consumer gets notifications, until the
- *   buffer has room. After `maxPauseMs` the listener reconnects, with a gap.
+ *   buffer has room. After `maxPauseMs` the listener reconnects, with a gap. A buffer that is full then takes a little more
+ *   than its bounds allow, at most 1 MiB; beyond that the gap reaches as far as what was not taken.
  * - `error`: the listener closes with a {@link ListenerOverflowError}.
  */
 type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';

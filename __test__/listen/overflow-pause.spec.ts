@@ -18,6 +18,7 @@ type Items = MessageStream<ListenerNotificationMsg | Gap>
 
 /** More than the buffers of both sockets take. */
 const MANY = 3000
+const MEBIBYTE = 1024 * 1024
 const HEARTBEAT = { intervalMs: 200, timeoutMs: 300 }
 
 let arena: Arena
@@ -31,7 +32,11 @@ test.after.always(() => arena?.close())
 const flood = (channel: string, from: number, to: number) =>
   arena.direct.flood(channel, from, to, { width: LONG })
 
-async function start(t: ExecutionContext, buffer: ListenerOptions['buffer']) {
+async function start(
+  t: ExecutionContext,
+  buffer: ListenerOptions['buffer'],
+  options: ListenerOptions = {},
+) {
   const { ConnectionPool } = await import('pglisten')
   const pool = new ConnectionPool({ dsn: arena.directDsn })
   t.teardown(() => pool.close())
@@ -40,6 +45,7 @@ async function start(t: ExecutionContext, buffer: ListenerOptions['buffer']) {
     channels: [channel],
     heartbeat: HEARTBEAT,
     buffer: { maxMessages: 100, overflow: 'pause', ...buffer },
+    ...options,
   })
   const events: string[] = []
   for (const name of ['disconnected', 'reconnected'] as const)
@@ -147,26 +153,51 @@ test.serial('one slow consumer pauses all, and each gets the gap in its place', 
 })
 
 test.serial('a pause that lasts longer than any consumer takes is not for ever', async (t) => {
-  const { listener, channel, events } = await start(t, { maxPauseMs: 150 })
+  const reconnect = { initialDelayMs: 1, maxDelayMs: 10 }
+  const { listener, channel, events } = await start(t, { maxPauseMs: 150 }, { reconnect })
   const stuck: Items = listener.messages({ gaps: 'include' })
-  const TIMES = 4
-  for (let time = 0; time < TIMES; time += 1) {
-    const back = once(listener, 'reconnected')
-    await flood(channel, 1 + time * MANY, (time + 1) * MANY)
-    await within(back)
+  let [sent, rounds] = [0, 0]
+  const round = async () => {
+    const back = once(listener, 'reconnected') as Promise<[{ gap: Gap }]>
+    await flood(channel, sent + 1, (sent += MANY))
+    const [{ gap }] = await within(back)
+    rounds += 1
+    return gap
   }
-  t.is(events.filter((name) => name === 'disconnected').length, TIMES)
+  // A consumer takes so much beyond its bounds, over any number of sessions.
+  while (listener.stats().dropped === 0 && rounds < 20) await round()
+  const { buffered, bufferedBytes } = listener.stats()
+  t.true(bufferedBytes < 2 * MEBIBYTE, `${bufferedBytes}`)
+  await round()
+  const told = await round()
+  t.like(listener.stats(), { buffered, bufferedBytes })
+  t.is(events.filter((name) => name === 'disconnected').length, rounds)
   await waitFor(async () => (await pinned()).queue === 0)
   t.like(await pinned(), { holders: 0 })
-  // No break was merged with another, and memory did not grow with them.
-  t.true(listener.stats().buffered < 3 * 1024)
-  await flood(channel, TIMES * MANY + 1, TIMES * MANY + 1)
-  const items: (number | Gap)[] = []
-  while (items.at(-1) !== TIMES * MANY + 1) items.push(numberOf((await collect(stuck, 1))[0]!))
-  t.is(items.filter((item) => item instanceof Gap).length, TIMES)
+
+  // A gap reaches as far as what came behind it and was not taken.
+  const { dropped } = listener.stats()
+  const since = Date.now()
+  await waitFor(() => Date.now() > since + 50)
+  const sentAt = Date.now()
+  await flood(channel, sent + 1, (sent += 1))
+  await waitFor(() => listener.stats().dropped === dropped + 1)
+  const items = (await collect(stuck, buffered + rounds)).map(numberOf)
+  const gaps = items.filter((item) => item instanceof Gap)
+  // No break was merged with another.
+  t.deepEqual(
+    gaps.map(({ merged }) => merged),
+    gaps.map(() => 1),
+  )
+  t.is(gaps.length, rounds)
+  t.is(items.at(-1), gaps.at(-1)!)
+  t.like(gaps.at(-1), { dropped: null, newProcessId: told.newProcessId })
+  t.true(gaps.at(-1)!.resumedAt.getTime() >= sentAt && told.resumedAt.getTime() < sentAt)
   const numbers = items.filter((item) => typeof item === 'number')
   t.deepEqual(
     numbers,
     numbers.toSorted((a, b) => a - b),
   )
+  await flood(channel, sent + 1, sent + 1)
+  t.deepEqual((await collect(stuck, 1)).map(numberOf), [sent + 1])
 })

@@ -28,7 +28,7 @@ export class Gap {
   readonly lostAt: Date
   /**
    * The moment at which the stream went on: the LISTENs were committed again, or the last dropped notification was
-   * read.
+   * read. A consumer that had no room then, under `overflow: 'pause'`, may have a later one than the others.
    */
   readonly resumedAt: Date
   /** The time from `lostAt` to `resumedAt`, in milliseconds. */

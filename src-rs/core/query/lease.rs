@@ -366,7 +366,9 @@ impl InUse<'_> {
             return self.until(pending(), work).await;
         }
         let mut work = pin!(work);
-        if let Ok(outcome) = timeout(BLOCK_TIMEOUT.saturating_sub(RECALLED_TIMEOUT), &mut work).await {
+        if let Ok(outcome) =
+            timeout(BLOCK_TIMEOUT.saturating_sub(RECALLED_TIMEOUT), &mut work).await
+        {
             return outcome;
         }
         // The thread that has borrowed the connection may be busy, and the answer may be there.

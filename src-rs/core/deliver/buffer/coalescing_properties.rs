@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
+use super::overflow::MAX_BEYOND_BYTES;
 use super::*;
 use crate::deliver::gap::GapReason;
 
@@ -57,6 +58,8 @@ struct Model {
     list: Vec<Plain>,
     dropped: u64,
     coalesced: u64,
+    /// The bytes that were taken beyond the bounds, since a batch found room for all of it at a consumer that does not coalesce.
+    beyond_bytes: usize,
     has_failed: bool,
 }
 
@@ -120,10 +123,19 @@ impl Model {
             let after = bytes - before + payload.len() + ENTRY_OVERHEAD_BYTES;
             let fits = (equal.is_some() || messages < self.bounds.max_messages)
                 && after <= self.bounds.max_bytes;
-            if messages == 0 || fits || self.bounds.overflow == Overflow::Pause {
+            if messages == 0 || fits {
                 return self.add(equal, channel, payload, process_id);
             }
             match self.bounds.overflow {
+                Overflow::Pause => {
+                    let is_behind_break = self.list.last() == Some(&Plain::Disconnect);
+                    if is_behind_break && self.beyond_bytes >= MAX_BEYOND_BYTES {
+                        self.dropped += 1;
+                        return;
+                    }
+                    self.beyond_bytes += payload.len() + ENTRY_OVERHEAD_BYTES;
+                    return self.add(equal, channel, payload, process_id);
+                }
                 Overflow::DropOldest => {
                     self.drop_oldest();
                     self.dropped += 1;
@@ -136,7 +148,7 @@ impl Model {
                     self.dropped += 1;
                     return;
                 }
-                _ => {
+                Overflow::Error => {
                     self.has_failed = true;
                     return;
                 }
@@ -193,6 +205,7 @@ proptest! {
             list: Vec::new(),
             dropped: 0,
             coalesced: 0,
+            beyond_bytes: 0,
             has_failed: false,
         };
         let mut numbers = 0..;
@@ -200,6 +213,13 @@ proptest! {
             match step {
                 Step::Push(batch) => {
                     let mut staged = Staged::default();
+                    let added: usize = batch.iter().map(|it| it.2 + ENTRY_OVERHEAD_BYTES).sum();
+                    let (messages, bytes) = model.sizes();
+                    let has_room = messages + batch.len() <= max_messages
+                        && bytes + added <= bounds.max_bytes;
+                    if has_room && model.coalesce.is_none() {
+                        model.beyond_bytes = 0;
+                    }
                     for (channel, letter, length, is_fenced) in batch {
                         let process_id = numbers.next().unwrap();
                         let payload = vec![letter; length];

@@ -155,6 +155,8 @@ pub(crate) struct State {
     /// The wish since there was no room for a notification: a pause, until there is plenty of room again; or an error, after
     /// which nothing is added.
     wish: Pressure,
+    /// The bytes of the notifications that were taken although there was no room, since there was plenty of it.
+    beyond_bytes: usize,
     end: Option<End>,
     /// Set when the stream ended without keeping the entries that were buffered.
     discarded: bool,

@@ -4,6 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::{ENTRY_OVERHEAD_BYTES, Entry, Notification, Queue, Staged, State, Subscriber};
 
+/// The bytes of notifications that a consumer that pauses its session takes beyond its bounds, over several sessions. What one session
+/// has read before it stops comes on top.
+pub(super) const MAX_BEYOND_BYTES: usize = 256 * 1024;
+
 /// The policy for a notification for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
@@ -11,7 +15,8 @@ pub enum Overflow {
     DropOldest,
     /// Drop the new one.
     DropNewest,
-    /// Take the notification, and stop reading from the server until there is room again.
+    /// Take the notification, and stop reading from the server until there is room again. A consumer that has taken
+    /// [`MAX_BEYOND_BYTES`] beyond its bounds takes nothing directly behind the gap before a new session: that gap grows over it.
     Pause,
     /// Close the listener: the stream ends before the notification.
     Error,
@@ -58,6 +63,7 @@ impl Subscriber {
         } = self.bounds;
         if messages <= max_messages / 2 && bytes <= max_bytes / 2 {
             state.wish = Pressure::None;
+            state.beyond_bytes = 0;
         }
         let has_room = messages < max_messages && bytes + ENTRY_OVERHEAD_BYTES <= max_bytes;
         if state.end.is_none() && (state.wish == Pressure::Pause || !has_room) {
@@ -84,6 +90,7 @@ impl Subscriber {
             && state.bytes() + batch.bytes <= self.bounds.max_bytes
         {
             state.queue.append(batch);
+            state.beyond_bytes = 0;
             return Pressure::None;
         }
         let mut pressure = Pressure::None;
@@ -195,6 +202,13 @@ impl Subscriber {
             }
             Overflow::Pause => {
                 state.wish = Pressure::Pause;
+                if state.beyond_bytes >= MAX_BEYOND_BYTES
+                    && state.queue.drop_behind_break(notification)
+                {
+                    self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                    return Room::None(Pressure::Pause);
+                }
+                state.beyond_bytes += notification.bytes();
                 Room::Beyond(Pressure::Pause)
             }
         }

@@ -162,6 +162,14 @@ impl Block {
         }
     }
 
+    /// The gap at the end of which nobody knows how many notifications are missing.
+    fn last_break(&mut self) -> Option<&mut Gap> {
+        match self.entries.back_mut() {
+            Some(Entry::Gap(gap)) if gap.dropped.is_none() => Some(gap),
+            _ => None,
+        }
+    }
+
     /// Takes the first entry, which is a notification.
     fn take_notification(&mut self) -> Option<Notification> {
         match self.take(|entry, _| entry) {
@@ -403,6 +411,20 @@ impl Queue {
         match self.blocks.back_mut().and_then(Block::last_overflow) {
             Some(gap) => gap.drop_another(newest.received.into()),
             None => self.push(overflow_gap(newest), &[]),
+        }
+    }
+
+    /// Lets the gap before a new session grow over `newest`, if that gap is the last entry. `false`: another one is.
+    pub(super) fn drop_behind_break(&mut self, newest: &Notification) -> bool {
+        if self.waiting_since().is_some() {
+            return false;
+        }
+        match self.blocks.back_mut().and_then(Block::last_break) {
+            Some(gap) => {
+                gap.drop_another(newest.received.into());
+                true
+            }
+            None => false,
         }
     }
 

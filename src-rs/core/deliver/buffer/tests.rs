@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::overflow::MAX_BEYOND_BYTES;
 use super::*;
 use crate::deliver::gap::GapReason;
 use crate::deliver::seat::Seat;
@@ -209,6 +210,80 @@ fn pause_takes_what_is_there_and_error_ends_the_stream() {
     assert_eq!(drained(&failing), "a");
     assert_eq!(push(&failing, "c"), Pressure::Error);
     assert_eq!(drained(&failing), "");
+}
+
+#[test]
+fn a_pausing_consumer_takes_so_much_beyond_its_bounds_over_any_number_of_sessions() {
+    let (pausing, _) = subscriber(1, Overflow::Pause);
+    let large = "x".repeat(10_000);
+    push(&pausing, "a");
+    for _ in 0..100 {
+        pausing.change().insert_gap(disconnect());
+        assert_eq!(push(&pausing, &large), Pressure::Pause);
+        assert_eq!(push(&pausing, &large), Pressure::Pause);
+    }
+    let stats = pausing.stats();
+    let taken = [drained(&pausing), drained(&pausing)].join(" ");
+    let beyond = stats.buffered_bytes - ENTRY_OVERHEAD_BYTES - 1;
+    assert!((MAX_BEYOND_BYTES..MAX_BEYOND_BYTES + 25_000).contains(&beyond));
+    assert_eq!(stats.buffered as u64 + dropped(&pausing), 201);
+    assert!(taken.ends_with("| | |"));
+    assert_eq!(taken.matches('|').count(), 100);
+    // Emptied, it may take as much once more.
+    assert_eq!(pausing.pressure(), Pressure::None);
+    push(&pausing, "b");
+    pausing.change().insert_gap(disconnect());
+    push(&pausing, "c");
+    assert_eq!(drained(&pausing), "b | c");
+}
+
+#[test]
+fn the_gap_of_a_new_session_reaches_as_far_as_what_a_full_pausing_consumer_did_not_take() {
+    for coalesce in [None, Some(Coalesce::Payload)] {
+        let (pausing, _) = subscriber(1, Overflow::Pause);
+        pausing.select(coalesce, |_, _| true);
+        push(&pausing, "a");
+        push(&pausing, &"x".repeat(MAX_BEYOND_BYTES));
+        let verified = clock::now() - Duration::from_secs(60);
+        pausing.change().insert_gap(Gap {
+            resumed_at: verified,
+            ..disconnect()
+        });
+        assert_eq!(push(&pausing, "b"), Pressure::Pause);
+        let mut gaps = Vec::new();
+        let mut take = || {
+            pausing.drain(usize::MAX, |entry, _| match entry {
+                Entry::Gap(gap) => gaps.push(gap),
+                Entry::Notification(_) | Entry::Fence(_) => {}
+            })
+        };
+        while !take().is_empty {}
+        assert_eq!(gaps.len(), 1);
+        let later = gaps[0].resumed_at.duration_since(verified).unwrap();
+        assert!(later > Duration::from_secs(59), "{later:?}");
+        assert_eq!(gaps[0].dropped, None);
+    }
+}
+
+#[test]
+fn behind_anything_but_that_gap_a_full_pausing_consumer_takes_what_was_read() {
+    let (pausing, _) = subscriber(1, Overflow::Pause);
+    push(&pausing, "a");
+    push(&pausing, &"x".repeat(MAX_BEYOND_BYTES));
+    assert!(drained(&pausing).starts_with("a x"));
+    push(&pausing, "a");
+    pausing.change().insert_gap(disconnect());
+    let mut fence = Staged::default();
+    fence.push_fence(7);
+    pausing.push_all(&mut pausing.change(), &mut fence);
+    assert_eq!(push(&pausing, "b"), Pressure::Pause);
+    assert_eq!(drained(&pausing), "a | #7 b");
+    // There is room behind the gap.
+    pausing.change().insert_gap(disconnect());
+    assert_eq!(push(&pausing, "c"), Pressure::None);
+    assert_eq!(push(&pausing, "d"), Pressure::Pause);
+    assert_eq!(drained(&pausing), "| c d");
+    assert_eq!(dropped(&pausing), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::deliver::seat::Event;
 use crate::inbound::ReceivedBatch;
 
 /// The most bytes that the feed keeps of what a session delivers before it is verified. All of it goes to consumers at once, beyond
-/// the bounds of those that are full.
+/// the bounds of one that pauses a session and still had room.
 const MAX_HELD_BYTES: usize = 512 << 10;
 
 /// A session that is not verified.
