@@ -239,6 +239,25 @@ export declare class NativeSubscribers {
    * that takes nothing. Most of thousands of consumers never need such a function.
    */
   arm(subscriber: number): boolean
+  /**
+   * Says whether the consumer takes what comes for several consumers together. If not, what waits for it there is in its own buffer
+   * from now on.
+   */
+  setJoins(subscriber: number, joins: boolean): void
+  /** The consumer has more to do before it can take what follows: it will drain its own buffer before it is signalled again. */
+  leaveAudience(subscriber: number): void
+  /**
+   * A function that takes the next entries for consumers that get the same, as one of [`NativeSubscribers::drainer`] does; `null`
+   * when there are none. `about` gets two numbers: that of the audience, and one that changes with its members. From now on `reader`
+   * is signalled when there is something to take.
+   */
+  audienceDrainer(reader: number, numbers: Uint32Array, about: Uint32Array, receive: (...values: Array<unknown>) => Array<unknown>): (max: number) => unknown
+  /** The ids of the consumers for whom the last entries were, in order. */
+  audienceMembers(): Uint32Array
+  /** Has those join an audience who could not before its members had taken everything, as they have now. */
+  admitToAudiences(): void
+  /** One of them has taken all that there was, up to what was read at the last drain. */
+  audienceKeptUp(): void
   /** The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again. */
   stopHanding(subscriber: number): void
   /** Changes what reaches the consumer, also of what is buffered; `null` for everything as it comes. */

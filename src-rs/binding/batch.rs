@@ -11,7 +11,6 @@
 
 use std::cell::RefCell;
 use std::ptr;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use napi::bindgen_prelude::{Env, Function, FunctionRef, ToNapiValue, Uint32Array};
@@ -22,7 +21,7 @@ use super::error::{NativeError, in_facade_words};
 use super::wake::{make_string, to_js};
 use pglisten_core::base::Moment;
 use pglisten_core::base::panic::contained;
-use pglisten_core::deliver::buffer::{End, Entry, Notification, Subscriber};
+use pglisten_core::deliver::buffer::{Drained, End, Entry, Notification, Subscriber};
 use pglisten_core::deliver::gap::{Gap, GapReason};
 use pglisten_core::fail_point;
 
@@ -191,10 +190,27 @@ impl Batch<'_> {
     }
 }
 
+/// Where batches come from.
+pub(crate) trait Source {
+    /// Takes up to `max` entries and shows each.
+    fn drain(&mut self, max: usize, show: impl FnMut(Entry, &[u8])) -> Drained;
+    /// So many notifications, from `first` on, could not be handed over.
+    fn lose(&mut self, first: &Notification, count: u64);
+}
+
+impl Source for &Subscriber {
+    fn drain(&mut self, max: usize, show: impl FnMut(Entry, &[u8])) -> Drained {
+        Subscriber::drain(self, max, show)
+    }
+
+    fn lose(&mut self, first: &Notification, count: u64) {
+        Subscriber::lose(self, first, count);
+    }
+}
+
 /// Makes a consumer's batches. Owned by a JavaScript closure: calling one costs a fraction of a class method with the same data
 /// as arguments, and for a single notification that call is most of the cost.
 pub(crate) struct Drainer {
-    subscriber: Arc<Subscriber>,
     /// Has room for the numbers of each entry, of the end, and for the totals.
     numbers: RefCell<Uint32Array>,
     /// Makes an array of its arguments: to fill one element by element costs several times as much.
@@ -204,23 +220,19 @@ pub(crate) struct Drainer {
 }
 
 impl Drainer {
-    pub(crate) fn new(
-        subscriber: Arc<Subscriber>,
-        numbers: Uint32Array,
-        receive: &Function<'_, (), ()>,
-    ) -> napi::Result<Self> {
+    pub(crate) fn new(numbers: Uint32Array, receive: &Function<'_, (), ()>) -> napi::Result<Self> {
         Ok(Self {
-            subscriber,
             numbers: RefCell::new(numbers),
             receive: receive.create_ref()?,
             values: RefCell::default(),
         })
     }
 
-    /// Drains up to `max` entries: gives their values as an array, or the only one as it is. `few` is set to when the first notification
+    /// Drains up to `max` entries of a buffer: gives their values as an array, or the only one as it is. `few` is set to when the first notification
     /// was read, if they are few and nothing is left.
     pub(crate) fn drain(
         &self,
+        source: &mut impl Source,
         env: &Env,
         max: u32,
         few: &mut Option<Moment>,
@@ -259,7 +271,7 @@ impl Drainer {
         let mut first = None;
         let mut notifications = 0;
         let mut made = Ok(());
-        let drained = self.subscriber.drain(max, |entry, payload| {
+        let drained = source.drain(max, |entry, payload| {
             if let Entry::Notification(notification) = &entry {
                 first.get_or_insert(*notification);
                 notifications += 1;
@@ -285,9 +297,14 @@ impl Drainer {
         totals[Total::IsSingle as usize] = u32::from(batch.is_single);
         totals[Total::IsEmpty as usize] = u32::from(drained.is_empty);
         if let (Err(_), Some(first)) = (&handed, first) {
-            self.subscriber.lose(&first, notifications);
+            source.lose(&first, notifications);
         }
         handed
+    }
+
+    /// Whether the last batch has no entry.
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.values.try_borrow().is_ok_and(|it| it.is_empty())
     }
 
     fn hand_over(&self, env: &Env, values: &[sys::napi_value]) -> napi::Result<Value> {

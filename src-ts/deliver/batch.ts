@@ -74,6 +74,12 @@ export class BatchNumbers {
     return this.array[this.array.length - place]!
   }
 
+  /** Sets the numbers of an entry. Does not count it. */
+  set(index: number, channelId: number, processId: number): void {
+    this.array[index] = channelId
+    this.array[this.#places + index] = processId
+  }
+
   /** The number of an entry's channel, or {@link SPECIAL}. */
   channelId(index: number): number {
     return this.array[index]!

@@ -1,5 +1,5 @@
 // Delivers notifications to callbacks: in order, one or several at a time, and within the time slice of a turn.
-import { Connection } from '../query/connection.js'
+import { Connection, type Finished } from '../query/connection.js'
 import {
   UNPARSED,
   parsePayload,
@@ -13,7 +13,7 @@ import type { ListenerContext } from './context.js'
 import type { Registration, Subscription } from './subscriptions.js'
 import type { Consumer } from '../native/bridge.js'
 import { asThenable } from '../native/thenable.js'
-import { isTurnSpent, Turn, type TurnTaker } from '../native/turn.js'
+import { common, isTurnSpent, Turn, type TurnTaker } from '../native/turn.js'
 import { callbackChannels, type CallbackContext } from '../observe/channels.js'
 import { areSettledTold } from '../observe/settled.js'
 import { areCallbacksTraced, traced } from '../observe/tracing.js'
@@ -67,7 +67,7 @@ export class Dispatcher implements Consumer, TurnTaker {
    * them.
    */
   #inFlight = 0
-  /** That of the callback that is being called. */
+  /** That of the callback with which a run has ended. */
   #connection: Connection | undefined
   #listening = false
   #pumping = false
@@ -138,14 +138,23 @@ export class Dispatcher implements Consumer, TurnTaker {
     this.#yield()
   }
 
+  /** The turn that deliveries charge. */
+  get #chargedTurn(): Turn {
+    return common.turn ?? (this.#turn ??= new Turn(this))
+  }
+
   #charge(): boolean {
-    this.#turn ??= new Turn(this)
-    return this.#turn.charge()
+    return this.#chargedTurn.charge()
   }
 
   #yield(): void {
     this.#turn ??= new Turn(this)
     this.#turn.yield()
+  }
+
+  /** Lets others go on. Whoever has several consumers deliver calls this one again for what is here. */
+  #pause(): void {
+    if (!common.turn || !this.#inbox.hasMore) this.#yield()
   }
 
   /** Starts no more callbacks; running ones go on. */
@@ -170,12 +179,13 @@ export class Dispatcher implements Consumer, TurnTaker {
     this.#pumping = true
     this.#isTraced = areCallbacksTraced()
     this.#isTimed = areSettledTold()
+    this.#calledAt = undefined
     try {
       if (this.#runnable.size > 0 && !this.#startWaiting()) return this.#yield()
       while (this.#canTakeMore()) {
-        if (isTurnSpent()) return this.#yield()
+        if (isTurnSpent()) return this.#pause()
         if (!this.#inbox.hasNext()) return
-        if (!this.#charge()) return this.#yield()
+        if (!this.#charge()) return this.#pause()
         this.#inbox.advance()
         if (!this.#take()) return
       }
@@ -262,9 +272,9 @@ export class Dispatcher implements Consumer, TurnTaker {
       reportFailure(this.#context, 'a callback threw', cause, name, payload, processId)
     }
     const connection = this.#connection
-    this.#connection = undefined
-    // Nothing was called.
+    // Nothing was called, or all that were called have returned.
     if (!connection) return
+    this.#connection = undefined
     if (!result) {
       void this.#giveBack(connection, name)
       return
@@ -284,24 +294,34 @@ export class Dispatcher implements Consumer, TurnTaker {
     const { name } = subscription
     const { callback } = registration
     const { channelId } = inbox
-    for (;;) {
+    const turn = this.#chargedTurn
+    // The steps are few and small, so that an engine makes one function of all of them.
+    do {
       // Whoever was called before may have ended one or the other.
       if (this.#closed || !registration.active || channelId < subscription.callableFrom)
         return undefined
       const connection = Connection.lazy(leases, name)
-      this.#connection = connection
       counters.delivered += 1
-      this.#noteTime(registration)
-      const returned = callback(connection, inbox.payload, name, inbox.processId)
-      // A look at `then` may run the callback's code too.
-      const result = asThenable(returned)
+      if (this.#isTimed) this.#noteTime(registration)
+      let result: PromiseLike<unknown> | undefined
+      try {
+        const returned = callback(connection, inbox.payload, name, inbox.processId)
+        // A look at `then` may run the callback's code too.
+        if (returned !== undefined) result = asThenable(returned)
+      } catch (cause) {
+        this.#connection = connection
+        throw cause
+      }
       registration.returnsPromises = result !== undefined
-      if (result) return result
-      if (!inbox.nextIs(channelId) || subscription.only !== registration) return undefined
-      if (!this.#canTakeMore() || !this.#charge()) return undefined
-      void this.#giveBack(connection, name)
-      inbox.advance()
-    }
+      if (result) {
+        this.#connection = connection
+        return result
+      }
+      const finished = connection.finish()
+      if (finished) void this.#givenBack(finished, name)
+      if (!this.#listening || subscription.only !== registration) return undefined
+    } while (inbox.hasMore && turn.charge() && inbox.advanceWithin(channelId))
+    return undefined
   }
 
   /** Starts the callbacks for one notification. */
@@ -450,9 +470,13 @@ export class Dispatcher implements Consumer, TurnTaker {
 
   /** Ends the lease of a callback's connection. Returns `undefined` when the connection was never used. */
   #giveBack(connection: Connection, channel: string | undefined): Promise<void> | undefined {
-    return connection.finish()?.then(({ rolledBack }) => {
-      if (rolledBack) reportRollback(this.#context, LEFT_OPEN, channel)
-    })
+    const finished = connection.finish()
+    return finished && this.#givenBack(finished, channel)
+  }
+
+  async #givenBack(finished: Promise<Finished>, channel: string | undefined): Promise<void> {
+    const { rolledBack } = await finished
+    if (rolledBack) reportRollback(this.#context, LEFT_OPEN, channel)
   }
 
   /** Starts the gap callbacks for a gap. */

@@ -3,6 +3,7 @@ import type { Complete } from '../options/validate.js'
 import type { NativeError, NativeGap, NativeSelection } from '#native'
 import { bridge, type Consumer } from '../native/bridge.js'
 import { type PglistenError } from '../errors.js'
+import { forgetMembers, setJoins } from './audience.js'
 import { arrayFor, BatchNumbers, SPECIAL, SpecialKind, asArray } from './batch.js'
 import type { NotificationColumns } from './columns.js'
 import { Flood } from './flood.js'
@@ -73,13 +74,16 @@ export class Inbox implements Consumer {
   error: PglistenError | undefined
 
   readonly #id: number
+  /** The numbers of the entries that are here: `#pulled`, or those of a batch that others have too. */
   #numbers = NO_NUMBERS
+  /** Where Rust writes the numbers of entries that are pulled. */
+  #pulled = NO_NUMBERS
   /**
-   * The native closure that takes entries; it holds the buffer and `#numbers`, so that only `max` has to cross. Made when there is
+   * The native closure that takes entries; it holds the buffer and `#pulled`, so that only `max` has to cross. Made when there is
    * something to pull, for a few entries, and again for more once there have been so many: most of thousands of listeners are idle.
    */
   #drain: ((max: number) => unknown) | undefined
-  /** The entries for which `#numbers` has room. */
+  /** The entries for which `#pulled` has room. */
   #room = 0
   #values = EMPTY
   #index = 0
@@ -143,6 +147,56 @@ export class Inbox implements Consumer {
   }
 
   /**
+   * Takes a batch that other consumers take too; nobody changes it. A consumer that has not taken what it has yet gets what follows in
+   * its own buffer, within the bounds of that.
+   */
+  share(values: unknown[], numbers: BatchNumbers): void {
+    if (!this.#open) return
+    if (this.hasMore) {
+      this.#hold(values, numbers)
+      forgetMembers()
+      this.#isArmed = false
+      bridge.subscribers.leaveAudience(this.#id)
+      return
+    }
+    this.#values = values
+    this.#numbers = numbers
+    this.#index = 0
+  }
+
+  /** Whether there are entries here that were not taken. */
+  get hasMore(): boolean {
+    return this.#index < this.#values.length
+  }
+
+  /** Keeps what was not taken of a shared batch, whose numbers will be those of another one. */
+  keep(): void {
+    this.#hold(EMPTY, NO_NUMBERS)
+  }
+
+  /** Makes the entries that were not taken, and more, a batch of this consumer's own. */
+  #hold(more: unknown[], numbersOfMore: BatchNumbers): void {
+    const rest = this.#values.slice(this.#index)
+    const numbers = new BatchNumbers(rest.length + more.length)
+    for (const at of rest.keys()) {
+      const index = this.#index + at
+      if (this.#handed === 0) {
+        numbers.set(at, this.#numbers.channelId(index), this.#numbers.processId(index))
+      } else if (index === 0) numbers.set(at, this.channelId, this.processId)
+      else {
+        const [channelId, processId] = this.#numbersOfMore!.slice(2 * index - 2, 2 * index)
+        numbers.set(at, channelId!, processId!)
+      }
+    }
+    for (const at of more.keys())
+      numbers.set(rest.length + at, numbersOfMore.channelId(at), numbersOfMore.processId(at))
+    this.#values = more.length === 0 ? rest : [...rest, ...more]
+    this.#numbers = numbers
+    this.#index = 0
+    this.#handed = 0
+  }
+
+  /**
    * Whether there is a next entry. Pulls up to `max` entries if the inbox holds none, or as many as are cheap to pull. After
    * `false` the owner's `onReady` is called as soon as there is an entry.
    */
@@ -172,14 +226,15 @@ export class Inbox implements Consumer {
     this.processId = this.#numbers.processId(index)
   }
 
-  /** Whether the next entry is here already, and is a notification of this channel. */
-  nextIs(channelId: number): boolean {
+  /** Moves to the next entry, if it is here already and a notification of this channel. Says whether it is. */
+  advanceWithin(channelId: number): boolean {
     const index = this.#index
-    return (
-      index < this.#values.length &&
-      this.#handed === 0 &&
-      this.#numbers.channelId(index) === channelId
-    )
+    const numbers = this.#numbers
+    if (index >= this.#values.length || this.#handed > 0 || numbers.channelId(index) !== channelId)
+      return false
+    this.processId = numbers.processId(index)
+    this.#index = index + 1
+    return true
   }
 
   /** The payload as sent, if the entry is a notification. */
@@ -284,6 +339,7 @@ export class Inbox implements Consumer {
     if (isHeld === this.#isHeld || !this.#open) return
     this.#isHeld = isHeld
     bridge.hold(this.#id, this, isHeld)
+    setJoins(this.#id, isHeld)
   }
 
   /** Sets the names of the wanted channels; `null` wants all. */
@@ -335,6 +391,7 @@ export class Inbox implements Consumer {
     this.#open = false
     clearTimeout(this.#retry)
     this.#flood?.close()
+    if (this.#isHeld) forgetMembers()
     bridge.unregister(this.#id)
     this.#values = EMPTY
     this.#index = 0
@@ -356,7 +413,7 @@ export class Inbox implements Consumer {
     }
     const most = max ?? PULL_SIZE
     // One by one, few are pulled at once until there have been so many.
-    const isEnough = most <= this.#room || (!max && this.#numbers.count < this.#room)
+    const isEnough = most <= this.#room || (!max && this.#pulled.count < this.#room)
     if (drain === undefined || !isEnough) drain = this.#makeDrain(max)
     // Reset before the call, so that entries that were taken are not taken again if it throws.
     this.#index = 0
@@ -368,7 +425,8 @@ export class Inbox implements Consumer {
       this.#failed(defect('taking notifications', error))
       return false
     }
-    const numbers = this.#numbers
+    const numbers = this.#pulled
+    this.#numbers = numbers
     const { count } = numbers
     if (count > 0) this.#values = count === 1 ? [drained] : (drained as unknown[])
     this.#isArmed = count === 0
@@ -383,8 +441,8 @@ export class Inbox implements Consumer {
   /** Makes the closure that takes up to `max` entries; without it the first one has room for a few. */
   #makeDrain(max: number | undefined): (max: number) => unknown {
     this.#room = max ?? (this.#drain === undefined ? FEW : PULL_SIZE)
-    this.#numbers = new BatchNumbers(this.#room)
-    this.#drain = bridge.subscribers.drainer(this.#id, this.#numbers.array, asArray)
+    this.#pulled = new BatchNumbers(this.#room)
+    this.#drain = bridge.subscribers.drainer(this.#id, this.#pulled.array, asArray)
     return this.#drain
   }
 
@@ -395,6 +453,11 @@ export class Inbox implements Consumer {
     this.#retry = setTimeout(() => this.onReady(), RETRY_MS)
     this.#retry.unref()
     // Later, because a handler may end the iteration that is asking.
-    queueMicrotask(() => this.#run.onDefect(error))
+    queueMicrotask(() => this.report(error))
+  }
+
+  /** Tells the run that entries could not be taken. */
+  report(error: PglistenError): void {
+    this.#run.onDefect(error)
   }
 }

@@ -234,6 +234,11 @@ class JsBridge {
     }
   }
 
+  /** Finds a registered consumer. */
+  find(id: number): Consumer | undefined {
+    return this.#consumer(id)
+  }
+
   #consumer(id: number): Consumer | undefined {
     const found = this.#consumers.get(id)
     return found instanceof WeakRef ? found.deref() : found

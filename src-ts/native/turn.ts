@@ -6,8 +6,8 @@ import { idleTime, nextTick, now, queueMicrotask, setImmediate } from './timers.
 
 /**
  * The time slice: how long one turn may be spent on deliveries, in milliseconds. Upper bound for timers and sockets:
- * SLICE_MS, plus one stride (up to MAX_STRIDE deliveries between looks at the clock), plus one or two uncounted
- * deliveries at the start of a turn.
+ * SLICE_MS, plus one stride (up to MAX_STRIDE deliveries between looks at the clock, or what the turn was made with), plus one or two
+ * uncounted deliveries at the start of a turn.
  */
 export const SLICE_MS = 2
 
@@ -102,9 +102,17 @@ export function isTurnSpent(): boolean {
   return current.spent
 }
 
+/**
+ * The turn of whoever has several consumers deliver at present, one after the other. They charge that one, and do not yield: they are
+ * called again.
+ */
+export const common: { turn: Turn | undefined } = { turn: undefined }
+
 /** The share of one consumer in the turns of the event loop. */
 export class Turn {
   readonly #taker: TurnTaker
+  /** The most deliveries between two looks at the clock. */
+  readonly #maxStride: number
   /** The asynchronous context of the consumer, because another consumer's code may give it its turn. */
   readonly #context = new AsyncResource('PglistenTurn')
   /** Whether the consumer is in {@link waiting}. */
@@ -120,8 +128,9 @@ export class Turn {
   /** When the consumer last looked at the clock. */
   #checkedAt = 0
 
-  constructor(taker: TurnTaker) {
+  constructor(taker: TurnTaker, maxStride = MAX_STRIDE) {
     this.#taker = taker
+    this.#maxStride = maxStride
   }
 
   /** Whether the consumer neither waits for its turn nor has ever been charged for a delivery. */
@@ -158,7 +167,7 @@ export class Turn {
     if (current.spent) return false
     const at = now()
     const isQuick = this.#number === current.number && at - this.#checkedAt <= STRIDE_MS
-    this.#stride = isQuick ? Math.min(this.#stride * 2, MAX_STRIDE) : 1
+    this.#stride = isQuick ? Math.min(this.#stride * 2, this.#maxStride) : 1
     this.#left = this.#stride
     this.#number = current.number
     this.#checkedAt = at

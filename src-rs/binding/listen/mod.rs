@@ -1,5 +1,6 @@
 //! The runs of listeners, from `startup()` to `shutdown()`.
 
+mod audiences;
 mod events;
 mod options;
 mod selection;
@@ -251,6 +252,7 @@ impl NativeListeners {
     #[napi(catch_unwind)]
     pub fn stats(&self, listener: u32) -> napi::Result<NativeListenerStats> {
         let listener = self.get(listener)?;
+        listener.seat.settle_counts();
         let counters = &listener.seat.counters;
         let served = listener
             .handle

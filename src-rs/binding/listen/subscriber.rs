@@ -1,7 +1,7 @@
 //! Consumers' buffers, as the facade drains it.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
@@ -11,10 +11,12 @@ use napi_derive::napi;
 use parking_lot::Mutex;
 use pglisten_core::base::Moment;
 use pglisten_core::base::panic::contained;
+use pglisten_core::deliver::audience::Candidate;
 use pglisten_core::deliver::buffer::{Bounds, Overflow, Subscriber};
 use pglisten_core::deliver::seat::Seat;
 use pglisten_core::fail_point;
 
+use super::audiences::Audiences;
 use super::selection::NativeSelection;
 use super::{Listener, NativeListeners, unknown};
 use crate::binding::batch::{Drainer, Value};
@@ -90,6 +92,13 @@ struct Consumer {
     bridge: BridgeHandle,
     /// When the last notification was read, in microseconds since 1970, after which there was nothing to take.
     last_read: AtomicU64,
+    /// The id under which the facade has the consumer.
+    id: u32,
+    /// Whether the facade takes what comes for several consumers together.
+    joins: AtomicBool,
+    /// Whether it is among those who are to join when the members have taken everything.
+    waits_to_join: AtomicBool,
+    audiences: Arc<Audiences>,
 }
 
 impl Receiver for Consumer {
@@ -104,6 +113,7 @@ impl Receiver for Consumer {
         })?;
         self.seat.made_room();
         self.kept_up(notification.received);
+        self.join();
         match made {
             Ok(payload) => Some(Handed {
                 channel: notification.channel,
@@ -126,12 +136,37 @@ impl Consumer {
             return Err(error);
         }
         let mut few = None;
-        let values = drainer.drain(&env, max, &mut few);
+        let values = drainer.drain(&mut &*self.subscriber, &env, max, &mut few);
         self.seat.made_room();
         if let Some(read) = few {
             self.kept_up(read);
         }
+        if drainer.found_nothing() {
+            self.join();
+        }
         values
+    }
+
+    /// Gets what comes together with others from now on, if there are any that get the same, and it waits for it.
+    fn join(&self) {
+        if !self.seat.may_join() || !self.joins.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(listener) = self.listener.upgrade() else {
+            return;
+        };
+        let handle = listener.handle.lock();
+        let candidate = Candidate {
+            id: self.id,
+            subscriber: &self.subscriber,
+        };
+        let is_member = handle
+            .as_ref()
+            .is_some_and(|it| it.join_audience(&candidate, |made| self.audiences.signal_of(made)));
+        // The members may have something to take, or the feed was busy: then it is tried again once they have taken everything.
+        if !is_member && self.seat.may_join() && !self.waits_to_join.swap(true, Ordering::Relaxed) {
+            self.audiences.note_candidate(self.id);
+        }
     }
 
     /// All has been taken up to a notification that was read at this moment. Where they come steadily, this thread reads the session
@@ -171,6 +206,7 @@ impl Drop for Wanted {
 pub struct NativeSubscribers {
     bridge: BridgeHandle,
     all: RefCell<HashMap<u32, Wanted>>,
+    audiences: Arc<Audiences>,
 }
 
 contained_finalizer!(NativeSubscribers);
@@ -179,8 +215,10 @@ contained_finalizer!(NativeSubscribers);
 impl NativeSubscribers {
     #[napi(constructor, catch_unwind)]
     pub fn new(bridge: &Bridge) -> Self {
+        let bridge = bridge.handle();
         Self {
-            bridge: bridge.handle(),
+            audiences: Arc::new(Audiences::new(bridge.clone())),
+            bridge,
             all: RefCell::default(),
         }
     }
@@ -212,6 +250,10 @@ impl NativeSubscribers {
                 seat: Arc::clone(seat),
                 subscriber: Arc::new(Subscriber::new(bounds.into(), signal, counters)),
                 failed: Mutex::default(),
+                id: subscriber,
+                joins: AtomicBool::new(false),
+                waits_to_join: AtomicBool::new(false),
+                audiences: Arc::clone(&self.audiences),
             }
         });
         let selection = selection.map(Into::into).unwrap_or_default();
@@ -248,7 +290,7 @@ impl NativeSubscribers {
         >,
     ) -> napi::Result<Function<'env, (), Value>> {
         let consumer = self.get(subscriber)?;
-        let drainer = Drainer::new(Arc::clone(&consumer.subscriber), numbers, &receive)?;
+        let drainer = Drainer::new(numbers, &receive)?;
         env.create_function_from_closure("drain", move |call| {
             consumer.drain(&drainer, *call.env, call.first_arg()?)
         })
@@ -258,7 +300,92 @@ impl NativeSubscribers {
     /// that takes nothing. Most of thousands of consumers never need such a function.
     #[napi(catch_unwind)]
     pub fn arm(&self, subscriber: u32) -> napi::Result<bool> {
-        Ok(self.get(subscriber)?.subscriber.arm())
+        let consumer = self.get(subscriber)?;
+        let is_armed = consumer.subscriber.arm();
+        if is_armed {
+            consumer.join();
+        }
+        Ok(is_armed)
+    }
+
+    /// Says whether the consumer takes what comes for several consumers together. If not, what waits for it there is in its own buffer
+    /// from now on.
+    #[napi(catch_unwind)]
+    pub fn set_joins(&self, subscriber: u32, joins: bool) -> napi::Result<()> {
+        let consumer = self.get(subscriber)?;
+        consumer.joins.store(joins, Ordering::Relaxed);
+        if !joins {
+            consumer.subscriber.leave_audience();
+        }
+        Ok(())
+    }
+
+    /// The consumer has more to do before it can take what follows: it will drain its own buffer before it is signalled again.
+    #[napi(catch_unwind)]
+    pub fn leave_audience(&self, subscriber: u32) -> napi::Result<()> {
+        let consumer = self.get(subscriber)?;
+        consumer.subscriber.leave_audience();
+        consumer.subscriber.stop_handing();
+        Ok(())
+    }
+
+    /// A function that takes the next entries for consumers that get the same, as one of [`NativeSubscribers::drainer`] does; `null`
+    /// when there are none. `about` gets two numbers: that of the audience, and one that changes with its members. From now on `reader`
+    /// is signalled when there is something to take.
+    #[napi(ts_return_type = "(max: number) => unknown", catch_unwind)]
+    pub fn audience_drainer<'env>(
+        &self,
+        env: &'env Env,
+        reader: u32,
+        numbers: Uint32Array,
+        about: Uint32Array,
+        #[napi(ts_arg_type = "(...values: Array<unknown>) => Array<unknown>")] receive: Function<
+            '_,
+            (),
+            (),
+        >,
+    ) -> napi::Result<Function<'env, (), Option<Value>>> {
+        self.audiences.set_reader(reader);
+        let audiences = Arc::clone(&self.audiences);
+        let drainer = Drainer::new(numbers, &receive)?;
+        let about = RefCell::new(about);
+        env.create_function_from_closure("drainAudience", move |call| {
+            let Ok(mut about) = about.try_borrow_mut() else {
+                return Err(napi::Error::from_reason("a batch is being made"));
+            };
+            // Safety: JavaScript is waiting for this call.
+            let about = unsafe { about.as_mut() };
+            audiences.drain(&drainer, *call.env, call.first_arg()?, about)
+        })
+    }
+
+    /// The ids of the consumers for whom the last entries were, in order.
+    #[napi(catch_unwind)]
+    pub fn audience_members(&self) -> Uint32Array {
+        let members = self.audiences.last_members();
+        Uint32Array::new(members.to_vec())
+    }
+
+    /// Has those join an audience who could not before its members had taken everything, as they have now.
+    #[napi(catch_unwind)]
+    pub fn admit_to_audiences(&self) {
+        for id in self.audiences.take_candidates() {
+            if let Ok(consumer) = self.get(id) {
+                consumer.waits_to_join.store(false, Ordering::Relaxed);
+                consumer.join();
+            }
+        }
+    }
+
+    /// One of them has taken all that there was, up to what was read at the last drain.
+    #[napi(catch_unwind)]
+    pub fn audience_kept_up(&self) {
+        let Some((id, read)) = self.audiences.take_kept_up() else {
+            return;
+        };
+        if let Ok(consumer) = self.get(id) {
+            consumer.kept_up(read);
+        }
     }
 
     /// The consumer was handed a notification that it cannot take yet: it will drain before it is signalled again.

@@ -5,6 +5,7 @@
 //! feed's lock is taken before a seat's, never after.
 
 mod arrival;
+mod audiences;
 mod due;
 mod fences;
 mod place;
@@ -314,9 +315,7 @@ impl Feed {
         let mut inner = self.inner.lock();
         inner.current = Some(session.number);
         if let Some(gap) = gap {
-            for seat in inner.seats.hearing() {
-                seat.insert_gap(gap);
-            }
+            inner.seats.insert_gap(gap);
         }
         let unverified = inner.unverified.remove(&session.number);
         for batch in unverified.into_iter().flat_map(|it| it.held) {

@@ -2,7 +2,7 @@
 
 use std::mem::take;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::{OptionFuture, join};
@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::base::Awaited;
 use crate::base::error::{Error, ErrorKind, Result};
+use crate::deliver::audience::{Audience, Candidate};
 use crate::deliver::feed::{Reply, SeatId, Served};
 use crate::deliver::seat::Seat;
 use crate::listen::lending::ListeningLoan;
@@ -190,6 +191,26 @@ impl ListenerHandle {
     pub fn lend(&self) -> Option<(Awaited, ListeningLoan)> {
         let chair = self.0.place.lock().chair.clone()?;
         chair.supervised.lend(self.0.seat.environment())
+    }
+
+    /// Has a consumer of the listener get its notifications together with others that get the same, if there are such and it waits
+    /// with an empty buffer. `signal` makes what tells the environment of a new audience that there is something to drain.
+    #[must_use]
+    pub fn join_audience(
+        &self,
+        candidate: &Candidate<'_>,
+        signal: impl FnOnce(Weak<Audience>) -> Box<dyn Fn() + Send + Sync>,
+    ) -> bool {
+        let chair = {
+            let place = self.0.place.lock();
+            if place.moving.is_some() {
+                return false;
+            }
+            place.chair.clone()
+        };
+        chair.is_some_and(|Chair { supervised, id }| {
+            supervised.feed.join_audience(id, candidate, signal)
+        })
     }
 
     /// What the session serves. `None`: the listener has left it.

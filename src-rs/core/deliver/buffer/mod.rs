@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod coalescing_properties;
+mod membership;
 mod overflow;
 mod queue;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod queue_properties;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -22,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::base::Moment;
 use crate::base::clock;
 use crate::base::error::Error;
+use crate::deliver::audience::Membership;
 use crate::deliver::gap::Gap;
 use crate::observe::BufferCounters;
 pub use overflow::{Bounds, Overflow, Pressure};
@@ -113,6 +115,10 @@ pub struct Subscriber {
     /// Shared by all consumers of a listener, so that the counts outlive them.
     counters: Arc<BufferCounters>,
     state: Mutex<State>,
+    /// The audience in whose buffer the entries of this consumer stand; mostly `None`.
+    membership: Mutex<Option<Arc<Membership>>>,
+    /// Whether there is a membership: a look at it costs less than the lock.
+    is_member: AtomicBool,
 }
 
 impl fmt::Debug for Subscriber {
@@ -177,6 +183,8 @@ impl Subscriber {
             signal,
             counters,
             state: Mutex::default(),
+            membership: Mutex::default(),
+            is_member: AtomicBool::new(false),
         }
     }
 
@@ -187,6 +195,7 @@ impl Subscriber {
         coalesce: Option<Coalesce>,
         mut keep: impl FnMut(&Notification, &[u8]) -> bool,
     ) -> u64 {
+        self.leave_audience();
         let mut state = self.state.lock();
         let (mut refused, mut merged) = (0, 0);
         let mut before = state.queue.take_out();
@@ -320,9 +329,17 @@ impl Subscriber {
         (change.armed, change.takes_handed) = (true, false);
     }
 
+    /// The bounds.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// Counts, for `stats()`.
     #[must_use]
     pub fn stats(&self) -> SubscriberStats {
+        if let Some(membership) = self.membership() {
+            return membership.shared().stats();
+        }
         let state = self.state.lock();
         let oldest = state.queue.received();
         SubscriberStats {
@@ -333,11 +350,23 @@ impl Subscriber {
         }
     }
 
+    /// Ends the stream. Without `keep`, what is buffered is dropped.
+    pub(super) fn end(&self, end: End, keep: bool) {
+        if !keep {
+            // Before it leaves an audience, so that nothing is copied.
+            self.state.lock().end(end.clone(), false);
+        }
+        self.change().end(end, keep);
+    }
+
     /// Forgets all entries, without a signal: the consumer was removed and asks no more.
     pub(super) fn close(&self) {
+        // Before it leaves an audience, so that nothing is copied.
         let mut state = self.state.lock();
         state.end(End::Shutdown, false);
         state.armed = false;
+        drop(state);
+        self.leave_audience();
     }
 
     /// Tells the consumer that it has something to drain.
@@ -345,8 +374,9 @@ impl Subscriber {
         (self.signal)();
     }
 
-    /// Locks the buffer for a change. An armed consumer is signalled when the guard is dropped.
+    /// Locks the buffer for a change, which ends a membership. An armed consumer is signalled when the guard is dropped.
     pub(super) fn change(&self) -> Change<'_> {
+        self.leave_audience();
         Change {
             subscriber: self,
             state: Some(self.state.lock()),

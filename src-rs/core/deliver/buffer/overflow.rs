@@ -23,7 +23,7 @@ pub enum Overflow {
 }
 
 /// The bounds of a buffer, and what happens at them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// The most notifications.
     pub max_messages: usize,

@@ -59,6 +59,23 @@ impl Block {
         self.entries.is_empty()
     }
 
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Takes the first entries out as a block of their own.
+    pub(super) fn split(&mut self, entries: usize) -> Self {
+        let mut first = Self::default();
+        for _ in 0..entries {
+            let moved = self.take(|entry, payload| first.push(entry, payload));
+            if moved.is_none() {
+                break;
+            }
+        }
+        first
+    }
+
     /// Takes the first entry and shows it with its payload.
     pub(super) fn take<T>(&mut self, show: impl FnOnce(Entry, &[u8]) -> T) -> Option<T> {
         let entry = self.entries.pop_front()?;
@@ -323,6 +340,21 @@ impl Queue {
         while let Some(mut block) = self.take_block(usize::MAX, usize::MAX) {
             while block.take(&mut show).is_some() {}
             self.recycle(block);
+        }
+    }
+
+    /// Shows everything, in order, and takes nothing. Only for a queue that does not coalesce.
+    pub(super) fn for_each(&self, mut show: impl FnMut(&Entry, &[u8])) {
+        for block in &self.blocks {
+            let mut at = block.taken;
+            for entry in &block.entries {
+                let length = match entry {
+                    Entry::Notification(notification) => notification.length(),
+                    Entry::Gap(_) | Entry::Fence(_) => 0,
+                };
+                show(entry, &block.text[at..at + length]);
+                at += length;
+            }
         }
     }
 

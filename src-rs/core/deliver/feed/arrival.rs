@@ -147,6 +147,7 @@ impl Feed {
     pub(crate) fn depart(&self, seat: SeatId, fence: u32, to: &Arc<Self>) -> bool {
         let mut inner = self.inner.lock();
         let is_up = inner.current.is_some();
+        inner.seats.part_from_audience(seat);
         let sitting = inner.seats.get_mut(seat);
         match sitting.filter(|sitting| is_up && sitting.stage == Stage::In) {
             Some(sitting) => {

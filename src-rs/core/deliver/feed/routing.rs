@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::arrival::hand_over;
+use super::audiences::Sorted;
 use super::due::Due;
 use super::seats::{SeatId, Seats, Sitting, Stage, Staged};
 use super::{Feed, Inner};
@@ -68,28 +69,42 @@ impl Feed {
             overflowed,
             ..
         } = inner;
+        seats.settle_audiences();
         let Seats {
             sittings,
             routes,
             touched,
+            audiences,
             ..
         } = seats;
+        let batch = Sorted { confirmed, arrived };
         let mut pressure = Pressure::None;
         // Most of a batch is of one channel.
-        let mut last: Option<(&str, &[SeatId])> = None;
+        let mut last: Option<(&str, Hearers<'_>)> = None;
         for (place, notification) in (0_u32..).zip(arrived) {
             let ReceivedNotification {
                 channel, payload, ..
             } = *notification;
-            let known = last.filter(|(name, _)| *name == channel);
-            let known = known.or_else(|| Some((channel, routes.get(channel)?.as_slice())));
-            if let Some((_, members)) = known {
+            let known = last.filter(|(name, _)| *name == channel).or_else(|| {
+                let hearers = match audiences.place(channel) {
+                    Some(heard) => Hearers::Audiences(heard),
+                    None => Hearers::Seats(routes.get(channel)?),
+                };
+                Some((channel, hearers))
+            });
+            if let Some((_, hearers)) = known {
                 last = known;
+                let members = match hearers {
+                    Hearers::Seats(members) => members,
+                    Hearers::Audiences(heard) => audiences.stage(heard, place),
+                };
                 for &id in members {
                     stage(sittings, touched, id, Staged::Notification(place));
                 }
             } else if channel == self.fence_channel {
                 if let Some(fence) = fences.take(payload) {
+                    let at = (&mut sittings[..], &mut *touched);
+                    audiences.part_from(fence.seat, &batch, at, routes, &mut due.ready);
                     stage(sittings, touched, fence.seat, Staged::Fence(fence.number));
                     due.passed.push(fence.reply);
                 } else if let Some((id, sitting)) = departing(sittings, payload) {
@@ -101,6 +116,7 @@ impl Feed {
                 }
             }
         }
+        audiences.flush(&batch, (&mut sittings[..], &mut *touched), &mut due.ready);
         for id in touched.drain(..) {
             if let Some(Some(sitting)) = sittings.get_mut(id.index()) {
                 let felt = flush(sitting, confirmed, arrived, || self.unrouted(), due);
@@ -145,6 +161,15 @@ impl Feed {
     }
 }
 
+/// Who hears a channel.
+#[derive(Clone, Copy)]
+enum Hearers<'seats> {
+    /// Each for itself.
+    Seats(&'seats [SeatId]),
+    /// Audiences at this place, and seats beside them.
+    Audiences(usize),
+}
+
 /// The seat that departs at the fence for which a payload stands.
 fn departing<'seats>(
     sittings: &'seats mut [Option<Sitting>],
@@ -159,7 +184,12 @@ fn departing<'seats>(
 }
 
 /// Stages a place of a batch for a seat that hears its channels.
-fn stage(sittings: &mut [Option<Sitting>], touched: &mut Vec<SeatId>, id: SeatId, staged: Staged) {
+pub(super) fn stage(
+    sittings: &mut [Option<Sitting>],
+    touched: &mut Vec<SeatId>,
+    id: SeatId,
+    staged: Staged,
+) {
     if let Some(Some(sitting)) = sittings.get_mut(id.index())
         && sitting.stage == Stage::In
     {

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::Feed;
+use super::audiences::Audiences;
 use crate::deliver::seat::{Event, Seat};
 use crate::observe::label;
 
@@ -59,6 +60,8 @@ pub(super) struct Sitting {
     pub(super) seat: Arc<Seat>,
     pub(super) stage: Stage,
     pub(super) departure: Option<Departure>,
+    /// Whether its consumer is a member of an audience, as far as the feed has heard.
+    pub(super) is_member: bool,
     /// The present batch's part for this seat; empty between batches.
     pub(super) staged: Vec<Staged>,
 }
@@ -98,6 +101,7 @@ pub(super) struct Seats {
     sole: Option<SeatId>,
     /// The seats for which something of the present batch is staged.
     pub(super) touched: Vec<SeatId>,
+    pub(super) audiences: Audiences,
 }
 
 impl Seats {
@@ -110,6 +114,7 @@ impl Seats {
             seat,
             stage,
             departure: None,
+            is_member: false,
             staged: Vec::new(),
         });
         self.count += 1;
@@ -131,6 +136,7 @@ impl Seats {
                 sitting.stage = Stage::Gone;
                 sitting.departure = None;
                 self.count -= 1;
+                self.part_from_audience(id);
                 true
             }
             _ => false,
@@ -163,7 +169,8 @@ impl Seats {
     pub(super) fn alone(&self) -> Option<(SeatId, &Arc<Seat>)> {
         let id = self.sole?;
         let sitting = self.get(id)?;
-        let takes_all = sitting.stage == Stage::In && sitting.departure.is_none();
+        let takes_all =
+            sitting.stage == Stage::In && sitting.departure.is_none() && !sitting.is_member;
         takes_all.then_some((id, &sitting.seat))
     }
 
@@ -210,9 +217,14 @@ impl Seats {
         if let Err(place) = members.binary_search(&id) {
             members.insert(place, id);
         }
+        self.audiences.note_change(channel);
+        if let Some(members) = self.routes.get(channel) {
+            self.note_seats(members, id);
+        }
     }
 
     pub(super) fn remove_channel(&mut self, id: SeatId, channel: &str) {
+        self.audiences.note_change(channel);
         let Some(members) = self.routes.get_mut(channel) else {
             return;
         };

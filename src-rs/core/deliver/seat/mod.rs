@@ -3,6 +3,7 @@
 //! A seat lives as long as one `startup()` … `shutdown()` of a listener. Its lock is taken after a feed's, never before, and a
 //! consumer's signal is called while it is held: a signal must not call back into the seat.
 
+mod audience;
 mod by_name;
 mod events;
 mod filters;
@@ -12,7 +13,7 @@ mod staging;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use by_name::ByName;
@@ -52,8 +53,10 @@ pub struct Seat {
     max_delay: Duration,
     /// The listener's name, which the session tells the server.
     name: Option<PlainName>,
-    /// The listener's counters, for `stats()`.
+    /// The listener's counters, for `stats()`. Those of [`Seat::settle_counts`] may be behind.
     pub counters: Counters,
+    /// Whether its consumer may find others that get the same.
+    may_join: AtomicBool,
 }
 
 impl fmt::Debug for Seat {
@@ -110,6 +113,7 @@ impl Seat {
             max_delay: Duration::ZERO,
             name: None,
             counters: Counters::default(),
+            may_join: AtomicBool::new(false),
         }
     }
 
@@ -159,9 +163,10 @@ impl Seat {
     ) {
         let mut inner = self.inner.lock();
         if let Some(end) = inner.end.clone() {
-            subscriber.change().end(end, true);
+            subscriber.end(end, true);
             return;
         }
+        inner.leave_audience();
         let place = inner.add(Arc::clone(&subscriber));
         inner.want(place, wanted);
         if selection.coalesce.is_some() || selection.filter.is_some() {
@@ -195,12 +200,14 @@ impl Seat {
         inner.staged[place] = Staged::default();
         drop(inner);
         subscriber.close();
+        self.look_for_others();
         self.room.notify_waiters();
     }
 
     /// Changes the channels that a consumer wants, by name; `None` wants every subscribed channel.
     pub fn set_wanted(&self, subscriber: &Arc<Subscriber>, wanted: Option<Vec<String>>) {
         let mut inner = self.inner.lock();
+        inner.leave_audience();
         if let Some(place) = inner.place_of(subscriber) {
             inner.unwant(place);
             inner.want(place, wanted);
@@ -210,6 +217,7 @@ impl Seat {
     /// Adds or removes one channel of those that a consumer wants by name. No effect on a consumer that wants every channel.
     pub fn set_wants(&self, subscriber: &Arc<Subscriber>, channel: &str, wants: bool) {
         let inner = &mut *self.inner.lock();
+        inner.leave_audience();
         let Some(place) = inner.place_of(subscriber) else {
             return;
         };
@@ -229,6 +237,7 @@ impl Seat {
     /// Routes a channel's notifications to the consumers that want it, under the number that the facade gave it.
     pub fn add_channel(&self, name: &str, id: u32) {
         let mut inner = self.inner.lock();
+        inner.leave_audience();
         let before = inner.routes.subscribe(name, id);
         inner.forget(before);
     }
@@ -236,12 +245,15 @@ impl Seat {
     /// Stops routing a channel.
     pub fn remove_channel(&self, name: &str) {
         let mut inner = self.inner.lock();
+        inner.leave_audience();
         let before = inner.routes.unsubscribe(name);
         inner.forget(before);
         let now = Instant::now();
         let removed = inner.removed.get_or_insert_default();
         removed.retain(|_, since| now.duration_since(*since) < STRAGGLER_TIME);
         removed.insert(name.into(), now);
+        drop(inner);
+        self.look_for_others();
     }
 
     /// Stops routing a channel, if it is still routed under this number. Says whether it was.
@@ -250,6 +262,7 @@ impl Seat {
         let current = inner.routes.get(name).map(|(current, _)| current);
         let is_it = current == Some(id);
         if is_it {
+            inner.leave_audience();
             let before = inner.routes.unsubscribe(name);
             inner.forget(before);
         }
@@ -336,7 +349,7 @@ impl Seat {
         let mut inner = self.inner.lock();
         inner.end.get_or_insert_with(|| end.clone());
         for subscriber in inner.subscribers() {
-            subscriber.change().end(end.clone(), keep);
+            subscriber.end(end.clone(), keep);
         }
         drop(inner);
         self.room.notify_waiters();

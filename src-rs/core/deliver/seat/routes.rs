@@ -47,6 +47,14 @@ impl Routes {
         Some((route.id?, route))
     }
 
+    /// The channel that the listener is subscribed to, if there is only one.
+    pub(super) fn sole(&self) -> Option<(&SmolStr, u32, &Route)> {
+        let numbered = self.by_channel.iter();
+        let mut subscribed = numbered.filter_map(|(name, route)| Some((name, route.id?, route)));
+        let sole = subscribed.next()?;
+        subscribed.next().is_none().then_some(sole)
+    }
+
     /// The channels that the listener is subscribed to, in the order of their numbers.
     pub(super) fn subscribed(&self) -> Vec<String> {
         let numbered = self.by_channel.iter();

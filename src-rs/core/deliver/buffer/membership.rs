@@ -1,0 +1,134 @@
+//! A buffer whose consumer is a member of an audience: as long as it is, its entries stand in the audience's buffer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::queue::Block;
+use super::{Drained, Entry, MAX_DRAINED_BYTES, Subscriber};
+use crate::deliver::audience::Membership;
+
+/// Entries that were taken out of a shared buffer.
+pub(in crate::deliver) struct Taken {
+    block: Block,
+    /// Whether none was left.
+    is_empty: bool,
+}
+
+impl Subscriber {
+    /// Whether nothing waits here.
+    pub(in crate::deliver) fn is_empty(&self) -> bool {
+        self.state.lock().queue.is_empty()
+    }
+
+    /// Makes the consumer a member, if it waits with an empty buffer.
+    pub(in crate::deliver) fn become_member(&self, membership: Membership) -> bool {
+        let state = self.state.lock();
+        let waits = state.armed && state.queue.is_empty() && state.end.is_none();
+        if !waits || state.queue.coalesces() {
+            return false;
+        }
+        *self.membership.lock() = Some(Arc::new(membership));
+        self.is_member.store(true, Ordering::Release);
+        true
+    }
+
+    /// The membership, while there is one.
+    pub(super) fn membership(&self) -> Option<Arc<Membership>> {
+        if !self.is_member.load(Ordering::Acquire) {
+            return None;
+        }
+        self.membership.lock().clone()
+    }
+
+    /// Leaves the audience, if the consumer is a member of one: what waits there is copied, and stands here from now on.
+    pub fn leave_audience(&self) {
+        let Some(membership) = self.membership() else {
+            return;
+        };
+        let mut is_ready = false;
+        // Whoever else wants to change this buffer waits for the audience's lock, as long as the consumer is a member.
+        membership.end(|shared| {
+            let shared = shared.state.lock();
+            let mut state = self.state.lock();
+            state.drained_received = shared.drained_received;
+            if state.end.is_none() {
+                shared.queue.for_each(|entry, payload| match entry {
+                    Entry::Notification(it) => {
+                        state.queue.push(Entry::Notification(*it), payload);
+                    }
+                    Entry::Gap(gap) => state.queue.push(Entry::Gap(gap.clone()), &[]),
+                    // Fences are for one consumer.
+                    Entry::Fence(_) => {}
+                });
+            }
+            is_ready = state.armed && !state.queue.is_empty();
+            state.armed &= !is_ready;
+            // Here, since from the end of this on the consumer may become a member again.
+            self.is_member.store(false, Ordering::Release);
+            *self.membership.lock() = None;
+        });
+        if is_ready {
+            self.signal();
+        }
+    }
+
+    /// Counts for the listener what it was sent as a member so far.
+    pub(in crate::deliver) fn settle(&self) {
+        if let Some(membership) = self.membership() {
+            membership.settle();
+        }
+    }
+
+    /// Takes up to `max` entries of the buffer that an audience shares. Taking none arms it.
+    pub(in crate::deliver) fn take(&self, max: usize) -> Taken {
+        let mut state = self.state.lock();
+        let first = state.queue.take_block(max, MAX_DRAINED_BYTES);
+        let Some(mut first) = first else {
+            state.armed = true;
+            state.queue.rest();
+            return Taken {
+                block: Block::default(),
+                is_empty: true,
+            };
+        };
+        state.drained_received = first.received();
+        let block = if first.len() > max {
+            let taken = first.split(max);
+            state.queue.give_back(first);
+            taken
+        } else {
+            first
+        };
+        Taken {
+            block,
+            is_empty: state.queue.is_empty(),
+        }
+    }
+
+    /// Shows what was taken.
+    pub(in crate::deliver) fn show(
+        &self,
+        taken: Taken,
+        mut show: impl FnMut(Entry, &[u8]),
+    ) -> Drained {
+        let Taken {
+            mut block,
+            is_empty,
+        } = taken;
+        let mut shown = 0;
+        while block.take(&mut show).is_some() {
+            shown += 1;
+        }
+        self.state.lock().queue.give_back(block);
+        Drained {
+            shown,
+            is_empty,
+            end: None,
+        }
+    }
+
+    /// Forgets what waits, since nobody will take it.
+    pub(in crate::deliver) fn forget(&self) {
+        self.state.lock().queue.clear();
+    }
+}

@@ -1,0 +1,345 @@
+//! Members of an audience that come, leave, and get what the others get.
+
+use std::sync::atomic::AtomicU64;
+
+use super::super::FeedPlace;
+use super::*;
+use crate::deliver::buffer::{Bounds, End, Entry, Overflow};
+use crate::deliver::seat::{Seat, Selection};
+use crate::inbound::ReceivedBatch;
+
+const BOUNDS: Bounds = Bounds {
+    max_messages: 4,
+    max_bytes: 1 << 20,
+    overflow: Overflow::DropOldest,
+};
+
+struct Listener {
+    seat: Arc<Seat>,
+    id: SeatId,
+    consumer: Arc<Subscriber>,
+    /// How often its own buffer has told that there is something.
+    signals: Arc<AtomicU64>,
+}
+
+struct Scene {
+    feed: Arc<Feed>,
+    place: FeedPlace,
+    listeners: Vec<Listener>,
+    audience: Arc<parking_lot::Mutex<Option<Weak<Audience>>>>,
+}
+
+fn counted(signals: &Arc<AtomicU64>) -> Box<dyn Fn() + Send + Sync> {
+    let signals = Arc::clone(signals);
+    Box::new(move || {
+        signals.fetch_add(1, Ordering::Relaxed);
+    })
+}
+
+impl Listener {
+    fn of(feed: &Feed, bounds: Bounds) -> Self {
+        let seat = Arc::new(Seat::new(None, Box::new(|| {})));
+        seat.add_channel("a", 7);
+        let signals = Arc::<AtomicU64>::default();
+        let counters = Arc::clone(&seat.counters.buffers);
+        let consumer = Arc::new(Subscriber::new(bounds, counted(&signals), counters));
+        seat.add_subscriber(Arc::clone(&consumer), None);
+        let id = feed.sit(&seat, false).expect("the feed is not over");
+        feed.add_channel(id, "a");
+        feed.joined(id, 1);
+        consumer.arm();
+        Self {
+            seat,
+            id,
+            consumer,
+            signals,
+        }
+    }
+
+    fn drained(&self) -> String {
+        let mut words = Vec::new();
+        self.consumer.drain(usize::MAX, |entry, payload| {
+            words.push(word(&entry, payload));
+        });
+        words.join(" ")
+    }
+
+    fn received(&self) -> u64 {
+        self.seat.settle_counts();
+        self.seat.counters.received.load(Ordering::Relaxed)
+    }
+
+    fn dropped(&self) -> u64 {
+        self.seat.settle_counts();
+        self.seat.counters.buffers.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Payloads, `|` for a lost session, `-N` for an overflow, `#` for a fence.
+fn word(entry: &Entry, payload: &[u8]) -> String {
+    match entry {
+        Entry::Notification(it) => {
+            assert_eq!(it.channel, 7, "the facade's number of the channel");
+            String::from_utf8_lossy(payload).into_owned()
+        }
+        Entry::Gap(gap) if gap.is_overflow() => format!("-{}", gap.dropped.unwrap_or(0)),
+        Entry::Gap(_) => "|".to_owned(),
+        Entry::Fence(_) => "#".to_owned(),
+    }
+}
+
+impl Scene {
+    fn new(bounds: &[Bounds]) -> Self {
+        let feed = Arc::new(Feed::shared());
+        let place = FeedPlace::take(&feed);
+        feed.resume(&place, None);
+        let listeners = bounds.iter().map(|it| Listener::of(&feed, *it)).collect();
+        let scene = Self {
+            feed,
+            place,
+            listeners,
+            audience: Arc::default(),
+        };
+        for at in 0..bounds.len() {
+            scene.join(at);
+        }
+        scene
+    }
+
+    /// Says whether it has become a member.
+    fn join(&self, at: usize) -> bool {
+        let listener = &self.listeners[at];
+        let made = Arc::clone(&self.audience);
+        let candidate = Candidate {
+            id: u32::try_from(at).expect("few"),
+            subscriber: &listener.consumer,
+        };
+        let joins = |audience| -> Box<dyn Fn() + Send + Sync> {
+            *made.lock() = Some(audience);
+            Box::new(|| {})
+        };
+        listener.seat.may_join() && self.feed.join_audience(listener.id, &candidate, joins)
+    }
+
+    fn publish(&self, payloads: &[&str]) {
+        let notifications: Vec<(&str, &str)> = payloads.iter().map(|it| ("a", *it)).collect();
+        let batch = ReceivedBatch::of(&notifications);
+        let stop = self.feed.publish(self.place.number(), &batch);
+        assert!(stop.is_none(), "no policy here stops a session");
+    }
+
+    /// What the members have together, and who they are.
+    fn shared(&self) -> (String, Vec<u32>) {
+        let audience = self.audience.lock().as_ref().and_then(Weak::upgrade);
+        let audience = audience.expect("an audience");
+        let mut words = Vec::new();
+        loop {
+            let (drained, members) =
+                audience.drain(2, |entry, payload| words.push(word(&entry, payload)));
+            if drained.shown == 0 {
+                return (words.join(" "), members.ids.to_vec());
+            }
+        }
+    }
+}
+
+#[test]
+fn members_have_one_buffer_and_exact_counts_of_their_own() {
+    let scene = Scene::new(&[BOUNDS; 5]);
+    scene.publish(&["one", "two"]);
+    scene.publish(&["three"]);
+    for listener in &scene.listeners {
+        assert_eq!(listener.consumer.stats().buffered, 3);
+        assert_eq!(listener.received(), 3);
+    }
+    assert_eq!(
+        scene.shared(),
+        ("one two three".to_owned(), vec![0, 1, 2, 3, 4])
+    );
+    for listener in &scene.listeners {
+        assert_eq!(listener.consumer.stats().buffered, 0);
+        assert_eq!(listener.drained(), "");
+        assert_eq!(listener.signals.load(Ordering::Relaxed), 0);
+        assert_eq!(listener.received(), 3);
+    }
+}
+
+#[test]
+fn too_few_seats_have_no_audience() {
+    let scene = Scene::new(&[BOUNDS; FEWEST - 1]);
+    assert!(scene.audience.lock().is_none());
+    scene.publish(&["one"]);
+    for listener in &scene.listeners {
+        assert_eq!(listener.drained(), "one");
+    }
+}
+
+#[test]
+fn a_full_buffer_drops_for_all_members_and_counts_for_each() {
+    let scene = Scene::new(&[BOUNDS; 4]);
+    scene.publish(&["1", "2", "3", "4", "5", "6"]);
+    assert_eq!(scene.shared().0, "-2 3 4 5 6");
+    for listener in &scene.listeners {
+        assert_eq!((listener.received(), listener.dropped()), (6, 2));
+    }
+}
+
+#[test]
+fn a_consumer_that_has_other_bounds_is_bounded_by_those() {
+    let small = Bounds {
+        max_messages: 1,
+        ..BOUNDS
+    };
+    let scene = Scene::new(&[BOUNDS, BOUNDS, BOUNDS, BOUNDS, small]);
+    // It is alone in an audience of its own, whose buffer is as small.
+    scene.publish(&["1", "2"]);
+    assert_eq!(scene.listeners[4].consumer.stats().buffered, 1);
+    assert_eq!(scene.listeners[4].dropped(), 1);
+    assert_eq!(scene.listeners[0].consumer.stats().buffered, 2);
+    assert_eq!(scene.listeners[0].dropped(), 0);
+}
+
+#[test]
+fn policies_that_are_felt_by_a_session_are_not_shared() {
+    for overflow in [Overflow::Pause, Overflow::Error] {
+        let scene = Scene::new(&[Bounds { overflow, ..BOUNDS }; 4]);
+        assert!(scene.audience.lock().is_none());
+    }
+}
+
+#[test]
+fn who_leaves_keeps_what_waits_and_hears_for_himself() {
+    let scene = Scene::new(&[BOUNDS; 5]);
+    let leaving = &scene.listeners[2];
+    scene.publish(&["one"]);
+    leaving.consumer.leave_audience();
+    assert_eq!(leaving.signals.load(Ordering::Relaxed), 1);
+    scene.publish(&["two"]);
+    assert_eq!(leaving.drained(), "one two");
+    assert_eq!(leaving.received(), 2);
+    assert_eq!(scene.shared(), ("one two".to_owned(), vec![0, 1, 3, 4]));
+    assert_eq!(leaving.drained(), "");
+    assert!(scene.join(2), "it waits with an empty buffer again");
+    scene.publish(&["three"]);
+    assert_eq!(scene.shared(), ("three".to_owned(), vec![0, 1, 2, 3, 4]));
+    assert_eq!(leaving.received(), 3);
+}
+
+#[test]
+fn nobody_joins_behind_what_is_not_for_him() {
+    let scene = Scene::new(&[BOUNDS; 5]);
+    let late = &scene.listeners[0];
+    late.consumer.leave_audience();
+    scene.publish(&["one"]);
+    assert_eq!(late.drained(), "one");
+    assert_eq!(late.drained(), "");
+    assert!(!scene.join(0), "the members have not taken theirs");
+    scene.publish(&["two"]);
+    assert_eq!(scene.shared().0, "one two");
+    assert_eq!(late.drained(), "two");
+    assert_eq!(late.drained(), "");
+    assert!(scene.join(0));
+}
+
+#[test]
+fn a_lost_session_is_one_gap_for_each() {
+    let scene = Scene::new(&[BOUNDS; 5]);
+    scene.listeners[1].consumer.leave_audience();
+    scene.publish(&["before"]);
+    scene.feed.hold();
+    let next = FeedPlace::take(&scene.feed);
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    let gap = Gap {
+        reason: crate::deliver::gap::GapReason::Disconnect,
+        dropped: None,
+        ..Gap::overflow(now, now)
+    };
+    scene.feed.resume(&next, Some(&gap));
+    let batch = ReceivedBatch::of(&[("a", "after")]);
+    scene.feed.publish(next.number(), &batch);
+    assert_eq!(
+        scene.shared(),
+        ("before | after".to_owned(), vec![0, 2, 3, 4])
+    );
+    assert_eq!(scene.listeners[1].drained(), "before | after");
+}
+
+#[test]
+fn a_fence_stands_at_its_place_and_is_for_one() {
+    let scene = Scene::new(&[BOUNDS; 4]);
+    let fenced = &scene.listeners[1];
+    let (reply, mut passed) = tokio::sync::oneshot::channel();
+    let fence = scene.feed.add_fence(fenced.id, 5, reply);
+    let fence = fence.expect("the seat is there").to_string();
+    let channel = scene.feed.fence_channel().to_owned();
+    let notifications = [("a", "before"), (channel.as_str(), &fence), ("a", "after")];
+    scene
+        .feed
+        .publish(scene.place.number(), &ReceivedBatch::of(&notifications));
+    assert!(passed.try_recv().is_ok());
+    assert_eq!(fenced.drained(), "before # after");
+    assert_eq!(scene.shared(), ("before after".to_owned(), vec![0, 2, 3]));
+    assert_eq!(fenced.received(), 2);
+}
+
+#[test]
+fn an_end_comes_behind_what_waits_and_ends_nobody_else() {
+    let scene = Scene::new(&[BOUNDS; 5]);
+    scene.publish(&["one"]);
+    scene.listeners[0].seat.end(&End::Shutdown, true);
+    scene.listeners[1].seat.end(&End::Shutdown, false);
+    scene.feed.leave(scene.listeners[1].id, &["a".to_owned()]);
+    scene.publish(&["two"]);
+    let mut last = None;
+    for _ in 0..2 {
+        let ended = scene.listeners[0].consumer.drain(9, |_, payload| {
+            last = Some(String::from_utf8_lossy(payload).into_owned());
+        });
+        assert!(ended.is_empty);
+    }
+    assert_eq!(last.as_deref(), Some("one"));
+    assert_eq!(scene.listeners[1].drained(), "");
+    assert_eq!(scene.shared(), ("one two".to_owned(), vec![2, 3, 4]));
+}
+
+#[test]
+fn another_channel_another_consumer_or_a_selection_ends_the_membership() {
+    let scene = Scene::new(&[BOUNDS; 6]);
+    scene.publish(&["one"]);
+    let [first, second, third, ..] = &scene.listeners[..] else {
+        unreachable!()
+    };
+    first.seat.add_channel("b", 8);
+    let another = Arc::new(Subscriber::new(BOUNDS, Box::new(|| {}), Arc::default()));
+    second.seat.add_subscriber(another, None);
+    third
+        .seat
+        .set_selection(&third.consumer, Selection::default());
+    scene.publish(&["two"]);
+    for listener in [first, second, third] {
+        assert_eq!(listener.drained(), "one two");
+    }
+    assert_eq!(scene.shared(), ("one two".to_owned(), vec![3, 4, 5]));
+    for (at, listener) in [first, second, third].into_iter().enumerate() {
+        assert_eq!(listener.drained(), "");
+        // A selection of everything is none.
+        assert_eq!(scene.join(at), at == 2);
+    }
+    // Where there is only one again, it may join.
+    first.seat.remove_channel("b");
+    assert!(scene.join(0));
+}
+
+#[test]
+fn an_audience_that_all_have_left_is_forgotten() {
+    let scene = Scene::new(&[BOUNDS; 4]);
+    scene.publish(&["one"]);
+    for listener in &scene.listeners {
+        scene.feed.leave(listener.id, &["a".to_owned()]);
+        listener.seat.end(&End::Shutdown, false);
+    }
+    let audience = scene.audience.lock().clone();
+    scene.feed.inner.lock().seats.settle_audiences();
+    assert!(audience.and_then(|it| it.upgrade()).is_none());
+    assert!(scene.feed.inner.lock().seats.audiences.all.is_empty());
+}
