@@ -176,6 +176,29 @@ test('promises of any speed hold up only whose they are', async (t) => {
   await settled(scene)
 })
 
+test('who is behind still knows who sent what', async (t) => {
+  const gate = deferred()
+  const senders: number[] = []
+  const scene = await audience(t, async (payload, number, processId) => {
+    if (payload === 'settle' || number !== 2) return
+    senders.push(processId)
+    await gate.promise
+  })
+  const first = await ask<number>('SELECT pg_backend_pid()')
+  await notifyAll(scene.channel, ['1', '2', '3'])
+  await untilHeard(scene, '3', [2])
+  await using connection = await scene.pool.connection()
+  const second = await connection.fetchVal<number>('SELECT pg_backend_pid()')
+  await connection.execute('SELECT count(pg_notify($1, it)) FROM unnest($2::text[]) it', [
+    scene.channel,
+    ['4', '5', '6'],
+  ])
+  await untilHeard(scene, '6', [2])
+  gate.resolve()
+  await untilHeard(scene, '6')
+  t.deepEqual(senders, [first, first, first, second, second, second])
+})
+
 test('other channels, callbacks and consumers may come in the middle of a batch', async (t) => {
   const [more, streamed] = [uniqueChannel(), [] as string[]]
   const adding: unknown[] = []
