@@ -11,7 +11,9 @@ const HELP = `Usage: npm run durable -- WHAT [OPTIONS] [VERSION …]
   takeover [--times N]   how soon another process goes on when a worker is killed, frozen or cut off
   failover               what becomes of a subscription when a standby is promoted
   restore [--bin FOLDER]   a dump is restored into other clusters; FOLDER has PostgreSQL and pg_dump, by default the system's
-  growth [--events N]    tables, indexes and memory while N events are published, done and trimmed
+  growth [--events N] [--vacuum auto]
+                         tables, indexes and memory while N events are published, done and trimmed; vacuumed after each trim, or by
+                         the server itself
   mutations [--only TEXT]  defects are put into a copy of the package, and a test has to notice each
 
 VERSION is one or more of ${Object.keys(VERSIONS).join(', ')}; without one it is the PostgreSQL of the tests.
@@ -34,7 +36,10 @@ const COMMANDS = {
   restore: { program: 'restore.ts', args: ({ bin = systemBinaries() }) => [bin] },
   growth: {
     program: 'growth.ts',
-    args: ({ events = '5000000' }) => [number('events', events, 1e9)],
+    args: ({ events = '5000000', vacuum = 'each' }) => [
+      number('events', events, 1e9),
+      oneOf('vacuum', vacuum, ['each', 'auto']),
+    ],
   },
   mutations: { program: 'mutate.ts', args: ({ only = '' }) => [only] },
 }
@@ -70,6 +75,7 @@ function wanted() {
         times: { type: 'string' },
         events: { type: 'string' },
         only: { type: 'string' },
+        vacuum: { type: 'string' },
         bin: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
@@ -115,4 +121,10 @@ function number(name, text, most) {
   const value = Number(text)
   if (Number.isInteger(value) && value >= 1 && value <= most) return text
   throw new TypeError(`Expected --${name} to be from 1 to ${most}, got ${text}`)
+}
+
+/** @param {string} name @param {string} text @param {readonly string[]} values */
+function oneOf(name, text, values) {
+  if (values.includes(text)) return text
+  throw new TypeError(`Expected --${name} to be one of ${values.join(', ')}, got ${text}`)
 }

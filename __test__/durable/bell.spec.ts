@@ -7,7 +7,7 @@ import { forked } from '../../lab/child.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { root } from '../../scripts/lib/run.mjs'
-import { asleep, openScene, server } from './scene.js'
+import { asleep, looked, openScene, server } from './scene.js'
 
 test('a publisher rings when somebody sleeps, and only then', async (t) => {
   const scene = await openScene(t)
@@ -54,8 +54,9 @@ test('a publisher that began before the worker fell asleep is waited for', async
   const open = await connection.begin()
   // It finds nobody asleep.
   await open.publish(channel, 'early')
+  const isAsleep = looked(t, scene)
   run((_, { payload }) => void got.push(payload))
-  await asleep(scene)
+  await isAsleep
   await open.commit()
   await connection.close()
   const committed = performance.now()
@@ -82,6 +83,7 @@ test.serial(
     const [gate, publisher] = [await pool.connection(), await pool.connection()]
     const held = await gate.begin()
     await held.execute('SELECT pg_advisory_xact_lock(hashtext($1))', [name])
+    const isAsleep = looked(t, scene)
     run((_, { payload }) => void got.push(payload))
     await waitFor(() =>
       witness.ask<boolean>(
@@ -92,7 +94,7 @@ test.serial(
     // It finds nobody asleep, and its id is the last one that was taken.
     await open.publish(channel, 'between')
     await held.commit()
-    await asleep(scene)
+    await isAsleep
     await open.commit()
     await waitFor(() => got.length === 1)
     t.deepEqual(got, ['between'])
@@ -109,8 +111,9 @@ test('a publisher with an old snapshot rings whatever it sees', async (t) => {
   const open = await connection.begin({ isolationLevel: 'repeatableRead' })
   // The snapshot is that of the first statement, and the transaction has no id yet.
   await open.fetchVal('SELECT count(*) FROM pglisten.sleeper')
+  const isAsleep = looked(t, scene)
   run((_, { payload }) => void got.push(payload))
-  await asleep(scene)
+  await isAsleep
   await open.publish(channel, 'old snapshot')
   await open.commit()
   await connection.close()

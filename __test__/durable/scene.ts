@@ -7,6 +7,7 @@ import {
   type ConnectionPoolOptions,
   type NoSchemas,
   type DurableEvent,
+  type SubscriptionMessage,
   type SubscriptionOptions,
   type Transaction,
 } from 'pglisten'
@@ -14,6 +15,7 @@ import { startServer, type DevServer } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
+import { told } from '../support/told.js'
 
 let starting: Promise<DevServer> | undefined
 
@@ -80,6 +82,13 @@ export const asleep = ({ witness, name }: Awaited<ReturnType<typeof openScene>>,
         name,
       ])) === count,
   )
+
+/** Waits until a worker of the subscription has looked, with its flag up, and found nothing. To be called before the worker runs. */
+export function looked(t: ExecutionContext, { name }: Awaited<ReturnType<typeof openScene>>) {
+  const messages = told<SubscriptionMessage>(t, 'pglisten:subscription')
+  const isIt = (it: SubscriptionMessage) => it.subscription === name && it.event === 'asleep'
+  return waitFor(() => messages.some(isIt))
+}
 
 /** The payloads of what `pglisten.take` returns, and the way behind them: the last row says how the position moves. */
 export function taken(rows: readonly { id: unknown; payload: string }[]) {

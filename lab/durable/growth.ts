@@ -1,13 +1,17 @@
-// What grows while many events are published, done and trimmed: `growth.ts EVENTS`. Prints a row of a Markdown table for each million.
+// What grows while many events are published, done and trimmed: `growth.ts EVENTS VACUUM`. Prints a row of a Markdown table for each million.
 //
 // Four subscriptions do every event, and events are trimmed as soon as all have. Tables and indexes must not grow after the first
 // million, and neither must the memory of the process.
+//
+// An index is as large as it ever had to be. With VACUUM `auto` that depends on how late the server's own vacuum ever came, which may be
+// later at any time; with `each` it is vacuumed after each trim, and what grows then is ours.
 
 import { ConnectionPool } from 'pglisten'
 import { startServer } from '../server/test-server.js'
 import { waitFor } from '../wait.js'
 
 const events = Number(process.argv[2])
+const isVacuumedEach = process.argv[3] === 'each'
 const STEP = 10_000
 /** It is trimmed each so many events. */
 const TRIM_EVERY = 100_000
@@ -19,7 +23,10 @@ const NOISE_BYTES = 8 * 2 ** 20
 const SUBSCRIPTIONS = ['a', 'b', 'c', 'd']
 
 const server = await startServer({
-  settings: { autovacuum_naptime: '1s', shared_buffers: '256MB' },
+  settings: {
+    ...(isVacuumedEach ? { autovacuum: 'off' } : { autovacuum_naptime: '1s' }),
+    shared_buffers: '256MB',
+  },
 })
 const pool = new ConnectionPool({ dsn: server.dsn, maxDbPoolSize: 16 })
 const ending = new AbortController()
@@ -57,9 +64,11 @@ try {
         timeoutMs: 120_000,
         what: `${published} events`,
       })
-      if (published % TRIM_EVERY === 0) await pool.durable.trim()
+      if (published % TRIM_EVERY !== 0) continue
+      await pool.durable.trim()
+      if (isVacuumedEach) await vacuum()
     }
-    await pool.execute('VACUUM pglisten.event, pglisten.position')
+    await vacuum()
     globalThis.gc?.()
     const sizes = await pool.fetchRow<Record<string, bigint>>(
       `SELECT (SELECT count(*) FROM pglisten.event) AS live, pg_relation_size('pglisten.event') AS "table", pg_relation_size('pglisten.event_pkey') AS ids,
@@ -95,6 +104,10 @@ try {
   await server.stop()
 }
 process.exitCode = isRight ? 0 : 1
+
+function vacuum() {
+  return pool.execute('VACUUM pglisten.event, pglisten.position')
+}
 
 function mib(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`

@@ -42,14 +42,16 @@ function onPath(): string[] {
     .filter((file) => existsSync(file))
 }
 
-/** Every nats-server there is: that of `PGLISTEN_NATS_SERVER` alone, or those of `target/tools/nats-server` and the PATH. */
+/** One nats-server of each version there is: that of `PGLISTEN_NATS_SERVER` alone, or those of `target/tools/nats-server` and the PATH. */
 export function natsBinaries(): NatsBinary[] {
   const given = process.env['PGLISTEN_NATS_SERVER']
   const files = given ? [given] : [...installed(), ...onPath()]
-  return files.flatMap((file) => {
+  const found = new Map<string, NatsBinary>()
+  for (const file of files) {
     const version = versionOf(file)
     if (version === undefined && given)
       throw new Error(`Expected PGLISTEN_NATS_SERVER to be a nats-server, got ${given}`)
-    return version === undefined ? [] : [{ file, version }]
-  })
+    if (version !== undefined && !found.has(version)) found.set(version, { file, version })
+  }
+  return [...found.values()]
 }

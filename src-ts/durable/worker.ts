@@ -21,11 +21,13 @@ import { waited } from './wait.js'
 const LINGER_MS = 20
 /** How often in a row a worker may be woken within {@link LINGER_MS}. */
 const MOST_WAKES = 3
-/** The pause after a batch, in milliseconds. What comes in it is worked together. */
+/**
+ * The pause after a batch for each of its events, and the shortest and the longest one, in milliseconds. What comes in it is worked together:
+ * each batch is a transaction, which takes from what publishers have.
+ */
+const PAUSE_OF_EVENT_MS = 0.5
 const PAUSE_MS = 2
-/** The pause after a batch of so many events or more, in milliseconds: each batch is a transaction, which takes from what publishers have. */
-const MANY_EVENTS = 4
-const PAUSE_AFTER_MANY_MS = 5
+const MAX_PAUSE_MS = 10
 /** How long a worker keeps a connection while there is work, in milliseconds; then it is given to whoever waits for one. */
 const MAX_LEASE_MS = 1000
 /** After a failure so many events are worked one by one. */
@@ -188,7 +190,8 @@ export class Worker {
         let isMore = false
         while (!isMore) {
           if (performance.now() - lastAt >= LINGER_MS) return 'idle'
-          await waited(outcome >= MANY_EVENTS ? PAUSE_AFTER_MANY_MS : PAUSE_MS, this.#stop)
+          const pause = Math.min(Math.max(outcome * PAUSE_OF_EVENT_MS, PAUSE_MS), MAX_PAUSE_MS)
+          await waited(pause, this.#stop)
           if (this.#stop.aborted) return 'paused'
           // In a flow it is not asked first.
           isMore = flow > 1 || (await this.#partition.hasMore(connection))
