@@ -53,13 +53,16 @@ function plansOf(size: number, seed: number): Plan[] {
     const habit =
       index === 0 ? 'ignores own' : index === 1 ? 'stays' : HABITS[index % HABITS.length]!
     const isPlain = index < 2
-    const channels = CHANNELS.map((_, channel) => ({ channel, at: random() }))
+    // Half of the others wait for the same channel and nothing else: they share what comes.
+    const isAlike = !isPlain && index % 2 === 0
+    const some = CHANNELS.map((_, channel) => ({ channel, at: random() }))
       .sort((a, b) => a.at - b.at)
       .slice(0, 1 + Math.floor(random() * CHANNELS.length))
       .map(({ channel }) => channel)
-    const consumer = isPlain ? 'batches' : one(CONSUMERS)
+    const channels = isAlike ? [0] : some
+    const consumer = isPlain ? 'batches' : isAlike ? 'callbacks' : one(CONSUMERS)
     const concurrency = one([1, 4] as const)
-    const buffer = isPlain ? {} : one(BUFFERS)
+    const buffer = isPlain ? {} : one(isAlike ? BUFFERS.slice(0, 2) : BUFFERS)
     return {
       name: `${index + 1} (${habit}, ${consumer})`,
       habit,
