@@ -2126,8 +2126,9 @@ type ListenerCallback<Payload = string, Channel extends string = string> = (conn
  * - `dropOldest`: the oldest buffered notification is dropped. A {@link Gap} with the exact count stands at its place.
  * - `dropNewest`: the new notification is dropped. A {@link Gap} with the exact count stands at its place.
  * - `pause`: the session, which is the listener's own, is not read, so that no consumer gets notifications, until the
- *   buffer has room. After `maxPauseMs` the listener reconnects, with a gap. A buffer that is full then takes a little more
- *   than its bounds allow, at most 1 MiB; beyond that the gap reaches as far as what was not taken.
+ *   buffer has room. After `maxPauseMs` the listener reconnects, with a gap. A buffer that is full then takes more than its
+ *   bounds allow, over any number of sessions: at most 1 MiB, or 2 MiB where payloads are tiny and a place in the buffer
+ *   is most of what each counts. Beyond that the gap reaches as far as what was not taken.
  * - `error`: the listener closes with a {@link ListenerOverflowError}.
  */
 type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';

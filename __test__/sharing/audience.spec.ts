@@ -155,6 +155,24 @@ test('who is aborted keeps what it has not heard, within its own buffer', async 
   for (const heard of scene.heard) t.deepEqual(heard, upTo(7))
 })
 
+test('who is aborted has its own bounds from then on', async (t) => {
+  const scene = await audience(t, undefined, () => ({ maxMessages: 5 }))
+  const aborted = scene.listeners[3]!
+  aborted.abortListen()
+  await notifyAll(scene.channel, ['1', '2', '3'])
+  await untilHeard(scene, '3', [3])
+  await notifyAll(scene.channel, ['4', '5', '6', '7'])
+  await untilHeard(scene, '7', [3])
+  t.like(aborted.stats(), { buffered: 5, dropped: 2 })
+  aborted.listen()
+  await untilHeard(scene, '7')
+  t.deepEqual(scene.heard[3], upTo(7).slice(2))
+  t.deepEqual(
+    scene.gaps.map((gaps) => gaps.map(({ dropped }) => dropped)),
+    scene.gaps.map((_, number) => (number === 3 ? [2] : [])),
+  )
+})
+
 test('promises of any speed hold up only whose they are', async (t) => {
   const stuck = deferred()
   const scene = await audience(t, async (payload, number) => {
