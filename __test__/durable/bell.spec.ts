@@ -103,6 +103,40 @@ test.serial(
   },
 )
 
+// Serial, because its trigger holds every publisher up.
+test.serial('a publisher is waited for from before it looks who sleeps', async (t) => {
+  const scene = await openScene(t, { safetyNetMs: 60_000 })
+  const { pool, channel, name, run, witness } = scene
+  const got: string[] = []
+  // A publisher is held up by a trigger, between the snapshot of its statement and its row.
+  await witness.run(`
+    CREATE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        PERFORM pg_advisory_xact_lock_shared(hashtext('${name}'));
+        RETURN NULL;
+      END $$;
+    CREATE TRIGGER ${name} BEFORE INSERT ON pglisten.event FOR EACH STATEMENT EXECUTE FUNCTION ${name}()`)
+  t.teardown(() => witness.run(`DROP FUNCTION ${name} CASCADE`))
+  const gate = await pool.connection()
+  const held = await gate.begin()
+  await held.execute('SELECT pg_advisory_xact_lock(hashtext($1))', [name])
+  const published = pool.publish(channel, 'held up')
+  await waitFor(() =>
+    witness.ask<boolean>(
+      `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`,
+    ),
+  )
+  const isAsleep = looked(t, scene)
+  run((_, { payload }) => void got.push(payload))
+  await isAsleep
+  t.deepEqual(got, [])
+  await held.commit()
+  await published
+  await waitFor(() => got.length === 1)
+  t.deepEqual(got, ['held up'])
+  await gate.close()
+})
+
 test('a publisher with an old snapshot rings whatever it sees', async (t) => {
   const scene = await openScene(t, { safetyNetMs: 60_000 })
   const { pool, channel, run } = scene

@@ -53,14 +53,57 @@ export async function consumer(asked) {
   }
 }
 
-/** The statement of each way to publish. */
+const PLAIN = "INSERT INTO plain (channel, payload) VALUES ('orders', repeat('x', 100))"
+const PUBLISH = "SELECT pglisten.publish('orders', repeat('x', 100))"
+
+/** Each way to publish: its statements, and who works beside the writers. */
 const PUBLISHING = {
-  plain: "INSERT INTO plain (channel, payload) VALUES ('orders', repeat('x', 100))",
-  publish: "SELECT pglisten.publish('orders', repeat('x', 100))",
-  always: [
-    "INSERT INTO plain (channel, payload) VALUES ('orders', repeat('x', 100))",
-    "SELECT pg_notify('orders', repeat('x', 100))",
-  ],
+  plain: { statements: [PLAIN] },
+  // What any consumer costs the writers that keeps its place in a row.
+  beside: { statements: [PLAIN], worker: besides },
+  publish: { statements: [PUBLISH], worker: subscription('on') },
+  publishOff: { statements: [PUBLISH], worker: subscription('off') },
+  always: {
+    statements: ['BEGIN', PLAIN, "SELECT pg_notify('orders', repeat('x', 100))", 'COMMIT'],
+  },
+}
+
+/** How often the session commits that does nothing else beside the writers. */
+export const COMMITS_PER_SECOND = 100
+
+/** Starts a session that updates one row again and again. @param {Server} server */
+async function besides(server) {
+  const client = new Client({ connectionString: server.dsn })
+  await client.connect()
+  await client.query("INSERT INTO by_hand VALUES ('beside', 0) ON CONFLICT DO NOTHING")
+  let committed = Promise.resolve()
+  const timer = setInterval(() => {
+    committed = committed.then(async () => {
+      await client.query("UPDATE by_hand SET last = last + 1 WHERE name = 'beside'")
+    })
+  }, 1000 / COMMITS_PER_SECOND)
+  return {
+    async stop() {
+      clearInterval(timer)
+      await committed
+      await client.end()
+    },
+  }
+}
+
+/** @param {'on' | 'off'} synchronousCommit */
+function subscription(synchronousCommit) {
+  return (/** @type {Server} */ server) =>
+    consumer({
+      kind: 'pglisten',
+      dsn: server.dsn,
+      name: 'publishing',
+      channel: 'orders',
+      batchSize: 100,
+      synchronousCommit,
+      count: Infinity,
+      warmUp: 0,
+    })
 }
 
 /**
@@ -74,22 +117,10 @@ export async function publishing(server, way, writers, seconds) {
       'TRUNCATE plain; TRUNCATE pglisten.event; DELETE FROM pglisten.sleeper; CHECKPOINT',
     )
   })
-  const worker =
-    way === 'publish'
-      ? await consumer({
-          kind: 'pglisten',
-          dsn: server.dsn,
-          name: 'publishing',
-          channel: 'orders',
-          batchSize: 100,
-          count: Infinity,
-          warmUp: 0,
-        })
-      : undefined
+  const { statements, worker: start } = { worker: undefined, ...PUBLISHING[way] }
+  const worker = await start?.(server)
   const file = path.join(server.folder, `${way}.sql`)
-  const statements = [PUBLISHING[way]].flat()
-  const text = statements.length > 1 ? ['BEGIN', ...statements, 'COMMIT'] : statements
-  fs.writeFileSync(file, text.map((statement) => `${statement};\n`).join(''))
+  fs.writeFileSync(file, statements.map((statement) => `${statement};\n`).join(''))
   try {
     const args = [
       '-n',

@@ -2,7 +2,14 @@
 
 import { ConnectionPool } from 'pglisten'
 import { figure } from '../speed/statistics.mjs'
-import { asAdministrator, consuming, latency, prefill, publishing } from './cases.mjs'
+import {
+  asAdministrator,
+  COMMITS_PER_SECOND,
+  consuming,
+  latency,
+  prefill,
+  publishing,
+} from './cases.mjs'
 import { readOptions } from './options.mjs'
 import { QUEUES, delaying, draining, installQueues } from './queues/main.mjs'
 import { startDurableServer } from './server.mjs'
@@ -65,22 +72,21 @@ const CASES = {
       [
         'writers',
         'plain INSERT/s',
-        '`publish`, a consumer works',
-        'INSERT and NOTIFY',
-        'publish / plain',
-        'NOTIFY / plain',
+        `plain beside ${COMMITS_PER_SECOND} commits/s : plain`,
+        '`publish`, a consumer works : plain',
+        'the same, synchronousCommit off',
+        'INSERT and NOTIFY : plain',
       ],
     ]
     for (const writers of [1, 8, 32]) {
-      const ways = /** @type {const} */ (['plain', 'publish', 'always'])
-      const { plain, publish, always } = await turns(ways, (way) =>
+      const ways = /** @type {const} */ (['plain', 'beside', 'publish', 'publishOff', 'always'])
+      const { plain, ...others } = await turns(ways, (way) =>
         publishing(server, way, writers, seconds),
       )
       rows.push([
         `${writers}`,
-        ...[plain, publish, always].map((values) => shown(values, 0)),
-        shown(ratios(publish, plain), 2),
-        shown(ratios(always, plain), 2),
+        shown(plain, 0),
+        ...Object.values(others).map((values) => shown(ratios(values, plain), 2)),
       ])
     }
     printed(rows)

@@ -69,6 +69,18 @@ export const MUTATIONS: readonly Mutation[] = [
     test: 'a publisher that took its id just before the flag was committed is waited for',
   },
   {
+    defect: 'a publisher looks who sleeps before it has an id',
+    changes: [
+      ['own CONSTANT xid8 := pg_current_xact_id();', 'own CONSTANT xid8 := NULL;'],
+      [
+        '(xact, channel, payload, key) VALUES (own, $1, $2, $3)',
+        '(channel, payload, key) VALUES ($1, $2, $3)',
+      ],
+    ],
+    file: 'bell.spec.ts',
+    test: 'a publisher is waited for from before it looks who sleeps',
+  },
+  {
     defect: 'a flag that is gone is taken for one that is up',
     changes: [['if (!isFlagged)', 'if (false)']],
     file: 'bell.spec.ts',
