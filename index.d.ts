@@ -456,8 +456,8 @@ declare class CopyStream implements AsyncIterable<Buffer>, AsyncDisposable {
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The options of {@link ConnectionPool.publish}. */
-interface PublishOptions {
+/** The options of {@link ConnectionPool.publish}: those of the event, and bounds of the call. */
+interface PublishOptions extends CallOptions {
     /**
      * What the event is about. A subscription with several partitions keeps the order of the events of one key.
      * @default none: the order of the channel is kept
@@ -554,8 +554,8 @@ interface RunOptions {
     /** Ends it: the event or batch that is being worked is finished, and what is done is committed. */
     signal?: AbortSignal | undefined;
 }
-/** The options of {@link Durable.install}. */
-interface InstallOptions {
+/** The options of {@link Durable.install}: its own, and bounds of the call. */
+interface InstallOptions extends CallOptions {
     /** Roles that may publish. */
     publishers?: readonly string[] | undefined;
     /** Roles that may subscribe, and publish. */
@@ -632,6 +632,7 @@ declare abstract class Queryable {
      *
      * @param channel - The channel: 1 to 63 bytes.
      * @param payload - Text of any size without NUL.
+     * @param options - The event's key and bell, and bounds of the call. @default none
      */
     publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint>;
     /**
@@ -1121,10 +1122,18 @@ declare class Durable {
      * Rejects with {@link DurableError} when there is another schema of that name, one of another owner, or one of a newer version.
      */
     install(options?: InstallOptions): Promise<void>;
-    /** Removes all of it: events, subscriptions and positions. */
-    uninstall(): Promise<void>;
-    /** Tells which version is installed. */
-    status(): Promise<DurableStatus>;
+    /**
+     * Removes all of it: events, subscriptions and positions. In one transaction.
+     *
+     * @param options - Bounds of the call. @default none
+     */
+    uninstall(options?: CallOptions): Promise<void>;
+    /**
+     * Tells which version is installed.
+     *
+     * @param options - Bounds of the call. @default none
+     */
+    status(options?: CallOptions): Promise<DurableStatus>;
     /**
      * Removes events that every subscription has done and that are older than `keepMs`, in batches. Returns how many. Running subscriptions
      * do so themselves, for what is older than {@link InstallOptions.retentionMs}. Without any subscription every event counts as done.
@@ -1135,26 +1144,44 @@ declare class Durable {
      * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
      *
      * @param keepMs - How long events are kept, in milliseconds. @default 0
+     * @param options - Bounds of the call. What was removed before one is reached stays removed. @default none
      */
-    trim(keepMs?: number): Promise<number>;
+    trim(keepMs?: number, options?: CallOptions): Promise<number>;
     /**
      * Makes the positions of a restored dump mean here what they meant there: nothing is missing and nothing comes twice. Does nothing
      * where they do. A subscription that runs does it itself.
+     *
+     * @param options - Bounds of the call. @default none
      */
-    adopt(): Promise<void>;
-    /** Returns the subscriptions, by name. */
-    subscriptions(): Promise<SubscriptionInfo[]>;
-    /** Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error. */
-    drop(name: string): Promise<boolean>;
-    /** Returns the events that a subscription has given up, in order. */
-    failed(name: string): Promise<FailedEvent[]>;
+    adopt(options?: CallOptions): Promise<void>;
+    /**
+     * Returns the subscriptions, by name.
+     *
+     * @param options - Bounds of the call. @default none
+     */
+    subscriptions(options?: CallOptions): Promise<SubscriptionInfo[]>;
+    /**
+     * Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error.
+     *
+     * @param name - The subscription.
+     * @param options - Bounds of the call. @default none
+     */
+    drop(name: string, options?: CallOptions): Promise<boolean>;
+    /**
+     * Returns the events that a subscription has given up, in order.
+     *
+     * @param name - The subscription.
+     * @param options - Bounds of the call. @default none
+     */
+    failed(name: string, options?: CallOptions): Promise<FailedEvent[]>;
     /**
      * Has events that were given up tried again, before others. Returns how many.
      *
      * @param name - The subscription.
      * @param ids - Their ids. @default all
+     * @param options - Bounds of the call. @default none
      */
-    retry(name: string, ids?: readonly bigint[]): Promise<number>;
+    retry(name: string, ids?: readonly bigint[], options?: CallOptions): Promise<number>;
 }
 
 /** The options of the constructors of all errors of this package. */
@@ -1570,8 +1597,12 @@ declare class Subscription<Event extends DurableEvent<unknown> = DurableEvent> e
     batches(options?: RunOptions): SubscriptionStream<Event>;
     /** Returns a stream of batches, as {@link Subscription.batches} does. */
     [Symbol.asyncIterator](): SubscriptionStream<Event>;
-    /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */
-    stats(): Promise<SubscriptionStats>;
+    /**
+     * Returns the counts. The lag is asked of the server, which looks at every event that is not done.
+     *
+     * @param options - Bounds of the call. @default none
+     */
+    stats(options?: CallOptions): Promise<SubscriptionStats>;
 }
 
 /**
@@ -2638,8 +2669,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     subscribe<Name extends keyof Payloads & string, const Gaps extends GapMode = 'skip'>(channels: Name | readonly Name[], options?: SubscribeOptions<Gaps>): Promise<MessageStream<ItemOf<Pick<Payloads, Name>, Gaps>>>;
     /**
      * Waits for the next notification of a channel, to which it subscribes meanwhile, and resolves with the message. It passes
-     * over what the listener's `filter` leaves out. The lease of the message's connection has ended by then. With a function in the place of the options it is the `once()` of
-     * every emitter, for one of the {@link ListenerEvents}.
+     * over what the listener's `filter` leaves out. The lease of the message's connection has ended by then. With a function
+     * in the place of the options it is the `once()` of every emitter, for one of the {@link ListenerEvents}.
      *
      * Rejects as {@link Listener.subscribe} does, and with {@link ListenerClosedError} when the listener ends meanwhile.
      */

@@ -11,7 +11,7 @@ import {
   type PoolMessage,
   type QueueMessage,
 } from './observe/channels.js'
-import { bounded, resolveCallOptions, type CallOptions } from './query/bounds.js'
+import { bounded, countdown, resolveCallOptions, type CallOptions } from './query/bounds.js'
 import { Connection, type LeaseSource } from './query/connection.js'
 import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
 import { Notifier, type NotifierOwner, type WaitingNotifier } from './query/notifier.js'
@@ -49,6 +49,7 @@ import type {
 } from './listen/types.js'
 import {
   checkSubscriptionName,
+  resolvePublishOptions,
   resolveSubscriptionOptions,
   type PublishOptions,
   type SubscriptionOptions,
@@ -512,10 +513,11 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   async publish(channel: string, payload: unknown, options?: PublishOptions): Promise<bigint> {
     checkChannel(channel)
     const text = this.#schemas ? this.#schemas.encode(channel, payload) : payload
+    const { signal, timeoutMs, ...event } = resolvePublishOptions(options)
     return explained(
-      this.#use('`pool.publish()`', undefined, (connection) =>
+      this.#use('`pool.publish()`', { signal, timeoutMs }, (connection, bounds) =>
         // It checks that it is text.
-        connection.publish(channel, text as string, options),
+        connection.publish(channel, text as string, { ...event, ...bounds }),
       ),
     )
   }
@@ -692,17 +694,11 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     options: CallOptions | undefined,
     work: (connection: Connection, bounds: CallOptions) => Promise<Result>,
   ): Promise<Result> {
-    const bounds = resolveCallOptions(options)
-    const began = performance.now()
+    const left = countdown(resolveCallOptions(options))
     // No `await using`: a context of `vm` on Node 20 and 22 has no `Symbol.asyncDispose`.
-    const connection = Connection.leased(await this.#acquire(holder, bounds), this.#leases)
+    const connection = Connection.leased(await this.#acquire(holder, left()), this.#leases)
     try {
-      const { signal, timeoutMs } = bounds
-      const spent = performance.now() - began
-      return await work(connection, {
-        signal,
-        timeoutMs: timeoutMs === undefined ? undefined : Math.max(0, timeoutMs - spent),
-      })
+      return await work(connection, left())
     } finally {
       await connection.close()
     }

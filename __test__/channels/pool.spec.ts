@@ -54,8 +54,10 @@ test('a statement runs on a connection that goes back to the pool', async (t) =>
 
 test('the bounds of a statement hold for the wait for a connection too', async (t) => {
   await using pool = new ConnectionPool({ dsn: await serverDsn(), maxDbPoolSize: 1 })
-  await t.throwsAsync(pool.execute('SELECT pg_sleep(60)', [], { timeoutMs: 20 }), {
+  await t.throwsAsync(pool.execute('SELECT pg_sleep(60)', [], { timeoutMs: 200 }), {
     instanceOf: ConnectionTimeoutError,
+    // What the wait for a connection has left, in whole milliseconds.
+    message: /^the statement took longer than \d+ ms$/,
   })
   await using held = await pool.connection()
   const reason = new Error('enough')

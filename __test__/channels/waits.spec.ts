@@ -200,6 +200,11 @@ test('adding a channel or a callback is bounded, and only what was given up is t
     listener.addCallback(both, () => got.push('given up'), { timeoutMs: 5 }),
     late,
   )
+  const once = uniqueChannel()
+  await t.throwsAsync(listener.once(once, { timeoutMs: 5 }), {
+    ...late,
+    message: `once('${once}') took longer than 5 ms`,
+  })
   t.deepEqual(listener.channels, [both])
   await restore()
   await within(Promise.all([stays, kept]))

@@ -1,7 +1,14 @@
 // What is installed in the database, by whom, and who may do what with it.
 
 import test from 'ava'
-import { ConnectionPool, DatabaseError, DurableError } from 'pglisten'
+import {
+  ArgumentTypeError,
+  ConnectionPool,
+  ConnectionTimeoutError,
+  DatabaseError,
+  DurableError,
+  type CallOptions,
+} from 'pglisten'
 import { startServer } from '../../lab/server/test-server.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { openDatabase } from './database.js'
@@ -19,6 +26,55 @@ test('a role that owns its database installs, again and beside itself, and remov
   await owner.durable.uninstall()
   await owner.durable.uninstall()
   t.is(await owner.fetchVal("SELECT to_regnamespace('pglisten')::text"), null)
+})
+
+test('every call has bounds, and what was given up has done nothing', async (t) => {
+  const { owner } = await openDatabase(t)
+  const { durable } = owner
+  await durable.install()
+  await owner.execute("SELECT pglisten.subscribe('s', ARRAY['a'])")
+  const calls: Record<string, (options: CallOptions) => Promise<unknown>> = {
+    install: (options) => durable.install(options),
+    uninstall: (options) => durable.uninstall(options),
+    status: (options) => durable.status(options),
+    trim: (options) => durable.trim(0, options),
+    adopt: (options) => durable.adopt(options),
+    subscriptions: (options) => durable.subscriptions(options),
+    drop: (options) => durable.drop('s', options),
+    failed: (options) => durable.failed('s', options),
+    retry: (options) => durable.retry('s', undefined, options),
+    stats: (options) => owner.subscription('s', { channels: ['a'] }).stats(options),
+    publish: (options) => owner.publish('a', 'given up', options),
+  }
+  const holder = await owner.connection()
+  const lock = await holder.begin()
+  await lock.executeBatch(
+    `LOCK TABLE pglisten.home, pglisten.event, pglisten.subscription, pglisten.position, pglisten.failed`,
+  )
+  for (const [name, call] of Object.entries(calls)) {
+    await t.throwsAsync(call({ timeoutMs: 50 }), { instanceOf: ConnectionTimeoutError }, name)
+    const [ending, reason] = [new AbortController(), new Error('enough')]
+    const pending = call({ signal: ending.signal })
+    pending.catch(() => {})
+    await waitFor(
+      () => lock.fetchVal<boolean>('SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)'),
+      { what: `${name} waits` },
+    )
+    ending.abort(reason)
+    t.is(await t.throwsAsync(within(pending)), reason, name)
+    const wrong = { timeout: 5 } as CallOptions
+    await t.throwsAsync(call(wrong), { instanceOf: ArgumentTypeError, message: /timeoutMs/ }, name)
+    const early = { signal: AbortSignal.abort(reason) }
+    t.is(await t.throwsAsync(call(early)), reason, name)
+  }
+  await lock.rollback()
+  await holder.close()
+  t.is((await durable.status()).version, 1)
+  t.deepEqual(
+    (await durable.subscriptions()).map(({ name }) => name),
+    ['s'],
+  )
+  t.is(await owner.fetchVal('SELECT count(*)::int4 FROM pglisten.event'), 0)
 })
 
 test('without an installation each method says so', async (t) => {

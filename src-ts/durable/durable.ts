@@ -1,10 +1,16 @@
 // What a pool has beside its subscriptions: the schema, and what is told of all of them.
 import { brand } from '../brand.js'
 import { checkNumber } from '../options/validate.js'
-import { checkEventIds, checkSubscriptionName, type InstallOptions } from '../options/durable.js'
+import {
+  checkEventIds,
+  checkSubscriptionName,
+  resolveInstallOptions,
+  type InstallOptions,
+} from '../options/durable.js'
+import type { CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
 import { uidOf, type DurableEvent } from './event.js'
-import { PLAIN, withConnection, type DurableOwner } from './owner.js'
+import { PLAIN, withinBounds, type DurableOwner } from './owner.js'
 import { VERSION, install, installedVersion, uninstall } from './schema.js'
 import { explained } from './states.js'
 import { MOST_COUNTED, describeUnread, unreadOf, type UnreadRow } from './unread.js'
@@ -122,20 +128,31 @@ export class Durable {
    * Rejects with {@link DurableError} when there is another schema of that name, one of another owner, or one of a newer version.
    */
   async install(options?: InstallOptions): Promise<void> {
-    await withConnection(this.#owner, (connection) =>
-      connection.transaction((tx) => install(tx, options)),
+    const { settings, bounds } = resolveInstallOptions(options)
+    await withinBounds(this.#owner, bounds, (connection, left) =>
+      connection.transaction((tx) => install(tx, settings), left()),
     )
   }
 
-  /** Removes all of it: events, subscriptions and positions. */
-  async uninstall(): Promise<void> {
-    await withConnection(this.#owner, (connection) => connection.transaction((tx) => uninstall(tx)))
+  /**
+   * Removes all of it: events, subscriptions and positions. In one transaction.
+   *
+   * @param options - Bounds of the call. @default none
+   */
+  async uninstall(options?: CallOptions): Promise<void> {
+    await withinBounds(this.#owner, options, (connection, left) =>
+      connection.transaction((tx) => uninstall(tx), left()),
+    )
   }
 
-  /** Tells which version is installed. */
-  async status(): Promise<DurableStatus> {
-    return withConnection(this.#owner, async (connection) => {
-      const version = await installedVersion(connection)
+  /**
+   * Tells which version is installed.
+   *
+   * @param options - Bounds of the call. @default none
+   */
+  async status(options?: CallOptions): Promise<DurableStatus> {
+    return withinBounds(this.#owner, options, async (connection, left) => {
+      const version = await installedVersion(connection, left)
       if (version === 0) {
         return { version, latestVersion: VERSION, isHome: false, retentionMs: false, unread: [] }
       }
@@ -143,10 +160,10 @@ export class Durable {
         connection.fetchRow<{ is_home: boolean; retention: number | null }>(
           `SELECT pglisten.is_home() AS is_home, ${ms('u.retention')} AS retention FROM pglisten.upkeep AS u`,
           [],
-          PLAIN,
+          { ...PLAIN, ...left() },
         ),
       )
-      const unread = (await listed(connection))
+      const unread = (await listed(connection, left))
         .filter(
           ({ unreadMs, maxUnreadAgeMs }) => maxUnreadAgeMs !== false && unreadMs > maxUnreadAgeMs,
         )
@@ -166,17 +183,18 @@ export class Durable {
    * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
    *
    * @param keepMs - How long events are kept, in milliseconds. @default 0
+   * @param options - Bounds of the call. What was removed before one is reached stays removed. @default none
    */
-  async trim(keepMs = 0): Promise<number> {
+  async trim(keepMs = 0, options?: CallOptions): Promise<number> {
     checkNumber('keepMs', keepMs, { min: 0 })
-    return withConnection(this.#owner, async (connection) => {
+    return withinBounds(this.#owner, options, async (connection, left) => {
       let removed = 0
       for (;;) {
         const some = await explained(
           connection.fetchVal<number>(
             'SELECT pglisten.trim($1::text::interval, $2)',
             [`${keepMs} ms`, TRIM_BATCH],
-            PLAIN,
+            { ...PLAIN, ...left() },
           ),
         )
         removed += some
@@ -185,7 +203,7 @@ export class Durable {
       const unread = connection.fetch<UnreadRow>(
         `SELECT name, ${ms('age')} AS age, events::float8, ${ms('oldest')} AS oldest, is_dropped FROM pglisten.tell_unread($1)`,
         [MOST_COUNTED],
-        PLAIN,
+        { ...PLAIN, ...left() },
       )
       for (const row of await unread) {
         const told = unreadOf(row)
@@ -198,41 +216,60 @@ export class Durable {
   /**
    * Makes the positions of a restored dump mean here what they meant there: nothing is missing and nothing comes twice. Does nothing
    * where they do. A subscription that runs does it itself.
+   *
+   * @param options - Bounds of the call. @default none
    */
-  async adopt(): Promise<void> {
+  async adopt(options?: CallOptions): Promise<void> {
     await explained(
-      withConnection(this.#owner, (connection) =>
-        connection.execute('SELECT FROM pglisten.adopt()', [], PLAIN),
+      withinBounds(this.#owner, options, (connection, left) =>
+        connection.execute('SELECT FROM pglisten.adopt()', [], { ...PLAIN, ...left() }),
       ),
     )
   }
 
-  /** Returns the subscriptions, by name. */
-  async subscriptions(): Promise<SubscriptionInfo[]> {
-    return explained(withConnection(this.#owner, listed))
+  /**
+   * Returns the subscriptions, by name.
+   *
+   * @param options - Bounds of the call. @default none
+   */
+  async subscriptions(options?: CallOptions): Promise<SubscriptionInfo[]> {
+    return explained(withinBounds(this.#owner, options, listed))
   }
 
-  /** Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error. */
-  async drop(name: string): Promise<boolean> {
+  /**
+   * Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error.
+   *
+   * @param name - The subscription.
+   * @param options - Bounds of the call. @default none
+   */
+  async drop(name: string, options?: CallOptions): Promise<boolean> {
     checkSubscriptionName(name)
     return explained(
-      withConnection(this.#owner, (connection) =>
-        connection.fetchVal<boolean>('SELECT pglisten.drop_subscription($1)', [name], PLAIN),
+      withinBounds(this.#owner, options, (connection, left) =>
+        connection.fetchVal<boolean>('SELECT pglisten.drop_subscription($1)', [name], {
+          ...PLAIN,
+          ...left(),
+        }),
       ),
     )
   }
 
-  /** Returns the events that a subscription has given up, in order. */
-  async failed(name: string): Promise<FailedEvent[]> {
+  /**
+   * Returns the events that a subscription has given up, in order.
+   *
+   * @param name - The subscription.
+   * @param options - Bounds of the call. @default none
+   */
+  async failed(name: string, options?: CallOptions): Promise<FailedEvent[]> {
     checkSubscriptionName(name)
     const result = explained(
-      withConnection(this.#owner, (connection) =>
+      withinBounds(this.#owner, options, (connection, left) =>
         connection.fetch<FailedRow>(
           `SELECT event AS id, xact, channel, payload, key, attempts AS attempt, error, is_due AS "isDue",
              round(date_part('epoch', published) * 1000000) AS micros, date_part('epoch', failed) * 1000 AS "failedMs"
            FROM pglisten.failed WHERE subscription = $1 ORDER BY failed.event`,
           [name],
-          PLAIN,
+          { ...PLAIN, ...left() },
         ),
       ),
     )
@@ -244,24 +281,27 @@ export class Durable {
    *
    * @param name - The subscription.
    * @param ids - Their ids. @default all
+   * @param options - Bounds of the call. @default none
    */
-  async retry(name: string, ids?: readonly bigint[]): Promise<number> {
+  async retry(name: string, ids?: readonly bigint[], options?: CallOptions): Promise<number> {
     checkSubscriptionName(name)
     const events = ids === undefined ? null : checkEventIds(ids)
     return explained(
-      withConnection(this.#owner, (connection) =>
-        connection.fetchVal<number>(
-          'SELECT pglisten.retry($1, $2::bigint[])',
-          [name, events],
-          PLAIN,
-        ),
+      withinBounds(this.#owner, options, (connection, left) =>
+        connection.fetchVal<number>('SELECT pglisten.retry($1, $2::bigint[])', [name, events], {
+          ...PLAIN,
+          ...left(),
+        }),
       ),
     )
   }
 }
 
 /** The subscriptions, by name. */
-async function listed(connection: Connection): Promise<SubscriptionInfo[]> {
+async function listed(
+  connection: Connection,
+  left: () => CallOptions,
+): Promise<SubscriptionInfo[]> {
   const rows = await connection.fetch<SubscriptionRow>(
     `SELECT s.name, s.channels, s.partitions, ${ms('s.created')} AS created,
        (SELECT ${ms('min(p.moved)')} FROM pglisten.position AS p WHERE p.subscription = s.name) AS moved,
@@ -275,7 +315,7 @@ async function listed(connection: Connection): Promise<SubscriptionInfo[]> {
        ORDER BY event LIMIT 1) AS a ON true
      ORDER BY s.name`,
     [],
-    PLAIN,
+    { ...PLAIN, ...left() },
   )
   return [...rows].map((row) => ({
     name: row.name,

@@ -3,7 +3,7 @@ import type { Listener } from '../listen/listener.js'
 import type { ListenerOptions } from '../options/listener.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import { PLAIN_TYPES } from '../options/types.js'
-import type { CallOptions } from '../query/bounds.js'
+import { countdown, resolveCallOptions, type CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
 
 /** The pool that made a subscription. */
@@ -39,4 +39,14 @@ export async function withConnection<Result>(
   } finally {
     await connection.close()
   }
+}
+
+/** Lets `work` use a connection of the pool. `options` bound all that it does: `left` tells what is left of them. */
+export async function withinBounds<Result>(
+  owner: DurableOwner,
+  options: CallOptions | undefined,
+  work: (connection: Connection, left: () => CallOptions) => Promise<Result>,
+): Promise<Result> {
+  const left = countdown(resolveCallOptions(options))
+  return withConnection(owner, (connection) => work(connection, left), left())
 }

@@ -1,9 +1,9 @@
 // The schema in the database: installed by version, in one transaction.
 import { DurableError } from '../errors.js'
-import type { InstallOptions } from '../options/durable.js'
-import { resolveInstallOptions } from '../options/durable.js'
+import type { InstallSettings } from '../options/durable.js'
 import { quoteName } from '../query/identifiers.js'
 import { PLAIN } from './owner.js'
+import type { CallOptions } from '../query/bounds.js'
 import type { Queryable } from '../query/queryable.js'
 
 // Replaced by the text of the file when the package is built.
@@ -48,8 +48,10 @@ const SUBSCRIBE = [
 const READ = ['home', 'upkeep', 'subscription', 'position', 'failed', 'attempt']
 
 /** Installs the schema, or brings it to the present version; does nothing where it is. In the transaction of `tx`. */
-export async function install(tx: Queryable, options: InstallOptions | undefined): Promise<void> {
-  const { publishers, subscribers, retentionMs } = resolveInstallOptions(options)
+export async function install(
+  tx: Queryable,
+  { publishers, subscribers, retentionMs }: InstallSettings,
+): Promise<void> {
   const publishing = publishers.map((role) => quoteName('publishers', role, 'a role'))
   const subscribing = subscribers.map((role) => quoteName('subscribers', role, 'a role'))
   await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK], PLAIN)
@@ -120,14 +122,22 @@ async function ownerOf(tx: Queryable): Promise<{ name: string; is_own: boolean }
 }
 
 /** The version that is installed; 0 for an empty schema. Throws when the schema is another one of that name. */
-export async function installedVersion(queryable: Queryable): Promise<number> {
+export async function installedVersion(
+  queryable: Queryable,
+  left: () => CallOptions = () => ({}),
+): Promise<number> {
   const { home, others } = await queryable.fetchRow<{ home: boolean; others: boolean }>(
     `SELECT to_regclass('pglisten.home') IS NOT NULL AS home,
        EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace('pglisten')) AS others`,
     [],
-    PLAIN,
+    { ...PLAIN, ...left() },
   )
-  if (home) return queryable.fetchVal<number>('SELECT version FROM pglisten.home', [], PLAIN)
+  if (home) {
+    return queryable.fetchVal<number>('SELECT version FROM pglisten.home', [], {
+      ...PLAIN,
+      ...left(),
+    })
+  }
   if (!others) return 0
   throw new DurableError('the schema `pglisten` exists and is not one of durable subscriptions')
 }

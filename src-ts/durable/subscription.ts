@@ -9,12 +9,13 @@ import {
 } from '../options/durable.js'
 import { throwLater } from '../native/timers.js'
 import { checkFunction } from '../options/validate.js'
+import type { CallOptions } from '../query/bounds.js'
 import type { Transaction } from '../query/transaction.js'
 import { Bell } from './bell.js'
 import type { DurableEvent } from './event.js'
 import type { Outlet, SubscriptionBatch } from './outlet.js'
 import { SubscriptionObserver } from './observer.js'
-import { PLAIN, withConnection, type DurableOwner } from './owner.js'
+import { PLAIN, withConnection, withinBounds, type DurableOwner } from './owner.js'
 import { explained } from './states.js'
 import { SubscriptionStream } from './stream.js'
 import { describeUnread, type UnreadSubscription } from './unread.js'
@@ -319,15 +320,19 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     }
   }
 
-  /** Returns the counts. The lag is asked of the server, which looks at every event that is not done. */
-  async stats(): Promise<SubscriptionStats> {
+  /**
+   * Returns the counts. The lag is asked of the server, which looks at every event that is not done.
+   *
+   * @param options - Bounds of the call. @default none
+   */
+  async stats(options?: CallOptions): Promise<SubscriptionStats> {
     const { events, age } = await explained(
-      withConnection(this.#owner, (connection) =>
+      withinBounds(this.#owner, options, (connection, left) =>
         connection.fetchRow<{ events: string; age: number | null }>(
           `SELECT events::text, (extract(epoch FROM clock_timestamp() - oldest) * 1000)::float8 AS age
            FROM pglisten.lag($1)`,
           [this.#name],
-          PLAIN,
+          { ...PLAIN, ...left() },
         ),
       ),
     )

@@ -404,8 +404,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /**
    * Waits for the next notification of a channel, to which it subscribes meanwhile, and resolves with the message. It passes
-   * over what the listener's `filter` leaves out. The lease of the message's connection has ended by then. With a function in the place of the options it is the `once()` of
-   * every emitter, for one of the {@link ListenerEvents}.
+   * over what the listener's `filter` leaves out. The lease of the message's connection has ended by then. With a function
+   * in the place of the options it is the `once()` of every emitter, for one of the {@link ListenerEvents}.
    *
    * Rejects as {@link Listener.subscribe} does, and with {@link ListenerClosedError} when the listener ends meanwhile.
    */
@@ -432,8 +432,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   async #once(channel: keyof Payloads & string, options?: OnceOptions): Promise<unknown> {
     const { timeoutMs, ...iteration } = resolveOnceOptions(options)
     const deadline = performance.now() + (timeoutMs ?? 0)
-    const stream = await this.subscribe(channel, { ...iteration, timeoutMs })
+    let stream: MessageStream<MessageOf<Payloads>> | undefined
     try {
+      stream = await this.subscribe(channel, { ...iteration, timeoutMs })
       const left = timeoutMs === undefined ? undefined : Math.max(0, deadline - performance.now())
       const { done, value } = await stream.next({ timeoutMs: left })
       if (done) throw new ListenerClosedError('the listener was shut down')
@@ -442,7 +443,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       if (!(error instanceof ListenerTimeoutError)) throw error
       throw new ListenerTimeoutError(`once('${channel}') took longer than ${timeoutMs} ms`)
     } finally {
-      await stream.return()
+      await stream?.return()
     }
   }
 

@@ -11,9 +11,11 @@ import {
   checkString,
   expected,
 } from './validate.js'
+import { checkWait } from './wait.js'
+import type { CallOptions } from '../query/bounds.js'
 
-/** The options of {@link ConnectionPool.publish}. */
-export interface PublishOptions {
+/** The options of {@link ConnectionPool.publish}: those of the event, and bounds of the call. */
+export interface PublishOptions extends CallOptions {
   /**
    * What the event is about. A subscription with several partitions keeps the order of the events of one key.
    * @default none: the order of the channel is kept
@@ -113,8 +115,8 @@ export interface RunOptions {
   signal?: AbortSignal | undefined
 }
 
-/** The options of {@link Durable.install}. */
-export interface InstallOptions {
+/** The options of {@link Durable.install}: its own, and bounds of the call. */
+export interface InstallOptions extends CallOptions {
   /** Roles that may publish. */
   publishers?: readonly string[] | undefined
   /** Roles that may subscribe, and publish. */
@@ -260,35 +262,49 @@ export function resolveRunOptions(options: RunOptions = {}): RunOptions {
 }
 
 /** @internal Checks what is published. */
-export function checkPublication(channel: unknown, payload: unknown, options: unknown): void {
+export function checkPublication(channel: unknown, payload: unknown): void {
   checkChannel(channel)
   checkString('payload', payload)
   if (payload.includes('\0') || !payload.isWellFormed()) {
     throw new ArgumentRangeError(expected('payload', 'well-formed text without NUL', payload))
   }
-  checkOptions('options', options, ['key', 'bell'])
-  const { key, bell } = options as PublishOptions
+}
+
+/** @internal Checks the options of an event. */
+export function resolvePublishOptions(options: PublishOptions = {}): PublishOptions {
+  checkOptions('options', options, ['key', 'bell', 'signal', 'timeoutMs'])
+  const { key, bell } = options
   if (key !== undefined) {
     checkString('key', key)
     if (key.includes('\0') || !key.isWellFormed())
       throw new ArgumentRangeError(expected('key', 'well-formed text without NUL', key))
   }
   if (bell !== undefined) checkBoolean('bell', bell)
+  checkWait(options)
+  return options
+}
+
+/** @internal What is installed, and for whom. */
+export interface InstallSettings {
+  readonly publishers: readonly string[]
+  readonly subscribers: readonly string[]
+  readonly retentionMs: number | false | undefined
 }
 
 /** @internal Checks the options of an installation. */
 export function resolveInstallOptions(options: InstallOptions = {}): {
-  publishers: readonly string[]
-  subscribers: readonly string[]
-  retentionMs: number | false | undefined
+  settings: InstallSettings
+  bounds: CallOptions
 } {
-  checkOptions('options', options, ['publishers', 'subscribers', 'retentionMs'])
-  const { publishers = [], subscribers = [], retentionMs } = options
+  const names = ['publishers', 'subscribers', 'retentionMs', 'signal', 'timeoutMs'] as const
+  checkOptions('options', options, names)
+  const { publishers = [], subscribers = [], retentionMs, signal, timeoutMs } = options
+  checkWait(options)
   if (retentionMs !== undefined) checkAge('retentionMs', retentionMs, 0)
   for (const [name, roles] of Object.entries({ publishers, subscribers })) {
     if (!Array.isArray(roles))
       throw new ArgumentTypeError(expected(name, 'an array of roles', roles))
     roles.forEach((role, index) => checkString(`${name}[${index}]`, role))
   }
-  return { publishers, subscribers, retentionMs }
+  return { settings: { publishers, subscribers, retentionMs }, bounds: { signal, timeoutMs } }
 }

@@ -54,6 +54,13 @@ export function resolveCallOptions(options: CallOptions = {}): CallOptions {
   return { signal, timeoutMs }
 }
 
+/** Tells what is left of the bounds of a call that takes several steps, from now on: of the time in whole milliseconds, for an error names them. */
+export function countdown({ signal, timeoutMs }: CallOptions): () => CallOptions {
+  if (timeoutMs === undefined) return () => ({ signal })
+  const deadline = performance.now() + timeoutMs
+  return () => ({ signal, timeoutMs: Math.max(0, Math.ceil(deadline - performance.now())) })
+}
+
 /** Refuses options in the place of parameters. */
 export function refuseOptions(params: unknown, name = 'params'): void {
   if (!looksLikeOptions(params)) return

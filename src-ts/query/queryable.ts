@@ -46,7 +46,7 @@ import { collectResult, toQueryResult, type QueryResult } from './result.js'
 import { toRows, toValue, type Shaping } from './rows.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import { PLAIN_TYPES, type ResolvedTypes } from '../options/types.js'
-import { checkPublication, type PublishOptions } from '../options/durable.js'
+import { checkPublication, resolvePublishOptions, type PublishOptions } from '../options/durable.js'
 import { checkString } from '../options/validate.js'
 
 /** @internal The key of the method that returns how values are read and written. */
@@ -256,14 +256,17 @@ export abstract class Queryable {
    *
    * @param channel - The channel: 1 to 63 bytes.
    * @param payload - Text of any size without NUL.
+   * @param options - The event's key and bell, and bounds of the call. @default none
    */
-  async publish(channel: string, payload: string, options: PublishOptions = {}): Promise<bigint> {
-    checkPublication(channel, payload, options)
-    const { key = null, bell = true } = options
+  async publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint> {
+    checkPublication(channel, payload)
+    const { key = null, bell = true, signal, timeoutMs } = resolvePublishOptions(options)
     const params = [channel, payload, key, bell]
     return BigInt(
       await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::text', params, {
         types: PLAIN_TYPES,
+        signal,
+        timeoutMs,
       }),
     )
   }
