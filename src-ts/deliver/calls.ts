@@ -4,103 +4,101 @@ import { errorFacts } from '../observe/facts.js'
 import type { Observer } from '../observe/observer.js'
 import { areSettledTold, tellSettled } from '../observe/settled.js'
 
-/** One of them. */
-interface Call {
+/** A callback whose promise is pending. */
+export interface Call {
   /** When it was called, by `performance.now()`. */
   readonly since: number
   /** The channel of its notification; `undefined` for a gap callback. */
   readonly channel: string | undefined
+  /** Whether it has been told of as one that takes too long. */
+  isTold: boolean
+  /** The one that was called before it. */
+  before: Call | undefined
+  /** The one that was called after it. */
+  after: Call | undefined
 }
 
-/** Called for a callback that has been pending for too long. */
-export type OnSlow = (channel: string | undefined, pendingMs: number) => void
+/** Calls that are pending for longer than a time are told of, once each. */
+export interface SlowWatch {
+  /** The time, in milliseconds. */
+  readonly slowMs: number
+  /** Called for each of them. */
+  onSlow(channel: string | undefined, pendingMs: number): void
+}
 
-/** The callbacks of a listener whose promises are pending: over all its runs, since a shutdown does not wait for them. */
+/**
+ * The callbacks of a listener whose promises are pending: over all its runs, since a shutdown does not wait for them.
+ *
+ * They are linked in the order in which they were called. A set would have to look for room with each call.
+ */
 export class Calls {
-  /** In the order in which they were called. */
-  #pending: Set<Call> | undefined
+  #first: Call | undefined
+  #last: Call | undefined
+  #count = 0
   readonly #observer: Observer
-  readonly #watch: SlowCalls | undefined
+  readonly #watch: SlowWatch | undefined
+  /** Whether a timer is set for the oldest call that was not told of. It is not changed when that settles. */
+  #isTimed = false
 
-  /** `observer` tells of settled calls; `watch` is told of the calls, if there is one. */
-  constructor(observer: Observer, watch?: SlowCalls) {
+  /** `observer` tells of settled calls; `watch` is told of those that take too long, if there is one. */
+  constructor(observer: Observer, watch?: SlowWatch) {
     this.#observer = observer
     this.#watch = watch
   }
 
-  /**
-   * Notes that a callback, which was called at `since`, has returned a promise. The returned function is to be called when the
-   * promise has settled, with the reason if it was rejected.
-   */
-  begin(
-    channel: string | undefined,
-    since = performance.now(),
-  ): (failure?: { reason: unknown }) => void {
-    const call = { since, channel }
-    const pending = (this.#pending ??= new Set())
-    pending.add(call)
-    this.#watch?.add(call)
-    return (failure) => {
-      pending.delete(call)
-      this.#watch?.delete(call)
-      if (!areSettledTold()) return
-      const durationMs = performance.now() - since
-      const error = failure && errorFacts(failure.reason)
-      tellSettled({ ...this.#observer.identity, channel, durationMs, error })
-    }
+  /** Notes that a callback, which was called at `since`, has returned a promise. */
+  begin(channel: string | undefined, since = performance.now()): Call {
+    const call: Call = { since, channel, isTold: false, before: this.#last, after: undefined }
+    if (this.#last) this.#last.after = call
+    else this.#first = call
+    this.#last = call
+    this.#count += 1
+    if (this.#watch) this.#setTimer(this.#watch, this.#watch.slowMs)
+    return call
+  }
+
+  /** Notes that the promise has settled, with the reason if it was rejected. */
+  end(call: Call, failure?: { reason: unknown }): void {
+    const { before, after } = call
+    if (before) before.after = after
+    else this.#first = after
+    if (after) after.before = before
+    else this.#last = before
+    this.#count -= 1
+    if (!areSettledTold()) return
+    const { channel, since } = call
+    const durationMs = performance.now() - since
+    const error = failure && errorFacts(failure.reason)
+    tellSettled({ ...this.#observer.identity, channel, durationMs, error })
   }
 
   /** How many there are. */
   get count(): number {
-    return this.#pending?.size ?? 0
+    return this.#count
   }
 
   /** How long the oldest has been pending, in milliseconds; `undefined` when none is. */
   get oldestAgeMs(): number | undefined {
-    for (const { since } of this.#pending ?? []) return performance.now() - since
-    return undefined
-  }
-}
-
-/**
- * Tells of each call that is pending for longer than a time, once. There is one timer for all of them: it is set for the oldest
- * call that was not told of, and not changed when that settles.
- */
-export class SlowCalls {
-  readonly #slowMs: number
-  readonly #onSlow: OnSlow
-  /** The calls that were not told of, in the order in which they were called. */
-  readonly #untold = new Set<Call>()
-  #isTimed = false
-
-  constructor(slowMs: number, onSlow: OnSlow) {
-    this.#slowMs = slowMs
-    this.#onSlow = onSlow
+    return this.#first && performance.now() - this.#first.since
   }
 
-  add(call: Call): void {
-    this.#untold.add(call)
-    this.#setTimer(this.#slowMs)
-  }
-
-  delete(call: Call): void {
-    this.#untold.delete(call)
-  }
-
-  #setTimer(delayMs: number): void {
+  #setTimer(watch: SlowWatch, delayMs: number): void {
     if (this.#isTimed) return
     this.#isTimed = true
-    setTimeout(() => this.#look(), delayMs).unref()
+    setTimeout(() => this.#look(watch), delayMs).unref()
   }
 
-  #look(): void {
+  #look(watch: SlowWatch): void {
     this.#isTimed = false
-    for (const call of this.#untold) {
+    const { slowMs } = watch
+    // Called handlers may end calls or begin new ones: of those that end, the links still lead on.
+    for (let call = this.#first; call; call = call.after) {
+      if (call.isTold) continue
       const pendingMs = performance.now() - call.since
       // The timers of Node may be a millisecond early.
-      if (pendingMs < this.#slowMs) return this.#setTimer(Math.ceil(this.#slowMs - pendingMs))
-      this.#untold.delete(call)
-      this.#onSlow(call.channel, pendingMs)
+      if (pendingMs < slowMs) return this.#setTimer(watch, Math.ceil(slowMs - pendingMs))
+      call.isTold = true
+      watch.onSlow(call.channel, pendingMs)
     }
   }
 }

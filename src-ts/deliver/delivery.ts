@@ -1,6 +1,6 @@
 // The steps that callbacks and iterators share: parsing a payload, and reporting what goes wrong with a delivery.
 import { ListenerCallbackError } from '../errors.js'
-import { SlowCalls } from './calls.js'
+import type { SlowWatch } from './calls.js'
 import type { ListenerContext } from './context.js'
 import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
@@ -68,14 +68,15 @@ export function reportOverflow(context: ListenerContext, gap: Gap): void {
 }
 
 /** Makes what tells of callbacks that are pending for longer than `slowMs`; `undefined` for `false`. */
-export function slowCalls(slowMs: number | false, events: ListenerEmitter): SlowCalls | undefined {
+export function slowCalls(slowMs: number | false, events: ListenerEmitter): SlowWatch | undefined {
   if (slowMs === false) return undefined
-  return new SlowCalls(slowMs, (channel, pendingMs) => {
+  const onSlow = (channel: string | undefined, pendingMs: number) => {
     const whose = channel === undefined ? 'a gap callback' : `a callback of channel \`${channel}\``
     const message = `${whose} has been pending for ${Math.round(pendingMs)} ms: \`slowCallbackMs\` is ${slowMs}`
     const about = channel === undefined ? {} : { channel }
     events.report('warning', { kind: 'slowCallback', message, ...about })
-  })
+  }
+  return { slowMs, onSlow }
 }
 
 /** Emits a `warning`: the user's code left a transaction open, and the end of the lease rolled it back. */

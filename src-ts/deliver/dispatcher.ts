@@ -279,12 +279,13 @@ export class Dispatcher implements Consumer, TurnTaker {
       void this.#giveBack(connection, name)
       return
     }
-    const running = this.#settle(result, connection, name, inbox.payload, inbox.processId)
     this.#inFlight += 1
-    void running.then(() => {
-      this.#inFlight -= 1
-      this.#pump()
-    })
+    this.#settle(result, connection, name, inbox.payload, inbox.processId, this.#onRunSettled)
+  }
+
+  readonly #onRunSettled = (): void => {
+    this.#inFlight -= 1
+    this.#pump()
   }
 
   /** Calls the callback, in its scope. Returns the promise with which the run has ended, if it has ended with one. */
@@ -420,7 +421,12 @@ export class Dispatcher implements Consumer, TurnTaker {
     } catch (cause) {
       reportFailure(this.#context, 'a callback threw', cause, channel, payload, processId)
     }
-    if (result) return this.#settle(result, connection, channel, payload, processId)
+    if (result) {
+      const promise = result
+      return new Promise((resolve) =>
+        this.#settle(promise, connection, channel, payload, processId, resolve),
+      )
+    }
     void this.#giveBack(connection, channel)
     return undefined
   }
@@ -447,25 +453,33 @@ export class Dispatcher implements Consumer, TurnTaker {
     )
   }
 
-  /** Waits for a callback's promise, reports its rejection, and ends the lease of its connection. */
-  async #settle(
+  /**
+   * Waits for a callback's promise, reports its rejection, and ends the lease of its connection. Then calls `onSettled`. It is
+   * no asynchronous function, which would take two more promises and two more turns of the queue of microtasks.
+   */
+  #settle(
     result: PromiseLike<unknown>,
     connection: Connection,
-    channel: string | undefined,
+    channel: string,
     payload: unknown,
-    processId: number | undefined,
-  ): Promise<void> {
-    const end = this.#context.calls.begin(channel, this.#calledAt)
-    let failure: { reason: unknown } | undefined
-    try {
-      await result
-    } catch (cause) {
-      failure = { reason: cause }
-      reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
-    } finally {
-      end(failure)
+    processId: number,
+    onSettled: () => void,
+  ): void {
+    const { calls } = this.#context
+    const call = calls.begin(channel, this.#calledAt)
+    const end = (failure?: { reason: unknown }) => {
+      calls.end(call, failure)
+      const giving = this.#giveBack(connection, channel)
+      if (giving) void giving.then(onSettled)
+      else onSettled()
     }
-    await this.#giveBack(connection, channel)
+    void Promise.resolve(result).then(
+      () => end(),
+      (cause: unknown) => {
+        reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
+        end({ reason: cause })
+      },
+    )
   }
 
   /** Ends the lease of a callback's connection. Returns `undefined` when the connection was never used. */
@@ -503,7 +517,7 @@ export class Dispatcher implements Consumer, TurnTaker {
         if (this.#closed) return
         if (!registration.active) continue
         const connection = Connection.lazy(this.#context.leases)
-        const end = this.#context.calls.begin(undefined)
+        const call = this.#context.calls.begin(undefined)
         const about = { channel: undefined, processId: undefined, payload: undefined }
         let failure: { reason: unknown } | undefined
         try {
@@ -521,7 +535,7 @@ export class Dispatcher implements Consumer, TurnTaker {
             undefined,
           )
         } finally {
-          end(failure)
+          this.#context.calls.end(call, failure)
         }
         await this.#giveBack(connection, undefined)
       }
