@@ -77,6 +77,43 @@ test('pending callbacks and what waits behind them show', async (t) => {
   t.like(listener.health(), { callbacksInFlight: 0, buffered: 0, oldestCallbackAgeMs: undefined })
 })
 
+test('callbacks that settle in any order leave the oldest of the others', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t, { concurrency: 4, ordered: false })
+  const calls: { gate: ReturnType<typeof deferred>; earliest: number; latest: number }[] = []
+  await listener.addCallback(channel, (_, at) => calls[Number(at)]!.gate.promise)
+  await listener.startup()
+  listener.listen()
+  const pending = new Set<number>()
+  const begin = async () => {
+    const at = calls.length
+    const call = { gate: deferred(), earliest: performance.now(), latest: 0 }
+    calls.push(call)
+    pending.add(at)
+    await notify(channel, String(at))
+    await waitFor(() => listener.health().callbacksInFlight === pending.size)
+    call.latest = performance.now()
+  }
+  const settle = async (at: number) => {
+    calls[at]!.gate.resolve()
+    pending.delete(at)
+    await waitFor(() => listener.health().callbacksInFlight === pending.size)
+    if (pending.size === 0) return
+    const { earliest, latest } = calls[Math.min(...pending)]!
+    const since = performance.now() - listener.health().oldestCallbackAgeMs!
+    t.true(since >= earliest - 1 && since <= latest + 1, `${since} of ${earliest} to ${latest}`)
+  }
+  for (let n = 0; n < 4; n += 1) await begin()
+  // In the middle, at the beginning, at the end.
+  for (const at of [1, 0, 3]) await settle(at)
+  await begin()
+  for (const at of [2, 4]) await settle(at)
+  t.is(listener.health().oldestCallbackAgeMs, undefined)
+  await begin()
+  await settle(5)
+  t.like(listener.health(), { callbacksInFlight: 0, oldestCallbackAgeMs: undefined })
+})
+
 test('a listener is not ready while its server is away, and ready again afterwards', async (t) => {
   const proxy = await startProxy(t)
   const { listener } = await openListener(
