@@ -46,6 +46,19 @@ const FAILURES: Record<string, (cause: Error) => unknown> = {
       throw cause
     },
   }),
+  'returns a promise whose constructor throws': (cause) =>
+    Object.defineProperty(Promise.resolve(), 'constructor', {
+      get() {
+        throw cause
+      },
+    }),
+  'returns a promise with a then() that throws': (cause) =>
+    Object.assign(Promise.resolve(), {
+      // oxlint-disable-next-line no-thenable
+      then() {
+        throw cause
+      },
+    }),
 }
 
 for (const [how, fail] of Object.entries(FAILURES)) {
@@ -91,6 +104,35 @@ for (const [how, fail] of Object.entries(FAILURES)) {
     }
     t.is(listener.stats().callbackErrors, 2)
     t.true(listener.isStarted)
+  })
+}
+
+for (const [how, fail] of Object.entries(FAILURES)) {
+  test(`the only callback of a channel that ${how} is reported, and called for what follows`, async (t) => {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    const log: string[] = []
+    const causes: Error[] = []
+    const errors: PglistenError[] = []
+    listener.on('error', (error) => errors.push(error))
+    await listener.addCallback(channel, (_, payload) => {
+      log.push(payload)
+      if (payload === '2') return undefined
+      const cause = new Error(`failed at ${payload}`)
+      causes.push(cause)
+      return fail(cause)
+    })
+    await listener.startup()
+    listener.listen()
+    await flood(channel, 1, 3)
+    await listener.sync()
+    t.deepEqual(log, ['1', '2', '3'])
+    t.deepEqual(
+      errors.map(({ cause }) => cause),
+      causes,
+    )
+    t.is(listener.stats().callbackErrors, 2)
+    t.is(listener.health().callbacksInFlight, 0)
   })
 }
 

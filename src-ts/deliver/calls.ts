@@ -91,7 +91,6 @@ export class Calls {
   #look(watch: SlowWatch): void {
     this.#isTimed = false
     const { slowMs } = watch
-    // Called handlers may end calls or begin new ones: of those that end, the links still lead on.
     for (let call = this.#first; call; call = call.after) {
       if (call.isTold) continue
       const pendingMs = performance.now() - call.since

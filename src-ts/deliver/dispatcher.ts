@@ -280,12 +280,7 @@ export class Dispatcher implements Consumer, TurnTaker {
       return
     }
     this.#inFlight += 1
-    this.#settle(result, connection, name, inbox.payload, inbox.processId, this.#onRunSettled)
-  }
-
-  readonly #onRunSettled = (): void => {
-    this.#inFlight -= 1
-    this.#pump()
+    this.#settle(result, connection, name, inbox.payload, inbox.processId)
   }
 
   /** Calls the callback, in its scope. Returns the promise with which the run has ended, if it has ended with one. */
@@ -454,8 +449,8 @@ export class Dispatcher implements Consumer, TurnTaker {
   }
 
   /**
-   * Waits for a callback's promise, reports its rejection, and ends the lease of its connection. Then calls `onSettled`. It is
-   * no asynchronous function, which would take two more promises and two more turns of the queue of microtasks.
+   * Waits for a callback's promise, reports its rejection, and ends the lease of its connection. Then calls `onSettled`; without it,
+   * goes on behind a run. It is no asynchronous function, which would take two more promises and turns of the queue of microtasks.
    */
   #settle(
     result: PromiseLike<unknown>,
@@ -463,7 +458,10 @@ export class Dispatcher implements Consumer, TurnTaker {
     channel: string,
     payload: unknown,
     processId: number,
-    onSettled: () => void,
+    onSettled = () => {
+      this.#inFlight -= 1
+      this.#pump()
+    },
   ): void {
     const { calls } = this.#context
     const call = calls.begin(channel, this.#calledAt)
@@ -473,13 +471,16 @@ export class Dispatcher implements Consumer, TurnTaker {
       if (giving) void giving.then(onSettled)
       else onSettled()
     }
-    void Promise.resolve(result).then(
-      () => end(),
-      (cause: unknown) => {
-        reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
-        end({ reason: cause })
-      },
-    )
+    const fail = (cause: unknown) => {
+      reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
+      end({ reason: cause })
+    }
+    try {
+      void Promise.resolve(result).then(() => end(), fail)
+    } catch (cause) {
+      // It has a `constructor`, or is a promise with a `then()`, that throws.
+      fail(cause)
+    }
   }
 
   /** Ends the lease of a callback's connection. Returns `undefined` when the connection was never used. */
