@@ -80,7 +80,7 @@ test('pending callbacks and what waits behind them show', async (t) => {
 test('callbacks that settle in any order leave the oldest of the others', async (t) => {
   const channel = uniqueChannel()
   const { listener } = await openListener(t, { concurrency: 4, ordered: false })
-  const calls: { gate: ReturnType<typeof deferred>; earliest: number; latest: number }[] = []
+  const calls: { gate: ReturnType<typeof deferred<void>>; earliest: number; latest: number }[] = []
   await listener.addCallback(channel, (_, at) => calls[Number(at)]!.gate.promise)
   await listener.startup()
   listener.listen()
