@@ -1,5 +1,6 @@
 // The options of durable subscriptions: their documentation, their defaults and their checks.
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
+import type { CallOptions } from './call.js'
 import {
   MAX_DELAY_MS,
   checkBoolean,
@@ -12,7 +13,6 @@ import {
   expected,
 } from './validate.js'
 import { checkWait } from './wait.js'
-import type { CallOptions } from '../query/bounds.js'
 
 /** The options of {@link ConnectionPool.publish}: those of the event, and bounds of the call. */
 export interface PublishOptions extends CallOptions {

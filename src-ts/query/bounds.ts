@@ -5,26 +5,11 @@ import { watchAbort } from '../native/abort.js'
 import { AbortedError } from '../native/aborted.js'
 import { settledWithin } from '../native/bounded-wait.js'
 import { warnOfDefect } from '../native/defect.js'
+import type { CallOptions } from '../options/call.js'
 import { checkOptions } from '../options/validate.js'
 import { checkWait } from '../options/wait.js'
 
-/** The options of a call that can be given up. */
-export interface CallOptions {
-  /**
-   * Gives the call up when it is aborted: it rejects with the signal's reason. A statement that is running is cancelled
-   * on the server.
-   * @default no signal
-   */
-  signal?: AbortSignal | undefined
-  /**
-   * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
-   * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server. The
-   * rejection comes once the server has confirmed that the statement ended; a server that says nothing more is waited for 2 s,
-   * and one that does not answer a rollback for 5 s: its connection is closed then.
-   * @default no limit
-   */
-  timeoutMs?: number | undefined
-}
+export type { CallOptions }
 
 const NAMES = ['signal', 'timeoutMs'] as const satisfies (keyof CallOptions)[]
 
