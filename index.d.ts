@@ -1143,7 +1143,7 @@ declare class Durable {
      *
      * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
      *
-     * @param keepMs - How long events are kept, in milliseconds. @default 0
+     * @param keepMs - How long events are kept, in milliseconds: an integer from 0 on. @default 0
      * @param options - Bounds of the call. What was removed before one is reached stays removed. @default none
      */
     trim(keepMs?: number, options?: CallOptions): Promise<number>;

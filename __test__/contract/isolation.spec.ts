@@ -52,12 +52,28 @@ const FAILURES: Record<string, (cause: Error) => unknown> = {
         throw cause
       },
     }),
-  'returns a promise with a then() that throws': (cause) =>
-    Object.assign(Promise.resolve(), {
-      // oxlint-disable-next-line no-thenable
-      then() {
-        throw cause
-      },
+}
+
+/** A promise with a `then()` of its own, which `await` would not call. */
+const withThen = (then: (...args: (() => void)[]) => unknown) =>
+  // oxlint-disable-next-line no-thenable
+  Object.assign(Promise.resolve(), { then })
+
+const OWN_THENS: Record<string, () => unknown> = {
+  throws: () =>
+    withThen(() => {
+      throw new Error('own then')
+    }),
+  'calls nobody': () => withThen(() => {}),
+  'calls twice': () =>
+    withThen((resolve) => {
+      resolve?.()
+      resolve?.()
+    }),
+  'calls both': () =>
+    withThen((resolve, reject) => {
+      resolve?.()
+      reject?.()
     }),
 }
 
@@ -132,6 +148,27 @@ for (const [how, fail] of Object.entries(FAILURES)) {
       causes,
     )
     t.is(listener.stats().callbackErrors, 2)
+    t.is(listener.health().callbacksInFlight, 0)
+  })
+}
+
+for (const [what, make] of Object.entries(OWN_THENS)) {
+  test(`a promise whose own then() ${what} is waited for as by await`, async (t) => {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    const log: string[] = []
+    const errors: PglistenError[] = []
+    listener.on('error', (error) => errors.push(error))
+    await listener.addCallback(channel, (_, payload) => {
+      log.push(payload)
+      return make()
+    })
+    await listener.startup()
+    listener.listen()
+    await flood(channel, 1, 20)
+    await listener.sync()
+    t.deepEqual(log, range(1, 20).map(String))
+    t.deepEqual(errors, [])
     t.is(listener.health().callbacksInFlight, 0)
   })
 }

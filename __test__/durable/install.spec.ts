@@ -64,11 +64,21 @@ test('every call has bounds, and what was given up has done nothing', async (t) 
     t.is(await t.throwsAsync(within(pending)), reason, name)
     const wrong = { timeout: 5 } as CallOptions
     await t.throwsAsync(call(wrong), { instanceOf: ArgumentTypeError, message: /timeoutMs/ }, name)
+    const misplaced = AbortSignal.abort(reason) as CallOptions
+    await t.throwsAsync(
+      call(misplaced),
+      { instanceOf: ArgumentTypeError, message: /object of options, got .*AbortSignal/ },
+      name,
+    )
     const early = { signal: AbortSignal.abort(reason) }
     t.is(await t.throwsAsync(call(early)), reason, name)
   }
   await lock.rollback()
   await holder.close()
+  for (const keepMs of [-1, 1e-7, 0.5, 1e300, Number.NaN])
+    await t.throwsAsync(durable.trim(keepMs), {
+      message: /`keepMs` to be an integer between 0 and/,
+    })
   t.is((await durable.status()).version, 1)
   t.deepEqual(
     (await durable.subscriptions()).map(({ name }) => name),

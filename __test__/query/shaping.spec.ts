@@ -300,3 +300,30 @@ test('one row is one row, however large it is', async (t) => {
   })
   t.regex(error?.message ?? '', /got 4$/)
 })
+
+test('the event loop goes on while the rows of a large result are made', async (t) => {
+  const connection = await connect(t)
+  let turn = 0
+  let ticking = true
+  const tick = () => {
+    turn += 1
+    if (ticking) setImmediate(tick)
+  }
+  setImmediate(tick)
+  const rowsOfTurns = new Map<number, number>()
+  const rows = await connection.fetch(
+    `SELECT n, 'row ' || n AS name, n::int8 AS big FROM generate_series(1, 300000) AS n`,
+    [],
+    {
+      map: (row: { n: number }) => {
+        rowsOfTurns.set(turn, (rowsOfTurns.get(turn) ?? 0) + 1)
+        return row.n
+      },
+    },
+  )
+  ticking = false
+  t.is(rows.length, 300_000)
+  t.true(rows.every((n, index) => n === index + 1))
+  const most = Math.max(...rowsOfTurns.values())
+  t.true(most < 100_000, `${most} rows in one turn`)
+})

@@ -345,3 +345,16 @@ test('what waits for many is there once', async (t) => {
   t.true(heard.every((count) => count === 20_010))
   t.true(dropped.every((count) => count === 0))
 })
+
+test('an error within the work for one of them keeps nothing from the others', async (t) => {
+  const { heard, uncaught } = (await runFixture('broken-clock.mjs', [uniqueChannel()])) as {
+    heard: number[]
+    uncaught: string[]
+  }
+  t.deepEqual(uncaught, ['the clock is broken'])
+  const others = heard.toSpliced(5, 1)
+  t.deepEqual(
+    others,
+    Array.from({ length: 11 }, () => 1010),
+  )
+})

@@ -1,7 +1,7 @@
 // Reads what comes for several consumers together: one crossing and one string for each notification, however many they are.
 import { bridge, type Consumer } from '../native/bridge.js'
 import { RETRY_MS, defect } from '../native/defect.js'
-import { setTimeout } from '../native/timers.js'
+import { setTimeout, throwLater } from '../native/timers.js'
 import { common, isTurnSpent, Turn, type TurnTaker } from '../native/turn.js'
 import { BatchNumbers, asArray } from './batch.js'
 import type { PglistenError } from '../errors.js'
@@ -86,7 +86,13 @@ class AudienceReader implements Consumer, TurnTaker {
     while (this.#next < inboxes.length) {
       const inbox = inboxes[this.#next]!
       this.#next += 1
-      inbox.owner?.onReady()
+      try {
+        inbox.owner?.onReady()
+      } catch (error) {
+        // The other members must still get the batch. What this one has not taken it gets a moment later.
+        throwLater(error)
+        setTimeout(() => inbox.owner?.onReady(), RETRY_MS).unref()
+      }
       if (!inbox.hasMore) continue
       if (isTurnSpent()) {
         this.#next -= 1

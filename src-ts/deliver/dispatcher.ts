@@ -12,7 +12,7 @@ import { EntryKind, type Inbox } from './inbox.js'
 import type { ListenerContext } from './context.js'
 import type { Registration, Subscription } from './subscriptions.js'
 import type { Consumer } from '../native/bridge.js'
-import { asThenable } from '../native/thenable.js'
+import { asThenable, whenSettled } from '../native/thenable.js'
 import { common, isTurnSpent, Turn, type TurnTaker } from '../native/turn.js'
 import { callbackChannels, type CallbackContext } from '../observe/channels.js'
 import { areSettledTold } from '../observe/settled.js'
@@ -471,16 +471,14 @@ export class Dispatcher implements Consumer, TurnTaker {
       if (giving) void giving.then(onSettled)
       else onSettled()
     }
-    const fail = (cause: unknown) => {
-      reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
-      end({ reason: cause })
-    }
-    try {
-      void Promise.resolve(result).then(() => end(), fail)
-    } catch (cause) {
-      // It has a `constructor`, or is a promise with a `then()`, that throws.
-      fail(cause)
-    }
+    whenSettled(
+      result,
+      () => end(),
+      (cause) => {
+        reportFailure(this.#context, 'a callback rejected', cause, channel, payload, processId)
+        end({ reason: cause })
+      },
+    )
   }
 
   /** Ends the lease of a callback's connection. Returns `undefined` when the connection was never used. */

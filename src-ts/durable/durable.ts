@@ -1,8 +1,8 @@
 // What a pool has beside its subscriptions: the schema, and what is told of all of them.
 import { brand } from '../brand.js'
-import { checkNumber } from '../options/validate.js'
 import {
   checkEventIds,
+  checkKept,
   checkSubscriptionName,
   resolveInstallOptions,
   type InstallOptions,
@@ -182,11 +182,11 @@ export class Durable {
    *
    * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
    *
-   * @param keepMs - How long events are kept, in milliseconds. @default 0
+   * @param keepMs - How long events are kept, in milliseconds: an integer from 0 on. @default 0
    * @param options - Bounds of the call. What was removed before one is reached stays removed. @default none
    */
   async trim(keepMs = 0, options?: CallOptions): Promise<number> {
-    checkNumber('keepMs', keepMs, { min: 0 })
+    checkKept('keepMs', keepMs)
     return withinBounds(this.#owner, options, async (connection, left) => {
       let removed = 0
       for (;;) {

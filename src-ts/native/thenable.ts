@@ -7,3 +7,23 @@ export function asThenable(value: unknown): PromiseLike<unknown> | undefined {
     ? (value as PromiseLike<unknown>)
     : undefined
 }
+
+// oxlint-disable-next-line typescript/unbound-method -- it is applied to promises.
+const { then } = Promise.prototype
+
+/**
+ * Calls one of two functions, once, when a promise of the user's has settled. As `await` does, it goes by the promise itself, whatever
+ * `then` or `constructor` the user has given it.
+ */
+export function whenSettled(
+  promise: PromiseLike<unknown>,
+  onFulfilled: () => void,
+  onRejected: (reason: unknown) => void,
+): void {
+  try {
+    void Reflect.apply(then, Promise.resolve(promise), [onFulfilled, onRejected])
+  } catch (error) {
+    // A look at its `constructor` throws.
+    onRejected(error)
+  }
+}

@@ -164,7 +164,11 @@ export function checkOptions(
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw errors.type(expected(name, 'an object', value))
   }
-  for (const key of Object.keys(value)) {
+  const keys = Object.keys(value)
+  // A signal or a map in place of the options has none of its own, and would be ignored.
+  if (keys.length === 0 && !isPlain(value))
+    throw errors.type(expected(name, 'an object of options', value))
+  for (const key of keys) {
     if (!known.includes(key)) {
       const instead = meant(key, known)
       const rest = instead
@@ -173,6 +177,12 @@ export function checkOptions(
       throw errors.type(`Unknown option \`${key}\` in \`${name}\`${rest}`)
     }
   }
+}
+
+/** Whether an object is a literal, of whatever context, or has no prototype. */
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 /** Checks that a value is a function. */
