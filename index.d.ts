@@ -15,7 +15,8 @@ interface CallOptions {
      * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
      * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server. The
      * rejection comes once the server has confirmed that the statement ended; a server that says nothing more is waited for 2 s,
-     * and one that does not answer a rollback for 5 s: its connection is closed then.
+     * and one that does not answer a rollback for 5 s: its connection is closed then. A call that waits for a connection of the
+     * pool as long rejects with {@link ConnectionPoolExecuteError}. Once the whole result has come, its rows are made.
      * @default no limit
      */
     timeoutMs?: number | undefined;
@@ -629,6 +630,7 @@ declare abstract class Queryable {
     executeMany(sql: string, paramSets: Iterable<readonly QueryParameter[]> | Iterable<NamedQueryParameters>, options?: StatementOptions): Promise<number>;
     /**
      * Publishes an event for durable subscriptions: it is there for them when the transaction is committed. Returns its id.
+     * Rejects with {@link DatabaseError} (`3F000`) where {@link Durable.install} has not been called.
      *
      * @param channel - The channel: 1 to 63 bytes.
      * @param payload - Text of any size without NUL.
@@ -2482,7 +2484,11 @@ interface StartupOptions {
 interface ShutdownOptions {
     /** Whether to deliver the buffered notifications before the listener ends. @default false */
     drain?: boolean | undefined;
-    /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
+    /**
+     * The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. With `drain` the last quarter of it, at most
+     * 500 ms, is kept for the end of the session: what was not delivered by then is dropped.
+     * @default 5000
+     */
     timeoutMs?: number | undefined;
 }
 /** Options of {@link Listener.sync}. */

@@ -69,6 +69,12 @@ export const TARGETS = [
     })),
   ),
   {
+    title:
+      'Burst of 40 B to an asynchronous handler, CPU of the JavaScript thread, pglisten callback : pg',
+    values: ratios('threadNs', ['burst-async', 'pglisten callback'], ['burst-async', 'pg']),
+    bound: 1,
+  },
+  {
     title: '8,000 a second, latency p50, pglisten callback',
     values: own('p50Us', ['steady-8000', 'pglisten callback']),
     bound: 1000,

@@ -75,6 +75,10 @@ class AudienceReader implements Consumer, TurnTaker {
     try {
       while (this.#deliver() && !isTurnSpent()) if (!this.#readNext()) return
       this.#turn.yield()
+    } catch (error) {
+      // Nobody else asks again: Rust signals once, until all was read.
+      throwLater(error)
+      setTimeout(() => this.onReady(), RETRY_MS).unref()
     } finally {
       common.turn = undefined
     }

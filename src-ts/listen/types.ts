@@ -186,7 +186,11 @@ export interface StartupOptions {
 export interface ShutdownOptions {
   /** Whether to deliver the buffered notifications before the listener ends. @default false */
   drain?: boolean | undefined
-  /** The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. @default 5000 */
+  /**
+   * The longest time that the whole shutdown may take, in milliseconds: from 0 to 2147483647. With `drain` the last quarter of it, at most
+   * 500 ms, is kept for the end of the session: what was not delivered by then is dropped.
+   * @default 5000
+   */
   timeoutMs?: number | undefined
 }
 

@@ -253,6 +253,7 @@ export abstract class Queryable {
 
   /**
    * Publishes an event for durable subscriptions: it is there for them when the transaction is committed. Returns its id.
+   * Rejects with {@link DatabaseError} (`3F000`) where {@link Durable.install} has not been called.
    *
    * @param channel - The channel: 1 to 63 bytes.
    * @param payload - Text of any size without NUL.
