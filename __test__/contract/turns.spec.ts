@@ -81,7 +81,9 @@ test.serial('messages that come one by one leave the event loop its turns', asyn
   await listener.sync()
   t.is(got, 100)
   t.log(`${turns.most} in a turn`)
-  t.true(turns.most >= 1 && turns.most <= 8, `${turns.most}`)
+  // Those that cost nothing let the stride grow to its 8, and no clock is looked at within it. Beside it stand the uncounted ones that
+  // begin this turn and the next, which may begin before this test counts it. A loop that left no turns would have all 100 in one.
+  t.true(turns.most >= 1 && turns.most <= 16, `${turns.most}`)
 })
 
 /** Resolves when the event loop has had nothing to do for a moment. */
