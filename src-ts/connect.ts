@@ -1,6 +1,7 @@
 // A connection without a pool, as a user sees it: a pool of one stands behind it, and ends with it.
 import { ConnectionPoolConfigurationError } from './errors.js'
-import type { ConnectionPoolOptions } from './options/pool.js'
+import { configurationErrors, type ConnectionPoolOptions } from './options/pool.js'
+import { checkObject } from './options/validate.js'
 import { ConnectionPool } from './pool.js'
 import type { CallOptions } from './query/bounds.js'
 import { Connection } from './query/connection.js'
@@ -49,7 +50,10 @@ export async function connect(
   options?: ConnectOptions | string,
   callOptions?: CallOptions,
 ): Promise<Connection> {
-  if (typeof options === 'object' && options !== null) refuseOptionsOfPools(options)
+  if (typeof options === 'object' && options !== null) {
+    checkObject('options', options, 'an object of options', configurationErrors('options'))
+    refuseOptionsOfPools(options)
+  }
   const one = typeof options === 'string' ? { dsn: options } : options
   const pool = new ConnectionPool({ ...one, maxDbPoolSize: 1 })
   try {

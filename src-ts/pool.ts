@@ -74,6 +74,7 @@ import {
   checkPayload,
   checkString,
   checkTogether,
+  checkObject,
   expected,
 } from './options/validate.js'
 
@@ -255,10 +256,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     }
     for (const [channel, callback] of Object.entries(callbacks))
       if (callback !== undefined) checkCallback(callback, `callbacks.${channel}`)
-    const given: unknown = args[0] ?? {}
-    if (typeof given !== 'object')
-      throw new ArgumentTypeError(expected('options', 'an object', given))
-    const { retry, timeoutMs, ...options } = given as ListenOptions
+    const given: ListenOptions = args[0] ?? {}
+    checkObject('options', given)
+    const { retry, timeoutMs, ...options } = given
     const listener = this.#listener(options)
     for (const [channel, callback] of Object.entries(callbacks) as [string, ListenerCallback][]) {
       if (callback !== undefined) await listener.addCallback(channel, callback)

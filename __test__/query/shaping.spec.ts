@@ -4,8 +4,11 @@ import test from 'ava'
 import {
   ArgumentTypeError,
   ConnectionExecuteError,
+  ConnectionPool,
   ConnectionPoolConfigurationError,
   DatabaseError,
+  PglistenError,
+  connect as connectAlone,
 } from 'pglisten'
 import { connect, openPool } from '../support/connect.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -326,4 +329,28 @@ test('the event loop goes on while the rows of a large result are made', async (
   t.true(rows.every((n, index) => n === index + 1))
   const most = Math.max(...rowsOfTurns.values())
   t.true(most < 100_000, `${most} rows in one turn`)
+})
+
+test('what holds no options is refused in their place, wherever they stand', async (t) => {
+  const connection = await connect(t)
+  const pool = await openPool(t)
+  const { signal } = new AbortController()
+  const misplaced = signal as object
+  const calls: Record<string, () => unknown> = {
+    execute: () => connection.execute('SELECT 1', [], misplaced),
+    cursor: () => connection.cursor('SELECT 1', [], misplaced),
+    types: () => connection.execute('SELECT 1', [], { types: new Map() as {} }),
+    decoders: () => connection.execute('SELECT 1', [], { types: { decoders: misplaced as {} } }),
+    columns: () => connection.execute('SELECT 1', [], { columns: misplaced as {} }),
+    transaction: () => connection.transaction(() => 1, misplaced),
+    listen: () => pool.listen({ channel: () => {} }, misplaced),
+    publish: () => pool.publish('channel', 'payload', misplaced),
+    pool: () => new ConnectionPool(misplaced),
+    connect: () => connectAlone(misplaced),
+  }
+  for (const [name, call] of Object.entries(calls)) {
+    const message = /to be an object of (options|functions), got/
+    // Some throw, others reject.
+    await t.throwsAsync(async () => call(), { instanceOf: PglistenError, message }, name)
+  }
 })

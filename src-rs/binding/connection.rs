@@ -93,7 +93,7 @@ impl NativeLease {
         let params = NativeParam::into_params(params);
         let manner = values::manner(manner);
         self.bridge.borrow(|| self.lease.lend(&sql, manner));
-        // A sender has room for one beyond that of the channel.
+        // Whoever asks gets all rows in the end, and so nothing is gained by holding parts up.
         let (parts, taken) = mpsc::unbounded();
         // In its place at once: to move it costs more than to allocate it.
         let output = Box::pin(self.lease.execute(

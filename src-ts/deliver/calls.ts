@@ -29,7 +29,7 @@ export interface SlowWatch {
 /**
  * The callbacks of a listener whose promises are pending: over all its runs, since a shutdown does not wait for them.
  *
- * They are linked in the order in which they were called. A set would have to look for room with each call.
+ * They are linked in the order in which they were called. A set is made anew again and again while one comes as another goes.
  */
 export class Calls {
   #first: Call | undefined

@@ -249,12 +249,12 @@ export function resolveSubscriptionOptions(
   }
 }
 
-/** Checks a time that no timer waits for; `false` stands for none. */
 /** @internal Checks how long events are kept that every subscription has done. */
 export function checkKept(name: string, value: unknown): asserts value is number {
   checkNumber(name, value, { min: 0, max: MAX_AGE_MS, integer: true })
 }
 
+/** Checks a time that no timer waits for; `false` stands for none. */
 function checkAge(name: string, value: unknown, min: number): asserts value is number | false {
   if (value !== false) checkNumber(name, value, { min, max: MAX_AGE_MS, integer: true })
 }

@@ -327,8 +327,8 @@ const DEFAULT_ACQUIRE_TIMEOUT_MS = 30_000
 const PORT: NumberBounds = { min: 1, max: 65_535, integer: true }
 const SECONDS: NumberBounds = { min: 0.001, max: MAX_DELAY_MS / 1000 }
 
-/** Makes the errors that a failed check of a pool's option throws. */
-function configurationErrors(option: string): CheckErrors {
+/** @internal Makes the errors that a failed check of a pool's option throws. */
+export function configurationErrors(option: string): CheckErrors {
   const error = (message: string) => new ConnectionPoolConfigurationError(message, { option })
   return { type: error, range: error }
 }

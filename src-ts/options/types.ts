@@ -1,6 +1,5 @@
 // The options that say how values are read and written.
-import { ArgumentTypeError } from '../errors.js'
-import { checkFunction, checkOneOf, checkOptions, expected } from './validate.js'
+import { checkFunction, checkObject, checkOneOf, checkOptions } from './validate.js'
 import { temporalDecoders, type TemporalNamespace } from './temporal.js'
 
 /**
@@ -154,8 +153,7 @@ export const DEFAULT_TYPES: ResolvedTypes = resolveTypes({})
 /** Returns the types of a call: its options in place of those of its pool. */
 export function typesWithin(options: TypeOptions | undefined, base: ResolvedTypes): ResolvedTypes {
   if (options === undefined) return base
-  if (typeof options !== 'object' || options === null)
-    throw new ArgumentTypeError(expected('types', 'an object', options))
+  checkObject('types', options)
   let made = resolved.get(options)
   if (!made) resolved.set(options, (made = new WeakMap()))
   let types = made.get(base)
@@ -195,8 +193,7 @@ function functions<Kind extends Decoder>(
   name: string,
   given: Readonly<Record<string, Kind>> = {},
 ): Map<string, Kind> {
-  if (typeof given !== 'object' || given === null)
-    throw new ArgumentTypeError(expected(name, 'an object of functions', given))
+  checkObject(name, given, 'an object of functions')
   for (const [type, each] of Object.entries(given)) checkFunction(`${name}.${type}`, each)
   return new Map(Object.entries(given))
 }

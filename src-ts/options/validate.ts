@@ -161,14 +161,8 @@ export function checkOptions(
   errors: CheckErrors = argumentErrors,
   meant = alike,
 ): asserts value is object {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw errors.type(expected(name, 'an object', value))
-  }
-  const keys = Object.keys(value)
-  // A signal or a map in place of the options has none of its own, and would be ignored.
-  if (keys.length === 0 && !isPlain(value))
-    throw errors.type(expected(name, 'an object of options', value))
-  for (const key of keys) {
+  checkObject(name, value, 'an object of options', errors)
+  for (const key of Object.keys(value)) {
     if (!known.includes(key)) {
       const instead = meant(key, known)
       const rest = instead
@@ -179,8 +173,25 @@ export function checkOptions(
   }
 }
 
+/** Checks that a value is an object whose properties can be read: a signal or a map has none of its own, and would be ignored. */
+export function checkObject(
+  name: string,
+  value: unknown,
+  what = 'an object of options',
+  errors: CheckErrors = argumentErrors,
+): asserts value is object {
+  if (
+    typeof value !== 'object' ||
+    value === null ||
+    Array.isArray(value) ||
+    (Object.keys(value).length === 0 && !isLiteral(value))
+  ) {
+    throw errors.type(expected(name, what, value))
+  }
+}
+
 /** Whether an object is a literal, of whatever context, or has no prototype. */
-function isPlain(value: object): boolean {
+function isLiteral(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }

@@ -39,7 +39,7 @@ export function resolveCallOptions(options: CallOptions = {}): CallOptions {
   return { signal, timeoutMs }
 }
 
-/** Tells what is left of the bounds of a call that takes several steps, from now on: of the time in whole milliseconds, for an error names them. */
+/** Tells what is left of the bounds of a call that takes several steps. An error names the time: in whole milliseconds. */
 export function countdown({ signal, timeoutMs }: CallOptions): () => CallOptions {
   if (timeoutMs === undefined) return () => ({ signal })
   const deadline = performance.now() + timeoutMs

@@ -3,7 +3,7 @@ import { brand } from '../brand.js'
 import type { NativeCursor, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ConnectionExecuteError } from '../errors.js'
-import { checkNumber } from '../options/validate.js'
+import { checkNumber, checkObject } from '../options/validate.js'
 import { bounded, type CallOptions } from './bounds.js'
 import type { QueryOptions } from './options.js'
 import { toRows, type Shaping } from './rows.js'
@@ -29,13 +29,12 @@ export interface CursorScope {
 }
 
 /** @internal Takes the size of batches off the options of a cursor. */
-export function splitCursorOptions({
-  batchSize = DEFAULT_BATCH_SIZE,
-  ...options
-}: CursorOptions = {}): {
+export function splitCursorOptions(given: CursorOptions = {}): {
   batchSize: number
   options: QueryOptions
 } {
+  checkObject('options', given)
+  const { batchSize = DEFAULT_BATCH_SIZE, ...options } = given
   checkRows('batchSize', batchSize)
   return { batchSize, options }
 }

@@ -1,11 +1,10 @@
 // The options of a statement.
-import { ArgumentTypeError } from '../errors.js'
 import {
   checkBoolean,
   checkFunction,
+  checkObject,
   checkOneOf,
   checkOptions,
-  expected,
 } from '../options/validate.js'
 import { checkWait } from '../options/wait.js'
 import type { CallOptions } from './bounds.js'
@@ -136,8 +135,7 @@ function shapingOf(options: QueryOptions = {}, types: ResolvedTypes): Shaping {
   checkOneOf('rowMode', rowMode, ['object', 'array'])
   if (map !== undefined) checkFunction('map', map)
   if (columns !== undefined) {
-    if (typeof columns !== 'object' || columns === null)
-      throw new ArgumentTypeError(expected('columns', 'an object of functions', columns))
+    checkObject('columns', columns, 'an object of functions')
     for (const [name, decoder] of Object.entries(columns)) checkFunction(`columns.${name}`, decoder)
   }
   return { types, asArrays: rowMode === 'array', map, columns }
