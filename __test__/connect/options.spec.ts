@@ -100,8 +100,8 @@ test('a pool refuses options that are no object and no DSN', (t) => {
 })
 
 const LISTENER: [options: unknown, message: RegExp, range?: true][] = [
-  [5, /`options` to be an object, got `5`/],
-  [[], /`options` to be an object, got an array/],
+  [5, /`options` to be an object of options, got `5`/],
+  [[], /`options` to be an object of options, got an array/],
   [{ chanels: [] }, /Unknown option `chanels`.*`channels`/],
   [{ channel: ['a'] }, /Unknown option `channel` in `options`: did you mean `channels`\?$/],
   [{ ignore_own: true }, /did you mean `ignoreOwn`\?$/],
