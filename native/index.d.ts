@@ -202,6 +202,8 @@ export declare class NativePool {
 export declare class NativeRecordEncoder {
   /** Whether the format is the binary one, and not the text one. */
   isBinary(): boolean
+  /** The names of the types of the columns. */
+  columnTypes(): Array<string>
   /** Writes in the text format from now on. */
   switchToText(): void
   /** Writes records: all of them or none. */

@@ -3,6 +3,7 @@
 import test from 'ava'
 import {
   ListenerCallbackError,
+  type Listener,
   type ListenerStats,
   type ListenerWarning,
   type PglistenError,
@@ -58,6 +59,15 @@ const FAILURES: Record<string, (cause: Error) => unknown> = {
 const withThen = (then: (...args: (() => void)[]) => unknown) =>
   // oxlint-disable-next-line no-thenable
   Object.assign(Promise.resolve(), { then })
+
+for (const how of ['throws', 'is no text']) {
+  test(`an error whose stack ${how} is a warning where nobody handles errors`, async (t) => {
+    const { warnings, uncaught, after } = await run(`a stack that ${how}`)
+    t.deepEqual(uncaught, [])
+    t.true(after > 1000)
+    t.regex(warnings[0]!.message, /a callback/)
+  })
+}
 
 const OWN_THENS: Record<string, () => unknown> = {
   throws: () =>
@@ -336,4 +346,28 @@ test('event handlers that reject are unhandled rejections, and the delivery goes
     result.uncaught,
     rejections.map((text) => `rejection: Error: ${text}`),
   )
+})
+
+test('the error of a callback that ends its own listener has the payload', async (t) => {
+  for (const fail of [
+    async (listener: Listener) => {
+      await listener.shutdown()
+      throw new Error('no')
+    },
+    (listener: Listener) => {
+      void listener.shutdown()
+      throw new Error('no')
+    },
+  ]) {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    const errors: ListenerCallbackError[] = []
+    listener.on('error', (error) => errors.push(error as ListenerCallbackError))
+    await listener.addCallback(channel, () => fail(listener))
+    await listener.startup()
+    listener.listen()
+    await notify(channel, 'the payload')
+    await waitFor(() => errors.length === 1)
+    t.like(errors[0], { channel, payload: 'the payload' })
+  }
 })

@@ -24,6 +24,33 @@ const PROMISES: [how: string, got: string, make: () => unknown][] = [
   // oxlint-disable-next-line no-thenable
   ['a function with a then()', 'a function', () => Object.assign(() => {}, { then })],
   [
+    'a promise whose own then() throws',
+    'an instance of Promise',
+    () =>
+      Object.assign(Promise.resolve('later'), {
+        // oxlint-disable-next-line no-thenable
+        then: () => {
+          throw new Error('no')
+        },
+      }),
+  ],
+  [
+    'a promise that rejects and whose own then() calls nobody',
+    'an instance of Promise',
+    // oxlint-disable-next-line no-thenable
+    () => Object.assign(Promise.reject(new Error('no')), { then: () => {} }),
+  ],
+  [
+    'a promise whose constructor throws',
+    'an object',
+    () =>
+      Object.defineProperty(Promise.resolve('later'), 'constructor', {
+        get: () => {
+          throw new Error('no')
+        },
+      }),
+  ],
+  [
     'an object whose then() throws',
     'an object',
     () => ({

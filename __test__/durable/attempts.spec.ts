@@ -149,6 +149,38 @@ test('attempts that a process has failed at are counted on when it was killed', 
   )
 })
 
+test('an error of any kind is counted, and told as far as it has a text', async (t) => {
+  const unreadable = Object.defineProperty(new Error('x'), 'message', {
+    get() {
+      throw new Error('no text')
+    },
+  })
+  for (const [reason, told] of [
+    // A character at each place of the cut.
+    [new Error('😀'.repeat(1000)), /^Error: 😀+\uFFFD?$/u],
+    [new Error(`x${'😀'.repeat(1000)}`), /^Error: x😀+\uFFFD?$/u],
+    [new Error('a\0b\uD800c'), /^Error: ab\uFFFDc$/],
+    [Object.create(null), /no text/],
+    [unreadable, /no text/],
+    [Symbol('odd'), /Symbol\(odd\)/],
+    [undefined, /^undefined$/],
+  ] as const) {
+    const { publish, run, pool, name } = await openScene(t, { maxAttempts: 2, onFailure: 'skip' })
+    await publish('bad', 'good')
+    const got: string[] = []
+    const { subscription } = run((_, { payload }) => {
+      // oxlint-disable-next-line typescript/only-throw-error -- as a careless user does
+      if (payload === 'bad') throw reason
+      got.push(payload)
+    })
+    await waitFor(() => got.length > 0)
+    t.is((await subscription.stats()).givenUp, 1)
+    const [failed] = await pool.durable.failed(name)
+    t.regex(failed!.error, told)
+    t.true(failed!.error.length <= 2000)
+  }
+})
+
 test('ids that are none are refused before the server is asked', async (t) => {
   const { pool, name } = await openScene(t)
   for (const ids of [['1'], [1], 'all', { length: 0 }]) {

@@ -103,6 +103,44 @@ for (const place of ['first', 'middle', 'last', 'two']) {
   })
 }
 
+for (const isTrimmed of [false, true]) {
+  const which = isTrimmed ? ', although it was trimmed meanwhile' : ''
+  test(`an event that is retried and fails again stays among those that have failed${which}`, async (t) => {
+    const scene = await openScene(t, { maxAttempts: 2, onFailure: 'skip' })
+    const { publish, run, pool, name, witness, channel } = scene
+    await publish('bad', 'worse', 'good')
+    let isMended = false
+    const got: string[] = []
+    const { subscription } = run((_, { payload }) => {
+      if (payload !== 'good' && !isMended) throw new Error(`no ${payload}`)
+      got.push(payload)
+    })
+    const givenUp = (count: number) =>
+      waitFor(async () => (await subscription.stats()).givenUp === count)
+    await givenUp(2)
+    await waitFor(() => got.includes('good'))
+    if (isTrimmed)
+      await witness.ask(
+        'WITH d AS (DELETE FROM pglisten.event WHERE channel = $1 RETURNING 1) SELECT count(*) FROM d',
+        [channel],
+      )
+    for (const round of [1, 2]) {
+      t.is(await pool.durable.retry(name), 2)
+      await givenUp(2 + 2 * round)
+      const failed = await pool.durable.failed(name)
+      t.deepEqual(
+        failed.map(({ payload, attempt, error, isDue }) => [payload, attempt, error, isDue]),
+        ['bad', 'worse'].map((payload) => [payload, 2 + round, `Error: no ${payload}`, false]),
+      )
+    }
+    isMended = true
+    got.length = 0
+    t.is(await pool.durable.retry(name), 2)
+    await waitFor(async () => (await pool.durable.failed(name)).length === 0)
+    t.deepEqual(got, ['bad', 'worse'])
+  })
+}
+
 test('a handler that ends the transaction itself has failed, and its event is not passed', async (t) => {
   for (const end of [
     (tx: { commit(): Promise<void> }) => tx.commit(),

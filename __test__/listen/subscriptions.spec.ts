@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import { once } from 'node:events'
-import { ConnectionExecuteError, ListenerCallbackError } from 'pglisten'
+import { ConnectionExecuteError, ListenerCallbackError, ListenerClosedError } from 'pglisten'
 import { flood } from '../support/flood.js'
 import {
   backendOf,
@@ -303,3 +303,39 @@ test('the channels of a notification and of its callback are spelled as they wer
   await listener.sync()
   t.deepEqual(called, [channel])
 })
+
+for (const isBounded of [false, true]) {
+  test(`a subscription that fails late takes nothing from the next run (${isBounded ? 'with' : 'without'} bounds)`, async (t) => {
+    const proxy = await startProxy(t)
+    const [kept, failing] = [uniqueChannel(), uniqueChannel()]
+    const options = { channels: [kept], reconnect: { initialDelayMs: 1, maxDelayMs: 10 } }
+    const { listener } = await openListener(t, options, { dsn: proxy.dsn })
+    await listener.startup()
+    const lost = once(listener, 'disconnected')
+    proxy.cut()
+    await lost
+    const bounds = isBounded ? { timeoutMs: 60_000 } : {}
+    const adding = t.throwsAsync(listener.addChannel(failing, bounds), {
+      instanceOf: ListenerClosedError,
+    })
+    const calling = t.throwsAsync(
+      listener.addCallback(failing, () => {}, bounds),
+      { instanceOf: ListenerClosedError },
+    )
+    let starting: Promise<void> | undefined
+    listener.once('closed', () => {
+      proxy.open()
+      starting = listener.startup()
+    })
+    await listener.shutdown()
+    await Promise.all([adding, calling])
+    await within(starting!)
+    t.deepEqual(listener.channels, [kept])
+    // It may have been asked for, and was taken back.
+    await waitFor(async () => (await serverChannels(listener)).join() === kept)
+    await listener.addChannel(failing)
+    t.deepEqual(await serverChannels(listener), [kept, failing].toSorted())
+    await listener.removeChannel(failing)
+    t.deepEqual(await serverChannels(listener), [kept])
+  })
+}

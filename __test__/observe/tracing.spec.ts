@@ -60,6 +60,56 @@ test('a callback is traced from its call to its promise', async (t) => {
   })
 })
 
+test('a callback that returns any other promise is waited for while it is traced, as otherwise', async (t) => {
+  const all = moments<CallbackContext>(t, 'pglisten:callback')
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t)
+  const errors: unknown[] = []
+  listener.on('error', (error) => errors.push(error.cause))
+  const log: string[] = []
+  const cause = new Error('no')
+  const outcomes: Record<string, () => unknown> = {
+    // Its `then()` returns nothing.
+    later: () => ({
+      // oxlint-disable-next-line no-thenable
+      then: (resolve: () => void) =>
+        void setTimeout(() => {
+          log.push('end later')
+          resolve()
+        }, 50),
+    }),
+    refused: () => ({
+      // oxlint-disable-next-line no-thenable
+      then: (_: unknown, reject: (reason: unknown) => void) => reject(cause),
+    }),
+    // oxlint-disable-next-line no-thenable
+    own: () => Object.assign(Promise.reject(cause), { then: () => {} }),
+  }
+  await listener.addCallback(channel, (_connection, payload) => {
+    log.push(`begin ${payload}`)
+    return outcomes[payload]!()
+  })
+  await listener.startup()
+  listener.listen()
+  for (const payload of ['later', 'later', 'refused', 'own', 'later'])
+    await notify(channel, payload)
+  await listener.sync()
+  t.deepEqual(log, [
+    'begin later',
+    'end later',
+    'begin later',
+    'end later',
+    'begin refused',
+    'begin own',
+    'begin later',
+    'end later',
+  ])
+  t.deepEqual(errors, [cause, cause])
+  const of = names(all.filter(({ context }) => context.channel === channel))
+  t.is(of.filter((moment) => moment === 'asyncEnd').length, 5)
+  t.is(of.filter((moment) => moment === 'error').length, 2)
+})
+
 test('a callback that throws is told before its end', async (t) => {
   const all = moments<CallbackContext>(t, 'pglisten:callback')
   const channel = uniqueChannel()

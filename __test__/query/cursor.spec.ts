@@ -1,5 +1,6 @@
 // Cursors: rows in batches, within a transaction of the user's or one of their own.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import {
   ConnectionClosedError,
@@ -42,6 +43,32 @@ test('a cursor yields all rows, by one, by batches, or as asked', async (t) => {
   await cursor.close()
   t.is(connection.transactionStatus, 'idle')
   await t.throwsAsync(cursor.fetch(), { message: 'the cursor was closed' })
+})
+
+test('the bounds of the first fetch count for the transaction that it begins', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  const connection = await pool.connection()
+  for (const abort of [false, true]) {
+    const busy = connection.execute('SELECT pg_sleep(1.5)')
+    const controller = new AbortController()
+    const reason = new Error('no longer')
+    if (abort) setTimeout(() => controller.abort(reason), 100)
+    const bounds = abort ? { signal: controller.signal } : { timeoutMs: 100 }
+    const began = performance.now()
+    const cursor = connection.cursor('SELECT 1 AS n', [], bounds)
+    const error = await t.throwsAsync(cursor.fetch())
+    t.true(performance.now() - began < 1000)
+    if (abort) t.is(error, reason)
+    else t.true(error instanceof ConnectionTimeoutError)
+    await cursor.close()
+    await busy
+    t.is(connection.transactionStatus, 'idle')
+    t.deepEqual(await collect(connection.cursor('SELECT 1 AS n')), [{ n: 1 }])
+  }
+  // A later fetch has the time to itself.
+  const patient = connection.cursor(NUMBERS, [3], { timeoutMs: 500, batchSize: 1 })
+  for await (const { n } of patient) if (n !== 3) await sleep(300)
+  await connection.close()
 })
 
 test('a cursor of a connection commits what its statement does, and undoes it when a fetch fails', async (t) => {

@@ -155,6 +155,98 @@ test('who is aborted keeps what it has not heard, within its own buffer', async 
   for (const heard of scene.heard) t.deepEqual(heard, upTo(7))
 })
 
+test('who is aborted keeps what it has not heard when the next one comes alone', async (t) => {
+  const scene: Audience = await audience(t, (payload, number) => {
+    if (payload === '2' && number === 3) for (const at of [3, 7]) scene.listeners[at]!.abortListen()
+  })
+  await notifyAll(scene.channel, upTo(5))
+  await untilHeard(scene, '5', [3, 7])
+  for (const payload of ['6', '7']) {
+    await notify(scene.channel, payload)
+    await untilHeard(scene, payload, [3, 7])
+  }
+  t.is(scene.listeners[3]!.stats().buffered, 5)
+  t.is(scene.listeners[7]!.stats().buffered, 7)
+  for (const at of [3, 7]) scene.listeners[at]!.listen()
+  await untilHeard(scene, '7')
+  for (const heard of scene.heard) t.deepEqual(heard, upTo(7))
+})
+
+for (const way of ['another channel', 'a session of its own', 'sync()', 'an iterator']) {
+  test(`who leaves by ${way} while a callback is pending misses nothing`, async (t) => {
+    const pending = deferred()
+    const scene: Audience = await audience(t, (payload, number) =>
+      payload === '1' && number === 3 ? pending.promise : undefined,
+    )
+    const leaver = scene.listeners[3]!
+    await notifyAll(scene.channel, upTo(5))
+    await untilHeard(scene, '5', [3])
+    let left: Promise<unknown> | undefined
+    if (way === 'another channel') await leaver.addCallback(uniqueChannel(), () => {})
+    else if (way === 'a session of its own') await leaver.connection.execute('SELECT 1')
+    else if (way === 'sync()') left = leaver.sync()
+    else leaver.messages()
+    for (const payload of ['6', '7']) {
+      await notify(scene.channel, payload)
+      await untilHeard(scene, payload, [3])
+    }
+    t.deepEqual(scene.heard[3], ['1'])
+    pending.resolve()
+    await untilHeard(scene, '7')
+    await left
+    for (const heard of scene.heard) t.deepEqual(heard, upTo(7))
+  })
+}
+
+test('what a wake hands to a new member comes before what its audience reads', async (t) => {
+  const { pool } = await openListener(t)
+  const heard: string[] = []
+  const x = uniqueChannel()
+  const y = uniqueChannel()
+  const add = async (channel: string, call: (payload: string) => void) => {
+    const listener = pool.listener()
+    await listener.addCallback(channel, (_connection, payload) => call(payload))
+    await listener.startup()
+    return listener
+  }
+  // An audience of channel y, whose first member holds the thread until the next notification of channel x is here.
+  const watched: Listener[] = []
+  const ofY = await Promise.all(
+    Array.from({ length: 5 }, (_, number) =>
+      add(y, (payload) => {
+        if (payload !== 'go' || number > 0) return
+        const before = watched[0]!.stats().received
+        const deadline = performance.now() + 3000
+        while (watched[0]!.stats().received === before && performance.now() < deadline);
+      }),
+    ),
+  )
+  for (const listener of ofY) listener.listen()
+  for (let round = 0; round < 2; round += 1) {
+    await notify(y, 'settle')
+    for (const listener of ofY) await listener.sync()
+  }
+  // Listeners of x that wait, of which there are too few for an audience; and one more that does not take anything.
+  const ofX: Listener[] = []
+  for (let number = 0; number < 3; number += 1) {
+    const listener = await add(x, (payload) => {
+      if (number === 0) heard.push(payload)
+    })
+    listener.listen()
+    ofX.push(listener)
+  }
+  await notify(x, '0')
+  await waitFor(() => heard.length === 1)
+  ofX.push(await add(x, () => {}))
+  watched.push(ofX[0]!)
+  const later = ask('SELECT pg_notify($1, $2) FROM (SELECT pg_sleep(0.3)) AS slept', [x, '2'])
+  await sleep(100)
+  await ask('SELECT pg_notify($1, $2), pg_notify($3, $4)', [y, 'go', x, '1'])
+  await later
+  await waitFor(() => heard.length === 3)
+  t.deepEqual(heard, ['0', '1', '2'])
+})
+
 test('who is aborted has its own bounds from then on', async (t) => {
   const scene = await audience(t, undefined, () => ({ maxMessages: 5 }))
   const aborted = scene.listeners[3]!

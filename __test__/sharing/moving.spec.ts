@@ -1,7 +1,7 @@
 // A listener that takes a session of its own: nothing is missing, doubled or out of order, and there is no gap.
 
 import { once } from 'node:events'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import type { ConnectionPool, Gap } from 'pglisten'
 import {
@@ -13,7 +13,9 @@ import {
   terminate,
   uniqueChannel,
 } from '../support/listener.js'
-import { waitFor } from '../../lab/wait.js'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
+import { serverDsn } from '../../lab/server/test-server.js'
+import { waitFor, within } from '../../lab/wait.js'
 
 /** A listener on a channel, with the numbers that it has heard. */
 async function counting(pool: ConnectionPool, channel: string) {
@@ -166,6 +168,30 @@ test('statements are carried out in the order of their calls, across the move', 
     [...rows].map(({ what }) => what),
     [0, 1, 2, 3, 4, 5],
   )
+})
+
+test('sync() settles at any moment at which the last listener of a session leaves it', async (t) => {
+  const proxy = await FaultProxy.start(Number(new URL(await serverDsn()).port))
+  t.teardown(() => proxy.stop())
+  const { pool } = await openListener(t, {}, { dsn: proxy.dsn(await serverDsn()) })
+  t.timeout(60_000)
+  proxy.set({ delayMs: 20 })
+  let moveMs = 0
+  for (let part = 0; part <= 30; part += 1) {
+    const listener = pool.listener({ channels: [uniqueChannel()] })
+    await listener.startup()
+    // What the session listens to has changed, so that it is asked for that before it notifies.
+    await listener.addChannel(uniqueChannel())
+    const began = performance.now()
+    const moved = listener.connection.execute('SELECT 1')
+    // The first move tells how long they take.
+    if (part > 0) await sleep((moveMs * part) / 30)
+    else await moved
+    moveMs ||= performance.now() - began
+    await within(listener.sync(), { what: `sync() after ${part} of 30 parts of ${moveMs} ms` })
+    t.is((await moved).length, 1)
+    await listener.shutdown()
+  }
 })
 
 test('either session may be lost while a listener moves: each notification is heard or lies in a gap', async (t) => {

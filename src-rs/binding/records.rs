@@ -36,6 +36,12 @@ impl NativeRecordEncoder {
         self.0.is_binary()
     }
 
+    /// The names of the types of the columns.
+    #[napi(catch_unwind)]
+    pub fn column_types(&self) -> Vec<String> {
+        self.0.column_types()
+    }
+
     /// Writes in the text format from now on.
     #[napi(catch_unwind)]
     pub fn switch_to_text(&mut self) {

@@ -51,6 +51,7 @@ class AudienceReader implements Consumer, TurnTaker {
   /** The members for whom the present batch is, and the next one of them. */
   #inboxes = NOBODY
   #next = 0
+  readonly #readLater = () => this.#read()
 
   constructor() {
     const id = bridge.register(this)
@@ -58,7 +59,8 @@ class AudienceReader implements Consumer, TurnTaker {
   }
 
   onReady(): void {
-    this.#read()
+    // A consumer that has just been handed a notification by the same wake may have become a member, for what follows.
+    bridge.afterWake(this.#readLater)
   }
 
   onTurn(): void {
@@ -78,7 +80,7 @@ class AudienceReader implements Consumer, TurnTaker {
     } catch (error) {
       // Nobody else asks again: Rust signals once, until all was read.
       throwLater(error)
-      setTimeout(() => this.onReady(), RETRY_MS).unref()
+      setTimeout(this.#readLater, RETRY_MS).unref()
     } finally {
       common.turn = undefined
     }
@@ -116,7 +118,7 @@ class AudienceReader implements Consumer, TurnTaker {
     } catch (error) {
       const failure = defect('taking notifications', error)
       for (const inbox of this.#members()) inbox.report(failure)
-      setTimeout(() => this.onReady(), RETRY_MS).unref()
+      setTimeout(this.#readLater, RETRY_MS).unref()
       return false
     }
     if (read === null) {

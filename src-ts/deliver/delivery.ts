@@ -5,9 +5,11 @@ import type { ListenerContext } from './context.js'
 import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import type { ParseChannel, ParsePayload } from '../options/listener.js'
-import { asThenable } from '../native/thenable.js'
+import { asThenable, whenSettled } from '../native/thenable.js'
 import { Misfit } from '../options/schemas.js'
 import { describe } from '../options/validate.js'
+
+const nothing = (): void => {}
 
 /** The result of {@link parsePayload} when `parse` threw: the notification is not delivered. */
 export const UNPARSED = Symbol('unparsed')
@@ -37,7 +39,7 @@ export function parsePayload(
     return UNPARSED
   }
   // Nobody else waits for the promise, so its rejection would end the process.
-  Promise.resolve(promise).catch(() => {})
+  whenSettled(promise, nothing, nothing)
   const got = `\`parse\` must be synchronous, but it returned ${describe(promise)}`
   reportFailure(context, got, undefined, channel, text, processId)
   return UNPARSED

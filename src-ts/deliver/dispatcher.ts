@@ -69,6 +69,8 @@ export class Dispatcher implements Consumer, TurnTaker {
   #inFlight = 0
   /** That of the callback with which a run has ended. */
   #connection: Connection | undefined
+  /** That for which it was called. The inbox has it no more, if the callback has ended its listener. */
+  #payload = ''
   #listening = false
   #pumping = false
   /** Whether somebody traces callbacks, as of the beginning of the present run of deliveries. */
@@ -268,8 +270,7 @@ export class Dispatcher implements Consumer, TurnTaker {
       // oxlint-disable-next-line typescript/unbound-method -- the next argument is its `this`
       result = registration.runInAsyncScope(this.#run, this, subscription, registration)
     } catch (cause) {
-      const { payload, processId } = inbox
-      reportFailure(this.#context, 'a callback threw', cause, name, payload, processId)
+      reportFailure(this.#context, 'a callback threw', cause, name, this.#payload, inbox.processId)
     }
     const connection = this.#connection
     // Nothing was called, or all that were called have returned.
@@ -280,7 +281,9 @@ export class Dispatcher implements Consumer, TurnTaker {
       return
     }
     this.#inFlight += 1
-    this.#settle(result, connection, name, inbox.payload, inbox.processId)
+    const payload = this.#payload
+    this.#payload = ''
+    this.#settle(result, connection, name, payload, inbox.processId)
   }
 
   /** Calls the callback, in its scope. Returns the promise with which the run has ended, if it has ended with one. */
@@ -299,18 +302,21 @@ export class Dispatcher implements Consumer, TurnTaker {
       const connection = Connection.lazy(leases, name)
       counters.delivered += 1
       if (this.#isTimed) this.#noteTime(registration)
+      const { payload } = inbox
       let result: PromiseLike<unknown> | undefined
       try {
-        const returned = callback(connection, inbox.payload, name, inbox.processId)
+        const returned = callback(connection, payload, name, inbox.processId)
         // A look at `then` may run the callback's code too.
         if (returned !== undefined) result = asThenable(returned)
       } catch (cause) {
         this.#connection = connection
+        this.#payload = payload
         throw cause
       }
       registration.returnsPromises = result !== undefined
       if (result) {
         this.#connection = connection
+        this.#payload = payload
         return result
       }
       const finished = connection.finish()

@@ -164,11 +164,20 @@ export class ListenerEmitter extends LazyEmitter<ListenerEvents> {
       error instanceof ListenerCallbackError && error.channel !== undefined
         ? ` [channel ${error.channel}]`
         : ''
-    const cause =
-      error.cause instanceof Error ? `: ${error.cause.stack ?? error.cause.message}` : ''
-    process.emitWarning(`${error.message}${channel}${more}${cause}`, {
+    process.emitWarning(`${error.message}${channel}${more}${textOfCause(error.cause)}`, {
       type: 'PglistenWarning',
       code: error.code,
     })
+  }
+}
+
+/** What a warning tells of the error that it is about. An error of the user's may have a stack that cannot be read. */
+function textOfCause(cause: unknown): string {
+  try {
+    if (!(cause instanceof Error)) return ''
+    const text: unknown = cause.stack ?? cause.message
+    return typeof text === 'string' ? `: ${text}` : ''
+  } catch {
+    return ''
   }
 }

@@ -127,6 +127,14 @@ export class Inbox implements Consumer {
 
   onHanded(channelId: number, processId: number, payload: string): void {
     if (!this.#open) return
+    if (this.#handed === 0 && this.hasMore) {
+      const numbers = new BatchNumbers(1)
+      numbers.set(0, channelId, processId)
+      this.#hold([payload], numbers)
+      this.#stopHanding()
+      this.owner?.onReady()
+      return
+    }
     if (this.#handed === 0) {
       this.channelId = channelId
       this.processId = processId
@@ -141,7 +149,11 @@ export class Inbox implements Consumer {
     this.#handed += 1
     this.owner?.onReady()
     if (this.#handed < MOST_HANDED || !this.#open) return
-    // What follows has to stay in the buffer, within its bounds.
+    this.#stopHanding()
+  }
+
+  /** What follows has to stay in the buffer, within its bounds. */
+  #stopHanding(): void {
     this.#isArmed = false
     bridge.subscribers.stopHanding(this.#id)
   }

@@ -152,6 +152,12 @@ export class Partition {
 
 /** An error in few words, for the table of events that have failed. */
 function textOf(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  return text.replaceAll('\0', '').toWellFormed().slice(0, 2000)
+  let text: string
+  try {
+    text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  } catch {
+    text = 'an error that has no text'
+  }
+  // Cut first, which may divide a character.
+  return text.replaceAll('\0', '').slice(0, 2000).toWellFormed()
 }

@@ -272,8 +272,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     const subscription = this.#subscriptions.open(channel)
     subscription.registrations = subscription.registrations.concat(registration)
     this.#run?.consumers.setWanted(channel)
-    await subscribe(this.#subscriptions, this.#run, subscription, bounds, () =>
-      this.#unregister(subscription, registration),
+    await subscribe(
+      this.#subscriptions,
+      () => this.#run,
+      subscription,
+      bounds,
+      () => this.#unregister(subscription, registration),
     )
     return async () => {
       if (registration.active) await this.#remove(subscription, registration)
@@ -340,12 +344,18 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     subscription.adding += 1
     this.#run?.consumers.setWanted(channel)
     // Everybody who asked for the channel waits for the same LISTEN, and the last one that fails takes it back.
-    await subscribe(this.#subscriptions, this.#run, subscription, bounds, () => {
-      subscription.adding -= 1
-      if (subscription.adding > 0 || !subscription.tentative) return
-      subscription.explicit = false
-      this.#run?.consumers.setWanted(channel)
-    })
+    await subscribe(
+      this.#subscriptions,
+      () => this.#run,
+      subscription,
+      bounds,
+      () => {
+        subscription.adding -= 1
+        if (subscription.adding > 0 || !subscription.tentative) return
+        subscription.explicit = false
+        this.#run?.consumers.setWanted(channel)
+      },
+    )
     subscription.adding -= 1
     subscription.tentative = false
   }
@@ -389,10 +399,16 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     try {
       await Promise.all(
         hold.subscriptions.map((subscription) =>
-          subscribe(this.#subscriptions, this.#run, subscription, resolved, () => {
-            // Ends the stream, which releases its channels.
-            iterator.close()
-          }),
+          subscribe(
+            this.#subscriptions,
+            () => this.#run,
+            subscription,
+            resolved,
+            () => {
+              // Ends the stream, which releases its channels.
+              iterator.close()
+            },
+          ),
         ),
       )
     } catch (error) {

@@ -7,15 +7,16 @@ import type { WaitOptions } from '../options/wait.js'
 
 /**
  * Asks the running session to LISTEN, unless that was done before, and waits for that within bounds. When the LISTEN fails,
- * or the wait is over, `undo` removes what was added.
+ * or the wait is over, `undo` removes what was added. `present` gives the run, which may be another one by then.
  */
 export async function subscribe(
   subscriptions: Subscriptions,
-  run: Run | undefined,
+  present: () => Run | undefined,
   subscription: Subscription,
   bounds: WaitOptions,
   undo: () => void,
 ): Promise<void> {
+  const run = present()
   if (!run?.lifecycle.isOpen) return
   let hasFailed = false
   const ready = (subscription.ready ??= run.subscribe(subscription))
@@ -34,12 +35,12 @@ export async function subscribe(
     )
   } catch (error) {
     undo()
-    if (hasFailed) {
+    if (hasFailed && subscription.ready === ready) {
       if (!subscription.wanted) subscriptions.delete(subscription)
       subscription.ready = undefined
     } else {
-      // The LISTEN is under way, and others may wait for it.
-      unsubscribeUnwanted(subscriptions, run, [subscription]).catch(() => {})
+      // A LISTEN is under way, this one or that of another run, and others may wait for it.
+      unsubscribeUnwanted(subscriptions, present(), [subscription]).catch(() => {})
     }
     throw error
   }

@@ -107,6 +107,8 @@ class JsBridge {
   #lastId = 0
   #refs = 0
   #timer: NodeJS.Timeout | undefined
+  /** To be called once the present wake is over. */
+  #behind: (() => void) | undefined
   /** The numbers of the entries of a wake. Rust writes them before each wake. */
   readonly #numbers = new Uint32Array(new ArrayBuffer(4 * NUMBERS * MOST_AT_ONCE))
 
@@ -234,6 +236,15 @@ class JsBridge {
       else if (kind === Ready.Signal) this.#signal(id)
       else this.#settle(id, { resolved: kind === Ready.Resolved, value: values[at] })
     }
+    const behind = this.#behind
+    if (!behind) return
+    this.#behind = undefined
+    behind()
+  }
+
+  /** Has a function called once all entries of the present wake were handled: what they hold was taken before what it may take. */
+  afterWake(behind: () => void): void {
+    this.#behind = behind
   }
 
   /** Finds a registered consumer. */

@@ -17,7 +17,7 @@ const { then } = Promise.prototype
  */
 export function whenSettled(
   promise: PromiseLike<unknown>,
-  onFulfilled: () => void,
+  onFulfilled: (value: unknown) => void,
   onRejected: (reason: unknown) => void,
 ): void {
   try {

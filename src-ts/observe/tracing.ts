@@ -1,6 +1,6 @@
 // Calls that are told to a tracing channel, with the moments and the order that `tracePromise()` and `traceSync()` of
 // `node:diagnostics_channel` have. Their results are left out: they are the user's data.
-import { asThenable } from '../native/thenable.js'
+import { asThenable, whenSettled } from '../native/thenable.js'
 import { callbackChannels, type TracingChannels, type TracingContext } from './channels.js'
 import { errorFacts } from './facts.js'
 
@@ -52,18 +52,22 @@ export function traced<Result>(
       end.publish(context)
     }
     if (!promise) return result
+    const pending = promise
     // Its `then` is called once: some begin their work with it.
-    return promise.then(
-      (value) => {
-        settle()
-        return value
-      },
-      (cause: unknown) => {
-        fail(cause)
-        settle()
-        throw cause
-      },
-    ) as Result
+    return new Promise((resolve, reject) => {
+      whenSettled(
+        pending,
+        (value) => {
+          settle()
+          resolve(value)
+        },
+        (cause) => {
+          fail(cause)
+          settle()
+          reject(cause)
+        },
+      )
+    }) as Result
   })
 }
 

@@ -4,8 +4,8 @@ import type { NativeCursor, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
-import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
-import type { CallOptions } from './bounds.js'
+import { ConnectionClosedError, ConnectionExecuteError, DatabaseError } from '../errors.js'
+import { countdown, unbounded, type CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
@@ -37,6 +37,13 @@ export interface LeaseSource {
   /** What is told of the statements. */
   readonly observation?: ResolvedObservation | undefined
 }
+
+/**
+ * What the server answers when a statement was prepared before the database changed: that its rows have other columns
+ * (`feature_not_supported`, `protocol_violation`), that it is gone (`invalid_sql_statement_name`), that a type is gone
+ * (`internal_error`) or has other fields (`invalid_text_representation`).
+ */
+const STALE: ReadonlySet<string> = new Set(['0A000', '08P01', '26000', 'XX000', '22P02'])
 
 const NOTHING_LEASED: Finished = { rolledBack: false }
 
@@ -189,9 +196,7 @@ export class Connection extends Queryable implements AsyncDisposable {
    * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
    */
   async begin(options?: TransactionOptions): Promise<Transaction> {
-    const resolved = resolveTransactionOptions(options)
-    Connection.#checkOpen(this)
-    return Transaction.begin(this, () => Connection.#open(this), resolved)
+    return Connection.#begin(this, resolveTransactionOptions(options), unbounded())
   }
 
   /** @internal Begins a transaction and runs its first statement; both are sent in one go. The connection is leased and free. */
@@ -262,14 +267,16 @@ export class Connection extends Queryable implements AsyncDisposable {
 
   /** @internal */
   async [atomically]<Result>(
-    work: (queryable: Queryable) => Promise<Result>,
+    work: (queryable: Queryable, left: () => CallOptions) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result> {
-    if (this.transactionStatus !== 'active' || this[occupant]) return this.transaction(work, bounds)
+    if (this.transactionStatus !== 'active' || this[occupant])
+      return this.transaction((tx) => work(tx, unbounded), bounds)
     // A statement has begun a transaction, in which this is a part.
-    await this.executeBatch('SAVEPOINT pglisten_part', [], bounds)
+    const left = countdown(bounds)
+    await this.executeBatch('SAVEPOINT pglisten_part', [], left())
     try {
-      const result = await work(this)
+      const result = await work(this, left)
       await this.executeBatch('RELEASE SAVEPOINT pglisten_part')
       return result
     } catch (error) {
@@ -280,17 +287,28 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 
   /** @internal */
-  [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope {
+  [scopeOf](
+    open: (queryable: Queryable, bounds: CallOptions) => Promise<NativeCursor>,
+  ): CursorScope {
     let own: Transaction | undefined
+    const openOwn = async (left: () => CallOptions): Promise<NativeCursor> => {
+      own = await Connection.#begin(this, resolveTransactionOptions(), left())
+      try {
+        return await open(own, left())
+      } catch (error) {
+        await own.rollback().catch(() => {})
+        throw error
+      }
+    }
     return {
-      open: async () => {
+      open: async (left) => {
         // A statement has begun a transaction: the cursor lives in it.
-        if (this.transactionStatus === 'active' && !this[occupant]) return open(this)
-        own = await this.begin()
+        if (this.transactionStatus === 'active' && !this[occupant]) return open(this, left())
         try {
-          return await open(own)
+          return await openOwn(left)
         } catch (error) {
-          await own.rollback().catch(() => {})
+          // A statement that was prepared before the database changed is prepared anew. Nothing else was done in the transaction.
+          if (error instanceof DatabaseError && STALE.has(error.sqlState)) return openOwn(left)
           throw error
         }
       },
@@ -321,6 +339,15 @@ export class Connection extends Queryable implements AsyncDisposable {
 
   static #checkOpen(self: Connection): void {
     if (self.#held?.isClosed) throw closed()
+  }
+
+  static async #begin(
+    self: Connection,
+    options: ResolvedTransactionOptions,
+    within: CallOptions,
+  ): Promise<Transaction> {
+    Connection.#checkOpen(self)
+    return Transaction.begin(self, () => Connection.#open(self), options, within)
   }
 
   static #hold(self: Connection): Held {

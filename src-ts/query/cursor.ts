@@ -4,7 +4,7 @@ import type { NativeCursor, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ConnectionExecuteError } from '../errors.js'
 import { checkNumber, checkObject } from '../options/validate.js'
-import { bounded, type CallOptions } from './bounds.js'
+import { bounded, countdown, type CallOptions } from './bounds.js'
 import type { QueryOptions } from './options.js'
 import { toRows, type Shaping } from './rows.js'
 
@@ -22,8 +22,8 @@ const DEFAULT_BATCH_SIZE = 1000
 
 /** @internal What a cursor is opened in, and how that ends. */
 export interface CursorScope {
-  /** Opens the cursor. */
-  open(): Promise<NativeCursor>
+  /** Opens the cursor. `left` tells what is left of the bounds of the first fetch. */
+  open(left: () => CallOptions): Promise<NativeCursor>
   /** Called once when the cursor is closed; `failed` tells whether a fetch has failed. */
   end(failed: boolean): Promise<void>
 }
@@ -86,9 +86,10 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
     if (this.#closed) throw new ConnectionExecuteError('the cursor was closed')
     if (this.#isDone) return []
     try {
-      this.#opened ??= this.#scope.open()
+      const left = countdown(this.#bounds)
+      this.#opened ??= this.#scope.open(left)
       const cursor = await this.#opened
-      const output = await bounded(this.#bounds, (within) =>
+      const output = await bounded(left(), (within) =>
         bridge.call<NativeQueryOutput>((id) => cursor.fetch(id, count, within)),
       )
       this.#isDone = !output.isSuspended

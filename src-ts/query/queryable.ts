@@ -89,14 +89,19 @@ export abstract class Queryable {
     return options
   }
 
-  /** @internal Runs work in a transaction of its own, or in a savepoint of the transaction that this is. */
+  /**
+   * @internal Runs work in a transaction of its own, or in a savepoint of the transaction that this is. `work` is told what is left of
+   * the bounds for its statements, where the queryable does not see to that.
+   */
   abstract [atomically]<Result>(
-    work: (queryable: Queryable) => Promise<Result>,
+    work: (queryable: Queryable, left: () => CallOptions) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result>
 
   /** @internal What a cursor is opened in. `open` opens it on a queryable that has a transaction. */
-  abstract [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope
+  abstract [scopeOf](
+    open: (queryable: Queryable, bounds: CallOptions) => Promise<NativeCursor>,
+  ): CursorScope
 
   /** @internal How values are read and written without options of the call. */
   abstract [typesOf](): ResolvedTypes
@@ -351,13 +356,12 @@ export abstract class Queryable {
     checkSql(sql)
     const statement = numbered(sql)
     const { batchSize, options: given } = splitCursorOptions(options)
-    const { shaping, ...resolved } = resolveQuery(given, this[typesOf]())
-    const { bounds, manner, types } = resolved
+    const { shaping, bounds: ofFetch, manner, types } = resolveQuery(given, this[typesOf]())
     const native = types.encoders.size > 0 ? undefined : toNativeValues(statement, params, types)
-    const open = async (queryable: Queryable): Promise<NativeCursor> => {
+    const open = async (queryable: Queryable, bounds: CallOptions): Promise<NativeCursor> => {
       let values = native
       if (!values) {
-        const { parameters } = await describe(queryable, statement, resolved)
+        const { parameters } = await describe(queryable, statement, { bounds, types, manner })
         const names = parameters.map(({ typeName }) => typeName)
         values = toEncodedValues(statement, params, names, types)
       }
@@ -368,7 +372,7 @@ export abstract class Queryable {
       )
       return tellingNames(statement, opening)
     }
-    return new Cursor(this[scopeOf](open), shaping, bounds, batchSize)
+    return new Cursor(this[scopeOf](open), shaping, ofFetch, batchSize)
   }
 
   /**
@@ -432,25 +436,21 @@ export abstract class Queryable {
     options?: CopyRecordsOptions,
   ): Promise<number> {
     const { describe: sql, copy, bounds, types: given } = tableOf(table, options)
-    const { types, manner } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
-    return this[atomically](async (queryable) => {
-      const encoder = await call<NativeRecordEncoder>(queryable, {}, (lease, id, within) =>
+    const { types } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
+    return this[atomically](async (queryable, left) => {
+      const encoder = await call<NativeRecordEncoder>(queryable, left(), (lease, id, within) =>
         lease.recordEncoder(id, sql, within),
       )
-      let columnTypes: string[] | undefined
-      if (types.encoders.size > 0) {
-        const statement = { text: sql, names: [] }
-        const { columns } = await describe(queryable, statement, { bounds: {}, types, manner })
-        columnTypes = columns.map(({ typeName }) => typeName)
-      }
+      const columnTypes = types.encoders.size > 0 ? encoder.columnTypes() : undefined
       const writer = new RecordWriter(encoder, records, types, columnTypes)
       let stored = 0
       try {
         do {
-          stored += await queryable.copyFrom(`${copy} (FORMAT ${writer.format})`, writer.data())
+          const copying = `${copy} (FORMAT ${writer.format})`
+          stored += await queryable.copyFrom(copying, writer.data(), left())
         } while (!writer.isDone)
       } finally {
-        await writer.stop()
+        writer.stop()
       }
       return stored
     }, bounds)

@@ -7,7 +7,14 @@ import { type InspectArguments, inspectCustom, printed } from '../native/inspect
 import { unknownKind } from '../native/kinds.js'
 import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { checkFunction } from '../options/validate.js'
-import { bounded, resolveCallOptions, type CallOptions } from './bounds.js'
+import {
+  bounded,
+  countdown,
+  leasedWithin,
+  resolveCallOptions,
+  unbounded,
+  type CallOptions,
+} from './bounds.js'
 import { Flight, type Companion } from './flight.js'
 import { quoteName } from './identifiers.js'
 import { Limits } from './limits.js'
@@ -104,11 +111,15 @@ export class Transaction extends Queryable implements AsyncDisposable {
     abandoned.register(this, undoLater(owner, place, lease, limits, block), place)
   }
 
-  /** @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free. */
+  /**
+   * @internal Begins a transaction on a connection. `lease` is asked once the connection is known to be free; `within` bounds the
+   * beginning alone.
+   */
   static async begin(
     connection: Owner,
     lease: () => NativeLease | Promise<NativeLease>,
     { sql, bounds }: ResolvedTransactionOptions,
+    within: CallOptions,
   ): Promise<Transaction> {
     if (connection[occupant]?.isTransaction) {
       throw new TransactionBeginError('A transaction is open on this connection already')
@@ -116,12 +127,16 @@ export class Transaction extends Queryable implements AsyncDisposable {
     checkFree(connection)
     const limits = new Limits(bounds)
     return Transaction.#open(connection, REFUSAL, limits, WHOLE, async () => {
+      const left = countdown(within)
       const leasing = lease()
       let leased: NativeLease
       if (!(leasing instanceof Promise)) leased = leasing
-      else leased = await (limits.reached ? Promise.race([leasing, limits.reached]) : leasing)
+      else {
+        const either = limits.reached ? Promise.race([leasing, limits.reached]) : leasing
+        leased = await leasedWithin(within, either)
+      }
       const begun = await observed(connection, 'begin', sql, () =>
-        bounded(limits.remaining({}), (bounds) =>
+        bounded(limits.remaining(left()), (bounds) =>
           bridge.call<boolean>((id) => leased.begin(id, sql, bounds)),
         ),
       )
@@ -342,15 +357,17 @@ export class Transaction extends Queryable implements AsyncDisposable {
 
   /** @internal */
   [atomically]<Result>(
-    work: (queryable: Queryable) => Promise<Result>,
+    work: (queryable: Queryable, left: () => CallOptions) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result> {
-    return this.transaction(work, bounds)
+    return this.transaction((tx) => work(tx, unbounded), bounds)
   }
 
   /** @internal */
-  [scopeOf](open: (queryable: Queryable) => Promise<NativeCursor>): CursorScope {
-    return { open: () => open(this), end: () => Promise.resolve() }
+  [scopeOf](
+    open: (queryable: Queryable, bounds: CallOptions) => Promise<NativeCursor>,
+  ): CursorScope {
+    return { open: (left) => open(this, left()), end: () => Promise.resolve() }
   }
 
   /** @internal */

@@ -1,8 +1,17 @@
 // Records that are copied to a table.
 
 import test from 'ava'
-import { ArgumentTypeError, ConnectionExecuteError, DatabaseError, Interval, Range } from 'pglisten'
-import type { Connection } from 'pglisten'
+import {
+  ArgumentTypeError,
+  ConnectionExecuteError,
+  ConnectionTimeoutError,
+  DatabaseError,
+  Interval,
+  Range,
+} from 'pglisten'
+import type { Connection, Queryable } from 'pglisten'
+import { uniqueName } from '../../../lab/unique-name.js'
+import { within } from '../../../lab/wait.js'
 import { connect } from '../../support/connect.js'
 
 const COLUMNS =
@@ -158,3 +167,43 @@ test('within a transaction a failure undoes the copy alone', async (t) => {
   await connection.executeBatch('COMMIT')
   t.deepEqual(await all(connection), [{ n: 1 }, { n: 3 }, { n: 4 }, { n: 5 }])
 })
+
+for (const how of ['transaction', 'statement', 'none'] as const) {
+  for (const bound of ['timeoutMs', 'signal'] as const) {
+    test(`bounds end a copy whose records do not come (${bound}; transaction begun by: ${how})`, async (t) => {
+      const connection = await connect(t)
+      const table = uniqueName('stalled')
+      await connection.executeBatch(`CREATE TEMPORARY TABLE "${table}" (n int4)`)
+      const stalled = async function* () {
+        yield [1]
+        await new Promise(() => {})
+      }
+      const reason = new Error('no longer')
+      const controller = new AbortController()
+      if (bound === 'signal') setTimeout(() => controller.abort(reason), 200)
+      const options = bound === 'signal' ? { signal: controller.signal } : { timeoutMs: 200 }
+      const copy = (queryable: Queryable) =>
+        within(
+          t.throwsAsync(queryable.copyRecordsToTable(table, stalled(), options), {
+            instanceOf: bound === 'signal' ? Error : ConnectionTimeoutError,
+            message: bound === 'signal' ? 'no longer' : /200 ms|\d+ ms/,
+          }),
+        )
+      const count = (queryable: Queryable) =>
+        queryable.fetchVal(`SELECT count(*)::int4 FROM "${table}"`)
+      if (how === 'transaction') {
+        await connection.transaction(async (tx) => {
+          await copy(tx)
+          t.is(await count(tx), 0)
+        })
+      } else {
+        if (how === 'statement') await connection.execute('BEGIN')
+        await copy(connection)
+        t.is(connection.transactionStatus, how === 'statement' ? 'active' : 'idle')
+        t.is(await count(connection), 0)
+        if (how === 'statement') await connection.execute('COMMIT')
+      }
+      t.is(await connection.copyRecordsToTable(table, [[2]]), 1)
+    })
+  }
+}

@@ -96,6 +96,15 @@ impl From<&tokio_postgres::error::DbError> for ServerMessage {
     }
 }
 
+/// What it would do to send a request again that has failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Again {
+    /// It may help: what the client knows of a type may be out of date.
+    pub(crate) may_help: bool,
+    /// It may harm: something of the request may have taken effect for good.
+    pub(crate) may_harm: bool,
+}
+
 /// An error of the core.
 #[derive(Debug, Clone)]
 pub struct Error {
@@ -111,8 +120,8 @@ pub struct Error {
     pub is_unanswered: bool,
     /// Whether only a person can mend it, although nothing was refused: trying often is of no use.
     pub is_hopeless: bool,
-    /// Whether what the client knows of a type may be out of date.
-    pub(crate) may_be_stale: bool,
+    /// What another attempt would do.
+    pub(crate) again: Again,
     /// Which statement of a pipeline failed, or which execution of one with many sets of parameters.
     pub index: Option<usize>,
     /// How many statements of a pipeline were completed before.
@@ -140,7 +149,7 @@ impl Error {
             server: None,
             is_unanswered: false,
             is_hopeless: false,
-            may_be_stale: false,
+            again: Again::default(),
             index: None,
             completed: 0,
         }

@@ -146,16 +146,17 @@ fn match_field<'a>(line: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let mut wanted = wanted.iter();
     let mut rest = line;
     loop {
-        match rest {
-            [b':', after @ ..] => return wanted.next().is_none().then_some(after),
-            [b'\\', byte, after @ ..] | [byte, after @ ..] => {
-                if wanted.next() != Some(byte) {
-                    return None;
-                }
-                rest = after;
-            }
-            [] => return None,
+        let Some(next) = wanted.next() else {
+            return rest.strip_prefix(b":");
+        };
+        // A colon within the name itself needs no backslash.
+        let ([b'\\', byte, after @ ..] | [byte, after @ ..]) = rest else {
+            return None;
+        };
+        if byte != next {
+            return None;
         }
+        rest = after;
     }
 }
 
@@ -176,6 +177,8 @@ mod tests {
     fn lines_are_read_as_libpq_reads_them() {
         for (text, password) in [
             (r"h\:1:5432:d\\b:us*er:secret", Some("secret")),
+            (r"h:1:5432:d\\b:us*er:secret", Some("secret")),
+            (r"h:1:5432:d\b:us*er:first", None),
             ("*:*:*:*:secret\n", Some("secret")),
             ("*:*:*:*:secret\r\n", Some("secret")),
             (r"*:*:*:*:a\:b\\c:d\", Some(r"a:b\c:d\")),

@@ -100,6 +100,10 @@ fn arrive(running: &Running, place: &mut Place, moving: Moving, is_there: bool) 
         target, deferred, ..
     } = moving;
     let left = if is_there {
+        // The session that is left may end before it has notified them. Twice does no harm: the second time none of them is open.
+        for id in target.supervised.feed.open_fences() {
+            target.supervised.send(Command::Fence { id });
+        }
         place.chair.replace(target)
     } else {
         Some(target)

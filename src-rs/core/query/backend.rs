@@ -3,7 +3,7 @@
 mod interruption;
 mod statements;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -51,6 +51,22 @@ struct Beside {
     destination: Destination,
     /// Raised when the server does not answer.
     doubt: Arc<Doubt>,
+}
+
+/// Statements that a connection no longer keeps. Once this is dropped, the server is told to forget them, behind all that was sent
+/// before.
+#[derive(Debug)]
+pub(crate) struct Forgotten<'a> {
+    backend: &'a Backend,
+    statements: Vec<Arc<Statement>>,
+}
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        for statement in &self.statements {
+            self.backend.close(&statement.name);
+        }
+    }
 }
 
 /// The outcome of a check that several wait for: whether the server answered.
@@ -277,19 +293,20 @@ impl Backend {
     /// after this, and only its types are known.
     pub(crate) async fn prepare(&self, sql: &str, is_unnamed: bool) -> Result<Arc<Statement>> {
         let prepared = self.prepare_all(&[sql], is_unnamed).await;
-        match prepared.map_err(|(_, error)| error)?.pop() {
+        let (mut statements, _) = prepared.map_err(|(_, error)| error)?;
+        match statements.pop() {
             Some(statement) => Ok(statement),
             None => Err(Error::new(ErrorKind::Closed, "nothing was prepared")),
         }
     }
 
-    /// The statements that were prepared of texts, or that the server prepares now, all of them in one round trip. An error tells
-    /// of which text it is.
+    /// The statements that were prepared of texts, or that the server prepares now, all of them in one round trip, and those that
+    /// are no longer kept, which may be among them. An error tells of which text it is.
     pub(crate) async fn prepare_all(
         &self,
         texts: &[&str],
         is_unnamed: bool,
-    ) -> std::result::Result<Vec<Arc<Statement>>, (usize, Error)> {
+    ) -> std::result::Result<(Vec<Arc<Statement>>, Forgotten<'_>), (usize, Error)> {
         let kept = if is_unnamed {
             &self.described
         } else {
@@ -297,9 +314,13 @@ impl Backend {
         };
         let mut statements: HashMap<&str, Arc<Statement>> = HashMap::new();
         let mut asked: Vec<(usize, String, Responses)> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut forgotten = Forgotten {
+            backend: self,
+            statements: Vec::new(),
+        };
         for (index, sql) in texts.iter().enumerate() {
-            // Looked for once, since a statement is evicted when there are too many.
-            if statements.contains_key(sql) || asked.iter().any(|(at, ..)| texts[*at] == *sql) {
+            if !seen.insert(*sql) {
                 continue;
             }
             // What has no name is never forgotten by the server.
@@ -320,13 +341,12 @@ impl Backend {
             let sql = texts[index];
             let statement = self.prepared(&name, sql, responses).await;
             let statement = Arc::new(statement.map_err(|error| (index, error))?);
-            for dropped in kept.lock().insert(sql, &statement) {
-                self.close(&dropped.name);
-            }
+            let dropped = kept.lock().insert(sql, &statement);
+            forgotten.statements.extend(dropped);
             statements.insert(sql, statement);
         }
         let all = texts.iter().filter_map(|sql| statements.get(sql).cloned());
-        Ok(all.collect())
+        Ok((all.collect(), forgotten))
     }
 
     /// A name for a statement or a portal that nothing else has.
@@ -428,6 +448,11 @@ impl Backend {
         self.deallocate(sql);
         self.described.lock().remove(sql);
         self.forget_types();
+    }
+
+    /// Asks again what a statement without a name takes and gives, the next time.
+    pub(crate) fn forget_description(&self, statement: &Statement) {
+        self.described.lock().remove(&statement.text);
     }
 
     /// Asks again what types are, the next time.

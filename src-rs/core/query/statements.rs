@@ -20,7 +20,8 @@ use prepared::refuse_copy;
 pub use prepared::{Column, Description};
 pub(crate) use prepared::{Plan, Prepared};
 
-use crate::base::error::{Error, ErrorKind, Result};
+use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage};
+use crate::protocol::TransactionStatus;
 use crate::query::backend::{Backend, Execution};
 use crate::query::values::{Dates, Param, Tape};
 
@@ -64,6 +65,9 @@ pub(crate) async fn execute(
         outcome => return outcome,
     };
     backend.forget(sql);
+    if first.again.may_harm {
+        return Err(stale_behind(backend, first));
+    }
     // The server refused before executing anything, so trying again is safe. Inside a transaction the refusal has failed
     // the transaction, and the second attempt can only say so: the first error says why.
     match attempt(backend, sql, params, manner, parts).await {
@@ -83,6 +87,40 @@ fn stale_inside(error: Error) -> Error {
         error.message
     );
     error.saying(message)
+}
+
+/// The error of a statement that would have to be prepared anew, when something that was sent with it may have taken effect.
+fn stale_behind(backend: &Backend, error: Error) -> Error {
+    if !names_a_plan(&error) {
+        return error;
+    }
+    if backend.transaction_status() == TransactionStatus::Failed {
+        return stale_inside(error);
+    }
+    let message = format!(
+        "{}: the statement was prepared before the database changed, or before something deallocated it. It was not tried again, \
+         because something that was sent with it may have taken effect",
+        error.message
+    );
+    error.saying(message)
+}
+
+/// Opens a statement as a cursor, within the transaction block that is open. One that would have to be prepared anew has failed the
+/// transaction, so that it is not tried again here.
+pub(crate) async fn open(
+    backend: &Backend,
+    sql: &str,
+    params: &[Param],
+    manner: Manner,
+) -> Result<Portal> {
+    let prepared = Prepared::new(backend, sql, manner).await?;
+    match Portal::open(backend, prepared, params, manner).await {
+        Err(error) if is_stale(&error) => {
+            backend.forget(sql);
+            Err(stale_inside(error))
+        }
+        outcome => outcome,
+    }
 }
 
 /// Runs statements without parameters, separated by semicolons.
@@ -121,7 +159,7 @@ pub(crate) async fn run(
     let mut rows = answer::Rows::new(prepared).in_parts(parts);
     let answered = answer::read(backend, responses, |part| rows.take(part)).await;
     answered.map_err(|error| marked(error, prepared))?;
-    rows.finish(backend, manner).await
+    rows.finish(backend, &prepared.statement, manner).await
 }
 
 /// Marks the error of a parameter as that of a composite that may have other fields now.
@@ -131,26 +169,33 @@ fn marked(error: Error, prepared: &Prepared) -> Error {
         Some(state) => state == "22P02",
     };
     Error {
-        may_be_stale: is_of_parameter && prepared.plan.has_fields(),
+        again: Again {
+            may_help: is_of_parameter && prepared.plan.has_fields(),
+            ..error.again
+        },
         ..error
     }
 }
 
 /// Whether the server no longer knows a prepared statement, or a type of it has another form now: preparing it again helps.
 fn is_stale(error: &Error) -> bool {
-    error.may_be_stale || names_a_plan(error)
+    error.again.may_help || names_a_plan(error)
 }
 
 fn names_a_plan(error: &Error) -> bool {
     error.server.as_deref().is_some_and(|server| {
-        // The server localizes messages, but not those of internal errors, nor the name of the routine.
-        let is_type_gone = server.sql_state == "XX000"
-            && server.message.starts_with("cache lookup failed for type");
-        is_type_gone
+        // The server localizes messages, but not the name of the routine.
+        let routine = server.routine.as_deref();
+        names_a_type(server)
             || server.sql_state == "26000"
             || (server.sql_state == "08P01"
-                && server.routine.as_deref() == Some("exec_bind_message"))
-            || (server.sql_state == "0A000"
-                && server.routine.as_deref() == Some("RevalidateCachedQuery"))
+                // Another number of parameters, or of columns.
+                && matches!(routine, Some("exec_bind_message" | "PortalSetResultFormat")))
+            || (server.sql_state == "0A000" && routine == Some("RevalidateCachedQuery"))
     })
+}
+
+/// Whether a type is gone. The server does not localize the messages of internal errors.
+fn names_a_type(server: &ServerMessage) -> bool {
+    server.sql_state == "XX000" && server.message.starts_with("cache lookup failed for type")
 }

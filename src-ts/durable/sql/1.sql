@@ -382,8 +382,9 @@ BEGIN
     RAISE EXCEPTION 'the transaction in which the events were fetched has ended' USING ERRCODE = 'PGL03';
   END IF;
   IF way ? 'retried' THEN
+    -- One that was given up again is not due any more, and stays.
     DELETE FROM pglisten.failed AS f
-    WHERE f.subscription = sub AND f.event IN (SELECT e::bigint FROM jsonb_array_elements_text(way -> 'retried') AS e);
+    WHERE f.subscription = sub AND f.is_due AND f.event IN (SELECT e::bigint FROM jsonb_array_elements_text(way -> 'retried') AS e);
   ELSE
     own.subscription := sub;
     own.partition := part;
@@ -490,11 +491,14 @@ $$;
 CREATE FUNCTION pglisten.give_up(sub text, part int, event bigint, error text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  INSERT INTO pglisten.failed AS f (subscription, partition, event, xact, channel, payload, key, published, attempts, error)
-  SELECT sub, part, v.id, v.xact, v.channel, v.payload, v.key, v.at,
-    coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = v.id), 1), $4
-  FROM pglisten.event AS v WHERE v.id = $3
-  ON CONFLICT ON CONSTRAINT failed_pkey DO UPDATE SET is_due = false, error = excluded.error, failed = clock_timestamp();
+  -- Of one that was given up before, and was to be handled again, the event itself may have been trimmed.
+  UPDATE pglisten.failed AS f SET is_due = false, error = $4, failed = clock_timestamp() WHERE f.subscription = sub AND f.event = $3;
+  IF NOT FOUND THEN
+    INSERT INTO pglisten.failed (subscription, partition, event, xact, channel, payload, key, published, attempts, error)
+    SELECT sub, part, v.id, v.xact, v.channel, v.payload, v.key, v.at,
+      coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = v.id), 1), $4
+    FROM pglisten.event AS v WHERE v.id = $3;
+  END IF;
   DELETE FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = $3;
 END $$;
 

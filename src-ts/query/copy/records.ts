@@ -5,6 +5,7 @@ import { checkOptions, expected } from '../../options/validate.js'
 import type { ResolvedTypes, TypeOptions } from '../../options/types.js'
 import type { CallOptions } from '../bounds.js'
 import { quoteName } from '../identifiers.js'
+import { endEarly } from './source.js'
 import { addParameters, encodeParameters, type QueryParameter } from '../parameters/parameters.js'
 import { ParameterLists } from '../parameters/lists.js'
 
@@ -115,8 +116,10 @@ export class RecordWriter {
   }
 
   /** Ends the source early. */
-  async stop(): Promise<void> {
-    if (!this.#isExhausted) await this.#records.return?.()
+  stop(): void {
+    if (this.#isExhausted) return
+    this.#isExhausted = true
+    endEarly(this.#records)
   }
 
   /** The data of the batch; `undefined` when it needs another format. */
@@ -141,7 +144,8 @@ export class RecordWriter {
 
   async #takeLater(first: Promise<IteratorResult<CopyRecord>>): Promise<void> {
     let item = await first
-    while (!item.done) {
+    // It may have been stopped meanwhile.
+    while (!item.done && !this.#isExhausted) {
       this.#add(item.value)
       if (this.#length >= BATCH) return
       item = await this.#records.next()

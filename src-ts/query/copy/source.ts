@@ -1,6 +1,7 @@
 // Where the data of a COPY comes from, read in chunks of a size that is worth a call to Rust.
 import { TextEncoder, types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../../errors.js'
+import { asThenable, whenSettled } from '../../native/thenable.js'
 import { expected } from '../../options/validate.js'
 
 /** A stream of the web platform: what {@link CopySource} needs of a `ReadableStream`, of whatever library declares it. */
@@ -115,17 +116,12 @@ export class SourceReader {
     return this.#length > 0 ? this.#full() : undefined
   }
 
-  /** Ends the source early, without waiting for it: whoever is stuck in it may be so for ever. */
+  /** Ends the source early. */
   stop(): void {
     if (this.#isEnded) return
     this.#isEnded = true
     this.#interrupt?.()
-    try {
-      const returned = this.#items?.return?.()
-      if (isThenable(returned)) returned.then(undefined, () => {})
-    } catch {
-      // Nobody asked for the rest of the data.
-    }
+    if (this.#items) endEarly(this.#items)
   }
 
   /** Not `Promise.race()`: what never settles would keep one reaction for each item. */
@@ -225,3 +221,15 @@ function itemsOfWebStream(stream: CopyReadable): Items {
 function isThenable(value: unknown): value is PromiseLike<never> {
   return typeof value === 'object' && value !== null && 'then' in value
 }
+
+/** Ends an iteration early, without waiting for it: whoever is stuck in it may be so for ever. */
+export function endEarly(items: { return?: (() => unknown) | undefined }): void {
+  try {
+    const returned = asThenable(items.return?.())
+    if (returned) whenSettled(returned, nothing, nothing)
+  } catch {
+    // Nobody asked for the rest of the data.
+  }
+}
+
+function nothing(): void {}

@@ -63,6 +63,8 @@ impl Subscriber {
             }
             is_ready = state.armed && !state.queue.is_empty();
             state.armed &= !is_ready;
+            // The consumer may not have taken all of what it got together with the others: what follows has to wait here.
+            state.takes_handed = false;
             // Here, since from the end of this on the consumer may become a member again.
             self.is_member.store(false, Ordering::Release);
             *self.membership.lock() = None;

@@ -56,6 +56,8 @@ impl Lease {
             };
             let mut operation = operation?;
             let connection = operation.connection().await?;
+            // Nobody tells when the table has got other columns since the server was asked.
+            connection.forget(&sql);
             let work = async { Prepared::new(&connection, &sql, manner).await };
             let prepared = connection.bounded(Box::pin(work)).await?;
             Ok(prepared.record_encoder())
@@ -113,10 +115,7 @@ impl Lease {
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            let work = async {
-                let prepared = Prepared::new(&connection, &sql, manner).await?;
-                Portal::open(&connection, prepared, &params, manner).await
-            };
+            let work = statements::open(&connection, &sql, &params, manner);
             let portal = connection.bounded(Box::pin(work)).await?;
             Ok(Cursor {
                 lease,

@@ -6,9 +6,9 @@ use tokio_postgres::types::Type;
 
 use super::prepared::{Layout, Prepared};
 use super::{Manner, Parts, QueryOutput};
-use crate::base::error::{Error, ErrorKind, Result, ServerMessage};
+use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage};
 use crate::protocol::{DataRow, Field, Message, Responses, copy_refused, malformed};
-use crate::query::backend::Backend;
+use crate::query::backend::{Backend, Statement};
 use crate::query::values::{Choice, Codec, Tape, Unread};
 
 /// What an answer consists of, for whoever takes it.
@@ -16,13 +16,15 @@ pub(super) enum Part {
     /// The columns as they are now, of a statement without a name.
     Columns(Vec<Field>),
     Row(DataRow),
-    /// The statement is complete, and has affected so many rows.
-    Complete(u64),
+    /// The statement is complete, and has affected so many rows. `None`: it is none that counts rows.
+    Complete(Option<u64>),
     /// There are more rows.
     Suspended,
 }
 
-/// Hands the parts of an answer on. The first failure stays, and the answer is read to its end.
+/// Hands the parts of an answer on. The first failure stays, and the answer is read to its end. An error tells whether something may
+/// have taken effect for good. Statements that count rows do not end a transaction; before its parameters are bound a statement does
+/// nothing.
 pub(super) async fn read(
     backend: &Backend,
     mut responses: Responses,
@@ -30,15 +32,30 @@ pub(super) async fn read(
 ) -> Result<()> {
     let mut refused: Option<Box<ServerMessage>> = None;
     let mut failed = None;
+    let mut is_bound = false;
+    let mut may_harm = false;
     loop {
         let part = match responses.next().await {
             None => return Err(failed.unwrap_or_else(|| responses.lost(refused))),
             Some(Message::DataRow(row)) => Part::Row(row),
             Some(Message::RowDescription(columns)) => Part::Columns(columns),
-            Some(Message::CommandComplete(tag)) => Part::Complete(rows_affected(&tag)),
-            Some(Message::EmptyQueryResponse) => Part::Complete(0),
+            Some(Message::BindComplete) => {
+                is_bound = true;
+                continue;
+            }
+            Some(Message::CommandComplete(tag)) => {
+                is_bound = false;
+                let affected = rows_affected(&tag);
+                may_harm |= affected.is_none();
+                Part::Complete(affected)
+            }
+            Some(Message::EmptyQueryResponse) => {
+                is_bound = false;
+                Part::Complete(Some(0))
+            }
             Some(Message::PortalSuspended) => Part::Suspended,
             Some(Message::ErrorResponse(error)) => {
+                may_harm |= is_bound && !super::names_a_type(&error);
                 refused.get_or_insert(error);
                 continue;
             }
@@ -58,16 +75,28 @@ pub(super) async fn read(
         backend.abandon();
     }
     match (failed, refused) {
-        (Some(error), _) => Err(error),
-        (None, Some(error)) => Err(Error::database(*error)),
+        // What cannot be read was executed.
+        (Some(error), _) => Err(Error {
+            again: Again {
+                may_harm: true,
+                ..error.again
+            },
+            ..error
+        }),
+        (None, Some(error)) => Err(Error {
+            again: Again {
+                may_harm,
+                ..Again::default()
+            },
+            ..Error::database(*error)
+        }),
         (None, None) => Ok(()),
     }
 }
 
-/// The number at the end of a tag such as `INSERT 0 1`; 0 if there is none.
-fn rows_affected(tag: &str) -> u64 {
-    let last = tag.rsplit(' ').next();
-    last.and_then(|number| number.parse().ok()).unwrap_or(0)
+/// The number at the end of a tag such as `INSERT 0 1`.
+fn rows_affected(tag: &str) -> Option<u64> {
+    tag.rsplit(' ').next()?.parse().ok()
 }
 
 /// Collects the rows of one statement.
@@ -151,14 +180,19 @@ impl Rows {
                     self.returned += 1;
                 }
             }
-            Part::Complete(affected) => self.affected += affected,
+            Part::Complete(affected) => self.affected += affected.unwrap_or(0),
             Part::Suspended => self.is_suspended = true,
         }
         Ok(())
     }
 
     /// Reads what could not be read yet, and gives all.
-    pub(super) async fn finish(mut self, backend: &Backend, manner: Manner) -> Result<QueryOutput> {
+    pub(super) async fn finish(
+        mut self,
+        backend: &Backend,
+        statement: &Statement,
+        manner: Manner,
+    ) -> Result<QueryOutput> {
         if let Some(raw) = self.raw.take() {
             let read = match &self.changed {
                 Some(_) => Err(Failure::Stale),
@@ -166,6 +200,8 @@ impl Rows {
             };
             match read {
                 Err(Failure::Stale) => {
+                    // The next time the server is asked for its columns again.
+                    backend.forget_description(statement);
                     self.adapt(backend, manner).await?;
                     self.read_all(&raw)?;
                 }
@@ -216,7 +252,13 @@ impl Rows {
         let asked: Vec<bool> = self.layout.codecs.iter().map(Codec::is_binary).collect();
         let layout = Layout::of(Some(&typed), choice);
         let now = layout.codecs.iter().zip(&*layout.columns);
-        for (is_binary, (codec, column)) in asked.into_iter().zip(now) {
+        for (index, (codec, column)) in now.enumerate() {
+            // Without a format all columns come as text, and a single one counts for all of them.
+            let is_binary = match &*asked {
+                [] => false,
+                [all] => *all,
+                each => each.get(index).copied().unwrap_or_default(),
+            };
             if is_binary != codec.is_binary() {
                 return Err(Error::new(
                     ErrorKind::Execute,

@@ -80,7 +80,7 @@ async fn run(backend: &Backend, prepared: &Prepared, sets: &[Vec<Encoded>]) -> R
         }))?;
         let answered = answer::read(backend, responses, |part| {
             if let Part::Complete(rows) = part {
-                affected += rows;
+                affected += rows.unwrap_or(0);
                 done += 1;
             }
             Ok(())

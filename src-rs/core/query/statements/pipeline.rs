@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answer::{self, Part, Rows};
 use super::prepared::refuse_copy;
-use super::{Manner, Prepared, QueryOutput, is_stale, marked, stale_inside};
+use super::{Manner, Prepared, QueryOutput, is_stale, marked, stale_behind, stale_inside};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::query::backend::{Backend, Execution};
 use crate::query::values::{Encoded, Param};
@@ -26,6 +26,9 @@ pub(crate) async fn pipeline(
     for (sql, _) in statements {
         backend.forget(sql);
     }
+    if first.again.may_harm {
+        return Err(stale_behind(backend, first));
+    }
     match attempt(backend, statements, manner).await {
         Err(error) if error.sql_state() == Some("25P02") => Err(stale_inside(first)),
         outcome => outcome,
@@ -42,7 +45,7 @@ async fn attempt(
     }
     let texts: Vec<&str> = statements.iter().map(|(sql, _)| &**sql).collect();
     let known = backend.prepare_all(&texts, manner.is_unnamed).await;
-    let known = known.map_err(|(index, error)| at(index, error))?;
+    let (known, forgotten) = known.map_err(|(index, error)| at(index, error))?;
     let prepared: Vec<Prepared> = known
         .into_iter()
         .map(|statement| Prepared::of(statement, manner))
@@ -67,6 +70,8 @@ async fn attempt(
                     formats: prepared.plan.formats(),
                 }),
         )?;
+    // They may be among those that have just been sent.
+    drop(forgotten);
     let mut done: Vec<Rows> = Vec::with_capacity(prepared.len());
     let mut rows = Some(Rows::new(&prepared[0]));
     let answered = answer::read(backend, responses, |part| {
@@ -99,8 +104,9 @@ async fn attempt(
         ));
     }
     let mut outputs = Vec::with_capacity(done.len());
-    for rows in done {
-        outputs.push(rows.finish(backend, manner).await?);
+    for (rows, prepared) in done.into_iter().zip(&prepared) {
+        let finished = rows.finish(backend, &prepared.statement, manner);
+        outputs.push(finished.await?);
     }
     Ok(outputs)
 }

@@ -1,7 +1,7 @@
 //! Portals: statements whose rows are fetched in parts.
 
 use super::answer::{self, Rows};
-use super::{Description, Manner, Prepared, QueryOutput};
+use super::{Description, Manner, Prepared, QueryOutput, marked};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::TransactionStatus;
 use crate::query::backend::Backend;
@@ -29,11 +29,13 @@ impl Portal {
                 "a cursor lives within a transaction, and none is open",
             ));
         }
-        let params = prepared.encode(params)?;
+        let encoded = prepared.encode(params);
+        let params = encoded.map_err(|error| marked(error, &prepared))?;
         let name = backend.new_name();
         let responses =
             backend.open(&name, &prepared.statement, &params, prepared.plan.formats())?;
-        answer::read(backend, responses, |_| Ok(())).await?;
+        let opened = answer::read(backend, responses, |_| Ok(())).await;
+        opened.map_err(|error| marked(error, &prepared))?;
         Ok(Self {
             name,
             prepared,
@@ -59,7 +61,8 @@ impl Portal {
             ),
             _ => error,
         })?;
-        rows.finish(backend, self.manner).await
+        rows.finish(backend, &self.prepared.statement, self.manner)
+            .await
     }
 
     /// Closes the portal. One that has ended with its transaction is closed already.

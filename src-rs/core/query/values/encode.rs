@@ -7,6 +7,8 @@ mod text;
 
 use std::fmt::Write as _;
 
+pub(super) use text::iso;
+
 pub use records::{RecordColumn, RecordEncoder, Unwritten};
 
 use bytes::{BufMut as _, BytesMut};
@@ -337,9 +339,6 @@ fn decimal(param: &Param, out: &mut BytesMut) -> std::result::Result<(), Mismatc
 fn json_text(param: &Param) -> std::result::Result<String, Mismatch> {
     if let Param::Text(text) = param {
         return Ok(text.clone());
-    }
-    if let Param::Date(ms) = param {
-        return Ok(format!("\"{}\"", text::iso(*ms)));
     }
     let mut text = String::new();
     match json::write(param, &mut text) {

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::Param;
+use super::encode::iso;
 
 /// Writes a parameter as JSON. The error names the kind of value that JSON cannot hold.
 pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str> {
@@ -42,7 +43,7 @@ pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str>
         }
         Param::BigInt(_) | Param::HugeInt(_) => return Err("a bigint"),
         Param::Bytes(_) => return Err("bytes"),
-        Param::Date(_) => return Err("a Date"),
+        Param::Date(ms) => string(&iso(*ms), out),
     }
     Ok(())
 }
@@ -96,11 +97,12 @@ mod tests {
             Param::Text("a\"\\\n\u{1}é😀".into()),
             Param::Json("{\"k\":[1]}".into()),
             Param::Array(vec![]),
+            Param::Date(-1.0),
         ]);
         write(&param, &mut out).unwrap();
         assert_eq!(
             out,
-            "[null,true,1,0,0.1,1e300,null,\"a\\\"\\\\\\n\\u0001é😀\",{\"k\":[1]},[]]"
+            "[null,true,1,0,0.1,1e300,null,\"a\\\"\\\\\\n\\u0001é😀\",{\"k\":[1]},[],\"1969-12-31T23:59:59.999Z\"]"
         );
         assert_eq!(
             write(&Param::Array(vec![Param::BigInt(1)]), &mut out),

@@ -62,6 +62,13 @@ impl RecordEncoder {
         self.is_binary
     }
 
+    /// The names of the types of the columns.
+    #[must_use]
+    pub fn column_types(&self) -> Vec<String> {
+        let columns = self.columns.iter();
+        columns.map(|column| column.type_name.clone()).collect()
+    }
+
     /// Writes in the text format from now on.
     pub fn switch_to_text(&mut self) {
         self.is_binary = false;

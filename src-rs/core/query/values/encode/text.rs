@@ -105,7 +105,7 @@ fn mismatch(codec: &Codec, param: &Param) -> Mismatch {
 }
 
 /// A moment as `Date.prototype.toISOString` writes it.
-pub(super) fn iso(ms: f64) -> String {
+pub(in crate::query::values) fn iso(ms: f64) -> String {
     let (year, rest) = year_and_rest(ms);
     if (0..=9999).contains(&year) {
         format!("{year:04}{rest}")

@@ -1,0 +1,185 @@
+// Statements that were prepared, or described, before the database changed.
+
+import test from 'ava'
+import { DatabaseError } from 'pglisten'
+import { connect } from '../support/connect.js'
+import { run } from '../support/listener.js'
+import { uniqueName } from '../../lab/unique-name.js'
+
+/** What makes the server forget statements behind the back of a client. */
+const DEALLOCATE = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
+
+for (const [what, change] of [
+  ['columns were added', 'ALTER TABLE changing ADD m int4 DEFAULT 2'],
+  ['its statement was deallocated', DEALLOCATE],
+] as const) {
+  test(`a cursor works on when ${what}`, async (t) => {
+    const connection = await connect(t)
+    await connection.execute('CREATE TEMPORARY TABLE changing (n int4)')
+    await connection.execute('INSERT INTO changing VALUES (1)')
+    const fetched = async () => {
+      await using cursor = connection.cursor('SELECT * FROM changing')
+      return cursor.fetch()
+    }
+    const before = await fetched()
+    await connection.executeBatch(change)
+    const after = await fetched()
+    t.deepEqual(before, [{ n: 1 }])
+    t.deepEqual(after, change === DEALLOCATE ? before : [{ n: 1, m: 2 }])
+    t.is(connection.transactionStatus, 'idle')
+  })
+
+  test(`a cursor within a transaction says that ${what}, and its next one works`, async (t) => {
+    const connection = await connect(t)
+    await connection.execute('CREATE TEMPORARY TABLE changing (n int4)')
+    const fetched = () =>
+      connection.transaction(async (tx) => tx.cursor('SELECT * FROM changing').fetch())
+    await fetched()
+    await connection.executeBatch(change)
+    await t.throwsAsync(fetched(), {
+      instanceOf: DatabaseError,
+      message: /prepared before the database changed.*the transaction has failed/,
+    })
+    t.deepEqual(await fetched(), [])
+  })
+}
+
+test('a cursor whose statement fails for another reason fails once, and leaves no transaction', async (t) => {
+  const connection = await connect(t)
+  for (const sql of ['SELECT 1 / 0', 'SELECT none FROM nothing']) {
+    await t.throwsAsync(connection.cursor(sql).fetch(), { instanceOf: DatabaseError })
+    t.is(await connection.fetchVal('SELECT 1'), 1)
+  }
+})
+
+for (const change of ['ADD m int4 DEFAULT 3', 'DROP k', 'DROP n, DROP k']) {
+  test(`without a name, a statement has the columns that there are after ${change}`, async (t) => {
+    const connection = await connect(t)
+    const unnamed = { prepared: false } as const
+    await connection.execute('CREATE TEMPORARY TABLE plain (n int4, k text, x interval)')
+    await connection.execute("INSERT INTO plain VALUES (1, 'a', '1 day')")
+    const all = 'SELECT * FROM plain'
+    const returning = 'UPDATE plain SET x = x RETURNING *'
+    const read = async () => [
+      await connection.fetch(all, [], unnamed),
+      await connection.fetch(returning, [], unnamed),
+      ...(await connection.pipeline([all, returning], unnamed)),
+    ]
+    await read()
+    await connection.execute(`ALTER TABLE plain ${change}`)
+    const expected = await connection.fetch('TABLE plain')
+    for (const rows of await read()) t.deepEqual([...rows], [...expected])
+    t.is(await connection.executeMany(returning, [[], []], unnamed), 2)
+    // From no column to some: then no format was asked for, and all of them come as text.
+    await connection.execute('CREATE TEMPORARY TABLE bare ()')
+    await connection.execute('INSERT INTO bare DEFAULT VALUES')
+    t.deepEqual([...(await connection.fetch('SELECT * FROM bare', [], unnamed))], [{}])
+    await connection.execute('ALTER TABLE bare ADD n int4 DEFAULT 5, ADD at int8 DEFAULT 6')
+    const bare = () => connection.fetch('SELECT * FROM bare', [], unnamed)
+    const first = await bare().catch((error: Error) => error.message)
+    if (typeof first === 'string') t.regex(first, /run the statement again/)
+    else t.deepEqual([...first], [{ n: 5, at: 6n }])
+    t.deepEqual([...(await bare())], [{ n: 5, at: 6n }])
+  })
+}
+
+test('a pipeline is not run again when something in it has taken effect', async (t) => {
+  const connection = await connect(t)
+  for (const [name, before] of [
+    ['begun', ['BEGIN', 'INSERT', 'COMMIT']],
+    ['implicit', ['INSERT', 'COMMIT']],
+    ['prepared', ['BEGIN', 'INSERT', 'END']],
+    ['called', ['CALL']],
+  ] as const) {
+    const table = uniqueName(name)
+    await run(`CREATE TABLE ${table} (n int4)`)
+    await run(
+      `CREATE PROCEDURE ${table}_add() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO ${table} VALUES (1); COMMIT; END $$`,
+    )
+    t.teardown(() => run(`DROP TABLE ${table}; DROP PROCEDURE ${table}_add`))
+    const statements = before.map((one) => {
+      if (one === 'INSERT') return `INSERT INTO ${table} VALUES (1)`
+      return one === 'CALL' ? `CALL ${table}_add()` : one
+    })
+    const both = () => connection.pipeline([...statements, `SELECT * FROM ${table}`])
+    await both()
+    await run(`ALTER TABLE ${table} ADD m int4`)
+    await t.throwsAsync(both(), { message: /It was not tried again/ }, name)
+    t.is(await connection.fetchVal(`SELECT count(*)::int4 FROM ${table}`), 2, name)
+    t.is((await both()).at(-1)!.length, 3, name)
+  }
+})
+
+test('a pipeline whose statements only count rows is run again, as one transaction', async (t) => {
+  const connection = await connect(t)
+  const table = uniqueName('counted')
+  await run(`CREATE TABLE ${table} (n int4)`)
+  t.teardown(() => run(`DROP TABLE ${table}`))
+  const both = () =>
+    connection.pipeline([`INSERT INTO ${table} VALUES (1)`, `SELECT * FROM ${table}`])
+  await both()
+  await run(`ALTER TABLE ${table} ADD m int4`)
+  t.is((await both())[1].length, 2)
+  // In a block of its own that has failed, it can only say so.
+  const begun = () => connection.pipeline(['BEGIN', `SELECT * FROM ${table}`, 'COMMIT'])
+  await begun()
+  await run(`ALTER TABLE ${table} ADD o int4`)
+  await t.throwsAsync(begun(), { message: /the transaction has failed/ })
+  await connection.executeBatch('ROLLBACK')
+  t.is((await begun())[1].length, 2)
+})
+
+test('a statement that was executed is not run again for what it says', async (t) => {
+  const connection = await connect(t)
+  const name = uniqueName('thrice')
+  await run(`CREATE TABLE ${name} (n int4)`)
+  await run(`CREATE TYPE ${name}_pair AS (a int4, b int4)`)
+  t.teardown(() => run(`DROP TABLE ${name}; DROP TYPE ${name}_pair CASCADE`))
+  // A procedure that commits, and fails as if a composite or a statement were out of date.
+  for (const state of ['22P02', '26000']) {
+    await connection.executeBatch(`CREATE OR REPLACE PROCEDURE ${name}_fail(p ${name}_pair) LANGUAGE plpgsql AS $$
+      BEGIN INSERT INTO ${name} VALUES (1); COMMIT; RAISE 'no' USING ERRCODE = '${state}'; END $$`)
+    await connection.executeBatch(`TRUNCATE ${name}`)
+    await t.throwsAsync(connection.execute(`CALL ${name}_fail($1)`, [{ a: 1, b: 2 }]), {
+      instanceOf: DatabaseError,
+    })
+    t.is(await connection.fetchVal(`SELECT count(*)::int4 FROM ${name}`), 1, state)
+  }
+})
+
+test('a pipeline may have more texts than the connection keeps statements', async (t) => {
+  const connection = await connect(t)
+  const texts = Array.from({ length: 1200 }, (_, n) => `SELECT ${n} AS n`)
+  for (const options of [{}, { prepared: false }]) {
+    const results = await connection.pipeline(texts, options)
+    t.deepEqual(
+      results.map(([row]) => (row as { n: number }).n),
+      texts.map((_, n) => n),
+    )
+  }
+  const twice = texts.slice(0, 700)
+  t.is((await connection.pipeline([...twice, ...twice])).length, 1400)
+  const kept = await connection.fetchVal('SELECT count(*)::int4 FROM pg_prepared_statements')
+  t.true((kept as number) <= 520, `${String(kept)} statements`)
+})
+
+for (const encoders of [undefined, { int8: (value: unknown) => BigInt(value as number) }]) {
+  test(`records are copied to the columns that there are ${encoders ? 'with' : 'without'} encoders`, async (t) => {
+    const connection = await connect(t)
+    const options = encoders ? { types: { encoders } } : {}
+    await connection.execute('CREATE TEMPORARY TABLE copied (n int4)')
+    t.is(await connection.copyRecordsToTable('copied', [[1]], options), 1)
+    await connection.execute('ALTER TABLE copied ADD m text')
+    t.is(await connection.copyRecordsToTable('copied', [[2, 'b']], options), 1)
+    await connection.execute('ALTER TABLE copied ALTER n TYPE int8')
+    t.is(await connection.copyRecordsToTable('copied', [[3, 'c']], options), 1)
+    t.deepEqual(
+      [...(await connection.fetch('SELECT * FROM copied ORDER BY n'))],
+      [
+        { n: 1n, m: null },
+        { n: 2n, m: 'b' },
+        { n: 3n, m: 'c' },
+      ],
+    )
+  })
+}
