@@ -277,7 +277,8 @@ export class Durable {
   }
 
   /**
-   * Has events that were given up tried again, before others. Returns how many.
+   * Has events that were given up tried again, before others. Returns how many. One that fails again, once, is given up again: it stays
+   * among those of {@link Durable.failed}, also where the event itself was removed meanwhile.
    *
    * @param name - The subscription.
    * @param ids - Their ids. @default all

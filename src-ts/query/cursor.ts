@@ -8,7 +8,7 @@ import { bounded, countdown, type CallOptions } from './bounds.js'
 import type { QueryOptions } from './options.js'
 import { toRows, type Shaping } from './rows.js'
 
-/** The options of a cursor. Its bounds are those of each fetch. */
+/** The options of a cursor. Its bounds are those of each fetch; the first one begins a transaction, if the cursor has one of its own. */
 export interface CursorOptions extends QueryOptions {
   /**
    * How many rows an iteration fetches at once, from 1 to 2147483647. They are in memory together.

@@ -300,7 +300,7 @@ export abstract class Queryable {
 
   /**
    * Runs several statements, all sent at once: one round trip for all of them. The server skips those behind one that fails; outside
-   * of a transaction nothing takes effect then. The error tells with `statementIndex` which one it was, counted from 0.
+   * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex` which one it was, counted from 0.
    *
    * @param statements - Each a text, or an array of a text and its parameters.
    * @param options - Bounds of the call, and the form of the rows. @default objects
