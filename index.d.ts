@@ -15,8 +15,8 @@ interface CallOptions {
      * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
      * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server. The
      * rejection comes once the server has confirmed that the statement ended; a server that says nothing more is waited for 2 s,
-     * and one that does not answer a rollback for 5 s: its connection is closed then. A call that waits for a connection of the
-     * pool as long rejects with {@link ConnectionPoolExecuteError}. Once the whole result has come, its rows are made.
+     * and one that does not answer a rollback for 5 s: its connection is closed then. A call of the pool that waits for a
+     * connection as long rejects with {@link ConnectionPoolExecuteError}. Once the whole result has come, its rows are made.
      * @default no limit
      */
     timeoutMs?: number | undefined;
@@ -135,7 +135,7 @@ interface TypeOptions {
     arrayBounds?: 'keep' | 'drop' | undefined;
     /**
      * The functions that read and write `json` and `jsonb`. One that knows big numbers keeps them exact, which `JSON.parse` does not.
-     * `stringify` gets objects, and neither arrays nor what is in them.
+     * `stringify` gets objects, also those within an array; arrays, and numbers and texts in them, it does not get.
      * @default `JSON.parse` and `JSON.stringify`
      */
     json?: {
@@ -170,7 +170,7 @@ type CopyRecords = Iterable<CopyRecord> | AsyncIterable<CopyRecord>;
 interface CopyRecordsOptions extends CallOptions {
     /** The schema of the table. @default the first of the session's `search_path` that has the table */
     schema?: string | undefined;
-    /** The columns that a record has, in their order; the others get their defaults. @default all of the table's */
+    /** The columns that a record has, in their order; the others get their defaults. @default all but generated ones */
     columns?: readonly string[] | undefined;
     /** How values are written. @default as the pool says */
     types?: TypeOptions | undefined;
@@ -223,7 +223,7 @@ interface MapMode<Row, Mapped> extends QueryOptions {
     map: (row: Row) => Mapped;
 }
 
-/** The options of a cursor. Its bounds are those of each fetch. */
+/** The options of a cursor. Its bounds are those of each fetch; the first one begins a transaction, if the cursor has one of its own. */
 interface CursorOptions extends QueryOptions {
     /**
      * How many rows an iteration fetches at once, from 1 to 2147483647. They are in memory together.
@@ -648,7 +648,7 @@ declare abstract class Queryable {
     executeBatch(sql: string, params?: readonly [], options?: CallOptions): Promise<void>;
     /**
      * Runs several statements, all sent at once: one round trip for all of them. The server skips those behind one that fails; outside
-     * of a transaction nothing takes effect then. The error tells with `statementIndex` which one it was, counted from 0.
+     * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex` which one it was, counted from 0.
      *
      * @param statements - Each a text, or an array of a text and its parameters.
      * @param options - Bounds of the call, and the form of the rows. @default objects
@@ -1177,7 +1177,8 @@ declare class Durable {
      */
     failed(name: string, options?: CallOptions): Promise<FailedEvent[]>;
     /**
-     * Has events that were given up tried again, before others. Returns how many.
+     * Has events that were given up tried again, before others. Returns how many. One that fails again, once, is given up again: it stays
+     * among those of {@link Durable.failed}, also where the event itself was removed meanwhile.
      *
      * @param name - The subscription.
      * @param ids - Their ids. @default all
@@ -2629,7 +2630,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      *
      * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
      * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
-     * refuses the LISTEN, with {@link ListenerTimeoutError} when the wait for it took longer than `timeoutMs`, and with the
+     * refuses the LISTEN, with {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}, with
+     * {@link ListenerClosedError} when the listener is shut down meanwhile, with {@link ListenerTimeoutError} when the wait for it took longer than `timeoutMs`, and with the
      * reason of `signal`. A rejection leaves nothing registered.
      *
      * @returns A function that removes this registration, and no other of the same callback.
@@ -2736,7 +2738,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * fence comes back behind the {@link Gap}.
      *
      * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
-     * is shut down meanwhile, with {@link ListenerTimeoutError} after `timeoutMs`, and with the reason of `signal` when that is
+     * is shut down meanwhile, with {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}, with
+     * {@link DatabaseError} when the server refuses a NOTIFY, with {@link ListenerTimeoutError} after `timeoutMs`, and with the reason of `signal` when that is
      * aborted.
      */
     sync(options?: SyncOptions): Promise<void>;
@@ -2988,13 +2991,20 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
     tcpUserTimeoutSec?: number | undefined;
     /** Whether TCP keepalive is on. @default true */
     keepalives?: boolean | undefined;
-    /** The idle time before the first keepalive probe, in seconds from 0.001. @default 60 */
+    /**
+     * The idle time before the first keepalive probe, in seconds from 0.001. Systems take whole seconds: it is rounded up, and no more
+     * than 32767 are used, the most that Linux takes.
+     * @default 60
+     */
     keepalivesIdleSec?: number | undefined;
-    /** The time between keepalive probes, in seconds from 0.001. @default the operating system's; 1 on Windows */
+    /**
+     * The time between keepalive probes, in seconds from 0.001; rounded and bounded like the idle time.
+     * @default the operating system's; 1 on Windows
+     */
     keepalivesIntervalSec?: number | undefined;
     /**
-     * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000. Windows before 10 (1703)
-     * has no such setting.
+     * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000, of which no more than 127 are used,
+     * the most that Linux takes. Windows before 10 (1703) has no such setting.
      * @default the operating system's
      */
     keepalivesRetries?: number | undefined;

@@ -12,11 +12,27 @@ const WRONG: [unknown, typeof ArgumentTypeError | typeof ArgumentRangeError, Reg
   ],
   [{ coalesce: null }, ArgumentTypeError, /`coalesce` .* got `null`/],
   [{ coalesce: 'key' }, ArgumentTypeError, /`coalesce` .* got `key` \(string\)/],
-  [{ filter: true }, ArgumentTypeError, /^Expected `filter` to be an object of options, got `true`/],
-  [{ filter: null }, ArgumentTypeError, /^Expected `filter` to be an object of options, got `null`/],
-  [{ filter: '' }, ArgumentTypeError, /^Expected `filter` to be an object of options, got `` \(string\)/],
+  [
+    { filter: true },
+    ArgumentTypeError,
+    /^Expected `filter` to be an object of options, got `true`/,
+  ],
+  [
+    { filter: null },
+    ArgumentTypeError,
+    /^Expected `filter` to be an object of options, got `null`/,
+  ],
+  [
+    { filter: '' },
+    ArgumentTypeError,
+    /^Expected `filter` to be an object of options, got `` \(string\)/,
+  ],
   [{ filter: 0 }, ArgumentTypeError, /^Expected `filter` to be an object of options, got `0`/],
-  [{ filter: ['a'] }, ArgumentTypeError, /^Expected `filter` to be an object of options, got an array/],
+  [
+    { filter: ['a'] },
+    ArgumentTypeError,
+    /^Expected `filter` to be an object of options, got an array/,
+  ],
   [
     { filter: { channel: ['a'] } },
     ArgumentTypeError,
@@ -50,7 +66,11 @@ const WRONG: [unknown, typeof ArgumentTypeError | typeof ArgumentRangeError, Reg
   [{ filter: { prefix: 1 } }, ArgumentTypeError, /`filter.prefix` to be a string .* got `1`/],
   [{ filter: { prefix: 'a\0' } }, ArgumentRangeError, /`filter.prefix` .* NUL/],
   [{ filter: { prefix: 'a'.repeat(8000) } }, ArgumentRangeError, /`filter.prefix` .* 8000 bytes/],
-  [{ filter: { json: 'a' } }, ArgumentTypeError, /^Expected `filter.json` to be an object of options/],
+  [
+    { filter: { json: 'a' } },
+    ArgumentTypeError,
+    /^Expected `filter.json` to be an object of options/,
+  ],
   [
     { filter: { json: { equals: 1 } } },
     ArgumentTypeError,

@@ -1,12 +1,14 @@
 // `pglisten listen --exec`: what a program gets, that no shell is between, and what becomes of its failure.
 
 import test from 'ava'
+import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { waitFor } from '../../lab/wait.js'
 import { pglisten } from './command.js'
-import { notify, run, sessionCount, uniqueChannel } from '../support/listener.js'
+import { canLimit } from '../support/limited.js'
+import { notify, run, sessionCount, uniqueChannel, witness } from '../support/listener.js'
 import { uniqueName } from '../../lab/unique-name.js'
 
 const LISTENING = /listening to/
@@ -148,3 +150,22 @@ test('a signal waits for the program that runs, and a second one ends that too',
     t.deepEqual(command.lines, isPatient ? ['begin true', 'end true'] : ['begin false'])
   }
 })
+
+const limited = canLimit ? test : test.skip
+
+limited(
+  'without a descriptor for a program it ends with an error, once those that run have ended',
+  async (t) => {
+    const channel = uniqueChannel()
+    const args = ['listen', channel, '--exec', 'sleep', '--parallel', '200', '--', '2']
+    const command = await pglisten(t, args)
+    await command.says(LISTENING)
+    const pid = String(command.child.pid)
+    const open = fs.readdirSync(`/proc/${pid}/fd`).length
+    execFileSync('prlimit', ['--pid', pid, `--nofile=${open + 8}:${open + 8}`])
+    await (await witness()).flood(channel, 1, 100)
+    t.is(await command.ended(20_000), 1)
+    t.regex(command.err, /sleep could not be started \(.*(EMFILE|EAGAIN)/)
+    t.notRegex(command.err, /TypeError|unhandled/i)
+  },
+)

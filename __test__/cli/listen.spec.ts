@@ -8,6 +8,7 @@ import { startServer } from '../../lab/server/dev-server.mjs'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { ServerWitness } from '../../lab/witness.js'
+import { startProxy } from '../../lab/network/proxy.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { COMMAND, pglisten } from './command.js'
 import { ask, notify, run, sessionCount, uniqueChannel, witness } from '../support/listener.js'
@@ -231,20 +232,37 @@ withFullDevice('output that cannot be written is an error', async (t) => {
   t.regex(err, /\npglisten: cannot write to standard output: ENOSPC.*\n$/)
 })
 
-test('no server is an error, and --retry waits for one', async (t) => {
-  const server = await startServer()
-  t.teardown(() => server.stop('immediate'))
-  await server.halt()
-  const refused = await pglisten(t, ['listen', 'x'], { dsn: server.dsn })
-  t.is(await refused.ended(), 1)
-  t.regex(refused.err, /^pglisten: could not connect to .*ERR_PGLISTEN_CONNECTION_FAILED\)\n$/)
-  const waiting = await pglisten(t, ['listen', 'x', '--retry', '--count', '1'], { dsn: server.dsn })
-  await waiting.says(/still trying: could not connect/)
-  await server.start()
-  await waiting.says(LISTENING)
-  waiting.child.kill('SIGINT')
-  t.is(await waiting.ended(), 130)
-})
+for (const channel of ['x', 'x_*']) {
+  test(`no server is an error, and --retry waits for one (${channel})`, async (t) => {
+    const server = await startServer()
+    t.teardown(() => server.stop('immediate'))
+    await server.halt()
+    const refused = await pglisten(t, ['listen', channel], { dsn: server.dsn })
+    t.is(await refused.ended(), 1)
+    t.regex(refused.err, /^pglisten: could not connect to .*ERR_PGLISTEN_CONNECTION_FAILED\)\n$/)
+    const args = ['listen', channel, '--retry', '--count', '1']
+    const waiting = await pglisten(t, args, { dsn: server.dsn })
+    await waiting.says(/still trying: could not connect/)
+    await server.start()
+    await waiting.says(LISTENING)
+    waiting.child.kill('SIGINT')
+    t.is(await waiting.ended(), 130)
+  })
+}
+
+for (const command of ['listen', 'watch']) {
+  test(`${command} with a pattern ends in time while the server says nothing`, async (t) => {
+    const proxy = await startProxy(t)
+    proxy.hang()
+    const late = await pglisten(t, [command, 'x_*', '--timeout', '1'], { dsn: proxy.dsn })
+    t.is(await late.ended(10_000), 0)
+    const before = proxy.unanswered
+    const stopped = await pglisten(t, [command, 'x_*'], { dsn: proxy.dsn })
+    await waitFor(() => proxy.unanswered > before)
+    stopped.child.kill('SIGINT')
+    t.is(await stopped.ended(10_000), 0)
+  })
+}
 
 test('no password is shown: not in errors, not on wrong use, not in the list of processes', async (t) => {
   const secret = 'S3cr3t-of-a-test'

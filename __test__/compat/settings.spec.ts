@@ -64,6 +64,10 @@ test('each option of postgres.js has its place', (t) => {
     ports: [5433, 5432],
   })
   t.deepEqual(fromPostgres({ host: 'one,two', port: 5433 }), { hosts: ['one', 'two'], port: 5433 })
+  t.deepEqual(fromPostgres({ host: 'db:5433' }), { hosts: ['db'], ports: [5433] })
+  t.deepEqual(fromPostgres({ host: 'a:1,b', port: 2 }), { hosts: ['a', 'b'], ports: [1, 2] })
+  t.deepEqual(fromPostgres({ port: 2, host: 'a:1,b' }), { hosts: ['a', 'b'], ports: [1, 2] })
+  t.deepEqual(fromPostgres({ host: 'a,b', port: [1, 2] }), { hosts: ['a', 'b'], ports: [1, 2] })
   t.deepEqual(fromPostgres({ host: '::1' }), { host: '::1' })
   t.deepEqual(fromPostgres({ path: '/tmp/.s.PGSQL.5433' }), { host: '/tmp', port: 5433 })
   t.deepEqual(fromPostgres({ path: '/tmp' }), { host: '/tmp' })

@@ -106,3 +106,33 @@ for (const options of [[], ['_pq_.command_tag_format'], Array<string>(2000).fill
     await listener.shutdown()
   })
 }
+
+test('every keepalive that the options allow is taken by the system', async (t) => {
+  for (const options of [
+    { keepalivesIdleSec: 0.001 },
+    { keepalivesIdleSec: 0.5, keepalivesIntervalSec: 0.001 },
+    { keepalivesIdleSec: 100_000, keepalivesIntervalSec: 2_147_483 },
+    { keepalivesRetries: 1000 },
+  ]) {
+    await using pool = new ConnectionPool({ dsn: await serverDsn(), ...options })
+    t.is(await pool.fetchVal('SELECT 1'), 1)
+  }
+})
+
+test('an empty name in a DSN is that of the default', async (t) => {
+  const dsn = new URL(await serverDsn())
+  for (const name of ['sslrootcert', 'sslcert', 'sslkey', 'passfile', 'sslmode=prefer&sslcert']) {
+    await using pool = new ConnectionPool(`${dsn.href}${dsn.search ? '&' : '?'}${name}=`)
+    t.is(await pool.fetchVal('SELECT 1'), 1, name)
+  }
+})
+
+test('a blank that is none to libpq is part of a value without quotes', async (t) => {
+  const { hostname, port, username, password } = new URL(await serverDsn())
+  const name = `no\u00a0break`
+  await using pool = new ConnectionPool(
+    `host=${hostname} port=${port}\tuser=${username}\vpassword=${password} dbname=postgres application_name=${name}`,
+  )
+  // The server shows it with an escape.
+  t.regex(await pool.fetchVal<string>("SELECT current_setting('application_name')"), /^no.+break$/)
+})

@@ -6,7 +6,9 @@ import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor } from '../../lab/wait.js'
 import type { Activity, GapRecord, ServerState } from '../../packages/console/src/wire.js'
-import { notify, run, uniqueChannel, witness } from '../support/listener.js'
+import { LISTENS, SERVED } from '../../bin/lib/sessions.js'
+import { ask, notify, run, uniqueChannel, witness } from '../support/listener.js'
+import { ConnectionPool } from 'pglisten'
 import { openConsole } from './console.js'
 
 const HOSTILE = [
@@ -268,3 +270,35 @@ test.serial('a user without rights sees the sessions of others by name', async (
   t.true(others.length > 0)
   t.true(others.every(({ seen, state }) => seen === 'unknown' && state === ''))
 })
+
+test.serial(
+  'a session is seen as one of this package, whatever its listeners are called',
+  async (t) => {
+    const pool = new ConnectionPool({
+      dsn: await serverDsn(),
+      applicationName: uniqueName('named'),
+    })
+    t.teardown(() => pool.close())
+    const listener = pool.listener({ name: 'orders; 7 listeners', channels: [uniqueChannel()] })
+    await listener.startup()
+    const opened = await openConsole(t)
+    const page = await opened.page(t)
+    const pid = listener.stats().session!.processId
+    // Also behind the notification of a fence.
+    for (let round = 0; round < 2; round += 1) {
+      await listener.sync()
+      const found = await ask(
+        `SELECT ${SERVED} FROM pg_stat_activity AS a WHERE ${LISTENS} AND pid = $1`,
+        [pid],
+      )
+      t.deepEqual(found, ['1', '1'])
+    }
+    const before = page.all<Activity>('activity').length
+    await waitFor(() => page.all<Activity>('activity').length > before + 1, {
+      what: 'the sessions',
+    })
+    const { sessions } = page.all<Activity>('activity').at(-1)!
+    const seen = sessions.find(({ processId }) => processId === pid)
+    t.like(seen, { seen: 'pglisten', serves: '1 listeners, 1 channels' })
+  },
+)

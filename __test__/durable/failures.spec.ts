@@ -141,6 +141,28 @@ for (const isTrimmed of [false, true]) {
   })
 }
 
+test('an event that is retried stops no subscription, whatever its options say of others', async (t) => {
+  const { publish, run, pool, name } = await openScene(t, { maxAttempts: 2, onFailure: 'skip' })
+  await publish('bad')
+  const fail = (_: unknown, { payload }: { payload: unknown }) => {
+    if (payload === 'bad') throw new Error('no')
+    got.push(payload)
+  }
+  const got: unknown[] = []
+  const first = run(fail)
+  await waitFor(async () => (await first.subscription.stats()).givenUp === 1)
+  await first.stop()
+  t.is(await pool.durable.retry(name), 1)
+  await publish('good', 'other')
+  const second = run(fail, { onFailure: 'stop' })
+  await waitFor(() => got.length === 2)
+  t.is((await second.subscription.stats()).givenUp, 1)
+  t.like((await pool.durable.failed(name))[0], { payload: 'bad', attempt: 3, isDue: false })
+  // Another one that fails stops it.
+  await publish('bad')
+  await within(t.throwsAsync(second.ended, { instanceOf: SubscriptionStoppedError }))
+})
+
 test('a handler that ends the transaction itself has failed, and its event is not passed', async (t) => {
   for (const end of [
     (tx: { commit(): Promise<void> }) => tx.commit(),

@@ -152,3 +152,32 @@ test('a logger without a level is not asked for it, and what is no logger is ref
     t.is((error as Error & { code: string }).code, 'ERR_PGLISTEN_POOL_CONFIGURATION')
   }
 })
+
+test('a log has nothing of what a schema says of a payload', async (t) => {
+  const logger = new Kept()
+  const channel = uniqueChannel()
+  const secret = uniqueName('secret')
+  const schema = {
+    '~standard': {
+      version: 1 as const,
+      vendor: 'test',
+      validate: (value: unknown) => ({
+        issues: [{ message: `${JSON.stringify(value)} is no order`, path: [String(value)] }],
+      }),
+    },
+  }
+  const { listener } = await openListener(t, {}, { logger, schemas: { [channel]: schema } })
+  const errors: Error[] = []
+  listener.on('error', (error) => errors.push(error))
+  await listener.addCallback(channel, () => {})
+  await listener.startup()
+  listener.listen()
+  await notify(channel, JSON.stringify(secret))
+  await waitFor(() => errors.length === 1)
+  // Who handles errors is told all of it.
+  t.true(errors[0]!.message.includes(secret))
+  const told = logger.lines.filter(([level]) => level === 'error')
+  t.is(told.length, 1)
+  t.regex(told[0]![2], /the payload does not fit the schema of channel/)
+  t.false(JSON.stringify(logger.lines).includes(secret))
+})

@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import fs from 'node:fs'
+import { Readable } from 'node:stream'
 import vm from 'node:vm'
 import test from 'ava'
 import type * as Pglisten from 'pglisten'
@@ -104,6 +105,8 @@ test('nothing needs what a context has not got on every Node', async (t) => {
       inner.copyFrom('COPY copied FROM STDIN', ['é\n', Buffer.from('b\n')]),
     ),
   )
+  t.is(await connection.copyRecordsToTable('copied', Readable.from([['a'], ['c']])), 2)
+  await connection.execute("DELETE FROM copied WHERE s IN ('a', 'c')")
   const chunks: Uint8Array[] = []
   for await (const chunk of connection.copyTo('COPY copied TO STDOUT')) chunks.push(chunk)
   for await (const chunk of connection.copyTo('COPY copied TO STDOUT').readable())

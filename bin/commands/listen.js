@@ -119,8 +119,10 @@ async function run(args) {
   let taken = 0
   try {
     const { signal } = ending
-    for (const channel of await wanted.find(pool)) await listener.addChannel(channel)
+    // Before the look for channels, which is not tried again.
     await listener.startup({ retry: settings.retry, signal })
+    for (const channel of await wanted.find(pool, signal))
+      await listener.addChannel(channel, { signal })
     const stream = listener.batches({ gaps: 'include', maxSize: BATCH })
     signal.addEventListener('abort', () => void stream.return())
     if (signal.aborted) await stream.return()

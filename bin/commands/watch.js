@@ -12,7 +12,7 @@ const { EXIT, describeError } = require('../lib/errors.js')
 const { describeGap, narrate } = require('../lib/narrate.js')
 const { Output, teller } = require('../lib/output.js')
 const { Screen } = require('../lib/screen.js')
-const { LISTENS } = require('../lib/sessions.js')
+const { LISTENS, SERVED } = require('../lib/sessions.js')
 const { Tally } = require('../lib/tally.js')
 const { screenLines, textLines } = require('../lib/view.js')
 
@@ -56,7 +56,7 @@ const ASK = `
   SELECT pg_catalog.pg_notification_queue_usage() AS usage, pg_catalog.current_setting('server_version') AS version`
 const SESSIONS = `
   SELECT a.pid, a.usename::text AS role, a.application_name AS application, pg_catalog.host(a.client_addr) AS address,
-    (pg_catalog.regexp_match(a.query, '/\\* pglisten: ([0-9]+) listeners, ([0-9]+) channels'))[1:2] AS served,
+    ${SERVED} AS served,
     pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.backend_start)::float8 AS age
   FROM pg_catalog.pg_stat_activity AS a WHERE ${LISTENS} ORDER BY a.backend_start DESC, a.pid LIMIT 200`
 
@@ -108,8 +108,9 @@ async function run(args) {
   /** @type {NodeJS.Timeout | undefined} */
   let looking
   try {
-    for (const channel of await wanted.find(pool)) await listener.addChannel(channel)
     await listener.startup({ signal })
+    for (const channel of await wanted.find(pool, signal))
+      await listener.addChannel(channel, { signal })
     const stream = listener.batches({ shape: 'columns' })
     signal.addEventListener('abort', () => void stream.return())
     looking = lookAgain({ wanted, everyMs: discoverMs, pool, listener, signal, tell })

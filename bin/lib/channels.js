@@ -108,11 +108,12 @@ class Wanted {
   /**
    * Looks for channels that match a pattern and were not found before.
    * @param {ConnectionPool} pool
+   * @param {AbortSignal} signal Gives it up.
    * @returns {Promise<string[]>}
    */
-  async find(pool) {
+  async find(pool, signal) {
     if (this.patterns.length === 0) return []
-    const rows = await pool.fetch(SOURCES, [], { timeoutMs: 30_000 })
+    const rows = await pool.fetch(SOURCES, [], { timeoutMs: 30_000, signal })
     const found = []
     for (const { source, arguments: args } of /** @type {any} */ (rows)) {
       const names = args === null ? namesIn(source ?? '') : triggerArguments(args)
@@ -149,7 +150,7 @@ function lookAgain({ wanted, everyMs, pool, listener, signal, tell }) {
     if (isLooking || listener.state !== 'connected') return
     isLooking = true
     try {
-      for (const channel of await wanted.find(pool)) {
+      for (const channel of await wanted.find(pool, signal)) {
         await listener.addChannel(channel)
         tell(`found ${visible(channel)}, and listening to it from now on`)
       }

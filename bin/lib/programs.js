@@ -41,8 +41,12 @@ class Programs {
 
   /** Starts the program. Resolves once another one may be started. @param {Task} task */
   async run(task) {
-    this.#start(task)
-    await this.#until(() => this.#running.size < this.#atOnce || this.#signal.aborted)
+    const child = this.#start(task)
+    // Of one that could not be started the reason comes a moment later.
+    const isTold = () =>
+      child?.pid !== undefined || child === undefined || !this.#running.has(child)
+    const hasRoom = () => this.#running.size < this.#atOnce || this.#signal.aborted
+    await this.#until(() => isTold() && hasRoom())
   }
 
   /** Resolves once all have ended. */
@@ -65,33 +69,44 @@ class Programs {
     for (const wake of this.#waiting.splice(0)) wake()
   }
 
-  /** @param {Task} task */
+  /** @param {Task} task @returns {ChildProcess | undefined} */
   #start({ input, channel, variables }) {
-    const child = spawn(this.#file, this.#args, {
-      shell: false,
-      stdio: ['pipe', 'inherit', 'inherit'],
-      env: { ...process.env, ...variables },
-    })
-    this.#running.add(child)
-    const { stdin } = child
-    // A program need not read its input.
-    stdin.on('error', () => {})
-    stdin.end(input)
-    const over = (/** @type {string | undefined} */ failure) => {
-      if (!this.#running.delete(child)) return
-      if (failure !== undefined) {
-        this.failed += 1
-        this.#tell(`${visible(this.#file)} ${failure}, for a notification of ${visible(channel)}`)
-      }
-      this.#wake()
+    const failed = (/** @type {string} */ how) => {
+      this.failed += 1
+      this.#tell(`${visible(this.#file)} ${how}, for a notification of ${visible(channel)}`)
     }
+    const notStarted = (/** @type {unknown} */ error) => {
+      this.broken = /** @type {Error} */ (error)
+      failed(`could not be started (${this.broken.message})`)
+    }
+    /** @type {ChildProcess} */
+    let child
+    try {
+      child = spawn(this.#file, this.#args, {
+        shell: false,
+        stdio: ['pipe', 'inherit', 'inherit'],
+        env: { ...process.env, ...variables },
+      })
+    } catch (error) {
+      notStarted(error)
+      return undefined
+    }
+    this.#running.add(child)
     child.on('error', (error) => {
-      if (child.pid === undefined) this.broken = error
-      over(`could not be started (${error.message})`)
+      // A signal that could not be sent is no end.
+      if (child.pid !== undefined || !this.#running.delete(child)) return
+      notStarted(error)
+      this.#wake()
     })
     child.on('exit', (code, signal) => {
-      over(code === 0 ? undefined : `ended with ${signal ?? `exit code ${code}`}`)
+      if (!this.#running.delete(child)) return
+      if (code !== 0) failed(`ended with ${signal ?? `exit code ${code}`}`)
+      this.#wake()
     })
+    // There is none where the system has no descriptor left. A program need not read its input.
+    child.stdin?.on('error', () => {})
+    child.stdin?.end(input)
+    return child
   }
 }
 

@@ -53,7 +53,7 @@ export interface Options {
 }
 
 const CONFIGURATION = {
-  host: (value) => (Array.isArray(value) ? { hosts: value } : several(String(value))),
+  host: (value) => (Array.isArray(value) ? { hosts: value } : { host: value }),
   hostname: 'host',
   port,
   // Of a socket, whose name has the port, or of its folder.
@@ -90,16 +90,21 @@ const CONFIGURATION = {
   ...{ max_pipeline: ignored },
 } satisfies Translations
 
-/** One host, or several with commas, each of which may have a port. */
-function several(hosts: string): ConnectionPoolOptions {
-  if (!hosts.includes(',')) return { host: hosts }
-  const parts = hosts.split(',').map((one) => one.split(':'))
-  const ports = parts.every(([, one]) => one === undefined)
-    ? {}
-    : { ports: parts.map(([, one]) => Number(one ?? 5432)) }
-  return { hosts: parts.map(([host]) => host!), ...ports }
+/** Takes hosts apart: a text names one, or several with commas, each of which may have a port, or has the one beside them. */
+function apart(options: Options): Options {
+  const { host, port = process.env['PGPORT'] ?? 5432 } = options
+  if (typeof host !== 'string') return options
+  // More than one colon is an address of IPv6.
+  const parts = host.split(',').map((one) => {
+    const [name, own, more] = one.split(':')
+    return more === undefined && own !== undefined ? { name: name!, own } : { name: one }
+  })
+  if (parts.length === 1 && parts[0]!.own === undefined) return options
+  const names = { ...options, host: parts.map(({ name }) => name) }
+  if (Array.isArray(port) || parts.every(({ own }) => own === undefined)) return names
+  return { ...names, port: parts.map(({ own }) => Number(own ?? port)) }
 }
 
 /** Makes options of a pool of those of postgres.js. */
 export const poolOptions = (options: Options): ConnectionPoolOptions =>
-  translated(options, CONFIGURATION)
+  translated(apart(options), CONFIGURATION)

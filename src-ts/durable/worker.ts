@@ -66,6 +66,8 @@ export class Worker {
   /** So many events are still worked one by one. */
   #careful = 0
   /** The event that is to be given up next, and why. */
+  /** Whether the present batch is of events that were given up, and are to be handled again. */
+  #isRetried = false
   #doomed: { id: bigint; error: unknown } | undefined
   /** When it was last awake, by `performance.now()`, and how often it has soon been so again. */
   #awakeAt = -Infinity
@@ -231,6 +233,7 @@ export class Worker {
         this.#events.onWorking()
         if (!taken) return
         rows = this.#chosen(taken.rows)
+        this.#isRetried = taken.way.retried !== undefined
         let done = 0
         if (this.#outlet) {
           present = rawEvent(rows[0]!)
@@ -405,7 +408,8 @@ export class Worker {
       return
     }
     if (attempts >= maxAttempts && isAlone) {
-      if (onFailure === 'stop') {
+      // What was given up before, and is behind the position, stops nothing.
+      if (onFailure === 'stop' && !this.#isRetried) {
         const what = `event ${event.id} on channel \`${event.channel}\` has failed ${attempts} times`
         throw new SubscriptionStoppedError(`subscription \`${this.#name}\` has stopped: ${what}`, {
           cause: reason,

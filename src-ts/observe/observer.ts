@@ -14,6 +14,7 @@ import {
   type WarningKind,
 } from './channels.js'
 import { errorFacts, type GapFacts } from './facts.js'
+import { Misfit } from '../options/schemas.js'
 import type { QueueReport } from './queue.js'
 
 const debug = debuglog('pglisten')
@@ -191,7 +192,8 @@ export class Observer {
     // With it comes the payload of a callback that failed.
     const err = this.observation.payloads ? { err: error } : undefined
     const fields = { code, sqlState, channel, ...err }
-    return { level: 'error', fields, text: `error${codes(code, sqlState)}`, detail: error.message }
+    const detail = error.cause instanceof Misfit ? error.cause.told : error.message
+    return { level: 'error', fields, text: `error${codes(code, sqlState)}`, detail }
   }
 
   /** Tells whoever wants to hear. What is told is made only if somebody does. */

@@ -12,8 +12,8 @@ export interface CallOptions {
    * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
    * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server. The
    * rejection comes once the server has confirmed that the statement ended; a server that says nothing more is waited for 2 s,
-   * and one that does not answer a rollback for 5 s: its connection is closed then. A call that waits for a connection of the
-   * pool as long rejects with {@link ConnectionPoolExecuteError}. Once the whole result has come, its rows are made.
+   * and one that does not answer a rollback for 5 s: its connection is closed then. A call of the pool that waits for a
+   * connection as long rejects with {@link ConnectionPoolExecuteError}. Once the whole result has come, its rows are made.
    * @default no limit
    */
   timeoutMs?: number | undefined

@@ -186,13 +186,20 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
   tcpUserTimeoutSec?: number | undefined
   /** Whether TCP keepalive is on. @default true */
   keepalives?: boolean | undefined
-  /** The idle time before the first keepalive probe, in seconds from 0.001. @default 60 */
+  /**
+   * The idle time before the first keepalive probe, in seconds from 0.001. Systems take whole seconds: it is rounded up, and no more
+   * than 32767 are used, the most that Linux takes.
+   * @default 60
+   */
   keepalivesIdleSec?: number | undefined
-  /** The time between keepalive probes, in seconds from 0.001. @default the operating system's; 1 on Windows */
+  /**
+   * The time between keepalive probes, in seconds from 0.001; rounded and bounded like the idle time.
+   * @default the operating system's; 1 on Windows
+   */
   keepalivesIntervalSec?: number | undefined
   /**
-   * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000. Windows before 10 (1703)
-   * has no such setting.
+   * The number of unanswered keepalive probes after which the connection is lost: from 1 to 1000, of which no more than 127 are used,
+   * the most that Linux takes. Windows before 10 (1703) has no such setting.
    * @default the operating system's
    */
   keepalivesRetries?: number | undefined

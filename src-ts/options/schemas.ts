@@ -88,7 +88,15 @@ export type PayloadsOf<Schemas> = [keyof Schemas] extends [never]
 export type TextChannel<Schemas> = [keyof Schemas] extends [never] ? string : never
 
 /** @internal A payload that does not fit the schema of its channel. */
-export class Misfit extends ArgumentTypeError {}
+export class Misfit extends ArgumentTypeError {
+  /** What may stand in a log: without the texts of the schema, which can have the payload in them. */
+  readonly told: string
+
+  constructor(message: string, options: ErrorOptions & { told?: string } = {}) {
+    super(message, options)
+    this.told = options.told ?? message
+  }
+}
 
 /** @internal The schemas of a pool, checked. */
 export class Schemas {
@@ -195,9 +203,8 @@ function validated(
     )
   }
   if (!result.issues) return result.value
-  throw new Misfit(
-    `the payload does not fit the schema of channel \`${channel}\`: ${listed(result.issues)}`,
-  )
+  const told = `the payload does not fit the schema of channel \`${channel}\``
+  throw new Misfit(`${told}: ${listed(result.issues)}`, { told })
 }
 
 /** The most issues that an error lists. */

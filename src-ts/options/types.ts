@@ -73,7 +73,7 @@ export interface TypeOptions {
   arrayBounds?: 'keep' | 'drop' | undefined
   /**
    * The functions that read and write `json` and `jsonb`. One that knows big numbers keeps them exact, which `JSON.parse` does not.
-   * `stringify` gets objects, and neither arrays nor what is in them.
+   * `stringify` gets objects, also those within an array; arrays, and numbers and texts in them, it does not get.
    * @default `JSON.parse` and `JSON.stringify`
    */
   json?:
@@ -127,6 +127,8 @@ export interface ResolvedTypes {
   readonly keepsBounds: boolean
   readonly parseJson: (text: string) => unknown
   readonly stringifyJson: (value: object) => string | undefined
+  /** Whether that is the user's. */
+  readonly isOwnStringify: boolean
   readonly decoders: ReadonlyMap<string, Decoder>
   readonly encoders: ReadonlyMap<string, Encoder>
 }
@@ -182,6 +184,7 @@ export function resolveTypes(options: TypeOptions): ResolvedTypes {
     keepsBounds: arrayBounds === 'keep',
     parseJson: (text) => parse(text),
     stringifyJson: (value) => stringify(value),
+    isOwnStringify: json.stringify !== undefined,
     decoders: temporal ? temporalDecoders(temporal, decoders) : decoders,
     encoders: functions('types.encoders', options.encoders),
   }

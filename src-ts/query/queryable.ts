@@ -12,7 +12,13 @@ import type {
 } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
-import { RecordWriter, tableOf, type CopyRecords, type CopyRecordsOptions } from './copy/records.js'
+import {
+  COPIED_COLUMNS,
+  RecordWriter,
+  tableOf,
+  type CopyRecords,
+  type CopyRecordsOptions,
+} from './copy/records.js'
 import { Cursor, splitCursorOptions, type CursorOptions, type CursorScope } from './cursor.js'
 import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
 import {
@@ -435,9 +441,15 @@ export abstract class Queryable {
     records: CopyRecords,
     options?: CopyRecordsOptions,
   ): Promise<number> {
-    const { describe: sql, copy, bounds, types: given } = tableOf(table, options)
+    const { name, columns, bounds, types: given } = tableOf(table, options)
     const { types } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
     return this[atomically](async (queryable, left) => {
+      const asked = { ...left(), prepared: false, types: PLAIN_TYPES }
+      const all = () => queryable.fetchVal<string | null>(COPIED_COLUMNS, [name], asked)
+      // A table may have no column.
+      const names = columns ?? (await all()) ?? ''
+      const sql = `SELECT ${names} FROM ${name}`
+      const copy = `COPY ${name}${names && ` (${names})`} FROM STDIN`
       const encoder = await call<NativeRecordEncoder>(queryable, left(), (lease, id, within) =>
         lease.recordEncoder(id, sql, within),
       )

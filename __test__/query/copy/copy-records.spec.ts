@@ -1,5 +1,6 @@
 // Records that are copied to a table.
 
+import { Readable } from 'node:stream'
 import test from 'ava'
 import {
   ArgumentTypeError,
@@ -166,6 +167,48 @@ test('within a transaction a failure undoes the copy alone', async (t) => {
   t.is(await connection.copyRecordsToTable('Copied Rows', [[5]]), 1)
   await connection.executeBatch('COMMIT')
   t.deepEqual(await all(connection), [{ n: 1 }, { n: 3 }, { n: 4 }, { n: 5 }])
+})
+
+test('generated columns are left to the server, and identities and dropped columns are as COPY has them', async (t) => {
+  const connection = await connect(t)
+  await connection.executeBatch(`
+    CREATE TEMPORARY TABLE "Made ""up" ("a b" int4, gone int4, twice int4 GENERATED ALWAYS AS ("a b" * 2) STORED, c text);
+    ALTER TABLE "Made ""up" DROP gone`)
+  for (const options of [
+    {},
+    { types: { encoders: { text: (value: unknown) => `<${String(value)}>` } } },
+  ]) {
+    t.is(await connection.copyRecordsToTable('Made "up', [[1, 'x']], options), 1)
+  }
+  t.deepEqual(
+    [...(await connection.fetch('SELECT * FROM "Made ""up" ORDER BY c DESC'))],
+    [
+      { 'a b': 1, twice: 2, c: 'x' },
+      { 'a b': 1, twice: 2, c: '<x>' },
+    ],
+  )
+  await t.throwsAsync(connection.copyRecordsToTable('Made "up', [[1, 2, 'x']]), {
+    message: /2 values.*got 3/,
+  })
+  await connection.execute('CREATE TEMPORARY TABLE nothing ()')
+  t.is(await connection.copyRecordsToTable('nothing', []), 0)
+})
+
+test('records may come from anything that can be iterated with await', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE awaited (n int4)')
+  let left = 3
+  const source = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => ({
+        // oxlint-disable-next-line no-thenable
+        then: (resolve: (item: IteratorResult<[number]>) => void) =>
+          resolve(left-- > 0 ? { done: false, value: [left] } : { done: true, value: undefined }),
+      }),
+    }),
+  }
+  t.is(await connection.copyRecordsToTable('awaited', source as never), 3)
+  t.is(await connection.copyRecordsToTable('awaited', Readable.from([[1], [2]])), 2)
 })
 
 for (const how of ['transaction', 'statement', 'none'] as const) {

@@ -16,7 +16,7 @@ const SESSIONS = `
     state, wait_event, pid = pg_catalog.pg_backend_pid() AS is_own,
     EXTRACT(EPOCH FROM pg_catalog.now() - state_change)::float8 AS seconds,
     EXTRACT(EPOCH FROM backend_start)::float8 * 1000 AS started_at,
-    pg_catalog.substring(query, '^/\\* pglisten: (\\d+ listeners, \\d+ channels) \\*/') AS pglisten,
+    pg_catalog.substring(query, '^/\\* pglisten: (?:.*; )?(\\d+ listeners, \\d+ channels) \\*/') AS pglisten,
     query ~* '^\\s*LISTEN\\M' AS listen,
     pg_catalog.count(*) OVER () AS total
   FROM pg_catalog.pg_stat_activity

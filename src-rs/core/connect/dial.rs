@@ -60,6 +60,8 @@ pub struct Dialed {
 pub struct Destination {
     /// The host, with the one address of its name that answered.
     host: Host,
+    /// That address with its scope, which tells the interface of an address that is link-local.
+    address: Option<SocketAddr>,
     is_encrypted: bool,
 }
 
@@ -78,20 +80,14 @@ impl Destination {
         let wire = match host {
             #[cfg(unix)]
             Host::Unix { directory, port } => open_unix(host, directory, *port).await?,
-            Host::Tcp {
-                name,
-                address,
-                port,
-            } => {
-                let addresses = resolve(name, *address, *port).await;
-                let addresses = addresses.map_err(|error| unreachable(host, &error))?;
-                let address = addresses.first().ok_or_else(|| no_address(host))?;
+            Host::Tcp { name, .. } => {
+                let address = self.address.ok_or_else(|| no_address(host))?;
                 let encryption = if self.is_encrypted {
                     Encryption::Required
                 } else {
                     Encryption::None
                 };
-                let opened = open(encryption, config, host, name, *address).await;
+                let opened = open(encryption, config, host, name, address).await;
                 opened.map_err(|failure| failure.error)?.0
             }
         };
@@ -183,6 +179,7 @@ pub(crate) async fn dial_host(
             let wire = open_unix(host, directory, *port).await?;
             let destination = Destination {
                 host: host.clone(),
+                address: None,
                 is_encrypted: false,
             };
             start(call, wire, destination).await?
@@ -299,6 +296,7 @@ async fn dial_with(
             address: Some(address.ip()),
             port: address.port(),
         },
+        address: Some(address),
         is_encrypted,
     };
     start(call, wire, destination).await.map_err(|error| {

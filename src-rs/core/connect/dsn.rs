@@ -93,17 +93,22 @@ impl Malformed {
 
 type Pairs = std::result::Result<Vec<Pair>, Malformed>;
 
+/// What libpq takes for a blank: the white space of C. Others, such as a no-break space, can be part of a password.
+fn is_blank(character: char) -> bool {
+    matches!(character, ' ' | '\t'..='\r')
+}
+
 /// `name = 'value'`, apart by blanks; in values a backslash takes the next character as it is.
 fn parse_pairs(text: &str) -> Pairs {
     let mut pairs: Vec<Pair> = Vec::new();
-    let mut rest = text.trim_start();
+    let mut rest = text.trim_start_matches(is_blank);
     while !rest.is_empty() {
         let (keyword, value) = rest.split_once('=').ok_or(Malformed::Neither)?;
-        let keyword = keyword.trim_end();
-        if keyword.is_empty() || keyword.contains(char::is_whitespace) {
+        let keyword = keyword.trim_end_matches(is_blank);
+        if keyword.is_empty() || keyword.contains(is_blank) {
             return Err(Malformed::Neither);
         }
-        let value = value.trim_start();
+        let value = value.trim_start_matches(is_blank);
         let (quoted, value) = match value.strip_prefix('\'') {
             Some(value) => (true, value),
             None => (false, value),
@@ -113,7 +118,7 @@ fn parse_pairs(text: &str) -> Pairs {
         let end = loop {
             match characters.next() {
                 Some((at, '\'')) if quoted => break at + 1,
-                Some((at, blank)) if !quoted && blank.is_whitespace() => break at,
+                Some((at, blank)) if !quoted && is_blank(blank) => break at,
                 Some((_, '\\')) => read.extend(characters.next().map(|(_, escaped)| escaped)),
                 Some((_, character)) => read.push(character),
                 None if quoted => return Err(Malformed::Quote),
@@ -130,7 +135,7 @@ fn parse_pairs(text: &str) -> Pairs {
             value: read,
             may_show_name,
         });
-        rest = value[end..].trim_start();
+        rest = value[end..].trim_start_matches(is_blank);
     }
     Ok(pairs)
 }

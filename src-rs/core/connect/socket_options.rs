@@ -22,6 +22,11 @@ const DEFAULT_KEEPALIVES_INTERVAL: Option<Duration> = if cfg!(windows) {
     None
 };
 
+/// The most seconds and probes that Linux takes (`MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL` and `MAX_TCP_KEEPCNT` in its
+/// include/net/tcp.h). It refuses more, and then no connection could be made.
+const MOST_SECONDS: u64 = 32_767;
+const MOST_RETRIES: u32 = 127;
+
 /// The options of a TCP socket.
 #[derive(Debug, Clone)]
 pub(crate) struct SocketOptions {
@@ -56,18 +61,24 @@ impl SocketOptions {
 
 fn keepalive(settings: &Settings) -> TcpKeepalive {
     let idle = settings.keepalives_idle.unwrap_or(DEFAULT_KEEPALIVES_IDLE);
-    let keepalive = TcpKeepalive::new().with_time(idle);
+    let keepalive = TcpKeepalive::new().with_time(whole_seconds(idle));
     #[cfg(not(target_os = "openbsd"))]
     let keepalive = match settings.keepalives_interval.or(DEFAULT_KEEPALIVES_INTERVAL) {
-        Some(interval) => keepalive.with_interval(interval),
+        Some(interval) => keepalive.with_interval(whole_seconds(interval)),
         None => keepalive,
     };
     #[cfg(not(target_os = "openbsd"))]
     let keepalive = match settings.keepalives_retries {
-        Some(retries) => keepalive.with_retries(retries),
+        Some(retries) => keepalive.with_retries(retries.min(MOST_RETRIES)),
         None => keepalive,
     };
     keepalive
+}
+
+/// The time in seconds, rounded up, as systems take it.
+fn whole_seconds(time: Duration) -> Duration {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    Duration::from_secs(seconds.min(MOST_SECONDS))
 }
 
 #[cfg(test)]
@@ -88,6 +99,23 @@ mod tests {
             "interval: None"
         };
         assert!(told.contains(expected), "{told}");
+    }
+
+    #[test]
+    fn what_systems_do_not_take_is_the_nearest_that_they_take() {
+        let told = told(&Settings {
+            keepalives_idle: Some(Duration::from_millis(500)),
+            keepalives_interval: Some(Duration::from_secs(100_000)),
+            keepalives_retries: Some(1000),
+            ..Settings::default()
+        });
+        for expected in [
+            "time: Some(1s)",
+            "interval: Some(32767s)",
+            "retries: Some(127)",
+        ] {
+            assert!(told.contains(expected), "{told}");
+        }
     }
 
     #[test]

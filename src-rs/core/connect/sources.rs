@@ -29,8 +29,22 @@ pub(super) fn merge(
         hosts,
         host_addresses,
         ports,
-        ..options.or(dsn).or(environment)
+        ..without_empty(options.or(dsn).or(environment))
     })
+}
+
+/// As in libpq, an empty name is that of the default, although it comes before what later sources say.
+fn without_empty(mut settings: Settings) -> Settings {
+    for name in [
+        &mut settings.user,
+        &mut settings.password_file,
+        &mut settings.ca_file,
+        &mut settings.cert_file,
+        &mut settings.key_file,
+    ] {
+        name.take_if(|name| name.is_empty());
+    }
+    settings
 }
 
 type Servers = (

@@ -19,37 +19,47 @@ export type CopyRecords = Iterable<CopyRecord> | AsyncIterable<CopyRecord>
 export interface CopyRecordsOptions extends CallOptions {
   /** The schema of the table. @default the first of the session's `search_path` that has the table */
   schema?: string | undefined
-  /** The columns that a record has, in their order; the others get their defaults. @default all of the table's */
+  /** The columns that a record has, in their order; the others get their defaults. @default all but generated ones */
   columns?: readonly string[] | undefined
   /** How values are written. @default as the pool says */
   types?: TypeOptions | undefined
 }
 
+type Records = Iterator<CopyRecord> | AsyncIterator<CopyRecord>
+type Next = IteratorResult<CopyRecord> | Promise<IteratorResult<CopyRecord>>
+
 /** So many records are written together. */
 const BATCH = 256
 
-/** @internal Checks the options of a copy to a table, and makes its statements. */
-export function tableOf(
-  table: string,
-  options: CopyRecordsOptions = {},
-): { describe: string; copy: string; bounds: CallOptions; types: TypeOptions | undefined } {
+/** @internal The columns of a table that a `COPY` without a list of columns fills: not those that the server generates. */
+export const COPIED_COLUMNS = `
+  SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum)
+  FROM pg_catalog.pg_attribute AS a
+  WHERE a.attrelid = $1::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''`
+
+/** @internal A table that records are copied to, and how. */
+export interface CopiedTable {
+  /** Its name, as SQL. */
+  name: string
+  /** The columns that a record has, as SQL; `undefined` for all of {@link COPIED_COLUMNS}. */
+  columns: string | undefined
+  bounds: CallOptions
+  types: TypeOptions | undefined
+}
+
+/** @internal Checks the options of a copy to a table. */
+export function tableOf(table: string, options: CopyRecordsOptions = {}): CopiedTable {
   checkOptions('options', options, ['schema', 'columns', 'signal', 'timeoutMs', 'types'])
   const { schema, columns, types, ...bounds } = options
   const prefix = schema === undefined ? '' : `${quoteName('schema', schema, 'a schema')}.`
   const name = prefix + quoteName('table', table, 'a table')
-  if (columns === undefined)
-    return { describe: `SELECT * FROM ${name}`, copy: `COPY ${name} FROM STDIN`, bounds, types }
+  if (columns === undefined) return { name, columns: undefined, bounds, types }
   if (!Array.isArray(columns) || columns.length === 0)
     throw new ArgumentTypeError(expected('columns', 'an array that is not empty', columns))
   const names = Array.from(columns, (column, index) =>
     quoteName(`columns[${index}]`, column, 'a column'),
   ).join(', ')
-  return {
-    describe: `SELECT ${names} FROM ${name}`,
-    copy: `COPY ${name} (${names}) FROM STDIN`,
-    bounds,
-    types,
-  }
+  return { name, columns: names, bounds, types }
 }
 
 /** @internal Writes records in one of the formats of `COPY`. */
@@ -58,7 +68,8 @@ export class RecordWriter {
   readonly #types: ResolvedTypes
   /** The names of the types of the columns, if values are encoded by them. */
   readonly #columnTypes: readonly string[] | undefined
-  readonly #records: Iterator<CopyRecord> | AsyncIterator<CopyRecord>
+  readonly #records: Records
+  readonly #isAsync: boolean
   /** The records that are written next. */
   readonly #batch = new ParameterLists()
   /** How many records the batch has. */
@@ -78,7 +89,9 @@ export class RecordWriter {
     this.#encoder = encoder
     this.#types = types
     this.#columnTypes = columnTypes
-    this.#records = iteratorOf(records)
+    const { iterator, isAsync } = iteratorOf(records)
+    this.#records = iterator
+    this.#isAsync = isAsync
   }
 
   /** The format in which records are written now, as a `COPY` is told. */
@@ -135,14 +148,16 @@ export class RecordWriter {
     this.#length = 0
     while (this.#length < BATCH && !this.#isExhausted) {
       const item = this.#records.next()
-      if (item instanceof Promise) return this.#takeLater(item)
-      if (item.done) this.#isExhausted = true
-      else this.#add(item.value)
+      // Of any realm, and of any kind that `await` waits for.
+      if (this.#isAsync) return this.#takeLater(item)
+      const { done, value } = item as IteratorResult<CopyRecord>
+      if (done) this.#isExhausted = true
+      else this.#add(value)
     }
     return undefined
   }
 
-  async #takeLater(first: Promise<IteratorResult<CopyRecord>>): Promise<void> {
+  async #takeLater(first: Next): Promise<void> {
     let item = await first
     // It may have been stopped meanwhile.
     while (!item.done && !this.#isExhausted) {
@@ -165,11 +180,16 @@ export class RecordWriter {
   }
 }
 
-function iteratorOf(records: unknown): Iterator<CopyRecord> | AsyncIterator<CopyRecord> {
+function iteratorOf(records: unknown): { iterator: Records; isAsync: boolean } {
   if (typeof records === 'object' && records !== null) {
-    if (Symbol.asyncIterator in records)
-      return (records as AsyncIterable<CopyRecord>)[Symbol.asyncIterator]()
-    if (Symbol.iterator in records) return (records as Iterable<CopyRecord>)[Symbol.iterator]()
+    if (Symbol.asyncIterator in records) {
+      const iterable = records as AsyncIterable<CopyRecord>
+      return { iterator: iterable[Symbol.asyncIterator](), isAsync: true }
+    }
+    if (Symbol.iterator in records) {
+      const iterable = records as Iterable<CopyRecord>
+      return { iterator: iterable[Symbol.iterator](), isAsync: false }
+    }
   }
   throw new ArgumentTypeError(expected('records', 'an iterable of arrays', records))
 }

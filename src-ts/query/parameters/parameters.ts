@@ -233,8 +233,12 @@ class Converter {
 
   #plain(value: object, at: (number | string)[]): unknown {
     const { json, error } = this.#json(value)
-    // A composite or the like can hold what JSON cannot, and then it needs the fields.
-    if (isBeyondJson(value)) return this.#fields(value, json, at)
+    // A composite or the like can hold what JSON cannot, and then it needs the fields. So does JSON itself, of what has no JSON text
+    // of its own: that of a map or of a set is `{}`, unless the user's `stringify` knows better.
+    if (isBeyondJson(value)) {
+      const isText = this.#types.isOwnStringify || !holdsCollection(value)
+      return this.#fields(value, isText ? json : undefined, at)
+    }
     if (error) throw this.#notJson(error, at)
     if (json === undefined) {
       throw new ArgumentTypeError(expected(this.#place(at), 'a value that JSON can hold', value))
@@ -290,6 +294,16 @@ function isBeyondJson(value: unknown, seen?: Set<object>): boolean {
   if ('toJSON' in value && typeof value.toJSON === 'function') return false
   const known = (seen ?? new Set()).add(value)
   return Object.values(value).some((part) => isBeyondJson(part, known))
+}
+
+/** Whether a map or a set is within a value, and not within something that says itself what its JSON is. */
+function holdsCollection(value: unknown, seen?: Set<object>): boolean {
+  if (typeof value !== 'object' || value === null || seen?.has(value)) return false
+  if ('toJSON' in value && typeof value.toJSON === 'function') return false
+  if (types.isMap(value) || types.isSet(value)) return true
+  if (ArrayBuffer.isView(value)) return false
+  const known = (seen ?? new Set()).add(value)
+  return Object.values(value).some((part) => holdsCollection(part, known))
 }
 
 function isExactInJson(value: number): boolean {

@@ -44,7 +44,8 @@ impl Session {
                 return Ok(true);
             }
         }
-        let Some(rows) = self.client.query_outside_block(LISTING, tries).await? else {
+        let query = self.signed(LISTING, self.applied.len().saturating_sub(1));
+        let Some(rows) = self.client.query_outside_block(&query, tries).await? else {
             return Ok(false);
         };
         let (digest, listened) = read_listing(&rows);
@@ -81,6 +82,7 @@ impl Session {
             }
             let Some(digest) = &self.digest else { continue };
             let query = notify_if(self.place.fence_channel(), ids, digest);
+            let query = self.signed(&query, self.applied.len().saturating_sub(1));
             match self.client.query_outside_block(&query, tries).await? {
                 None => return Ok(false),
                 Some(rows) if !rows.is_empty() => return Ok(true),

@@ -92,8 +92,11 @@ pub enum Codec {
     Float8,
     /// numeric.
     Numeric,
-    /// text, varchar, bpchar, name, citext, xml, refcursor, unknown and enums.
+    /// text, varchar, bpchar, name, citext, refcursor, unknown and enums.
     Text,
+    /// xml. It is written as text: in the binary format the server goes by the encoding that the document says that it has, and ours is
+    /// always UTF-8.
+    Xml,
     /// `"char"`: a single byte.
     Char,
     /// bytea.
@@ -166,10 +169,10 @@ impl Codec {
             | Type::VARCHAR
             | Type::BPCHAR
             | Type::NAME
-            | Type::XML
             | Type::REFCURSOR
             | Type::CSTRING
             | Type::UNKNOWN => Self::Text,
+            Type::XML => Self::Xml,
             Type::CHAR => Self::Char,
             Type::BYTEA => Self::Bytea,
             Type::JSON => Self::Json,
@@ -278,6 +281,7 @@ impl Codec {
             Self::Xid8 => "unsigned",
             Self::Numeric
             | Self::Text
+            | Self::Xml
             | Self::Char
             | Self::Versioned
             | Self::Uuid

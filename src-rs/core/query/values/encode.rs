@@ -260,7 +260,7 @@ impl Codec {
             | Self::Bits
             | Self::Lsn
             | Self::Tid => "a string",
-            Self::Text | Self::Plain => "a string, a number, a bigint or a boolean",
+            Self::Text | Self::Xml | Self::Plain => "a string, a number, a bigint or a boolean",
         }
     }
 }
@@ -315,7 +315,8 @@ fn float4(value: f64, param: &Param) -> std::result::Result<f32, Mismatch> {
         reason = "rounding is what float4 does"
     )]
     let rounded = value as f32;
-    if value.is_finite() && rounded.is_infinite() {
+    let is_too_small = value != 0.0 && rounded == 0.0;
+    if is_too_small || value.is_finite() && rounded.is_infinite() {
         return Err(Mismatch::new(Codec::Float4.expected(), param));
     }
     Ok(rounded)

@@ -4,15 +4,15 @@
 
 use std::fmt::Write as _;
 
-use super::Param;
 use super::encode::iso;
+use super::{Param, number};
 
 /// Writes a parameter as JSON. The error names the kind of value that JSON cannot hold.
 pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str> {
     match param {
         Param::Null => out.push_str("null"),
         Param::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Param::Number(value) => number(*value, out),
+        Param::Number(value) => write_number(*value, out),
         Param::Text(text) => string(text, out),
         Param::Json(json)
         | Param::Literal { json, .. }
@@ -48,17 +48,15 @@ pub(super) fn write(param: &Param, out: &mut String) -> Result<(), &'static str>
     Ok(())
 }
 
-fn number(value: f64, out: &mut String) {
-    // Whole numbers without `.0`, tiny and huge ones with an exponent rather than hundreds of zeros.
-    let _ = if !value.is_finite() {
-        out.write_str("null")
+fn write_number(value: f64, out: &mut String) {
+    if !value.is_finite() {
+        out.push_str("null");
     } else if value == 0.0 {
-        out.write_str("0")
-    } else if value.fract() == 0.0 && value.abs() < 1e15 {
-        write!(out, "{value}")
+        // Without a sign.
+        out.push('0');
     } else {
-        write!(out, "{value:?}")
-    };
+        out.push_str(&number::text(value));
+    }
 }
 
 pub(super) fn string(text: &str, out: &mut String) {
@@ -93,6 +91,9 @@ mod tests {
             Param::Number(-0.0),
             Param::Number(0.1),
             Param::Number(1e300),
+            Param::Number(1_764_504_000_000_000.0),
+            Param::Number(-1.23e20),
+            Param::Number(1.5e-7),
             Param::Number(f64::NAN),
             Param::Text("a\"\\\n\u{1}é😀".into()),
             Param::Json("{\"k\":[1]}".into()),
@@ -102,7 +103,7 @@ mod tests {
         write(&param, &mut out).unwrap();
         assert_eq!(
             out,
-            "[null,true,1,0,0.1,1e300,null,\"a\\\"\\\\\\n\\u0001é😀\",{\"k\":[1]},[],\"1969-12-31T23:59:59.999Z\"]"
+            "[null,true,1,0,0.1,1e+300,1764504000000000,-123000000000000000000,1.5e-7,null,\"a\\\"\\\\\\n\\u0001é😀\",{\"k\":[1]},[],\"1969-12-31T23:59:59.999Z\"]"
         );
         assert_eq!(
             write(&Param::Array(vec![Param::BigInt(1)]), &mut out),

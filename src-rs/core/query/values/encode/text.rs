@@ -27,7 +27,7 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
         (Codec::Int2 | Codec::Int4 | Codec::Int8, _) => integer(codec, param, out)?,
         (Codec::Oid | Codec::Xid8, _) => unsigned(codec, param, out)?,
         (Codec::Float4 | Codec::Float8, _) => float(codec, param, out)?,
-        (Codec::Numeric | Codec::Text | Codec::Char | Codec::Plain, _) => {
+        (Codec::Numeric | Codec::Text | Codec::Xml | Codec::Char | Codec::Plain, _) => {
             scalar(codec, param, out)?;
         }
         (Codec::Bytea, Param::Bytes(bytes)) => {
