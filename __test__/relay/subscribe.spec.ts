@@ -110,6 +110,25 @@ test('what retention has taken is told with its number', async (t) => {
   t.deepEqual(said(second[1]!.items), ['retention null', '18', '20', '22', '24', '26'])
 })
 
+test('what was removed from a sequence on at which a consumer begins is told', async (t) => {
+  const scene = await openScene(t, { stream: { max_msgs: 10 } })
+  const running = startRelay(t, scene.options)
+  await leading(running)
+  await scene.writer.write(26)
+  await stored(scene, 27)
+  // Row 17 has the sequence 18, the first one that is left.
+  const behind = follow(t, scene, { from: 8 })
+  const there = follow(t, scene, { from: 20 })
+  await waitFor(() => behind.items.length === 11 && there.items.length === 8)
+  t.deepEqual(said(behind.items), ['retention null', ...numbers(17, 26)])
+  t.deepEqual(said(there.items), numbers(19, 26))
+  const jsm = await jetstreamManager(scene.nc)
+  await jsm.streams.deleteMessage(scene.stream, 20)
+  const again = follow(t, scene, { from: 20 })
+  await waitFor(() => again.items.length === 8)
+  t.deepEqual(said(again.items), ['retention 1', ...numbers(20, 26)])
+})
+
 test('messages that are deleted while a consumer is at work are told with their number', async (t) => {
   const scene = await openScene(t)
   const running = startRelay(t, scene.options)
