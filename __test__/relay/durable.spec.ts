@@ -2,37 +2,28 @@
 
 import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ExecutionContext } from 'ava'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { headers } from '@nats-io/transport-node'
-import { ConnectionPool } from 'pglisten'
 import { subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { counterFaults, makeStream } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
-import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
+import {
+  leading,
+  openDurable,
+  openScene,
+  startRelay,
+  stored,
+  test,
+  type DurableScene,
+  type Scene,
+} from './scene.js'
 
 // Its processes would take the processors from tests that run beside it and measure time. They inherit it.
 setPriority(10)
 
-async function openDurable(t: ExecutionContext): Promise<Scene & { pool: ConnectionPool }> {
-  const scene = await openScene(t)
-  const pool = new ConnectionPool(scene.dsn)
-  t.teardown(() => pool.close())
-  await pool.durable.install()
-  return {
-    ...scene,
-    pool,
-    options: {
-      ...scene.options,
-      channels: ['orders', 'jobs'],
-      durable: { name: 'relay', from: 'beginning' },
-    },
-  }
-}
-
 /** Publishes numbered events in transactions of one to three, some of which are rolled back. Returns the numbers that were committed. */
-async function publish({ pool }: Scene & { pool: ConnectionPool }, from: number, count: number) {
+async function publish({ pool }: DurableScene, from: number, count: number) {
   await using connection = await pool.connection()
   const committed: string[] = []
   for (let number = from; number < from + count; number += 1) {

@@ -124,7 +124,7 @@ class Consumption {
     this.#nc = nc
     this.#options = options
     this.#signal = signal ? AbortSignal.any([signal, this.#ending.signal]) : this.#ending.signal
-    this.#tracker = new Tracker(options.channels !== undefined)
+    this.#tracker = new Tracker(options.channels === undefined ? undefined : this.#subjects())
   }
 
   /** Follows the connection until the subscription ends. */
