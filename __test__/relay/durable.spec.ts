@@ -204,3 +204,62 @@ test('durable subscriptions that are not installed end the relay with an error',
   await t.throwsAsync(running.done, { message: /install/ })
   t.is(running.relay.stats().role, 'stopped')
 })
+
+/** Waits until the position has moved behind every event. */
+async function settled({ pool }: DurableScene): Promise<void> {
+  const lag = () => pool.fetchVal<number>(`SELECT events::float8 FROM pglisten.lag('relay')`)
+  await waitFor(async () => (await lag()) === 0, { what: 'the position to move' })
+}
+
+/** Waits until the stream has that many events. */
+async function relayed(scene: Scene, count: number): Promise<string[]> {
+  await waitFor(async () => payloads(await scene.read()).length >= count, {
+    what: `${count} events in the stream`,
+  })
+  return payloads(await scene.read())
+}
+
+test('events that were stored in a transaction which the server does not know are not stored again', async (t) => {
+  const scene = await openDurable(t)
+  await using connection = await scene.pool.connection()
+  await connection.transaction(async (tx) => {
+    await tx.publish('orders', '1')
+    await tx.publish('orders', '2')
+  })
+  // What a relay leaves that stores both, and whose server crashes before it has written the id of the transaction to its log.
+  const unknown = await scene.pool.fetchVal<string>(
+    `SELECT (pg_current_xact_id()::text::bigint + 100000)::text`,
+  )
+  const rows = await scene.pool.fetch<{ uid: string }>(
+    `SELECT id || '-' || xact || '-' || round(date_part('epoch', at) * 1000000)::bigint AS uid FROM pglisten.event ORDER BY id`,
+  )
+  const uids = rows.map(({ uid }) => uid)
+  for (const [index, uid] of uids.entries()) {
+    const header = headers()
+    for (const [name, value] of Object.entries({
+      'Pg-Seq': `crashed:${index + 1}`,
+      'Pg-Channel-Seq': `crashed:${index + 1}`,
+      'Pg-Uid': uid,
+      'Pg-Xact': unknown,
+      'Pg-Settled': '0',
+    }))
+      header.set(name, value)
+    const subject = `pg.${scene.stream}.orders`
+    await scene.nc.request(subject, `${index + 1}`, { headers: header, timeout: 5000 })
+  }
+  const running = startRelay(t, {
+    ...scene.options,
+    durable: { name: 'relay', from: 'beginning', batchSize: 1 },
+  })
+  await leading(running)
+  await settled(scene)
+  const read = await scene.read()
+  t.deepEqual(
+    read.flatMap(({ headers }) => headers['Pg-Uid'] ?? []),
+    uids,
+  )
+  // They hold up nothing once they are done.
+  await publish(scene, 3, 2)
+  t.deepEqual(await relayed(scene, 4), ['1', '2', '3', '4'])
+  t.true(Number((await scene.read()).at(-1)!.headers['Pg-Settled']) >= 3)
+})

@@ -308,7 +308,7 @@ export class Relay extends EventEmitter<RelayEvents> {
         this.#setRole('standby', undefined)
         await relayDurable(
           subscription,
-          async (tx, signal) => {
+          async (signal) => {
             const { start, batches } = await this.#readEnd(link, stream, signal)
             const tail = await readTail(stream, start.last, channels.map(toSubject))
             outlet?.close()
@@ -316,7 +316,7 @@ export class Relay extends EventEmitter<RelayEvents> {
             const other = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
             const reason = isReset ? 'stream-reset' : other
             const term = new DurableTerm(outlet, tail, { subjectOf: toSubject, gapSubject, reason })
-            await term.begin(tx, signal)
+            await term.begin(signal)
             hasLed = true
             isReset = false
             this.#begin(outlet.counters.epoch)

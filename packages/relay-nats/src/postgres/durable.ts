@@ -1,8 +1,8 @@
 // The source `durable`: the events of a durable subscription. Nothing is lost from commit to stream, and nothing is stored twice.
 //
 // An event is stored, and then the position of the subscription moves, in the transaction that has handed the event out. A relay that
-// ends between the two leaves events that are handed out again. The stream tells which: each message has the unique name of its event,
-// the transaction, whose fate PostgreSQL knows, and the sequence up to which all transactions had committed by then.
+// ends between the two leaves events that are handed out again. The stream tells which are stored: each message has the unique name of
+// its event, and the sequence up to which all transactions had committed by then.
 import type { DurableEvent, Subscription, Transaction } from 'pglisten'
 import { gapItem, type Item } from '../nats/item.js'
 import type { Outlet } from '../nats/outlet.js'
@@ -15,10 +15,8 @@ import { channelOf } from '../wire/subjects.js'
 export interface Tail {
   /** The sequence up to which the position of the subscription has moved for certain. */
   settled: number
-  /** The names of the events that are stored after it. */
-  uids: Set<string>
-  /** Those of them by the transaction that has handed them out. */
-  byTransaction: Map<string, string[]>
+  /** The names of the events that are stored after it, with their ids. */
+  unsettled: Map<string, bigint>
   /** The number of the last message that a relay has written. */
   previous: string | null
   /** The last number of each channel. */
@@ -33,8 +31,7 @@ export async function readTail(
 ): Promise<Tail> {
   const tail: Tail = {
     settled: 0,
-    uids: new Set(),
-    byTransaction: new Map(),
+    unsettled: new Map(),
     previous: null,
     previousOf: {},
   }
@@ -50,12 +47,7 @@ export async function readTail(
       tail.settled = Number(headerOf(message.headers, Header.settled) ?? 0)
     }
     const uid = headerOf(message.headers, Header.uid)
-    if (uid === undefined) continue
-    tail.uids.add(uid)
-    const transaction = headerOf(message.headers, Header.transaction) ?? '0'
-    const together = tail.byTransaction.get(transaction)
-    if (together) together.push(uid)
-    else tail.byTransaction.set(transaction, [uid])
+    if (uid !== undefined) tail.unsettled.set(uid, idOf(uid))
   }
   for (const subject of subjects) {
     const message = await stream.lastOf(subject)
@@ -85,11 +77,6 @@ export class DurableTerm {
   #transactionId: string | undefined
   /** The greatest id that {@link DurableTerm.#transaction} has handed out. */
   #greatest = 0n
-  /**
-   * The ids of events that are stored and whose transaction has not committed: they are handed out again, unless that was done before this
-   * time of leading. What was handed out once comes again in the order of ids, so that none is left below one that is done.
-   */
-  readonly #pending = new Set<bigint>()
 
   constructor(outlet: Outlet, tail: Tail, options: DurableTermOptions) {
     this.#outlet = outlet
@@ -98,11 +85,7 @@ export class DurableTerm {
   }
 
   /** Stores the beginning of the epoch: nothing is missing, unless the stream is another one, without what the one before had. */
-  async begin(tx: Transaction, signal: AbortSignal): Promise<void> {
-    for (const [transaction, uids] of this.#tail.byTransaction) {
-      if ((await statusOf(tx, transaction)) === 'aborted')
-        for (const uid of uids) this.#pending.add(idOf(uid))
-    }
+  async begin(signal: AbortSignal): Promise<void> {
     const now = new Date().toISOString()
     const { previous, previousOf } = this.#tail
     const { reason, gapSubject } = this.#options
@@ -121,28 +104,27 @@ export class DurableTerm {
   ): Promise<void> {
     if (tx !== this.#transaction) await this.#onTransaction(tx)
     for (const { id } of events) if (id > this.#greatest) this.#greatest = id
-    const missing = events.filter(({ uid }) => !this.#tail.uids.has(uid))
+    const missing = events.filter(({ uid }) => !this.#tail.unsettled.has(uid))
     await this.#outlet.store(
       missing.map((event) => this.#itemOf(event)),
       signal,
     )
-    for (const { id, uid } of missing) {
-      this.#tail.uids.add(uid)
-      this.#pending.add(id)
-    }
+    for (const { id, uid } of missing) this.#tail.unsettled.set(uid, id)
   }
 
-  /** A new transaction: the one before has committed, or its events come again. */
+  /**
+   * A new transaction: the one before has committed, or its events come again. Events that were handed out once come again in the order of ids,
+   * so the commit settles every event up to its greatest id. The transactions of earlier relays settle nothing: a server that has crashed, or a
+   * standby that was promoted, may not know one that had not committed, and give its id to another transaction.
+   */
   async #onTransaction(tx: Transaction): Promise<void> {
     if (
       this.#transactionId !== undefined &&
       (await statusOf(tx, this.#transactionId)) === 'committed'
     ) {
-      for (const id of this.#pending) if (id <= this.#greatest) this.#pending.delete(id)
-      if (this.#pending.size === 0) {
-        this.#tail.settled = this.#outlet.last
-        this.#tail.uids.clear()
-      }
+      const { unsettled } = this.#tail
+      for (const [uid, id] of unsettled) if (id <= this.#greatest) unsettled.delete(uid)
+      if (unsettled.size === 0) this.#tail.settled = this.#outlet.last
     }
     this.#greatest = 0n
     this.#transactionId = await tx.fetchVal<string>('SELECT pg_catalog.pg_current_xact_id()::text')
@@ -171,8 +153,8 @@ async function statusOf(tx: Transaction, transaction: string): Promise<string | 
   return tx.fetchVal<string | null>(STATUS, [transaction])
 }
 
-/** Makes a time of leading: called with the first event. */
-type Begin = (tx: Transaction, signal: AbortSignal) => Promise<DurableTerm>
+/** Makes a time of leading: called with the first batch. */
+type Begin = (signal: AbortSignal) => Promise<DurableTerm>
 
 /**
  * Works the subscription until `signal` is aborted or something fails; then it rejects with the failure. All events of a transaction are
@@ -190,7 +172,7 @@ export async function relayDurable(
       const { done, value } = await stream.next()
       if (done === true) return
       try {
-        term ??= await begin(value.tx, signal)
+        term ??= await begin(signal)
         await term.relay(value.tx, value.events, signal)
       } catch (error) {
         // Asked for the next one, the subscription rolls back without counting an attempt: the events are not at fault.
