@@ -263,3 +263,26 @@ test('events that were stored in a transaction which the server does not know ar
   t.deepEqual(await relayed(scene, 4), ['1', '2', '3', '4'])
   t.true(Number((await scene.read()).at(-1)!.headers['Pg-Settled']) >= 3)
 })
+
+test('the beginning of an epoch leaves the numbers of the channels out where a message has no room for them', async (t) => {
+  const scene = await openDurable(t, { stream: { max_msg_size: 1024 } })
+  const channels = Array.from({ length: 40 }, (_, index) => `a_channel_with_a_name_${index}`)
+  const options = { ...scene.options, channels }
+  const first = startRelay(t, options)
+  await using connection = await scene.pool.connection()
+  await connection.transaction(async (tx) => {
+    for (const channel of channels) await tx.publish(channel, 'x')
+  })
+  await stored(scene, 41)
+  await settled(scene)
+  await first.stop()
+  const second = startRelay(t, options)
+  await scene.pool.publish(channels[0]!, 'y')
+  await stored(scene, 43)
+  const [start, last] = (await scene.read()).slice(-2)
+  t.is(last!.payload, 'y')
+  const body = JSON.parse(start!.payload) as { dropped: number; previous: string }
+  t.like(body, { reason: 'takeover', dropped: 0, previousOf: undefined })
+  t.regex(body.previous, /:41$/)
+  t.is(second.relay.stats().failures, 0)
+})

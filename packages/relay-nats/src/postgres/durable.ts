@@ -19,7 +19,7 @@ export interface Tail {
   unsettled: Map<string, bigint>
   /** The number of the last message that a relay has written. */
   previous: string | null
-  /** The last number of each channel. */
+  /** The last number of each channel that has messages of that epoch. */
   previousOf: Record<string, string>
 }
 
@@ -35,15 +35,15 @@ export async function readTail(
     previous: null,
     previousOf: {},
   }
-  let isFirst = true
+  let epoch: string | undefined
   for (let sequence = last; sequence > tail.settled; sequence -= 1) {
     const message = await stream.message(sequence)
     // Retention has taken it and all before it.
     if (message === undefined) break
     if (message.numbered === undefined) continue
-    if (isFirst) {
-      isFirst = false
-      tail.previous = formatNumbered(message.numbered.epoch, message.numbered.n)
+    if (epoch === undefined) {
+      epoch = message.numbered.epoch
+      tail.previous = formatNumbered(epoch, message.numbered.n)
       tail.settled = Number(headerOf(message.headers, Header.settled) ?? 0)
     }
     const uid = headerOf(message.headers, Header.uid)
@@ -52,7 +52,8 @@ export async function readTail(
   for (const subject of subjects) {
     const message = await stream.lastOf(subject)
     const number = headerOf(message?.headers, Header.channelSequence)
-    if (number !== undefined) tail.previousOf[channelOf(subject)!] = number
+    if (number !== undefined && message?.numbered?.epoch === epoch)
+      tail.previousOf[channelOf(subject)!] = number
   }
   return tail
 }
@@ -89,11 +90,14 @@ export class DurableTerm {
     const now = new Date().toISOString()
     const { previous, previousOf } = this.#tail
     const { reason, gapSubject } = this.#options
-    const missing =
-      reason === 'stream-reset' ? { lostAt: null } : { lostAt: now, dropped: 0, previousOf }
+    const isReset = reason === 'stream-reset'
+    const missing = isReset ? { lostAt: null } : { lostAt: now, dropped: 0 }
     const body = ownGap({ reason, ...missing, resumedAt: now, previous })
-    const settled = String(this.#tail.settled)
-    await this.#outlet.store([gapItem(gapSubject, body, { [Header.settled]: settled })], signal)
+    const headers = { [Header.settled]: String(this.#tail.settled) }
+    const plain = gapItem(gapSubject, body, headers)
+    // The numbers of many channels may be too many for a message.
+    const full = { ...gapItem(gapSubject, { ...body, previousOf }, headers), smaller: plain }
+    await this.#outlet.store([isReset ? plain : full], signal)
   }
 
   /** Stores the events of a transaction, or some of them: those that are not stored already. */
