@@ -2,9 +2,10 @@
 
 import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { jetstreamManager } from '@nats-io/jetstream'
+import { DiscardPolicy, jetstreamManager } from '@nats-io/jetstream'
 import { headers } from '@nats-io/transport-node'
 import { subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { counterFaults, makeStream } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
@@ -219,6 +220,84 @@ async function relayed(scene: Scene, count: number): Promise<string[]> {
   return payloads(await scene.read())
 }
 
+const hurried = { name: 'relay', from: 'beginning', maxHandlerMs: 1000 } as const
+
+test('a stream that is full for longer than a transaction may take costs nothing but time', async (t) => {
+  const scene = await openDurable(t)
+  const { relay } = startRelay(t, { ...scene.options, durable: hurried })
+  await publish(scene, 1, 1)
+  await stored(scene, 2)
+  const { streams } = await jetstreamManager(scene.nc)
+  await streams.update(scene.stream, { max_msgs: 2, discard: DiscardPolicy.New })
+  await publish(scene, 2, 3)
+  const failures = relay.stats().failures
+  await sleep(2500)
+  t.true(relay.stats().failures > failures)
+  await streams.update(scene.stream, { max_msgs: -1 })
+  await relayed(scene, 4)
+  await publish(scene, 5, 1)
+  t.deepEqual(await relayed(scene, 5), ['1', '2', '3', '4', '5'])
+  t.deepEqual(counterFaults(await scene.read()), [])
+  await settled(scene)
+})
+
+test('answers of the stream that come when the transaction is over do not end the relay', async (t) => {
+  const scene = await openDurable(t)
+  const proxy = await FaultProxy.start(scene.nats.port)
+  t.teardown(() => proxy.stop())
+  startRelay(t, {
+    ...scene.options,
+    nats: { servers: `127.0.0.1:${proxy.port}` },
+    publishTimeoutMs: 10_000,
+    durable: hurried,
+  })
+  await publish(scene, 1, 1)
+  await stored(scene, 2)
+  await settled(scene)
+  proxy.stall()
+  await publish(scene, 2, 1)
+  await stored(scene, 3)
+  await sleep(1500)
+  proxy.unstall()
+  await publish(scene, 3, 1)
+  t.deepEqual(await relayed(scene, 3), ['1', '2', '3'])
+  t.deepEqual(counterFaults(await scene.read()), [])
+  await settled(scene)
+})
+
+test('a relay that was replaced while its messages were held up leads no more', async (t) => {
+  const scene = await openDurable(t)
+  const proxy = await FaultProxy.start(scene.nats.port)
+  t.teardown(() => proxy.stop())
+  const first = startRelay(t, {
+    ...scene.options,
+    nats: { servers: `127.0.0.1:${proxy.port}` },
+    publishTimeoutMs: 10_000,
+    durable: hurried,
+  })
+  await publish(scene, 1, 1)
+  await leading(first)
+  await settled(scene)
+  proxy.beginHole()
+  await publish(scene, 2, 1)
+  const locked = 'SELECT 1 FROM pglisten.position FOR NO KEY UPDATE SKIP LOCKED'
+  await waitFor(async () => (await scene.pool.fetch(locked)).length === 0, {
+    what: 'the first relay to have the event',
+  })
+  const second = startRelay(t, { ...scene.options, durable: hurried })
+  await leading(second)
+  await settled(scene)
+  proxy.endHole()
+  await waitFor(() => first.relay.stats().role === 'standby', {
+    what: 'the first relay to stand by',
+  })
+  t.is(second.relay.stats().role, 'leading')
+  t.regex(first.warnings.join('\n'), /the events could not be stored, and are tried again/)
+  await publish(scene, 3, 1)
+  t.deepEqual(await relayed(scene, 3), ['1', '2', '3'])
+  t.deepEqual(counterFaults(await scene.read()), [])
+})
+
 test('events that were stored in a transaction which the server does not know are not stored again', async (t) => {
   const scene = await openDurable(t)
   await using connection = await scene.pool.connection()
@@ -262,6 +341,29 @@ test('events that were stored in a transaction which the server does not know ar
   await publish(scene, 3, 2)
   t.deepEqual(await relayed(scene, 4), ['1', '2', '3', '4'])
   t.true(Number((await scene.read()).at(-1)!.headers['Pg-Settled']) >= 3)
+})
+
+test('a relay that is ended stores the events at hand, and moves the position', async (t) => {
+  const scene = await openDurable(t)
+  const proxy = await FaultProxy.start(scene.nats.port)
+  t.teardown(() => proxy.stop())
+  proxy.set({ delayMs: 50 })
+  const wanted = Array.from({ length: 12 }, (_, index) => `${index + 1}`)
+  await using connection = await scene.pool.connection()
+  await connection.transaction(async (tx) => {
+    for (const payload of wanted) await tx.publish('orders', payload)
+  })
+  const running = startRelay(t, {
+    ...scene.options,
+    nats: { servers: `127.0.0.1:${proxy.port}` },
+    window: 1,
+  })
+  await stored(scene, 3)
+  t.true((await scene.read()).length < 13)
+  await running.stop()
+  const lag = await scene.pool.fetchVal(`SELECT events::float8 FROM pglisten.lag('relay')`)
+  t.is(lag, 0)
+  t.deepEqual(payloads(await scene.read()), wanted)
 })
 
 test('the beginning of an epoch leaves the numbers of the channels out where a message has no room for them', async (t) => {

@@ -62,12 +62,20 @@ export interface DurableTermOptions {
   subjectOf: (channel: string) => string
   gapSubject: string
   reason: RelayGapReason
+  /** The longest time that a transaction may take. */
+  maxHandlerMs: number
 }
 
 /** What became of a transaction; `null` where the server does not know any more, or has never known. */
 const STATUS = `
   SELECT CASE WHEN $1::text::xid8 < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
          THEN pg_catalog.pg_xact_status($1::text::xid8) END`
+
+/**
+ * The share of its time in which the events of a transaction have to be stored. A transaction that ends by itself counts as a failure of its
+ * events, which are then tried one by one; before PostgreSQL 17 the server ends one that has been idle for half of the time.
+ */
+const STORING_SHARE = 0.4
 
 /** One time of leading. */
 export class DurableTerm {
@@ -97,7 +105,7 @@ export class DurableTerm {
     const plain = gapItem(gapSubject, body, headers)
     // The numbers of many channels may be too many for a message.
     const full = { ...gapItem(gapSubject, { ...body, previousOf }, headers), smaller: plain }
-    await this.#outlet.store([isReset ? plain : full], signal)
+    await this.#store([isReset ? plain : full], signal)
   }
 
   /** Stores the events of a transaction, or some of them: those that are not stored already. */
@@ -109,7 +117,7 @@ export class DurableTerm {
     if (tx !== this.#transaction) await this.#onTransaction(tx)
     for (const { id } of events) if (id > this.#greatest) this.#greatest = id
     const missing = events.filter(({ uid }) => !this.#tail.unsettled.has(uid))
-    await this.#outlet.store(
+    await this.#store(
       missing.map((event) => this.#itemOf(event)),
       signal,
     )
@@ -133,6 +141,12 @@ export class DurableTerm {
     this.#greatest = 0n
     this.#transactionId = await tx.fetchVal<string>('SELECT pg_catalog.pg_current_xact_id()::text')
     this.#transaction = tx
+  }
+
+  /** Stores messages, or rejects while the transaction can still be rolled back. */
+  async #store(items: readonly Item[], signal: AbortSignal): Promise<void> {
+    const ms = STORING_SHARE * this.#options.maxHandlerMs
+    await within(ms, signal, (bounded) => this.#outlet.store(items, bounded))
   }
 
   #itemOf(event: DurableEvent): Item {
@@ -160,32 +174,70 @@ async function statusOf(tx: Transaction, transaction: string): Promise<string | 
 /** Makes a time of leading: called with the first batch. */
 type Begin = (signal: AbortSignal) => Promise<DurableTerm>
 
+/** The signals that end the work at a subscription. */
+export interface DurableSignals {
+  /** Ends the taking of events. A batch that was taken is still stored. */
+  taking: AbortSignal
+  /** Ends the storing too. */
+  storing: AbortSignal
+}
+
 /**
- * Works the subscription until `signal` is aborted or something fails; then it rejects with the failure. All events of a transaction are
+ * Works the subscription until `taking` is aborted or something fails; then it rejects with the failure. All events of a transaction are
  * stored before the first of them is waited for.
  */
 export async function relayDurable(
   subscription: Subscription,
   begin: Begin,
-  signal: AbortSignal,
+  { taking, storing }: DurableSignals,
 ): Promise<void> {
-  const stream = subscription.batches({ signal })
+  const stream = subscription.batches({ signal: taking })
   let term: DurableTerm | undefined
   try {
     for (;;) {
       const { done, value } = await stream.next()
       if (done === true) return
+      const { tx, events, ack } = value
       try {
-        term ??= await begin(signal)
-        await term.relay(value.tx, value.events, signal)
+        term ??= await begin(storing)
+        await term.relay(tx, events, storing)
       } catch (error) {
-        // Asked for the next one, the subscription rolls back without counting an attempt: the events are not at fault.
-        await stream.next().catch(() => {})
+        // Asked for the next batch, the subscription rolls back without counting an attempt: the events are not at fault. Once the
+        // transaction has ended by itself, it would wait for another batch instead.
+        if (!tx.isEnded) await stream.next().catch(() => {})
         throw error
       }
-      await value.ack()
+      try {
+        await ack()
+      } catch (error) {
+        // The events come again. A subscription that cannot be worked any more says so when the next batch is asked for.
+        throw new Error(`the position was not moved: ${textOf(error)}`, { cause: error })
+      }
     }
   } finally {
     await stream.return()
   }
 }
+
+/** Runs `work` with a signal that is aborted together with `signal`, and after `ms`. */
+async function within(
+  ms: number,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  signal.throwIfAborted()
+  const bound = new AbortController()
+  // Not AbortSignal.any(): Node.js 20 keeps a trace of each such signal for as long as `signal` lives.
+  const end = () => bound.abort(signal.reason)
+  signal.addEventListener('abort', end, { once: true })
+  const late = () => bound.abort(new Error(`the stream did not store them within ${ms} ms`))
+  const timer = setTimeout(late, ms)
+  try {
+    await work(bound.signal)
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', end)
+  }
+}
+
+const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
