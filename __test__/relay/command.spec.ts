@@ -1,6 +1,9 @@
 // The command, its check, its health pages, and the options of the library.
 
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -144,6 +147,22 @@ test('the command tells of its health, and ends with 0 at a signal', async (t) =
   const last = relay.lines.at(-1)!
   t.regex(last.message, /^has stored 11 messages, 1 of them gaps; \d+ attempts had failed$/)
   t.is(relay.errors, '')
+})
+
+test('a request whose path is no URL is answered, and the relay goes on', async (t) => {
+  const scene = await openScene(t)
+  const relay = new RelayProcess({ ...scene.options, health: { port: 0 } })
+  t.teardown(() => relay.kill())
+  await relay.becomes('leading')
+  const { message } = relay.lines.find(({ event }) => event === 'health')!
+  const port = Number(/:(\d+)/.exec(message)![1])
+  for (const target of ['//', '/\\', '//[', 'http://a:99999/']) {
+    const socket = connect(port, '127.0.0.1')
+    await once(socket, 'connect')
+    socket.write(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+    t.regex(await text(socket), /^HTTP\/1\.1 404 /, target)
+  }
+  t.is((await relay.health()).status, 200)
 })
 
 test('the check finds nothing wrong where all is well, and names what is not', async (t) => {

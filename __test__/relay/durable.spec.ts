@@ -2,37 +2,29 @@
 
 import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ExecutionContext } from 'ava'
-import { jetstreamManager } from '@nats-io/jetstream'
+import { DiscardPolicy, jetstreamManager } from '@nats-io/jetstream'
 import { headers } from '@nats-io/transport-node'
-import { ConnectionPool } from 'pglisten'
 import { subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { counterFaults, makeStream } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
-import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
+import {
+  leading,
+  openDurable,
+  openScene,
+  startRelay,
+  stored,
+  test,
+  type DurableScene,
+  type Scene,
+} from './scene.js'
 
 // Its processes would take the processors from tests that run beside it and measure time. They inherit it.
 setPriority(10)
 
-async function openDurable(t: ExecutionContext): Promise<Scene & { pool: ConnectionPool }> {
-  const scene = await openScene(t)
-  const pool = new ConnectionPool(scene.dsn)
-  t.teardown(() => pool.close())
-  await pool.durable.install()
-  return {
-    ...scene,
-    pool,
-    options: {
-      ...scene.options,
-      channels: ['orders', 'jobs'],
-      durable: { name: 'relay', from: 'beginning' },
-    },
-  }
-}
-
 /** Publishes numbered events in transactions of one to three, some of which are rolled back. Returns the numbers that were committed. */
-async function publish({ pool }: Scene & { pool: ConnectionPool }, from: number, count: number) {
+async function publish({ pool }: DurableScene, from: number, count: number) {
   await using connection = await pool.connection()
   const committed: string[] = []
   for (let number = from; number < from + count; number += 1) {
@@ -212,4 +204,187 @@ test('durable subscriptions that are not installed end the relay with an error',
   const running = startRelay(t, { ...scene.options, durable: { name: 'relay' } })
   await t.throwsAsync(running.done, { message: /install/ })
   t.is(running.relay.stats().role, 'stopped')
+})
+
+/** Waits until the position has moved behind every event. */
+async function settled({ pool }: DurableScene): Promise<void> {
+  const lag = () => pool.fetchVal<number>(`SELECT events::float8 FROM pglisten.lag('relay')`)
+  await waitFor(async () => (await lag()) === 0, { what: 'the position to move' })
+}
+
+/** Waits until the stream has that many events. */
+async function relayed(scene: Scene, count: number): Promise<string[]> {
+  await waitFor(async () => payloads(await scene.read()).length >= count, {
+    what: `${count} events in the stream`,
+  })
+  return payloads(await scene.read())
+}
+
+const hurried = { name: 'relay', from: 'beginning', maxHandlerMs: 1000 } as const
+
+test('a stream that is full for longer than a transaction may take costs nothing but time', async (t) => {
+  const scene = await openDurable(t)
+  const { relay } = startRelay(t, { ...scene.options, durable: hurried })
+  await publish(scene, 1, 1)
+  await stored(scene, 2)
+  const { streams } = await jetstreamManager(scene.nc)
+  await streams.update(scene.stream, { max_msgs: 2, discard: DiscardPolicy.New })
+  await publish(scene, 2, 3)
+  const failures = relay.stats().failures
+  await sleep(2500)
+  t.true(relay.stats().failures > failures)
+  await streams.update(scene.stream, { max_msgs: -1 })
+  await relayed(scene, 4)
+  await publish(scene, 5, 1)
+  t.deepEqual(await relayed(scene, 5), ['1', '2', '3', '4', '5'])
+  t.deepEqual(counterFaults(await scene.read()), [])
+  await settled(scene)
+})
+
+test('answers of the stream that come when the transaction is over do not end the relay', async (t) => {
+  const scene = await openDurable(t)
+  const proxy = await FaultProxy.start(scene.nats.port)
+  t.teardown(() => proxy.stop())
+  startRelay(t, {
+    ...scene.options,
+    nats: { servers: `127.0.0.1:${proxy.port}` },
+    publishTimeoutMs: 10_000,
+    durable: hurried,
+  })
+  await publish(scene, 1, 1)
+  await stored(scene, 2)
+  await settled(scene)
+  proxy.stall()
+  await publish(scene, 2, 1)
+  await stored(scene, 3)
+  await sleep(1500)
+  proxy.unstall()
+  await publish(scene, 3, 1)
+  t.deepEqual(await relayed(scene, 3), ['1', '2', '3'])
+  t.deepEqual(counterFaults(await scene.read()), [])
+  await settled(scene)
+})
+
+test('a relay that was replaced while its messages were held up leads no more', async (t) => {
+  const scene = await openDurable(t)
+  const proxy = await FaultProxy.start(scene.nats.port)
+  t.teardown(() => proxy.stop())
+  const first = startRelay(t, {
+    ...scene.options,
+    nats: { servers: `127.0.0.1:${proxy.port}` },
+    publishTimeoutMs: 10_000,
+    durable: hurried,
+  })
+  await publish(scene, 1, 1)
+  await leading(first)
+  await settled(scene)
+  proxy.beginHole()
+  await publish(scene, 2, 1)
+  const locked = 'SELECT 1 FROM pglisten.position FOR NO KEY UPDATE SKIP LOCKED'
+  await waitFor(async () => (await scene.pool.fetch(locked)).length === 0, {
+    what: 'the first relay to have the event',
+  })
+  const second = startRelay(t, { ...scene.options, durable: hurried })
+  await leading(second)
+  await settled(scene)
+  proxy.endHole()
+  await waitFor(() => first.relay.stats().role === 'standby', {
+    what: 'the first relay to stand by',
+  })
+  t.is(second.relay.stats().role, 'leading')
+  t.regex(first.warnings.join('\n'), /the events could not be stored, and are tried again/)
+  await publish(scene, 3, 1)
+  t.deepEqual(await relayed(scene, 3), ['1', '2', '3'])
+  t.deepEqual(counterFaults(await scene.read()), [])
+})
+
+test('events that were stored in a transaction which the server does not know are not stored again', async (t) => {
+  const scene = await openDurable(t)
+  await using connection = await scene.pool.connection()
+  await connection.transaction(async (tx) => {
+    await tx.publish('orders', '1')
+    await tx.publish('orders', '2')
+  })
+  // What a relay leaves that stores both, and whose server crashes before it has written the id of the transaction to its log.
+  const unknown = await scene.pool.fetchVal<string>(
+    `SELECT (pg_current_xact_id()::text::bigint + 100000)::text`,
+  )
+  const rows = await scene.pool.fetch<{ uid: string }>(
+    `SELECT id || '-' || xact || '-' || round(date_part('epoch', at) * 1000000)::bigint AS uid FROM pglisten.event ORDER BY id`,
+  )
+  const uids = rows.map(({ uid }) => uid)
+  for (const [index, uid] of uids.entries()) {
+    const header = headers()
+    for (const [name, value] of Object.entries({
+      'Pg-Seq': `crashed:${index + 1}`,
+      'Pg-Channel-Seq': `crashed:${index + 1}`,
+      'Pg-Uid': uid,
+      'Pg-Xact': unknown,
+      'Pg-Settled': '0',
+    }))
+      header.set(name, value)
+    const subject = `pg.${scene.stream}.orders`
+    await scene.nc.request(subject, `${index + 1}`, { headers: header, timeout: 5000 })
+  }
+  const running = startRelay(t, {
+    ...scene.options,
+    durable: { name: 'relay', from: 'beginning', batchSize: 1 },
+  })
+  await leading(running)
+  await settled(scene)
+  const read = await scene.read()
+  t.deepEqual(
+    read.flatMap(({ headers }) => headers['Pg-Uid'] ?? []),
+    uids,
+  )
+  // They hold up nothing once they are done.
+  await publish(scene, 3, 2)
+  t.deepEqual(await relayed(scene, 4), ['1', '2', '3', '4'])
+  t.true(Number((await scene.read()).at(-1)!.headers['Pg-Settled']) >= 3)
+})
+
+test('a relay that is ended stores the events at hand, and moves the position', async (t) => {
+  const scene = await openDurable(t)
+  const proxy = await FaultProxy.start(scene.nats.port)
+  t.teardown(() => proxy.stop())
+  proxy.set({ delayMs: 50 })
+  const wanted = Array.from({ length: 12 }, (_, index) => `${index + 1}`)
+  await using connection = await scene.pool.connection()
+  await connection.transaction(async (tx) => {
+    for (const payload of wanted) await tx.publish('orders', payload)
+  })
+  const running = startRelay(t, {
+    ...scene.options,
+    nats: { servers: `127.0.0.1:${proxy.port}` },
+    window: 1,
+  })
+  await stored(scene, 3)
+  t.true((await scene.read()).length < 13)
+  await running.stop()
+  const lag = await scene.pool.fetchVal(`SELECT events::float8 FROM pglisten.lag('relay')`)
+  t.is(lag, 0)
+  t.deepEqual(payloads(await scene.read()), wanted)
+})
+
+test('the beginning of an epoch leaves the numbers of the channels out where a message has no room for them', async (t) => {
+  const scene = await openDurable(t, { stream: { max_msg_size: 1024 } })
+  const channels = Array.from({ length: 40 }, (_, index) => `a_channel_with_a_name_${index}`)
+  const options = { ...scene.options, channels }
+  const first = startRelay(t, options)
+  await using connection = await scene.pool.connection()
+  await connection.transaction(async (tx) => {
+    for (const channel of channels) await tx.publish(channel, 'x')
+  })
+  await stored(scene, 41)
+  await settled(scene)
+  await first.stop()
+  const second = startRelay(t, options)
+  await scene.pool.publish(channels[0]!, 'y')
+  await stored(scene, 43)
+  const [start, last] = (await scene.read()).slice(-2)
+  t.is(last!.payload, 'y')
+  const body = JSON.parse(start!.payload) as { dropped: number; previous: string }
+  t.like(body, { reason: 'takeover', dropped: 0, previousOf: undefined })
+  t.regex(body.previous, /:41$/)
+  t.is(second.relay.stats().failures, 0)
 })

@@ -245,6 +245,22 @@ test('what the stream or the server never takes is a gap in its place', async (t
   }
 })
 
+test('a stream that does not even take a gap is waited for, now and then', async (t) => {
+  const scene = await openScene(t, { stream: { max_msg_size: 200 } })
+  const running = startRelay(t, scene.options)
+  await waitFor(() => running.relay.stats().failures >= 2, { what: 'failures that are told' })
+  await sleep(1000)
+  const { failures, role } = running.relay.stats()
+  t.true(failures < 20, `${failures}`)
+  t.is(role, 'connecting')
+  t.true(running.warnings.some((text) => text.includes('10054')))
+  const { streams } = await jetstreamManager(scene.nc)
+  await streams.update(scene.stream, { max_msg_size: -1 })
+  await leading(running)
+  await scene.writer.write(10)
+  await flawless(t, scene)
+})
+
 test('messages that others write to the subjects are passed over', async (t) => {
   const scene = await openScene(t)
   const running = startRelay(t, scene.options)

@@ -9,7 +9,7 @@ import type { ExecutionContext } from 'ava'
 import { AckPolicy, jetstreamManager, type StreamConfig } from '@nats-io/jetstream'
 import { checkRelay } from 'pglisten-relay-nats'
 import { root } from '../support/code-blocks.js'
-import { leading, openScene, startRelay, stored, test } from './scene.js'
+import { leading, openDurable, openScene, startRelay, stored, test } from './scene.js'
 
 const recipes = path.join(root, 'packages/relay-nats/recipes')
 const GO_CLIENT = 'github.com/nats-io/nats.go@v1.55.0'
@@ -36,11 +36,11 @@ const python = [
 const modules = output('go', ['env', 'GOMODCACHE'])
 const hasGo = modules !== undefined && existsSync(path.join(modules, GO_CLIENT))
 
-/** Reads a stream in which row 5 was deleted with a recipe, which is given the environment. */
-async function judge(
-  t: ExecutionContext,
-  run: (env: NodeJS.ProcessEnv) => Promise<{ stdout: string }>,
-): Promise<void> {
+/** Runs a recipe with an environment. */
+type Run = (env: NodeJS.ProcessEnv) => Promise<{ stdout: string }>
+
+/** Reads a stream in which row 5 was deleted with a recipe. */
+async function judge(t: ExecutionContext, run: Run): Promise<void> {
   const scene = await openScene(t)
   const running = startRelay(t, scene.options)
   await leading(running)
@@ -71,33 +71,77 @@ async function judge(
   ])
 }
 
+/** Reads a stream of a durable source in which the events of a channel at the end of an epoch were deleted with a recipe. */
+async function judgeEnd(t: ExecutionContext, run: Run): Promise<void> {
+  const scene = await openDurable(t)
+  const first = startRelay(t, scene.options)
+  await scene.pool.publish('orders', '1')
+  await scene.pool.publish('jobs', '2')
+  await scene.pool.publish('jobs', '3')
+  await stored(scene, 4)
+  await first.stop()
+  startRelay(t, scene.options)
+  await scene.pool.publish('jobs', '4')
+  await stored(scene, 6)
+  const jsm = await jetstreamManager(scene.nc)
+  for (const sequence of [2, 3, 4]) await jsm.streams.deleteMessage(scene.stream, sequence)
+  await jsm.consumers.add(scene.stream, {
+    durable_name: 'recipe',
+    ack_policy: AckPolicy.Explicit,
+    filter_subjects: [`pg.${scene.stream}.jobs`, `pg.${scene.stream}.%gap`],
+  })
+  const { stdout } = await run({
+    ...process.env,
+    NATS_URL: `nats://${scene.nats.url}`,
+    STREAM: scene.stream,
+    DURABLE: 'recipe',
+    LIMIT: '3',
+  })
+  t.deepEqual(stdout.trim().split('\n'), ['gap retention 2', 'jobs 4'])
+}
+
 const withPython = python === undefined ? test.skip : test
+const inPython: Run = (env) =>
+  promisify(execFile)(python!, [path.join(recipes, 'consumer.py')], { env, timeout: 60_000 })
+
 withPython('the consumer in Python tells messages, gaps and losses', async (t) => {
-  await judge(t, (env) =>
-    promisify(execFile)(python!, [path.join(recipes, 'consumer.py')], { env, timeout: 60_000 }),
-  )
+  await judge(t, inPython)
 })
+
+withPython('the consumer in Python tells losses at the end of an epoch', async (t) => {
+  await judgeEnd(t, inPython)
+})
+
+/** Runs the consumer in Go in a module of its own. */
+const inGo =
+  (t: ExecutionContext): Run =>
+  (env) => {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'pglisten-go-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    cpSync(path.join(recipes, 'consumer.go'), path.join(folder, 'consumer.go'))
+    const [name, version] = GO_CLIENT.split('@')
+    writeFileSync(
+      path.join(folder, 'go.mod'),
+      `module consumer\n\ngo 1.24\n\nrequire ${name} ${version}\n`,
+    )
+    // Nothing is downloaded: what is not in the cache of modules is an error.
+    const offline = { GOPROXY: 'off', GOSUMDB: 'off', GOFLAGS: '-mod=mod' }
+    return promisify(execFile)('go', ['run', '.'], {
+      cwd: folder,
+      env: { ...env, ...offline },
+      timeout: 160_000,
+    })
+  }
 
 const withGo = hasGo ? test : test.skip
 withGo('the consumer in Go tells messages, gaps and losses', async (t) => {
   t.timeout(170_000)
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'pglisten-go-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  cpSync(path.join(recipes, 'consumer.go'), path.join(folder, 'consumer.go'))
-  const [name, version] = GO_CLIENT.split('@')
-  writeFileSync(
-    path.join(folder, 'go.mod'),
-    `module consumer\n\ngo 1.24\n\nrequire ${name} ${version}\n`,
-  )
-  // Nothing is downloaded: what is not in the cache of modules is an error.
-  const offline = { GOPROXY: 'off', GOSUMDB: 'off', GOFLAGS: '-mod=mod' }
-  await judge(t, (env) =>
-    promisify(execFile)('go', ['run', '.'], {
-      cwd: folder,
-      env: { ...env, ...offline },
-      timeout: 160_000,
-    }),
-  )
+  await judge(t, inGo(t))
+})
+
+withGo('the consumer in Go tells losses at the end of an epoch', async (t) => {
+  t.timeout(170_000)
+  await judgeEnd(t, inGo(t))
 })
 
 test('the stream of the recipe is made as it stands, and the check finds nothing wrong with it', async (t) => {

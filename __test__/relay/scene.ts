@@ -3,6 +3,7 @@
 import { jetstreamManager } from '@nats-io/jetstream'
 import ava, { type ExecutionContext, type TestFn } from 'ava'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
+import { ConnectionPool } from 'pglisten'
 import { Relay, type RelayOptions } from 'pglisten-relay-nats'
 import { natsBinaries } from '../../lab/relay/nats-binaries.js'
 import { NatsServer, type NatsServerOptions } from '../../lab/relay/nats-server.js'
@@ -67,6 +68,30 @@ export async function openScene(t: ExecutionContext, options: SceneOptions = {})
       nats: { servers: nats.url },
     },
     read: () => readStream(nc, stream),
+  }
+}
+
+/** A scene whose relays work a durable subscription of the channels `orders` and `jobs`. */
+export interface DurableScene extends Scene {
+  pool: ConnectionPool
+}
+
+export async function openDurable(
+  t: ExecutionContext,
+  options: SceneOptions = {},
+): Promise<DurableScene> {
+  const scene = await openScene(t, options)
+  const pool = new ConnectionPool(scene.dsn)
+  t.teardown(() => pool.close())
+  await pool.durable.install()
+  return {
+    ...scene,
+    pool,
+    options: {
+      ...scene.options,
+      channels: ['orders', 'jobs'],
+      durable: { name: 'relay', from: 'beginning' },
+    },
   }
 }
 

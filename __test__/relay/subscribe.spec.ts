@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { AckPolicy, jetstreamManager } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
 import {
   RelayOptionError,
   subscribe,
@@ -10,10 +11,11 @@ import {
   type RelayMessage,
   type SubscribeOptions,
 } from 'pglisten-relay-nats'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { natsBinaries } from '../../lab/relay/nats-binaries.js'
 import { makeStream } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
-import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
+import { leading, openDurable, openScene, startRelay, stored, test, type Scene } from './scene.js'
 
 /** A subscription whose items are kept as they come. */
 function follow(t: ExecutionContext, scene: Scene, options: Partial<SubscribeOptions> = {}) {
@@ -108,6 +110,56 @@ test('what retention has taken is told with its number', async (t) => {
   await waitFor(() => second[0]!.items.length === 11 && second[1]!.items.length === 6)
   t.deepEqual(said(second[0]!.items), ['retention null', ...numbers(17, 26)])
   t.deepEqual(said(second[1]!.items), ['retention null', '18', '20', '22', '24', '26'])
+})
+
+test('what was removed from a sequence on at which a consumer begins is told', async (t) => {
+  const scene = await openScene(t, { stream: { max_msgs: 10 } })
+  const running = startRelay(t, scene.options)
+  await leading(running)
+  await scene.writer.write(26)
+  await stored(scene, 27)
+  // Row 17 has the sequence 18, the first one that is left.
+  const behind = follow(t, scene, { from: 8 })
+  const there = follow(t, scene, { from: 20 })
+  await waitFor(() => behind.items.length === 11 && there.items.length === 8)
+  t.deepEqual(said(behind.items), ['retention null', ...numbers(17, 26)])
+  t.deepEqual(said(there.items), numbers(19, 26))
+  const jsm = await jetstreamManager(scene.nc)
+  await jsm.streams.deleteMessage(scene.stream, 20)
+  const again = follow(t, scene, { from: 20 })
+  await waitFor(() => again.items.length === 8)
+  t.deepEqual(said(again.items), ['retention 1', ...numbers(20, 26)])
+})
+
+test('what was removed at the end of an epoch of a durable source is told, also of a channel that had sent nothing before', async (t) => {
+  const scene = await openDurable(t)
+  const first = startRelay(t, scene.options)
+  const proxy = await FaultProxy.start(scene.nats.port)
+  t.teardown(() => proxy.stop())
+  const nc = await connect({
+    servers: `127.0.0.1:${proxy.port}`,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 50,
+  })
+  t.teardown(() => nc.close())
+  await scene.pool.publish('orders', '1')
+  const { items } = follow(t, { ...scene, nc }, { from: 'all', channels: ['orders', 'jobs'] })
+  await waitFor(() => items.length === 1)
+  proxy.set({ refuse: true })
+  proxy.reset()
+  await scene.pool.publish('jobs', '2')
+  await scene.pool.publish('jobs', '3')
+  await stored(scene, 4)
+  await first.stop()
+  startRelay(t, scene.options)
+  await scene.pool.publish('orders', '4')
+  await stored(scene, 6)
+  const jsm = await jetstreamManager(scene.nc)
+  // The beginning of the second epoch has the sequence 5.
+  await jsm.streams.purge(scene.stream, { seq: 5 })
+  proxy.clear()
+  await waitFor(() => said(items).at(-1) === '4', { what: 'the last event' })
+  t.deepEqual(said(items), ['1', 'retention 2', '4'])
 })
 
 test('messages that are deleted while a consumer is at work are told with their number', async (t) => {

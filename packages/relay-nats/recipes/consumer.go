@@ -21,15 +21,20 @@ import (
 )
 
 type gap struct {
-	Reason  string `json:"reason"`
-	Dropped *int64 `json:"dropped"`
+	Reason     string            `json:"reason"`
+	Dropped    *int64            `json:"dropped"`
+	Previous   string            `json:"previous"`
+	PreviousOf map[string]string `json:"previousOf"`
 }
 
 // counters tell what is missing between one message and the next.
 type counters struct {
-	epoch string
-	last  map[string]int64
-	// whole tells whether the epoch was followed from its beginning, so that a subject that was not seen had no message.
+	// wanted has the channels that the consumer gets; nil for all.
+	wanted map[string]bool
+	epoch  string
+	// last has the last number of each channel; that of gaps is at "".
+	last map[string]int64
+	// whole tells whether the epoch was followed from its beginning, so that a channel that was not seen had no message.
 	whole   bool
 	highest uint64
 }
@@ -37,30 +42,81 @@ type counters struct {
 const unknown = -1
 
 // see returns how many messages are missing before one; unknown if nobody can say.
-func (c *counters) see(m jetstream.Msg, sequence uint64) int64 {
-	epoch, text, ok := strings.Cut(m.Headers().Get("Pg-Channel-Seq"), ":")
-	number, err := strconv.ParseInt(text, 10, 64)
+func (c *counters) see(m jetstream.Msg, sequence uint64, channel string, told *gap) int64 {
+	epoch, number, ok := numbered(m.Headers().Get("Pg-Channel-Seq"))
 	// What comes again was counted before.
-	if !ok || err != nil || sequence <= c.highest {
+	if !ok || sequence <= c.highest {
 		return 0
 	}
 	c.highest = sequence
-	begins := m.Headers().Get("Pg-Seq") == epoch+":1"
-	isNew, isFirst := epoch != c.epoch, c.epoch == ""
-	if isNew {
+	missing := int64(0)
+	if epoch != c.epoch {
+		begins := told != nil && m.Headers().Get("Pg-Seq") == epoch+":1"
+		isFirst := c.epoch == ""
+		switch {
+		case isFirst:
+		case begins:
+			missing = c.missingAtEnd(told)
+		default:
+			// Without the beginning of the new epoch nobody knows what the one before had.
+			missing = unknown
+		}
 		c.epoch, c.last, c.whole = epoch, map[string]int64{}, begins || !isFirst
 	}
-	before, isKnown := c.last[m.Subject()]
-	c.last[m.Subject()] = number
-	switch {
-	case isNew && !isFirst && !begins:
-		// The beginning of an epoch is a gap of its own; without it nobody knows what the one before had.
-		return unknown
-	case c.whole || isKnown:
-		return number - before - 1
-	default:
+	before, isKnown := c.last[channel]
+	c.last[channel] = number
+	if missing != unknown && (c.whole || isKnown) {
+		missing += number - before - 1
+	}
+	return missing
+}
+
+// missingAtEnd returns how many messages of the epoch are missing, by the beginning of the next one.
+func (c *counters) missingAtEnd(begun *gap) int64 {
+	// A beginning with a loss of its own is told as a gap anyway.
+	if begun.Dropped == nil || *begun.Dropped != 0 {
 		return 0
 	}
+	// Another epoch was between the two, or the numbers were too many for a message.
+	if epoch, _, ok := numbered(begun.Previous); !ok || epoch != c.epoch || begun.PreviousOf == nil {
+		return unknown
+	}
+	missing := int64(0)
+	for channel, text := range begun.PreviousOf {
+		epoch, number, ok := numbered(text)
+		before, isKnown := c.last[channel]
+		isWanted := c.wanted == nil || c.wanted[channel]
+		if ok && epoch == c.epoch && isWanted && (c.whole || isKnown) {
+			missing += max(0, number-before)
+		}
+	}
+	return missing
+}
+
+// numbered reads `<epoch>:<n>`.
+func numbered(text string) (epoch string, number int64, ok bool) {
+	epoch, after, _ := strings.Cut(text, ":")
+	number, err := strconv.ParseInt(after, 10, 64)
+	return epoch, number, err == nil
+}
+
+// channelsOf returns the channels that a consumer gets; nil for all.
+func channelsOf(config jetstream.ConsumerConfig) map[string]bool {
+	subjects := config.FilterSubjects
+	if len(subjects) == 0 {
+		subjects = []string{config.FilterSubject}
+	}
+	wanted := map[string]bool{}
+	for _, subject := range subjects {
+		token := subject[strings.LastIndex(subject, ".")+1:]
+		if token == "" || token == "*" || token == ">" {
+			return nil
+		}
+		if channel, err := url.PathUnescape(token); err == nil {
+			wanted[channel] = true
+		}
+	}
+	return wanted
 }
 
 func tell(reason string, dropped int64) {
@@ -96,7 +152,7 @@ func main() {
 	defer messages.Stop()
 	// For tests: how many messages there are.
 	limit, _ := strconv.Atoi(os.Getenv("LIMIT"))
-	state := counters{}
+	state := counters{wanted: channelsOf(consumer.CachedInfo().Config)}
 	for seen := 0; limit == 0 || seen < limit; seen++ {
 		message, err := messages.Next()
 		if err != nil {
@@ -106,23 +162,27 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		if missing := state.see(message, about.Sequence.Stream); missing != 0 {
-			tell("retention", missing)
-		}
 		token := message.Subject()[strings.LastIndex(message.Subject(), ".")+1:]
+		channel, told := "", (*gap)(nil)
 		if token == "%gap" {
-			told := gap{}
-			if err := json.Unmarshal(message.Data(), &told); err != nil {
+			told = &gap{}
+			if err := json.Unmarshal(message.Data(), told); err != nil {
 				log.Fatal(err)
 			}
-			// 0 tells of a new epoch of a durable source, in which nothing is missing.
-			if told.Dropped == nil {
-				tell(told.Reason, unknown)
-			} else if *told.Dropped != 0 {
-				tell(told.Reason, *told.Dropped)
-			}
-		} else if channel, err := url.PathUnescape(token); err == nil {
+		} else if channel, err = url.PathUnescape(token); err != nil {
+			log.Fatal(err)
+		}
+		if missing := state.see(message, about.Sequence.Stream, channel, told); missing != 0 {
+			tell("retention", missing)
+		}
+		switch {
+		case told == nil:
 			fmt.Printf("%s %s\n", channel, message.Data())
+		case told.Dropped == nil:
+			tell(told.Reason, unknown)
+		// 0 tells of a new epoch of a durable source, in which nothing is missing.
+		case *told.Dropped != 0:
+			tell(told.Reason, *told.Dropped)
 		}
 		if err := message.DoubleAck(context.Background()); err != nil {
 			log.Fatal(err)

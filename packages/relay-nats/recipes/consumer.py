@@ -12,19 +12,23 @@ from urllib.parse import unquote
 
 import nats
 from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig
 
 
 class Counters:
     """Tells what is missing between one message and the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: set[str] | None) -> None:
+        # The channels that the consumer gets; None for all.
+        self.wanted = wanted
         self.epoch: str | None = None
-        self.last: dict[str, int] = {}
-        # Whether the epoch was followed from its beginning, so that a subject that was not seen had no message.
+        # The last number of each channel; that of gaps is at None.
+        self.last: dict[str | None, int] = {}
+        # Whether the epoch was followed from its beginning, so that a channel that was not seen had no message.
         self.whole = False
         self.highest = 0
 
-    def see(self, message: Msg) -> int | None:
+    def see(self, message: Msg, channel: str | None, gap: dict | None) -> int | None:
         """How many messages are missing before this one; None for an unknown number."""
         headers, sequence = message.headers or {}, message.metadata.sequence.stream
         # What comes again was counted before.
@@ -33,14 +37,40 @@ class Counters:
         self.highest = sequence
         epoch, text = headers["Pg-Channel-Seq"].split(":")
         begins = headers["Pg-Seq"] == f"{epoch}:1"
-        isnew, before = epoch != self.epoch, self.epoch
-        if isnew:
-            self.epoch, self.last, self.whole = epoch, {}, before is not None or begins
-        known = self.whole or message.subject in self.last
-        missing = int(text) - self.last.get(message.subject, 0) - 1 if known else 0
-        self.last[message.subject] = int(text)
-        # The beginning of an epoch is a gap of its own; without it nobody knows what the one before had.
-        return None if isnew and before is not None and not begins else missing
+        ended: int | None = 0
+        if epoch != self.epoch:
+            if self.epoch is not None:
+                # Without the beginning of the new epoch nobody knows what the one before had.
+                ended = self.missing_at_end(gap) if begins and gap is not None else None
+            self.epoch, self.last, self.whole = epoch, {}, self.epoch is not None or begins
+        known = self.whole or channel in self.last
+        missing = int(text) - self.last.get(channel, 0) - 1 if known else 0
+        self.last[channel] = int(text)
+        return None if ended is None else ended + missing
+
+    def missing_at_end(self, gap: dict) -> int | None:
+        """How many messages of the epoch are missing, by the beginning of the next one; None for an unknown number."""
+        # A beginning with a loss of its own is told as a gap anyway.
+        if gap["dropped"] != 0:
+            return 0
+        numbers = gap.get("previousOf")
+        # Another epoch was between the two, or the numbers were too many for a message.
+        if (gap["previous"] or "").split(":")[0] != self.epoch or numbers is None:
+            return None
+        missing = 0
+        for channel, number in numbers.items():
+            epoch, text = number.split(":")
+            known = self.whole or channel in self.last
+            if epoch == self.epoch and known and (self.wanted is None or channel in self.wanted):
+                missing += max(0, int(text) - self.last.get(channel, 0))
+        return missing
+
+
+def channels_of(config: ConsumerConfig) -> set[str] | None:
+    """The channels that a consumer gets; None for all."""
+    subjects = config.filter_subjects or [config.filter_subject or ">"]
+    tokens = {subject.split(".")[-1] for subject in subjects}
+    return None if tokens & {"*", ">"} else {unquote(token) for token in tokens - {"%gap"}}
 
 
 def tell(reason: str, dropped: int | None) -> None:
@@ -52,7 +82,7 @@ async def main() -> None:
     nc = await nats.connect(url, max_reconnect_attempts=-1)
     durable, stream = os.environ["DURABLE"], os.environ["STREAM"]
     consumer = await nc.jetstream().pull_subscribe_bind(consumer=durable, stream=stream)
-    counters = Counters()
+    counters = Counters(channels_of((await consumer.consumer_info()).config))
     # For tests: how many messages there are.
     left = int(os.environ.get("LIMIT", "-1"))
     while left != 0:
@@ -62,17 +92,17 @@ async def main() -> None:
             continue
         for message in messages:
             left -= 1
-            missing = counters.see(message)
+            token = message.subject.split(".")[-1]
+            channel = None if token == "%gap" else unquote(token)
+            gap = json.loads(message.data) if channel is None else None
+            missing = counters.see(message, channel, gap)
             if missing != 0:
                 tell("retention", missing)
-            token = message.subject.split(".")[-1]
-            if token == "%gap":
-                gap = json.loads(message.data)
-                # 0 tells of a new epoch of a durable source, in which nothing is missing.
-                if gap["dropped"] != 0:
-                    tell(gap["reason"], gap["dropped"])
-            else:
-                print(f"{unquote(token)} {message.data.decode()}", flush=True)
+            if gap is None:
+                print(f"{channel} {message.data.decode()}", flush=True)
+            # 0 tells of a new epoch of a durable source, in which nothing is missing.
+            elif gap["dropped"] != 0:
+                tell(gap["reason"], gap["dropped"])
             await message.ack()
     await nc.drain()
 

@@ -6,6 +6,9 @@ import { RelayOptionError } from './errors.js'
 import { checkInteger, checkNames, checkText } from './options/checks.js'
 import type { Relay, RelayStats } from './relay.js'
 
+/** The host of the URLs that are made of paths. Nothing asks for it. */
+const ANY_HOST = 'http://localhost'
+
 /** Where {@link serveHealth} listens. */
 export interface HealthOptions {
   /** The port; 0 for any that is free. */
@@ -39,11 +42,13 @@ export function checkHealth(options: HealthOptions): { port: number; host: strin
 export async function serveHealth(relay: Relay, options: HealthOptions): Promise<HealthServer> {
   const { port, host } = checkHealth(options)
   const server = createServer((request, response) => {
-    const { pathname } = new URL(request.url ?? '/', 'http://localhost')
+    const url = request.url ?? '/'
+    // A client may ask for anything, such as `//`, of which no URL can be made.
+    const page = URL.canParse(url, ANY_HOST) ? new URL(url, ANY_HOST).pathname : undefined
     const stats = relay.stats()
     if (request.method !== 'GET' && request.method !== 'HEAD') answer(response, 405, {})
-    else if (pathname === '/healthz') answer(response, stats.role === 'stopped' ? 503 : 200, stats)
-    else if (pathname === '/readyz') answer(response, isReady(stats) ? 200 : 503, stats)
+    else if (page === '/healthz') answer(response, stats.role === 'stopped' ? 503 : 200, stats)
+    else if (page === '/readyz') answer(response, isReady(stats) ? 200 : 503, stats)
     else answer(response, 404, {})
   })
   server.listen(port, host)

@@ -130,7 +130,7 @@ export class Relay extends EventEmitter<RelayEvents> {
       this.#link = await Link.open(this.#options.nats, this.#linkEvents(), soft)
       const database = this.#options.database ?? (await this.#askDatabase(pool, soft))
       await (this.#options.durable
-        ? this.#runDurable(pool, this.#link, database, soft)
+        ? this.#runDurable(pool, this.#link, database, soft, hard.signal)
         : this.#runChannels(pool, this.#link, database, soft, hard.signal))
     } catch (error) {
       if (!soft.aborted) throw error
@@ -281,6 +281,7 @@ export class Relay extends EventEmitter<RelayEvents> {
     link: Link,
     database: string,
     soft: AbortSignal,
+    hard: AbortSignal,
   ): Promise<void> {
     const { prefix, channels, stream: name, durable } = this.#options
     const { name: subscriptionName, ...options } = durable!
@@ -308,22 +309,32 @@ export class Relay extends EventEmitter<RelayEvents> {
         this.#setRole('standby', undefined)
         await relayDurable(
           subscription,
-          async (tx, signal) => {
-            const { start, batches } = await this.#readEnd(link, stream, signal)
+          async (signal) => {
+            // A relay that is ended has nothing to store yet.
+            const asking = AbortSignal.any([soft, signal])
+            const { start, batches } = await this.#readEnd(link, stream, asking)
             const tail = await readTail(stream, start.last, channels.map(toSubject))
             outlet?.close()
             outlet = this.#openOutlet(link, stream, start, gapSubject, batches)
             const other = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
             const reason = isReset ? 'stream-reset' : other
-            const term = new DurableTerm(outlet, tail, { subjectOf: toSubject, gapSubject, reason })
-            await term.begin(tx, signal)
+            const term = new DurableTerm(outlet, tail, {
+              subjectOf: toSubject,
+              gapSubject,
+              reason,
+              maxHandlerMs: options.maxHandlerMs,
+            })
+            await term.begin(signal)
             hasLed = true
             isReset = false
             this.#begin(outlet.counters.epoch)
             backoff.reset()
             return term
           },
-          AbortSignal.any([soft, lost.signal]),
+          {
+            taking: AbortSignal.any([soft, lost.signal]),
+            storing: AbortSignal.any([hard, lost.signal]),
+          },
         )
       } catch (error) {
         if (error instanceof TermEnded && error.reason === 'reset') isReset = true

@@ -124,7 +124,7 @@ class Consumption {
     this.#nc = nc
     this.#options = options
     this.#signal = signal ? AbortSignal.any([signal, this.#ending.signal]) : this.#ending.signal
-    this.#tracker = new Tracker(options.channels !== undefined)
+    this.#tracker = new Tracker(options.channels === undefined ? undefined : this.#subjects())
   }
 
   /** Follows the connection until the subscription ends. */
@@ -190,7 +190,7 @@ class Consumption {
     else yield gapOf(message, body, ack)
   }
 
-  /** Learns what the stream has before the first message. Returns a gap if a durable consumer has missed something while it was away. */
+  /** Learns what the stream has before the first message. Returns a gap if what the consumer begins with was removed. */
   async #begin(jsm: JetStreamManager): Promise<RelayGap | undefined> {
     const { stream, durable, from } = this.#options
     const { created, state } = await jsm.streams.info(stream)
@@ -203,7 +203,11 @@ class Consumption {
     } else if (from === 'new') {
       this.#first = state.last_seq + 1
       await this.#startAt(jsm, state.last_seq)
-    } else if (typeof from === 'number') this.#first = from
+    } else if (typeof from === 'number') {
+      this.#first = from
+      if (state.first_seq > from) return noticedGap('retention', null, state.first_seq)
+      await this.#startAt(jsm, from - 1)
+    }
     return undefined
   }
 

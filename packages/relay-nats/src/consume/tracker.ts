@@ -19,7 +19,8 @@ export type Missing = number | null
 
 /** See the file. */
 export class Tracker {
-  readonly #isFiltered: boolean
+  /** The subjects that the consumer gets; `undefined` for all. */
+  readonly #wanted: readonly string[] | undefined
   #epoch: string | undefined
   #n = 0
   /** The last number of each subject; one that is not in it was not seen in this epoch. */
@@ -27,9 +28,9 @@ export class Tracker {
   /** Whether the consumer has followed the epoch from its beginning, so that a subject that was not seen had no message. */
   #isWhole = false
 
-  /** @param isFiltered - Whether the consumer gets the messages of some subjects only. */
-  constructor(isFiltered: boolean) {
-    this.#isFiltered = isFiltered
+  /** @param wanted - The subjects that the consumer gets; `undefined` for all. */
+  constructor(wanted: readonly string[] | undefined) {
+    this.#wanted = wanted
   }
 
   /** Begins with what the stream had before the consumer's first message, as far as that is known. */
@@ -62,8 +63,8 @@ export class Tracker {
   }
 
   #missingInEpoch(subject: string, number: Numbered, channelNumber: Numbered): Missing {
-    if (!this.#isFiltered) return Math.max(0, number.n - this.#n - 1)
-    const before = this.#subjects.get(subject) ?? (this.#isWhole ? 0 : undefined)
+    if (this.#wanted === undefined) return Math.max(0, number.n - this.#n - 1)
+    const before = this.#lastOf(subject)
     return before === undefined ? 0 : Math.max(0, channelNumber.n - before - 1)
   }
 
@@ -85,19 +86,27 @@ export class Tracker {
   }
 
   /** How many of the epoch before are missing, of which its successor tells the last numbers. */
-  #missingAtEnd({ previous, previousOf }: RelayGapBody): Missing {
+  #missingAtEnd({ dropped, previous, previousOf }: RelayGapBody): Missing {
     if (this.#epoch === undefined || this.#epoch === '') return 0
     const last = parseNumbered(previous ?? undefined)
     if (last?.epoch !== this.#epoch) return null
-    if (!this.#isFiltered) return Math.max(0, last.n - this.#n)
+    if (this.#wanted === undefined) return Math.max(0, last.n - this.#n)
+    // A beginning with a loss of its own is told as a gap anyway. One without a loss lacks the numbers when they were too many for a message.
+    if (previousOf === undefined) return dropped === 0 ? null : 0
     let missing = 0
-    for (const [channel, text] of Object.entries(previousOf ?? {})) {
-      const number = parseNumbered(text)
-      if (number?.epoch !== this.#epoch) continue
-      for (const [subject, n] of this.#subjects)
-        if (channelOf(subject) === channel) missing += Math.max(0, number.n - n)
+    for (const subject of this.#wanted) {
+      const channel = channelOf(subject)
+      const number = channel === undefined ? undefined : parseNumbered(previousOf[channel])
+      const before = this.#lastOf(subject)
+      if (number?.epoch !== this.#epoch || before === undefined) continue
+      missing += Math.max(0, number.n - before)
     }
     return missing
+  }
+
+  /** The last number of a subject in this epoch, 0 if it had no message; `undefined` if that is unknown. */
+  #lastOf(subject: string): number | undefined {
+    return this.#subjects.get(subject) ?? (this.#isWhole ? 0 : undefined)
   }
 
   #begin(epoch: string, n: number): void {

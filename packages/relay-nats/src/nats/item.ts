@@ -10,6 +10,8 @@ export interface Item {
   channel: string | undefined
   /** Headers beside the numbers. */
   headers: Record<string, string | undefined>
+  /** A gap that is stored in place of this one when the stream does not take a message of this size. */
+  smaller?: Item
 }
 
 /** A gap's message. */

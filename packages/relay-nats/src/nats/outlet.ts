@@ -133,24 +133,33 @@ export class Outlet {
       }
       // A batch is refused as a whole: one by one it shows which message is at fault.
       mayBatch = false
-      if (!POISON.has(refusal.code) && refusal.code !== TOO_LARGE) this.#events.onFailure(refusal)
+      const isPoison = POISON.has(refusal.code) || refusal.code === TOO_LARGE
+      if (!isPoison) this.#events.onFailure(refusal)
       const before = this.#last
       const recovered = await this.#recover(left.length, signal)
       this.#count(left.splice(0, recovered), false)
       if (isBatch && refusal.code === BATCH_DISABLED) this.#batchFrom = Infinity
-      const isPoison = POISON.has(refusal.code) || refusal.code === TOO_LARGE
       if (recovered > 0) backoff.reset()
-      else if (isPoison && !isBatch) this.#replaceFirst(left)
-      else if (!isBatch && this.#last === before) await backoff.wait(signal)
+      else if (isPoison && !isBatch) {
+        if (this.#replaceFirst(left)) continue
+        // The stream may be given other limits.
+        this.#events.onFailure(refusal)
+        await backoff.wait(signal)
+      } else if (!isBatch && this.#last === before) await backoff.wait(signal)
     }
   }
 
-  #replaceFirst(left: Item[]): void {
-    const [item] = left
-    // A gap that is refused has nothing to take its place, and is tried again.
-    if (item === undefined || item.subject === this.#gapSubject) return
-    this.#events.onUnpublishable(item)
-    left[0] = insteadOf(item, this.#gapSubject)
+  /** Replaces the first message, which the stream does not take at its size. Returns whether anything can take its place. */
+  #replaceFirst(left: Item[]): boolean {
+    const item = left[0]!
+    if (item.channel !== undefined) {
+      this.#events.onUnpublishable(item)
+      left[0] = insteadOf(item, this.#gapSubject)
+      return true
+    }
+    if (item.smaller === undefined) return false
+    left[0] = item.smaller
+    return true
   }
 
   #count(items: readonly Item[], isBatch: boolean): void {

@@ -51,7 +51,11 @@ export interface DurableSource {
   from?: 'now' | 'beginning' | undefined
   /** The most events of one transaction: an integer from 1 to 10000. @default 100 */
   batchSize?: number | undefined
-  /** The longest time that one transaction may take, in milliseconds: an integer from 1000. @default 60000 */
+  /**
+   * The longest time that one transaction may take, in milliseconds: an integer from 1000. Its events have to be stored within two fifths of
+   * it; otherwise they are handed out again.
+   * @default 60000
+   */
   maxHandlerMs?: number | undefined
 }
 
@@ -125,7 +129,8 @@ export interface ResolvedOptions {
   nats: ResolvedNats
   database: string | undefined
   prefix: string
-  durable: (Required<Omit<DurableSource, 'from'>> & { from: 'now' | 'beginning' }) | undefined
+  durable:
+    { name: string; from: 'now' | 'beginning'; batchSize: number; maxHandlerMs: number } | undefined
   window: number
   batchFrom: number
   publishTimeoutMs: number

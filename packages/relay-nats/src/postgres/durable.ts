@@ -1,8 +1,8 @@
 // The source `durable`: the events of a durable subscription. Nothing is lost from commit to stream, and nothing is stored twice.
 //
 // An event is stored, and then the position of the subscription moves, in the transaction that has handed the event out. A relay that
-// ends between the two leaves events that are handed out again. The stream tells which: each message has the unique name of its event,
-// the transaction, whose fate PostgreSQL knows, and the sequence up to which all transactions had committed by then.
+// ends between the two leaves events that are handed out again. The stream tells which are stored: each message has the unique name of
+// its event, and the sequence up to which all transactions had committed by then.
 import type { DurableEvent, Subscription, Transaction } from 'pglisten'
 import { gapItem, type Item } from '../nats/item.js'
 import type { Outlet } from '../nats/outlet.js'
@@ -15,13 +15,11 @@ import { channelOf } from '../wire/subjects.js'
 export interface Tail {
   /** The sequence up to which the position of the subscription has moved for certain. */
   settled: number
-  /** The names of the events that are stored after it. */
-  uids: Set<string>
-  /** Those of them by the transaction that has handed them out. */
-  byTransaction: Map<string, string[]>
+  /** The names of the events that are stored after it, with their ids. */
+  unsettled: Map<string, bigint>
   /** The number of the last message that a relay has written. */
   previous: string | null
-  /** The last number of each channel. */
+  /** The last number of each channel that has messages of that epoch. */
   previousOf: Record<string, string>
 }
 
@@ -33,34 +31,29 @@ export async function readTail(
 ): Promise<Tail> {
   const tail: Tail = {
     settled: 0,
-    uids: new Set(),
-    byTransaction: new Map(),
+    unsettled: new Map(),
     previous: null,
     previousOf: {},
   }
-  let isFirst = true
+  let epoch: string | undefined
   for (let sequence = last; sequence > tail.settled; sequence -= 1) {
     const message = await stream.message(sequence)
     // Retention has taken it and all before it.
     if (message === undefined) break
     if (message.numbered === undefined) continue
-    if (isFirst) {
-      isFirst = false
-      tail.previous = formatNumbered(message.numbered.epoch, message.numbered.n)
+    if (epoch === undefined) {
+      epoch = message.numbered.epoch
+      tail.previous = formatNumbered(epoch, message.numbered.n)
       tail.settled = Number(headerOf(message.headers, Header.settled) ?? 0)
     }
     const uid = headerOf(message.headers, Header.uid)
-    if (uid === undefined) continue
-    tail.uids.add(uid)
-    const transaction = headerOf(message.headers, Header.transaction) ?? '0'
-    const together = tail.byTransaction.get(transaction)
-    if (together) together.push(uid)
-    else tail.byTransaction.set(transaction, [uid])
+    if (uid !== undefined) tail.unsettled.set(uid, idOf(uid))
   }
   for (const subject of subjects) {
     const message = await stream.lastOf(subject)
     const number = headerOf(message?.headers, Header.channelSequence)
-    if (number !== undefined) tail.previousOf[channelOf(subject)!] = number
+    if (number !== undefined && message?.numbered?.epoch === epoch)
+      tail.previousOf[channelOf(subject)!] = number
   }
   return tail
 }
@@ -69,12 +62,20 @@ export interface DurableTermOptions {
   subjectOf: (channel: string) => string
   gapSubject: string
   reason: RelayGapReason
+  /** The longest time that a transaction may take. */
+  maxHandlerMs: number
 }
 
 /** What became of a transaction; `null` where the server does not know any more, or has never known. */
 const STATUS = `
   SELECT CASE WHEN $1::text::xid8 < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
          THEN pg_catalog.pg_xact_status($1::text::xid8) END`
+
+/**
+ * The share of its time in which the events of a transaction have to be stored. A transaction that ends by itself counts as a failure of its
+ * events, which are then tried one by one; before PostgreSQL 17 the server ends one that has been idle for half of the time.
+ */
+const STORING_SHARE = 0.4
 
 /** One time of leading. */
 export class DurableTerm {
@@ -85,11 +86,6 @@ export class DurableTerm {
   #transactionId: string | undefined
   /** The greatest id that {@link DurableTerm.#transaction} has handed out. */
   #greatest = 0n
-  /**
-   * The ids of events that are stored and whose transaction has not committed: they are handed out again, unless that was done before this
-   * time of leading. What was handed out once comes again in the order of ids, so that none is left below one that is done.
-   */
-  readonly #pending = new Set<bigint>()
 
   constructor(outlet: Outlet, tail: Tail, options: DurableTermOptions) {
     this.#outlet = outlet
@@ -98,19 +94,18 @@ export class DurableTerm {
   }
 
   /** Stores the beginning of the epoch: nothing is missing, unless the stream is another one, without what the one before had. */
-  async begin(tx: Transaction, signal: AbortSignal): Promise<void> {
-    for (const [transaction, uids] of this.#tail.byTransaction) {
-      if ((await statusOf(tx, transaction)) === 'aborted')
-        for (const uid of uids) this.#pending.add(idOf(uid))
-    }
+  async begin(signal: AbortSignal): Promise<void> {
     const now = new Date().toISOString()
     const { previous, previousOf } = this.#tail
     const { reason, gapSubject } = this.#options
-    const missing =
-      reason === 'stream-reset' ? { lostAt: null } : { lostAt: now, dropped: 0, previousOf }
+    const isReset = reason === 'stream-reset'
+    const missing = isReset ? { lostAt: null } : { lostAt: now, dropped: 0 }
     const body = ownGap({ reason, ...missing, resumedAt: now, previous })
-    const settled = String(this.#tail.settled)
-    await this.#outlet.store([gapItem(gapSubject, body, { [Header.settled]: settled })], signal)
+    const headers = { [Header.settled]: String(this.#tail.settled) }
+    const plain = gapItem(gapSubject, body, headers)
+    // The numbers of many channels may be too many for a message.
+    const full = { ...gapItem(gapSubject, { ...body, previousOf }, headers), smaller: plain }
+    await this.#store([isReset ? plain : full], signal)
   }
 
   /** Stores the events of a transaction, or some of them: those that are not stored already. */
@@ -121,32 +116,37 @@ export class DurableTerm {
   ): Promise<void> {
     if (tx !== this.#transaction) await this.#onTransaction(tx)
     for (const { id } of events) if (id > this.#greatest) this.#greatest = id
-    const missing = events.filter(({ uid }) => !this.#tail.uids.has(uid))
-    await this.#outlet.store(
+    const missing = events.filter(({ uid }) => !this.#tail.unsettled.has(uid))
+    await this.#store(
       missing.map((event) => this.#itemOf(event)),
       signal,
     )
-    for (const { id, uid } of missing) {
-      this.#tail.uids.add(uid)
-      this.#pending.add(id)
-    }
+    for (const { id, uid } of missing) this.#tail.unsettled.set(uid, id)
   }
 
-  /** A new transaction: the one before has committed, or its events come again. */
+  /**
+   * A new transaction: the one before has committed, or its events come again. Events that were handed out once come again in the order of ids,
+   * so the commit settles every event up to its greatest id. The transactions of earlier relays settle nothing: a server that has crashed, or a
+   * standby that was promoted, may not know one that had not committed, and give its id to another transaction.
+   */
   async #onTransaction(tx: Transaction): Promise<void> {
     if (
       this.#transactionId !== undefined &&
       (await statusOf(tx, this.#transactionId)) === 'committed'
     ) {
-      for (const id of this.#pending) if (id <= this.#greatest) this.#pending.delete(id)
-      if (this.#pending.size === 0) {
-        this.#tail.settled = this.#outlet.last
-        this.#tail.uids.clear()
-      }
+      const { unsettled } = this.#tail
+      for (const [uid, id] of unsettled) if (id <= this.#greatest) unsettled.delete(uid)
+      if (unsettled.size === 0) this.#tail.settled = this.#outlet.last
     }
     this.#greatest = 0n
     this.#transactionId = await tx.fetchVal<string>('SELECT pg_catalog.pg_current_xact_id()::text')
     this.#transaction = tx
+  }
+
+  /** Stores messages, or rejects while the transaction can still be rolled back. */
+  async #store(items: readonly Item[], signal: AbortSignal): Promise<void> {
+    const ms = STORING_SHARE * this.#options.maxHandlerMs
+    await within(ms, signal, (bounded) => this.#outlet.store(items, bounded))
   }
 
   #itemOf(event: DurableEvent): Item {
@@ -171,35 +171,73 @@ async function statusOf(tx: Transaction, transaction: string): Promise<string | 
   return tx.fetchVal<string | null>(STATUS, [transaction])
 }
 
-/** Makes a time of leading: called with the first event. */
-type Begin = (tx: Transaction, signal: AbortSignal) => Promise<DurableTerm>
+/** Makes a time of leading: called with the first batch. */
+type Begin = (signal: AbortSignal) => Promise<DurableTerm>
+
+/** The signals that end the work at a subscription. */
+export interface DurableSignals {
+  /** Ends the taking of events. A batch that was taken is still stored. */
+  taking: AbortSignal
+  /** Ends the storing too. */
+  storing: AbortSignal
+}
 
 /**
- * Works the subscription until `signal` is aborted or something fails; then it rejects with the failure. All events of a transaction are
+ * Works the subscription until `taking` is aborted or something fails; then it rejects with the failure. All events of a transaction are
  * stored before the first of them is waited for.
  */
 export async function relayDurable(
   subscription: Subscription,
   begin: Begin,
-  signal: AbortSignal,
+  { taking, storing }: DurableSignals,
 ): Promise<void> {
-  const stream = subscription.batches({ signal })
+  const stream = subscription.batches({ signal: taking })
   let term: DurableTerm | undefined
   try {
     for (;;) {
       const { done, value } = await stream.next()
       if (done === true) return
+      const { tx, events, ack } = value
       try {
-        term ??= await begin(value.tx, signal)
-        await term.relay(value.tx, value.events, signal)
+        term ??= await begin(storing)
+        await term.relay(tx, events, storing)
       } catch (error) {
-        // Asked for the next one, the subscription rolls back without counting an attempt: the events are not at fault.
-        await stream.next().catch(() => {})
+        // Asked for the next batch, the subscription rolls back without counting an attempt: the events are not at fault. Once the
+        // transaction has ended by itself, it would wait for another batch instead.
+        if (!tx.isEnded) await stream.next().catch(() => {})
         throw error
       }
-      await value.ack()
+      try {
+        await ack()
+      } catch (error) {
+        // The events come again. A subscription that cannot be worked any more says so when the next batch is asked for.
+        throw new Error(`the position was not moved: ${textOf(error)}`, { cause: error })
+      }
     }
   } finally {
     await stream.return()
   }
 }
+
+/** Runs `work` with a signal that is aborted together with `signal`, and after `ms`. */
+async function within(
+  ms: number,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  signal.throwIfAborted()
+  const bound = new AbortController()
+  // Not AbortSignal.any(): Node.js 20 keeps a trace of each such signal for as long as `signal` lives.
+  const end = () => bound.abort(signal.reason)
+  signal.addEventListener('abort', end, { once: true })
+  const late = () => bound.abort(new Error(`the stream did not store them within ${ms} ms`))
+  const timer = setTimeout(late, ms)
+  try {
+    await work(bound.signal)
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', end)
+  }
+}
+
+const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error))

@@ -37,7 +37,10 @@ export interface RelayGapBody {
   merged: number
   /** The number of the last message of the epoch before, `<epoch>:<n>`; `null` without any. Only where an epoch begins. */
   previous?: string | null
-  /** The last numbers of the subjects of the epoch before, by channel. Only where an epoch begins without a loss. */
+  /**
+   * The last numbers of the channels of the epoch before, as far as the stream still has their messages. Only where an epoch begins without a
+   * loss, and only if a message of the stream has room for them.
+   */
   previousOf?: Record<string, string>
   /** The channel of a notification that could not be published. */
   channel?: string
