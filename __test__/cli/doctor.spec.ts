@@ -272,8 +272,9 @@ test.serial(
     const dsn = await startIdleProxy(t, 3000)
     const found = await doctor(t, dsn, [])
     t.deepEqual(checks(found), ['idle'])
-    t.regex(found.findings[0]!.title, /idle for about 3\.0 s/)
-    t.regex(found.findings[0]!.remedy, /below (29|30)\d\d\.$/)
+    // The proxy, the server and the doctor may all be late on a busy machine.
+    t.regex(found.findings[0]!.title, /idle for about 3\.\d s/)
+    t.regex(found.findings[0]!.remedy, /below (29|3\d)\d\d\.$/)
     t.deepEqual(checks(await doctor(t, dsn, ['--idle', '1'])), [])
   },
 )
