@@ -1177,8 +1177,9 @@ declare class Durable {
      */
     failed(name: string, options?: CallOptions): Promise<FailedEvent[]>;
     /**
-     * Has events that were given up tried again, before others. Returns how many. One that fails again, once, is given up again: it stays
-     * among those of {@link Durable.failed}, also where the event itself was removed meanwhile.
+     * Has events that were given up tried again, before others. Returns how many. One that fails again is given up again, without more
+     * attempts than `maxAttempts` allows in all: it stays among those of {@link Durable.failed}, also where the event itself was removed
+     * meanwhile, and stops no subscription.
      *
      * @param name - The subscription.
      * @param ids - Their ids. @default all
@@ -2631,8 +2632,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
      * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
      * refuses the LISTEN, with {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}, with
-     * {@link ListenerClosedError} when the listener is shut down meanwhile, with {@link ListenerTimeoutError} when the wait for it took longer than `timeoutMs`, and with the
-     * reason of `signal`. A rejection leaves nothing registered.
+     * {@link ListenerClosedError} when the listener is shut down meanwhile, with {@link ListenerTimeoutError} when the wait for it
+     * took longer than `timeoutMs`, and with the reason of `signal`. A rejection leaves nothing registered.
      *
      * @returns A function that removes this registration, and no other of the same callback.
      */

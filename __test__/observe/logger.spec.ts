@@ -134,6 +134,16 @@ test('a logger that throws or rejects harms nothing', async (t) => {
     LEVELS.map((level) => [level, () => Promise.reject(new Error('of the logger'))]),
   )
   await live(t, rejecting)
+  // A promise whose own `then()` tells nobody.
+  const silent = Object.fromEntries(
+    LEVELS.map((level) => [
+      level,
+      () =>
+        // oxlint-disable-next-line no-thenable
+        Object.assign(Promise.reject(new Error('of the logger')), { then: () => {} }),
+    ]),
+  )
+  await live(t, silent)
   await new Promise((resolve) => setImmediate(resolve))
   t.deepEqual(unhandled, [])
 })

@@ -251,6 +251,28 @@ test.serial('a batch has one span with a link to each of its senders', async (t)
   t.is(duration, 1)
 })
 
+test.serial(
+  'work that returns what is only like a promise is in its span until that has settled',
+  async (t) => {
+    const telemetry = openTelemetry(t, { spans: true })
+    const channel = uniqueChannel()
+    let calls = 0
+    // As the queries of some libraries are, which begin when they are awaited.
+    const query = {
+      // oxlint-disable-next-line no-thenable
+      then(resolve: (value: string) => void) {
+        calls += 1
+        setTimeout(() => resolve('done'), 50)
+      },
+    }
+    const working = telemetry.instrumentation.process([{ channel, payload: '{}' }], () => query)
+    t.deepEqual(named(telemetry, `process ${channel}`), [])
+    t.is(await working, 'done')
+    t.is(calls, 1)
+    t.is(named(telemetry, `process ${channel}`).length, 1)
+  },
+)
+
 test.serial('a message of an iterator is processed in a child of its sender’s span', async (t) => {
   const telemetry = openTelemetry(t, { spans: true })
   const channel = uniqueChannel()

@@ -43,8 +43,7 @@ class Programs {
   async run(task) {
     const child = this.#start(task)
     // Of one that could not be started the reason comes a moment later.
-    const isTold = () =>
-      child?.pid !== undefined || child === undefined || !this.#running.has(child)
+    const isTold = () => child === undefined || child.pid !== undefined || !this.#running.has(child)
     const hasRoom = () => this.#running.size < this.#atOnce || this.#signal.aborted
     await this.#until(() => isTold() && hasRoom())
   }

@@ -5,11 +5,9 @@ import type { ListenerContext } from './context.js'
 import type { ListenerEmitter } from './events.js'
 import type { Gap } from './gap.js'
 import type { ParseChannel, ParsePayload } from '../options/listener.js'
-import { asThenable, whenSettled } from '../native/thenable.js'
+import { asThenable, disregard } from '../native/thenable.js'
 import { Misfit } from '../options/schemas.js'
 import { describe } from '../options/validate.js'
-
-const nothing = (): void => {}
 
 /** The result of {@link parsePayload} when `parse` threw: the notification is not delivered. */
 export const UNPARSED = Symbol('unparsed')
@@ -38,8 +36,7 @@ export function parsePayload(
     reportFailure(context, what, cause, channel, text, processId)
     return UNPARSED
   }
-  // Nobody else waits for the promise, so its rejection would end the process.
-  whenSettled(promise, nothing, nothing)
+  disregard(promise)
   const got = `\`parse\` must be synchronous, but it returned ${describe(promise)}`
   reportFailure(context, got, undefined, channel, text, processId)
   return UNPARSED

@@ -275,14 +275,14 @@ export class Dispatcher implements Consumer, TurnTaker {
     const connection = this.#connection
     // Nothing was called, or all that were called have returned.
     if (!connection) return
+    const payload = this.#payload
     this.#connection = undefined
+    this.#payload = ''
     if (!result) {
       void this.#giveBack(connection, name)
       return
     }
     this.#inFlight += 1
-    const payload = this.#payload
-    this.#payload = ''
     this.#settle(result, connection, name, payload, inbox.processId)
   }
 

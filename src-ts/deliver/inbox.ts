@@ -127,14 +127,6 @@ export class Inbox implements Consumer {
 
   onHanded(channelId: number, processId: number, payload: string): void {
     if (!this.#open) return
-    if (this.#handed === 0 && this.hasMore) {
-      const numbers = new BatchNumbers(1)
-      numbers.set(0, channelId, processId)
-      this.#hold([payload], numbers)
-      this.#stopHanding()
-      this.owner?.onReady()
-      return
-    }
     if (this.#handed === 0) {
       this.channelId = channelId
       this.processId = processId
@@ -149,11 +141,7 @@ export class Inbox implements Consumer {
     this.#handed += 1
     this.owner?.onReady()
     if (this.#handed < MOST_HANDED || !this.#open) return
-    this.#stopHanding()
-  }
-
-  /** What follows has to stay in the buffer, within its bounds. */
-  #stopHanding(): void {
+    // What follows has to stay in the buffer, within its bounds.
     this.#isArmed = false
     bridge.subscribers.stopHanding(this.#id)
   }

@@ -277,8 +277,9 @@ export class Durable {
   }
 
   /**
-   * Has events that were given up tried again, before others. Returns how many. One that fails again, once, is given up again: it stays
-   * among those of {@link Durable.failed}, also where the event itself was removed meanwhile.
+   * Has events that were given up tried again, before others. Returns how many. One that fails again is given up again, without more
+   * attempts than `maxAttempts` allows in all: it stays among those of {@link Durable.failed}, also where the event itself was removed
+   * meanwhile, and stops no subscription.
    *
    * @param name - The subscription.
    * @param ids - Their ids. @default all

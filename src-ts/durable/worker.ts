@@ -65,9 +65,9 @@ export class Worker {
   readonly #stop: AbortSignal
   /** So many events are still worked one by one. */
   #careful = 0
-  /** The event that is to be given up next, and why. */
   /** Whether the present batch is of events that were given up, and are to be handled again. */
   #isRetried = false
+  /** The event that is to be given up next, and why. */
   #doomed: { id: bigint; error: unknown } | undefined
   /** When it was last awake, by `performance.now()`, and how often it has soon been so again. */
   #awakeAt = -Infinity

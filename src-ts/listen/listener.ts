@@ -255,8 +255,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
    * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
    * refuses the LISTEN, with {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}, with
-   * {@link ListenerClosedError} when the listener is shut down meanwhile, with {@link ListenerTimeoutError} when the wait for it took longer than `timeoutMs`, and with the
-   * reason of `signal`. A rejection leaves nothing registered.
+   * {@link ListenerClosedError} when the listener is shut down meanwhile, with {@link ListenerTimeoutError} when the wait for it
+   * took longer than `timeoutMs`, and with the reason of `signal`. A rejection leaves nothing registered.
    *
    * @returns A function that removes this registration, and no other of the same callback.
    */

@@ -27,3 +27,10 @@ export function whenSettled(
     onRejected(error)
   }
 }
+
+/** Lets nobody wait for a promise of the user's. Its rejection, which nobody handles, would end the process. */
+export function disregard(promise: PromiseLike<unknown>): void {
+  whenSettled(promise, nothing, nothing)
+}
+
+function nothing(): void {}

@@ -1,5 +1,5 @@
 // The options by which a pool is observed: the logger, and what diagnostics may tell of the user's data.
-import { asThenable } from '../native/thenable.js'
+import { asThenable, disregard } from '../native/thenable.js'
 import {
   checkBoolean,
   checkFunction,
@@ -100,7 +100,7 @@ export function resolveDiagnostics(
 export function logTo(logger: Logger, level: LogLevel, fields: object, message: string): void {
   try {
     const returned = asThenable(logger[level]?.(fields, message))
-    if (returned) Promise.resolve(returned).catch(() => {})
+    if (returned) disregard(returned)
   } catch {
     // It is the user's logger, and nobody else is there to be told.
   }

@@ -1,7 +1,7 @@
 // Typed channels: the schemas of a pool's channels, which check payloads on their way out and in.
 import { ArgumentTypeError } from '../errors.js'
 import type { ParseChannel, ParsePayload } from './listener.js'
-import { whenSettled } from '../native/thenable.js'
+import { disregard } from '../native/thenable.js'
 import { checkChannel, describe, expected, type CheckErrors } from './validate.js'
 
 /**
@@ -147,8 +147,6 @@ export class Schemas {
   }
 }
 
-const nothing = (): void => {}
-
 function isSchema(value: unknown): value is ChannelSchema {
   // The schemas of arktype are functions.
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
@@ -196,8 +194,7 @@ function validated(
     )
   }
   if ('then' in result) {
-    // Nobody else waits for the promise, so its rejection would end the process.
-    whenSettled(result, nothing, nothing)
+    disregard(result)
     throw new Misfit(
       `the schema of channel \`${channel}\` must be synchronous and must not throw, but it returned a promise`,
     )

@@ -194,6 +194,25 @@ test('generated columns are left to the server, and identities and dropped colum
   t.is(await connection.copyRecordsToTable('nothing', []), 0)
 })
 
+test('what a source promises is waited for as await does, whatever then() it has', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE promised (n int4)')
+  const promising = (values: unknown[]) => {
+    const left = [...values]
+    return {
+      [Symbol.asyncIterator]: () => ({
+        next: () =>
+          Object.assign(Promise.resolve({ done: left.length === 0, value: left.shift() }), {
+            // oxlint-disable-next-line no-thenable
+            then: () => {},
+          }),
+      }),
+    } as never
+  }
+  t.is(await within(connection.copyRecordsToTable('promised', promising([[1], [2]]))), 2)
+  t.is(await within(connection.copyFrom('COPY promised FROM STDIN', promising(['3\n', '4\n']))), 2)
+})
+
 test('records may come from anything that can be iterated with await', async (t) => {
   const connection = await connect(t)
   await connection.execute('CREATE TEMPORARY TABLE awaited (n int4)')

@@ -75,24 +75,27 @@ function hearAny(name: string, onMessage: (message: unknown) => void): () => voi
   return () => unsubscribe(name, listener)
 }
 
-/** Calls `work`, and `onEnd` when it has returned or thrown; if it returns a promise, when that has settled. */
+/** Calls `work`, and `onEnd` when it has returned or thrown; if it returns a promise, or what is like one, when that has settled. */
 export function followed<Result>(
   work: () => Result,
   onEnd: (failure: Failure | undefined) => void,
 ): Result {
   const fail = (error: unknown) => onEnd(failureOf({ error: error ?? new Error() }))
   let result: Result
+  let isPending: boolean
   try {
     result = work()
+    // A promise of any realm, and what is only like one, such as the queries of some libraries. A look at `then` may throw.
+    isPending = typeof (result as { then?: unknown } | null | undefined)?.then === 'function'
   } catch (error) {
     fail(error)
     throw error
   }
-  if (!(result instanceof Promise)) {
+  if (!isPending) {
     onEnd(undefined)
     return result
   }
-  return result.then(
+  return Promise.resolve(result).then(
     (value: unknown) => {
       onEnd(undefined)
       return value

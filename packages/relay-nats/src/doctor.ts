@@ -1,6 +1,7 @@
 // Looks at what the relay needs before it is started: versions, the stream's settings, rights.
 import { ConnectionPool, type ConnectionPoolOptions } from 'pglisten'
 import type { StreamInfo } from '@nats-io/jetstream'
+import { textOf } from './errors.js'
 import { Answers } from './nats/answers.js'
 import { takesBatches } from './nats/batch.js'
 import { Link } from './nats/link.js'
@@ -307,5 +308,3 @@ export function covers(pattern: string, subject: string): boolean {
   }
   return wanted.length === given.length
 }
-
-const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error))

@@ -16,6 +16,10 @@ export class RelayOptionError extends RelayError {
   override readonly code = 'ERR_PGLISTEN_RELAY_OPTION'
 }
 
+/** @internal The text of whatever was thrown. */
+export const textOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error)
+
 /** @internal The text of an error about a wrong value. */
 export function expected(name: string, what: string, value: unknown): string {
   const got =

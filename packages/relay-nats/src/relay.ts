@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events'
 import { ConnectionPool, type Listener } from 'pglisten'
 import { tell, type RelayRole } from './diagnostics.js'
-import { RelayError } from './errors.js'
+import { RelayError, textOf } from './errors.js'
 import { takesBatches } from './nats/batch.js'
 import { Link } from './nats/link.js'
 import { Outlet, TermEnded } from './nats/outlet.js'
@@ -219,7 +219,7 @@ export class Relay extends EventEmitter<RelayEvents> {
         reason =
           error instanceof TermEnded && error.reason === 'reset' ? 'stream-reset' : 'takeover'
         this.#epoch = undefined
-        this.#setRole('connecting', error instanceof Error ? error.message : String(error))
+        this.#setRole('connecting', textOf(error))
         this.#warn('the relay leads no more', error)
         await backoff.wait(soft)
       }

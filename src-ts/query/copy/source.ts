@@ -1,7 +1,7 @@
 // Where the data of a COPY comes from, read in chunks of a size that is worth a call to Rust.
 import { TextEncoder, types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../../errors.js'
-import { asThenable, whenSettled } from '../../native/thenable.js'
+import { asThenable, disregard, whenSettled } from '../../native/thenable.js'
 import { expected } from '../../options/validate.js'
 
 /** A stream of the web platform: what {@link CopySource} needs of a `ReadableStream`, of whatever library declares it. */
@@ -87,7 +87,8 @@ export class SourceReader {
     let item: Item | undefined
     try {
       const next = this.#items.next()
-      item = next instanceof Promise || isThenable(next) ? await this.#wait(next) : next
+      const later = asThenable(next)
+      item = later ? await this.#wait(later) : (next as Item)
     } catch (error) {
       // A source that has failed has ended.
       this.#isEnded = true
@@ -125,10 +126,10 @@ export class SourceReader {
   }
 
   /** Not `Promise.race()`: what never settles would keep one reaction for each item. */
-  #wait(next: PromiseLike<Item>): Promise<Item | undefined> {
+  #wait(next: PromiseLike<unknown>): Promise<Item | undefined> {
     return new Promise((resolve, reject) => {
       this.#interrupt = () => resolve(undefined)
-      next.then(resolve, reject)
+      whenSettled(next, (item) => resolve(item as Item), reject)
     })
   }
 
@@ -218,18 +219,12 @@ function itemsOfWebStream(stream: CopyReadable): Items {
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<never> {
-  return typeof value === 'object' && value !== null && 'then' in value
-}
-
 /** Ends an iteration early, without waiting for it: whoever is stuck in it may be so for ever. */
 export function endEarly(items: { return?: (() => unknown) | undefined }): void {
   try {
     const returned = asThenable(items.return?.())
-    if (returned) whenSettled(returned, nothing, nothing)
+    if (returned) disregard(returned)
   } catch {
     // Nobody asked for the rest of the data.
   }
 }
-
-function nothing(): void {}

@@ -1,4 +1,5 @@
 // What the command says while it runs: lines on standard error, or JSON on standard output.
+import { textOf } from '../errors.js'
 import type { RelayRole } from '../diagnostics.js'
 
 /** The same warning is said once in this time, with how often it came. */
@@ -65,8 +66,6 @@ export class Narrator {
     process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`)
   }
 }
-
-const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
 /** Text that cannot steer a terminal. */
 // eslint-disable-next-line no-control-regex -- those are what is to be replaced.

@@ -7,6 +7,7 @@
 //
 // A chain of expected sequences would not do: when somebody else stores a message in between, the first of ours is refused, and the
 // second one finds just the sequence that it expects.
+import { textOf } from '../errors.js'
 import type { Counters } from '../wire/counters.js'
 import type { RelayGapBody } from '../wire/gaps.js'
 import { Header, formatNumbered, makeHeaders } from '../wire/headers.js'
@@ -317,5 +318,3 @@ function headerRoom(item: Item): number {
   )
   return own + 400
 }
-
-const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error))

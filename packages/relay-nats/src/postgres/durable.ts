@@ -4,6 +4,7 @@
 // ends between the two leaves events that are handed out again. The stream tells which are stored: each message has the unique name of
 // its event, and the sequence up to which all transactions had committed by then.
 import type { DurableEvent, Subscription, Transaction } from 'pglisten'
+import { textOf } from '../errors.js'
 import { gapItem, type Item } from '../nats/item.js'
 import type { Outlet } from '../nats/outlet.js'
 import type { StreamReader } from '../nats/stream.js'
@@ -239,5 +240,3 @@ async function within(
     signal.removeEventListener('abort', end)
   }
 }
-
-const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
