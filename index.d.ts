@@ -2184,7 +2184,8 @@ interface BufferOptions {
     /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
     maxMessages?: number | undefined;
     /**
-     * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes.
+     * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes. The buffers of all
+     * listeners of a pool together have the bound `maxBufferedBytes` of `ConnectionPoolOptions`.
      * @default 67108864 (64 MiB)
      */
     maxBytes?: number | undefined;
@@ -3034,6 +3035,15 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
      * @default no limit
      */
     maxLifetimeSec?: number | undefined;
+    /**
+     * The most bytes in the buffers of all consumers of the pool's listeners together: an integer from 16384, counted as
+     * `buffer.maxBytes` of a listener counts them. Beyond it the largest buffer overflows first, by its own policy: one that drops its
+     * oldest gives way at once, with a `Gap` in the place of what was dropped; one of another policy overflows with its next
+     * notification. A buffer that has no more than an equal part of the bound does not overflow for it, so a consumer that keeps up
+     * loses nothing to those that do not.
+     * @default 536870912 (512 MiB)
+     */
+    maxBufferedBytes?: number | undefined;
     /** The treatment of a connection before it is leased again. @default `fast` */
     connRecyclingMethod?: ConnRecyclingMethod | undefined;
     /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */

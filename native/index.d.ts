@@ -134,10 +134,7 @@ export declare class NativeLease {
  */
 export declare class NativeListeners {
   constructor(bridge: Bridge)
-  /**
-   * Makes a listener. `pool` says where the session connects; `own` is the pool whose connections send what `ignoreOwn`
-   * leaves out.
-   */
+  /** Makes a listener of the pool `own`, whose connections send what `ignoreOwn` leaves out. `pool` says where the session connects. */
   make(listener: number, pool: NativePool, own: NativePool, options: NativeListenerOptions): void
   /** Forgets a listener, and leaves its session if it has not left it. Nothing happens when there is none of this id. */
   forget(listener: number): void
@@ -180,7 +177,7 @@ export declare class NativePasswordQuestions {
 /** A pool of connections. A pool that is collected as garbage closes the connections that are not leased. */
 export declare class NativePool {
   /** Opens nothing before a connection is asked for. `password` takes the place of a password that `connect` has. */
-  constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`, limits: NativePoolLimits, password?: NativePasswordQuestions | undefined | null)
+  constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`, limits: NativePoolLimits, maxBufferedBytes: number, password?: NativePasswordQuestions | undefined | null)
   /** The servers, as people read them: without a user or a password. */
   hosts(): Array<string>
   /** Resolves to a `NativeLease`. `holder` says in a few words who asks. */

@@ -161,6 +161,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
         resolved.maxDbPoolSize,
         resolved.connRecyclingMethod,
         resolved.limits,
+        resolved.maxBufferedBytes,
         asker?.handle,
       )
       asker?.keepWith(native)

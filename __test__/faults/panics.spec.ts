@@ -416,6 +416,24 @@ for (const together of [1, 3]) {
   )
 }
 
+panics(
+  'hand-over',
+  'while a gap is handed over is an `error` event, and each consumer has the gap all the same',
+  async (t) => {
+    const { pool, listener, called, iterated, errors, arrives } = await openScene(t)
+    await arrives('before')
+    const failed = next(listener, 'error')
+    arm('hand-over')
+    await pool.execute('SELECT pg_terminate_backend($1)', [listener.stats().session!.processId])
+    isDefect(t, await failed, 'hand-over')
+    await arrives('after')
+    t.deepEqual(called, ['before', 'gap', 'after'])
+    t.is(iterated.length, 3)
+    t.is((iterated[1] as Gap).reason, 'disconnect')
+    t.is(errors.length, 1)
+  },
+)
+
 panics('events', 'while events are taken is an `error` event, and they come later', async (t) => {
   const listener = (await openPool(t)).listener()
   const failed = deferred<Error>()

@@ -7,7 +7,8 @@ import { ListenerOverflowError, type Gap } from 'pglisten'
 import { createDatabase } from '../support/database.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { ask, notify, openListener, terminate, uniqueChannel } from '../support/listener.js'
-import { deferred, waitFor } from '../../lab/wait.js'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
+import { deferred, waitFor, within } from '../../lab/wait.js'
 
 /** A listener with a callback for one channel, and what that has heard; another listener of the same session beside it. */
 async function pair(t: Parameters<typeof openListener>[0], options = {}) {
@@ -69,6 +70,31 @@ test('an overflow with `error` closes its listener alone', async (t) => {
   await neighbour.shutdown()
   await neighbour.startup()
   t.is(neighbour.stats().session!.processId, processId)
+})
+
+test('whoever waits for a listener that closed by an overflow is told, while its session goes on', async (t) => {
+  const proxy = await FaultProxy.start(Number(new URL(await serverDsn()).port))
+  t.teardown(() => proxy.stop())
+  const { pool } = await openListener(t, {}, { dsn: proxy.dsn(await serverDsn()) })
+  for (const asking of ['sync', 'addChannel'] as const) {
+    const channel = uniqueChannel()
+    const stays = pool.listener({ channels: [uniqueChannel()] })
+    const closes = pool.listener({
+      channels: [channel],
+      buffer: { maxMessages: 3, overflow: 'error' },
+    })
+    await Promise.all([stays.startup(), closes.startup()])
+    const closed = once(closes, 'closed')
+    // What is asked is on its way when the listener closes.
+    proxy.set({ delayMs: 100 })
+    const asked = asking === 'sync' ? closes.sync() : closes.addChannel(uniqueChannel())
+    await ask('SELECT count(pg_notify($1, n::text)) FROM generate_series(1, 10) n', [channel])
+    await t.throwsAsync(within(asked), { instanceOf: ListenerOverflowError }, asking)
+    await closed
+    proxy.set({ delayMs: 0 })
+    await stays.sync()
+    await Promise.all([stays.shutdown(), closes.shutdown()])
+  }
 })
 
 test('a flood for one is dropped for that one, with the exact count', async (t) => {

@@ -294,3 +294,44 @@ test('while the session is lost the connection says so, and a move comes later',
   await back
   t.not(await backendOf(listener), shared)
 })
+
+test('a channel that is removed while its listener moves is no longer listened to on either session', async (t) => {
+  const { pool } = await openListener(t)
+  const [kept, removed] = [uniqueChannel(), uniqueChannel()]
+  const stays = await counting(pool, uniqueChannel())
+  for (const ending of ['move', 'shutdown'] as const) {
+    const { listener } = await counting(pool, kept)
+    await listener.addChannel(removed)
+    const moved = backendOf(listener)
+    const done = listener.removeChannel(removed)
+    if (ending === 'shutdown') await Promise.allSettled([listener.shutdown(), moved, done])
+    else {
+      await Promise.all([moved, done])
+      t.is(listener.stats().session!.channels, 1)
+    }
+    await stays.listener.sync()
+    t.like(stays.listener.stats().session, { listeners: 1, channels: 1 }, ending)
+    await listener.shutdown()
+  }
+})
+
+test('what was asked right before a move is done once the listener has moved', async (t) => {
+  const { pool } = await openListener(t)
+  const stays = await counting(pool, uniqueChannel())
+  const { listener } = await counting(pool, uniqueChannel())
+  const shared = listener.stats().session!.processId
+  // The session that is left answers nothing that is asked from here on before the listener has gone: it LISTENs to many channels.
+  const busy = Array.from({ length: 20_000 }, () => stays.listener.addChannel(uniqueChannel()))
+  const works = `SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1`
+  await waitFor(() => ask<boolean>(works, [shared]), { what: 'the LISTENs' })
+  const [channel, numbers] = [uniqueChannel(), [] as number[]]
+  const added = listener.addCallback(
+    channel,
+    (_connection, payload) => void numbers.push(Number(payload)),
+  )
+  await Promise.all([backendOf(listener), within(added, { what: 'the channel' })])
+  await notify(channel, '1')
+  await listener.sync()
+  t.deepEqual(numbers, [1])
+  await Promise.all(busy)
+})

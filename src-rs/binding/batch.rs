@@ -21,7 +21,7 @@ use super::error::{NativeError, in_facade_words};
 use super::wake::{make_string, to_js};
 use pglisten_core::base::Moment;
 use pglisten_core::base::panic::contained;
-use pglisten_core::deliver::buffer::{Drained, End, Entry, Notification, Subscriber};
+use pglisten_core::deliver::buffer::{Drained, End, Entry, Lost, Notification, Subscriber};
 use pglisten_core::deliver::gap::{Gap, GapReason};
 use pglisten_core::fail_point;
 
@@ -194,8 +194,8 @@ impl Batch<'_> {
 pub(crate) trait Source {
     /// Takes up to `max` entries and shows each.
     fn drain(&mut self, max: usize, show: impl FnMut(Entry, &[u8])) -> Drained;
-    /// So many notifications, from `first` on, could not be handed over.
-    fn lose(&mut self, first: &Notification, count: u64);
+    /// What was drained could not be handed over.
+    fn lose(&mut self, lost: Lost);
 }
 
 impl Source for &Subscriber {
@@ -203,8 +203,8 @@ impl Source for &Subscriber {
         Subscriber::drain(self, max, show)
     }
 
-    fn lose(&mut self, first: &Notification, count: u64) {
-        Subscriber::lose(self, first, count);
+    fn lose(&mut self, lost: Lost) {
+        Subscriber::lose(self, lost);
     }
 }
 
@@ -268,14 +268,10 @@ impl Drainer {
         };
         // One place is kept for the end of the stream.
         let max = room.saturating_sub(1).min(max as usize);
-        let mut first = None;
-        let mut notifications = 0;
+        let mut shown = Lost::default();
         let mut made = Ok(());
         let drained = source.drain(max, |entry, payload| {
-            if let Entry::Notification(notification) = &entry {
-                first.get_or_insert(*notification);
-                notifications += 1;
-            }
+            shown.note(&entry);
             if made.is_ok() {
                 // Here, so that what the batch was to hold is counted as lost.
                 let added = contained("handing a notification over", || {
@@ -286,8 +282,8 @@ impl Drainer {
                     .unwrap_or_else(|panicked| Err(napi::Error::from_reason(panicked.message)));
             }
         });
-        if drained.is_empty && notifications <= FEW {
-            *few = first.map(|first| first.received);
+        if drained.is_empty && shown.count <= FEW {
+            *few = shown.first.map(|first| first.received);
         }
         let handed = made
             .and_then(|()| drained.end.map_or(Ok(()), |end| batch.add_end(end)))
@@ -296,8 +292,8 @@ impl Drainer {
         totals[Total::Specials as usize] = batch.specials;
         totals[Total::IsSingle as usize] = u32::from(batch.is_single);
         totals[Total::IsEmpty as usize] = u32::from(drained.is_empty);
-        if let (Err(_), Some(first)) = (&handed, first) {
-            source.lose(&first, notifications);
+        if handed.is_err() {
+            source.lose(shown);
         }
         handed
     }

@@ -1,5 +1,7 @@
 //! The pool, as JavaScript sees it.
 
+use std::sync::Arc;
+
 use napi_derive::napi;
 
 use super::bounds::NativeCallBounds;
@@ -10,6 +12,7 @@ use super::error::in_facade_words;
 use super::finalize::contained_finalizer;
 use super::password::NativePasswordQuestions;
 use super::runtime::has_queried;
+use pglisten_core::deliver::budget::Budget;
 use pglisten_core::fail_point;
 use pglisten_core::query::pool::{Limits, Pool, PoolStatus, Recycling};
 
@@ -75,6 +78,8 @@ impl From<PoolStatus> for NativePoolStatus {
 pub struct NativePool {
     bridge: BridgeHandle,
     pool: Pool,
+    /// What the buffers of the pool's listeners may have together.
+    buffers: Arc<Budget>,
 }
 
 contained_finalizer!(NativePool);
@@ -82,6 +87,10 @@ contained_finalizer!(NativePool);
 impl NativePool {
     pub(crate) fn core(&self) -> &Pool {
         &self.pool
+    }
+
+    pub(crate) fn buffers(&self) -> &Arc<Budget> {
+        &self.buffers
     }
 }
 
@@ -95,6 +104,7 @@ impl NativePool {
         max_size: u32,
         #[napi(ts_arg_type = "`${NativeRecycling}`")] recycling: NativeRecycling,
         limits: NativePoolLimits,
+        max_buffered_bytes: f64,
         password: Option<&NativePasswordQuestions>,
     ) -> napi::Result<Self> {
         let pool = connect
@@ -110,6 +120,12 @@ impl NativePool {
         Ok(Self {
             bridge: bridge.handle(),
             pool,
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked in TypeScript"
+            )]
+            buffers: Arc::new(Budget::new(max_buffered_bytes as usize)),
         })
     }
 

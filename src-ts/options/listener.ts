@@ -2,6 +2,7 @@
 import { types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import {
+  BUFFER_BYTES,
   MAX_DELAY_MS,
   checkBoolean,
   checkChannel,
@@ -56,7 +57,8 @@ export interface BufferOptions {
   /** The most notifications in the buffer: an integer from 1 to 2147483648. @default 262144 */
   maxMessages?: number | undefined
   /**
-   * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes.
+   * The most bytes in the buffer: an integer from 16384. Each notification counts its payload plus 64 bytes. The buffers of all
+   * listeners of a pool together have the bound `maxBufferedBytes` of `ConnectionPoolOptions`.
    * @default 67108864 (64 MiB)
    */
   maxBytes?: number | undefined
@@ -278,8 +280,6 @@ export interface ResolvedListenerOptions {
 const MOST_DELAY_MS = 10
 
 const MILLISECONDS: NumberBounds = { min: 1, max: MAX_DELAY_MS }
-/** The smallest `maxBytes`: a buffer must have room for a payload of the largest size. */
-const MIN_BUFFER_BYTES = 16_384
 
 /** @internal The defaults of {@link ReconnectOptions}. */
 export const DEFAULT_RECONNECT: Complete<ReconnectOptions> = {
@@ -412,7 +412,7 @@ const DEFAULT_BUFFER: Complete<BufferOptions> = {
 function resolveBuffer(options: BufferOptions | undefined): Complete<BufferOptions> {
   const buffer = fill(options, 'buffer', DEFAULT_BUFFER)
   checkNumber('buffer.maxMessages', buffer.maxMessages, { min: 1, max: 2 ** 31, integer: true })
-  checkNumber('buffer.maxBytes', buffer.maxBytes, { min: MIN_BUFFER_BYTES, integer: true })
+  checkNumber('buffer.maxBytes', buffer.maxBytes, BUFFER_BYTES)
   checkOneOf('buffer.overflow', buffer.overflow, OVERFLOW_POLICIES)
   checkNumber('buffer.maxPauseMs', buffer.maxPauseMs, MILLISECONDS)
   return buffer

@@ -7,6 +7,7 @@ import {
 } from '#native'
 import { ConnectionPoolConfigurationError } from '../errors.js'
 import {
+  BUFFER_BYTES,
   MAX_DELAY_MS,
   checkBoolean,
   checkNumber,
@@ -228,6 +229,15 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
    * @default no limit
    */
   maxLifetimeSec?: number | undefined
+  /**
+   * The most bytes in the buffers of all consumers of the pool's listeners together: an integer from 16384, counted as
+   * `buffer.maxBytes` of a listener counts them. Beyond it the largest buffer overflows first, by its own policy: one that drops its
+   * oldest gives way at once, with a `Gap` in the place of what was dropped; one of another policy overflows with its next
+   * notification. A buffer that has no more than an equal part of the bound does not overflow for it, so a consumer that keeps up
+   * loses nothing to those that do not.
+   * @default 536870912 (512 MiB)
+   */
+  maxBufferedBytes?: number | undefined
   /** The treatment of a connection before it is leased again. @default `fast` */
   connRecyclingMethod?: ConnRecyclingMethod | undefined
   /** The encryption that is asked for. @default `PGSSLMODE`, or `verify-full` when `caFile` is `system`, or `prefer` */
@@ -331,6 +341,7 @@ const MAX_POOL_SIZE = 262_143
 const POOL_SIZE: NumberBounds = { min: 1, max: MAX_POOL_SIZE, integer: true }
 const DEFAULT_POOL_SIZE = 10
 const DEFAULT_ACQUIRE_TIMEOUT_MS = 30_000
+const DEFAULT_BUFFERED_BYTES = 512 * 2 ** 20
 const PORT: NumberBounds = { min: 1, max: 65_535, integer: true }
 const SECONDS: NumberBounds = { min: 0.001, max: MAX_DELAY_MS / 1000 }
 
@@ -483,6 +494,7 @@ const OPTIONS = {
   acquireTimeoutSec: { setting: null, read: seconds },
   idleTimeoutSec: { setting: null, read: seconds },
   maxLifetimeSec: { setting: null, read: seconds },
+  maxBufferedBytes: { setting: null, read: number(BUFFER_BYTES) },
   connRecyclingMethod: {
     setting: null,
     read: oneOf<ConnRecyclingMethod>('fast', 'verified', 'clean'),
@@ -548,6 +560,7 @@ export interface ResolvedPoolOptions {
   observation: ResolvedObservation
   queueWatch: ResolvedQueueWatch | undefined
   maxDbPoolSize: number
+  maxBufferedBytes: number
   /** The function that is asked for passwords, if there is one. */
   askPassword: (() => unknown) | undefined
   acquireTimeoutMs: number
@@ -596,6 +609,7 @@ export function resolvePoolOptions(
     },
     queueWatch: read(options, 'queueWatch'),
     maxDbPoolSize: read(options, 'maxDbPoolSize') ?? DEFAULT_POOL_SIZE,
+    maxBufferedBytes: read(options, 'maxBufferedBytes') ?? DEFAULT_BUFFERED_BYTES,
     askPassword: typeof options.password === 'function' ? options.password : undefined,
     limits: {
       idleTimeoutMs: read(options, 'idleTimeoutSec') ?? null,

@@ -112,6 +112,9 @@ export interface NumberBounds {
   or?: string
 }
 
+/** The bounds of a number of bytes for buffers: a payload of the largest size must have room. */
+export const BUFFER_BYTES: NumberBounds = { min: 16_384, integer: true }
+
 /** Checks that a value is a number within bounds. */
 export function checkNumber(
   name: string,

@@ -9,7 +9,7 @@ use napi::bindgen_prelude::Env;
 use parking_lot::Mutex;
 use pglisten_core::base::Moment;
 use pglisten_core::deliver::audience::{Audience, Members};
-use pglisten_core::deliver::buffer::{Drained, Entry, Notification};
+use pglisten_core::deliver::buffer::{Drained, Entry, Lost};
 
 use crate::binding::batch::{Drainer, Source, Value};
 use crate::binding::bridge::BridgeHandle;
@@ -50,8 +50,8 @@ impl Source for Reading<'_> {
         drained
     }
 
-    fn lose(&mut self, first: &Notification, count: u64) {
-        self.audience.lose(first, count);
+    fn lose(&mut self, lost: Lost) {
+        self.audience.lose(lost);
     }
 }
 

@@ -18,6 +18,7 @@ use napi_derive::napi;
 use options::{NativeListenerOptions, NativeReconnectOptions};
 use parking_lot::Mutex;
 use pglisten_core::base::error::{Error, ErrorKind, Result};
+use pglisten_core::deliver::budget::Budget;
 use pglisten_core::deliver::buffer::End;
 use pglisten_core::deliver::seat::Seat;
 use pglisten_core::fail_point;
@@ -92,6 +93,8 @@ struct Listener {
     options: Arc<ListenerOptions>,
     /// `None` before it is started.
     handle: Mutex<Option<ListenerHandle>>,
+    /// What the buffers of all listeners of its pool may have together.
+    buffers: Arc<Budget>,
 }
 
 /// The listeners of an environment, each by the id under which the facade is told of its events.
@@ -116,8 +119,7 @@ impl NativeListeners {
         }
     }
 
-    /// Makes a listener. `pool` says where the session connects; `own` is the pool whose connections send what `ignoreOwn`
-    /// leaves out.
+    /// Makes a listener of the pool `own`, whose connections send what `ignoreOwn` leaves out. `pool` says where the session connects.
     #[napi(catch_unwind)]
     pub fn make(
         &self,
@@ -149,6 +151,7 @@ impl NativeListeners {
             seat: Arc::new(seat),
             options: shared(options),
             handle: Mutex::default(),
+            buffers: Arc::clone(own.buffers()),
         };
         self.all.borrow_mut().insert(listener, Arc::new(made));
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use pglisten_core::base::Moment;
 use pglisten_core::base::panic::contained;
 use pglisten_core::deliver::audience::Candidate;
-use pglisten_core::deliver::buffer::{Bounds, Overflow, Subscriber};
+use pglisten_core::deliver::buffer::{Bounds, Lost, Overflow, Subscriber};
 use pglisten_core::deliver::seat::Seat;
 use pglisten_core::fail_point;
 
@@ -122,7 +122,11 @@ impl Receiver for Consumer {
             }),
             Err(error) => {
                 *self.failed.lock() = Some(error);
-                self.subscriber.lose(&notification, 1);
+                self.subscriber.lose(Lost {
+                    first: Some(notification),
+                    count: 1,
+                    ..Lost::default()
+                });
                 None
             }
         }
@@ -248,7 +252,8 @@ impl NativeSubscribers {
                 bridge: reading,
                 last_read: AtomicU64::new(0),
                 seat: Arc::clone(seat),
-                subscriber: Arc::new(Subscriber::new(bounds.into(), signal, counters)),
+                subscriber: Subscriber::new(bounds.into(), signal, counters)
+                    .within(&listener.buffers),
                 failed: Mutex::default(),
                 id: subscriber,
                 joins: AtomicBool::new(false),

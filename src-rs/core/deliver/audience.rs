@@ -21,14 +21,15 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::buffer::{Bounds, Drained, Entry, Notification, Overflow, Staged, Subscriber};
+use super::budget::Budget;
+use super::buffer::{Bounds, Drained, Entry, Lost, Notification, Overflow, Staged, Subscriber};
 use super::feed::SeatId;
 use super::gap::Gap;
 use super::seat::Seat;
 use crate::observe::BufferCounters;
 
 /// What all members of an audience have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Common {
     /// The number of their environment.
     pub environment: u64,
@@ -36,6 +37,21 @@ pub struct Common {
     pub channel: u32,
     /// The bounds of their buffers.
     pub bounds: Bounds,
+    /// The budget of their pool.
+    pub budget: Option<Arc<Budget>>,
+}
+
+impl PartialEq for Common {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same_budget = match (&self.budget, &other.budget) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        is_same_budget
+            && (self.environment, self.channel, self.bounds)
+                == (other.environment, other.channel, other.bounds)
+    }
 }
 
 /// Consumers that get the same notifications.
@@ -124,9 +140,13 @@ impl Audience {
             let signal = signal(Weak::clone(audience));
             let shared = Subscriber::new(common.bounds, signal, Arc::clone(&counters));
             shared.arm();
+            let shared = match &common.budget {
+                Some(budget) => shared.within(budget),
+                None => Arc::new(shared),
+            };
             Self {
                 common,
-                shared: Arc::new(shared),
+                shared,
                 counters,
                 inner: Mutex::default(),
                 has_left,
@@ -191,7 +211,7 @@ impl Audience {
             inner.received += 1;
         }
         if !inner.staged.is_empty() {
-            let mut change = self.shared.change();
+            let mut change = self.shared.change_for(&inner.staged);
             // No policy of an audience is felt by a session.
             let _ = change.push_all(&mut inner.staged);
             if change.finish() {
@@ -242,9 +262,9 @@ impl Audience {
         (self.shared.show(taken, show), members)
     }
 
-    /// Puts a gap before everything, as [`Subscriber::lose`] does.
-    pub fn lose(&self, first: &Notification, count: u64) {
-        self.shared.lose(first, count);
+    /// Puts back what could not be handed over, as [`Subscriber::lose`] does.
+    pub fn lose(&self, lost: Lost) {
+        self.shared.lose(lost);
     }
 
     /// Adds what was counted for a member to its listener's counters.

@@ -13,6 +13,15 @@ pub enum GapReason {
     Decode,
 }
 
+/// For what there was no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The consumer's buffer is at its own bounds.
+    Consumer,
+    /// The buffers of the pool are at their common bound.
+    Pool,
+}
+
 /// A break in the stream: what came before it is complete, what comes after it is too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gap {
@@ -57,6 +66,17 @@ impl Gap {
             old_process_id: None,
             new_process_id: None,
             merged: 1,
+        }
+    }
+
+    /// Says in words what was full.
+    pub(crate) fn because(self, full: Full) -> Self {
+        match full {
+            Full::Consumer => self,
+            Full::Pool => Self {
+                message: "the buffers of the pool's listeners were full together".to_owned(),
+                ..self
+            },
         }
     }
 

@@ -159,7 +159,8 @@ impl ListenerHandle {
             drop(moving.target.fence(number, reply));
         }
         drop(place);
-        Arc::clone(&self.0).answer(answer)
+        let running = Arc::clone(&self.0);
+        async move { running.answer(answer.await).await }
     }
 
     /// Takes a session of the listener's own, if it shares one and may leave it. The future resolves once the listener hears that session and no
@@ -254,8 +255,16 @@ impl Running {
         // Whoever reads the session may not hear for another environment.
         supervised.recall();
         let chair = Chair { supervised, id };
-        let joined = chair.join(self.seat.channels(), retry.copied().map(Box::new));
-        self.place.lock().chair = Some(chair);
+        let channels = self.seat.channels();
+        let joined = chair.join(channels.clone(), retry.copied().map(Box::new));
+        let mut place = self.place.lock();
+        if self.has_left.load(Ordering::Acquire) {
+            // Shut down since the session before this one ended.
+            let Chair { supervised, id } = chair;
+            drop(supervised.leave(id, channels, ABANDONED_CLOSE_TIMEOUT));
+        } else {
+            place.chair = Some(chair);
+        }
         joined
     }
 
@@ -289,9 +298,15 @@ impl Running {
         let Some(chair) = chair else {
             return Err(self.closed(None));
         };
-        // A supervisor that panicked has dropped its replies before it could say why.
-        let finished = chair.supervised.finished();
-        if self.unless_left(finished).await.is_none() {
+        let finished = async {
+            tokio::select! {
+                // A supervisor that panicked has dropped its replies before it could say why.
+                () = chair.supervised.finished() => true,
+                // The session goes on for others.
+                () = self.seat.given_up() => false,
+            }
+        };
+        if self.unless_left(finished).await != Some(true) {
             return Err(self.closed(None));
         }
         match chair.supervised.feed.gave_up() {
@@ -325,23 +340,45 @@ impl Running {
         ask: A,
     ) -> impl Future<Output = Result<()>> + Send + use<A> {
         let (reply, answer) = oneshot::channel();
+        let asked = Arc::<OnceLock<Weak<Supervised>>>::default();
+        let of = Arc::clone(&asked);
+        let ask = move |chair: &Chair| {
+            let _ = of.set(Arc::downgrade(&chair.supervised));
+            ask(chair, reply);
+        };
         let mut place = self.place.lock();
         let Place { chair, moving } = &mut *place;
         match (chair, moving) {
-            (_, Some(moving)) => moving
-                .deferred
-                .push(Box::new(move |chair| ask(chair, reply))),
-            (Some(chair), None) => ask(chair, reply),
+            (_, Some(moving)) => moving.deferred.push(Box::new(ask)),
+            (Some(chair), None) => ask(chair),
             // Whoever waits learns from the dropped reply.
             (None, None) => {}
         }
         drop(place);
-        Arc::clone(self).answer(answer)
+        let running = Arc::clone(self);
+        async move {
+            let answer = answer.await;
+            if answer.is_err() && running.has_moved_from(asked.get()) {
+                // The listener left the session before it answered, for one that followed what was asked from its start.
+                return Ok(());
+            }
+            running.answer(answer).await
+        }
+    }
+
+    /// Whether the listener has gone from this session to another one.
+    fn has_moved_from(&self, session: Option<&Weak<Supervised>>) -> bool {
+        let place = self.place.lock();
+        let now = place.chair.as_ref().zip(session);
+        now.is_some_and(|(chair, before)| !Weak::ptr_eq(before, &Arc::downgrade(&chair.supervised)))
     }
 
     /// The answer to a command. A dropped reply means that the listener is at its end, and the error says why.
-    async fn answer(self: Arc<Self>, answer: oneshot::Receiver<Result<()>>) -> Result<()> {
-        if let Ok(answer) = answer.await {
+    async fn answer(
+        self: Arc<Self>,
+        answer: std::result::Result<Result<()>, oneshot::error::RecvError>,
+    ) -> Result<()> {
+        if let Ok(answer) = answer {
             return answer;
         }
         let ended = self.ended().await;
@@ -362,11 +399,14 @@ impl Running {
     }
 
     fn leave(&self, timeout: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let Place { chair, moving } = take(&mut *self.place.lock());
         self.has_left.store(true, Ordering::Release);
+        let Place { chair, moving } = take(&mut *self.place.lock());
         self.left.notify_waiters();
+        let mut channels = self.seat.channels();
+        if let Some(moving) = &moving {
+            channels.extend(moving.channels.iter().cloned());
+        }
         let target = moving.map(|moving| moving.target.clone());
-        let channels = self.seat.channels();
         let leave =
             |Chair { supervised, id }: Chair| supervised.leave(id, channels.clone(), timeout);
         let (old, new) = (chair.map(leave), target.map(leave));

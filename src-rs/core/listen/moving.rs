@@ -27,6 +27,8 @@ type Deferred = Box<dyn FnOnce(&Chair) + Send>;
 pub(super) struct Moving {
     /// Where the listener goes.
     pub(super) target: Chair,
+    /// The channels of the listener when it began to move: of those that were removed since, the session that is left has not heard.
+    pub(super) channels: Vec<String>,
     pub(super) deferred: Vec<Deferred>,
     outcome: watch::Receiver<Option<Result<()>>>,
     _task: AbortOnDropHandle<()>,
@@ -70,7 +72,8 @@ impl Moving {
         let id = feed.expect(&running.seat)?;
         let supervised = registry::start_alone(&running.options, feed);
         let target = Chair { supervised, id };
-        let joined = target.join(running.seat.channels(), None);
+        let channels = running.seat.channels();
+        let joined = target.join(channels.clone(), None);
         let (tell, outcome) = watch::channel(None);
         let task = {
             let (running, target) = (Arc::clone(running), target.clone());
@@ -87,6 +90,7 @@ impl Moving {
         };
         Some(Self {
             target,
+            channels,
             deferred: Vec::new(),
             outcome,
             _task: AbortOnDropHandle::new(tokio::spawn(task)),
@@ -97,7 +101,10 @@ impl Moving {
 /// Leaves the session that the listener no longer hears, and asks the other one for what was asked for meanwhile.
 fn arrive(running: &Running, place: &mut Place, moving: Moving, is_there: bool) {
     let Moving {
-        target, deferred, ..
+        target,
+        mut channels,
+        deferred,
+        ..
     } = moving;
     let left = if is_there {
         // The session that is left may end before it has notified them. Twice does no harm: the second time none of them is open.
@@ -109,7 +116,8 @@ fn arrive(running: &Running, place: &mut Place, moving: Moving, is_there: bool) 
         Some(target)
     };
     if let Some(Chair { supervised, id }) = left {
-        drop(supervised.leave(id, running.seat.channels(), CLOSE_TIMEOUT));
+        channels.extend(running.seat.channels());
+        drop(supervised.leave(id, channels, CLOSE_TIMEOUT));
     }
     if let Some(chair) = &place.chair {
         for ask in deferred {
@@ -131,6 +139,7 @@ async fn cross(
     loop {
         for chair in [old, new] {
             if !chair.supervised.feed.is_up().await {
+                from.stay(old.id);
                 return Err(closed(chair));
             }
         }

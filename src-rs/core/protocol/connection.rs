@@ -119,6 +119,8 @@ pub struct Connection<S> {
     /// The notice by which the server has announced its end: one that crashes gives its reason (57P02) in a mere notice before
     /// the socket breaks.
     farewell: Option<Box<ServerMessage>>,
+    /// The error with which the server ended the session while requests were waiting.
+    last_word: Option<Box<ServerMessage>>,
     /// What the server said during start-up.
     early: VecDeque<Asynchronous>,
 }
@@ -150,6 +152,7 @@ pub(crate) fn pair<S>(
         pending: VecDeque::new(),
         closing: Closing::NotYet,
         farewell: None,
+        last_word: None,
         early: early
             .notices
             .into_iter()
@@ -193,6 +196,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The end with the reason that the server had announced, if the end itself has none of the server's.
     fn explained(&mut self, mut end: ConnectionEnd) -> ConnectionEnd {
+        if end.error.server.is_none()
+            && let Some(error) = self.last_word.take()
+        {
+            return Error::database(*error).into();
+        }
         if end.error.server.is_none()
             && let Some(notice) = self.farewell.take()
         {
@@ -450,6 +458,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Message::ErrorResponse(error) if error.severity != "ERROR" => {
                 // The session ends with it, which the end of the socket will not explain.
                 self.state.close(Some(&Error::database((**error).clone())));
+                self.last_word = Some(error.clone());
             }
             _ => {}
         }

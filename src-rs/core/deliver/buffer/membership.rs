@@ -17,12 +17,12 @@ pub(in crate::deliver) struct Taken {
 impl Subscriber {
     /// Whether nothing waits here.
     pub(in crate::deliver) fn is_empty(&self) -> bool {
-        self.state.lock().queue.is_empty()
+        self.lock().queue.is_empty()
     }
 
     /// Makes the consumer a member, if it waits with an empty buffer.
     pub(in crate::deliver) fn become_member(&self, membership: Membership) -> bool {
-        let state = self.state.lock();
+        let state = self.lock();
         let waits = state.armed && state.queue.is_empty() && state.end.is_none();
         if !waits || state.queue.coalesces() {
             return false;
@@ -48,8 +48,8 @@ impl Subscriber {
         let mut is_ready = false;
         // Whoever else wants to change this buffer waits for the audience's lock, as long as the consumer is a member.
         membership.end(|shared| {
-            let shared = shared.state.lock();
-            let mut state = self.state.lock();
+            let shared = shared.lock();
+            let mut state = self.lock();
             state.drained_received = shared.drained_received;
             if state.end.is_none() {
                 shared.queue.for_each(|entry, payload| match entry {
@@ -83,7 +83,7 @@ impl Subscriber {
 
     /// Takes up to `max` entries of the buffer that an audience shares. Taking none arms it.
     pub(in crate::deliver) fn take(&self, max: usize) -> Taken {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let first = state.queue.take_block(max, MAX_DRAINED_BYTES);
         let Some(mut first) = first else {
             state.armed = true;
@@ -121,7 +121,7 @@ impl Subscriber {
         while block.take(&mut show).is_some() {
             shown += 1;
         }
-        self.state.lock().queue.give_back(block);
+        self.lock().queue.give_back(block);
         Drained {
             shown,
             is_empty,
@@ -131,6 +131,6 @@ impl Subscriber {
 
     /// Forgets what waits, since nobody will take it.
     pub(in crate::deliver) fn forget(&self) {
-        self.state.lock().queue.clear();
+        self.lock().queue.clear();
     }
 }

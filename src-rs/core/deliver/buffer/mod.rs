@@ -4,6 +4,7 @@
 //! JavaScript pulls. A consumer that found the queue empty is *armed*: the next push signals it, once. Whoever carries the signal
 //! to the consumer may hand it the notification at once, if there is only one: then the consumer need not pull, and stays armed.
 
+mod change;
 #[cfg(test)]
 mod coalescing_properties;
 mod membership;
@@ -13,17 +14,18 @@ mod queue;
 mod queue_properties;
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::base::Moment;
 use crate::base::clock;
 use crate::base::error::Error;
+
 use crate::deliver::audience::Membership;
+use crate::deliver::budget::Budget;
 use crate::deliver::gap::Gap;
 use crate::observe::BufferCounters;
 pub use overflow::{Bounds, Overflow, Pressure};
@@ -95,6 +97,31 @@ pub struct Drained {
     pub end: Option<End>,
 }
 
+/// What was drained but could not be handed over.
+#[derive(Debug, Default)]
+pub struct Lost {
+    /// The first of its notifications.
+    pub first: Option<Notification>,
+    /// How many notifications there were.
+    pub count: u64,
+    /// Its gaps and fences, in order.
+    pub breaks: Vec<Entry>,
+}
+
+impl Lost {
+    /// Notes an entry, in case it cannot be handed over.
+    pub fn note(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Notification(notification) => {
+                self.first.get_or_insert(*notification);
+                self.count += 1;
+            }
+            Entry::Gap(gap) => self.breaks.push(Entry::Gap(gap.clone())),
+            Entry::Fence(fence) => self.breaks.push(Entry::Fence(*fence)),
+        }
+    }
+}
+
 /// Counts of one consumer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SubscriberStats {
@@ -119,6 +146,18 @@ pub struct Subscriber {
     membership: Mutex<Option<Arc<Membership>>>,
     /// Whether there is a membership: a look at it costs less than the lock.
     is_member: AtomicBool,
+    /// The budget of the pool; `None` for a buffer that is of none.
+    budget: Option<Arc<Budget>>,
+    /// The bytes that the budget knows of.
+    counted: AtomicUsize,
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.recount(*self.counted.get_mut(), 0);
+        }
+    }
 }
 
 impl fmt::Debug for Subscriber {
@@ -185,7 +224,28 @@ impl Subscriber {
             state: Mutex::default(),
             membership: Mutex::default(),
             is_member: AtomicBool::new(false),
+            budget: None,
+            counted: AtomicUsize::new(0),
         }
+    }
+
+    /// The same buffer as one of a pool: what it has counts for the budget.
+    #[must_use]
+    pub fn within(mut self, budget: &Arc<Budget>) -> Arc<Self> {
+        self.budget = Some(Arc::clone(budget));
+        let buffer = Arc::new(self);
+        budget.enter(Arc::downgrade(&buffer));
+        buffer
+    }
+
+    /// The budget of the pool, if it is a buffer of one.
+    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
+        self.budget.as_ref()
+    }
+
+    /// The bytes of its notifications when the lock was released last.
+    pub(super) fn counted(&self) -> usize {
+        self.counted.load(Ordering::Relaxed)
     }
 
     /// Changes whether equal notifications are merged, and takes those out that `keep` refuses: in what is buffered, as if it had
@@ -196,7 +256,7 @@ impl Subscriber {
         mut keep: impl FnMut(&Notification, &[u8]) -> bool,
     ) -> u64 {
         self.leave_audience();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let (mut refused, mut merged) = (0, 0);
         let mut before = state.queue.take_out();
         state.queue = coalesce.map_or_else(Queue::default, Queue::coalescing);
@@ -225,7 +285,7 @@ impl Subscriber {
     pub fn drain(&self, max: usize, mut show: impl FnMut(Entry, &[u8])) -> Drained {
         let (mut shown, mut bytes) = (0, 0);
         loop {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             let is_enough = shown >= max || bytes >= MAX_DRAINED_BYTES;
             let block = if is_enough {
                 None
@@ -262,7 +322,7 @@ impl Subscriber {
                 shown += 1;
                 bytes += length;
             }
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             (state.leaving_messages, state.leaving_bytes) = (0, 0);
             if state.discarded {
                 return Drained {
@@ -277,7 +337,7 @@ impl Subscriber {
 
     /// Arms the consumer, if there is nothing to take. Says whether that is so.
     pub fn arm(&self) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.armed = state.queue.is_empty() && state.end.is_none();
         state.takes_handed = state.armed;
         state.armed
@@ -286,7 +346,7 @@ impl Subscriber {
     /// Shows the only entry to `show`, if it is a notification, and arms the consumer again. For whoever tells the consumer of the
     /// signal. `None`: the consumer has to drain.
     pub fn hand_over<T>(&self, show: impl FnOnce(&Notification, &[u8]) -> T) -> Option<T> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if !state.takes_handed || state.end.is_some() || !state.queue.is_one_notification() {
             return None;
         }
@@ -311,20 +371,30 @@ impl Subscriber {
 
     /// The consumer has something to do before it can take what follows what it was handed: it will drain.
     pub fn stop_handing(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         (state.armed, state.takes_handed) = (false, false);
     }
 
-    /// Puts a gap before everything for `count` notifications, from `first` on, that were drained but could not be handed over.
-    pub fn lose(&self, first: &Notification, count: u64) {
-        let gap = Gap {
+    /// Puts back before everything what was drained but could not be handed over: a gap for its notifications, then its own gaps and
+    /// fences.
+    pub fn lose(&self, lost: Lost) {
+        let Lost {
+            first,
+            count,
+            breaks,
+        } = lost;
+        if first.is_none() && breaks.is_empty() {
+            return;
+        }
+        let gap = first.map(|first| Gap {
             dropped: Some(count),
             message: "a batch could not be handed to JavaScript".to_owned(),
             ..Gap::overflow(first.confirmed.into(), clock::now())
-        };
+        });
         self.counters.dropped.fetch_add(count, Ordering::Relaxed);
+        let gap = gap.map(|gap| Entry::Gap(Box::new(gap)));
         let mut change = self.change();
-        change.queue.push_gap_front(gap);
+        change.queue.push_front(gap.into_iter().chain(breaks));
         // Whoever asked got an error instead, and does not know that there is more.
         (change.armed, change.takes_handed) = (true, false);
     }
@@ -340,7 +410,7 @@ impl Subscriber {
         if let Some(membership) = self.membership() {
             return membership.shared().stats();
         }
-        let state = self.state.lock();
+        let state = self.lock();
         let oldest = state.queue.received();
         SubscriberStats {
             buffered: state.messages(),
@@ -354,7 +424,7 @@ impl Subscriber {
     pub(super) fn end(&self, end: End, keep: bool) {
         if !keep {
             // Before it leaves an audience, so that nothing is copied.
-            self.state.lock().end(end.clone(), false);
+            self.lock().end(end.clone(), false);
         }
         self.change().end(end, keep);
     }
@@ -362,7 +432,7 @@ impl Subscriber {
     /// Forgets all entries, without a signal: the consumer was removed and asks no more.
     pub(super) fn close(&self) {
         // Before it leaves an audience, so that nothing is copied.
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.end(End::Shutdown, false);
         state.armed = false;
         drop(state);
@@ -372,68 +442,6 @@ impl Subscriber {
     /// Tells the consumer that it has something to drain.
     pub(super) fn signal(&self) {
         (self.signal)();
-    }
-
-    /// Locks the buffer for a change, which ends a membership. An armed consumer is signalled when the guard is dropped.
-    pub(super) fn change(&self) -> Change<'_> {
-        self.leave_audience();
-        Change {
-            subscriber: self,
-            state: Some(self.state.lock()),
-        }
-    }
-}
-
-/// A change of a buffer that is under way. The buffer is locked meanwhile; when the change ends, an armed consumer that has
-/// something to take is signalled, after the lock was released: the consumer's thread wants it at once.
-pub(super) struct Change<'a> {
-    subscriber: &'a Subscriber,
-    /// `None` once the change has ended.
-    state: Option<MutexGuard<'a, State>>,
-}
-
-impl Deref for Change<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        self.state.as_deref().expect("a change that is under way")
-    }
-}
-
-impl DerefMut for Change<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        self.state
-            .as_deref_mut()
-            .expect("a change that is under way")
-    }
-}
-
-impl Drop for Change<'_> {
-    fn drop(&mut self) {
-        if self.finish() {
-            self.subscriber.signal();
-        }
-    }
-}
-
-impl Change<'_> {
-    /// Adds the consumer's part of a batch, and empties that.
-    pub(super) fn push_all(&mut self, staged: &mut Staged) -> Pressure {
-        let subscriber = self.subscriber;
-        subscriber.push_all(self, staged)
-    }
-
-    /// Ends the change. Says whether the consumer is to be signalled, which is then up to the caller.
-    #[must_use]
-    pub(super) fn finish(&mut self) -> bool {
-        let Some(mut state) = self.state.take() else {
-            return false;
-        };
-        let is_ready = state.armed && (!state.queue.is_empty() || state.end.is_some());
-        if is_ready {
-            state.armed = false;
-        }
-        is_ready
     }
 }
 

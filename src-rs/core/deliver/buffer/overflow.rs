@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{ENTRY_OVERHEAD_BYTES, Entry, Notification, Queue, Staged, State, Subscriber};
+use crate::deliver::gap::Full;
 
 /// The bytes of notifications that a consumer that pauses its session takes beyond its bounds, over several sessions. What one session
 /// has read before it stops comes on top.
@@ -54,13 +55,9 @@ impl Subscriber {
         if self.bounds.overflow != Overflow::Pause {
             return Pressure::None;
         }
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let (messages, bytes) = (state.messages(), state.bytes());
-        let Bounds {
-            max_messages,
-            max_bytes,
-            ..
-        } = self.bounds;
+        let (max_messages, max_bytes) = (self.bounds.max_messages, self.max_bytes());
         if messages <= max_messages / 2 && bytes <= max_bytes / 2 {
             state.wish = Pressure::None;
             state.beyond_bytes = 0;
@@ -70,6 +67,31 @@ impl Subscriber {
             Pressure::Pause
         } else {
             Pressure::None
+        }
+    }
+
+    /// Whether this buffer drops its oldest as soon as the pool needs the room. Another one overflows with its next notification.
+    pub(in crate::deliver) fn gives_way(&self) -> bool {
+        self.bounds.overflow == Overflow::DropOldest
+    }
+
+    /// Drops the oldest until there are no more bytes than these.
+    pub(in crate::deliver) fn give_way(&self, level: usize) {
+        let mut state = self.lock();
+        let mut dropped = 0;
+        while state.bytes() > level && state.queue.drop_oldest(Full::Pool) {
+            dropped += 1;
+        }
+        self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// The most bytes that it may have: its own bound, or what the pool leaves it.
+    fn max_bytes(&self) -> usize {
+        let max_bytes = self.bounds.max_bytes;
+        match &self.budget {
+            // Where there is no room in the pool, the largest gives way, which may be this one.
+            Some(budget) if !self.gives_way() => budget.allowed(self.counted(), max_bytes),
+            _ => max_bytes,
         }
     }
 
@@ -87,7 +109,7 @@ impl Subscriber {
             return self.coalesce_all(state, batch);
         }
         if state.messages() + batch.messages <= self.bounds.max_messages
-            && state.bytes() + batch.bytes <= self.bounds.max_bytes
+            && state.bytes() + batch.bytes <= self.max_bytes()
         {
             state.queue.append(batch);
             state.beyond_bytes = 0;
@@ -112,10 +134,9 @@ impl Subscriber {
         let bytes = notification.bytes();
         let mut pressure = Pressure::None;
         while state.messages() > 0
-            && (state.messages() >= self.bounds.max_messages
-                || state.bytes() + bytes > self.bounds.max_bytes)
+            && let Some(full) = self.is_full(state, false, state.bytes() + bytes)
         {
-            match self.make_room(state, &notification) {
+            match self.make_room(state, &notification, full) {
                 Room::Made => {}
                 Room::None(pressure) => return pressure,
                 Room::Beyond(felt) => {
@@ -153,18 +174,14 @@ impl Subscriber {
         notification: Notification,
         payload: &[u8],
     ) -> (Pressure, bool) {
-        let Bounds {
-            max_messages,
-            max_bytes,
-            ..
-        } = self.bounds;
         let mut pressure = Pressure::None;
         let mut equal = state.queue.find_equal(&notification, payload);
-        while state.messages() > 0
-            && ((equal.is_none() && state.messages() >= max_messages)
-                || state.leaving_bytes + state.queue.bytes_with(equal, &notification) > max_bytes)
-        {
-            match self.make_room(state, &notification) {
+        while state.messages() > 0 {
+            let bytes = state.leaving_bytes + state.queue.bytes_with(equal, &notification);
+            let Some(full) = self.is_full(state, equal.is_some(), bytes) else {
+                break;
+            };
+            match self.make_room(state, &notification, full) {
                 Room::Made => equal = state.queue.find_equal(&notification, payload),
                 Room::None(pressure) => return (pressure, false),
                 Room::Beyond(felt) => {
@@ -180,11 +197,23 @@ impl Subscriber {
         (pressure, equal.is_some())
     }
 
+    /// Whether there is no room for another notification, or for one that is merged, with which there would be so many bytes.
+    fn is_full(&self, state: &State, is_merged: bool, bytes: usize) -> Option<Full> {
+        let has_place = is_merged || state.messages() < self.bounds.max_messages;
+        if !has_place || bytes > self.bounds.max_bytes {
+            Some(Full::Consumer)
+        } else if bytes > self.max_bytes() {
+            Some(Full::Pool)
+        } else {
+            None
+        }
+    }
+
     /// Does what the policy says about a notification for which there is no room.
-    fn make_room(&self, state: &mut State, notification: &Notification) -> Room {
+    fn make_room(&self, state: &mut State, notification: &Notification, full: Full) -> Room {
         match self.bounds.overflow {
             Overflow::DropOldest => {
-                if !state.queue.drop_oldest() {
+                if !state.queue.drop_oldest(full) {
                     // All that is there is on its way out.
                     return Room::Beyond(Pressure::None);
                 }
@@ -192,7 +221,7 @@ impl Subscriber {
                 Room::Made
             }
             Overflow::DropNewest => {
-                state.queue.drop_newest(notification);
+                state.queue.drop_newest(notification, full);
                 self.counters.dropped.fetch_add(1, Ordering::Relaxed);
                 Room::None(Pressure::None)
             }

@@ -24,7 +24,7 @@ use waiting::Waiting;
 
 use super::{Entry, Notification};
 use crate::base::Moment;
-use crate::deliver::gap::Gap;
+use crate::deliver::gap::{Full, Gap};
 
 /// The most entries in a block.
 const MAX_ENTRIES: usize = 1024;
@@ -196,7 +196,7 @@ impl Block {
     }
 
     /// Drops the first notification: puts a gap in its place, or counts it in the gap that stands before it.
-    fn drop_oldest(&mut self) -> Option<Notification> {
+    fn drop_oldest(&mut self, full: Full) -> Option<Notification> {
         // Only gaps and fences can stand before the oldest notification, and those are few.
         let index = self.entries.iter().position(is_notification)?;
         let Some(&Entry::Notification(oldest)) = self.entries.get(index) else {
@@ -211,7 +211,7 @@ impl Block {
             gap.drop_another(oldest.received.into());
             drop(self.entries.remove(index));
         } else {
-            self.entries[index] = overflow_gap(&oldest);
+            self.entries[index] = overflow_gap(&oldest, full);
             self.gaps += 1;
         }
         // No other payload stands before it.
@@ -302,10 +302,12 @@ impl Queue {
         self.bound_gaps();
     }
 
-    /// Puts a gap before everything.
-    pub(super) fn push_gap_front(&mut self, gap: Gap) {
+    /// Puts gaps and fences before everything.
+    pub(super) fn push_front(&mut self, entries: impl Iterator<Item = Entry>) {
         let mut block = self.spare.pop().unwrap_or_default();
-        block.push(Entry::Gap(Box::new(gap)), &[]);
+        for entry in entries {
+            block.push(entry, &[]);
+        }
         self.give_back(block);
     }
 
@@ -376,9 +378,9 @@ impl Queue {
     }
 
     /// Drops the first notification and leaves a gap in its place. `false`: there is none.
-    pub(super) fn drop_oldest(&mut self) -> bool {
+    pub(super) fn drop_oldest(&mut self, full: Full) -> bool {
         let Some(place) = self.blocks.iter().position(|block| block.messages > 0) else {
-            return self.drop_waiting();
+            return self.drop_waiting(full);
         };
         // The gap that it belongs to may be the last entry of the block before.
         let continues = place > 0
@@ -395,7 +397,7 @@ impl Queue {
             oldest
         } else {
             let gaps = self.blocks[place].gaps;
-            let oldest = self.blocks[place].drop_oldest();
+            let oldest = self.blocks[place].drop_oldest(full);
             self.gaps += self.blocks[place].gaps - gaps;
             oldest
         };
@@ -438,11 +440,11 @@ impl Queue {
     }
 
     /// Notes at the end that `newest` was dropped.
-    pub(super) fn drop_newest(&mut self, newest: &Notification) {
+    pub(super) fn drop_newest(&mut self, newest: &Notification, full: Full) {
         self.settle();
         match self.blocks.back_mut().and_then(Block::last_overflow) {
             Some(gap) => gap.drop_another(newest.received.into()),
-            None => self.push(overflow_gap(newest), &[]),
+            None => self.push(overflow_gap(newest, full), &[]),
         }
     }
 
@@ -476,7 +478,7 @@ fn is_notification(entry: &Entry) -> bool {
     matches!(entry, Entry::Notification(_))
 }
 
-fn overflow_gap(first: &Notification) -> Entry {
+fn overflow_gap(first: &Notification, full: Full) -> Entry {
     let gap = Gap::overflow(first.confirmed.into(), first.received.into());
-    Entry::Gap(Box::new(gap))
+    Entry::Gap(Box::new(gap.because(full)))
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::queue::{MAX_GAPS, Queue};
 use super::{Entry, Notification};
 use crate::base::Moment;
-use crate::deliver::gap::{Gap, GapReason};
+use crate::deliver::gap::{Full, Gap, GapReason};
 
 /// An entry of the plain list.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,9 +147,9 @@ proptest! {
                     push(&mut queue, &entry);
                     list.push_back(entry);
                 }
-                Step::DropOldest => prop_assert_eq!(queue.drop_oldest(), drop_oldest(&mut list)),
+                Step::DropOldest => prop_assert_eq!(queue.drop_oldest(Full::Consumer), drop_oldest(&mut list)),
                 Step::DropNewest => {
-                    queue.drop_newest(&notification(b"newest"));
+                    queue.drop_newest(&notification(b"newest"), Full::Consumer);
                     match list.back_mut() {
                         Some(Plain::Overflow(count, _)) => *count += 1,
                         _ => list.push_back(Plain::Overflow(1, 1)),

@@ -21,17 +21,20 @@ fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<Atomi
     (Subscriber::new(bounds, signal, Arc::default()), signals)
 }
 
-fn push(subscriber: &Subscriber, payload: &str) -> Pressure {
-    let notification = Notification {
+fn notification(payload: &str) -> Notification {
+    Notification {
         channel: 1,
         process_id: 1,
         length: u32::try_from(payload.len()).unwrap(),
         is_ascii: payload.is_ascii(),
         received: Moment::now(),
         confirmed: Moment::now(),
-    };
+    }
+}
+
+fn push(subscriber: &Subscriber, payload: &str) -> Pressure {
     let mut staged = Staged::default();
-    staged.push(notification, payload.as_bytes());
+    staged.push(notification(payload), payload.as_bytes());
     subscriber.change().push_all(&mut staged)
 }
 
@@ -421,16 +424,141 @@ fn what_could_not_be_handed_over_is_a_gap_before_the_rest() {
     for payload in ["a", "b", "c"] {
         push(&subscriber, payload);
     }
-    let mut first = None;
-    subscriber.drain(2, |entry, _| {
-        if let Entry::Notification(notification) = entry {
-            first.get_or_insert(notification);
-        }
-    });
-    subscriber.lose(&first.unwrap(), 2);
+    let mut lost = Lost::default();
+    subscriber.drain(2, |entry, _| lost.note(&entry));
+    subscriber.lose(lost);
     assert_eq!(signals.load(Ordering::SeqCst), 1);
     assert_eq!(drained(&subscriber), "-2 c");
     assert_eq!(dropped(&subscriber), 2);
+}
+
+#[test]
+fn gaps_and_fences_that_could_not_be_handed_over_come_again() {
+    let (subscriber, signals) = subscriber(10, Overflow::DropOldest);
+    subscriber.change().insert_gap(disconnect());
+    let mut lost = Lost::default();
+    subscriber.drain(10, |entry, _| lost.note(&entry));
+    subscriber.lose(lost);
+    assert_eq!(signals.load(Ordering::SeqCst), 1);
+    push(&subscriber, "a");
+    let mut fence = Staged::default();
+    fence.push_fence(1);
+    subscriber.change().push_all(&mut fence);
+    let mut lost = Lost::default();
+    subscriber.drain(10, |entry, _| lost.note(&entry));
+    push(&subscriber, "b");
+    subscriber.lose(lost);
+    assert_eq!(drained(&subscriber), "-1 | #1 b");
+    // Of nothing, nothing is lost.
+    subscriber.lose(Lost::default());
+    assert_eq!(drained(&subscriber), "");
+}
+
+/// Buffers of a pool with room for so many notifications of 36 bytes, which count 100.
+fn pooled<const COUNT: usize>(
+    room: usize,
+    policies: [Overflow; COUNT],
+) -> (Arc<Budget>, [Arc<Subscriber>; COUNT]) {
+    let budget = Arc::new(Budget::new(100 * room));
+    let buffers = policies.map(|overflow| subscriber(1000, overflow).0.within(&budget));
+    (budget, buffers)
+}
+
+fn push_many(subscriber: &Subscriber, count: usize) -> Pressure {
+    let payload = "x".repeat(36);
+    (0..count)
+        .map(|_| {
+            let mut staged = Staged::default();
+            staged.push(notification(&payload), payload.as_bytes());
+            subscriber.change_for(&staged).push_all(&mut staged)
+        })
+        .max()
+        .unwrap_or_default()
+}
+
+fn buffered(subscriber: &Subscriber) -> usize {
+    subscriber.stats().buffered
+}
+
+#[test]
+fn the_largest_buffer_of_a_pool_gives_way_and_counts_what_it_drops() {
+    let (budget, [large, small]) = pooled(64, [Overflow::DropOldest; 2]);
+    push_many(&large, 64);
+    assert_eq!((buffered(&large), budget.used()), (64, 6400));
+    push_many(&small, 20);
+    assert_eq!((buffered(&small), dropped(&small)), (20, 0));
+    assert_eq!(buffered(&large) as u64 + dropped(&large), 64);
+    assert!(
+        dropped(&large) >= 20 && dropped(&large) <= 22,
+        "{}",
+        dropped(&large)
+    );
+    // Beyond its equal part it is the largest itself.
+    push_many(&small, 100);
+    assert!(budget.used() <= 6400);
+    assert!(buffered(&small) >= 31 && buffered(&large) >= 31);
+    let mut gap = None;
+    large.drain(1, |entry, _| gap = Some(entry));
+    assert!(matches!(gap, Some(Entry::Gap(gap)) if gap.message.contains("together")));
+    drained(&large);
+    drained(&small);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn a_buffer_that_does_not_drop_its_oldest_has_room_that_larger_ones_make() {
+    for policy in [Overflow::DropNewest, Overflow::Pause, Overflow::Error] {
+        let (budget, [large, other]) = pooled(64, [Overflow::DropOldest, policy]);
+        push_many(&large, 64);
+        assert_eq!(push_many(&other, 30), Pressure::None);
+        assert_eq!((buffered(&other), dropped(&other)), (30, 0));
+        assert!(budget.used() <= 6400);
+        let felt = push_many(&other, 10);
+        match policy {
+            Overflow::DropNewest => assert_eq!((felt, buffered(&other)), (Pressure::None, 32)),
+            Overflow::Pause => assert_eq!((felt, buffered(&other)), (Pressure::Pause, 40)),
+            Overflow::Error => assert_eq!((felt, buffered(&other)), (Pressure::Error, 32)),
+            Overflow::DropOldest => {}
+        }
+        assert!(buffered(&large) >= 31, "its equal part");
+    }
+}
+
+#[test]
+fn a_pool_that_others_fill_leaves_each_buffer_its_equal_part() {
+    let (budget, [full, small]) = pooled(64, [Overflow::Pause, Overflow::DropOldest]);
+    assert_eq!(push_many(&full, 64), Pressure::None);
+    assert_eq!(push_many(&full, 1), Pressure::Pause);
+    push_many(&small, 20);
+    assert_eq!((buffered(&small), dropped(&small)), (20, 0));
+    push_many(&small, 100);
+    assert!(
+        (30..=33).contains(&buffered(&small)),
+        "{}",
+        buffered(&small)
+    );
+    // A pause lasts until there is plenty of room, also where others make it.
+    assert_eq!(full.pressure(), Pressure::Pause);
+    full.drain(45, |_, _| ());
+    assert_eq!(full.pressure(), Pressure::Pause);
+    drained(&small);
+    assert_eq!(full.pressure(), Pressure::None);
+    drop(full);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn merged_notifications_take_no_room_of_the_pool() {
+    let (budget, [large, merging]) = pooled(64, [Overflow::DropOldest; 2]);
+    merging.select(Some(Coalesce::Payload), |_, _| true);
+    push_many(&merging, 1);
+    push_many(&large, 63);
+    push_many(&merging, 100);
+    assert_eq!((buffered(&large), dropped(&large)), (63, 0));
+    assert_eq!((buffered(&merging), budget.used()), (1, 6400));
+    merging.close();
+    large.close();
+    assert_eq!(budget.used(), 0);
 }
 
 #[test]

@@ -25,10 +25,8 @@ struct Heard {
     name: SmolStr,
     /// One for each environment, or more where members differ.
     audiences: SmallVec<[Arc<Audience>; 1]>,
-    /// The seats that are subscribed to the channel, and hear it themselves.
+    /// The seats that are subscribed to the channel, and hear it themselves, in order.
     others: Vec<SeatId>,
-    /// Whether `others` has to be found again.
-    is_stale: bool,
     /// The part of the present batch; empty between batches.
     staged: Vec<u32>,
 }
@@ -42,8 +40,6 @@ pub(super) struct Audiences {
     touched: Vec<usize>,
     /// Set when a member leaves an audience.
     has_left: Arc<AtomicBool>,
-    /// Whether some `others` have to be found again.
-    is_stale: bool,
 }
 
 impl Audiences {
@@ -62,23 +58,31 @@ impl Audiences {
         &heard.others
     }
 
-    /// Other seats are subscribed to a channel.
-    pub(super) fn note_change(&mut self, channel: &str) {
+    /// A seat is subscribed to a channel from now on, or no more. A member that gets a second channel is about to leave its audience.
+    pub(super) fn note_seat(&mut self, channel: &str, id: SeatId, is_subscribed: bool) {
         if let Some(&place) = self.places.get(channel) {
-            self.all[place].is_stale = true;
-            self.is_stale = true;
+            let heard = &mut self.all[place];
+            if is_subscribed {
+                heard.add_other(id);
+            } else {
+                heard.remove_other(id);
+            }
         }
     }
 
-    fn open(&mut self, name: SmolStr) -> &mut Heard {
-        let place = *self.places.entry(name.clone()).or_insert_with(|| {
+    fn open(&mut self, name: SmolStr, sittings: &Sittings, routes: &Routes) -> usize {
+        *self.places.entry(name.clone()).or_insert_with(|| {
+            let hears = |id: &&SeatId| {
+                matches!(sittings.get(id.index()), Some(Some(sitting)) if !sitting.is_member)
+            };
+            let seats = routes.get(&name).into_iter().flatten();
             self.all.push(Heard {
+                others: seats.filter(hears).copied().collect(),
                 name,
                 ..Heard::default()
             });
             self.all.len() - 1
-        });
-        &mut self.all[place]
+        })
     }
 
     fn remove(&mut self, place: usize) {
@@ -86,15 +90,6 @@ impl Audiences {
         self.places.remove(&gone.name);
         if let Some(moved) = self.all.get(place) {
             self.places.insert(moved.name.clone(), place);
-        }
-    }
-}
-
-/// The seats hear for themselves what was for their audience.
-fn part(sittings: &mut [Option<Sitting>], left: &[SeatId]) {
-    for id in left {
-        if let Some(Some(sitting)) = sittings.get_mut(id.index()) {
-            sitting.is_member = false;
         }
     }
 }
@@ -109,13 +104,12 @@ type Sittings = [Option<Sitting>];
 type Routes = HashMap<SmolStr, SeatIds>;
 
 impl Audiences {
-    /// Looks who has left an audience, forgets those that are over, and finds who hears for himself.
+    /// Looks who has left an audience and hears for himself, and forgets audiences that are over.
     pub(super) fn settle(&mut self, sittings: &mut Sittings, routes: &Routes) {
         // Mostly nothing has changed, and there may be thousands.
-        if !self.has_left.swap(false, Ordering::AcqRel) && !self.is_stale {
+        if !self.has_left.swap(false, Ordering::AcqRel) {
             return;
         }
-        self.is_stale = false;
         let mut place = 0;
         while place < self.all.len() {
             self.all[place].settle(sittings, routes);
@@ -143,7 +137,7 @@ impl Audiences {
             return;
         }
         let seat = Arc::clone(&sitting.seat);
-        self.flush(batch, (&mut *sittings, touched), ready);
+        self.flush(batch, (&mut *sittings, touched), routes, ready);
         seat.leave_audience();
         for heard in &mut self.all {
             heard.settle(sittings, routes);
@@ -155,12 +149,12 @@ impl Audiences {
         &mut self,
         batch: &Sorted<'_>,
         (sittings, touched): (&mut Sittings, &mut Vec<SeatId>),
+        routes: &Routes,
         ready: &mut Vec<Arc<Subscriber>>,
     ) {
         for place in self.touched.drain(..) {
-            let heard = &mut self.all[place];
-            heard.flush(batch, (&mut *sittings, &mut *touched), ready);
-            self.is_stale |= heard.is_stale;
+            let at = (&mut *sittings, &mut *touched);
+            self.all[place].flush(batch, at, routes, ready);
         }
     }
 }
@@ -180,34 +174,54 @@ impl Heard {
         made
     }
 
-    fn settle(&mut self, sittings: &mut Sittings, routes: &Routes) {
-        for audience in &self.audiences {
-            let left = audience.take_left();
-            self.is_stale |= !left.is_empty();
-            part(sittings, &left);
+    fn add_other(&mut self, id: SeatId) {
+        if let Err(place) = self.others.binary_search(&id) {
+            self.others.insert(place, id);
         }
-        if !self.is_stale {
+    }
+
+    fn remove_other(&mut self, id: SeatId) {
+        if let Ok(place) = self.others.binary_search(&id) {
+            self.others.remove(place);
+        }
+    }
+
+    /// Members have left: they hear for themselves what was for their audience.
+    fn part(&mut self, left: &[SeatId], sittings: &mut Sittings, routes: &Routes) {
+        if left.is_empty() {
             return;
         }
-        self.is_stale = false;
-        self.audiences.retain(|audience| !audience.is_over());
-        self.others.clear();
-        for &id in routes.get(&self.name).into_iter().flatten() {
-            if let Some(Some(sitting)) = sittings.get(id.index())
-                && !sitting.is_member
-            {
-                self.others.push(id);
+        let subscribed = routes.get(&self.name);
+        for &id in left {
+            if let Some(Some(sitting)) = sittings.get_mut(id.index()) {
+                sitting.is_member = false;
+            }
+            if subscribed.is_some_and(|it| it.binary_search(&id).is_ok()) {
+                self.add_other(id);
             }
         }
+        self.audiences.retain(|audience| !audience.is_over());
+    }
+
+    fn settle(&mut self, sittings: &mut Sittings, routes: &Routes) {
+        let left: Vec<SeatId> = self
+            .audiences
+            .iter()
+            .flat_map(|it| it.take_left())
+            .collect();
+        self.part(&left, sittings, routes);
+        self.audiences.retain(|audience| !audience.is_over());
     }
 
     fn flush(
         &mut self,
         batch: &Sorted<'_>,
         (sittings, touched): (&mut Sittings, &mut Vec<SeatId>),
+        routes: &Routes,
         ready: &mut Vec<Arc<Subscriber>>,
     ) {
         let received = Moment::now();
+        let mut all_left = Vec::new();
         for audience in &self.audiences {
             let notifications = self.staged.iter().map(|&place| {
                 let ReceivedNotification {
@@ -227,16 +241,16 @@ impl Heard {
                 (notification, payload.as_bytes())
             });
             let left = audience.push(notifications, ready);
-            self.is_stale |= !left.is_empty();
-            part(sittings, &left);
             // Its part of the batch is all of this: its listener had no other channel when the batch began.
-            for id in left {
+            for &id in &left {
                 for &place in &self.staged {
                     stage(sittings, touched, id, Staged::Notification(place));
                 }
             }
+            all_left.extend(left);
         }
         self.staged.clear();
+        self.part(&all_left, sittings, routes);
     }
 }
 
@@ -260,12 +274,9 @@ impl Seats {
     pub(super) fn insert_gap(&mut self, gap: &Gap) {
         self.settle_audiences();
         for heard in &mut self.audiences.all {
-            for audience in &heard.audiences {
-                let left = audience.insert_gap(gap);
-                heard.is_stale |= !left.is_empty();
-                self.audiences.is_stale |= heard.is_stale;
-                part(&mut self.sittings, &left);
-            }
+            let audiences = heard.audiences.iter();
+            let left: Vec<SeatId> = audiences.flat_map(|it| it.insert_gap(gap)).collect();
+            heard.part(&left, &mut self.sittings, &self.routes);
         }
         for sitting in self.all() {
             if sitting.stage == Stage::In && !sitting.is_member {
@@ -295,14 +306,21 @@ impl Seats {
             return false;
         }
         let has_left = Arc::clone(&self.audiences.has_left);
-        let heard = self.audiences.open(name);
+        let place = self.audiences.open(name, &self.sittings, &self.routes);
+        let heard = &mut self.audiences.all[place];
         let audience =
             heard.found_or_made(common, |common| Audience::new(common, has_left, signal));
         let is_member = audience.admit(id, &seat, candidate);
-        heard.is_stale = true;
-        self.audiences.is_stale = true;
-        if let Some(sitting) = self.get_mut(id) {
-            sitting.is_member = is_member;
+        if is_member {
+            heard.remove_other(id);
+            if let Some(sitting) = self.get_mut(id) {
+                sitting.is_member = true;
+            }
+        } else {
+            heard.audiences.retain(|audience| !audience.is_over());
+            if heard.audiences.is_empty() {
+                self.audiences.remove(place);
+            }
         }
         is_member
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Reply;
+use super::{Reply, SeatId};
 use crate::deliver::buffer::Subscriber;
 
 /// Whoever is to be told, once the feed's lock is released. All are told when this is dropped.
@@ -13,8 +13,18 @@ use crate::deliver::buffer::Subscriber;
 pub(super) struct Due {
     /// The consumers that have something to drain.
     pub(super) ready: Vec<Arc<Subscriber>>,
-    /// The answers to whoever waits for a fence that was passed.
-    pub(super) passed: Vec<Reply>,
+    /// The answers to whoever waits for a fence that was passed, with the seat in whose stream it stands.
+    pub(super) passed: Vec<(SeatId, Reply)>,
+}
+
+impl Due {
+    /// Withholds the answers for seats of which a consumer overflowed under the policy `error`: their streams end before the fence.
+    /// Whoever waits learns of the end from the dropped reply.
+    pub(super) fn withhold(&mut self, overflowed: &[SeatId]) {
+        if !overflowed.is_empty() {
+            self.passed.retain(|(seat, _)| !overflowed.contains(seat));
+        }
+    }
 }
 
 impl Drop for Due {
@@ -22,7 +32,7 @@ impl Drop for Due {
         for subscriber in self.ready.drain(..) {
             subscriber.signal();
         }
-        for reply in self.passed.drain(..) {
+        for (_, reply) in self.passed.drain(..) {
             // Nobody waits for the fence of a `sync()` that was aborted.
             let _ = reply.send(Ok(()));
         }

@@ -36,7 +36,7 @@ impl Feed {
                 }
                 match fences.take(payload) {
                     Some(fence) => {
-                        passed.push(fence.reply);
+                        passed.push((fence.seat, fence.reply));
                         Unrouted::Fence(fence.number)
                     }
                     None => Unrouted::Expected,
@@ -50,6 +50,7 @@ impl Feed {
             self.sort(inner, batch.confirmed, &arrived.collect::<Vec<_>>(), due)
         };
         if pressure == Pressure::Error {
+            due.withhold(&inner.overflowed);
             self.overflowed.notify_one();
         }
         (pressure == Pressure::Pause).then_some(Stop::Pause)
@@ -106,17 +107,21 @@ impl Feed {
                     let at = (&mut sittings[..], &mut *touched);
                     audiences.part_from(fence.seat, &batch, at, routes, &mut due.ready);
                     stage(sittings, touched, fence.seat, Staged::Fence(fence.number));
-                    due.passed.push(fence.reply);
+                    due.passed.push((fence.seat, fence.reply));
                 } else if let Some((id, sitting)) = departing(sittings, payload) {
                     // What it has heard here comes before what is held for it there.
                     let felt = flush(sitting, confirmed, arrived, || self.unrouted(), due);
                     note_overflow(overflowed, id, felt);
                     pressure = pressure.max(felt);
-                    hand_over(sitting, id, fences);
+                    // A listener that is at its end goes nowhere.
+                    if !overflowed.contains(&id) {
+                        hand_over(sitting, id, fences);
+                    }
                 }
             }
         }
-        audiences.flush(&batch, (&mut sittings[..], &mut *touched), &mut due.ready);
+        let at = (&mut sittings[..], &mut *touched);
+        audiences.flush(&batch, at, routes, &mut due.ready);
         for id in touched.drain(..) {
             if let Some(Some(sitting)) = sittings.get_mut(id.index()) {
                 let felt = flush(sitting, confirmed, arrived, || self.unrouted(), due);

@@ -134,7 +134,9 @@ impl Seats {
         match self.get_mut(id) {
             Some(sitting) if sitting.stage != Stage::Gone => {
                 sitting.stage = Stage::Gone;
-                sitting.departure = None;
+                if let Some(departure) = sitting.departure.take() {
+                    departure.to.give_arrival_up(departure.fence);
+                }
                 self.count -= 1;
                 self.part_from_audience(id);
                 true
@@ -217,14 +219,14 @@ impl Seats {
         if let Err(place) = members.binary_search(&id) {
             members.insert(place, id);
         }
-        self.audiences.note_change(channel);
+        self.audiences.note_seat(channel, id, true);
         if let Some(members) = self.routes.get(channel) {
             self.note_seats(members, id);
         }
     }
 
     pub(super) fn remove_channel(&mut self, id: SeatId, channel: &str) {
-        self.audiences.note_change(channel);
+        self.audiences.note_seat(channel, id, false);
         let Some(members) = self.routes.get_mut(channel) else {
             return;
         };

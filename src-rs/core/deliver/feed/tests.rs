@@ -487,3 +487,50 @@ fn what_is_held_for_a_listener_that_moves_is_bounded() {
     assert_eq!(it.from.drained(), "");
     assert_eq!(it.new.feed.leave(it.to, &[]), Left::Last);
 }
+
+#[test]
+fn an_overflow_before_the_fence_ends_the_way_of_a_listener_that_moves() {
+    for heard in ["1 2 3 4 5", "1 2 3 4 5 F"] {
+        let mut it = Move::begin();
+        it.hear(&it.new, "1");
+        it.hear(&it.old, heard);
+        let error = Error::new(ErrorKind::ListenerOverflow, "full");
+        assert_eq!(
+            it.old.feed.expel_overflowed(&error).len(),
+            2,
+            "and its neighbour"
+        );
+        assert_eq!(it.crossed(), Some(false));
+        it.hear(&it.new, "F 6");
+        assert_eq!(it.from.drained(), "1 2 3 4");
+    }
+}
+
+#[test]
+fn a_fence_behind_an_overflow_with_the_policy_error_is_not_passed() {
+    for neighbours in [0, 1] {
+        for (before, behind) in [(5, 1), (5, 0)] {
+            let (feed, place) = up(Feed::shared());
+            let one = Hearer::join(&feed, &["a"]);
+            let _others: Vec<Hearer> = (0..neighbours)
+                .map(|_| Hearer::join(&feed, &["b"]))
+                .collect();
+            let (reply, mut answer) = oneshot::channel();
+            let fence = feed.add_fence(one.id, 1, reply).expect("it hears");
+            let (channel, fence) = (feed.fence_channel().to_owned(), fence.to_string());
+            let mut notifications = vec![("a", "x"); before];
+            if behind == 0 {
+                // In a batch of its own.
+                publish_all(&place, &notifications);
+                notifications.clear();
+            }
+            notifications.push((&channel, &fence));
+            publish_all(&place, &notifications);
+            assert!(matches!(
+                answer.try_recv(),
+                Err(oneshot::error::TryRecvError::Closed)
+            ));
+            assert_eq!(one.drained(), "x x x x");
+        }
+    }
+}

@@ -39,6 +39,7 @@ impl Seat {
             environment: self.environment,
             channel,
             bounds,
+            budget: subscriber.budget().cloned(),
         };
         Some((name, common))
     }

@@ -26,6 +26,7 @@ use routes::Routes;
 pub(super) use staging::{Arrived, Unrouted};
 use tokio::sync::Notify;
 
+use super::budget::Paused;
 use super::buffer::{Coalesce, End, Pressure, Staged, Subscriber};
 use super::filter::Filter;
 use super::gap::Gap;
@@ -41,7 +42,7 @@ const STRAGGLER_TIME: Duration = Duration::from_secs(10);
 pub struct Seat {
     inner: Mutex<Inner>,
     events: Events,
-    /// Wakes a paused session when a consumer has made room.
+    /// Wakes a paused session when a consumer has made room, or is at its end.
     room: Notify,
     /// The error with which the listener gave up.
     gave_up: Mutex<Option<Box<Error>>>,
@@ -318,11 +319,20 @@ impl Seat {
 
     /// Resolves when no consumer asks for a pause any more.
     pub(super) async fn wait_for_room(&self) {
+        let budget = {
+            let inner = self.inner.lock();
+            let mut budgets = inner.subscribers().filter_map(|it| it.budget());
+            budgets.next().cloned()
+        };
+        let paused = budget.as_ref().map(|budget| budget.pause());
+        let never = Notify::new();
         loop {
             let room = self.room.notified();
-            tokio::pin!(room);
+            let room_in_pool = paused.as_ref().map_or(&never, Paused::room).notified();
+            tokio::pin!(room, room_in_pool);
             // Registered before the check, so that room made meanwhile is not missed.
             room.as_mut().enable();
+            room_in_pool.as_mut().enable();
             let full = self
                 .inner
                 .lock()
@@ -331,7 +341,10 @@ impl Seat {
             if !full {
                 return;
             }
-            room.await;
+            tokio::select! {
+                () = room => {}
+                () = room_in_pool => {}
+            }
         }
     }
 
@@ -363,6 +376,20 @@ impl Seat {
         *self.gave_up.lock() = Some(Box::new(error.clone()));
         self.end(&End::Failed(Box::new(error.clone())), true);
         self.event(Event::Closed { error });
+    }
+
+    /// Resolves when the listener has given up.
+    pub(crate) async fn given_up(&self) {
+        loop {
+            let ended = self.room.notified();
+            tokio::pin!(ended);
+            // Registered before the look, so that an end meanwhile is not missed.
+            ended.as_mut().enable();
+            if self.gave_up.lock().is_some() {
+                return;
+            }
+            ended.await;
+        }
     }
 
     /// The error with which the listener gave up, if it did.

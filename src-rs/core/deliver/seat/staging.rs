@@ -131,7 +131,7 @@ impl Inner {
             }
             match consumer {
                 Some(consumer) => {
-                    let mut pushing = consumer.subscriber.change();
+                    let mut pushing = consumer.subscriber.change_for(staged);
                     pressure = pressure.max(pushing.push_all(staged));
                     if pushing.finish() {
                         ready.push(Arc::clone(&consumer.subscriber));

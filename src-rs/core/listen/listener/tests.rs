@@ -134,3 +134,48 @@ async fn a_shutdown_is_the_answer_to_everything_that_waits() {
         assert_eq!(error.message, "the listener was shut down");
     }
 }
+
+#[tokio::test]
+async fn a_listener_that_gave_up_answers_everything_that_waits_although_its_session_goes_on() {
+    let (handle, _started, _) = start();
+    let (subscribed, fence) = (handle.subscribe("a".to_owned(), 1), handle.fence(1));
+    let chair = handle.0.place.lock().chair.clone().expect("a seat");
+    chair
+        .supervised
+        .feed
+        .sit(&Arc::new(Seat::new(None, Box::new(|| {}))), false);
+    drop(chair.supervised.leave(chair.id, Vec::new(), Duration::ZERO));
+    let waiting = tokio::spawn(async move { (subscribed.await, fence.await) });
+    tokio::task::yield_now().await;
+    let error = Error::new(ErrorKind::ListenerOverflow, "full");
+    handle.0.seat.give_up(error);
+    let (subscribed, fence) = waiting.await.expect("no panic");
+    for answer in [subscribed, fence] {
+        assert_eq!(
+            answer.expect_err("an overflow").kind,
+            ErrorKind::ListenerOverflow
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_of_a_session_that_the_listener_left_for_another_is_done() {
+    let (handle, _started, _) = start();
+    let (subscribed, unsubscribed) = (
+        handle.subscribe("a".to_owned(), 1),
+        handle.unsubscribe("a".to_owned()),
+    );
+    let (other, _other_started, _) = start();
+    let next = other.0.place.lock().chair.clone().expect("a seat");
+    let before = handle.0.place.lock().chair.replace(next).expect("a seat");
+    before
+        .supervised
+        .feed
+        .sit(&Arc::new(Seat::new(None, Box::new(|| {}))), false);
+    drop(
+        before
+            .supervised
+            .leave(before.id, Vec::new(), Duration::ZERO),
+    );
+    assert!(subscribed.await.is_ok() && unsubscribed.await.is_ok());
+}

@@ -303,13 +303,7 @@ impl<S: Sessions> Supervisor<S> {
                         return outcome;
                     }
                 }
-                command = self.parts.commands.recv() => {
-                    let Some(command) = command else { return SessionOutcome::Shutdown };
-                    self.accept(command);
-                    if let Err(outcome) = self.reconcile(session).await {
-                        return outcome;
-                    }
-                }
+                // Before commands, which may be waiting all the time, and check nothing.
                 () = due(next_probe) => {
                     next_probe = match self.probe(session).await {
                         Ok(is_proven) => self.next_probe(is_proven),
@@ -321,6 +315,13 @@ impl<S: Sessions> Supervisor<S> {
                         return outcome;
                     }
                     next_ping = self.next_ping();
+                }
+                command = self.parts.commands.recv() => {
+                    let Some(command) = command else { return SessionOutcome::Shutdown };
+                    self.accept(command);
+                    if let Err(outcome) = self.reconcile(session).await {
+                        return outcome;
+                    }
                 }
             }
         }

@@ -166,10 +166,11 @@ impl<S: Sessions> Supervisor<S> {
     /// them may take; any other failure is the outcome. `None`: shut down meanwhile.
     async fn first_session(&mut self) -> Option<Result<S::Session>> {
         let mut attempts = Attempts::new();
-        let (mut number, mut is_bare) = (0, false);
+        let mut number = 0;
+        let mut bare = Bare::default();
         loop {
             number += 1;
-            let channels = self.desired.in_order(|_| !is_bare);
+            let channels = self.desired.in_order(|_| !bare.is_begun());
             attempts.begin(number, self.attempt(channels));
             let next = Instant::now() + PATIENCE;
             loop {
@@ -179,15 +180,14 @@ impl<S: Sessions> Supervisor<S> {
                 };
                 match ended {
                     (2.., Err(error)) if error.is_unanswered => {}
-                    // A channel of one listener that the server refuses is no failure of another's: who is refused is found
-                    // when the session is up.
-                    (_, Err(error))
-                        if !is_bare
-                            && self.waiting.joining() > 1
-                            && may_be_of_a_channel(&error) =>
+                    (refused, Err(error))
+                        if self.waiting.joining() > 1 && may_be_of_a_channel(&error) =>
                     {
-                        is_bare = true;
-                        break;
+                        match bare.next(refused, number) {
+                            Next::Begin => break,
+                            Next::Wait => {}
+                            Next::Fail => return Some(Err(error)),
+                        }
                     }
                     (_, outcome) => return Some(outcome),
                 }
@@ -211,6 +211,7 @@ impl<S: Sessions> Supervisor<S> {
         let mut announced = 1;
         let mut last = Instant::now();
         let mut attempts = Attempts::new();
+        let mut bare = Bare::default();
         let mut joining = self.waiting.joining();
         loop {
             // Who joins has not been refused, and waits for no more than one attempt.
@@ -241,7 +242,9 @@ impl<S: Sessions> Supervisor<S> {
                         announced = begun;
                         self.announce_attempt(begun, Duration::ZERO, &error);
                     }
-                    let wanted = |name: &str| channels.is_none_or(|it| it.contains(name));
+                    let wanted = |name: &str| {
+                        !bare.is_begun() && channels.is_none_or(|it| it.contains(name))
+                    };
                     attempts.begin(begun, self.attempt(self.desired.in_order(wanted)));
                 }
                 Some(Some((_, Ok(session)))) => {
@@ -250,6 +253,20 @@ impl<S: Sessions> Supervisor<S> {
                 }
                 Some(Some((_, Err(failed)))) if never_heals(&failed) => return Err(Some(failed)),
                 Some(Some((number, Err(failed)))) => {
+                    if channels.is_none()
+                        && self.waiting.joining() > 1
+                        && may_be_of_a_channel(&failed)
+                    {
+                        match bare.next(number, begun) {
+                            Next::Begin => {
+                                next = Instant::now();
+                                error = failed;
+                                continue;
+                            }
+                            Next::Wait => continue,
+                            Next::Fail => {}
+                        }
+                    }
                     let pace = self.backoff.pace(&failed);
                     self.waiting.fail_joins(&failed, false);
                     self.feed().announce(&Event::AttemptFailed {
@@ -335,6 +352,42 @@ impl<S: Sessions> Supervisor<S> {
                     Some(command) => self.accept(command),
                 },
             }
+        }
+    }
+}
+
+/// The attempts without any channel. A channel of one listener that the server refuses is no failure of another's: who is refused
+/// is found when a session is up that was made without.
+#[derive(Default)]
+struct Bare {
+    /// The number of the first of them.
+    first: Option<u32>,
+}
+
+/// The answer to a refusal that may be one of a channel.
+enum Next {
+    /// An attempt without channels is to begin.
+    Begin,
+    /// Such an attempt is under way.
+    Wait,
+    /// It was refused itself.
+    Fail,
+}
+
+impl Bare {
+    fn is_begun(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// An attempt was refused, when so many had begun.
+    fn next(&mut self, refused: u32, begun: u32) -> Next {
+        match self.first {
+            None => {
+                self.first = Some(begun + 1);
+                Next::Begin
+            }
+            Some(first) if refused < first => Next::Wait,
+            Some(_) => Next::Fail,
         }
     }
 }

@@ -19,6 +19,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::{Block, Queue, overflow_gap};
 use crate::base::Moment;
 use crate::deliver::buffer::{Entry, Notification};
+use crate::deliver::gap::Full;
 
 /// The room for notifications that is kept while the consumer waits.
 const ROOM_AT_REST: usize = 64;
@@ -243,7 +244,7 @@ impl Queue {
     }
 
     /// Drops the first of the notifications that wait, and notes that at the end of the blocks.
-    pub(super) fn drop_waiting(&mut self) -> bool {
+    pub(super) fn drop_waiting(&mut self, full: Full) -> bool {
         let Some(waiter) = self.waiting.as_mut().and_then(|waiting| waiting.pop()) else {
             return false;
         };
@@ -256,7 +257,7 @@ impl Queue {
         };
         match self.blocks.back_mut().and_then(Block::last_overflow) {
             Some(gap) => gap.drop_another(until.received.into()),
-            None => self.push(overflow_gap(&until), &[]),
+            None => self.push(overflow_gap(&until, full), &[]),
         }
         true
     }

@@ -38,14 +38,18 @@ fn counted(signals: &Arc<AtomicU64>) -> Box<dyn Fn() + Send + Sync> {
 
 impl Listener {
     fn of(feed: &Feed, bounds: Bounds) -> Self {
+        Self::on(feed, "a", bounds)
+    }
+
+    fn on(feed: &Feed, channel: &str, bounds: Bounds) -> Self {
         let seat = Arc::new(Seat::new(None, Box::new(|| {})));
-        seat.add_channel("a", 7);
+        seat.add_channel(channel, 7);
         let signals = Arc::<AtomicU64>::default();
         let counters = Arc::clone(&seat.counters.buffers);
         let consumer = Arc::new(Subscriber::new(bounds, counted(&signals), counters));
         seat.add_subscriber(Arc::clone(&consumer), None);
         let id = feed.sit(&seat, false).expect("the feed is not over");
-        feed.add_channel(id, "a");
+        feed.add_channel(id, channel);
         feed.joined(id, 1);
         consumer.arm();
         Self {
@@ -342,4 +346,37 @@ fn an_audience_that_all_have_left_is_forgotten() {
     scene.feed.inner.lock().seats.settle_audiences();
     assert!(audience.and_then(|it| it.upgrade()).is_none());
     assert!(scene.feed.inner.lock().seats.audiences.all.is_empty());
+}
+
+#[test]
+fn a_member_that_gets_the_channel_of_another_audience_hears_it_from_then_on() {
+    for channels in [["a", "b"], ["b", "a"]] {
+        // The audience of one channel is older than that of the other.
+        let mut scene = Scene::new(&[]);
+        for (at, channel) in channels.into_iter().flat_map(|it| [it; 4]).enumerate() {
+            let listener = Listener::on(&scene.feed, channel, BOUNDS);
+            scene.listeners.push(listener);
+            scene.join(at);
+        }
+        for at in 0..8 {
+            scene.join(at);
+        }
+        for (at, other) in [(0, channels[1]), (7, channels[0])] {
+            let listener = &scene.listeners[at];
+            listener.seat.add_channel(other, 7);
+            scene.feed.add_channel(listener.id, other);
+        }
+        let batch = ReceivedBatch::of(&[("a", "1"), ("b", "2"), ("a", "3")]);
+        scene.feed.publish(scene.place.number(), &batch);
+        for at in [0, 7] {
+            assert_eq!(scene.listeners[at].drained(), "1 2 3", "{channels:?}, {at}");
+        }
+        // Who leaves a channel hears it no more.
+        let listener = &scene.listeners[0];
+        listener.seat.remove_channel(channels[1]);
+        scene.feed.remove_channel(listener.id, channels[1]);
+        scene.feed.publish(scene.place.number(), &batch);
+        let own = if channels[0] == "a" { "1 3" } else { "2" };
+        assert_eq!(listener.drained(), own);
+    }
 }

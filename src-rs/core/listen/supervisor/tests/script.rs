@@ -58,6 +58,7 @@ impl Attempt {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Answers {
     AtOnce,
+    After(Duration),
     Never,
 }
 
@@ -170,10 +171,15 @@ impl Script {
     /// Waits for the answer to a request, under its deadline.
     async fn answer(&self, what: &str, timeout: Duration) -> Result<()> {
         self.note(what);
-        if *self.0.answers.lock() == Answers::AtOnce {
-            return Ok(());
+        let answers = *self.0.answers.lock();
+        match answers {
+            Answers::AtOnce => return Ok(()),
+            Answers::After(time) => {
+                tokio::time::sleep(time).await;
+                return Ok(());
+            }
+            Answers::Never => tokio::time::sleep(timeout).await,
         }
-        tokio::time::sleep(timeout).await;
         Err(lost(&format!("no answer to {what}")))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::script::{Attempt, Scene, lost, policy, refusal};
+use super::script::{Answers, Attempt, Scene, lost, policy, refusal};
 use super::{SECOND, attempts_of};
 use crate::base::error::{Error, ErrorKind};
 
@@ -192,4 +192,67 @@ async fn many_channels_go_out_in_pieces_and_nobody_is_answered_before_the_last()
     for mut listener in joined {
         assert!(matches!(listener.started.try_recv(), Ok(Ok(()))));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_refused_keeps_nobody_out_while_its_own_listener_keeps_trying() {
+    let attempts = [
+        Attempt::FailsAfter(SECOND / 2, refusal()),
+        Attempt::UpAfter(SECOND / 2, 7),
+    ];
+    let mut scene = Scene::start(policy(), attempts);
+    scene.script.refuse("b");
+    let mut refused = scene.join("b", policy().reconnect);
+    assert!(scene.startup().await.is_ok());
+    settle(&scene).await;
+    assert!(matches!(refused.started.try_recv(), Ok(Err(_))));
+    assert_eq!(scene.script.requests()[..2], ["dial a b", "dial "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_one_that_is_refused_again_and_again_is_not_refused_with_it() {
+    let refusals = (0..2).map(|_| Attempt::FailsAfter(SECOND / 2, refusal()));
+    let attempts = refusals.chain([Attempt::UpAfter(SECOND / 2, 7)]);
+    let mut scene = Scene::start_with(policy(), policy().reconnect, attempts);
+    scene.script.refuse("a");
+    scene.until("attempt 1").await;
+    let mut joined = scene.join("b", None);
+    assert!(scene.startup().await.is_err());
+    settle(&scene).await;
+    assert!(matches!(joined.started.try_recv(), Ok(Ok(()))));
+    assert_eq!(
+        scene.script.requests()[..3],
+        ["dial a", "dial a b", "dial "]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_comes_when_an_attempt_without_channels_is_under_way_is_nobodys() {
+    let refusal = || Attempt::FailsAfter(6 * SECOND / 5, refusal());
+    for retry in [None, policy().reconnect] {
+        let attempts = [refusal(), refusal(), Attempt::UpAfter(SECOND / 2, 7)];
+        let mut scene = Scene::start_with(policy(), retry, attempts);
+        scene.script.refuse("b");
+        let mut refused = scene.join("b", retry);
+        assert!(scene.startup().await.is_ok());
+        settle(&scene).await;
+        assert!(matches!(refused.started.try_recv(), Ok(Err(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_never_stop_keep_no_heartbeat_and_no_probe_back() {
+    let mut policy = policy();
+    if let Some(heartbeat) = &mut policy.heartbeat {
+        heartbeat.probe_interval = Some(15 * SECOND);
+    }
+    let scene = Scene::started(policy, []).await;
+    scene.script.answers(Answers::After(SECOND));
+    for number in 0..80 {
+        // There is another one before the last one is answered.
+        drop(scene.subscribe(&format!("channel {number}"), number));
+        scene.pass(SECOND / 2).await;
+    }
+    assert!(scene.script.times("ping").len() >= 2);
+    assert!(!scene.script.times("probe").is_empty());
 }
