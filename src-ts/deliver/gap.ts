@@ -6,7 +6,8 @@ import type { NativeGap } from '#native'
  * The reason why notifications are missing.
  *
  * - `disconnect`: the server session ended, and another one took its place.
- * - `overflow`: the consumer's buffer was full.
+ * - `overflow`: the consumer's buffer was full, or it was the largest while the buffers of the pool were full together
+ *   (`maxBufferedBytes`).
  * - `decode`: the server sent a notification that could not be read.
  */
 export type GapReason = 'disconnect' | 'overflow' | 'decode'

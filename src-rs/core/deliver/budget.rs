@@ -121,10 +121,11 @@ impl Budget {
             let wanted = self.used().saturating_add(bytes);
             wanted.saturating_sub(self.max_bytes) > tolerated
         };
-        if !over(0) {
-            self.tolerated.store(0, Ordering::Relaxed);
-        } else if over(self.tolerated.load(Ordering::Relaxed)) {
+        let tolerated = self.tolerated.load(Ordering::Relaxed);
+        if over(tolerated) {
             self.level(bytes, own.max(self.equal_part()));
+        } else if tolerated > 0 && !over(0) {
+            self.tolerated.store(0, Ordering::Relaxed);
         }
     }
 

@@ -23,7 +23,6 @@ use parking_lot::Mutex;
 use crate::base::Moment;
 use crate::base::clock;
 use crate::base::error::Error;
-
 use crate::deliver::audience::Membership;
 use crate::deliver::budget::Budget;
 use crate::deliver::gap::Gap;
