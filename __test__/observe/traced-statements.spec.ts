@@ -1,4 +1,4 @@
-// What a tracer of statements is told of calls that are refused, and that it changes nothing for them.
+// What a tracer of statements is told of calls that are refused, and of results that come in parts; and that it changes nothing for either.
 
 import test from 'ava'
 import type { StatementContext } from 'pglisten'
@@ -43,5 +43,33 @@ test.serial(
     await connection.close()
     await t.throwsAsync(tx.execute(insert), { message: 'the connection was closed' })
     t.is(taken, 1)
+  },
+)
+
+test.serial(
+  'a large result is told as ended when its last row is there, and its failure as one',
+  async (t) => {
+    const all = moments<StatementContext>(t, 'pglisten:statement')
+    const connection = await (await openPool(t, { maxDbPoolSize: 1 })).connection()
+    const failing = 'SELECT 1 / (40000 - n) AS n FROM generate_series(1, 40000) n'
+    for (const run of [
+      () => connection.execute(failing),
+      () => connection.fetchRow(failing),
+      () => connection.execute('SELECT n FROM generate_series(1, 40000) n'),
+    ]) {
+      all.length = 0
+      const outcome = await run().catch((error: { sqlState?: string }) => error.sqlState)
+      const mine = all.filter(({ call }) => call === all[0]!.call)
+      const isFailed = outcome === '22012'
+      t.deepEqual(names(mine), [
+        'start',
+        'end',
+        ...(isFailed ? ['error'] : []),
+        'asyncStart',
+        'asyncEnd',
+      ])
+      if (isFailed) t.like(mine.at(-1)!.context.error, { sqlState: '22012' })
+    }
+    await connection.close()
   },
 )

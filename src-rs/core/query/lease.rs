@@ -31,7 +31,7 @@ use crate::query::shared_client::SessionClient;
 use crate::query::statements::{self, CommitOutcome, Manner, Parts, QueryOutput};
 use crate::query::values::Param;
 
-pub use held::{Cursor, HeldStatement};
+pub use held::{Cursor, HeldPipeline, HeldStatement};
 
 /// How much of [`BLOCK_TIMEOUT`] is left when a connection is taken back from the thread that has borrowed it.
 const RECALLED_TIMEOUT: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ pub use block::CommitOutcome;
 pub(crate) use block::{commit, release, undo};
 pub(crate) use many::execute_many;
 pub(crate) use notify::notify;
-pub(crate) use pipeline::pipeline;
+pub(crate) use pipeline::{parameter_types, pipeline};
 pub(crate) use portal::Portal;
 use prepared::refuse_copy;
 pub use prepared::{Column, Description};

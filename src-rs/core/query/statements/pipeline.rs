@@ -113,6 +113,31 @@ async fn attempt(
 
 /// The error of a statement of the pipeline.
 fn at(index: usize, error: Error) -> Error {
+/// Has the server prepare the texts of a pipeline, and gives the names of the types of the parameters of each. `order` has the number of the
+/// text of each statement.
+pub(crate) async fn parameter_types(
+    backend: &Backend,
+    texts: &[Arc<str>],
+    order: &[usize],
+    manner: Manner,
+) -> Result<Vec<Vec<String>>> {
+    let at_text = |(number, error): (usize, Error)| {
+        let first = order.iter().position(|it| *it == number);
+        at(first.unwrap_or_default(), error)
+    };
+    for (number, sql) in texts.iter().enumerate() {
+        refuse_copy(sql).map_err(|error| at_text((number, error)))?;
+    }
+    let texts: Vec<&str> = texts.iter().map(|sql| &**sql).collect();
+    let prepared = backend.prepare_all(&texts, manner.is_unnamed).await;
+    let (known, _) = prepared.map_err(at_text)?;
+    let described = known
+        .into_iter()
+        .map(|statement| Prepared::of(statement, manner).description());
+    let names = described.map(|it| it.params.into_iter().map(|(name, _)| name).collect());
+    Ok(names.collect())
+}
+
     let message = format!("Statement {index} of the pipeline: {}", error.message);
     Error {
         index: Some(index),
