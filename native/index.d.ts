@@ -374,6 +374,8 @@ export interface NativeError {
   statementIndex?: number
   /** How many statements of a pipeline were completed before. */
   completed: number
+  /** What was known of a statement was out of date, and is forgotten; nothing was done. */
+  isOutdated: boolean
 }
 
 /** The kind of an error, for the class that the facade makes of it. */

@@ -4,8 +4,9 @@ import type { NativeCursor, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
-import { ConnectionClosedError, ConnectionExecuteError, DatabaseError } from '../errors.js'
-import { countdown, unbounded, type CallOptions } from './bounds.js'
+import { isOutdated } from '../native/native-errors.js'
+import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
+import type { CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
@@ -37,13 +38,6 @@ export interface LeaseSource {
   /** What is told of the statements. */
   readonly observation?: ResolvedObservation | undefined
 }
-
-/**
- * What the server answers when a statement was prepared before the database changed: that its rows have other columns
- * (`feature_not_supported`, `protocol_violation`), that it is gone (`invalid_sql_statement_name`), that a type is gone
- * (`internal_error`) or has other fields (`invalid_text_representation`).
- */
-const STALE: ReadonlySet<string> = new Set(['0A000', '08P01', '26000', 'XX000', '22P02'])
 
 const NOTHING_LEASED: Finished = { rolledBack: false }
 
@@ -307,8 +301,8 @@ export class Connection extends Queryable implements AsyncDisposable {
         try {
           return await openOwn(left)
         } catch (error) {
-          // A statement that was prepared before the database changed is prepared anew. Nothing else was done in the transaction.
-          if (error instanceof DatabaseError && STALE.has(error.sqlState)) return openOwn(left)
+          // Nothing else was done in the transaction.
+          if (isOutdated(error)) return openOwn(left)
           throw error
         }
       },

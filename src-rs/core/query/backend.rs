@@ -435,6 +435,7 @@ impl Backend {
                 .transpose()?,
             delimiters: found.delimiters().clone(),
             plans: Default::default(),
+            was_kept: AtomicBool::new(false),
         })
     }
 
@@ -463,13 +464,13 @@ impl Backend {
     /// Prepares a statement anew the next time, and asks again what its types are.
     pub(crate) fn forget(&self, sql: &str) {
         self.deallocate(sql);
-        self.described.lock().remove(sql);
+        self.forget_description(sql);
         self.forget_types();
     }
 
     /// Asks again what a statement without a name takes and gives, the next time.
-    pub(crate) fn forget_description(&self, statement: &Statement) {
-        self.described.lock().remove(&statement.text);
+    pub(crate) fn forget_description(&self, sql: &str) {
+        self.described.lock().remove(sql);
     }
 
     /// Asks again what types are, the next time.
