@@ -795,7 +795,7 @@ declare class Transaction extends Queryable implements AsyncDisposable {
      * Makes a savepoint, to which {@link Transaction.rollbackToSavepoint} goes back. A second one with the same name hides the
      * first until it is released.
      *
-     * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive.
+     * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive. `pglisten:` begins the names that nested transactions have.
      * @param options - Bounds of the call. @default none
      */
     createSavepoint(name: string, options?: CallOptions): Promise<void>;

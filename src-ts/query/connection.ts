@@ -190,7 +190,7 @@ export class Connection extends Queryable implements AsyncDisposable {
    * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
    */
   async begin(options?: TransactionOptions): Promise<Transaction> {
-    return Connection.#begin(this, resolveTransactionOptions(options), unbounded())
+    return Connection.#begin(this, resolveTransactionOptions(options), {})
   }
 
   /** @internal Begins a transaction and runs its first statement; both are sent in one go. The connection is leased and free. */
@@ -261,23 +261,14 @@ export class Connection extends Queryable implements AsyncDisposable {
 
   /** @internal */
   async [atomically]<Result>(
-    work: (queryable: Queryable, left: () => CallOptions) => Promise<Result>,
+    work: (queryable: Queryable) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result> {
-    if (this.transactionStatus !== 'active' || this[occupant])
-      return this.transaction((tx) => work(tx, unbounded), bounds)
+    if (this.transactionStatus !== 'active' || this[occupant]) return this.transaction(work, bounds)
+    Connection.#checkOpen(this)
     // A statement has begun a transaction, in which this is a part.
-    const left = countdown(bounds)
-    await this.executeBatch('SAVEPOINT pglisten_part', [], left())
-    try {
-      const result = await work(this, left)
-      await this.executeBatch('RELEASE SAVEPOINT pglisten_part')
-      return result
-    } catch (error) {
-      const undo = 'ROLLBACK TO SAVEPOINT pglisten_part; RELEASE SAVEPOINT pglisten_part'
-      await this.executeBatch(undo).catch(() => {})
-      throw error
-    }
+    const part = Transaction.beginPart(this, this.#held!.present!, bounds)
+    return Transaction.run(await part, work)
   }
 
   /** @internal */

@@ -94,12 +94,9 @@ export abstract class Queryable {
     return options
   }
 
-  /**
-   * @internal Runs work in a transaction of its own, or in a savepoint of the transaction that this is. `work` is told what is left of
-   * the bounds for its statements, where the queryable does not see to that.
-   */
+  /** @internal Runs work in a transaction of its own, or in a part of the transaction that is open, within the bounds. */
   abstract [atomically]<Result>(
-    work: (queryable: Queryable, left: () => CallOptions) => Promise<Result>,
+    work: (queryable: Queryable) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result>
 
@@ -240,10 +237,10 @@ export abstract class Queryable {
   async executeMany(
     sql: string,
     paramSets: Iterable<readonly QueryParameter[]> | Iterable<NamedQueryParameters>,
-    const { text } = statement
     options?: StatementOptions,
   ): Promise<number> {
     const statement = numbered(sql)
+    const { text } = statement
     const { bounds, types, manner } = resolveStatement(options, this[typesOf]())
     let run: Run<number>
     if (types.encoders.size > 0) {
@@ -375,10 +372,10 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: CursorOptions,
   ): Cursor<Row>
-    const { text } = statement
   cursor(sql: string, params?: QueryParameters, options?: CursorOptions): Cursor<unknown> {
     const statement = numbered(sql)
     const { batchSize, options: given } = splitCursorOptions(options)
+    const { text } = statement
     const { shaping, bounds: ofFetch, manner, types } = resolveQuery(given, this[typesOf]())
     let run: Run<NativeCursor>
     if (types.encoders.size > 0) {
@@ -465,14 +462,14 @@ export abstract class Queryable {
   ): Promise<number> {
     const { name, columns, bounds, types: given } = tableOf(table, options)
     const { types } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
-    return this[atomically](async (queryable, left) => {
-      const asked = { ...left(), prepared: false, types: PLAIN_TYPES }
-      const all = () => queryable.fetchVal<string | null>(COPIED_COLUMNS, [name], asked)
+    return this[atomically](async (queryable) => {
+      const plain = { prepared: false, types: PLAIN_TYPES }
+      const all = () => queryable.fetchVal<string | null>(COPIED_COLUMNS, [name], plain)
       // A table may have no column.
       const names = columns ?? (await all()) ?? ''
       const sql = `SELECT ${names} FROM ${name}`
       const copy = `COPY ${name}${names && ` (${names})`} FROM STDIN`
-      const encoder = await call<NativeRecordEncoder>(queryable, left(), (lease, id, within) =>
+      const encoder = await call<NativeRecordEncoder>(queryable, {}, (lease, id, within) =>
         lease.recordEncoder(id, sql, within),
       )
       const columnTypes = types.encoders.size > 0 ? encoder.columnTypes() : undefined
@@ -480,8 +477,7 @@ export abstract class Queryable {
       let stored = 0
       try {
         do {
-          const copying = `${copy} (FORMAT ${writer.format})`
-          stored += await queryable.copyFrom(copying, writer.data(), left())
+          stored += await queryable.copyFrom(`${copy} (FORMAT ${writer.format})`, writer.data())
         } while (!writer.isDone)
       } finally {
         writer.stop()
@@ -558,13 +554,13 @@ function query<Whole>(
   params: QueryParameters | undefined,
   options: QueryOptions | undefined,
   collect: (first: NativeQueryOutput, shaping: Shaping) => Promise<Whole>,
-  const { text } = statement
 ): { running: Promise<NativeQueryOutput | Whole>; shaping: Shaping } {
-  let run: Run<NativeQueryOutput>
   const statement = numbered(sql)
   const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
   if (types.encoders.size > 0) {
+  const { text } = statement
     const values = toValues(statement, params)
+  let run: Run<NativeQueryOutput>
     run = (lease, within) =>
       whenHeld(
         bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
