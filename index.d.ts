@@ -246,7 +246,8 @@ declare class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row
     /**
      * Fetches the next rows. Resolves with fewer rows, or none, at the end.
      *
-     * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed.
+     * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed, or while a `COPY` is open
+     * on the connection or in the transaction.
      *
      * @param count - The most rows that are fetched. @default the size of batches
      */
@@ -255,7 +256,7 @@ declare class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row
     batches(): AsyncGenerator<Row[], void, undefined>;
     /** Yields the rows. */
     [Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined>;
-    /** Closes the cursor. A second call has no effect. */
+    /** Closes the cursor; while a `COPY` is open, once that has ended, without waiting for it. A second call has no effect. */
     close(): Promise<void>;
     /** Closes the cursor, as {@link Cursor.close} does. */
     [Symbol.asyncDispose](): Promise<void>;

@@ -11,7 +11,7 @@ import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
 import { Queryable, atomically, leaseOf, scopeOf, typesOf } from './queryable.js'
-import { checkFree, occupant } from './occupant.js'
+import { checkFree, copyIn, occupant } from './occupant.js'
 import type { Companion } from './flight.js'
 import {
   resolveTransactionOptions,
@@ -297,6 +297,7 @@ export class Connection extends Queryable implements AsyncDisposable {
           throw error
         }
       },
+      copy: () => copyIn(this),
       end: async (failed) => {
         if (!own || own.isEnded) return
         if (failed) await own.rollback()

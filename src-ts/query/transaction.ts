@@ -16,7 +16,7 @@ import { bounded, countdown, leasedWithin, resolveCallOptions, type CallOptions 
 import { Flight, type Companion } from './flight.js'
 import { quoteName } from './identifiers.js'
 import { Limits } from './limits.js'
-import { checkFree, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
+import { checkFree, copyIn, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
 import type { CursorScope } from './cursor.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import type { ResolvedTypes } from '../options/types.js'
@@ -378,7 +378,11 @@ export class Transaction extends Queryable implements AsyncDisposable {
   [scopeOf](
     open: (queryable: Queryable, bounds: CallOptions) => Promise<NativeCursor>,
   ): CursorScope {
-    return { open: (left) => open(this, left()), end: () => Promise.resolve() }
+    return {
+      open: (left) => open(this, left()),
+      copy: () => copyIn(this.#home()),
+      end: () => Promise.resolve(),
+    }
   }
 
   /** @internal */
@@ -413,6 +417,10 @@ export class Transaction extends Queryable implements AsyncDisposable {
         place.lost ??= { reason }
         const tx = place.tx?.deref()
         if (tx) tx.#giveUp(reason)
+      },
+      copy: () => {
+        const tx = place.tx?.deref()
+        return tx && copyIn(tx)
       },
     }
     owner[occupant] = place
@@ -471,7 +479,18 @@ export class Transaction extends Queryable implements AsyncDisposable {
     })
   }
 
+  /** What its cursors live in: once it has ended as a part of another, they go on in that. */
+  #home(): Occupiable {
+    if (!this.#ending) return this
+    return this.#owner instanceof Transaction ? this.#owner.#home() : this.#owner
+  }
+
   async #atSavepoint(command: string, name: string, options?: CallOptions): Promise<void> {
+    if (typeof name === 'string' && name.startsWith(OWN_SAVEPOINTS)) {
+      throw new ArgumentRangeError(
+        `Expected \`name\` not to begin with \`${OWN_SAVEPOINTS}\`, as the savepoints of nested transactions do`,
+      )
+    }
     await this.executeBatch(`${command} ${quoteName('name', name, 'a savepoint')}`, [], options)
   }
 
@@ -479,17 +498,6 @@ export class Transaction extends Queryable implements AsyncDisposable {
     if (this.#place.lost) throw this.#place.lost.reason
     if (this.#ending) {
       throw new TransactionClosedError(`The ${this.#block.what} has ended`)
-  /** What its cursors live in: once it has ended as a part of another, they go on in that. */
-  #home(): Occupiable {
-    if (!this.#ending) return this
-    return this.#owner instanceof Transaction ? this.#owner.#home() : this.#owner
-  }
-
-    }
-    if (typeof name === 'string' && name.startsWith(OWN_SAVEPOINTS)) {
-      throw new ArgumentRangeError(
-        `Expected \`name\` not to begin with \`${OWN_SAVEPOINTS}\`, as the savepoints of nested transactions do`,
-      )
     }
   }
 

@@ -222,7 +222,9 @@ impl Lease {
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            if connection.transaction_status() != TransactionStatus::Idle {
+            // The last answer of a connection that is lost says nothing any more.
+            if !connection.is_closed() && connection.transaction_status() != TransactionStatus::Idle
+            {
                 return Ok(false);
             }
             let work = statements::execute_batch(&connection, &sql);
