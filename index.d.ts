@@ -696,7 +696,8 @@ declare abstract class Queryable {
     copyFrom(sql: string, source: CopySource, options?: CallOptions): Promise<number>;
     /**
      * Copies records to a table, with `COPY`, which is the fastest way to store many. Values are written as parameters are, as the
-     * types of the columns expect. The records are taken as fast as the server takes them.
+     * types of the columns expect. The records are taken as fast as the server takes them, up to 256 of them, or 1 MiB, at once. Meanwhile the
+     * connection, or the transaction, runs nothing else.
      *
      * Either all records are stored or none: it has a transaction of its own or, within a transaction, a savepoint. When the source
      * throws or rejects, the call rejects with that error. Rejects with {@link ConnectionExecuteError} when a record has another number
