@@ -649,7 +649,8 @@ declare abstract class Queryable {
     executeBatch(sql: string, params?: readonly [], options?: CallOptions): Promise<void>;
     /**
      * Runs several statements, all sent at once: one round trip for all of them. The server skips those behind one that fails; outside
-     * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex` which one it was, counted from 0.
+     * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex`
+     * which one it was, counted from 0; that of the commit of all of them has none.
      *
      * @param statements - Each a text, or an array of a text and its parameters.
      * @param options - Bounds of the call, and the form of the rows. @default objects

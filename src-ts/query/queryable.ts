@@ -306,7 +306,8 @@ export abstract class Queryable {
 
   /**
    * Runs several statements, all sent at once: one round trip for all of them. The server skips those behind one that fails; outside
-   * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex` which one it was, counted from 0.
+   * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex`
+   * which one it was, counted from 0; that of the commit of all of them has none.
    *
    * @param statements - Each a text, or an array of a text and its parameters.
    * @param options - Bounds of the call, and the form of the rows. @default objects
@@ -374,8 +375,8 @@ export abstract class Queryable {
   ): Cursor<Row>
   cursor(sql: string, params?: QueryParameters, options?: CursorOptions): Cursor<unknown> {
     const statement = numbered(sql)
-    const { batchSize, options: given } = splitCursorOptions(options)
     const { text } = statement
+    const { batchSize, options: given } = splitCursorOptions(options)
     const { shaping, bounds: ofFetch, manner, types } = resolveQuery(given, this[typesOf]())
     let run: Run<NativeCursor>
     if (types.encoders.size > 0) {
@@ -557,11 +558,11 @@ function query<Whole>(
   collect: (first: NativeQueryOutput, shaping: Shaping) => Promise<Whole>,
 ): { running: Promise<NativeQueryOutput | Whole>; shaping: Shaping } {
   const statement = numbered(sql)
-  const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
-  if (types.encoders.size > 0) {
   const { text } = statement
-    const values = toValues(statement, params)
+  const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
   let run: Run<NativeQueryOutput>
+  if (types.encoders.size > 0) {
+    const values = toValues(statement, params)
     run = (lease, within) =>
       whenHeld(
         bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),

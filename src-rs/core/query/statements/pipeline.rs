@@ -91,11 +91,13 @@ async fn attempt(
     })
     .await;
     if let Err(error) = answered {
-        let index = done.len().min(prepared.len() - 1);
-        return Err(Error {
-            completed: done.len(),
-            ..at(index, marked(error, &prepared[index]))
-        });
+        let completed = done.len();
+        let error = match prepared.get(completed) {
+            Some(failed) => at(completed, marked(error, failed)),
+            // What has failed is the commit of all of them.
+            None => error,
+        };
+        return Err(Error { completed, ..error });
     }
     if done.len() < prepared.len() {
         return Err(Error::new(
@@ -111,8 +113,6 @@ async fn attempt(
     Ok(outputs)
 }
 
-/// The error of a statement of the pipeline.
-fn at(index: usize, error: Error) -> Error {
 /// Has the server prepare the texts of a pipeline, and gives the names of the types of the parameters of each. `order` has the number of the
 /// text of each statement.
 pub(crate) async fn parameter_types(
@@ -138,6 +138,8 @@ pub(crate) async fn parameter_types(
     Ok(names.collect())
 }
 
+/// The error of a statement of the pipeline.
+fn at(index: usize, error: Error) -> Error {
     let message = format!("Statement {index} of the pipeline: {}", error.message);
     Error {
         index: Some(index),
