@@ -286,7 +286,7 @@ impl Backend {
     /// Runs statements without parameters, separated by semicolons, and ignores their rows.
     pub(crate) async fn batch_execute(&self, sql: &str) -> Result<()> {
         self.check_not_interrupted()?;
-        self.simple_query(sql).await.map(drop)
+        self.wire.batch_execute(sql).await
     }
 
     /// The statement that was prepared of a text, or that the server prepares now. Of one without a name the server keeps nothing
