@@ -285,8 +285,8 @@ const LONG: Record<string, (connection: Connection, options: CallOptions) => Pro
   'a pipeline with encoders': (c, o) =>
     c.pipeline([['SELECT pg_sleep(60), $1::int4', [1]]], { ...o, ...ENCODED }),
   'a cursor with encoders': async (c, o) => {
-    const cursor = c.cursor('SELECT pg_sleep(60), $1::int4', [1], { ...o, ...ENCODED })
-    await cursor.fetch().finally(() => cursor.close())
+    await using cursor = c.cursor('SELECT pg_sleep(60), $1::int4', [1], { ...o, ...ENCODED })
+    await cursor.fetch()
   },
 }
 
