@@ -352,3 +352,43 @@ test('a pipeline that cannot be prepared leaves no statement that nobody knows',
   const known = (await names()).filter((statement) => statement.endsWith('AS known'))
   t.deepEqual(known.toSorted(), ['SELECT 1 AS known', 'SELECT 2 AS known'])
 })
+
+test('what was run before a wrong parameter is not run twice for it', async (t) => {
+  const connection = await connect(t)
+  const key = Math.floor(Math.random() * 2 ** 31)
+  const lock = 'SELECT pg_advisory_lock($1::int8)'
+  const unlock = () => connection.fetchVal('SELECT pg_advisory_unlock($1)', [key])
+  const select = 'SELECT $1::int4'
+  for (const prepared of [true, false]) {
+    const ways = {
+      pipeline: (value: string) =>
+        connection.pipeline(
+          [
+            [lock, [key]],
+            [select, [value]],
+          ],
+          { prepared },
+        ),
+      executeMany: (value: string) =>
+        connection.executeMany(lock, [[String(key)], [value]], { prepared }),
+    }
+    for (const [name, run] of Object.entries(ways)) {
+      await run(String(key))
+      while (await unlock());
+      await t.throwsAsync(run('word'), { message: /invalid input syntax/ })
+      t.deepEqual([await unlock(), await unlock()], [true, false], name)
+    }
+  }
+})
+
+test('a parameter behind others whose type has changed is written as the new one from the next time on', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE later (n int4)')
+  const insert = 'INSERT INTO later VALUES ($1)'
+  const both = () => connection.pipeline(['SELECT 1', [insert, ['3000000000']]])
+  await connection.pipeline([[insert, [null]]])
+  await connection.execute('ALTER TABLE later ALTER n TYPE int8')
+  await t.throwsAsync(both(), { instanceOf: DatabaseError, message: /out of range/ })
+  await both()
+  t.is(await connection.fetchVal('SELECT max(n) FROM later'), 3_000_000_000n)
+})

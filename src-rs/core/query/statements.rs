@@ -200,6 +200,18 @@ fn marked(error: Error, prepared: &Prepared) -> Error {
     }
 }
 
+/// An error of parameters behind others that were taken, so many. What those did is undone, but for what is of the session, such as a lock:
+/// it is not done twice for a parameter that mostly is wrong.
+fn behind(error: Error, done: usize) -> Error {
+    Error {
+        again: Again {
+            may_harm: error.again.may_harm || (done > 0 && error.again.may_help),
+            ..error.again
+        },
+        ..error
+    }
+}
+
 /// Whether a server may say this of a parameter: that its type does not read it (`data_exception`), or that nothing is there for its type
 /// (`datatype_mismatch`, `cannot_coerce`, `undefined_function`, `ambiguous_function`).
 fn refuses_parameters(sql_state: &str) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answer::{self, Part, Rows};
 use super::prepared::refuse_copy;
-use super::{Manner, Prepared, QueryOutput, is_stale, marked, stale_behind, stale_inside};
+use super::{Manner, Prepared, QueryOutput, behind, is_stale, marked, stale_behind, stale_inside};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::query::backend::{Backend, Execution};
 use crate::query::values::{Encoded, Param};
@@ -93,7 +93,7 @@ async fn attempt(
     if let Err(error) = answered {
         let completed = done.len();
         let error = match prepared.get(completed) {
-            Some(failed) => at(completed, marked(error, failed)),
+            Some(failed) => at(completed, behind(marked(error, failed), completed)),
             // What has failed is the commit of all of them.
             None => error,
         };
