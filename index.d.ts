@@ -181,7 +181,7 @@ interface StatementOptions extends CallOptions {
     /**
      * Whether the server keeps the statement prepared on the connection, for later uses. Without that it is sent without a name, in one
      * round trip, so that it works behind a pooler that gives each statement to another session of the server; at the first use of a
-     * text on a connection one more round trip asks for the types of its parameters and columns.
+     * text on a connection, and whenever a cursor is opened, one more round trip asks for the types of its parameters and columns.
      * @default true
      */
     prepared?: boolean | undefined;
@@ -246,7 +246,8 @@ declare class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row
     /**
      * Fetches the next rows. Resolves with fewer rows, or none, at the end.
      *
-     * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed.
+     * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed, or while a `COPY` is open
+     * on the connection or in the transaction.
      *
      * @param count - The most rows that are fetched. @default the size of batches
      */
@@ -255,7 +256,7 @@ declare class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row
     batches(): AsyncGenerator<Row[], void, undefined>;
     /** Yields the rows. */
     [Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined>;
-    /** Closes the cursor. A second call has no effect. */
+    /** Closes the cursor; while a `COPY` is open, once that has ended, without waiting for it. A second call has no effect. */
     close(): Promise<void>;
     /** Closes the cursor, as {@link Cursor.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
@@ -648,7 +649,8 @@ declare abstract class Queryable {
     executeBatch(sql: string, params?: readonly [], options?: CallOptions): Promise<void>;
     /**
      * Runs several statements, all sent at once: one round trip for all of them. The server skips those behind one that fails; outside
-     * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex` which one it was, counted from 0.
+     * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex`
+     * which one it was, counted from 0; that of the commit of all of them has none.
      *
      * @param statements - Each a text, or an array of a text and its parameters.
      * @param options - Bounds of the call, and the form of the rows. @default objects
@@ -695,7 +697,8 @@ declare abstract class Queryable {
     copyFrom(sql: string, source: CopySource, options?: CallOptions): Promise<number>;
     /**
      * Copies records to a table, with `COPY`, which is the fastest way to store many. Values are written as parameters are, as the
-     * types of the columns expect. The records are taken as fast as the server takes them.
+     * types of the columns expect. The records are taken as fast as the server takes them, up to 256 of them, or 1 MiB, at once. Meanwhile the
+     * connection, or the transaction, runs nothing else.
      *
      * Either all records are stored or none: it has a transaction of its own or, within a transaction, a savepoint. When the source
      * throws or rejects, the call rejects with that error. Rejects with {@link ConnectionExecuteError} when a record has another number
@@ -795,7 +798,7 @@ declare class Transaction extends Queryable implements AsyncDisposable {
      * Makes a savepoint, to which {@link Transaction.rollbackToSavepoint} goes back. A second one with the same name hides the
      * first until it is released.
      *
-     * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive.
+     * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive. `pglisten:` begins the names that nested transactions have.
      * @param options - Bounds of the call. @default none
      */
     createSavepoint(name: string, options?: CallOptions): Promise<void>;

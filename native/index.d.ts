@@ -57,6 +57,19 @@ export declare class NativeCursor {
 }
 
 /**
+ * Statements that are sent together, and hold their place in the order of their lease until they are given parameters. One that is collected
+ * as garbage gives the place up.
+ */
+export declare class NativeHeldPipeline {
+  /** The names of the types of the parameters, for each text. */
+  parameterTypes(): Array<Array<string>>
+  /** Runs the statements, once: one for each list of parameters. Resolves to a list of `NativeQueryOutput`. */
+  run(promise: number, params: { kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }): void
+  /** Gives the place up. */
+  giveUp(): void
+}
+
+/**
  * A statement that holds its place in the order of its lease until it is given parameters. One that is collected as garbage
  * gives the place up.
  */
@@ -65,6 +78,10 @@ export declare class NativeHeldStatement {
   parameterTypes(): Array<string>
   /** Runs the statement, once. Resolves to a `NativeQueryOutput`. */
   execute(promise: number, params: Array<unknown>): void
+  /** Runs the statement once for each list of parameters, once. Resolves to the number of rows affected. */
+  executeMany(promise: number, sets: { kinds: Uint8Array, count: number, numbers: Float64Array, text: string, others: Array<unknown> }): void
+  /** Opens the statement as a cursor within the transaction that is open, once. Resolves to a `NativeCursor`. */
+  open(promise: number, params: Array<unknown>): void
   /** Gives the place up. */
   giveUp(): void
 }
@@ -98,6 +115,11 @@ export declare class NativeLease {
    * `NativeHeldStatement`.
    */
   hold(promise: number, sql: string, manner: number, bounds?: NativeCallBounds | undefined | null): void
+  /**
+   * Prepares the texts of a pipeline, which holds its place in the order until it is given parameters. `order` has the number of the text of
+   * each statement. Resolves to a `NativeHeldPipeline`.
+   */
+  holdPipeline(promise: number, texts: Array<string>, order: Uint32Array, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Opens a cursor within the transaction that is open. Resolves to a `NativeCursor`. */
   open(promise: number, sql: string, params: Array<unknown>, manner: number, bounds?: NativeCallBounds | undefined | null): void
   /** Sends notifications: all of them, in their order, or none. Resolves to nothing. */
@@ -349,6 +371,8 @@ export interface NativeError {
   statementIndex?: number
   /** How many statements of a pipeline were completed before. */
   completed: number
+  /** What was known of a statement was out of date, and is forgotten; nothing was done. */
+  isOutdated: boolean
 }
 
 /** The kind of an error, for the class that the facade makes of it. */

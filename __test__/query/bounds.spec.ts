@@ -270,3 +270,52 @@ test('a type that was dropped and created again is looked up again', async (t) =
     await connection.executeBatch(`DROP TYPE ${type}`)
   }
 })
+
+/** Many rows at once, and the last one after a minute: its result comes in parts, of which the first is there soon. */
+const LARGE = 'SELECT n FROM generate_series(1, 40000) n UNION ALL SELECT 0 FROM pg_sleep(60)'
+const ENCODED = { types: { encoders: { int4: Number } } }
+
+const LONG: Record<string, (connection: Connection, options: CallOptions) => Promise<unknown>> = {
+  'a large result': (c, o) => c.execute(LARGE, [], o),
+  'a large result that is one row too many': (c, o) => c.fetchRow(LARGE, [], o),
+  'a statement with encoders': (c, o) =>
+    c.execute('SELECT pg_sleep(60), $1::int4', [1], { ...o, ...ENCODED }),
+  'many runs with encoders': (c, o) =>
+    c.executeMany('SELECT pg_sleep(60), $1::int4', [[1], [2]], { ...o, ...ENCODED }),
+  'a pipeline with encoders': (c, o) =>
+    c.pipeline([['SELECT pg_sleep(60), $1::int4', [1]]], { ...o, ...ENCODED }),
+  'a cursor with encoders': async (c, o) => {
+    await using cursor = c.cursor('SELECT pg_sleep(60), $1::int4', [1], { ...o, ...ENCODED })
+    await cursor.fetch()
+  },
+}
+
+for (const [name, run] of Object.entries(LONG)) {
+  test(`the bounds of ${name} count to its end`, async (t) => {
+    const pool = await openPool(t, { maxDbPoolSize: 1 })
+    await using connection = await pool.connection()
+    const processId = connection.info.processId
+    const abort = new AbortController()
+    const reason = new Error('no longer wanted')
+    setTimeout(() => abort.abort(reason), 300)
+    const aborted = await t.throwsAsync(
+      within(run(connection, { signal: abort.signal }), { what: name }),
+    )
+    t.is(aborted, reason)
+    t.is(getEventListeners(abort.signal, 'abort').length, 0)
+    await t.throwsAsync(within(run(connection, { timeoutMs: 300 }), { what: name }), {
+      instanceOf: ConnectionTimeoutError,
+    })
+    if (name !== 'a cursor with encoders') {
+      const bounds = { timeoutMs: 300 }
+      await t.throwsAsync(
+        within(
+          connection.transaction((tx) => run(tx as unknown as Connection, {}), bounds),
+          { what: `${name} in a transaction` },
+        ),
+        { instanceOf: ConnectionTimeoutError },
+      )
+    }
+    t.is(await connection.fetchVal('SELECT pg_backend_pid()'), processId)
+  })
+}

@@ -76,6 +76,19 @@ const READERS: Record<string, (stream: CopyStream) => AsyncIterator<Uint8Array>>
   },
 }
 
+test.serial('rows that are dropped are not kept', async (t) => {
+  const { connection } = await scene(t)
+  const before = memory()
+  let most = 0
+  const looking = setInterval(() => {
+    most = Math.max(most, process.memoryUsage.rss() - before)
+  }, 5)
+  await connection.executeBatch(`SELECT repeat('x', 8192) FROM generate_series(1, ${TOTAL / 8192})`)
+  clearInterval(looking)
+  t.log(`at most ${Math.round(most / MIB)} MiB more`)
+  t.true(most < FLAT, `${most} bytes`)
+})
+
 for (const [name, open] of Object.entries(READERS)) {
   test.serial(`${name} that stops reading stops the server, and memory stays flat`, async (t) => {
     const { connection, waits } = await scene(t)
@@ -179,4 +192,26 @@ test.serial('timers fire while data floods in and out', async (t) => {
   }
   t.log(`the longest pause between two turns was ${Math.round(longest)} ms`)
   t.true(longest < 1000)
+})
+
+test.serial('large records are in memory by few', async (t) => {
+  const { connection } = await scene(t)
+  await connection.executeBatch(
+    'CREATE TABLE large (n int4, raw bytea); ALTER TABLE large ALTER raw SET STORAGE EXTERNAL',
+  )
+  const size = 8 * MIB
+  const before = memory()
+  let most = 0
+  function* records() {
+    for (let n = 0; n < 32; n += 1) {
+      yield [n, Buffer.alloc(size, n)]
+      most = Math.max(most, memory() - before)
+    }
+  }
+  t.is(await connection.copyRecordsToTable('large', records()), 32)
+  t.log(`at most ${Math.round(most / MIB)} MiB more`)
+  t.true(most < 2 * FLAT, `${most} bytes`)
+  const whole =
+    'SELECT count(*)::int4 FROM large WHERE length(raw) = $1 AND get_byte(raw, $1 - 1) = n'
+  t.is(await connection.fetchVal(whole, [size]), 32)
 })

@@ -7,10 +7,12 @@ import {
   ConnectionExecuteError,
   ConnectionTimeoutError,
   DatabaseError,
+  type Queryable,
 } from 'pglisten'
 import { connect, openPool } from '../support/connect.js'
 import { ask } from '../support/listener.js'
 import { uniqueName } from '../../lab/unique-name.js'
+import { waitFor, within } from '../../lab/wait.js'
 
 const NUMBERS = 'SELECT n FROM generate_series(1, $1) AS n'
 
@@ -170,4 +172,109 @@ test('a cursor whose backend is ended rejects, and its pool goes on', async (t) 
   const next = await pool.connection()
   t.is(await next.fetchVal('SELECT 1'), 1)
   await next.close()
+})
+
+test('a cursor is refused while a COPY is open where it lives, which may be fed by it', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE fed (n int4)')
+  const copy = 'COPY fed FROM STDIN'
+  const lines = async function* (rows: AsyncIterable<Record<string, unknown>>) {
+    for await (const { n } of rows) yield `${String(n)}\n`
+  }
+  const refused = { instanceOf: ConnectionExecuteError, message: /A COPY is open/ }
+  await connection.transaction(async (tx) => {
+    await tx.transaction(async (inner) => {
+      // Of the transaction itself, of one above, of one that has ended: before its first fetch, and behind it.
+      const of = (tx: Queryable) => tx.cursor(NUMBERS, [5], { batchSize: 2 })
+      const ended = await inner.transaction((innermost) => {
+        const cursor = of(innermost)
+        return cursor.fetch().then(() => cursor)
+      })
+      const cursors = [of(inner), of(tx), ended]
+      await cursors[0]!.fetch()
+      for (const cursor of cursors) {
+        await inner.createSavepoint('before')
+        await t.throwsAsync(within(inner.copyFrom(copy, lines(cursor))), refused)
+        t.true(cursor.isClosed)
+        await inner.rollbackToSavepoint('before')
+      }
+      const open = of(inner)
+      let isFirst = true
+      const source = async function* () {
+        await t.throwsAsync(within(open.fetch()), refused)
+        if (isFirst) yield '7\n'
+        isFirst = false
+      }
+      await inner.copyFrom(copy, source())
+      t.deepEqual(await open.fetch(), [{ n: 1 }, { n: 2 }], 'it goes on behind the COPY')
+      await open.close()
+      t.is(await inner.fetchVal('SELECT count(*) FROM pg_cursors WHERE name <> $$$$'), 0n)
+    })
+  })
+  await connection.executeBatch('BEGIN')
+  const cursor = connection.cursor(NUMBERS, [5], { batchSize: 2 })
+  await cursor.fetch()
+  await t.throwsAsync(within(connection.copyFrom(copy, lines(cursor))), refused)
+  await connection.executeBatch('ROLLBACK')
+  t.deepEqual([...(await connection.fetch('SELECT n FROM fed'))], [{ n: 7 }])
+})
+
+test('a cursor is closed on the server although the function that makes its rows has failed', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE held (n int4)')
+  await connection.execute('INSERT INTO held SELECT generate_series(1, 10)')
+  const fail = () => {
+    throw new RangeError('mine')
+  }
+  await connection.transaction(async (tx) => {
+    for (const options of [{ map: fail }, { columns: { n: fail } }]) {
+      const rows = tx.cursor('SELECT * FROM held', [], { batchSize: 2, ...options })
+      await t.throwsAsync(collect(rows), { message: 'mine' })
+      await tx.execute('TRUNCATE held')
+      await tx.execute('INSERT INTO held SELECT generate_series(1, 10)')
+    }
+    const late = tx.cursor('SELECT * FROM held', [], { batchSize: 2, timeoutMs: 400 })
+    await late.fetch()
+    const busy = tx.execute('SELECT pg_sleep(1)')
+    await t.throwsAsync(late.fetch(), { message: /waiting for its turn/ })
+    await busy
+    await late.close()
+    await tx.execute('TRUNCATE held')
+  })
+})
+
+test('a cursor that is closed in a transaction that has failed is gone when that is brought back', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE held (n int4)')
+  await connection.execute('INSERT INTO held SELECT generate_series(1, 10)')
+  await connection.transaction(async (tx) => {
+    const cursor = tx.cursor('SELECT * FROM held', [], { batchSize: 2 })
+    await cursor.fetch()
+    await tx.createSavepoint('before')
+    await t.throwsAsync(tx.execute('SELECT 1 / 0'))
+    await cursor.close()
+    await tx.rollbackToSavepoint('before')
+    await tx.execute('TRUNCATE held')
+    t.is(await tx.fetchVal('SELECT count(*) FROM pg_cursors WHERE name <> $$$$'), 0n)
+  })
+})
+
+test('after the loss of a connection within a transaction, what begins one says that it is lost', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  const connection = await pool.connection()
+  await connection.execute('BEGIN')
+  const { processId } = connection.info
+  await ask('SELECT pg_terminate_backend($1, 5000)', [processId])
+  await t.throwsAsync(connection.execute('SELECT 1'))
+  await waitFor(() => !connection.inTransaction)
+  for (const begins of [
+    () => connection.transaction(() => {}),
+    () => connection.begin(),
+    () => connection.cursor('SELECT 1').fetch(),
+    () => connection.executeMany('SELECT $1::int4', [[1]]),
+    () => connection.copyRecordsToTable('nothing', []),
+  ]) {
+    await t.throwsAsync(begins(), { instanceOf: ConnectionClosedError })
+  }
+  await connection.close()
 })

@@ -1,7 +1,7 @@
 // Statements that were prepared, or described, before the database changed.
 
 import test from 'ava'
-import { DatabaseError } from 'pglisten'
+import { ConnectionExecuteError, DatabaseError, type Queryable } from 'pglisten'
 import { connect } from '../support/connect.js'
 import { run } from '../support/listener.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -183,3 +183,212 @@ for (const encoders of [undefined, { int8: (value: unknown) => BigInt(value as n
     )
   })
 }
+
+for (const [what, change, expected] of [
+  ['has another type', 'ALTER TABLE changing ALTER n TYPE float4', [{ n: 1 }]],
+  ['has text', 'ALTER TABLE changing ALTER n TYPE text', [{ n: '1' }]],
+  ['has company', 'ALTER TABLE changing ADD m int4 DEFAULT 2', [{ n: 1, m: 2 }]],
+  ['has another name', 'ALTER TABLE changing RENAME n TO m', [{ m: 1 }]],
+  ['is in another schema', 'SET LOCAL search_path = OTHER, pg_temp', [{ n: 9, x: 'x' }]],
+  [
+    'is one of more columns',
+    'ALTER TABLE changing ADD m int4, ADD o int4',
+    [{ n: 1, m: null, o: null }],
+  ],
+] as const) {
+  for (const encoders of [{}, { bool: Boolean }]) {
+    const how = 'bool' in encoders ? ' (with encoders)' : ''
+    test(`a cursor without a name reads what is there when a column ${what}${how}`, async (t) => {
+      const connection = await connect(t)
+      const other = uniqueName('other')
+      await connection.executeBatch(`
+        BEGIN;
+        CREATE SCHEMA ${other};
+        CREATE TABLE ${other}.changing AS SELECT 9 AS n, 'x' AS x;
+        CREATE TEMPORARY TABLE changing (n int4);
+        INSERT INTO changing VALUES (1);`)
+      const sql = `SELECT * FROM changing -- ${other}`
+      await connection.fetch(sql, [], { prepared: false })
+      const fetched = async () => {
+        await using cursor = connection.cursor(sql, [], { prepared: false, types: { encoders } })
+        return cursor.fetch()
+      }
+      t.deepEqual(await fetched(), [{ n: 1 }])
+      await connection.executeBatch(change.replace('OTHER', other))
+      t.deepEqual(await fetched(), expected as unknown as Record<string, unknown>[])
+      t.is(connection.transactionStatus, 'active')
+      await connection.executeBatch('ROLLBACK')
+    })
+  }
+}
+
+for (const prepared of [true, false]) {
+  for (const [what, before, after, value, stored] of [
+    ['wider', 'int4', 'int8', 3_000_000_000, '3000000000'],
+    ['wider, for a text', 'int4', 'int8', '3000000000', '3000000000'],
+    [
+      'of another kind',
+      'int4',
+      'uuid',
+      '6ecd8c99-4036-403d-bf84-cf8400f67836',
+      '6ecd8c99-4036-403d-bf84-cf8400f67836',
+    ],
+    ['of another kind, for null', 'int4', 'uuid', null, 'null'],
+    ['of another kind, for a boolean', 'int4', 'bool', true, 'true'],
+    ['text', 'int4', 'text', 'word', 'word'],
+  ] as const) {
+    test(`a parameter whose type is ${what} now is written as that (${prepared ? 'prepared' : 'without a name'})`, async (t) => {
+      const connection = await connect(t)
+      const options = { prepared }
+      const ways: [string, (sql: string, value: unknown) => Promise<unknown>][] = [
+        ['execute', (sql, value) => connection.execute(sql, [value as string], options)],
+        ['executeMany', (sql, value) => connection.executeMany(sql, [[value as string]], options)],
+        ['pipeline', (sql, value) => connection.pipeline([[sql, [value as string]]], options)],
+        [
+          'cursor',
+          async (sql, value) => {
+            await using cursor = connection.cursor(`${sql} RETURNING 1`, [value as string], options)
+            await cursor.fetch()
+          },
+        ],
+      ]
+      for (const [name, add] of ways) {
+        await connection.execute(`CREATE TEMPORARY TABLE ${name}d (n ${before})`)
+        const sql = `INSERT INTO ${name}d VALUES ($1)`
+        await add(sql, null)
+        await connection.execute(`TRUNCATE ${name}d`)
+        await connection.execute(`ALTER TABLE ${name}d ALTER n TYPE ${after} USING NULL`)
+        await add(sql, value)
+        t.is(
+          await connection.fetchVal(`SELECT coalesce(n::text, 'null') FROM ${name}d`),
+          stored,
+          name,
+        )
+      }
+    })
+  }
+
+  test(`a parameter that fits no type fails as before (${prepared ? 'prepared' : 'without a name'})`, async (t) => {
+    const connection = await connect(t)
+    const sql = 'SELECT $1::int4 AS n'
+    for (let time = 0; time < 3; time += 1) {
+      t.is(await connection.fetchVal(sql, [time], { prepared }), time)
+      await t.throwsAsync(connection.execute(sql, [3_000_000_000], { prepared }), {
+        instanceOf: ConnectionExecuteError,
+        message: /integer between/,
+      })
+      await t.throwsAsync(connection.execute(sql, ['word'], { prepared }), {
+        instanceOf: DatabaseError,
+        message: 'invalid input syntax for type integer: "word"',
+      })
+      await connection.transaction(async (tx) => {
+        await t.throwsAsync(tx.execute(sql, [3_000_000_000], { prepared }), {
+          instanceOf: ConnectionExecuteError,
+        })
+        t.is(await tx.fetchVal(sql, [time], { prepared }), time, 'nothing was sent')
+        await tx.createSavepoint('before')
+        await t.throwsAsync(tx.execute(sql, ['word'], { prepared }), { message: /invalid input/ })
+        await tx.rollbackToSavepoint('before')
+        t.is(await tx.fetchVal(sql, [time], { prepared }), time)
+      })
+    }
+  })
+}
+
+for (const prepared of [true, false]) {
+  test(`an operator is looked for anew when the type of its parameter has changed (${prepared ? 'prepared' : 'without a name'})`, async (t) => {
+    const connection = await connect(t)
+    await connection.execute('CREATE TEMPORARY TABLE compared (n int4)')
+    const sql = 'SELECT count(*)::int4 FROM compared WHERE n = $1'
+    t.is(await connection.fetchVal(sql, [null], { prepared }), 0)
+    await connection.execute('ALTER TABLE compared ALTER n TYPE uuid USING NULL')
+    t.is(await connection.fetchVal(sql, [null], { prepared }), 0)
+  })
+}
+
+test('a cursor of a transaction takes a parameter of another type, which has failed nothing', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE widened (n int4)')
+  const sql = 'SELECT n FROM widened WHERE n = $1'
+  const fetched = (tx: Queryable, value: number) => tx.cursor(sql, [value]).fetch()
+  t.deepEqual(await connection.transaction((tx) => fetched(tx, 1)), [])
+  await connection.executeBatch(
+    'ALTER TABLE widened ALTER n TYPE int8; INSERT INTO widened VALUES (3000000000)',
+  )
+  t.deepEqual(await connection.transaction((tx) => fetched(tx, 3_000_000_000)), [
+    { n: 3_000_000_000n },
+  ])
+})
+
+test('a statement that names a prepared one that is not there fails by itself', async (t) => {
+  const connection = await connect(t)
+  for (const sql of ['DEALLOCATE nope', 'EXECUTE nope']) {
+    for (const prepared of [true, false]) {
+      await t.throwsAsync(connection.execute(sql, [], { prepared }), {
+        instanceOf: DatabaseError,
+        message: 'prepared statement "nope" does not exist',
+      })
+      await t.throwsAsync(
+        connection.transaction((tx) => tx.execute(sql, [], { prepared })),
+        { message: 'prepared statement "nope" does not exist' },
+      )
+    }
+  }
+})
+
+test('a pipeline that cannot be prepared leaves no statement that nobody knows', async (t) => {
+  const connection = await connect(t)
+  const names = async () => {
+    const rows = await connection.fetch('SELECT statement FROM pg_prepared_statements')
+    return rows.map(({ statement }) => statement as string)
+  }
+  for (let time = 0; time < 3; time += 1) {
+    const error = await t.throwsAsync(
+      connection.pipeline(['SELECT 1 AS known', 'SELECT wrong', 'SELECT 2 AS known', 'WRONG']),
+      { message: /"wrong" does not exist/ },
+    )
+    t.is((error as DatabaseError).statementIndex, 1)
+  }
+  const known = (await names()).filter((statement) => statement.endsWith('AS known'))
+  t.deepEqual(known.toSorted(), ['SELECT 1 AS known', 'SELECT 2 AS known'])
+})
+
+test('what was run before a wrong parameter is not run twice for it', async (t) => {
+  const connection = await connect(t)
+  const key = Math.floor(Math.random() * 2 ** 31)
+  const lock = 'SELECT pg_advisory_lock($1::int8)'
+  const unlock = () => connection.fetchVal('SELECT pg_advisory_unlock($1)', [key])
+  const select = 'SELECT $1::int4'
+  for (const prepared of [true, false]) {
+    const ways = {
+      pipeline: (value: string) =>
+        connection.pipeline(
+          [
+            [lock, [key]],
+            [select, [value]],
+          ],
+          { prepared },
+        ),
+      executeMany: (value: string) =>
+        connection.executeMany(lock, [[String(key)], [value]], { prepared }),
+    }
+    for (const [name, run] of Object.entries(ways)) {
+      await run(String(key))
+      while (await unlock());
+      await t.throwsAsync(run('word'), { message: /invalid input syntax/ })
+      t.deepEqual([await unlock(), await unlock()], [true, false], name)
+    }
+  }
+})
+
+test('a parameter behind others whose type has changed is written as the new one from the next time on', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE later (n int4)')
+  const insert = 'INSERT INTO later VALUES ($1)'
+  const both = () => connection.pipeline(['SELECT 1', [insert, ['3000000000']]])
+  await connection.pipeline([[insert, [null]]])
+  await connection.execute('ALTER TABLE later ALTER n TYPE int8')
+  await t.throwsAsync(both(), { instanceOf: DatabaseError, message: /out of range/ })
+  await both()
+  t.is(await connection.fetchVal('SELECT max(n) FROM later'), 3_000_000_000n)
+})

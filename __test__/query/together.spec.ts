@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import * as fc from 'fast-check'
-import { ArgumentRangeError, ArgumentTypeError, type QueryParameter } from 'pglisten'
+import { ArgumentRangeError, ArgumentTypeError, DatabaseError, type QueryParameter } from 'pglisten'
 import { connect } from '../support/connect.js'
 
 const moment = fc.date({ min: new Date(0), max: new Date('9999-12-31'), noInvalidDate: true })
@@ -103,6 +103,40 @@ test('what no run can take is told with its place, and nothing is run', async (t
     message: /`statements\[1\]` to be a string/,
   })
   t.is(await connection.fetchVal('SELECT count(*) FROM none'), 0n)
+})
+
+test('texts that the server would not get as they are are refused in a pipeline too', async (t) => {
+  const connection = await connect(t)
+  for (const [text, message] of [
+    ["SELECT '\ud800'", /`statements\[1\]` to be well-formed text/],
+    ["SELECT '\0'", /`statements\[1\]` to be a string without NUL/],
+  ] as const) {
+    for (const statement of [text, [text, []] as const]) {
+      await t.throwsAsync(connection.pipeline(['SELECT 1', statement]), {
+        instanceOf: ArgumentRangeError,
+        message,
+      })
+    }
+  }
+})
+
+test('the commit of a pipeline that fails is told of none of its statements', async (t) => {
+  const connection = await connect(t)
+  await connection.execute(
+    'CREATE TEMPORARY TABLE later (n int4 UNIQUE DEFERRABLE INITIALLY DEFERRED)',
+  )
+  const insert = 'INSERT INTO later VALUES (1)'
+  for (const statements of [
+    [insert, insert],
+    [insert, insert, 'SELECT 1'],
+  ]) {
+    const error = await t.throwsAsync(connection.pipeline(statements), {
+      instanceOf: DatabaseError,
+      message: /^duplicate key/,
+    })
+    t.false('statementIndex' in error && error.statementIndex !== undefined)
+    t.is(error.sqlState, '23505')
+  }
 })
 
 test('the texts of a large result keep their order, and the rows their columns', async (t) => {

@@ -369,3 +369,31 @@ test('a nested transaction that a statement has ended is not taken for kept', as
   )
   t.deepEqual(await stored(), [])
 })
+
+test('a savepoint of the user is none of those of nested transactions', async (t) => {
+  const { connection, insert, stored } = await withTable(t)
+  await connection.transaction(async (tx) => {
+    await insert(tx, 1)
+    await t.throwsAsync(
+      tx.transaction(async (nested) => {
+        await insert(nested, 2)
+        // Names that such a savepoint might have.
+        for (const name of ['pglisten_1', 'pglisten_2', 'pglisten_part', 'pglisten_many']) {
+          await nested.createSavepoint(name)
+          await insert(nested, 3)
+        }
+        throw new Error('undone')
+      }),
+      { message: 'undone' },
+    )
+    await tx.transaction(async (nested) => {
+      await nested.createSavepoint('pglisten_1')
+      await insert(nested, 4)
+      await nested.rollbackToSavepoint('pglisten_1')
+      await insert(nested, 5)
+    })
+    for (const call of ['createSavepoint', 'rollbackToSavepoint', 'releaseSavepoint'] as const)
+      await t.throwsAsync(tx[call]('pglisten:1'), { instanceOf: ArgumentRangeError })
+  })
+  t.deepEqual(await stored(), [1, 5])
+})

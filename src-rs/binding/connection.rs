@@ -9,7 +9,7 @@ use napi_derive::napi;
 use super::bounds::NativeCallBounds;
 use super::bridge::BridgeHandle;
 use super::copy::{NativeCopyIn, NativeCopyOut};
-use super::cursor::{NativeCursor, NativeHeldStatement};
+use super::cursor::{NativeCursor, NativeHeldPipeline, NativeHeldStatement};
 use super::finalize::contained_finalizer;
 use super::info::{NativeConnectionInfo, NativeTransactionStatus};
 use super::records::NativeRecordEncoder;
@@ -215,6 +215,29 @@ impl NativeLease {
         self.bridge.spawn(promise, async move {
             held.await
                 .map(|held| NativeHeldStatement::new(bridge, held))
+        });
+    }
+
+    /// Prepares the texts of a pipeline, which holds its place in the order until it is given parameters. `order` has the number of the text of
+    /// each statement. Resolves to a `NativeHeldPipeline`.
+    #[napi(catch_unwind)]
+    pub fn hold_pipeline(
+        &self,
+        promise: u32,
+        texts: Vec<String>,
+        #[napi(ts_arg_type = "Uint32Array")] order: Uint32ArraySlice<'_>,
+        manner: u32,
+        bounds: Option<&NativeCallBounds>,
+    ) {
+        let held = self.lease.hold_pipeline(
+            texts.into_iter().map(Into::into).collect(),
+            order.iter().map(|number| *number as usize).collect(),
+            values::manner(manner),
+            NativeCallBounds::of(bounds),
+        );
+        let bridge = self.bridge.clone();
+        self.bridge.spawn(promise, async move {
+            held.await.map(|held| NativeHeldPipeline::new(bridge, held))
         });
     }
 

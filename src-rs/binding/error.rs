@@ -93,11 +93,14 @@ pub struct NativeError {
     pub statement_index: Option<u32>,
     /// How many statements of a pipeline were completed before.
     pub completed: u32,
+    /// What was known of a statement was out of date, and is forgotten; nothing was done.
+    pub is_outdated: bool,
 }
 
 impl From<Error> for NativeError {
     fn from(error: Error) -> Self {
         Self {
+            is_outdated: error.is_outdated(),
             kind: error.kind.into(),
             message: in_facade_words(&error.message),
             option: error.option.map(|option| facade_name(option).to_owned()),

@@ -22,7 +22,16 @@ export function fromNativeError(error: NativeError): PglistenError {
   const made = classified(error)
   if (error.statementIndex !== undefined) made.statementIndex = error.statementIndex
   if (error.completed > 0) completed.set(made, error.completed)
+  if (error.isOutdated) outdated.add(made)
   return made
+}
+
+/** Errors that what was known of a statement has caused. */
+const outdated = new WeakSet()
+
+/** Whether a statement was refused before it did anything, for what was known of it: that is forgotten, and it may succeed now. */
+export function isOutdated(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && outdated.has(error)
 }
 
 /** How many statements of a pipeline the server completed before an error. */

@@ -39,11 +39,6 @@ export function resolveCallOptions(options: CallOptions = {}): CallOptions {
   return { signal, timeoutMs }
 }
 
-const NO_BOUNDS: CallOptions = {}
-
-/** What is left where there are no bounds. */
-export const unbounded = (): CallOptions => NO_BOUNDS
-
 /** Tells what is left of the bounds of a call that takes several steps. An error names the time: in whole milliseconds. */
 export function countdown({ signal, timeoutMs }: CallOptions): () => CallOptions {
   if (timeoutMs === undefined) return () => ({ signal })

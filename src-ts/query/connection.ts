@@ -4,13 +4,14 @@ import type { NativeCursor, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
-import { ConnectionClosedError, ConnectionExecuteError, DatabaseError } from '../errors.js'
-import { countdown, unbounded, type CallOptions } from './bounds.js'
+import { isOutdated } from '../native/native-errors.js'
+import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
+import type { CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
 import { Queryable, atomically, leaseOf, scopeOf, typesOf } from './queryable.js'
-import { checkFree, occupant } from './occupant.js'
+import { checkFree, copyIn, occupant } from './occupant.js'
 import type { Companion } from './flight.js'
 import {
   resolveTransactionOptions,
@@ -37,13 +38,6 @@ export interface LeaseSource {
   /** What is told of the statements. */
   readonly observation?: ResolvedObservation | undefined
 }
-
-/**
- * What the server answers when a statement was prepared before the database changed: that its rows have other columns
- * (`feature_not_supported`, `protocol_violation`), that it is gone (`invalid_sql_statement_name`), that a type is gone
- * (`internal_error`) or has other fields (`invalid_text_representation`).
- */
-const STALE: ReadonlySet<string> = new Set(['0A000', '08P01', '26000', 'XX000', '22P02'])
 
 const NOTHING_LEASED: Finished = { rolledBack: false }
 
@@ -196,7 +190,7 @@ export class Connection extends Queryable implements AsyncDisposable {
    * @param options - How the transaction begins, and bounds of the whole transaction. @default those of the session; none
    */
   async begin(options?: TransactionOptions): Promise<Transaction> {
-    return Connection.#begin(this, resolveTransactionOptions(options), unbounded())
+    return Connection.#begin(this, resolveTransactionOptions(options), {})
   }
 
   /** @internal Begins a transaction and runs its first statement; both are sent in one go. The connection is leased and free. */
@@ -267,23 +261,14 @@ export class Connection extends Queryable implements AsyncDisposable {
 
   /** @internal */
   async [atomically]<Result>(
-    work: (queryable: Queryable, left: () => CallOptions) => Promise<Result>,
+    work: (queryable: Queryable) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result> {
-    if (this.transactionStatus !== 'active' || this[occupant])
-      return this.transaction((tx) => work(tx, unbounded), bounds)
+    if (this.transactionStatus !== 'active' || this[occupant]) return this.transaction(work, bounds)
+    Connection.#checkOpen(this)
     // A statement has begun a transaction, in which this is a part.
-    const left = countdown(bounds)
-    await this.executeBatch('SAVEPOINT pglisten_part', [], left())
-    try {
-      const result = await work(this, left)
-      await this.executeBatch('RELEASE SAVEPOINT pglisten_part')
-      return result
-    } catch (error) {
-      const undo = 'ROLLBACK TO SAVEPOINT pglisten_part; RELEASE SAVEPOINT pglisten_part'
-      await this.executeBatch(undo).catch(() => {})
-      throw error
-    }
+    const part = Transaction.beginPart(this, this.#held!.present!, bounds)
+    return Transaction.run(await part, work)
   }
 
   /** @internal */
@@ -307,11 +292,12 @@ export class Connection extends Queryable implements AsyncDisposable {
         try {
           return await openOwn(left)
         } catch (error) {
-          // A statement that was prepared before the database changed is prepared anew. Nothing else was done in the transaction.
-          if (error instanceof DatabaseError && STALE.has(error.sqlState)) return openOwn(left)
+          // Nothing else was done in the transaction.
+          if (isOutdated(error)) return openOwn(left)
           throw error
         }
       },
+      copy: () => copyIn(this),
       end: async (failed) => {
         if (!own || own.isEnded) return
         if (failed) await own.rollback()

@@ -5,6 +5,7 @@ import { bridge } from '../native/bridge.js'
 import { ConnectionExecuteError } from '../errors.js'
 import { checkNumber, checkObject } from '../options/validate.js'
 import { bounded, countdown, type CallOptions } from './bounds.js'
+import type { Occupant } from './occupant.js'
 import type { QueryOptions } from './options.js'
 import { toRows, type Shaping } from './rows.js'
 
@@ -24,6 +25,8 @@ const DEFAULT_BATCH_SIZE = 1000
 export interface CursorScope {
   /** Opens the cursor. `left` tells what is left of the bounds of the first fetch. */
   open(left: () => CallOptions): Promise<NativeCursor>
+  /** The `COPY` that is open there: what is sent meanwhile waits for the end of its data. */
+  copy(): Occupant | undefined
   /** Called once when the cursor is closed; `failed` tells whether a fetch has failed. */
   end(failed: boolean): Promise<void>
 }
@@ -77,7 +80,8 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
   /**
    * Fetches the next rows. Resolves with fewer rows, or none, at the end.
    *
-   * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed.
+   * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed, or while a `COPY` is open
+   * on the connection or in the transaction.
    *
    * @param count - The most rows that are fetched. @default the size of batches
    */
@@ -85,6 +89,8 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
     checkRows('count', count)
     if (this.#closed) throw new ConnectionExecuteError('the cursor was closed')
     if (this.#isDone) return []
+    const copy = this.#scope.copy()
+    if (copy) throw new ConnectionExecuteError(copy.refusal)
     try {
       const left = countdown(this.#bounds)
       this.#opened ??= this.#scope.open(left)
@@ -118,7 +124,7 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
     for await (const rows of this.batches()) yield* rows
   }
 
-  /** Closes the cursor. A second call has no effect. */
+  /** Closes the cursor; while a `COPY` is open, once that has ended, without waiting for it. A second call has no effect. */
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
@@ -139,7 +145,9 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
       return
     }
     // Within a transaction that has ended, or whose connection is lost, there is nothing left to close.
-    if (!this.#hasFailed) await bridge.call((id) => cursor.close(id)).catch(() => {})
+    const closing = bridge.call((id) => cursor.close(id)).catch(() => {})
+    // The data of a COPY may come from whoever closes the cursor.
+    if (!this.#scope.copy()) await closing
     await this.#scope.end(this.#hasFailed)
   }
 }

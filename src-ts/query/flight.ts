@@ -6,7 +6,7 @@ import { completedBefore } from '../native/native-errors.js'
 import { DEFAULT_TYPES } from '../options/types.js'
 import { bounded, type CallOptions } from './bounds.js'
 import { observed, type Observable } from './observed.js'
-import { splitPipeline, textOf } from './pipeline.js'
+import { splitPipeline, textOf, toPipelineLists } from './pipeline.js'
 import type { QueryParameter } from './parameters/parameters.js'
 
 /** @internal A statement that is sent with others. */
@@ -22,8 +22,9 @@ export class Flight {
     statements: readonly Companion[],
     bounds: CallOptions,
   ) {
-    const split = splitPipeline(statements, DEFAULT_TYPES)
-    const { texts, order, params } = split
+    const split = splitPipeline(statements)
+    const { texts, order } = split
+    const params = toPipelineLists(split, DEFAULT_TYPES)
     this.#outputs = observed(
       where,
       'pipeline',

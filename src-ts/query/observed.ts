@@ -35,7 +35,10 @@ function commandOf(sql: string): string | undefined {
   return word !== undefined && COMMANDS.has(word) ? word : undefined
 }
 
-/** @internal Runs a call that runs `sql`, and tells of it if anybody traces statements. A text that takes time to make is a function. */
+/**
+ * @internal Runs a call that runs `sql`, and tells of it if anybody traces statements. What the call throws at once is thrown at once, traced
+ * or not. A text that takes time to make is a function.
+ */
 export function observed<Result>(
   where: Observable,
   method: StatementMethod,
@@ -60,16 +63,20 @@ function observedStatement<Result>(
     text: statements ? sql : undefined,
     error: undefined,
   }
-  const call = async () => {
-    const outcome = run()
-    try {
-      return await outcome
-    } finally {
-      // A connection that a callback has got is leased by its first statement.
-      context.processId ??= where[backendOf]()
-    }
+  return traced(statementChannels, context, statements, () => ended(run(), where, context))
+}
+
+async function ended<Result>(
+  outcome: Promise<Result>,
+  where: Observable,
+  context: StatementContext,
+): Promise<Result> {
+  try {
+    return await outcome
+  } finally {
+    // A connection that a callback has got is leased by its first statement.
+    context.processId ??= where[backendOf]()
   }
-  return traced(statementChannels, context, statements, call)
 }
 
 /** @internal Runs a call that sends notifications, and tells of it if anybody traces that. */

@@ -15,6 +15,8 @@ export interface Occupant {
    * did on the server is the caller's to undo.
    */
   giveUp(reason: unknown): void
+  /** The `COPY` that it is, or that is open in it. */
+  copy(): Occupant | undefined
 }
 
 /** @internal A connection or a transaction. */
@@ -26,6 +28,11 @@ export interface Occupiable {
 export function checkFree(place: Occupiable): void {
   const present = place[occupant]
   if (present) throw new ConnectionExecuteError(present.refusal)
+}
+
+/** @internal The `COPY` that is open in the connection or the transaction: what is sent there waits for the end of its data. */
+export function copyIn(place: Occupiable): Occupant | undefined {
+  return place[occupant]?.copy()
 }
 
 /** @internal Ends the stay of an occupant, unless that is over. */

@@ -4,14 +4,14 @@ import type {
   NativeCallBounds,
   NativeCursor,
   NativeDescription,
+  NativeHeldPipeline,
   NativeHeldStatement,
   NativeLease,
   NativeQueryOutput,
   NativeRecordEncoder,
-  NativeRest,
 } from '#native'
 import { bridge } from '../native/bridge.js'
-import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
+import { ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
 import {
   COPIED_COLUMNS,
   RecordWriter,
@@ -22,13 +22,14 @@ import {
 import { Cursor, splitCursorOptions, type CursorOptions, type CursorScope } from './cursor.js'
 import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
 import {
+  checkSql,
   numbered,
   tellingNames,
   toEncodedValues,
-  toParameterLists,
   toNativeValues,
+  toParameterLists,
+  toValues,
   type NamedQueryParameters,
-  type NumberedStatement,
   type QueryParameters,
 } from './parameters/named.js'
 import {
@@ -37,23 +38,21 @@ import {
   type ArrayMode,
   type MapMode,
   type QueryOptions,
-  type ResolvedStatement,
   type StatementOptions,
 } from './options.js'
 import { toNativeParameters, type QueryParameter } from './parameters/parameters.js'
 import { observed, type backendOf, type observationOf } from './observed.js'
-import { splitPipeline, textOf, type PipelineStatement } from './pipeline.js'
+import { splitPipeline, textOf, toPipelineLists, type PipelineStatement } from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'
 import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy/from.js'
 import { SourceReader, type BinaryCopySource, type CopySource } from './copy/source.js'
 import { CopyStream } from './copy/stream.js'
 import type { occupant, Occupant } from './occupant.js'
-import { collectResult, toQueryResult, type QueryResult } from './result.js'
+import { collectResult, countRows, toQueryResult, type QueryResult } from './result.js'
 import { toRows, toValue, type Shaping } from './rows.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import { PLAIN_TYPES, type ResolvedTypes } from '../options/types.js'
 import { checkPublication, resolvePublishOptions, type PublishOptions } from '../options/durable.js'
-import { checkString } from '../options/validate.js'
 
 /** @internal The key of the method that returns how values are read and written. */
 export const typesOf: unique symbol = Symbol('typesOf')
@@ -95,12 +94,9 @@ export abstract class Queryable {
     return options
   }
 
-  /**
-   * @internal Runs work in a transaction of its own, or in a savepoint of the transaction that this is. `work` is told what is left of
-   * the bounds for its statements, where the queryable does not see to that.
-   */
+  /** @internal Runs work in a transaction of its own, or in a part of the transaction that is open, within the bounds. */
   abstract [atomically]<Result>(
-    work: (queryable: Queryable, left: () => CallOptions) => Promise<Result>,
+    work: (queryable: Queryable) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result>
 
@@ -147,10 +143,9 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
-    const { running, shaping } = query(this, sql, params, options)
+    const { running, shaping } = query(this, sql, params, options, collectResult)
     const output = await running
-    // Most results come whole, and need no promise more.
-    return output.rest ? collectResult(output, shaping) : toQueryResult(output, shaping)
+    return Array.isArray(output) ? output : toQueryResult(output, shaping)
   }
 
   /** Runs one statement, as {@link Queryable.execute} does. */
@@ -176,10 +171,9 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<unknown>> {
-    const { running, shaping } = query(this, sql, params, options)
+    const { running, shaping } = query(this, sql, params, options, collectResult)
     const output = await running
-    // Most results come whole, and need no promise more.
-    return output.rest ? collectResult(output, shaping) : toQueryResult(output, shaping)
+    return Array.isArray(output) ? output : toQueryResult(output, shaping)
   }
 
   /**
@@ -191,9 +185,9 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Row> {
-    const { running, shaping } = query(this, sql, params, options)
+    const { running, shaping } = query(this, sql, params, options, countRows)
     const output = await running
-    await checkOneRow(output)
+    checkOneRow(output)
     return toRows<Row>(output, shaping)[0] as Row
   }
 
@@ -206,10 +200,10 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Row | null> {
-    const { running, shaping } = query(this, sql, params, options)
+    const { running, shaping } = query(this, sql, params, options, countRows)
     const output = await running
-    if (!output.returnsRows || output.rowCount > 1 || output.rest)
-      throw await wrongRows('one row or none', output)
+    if (typeof output === 'number' || !output.returnsRows || output.rowCount > 1)
+      throw wrongRows('one row or none', output)
     return toRows<Row>(output, shaping)[0] ?? null
   }
 
@@ -222,10 +216,10 @@ export abstract class Queryable {
     params?: QueryParameters,
     options?: QueryOptions,
   ): Promise<Value> {
-    const { running, shaping } = query(this, sql, params, options)
+    const { running, shaping } = query(this, sql, params, options, countRows)
     const output = await running
-    await checkOneRow(output)
-    if (output.columns.length === 0) throw await wrongRows('a column', output)
+    checkOneRow(output)
+    if (output.columns.length === 0) throw wrongRows('a column', output)
     return toValue(output, shaping) as Value
   }
 
@@ -245,20 +239,26 @@ export abstract class Queryable {
     paramSets: Iterable<readonly QueryParameter[]> | Iterable<NamedQueryParameters>,
     options?: StatementOptions,
   ): Promise<number> {
-    checkSql(sql)
     const statement = numbered(sql)
+    const { text } = statement
     const { bounds, types, manner } = resolveStatement(options, this[typesOf]())
-    let parameterTypes: string[] | undefined
+    let run: Run<number>
     if (types.encoders.size > 0) {
-      const { parameters } = await describe(this, statement, { bounds, types, manner })
-      parameterTypes = parameters.map(({ typeName }) => typeName)
+      const sets = withoutUsers(paramSets)
+      run = (lease, within) =>
+        whenHeld(
+          bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
+          (held) => {
+            const lists = toParameterLists(statement, sets, types, held.parameterTypes())
+            return (id) => held.executeMany(id, lists)
+          },
+        )
+    } else {
+      const lists = toParameterLists(statement, paramSets, types)
+      run = (lease, within) =>
+        bridge.call((id) => lease.executeMany(id, text, lists, manner, within))
     }
-    const native = toParameterLists(statement, paramSets, types, parameterTypes)
-    const running = observed(this, 'executeMany', sql, () =>
-      call<number>(this, bounds, (lease, id, within) =>
-        lease.executeMany(id, statement.text, native, manner, within),
-      ),
-    )
+    const running = observed(this, 'executeMany', sql, () => runOn(this, bounds, run))
     return tellingNames(statement, running)
   }
 
@@ -306,7 +306,8 @@ export abstract class Queryable {
 
   /**
    * Runs several statements, all sent at once: one round trip for all of them. The server skips those behind one that fails; outside
-   * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex` which one it was, counted from 0.
+   * of a transaction nothing takes effect then, but for what a statement among them has committed. The error tells with `statementIndex`
+   * which one it was, counted from 0; that of the commit of all of them has none.
    *
    * @param statements - Each a text, or an array of a text and its parameters.
    * @param options - Bounds of the call, and the form of the rows. @default objects
@@ -317,16 +318,30 @@ export abstract class Queryable {
     options?: QueryOptions,
   ): Promise<{ -readonly [Index in keyof Statements]: QueryResult }> {
     const { bounds, manner, types, shaping } = resolveQuery(options, this[typesOf]())
-    const split = splitPipeline(statements, types)
-    const { texts, order, params } = split
+    const split = splitPipeline(statements)
+    const { texts, order } = split
+    let run: Run<NativeQueryOutput[]>
+    if (types.encoders.size > 0) {
+      run = (lease, within) =>
+        whenHeld(
+          bridge.call<NativeHeldPipeline>((id) =>
+            lease.holdPipeline(id, texts, order, manner, within),
+          ),
+          (held) => {
+            const lists = toPipelineLists(split, types, held.parameterTypes())
+            return (id) => held.run(id, lists)
+          },
+        )
+    } else {
+      const lists = toPipelineLists(split, types)
+      run = (lease, within) =>
+        bridge.call((id) => lease.pipeline(id, texts, order, lists, manner, within))
+    }
     const outputs = await observed(
       this,
       'pipeline',
       () => textOf(split),
-      () =>
-        call<NativeQueryOutput[]>(this, bounds, (lease, id, within) =>
-          lease.pipeline(id, texts, order, params, manner, within),
-        ),
+      () => runOn(this, bounds, run),
     )
     return outputs.map((output) => toQueryResult(output, shaping)) as {
       -readonly [Index in keyof Statements]: QueryResult
@@ -359,23 +374,27 @@ export abstract class Queryable {
     options?: CursorOptions,
   ): Cursor<Row>
   cursor(sql: string, params?: QueryParameters, options?: CursorOptions): Cursor<unknown> {
-    checkSql(sql)
     const statement = numbered(sql)
+    const { text } = statement
     const { batchSize, options: given } = splitCursorOptions(options)
     const { shaping, bounds: ofFetch, manner, types } = resolveQuery(given, this[typesOf]())
-    const native = types.encoders.size > 0 ? undefined : toNativeValues(statement, params, types)
-    const open = async (queryable: Queryable, bounds: CallOptions): Promise<NativeCursor> => {
-      let values = native
-      if (!values) {
-        const { parameters } = await describe(queryable, statement, { bounds, types, manner })
-        const names = parameters.map(({ typeName }) => typeName)
-        values = toEncodedValues(statement, params, names, types)
-      }
-      const opening = observed(queryable, 'cursor', sql, () =>
-        call<NativeCursor>(queryable, bounds, (lease, id, within) =>
-          lease.open(id, statement.text, values, manner, within),
-        ),
-      )
+    let run: Run<NativeCursor>
+    if (types.encoders.size > 0) {
+      const values = toValues(statement, params)
+      run = (lease, within) =>
+        whenHeld(
+          bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
+          (held) => {
+            const native = toEncodedValues(statement, values, held.parameterTypes(), types)
+            return (id) => held.open(id, native)
+          },
+        )
+    } else {
+      const native = toNativeValues(statement, params, types)
+      run = (lease, within) => bridge.call((id) => lease.open(id, text, native, manner, within))
+    }
+    const open = (queryable: Queryable, bounds: CallOptions): Promise<NativeCursor> => {
+      const opening = observed(queryable, 'cursor', sql, () => runOn(queryable, bounds, run))
       return tellingNames(statement, opening)
     }
     return new Cursor(this[scopeOf](open), shaping, ofFetch, batchSize)
@@ -391,13 +410,14 @@ export abstract class Queryable {
     sql: string,
     options?: CallOptions,
   ): Promise<PreparedStatement<Row>> {
-    checkSql(sql)
-    const statement = numbered(sql)
-    const resolved = resolveStatement(options, this[typesOf]())
+    const { text } = numbered(sql)
+    const { bounds, manner } = resolveStatement(options, this[typesOf]())
     const description = await observed(this, 'prepare', sql, () =>
-      describe(this, statement, resolved),
+      call<NativeDescription>(this, bounds, (lease, id, within) =>
+        lease.prepare(id, text, manner, within),
+      ),
     )
-    const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, statement.text))
+    const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, text))
     return new PreparedStatement<Row>(this, forget, sql, description)
   }
 
@@ -425,7 +445,8 @@ export abstract class Queryable {
 
   /**
    * Copies records to a table, with `COPY`, which is the fastest way to store many. Values are written as parameters are, as the
-   * types of the columns expect. The records are taken as fast as the server takes them.
+   * types of the columns expect. The records are taken as fast as the server takes them, up to 256 of them, or 1 MiB, at once. Meanwhile the
+   * connection, or the transaction, runs nothing else.
    *
    * Either all records are stored or none: it has a transaction of its own or, within a transaction, a savepoint. When the source
    * throws or rejects, the call rejects with that error. Rejects with {@link ConnectionExecuteError} when a record has another number
@@ -443,14 +464,14 @@ export abstract class Queryable {
   ): Promise<number> {
     const { name, columns, bounds, types: given } = tableOf(table, options)
     const { types } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
-    return this[atomically](async (queryable, left) => {
-      const asked = { ...left(), prepared: false, types: PLAIN_TYPES }
-      const all = () => queryable.fetchVal<string | null>(COPIED_COLUMNS, [name], asked)
+    return this[atomically](async (queryable) => {
+      const plain = { prepared: false, types: PLAIN_TYPES }
+      const all = () => queryable.fetchVal<string | null>(COPIED_COLUMNS, [name], plain)
       // A table may have no column.
       const names = columns ?? (await all()) ?? ''
       const sql = `SELECT ${names} FROM ${name}`
       const copy = `COPY ${name}${names && ` (${names})`} FROM STDIN`
-      const encoder = await call<NativeRecordEncoder>(queryable, left(), (lease, id, within) =>
+      const encoder = await call<NativeRecordEncoder>(queryable, {}, (lease, id, within) =>
         lease.recordEncoder(id, sql, within),
       )
       const columnTypes = types.encoders.size > 0 ? encoder.columnTypes() : undefined
@@ -458,8 +479,7 @@ export abstract class Queryable {
       let stored = 0
       try {
         do {
-          const copying = `${copy} (FORMAT ${writer.format})`
-          stored += await queryable.copyFrom(copying, writer.data(), left())
+          stored += await queryable.copyFrom(`${copy} (FORMAT ${writer.format})`, writer.data())
         } while (!writer.isDone)
       } finally {
         writer.stop()
@@ -523,57 +543,83 @@ export function notify(
   )
 }
 
-/** Starts a statement, which has its place in the order then. Throws when an argument is wrong. */
-function query(
+/** Runs something on a lease, within bounds. It has its place in the order when this returns. */
+type Run<Result> = (lease: NativeLease, within: NativeCallBounds | undefined) => Promise<Result>
+
+/**
+ * Starts a statement, which has its place in the order then. Throws when an argument is wrong. `collect` takes a result that comes in
+ * parts: the call has ended, for its bounds and for whoever traces it, when the last part is there.
+ */
+function query<Whole>(
   queryable: Queryable,
   sql: string,
   params: QueryParameters | undefined,
   options: QueryOptions | undefined,
-): { running: Promise<NativeQueryOutput>; shaping: Shaping } {
-  checkSql(sql)
+  collect: (first: NativeQueryOutput, shaping: Shaping) => Promise<Whole>,
+): { running: Promise<NativeQueryOutput | Whole>; shaping: Shaping } {
   const statement = numbered(sql)
+  const { text } = statement
   const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
+  let run: Run<NativeQueryOutput>
   if (types.encoders.size > 0) {
-    const running = observed(queryable, 'execute', sql, () =>
-      encoded(queryable, statement, params, { bounds, types, manner }),
-    )
-    return { running: tellingNames(statement, running), shaping }
+    const values = toValues(statement, params)
+    run = (lease, within) =>
+      whenHeld(
+        bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
+        (held) => {
+          const native = toEncodedValues(statement, values, held.parameterTypes(), types)
+          return (id) => held.execute(id, native)
+        },
+      )
+  } else {
+    const native = toNativeValues(statement, params, types)
+    run = (lease, within) => bridge.call((id) => lease.execute(id, text, native, manner, within))
   }
-  const native = toNativeValues(statement, params, types)
   const running = observed(queryable, 'execute', sql, () =>
-    call<NativeQueryOutput>(queryable, bounds, (lease, id, within) =>
-      lease.execute(id, statement.text, native, manner, within),
+    runOn<NativeQueryOutput | Whole>(queryable, bounds, (lease, within) =>
+      run(lease, within).then<NativeQueryOutput | Whole>((output) =>
+        output.rest ? collect(output, shaping) : output,
+      ),
     ),
   )
   return { running: tellingNames(statement, running), shaping }
 }
 
-/** Runs a statement whose parameters are made once their types are known. It keeps its place in the order meanwhile. */
-async function encoded(
-  queryable: Queryable,
-  statement: NumberedStatement,
-  params: QueryParameters | undefined,
-  { bounds, types, manner }: ResolvedStatement,
-): Promise<NativeQueryOutput> {
-  const held = await call<NativeHeldStatement>(queryable, bounds, (lease, id, within) =>
-    lease.hold(id, statement.text, manner, within),
-  )
-  let native: unknown[]
+/** Starts what needs to know the types of its parameters: `start` makes them, while Rust holds its place in the order, and starts it. */
+async function whenHeld<Held extends { giveUp(): void }, Result>(
+  holding: Promise<Held>,
+  start: (held: Held) => (id: number) => void,
+): Promise<Result> {
+  const held = await holding
+  let run: (id: number) => void
   try {
-    native = toEncodedValues(statement, params, held.parameterTypes(), types)
+    run = start(held)
   } catch (error) {
     held.giveUp()
     throw error
   }
-  return bridge.call<NativeQueryOutput>((id) => held.execute(id, native))
+  return bridge.call<Result>(run)
 }
 
-function describe(
+/** Sets of parameters that are read later, without the arrays of the user's, which may be others by then. */
+function withoutUsers(sets: unknown): unknown {
+  if (!Array.isArray(sets)) return sets
+  return sets.map((set: unknown) => (Array.isArray(set) ? [...(set as unknown[])] : set))
+}
+
+/** Runs something on the lease of a queryable, within the bounds of the call and of the queryable. */
+function runOn<Result>(
   queryable: Queryable,
-  { text }: NumberedStatement,
-  { bounds, manner }: ResolvedStatement,
-): Promise<NativeDescription> {
-  return call(queryable, bounds, (lease, id, within) => lease.prepare(id, text, manner, within))
+  bounds: CallOptions,
+  run: Run<Result>,
+): Promise<Result> {
+  const given = queryable[boundsOf](bounds)
+  const lease = queryable[leaseOf]()
+  return bounded(given, (within) =>
+    lease instanceof Promise
+      ? leasedWithin(given, lease).then((leased) => run(leased, within))
+      : run(lease, within),
+  )
 }
 
 /**
@@ -585,44 +631,22 @@ export function call<Result>(
   bounds: CallOptions,
   start: (lease: NativeLease, id: number, bounds: NativeCallBounds | undefined) => void,
 ): Promise<Result> {
-  const given = queryable[boundsOf](bounds)
-  const lease = queryable[leaseOf]()
-  return bounded(given, (within) =>
-    lease instanceof Promise
-      ? leasedWithin(given, lease).then((leased) =>
-          bridge.call<Result>((id) => start(leased, id, within)),
-        )
-      : bridge.call<Result>((id) => start(lease, id, within)),
+  return runOn(queryable, bounds, (lease, within) =>
+    bridge.call<Result>((id) => start(lease, id, within)),
   )
 }
 
-/** @internal */
-export function checkSql(sql: unknown): asserts sql is string {
-  checkString('sql', sql)
-  if (sql.includes('\0'))
-    throw new ArgumentRangeError('Expected `sql` to be a string without NUL, got one with a NUL')
-  if (!sql.isWellFormed()) {
-    throw new ArgumentRangeError(
-      'Expected `sql` to be well-formed text, got a string with half of a surrogate pair',
-    )
-  }
+function checkOneRow(output: NativeQueryOutput | number): asserts output is NativeQueryOutput {
+  if (typeof output === 'number' || !output.returnsRows || output.rowCount !== 1)
+    throw wrongRows('exactly one row', output)
 }
 
-async function checkOneRow(output: NativeQueryOutput): Promise<void> {
-  if (!output.returnsRows || output.rowCount !== 1 || output.rest)
-    throw await wrongRows('exactly one row', output)
-}
-
-async function wrongRows(what: string, output: NativeQueryOutput): Promise<ConnectionExecuteError> {
-  let { rest, rowCount } = output
-  while (rest) {
-    const waiting: NativeRest = rest
-    const part = await bridge.call<NativeQueryOutput>((id) => waiting.next(id))
-    rowCount += part.rowCount
-    rest = part.rest
-  }
-  let got: string | number = rowCount
-  if (!output.returnsRows) got = 'a statement without columns'
-  else if (rowCount === 1) got = 'a row without columns'
-  return new ConnectionExecuteError(`Expected the statement to return ${what}, got ${got}`)
+/** The error of a statement that has returned something else; `got` is its output, or how many rows came, of many. */
+function wrongRows(what: string, got: NativeQueryOutput | number): ConnectionExecuteError {
+  let found: string | number
+  if (typeof got === 'number') found = got
+  else if (!got.returnsRows) found = 'a statement without columns'
+  else if (got.rowCount === 1) found = 'a row without columns'
+  else found = got.rowCount
+  return new ConnectionExecuteError(`Expected the statement to return ${what}, got ${found}`)
 }

@@ -100,7 +100,19 @@ export function toQueryResult<Row>(output: NativeQueryOutput, shaping: Shaping):
   return result
 }
 
-/** @internal Converts the output of a statement, which may come in parts, to its public form. */
+/** @internal Counts the rows of the output of a statement that comes in parts. */
+export async function countRows(output: NativeQueryOutput): Promise<number> {
+  let { rest, rowCount } = output
+  while (rest) {
+    const waiting = rest
+    const part = await bridge.call<NativeQueryOutput>((id) => waiting.next(id))
+    rowCount += part.rowCount
+    rest = part.rest
+  }
+  return rowCount
+}
+
+/** @internal Converts the output of a statement that comes in parts to its public form. */
 export async function collectResult<Row>(
   output: NativeQueryOutput,
   shaping: Shaping,

@@ -5,20 +5,18 @@ import { Abandoned } from '../native/abandoned.js'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
 import { unknownKind } from '../native/kinds.js'
-import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
-import { checkFunction } from '../options/validate.js'
 import {
-  bounded,
-  countdown,
-  leasedWithin,
-  resolveCallOptions,
-  unbounded,
-  type CallOptions,
-} from './bounds.js'
+  ArgumentRangeError,
+  TransactionBeginError,
+  TransactionClosedError,
+  TransactionCommitError,
+} from '../errors.js'
+import { checkFunction } from '../options/validate.js'
+import { bounded, countdown, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
 import { Flight, type Companion } from './flight.js'
 import { quoteName } from './identifiers.js'
 import { Limits } from './limits.js'
-import { checkFree, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
+import { checkFree, copyIn, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
 import type { CursorScope } from './cursor.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import type { ResolvedTypes } from '../options/types.js'
@@ -60,6 +58,9 @@ export interface Opening {
 export const endWith = Symbol('endWith')
 
 const REFUSAL = 'A transaction is open on this connection: run its statements on the transaction'
+
+/** Begins the names of the savepoints of nested transactions, and of no other. */
+const OWN_SAVEPOINTS = 'pglisten:'
 
 const WHOLE: Block = { what: 'transaction', savepoint: undefined, depth: 0 }
 
@@ -160,6 +161,16 @@ export class Transaction extends Queryable implements AsyncDisposable {
     const limits = new Limits(bounds)
     const flight = new Flight(connection, lease, [[sql, []], first], limits.remaining({}))
     return Transaction.#openBy(flight, 0, connection, lease, limits)
+  }
+
+  /** @internal Begins a part of the transaction that a statement has begun on a connection. */
+  static async beginPart(
+    connection: Owner,
+    lease: NativeLease,
+    bounds: CallOptions,
+  ): Promise<Transaction> {
+    checkFree(connection)
+    return Transaction.#openPart(connection, REFUSAL, new Limits(bounds), WHOLE, lease)
   }
 
   /** Makes a transaction that a statement of a flight begins, of which the last one is the transaction's first. */
@@ -309,7 +320,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
    * Makes a savepoint, to which {@link Transaction.rollbackToSavepoint} goes back. A second one with the same name hides the
    * first until it is released.
    *
-   * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive.
+   * @param name - Its name: 1 to 63 bytes without NUL, case-sensitive. `pglisten:` begins the names that nested transactions have.
    * @param options - Bounds of the call. @default none
    */
   async createSavepoint(name: string, options?: CallOptions): Promise<void> {
@@ -357,17 +368,21 @@ export class Transaction extends Queryable implements AsyncDisposable {
 
   /** @internal */
   [atomically]<Result>(
-    work: (queryable: Queryable, left: () => CallOptions) => Promise<Result>,
+    work: (queryable: Queryable) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result> {
-    return this.transaction((tx) => work(tx, unbounded), bounds)
+    return this.transaction(work, bounds)
   }
 
   /** @internal */
   [scopeOf](
     open: (queryable: Queryable, bounds: CallOptions) => Promise<NativeCursor>,
   ): CursorScope {
-    return { open: (left) => open(this, left()), end: () => Promise.resolve() }
+    return {
+      open: (left) => open(this, left()),
+      copy: () => copyIn(this.#home()),
+      end: () => Promise.resolve(),
+    }
   }
 
   /** @internal */
@@ -403,6 +418,10 @@ export class Transaction extends Queryable implements AsyncDisposable {
         const tx = place.tx?.deref()
         if (tx) tx.#giveUp(reason)
       },
+      copy: () => {
+        const tx = place.tx?.deref()
+        return tx && copyIn(tx)
+      },
     }
     owner[occupant] = place
     let tx: Transaction
@@ -434,22 +453,44 @@ export class Transaction extends Queryable implements AsyncDisposable {
     }
     checkFree(this)
     const limits = new Limits(bounds, this.#limits)
-    const depth = this.#block.depth + 1
-    const savepoint = `pglisten_${depth}`
-    const block = { what: 'nested transaction', savepoint, depth }
     const refusal =
       'A nested transaction is open in this transaction: run its statements on the nested one'
-    return Transaction.#open(this, refusal, limits, block, async () => {
-      await observed(this, 'begin', `SAVEPOINT ${savepoint}`, () =>
+    return Transaction.#openPart(this, refusal, limits, this.#block, this.#lease)
+  }
+
+  /** Begins a part of a block, and makes its object. */
+  static #openPart(
+    owner: Owner,
+    refusal: string,
+    limits: Limits,
+    { depth: above }: Block,
+    lease: NativeLease,
+  ): Promise<Transaction> {
+    const depth = above + 1
+    const savepoint = `"${OWN_SAVEPOINTS}${depth}"`
+    const block = { what: 'nested transaction', savepoint, depth }
+    return Transaction.#open(owner, refusal, limits, block, async () => {
+      await observed(owner, 'begin', `SAVEPOINT ${savepoint}`, () =>
         bounded(limits.remaining({}), (bounds) =>
-          bridge.call((id) => this.#lease.savepoint(id, savepoint, bounds)),
+          bridge.call((id) => lease.savepoint(id, savepoint, bounds)),
         ),
       )
-      return this.#lease
+      return lease
     })
   }
 
+  /** What its cursors live in: once it has ended as a part of another, they go on in that. */
+  #home(): Occupiable {
+    if (!this.#ending) return this
+    return this.#owner instanceof Transaction ? this.#owner.#home() : this.#owner
+  }
+
   async #atSavepoint(command: string, name: string, options?: CallOptions): Promise<void> {
+    if (typeof name === 'string' && name.startsWith(OWN_SAVEPOINTS)) {
+      throw new ArgumentRangeError(
+        `Expected \`name\` not to begin with \`${OWN_SAVEPOINTS}\`, as the savepoints of nested transactions do`,
+      )
+    }
     await this.executeBatch(`${command} ${quoteName('name', name, 'a savepoint')}`, [], options)
   }
 

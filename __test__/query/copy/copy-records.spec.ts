@@ -269,3 +269,132 @@ for (const how of ['transaction', 'statement', 'none'] as const) {
     })
   }
 }
+
+for (const ending of ['fails', 'succeeds'] as const) {
+  test(`what resolves during a copy that ${ending}, within a transaction that a statement has begun, is kept`, async (t) => {
+    const connection = await connect(t)
+    await table(connection, 'n int4')
+    await connection.execute('BEGIN')
+    const copy = connection.copyRecordsToTable('Copied Rows', [[ending === 'fails' ? 'no' : 2]])
+    const state = { isOver: false }
+    const end = () => (state.isOver = true)
+    const over = copy.then(end, end)
+    const outcomes: Promise<unknown>[] = []
+    // At every step of it.
+    while (!state.isOver) {
+      const insert = connection.execute('INSERT INTO "Copied Rows" VALUES (1)')
+      outcomes.push(insert.then(() => 'resolved').catch((error: unknown) => error))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await over
+    if (ending === 'fails') await t.throwsAsync(copy, { instanceOf: DatabaseError })
+    else t.is(await copy, 1)
+    const settled = await Promise.all(outcomes)
+    const refused = settled.filter((outcome) => outcome !== 'resolved')
+    t.true(refused.length > 0)
+    t.true(refused.every((outcome) => outcome instanceof ConnectionExecuteError))
+    t.is(connection.transactionStatus, 'active')
+    await connection.executeBatch('COMMIT')
+    const stored = (n: number) =>
+      connection.fetchVal('SELECT count(*)::int4 FROM "Copied Rows" WHERE n = $1', [n])
+    t.is(await stored(1), settled.length - refused.length)
+    t.is(await stored(2), ending === 'fails' ? 0 : 1)
+  })
+}
+
+test('records whose values share their memory are stored as they were when they were taken', async (t) => {
+  const connection = await connect(t)
+  await table(connection, 'n int4, raw bytea, raws bytea[], at date[], doc jsonb')
+  const bytes = new Uint8Array(4)
+  const date = new Date(0)
+  const values = [bytes, new DataView(bytes.buffer), bytes.buffer]
+  function* records() {
+    for (let n = 0; n < 300; n += 1) {
+      bytes.fill(n % 256)
+      date.setUTCFullYear(1000 + n)
+      yield [n, values[n % 3]!, [bytes, bytes], [date], [bytes.length]]
+    }
+  }
+  async function* later() {
+    yield* records()
+  }
+  const insert = 'INSERT INTO "Copied Rows" VALUES ($1, $2, $3, $4, $5)'
+  const encoders = { bool: Boolean }
+  for (const store of [
+    () => connection.copyRecordsToTable('Copied Rows', records()),
+    () => connection.copyRecordsToTable('Copied Rows', later()),
+    () => connection.executeMany(insert, records()),
+    () => connection.executeMany(insert, records(), { types: { encoders } }),
+  ]) {
+    t.is(await store(), 300)
+    const wrong = await connection.fetch(`
+      SELECT n FROM "Copied Rows", decode(repeat(lpad(to_hex(n % 256), 2, '0'), 4), 'hex') AS r
+      WHERE (raw, raws[1], raws[2], extract(year FROM at[1])::int4) IS DISTINCT FROM (r, r, r, 1000 + n)`)
+    t.deepEqual([...wrong], [])
+    await connection.execute('TRUNCATE "Copied Rows"')
+  }
+})
+
+test('a parameter is that of the moment of the call', async (t) => {
+  const connection = await connect(t)
+  const [bytes, date] = [Buffer.from('before'), new Date(0)]
+  const params = [bytes, date, 1]
+  const sql = 'SELECT $1::bytea AS bytes, $2::timestamptz AS date, $3::int4 AS n'
+  const encoders = { int4: Number }
+  const sets = [params.slice(), params.slice()]
+  await connection.execute('CREATE TEMPORARY TABLE moments (bytes bytea, date timestamptz, n int4)')
+  const insert = 'INSERT INTO moments VALUES ($1, $2, $3)'
+  const calls = [
+    connection.fetchRow(sql, params),
+    connection.fetchRow(sql, ['\\x6265666f7265', new Date(0), 1], { types: { encoders } }),
+    connection.pipeline([[sql, params]]).then(([rows]) => rows[0]),
+  ]
+  const stored = connection.executeMany(insert, sets, {
+    types: { encoders: { ...encoders, bytea: () => '\\x00', timestamptz: () => new Date(0) } },
+  })
+  params[2] = 2
+  sets[1]![2] = 2
+  sets.length = 1
+  bytes.fill('x')
+  date.setTime(1)
+  for (const row of await Promise.all(calls))
+    t.deepEqual(row, { bytes: Buffer.from('before'), date: new Date(0), n: 1 })
+  t.is(await stored, 2)
+  t.deepEqual([...(await connection.fetch('SELECT n FROM moments'))], [{ n: 1 }, { n: 1 }])
+})
+
+for (const [what, nothing] of [
+  ['undefined', undefined],
+  ['null', null],
+  ['a number', 7],
+] as const) {
+  test(`a source whose next() gives ${what} is refused, as a loop refuses it`, async (t) => {
+    const connection = await connect(t)
+    await connection.execute('CREATE TEMPORARY TABLE refused (n int4)')
+    const iterators: Record<string, () => unknown> = {
+      'at once': () => ({ [Symbol.iterator]: () => ({ next: () => nothing }) }),
+      later: () => ({ [Symbol.asyncIterator]: () => ({ next: async () => nothing }) }),
+    }
+    const readers = {
+      'of a stream': () => ({
+        getReader: () => ({ read: async () => nothing, cancel: async () => {} }),
+      }),
+    }
+    const expectation = { instanceOf: ArgumentTypeError, message: /`done` and `value`/ }
+    for (const [when, make] of Object.entries({ ...iterators, ...readers })) {
+      const source = make() as never
+      const copy = connection.copyFrom('COPY refused FROM STDIN', source)
+      await t.throwsAsync(within(copy), expectation, when)
+      await t.throwsAsync(
+        within(connection.binaryCopyToTable('refused', source)),
+        expectation,
+        when,
+      )
+    }
+    for (const [when, make] of Object.entries(iterators)) {
+      const copy = connection.copyRecordsToTable('refused', make() as never)
+      await t.throwsAsync(within(copy), expectation, when)
+    }
+    t.is(await connection.fetchVal('SELECT count(*)::int4 FROM refused'), 0)
+  })
+}

@@ -201,6 +201,23 @@ test('names that no table can have, and data that is no bytes, are refused befor
   t.is(await connection.fetchVal('SELECT 1'), 1)
 })
 
+test('a table may have the name of a stream', async (t) => {
+  const connection = await connect(t)
+  await connection.execute('CREATE TEMPORARY TABLE stdin (stdout int4)')
+  t.is(await connection.copyFrom('COPY stdin (stdout) FROM STDIN', '1\n'), 1)
+  const nowhere = { instanceOf: DatabaseError, message: /could not open file/ }
+  for (const sql of [
+    "COPY stdin FROM '/no/such/file'",
+    "COPY stdin (stdout) FROM '/no/such/file'",
+  ]) {
+    await t.throwsAsync(connection.execute(sql), nowhere)
+    await t.throwsAsync(connection.executeBatch(`SELECT 1; ${sql}`), nowhere)
+    await t.throwsAsync(connection.pipeline([sql]), { instanceOf: DatabaseError })
+  }
+  for (const sql of ['COPY stdin FROM STDIN', 'SELECT 1; /* to */ COPY stdin TO STDOUT'])
+    await t.throwsAsync(connection.executeBatch(sql), { message: /use `copyFrom\(\)`/ })
+})
+
 test('what is no COPY of that direction is refused, and not run', async (t) => {
   const connection = await withTable(t)
   const refusedIn: [string, RegExp][] = [

@@ -103,6 +103,8 @@ pub(crate) struct Again {
     pub(crate) may_help: bool,
     /// It may harm: something of the request may have taken effect for good.
     pub(crate) may_harm: bool,
+    /// The server refused the statement before its parameters were bound, so that it did nothing.
+    pub(crate) is_unbound: bool,
 }
 
 /// An error of the core.
@@ -185,6 +187,12 @@ impl Error {
         self.server
             .as_deref()
             .is_some_and(|server| server.severity == "ERROR")
+    }
+
+    /// Whether what was known of a statement was out of date. It is forgotten now, and nothing was done: another attempt may succeed.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.again.may_help && !self.again.may_harm
     }
 
     /// Whether the server did not accept who we are: the class of invalid authorization.

@@ -14,7 +14,7 @@ use tokio_postgres::CancelToken;
 
 use super::copy_feed::CopyFeed;
 use super::driven::{Driven, Loan, Shared, Shortcut};
-use super::message::{Malformed, Message, TransactionStatus};
+use super::message::{DataRow, Malformed, Message, TransactionStatus};
 use super::parameters::Parameters;
 use super::responses::{self, Responses, Sender};
 use crate::base::error::{Error, ErrorKind, Result};
@@ -314,21 +314,37 @@ impl Client {
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<TextRow>> {
         text_rows(self.send(Request::simple(sql)?)).await
     }
+
+    /// Runs statements without parameters, separated by semicolons, and drops their rows as they come.
+    pub(crate) async fn batch_execute(&self, sql: &str) -> Result<()> {
+        each_row(self.send(Request::simple(sql)?), |_| Ok(())).await
+    }
 }
 
-/// Reads the answer to a request of the simple query protocol to its end.
-pub(crate) async fn text_rows(mut responses: Responses) -> Result<Vec<TextRow>> {
+/// The rows of the answer to a request of the simple query protocol.
+pub(crate) async fn text_rows(responses: Responses) -> Result<Vec<TextRow>> {
     let mut rows = Vec::new();
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let keep = |row: DataRow| {
+        let values = row.values().all().map_err(|error| malformed(&error))?;
+        rows.push(TextRow(values.into_iter().map(|it| it.map(text)).collect()));
+        Ok(())
+    };
+    each_row(responses, keep).await?;
+    Ok(rows)
+}
+
+/// Reads the answer to a request of the simple query protocol to its end, and hands each row on.
+async fn each_row(
+    mut responses: Responses,
+    mut take: impl FnMut(DataRow) -> Result<()>,
+) -> Result<()> {
     let mut refused = None;
     let mut copied = false;
     loop {
         match responses.next().await {
             None => return Err(responses.lost(refused)),
-            Some(Message::DataRow(row)) => {
-                let values = row.values().all().map_err(|error| malformed(&error))?;
-                let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-                rows.push(TextRow(values.into_iter().map(|it| it.map(text)).collect()));
-            }
+            Some(Message::DataRow(row)) => take(row)?,
             Some(Message::ErrorResponse(error)) => drop(refused.get_or_insert(error)),
             Some(Message::CopyIn | Message::CopyOut) => copied = true,
             Some(Message::ReadyForQuery(_)) => break,
@@ -340,7 +356,7 @@ pub(crate) async fn text_rows(mut responses: Responses) -> Result<Vec<TextRow>> 
     }
     match refused {
         Some(error) => Err(Error::database(*error)),
-        None => Ok(rows),
+        None => Ok(()),
     }
 }
 

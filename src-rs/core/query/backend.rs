@@ -286,7 +286,7 @@ impl Backend {
     /// Runs statements without parameters, separated by semicolons, and ignores their rows.
     pub(crate) async fn batch_execute(&self, sql: &str) -> Result<()> {
         self.check_not_interrupted()?;
-        self.simple_query(sql).await.map(drop)
+        self.wire.batch_execute(sql).await
     }
 
     /// The statement that was prepared of a text, or that the server prepares now. Of one without a name the server keeps nothing
@@ -314,6 +314,7 @@ impl Backend {
         };
         let mut statements: HashMap<&str, Arc<Statement>> = HashMap::new();
         let mut asked: Vec<(usize, String, Responses)> = Vec::new();
+        let mut failed: Option<(usize, Error)> = None;
         let mut seen = HashSet::new();
         let mut forgotten = Forgotten {
             backend: self,
@@ -334,16 +335,32 @@ impl Backend {
             } else {
                 self.new_name()
             };
-            let sent = self.ask_to_prepare(&name, sql);
-            asked.push((index, name, sent.map_err(|error| (index, error))?));
+            match self.ask_to_prepare(&name, sql) {
+                Ok(responses) => asked.push((index, name, responses)),
+                Err(error) => {
+                    failed = Some((index, error));
+                    break;
+                }
+            }
         }
+        // Also behind one that fails: what the server has prepared is kept, or it would stay there unknown.
         for (index, name, responses) in asked {
             let sql = texts[index];
-            let statement = self.prepared(&name, sql, responses).await;
-            let statement = Arc::new(statement.map_err(|error| (index, error))?);
+            let statement = match self.prepared(&name, sql, responses).await {
+                Ok(statement) => Arc::new(statement),
+                Err(error) => {
+                    if failed.as_ref().is_none_or(|(first, _)| index < *first) {
+                        failed = Some((index, error));
+                    }
+                    continue;
+                }
+            };
             let dropped = kept.lock().insert(sql, &statement);
             forgotten.statements.extend(dropped);
             statements.insert(sql, statement);
+        }
+        if let Some(failed) = failed {
+            return Err(failed);
         }
         let all = texts.iter().filter_map(|sql| statements.get(sql).cloned());
         Ok((all.collect(), forgotten))
@@ -418,6 +435,7 @@ impl Backend {
                 .transpose()?,
             delimiters: found.delimiters().clone(),
             plans: Default::default(),
+            was_kept: AtomicBool::new(false),
         })
     }
 
@@ -446,13 +464,13 @@ impl Backend {
     /// Prepares a statement anew the next time, and asks again what its types are.
     pub(crate) fn forget(&self, sql: &str) {
         self.deallocate(sql);
-        self.described.lock().remove(sql);
+        self.forget_description(sql);
         self.forget_types();
     }
 
     /// Asks again what a statement without a name takes and gives, the next time.
-    pub(crate) fn forget_description(&self, statement: &Statement) {
-        self.described.lock().remove(&statement.text);
+    pub(crate) fn forget_description(&self, sql: &str) {
+        self.described.lock().remove(sql);
     }
 
     /// Asks again what types are, the next time.

@@ -31,7 +31,7 @@ use crate::query::shared_client::SessionClient;
 use crate::query::statements::{self, CommitOutcome, Manner, Parts, QueryOutput};
 use crate::query::values::Param;
 
-pub use held::{Cursor, HeldStatement};
+pub use held::{Cursor, HeldPipeline, HeldStatement};
 
 /// How much of [`BLOCK_TIMEOUT`] is left when a connection is taken back from the thread that has borrowed it.
 const RECALLED_TIMEOUT: Duration = Duration::from_secs(1);
@@ -222,7 +222,9 @@ impl Lease {
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            if connection.transaction_status() != TransactionStatus::Idle {
+            // The last answer of a connection that is lost says nothing any more.
+            if !connection.is_closed() && connection.transaction_status() != TransactionStatus::Idle
+            {
                 return Ok(false);
             }
             let work = statements::execute_batch(&connection, &sql);

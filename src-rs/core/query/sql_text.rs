@@ -26,9 +26,15 @@ pub(crate) fn copy_text(sql: &str) -> CopyText {
     let mut statements = tokens
         .split(|token| token.text == ";")
         .filter(|one| !one.is_empty());
-    let Some(statement) = statements.next() else {
-        return CopyText::Other;
-    };
+    let copy = statements.next().map_or(CopyText::Other, copy_of);
+    if copy != CopyText::Other && statements.next().is_some() {
+        return CopyText::Several;
+    }
+    copy
+}
+
+/// Tells which `COPY` a single statement is.
+fn copy_of(statement: &[Token<'_>]) -> CopyText {
     let is = |token: Option<&Token<'_>>, words: &[&str]| {
         token.is_some_and(|token| {
             token.kind == Kind::Word && words.iter().any(|it| token.text.eq_ignore_ascii_case(it))
@@ -36,9 +42,6 @@ pub(crate) fn copy_text(sql: &str) -> CopyText {
     };
     if !is(statement.first(), &["copy"]) {
         return CopyText::Other;
-    }
-    if statements.next().is_some() {
-        return CopyText::Several;
     }
     // Lists of columns, queries and options stand within parentheses.
     let mut depth = 0_usize;
@@ -81,15 +84,12 @@ pub(crate) fn streams_a_copy(sql: &str) -> bool {
     if !words.any(|word| word.eq_ignore_ascii_case("copy")) {
         return false;
     }
-    let tokens: Vec<_> = Tokens::of(sql).collect();
+    let tokens: Vec<_> = Tokens::of(sql).filter(|token| !is_skipped(token)).collect();
     tokens.split(|token| token.text == ";").any(|statement| {
-        let mut words = statement.iter().filter(|token| token.kind == Kind::Word);
-        words
-            .next()
-            .is_some_and(|word| word.text.eq_ignore_ascii_case("copy"))
-            && words.any(|word| {
-                word.text.eq_ignore_ascii_case("stdin") || word.text.eq_ignore_ascii_case("stdout")
-            })
+        matches!(
+            copy_of(statement),
+            CopyText::FromClient | CopyText::ToClient
+        )
     })
 }
 
@@ -149,6 +149,8 @@ mod tests {
         for sql in [
             "INSERT INTO log VALUES ('; copy t from stdin')",
             "COPY t FROM '/tmp/stdin'",
+            "COPY stdin FROM '/tmp/data'",
+            "COPY t (stdin, stdout) TO PROGRAM 'cat'",
             "SELECT $$; COPY t FROM STDIN$$",
             "SELECT $a$; $$ COPY t FROM STDIN $a$",
             "SELECT E'\\' ''; COPY t FROM STDIN'",

@@ -14,7 +14,7 @@ pub use block::CommitOutcome;
 pub(crate) use block::{commit, release, undo};
 pub(crate) use many::execute_many;
 pub(crate) use notify::notify;
-pub(crate) use pipeline::pipeline;
+pub(crate) use pipeline::{parameter_types, pipeline};
 pub(crate) use portal::Portal;
 use prepared::refuse_copy;
 pub use prepared::{Column, Description};
@@ -105,22 +105,44 @@ fn stale_behind(backend: &Backend, error: Error) -> Error {
     error.saying(message)
 }
 
-/// Opens a statement as a cursor, within the transaction block that is open. One that would have to be prepared anew has failed the
-/// transaction, so that it is not tried again here.
+/// Opens a statement as a cursor, within the transaction block that is open, and once more if it turns out to be prepared for another state
+/// of the database. If the server has refused it, the transaction has failed, and the error is [`Error::is_outdated`].
 pub(crate) async fn open(
     backend: &Backend,
     sql: &str,
     params: &[Param],
     manner: Manner,
 ) -> Result<Portal> {
-    let prepared = Prepared::new(backend, sql, manner).await?;
-    match Portal::open(backend, prepared, params, manner).await {
-        Err(error) if is_stale(&error) => {
-            backend.forget(sql);
-            Err(stale_inside(error))
-        }
-        outcome => outcome,
+    if manner.is_unnamed {
+        // Nobody tells that it has other columns by now. From here on they stay, as the transaction locks where they come from.
+        backend.forget_description(sql);
     }
+    let first = match attempt_to_open(backend, sql, params, manner).await {
+        Err(error) if is_stale(&error) => error,
+        outcome => return outcome,
+    };
+    backend.forget(sql);
+    if backend.transaction_status() == TransactionStatus::Active {
+        return attempt_to_open(backend, sql, params, manner).await;
+    }
+    let again = Again {
+        may_help: true,
+        ..first.again
+    };
+    Err(Error {
+        again,
+        ..stale_inside(first)
+    })
+}
+
+async fn attempt_to_open(
+    backend: &Backend,
+    sql: &str,
+    params: &[Param],
+    manner: Manner,
+) -> Result<Portal> {
+    let prepared = Prepared::new(backend, sql, manner).await?;
+    Portal::open(backend, prepared, params, manner).await
 }
 
 /// Runs statements without parameters, separated by semicolons.
@@ -162,19 +184,38 @@ pub(crate) async fn run(
     rows.finish(backend, &prepared.statement, manner).await
 }
 
-/// Marks the error of a parameter as that of a composite that may have other fields now.
+/// Marks an error of parameters whose types may be others now than the server has told.
 fn marked(error: Error, prepared: &Prepared) -> Error {
-    let is_of_parameter = match error.sql_state() {
-        None => error.kind == ErrorKind::Execute,
-        Some(state) => state == "22P02",
+    let is_of_parameters = match error.sql_state() {
+        // What cannot be read of an answer was executed.
+        None => error.kind == ErrorKind::Execute && !error.again.may_harm,
+        Some(state) => error.again.is_unbound && refuses_parameters(state),
     };
     Error {
         again: Again {
-            may_help: is_of_parameter && prepared.plan.has_fields(),
+            may_help: is_of_parameters && prepared.may_be_outdated(),
             ..error.again
         },
         ..error
     }
+}
+
+/// An error of parameters behind others that were taken, so many. What those did is undone, but for what is of the session, such as a lock:
+/// it is not done twice for a parameter that mostly is wrong.
+fn behind(error: Error, done: usize) -> Error {
+    Error {
+        again: Again {
+            may_harm: error.again.may_harm || (done > 0 && error.again.may_help),
+            ..error.again
+        },
+        ..error
+    }
+}
+
+/// Whether a server may say this of a parameter: that its type does not read it (`data_exception`), or that nothing is there for its type
+/// (`datatype_mismatch`, `cannot_coerce`, `undefined_function`, `ambiguous_function`).
+fn refuses_parameters(sql_state: &str) -> bool {
+    sql_state.starts_with("22") || matches!(sql_state, "42804" | "42846" | "42883" | "42725")
 }
 
 /// Whether the server no longer knows a prepared statement, or a type of it has another form now: preparing it again helps.
@@ -186,12 +227,15 @@ fn names_a_plan(error: &Error) -> bool {
     error.server.as_deref().is_some_and(|server| {
         // The server localizes messages, but not the name of the routine.
         let routine = server.routine.as_deref();
-        names_a_type(server)
-            || server.sql_state == "26000"
-            || (server.sql_state == "08P01"
-                // Another number of parameters, or of columns.
-                && matches!(routine, Some("exec_bind_message" | "PortalSetResultFormat")))
-            || (server.sql_state == "0A000" && routine == Some("RevalidateCachedQuery"))
+        let is_of_plan = match &*server.sql_state {
+            "26000" => true,
+            // Another number of parameters, or of columns.
+            "08P01" => matches!(routine, Some("exec_bind_message" | "PortalSetResultFormat")),
+            "0A000" => routine == Some("RevalidateCachedQuery"),
+            _ => false,
+        };
+        // What a statement says once it runs is of the statements within it.
+        names_a_type(server) || (is_of_plan && error.again.is_unbound)
     })
 }
 

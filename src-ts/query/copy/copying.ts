@@ -15,5 +15,6 @@ const REFUSAL =
 
 /** The occupant of a queryable that has a `COPY` open. What was called behind it would wait for its data, perhaps for ever. */
 export function copying(giveUp: (reason: unknown) => void): Occupant {
-  return { refusal: REFUSAL, isTransaction: false, giveUp }
+  const copy: Occupant = { refusal: REFUSAL, isTransaction: false, giveUp, copy: () => copy }
+  return copy
 }

@@ -5,7 +5,7 @@ import { checkOptions, expected } from '../../options/validate.js'
 import type { ResolvedTypes, TypeOptions } from '../../options/types.js'
 import type { CallOptions } from '../bounds.js'
 import { quoteName } from '../identifiers.js'
-import { endEarly } from './source.js'
+import { checkItem, endEarly } from './source.js'
 import { addParameters, encodeParameters, type QueryParameter } from '../parameters/parameters.js'
 import { ParameterLists } from '../parameters/lists.js'
 
@@ -26,10 +26,11 @@ export interface CopyRecordsOptions extends CallOptions {
 }
 
 type Records = Iterator<CopyRecord> | AsyncIterator<CopyRecord>
-type Next = IteratorResult<CopyRecord> | Promise<IteratorResult<CopyRecord>>
 
 /** So many records are written together. */
 const BATCH = 256
+/** Records of so many bytes are written together, however few they are. */
+const BATCH_BYTES = 2 ** 20
 
 /** @internal The columns of a table that a `COPY` without a list of columns fills: not those that the server generates. */
 export const COPIED_COLUMNS = `
@@ -146,26 +147,32 @@ export class RecordWriter {
   #take(): Promise<void> | undefined {
     this.#batch.clear()
     this.#length = 0
-    while (this.#length < BATCH && !this.#isExhausted) {
-      const item = this.#records.next()
+    while (!this.#isFull && !this.#isExhausted) {
+      const item: unknown = this.#records.next()
       // Of any realm, and of any kind that `await` waits for.
       if (this.#isAsync) return this.#takeLater(item)
-      const { done, value } = item as IteratorResult<CopyRecord>
-      if (done) this.#isExhausted = true
-      else this.#add(value)
+      this.#takeItem(item)
     }
     return undefined
   }
 
-  async #takeLater(first: Next): Promise<void> {
-    let item = await first
-    // It may have been stopped meanwhile.
-    while (!item.done && !this.#isExhausted) {
-      this.#add(item.value)
-      if (this.#length >= BATCH) return
-      item = await this.#records.next()
+  async #takeLater(first: unknown): Promise<void> {
+    for (let item = await first; ; item = await this.#records.next()) {
+      // It may have been stopped meanwhile.
+      if (this.#isExhausted) return
+      this.#takeItem(item)
+      if (this.#isFull || this.#isExhausted) return
     }
-    this.#isExhausted = true
+  }
+
+  get #isFull(): boolean {
+    return this.#length >= BATCH || this.#batch.weight >= BATCH_BYTES
+  }
+
+  #takeItem(item: unknown): void {
+    checkItem('next() of records', item)
+    if (item.done) this.#isExhausted = true
+    else this.#add(item.value)
   }
 
   #add(record: unknown): void {

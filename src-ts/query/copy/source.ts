@@ -81,21 +81,22 @@ export class SourceReader {
     this.#items = this.#open()
   }
 
-  /** The next item; `undefined` when the reader was stopped. Rejects as the source does. */
+  /** The next item; `undefined` when the reader was stopped. Rejects as the source does, or when it gives what is no item. */
   async next(): Promise<Item | undefined> {
     if (this.#isEnded || !this.#items) return undefined
-    let item: Item | undefined
     try {
       const next = this.#items.next()
       const later = asThenable(next)
-      item = later ? await this.#wait(later) : (next as Item)
+      const item: unknown = later ? await this.#wait(later) : next
+      if (this.#isEnded) return undefined
+      checkItem('next() of source', item)
+      if (item.done) this.#isEnded = true
+      return item
     } catch (error) {
       // A source that has failed has ended.
       this.#isEnded = true
       throw error
     }
-    if (item?.done) this.#isEnded = true
-    return item
   }
 
   /**
@@ -126,10 +127,10 @@ export class SourceReader {
   }
 
   /** Not `Promise.race()`: what never settles would keep one reaction for each item. */
-  #wait(next: PromiseLike<unknown>): Promise<Item | undefined> {
+  #wait(next: PromiseLike<unknown>): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.#interrupt = () => resolve(undefined)
-      whenSettled(next, (item) => resolve(item as Item), reject)
+      whenSettled(next, resolve, reject)
     })
   }
 
@@ -217,6 +218,15 @@ function itemsOfWebStream(stream: CopyReadable): Items {
     next: () => reader.read() as Promise<Item>,
     return: () => reader.cancel(),
   }
+}
+
+/** Checks what an iteration gives, as `for … of` does. */
+export function checkItem(
+  name: string,
+  item: unknown,
+): asserts item is IteratorResult<unknown, unknown> {
+  if ((typeof item !== 'object' && typeof item !== 'function') || item === null)
+    throw new ArgumentTypeError(expected(name, 'an object with `done` and `value`', item))
 }
 
 /** Ends an iteration early, without waiting for it: whoever is stuck in it may be so for ever. */

@@ -24,6 +24,20 @@ const ROOM = 64
 /** So many units of text are put together, since the engine has a longest string. Texts beyond that cross as they are. */
 const MOST_TEXT = 2 ** 24
 
+/** What a number takes, and what a value takes at least. */
+const BYTES = 8
+
+/** About how many bytes a value has that crosses to Rust as it is. */
+function weightOf(value: unknown): number {
+  if (typeof value === 'string') return BYTES + value.length
+  if (typeof value !== 'object' || value === null) return BYTES
+  if (types.isUint8Array(value)) return BYTES + value.length
+  let weight = BYTES
+  const parts: unknown[] = Array.isArray(value) ? value : Object.values(value)
+  for (const part of parts) weight += weightOf(part)
+  return weight
+}
+
 /** Lists of parameters, which are added value by value. Rust reads the public fields. */
 export class ParameterLists {
   /** A kind for each value, and for each end of a list. */
@@ -38,6 +52,13 @@ export class ParameterLists {
   others: unknown[] = []
   /** How many of the numbers are written. */
   #numbered = 0
+  /** About how many bytes the values without a flat form have. */
+  #heavy = 0
+
+  /** About how many bytes the lists have. */
+  get weight(): number {
+    return this.count + BYTES * this.#numbered + this.text.length + this.#heavy
+  }
 
   /** Adds a value, unless it has no flat form or has to be looked at more closely: then it returns `false`, and nothing was added. */
   addPlain(value: unknown): boolean {
@@ -71,6 +92,7 @@ export class ParameterLists {
     if (this.addPlain(value)) return
     this.#kind(Kind.Other)
     this.others.push(value)
+    this.#heavy += weightOf(value)
   }
 
   /** Ends a list. */
@@ -84,6 +106,7 @@ export class ParameterLists {
     this.text = ''
     this.others = []
     this.#numbered = 0
+    this.#heavy = 0
   }
 
   #date(date: Date): boolean {

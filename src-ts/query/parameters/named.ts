@@ -3,7 +3,7 @@
 import { types as kinds } from 'node:util'
 import { numberNamesOf } from '#native'
 import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from '../../errors.js'
-import { describe, expected } from '../../options/validate.js'
+import { checkString, describe, expected } from '../../options/validate.js'
 import { looksLikeOptions, refuseOptions } from '../bounds.js'
 import type { QueryParameter, ResolvedTypes } from '../../options/types.js'
 import { ParameterLists } from './lists.js'
@@ -38,8 +38,24 @@ const MAX_KEPT_LENGTH = 16_384
 const kept = new RecentlyUsed<NumberedStatement>(MAX_KEPT)
 const NO_NAMES: readonly string[] = []
 
-/** @internal Gives the names of a statement numbers. */
-export function numbered(sql: string): NumberedStatement {
+/** @internal */
+export function checkSql(sql: unknown, name = 'sql'): asserts sql is string {
+  checkString(name, sql)
+  if (sql.includes('\0')) {
+    throw new ArgumentRangeError(
+      `Expected \`${name}\` to be a string without NUL, got one with a NUL`,
+    )
+  }
+  if (!sql.isWellFormed()) {
+    throw new ArgumentRangeError(
+      `Expected \`${name}\` to be well-formed text, got a string with half of a surrogate pair`,
+    )
+  }
+}
+
+/** @internal Checks a statement, and gives the names in it numbers. */
+export function numbered(sql: unknown, name = 'sql'): NumberedStatement {
+  checkSql(sql, name)
   // Nearly every statement without names ends here.
   if (!sql.includes('$(')) return { text: sql, names: NO_NAMES }
   const known = kept.get(sql)
@@ -47,7 +63,7 @@ export function numbered(sql: string): NumberedStatement {
   const { text, names, isMixed } = numberNamesOf(sql)
   if (isMixed) {
     throw new ArgumentRangeError(
-      'Expected `sql` to have parameters either with names, such as `$(name)p`, or with numbers, such as `$1`, got both',
+      `Expected \`${name}\` to have parameters either with names, such as \`$(name)p\`, or with numbers, such as \`$1\`, got both`,
     )
   }
   const statement = { text, names }
@@ -60,21 +76,25 @@ export function toNativeValues(
   statement: NumberedStatement,
   params: unknown,
   types: ResolvedTypes,
-  place = 'params',
 ): unknown[] {
-  return toNativeParameters(valuesOf(statement, params, place), types, place, namesOf(statement))
+  const values = valuesOf(statement, params, 'params')
+  return toNativeParameters(values, types, 'params', namesOf(statement))
 }
 
-/** @internal The parameters of a statement, encoded by their types, as the list that crosses to Rust. */
+/** @internal The parameters of a statement as a list of its own, to be encoded once their types are known. */
+export function toValues(statement: NumberedStatement, params: unknown): unknown[] {
+  return [...valuesOf(statement, params, 'params')]
+}
+
+/** @internal Encodes parameters by their types, and converts them to the list that crosses to Rust. */
 export function toEncodedValues(
   statement: NumberedStatement,
-  params: unknown,
+  values: readonly unknown[],
   parameterTypes: readonly string[],
   types: ResolvedTypes,
-  place = 'params',
 ): unknown[] {
-  const values = encodeParameters(valuesOf(statement, params, place), parameterTypes, types)
-  return toNativeParameters(values, types, place, namesOf(statement))
+  const encoded = encodeParameters(values, parameterTypes, types)
+  return toNativeParameters(encoded, types, 'params', namesOf(statement))
 }
 
 function namesOf({ names }: NumberedStatement): readonly string[] | undefined {

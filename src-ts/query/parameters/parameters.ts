@@ -104,7 +104,7 @@ function encodeElements(array: readonly unknown[], encoder: Encoder): unknown[] 
   })
 }
 
-/** Converts the parameters of one list. */
+/** Converts the parameters of one list. What it gives shares nothing with them, as they may be others by the time at which it crosses to Rust. */
 class Converter {
   readonly #types: ResolvedTypes
   readonly #name: string
@@ -166,10 +166,10 @@ class Converter {
           `Expected \`${this.#place(at)}\` to be a valid Date, got an invalid one`,
         )
       }
-      return value
+      return new Date(value)
     }
     if (ArrayBuffer.isView(value)) return this.#view(value, at)
-    if (types.isAnyArrayBuffer(value)) return new Uint8Array(value)
+    if (types.isAnyArrayBuffer(value)) return new Uint8Array(new Uint8Array(value))
     if (types.isSet(value)) return this.#array([...value], at)
     if (types.isMap(value)) return this.#map(value, at)
     // `JSON.stringify` would silently convert these to `{}`.
@@ -181,7 +181,7 @@ class Converter {
     }
     if (value instanceof Range) return this.#fields(value, undefined, at)
     if (value instanceof BoundedArray) {
-      return { bounds: value.lowerBounds, values: this.#array(value.values, at) }
+      return { bounds: [...value.lowerBounds], values: this.#array(value.values, at) }
     }
     const literal = this.#literal(value, at)
     if (literal !== undefined) return { literal, json: JSON.stringify(literal) }
@@ -200,11 +200,10 @@ class Converter {
 
   /** Bytes, or the numbers of any other typed array. */
   #view(view: ArrayBufferView, at: (number | string)[]): unknown {
-    if (types.isUint8Array(view)) return view
-    if (types.isTypedArray(view)) {
+    if (types.isTypedArray(view) && !types.isUint8Array(view)) {
       return this.#array(Array.from(view as unknown as ArrayLike<number | bigint>), at)
     }
-    return new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
+    return new Uint8Array(new Uint8Array(view.buffer, view.byteOffset, view.byteLength))
   }
 
   #map(map: ReadonlyMap<unknown, unknown>, at: (number | string)[]): unknown {

@@ -1,6 +1,7 @@
 //! The statements of a connection that are prepared, or of which the types are known.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
@@ -21,7 +22,7 @@ pub(crate) struct Statement {
     /// Empty if the server keeps nothing of it.
     pub(super) name: String,
     /// The text of a statement without a name, with which it is sent each time.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// The types of its parameters.
     pub(crate) params: Vec<Type>,
     /// The names and types of its columns; `None` if it returns no rows.
@@ -32,6 +33,8 @@ pub(crate) struct Statement {
     pub(crate) delimiters: HashMap<u32, char>,
     /// How its values cross, for each way of reading dates.
     pub(super) plans: [OnceLock<Arc<Plan>>; 3],
+    /// It was taken from those that are kept.
+    pub(super) was_kept: AtomicBool,
 }
 
 impl Statement {
@@ -49,6 +52,7 @@ impl Statement {
             origins: Vec::new(),
             delimiters: HashMap::new(),
             plans: Default::default(),
+            was_kept: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +60,11 @@ impl Statement {
     pub(crate) fn plan(&self, dates: Dates) -> Arc<Plan> {
         let plan = self.plans[dates as usize].get_or_init(|| Arc::new(Plan::of(self, dates)));
         Arc::clone(plan)
+    }
+
+    /// Whether the server has told its types for an earlier use, so that they may be others now.
+    pub(crate) fn was_kept(&self) -> bool {
+        self.was_kept.load(Ordering::Relaxed)
     }
 
     /// Writes the `Parse` of a statement of which the server keeps nothing.
@@ -94,6 +103,7 @@ impl Statements {
         self.clock += 1;
         let kept = self.kept.get_mut(sql)?;
         kept.used = self.clock;
+        kept.statement.was_kept.store(true, Ordering::Relaxed);
         Some(Arc::clone(&kept.statement))
     }
 

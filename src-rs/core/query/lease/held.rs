@@ -102,6 +102,33 @@ impl Lease {
         }
     }
 
+    /// Prepares the texts of a pipeline, and holds its place in the order until it has parameters. `order` has the number of the text of each
+    /// statement.
+    pub fn hold_pipeline(
+        self: &Arc<Self>,
+        texts: Vec<Arc<str>>,
+        order: Vec<usize>,
+        manner: Manner,
+        bounds: Bounds,
+    ) -> impl Future<Output = Result<HeldPipeline>> + Send + use<> {
+        let operation = self.enter(bounds);
+        async move {
+            let mut operation = operation?;
+            let parameter_types = {
+                let connection = operation.connection().await?;
+                let work = statements::parameter_types(&connection, &texts, &order, manner);
+                connection.bounded(Box::pin(work)).await?
+            };
+            Ok(HeldPipeline {
+                operation,
+                texts,
+                order,
+                parameter_types,
+                manner,
+            })
+        }
+    }
+
     /// Opens a cursor within the transaction block that is open.
     pub fn open(
         self: &Arc<Self>,
@@ -145,6 +172,49 @@ impl HeldStatement {
     pub async fn execute(mut self, params: Vec<Param>) -> Result<QueryOutput> {
         let connection = self.operation.connection().await?;
         let work = statements::execute(&connection, &self.sql, &params, self.manner, None);
+        connection.bounded(Box::pin(work)).await
+    }
+
+    /// Runs it once for each set of parameters; all of them or none take effect. Gives the rows affected.
+    pub async fn execute_many(mut self, sets: Vec<Vec<Param>>) -> Result<u64> {
+        let connection = self.operation.connection().await?;
+        let work = statements::execute_many(&connection, &self.sql, &sets, self.manner);
+        connection.bounded(Box::pin(work)).await
+    }
+
+    /// Opens it as a cursor within the transaction block that is open.
+    pub async fn open(mut self, params: Vec<Param>) -> Result<Cursor> {
+        let lease = Arc::clone(&self.operation.lease);
+        let connection = self.operation.connection().await?;
+        let work = statements::open(&connection, &self.sql, &params, self.manner);
+        let portal = Arc::new(connection.bounded(Box::pin(work)).await?);
+        Ok(Cursor { lease, portal })
+    }
+}
+
+/// Statements that are sent together, and have their place in the order until they have parameters. Dropping it gives the place up.
+#[derive(Debug)]
+pub struct HeldPipeline {
+    operation: Operation,
+    texts: Vec<Arc<str>>,
+    order: Vec<usize>,
+    parameter_types: Vec<Vec<String>>,
+    manner: Manner,
+}
+
+impl HeldPipeline {
+    /// The names of the types of the parameters, for each text.
+    #[must_use]
+    pub fn parameter_types(&self) -> &[Vec<String>] {
+        &self.parameter_types
+    }
+
+    /// Runs it, with a list of parameters for each statement.
+    pub async fn run(mut self, params: Vec<Vec<Param>>) -> Result<Vec<QueryOutput>> {
+        let connection = self.operation.connection().await?;
+        let texts = self.order.iter().map(|number| &self.texts[*number]);
+        let statements: Vec<_> = texts.cloned().zip(params).collect();
+        let work = statements::pipeline(&connection, &statements, self.manner);
         connection.bounded(Box::pin(work)).await
     }
 }

@@ -33,6 +33,7 @@ pub(super) async fn read(
     let mut refused: Option<Box<ServerMessage>> = None;
     let mut failed = None;
     let mut is_bound = false;
+    let mut is_unbound = false;
     let mut may_harm = false;
     loop {
         let part = match responses.next().await {
@@ -56,7 +57,10 @@ pub(super) async fn read(
             Some(Message::PortalSuspended) => Part::Suspended,
             Some(Message::ErrorResponse(error)) => {
                 may_harm |= is_bound && !super::names_a_type(&error);
-                refused.get_or_insert(error);
+                if refused.is_none() {
+                    is_unbound = !is_bound;
+                    refused = Some(error);
+                }
                 continue;
             }
             Some(Message::CopyIn | Message::CopyOut) => {
@@ -86,6 +90,7 @@ pub(super) async fn read(
         (None, Some(error)) => Err(Error {
             again: Again {
                 may_harm,
+                is_unbound,
                 ..Again::default()
             },
             ..Error::database(*error)
@@ -201,7 +206,7 @@ impl Rows {
             match read {
                 Err(Failure::Stale) => {
                     // The next time the server is asked for its columns again.
-                    backend.forget_description(statement);
+                    backend.forget_description(&statement.text);
                     self.adapt(backend, manner).await?;
                     self.read_all(&raw)?;
                 }

@@ -1,7 +1,7 @@
 //! One statement for many sets of parameters.
 
 use super::answer::{self, Part};
-use super::{Manner, Prepared, is_stale, marked};
+use super::{Manner, Prepared, behind, is_stale, marked};
 use crate::base::error::{Error, Result};
 use crate::protocol::TransactionStatus;
 use crate::query::backend::{Backend, Execution};
@@ -24,6 +24,9 @@ pub(crate) async fn execute_many(
         // Whatever it had done was rolled back.
         Err(error) if is_stale(&error) => {
             backend.forget(sql);
+            if error.again.may_help && error.again.may_harm {
+                return Err(error);
+            }
             attempt(backend, sql, sets, manner).await
         }
         outcome => outcome,
@@ -56,7 +59,10 @@ async fn attempt(backend: &Backend, sql: &str, sets: &[Vec<Param>], manner: Mann
     backend.batch_execute(begin).await?;
     let ran = match run(backend, &prepared, &encoded).await {
         Ok(affected) => backend.batch_execute(commit).await.map(|()| affected),
-        Err(error) => Err(marked(error, &prepared)),
+        Err(error) => {
+            let done = error.index.unwrap_or_default();
+            Err(behind(marked(error, &prepared), done))
+        }
     };
     if ran.is_err() {
         // A rollback that fails too means that the connection is lost, and the transaction with it. After a commit that was

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answer::{self, Part, Rows};
 use super::prepared::refuse_copy;
-use super::{Manner, Prepared, QueryOutput, is_stale, marked, stale_behind, stale_inside};
+use super::{Manner, Prepared, QueryOutput, behind, is_stale, marked, stale_behind, stale_inside};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::query::backend::{Backend, Execution};
 use crate::query::values::{Encoded, Param};
@@ -91,11 +91,13 @@ async fn attempt(
     })
     .await;
     if let Err(error) = answered {
-        let index = done.len().min(prepared.len() - 1);
-        return Err(Error {
-            completed: done.len(),
-            ..at(index, marked(error, &prepared[index]))
-        });
+        let completed = done.len();
+        let error = match prepared.get(completed) {
+            Some(failed) => at(completed, behind(marked(error, failed), completed)),
+            // What has failed is the commit of all of them.
+            None => error,
+        };
+        return Err(Error { completed, ..error });
     }
     if done.len() < prepared.len() {
         return Err(Error::new(
@@ -109,6 +111,31 @@ async fn attempt(
         outputs.push(finished.await?);
     }
     Ok(outputs)
+}
+
+/// Has the server prepare the texts of a pipeline, and gives the names of the types of the parameters of each. `order` has the number of the
+/// text of each statement.
+pub(crate) async fn parameter_types(
+    backend: &Backend,
+    texts: &[Arc<str>],
+    order: &[usize],
+    manner: Manner,
+) -> Result<Vec<Vec<String>>> {
+    let at_text = |(number, error): (usize, Error)| {
+        let first = order.iter().position(|it| *it == number);
+        at(first.unwrap_or_default(), error)
+    };
+    for (number, sql) in texts.iter().enumerate() {
+        refuse_copy(sql).map_err(|error| at_text((number, error)))?;
+    }
+    let texts: Vec<&str> = texts.iter().map(|sql| &**sql).collect();
+    let prepared = backend.prepare_all(&texts, manner.is_unnamed).await;
+    let (known, _) = prepared.map_err(at_text)?;
+    let described = known
+        .into_iter()
+        .map(|statement| Prepared::of(statement, manner).description());
+    let names = described.map(|it| it.params.into_iter().map(|(name, _)| name).collect());
+    Ok(names.collect())
 }
 
 /// The error of a statement of the pipeline.

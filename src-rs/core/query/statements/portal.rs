@@ -65,9 +65,10 @@ impl Portal {
             .await
     }
 
-    /// Closes the portal. One that has ended with its transaction is closed already.
+    /// Closes the portal. One that has ended with its transaction is closed already. In a transaction that has failed it may be one of
+    /// before the savepoint that the transaction goes back to.
     pub(crate) async fn close(&self, backend: &Backend) -> Result<()> {
-        if backend.transaction_status() != TransactionStatus::Active {
+        if backend.transaction_status() == TransactionStatus::Idle {
             return Ok(());
         }
         answer::read(backend, backend.close_portal(&self.name)?, |_| Ok(())).await

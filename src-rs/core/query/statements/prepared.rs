@@ -79,7 +79,7 @@ impl Plan {
     }
 
     /// Whether a parameter has fields, which may be others by now.
-    pub(super) fn has_fields(&self) -> bool {
+    fn has_fields(&self) -> bool {
         self.params.iter().any(|(codec, _)| codec.has_fields())
     }
 }
@@ -123,6 +123,11 @@ impl Prepared {
         refuse_copy(sql)?;
         let statement = backend.prepare(sql, manner.is_unnamed).await?;
         Ok(Self::of(statement, manner))
+    }
+
+    /// Whether its types may be others now than the server has told.
+    pub(super) fn may_be_outdated(&self) -> bool {
+        self.statement.was_kept() || self.plan.has_fields()
     }
 
     /// How a statement is executed that the server knows.
