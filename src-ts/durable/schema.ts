@@ -142,6 +142,11 @@ export async function installedVersion(
   throw new DurableError('the schema `pglisten` exists and is not one of durable subscriptions')
 }
 
+/** Makes the positions of a restored dump mean here what they meant there. */
+export async function adopt(queryable: Queryable, bounds: CallOptions): Promise<void> {
+  await queryable.execute('SELECT FROM pglisten.adopt()', [], { ...PLAIN, ...bounds })
+}
+
 /** Removes everything: events, subscriptions and positions. */
 export async function uninstall(tx: Queryable): Promise<void> {
   await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK], PLAIN)

@@ -12,6 +12,7 @@ import { eventOf, rawEvent, type DurableEvent, type Row, type Taken, type Way } 
 import { NotTaken, type Outlet } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { Partition } from './partition.js'
+import { adopt } from './schema.js'
 import type { DurableHandler, WorkerEvents, WorkerSettings } from './settings.js'
 import { Sleep } from './sleep.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
@@ -144,11 +145,12 @@ export class Worker {
     }
     if (state === SqlState.Elsewhere) {
       try {
-        await withConnection(this.#owner, (connection) =>
-          connection.execute('SELECT FROM pglisten.adopt()', [], { ...PLAIN, signal: this.#stop }),
-        )
-      } catch {
-        // The next fetch says again what is to be done.
+        const bounds = { signal: this.#stop }
+        await withConnection(this.#owner, (connection) => adopt(connection, bounds))
+      } catch (reason) {
+        // The next fetch says again what is to be done, and not why it cannot be.
+        if (this.#stop.aborted) return false
+        this.#events.onWarning(`subscription \`${this.#name}\` could not be adopted`, reason)
         return false
       }
       const message = `subscription \`${this.#name}\` was in a restored dump: its position means here what it meant there`

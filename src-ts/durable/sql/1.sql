@@ -27,7 +27,9 @@ CREATE TABLE pglisten.event (
   at      timestamptz NOT NULL DEFAULT clock_timestamp(),
   channel text NOT NULL,
   payload text NOT NULL,
-  key     text
+  key     text,
+  -- The transaction that has published it, where `xact` is another one: the event is named by it.
+  origin  xid8
 );
 CREATE INDEX event_xact ON pglisten.event (xact, id);
 
@@ -193,8 +195,17 @@ BEGIN
   INSERT INTO pglisten.subscription AS s (name, channels, partitions, max_unread, on_unread)
   VALUES ($1, $2, $3, $5, $6) ON CONFLICT DO NOTHING;
   IF FOUND THEN
-    INSERT INTO pglisten.position (subscription, partition, base)
-    SELECT $1, p, CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END FROM generate_series(0, $3 - 1) AS p;
+    -- A position of this cluster among those of another one would be adopted as one of that.
+    IF NOT pglisten.is_adopted() THEN
+      RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+    END IF;
+    INSERT INTO pglisten.position (subscription, partition, base, high)
+    SELECT $1, p, start.base, start.high
+    FROM generate_series(0, $3 - 1) AS p, (
+      SELECT CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END AS base,
+        CASE WHEN beginning THEN 0 ELSE coalesce(max(v.id), 0) END AS high
+      FROM pglisten.event AS v
+    ) AS start;
     RETURN true;
   END IF;
   SELECT * INTO STRICT known FROM pglisten.subscription AS s WHERE s.name = $1;
@@ -295,7 +306,7 @@ BEGIN
       IF size <= n THEN
         IF size > 0 THEN
           RETURN QUERY
-            SELECT v.id, v.xact, v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
+            SELECT v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
               CASE WHEN is_tried THEN pglisten.attempts_at(sub, v.id) ELSE 0 END + 1
             FROM (
               SELECT w.* FROM pglisten.event AS w
@@ -323,7 +334,7 @@ BEGIN
       ) AS ends;
     END IF;
     RETURN QUERY
-      SELECT v.id, v.xact, v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
+      SELECT v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
         CASE WHEN is_tried THEN pglisten.attempts_at(sub, v.id) ELSE 0 END + 1
       FROM pglisten.event AS v
       WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
@@ -495,7 +506,7 @@ BEGIN
   UPDATE pglisten.failed AS f SET is_due = false, error = $4, failed = clock_timestamp() WHERE f.subscription = sub AND f.event = $3;
   IF NOT FOUND THEN
     INSERT INTO pglisten.failed (subscription, partition, event, xact, channel, payload, key, published, attempts, error)
-    SELECT sub, part, v.id, v.xact, v.channel, v.payload, v.key, v.at,
+    SELECT sub, part, v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, v.at,
       coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = v.id), 1), $4
     FROM pglisten.event AS v WHERE v.id = $3;
   END IF;
@@ -643,26 +654,29 @@ DECLARE
   present pg_snapshot;
 BEGIN
   PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
-  LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
-  present := pglisten.position_now();
-  IF pglisten.is_home() AND NOT EXISTS (
-    SELECT FROM pglisten.position AS p WHERE pg_snapshot_xmax(coalesce(p.target, p.base)) > pg_snapshot_xmax(present)
-  ) THEN
+  -- Nobody who publishes waits where there is nothing to do.
+  IF pglisten.is_adopted() THEN
     RETURN;
   END IF;
-  CREATE TEMP TABLE pglisten_undone ON COMMIT DROP AS
-    SELECT sets.id, sets.who, (2 + dense_rank() OVER (ORDER BY sets.who))::text::xid8 AS stamp FROM (
-      SELECT e.id, coalesce(array_agg(format('%s/%s', p.subscription, p.partition) ORDER BY p.subscription, p.partition) FILTER (WHERE NOT (
+  LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
+  present := pglisten.position_now();
+  WITH undone AS MATERIALIZED (
+    SELECT e.id, coalesce(array_agg(format('%s/%s', p.subscription, p.partition) ORDER BY p.subscription, p.partition) FILTER (
+      WHERE p.subscription IS NOT NULL AND NOT (
         (e.id <= p.high AND pg_visible_in_snapshot(e.xact, p.base))
         OR (p.target IS NOT NULL AND e.id <= p.after AND pg_visible_in_snapshot(e.xact, p.target)))), '{}') AS who
-      FROM pglisten.event AS e CROSS JOIN pglisten.position AS p GROUP BY e.id
-    ) AS sets;
-  UPDATE pglisten.event AS e SET xact = u.stamp FROM pg_temp.pglisten_undone AS u WHERE u.id = e.id;
+    FROM pglisten.event AS e LEFT JOIN pglisten.position AS p ON true GROUP BY e.id
+  ), sets AS MATERIALIZED (
+    SELECT u.who, (2 + row_number() OVER (ORDER BY u.who))::text::xid8 AS stamp FROM undone AS u GROUP BY u.who
+  ), stamped AS (
+    UPDATE pglisten.event AS e SET origin = coalesce(e.origin, e.xact), xact = s.stamp
+    FROM undone AS u JOIN sets AS s ON s.who = u.who WHERE u.id = e.id
+  )
   UPDATE pglisten.position AS p SET target = NULL, after = NULL, base = (
     SELECT CASE WHEN count(*) = 0 THEN present
       ELSE format('%s:%s:%s', (array_agg(x ORDER BY x))[1], pg_snapshot_xmax(present), string_agg(x::text, ',' ORDER BY x))::pg_snapshot END
     FROM (
-      SELECT DISTINCT u.stamp FROM pg_temp.pglisten_undone AS u WHERE format('%s/%s', p.subscription, p.partition) = ANY (u.who)
+      SELECT s.stamp FROM sets AS s WHERE format('%s/%s', p.subscription, p.partition) = ANY (s.who)
       UNION SELECT pg_snapshot_xip(present)
     ) AS open (x));
   UPDATE pglisten.home AS h SET cluster = e.cluster, database = e.database, relation = e.relation FROM pglisten.here() AS e;
