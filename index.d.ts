@@ -492,7 +492,8 @@ interface SubscriptionOptions<Names extends string = string> {
     /**
      * The longest time that one transaction may take, all of its events included, in milliseconds: an integer from 100 to 2147483647. The
      * server ends one that takes longer, so this is also the time after which another process takes over from one that is frozen or cut
-     * off. Before PostgreSQL 17 half of it bounds each statement, and each pause between two. A handler gets the events that are left when a
+     * off; one that does not read while the server sends it events is so ended over TCP, by a server that runs on Linux. Before
+     * PostgreSQL 17 half of it bounds each statement, and each pause between two. A handler gets the events that are left when a
      * quarter of it is over in the next transaction; a batch of a loop has no such early end.
      * @default 60000
      */

@@ -220,7 +220,8 @@ BEGIN
 END $$;
 
 -- Locks a position for the transaction, and bounds that by the server's own time-outs, so that a worker that is frozen or cut off
--- gives its lock back. Before version 17 no time-out is that of a transaction, and two of them share the time.
+-- gives its lock back. Before version 17 no time-out is that of a transaction, and two of them share the time. None of those ends a
+-- session that waits for its client to read: the operating system does, where it can.
 CREATE FUNCTION pglisten.hold(sub text, part int, max_handler_ms int, synchronous text) RETURNS pglisten.position
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -229,12 +230,20 @@ BEGIN
   IF synchronous IS NOT NULL THEN
     PERFORM set_config('synchronous_commit', synchronous, true);
   END IF;
+  -- A server on another system writes a line to its log each time that this is set.
+  IF strpos(version(), 'linux') > 0 THEN
+    PERFORM set_config('tcp_user_timeout', max_handler_ms::text, true);
+  END IF;
   IF current_setting('server_version_num')::int >= 170000 THEN
+    -- A timer that runs, by what the session has set, goes on by the old value unless it is stopped.
+    IF current_setting('transaction_timeout') <> '0' THEN
+      PERFORM set_config('transaction_timeout', '0', true);
+    END IF;
     PERFORM set_config('idle_in_transaction_session_timeout', max_handler_ms::text, true),
       set_config('transaction_timeout', max_handler_ms::text, true);
   ELSE
-    PERFORM set_config('idle_in_transaction_session_timeout', ((max_handler_ms + 1) / 2)::text, true),
-      set_config('statement_timeout', ((max_handler_ms + 1) / 2)::text, true);
+    PERFORM set_config('idle_in_transaction_session_timeout', (max_handler_ms - max_handler_ms / 2)::text, true),
+      set_config('statement_timeout', (max_handler_ms - max_handler_ms / 2)::text, true);
   END IF;
   SELECT * INTO own FROM pglisten.position AS p WHERE p.subscription = sub AND p.partition = part FOR NO KEY UPDATE SKIP LOCKED;
   IF NOT FOUND THEN
