@@ -486,7 +486,9 @@ interface SubscriptionOptions<Names extends string = string> {
      */
     from?: 'now' | 'beginning' | undefined;
     /**
-     * The most events of one transaction: an integer from 1 to 100000. @default 100
+     * The most events of one transaction: an integer from 1 to 100000. There are fewer where their payloads and keys
+     * have more than some 16 MiB.
+     * @default 100
      */
     batchSize?: number | undefined;
     /**
@@ -634,7 +636,7 @@ declare abstract class Queryable {
      * Rejects with {@link DatabaseError} (`3F000`) where {@link Durable.install} has not been called.
      *
      * @param channel - The channel: 1 to 63 bytes.
-     * @param payload - Text of any size without NUL.
+     * @param payload - Text without NUL: with the key, up to 256 MiB.
      * @param options - The event's key and bell, and bounds of the call. @default none
      */
     publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint>;
@@ -3251,7 +3253,7 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * {@link ConnectionPool.execute} does.
      *
      * @param channel - The channel: 1 to 63 bytes.
-     * @param payload - The payload: text of any size, or a value that fits the schema of the channel.
+     * @param payload - The payload: text, or a value that fits the schema of the channel. With the key it may have up to 256 MiB.
      */
     publish<Name extends keyof Schemas & string>(channel: Name, payload: ChannelInput<Schemas[Name]>, options?: PublishOptions): Promise<bigint>;
     /** Publishes text to a channel of a pool without schemas. */

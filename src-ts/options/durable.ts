@@ -44,7 +44,9 @@ export interface SubscriptionOptions<Names extends string = string> {
    */
   from?: 'now' | 'beginning' | undefined
   /**
-   * The most events of one transaction: an integer from 1 to 100000. @default 100
+   * The most events of one transaction: an integer from 1 to 100000. There are fewer where their payloads and keys
+   * have more than some 16 MiB.
+   * @default 100
    */
   batchSize?: number | undefined
   /**

@@ -170,6 +170,10 @@ BEGIN
   IF channel IS NULL OR channel = '' OR octet_length(channel) > 63 THEN
     RAISE EXCEPTION 'the name of a channel has from 1 to 63 bytes' USING ERRCODE = 'invalid_parameter_value';
   END IF;
+  -- What is twice as long is no string of JavaScript's any more. A constraint of the table would cost ten microseconds.
+  IF octet_length(payload) + coalesce(octet_length(key), 0) > 268435456 THEN
+    RAISE EXCEPTION 'the payload and the key of an event have at most 268435456 bytes' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
   -- One statement, since each of its own costs several microseconds.
   INSERT INTO pglisten.event (xact, channel, payload, key) VALUES (own, $1, $2, $3)
   RETURNING id, EXISTS (SELECT FROM pglisten.sleeper AS s WHERE $1 = ANY (s.channels)) INTO new_id, is_slept;
@@ -255,7 +259,7 @@ BEGIN
   RETURN own;
 END $$;
 
--- The events that follow, at most `n`, and behind them a row without an id whose payload says how the position moves when they are done:
+-- The events that follow, at most `n` and some 16 MiB unless the first one alone has more, and behind them a row without an id whose payload says how the position moves when they are done:
 -- `after` is left to the caller, who knows the last event. No row: there is nothing to do. To be called in the transaction that does the
 -- work; READ COMMITTED.
 CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, synchronous text)
@@ -268,7 +272,10 @@ DECLARE
   known pglisten.subscription;
   own pglisten.position;
   present pg_snapshot;
+  most_bytes CONSTANT bigint := 16777216;
   size int;
+  bytes bigint;
+  fit int;
   from_base pg_snapshot;
   had_target boolean;
   is_tried boolean;
@@ -281,11 +288,11 @@ BEGIN
   END IF;
   SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
 
-  -- What is to be tried again.
+  -- What is to be tried again, one by one: each event has failed before.
   IF EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due) THEN
     RETURN QUERY
       WITH due AS (
-        SELECT f.* FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due ORDER BY f.event LIMIT n
+        SELECT f.* FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due ORDER BY f.event LIMIT 1
       )
       (SELECT d.event, d.xact, d.channel, d.payload, d.key, round(date_part('epoch', d.published) * 1000000), d.attempts + 1 FROM due AS d ORDER BY d.event)
       UNION ALL
@@ -300,19 +307,19 @@ BEGIN
   LOOP
     from_base := own.base;
     IF own.target IS NULL THEN
-      SELECT count(*) INTO size FROM (
-        SELECT FROM pglisten.event AS v
+      SELECT count(*), sum(found.bytes) INTO size, bytes FROM (
+        SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
         WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
           AND v.channel = ANY (known.channels)
           AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
         UNION ALL
-        SELECT FROM pglisten.event AS v
+        SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) FROM pglisten.event AS v
         WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(v.xact, present)
           AND v.channel = ANY (known.channels)
           AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
         LIMIT n + 1
       ) AS found;
-      IF size <= n THEN
+      IF size <= n AND (size <= 1 OR bytes <= most_bytes) THEN
         IF size > 0 THEN
           RETURN QUERY
             SELECT v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
@@ -342,6 +349,19 @@ BEGIN
         WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present)
       ) AS ends;
     END IF;
+    fit := n;
+    -- An event of which nothing is in the TOAST table takes less than 2 kB where it is stored.
+    IF pg_relation_size((SELECT c.reltoastrelid FROM pg_class AS c WHERE c.oid = 'pglisten.event'::regclass)) > 0 THEN
+      SELECT count(*) INTO fit FROM (
+        SELECT u.bytes, sum(u.bytes) OVER (ORDER BY u.id ROWS UNBOUNDED PRECEDING) AS total FROM (
+          SELECT v.id, octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
+          WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+            AND v.channel = ANY (known.channels)
+            AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+          ORDER BY v.id LIMIT n
+        ) AS u
+      ) AS found WHERE found.total <= most_bytes OR found.total = found.bytes;
+    END IF;
     RETURN QUERY
       SELECT v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
         CASE WHEN is_tried THEN pglisten.attempts_at(sub, v.id) ELSE 0 END + 1
@@ -349,9 +369,9 @@ BEGIN
       WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
         AND v.channel = ANY (known.channels)
         AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-      ORDER BY v.id LIMIT n;
+      ORDER BY v.id LIMIT fit;
     GET DIAGNOSTICS size = ROW_COUNT;
-    EXIT WHEN size = n;
+    EXIT WHEN size > 0 AND size = fit;
     -- The walk is at its end. Where it was there before, what has come since follows.
     own.base := own.target;
     own.target := NULL;
