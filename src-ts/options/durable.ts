@@ -81,7 +81,8 @@ export interface SubscriptionOptions<Names extends string = string> {
    */
   partitions?: number | undefined
   /**
-   * How often an event is tried before {@link SubscriptionOptions.onFailure} counts: an integer from 1 to 2147483647. Between two
+   * How often an event is tried before {@link SubscriptionOptions.onFailure} counts: an integer from 1 to 2147483647. An attempt that
+   * shares its transaction with other events is counted, and is never the last one, since another event may be to blame. Between two
    * attempts the worker waits, at first {@link SubscriptionOptions.retryDelayMs} and then twice as long each time, up to 30 s.
    * @default 5
    */
