@@ -41,7 +41,7 @@ const SUBSCRIBE = [
   'drop_subscription(text)',
   'lag(text, bigint)',
   'unread_for(text)',
-  'tend(int, bigint)',
+  'tend(int, bigint, boolean)',
   'adopt()',
 ]
 /** What a role needs to read that subscribes. */

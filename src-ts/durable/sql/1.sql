@@ -97,6 +97,7 @@ CREATE TABLE pglisten.failed (
   is_due       boolean NOT NULL DEFAULT false,
   PRIMARY KEY (subscription, event)
 );
+CREATE INDEX failed_due ON pglisten.failed (subscription, partition, event) WHERE is_due;
 COMMENT ON TABLE pglisten.failed IS 'Events that were given up. Those that are due are handled again, before others.';
 
 -- The snapshot of this statement, with the transaction itself among the open ones: what it publishes itself is not done.
@@ -425,6 +426,8 @@ BEGIN
     -- One that was given up again is not due any more, and stays.
     DELETE FROM pglisten.failed AS f
     WHERE f.subscription = sub AND f.is_due AND f.event IN (SELECT e::bigint FROM jsonb_array_elements_text(way -> 'retried') AS e);
+    -- That is reading too.
+    UPDATE pglisten.position AS p SET moved = clock_timestamp() WHERE p.subscription = sub AND p.partition = part;
   ELSE
     own.subscription := sub;
     own.partition := part;
@@ -617,11 +620,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT clock_timestamp() - greatest(
     (SELECT s.begun FROM pglisten.subscription AS s WHERE s.name = sub),
     (SELECT min(p.moved) FROM pglisten.position AS p WHERE p.subscription = sub),
-    (SELECT max(a.at) FROM pglisten.attempt AS a WHERE a.subscription = sub))
+    (SELECT max(a.at) FROM pglisten.attempt AS a WHERE a.subscription = sub),
+    (SELECT max(f.failed) FROM pglisten.failed AS f WHERE f.subscription = sub AND f.is_due))
 $$;
 
--- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it. `events` is counted up to `most`.
-CREATE FUNCTION pglisten.tell_unread(most bigint)
+-- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it, or leaves them for later. `events` is
+-- counted up to `most`.
+CREATE FUNCTION pglisten.tell_unread(most bigint, drops boolean DEFAULT true)
 RETURNS TABLE (name text, age interval, events bigint, oldest timestamptz, is_dropped boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -633,7 +638,7 @@ BEGIN
   FOR known IN
     SELECT s.* FROM pglisten.subscription AS s
     WHERE pglisten.unread_for(s.name) > s.max_unread
-      AND (s.on_unread = 'drop' OR s.told IS NULL OR s.told < clock_timestamp() - s.max_unread)
+      AND CASE s.on_unread WHEN 'drop' THEN drops ELSE s.told IS NULL OR s.told < clock_timestamp() - s.max_unread END
     ORDER BY s.name FOR UPDATE SKIP LOCKED
   LOOP
     age := pglisten.unread_for(known.name);
@@ -655,7 +660,7 @@ END $$;
 
 -- What whoever runs a subscription does now and then for all of them: removes at most `n` events, and tells of what nobody reads. Does
 -- nothing while another one is at it.
-CREATE FUNCTION pglisten.tend(n int, most bigint, OUT removed int, OUT unread jsonb)
+CREATE FUNCTION pglisten.tend(n int, most bigint, drops boolean DEFAULT true, OUT removed int, OUT unread jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   keep interval;
@@ -668,7 +673,7 @@ BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   SELECT jsonb_agg(to_jsonb(u) || jsonb_build_object(
     'age', (extract(epoch FROM u.age) * 1000)::bigint, 'oldest', (extract(epoch FROM u.oldest) * 1000)::bigint))
-  INTO unread FROM pglisten.tell_unread(most) AS u;
+  INTO unread FROM pglisten.tell_unread(most, drops) AS u;
   SELECT u.retention INTO keep FROM pglisten.upkeep AS u;
   IF keep IS NOT NULL THEN
     removed := pglisten.trim(keep, n);
