@@ -568,6 +568,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known pglisten.subscription;
 BEGIN
+  -- Whoever works it has the lock of a position, and may need that of the subscription afterwards.
+  PERFORM FROM pglisten.position AS p WHERE p.subscription = $1 ORDER BY p.partition FOR UPDATE;
   DELETE FROM pglisten.subscription AS s WHERE s.name = $1 RETURNING * INTO known;
   IF NOT FOUND THEN
     RETURN false;
