@@ -487,13 +487,16 @@ interface SubscriptionOptions<Names extends string = string> {
      */
     from?: 'now' | 'beginning' | undefined;
     /**
-     * The most events of one transaction: an integer from 1 to 100000. @default 100
+     * The most events of one transaction: an integer from 1 to 100000. There are fewer where their payloads and keys
+     * have more than some 16 MiB.
+     * @default 100
      */
     batchSize?: number | undefined;
     /**
      * The longest time that one transaction may take, all of its events included, in milliseconds: an integer from 100 to 2147483647. The
      * server ends one that takes longer, so this is also the time after which another process takes over from one that is frozen or cut
-     * off. Before PostgreSQL 17 half of it bounds each statement, and each pause between two. A handler gets the events that are left when a
+     * off; one that does not read while the server sends it events is so ended over TCP, by a server that runs on Linux. Before
+     * PostgreSQL 17 half of it bounds each statement, and each pause between two. A handler gets the events that are left when a
      * quarter of it is over in the next transaction; a batch of a loop has no such early end.
      * @default 60000
      */
@@ -521,7 +524,8 @@ interface SubscriptionOptions<Names extends string = string> {
      */
     partitions?: number | undefined;
     /**
-     * How often an event is tried before {@link SubscriptionOptions.onFailure} counts: an integer from 1 to 2147483647. Between two
+     * How often an event is tried before {@link SubscriptionOptions.onFailure} counts: an integer from 1 to 2147483647. An attempt that
+     * shares its transaction with other events is counted, and is never the last one, since another event may be to blame. Between two
      * attempts the worker waits, at first {@link SubscriptionOptions.retryDelayMs} and then twice as long each time, up to 30 s.
      * @default 5
      */
@@ -541,7 +545,8 @@ interface SubscriptionOptions<Names extends string = string> {
     /**
      * What happens to the subscription when nobody has read it for so long. `warn`: whoever runs any subscription of the database gets an event
      * `warning`, once in each {@link SubscriptionOptions.maxUnreadAgeMs}. `drop`: it is dropped too, so that its events can be removed; a process
-     * that runs it later begins as a new one.
+     * that runs it later begins as a new one. Whoever drops it has reached the server at four of its own safety nets in a row by then, so that
+     * after an outage others can come back first.
      * @default 'warn'
      */
     onUnread?: 'warn' | 'drop' | undefined;
@@ -634,7 +639,7 @@ declare abstract class Queryable {
      * Rejects with {@link DatabaseError} (`3F000`) where {@link Durable.install} has not been called.
      *
      * @param channel - The channel: 1 to 63 bytes.
-     * @param payload - Text of any size without NUL.
+     * @param payload - Text without NUL: with the key, up to 256 MiB.
      * @param options - The event's key and bell, and bounds of the call. @default none
      */
     publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint>;
@@ -3263,7 +3268,7 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * {@link ConnectionPool.execute} does.
      *
      * @param channel - The channel: 1 to 63 bytes.
-     * @param payload - The payload: text of any size, or a value that fits the schema of the channel.
+     * @param payload - The payload: text, or a value that fits the schema of the channel. With the key it may have up to 256 MiB.
      */
     publish<Name extends keyof Schemas & string>(channel: Name, payload: ChannelInput<Schemas[Name]>, options?: PublishOptions): Promise<bigint>;
     /** Publishes text to a channel of a pool without schemas. */

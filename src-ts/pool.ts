@@ -498,7 +498,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    * {@link ConnectionPool.execute} does.
    *
    * @param channel - The channel: 1 to 63 bytes.
-   * @param payload - The payload: text of any size, or a value that fits the schema of the channel.
+   * @param payload - The payload: text, or a value that fits the schema of the channel. With the key it may have up to 256 MiB.
    */
   async publish<Name extends keyof Schemas & string>(
     channel: Name,

@@ -5,10 +5,10 @@ import { once } from 'node:events'
 import path from 'node:path'
 import { SubscriptionStoppedError, type SubscriptionBatch } from 'pglisten'
 import { forked } from '../../lab/child.js'
-import { waitFor, within } from '../../lab/wait.js'
+import { deferred, waitFor, within } from '../../lab/wait.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { root } from '../support/code-blocks.js'
-import { openScene, server } from './scene.js'
+import { openPool, openScene, server, take } from './scene.js'
 
 /** More loops than any of these tests needs. */
 const MOST_LOOPS = 12
@@ -147,6 +147,102 @@ test('attempts that a process has failed at are counted on when it was killed', 
     attempts,
     [1, 2, 3, 4, 5, 6].filter((attempt) => attempt > before),
   )
+})
+
+test('a failure is not counted while another worker has the event, nor when that has done it', async (t) => {
+  const scene = await openScene(t, { standbyPollMs: 10 })
+  const { publish, run, pool, name, witness } = scene
+  await publish('1')
+  const [isHandling, goOn] = [deferred<number>(), deferred()]
+  const applicationName = uniqueName('struck')
+  const struck = run(
+    async (tx) => {
+      isHandling.resolve(await tx.fetchVal<number>('SELECT pg_backend_pid()'))
+      await goOn.promise
+    },
+    {},
+    await openPool(t, { applicationName }),
+  )
+  const failures: unknown[] = []
+  struck.subscription.on('failure', ({ error }) => failures.push(error))
+  // As of a process that was frozen, or cut off: the server has ended its session, and another one takes over.
+  await witness.ask('SELECT pg_terminate_backend($1)', [await within(isHandling.promise)])
+  const [hasTakenOver, goOnToo] = [deferred<number>(), deferred()]
+  const heir = run(async (_, { attempt }) => {
+    hasTakenOver.resolve(attempt)
+    await goOnToo.promise
+  })
+  t.is(await within(hasTakenOver.promise), 1)
+  goOn.resolve()
+  await waitFor(() =>
+    witness.ask<number>(
+      `SELECT count(*)::int FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%count_attempt%' AND state = 'idle'`,
+      [applicationName],
+    ),
+  )
+  goOnToo.resolve()
+  await waitFor(async () => (await heir.subscription.stats()).done === 1)
+  await Promise.all([struck.stop(), heir.stop()])
+  t.deepEqual(failures, [])
+  t.is(
+    await witness.ask('SELECT count(*)::int FROM pglisten.attempt WHERE subscription = $1', [name]),
+    0,
+  )
+  t.is((await pool.durable.subscriptions()).find((one) => one.name === name)!.failing, null)
+})
+
+test('an attempt is counted when nobody is at work, and not before', async (t) => {
+  const { publish, pool, channel, name, witness } = await openScene(t)
+  await pool.fetchVal('SELECT pglisten.subscribe($1, ARRAY[$2::text], 1, true)', [name, channel])
+  await publish('1')
+  const id = await witness.ask<bigint>('SELECT max(id) FROM pglisten.event WHERE channel = $1', [
+    channel,
+  ])
+  const count = () =>
+    pool.fetchVal<number>('SELECT pglisten.count_attempt($1, 0, $2, $3, 60000)', [name, id, 'no'])
+  t.is(await count(), 1)
+  const connection = await pool.connection()
+  await connection.transaction(async (tx) => {
+    const { payloads, advance } = await take(tx, name)
+    t.deepEqual(payloads, ['1'])
+    await t.throwsAsync(count(), { message: /is worked elsewhere/ })
+    await advance()
+  })
+  await connection.close()
+  t.is(await count(), 0)
+})
+
+test('what one worker was to give up is an event like others, once another worker has had it', async (t) => {
+  const { publish, subscription, run, pool, name, witness } = await openScene(t, {
+    maxAttempts: 1,
+    onFailure: 'skip',
+  })
+  await publish('bad')
+  const batches = subscription().batches()
+  t.teardown(() => batches.return())
+  const next = async () => (await within(batches.next())).value!
+  // The event is given up when the loop asks for the next one.
+  await (await next()).nack()
+  await waitFor(() =>
+    witness.ask('SELECT count(*)::int FROM pglisten.attempt WHERE subscription = $1', [name]),
+  )
+  const other = run(
+    () => {
+      throw new Error('no')
+    },
+    { maxAttempts: 2 },
+    await openPool(t),
+  )
+  await waitFor(async () => (await other.subscription.stats()).givenUp === 1)
+  await other.stop()
+  t.is(await pool.durable.retry(name), 1)
+  const again = await next()
+  t.deepEqual(
+    again.events.map(({ payload, attempt }) => [payload, attempt]),
+    [['bad', 3]],
+  )
+  await again.ack()
+  t.deepEqual(await pool.durable.failed(name), [])
 })
 
 test('an error of any kind is counted, and told as far as it has a text', async (t) => {

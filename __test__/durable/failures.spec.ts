@@ -3,6 +3,7 @@
 import test from 'ava'
 import { SubscriptionStoppedError, type FailedEvent } from 'pglisten'
 import { deferred, waitFor, within } from '../../lab/wait.js'
+import { openDatabase } from './database.js'
 import { openPool, openScene } from './scene.js'
 
 /** The integers from the first to the last, as payloads. */
@@ -180,6 +181,127 @@ test('a handler that ends the transaction itself has failed, and its event is no
     run((_, { payload }) => void got.push(payload))
     await waitFor(() => got.length === 1, { what: String(end) })
   }
+})
+
+for (const [what, end] of [
+  ['commits', 'COMMIT'],
+  ['rolls back', 'ROLLBACK'],
+  ['begins another one', 'ROLLBACK; BEGIN'],
+  ['goes on after an error', 'SELECT 1 / 0'],
+] as const) {
+  test(`where a handler ${what} by a statement it is to blame, and what follows is done once`, async (t) => {
+    const { publish, run, pool, name, witness } = await openScene(t, {
+      maxAttempts: 2,
+      onFailure: 'skip',
+    })
+    await witness.run(`CREATE TABLE ${name} (payload text)`)
+    await publish('bad', '2', '3')
+    const failures: unknown[] = []
+    const { subscription } = run(async (tx, { payload }) => {
+      if (payload === 'bad') await tx.executeBatch(end).catch(() => {})
+      else await tx.execute(`INSERT INTO ${name} VALUES ($1)`, [payload])
+    })
+    subscription.on('failure', ({ event }) => failures.push(event.payload))
+    await waitFor(async () => (await subscription.stats()).done === 2)
+    const work = `SELECT array_agg(payload ORDER BY payload) FROM ${name}`
+    t.deepEqual(await witness.ask(work), ['2', '3'])
+    t.deepEqual(
+      (await pool.durable.failed(name)).map(({ payload }) => payload),
+      ['bad'],
+    )
+    // Of a transaction that was begun in place of the first one only the end tells.
+    if (what !== 'begins another one') t.deepEqual(failures, ['bad', 'bad'])
+  })
+}
+
+test('a handler whose connection is lost is not said to have ended its transaction', async (t) => {
+  const { publish, run, witness } = await openScene(t, { maxAttempts: 2 })
+  await publish('1')
+  const reasons: unknown[] = []
+  const { subscription, ended } = run(async (tx) => {
+    await witness.ask('SELECT pg_terminate_backend($1)', [
+      await tx.fetchVal('SELECT pg_backend_pid()'),
+    ])
+    const isLost = () =>
+      tx.execute('SELECT').then(
+        () => false,
+        () => true,
+      )
+    await waitFor(isLost)
+  })
+  subscription.on('failure', ({ error }) => reasons.push(error))
+  await within(t.throwsAsync(ended, { instanceOf: SubscriptionStoppedError }))
+  t.is(reasons.length, 2)
+  for (const reason of reasons) t.notRegex(String(reason), /has ended the transaction/)
+})
+
+test('events before one that cannot be fetched are done', async (t) => {
+  const { owner } = await openDatabase(t)
+  await owner.durable.install()
+  for (const payload of ['1', '2', 'bad', '4']) await owner.publish('a', payload)
+  // As if it were too much for the server, or for the client.
+  const connection = await owner.connection()
+  const signature = 'pglisten.take(text, int, int, int, text)'
+  await connection.executeBatch(`
+    ALTER FUNCTION ${signature} RENAME TO whole_take;
+    CREATE FUNCTION ${signature}
+    RETURNS TABLE (id bigint, xact xid8, channel text, payload text, key text, micros float8, attempt int) LANGUAGE plpgsql AS $$
+    BEGIN
+      FOR id, xact, channel, payload, key, micros, attempt IN SELECT * FROM pglisten.whole_take($1, $2, $3, $4, $5) LOOP
+        IF payload = 'bad' THEN RAISE 'cannot be fetched'; END IF;
+        RETURN NEXT;
+      END LOOP;
+    END $$`)
+  const got: string[] = []
+  const warnings: string[] = []
+  const ending = new AbortController()
+  const subscription = owner.subscription('s', { channels: ['a'], from: 'beginning' })
+  subscription.on('warning', ({ message }) => warnings.push(message))
+  const run = subscription.run((_, { payload }) => void got.push(payload), {
+    signal: ending.signal,
+  })
+  t.teardown(() => ending.abort())
+  await waitFor(() => got.length === 2)
+  await waitFor(() => warnings.length > 2)
+  t.deepEqual(got, ['1', '2'])
+  for (const warning of warnings) t.regex(warning, /could not be worked: .*cannot be fetched/)
+  await connection.executeBatch(
+    `DROP FUNCTION ${signature}; ALTER FUNCTION pglisten.whole_take RENAME TO take`,
+  )
+  await connection.close()
+  await waitFor(() => got.length === 4)
+  t.deepEqual(got, ['1', '2', 'bad', '4'])
+  ending.abort()
+  await within(run)
+})
+
+test('what the session has set itself lengthens no transaction of a worker', async (t) => {
+  const { pool, channel, name, publish } = await openScene(t)
+  const version = Number(await pool.fetchVal<string>('SHOW server_version_num'))
+  const names = ['statement_timeout', 'idle_in_transaction_session_timeout']
+  if (version >= 170_000) names.push('transaction_timeout')
+  const options = names.map((timeout) => `-c ${timeout}=1h`).join(' ')
+  const patient = await openPool(t, { options })
+  await pool.fetchVal('SELECT pglisten.subscribe($1, ARRAY[$2::text], 1, true)', [name, channel])
+  await publish('1')
+  const connection = await patient.connection()
+  const work = connection.transaction(async (tx) => {
+    await tx.execute('SELECT FROM pglisten.take($1, 0, 1, 300, NULL)', [name])
+    await tx.execute('SELECT pg_sleep(30)')
+  })
+  await within(t.throwsAsync(work, { message: /timeout/ }))
+  await connection.close()
+})
+
+test('the greatest time that a handler may have is one', async (t) => {
+  const { publish, run } = await openScene(t, { maxHandlerMs: 2_147_483_647 })
+  await publish('1')
+  const got: string[] = []
+  const { subscription } = run((_, { payload }) => void got.push(payload))
+  const warnings: string[] = []
+  subscription.on('warning', ({ message }) => warnings.push(message))
+  await waitFor(() => got.length === 1)
+  t.deepEqual(warnings, [])
 })
 
 test('a deferred constraint, a swallowed error and an error that ends the session are failures of the handler', async (t) => {

@@ -324,6 +324,212 @@ test('a restored dump goes on where it stood, in a cluster whose transaction ids
     t.deepEqual((await work(to, name, 10, 1)).got, ['newer'])
 })
 
+/** Runs statements. */
+async function runAll(pool: ConnectionPool, sql: string): Promise<void> {
+  const connection = await pool.connection()
+  await connection.executeBatch(sql)
+  await connection.close()
+}
+
+/** Makes a database as if it were restored in another cluster, whose transaction ids are lower than those of the dump. */
+const RESTORE = `
+  UPDATE pglisten.event SET xact = (xact::text::bigint + 1000000)::text::xid8;
+  UPDATE pglisten.position SET target = NULL, after = NULL, base = format('%1$s:%1$s:',
+    pg_snapshot_xmax(base)::text::bigint + CASE WHEN base::text = '1:1:' THEN 0 ELSE 1000000 END)::pg_snapshot;
+  UPDATE pglisten.home SET cluster = cluster + 1`
+
+for (const ids of ['lower', 'the same'] as const) {
+  test(`a subscription that has not moved yet gets nothing that was published before it, where a dump is adopted (ids: ${ids})`, async (t) => {
+    const { owner } = await openDatabase(t)
+    await owner.durable.install()
+    await owner.execute("SELECT pglisten.publish('a', n::text) FROM generate_series(1, 3) AS n")
+    await owner.fetchVal("SELECT pglisten.subscribe('present', '{a}')")
+    await owner.fetchVal("SELECT pglisten.subscribe('parts', '{a}', 2)")
+    await owner.fetchVal("SELECT pglisten.subscribe('past', '{a}', 1, true)")
+    await runAll(
+      owner,
+      ids === 'lower' ? RESTORE : 'UPDATE pglisten.home SET cluster = cluster + 1',
+    )
+    await owner.publish('a', 'new')
+    t.deepEqual(
+      [...(await owner.fetch('SELECT subscription, events FROM pglisten.adopt()'))],
+      [
+        { subscription: 'parts', events: 1n },
+        { subscription: 'past', events: 4n },
+        { subscription: 'present', events: 1n },
+      ],
+    )
+  })
+}
+
+for (const from of ['now', 'beginning'] as const) {
+  test(`a subscription that is made before a dump is adopted begins ${from === 'now' ? 'now' : 'at the beginning'}, and adopts it`, async (t) => {
+    const { owner } = await openDatabase(t)
+    await owner.durable.install()
+    await owner.fetchVal("SELECT pglisten.subscribe('old', '{a}')")
+    await owner.execute("SELECT pglisten.publish('a', n::text) FROM generate_series(1, 3) AS n")
+    await runAll(owner, RESTORE)
+    await t.throwsAsync(owner.fetchVal("SELECT pglisten.subscribe('new', '{a}')"), {
+      instanceOf: DatabaseError,
+      message: /from another cluster: call pglisten.adopt/,
+    })
+    t.is((await owner.durable.subscriptions()).length, 1)
+    const got: string[] = []
+    const warnings: string[] = []
+    const ending = new AbortController()
+    const subscription = owner.subscription('new', { channels: ['a'], from })
+    subscription.on('warning', ({ message }) => warnings.push(message))
+    const run = subscription.run((_, { payload }) => void got.push(payload), {
+      signal: ending.signal,
+    })
+    t.teardown(() => ending.abort())
+    await waitFor(async () => (await subscription.stats()).working === 1)
+    await owner.publish('a', 'new')
+    await waitFor(() => got.includes('new'))
+    t.deepEqual(got, from === 'now' ? ['new'] : ['1', '2', '3', 'new'])
+    t.regex(warnings.join(), /^the subscriptions were in a restored dump: .*another cluster/)
+    t.is(await owner.fetchVal("SELECT events FROM pglisten.lag('old')"), 4n)
+    ending.abort()
+    await within(run)
+  })
+}
+
+test.serial(
+  'events of a dump without subscriptions are there for the first one, and can be removed',
+  async (t) => {
+    const { owner } = await openDatabase(t)
+    await owner.durable.install()
+    await owner.execute("SELECT pglisten.publish('a', n::text) FROM generate_series(1, 3) AS n")
+    await runAll(owner, RESTORE)
+    await owner.durable.adopt()
+    const got: string[] = []
+    const ending = new AbortController()
+    const subscription = owner.subscription('s', {
+      channels: ['a'],
+      from: 'beginning',
+      safetyNetMs: 100,
+    })
+    const run = subscription.run((_, { payload }) => void got.push(payload), {
+      signal: ending.signal,
+    })
+    t.teardown(() => ending.abort())
+    await waitFor(() => got.length === 3)
+    await waitFor(async () => (await subscription.stats()).lag.events === 0)
+    t.deepEqual(got, ['1', '2', '3'])
+    ending.abort()
+    await within(run)
+    await owner.durable.drop('s')
+    t.is(await owner.durable.trim(), 3)
+  },
+)
+
+test('an event keeps its name when positions are adopted, also one that was given up', async (t) => {
+  const { owner } = await openDatabase(t)
+  await owner.durable.install()
+  const work = async (name: string, most: number) => {
+    const got: string[] = []
+    const ending = new AbortController()
+    const options = { channels: ['a'], from: 'beginning', retryDelayMs: 1 } as const
+    const subscription = owner.subscription(name, {
+      ...options,
+      maxAttempts: 1,
+      onFailure: 'skip',
+      batchSize: 2,
+    })
+    subscription.on('warning', () => {})
+    const run = subscription.run(
+      (_, { payload, uid }) => {
+        if (payload === 'bad' && name === 'one') throw new Error('no')
+        got.push(`${payload} ${uid}`)
+      },
+      { signal: ending.signal },
+    )
+    await waitFor(async () => {
+      const { done, givenUp } = await subscription.stats()
+      return done + givenUp === most
+    })
+    ending.abort()
+    await within(run)
+    return got
+  }
+  await owner.execute("SELECT pglisten.publish('a', p) FROM unnest('{1,bad,2,3,4,5}'::text[]) AS p")
+  await work('one', 6)
+  const before = await work('two', 6)
+  const given = async () => (await owner.durable.failed('one')).map(({ uid }) => uid)
+  const [uid] = await given()
+  await owner.fetchVal("SELECT pglisten.subscribe('three', '{a}', 1, true)")
+  await owner.fetchVal("SELECT pglisten.subscribe('four', '{a}', 1, true)")
+  // The names are to be those of the first cluster, however often it is restored.
+  for (const name of ['three', 'four']) {
+    await owner.execute('UPDATE pglisten.home SET cluster = cluster + 1')
+    t.deepEqual(await work(name, 6), before)
+    t.deepEqual(await given(), [uid])
+  }
+  t.true(before.includes(`bad ${uid}`))
+  // One that is given up only then.
+  await owner.durable.drop('one')
+  await work('one', 6)
+  t.deepEqual(await given(), [uid])
+})
+
+test('who adopts where everything is at home waits for no publisher, and no publisher for it', async (t) => {
+  const { owner } = await openDatabase(t)
+  await owner.durable.install()
+  const connection = await owner.connection()
+  const open = await connection.begin()
+  await open.publish('a', 'open')
+  await owner.durable.adopt({ timeoutMs: 5000 })
+  await owner.publish('a', 'beside', { timeoutMs: 5000 })
+  await open.commit()
+  await connection.close()
+  t.is(await owner.fetchVal('SELECT count(*)::int4 FROM pglisten.event'), 2)
+})
+
+test('a dump is adopted without the right to temporary tables', async (t) => {
+  const { owner, superuser, database } = await openDatabase(t)
+  await owner.durable.install()
+  await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}')")
+  await owner.publish('a', '1')
+  await runAll(
+    superuser,
+    `ALTER DATABASE ${database} OWNER TO postgres; REVOKE TEMP ON DATABASE ${database} FROM PUBLIC`,
+  )
+  await owner.execute('UPDATE pglisten.home SET cluster = cluster + 1')
+  t.deepEqual([...(await owner.fetch('SELECT events FROM pglisten.adopt()'))], [{ events: 1n }])
+})
+
+test('a worker tells why positions cannot be adopted', async (t) => {
+  const { owner } = await openDatabase(t)
+  await owner.durable.install()
+  await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}')")
+  await runAll(
+    owner,
+    `UPDATE pglisten.home SET cluster = cluster + 1;
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no home'; END $$;
+    CREATE TRIGGER refuse BEFORE UPDATE ON pglisten.home FOR EACH ROW EXECUTE FUNCTION refuse()`,
+  )
+  const subscription = owner.subscription('s', { channels: ['a'] })
+  const warnings: string[] = []
+  subscription.on('warning', ({ message }) => warnings.push(message))
+  const ending = new AbortController()
+  const run = subscription.run(() => {}, { signal: ending.signal })
+  t.teardown(() => ending.abort())
+  await waitFor(() => warnings.length >= 2)
+  t.regex(warnings[0]!, /^subscription `s` could not be adopted: .*no home/)
+  t.regex(warnings[1]!, /^subscription `s` could not be worked: .*call pglisten.adopt/)
+  ending.abort()
+  await within(run)
+})
+
+test('positions that are ahead of the cluster are not at home, though its name is right', async (t) => {
+  const { owner } = await openDatabase(t)
+  await owner.durable.install()
+  await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}')")
+  t.true((await owner.durable.status()).isHome)
+  await runAll(owner, "UPDATE pglisten.position SET base = '1000000000:1000000000:'")
+  t.false((await owner.durable.status()).isHome)
+})
+
 test('a session notices that what it knows of the cluster is no longer what the subscriptions know', async (t) => {
   const { owner, superuser, as, ownerDsn } = await openDatabase(t)
   await owner.durable.install()

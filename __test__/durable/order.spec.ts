@@ -91,6 +91,37 @@ test('where many were walked to their end, what has come since is fetched by the
   await connection.close()
 })
 
+test('a batch has no more bytes than 16 MiB, unless its first event alone has more', async (t) => {
+  const { pool, channel, subscription } = await openScene(t)
+  const mebibytes = [6, 6, 6, 0, 20, 0, 0, 10, 5, 6, 17, 16, 0]
+  const publish =
+    'SELECT pglisten.publish($1, repeat($3, n * 1024 * 1024)) FROM unnest($2::int[]) AS n'
+  await pool.execute(publish, [channel, mebibytes, 'x'])
+  const batches: number[][] = []
+  for await (const { events, ack } of subscription({ batchSize: 4 }).batches()) {
+    batches.push(events.map(({ payload }) => payload.length / 1024 / 1024))
+    await ack()
+    if (batches.flat().length === mebibytes.length) break
+  }
+  const expected = [[6, 6], [6, 0], [20], [0, 0, 10, 5], [6], [17], [16, 0]]
+  t.deepEqual(batches.flat(), mebibytes)
+  t.deepEqual(batches, expected)
+})
+
+test('an event that no string of JavaScript could hold is refused', async (t) => {
+  const { pool, channel } = await openScene(t)
+  const most = 2 ** 28
+  const publish = "SELECT pglisten.publish($1, repeat('x', $2::int), repeat('x', $3::int))"
+  for (const [payload, key] of [
+    [most + 1, 0],
+    [1, most],
+  ] as const) {
+    await t.throwsAsync(pool.fetchVal(publish, [channel, payload, key]), {
+      message: /have at most 268435456 bytes/,
+    })
+  }
+})
+
 test('a sequence that gives ids in advance is refused, since they would be out of order', async (t) => {
   const { owner } = await openDatabase(t)
   await owner.durable.install()

@@ -15,6 +15,8 @@ import { QUICK } from './scene.js'
 
 /** A worker that is frozen or cut off is followed after this time. */
 const MAX_HANDLER_MS = 1000
+/** The same, where the work itself may take long on a machine that is busy. */
+const LONG_HANDLER_MS = 4000
 
 /** A worker in a process of its own, which reaches the server by a proxy. */
 interface Victim {
@@ -114,6 +116,7 @@ async function startVictim(
   { ownerDsn }: Opened,
   asks: 'pause' | undefined,
   proxy: FaultProxy,
+  most = {},
 ): Promise<Victim> {
   const name = 'victim'
   const settings = {
@@ -122,7 +125,7 @@ async function startVictim(
     applicationName: name,
     done: 'done',
     asks,
-    options: options(),
+    options: options(most),
   }
   const child = forked(program, settings)
   t.teardown(() => child.kill('SIGKILL'))
@@ -135,10 +138,10 @@ async function startVictim(
 }
 
 /** Works the subscription in this process, as the one that stands by. */
-function runHeir(t: ExecutionContext, { as, ownerDsn }: Opened) {
+function runHeir(t: ExecutionContext, { as, ownerDsn }: Opened, most = {}) {
   const pool = as(new URL(ownerDsn).username, undefined, { applicationName: 'heir' })
   const ending = new AbortController()
-  const run = pool.subscription('s', options()).run(
+  const run = pool.subscription('s', options(most)).run(
     async (tx: Transaction, { id, payload }) => {
       await tx.execute('INSERT INTO done (event, payload) VALUES ($1, $2)', [id, payload])
     },
@@ -198,14 +201,17 @@ for (const batch of [1, 3]) {
     const payloads = ['1', '2', '3'].slice(0, batch)
     for (const payload of payloads) await owner.publish('a', payload)
     // What moves the position is sent together with the COMMIT.
-    proxy.set({ silentAfterRequest: '{"xact":' })
+    proxy.set({ silentAfterRequest: '"xact":' })
     const pool = as(new URL(ownerDsn).username, undefined, {
       port: proxy.port,
       applicationName: 'deaf',
     })
     const got: string[] = []
     const failures: unknown[] = []
-    const subscription = pool.subscription('s', options({ maxAttempts: 1 }))
+    const subscription = pool.subscription(
+      's',
+      options({ maxAttempts: 1, maxHandlerMs: LONG_HANDLER_MS }),
+    )
     subscription.on('failure', ({ error }) => failures.push(error))
     const ending = new AbortController()
     const run = subscription.run(
@@ -218,6 +224,7 @@ for (const batch of [1, 3]) {
     run.catch(() => {})
     t.teardown(() => ending.abort())
     await waitFor(async () => (await witness.ask('SELECT count(*)::int FROM done')) === batch)
+    t.true(proxy.silent > 0)
     // Connections that are made from now on are good.
     proxy.clear()
     await owner.publish('a', 'last')
@@ -228,6 +235,126 @@ for (const batch of [1, 3]) {
     t.is(await witness.ask('SELECT count(*)::int FROM pglisten.attempt'), 0)
     ending.abort()
     await within(run)
+  })
+}
+
+test('an event is told to be given up once, also when the answer to the COMMIT by which it was is lost', async (t) => {
+  const opened = await openGates(t)
+  const { owner, as, ownerDsn, witness } = opened
+  const proxy = await FaultProxy.start(Number(new URL(ownerDsn).port))
+  t.teardown(() => proxy.stop())
+  await owner.publish('a', 'bad')
+  proxy.set({ silentAfterRequest: '"xact":' })
+  const pool = as(new URL(ownerDsn).username, undefined, { port: proxy.port })
+  let isMended = false
+  const got: string[] = []
+  const givenUp: unknown[] = []
+  const subscription = pool.subscription(
+    's',
+    options({ maxAttempts: 1, onFailure: 'skip', maxHandlerMs: LONG_HANDLER_MS }),
+  )
+  subscription.on('givenUp', ({ event, error }) => givenUp.push([event.payload, String(error)]))
+  subscription.on('warning', () => {})
+  const ending = new AbortController()
+  const run = subscription.run(
+    (_: Transaction, { payload }) => {
+      if (!isMended) throw new Error('no')
+      got.push(payload)
+    },
+    { signal: ending.signal },
+  )
+  run.catch(() => {})
+  t.teardown(() => ending.abort())
+  await waitFor(() => witness.ask('SELECT count(*)::int FROM pglisten.failed'))
+  t.true(proxy.silent > 0)
+  proxy.clear()
+  await waitFor(() => givenUp.length > 0)
+  isMended = true
+  t.is(await owner.durable.retry('s'), 1)
+  await waitFor(() => got.length > 0)
+  await waitFor(async () => (await subscription.stats()).done > 0)
+  t.deepEqual(await owner.durable.failed('s'), [])
+  t.deepEqual(got, ['bad'])
+  t.deepEqual(givenUp, [['bad', 'Error: no']])
+  t.like(await subscription.stats(), { done: 1, failures: 1, givenUp: 1 })
+  ending.abort()
+  await within(run)
+})
+
+test('while the server commits, a connection that is lost is no failure of the event', async (t) => {
+  const opened = await openGates(t)
+  const { owner, as, close, ownerDsn, witness } = opened
+  const proxy = await FaultProxy.start(Number(new URL(ownerDsn).port))
+  t.teardown(() => proxy.stop())
+  await owner.publish('a', '1')
+  const gate = await close('cut', 'commit')
+  const pool = as(new URL(ownerDsn).username, undefined, {
+    port: proxy.port,
+    applicationName: 'cut',
+  })
+  const failures: unknown[] = []
+  const subscription = pool.subscription('s', options({ maxAttempts: 1, maxHandlerMs: 20_000 }))
+  subscription.on('failure', ({ error }) => failures.push(error))
+  subscription.on('warning', () => {})
+  const ending = new AbortController()
+  const run = subscription.run(
+    async (tx: Transaction, { id, payload }) => {
+      await tx.execute('INSERT INTO done (event, payload) VALUES ($1, $2)', [id, payload])
+    },
+    { signal: ending.signal },
+  )
+  run.catch(() => {})
+  t.teardown(() => ending.abort())
+  await gate.reached()
+  proxy.reset()
+  // Its new connection finds that somebody is at work.
+  await waitFor(() =>
+    witness.ask(
+      `SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%count_attempt%'
+         AND pid <> pg_backend_pid()`,
+    ),
+  )
+  await gate.open()
+  await owner.publish('a', '2')
+  const done = () =>
+    witness.ask<string[] | null>('SELECT array_agg(payload ORDER BY seq) FROM done')
+  await waitFor(async () => (await done())?.length === 2)
+  t.deepEqual(await done(), ['1', '2'])
+  t.deepEqual(failures, [])
+  t.is(await witness.ask('SELECT count(*)::int FROM pglisten.attempt'), 0)
+  ending.abort()
+  await within(run)
+})
+
+for (const [what, strike] of [
+  ['frozen', ({ child }: Victim) => void child.kill('SIGSTOP')],
+  ['behind a hole in the network', ({ proxy }: Victim) => proxy.beginHole()],
+] as const) {
+  test(`a worker that is ${what} while the server sends it a batch is followed`, async (t) => {
+    const opened = await openGates(t)
+    const { owner, ownerDsn, witness, close } = opened
+    const proxy = await FaultProxy.start(Number(new URL(ownerDsn).port))
+    t.teardown(() => proxy.stop())
+    const gate = await close('victim', 'event')
+    // More than the buffers of the sockets hold.
+    await owner.execute(
+      "SELECT pglisten.publish('a', lpad(n::text, 5000000, '0')) FROM generate_series(1, 3) AS n",
+    )
+    const most = { maxHandlerMs: LONG_HANDLER_MS }
+    const victim = await startVictim(t, opened, undefined, proxy, most)
+    await gate.reached()
+    strike(victim)
+    await gate.open()
+    const blocked = () =>
+      witness.ask(
+        "SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'victim' AND wait_event = 'ClientWrite'",
+      )
+    await waitFor(blocked, { what: 'a server that waits for its client to read' })
+    const stop = runHeir(t, opened, most)
+    const done = () => witness.ask<number>('SELECT count(*)::int FROM done')
+    await waitFor(async () => (await done()) === 3, { what: 'the heir', timeoutMs: 30_000 })
+    await stop()
+    t.pass()
   })
 }
 

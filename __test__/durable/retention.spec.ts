@@ -117,6 +117,29 @@ test.serial(
   },
 )
 
+test.serial(
+  'who drops a subscription waits for whoever works it, also where that gives an event up',
+  async (t) => {
+    const { pool, channel, name, publish, witness } = await openAlone(t)
+    await pool.fetchVal('SELECT pglisten.subscribe($1, ARRAY[$2::text], 1, true)', [name, channel])
+    await publish('bad')
+    const connection = await pool.connection()
+    const tx = await connection.begin()
+    const { advance } = await take(tx, name)
+    const dropping = pool.durable.drop(name)
+    await waitFor(() => witness.ask('SELECT count(*)::int FROM pg_locks WHERE NOT granted'))
+    await tx.execute('SELECT pglisten.give_up($1, 0, (SELECT max(id) FROM pglisten.event), $2)', [
+      name,
+      'no',
+    ])
+    await advance()
+    await tx.commit()
+    t.true(await dropping)
+    await connection.close()
+    t.deepEqual(await pool.durable.failed(name), [])
+  },
+)
+
 test.serial('while a worker has taken events they are kept, also when it rolls back', async (t) => {
   const { pool, channel, name, run, publish } = await openAlone(t)
   await pool.fetchVal('SELECT pglisten.subscribe($1, ARRAY[$2::text], 1, true)', [name, channel])

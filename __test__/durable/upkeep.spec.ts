@@ -14,7 +14,7 @@ import { uniqueName } from '../../lab/unique-name.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
-import { server } from './scene.js'
+import { server, take } from './scene.js'
 
 const DAY_MS = 86_400_000
 
@@ -90,8 +90,11 @@ const waiting = (witness: ServerWitness) =>
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
   )
 
-/** Resolves when the database has been looked after so many times: each was begun after the call, and answered. */
-async function rounds(count: number): Promise<void> {
+/**
+ * Resolves when the database has been looked after so many times, each begun after the call and answered, or with how often it was when
+ * `sooner` is so.
+ */
+async function rounds(count: number, sooner = () => false): Promise<number> {
   const begun = new Set<unknown>()
   let answered = 0
   const onStart = (context: unknown) => {
@@ -103,7 +106,8 @@ async function rounds(count: number): Promise<void> {
   subscribe('tracing:pglisten:statement:start', onStart)
   subscribe('tracing:pglisten:statement:asyncEnd', onEnd)
   try {
-    await waitFor(() => answered >= count, { what: `${count} rounds` })
+    await waitFor(() => answered >= count || sooner(), { what: `${count} rounds` })
+    return answered
   } finally {
     unsubscribe('tracing:pglisten:statement:start', onStart)
     unsubscribe('tracing:pglisten:statement:asyncEnd', onEnd)
@@ -368,6 +372,57 @@ test.serial(
     t.is(warnings.length, 1)
   },
 )
+
+test.serial(
+  'one that nobody reads is dropped when those that could not reach the server have had time to come back',
+  async (t) => {
+    const { run, leave, pool, witness } = await openDatabase(t)
+    await leave('cut off', 2, { onUnread: 'drop' })
+    await leave('forgotten', 2)
+    t.is(await witness.ask('SELECT jsonb_array_length(unread) FROM pglisten.tend(1, 1, false)'), 1)
+    const { warnings } = run('other')
+    const isDropped = () => warnings.some(({ unread }) => unread?.isDropped)
+    t.true((await rounds(100, isDropped)) >= 5)
+    t.deepEqual(
+      (await pool.durable.subscriptions()).map(({ name }) => name),
+      ['forgotten', 'other'],
+    )
+  },
+)
+
+test.serial('who works events again that were given up reads', async (t) => {
+  const { leave, publish, pool, age, witness } = await openDatabase(t)
+  await leave('s', 0)
+  await publish(2)
+  const connection = await pool.connection()
+  /** Works what there is, in a transaction of its own, and gives up what is to be. */
+  const work = (isGivenUp: boolean) =>
+    connection.transaction(async (tx) => {
+      const { payloads, advance } = await take(tx, 's', 1)
+      if (isGivenUp) await tx.execute("SELECT pglisten.give_up('s', 0, 1, 'no')")
+      if (payloads.length > 0) await advance()
+    })
+  const isUnread = async () => (await pool.durable.subscriptions())[0]!.unreadMs > DAY_MS
+  const rest = async () => {
+    await age('s', 2)
+    await witness.run("UPDATE pglisten.failed SET failed = failed - interval '2 days'")
+    t.true(await isUnread())
+  }
+  await work(true)
+  t.is(await pool.durable.retry('s'), 1)
+  await rest()
+  t.is(await witness.ask("SELECT pglisten.count_attempt('s', 0, 1, 'no', 60000)"), 2)
+  t.false(await isUnread())
+  await rest()
+  await work(true)
+  t.false(await isUnread())
+  t.is(await pool.durable.retry('s'), 1)
+  await rest()
+  await work(false)
+  t.deepEqual(await pool.durable.failed('s'), [])
+  t.false(await isUnread())
+  await connection.close()
+})
 
 test.serial('trim() tells of what nobody reads too, and drops it', async (t) => {
   const { leave, publish, pool, events } = await openDatabase(t)

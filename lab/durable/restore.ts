@@ -84,6 +84,8 @@ async function fill(pool: ConnectionPool): Promise<void> {
   )
   // Many events, of which a part is done.
   await work(pool, 'far', 1, { most: 12_345 })
+  // One that has not moved yet, and begins behind all of them.
+  await pool.fetchVal("SELECT pglisten.subscribe('fresh', '{a}')")
 }
 
 function run(
@@ -124,6 +126,7 @@ const SUBSCRIPTIONS = [
   ['none', 1],
   ['middle', 1],
   ['far', 1],
+  ['fresh', 1],
 ] as const
 
 /** Works every subscription of a server to its end, and prints the row of what came of it. Returns whether that was right. */
@@ -141,6 +144,7 @@ async function judged(to: DevServer, by: string, ids: string): Promise<boolean> 
       ...wrong('none', got[2]!, [...first, ...rest], true),
       ...wrong('middle', got[3]!, ['late', ...numbers(36, 100), ...rest], true),
       ...wrong('far', got[4]!, [...first, ...rest].slice(12_345), true),
+      ...wrong('fresh', got[5]!, ['new'], true),
     ]
     await pool.durable.retry('all')
     problems.push(...wrong('all, given up', await work(pool, 'all', 1, { most: 1 }), ['1'], true))
@@ -211,7 +215,7 @@ try {
   await burn(pool, 5000)
   await fill(pool)
   console.log(
-    '| dumped and restored by | transaction ids there | handled by `all` / `parts` / `none` / `middle` / `far` | result |\n| --- | --- | --- | --- |',
+    '| dumped and restored by | transaction ids there | handled by `all` / `parts` / `none` / `middle` / `far` / `fresh` | result |\n| --- | --- | --- | --- |',
   )
   const results: boolean[] = []
   for (const ids of [0, 100_000])

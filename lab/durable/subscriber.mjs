@@ -52,7 +52,8 @@ await subscription
           goOn = () => resolve(undefined)
         })
         process.send?.({ handling: event.payload })
-        await answered
+        if (asks === 'statement') await tx.execute('SELECT pg_sleep(60)')
+        else await answered
       }
       if (!isChaotic) return
       const chance = Math.random()

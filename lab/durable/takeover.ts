@@ -118,6 +118,7 @@ async function takeover({ options, asks, strike }: Case): Promise<number> {
       witness.ask(`SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'heir' AND query LIKE '%pglisten.take%'
         OR application_name = 'heir' AND query = 'ROLLBACK'`),
     )
+    if (asks === 'statement') await waitFor(isSleeping)
     const struck = performance.now()
     strike(child, proxy)
     const took = (await within(taken, { timeoutMs: DEADLINE_MS, what: 'the heir' })) - struck
@@ -138,6 +139,13 @@ async function takeover({ options, asks, strike }: Case): Promise<number> {
     proxy.stop()
     await pool.durable.drop(name!)
   }
+}
+
+/** Whether the server is at work for the victim. */
+async function isSleeping(): Promise<boolean> {
+  return witness.ask<boolean>(
+    `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'victim' AND state = 'active' AND wait_event = 'PgSleep')`,
+  )
 }
 
 async function payloads(done: string): Promise<string[]> {

@@ -97,6 +97,8 @@ export class Passage {
   readonly client: Socket
   readonly server: Socket | undefined
   readonly conditions: Conditions
+  /** Whether the client has sent {@link Conditions.silentAfterRequest}. */
+  isSilent = false
   readonly #swallowed = new Set<Way>()
   readonly #gate = { toServer: new Gate(), toClient: new Gate() }
   #cutNext = false
@@ -190,8 +192,10 @@ export class Passage {
 
   async #ask(server: Socket, chunk: Buffer): Promise<void> {
     const { silentAfterRequest } = this.conditions
-    if (silentAfterRequest !== undefined && chunk.includes(silentAfterRequest))
+    if (silentAfterRequest !== undefined && chunk.includes(silentAfterRequest)) {
+      this.isSilent = true
       this.swallow('toClient')
+    }
     await this.#write(server, chunk)
   }
 

@@ -48,6 +48,11 @@ export class FaultProxy {
     return this.#passages.size
   }
 
+  /** Of how many of them the client has sent what makes the server silent. */
+  get silent(): number {
+    return [...this.#passages].filter(({ isSilent }) => isSilent).length
+  }
+
   /** Where new connections go. */
   get target(): number {
     return this.#target

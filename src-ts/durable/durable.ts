@@ -11,7 +11,7 @@ import type { CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
 import { uidOf, type DurableEvent } from './event.js'
 import { PLAIN, withinBounds, type DurableOwner } from './owner.js'
-import { VERSION, install, installedVersion, uninstall } from './schema.js'
+import { VERSION, adopt, install, installedVersion, uninstall } from './schema.js'
 import { explained } from './states.js'
 import { MOST_COUNTED, describeUnread, unreadOf, type UnreadRow } from './unread.js'
 
@@ -158,7 +158,7 @@ export class Durable {
       }
       const { is_home, retention } = await explained(
         connection.fetchRow<{ is_home: boolean; retention: number | null }>(
-          `SELECT pglisten.is_home() AS is_home, ${ms('u.retention')} AS retention FROM pglisten.upkeep AS u`,
+          `SELECT pglisten.is_adopted() AS is_home, ${ms('u.retention')} AS retention FROM pglisten.upkeep AS u`,
           [],
           { ...PLAIN, ...left() },
         ),
@@ -221,9 +221,7 @@ export class Durable {
    */
   async adopt(options?: CallOptions): Promise<void> {
     await explained(
-      withinBounds(this.#owner, options, (connection, left) =>
-        connection.execute('SELECT FROM pglisten.adopt()', [], { ...PLAIN, ...left() }),
-      ),
+      withinBounds(this.#owner, options, (connection, left) => adopt(connection, left())),
     )
   }
 

@@ -89,12 +89,15 @@ export class Partition {
     )
   }
 
-  /** Counts a failure of an event. Returns how many there were; 0 when the event is done. */
+  /**
+   * Counts a failure of an event. Returns how many there were; 0 when the event is done, and -1 when it was given up. Rejects while another
+   * session has the partition.
+   */
   async countFailure(event: bigint, reason: unknown): Promise<number> {
     return withConnection(this.#owner, (connection) =>
       connection.fetchVal<number>(
-        'SELECT pglisten.count_attempt($1, $2, $3)',
-        [this.#name, event, textOf(reason)],
+        'SELECT pglisten.count_attempt($1, $2, $3, $4, $5)',
+        [this.#name, this.#number, event, textOf(reason), this.#options.maxHandlerMs],
         this.#bounded,
       ),
     )

@@ -35,13 +35,13 @@ const SUBSCRIBE = [
   'doze(text, int, uuid, interval)',
   'is_rung_for(text, int, uuid)',
   'rouse(text, int, uuid)',
-  'count_attempt(text, bigint, text)',
+  'count_attempt(text, int, bigint, text, int)',
   'give_up(text, int, bigint, text)',
   'retry(text, bigint[])',
   'drop_subscription(text)',
   'lag(text, bigint)',
   'unread_for(text)',
-  'tend(int, bigint)',
+  'tend(int, bigint, boolean)',
   'adopt()',
 ]
 /** What a role needs to read that subscribes. */
@@ -140,6 +140,11 @@ export async function installedVersion(
   }
   if (!others) return 0
   throw new DurableError('the schema `pglisten` exists and is not one of durable subscriptions')
+}
+
+/** Makes the positions of a restored dump mean here what they meant there. */
+export async function adopt(queryable: Queryable, bounds: CallOptions): Promise<void> {
+  await queryable.execute('SELECT FROM pglisten.adopt()', [], { ...PLAIN, ...bounds })
 }
 
 /** Removes everything: events, subscriptions and positions. */

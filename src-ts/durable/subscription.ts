@@ -10,13 +10,15 @@ import {
 import { throwLater } from '../native/timers.js'
 import { checkFunction } from '../options/validate.js'
 import type { CallOptions } from '../query/bounds.js'
+import type { Connection } from '../query/connection.js'
 import type { Transaction } from '../query/transaction.js'
 import { Bell } from './bell.js'
 import type { DurableEvent } from './event.js'
 import type { Outlet, SubscriptionBatch } from './outlet.js'
 import { SubscriptionObserver } from './observer.js'
 import { PLAIN, withConnection, withinBounds, type DurableOwner } from './owner.js'
-import { explained } from './states.js'
+import { adopt } from './schema.js'
+import { SqlState, explained, sqlStateOf } from './states.js'
 import { SubscriptionStream } from './stream.js'
 import { describeUnread, type UnreadSubscription } from './unread.js'
 import { lookAfter } from './upkeep.js'
@@ -235,14 +237,26 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     const maxUnread = maxUnreadAgeMs === null ? null : `${maxUnreadAgeMs} ms`
     // It may wait for whoever trims, and a connection that is cut off in silence never answers.
     const bounds = { signal, timeoutMs: maxHandlerMs }
+    const subscribe = (connection: Connection) =>
+      connection.execute(
+        'SELECT pglisten.subscribe($1, $2, $3, $4, $5::text::interval, $6)',
+        [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
+        { ...PLAIN, ...bounds },
+      )
     const subscribed = withConnection(
       this.#owner,
-      (connection) =>
-        connection.execute(
-          'SELECT pglisten.subscribe($1, $2, $3, $4, $5::text::interval, $6)',
-          [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
-          { ...PLAIN, ...bounds },
-        ),
+      async (connection) => {
+        try {
+          await subscribe(connection)
+        } catch (error) {
+          if (sqlStateOf(error) !== SqlState.Elsewhere) throw error
+          await adopt(connection, bounds)
+          const message =
+            'the subscriptions were in a restored dump: their positions mean here what they meant there'
+          this.#adopted(message, { error })
+          await subscribe(connection)
+        }
+      },
       { signal },
     )
     await explained(subscribed)
@@ -282,12 +296,15 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       },
       onLeft: () => void this.#working.delete(partition),
       onAsleep: (isAsleep) => observer.tell(isAsleep ? 'asleep' : 'awake', { partition }),
-      onAdopted: (message, error) => {
-        observer.tell('adopted', { partition, error })
-        this.#reportWarning(message, error)
-      },
+      onAdopted: (message, error) => this.#adopted(message, { partition, error }),
       onCall: (event, call) => observer.traced(partition, event, call),
     }
+  }
+
+  /** The positions of a restored dump were adopted, by a worker or before a new subscription was made. */
+  #adopted(message: string, facts: { partition?: number; error: unknown }): void {
+    this.#observer.tell('adopted', facts)
+    this.#reportWarning(message, facts.error)
   }
 
   #warn(message: string, error: unknown): void {

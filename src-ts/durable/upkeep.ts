@@ -11,6 +11,9 @@ const PAUSE_MS = 5
 /** A connection that is cut off in silence never answers: so long, or for `everyMs` where that is more, an answer is waited for, in milliseconds. */
 const MIN_TIMEOUT_MS = 5000
 
+/** After so many rounds in a row that were answered it is dropped what nobody reads: after an outage others have to come back first. */
+const ROUNDS_BEFORE_DROPS = 4
+
 /** Looks after the events of a database until `stop` is aborted, once in `everyMs`. Does not reject. */
 export async function lookAfter(
   owner: DurableOwner,
@@ -19,14 +22,18 @@ export async function lookAfter(
   stop: AbortSignal,
 ): Promise<void> {
   const bounds = { signal: stop, timeoutMs: Math.max(everyMs, MIN_TIMEOUT_MS) }
+  let rounds = 0
   while (!stop.aborted) {
     await waited(everyMs, stop)
     try {
-      while (!stop.aborted && (await tend(owner, onUnread, bounds)) > 0) {
+      const drops = rounds >= ROUNDS_BEFORE_DROPS
+      while (!stop.aborted && (await tend(owner, drops, onUnread, bounds)) > 0) {
         await waited(PAUSE_MS, stop)
       }
+      rounds += 1
     } catch {
       // Whoever works tells of a server that is away, and of a schema that is gone. The next round comes.
+      rounds = 0
     }
   }
 }
@@ -34,6 +41,7 @@ export async function lookAfter(
 /** Removes some events; how many. Only one process of a database does so at a time. */
 async function tend(
   owner: DurableOwner,
+  drops: boolean,
   onUnread: (unread: UnreadSubscription) => void,
   bounds: CallOptions,
 ): Promise<number> {
@@ -41,8 +49,8 @@ async function tend(
     owner,
     (connection) =>
       connection.fetchRow<{ removed: number; unread: string | null }>(
-        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2)',
-        [BATCH, MOST_COUNTED],
+        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2, $3)',
+        [BATCH, MOST_COUNTED, drops],
         { ...PLAIN, ...bounds },
       ),
     bounds,

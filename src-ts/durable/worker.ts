@@ -12,6 +12,7 @@ import { eventOf, rawEvent, type DurableEvent, type Row, type Taken, type Way } 
 import { NotTaken, type Outlet } from './outlet.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 import { Partition } from './partition.js'
+import { adopt } from './schema.js'
 import type { DurableHandler, WorkerEvents, WorkerSettings } from './settings.js'
 import { Sleep } from './sleep.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
@@ -37,6 +38,15 @@ const MAX_RETRY_DELAY_MS = 30_000
 /** The first and the longest wait for a server that is away, in milliseconds. */
 const AWAY_DELAY_MS = 50
 const MAX_AWAY_DELAY_MS = 2000
+
+/** An event that has failed too often, and is given up when it is fetched next. */
+interface Doomed {
+  readonly id: bigint
+  /** How often it had failed: more often by then, and another worker has had it. */
+  readonly attempts: number
+  readonly error: unknown
+}
+
 /** An error of the handler, or of the loop that was handed the batch which begins with the event. */
 class HandlerFailure extends Error {
   constructor(
@@ -44,6 +54,8 @@ class HandlerFailure extends Error {
     readonly reason: unknown,
     /** Whether the event was the only one of its transaction: else another one may be to blame. */
     readonly isAlone: boolean,
+    /** What is known of the event, where it was to be given up. */
+    readonly doomed?: Doomed,
   ) {
     super()
   }
@@ -67,8 +79,7 @@ export class Worker {
   #careful = 0
   /** Whether the present batch is of events that were given up, and are to be handled again. */
   #isRetried = false
-  /** The event that is to be given up next, and why. */
-  #doomed: { id: bigint; error: unknown } | undefined
+  #doomed: Doomed | undefined
   /** When it was last awake, by `performance.now()`, and how often it has soon been so again. */
   #awakeAt = -Infinity
   #wakes = 0
@@ -126,7 +137,8 @@ export class Worker {
   /** Gives up what a loop has failed at too often, and then ended. */
   async #giveUpAtLast(): Promise<void> {
     try {
-      await withConnection(this.#owner, (connection) => this.#batch(connection))
+      const outcome = await withConnection(this.#owner, (connection) => this.#batch(connection))
+      if (outcome instanceof HandlerFailure) await this.#failed(outcome)
     } catch {
       // The next attempt at it fails too, or does not.
     }
@@ -138,17 +150,17 @@ export class Worker {
     this.#owner.checkOpen()
     const state = sqlStateOf(error)
     if (state === SqlState.WorkedElsewhere) {
-      this.#events.onStandingBy()
-      await waited(this.#options.standbyPollMs, this.#stop)
+      await this.#standBy()
       return true
     }
     if (state === SqlState.Elsewhere) {
       try {
-        await withConnection(this.#owner, (connection) =>
-          connection.execute('SELECT FROM pglisten.adopt()', [], { ...PLAIN, signal: this.#stop }),
-        )
-      } catch {
-        // The next fetch says again what is to be done.
+        const bounds = { signal: this.#stop }
+        await withConnection(this.#owner, (connection) => adopt(connection, bounds))
+      } catch (reason) {
+        // The next fetch says again what is to be done, and not why it cannot be.
+        if (this.#stop.aborted) return false
+        this.#events.onWarning(`subscription \`${this.#name}\` could not be adopted`, reason)
         return false
       }
       const message = `subscription \`${this.#name}\` was in a restored dump: its position means here what it meant there`
@@ -159,6 +171,12 @@ export class Worker {
     const refused = state === SqlState.ReadOnly ? undefined : refusal(error)
     if (refused) throw refused
     return false
+  }
+
+  /** Another worker has the partition: waits until it is time to look again. */
+  async #standBy(): Promise<void> {
+    this.#events.onStandingBy()
+    await waited(this.#options.standbyPollMs, this.#stop)
   }
 
   /**
@@ -227,6 +245,7 @@ export class Worker {
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
     let rows: readonly Row[] = []
+    let doomed: Doomed | undefined
     try {
       await Transaction.run(await begun.tx, async (tx) => {
         const taken = Partition.taken(await begun.first())
@@ -234,15 +253,19 @@ export class Worker {
         if (!taken) return
         rows = this.#chosen(taken.rows)
         this.#isRetried = taken.way.retried !== undefined
+        doomed = this.#sentence(rows[0]!)
         let done = 0
-        if (this.#outlet) {
-          present = rawEvent(rows[0]!)
-          const outcome = await this.#hand(this.#outlet, tx, rows)
-          if (outcome instanceof HandlerFailure) throw (failure = outcome)
-          done = outcome
+        if (doomed || this.#outlet) present = rawEvent(rows[0]!)
+        if (doomed) {
+          await this.#partition.giveUp(tx, doomed.id, doomed.error)
+          done = 1
+        } else if (this.#outlet) {
+          failure = await this.#hand(this.#outlet, connection, tx, rows)
+          if (failure) throw failure
+          done = rows.length
         }
         const startedAt = performance.now()
-        for (const row of this.#outlet ? [] : rows) {
+        for (const row of done > 0 ? [] : rows) {
           // The rest is for the next transaction, rather than that the time of this one ends with much undone.
           // Before PostgreSQL 17 half of it bounds the pauses between statements, and a handler may run none.
           const isLate = performance.now() - startedAt > this.#options.maxHandlerMs / 4
@@ -250,12 +273,10 @@ export class Worker {
           const event = rawEvent(row)
           present = event
           try {
-            if (!this.#doomed || !(await this.#givesUp(tx, event.id))) {
-              const handled = this.#handle(tx, event)
-              // A handler that need not be waited for is not.
-              if (asThenable(handled)) await handled
-              checkOpen(tx, 'the handler')
-            }
+            const handled = this.#handle(tx, event)
+            // A handler that need not be waited for is not.
+            if (asThenable(handled)) await handled
+            if (!isOpen(tx, connection)) await checkOpen(tx, connection, 'the handler')
           } catch (error) {
             throw (failure = new HandlerFailure(event, error, rows.length === 1))
           }
@@ -272,13 +293,16 @@ export class Worker {
         const ended = tx[endWith](moving, this.#options.maxHandlerMs, next)
         this.#begun = ended.next
         await ended.committed
-        this.#finished(rows, done)
+        this.#careful = Math.max(0, this.#careful - done)
+        if (doomed) this.#givenUp(rawEvent(rows[0]!), doomed)
+        else this.#events.onDone(done)
       })
       this.#outlet?.committed()
     } catch (error) {
       if (this.#begun) await this.#abandon()
       this.#outlet?.rolledBack(error instanceof HandlerFailure ? error.reason : error)
-      const failed = failure ?? this.#failureOf(error, present, rows)
+      if (rows.length === 0) this.#notTaken(error, most)
+      const failed = failure ?? this.#failureOf(error, present, rows, doomed)
       if (failed) return failed
       if (rows.length > 1 && !isLost(error)) return rows.length
       throw error
@@ -315,15 +339,14 @@ export class Worker {
     return this.#events.onCall(given, () => this.#handler!(tx, given as never))
   }
 
-  /** Hands a batch to the loop. Returns how many of its events are done then, from the first on, or what failed. */
+  /** Hands a batch to the loop. Returns what failed, if something did. */
   async #hand(
     outlet: Outlet,
+    connection: Connection,
     tx: Transaction,
     given: readonly Row[],
-  ): Promise<number | HandlerFailure> {
+  ): Promise<HandlerFailure | undefined> {
     const isAlone = given.length === 1
-    const first = rawEvent(given[0]!)
-    if (await this.#givesUp(tx, first.id)) return 1
     const events: DurableEvent<unknown>[] = []
     for (const row of given) {
       try {
@@ -334,34 +357,31 @@ export class Worker {
     }
     try {
       await outlet.hand(tx, events)
-      checkOpen(tx, 'the loop')
-      return given.length
+      if (!isOpen(tx, connection)) await checkOpen(tx, connection, 'the loop')
+      return undefined
     } catch (error) {
-      return new HandlerFailure(first, error, isAlone)
+      return new HandlerFailure(rawEvent(given[0]!), error, isAlone)
     }
   }
 
-  /** Sets an event apart, if it has failed too often. Returns whether it has. */
-  async #givesUp(tx: Transaction, id: bigint): Promise<boolean> {
+  /** What is known of an event that is to be given up: once, since what comes of it is found out anew. Such an event comes alone. */
+  #sentence([id, , , , , , attempt]: Row): Doomed | undefined {
     const doomed = this.#doomed
-    if (doomed?.id !== id) return false
-    await this.#partition.giveUp(tx, id, doomed.error)
-    return true
+    if (doomed?.id !== id) return undefined
+    this.#doomed = undefined
+    return doomed.attempts === attempt - 1 ? doomed : undefined
   }
 
-  #finished(rows: readonly Row[], done: number): void {
-    this.#careful = Math.max(0, this.#careful - done)
-    const doomed = this.#doomed
-    if (doomed && rows.slice(0, done).some(([id]) => id === doomed.id)) {
-      this.#doomed = undefined
-      const row = rows.find(([id]) => id === doomed.id)!
-      // It was fetched once more for that.
-      const event = rawEvent(row)
-      this.#events.onGivenUp({ ...event, attempt: event.attempt - 1 }, doomed.error)
-      this.#events.onDone(done - 1)
-      return
-    }
-    this.#events.onDone(done)
+  /** Tells of an event that was given up. It was fetched once more for that. */
+  #givenUp(event: DurableEvent<unknown>, { error }: Doomed): void {
+    this.#events.onGivenUp({ ...event, attempt: event.attempt - 1 }, error)
+  }
+
+  /** Events could not be fetched. Where one of them is to blame, those before it are done, one by one. */
+  #notTaken(error: unknown, most: number): void {
+    const state = sqlStateOf(error)
+    const isRefused = state === SqlState.WorkedElsewhere || state === SqlState.Elsewhere
+    if (most > 1 && !isRefused && !isLost(error)) this.#careful = CAREFUL_EVENTS
   }
 
   /**
@@ -372,34 +392,39 @@ export class Worker {
     error: unknown,
     present: DurableEvent<unknown> | undefined,
     rows: readonly Row[],
+    doomed: Doomed | undefined,
   ): HandlerFailure | undefined {
     if (rows.length === 0) return undefined
     const isAlone = rows.length === 1
-    if (present) return new HandlerFailure(present, error, isAlone)
+    if (present) return new HandlerFailure(present, error, isAlone, doomed)
     // A loop may end by it, and who comes next has to know that the events are to be tried one by one.
-    if (isAlone || this.#outlet) return new HandlerFailure(rawEvent(rows[0]!), error, isAlone)
+    if (isAlone || this.#outlet)
+      return new HandlerFailure(rawEvent(rows[0]!), error, isAlone, doomed)
     this.#careful = CAREFUL_EVENTS
     return undefined
   }
 
   /** Counts a failure, and waits; decides what becomes of the event. */
-  async #failed({ event, reason, isAlone }: HandlerFailure): Promise<void> {
+  async #failed({ event, reason, isAlone, doomed }: HandlerFailure): Promise<void> {
     // That is no failure of the event.
     if (reason instanceof NotTaken) return
     this.#careful = CAREFUL_EVENTS
     const state = sqlStateOf(reason)
     const isCounted = state !== SqlState.SerializationFailure && state !== SqlState.Deadlock
     const { maxAttempts, onFailure, retryDelayMs } = this.#options
+    // That an event is given up fails for another reason than the event did.
+    const error = doomed ? doomed.error : reason
     let attempts: number | undefined
     try {
-      if (isCounted) attempts = await this.#partition.countFailure(event.id, reason)
-    } catch (error) {
+      if (isCounted) attempts = await this.#counted(event.id, error)
+    } catch (uncounted) {
       this.#events.onFailure(event, reason)
-      throw error
+      throw uncounted
     }
-    if (attempts === 0) {
-      // The commit took effect, and its answer was lost.
-      this.#events.onDone(1)
+    if (attempts === 0 || attempts === -1) {
+      // The commit took effect, and its answer was lost; or else another worker has had the event, and told.
+      if (attempts === 0 && !doomed) this.#events.onDone(1)
+      if (attempts === -1 && doomed) this.#givenUp(event, doomed)
       return
     }
     this.#events.onFailure(event, reason)
@@ -416,18 +441,45 @@ export class Worker {
           eventId: event.id,
         })
       }
-      this.#doomed = { id: event.id, error: reason }
+      this.#doomed = { id: event.id, attempts, error }
       return
     }
     await waited(Math.min(retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS), this.#stop)
   }
+
+  /**
+   * Counts a failure, once no session has the partition: one that commits what was done, or another worker's. Returns how many there were,
+   * or what became of the event, as {@link Partition.countFailure} does.
+   */
+  async #counted(event: bigint, reason: unknown): Promise<number> {
+    for (;;) {
+      try {
+        return await this.#partition.countFailure(event, reason)
+      } catch (error) {
+        if (sqlStateOf(error) !== SqlState.WorkedElsewhere || this.#stop.aborted) throw error
+        await this.#standBy()
+      }
+    }
+  }
 }
 
-/** Throws when the transaction has ended: because its time was over, or because whoever was given it has ended it. */
-function checkOpen(tx: Transaction, who: string): void {
+/** Whether the transaction is open, as far as is known without asking the server. */
+function isOpen(tx: Transaction, connection: Connection): boolean {
+  return !tx.isEnded && connection.transactionStatus === 'active'
+}
+
+/**
+ * Throws when the transaction is not open: its time was over, the connection is lost, a statement has failed, or whoever was given the
+ * transaction has ended it.
+ */
+async function checkOpen(tx: Transaction, connection: Connection, who: string): Promise<void> {
   const lost = Transaction.lossOf(tx)
   if (lost) throw lost.reason
-  if (!tx.isEnded) return
+  if (!tx.isEnded) {
+    // A transaction that has failed runs no statement, nor does a connection that is lost.
+    await tx.execute('SELECT', [], PLAIN)
+    if (connection.transactionStatus === 'active') return
+  }
   throw new DurableError(`${who} has ended the transaction that it was given; nothing is done`)
 }
 

@@ -267,7 +267,7 @@ export abstract class Queryable {
    * Rejects with {@link DatabaseError} (`3F000`) where {@link Durable.install} has not been called.
    *
    * @param channel - The channel: 1 to 63 bytes.
-   * @param payload - Text of any size without NUL.
+   * @param payload - Text without NUL: with the key, up to 256 MiB.
    * @param options - The event's key and bell, and bounds of the call. @default none
    */
   async publish(channel: string, payload: string, options?: PublishOptions): Promise<bigint> {

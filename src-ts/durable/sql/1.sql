@@ -27,7 +27,9 @@ CREATE TABLE pglisten.event (
   at      timestamptz NOT NULL DEFAULT clock_timestamp(),
   channel text NOT NULL,
   payload text NOT NULL,
-  key     text
+  key     text,
+  -- The transaction that has published it, where `xact` is another one: the event is named by it.
+  origin  xid8
 );
 CREATE INDEX event_xact ON pglisten.event (xact, id);
 
@@ -95,6 +97,7 @@ CREATE TABLE pglisten.failed (
   is_due       boolean NOT NULL DEFAULT false,
   PRIMARY KEY (subscription, event)
 );
+CREATE INDEX failed_due ON pglisten.failed (subscription, partition, event) WHERE is_due;
 COMMENT ON TABLE pglisten.failed IS 'Events that were given up. Those that are due are handled again, before others.';
 
 -- The snapshot of this statement, with the transaction itself among the open ones: what it publishes itself is not done.
@@ -168,6 +171,10 @@ BEGIN
   IF channel IS NULL OR channel = '' OR octet_length(channel) > 63 THEN
     RAISE EXCEPTION 'the name of a channel has from 1 to 63 bytes' USING ERRCODE = 'invalid_parameter_value';
   END IF;
+  -- What is twice as long is no string of JavaScript's any more. A constraint of the table would cost ten microseconds.
+  IF octet_length(payload) + coalesce(octet_length(key), 0) > 268435456 THEN
+    RAISE EXCEPTION 'the payload and the key of an event have at most 268435456 bytes' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
   -- One statement, since each of its own costs several microseconds.
   INSERT INTO pglisten.event (xact, channel, payload, key) VALUES (own, $1, $2, $3)
   RETURNING id, EXISTS (SELECT FROM pglisten.sleeper AS s WHERE $1 = ANY (s.channels)) INTO new_id, is_slept;
@@ -193,8 +200,17 @@ BEGIN
   INSERT INTO pglisten.subscription AS s (name, channels, partitions, max_unread, on_unread)
   VALUES ($1, $2, $3, $5, $6) ON CONFLICT DO NOTHING;
   IF FOUND THEN
-    INSERT INTO pglisten.position (subscription, partition, base)
-    SELECT $1, p, CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END FROM generate_series(0, $3 - 1) AS p;
+    -- A position of this cluster among those of another one would be adopted as one of that.
+    IF NOT pglisten.is_adopted() THEN
+      RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+    END IF;
+    INSERT INTO pglisten.position (subscription, partition, base, high)
+    SELECT $1, p, start.base, start.high
+    FROM generate_series(0, $3 - 1) AS p, (
+      SELECT CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END AS base,
+        CASE WHEN beginning THEN 0 ELSE coalesce(max(v.id), 0) END AS high
+      FROM pglisten.event AS v
+    ) AS start;
     RETURN true;
   END IF;
   SELECT * INTO STRICT known FROM pglisten.subscription AS s WHERE s.name = $1;
@@ -209,7 +225,8 @@ BEGIN
 END $$;
 
 -- Locks a position for the transaction, and bounds that by the server's own time-outs, so that a worker that is frozen or cut off
--- gives its lock back. Before version 17 no time-out is that of a transaction, and two of them share the time.
+-- gives its lock back. Before version 17 no time-out is that of a transaction, and two of them share the time. None of those ends a
+-- session that waits for its client to read: the operating system does, where it can.
 CREATE FUNCTION pglisten.hold(sub text, part int, max_handler_ms int, synchronous text) RETURNS pglisten.position
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -218,12 +235,20 @@ BEGIN
   IF synchronous IS NOT NULL THEN
     PERFORM set_config('synchronous_commit', synchronous, true);
   END IF;
+  -- A server on another system writes a line to its log each time that this is set.
+  IF strpos(version(), 'linux') > 0 THEN
+    PERFORM set_config('tcp_user_timeout', max_handler_ms::text, true);
+  END IF;
   IF current_setting('server_version_num')::int >= 170000 THEN
+    -- A timer that runs, by what the session has set, goes on by the old value unless it is stopped.
+    IF current_setting('transaction_timeout') <> '0' THEN
+      PERFORM set_config('transaction_timeout', '0', true);
+    END IF;
     PERFORM set_config('idle_in_transaction_session_timeout', max_handler_ms::text, true),
       set_config('transaction_timeout', max_handler_ms::text, true);
   ELSE
-    PERFORM set_config('idle_in_transaction_session_timeout', ((max_handler_ms + 1) / 2)::text, true),
-      set_config('statement_timeout', ((max_handler_ms + 1) / 2)::text, true);
+    PERFORM set_config('idle_in_transaction_session_timeout', (max_handler_ms - max_handler_ms / 2)::text, true),
+      set_config('statement_timeout', (max_handler_ms - max_handler_ms / 2)::text, true);
   END IF;
   SELECT * INTO own FROM pglisten.position AS p WHERE p.subscription = sub AND p.partition = part FOR NO KEY UPDATE SKIP LOCKED;
   IF NOT FOUND THEN
@@ -235,7 +260,7 @@ BEGIN
   RETURN own;
 END $$;
 
--- The events that follow, at most `n`, and behind them a row without an id whose payload says how the position moves when they are done:
+-- The events that follow, at most `n` and some 16 MiB unless the first one alone has more, and behind them a row without an id whose payload says how the position moves when they are done:
 -- `after` is left to the caller, who knows the last event. No row: there is nothing to do. To be called in the transaction that does the
 -- work; READ COMMITTED.
 CREATE FUNCTION pglisten.take(sub text, part int, n int, max_handler_ms int, synchronous text)
@@ -248,7 +273,10 @@ DECLARE
   known pglisten.subscription;
   own pglisten.position;
   present pg_snapshot;
+  most_bytes CONSTANT bigint := 16777216;
   size int;
+  bytes bigint;
+  fit int;
   from_base pg_snapshot;
   had_target boolean;
   is_tried boolean;
@@ -261,11 +289,11 @@ BEGIN
   END IF;
   SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
 
-  -- What is to be tried again.
+  -- What is to be tried again, one by one: each event has failed before.
   IF EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due) THEN
     RETURN QUERY
       WITH due AS (
-        SELECT f.* FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due ORDER BY f.event LIMIT n
+        SELECT f.* FROM pglisten.failed AS f WHERE f.subscription = sub AND f.partition = part AND f.is_due ORDER BY f.event LIMIT 1
       )
       (SELECT d.event, d.xact, d.channel, d.payload, d.key, round(date_part('epoch', d.published) * 1000000), d.attempts + 1 FROM due AS d ORDER BY d.event)
       UNION ALL
@@ -280,22 +308,22 @@ BEGIN
   LOOP
     from_base := own.base;
     IF own.target IS NULL THEN
-      SELECT count(*) INTO size FROM (
-        SELECT FROM pglisten.event AS v
+      SELECT count(*), sum(found.bytes) INTO size, bytes FROM (
+        SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
         WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
           AND v.channel = ANY (known.channels)
           AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
         UNION ALL
-        SELECT FROM pglisten.event AS v
+        SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) FROM pglisten.event AS v
         WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(v.xact, present)
           AND v.channel = ANY (known.channels)
           AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
         LIMIT n + 1
       ) AS found;
-      IF size <= n THEN
+      IF size <= n AND (size <= 1 OR bytes <= most_bytes) THEN
         IF size > 0 THEN
           RETURN QUERY
-            SELECT v.id, v.xact, v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
+            SELECT v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
               CASE WHEN is_tried THEN pglisten.attempts_at(sub, v.id) ELSE 0 END + 1
             FROM (
               SELECT w.* FROM pglisten.event AS w
@@ -322,16 +350,29 @@ BEGIN
         WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present)
       ) AS ends;
     END IF;
+    fit := n;
+    -- An event of which nothing is in the TOAST table takes less than 2 kB where it is stored.
+    IF pg_relation_size((SELECT c.reltoastrelid FROM pg_class AS c WHERE c.oid = 'pglisten.event'::regclass)) > 0 THEN
+      SELECT count(*) INTO fit FROM (
+        SELECT u.bytes, sum(u.bytes) OVER (ORDER BY u.id ROWS UNBOUNDED PRECEDING) AS total FROM (
+          SELECT v.id, octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
+          WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+            AND v.channel = ANY (known.channels)
+            AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+          ORDER BY v.id LIMIT n
+        ) AS u
+      ) AS found WHERE found.total <= most_bytes OR found.total = found.bytes;
+    END IF;
     RETURN QUERY
-      SELECT v.id, v.xact, v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
+      SELECT v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
         CASE WHEN is_tried THEN pglisten.attempts_at(sub, v.id) ELSE 0 END + 1
       FROM pglisten.event AS v
       WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
         AND v.channel = ANY (known.channels)
         AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-      ORDER BY v.id LIMIT n;
+      ORDER BY v.id LIMIT fit;
     GET DIAGNOSTICS size = ROW_COUNT;
-    EXIT WHEN size = n;
+    EXIT WHEN size > 0 AND size = fit;
     -- The walk is at its end. Where it was there before, what has come since follows.
     own.base := own.target;
     own.target := NULL;
@@ -385,6 +426,8 @@ BEGIN
     -- One that was given up again is not due any more, and stays.
     DELETE FROM pglisten.failed AS f
     WHERE f.subscription = sub AND f.is_due AND f.event IN (SELECT e::bigint FROM jsonb_array_elements_text(way -> 'retried') AS e);
+    -- That is reading too.
+    UPDATE pglisten.position AS p SET moved = clock_timestamp() WHERE p.subscription = sub AND p.partition = part;
   ELSE
     own.subscription := sub;
     own.partition := part;
@@ -454,22 +497,24 @@ BEGIN
   DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker;
 END $$;
 
--- Counts an attempt that has failed; how many there were. 0: the event is done, since the commit of the attempt took effect although
--- nobody has heard of it. In a transaction of its own: that of the work is rolled back.
-CREATE FUNCTION pglisten.count_attempt(sub text, event bigint, error text) RETURNS int
+-- Counts an attempt that has failed; how many there were. 0: the event is done, and -1: it was given up, since the commit of the attempt
+-- took effect although nobody has heard of it, or another worker has had it. In a transaction of its own: that of the work is rolled back.
+CREATE FUNCTION pglisten.count_attempt(sub text, part int, event bigint, error text, max_handler_ms int) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   counted int;
 BEGIN
-  UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $3, failed = clock_timestamp()
-  WHERE f.subscription = sub AND f.event = $2 AND f.is_due RETURNING f.attempts INTO counted;
+  -- While somebody is at work, or a commit is under way, nobody knows whether the event is done.
+  PERFORM pglisten.hold(sub, part, max_handler_ms, NULL);
+  UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $4, failed = clock_timestamp()
+  WHERE f.subscription = sub AND f.event = $3 AND f.is_due RETURNING f.attempts INTO counted;
   IF FOUND THEN
     RETURN counted;
   END IF;
-  IF NOT pglisten.is_undone(sub, $2) THEN
-    RETURN 0;
+  IF NOT pglisten.is_undone(sub, $3) THEN
+    RETURN CASE WHEN EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.event = $3) THEN -1 ELSE 0 END;
   END IF;
-  INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $2, 1, $3)
+  INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $3, 1, $4)
   ON CONFLICT ON CONSTRAINT attempt_pkey
   DO UPDATE SET attempts = a.attempts + 1, error = excluded.error, at = clock_timestamp() RETURNING a.attempts INTO counted;
   RETURN counted;
@@ -495,7 +540,7 @@ BEGIN
   UPDATE pglisten.failed AS f SET is_due = false, error = $4, failed = clock_timestamp() WHERE f.subscription = sub AND f.event = $3;
   IF NOT FOUND THEN
     INSERT INTO pglisten.failed (subscription, partition, event, xact, channel, payload, key, published, attempts, error)
-    SELECT sub, part, v.id, v.xact, v.channel, v.payload, v.key, v.at,
+    SELECT sub, part, v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, v.at,
       coalesce((SELECT a.attempts FROM pglisten.attempt AS a WHERE a.subscription = sub AND a.event = v.id), 1), $4
     FROM pglisten.event AS v WHERE v.id = $3;
   END IF;
@@ -523,6 +568,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   known pglisten.subscription;
 BEGIN
+  -- Whoever works it has the lock of a position, and may need that of the subscription afterwards.
+  PERFORM FROM pglisten.position AS p WHERE p.subscription = $1 ORDER BY p.partition FOR UPDATE;
   DELETE FROM pglisten.subscription AS s WHERE s.name = $1 RETURNING * INTO known;
   IF NOT FOUND THEN
     RETURN false;
@@ -575,11 +622,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT clock_timestamp() - greatest(
     (SELECT s.begun FROM pglisten.subscription AS s WHERE s.name = sub),
     (SELECT min(p.moved) FROM pglisten.position AS p WHERE p.subscription = sub),
-    (SELECT max(a.at) FROM pglisten.attempt AS a WHERE a.subscription = sub))
+    (SELECT max(a.at) FROM pglisten.attempt AS a WHERE a.subscription = sub),
+    (SELECT max(f.failed) FROM pglisten.failed AS f WHERE f.subscription = sub AND f.is_due))
 $$;
 
--- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it. `events` is counted up to `most`.
-CREATE FUNCTION pglisten.tell_unread(most bigint)
+-- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it, or leaves them for later. `events` is
+-- counted up to `most`.
+CREATE FUNCTION pglisten.tell_unread(most bigint, drops boolean DEFAULT true)
 RETURNS TABLE (name text, age interval, events bigint, oldest timestamptz, is_dropped boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -591,7 +640,7 @@ BEGIN
   FOR known IN
     SELECT s.* FROM pglisten.subscription AS s
     WHERE pglisten.unread_for(s.name) > s.max_unread
-      AND (s.on_unread = 'drop' OR s.told IS NULL OR s.told < clock_timestamp() - s.max_unread)
+      AND CASE s.on_unread WHEN 'drop' THEN drops ELSE s.told IS NULL OR s.told < clock_timestamp() - s.max_unread END
     ORDER BY s.name FOR UPDATE SKIP LOCKED
   LOOP
     age := pglisten.unread_for(known.name);
@@ -613,7 +662,7 @@ END $$;
 
 -- What whoever runs a subscription does now and then for all of them: removes at most `n` events, and tells of what nobody reads. Does
 -- nothing while another one is at it.
-CREATE FUNCTION pglisten.tend(n int, most bigint, OUT removed int, OUT unread jsonb)
+CREATE FUNCTION pglisten.tend(n int, most bigint, drops boolean DEFAULT true, OUT removed int, OUT unread jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   keep interval;
@@ -626,7 +675,7 @@ BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   SELECT jsonb_agg(to_jsonb(u) || jsonb_build_object(
     'age', (extract(epoch FROM u.age) * 1000)::bigint, 'oldest', (extract(epoch FROM u.oldest) * 1000)::bigint))
-  INTO unread FROM pglisten.tell_unread(most) AS u;
+  INTO unread FROM pglisten.tell_unread(most, drops) AS u;
   SELECT u.retention INTO keep FROM pglisten.upkeep AS u;
   IF keep IS NOT NULL THEN
     removed := pglisten.trim(keep, n);
@@ -643,26 +692,29 @@ DECLARE
   present pg_snapshot;
 BEGIN
   PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
-  LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
-  present := pglisten.position_now();
-  IF pglisten.is_home() AND NOT EXISTS (
-    SELECT FROM pglisten.position AS p WHERE pg_snapshot_xmax(coalesce(p.target, p.base)) > pg_snapshot_xmax(present)
-  ) THEN
+  -- Nobody who publishes waits where there is nothing to do.
+  IF pglisten.is_adopted() THEN
     RETURN;
   END IF;
-  CREATE TEMP TABLE pglisten_undone ON COMMIT DROP AS
-    SELECT sets.id, sets.who, (2 + dense_rank() OVER (ORDER BY sets.who))::text::xid8 AS stamp FROM (
-      SELECT e.id, coalesce(array_agg(format('%s/%s', p.subscription, p.partition) ORDER BY p.subscription, p.partition) FILTER (WHERE NOT (
+  LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
+  present := pglisten.position_now();
+  WITH undone AS MATERIALIZED (
+    SELECT e.id, coalesce(array_agg(format('%s/%s', p.subscription, p.partition) ORDER BY p.subscription, p.partition) FILTER (
+      WHERE p.subscription IS NOT NULL AND NOT (
         (e.id <= p.high AND pg_visible_in_snapshot(e.xact, p.base))
         OR (p.target IS NOT NULL AND e.id <= p.after AND pg_visible_in_snapshot(e.xact, p.target)))), '{}') AS who
-      FROM pglisten.event AS e CROSS JOIN pglisten.position AS p GROUP BY e.id
-    ) AS sets;
-  UPDATE pglisten.event AS e SET xact = u.stamp FROM pg_temp.pglisten_undone AS u WHERE u.id = e.id;
+    FROM pglisten.event AS e LEFT JOIN pglisten.position AS p ON true GROUP BY e.id
+  ), sets AS MATERIALIZED (
+    SELECT u.who, (2 + row_number() OVER (ORDER BY u.who))::text::xid8 AS stamp FROM undone AS u GROUP BY u.who
+  ), stamped AS (
+    UPDATE pglisten.event AS e SET origin = coalesce(e.origin, e.xact), xact = s.stamp
+    FROM undone AS u JOIN sets AS s ON s.who = u.who WHERE u.id = e.id
+  )
   UPDATE pglisten.position AS p SET target = NULL, after = NULL, base = (
     SELECT CASE WHEN count(*) = 0 THEN present
       ELSE format('%s:%s:%s', (array_agg(x ORDER BY x))[1], pg_snapshot_xmax(present), string_agg(x::text, ',' ORDER BY x))::pg_snapshot END
     FROM (
-      SELECT DISTINCT u.stamp FROM pg_temp.pglisten_undone AS u WHERE format('%s/%s', p.subscription, p.partition) = ANY (u.who)
+      SELECT s.stamp FROM sets AS s WHERE format('%s/%s', p.subscription, p.partition) = ANY (s.who)
       UNION SELECT pg_snapshot_xip(present)
     ) AS open (x));
   UPDATE pglisten.home AS h SET cluster = e.cluster, database = e.database, relation = e.relation FROM pglisten.here() AS e;
