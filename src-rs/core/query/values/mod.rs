@@ -15,6 +15,7 @@ mod tape;
 pub use codec::{Choice, Codec, Dates, Geometry, Moment, Part, type_name};
 pub use decode::Unread;
 pub use encode::{Encoded, Mismatch, RecordColumn, RecordEncoder, Unwritten, encode_params};
+pub(crate) use tape::MOST_BYTES;
 pub use tape::{Tape, Texts};
 
 /// Milliseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
