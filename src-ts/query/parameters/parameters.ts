@@ -165,7 +165,7 @@ class Converter {
   #object(value: object, at: (number | string)[]): unknown {
     if (at.length > MAX_DEPTH) return this.#deep(value)
     if (isAsked(value)) return this.#any(value.toPostgres(), [...at, 'toPostgres()'])
-    if (Array.isArray(value)) return this.#array(value, at)
+    if (Array.isArray(value)) return this.#isWithin ? this.#part(value, at) : this.#array(value, at)
     if (types.isDate(value)) {
       if (Number.isNaN(value.getTime())) {
         throw new ArgumentTypeError(
@@ -207,6 +207,14 @@ class Converter {
     )
   }
 
+  /** An array within an object. Rust reads text faster than value after value. */
+  #part(array: readonly unknown[], at: (number | string)[]): unknown {
+    if (this.#types.isOwnStringify || formOf(array) !== Form.Json) return this.#array(array, at)
+    const { json, error } = this.#json(array)
+    if (json === undefined) throw this.#notJson(error, at)
+    return { json }
+  }
+
   #array(array: readonly unknown[], at: (number | string)[]): unknown[] {
     const native: unknown[] = []
     for (let index = 0; index < array.length; index += 1) {
@@ -220,11 +228,12 @@ class Converter {
 
   /** Bytes, or the numbers of any other typed array. */
   #view(view: ArrayBufferView, at: (number | string)[]): unknown {
-    if (view.buffer.byteLength === 0) this.#attached(view.buffer, at)
-    if (types.isUint8Array(view)) return view
     if (types.isTypedArray(view)) {
+      if (view.length === 0) this.#attached(view.buffer, at)
+      if (types.isUint8Array(view)) return view
       return this.#array(Array.from(view as unknown as ArrayLike<number | bigint>), at)
     }
+    this.#attached(view.buffer, at)
     return new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
   }
 

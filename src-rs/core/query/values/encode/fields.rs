@@ -9,7 +9,14 @@ use crate::query::values::{Param, number};
 /// The fields of an object; `None` when the parameter is none.
 pub(super) fn of(param: &Param) -> Option<Vec<(String, Param)>> {
     match param {
-        Param::Fields { fields, .. } => Some(fields.clone()),
+        Param::Fields { fields, .. } => {
+            let fields = fields.iter();
+            Some(
+                fields
+                    .map(|(name, value)| (name.clone(), opened(value)))
+                    .collect(),
+            )
+        }
         Param::Json(json) => {
             let values: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
             let fields = values
@@ -18,6 +25,18 @@ pub(super) fn of(param: &Param) -> Option<Vec<(String, Param)>> {
             Some(fields.collect())
         }
         _ => None,
+    }
+}
+
+/// A value of a field. Of an array there is its JSON text, where that tells all of it.
+fn opened(value: &Param) -> Param {
+    match value {
+        Param::Json(text) if text.starts_with('[') => match serde_json::from_str(text) {
+            Ok(json) => from_json(json, 0),
+            Err(_) => value.clone(),
+        },
+        Param::Array(values) => Param::Array(values.iter().map(opened).collect()),
+        value => value.clone(),
     }
 }
 

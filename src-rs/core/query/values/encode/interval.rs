@@ -49,12 +49,12 @@ pub(super) fn encode(param: &Param, out: &mut BytesMut) -> Option<()> {
     let microseconds = i64::try_from(sum(Microseconds)).ok()?;
     let days = i32::try_from(sum(Days)).ok()?;
     let months = i32::try_from(sum(Months)).ok()?;
-    let is_all = |least: bool| match least {
-        true => (microseconds, days, months) == (i64::MIN, i32::MIN, i32::MIN),
-        false => (microseconds, days, months) == (i64::MAX, i32::MAX, i32::MAX),
-    };
     // From version 17 on these would be infinite.
-    if is_all(true) || is_all(false) || amounts.iter().all(Option::is_none) {
+    let is_infinite = matches!(
+        (microseconds, days, months),
+        (i64::MIN, i32::MIN, i32::MIN) | (i64::MAX, i32::MAX, i32::MAX)
+    );
+    if is_infinite || amounts.iter().all(Option::is_none) {
         return None;
     }
     out.put_i64(microseconds);

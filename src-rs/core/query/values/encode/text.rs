@@ -17,10 +17,8 @@ const MOST_NAME: usize = 63;
 /// Writes a parameter that is not null.
 pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
     match (codec, param) {
-        (Codec::Void, _) => return Err(mismatch(codec, param)),
         // The server would cut off what is longer than a `"char"` or a name.
         (Codec::Char, Param::Text(text)) if char_byte(text).is_some() => out.push_str(text),
-        (Codec::Char, _) => return Err(mismatch(codec, param)),
         (Codec::Name, _) => {
             let start = out.len();
             write(&Codec::Text, param, out)?;
@@ -37,7 +35,7 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
                 let _ = write!(out, "{byte:02x}");
             }
         }
-        (Codec::Bytea, _) => return Err(mismatch(codec, param)),
+        (Codec::Void | Codec::Char | Codec::Bytea, _) => return Err(mismatch(codec, param)),
         (_, Param::Text(text) | Param::Literal { text, .. }) => out.push_str(text),
         (Codec::Bool, Param::Bool(value)) => out.push(if *value { 't' } else { 'f' }),
         (Codec::Int2 | Codec::Int4 | Codec::Int8, _) => integer(codec, param, out)?,
@@ -203,26 +201,23 @@ fn digits(param: &Param) -> Option<String> {
 }
 
 fn float(codec: &Codec, param: &Param, out: &mut String) -> Written {
-    match param {
-        Param::Number(value) => {
-            if *codec == Codec::Float4 {
-                super::float4(*value, param)?;
-            }
-            out.push_str(&number::text(*value));
+    if let Param::Number(value) = param {
+        if *codec == Codec::Float4 {
+            super::float4(*value, param)?;
         }
-        _ => {
-            let text = digits(param).ok_or_else(|| mismatch(codec, param))?;
-            // Beyond 2^53 a float8 has gaps, and beyond 2^24 a float4.
-            let nearest = match codec {
-                Codec::Float8 => text.parse::<f64>().map(|it| format!("{it:.0}")),
-                _ => text.parse::<f32>().map(|it| format!("{it:.0}")),
-            };
-            if nearest.as_ref() != Ok(&text) {
-                return Err(mismatch(codec, param));
-            }
-            out.push_str(&text);
-        }
+        out.push_str(&number::text(*value));
+        return Ok(());
     }
+    let text = digits(param).ok_or_else(|| mismatch(codec, param))?;
+    // Beyond 2^53 a float8 has gaps, and beyond 2^24 a float4.
+    let nearest = match codec {
+        Codec::Float8 => text.parse::<f64>().map(|it| format!("{it:.0}")),
+        _ => text.parse::<f32>().map(|it| format!("{it:.0}")),
+    };
+    if nearest.as_ref() != Ok(&text) {
+        return Err(mismatch(codec, param));
+    }
+    out.push_str(&text);
     Ok(())
 }
 
