@@ -89,7 +89,7 @@ export interface TypeOptions {
     | undefined
   /**
    * Functions by the name of a PostgreSQL type, as `columns` of a result has it, such as `int8` or `int4[]`: each makes the value of
-   * what would be read otherwise, also within arrays, ranges and composites.
+   * what would be read otherwise, also within arrays, ranges and composites. A domain counts as its base type.
    *
    * ```js
    * types: { decoders: { int8: Number, geometry: (hex) => wkx.Geometry.parse(Buffer.from(hex, 'hex')) } }
@@ -98,8 +98,8 @@ export interface TypeOptions {
    */
   decoders?: Readonly<Record<string, Decoder>> | undefined
   /**
-   * Functions by the name of a PostgreSQL type: each makes the parameter of a value that is given for that type, also of the elements
-   * of an array.
+   * Functions by the name of a PostgreSQL type, which for a domain is its own: each makes the parameter of a value that is given for
+   * that type, also of the elements of an array.
    * @default none
    */
   encoders?: Readonly<Record<string, Encoder>> | undefined

@@ -24,11 +24,6 @@ const ROOM = 64
 /** So many units of text are put together, since the engine has a longest string. Texts beyond that cross as they are. */
 const MOST_TEXT = 2 ** 24
 
-/** Whether an object says itself what it is as a parameter. */
-export function isAsked(value: object): value is { toPostgres(): unknown } {
-  return 'toPostgres' in value && typeof value.toPostgres === 'function'
-}
-
 /** Lists of parameters, which are added value by value. Rust reads the public fields. */
 export class ParameterLists {
   /** A kind for each value, and for each end of a list. */
@@ -116,4 +111,9 @@ export class ParameterLists {
     }
     this.numbers[this.#numbered++] = number
   }
+}
+
+/** Whether an object says itself what it is as a parameter. */
+export function isAsked(value: object): value is { toPostgres(): unknown } {
+  return 'toPostgres' in value && typeof value.toPostgres === 'function'
 }

@@ -104,12 +104,6 @@ function encodeElements(array: readonly unknown[], encoder: Encoder): unknown[] 
   })
 }
 
-/** The JSON text of an object, or why it has none. */
-interface JsonText {
-  readonly json?: string | undefined
-  readonly error?: unknown
-}
-
 /** Converts the parameters of one list. */
 class Converter {
   readonly #types: ResolvedTypes
@@ -330,6 +324,12 @@ class Converter {
     }
     return json === undefined ? { keys, values } : { keys, values, json }
   }
+}
+
+/** The JSON text of an object, or why it has none. */
+interface JsonText {
+  readonly json?: string | undefined
+  readonly error?: unknown
 }
 
 /** Whether a value is nothing to JSON. */
