@@ -79,9 +79,10 @@ interface TemporalNamespace {
  * | `bool` | boolean |
  * | `int2`, `int4`, `int8`, `oid`, `xid8`, … | integer that is exact, bigint |
  * | `float4`, `float8` | number |
- * | `numeric`, `money`; `text`, `varchar`, … | number, bigint; these and boolean |
+ * | `numeric`; `text`, `varchar`, … | number, bigint; these and boolean |
+ * | `money` | integer that is exact, bigint; a fraction as a string, as the server's `lc_monetary` has it |
  * | `bytea` | `Buffer`, `Uint8Array`, `ArrayBuffer`, `DataView` |
- * | `json`, `jsonb` | any value that `JSON.stringify` takes, `Map` as an object, except that a **string is taken as JSON text** as it is |
+ * | `json`, `jsonb` | any value that `JSON.stringify` takes, but bytes; `Map` as an object, `Set` and typed arrays as arrays; a **string is taken as JSON text** as it is |
  * | `date`, `timestamp`, `timestamptz` | `Date`, of which the first two hold the UTC day and time; objects of `Temporal`; `Infinity` and `-Infinity` |
  * | `time` | `Temporal.PlainTime` |
  * | `interval` | `Interval`, `Temporal.Duration`, an object such as `{ hours: 1 }`; `Infinity` and `-Infinity` |
@@ -91,7 +92,8 @@ interface TemporalNamespace {
  * | geometric types, `vector` | as they are read |
  * | arrays of these | array, nested for each dimension, with nulls; `Set`, typed arrays, `BoundedArray` |
  *
- * A `URL` is its text. An object with a method `toPostgres` is what that returns.
+ * A `URL` is its text. An object with a method `toPostgres` is what that returns. The parts of an object or an array are what they
+ * would be by themselves.
  */
 type QueryParameter = null | boolean | number | bigint | string | object;
 /** Makes a value of the user's of one that was read. It is not called for null. */
@@ -135,7 +137,8 @@ interface TypeOptions {
     arrayBounds?: 'keep' | 'drop' | undefined;
     /**
      * The functions that read and write `json` and `jsonb`. One that knows big numbers keeps them exact, which `JSON.parse` does not.
-     * `stringify` gets objects, also those within an array; arrays, and numbers and texts in them, it does not get.
+     * `stringify` gets objects, also those within an array, and those within an object that is given for a composite; arrays, and
+     * numbers and texts in them, it does not get.
      * @default `JSON.parse` and `JSON.stringify`
      */
     json?: {
@@ -146,7 +149,7 @@ interface TypeOptions {
     } | undefined;
     /**
      * Functions by the name of a PostgreSQL type, as `columns` of a result has it, such as `int8` or `int4[]`: each makes the value of
-     * what would be read otherwise, also within arrays, ranges and composites.
+     * what would be read otherwise, also within arrays, ranges and composites. A domain counts as its base type.
      *
      * ```js
      * types: { decoders: { int8: Number, geometry: (hex) => wkx.Geometry.parse(Buffer.from(hex, 'hex')) } }
@@ -155,8 +158,8 @@ interface TypeOptions {
      */
     decoders?: Readonly<Record<string, Decoder>> | undefined;
     /**
-     * Functions by the name of a PostgreSQL type: each makes the parameter of a value that is given for that type, also of the elements
-     * of an array.
+     * Functions by the name of a PostgreSQL type, which for a domain is its own: each makes the parameter of a value that is given for
+     * that type, also of the elements of an array.
      * @default none
      */
     encoders?: Readonly<Record<string, Encoder>> | undefined;
@@ -3404,7 +3407,10 @@ declare class Interval {
         days?: number;
         microseconds?: bigint | number;
     });
-    /** Returns the text that PostgreSQL reads, whatever its `IntervalStyle` is: `+14 months -3 days +5 microseconds`. */
+    /**
+     * Returns the text that PostgreSQL reads, whatever its `IntervalStyle` is: `+14 months -3 days +5 microseconds`. Microseconds beyond
+     * 32 bits are told with hours and minutes before them.
+     */
     toString(): string;
     /** Returns the text of {@link Interval.toString}, since JSON has no bigint. */
     toJSON(): string;

@@ -13,7 +13,7 @@ import { SetupError, runMain, setup } from './lib/setup.mjs'
 
 /** The tests of what a server has to do with. */
 const FILES = ['cli', 'connect', 'contract', 'durable', 'faults', 'listen', 'psqlpy', 'query'].map(
-  (folder) => `__test__/${folder}/*.spec.ts`,
+  (folder) => `__test__/${folder}/**/*.spec.ts`,
 )
 
 await runMain(async () => {

@@ -1,5 +1,7 @@
 // Dates and times as Temporal has them (https://tc39.es/proposal-temporal/docs/), which the runtime or a polyfill provides.
 
+import { signed, timeText } from './interval-text.js'
+
 /** Makes a value of one that was read. */
 // oxlint-disable-next-line typescript/no-explicit-any -- the type follows from the PostgreSQL type, which is text here.
 type Decoder = (value: any) => unknown
@@ -91,20 +93,20 @@ function withEra(text: string): string {
   return year > 0 ? `${year}${rest}` : `${String(1 - year).padStart(4, '0')}${rest} BC`
 }
 
-const UNITS = [
-  'years',
-  'months',
-  'weeks',
-  'days',
-  'hours',
-  'minutes',
-  'seconds',
-  'milliseconds',
+/** The units of time, each of which has so many of the next. */
+const TIME_UNITS = [
+  ['hours', 60n],
+  ['minutes', 60n],
+  ['seconds', 1000n],
+  ['milliseconds', 1000n],
+  ['microseconds', 1000n],
 ] as const
 
 function durationText(duration: Record<string, number>): string | undefined {
-  const { microseconds = 0, nanoseconds = 0 } = duration
-  if (nanoseconds % 1000 !== 0) return undefined
-  const units = UNITS.map((unit) => `${duration[unit]} ${unit}`)
-  return `${units.join(' ')} ${BigInt(microseconds) + BigInt(nanoseconds / 1000)} microseconds`
+  const part = (unit: string) => BigInt(duration[unit] ?? 0)
+  const time = TIME_UNITS.reduce((sum, [unit, many]) => (sum + part(unit)) * many, 0n)
+  const nanoseconds = time + part('nanoseconds')
+  if (nanoseconds % 1000n !== 0n) return undefined
+  const days = ['years', 'months', 'weeks', 'days'].map((unit) => `${signed(part(unit))} ${unit}`)
+  return `${days.join(' ')} ${timeText(nanoseconds / 1000n)}`
 }

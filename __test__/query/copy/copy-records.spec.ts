@@ -87,7 +87,7 @@ test('columns, schema, types without a binary form, and sources that take their 
   )
   async function* records() {
     await Promise.resolve()
-    yield [new Range({ lower: 1, upper: 5 }), new Interval({ days: 1 }), 12.5]
+    yield [new Range({ lower: 1, upper: 5 }), new Interval({ days: 1 }), '12.5']
     yield [null, '2 hours', '7']
   }
   const columns = ['span', 'wait', 'm']

@@ -66,11 +66,16 @@ const FIELDS: Record<string, QueryParameter> = {
   spot: { x: -0, y: Infinity },
 }
 
+/** Before version 15 no text of the server has more than 2^31 hours. */
+const INTERVAL_OF_OLD = new Interval({ months: -1, days: 2, microseconds: -(2n ** 62n) })
+
 for (const [field, value] of Object.entries(FIELDS)) {
   test(`a field ${field} that was read can be given back, however deep it stands`, async (t) => {
     const { connection, inner, outer } = await composites(t)
-    const one = { ...NOTHING, [field]: value }
-    t.deepEqual(await connection.fetchVal(`SELECT $1::${inner}`, [{ [field]: value }]), one)
+    const isOld = Number.parseInt(connection.info.serverVersion) < 15
+    const given = value instanceof Interval && isOld ? INTERVAL_OF_OLD : value
+    const one = { ...NOTHING, [field]: given }
+    t.deepEqual(await connection.fetchVal(`SELECT $1::${inner}`, [{ [field]: given }]), one)
     const whole = { one, list: [one, null, one], n: 7 }
     t.deepEqual(await connection.fetchVal(`SELECT $1::${outer}`, [whole]), whole)
     t.deepEqual(await connection.fetchVal(`SELECT $1::${outer}[]`, [[whole]]), [whole])
@@ -237,4 +242,65 @@ test('any composite within another is what the server makes of its fields, and i
     t.is(await connection.fetchVal(`SELECT $1::${outer}::text`, [read as QueryParameter]), written)
   })
   await fc.assert(property, { numRuns: RUNS })
+})
+
+test('an array of composites of two dimensions can be given back, whatever the fields are', async (t) => {
+  const connection = await connect(t)
+  for (const [fields, row, one] of [
+    ['a point, b point', "ROW('(1,2)', '(3,4)')", { a: { x: 1, y: 2 }, b: { x: 3, y: 4 } }],
+    ['doc jsonb', `ROW('{"a": 1}')`, { doc: { a: 1 } }],
+    ['a jsonb, b jsonb', `ROW('1', NULL)`, { a: 1, b: null }],
+    ['list int4[], label text', "ROW('{1,2}', '(a)')", { list: [1, 2], label: '(a)' }],
+  ] as const) {
+    const type = uniqueName('cell')
+    await connection.executeBatch(`CREATE TYPE ${type} AS (${fields})`)
+    t.teardown(() => connection.executeBatch(`DROP TYPE ${type}`))
+    for (const [array, expected] of [
+      ['ARRAY[[$row, NULL]]', [[one, null]]],
+      ['ARRAY[[$row, $row]]', [[one, one]]],
+      ['ARRAY[[$row], [$row]]', [[one], [one]]],
+      ['ARRAY[[NULL, NULL]]', [[null, null]]],
+    ] as const) {
+      const expression = `${array.replaceAll('$row', `${row}::${type}`)}::${type}[]`
+      const read = await connection.fetchVal<object>(`SELECT ${expression}`)
+      t.deepEqual(read, expected as object)
+      t.true(
+        await connection.fetchVal(`SELECT ($1::${type}[])::text = (${expression})::text`, [read]),
+        expression,
+      )
+    }
+  }
+})
+
+test('composites in an array can be given as the values of their fields', async (t) => {
+  const connection = await connect(t)
+  const [pair, note, spot] = ['pair', 'note', 'spot'].map((name) => uniqueName(name)) as [
+    string,
+    string,
+    string,
+  ]
+  await connection.executeBatch(`
+    CREATE TYPE ${pair} AS (a text, b text); CREATE TYPE ${note} AS (note text);
+    CREATE TYPE ${spot} AS (at point, doc jsonb)`)
+  t.teardown(() =>
+    connection.executeBatch(`DROP TYPE ${pair}; DROP TYPE ${note}; DROP TYPE ${spot}`),
+  )
+  for (const [type, given, read] of [
+    [
+      pair,
+      [
+        ['(a)', 'x'],
+        ['b', 'y'],
+      ],
+      [
+        { a: '(a)', b: 'x' },
+        { a: 'b', b: 'y' },
+      ],
+    ],
+    [note, [['(note)']], [{ note: '(note)' }]],
+    [spot, [[{ x: 1, y: 2 }, { x: 1 }]], [{ at: { x: 1, y: 2 }, doc: { x: 1 } }]],
+    // Texts of composites, of which there are not as many as fields.
+    [pair, [['(a,x)']], [[{ a: 'a', b: 'x' }]]],
+  ] as const)
+    t.deepEqual(await connection.fetchVal<object>(`SELECT $1::${type}[]`, [given]), read as object)
 })

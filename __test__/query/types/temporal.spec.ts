@@ -132,8 +132,8 @@ test('any moment that PostgreSQL has is read and given back', async (t) => {
   })
   const property = fc.asyncProperty(microseconds, async (moment) => {
     const text = await connection.fetchVal<string>(
-      `SELECT ('2000-01-01 00:00+00'::timestamptz + $1::text::interval)::text`,
-      [`${moment} microseconds`],
+      `SELECT ('2000-01-01 00:00+00'::timestamptz + $1::interval)::text`,
+      [new Interval({ microseconds: moment })],
     )
     for (const type of ['date', 'timestamp', 'timestamptz']) {
       const read = await connection.fetchVal<{ toString(): string }>(

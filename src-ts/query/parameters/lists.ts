@@ -81,7 +81,7 @@ export class ParameterLists {
           this.#kind(Kind.Null)
           return true
         }
-        return types.isDate(value) && this.#date(value)
+        return types.isDate(value) && !isAsked(value) && this.#date(value)
       default:
         return false
     }
@@ -134,4 +134,9 @@ export class ParameterLists {
     }
     this.numbers[this.#numbered++] = number
   }
+}
+
+/** Whether an object says itself what it is as a parameter. */
+export function isAsked(value: object): value is { toPostgres(): unknown } {
+  return 'toPostgres' in value && typeof value.toPostgres === 'function'
 }

@@ -4,7 +4,7 @@ import { types } from 'node:util'
 import { ArgumentRangeError, ArgumentTypeError } from '../../errors.js'
 import { refuseOptions } from '../bounds.js'
 import { describe, expected } from '../../options/validate.js'
-import type { ParameterLists } from './lists.js'
+import { isAsked, type ParameterLists } from './lists.js'
 import { BoundedArray } from '../values/bounded-array.js'
 import { Interval } from '../values/interval.js'
 import { Range } from '../values/range.js'
@@ -110,6 +110,8 @@ class Converter {
   readonly #name: string
   readonly #names: readonly string[] | undefined
   #index = 0
+  /** Whether what is converted is a part of an object, where JSON has its own forms of what is no parameter. */
+  #isWithin = false
 
   constructor(types: ResolvedTypes, name: string, names: readonly string[] | undefined) {
     this.#types = types
@@ -136,8 +138,9 @@ class Converter {
       case 'number':
         return value
       case 'string':
-        if (!value.isWellFormed()) throw halfSurrogate(this.#place(at))
-        return value
+        if (value.isWellFormed()) return value
+        if (this.#isWithin) return { json: JSON.stringify(value) }
+        throw halfSurrogate(this.#place(at))
       case 'bigint':
         return value >= MIN_INT64 && value <= MAX_INT64 ? value : { integer: String(value) }
       case 'object':
@@ -154,12 +157,9 @@ class Converter {
   }
 
   #object(value: object, at: (number | string)[]): unknown {
-    if (at.length > MAX_DEPTH) {
-      throw new ArgumentTypeError(
-        `Expected \`${this.#place([])}\` to be of at most ${MAX_DEPTH} levels, got a deeper one`,
-      )
-    }
-    if (Array.isArray(value)) return this.#array(value, at)
+    if (at.length > MAX_DEPTH) return this.#deep(value)
+    if (isAsked(value)) return this.#any(value.toPostgres(), [...at, 'toPostgres()'])
+    if (Array.isArray(value)) return this.#isWithin ? this.#part(value, at) : this.#array(value, at)
     if (types.isDate(value)) {
       if (Number.isNaN(value.getTime())) {
         throw new ArgumentTypeError(
@@ -169,30 +169,52 @@ class Converter {
       return new Date(value)
     }
     if (ArrayBuffer.isView(value)) return this.#view(value, at)
-    if (types.isAnyArrayBuffer(value)) return new Uint8Array(new Uint8Array(value))
+    if (types.isAnyArrayBuffer(value)) return new Uint8Array(this.#attached(value, at))
     if (types.isSet(value)) return this.#array([...value], at)
     if (types.isMap(value)) return this.#map(value, at)
-    // `JSON.stringify` would silently convert these to `{}`.
-    if (types.isPromise(value) || types.isRegExp(value)) {
+    // `JSON.stringify` would silently convert these to `{}`. A function of the user's may know expressions.
+    if (types.isPromise(value) || (types.isRegExp(value) && !this.#types.isOwnStringify)) {
       throw new ArgumentTypeError(expected(this.#place(at), 'a value that JSON can hold', value))
     }
-    if ('toPostgres' in value && typeof value.toPostgres === 'function') {
-      return this.#any((value as { toPostgres(): unknown }).toPostgres(), [...at, 'toPostgres()'])
-    }
+    if (this.#isWithin && types.isBoxedPrimitive(value)) return this.#any(value.valueOf(), at)
     if (value instanceof Range) return this.#fields(value, undefined, at)
     if (value instanceof BoundedArray) {
       return { bounds: [...value.lowerBounds], values: this.#array(value.values, at) }
     }
     const literal = this.#literal(value, at)
-    if (literal !== undefined) return { literal, json: JSON.stringify(literal) }
+    if (literal !== undefined) {
+      return { literal, json: this.#json(value).json ?? JSON.stringify(literal) }
+    }
     return this.#plain(value, at)
+  }
+
+  /** What lies too deep for every type but JSON. */
+  #deep(value: object): unknown {
+    const isText =
+      this.#types.isOwnStringify || (ownFormOf(value) !== Form.Own && formOf(value) !== Form.Own)
+    if (this.#isWithin && isText) {
+      const { json } = this.#json(value)
+      if (json !== undefined) return { json }
+    }
+    throw new ArgumentTypeError(
+      `Expected \`${this.#place([])}\` to be of at most ${MAX_DEPTH} levels, got a deeper one`,
+    )
+  }
+
+  /** An array within an object. Rust reads text faster than value after value. */
+  #part(array: readonly unknown[], at: (number | string)[]): unknown {
+    if (this.#types.isOwnStringify || formOf(array) !== Form.Json) return this.#array(array, at)
+    const { json, error } = this.#json(array)
+    if (json === undefined) throw this.#notJson(error, at)
+    return { json }
   }
 
   #array(array: readonly unknown[], at: (number | string)[]): unknown[] {
     const native: unknown[] = []
     for (let index = 0; index < array.length; index += 1) {
+      const value = array[index]
       at.push(index)
-      native.push(this.#any(array[index], at))
+      native.push((this.#isWithin && isNothing(value) ? null : this.#any(value, at)) ?? null)
       at.pop()
     }
     return native
@@ -200,10 +222,25 @@ class Converter {
 
   /** Bytes, or the numbers of any other typed array. */
   #view(view: ArrayBufferView, at: (number | string)[]): unknown {
-    if (types.isTypedArray(view) && !types.isUint8Array(view)) {
+    if (types.isTypedArray(view)) {
+      if (view.length === 0) this.#attached(view.buffer, at)
+      if (types.isUint8Array(view)) return new Uint8Array(view)
       return this.#array(Array.from(view as unknown as ArrayLike<number | bigint>), at)
     }
+    this.#attached(view.buffer, at)
     return new Uint8Array(new Uint8Array(view.buffer, view.byteOffset, view.byteLength))
+  }
+
+  /** Bytes that are there: a buffer that was transferred elsewhere would be empty. */
+  #attached(buffer: ArrayBufferLike, at: (number | string)[]): Uint8Array {
+    try {
+      return new Uint8Array(buffer)
+    } catch (error) {
+      throw new ArgumentTypeError(
+        `Expected \`${this.#place(at)}\` to have bytes, got some that were transferred elsewhere`,
+        { cause: error },
+      )
+    }
   }
 
   #map(map: ReadonlyMap<unknown, unknown>, at: (number | string)[]): unknown {
@@ -224,28 +261,38 @@ class Converter {
     const kind = temporalKind(value)
     if (!kind) return undefined
     const text = temporalText(value, kind)
-    if (text !== undefined) return text
+    // JSON has every digit of it.
+    if (text !== undefined || this.#isWithin) return text
     throw new ArgumentRangeError(
       `Expected \`${this.#place(at)}\` to be of whole microseconds, which PostgreSQL has, got \`${(value as { toString(): string }).toString()}\``,
     )
   }
 
+  /** An object of the user's. `undefined` is what JSON leaves out. */
   #plain(value: object, at: (number | string)[]): unknown {
-    const { json, error } = this.#json(value)
-    // A composite or the like can hold what JSON cannot, and then it needs the fields. So does JSON itself, of what has no JSON text
-    // of its own: that of a map or of a set is `{}`, unless the user's `stringify` knows better.
-    if (isBeyondJson(value)) {
-      const isText = this.#types.isOwnStringify || !holdsCollection(value)
-      return this.#fields(value, isText ? json : undefined, at)
-    }
-    if (error) throw this.#notJson(error, at)
-    if (json === undefined) {
+    const form = saysItsJson(value) ? Form.Json : formOf(value)
+    if (form === Form.Json) {
+      const { json, error } = this.#json(value)
+      if (json !== undefined) return { json }
+      if (error !== undefined) throw this.#notJson(error, at)
+      if (this.#isWithin) return undefined
       throw new ArgumentTypeError(expected(this.#place(at), 'a value that JSON can hold', value))
     }
-    return { json }
+    const isOutermost = !this.#isWithin
+    // What is within another object is a part of its text, unless a function of the user's has a say in it.
+    const hasText =
+      this.#types.isOwnStringify ||
+      (form === Form.Exact && (isOutermost || 'toJSON' in BigInt.prototype))
+    const { json, error }: JsonText = hasText ? this.#json(value) : {}
+    // It has too many levels, or too much text.
+    if (error instanceof RangeError) throw this.#notJson(error, at)
+    this.#isWithin = true
+    const fields = this.#fields(value, json, at)
+    this.#isWithin = !isOutermost
+    return fields
   }
 
-  #json(value: object): { json?: string | undefined; error?: unknown } {
+  #json(value: object): JsonText {
     try {
       return { json: this.#types.stringifyJson(value) }
     } catch (error) {
@@ -267,63 +314,102 @@ class Converter {
     const values: unknown[] = []
     for (const [key, field] of Object.entries(value)) {
       // As JSON leaves them out.
-      if (field === undefined || typeof field === 'function' || typeof field === 'symbol') continue
+      if (isNothing(field)) continue
       at.push(key)
-      keys.push(key)
-      values.push(this.#any(field, at))
+      const native = this.#any(field, at)
       at.pop()
+      if (native === undefined) continue
+      keys.push(key)
+      values.push(native)
     }
     return json === undefined ? { keys, values } : { keys, values, json }
   }
 }
 
-/**
- * Whether JSON has no exact form of a value or of a part of it, although a parameter has. `seen` are the objects that were looked at,
- * as one may have itself among its parts.
- */
-function isBeyondJson(value: unknown, seen?: Set<object>): boolean {
-  if (typeof value === 'bigint') return true
-  // The digits that JSON has of an integer beyond 2^53 are not always the integer itself: 2^63 is 9223372036854776000 there.
-  if (typeof value === 'number') return !isExactInJson(value)
-  if (typeof value !== 'object' || value === null || seen?.has(value)) return false
-  if (types.isDate(value)) return !hasFourDigits(value)
-  if (isContainer(value)) return true
-  if ('toPostgres' in value && typeof value.toPostgres === 'function') return true
-  // What it says of itself is JSON.
-  if ('toJSON' in value && typeof value.toJSON === 'function') return false
-  const known = (seen ?? new Set()).add(value)
-  return Object.values(value).some((part) => isBeyondJson(part, known))
+/** The JSON text of an object, or why it has none. */
+interface JsonText {
+  readonly json?: string | undefined
+  readonly error?: unknown
 }
 
-/** Whether a map or a set is within a value, and not within something that says itself what its JSON is. */
-function holdsCollection(value: unknown, seen?: Set<object>): boolean {
-  if (typeof value !== 'object' || value === null || seen?.has(value)) return false
-  if ('toJSON' in value && typeof value.toJSON === 'function') return false
-  if (types.isMap(value) || types.isSet(value)) return true
-  if (ArrayBuffer.isView(value)) return false
-  const known = (seen ?? new Set()).add(value)
-  return Object.values(value).some((part) => holdsCollection(part, known))
+/** Whether a value is nothing to JSON. */
+function isNothing(value: unknown): boolean {
+  return value === undefined || typeof value === 'function' || typeof value === 'symbol'
 }
 
-function isExactInJson(value: number): boolean {
-  if (Number.isInteger(value)) return Number.isSafeInteger(value) && !Object.is(value, -0)
-  return Number.isFinite(value)
+/** What JSON text tells of an object. */
+const enum Form {
+  /** All of it. */
+  Json,
+  /** All of it to `json`; to other types its parts are more. */
+  Exact,
+  /** Something else, or nothing: `JSON.stringify` makes `{}` of a map. */
+  Own,
 }
 
-/** Whether the year of a `Date` is one of those that PostgreSQL reads in the text that JSON has of it. */
-function hasFourDigits(date: Date): boolean {
-  const year = date.getUTCFullYear()
-  return year >= 1 && year <= 9999
+/** What JSON text tells of the parts of an object, and of their parts. It does not call itself: there can be any number of levels. */
+function formOf(whole: object): Form {
+  let form = Form.Json
+  const left = [whole]
+  // One may have itself among its parts.
+  const seen = new Set<unknown>(left)
+  for (let value = left.pop(); value; value = left.pop()) {
+    for (const part of partsOf(value)) {
+      if (typeof part !== 'object' || part === null) {
+        if (!isExactInJson(part)) form = Form.Exact
+      } else if (!seen.has(part)) {
+        seen.add(part)
+        const own = ownFormOf(part)
+        if (own === Form.Own) return own
+        if (own === Form.Exact) form = own
+        else left.push(part)
+      }
+    }
+    if (value instanceof Range) form = Form.Exact
+  }
+  return form
 }
 
-/** Whether a value is one of the objects that hold others and are nothing to JSON. */
-function isContainer(value: object): boolean {
+function partsOf(value: object): readonly unknown[] {
+  return Array.isArray(value) ? value : Object.values(value)
+}
+
+/** What JSON text tells of a part of an object, if it has no parts itself. */
+function ownFormOf(part: object): Form {
+  if (isAsked(part)) return Form.Own
+  const prototype: unknown = Object.getPrototypeOf(part)
+  const isPlain = prototype === Object.prototype || prototype === Array.prototype
+  if (!isPlain && isUnknownToJson(part)) return Form.Own
+  // Of a text that stands for an object JSON does not tell that it is none.
+  return saysItsJson(part) ? Form.Exact : Form.Json
+}
+
+function saysItsJson(value: object): boolean {
+  return 'toJSON' in value && typeof value.toJSON === 'function'
+}
+
+function isExactInJson(value: unknown): boolean {
+  switch (typeof value) {
+    case 'bigint':
+      return false
+    case 'number':
+      // The digits that JSON has of an integer beyond 2^53 are not always the integer itself: 2^63 is 9223372036854776000 there.
+      if (Number.isInteger(value)) return Number.isSafeInteger(value) && !Object.is(value, -0)
+      return Number.isFinite(value)
+    default:
+      return true
+  }
+}
+
+/** Whether JSON knows neither a value nor its parts. */
+function isUnknownToJson(value: object): boolean {
   return (
     ArrayBuffer.isView(value) ||
     types.isAnyArrayBuffer(value) ||
     types.isMap(value) ||
     types.isSet(value) ||
-    value instanceof Range ||
+    types.isPromise(value) ||
+    types.isRegExp(value) ||
     value instanceof BoundedArray
   )
 }

@@ -1,6 +1,7 @@
 // A PostgreSQL interval, exact.
 import { brand } from '../../brand.js'
 import { ArgumentRangeError, ArgumentTypeError } from '../../errors.js'
+import { signed, timeText } from '../../options/interval-text.js'
 import { expected } from '../../options/validate.js'
 
 const MAX_INT32 = 2 ** 31 - 1
@@ -45,10 +46,12 @@ export class Interval {
     }
   }
 
-  /** Returns the text that PostgreSQL reads, whatever its `IntervalStyle` is: `+14 months -3 days +5 microseconds`. */
+  /**
+   * Returns the text that PostgreSQL reads, whatever its `IntervalStyle` is: `+14 months -3 days +5 microseconds`. Microseconds beyond
+   * 32 bits are told with hours and minutes before them.
+   */
   toString(): string {
-    const signed = (value: bigint | number) => (value < 0 ? String(value) : `+${value}`)
-    return `${signed(this.months)} months ${signed(this.days)} days ${signed(this.microseconds)} microseconds`
+    return `${signed(this.months)} months ${signed(this.days)} days ${timeText(this.microseconds)}`
   }
 
   /** Returns the text of {@link Interval.toString}, since JSON has no bigint. */

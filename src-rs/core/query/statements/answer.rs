@@ -9,7 +9,7 @@ use super::{Manner, Parts, QueryOutput};
 use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage};
 use crate::protocol::{DataRow, Field, Message, Responses, copy_refused, malformed};
 use crate::query::backend::{Backend, Statement};
-use crate::query::values::{Choice, Codec, Tape, Unread};
+use crate::query::values::{Choice, Codec, MOST_BYTES, Tape, Unread};
 
 /// What an answer consists of, for whoever takes it.
 pub(super) enum Part {
@@ -312,6 +312,7 @@ fn read_row(row: &DataRow, layout: &Layout, tape: &mut Tape) -> std::result::Res
         )));
     }
     let broken = |error| Failure::Other(malformed(&error));
+    let start = tape.bytes_len();
     for (codec, column) in layout.codecs.iter().zip(&*layout.columns) {
         let raw = values.next().map_err(broken)?;
         codec.decode(raw, tape).map_err(|unread| match unread {
@@ -321,6 +322,16 @@ fn read_row(row: &DataRow, layout: &Layout, tape: &mut Tape) -> std::result::Res
                 format!("Column `{}` ({}) {why}", column.name, column.type_name),
             )),
         })?;
+        // Some values have a text that is thousands of times as long as what the server sends of them.
+        if tape.bytes_len() - start > MOST_BYTES {
+            return Err(Failure::Other(Error::new(
+                ErrorKind::Execute,
+                format!(
+                    "A row holds more than 1 GiB of text, up to column `{}` ({})",
+                    column.name, column.type_name
+                ),
+            )));
+        }
     }
     values.end().map_err(broken)
 }

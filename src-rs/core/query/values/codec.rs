@@ -63,7 +63,7 @@ pub enum Geometry {
 pub struct Part {
     /// The field's name; empty for other parts.
     pub name: String,
-    /// The name of its type as one writes it.
+    /// The name of its type as one writes it, of a domain that of its base type.
     pub type_name: String,
     /// The oid of its type, which is a part of the binary format.
     pub oid: u32,
@@ -92,8 +92,10 @@ pub enum Codec {
     Float8,
     /// numeric.
     Numeric,
-    /// text, varchar, bpchar, name, citext, refcursor, unknown and enums.
+    /// text, varchar, bpchar, citext, refcursor, unknown and enums.
     Text,
+    /// name: a text of so few bytes that the server cuts off what is longer.
+    Name,
     /// xml. It is written as text: in the binary format the server goes by the encoding that the document says that it has, and ours is
     /// always UTF-8.
     Xml,
@@ -147,8 +149,10 @@ pub enum Codec {
     Composite(Vec<Part>),
     /// A type without a form of its own: the text that the server writes. Also a composite and a range that hold such a type.
     Plain,
+    /// money: the text that the server writes, which depends on its `lc_monetary`.
+    Money,
     /// An array of elements without a form of their own, with this between them: the elements' texts.
-    PlainArray(char),
+    PlainArray(Box<Part>, char),
 }
 
 impl Codec {
@@ -168,10 +172,10 @@ impl Codec {
             Type::TEXT
             | Type::VARCHAR
             | Type::BPCHAR
-            | Type::NAME
             | Type::REFCURSOR
             | Type::CSTRING
             | Type::UNKNOWN => Self::Text,
+            Type::NAME => Self::Name,
             Type::XML => Self::Xml,
             Type::CHAR => Self::Char,
             Type::BYTEA => Self::Bytea,
@@ -197,8 +201,9 @@ impl Codec {
             Type::PATH => Self::Geometry(Geometry::Path),
             Type::POLYGON => Self::Geometry(Geometry::Polygon),
             Type::CIRCLE => Self::Geometry(Geometry::Circle),
+            Type::MONEY => Self::Money,
             Type::VOID => Self::Void,
-            Type::RECORD_ARRAY => Self::PlainArray(','),
+            Type::RECORD_ARRAY => Self::PlainArray(Box::new(part("", &Type::RECORD, choice)), ','),
             Type::INT2_VECTOR => Self::IdVector(Box::new(part("", &Type::INT2, choice))),
             Type::OID_VECTOR => Self::IdVector(Box::new(part("", &Type::OID, choice))),
             _ => Self::of_kind(ty, choice),
@@ -212,10 +217,10 @@ impl Codec {
             Kind::Array(element) => {
                 let part = part("", element, choice);
                 match part.codec {
-                    Self::Plain => {
+                    Self::Plain | Self::Money => {
                         let delimiters = choice.delimiters;
                         let own = delimiters.and_then(|all| all.get(&element.oid()));
-                        Self::PlainArray(own.copied().unwrap_or(','))
+                        Self::PlainArray(Box::new(part), own.copied().unwrap_or(','))
                     }
                     _ => Self::Array(Box::new(part)),
                 }
@@ -250,7 +255,7 @@ impl Codec {
 
     /// Whether values are asked for in the binary format.
     pub(crate) fn is_binary(&self) -> bool {
-        !matches!(self, Self::Plain | Self::PlainArray(_))
+        !matches!(self, Self::Plain | Self::Money | Self::PlainArray(..))
     }
 
     /// Whether a value holds fields, whose number and types can be changed later.
@@ -281,6 +286,7 @@ impl Codec {
             Self::Xid8 => "unsigned",
             Self::Numeric
             | Self::Text
+            | Self::Name
             | Self::Xml
             | Self::Char
             | Self::Versioned
@@ -292,7 +298,8 @@ impl Codec {
             | Self::Bits
             | Self::Lsn
             | Self::Tid
-            | Self::Plain => "text",
+            | Self::Plain
+            | Self::Money => "text",
             Self::Json | Self::Jsonb => "json",
             Self::Bytea => "bytes",
             Self::Moment(_, Dates::Milliseconds) => "date",
@@ -310,11 +317,9 @@ impl Codec {
             Self::Hstore => "hstore",
             Self::Vector => "vector",
             Self::Void => "null",
-            Self::PlainArray(_) => {
-                out.push_str("[\"array\",\"text\",\"\"]");
-                return;
+            Self::Array(part) | Self::PlainArray(part, _) | Self::IdVector(part) => {
+                return one("array", part, out);
             }
-            Self::Array(part) | Self::IdVector(part) => return one("array", part, out),
             Self::Range(part) => return one("range", part, out),
             Self::Multirange(part) => return one("multirange", part, out),
             Self::Composite(parts) => {
@@ -367,7 +372,7 @@ fn multirange(ty: &Type, of: &Type, choice: Choice<'_>) -> Codec {
 fn part(name: &str, ty: &Type, choice: Choice<'_>) -> Part {
     Part {
         name: name.to_owned(),
-        type_name: type_name(ty),
+        type_name: base_name(ty),
         oid: ty.oid(),
         codec: Codec::of(ty, choice),
     }
@@ -378,6 +383,16 @@ fn part(name: &str, ty: &Type, choice: Choice<'_>) -> Part {
 pub fn type_name(ty: &Type) -> String {
     match ty.kind() {
         Kind::Array(element) if ty.name().starts_with('_') => format!("{}[]", element.name()),
+        _ => ty.name().to_owned(),
+    }
+}
+
+/// The name of a type's base type: `int4` of a domain over it, `int4[]` of an array of that domain.
+#[must_use]
+pub fn base_name(ty: &Type) -> String {
+    match ty.kind() {
+        Kind::Domain(base) => base_name(base),
+        Kind::Array(element) if ty.name().starts_with('_') => format!("{}[]", base_name(element)),
         _ => ty.name().to_owned(),
     }
 }
@@ -419,7 +434,6 @@ mod tests {
         assert!(matches!(pair(Type::INT4), Codec::Composite(_)));
         for ty in [
             Type::REGCLASS,
-            Type::MONEY,
             Type::RECORD,
             Type::ANYARRAY,
             Type::TS_VECTOR,
@@ -430,7 +444,10 @@ mod tests {
             assert_eq!(pair(ty), Codec::Plain);
         }
         assert_eq!(pair(Type::MONEY_ARRAY), Codec::Plain);
-        assert_eq!(codec(&Type::MONEY_ARRAY), Codec::PlainArray(','));
+        let Codec::PlainArray(part, ',') = codec(&Type::MONEY_ARRAY) else {
+            panic!("another form");
+        };
+        assert_eq!(part.codec, Codec::Money);
     }
 
     #[test]
@@ -442,7 +459,14 @@ mod tests {
             ..Choice::default()
         };
         let array = Type::new("_geometry".into(), 1, Kind::Array(element), "public".into());
-        assert_eq!(Codec::of(&array, choice), Codec::PlainArray(':'));
+        assert!(matches!(
+            Codec::of(&array, choice),
+            Codec::PlainArray(_, ':')
+        ));
+        assert_eq!(
+            Codec::of(&array, choice).shape(),
+            r#"["array","text","geometry"]"#
+        );
     }
 
     #[test]
@@ -465,5 +489,21 @@ mod tests {
     fn arrays_are_named_as_one_writes_them() {
         assert_eq!(type_name(&Type::INT4_ARRAY), "int4[]");
         assert_eq!(type_name(&Type::TIMESTAMPTZ), "timestamptz");
+    }
+
+    #[test]
+    fn a_domain_within_another_type_has_the_name_of_its_base_type() {
+        let day = custom("day", Kind::Domain(Type::DATE));
+        let birthday = custom("birthday", Kind::Domain(day));
+        let birthdays = custom("_birthday", Kind::Array(birthday.clone()));
+        assert_eq!(base_name(&birthday), "date");
+        assert_eq!(base_name(&birthdays), "date[]");
+        assert_eq!(type_name(&birthdays), "birthday[]");
+        assert_eq!(codec(&birthdays).shape(), r#"["array","date","date"]"#);
+        let fields = vec![Field::new("born".into(), birthday)];
+        assert_eq!(
+            codec(&custom("person", Kind::Composite(fields))).shape(),
+            r#"["composite",["born","date","date"]]"#
+        );
     }
 }

@@ -39,7 +39,9 @@ impl Codec {
             Self::Float4 => tape.number(widen(f32::from_be_bytes(fixed(raw)?))),
             Self::Float8 => tape.number(f64::from_be_bytes(fixed(raw)?)),
             Self::Numeric => tape.text(&numeric::decode(raw).ok_or_else(malformed)?),
-            Self::Text | Self::Xml | Self::Json | Self::Plain => tape.text(utf8(raw)?),
+            Self::Text | Self::Name | Self::Xml | Self::Json | Self::Plain | Self::Money => {
+                tape.text(utf8(raw)?);
+            }
             Self::Char => tape.text(&char_text(fixed::<1>(raw)?[0])),
             Self::Bytea => tape.bytes(raw),
             Self::Jsonb | Self::Versioned => match raw.split_first() {
@@ -95,7 +97,7 @@ impl Codec {
             Self::Range(part) => nested::range(&part.codec, raw, tape)?,
             Self::Multirange(part) => nested::multirange(&part.codec, raw, tape)?,
             Self::Composite(parts) => nested::composite(parts, raw, tape)?,
-            Self::PlainArray(delimiter) => literal::array(utf8(raw)?, *delimiter, tape)?,
+            Self::PlainArray(_, delimiter) => literal::array(utf8(raw)?, *delimiter, tape)?,
         }
         Ok(())
     }

@@ -2,11 +2,13 @@
 
 mod array;
 mod fields;
+mod interval;
 mod records;
 mod text;
 
 use std::fmt::Write as _;
 
+use text::char_byte;
 pub(super) use text::iso;
 
 pub use records::{RecordColumn, RecordEncoder, Unwritten};
@@ -134,6 +136,9 @@ fn describe(param: &Param) -> String {
         Param::Text(text) => format!("`{}` (string)", shortened(text)),
         Param::Bytes(_) => "bytes".to_owned(),
         Param::Date(_) => "a Date".to_owned(),
+        Param::Json(json) if json.starts_with('"') && fields::text(json).is_none() => {
+            "a string with half of a surrogate pair".to_owned()
+        }
         Param::Json(_) | Param::Fields { .. } => "an object".to_owned(),
         Param::Literal { text, .. } => format!("`{}` (object)", shortened(text)),
         Param::Array(_) | Param::Bounded(..) => "an array".to_owned(),
@@ -158,10 +163,11 @@ impl Codec {
             (Self::Float4, Param::Number(value)) => out.put_f32(float4(*value, param)?),
             (Self::Float8, Param::Number(value)) => out.put_f64(*value),
             (Self::Numeric, _) => return decimal(param, out),
-            (Self::Text, Param::Text(text)) => out.put_slice(text.as_bytes()),
-            (Self::Char, Param::Text(text)) if text.is_ascii() && text.len() <= 1 => {
-                out.put_u8(text.bytes().next().unwrap_or(0));
-            }
+            (Self::Text | Self::Name, Param::Text(text)) => out.put_slice(text.as_bytes()),
+            (Self::Char, Param::Text(text)) => match char_byte(text) {
+                Some(byte) => out.put_u8(byte),
+                None => return Err(Mismatch::new(self.expected(), param)),
+            },
             (Self::Bytea, Param::Bytes(bytes)) => out.put_slice(bytes),
             (Self::Json | Self::Jsonb, _) => {
                 let text = json_text(param)?;
@@ -184,12 +190,15 @@ impl Codec {
             }
             (Self::Moment(Moment::Date, _), Param::Date(ms)) => out.put_i32(days(*ms)),
             (Self::Moment(..), Param::Date(ms)) => out.put_i64((whole(*ms) - EPOCH_MS) * 1000),
-            (Self::Array(part), Param::Array(values) | Param::Bounded(_, values)) => {
-                let bounds: &[i32] = match param {
-                    Param::Bounded(bounds, _) => bounds,
-                    _ => &[],
-                };
-                return array::write(part, bounds, values, out);
+            (Self::Interval, _) => {
+                let written = interval::encode(param, out);
+                written.ok_or_else(|| Mismatch::new(self.expected(), param))?;
+            }
+            (Self::Array(part), Param::Array(values)) => {
+                return array::write(part, None, values, out);
+            }
+            (Self::Array(part), Param::Bounded(bounds, values)) => {
+                return array::write(part, Some(bounds), values, out);
             }
             _ => return Err(Mismatch::new(self.expected(), param)),
         }
@@ -207,6 +216,7 @@ impl Codec {
             | Self::Float8
             | Self::Numeric
             | Self::Text
+            | Self::Name
             | Self::Char
             | Self::Bytea
             | Self::Json
@@ -247,7 +257,7 @@ impl Codec {
             Self::Hstore => "an object or a Map of strings and nulls, or a string",
             Self::Vector => "an array of numbers, or a string",
             Self::Void => "null",
-            Self::Array(_) | Self::PlainArray(_) | Self::IdVector(_) => "an array or a string",
+            Self::Array(_) | Self::PlainArray(..) | Self::IdVector(_) => "an array or a string",
             Self::Range(_) => "a Range, an object with `lower` and `upper`, or a string",
             Self::Multirange(_) => "an array of ranges, or a string",
             Self::Composite(_) => "an object, an array or a string",
@@ -260,6 +270,8 @@ impl Codec {
             | Self::Bits
             | Self::Lsn
             | Self::Tid => "a string",
+            Self::Name => "a string of at most 63 bytes, a number, a bigint or a boolean",
+            Self::Money => "an integer, or a string as the server writes it",
             Self::Text | Self::Xml | Self::Plain => "a string, a number, a bigint or a boolean",
         }
     }

@@ -12,9 +12,10 @@ mod number;
 mod numeric;
 mod tape;
 
-pub use codec::{Choice, Codec, Dates, Geometry, Moment, Part, type_name};
+pub use codec::{Choice, Codec, Dates, Geometry, Moment, Part, base_name, type_name};
 pub use decode::Unread;
 pub use encode::{Encoded, Mismatch, RecordColumn, RecordEncoder, Unwritten, encode_params};
+pub(crate) use tape::MOST_BYTES;
 pub use tape::{Tape, Texts};
 
 /// Milliseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
@@ -44,7 +45,7 @@ pub enum Param {
     Bytes(Vec<u8>),
     /// A `Date` in milliseconds from 1970-01-01 UTC: always a whole number within the range of `Date`.
     Date(f64),
-    /// An object, as JSON text.
+    /// An object as JSON text, or a string with half of a surrogate pair.
     Json(String),
     /// An object with values that JSON cannot hold as they are, or a `Map`.
     Fields {

@@ -1,7 +1,5 @@
 //! Numbers as JavaScript writes them.
 
-use std::fmt::Write as _;
-
 /// What `String(value)` gives in JavaScript (<https://tc39.es/ecma262/#sec-numeric-types-number-tostring>): the shortest digits that
 /// name the number. `-0` keeps its sign, unlike there.
 pub(super) fn text(value: f64) -> String {
@@ -14,15 +12,47 @@ pub(super) fn text(value: f64) -> String {
             "-Infinity".to_owned()
         };
     }
-    let scientific = format!("{value:e}");
+    let scientific = closest(value);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-6..21).contains(&exponent) {
-        return value.to_string();
+    let (sign, unsigned) = match mantissa.strip_prefix('-') {
+        Some(unsigned) => ("-", unsigned),
+        None => ("", mantissa),
+    };
+    let digits = unsigned.replace('.', "");
+    match usize::try_from(exponent) {
+        Ok(exponent) if exponent < 21 => {
+            let whole = exponent + 1;
+            match digits.split_at_checked(whole) {
+                Some((_, "")) => format!("{sign}{digits}"),
+                Some((before, after)) => format!("{sign}{before}.{after}"),
+                None => format!("{sign}{digits:0<whole$}"),
+            }
+        }
+        Err(_) if exponent >= -6 => {
+            let zeros = "0".repeat(usize::try_from(-1 - exponent).unwrap_or(0));
+            format!("{sign}0.{zeros}{digits}")
+        }
+        _ => format!("{mantissa}e{exponent:+}"),
     }
-    let mut text = mantissa.to_owned();
-    let _ = write!(text, "e{exponent:+}");
-    text
+}
+
+/// From so many digits on, two numbers of as few digits can be equally near.
+const MANY_DIGITS: usize = 15;
+
+/// The number with the fewest digits that names it, in scientific notation. Of two that are equally near it is the even one, as in
+/// JavaScript; Rust's shortest form is the other one.
+fn closest(value: f64) -> String {
+    let shortest = format!("{value:e}");
+    let mantissa = shortest.split('e').next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    if digits >= MANY_DIGITS {
+        let rounded = format!("{value:.*e}", digits - 1);
+        if rounded.parse() == Ok(value) {
+            return rounded;
+        }
+    }
+    shortest
 }
 
 #[cfg(test)]
@@ -42,6 +72,14 @@ mod tests {
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-Infinity"),
             (5e-324, "5e-324"),
+            (1e-6, "0.000001"),
+            (-1.25, "-1.25"),
+            (1.5e20, "150000000000000000000"),
+            (-1.23e25, "-1.23e+25"),
+            // Halfway between numbers of 17 digits.
+            (-120.728_912_353_515_625, "-120.72891235351562"),
+            (8.000_000_000_000_002, "8.000000000000002"),
+            ((1_u64 << 60) as f64, "1152921504606847000"),
         ] {
             assert_eq!(text(value), expected);
         }

@@ -10,6 +10,9 @@ pub(super) const PRESENT: u8 = 1;
 /// The flag of `false`, and of a value in another form than is usual: an infinite interval, a moment as text.
 pub(super) const OTHER: u8 = 2;
 
+/// So many bytes of text a row may have, which is as many as the server can send in one.
+pub(crate) const MOST_BYTES: usize = 1 << 30;
+
 /// Values on their way to JavaScript.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tape {

@@ -3,7 +3,7 @@
 use bytes::Buf as _;
 
 use super::{Decoded, Unread, malformed, utf8};
-use crate::query::values::tape::PRESENT;
+use crate::query::values::tape::{MOST_BYTES, PRESENT};
 use crate::query::values::{Codec, Part, Tape};
 
 /// The server's own limit on the dimensions of an array.
@@ -27,6 +27,7 @@ pub(super) fn array(element: &Codec, raw: &[u8], tape: &mut Tape) -> Decoded<()>
         return Err(malformed());
     }
     tape.number(dimensions);
+    let told = tape.numbers.len();
     let mut count = usize::from(dimensions > 0);
     for _ in 0..dimensions {
         let length = rest.try_get_i32().map_err(short)?;
@@ -36,10 +37,25 @@ pub(super) fn array(element: &Codec, raw: &[u8], tape: &mut Tape) -> Decoded<()>
         tape.numbers
             .extend([f64::from(length), f64::from(lower_bound)]);
     }
+    if count == 0 {
+        // What is empty has no dimensions: with a length of 0 behind it, a length has no bytes that it would have to be true to.
+        tape.numbers.truncate(told);
+        tape.numbers[told - 1] = 0.0;
+    }
+    let start = tape.bytes_len();
     for _ in 0..count {
         element.decode(next(&mut rest)?, tape)?;
+        bounded(tape.bytes_len() - start)?;
     }
     end(rest)
+}
+
+/// Refuses a value of more bytes than there is room for: a numeric of ten bytes can have a text of 131,072.
+fn bounded(bytes: usize) -> Decoded<()> {
+    if bytes > MOST_BYTES {
+        return Err(Unread::Why("holds more than 1 GiB of text"));
+    }
+    Ok(())
 }
 
 /// Writes the flags, and the bounds that there are.
@@ -62,8 +78,10 @@ pub(super) fn multirange(range: &Codec, raw: &[u8], tape: &mut Tape) -> Decoded<
     let count = count(&mut rest)?;
     tape.flag(PRESENT);
     tape.length(count);
+    let start = tape.bytes_len();
     for _ in 0..count {
         range.decode(next(&mut rest)?, tape)?;
+        bounded(tape.bytes_len() - start)?;
     }
     end(rest)
 }

@@ -134,6 +134,21 @@ fn an_array_tells_its_lengths_and_lower_bounds() {
 }
 
 #[test]
+fn an_array_without_elements_has_no_dimensions_whatever_it_tells() {
+    let codec = Codec::of(&tokio_postgres::types::Type::INT4_ARRAY, Choice::default());
+    for lengths in [
+        &[0, 0][..],
+        &[i32::MAX, 1, 0, 1],
+        &[0, 1, i32::MAX, 1],
+        &[i32::MAX, 1, i32::MAX, 1, 0, 1],
+    ] {
+        let dimensions = i32::try_from(lengths.len() / 2).unwrap();
+        let tape = read(&codec, &words(&[&[dimensions, 0, 23], lengths].concat())).unwrap();
+        assert_eq!((tape.numbers, tape.flags), (vec![0.0], vec![1]));
+    }
+}
+
+#[test]
 fn a_char_is_written_as_the_server_writes_it() {
     assert_eq!(char_text(0), "");
     assert_eq!(char_text(b'r'), "r");

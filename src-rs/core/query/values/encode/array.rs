@@ -2,20 +2,20 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::Mismatch;
+use super::{Mismatch, fields};
 use crate::query::values::{Codec, Geometry, Param, Part};
 
 /// The server's own limit on the dimensions of an array.
 const MAX_DIMENSIONS: usize = 6;
 
-/// Writes an array. The error names the place of the element at fault. Bounds that are not given are 1.
+/// Writes an array. The error names the place of the element at fault. Lower bounds that are not given are 1.
 pub(super) fn write(
     part: &Part,
-    bounds: &[i32],
+    bounds: Option<&[i32]>,
     values: &[Param],
     out: &mut BytesMut,
 ) -> Result<(), Mismatch> {
-    let lengths = dimensions(&part.codec, values)?;
+    let lengths = dimensions(&part.codec, bounds, values)?;
     // An empty array has no dimensions, however deep it is written.
     let empty = lengths.contains(&0);
     let dimensions = if empty { 0 } else { lengths.len() };
@@ -31,7 +31,7 @@ pub(super) fn write(
             )
         })?;
         out.put_i32(length);
-        out.put_i32(bounds.get(index).copied().unwrap_or(1));
+        out.put_i32(bounds.map_or(1, |bounds| bounds[index]));
     }
     let mut has_nulls = false;
     walk(&lengths, values, &mut |step| {
@@ -47,8 +47,12 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The lengths of the dimensions, as the first element of each tells them.
-pub(super) fn dimensions(element: &Codec, values: &[Param]) -> Result<Vec<usize>, Mismatch> {
+/// The lengths of the dimensions, as the first element of each tells them. If there are elements, each has a lower bound, or none has.
+pub(super) fn dimensions(
+    element: &Codec,
+    bounds: Option<&[i32]>,
+    values: &[Param],
+) -> Result<Vec<usize>, Mismatch> {
     let mut lengths = vec![values.len()];
     let mut level = values.first();
     while let Some(Param::Array(values)) = level {
@@ -56,14 +60,33 @@ pub(super) fn dimensions(element: &Codec, values: &[Param]) -> Result<Vec<usize>
         level = values.first();
     }
     let (depth, leaf) = first_leaf(values, 1).unwrap_or((lengths.len(), None));
-    lengths.truncate(depth.saturating_sub(within(element, leaf, depth)).max(1));
+    let length = lengths.get(depth - 1).copied().unwrap_or(0);
+    let inner = Inner {
+        values,
+        leaf,
+        depth,
+        length,
+    };
+    lengths.truncate(depth.saturating_sub(inner.within(element)).max(1));
     if lengths.len() > MAX_DIMENSIONS {
         return Err(Mismatch {
             got: format!("an array of {}", lengths.len()),
             ..Mismatch::new("an array of at most 6 dimensions", &Param::Null)
         });
     }
-    Ok(lengths)
+    match bounds {
+        Some(bounds) if bounds.len() != lengths.len() && !lengths.contains(&0) => Err(Mismatch {
+            got: format!("one of {}", bounds.len()),
+            ..Mismatch::new(
+                format!(
+                    "an array of {} with a lower bound for each dimension",
+                    lengths.len()
+                ),
+                &Param::Null,
+            )
+        }),
+        _ => Ok(lengths),
+    }
 }
 
 /// How deep in the arrays something lies that is no array, and what it is: a null if there is nothing else.
@@ -83,53 +106,62 @@ fn first_leaf(values: &[Param], depth: usize) -> Option<(usize, Option<&Param>)>
     null
 }
 
-/// How many of the arrays are no dimensions, but parts of an element.
-fn within(element: &Codec, leaf: Option<&Param>, depth: usize) -> usize {
-    match (element, leaf) {
-        // An array with bounds within an array is an element.
-        (_, Some(Param::Bounded(..))) => 0,
-        _ if is_array(element) => depth - 1,
-        (Codec::Composite(parts), Some(Param::Json(_) | Param::Fields { .. }))
-            if !parts.iter().any(|part| takes_objects(&part.codec)) =>
-        {
-            0
+/// An array, and what lies deepest in it.
+struct Inner<'a> {
+    values: &'a [Param],
+    /// What is no array: a null if there is nothing else.
+    leaf: Option<&'a Param>,
+    /// How many arrays it lies in.
+    depth: usize,
+    /// How many values the array has in which it lies.
+    length: usize,
+}
+
+impl Inner<'_> {
+    /// How many of the arrays are no dimensions, but parts of an element.
+    fn within(&self, element: &Codec) -> usize {
+        match (element, self.leaf) {
+            // An array with bounds within an array is an element.
+            (_, Some(Param::Bounded(..))) => 0,
+            _ if is_array(element) => self.depth - 1,
+            (Codec::Composite(parts), _) if !self.holds_composites(parts) => self.depth - 1,
+            // The element is a text, or is not there.
+            (_, Some(Param::Text(_) | Param::Null)) => 0,
+            (
+                Codec::Multirange(_)
+                | Codec::Vector
+                | Codec::IdVector(_)
+                | Codec::Geometry(Geometry::Segment | Geometry::Box | Geometry::Polygon),
+                _,
+            ) => 1,
+            _ => 0,
         }
-        (Codec::Composite(_), Some(Param::Text(text))) if text.starts_with('(') => 0,
-        // Whether an array is a dimension or the fields of a composite is not known.
-        (Codec::Composite(_), _) => depth - 1,
-        // The element is a text, or is not there.
-        (_, Some(Param::Text(_) | Param::Null)) => 0,
-        (
-            Codec::Multirange(_)
-            | Codec::Vector
-            | Codec::IdVector(_)
-            | Codec::Geometry(Geometry::Segment | Geometry::Box | Geometry::Polygon),
-            _,
-        ) => 1,
-        _ => 0,
+    }
+
+    /// Whether the arrays within the array hold composites, as they do when they were read, and are not composites themselves, given as
+    /// the values of their fields. Texts that are as many as the fields could be either, and are taken as the fields.
+    fn holds_composites(&self, parts: &[Part]) -> bool {
+        let are_fields = matches!(self.leaf, Some(Param::Text(_))) && self.length == parts.len();
+        !are_fields && are_composites(parts, self.values)
     }
 }
 
-/// Whether a value of the type can be given as an object.
-fn takes_objects(codec: &Codec) -> bool {
-    matches!(
-        codec,
-        Codec::Json
-            | Codec::Jsonb
-            | Codec::Interval
-            | Codec::Geometry(_)
-            | Codec::Hstore
-            | Codec::Range(_)
-            | Codec::Multirange(_)
-            | Codec::Composite(_)
-            | Codec::Array(_)
-            | Codec::PlainArray(_)
-    )
+/// Whether all that lies in arrays can be a composite: an object with its fields, its text, or nothing.
+fn are_composites(parts: &[Part], values: &[Param]) -> bool {
+    values.iter().all(|value| match value {
+        Param::Null => true,
+        Param::Array(values) => are_composites(parts, values),
+        Param::Text(text) => text.starts_with('('),
+        value => fields::names(value).is_some_and(|names| {
+            let is_known = |name: &String| parts.iter().any(|part| part.name == *name);
+            !names.is_empty() && names.iter().all(is_known)
+        }),
+    })
 }
 
 /// Whether an element is an array itself, such as one of a domain over an array.
 fn is_array(element: &Codec) -> bool {
-    matches!(element, Codec::Array(_) | Codec::PlainArray(_))
+    matches!(element, Codec::Array(_) | Codec::PlainArray(..))
 }
 
 /// A step of a walk through an array.

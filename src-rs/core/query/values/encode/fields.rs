@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::query::values::Param;
+use crate::query::values::{Param, number};
 
 /// The fields of an object; `None` when the parameter is none.
 pub(super) fn of(param: &Param) -> Option<Vec<(String, Param)>> {
     match param {
-        Param::Fields { fields, .. } => Some(fields.clone()),
+        Param::Fields { fields, .. } => {
+            let fields = fields.iter();
+            Some(
+                fields
+                    .map(|(name, value)| (name.clone(), opened(value)))
+                    .collect(),
+            )
+        }
         Param::Json(json) => {
             let values: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
             let fields = values
@@ -21,14 +28,40 @@ pub(super) fn of(param: &Param) -> Option<Vec<(String, Param)>> {
     }
 }
 
+/// A value of a field. Of an array there is its JSON text, where that tells all of it.
+fn opened(value: &Param) -> Param {
+    match value {
+        Param::Json(text) if text.starts_with('[') => match serde_json::from_str(text) {
+            Ok(json) => from_json(json, 0),
+            Err(_) => value.clone(),
+        },
+        Param::Array(values) => Param::Array(values.iter().map(opened).collect()),
+        value => value.clone(),
+    }
+}
+
 /// The value of a field; `None` when there is no such field.
 pub(super) fn get<'a>(fields: &'a [(String, Param)], name: &str) -> Option<&'a Param> {
     let mut fields = fields.iter();
     fields.find(|(own, _)| own == name).map(|(_, value)| value)
 }
 
-/// How many digits any number of 64 bits is told by exactly.
-const DOUBLE_DIGITS: usize = 17;
+/// The names of the fields of an object; `None` when the parameter is none.
+pub(super) fn names(param: &Param) -> Option<Vec<String>> {
+    match param {
+        Param::Fields { fields, .. } => Some(fields.iter().map(|(name, _)| name.clone()).collect()),
+        Param::Json(json) => {
+            let values: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+            Some(values.into_keys().collect())
+        }
+        _ => None,
+    }
+}
+
+/// The text that a string of JSON is; `None` when it is none, or has half of a surrogate pair, which JavaScript's strings can have.
+pub(super) fn text(json: &str) -> Option<String> {
+    serde_json::from_str(json).ok()
+}
 
 /// How many levels of arrays are read: more than any array of the server has.
 const MAX_LEVELS: usize = 100;
@@ -44,7 +77,7 @@ fn from_json(json: &RawValue, level: usize) -> Param {
         Some(b'n') => Some(Param::Null),
         Some(b't') => Some(Param::Bool(true)),
         Some(b'f') => Some(Param::Bool(false)),
-        Some(b'"') => serde_json::from_str(text).ok().map(Param::Text),
+        Some(b'"') => self::text(text).map(Param::Text),
         Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(text)
             .ok()
             .map(|values| {
@@ -55,20 +88,19 @@ fn from_json(json: &RawValue, level: usize) -> Param {
                         .collect(),
                 )
             }),
-        Some(b'{') => Some(Param::Json(text.to_owned())),
-        _ => number(text),
+        Some(b'{') => None,
+        _ => Some(number(text)),
     };
-    value.unwrap_or_else(|| Param::Text(text.to_owned()))
+    value.unwrap_or_else(|| Param::Json(text.to_owned()))
 }
 
-fn number(text: &str) -> Option<Param> {
-    if let Ok(integer) = text.parse() {
-        return Some(Param::BigInt(integer));
+/// A number. What `JSON.stringify` does not write, a function of the user's has written: its digits are kept.
+fn number(text: &str) -> Param {
+    match text.parse() {
+        Ok(value) if number::text(value) == text => Param::Number(value),
+        _ => Param::Literal {
+            text: text.to_owned(),
+            json: text.to_owned(),
+        },
     }
-    let (mantissa, _) = text.split_once(['e', 'E']).unwrap_or((text, ""));
-    let digits = mantissa.replace(['-', '.'], "");
-    if digits.trim_matches('0').len() > DOUBLE_DIGITS {
-        return None;
-    }
-    text.parse().ok().map(Param::Number)
 }

@@ -160,6 +160,61 @@ fn arrays_keep_their_shape() {
 }
 
 #[test]
+fn an_array_has_as_many_lower_bounds_as_dimensions() {
+    let one = || Param::Array(vec![Param::Number(1.0)]);
+    for (bounds, values) in [
+        (vec![], vec![Param::Number(1.0)]),
+        (vec![2], vec![one()]),
+        (vec![2, 3], vec![Param::Number(1.0)]),
+        // As text.
+        (vec![2], vec![Param::Array(vec![text("0x10")])]),
+    ] {
+        let dimensions = 1 + usize::from(matches!(values[0], Param::Array(_)));
+        let given = bounds.len();
+        assert_eq!(
+            encode(&Type::INT4_ARRAY, Param::Bounded(bounds, values)).unwrap_err(),
+            format!(
+                "Expected parameter $1 (int4[]) to be an array of {dimensions} with a lower bound for each dimension, got one of {given}"
+            )
+        );
+    }
+    for bounds in [vec![], vec![2]] {
+        let tape = round_trip(&Type::INT4_ARRAY, Param::Bounded(bounds, vec![]));
+        assert_eq!(tape.numbers, [0.0]);
+    }
+}
+
+#[test]
+fn a_char_beyond_ascii_is_sent_as_the_byte_that_it_is() {
+    for (given, byte) in [
+        ("", 0),
+        ("r", b'r'),
+        ("\\", b'\\'),
+        ("\\351", 0xe9),
+        ("\\000", 0),
+    ] {
+        assert_eq!(
+            encode(&Type::CHAR, text(given)).unwrap().unwrap()[..],
+            [byte]
+        );
+    }
+    let array = Param::Array(vec![text("\\377"), Param::Null]);
+    assert_eq!(text_of(&round_trip(&Type::CHAR_ARRAY, array)), "\\377");
+}
+
+#[test]
+fn half_of_a_surrogate_pair_is_told_by_its_name() {
+    use tokio_postgres::types::{Field, Kind};
+    let fields = vec![Field::new("label".into(), Type::TEXT)];
+    let kind = Kind::Composite(fields);
+    let labelled = Type::new("labelled".into(), 99_999, kind, "public".into());
+    assert_eq!(
+        encode(&labelled, object(r#"{"label":"\ud83d"}"#)).unwrap_err(),
+        "Expected parameter $1 (labelled) to be a string, a number, a bigint or a boolean, got a string with half of a surrogate pair"
+    );
+}
+
+#[test]
 fn an_array_that_is_not_rectangular_says_where() {
     let int = |value: f64| Param::Number(value);
     assert_eq!(
@@ -253,8 +308,8 @@ fn what_has_no_binary_form_of_ours_is_sent_as_the_text_that_the_server_reads() {
     for (ty, param, expected) in [
         (
             Type::INTERVAL,
-            object(r#"{"months":14,"days":-3,"microseconds":5}"#),
-            "+14 months -3 days +5 microseconds",
+            object(r#"{"months":14,"days":-3,"minutes":0.5}"#),
+            "+14 months -3 days +0.5 minutes",
         ),
         (Type::POINT, point(), "(1,2.5)"),
         (
@@ -317,7 +372,25 @@ fn what_has_no_binary_form_of_ours_is_sent_as_the_text_that_the_server_reads() {
             Param::HugeInt("18446744073709551615".into()),
             "18446744073709551615",
         ),
-        (Type::MONEY, Param::Number(12.5), "12.5"),
+        (Type::MONEY, Param::Number(-12.0), "-12"),
+        (Type::MONEY, text("12.5"), "12.5"),
+        (
+            Type::MONEY_ARRAY,
+            Param::Array(vec![int(7), text("$1.50")]),
+            r#"{"7","$1.50"}"#,
+        ),
+        (
+            Type::FLOAT8,
+            Param::HugeInt("18446744073709551616".into()),
+            "18446744073709551616",
+        ),
+        (Type::FLOAT4, int(-(1 << 60)), "-1152921504606846976"),
+        (Type::NAME, int(7), "7"),
+        (
+            Type::INTERVAL,
+            object(r#"{"seconds":2147483647,"minutes":1.5}"#),
+            "+1.5 minutes +2147483647 seconds",
+        ),
         (Type::TEXT, Param::Number(1e21), "1e+21"),
         (Type::TEXT, Param::Bool(true), "true"),
         (Type::FLOAT8, int(1 << 53), "9007199254740992"),
@@ -368,6 +441,65 @@ fn what_has_no_binary_form_of_ours_is_sent_as_the_text_that_the_server_reads() {
             assert_eq!(sent, expected, "{ty}");
         }
     }
+}
+
+#[test]
+fn an_interval_of_whole_amounts_is_sent_in_the_binary_format() {
+    let literal = |text: &str| Param::Literal {
+        text: text.to_owned(),
+        json: String::new(),
+    };
+    for (param, months, days, microseconds) in [
+        (
+            object(r#"{"years":1,"months":2,"weeks":-1,"days":4,"hours":-1,"microseconds":5}"#),
+            14.0,
+            -3.0,
+            -3_599_999_995,
+        ),
+        (literal("+14 months -3 days +5 microseconds"), 14.0, -3.0, 5),
+        (
+            literal("-1 months +0 days -2562047788 hours -0 minutes -54775808 microseconds"),
+            -1.0,
+            0.0,
+            i64::MIN,
+        ),
+        (
+            Param::Fields {
+                fields: vec![("microseconds".into(), Param::BigInt(i64::MAX))],
+                json: None,
+            },
+            0.0,
+            0.0,
+            i64::MAX,
+        ),
+    ] {
+        let tape = round_trip(&Type::INTERVAL, param);
+        assert_eq!(tape.numbers, [months, days]);
+        assert_eq!(tape.integers, [microseconds]);
+    }
+    // What is infinite to newer servers, or has another form, is theirs to read.
+    for given in [
+        "+2147483647 months +2147483647 days +9223372036854775807 microseconds",
+        "+2147483648 days",
+        "1 fortnight",
+        "https://example.org/",
+        "",
+    ] {
+        assert_eq!(sent_text(&Type::INTERVAL, literal(given)), given);
+    }
+}
+
+#[test]
+fn a_long_time_is_told_in_text_by_units_that_every_server_reads() {
+    use tokio_postgres::types::{Field, Kind};
+    let fields = vec![Field::new("during".into(), Type::INTERVAL)];
+    let kind = Kind::Composite(fields);
+    let holder = Type::new("holder".into(), 99_999, kind, "public".into());
+    let given = r#"{"during":{"days":1,"seconds":-2147483649,"microseconds":5}}"#;
+    assert_eq!(
+        sent_text(&holder, object(given)),
+        r#"("+1 days -596523 hours -14 minutes -8999995 microseconds")"#
+    );
 }
 
 #[test]
@@ -432,6 +564,14 @@ fn an_array_of_composites_has_dimensions_unless_it_is_an_array_of_fields() {
             array(&[array(&[text("(x,1)")])]),
             r#"{{"(x,1)"}}"#.to_owned(),
         ),
+        // A text that looks like a composite is a field where there are as many texts as fields.
+        (
+            array(&[
+                array(&[text("(a)"), Param::Number(2.0)]),
+                array(&[text("b"), Param::Number(3.0)]),
+            ]),
+            r#"{"(\"(a)\",\"2\")","(\"b\",\"3\")"}"#.to_owned(),
+        ),
     ] {
         assert_eq!(sent_text(&pairs, param), expected);
     }
@@ -456,6 +596,37 @@ fn what_has_no_clear_meaning_is_refused() {
         (Type::VOID, text("")),
         (Type::INET, Param::Bytes(vec![])),
         (Type::MONEY, object("{}")),
+        // With some `lc_monetary` the point separates thousands.
+        (Type::MONEY, Param::Number(12.5)),
+        (Type::MONEY, Param::Bool(true)),
+        (
+            Type::MONEY_ARRAY,
+            Param::Array(vec![text("1"), Param::Number(0.5)]),
+        ),
+        (Type::FLOAT8, Param::HugeInt("18446744073709551617".into())),
+        (Type::FLOAT8, Param::HugeInt("9".repeat(400))),
+        (Type::FLOAT4, Param::BigInt((1 << 24) + 1)),
+        // The server would keep the first character of these, and the first 63 bytes of a name.
+        (Type::CHAR, Param::Number(65.0)),
+        (Type::CHAR, Param::BigInt(65)),
+        (Type::CHAR, Param::Bool(true)),
+        (Type::CHAR, text("\\+77")),
+        (Type::CHAR, text("\\777")),
+        (Type::CHAR, text("é")),
+        (
+            Type::NAME_ARRAY,
+            Param::Array(vec![Param::Number(1.0), text(&"x".repeat(64))]),
+        ),
+        (Type::NAME, Param::HugeInt("9".repeat(64))),
+        // A URL.
+        (
+            Type::BYTEA,
+            Param::Literal {
+                text: "https://example.org/".into(),
+                json: "\"https://example.org/\"".into(),
+            },
+        ),
+        (Type::TEXT, object("\"\\ud83d\"")),
     ] {
         assert!(encode(&ty, param).is_err(), "{ty}");
     }

@@ -5,36 +5,48 @@
 use std::fmt::Write as _;
 
 use super::array::{Step, dimensions, refuse_json_array, walk};
-use super::{Mismatch, fields, json_text, safe_integer};
+use super::{Mismatch, fields, interval, json_text, safe_integer};
 use crate::query::values::codec::Geometry;
 use crate::query::values::{Codec, Moment, Param, Part, decode, number};
 
 type Written = Result<(), Mismatch>;
 
+/// So many bytes a name has at most.
+const MOST_NAME: usize = 63;
+
 /// Writes a parameter that is not null.
 pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
     match (codec, param) {
-        (Codec::Void, _) => return Err(mismatch(codec, param)),
-        // The server would cut the text off.
-        (Codec::Char, Param::Text(text)) if !is_char(text) => return Err(mismatch(codec, param)),
+        // The server would cut off what is longer than a `"char"` or a name.
+        (Codec::Char, Param::Text(text)) if char_byte(text).is_some() => out.push_str(text),
+        (Codec::Name, _) => {
+            let start = out.len();
+            write(&Codec::Text, param, out)?;
+            if out.len() - start > MOST_NAME {
+                return Err(mismatch(codec, param));
+            }
+        }
         (Codec::Json | Codec::Jsonb, _) => out.push_str(&json_text(param)?),
         // Any other text could be of any encoding.
-        (Codec::Bytea, Param::Text(text)) if !text.starts_with("\\x") => {
-            return Err(mismatch(codec, param));
-        }
-        (_, Param::Text(text) | Param::Literal { text, .. }) => out.push_str(text),
-        (Codec::Bool, Param::Bool(value)) => out.push(if *value { 't' } else { 'f' }),
-        (Codec::Int2 | Codec::Int4 | Codec::Int8, _) => integer(codec, param, out)?,
-        (Codec::Oid | Codec::Xid8, _) => unsigned(codec, param, out)?,
-        (Codec::Float4 | Codec::Float8, _) => float(codec, param, out)?,
-        (Codec::Numeric | Codec::Text | Codec::Xml | Codec::Char | Codec::Plain, _) => {
-            scalar(codec, param, out)?;
-        }
+        (Codec::Bytea, Param::Text(text)) if text.starts_with("\\x") => out.push_str(text),
         (Codec::Bytea, Param::Bytes(bytes)) => {
             out.push_str("\\x");
             for byte in bytes {
                 let _ = write!(out, "{byte:02x}");
             }
+        }
+        (Codec::Void | Codec::Char | Codec::Bytea, _) => return Err(mismatch(codec, param)),
+        (_, Param::Text(text) | Param::Literal { text, .. }) => out.push_str(text),
+        (Codec::Bool, Param::Bool(value)) => out.push(if *value { 't' } else { 'f' }),
+        (Codec::Int2 | Codec::Int4 | Codec::Int8, _) => integer(codec, param, out)?,
+        (Codec::Oid | Codec::Xid8, _) => unsigned(codec, param, out)?,
+        (Codec::Float4 | Codec::Float8, _) => float(codec, param, out)?,
+        // A point is no decimal one everywhere: with `lc_monetary` of Germany `12.5` is 125.
+        (Codec::Money, _) => {
+            out.push_str(&digits(param).ok_or_else(|| mismatch(codec, param))?);
+        }
+        (Codec::Numeric | Codec::Text | Codec::Xml | Codec::Plain, _) => {
+            scalar(codec, param, out)?;
         }
         (Codec::Moment(moment, _), Param::Date(ms)) => {
             let text = server_iso(*ms);
@@ -55,7 +67,7 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
                 "-infinity"
             });
         }
-        (Codec::Interval, _) => interval(param, out)?,
+        (Codec::Interval, _) => interval::write(param, out)?,
         (Codec::Geometry(geometry), _) => {
             write_geometry(*geometry, param, out).ok_or_else(|| mismatch(codec, param))?;
         }
@@ -72,11 +84,11 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
                 write(&part.codec, value, out)?;
             }
         }
-        (Codec::Array(_) | Codec::PlainArray(_), Param::Array(values)) => {
-            array(codec, &[], values, out)?;
+        (Codec::Array(_) | Codec::PlainArray(..), Param::Array(values)) => {
+            array(codec, None, values, out)?;
         }
-        (Codec::Array(_) | Codec::PlainArray(_), Param::Bounded(bounds, values)) => {
-            array(codec, bounds, values, out)?;
+        (Codec::Array(_) | Codec::PlainArray(..), Param::Bounded(bounds, values)) => {
+            array(codec, Some(bounds), values, out)?;
         }
         (Codec::Range(part), _) => range(part, param, out)?,
         (Codec::Multirange(part), Param::Array(values)) => {
@@ -93,11 +105,16 @@ pub(super) fn write(codec: &Codec, param: &Param, out: &mut String) -> Written {
     Ok(())
 }
 
-/// Whether a text is a `"char"`: at most one character of ASCII, or a byte beyond it as a backslash and three octal digits.
-fn is_char(text: &str) -> bool {
-    let is_octal =
-        text.len() == 4 && text.starts_with('\\') && u8::from_str_radix(&text[1..], 8).is_ok();
-    text.is_ascii() && (text.len() <= 1 || is_octal)
+/// The byte of a `"char"`: at most one character of ASCII, or a byte beyond it as a backslash and three octal digits.
+pub(super) fn char_byte(text: &str) -> Option<u8> {
+    match *text.as_bytes() {
+        [] => Some(0),
+        [byte] => Some(byte),
+        [b'\\', ref octal @ ..] if octal.len() == 3 && octal.iter().all(u8::is_ascii_digit) => {
+            u8::from_str_radix(&text[1..], 8).ok()
+        }
+        _ => None,
+    }
 }
 
 fn mismatch(codec: &Codec, param: &Param) -> Mismatch {
@@ -155,12 +172,7 @@ fn integer(codec: &Codec, param: &Param, out: &mut String) -> Written {
 }
 
 fn unsigned(codec: &Codec, param: &Param, out: &mut String) -> Written {
-    let text = match param {
-        Param::HugeInt(text) => text.clone(),
-        _ => whole_number(param)
-            .map(|it| it.to_string())
-            .unwrap_or_default(),
-    };
+    let text = digits(param).unwrap_or_default();
     let fits = match codec {
         Codec::Oid => text.parse::<u32>().is_ok(),
         _ => text.parse::<u64>().is_ok(),
@@ -172,7 +184,7 @@ fn unsigned(codec: &Codec, param: &Param, out: &mut String) -> Written {
     Ok(())
 }
 
-fn whole_number(param: &Param) -> Option<i64> {
+pub(super) fn whole_number(param: &Param) -> Option<i64> {
     match param {
         Param::Number(value) => safe_integer(*value),
         Param::BigInt(value) => Some(*value),
@@ -180,29 +192,33 @@ fn whole_number(param: &Param) -> Option<i64> {
     }
 }
 
-fn float(codec: &Codec, param: &Param, out: &mut String) -> Written {
+/// The digits of an integer, and its sign.
+fn digits(param: &Param) -> Option<String> {
     match param {
-        Param::Number(value) => {
-            if *codec == Codec::Float4 {
-                super::float4(*value, param)?;
-            }
-            out.push_str(&number::text(*value));
-        }
-        // Beyond 2^53 a float8 has gaps, and beyond 2^24 a float4.
-        Param::BigInt(value)
-            if significant_bits(*value) <= if *codec == Codec::Float8 { 53 } else { 24 } =>
-        {
-            let _ = write!(out, "{value}");
-        }
-        _ => return Err(mismatch(codec, param)),
+        Param::HugeInt(text) => Some(text.clone()),
+        _ => whole_number(param).map(|it| it.to_string()),
     }
-    Ok(())
 }
 
-/// How many bits a floating-point number needs to hold an integer exactly, whatever its exponent.
-fn significant_bits(value: i64) -> u32 {
-    let bits = value.unsigned_abs();
-    (u64::BITS - bits.leading_zeros()).saturating_sub(bits.trailing_zeros())
+fn float(codec: &Codec, param: &Param, out: &mut String) -> Written {
+    if let Param::Number(value) = param {
+        if *codec == Codec::Float4 {
+            super::float4(*value, param)?;
+        }
+        out.push_str(&number::text(*value));
+        return Ok(());
+    }
+    let text = digits(param).ok_or_else(|| mismatch(codec, param))?;
+    // Beyond 2^53 a float8 has gaps, and beyond 2^24 a float4.
+    let nearest = match codec {
+        Codec::Float8 => text.parse::<f64>().map(|it| format!("{it:.0}")),
+        _ => text.parse::<f32>().map(|it| format!("{it:.0}")),
+    };
+    if nearest.as_ref() != Ok(&text) {
+        return Err(mismatch(codec, param));
+    }
+    out.push_str(&text);
+    Ok(())
 }
 
 /// A value as JavaScript's `String()` writes it.
@@ -228,47 +244,6 @@ fn finite(param: &Param) -> Option<String> {
         Param::BigInt(value) => Some(value.to_string()),
         _ => None,
     }
-}
-
-/// The units of an interval, in the words that the server reads.
-const UNITS: [&str; 9] = [
-    "years",
-    "months",
-    "weeks",
-    "days",
-    "hours",
-    "minutes",
-    "seconds",
-    "milliseconds",
-    "microseconds",
-];
-
-/// An object of units. Each is written with its sign, as `IntervalStyle` may spread the first one's over the others.
-fn interval(param: &Param, out: &mut String) -> Written {
-    let units = fields::of(param).ok_or_else(|| mismatch(&Codec::Interval, param))?;
-    let amount = |value: &Param| match value {
-        Param::BigInt(value) => Some(format!("{value:+}")),
-        Param::Number(value) if value.is_finite() => Some(format!("{value:+}")),
-        _ => None,
-    };
-    let unknown = units
-        .iter()
-        .find(|(name, value)| !UNITS.contains(&&**name) || amount(value).is_none());
-    if let Some((name, value)) = unknown {
-        return Err(Mismatch {
-            got: format!("one with `{name}`: {}", super::describe(value)),
-            ..mismatch(&Codec::Interval, param)
-        });
-    }
-    let written: Vec<String> = UNITS
-        .iter()
-        .filter_map(|unit| Some(format!("{} {unit}", amount(fields::get(&units, unit)?)?)))
-        .collect();
-    if written.is_empty() {
-        return Err(mismatch(&Codec::Interval, param));
-    }
-    out.push_str(&written.join(" "));
-    Ok(())
 }
 
 fn write_geometry(geometry: Geometry, param: &Param, out: &mut String) -> Option<()> {
@@ -377,19 +352,19 @@ fn doubled(text: &str, out: &mut String) {
     out.push('"');
 }
 
-fn array(codec: &Codec, bounds: &[i32], values: &[Param], out: &mut String) -> Written {
+fn array(codec: &Codec, bounds: Option<&[i32]>, values: &[Param], out: &mut String) -> Written {
     let (element, delimiter) = match codec {
         // The only built-in type with another delimiter.
         Codec::Array(part) if part.codec == Codec::Geometry(Geometry::Box) => (&part.codec, ';'),
         Codec::Array(part) => (&part.codec, ','),
-        Codec::PlainArray(delimiter) => (&Codec::Plain, *delimiter),
+        Codec::PlainArray(part, delimiter) => (&part.codec, *delimiter),
         _ => return Err(mismatch(codec, &Param::Null)),
     };
-    let lengths = dimensions(element, values)?;
+    let lengths = dimensions(element, bounds, values)?;
     // An empty array has no dimensions, however deep it is written.
     let is_empty = lengths.contains(&0);
     let start = out.len();
-    if !bounds.is_empty() {
+    if let Some(bounds) = bounds {
         for (length, lower) in lengths.iter().zip(bounds) {
             let upper = i64::from(*lower) + i64::try_from(*length).unwrap_or(i64::MAX) - 1;
             let _ = write!(out, "[{lower}:{upper}]");
