@@ -1197,7 +1197,7 @@ interface PglistenErrorOptions {
  * The base of every error of this package.
  *
  * `code` is stable and meant for programs; the message is meant for people and may change. Neither the message nor a
- * property holds a password or a whole DSN.
+ * property holds a password or a whole DSN, and no enumerable property a payload, or a value or parameter of a statement.
  */
 declare class PglistenError extends Error {
     /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
@@ -1327,7 +1327,7 @@ declare class ListenerCallbackError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_CALLBACK";
     /** The channel of the notification; `undefined` if the failure was not about one. */
     readonly channel: string | undefined;
-    /** The payload as the callback got it, or the text as sent when `parse` failed. */
+    /** The payload as the callback got it, or the text as sent when `parse` failed. Not enumerable, so that no log shows it unasked. */
     readonly payload: unknown;
     /** The process id of the notifying backend; `undefined` if the failure was not about a notification. */
     readonly processId: number | undefined;
@@ -1389,13 +1389,13 @@ declare class DatabaseError extends PglistenError {
     readonly sqlState: string;
     /** The severity, never localized: `ERROR`, `FATAL` or `PANIC`. */
     readonly severity: string;
-    /** Details of the error, such as `Key (id)=(1) already exists.` */
+    /** Details of the error, such as `Key (id)=(1) already exists.` They may quote values, so this is not enumerable: no log shows it unasked. */
     readonly detail: string | undefined;
     /** A hint how to avoid the error. */
     readonly hint: string | undefined;
     /** The position in the statement, in characters from 1. */
     readonly position: number | undefined;
-    /** The context in the server, such as the call stack of a PL/pgSQL function. */
+    /** The context in the server, such as the call stack of a PL/pgSQL function. It may quote parameters and SQL, so it is not enumerable either. */
     readonly context: string | undefined;
     /** The name of the schema that the error is about. */
     readonly schema: string | undefined;
