@@ -14,8 +14,8 @@ interface CallOptions {
     /**
      * The longest time that the call may take, in milliseconds, from 0 to 2147483647, the wait for its turn included. Then
      * it rejects with {@link ConnectionTimeoutError}, and a statement that is running is cancelled on the server. The
-     * rejection comes once the server has confirmed that the statement ended; a server that says nothing more is waited for 2 s,
-     * and one that does not answer a rollback for 5 s: its connection is closed then. A call of the pool that waits for a
+     * rejection comes once the server has confirmed that the statement ended. One that does not is waited for until it has been silent
+     * for 2 s, at most 10 s, and one that does not answer a rollback for 5 s: its connection is closed then. A call of the pool that waits for a
      * connection as long rejects with {@link ConnectionPoolExecuteError}. Once the whole result has come, its rows are made.
      * @default no limit
      */
@@ -1208,7 +1208,7 @@ interface PglistenErrorOptions {
  * The base of every error of this package.
  *
  * `code` is stable and meant for programs; the message is meant for people and may change. Neither the message nor a
- * property holds a password or a whole DSN.
+ * property holds a password or a whole DSN, and no enumerable property a payload, or a value or parameter of a statement.
  */
 declare class PglistenError extends Error {
     /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
@@ -1338,7 +1338,7 @@ declare class ListenerCallbackError extends ListenerError {
     readonly code = "ERR_PGLISTEN_LISTENER_CALLBACK";
     /** The channel of the notification; `undefined` if the failure was not about one. */
     readonly channel: string | undefined;
-    /** The payload as the callback got it, or the text as sent when `parse` failed. */
+    /** The payload as the callback got it, or the text as sent when `parse` failed. Not enumerable, so that no log shows it unasked. */
     readonly payload: unknown;
     /** The process id of the notifying backend; `undefined` if the failure was not about a notification. */
     readonly processId: number | undefined;
@@ -1400,13 +1400,13 @@ declare class DatabaseError extends PglistenError {
     readonly sqlState: string;
     /** The severity, never localized: `ERROR`, `FATAL` or `PANIC`. */
     readonly severity: string;
-    /** Details of the error, such as `Key (id)=(1) already exists.` */
+    /** Details of the error, such as `Key (id)=(1) already exists.` They may quote values, so this is not enumerable: no log shows it unasked. */
     readonly detail: string | undefined;
     /** A hint how to avoid the error. */
     readonly hint: string | undefined;
     /** The position in the statement, in characters from 1. */
     readonly position: number | undefined;
-    /** The context in the server, such as the call stack of a PL/pgSQL function. */
+    /** The context in the server, such as the call stack of a PL/pgSQL function. It may quote parameters and SQL, so it is not enumerable either. */
     readonly context: string | undefined;
     /** The name of the schema that the error is about. */
     readonly schema: string | undefined;
@@ -1915,7 +1915,7 @@ interface ListenerWarning {
     message: string;
     /** The notice or warning that the server sent to the listening session, if the warning is about one. */
     notice?: ServerMessage;
-    /** The error of a failed attempt to connect again, if the warning is about one. */
+    /** The error of an attempt that has failed, if the warning is about one: to connect, at first or again, or to give a channel up. */
     error?: PglistenError;
     /** The channel of the callback or message, if the warning is about one. */
     channel?: string;
@@ -2187,7 +2187,8 @@ type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error';
  * - `own`: a session of its own from the start.
  *
  * The settings are all that reach the server or the check of it: addresses, user, password, database, `options`, TLS,
- * `applicationName`, time-outs, and the listener's `heartbeat` and `reconnect`.
+ * `applicationName`, time-outs, and the listener's `heartbeat` and `reconnect`. A function as `password` belongs to its
+ * pool: listeners of other pools do not share its sessions.
  */
 type SessionChoice = 'auto' | 'shared' | 'own';
 /** The bounds of a consumer's buffer, and what happens when it is full. */
@@ -2349,8 +2350,8 @@ interface ListenerOptions<Payload = unknown> {
     dsn?: string | undefined;
     /**
      * The name of the listener in messages about it, and on the server: 1 to 63 characters. The listening session tells the
-     * names of the listeners that it serves in `pg_stat_activity`, where `?` stands for what is not ASCII: in a comment of
-     * its statements, and as `application_name` if none is set, with the names at the start of the session.
+     * names of the listeners that it serves in `pg_stat_activity`, where `?` stands for each character but letters and digits of ASCII, the
+     * space and `._-:/@#+`: in a comment of its statements, and as `application_name` if none is set, with the names at the start of the session.
      * @default no name
      */
     name?: string | undefined;
@@ -2808,7 +2809,7 @@ interface NotifierOptions {
  * - `debug`: a listener connects, or is about to connect again; a durable subscription falls asleep, wakes up, or stands by.
  * - `info`: a listener is connected, has moved to a session of its own, or was shut down; a durable subscription starts, gets a partition,
  *   or ends.
- * - `warn`: a session is lost, notifications may be missing, or there is a `warning` event; an attempt at an event has failed, or a restored
+ * - `warn`: a session is lost, notifications may be missing, there is a `warning` event, or a `startup()` has failed; an attempt at an event has failed, or a restored
  *   dump was adopted.
  * - `error`: there is an `error` event, or a listener has given up; an event was given up, or a durable subscription has stopped.
  */
@@ -3251,7 +3252,10 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
     notifier<Name extends keyof Schemas & string>(channel: Name, options?: NotifierOptions): Notifier<ChannelInput<Schemas[Name]>>;
     /** Makes a notifier of text for a channel of a pool without schemas. */
     notifier(channel: TextChannel<Schemas>, options?: NotifierOptions): Notifier;
-    /** Runs one statement on a connection of the pool, as {@link Queryable.execute} does. */
+    /**
+     * Runs one statement on a connection of the pool, as {@link Queryable.execute} does. Parameters are a list, and the options are those of
+     * every call: for parameters by name, `prepared`, `rowMode` and the like take a connection. So do the methods below.
+     */
     execute<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;
     /** Runs one statement on a connection of the pool, as {@link Queryable.fetch} does. */
     fetch<Row extends object = Record<string, unknown>>(sql: string, params?: readonly QueryParameter[], options?: CallOptions): Promise<QueryResult<Row>>;

@@ -3,6 +3,7 @@
 'use strict'
 
 const { UsageError, describeError, EXIT, isUsage } = require('./lib/errors.js')
+const { guardOutput } = require('./lib/output.js')
 const { version } = require('./lib/version.js')
 
 const COMMANDS = ['listen', 'notify', 'watch', 'durable', 'doctor', 'trigger', 'completion']
@@ -52,6 +53,7 @@ async function main(args) {
   return require(`./commands/${command}.js`).run(rest)
 }
 
+guardOutput()
 main(process.argv.slice(2)).then(
   (code) => {
     process.exitCode = code

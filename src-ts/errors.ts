@@ -1,6 +1,18 @@
 // The classes of every error that the package throws.
 import { brandError } from './brand.js'
 
+/**
+ * Sets a property that may hold what belongs into no log. Not being enumerable, it is left out by `console.error(error)`,
+ * `JSON.stringify(error)` and loggers.
+ */
+function setHidden<Target extends object, Name extends keyof Target>(
+  target: Target,
+  name: Name,
+  value: Target[Name],
+): void {
+  Object.defineProperty(target, name, { value, configurable: true, writable: true })
+}
+
 /** The options of the constructors of all errors of this package. */
 export interface PglistenErrorOptions {
   /** The error that led to this one. */
@@ -11,7 +23,7 @@ export interface PglistenErrorOptions {
  * The base of every error of this package.
  *
  * `code` is stable and meant for programs; the message is meant for people and may change. Neither the message nor a
- * property holds a password or a whole DSN.
+ * property holds a password or a whole DSN, and no enumerable property a payload, or a value or parameter of a statement.
  */
 export class PglistenError extends Error {
   /** The stable identifier of the class, such as `ERR_PGLISTEN_LISTENER_START`. */
@@ -167,8 +179,8 @@ export class ListenerCallbackError extends ListenerError {
   override readonly code = 'ERR_PGLISTEN_LISTENER_CALLBACK'
   /** The channel of the notification; `undefined` if the failure was not about one. */
   readonly channel: string | undefined
-  /** The payload as the callback got it, or the text as sent when `parse` failed. */
-  readonly payload: unknown
+  /** The payload as the callback got it, or the text as sent when `parse` failed. Not enumerable, so that no log shows it unasked. */
+  declare readonly payload: unknown
   /** The process id of the notifying backend; `undefined` if the failure was not about a notification. */
   readonly processId: number | undefined
 
@@ -181,7 +193,7 @@ export class ListenerCallbackError extends ListenerError {
   constructor(message: string, options?: ListenerCallbackErrorOptions) {
     super(message, options)
     this.channel = options?.channel
-    this.payload = options?.payload
+    setHidden(this, 'payload', options?.payload)
     this.processId = options?.processId
   }
 }
@@ -247,14 +259,14 @@ export class DatabaseError extends PglistenError {
   readonly sqlState: string
   /** The severity, never localized: `ERROR`, `FATAL` or `PANIC`. */
   readonly severity: string
-  /** Details of the error, such as `Key (id)=(1) already exists.` */
-  readonly detail: string | undefined
+  /** Details of the error, such as `Key (id)=(1) already exists.` They may quote values, so this is not enumerable: no log shows it unasked. */
+  declare readonly detail: string | undefined
   /** A hint how to avoid the error. */
   readonly hint: string | undefined
   /** The position in the statement, in characters from 1. */
   readonly position: number | undefined
-  /** The context in the server, such as the call stack of a PL/pgSQL function. */
-  readonly context: string | undefined
+  /** The context in the server, such as the call stack of a PL/pgSQL function. It may quote parameters and SQL, so it is not enumerable either. */
+  declare readonly context: string | undefined
   /** The name of the schema that the error is about. */
   readonly schema: string | undefined
   /** The name of the table that the error is about. */
@@ -275,10 +287,10 @@ export class DatabaseError extends PglistenError {
     super(server.message, options)
     this.sqlState = server.sqlState
     this.severity = server.severity
-    this.detail = server.detail
+    setHidden(this, 'detail', server.detail)
     this.hint = server.hint
     this.position = server.position
-    this.context = server.context
+    setHidden(this, 'context', server.context)
     this.schema = server.schema
     this.table = server.table
     this.column = server.column

@@ -430,7 +430,10 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return new Notifier<never>(owner, resolveNotifierOptions(options))
   }
 
-  /** Runs one statement on a connection of the pool, as {@link Queryable.execute} does. */
+  /**
+   * Runs one statement on a connection of the pool, as {@link Queryable.execute} does. Parameters are a list, and the options are those of
+   * every call: for parameters by name, `prepared`, `rowMode` and the like take a connection. So do the methods below.
+   */
   async execute<Row extends object = Record<string, unknown>>(
     sql: string,
     params?: readonly QueryParameter[],

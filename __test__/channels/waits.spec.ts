@@ -89,6 +89,26 @@ test('what is there already is taken also when the turn is used up', async (t) =
   await t.throwsAsync(stream.next({ timeoutMs: 0 }), { instanceOf: ListenerTimeoutError })
 })
 
+test('a wait is over in time beside a callback that uses up every turn', async (t) => {
+  const [busy, quiet] = [uniqueChannel(), uniqueChannel()]
+  const { listener } = await openListener(t, { channels: [quiet] })
+  const count = 30_000
+  let done = 0
+  await listener.addCallback(busy, () => {
+    done += 1
+    block(0.1)
+  })
+  await listener.startup()
+  listener.listen()
+  const stream = listener.messages({ channels: [quiet] })
+  await flood(busy, 1, count)
+  await waitFor(() => done > 0)
+  const late = { instanceOf: ListenerTimeoutError }
+  await t.throwsAsync(stream.next({ timeoutMs: 50 }), late)
+  await t.throwsAsync(listener.once(quiet, { timeoutMs: 50 }), late)
+  t.true(done < count, `${done}`)
+})
+
 test('wrong bounds are refused, and a wait that is over takes nothing more', async (t) => {
   const { listener } = await openListener(t)
   await listener.startup()

@@ -4,7 +4,7 @@ import type { ExecutionContext } from 'ava'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import path from 'node:path'
-import type { Readable, Writable } from 'node:stream'
+import { Readable, type Writable } from 'node:stream'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor, within, type WaitOptions } from '../../lab/wait.js'
 import { root } from '../support/code-blocks.js'
@@ -18,10 +18,12 @@ export interface CommandOptions {
   /** The server, in `DATABASE_URL`; `null` for none. @default the test server */
   dsn?: string | null
   env?: Record<string, string>
-  /** What is sent to its standard input, which is closed then. @default nothing */
-  input?: string | Uint8Array
+  /** What is sent to its standard input, which is closed at the end of it. @default nothing */
+  input?: string | Uint8Array | Readable
   /** Whether nothing of its standard output is read until somebody does. */
   unread?: boolean
+  /** Whether it leads a process group, as under a shell in a terminal: `interrupt()` signals that. */
+  isForeground?: boolean
 }
 
 /** A command that runs. */
@@ -59,6 +61,11 @@ export class Command {
   /** Its lines so far, read as JSON. */
   get records(): Record<string, unknown>[] {
     return this.lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+  }
+
+  /** Sends a signal to its whole group, as a terminal does with Ctrl-C. */
+  interrupt(signal: NodeJS.Signals): void {
+    process.kill(-this.child.pid!, signal)
   }
 
   read(): void {
@@ -107,7 +114,7 @@ export class Command {
 export async function pglisten(
   t: ExecutionContext,
   args: readonly string[],
-  { dsn, env = {}, input = '', unread = false }: CommandOptions = {},
+  { dsn, env = {}, input = '', unread = false, isForeground = false }: CommandOptions = {},
 ): Promise<Command> {
   const where = dsn === undefined ? await serverDsn() : dsn
   const child = spawn(process.execPath, [COMMAND, ...args], {
@@ -118,10 +125,12 @@ export async function pglisten(
       ...env,
     },
     stdio: 'pipe',
+    detached: isForeground,
   })
   t.teardown(() => child.kill('SIGKILL'))
   child.stdin.on('error', () => {})
-  child.stdin.end(input)
+  if (input instanceof Readable) input.pipe(child.stdin)
+  else child.stdin.end(input)
   return new Command(child, unread)
 }
 

@@ -137,6 +137,24 @@ test('a line that cannot be published ends it, with how many were before it', as
   t.deepEqual(await payloads(), ['a', 'b'])
 })
 
+test('a signal does not hide that lines under way may have been published', async (t) => {
+  const { pool, start, payloads } = await openDatabase(t)
+  const other = await pool.connection()
+  await other.execute('BEGIN')
+  await other.execute('LOCK TABLE pglisten.event')
+  const command = await start(['publish', 'c', '-'], { input: 'a\nb\n' })
+  const waiting = `SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'`
+  await waitFor(async () => (await pool.fetch(waiting)).length > 0)
+  command.child.kill('SIGTERM')
+  await pool.execute(`SELECT pg_terminate_backend(pid) FROM (${waiting}) AS one`)
+  t.is(await command.ended(), 1)
+  t.regex(command.err, /\(published 0 before it; lines 1 to 2 may have been\) \(57P01,/)
+  await other.execute('ROLLBACK')
+  await other.close()
+  t.deepEqual(await payloads(), [])
+})
+
 test('tail prints events from now on, and its subscription goes with it', async (t) => {
   const { pool, start } = await openDatabase(t)
   await pool.publish('c', 'before')
@@ -309,6 +327,50 @@ test('status, failed, retry, trim and drop', async (t) => {
   }
   t.is((await run(['drop', 'billing'])).out, 'dropped billing\n')
   t.is((await run(['trim', '--keep', '0', '--json'])).out, '{"removed":3,"keepMs":0}\n')
+})
+
+test('a reader that goes away ends an action quietly, and the connection is closed', async (t) => {
+  const { pool, start } = await openDatabase(t)
+  for (const payload of ['bad', 'worse', 'last']) await pool.publish('c', payload)
+  const ending = new AbortController()
+  await pool
+    .subscription('billing', {
+      channels: ['c'],
+      from: 'beginning',
+      maxAttempts: 1,
+      onFailure: 'skip',
+    })
+    .run(
+      (_, { payload }) => {
+        if (payload !== 'last') throw new Error('no')
+        ending.abort()
+      },
+      { signal: ending.signal },
+    )
+  for (const args of [['failed', 'billing'], ['status'], ['status', '--json'], ['--help']]) {
+    const command = await start(args, { unread: true })
+    command.stdout.destroy()
+    t.is(await command.ended(), 0, args.join(' '))
+    t.is(command.err, '', args.join(' '))
+  }
+  const sessions = `SELECT count(*)::int FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'pglisten durable%'`
+  t.is(await pool.fetchVal(sessions), 0)
+})
+
+test('what a server sends drives no terminal, in JSON too', async (t) => {
+  const { pool, run } = await openDatabase(t)
+  const name = 'a\u009b2J\u202eb'
+  await pool.execute('SELECT pglisten.subscribe($1, $2)', [name, [name]])
+  for (const args of [['status'], ['status', '--json']]) {
+    const { out } = await run(args)
+    t.notRegex(out, /[\u009b\u202e]/, args.join(' '))
+    t.regex(out, /a\\u009b2J\\u202eb/)
+  }
+  const { subscriptions } = JSON.parse((await run(['status', '--json'])).out) as {
+    subscriptions: { name: string }[]
+  }
+  t.is(subscriptions[0]!.name, name)
 })
 
 test('status tells at which event a subscription has stopped', async (t) => {

@@ -151,6 +151,41 @@ test('a signal waits for the program that runs, and a second one ends that too',
   }
 })
 
+const posix = process.platform === 'win32' ? test.skip : test
+
+posix(
+  'Ctrl-C in a terminal waits for the program too, and a second one ends all of it',
+  async (t) => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pglisten-exec-'))
+    t.teardown(() => fs.rmSync(folder, { recursive: true }))
+    const env = { PGAPPNAME: uniqueName('exec') }
+    // It starts another program, which holds the same streams.
+    const parent = `require('node:child_process')
+    .spawn(process.execPath, ['-e', ...process.argv.slice(1)], { stdio: 'inherit' })
+    .on('exit', (code) => process.exit(code ?? 1))`
+    for (const [signal, code] of [
+      ['SIGINT', 130],
+      ['SIGHUP', 129],
+    ] as const) {
+      for (const isPatient of [true, false]) {
+        const [channel, name] = [uniqueChannel(), `${signal}${isPatient}`]
+        const args = ['listen', channel, ...node(parent, WAIT, folder)]
+        const command = await pglisten(t, args, { env, isForeground: true })
+        await command.says(LISTENING)
+        await notify(channel, name)
+        await command.printed(1)
+        command.interrupt(signal)
+        await waitFor(async () => (await sessionCount(env.PGAPPNAME)) === 0)
+        t.is(command.child.exitCode, null)
+        if (isPatient) fs.writeFileSync(path.join(folder, name), '')
+        else command.interrupt(signal)
+        t.is(await command.ended(), isPatient ? 0 : code)
+        t.deepEqual(command.lines, isPatient ? [`begin ${name}`, `end ${name}`] : [`begin ${name}`])
+      }
+    }
+  },
+)
+
 const limited = canLimit ? test : test.skip
 
 limited(

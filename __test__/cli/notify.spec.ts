@@ -1,12 +1,18 @@
 // `pglisten notify`: what arrives, and what is refused.
 
 import test from 'ava'
+import { createRequire } from 'node:module'
+import { PassThrough } from 'node:stream'
 import { startProxy } from '../../lab/network/proxy.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { collect, waitFor } from '../../lab/wait.js'
 import { pglisten } from './command.js'
 import { openListener, uniqueChannel } from '../support/listener.js'
 import type { ExecutionContext } from 'ava'
+
+const { payloadLines } = createRequire(import.meta.url)('../../bin/lib/lines.js') as {
+  payloadLines: (stream: AsyncIterable<Buffer>, most: number) => AsyncIterable<string[]>
+}
 
 /** A channel, and what arrives on it. */
 async function hearing(t: ExecutionContext, channel = uniqueChannel()) {
@@ -48,6 +54,28 @@ test('many lines that come in pieces are all sent', async (t) => {
   t.deepEqual(await payloads(5000), lines)
 })
 
+// Alone, because it keeps this process busy.
+test.serial(
+  'a long line that comes in many pieces takes no more time than it has bytes',
+  async (t) => {
+    const piece = Buffer.alloc(1024, 'x')
+    const count = 20_000
+    async function* pieces() {
+      yield Buffer.from('first\n')
+      for (let n = 0; n < count; n += 1) yield piece
+      yield Buffer.from('\nla')
+      yield Buffer.from('st')
+    }
+    const began = performance.now()
+    const lengths: number[] = []
+    for await (const lines of payloadLines(pieces(), 2 ** 30))
+      lengths.push(...lines.map(({ length }) => length))
+    t.deepEqual(lengths, [5, count * piece.length, 4])
+    // To copy what there is at each piece would be to copy 200 GB.
+    t.true(performance.now() - began < 10_000)
+  },
+)
+
 test('--rate bounds how many are sent in a second', async (t) => {
   const { channel, payloads } = await hearing(t)
   const began = performance.now()
@@ -58,6 +86,39 @@ test('--rate bounds how many are sent in a second', async (t) => {
   // The last of eleven is due 10/20 s after the first.
   t.true(performance.now() - began >= 500)
   t.is((await payloads(11)).length, 11)
+})
+
+test('--rate does not make good the time of a pause', async (t) => {
+  const { channel, payloads } = await hearing(t)
+  const input = new PassThrough()
+  const command = await pglisten(t, ['notify', channel, '-', '--rate', '20'], { input })
+  input.write('first\n')
+  await payloads(1)
+  await new Promise((resolve) => setTimeout(resolve, 2000))
+  const began = performance.now()
+  input.end(Array.from({ length: 30 }, (_, n) => `${n}\n`).join(''))
+  t.is(await command.ended(), 0)
+  // A second at most is made good, so at most 21 of them are due at once.
+  const tookMs = performance.now() - began
+  t.true(tookMs >= 400, `${tookMs}`)
+  t.is((await payloads(30)).length, 30)
+})
+
+test('a signal does not hide that a transaction under way has failed', async (t) => {
+  const { channel, payloads } = await hearing(t)
+  const proxy = await startProxy(t)
+  const input = new PassThrough()
+  const command = await pglisten(t, ['notify', channel, '-'], { dsn: proxy.dsn, input })
+  input.write('first\n')
+  await payloads(1)
+  proxy.freeze()
+  const underWay = proxy.sent()
+  input.write('second\n')
+  await underWay
+  command.child.kill('SIGTERM')
+  proxy.cut()
+  t.is(await command.ended(), 1)
+  t.regex(command.err, /\(sent \d before it; lines \d to \d may have been sent\)/)
 })
 
 for (const [what, input, message] of [

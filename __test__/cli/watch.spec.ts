@@ -3,6 +3,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { startProxy } from '../../lab/network/proxy.js'
 import { startServer } from '../../lab/server/dev-server.mjs'
@@ -16,6 +17,7 @@ import { notify, sessionCount, uniqueChannel, witness } from '../support/listene
 /** util-linux's `script` gives a program a terminal. Tests that need one are to be skipped without it. */
 const HAS_SCRIPT = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0
 const onTerminal = HAS_SCRIPT ? test : test.skip
+const onLinux = process.platform === 'linux' ? onTerminal : test.skip
 
 test('without a terminal it prints lines: the whole, and each channel that something came over', async (t) => {
   const channel = uniqueChannel()
@@ -94,7 +96,7 @@ async function terminal(
 ): Promise<Terminal> {
   const quoted = [process.execPath, COMMAND, ...args].map((one) => `'${one}'`).join(' ')
   // The shell gets Ctrl-C too.
-  const line = `trap : INT; stty cols ${columns} rows ${rows}; ${quoted}; echo "exit $?"`
+  const line = `trap : INT; stty cols ${columns} rows ${rows}; sh -c 'echo "watching $$"; exec "$@"' sh ${quoted}; echo "exit $?"`
   const child = spawn('script', ['-qefc', line, '/dev/null'], {
     env: {
       ...process.env,
@@ -178,4 +180,26 @@ onTerminal('an outage is on the screen, and so is the return', async (t) => {
   press('\u0003')
   await within(closed)
   t.regex(output(), /exit 0\r\n$/)
+})
+
+onLinux('suspended and continued many times it takes the screen as often, once each', async (t) => {
+  const { output, press, closed } = await terminal(t, ['watch', 'x', '--interval', '0.2'], {
+    columns: 60,
+    rows: 9,
+  })
+  await waitFor(() => output().includes('CHANNEL'))
+  const watching = Number(/watching (\d+)\r\n/.exec(output())![1])
+  const times = (text: string) => output().split(text).length - 1
+  const isStopped = () => /^State:\s+T/m.test(readFileSync(`/proc/${watching}/status`, 'utf8'))
+  for (let round = 1; round <= 12; round += 1) {
+    process.kill(watching, 'SIGTSTP')
+    await waitFor(isStopped)
+    process.kill(watching, 'SIGCONT')
+    await waitFor(() => times('\u001b[?1049h') === round + 1)
+  }
+  press('\u0003')
+  await within(closed)
+  t.is(times('\u001b[?1049h'), 13)
+  t.is(times('\u001b[?1049l'), 13)
+  t.notRegex(output(), /MaxListeners/)
 })

@@ -196,6 +196,19 @@ test('`retryTimeout` ends in an `error`', async (t) => {
   t.deepEqual(told.slice(count), ['connected'])
 })
 
+test('who closes it while it gives up hears of no error', async (t) => {
+  const proxy = await startProxy(t)
+  const { hub, told } = await open(t, { retryTimeout: 200, retryInterval: 20 }, proxy.dsn)
+  await hub.connect()
+  const closed = new Promise<void>((resolve) => {
+    // Its timer was set just before, so it has begun to give up.
+    hub.events.once('reconnect', () => setTimeout(() => resolve(hub.close()), 200))
+  })
+  proxy.cut()
+  await within(closed)
+  t.false(told.some((one) => one instanceof Error))
+})
+
 test('what throws is an `error` event, and the next notification arrives', async (t) => {
   const channel = uniqueChannel()
   const { hub, told } = await open(t)

@@ -1,6 +1,7 @@
 // The API of postgres.js for listening and notifying, as a program uses it that has only changed its import.
 
 import test, { type ExecutionContext } from 'ava'
+import { inspect } from 'node:util'
 import {
   ArgumentRangeError,
   ArgumentTypeError,
@@ -12,9 +13,19 @@ import {
 import postgres, { type Options } from 'pglisten/compat/postgres'
 import original from 'postgres'
 import { serverDsn } from '../../lab/server/test-server.js'
+import { makeCertificate } from '../../lab/tls/certificates.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { notify, sessionCount, terminate, uniqueChannel } from '../support/listener.js'
+
+/** The warnings of the process about a channel until the test ends. */
+function warnings(t: ExecutionContext, channel: string): string[] {
+  const texts: string[] = []
+  const note = ({ message }: Error) => void (message.includes(channel) && texts.push(message))
+  process.on('warning', note)
+  t.teardown(() => process.off('warning', note))
+  return texts
+}
 
 async function open(t: ExecutionContext, options: Options = {}) {
   const name = uniqueName('app')
@@ -81,16 +92,15 @@ test('what a callback throws keeps no other from its notification', async (t) =>
   const channel = uniqueChannel()
   const { sql } = await open(t)
   const got: string[] = []
-  const warned = new Promise<Error>((resolve) => {
-    process.once('warning', resolve)
-  })
+  const warned = warnings(t, channel)
   await sql.listen(channel, () => {
     throw new Error('wrong')
   })
   await sql.listen(channel, (payload) => got.push(payload))
   await sql.notify(channel, 'a')
   await waitFor(() => got.length === 1)
-  t.regex((await within(warned)).message, new RegExp(`${channel}.*wrong`, 's'))
+  const warning = await waitFor(() => warned[0])
+  t.regex(warning, new RegExp(`${channel}.*wrong`, 's'))
 })
 
 test('a promise that a callback returns is not waited for', async (t) => {
@@ -106,6 +116,79 @@ test('a promise that a callback returns is not waited for', async (t) => {
   await sql.notify(channel, 'b')
   await waitFor(() => got.length === 2)
   t.deepEqual(got, ['a', 'b'])
+})
+
+test('nobody waits for a promise of `onlisten`, and its rejection ends no process', async (t) => {
+  const channel = uniqueChannel()
+  const { sql } = await open(t)
+  const told: string[] = []
+  const warned = warnings(t, channel)
+  let isSecond = false
+  const onListen: () => unknown = async () => {
+    told.push('onlisten')
+    // One that is waited for would keep what follows.
+    if (isSecond) await new Promise(() => {})
+    isSecond = true
+    throw new Error('of onlisten')
+  }
+  const { state } = await sql.listen(
+    channel,
+    async (payload) => {
+      told.push(payload)
+      throw new Error(`of ${payload}`)
+    },
+    onListen,
+  )
+  await waitFor(() => warned.length === 1)
+  await terminate(state.pid)
+  await waitFor(() => told.length === 2)
+  await notify(channel, 'a')
+  await waitFor(() => told.length === 3)
+  t.deepEqual(told, ['onlisten', 'onlisten', 'a'])
+  t.regex(warned[0]!, new RegExp(`a callback rejected.*${channel}.*of onlisten`, 's'))
+})
+
+test('an `onlisten` that throws at the start leaves nothing of its `listen()`', async (t) => {
+  const channel = uniqueChannel()
+  const { sql } = await open(t)
+  const got: string[] = []
+  const wrong = new Error('wrong')
+  const fail = () => {
+    throw wrong
+  }
+  const listening = sql.listen(channel, (payload) => got.push(`1${payload}`), fail)
+  t.is(await t.throwsAsync(listening), wrong)
+  await sql.listen(channel, (payload) => got.push(`2${payload}`))
+  await sql.notify(channel, 'a')
+  await waitFor(() => got.length > 0)
+  t.deepEqual(got, ['2a'])
+})
+
+test('after `end()`, and while it is under way, `listen()` and `notify()` reject', async (t) => {
+  const ended = { instanceOf: ConnectionPoolExecuteError, message: /`sql\.end\(\)` was called/ }
+  for (const isStarted of [true, false]) {
+    const { sql } = await open(t)
+    const channel = uniqueChannel()
+    const told: string[] = []
+    const listen = () =>
+      sql.listen(
+        channel,
+        () => {},
+        () => told.push('onlisten'),
+      )
+    if (isStarted) await listen()
+    const before = told.length
+    // One that has begun may still get its LISTEN, or not.
+    const begun = isStarted ? undefined : t.throwsAsync(listen())
+    const sending = sql.notify(channel, 'a')
+    const ending = sql.end()
+    await t.throwsAsync(listen(), ended)
+    await t.throwsAsync(sql.notify(channel, 'b'), ended)
+    await within(Promise.all([sending, ending, begun]))
+    await t.throwsAsync(listen(), ended)
+    await t.throwsAsync(sql.notify(channel, 'c'), ended)
+    t.is(told.length, before)
+  }
 })
 
 test('two with equal options share a server session, and so do many `listen()`', async (t) => {
@@ -165,15 +248,25 @@ test('everything else names the package that has it', async (t) => {
   t.throws(() => query`SELECT 1`, { message: /^a query needs the package `postgres`/ })
 })
 
-test('`options` has what was given, and no password', async (t) => {
-  const sql = postgres({
-    host: 'localhost',
-    user: 'app',
-    pass: 'secret',
-    password: 'secret',
-  } as Options)
-  t.teardown(() => sql.end())
-  t.deepEqual({ ...sql.options }, { host: 'localhost', user: 'app' })
+test('`options` has what was given, and nothing that is secret', (t) => {
+  const { key, certificate: cert } = makeCertificate({ name: 'app' })
+  const dsn = 'postgres://app:secret@localhost/app'
+  const given = { host: 'localhost', user: 'app' }
+  for (const secrets of [
+    { pass: 'secret', password: 'secret' },
+    { pass: () => 'secret' },
+    { dsn, listenDsn: dsn },
+    { key, cert, sslMode: 'require' },
+    { ssl: { key, cert, rejectUnauthorized: false } },
+  ]) {
+    const sql = postgres({ ...given, ...secrets } as Options)
+    t.teardown(() => sql.end())
+    const { options } = sql
+    t.like(options, given)
+    const text = inspect(options, { depth: null })
+    t.false(/secret|PRIVATE/.test(text), text)
+    if ('ssl' in secrets) t.deepEqual(options.ssl, { cert, rejectUnauthorized: false })
+  }
 })
 
 test('errors: no server, a wrong password, a name that does not fit, no function, wrong options', async (t) => {

@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { serverDsn } from '../../lab/server/test-server.js'
@@ -43,6 +44,25 @@ function start(t: ExecutionContext, args: string[], env: Record<string, string> 
   })
   return ran
 }
+
+test('what a server answers drives no terminal', async (t) => {
+  // Each connection is refused with a text that would clear the screen.
+  const text = 'no \u001b[2J\u009b2J\u202e'
+  const fields = `SFATAL\0VFATAL\0C28000\0M${text}\0\0`
+  const refusal = Buffer.concat([Buffer.from('E\0\0\0\0'), Buffer.from(fields)])
+  refusal.writeInt32BE(refusal.length - 1, 1)
+  const server = createServer((socket) => {
+    socket.on('error', () => {}).once('data', () => socket.end(refusal))
+  })
+  t.teardown(() => server.close())
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const DATABASE_URL = `postgres://a@127.0.0.1:${port}/a?sslmode=disable`
+  const ran = start(t, [uniqueChannel(), '--port', '0'], { DATABASE_URL })
+  await waitFor(() => /still trying to connect: .*no/.test(ran.out), { what: 'the refusal' })
+  // oxlint-disable-next-line no-control-regex
+  t.notRegex(ran.out, /[\u001b\u009b\u202e]/)
+})
 
 test('the command prints one address, no payload, and ends with a signal', async (t) => {
   const channel = uniqueChannel()

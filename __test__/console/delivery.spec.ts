@@ -1,15 +1,16 @@
 // What pages are told: payloads as data, exact counts beside samples, outages, gaps, and sessions of the server.
 
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { waitFor } from '../../lab/wait.js'
+import { Store } from '../../packages/console/page/store.js'
 import type { Activity, GapRecord, ServerState } from '../../packages/console/src/wire.js'
 import { LISTENS, SERVED } from '../../bin/lib/sessions.js'
 import { ask, notify, run, uniqueChannel, witness } from '../support/listener.js'
 import { ConnectionPool } from 'pglisten'
-import { openConsole } from './console.js'
+import { openConsole, type TestConsole, type TestPage } from './console.js'
 
 const HOSTILE = [
   '<img src=x onerror=alert(1)>',
@@ -98,6 +99,26 @@ test.serial('few messages come all, in their order', async (t) => {
   )
 })
 
+/** Sends 42 MB of samples: more than the sockets on the way to a page that does not read them hold. */
+async function sendMuch(t: ExecutionContext, opened: TestConsole, channel: string): Promise<void> {
+  let endedAt = 0
+  let total = (await opened.state(t)).channels[0]?.total ?? 0
+  for (let round = 1; round <= 6; round += 1) {
+    await flood(channel, 1000, 7000)
+    total += 1000
+    // A second later as many may be shown again.
+    await waitFor(
+      async () => {
+        const { channels, secondEndedAt } = await opened.state(t)
+        if (channels[0]?.total !== total || secondEndedAt < endedAt + 1000) return false
+        endedAt = secondEndedAt
+        return true
+      },
+      { what: `round ${round}` },
+    )
+  }
+}
+
 test.serial(
   'a page that does not read costs no memory, and is told everything later',
   async (t) => {
@@ -108,20 +129,7 @@ test.serial(
     global.gc!()
     const before = process.memoryUsage()
     // 40 MB of samples for a page that reads.
-    let endedAt = 0
-    for (let round = 1; round <= 6; round += 1) {
-      await flood(channel, 1000, 7000)
-      // A second later as many may be shown again.
-      await waitFor(
-        async () => {
-          const { channels, secondEndedAt } = await opened.state(t)
-          if (channels[0]?.total !== round * 1000 || secondEndedAt < endedAt + 1000) return false
-          endedAt = secondEndedAt
-          return true
-        },
-        { what: `round ${round}` },
-      )
-    }
+    await sendMuch(t, opened, channel)
     global.gc!()
     const after = process.memoryUsage()
     const grown = after.heapUsed + after.external - before.heapUsed - before.external
@@ -130,6 +138,62 @@ test.serial(
     page.resume()
     await waitFor(() => page.snapshots.length > known, { what: 'another snapshot' })
     t.is(page.snapshots.at(-1)?.channels[0]?.total, 6000)
+  },
+)
+
+/** The list of a page that was told these events, from the oldest on. */
+function listOf(page: TestPage, store = new Store()): string[] {
+  const handlers: Record<string, (data: never) => void> = {
+    snapshot: (data) => store.replace(data),
+    messages: (data) => store.addMessages(data),
+    second: (data) => store.endSecond(data),
+    gap: (data) => store.addGap(data),
+  }
+  for (const { event, data } of page.events) handlers[event]?.(data as never)
+  return store.items.map((item) =>
+    item.kind === 'note' ? item.text : item.message.payload.slice(0, 6),
+  )
+}
+
+test.serial(
+  'a page that did not read, or comes back, has the gaps of that time at their places',
+  async (t) => {
+    const direct = await serverDsn()
+    const proxy = await FaultProxy.start(Number(new URL(direct).port))
+    t.teardown(() => proxy.stop())
+    const channel = uniqueChannel()
+    const dsn = proxy.dsn(direct)
+    const opened = await openConsole(t, { channels: [channel], dsn, rate: 1000 })
+    await opened.connected()
+    const [slow, gone] = [await opened.page(t), await opened.page(t)]
+    await notify(channel, 'before')
+    await waitFor(() => slow.messages.length === 1 && gone.messages.length === 1)
+    gone.close()
+    const store = new Store()
+    store.setLink(true)
+    listOf(gone, store)
+    slow.pause()
+    await sendMuch(t, opened, channel)
+    proxy.reset()
+    await waitFor(async () => (await opened.state(t)).gaps.length === 1, { what: 'the gap' })
+    await notify(channel, 'after1')
+    await waitFor(async () => (await opened.state(t)).messages.at(-1)?.payload === 'after1')
+    slow.resume()
+    await waitFor(() => listOf(slow).at(-1) === 'after1', { what: 'the newest messages' })
+    store.setLink(false)
+    store.setLink(true)
+    const again = await opened.page(t)
+    for (const list of [listOf(slow), listOf(again, store)]) {
+      t.regex(list.at(-2)!, /^Gap: /)
+      t.is(list.at(-1), 'after1')
+      t.is(list.filter((text) => text.startsWith('Gap: ')).length, 1)
+      t.is(list.filter((text) => text.startsWith('Messages are left out here')).length, 1)
+    }
+    t.is(store.items[0]?.key.startsWith('m1/'), true)
+    // What is told again stands there once.
+    const before = store.items.length
+    store.replace(again.snapshots[0]!)
+    t.is(store.items.length, before)
   },
 )
 

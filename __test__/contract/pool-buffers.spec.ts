@@ -40,7 +40,7 @@ const received = ({ listener }: Started, count: number) =>
 
 /** Numbers for notifications, and the gaps. */
 async function items({ messages }: Started, count: number) {
-  const collected: (ListenerNotificationMsg | Gap)[] = await collect(messages, count)
+  const collected = await collect(messages, count)
   return collected.map((item) => (item instanceof Gap ? item : Number(item.payload)))
 }
 

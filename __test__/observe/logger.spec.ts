@@ -95,8 +95,9 @@ test('a logger gets fields first and words behind them, at the level that fits',
 test('with payloads allowed a logger gets the errors too', async (t) => {
   const logger = new Kept()
   const { payload } = await live(t, logger, { payloads: true })
-  const [, { err }] = logger.lines.find(([level]) => level === 'error')!
+  const [, { err, payload: told }] = logger.lines.find(([level]) => level === 'error')!
   t.like(err, { code: 'ERR_PGLISTEN_LISTENER_CALLBACK', payload })
+  t.is(told, payload)
   t.is((err as Error & { cause: Error }).cause.message, `failed with ${payload}`)
 })
 

@@ -96,6 +96,29 @@ for (const diagnostics of DIAGNOSTICS) {
   )
 }
 
+test.serial(
+  'an `extract` that throws costs the parent alone, and its text is told to nobody',
+  async (t) => {
+    const logged: string[] = []
+    const log = (...args: unknown[]) => void logged.push(args.map(String).join(' '))
+    diag.setLogger({ error: log, warn: log, info: log, debug: log, verbose: log })
+    t.teardown(() => diag.disable())
+    const extract = (payload: unknown) => JSON.parse(payload as string) as object
+    const telemetry = openTelemetry(t, { spans: true, extract })
+    const channel = uniqueChannel()
+    const { listener } = await openListener(t, {}, { diagnostics: { payloads: true } })
+    const called: string[] = []
+    await listener.addCallback(channel, (_connection, payload) => void called.push(payload))
+    await listener.startup()
+    listener.listen()
+    await notify(channel, 'marksecret')
+    await listener.sync()
+    t.deepEqual(called, ['marksecret'])
+    t.false((await everything(telemetry, logged)).includes('marksecret'))
+    t.true(logged.includes('pglisten-opentelemetry: `extract` failed (SyntaxError)'))
+  },
+)
+
 test.serial('the SQL is told to whoever asks for it, at both places', async (t) => {
   const telemetry = openTelemetry(t, { spans: true, queryText: true })
   const open = await openPool(t, { diagnostics: { statements: true } })

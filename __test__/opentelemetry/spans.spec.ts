@@ -1,7 +1,17 @@
 // The spans of callbacks, statements and what sends: their kinds, their attributes, and who is whose parent.
 
-import test from 'ava'
-import { SpanKind, SpanStatusCode, context, diag, propagation, trace } from '@opentelemetry/api'
+import test, { type ExecutionContext } from 'ava'
+import {
+  INVALID_SPAN_CONTEXT,
+  SpanKind,
+  SpanStatusCode,
+  context,
+  diag,
+  propagation,
+  trace,
+  type Span,
+  type Tracer,
+} from '@opentelemetry/api'
 import type { ReadableSpan } from '@opentelemetry/sdk-trace-node'
 import { inject } from 'pglisten-opentelemetry'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -16,6 +26,20 @@ function spansOf(telemetry: Telemetry, traceId: string): Map<string, ReadableSpa
   const all = telemetry.spans().filter((span) => span.spanContext().traceId === traceId)
   return new Map(all.map((span) => [span.name, span]))
 }
+
+/** What goes to OpenTelemetry's log as an error until the test ends. */
+function loggedErrors(t: ExecutionContext): string[] {
+  const errors: string[] = []
+  const ignore = () => {}
+  diag.setLogger({
+    ...{ warn: ignore, info: ignore, debug: ignore, verbose: ignore },
+    error: (...args: unknown[]) => void errors.push(args.map(String).join(' ')),
+  })
+  t.teardown(() => diag.disable())
+  return errors
+}
+
+const failed = (what: string, type: string) => `pglisten-opentelemetry: ${what} failed (${type})`
 
 const named = (telemetry: Telemetry, name: string) =>
   telemetry.spans().filter((span) => span.name === name)
@@ -330,6 +354,78 @@ test.serial('channels of which there are many are told by one name', async (t) =
   const about = { 'messaging.destination.name': prefix }
   t.is(await telemetry.value('messaging.client.sent.messages', about), 2)
 })
+
+test.serial('a `channelName` that fails costs the name alone', async (t) => {
+  const errors = loggedErrors(t)
+  const channel = uniqueChannel()
+  const channelName = (channel: string): string => {
+    if (channel.endsWith('none')) return undefined as never
+    throw new RangeError(channel)
+  }
+  const telemetry = openTelemetry(t, { spans: true, durations: 'all', channelName })
+  const { listener, pool } = await openListener(t)
+  const called: string[] = []
+  await listener.addCallback(channel, async (_connection, payload) => void called.push(payload))
+  await listener.startup()
+  listener.listen()
+  await pool.notify(channel, 'one')
+  await pool.notify(`${channel}none`)
+  await listener.sync()
+  const work = async () => 'done'
+  t.is(await telemetry.instrumentation.process({ channel, payload: '' }, work), 'done')
+  t.is(await telemetry.instrumentation.send(channel, work), 'done')
+  t.deepEqual(called, ['one'])
+  t.deepEqual(
+    new Set(errors),
+    new Set([failed('`channelName`', 'RangeError'), failed('`channelName`', 'TypeError')]),
+  )
+  const about = { 'messaging.destination.name': '_OTHER' }
+  t.is(await telemetry.value('messaging.process.duration', about), 2)
+  t.is(await telemetry.value('messaging.client.sent.messages', about), 2)
+  const others = ['process _OTHER', 'send _OTHER'].map((name) => named(telemetry, name).length)
+  t.deepEqual(others, [2, 3])
+})
+
+test.serial(
+  'a tracer that throws hinders no callback, and a span that throws no work',
+  async (t) => {
+    const errors = loggedErrors(t)
+    const fail = () => {
+      throw new RangeError('payload')
+    }
+    const tracerOf = (startSpan: Tracer['startSpan']) => ({
+      tracerProvider: { getTracer: () => ({ startSpan, startActiveSpan: fail }) },
+    })
+    const span = trace.wrapSpanContext(INVALID_SPAN_CONTEXT)
+    const endless = tracerOf(() => Object.assign(Object.create(span) as Span, { end: fail }))
+    const telemetry = openTelemetry(t, { spans: true, ...endless })
+    const channel = uniqueChannel()
+    const work = async () => 'done'
+    t.is(await telemetry.instrumentation.process([{ channel, payload: '' }], work), 'done')
+    t.is(
+      telemetry.instrumentation.process([], () => 'done'),
+      'done',
+    )
+    t.deepEqual(errors, [
+      failed('the end of a call', 'RangeError'),
+      failed('the end of a call', 'RangeError'),
+    ])
+    telemetry.instrumentation.setConfig({ spans: true, ...tracerOf(fail) })
+    const { listener, pool } = await openListener(t)
+    const called: string[] = []
+    await listener.addCallback(channel, (_connection, payload) => void called.push(payload))
+    await listener.startup()
+    listener.listen()
+    await pool.notify(channel, 'one')
+    await pool.execute('SELECT 1')
+    await listener.sync()
+    t.deepEqual(called, ['one'])
+    t.true(errors.includes(failed('the context of a call', 'RangeError')))
+    t.true(
+      errors.includes(failed('what hears of `tracing:pglisten:statement:start`', 'RangeError')),
+    )
+  },
+)
 
 test.serial('who extracts without payloads is told why nothing is found', async (t) => {
   const warnings: string[] = []

@@ -1,5 +1,8 @@
 // The programs of `examples/` do what their pages say, also when their sessions are ended in the middle.
 
+import { once } from 'node:events'
+import { request } from 'node:http'
+import { createServer, type AddressInfo } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { createDatabase } from '../support/database.js'
 import { EventStream } from '../support/event-stream.js'
@@ -115,6 +118,39 @@ test.serial(
     }
     for (const { example } of [here!, there!]) t.is(await example.end(), 0)
     t.true(await isGone(ask))
+  },
+)
+
+test.serial(
+  'a cache is told of keys that change and of a TRUNCATE, and takes any path',
+  async (t) => {
+    const { dsn, run } = await openDatabase(t)
+    const example = startExample(t, 'cache', dsn, { PORT: '0' })
+    const [, url] = await example.says(/^(http:\S+)$/m)
+    const get = async (key: string) => {
+      const response = await fetch(`${url}/${key}`)
+      return `${response.headers.get('x-cache')} ${response.status} ${await response.text()}`
+    }
+    const { hostname, port } = new URL(url!)
+    const status = await new Promise((resolve, reject) => {
+      request({ hostname, port, path: '/%' }, (response) => resolve(response.resume().statusCode))
+        .on('error', reject)
+        .end()
+    })
+    t.is(status, 400)
+    await run("INSERT INTO settings VALUES ('a', '1'), ('b', '2')")
+    for (const [key, value] of [
+      ['a', '1'],
+      ['b', '2'],
+    ])
+      await waitFor(async () => (await get(key!)) === `hit 200 ${value}`)
+    await waitFor(async () => (await get('c')) === 'hit 404 ')
+    await run("UPDATE settings SET key = 'c' WHERE key = 'a'")
+    await waitFor(async () => (await get('a')) === 'hit 404 ')
+    await waitFor(async () => (await get('c')) === 'hit 200 1')
+    await run('TRUNCATE settings')
+    for (const key of ['b', 'c']) await waitFor(async () => (await get(key)) === 'hit 404 ')
+    t.is(await example.end(), 0)
   },
 )
 
@@ -323,6 +359,23 @@ test.serial('a shutdown hands out what was received', async (t) => {
     ['ready', ...upTo(100).map((n) => `handled ${n}`), 'handled 100 in all, 0 left'],
   )
   t.true(await isGone(ask))
+})
+
+test.serial('a shutdown while it is connecting is no failure', async (t) => {
+  // A server that takes connections, and answers nothing.
+  let connections = 0
+  const silent = createServer((socket) => {
+    connections += 1
+    socket.on('error', () => {})
+    t.teardown(() => socket.destroy())
+  })
+  t.teardown(() => silent.close())
+  await once(silent.listen(0, '127.0.0.1'), 'listening')
+  const { port } = silent.address() as AddressInfo
+  const consumer = startExample(t, 'graceful-shutdown', `postgres://a@127.0.0.1:${port}/a`)
+  await waitFor(() => connections > 0)
+  t.is(await consumer.end(), 0)
+  t.deepEqual(consumer.lines(), ['shutting down', 'handled 0 in all, 0 left'])
 })
 
 test.serial('a shutdown ends at its deadline, and says what is left', async (t) => {

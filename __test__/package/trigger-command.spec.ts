@@ -65,6 +65,27 @@ test('a row’s trigger notifies of each change, with the key', async (t) => {
   ])
 })
 
+test('a key and a row may have as many columns as a table', async (t) => {
+  const names = ['part', 'changed', 'x"y', ...Array.from({ length: 60 }, (_, n) => `c${n}`)]
+  const quoted = names.map((name) => `"${name.replaceAll('"', '""')}"`)
+  const values = names.map((_, n) => n)
+  const all = names.join(',')
+  const payloads = await notified(t, 'wide', [
+    `CREATE TABLE wide (${quoted.map((name) => `${name} int`).join(', ')}, other text)`,
+    triggerFor(t, 'wide', '--key', all, '--columns', all),
+    `INSERT INTO wide VALUES (${values.join(', ')}, 'other')`,
+    'UPDATE wide SET c0 = NULL',
+    'DELETE FROM wide',
+  ])
+  const row = Object.fromEntries(names.map((name, n) => [name, n]))
+  const later = { ...row, c0: null }
+  t.deepEqual(payloads, [
+    { op: 'INSERT', key: row, row },
+    { op: 'UPDATE', key: later, row: later },
+    { op: 'DELETE', key: later, row: later },
+  ])
+})
+
 test('names that need quotes, or look like SQL, are taken as they are', async (t) => {
   const names = [
     ['Or"ders; DROP', "it's", String.raw`chan\'nel $pglisten$`, 'Id "x"', "o'clock"],

@@ -1,9 +1,13 @@
 // What `console.log()` prints of the package's objects: their state, and no secret at any depth.
 
 import test, { type ExecutionContext } from 'ava'
+import { once } from 'node:events'
 import { inspect } from 'node:util'
-import { openListener, uniqueChannel } from '../support/listener.js'
+import { DatabaseError, type ListenerCallbackError } from 'pglisten'
+import { connect } from '../support/connect.js'
+import { notify, openListener, uniqueChannel } from '../support/listener.js'
 import { serverDsn } from '../../lab/server/test-server.js'
+import { within } from '../../lab/wait.js'
 
 async function expectNoSecret(t: ExecutionContext, value: object): Promise<void> {
   const dsn = await serverDsn()
@@ -64,4 +68,47 @@ test('a connection and a transaction print their state', async (t) => {
   t.is(text(connection), state('isLeased: false, isClosed: true, inTransaction: false'))
   t.regex(text(listener.connection), /^Connection \{ of: 'listener', isLeased: false, /)
   await expectNoSecret(t, listener.connection)
+})
+
+/** What whoever logs an error without naming a property shows of it. */
+const shown = (error: Error) =>
+  [
+    inspect(error, { depth: Infinity }),
+    JSON.stringify(error),
+    JSON.stringify(Object.entries(error)),
+  ].join()
+
+test('an error of the server prints no value of a row, and no parameter', async (t) => {
+  const connection = await connect(t)
+  await connection.executeBatch(`CREATE TEMPORARY TABLE people (email text PRIMARY KEY);
+    CREATE FUNCTION pg_temp.fail(value text) RETURNS int LANGUAGE plpgsql AS
+      'BEGIN EXECUTE format(''SELECT %L, 1 / 0'', value); RETURN 1; END'`)
+  const insert = () => connection.execute('INSERT INTO people VALUES ($1)', ['marked@secret'])
+  await insert()
+  const duplicate = await t.throwsAsync(insert(), { instanceOf: DatabaseError })
+  t.is(duplicate.detail, 'Key (email)=(marked@secret) already exists.')
+  t.notRegex(shown(duplicate), /marked@secret/)
+  t.regex(shown(duplicate), /23505/)
+  const failed = await t.throwsAsync(
+    connection.execute('SELECT pg_temp.fail($1)', ['marked@secret']),
+    { instanceOf: DatabaseError },
+  )
+  t.regex(failed.context!, /SELECT 'marked@secret'/)
+  t.notRegex(shown(failed), /marked@secret/)
+})
+
+test('an error of a callback prints no payload', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t)
+  const failed = once(listener, 'error') as Promise<[ListenerCallbackError]>
+  await listener.addCallback(channel, () => {
+    throw new Error('of the callback')
+  })
+  await listener.startup()
+  listener.listen()
+  await notify(channel, 'a marked payload')
+  const [error] = await within(failed)
+  t.is(error.payload, 'a marked payload')
+  t.notRegex(shown(error), /marked/)
+  t.regex(shown(error), /of the callback/)
 })

@@ -15,6 +15,7 @@ import {
   MeterProvider,
   PeriodicExportingMetricReader,
 } from '@opentelemetry/sdk-metrics'
+import { ConnectionPoolConfigurationError } from 'pglisten'
 import { Relay, RelayOptionError, checkRelay, type RelayOptions } from 'pglisten-relay-nats'
 import { observeRelay } from 'pglisten-relay-nats/opentelemetry'
 import { readSettings } from '../../packages/relay-nats/src/command/settings.js'
@@ -118,6 +119,12 @@ test('wrong arguments and files end the command with 2, and show nothing that is
   const { stdout, code } = await command(['--help'])
   t.is(code, 0)
   t.true(stdout.startsWith('Usage: pglisten-relay-nats'))
+})
+
+test('a relay whose options of PostgreSQL are wrong says so each time that it is run', async (t) => {
+  const relay = new Relay({ stream: 'S', channels: ['a'], postgres: { port: -1 } })
+  for (let times = 0; times < 2; times += 1)
+    await t.throwsAsync(relay.run(), { instanceOf: ConnectionPoolConfigurationError })
 })
 
 test('the command tells of its health, and ends with 0 at a signal', async (t) => {

@@ -1,5 +1,7 @@
 // The examples of web frameworks: browsers share one session, hear what is notified, are told of gaps, and leave nothing behind.
 
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
 import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -17,9 +19,9 @@ const FRAMEWORKS = {
   next: { address: /(http:\/\/127\.0\.0\.1:\d+)/, codes: [0, 143, 'SIGTERM'] },
 }
 
-async function open(t: ExecutionContext, name: keyof typeof FRAMEWORKS) {
+async function open(t: ExecutionContext, name: keyof typeof FRAMEWORKS, env = {}) {
   const { address, codes } = FRAMEWORKS[name]
-  const example = await startExample(t, name)
+  const example = await startExample(t, name, { env })
   const [, url] = await example.program.says(address)
   // Some serve before they listen, and say so. The streams of Next.js wait for the listener.
   if (name !== 'next') {
@@ -27,6 +29,7 @@ async function open(t: ExecutionContext, name: keyof typeof FRAMEWORKS) {
   }
   return {
     ...example,
+    url: url!,
     browse: () => Browser.open(t, `${url}/orders/events`),
     change: (id: string) =>
       name === 'next'
@@ -56,6 +59,10 @@ for (const name of Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[]) {
       // One listens, and one is of the pool.
       t.true((await ask<number>(sessions)) <= 2)
 
+      await run("SELECT pg_notify('orders', E'lines\\nevent: forged\\r\\rdata: 0')")
+      await browsers[0]!.until('data: data: 0\n\n')
+      t.false(/^event: forged/m.test(browsers[0]!.text))
+
       await severAll()
       await run("SELECT pg_notify('orders', '43')")
       for (const browser of browsers) {
@@ -83,6 +90,25 @@ for (const name of Object.keys(FRAMEWORKS) as (keyof typeof FRAMEWORKS)[]) {
     },
   )
 }
+
+test.serial('nestjs: what a browser does not read is not kept without a bound', async (t) => {
+  const heap = { NODE_OPTIONS: '--max-old-space-size=64' }
+  const { url, browse, run, program, endsWell } = await open(t, 'nestjs', heap)
+  const resting = request(`${url}/orders/events`).end()
+  t.teardown(() => resting.destroy())
+  const [response] = (await once(resting, 'response')) as [IncomingMessage]
+  response.pause()
+  const reading = await browse()
+  await reading.until('event: again')
+  for (let from = 1; from <= 20_000; from += 1000)
+    await run(`SELECT pg_notify('orders', lpad(n::text, 7000, 'x'))
+      FROM generate_series(${from}, ${from + 999}) AS n`)
+  await run("SELECT pg_notify('orders', 'last')")
+  await reading.until('data: last\n')
+  t.notRegex(program.output(), /heap/)
+  resting.destroy()
+  await endsWell()
+})
 
 test.serial('next: a module that is loaded anew makes no further listener', async (t) => {
   const { browse, change, ask, program, endsWell } = await open(t, 'next')

@@ -6,7 +6,7 @@ const { COMMON, COMMON_HELP, flag, parse, seconds, text } = require('../lib/argu
 const { openPool, warnOfPassword } = require('../lib/connection.js')
 const { EXIT, UsageError, describeError } = require('../lib/errors.js')
 const { teller } = require('../lib/output.js')
-const { styles, visible } = require('../lib/terminal.js')
+const { jsonText, styles, visible } = require('../lib/terminal.js')
 const { version } = require('../lib/version.js')
 const { checkDelivery } = require('../doctor/delivery.js')
 const { checkDurable } = require('../doctor/durable.js')
@@ -131,7 +131,7 @@ function unreachable(error, json) {
       versions: versions(),
       error: { message, code, sqlState: sqlState || null, remedy: remedy ?? null },
     }
-    process.stdout.write(`${JSON.stringify(record, undefined, 2)}\n`)
+    process.stdout.write(`${jsonText(record)}\n`)
   } else
     process.stderr.write(`pglisten: ${message}\n${remedy === undefined ? '' : `  ${remedy}\n`}`)
   return EXIT.usage
@@ -142,7 +142,7 @@ const versions = () => ({ pglisten: version(), node: process.versions.node })
 /** @param {Report} report */
 function asJson({ facts, findings, notChecked }) {
   const record = { ok: findings.length === 0, versions: versions(), facts, findings, notChecked }
-  return `${JSON.stringify(record, undefined, 2)}\n`
+  return `${jsonText(record)}\n`
 }
 
 /** @param {Report} report */

@@ -122,7 +122,7 @@ async function run(args) {
     // Before the look for channels, which is not tried again.
     await listener.startup({ retry: settings.retry, signal })
     for (const channel of await wanted.find(pool, signal))
-      await listener.addChannel(channel, { signal })
+      await wanted.add(listener, channel, { signal })
     const stream = listener.batches({ gaps: 'include', maxSize: BATCH })
     signal.addEventListener('abort', () => void stream.return())
     if (signal.aborted) await stream.return()

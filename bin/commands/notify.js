@@ -93,6 +93,7 @@ async function sendLines(pool, channel, { rate, batch, tell }) {
   // Ends the wait for lines.
   signal.addEventListener('abort', () => process.stdin.destroy())
   const began = performance.now()
+  const pace = rate === undefined ? undefined : new Pace(rate)
   let sent = 0
   /** How many lines the transaction under way has. */
   let pending = 0
@@ -100,17 +101,20 @@ async function sendLines(pool, channel, { rate, batch, tell }) {
     for await (const lines of payloadLines(process.stdin)) {
       let at = 0
       while (at < lines.length && !signal.aborted) {
-        const most = rate === undefined ? batch : await dueAt(began, rate, sent, batch, signal)
-        const transaction = unequal(lines, at, most)
+        const due = (await pace?.due(signal)) ?? batch
+        const transaction = unequal(lines, at, Math.min(batch, due))
         pending = transaction.length
+        const asked = performance.now()
         await pool.notifyMany(channel, transaction)
+        pace?.sent(transaction.length, performance.now() - asked)
         pending = 0
         sent += transaction.length
         at += transaction.length
       }
     }
   } catch (error) {
-    if (!signal.aborted) throw withCount(error, sent, pending)
+    // The end of the input, or of a wait, is no error; one of a transaction is, whatever has come meanwhile.
+    if (!signal.aborted || pending > 0) throw withCount(error, sent, pending)
   }
   ending.release()
   process.stdin.destroy()
@@ -118,19 +122,36 @@ async function sendLines(pool, channel, { rate, batch, tell }) {
   return signalCode(ending.reason) ?? EXIT.done
 }
 
-/**
- * Waits until the next line is due, and tells how many are due then.
- * @param {number} began
- * @param {number} rate
- * @param {number} sent
- * @param {number} most
- * @param {AbortSignal} signal
- */
-async function dueAt(began, rate, sent, most, signal) {
-  const waitMs = began + (sent * 1000) / rate - performance.now()
-  if (waitMs > 0) await sleep(waitMs, undefined, { signal })
-  const due = Math.floor(((performance.now() - began) * rate) / 1000) + 1 - sent
-  return Math.max(1, Math.min(most, due))
+/** How late a timer may be without a line less in the end, in milliseconds. */
+const TIMER_MS = 50
+/** The most time that is made good, in milliseconds. */
+const MOST_BEHIND_MS = 1000
+
+/** Says how many lines are due. What a transaction takes is made good by the next one, a pause of the input is not. */
+class Pace {
+  #intervalMs
+  /** When the next line is due. */
+  #dueAt = performance.now()
+  #mayBeBehindMs = 0
+
+  /** @param {number} rate Lines a second. */
+  constructor(rate) {
+    this.#intervalMs = 1000 / rate
+  }
+
+  /** Waits until a line is due, and tells how many are then. @param {AbortSignal} signal */
+  async due(signal) {
+    this.#dueAt = Math.max(this.#dueAt, performance.now() - this.#mayBeBehindMs)
+    const waitMs = this.#dueAt - performance.now()
+    if (waitMs > 0) await sleep(waitMs, undefined, { signal })
+    return Math.max(1, Math.floor((performance.now() - this.#dueAt) / this.#intervalMs) + 1)
+  }
+
+  /** @param {number} count @param {number} tookMs */
+  sent(count, tookMs) {
+    this.#dueAt += count * this.#intervalMs
+    this.#mayBeBehindMs = Math.min(MOST_BEHIND_MS, tookMs + TIMER_MS)
+  }
 }
 
 /**

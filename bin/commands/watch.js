@@ -110,7 +110,7 @@ async function run(args) {
   try {
     await listener.startup({ signal })
     for (const channel of await wanted.find(pool, signal))
-      await listener.addChannel(channel, { signal })
+      await wanted.add(listener, channel, { signal })
     const stream = listener.batches({ shape: 'columns' })
     signal.addEventListener('abort', () => void stream.return())
     looking = lookAgain({ wanted, everyMs: discoverMs, pool, listener, signal, tell })

@@ -6,8 +6,10 @@
 /** @import { Call, Values } from '../commands/durable.js' */
 
 const { seconds } = require('../lib/arguments.js')
+const { Ending, signalCode } = require('../lib/ending.js')
 const { EXIT, Failure, UsageError } = require('../lib/errors.js')
-const { jsonLine, visible } = require('../lib/terminal.js')
+const { Output } = require('../lib/output.js')
+const { jsonLine, jsonText, visible } = require('../lib/terminal.js')
 
 /** How far the events of a subscription are counted. */
 const MOST_COUNTED = 100_000
@@ -55,10 +57,9 @@ async function status(pool, { values }) {
   const subscriptions = about.version === 0 ? [] : await listed(pool)
   const isRight = about.version === about.latestVersion && about.isHome
   if (values.json) {
-    const record = { ...about, subscriptions }
     const withoutBigints = (/** @type {string} */ _, /** @type {unknown} */ value) =>
       typeof value === 'bigint' ? `${value}` : value
-    process.stdout.write(`${JSON.stringify(record, withoutBigints, 2)}\n`)
+    process.stdout.write(`${jsonText({ ...about, subscriptions }, withoutBigints)}\n`)
   } else process.stdout.write(asText(about, subscriptions))
   return isRight ? EXIT.done : EXIT.failed
 }
@@ -177,9 +178,15 @@ async function checkExists(pool, name) {
 /** @param {ConnectionPool} pool @param {Call} call */
 async function failed(pool, { args: [name = ''] }) {
   await checkExists(pool, name)
-  for (const event of await pool.durable.failed(name))
-    process.stdout.write(`${jsonLine({ type: 'failed', ...event, id: `${event.id}` })}\n`)
-  return EXIT.done
+  const events = await pool.durable.failed(name)
+  // Before that a signal ends the process at once.
+  const ending = new Ending()
+  const output = new Output(ending)
+  for (const event of events) {
+    await output.write(`${jsonLine({ type: 'failed', ...event, id: `${event.id}` })}\n`)
+    if (ending.reason !== undefined) break
+  }
+  return output.exitCode(signalCode(ending.reason) ?? EXIT.done)
 }
 
 /** @param {string[]} args */

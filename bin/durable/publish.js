@@ -89,7 +89,8 @@ async function publishLines(pool, channel, options, tell) {
       }
     }
   } catch (error) {
-    if (!ending.signal.aborted) throw withCount(error, published, pending)
+    // The end of the input is no error; one of a transaction is, whatever has come meanwhile.
+    if (!ending.signal.aborted || pending > 0) throw withCount(error, published, pending)
   }
   ending.release()
   process.stdin.destroy()

@@ -106,25 +106,35 @@ class Wanted {
   }
 
   /**
-   * Looks for channels that match a pattern and were not found before.
+   * Looks for channels that match a pattern and were not added before.
    * @param {ConnectionPool} pool
    * @param {AbortSignal} signal Gives it up.
-   * @returns {Promise<string[]>}
+   * @returns {Promise<Set<string>>}
    */
   async find(pool, signal) {
-    if (this.patterns.length === 0) return []
+    /** @type {Set<string>} */
+    const found = new Set()
+    if (this.patterns.length === 0) return found
     const rows = await pool.fetch(SOURCES, [], { timeoutMs: 30_000, signal })
-    const found = []
     for (const { source, arguments: args } of /** @type {any} */ (rows)) {
       const names = args === null ? namesIn(source ?? '') : triggerArguments(args)
       for (const name of names) {
-        if (this.#known.has(name) || this.#known.size >= MAX_FOUND) continue
-        if (!isChannel(name) || !this.#matchers.some((matches) => matches(name))) continue
-        this.#known.add(name)
-        found.push(name)
+        if (this.#known.has(name) || this.#known.size + found.size >= MAX_FOUND) continue
+        if (isChannel(name) && this.#matchers.some((matches) => matches(name))) found.add(name)
       }
     }
     return found
+  }
+
+  /**
+   * Adds a channel that was found to a listener. One that is refused is found again.
+   * @param {Listener} listener
+   * @param {string} channel
+   * @param {{ signal?: AbortSignal }} [options]
+   */
+  async add(listener, channel, options) {
+    await listener.addChannel(channel, options)
+    this.#known.add(channel)
   }
 }
 
@@ -151,7 +161,7 @@ function lookAgain({ wanted, everyMs, pool, listener, signal, tell }) {
     isLooking = true
     try {
       for (const channel of await wanted.find(pool, signal)) {
-        await listener.addChannel(channel)
+        await wanted.add(listener, channel)
         tell(`found ${visible(channel)}, and listening to it from now on`)
       }
     } catch (error) {

@@ -40,29 +40,37 @@ const tooLong = (line, most) =>
  * @returns {AsyncGenerator<string[], void>}
  */
 async function* payloadLines(stream, most = MAX_PAYLOAD_BYTES) {
-  /** What came without a line feed so far. @type {Buffer} */
-  let rest = Buffer.alloc(0)
+  /** What came without a line feed so far: joined once, because a line may come in thousands of chunks. @type {Buffer[]} */
+  let rest = []
+  let restBytes = 0
   let count = 0
+  /** @param {Buffer} end */
+  const nextLine = (end) => {
+    const line = payloadOf(rest.length === 0 ? end : Buffer.concat([...rest, end]), count + 1, most)
+    rest = []
+    restBytes = 0
+    count += 1
+    return line
+  }
   for await (const chunk of stream) {
-    const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
     /** @type {string[]} */
     const lines = []
     let at = 0
     try {
-      for (let end = data.indexOf(LINE_FEED); end !== -1; end = data.indexOf(LINE_FEED, at)) {
-        lines.push(payloadOf(data.subarray(at, end), count + 1, most))
-        count += 1
+      for (let end = chunk.indexOf(LINE_FEED); end !== -1; end = chunk.indexOf(LINE_FEED, at)) {
+        lines.push(nextLine(chunk.subarray(at, end)))
         at = end + 1
       }
-      rest = data.subarray(at)
-      if (rest.length > most) throw tooLong(count + 1, most)
+      if (at < chunk.length) rest.push(chunk.subarray(at))
+      restBytes += chunk.length - at
+      if (restBytes > most) throw tooLong(count + 1, most)
     } catch (error) {
       if (lines.length > 0) yield lines
       throw error
     }
     if (lines.length > 0) yield lines
   }
-  if (rest.length > 0) yield [payloadOf(rest, count + 1, most)]
+  if (restBytes > 0) yield [nextLine(Buffer.alloc(0))]
 }
 
 module.exports = { payloadLines, MAX_PAYLOAD_BYTES }

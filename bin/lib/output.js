@@ -4,25 +4,45 @@
 
 /** @import { Ending } from './ending.js' */
 
-const { Failure } = require('./errors.js')
+const { writeSync } = require('node:fs')
+const { EXIT } = require('./errors.js')
 
 /** How long the rest of the output is waited for once the command ends. */
 const FLUSH_MS = 1000
 
+/**
+ * Takes the errors of standard output, which would end the process at once: a command closes what it has opened. Without room on a disk it
+ * has failed in the end, without a reader it has not.
+ */
+function guardOutput() {
+  /** @type {Error | undefined} */
+  let failure
+  process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) => {
+    // Such as `| head -1`, or a terminal that was closed.
+    if (error.code !== 'EPIPE' && error.code !== 'EIO') failure ??= error
+  })
+  process.on('exit', () => {
+    if (failure === undefined) return
+    process.exitCode = EXIT.failed
+    try {
+      writeSync(
+        process.stderr.fd,
+        `pglisten: cannot write to standard output: ${failure.message}\n`,
+      )
+    } catch {
+      // Nobody reads that either.
+    }
+  })
+}
+
 /** Writes to standard output. Nothing piles up: each write waits until the one before has been taken. */
 class Output {
   #ending
-  /** Such as a disk that is full. @type {Error | undefined} */
-  #failure
 
   /** @param {Ending} ending */
   constructor(ending) {
     this.#ending = ending
-    process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) => {
-      // Such as `| head -1`, or a terminal that was closed.
-      if (error.code !== 'EPIPE' && error.code !== 'EIO') this.#failure ??= error
-      ending.end('reader')
-    })
+    process.stdout.on('error', () => ending.end('reader'))
   }
 
   /**
@@ -48,12 +68,10 @@ class Output {
   }
 
   /**
-   * The exit code of a command that has ended, unless its output could not be written. What its reader did not take would keep the process alive, so that is given up.
+   * The exit code of a command that has ended. What its reader did not take would keep the process alive, so that is given up.
    * @param {number} code
    */
   exitCode(code) {
-    if (this.#failure !== undefined)
-      throw new Failure(`cannot write to standard output: ${this.#failure.message}`)
     if (this.#ending.reason !== undefined && process.stdout.writableLength > 0) process.exit(code)
     return code
   }
@@ -69,4 +87,4 @@ function teller(quiet) {
   return quiet ? () => {} : (line) => void process.stderr.write(`pglisten: ${line}\n`)
 }
 
-module.exports = { Output, teller }
+module.exports = { Output, guardOutput, teller }

@@ -9,6 +9,9 @@ const { visible } = require('./terminal.js')
 
 /** What a program gets: its standard input, and variables of its environment. @typedef {{ input: string, channel: string, variables: Record<string, string> }} Task */
 
+/** Whether programs are in process groups of their own. Windows has none: it would open a window. */
+const OWN_GROUP = process.platform !== 'win32'
+
 class Programs {
   /** How many have failed. */
   failed = 0
@@ -53,9 +56,16 @@ class Programs {
     await this.#until(() => this.#running.size === 0)
   }
 
-  /** Sends a signal to those that run. @param {NodeJS.Signals} signal */
+  /** Sends a signal to those that run, and to what they have started. @param {NodeJS.Signals} signal */
   kill(signal) {
-    for (const child of this.#running) child.kill(signal)
+    for (const child of this.#running) {
+      try {
+        if (OWN_GROUP && child.pid !== undefined) process.kill(-child.pid, signal)
+        else child.kill(signal)
+      } catch {
+        // It has just ended.
+      }
+    }
   }
 
   /** @param {() => boolean} condition */
@@ -83,6 +93,8 @@ class Programs {
     try {
       child = spawn(this.#file, this.#args, {
         shell: false,
+        // A terminal sends Ctrl-C to all of its foreground group, and the program at hand is to end by itself.
+        detached: OWN_GROUP,
         stdio: ['pipe', 'inherit', 'inherit'],
         env: { ...process.env, ...variables },
       })

@@ -50,6 +50,7 @@ class Screen {
   #leave = () => this.leave()
   #suspend = () => {
     this.leave()
+    process.once('SIGCONT', this.#resume)
     process.kill(process.pid, 'SIGSTOP')
   }
   #resume = () => {
@@ -75,7 +76,7 @@ class Screen {
   leave() {
     if (!this.#isEntered) return
     this.#isEntered = false
-    process.off('exit', this.#leave).off('SIGTSTP', this.#suspend)
+    process.off('exit', this.#leave).off('SIGTSTP', this.#suspend).off('SIGCONT', this.#resume)
     process.stdout.off('resize', this.#draw)
     this.#write(LEAVE)
   }

@@ -29,6 +29,14 @@ const visible = (text) => text.replaceAll(UNSAFE, escaped)
  */
 const jsonLine = (value) => visible(JSON.stringify(value))
 
+/**
+ * JSON on several lines, for people too, each of them as safe.
+ * @param {unknown} value
+ * @param {(key: string, value: unknown) => unknown} [replacer]
+ */
+const jsonText = (value, replacer) =>
+  JSON.stringify(value, replacer, 2).split('\n').map(visible).join('\n')
+
 /** Text styles of a terminal. @param {boolean} isTerminal */
 function styles(isTerminal) {
   const use = isTerminal && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb'
@@ -38,4 +46,4 @@ function styles(isTerminal) {
   return { bold: style(1), dim: style(2), red: style(31), green: style(32), yellow: style(33) }
 }
 
-module.exports = { visible, jsonLine, styles }
+module.exports = { visible, jsonLine, jsonText, styles }

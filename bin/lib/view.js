@@ -48,7 +48,7 @@ function screenLines(view, { columns, rows }) {
   const width = columns || COLUMNS
   const height = rows || ROWS
   const { bold, dim, green, red } = styles(true)
-  const version = view.server === undefined ? '' : `PostgreSQL ${view.server.version}  `
+  const version = view.server === undefined ? '' : `PostgreSQL ${visible(view.server.version)}  `
   const state = view.state === 'connected' ? green : red
   const head = `  ${version}${visible(view.where)}  Ctrl-C ends`
   const lines = [

@@ -14,6 +14,8 @@ const listener = pool.listener({ coalesce: 'payload' })
  * the change cannot stay.
  */
 const cache = new Map<string, Promise<string | undefined>>()
+/** So many keys are kept, those that do not exist among them. */
+const MOST = 10_000
 /** Lost sessions whose gap is still to come. Until then changes may go untold, and nothing is taken from the cache. */
 let breaks = 0
 
@@ -31,8 +33,12 @@ function get(key: string): { value: Promise<string | undefined>; hit: boolean } 
   if (cached !== undefined) return { value: cached, hit: true }
   const value = read(key)
   if (breaks === 0) {
+    const [oldest] = cache.keys()
+    if (oldest !== undefined && cache.size >= MOST) cache.delete(oldest)
     cache.set(key, value)
-    value.catch(() => cache.delete(key))
+    value.catch(() => {
+      if (cache.get(key) === value) cache.delete(key)
+    })
   }
   return { value, hit: false }
 }
@@ -52,15 +58,25 @@ async function set(key: string, value: string): Promise<void> {
   await connection.executeBatch(`
     SELECT pg_advisory_xact_lock(hashtext('settings'));
     CREATE TABLE IF NOT EXISTS settings (key text PRIMARY KEY CHECK (octet_length(key) < 1000), value text NOT NULL);
-    CREATE OR REPLACE FUNCTION settings_changed() RETURNS trigger LANGUAGE plpgsql AS
-      'BEGIN PERFORM pg_notify(''settings'', coalesce(NEW.key, OLD.key)); RETURN NULL; END';
+    CREATE OR REPLACE FUNCTION settings_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        -- A key may change too: then both are told.
+        IF TG_OP <> 'INSERT' THEN PERFORM pg_notify('settings', OLD.key); END IF;
+        IF TG_OP <> 'DELETE' THEN PERFORM pg_notify('settings', NEW.key); END IF;
+        RETURN NULL;
+      END $$;
+    CREATE OR REPLACE FUNCTION settings_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN PERFORM pg_notify('settings_emptied', ''); RETURN NULL; END $$;
     CREATE OR REPLACE TRIGGER settings_changed AFTER INSERT OR UPDATE OR DELETE ON settings
-      FOR EACH ROW EXECUTE FUNCTION settings_changed()`)
+      FOR EACH ROW EXECUTE FUNCTION settings_changed();
+    CREATE OR REPLACE TRIGGER settings_emptied AFTER TRUNCATE ON settings
+      FOR EACH STATEMENT EXECUTE FUNCTION settings_emptied()`)
 }
 
 await listener.addCallback('settings', (_connection, key) => {
   cache.delete(key)
 })
+await listener.addCallback('settings_emptied', () => cache.clear())
 listener.on('disconnected', () => {
   breaks += 1
 })
@@ -71,8 +87,21 @@ listener.addGapCallback((_connection, gap) => {
 await listener.startup()
 listener.listen()
 
+/** The key that a path names; `undefined` for one that names none, such as `/%`. */
+function keyOf(path = '/'): string | undefined {
+  try {
+    return decodeURIComponent(path.slice(1))
+  } catch {
+    return undefined
+  }
+}
+
 async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const key = decodeURIComponent((request.url ?? '/').slice(1))
+  const key = keyOf(request.url)
+  if (key === undefined) {
+    response.writeHead(400).end('Expected a path whose escapes are UTF-8')
+    return
+  }
   try {
     if (request.method === 'PUT') {
       await set(key, await text(request))

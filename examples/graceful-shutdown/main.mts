@@ -11,6 +11,7 @@ const WORK_MS = Number(process.env['WORK_MS'] ?? 50)
 const pool = new ConnectionPool(process.env['DATABASE_URL'])
 const listener = pool.listener()
 let handled = 0
+let isEnding = false
 
 await listener.addCallback('work', async (_connection, payload) => {
   await sleep(WORK_MS)
@@ -19,6 +20,7 @@ await listener.addCallback('work', async (_connection, payload) => {
 })
 
 async function shutDown(): Promise<void> {
+  isEnding = true
   console.log('shutting down')
   // From here on nothing new is taken; what was received before is still handed out.
   await listener.shutdown({ drain: true, timeoutMs: DEADLINE_MS })
@@ -37,6 +39,11 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-await listener.startup()
-listener.listen()
-console.log('ready')
+try {
+  await listener.startup()
+  listener.listen()
+  console.log('ready')
+} catch (error) {
+  // The end that came while it was connecting.
+  if (!isEnding) throw error
+}

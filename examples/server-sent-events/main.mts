@@ -175,6 +175,8 @@ async function placeOf(known: string | undefined): Promise<{ last: Place; isKnow
 
 async function connectBrowser(response: ServerResponse, known: string | undefined): Promise<void> {
   const { last, isKnown } = await placeOf(known)
+  // It has left meanwhile, and says so no more.
+  if (response.closed) return
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
   // The page forgets what it shows: there is more that it missed than is kept, or the database is another one.
   response.write(isKnown ? ': connected\n\n' : 'event: anew\ndata:\n\n')

@@ -20,7 +20,7 @@ export interface Proxy {
   silence(): void
   /** Breaks every connection; new ones are taken, and never answered. */
   hang(): void
-  /** Resolves once the next bytes have passed towards the server, on any connection. */
+  /** Resolves once the next bytes have come for the server, on any connection, whether they are forwarded or not. */
   sent(): Promise<void>
   /** How many connections were tried while it was cut. */
   readonly refused: number
@@ -59,9 +59,9 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
       sockets.add(from)
       from.on('error', () => {})
       from.on('data', (chunk) => {
+        if (from === client) onSent?.()
         if (isFrozen || silenced.has(from)) return
         to.write(chunk)
-        if (from === client) onSent?.()
       })
       from.on('close', () => {
         sockets.delete(from)

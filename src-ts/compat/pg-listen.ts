@@ -78,7 +78,10 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
   }
   const giveUp = () => {
     const message = `the server did not come back within ${retryTimeout} ms (\`retryTimeout\`)`
-    void listener.shutdown().then(() => events.emit('error', new ListenerClosedError(message)))
+    void listener.shutdown().then(() => {
+      // Whoever has closed it meanwhile needs to hear of nothing.
+      if (!isClosed) events.emit('error', new ListenerClosedError(message))
+    })
   }
   const done = <Result>(work: Promise<Result>): Promise<void> => {
     // Without the outcomes, each of which would have all earlier ones in it.

@@ -4,7 +4,12 @@
  * @packageDocumentation
  * @module pglisten/compat/postgres
  */
-import { ArgumentTypeError, PglistenError } from '../errors.js'
+import {
+  ArgumentTypeError,
+  ConnectionPoolExecuteError,
+  ListenerCallbackError,
+  PglistenError,
+} from '../errors.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import { ConnectionPool } from '../pool.js'
 import { poolOptions, type Options } from './postgres-options.js'
@@ -26,11 +31,12 @@ export interface ListenMeta {
 
 /** The part of postgres.js that listens and notifies. Everything else throws an error. */
 export interface Sql {
-  /** The options as they were given, without passwords. */
+  /** The options as they were given, without passwords, keys and whole addresses. */
   options: Readonly<Options>
   /**
    * Calls a function for each notification of a channel. Resolves when the LISTEN is committed. `onlisten` is called then,
-   * and whenever notifications may have been missed: after each reconnection.
+   * and whenever notifications may have been missed: after each reconnection. Nobody waits for promises that the functions
+   * return. After `end()` it rejects, as `notify()` does.
    */
   listen(
     channel: string,
@@ -84,6 +90,26 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
     }
   }
 
+  function checkOpen(): void {
+    if (ending) throw new ConnectionPoolExecuteError('`sql.end()` was called')
+  }
+
+  /** Calls a function of the user's, whose promise nobody waits for. */
+  function call(work: () => unknown, channel: string, payload?: string): void {
+    const result = work() as PromiseLike<unknown> | null | undefined
+    if (typeof result?.then === 'function') void report(result, channel, payload)
+  }
+
+  /** Tells why a promise rejects, as it is told what a callback throws: unhandled it would end the process. */
+  async function report(promise: PromiseLike<unknown>, channel: string, payload?: string) {
+    try {
+      await promise
+    } catch (cause) {
+      const about = { cause, channel, payload }
+      listener.report('error', new ListenerCallbackError('a callback rejected', about))
+    }
+  }
+
   async function listen(
     channel: string,
     onnotify: (payload: string) => unknown,
@@ -91,24 +117,30 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
   ): Promise<ListenMeta> {
     if (typeof onnotify !== 'function')
       throw new ArgumentTypeError('Expected the second argument of `listen()` to be a function')
+    checkOpen()
     await (starting ??= start())
-    const again = () => onlisten?.()
-    // In the order of its notifications: a promise that it returns is not waited for.
-    const remove = await listener.addCallback(channel, (_, payload) => {
-      onnotify(payload)
-    })
+    // A listener that was shut down meanwhile would only note the channel for its next start.
+    checkOpen()
+    const again = () => call(() => onlisten?.(), channel)
+    const remove = await listener.addCallback(channel, (_, payload) =>
+      call(() => onnotify(payload), channel, payload),
+    )
     listener.addGapCallback(again)
-    onlisten?.()
-    return {
-      state,
-      async unlisten() {
-        listener.removeGapCallback(again)
-        await remove()
-      },
+    const unlisten = async () => {
+      listener.removeGapCallback(again)
+      await remove()
     }
+    try {
+      again()
+    } catch (error) {
+      await unlisten()
+      throw error
+    }
+    return { state, unlisten }
   }
 
   async function notify(channel: string, payload: unknown): Promise<void> {
+    checkOpen()
     const sent = pool.notify(channel, String(payload))
     sending.add(sent)
     await sent.finally(() => sending.delete(sent))
@@ -122,12 +154,11 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
     await pool.close({ timeoutMs })
   }
 
-  const { pass: _pass, password: _password, ...shown } = given as Record<string, unknown>
   const end: Sql['end'] = ({ timeout = 5 } = {}) => (ending ??= close(timeout * 1000))
   const sql = () => {
     throw onlyListens('a query')
   }
-  Object.assign(sql, { options: Object.freeze(shown), listen, notify, end })
+  Object.assign(sql, { options: Object.freeze(withoutSecrets(given)), listen, notify, end })
   for (const name of OF_QUERIES)
     Object.defineProperty(sql, name, {
       get: () => {
@@ -135,6 +166,19 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
       },
     })
   return sql as unknown as Sql
+}
+
+const SECRETS = new Set(['pass', 'password', 'dsn', 'listenDsn', 'key'])
+
+/** The options that may be shown; `ssl` has a key too. */
+function withoutSecrets(options: object): object {
+  const shown = Object.entries(options).filter(([name]) => !SECRETS.has(name))
+  return Object.fromEntries(
+    shown.map(([name, value]: [string, unknown]) => [
+      name,
+      name === 'ssl' && typeof value === 'object' && value !== null ? withoutSecrets(value) : value,
+    ]),
+  )
 }
 
 const onlyListens = (what: string) =>

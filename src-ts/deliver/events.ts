@@ -15,7 +15,7 @@ export interface ListenerWarning {
   message: string
   /** The notice or warning that the server sent to the listening session, if the warning is about one. */
   notice?: ServerMessage
-  /** The error of a failed attempt to connect again, if the warning is about one. */
+  /** The error of an attempt that has failed, if the warning is about one: to connect, at first or again, or to give a channel up. */
   error?: PglistenError
   /** The channel of the callback or message, if the warning is about one. */
   channel?: string

@@ -168,10 +168,12 @@ export abstract class PullIterator<Item>
         if (this.#waiters.length === 0) this.#watcher.onWaiting(this, false)
         reject(error)
       }
-      const expire = (timeoutMs: number) => {
+      const expire = (timeoutMs: number, lastStride = this.#turn.lastStride) => {
         if (!this.#waiters.includes(waiter)) return
-        // What is there already may have to wait for a turn of the event loop, which comes behind timers.
-        if (isTurnSpent()) setImmediate(() => expire(timeoutMs))
+        // What is there already may have to wait for the iterator's turn, which comes behind timers. Once it has come, the time is over:
+        // others may use up every turn.
+        if (this.#turn.isAwaited && this.#turn.lastStride === lastStride)
+          setImmediate(() => expire(timeoutMs, lastStride))
         else giveUp(new ListenerTimeoutError(`the next item took longer than ${timeoutMs} ms`))
       }
       over = watchBounds(bounds, giveUp, expire)

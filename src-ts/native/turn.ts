@@ -138,6 +138,16 @@ export class Turn {
     return !this.#waits && this.#deliveredLast === 0
   }
 
+  /** Whether the consumer waits for its turn. */
+  get isAwaited(): boolean {
+    return this.#waits
+  }
+
+  /** Changes with each stride of the consumer: as long as it is the same, nothing was delivered, or what was begun before. */
+  get lastStride(): number {
+    return this.#deliveredLast
+  }
+
   /**
    * Charges the turn with deliveries, of one notification or of several at once. To be called only when there is
    * something to deliver. Returns `false` when the slice is used up: nothing was charged, and the consumer has to

@@ -188,10 +188,9 @@ export class Observer {
 
   #error(error: PglistenError): Told {
     const { code, sqlState } = errorFacts(error)
-    const { channel } = error as { channel?: string }
-    // With it comes the payload of a callback that failed.
-    const err = this.observation.payloads ? { err: error } : undefined
-    const fields = { code, sqlState, channel, ...err }
+    const { channel, payload } = error as { channel?: string; payload?: unknown }
+    const asked = this.observation.payloads ? { err: error, payload } : undefined
+    const fields = { code, sqlState, channel, ...asked }
     const detail = error.cause instanceof Misfit ? error.cause.told : error.message
     return { level: 'error', fields, text: `error${codes(code, sqlState)}`, detail }
   }

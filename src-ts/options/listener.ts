@@ -48,7 +48,8 @@ export type OverflowPolicy = 'dropOldest' | 'dropNewest' | 'pause' | 'error'
  * - `own`: a session of its own from the start.
  *
  * The settings are all that reach the server or the check of it: addresses, user, password, database, `options`, TLS,
- * `applicationName`, time-outs, and the listener's `heartbeat` and `reconnect`.
+ * `applicationName`, time-outs, and the listener's `heartbeat` and `reconnect`. A function as `password` belongs to its
+ * pool: listeners of other pools do not share its sessions.
  */
 export type SessionChoice = 'auto' | 'shared' | 'own'
 
@@ -224,8 +225,8 @@ export interface ListenerOptions<Payload = unknown> {
   dsn?: string | undefined
   /**
    * The name of the listener in messages about it, and on the server: 1 to 63 characters. The listening session tells the
-   * names of the listeners that it serves in `pg_stat_activity`, where `?` stands for what is not ASCII: in a comment of
-   * its statements, and as `application_name` if none is set, with the names at the start of the session.
+   * names of the listeners that it serves in `pg_stat_activity`, where `?` stands for each character but letters and digits of ASCII, the
+   * space and `._-:/@#+`: in a comment of its statements, and as `application_name` if none is set, with the names at the start of the session.
    * @default no name
    */
   name?: string | undefined

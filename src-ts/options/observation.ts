@@ -19,7 +19,7 @@ import {
  * - `debug`: a listener connects, or is about to connect again; a durable subscription falls asleep, wakes up, or stands by.
  * - `info`: a listener is connected, has moved to a session of its own, or was shut down; a durable subscription starts, gets a partition,
  *   or ends.
- * - `warn`: a session is lost, notifications may be missing, or there is a `warning` event; an attempt at an event has failed, or a restored
+ * - `warn`: a session is lost, notifications may be missing, there is a `warning` event, or a `startup()` has failed; an attempt at an event has failed, or a restored
  *   dump was adopted.
  * - `error`: there is an `error` event, or a listener has given up; an event was given up, or a durable subscription has stopped.
  */

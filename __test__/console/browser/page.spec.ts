@@ -99,6 +99,19 @@ test.serial('the token leaves the address, and a page without it asks for it', a
   await until(other.page, '#state', /Listening/)
 })
 
+test.serial('the link to the messages leads there, and is no token', async (t) => {
+  const { page, errors } = await open(t)
+  const isThere = () => page.evaluate(() => document.activeElement?.id === 'messages')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  await waitFor(isThere, { what: 'the messages to be reached' })
+  t.true(page.url().endsWith('/#messages'))
+  await page.reload()
+  await until(page, '#state', /Listening/)
+  t.false(await page.locator('#login').isVisible())
+  t.deepEqual(errors, [])
+})
+
 test.serial('a hostile payload is shown and does not run', async (t) => {
   const { page, errors, channel, opened } = await open(t)
   const hostile = [

@@ -11,6 +11,12 @@ const pool = new ConnectionPool(process.env.DATABASE_URL)
 const listener = pool.listener()
 const app = express()
 
+/** An event. A line of a payload is a line of the event, so that no payload ends it and begins another. */
+function eventOf(change) {
+  if (change instanceof Gap) return 'event: again\ndata:\n\n'
+  return `data: ${change.payload.split(/\r\n|\r|\n/).join('\ndata: ')}\n\n`
+}
+
 app.get('/orders/events', async (request, response) => {
   const left = new AbortController()
   response.once('close', () => left.abort())
@@ -22,9 +28,8 @@ app.get('/orders/events', async (request, response) => {
   const keepAlive = setInterval(() => response.write(':\n\n'), KEEP_ALIVE_MS)
   try {
     for await (const change of changes) {
-      const event = change instanceof Gap ? 'event: again\ndata:' : `data: ${change.payload}`
       // A slow browser fills its own buffer in the listener, which is bounded.
-      if (!response.write(`${event}\n\n`)) await once(response, 'drain', { signal })
+      if (!response.write(eventOf(change))) await once(response, 'drain', { signal })
     }
   } catch (error) {
     if (!signal.aborted) throw error

@@ -22,14 +22,19 @@ listener.startup({ retry: true, signal: ending.signal }).catch((error) => {
   if (!ending.signal.aborted) throw error
 })
 
+/** An event. A line of a payload is a line of the event, so that no payload ends it and begins another. */
+function eventOf(change) {
+  if (change instanceof Gap) return 'event: again\ndata:\n\n'
+  return `data: ${change.payload.split(/\r\n|\r|\n/).join('\ndata: ')}\n\n`
+}
+
 /** The text of each event; ends when the browser leaves. */
 async function* events(signal) {
   const changes = await listener.subscribe('orders', { gaps: 'include', signal })
   // The page reads its list once the stream has begun, so nothing falls in between.
   yield 'event: again\ndata:\n\n'
   try {
-    for await (const change of changes)
-      yield change instanceof Gap ? 'event: again\ndata:\n\n' : `data: ${change.payload}\n\n`
+    for await (const change of changes) yield eventOf(change)
   } catch (error) {
     if (!signal.aborted) throw error
   }

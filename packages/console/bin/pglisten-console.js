@@ -6,9 +6,12 @@ import { HELP, UsageError, isLoopback, parseOptions } from '../src/options.js'
 import { ConsoleService } from '../src/service.js'
 import { ConsoleWeb } from '../src/web.js'
 
+/** Text that cannot drive a terminal: servers and proxies are quoted. @param {string} text */
+const printable = (text) => text.replaceAll(/[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]+/gu, ' ')
+
 /** @param {import('../src/options.js').ConsoleOptions} options */
 async function serve(options) {
-  const service = new ConsoleService(options, (line) => console.log(line))
+  const service = new ConsoleService(options, (line) => console.log(printable(line)))
   const web = new ConsoleWeb(service)
   const end = async () => {
     web.close()
@@ -30,6 +33,9 @@ async function serve(options) {
   }
 }
 
+// A reader that has gone is none of the console's business.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+
 try {
   const parsed = parseOptions(process.argv.slice(2), process.env)
   if ('help' in parsed) process.stdout.write(HELP)
@@ -38,6 +44,7 @@ try {
     console.log(JSON.parse(readFileSync(file, 'utf8')).version)
   } else await serve(parsed.options)
 } catch (error) {
-  console.error(`pglisten-console: ${error instanceof Error ? error.message : String(error)}`)
+  const text = error instanceof Error ? error.message : String(error)
+  console.error(`pglisten-console: ${printable(text)}`)
   process.exitCode = error instanceof UsageError ? 2 : 1
 }

@@ -18,8 +18,14 @@ export async function logIn(token) {
   sessionStorage.setItem(STORAGE_KEY, base)
 }
 
+/** Whether the address's fragment is no token but a place on this page, such as the one of the link that skips to the messages. */
+export function isAtPlace() {
+  return document.getElementById(location.hash.slice(1)) !== null
+}
+
 /** The token in the address's fragment, which is taken out of it. */
 export function takeToken() {
+  if (isAtPlace()) return ''
   const token = location.hash.slice(1)
   if (token !== '') history.replaceState(null, '', location.pathname)
   return token

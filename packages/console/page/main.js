@@ -3,7 +3,7 @@
 import { showChannels } from './channels.js'
 import { showRates } from './charts.js'
 import { byId, setText } from './dom.js'
-import { followEvents, isLoggedIn, logIn, takeToken } from './link.js'
+import { followEvents, isAtPlace, isLoggedIn, logIn, takeToken } from './link.js'
 import { showMessages } from './messages.js'
 import { showGaps, showSend, showSessions, showState } from './panels.js'
 import { Store } from './store.js'
@@ -68,7 +68,9 @@ byId('login-form', HTMLFormElement).addEventListener('submit', (event) => {
   )
 })
 // Another address entered into the same tab changes nothing but the fragment.
-addEventListener('hashchange', () => location.reload())
+addEventListener('hashchange', () => {
+  if (!isAtPlace()) location.reload()
+})
 
 const token = takeToken()
 if (token !== '') void open(token)

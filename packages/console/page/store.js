@@ -42,6 +42,7 @@ export class Store {
   link = { isOpen: false, since: Date.now() }
   #startedAt = 0
   #lastId = 0
+  #lastGapId = 0
   #noteCount = 0
   /** @type {Map<Change, Array<() => void>>} */
   #followers = new Map()
@@ -59,6 +60,7 @@ export class Store {
     const isFirst = this.#startedAt === 0
     if (!isSame) {
       this.#lastId = 0
+      this.#lastGapId = 0
       this.channels.clear()
       if (!isFirst) this.#note(snapshot.startedAt, 'The console was started again')
     }
@@ -74,7 +76,11 @@ export class Store {
     this.server = snapshot.server
     this.activity = snapshot.activity
     this.settings = snapshot.settings
-    this.#addItems(snapshot.messages, isFirst || !isSame ? snapshot.gaps : [])
+    const [oldest] = snapshot.messages
+    // The page had no connection, or did not read.
+    if (isSame && oldest !== undefined && oldest.id > this.#lastId)
+      this.#note(oldest.at, 'Messages are left out here: the page shows the newest')
+    this.#addItems(snapshot.messages, snapshot.gaps)
     this.#tell('channels', 'items', 'second', 'server', 'gaps', 'activity', 'settings')
   }
 
@@ -128,16 +134,17 @@ export class Store {
     if (isOpen && this.#startedAt !== 0) {
       this.#note(
         since,
-        `This page had no connection for ${((Date.now() - since) / 1000).toFixed(1)} s: it shows the newest messages only`,
+        `This page had no connection for ${((Date.now() - since) / 1000).toFixed(1)} s`,
       )
       this.#tell('items')
     }
     this.#tell('link')
   }
 
-  /** @param {Message[]} messages @param {GapRecord[]} gaps Both in their order. */
+  /** Adds what is not there yet. @param {Message[]} messages @param {GapRecord[]} gaps Both in their order. */
   #addItems(messages, gaps) {
-    const rest = [...gaps]
+    const rest = gaps.filter(({ id }) => id > this.#lastGapId)
+    this.#lastGapId = rest.at(-1)?.id ?? this.#lastGapId
     const addGapsBefore = (/** @type {number} */ id) => {
       for (let gap = rest[0]; gap !== undefined && gap.after < id; gap = rest[0]) {
         rest.shift()

@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { channel } from 'node:diagnostics_channel'
 import { context, diag, type Context } from '@opentelemetry/api'
+import { contained } from './failure.js'
 
 const GET_MANAGER = '_getContextManager'
 const STORE = '_asyncLocalStorage'
@@ -45,7 +46,14 @@ export class ActiveContext {
     const store = contextStore()
     if (store === this.#store) return
     this.release()
-    if (store) this.#start.bindStore(store, (call) => this.#contextOf(call as object))
+    if (store)
+      this.#start.bindStore(
+        store,
+        (call) =>
+          // Node would end the process with what it throws.
+          contained('the context of a call', () => this.#contextOf(call as object)) ??
+          context.active(),
+      )
     this.#store = store
   }
 

@@ -2,7 +2,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type {
   CallbackContext,
-  ErrorFacts,
   GapMessage,
   HandlerContext,
   ListenerMessage,
@@ -15,6 +14,7 @@ import type {
   SubscriptionMessage,
   TracingContext,
 } from 'pglisten'
+import { contained, failureOf, type Failure } from './failure.js'
 
 /** The channels, with their messages. */
 interface Messages {
@@ -70,17 +70,23 @@ export function hearCalls<Name extends keyof TracedCalls>(
 }
 
 function hearAny(name: string, onMessage: (message: unknown) => void): () => void {
-  const listener = (message: unknown) => onMessage(message)
+  const what = `what hears of \`${name}\``
+  // Node would end the process with what a subscriber throws.
+  const listener = (message: unknown) => contained(what, () => onMessage(message))
   subscribe(name, listener)
   return () => unsubscribe(name, listener)
 }
 
-/** Calls `work`, and `onEnd` when it has returned or thrown; if it returns a promise, or what is like one, when that has settled. */
+/**
+ * Calls `work`, and `onEnd` when it has returned or thrown; if it returns a promise, or what is like one, when that has settled.
+ * Whatever `onEnd` does, the outcome is that of `work`.
+ */
 export function followed<Result>(
   work: () => Result,
   onEnd: (failure: Failure | undefined) => void,
 ): Result {
-  const fail = (error: unknown) => onEnd(failureOf({ error: error ?? new Error() }))
+  const end = (failure?: Failure) => contained('the end of a call', () => onEnd(failure))
+  const fail = (error: unknown) => end(failureOf({ error: error ?? new Error() }))
   let result: Result
   let isPending: boolean
   try {
@@ -92,12 +98,12 @@ export function followed<Result>(
     throw error
   }
   if (!isPending) {
-    onEnd(undefined)
+    end()
     return result
   }
   return Promise.resolve(result).then(
     (value: unknown) => {
-      onEnd(undefined)
+      end()
       return value
     },
     (error: unknown) => {
@@ -105,49 +111,4 @@ export function followed<Result>(
       throw error
     },
   ) as Result
-}
-
-/** The name of a class. */
-const NAME = /^\w{1,64}$/
-/** A code as programs have it, such as `ENOENT`: other texts may be data of the user's. */
-const CODE = /^[A-Z][A-Z0-9_]{0,63}$/
-/** An SQLSTATE. */
-const SQL_STATE = /^[0-9A-Z]{5}$/
-
-/** The value of `error.type` for a call that has failed, the narrowest that is known; and the SQLSTATE, if there is one. */
-export interface Failure {
-  type: string
-  sqlState: string | undefined
-}
-
-/**
- * Says how a call has failed; `undefined` if it has not. The context has the facts of the error, or, if the pool's options say
- * so, what was thrown. Nothing is told but names and codes: a message may hold anything.
- */
-export function failureOf({ error }: TracingContext): Failure | undefined {
-  if (error === undefined) return undefined
-  try {
-    const sqlState = field(error, 'sqlState', SQL_STATE)
-    const type = sqlState ?? field(error, 'code', CODE) ?? nameOf(error) ?? 'Error'
-    return { type, sqlState }
-  } catch {
-    // A getter or a proxy of the user's.
-    return { type: 'Error', sqlState: undefined }
-  }
-}
-
-/** The name of the error's class, because its own name may be any text. */
-function nameOf(error: unknown): string | undefined {
-  if (typeof error !== 'object' || error === null) return undefined
-  const prototype = Object.getPrototypeOf(error) as { constructor?: unknown } | null
-  const facts = prototype === Object.prototype && Object.keys(error).join() === FACTS
-  return facts ? field(error, 'name', NAME) : field(prototype?.constructor, 'name', NAME)
-}
-
-const FACTS = (['name', 'code', 'sqlState'] satisfies (keyof ErrorFacts)[]).join()
-
-function field(value: unknown, name: string, form: RegExp): string | undefined {
-  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined
-  const text = (value as Record<string, unknown>)[name]
-  return typeof text === 'string' && form.test(text) ? text : undefined
 }

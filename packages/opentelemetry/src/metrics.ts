@@ -11,7 +11,8 @@ import {
   type Observable,
 } from '@opentelemetry/api'
 import type { ListenerState, NotifyContext, StatementContext } from 'pglisten'
-import { failureOf, followed, hear, hearCalls, type TracedCalls } from './calls.js'
+import { followed, hear, hearCalls, type TracedCalls } from './calls.js'
+import { failureOf } from './failure.js'
 import { Convention, Own, SYSTEM } from './names.js'
 import type { ResolvedConfig } from './options.js'
 import type { ListenerGroup, Registry } from './registry.js'

@@ -1,6 +1,7 @@
 // The options of the instrumentation, and how they are checked.
 import { inspect } from 'node:util'
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api'
+import { contained } from './failure.js'
 
 /**
  * Returns what a propagator reads: an object with `traceparent` and the like; `undefined` if the payload has none.
@@ -52,7 +53,7 @@ export interface PglistenInstrumentationConfig {
   durations?: 'sampled' | 'all' | undefined
   /**
    * The name under which a channel is told, for channels of which there are many: `user.1`, `user.2` and so on can be
-   * `user`.
+   * `user`. Where it throws, or returns no string, the channel is told as `_OTHER`.
    * @default the channel
    */
   channelName?: ((channel: string) => string) | undefined
@@ -84,7 +85,7 @@ const SPANS = ['callbacks', 'statements', 'notify'] as const
 export function resolveConfig(config: PglistenInstrumentationConfig): ResolvedConfig {
   checkNames('config', config, NAMES)
   const { metrics = true, extract = false, durations = 'sampled', queryText = false } = config
-  const { channelName = (channel) => channel, enabled = true } = config
+  const { channelName, enabled = true } = config
   checkBoolean('enabled', enabled)
   checkBoolean('metrics', metrics)
   checkBoolean('queryText', queryText)
@@ -92,10 +93,29 @@ export function resolveConfig(config: PglistenInstrumentationConfig): ResolvedCo
     throw new TypeError(expected('extract', 'a boolean or a function', extract))
   if (durations !== 'sampled' && durations !== 'all')
     throw new TypeError(expected('durations', "'sampled' or 'all'", durations))
-  checkFunction('channelName', channelName)
+  if (channelName !== undefined) checkFunction('channelName', channelName)
   checkProvider('meterProvider', 'getMeter', config.meterProvider)
   checkProvider('tracerProvider', 'getTracer', config.tracerProvider)
-  return { metrics, spans: resolveSpans(config.spans), extract, durations, channelName, queryText }
+  return {
+    metrics,
+    spans: resolveSpans(config.spans),
+    extract,
+    durations,
+    channelName: channelName ? containedName(channelName) : (channel) => channel,
+    queryText,
+  }
+}
+
+/** OpenTelemetry's conventions call a value so that has no name. It is one for all, because channels may be many. */
+const OTHER = '_OTHER'
+
+function containedName(channelName: (channel: string) => unknown): (channel: string) => string {
+  const nameOf = (channel: string) => {
+    const name = channelName(channel)
+    if (typeof name !== 'string') throw new TypeError('no string')
+    return name
+  }
+  return (channel) => contained('`channelName`', () => nameOf(channel)) ?? OTHER
 }
 
 function resolveSpans(spans: boolean | SpanOptions = false): ResolvedConfig['spans'] {

@@ -21,7 +21,8 @@ import type {
   TracingContext,
 } from 'pglisten'
 import { ActiveContext } from './active-context.js'
-import { failureOf, followed, hear, hearCalls, type Failure, type TracedCalls } from './calls.js'
+import { followed, hear, hearCalls, type TracedCalls } from './calls.js'
+import { contained, failureOf, type Failure } from './failure.js'
 import { statementAttributes } from './metrics.js'
 import { Convention, Own, SYSTEM } from './names.js'
 import type { ResolvedConfig } from './options.js'
@@ -168,12 +169,7 @@ export class Spans {
 
   /** Whatever `extract` does, the callback is called. */
   #extracted(extract: ResolvedConfig['extract'], payload: unknown, channel: string): Context {
-    try {
-      return extractContext(extract, payload, channel)
-    } catch (error) {
-      diag.error('pglisten-opentelemetry: `extract` threw', error)
-      return ROOT_CONTEXT
-    }
+    return contained('`extract`', () => extractContext(extract, payload, channel)) ?? ROOT_CONTEXT
   }
 
   #processSpan(

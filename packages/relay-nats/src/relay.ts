@@ -113,6 +113,8 @@ export class Relay extends EventEmitter<RelayEvents> {
   async run({ signal }: RelayRunOptions = {}): Promise<void> {
     if (this.#isRunning)
       throw new RelayError('Expected a relay that does not run, got one that does')
+    // Before anything is begun, because it throws when the options of PostgreSQL are wrong.
+    const pool = this.#makePool()
     this.#isRunning = true
     const soft = signal ?? new AbortController().signal
     const hard = new AbortController()
@@ -125,7 +127,6 @@ export class Relay extends EventEmitter<RelayEvents> {
     }
     if (soft.aborted) onEnd()
     else soft.addEventListener('abort', onEnd, { once: true })
-    const pool = this.#makePool()
     try {
       this.#link = await Link.open(this.#options.nats, this.#linkEvents(), soft)
       const database = this.#options.database ?? (await this.#askDatabase(pool, soft))

@@ -5,6 +5,12 @@ import { listening, pool } from '../../../lib/listener.js'
 
 export const dynamic = 'force-dynamic'
 
+/** An event. A line of a payload is a line of the event, so that no payload ends it and begins another. */
+function eventOf(change) {
+  if (change instanceof Gap) return 'event: again\ndata:\n\n'
+  return `data: ${change.payload.split(/\r\n|\r|\n/).join('\ndata: ')}\n\n`
+}
+
 export async function GET({ signal }) {
   const listener = await listening()
   const changes = await listener.subscribe('orders', { gaps: 'include', signal })
@@ -16,8 +22,7 @@ export async function GET({ signal }) {
     async pull(controller) {
       const { done, value } = await changes.next()
       if (done) return controller.close()
-      const event = value instanceof Gap ? 'event: again\ndata:' : `data: ${value.payload}`
-      controller.enqueue(encoder.encode(`${event}\n\n`))
+      controller.enqueue(encoder.encode(eventOf(value)))
     },
     async cancel() {
       await changes.return()
