@@ -1,13 +1,7 @@
 // The bound for all buffers of a pool together: the largest overflows first, with a gap that counts, and nobody else loses anything.
 
 import test, { type ExecutionContext } from 'ava'
-import {
-  ConnectionPool,
-  Gap,
-  type ListenerNotificationMsg,
-  type ListenerOptions,
-  ListenerOverflowError,
-} from 'pglisten'
+import { ConnectionPool, Gap, type ListenerOptions, ListenerOverflowError } from 'pglisten'
 import { flood, range } from '../support/flood.js'
 import { openListener, uniqueChannel } from '../support/listener.js'
 import { collect, waitFor, within } from '../../lab/wait.js'

@@ -75,7 +75,8 @@ export const leaseOf: unique symbol = Symbol('leaseOf')
  * Each method rejects with
  * - {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
  * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
- *   is not supported. Nothing was executed,
+ *   is not supported. Nothing was executed. It also tells of rows that cannot be given: another number of them than was asked for, an
+ *   infinite value under `infinity: 'error'`, a text that no string can hold. The statement was executed then,
  * - {@link DatabaseError} when the server answers with an error,
  * - {@link ConnectionTimeoutError} when it took longer than its `timeoutMs`, and the reason of its `signal` when that is
  *   aborted: the statement was cancelled on the server. If it had succeeded before that, the call resolves all the same,
