@@ -135,6 +135,8 @@ test('arguments and options', async (t) => {
     () => new ConnectionPool({ port: 70_000 }),
     () => new ConnectionPool(any({ prot: 5432 })),
     () => new ConnectionPool({ ca: String.raw`-----BEGIN CERTIFICATE-----\n` }),
+    () => new ConnectionPool({ keyFile: '-----BEGIN PRIVATE KEY-----' }),
+    () => new ConnectionPool({ dbName: 'postgres://me:secret@db.example/app' }),
     () => withManyIterations(t),
   )
 })

@@ -13,6 +13,7 @@ import {
   checkOneOf,
   checkOptions,
   checkString,
+  describe,
   expected,
   type CheckErrors,
   type NumberBounds,
@@ -417,6 +418,8 @@ const list =
         expected(option, 'an array that is not empty', values),
         { option },
       )
+      // A text in the place of a list may be a whole address.
+      const got = typeof values === 'string' ? 'a string (not shown)' : describe(values)
     }
     return values.map((value, index) => read(value, option, `${option}[${index}]`))
   }

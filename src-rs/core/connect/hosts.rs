@@ -98,7 +98,9 @@ pub(super) fn hosts(settings: &mut Settings) -> Result<Vec<Host>> {
 /// Refuses text that is no name of a host, without showing it: it may be a whole URL, with its password.
 fn check_names(names: &[String]) -> Result<()> {
     let is_none = |name: &String| {
-        name.contains(['@', '?', '#']) || (name.contains('/') && !name.starts_with('/'))
+        name.contains(['@', '?', '#'])
+            || (!name.starts_with('/')
+                && (name.contains(['/', '=']) || name.contains(char::is_whitespace)))
     };
     if let Some(folder) = names
         .iter()
@@ -119,8 +121,8 @@ fn check_names(names: &[String]) -> Result<()> {
     Err(Error::configuration(
         Setting::Host,
         format!(
-            "Expected `{}` to be a name, an address or the folder of a socket, got text with `@`, `/`, `?` or `#` (not \
-             shown: it may hold a password)",
+            "Expected `{}` to be a name, an address or the folder of a socket, got text with `@`, `/`, `?`, `#`, `=` or a blank \
+             (not shown: it may hold a password)",
             Setting::Host
         ),
     ))

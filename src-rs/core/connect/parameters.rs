@@ -13,6 +13,7 @@ use crate::base::error::{Error, Result};
 use crate::connect::choices::{
     Choice, ProtocolVersion, SslMode, SslNegotiation, TargetSessionAttrs,
 };
+use crate::connect::misplaced;
 use crate::connect::settings::Settings;
 
 mod foreign;
@@ -265,7 +266,10 @@ fn read(settings: &mut Settings, rule: &Rule, value: &str) -> std::result::Resul
     }
 }
 
-/// A value as an error shows it: short, on one line.
+    if misplaced::may_be_secret(value) {
+        return "something else (not shown: it may hold a password)".to_owned();
+    }
+/// A value as an error shows it: short, on one line, and not what may be a whole address.
 fn shown(value: &str) -> String {
     let short: String = value.chars().take(40).collect();
     format!("`{}`", short.escape_debug())

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::base::error::Result;
 use crate::connect::dsn::parse_dsn;
+use crate::connect::misplaced;
 use crate::connect::settings::Settings;
 
 /// Merges the sources of settings. Each setting comes from the first that has it: `options`, then `dsn`, then
@@ -14,6 +15,9 @@ pub(super) fn merge(
     mut environment: Settings,
 ) -> Result<Settings> {
     let mut dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
+    for source in [&options, &dsn, &environment] {
+        misplaced::check(source)?;
+    }
     // A text takes the place of a file that a later source names.
     for source in [&mut dsn, &mut environment] {
         source.ca_file.take_if(|_| options.ca.is_some());
