@@ -18,6 +18,8 @@ use crate::connect::settings::Settings;
 
 mod foreign;
 
+pub(super) use foreign::adds_to_mode;
+
 /// One of libpq's parameters.
 struct Parameter {
     /// Its name in a DSN; empty if it has none.
