@@ -316,10 +316,9 @@ async fn dial_with(
 /// The process id of the backend that answers statements.
 pub(crate) async fn process_id(client: &Client) -> Result<i32> {
     let answer = client
-        .simple_query("SELECT pg_catalog.pg_backend_pid()")
+        .first_row("SELECT pg_catalog.pg_backend_pid()")
         .await?;
     answer
-        .first()
         .and_then(|row| row.get(0)?.parse().ok())
         .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }

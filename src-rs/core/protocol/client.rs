@@ -314,16 +314,28 @@ impl Client {
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<TextRow>> {
         text_rows(self.send(Request::simple(sql)?)).await
     }
+
+    /// Runs a statement without parameters that has one row, and gives that as text. What a server sends beyond it is not kept.
+    pub async fn first_row(&self, sql: &str) -> Result<Option<TextRow>> {
+        let responses = self.send(Request::simple(sql)?);
+        Ok(first_rows(responses, 1).await?.pop())
+    }
 }
 
 /// Reads the answer to a request of the simple query protocol to its end.
-pub(crate) async fn text_rows(mut responses: Responses) -> Result<Vec<TextRow>> {
+pub(crate) async fn text_rows(responses: Responses) -> Result<Vec<TextRow>> {
+    first_rows(responses, usize::MAX).await
+}
+
+/// Reads an answer to its end, and keeps no more than `most` rows.
+async fn first_rows(mut responses: Responses, most: usize) -> Result<Vec<TextRow>> {
     let mut rows = Vec::new();
     let mut refused = None;
     let mut copied = false;
     loop {
         match responses.next().await {
             None => return Err(responses.lost(refused)),
+            Some(Message::DataRow(_)) if rows.len() == most => {}
             Some(Message::DataRow(row)) => {
                 let values = row.values().all().map_err(|error| malformed(&error))?;
                 let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();

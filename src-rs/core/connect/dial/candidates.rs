@@ -80,7 +80,7 @@ pub(super) async fn check_role(
         TargetSessionAttrs::Primary => ("SELECT pg_catalog.pg_is_in_recovery()", ["off", "f"]),
         TargetSessionAttrs::Standby => ("SELECT pg_catalog.pg_is_in_recovery()", ["on", "t"]),
     };
-    let asked = dialed.client.simple_query(query);
+    let asked = dialed.client.first_row(query);
     tokio::pin!(asked);
     let answer = tokio::select! {
         answer = &mut asked => answer?,
@@ -88,13 +88,11 @@ pub(super) async fn check_role(
             return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
         }
     };
-    let fits = answer
-        .iter()
-        .any(|row| row.get(0).is_some_and(|is| wanted.contains(&is)));
-    if fits {
+    let is = answer.as_ref().and_then(|row| row.get(0));
+    if is.is_some_and(|is| wanted.contains(&is)) {
         return Ok(());
     }
-    let is = match role {
+    let other = match role {
         TargetSessionAttrs::ReadWrite => "read-only",
         TargetSessionAttrs::ReadOnly => "read-write",
         TargetSessionAttrs::Primary => "a standby",
@@ -103,7 +101,7 @@ pub(super) async fn check_role(
     Err(Error::new(
         ErrorKind::Connect,
         format!(
-            "{host} is {is}, but {} asks for `{}`",
+            "{host} is {other}, but {} asks for `{}`",
             Setting::TargetSessionAttrs,
             role.name()
         ),
