@@ -6,6 +6,7 @@ use crate::base::error::Result;
 use crate::connect::dsn::parse_dsn;
 use crate::connect::misplaced;
 use crate::connect::settings::Settings;
+use crate::connect::start_up::command_line;
 
 /// Merges the sources of settings. Each setting comes from the first that has it: `options`, then `dsn`, then
 /// `environment`.
@@ -24,15 +25,15 @@ pub(super) fn merge(
         source.cert_file.take_if(|_| options.cert.is_some());
         source.key_file.take_if(|_| options.key.is_some());
     }
-    // Settings of the server add up; what stands last wins.
-    if let Some(last) = dsn.session.take() {
-        environment.session.get_or_insert_default().extend(last);
-    }
+    // Settings of the server add up, and what stands last wins.
+    let line = command_line(&[&environment, &dsn, &options]);
     let (hosts, host_addresses, ports) = servers(&options, &dsn, &environment);
     Ok(Settings {
         hosts,
         host_addresses,
         ports,
+        options: (!line.is_empty()).then_some(line),
+        session: None,
         ..without_empty(options.or(dsn).or(environment))
     })
 }
