@@ -174,12 +174,9 @@ fn parse_url(text: &str) -> Pairs {
         add("password", decode(password)?);
     }
     let (names, ports) = hosts_and_ports(hosts)?;
-    if names.iter().any(|name| !name.is_empty()) {
-        add("host", names.join(","));
-    }
-    if ports.iter().any(|port| !port.is_empty()) {
-        add("port", ports.join(","));
-    }
+    // Of several hosts, as in libpq, even the empty names and ports count: they are those of the default.
+    add("host", names.join(","));
+    add("port", ports.join(","));
     add("dbname", decode(database)?);
     // A password that was not encoded reaches to its `@`, and one without an account stands where a port does.
     let query = query.unwrap_or_default();
@@ -353,6 +350,8 @@ mod tests {
             ("%2Ftmp:5/", &[("host", "/tmp"), ("port", "5")]),
             ("/?ssl=true", &[("ssl", "true")]),
             (":5", &[("port", "5")]),
+            ("a,b/d", &[("host", "a,b"), ("port", ","), ("dbname", "d")]),
+            (",", &[("host", ","), ("port", ",")]),
             (" h /d\n", &[("host", "h"), ("dbname", "d")]),
             (
                 "u?v:p?q&r=s@h?user=w",
