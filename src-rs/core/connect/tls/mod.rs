@@ -135,10 +135,10 @@ impl TlsOptions {
         let provider = Arc::new(ring::default_provider());
         match (&self.certificate, &self.key) {
             (Some(certificate @ Source::Text(_)), Some(Source::Text(_))) => {
-                files::read_client(Some(certificate), self.key.as_ref(), &provider)?;
+                files::read_client(Some(certificate), self.key.as_ref(), self.mode, &provider)?;
             }
             (Some(certificate @ Source::Text(_)), _) => {
-                files::read_certificate(certificate)?;
+                files::read_certificate(certificate, self.mode)?;
             }
             (_, Some(key @ Source::Text(_))) => {
                 files::read_key(key, &provider)?;
@@ -198,7 +198,8 @@ impl TlsOptions {
             .map_err(internal)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let client = files::read_client(self.certificate.as_ref(), self.key.as_ref(), &provider)?;
+        let (certificate, key) = (self.certificate.as_ref(), self.key.as_ref());
+        let client = files::read_client(certificate, key, self.mode, &provider)?;
         let mut config = match client {
             Some(certificate) => builder.with_client_cert_resolver(Arc::new(
                 rustls::sign::SingleCertAndKey::from(certificate),
