@@ -35,6 +35,9 @@ use verify::{Check, Verifier};
 /// The name of PostgreSQL's protocol in the TLS handshake (`PG_ALPN_PROTOCOL` in src/include/libpq/pqcomm.h).
 pub(crate) const ALPN: &[u8] = b"postgresql";
 
+/// What stands in the place of a file for the authorities that the operating system trusts.
+pub(crate) const SYSTEM_ROOTS: &str = "system";
+
 /// Where a certificate or a key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
@@ -218,7 +221,7 @@ impl TlsOptions {
 }
 
 fn asks_for_system_roots(settings: &Settings) -> bool {
-    settings.ca_file.as_deref() == Some("system")
+    settings.ca_file.as_deref() == Some(SYSTEM_ROOTS)
 }
 
 /// The mode that was asked for, or the one that other settings imply.
