@@ -2960,7 +2960,11 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
     password?: string | PasswordFunction | undefined;
     /** The server's host: a name, an address, or the folder of a Unix-domain socket (not on Windows). @default `PGHOST`, or `localhost` */
     host?: string | undefined;
-    /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
+    /**
+     * Several hosts, which are tried one after the other; the next one also beside a host that has not answered after a quarter of
+     * `connectTimeoutSec`. Excludes `host`.
+     * @default none
+     */
     hosts?: readonly string[] | undefined;
     /** The server's port, from 1 to 65535. @default `PGPORT`, or 5432 */
     port?: number | undefined;

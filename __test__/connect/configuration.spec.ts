@@ -284,6 +284,48 @@ test('an address is where a host is, and the host only its name', async (t) => {
   })
 })
 
+test('of two settings of the server the DSN counts more than the environment', async (t) => {
+  const dsn = `${url(await place())}&statement_timeout=5000`
+  const PGOPTIONS = '-c statement_timeout=0 -c lock_timeout=7000'
+  t.is(await value(openWith({ PGOPTIONS }, dsn), setting('statement_timeout')), '5s')
+  t.is(await value(openWith({ PGOPTIONS }, dsn), setting('lock_timeout')), '7s')
+  const options = '-c statement_timeout=6000'
+  const both = () => openWith({ PGOPTIONS }, { dsn, options })
+  t.is(await value(both(), setting('statement_timeout')), '6s')
+  t.is(await value(both(), setting('lock_timeout')), '0')
+})
+
+test('the ports of a URL with several hosts are its own', async (t) => {
+  const { user, password, dbname } = await place()
+  const hosts = '127.0.0.1,127.0.0.1'
+  const account = `${encodeURIComponent(user!)}:${encodeURIComponent(password!)}`
+  const pool = openWith({ PGPORT: '2' }, `postgres://${account}@${hosts}/${dbname}`)
+  // A server may listen there.
+  const asked = value(pool, 'SELECT 1').catch((error: Error) => error.message)
+  t.notRegex(String(await asked), /127\.0\.0\.1:2/)
+})
+
+test('`default` in a variable is what the server does by itself', async (t) => {
+  const dsn = pairs(await place())
+  const variables = { PGTZ: 'default', PGDATESTYLE: 'Default', PGGEQO: 'DEFAULT' }
+  for (const name of ['TimeZone', 'DateStyle', 'geqo']) {
+    const asked = value(new ConnectionPool(dsn), setting(name))
+    t.is(await value(openWith(variables, dsn), setting(name)), await asked)
+  }
+})
+
+test("a zero among keepalives is the operating system's number", async (t) => {
+  for (const name of [
+    'keepalives_idle',
+    'keepalives_interval',
+    'keepalives_count',
+    'keepalives_retries',
+  ]) {
+    const pool = new ConnectionPool(pairs({ ...(await place()), [name]: '0' }))
+    t.is(await value(pool, 'SELECT 1'), 1, name)
+  }
+})
+
 test('a bound in a DSN bounds', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   t.teardown(() => server.close())

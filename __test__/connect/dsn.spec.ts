@@ -62,6 +62,10 @@ const TAKEN = [
   `${PAIRS} host=127.0.0.1 port=PORT dbname=postgres options='-c statement_timeout=88'`,
   `${PAIRS} host=127.0.0.1 port=PORT dbname=postgres fallback_application_name=last`,
   `${PAIRS} host=FOLDER port=PORT dbname=postgres`,
+  `${PAIRS} host=/no/such/folder hostaddr=127.0.0.1 port=PORT dbname=postgres`,
+  `${PAIRS} host='' hostaddr=127.0.0.1,127.0.0.1 port=1,PORT dbname=postgres`,
+  `${PAIRS} host=127.0.0.1,127.0.0.1 hostaddr='' port=1,PORT dbname=postgres`,
+  `${PAIRS} host=127.0.0.1 port=PORT dbname=postgres requiressl=0`,
 ]
 
 const REFUSED = [

@@ -95,6 +95,90 @@ test('a wrong password is not shown when a secret has the wrong type or form', (
   }
 })
 
+const ADDRESSES = [
+  `postgres://app:${SECRET}@db.example/app`,
+  `host=db.example user=app password=${SECRET}`,
+]
+const PEM = `-----BEGIN PRIVATE KEY-----\n${SECRET}\n-----END PRIVATE KEY-----\n`
+const FILES = ['caFile', 'certFile', 'keyFile'] as const
+
+test('an address in the place of another option is refused, and not shown', (t) => {
+  for (const option of [
+    ...([
+      'username',
+      'host',
+      'hosts',
+      'port',
+      'ports',
+      'dbName',
+      'options',
+      'applicationName',
+    ] as const),
+    ...([
+      'targetSessionAttrs',
+      'loadBalanceHosts',
+      'primaryCheckSec',
+      'connectTimeoutSec',
+    ] as const),
+    ...(['keepalives', 'keepalivesRetries', 'maxDbPoolSize', 'connRecyclingMethod'] as const),
+    ...(['sslMode', 'sslNegotiation', 'channelBinding', 'schemas', 'types', 'logger'] as const),
+    ...(['diagnostics', 'queueWatch', ...FILES] as const),
+  ] satisfies (keyof ConnectionPoolOptions)[]) {
+    for (const address of ADDRESSES) {
+      // A logger may be any object.
+      for (const value of option === 'logger' ? [address] : [address, [address]]) {
+        const error = t.throws(
+          () => new ConnectionPool({ [option]: value }),
+          { instanceOf: ConnectionPoolConfigurationError },
+          option,
+        )
+        expectNoSecret(t, error)
+      }
+    }
+  }
+})
+
+test('an address in the place of another variable is refused, and not shown', (t) => {
+  for (const variable of [
+    ...['PGHOST', 'PGHOSTADDR', 'PGPORT', 'PGDATABASE', 'PGUSER', 'PGPASSFILE', 'PGOPTIONS'],
+    ...['PGAPPNAME', 'PGCONNECT_TIMEOUT', 'PGCLIENTENCODING', 'PGSSLMODE', 'PGSSLCERT', 'PGSSLKEY'],
+    ...['PGSSLROOTCERT', 'PGTARGETSESSIONATTRS', 'PGLOADBALANCEHOSTS', 'PGGSSENCMODE'],
+  ]) {
+    for (const address of ADDRESSES) {
+      const error = t.throws(
+        () => withEnvironment({ [variable]: address }, () => new ConnectionPool()),
+        { instanceOf: ConnectionPoolConfigurationError },
+        variable,
+      )
+      expectNoSecret(t, error)
+    }
+  }
+})
+
+test('the text of a key in the place of its path is refused, and not shown', (t) => {
+  const refused = (open: () => unknown, option: string) => {
+    const message = /the path of a file, got the text of one \(not shown\)/
+    const error = t.throws(open, { instanceOf: ConnectionPoolConfigurationError, message }, option)
+    t.is(error?.option, option)
+    expectNoSecret(t, error)
+  }
+  // A text on one line as it often comes from the environment, and one that is not PEM's.
+  for (const text of [PEM, PEM.replaceAll('\n', String.raw`\n`), `db:5432:*:app:${SECRET}\n`]) {
+    for (const [index, option] of FILES.entries()) {
+      const keyword = ['sslrootcert', 'sslcert', 'sslkey'][index]!
+      refused(() => new ConnectionPool({ [option]: text }), option)
+      refused(
+        () => new ConnectionPool(`postgres:///?${keyword}=${encodeURIComponent(text)}`),
+        option,
+      )
+      const variables = { [`PG${keyword.toUpperCase()}`]: text }
+      refused(() => withEnvironment(variables, () => new ConnectionPool()), option)
+    }
+    const variables = { PGPASSFILE: text }
+    refused(() => withEnvironment(variables, () => new ConnectionPool()), 'passfile')
+  }
+})
+
 test('no failure to connect shows the password', async (t) => {
   const listening = async (serve: (socket: Socket) => void) => {
     const server = createServer((socket) => serve(socket.on('error', () => {})))

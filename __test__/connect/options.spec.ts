@@ -41,7 +41,7 @@ const POOL: Wrong[] = [
   [{ password: 'a\0b' }, /`password` to be a string without NUL/],
   [{ host: [] }, /`host` to be a string, got an array/],
   [{ host: 'a', hosts: ['b'] }, /`host` or `hosts`, got both/],
-  [{ hosts: 'a' }, /`hosts` to be an array that is not empty, got `a` \(string\)/],
+  [{ hosts: 'a' }, /`hosts` to be an array that is not empty, got a string \(not shown\)/],
   [{ hosts: [] }, /`hosts` to be an array that is not empty/],
   [{ hosts: ['a', 5] }, /`hosts\[1\]` to be a string/, 'hosts'],
   [{ port: '5432' }, /`port` to be an integer between 1 and 65535, got `5432` \(string\)/],

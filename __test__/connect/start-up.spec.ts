@@ -2,7 +2,9 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
-import { ConnectionPool, ConnectionPoolConfigurationError } from 'pglisten'
+import { type AddressInfo, createServer } from 'node:net'
+import { Readable } from 'node:stream'
+import { ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError } from 'pglisten'
 import { MessageProxy } from '../../lab/network/message-proxy.mjs'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -105,6 +107,49 @@ for (const options of [[], ['_pq_.command_tag_format'], Array<string>(2000).fill
     t.is(value!.payload, 'heard')
     await listener.shutdown()
   })
+}
+
+const AUTHENTICATED = Buffer.from('R\0\0\0\x08\0\0\0\0', 'latin1')
+
+/** What a server may say at first that is no PostgreSQL server, or a broken one. */
+const BEGINNINGS = {
+  'a question that is too long': Buffer.from('R\0\x01\0\0', 'latin1'),
+  'an error that never ends': Buffer.from('E\x7f\xff\xff\xff', 'latin1'),
+  'parameters without end': Buffer.from(`S\0\0\x04\x07a\0${'b'.repeat(1024)}\0`, 'latin1'),
+  'another protocol': Buffer.from('HTTP/1.1 200 OK\r\n', 'latin1'),
+}
+
+for (const [what, beginning] of Object.entries(BEGINNINGS)) {
+  test(`${what} is refused before it has come`, async (t) => {
+    const isRepeated = what === 'parameters without end'
+    const server = createServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => {
+        if (!isRepeated) return socket.write(beginning)
+        socket.write(AUTHENTICATED)
+        return Readable.from(repeat(beginning)).pipe(socket)
+      })
+    }).listen(0, '127.0.0.1')
+    t.teardown(() => server.close())
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    await using pool = new ConnectionPool(`postgres://127.0.0.1:${port}/?sslmode=disable`)
+    const listener = pool.listener({ channels: ['channel'] })
+    for (const call of [() => pool.connection(), () => listener.startup()]) {
+      // The time for a connection is 10 s.
+      const { message } = await t.throwsAsync(within<unknown>(call(), { timeoutMs: 3000 }), {
+        instanceOf: ConnectionFailedError,
+      })
+      const kind = beginning.toString('latin1', 0, 1)
+      t.true(message.includes(`the server sent a message of kind \`${kind}\` and length `), message)
+    }
+  })
+}
+
+/** The same without end, many times at once. */
+function* repeat(message: Buffer): Generator<Buffer> {
+  const piece = Buffer.concat(Array.from({ length: 64 }, () => message))
+  for (;;) yield piece
 }
 
 test('every keepalive that the options allow is taken by the system', async (t) => {

@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import fs from 'node:fs'
+import path from 'node:path'
 import {
   ConnectionPool,
   ConnectionPoolConfigurationError,
@@ -279,6 +280,23 @@ test.serial("libpq's own files are used where none are named", async (t) => {
   // With a root certificate `require` verifies, as the manual says.
   await tls.change({ certificate: stranger.issue() })
   await refused(t, { sslMode: 'require' }, ConnectionTlsError, /unknown issuer/)
+})
+
+test.serial("libpq's own files that cannot be looked at count as missing", async (t) => {
+  await tls.change({ certificate: good })
+  // As where the home folder is that of another user, which root may look at.
+  fs.symlinkSync('.postgresql', path.join(tls.folder, '.postgresql'))
+  t.like(await session({}), { ssl: true })
+  t.like(await session({ sslMode: 'allow' }), { ssl: false })
+  // As in libpq, what must encrypt does not do without the client's certificate, and what must check without the authorities'.
+  for (const [sslMode, option] of [
+    ['require', 'certFile'],
+    ['verify-ca', 'caFile'],
+    ['verify-full', 'caFile'],
+  ] as const) {
+    const error = await refused(t, { sslMode }, ConnectionPoolConfigurationError, /cannot be read/)
+    t.is((error as ConnectionPoolConfigurationError).option, option)
+  }
 })
 
 test.serial('files are read for each connection', async (t) => {

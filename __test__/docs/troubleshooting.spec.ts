@@ -135,6 +135,8 @@ test('arguments and options', async (t) => {
     () => new ConnectionPool({ port: 70_000 }),
     () => new ConnectionPool(any({ prot: 5432 })),
     () => new ConnectionPool({ ca: String.raw`-----BEGIN CERTIFICATE-----\n` }),
+    () => new ConnectionPool({ keyFile: '-----BEGIN PRIVATE KEY-----' }),
+    () => new ConnectionPool({ dbName: 'postgres://me:secret@db.example/app' }),
     () => withManyIterations(t),
   )
 })
@@ -167,6 +169,12 @@ test('connecting', async (t) => {
   await once(closing.listen(0, '127.0.0.1'), 'listening')
   t.teardown(() => closing.close())
   const { port: old } = closing.address() as AddressInfo
+  const web = createServer((socket) => {
+    socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n')
+  })
+  await once(web.listen(0, '127.0.0.1'), 'listening')
+  t.teardown(() => web.close())
+  const { port: wrongPort } = web.address() as AddressInfo
   const pglite = HAS_PGLITE ? await startPglite('pglite-socket') : undefined
   t.teardown(() => pglite?.stop())
   const at = (host: string, options = {}) =>
@@ -190,6 +198,7 @@ test('connecting', async (t) => {
     ...(POOLER ? [() => throughPooler(t, dsn)] : []),
     ...(pglite ? [() => startAt(pglite.dsn)] : []),
     () => at(`127.0.0.1:${old}`, { sslMode: 'disable' }),
+    () => at(`127.0.0.1:${wrongPort}`, { sslMode: 'disable' }),
   ]
   await shows(t, 'ERR_PGLISTEN_CONNECTION_FAILED', ...failures)
 

@@ -58,6 +58,16 @@ test('a connection that is too old is closed: at once when idle, when it comes b
   t.not(await backend(pool), old)
 })
 
+test('a connection that comes back shortly before its end is closed then', async (t) => {
+  const { pool, applicationName } = await openListener(t, {}, { maxLifetimeSec: 3 })
+  const leased = await Promise.all(Array.from({ length: 8 }, () => pool.connection()))
+  // Their lives end between 2.7 and 3 s after they began, and what is free is looked through after 2.7 s.
+  await sleep(2750)
+  await Promise.all(leased.map((connection) => connection.close()))
+  await sleep(1000)
+  t.is(await sessionCount(applicationName), 0)
+})
+
 test('connections that were opened together do not all end together', async (t) => {
   const { pool } = await openListener(t, {}, { maxLifetimeSec: 4 })
   await open(pool, 10)

@@ -14,6 +14,7 @@ import {
   checkOneOf,
   checkOptions,
   checkString,
+  describe,
   expected,
   type CheckErrors,
   type NumberBounds,
@@ -142,7 +143,11 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
   password?: string | PasswordFunction | undefined
   /** The server's host: a name, an address, or the folder of a Unix-domain socket (not on Windows). @default `PGHOST`, or `localhost` */
   host?: string | undefined
-  /** Several hosts, which are tried one after the other. Excludes `host`. @default none */
+  /**
+   * Several hosts, which are tried one after the other; the next one also beside a host that has not answered after a quarter of
+   * `connectTimeoutSec`. Excludes `host`.
+   * @default none
+   */
   hosts?: readonly string[] | undefined
   /** The server's port, from 1 to 65535. @default `PGPORT`, or 5432 */
   port?: number | undefined
@@ -424,8 +429,10 @@ const list =
   <Value>(read: Read<Value>): Read<Value[]> =>
   (values, option) => {
     if (!Array.isArray(values) || values.length === 0) {
+      // A text in the place of a list may be a whole address.
+      const got = typeof values === 'string' ? 'a string (not shown)' : describe(values)
       throw new ConnectionPoolConfigurationError(
-        expected(option, 'an array that is not empty', values),
+        `Expected \`${option}\` to be an array that is not empty, got ${got}`,
         { option },
       )
     }

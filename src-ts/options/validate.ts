@@ -28,6 +28,9 @@ export const MAX_DELAY_MS = 2 ** 31 - 1
 /** Options of which every one has a value. */
 export type Complete<Options> = { [Name in keyof Options]-?: Exclude<Options[Name], undefined> }
 
+/** What may be a whole address with its password, or the text of a key. */
+const MAY_BE_SECRET = /[@=]|:\/\/|-----BEGIN/
+
 /** Describes a value for an error message: short, on one line, with its type. */
 export function describe(value: unknown): string {
   switch (typeof value) {
@@ -38,6 +41,7 @@ export function describe(value: unknown): string {
     case 'boolean':
     case 'bigint': {
       const text = String(value)
+      if (MAY_BE_SECRET.test(text)) return `a ${typeof value} (not shown: it may hold a password)`
       const short = text.length > 40 ? `${text.slice(0, 40)}…` : text
       return `\`${short.replaceAll('\0', '\\0').replaceAll('\n', '\\n')}\` (${typeof value})`
     }

@@ -43,10 +43,18 @@ settings! {
     Host = "host",
     /// Their ports.
     Ports = "ports",
+    /// The name of the user.
+    User = "user",
     /// The user's password.
     Password = "password",
     /// The file that passwords are looked up in.
     PasswordFile = "password_file",
+    /// The name of the database.
+    DbName = "db_name",
+    /// The command line of each session.
+    Options = "options",
+    /// The name of each session.
+    ApplicationName = "application_name",
     /// The time for each host.
     ConnectTimeout = "connect_timeout",
     /// The role that a server must have.

@@ -220,7 +220,7 @@ pub(super) async fn identify(
     }: &mut Dialed,
 ) -> Result<Part> {
     let answer = tokio::select! {
-        answer = client.simple_query(IDENTIFY) => answer,
+        answer = client.first_row(IDENTIFY) => answer,
         () = drive(connection) => return Ok(Part::Unknown),
     };
     let answer = match answer {
@@ -228,7 +228,7 @@ pub(super) async fn identify(
         Err(error) if error.is_servers_refusal() => return Ok(Part::Unknown),
         answer => answer?,
     };
-    Ok(answer.first().map_or(Part::Unknown, |row| {
+    Ok(answer.map_or(Part::Unknown, |row| {
         let system = row.get(0).and_then(|system| system.parse().ok());
         let Some(file) = row.get(1) else {
             return Part::Standby;

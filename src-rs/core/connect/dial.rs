@@ -20,11 +20,11 @@ use tokio::time::Instant;
 use tokio_postgres::CancelToken;
 
 pub use candidates::Candidate;
-use candidates::{candidates, check_role, check_timeline, note_refused};
+use candidates::{check_role, check_timeline, note_refused};
 #[cfg(unix)]
 use open::open_unix;
 use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
-pub(crate) use round::Round;
+pub(crate) use round::{first_of, hosts_named};
 use start::{AlreadyEncrypted, check_binding, start};
 
 use crate::base::Setting;
@@ -102,16 +102,7 @@ impl Destination {
 ///
 /// Each host gets [`ConnectConfig::connect_timeout`], from name resolution to the last answer.
 pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
-    let mut round = Round::new(config);
-    while let Some(candidate) = round.next() {
-        let host = candidate.host;
-        // Boxed: it holds start-up and what is asked behind it.
-        let attempt = Box::pin(dial_host(config, candidate, None));
-        if let Some(dialed) = round.attempt(host, attempt).await {
-            return Ok(dialed);
-        }
-    }
-    Err(round.error())
+    first_of(config, |candidate| dial_host(config, candidate, None)).await
 }
 
 /// The error when there was no host to try.
@@ -234,19 +225,23 @@ async fn dial_addresses(
     outcome
 }
 
-/// Bounds the attempt at one of the `left` addresses of a host, so that a dead address leaves time for the others.
+/// Bounds the attempt at one of the `left` addresses of a host, so that a dead address leaves time for the others. One that waits
+/// for the password is not dead.
 async fn within_share<T>(
-    Call { config, host, .. }: Call<'_>,
+    call: Call<'_>,
     deadline: Instant,
     left: usize,
-    attempt: impl Future<Output = Result<T>>,
+    mut attempt: impl Future<Output = Result<T>> + Unpin,
 ) -> Result<T> {
     if left == 1 {
         return attempt.await;
     }
     let share = deadline.saturating_duration_since(Instant::now())
         / u32::try_from(left).unwrap_or(u32::MAX);
-    in_time_of(share, config, host, attempt).await
+    match in_time_of(share, call.config, call.host, &mut attempt).await {
+        Err(_) if call.asked.is_waiting() => attempt.await,
+        outcome => outcome,
+    }
 }
 
 /// Connects with or without TLS, in the order of the mode.
@@ -316,10 +311,9 @@ async fn dial_with(
 /// The process id of the backend that answers statements.
 pub(crate) async fn process_id(client: &Client) -> Result<i32> {
     let answer = client
-        .simple_query("SELECT pg_catalog.pg_backend_pid()")
+        .first_row("SELECT pg_catalog.pg_backend_pid()")
         .await?;
     answer
-        .first()
         .and_then(|row| row.get(0)?.parse().ok())
         .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }
@@ -355,9 +349,12 @@ async fn to_the_end(
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::connect::password::{AskPassword, PasswordFailure, PasswordSource};
     use crate::connect::settings::Settings;
 
     /// Takes connections, as the kernel does for it, and never answers.
@@ -367,18 +364,73 @@ mod tests {
         (listener, address)
     }
 
-    #[tokio::test]
-    async fn an_address_that_never_answers_leaves_time_for_the_others() {
+    const TIMEOUT: Duration = Duration::from_millis(900);
+
+    fn config() -> ConnectConfig {
         let settings = Settings {
-            connect_timeout: Some(Duration::from_millis(900)),
+            connect_timeout: Some(TIMEOUT),
             ..Settings::default()
         };
-        let config = ConnectConfig::resolve(
-            settings,
-            Some("postgres://user@name?sslmode=disable"),
-            Settings::default(),
-        )
-        .unwrap();
+        let dsn = "postgres://user@name?sslmode=disable";
+        ConnectConfig::resolve(settings, Some(dsn), Settings::default()).unwrap()
+    }
+
+    /// Answers after so long.
+    struct After(Duration);
+
+    impl AskPassword for After {
+        fn ask(&self) -> BoxFuture<'static, std::result::Result<String, PasswordFailure>> {
+            let answer = || Ok("secret".to_owned());
+            tokio::time::sleep(self.0).map(move |()| answer()).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_whose_attempt_waits_for_the_password_is_not_given_up() {
+        let config = config().asking(PasswordSource::new(After(TIMEOUT * 3 / 4)));
+        let host = &config.hosts[0];
+        let asked = Asked::default();
+        let call = Call {
+            config: &config,
+            host,
+            sink: None,
+            asked: &asked,
+        };
+        let ((_first, first), (second, other)) = (silent().await, silent().await);
+        let deadline = Instant::now() + config.connect_timeout;
+        let addresses = [first, other];
+        let dialling = dial_addresses(call, "name", &addresses, deadline);
+        tokio::select! {
+            _ = second.accept() => panic!("the first address was given up"),
+            outcome = in_time(&config, host, dialling) => {
+                assert!(outcome.unwrap_err().message.contains("no answer"));
+            }
+        }
+        // The password came, and the server did not answer then.
+        assert!(asked.failure().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_function_is_to_blame_only_for_the_attempt_that_waited_for_it() {
+        let config = config().asking(PasswordSource::new(After(TIMEOUT * 2)));
+        let (_server, address) = silent().await;
+        let asked = Asked::default();
+        let call = Call {
+            config: &config,
+            host: &config.hosts[0],
+            sink: None,
+            asked: &asked,
+        };
+        let dialling = dial_address(call, "name", address);
+        assert!(in_time(&config, call.host, dialling).await.is_err());
+        let failure = asked.failure().unwrap();
+        assert!(failure.message.contains("did not answer in time"));
+        assert!(asked.again().failure().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_leaves_time_for_the_others() {
+        let config = config();
         let host = &config.hosts[0];
         let call = Call {
             config: &config,

@@ -18,27 +18,27 @@ pub(crate) fn parse_dsn(dsn: &str) -> Result<Settings> {
         Form::Url(rest) | Form::Jdbc(rest) => parse_url(rest),
         Form::Pairs(text) => parse_pairs(text),
     };
+    let mut pairs = pairs.map_err(|problem| Error::configuration(name, problem.message()))?;
+    // `sslmode` is read before what adds to it, wherever it stands.
+    pairs.sort_by_key(|pair| parameters::adds_to_mode(&pair.keyword));
     let mut settings = Settings::default();
-    let mut jdbc_ssl = None;
     for Pair {
         keyword,
         value,
         may_show_name,
-    } in pairs.map_err(|problem| Error::configuration(name, problem.message()))?
+    } in pairs
     {
+        let mut value = value.as_str();
         if matches!(form, Form::Jdbc(_)) && keyword == "ssl" {
             // There `true` means more than in libpq, and only where nothing names a mode.
-            jdbc_ssl = Some(if value == "true" {
-                "verify-full".to_owned()
-            } else {
-                value
-            });
-        } else {
-            parameters::read_dsn(&mut settings, &keyword, &value, may_show_name)?;
+            if settings.ssl_mode.is_some() {
+                continue;
+            }
+            if value == "true" {
+                value = "verify-full";
+            }
         }
-    }
-    if let (Some(value), None) = (jdbc_ssl, settings.ssl_mode) {
-        parameters::read_dsn(&mut settings, "ssl", &value, true)?;
+        parameters::read_dsn(&mut settings, &keyword, value, may_show_name)?;
     }
     Ok(settings)
 }
@@ -174,12 +174,9 @@ fn parse_url(text: &str) -> Pairs {
         add("password", decode(password)?);
     }
     let (names, ports) = hosts_and_ports(hosts)?;
-    if names.iter().any(|name| !name.is_empty()) {
-        add("host", names.join(","));
-    }
-    if ports.iter().any(|port| !port.is_empty()) {
-        add("port", ports.join(","));
-    }
+    // Of several hosts, as in libpq, even the empty names and ports count: they are those of the default.
+    add("host", names.join(","));
+    add("port", ports.join(","));
     add("dbname", decode(database)?);
     // A password that was not encoded reaches to its `@`, and one without an account stands where a port does.
     let query = query.unwrap_or_default();
@@ -353,6 +350,8 @@ mod tests {
             ("%2Ftmp:5/", &[("host", "/tmp"), ("port", "5")]),
             ("/?ssl=true", &[("ssl", "true")]),
             (":5", &[("port", "5")]),
+            ("a,b/d", &[("host", "a,b"), ("port", ","), ("dbname", "d")]),
+            (",", &[("host", ","), ("port", ",")]),
             (" h /d\n", &[("host", "h"), ("dbname", "d")]),
             (
                 "u?v:p?q&r=s@h?user=w",

@@ -45,8 +45,9 @@ impl fmt::Display for Host {
 
 impl Host {
     fn new(name: String, address: Option<IpAddr>, port: u16) -> Self {
+        // As in libpq, an address is where the host is, whatever its name looks like.
         #[cfg(unix)]
-        if name.starts_with('/') {
+        if name.starts_with('/') && address.is_none() {
             let directory = PathBuf::from(name);
             return Self::Unix { directory, port };
         }
@@ -79,10 +80,16 @@ impl Host {
 
 /// Pairs the names of hosts with their addresses and ports. Gives at least one host.
 pub(super) fn hosts(settings: &mut Settings) -> Result<Vec<Host>> {
+    // As in libpq, a list that is an empty text is none.
     let addresses = settings.host_addresses.take().unwrap_or_default();
+    let addresses = if addresses == [None] {
+        Vec::new()
+    } else {
+        addresses
+    };
     let ports = settings.ports.take().unwrap_or_default();
     let names = match settings.hosts.take() {
-        Some(names) if !names.is_empty() => names,
+        Some(names) if !names.is_empty() && names != [""] => names,
         _ => vec![String::new(); addresses.len().max(1)],
     };
     check_names(&names)?;
@@ -98,7 +105,9 @@ pub(super) fn hosts(settings: &mut Settings) -> Result<Vec<Host>> {
 /// Refuses text that is no name of a host, without showing it: it may be a whole URL, with its password.
 fn check_names(names: &[String]) -> Result<()> {
     let is_none = |name: &String| {
-        name.contains(['@', '?', '#']) || (name.contains('/') && !name.starts_with('/'))
+        name.contains(['@', '?', '#'])
+            || (!name.starts_with('/')
+                && (name.contains(['/', '=']) || name.contains(char::is_whitespace)))
     };
     if let Some(folder) = names
         .iter()
@@ -119,8 +128,8 @@ fn check_names(names: &[String]) -> Result<()> {
     Err(Error::configuration(
         Setting::Host,
         format!(
-            "Expected `{}` to be a name, an address or the folder of a socket, got text with `@`, `/`, `?` or `#` (not \
-             shown: it may hold a password)",
+            "Expected `{}` to be a name, an address or the folder of a socket, got text with `@`, `/`, `?`, `#`, `=` or a blank \
+             (not shown: it may hold a password)",
             Setting::Host
         ),
     ))
@@ -190,6 +199,37 @@ mod tests {
         }
         let secret = hosts(&mut settings("/hunter2@host")).unwrap_err();
         assert!(!secret.message.contains("hunter2"), "{}", secret.message);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_address_counts_more_than_the_folder_of_a_socket() {
+        let mut settings = Settings {
+            host_addresses: Some(vec!["10.0.0.5".parse().ok()]),
+            ..settings("/run/x")
+        };
+        let expected = Host::Tcp {
+            name: "/run/x".to_owned(),
+            address: "10.0.0.5".parse().ok(),
+            port: DEFAULT_PORT,
+        };
+        assert_eq!(hosts(&mut settings).unwrap(), [expected]);
+    }
+
+    #[test]
+    fn an_empty_list_is_none() {
+        let addresses = ["127.0.0.1", "::1"].map(|it| it.parse().ok());
+        let mut two = Settings {
+            host_addresses: Some(addresses.to_vec()),
+            ..settings("")
+        };
+        assert_eq!(hosts(&mut two).unwrap().len(), 2);
+        let mut none = Settings {
+            host_addresses: Some(vec![None]),
+            hosts: Some(vec!["a".to_owned(), "b".to_owned()]),
+            ..Settings::default()
+        };
+        assert_eq!(hosts(&mut none).unwrap().len(), 2);
     }
 
     #[cfg(unix)]

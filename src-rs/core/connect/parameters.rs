@@ -13,9 +13,12 @@ use crate::base::error::{Error, Result};
 use crate::connect::choices::{
     Choice, ProtocolVersion, SslMode, SslNegotiation, TargetSessionAttrs,
 };
+use crate::connect::misplaced;
 use crate::connect::settings::Settings;
 
 mod foreign;
+
+pub(super) use foreign::adds_to_mode;
 
 /// One of libpq's parameters.
 struct Parameter {
@@ -83,11 +86,7 @@ static PARAMETERS: &[Parameter] = &[
     parameter("keepalives", "", Take(|s, v| set(&mut s.keepalives, integer(v).map(|number| number != 0)))),
     parameter("keepalives_idle", "", Take(|s, v| set_time(&mut s.keepalives_idle, seconds(v)))),
     parameter("keepalives_interval", "", Take(|s, v| set_time(&mut s.keepalives_interval, seconds(v)))),
-    parameter("keepalives_count", "", Take(|s, v| {
-        set(&mut s.keepalives_retries, integer(v))?;
-        s.keepalives_retries = s.keepalives_retries.filter(|count| *count > 0);
-        Ok(())
-    })),
+    parameter("keepalives_count", "", Take(retries)),
     parameter("tcp_user_timeout", "", Take(|s, v| {
         set_time(&mut s.tcp_user_timeout, integer(v).map(|ms| Duration::from_millis(ms.into())))
     })),
@@ -128,10 +127,10 @@ static PARAMETERS: &[Parameter] = &[
     parameter("oauth_scope", "", Refuse(NO_OAUTH)),
     parameter("oauth_ca_file", "PGOAUTHCAFILE", Refuse(NO_OAUTH)),
     // rust-postgres' name of `keepalives_count`.
-    parameter("keepalives_retries", "", Take(|s, v| set(&mut s.keepalives_retries, integer(v)))),
-    parameter("", "PGDATESTYLE", Take(|s, v| session(s, "DateStyle", v))),
-    parameter("", "PGTZ", Take(|s, v| session(s, "TimeZone", v))),
-    parameter("", "PGGEQO", Take(|s, v| session(s, "geqo", v))),
+    parameter("keepalives_retries", "", Take(retries)),
+    parameter("", "PGDATESTYLE", Take(|s, v| unless_default(s, "DateStyle", v))),
+    parameter("", "PGTZ", Take(|s, v| unless_default(s, "TimeZone", v))),
+    parameter("", "PGGEQO", Take(|s, v| unless_default(s, "geqo", v))),
     parameter("", "PGSERVICEFILE", Ignore),
     parameter("", "PGSYSCONFDIR", Ignore),
     parameter("", "PGLOCALEDIR", Ignore),
@@ -265,8 +264,11 @@ fn read(settings: &mut Settings, rule: &Rule, value: &str) -> std::result::Resul
     }
 }
 
-/// A value as an error shows it: short, on one line.
+/// A value as an error shows it: short, on one line, and not what may be a whole address.
 fn shown(value: &str) -> String {
+    if misplaced::may_be_secret(value) {
+        return "something else (not shown: it may hold a password)".to_owned();
+    }
     let short: String = value.chars().take(40).collect();
     format!("`{}`", short.escape_debug())
 }
@@ -288,6 +290,20 @@ fn set<T>(place: &mut Option<T>, value: std::result::Result<T, String>) -> Taken
 fn set_time(place: &mut Option<Duration>, value: std::result::Result<Duration, String>) -> Taken {
     *place = Some(value?).filter(|time| !time.is_zero());
     Ok(())
+}
+
+/// Sets a number of probes, where zero stands for the operating system's own.
+fn retries(settings: &mut Settings, value: &str) -> Taken {
+    settings.keepalives_retries = Some(integer(value)?).filter(|count| *count > 0);
+    Ok(())
+}
+
+/// Takes a variable that libpq sends to the server unless its value is `default`.
+fn unless_default(settings: &mut Settings, name: &'static str, value: &str) -> Taken {
+    if value.eq_ignore_ascii_case("default") {
+        return Ok(());
+    }
+    session(settings, name, value)
 }
 
 fn session(settings: &mut Settings, name: &'static str, value: &str) -> Taken {

@@ -1,6 +1,7 @@
 //! A password that is asked for: once for each round through the hosts, when the first of them is reached.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt as _;
@@ -73,26 +74,57 @@ impl fmt::Debug for PasswordSource {
 
 type Answer = Shared<BoxFuture<'static, std::result::Result<String, PasswordFailure>>>;
 
-/// The one question of a round through the hosts. Clones are the same question.
+/// The one question of a round through the hosts, as one attempt of the round asks it. Clones are of the same attempt.
 #[derive(Debug, Clone, Default)]
-pub struct Asked(Arc<OnceLock<Answer>>);
+pub struct Asked {
+    question: Arc<OnceLock<Answer>>,
+    /// Whether the attempt waits for the answer, or was given up while it did.
+    is_waiting: Arc<AtomicBool>,
+}
 
 impl Asked {
-    /// The password. `source` is asked at the first call; a call that is given up leaves the question to the next one.
-    pub(super) async fn password(&self, source: &PasswordSource) -> Result<String> {
-        let answer = self.0.get_or_init(|| source.0.ask().shared()).clone();
-        Ok(answer.await?)
+    /// The same question, for another attempt.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            question: Arc::clone(&self.question),
+            is_waiting: Arc::default(),
+        }
     }
 
-    /// The error of a question that failed, or that has no answer although its time is over.
+    /// The password. `source` is asked at the first call; a call that is given up leaves the question to the next one.
+    pub(super) async fn password(&self, source: &PasswordSource) -> Result<String> {
+        let answer = self.question.get_or_init(|| source.0.ask().shared());
+        self.is_waiting.store(true, Ordering::Relaxed);
+        let password = answer.clone().await;
+        self.is_waiting.store(false, Ordering::Relaxed);
+        Ok(password?)
+    }
+
+    /// Whether the attempt waits for the answer, so that nothing can be said of its server.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits for an answer that is still to come. Gives `false` at once if there is none.
+    pub(super) async fn was_pending(&self) -> bool {
+        match self.question.get() {
+            Some(answer) if answer.peek().is_none() => {
+                drop(answer.clone().await);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The error of a question that failed, or that an attempt whose time is over was still waiting for.
     pub(super) fn failure(&self) -> Option<Error> {
-        match self.0.get()?.peek() {
-            Some(Ok(_)) => None,
+        match self.question.get()?.peek() {
             Some(Err(failure)) => Some((*failure).into()),
-            None => {
+            None if self.is_waiting() => {
                 let name = Setting::ConnectTimeout;
                 Some(failed(&format!("it did not answer in time (`{name}`)")))
             }
+            Some(Ok(_)) | None => None,
         }
     }
 }

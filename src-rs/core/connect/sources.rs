@@ -3,8 +3,12 @@
 use std::net::IpAddr;
 
 use crate::base::error::Result;
+use crate::connect::choices::SslMode;
 use crate::connect::dsn::parse_dsn;
+use crate::connect::misplaced;
 use crate::connect::settings::Settings;
+use crate::connect::start_up::command_line;
+use crate::connect::tls::SYSTEM_ROOTS;
 
 /// Merges the sources of settings. Each setting comes from the first that has it: `options`, then `dsn`, then
 /// `environment`.
@@ -14,22 +18,30 @@ pub(super) fn merge(
     mut environment: Settings,
 ) -> Result<Settings> {
     let mut dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
-    // A text takes the place of a file that a later source names.
+    for source in [&options, &dsn, &environment] {
+        misplaced::check(source)?;
+    }
+    // A text takes the place of a file that a later source names. The mode that `system` implies stays.
+    let ca_file = dsn.ca_file.as_ref().or(environment.ca_file.as_ref());
+    let implies_mode = options.ca.is_some() && ca_file.is_some_and(|file| file == SYSTEM_ROOTS);
     for source in [&mut dsn, &mut environment] {
         source.ca_file.take_if(|_| options.ca.is_some());
         source.cert_file.take_if(|_| options.cert.is_some());
         source.key_file.take_if(|_| options.key.is_some());
     }
-    // Settings of the server add up; what stands last wins.
-    if let Some(last) = dsn.session.take() {
-        environment.session.get_or_insert_default().extend(last);
-    }
+    // Settings of the server add up, and what stands last wins.
+    let line = command_line(&[&environment, &dsn, &options]);
     let (hosts, host_addresses, ports) = servers(&options, &dsn, &environment);
+    let merged = without_empty(options.or(dsn).or(environment));
+    let implied = implies_mode.then_some(SslMode::VerifyFull);
     Ok(Settings {
         hosts,
         host_addresses,
         ports,
-        ..without_empty(options.or(dsn).or(environment))
+        options: (!line.is_empty()).then_some(line),
+        session: None,
+        ssl_mode: merged.ssl_mode.or(implied),
+        ..merged
     })
 }
 
@@ -74,6 +86,8 @@ fn servers(options: &Settings, dsn: &Settings, environment: &Settings) -> Server
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::parameters::read_environment;
+    use crate::connect::settings::PemText;
 
     fn on(hosts: &[&str], ports: &[u16]) -> Settings {
         let list = |hosts: &[&str]| hosts.iter().map(ToString::to_string).collect();
@@ -92,6 +106,52 @@ mod tests {
         let merged = merge(on(&[], &[1]), Some("postgres://b:2"), on(&["c"], &[3])).unwrap();
         assert_eq!(merged.hosts, Some(vec!["b".to_owned()]));
         assert_eq!(merged.ports, Some(vec![Some(1)]));
+    }
+
+    #[test]
+    fn a_setting_of_the_server_comes_from_the_first_source_that_has_it() {
+        let line = |options: Option<&str>, dsn: &str, environment: &[(&'static str, &str)]| {
+            let options = Settings {
+                options: options.map(ToOwned::to_owned),
+                ..Settings::default()
+            };
+            let environment = read_environment(environment.iter().copied()).unwrap();
+            let merged = merge(options, Some(dsn), environment).unwrap();
+            merged.options.unwrap_or_default()
+        };
+        let dsn = "postgres://h/d?statement_timeout=5000";
+        let variables = [("PGTZ", "UTC"), ("PGOPTIONS", "-c statement_timeout=0")];
+        assert_eq!(
+            line(None, dsn, &variables),
+            "-c TimeZone=UTC -c statement_timeout=0 -c statement_timeout=5000"
+        );
+        assert_eq!(
+            line(Some("-c a.b=1"), dsn, &variables),
+            "-c TimeZone=UTC -c statement_timeout=5000 -c a.b=1"
+        );
+        assert_eq!(
+            line(None, &format!("{dsn}&options=-c%20a.b%3D2"), &variables),
+            "-c TimeZone=UTC -c statement_timeout=5000 -c a.b=2"
+        );
+        assert_eq!(line(None, "postgres://h/d", &[]), "");
+    }
+
+    #[test]
+    fn a_text_in_the_place_of_the_systems_roots_keeps_their_mode() {
+        let options = || Settings {
+            ca: Some(PemText::new(String::new())),
+            ..Settings::default()
+        };
+        let variables = [("PGSSLROOTCERT", "system")].into_iter();
+        let environment = || read_environment(variables.clone()).unwrap();
+        for (dsn, mode) in [
+            ("postgres://h", Some(SslMode::VerifyFull)),
+            ("postgres://h?sslmode=prefer", Some(SslMode::Prefer)),
+            ("postgres://h?sslrootcert=/file", None),
+        ] {
+            let merged = merge(options(), Some(dsn), environment()).unwrap();
+            assert_eq!((merged.ssl_mode, merged.ca_file), (mode, None), "{dsn}");
+        }
     }
 
     #[test]

@@ -146,35 +146,41 @@ pub(super) fn protocol(settings: &Settings) -> Config {
     if let Some(db_name) = settings.db_name.as_ref().filter(|it| !it.is_empty()) {
         protocol.dbname(db_name);
     }
-    let options = command_line(
-        settings.options.as_deref().unwrap_or_default(),
-        settings.session.as_deref().unwrap_or_default(),
-    );
+    let options = command_line(&[settings]);
     if !options.is_empty() {
         protocol.options(options);
     }
     protocol
 }
 
-/// The session's command line. `options` stand last, and win.
-fn command_line(options: &str, session: &[(&str, String)]) -> String {
-    let mut line = String::new();
-    for (name, value) in session {
-        line.push_str("-c ");
-        line.push_str(name);
-        line.push('=');
-        for character in value.chars() {
-            // Blanks separate, and a backslash takes the next character as it is (`pg_split_opts` in
-            // src/backend/utils/init/postinit.c).
-            if character.is_ascii_whitespace() || character == '\\' {
-                line.push('\\');
-            }
-            line.push(character);
+/// The session's command line. What stands last wins, so the sources come from the weakest on, and `options` are those of the last
+/// that has any.
+pub(super) fn command_line(sources: &[&Settings]) -> String {
+    let has_options = |source: &&Settings| source.options.is_some();
+    let chosen = sources.iter().rposition(has_options);
+    let mut parts = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        let session = source.session.iter().flatten();
+        parts.extend(session.map(|(name, value)| format!("-c {name}={}", escaped(value))));
+        if chosen == Some(index) {
+            parts.extend(source.options.clone().filter(|options| !options.is_empty()));
         }
-        line.push(' ');
     }
-    line.push_str(options);
-    line
+    parts.join(" ")
+}
+
+/// A value as it stands in a command line.
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for character in value.chars() {
+        // Blanks separate, and a backslash takes the next character as it is (`pg_split_opts` in
+        // src/backend/utils/init/postinit.c).
+        if character.is_ascii_whitespace() || character == '\\' {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -183,10 +189,11 @@ mod tests {
 
     #[test]
     fn settings_of_the_environment_go_to_the_command_line() {
-        let session = [("TimeZone", r"a b\c".to_owned())];
-        assert_eq!(
-            command_line("-c x=1", &session),
-            r"-c TimeZone=a\ b\\c -c x=1"
-        );
+        let settings = Settings {
+            options: Some("-c x=1".to_owned()),
+            session: Some(vec![("TimeZone", r"a b\c".to_owned())]),
+            ..Settings::default()
+        };
+        assert_eq!(command_line(&[&settings]), r"-c TimeZone=a\ b\\c -c x=1");
     }
 }

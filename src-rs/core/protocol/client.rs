@@ -319,19 +319,36 @@ impl Client {
     pub(crate) async fn batch_execute(&self, sql: &str) -> Result<()> {
         each_row(self.send(Request::simple(sql)?), |_| Ok(())).await
     }
+
+    /// Runs a statement without parameters that has one row, and gives that as text. What a server sends beyond it is not kept.
+    pub async fn first_row(&self, sql: &str) -> Result<Option<TextRow>> {
+        let mut first = None;
+        let keep = |row: DataRow| {
+            if first.is_none() {
+                first = Some(text_row(&row)?);
+            }
+            Ok(())
+        };
+        each_row(self.send(Request::simple(sql)?), keep).await?;
+        Ok(first)
+    }
 }
 
 /// The rows of the answer to a request of the simple query protocol.
 pub(crate) async fn text_rows(responses: Responses) -> Result<Vec<TextRow>> {
     let mut rows = Vec::new();
-    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let keep = |row: DataRow| {
-        let values = row.values().all().map_err(|error| malformed(&error))?;
-        rows.push(TextRow(values.into_iter().map(|it| it.map(text)).collect()));
+        rows.push(text_row(&row)?);
         Ok(())
     };
     each_row(responses, keep).await?;
     Ok(rows)
+}
+
+fn text_row(row: &DataRow) -> Result<TextRow> {
+    let values = row.values().all().map_err(|error| malformed(&error))?;
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    Ok(TextRow(values.into_iter().map(|it| it.map(text)).collect()))
 }
 
 /// Reads the answer to a request of the simple query protocol to its end, and hands each row on.

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
 use tokio_postgres::CancelToken;
 use tokio_util::io::poll_read_buf;
 
@@ -29,6 +31,10 @@ const LEAST_ROOM: usize = 4 * 1024;
 
 /// How much may be unsent before no more data of a `COPY` is taken, in bytes.
 const MOST_UNSENT: usize = 256 * 1024;
+
+/// How long a server may take to end a session that it was told to end. One that is frozen, or a proxy before it, would keep the socket
+/// for ever.
+const LONGEST_END: Duration = Duration::from_secs(60);
 
 /// A message that answers no request.
 #[derive(Debug)]
@@ -116,6 +122,8 @@ pub struct Connection<S> {
     read: BytesMut,
     pending: VecDeque<Pending>,
     closing: Closing,
+    /// The rest of the time that the server has to end the session.
+    time_to_end: Option<Pin<Box<Sleep>>>,
     /// The notice by which the server has announced its end: one that crashes gives its reason (57P02) in a mere notice before
     /// the socket breaks.
     farewell: Option<Box<ServerMessage>>,
@@ -151,6 +159,7 @@ pub(crate) fn pair<S>(
         read,
         pending: VecDeque::new(),
         closing: Closing::NotYet,
+        time_to_end: None,
         farewell: None,
         last_word: None,
         early: early
@@ -214,10 +223,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             self.take_orders(cx)?;
             let written = self.poll_send(cx)?;
-            if self.closing == Closing::Terminating && written.is_ready() {
+            if self.closing == Closing::Terminating {
                 // The server's end of the socket tells that the session is gone; an error tells the same.
-                let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
-                self.closing = Closing::Closed;
+                let is_gone =
+                    written.is_ready() && Pin::new(&mut self.stream).poll_shutdown(cx).is_ready();
+                let time_to_end = &mut self.time_to_end;
+                let time_to_end = time_to_end.get_or_insert_with(|| Box::pin(sleep(LONGEST_END)));
+                if is_gone || time_to_end.as_mut().poll(cx).is_ready() {
+                    self.closing = Closing::Closed;
+                } else if written.is_ready() {
+                    return Poll::Pending;
+                }
             }
             if self.closing == Closing::Closed {
                 return Poll::Ready(Ok(None));

@@ -10,22 +10,26 @@ use bytes::{Buf as _, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::message::Message;
+use super::message::{Malformed, Message};
 use super::parameters::Parameters;
 
 /// How much is read at once.
 const READ: usize = 4096;
-/// The kind and the length of a message.
-const HEADER: usize = 5;
+
+/// The greatest length of a message about authentication, as in libpq (`PQconnectPoll` in src/interfaces/libpq/fe-connect.c).
+const LONGEST_AUTHENTICATION: usize = 2000;
+
+/// The most that a server says during start-up, in bytes. PostgreSQL says a thousandth of that, and what a trigger on login reports
+/// comes on top.
+const MOST: usize = 1 << 20;
+
+const AUTHENTICATION: u8 = b'R';
 
 /// `NegotiateProtocolVersion`: a server, or something in between, speaks no newer protocol than 3.0. That is the one that we
 /// speak, and the client library does not know the message.
 const NEGOTIATE_PROTOCOL_VERSION: u8 = b'v';
 
 const PARAMETER_STATUS: u8 = b'S';
-
-/// The longest report of a parameter that is read, in bytes. The bound of `Message` for it is the same.
-const LONGEST_PARAMETER: usize = 30_000;
 
 /// What was lent, with what was read of it and not passed on.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ struct Loan<S> {
     granted: usize,
     /// How many bytes of the present message have still to be granted.
     left: usize,
+    /// How many bytes all messages have together, as far as they were announced.
+    announced: usize,
     /// The present message is the last one of start-up.
     is_last: bool,
     /// The present message is not passed on.
@@ -46,8 +52,9 @@ struct Loan<S> {
 }
 
 impl<S> Loan<S> {
-    /// Grants what was read, up to the end of start-up: the first `ReadyForQuery`.
-    fn grant(&mut self) {
+    /// Grants what was read, up to the end of start-up: the first `ReadyForQuery`. Refuses a message that is longer than any that
+    /// belongs to start-up, before anybody waits for its end: until then the server may be anyone.
+    fn grant(&mut self) -> Result<(), Malformed> {
         loop {
             let ungranted = self.read.len() - self.granted;
             let here = self.left.min(ungranted);
@@ -70,18 +77,23 @@ impl<S> Loan<S> {
                 self.parameters.set(name, value);
             }
             if self.left > 0 || self.is_last {
-                return;
+                return Ok(());
             }
-            let header = self.read[self.granted..].first_chunk::<HEADER>();
-            let Some(&[kind, a, b, c, d]) = header else {
-                return;
+            let next = &self.read[self.granted..];
+            let Some(total) = Message::first_length(next)? else {
+                return Ok(());
             };
-            // A length that no message has is refused by whoever reads it.
-            self.left = 1 + u32::from_be_bytes([a, b, c, d]) as usize;
+            let kind = next[0];
+            let announced = self.announced + total;
+            let is_too_long = kind == AUTHENTICATION && total > 1 + LONGEST_AUTHENTICATION;
+            if is_too_long || announced > MOST {
+                return Err(Malformed::of_length(kind, total));
+            }
+            self.announced = announced;
+            self.left = total;
             self.is_last = kind == b'Z';
             self.is_dropped = kind == NEGOTIATE_PROTOCOL_VERSION;
-            let is_report = kind == PARAMETER_STATUS && self.left <= LONGEST_PARAMETER;
-            self.reporting = is_report.then(BytesMut::new);
+            self.reporting = (kind == PARAMETER_STATUS).then(BytesMut::new);
         }
     }
 }
@@ -101,6 +113,7 @@ pub(crate) fn lend<S>(stream: S) -> (Lent<S>, Lender<S>) {
         read: BytesMut::new(),
         granted: 0,
         left: 0,
+        announced: 0,
         is_last: false,
         is_dropped: false,
         reporting: None,
@@ -147,6 +160,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lent<S> {
         let mut loan = self.0.lock();
         let loan = &mut *loan;
         loop {
+            // What came before a message that is refused is passed on first.
+            let granted = loan.grant();
             if loan.granted > 0 {
                 let here = loan.granted.min(buf.remaining());
                 buf.put_slice(&loan.read[..here]);
@@ -154,6 +169,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lent<S> {
                 loan.granted -= here;
                 return Poll::Ready(Ok(()));
             }
+            granted.map_err(|refused| {
+                io::Error::new(io::ErrorKind::InvalidData, refused.to_string())
+            })?;
             if loan.is_last && loan.left == 0 {
                 // Start-up is over: what follows is not for whoever it was lent to.
                 return Poll::Pending;
@@ -165,7 +183,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lent<S> {
                 return Poll::Ready(Ok(()));
             }
             loan.read.extend_from_slice(chunk.filled());
-            loan.grant();
         }
     }
 }
@@ -190,7 +207,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::poll;
+    use futures_util::{FutureExt as _, poll};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -225,6 +242,53 @@ mod tests {
             let parameters: Vec<_> = back.parameters.iter().collect();
             assert_eq!(parameters, [("a", "b")]);
         }
+    }
+
+    /// What is said of a start-up that begins so.
+    async fn refusal(bytes: &[u8]) -> Option<String> {
+        let (ours, mut server) = tokio::io::duplex(bytes.len() + 1);
+        let (mut lent, _lender) = lend(ours);
+        server.write_all(bytes).await.unwrap();
+        let mut read = Vec::new();
+        let reading = tokio::task::unconstrained(lent.read_to_end(&mut read));
+        match reading.now_or_never()? {
+            Ok(_) => None,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+                Some(error.to_string())
+            }
+        }
+    }
+
+    fn head(kind: u8, length: u32) -> Vec<u8> {
+        [&[kind][..], &length.to_be_bytes()].concat()
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_long_for_start_up_is_refused_before_it_has_come() {
+        for (kind, longest) in [
+            (b'R', 2000),
+            (b'S', 30_000),
+            (b'v', 30_000),
+            (b'E', 0xf_ffff),
+        ] {
+            assert_eq!(refusal(&head(kind, longest)).await, None);
+            let length = longest + 1;
+            let text = format!(
+                "the server sent a message of kind `{}` and length {length}",
+                char::from(kind),
+            );
+            assert_eq!(refusal(&head(kind, length)).await, Some(text));
+            assert!(refusal(&head(kind, u32::MAX)).await.is_some());
+            assert!(refusal(&head(kind, 3)).await.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn short_messages_without_end_are_refused() {
+        let one = b"S\0\0\0\x08a\0b\0";
+        assert_eq!(refusal(&one.repeat(MOST / one.len())).await, None);
+        assert!(refusal(&one.repeat(MOST / one.len() + 1)).await.is_some());
     }
 
     #[tokio::test]

@@ -18,6 +18,17 @@ const HEADER: usize = 5;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Malformed(String);
 
+impl Malformed {
+    /// A message with a length, in bytes, that none of its kind has.
+    pub(super) fn of_length(kind: u8, total: usize) -> Self {
+        let length = total - 1;
+        Self(format!(
+            "a message of kind {} and length {length}",
+            shown(kind)
+        ))
+    }
+}
+
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the server sent {}", self.0)
@@ -175,13 +186,11 @@ impl Message {
             b'D' | b'd' | b'E' | b'N' | b'T' | b't' | b'V' | b'A' => LONGEST,
             _ => LONGEST_SHORT,
         };
+        let total = 1 + length;
         if length < 4 || length > longest {
-            return Err(Malformed(format!(
-                "a message of kind {} and length {length}",
-                shown(kind)
-            )));
+            return Err(Malformed::of_length(kind, total));
         }
-        Ok(Some(1 + length))
+        Ok(Some(total))
     }
 
     fn read(kind: u8, body: Bytes) -> Result<Self, Malformed> {

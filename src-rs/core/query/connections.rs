@@ -10,6 +10,7 @@ use std::time::Duration;
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -210,6 +211,13 @@ impl managed::Manager for Opener {
 impl Opener {
     fn is_suspect(&self, backend: &Backend) -> bool {
         backend.is_suspect(self.life.doubt.since())
+    }
+
+    /// When each of the open connections is too old, whether it is leased or not.
+    pub(super) fn ends_of_life(&self) -> Vec<Instant> {
+        let open = self.open.lock();
+        let alive = open.iter().filter_map(Weak::upgrade);
+        alive.filter_map(|backend| backend.end_of_life()).collect()
     }
 
     /// The open connections that may be dead, and are waiting for no answer.

@@ -45,7 +45,7 @@ impl Limits {
         self.due(backend).is_some_and(|due| due <= Instant::now())
     }
 
-    /// No connection that is opened or given back from now on is due before this.
+    /// No connection that is opened from now on is due before this, nor one that is given back, unless its end comes before.
     fn shortest(&self) -> Option<Duration> {
         let life = self.max_lifetime.map(|life| life.mul_f64(1.0 - JITTER));
         [self.idle_timeout, life].into_iter().flatten().min()
@@ -83,5 +83,11 @@ pub(super) async fn enforce(
         });
         // Closed outside of the pool's lock.
         drop(looked_through.removed);
+        // One that is leased now may come back just before its end. After its end it does not come back.
+        let ends = pool.manager().ends_of_life();
+        let coming = ends
+            .iter()
+            .filter_map(|end| end.checked_duration_since(now));
+        pause = coming.fold(pause, Duration::min);
     }
 }

@@ -13,6 +13,7 @@ use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::base::own_pids::OwnPids;
 use crate::connect::config::ConnectConfig;
+use crate::connect::dial::hosts_named;
 use crate::query::bounds::{Bounds, Interruption};
 use crate::query::connections::{Connections, Life, closed};
 use crate::query::holders::Holders;
@@ -161,7 +162,10 @@ impl Pool {
             let leasing = pool.lease(permit.ok_or_else(closed)?, holder);
             match bounds.hold(leasing).await {
                 Ok(leased) => leased,
-                Err(interruption) => Err(interruption.error("connecting for the pool")),
+                Err(interruption) => {
+                    let hosts = hosts_named(&pool.0.config);
+                    Err(interruption.error(&format!("connecting to {hosts} for the pool")))
+                }
             }
         }
     }

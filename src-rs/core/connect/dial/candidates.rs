@@ -1,7 +1,5 @@
 //! The hosts to try, in their order, and the check that a server has the role asked for.
 
-use rand::seq::SliceRandom;
-
 use super::{Dialed, drive};
 use crate::base::Setting;
 use crate::base::clock;
@@ -18,32 +16,18 @@ pub struct Candidate<'a> {
     pub host: &'a Host,
     /// The role that the server there must have.
     pub role: TargetSessionAttrs,
-    /// The question for the password, which those of a round share.
+    /// The question for the password, which the attempts of a round share.
     pub asked: Asked,
 }
 
-/// The configured hosts, in the order in which they are to be tried now.
-pub(super) fn candidates<'a>(config: &'a ConnectConfig, asked: &Asked) -> Vec<Candidate<'a>> {
-    let mut hosts: Vec<&Host> = config.hosts.iter().collect();
-    if config.load_balance {
-        hosts.shuffle(&mut rand::rng());
-    }
-    let roles = match config.target_session_attrs {
+/// The roles that the hosts are asked for: each role of all hosts, and then the next one.
+pub(super) fn roles(config: &ConnectConfig) -> &[TargetSessionAttrs] {
+    match &config.target_session_attrs {
         TargetSessionAttrs::PreferStandby => {
-            &[TargetSessionAttrs::Standby, TargetSessionAttrs::Any][..]
+            &[TargetSessionAttrs::Standby, TargetSessionAttrs::Any]
         }
-        ref role => std::slice::from_ref(role),
-    };
-    roles
-        .iter()
-        .flat_map(|role| {
-            hosts.iter().map(|host| Candidate {
-                host,
-                role: *role,
-                asked: asked.clone(),
-            })
-        })
-        .collect()
+        role => std::slice::from_ref(role),
+    }
 }
 
 /// Asks a server for its part in the cluster, notes it, and refuses a primary that its cluster has left behind.
@@ -80,7 +64,7 @@ pub(super) async fn check_role(
         TargetSessionAttrs::Primary => ("SELECT pg_catalog.pg_is_in_recovery()", ["off", "f"]),
         TargetSessionAttrs::Standby => ("SELECT pg_catalog.pg_is_in_recovery()", ["on", "t"]),
     };
-    let asked = dialed.client.simple_query(query);
+    let asked = dialed.client.first_row(query);
     tokio::pin!(asked);
     let answer = tokio::select! {
         answer = &mut asked => answer?,
@@ -88,13 +72,11 @@ pub(super) async fn check_role(
             return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
         }
     };
-    let fits = answer
-        .iter()
-        .any(|row| row.get(0).is_some_and(|is| wanted.contains(&is)));
-    if fits {
+    let is = answer.as_ref().and_then(|row| row.get(0));
+    if is.is_some_and(|is| wanted.contains(&is)) {
         return Ok(());
     }
-    let is = match role {
+    let other = match role {
         TargetSessionAttrs::ReadWrite => "read-only",
         TargetSessionAttrs::ReadOnly => "read-write",
         TargetSessionAttrs::Primary => "a standby",
@@ -103,7 +85,7 @@ pub(super) async fn check_role(
     Err(Error::new(
         ErrorKind::Connect,
         format!(
-            "{host} is {is}, but {} asks for `{}`",
+            "{host} is {other}, but {} asks for `{}`",
             Setting::TargetSessionAttrs,
             role.name()
         ),

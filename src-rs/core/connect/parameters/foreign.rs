@@ -35,6 +35,7 @@ static FOREIGN: &[(&[&str], Meaning)] = &[
     (&["ssl-key"], Same("sslkey")),
     (&["encoding"], Same("client_encoding")),
     (&["ssl"], Own(Take(ssl))),
+    (&["requiressl"], Own(Take(requiressl))),
     (&["connectionTimeoutMillis"], Own(Take(|s, v| set_time(&mut s.connect_timeout, milliseconds(v))))),
     (&["keepAliveInitialDelayMillis"], Own(Take(|s, v| set_time(&mut s.keepalives_idle, milliseconds(v))))),
     (&["keepAlive", "tcpKeepAlive"], Own(Take(|s, v| set(&mut s.keepalives, one_of(v, BOOLEAN))))),
@@ -100,26 +101,39 @@ pub(super) fn value<'a>(keyword: &str, value: &'a str) -> &'a str {
     }
 }
 
-/// `ssl=true` asks for `require` at least, as in libpq, and never takes back a `sslmode` that asks for more.
+/// Whether an option asks for encryption beside `sslmode`.
+pub(crate) fn adds_to_mode(keyword: &str) -> bool {
+    matches!(keyword, "ssl" | "requiressl")
+}
+
+/// `ssl` asks for a mode.
 fn ssl(settings: &mut Settings, value: &str) -> Taken {
-    let mode = &mut settings.ssl_mode;
-    match value {
-        "true" | "1" => {
-            if !matches!(mode, Some(SslMode::VerifyCa | SslMode::VerifyFull)) {
-                *mode = Some(SslMode::Require);
-            }
-            Ok(())
-        }
-        "false" | "0" => {
-            mode.get_or_insert(SslMode::Disable);
-            Ok(())
-        }
-        _ => {
+    let mode = match value {
+        "true" | "1" => Ok(SslMode::Require),
+        "false" | "0" => Ok(SslMode::Disable),
+        _ => one_of(value, SslMode::NAMES).map_err(|_| {
             let modes: Vec<&str> = SslMode::NAMES.iter().map(|(name, _)| *name).collect();
-            set(mode, one_of(value, SslMode::NAMES))
-                .map_err(|_| format!("`true`, `false`, or {}", names(&modes)))
-        }
-    }
+            format!("`true`, `false`, or {}", names(&modes))
+        }),
+    };
+    add_to_mode(settings, mode)
+}
+
+/// libpq's name of old for `sslmode`.
+fn requiressl(settings: &mut Settings, value: &str) -> Taken {
+    let is_required = value.starts_with('1');
+    let mode = if is_required {
+        SslMode::Require
+    } else {
+        SslMode::Prefer
+    };
+    add_to_mode(settings, Ok(mode))
+}
+
+/// Takes back nothing of what `sslmode` asks for.
+fn add_to_mode(settings: &mut Settings, mode: Result<SslMode, String>) -> Taken {
+    settings.ssl_mode = settings.ssl_mode.max(Some(mode?));
+    Ok(())
 }
 
 /// Prisma's schema. `public` is where PostgreSQL looks by itself, and a pooler may refuse what sets it.
@@ -249,6 +263,16 @@ mod tests {
             ("ssl=false&sslmode=require", SslMode::Require),
             ("sslmode=prefer&ssl=true", SslMode::Require),
             ("ssl=false&ssl=true", SslMode::Require),
+            ("ssl=true&ssl=false", SslMode::Require),
+            ("sslmode=verify-full&ssl=prefer", SslMode::VerifyFull),
+            ("ssl=disable&sslmode=verify-full", SslMode::VerifyFull),
+            ("sslmode=verify-ca&ssl=require", SslMode::VerifyCa),
+            ("ssl-mode=verify-full&ssl=no-verify", SslMode::VerifyFull),
+            ("sslmode=prefer&ssl=verify-full", SslMode::VerifyFull),
+            ("ssl=verify-full&sslmode=prefer", SslMode::VerifyFull),
+            ("sslmode=allow&ssl=disable", SslMode::Allow),
+            ("requiressl=1&sslmode=verify-full", SslMode::VerifyFull),
+            ("sslmode=verify-full&requiressl=0", SslMode::VerifyFull),
         ] {
             let settings = parse_dsn(&format!("postgres://h/d?{options}")).unwrap();
             assert_eq!(settings.ssl_mode, Some(mode), "{options}");

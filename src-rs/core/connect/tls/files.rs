@@ -64,6 +64,20 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Whether it is not in libpq's own place, as far as can be seen. With `or_hidden` what cannot be looked at, such as the home
+    /// folder of another user, is not there either.
+    fn is_absent(self, or_hidden: bool) -> bool {
+        let Source::Own(path) = self.source else {
+            return false;
+        };
+        match fs::metadata(path) {
+            Ok(_) => false,
+            Err(error) => {
+                or_hidden || matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+            }
+        }
+    }
+
     fn read(self) -> io::Result<Vec<u8>> {
         match self.source {
             Source::Text(text) => Ok(text.as_bytes().to_vec()),
@@ -126,15 +140,11 @@ pub(super) fn read_roots(
         }
     };
     let item = Item::roots(source);
+    if mode < SslMode::VerifyCa && item.is_absent(true) {
+        return Ok(None);
+    }
     match item.read() {
         Ok(pem) => certificates(&pem, item).map(Some),
-        Err(error)
-            if is_absent(&error)
-                && matches!(source, Source::Own(_))
-                && mode < SslMode::VerifyCa =>
-        {
-            Ok(None)
-        }
         Err(error) => Err(item.unreadable(&format!(
             "{error}. Without it the server's certificate cannot be verified"
         ))),
@@ -162,12 +172,13 @@ fn system_roots() -> Result<Vec<CertificateDer<'static>>> {
 pub(super) fn read_client(
     certificate: Option<&Source>,
     key: Option<&Source>,
+    mode: SslMode,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<CertifiedKey>> {
     let Some(certificate) = certificate else {
         return Ok(None);
     };
-    let Some(chain) = read_certificate(certificate)? else {
+    let Some(chain) = read_certificate(certificate, mode)? else {
         return Ok(None);
     };
     let place = Item::certificate(certificate).place();
@@ -187,12 +198,18 @@ pub(super) fn read_client(
     Ok(Some(CertifiedKey::new(chain, signing)))
 }
 
-/// Reads the client's certificate and those of its issuers. `None` if there is none in libpq's own place.
-pub(super) fn read_certificate(source: &Source) -> Result<Option<Vec<CertificateDer<'static>>>> {
+/// Reads the client's certificate and those of its issuers. `None` if there is none in libpq's own place. Where that cannot be looked
+/// at, only the modes that can do without TLS do without a certificate: libpq's do without both.
+pub(super) fn read_certificate(
+    source: &Source,
+    mode: SslMode,
+) -> Result<Option<Vec<CertificateDer<'static>>>> {
     let item = Item::certificate(source);
+    if item.is_absent(mode < SslMode::Require) {
+        return Ok(None);
+    }
     match item.read() {
         Ok(pem) => certificates(&pem, item).map(Some),
-        Err(error) if is_absent(&error) && matches!(source, Source::Own(_)) => Ok(None),
         Err(error) => Err(item.unreadable(&error.to_string())),
     }
 }
@@ -279,8 +296,4 @@ fn check_permissions(path: &Path) -> std::result::Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

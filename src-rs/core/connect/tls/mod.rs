@@ -35,6 +35,9 @@ use verify::{Check, Verifier};
 /// The name of PostgreSQL's protocol in the TLS handshake (`PG_ALPN_PROTOCOL` in src/include/libpq/pqcomm.h).
 pub(crate) const ALPN: &[u8] = b"postgresql";
 
+/// What stands in the place of a file for the authorities that the operating system trusts.
+pub(crate) const SYSTEM_ROOTS: &str = "system";
+
 /// Where a certificate or a key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
@@ -135,10 +138,10 @@ impl TlsOptions {
         let provider = Arc::new(ring::default_provider());
         match (&self.certificate, &self.key) {
             (Some(certificate @ Source::Text(_)), Some(Source::Text(_))) => {
-                files::read_client(Some(certificate), self.key.as_ref(), &provider)?;
+                files::read_client(Some(certificate), self.key.as_ref(), self.mode, &provider)?;
             }
             (Some(certificate @ Source::Text(_)), _) => {
-                files::read_certificate(certificate)?;
+                files::read_certificate(certificate, self.mode)?;
             }
             (_, Some(key @ Source::Text(_))) => {
                 files::read_key(key, &provider)?;
@@ -198,7 +201,8 @@ impl TlsOptions {
             .map_err(internal)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let client = files::read_client(self.certificate.as_ref(), self.key.as_ref(), &provider)?;
+        let (certificate, key) = (self.certificate.as_ref(), self.key.as_ref());
+        let client = files::read_client(certificate, key, self.mode, &provider)?;
         let mut config = match client {
             Some(certificate) => builder.with_client_cert_resolver(Arc::new(
                 rustls::sign::SingleCertAndKey::from(certificate),
@@ -217,7 +221,7 @@ impl TlsOptions {
 }
 
 fn asks_for_system_roots(settings: &Settings) -> bool {
-    settings.ca_file.as_deref() == Some("system")
+    settings.ca_file.as_deref() == Some(SYSTEM_ROOTS)
 }
 
 /// The mode that was asked for, or the one that other settings imply.

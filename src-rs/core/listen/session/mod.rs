@@ -23,7 +23,7 @@ use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::cluster::Timeline;
 use crate::connect::config::{ConnectConfig, Host};
-use crate::connect::dial::{Candidate, Dialed, Round, dial_host};
+use crate::connect::dial::{Candidate, Dialed, dial_host, first_of};
 use crate::connect::wire::WireFacts;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::inbound::NotificationSink;
@@ -124,16 +124,10 @@ impl Session {
         feed: &Arc<Feed>,
         channels: &[String],
     ) -> Result<Self> {
-        let mut round = Round::new(&setup.connect);
-        while let Some(candidate) = round.next() {
-            let host = candidate.host;
-            // Boxed: it holds start-up and all that is asked of the server, one after the other.
-            let attempt = Box::pin(Self::establish_at(setup, feed, candidate, channels));
-            if let Some(session) = round.attempt(host, attempt).await {
-                return Ok(session);
-            }
-        }
-        Err(round.error())
+        first_of(&setup.connect, |candidate| {
+            Self::establish_at(setup, feed, candidate, channels)
+        })
+        .await
     }
 
     async fn establish_at(

@@ -155,3 +155,45 @@ async fn the_end_is_explained_by_what_the_server_said_last_unless_it_went_on() {
         assert_eq!(explained, !goes_on);
     }
 }
+
+/// A stream that takes everything, and whose other side never says anything, not even that it has ended.
+struct Frozen;
+
+impl AsyncRead for Frozen {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Frozen {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_end_the_session_keeps_the_socket_for_a_minute() {
+    let (client, mut connection) = pair(Frozen, BytesMut::new(), StartedUp::default(), None);
+    drop(client);
+    let began = tokio::time::Instant::now();
+    let ended = poll_fn(|cx| connection.poll_message(cx));
+    let ended = tokio::time::timeout(LONGEST_END * 2, ended).await;
+    assert!(ended.expect("an end").is_none());
+    assert_eq!(began.elapsed(), LONGEST_END);
+}
