@@ -584,7 +584,8 @@ interface InstallOptions extends CallOptions {
  * Each method rejects with
  * - {@link ArgumentTypeError} or {@link ArgumentRangeError} when an argument is wrong,
  * - {@link ConnectionExecuteError} when the number of parameters is wrong, a parameter does not fit its type, or a type
- *   is not supported. Nothing was executed,
+ *   is not supported. Nothing was executed. It also tells of rows that cannot be given: another number of them than was asked for, an
+ *   infinite value under `infinity: 'error'`, a text that no string can hold. The statement was executed then,
  * - {@link DatabaseError} when the server answers with an error,
  * - {@link ConnectionTimeoutError} when it took longer than its `timeoutMs`, and the reason of its `signal` when that is
  *   aborted: the statement was cancelled on the server. If it had succeeded before that, the call resolves all the same,
@@ -1624,7 +1625,8 @@ declare class Subscription<Event extends DurableEvent<unknown> = DurableEvent> e
  * The reason why notifications are missing.
  *
  * - `disconnect`: the server session ended, and another one took its place.
- * - `overflow`: the consumer's buffer was full.
+ * - `overflow`: the consumer's buffer was full, or it was the largest while the buffers of the pool were full together
+ *   (`maxBufferedBytes`).
  * - `decode`: the server sent a notification that could not be read.
  */
 type GapReason = 'disconnect' | 'overflow' | 'decode';
