@@ -273,7 +273,7 @@ test.serial(
     const found = await doctor(t, dsn, [])
     t.deepEqual(checks(found), ['idle'])
     // The proxy, the server and the doctor may all be late on a busy machine.
-    t.regex(found.findings[0]!.title, /idle for about 3\.\d s/)
+    t.regex(found.findings[0]!.title, /idle for about (2\.9|3\.\d) s/)
     t.regex(found.findings[0]!.remedy, /below (29|3\d)\d\d\.$/)
     t.deepEqual(checks(await doctor(t, dsn, ['--idle', '1'])), [])
   },
