@@ -197,16 +197,26 @@ test('`retryTimeout` ends in an `error`', async (t) => {
 })
 
 test('who closes it while it gives up hears of no error', async (t) => {
-  const proxy = await startProxy(t)
-  const { hub, told } = await open(t, { retryTimeout: 200, retryInterval: 20 }, proxy.dsn)
-  await hub.connect()
-  const closed = new Promise<void>((resolve) => {
-    // Its timer was set just before, so it has begun to give up.
-    hub.events.once('reconnect', () => setTimeout(() => resolve(hub.close()), 200))
-  })
-  proxy.cut()
-  await within(closed)
-  t.false(told.some((one) => one instanceof Error))
+  const isError = (one: unknown) => one instanceof Error
+  for (let round = 0; round < 20; round += 1) {
+    const proxy = await startProxy(t)
+    const { hub, told } = await open(t, { retryTimeout: 200, retryInterval: 20 }, proxy.dsn)
+    await hub.connect()
+    const closed = new Promise<boolean>((resolve) => {
+      // Its timer was set just before, so it has begun to give up. On a busy machine it may be done with that: then this round says nothing.
+      hub.events.once('reconnect', () =>
+        setTimeout(() => {
+          const isInTime = !told.some(isError)
+          void hub.close().then(() => resolve(isInTime))
+        }, 200),
+      )
+    })
+    proxy.cut()
+    if (!(await within(closed))) continue
+    t.false(told.some(isError))
+    return
+  }
+  t.fail('it was done in each round')
 })
 
 test('what throws is an `error` event, and the next notification arrives', async (t) => {
