@@ -149,47 +149,53 @@ test('attempts that a process has failed at are counted on when it was killed', 
   )
 })
 
-test('a failure is not counted while another worker has the event, nor when that has done it', async (t) => {
-  const scene = await openScene(t, { standbyPollMs: 10 })
-  const { publish, run, pool, name, witness } = scene
-  await publish('1')
-  const [isHandling, goOn] = [deferred<number>(), deferred()]
-  const applicationName = uniqueName('struck')
-  const struck = run(
-    async (tx) => {
-      isHandling.resolve(await tx.fetchVal<number>('SELECT pg_backend_pid()'))
-      await goOn.promise
-    },
-    {},
-    await openPool(t, { applicationName }),
-  )
-  const failures: unknown[] = []
-  struck.subscription.on('failure', ({ error }) => failures.push(error))
-  // As of a process that was frozen, or cut off: the server has ended its session, and another one takes over.
-  await witness.ask('SELECT pg_terminate_backend($1)', [await within(isHandling.promise)])
-  const [hasTakenOver, goOnToo] = [deferred<number>(), deferred()]
-  const heir = run(async (_, { attempt }) => {
-    hasTakenOver.resolve(attempt)
-    await goOnToo.promise
+for (const isStopped of [false, true]) {
+  const when = isStopped ? 'also when it is stopped meanwhile' : 'nor when that has done it'
+  test(`a failure is not counted while another worker has the event, ${when}`, async (t) => {
+    const scene = await openScene(t, { standbyPollMs: 10 })
+    const { publish, run, pool, name, witness } = scene
+    await publish('1')
+    const [isHandling, goOn] = [deferred<number>(), deferred()]
+    const applicationName = uniqueName('struck')
+    const struck = run(
+      async (tx) => {
+        isHandling.resolve(await tx.fetchVal<number>('SELECT pg_backend_pid()'))
+        await goOn.promise
+      },
+      {},
+      await openPool(t, { applicationName }),
+    )
+    const failures: unknown[] = []
+    struck.subscription.on('failure', ({ error }) => failures.push(error))
+    // As of a process that was frozen, or cut off: the server has ended its session, and another one takes over.
+    await witness.ask('SELECT pg_terminate_backend($1)', [await within(isHandling.promise)])
+    const [hasTakenOver, goOnToo] = [deferred<number>(), deferred()]
+    const heir = run(async (_, { attempt }) => {
+      hasTakenOver.resolve(attempt)
+      await goOnToo.promise
+    })
+    t.is(await within(hasTakenOver.promise), 1)
+    goOn.resolve()
+    await waitFor(() =>
+      witness.ask<number>(
+        `SELECT count(*)::int FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%count_attempt%' AND state = 'idle'`,
+        [applicationName],
+      ),
+    )
+    if (isStopped) await struck.stop()
+    goOnToo.resolve()
+    await waitFor(async () => (await heir.subscription.stats()).done === 1)
+    await Promise.all([struck.stop(), heir.stop()])
+    t.deepEqual(failures, [])
+    t.is(
+      await witness.ask('SELECT count(*)::int FROM pglisten.attempt WHERE subscription = $1', [
+        name,
+      ]),
+      0,
+    )
+    t.is((await pool.durable.subscriptions()).find((one) => one.name === name)!.failing, null)
   })
-  t.is(await within(hasTakenOver.promise), 1)
-  goOn.resolve()
-  await waitFor(() =>
-    witness.ask<number>(
-      `SELECT count(*)::int FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%count_attempt%' AND state = 'idle'`,
-      [applicationName],
-    ),
-  )
-  goOnToo.resolve()
-  await waitFor(async () => (await heir.subscription.stats()).done === 1)
-  await Promise.all([struck.stop(), heir.stop()])
-  t.deepEqual(failures, [])
-  t.is(
-    await witness.ask('SELECT count(*)::int FROM pglisten.attempt WHERE subscription = $1', [name]),
-    0,
-  )
-  t.is((await pool.durable.subscriptions()).find((one) => one.name === name)!.failing, null)
-})
+}
 
 test('an attempt is counted when nobody is at work, and not before', async (t) => {
   const { publish, pool, channel, name, witness } = await openScene(t)

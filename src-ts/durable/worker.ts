@@ -418,7 +418,9 @@ export class Worker {
     try {
       if (isCounted) attempts = await this.#counted(event.id, error)
     } catch (uncounted) {
-      this.#events.onFailure(event, reason)
+      // Of an event that another worker has, that one tells what comes of it.
+      const isElsewhere = sqlStateOf(uncounted) === SqlState.WorkedElsewhere
+      if (!isElsewhere) this.#events.onFailure(event, reason)
       throw uncounted
     }
     if (attempts === 0 || attempts === -1) {
