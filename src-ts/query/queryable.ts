@@ -24,6 +24,7 @@ import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './b
 import {
   checkSql,
   numbered,
+  type NumberedStatement,
   tellingNames,
   toEncodedValues,
   toNativeValues,
@@ -246,14 +247,10 @@ export abstract class Queryable {
     let run: Run<number>
     if (types.encoders.size > 0) {
       const sets = withoutUsers(paramSets)
-      run = (lease, within) =>
-        whenHeld(
-          bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
-          (held) => {
-            const lists = toParameterLists(statement, sets, types, held.parameterTypes())
-            return (id) => held.executeMany(id, lists)
-          },
-        )
+      run = holding(text, manner, (held) => {
+        const lists = toParameterLists(statement, sets, types, held.parameterTypes())
+        return (id) => held.executeMany(id, lists)
+      })
     } else {
       const lists = toParameterLists(statement, paramSets, types)
       run = (lease, within) =>
@@ -381,15 +378,7 @@ export abstract class Queryable {
     const { shaping, bounds: ofFetch, manner, types } = resolveQuery(given, this[typesOf]())
     let run: Run<NativeCursor>
     if (types.encoders.size > 0) {
-      const values = toValues(statement, params)
-      run = (lease, within) =>
-        whenHeld(
-          bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
-          (held) => {
-            const native = toEncodedValues(statement, values, held.parameterTypes(), types)
-            return (id) => held.open(id, native)
-          },
-        )
+      run = encoding(statement, params, types, manner, (held, id, native) => held.open(id, native))
     } else {
       const native = toNativeValues(statement, params, types)
       run = (lease, within) => bridge.call((id) => lease.open(id, text, native, manner, within))
@@ -563,15 +552,7 @@ function query<Whole>(
   const { bounds, types, manner, shaping } = resolveQuery(options, queryable[typesOf]())
   let run: Run<NativeQueryOutput>
   if (types.encoders.size > 0) {
-    const values = toValues(statement, params)
-    run = (lease, within) =>
-      whenHeld(
-        bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
-        (held) => {
-          const native = toEncodedValues(statement, values, held.parameterTypes(), types)
-          return (id) => held.execute(id, native)
-        },
-      )
+    run = encoding(statement, params, types, manner, (held, id, native) => held.execute(id, native))
   } else {
     const native = toNativeValues(statement, params, types)
     run = (lease, within) => bridge.call((id) => lease.execute(id, text, native, manner, within))
@@ -584,6 +565,34 @@ function query<Whole>(
     ),
   )
   return { running: tellingNames(statement, running), shaping }
+}
+
+/** Runs a statement whose parameters are encoded by their types, which Rust knows once it holds the statement. */
+function encoding<Result>(
+  statement: NumberedStatement,
+  params: QueryParameters | undefined,
+  types: ResolvedTypes,
+  manner: number,
+  start: (held: NativeHeldStatement, id: number, native: unknown[]) => void,
+): Run<Result> {
+  const values = toValues(statement, params)
+  return holding(statement.text, manner, (held) => {
+    const native = toEncodedValues(statement, values, held.parameterTypes(), types)
+    return (id) => start(held, id, native)
+  })
+}
+
+/** Has Rust hold a statement at its place in the order until `start` has made its parameters, and starts it. */
+function holding<Result>(
+  text: string,
+  manner: number,
+  start: (held: NativeHeldStatement) => (id: number) => void,
+): Run<Result> {
+  return (lease, within) =>
+    whenHeld(
+      bridge.call<NativeHeldStatement>((id) => lease.hold(id, text, manner, within)),
+      start,
+    )
 }
 
 /** Starts what needs to know the types of its parameters: `start` makes them, while Rust holds its place in the order, and starts it. */
