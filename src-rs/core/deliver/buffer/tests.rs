@@ -547,6 +547,26 @@ fn a_pool_that_others_fill_leaves_each_buffer_its_equal_part() {
     assert_eq!(budget.used(), 0);
 }
 
+#[tokio::test]
+async fn a_paused_session_hears_of_room_that_another_buffer_makes() {
+    use Overflow::{DropNewest, Pause};
+    let idle = DropNewest;
+    let (_, [full, paused, _others @ ..]) = pooled(64, [DropNewest, Pause, idle, idle, idle, idle]);
+    push_many(&full, 54);
+    assert_eq!(push_many(&paused, 11), Pressure::Pause);
+    let seat = Arc::new(Seat::new(None, Box::new(|| {})));
+    seat.add_subscriber(Arc::clone(&paused), None);
+    let waiting = {
+        let seat = Arc::clone(&seat);
+        tokio::spawn(async move { seat.wait_for_room().await })
+    };
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    drained(&full);
+    let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    assert!(waited.is_ok(), "its own consumer has taken nothing");
+}
+
 #[test]
 fn merged_notifications_take_no_room_of_the_pool() {
     let (budget, [large, merging]) = pooled(64, [Overflow::DropOldest; 2]);
