@@ -37,8 +37,12 @@ export class Command {
   constructor(child: ChildProcess, unread: boolean) {
     this.child = child
     if (!unread) this.read()
-    child.stderr!.setEncoding('utf8').on('data', (chunk: string) => (this.err += chunk))
-    const ended = unread ? once(child, 'exit') : once(child, 'close')
+    const stderr = child.stderr!.setEncoding('utf8')
+    stderr.on('data', (chunk: string) => (this.err += chunk))
+    // Standard output that nobody reads does not close. What was said last may come after the exit.
+    const ended = unread
+      ? Promise.all([once(child, 'exit'), once(stderr, 'close')]).then(([exit]) => exit)
+      : once(child, 'close')
     this.#ended = ended.then(
       ([code, signal]: (number | NodeJS.Signals | null)[]) =>
         (signal as NodeJS.Signals | null) ?? (code as number),

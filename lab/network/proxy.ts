@@ -16,6 +16,8 @@ export interface Proxy {
   open(): void
   /** Forwards nothing any more, and closes nothing: a network that swallows everything. */
   freeze(): void
+  /** Forwards nothing to the server any more, and closes nothing; what the server says still comes. */
+  withhold(): void
   /** Forwards nothing any more on the connections of now, and closes none of them; new ones work. */
   silence(): void
   /** Breaks every connection; new ones are taken, and never answered. */
@@ -35,6 +37,7 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
   const silenced = new WeakSet<Socket>()
   let isCut = false
   let isFrozen = false
+  let isWithholding = false
   let isHanging = false
   let refused = 0
   let unanswered = 0
@@ -60,7 +63,7 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
       from.on('error', () => {})
       from.on('data', (chunk) => {
         if (from === client) onSent?.()
-        if (isFrozen || silenced.has(from)) return
+        if (isFrozen || silenced.has(from) || (isWithholding && from === client)) return
         to.write(chunk)
       })
       from.on('close', () => {
@@ -97,6 +100,9 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
     },
     freeze() {
       isFrozen = true
+    },
+    withhold() {
+      isWithholding = true
     },
     silence() {
       for (const socket of sockets) silenced.add(socket)
