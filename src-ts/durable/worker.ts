@@ -274,14 +274,17 @@ export class Worker {
           present = event
           try {
             const handled = this.#handle(tx, event)
-            // A handler that need not be waited for is not.
-            if (asThenable(handled)) await handled
-            if (!isOpen(tx, connection)) await checkOpen(tx, connection, 'the handler')
+            // A handler that need not be waited for is not, and has no answer yet of what it may have sent.
+            if (asThenable(handled)) {
+              await handled
+              if (!isOpen(tx, connection)) await checkOpen(tx, connection, 'the handler')
+            }
           } catch (error) {
             throw (failure = new HandlerFailure(event, error, rows.length === 1))
           }
           done += 1
         }
+        if (!this.#outlet && !isOpen(tx, connection)) await checkOpen(tx, connection, 'the handler')
         present = undefined
         // The next batch is asked for together with the commit of this one. A loop asks for its next one itself.
         const isFollowed =
