@@ -24,7 +24,7 @@ use crate::base::Moment;
 use crate::base::clock;
 use crate::base::error::Error;
 use crate::deliver::audience::Membership;
-use crate::deliver::budget::Budget;
+use crate::deliver::budget::{Budget, Fruitless};
 use crate::deliver::gap::Gap;
 use crate::observe::BufferCounters;
 pub use overflow::{Bounds, Overflow, Pressure};
@@ -149,6 +149,7 @@ pub struct Subscriber {
     budget: Option<Arc<Budget>>,
     /// The bytes that the budget knows of.
     counted: AtomicUsize,
+    fruitless: Fruitless,
 }
 
 impl Drop for Subscriber {
@@ -225,6 +226,7 @@ impl Subscriber {
             is_member: AtomicBool::new(false),
             budget: None,
             counted: AtomicUsize::new(0),
+            fruitless: Fruitless::default(),
         }
     }
 
