@@ -78,7 +78,9 @@ impl Sitting {
     fn hears_of(&self, event: &Event) -> bool {
         match (event, self.stage) {
             (_, Stage::Gone | Stage::HandedOver) => false,
-            (_, Stage::In) | (Event::Notice(_) | Event::Warning(_), _) => true,
+            (_, Stage::In)
+            | (Event::Notice(_) | Event::Warning(_), _)
+            | (Event::Disconnected { .. }, Stage::Crossed) => true,
             (
                 Event::AttemptFailed { .. } | Event::Reconnecting { .. },
                 Stage::Joining { retries },

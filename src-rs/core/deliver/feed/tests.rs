@@ -472,6 +472,27 @@ fn a_loss_of_the_new_session_once_the_listener_is_its_own_is_a_gap() {
 }
 
 #[test]
+fn a_listener_hears_of_the_loss_of_its_new_session_before_that_one_has_come_to_the_fence() {
+    let mut it = Move::begin();
+    it.hear(&it.old, "1 F 2");
+    assert_eq!(it.crossed(), Some(true));
+    drop(it.from.seat.take_events());
+    let lost = Event::Disconnected {
+        error: Error::new(ErrorKind::Connect, "lost"),
+        process_id: 2,
+    };
+    it.new.feed.announce(&lost);
+    it.new.feed.hold();
+    let events = Vec::from(it.from.seat.take_events());
+    assert!(matches!(
+        &events[..],
+        [Event::Disconnected { process_id: 2, .. }]
+    ));
+    it.old.feed.announce(&lost);
+    assert!(it.from.seat.take_events().is_empty(), "it has gone");
+}
+
+#[test]
 fn what_is_held_for_a_listener_that_moves_is_bounded() {
     let it = Move::begin();
     it.hear(&it.new, "F");
