@@ -216,7 +216,15 @@ impl Seats {
         }
     }
 
+    /// Whether a listener has this seat, and has not left it.
+    pub(super) fn is_taken(&self, id: SeatId) -> bool {
+        self.get(id).is_some_and(|it| it.stage != Stage::Gone)
+    }
+
     pub(super) fn add_channel(&mut self, id: SeatId, channel: &str) {
+        if !self.is_taken(id) {
+            return;
+        }
         let members = self.routes.entry_ref(channel).or_default();
         if let Err(place) = members.binary_search(&id) {
             members.insert(place, id);

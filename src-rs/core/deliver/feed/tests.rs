@@ -315,6 +315,42 @@ fn an_overflow_with_the_policy_error_ends_its_listener_and_no_other() {
     assert_eq!(other.drained(), "1 2");
 }
 
+#[test]
+fn a_channel_of_a_listener_that_is_at_its_end_is_routed_nowhere() {
+    let (feed, place) = up(Feed::shared());
+    let (one, other) = (Hearer::join(&feed, &["a"]), Hearer::join(&feed, &["b"]));
+    publish_all(&place, &[("a", "x"); 5]);
+    let error = Error::new(ErrorKind::ListenerOverflow, "full");
+    assert_eq!(feed.expel_overflowed(&error).len(), 1);
+    feed.add_channel(one.id, "c");
+    feed.add_channels(one.id, &["d".to_owned(), "b".to_owned()]);
+    assert_eq!(feed.served().channels, 1);
+    feed.free(one.id);
+    let next = Hearer::join(&feed, &["e"]);
+    assert_eq!(next.id, one.id);
+    publish_all(&place, &[("b", "1"), ("c", "2"), ("e", "3")]);
+    assert_eq!(
+        (next.drained().as_str(), other.drained().as_str()),
+        ("3", "1")
+    );
+    assert_eq!(feed.leave(next.id, &next.seat.channels()), Left::Others);
+    assert_eq!(feed.served().channels, 1);
+}
+
+#[test]
+fn an_overflow_of_a_listener_that_has_left_is_none_of_the_next_one_at_its_seat() {
+    let (feed, place) = up(Feed::shared());
+    let (one, _other) = (Hearer::join(&feed, &["a"]), Hearer::join(&feed, &["b"]));
+    publish_all(&place, &[("a", "x"); 5]);
+    feed.leave(one.id, &one.seat.channels());
+    feed.free(one.id);
+    let next = Hearer::join(&feed, &["a"]);
+    assert_eq!(next.id, one.id);
+    let error = Error::new(ErrorKind::ListenerOverflow, "full");
+    assert_eq!(feed.expel_overflowed(&error), []);
+    assert!(next.seat.gave_up().is_none());
+}
+
 /// A listener that is at one feed, and about to go to another.
 struct Move {
     old: FeedPlace,
