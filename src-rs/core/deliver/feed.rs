@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 pub(crate) use place::FeedPlace;
 use place::Unverified;
 pub(crate) use seats::{SeatId, SeatIds};
-use seats::{Seats, Sitting, Stage};
+use seats::{Seats, Stage};
 pub use served::Served;
 use served::Signs;
 use tokio::sync::{Notify, oneshot};
@@ -199,19 +199,7 @@ impl Feed {
     /// The longest that a notification may wait for others, as all listeners allow it. `None`: some of them are in another
     /// environment than this one.
     pub(crate) fn delay_in(&self, environment: u64) -> Option<Duration> {
-        let inner = self.inner.lock();
-        let mut most = None;
-        for Sitting { seat, stage, .. } in inner.seats.all() {
-            if *stage == Stage::Gone {
-                continue;
-            }
-            if seat.environment() != environment {
-                return None;
-            }
-            let delay = seat.max_delay();
-            most = Some(most.map_or(delay, |most: Duration| most.min(delay)));
-        }
-        most
+        self.inner.lock().seats.delay_in(environment)
     }
 
     /// Routes a channel to a seat, unless it was left.

@@ -351,6 +351,55 @@ fn an_overflow_of_a_listener_that_has_left_is_none_of_the_next_one_at_its_seat()
     assert!(next.seat.gave_up().is_none());
 }
 
+/// The longest delay as all seats tell it that have not left.
+fn delay_of_all(feed: &Feed, environment: u64) -> Option<Duration> {
+    let inner = feed.inner.lock();
+    let mut least = None;
+    for sitting in inner.seats.all().filter(|it| it.stage != Stage::Gone) {
+        if sitting.seat.environment() != environment {
+            return None;
+        }
+        let delay = sitting.seat.max_delay();
+        least = Some(least.map_or(delay, |least: Duration| least.min(delay)));
+    }
+    least
+}
+
+#[test]
+fn the_longest_delay_is_that_of_the_listeners_that_are_there() {
+    let feed = Feed::shared();
+    let mut seats = std::collections::VecDeque::new();
+    for number in 0..200_u64 {
+        // Now and then all are in one environment.
+        let environment = 1 + u64::from(number % 40 > 30);
+        let delay = Duration::from_millis((number * 7) % 5);
+        let seat = Seat::new(None, Box::new(|| {})).in_environment(environment, delay);
+        let seat = Arc::new(seat);
+        let id = if number % 2 == 0 {
+            feed.sit(&seat, false)
+        } else {
+            feed.expect(&seat)
+        };
+        seats.push_back(id.expect("the feed is not over"));
+        if seats.len() > 8 {
+            let left = seats.pop_front().expect("a seat");
+            assert_eq!(feed.leave(left, &[]), Left::Others);
+            feed.leave(left, &[]);
+            if number % 3 == 0 {
+                feed.free(left);
+            }
+        }
+        for environment in 1..=3 {
+            let delay = feed.delay_in(environment);
+            assert_eq!(delay, delay_of_all(&feed, environment), "{number}");
+        }
+    }
+    for id in seats {
+        feed.leave(id, &[]);
+    }
+    assert_eq!(feed.delay_in(1), None);
+}
+
 /// A listener that is at one feed, and about to go to another.
 struct Move {
     old: FeedPlace,
