@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use super::super::FeedPlace;
 use super::*;
 use crate::deliver::budget::Budget;
-use crate::deliver::buffer::{Bounds, End, Entry, Overflow};
+use crate::deliver::buffer::{Bounds, End, Entry, Lost, Overflow};
 use crate::deliver::seat::{Seat, Selection};
 use crate::inbound::ReceivedBatch;
 
@@ -324,6 +324,50 @@ fn who_leaves_has_larger_buffers_of_the_pool_give_way() {
     }
     assert!(budget.used() <= 6400);
     assert!(larger.dropped() > 0);
+}
+
+#[test]
+fn what_could_not_be_handed_over_is_a_gap_also_for_who_has_left_meanwhile() {
+    let scene = Scene::new(&[BOUNDS; 5]);
+    scene.publish(&["one", "two", "three"]);
+    let audience = scene.audience.lock().as_ref().and_then(Weak::upgrade);
+    let audience = audience.expect("an audience");
+    let leaving = &scene.listeners[1];
+    let mut lost = Lost::default();
+    let (_, members) = audience.drain(2, |entry, _| {
+        lost.note(&entry);
+        leaving.consumer.leave_audience();
+    });
+    audience.lose(&lost, &members);
+    assert_eq!(leaving.drained(), "-2 three");
+    // Whoever leaves later takes it along.
+    scene.listeners[2].consumer.leave_audience();
+    assert_eq!(scene.listeners[2].drained(), "-2 three");
+    assert_eq!(scene.shared(), ("-2 three".to_owned(), vec![0, 3, 4]));
+    for listener in &scene.listeners {
+        assert_eq!((listener.received(), listener.dropped()), (3, 2));
+    }
+}
+
+#[test]
+fn what_could_not_be_handed_over_to_anybody_who_is_still_there_keeps_nobody_out() {
+    let scene = Scene::new(&[BOUNDS; 4]);
+    scene.publish(&["one"]);
+    let audience = scene.audience.lock().as_ref().and_then(Weak::upgrade);
+    let audience = audience.expect("an audience");
+    let mut lost = Lost::default();
+    let (_, members) = audience.drain(2, |entry, _| lost.note(&entry));
+    for listener in &scene.listeners {
+        listener.consumer.leave_audience();
+    }
+    audience.lose(&lost, &members);
+    for (at, listener) in scene.listeners.iter().enumerate() {
+        assert_eq!(listener.drained(), "-1");
+        assert_eq!(listener.drained(), "");
+        assert!(scene.join(at));
+    }
+    scene.publish(&["two"]);
+    assert_eq!(scene.shared(), ("two".to_owned(), vec![0, 1, 2, 3]));
 }
 
 #[test]
