@@ -1,10 +1,16 @@
 // The bound for all buffers of a pool together: the largest overflows first, with a gap that counts, and nobody else loses anything.
 
 import test, { type ExecutionContext } from 'ava'
-import { ConnectionPool, Gap, type ListenerOptions, ListenerOverflowError } from 'pglisten'
-import { flood, range } from '../support/flood.js'
+import {
+  ConnectionPool,
+  Gap,
+  type Listener,
+  type ListenerOptions,
+  ListenerOverflowError,
+} from 'pglisten'
+import { flood, notifyWhileBlocked, range } from '../support/flood.js'
 import { openListener, uniqueChannel } from '../support/listener.js'
-import { collect, waitFor, within } from '../../lab/wait.js'
+import { collect, deferred, waitFor, within } from '../../lab/wait.js'
 
 /** The bytes that a notification of this width counts for. */
 const WIDTH = 936
@@ -180,6 +186,52 @@ test('listeners that have one buffer together count it once', async (t) => {
   await flood(channel, 21, 120, { width: WIDTH })
   await waitFor(() => seen.every((numbers) => numbers.length === 120), { what: 'all' })
   for (const numbers of seen) t.deepEqual(numbers, range(1, 120))
+})
+
+test('listeners that had one buffer together, and get each its own, have no more together than the pool allows', async (t) => {
+  const pool = await openPool(t, 100)
+  const channel = uniqueChannel()
+  const seen = Array.from({ length: 8 }, () => [] as number[])
+  const gate = deferred()
+  let isOpen = true
+  const listeners: Listener[] = []
+  for (const numbers of seen) {
+    const listener = pool.listener({ channels: [channel] })
+    t.teardown(() => listener.shutdown())
+    await listener.addCallback(channel, (_connection, payload) => {
+      numbers.push(Number(payload))
+      return isOpen ? undefined : gate.promise
+    })
+    await listener.startup()
+    listener.listen()
+    listeners.push(listener)
+  }
+  for (let number = 1; number <= 20; number += 1) await flood(channel, number, number)
+  await waitFor(() => seen.every((numbers) => numbers.length === 20), { what: 'the first ones' })
+  for (const numbers of seen) numbers.length = 0
+  isOpen = false
+  // Together they are as many bytes as the pool allows once, and several times what it allows each.
+  const count = 1300
+  const hasArrived = () => listeners[0]!.stats().received === 20 + count
+  await notifyWhileBlocked(channel, count, hasArrived)
+  await waitFor(() => seen.every((numbers) => numbers.length === 1), {
+    what: 'the first callbacks',
+  })
+  await waitFor(() => listeners.every((it) => it.stats().dropped > 0), { what: 'the copies' })
+  const bytes = listeners.map((it) => it.stats().bufferedBytes)
+  const together = bytes.reduce((sum, it) => sum + it, 0)
+  t.true(together <= 100 * EACH + 24, `${together} bytes are buffered`)
+  gate.resolve()
+  isOpen = true
+  await waitFor(() => seen.every((numbers) => numbers.at(-1) === count), { what: 'the last ones' })
+  for (const [number, listener] of listeners.entries()) {
+    const { dropped, gaps } = listener.stats()
+    t.is(seen[number]!.length + dropped, count)
+    t.is(gaps, 1)
+    // What had been taken before, and the newest.
+    const taken = seen[number]!.findIndex((it, index) => it !== index + 1)
+    t.deepEqual(seen[number], [...range(1, taken), ...range(taken + dropped + 1, count)])
+  }
 })
 
 test('the bound is an integer of at least 16384', (t) => {

@@ -373,6 +373,19 @@ panics('wake', 'in the wake of JavaScript delays what is ready', async (t) => {
   await within(connection.close())
 })
 
+panics('wake', 'where JavaScript reads an answer itself delays what is ready', async (t) => {
+  const pool = await openPool(t)
+  const connection = await within(pool.connection())
+  // Not before some statements have come one after the other.
+  for (let round = 0; round < 10; round += 1) {
+    t.is(await within(connection.fetchVal<number>('SELECT 1')), 1)
+    arm('wake')
+    t.is(await within(connection.fetchVal<number>('SELECT 2')), 2)
+    t.true(wasReached('wake'))
+  }
+  await within(connection.close())
+})
+
 panics(
   'drain',
   'while notifications are taken is an `error` event, and none is lost',

@@ -72,7 +72,7 @@ impl Shared {
     }
 
     /// The first that are ready. Wakes JavaScript again if there are more.
-    pub(super) fn take(&self) -> Vec<Ready> {
+    fn take(&self) -> Vec<Ready> {
         fail_point!("wake");
         let mut ready = self.ready.lock();
         let most = MOST_AT_ONCE.min(ready.len());
@@ -89,7 +89,16 @@ impl Shared {
         taken
     }
 
-    fn wake_again(&self) {
+    /// The first that are ready, as [`Shared::take`] gives them. A panic leaves them there: then JavaScript is woken again, since no push
+    /// wakes while there is something.
+    pub(super) fn take_or_wake_again(&self) -> Vec<Ready> {
+        contained("a wake", || self.take()).unwrap_or_else(|_| {
+            self.wake_again();
+            Vec::new()
+        })
+    }
+
+    pub(super) fn wake_again(&self) {
         if let Some(wake) = &*self.wake.lock() {
             let _ = wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
@@ -242,11 +251,7 @@ impl Bridge {
             .callee_handled::<false>()
             .weak::<true>()
             .build_callback(move |call| {
-                let taken = contained("a wake", || taking.take()).unwrap_or_else(|_| {
-                    // What was to be taken is still there, and no push wakes while there is something.
-                    taking.wake_again();
-                    Vec::new()
-                });
+                let taken = taking.take_or_wake_again();
                 // Safety: JavaScript reads the array within the call that follows, and on this thread alone.
                 let numbers = unsafe { numbers.as_mut() };
                 Ok(Arguments::of(taken, call.env.raw(), numbers))

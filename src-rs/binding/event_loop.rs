@@ -251,20 +251,21 @@ impl EventLoop {
 
     /// Calls JavaScript with what is ready.
     fn settle(&self) {
-        let taken = contained("a wake", || self.shared.take()).unwrap_or_default();
-        if taken.is_empty() {
-            return;
-        }
         let mut scope = ptr::null_mut();
         // Safety: this is the thread of the environment, which has not ended, since its end closes the handles first. The numbers are
         // written before the call reads them, on this thread.
         unsafe {
+            // Before anything is taken, which would be lost without a scope.
             if sys::napi_open_handle_scope(self.env, &raw mut scope) != sys::Status::napi_ok {
+                self.shared.wake_again();
                 return;
             }
-            let arguments = Arguments::of(taken, self.env, &mut *self.numbers).into_vec(self.env);
-            if let Ok(arguments) = arguments {
-                self.call(&arguments);
+            let taken = self.shared.take_or_wake_again();
+            if !taken.is_empty() {
+                let arguments = Arguments::of(taken, self.env, &mut *self.numbers);
+                if let Ok(arguments) = arguments.into_vec(self.env) {
+                    self.call(&arguments);
+                }
             }
             sys::napi_close_handle_scope(self.env, scope);
         }

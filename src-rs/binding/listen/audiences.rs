@@ -51,7 +51,9 @@ impl Source for Reading<'_> {
     }
 
     fn lose(&mut self, lost: Lost) {
-        self.audience.lose(lost);
+        if let Some(members) = &self.members {
+            self.audience.lose(&lost, members);
+        }
     }
 }
 

@@ -71,8 +71,8 @@ struct Inner {
     members: BTreeMap<u32, Member>,
     /// Changes with the members.
     generation: u32,
-    /// The ids of the members, in order; `None` when they have changed since somebody wanted to know.
-    ids: Option<Arc<[u32]>>,
+    /// The members; `None` when they have changed since somebody wanted to know.
+    known: Option<Members>,
     /// The seats of members that left, of which the feed has not heard.
     left: Vec<SeatId>,
     /// How many notifications were pushed.
@@ -86,6 +86,8 @@ struct Inner {
 pub struct Members {
     /// Their ids, in order.
     pub ids: Arc<[u32]>,
+    /// Their own buffers, in the same order.
+    buffers: Arc<[Weak<Subscriber>]>,
     /// Changes with the members.
     pub generation: u32,
 }
@@ -93,7 +95,22 @@ pub struct Members {
 impl Inner {
     fn changed(&mut self) {
         self.generation = self.generation.wrapping_add(1);
-        self.ids = None;
+        self.known = None;
+    }
+
+    fn known(&mut self) -> Members {
+        let Self {
+            members,
+            known,
+            generation,
+            ..
+        } = self;
+        let known = known.get_or_insert_with(|| Members {
+            ids: members.keys().copied().collect(),
+            buffers: members.values().map(|it| it.buffer.clone()).collect(),
+            generation: *generation,
+        });
+        known.clone()
     }
 }
 
@@ -101,6 +118,7 @@ impl Inner {
 struct Member {
     seat_id: SeatId,
     seat: Weak<Seat>,
+    buffer: Weak<Subscriber>,
     received: u64,
     dropped: u64,
 }
@@ -181,6 +199,7 @@ impl Audience {
         let member = Member {
             seat_id,
             seat: Arc::downgrade(seat),
+            buffer: Arc::downgrade(candidate.subscriber),
             received: inner.received,
             dropped: self.counters.dropped.load(Ordering::Relaxed),
         };
@@ -247,24 +266,28 @@ impl Audience {
     pub fn drain(&self, max: usize, show: impl FnMut(Entry, &[u8])) -> (Drained, Members) {
         let mut inner = self.inner.lock();
         let taken = self.shared.take(max);
-        let Inner {
-            members,
-            ids,
-            generation,
-            ..
-        } = &mut *inner;
-        let ids = ids.get_or_insert_with(|| members.keys().copied().collect());
-        let members = Members {
-            ids: Arc::clone(ids),
-            generation: *generation,
-        };
+        let members = inner.known();
         drop(inner);
         (self.shared.show(taken, show), members)
     }
 
-    /// Puts back what could not be handed over, as [`Subscriber::lose`] does.
-    pub fn lose(&self, lost: Lost) {
-        self.shared.lose(lost);
+    /// Puts back what could not be handed over to these members, as [`Subscriber::lose`] does. Those who have left since get it in their
+    /// own buffers.
+    pub fn lose(&self, lost: &Lost, members: &Members) {
+        let inner = self.inner.lock();
+        // Under the lock: whoever leaves later takes it along.
+        if !inner.members.is_empty() {
+            self.shared.lose(lost.clone());
+        }
+        let of = members.ids.iter().zip(&*members.buffers);
+        let left: Vec<_> = of
+            .filter(|(id, _)| !inner.members.contains_key(id))
+            .filter_map(|(_, buffer)| buffer.upgrade())
+            .collect();
+        drop(inner);
+        for buffer in left {
+            buffer.lose(lost.clone());
+        }
     }
 
     /// Adds what was counted for a member to its listener's counters.

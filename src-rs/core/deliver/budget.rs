@@ -26,7 +26,8 @@ pub struct Budget {
     used: AtomicUsize,
     /// All buffers. Those that are gone are forgotten now and then.
     buffers: Mutex<Vec<Weak<Subscriber>>>,
-    /// How many bytes beyond the bound are not worth another look: the last one found nobody who had more than an equal part.
+    /// How many bytes beyond the bound are not worth another look for a buffer within its equal part: the last one found nobody who
+    /// had more than that.
     tolerated: AtomicUsize,
     /// How many sessions are paused, and wait for room.
     paused: AtomicUsize,
@@ -40,6 +41,27 @@ impl fmt::Debug for Budget {
             .field("max_bytes", &self.max_bytes)
             .field("used", &self.used)
             .finish_non_exhaustive()
+    }
+}
+
+/// A look that found no larger buffer is not made again for one notification for each so many buffers that there are.
+const LOOKED_AT: usize = 16;
+
+/// How many more times a buffer beyond its equal part takes it that no other one is larger, since the last look found none.
+#[derive(Debug, Default)]
+pub(super) struct Fruitless(AtomicUsize);
+
+impl Fruitless {
+    /// Whether this time needs no look.
+    fn take(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
+    }
+
+    fn set(&self, times: usize) {
+        self.0.store(times, Ordering::Relaxed);
     }
 }
 
@@ -115,35 +137,59 @@ impl Budget {
         left.max(self.equal_part()).min(most)
     }
 
-    /// Makes room for so many bytes more, if there is none: brings the largest buffers down to one level, which is not below `own`.
-    pub(super) fn make_room(&self, bytes: usize, own: usize) {
-        let over = |tolerated: usize| {
-            let wanted = self.used().saturating_add(bytes);
-            wanted.saturating_sub(self.max_bytes) > tolerated
-        };
+    /// Has the largest buffers give way if all have too much together.
+    pub(super) fn make_room(&self) {
+        let over = self.over(0);
         let tolerated = self.tolerated.load(Ordering::Relaxed);
-        if over(tolerated) {
-            self.level(bytes, own.max(self.equal_part()));
-        } else if tolerated > 0 && !over(0) {
+        if over > tolerated {
+            self.make_room_within_part(0);
+        } else if over == 0 && tolerated > 0 {
             self.tolerated.store(0, Ordering::Relaxed);
         }
     }
 
-    fn level(&self, bytes: usize, least: usize) {
-        let freed = self.max_bytes / FREED;
-        let wanted = self.used().saturating_add(bytes).saturating_add(freed);
+    /// Makes room for so many bytes more, with which a buffer has `own` bytes, if there is none: brings those that are larger down to one
+    /// level. `fruitless` is that buffer's.
+    pub(super) fn make_room_for(&self, bytes: usize, own: usize, fruitless: &Fruitless) {
+        let over = self.over(bytes);
+        if over == 0 {
+            fruitless.set(0);
+        } else if own <= self.equal_part() {
+            if over > self.tolerated.load(Ordering::Relaxed) {
+                self.make_room_within_part(bytes);
+            }
+        } else if !fruitless.take() && self.level(bytes, own) > 0 {
+            fruitless.set(self.buffers.lock().len() / LOOKED_AT);
+        }
+    }
+
+    /// Makes room for a buffer that has no more than its equal part with it.
+    fn make_room_within_part(&self, bytes: usize) {
+        let over = self.level(bytes, self.equal_part());
+        let tolerated = if over == 0 { 0 } else { over + self.freed() };
+        self.tolerated.store(tolerated, Ordering::Relaxed);
+    }
+
+    /// How many bytes beyond the bound there would be with so many more.
+    fn over(&self, bytes: usize) -> usize {
+        let wanted = self.used().saturating_add(bytes);
+        wanted.saturating_sub(self.max_bytes)
+    }
+
+    fn freed(&self) -> usize {
+        self.max_bytes / FREED
+    }
+
+    /// Brings the largest buffers down to one level, not below `least`, at which there is room for so many bytes more. Says how many
+    /// bytes are missing.
+    fn level(&self, bytes: usize, least: usize) -> usize {
         let largest = self.larger_than(least);
         let sizes = largest.iter().map(|(size, _)| *size);
-        let level = level(sizes, wanted.saturating_sub(self.max_bytes), least);
+        let level = level(sizes, self.over(bytes.saturating_add(self.freed())), least);
         for (_, buffer) in largest {
             buffer.give_way(level);
         }
-        let over = self
-            .used()
-            .saturating_add(bytes)
-            .saturating_sub(self.max_bytes);
-        let tolerated = if over == 0 { 0 } else { over + freed };
-        self.tolerated.store(tolerated, Ordering::Relaxed);
+        self.over(bytes)
     }
 
     /// The buffers that give way at once and have more than this, the largest first.

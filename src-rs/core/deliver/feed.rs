@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use arrival::Arrival;
 use due::Due;
-use fences::OpenFences;
+use fences::{OpenFence, OpenFences};
 pub(crate) use fences::{Reply, next_fence};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 pub(crate) use place::FeedPlace;
 use place::Unverified;
 pub(crate) use seats::{SeatId, SeatIds};
-use seats::{Seats, Sitting, Stage};
+use seats::{Seats, Stage};
 pub use served::Served;
 use served::Signs;
 use tokio::sync::{Notify, oneshot};
@@ -97,6 +97,26 @@ pub(crate) enum Left {
     Last,
 }
 
+impl Inner {
+    /// Takes a seat away. Its fences are to be dropped once the lock is released.
+    fn leave(&mut self, id: SeatId, channels: &[String]) -> (Left, Vec<(u32, OpenFence)>) {
+        if !self.seats.leave(id) {
+            return (Left::Before, Vec::new());
+        }
+        for channel in channels {
+            self.seats.remove_channel(id, channel);
+        }
+        // Its number will be another's.
+        self.overflowed.retain(|overflowed| *overflowed != id);
+        let given_up = self.fences.take_of(id);
+        if self.seats.count() > 0 {
+            return (Left::Others, given_up);
+        }
+        self.is_over = true;
+        (Left::Last, given_up)
+    }
+}
+
 impl Feed {
     /// A feed for listeners that share its session.
     pub(crate) fn shared() -> Self {
@@ -155,22 +175,15 @@ impl Feed {
     /// Takes the seat of a listener with these channels away: nothing more reaches it from here, and its fences are given up.
     pub(crate) fn leave(&self, id: SeatId, channels: &[String]) -> Left {
         let mut inner = self.inner.lock();
-        if !inner.seats.leave(id) {
-            return Left::Before;
-        }
-        for channel in channels {
-            inner.seats.remove_channel(id, channel);
-        }
-        let given_up = inner.fences.take_of(id);
-        let left = if inner.seats.count() == 0 {
-            inner.is_over = true;
-            Left::Last
-        } else {
-            Left::Others
-        };
+        let (left, given_up) = inner.leave(id, channels);
         drop(inner);
         drop(given_up);
         left
+    }
+
+    /// Whether a listener has this seat, and has not left it.
+    pub(crate) fn is_taken(&self, id: SeatId) -> bool {
+        self.inner.lock().seats.is_taken(id)
     }
 
     /// The supervisor has heard that this seat was left: its number may be used again.
@@ -186,27 +199,15 @@ impl Feed {
     /// The longest that a notification may wait for others, as all listeners allow it. `None`: some of them are in another
     /// environment than this one.
     pub(crate) fn delay_in(&self, environment: u64) -> Option<Duration> {
-        let inner = self.inner.lock();
-        let mut most = None;
-        for Sitting { seat, stage, .. } in inner.seats.all() {
-            if *stage == Stage::Gone {
-                continue;
-            }
-            if seat.environment() != environment {
-                return None;
-            }
-            let delay = seat.max_delay();
-            most = Some(most.map_or(delay, |most: Duration| most.min(delay)));
-        }
-        most
+        self.inner.lock().seats.delay_in(environment)
     }
 
-    /// Routes a channel to a seat.
+    /// Routes a channel to a seat, unless it was left.
     pub(crate) fn add_channel(&self, id: SeatId, channel: &str) {
         self.inner.lock().seats.add_channel(id, channel);
     }
 
-    /// Routes channels to a seat.
+    /// Routes channels to a seat, unless it was left.
     pub(crate) fn add_channels(&self, id: SeatId, channels: &[String]) {
         let mut inner = self.inner.lock();
         for channel in channels {
@@ -347,21 +348,26 @@ impl Feed {
 
     /// Ends the listeners of which a consumer overflowed under the policy `error`, and takes their seats.
     pub(crate) fn expel_overflowed(&self, error: &Error) -> Vec<(SeatId, Vec<String>)> {
-        let overflowed = std::mem::take(&mut self.inner.lock().overflowed);
+        let mut ended = Vec::new();
         let mut expelled = Vec::new();
-        for id in overflowed {
-            let seat = self
-                .inner
-                .lock()
-                .seats
-                .get(id)
-                .map(|it| Arc::clone(&it.seat));
-            let Some(seat) = seat else { continue };
+        let mut inner = self.inner.lock();
+        for id in std::mem::take(&mut inner.overflowed) {
+            let Some(sitting) = inner.seats.get(id) else {
+                continue;
+            };
+            let seat = Arc::clone(&sitting.seat);
+            // Under the lock: a channel that comes later finds the seat taken away.
             let channels = seat.channels();
-            if self.leave(id, &channels) != Left::Before {
+            let (left, given_up) = inner.leave(id, &channels);
+            if left != Left::Before {
                 expelled.push((id, channels));
-                seat.give_up(error.clone());
+                ended.push((seat, given_up));
             }
+        }
+        drop(inner);
+        for (seat, given_up) in ended {
+            seat.give_up(error.clone());
+            drop(given_up);
         }
         expelled
     }

@@ -82,7 +82,12 @@ impl Gap {
 
     /// Counts one more notification that was dropped here.
     pub(crate) fn drop_another(&mut self, received: SystemTime) {
-        self.dropped = self.dropped.map(|dropped| dropped + 1);
+        self.drop_more(1, received);
+    }
+
+    /// Counts more notifications that were dropped here, of which the last was read then.
+    pub(crate) fn drop_more(&mut self, count: u64, received: SystemTime) {
+        self.dropped = self.dropped.map(|dropped| dropped + count);
         self.resumed_at = self.resumed_at.max(received);
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Running {
     has_left: AtomicBool,
     /// Wakes whoever waits for the listener to be shut down.
     left: Notify,
+    /// Wakes whoever waits for the listener to have another seat.
+    pub(super) seated: Notify,
     /// Why the supervisor gave up, for a listener that it had not taken in.
     gave_up: OnceLock<Box<Error>>,
 }
@@ -52,6 +54,34 @@ pub(super) struct Place {
     /// The seat; `None` once it is left.
     pub(super) chair: Option<Chair>,
     pub(super) moving: Option<Box<Moving>>,
+}
+
+impl Place {
+    /// Sends what is asked for. While the listener is on its way to another session, that waits; a fence goes to where the listener is.
+    /// The answer is dropped if nobody is there to be asked.
+    fn ask(&mut self, ask: &Ask, asked: &Asked) -> oneshot::Receiver<Result<()>> {
+        let (reply, answer) = oneshot::channel();
+        let ask = ask.clone();
+        match (&self.chair, &mut self.moving) {
+            (Some(chair), moving) if moving.is_none() || matches!(ask, Ask::Fence(_)) => {
+                *asked.lock() = Arc::downgrade(&chair.supervised);
+                let refused = chair.ask(ask.clone(), reply).err();
+                // The seat has just been handed over.
+                if let (Some(reply), Some(moving)) = (refused, moving) {
+                    drop(moving.target.ask(ask, reply));
+                }
+            }
+            (_, Some(moving)) => {
+                let asked = Arc::clone(asked);
+                moving.deferred.push(Box::new(move |chair| {
+                    *asked.lock() = Arc::downgrade(&chair.supervised);
+                    drop(chair.ask(ask, reply));
+                }));
+            }
+            (_, None) => {}
+        }
+        answer
+    }
 }
 
 /// A seat at the feed of a supervisor.
@@ -78,32 +108,57 @@ impl Chair {
         joined
     }
 
-    fn subscribe(&self, channel: String, number: u32, reply: Reply) {
-        self.supervised.feed.add_channel(self.id, &channel);
-        self.supervised.send(Command::Subscribe {
-            seat: self.id,
-            channel,
-            number,
-            reply,
-        });
-    }
-
-    fn unsubscribe(&self, channel: String, reply: Reply) {
-        self.supervised.feed.remove_channel(self.id, &channel);
-        self.supervised.send(Command::Unsubscribe {
-            seat: self.id,
-            channel,
-            reply,
-        });
-    }
-
-    /// Sends a fence, or gives the reply back if the seat is not here.
-    fn fence(&self, number: u32, reply: Reply) -> std::result::Result<(), Reply> {
-        let id = self.supervised.feed.add_fence(self.id, number, reply)?;
-        self.supervised.send(Command::Fence { id });
+    /// Asks the supervisor for something, or gives the reply back if the seat is not here.
+    fn ask(&self, ask: Ask, reply: Reply) -> std::result::Result<(), Reply> {
+        let Self { supervised, id } = self;
+        let command = match ask {
+            Ask::Subscribe { channel, number } => {
+                supervised.feed.add_channel(*id, &channel);
+                Command::Subscribe {
+                    seat: *id,
+                    channel,
+                    number,
+                    reply,
+                }
+            }
+            Ask::Unsubscribe { channel } => {
+                supervised.feed.remove_channel(*id, &channel);
+                Command::Unsubscribe {
+                    seat: *id,
+                    channel,
+                    reply,
+                }
+            }
+            Ask::Fence(number) => Command::Fence {
+                id: supervised.feed.add_fence(*id, number, reply)?,
+            },
+        };
+        supervised.send(command);
         Ok(())
     }
 }
+
+/// Something that a listener asks of the supervisor of its session.
+#[derive(Debug, Clone)]
+enum Ask {
+    Subscribe { channel: String, number: u32 },
+    Unsubscribe { channel: String },
+    Fence(u32),
+}
+
+impl Ask {
+    /// Whether it is to be asked of the next session too, which was told of the listener's channels when it was joined.
+    fn is_repeated(&self, seat: &Seat) -> bool {
+        match self {
+            Self::Subscribe { channel, .. } => seat.has_channel(channel),
+            Self::Unsubscribe { .. } => false,
+            Self::Fence(_) => true,
+        }
+    }
+}
+
+/// The session of which something was asked last.
+type Asked = Arc<Mutex<Weak<Supervised>>>;
 
 impl Drop for ListenerHandle {
     fn drop(&mut self) {
@@ -134,33 +189,19 @@ impl ListenerHandle {
         number: u32,
     ) -> impl Future<Output = Result<()>> + Send + use<> {
         self.0.seat.add_channel(&channel, number);
-        self.0
-            .ask(move |chair, reply| chair.subscribe(channel, number, reply))
+        self.0.ask(Ask::Subscribe { channel, number })
     }
 
     /// Unsubscribes from a channel; the future resolves once the UNLISTEN is committed, or another listener wants the channel.
     pub fn unsubscribe(&self, channel: String) -> impl Future<Output = Result<()>> + Send + use<> {
         self.0.seat.remove_channel(&channel);
-        self.0
-            .ask(move |chair, reply| chair.unsubscribe(channel, reply))
+        self.0.ask(Ask::Unsubscribe { channel })
     }
 
     /// Puts a fence behind everything that is committed by now, in every consumer's stream; the future
     /// resolves once it stands there.
     pub fn fence(&self, number: u32) -> impl Future<Output = Result<()>> + Send + use<> {
-        let (reply, answer) = oneshot::channel();
-        let place = self.0.place.lock();
-        let refused = match &place.chair {
-            Some(chair) => chair.fence(number, reply).err(),
-            None => None,
-        };
-        // The seat has just been handed over.
-        if let (Some(reply), Some(moving)) = (refused, &place.moving) {
-            drop(moving.target.fence(number, reply));
-        }
-        drop(place);
-        let running = Arc::clone(&self.0);
-        async move { running.answer(answer.await).await }
+        self.0.ask(Ask::Fence(number))
     }
 
     /// Takes a session of the listener's own, if it shares one and may leave it. The future resolves once the listener hears that session and no
@@ -240,6 +281,7 @@ impl Running {
             place: Mutex::default(),
             has_left: AtomicBool::new(false),
             left: Notify::new(),
+            seated: Notify::new(),
             gave_up: OnceLock::new(),
         })
     }
@@ -252,19 +294,30 @@ impl Running {
             SessionChoice::Auto | SessionChoice::Shared => registry::share,
         };
         let (supervised, id) = take_seat(&self.options, &self.seat, retry.is_some());
+        self.sit_at(Chair { supervised, id }, retry)
+    }
+
+    /// Takes this seat, and asks for the listener's channels.
+    fn sit_at(
+        &self,
+        chair: Chair,
+        retry: Option<&ReconnectOptions>,
+    ) -> oneshot::Receiver<Result<()>> {
         // Whoever reads the session may not hear for another environment.
-        supervised.recall();
-        let chair = Chair { supervised, id };
-        let channels = self.seat.channels();
-        let joined = chair.join(channels.clone(), retry.copied().map(Box::new));
+        chair.supervised.recall();
         let mut place = self.place.lock();
+        // Under the lock: a channel that is added later is asked for at this seat.
+        let channels = self.seat.channels();
         if self.has_left.load(Ordering::Acquire) {
             // Shut down since the session before this one ended.
             let Chair { supervised, id } = chair;
             drop(supervised.leave(id, channels, ABANDONED_CLOSE_TIMEOUT));
-        } else {
-            place.chair = Some(chair);
+            return oneshot::channel().1;
         }
+        let joined = chair.join(channels, retry.copied().map(Box::new));
+        place.chair = Some(chair);
+        drop(place);
+        self.seated.notify_waiters();
         joined
     }
 
@@ -278,7 +331,8 @@ impl Running {
             let Ok(answer) = joined.await else {
                 // The session ended before it took the listener in, for a reason that is none of the listener's.
                 // Boxed, since it is rare, and thousands may be waiting here.
-                if let Err(error) = Box::pin(self.ended()).await {
+                let chair = self.place.lock().chair.clone();
+                if let Err(error) = Box::pin(self.ended(chair.as_ref())).await {
                     drop(self.leave(ABANDONED_CLOSE_TIMEOUT));
                     return Err(error);
                 }
@@ -293,8 +347,7 @@ impl Running {
     }
 
     /// Waits until the supervisor of a session has ended that did not answer. An error is the listener's own.
-    async fn ended(&self) -> Result<()> {
-        let chair = self.place.lock().chair.clone();
+    async fn ended(&self, chair: Option<&Chair>) -> Result<()> {
         let Some(chair) = chair else {
             return Err(self.closed(None));
         };
@@ -334,55 +387,50 @@ impl Running {
         }
     }
 
-    /// Asks for something that the supervisor has to do. While the listener is on its way to another session, that waits.
-    fn ask<A: FnOnce(&Chair, Reply) + Send + 'static>(
-        self: &Arc<Self>,
-        ask: A,
-    ) -> impl Future<Output = Result<()>> + Send + use<A> {
-        let (reply, answer) = oneshot::channel();
-        let asked = Arc::<OnceLock<Weak<Supervised>>>::default();
-        let of = Arc::clone(&asked);
-        let ask = move |chair: &Chair| {
-            let _ = of.set(Arc::downgrade(&chair.supervised));
-            ask(chair, reply);
-        };
-        let mut place = self.place.lock();
-        let Place { chair, moving } = &mut *place;
-        match (chair, moving) {
-            (_, Some(moving)) => moving.deferred.push(Box::new(ask)),
-            (Some(chair), None) => ask(chair),
-            // Whoever waits learns from the dropped reply.
-            (None, None) => {}
-        }
-        drop(place);
+    /// Asks for something that the supervisor has to do. A session that ends before it has answered is followed by another one, of
+    /// which the same is asked, or is the end of the listener.
+    fn ask(self: &Arc<Self>, ask: Ask) -> impl Future<Output = Result<()>> + Send + use<> {
+        let asked = Asked::default();
+        let mut answer = self.place.lock().ask(&ask, &asked);
         let running = Arc::clone(self);
         async move {
-            let answer = answer.await;
-            if answer.is_err() && running.has_moved_from(asked.get()) {
-                // The listener left the session before it answered, for one that followed what was asked from its start.
+            loop {
+                if let Ok(answer) = answer.await {
+                    return answer;
+                }
+                // Boxed, since it is rare, and thousands may be waiting here.
+                Box::pin(running.next_seat(&asked)).await?;
+                let mut place = running.place.lock();
+                if !ask.is_repeated(&running.seat) {
+                    return Ok(());
+                }
+                answer = place.ask(&ask, &asked);
+            }
+        }
+    }
+
+    /// Waits until the listener has another seat than at this session, which has dropped a reply. An error is the listener's end.
+    async fn next_seat(&self, asked: &Asked) -> Result<()> {
+        loop {
+            let seated = self.seated.notified();
+            tokio::pin!(seated);
+            // Registered before the look, so that another seat meanwhile is not missed.
+            seated.as_mut().enable();
+            let chair = self.place.lock().chair.clone();
+            let is_same =
+                |chair: &Chair| Weak::ptr_eq(&asked.lock(), &Arc::downgrade(&chair.supervised));
+            if chair.as_ref().is_some_and(|chair| !is_same(chair)) {
                 return Ok(());
             }
-            running.answer(answer).await
+            tokio::select! {
+                biased;
+                () = seated.as_mut() => continue,
+                ended = self.ended(chair.as_ref()) => ended?,
+            }
+            if self.unless_left(seated).await.is_none() {
+                return Err(self.closed(None));
+            }
         }
-    }
-
-    /// Whether the listener has gone from this session to another one.
-    fn has_moved_from(&self, session: Option<&Weak<Supervised>>) -> bool {
-        let place = self.place.lock();
-        let now = place.chair.as_ref().zip(session);
-        now.is_some_and(|(chair, before)| !Weak::ptr_eq(before, &Arc::downgrade(&chair.supervised)))
-    }
-
-    /// The answer to a command. A dropped reply means that the listener is at its end, and the error says why.
-    async fn answer(
-        self: Arc<Self>,
-        answer: std::result::Result<Result<()>, oneshot::error::RecvError>,
-    ) -> Result<()> {
-        if let Ok(answer) = answer {
-            return answer;
-        }
-        let ended = self.ended().await;
-        Err(ended.err().unwrap_or_else(|| self.closed(None)))
     }
 
     /// The error of whoever waited for a listener that is gone.

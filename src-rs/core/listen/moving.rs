@@ -111,7 +111,9 @@ fn arrive(running: &Running, place: &mut Place, moving: Moving, is_there: bool) 
         for id in target.supervised.feed.open_fences() {
             target.supervised.send(Command::Fence { id });
         }
-        place.chair.replace(target)
+        let left = place.chair.replace(target);
+        running.seated.notify_waiters();
+        left
     } else {
         Some(target)
     };

@@ -94,7 +94,7 @@ impl Change<'_> {
         drop(state);
         if let Some(budget) = &self.subscriber.budget {
             // A buffer that drops its oldest has taken what came: the largest gives way, which may be this one.
-            budget.make_room(0, 0);
+            budget.make_room();
         }
         is_ready
     }
@@ -120,8 +120,8 @@ impl Subscriber {
     /// Locks the buffer for its part of a batch. Larger buffers of the pool have given way where this one would overflow otherwise.
     pub(in crate::deliver) fn change_for(&self, staged: &Staged) -> Change<'_> {
         if let Some(budget) = self.budget.as_ref().filter(|_| !self.gives_way()) {
-            let own = self.counted();
-            budget.make_room(staged.0.bytes, own + staged.0.bytes);
+            let own = self.counted() + staged.0.bytes;
+            budget.make_room_for(staged.0.bytes, own, &self.fruitless);
         }
         self.change()
     }

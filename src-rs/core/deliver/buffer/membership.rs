@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::queue::Block;
+use super::queue::{Block, Dropped, Queue};
 use super::{Drained, Entry, MAX_DRAINED_BYTES, Subscriber};
 use crate::deliver::audience::Membership;
 
@@ -40,11 +40,19 @@ impl Subscriber {
         self.membership.lock().clone()
     }
 
-    /// Leaves the audience, if the consumer is a member of one: what waits there is copied, and stands here from now on.
+    /// Leaves the audience, if the consumer is a member of one: what waits there is copied, as far as the pool has room for it, and stands
+    /// here from now on.
     pub fn leave_audience(&self) {
         let Some(membership) = self.membership() else {
             return;
         };
+        if let Some(budget) = &self.budget
+            && self.lock().end.is_none()
+        {
+            // Larger buffers give way before this one does.
+            let bytes = membership.shared().counted();
+            budget.make_room_for(bytes, bytes, &self.fruitless);
+        }
         let mut is_ready = false;
         // Whoever else wants to change this buffer waits for the audience's lock, as long as the consumer is a member.
         membership.end(|shared| {
@@ -52,14 +60,7 @@ impl Subscriber {
             let mut state = self.lock();
             state.drained_received = shared.drained_received;
             if state.end.is_none() {
-                shared.queue.for_each(|entry, payload| match entry {
-                    Entry::Notification(it) => {
-                        state.queue.push(Entry::Notification(*it), payload);
-                    }
-                    Entry::Gap(gap) => state.queue.push(Entry::Gap(gap.clone()), &[]),
-                    // Fences are for one consumer.
-                    Entry::Fence(_) => {}
-                });
+                self.copy(&shared.queue, &mut state.queue);
             }
             is_ready = state.armed && !state.queue.is_empty();
             state.armed &= !is_ready;
@@ -69,9 +70,28 @@ impl Subscriber {
             self.is_member.store(false, Ordering::Release);
             *self.membership.lock() = None;
         });
+        if let Some(budget) = &self.budget {
+            budget.make_room();
+        }
         if is_ready {
             self.signal();
         }
+    }
+
+    /// Copies what waits in a shared buffer into this one, which is empty. That for which the pool has no room is dropped by this
+    /// consumer's policy before it is copied, since thousands may leave at once.
+    fn copy(&self, shared: &Queue, own: &mut Queue) {
+        let room = match &self.budget {
+            Some(budget) => budget.allowed(self.counted(), shared.bytes),
+            None => shared.bytes,
+        };
+        let drops = if self.gives_way() {
+            Dropped::Oldest
+        } else {
+            Dropped::Newest
+        };
+        let dropped = own.copy(shared, room, drops);
+        self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
     /// Counts for the listener what it was sent as a member so far.

@@ -24,7 +24,7 @@ use crate::base::Moment;
 use crate::base::clock;
 use crate::base::error::Error;
 use crate::deliver::audience::Membership;
-use crate::deliver::budget::Budget;
+use crate::deliver::budget::{Budget, Fruitless};
 use crate::deliver::gap::Gap;
 use crate::observe::BufferCounters;
 pub use overflow::{Bounds, Overflow, Pressure};
@@ -66,7 +66,7 @@ impl Notification {
 }
 
 /// One place in a consumer's stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Entry {
     /// A notification.
     Notification(Notification),
@@ -97,7 +97,7 @@ pub struct Drained {
 }
 
 /// What was drained but could not be handed over.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Lost {
     /// The first of its notifications.
     pub first: Option<Notification>,
@@ -149,6 +149,7 @@ pub struct Subscriber {
     budget: Option<Arc<Budget>>,
     /// The bytes that the budget knows of.
     counted: AtomicUsize,
+    fruitless: Fruitless,
 }
 
 impl Drop for Subscriber {
@@ -225,6 +226,7 @@ impl Subscriber {
             is_member: AtomicBool::new(false),
             budget: None,
             counted: AtomicUsize::new(0),
+            fruitless: Fruitless::default(),
         }
     }
 
@@ -393,6 +395,9 @@ impl Subscriber {
         self.counters.dropped.fetch_add(count, Ordering::Relaxed);
         let gap = gap.map(|gap| Entry::Gap(Box::new(gap)));
         let mut change = self.change();
+        if change.discarded {
+            return;
+        }
         change.queue.push_front(gap.into_iter().chain(breaks));
         // Whoever asked got an error instead, and does not know that there is more.
         (change.armed, change.takes_handed) = (true, false);

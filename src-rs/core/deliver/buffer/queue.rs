@@ -14,11 +14,13 @@
 //! An overflow gap stands directly before the notifications that follow what was dropped, and counts on as long as nothing else
 //! comes between. There are at most [`MAX_GAPS`] gaps: beyond that the two oldest become one, at the place of the older one.
 
+mod copying;
 mod waiting;
 
 use std::collections::VecDeque;
 use std::mem;
 
+pub(super) use copying::Dropped;
 pub use waiting::Coalesce;
 use waiting::Waiting;
 
@@ -345,21 +347,6 @@ impl Queue {
         }
     }
 
-    /// Shows everything, in order, and takes nothing. Only for a queue that does not coalesce.
-    pub(super) fn for_each(&self, mut show: impl FnMut(&Entry, &[u8])) {
-        for block in &self.blocks {
-            let mut at = block.taken;
-            for entry in &block.entries {
-                let length = match entry {
-                    Entry::Notification(notification) => notification.length(),
-                    Entry::Gap(_) | Entry::Fence(_) => 0,
-                };
-                show(entry, &block.text[at..at + length]);
-                at += length;
-            }
-        }
-    }
-
     /// Gives back memory that only a flood needs. Called when everything has been taken.
     pub(super) fn rest(&mut self) {
         self.spare.truncate(MAX_SPARE_AT_REST);
@@ -439,10 +426,15 @@ impl Queue {
         }
     }
 
+    /// The overflow gap at the end, in which further drops at the end are counted.
+    fn last_overflow(&mut self) -> Option<&mut Gap> {
+        self.blocks.back_mut().and_then(Block::last_overflow)
+    }
+
     /// Notes at the end that `newest` was dropped.
     pub(super) fn drop_newest(&mut self, newest: &Notification, full: Full) {
         self.settle();
-        match self.blocks.back_mut().and_then(Block::last_overflow) {
+        match self.last_overflow() {
             Some(gap) => gap.drop_another(newest.received.into()),
             None => self.push(overflow_gap(newest, full), &[]),
         }

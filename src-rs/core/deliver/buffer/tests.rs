@@ -547,6 +547,44 @@ fn a_pool_that_others_fill_leaves_each_buffer_its_equal_part() {
     assert_eq!(budget.used(), 0);
 }
 
+#[test]
+fn a_large_buffer_that_does_not_give_way_lets_no_other_grow_beyond_its_equal_part() {
+    use Overflow::{DropNewest, DropOldest};
+    let policies = [DropNewest, DropOldest, DropOldest, DropOldest];
+    let (_, [large, first, others @ ..]) = pooled(64, policies);
+    push_many(&large, 40);
+    for buffer in others.iter().chain([&first]) {
+        push_many(buffer, 16);
+    }
+    for _ in 0..100 {
+        push_many(&large, 1);
+        push_many(&first, 1);
+    }
+    assert_eq!(buffered(&large), 40);
+    assert!(buffered(&first) <= 18, "{}", buffered(&first));
+    assert!(others.iter().all(|it| buffered(it) == 16));
+}
+
+#[test]
+fn a_buffer_that_found_none_larger_looks_again_after_a_while() {
+    use Overflow::{DropNewest, DropOldest};
+    let mut policies = [DropOldest; 32];
+    policies[0] = DropNewest;
+    let (budget, [large, other, _idle @ ..]) = pooled(64, policies);
+    push_many(&large, 40);
+    push_many(&other, 24);
+    push_many(&large, 1);
+    assert_eq!((buffered(&large), dropped(&large)), (40, 1));
+    large.drain(10, |_, _| ());
+    push_many(&other, 10);
+    assert_eq!((budget.used(), dropped(&other)), (6400, 0));
+    push_many(&large, 2);
+    assert_eq!((buffered(&large), dropped(&large)), (30, 3));
+    push_many(&large, 2);
+    assert_eq!((buffered(&large), dropped(&large)), (32, 3));
+    assert!(dropped(&other) > 0);
+}
+
 #[tokio::test]
 async fn a_paused_session_hears_of_room_that_another_buffer_makes() {
     use Overflow::{DropNewest, Pause};

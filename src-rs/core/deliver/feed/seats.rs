@@ -1,6 +1,9 @@
 //! Who sits at a feed, and where each channel's notifications go.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -78,7 +81,9 @@ impl Sitting {
     fn hears_of(&self, event: &Event) -> bool {
         match (event, self.stage) {
             (_, Stage::Gone | Stage::HandedOver) => false,
-            (_, Stage::In) | (Event::Notice(_) | Event::Warning(_), _) => true,
+            (_, Stage::In)
+            | (Event::Notice(_) | Event::Warning(_), _)
+            | (Event::Disconnected { .. }, Stage::Crossed) => true,
             (
                 Event::AttemptFailed { .. } | Event::Reconnecting { .. },
                 Stage::Joining { retries },
@@ -88,6 +93,10 @@ impl Sitting {
     }
 }
 
+fn delay_of(seat: &Seat) -> (u64, Duration) {
+    (seat.environment(), seat.max_delay())
+}
+
 /// The seats of a feed.
 #[derive(Default)]
 pub(super) struct Seats {
@@ -95,6 +104,9 @@ pub(super) struct Seats {
     free: Vec<SeatId>,
     /// How many have not left.
     count: usize,
+    /// How many of those are of listeners of an environment that allow a notification to wait so long for others. JavaScript's thread
+    /// asks for each notification, so nothing here is found by a look at all seats.
+    delays: BTreeMap<(u64, Duration), usize>,
     /// Who is subscribed to a channel, the lowest number first.
     pub(super) routes: HashMap<SmolStr, SeatIds>,
     /// The seat that is alone at the feed, if one is.
@@ -109,7 +121,16 @@ impl Seats {
         self.count
     }
 
+    /// The longest that a notification may wait for others, as all listeners allow it. `None`: some of them are in another environment
+    /// than this one, or there is none.
+    pub(super) fn delay_in(&self, environment: u64) -> Option<Duration> {
+        let ((first, shortest), _) = self.delays.first_key_value()?;
+        let ((last, _), _) = self.delays.last_key_value()?;
+        (*first == environment && *last == environment).then_some(*shortest)
+    }
+
     pub(super) fn add(&mut self, seat: Arc<Seat>, stage: Stage) -> SeatId {
+        *self.delays.entry(delay_of(&seat)).or_default() += 1;
         let sitting = Some(Sitting {
             seat,
             stage,
@@ -137,7 +158,14 @@ impl Seats {
                 if let Some(departure) = sitting.departure.take() {
                     departure.to.give_arrival_up(departure.fence);
                 }
+                let delay = delay_of(&sitting.seat);
                 self.count -= 1;
+                if let Entry::Occupied(mut seats) = self.delays.entry(delay) {
+                    *seats.get_mut() -= 1;
+                    if *seats.get() == 0 {
+                        seats.remove();
+                    }
+                }
                 self.part_from_audience(id);
                 true
             }
@@ -214,7 +242,15 @@ impl Seats {
         }
     }
 
+    /// Whether a listener has this seat, and has not left it.
+    pub(super) fn is_taken(&self, id: SeatId) -> bool {
+        self.get(id).is_some_and(|it| it.stage != Stage::Gone)
+    }
+
     pub(super) fn add_channel(&mut self, id: SeatId, channel: &str) {
+        if !self.is_taken(id) {
+            return;
+        }
         let members = self.routes.entry_ref(channel).or_default();
         if let Err(place) = members.binary_search(&id) {
             members.insert(place, id);

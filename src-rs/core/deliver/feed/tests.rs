@@ -315,6 +315,91 @@ fn an_overflow_with_the_policy_error_ends_its_listener_and_no_other() {
     assert_eq!(other.drained(), "1 2");
 }
 
+#[test]
+fn a_channel_of_a_listener_that_is_at_its_end_is_routed_nowhere() {
+    let (feed, place) = up(Feed::shared());
+    let (one, other) = (Hearer::join(&feed, &["a"]), Hearer::join(&feed, &["b"]));
+    publish_all(&place, &[("a", "x"); 5]);
+    let error = Error::new(ErrorKind::ListenerOverflow, "full");
+    assert_eq!(feed.expel_overflowed(&error).len(), 1);
+    feed.add_channel(one.id, "c");
+    feed.add_channels(one.id, &["d".to_owned(), "b".to_owned()]);
+    assert_eq!(feed.served().channels, 1);
+    feed.free(one.id);
+    let next = Hearer::join(&feed, &["e"]);
+    assert_eq!(next.id, one.id);
+    publish_all(&place, &[("b", "1"), ("c", "2"), ("e", "3")]);
+    assert_eq!(
+        (next.drained().as_str(), other.drained().as_str()),
+        ("3", "1")
+    );
+    assert_eq!(feed.leave(next.id, &next.seat.channels()), Left::Others);
+    assert_eq!(feed.served().channels, 1);
+}
+
+#[test]
+fn an_overflow_of_a_listener_that_has_left_is_none_of_the_next_one_at_its_seat() {
+    let (feed, place) = up(Feed::shared());
+    let (one, _other) = (Hearer::join(&feed, &["a"]), Hearer::join(&feed, &["b"]));
+    publish_all(&place, &[("a", "x"); 5]);
+    feed.leave(one.id, &one.seat.channels());
+    feed.free(one.id);
+    let next = Hearer::join(&feed, &["a"]);
+    assert_eq!(next.id, one.id);
+    let error = Error::new(ErrorKind::ListenerOverflow, "full");
+    assert_eq!(feed.expel_overflowed(&error), []);
+    assert!(next.seat.gave_up().is_none());
+}
+
+/// The longest delay as all seats tell it that have not left.
+fn delay_of_all(feed: &Feed, environment: u64) -> Option<Duration> {
+    let inner = feed.inner.lock();
+    let mut least = None;
+    for sitting in inner.seats.all().filter(|it| it.stage != Stage::Gone) {
+        if sitting.seat.environment() != environment {
+            return None;
+        }
+        let delay = sitting.seat.max_delay();
+        least = Some(least.map_or(delay, |least: Duration| least.min(delay)));
+    }
+    least
+}
+
+#[test]
+fn the_longest_delay_is_that_of_the_listeners_that_are_there() {
+    let feed = Feed::shared();
+    let mut seats = std::collections::VecDeque::new();
+    for number in 0..200_u64 {
+        // Now and then all are in one environment.
+        let environment = 1 + u64::from(number % 40 > 30);
+        let delay = Duration::from_millis((number * 7) % 5);
+        let seat = Seat::new(None, Box::new(|| {})).in_environment(environment, delay);
+        let seat = Arc::new(seat);
+        let id = if number % 2 == 0 {
+            feed.sit(&seat, false)
+        } else {
+            feed.expect(&seat)
+        };
+        seats.push_back(id.expect("the feed is not over"));
+        if seats.len() > 8 {
+            let left = seats.pop_front().expect("a seat");
+            assert_eq!(feed.leave(left, &[]), Left::Others);
+            feed.leave(left, &[]);
+            if number % 3 == 0 {
+                feed.free(left);
+            }
+        }
+        for environment in 1..=3 {
+            let delay = feed.delay_in(environment);
+            assert_eq!(delay, delay_of_all(&feed, environment), "{number}");
+        }
+    }
+    for id in seats {
+        feed.leave(id, &[]);
+    }
+    assert_eq!(feed.delay_in(1), None);
+}
+
 /// A listener that is at one feed, and about to go to another.
 struct Move {
     old: FeedPlace,
@@ -469,6 +554,27 @@ fn a_loss_of_the_new_session_once_the_listener_is_its_own_is_a_gap() {
     it.hear(&it.old, "3");
     assert_eq!(it.from.drained(), "1 | 3");
     assert_eq!(it.neighbour.drained(), "1 2 3");
+}
+
+#[test]
+fn a_listener_hears_of_the_loss_of_its_new_session_before_that_one_has_come_to_the_fence() {
+    let mut it = Move::begin();
+    it.hear(&it.old, "1 F 2");
+    assert_eq!(it.crossed(), Some(true));
+    drop(it.from.seat.take_events());
+    let lost = Event::Disconnected {
+        error: Error::new(ErrorKind::Connect, "lost"),
+        process_id: 2,
+    };
+    it.new.feed.announce(&lost);
+    it.new.feed.hold();
+    let events = Vec::from(it.from.seat.take_events());
+    assert!(matches!(
+        &events[..],
+        [Event::Disconnected { process_id: 2, .. }]
+    ));
+    it.old.feed.announce(&lost);
+    assert!(it.from.seat.take_events().is_empty(), "it has gone");
 }
 
 #[test]

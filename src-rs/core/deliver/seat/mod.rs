@@ -273,6 +273,11 @@ impl Seat {
         is_it
     }
 
+    /// Whether a channel is routed.
+    pub(crate) fn has_channel(&self, name: &str) -> bool {
+        self.inner.lock().routes.get(name).is_some()
+    }
+
     /// The names of the channels that are routed.
     #[must_use]
     pub fn channels(&self) -> Vec<String> {

@@ -58,6 +58,15 @@ fn options() -> ListenerOptions {
     }
 }
 
+/// A seat at a new session.
+fn chair<S: Sessions>(sessions: S, seat: &Arc<Seat>) -> Chair {
+    let feed = Arc::new(Feed::private());
+    let id = feed.sit(seat, false).expect("a new feed");
+    let policy = options().policy();
+    let supervised = Supervised::start(sessions, policy, Arc::default(), None, feed);
+    Chair { supervised, id }
+}
+
 /// A listener over sessions that panic, with what lets them go.
 fn start() -> (
     ListenerHandle,
@@ -72,12 +81,8 @@ fn start() -> (
 
 fn start_over<S: Sessions>(sessions: S) -> (ListenerHandle, impl Future<Output = Result<()>>) {
     let seat = Arc::new(Seat::new(None, Box::new(|| {})));
-    let feed = Arc::new(Feed::private());
-    let id = feed.sit(&seat, false).expect("a new feed");
-    let policy = options().policy();
-    let supervised = Supervised::start(sessions, policy, Arc::default(), None, feed);
+    let chair = chair(sessions, &seat);
     let running = Running::new(Arc::new(options()), seat);
-    let chair = Chair { supervised, id };
     let joined = chair.join(Vec::new(), None);
     running.place.lock().chair = Some(chair);
     let started = Arc::clone(&running).join(joined, None);
@@ -178,4 +183,69 @@ async fn what_was_asked_of_a_session_that_the_listener_left_for_another_is_done(
             .leave(before.id, Vec::new(), Duration::ZERO),
     );
     assert!(subscribed.await.is_ok() && unsubscribed.await.is_ok());
+}
+
+/// Lets everything happen that is due.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_that_came_about_for_nobody_did_not_answer_is_asked_of_the_next_one() {
+    let (handle, _started, _) = start();
+    let subscribed = tokio::spawn(handle.subscribe("a".to_owned(), 1));
+    let unsubscribed = tokio::spawn(handle.unsubscribe("b".to_owned()));
+    let fence = tokio::spawn(handle.fence(1));
+    settle().await;
+    let before = handle.0.place.lock().chair.clone().expect("a seat");
+    // As if the attempt of another listener had failed, before the supervisor has heard of this one.
+    drop(
+        before
+            .supervised
+            .leave(before.id, Vec::new(), Duration::ZERO),
+    );
+    before.supervised.finished().await;
+    settle().await;
+    let is_pending = || !subscribed.is_finished() && !fence.is_finished();
+    assert!(is_pending(), "the listener goes on to start");
+
+    let sessions = Panicking::default();
+    let is_let_go = Arc::clone(&sessions.is_let_go);
+    let next = chair(sessions, &handle.0.seat);
+    let feed = Arc::clone(&next.supervised.feed);
+    let joined = handle.0.sit_at(next, None);
+    settle().await;
+    assert!(is_pending(), "the session listens to nothing yet");
+    assert!(unsubscribed.await.expect("no panic").is_ok());
+    assert_eq!((feed.served().channels, feed.open_fences().len()), (1, 1));
+    is_let_go.store(true, Ordering::Relaxed);
+    for answer in [subscribed, fence] {
+        let error = answer.await.expect("no panic").expect_err("a panic");
+        assert_eq!(error.message, TEXT);
+    }
+    assert!(joined.await.is_err());
+}
+
+#[tokio::test]
+async fn a_shutdown_between_two_sessions_is_the_answer_to_everything_that_waits() {
+    let (handle, _started, _) = start();
+    let subscribed = tokio::spawn(handle.subscribe("a".to_owned(), 1));
+    let before = handle.0.place.lock().chair.clone().expect("a seat");
+    drop(
+        before
+            .supervised
+            .leave(before.id, Vec::new(), Duration::ZERO),
+    );
+    before.supervised.finished().await;
+    settle().await;
+    handle.shutdown(Duration::from_secs(5)).await;
+    let error = subscribed.await.expect("no panic").expect_err("a shutdown");
+    assert_eq!(error.message, "the listener was shut down");
+    // The listener takes no seat any more.
+    let next = chair(Failing, &handle.0.seat);
+    let feed = Arc::clone(&next.supervised.feed);
+    assert!(handle.0.sit_at(next, None).await.is_err());
+    assert!(feed.is_over() && handle.0.place.lock().chair.is_none());
 }

@@ -203,6 +203,9 @@ impl<S: Sessions> Supervisor<S> {
                 }
                 SessionOutcome::Lost(end) => {
                     self.leave();
+                    // From here on nothing of the lost session is published any more, whatever its driver still does. Before the
+                    // listeners hear of the loss: none goes to another session between the two.
+                    self.feed().hold();
                     self.feed().announce(&Event::Disconnected {
                         error: end.error.clone(),
                         process_id: session.process_id(),

@@ -15,6 +15,9 @@ impl<S: Sessions> Supervisor<S> {
     /// Edits the desired state.
     pub(super) fn accept(&mut self, command: Command) {
         match command {
+            // Whoever waits learns from the dropped reply that the listener is at its end.
+            Command::Join { seat, .. } | Command::Subscribe { seat, .. }
+                if !self.feed().is_taken(seat) => {}
             Command::Join {
                 seat,
                 channels,

@@ -91,8 +91,6 @@ impl<S: Sessions> Supervisor<S> {
         let Some(options) = self.parts.policy.reconnect else {
             return Err(Some(end.error));
         };
-        // From here on nothing of the lost session is published any more, whatever its driver still does.
-        self.feed().hold();
         let delay = if session.since().elapsed() >= options.stable_after {
             self.backoff.reset();
             self.parts.losses.note()

@@ -16,7 +16,7 @@ use std::mem;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::{Block, Queue, overflow_gap};
+use super::{Queue, overflow_gap};
 use crate::base::Moment;
 use crate::deliver::buffer::{Entry, Notification};
 use crate::deliver::gap::Full;
@@ -255,7 +255,7 @@ impl Queue {
             received: waiter.newest,
             ..dropped
         };
-        match self.blocks.back_mut().and_then(Block::last_overflow) {
+        match self.last_overflow() {
             Some(gap) => gap.drop_another(until.received.into()),
             None => self.push(overflow_gap(&until, full), &[]),
         }

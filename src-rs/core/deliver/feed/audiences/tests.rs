@@ -4,7 +4,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::super::FeedPlace;
 use super::*;
-use crate::deliver::buffer::{Bounds, End, Entry, Overflow};
+use crate::deliver::budget::Budget;
+use crate::deliver::buffer::{Bounds, End, Entry, Lost, Overflow};
 use crate::deliver::seat::{Seat, Selection};
 use crate::inbound::ReceivedBatch;
 
@@ -42,11 +43,19 @@ impl Listener {
     }
 
     fn on(feed: &Feed, channel: &str, bounds: Bounds) -> Self {
+        Self::made(feed, channel, bounds, None)
+    }
+
+    fn made(feed: &Feed, channel: &str, bounds: Bounds, budget: Option<&Arc<Budget>>) -> Self {
         let seat = Arc::new(Seat::new(None, Box::new(|| {})));
         seat.add_channel(channel, 7);
         let signals = Arc::<AtomicU64>::default();
         let counters = Arc::clone(&seat.counters.buffers);
-        let consumer = Arc::new(Subscriber::new(bounds, counted(&signals), counters));
+        let consumer = Subscriber::new(bounds, counted(&signals), counters);
+        let consumer = match budget {
+            Some(budget) => consumer.within(budget),
+            None => Arc::new(consumer),
+        };
         seat.add_subscriber(Arc::clone(&consumer), None);
         let id = feed.sit(&seat, false).expect("the feed is not over");
         feed.add_channel(id, channel);
@@ -94,10 +103,21 @@ fn word(entry: &Entry, payload: &[u8]) -> String {
 
 impl Scene {
     fn new(bounds: &[Bounds]) -> Self {
+        Self::with(bounds, Listener::of)
+    }
+
+    /// Listeners of one pool, whose buffers may have so many bytes together.
+    fn pooled(bounds: &[Bounds], max_bytes: usize) -> (Self, Arc<Budget>) {
+        let budget = Arc::new(Budget::new(max_bytes));
+        let made = |feed: &Feed, bounds| Listener::made(feed, "a", bounds, Some(&budget));
+        (Self::with(bounds, made), Arc::clone(&budget))
+    }
+
+    fn with(bounds: &[Bounds], made: impl Fn(&Feed, Bounds) -> Listener) -> Self {
         let feed = Arc::new(Feed::shared());
         let place = FeedPlace::take(&feed);
         feed.resume(&place, None);
-        let listeners = bounds.iter().map(|it| Listener::of(&feed, *it)).collect();
+        let listeners = bounds.iter().map(|it| made(&feed, *it)).collect();
         let scene = Self {
             feed,
             place,
@@ -227,6 +247,127 @@ fn who_leaves_keeps_what_waits_and_hears_for_himself() {
     scene.publish(&["three"]);
     assert_eq!(scene.shared(), ("three".to_owned(), vec![0, 1, 2, 3, 4]));
     assert_eq!(leaving.received(), 3);
+}
+
+/// So many payloads, each of which counts 100 bytes.
+fn payloads(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("{number:036}")).collect()
+}
+
+#[test]
+fn members_that_leave_one_after_the_other_take_no_more_than_the_pool_has() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let bounds = Bounds {
+            max_messages: 1000,
+            max_bytes: 1 << 20,
+            overflow,
+        };
+        let (scene, budget) = Scene::pooled(&[bounds; 8], 6400);
+        let payloads = payloads(60);
+        scene.publish(&payloads.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(budget.used(), 6000);
+        // With the shared one there are nine.
+        let part = 7;
+        let mut most = 6400;
+        for listener in &scene.listeners {
+            listener.consumer.leave_audience();
+            // Nobody gives way to a buffer that drops its newest, and each has its equal part.
+            if overflow == Overflow::DropNewest {
+                most += 100 * part;
+            }
+            assert!(budget.used() <= most, "{} of {most}", budget.used());
+            assert_eq!(listener.signals.load(Ordering::Relaxed), 1);
+        }
+        for listener in &scene.listeners {
+            let kept = listener.consumer.stats().buffered;
+            assert!(kept >= part, "its equal part: {kept}");
+            let missing = 60 - kept;
+            let (gap, all) = (format!("-{missing}"), payloads.join(" "));
+            let drained = listener.drained();
+            let is_exact = if overflow == Overflow::DropOldest {
+                let rest = drained.strip_prefix(&gap);
+                rest.is_some_and(|rest| all.ends_with(rest))
+            } else {
+                let rest = drained.strip_suffix(&gap);
+                rest.is_some_and(|rest| all.starts_with(rest))
+            };
+            assert!(is_exact, "{drained}");
+            assert_eq!(
+                (listener.received(), listener.dropped()),
+                (60, missing as u64)
+            );
+        }
+    }
+}
+
+#[test]
+fn who_leaves_has_larger_buffers_of_the_pool_give_way() {
+    let bounds = Bounds {
+        max_messages: 1000,
+        ..BOUNDS
+    };
+    let (scene, budget) = Scene::pooled(&[bounds; 5], 6400);
+    let larger = Listener::made(&scene.feed, "b", bounds, Some(&budget));
+    let payloads = payloads(44);
+    let all: Vec<(&str, &str)> = payloads
+        .iter()
+        .enumerate()
+        .map(|(at, payload)| (if at < 34 { "b" } else { "a" }, payload.as_str()))
+        .collect();
+    scene
+        .feed
+        .publish(scene.place.number(), &ReceivedBatch::of(&all));
+    for listener in &scene.listeners[..3] {
+        listener.consumer.leave_audience();
+        assert_eq!(listener.consumer.stats().buffered, 10);
+        assert_eq!(listener.dropped(), 0);
+    }
+    assert!(budget.used() <= 6400);
+    assert!(larger.dropped() > 0);
+}
+
+#[test]
+fn what_could_not_be_handed_over_is_a_gap_also_for_who_has_left_meanwhile() {
+    let scene = Scene::new(&[BOUNDS; 5]);
+    scene.publish(&["one", "two", "three"]);
+    let audience = scene.audience.lock().as_ref().and_then(Weak::upgrade);
+    let audience = audience.expect("an audience");
+    let leaving = &scene.listeners[1];
+    let mut lost = Lost::default();
+    let (_, members) = audience.drain(2, |entry, _| {
+        lost.note(&entry);
+        leaving.consumer.leave_audience();
+    });
+    audience.lose(&lost, &members);
+    assert_eq!(leaving.drained(), "-2 three");
+    // Whoever leaves later takes it along.
+    scene.listeners[2].consumer.leave_audience();
+    assert_eq!(scene.listeners[2].drained(), "-2 three");
+    assert_eq!(scene.shared(), ("-2 three".to_owned(), vec![0, 3, 4]));
+    for listener in &scene.listeners {
+        assert_eq!((listener.received(), listener.dropped()), (3, 2));
+    }
+}
+
+#[test]
+fn what_could_not_be_handed_over_to_anybody_who_is_still_there_keeps_nobody_out() {
+    let scene = Scene::new(&[BOUNDS; 4]);
+    scene.publish(&["one"]);
+    let audience = scene.audience.lock().as_ref().and_then(Weak::upgrade);
+    let audience = audience.expect("an audience");
+    let mut lost = Lost::default();
+    let (_, members) = audience.drain(2, |entry, _| lost.note(&entry));
+    for listener in &scene.listeners {
+        listener.consumer.leave_audience();
+    }
+    audience.lose(&lost, &members);
+    for (at, listener) in scene.listeners.iter().enumerate() {
+        assert_eq!(listener.drained(), "-1");
+        assert_eq!(listener.drained(), "");
+        assert!(scene.join(at));
+    }
+    scene.publish(&["two"]);
+    assert_eq!(scene.shared(), ("two".to_owned(), vec![0, 1, 2, 3]));
 }
 
 #[test]

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::super::Command;
 use super::script::{Answers, Attempt, Scene, lost, policy, refusal};
 use super::{SECOND, attempts_of};
 use crate::base::error::{Error, ErrorKind};
@@ -166,6 +170,18 @@ async fn an_overflow_with_the_policy_error_takes_its_listener_and_the_channels_o
     );
     assert_eq!(scene.script.requests(), ["dial a", "+b", "-b"]);
     assert_eq!(scene.events(), [""; 0]);
+    // For a listener that is at its end nothing is listened to, and whoever waits for that learns of the end.
+    let (reply, mut subscribed) = oneshot::channel();
+    let subscribe = Command::Subscribe {
+        seat: greedy.id,
+        channel: "d".to_owned(),
+        number: 2,
+        reply,
+    };
+    assert!(scene.commands.send(subscribe).is_ok());
+    settle(&scene).await;
+    assert!(matches!(subscribed.try_recv(), Err(TryRecvError::Closed)));
+    assert_eq!(scene.script.requests(), ["dial a", "+b", "-b"]);
     // Its handle leaves later; then its number may be used again.
     scene.leave(greedy.id, "b");
     settle(&scene).await;
