@@ -20,7 +20,7 @@ import {
   type CopyRecordsOptions,
 } from './copy/records.js'
 import { Cursor, splitCursorOptions, type CursorOptions, type CursorScope } from './cursor.js'
-import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
+import { bounded, resolveCallOptions, startedOn, type CallOptions } from './bounds.js'
 import {
   checkSql,
   numbered,
@@ -617,17 +617,21 @@ function withoutUsers(sets: unknown): unknown {
   return sets.map((set: unknown) => (Array.isArray(set) ? [...(set as unknown[])] : set))
 }
 
-/** Runs something on the lease of a queryable, within the bounds of the call and of the queryable. */
+/**
+ * Runs something on the lease of a queryable, within the bounds of the call and of the queryable. Throws at once for a call that was
+ * aborted before: it leases nothing.
+ */
 function runOn<Result>(
   queryable: Queryable,
   bounds: CallOptions,
   run: Run<Result>,
 ): Promise<Result> {
   const given = queryable[boundsOf](bounds)
+  given.signal?.throwIfAborted()
   const lease = queryable[leaseOf]()
   return bounded(given, (within) =>
     lease instanceof Promise
-      ? leasedWithin(given, lease).then((leased) => run(leased, within))
+      ? startedOn(given, lease, (leased) => run(leased, within))
       : run(lease, within),
   )
 }

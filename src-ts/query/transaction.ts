@@ -129,6 +129,8 @@ export class Transaction extends Queryable implements AsyncDisposable {
     const limits = new Limits(bounds)
     return Transaction.#open(connection, REFUSAL, limits, WHOLE, async () => {
       const left = countdown(within)
+      // A beginning that was aborted before leases nothing.
+      within.signal?.throwIfAborted()
       const leasing = lease()
       let leased: NativeLease
       if (!(leasing instanceof Promise)) leased = leasing
