@@ -10,7 +10,15 @@ import type { CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
-import { Queryable, atomically, leaseOf, scopeOf, typesOf } from './queryable.js'
+import {
+  Queryable,
+  atomically,
+  leaseOf,
+  presentOf,
+  scopeOf,
+  typesOf,
+  type Present,
+} from './queryable.js'
 import { checkFree, copyIn, occupant } from './occupant.js'
 import type { Companion } from './flight.js'
 import {
@@ -257,6 +265,11 @@ export class Connection extends Queryable implements AsyncDisposable {
     Connection.#checkOpen(this)
     checkFree(this)
     return Connection.#open(this)
+  }
+
+  /** @internal */
+  [presentOf](): Present {
+    return { lease: this.#held?.present, copy: copyIn(this) }
   }
 
   /** @internal */

@@ -67,7 +67,7 @@ export class PreparedStatement<
   readonly #sql: string
   readonly #parameters: readonly ParameterType[]
   readonly #columns: readonly PreparedColumn[]
-  #isClosed = false
+  #closed: Promise<void> | undefined
 
   /** @internal */
   constructor(
@@ -146,11 +146,13 @@ export class PreparedStatement<
     return this.#open().cursor<Row>(this.#sql, params, options)
   }
 
-  /** Has the server forget the statement. Later calls of its other methods reject. A second call has no effect. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    await this.#forget()
+  /**
+   * Has the server forget the statement. Later calls of its other methods reject. Resolves also behind the end of the transaction or the
+   * connection that has prepared it; while a `COPY` is open there, without waiting for it. A second call has no effect.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#forget()
+    return this.#closed
   }
 
   /** Closes the statement, as {@link PreparedStatement.close} does. */
@@ -159,7 +161,7 @@ export class PreparedStatement<
   }
 
   #open(): Runner {
-    if (this.#isClosed) throw new ConnectionExecuteError('the prepared statement was closed')
+    if (this.#closed) throw new ConnectionExecuteError('the prepared statement was closed')
     return this.#runner
   }
 }

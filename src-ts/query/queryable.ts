@@ -11,7 +11,8 @@ import type {
   NativeRecordEncoder,
 } from '#native'
 import { bridge } from '../native/bridge.js'
-import { ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
+import { warnOfDefect } from '../native/defect.js'
+import { ArgumentTypeError, ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
 import {
   COPIED_COLUMNS,
   RecordWriter,
@@ -70,6 +71,17 @@ export const scopeOf: unique symbol = Symbol('scopeOf')
 /** @internal The key of the method that returns the lease for a statement. It throws when no statement may run now. */
 export const leaseOf: unique symbol = Symbol('leaseOf')
 
+/** @internal The key of the method that returns what there is of a queryable, also when no statement may run now. */
+export const presentOf: unique symbol = Symbol('presentOf')
+
+/** @internal What there is of a queryable at a moment. */
+export interface Present {
+  /** The lease that is there. It may have ended. */
+  readonly lease: NativeLease | undefined
+  /** The `COPY` that is open there: what is sent meanwhile waits for the end of its data. */
+  readonly copy: Occupant | undefined
+}
+
 /**
  * Runs statements: one after the other, in the order of the calls, even when the calls are not awaited.
  *
@@ -87,6 +99,9 @@ export const leaseOf: unique symbol = Symbol('leaseOf')
 export abstract class Queryable {
   /** @internal */
   abstract [leaseOf](): NativeLease | Promise<NativeLease>
+
+  /** @internal */
+  abstract [presentOf](): Present
 
   /** @internal Who has the queryable to itself now. Declared only, since each callback gets a connection. */
   declare [occupant]: Occupant | undefined;
@@ -407,8 +422,7 @@ export abstract class Queryable {
         lease.prepare(id, text, manner, within),
       ),
     )
-    const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, text))
-    return new PreparedStatement<Row>(this, forget, sql, description)
+    return new PreparedStatement<Row>(this, () => deallocate(this, text), sql, description)
   }
 
   /**
@@ -648,6 +662,23 @@ export function call<Result>(
   return runOn(queryable, bounds, (lease, within) =>
     bridge.call<Result>((id) => start(lease, id, within)),
   )
+}
+
+/**
+ * Has the server forget a prepared statement, also while somebody has the queryable to itself. Resolves while a `COPY` is open, which may
+ * need whoever waits for this, and when there is nothing left to forget.
+ */
+async function deallocate(queryable: Queryable, text: string): Promise<void> {
+  const { lease, copy } = queryable[presentOf]()
+  if (!lease) return
+  const forgotten = bridge
+    .call<void>((id) => lease.deallocate(id, text))
+    .catch((error: unknown) => {
+      // The lease has ended, or the session.
+      if (!(error instanceof ConnectionClosedError)) throw error
+    })
+  if (copy) forgotten.catch(warnOfDefect)
+  else await forgotten
 }
 
 function checkOneRow(output: NativeQueryOutput | number): asserts output is NativeQueryOutput {

@@ -21,7 +21,16 @@ import type { CursorScope } from './cursor.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import type { ResolvedTypes } from '../options/types.js'
 import { backendOf, observationOf, observed } from './observed.js'
-import { Queryable, atomically, boundsOf, leaseOf, scopeOf, typesOf } from './queryable.js'
+import {
+  Queryable,
+  atomically,
+  boundsOf,
+  leaseOf,
+  presentOf,
+  scopeOf,
+  typesOf,
+  type Present,
+} from './queryable.js'
 import type { ResolvedTransactionOptions } from './transaction-options.js'
 
 /** The function that {@link Connection.transaction} and {@link Transaction.transaction} run within a transaction. */
@@ -366,6 +375,11 @@ export class Transaction extends Queryable implements AsyncDisposable {
     this.#checkOpen()
     checkFree(this)
     return this.#lease
+  }
+
+  /** @internal */
+  [presentOf](): Present {
+    return { lease: this.#lease, copy: copyIn(this.#home()) }
   }
 
   /** @internal */
