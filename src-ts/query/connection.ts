@@ -311,6 +311,7 @@ export class Connection extends Queryable implements AsyncDisposable {
         }
       },
       copy: () => copyIn(this),
+      isOwn: () => own !== undefined,
       end: async (failed) => {
         if (!own || own.isEnded) return
         if (failed) await own.rollback()

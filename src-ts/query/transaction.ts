@@ -397,6 +397,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
     return {
       open: (left) => open(this, left()),
       copy: () => copyIn(this.#home()),
+      isOwn: () => false,
       end: () => Promise.resolve(),
     }
   }
