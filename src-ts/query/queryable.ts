@@ -17,6 +17,7 @@ import {
   COPIED_COLUMNS,
   RecordWriter,
   tableOf,
+  type CopiedColumn,
   type CopyRecords,
   type CopyRecordsOptions,
 } from './copy/records.js'
@@ -466,19 +467,24 @@ export abstract class Queryable {
     records: CopyRecords,
     options?: CopyRecordsOptions,
   ): Promise<number> {
-    const { name, columns, bounds, types: given } = tableOf(table, options)
+    const { name, columns, columnNames, bounds, types: given } = tableOf(table, options)
     const { types } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
+    const isEncoded = types.encoders.size > 0
     return this[atomically](async (queryable) => {
       const plain = { prepared: false, types: PLAIN_TYPES }
-      const all = () => queryable.fetchVal<string | null>(COPIED_COLUMNS, [name], plain)
+      const look = () =>
+        queryable.fetch<CopiedColumn>(COPIED_COLUMNS, [name, columnNames ?? null], plain)
+      const described = columns === undefined || isEncoded ? await look() : []
       // A table may have no column.
-      const names = columns ?? (await all()) ?? ''
+      const names = columns ?? described.map((column) => column.name).join(', ')
       const sql = `SELECT ${names} FROM ${name}`
       const copy = `COPY ${name}${names && ` (${names})`} FROM STDIN`
       const encoder = await call<NativeRecordEncoder>(queryable, {}, (lease, id, within) =>
         lease.recordEncoder(id, sql, within),
       )
-      const columnTypes = types.encoders.size > 0 ? encoder.columnTypes() : undefined
+      const columnTypes = isEncoded
+        ? encoder.columnTypes().map((type, index) => described[index]?.domain ?? type)
+        : undefined
       const writer = new RecordWriter(encoder, records, types, columnTypes)
       let stored = 0
       try {
