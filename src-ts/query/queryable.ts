@@ -27,11 +27,13 @@ import {
   checkSql,
   numbered,
   type NumberedStatement,
+  takeParameterSets,
+  takeValues,
   tellingNames,
+  toEncodedLists,
   toEncodedValues,
   toNativeValues,
   toParameterLists,
-  toValues,
   type NamedQueryParameters,
   type QueryParameters,
 } from './parameters/named.js'
@@ -45,7 +47,14 @@ import {
 } from './options.js'
 import { toNativeParameters, type QueryParameter } from './parameters/parameters.js'
 import { observed, type backendOf, type observationOf } from './observed.js'
-import { splitPipeline, textOf, toPipelineLists, type PipelineStatement } from './pipeline.js'
+import {
+  splitPipeline,
+  takePipelineValues,
+  textOf,
+  toEncodedPipelineLists,
+  toPipelineLists,
+  type PipelineStatement,
+} from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'
 import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy/from.js'
 import { SourceReader, type BinaryCopySource, type CopySource } from './copy/source.js'
@@ -262,9 +271,9 @@ export abstract class Queryable {
     const { bounds, types, manner } = resolveStatement(options, this[typesOf]())
     let run: Run<number>
     if (types.encoders.size > 0) {
-      const sets = withoutUsers(paramSets)
+      const sets = takeParameterSets(statement, paramSets, types)
       run = holding(text, manner, (held) => {
-        const lists = toParameterLists(statement, sets, types, held.parameterTypes())
+        const lists = toEncodedLists(statement, sets, held.parameterTypes(), types)
         return (id) => held.executeMany(id, lists)
       })
     } else {
@@ -336,13 +345,14 @@ export abstract class Queryable {
     const { texts, order } = split
     let run: Run<NativeQueryOutput[]>
     if (types.encoders.size > 0) {
+      const taken = takePipelineValues(split, types)
       run = (lease, within) =>
         whenHeld(
           bridge.call<NativeHeldPipeline>((id) =>
             lease.holdPipeline(id, texts, order, manner, within),
           ),
           (held) => {
-            const lists = toPipelineLists(split, types, held.parameterTypes())
+            const lists = toEncodedPipelineLists(split, taken, types, held.parameterTypes())
             return (id) => held.run(id, lists)
           },
         )
@@ -595,7 +605,7 @@ function encoding<Result>(
   manner: number,
   start: (held: NativeHeldStatement, id: number, native: unknown[]) => void,
 ): Run<Result> {
-  const values = toValues(statement, params)
+  const values = takeValues(statement, params, types)
   return holding(statement.text, manner, (held) => {
     const native = toEncodedValues(statement, values, held.parameterTypes(), types)
     return (id) => start(held, id, native)
@@ -629,12 +639,6 @@ async function whenHeld<Held extends { giveUp(): void }, Result>(
     throw error
   }
   return bridge.call<Result>(run)
-}
-
-/** Sets of parameters that are read later, without the arrays of the user's, which may be others by then. */
-function withoutUsers(sets: unknown): unknown {
-  if (!Array.isArray(sets)) return sets
-  return sets.map((set: unknown) => (Array.isArray(set) ? [...(set as unknown[])] : set))
 }
 
 /**
