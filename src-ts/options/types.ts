@@ -83,7 +83,7 @@ export interface TypeOptions {
     | {
         /** Makes a value of JSON text. @default `JSON.parse` */
         parse?: ((text: string) => unknown) | undefined
-        /** Makes JSON text of an object. @default `JSON.stringify` */
+        /** Makes JSON text of an object, or `undefined` where it has none. Another return is refused. @default `JSON.stringify` */
         stringify?: ((value: unknown) => string | undefined) | undefined
       }
     | undefined

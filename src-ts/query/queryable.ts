@@ -631,14 +631,13 @@ async function whenHeld<Held extends { giveUp(): void }, Result>(
   start: (held: Held) => (id: number) => void,
 ): Promise<Result> {
   const held = await holding
-  let run: (id: number) => void
   try {
-    run = start(held)
+    return await bridge.call<Result>(start(held))
   } catch (error) {
+    // Nothing happens if it was started.
     held.giveUp()
     throw error
   }
-  return bridge.call<Result>(run)
 }
 
 /**

@@ -344,11 +344,16 @@ class Converter {
   }
 
   #json(value: object): JsonText {
+    let json: unknown
     try {
-      return { json: this.#types.stringifyJson(value) }
+      json = this.#types.stringifyJson(value)
     } catch (error) {
       return { error }
     }
+    if (json === undefined || typeof json === 'string') return { json }
+    throw new ArgumentTypeError(
+      `Expected \`types.json.stringify\` to return a string or \`undefined\`, got ${describe(json)}`,
+    )
   }
 
   #notJson(error: unknown, at: (number | string)[]): ArgumentTypeError {
