@@ -48,6 +48,7 @@ import {
 import { toNativeParameters, type QueryParameter } from './parameters/parameters.js'
 import { observed, type backendOf, type observationOf } from './observed.js'
 import {
+  byNameIn,
   splitPipeline,
   takePipelineValues,
   textOf,
@@ -361,12 +362,17 @@ export abstract class Queryable {
       run = (lease, within) =>
         bridge.call((id) => lease.pipeline(id, texts, order, lists, manner, within))
     }
-    const outputs = await observed(
-      this,
-      'pipeline',
-      () => textOf(split),
-      () => runOn(this, bounds, run),
-    )
+    let outputs: NativeQueryOutput[]
+    try {
+      outputs = await observed(
+        this,
+        'pipeline',
+        () => textOf(split),
+        () => runOn(this, bounds, run),
+      )
+    } catch (error) {
+      throw byNameIn(split, error)
+    }
     return outputs.map((output) => toQueryResult(output, shaping)) as {
       -readonly [Index in keyof Statements]: QueryResult
     }
