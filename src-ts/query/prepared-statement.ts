@@ -124,13 +124,35 @@ export class PreparedStatement<
   }
 
   /** Runs the statement, as {@link Queryable.fetchRow} does. */
-  async fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<Row> {
-    return this.#open().fetchRow<Row>(this.#sql, params, options)
+  async fetchRow<ArrayRow extends unknown[] = unknown[]>(
+    params: QueryParameters | undefined,
+    options: ArrayMode,
+  ): Promise<ArrayRow>
+  /** Runs the statement, which returns one row. A function makes that row. */
+  async fetchRow<Mapped>(
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<Mapped>
+  /** Runs the statement, which returns one row, an object. */
+  async fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<Row>
+  async fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<unknown> {
+    return this.#open().fetchRow<unknown>(this.#sql, params, options)
   }
 
   /** Runs the statement, as {@link Queryable.fetchRowOrNull} does. */
-  async fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<Row | null> {
-    return this.#open().fetchRowOrNull<Row>(this.#sql, params, options)
+  async fetchRowOrNull<ArrayRow extends unknown[] = unknown[]>(
+    params: QueryParameters | undefined,
+    options: ArrayMode,
+  ): Promise<ArrayRow | null>
+  /** Runs the statement, which returns one row or none. A function makes that row. */
+  async fetchRowOrNull<Mapped>(
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<Mapped | null>
+  /** Runs the statement, which returns one row, an object, or none. */
+  async fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<Row | null>
+  async fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<unknown> {
+    return this.#open().fetchRowOrNull<unknown>(this.#sql, params, options)
   }
 
   /** Runs the statement, as {@link Queryable.fetchVal} does. */
@@ -142,7 +164,18 @@ export class PreparedStatement<
   }
 
   /** Makes a cursor for the rows of the statement, as {@link Queryable.cursor} does. */
-  cursor(params?: QueryParameters, options?: CursorOptions): Cursor<Row> {
+  cursor<ArrayRow extends unknown[] = unknown[]>(
+    params: QueryParameters | undefined,
+    options: ArrayMode & CursorOptions,
+  ): Cursor<ArrayRow>
+  /** Makes a cursor for rows of the statement that a function makes. */
+  cursor<Mapped>(
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped> & CursorOptions,
+  ): Cursor<Mapped>
+  /** Makes a cursor for rows of the statement that are objects. */
+  cursor(params?: QueryParameters, options?: CursorOptions): Cursor<Row>
+  cursor(params?: QueryParameters, options?: CursorOptions): Cursor<unknown> {
     return this.#open().cursor<Row>(this.#sql, params, options)
   }
 

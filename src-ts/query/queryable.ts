@@ -208,31 +208,61 @@ export abstract class Queryable {
    * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
    * with {@link ConnectionExecuteError}, although the statement was executed.
    */
+  async fetchRow<Row extends unknown[] = unknown[]>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: ArrayMode,
+  ): Promise<Row>
+  /** Runs a statement that returns exactly one row. A function makes that row. */
+  async fetchRow<Mapped, Row = Record<string, unknown>>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<Mapped>
+  /** Runs a statement that returns exactly one row, an object. */
   async fetchRow<Row = Record<string, unknown>>(
     sql: string,
     params?: QueryParameters,
     options?: QueryOptions,
-  ): Promise<Row> {
+  ): Promise<Row>
+  async fetchRow(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<unknown> {
     const { running, shaping } = query(this, sql, params, options, countRows)
     const output = await running
     checkOneRow(output)
-    return toRows<Row>(output, shaping)[0] as Row
+    return toRows<unknown>(output, shaping)[0]
   }
 
   /**
    * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
    * with {@link ConnectionExecuteError}, although the statement was executed.
    */
+  async fetchRowOrNull<Row extends unknown[] = unknown[]>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: ArrayMode,
+  ): Promise<Row | null>
+  /** Runs a statement that returns one row or none. A function makes that row. */
+  async fetchRowOrNull<Mapped, Row = Record<string, unknown>>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<Mapped | null>
+  /** Runs a statement that returns one row, an object, or none. */
   async fetchRowOrNull<Row = Record<string, unknown>>(
     sql: string,
     params?: QueryParameters,
     options?: QueryOptions,
-  ): Promise<Row | null> {
+  ): Promise<Row | null>
+  async fetchRowOrNull(
+    sql: string,
+    params?: QueryParameters,
+    options?: QueryOptions,
+  ): Promise<unknown> {
     const { running, shaping } = query(this, sql, params, options, countRows)
     const output = await running
     if (typeof output === 'number' || !output.returnsRows || output.rowCount > 1)
       throw wrongRows('one row or none', output)
-    return toRows<Row>(output, shaping)[0] ?? null
+    return toRows<unknown>(output, shaping)[0] ?? null
   }
 
   /**
@@ -339,8 +369,26 @@ export abstract class Queryable {
    */
   async pipeline<Statements extends readonly PipelineStatement[]>(
     statements: readonly [...Statements],
+    options: ArrayMode,
+  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult<unknown[]> }>
+  /** Runs several statements, all sent at once. A function makes their rows. */
+  async pipeline<
+    Statements extends readonly PipelineStatement[],
+    Mapped,
+    Row = Record<string, unknown>,
+  >(
+    statements: readonly [...Statements],
+    options: MapMode<Row, Mapped>,
+  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult<Mapped> }>
+  /** Runs several statements, all sent at once. Their rows are objects. */
+  async pipeline<Statements extends readonly PipelineStatement[]>(
+    statements: readonly [...Statements],
     options?: QueryOptions,
-  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult }> {
+  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult }>
+  async pipeline(
+    statements: readonly PipelineStatement[],
+    options?: QueryOptions,
+  ): Promise<QueryResult<unknown>[]> {
     const { bounds, manner, types, shaping } = resolveQuery(options, this[typesOf]())
     const split = splitPipeline(statements)
     const { texts, order } = split
@@ -373,9 +421,7 @@ export abstract class Queryable {
     } catch (error) {
       throw byNameIn(split, error)
     }
-    return outputs.map((output) => toQueryResult(output, shaping)) as {
-      -readonly [Index in keyof Statements]: QueryResult
-    }
+    return outputs.map((output) => toQueryResult(output, shaping))
   }
 
   /**

@@ -21,42 +21,48 @@ const BOUNDS: Record<string, () => CallOptions> = {
 const encoded = { types: { encoders: { int4: (value: number) => value } } }
 
 for (const [name, bounds] of Object.entries(BOUNDS)) {
-  test(`statements that nobody awaits are run although the callback returns, or the loop goes on (${name})`, async (t) => {
-    const table = uniqueName('unawaited')
-    await run(`CREATE TABLE ${table} (n int4)`)
-    t.teardown(() => run(`DROP TABLE ${table}`))
-    const channel = uniqueChannel()
-    const { listener } = await openListener(t, { channels: [channel] })
-    const insert = `INSERT INTO ${table} VALUES ($1)`
-    const failures: unknown[] = []
-    const start = (connection: Connection, first: number) => {
-      for (const call of [
-        connection.execute(insert, [first], bounds()),
-        connection.execute(insert, [first + 1], { ...bounds(), ...encoded }),
-        connection.executeMany(insert, [[first + 2]], bounds()),
-        connection.pipeline([[insert, [first + 3]]], { ...bounds(), ...encoded }),
-      ])
-        call.catch((error: unknown) => failures.push(error))
-    }
-    await listener.addCallback(channel, (connection) => start(connection, 10))
-    await listener.startup()
-    listener.listen()
-    const messages = listener.messages({ channels: [channel] })
-    const loop = collect(
-      (async function* () {
-        let first = 20
-        for await (const message of messages) {
-          start(message.connection, (first += 10))
-          yield message
-        }
-      })(),
-      3,
-    )
-    for (const payload of ['1', '2', '3']) await notify(channel, payload)
-    await loop
-    const stored = () => ask<number>(`SELECT count(*)::int4 FROM ${table}`)
-    await waitFor(async () => failures.length > 0 || (await stored()) === 24, { timeoutMs: 5000 })
-    t.deepEqual(failures, [])
-    t.is(await stored(), 24)
-  })
+  test.serial(
+    `statements that nobody awaits are run although the callback returns, or the loop goes on (${name})`,
+    async (t) => {
+      const table = uniqueName('unawaited')
+      await run(`CREATE TABLE ${table} (n int4)`)
+      t.teardown(() => run(`DROP TABLE ${table}`))
+      const channel = uniqueChannel()
+      const { listener } = await openListener(t, { channels: [channel] })
+      const insert = `INSERT INTO ${table} VALUES ($1)`
+      const failures: unknown[] = []
+      const start = (connection: Connection, first: number) => {
+        for (const call of [
+          connection.execute(insert, [first], bounds()),
+          connection.execute(insert, [first + 1], { ...bounds(), ...encoded }),
+          connection.executeMany(insert, [[first + 2]], bounds()),
+          connection.pipeline([[insert, [first + 3]]], { ...bounds(), ...encoded }),
+        ])
+          call.catch((error: unknown) => failures.push(error))
+      }
+      await listener.addCallback(channel, (connection) => start(connection, 10))
+      await listener.startup()
+      listener.listen()
+      const messages = listener.messages({ channels: [channel] })
+      const loop = collect(
+        (async function* () {
+          let first = 20
+          for await (const message of messages) {
+            start(message.connection, (first += 10))
+            yield message
+          }
+        })(),
+        3,
+      )
+      for (const payload of ['1', '2', '3']) await notify(channel, payload)
+      await loop
+      const stored = () => ask<number>(`SELECT count(*)::int4 FROM ${table}`)
+      await waitFor(async () => failures.length > 0 || (await stored()) === 24, {
+        timeoutMs: 60_000,
+        what: 'the rows of all statements',
+      })
+      t.deepEqual(failures, [])
+      t.is(await stored(), 24)
+    },
+  )
 }
