@@ -144,7 +144,7 @@ interface TypeOptions {
     json?: {
         /** Makes a value of JSON text. @default `JSON.parse` */
         parse?: ((text: string) => unknown) | undefined;
-        /** Makes JSON text of an object. @default `JSON.stringify` */
+        /** Makes JSON text of an object, or `undefined` where it has none. Another return is refused. @default `JSON.stringify` */
         stringify?: ((value: unknown) => string | undefined) | undefined;
     } | undefined;
     /**
@@ -159,7 +159,10 @@ interface TypeOptions {
     decoders?: Readonly<Record<string, Decoder>> | undefined;
     /**
      * Functions by the name of a PostgreSQL type, which for a domain is its own: each makes the parameter of a value that is given for
-     * that type, also of the elements of an array.
+     * that type, also of the elements of an array, a `Set`, a typed array or a `BoundedArray`.
+     *
+     * They are called once the server has told the types. What they get is as it was at the moment of the call: a copy of an array, a literal,
+     * a `Map`, a `Set`, bytes or a `Date`. An instance of a class of the user's is given itself.
      * @default none
      */
     encoders?: Readonly<Record<string, Encoder>> | undefined;
@@ -259,7 +262,11 @@ declare class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row
     batches(): AsyncGenerator<Row[], void, undefined>;
     /** Yields the rows. */
     [Symbol.asyncIterator](): AsyncGenerator<Row, void, undefined>;
-    /** Closes the cursor; while a `COPY` is open, once that has ended, without waiting for it. A second call has no effect. */
+    /**
+     * Closes the cursor; while a `COPY` is open, once that has ended, without waiting for it. A second call has no effect. A connection of the
+     * pool whose server does not answer within 5 s is closed. Then the call rejects with {@link ConnectionClosedError} if the cursor has a
+     * transaction of its own that was to be committed.
+     */
     close(): Promise<void>;
     /** Closes the cursor, as {@link Cursor.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
@@ -364,14 +371,29 @@ declare class PreparedStatement<Row extends object = Record<string, unknown>> im
     /** Runs the statement. Its rows are objects. */
     execute(params?: QueryParameters, options?: QueryOptions): Promise<QueryResult<Row>>;
     /** Runs the statement, as {@link Queryable.fetchRow} does. */
+    fetchRow<ArrayRow extends unknown[] = unknown[]>(params: QueryParameters | undefined, options: ArrayMode): Promise<ArrayRow>;
+    /** Runs the statement, which returns one row. A function makes that row. */
+    fetchRow<Mapped>(params: QueryParameters | undefined, options: MapMode<Row, Mapped>): Promise<Mapped>;
+    /** Runs the statement, which returns one row, an object. */
     fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<Row>;
     /** Runs the statement, as {@link Queryable.fetchRowOrNull} does. */
+    fetchRowOrNull<ArrayRow extends unknown[] = unknown[]>(params: QueryParameters | undefined, options: ArrayMode): Promise<ArrayRow | null>;
+    /** Runs the statement, which returns one row or none. A function makes that row. */
+    fetchRowOrNull<Mapped>(params: QueryParameters | undefined, options: MapMode<Row, Mapped>): Promise<Mapped | null>;
+    /** Runs the statement, which returns one row, an object, or none. */
     fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<Row | null>;
     /** Runs the statement, as {@link Queryable.fetchVal} does. */
     fetchVal<Value = unknown>(params?: QueryParameters, options?: QueryOptions): Promise<Value>;
     /** Makes a cursor for the rows of the statement, as {@link Queryable.cursor} does. */
+    cursor<ArrayRow extends unknown[] = unknown[]>(params: QueryParameters | undefined, options: ArrayMode & CursorOptions): Cursor<ArrayRow>;
+    /** Makes a cursor for rows of the statement that a function makes. */
+    cursor<Mapped>(params: QueryParameters | undefined, options: MapMode<Row, Mapped> & CursorOptions): Cursor<Mapped>;
+    /** Makes a cursor for rows of the statement that are objects. */
     cursor(params?: QueryParameters, options?: CursorOptions): Cursor<Row>;
-    /** Has the server forget the statement. Later calls of its other methods reject. A second call has no effect. */
+    /**
+     * Has the server forget the statement. Later calls of its other methods reject. Resolves also behind the end of the transaction or the
+     * connection that has prepared it; while a `COPY` is open there, without waiting for it. A second call has no effect.
+     */
     close(): Promise<void>;
     /** Closes the statement, as {@link PreparedStatement.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
@@ -615,11 +637,19 @@ declare abstract class Queryable {
      * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
+    fetchRow<Row extends unknown[] = unknown[]>(sql: string, params: QueryParameters | undefined, options: ArrayMode): Promise<Row>;
+    /** Runs a statement that returns exactly one row. A function makes that row. */
+    fetchRow<Mapped, Row = Record<string, unknown>>(sql: string, params: QueryParameters | undefined, options: MapMode<Row, Mapped>): Promise<Mapped>;
+    /** Runs a statement that returns exactly one row, an object. */
     fetchRow<Row = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<Row>;
     /**
      * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
      * with {@link ConnectionExecuteError}, although the statement was executed.
      */
+    fetchRowOrNull<Row extends unknown[] = unknown[]>(sql: string, params: QueryParameters | undefined, options: ArrayMode): Promise<Row | null>;
+    /** Runs a statement that returns one row or none. A function makes that row. */
+    fetchRowOrNull<Mapped, Row = Record<string, unknown>>(sql: string, params: QueryParameters | undefined, options: MapMode<Row, Mapped>): Promise<Mapped | null>;
+    /** Runs a statement that returns one row, an object, or none. */
     fetchRowOrNull<Row = Record<string, unknown>>(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<Row | null>;
     /**
      * Runs a statement that returns exactly one row, and resolves with the row's first column. With another number of
@@ -665,6 +695,14 @@ declare abstract class Queryable {
      * @param options - Bounds of the call, and the form of the rows. @default objects
      * @returns A result for each statement, in their order.
      */
+    pipeline<Statements extends readonly PipelineStatement[]>(statements: readonly [...Statements], options: ArrayMode): Promise<{
+        -readonly [Index in keyof Statements]: QueryResult<unknown[]>;
+    }>;
+    /** Runs several statements, all sent at once. A function makes their rows. */
+    pipeline<Statements extends readonly PipelineStatement[], Mapped, Row = Record<string, unknown>>(statements: readonly [...Statements], options: MapMode<Row, Mapped>): Promise<{
+        -readonly [Index in keyof Statements]: QueryResult<Mapped>;
+    }>;
+    /** Runs several statements, all sent at once. Their rows are objects. */
     pipeline<Statements extends readonly PipelineStatement[]>(statements: readonly [...Statements], options?: QueryOptions): Promise<{
         -readonly [Index in keyof Statements]: QueryResult;
     }>;

@@ -7,6 +7,7 @@ import {
   ArgumentTypeError,
   ConnectionExecuteError,
   DatabaseError,
+  type PipelineStatement,
 } from 'pglisten'
 import { RecentlyUsed } from '../../src-ts/query/recently-used.js'
 import { connect } from '../support/connect.js'
@@ -292,3 +293,30 @@ test('what is kept is bounded, and what was used last stays', (t) => {
   t.is(recent.get('a'), 1)
   t.is(recent.get('c'), 4)
 })
+
+for (const types of [{}, { encoders: { bool: Boolean } }]) {
+  const how = 'encoders' in types ? 'with encoders' : 'without encoders'
+  test(`an error of a pipeline tells of a parameter by its name in the statement that has failed (${how})`, async (t) => {
+    const connection = await connect(t)
+    const refused = async (statements: PipelineStatement[], message: RegExp, index: number) => {
+      const error = await t.throwsAsync(connection.pipeline(statements, { types }), {
+        instanceOf: ConnectionExecuteError,
+        message,
+      })
+      t.is(error.statementIndex, index)
+    }
+    await refused(
+      [
+        ['SELECT $(first)p::int4, $(second)p::text', { first: 1, second: 'a' }],
+        ['SELECT $(second)p::text, $(first)p::int4', { first: new Date(0), second: 'a' }],
+      ],
+      /^Statement 1 of the pipeline: Expected parameter \$\(first\)p \(int4\) to be an integer/,
+      1,
+    )
+    await refused(
+      ['SELECT 1', ['SELECT $1::int4', [new Date(0)]]],
+      /^Statement 1 of the pipeline: Expected parameter \$1 \(int4\)/,
+      1,
+    )
+  })
+}

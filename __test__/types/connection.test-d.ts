@@ -9,6 +9,7 @@ import {
   type Connection,
   type ConnectionInfo,
   type CopyStream,
+  type Cursor,
   type QueryParameter,
   type QueryParameters,
   type QueryResult,
@@ -35,6 +36,60 @@ export async function rowsAreUnknownUnlessDeclared(): Promise<void> {
   // A plain array, not a result of its own.
   const items = orders.map((order) => order.item)
   exactly<string[]>()(items)
+}
+
+export async function theFormOfRowsIsThatOfTheOptions(): Promise<void> {
+  const sql = 'SELECT id, item FROM orders'
+  const asArray = { rowMode: 'array' } as const
+  const toItem = { map: (order: Order) => order.item }
+  const toCount = { rowMode: 'array', map: (row: unknown[]) => row.length } as const
+  exactly<QueryResult<unknown[]>>()(await connection.execute(sql, [], asArray))
+  exactly<QueryResult<string>>()(await connection.fetch(sql, [], toItem))
+  exactly<unknown[]>()(await connection.fetchRow(sql, [], asArray))
+  exactly<[bigint, string]>()(await connection.fetchRow<[bigint, string]>(sql, [], asArray))
+  exactly<string>()(await connection.fetchRow(sql, [], toItem))
+  exactly<number>()(await connection.fetchRow(sql, [], toCount))
+  exactly<Order>()(await connection.fetchRow<Order>(sql, [], { timeoutMs: 5 }))
+  exactly<Order>()(await connection.fetchRow<Order>(sql))
+  exactly<Record<string, unknown>>()(await connection.fetchRow(sql, []))
+  exactly<unknown[] | null>()(await connection.fetchRowOrNull(sql, [], asArray))
+  exactly<string | null>()(await connection.fetchRowOrNull(sql, undefined, toItem))
+  exactly<Order | null>()(await connection.fetchRowOrNull<Order>(sql))
+  const row = await connection.fetchRow(sql, [], asArray)
+  // @ts-expect-error -- an array has no columns by name.
+  row.id
+  exactly<Cursor<unknown[]>>()(connection.cursor(sql, [], { ...asArray, batchSize: 5 }))
+  exactly<Cursor<string>>()(connection.cursor(sql, [], toItem))
+}
+
+export async function thePipelineHasTheFormOfItsOptions(): Promise<void> {
+  const statements = ['SELECT 1', ['SELECT $1', [1]]] as const
+  exactly<[QueryResult, QueryResult]>()(await connection.pipeline(statements))
+  exactly<[QueryResult, QueryResult]>()(await connection.pipeline(statements, { timeoutMs: 5 }))
+  exactly<[QueryResult<unknown[]>, QueryResult<unknown[]>]>()(
+    await connection.pipeline(statements, { rowMode: 'array' }),
+  )
+  exactly<[QueryResult<number>, QueryResult<number>]>()(
+    await connection.pipeline(statements, { map: (row: { n: number }) => row.n }),
+  )
+}
+
+export async function aPreparedStatementHasTheFormOfItsOptions(): Promise<void> {
+  const statement = await connection.prepare<Order>('SELECT id, item FROM orders')
+  const asArray = { rowMode: 'array' } as const
+  const toItem = { map: (order: Order) => order.item }
+  exactly<QueryResult<unknown[]>>()(await statement.execute([], asArray))
+  exactly<QueryResult<string>>()(await statement.execute([], toItem))
+  exactly<Order>()(await statement.fetchRow())
+  exactly<Order>()(await statement.fetchRow([], { timeoutMs: 5 }))
+  exactly<unknown[]>()(await statement.fetchRow([], asArray))
+  exactly<string>()(await statement.fetchRow([], toItem))
+  exactly<Order | null>()(await statement.fetchRowOrNull())
+  exactly<[bigint, string] | null>()(await statement.fetchRowOrNull<[bigint, string]>([], asArray))
+  exactly<string | null>()(await statement.fetchRowOrNull([], toItem))
+  exactly<Cursor<Order>>()(statement.cursor([], { batchSize: 5 }))
+  exactly<Cursor<unknown[]>>()(statement.cursor([], { ...asArray, batchSize: 5 }))
+  exactly<Cursor<string>>()(statement.cursor([], { ...toItem, batchSize: 5 }))
 }
 
 export async function aTransactionGivesWhatItsWorkGives(): Promise<void> {

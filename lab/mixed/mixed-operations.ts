@@ -103,7 +103,7 @@ export const WORKS: Record<string, { weight: number; work: Work }> = {
         [below(10), null, below(10)],
         null,
       ]
-      const row = await connection.fetchRow<unknown[]>(
+      const row = await connection.fetchRow(
         `SELECT $1::int4, $2::int8, $3::text, $4::bool, $5::float8, $6::timestamptz, $7::bytea, $8::jsonb,
            $9::int4[], $10::uuid`,
         values,

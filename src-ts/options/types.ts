@@ -83,7 +83,7 @@ export interface TypeOptions {
     | {
         /** Makes a value of JSON text. @default `JSON.parse` */
         parse?: ((text: string) => unknown) | undefined
-        /** Makes JSON text of an object. @default `JSON.stringify` */
+        /** Makes JSON text of an object, or `undefined` where it has none. Another return is refused. @default `JSON.stringify` */
         stringify?: ((value: unknown) => string | undefined) | undefined
       }
     | undefined
@@ -99,7 +99,10 @@ export interface TypeOptions {
   decoders?: Readonly<Record<string, Decoder>> | undefined
   /**
    * Functions by the name of a PostgreSQL type, which for a domain is its own: each makes the parameter of a value that is given for
-   * that type, also of the elements of an array.
+   * that type, also of the elements of an array, a `Set`, a typed array or a `BoundedArray`.
+   *
+   * They are called once the server has told the types. What they get is as it was at the moment of the call: a copy of an array, a literal,
+   * a `Map`, a `Set`, bytes or a `Date`. An instance of a class of the user's is given itself.
    * @default none
    */
   encoders?: Readonly<Record<string, Encoder>> | undefined

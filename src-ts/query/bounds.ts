@@ -3,7 +3,7 @@ import { NativeCallBounds } from '#native'
 import { ArgumentTypeError, ConnectionTimeoutError } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
 import { AbortedError } from '../native/aborted.js'
-import { settledWithin } from '../native/bounded-wait.js'
+import { settledWithin, watchBounds } from '../native/bounded-wait.js'
 import { warnOfDefect } from '../native/defect.js'
 import type { CallOptions } from '../options/call.js'
 import { checkOptions } from '../options/validate.js'
@@ -78,12 +78,44 @@ export function bounded<Result>(
 
 /** Waits for a lease that is still to come, within the bounds of the call that needs it. */
 export function leasedWithin<Lease>(bounds: CallOptions, leasing: Promise<Lease>): Promise<Lease> {
-  return settledWithin(
-    bounds,
-    leasing,
-    (timeoutMs) =>
-      new ConnectionTimeoutError(`waiting for a connection took longer than ${timeoutMs} ms`),
-  )
+  return settledWithin(bounds, leasing, lateLease)
+}
+
+/**
+ * Starts something on a lease that is still to come, unless the bounds of the call are reached before. It starts in the very reaction to
+ * `leasing` that is added here: what is added later, such as the end of the lease, comes behind it.
+ */
+export function startedOn<Lease, Result>(
+  bounds: CallOptions,
+  leasing: Promise<Lease>,
+  start: (lease: Lease) => Promise<Result>,
+): Promise<Result> {
+  const { signal, timeoutMs } = bounds
+  if (!signal && timeoutMs === undefined) return leasing.then(start)
+  return new Promise((resolve, reject) => {
+    let isGivenUp = false
+    const giveUp = (reason: unknown) => {
+      isGivenUp = true
+      reject(reason)
+    }
+    const unwatch = watchBounds(bounds, giveUp, (after) => giveUp(lateLease(after)))
+    const started = leasing.then(
+      (lease) => {
+        unwatch()
+        // Nobody waits for the outcome of a call that was given up.
+        return isGivenUp ? (undefined as never) : start(lease)
+      },
+      (error: unknown) => {
+        unwatch()
+        throw error
+      },
+    )
+    started.then(resolve, reject)
+  })
+}
+
+function lateLease(timeoutMs: number): ConnectionTimeoutError {
+  return new ConnectionTimeoutError(`waiting for a connection took longer than ${timeoutMs} ms`)
 }
 
 async function settled<Result>(

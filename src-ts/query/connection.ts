@@ -10,7 +10,15 @@ import type { CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
-import { Queryable, atomically, leaseOf, scopeOf, typesOf } from './queryable.js'
+import {
+  Queryable,
+  atomically,
+  leaseOf,
+  presentOf,
+  scopeOf,
+  typesOf,
+  type Present,
+} from './queryable.js'
 import { checkFree, copyIn, occupant } from './occupant.js'
 import type { Companion } from './flight.js'
 import {
@@ -260,6 +268,11 @@ export class Connection extends Queryable implements AsyncDisposable {
   }
 
   /** @internal */
+  [presentOf](): Present {
+    return { lease: this.#held?.present, copy: copyIn(this) }
+  }
+
+  /** @internal */
   async [atomically]<Result>(
     work: (queryable: Queryable) => Promise<Result>,
     bounds: CallOptions,
@@ -298,6 +311,7 @@ export class Connection extends Queryable implements AsyncDisposable {
         }
       },
       copy: () => copyIn(this),
+      isOwn: () => own !== undefined,
       end: async (failed) => {
         if (!own || own.isEnded) return
         if (failed) await own.rollback()

@@ -27,6 +27,8 @@ export interface CursorScope {
   open(left: () => CallOptions): Promise<NativeCursor>
   /** The `COPY` that is open there: what is sent meanwhile waits for the end of its data. */
   copy(): Occupant | undefined
+  /** Whether the cursor has a transaction of its own, whose end closes the cursor too. */
+  isOwn(): boolean
   /** Called once when the cursor is closed; `failed` tells whether a fetch has failed. */
   end(failed: boolean): Promise<void>
 }
@@ -124,7 +126,11 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
     for await (const rows of this.batches()) yield* rows
   }
 
-  /** Closes the cursor; while a `COPY` is open, once that has ended, without waiting for it. A second call has no effect. */
+  /**
+   * Closes the cursor; while a `COPY` is open, once that has ended, without waiting for it. A second call has no effect. A connection of the
+   * pool whose server does not answer within 5 s is closed. Then the call rejects with {@link ConnectionClosedError} if the cursor has a
+   * transaction of its own that was to be committed.
+   */
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
@@ -144,10 +150,13 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
       await this.#scope.end(true)
       return
     }
-    // Within a transaction that has ended, or whose connection is lost, there is nothing left to close.
-    const closing = bridge.call((id) => cursor.close(id)).catch(() => {})
-    // The data of a COPY may come from whoever closes the cursor.
-    if (!this.#scope.copy()) await closing
+    // The rollback of a transaction of the cursor's own is the only thing to wait for.
+    if (!this.#hasFailed || !this.#scope.isOwn()) {
+      // Within a transaction that has ended, or whose connection is lost, there is nothing left to close.
+      const closing = bridge.call((id) => cursor.close(id)).catch(() => {})
+      // The data of a COPY may come from whoever closes the cursor.
+      if (!this.#scope.copy()) await closing
+    }
     await this.#scope.end(this.#hasFailed)
   }
 }

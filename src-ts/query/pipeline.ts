@@ -1,9 +1,12 @@
 // Statements that are sent together.
-import { ArgumentTypeError } from '../errors.js'
+import { ArgumentTypeError, PglistenError } from '../errors.js'
 import { expected } from '../options/validate.js'
 import {
+  addEncodedValues,
   addValues,
+  byName,
   numbered,
+  takeValues,
   type NumberedStatement,
   type QueryParameters,
 } from './parameters/named.js'
@@ -48,23 +51,52 @@ export function splitPipeline(statements: unknown): SplitPipeline {
   return { texts: known.map(({ text }) => text), order, numbered: known, params }
 }
 
-/**
- * @internal Checks and converts the parameters of a pipeline. `parameterTypes` are given, for each text, when they are to be encoded by
- * their types.
- */
-export function toPipelineLists(
-  { order, numbered: known, params }: SplitPipeline,
+/** @internal Checks and converts the parameters of a pipeline. */
+export function toPipelineLists(split: SplitPipeline, types: ResolvedTypes): ParameterLists {
+  const lists = new ParameterLists()
+  forEachOf(split, (statement, index, place) =>
+    addValues(lists, statement, split.params[index], types, place),
+  )
+  return lists
+}
+
+/** @internal Checks the parameters of a pipeline, and takes them as they are now, to be encoded once their types are known. */
+export function takePipelineValues(split: SplitPipeline, types: ResolvedTypes): unknown[][] {
+  const taken: unknown[][] = []
+  forEachOf(split, (statement, index, place) =>
+    taken.push(takeValues(statement, split.params[index], types, place)),
+  )
+  return taken
+}
+
+/** @internal Encodes the parameters of a pipeline, which were taken, by their types, which are given for each text; and converts them. */
+export function toEncodedPipelineLists(
+  split: SplitPipeline,
+  taken: readonly (readonly unknown[])[],
   types: ResolvedTypes,
-  parameterTypes?: readonly (readonly string[])[],
+  parameterTypes: readonly (readonly string[])[],
 ): ParameterLists {
   const lists = new ParameterLists()
+  forEachOf(split, (statement, index, place) => {
+    const ofText = parameterTypes[split.order[index]!]!
+    addEncodedValues(lists, statement, taken[index]!, ofText, types, place)
+  })
+  return lists
+}
+
+function forEachOf(
+  { order, numbered: known }: SplitPipeline,
+  take: (statement: NumberedStatement, index: number, place: () => string) => void,
+): void {
   let index = 0
   const place = () => `statements[${index}][1]`
-  for (; index < order.length; index += 1) {
-    const number = order[index]!
-    addValues(lists, known[number]!, params[index], types, place, parameterTypes?.[number])
-  }
-  return lists
+  for (; index < order.length; index += 1) take(known[order[index]!]!, index, place)
+}
+
+/** @internal An error of a pipeline that tells of parameters by the names that they have in the statement that has failed. */
+export function byNameIn(split: SplitPipeline, error: unknown): unknown {
+  const index = error instanceof PglistenError ? error.statementIndex : undefined
+  return index === undefined ? error : byName(split.numbered[split.order[index]!]!.names, error)
 }
 
 /** @internal The texts of a pipeline, one for each statement, as they are told to whoever traces statements. */

@@ -67,7 +67,7 @@ export class PreparedStatement<
   readonly #sql: string
   readonly #parameters: readonly ParameterType[]
   readonly #columns: readonly PreparedColumn[]
-  #isClosed = false
+  #closed: Promise<void> | undefined
 
   /** @internal */
   constructor(
@@ -124,13 +124,35 @@ export class PreparedStatement<
   }
 
   /** Runs the statement, as {@link Queryable.fetchRow} does. */
-  async fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<Row> {
-    return this.#open().fetchRow<Row>(this.#sql, params, options)
+  async fetchRow<ArrayRow extends unknown[] = unknown[]>(
+    params: QueryParameters | undefined,
+    options: ArrayMode,
+  ): Promise<ArrayRow>
+  /** Runs the statement, which returns one row. A function makes that row. */
+  async fetchRow<Mapped>(
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<Mapped>
+  /** Runs the statement, which returns one row, an object. */
+  async fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<Row>
+  async fetchRow(params?: QueryParameters, options?: QueryOptions): Promise<unknown> {
+    return this.#open().fetchRow<unknown>(this.#sql, params, options)
   }
 
   /** Runs the statement, as {@link Queryable.fetchRowOrNull} does. */
-  async fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<Row | null> {
-    return this.#open().fetchRowOrNull<Row>(this.#sql, params, options)
+  async fetchRowOrNull<ArrayRow extends unknown[] = unknown[]>(
+    params: QueryParameters | undefined,
+    options: ArrayMode,
+  ): Promise<ArrayRow | null>
+  /** Runs the statement, which returns one row or none. A function makes that row. */
+  async fetchRowOrNull<Mapped>(
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<Mapped | null>
+  /** Runs the statement, which returns one row, an object, or none. */
+  async fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<Row | null>
+  async fetchRowOrNull(params?: QueryParameters, options?: QueryOptions): Promise<unknown> {
+    return this.#open().fetchRowOrNull<unknown>(this.#sql, params, options)
   }
 
   /** Runs the statement, as {@link Queryable.fetchVal} does. */
@@ -142,15 +164,28 @@ export class PreparedStatement<
   }
 
   /** Makes a cursor for the rows of the statement, as {@link Queryable.cursor} does. */
-  cursor(params?: QueryParameters, options?: CursorOptions): Cursor<Row> {
+  cursor<ArrayRow extends unknown[] = unknown[]>(
+    params: QueryParameters | undefined,
+    options: ArrayMode & CursorOptions,
+  ): Cursor<ArrayRow>
+  /** Makes a cursor for rows of the statement that a function makes. */
+  cursor<Mapped>(
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped> & CursorOptions,
+  ): Cursor<Mapped>
+  /** Makes a cursor for rows of the statement that are objects. */
+  cursor(params?: QueryParameters, options?: CursorOptions): Cursor<Row>
+  cursor(params?: QueryParameters, options?: CursorOptions): Cursor<unknown> {
     return this.#open().cursor<Row>(this.#sql, params, options)
   }
 
-  /** Has the server forget the statement. Later calls of its other methods reject. A second call has no effect. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    await this.#forget()
+  /**
+   * Has the server forget the statement. Later calls of its other methods reject. Resolves also behind the end of the transaction or the
+   * connection that has prepared it; while a `COPY` is open there, without waiting for it. A second call has no effect.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#forget()
+    return this.#closed
   }
 
   /** Closes the statement, as {@link PreparedStatement.close} does. */
@@ -159,7 +194,7 @@ export class PreparedStatement<
   }
 
   #open(): Runner {
-    if (this.#isClosed) throw new ConnectionExecuteError('the prepared statement was closed')
+    if (this.#closed) throw new ConnectionExecuteError('the prepared statement was closed')
     return this.#runner
   }
 }

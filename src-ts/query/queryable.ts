@@ -11,25 +11,29 @@ import type {
   NativeRecordEncoder,
 } from '#native'
 import { bridge } from '../native/bridge.js'
-import { ArgumentTypeError, ConnectionExecuteError } from '../errors.js'
+import { warnOfDefect } from '../native/defect.js'
+import { ArgumentTypeError, ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
 import {
   COPIED_COLUMNS,
   RecordWriter,
   tableOf,
+  type CopiedColumn,
   type CopyRecords,
   type CopyRecordsOptions,
 } from './copy/records.js'
 import { Cursor, splitCursorOptions, type CursorOptions, type CursorScope } from './cursor.js'
-import { bounded, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
+import { bounded, resolveCallOptions, startedOn, type CallOptions } from './bounds.js'
 import {
   checkSql,
   numbered,
   type NumberedStatement,
+  takeParameterSets,
+  takeValues,
   tellingNames,
+  toEncodedLists,
   toEncodedValues,
   toNativeValues,
   toParameterLists,
-  toValues,
   type NamedQueryParameters,
   type QueryParameters,
 } from './parameters/named.js'
@@ -43,7 +47,15 @@ import {
 } from './options.js'
 import { toNativeParameters, type QueryParameter } from './parameters/parameters.js'
 import { observed, type backendOf, type observationOf } from './observed.js'
-import { splitPipeline, textOf, toPipelineLists, type PipelineStatement } from './pipeline.js'
+import {
+  byNameIn,
+  splitPipeline,
+  takePipelineValues,
+  textOf,
+  toEncodedPipelineLists,
+  toPipelineLists,
+  type PipelineStatement,
+} from './pipeline.js'
 import { PreparedStatement } from './prepared-statement.js'
 import { binaryCopyStatement, copyFrom, type BinaryCopyOptions } from './copy/from.js'
 import { SourceReader, type BinaryCopySource, type CopySource } from './copy/source.js'
@@ -70,6 +82,17 @@ export const scopeOf: unique symbol = Symbol('scopeOf')
 /** @internal The key of the method that returns the lease for a statement. It throws when no statement may run now. */
 export const leaseOf: unique symbol = Symbol('leaseOf')
 
+/** @internal The key of the method that returns what there is of a queryable, also when no statement may run now. */
+export const presentOf: unique symbol = Symbol('presentOf')
+
+/** @internal What there is of a queryable at a moment. */
+export interface Present {
+  /** The lease that is there. It may have ended. */
+  readonly lease: NativeLease | undefined
+  /** The `COPY` that is open there: what is sent meanwhile waits for the end of its data. */
+  readonly copy: Occupant | undefined
+}
+
 /**
  * Runs statements: one after the other, in the order of the calls, even when the calls are not awaited.
  *
@@ -87,6 +110,9 @@ export const leaseOf: unique symbol = Symbol('leaseOf')
 export abstract class Queryable {
   /** @internal */
   abstract [leaseOf](): NativeLease | Promise<NativeLease>
+
+  /** @internal */
+  abstract [presentOf](): Present
 
   /** @internal Who has the queryable to itself now. Declared only, since each callback gets a connection. */
   declare [occupant]: Occupant | undefined;
@@ -182,31 +208,61 @@ export abstract class Queryable {
    * Runs a statement that returns exactly one row, and resolves with that row. With another number of rows it rejects
    * with {@link ConnectionExecuteError}, although the statement was executed.
    */
+  async fetchRow<Row extends unknown[] = unknown[]>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: ArrayMode,
+  ): Promise<Row>
+  /** Runs a statement that returns exactly one row. A function makes that row. */
+  async fetchRow<Mapped, Row = Record<string, unknown>>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<Mapped>
+  /** Runs a statement that returns exactly one row, an object. */
   async fetchRow<Row = Record<string, unknown>>(
     sql: string,
     params?: QueryParameters,
     options?: QueryOptions,
-  ): Promise<Row> {
+  ): Promise<Row>
+  async fetchRow(sql: string, params?: QueryParameters, options?: QueryOptions): Promise<unknown> {
     const { running, shaping } = query(this, sql, params, options, countRows)
     const output = await running
     checkOneRow(output)
-    return toRows<Row>(output, shaping)[0] as Row
+    return toRows<unknown>(output, shaping)[0]
   }
 
   /**
    * Runs a statement that returns one row or none, and resolves with that row or with `null`. With more rows it rejects
    * with {@link ConnectionExecuteError}, although the statement was executed.
    */
+  async fetchRowOrNull<Row extends unknown[] = unknown[]>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: ArrayMode,
+  ): Promise<Row | null>
+  /** Runs a statement that returns one row or none. A function makes that row. */
+  async fetchRowOrNull<Mapped, Row = Record<string, unknown>>(
+    sql: string,
+    params: QueryParameters | undefined,
+    options: MapMode<Row, Mapped>,
+  ): Promise<Mapped | null>
+  /** Runs a statement that returns one row, an object, or none. */
   async fetchRowOrNull<Row = Record<string, unknown>>(
     sql: string,
     params?: QueryParameters,
     options?: QueryOptions,
-  ): Promise<Row | null> {
+  ): Promise<Row | null>
+  async fetchRowOrNull(
+    sql: string,
+    params?: QueryParameters,
+    options?: QueryOptions,
+  ): Promise<unknown> {
     const { running, shaping } = query(this, sql, params, options, countRows)
     const output = await running
     if (typeof output === 'number' || !output.returnsRows || output.rowCount > 1)
       throw wrongRows('one row or none', output)
-    return toRows<Row>(output, shaping)[0] ?? null
+    return toRows<unknown>(output, shaping)[0] ?? null
   }
 
   /**
@@ -246,9 +302,9 @@ export abstract class Queryable {
     const { bounds, types, manner } = resolveStatement(options, this[typesOf]())
     let run: Run<number>
     if (types.encoders.size > 0) {
-      const sets = withoutUsers(paramSets)
+      const sets = takeParameterSets(statement, paramSets, types)
       run = holding(text, manner, (held) => {
-        const lists = toParameterLists(statement, sets, types, held.parameterTypes())
+        const lists = toEncodedLists(statement, sets, held.parameterTypes(), types)
         return (id) => held.executeMany(id, lists)
       })
     } else {
@@ -313,20 +369,39 @@ export abstract class Queryable {
    */
   async pipeline<Statements extends readonly PipelineStatement[]>(
     statements: readonly [...Statements],
+    options: ArrayMode,
+  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult<unknown[]> }>
+  /** Runs several statements, all sent at once. A function makes their rows. */
+  async pipeline<
+    Statements extends readonly PipelineStatement[],
+    Mapped,
+    Row = Record<string, unknown>,
+  >(
+    statements: readonly [...Statements],
+    options: MapMode<Row, Mapped>,
+  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult<Mapped> }>
+  /** Runs several statements, all sent at once. Their rows are objects. */
+  async pipeline<Statements extends readonly PipelineStatement[]>(
+    statements: readonly [...Statements],
     options?: QueryOptions,
-  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult }> {
+  ): Promise<{ -readonly [Index in keyof Statements]: QueryResult }>
+  async pipeline(
+    statements: readonly PipelineStatement[],
+    options?: QueryOptions,
+  ): Promise<QueryResult<unknown>[]> {
     const { bounds, manner, types, shaping } = resolveQuery(options, this[typesOf]())
     const split = splitPipeline(statements)
     const { texts, order } = split
     let run: Run<NativeQueryOutput[]>
     if (types.encoders.size > 0) {
+      const taken = takePipelineValues(split, types)
       run = (lease, within) =>
         whenHeld(
           bridge.call<NativeHeldPipeline>((id) =>
             lease.holdPipeline(id, texts, order, manner, within),
           ),
           (held) => {
-            const lists = toPipelineLists(split, types, held.parameterTypes())
+            const lists = toEncodedPipelineLists(split, taken, types, held.parameterTypes())
             return (id) => held.run(id, lists)
           },
         )
@@ -335,15 +410,18 @@ export abstract class Queryable {
       run = (lease, within) =>
         bridge.call((id) => lease.pipeline(id, texts, order, lists, manner, within))
     }
-    const outputs = await observed(
-      this,
-      'pipeline',
-      () => textOf(split),
-      () => runOn(this, bounds, run),
-    )
-    return outputs.map((output) => toQueryResult(output, shaping)) as {
-      -readonly [Index in keyof Statements]: QueryResult
+    let outputs: NativeQueryOutput[]
+    try {
+      outputs = await observed(
+        this,
+        'pipeline',
+        () => textOf(split),
+        () => runOn(this, bounds, run),
+      )
+    } catch (error) {
+      throw byNameIn(split, error)
     }
+    return outputs.map((output) => toQueryResult(output, shaping))
   }
 
   /**
@@ -407,8 +485,7 @@ export abstract class Queryable {
         lease.prepare(id, text, manner, within),
       ),
     )
-    const forget = () => call<void>(this, {}, (lease, id) => lease.deallocate(id, text))
-    return new PreparedStatement<Row>(this, forget, sql, description)
+    return new PreparedStatement<Row>(this, () => deallocate(this, text), sql, description)
   }
 
   /**
@@ -452,19 +529,24 @@ export abstract class Queryable {
     records: CopyRecords,
     options?: CopyRecordsOptions,
   ): Promise<number> {
-    const { name, columns, bounds, types: given } = tableOf(table, options)
+    const { name, columns, columnNames, bounds, types: given } = tableOf(table, options)
     const { types } = resolveStatement({ ...bounds, types: given }, this[typesOf]())
+    const isEncoded = types.encoders.size > 0
     return this[atomically](async (queryable) => {
       const plain = { prepared: false, types: PLAIN_TYPES }
-      const all = () => queryable.fetchVal<string | null>(COPIED_COLUMNS, [name], plain)
+      const look = () =>
+        queryable.fetch<CopiedColumn>(COPIED_COLUMNS, [name, columnNames ?? null], plain)
+      const described = columns === undefined || isEncoded ? await look() : []
       // A table may have no column.
-      const names = columns ?? (await all()) ?? ''
+      const names = columns ?? described.map((column) => column.name).join(', ')
       const sql = `SELECT ${names} FROM ${name}`
       const copy = `COPY ${name}${names && ` (${names})`} FROM STDIN`
       const encoder = await call<NativeRecordEncoder>(queryable, {}, (lease, id, within) =>
         lease.recordEncoder(id, sql, within),
       )
-      const columnTypes = types.encoders.size > 0 ? encoder.columnTypes() : undefined
+      const columnTypes = isEncoded
+        ? encoder.columnTypes().map((type, index) => described[index]?.domain ?? type)
+        : undefined
       const writer = new RecordWriter(encoder, records, types, columnTypes)
       let stored = 0
       try {
@@ -575,7 +657,7 @@ function encoding<Result>(
   manner: number,
   start: (held: NativeHeldStatement, id: number, native: unknown[]) => void,
 ): Run<Result> {
-  const values = toValues(statement, params)
+  const values = takeValues(statement, params, types)
   return holding(statement.text, manner, (held) => {
     const native = toEncodedValues(statement, values, held.parameterTypes(), types)
     return (id) => start(held, id, native)
@@ -601,33 +683,30 @@ async function whenHeld<Held extends { giveUp(): void }, Result>(
   start: (held: Held) => (id: number) => void,
 ): Promise<Result> {
   const held = await holding
-  let run: (id: number) => void
   try {
-    run = start(held)
+    return await bridge.call<Result>(start(held))
   } catch (error) {
+    // Nothing happens if it was started.
     held.giveUp()
     throw error
   }
-  return bridge.call<Result>(run)
 }
 
-/** Sets of parameters that are read later, without the arrays of the user's, which may be others by then. */
-function withoutUsers(sets: unknown): unknown {
-  if (!Array.isArray(sets)) return sets
-  return sets.map((set: unknown) => (Array.isArray(set) ? [...(set as unknown[])] : set))
-}
-
-/** Runs something on the lease of a queryable, within the bounds of the call and of the queryable. */
+/**
+ * Runs something on the lease of a queryable, within the bounds of the call and of the queryable. Throws at once for a call that was
+ * aborted before: it leases nothing.
+ */
 function runOn<Result>(
   queryable: Queryable,
   bounds: CallOptions,
   run: Run<Result>,
 ): Promise<Result> {
   const given = queryable[boundsOf](bounds)
+  given.signal?.throwIfAborted()
   const lease = queryable[leaseOf]()
   return bounded(given, (within) =>
     lease instanceof Promise
-      ? leasedWithin(given, lease).then((leased) => run(leased, within))
+      ? startedOn(given, lease, (leased) => run(leased, within))
       : run(lease, within),
   )
 }
@@ -644,6 +723,23 @@ export function call<Result>(
   return runOn(queryable, bounds, (lease, within) =>
     bridge.call<Result>((id) => start(lease, id, within)),
   )
+}
+
+/**
+ * Has the server forget a prepared statement, also while somebody has the queryable to itself. Resolves while a `COPY` is open, which may
+ * need whoever waits for this, and when there is nothing left to forget.
+ */
+async function deallocate(queryable: Queryable, text: string): Promise<void> {
+  const { lease, copy } = queryable[presentOf]()
+  if (!lease) return
+  const forgotten = bridge
+    .call<void>((id) => lease.deallocate(id, text))
+    .catch((error: unknown) => {
+      // The lease has ended, or the session.
+      if (!(error instanceof ConnectionClosedError)) throw error
+    })
+  if (copy) forgotten.catch(warnOfDefect)
+  else await forgotten
 }
 
 function checkOneRow(output: NativeQueryOutput | number): asserts output is NativeQueryOutput {

@@ -21,7 +21,16 @@ import type { CursorScope } from './cursor.js'
 import type { ResolvedObservation } from '../options/observation.js'
 import type { ResolvedTypes } from '../options/types.js'
 import { backendOf, observationOf, observed } from './observed.js'
-import { Queryable, atomically, boundsOf, leaseOf, scopeOf, typesOf } from './queryable.js'
+import {
+  Queryable,
+  atomically,
+  boundsOf,
+  leaseOf,
+  presentOf,
+  scopeOf,
+  typesOf,
+  type Present,
+} from './queryable.js'
 import type { ResolvedTransactionOptions } from './transaction-options.js'
 
 /** The function that {@link Connection.transaction} and {@link Transaction.transaction} run within a transaction. */
@@ -129,6 +138,8 @@ export class Transaction extends Queryable implements AsyncDisposable {
     const limits = new Limits(bounds)
     return Transaction.#open(connection, REFUSAL, limits, WHOLE, async () => {
       const left = countdown(within)
+      // A beginning that was aborted before leases nothing.
+      within.signal?.throwIfAborted()
       const leasing = lease()
       let leased: NativeLease
       if (!(leasing instanceof Promise)) leased = leasing
@@ -367,6 +378,11 @@ export class Transaction extends Queryable implements AsyncDisposable {
   }
 
   /** @internal */
+  [presentOf](): Present {
+    return { lease: this.#lease, copy: copyIn(this.#home()) }
+  }
+
+  /** @internal */
   [atomically]<Result>(
     work: (queryable: Queryable) => Promise<Result>,
     bounds: CallOptions,
@@ -381,6 +397,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
     return {
       open: (left) => open(this, left()),
       copy: () => copyIn(this.#home()),
+      isOwn: () => false,
       end: () => Promise.resolve(),
     }
   }

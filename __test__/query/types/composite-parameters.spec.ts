@@ -103,6 +103,44 @@ test('a field that is given as another object is what that is', async (t) => {
   }
 })
 
+test('a field that is an array of several dimensions keeps its bounds, and the composites in it', async (t) => {
+  const { connection, inner, outer } = await composites(t)
+  const options = { types: { arrayBounds: 'keep' } } as const
+  const ints = new BoundedArray(FIELDS['ints'] as number[][], [0, -1])
+  const bigs = new BoundedArray([[[5n]], [[null]]], [2, 3, 4])
+  const one = { ...NOTHING, ints, bigs }
+  const given = { ints, bigs }
+  t.deepEqual(await connection.fetchVal(`SELECT $1::${inner}`, [given], options), one)
+  const list = new BoundedArray([[one], [null]], [7, 8])
+  const whole = { one, list, n: null }
+  const nested = { one: given, list: new BoundedArray([[given], [null]], [7, 8]) }
+  t.deepEqual(await connection.fetchVal(`SELECT $1::${outer}`, [nested], options), whole)
+  // A composite within the array, given as an array of all of its fields.
+  const fields = Object.keys(NOTHING).map((name) => (name === 'ints' ? ints : null))
+  const asFields = { list: new BoundedArray([fields], [3]) }
+  t.deepEqual(await connection.fetchVal(`SELECT $1::${outer}`, [asFields], options), {
+    one: null,
+    list: new BoundedArray([{ ...NOTHING, ints }], [3]),
+    n: null,
+  })
+  const plain = Object.keys(NOTHING).map((name) => (name === 'label' ? 'a' : null))
+  t.deepEqual(
+    await connection.fetchVal(
+      `SELECT $1::${outer}`,
+      [{ list: new BoundedArray([plain, plain], [3]) }],
+      options,
+    ),
+    {
+      one: null,
+      list: new BoundedArray(
+        Array.from({ length: 2 }, () => ({ ...NOTHING, label: 'a' })),
+        [3],
+      ),
+      n: null,
+    },
+  )
+})
+
 test('JSON in a field keeps the order of its keys, and the digits that its text has', async (t) => {
   const { connection, inner, outer } = await composites(t)
   const text = async (type: string, path: string, value: QueryParameter, options = {}) =>

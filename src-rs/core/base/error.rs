@@ -103,8 +103,20 @@ pub(crate) struct Again {
     pub(crate) may_help: bool,
     /// It may harm: something of the request may have taken effect for good.
     pub(crate) may_harm: bool,
-    /// The server refused the statement before its parameters were bound, so that it did nothing.
-    pub(crate) is_unbound: bool,
+    /// How far the server had come when it refused the request.
+    pub(crate) stage: Stage,
+}
+
+/// How far the server has come with a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The parameters of the statement are not bound yet, so that it has done nothing.
+    Unbound,
+    /// The statement runs, or nothing is known.
+    #[default]
+    Running,
+    /// All statements of the request were executed, and the server commits what it has begun for them by itself.
+    Committing,
 }
 
 /// An error of the core.

@@ -20,7 +20,7 @@ use prepared::refuse_copy;
 pub use prepared::{Column, Description};
 pub(crate) use prepared::{Plan, Prepared};
 
-use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage};
+use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage, Stage};
 use crate::protocol::TransactionStatus;
 use crate::query::backend::{Backend, Execution};
 use crate::query::values::{Dates, Param, Tape};
@@ -179,7 +179,7 @@ pub(crate) async fn run(
         formats: prepared.plan.formats(),
     }])?;
     let mut rows = answer::Rows::new(prepared).in_parts(parts);
-    let answered = answer::read(backend, responses, |part| rows.take(part)).await;
+    let answered = answer::read(backend, responses, 1, |part| rows.take(part)).await;
     answered.map_err(|error| marked(error, prepared))?;
     rows.finish(backend, &prepared.statement, manner).await
 }
@@ -189,7 +189,7 @@ fn marked(error: Error, prepared: &Prepared) -> Error {
     let is_of_parameters = match error.sql_state() {
         // What cannot be read of an answer was executed.
         None => error.kind == ErrorKind::Execute && !error.again.may_harm,
-        Some(state) => error.again.is_unbound && refuses_parameters(state),
+        Some(state) => error.again.stage == Stage::Unbound && refuses_parameters(state),
     };
     Error {
         again: Again {
@@ -224,6 +224,10 @@ fn is_stale(error: &Error) -> bool {
 }
 
 fn names_a_plan(error: &Error) -> bool {
+    let stage = error.again.stage;
+    if stage == Stage::Committing {
+        return false;
+    }
     error.server.as_deref().is_some_and(|server| {
         // The server localizes messages, but not the name of the routine.
         let routine = server.routine.as_deref();
@@ -235,7 +239,7 @@ fn names_a_plan(error: &Error) -> bool {
             _ => false,
         };
         // What a statement says once it runs is of the statements within it.
-        names_a_type(server) || (is_of_plan && error.again.is_unbound)
+        names_a_type(server) || (is_of_plan && stage == Stage::Unbound)
     })
 }
 

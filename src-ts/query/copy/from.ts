@@ -3,7 +3,7 @@ import type { NativeCopyIn } from '#native'
 import { bridge } from '../../native/bridge.js'
 import { ArgumentTypeError } from '../../errors.js'
 import { checkOptions, expected } from '../../options/validate.js'
-import type { CallOptions } from '../bounds.js'
+import { resolveCallOptions, type CallOptions } from '../bounds.js'
 import type { SourceReader } from './source.js'
 import { copying, type StartCopy } from './copying.js'
 import { quoteName } from '../identifiers.js'
@@ -141,5 +141,5 @@ export function binaryCopyStatement(
     )
     sql += ` (${names.join(', ')})`
   }
-  return { sql: `${sql} FROM STDIN (FORMAT binary)`, bounds }
+  return { sql: `${sql} FROM STDIN (FORMAT binary)`, bounds: resolveCallOptions(bounds) }
 }

@@ -32,11 +32,25 @@ const BATCH = 256
 /** Records of so many bytes are written together, however few they are. */
 const BATCH_BYTES = 2 ** 20
 
-/** @internal The columns of a table that a `COPY` without a list of columns fills: not those that the server generates. */
+/**
+ * @internal The columns of a table that a `COPY` fills: those that are named or, without names, all but those that the server generates. The
+ * server tells the columns of a statement by their base types, and those of parameters by their domains.
+ */
 export const COPIED_COLUMNS = `
-  SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum)
-  FROM pg_catalog.pg_attribute AS a
-  WHERE a.attrelid = $1::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''`
+  SELECT pg_catalog.quote_ident(a.attname) AS name,
+    CASE t.typtype WHEN 'd' THEN t.typname::pg_catalog.text END AS domain
+  FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+  WHERE a.attrelid = $1::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
+    AND CASE WHEN $2::pg_catalog.text[] IS NULL THEN a.attgenerated = '' ELSE a.attname = ANY ($2) END
+  ORDER BY pg_catalog.array_position($2, a.attname::pg_catalog.text), a.attnum`
+
+/** @internal A column of {@link COPIED_COLUMNS}. */
+export interface CopiedColumn {
+  /** Its name, as SQL. */
+  readonly name: string
+  /** The name of the domain that its type is, if it is one. */
+  readonly domain: string | null
+}
 
 /** @internal A table that records are copied to, and how. */
 export interface CopiedTable {
@@ -44,6 +58,8 @@ export interface CopiedTable {
   name: string
   /** The columns that a record has, as SQL; `undefined` for all of {@link COPIED_COLUMNS}. */
   columns: string | undefined
+  /** The names of these columns. */
+  columnNames: readonly string[] | undefined
   bounds: CallOptions
   types: TypeOptions | undefined
 }
@@ -54,13 +70,15 @@ export function tableOf(table: string, options: CopyRecordsOptions = {}): Copied
   const { schema, columns, types, ...bounds } = options
   const prefix = schema === undefined ? '' : `${quoteName('schema', schema, 'a schema')}.`
   const name = prefix + quoteName('table', table, 'a table')
-  if (columns === undefined) return { name, columns: undefined, bounds, types }
+  if (columns === undefined)
+    return { name, columns: undefined, columnNames: undefined, bounds, types }
   if (!Array.isArray(columns) || columns.length === 0)
     throw new ArgumentTypeError(expected('columns', 'an array that is not empty', columns))
-  const names = Array.from(columns, (column, index) =>
+  const columnNames: string[] = Array.from(columns)
+  const quoted = columnNames.map((column, index) =>
     quoteName(`columns[${index}]`, column, 'a column'),
-  ).join(', ')
-  return { name, columns: names, bounds, types }
+  )
+  return { name, columns: quoted.join(', '), columnNames, bounds, types }
 }
 
 /** @internal Writes records in one of the formats of `COPY`. */

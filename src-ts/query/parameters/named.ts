@@ -7,7 +7,12 @@ import { checkString, describe, expected } from '../../options/validate.js'
 import { looksLikeOptions, refuseOptions } from '../bounds.js'
 import type { QueryParameter, ResolvedTypes } from '../../options/types.js'
 import { ParameterLists } from './lists.js'
-import { addParameters, encodeParameters, toNativeParameters } from './parameters.js'
+import {
+  addParameters,
+  encodeParameters,
+  takeParameters,
+  toNativeParameters,
+} from './parameters.js'
 import { RecentlyUsed } from '../recently-used.js'
 
 /**
@@ -81,9 +86,14 @@ export function toNativeValues(
   return toNativeParameters(values, types, 'params', namesOf(statement))
 }
 
-/** @internal The parameters of a statement as a list of its own, to be encoded once their types are known. */
-export function toValues(statement: NumberedStatement, params: unknown): unknown[] {
-  return [...valuesOf(statement, params, 'params')]
+/** @internal Checks the parameters of a statement, and takes them as they are now, to be encoded once their types are known. */
+export function takeValues(
+  statement: NumberedStatement,
+  params: unknown,
+  types: ResolvedTypes,
+  place: () => string = () => 'params',
+): unknown[] {
+  return takeParameters(valuesOf(statement, params, place()), types, place, namesOf(statement))
 }
 
 /** @internal Encodes parameters by their types, and converts them to the list that crosses to Rust. */
@@ -119,48 +129,92 @@ function valuesOf(
   return params
 }
 
-/**
- * @internal Checks and converts the parameters of each run of a statement. `parameterTypes` are given when they are to be
- * encoded by their types.
- */
+/** @internal Checks and converts the parameters of each run of a statement. */
 export function toParameterLists(
   statement: NumberedStatement,
   paramSets: unknown,
   types: ResolvedTypes,
-  parameterTypes?: readonly string[],
 ): ParameterLists {
-  refuseOptions(paramSets, 'paramSets')
-  if (!isIterable(paramSets)) {
-    const what = statement.names.length > 0 ? 'objects' : 'arrays'
-    throw new ArgumentTypeError(expected('paramSets', `an iterable of ${what}`, paramSets))
-  }
+  const lists = new ParameterLists()
+  forEachSet(statement, paramSets, (params, place) =>
+    addValues(lists, statement, params, types, place),
+  )
+  return lists
+}
+
+/** @internal Checks the parameters of each run of a statement, and takes them as they are now, to be encoded once their types are known. */
+export function takeParameterSets(
+  statement: NumberedStatement,
+  paramSets: unknown,
+  types: ResolvedTypes,
+): unknown[][] {
+  const sets: unknown[][] = []
+  forEachSet(statement, paramSets, (params, place) =>
+    sets.push(takeValues(statement, params, types, place)),
+  )
+  return sets
+}
+
+/** @internal Encodes the parameters of each run, which were taken, by their types, and converts them. */
+export function toEncodedLists(
+  statement: NumberedStatement,
+  sets: readonly (readonly unknown[])[],
+  parameterTypes: readonly string[],
+  types: ResolvedTypes,
+): ParameterLists {
   const lists = new ParameterLists()
   let index = 0
   const place = () => `paramSets[${index}]`
-  for (const params of paramSets) {
-    addValues(lists, statement, params, types, place, parameterTypes)
+  for (const values of sets) {
+    addEncodedValues(lists, statement, values, parameterTypes, types, place)
     index += 1
   }
   return lists
 }
 
-/**
- * @internal Checks and converts the parameters of a statement, and adds them to others as a list. `parameterTypes` are given when
- * they are to be encoded by their types.
- */
+function forEachSet(
+  { names }: NumberedStatement,
+  paramSets: unknown,
+  take: (params: unknown, place: () => string) => void,
+): void {
+  refuseOptions(paramSets, 'paramSets')
+  if (!isIterable(paramSets)) {
+    const what = names.length > 0 ? 'objects' : 'arrays'
+    throw new ArgumentTypeError(expected('paramSets', `an iterable of ${what}`, paramSets))
+  }
+  let index = 0
+  const place = () => `paramSets[${index}]`
+  for (const params of paramSets) {
+    take(params, place)
+    index += 1
+  }
+}
+
+/** @internal Checks and converts the parameters of a statement, and adds them to others as a list. */
 export function addValues(
   lists: ParameterLists,
   statement: NumberedStatement,
   params: unknown,
   types: ResolvedTypes,
   place: () => string,
-  parameterTypes?: readonly string[],
 ): void {
   const names = namesOf(statement)
-  let values: readonly unknown[] =
+  const values: readonly unknown[] =
     !names && Array.isArray(params) ? params : valuesOf(statement, params, place())
-  if (parameterTypes) values = encodeParameters(values, parameterTypes, types)
   addParameters(lists, values, types, place, names)
+}
+
+/** @internal Encodes the parameters of a statement, which were taken, by their types, and adds them to others as a list. */
+export function addEncodedValues(
+  lists: ParameterLists,
+  statement: NumberedStatement,
+  values: readonly unknown[],
+  parameterTypes: readonly string[],
+  types: ResolvedTypes,
+  place: () => string,
+): void {
+  const encoded = encodeParameters(values, parameterTypes, types)
+  addParameters(lists, encoded, types, place, namesOf(statement))
 }
 
 /**
@@ -173,11 +227,13 @@ export function tellingNames<Outcome>(
 ): Promise<Outcome> {
   if (names.length === 0) return outcome
   return outcome.catch((error: unknown) => {
-    throw error instanceof ConnectionExecuteError ? byName(names, error) : error
+    throw byName(names, error)
   })
 }
 
-function byName(names: readonly string[], error: ConnectionExecuteError): ConnectionExecuteError {
+/** @internal An error that tells of a parameter by its name. `names` are those of the statement that has failed. */
+export function byName(names: readonly string[], error: unknown): unknown {
+  if (names.length === 0 || !(error instanceof ConnectionExecuteError)) return error
   const message = error.message.replace(/\b(parameter) \$(\d+)/i, (whole, word, number) => {
     const name = names[Number(number) - 1]
     return name === undefined ? whole : `${word} $(${name})p`

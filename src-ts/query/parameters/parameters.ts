@@ -5,6 +5,7 @@ import { ArgumentRangeError, ArgumentTypeError } from '../../errors.js'
 import { refuseOptions } from '../bounds.js'
 import { describe, expected } from '../../options/validate.js'
 import { isAsked, type ParameterLists } from './lists.js'
+import { copyOf, MAX_DEPTH, TakenParameter } from './taken.js'
 import { BoundedArray } from '../values/bounded-array.js'
 import { Interval } from '../values/interval.js'
 import { Range } from '../values/range.js'
@@ -21,8 +22,6 @@ export type { QueryParameter }
 
 const MAX_INT64 = 2n ** 63n - 1n
 const MIN_INT64 = -(2n ** 63n)
-/** The deepest nesting of arrays: more than any array of the server has, and far from a stack overflow. */
-const MAX_DEPTH = 100
 
 /**
  * @internal Checks parameters, and converts each to the form in which it crosses to Rust. `names` are those by which messages
@@ -81,6 +80,34 @@ function isItself(value: unknown): boolean {
   }
 }
 
+/**
+ * @internal Takes parameters as they are at the moment of the call, to be encoded by their types later. What cannot be copied is converted at
+ * once, for types without an encoder.
+ */
+export function takeParameters(
+  params: readonly unknown[],
+  types: ResolvedTypes,
+  place: () => string,
+  names?: readonly string[],
+): unknown[] {
+  let converter: Converter | undefined
+  const taken: unknown[] = []
+  for (let index = 0; index < params.length; index += 1) {
+    const value = params[index]
+    if (typeof value !== 'object' || value === null) {
+      taken.push(value)
+      continue
+    }
+    const { copy, isWhole } = copyOf(value)
+    if (isWhole) taken.push(copy)
+    else {
+      const present = (converter ??= new Converter(types, place(), names))
+      taken.push(new TakenParameter(copy, () => present.convert(copy, index)))
+    }
+  }
+  return taken
+}
+
 /** @internal Lets the encoders of types make the parameters for these types. */
 export function encodeParameters(
   params: readonly unknown[],
@@ -90,18 +117,41 @@ export function encodeParameters(
   return params.map((param, index) => {
     const type = parameterTypes[index]
     if (type === undefined) return param
+    const value = param instanceof TakenParameter ? param.value : param
     const encoder = encoders.get(type)
-    if (encoder) return param === null ? null : encoder(param)
+    if (encoder) return value === null ? null : encoder(value)
     const ofElement = type.endsWith('[]') ? encoders.get(type.slice(0, -2)) : undefined
-    return ofElement && Array.isArray(param) ? encodeElements(param, ofElement) : param
+    if (!ofElement) return param
+    const encoded = encodeArray(value, ofElement)
+    return encoded === value ? param : encoded
   })
 }
 
-function encodeElements(array: readonly unknown[], encoder: Encoder): unknown[] {
+/** Encodes the elements of an array, of whatever kind that is. What is no array stays as it is. */
+function encodeArray(given: unknown, encoder: Encoder): unknown {
+  let value = given
+  for (let depth = 0; depth < MAX_DEPTH && isObject(value) && isAsked(value); depth += 1)
+    value = value.toPostgres()
+  if (Array.isArray(value)) return encodeElements(value, encoder, 0)
+  if (types.isSet(value)) return encodeElements([...value], encoder, 0)
+  if (types.isTypedArray(value) && !types.isUint8Array(value))
+    return encodeElements(Array.from<unknown>(value), encoder, 0)
+  if (value instanceof BoundedArray)
+    return new BoundedArray(encodeElements(value.values, encoder, 0), value.lowerBounds)
+  return value
+}
+
+function encodeElements(array: readonly unknown[], encoder: Encoder, depth: number): unknown[] {
   return array.map((element) => {
-    if (Array.isArray(element)) return encodeElements(element, encoder)
+    // What lies deeper is refused later.
+    if (Array.isArray(element))
+      return depth < MAX_DEPTH ? encodeElements(element, encoder, depth + 1) : element
     return element === null ? null : encoder(element)
   })
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }
 
 /** Converts the parameters of one list. What it gives shares nothing with them, as they may be others by the time at which it crosses to Rust. */
@@ -120,6 +170,7 @@ class Converter {
   }
 
   convert(value: unknown, index: number): unknown {
+    if (value instanceof TakenParameter) return value.native
     this.#index = index
     return this.#any(value, [])
   }
@@ -293,11 +344,16 @@ class Converter {
   }
 
   #json(value: object): JsonText {
+    let json: unknown
     try {
-      return { json: this.#types.stringifyJson(value) }
+      json = this.#types.stringifyJson(value)
     } catch (error) {
       return { error }
     }
+    if (json === undefined || typeof json === 'string') return { json }
+    throw new ArgumentTypeError(
+      `Expected \`types.json.stringify\` to return a string or \`undefined\`, got ${describe(json)}`,
+    )
   }
 
   #notJson(error: unknown, at: (number | string)[]): ArgumentTypeError {

@@ -249,14 +249,14 @@ impl Cursor {
         }
     }
 
-    /// Closes the cursor.
+    /// Closes the cursor. The server does so at once, so a connection of the pool is given up when there is no answer.
     pub fn close(&self) -> impl Future<Output = Result<()>> + Send + use<> {
         let operation = self.lease.enter(Bounds::default());
         let portal = Arc::clone(&self.portal);
         async move {
             let mut operation = operation?;
             let connection = operation.connection().await?;
-            portal.close(&connection).await
+            connection.brief(portal.close(&connection)).await
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 
 use super::prepared::{Layout, Prepared};
 use super::{Manner, Parts, QueryOutput};
-use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage};
+use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage, Stage};
 use crate::protocol::{DataRow, Field, Message, Responses, copy_refused, malformed};
 use crate::query::backend::{Backend, Statement};
 use crate::query::values::{Choice, Codec, MOST_BYTES, Tape, Unread};
@@ -22,18 +22,20 @@ pub(super) enum Part {
     Suspended,
 }
 
-/// Hands the parts of an answer on. The first failure stays, and the answer is read to its end. An error tells whether something may
-/// have taken effect for good. Statements that count rows do not end a transaction; before its parameters are bound a statement does
-/// nothing.
+/// Hands the parts of an answer to so many statements on. The first failure stays, and the answer is read to its end. An error tells
+/// whether something may have taken effect for good. Statements that count rows do not end a transaction; before its parameters are bound a
+/// statement does nothing; behind the last statement the server commits what it has begun by itself.
 pub(super) async fn read(
     backend: &Backend,
     mut responses: Responses,
+    statements: usize,
     mut take: impl FnMut(Part) -> Result<()>,
 ) -> Result<()> {
     let mut refused: Option<Box<ServerMessage>> = None;
     let mut failed = None;
     let mut is_bound = false;
-    let mut is_unbound = false;
+    let mut left = statements;
+    let mut stage = Stage::default();
     let mut may_harm = false;
     loop {
         let part = match responses.next().await {
@@ -46,19 +48,25 @@ pub(super) async fn read(
             }
             Some(Message::CommandComplete(tag)) => {
                 is_bound = false;
+                left = left.saturating_sub(1);
                 let affected = rows_affected(&tag);
                 may_harm |= affected.is_none();
                 Part::Complete(affected)
             }
             Some(Message::EmptyQueryResponse) => {
                 is_bound = false;
+                left = left.saturating_sub(1);
                 Part::Complete(Some(0))
             }
             Some(Message::PortalSuspended) => Part::Suspended,
             Some(Message::ErrorResponse(error)) => {
                 may_harm |= is_bound && !super::names_a_type(&error);
                 if refused.is_none() {
-                    is_unbound = !is_bound;
+                    stage = match (left, is_bound) {
+                        (0, _) => Stage::Committing,
+                        (_, true) => Stage::Running,
+                        (_, false) => Stage::Unbound,
+                    };
                     refused = Some(error);
                 }
                 continue;
@@ -90,7 +98,7 @@ pub(super) async fn read(
         (None, Some(error)) => Err(Error {
             again: Again {
                 may_harm,
-                is_unbound,
+                stage,
                 ..Again::default()
             },
             ..Error::database(*error)

@@ -84,7 +84,7 @@ async fn run(backend: &Backend, prepared: &Prepared, sets: &[Vec<Encoded>]) -> R
             params,
             formats: prepared.plan.formats(),
         }))?;
-        let answered = answer::read(backend, responses, |part| {
+        let answered = answer::read(backend, responses, chunk.len(), |part| {
             if let Part::Complete(rows) = part {
                 affected += rows.unwrap_or(0);
                 done += 1;

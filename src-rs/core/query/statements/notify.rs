@@ -50,5 +50,5 @@ pub(crate) async fn notify(
         params: &params,
         formats: prepared.plan.formats(),
     }])?;
-    answer::read(backend, responses, |_| Ok(())).await
+    answer::read(backend, responses, 1, |_| Ok(())).await
 }

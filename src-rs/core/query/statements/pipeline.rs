@@ -74,7 +74,7 @@ async fn attempt(
     drop(forgotten);
     let mut done: Vec<Rows> = Vec::with_capacity(prepared.len());
     let mut rows = Some(Rows::new(&prepared[0]));
-    let answered = answer::read(backend, responses, |part| {
+    let answered = answer::read(backend, responses, prepared.len(), |part| {
         let Some(current) = &mut rows else {
             return Err(Error::new(
                 ErrorKind::Closed,

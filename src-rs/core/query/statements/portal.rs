@@ -34,7 +34,7 @@ impl Portal {
         let name = backend.new_name();
         let responses =
             backend.open(&name, &prepared.statement, &params, prepared.plan.formats())?;
-        let opened = answer::read(backend, responses, |_| Ok(())).await;
+        let opened = answer::read(backend, responses, 1, |_| Ok(())).await;
         opened.map_err(|error| marked(error, &prepared))?;
         Ok(Self {
             name,
@@ -52,7 +52,7 @@ impl Portal {
     pub(crate) async fn fetch(&self, backend: &Backend, most: u32) -> Result<QueryOutput> {
         let responses = backend.fetch(&self.name, most)?;
         let mut rows = Rows::new(&self.prepared);
-        let answered = answer::read(backend, responses, |part| rows.take(part)).await;
+        let answered = answer::read(backend, responses, 1, |part| rows.take(part)).await;
         answered.map_err(|error| match error.sql_state() {
             // Its transaction has ended, or the savepoint that it was opened behind was rolled back to.
             Some("34000") => error.saying(
@@ -71,6 +71,6 @@ impl Portal {
         if backend.transaction_status() == TransactionStatus::Idle {
             return Ok(());
         }
-        answer::read(backend, backend.close_portal(&self.name)?, |_| Ok(())).await
+        answer::read(backend, backend.close_portal(&self.name)?, 1, |_| Ok(())).await
     }
 }

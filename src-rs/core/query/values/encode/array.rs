@@ -121,10 +121,10 @@ impl Inner<'_> {
     /// How many of the arrays are no dimensions, but parts of an element.
     fn within(&self, element: &Codec) -> usize {
         match (element, self.leaf) {
+            (Codec::Composite(parts), _) if !self.holds_composites(parts) => self.depth - 1,
             // An array with bounds within an array is an element.
             (_, Some(Param::Bounded(..))) => 0,
             _ if is_array(element) => self.depth - 1,
-            (Codec::Composite(parts), _) if !self.holds_composites(parts) => self.depth - 1,
             // The element is a text, or is not there.
             (_, Some(Param::Text(_) | Param::Null)) => 0,
             (

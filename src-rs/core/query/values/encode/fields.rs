@@ -36,6 +36,9 @@ fn opened(value: &Param) -> Param {
             Err(_) => value.clone(),
         },
         Param::Array(values) => Param::Array(values.iter().map(opened).collect()),
+        Param::Bounded(bounds, values) => {
+            Param::Bounded(bounds.clone(), values.iter().map(opened).collect())
+        }
         value => value.clone(),
     }
 }

@@ -578,6 +578,51 @@ fn an_array_of_composites_has_dimensions_unless_it_is_an_array_of_fields() {
 }
 
 #[test]
+fn an_array_with_bounds_is_opened_in_a_field_and_is_a_field_itself() {
+    use tokio_postgres::types::{Field, Kind};
+    let composite = |fields: Vec<Field>| {
+        let kind = Kind::Composite(fields);
+        Type::new("holder".into(), 99_999, kind, "public".into())
+    };
+    let holder = composite(vec![
+        Field::new("label".into(), Type::TEXT),
+        Field::new("ints".into(), Type::INT4_ARRAY),
+    ]);
+    let holders = Type::new(
+        "_holder".into(),
+        99_998,
+        Kind::Array(holder.clone()),
+        "public".into(),
+    );
+    // Of an array within an array there is JSON text.
+    let ints = || Param::Bounded(vec![0, -1], vec![object("[1,2]"), object("[3,null]")]);
+    let one = || Param::Fields {
+        fields: vec![("ints".into(), ints())],
+        json: None,
+    };
+    let written = sent_text(&holder, one());
+    assert_eq!(written, r#"(,"[0:1][-1:0]={{""1"",""2""},{""3"",NULL}}")"#);
+    let opened = Param::Bounded(
+        vec![0],
+        vec![Param::Array(vec![Param::Number(1.0)]), Param::Null],
+    );
+    assert!(encode(&Type::INT4_ARRAY, opened).is_err());
+    // As one of the fields of a composite that is given as an array.
+    let fields = Param::Array(vec![Param::Null, Param::Bounded(vec![5], vec![])]);
+    for (bounds, expected) in [(None, ""), (Some(vec![7]), "[7:7]=")] {
+        let values = vec![fields.clone()];
+        let param = match bounds {
+            None => Param::Array(values),
+            Some(bounds) => Param::Bounded(bounds, values),
+        };
+        assert_eq!(
+            sent_text(&holders, param),
+            format!(r#"{expected}{{"(,\"{{}}\")"}}"#)
+        );
+    }
+}
+
+#[test]
 fn what_has_no_clear_meaning_is_refused() {
     for (ty, param) in [
         (Type::BOOL, Param::Number(1.0)),
