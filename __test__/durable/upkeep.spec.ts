@@ -390,6 +390,58 @@ test.serial(
   },
 )
 
+for (const onUnread of ['drop', 'warn'] as const) {
+  test.serial(
+    `a loop that is busy with a batch it has acknowledged reads (onUnread: '${onUnread}')`,
+    async (t) => {
+      const { age, publish, pool, run } = await openDatabase(t)
+      const made = pool.subscription('busy', {
+        channels: ['c'],
+        from: 'beginning',
+        safetyNetMs: 100,
+        onUnread,
+      })
+      const warnings: SubscriptionWarning[] = []
+      made.on('warning', (warning) => warnings.push(warning))
+      const batches = made.batches()
+      t.teardown(() => batches.return())
+      await publish(1)
+      await (await within(batches.next())).value!.ack()
+      // It works for longer than `maxUnreadAgeMs`, and holds nothing on the server meanwhile.
+      await age('busy', 2)
+      await rounds(8)
+      t.deepEqual(warnings, [])
+      t.deepEqual((await pool.durable.status()).unread, [])
+      // Nor does another process take it for one that nobody reads.
+      const other = run('other')
+      await age('busy', 2)
+      await rounds(8)
+      t.deepEqual(
+        other.warnings.filter(({ unread }) => unread?.isDropped),
+        [],
+      )
+      await publish(1)
+      await (await within(batches.next())).value!.ack()
+    },
+  )
+}
+
+test.serial('a handler that works for longer than `maxUnreadAgeMs` reads', async (t) => {
+  const { leave, publish, run, witness } = await openDatabase(t)
+  await leave('handling', 2)
+  let finish!: () => void
+  const busy = new Promise<void>((resolve) => (finish = resolve))
+  await publish(1)
+  const handling = run('handling', { safetyNetMs: 60_000 }, () => busy)
+  t.teardown(() => finish())
+  await waitFor(async () => (await handling.made.stats()).working === 1)
+  // Nothing but its lock tells of it.
+  await witness.run("UPDATE pglisten.subscription SET begun = begun - interval '2 days'")
+  const { warnings } = run('other')
+  await rounds(5)
+  t.deepEqual(warnings, [])
+})
+
 test.serial('who works events again that were given up reads', async (t) => {
   const { leave, publish, pool, age, witness } = await openDatabase(t)
   await leave('s', 0)

@@ -41,7 +41,7 @@ const SUBSCRIBE = [
   'drop_subscription(text)',
   'lag(text, bigint)',
   'unread_for(text)',
-  'tend(int, bigint, boolean)',
+  'tend(int, bigint, boolean, text)',
   'adopt()',
 ]
 /** What a role needs to read that subscribes. */

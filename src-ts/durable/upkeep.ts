@@ -14,9 +14,13 @@ const MIN_TIMEOUT_MS = 5000
 /** After so many rounds in a row that were answered it is dropped what nobody reads: after an outage others have to come back first. */
 const ROUNDS_BEFORE_DROPS = 4
 
-/** Looks after the events of a database until `stop` is aborted, once in `everyMs`. Does not reject. */
+/**
+ * Looks after the events of a database until `stop` is aborted, once in `everyMs`, and says that the subscription is read which runs here:
+ * a loop that is busy with a batch it has acknowledged has no lock that would tell. Does not reject.
+ */
 export async function lookAfter(
   owner: DurableOwner,
+  name: string,
   everyMs: number,
   onUnread: (unread: UnreadSubscription) => void,
   stop: AbortSignal,
@@ -27,7 +31,7 @@ export async function lookAfter(
     await waited(everyMs, stop)
     try {
       const drops = rounds >= ROUNDS_BEFORE_DROPS
-      while (!stop.aborted && (await tend(owner, drops, onUnread, bounds)) > 0) {
+      while (!stop.aborted && (await tend(owner, name, drops, onUnread, bounds)) > 0) {
         await waited(PAUSE_MS, stop)
       }
       rounds += 1
@@ -41,6 +45,7 @@ export async function lookAfter(
 /** Removes some events; how many. Only one process of a database does so at a time. */
 async function tend(
   owner: DurableOwner,
+  name: string,
   drops: boolean,
   onUnread: (unread: UnreadSubscription) => void,
   bounds: CallOptions,
@@ -49,8 +54,8 @@ async function tend(
     owner,
     (connection) =>
       connection.fetchRow<{ removed: number; unread: string | null }>(
-        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2, $3)',
-        [BATCH, MOST_COUNTED, drops],
+        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2, $3, $4)',
+        [BATCH, MOST_COUNTED, drops, name],
         { ...PLAIN, ...bounds },
       ),
     bounds,

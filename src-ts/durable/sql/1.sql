@@ -41,7 +41,7 @@ CREATE TABLE pglisten.subscription (
   -- Nobody reads it, when nobody has for so long. Null: it may rest for ever.
   max_unread interval,
   on_unread  text NOT NULL DEFAULT 'warn' CHECK (on_unread IN ('warn', 'drop')),
-  -- When a process began to run it.
+  -- When a process began to run it, or was last known to run it.
   begun      timestamptz NOT NULL DEFAULT clock_timestamp(),
   -- When somebody was told that nobody reads it.
   told       timestamptz
@@ -616,7 +616,7 @@ BEGIN
   RETURN removed;
 END $$;
 
--- For how long nobody has read a subscription: no position has moved, no attempt has failed, and no process has begun to run it.
+-- For how long nobody has read a subscription: no position has moved, no attempt has failed, and no process has run it.
 CREATE FUNCTION pglisten.unread_for(sub text) RETURNS interval
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT clock_timestamp() - greatest(
@@ -643,14 +643,14 @@ BEGIN
       AND CASE s.on_unread WHEN 'drop' THEN drops ELSE s.told IS NULL OR s.told < clock_timestamp() - s.max_unread END
     ORDER BY s.name FOR UPDATE SKIP LOCKED
   LOOP
+    -- Whoever works it has the lock of a position, and whoever has worked it meanwhile has moved one.
+    PERFORM FROM pglisten.position AS p WHERE p.subscription = known.name FOR UPDATE SKIP LOCKED;
+    GET DIAGNOSTICS locked = ROW_COUNT;
     age := pglisten.unread_for(known.name);
+    CONTINUE WHEN locked < known.partitions OR NOT age > known.max_unread;
     SELECT l.events, l.oldest INTO events, oldest FROM pglisten.lag(known.name, most) AS l;
     is_dropped := known.on_unread = 'drop';
     IF is_dropped THEN
-      -- Whoever works it has the lock of a position, and whoever has worked it meanwhile has moved one.
-      PERFORM FROM pglisten.position AS p WHERE p.subscription = known.name FOR UPDATE SKIP LOCKED;
-      GET DIAGNOSTICS locked = ROW_COUNT;
-      CONTINUE WHEN locked < known.partitions OR NOT pglisten.unread_for(known.name) > known.max_unread;
       DELETE FROM pglisten.subscription AS s WHERE s.name = known.name;
     ELSE
       UPDATE pglisten.subscription AS s SET told = clock_timestamp() WHERE s.name = known.name;
@@ -660,19 +660,23 @@ BEGIN
   END LOOP;
 END $$;
 
--- What whoever runs a subscription does now and then for all of them: removes at most `n` events, and tells of what nobody reads. Does
--- nothing while another one is at it.
-CREATE FUNCTION pglisten.tend(n int, most bigint, drops boolean DEFAULT true, OUT removed int, OUT unread jsonb)
+-- What whoever runs a subscription, `sub`, does now and then: says that it is read, also while no batch is fetched. For all of them it
+-- removes at most `n` events, and tells of what nobody reads, but not while another one is at it.
+CREATE FUNCTION pglisten.tend(n int, most bigint, drops boolean DEFAULT true, sub text DEFAULT NULL, OUT removed int, OUT unread jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   keep interval;
 BEGIN
   removed := 0;
+  -- A crash that undoes what follows does no harm.
+  PERFORM set_config('synchronous_commit', 'off', true);
+  -- Of one whose position moves, as that of an idle one does, nothing is written.
+  UPDATE pglisten.subscription AS s SET begun = clock_timestamp(), told = NULL WHERE s.name IN (
+    SELECT k.name FROM pglisten.subscription AS k
+    WHERE k.name = sub AND pglisten.unread_for(k.name) > interval '10 s' FOR NO KEY UPDATE SKIP LOCKED);
   IF NOT pg_try_advisory_xact_lock(pglisten.trim_lock()) OR NOT pglisten.is_adopted() THEN
     RETURN;
   END IF;
-  -- A crash that undoes it does no harm.
-  PERFORM set_config('synchronous_commit', 'off', true);
   SELECT jsonb_agg(to_jsonb(u) || jsonb_build_object(
     'age', (extract(epoch FROM u.age) * 1000)::bigint, 'oldest', (extract(epoch FROM u.oldest) * 1000)::bigint))
   INTO unread FROM pglisten.tell_unread(most, drops) AS u;
