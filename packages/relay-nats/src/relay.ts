@@ -248,7 +248,9 @@ export class Relay extends EventEmitter<RelayEvents> {
       reading.catch(() => {})
       subscribed = await subscribe(listener, channels, soft)
       const { start, lastStored, batches } = await reading
-      if (!(await leader.confirm(soft))) throw new TermEnded('lock', 'another relay has the lock')
+      // What is buffered was heard before the end of the stream was read: without the lock all that time, others may have stored it.
+      if (!(await leader.keeps(soft)))
+        throw new TermEnded('lock', 'the session that had the lock was lost')
       const gapSubject = gapSubjectOf(prefix, database)
       const opened = this.#openOutlet(link, stream, start, gapSubject, batches)
       outlet = opened

@@ -22,6 +22,12 @@ const SILENT_HOLDER = `
      AND a.pid <> pg_catalog.pg_backend_pid() AND a.state = 'idle'
      AND clock_timestamp() - greatest(a.state_change, a.query_start) > $2::float8 * interval '1 millisecond'`
 
+/** Whether the session itself holds the lock. */
+const IS_HELD = `
+  EXISTS (SELECT FROM pg_catalog.pg_locks
+           WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory' AND granted AND objsubid = 1
+             AND ((classid::bigint << 32) | objid::bigint) = $1::bigint)`
+
 export interface LeaderOptions {
   key: bigint
   /** How often a relay that stands by asks for the lock, in milliseconds. */
@@ -81,6 +87,23 @@ export class Leader {
     }
   }
 
+  /**
+   * Whether the session that has got the lock by {@link Leader.acquire} is still the present one. A session in its place may get the lock too,
+   * but others may have had it in between.
+   */
+  async keeps(signal: AbortSignal): Promise<boolean> {
+    for (;;) {
+      signal.throwIfAborted()
+      const held = await this.#attempt((connection) =>
+        connection.fetchVal<boolean>(`SELECT ${IS_HELD}`, [this.#options.key], {
+          timeoutMs: this.#options.silenceMs,
+        }),
+      )
+      if (held !== undefined) return held
+      await sleep(this.#options.pollMs, signal)
+    }
+  }
+
   /** Runs `work` on the listening session; `undefined` when there is none at the moment. */
   async #attempt<Result>(
     work: (connection: Connection) => Promise<Result>,
@@ -99,11 +122,7 @@ export class Leader {
   /** A session that has the lock gets it again, so it is taken only where it is not held: once is enough. */
   async #lock(connection: Connection): Promise<boolean> {
     return connection.fetchVal<boolean>(
-      `SELECT CASE WHEN EXISTS (
-           SELECT FROM pg_catalog.pg_locks
-            WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory' AND granted AND objsubid = 1
-              AND ((classid::bigint << 32) | objid::bigint) = $1::bigint) THEN true
-         ELSE pg_catalog.pg_try_advisory_lock($1::bigint) END`,
+      `SELECT CASE WHEN ${IS_HELD} THEN true ELSE pg_catalog.pg_try_advisory_lock($1::bigint) END`,
       [this.#options.key],
       { timeoutMs: this.#options.silenceMs },
     )
