@@ -103,6 +103,73 @@ test('a message of a transaction that was rolled back, whose event was done in a
   t.true(Number(messages.at(-1)!.headers['Pg-Settled']) > 3)
 })
 
+/** Stores a message as a relay does. */
+async function leave({ nc, stream }: Scene, payload: string, named: Record<string, string>) {
+  const header = headers()
+  for (const [name, value] of Object.entries(named)) header.set(name, value)
+  await nc.request(`pg.${stream}.orders`, payload, { headers: header, timeout: 5000 })
+}
+
+test('a message of an event that this database does not have does not hold up what is settled', async (t) => {
+  const scene = await openDurable(t)
+  // What a relay has left that stored events of a database which was installed anew since.
+  await leave(scene, 'old', {
+    'Pg-Seq': 'before:1',
+    'Pg-Channel-Seq': 'before:1',
+    'Pg-Uid': '999999999-1000-1700000000000000',
+    'Pg-Xact': '1000',
+    'Pg-Settled': '0',
+  })
+  const first = startRelay(t, scene.options)
+  for (let number = 1; number < 6; number += 1) {
+    await publish(scene, number, 1)
+    // Before them come a message and a beginning.
+    await stored(scene, number + 2)
+  }
+  await first.stop()
+  const messages = await scene.read()
+  t.deepEqual(payloads(messages), ['old', '1', '2', '3', '4', '5'])
+  t.is(Number(messages.at(-1)!.headers['Pg-Settled']), 6)
+})
+
+test('what was stored from channels is not read message by message when the source becomes a durable one', async (t) => {
+  const scene = await openDurable(t)
+  await leave(scene, 'durable', {
+    'Pg-Seq': 'first:1',
+    'Pg-Channel-Seq': 'first:1',
+    'Pg-Uid': '999999999-1000-1700000000000000',
+    'Pg-Xact': '1000',
+    'Pg-Settled': '0',
+  })
+  const count = 3000
+  for (let from = 1; from <= count; from += 500) {
+    const numbers = Array.from({ length: 500 }, (_, index) => from + index)
+    await Promise.all(
+      numbers.map((number) =>
+        leave(scene, `${number}`, {
+          'Pg-Seq': `second:${number}`,
+          'Pg-Channel-Seq': `second:${number}`,
+        }),
+      ),
+    )
+  }
+  const asked: string[] = []
+  const asking = scene.nc.subscribe(`$JS.API.STREAM.MSG.GET.${scene.stream}`, {
+    callback: (_, message) => void asked.push(message.string()),
+  })
+  t.teardown(() => asking.unsubscribe())
+  startRelay(t, scene.options)
+  await publish(scene, 1, 1)
+  // A subscription of the test's own may hear of requests late.
+  await stored(scene, count + 3)
+  await scene.nc.flush()
+  t.true(asked.length < 50, `${asked.length}`)
+  const [start, last] = (await scene.read()).slice(-2)
+  t.like(JSON.parse(start!.payload), { reason: 'takeover', previous: `second:${count}` })
+  t.is(last!.payload, '1')
+  t.is(Number(last!.headers['Pg-Settled']), count + 1)
+})
+
 test('relays and servers that are killed lose and double nothing', async (t) => {
   t.timeout(120_000)
   const scene = await openDurable(t)

@@ -35,6 +35,7 @@ const SUBSCRIBE = [
   'doze(text, int, uuid, interval)',
   'is_rung_for(text, int, uuid)',
   'rouse(text, int, uuid)',
+  'is_undone(text, bigint)',
   'count_attempt(text, int, bigint, text, int)',
   'give_up(text, int, bigint, text)',
   'retry(text, bigint[])',

@@ -10,11 +10,11 @@ import { Backoff } from './nats/sleep.js'
 import { StreamReader, type Stored } from './nats/stream.js'
 import { resolveOptions, type RelayOptions, type ResolvedOptions } from './options/options.js'
 import { relayChannels, subscribe, unsubscribe, type Subscribed } from './postgres/channels.js'
-import { DurableTerm, readTail, relayDurable } from './postgres/durable.js'
+import { DurableTerm, readTail, relayDurable, withinShare } from './postgres/durable.js'
 import { Leader, lockKeyOf } from './postgres/leader.js'
 import { Counters } from './wire/counters.js'
 import type { RelayGapReason } from './wire/gaps.js'
-import { gapSubjectOf, subjectOf } from './wire/subjects.js'
+import { gapSubjectOf, ownSubjectsOf, subjectOf } from './wire/subjects.js'
 
 /** How many messages of others are passed over to find the last one of a relay. */
 const MAX_FOREIGN = 1000
@@ -312,28 +312,30 @@ export class Relay extends EventEmitter<RelayEvents> {
         this.#setRole('standby', undefined)
         await relayDurable(
           subscription,
-          async (signal) => {
-            // A relay that is ended has nothing to store yet.
-            const asking = AbortSignal.any([soft, signal])
-            const { start, batches } = await this.#readEnd(link, stream, asking)
-            const tail = await readTail(stream, start.last, channels.map(toSubject))
-            outlet?.close()
-            outlet = this.#openOutlet(link, stream, start, gapSubject, batches)
-            const other = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
-            const reason = isReset ? 'stream-reset' : other
-            const term = new DurableTerm(outlet, tail, {
-              subjectOf: toSubject,
-              gapSubject,
-              reason,
-              maxHandlerMs: options.maxHandlerMs,
-            })
-            await term.begin(signal)
-            hasLed = true
-            isReset = false
-            this.#begin(outlet.counters.epoch)
-            backoff.reset()
-            return term
-          },
+          (tx, storing) =>
+            withinShare(options.maxHandlerMs, storing, async (signal) => {
+              // A relay that is ended has nothing to store yet.
+              const asking = AbortSignal.any([soft, signal])
+              const { start, batches } = await this.#readEnd(link, stream, asking)
+              const subjects = channels.map(toSubject)
+              const tail = await readTail(stream, ownSubjectsOf(prefix, database), subjects, asking)
+              outlet?.close()
+              outlet = this.#openOutlet(link, stream, start, gapSubject, batches)
+              const other = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
+              const term = new DurableTerm(outlet, tail, {
+                subscription: subscriptionName,
+                subjectOf: toSubject,
+                gapSubject,
+                reason: isReset ? 'stream-reset' : other,
+                maxHandlerMs: options.maxHandlerMs,
+              })
+              await term.begin(tx, signal)
+              hasLed = true
+              isReset = false
+              this.#begin(outlet.counters.epoch)
+              backoff.reset()
+              return term
+            }),
           {
             taking: AbortSignal.any([soft, lost.signal]),
             storing: AbortSignal.any([hard, lost.signal]),

@@ -522,7 +522,7 @@ END $$;
 
 -- Whether an event of a subscription has yet to be done.
 CREATE FUNCTION pglisten.is_undone(sub text, event bigint) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
     SELECT FROM pglisten.event AS v
       JOIN pglisten.subscription AS s ON s.name = sub
