@@ -4,10 +4,12 @@ import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DiscardPolicy, jetstreamManager } from '@nats-io/jetstream'
 import { headers } from '@nats-io/transport-node'
-import { subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
+import { ConnectionPool } from 'pglisten'
+import { serveHealth, subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { counterFaults, makeStream } from '../../lab/relay/stream-reading.js'
+import { startServer } from '../../lab/server/test-server.js'
 import { waitFor } from '../../lab/wait.js'
 import {
   leading,
@@ -363,6 +365,72 @@ test('a relay that was replaced while its messages were held up leads no more', 
   await publish(scene, 3, 1)
   t.deepEqual(await relayed(scene, 3), ['1', '2', '3'])
   t.deepEqual(counterFaults(await scene.read()), [])
+})
+
+test('of two relays one leads at each moment, and the same one as long as nothing fails', async (t) => {
+  const scene = await openDurable(t)
+  const relays = [startRelay(t, scene.options), startRelay(t, scene.options)]
+  const leaders = () => relays.filter(({ relay }) => relay.stats().role === 'leading').length
+  const most = [0]
+  for (const { relay } of relays) relay.on('role', () => most.push(leaders()))
+  await waitFor(() => relays.every(({ relay }) => relay.stats().role === 'standby'))
+  for (let number = 1; number <= 20; number += 1) {
+    await scene.pool.publish('orders', `${number}`)
+    // Before them comes a beginning.
+    await stored(scene, number + 1)
+    await settled(scene)
+    most.push(leaders())
+  }
+  t.is(Math.max(...most), 1)
+  t.deepEqual(
+    relays.flatMap(({ warnings }) => warnings),
+    [],
+  )
+  const terms = relays.map(({ relay }) => relay.stats().terms)
+  t.deepEqual(
+    terms.toSorted((a, b) => a - b),
+    [0, 1],
+  )
+  t.is((await scene.read()).length, 21)
+  // The other one follows the leader that ends.
+  const [leader, other] = terms[0] === 1 ? relays : relays.toReversed()
+  await leader!.stop()
+  await scene.pool.publish('orders', '21')
+  await leading(other!)
+  t.is((await relayed(scene, 21)).at(-1), '21')
+})
+
+test('a relay is not ready while PostgreSQL is away', async (t) => {
+  const scene = await openScene(t)
+  const server = await startServer()
+  t.teardown(() => server.stop('immediate'))
+  const pool = new ConnectionPool(server.dsn)
+  t.teardown(() => pool.close())
+  await pool.durable.install()
+  const running = startRelay(t, {
+    ...scene.options,
+    channels: ['orders'],
+    postgres: server.dsn,
+    durable: { name: 'relay', from: 'beginning' },
+  })
+  await pool.publish('orders', '1')
+  await leading(running)
+  const health = await serveHealth(running.relay, { port: 0 })
+  t.teardown(() => health.close())
+  const status = async () => (await fetch(`${health.url}/readyz`)).status
+  t.is(await status(), 200)
+  await server.kill()
+  await waitFor(async () => (await status()) === 503, { what: 'a relay that is not ready' })
+  t.not(running.relay.stats().role, 'leading')
+  await server.start()
+  await waitFor(async () => (await status()) === 200, { what: 'a relay that is ready again' })
+  await waitFor(() =>
+    pool.publish('orders', '2').then(
+      () => true,
+      () => false,
+    ),
+  )
+  t.deepEqual(await relayed(scene, 2), ['1', '2'])
 })
 
 test('events that were stored in a transaction which the server does not know are not stored again', async (t) => {

@@ -84,7 +84,6 @@ export class Relay extends EventEmitter<RelayEvents> {
   #epoch: string | undefined
   #listener: Listener | undefined
   #link: Link | undefined
-  #isDurableRunning = false
   #lastStoredAt: number | undefined
   readonly #counts = {
     stored: 0,
@@ -160,7 +159,7 @@ export class Relay extends EventEmitter<RelayEvents> {
       lastStoredAgeMs:
         this.#lastStoredAt === undefined ? undefined : performance.now() - this.#lastStoredAt,
       isNatsConnected: this.#link?.isConnected ?? false,
-      postgres: this.#listener?.state ?? (this.#isDurableRunning ? 'connected' : 'idle'),
+      postgres: this.#listener?.state ?? 'idle',
     }
   }
 
@@ -171,33 +170,9 @@ export class Relay extends EventEmitter<RelayEvents> {
     soft: AbortSignal,
     hard: AbortSignal,
   ): Promise<void> {
-    const { heartbeatMs, standbyPollMs, stream: name, buffer, graceMs } = this.#options
-    const listener = pool.listener({
-      session: 'own',
-      name: 'pglisten-relay-nats',
-      heartbeat: { intervalMs: heartbeatMs, timeoutMs: Math.max(2000, heartbeatMs) },
-      buffer: { ...buffer, overflow: 'dropOldest' },
-      reconnect: { maxDelayMs: 2000 },
-    })
-    this.#listener = listener
-    listener.on('error', (error) => this.#warn('the listener reports an error', error))
-    listener.on('warning', ({ message, error }) => this.#warn(message, error))
-    listener.on('disconnected', ({ error }) => this.#warn('PostgreSQL is away', error))
-    const leader = new Leader(
-      listener,
-      { key: lockKeyOf(name), pollMs: standbyPollMs, silenceMs: 2 * heartbeatMs },
-      {
-        onStandby: () => this.#setRole('standby', undefined),
-        onEvicted: (processId, silentMs) => {
-          this.#counts.evicted += 1
-          this.#warn(
-            `the leader's session ${processId} was silent for ${Math.round(silentMs)} ms and was ended`,
-            undefined,
-          )
-        },
-        onWarning: (message, error) => this.#warn(message, error),
-      },
-    )
+    const { stream: name, graceMs } = this.#options
+    const listener = this.#makeListener(pool)
+    const leader = this.#makeLeader(listener)
     await listener.startup({ retry: true, signal: soft })
     // What is buffered by then is still stored.
     const end = () =>
@@ -225,6 +200,42 @@ export class Relay extends EventEmitter<RelayEvents> {
         await backoff.wait(soft)
       }
     }
+  }
+
+  /** Makes the listener whose session holds the lock of the leader. */
+  #makeListener(pool: ConnectionPool): Listener {
+    const { heartbeatMs, buffer } = this.#options
+    const listener = pool.listener({
+      session: 'own',
+      name: 'pglisten-relay-nats',
+      heartbeat: { intervalMs: heartbeatMs, timeoutMs: Math.max(2000, heartbeatMs) },
+      buffer: { ...buffer, overflow: 'dropOldest' },
+      reconnect: { maxDelayMs: 2000 },
+    })
+    this.#listener = listener
+    listener.on('error', (error) => this.#warn('the listener reports an error', error))
+    listener.on('warning', ({ message, error }) => this.#warn(message, error))
+    listener.on('disconnected', ({ error }) => this.#warn('PostgreSQL is away', error))
+    return listener
+  }
+
+  #makeLeader(listener: Listener): Leader {
+    const { heartbeatMs, standbyPollMs, stream } = this.#options
+    return new Leader(
+      listener,
+      { key: lockKeyOf(stream), pollMs: standbyPollMs, silenceMs: 2 * heartbeatMs },
+      {
+        onStandby: () => this.#setRole('standby', undefined),
+        onEvicted: (processId, silentMs) => {
+          this.#counts.evicted += 1
+          this.#warn(
+            `the leader's session ${processId} was silent for ${Math.round(silentMs)} ms and was ended`,
+            undefined,
+          )
+        },
+        onWarning: (message, error) => this.#warn(message, error),
+      },
+    )
   }
 
   async #lead(
@@ -302,13 +313,26 @@ export class Relay extends EventEmitter<RelayEvents> {
     const backoff = new Backoff(50, 1000)
     let hasLed = false
     let isReset = false
+    const listener = this.#makeListener(pool)
+    const leader = this.#makeLeader(listener)
+    await listener.startup({ retry: true, signal: soft })
     while (!soft.aborted) {
       await link.connected(soft)
+      await leader.acquire(soft)
       const lost = new AbortController()
-      const notLost = link.whenLost((error) => lost.abort(error))
+      const end = (error: unknown) => {
+        lost.abort(error)
+        this.#setRole('connecting', textOf(error))
+      }
+      const notLost = link.whenLost(end)
+      const onDisconnected = ({ error }: { error: unknown }) => end(error)
+      listener.on('disconnected', onDisconnected)
       let outlet: Outlet | undefined
       try {
-        this.#isDurableRunning = true
+        if (!link.isConnected) throw new TermEnded('lock', 'the connection to NATS was lost')
+        if (!(await leader.keeps(soft)))
+          throw new TermEnded('lock', 'the session that had the lock was lost')
+        // It leads from its first event on.
         this.#setRole('standby', undefined)
         await relayDurable(
           subscription,
@@ -330,6 +354,7 @@ export class Relay extends EventEmitter<RelayEvents> {
                 maxHandlerMs: options.maxHandlerMs,
               })
               await term.begin(tx, signal)
+              signal.throwIfAborted()
               hasLed = true
               isReset = false
               this.#begin(outlet.counters.epoch)
@@ -346,15 +371,18 @@ export class Relay extends EventEmitter<RelayEvents> {
         if (!soft.aborted) {
           if (!lost.signal.aborted && isFinal(error)) throw error
           this.#warn('the events could not be stored, and are tried again', error)
-          await backoff.wait(soft)
         }
       } finally {
         notLost()
+        listener.off('disconnected', onDisconnected)
         outlet?.close()
-        this.#isDurableRunning = false
         this.#epoch = undefined
         if (!soft.aborted) this.#setRole('connecting', undefined)
       }
+      if (soft.aborted) return
+      // Another relay may be able to store them.
+      await leader.release()
+      await backoff.wait(soft)
     }
   }
 

@@ -1,10 +1,12 @@
-// Which relay leads: the one whose listening session holds an advisory lock.
+// Which relay leads: the one whose listening session holds an advisory lock. One of a durable subscription has such a session too, which hears
+// nothing: the workers of a subscription hold no lock while they sleep, and would take turns.
 //
 // The lock belongs to the session, so it is free as soon as PostgreSQL has noticed that the leader has gone. A leader that is frozen, or
 // whose host is cut off, keeps it: a relay that stands by looks at when the holder's session was last active, and ends it after two
 // heartbeats without a sign. The lock is no fence: what a leader that was thrown out still sends is refused by the stream.
 import { createHash } from 'node:crypto'
 import type { Connection, Listener } from 'pglisten'
+import { RelayError } from '../errors.js'
 import { sleep } from '../nats/sleep.js'
 
 /** The lock of a stream, in this database. */
@@ -62,6 +64,7 @@ export class Leader {
     let lookedAt = performance.now()
     for (;;) {
       signal.throwIfAborted()
+      if (this.#listener.state === 'closed') throw new RelayError('The listener has ended')
       const held = await this.#attempt(async (connection) => {
         if (await this.#lock(connection)) return true
         if (!hasStoodBy) this.#events.onStandby()
@@ -102,6 +105,17 @@ export class Leader {
       if (held !== undefined) return held
       await sleep(this.#options.pollMs, signal)
     }
+  }
+
+  /** Lets another relay have the lock, which it may already have. */
+  async release(): Promise<void> {
+    await this.#attempt((connection) =>
+      connection.execute(
+        `SELECT CASE WHEN ${IS_HELD} THEN pg_catalog.pg_advisory_unlock($1::bigint) END`,
+        [this.#options.key],
+        { timeoutMs: this.#options.silenceMs },
+      ),
+    )
   }
 
   /** Runs `work` on the listening session; `undefined` when there is none at the moment. */
