@@ -450,16 +450,26 @@ export class Worker {
   }
 
   /**
-   * Counts a failure, once no session has the partition: one that commits what was done, or another worker's. Returns how many there were,
-   * or what became of the event, as {@link Partition.countFailure} does.
+   * Counts a failure, once no session has the partition: one that commits what was done, or another worker's. Waits for a server that is away,
+   * since the event itself may be what ends it. Returns how many failures there were, or what became of the event, as
+   * {@link Partition.countFailure} does.
    */
   async #counted(event: bigint, reason: unknown): Promise<number> {
+    let delay = AWAY_DELAY_MS
     for (;;) {
       try {
         return await this.#partition.countFailure(event, reason)
       } catch (error) {
-        if (sqlStateOf(error) !== SqlState.WorkedElsewhere || this.#stop.aborted) throw error
-        await this.#standBy()
+        if (this.#stop.aborted) throw error
+        if (sqlStateOf(error) === SqlState.WorkedElsewhere) {
+          await this.#standBy()
+          continue
+        }
+        this.#owner.checkOpen()
+        if (!isAway(error)) throw error
+        this.#events.onWarning(`subscription \`${this.#name}\` could not be worked`, error)
+        await waited(delay, this.#stop)
+        delay = Math.min(2 * delay, MAX_AWAY_DELAY_MS)
       }
     }
   }
@@ -488,6 +498,12 @@ async function checkOpen(tx: Transaction, connection: Connection, who: string): 
 /** Whether the connection is lost, so that another one is needed. */
 function isLost(error: unknown): boolean {
   return error instanceof ConnectionError || sqlStateOf(error)?.startsWith('57P') === true
+}
+
+/** Whether the server is away, takes no more sessions, or is a standby that may be promoted: the same statement may succeed later. */
+function isAway(error: unknown): boolean {
+  const state = sqlStateOf(error)
+  return isLost(error) || state === SqlState.ReadOnly || state?.startsWith('53') === true
 }
 
 /** The way of the first `done` events of a batch. */
