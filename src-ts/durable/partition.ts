@@ -80,6 +80,16 @@ export class Partition {
     ]
   }
 
+  /** Whether a transaction that has ended was committed. A server that was restored, or promoted, may not know it. */
+  static async isCommitted(tx: Transaction, xact: string): Promise<boolean> {
+    const status = await tx.fetchVal<string | null>(
+      `SELECT CASE WHEN $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status($1::text::xid8) END`,
+      [xact],
+      PLAIN,
+    )
+    return status === 'committed'
+  }
+
   /** Sets an event apart, in the transaction that has taken it alone. */
   async giveUp(tx: Transaction, event: bigint, reason: unknown): Promise<void> {
     await tx.execute(

@@ -85,6 +85,8 @@ export class Worker {
   #wakes = 0
   /** The next batch, asked for already. */
   #begun: Opening | undefined
+  /** A batch whose COMMIT was sent and not answered: its transaction, and how many events it had. */
+  #unanswered: { xact: string; done: number } | undefined
   /** How a batch's transaction begins. */
   readonly #beginning: ResolvedTransactionOptions
 
@@ -250,6 +252,7 @@ export class Worker {
       await Transaction.run(await begun.tx, async (tx) => {
         const taken = Partition.taken(await begun.first())
         this.#events.onWorking()
+        if (this.#unanswered) await this.#answer(tx, this.#unanswered)
         if (!taken) return
         rows = this.#chosen(taken.rows)
         this.#isRetried = taken.way.retried !== undefined
@@ -290,9 +293,11 @@ export class Worker {
           ? { options: this.#beginning, first: this.#partition.taking(most) }
           : undefined
         const moving = this.#partition.moving(part(taken, done))
+        if (!doomed) this.#unanswered = { xact: taken.way.xact, done }
         const ended = tx[endWith](moving, this.#options.maxHandlerMs, next)
         this.#begun = ended.next
         await ended.committed
+        this.#unanswered = undefined
         this.#careful = Math.max(0, this.#careful - done)
         if (doomed) this.#givenUp(rawEvent(rows[0]!), doomed)
         else this.#events.onDone(done)
@@ -308,6 +313,19 @@ export class Worker {
       throw error
     }
     return rows.length
+  }
+
+  /**
+   * Counts the events of a batch whose COMMIT was not answered, if it took effect. Whoever has the position finds that out: the session that
+   * had it before has ended its transaction.
+   */
+  async #answer(
+    tx: Transaction,
+    { xact, done }: { xact: string; done: number },
+  ): Promise<void> {
+    const isCommitted = await Partition.isCommitted(tx, xact)
+    this.#unanswered = undefined
+    if (isCommitted) this.#events.onDone(done)
   }
 
   /** Rolls back what was begun for the next batch. */
@@ -424,8 +442,7 @@ export class Worker {
       throw uncounted
     }
     if (attempts === 0 || attempts === -1) {
-      // The commit took effect, and its answer was lost; or else another worker has had the event, and told.
-      if (attempts === 0 && !doomed) this.#events.onDone(1)
+      // The commit took effect, and its answer was lost, which the next batch tells of; or else another worker has had the event, and told.
       if (attempts === -1 && doomed) this.#givenUp(event, doomed)
       return
     }
