@@ -151,7 +151,9 @@ test('a standby is refused with the reason, and a worker goes on where one is pr
 
 test('an event by which the server crashes is counted each time, and given up', async (t) => {
   t.timeout(120_000)
-  const server = await startServer()
+  const server = await startServer({
+    settings: { fsync: true, full_page_writes: true, synchronous_commit: true },
+  })
   t.teardown(() => server.stop('immediate'))
   const pool = new ConnectionPool(server.dsn)
   t.teardown(() => pool.close())

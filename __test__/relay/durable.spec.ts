@@ -478,6 +478,19 @@ test('events that were stored in a transaction which the server does not know ar
   t.true(Number((await scene.read()).at(-1)!.headers['Pg-Settled']) >= 3)
 })
 
+test('a relay whose way to PostgreSQL is cut off in silence ends soon when it is to', async (t) => {
+  const scene = await openDurable(t)
+  const proxy = await FaultProxy.start(Number(new URL(scene.dsn).port))
+  t.teardown(() => proxy.stop())
+  const running = startRelay(t, { ...scene.options, postgres: proxy.dsn(scene.dsn), graceMs: 500 })
+  await publish(scene, 1, 1)
+  await leading(running)
+  await settled(scene)
+  proxy.swallow('both')
+  await running.stop()
+  t.is(running.relay.stats().role, 'stopped')
+})
+
 test('a relay that is ended stores the events at hand, and moves the position', async (t) => {
   const scene = await openDurable(t)
   const proxy = await FaultProxy.start(scene.nats.port)

@@ -8,6 +8,9 @@ const CHANNEL = 'pglisten_bell'
 /** The longest wait for a session at the beginning, in milliseconds. */
 const STARTUP_TIMEOUT_MS = 30_000
 
+/** For how long the end of the session is waited for, in milliseconds: nothing that it hears is of use any more. */
+const SHUTDOWN_TIMEOUT_MS = 1000
+
 /** A worker that sleeps. */
 interface Sleeper {
   readonly channels: ReadonlySet<string>
@@ -49,7 +52,7 @@ export class Bell {
   }
 
   async stop(): Promise<void> {
-    await this.#listener?.shutdown()
+    await this.#listener?.shutdown({ timeoutMs: SHUTDOWN_TIMEOUT_MS })
   }
 
   /** Resolves when the bell rings for one of the channels. To be asked before it is looked whether there is something. */

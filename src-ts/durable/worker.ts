@@ -16,7 +16,7 @@ import { adopt } from './schema.js'
 import type { DurableHandler, WorkerEvents, WorkerSettings } from './settings.js'
 import { Sleep } from './sleep.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
-import { waited } from './wait.js'
+import { outlasting, waited } from './wait.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
 const LINGER_MS = 20
@@ -139,7 +139,9 @@ export class Worker {
   /** Gives up what a loop has failed at too often, and then ended. */
   async #giveUpAtLast(): Promise<void> {
     try {
-      const outcome = await withConnection(this.#owner, (connection) => this.#batch(connection))
+      const outcome = await outlasting(this.#stop, (signal) =>
+        withConnection(this.#owner, (connection) => this.#batch(connection, signal), { signal }),
+      )
       if (outcome instanceof HandlerFailure) await this.#failed(outcome)
     } catch {
       // The next attempt at it fails too, or does not.
@@ -216,7 +218,7 @@ export class Worker {
           await waited(pause, this.#stop)
           if (this.#stop.aborted) return 'paused'
           // In a flow it is not asked first.
-          isMore = flow > 1 || (await this.#partition.hasMore(connection))
+          isMore = flow > 1 || (await this.#partition.hasMore(connection, this.#stop))
         }
       }
       return 'paused'
@@ -239,10 +241,11 @@ export class Worker {
   }
 
   /** Takes a batch and works it; what there was, or what failed. */
-  async #batch(connection: Connection): Promise<Outcome> {
+  async #batch(connection: Connection, signal = this.#stop): Promise<Outcome> {
     const most = this.#most()
-    const begun =
-      this.#begun ?? Connection.beginWith(connection, this.#beginning, this.#partition.taking(most))
+    const taking = this.#partition.taking(most)
+    // Nothing is lost when the taking is given up: no handler had any of it.
+    const begun = this.#begun ?? Connection.beginWith(connection, this.#beginning, taking, signal)
     this.#begun = undefined
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
@@ -319,10 +322,7 @@ export class Worker {
    * Counts the events of a batch whose COMMIT was not answered, if it took effect. Whoever has the position finds that out: the session that
    * had it before has ended its transaction.
    */
-  async #answer(
-    tx: Transaction,
-    { xact, done }: { xact: string; done: number },
-  ): Promise<void> {
+  async #answer(tx: Transaction, { xact, done }: { xact: string; done: number }): Promise<void> {
     const isCommitted = await Partition.isCommitted(tx, xact)
     this.#unanswered = undefined
     if (isCommitted) this.#events.onDone(done)
@@ -475,7 +475,9 @@ export class Worker {
     let delay = AWAY_DELAY_MS
     for (;;) {
       try {
-        return await this.#partition.countFailure(event, reason)
+        return await outlasting(this.#stop, (signal) =>
+          this.#partition.countFailure(event, reason, signal),
+        )
       } catch (error) {
         if (this.#stop.aborted) throw error
         if (sqlStateOf(error) === SqlState.WorkedElsewhere) {

@@ -124,6 +124,8 @@ export class Relay extends EventEmitter<RelayEvents> {
         this.#options.graceMs,
       )
     }
+    // Whatever waits for a server that is cut off in silence ends by that.
+    hard.signal.addEventListener('abort', () => void pool.close({ timeoutMs: 0 }), { once: true })
     if (soft.aborted) onEnd()
     else soft.addEventListener('abort', onEnd, { once: true })
     try {
