@@ -329,25 +329,27 @@ test('an event is told to be given up by the one who has done so', async (t) => 
     const pool = as(role, undefined, { applicationName })
     const options = { ...QUICK, standbyPollMs: 1, maxAttempts: 2, onFailure: 'skip' } as const
     const subscription = pool.subscription('s', { channels: ['a'], from: 'beginning', ...options })
-    const warnings: string[] = []
-    subscription.on('warning', ({ message }) => warnings.push(message))
+    subscription.on('warning', () => {})
     const work = () => {
       throw new Error('bad')
     }
     const run = subscription.run(work, { signal: ending.signal })
     run.catch(() => {})
     t.teardown(() => ending.abort())
-    return { subscription, run, warnings }
+    return { subscription, run }
   }
   const struck = start('struck')
-  await waitFor(() => struck.warnings.length > 0, { what: 'an event that cannot be given up' })
+  await waitFor(
+    async () => (await builder.ask<number>('SELECT max(attempts) FROM pglisten.attempt')) >= 2,
+    { what: 'an event that cannot be given up' },
+  )
   const heir = start('heir')
   await waitFor(async () => (await heir.subscription.stats()).givenUp === 1)
   await owner.publish('a', 'next')
   await waitFor(async () => (await owner.durable.failed('s')).length === 2)
   ending.abort()
   await within(Promise.all([struck.run, heir.run]))
-  t.is((await owner.durable.failed('s'))[0]!.attempt, 3)
+  t.true((await owner.durable.failed('s'))[0]!.attempt >= 3)
   t.is((await struck.subscription.stats()).givenUp + (await heir.subscription.stats()).givenUp, 2)
 })
 

@@ -100,14 +100,23 @@ export class Partition {
   }
 
   /**
-   * Counts a failure of an event. Returns how many there were; 0 when the event is done, and -1 when it was given up. Rejects while another
-   * session has the partition.
+   * Counts a failure of an event. Returns how many there were; 0 when the event is done, and less than 0 when it was given up after so many.
+   * Rejects while another session has the partition.
    */
   async countFailure(event: bigint, reason: unknown, signal: AbortSignal): Promise<number> {
+    return this.#attempts(event, textOf(reason), signal)
+  }
+
+  /** Looks how many failures of an event there were, as {@link Partition.countFailure} tells it. */
+  async failures(event: bigint, signal: AbortSignal): Promise<number> {
+    return this.#attempts(event, null, signal)
+  }
+
+  async #attempts(event: bigint, error: string | null, signal: AbortSignal): Promise<number> {
     const counting = (connection: Connection) =>
       connection.fetchVal<number>(
         'SELECT pglisten.count_attempt($1, $2, $3, $4, $5)',
-        [this.#name, this.#number, event, textOf(reason), this.#options.maxHandlerMs],
+        [this.#name, this.#number, event, error, this.#options.maxHandlerMs],
         { ...this.#bounded, signal },
       )
     return withConnection(this.#owner, counting, { signal })

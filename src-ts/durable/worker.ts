@@ -427,25 +427,27 @@ export class Worker {
     // That is no failure of the event.
     if (reason instanceof NotTaken) return
     this.#careful = CAREFUL_EVENTS
+    if (doomed) {
+      await this.#notGivenUp(event, reason, doomed)
+      return
+    }
     const state = sqlStateOf(reason)
     const isCounted = state !== SqlState.SerializationFailure && state !== SqlState.Deadlock
     const { maxAttempts, onFailure, retryDelayMs } = this.#options
-    // That an event is given up fails for another reason than the event did.
-    const error = doomed ? doomed.error : reason
     let attempts: number | undefined
     try {
-      if (isCounted) attempts = await this.#counted(event.id, error)
+      if (isCounted)
+        attempts = await this.#answered((signal) =>
+          this.#partition.countFailure(event.id, reason, signal),
+        )
     } catch (uncounted) {
       // Of an event that another worker has, that one tells what comes of it.
       const isElsewhere = sqlStateOf(uncounted) === SqlState.WorkedElsewhere
       if (!isElsewhere) this.#events.onFailure(event, reason)
       throw uncounted
     }
-    if (attempts === 0 || attempts === -1) {
-      // The commit took effect, and its answer was lost, which the next batch tells of; or else another worker has had the event, and told.
-      if (attempts === -1 && doomed) this.#givenUp(event, doomed)
-      return
-    }
+    // The commit took effect, and its answer was lost, which the next batch tells of; or else another worker has had the event, and told.
+    if (attempts !== undefined && attempts <= 0) return
     this.#events.onFailure(event, reason)
     if (attempts === undefined) {
       await waited(retryDelayMs, this.#stop)
@@ -460,24 +462,41 @@ export class Worker {
           eventId: event.id,
         })
       }
-      this.#doomed = { id: event.id, attempts, error }
+      this.#doomed = { id: event.id, attempts, error: reason }
       return
     }
-    await waited(Math.min(retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS), this.#stop)
+    await waited(this.#delayAfter(attempts), this.#stop)
   }
 
   /**
-   * Counts a failure, once no session has the partition: one that commits what was done, or another worker's. Waits for a server that is away,
-   * since the event itself may be what ends it. Returns how many failures there were, or what became of the event, as
-   * {@link Partition.countFailure} does.
+   * An event could not be given up, or nobody knows whether it was: no handler had it, so that is no attempt at it. It is given up later, unless
+   * another worker has had it by then: an attempt of that one is counted, and that one tells what comes of the event.
    */
-  async #counted(event: bigint, reason: unknown): Promise<number> {
+  async #notGivenUp(event: DurableEvent<unknown>, reason: unknown, doomed: Doomed): Promise<void> {
+    this.#doomed = doomed
+    const attempts = await this.#answered((signal) => this.#partition.failures(event.id, signal))
+    if (attempts !== doomed.attempts) this.#doomed = undefined
+    if (attempts === -doomed.attempts) this.#givenUp(event, doomed)
+    if (attempts <= 0) return
+    const what = `event ${event.id} of subscription \`${this.#name}\` could not be given up`
+    this.#events.onWarning(what, reason)
+    await waited(this.#delayAfter(attempts), this.#stop)
+  }
+
+  /** The wait after so many failures of an event, in milliseconds. */
+  #delayAfter(attempts: number): number {
+    return Math.min(this.#options.retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS)
+  }
+
+  /**
+   * Asks what is known of an event, once no session has the partition: one that commits what was done, or another worker's. Waits for a server
+   * that is away, since the event itself may be what ends it.
+   */
+  async #answered(ask: (signal: AbortSignal) => Promise<number>): Promise<number> {
     let delay = AWAY_DELAY_MS
     for (;;) {
       try {
-        return await outlasting(this.#stop, (signal) =>
-          this.#partition.countFailure(event, reason, signal),
-        )
+        return await outlasting(this.#stop, ask)
       } catch (error) {
         if (this.#stop.aborted) throw error
         if (sqlStateOf(error) === SqlState.WorkedElsewhere) {

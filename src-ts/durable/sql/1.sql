@@ -497,8 +497,9 @@ BEGIN
   DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker;
 END $$;
 
--- Counts an attempt that has failed; how many there were. 0: the event is done, and -1: it was given up, since the commit of the attempt
--- took effect although nobody has heard of it, or another worker has had it. In a transaction of its own: that of the work is rolled back.
+-- Counts an attempt that has failed; how many there were. Without an error it only tells how many there were. 0: the event is done, and less
+-- than 0: it was given up after so many, since the commit of the attempt took effect although nobody has heard of it, or another worker has
+-- had it. In a transaction of its own: that of the work is rolled back.
 CREATE FUNCTION pglisten.count_attempt(sub text, part int, event bigint, error text, max_handler_ms int) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -506,13 +507,20 @@ DECLARE
 BEGIN
   -- While somebody is at work, or a commit is under way, nobody knows whether the event is done.
   PERFORM pglisten.hold(sub, part, max_handler_ms, NULL);
-  UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $4, failed = clock_timestamp()
-  WHERE f.subscription = sub AND f.event = $3 AND f.is_due RETURNING f.attempts INTO counted;
+  IF error IS NULL THEN
+    SELECT f.attempts INTO counted FROM pglisten.failed AS f WHERE f.subscription = sub AND f.event = $3 AND f.is_due;
+  ELSE
+    UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $4, failed = clock_timestamp()
+    WHERE f.subscription = sub AND f.event = $3 AND f.is_due RETURNING f.attempts INTO counted;
+  END IF;
   IF FOUND THEN
     RETURN counted;
   END IF;
   IF NOT pglisten.is_undone(sub, $3) THEN
-    RETURN CASE WHEN EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.event = $3) THEN -1 ELSE 0 END;
+    RETURN coalesce((SELECT -f.attempts FROM pglisten.failed AS f WHERE f.subscription = sub AND f.event = $3), 0);
+  END IF;
+  IF error IS NULL THEN
+    RETURN pglisten.attempts_at(sub, $3);
   END IF;
   INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $3, 1, $4)
   ON CONFLICT ON CONSTRAINT attempt_pkey
