@@ -708,6 +708,12 @@ BEGIN
   IF pglisten.is_adopted() THEN
     RETURN;
   END IF;
+  -- The rows before the tables: whoever has the lock of a row, to work a batch or to drop a subscription, changes it afterwards, and would wait
+  -- for the table's.
+  PERFORM FROM pglisten.position AS p ORDER BY p.subscription, p.partition FOR UPDATE;
+  -- The rows before the tables: whoever has the lock of a row, to work a batch or to drop a subscription, changes it afterwards, and would wait
+  -- for the table's.
+  PERFORM FROM pglisten.position AS p ORDER BY p.subscription, p.partition FOR UPDATE;
   LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
   present := pglisten.position_now();
   WITH undone AS MATERIALIZED (
