@@ -197,23 +197,27 @@ DECLARE
   known pglisten.subscription;
 BEGIN
   PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
-  INSERT INTO pglisten.subscription AS s (name, channels, partitions, max_unread, on_unread)
-  VALUES ($1, $2, $3, $5, $6) ON CONFLICT DO NOTHING;
-  IF FOUND THEN
-    -- A position of this cluster among those of another one would be adopted as one of that.
-    IF NOT pglisten.is_adopted() THEN
-      RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+  LOOP
+    INSERT INTO pglisten.subscription AS s (name, channels, partitions, max_unread, on_unread)
+    VALUES ($1, $2, $3, $5, $6) ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      -- A position of this cluster among those of another one would be adopted as one of that.
+      IF NOT pglisten.is_adopted() THEN
+        RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+      END IF;
+      INSERT INTO pglisten.position (subscription, partition, base, high)
+      SELECT $1, p, start.base, start.high
+      FROM generate_series(0, $3 - 1) AS p, (
+        SELECT CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END AS base,
+          CASE WHEN beginning THEN 0 ELSE coalesce(max(v.id), 0) END AS high
+        FROM pglisten.event AS v
+      ) AS start;
+      RETURN true;
     END IF;
-    INSERT INTO pglisten.position (subscription, partition, base, high)
-    SELECT $1, p, start.base, start.high
-    FROM generate_series(0, $3 - 1) AS p, (
-      SELECT CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END AS base,
-        CASE WHEN beginning THEN 0 ELSE coalesce(max(v.id), 0) END AS high
-      FROM pglisten.event AS v
-    ) AS start;
-    RETURN true;
-  END IF;
-  SELECT * INTO STRICT known FROM pglisten.subscription AS s WHERE s.name = $1;
+    -- One that was found and is dropped by then is made anew.
+    SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = $1 FOR NO KEY UPDATE;
+    EXIT WHEN FOUND;
+  END LOOP;
   IF known.partitions <> $3 THEN
     RAISE EXCEPTION 'subscription "%" has % partitions, not %', $1, known.partitions, $3 USING ERRCODE = 'PGL04';
   END IF;
@@ -478,10 +482,13 @@ CREATE FUNCTION pglisten.doze(sub text, part int, worker uuid, duration interval
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
-  DELETE FROM pglisten.sleeper AS s WHERE s.until < clock_timestamp();
+  -- A subscription that is being dropped is waited for, with nothing in hand that who drops it would wait for.
   INSERT INTO pglisten.sleeper AS s (subscription, partition, worker, channels, until)
   SELECT k.name, part, doze.worker, k.channels, clock_timestamp() + duration FROM pglisten.subscription AS k WHERE k.name = sub
+  FOR KEY SHARE
   ON CONFLICT ON CONSTRAINT sleeper_pkey DO UPDATE SET until = excluded.until, channels = excluded.channels;
+  DELETE FROM pglisten.sleeper AS s WHERE (s.subscription, s.partition, s.worker) IN (
+    SELECT g.subscription, g.partition, g.worker FROM pglisten.sleeper AS g WHERE g.until < clock_timestamp() FOR UPDATE SKIP LOCKED);
 END $$;
 
 -- Whether publishers ring for a worker.
@@ -708,9 +715,6 @@ BEGIN
   IF pglisten.is_adopted() THEN
     RETURN;
   END IF;
-  -- The rows before the tables: whoever has the lock of a row, to work a batch or to drop a subscription, changes it afterwards, and would wait
-  -- for the table's.
-  PERFORM FROM pglisten.position AS p ORDER BY p.subscription, p.partition FOR UPDATE;
   -- The rows before the tables: whoever has the lock of a row, to work a batch or to drop a subscription, changes it afterwards, and would wait
   -- for the table's.
   PERFORM FROM pglisten.position AS p ORDER BY p.subscription, p.partition FOR UPDATE;
