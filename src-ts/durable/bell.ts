@@ -23,6 +23,7 @@ export class Bell {
   readonly #report: (error: unknown) => void
   readonly #sleepers = new Set<Sleeper>()
   #listener: Listener | undefined
+  #heardSince = 0
 
   constructor(owner: DurableOwner, report: (error: unknown) => void) {
     this.#owner = owner
@@ -47,8 +48,18 @@ export class Bell {
     await listener.addCallback(CHANNEL, (_, channel) => this.#ring(channel))
     // What was rung meanwhile was not heard.
     listener.addGapCallback(() => this.#ringAll())
+    const begin = () => {
+      this.#heardSince = performance.now()
+    }
+    listener.on('reconnected', begin)
     await listener.startup({ signal, timeoutMs: STARTUP_TIMEOUT_MS })
+    begin()
     listener.listen()
+  }
+
+  /** Since when the bell is heard without a break, by `performance.now()`: now, where it is not. */
+  get heardSince(): number {
+    return this.#listener?.state === 'connected' ? this.#heardSince : performance.now()
   }
 
   async stop(): Promise<void> {

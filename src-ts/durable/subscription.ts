@@ -216,6 +216,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
         this.#owner,
         this.#name,
         this.#options.safetyNetMs,
+        () => bell.heardSince,
         (unread) => this.#unread(unread),
         ending.signal,
       )

@@ -641,9 +641,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     (SELECT max(f.failed) FROM pglisten.failed AS f WHERE f.subscription = sub AND f.is_due))
 $$;
 
--- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it, or leaves them for later. `events` is
--- counted up to `most`.
-CREATE FUNCTION pglisten.tell_unread(most bigint, drops boolean DEFAULT true)
+-- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it. `events` is counted up to `most`. After
+-- an outage others have to come back first: `reached` is for how long the caller has reached the server without a break, and those that
+-- want it are left for later until that, and the time for which the server is up, are 2 minutes. Null: they are dropped now.
+CREATE FUNCTION pglisten.tell_unread(most bigint, reached interval DEFAULT NULL)
 RETURNS TABLE (name text, age interval, events bigint, oldest timestamptz, is_dropped boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -655,7 +656,10 @@ BEGIN
   FOR known IN
     SELECT s.* FROM pglisten.subscription AS s
     WHERE pglisten.unread_for(s.name) > s.max_unread
-      AND CASE s.on_unread WHEN 'drop' THEN drops ELSE s.told IS NULL OR s.told < clock_timestamp() - s.max_unread END
+      AND CASE s.on_unread
+        WHEN 'drop' THEN reached IS NULL
+          OR least(reached, clock_timestamp() - pg_postmaster_start_time()) >= least(s.max_unread, interval '2 min')
+        ELSE s.told IS NULL OR s.told < clock_timestamp() - s.max_unread END
     ORDER BY s.name FOR UPDATE SKIP LOCKED
   LOOP
     -- Whoever works it has the lock of a position, and whoever has worked it meanwhile has moved one.
@@ -677,7 +681,7 @@ END $$;
 
 -- What whoever runs a subscription, `sub`, does now and then: says that it is read, also while no batch is fetched. For all of them it
 -- removes at most `n` events, and tells of what nobody reads, but not while another one is at it.
-CREATE FUNCTION pglisten.tend(n int, most bigint, drops boolean DEFAULT true, sub text DEFAULT NULL, OUT removed int, OUT unread jsonb)
+CREATE FUNCTION pglisten.tend(n int, most bigint, reached interval DEFAULT NULL, sub text DEFAULT NULL, OUT removed int, OUT unread jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   keep interval;
@@ -688,13 +692,13 @@ BEGIN
   -- Of one whose position moves, as that of an idle one does, nothing is written.
   UPDATE pglisten.subscription AS s SET begun = clock_timestamp(), told = NULL WHERE s.name IN (
     SELECT k.name FROM pglisten.subscription AS k
-    WHERE k.name = sub AND pglisten.unread_for(k.name) > interval '10 s' FOR NO KEY UPDATE SKIP LOCKED);
+    WHERE k.name = sub AND pglisten.unread_for(k.name) > coalesce(least(interval '10 s', k.max_unread / 4), interval '10 s') FOR NO KEY UPDATE SKIP LOCKED);
   IF NOT pg_try_advisory_xact_lock(pglisten.trim_lock()) OR NOT pglisten.is_adopted() THEN
     RETURN;
   END IF;
   SELECT jsonb_agg(to_jsonb(u) || jsonb_build_object(
     'age', (extract(epoch FROM u.age) * 1000)::bigint, 'oldest', (extract(epoch FROM u.oldest) * 1000)::bigint))
-  INTO unread FROM pglisten.tell_unread(most, drops) AS u;
+  INTO unread FROM pglisten.tell_unread(most, reached) AS u;
   SELECT u.retention INTO keep FROM pglisten.upkeep AS u;
   IF keep IS NOT NULL THEN
     removed := pglisten.trim(keep, n);
