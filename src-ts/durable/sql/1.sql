@@ -355,8 +355,15 @@ BEGIN
       ) AS ends;
     END IF;
     fit := n;
-    -- An event of which nothing is in the TOAST table takes less than 2 kB where it is stored.
-    IF pg_relation_size((SELECT c.reltoastrelid FROM pg_class AS c WHERE c.oid = 'pglisten.event'::regclass)) > 0 THEN
+    -- A row tells the size of its payload, also of one that is stored elsewhere or compressed. One sum costs less than running totals do.
+    SELECT sum(found.bytes) INTO bytes FROM (
+      SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
+      WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+        AND v.channel = ANY (known.channels)
+        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+      ORDER BY v.id LIMIT n
+    ) AS found;
+    IF bytes > most_bytes THEN
       SELECT count(*) INTO fit FROM (
         SELECT u.bytes, sum(u.bytes) OVER (ORDER BY u.id ROWS UNBOUNDED PRECEDING) AS total FROM (
           SELECT v.id, octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
