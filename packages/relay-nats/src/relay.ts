@@ -338,31 +338,38 @@ export class Relay extends EventEmitter<RelayEvents> {
         this.#setRole('standby', undefined)
         await relayDurable(
           subscription,
-          (tx, storing) =>
-            withinShare(options.maxHandlerMs, storing, async (signal) => {
-              // A relay that is ended has nothing to store yet.
-              const asking = AbortSignal.any([soft, signal])
-              const { start, batches } = await this.#readEnd(link, stream, asking)
-              const subjects = channels.map(toSubject)
-              const tail = await readTail(stream, ownSubjectsOf(prefix, database), subjects, asking)
-              outlet?.close()
-              outlet = this.#openOutlet(link, stream, start, gapSubject, batches)
-              const other = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
-              const term = new DurableTerm(outlet, tail, {
-                subscription: subscriptionName,
-                subjectOf: toSubject,
-                gapSubject,
-                reason: isReset ? 'stream-reset' : other,
-                maxHandlerMs: options.maxHandlerMs,
-              })
-              await term.begin(tx, signal)
-              signal.throwIfAborted()
-              hasLed = true
-              isReset = false
-              this.#begin(outlet.counters.epoch)
-              backoff.reset()
-              return term
-            }),
+          async (tx, storing) => {
+            const { maxHandlerMs } = options
+            const { start, batches, tail } = await withinShare(
+              maxHandlerMs,
+              storing,
+              async (signal) => {
+                // A relay that is ended has nothing to store yet.
+                const asking = AbortSignal.any([soft, signal])
+                const end = await this.#readEnd(link, stream, asking)
+                const own = ownSubjectsOf(prefix, database)
+                const tail = await readTail(stream, own, channels.map(toSubject), asking)
+                return { ...end, tail }
+              },
+            )
+            outlet?.close()
+            outlet = this.#openOutlet(link, stream, start, gapSubject, batches)
+            const other = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
+            const term = new DurableTerm(outlet, tail, {
+              subscription: subscriptionName,
+              subjectOf: toSubject,
+              gapSubject,
+              reason: isReset ? 'stream-reset' : other,
+              maxHandlerMs,
+            })
+            await term.begin(tx, storing)
+            storing.throwIfAborted()
+            hasLed = true
+            isReset = false
+            this.#begin(outlet.counters.epoch)
+            backoff.reset()
+            return term
+          },
           {
             taking: AbortSignal.any([soft, lost.signal]),
             storing: AbortSignal.any([hard, lost.signal]),

@@ -7,7 +7,7 @@ import type { DurableEvent, Subscription, Transaction } from 'pglisten'
 import { textOf } from '../errors.js'
 import { gapItem, type Item } from '../nats/item.js'
 import type { Outlet } from '../nats/outlet.js'
-import type { StreamReader } from '../nats/stream.js'
+import type { Stored, StreamReader } from '../nats/stream.js'
 import { ownGap, type RelayGapReason } from '../wire/gaps.js'
 import { Header, formatNumbered, headerOf } from '../wire/headers.js'
 import { channelOf } from '../wire/subjects.js'
@@ -23,6 +23,9 @@ export interface Tail {
   /** The last number of each channel that has messages of that epoch. */
   previousOf: Record<string, string>
 }
+
+/** How many messages of the stream are asked for at once. */
+const MAX_ASKED = 64
 
 /**
  * Reads the end of the stream, back to where the position has moved for certain.
@@ -43,10 +46,21 @@ export async function readTail(
   }
   let epoch: string | undefined
   let isDurable = false
+  const asked = new Map<number, Promise<Stored | undefined>>()
+  // Once it is known how far to read, many are asked for at once.
+  const ask = (last: number) => {
+    const first = isDurable ? Math.max(tail.settled + 1, last - MAX_ASKED + 1) : last
+    for (let sequence = last; sequence >= first; sequence -= 1) {
+      const answer = stream.message(sequence)
+      answer.catch(() => {})
+      asked.set(sequence, answer)
+    }
+    return asked.get(last)!
+  }
   let sequence = (await stream.lastOf(own))?.sequence ?? 0
   while (sequence > tail.settled) {
     signal.throwIfAborted()
-    const message = await stream.message(sequence)
+    const message = await (asked.get(sequence) ?? ask(sequence))
     // Retention has taken it and all before it.
     if (message === undefined) break
     const { numbered, headers } = message
@@ -97,7 +111,7 @@ const STATUS = `
 const UNDONE = `SELECT e AS id FROM pg_catalog.unnest($2::bigint[]) AS e WHERE pglisten.is_undone($1, e)`
 
 /**
- * The share of its time in which the events of a transaction have to be stored, and before the first of them the beginning of the epoch. A transaction that ends by itself counts as a failure of its
+ * The share of its time in which the events of a transaction have to be stored, and before the first of them the end of the stream has to be read. A transaction that ends by itself counts as a failure of its
  * events, which are then tried one by one; before PostgreSQL 17 the server ends one that has been idle for half of the time.
  */
 const STORING_SHARE = 0.4
