@@ -561,17 +561,18 @@ interface SubscriptionOptions<Names extends string = string> {
     retryDelayMs?: number | undefined;
     /**
      * After how long without a reader {@link SubscriptionOptions.onUnread} counts, in milliseconds: an integer from 60000 on and
-     * at least four times {@link SubscriptionOptions.safetyNetMs}, or `false` for never. A subscription that nobody reads keeps every event that is published. It is read when a process begins to run it, when its
-     * position moves, which that of an idle one does too while it runs, and when an attempt fails. Kept in the database, by the run that
-     * began last.
+     * at least four times {@link SubscriptionOptions.safetyNetMs}, or `false` for never. A subscription that nobody reads keeps every event that is published. It is read while a process
+     * runs it, also one whose loop or handler is busy for long, when its position moves, and when an attempt fails. Kept in the database, by
+     * the run that began last.
      * @default 86400000, or four times `safetyNetMs` where that is more
      */
     maxUnreadAgeMs?: number | false | undefined;
     /**
      * What happens to the subscription when nobody has read it for so long. `warn`: whoever runs any subscription of the database gets an event
      * `warning`, once in each {@link SubscriptionOptions.maxUnreadAgeMs}. `drop`: it is dropped too, so that its events can be removed; a process
-     * that runs it later begins as a new one. Whoever drops it has reached the server at four of its own safety nets in a row by then, so that
-     * after an outage others can come back first.
+     * that runs it later begins as a new one. Whoever drops it has reached the server without a break for two minutes by then, or for
+     * {@link SubscriptionOptions.maxUnreadAgeMs} where that is less, and the server has been up for as long, so that after an outage others can
+     * come back first.
      * @default 'warn'
      */
     onUnread?: 'warn' | 'drop' | undefined;
@@ -1138,7 +1139,7 @@ interface SubscriptionInfo {
     failed: number;
     /** The first event that was tried in vain and is not done: where the subscription tries again, or has stopped. `null` where there is none. */
     failing: FailingEvent | null;
-    /** For how long nobody has read it, in milliseconds. Of one that runs it is at most some seconds more than its `safetyNetMs`. */
+    /** For how long nobody has read it, in milliseconds. Of one that runs it is at most some seconds more than its `safetyNetMs`, also while its loop is busy. */
     unreadMs: number;
     /** Its {@link SubscriptionOptions.maxUnreadAgeMs}. */
     maxUnreadAgeMs: number | false;

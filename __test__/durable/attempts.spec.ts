@@ -8,7 +8,9 @@ import { forked } from '../../lab/child.js'
 import { deferred, waitFor, within } from '../../lab/wait.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { root } from '../support/code-blocks.js'
-import { openPool, openScene, server, take } from './scene.js'
+import { ServerWitness } from '../../lab/witness.js'
+import { openDatabase } from './database.js'
+import { openPool, openScene, QUICK, server, take } from './scene.js'
 
 /** More loops than any of these tests needs. */
 const MOST_LOOPS = 12
@@ -187,6 +189,8 @@ for (const isStopped of [false, true]) {
     await waitFor(async () => (await heir.subscription.stats()).done === 1)
     await Promise.all([struck.stop(), heir.stop()])
     t.deepEqual(failures, [])
+    // Who has done it counts it.
+    t.is((await struck.subscription.stats()).done, 0)
     t.is(
       await witness.ask('SELECT count(*)::int FROM pglisten.attempt WHERE subscription = $1', [
         name,
@@ -249,6 +253,104 @@ test('what one worker was to give up is an event like others, once another worke
   )
   await again.ack()
   t.deepEqual(await pool.durable.failed(name), [])
+})
+
+/** What strikes the transaction in which an event is given up. */
+const STRIKES: Record<string, string> = {
+  'a serialization failure': "RAISE EXCEPTION 'no' USING ERRCODE = '40001'",
+  'a deadlock': "RAISE EXCEPTION 'no' USING ERRCODE = '40P01'",
+  'the end of its session': 'PERFORM pg_terminate_backend(pg_backend_pid())',
+  'an error': "RAISE EXCEPTION 'no'",
+}
+
+for (const [what, strike] of Object.entries(STRIKES)) {
+  test(`an event that could not be given up at once was tried no more often: ${what}`, async (t) => {
+    const { owner, ownerDsn } = await openDatabase(t)
+    await owner.durable.install()
+    // A sequence is not rolled back.
+    const builder = new ServerWitness(ownerDsn)
+    t.teardown(() => builder.close())
+    await builder.run(`
+      CREATE SEQUENCE tries;
+      CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        IF nextval('public.tries') <= 2 THEN ${strike}; END IF;
+        RETURN NEW;
+      END $$;
+      CREATE TRIGGER strike BEFORE INSERT ON pglisten.failed FOR EACH ROW EXECUTE FUNCTION strike()`)
+    await owner.publish('a', 'bad')
+    const options = { ...QUICK, maxAttempts: 2, onFailure: 'skip' } as const
+    const subscription = owner.subscription('s', { channels: ['a'], from: 'beginning', ...options })
+    const warnings: string[] = []
+    subscription.on('warning', ({ message }) => warnings.push(message))
+    const told: unknown[] = []
+    subscription.on('givenUp', ({ event }) => told.push([event.payload, event.attempt]))
+    const attempts: number[] = []
+    const ending = new AbortController()
+    const run = subscription.run(
+      (_, { attempt }) => {
+        attempts.push(attempt)
+        throw new Error('bad')
+      },
+      { signal: ending.signal },
+    )
+    run.catch(() => {})
+    t.teardown(() => ending.abort())
+    await waitFor(() => told.length > 0, { what: 'an event that is given up' })
+    t.deepEqual(attempts, [1, 2])
+    t.deepEqual(told, [['bad', 2]])
+    t.like(await subscription.stats(), { failures: 2, givenUp: 1 })
+    t.deepEqual(
+      (await owner.durable.failed('s')).map(({ attempt, error }) => [attempt, error]),
+      [[2, 'Error: bad']],
+    )
+    t.true(warnings.some((message) => /could not be given up/.test(message)))
+    ending.abort()
+    await within(run)
+  })
+}
+
+test('an event is told to be given up by the one who has done so', async (t) => {
+  const { owner, as, ownerDsn } = await openDatabase(t)
+  await owner.durable.install()
+  const builder = new ServerWitness(ownerDsn)
+  t.teardown(() => builder.close())
+  await builder.run(`
+    CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF current_setting('application_name') = 'struck' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+      RETURN NEW;
+    END $$;
+    CREATE TRIGGER strike BEFORE INSERT ON pglisten.failed FOR EACH ROW EXECUTE FUNCTION strike()`)
+  await owner.publish('a', 'bad')
+  const role = new URL(ownerDsn).username
+  const ending = new AbortController()
+  const start = (applicationName: string) => {
+    const pool = as(role, undefined, { applicationName })
+    const options = { ...QUICK, standbyPollMs: 1, maxAttempts: 2, onFailure: 'skip' } as const
+    const subscription = pool.subscription('s', { channels: ['a'], from: 'beginning', ...options })
+    subscription.on('warning', () => {})
+    const work = () => {
+      throw new Error('bad')
+    }
+    const run = subscription.run(work, { signal: ending.signal })
+    run.catch(() => {})
+    t.teardown(() => ending.abort())
+    return { subscription, run }
+  }
+  const struck = start('struck')
+  await waitFor(
+    async () => (await builder.ask<number>('SELECT max(attempts) FROM pglisten.attempt')) >= 2,
+    { what: 'an event that cannot be given up' },
+  )
+  const heir = start('heir')
+  await waitFor(async () => (await heir.subscription.stats()).givenUp === 1)
+  await owner.publish('a', 'next')
+  await waitFor(async () => (await owner.durable.failed('s')).length === 2)
+  ending.abort()
+  await within(Promise.all([struck.run, heir.run]))
+  t.true((await owner.durable.failed('s'))[0]!.attempt >= 3)
+  t.is((await struck.subscription.stats()).givenUp + (await heir.subscription.stats()).givenUp, 2)
 })
 
 test('an error of any kind is counted, and told as far as it has a text', async (t) => {

@@ -148,3 +148,52 @@ test('a standby is refused with the reason, and a worker goes on where one is pr
     'before after',
   )
 })
+
+test('an event by which the server crashes is counted each time, and given up', async (t) => {
+  t.timeout(120_000)
+  const server = await startServer({
+    settings: { fsync: true, full_page_writes: true, synchronous_commit: true },
+  })
+  t.teardown(() => server.stop('immediate'))
+  const pool = new ConnectionPool(server.dsn)
+  t.teardown(() => pool.close())
+  await pool.durable.install()
+  for (const payload of ['bad', 'good']) await pool.publish('a', payload)
+  const subscription = pool.subscription('s', {
+    channels: ['a'],
+    from: 'beginning',
+    ...QUICK,
+    maxAttempts: 2,
+    onFailure: 'skip',
+  })
+  subscription.on('warning', () => {})
+  let crashes = 0
+  const handled: string[] = []
+  const ending = new AbortController()
+  const run = subscription.run(
+    async (tx, { payload }) => {
+      if (payload === 'bad') {
+        crashes += 1
+        // The server ends every session, and recovers for a while.
+        process.kill(await tx.fetchVal<number>('SELECT pg_backend_pid()'), 'SIGKILL')
+        await tx.execute('SELECT pg_sleep(10)')
+      }
+      handled.push(payload)
+    },
+    { signal: ending.signal },
+  )
+  run.catch(() => {})
+  t.teardown(() => ending.abort())
+  await waitFor(() => handled.includes('good'), {
+    what: 'the event behind it',
+    timeoutMs: 60_000,
+  })
+  t.is(crashes, 2)
+  const failed = await waitFor(() => pool.durable.failed('s').catch(() => undefined))
+  t.deepEqual(
+    failed.map(({ payload, attempt }) => [payload, attempt]),
+    [['bad', 2]],
+  )
+  ending.abort()
+  await within(run)
+})

@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import { DurableError } from 'pglisten'
-import { waitFor } from '../../lab/wait.js'
+import { waitFor, within } from '../../lab/wait.js'
 import { openDatabase } from './database.js'
 import { openScene, take } from './scene.js'
 
@@ -132,4 +132,29 @@ test('a sequence that gives ids in advance is refused, since they would be out o
   })
   await owner.execute('ALTER TABLE pglisten.event ALTER COLUMN id SET CACHE 1')
   await owner.durable.install()
+})
+
+test('a batch has no more bytes than 16 MiB, also of payloads that are stored compressed', async (t) => {
+  const { owner } = await openDatabase(t)
+  await owner.durable.install()
+  // Each takes less than 2 kB where it is stored.
+  await owner.execute(
+    "SELECT pglisten.publish('a', repeat('a', 120000)) FROM generate_series(1, 200)",
+  )
+  const subscription = owner.subscription('s', {
+    channels: ['a'],
+    from: 'beginning',
+    batchSize: 200,
+  })
+  const batches = subscription.batches()
+  t.teardown(() => batches.return())
+  const sizes: number[] = []
+  let left = 200
+  while (left > 0) {
+    const { events, ack } = (await within(batches.next())).value!
+    sizes.push(events.length)
+    left -= events.length
+    await ack()
+  }
+  t.deepEqual(sizes, [139, 61])
 })

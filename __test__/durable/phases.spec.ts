@@ -8,7 +8,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { Transaction } from 'pglisten'
 import { forked, tell } from '../../lab/child.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
-import { waitFor, within } from '../../lab/wait.js'
+import { deferred, waitFor, within } from '../../lab/wait.js'
 import { root } from '../../scripts/lib/run.mjs'
 import { openGates, type Gate } from './gates.js'
 import { QUICK } from './scene.js'
@@ -232,9 +232,84 @@ for (const batch of [1, 3]) {
     t.deepEqual(got, [...payloads, 'last'])
     await waitFor(async () => (await subscription.stats()).lag.events === 0)
     t.deepEqual(failures, [])
+    t.is((await subscription.stats()).done, batch + 1)
     t.is(await witness.ask('SELECT count(*)::int FROM pglisten.attempt'), 0)
     ending.abort()
     await within(run)
+  })
+
+  test(`when the answer to the COMMIT of a loop is lost its events are counted as done (${batch})`, async (t) => {
+    const opened = await openGates(t)
+    const { owner, as, ownerDsn, witness } = opened
+    const proxy = await FaultProxy.start(Number(new URL(ownerDsn).port))
+    t.teardown(() => proxy.stop())
+    await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}', 1, true)")
+    for (let number = 1; number <= batch; number += 1) await owner.publish('a', `${number}`)
+    proxy.set({ silentAfterRequest: '"xact":' })
+    const pool = as(new URL(ownerDsn).username, undefined, { port: proxy.port })
+    const subscription = pool.subscription('s', options({ maxHandlerMs: LONG_HANDLER_MS }))
+    subscription.on('warning', () => {})
+    const batches = subscription.batches()
+    t.teardown(() => batches.return())
+    const first = (await within(batches.next())).value!
+    const lost = t.throwsAsync(first.ack())
+    await waitFor(() => witness.ask('SELECT count(*)::int FROM pglisten.position WHERE high > 0'))
+    proxy.clear()
+    await lost
+    await owner.publish('a', 'last')
+    const last = (await within(batches.next())).value!
+    t.deepEqual(
+      last.events.map(({ payload }) => payload),
+      ['last'],
+    )
+    await last.ack()
+    t.like(await subscription.stats(), { done: batch + 1, failures: 0 })
+  })
+}
+
+/** What a worker is at when its way to the server is cut off in silence. */
+const SILENCES: Record<string, { safetyNetMs: number; isHandling: boolean }> = {
+  'while it sleeps': { safetyNetMs: 30_000, isHandling: false },
+  'while it looks for events': { safetyNetMs: 100, isHandling: false },
+  'while its handler fails': { safetyNetMs: 30_000, isHandling: true },
+}
+
+for (const [when, { safetyNetMs, isHandling }] of Object.entries(SILENCES)) {
+  test(`a run that was cut off in silence ${when} ends soon when it is aborted`, async (t) => {
+    const opened = await openGates(t)
+    const { owner, as, ownerDsn, witness } = opened
+    const proxy = await FaultProxy.start(Number(new URL(ownerDsn).port))
+    t.teardown(() => proxy.stop())
+    const pool = as(new URL(ownerDsn).username, undefined, { port: proxy.port })
+    const subscription = pool.subscription('s', {
+      ...QUICK,
+      channels: ['a'],
+      from: 'beginning',
+      safetyNetMs,
+    })
+    subscription.on('warning', () => {})
+    const [hasBegun, fail] = [deferred(), deferred()]
+    const ending = new AbortController()
+    const run = subscription.run(
+      async () => {
+        hasBegun.resolve()
+        await fail.promise
+        throw new Error('no')
+      },
+      { signal: ending.signal },
+    )
+    run.catch(() => {})
+    if (isHandling) {
+      await owner.publish('a', '1')
+      await within(hasBegun.promise)
+    } else await waitFor(() => witness.ask('SELECT count(*)::int FROM pglisten.sleeper'))
+    proxy.swallow('both')
+    fail.resolve()
+    const isAtWork = () => pool.status().available < pool.status().size
+    if (when !== 'while it sleeps') await waitFor(isAtWork, { what: 'a statement under way' })
+    ending.abort()
+    await within(run, { what: 'the end of the run', timeoutMs: 10_000 })
+    t.pass()
   })
 }
 

@@ -3,6 +3,8 @@
 import test from 'ava'
 import type { ConnectionPool, DurableEvent, SubscriptionOptions, Transaction } from 'pglisten'
 import { waitFor, within } from '../../lab/wait.js'
+import { ServerWitness } from '../../lab/witness.js'
+import { openDatabase } from './database.js'
 import { openGates } from './gates.js'
 import { QUICK, openScene, take } from './scene.js'
 import type { ExecutionContext } from 'ava'
@@ -148,4 +150,108 @@ test('a batch that is left half done goes on behind what is done, in the middle 
     got,
     Array.from({ length: 50 }, (_, n) => String(n + 1)),
   )
+})
+
+/** A database with subscription `s` of channel `a`, and sessions that the test decides about. */
+async function openContest(t: ExecutionContext) {
+  const opened = await openDatabase(t)
+  const { owner, superuserDsn } = opened
+  await owner.durable.install()
+  await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}', 1, true)")
+  const witness = new ServerWitness(superuserDsn)
+  t.teardown(() => witness.close())
+  /** A session that keeps what `sql` locks, until it is let go of. */
+  const keep = async (sql: string) => {
+    const keeper = await witness.session()
+    t.teardown(() => keeper[Symbol.asyncDispose]())
+    await keeper.run(`BEGIN; ${sql}`)
+    return () => keeper.run('COMMIT')
+  }
+  /** Resolves when so many sessions wait for a lock. */
+  const waiting = (count: number) =>
+    waitFor(
+      async () =>
+        (await witness.ask<number>(
+          `SELECT count(DISTINCT pid)::int FROM pg_locks WHERE NOT granted
+             AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())`,
+        )) === count,
+      { what: `${count} sessions that wait` },
+    )
+  /** Holds whoever makes a statement of this kind, before or behind it, until it is let go of. */
+  const gate = async (when: string) => {
+    await witness.run(`
+      CREATE FUNCTION public.pass() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$;
+      CREATE TRIGGER gate ${when} FOR EACH STATEMENT EXECUTE FUNCTION public.pass()`)
+    return keep('SELECT pg_advisory_xact_lock(7)')
+  }
+  return { ...opened, witness, keep, waiting, gate }
+}
+
+/** As in a restored dump. */
+const RESTORED = 'UPDATE pglisten.home SET cluster = cluster + 1'
+
+test('a subscription is dropped while a dump is adopted', async (t) => {
+  const { owner, witness, keep, waiting } = await openContest(t)
+  await witness.run(RESTORED)
+  // Whoever drops it has the locks of its positions then.
+  const letGo = await keep("SELECT FROM pglisten.subscription WHERE name = 's' FOR KEY SHARE")
+  const dropping = owner.durable.drop('s')
+  await waiting(1)
+  const adopting = owner.durable.adopt()
+  await waiting(2)
+  await letGo()
+  t.true(await dropping)
+  await adopting
+  t.true((await owner.durable.status()).isHome)
+})
+
+test('a dump is adopted behind a batch that was taken before', async (t) => {
+  const { owner, witness, waiting } = await openContest(t)
+  await owner.publish('a', '1')
+  let adopting: Promise<void> | undefined
+  await using connection = await owner.connection()
+  await connection.transaction(async (tx) => {
+    const { payloads, advance } = await take(tx, 's')
+    t.deepEqual(payloads, ['1'])
+    await witness.run(RESTORED)
+    adopting = owner.durable.adopt()
+    adopting.catch(() => {})
+    await waiting(1)
+    await advance()
+  })
+  await adopting
+  t.true((await owner.durable.status()).isHome)
+  t.is((await owner.durable.subscriptions())[0]!.failed, 0)
+})
+
+test('a subscription that is dropped while a process begins to run it is made anew', async (t) => {
+  const { owner, gate, waiting } = await openContest(t)
+  const open = await gate('AFTER INSERT ON pglisten.subscription')
+  // It has found that there is one, and not yet looked at it.
+  const beginning = owner.fetchVal<boolean>("SELECT pglisten.subscribe('s', '{a}', 1, true)")
+  await waiting(1)
+  t.true(await owner.durable.drop('s'))
+  await open()
+  t.true(await beginning)
+  t.is((await owner.durable.subscriptions()).length, 1)
+})
+
+test('a subscription is dropped while one of its workers falls asleep', async (t) => {
+  const { owner, witness, gate, waiting } = await openContest(t)
+  const doze = (duration: string) =>
+    owner.execute("SELECT pglisten.doze('s', 0, gen_random_uuid(), $1::text::interval)", [duration])
+  // That of a worker that is gone.
+  await doze('-1 s')
+  const open = await gate('BEFORE INSERT ON pglisten.sleeper')
+  const dozing = doze('1 min')
+  await waiting(1)
+  let isDropped = false
+  const dropping = owner.durable.drop('s').finally(() => (isDropped = true))
+  dropping.catch(() => {})
+  await Promise.race([waitFor(() => isDropped), waiting(2)])
+  await open()
+  t.true(await dropping)
+  await dozing
+  t.is(await witness.ask('SELECT count(*)::int FROM pglisten.sleeper'), 0)
 })

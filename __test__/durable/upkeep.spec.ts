@@ -12,6 +12,7 @@ import {
 } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
+import { startServer } from '../../lab/server/test-server.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
 import { server, take } from './scene.js'
@@ -75,12 +76,17 @@ async function openDatabase(t: ExecutionContext) {
       `UPDATE pglisten.position SET moved = ${then} WHERE subscription = '${subscription}'`,
     )
   }
+  /** Has what is waited for before a subscription is dropped be over after a second, and not after 2 minutes. */
+  const hurry = (subscription: string) =>
+    witness.run(
+      `UPDATE pglisten.subscription SET max_unread = '1 s' WHERE name = '${subscription}'`,
+    )
   const publish = (count: number) =>
     pool.execute("SELECT pglisten.publish('c', n::text) FROM generate_series(1, $1::int) AS n", [
       count,
     ])
   const events = () => witness.ask<number>('SELECT count(*)::int FROM pglisten.event')
-  return { dsn: url.href, pool, witness, run, leave, age, publish, events }
+  return { dsn: url.href, pool, witness, run, leave, age, hurry, publish, events }
 }
 
 /** How many sessions of the database wait for an advisory lock. */
@@ -344,8 +350,9 @@ test.serial('whoever runs any subscription is told of one that nobody reads', as
 test.serial(
   'one that nobody reads is dropped where its own options say so, unless somebody works it',
   async (t) => {
-    const { run, leave, publish, events, pool, witness } = await openDatabase(t)
+    const { run, leave, hurry, publish, events, pool, witness } = await openDatabase(t)
     await leave('dropped', 2, { onUnread: 'drop' })
+    await hurry('dropped')
     await leave('worked', 2, { onUnread: 'drop' })
     let finish!: () => void
     const busy = new Promise<void>((resolve) => (finish = resolve))
@@ -355,6 +362,7 @@ test.serial(
     // It has begun to work, and nothing but its lock tells of that.
     await witness.run(`UPDATE pglisten.subscription SET begun = begun - interval '2 days'
     WHERE name = 'worked'`)
+    await hurry('worked')
     const { warnings } = run('other')
     await waitFor(() => warnings.length > 0)
     t.like(warnings[0]!.unread, { name: 'dropped', events: 3, isDropped: true })
@@ -376,19 +384,90 @@ test.serial(
 test.serial(
   'one that nobody reads is dropped when those that could not reach the server have had time to come back',
   async (t) => {
-    const { run, leave, pool, witness } = await openDatabase(t)
+    const { run, leave, hurry, pool, witness } = await openDatabase(t)
     await leave('cut off', 2, { onUnread: 'drop' })
+    await hurry('cut off')
     await leave('forgotten', 2)
-    t.is(await witness.ask('SELECT jsonb_array_length(unread) FROM pglisten.tend(1, 1, false)'), 1)
+    t.is(await witness.ask("SELECT jsonb_array_length(unread) FROM pglisten.tend(1, 1, '0')"), 1)
+    const begunAt = performance.now()
     const { warnings } = run('other')
     const isDropped = () => warnings.some(({ unread }) => unread?.isDropped)
-    t.true((await rounds(100, isDropped)) >= 5)
+    await rounds(100, isDropped)
+    t.true(performance.now() - begunAt >= 1000)
     t.deepEqual(
       (await pool.durable.subscriptions()).map(({ name }) => name),
       ['forgotten', 'other'],
     )
   },
 )
+
+for (const onUnread of ['drop', 'warn'] as const) {
+  test.serial(
+    `a loop that is busy with a batch it has acknowledged reads (onUnread: '${onUnread}')`,
+    async (t) => {
+      const { age, hurry, publish, pool } = await openDatabase(t)
+      const made = pool.subscription('busy', {
+        channels: ['c'],
+        from: 'beginning',
+        safetyNetMs: 100,
+        onUnread,
+      })
+      const warnings: SubscriptionWarning[] = []
+      made.on('warning', (warning) => warnings.push(warning))
+      const batches = made.batches()
+      t.teardown(() => batches.return())
+      await publish(1)
+      await (await within(batches.next())).value!.ack()
+      // It works for longer than `maxUnreadAgeMs`, and holds nothing on the server meanwhile.
+      await hurry('busy')
+      await age('busy', 2)
+      // More than a second's.
+      await rounds(15)
+      t.deepEqual(warnings, [])
+      t.is((await pool.durable.subscriptions()).length, 1)
+      await publish(1)
+      await (await within(batches.next())).value!.ack()
+    },
+  )
+}
+
+test.serial('a handler that works for longer than `maxUnreadAgeMs` reads', async (t) => {
+  const { leave, publish, run, witness } = await openDatabase(t)
+  await leave('handling', 2)
+  let finish!: () => void
+  const busy = new Promise<void>((resolve) => (finish = resolve))
+  await publish(1)
+  const handling = run('handling', { safetyNetMs: 60_000 }, () => busy)
+  t.teardown(() => finish())
+  await waitFor(async () => (await handling.made.stats()).working === 1)
+  // Nothing but its lock tells of it.
+  await witness.run("UPDATE pglisten.subscription SET begun = begun - interval '2 days'")
+  const { warnings } = run('other')
+  await rounds(5)
+  t.deepEqual(warnings, [])
+})
+
+test.serial('nothing is dropped while the server has just come back', async (t) => {
+  const own = await startServer()
+  t.teardown(() => own.stop('immediate'))
+  const witness = new ServerWitness(own.dsn)
+  t.teardown(() => witness.close())
+  const pool = new ConnectionPool(own.dsn)
+  t.teardown(() => pool.close())
+  await pool.durable.install()
+  await witness.run(`
+    SELECT pglisten.subscribe('forgotten', '{c}', 1, true, '1 day', 'drop');
+    UPDATE pglisten.subscription SET begun = begun - interval '2 days';
+    UPDATE pglisten.position SET moved = moved - interval '2 days'`)
+  // Who asks has not noticed that it was away.
+  const dropped = () =>
+    witness.ask<number>(
+      "SELECT coalesce(jsonb_array_length(unread), 0) FROM pglisten.tend(1, 1, '1 day')",
+    )
+  t.is(await dropped(), 0)
+  await witness.run("UPDATE pglisten.subscription SET max_unread = '1 s'")
+  await waitFor(async () => (await dropped()) === 1)
+})
 
 test.serial('who works events again that were given up reads', async (t) => {
   const { leave, publish, pool, age, witness } = await openDatabase(t)

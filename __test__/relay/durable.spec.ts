@@ -4,10 +4,12 @@ import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DiscardPolicy, jetstreamManager } from '@nats-io/jetstream'
 import { headers } from '@nats-io/transport-node'
-import { subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
+import { ConnectionPool } from 'pglisten'
+import { serveHealth, subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { counterFaults, makeStream } from '../../lab/relay/stream-reading.js'
+import { startServer } from '../../lab/server/test-server.js'
 import { waitFor } from '../../lab/wait.js'
 import {
   leading,
@@ -101,6 +103,73 @@ test('a message of a transaction that was rolled back, whose event was done in a
   const messages = await scene.read()
   t.deepEqual(payloads(messages).slice(-3), ['2', '3', '4'])
   t.true(Number(messages.at(-1)!.headers['Pg-Settled']) > 3)
+})
+
+/** Stores a message as a relay does. */
+async function leave({ nc, stream }: Scene, payload: string, named: Record<string, string>) {
+  const header = headers()
+  for (const [name, value] of Object.entries(named)) header.set(name, value)
+  await nc.request(`pg.${stream}.orders`, payload, { headers: header, timeout: 5000 })
+}
+
+test('a message of an event that this database does not have does not hold up what is settled', async (t) => {
+  const scene = await openDurable(t)
+  // What a relay has left that stored events of a database which was installed anew since.
+  await leave(scene, 'old', {
+    'Pg-Seq': 'before:1',
+    'Pg-Channel-Seq': 'before:1',
+    'Pg-Uid': '999999999-1000-1700000000000000',
+    'Pg-Xact': '1000',
+    'Pg-Settled': '0',
+  })
+  const first = startRelay(t, scene.options)
+  for (let number = 1; number < 6; number += 1) {
+    await publish(scene, number, 1)
+    // Before them come a message and a beginning.
+    await stored(scene, number + 2)
+  }
+  await first.stop()
+  const messages = await scene.read()
+  t.deepEqual(payloads(messages), ['old', '1', '2', '3', '4', '5'])
+  t.is(Number(messages.at(-1)!.headers['Pg-Settled']), 6)
+})
+
+test('what was stored from channels is not read message by message when the source becomes a durable one', async (t) => {
+  const scene = await openDurable(t)
+  await leave(scene, 'durable', {
+    'Pg-Seq': 'first:1',
+    'Pg-Channel-Seq': 'first:1',
+    'Pg-Uid': '999999999-1000-1700000000000000',
+    'Pg-Xact': '1000',
+    'Pg-Settled': '0',
+  })
+  const count = 3000
+  for (let from = 1; from <= count; from += 500) {
+    const numbers = Array.from({ length: 500 }, (_, index) => from + index)
+    await Promise.all(
+      numbers.map((number) =>
+        leave(scene, `${number}`, {
+          'Pg-Seq': `second:${number}`,
+          'Pg-Channel-Seq': `second:${number}`,
+        }),
+      ),
+    )
+  }
+  const asked: string[] = []
+  const asking = scene.nc.subscribe(`$JS.API.STREAM.MSG.GET.${scene.stream}`, {
+    callback: (_, message) => void asked.push(message.string()),
+  })
+  t.teardown(() => asking.unsubscribe())
+  startRelay(t, scene.options)
+  await publish(scene, 1, 1)
+  // A subscription of the test's own may hear of requests late.
+  await stored(scene, count + 3)
+  await scene.nc.flush()
+  t.true(asked.length < 50, `${asked.length}`)
+  const [start, last] = (await scene.read()).slice(-2)
+  t.like(JSON.parse(start!.payload), { reason: 'takeover', previous: `second:${count}` })
+  t.is(last!.payload, '1')
+  t.is(Number(last!.headers['Pg-Settled']), count + 1)
 })
 
 test('relays and servers that are killed lose and double nothing', async (t) => {
@@ -298,6 +367,72 @@ test('a relay that was replaced while its messages were held up leads no more', 
   t.deepEqual(counterFaults(await scene.read()), [])
 })
 
+test('of two relays one leads at each moment, and the same one as long as nothing fails', async (t) => {
+  const scene = await openDurable(t)
+  const relays = [startRelay(t, scene.options), startRelay(t, scene.options)]
+  const leaders = () => relays.filter(({ relay }) => relay.stats().role === 'leading').length
+  const most = [0]
+  for (const { relay } of relays) relay.on('role', () => most.push(leaders()))
+  await waitFor(() => relays.every(({ relay }) => relay.stats().role === 'standby'))
+  for (let number = 1; number <= 20; number += 1) {
+    await scene.pool.publish('orders', `${number}`)
+    // Before them comes a beginning.
+    await stored(scene, number + 1)
+    await settled(scene)
+    most.push(leaders())
+  }
+  t.is(Math.max(...most), 1)
+  t.deepEqual(
+    relays.flatMap(({ warnings }) => warnings),
+    [],
+  )
+  const terms = relays.map(({ relay }) => relay.stats().terms)
+  t.deepEqual(
+    terms.toSorted((a, b) => a - b),
+    [0, 1],
+  )
+  t.is((await scene.read()).length, 21)
+  // The other one follows the leader that ends.
+  const [leader, other] = terms[0] === 1 ? relays : relays.toReversed()
+  await leader!.stop()
+  await scene.pool.publish('orders', '21')
+  await leading(other!)
+  t.is((await relayed(scene, 21)).at(-1), '21')
+})
+
+test('a relay is not ready while PostgreSQL is away', async (t) => {
+  const scene = await openScene(t)
+  const server = await startServer()
+  t.teardown(() => server.stop('immediate'))
+  const pool = new ConnectionPool(server.dsn)
+  t.teardown(() => pool.close())
+  await pool.durable.install()
+  const running = startRelay(t, {
+    ...scene.options,
+    channels: ['orders'],
+    postgres: server.dsn,
+    durable: { name: 'relay', from: 'beginning' },
+  })
+  await pool.publish('orders', '1')
+  await leading(running)
+  const health = await serveHealth(running.relay, { port: 0 })
+  t.teardown(() => health.close())
+  const status = async () => (await fetch(`${health.url}/readyz`)).status
+  t.is(await status(), 200)
+  await server.kill()
+  await waitFor(async () => (await status()) === 503, { what: 'a relay that is not ready' })
+  t.not(running.relay.stats().role, 'leading')
+  await server.start()
+  await waitFor(async () => (await status()) === 200, { what: 'a relay that is ready again' })
+  await waitFor(() =>
+    pool.publish('orders', '2').then(
+      () => true,
+      () => false,
+    ),
+  )
+  t.deepEqual(await relayed(scene, 2), ['1', '2'])
+})
+
 test('events that were stored in a transaction which the server does not know are not stored again', async (t) => {
   const scene = await openDurable(t)
   await using connection = await scene.pool.connection()
@@ -341,6 +476,19 @@ test('events that were stored in a transaction which the server does not know ar
   await publish(scene, 3, 2)
   t.deepEqual(await relayed(scene, 4), ['1', '2', '3', '4'])
   t.true(Number((await scene.read()).at(-1)!.headers['Pg-Settled']) >= 3)
+})
+
+test('a relay whose way to PostgreSQL is cut off in silence ends soon when it is to', async (t) => {
+  const scene = await openDurable(t)
+  const proxy = await FaultProxy.start(Number(new URL(scene.dsn).port))
+  t.teardown(() => proxy.stop())
+  const running = startRelay(t, { ...scene.options, postgres: proxy.dsn(scene.dsn), graceMs: 500 })
+  await publish(scene, 1, 1)
+  await leading(running)
+  await settled(scene)
+  proxy.swallow('both')
+  await running.stop()
+  t.is(running.relay.stats().role, 'stopped')
 })
 
 test('a relay that is ended stores the events at hand, and moves the position', async (t) => {

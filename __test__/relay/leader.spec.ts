@@ -3,11 +3,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import type { RelayGapBody } from 'pglisten-relay-nats'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { asRead, counterFaults, type StoredMessage } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
 import { ask, terminate } from '../support/listener.js'
-import { openScene, stored, test, type Scene } from './scene.js'
+import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
 
 /** Starts a relay in a process. The end of the test ends it. */
 function start(t: ExecutionContext, { options }: Scene, more = {}): RelayProcess {
@@ -149,4 +150,47 @@ test('a relay that is ended stores what it has read, and the other one takes ove
   await scene.writer.write(10)
   const { verdict } = await judged(t, scene)
   t.is(verdict.delivered + verdict.covered, 2010)
+})
+
+test('a relay that loses its session while NATS is away for it stores nothing that another one has stored meanwhile', async (t) => {
+  const scene = await openScene(t)
+  const before = startRelay(t, scene.options)
+  await leading(before)
+  const proxy = await FaultProxy.start(scene.nats.port)
+  t.teardown(() => proxy.stop())
+  const cut = startRelay(t, { ...scene.options, nats: { servers: `127.0.0.1:${proxy.port}` } })
+  const stats = () => cut.relay.stats()
+  await waitFor(() => stats().role === 'standby', { what: 'a relay that stands by' })
+  proxy.beginHole()
+  proxy.reset()
+  await waitFor(() => !stats().isNatsConnected, { what: 'a relay without NATS' })
+  await before.stop()
+  // It has the lock, and listens, and asks where the stream ends.
+  await waitFor(
+    async () => {
+      await scene.writer.write(1)
+      return stats().backlog > 0
+    },
+    { what: 'a relay that listens' },
+  )
+  const between = startRelay(t, scene.options)
+  await waitFor(() => between.relay.stats().role === 'standby', { what: 'another relay' })
+  await terminate(await holder(scene))
+  await leading(between)
+  // The session that has taken the place of the lost one hears what the other relay stores.
+  await waitFor(() => cut.warnings.some((text) => text.startsWith('PostgreSQL is away')))
+  await waitFor(() => stats().postgres === 'connected', { what: 'the next session' })
+  const { backlog } = stats()
+  await scene.writer.write(20)
+  await waitFor(() => stats().backlog >= backlog + 20, { what: 'what both have heard' })
+  await waitFor(
+    async () =>
+      (await scene.read()).some(({ payload }) => payload.startsWith(`${scene.writer.last}:`)),
+    { what: 'the last row in the stream' },
+  )
+  await between.stop()
+  proxy.endHole()
+  await leading(cut)
+  await scene.writer.write(5)
+  await judged(t, scene)
 })

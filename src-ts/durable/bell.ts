@@ -8,6 +8,9 @@ const CHANNEL = 'pglisten_bell'
 /** The longest wait for a session at the beginning, in milliseconds. */
 const STARTUP_TIMEOUT_MS = 30_000
 
+/** For how long the end of the session is waited for, in milliseconds: nothing that it hears is of use any more. */
+const SHUTDOWN_TIMEOUT_MS = 1000
+
 /** A worker that sleeps. */
 interface Sleeper {
   readonly channels: ReadonlySet<string>
@@ -20,6 +23,7 @@ export class Bell {
   readonly #report: (error: unknown) => void
   readonly #sleepers = new Set<Sleeper>()
   #listener: Listener | undefined
+  #heardSince = 0
 
   constructor(owner: DurableOwner, report: (error: unknown) => void) {
     this.#owner = owner
@@ -44,12 +48,22 @@ export class Bell {
     await listener.addCallback(CHANNEL, (_, channel) => this.#ring(channel))
     // What was rung meanwhile was not heard.
     listener.addGapCallback(() => this.#ringAll())
+    const begin = () => {
+      this.#heardSince = performance.now()
+    }
+    listener.on('reconnected', begin)
     await listener.startup({ signal, timeoutMs: STARTUP_TIMEOUT_MS })
+    begin()
     listener.listen()
   }
 
+  /** Since when the bell is heard without a break, by `performance.now()`: now, where it is not. */
+  get heardSince(): number {
+    return this.#listener?.state === 'connected' ? this.#heardSince : performance.now()
+  }
+
   async stop(): Promise<void> {
-    await this.#listener?.shutdown()
+    await this.#listener?.shutdown({ timeoutMs: SHUTDOWN_TIMEOUT_MS })
   }
 
   /** Resolves when the bell rings for one of the channels. To be asked before it is looked whether there is something. */

@@ -48,7 +48,7 @@ export interface SubscriptionInfo {
   failed: number
   /** The first event that was tried in vain and is not done: where the subscription tries again, or has stopped. `null` where there is none. */
   failing: FailingEvent | null
-  /** For how long nobody has read it, in milliseconds. Of one that runs it is at most some seconds more than its `safetyNetMs`. */
+  /** For how long nobody has read it, in milliseconds. Of one that runs it is at most some seconds more than its `safetyNetMs`, also while its loop is busy. */
   unreadMs: number
   /** Its {@link SubscriptionOptions.maxUnreadAgeMs}. */
   maxUnreadAgeMs: number | false

@@ -80,6 +80,16 @@ export class Partition {
     ]
   }
 
+  /** Whether a transaction that has ended was committed. A server that was restored, or promoted, may not know it. */
+  static async isCommitted(tx: Transaction, xact: string): Promise<boolean> {
+    const status = await tx.fetchVal<string | null>(
+      `SELECT CASE WHEN $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status($1::text::xid8) END`,
+      [xact],
+      PLAIN,
+    )
+    return status === 'committed'
+  }
+
   /** Sets an event apart, in the transaction that has taken it alone. */
   async giveUp(tx: Transaction, event: bigint, reason: unknown): Promise<void> {
     await tx.execute(
@@ -90,36 +100,45 @@ export class Partition {
   }
 
   /**
-   * Counts a failure of an event. Returns how many there were; 0 when the event is done, and -1 when it was given up. Rejects while another
-   * session has the partition.
+   * Counts a failure of an event. Returns how many there were; 0 when the event is done, and less than 0 when it was given up after so many.
+   * Rejects while another session has the partition.
    */
-  async countFailure(event: bigint, reason: unknown): Promise<number> {
-    return withConnection(this.#owner, (connection) =>
+  async countFailure(event: bigint, reason: unknown, signal: AbortSignal): Promise<number> {
+    return this.#attempts(event, textOf(reason), signal)
+  }
+
+  /** Looks how many failures of an event there were, as {@link Partition.countFailure} tells it. */
+  async failures(event: bigint, signal: AbortSignal): Promise<number> {
+    return this.#attempts(event, null, signal)
+  }
+
+  async #attempts(event: bigint, error: string | null, signal: AbortSignal): Promise<number> {
+    const counting = (connection: Connection) =>
       connection.fetchVal<number>(
         'SELECT pglisten.count_attempt($1, $2, $3, $4, $5)',
-        [this.#name, this.#number, event, textOf(reason), this.#options.maxHandlerMs],
-        this.#bounded,
-      ),
-    )
+        [this.#name, this.#number, event, error, this.#options.maxHandlerMs],
+        { ...this.#bounded, signal },
+      )
+    return withConnection(this.#owner, counting, { signal })
   }
 
   /** Looks whether there is something to take. */
-  async hasMore(connection: Connection): Promise<boolean> {
+  async hasMore(connection: Connection, signal: AbortSignal): Promise<boolean> {
     return connection.fetchVal<boolean>(
       'SELECT pglisten.has_more($1, $2)',
       [this.#name, this.#number],
-      this.#bounded,
+      { ...this.#bounded, signal },
     )
   }
 
   /** Looks whether there is something to take, which transaction is the first one that is still open, and whether publishers ring for a worker. */
-  async look(connection: Connection, worker: string): Promise<Look> {
+  async look(connection: Connection, worker: string, signal: AbortSignal): Promise<Look> {
     return connection.fetchRow<Look>(
       // The snapshot of the statement is older than those of what the function reads.
       `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore",
          pglisten.is_rung_for($1, $2, $3::text::uuid) AS "isFlagged"`,
       [this.#name, this.#number, worker],
-      this.#bounded,
+      { ...this.#bounded, signal },
     )
   }
 
@@ -127,29 +146,30 @@ export class Partition {
    * Has publishers ring for a worker. Returns the fence: whoever takes a transaction id after it sees the flag, and whoever has one may have
    * missed it. No snapshot tells which ids are taken: its xmax is that of the last transaction that has ended.
    */
-  async doze(connection: Connection, worker: string): Promise<bigint> {
+  async doze(connection: Connection, worker: string, signal: AbortSignal): Promise<bigint> {
+    const bounds = { ...this.#bounded, signal }
     const duration = `${Math.max(FLAG_NETS * this.#options.safetyNetMs, MIN_FLAG_MS)} ms`
     // Both are sent before the first is answered, and the second is a transaction that begins when the first has ended.
     const [, fence] = await Promise.all([
       connection.execute(
         'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
         [this.#name, this.#number, worker, duration],
-        this.#bounded,
+        bounds,
       ),
-      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], this.#bounded),
+      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], bounds),
     ])
     return fence
   }
 
   /** Has publishers no longer ring for a worker. */
-  async rouse(worker: string): Promise<void> {
-    await withConnection(this.#owner, (connection) =>
+  async rouse(worker: string, signal: AbortSignal): Promise<void> {
+    const rousing = (connection: Connection) =>
       connection.execute(
         'SELECT pglisten.rouse($1, $2, $3::text::uuid)',
         [this.#name, this.#number, worker],
-        this.#bounded,
-      ),
-    )
+        { ...this.#bounded, signal },
+      )
+    await withConnection(this.#owner, rousing, { signal })
   }
 }
 

@@ -35,13 +35,14 @@ const SUBSCRIBE = [
   'doze(text, int, uuid, interval)',
   'is_rung_for(text, int, uuid)',
   'rouse(text, int, uuid)',
+  'is_undone(text, bigint)',
   'count_attempt(text, int, bigint, text, int)',
   'give_up(text, int, bigint, text)',
   'retry(text, bigint[])',
   'drop_subscription(text)',
   'lag(text, bigint)',
   'unread_for(text)',
-  'tend(int, bigint, boolean)',
+  'tend(int, bigint, interval, text)',
   'adopt()',
 ]
 /** What a role needs to read that subscribes. */

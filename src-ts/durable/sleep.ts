@@ -1,10 +1,11 @@
 // The sleep of a worker: publishers ring a bell while it sleeps, and only then.
 import { randomUUID } from 'node:crypto'
+import type { Connection } from '../query/connection.js'
 import type { Bell } from './bell.js'
 import { withConnection, type DurableOwner } from './owner.js'
 import type { Partition } from './partition.js'
 import type { WorkerSettings } from './settings.js'
-import { waited } from './wait.js'
+import { outlasting, waited } from './wait.js'
 
 /** How soon it is looked again, at first and at last, while a publisher is open that may not have seen that the worker sleeps, in milliseconds. */
 const OPEN_PUBLISHER_POLL_MS = 5
@@ -89,13 +90,14 @@ export class Sleep {
     const since = performance.now()
     const known = this.#flag
     const isGood = known && since - known.since < this.#safetyNetMs
-    return withConnection(this.#owner, async (connection) => {
+    const signal = this.#stop
+    const asking = async (connection: Connection) => {
       this.#isFlagged = true
       // All are sent before the first is answered: one round trip.
-      const dozing = isGood ? known.fence : this.#partition.doze(connection, this.#id)
+      const dozing = isGood ? known.fence : this.#partition.doze(connection, this.#id, signal)
       const [fence, { hasMore, openFrom, isFlagged }] = await Promise.all([
         dozing,
-        this.#partition.look(connection, this.#id),
+        this.#partition.look(connection, this.#id, signal),
       ])
       // A crash may have undone it, and whoever dropped the subscription, or adopted a dump, has.
       this.#flag = undefined
@@ -104,10 +106,11 @@ export class Sleep {
       flag.isSeen ||= openFrom > fence
       this.#flag = flag
       return { flag, hasMore }
-    })
+    }
+    return withConnection(this.#owner, asking, { signal })
   }
 
-  /** Takes the flag back, if there is one, and waits for that. */
+  /** Takes the flag back, if there is one, and waits for that, though not for long. */
   async end(): Promise<void> {
     this.rouse()
     await this.#rousing
@@ -118,6 +121,7 @@ export class Sleep {
     if (!this.#isFlagged) return
     this.#isFlagged = false
     this.#flag = undefined
-    this.#rousing = this.#partition.rouse(this.#id).catch(() => {})
+    const rousing = outlasting(this.#stop, (signal) => this.#partition.rouse(this.#id, signal))
+    this.#rousing = rousing.catch(() => {})
   }
 }

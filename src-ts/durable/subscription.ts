@@ -212,8 +212,14 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       )
       // When one cannot go on, the others finish what they have begun.
       for (const worker of workers) worker.catch(end)
-      const { safetyNetMs } = this.#options
-      caring = lookAfter(this.#owner, safetyNetMs, (unread) => this.#unread(unread), ending.signal)
+      caring = lookAfter(
+        this.#owner,
+        this.#name,
+        this.#options.safetyNetMs,
+        () => bell.heardSince,
+        (unread) => this.#unread(unread),
+        ending.signal,
+      )
       const failed = (await Promise.allSettled(workers)).find(({ status }) => status === 'rejected')
       if (failed?.status === 'rejected') throw failed.reason
     } catch (error) {

@@ -11,29 +11,33 @@ const PAUSE_MS = 5
 /** A connection that is cut off in silence never answers: so long, or for `everyMs` where that is more, an answer is waited for, in milliseconds. */
 const MIN_TIMEOUT_MS = 5000
 
-/** After so many rounds in a row that were answered it is dropped what nobody reads: after an outage others have to come back first. */
-const ROUNDS_BEFORE_DROPS = 4
-
-/** Looks after the events of a database until `stop` is aborted, once in `everyMs`. Does not reject. */
+/**
+ * Looks after the events of a database until `stop` is aborted, once in `everyMs`, and says that the subscription is read which runs here:
+ * a loop that is busy with a batch it has acknowledged has no lock that would tell. Does not reject.
+ *
+ * @param heardSince - Since when the bell is heard without a break, by `performance.now()`.
+ */
 export async function lookAfter(
   owner: DurableOwner,
+  name: string,
   everyMs: number,
+  heardSince: () => number,
   onUnread: (unread: UnreadSubscription) => void,
   stop: AbortSignal,
 ): Promise<void> {
   const bounds = { signal: stop, timeoutMs: Math.max(everyMs, MIN_TIMEOUT_MS) }
-  let rounds = 0
+  let reachedSince = performance.now()
   while (!stop.aborted) {
     await waited(everyMs, stop)
     try {
-      const drops = rounds >= ROUNDS_BEFORE_DROPS
-      while (!stop.aborted && (await tend(owner, drops, onUnread, bounds)) > 0) {
+      // Between two rounds the bell tells of an outage.
+      const reached = () => performance.now() - Math.max(reachedSince, heardSince())
+      while (!stop.aborted && (await tend(owner, name, reached(), onUnread, bounds)) > 0) {
         await waited(PAUSE_MS, stop)
       }
-      rounds += 1
     } catch {
       // Whoever works tells of a server that is away, and of a schema that is gone. The next round comes.
-      rounds = 0
+      reachedSince = performance.now()
     }
   }
 }
@@ -41,7 +45,8 @@ export async function lookAfter(
 /** Removes some events; how many. Only one process of a database does so at a time. */
 async function tend(
   owner: DurableOwner,
-  drops: boolean,
+  name: string,
+  reachedMs: number,
   onUnread: (unread: UnreadSubscription) => void,
   bounds: CallOptions,
 ): Promise<number> {
@@ -49,8 +54,8 @@ async function tend(
     owner,
     (connection) =>
       connection.fetchRow<{ removed: number; unread: string | null }>(
-        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2, $3)',
-        [BATCH, MOST_COUNTED, drops],
+        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2, $3::text::interval, $4)',
+        [BATCH, MOST_COUNTED, `${Math.max(0, Math.floor(reachedMs))} ms`, name],
         { ...PLAIN, ...bounds },
       ),
     bounds,

@@ -1,4 +1,5 @@
-// Waiting that can be ended.
+// Waiting that can be ended, and work that ends soon once it is to.
+import { ConnectionTimeoutError } from '../errors.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 
 /** Waits for so long, in milliseconds, or until `sooner` resolves or `stop` is aborted. */
@@ -16,4 +17,29 @@ export async function waited(ms: number, stop: AbortSignal, sooner?: Promise<voi
   ])
   clearTimeout(timer)
   stop.removeEventListener('abort', onStop)
+}
+
+/** For how long what is done at the end of a run waits for a server that may have been cut off in silence, in milliseconds. */
+const END_MS = 2000
+
+/** Runs `work` with a signal that is aborted some seconds after `stop` is, or after the call where that is later. */
+export async function outlasting<Result>(
+  stop: AbortSignal,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const bound = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const onStop = () => {
+    const late = () =>
+      bound.abort(new ConnectionTimeoutError(`the server did not answer within ${END_MS} ms`))
+    timer = setTimeout(late, END_MS)
+  }
+  if (stop.aborted) onStop()
+  else stop.addEventListener('abort', onStop, { once: true })
+  try {
+    return await work(bound.signal)
+  } finally {
+    clearTimeout(timer)
+    stop.removeEventListener('abort', onStop)
+  }
 }

@@ -16,7 +16,7 @@ import { adopt } from './schema.js'
 import type { DurableHandler, WorkerEvents, WorkerSettings } from './settings.js'
 import { Sleep } from './sleep.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
-import { waited } from './wait.js'
+import { outlasting, waited } from './wait.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
 const LINGER_MS = 20
@@ -85,6 +85,8 @@ export class Worker {
   #wakes = 0
   /** The next batch, asked for already. */
   #begun: Opening | undefined
+  /** A batch whose COMMIT was sent and not answered: its transaction, and how many events it had. */
+  #unanswered: { xact: string; done: number } | undefined
   /** How a batch's transaction begins. */
   readonly #beginning: ResolvedTransactionOptions
 
@@ -137,7 +139,9 @@ export class Worker {
   /** Gives up what a loop has failed at too often, and then ended. */
   async #giveUpAtLast(): Promise<void> {
     try {
-      const outcome = await withConnection(this.#owner, (connection) => this.#batch(connection))
+      const outcome = await outlasting(this.#stop, (signal) =>
+        withConnection(this.#owner, (connection) => this.#batch(connection, signal), { signal }),
+      )
       if (outcome instanceof HandlerFailure) await this.#failed(outcome)
     } catch {
       // The next attempt at it fails too, or does not.
@@ -214,7 +218,7 @@ export class Worker {
           await waited(pause, this.#stop)
           if (this.#stop.aborted) return 'paused'
           // In a flow it is not asked first.
-          isMore = flow > 1 || (await this.#partition.hasMore(connection))
+          isMore = flow > 1 || (await this.#partition.hasMore(connection, this.#stop))
         }
       }
       return 'paused'
@@ -237,10 +241,11 @@ export class Worker {
   }
 
   /** Takes a batch and works it; what there was, or what failed. */
-  async #batch(connection: Connection): Promise<Outcome> {
+  async #batch(connection: Connection, signal = this.#stop): Promise<Outcome> {
     const most = this.#most()
-    const begun =
-      this.#begun ?? Connection.beginWith(connection, this.#beginning, this.#partition.taking(most))
+    const taking = this.#partition.taking(most)
+    // Nothing is lost when the taking is given up: no handler had any of it.
+    const begun = this.#begun ?? Connection.beginWith(connection, this.#beginning, taking, signal)
     this.#begun = undefined
     let failure: HandlerFailure | undefined
     let present: DurableEvent<unknown> | undefined
@@ -250,6 +255,7 @@ export class Worker {
       await Transaction.run(await begun.tx, async (tx) => {
         const taken = Partition.taken(await begun.first())
         this.#events.onWorking()
+        if (this.#unanswered) await this.#answer(tx, this.#unanswered)
         if (!taken) return
         rows = this.#chosen(taken.rows)
         this.#isRetried = taken.way.retried !== undefined
@@ -293,9 +299,11 @@ export class Worker {
           ? { options: this.#beginning, first: this.#partition.taking(most) }
           : undefined
         const moving = this.#partition.moving(part(taken, done))
+        if (!doomed) this.#unanswered = { xact: taken.way.xact, done }
         const ended = tx[endWith](moving, this.#options.maxHandlerMs, next)
         this.#begun = ended.next
         await ended.committed
+        this.#unanswered = undefined
         this.#careful = Math.max(0, this.#careful - done)
         if (doomed) this.#givenUp(rawEvent(rows[0]!), doomed)
         else this.#events.onDone(done)
@@ -311,6 +319,16 @@ export class Worker {
       throw error
     }
     return rows.length
+  }
+
+  /**
+   * Counts the events of a batch whose COMMIT was not answered, if it took effect. Whoever has the position finds that out: the session that
+   * had it before has ended its transaction.
+   */
+  async #answer(tx: Transaction, { xact, done }: { xact: string; done: number }): Promise<void> {
+    const isCommitted = await Partition.isCommitted(tx, xact)
+    this.#unanswered = undefined
+    if (isCommitted) this.#events.onDone(done)
   }
 
   /** Rolls back what was begun for the next batch. */
@@ -412,26 +430,27 @@ export class Worker {
     // That is no failure of the event.
     if (reason instanceof NotTaken) return
     this.#careful = CAREFUL_EVENTS
+    if (doomed) {
+      await this.#notGivenUp(event, reason, doomed)
+      return
+    }
     const state = sqlStateOf(reason)
     const isCounted = state !== SqlState.SerializationFailure && state !== SqlState.Deadlock
     const { maxAttempts, onFailure, retryDelayMs } = this.#options
-    // That an event is given up fails for another reason than the event did.
-    const error = doomed ? doomed.error : reason
     let attempts: number | undefined
     try {
-      if (isCounted) attempts = await this.#counted(event.id, error)
+      if (isCounted)
+        attempts = await this.#answered((signal) =>
+          this.#partition.countFailure(event.id, reason, signal),
+        )
     } catch (uncounted) {
       // Of an event that another worker has, that one tells what comes of it.
       const isElsewhere = sqlStateOf(uncounted) === SqlState.WorkedElsewhere
       if (!isElsewhere) this.#events.onFailure(event, reason)
       throw uncounted
     }
-    if (attempts === 0 || attempts === -1) {
-      // The commit took effect, and its answer was lost; or else another worker has had the event, and told.
-      if (attempts === 0 && !doomed) this.#events.onDone(1)
-      if (attempts === -1 && doomed) this.#givenUp(event, doomed)
-      return
-    }
+    // The commit took effect, and its answer was lost, which the next batch tells of; or else another worker has had the event, and told.
+    if (attempts !== undefined && attempts <= 0) return
     this.#events.onFailure(event, reason)
     if (attempts === undefined) {
       await waited(retryDelayMs, this.#stop)
@@ -446,23 +465,52 @@ export class Worker {
           eventId: event.id,
         })
       }
-      this.#doomed = { id: event.id, attempts, error }
+      this.#doomed = { id: event.id, attempts, error: reason }
       return
     }
-    await waited(Math.min(retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS), this.#stop)
+    await waited(this.#delayAfter(attempts), this.#stop)
   }
 
   /**
-   * Counts a failure, once no session has the partition: one that commits what was done, or another worker's. Returns how many there were,
-   * or what became of the event, as {@link Partition.countFailure} does.
+   * An event could not be given up, or nobody knows whether it was: no handler had it, so that is no attempt at it. It is given up later, unless
+   * another worker has had it by then: an attempt of that one is counted, and that one tells what comes of the event.
    */
-  async #counted(event: bigint, reason: unknown): Promise<number> {
+  async #notGivenUp(event: DurableEvent<unknown>, reason: unknown, doomed: Doomed): Promise<void> {
+    this.#doomed = doomed
+    const attempts = await this.#answered((signal) => this.#partition.failures(event.id, signal))
+    if (attempts !== doomed.attempts) this.#doomed = undefined
+    if (attempts === -doomed.attempts) this.#givenUp(event, doomed)
+    if (attempts <= 0) return
+    const what = `event ${event.id} of subscription \`${this.#name}\` could not be given up`
+    this.#events.onWarning(what, reason)
+    await waited(this.#delayAfter(attempts), this.#stop)
+  }
+
+  /** The wait after so many failures of an event, in milliseconds. */
+  #delayAfter(attempts: number): number {
+    return Math.min(this.#options.retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS)
+  }
+
+  /**
+   * Asks what is known of an event, once no session has the partition: one that commits what was done, or another worker's. Waits for a server
+   * that is away, since the event itself may be what ends it.
+   */
+  async #answered(ask: (signal: AbortSignal) => Promise<number>): Promise<number> {
+    let delay = AWAY_DELAY_MS
     for (;;) {
       try {
-        return await this.#partition.countFailure(event, reason)
+        return await outlasting(this.#stop, ask)
       } catch (error) {
-        if (sqlStateOf(error) !== SqlState.WorkedElsewhere || this.#stop.aborted) throw error
-        await this.#standBy()
+        if (this.#stop.aborted) throw error
+        if (sqlStateOf(error) === SqlState.WorkedElsewhere) {
+          await this.#standBy()
+          continue
+        }
+        this.#owner.checkOpen()
+        if (!isAway(error)) throw error
+        this.#events.onWarning(`subscription \`${this.#name}\` could not be worked`, error)
+        await waited(delay, this.#stop)
+        delay = Math.min(2 * delay, MAX_AWAY_DELAY_MS)
       }
     }
   }
@@ -491,6 +539,12 @@ async function checkOpen(tx: Transaction, connection: Connection, who: string): 
 /** Whether the connection is lost, so that another one is needed. */
 function isLost(error: unknown): boolean {
   return error instanceof ConnectionError || sqlStateOf(error)?.startsWith('57P') === true
+}
+
+/** Whether the server is away, takes no more sessions, or is a standby that may be promoted: the same statement may succeed later. */
+function isAway(error: unknown): boolean {
+  const state = sqlStateOf(error)
+  return isLost(error) || state === SqlState.ReadOnly || state?.startsWith('53') === true
 }
 
 /** The way of the first `done` events of a batch. */

@@ -206,9 +206,10 @@ export class Connection extends Queryable implements AsyncDisposable {
     self: Connection,
     options: ResolvedTransactionOptions,
     first: Companion,
+    signal: AbortSignal,
   ): Opening {
     Connection.#checkOpen(self)
-    return Transaction.beginWith(self, self.#held!.present!, options, first)
+    return Transaction.beginWith(self, self.#held!.present!, options, first, signal)
   }
 
   /**

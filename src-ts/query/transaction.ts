@@ -161,16 +161,19 @@ export class Transaction extends Queryable implements AsyncDisposable {
     })
   }
 
-  /** @internal Begins a transaction on a free connection, and runs its first statement; both are sent in one go. */
+  /** @internal Begins a transaction on a free connection, and runs its first statement; both are sent in one go, and `signal` gives up these two alone. */
   static beginWith(
     connection: Owner,
     lease: NativeLease,
     { sql, bounds }: ResolvedTransactionOptions,
     first: Companion,
+    signal: AbortSignal,
   ): Opening {
     checkFree(connection)
     const limits = new Limits(bounds)
-    const flight = new Flight(connection, lease, [[sql, []], first], limits.remaining({}))
+    // Not AbortSignal.any(): Node.js 20 keeps a trace of each such signal for as long as `signal` lives.
+    const within = { signal, timeoutMs: bounds.timeoutMs }
+    const flight = new Flight(connection, lease, [[sql, []], first], within)
     return Transaction.#openBy(flight, 0, connection, lease, limits)
   }
 

@@ -10,11 +10,11 @@ import { Backoff } from './nats/sleep.js'
 import { StreamReader, type Stored } from './nats/stream.js'
 import { resolveOptions, type RelayOptions, type ResolvedOptions } from './options/options.js'
 import { relayChannels, subscribe, unsubscribe, type Subscribed } from './postgres/channels.js'
-import { DurableTerm, readTail, relayDurable } from './postgres/durable.js'
+import { DurableTerm, readTail, relayDurable, withinShare } from './postgres/durable.js'
 import { Leader, lockKeyOf } from './postgres/leader.js'
 import { Counters } from './wire/counters.js'
 import type { RelayGapReason } from './wire/gaps.js'
-import { gapSubjectOf, subjectOf } from './wire/subjects.js'
+import { gapSubjectOf, ownSubjectsOf, subjectOf } from './wire/subjects.js'
 
 /** How many messages of others are passed over to find the last one of a relay. */
 const MAX_FOREIGN = 1000
@@ -84,7 +84,6 @@ export class Relay extends EventEmitter<RelayEvents> {
   #epoch: string | undefined
   #listener: Listener | undefined
   #link: Link | undefined
-  #isDurableRunning = false
   #lastStoredAt: number | undefined
   readonly #counts = {
     stored: 0,
@@ -125,6 +124,8 @@ export class Relay extends EventEmitter<RelayEvents> {
         this.#options.graceMs,
       )
     }
+    // Whatever waits for a server that is cut off in silence ends by that.
+    hard.signal.addEventListener('abort', () => void pool.close({ timeoutMs: 0 }), { once: true })
     if (soft.aborted) onEnd()
     else soft.addEventListener('abort', onEnd, { once: true })
     try {
@@ -160,7 +161,7 @@ export class Relay extends EventEmitter<RelayEvents> {
       lastStoredAgeMs:
         this.#lastStoredAt === undefined ? undefined : performance.now() - this.#lastStoredAt,
       isNatsConnected: this.#link?.isConnected ?? false,
-      postgres: this.#listener?.state ?? (this.#isDurableRunning ? 'connected' : 'idle'),
+      postgres: this.#listener?.state ?? 'idle',
     }
   }
 
@@ -171,33 +172,9 @@ export class Relay extends EventEmitter<RelayEvents> {
     soft: AbortSignal,
     hard: AbortSignal,
   ): Promise<void> {
-    const { heartbeatMs, standbyPollMs, stream: name, buffer, graceMs } = this.#options
-    const listener = pool.listener({
-      session: 'own',
-      name: 'pglisten-relay-nats',
-      heartbeat: { intervalMs: heartbeatMs, timeoutMs: Math.max(2000, heartbeatMs) },
-      buffer: { ...buffer, overflow: 'dropOldest' },
-      reconnect: { maxDelayMs: 2000 },
-    })
-    this.#listener = listener
-    listener.on('error', (error) => this.#warn('the listener reports an error', error))
-    listener.on('warning', ({ message, error }) => this.#warn(message, error))
-    listener.on('disconnected', ({ error }) => this.#warn('PostgreSQL is away', error))
-    const leader = new Leader(
-      listener,
-      { key: lockKeyOf(name), pollMs: standbyPollMs, silenceMs: 2 * heartbeatMs },
-      {
-        onStandby: () => this.#setRole('standby', undefined),
-        onEvicted: (processId, silentMs) => {
-          this.#counts.evicted += 1
-          this.#warn(
-            `the leader's session ${processId} was silent for ${Math.round(silentMs)} ms and was ended`,
-            undefined,
-          )
-        },
-        onWarning: (message, error) => this.#warn(message, error),
-      },
-    )
+    const { stream: name, graceMs } = this.#options
+    const listener = this.#makeListener(pool)
+    const leader = this.#makeLeader(listener)
     await listener.startup({ retry: true, signal: soft })
     // What is buffered by then is still stored.
     const end = () =>
@@ -227,6 +204,42 @@ export class Relay extends EventEmitter<RelayEvents> {
     }
   }
 
+  /** Makes the listener whose session holds the lock of the leader. */
+  #makeListener(pool: ConnectionPool): Listener {
+    const { heartbeatMs, buffer } = this.#options
+    const listener = pool.listener({
+      session: 'own',
+      name: 'pglisten-relay-nats',
+      heartbeat: { intervalMs: heartbeatMs, timeoutMs: Math.max(2000, heartbeatMs) },
+      buffer: { ...buffer, overflow: 'dropOldest' },
+      reconnect: { maxDelayMs: 2000 },
+    })
+    this.#listener = listener
+    listener.on('error', (error) => this.#warn('the listener reports an error', error))
+    listener.on('warning', ({ message, error }) => this.#warn(message, error))
+    listener.on('disconnected', ({ error }) => this.#warn('PostgreSQL is away', error))
+    return listener
+  }
+
+  #makeLeader(listener: Listener): Leader {
+    const { heartbeatMs, standbyPollMs, stream } = this.#options
+    return new Leader(
+      listener,
+      { key: lockKeyOf(stream), pollMs: standbyPollMs, silenceMs: 2 * heartbeatMs },
+      {
+        onStandby: () => this.#setRole('standby', undefined),
+        onEvicted: (processId, silentMs) => {
+          this.#counts.evicted += 1
+          this.#warn(
+            `the leader's session ${processId} was silent for ${Math.round(silentMs)} ms and was ended`,
+            undefined,
+          )
+        },
+        onWarning: (message, error) => this.#warn(message, error),
+      },
+    )
+  }
+
   async #lead(
     listener: Listener,
     leader: Leader,
@@ -248,7 +261,9 @@ export class Relay extends EventEmitter<RelayEvents> {
       reading.catch(() => {})
       subscribed = await subscribe(listener, channels, soft)
       const { start, lastStored, batches } = await reading
-      if (!(await leader.confirm(soft))) throw new TermEnded('lock', 'another relay has the lock')
+      // What is buffered was heard before the end of the stream was read: without the lock all that time, others may have stored it.
+      if (!(await leader.keeps(soft)))
+        throw new TermEnded('lock', 'the session that had the lock was lost')
       const gapSubject = gapSubjectOf(prefix, database)
       const opened = this.#openOutlet(link, stream, start, gapSubject, batches)
       outlet = opened
@@ -300,32 +315,55 @@ export class Relay extends EventEmitter<RelayEvents> {
     const backoff = new Backoff(50, 1000)
     let hasLed = false
     let isReset = false
+    const listener = this.#makeListener(pool)
+    const leader = this.#makeLeader(listener)
+    await listener.startup({ retry: true, signal: soft })
     while (!soft.aborted) {
       await link.connected(soft)
+      await leader.acquire(soft)
       const lost = new AbortController()
-      const notLost = link.whenLost((error) => lost.abort(error))
+      const end = (error: unknown) => {
+        lost.abort(error)
+        this.#setRole('connecting', textOf(error))
+      }
+      const notLost = link.whenLost(end)
+      const onDisconnected = ({ error }: { error: unknown }) => end(error)
+      listener.on('disconnected', onDisconnected)
       let outlet: Outlet | undefined
       try {
-        this.#isDurableRunning = true
+        if (!link.isConnected) throw new TermEnded('lock', 'the connection to NATS was lost')
+        if (!(await leader.keeps(soft)))
+          throw new TermEnded('lock', 'the session that had the lock was lost')
+        // It leads from its first event on.
         this.#setRole('standby', undefined)
         await relayDurable(
           subscription,
-          async (signal) => {
-            // A relay that is ended has nothing to store yet.
-            const asking = AbortSignal.any([soft, signal])
-            const { start, batches } = await this.#readEnd(link, stream, asking)
-            const tail = await readTail(stream, start.last, channels.map(toSubject))
+          async (tx, storing) => {
+            const { maxHandlerMs } = options
+            const { start, batches, tail } = await withinShare(
+              maxHandlerMs,
+              storing,
+              async (signal) => {
+                // A relay that is ended has nothing to store yet.
+                const asking = AbortSignal.any([soft, signal])
+                const end = await this.#readEnd(link, stream, asking)
+                const own = ownSubjectsOf(prefix, database)
+                const tail = await readTail(stream, own, channels.map(toSubject), asking)
+                return { ...end, tail }
+              },
+            )
             outlet?.close()
             outlet = this.#openOutlet(link, stream, start, gapSubject, batches)
             const other = tail.previous !== null || hasLed ? 'takeover' : 'relay-start'
-            const reason = isReset ? 'stream-reset' : other
             const term = new DurableTerm(outlet, tail, {
+              subscription: subscriptionName,
               subjectOf: toSubject,
               gapSubject,
-              reason,
-              maxHandlerMs: options.maxHandlerMs,
+              reason: isReset ? 'stream-reset' : other,
+              maxHandlerMs,
             })
-            await term.begin(signal)
+            await term.begin(tx, storing)
+            storing.throwIfAborted()
             hasLed = true
             isReset = false
             this.#begin(outlet.counters.epoch)
@@ -342,15 +380,18 @@ export class Relay extends EventEmitter<RelayEvents> {
         if (!soft.aborted) {
           if (!lost.signal.aborted && isFinal(error)) throw error
           this.#warn('the events could not be stored, and are tried again', error)
-          await backoff.wait(soft)
         }
       } finally {
         notLost()
+        listener.off('disconnected', onDisconnected)
         outlet?.close()
-        this.#isDurableRunning = false
         this.#epoch = undefined
         if (!soft.aborted) this.#setRole('connecting', undefined)
       }
+      if (soft.aborted) return
+      // Another relay may be able to store them.
+      await leader.release()
+      await backoff.wait(soft)
     }
   }
 

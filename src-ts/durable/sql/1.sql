@@ -41,7 +41,7 @@ CREATE TABLE pglisten.subscription (
   -- Nobody reads it, when nobody has for so long. Null: it may rest for ever.
   max_unread interval,
   on_unread  text NOT NULL DEFAULT 'warn' CHECK (on_unread IN ('warn', 'drop')),
-  -- When a process began to run it.
+  -- When a process began to run it, or was last known to run it.
   begun      timestamptz NOT NULL DEFAULT clock_timestamp(),
   -- When somebody was told that nobody reads it.
   told       timestamptz
@@ -197,23 +197,27 @@ DECLARE
   known pglisten.subscription;
 BEGIN
   PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
-  INSERT INTO pglisten.subscription AS s (name, channels, partitions, max_unread, on_unread)
-  VALUES ($1, $2, $3, $5, $6) ON CONFLICT DO NOTHING;
-  IF FOUND THEN
-    -- A position of this cluster among those of another one would be adopted as one of that.
-    IF NOT pglisten.is_adopted() THEN
-      RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+  LOOP
+    INSERT INTO pglisten.subscription AS s (name, channels, partitions, max_unread, on_unread)
+    VALUES ($1, $2, $3, $5, $6) ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      -- A position of this cluster among those of another one would be adopted as one of that.
+      IF NOT pglisten.is_adopted() THEN
+        RAISE EXCEPTION 'the positions come from another cluster: call pglisten.adopt()' USING ERRCODE = 'PGL01';
+      END IF;
+      INSERT INTO pglisten.position (subscription, partition, base, high)
+      SELECT $1, p, start.base, start.high
+      FROM generate_series(0, $3 - 1) AS p, (
+        SELECT CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END AS base,
+          CASE WHEN beginning THEN 0 ELSE coalesce(max(v.id), 0) END AS high
+        FROM pglisten.event AS v
+      ) AS start;
+      RETURN true;
     END IF;
-    INSERT INTO pglisten.position (subscription, partition, base, high)
-    SELECT $1, p, start.base, start.high
-    FROM generate_series(0, $3 - 1) AS p, (
-      SELECT CASE WHEN beginning THEN '1:1:' ELSE pglisten.position_now() END AS base,
-        CASE WHEN beginning THEN 0 ELSE coalesce(max(v.id), 0) END AS high
-      FROM pglisten.event AS v
-    ) AS start;
-    RETURN true;
-  END IF;
-  SELECT * INTO STRICT known FROM pglisten.subscription AS s WHERE s.name = $1;
+    -- One that was found and is dropped by then is made anew.
+    SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = $1 FOR NO KEY UPDATE;
+    EXIT WHEN FOUND;
+  END LOOP;
   IF known.partitions <> $3 THEN
     RAISE EXCEPTION 'subscription "%" has % partitions, not %', $1, known.partitions, $3 USING ERRCODE = 'PGL04';
   END IF;
@@ -351,8 +355,15 @@ BEGIN
       ) AS ends;
     END IF;
     fit := n;
-    -- An event of which nothing is in the TOAST table takes less than 2 kB where it is stored.
-    IF pg_relation_size((SELECT c.reltoastrelid FROM pg_class AS c WHERE c.oid = 'pglisten.event'::regclass)) > 0 THEN
+    -- A row tells the size of its payload, also of one that is stored elsewhere or compressed. One sum costs less than running totals do.
+    SELECT sum(found.bytes) INTO bytes FROM (
+      SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
+      WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+        AND v.channel = ANY (known.channels)
+        AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
+      ORDER BY v.id LIMIT n
+    ) AS found;
+    IF bytes > most_bytes THEN
       SELECT count(*) INTO fit FROM (
         SELECT u.bytes, sum(u.bytes) OVER (ORDER BY u.id ROWS UNBOUNDED PRECEDING) AS total FROM (
           SELECT v.id, octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
@@ -478,10 +489,13 @@ CREATE FUNCTION pglisten.doze(sub text, part int, worker uuid, duration interval
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
-  DELETE FROM pglisten.sleeper AS s WHERE s.until < clock_timestamp();
+  -- A subscription that is being dropped is waited for, with nothing in hand that who drops it would wait for.
   INSERT INTO pglisten.sleeper AS s (subscription, partition, worker, channels, until)
   SELECT k.name, part, doze.worker, k.channels, clock_timestamp() + duration FROM pglisten.subscription AS k WHERE k.name = sub
+  FOR KEY SHARE
   ON CONFLICT ON CONSTRAINT sleeper_pkey DO UPDATE SET until = excluded.until, channels = excluded.channels;
+  DELETE FROM pglisten.sleeper AS s WHERE (s.subscription, s.partition, s.worker) IN (
+    SELECT g.subscription, g.partition, g.worker FROM pglisten.sleeper AS g WHERE g.until < clock_timestamp() FOR UPDATE SKIP LOCKED);
 END $$;
 
 -- Whether publishers ring for a worker.
@@ -497,8 +511,9 @@ BEGIN
   DELETE FROM pglisten.sleeper AS s WHERE s.subscription = sub AND s.partition = part AND s.worker = rouse.worker;
 END $$;
 
--- Counts an attempt that has failed; how many there were. 0: the event is done, and -1: it was given up, since the commit of the attempt
--- took effect although nobody has heard of it, or another worker has had it. In a transaction of its own: that of the work is rolled back.
+-- Counts an attempt that has failed; how many there were. Without an error it only tells how many there were. 0: the event is done, and less
+-- than 0: it was given up after so many, since the commit of the attempt took effect although nobody has heard of it, or another worker has
+-- had it. In a transaction of its own: that of the work is rolled back.
 CREATE FUNCTION pglisten.count_attempt(sub text, part int, event bigint, error text, max_handler_ms int) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -506,13 +521,20 @@ DECLARE
 BEGIN
   -- While somebody is at work, or a commit is under way, nobody knows whether the event is done.
   PERFORM pglisten.hold(sub, part, max_handler_ms, NULL);
-  UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $4, failed = clock_timestamp()
-  WHERE f.subscription = sub AND f.event = $3 AND f.is_due RETURNING f.attempts INTO counted;
+  IF error IS NULL THEN
+    SELECT f.attempts INTO counted FROM pglisten.failed AS f WHERE f.subscription = sub AND f.event = $3 AND f.is_due;
+  ELSE
+    UPDATE pglisten.failed AS f SET attempts = f.attempts + 1, error = $4, failed = clock_timestamp()
+    WHERE f.subscription = sub AND f.event = $3 AND f.is_due RETURNING f.attempts INTO counted;
+  END IF;
   IF FOUND THEN
     RETURN counted;
   END IF;
   IF NOT pglisten.is_undone(sub, $3) THEN
-    RETURN CASE WHEN EXISTS (SELECT FROM pglisten.failed AS f WHERE f.subscription = sub AND f.event = $3) THEN -1 ELSE 0 END;
+    RETURN coalesce((SELECT -f.attempts FROM pglisten.failed AS f WHERE f.subscription = sub AND f.event = $3), 0);
+  END IF;
+  IF error IS NULL THEN
+    RETURN pglisten.attempts_at(sub, $3);
   END IF;
   INSERT INTO pglisten.attempt AS a (subscription, event, attempts, error) VALUES (sub, $3, 1, $4)
   ON CONFLICT ON CONSTRAINT attempt_pkey
@@ -522,7 +544,7 @@ END $$;
 
 -- Whether an event of a subscription has yet to be done.
 CREATE FUNCTION pglisten.is_undone(sub text, event bigint) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
     SELECT FROM pglisten.event AS v
       JOIN pglisten.subscription AS s ON s.name = sub
@@ -616,7 +638,7 @@ BEGIN
   RETURN removed;
 END $$;
 
--- For how long nobody has read a subscription: no position has moved, no attempt has failed, and no process has begun to run it.
+-- For how long nobody has read a subscription: no position has moved, no attempt has failed, and no process has run it.
 CREATE FUNCTION pglisten.unread_for(sub text) RETURNS interval
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT clock_timestamp() - greatest(
@@ -626,9 +648,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     (SELECT max(f.failed) FROM pglisten.failed AS f WHERE f.subscription = sub AND f.is_due))
 $$;
 
--- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it, or leaves them for later. `events` is
--- counted up to `most`.
-CREATE FUNCTION pglisten.tell_unread(most bigint, drops boolean DEFAULT true)
+-- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it. `events` is counted up to `most`. After
+-- an outage others have to come back first: `reached` is for how long the caller has reached the server without a break, and those that
+-- want it are left for later until that, and the time for which the server is up, are 2 minutes. Null: they are dropped now.
+CREATE FUNCTION pglisten.tell_unread(most bigint, reached interval DEFAULT NULL)
 RETURNS TABLE (name text, age interval, events bigint, oldest timestamptz, is_dropped boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -640,17 +663,20 @@ BEGIN
   FOR known IN
     SELECT s.* FROM pglisten.subscription AS s
     WHERE pglisten.unread_for(s.name) > s.max_unread
-      AND CASE s.on_unread WHEN 'drop' THEN drops ELSE s.told IS NULL OR s.told < clock_timestamp() - s.max_unread END
+      AND CASE s.on_unread
+        WHEN 'drop' THEN reached IS NULL
+          OR least(reached, clock_timestamp() - pg_postmaster_start_time()) >= least(s.max_unread, interval '2 min')
+        ELSE s.told IS NULL OR s.told < clock_timestamp() - s.max_unread END
     ORDER BY s.name FOR UPDATE SKIP LOCKED
   LOOP
+    -- Whoever works it has the lock of a position, and whoever has worked it meanwhile has moved one.
+    PERFORM FROM pglisten.position AS p WHERE p.subscription = known.name FOR UPDATE SKIP LOCKED;
+    GET DIAGNOSTICS locked = ROW_COUNT;
     age := pglisten.unread_for(known.name);
+    CONTINUE WHEN locked < known.partitions OR NOT age > known.max_unread;
     SELECT l.events, l.oldest INTO events, oldest FROM pglisten.lag(known.name, most) AS l;
     is_dropped := known.on_unread = 'drop';
     IF is_dropped THEN
-      -- Whoever works it has the lock of a position, and whoever has worked it meanwhile has moved one.
-      PERFORM FROM pglisten.position AS p WHERE p.subscription = known.name FOR UPDATE SKIP LOCKED;
-      GET DIAGNOSTICS locked = ROW_COUNT;
-      CONTINUE WHEN locked < known.partitions OR NOT pglisten.unread_for(known.name) > known.max_unread;
       DELETE FROM pglisten.subscription AS s WHERE s.name = known.name;
     ELSE
       UPDATE pglisten.subscription AS s SET told = clock_timestamp() WHERE s.name = known.name;
@@ -660,22 +686,26 @@ BEGIN
   END LOOP;
 END $$;
 
--- What whoever runs a subscription does now and then for all of them: removes at most `n` events, and tells of what nobody reads. Does
--- nothing while another one is at it.
-CREATE FUNCTION pglisten.tend(n int, most bigint, drops boolean DEFAULT true, OUT removed int, OUT unread jsonb)
+-- What whoever runs a subscription, `sub`, does now and then: says that it is read, also while no batch is fetched. For all of them it
+-- removes at most `n` events, and tells of what nobody reads, but not while another one is at it.
+CREATE FUNCTION pglisten.tend(n int, most bigint, reached interval DEFAULT NULL, sub text DEFAULT NULL, OUT removed int, OUT unread jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   keep interval;
 BEGIN
   removed := 0;
+  -- A crash that undoes what follows does no harm.
+  PERFORM set_config('synchronous_commit', 'off', true);
+  -- Of one whose position moves, as that of an idle one does, nothing is written.
+  UPDATE pglisten.subscription AS s SET begun = clock_timestamp(), told = NULL WHERE s.name IN (
+    SELECT k.name FROM pglisten.subscription AS k
+    WHERE k.name = sub AND pglisten.unread_for(k.name) > coalesce(least(interval '10 s', k.max_unread / 4), interval '10 s') FOR NO KEY UPDATE SKIP LOCKED);
   IF NOT pg_try_advisory_xact_lock(pglisten.trim_lock()) OR NOT pglisten.is_adopted() THEN
     RETURN;
   END IF;
-  -- A crash that undoes it does no harm.
-  PERFORM set_config('synchronous_commit', 'off', true);
   SELECT jsonb_agg(to_jsonb(u) || jsonb_build_object(
     'age', (extract(epoch FROM u.age) * 1000)::bigint, 'oldest', (extract(epoch FROM u.oldest) * 1000)::bigint))
-  INTO unread FROM pglisten.tell_unread(most, drops) AS u;
+  INTO unread FROM pglisten.tell_unread(most, reached) AS u;
   SELECT u.retention INTO keep FROM pglisten.upkeep AS u;
   IF keep IS NOT NULL THEN
     removed := pglisten.trim(keep, n);
@@ -696,6 +726,9 @@ BEGIN
   IF pglisten.is_adopted() THEN
     RETURN;
   END IF;
+  -- The rows before the tables: whoever has the lock of a row, to work a batch or to drop a subscription, changes it afterwards, and would wait
+  -- for the table's.
+  PERFORM FROM pglisten.position AS p ORDER BY p.subscription, p.partition FOR UPDATE;
   LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
   present := pglisten.position_now();
   WITH undone AS MATERIALIZED (

@@ -7,7 +7,7 @@ import type { DurableEvent, Subscription, Transaction } from 'pglisten'
 import { textOf } from '../errors.js'
 import { gapItem, type Item } from '../nats/item.js'
 import type { Outlet } from '../nats/outlet.js'
-import type { StreamReader } from '../nats/stream.js'
+import type { Stored, StreamReader } from '../nats/stream.js'
 import { ownGap, type RelayGapReason } from '../wire/gaps.js'
 import { Header, formatNumbered, headerOf } from '../wire/headers.js'
 import { channelOf } from '../wire/subjects.js'
@@ -24,11 +24,19 @@ export interface Tail {
   previousOf: Record<string, string>
 }
 
-/** Reads the end of the stream, back to where the position has moved for certain. */
+/** How many messages of the stream are asked for at once. */
+const MAX_ASKED = 64
+
+/**
+ * Reads the end of the stream, back to where the position has moved for certain.
+ *
+ * @param own - The subjects of all messages that relays of this database write.
+ */
 export async function readTail(
   stream: StreamReader,
-  last: number,
+  own: string,
   subjects: readonly string[],
+  signal: AbortSignal,
 ): Promise<Tail> {
   const tail: Tail = {
     settled: 0,
@@ -37,20 +45,45 @@ export async function readTail(
     previousOf: {},
   }
   let epoch: string | undefined
-  for (let sequence = last; sequence > tail.settled; sequence -= 1) {
-    const message = await stream.message(sequence)
+  let isDurable = false
+  const asked = new Map<number, Promise<Stored | undefined>>()
+  // Once it is known how far to read, many are asked for at once.
+  const ask = (last: number) => {
+    const first = isDurable ? Math.max(tail.settled + 1, last - MAX_ASKED + 1) : last
+    for (let sequence = last; sequence >= first; sequence -= 1) {
+      const answer = stream.message(sequence)
+      answer.catch(() => {})
+      asked.set(sequence, answer)
+    }
+    return asked.get(last)!
+  }
+  let sequence = (await stream.lastOf(own))?.sequence ?? 0
+  while (sequence > tail.settled) {
+    signal.throwIfAborted()
+    const message = await (asked.get(sequence) ?? ask(sequence))
     // Retention has taken it and all before it.
     if (message === undefined) break
-    if (message.numbered === undefined) continue
-    if (epoch === undefined) {
-      epoch = message.numbered.epoch
-      tail.previous = formatNumbered(epoch, message.numbered.n)
-      tail.settled = Number(headerOf(message.headers, Header.settled) ?? 0)
+    const { numbered, headers } = message
+    if (numbered !== undefined && epoch === undefined) {
+      epoch = numbered.epoch
+      tail.previous = formatNumbered(epoch, numbered.n)
     }
-    const uid = headerOf(message.headers, Header.uid)
-    if (uid !== undefined) tail.unsettled.set(uid, idOf(uid))
+    const settled = headerOf(headers, Header.settled)
+    if (numbered !== undefined && settled === undefined) {
+      // An epoch of the source `channels` has no event. Its first message is that much earlier, or more where others write too.
+      sequence -= numbered.n
+      continue
+    }
+    if (numbered !== undefined) {
+      if (!isDurable) tail.settled = Number(settled)
+      isDurable = true
+      const uid = headerOf(headers, Header.uid)
+      if (uid !== undefined) tail.unsettled.set(uid, idOf(uid))
+    }
+    sequence -= 1
   }
   for (const subject of subjects) {
+    signal.throwIfAborted()
     const message = await stream.lastOf(subject)
     const number = headerOf(message?.headers, Header.channelSequence)
     if (number !== undefined && message?.numbered?.epoch === epoch)
@@ -60,6 +93,8 @@ export async function readTail(
 }
 
 export interface DurableTermOptions {
+  /** The name of the subscription. */
+  subscription: string
   subjectOf: (channel: string) => string
   gapSubject: string
   reason: RelayGapReason
@@ -72,8 +107,11 @@ const STATUS = `
   SELECT CASE WHEN $1::text::xid8 < pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
          THEN pg_catalog.pg_xact_status($1::text::xid8) END`
 
+/** Those of some events that a subscription has not done yet. */
+const UNDONE = `SELECT e AS id FROM pg_catalog.unnest($2::bigint[]) AS e WHERE pglisten.is_undone($1, e)`
+
 /**
- * The share of its time in which the events of a transaction have to be stored. A transaction that ends by itself counts as a failure of its
+ * The share of its time in which the events of a transaction have to be stored, and before the first of them the end of the stream has to be read. A transaction that ends by itself counts as a failure of its
  * events, which are then tried one by one; before PostgreSQL 17 the server ends one that has been idle for half of the time.
  */
 const STORING_SHARE = 0.4
@@ -95,7 +133,8 @@ export class DurableTerm {
   }
 
   /** Stores the beginning of the epoch: nothing is missing, unless the stream is another one, without what the one before had. */
-  async begin(signal: AbortSignal): Promise<void> {
+  async begin(tx: Transaction, signal: AbortSignal): Promise<void> {
+    await this.#settle(tx)
     const now = new Date().toISOString()
     const { previous, previousOf } = this.#tail
     const { reason, gapSubject } = this.#options
@@ -107,6 +146,21 @@ export class DurableTerm {
     // The numbers of many channels may be too many for a message.
     const full = { ...gapItem(gapSubject, { ...body, previousOf }, headers), smaller: plain }
     await this.#store([isReset ? plain : full], signal)
+  }
+
+  /**
+   * Forgets what never comes again: events behind which the position has moved, and those that this database does not have, such as after it was
+   * installed again or restored. Any of them would keep what follows from being settled, and be read at each beginning.
+   */
+  async #settle(tx: Transaction): Promise<void> {
+    const { unsettled } = this.#tail
+    if (unsettled.size > 0) {
+      const ids = [...unsettled.values()]
+      const undone = await tx.fetch<{ id: bigint }>(UNDONE, [this.#options.subscription, ids])
+      const left = new Set([...undone].map(({ id }) => id))
+      for (const [uid, id] of unsettled) if (!left.has(id)) unsettled.delete(uid)
+    }
+    if (unsettled.size === 0) this.#tail.settled = this.#outlet.last
   }
 
   /** Stores the events of a transaction, or some of them: those that are not stored already. */
@@ -146,8 +200,9 @@ export class DurableTerm {
 
   /** Stores messages, or rejects while the transaction can still be rolled back. */
   async #store(items: readonly Item[], signal: AbortSignal): Promise<void> {
-    const ms = STORING_SHARE * this.#options.maxHandlerMs
-    await within(ms, signal, (bounded) => this.#outlet.store(items, bounded))
+    await withinShare(this.#options.maxHandlerMs, signal, (bounded) =>
+      this.#outlet.store(items, bounded),
+    )
   }
 
   #itemOf(event: DurableEvent): Item {
@@ -172,8 +227,8 @@ async function statusOf(tx: Transaction, transaction: string): Promise<string | 
   return tx.fetchVal<string | null>(STATUS, [transaction])
 }
 
-/** Makes a time of leading: called with the first batch. */
-type Begin = (signal: AbortSignal) => Promise<DurableTerm>
+/** Makes a time of leading: called in the transaction of the first batch. */
+type Begin = (tx: Transaction, signal: AbortSignal) => Promise<DurableTerm>
 
 /** The signals that end the work at a subscription. */
 export interface DurableSignals {
@@ -200,7 +255,7 @@ export async function relayDurable(
       if (done === true) return
       const { tx, events, ack } = value
       try {
-        term ??= await begin(storing)
+        term ??= await begin(tx, storing)
         await term.relay(tx, events, storing)
       } catch (error) {
         // Asked for the next batch, the subscription rolls back without counting an attempt: the events are not at fault. Once the
@@ -220,21 +275,22 @@ export async function relayDurable(
   }
 }
 
-/** Runs `work` with a signal that is aborted together with `signal`, and after `ms`. */
-async function within(
-  ms: number,
+/** Runs `work` with a signal that is aborted together with `signal`, and when its share of the time of a transaction is over. */
+export async function withinShare<Result>(
+  maxHandlerMs: number,
   signal: AbortSignal,
-  work: (signal: AbortSignal) => Promise<void>,
-): Promise<void> {
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const ms = STORING_SHARE * maxHandlerMs
   signal.throwIfAborted()
   const bound = new AbortController()
   // Not AbortSignal.any(): Node.js 20 keeps a trace of each such signal for as long as `signal` lives.
   const end = () => bound.abort(signal.reason)
   signal.addEventListener('abort', end, { once: true })
-  const late = () => bound.abort(new Error(`the stream did not store them within ${ms} ms`))
+  const late = () => bound.abort(new Error(`the stream did not answer within ${ms} ms`))
   const timer = setTimeout(late, ms)
   try {
-    await work(bound.signal)
+    return await work(bound.signal)
   } finally {
     clearTimeout(timer)
     signal.removeEventListener('abort', end)

@@ -1,10 +1,12 @@
-// Which relay leads: the one whose listening session holds an advisory lock.
+// Which relay leads: the one whose listening session holds an advisory lock. One of a durable subscription has such a session too, which hears
+// nothing: the workers of a subscription hold no lock while they sleep, and would take turns.
 //
 // The lock belongs to the session, so it is free as soon as PostgreSQL has noticed that the leader has gone. A leader that is frozen, or
 // whose host is cut off, keeps it: a relay that stands by looks at when the holder's session was last active, and ends it after two
 // heartbeats without a sign. The lock is no fence: what a leader that was thrown out still sends is refused by the stream.
 import { createHash } from 'node:crypto'
 import type { Connection, Listener } from 'pglisten'
+import { RelayError } from '../errors.js'
 import { sleep } from '../nats/sleep.js'
 
 /** The lock of a stream, in this database. */
@@ -21,6 +23,12 @@ const SILENT_HOLDER = `
      AND ((l.classid::bigint << 32) | l.objid::bigint) = $1::bigint
      AND a.pid <> pg_catalog.pg_backend_pid() AND a.state = 'idle'
      AND clock_timestamp() - greatest(a.state_change, a.query_start) > $2::float8 * interval '1 millisecond'`
+
+/** Whether the session itself holds the lock. */
+const IS_HELD = `
+  EXISTS (SELECT FROM pg_catalog.pg_locks
+           WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory' AND granted AND objsubid = 1
+             AND ((classid::bigint << 32) | objid::bigint) = $1::bigint)`
 
 export interface LeaderOptions {
   key: bigint
@@ -56,6 +64,7 @@ export class Leader {
     let lookedAt = performance.now()
     for (;;) {
       signal.throwIfAborted()
+      if (this.#listener.state === 'closed') throw new RelayError('The listener has ended')
       const held = await this.#attempt(async (connection) => {
         if (await this.#lock(connection)) return true
         if (!hasStoodBy) this.#events.onStandby()
@@ -81,6 +90,34 @@ export class Leader {
     }
   }
 
+  /**
+   * Whether the session that has got the lock by {@link Leader.acquire} is still the present one. A session in its place may get the lock too,
+   * but others may have had it in between.
+   */
+  async keeps(signal: AbortSignal): Promise<boolean> {
+    for (;;) {
+      signal.throwIfAborted()
+      const held = await this.#attempt((connection) =>
+        connection.fetchVal<boolean>(`SELECT ${IS_HELD}`, [this.#options.key], {
+          timeoutMs: this.#options.silenceMs,
+        }),
+      )
+      if (held !== undefined) return held
+      await sleep(this.#options.pollMs, signal)
+    }
+  }
+
+  /** Lets another relay have the lock, which it may already have. */
+  async release(): Promise<void> {
+    await this.#attempt((connection) =>
+      connection.execute(
+        `SELECT CASE WHEN ${IS_HELD} THEN pg_catalog.pg_advisory_unlock($1::bigint) END`,
+        [this.#options.key],
+        { timeoutMs: this.#options.silenceMs },
+      ),
+    )
+  }
+
   /** Runs `work` on the listening session; `undefined` when there is none at the moment. */
   async #attempt<Result>(
     work: (connection: Connection) => Promise<Result>,
@@ -99,11 +136,7 @@ export class Leader {
   /** A session that has the lock gets it again, so it is taken only where it is not held: once is enough. */
   async #lock(connection: Connection): Promise<boolean> {
     return connection.fetchVal<boolean>(
-      `SELECT CASE WHEN EXISTS (
-           SELECT FROM pg_catalog.pg_locks
-            WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory' AND granted AND objsubid = 1
-              AND ((classid::bigint << 32) | objid::bigint) = $1::bigint) THEN true
-         ELSE pg_catalog.pg_try_advisory_lock($1::bigint) END`,
+      `SELECT CASE WHEN ${IS_HELD} THEN true ELSE pg_catalog.pg_try_advisory_lock($1::bigint) END`,
       [this.#options.key],
       { timeoutMs: this.#options.silenceMs },
     )

@@ -44,6 +44,16 @@ export function gapSubjectOf(prefix: string, database: string): string {
 }
 
 /**
+ * Returns the subjects of everything that relays of a database write, as a wildcard.
+ *
+ * @param prefix - The first tokens, such as `pg`.
+ * @param database - The name under which the relay publishes the database.
+ */
+export function ownSubjectsOf(prefix: string, database: string): string {
+  return `${prefix}.${encodeToken(database)}.*`
+}
+
+/**
  * Returns the channel of a subject, or `undefined` for the subject of gaps.
  *
  * @param subject - A subject of the stream.
