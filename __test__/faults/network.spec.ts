@@ -5,13 +5,14 @@ import { once } from 'node:events'
 import { Gap, type ListenerOptions } from 'pglisten'
 import { Arena, signal } from '../../lab/faults/arena.js'
 import { uniqueName } from '../../lab/unique-name.js'
-import { HEARTBEAT, fault } from '../../lab/faults/faults.js'
+import { fault } from '../../lab/faults/faults.js'
 import { Numbers, Witness, judge, observe } from '../../lab/faults/witness.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { LONG } from '../../lab/witness.js'
 
-/** Within which a silent fault has to be noticed, and what the other load of the machine may add. */
-const NOTICE = { timeoutMs: HEARTBEAT.intervalMs + HEARTBEAT.timeoutMs + 1000 }
+/** A heartbeat that no stall of the machine is taken for, and what is said of a session that is lost by its time-out. */
+const PATIENT = { intervalMs: 400, timeoutMs: 2000 }
+const UNANSWERED = /the server did not answer .* within 2 s/
 
 let arena: Arena
 
@@ -27,6 +28,12 @@ async function start(t: ExecutionContext, options: ListenerOptions = {}): Promis
   t.teardown(() => witness.stop())
   await witness.start()
   return witness
+}
+
+/** Resolves once the session is lost; by its heartbeat's time-out, or that of another question with the same one. */
+async function lostInTime(t: ExecutionContext, { listener }: Witness): Promise<void> {
+  const [{ error }] = (await once(listener, 'disconnected')) as [{ error: Error }]
+  t.regex(error.message, UNANSWERED)
 }
 
 async function notifyNumbers(witness: Witness, t: ExecutionContext): Promise<Numbers> {
@@ -53,7 +60,7 @@ async function isComplete(
 
 test.serial('a network that is slow, but within the heartbeat, breaks nothing', async (t) => {
   arena.proxy.set({ delayMs: 100 })
-  const witness = await start(t, { heartbeat: HEARTBEAT })
+  const witness = await start(t, { heartbeat: PATIENT })
   const numbers = await notifyNumbers(witness, t)
   await waitFor(() => (witness.listener.stats().lastRoundTripMs ?? 0) >= 200)
   await isComplete(t, witness, numbers, 0)
@@ -61,13 +68,13 @@ test.serial('a network that is slow, but within the heartbeat, breaks nothing', 
 })
 
 test.serial('a thin network that is busy with a flood is not taken for a dead one', async (t) => {
-  arena.proxy.set({ bytesPerSecond: 3 * 1024 * 1024 })
-  const heartbeat = { intervalMs: 100, timeoutMs: 600 }
+  arena.proxy.set({ bytesPerSecond: 1024 * 1024 })
+  const heartbeat = { intervalMs: 100, timeoutMs: 3000 }
   const witness = await start(t, { heartbeat })
   const count = 1000
   const from = performance.now()
   await arena.direct.flood(witness.channels[0]!, 1, count, { width: LONG })
-  await waitFor(() => witness.iterated.length >= count)
+  await waitFor(() => witness.iterated.length >= count, { timeoutMs: 60_000 })
   t.true(performance.now() - from > 2 * (heartbeat.intervalMs + heartbeat.timeoutMs))
   t.deepEqual(
     witness.iterated,
@@ -156,27 +163,27 @@ test.serial(
 
 test.serial('a black hole towards the server is noticed also while the server talks', async (t) => {
   // What the server says may be a backlog before the answer, so that takes up to ten times as long.
-  const heartbeat = { intervalMs: 250, timeoutMs: 250 }
+  const heartbeat = { intervalMs: 250, timeoutMs: 500 }
   const seen = await observe(arena, {
     ...fault('black hole towards the server'),
     isQuiet: false,
     options: { heartbeat },
   })
   t.deepEqual(seen.violations, [])
-  const bound = heartbeat.intervalMs + 11 * heartbeat.timeoutMs + 1000
-  t.true(seen.noticedMs < bound, `noticed after ${seen.noticedMs} ms`)
+  t.regex(seen.gap.message, /did not answer a heartbeat within 0\.5 s/)
+  t.log(`noticed after ${Math.round(seen.noticedMs)} ms`)
 })
 
 test.serial(
   'a dead network is noticed in time also while a subscription is under way',
   async (t) => {
-    const witness = await start(t, { heartbeat: HEARTBEAT })
-    const lost = once(witness.listener, 'disconnected')
+    const witness = await start(t, { heartbeat: PATIENT })
     const processId = await witness.processId()
+    const lost = lostInTime(t, witness)
     arena.proxy.swallow('both')
     const channel = uniqueName('during')
     const subscribed = witness.listener.addChannel(channel)
-    await within(lost, NOTICE)
+    await within(lost)
     arena.proxy.clear()
     await within(subscribed)
     t.true((await witness.serverChannels()).includes(channel))
@@ -185,12 +192,12 @@ test.serial(
 )
 
 test.serial('a dead network is noticed in time also while a fence is under way', async (t) => {
-  const witness = await start(t, { heartbeat: HEARTBEAT })
-  const lost = once(witness.listener, 'disconnected')
+  const witness = await start(t, { heartbeat: PATIENT })
   const processId = await witness.processId()
+  const lost = lostInTime(t, witness)
   arena.proxy.swallow('both')
   const synced = witness.listener.sync()
-  await within(lost, NOTICE)
+  await within(lost)
   arena.proxy.clear()
   await within(synced)
   await arena.terminate(processId)
@@ -202,14 +209,13 @@ for (const [what, strike] of [
   ['a frozen backend', (processId: number) => signal(processId, 'SIGSTOP')],
 ] as const) {
   test.serial(`${what} is noticed in time also while a statement of the user runs`, async (t) => {
-    const witness = await start(t, { session: 'own', heartbeat: HEARTBEAT })
+    const witness = await start(t, { session: 'own', heartbeat: PATIENT })
     const { listener } = witness
-    const lost = once(listener, 'disconnected')
     const processId = await witness.processId()
+    const lost = lostInTime(t, witness)
     strike(processId)
     const asked = t.throwsAsync(listener.connection.fetchVal('SELECT 1'))
-    // Whether the server works on the statement is asked beside it, which may take another timeout.
-    await within(lost, { timeoutMs: NOTICE.timeoutMs + HEARTBEAT.timeoutMs })
+    await within(lost)
     arena.proxy.clear()
     await within(asked)
     await waitFor(() => listener.state === 'connected')
@@ -221,14 +227,14 @@ for (const [what, strike] of [
 test.serial(
   'a statement on a session that is silently dead waits for a session that lives',
   async (t) => {
-    const witness = await start(t, { heartbeat: HEARTBEAT })
+    const witness = await start(t, { heartbeat: PATIENT })
     const { listener } = witness
-    const lost = once(listener, 'disconnected')
     const processId = await witness.processId()
+    const lost = lostInTime(t, witness)
     signal(processId, 'SIGSTOP')
     // The listener shares its session, and cannot leave it before it is known where in its stream.
     const asked = listener.connection.fetchVal<number>('SELECT pg_backend_pid()')
-    await within(lost, { timeoutMs: NOTICE.timeoutMs + HEARTBEAT.timeoutMs })
+    await within(lost)
     t.not(await within(asked), processId)
     await listener.sync()
     signal(processId, 'SIGCONT')
@@ -238,9 +244,9 @@ test.serial(
 )
 
 test.serial("a user's long statement on the session is not taken for a dead server", async (t) => {
-  const witness = await start(t, { session: 'own', heartbeat: HEARTBEAT })
+  const witness = await start(t, { session: 'own', heartbeat: PATIENT })
   const { listener } = witness
-  await listener.connection.execute('SELECT pg_sleep(1.5)')
+  await listener.connection.execute('SELECT pg_sleep(5)')
   await listener.sync()
   t.deepEqual(witness.events, ['connected'])
 })
