@@ -49,10 +49,11 @@ process.on('message', (message) => {
 // Without its parent it has nothing to do.
 process.on('disconnect', () => process.exit(0))
 let failures = 0
-subscription.on('failure', () => {
-  failures += 1
-  if (failures === diesAt) process.kill(process.pid, 'SIGKILL')
-})
+if (diesAt !== undefined)
+  subscription.on('failure', () => {
+    failures += 1
+    if (failures === diesAt) process.kill(process.pid, 'SIGKILL')
+  })
 subscription.on('warning', ({ message }) => process.send?.({ warning: message }))
 
 await subscription
