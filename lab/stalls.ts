@@ -4,6 +4,7 @@ import type { ExecutionContext } from 'ava'
 import { within } from './wait.js'
 
 const TICK_MS = 5
+/** A pause of the event loop that is as long is a stall. */
 const STALL_MS = 200
 const ROUNDS = 4
 const DEADLINE_MS = 60_000
@@ -20,6 +21,11 @@ export class Stalls {
     return this.#longestMs
   }
 
+  /** Whether there was a stall. */
+  get hasStalled(): boolean {
+    return this.longestMs >= STALL_MS
+  }
+
   #look(): void {
     const now = performance.now()
     this.#longestMs = Math.max(this.#longestMs, now - this.#last - TICK_MS)
@@ -31,25 +37,17 @@ export class Stalls {
   }
 }
 
-export interface RoundsOptions {
-  /** The longest pause of the event loop that is no stall. */
-  stallMs?: number
-  /** How many rounds there are at most. */
-  rounds?: number
-}
-
 /**
  * Repeats a round until there was no stall in it, and gives what it resolves to; `undefined` when there was a stall in each. What
  * a stall cannot change is to be asserted in the round, and what it can in the result.
  */
 export async function withoutStall<Result>(
   round: () => Promise<Result>,
-  { stallMs = STALL_MS, rounds = ROUNDS }: RoundsOptions = {},
 ): Promise<Result | undefined> {
-  for (let count = 0; count < rounds; count += 1) {
+  for (let count = 0; count < ROUNDS; count += 1) {
     using stalls = new Stalls()
     const result = await round()
-    if (stalls.longestMs < stallMs) return result
+    if (!stalls.hasStalled) return result
   }
   return undefined
 }
@@ -58,13 +56,9 @@ export async function withoutStall<Result>(
  * Measures until a number is below a bound, and gives the least one. For counts that other load of the machine can raise and never
  * lower: what is wrong with the package is in every round.
  */
-export async function leastOf(
-  bound: number,
-  measure: () => Promise<number>,
-  rounds = ROUNDS,
-): Promise<number> {
+export async function leastOf(bound: number, measure: () => Promise<number>): Promise<number> {
   let least = Infinity
-  for (let count = 0; count < rounds && least >= bound; count += 1)
+  for (let count = 0; count < ROUNDS && least >= bound; count += 1)
     least = Math.min(least, await measure())
   return least
 }

@@ -95,7 +95,7 @@ async function comesBack(t: ExecutionContext, hole: Hole): Promise<void> {
   const [gap, after] = await collect(stream, 2)
   const backMs = performance.now() - ended
   t.log(`back ${backMs.toFixed(0)} ms after the hole`)
-  t.true(backMs <= BACK_MS || stalls.longestMs > 200, `${backMs} ms`)
+  t.true(backMs <= BACK_MS || stalls.hasStalled, `${backMs} ms`)
   t.true(gap instanceof Gap && gap.attempts > SWALLOWED, 'the hole swallowed attempts')
   t.like(after, { payload: 'after' })
 
@@ -162,7 +162,7 @@ test.serial('a startup that falls into a hole needs no second call', async (t) =
   const ended = performance.now()
   await within(started)
   const tookMs = performance.now() - ended
-  t.true(tookMs <= BACK_MS || stalls.longestMs > 200, `${tookMs} ms`)
+  t.true(tookMs <= BACK_MS || stalls.hasStalled, `${tookMs} ms`)
 })
 
 test.serial('shutdown in a hole drops every attempt that is under way', async (t) => {

@@ -10,9 +10,14 @@ import { Numbers, Witness, judge, observe } from '../../lab/faults/witness.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { LONG } from '../../lab/witness.js'
 
-/** A heartbeat that no stall of the machine is taken for, and what is said of a session that is lost by its time-out. */
-const PATIENT = { intervalMs: 400, timeoutMs: 2000 }
+/** A heartbeat for what is dead, and what is said of a session that is lost by its time-out. */
+const NOTICING = { intervalMs: 400, timeoutMs: 2000 }
 const UNANSWERED = /the server did not answer .* within 2 s/
+/** A heartbeat for what is alive: no stall of the machine is taken for the end of it. */
+const PATIENT = { intervalMs: 400, timeoutMs: 5000 }
+
+/** Each attempt waits for the machine a little. */
+const MANY_ATTEMPTS = { timeoutMs: 60_000 }
 
 let arena: Arena
 
@@ -123,7 +128,7 @@ test.serial('a session that breaks in each place of its start-up is tried again'
     return { maxMessages: connection }
   })
   arena.proxy.reset()
-  const [gap] = (await within(back)) as [Gap]
+  const [gap] = (await within(back, MANY_ATTEMPTS)) as [Gap]
   // Authentication, settings, LISTENs: every answer of the server was once the last.
   t.true(broken > 25, `${broken}`)
   t.is(gap.attempts, broken)
@@ -146,7 +151,7 @@ test.serial(
       return { maxBytes: connection * STEP }
     })
     arena.proxy.reset()
-    const [gap] = (await within(back)) as [Gap]
+    const [gap] = (await within(back, MANY_ATTEMPTS)) as [Gap]
     t.true(broken * STEP > 500, `${broken}`)
     t.is(gap.attempts, broken)
     arena.proxy.clear()
@@ -177,7 +182,7 @@ test.serial('a black hole towards the server is noticed also while the server ta
 test.serial(
   'a dead network is noticed in time also while a subscription is under way',
   async (t) => {
-    const witness = await start(t, { heartbeat: PATIENT })
+    const witness = await start(t, { heartbeat: NOTICING })
     const processId = await witness.processId()
     const lost = lostInTime(t, witness)
     arena.proxy.swallow('both')
@@ -192,7 +197,7 @@ test.serial(
 )
 
 test.serial('a dead network is noticed in time also while a fence is under way', async (t) => {
-  const witness = await start(t, { heartbeat: PATIENT })
+  const witness = await start(t, { heartbeat: NOTICING })
   const processId = await witness.processId()
   const lost = lostInTime(t, witness)
   arena.proxy.swallow('both')
@@ -209,7 +214,7 @@ for (const [what, strike] of [
   ['a frozen backend', (processId: number) => signal(processId, 'SIGSTOP')],
 ] as const) {
   test.serial(`${what} is noticed in time also while a statement of the user runs`, async (t) => {
-    const witness = await start(t, { session: 'own', heartbeat: PATIENT })
+    const witness = await start(t, { session: 'own', heartbeat: NOTICING })
     const { listener } = witness
     const processId = await witness.processId()
     const lost = lostInTime(t, witness)
@@ -227,7 +232,7 @@ for (const [what, strike] of [
 test.serial(
   'a statement on a session that is silently dead waits for a session that lives',
   async (t) => {
-    const witness = await start(t, { heartbeat: PATIENT })
+    const witness = await start(t, { heartbeat: NOTICING })
     const { listener } = witness
     const processId = await witness.processId()
     const lost = lostInTime(t, witness)
@@ -246,7 +251,7 @@ test.serial(
 test.serial("a user's long statement on the session is not taken for a dead server", async (t) => {
   const witness = await start(t, { session: 'own', heartbeat: PATIENT })
   const { listener } = witness
-  await listener.connection.execute('SELECT pg_sleep(5)')
+  await listener.connection.execute('SELECT pg_sleep(8)')
   await listener.sync()
   t.deepEqual(witness.events, ['connected'])
 })

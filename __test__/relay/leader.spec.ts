@@ -66,7 +66,7 @@ test('when the leader is killed, the other one takes over within 2 s, with a gap
   await second.becomes('leading')
   const took = Date.now() - killedAt
   t.log(`took over after ${took} ms`)
-  t.true(took < 2000 || stalls.longestMs > 200, `${took}`)
+  t.true(took < 2000 || stalls.hasStalled, `${took}`)
   await scene.writer.write(100)
   const { gaps, verdict } = await judged(t, scene)
   t.deepEqual(
@@ -134,12 +134,12 @@ test('a leader whose session is ended leads again or hands over at once', async 
   const gap = await waitFor(async () => (await scene.read())[before.length])
   const took = Math.round(gap.storedAt - endedAt)
   t.log(`a gap after ${took} ms`)
-  t.true(took < 1000 || stalls.longestMs > 200, `${took}`)
+  t.true(took < 1000 || stalls.hasStalled, `${took}`)
   await scene.writer.write(10)
   const { gaps, verdict } = await judged(t, scene)
   t.is(gaps.length, 2)
   const resumedMs = Date.parse(gaps[1]!.resumedAt) - endedAt
-  t.true(resumedMs < 1000 || stalls.longestMs > 200, `${resumedMs}`)
+  t.true(resumedMs < 1000 || stalls.hasStalled, `${resumedMs}`)
   t.is(verdict.delivered, 20)
 })
 

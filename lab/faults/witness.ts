@@ -193,8 +193,10 @@ export async function observe(arena: Arena, fault: Fault): Promise<Observation> 
     )
     if (!isDeepStrictEqual(gaps[0], gaps[1])) violations.push('the consumers saw different gaps')
     const newProcessId = await witness.processId()
-    // Asking the session itself moves the listener to another one.
-    const listening = await witness.serverChannels()
+    // Asking the session itself moves the listener to another one, which takes a connection.
+    const listening = await waitFor(() => witness.serverChannels().catch(() => undefined), {
+      what: `the channels after ${fault.name}`,
+    })
     if (!isDeepStrictEqual(listening.sort(), [...channels].sort()))
       violations.push(`the server listens to ${listening.join()}`)
     const delivered = witness.iterated.length - 1
