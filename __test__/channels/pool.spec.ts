@@ -54,6 +54,8 @@ test('a statement runs on a connection that goes back to the pool', async (t) =>
 
 test('the bounds of a statement hold for the wait for a connection too', async (t) => {
   await using pool = new ConnectionPool({ dsn: await serverDsn(), maxDbPoolSize: 1 })
+  // Connecting may take longer than that.
+  await pool.execute('SELECT 1')
   await t.throwsAsync(pool.execute('SELECT pg_sleep(60)', [], { timeoutMs: 200 }), {
     instanceOf: ConnectionTimeoutError,
     // What the wait for a connection has left, in whole milliseconds.

@@ -78,6 +78,7 @@ test('programs run in order, one at a time, and --parallel bounds how many at on
   letGo('b')
   await two.printed(4)
   t.deepEqual(two.lines.slice(2), ['end b', 'begin c'])
+  await one.printed(1)
   t.deepEqual(one.lines, ['begin a'])
   letGo('a')
   letGo('c')

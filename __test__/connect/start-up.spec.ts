@@ -137,7 +137,7 @@ for (const [what, beginning] of Object.entries(BEGINNINGS)) {
     const listener = pool.listener({ channels: ['channel'] })
     for (const call of [() => pool.connection(), () => listener.startup()]) {
       // The time for a connection is 10 s.
-      const { message } = await t.throwsAsync(within<unknown>(call(), { timeoutMs: 3000 }), {
+      const { message } = await t.throwsAsync(within<unknown>(call(), { timeoutMs: 8000 }), {
         instanceOf: ConnectionFailedError,
       })
       const kind = beginning.toString('latin1', 0, 1)

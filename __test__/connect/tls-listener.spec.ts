@@ -111,15 +111,13 @@ test.serial('a network that swallows everything is noticed in time', async (t) =
   const proxy = await FaultProxy.start(tls.server.port)
   t.teardown(() => proxy.stop())
   const dsn = tls.dsn.replace(/localhost:\d+/, `localhost:${proxy.port}`)
-  const heartbeat = { intervalMs: 300, timeoutMs: 300 }
-  const { listener } = open(t, { heartbeat }, { dsn, connectTimeoutSec: 1 })
+  const heartbeat = { intervalMs: 300, timeoutMs: 1000 }
+  const { listener } = open(t, { heartbeat }, { dsn, connectTimeoutSec: 3 })
   await listener.startup()
   const lost = once(listener, 'disconnected')
-  const start = performance.now()
   proxy.swallow('both')
-  await within(lost)
-  const took = performance.now() - start
-  t.true(took < 600 + 400, `${took} ms`)
+  const [{ error }] = (await within(lost)) as [{ error: Error }]
+  t.regex(error.message, /did not answer a heartbeat within 1 s/)
   const back = once(listener, 'reconnected')
   proxy.clear()
   await within(back)

@@ -252,7 +252,7 @@ test.serial('closing a pool cancels what goes on in the way of its connection', 
   })
   await waitFor(async () => (await sleeping()) === 2n, { what: 'statements that run' })
   await Promise.all(pools.map((pool) => pool.close()))
-  await waitFor(async () => (await sleeping()) === 0n, { what: 'their end', timeoutMs: 2000 })
+  await waitFor(async () => (await sleeping()) === 0n, { what: 'their end' })
   await Promise.all(ended)
   await observer.close()
   await observing.close()
@@ -311,14 +311,14 @@ test.serial(
       }),
     )
     const at = (port: number) => tls.dsn.replace(/localhost:\d+/, `127.0.0.1:${port}`)
-    const options = { sslMode: 'require', connectTimeoutSec: 0.3 } as const
+    const sslMode = 'require'
     await refused(
       t,
-      { dsn: at(silent), ...options },
+      { dsn: at(silent), sslMode, connectTimeoutSec: 0.3 },
       ConnectionFailedError,
       /no answer within 0\.3 s/,
     )
-    await refused(t, { dsn: at(rude), ...options }, ConnectionFailedError, /reset|eof|closed/i)
+    await refused(t, { dsn: at(rude), sslMode }, ConnectionFailedError, /reset|eof|closed/i)
   },
 )
 

@@ -126,9 +126,8 @@ test('a shutdown in the middle of a flood is quick, ends every loop, and leaves 
   const pending = busy.next()
   await flood(channel, 1, 100_000)
   await waitFor(() => listener.stats().received > 0)
-  const from = performance.now()
-  await listener.shutdown()
-  t.true(performance.now() - from < 4000)
+  // It would give up after its time, which is longer than is waited here.
+  await within(listener.shutdown({ timeoutMs: 60_000 }))
   t.is(await sessionCount(applicationName), 0)
   const counts = await within(Promise.all(loops))
   t.true(counts.every((count) => count <= 100_000))

@@ -59,9 +59,8 @@ test('a publisher that began before the worker fell asleep is waited for', async
   await isAsleep
   await open.commit()
   await connection.close()
-  const committed = performance.now()
   await waitFor(() => got.length === 1)
-  t.true(performance.now() - committed < 3000)
+  t.deepEqual(got, ['early'])
 })
 
 // Serial, because its trigger waits for every transaction that has read the flags, and they would wait for it.

@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import { ConnectionPool, DurableError, type DurableEvent } from 'pglisten'
-import { Arena, promote } from '../../lab/faults/arena.js'
+import { Arena, promote, signal } from '../../lab/faults/arena.js'
 import { startServer } from '../../lab/server/test-server.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { QUICK } from './scene.js'
@@ -66,6 +66,11 @@ for (const synchronousCommit of ['off', 'on'] as const) {
     await waitFor(() => outside.length === 1)
     await waitFor(async () => (await pool.fetchVal<bigint>('SELECT count(*) FROM done')) === 1n)
     await patient.execute('CREATE TABLE written ()')
+    // It would write what nobody waits for, sooner or later.
+    const writer = await patient.fetchVal<number>(
+      "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'",
+    )
+    if (synchronousCommit === 'off') signal(writer, 'SIGSTOP')
     const connection = await pool.connection()
     await connection.transaction(async (tx) => {
       await tx.execute("SET LOCAL synchronous_commit = 'off'")
@@ -75,6 +80,8 @@ for (const synchronousCommit of ['off', 'on'] as const) {
     if (synchronousCommit === 'on')
       await waitFor(async () => (await pool.fetchVal<bigint>('SELECT count(*) FROM done')) === 2n)
     await server.kill()
+    // One that stands still does not notice that the postmaster is gone.
+    if (synchronousCommit === 'off') signal(writer, 'SIGKILL')
     await server.start()
     await connection.close().catch(() => {})
     const events = () =>

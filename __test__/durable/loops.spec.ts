@@ -311,7 +311,7 @@ for (const [what, end] of [
 }
 
 test('a batch that takes too long is over, and comes again', async (t) => {
-  const { publish, stream } = await openStream(t, { maxHandlerMs: 300 })
+  const { publish, stream } = await openStream(t, { maxHandlerMs: 2000 })
   await publish('1')
   const batches = stream()
   const failed = deferred()

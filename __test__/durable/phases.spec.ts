@@ -53,7 +53,8 @@ const PHASES: Record<string, { phase: Phase; asks?: 'pause' }> = {
     asks: 'pause',
     phase: async ({ owner }, { child, handling }) => {
       await publish(owner)
-      await within(handling, { what: 'a handler' })
+      // The process may still be starting.
+      await within(handling, { what: 'a handler', timeoutMs: 60_000 })
       return () => {
         tell(child, 'go')
       }

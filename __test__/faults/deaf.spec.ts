@@ -8,10 +8,10 @@ import { startNotificationFilter } from '../../lab/network/notification-filter.j
 import { waitFor, within } from '../../lab/wait.js'
 import { notify, openListener, uniqueChannel } from '../support/listener.js'
 
-const HEARTBEAT = { intervalMs: 300, timeoutMs: 500 }
+const HEARTBEAT = { intervalMs: 300, timeoutMs: 5000 }
+/** What is waited for in vain: the arrival of a probe. */
+const PROBED = { intervalMs: 300, timeoutMs: 2000 }
 const RECONNECT = { initialDelayMs: 1, maxDelayMs: 20 }
-/** For the other load of the machine. */
-const SLACK_MS = 700
 
 interface Heard {
   listener: Listener
@@ -47,28 +47,57 @@ async function hear(
   return { listener, channel, heard, gaps, warnings }
 }
 
+/** Waits for the next answer to a heartbeat, and gives its time in milliseconds: two are never the same to the microsecond. */
+async function heartbeat(listener: Listener): Promise<number> {
+  const before = listener.stats().lastRoundTripMs
+  await waitFor(() => listener.stats().lastRoundTripMs !== before, { what: 'a heartbeat' })
+  return listener.stats().lastRoundTripMs!
+}
+
+/** Waits for so many answers to heartbeats. */
+async function heartbeats(listener: Listener, count: number): Promise<void> {
+  for (let n = 0; n < count; n += 1) await heartbeat(listener)
+}
+
+/** The times of the heartbeats that are answered until it settles, as far as somebody looks in time; the first one came before. */
+async function answeredUntil(promise: Promise<unknown>, listener: Listener): Promise<Set<number>> {
+  const times = new Set<number>()
+  const looking = setInterval(() => {
+    const { lastRoundTripMs } = listener.stats()
+    if (lastRoundTripMs !== null && lastRoundTripMs !== undefined) times.add(lastRoundTripMs)
+  }, 5)
+  try {
+    await promise
+  } finally {
+    clearInterval(looking)
+  }
+  return times
+}
+
 for (const sql of ['UNLISTEN *', 'DISCARD ALL']) {
   test.serial(`after ${sql} delivery comes back with one gap`, async (t) => {
     const { listener, channel, heard, gaps, warnings } = await hear(t)
     await notify(channel, 'before')
     await listener.sync()
+    await heartbeats(listener, 1)
     const back = once(listener, 'reconnected')
+    const lost = once(listener, 'disconnected')
     const struckAt = Date.now()
     await listener.connection.execute(sql)
+    const answered = answeredUntil(lost, listener)
     await notify(channel, 'lost')
     await within(back)
-    const tookMs = Date.now() - struckAt
-    t.true(tookMs < HEARTBEAT.intervalMs + HEARTBEAT.timeoutMs + SLACK_MS, `${tookMs} ms`)
+    // The one before, one that was under way, and the one that has noticed it.
+    t.true((await answered).size <= 3, [...(await answered)].join(' '))
     await notify(channel, 'after')
     await within(listener.sync())
     // Further heartbeats find nothing.
-    await sleep(3 * HEARTBEAT.intervalMs)
+    await heartbeats(listener, 3)
     t.deepEqual(heard, ['before', '|', 'after'])
     t.like(gaps[0], { reason: 'disconnect', dropped: null, sqlState: null })
     t.regex(gaps[0]!.message, /no longer listens to 1 of 1 channels .* UNLISTEN or DISCARD ALL/)
     t.true(gaps[0]!.lostAt.getTime() <= struckAt)
     t.is(warnings.filter((it) => /no longer listens.*pooler/.test(it)).length, 1)
-    t.log(`back after ${tookMs} ms`)
   })
 
   test.serial(`sync() after ${sql} comes back behind the gap`, async (t) => {
@@ -112,7 +141,7 @@ test.serial('UNLISTEN in a transaction counts from its commit, and disturbs it n
   const { listener, channel, heard } = await hear(t)
   await listener.connection.transaction(async (transaction) => {
     await transaction.execute('UNLISTEN *')
-    await sleep(3 * HEARTBEAT.intervalMs)
+    await heartbeats(listener, 3)
     await transaction.execute('SELECT 1')
     t.deepEqual(heard, [])
   })
@@ -123,13 +152,6 @@ test.serial('UNLISTEN in a transaction counts from its commit, and disturbs it n
   t.deepEqual(heard, ['|', 'after'])
 })
 
-/** Waits for the next answer to a heartbeat, and gives its time in milliseconds: two are never the same to the microsecond. */
-async function heartbeat(listener: Listener): Promise<number> {
-  const before = listener.stats().lastRoundTripMs
-  await waitFor(() => listener.stats().lastRoundTripMs !== before, { what: 'a heartbeat' })
-  return listener.stats().lastRoundTripMs!
-}
-
 test.serial('UNLISTEN that is rolled back, and LISTEN beside us, are no reason', async (t) => {
   const { listener, channel, heard, gaps } = await hear(t)
   const rolledBack = listener.connection.transaction(async (transaction) => {
@@ -139,16 +161,16 @@ test.serial('UNLISTEN that is rolled back, and LISTEN beside us, are no reason',
   await t.throwsAsync(rolledBack, { message: 'on purpose' })
   await listener.connection.execute(`LISTEN "${uniqueChannel()}"`)
   await within(listener.sync())
-  await sleep(3 * HEARTBEAT.intervalMs)
+  await heartbeats(listener, 3)
   await notify(channel, 'x')
   await within(listener.sync())
   t.deepEqual([heard, gaps], [['x'], []])
 })
 
 test.serial('a heartbeat leaves the isolation of a transaction to be set', async (t) => {
-  const { listener } = await hear(t, { heartbeat: { intervalMs: 20, timeoutMs: 500 } })
+  const { listener } = await hear(t, { heartbeat: { intervalMs: 20, timeoutMs: 5000 } })
   await listener.connection.transaction(async (transaction) => {
-    for (let n = 0; n < 3; n += 1) await heartbeat(listener)
+    await heartbeats(listener, 3)
     // A query of ours before it would make it fail.
     await transaction.execute('SET TRANSACTION ISOLATION LEVEL SERIALIZABLE')
   })
@@ -158,34 +180,36 @@ test.serial('a heartbeat leaves the isolation of a transaction to be set', async
 test.serial('a proxy that passes no notifications on is an error of startup()', async (t) => {
   const proxy = await startNotificationFilter(t)
   proxy.drops = true
-  const { listener } = await openListener(t, { heartbeat: HEARTBEAT }, { dsn: proxy.dsn })
+  const { listener } = await openListener(t, { heartbeat: PROBED }, { dsn: proxy.dsn })
   await listener.addChannel(uniqueChannel())
-  await t.throwsAsync(within(listener.startup()), { message: /did not come within 0\.5 s.*pooler/ })
-  t.is(proxy.dropped, 1)
+  await t.throwsAsync(within(listener.startup()), { message: /did not come within 2 s.*pooler/ })
+  t.true(proxy.dropped > 0)
 
   // Who wants no probe has none.
+  const unprobing = await startNotificationFilter(t)
+  unprobing.drops = true
   const heartbeat = { ...HEARTBEAT, probeIntervalMs: false } as const
-  const unprobed = await openListener(t, { heartbeat }, { dsn: proxy.dsn })
+  const unprobed = await openListener(t, { heartbeat }, { dsn: unprobing.dsn })
   await unprobed.listener.startup()
-  await sleep(2 * HEARTBEAT.intervalMs)
-  t.is(proxy.dropped, 1)
+  await heartbeats(unprobed.listener, 2)
+  t.is(unprobing.dropped, 0)
 })
 
 test.serial('a proxy that stops to pass notifications on is noticed by the probe', async (t) => {
   const proxy = await startNotificationFilter(t)
-  const heartbeat = { ...HEARTBEAT, probeIntervalMs: 400 }
+  const heartbeat = { ...PROBED, probeIntervalMs: 400 }
   const { listener, channel, heard, gaps, warnings } = await hear(t, { heartbeat }, proxy.dsn)
   await sleep(3 * heartbeat.probeIntervalMs)
   t.deepEqual([heard, warnings], [[], []])
   t.is(listener.stats().received, 0)
-  const lost = once(listener, 'disconnected')
-  const struckAt = Date.now()
+  // Nothing of the next session can have passed the proxy before the event is told.
+  const lost = once(listener, 'disconnected').then(() => proxy.dropped)
   proxy.drops = true
   await notify(channel, 'lost')
-  await within(lost)
-  const tookMs = Date.now() - struckAt
-  t.true(tookMs < heartbeat.probeIntervalMs + heartbeat.timeoutMs + SLACK_MS, `${tookMs} ms`)
-  t.regex(warnings[0]!, /did not come within 0\.5 s.*pooler.*proxy/)
+  const dropped = await within(lost)
+  // The notification, and the first probe that did not come.
+  t.is(dropped, 2)
+  t.regex(warnings[0]!, /did not come within 2 s.*pooler.*proxy/)
   // An attempt is proven too, before the listener counts as connected.
   await waitFor(() => warnings.length > 1)
   t.not(listener.state, 'listening')
@@ -195,14 +219,13 @@ test.serial('a proxy that stops to pass notifications on is noticed by the probe
   await within(listener.sync())
   t.deepEqual(heard, ['|', 'after'])
   t.true(gaps[0]!.lostAt.getTime() <= gaps[0]!.resumedAt.getTime())
-  t.log(`noticed after ${tookMs} ms`)
 })
 
 test.serial('10,000 channels are asked about with each heartbeat', async (t) => {
   const channels = Array.from({ length: 10_000 }, (_, index) => `${uniqueChannel()}_${index}`)
   const { listener } = await openListener(t, {
     channels,
-    heartbeat: { intervalMs: 50, timeoutMs: 2000 },
+    heartbeat: { intervalMs: 50, timeoutMs: 10_000 },
   })
   await listener.startup()
   const times: number[] = []
@@ -221,14 +244,16 @@ test.serial('10,000 channels are asked about with each heartbeat', async (t) => 
 
 test.serial('messages go on while statements keep the session busy', async (t) => {
   const { listener, channel, heard } = await hear(t, {
-    heartbeat: { intervalMs: 20, timeoutMs: 300 },
+    heartbeat: { intervalMs: 20, timeoutMs: 5000 },
   })
-  const until = Date.now() + 1000
+  const over = new AbortController()
   const busy = Array.from({ length: 4 }, async () => {
-    while (Date.now() < until) await listener.connection.execute('SELECT 1')
+    while (!over.signal.aborted) await listener.connection.execute('SELECT 1')
   })
   await notify(channel, 'x')
   await waitFor(() => heard.length > 0)
+  await heartbeats(listener, 10)
+  over.abort()
   await Promise.all(busy)
   await within(listener.sync())
   t.deepEqual([heard, listener.stats().reconnects], [['x'], 0])

@@ -21,7 +21,7 @@ test.before(async () => {
 test.after.always(() => arena?.close())
 
 test('beyond 1024 gaps that nobody reads the oldest become one', async (t) => {
-  const witness = new Witness(arena.dsn, { reconnect: { initialDelayMs: 1, maxDelayMs: 2 } })
+  const witness = new Witness(arena.dsn, { reconnect: { initialDelayMs: 1, maxDelayMs: 2 } }, 10)
   t.teardown(() => witness.stop())
   await witness.start()
   const { listener } = witness

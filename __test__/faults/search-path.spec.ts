@@ -82,12 +82,12 @@ test.serial('a listener starts, listens, reconnects and fences', async (t) => {
 test.serial('a busy session is not taken for a dead one', async (t) => {
   const pool = new ConnectionPool({ dsn: arena.dsn })
   t.teardown(() => pool.close())
-  const listener = pool.listener({ heartbeat: { intervalMs: 50, timeoutMs: 200 } })
+  const listener = pool.listener({ heartbeat: { intervalMs: 50, timeoutMs: 5000 } })
   await listener.startup()
   const losses: unknown[] = []
   listener.on('disconnected', (loss) => losses.push(loss))
   // Longer than a heartbeat may take: the server is asked on a second connection whether this one works.
-  await listener.connection.execute('SELECT pg_catalog.pg_sleep(1)')
+  await listener.connection.execute('SELECT pg_catalog.pg_sleep(7)')
   t.deepEqual(losses, [])
 })
 

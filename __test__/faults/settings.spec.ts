@@ -18,7 +18,7 @@ test.before(async () => {
 test.after.always(() => arena?.close())
 
 async function start(t: ExecutionContext, dsn = arena.dsn): Promise<Witness> {
-  const witness = new Witness(dsn, { heartbeat: false })
+  const witness = new Witness(dsn, { heartbeat: false }, 10)
   t.teardown(() => witness.stop())
   await witness.start()
   return witness
@@ -61,15 +61,15 @@ test.serial(
     t.teardown(() => control.close())
     // Both are idle from now on; the control's end shows that the time was up.
     await using connection = await control.connection()
-    await arena.isGone(await connection.fetchVal<number>('SELECT pg_backend_pid()'))
+    await arena.isGone(connection.info.processId)
     t.is(await witness.processId(), processId)
     t.deepEqual(witness.events, ['connected'])
   },
 )
 
 for (const [setting, value] of [
-  ['statement_timeout', '50ms'],
-  ['idle_in_transaction_session_timeout', '50ms'],
+  ['statement_timeout', '500ms'],
+  ['idle_in_transaction_session_timeout', '500ms'],
   ['default_transaction_read_only', 'on'],
   ['default_transaction_isolation', 'serializable'],
   ['default_transaction_deferrable', 'on'],

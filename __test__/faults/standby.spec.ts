@@ -107,16 +107,17 @@ test.serial('a server that is starting up (57P03) is asked often', async (t) => 
   await witness.start()
   await arena.direct.notify(witness.channels[0]!, '1')
   await witness.listener.sync()
-  const starting: number[] = []
-  witness.listener.on('warning', ({ error }) => {
-    if ((error as DatabaseError | undefined)?.sqlState === '57P03') starting.push(Date.now())
+  const delays: number[] = []
+  witness.listener.on('reconnecting', ({ delayMs, error }) => {
+    if ((error as DatabaseError).sqlState === '57P03') delays.push(delayMs)
   })
   await waitFor(() => /entering standby mode/.test(standby.log()))
   const back = once(witness.listener, 'gap')
   arena.proxy.retarget(standby.port)
   await arena.server.halt('fast')
-  await waitFor(() => starting.length >= 8, { what: '57P03, eight times' })
-  t.true(starting.at(-1)! - starting[0]! < 3000)
+  await waitFor(() => delays.length >= 8, { what: '57P03, eight times' })
+  // Other failures have delays of up to a minute.
+  t.true(Math.max(...delays) <= 250, delays.join())
   promote(standby)
   const [gap] = (await within(back)) as [Gap]
   await started

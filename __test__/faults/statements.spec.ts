@@ -1,6 +1,7 @@
 // Everything that a connection can be in the middle of, under every fault: the right error, once, and a pool that goes on.
 
 import test, { type ExecutionContext } from 'ava'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type CallOptions,
   type Connection,
@@ -50,7 +51,7 @@ const REASONS = /administrator|crash|unexpected postmaster exit|idle-in-transact
 /** Says in short how an operation ended. */
 async function ending(outcome: Promise<unknown>, what: string): Promise<string> {
   try {
-    await within(outcome, { timeoutMs: 10_000, what })
+    await within(outcome, { timeoutMs: 30_000, what })
     return 'goes on'
   } catch (error) {
     if (error === REASON) return 'reason'
@@ -89,6 +90,49 @@ interface StageOptions {
   isReached?: boolean
 }
 
+/** Looks at where backends are, at all of them at once, until it is stopped. */
+class Places {
+  /** What each waits for, how much it has copied, and how often in a row it was seen so. */
+  readonly #seen = new Map<number, { place: string; times: number }>()
+  #isOver = false
+
+  constructor() {
+    // Whoever waits for a place says that it was waited for in vain.
+    this.#look().catch(() => {})
+  }
+
+  stop(): void {
+    this.#isOver = true
+  }
+
+  async waits(processId: number, event: string, what: string): Promise<void> {
+    this.#seen.set(processId, { place: '', times: 0 })
+    // A COPY that the reader still keeps up with waits for a moment too, and has more rows when it is looked at again.
+    await waitFor(
+      () => {
+        const { place, times } = this.#seen.get(processId)!
+        return place.split(' ')[0] === event && times >= SAME_TIMES
+      },
+      { what: `${what} to wait for ${event}` },
+    )
+  }
+
+  async #look(): Promise<void> {
+    const sql = `
+      SELECT coalesce(json_object_agg(a.pid, concat_ws(' ', a.wait_event, c.tuples_processed)), '{}')
+      FROM pg_stat_activity AS a LEFT JOIN pg_stat_progress_copy AS c USING (pid) WHERE a.pid = ANY ($1)`
+    while (!this.#isOver) {
+      const places = await arena.ask<Record<string, string>>(sql, [[...this.#seen.keys()]])
+      for (const [processId, seen] of this.#seen) {
+        const place = places[processId] ?? ''
+        seen.times = place === seen.place ? seen.times + 1 : 0
+        seen.place = place
+      }
+      await sleep(10)
+    }
+  }
+}
+
 /** Begins all operations, each on a connection of its own. */
 async function begin(
   t: ExecutionContext,
@@ -111,32 +155,23 @@ async function begin(
     maxDbPoolSize: of.length,
   })
   t.teardown(() => pool.close({ timeoutMs: 100 }))
-  const starting = of.map(async (operation): Promise<Running> => {
-    const connection = await pool.connection()
+  const places = new Places()
+  t.teardown(() => places.stop())
+  // All connections first: the time of an operation runs from its beginning.
+  const connections = await Promise.all(of.map(() => pool.connection()))
+  const starting = of.map(async (operation, index): Promise<Running> => {
+    const connection = connections[index]!
     const { processId } = connection.info
-    const sql = `SELECT concat_ws(' ', wait_event, (SELECT tuples_processed FROM pg_stat_progress_copy WHERE pid = $1))
-      FROM pg_stat_activity WHERE pid = $1`
-    const waits = async (event: string) => {
-      // A COPY that the reader still keeps up with waits for a moment too, and has more rows when it is looked at again.
-      let seen = ''
-      let times = 0
-      return waitFor(
-        async () => {
-          const now = await arena.ask<string>(sql, [processId])
-          times = now === seen ? times + 1 : 0
-          seen = now
-          return now.split(' ')[0] === event && times >= SAME_TIMES
-        },
-        { what: `${operation.name} to wait for ${event}` },
-      )
-    }
+    const waits = (event: string) => places.waits(processId, event, operation.name)
     const isFailing = options === FAILING
     const scene = { connection, bounds, isFailing, waits: isReached ? waits : async () => {} }
     const underway = await operation.begin(scene)
     await underway.reached
     return { operation, connection, processId, underway }
   })
-  return { pool, applicationName, all: await Promise.all(starting), unlock }
+  const all = await Promise.all(starting)
+  places.stop()
+  return { pool, applicationName, all, unlock }
 }
 
 /** How these operations ended, by their names. */
@@ -279,7 +314,7 @@ test.serial(
   async (t) => {
     // The server never learns that these connections are gone.
     t.teardown(() => arena.proxy.reset())
-    const stage = await begin(t, { bounds: { timeoutMs: 3000 }, options: NOTICING })
+    const stage = await begin(t, { bounds: { timeoutMs: 6000 }, options: NOTICING })
     arena.proxy.swallow('both')
     const [[commit], others] = split(stage, [COMMIT])
     // Whatever becomes of a statement in it, a transaction that was not committed has no effect.
@@ -315,7 +350,7 @@ test.serial(
   '`idle_in_transaction_session_timeout` ends what is idle, which tells why',
   async (t) => {
     const of = OPERATIONS.filter(({ name }) => [CURSOR, BLOCK].includes(name))
-    const stage = await begin(t, { of, options: '-c idle_in_transaction_session_timeout=3000' })
+    const stage = await begin(t, { of, options: '-c idle_in_transaction_session_timeout=6000' })
     await isNoticed(stage)
     const end = 'closed: idle-in-transaction timeout'
     t.deepEqual(await endings(stage.all), { [CURSOR]: end, [BLOCK]: end })
@@ -370,7 +405,7 @@ const INTERRUPTIONS: readonly Interruption[] = [
   },
   {
     name: 'a time that is over',
-    bounds: () => ({ timeoutMs: 2500 }),
+    bounds: () => ({ timeoutMs: 5000 }),
     end: 'late',
     but: { [COMMIT]: 'goes on', [CURSOR]: 'goes on' },
     goOn: [COMMIT, READER],

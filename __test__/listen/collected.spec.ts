@@ -19,7 +19,7 @@ function collecting(what: string, condition: () => boolean | Promise<boolean>): 
       globalThis.gc!()
       return condition()
     },
-    { timeoutMs: 5000, what },
+    { what },
   )
 }
 

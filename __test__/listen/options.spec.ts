@@ -213,7 +213,7 @@ test('a heartbeat measures the round trip, and notices a server that is silent',
   const proxy = await startProxy(t)
   const { listener } = await openListener(
     t,
-    { heartbeat: { intervalMs: 20, timeoutMs: 300 }, reconnect: { initialDelayMs: 1 } },
+    { heartbeat: { intervalMs: 20, timeoutMs: 2000 }, reconnect: { initialDelayMs: 1 } },
     { dsn: proxy.dsn },
   )
   t.is(listener.stats().lastRoundTripMs, undefined)
@@ -223,7 +223,7 @@ test('a heartbeat measures the round trip, and notices a server that is silent',
   const lost = once(listener, 'disconnected')
   proxy.freeze()
   const [{ error }] = (await within(lost)) as [{ error: Error }]
-  t.regex(error.message, /heartbeat/)
+  t.regex(error.message, /did not answer a heartbeat within 2 s/)
 })
 
 test('the options’ channels are those of addChannel()', async (t) => {

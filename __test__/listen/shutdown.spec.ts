@@ -17,10 +17,13 @@ import {
   uniqueChannel,
 } from '../support/listener.js'
 import { startProxy } from '../../lab/network/proxy.js'
+import { timely } from '../../lab/stalls.js'
 import { deferred, waitFor, within } from '../../lab/wait.js'
 
-/** Below the five seconds that `shutdown()` allows itself: what resolves in time was not just given up. */
-const PROMPT = { timeoutMs: 4000 }
+/** Longer than a test waits: what resolves was not just given up. */
+const PATIENT = { timeoutMs: 60_000 }
+/** Below the five seconds that `shutdown()` allows itself where it is not told its time. */
+const PROMPT_MS = 4000
 
 test('a startup that is shut down rejects at once', async (t) => {
   const silent = createServer().listen(0, '127.0.0.1')
@@ -31,8 +34,8 @@ test('a startup that is shut down rejects at once', async (t) => {
   const listener = pool.listener()
   const starting = t.throwsAsync(listener.startup(), { instanceOf: ListenerClosedError })
   await once(silent, 'connection')
-  await within(listener.shutdown(), PROMPT)
-  await within(starting, PROMPT)
+  await within(listener.shutdown(PATIENT))
+  await within(starting)
   t.false(listener.isStarted)
   await pool.close()
 })
@@ -40,8 +43,8 @@ test('a startup that is shut down rejects at once', async (t) => {
 test('a shutdown right after startup was called ends it', async (t) => {
   const { listener, applicationName } = await openListener(t)
   const starting = Promise.allSettled([listener.startup()])
-  await within(listener.shutdown(), PROMPT)
-  const [started] = await within(starting, PROMPT)
+  await within(listener.shutdown(PATIENT))
+  const [started] = await within(starting)
   t.is(started.status, 'rejected')
   t.false(listener.isStarted)
   t.is(await sessionCount(applicationName), 0)
@@ -79,7 +82,7 @@ test('shutdown interrupts the wait for the next attempt to connect', async (t) =
   const lost = once(listener, 'disconnected')
   await terminate(await backendOf(listener))
   await lost
-  await within(listener.shutdown(), PROMPT)
+  await within(listener.shutdown(PATIENT))
   t.is(listener.state, 'closed')
 })
 
@@ -93,7 +96,7 @@ test('shutdown interrupts an attempt to connect again', async (t) => {
   await listener.startup()
   proxy.hang()
   await waitFor(() => proxy.unanswered > 0)
-  await within(listener.shutdown(), PROMPT)
+  await within(listener.shutdown(PATIENT))
   t.is(listener.state, 'closed')
 })
 
@@ -105,7 +108,7 @@ test('shutdown does not wait for a consumer that has kept the session from being
   await listener.startup()
   await flood('full', 1, 5000, { width: 7000 })
   await waitFor(() => listener.stats().buffered > 0)
-  await within(listener.shutdown(), PROMPT)
+  await within(listener.shutdown(PATIENT))
   await waitFor(async () => (await sessionCount(applicationName)) === 0)
   t.is(listener.state, 'closed')
 })
@@ -115,7 +118,7 @@ test('shutdown is bounded when the network swallows everything', async (t) => {
   const { listener } = await openListener(t, {}, { dsn: proxy.dsn })
   await listener.startup()
   proxy.freeze()
-  await within(listener.shutdown({ timeoutMs: 200 }), PROMPT)
+  await timely(t, 'the shutdown', PROMPT_MS, () => listener.shutdown({ timeoutMs: 200 }))
   t.is(listener.state, 'closed')
 })
 
@@ -176,7 +179,9 @@ test('a drained shutdown ends in time although a consumer asks for nothing', asy
   const messages = listener.messages()
   await notify(channel, 'unread')
   await waitFor(() => listener.stats().received === 1)
-  await within(listener.shutdown({ drain: true, timeoutMs: 200 }), PROMPT)
+  await timely(t, 'the shutdown', PROMPT_MS, () =>
+    listener.shutdown({ drain: true, timeoutMs: 200 }),
+  )
   t.true((await messages.next()).done)
 })
 
@@ -250,9 +255,9 @@ for (const [what, again] of Object.entries({
     await notify(channel)
     await running.promise
     const draining = listener.shutdown({ drain: true, timeoutMs: 20_000 })
-    await within(again(opened), PROMPT)
+    await timely(t, what, PROMPT_MS, () => again(opened))
     stuck.resolve()
-    await within(draining, PROMPT)
+    await within(draining)
     t.is(listener.state, 'closed')
   })
 }

@@ -55,10 +55,11 @@ test('callbacks that settle in time are not warned of, one after the other for l
   const channel = uniqueChannel()
   const { listener } = await openListener(t, { slowCallbackMs: 2000 })
   const warnings = kept(listener)
-  let calls = 0
+  const took: number[] = []
   await listener.addCallback(channel, async (connection) => {
-    calls += 1
+    const began = performance.now()
     await connection.execute('SELECT pg_sleep(0.02)')
+    took.push(performance.now() - began)
   })
   await listener.startup()
   listener.listen()
@@ -67,8 +68,10 @@ test('callbacks that settle in time are not warned of, one after the other for l
     await notify(channel)
     await listener.sync()
   }
-  t.true(calls > 2)
-  t.deepEqual(warnings, [])
+  t.true(took.length > 2)
+  // On a machine that stalls a call may be slow, and is warned of.
+  const slow = took.filter((ms) => ms > 1900)
+  t.true(warnings.length <= slow.length, `${warnings.length} warnings, calls of ${slow.join()} ms`)
 })
 
 test('a slow callback of a gap is warned of without a channel', async (t) => {

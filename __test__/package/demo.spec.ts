@@ -11,14 +11,15 @@ const DEMO = fileURLToPath(new URL('../../scripts/demo.mjs', import.meta.url))
 
 function start(...args: string[]) {
   const child = spawn(process.execPath, [DEMO, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>
+  // Its last words may come after its exit.
+  const closed = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>
   const seen = { output: '' }
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => {
       seen.output += chunk
     })
   }
-  return { child, exited, seen }
+  return { child, closed, seen }
 }
 
 async function demoSchemas(): Promise<unknown> {
@@ -34,8 +35,8 @@ async function demoSchemas(): Promise<unknown> {
 }
 
 test.serial('everything arrives in order at both consumers, and nothing is left', async (t) => {
-  const { exited, seen } = start('--rows', '3000', '--clients', '3', '--dsn', await serverDsn())
-  t.deepEqual(await exited, [0, null], seen.output)
+  const { closed, seen } = start('--rows', '3000', '--clients', '3', '--dsn', await serverDsn())
+  t.deepEqual(await closed, [0, null], seen.output)
   t.regex(seen.output, /^sent +3,000 /m)
   for (const consumer of ['callback', 'iterator']) {
     t.regex(
@@ -47,10 +48,10 @@ test.serial('everything arrives in order at both consumers, and nothing is left'
 })
 
 test.serial('an interrupt in the middle leaves nothing', async (t) => {
-  const { child, exited, seen } = start('--rows', '2000000', '--dsn', await serverDsn())
+  const { child, closed, seen } = start('--rows', '2000000', '--dsn', await serverDsn())
   while (!/sent [1-9]/.test(seen.output)) await once(child.stdout, 'data')
   child.kill('SIGINT')
-  t.deepEqual(await exited, [130, null], seen.output)
+  t.deepEqual(await closed, [130, null], seen.output)
   t.is(await demoSchemas(), 0)
 })
 
@@ -60,8 +61,8 @@ for (const [args, problem] of [
   [['--colour'], /--colour/],
 ] as const) {
   test(`${args.join(' ')} is refused with the reason`, async (t) => {
-    const { exited, seen } = start(...args)
-    t.deepEqual(await exited, [2, null])
+    const { closed, seen } = start(...args)
+    t.deepEqual(await closed, [2, null])
     t.regex(seen.output, problem)
   })
 }

@@ -157,12 +157,14 @@ test('a callback may shut the listener down', async (t) => {
   const { listener } = await openListener(t)
   const channel = uniqueChannel()
   const closed = new Promise<void>((resolve, reject) => {
-    void listener.addCallback(channel, () => listener.shutdown().then(resolve, reject))
+    void listener.addCallback(channel, () =>
+      listener.shutdown({ timeoutMs: 60_000 }).then(resolve, reject),
+    )
   })
   await listener.startup()
   listener.listen()
   await notify(channel)
-  await within(closed, { timeoutMs: 4000 })
+  await within(closed)
   t.is(listener.state, 'closed')
 })
 

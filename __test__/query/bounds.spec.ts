@@ -10,6 +10,7 @@ import {
   type ConnectionPoolOptions,
   ConnectionPoolExecuteError,
   ConnectionTimeoutError,
+  type Listener,
 } from 'pglisten'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { ServerWitness } from '../../lab/witness.js'
@@ -152,8 +153,8 @@ test('a statement on the listening session is cancelled when the listener shuts 
   const pool = await openPool(t)
   await using witness = new ServerWitness(await serverDsn())
   const close = [
-    (listener: { shutdown(): Promise<void> }) => listener.shutdown(),
-    () => pool.close(),
+    (listener: Listener) => listener.shutdown({ timeoutMs: 60_000 }),
+    () => pool.close({ timeoutMs: 60_000 }),
   ]
   for (const end of close) {
     const listener = pool.listener()
@@ -165,11 +166,8 @@ test('a statement on the listening session is cancelled when the listener shuts 
       (error: unknown) => error,
     )
     await waitFor(() => isActive(witness, processId), { what: 'a running statement' })
-    const began = performance.now()
-    await end(listener)
-    const took = performance.now() - began
-    t.log(`closed after ${Math.round(took)} ms`)
-    t.true(took < 2000, `${took} ms`)
+    // Neither the statement nor the time for the end is over as soon.
+    await within(end(listener))
     t.true((await settled) instanceof ConnectionClosedError)
     const alive = 'SELECT count(*)::int FROM pg_stat_activity WHERE pid = $1'
     t.is(await witness.ask<number>(alive, [processId]), 0)

@@ -17,7 +17,7 @@ import { uniqueName } from '../../lab/unique-name.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { ask, sessionCount } from '../support/listener.js'
 import { isPending } from '../support/occupy.js'
-import { waitFor } from '../../lab/wait.js'
+import { waitFor, within } from '../../lab/wait.js'
 
 test('the constructor opens nothing, and connections are kept', async (t) => {
   const applicationName = uniqueName('kept')
@@ -123,9 +123,7 @@ test('closing does not wait for ever for who never gives a connection back', asy
   const pool = await openPool(t, { applicationName })
   const connection = await pool.connection()
   await connection.execute('BEGIN')
-  const started = Date.now()
-  await pool.close()
-  t.true(Date.now() - started < 8000)
+  await within(pool.close())
   await waitFor(async () => (await sessionCount(applicationName)) === 0, {
     what: 'the session is gone',
   })
@@ -156,12 +154,8 @@ test('closing cancels what goes on for longer than it waits', async (t) => {
     },
     { what: 'they sleep' },
   )
-  const started = Date.now()
-  await pool.close()
-  const closed = Date.now()
-  t.true(closed - started < 6500)
+  await within(pool.close())
   await waitFor(async () => (await sessionCount(applicationName)) === 0, { what: 'all are gone' })
-  t.true(Date.now() - closed < 2000)
   await Promise.all(ended)
   await idle.close()
 })
@@ -304,11 +298,9 @@ test('a server that never answers is given up in time, and closing interrupts th
   const patient = new ConnectionPool({ dsn, connectTimeoutSec: 60 })
   const connecting = patient.connection()
   t.true(await isPending(connecting))
-  const started = Date.now()
   const refused = t.throwsAsync(connecting, { instanceOf: ConnectionPoolExecuteError })
-  await patient.close()
-  await refused
-  t.true(Date.now() - started < 2000)
+  await within(patient.close({ timeoutMs: 60_000 }))
+  await within(refused)
 })
 
 test('a failed attempt does not use up the pool', async (t) => {

@@ -13,6 +13,7 @@ import {
   type Transaction,
 } from 'pglisten'
 import { connect } from '../support/connect.js'
+import { occupy } from '../support/occupy.js'
 import { deferred, within } from '../../lab/wait.js'
 
 async function withTable(t: ExecutionContext) {
@@ -238,11 +239,11 @@ test('a bound of a nested transaction undoes that alone', async (t) => {
 test('a bound is kept while the savepoint waits for its turn, and costs the outer one nothing', async (t) => {
   const { connection, insert, stored } = await withTable(t)
   await connection.transaction(async (tx) => {
-    const running = tx.execute('SELECT pg_sleep(0.4)')
+    const release = await occupy(tx)
     const late = tx.transaction((inner) => insert(inner, 1), { timeoutMs: 50 })
-    await t.throwsAsync(late, { instanceOf: ConnectionTimeoutError })
+    await t.throwsAsync(within(late), { instanceOf: ConnectionTimeoutError })
     t.is(connection.transactionStatus, 'active')
-    await running
+    await release()
     await insert(tx, 2)
   })
   t.deepEqual(await stored(), [2])
@@ -279,10 +280,10 @@ test('a bound of the outer one ends both, with one error', async (t) => {
       )
       await inner
     },
-    { timeoutMs: 150 },
+    { timeoutMs: 2000 },
   )
   const error = await t.throwsAsync(within(outer), { instanceOf: ConnectionTimeoutError })
-  t.regex(error.message, /150 ms/)
+  t.regex(error.message, /2000 ms/)
   t.is(await t.throwsAsync(inner!), error)
   t.deepEqual(await stored(), [])
 })

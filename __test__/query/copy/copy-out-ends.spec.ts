@@ -152,7 +152,8 @@ for (const [name, phase] of Object.entries(PHASES)) {
       }
     },
     'its time': () => ({
-      options: { timeoutMs: 700 },
+      // It begins before the phase is reached.
+      options: { timeoutMs: 3000 },
       expire: () => {},
       check: (t, error) => t.true(error instanceof ConnectionTimeoutError, String(error)),
     }),
