@@ -274,12 +274,12 @@ test.serial(
   async (t) => {
     const short = await startIdleProxy(t, 3000)
     const began = performance.now()
-    const command = await pglisten(t, ['doctor', '--json', '--idle', '20'], { dsn: short.dsn })
-    await command.says(/listening in silence for 20 s/)
+    const command = await pglisten(t, ['doctor', '--json', '--idle', '60'], { dsn: short.dsn })
+    await command.says(/listening in silence for 60 s/)
     const silentBy = performance.now()
-    await waitFor(() => command.out !== '', { timeoutMs: 30_000, what: 'its report' })
+    // The rest of the silence is not waited for.
+    t.is(await command.ended(), 1)
     const tookMs = performance.now() - began
-    t.is(await command.ended(60_000), 1)
     const found = JSON.parse(command.out) as Result
     t.deepEqual(checks(found), ['idle'])
     const [, seconds] = /idle for about (\d+\.\d) s/.exec(found.findings[0]!.title) ?? []
