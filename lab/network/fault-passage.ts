@@ -99,6 +99,7 @@ export class Passage {
   readonly conditions: Conditions
   /** Whether the client has sent {@link Conditions.silentAfterRequest}. */
   isSilent = false
+  #mayFallSilent = true
   readonly #swallowed = new Set<Way>()
   readonly #gate = { toServer: new Gate(), toClient: new Gate() }
   #cutNext = false
@@ -119,6 +120,11 @@ export class Passage {
     }
     this.#forward(client, server, 'toServer', (chunk) => this.#ask(server, chunk))
     this.#forward(server, client, 'toClient', (chunk) => this.#answer(chunk))
+  }
+
+  /** No request makes the server silent any more; if one has, it stays so. */
+  spare(): void {
+    this.#mayFallSilent = false
   }
 
   swallow(direction: Direction): void {
@@ -192,7 +198,8 @@ export class Passage {
 
   async #ask(server: Socket, chunk: Buffer): Promise<void> {
     const { silentAfterRequest } = this.conditions
-    if (silentAfterRequest !== undefined && chunk.includes(silentAfterRequest)) {
+    const isAsked = silentAfterRequest !== undefined && chunk.includes(silentAfterRequest)
+    if (isAsked && this.#mayFallSilent) {
       this.isSilent = true
       this.swallow('toClient')
     }

@@ -126,8 +126,9 @@ export class FaultProxy {
     for (const passage of this.#passages) passage.corruptNext()
   }
 
-  /** New connections are as good as ever. */
+  /** New connections are as good as ever, and of those there are, no request makes another one silent. */
   clear(): void {
+    for (const passage of this.#passages) passage.spare()
     this.#conditions = CLEAR
     this.#nextConditions = undefined
     this.#swallowNew = undefined
