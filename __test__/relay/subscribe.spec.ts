@@ -162,6 +162,42 @@ test('what was removed at the end of an epoch of a durable source is told, also 
   t.deepEqual(said(items), ['1', 'retention 2', '4'])
 })
 
+test('a server that is killed again while the consumer is made anew keeps nothing back', async (t) => {
+  t.timeout(180_000)
+  const scene = await openDurable(t)
+  startRelay(t, scene.options)
+  const nc = await connect({
+    servers: `127.0.0.1:${scene.nats.port}`,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 1,
+    reconnectJitter: 0,
+  })
+  t.teardown(() => nc.close())
+  let reconnects = 0
+  void (async () => {
+    for await (const { type } of nc.status()) if (type === 'reconnect') reconnects += 1
+  })()
+  const { items } = follow(t, { ...scene, nc }, { from: 'all' })
+  await scene.pool.publish('orders', '0')
+  await waitFor(() => items.length === 1)
+  const rounds = 20
+  const restart = async () => {
+    await scene.nats.kill()
+    await scene.nats.start()
+  }
+  for (let round = 1; round <= rounds; round += 1) {
+    const before = reconnects
+    await restart()
+    await waitFor(() => reconnects > before)
+    // At another moment of the consumer's making each time.
+    await sleep(round)
+    await restart()
+    await scene.pool.publish('orders', `${round}`)
+    await waitFor(() => said(items).at(-1) === `${round}`, { what: `event ${round}` })
+  }
+  t.deepEqual(said(items), numbers(0, rounds))
+})
+
 test('messages that are deleted while a consumer is at work are told with their number', async (t) => {
   const scene = await openScene(t)
   const running = startRelay(t, scene.options)

@@ -113,6 +113,8 @@ class Consumption {
   #created = ''
   #isConnected = true
   #onReconnected: (() => void) | undefined
+  /** How often the connection came back. */
+  #reconnects = 0
   /** The highest sequence that was handed out. */
   #last = 0
   /** A message by which the stream is known again: the last one of a relay that this consumer knows of. */
@@ -134,6 +136,7 @@ class Consumption {
       if (type === 'disconnect') this.#isConnected = false
       if (type !== 'reconnect') continue
       this.#isConnected = true
+      this.#reconnects += 1
       this.#onReconnected?.()
     }
   }
@@ -152,12 +155,14 @@ class Consumption {
           this.#first = 1
           yield noticedGap('stream-reset', null, 0)
         }
+        let reconnects = 0
         const open = async () => {
+          reconnects = this.#reconnects
           const consumer = await this.#consumer()
           return { consumer, messages: await consumer.consume({ max_messages: 1000 }) }
         }
         const { consumer, messages } = await (isFirst ? open() : this.#again(open))
-        const watch = this.#watch(jsm, messages)
+        const watch = this.#watch(jsm, messages, reconnects)
         try {
           for await (const message of messages) yield* this.#itemsOf(message)
         } finally {
@@ -321,9 +326,9 @@ class Consumption {
    * - The stream is another one: a consumer of the client goes on with the next number of a stream that was made again, and skips those
    *   below. So the stream is asked at whatever the client has to say, and now and then.
    * - The connection was lost and is back: when it is lost a second time before anything has come, the client goes on to ask for 0
-   *   messages.
+   *   messages. It may have been lost and back since the consumer began to be made, when it had come back `reconnects` times.
    */
-  #watch(jsm: JetStreamManager, messages: ConsumerMessages) {
+  #watch(jsm: JetStreamManager, messages: ConsumerMessages, reconnects: number) {
     let goesOn = false
     let isLooking = false
     const replace = () => {
@@ -346,6 +351,7 @@ class Consumption {
     const onAbort = () => void messages.close()
     this.#signal.addEventListener('abort', onAbort, { once: true })
     this.#onReconnected = replace
+    if (this.#reconnects !== reconnects) replace()
     void (async () => {
       for await (const status of messages.status()) {
         if (status.type === 'next' && status.options.batch === 0) replace()
