@@ -5,7 +5,7 @@ import { inspect } from 'node:util'
 import type { HandlerContext, SubscriptionMessage } from 'pglisten'
 import { waitFor } from '../../lab/wait.js'
 import { moments, told } from '../support/told.js'
-import { asleep, openPool, openScene } from './scene.js'
+import { openPool, openScene } from './scene.js'
 
 const SECRET = 'zqj7secret'
 
@@ -42,7 +42,8 @@ test('the life of a subscription is told, without payloads and texts of errors',
     {},
     pool,
   )
-  await asleep(scene)
+  // The server has the flag of a worker that sleeps before the worker has heard of it.
+  await waitFor(() => said(messages, name).some(({ event }) => event === 'asleep'))
   await stop()
   const all = said(messages, name)
   const uid = all.find((one) => 'uid' in one)!['uid']
