@@ -172,6 +172,16 @@ test('what was stored from channels is not read message by message when the sour
   t.is(Number(last!.headers['Pg-Settled']), count + 1)
 })
 
+test('a message with a number that no relay gives keeps no relay from leading', async (t) => {
+  const scene = await openDurable(t)
+  await leave(scene, 'durable', { 'Pg-Seq': 'first:1', 'Pg-Settled': '0' })
+  await leave(scene, 'theirs', { 'Pg-Seq': 'second:0' })
+  startRelay(t, scene.options)
+  await publish(scene, 1, 1)
+  await stored(scene, 4)
+  t.is((await scene.read()).at(-1)!.payload, '1')
+})
+
 test('relays and servers that are killed lose and double nothing', async (t) => {
   t.timeout(120_000)
   const scene = await openDurable(t)

@@ -70,8 +70,9 @@ export async function readTail(
     }
     const settled = headerOf(headers, Header.settled)
     if (numbered !== undefined && settled === undefined) {
-      // An epoch of the source `channels` has no event. Its first message is that much earlier, or more where others write too.
-      sequence -= numbered.n
+      // An epoch of the source `channels` has no event. Its first message is that much earlier, or more where others write too: one of
+      // theirs may say 0.
+      sequence -= Math.max(1, numbered.n)
       continue
     }
     if (numbered !== undefined) {
