@@ -60,12 +60,8 @@ async function checkDelivery(pool, server, report, { idleMs, tell, open }) {
       `listening in silence for ${idleMs / 1000} s, to see whether something ends idle connections`,
     )
     const began = performance.now()
-    const waiting = new AbortController()
-    const silence = sleep(idleMs, 'silence', { signal: waiting.signal })
-    silence.catch(() => {})
-    const ended = await Promise.race([lost, silence])
-    // A timer that nobody waits for would keep the process.
-    waiting.abort()
+    // The listener keeps the process. The timer does not, since nobody waits for it once the listener's session is lost.
+    const ended = await Promise.race([lost, sleep(idleMs, 'silence', { ref: false })])
     if (ended !== 'silence') tellIdleEnd((performance.now() - began) / 1000, ended, report)
     else if ((await arrives(open(), listener, channel)) === undefined)
       tellDeaf(report, `after ${idleMs / 1000} s of silence`)

@@ -699,7 +699,7 @@ BEGIN
   -- Of one whose position moves, as that of an idle one does, nothing is written.
   UPDATE pglisten.subscription AS s SET begun = clock_timestamp(), told = NULL WHERE s.name IN (
     SELECT k.name FROM pglisten.subscription AS k
-    WHERE k.name = sub AND pglisten.unread_for(k.name) > coalesce(least(interval '10 s', k.max_unread / 4), interval '10 s') FOR NO KEY UPDATE SKIP LOCKED);
+    WHERE k.name = sub AND pglisten.unread_for(k.name) > least(interval '10 s', k.max_unread / 4) FOR NO KEY UPDATE SKIP LOCKED);
   IF NOT pg_try_advisory_xact_lock(pglisten.trim_lock()) OR NOT pglisten.is_adopted() THEN
     RETURN;
   END IF;

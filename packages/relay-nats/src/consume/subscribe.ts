@@ -155,13 +155,12 @@ class Consumption {
           this.#first = 1
           yield noticedGap('stream-reset', null, 0)
         }
-        let reconnects = 0
         const open = async () => {
-          reconnects = this.#reconnects
+          const reconnects = this.#reconnects
           const consumer = await this.#consumer()
-          return { consumer, messages: await consumer.consume({ max_messages: 1000 }) }
+          return { reconnects, consumer, messages: await consumer.consume({ max_messages: 1000 }) }
         }
-        const { consumer, messages } = await (isFirst ? open() : this.#again(open))
+        const { reconnects, consumer, messages } = await (isFirst ? open() : this.#again(open))
         const watch = this.#watch(jsm, messages, reconnects)
         try {
           for await (const message of messages) yield* this.#itemsOf(message)
