@@ -6,7 +6,15 @@
 
 import { parseArgs } from 'node:util'
 import { onInterrupt, run, runTool } from './lib/run.mjs'
-import { SetupError, runMain, setup, setupWithFailPoints } from './lib/setup.mjs'
+import {
+  FAIL_POINTS_BUILD,
+  SetupError,
+  installPackages,
+  requireNode,
+  runMain,
+  setup,
+  setupWithFailPoints,
+} from './lib/setup.mjs'
 
 /**
  * @typedef {{ passed: number, failed: number, skipped: number }} Counts
@@ -21,18 +29,24 @@ const CRUISED = ['src-ts', 'lab', 'scripts', 'bench', 'packages', '__test__']
 /** How long each part took, in seconds. @type {Array<[name: string, seconds: number]>} */
 const parts = []
 
-/** @param {string[]} drifted */
-const lintSteps = (drifted) => [
-  check('generated files are up to date', async () => ({
-    ok: drifted.length === 0,
-    output: `These were regenerated; commit them: ${drifted.join(', ')}`,
-  })),
+const CARGO_TESTS = ['test', '--workspace', '--locked', '--quiet']
+
+/** The checks of Rust's sources. They need nothing that the set-up makes. */
+const rustChecks = () => [
   check('rustfmt', () => run('cargo', ['fmt', '--all', '--check'], { output: 'keep' })),
   check('clippy', () =>
     run('cargo', ['clippy', '--workspace', '--locked', '--all-targets', '--', '-D', 'warnings'], {
       output: 'keep',
     }),
   ),
+]
+
+/** @param {string[]} drifted */
+const sourceChecks = (drifted) => [
+  check('generated files are up to date', async () => ({
+    ok: drifted.length === 0,
+    output: `These were regenerated; commit them: ${drifted.join(', ')}`,
+  })),
   check('prettier', () =>
     runTool('prettier/bin/prettier.cjs', ['--check', '--log-level=warn', '.'], { output: 'keep' }),
   ),
@@ -69,8 +83,9 @@ await runMain(async () => {
   /** @type {Counts[]} */
   const results = []
   try {
-    const drifted = await prepare()
-    if (wants('lint')) for (const step of lintSteps(drifted)) results.push(await step())
+    const { drifted, counts } = await prepare(wants, files)
+    results.push(...counts)
+    if (wants('lint')) results.push(...(await twoAtATime(sourceChecks(drifted))))
     if (wants('rust') || wants('node')) {
       const env = await testEnvironment()
       if (wants('rust')) results.push(await cargoTests(env))
@@ -110,12 +125,48 @@ function wanted() {
   }
 }
 
-/** @returns {Promise<string[]>} The generated files that were out of date. */
-async function prepare() {
+/**
+ * Sets everything up. The second half of the addon's build is the linker's, on one processor: what cargo does for the checks and the
+ * tests, in another folder of `target`, is done beside it.
+ * @param {(group: string) => boolean} wants
+ * @param {string[]} files
+ * @returns {Promise<{ drifted: string[], counts: Counts[] }>} The generated files that were out of date, and how the checks went.
+ */
+async function prepare(wants, files) {
   const started = Date.now()
-  const { drifted } = await setup()
+  requireNode()
+  await installPackages()
+  const beside = besideTheBuild(wants, files)
+  const { drifted } = await setup().finally(() => beside)
   report('setup', started)
-  return drifted
+  return { drifted, counts: await beside }
+}
+
+/** @param {(group: string) => boolean} wants @param {string[]} files */
+async function besideTheBuild(wants, files) {
+  const counts = []
+  if (wants('lint')) for (const step of rustChecks()) counts.push(await step())
+  // What fails to build here is built again by its own step, which tells of it.
+  if (wants('rust')) await run('cargo', [...CARGO_TESTS, '--no-run'], { output: 'keep' })
+  if (wants('node') && needsFailPoints(files)) {
+    await run('cargo', FAIL_POINTS_BUILD, { output: 'keep' })
+  }
+  return counts
+}
+
+/**
+ * Most checks keep one processor.
+ * @param {(() => Promise<Counts>)[]} steps
+ */
+async function twoAtATime(steps) {
+  /** @type {Counts[]} */
+  const counts = []
+  const waiting = steps[Symbol.iterator]()
+  const work = async () => {
+    for (const step of waiting) counts.push(await step())
+  }
+  await Promise.all([work(), work()])
+  return counts
 }
 
 /**
@@ -160,10 +211,7 @@ function check(name, work) {
 /** @param {Record<string, string>} env */
 async function cargoTests(env) {
   const started = Date.now()
-  const { ok, output } = await run('cargo', ['test', '--workspace', '--locked', '--quiet'], {
-    output: 'both',
-    env,
-  })
+  const { ok, output } = await run('cargo', CARGO_TESTS, { output: 'both', env })
   const counts = sum(output, {
     passed: /^test result: .*?(\d+) passed/gm,
     failed: /^test result: .*?(\d+) failed/gm,

@@ -30,6 +30,9 @@ const TS_OUTPUTS = [
 /** What is generated and committed nevertheless, because users and reviewers read it. */
 const GENERATED = ['index.d.ts', 'native/index.d.ts']
 
+/** What cargo is asked for the addon with fail points. */
+export const FAIL_POINTS_BUILD = ['build', '--lib', '--locked', '--features', 'failpoints']
+
 /** Something in the environment that the user has to change; its message says what. */
 export class SetupError extends Error {}
 
@@ -64,14 +67,8 @@ export async function setupWithFailPoints() {
   const sources = [...NATIVE_SOURCES, 'package.json', 'dist']
   if (!isOutdated('failpoints', sources, [folder])) return path.join(root, folder)
   console.log('Building the native addon with fail points')
-  const flags = ['build', '--lib', '--locked', '--features', 'failpoints']
-  const { ok, output } = await run(
-    'cargo',
-    [...flags, '--message-format=json-render-diagnostics'],
-    {
-      output: 'keep',
-    },
-  )
+  const flags = [...FAIL_POINTS_BUILD, '--message-format=json-render-diagnostics']
+  const { ok, output } = await run('cargo', flags, { output: 'keep' })
   const library = output
     .split('\n')
     .filter((line) => line.includes('"compiler-artifact"') && line.includes('"cdylib"'))
