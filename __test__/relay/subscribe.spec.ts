@@ -265,6 +265,21 @@ test('a nats-server that is killed costs a consumer nothing', async (t) => {
   t.true(kept.items.length - again.length <= 401)
 })
 
+test('a nats-server that is killed while a consumer begins is waited for', async (t) => {
+  const scene = await openScene(t)
+  await leading(startRelay(t, scene.options))
+  await scene.writer.write(5)
+  await stored(scene, 6)
+  scene.nats.freeze()
+  const { items } = follow(t, scene, { from: 'all' })
+  // What it asks the server first is on its way.
+  await sleep(100)
+  await scene.nats.kill()
+  await scene.nats.start()
+  await waitFor(() => items.length >= 6)
+  t.deepEqual(said(items), ['relay-start null', ...numbers(1, 5)])
+})
+
 for (const binary of natsBinaries())
   test(`a stream whose settings were changed is still the same one after a restart of nats-server ${binary.version}`, async (t) => {
     const scene = await openScene(t, { binary })

@@ -75,7 +75,7 @@ interface Resolved {
  *
  * @param nc - A connection to NATS. It should have `maxReconnectAttempts: -1`.
  * @throws {@link RelayOptionError} when an option is wrong. The iteration rejects when there is no such stream or durable consumer at
- * first, or a right is missing.
+ * first, or a right is missing; a connection that is lost is waited for, also at first.
  */
 export function subscribe(
   nc: NatsConnection,
@@ -113,6 +113,8 @@ class Consumption {
   #created = ''
   #isConnected = true
   #onReconnected: (() => void) | undefined
+  /** How often the connection was lost. */
+  #losses = 0
   /** How often the connection came back. */
   #reconnects = 0
   /** The highest sequence that was handed out. */
@@ -133,7 +135,10 @@ class Consumption {
   async #follow(connection: QueuedIterator<Status>): Promise<void> {
     this.#ending.signal.addEventListener('abort', () => connection.stop(), { once: true })
     for await (const { type } of connection) {
-      if (type === 'disconnect') this.#isConnected = false
+      if (type === 'disconnect') {
+        this.#isConnected = false
+        this.#losses += 1
+      }
       if (type !== 'reconnect') continue
       this.#isConnected = true
       this.#reconnects += 1
@@ -145,7 +150,7 @@ class Consumption {
     try {
       void this.#follow(this.#nc.status() as QueuedIterator<Status>)
       const jsm = await jetstreamManager(this.#nc, { checkAPI: false })
-      const lost = await this.#begin(jsm)
+      const lost = await this.#atFirst(() => this.#begin(jsm))
       if (lost) yield lost
       for (let isFirst = true; !this.#signal.aborted; isFirst = false) {
         if (!isFirst && (await this.#again(() => this.#isAnother(jsm)))) {
@@ -160,7 +165,7 @@ class Consumption {
           const consumer = await this.#consumer()
           return { reconnects, consumer, messages: await consumer.consume({ max_messages: 1000 }) }
         }
-        const { reconnects, consumer, messages } = await (isFirst ? open() : this.#again(open))
+        const { reconnects, consumer, messages } = await (isFirst ? this.#atFirst(open) : this.#again(open))
         const watch = this.#watch(jsm, messages, reconnects)
         try {
           for await (const message of messages) yield* this.#itemsOf(message)
@@ -301,6 +306,17 @@ class Consumption {
     if (!isThere) return true
     // A message that is gone proves nothing. Should the stream be another one after all, the counters tell that at the next message.
     return found !== undefined && (found.epoch !== known.number.epoch || found.n !== known.number.n)
+  }
+
+  /** Rejects as `work` does, but repeats it when the connection was lost meanwhile. */
+  async #atFirst<Result>(work: () => Promise<Result>): Promise<Result> {
+    const losses = this.#losses
+    try {
+      return await work()
+    } catch (error) {
+      if (this.#losses === losses && this.#isConnected) throw error
+      return this.#again(work)
+    }
   }
 
   /** Repeats `work` until it succeeds, but no longer than a minute while there is a connection: by then something is really missing. */
