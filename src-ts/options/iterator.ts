@@ -1,5 +1,5 @@
 // The options of iterators: their documentation, their defaults and their checks.
-import { ArgumentTypeError } from '../errors.js'
+import { ArgumentRangeError, ArgumentTypeError } from '../errors.js'
 import {
   MAX_DELAY_MS,
   checkChannel,
@@ -119,6 +119,8 @@ export function resolveBatchesOptions(options: BatchesOptions = {}): ResolvedBat
   if (channels !== undefined) {
     if (!Array.isArray(channels))
       throw new ArgumentTypeError(expected('channels', 'an array of names', channels))
+    if (channels.length === 0)
+      throw new ArgumentRangeError(expected('channels', 'at least one name', channels))
     channels.forEach((channel, index) => checkChannel(channel, `channels[${index}]`))
   }
   if (signal !== undefined) checkSignal('signal', signal)
