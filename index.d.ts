@@ -570,9 +570,9 @@ interface SubscriptionOptions<Names extends string = string> {
     /**
      * What happens to the subscription when nobody has read it for so long. `warn`: whoever runs any subscription of the database gets an event
      * `warning`, once in each {@link SubscriptionOptions.maxUnreadAgeMs}. `drop`: it is dropped too, so that its events can be removed; a process
-     * that runs it later begins as a new one. Whoever drops it has reached the server without a break for two minutes by then, or for
-     * {@link SubscriptionOptions.maxUnreadAgeMs} where that is less, and the server has been up for as long, so that after an outage others can
-     * come back first.
+     * that runs it later begins as a new one. Whoever drops it has found it unread for two minutes by then, or for
+     * {@link SubscriptionOptions.maxUnreadAgeMs} where that is less, and has reached the server without a break: after an outage, or when the
+     * server's clock was set, others can say first that they read it.
      * @default 'warn'
      */
     onUnread?: 'warn' | 'drop' | undefined;
@@ -1192,7 +1192,8 @@ declare class Durable {
      * do so themselves, for what is older than {@link InstallOptions.retentionMs}. Without any subscription every event counts as done.
      *
      * Warns of subscriptions that nobody reads, which keep every event: a warning of the process, with the code `PGLISTEN_DURABLE`, and
-     * one of the pool's logger. Only the owner of the schema may trim.
+     * one of the pool's logger. Those that are to be dropped, by {@link SubscriptionOptions.onUnread}, are dropped by a later call, when nobody
+     * has read them for two minutes after the warning. Only the owner of the schema may trim.
      *
      * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
      *

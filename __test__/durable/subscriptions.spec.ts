@@ -427,3 +427,29 @@ test('a pool with schemas publishes what they take, and nothing else', async (t)
   t.is(await pool.fetchVal('SELECT payload FROM pglisten.event WHERE channel = $1', [channel]), '7')
   t.false(await pool.durable.drop(name))
 })
+
+test('runs that share a signal, and partitions that rest, share its listener, so Node warns of no leak', async (t) => {
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  t.teardown(() => process.off('warning', onWarning))
+  const partitions = 12
+  const pool = await openPool(t, { maxDbPoolSize: 2 * partitions })
+  await pool.durable.install()
+  const scene = await openScene(t, { partitions })
+  const ending = new AbortController()
+  const runs = Array.from({ length: 11 }, (_, number) =>
+    pool
+      .subscription(`${scene.name} ${number}`, { channels: [scene.channel] })
+      .run(() => {}, { signal: ending.signal }),
+  )
+  const { stop } = scene.run(() => {}, {}, pool)
+  await asleep(scene, partitions)
+  await stop()
+  ending.abort()
+  await within(Promise.all(runs))
+  t.deepEqual(
+    warnings.filter(({ name }) => name === 'MaxListenersExceededWarning'),
+    [],
+  )
+})

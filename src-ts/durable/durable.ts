@@ -178,7 +178,8 @@ export class Durable {
    * do so themselves, for what is older than {@link InstallOptions.retentionMs}. Without any subscription every event counts as done.
    *
    * Warns of subscriptions that nobody reads, which keep every event: a warning of the process, with the code `PGLISTEN_DURABLE`, and
-   * one of the pool's logger. Only the owner of the schema may trim.
+   * one of the pool's logger. Those that are to be dropped, by {@link SubscriptionOptions.onUnread}, are dropped by a later call, when nobody
+   * has read them for two minutes after the warning. Only the owner of the schema may trim.
    *
    * Rejects with {@link DatabaseError} (`PGL01`) after a dump was restored, until {@link Durable.adopt}.
    *
@@ -201,13 +202,13 @@ export class Durable {
         if (some === 0) break
       }
       const unread = connection.fetch<UnreadRow>(
-        `SELECT name, ${ms('age')} AS age, events::float8, ${ms('oldest')} AS oldest, is_dropped FROM pglisten.tell_unread($1)`,
+        `SELECT name, ${ms('age')} AS age, events::float8, ${ms('oldest')} AS oldest, is_dropped, waits FROM pglisten.tell_unread($1)`,
         [MOST_COUNTED],
         { ...PLAIN, ...left() },
       )
       for (const row of await unread) {
         const told = unreadOf(row)
-        this.#owner.warn(told, describeUnread(told))
+        this.#owner.warn(told, describeUnread(told, row.waits))
       }
       return removed
     })

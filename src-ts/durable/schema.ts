@@ -42,7 +42,7 @@ const SUBSCRIBE = [
   'drop_subscription(text)',
   'lag(text, bigint)',
   'unread_for(text)',
-  'tend(int, bigint, interval, text)',
+  'tend(int, bigint, jsonb, text)',
   'adopt()',
 ]
 /** What a role needs to read that subscribes. */

@@ -7,6 +7,7 @@ import {
   type ResolvedSubscriptionOptions,
   type RunOptions,
 } from '../options/durable.js'
+import { watchAbort } from '../native/abort.js'
 import { throwLater } from '../native/timers.js'
 import { checkFunction } from '../options/validate.js'
 import type { CallOptions } from '../query/bounds.js'
@@ -194,7 +195,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     const ending = new AbortController()
     const end = () => ending.abort()
     let caring: Promise<void> | undefined
-    signal?.addEventListener('abort', end, { once: true })
+    const unwatch = watchAbort(signal, end)
     try {
       await this.#begin(bell, ending.signal)
       this.#observer.tell('started')
@@ -230,7 +231,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
         throw error
       }
     } finally {
-      signal?.removeEventListener('abort', end)
+      unwatch()
       end()
       await caring
       await bell.stop()

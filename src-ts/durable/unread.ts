@@ -24,6 +24,8 @@ export interface UnreadRow {
   events: number
   oldest: number | null
   is_dropped: boolean
+  /** Whether it is to be dropped, when it is still unread after a while. */
+  waits: boolean
 }
 
 /** Makes what is told of a row. */
@@ -32,14 +34,23 @@ export function unreadOf({ name, age, events, oldest, is_dropped }: UnreadRow): 
   return { name, ageMs: age, events, oldest: since, isDropped: is_dropped }
 }
 
-/** Says it in words. */
-export function describeUnread({ name, ageMs, events, isDropped }: UnreadSubscription): string {
+/**
+ * Says it in words.
+ *
+ * @param waits - Whether it is to be dropped, when it is still unread after a while.
+ */
+export function describeUnread(
+  { name, ageMs, events, isDropped }: UnreadSubscription,
+  waits = false,
+): string {
   const count = events >= MOST_COUNTED ? `${MOST_COUNTED} events or more` : `${events} events`
   const age = describeAge(ageMs)
-  return isDropped
-    ? `subscription \`${name}\` was dropped, as its \`onUnread\` says: nobody has read it for ${age}, and ${count} were not done`
-    : `nobody has read subscription \`${name}\` for ${age}, and it keeps every event since: ${count} are not done. Run it, or ` +
-        'drop it with `pool.durable.drop()`'
+  if (isDropped)
+    return `subscription \`${name}\` was dropped, as its \`onUnread\` says: nobody has read it for ${age}, and ${count} were not done`
+  const remedy = waits
+    ? 'As its `onUnread` says it is dropped by the next `trim()` in two minutes or later, unless it is read by then'
+    : 'Run it, or drop it with `pool.durable.drop()`'
+  return `nobody has read subscription \`${name}\` for ${age}, and it keeps every event since: ${count} are not done. ${remedy}`
 }
 
 const UNITS = [

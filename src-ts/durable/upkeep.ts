@@ -26,40 +26,62 @@ export async function lookAfter(
   stop: AbortSignal,
 ): Promise<void> {
   const bounds = { signal: stop, timeoutMs: Math.max(everyMs, MIN_TIMEOUT_MS) }
-  let reachedSince = performance.now()
+  let suspects = new Map<string, number>()
   while (!stop.aborted) {
     await waited(everyMs, stop)
     try {
-      // Between two rounds the bell tells of an outage.
-      const reached = () => performance.now() - Math.max(reachedSince, heardSince())
-      while (!stop.aborted && (await tend(owner, name, reached(), onUnread, bounds)) > 0) {
+      for (;;) {
+        const { removed, unread } = await tend(owner, name, watched(suspects, heardSince()), bounds)
+        if (unread !== undefined) {
+          suspects = stillUnread(suspects, unread)
+          for (const row of unread) if (!row.waits) onUnread(unreadOf(row))
+        }
+        if (removed === 0 || stop.aborted) break
         await waited(PAUSE_MS, stop)
       }
     } catch {
       // Whoever works tells of a server that is away, and of a schema that is gone. The next round comes.
-      reachedSince = performance.now()
+      suspects.clear()
     }
   }
 }
 
-/** Removes some events; how many. Only one process of a database does so at a time. */
+/**
+ * For how long those that are to be dropped were unread, in milliseconds. Between two rounds the bell tells of an outage, in which nobody
+ * could have said that they are read.
+ *
+ * @param suspects - Since when they were found unread, by `performance.now()`, which a step of the clock does not move.
+ */
+function watched(suspects: ReadonlyMap<string, number>, heardSince: number): string {
+  const now = performance.now()
+  const since = ([name, found]: [string, number]) =>
+    [name, Math.max(0, Math.floor(now - Math.max(found, heardSince)))] as const
+  return JSON.stringify(Object.fromEntries([...suspects].map(since)))
+}
+
+/** Those that are to be dropped, and since when they are found unread. */
+function stillUnread(before: ReadonlyMap<string, number>, unread: readonly UnreadRow[]) {
+  const now = performance.now()
+  const waiting = unread.filter(({ waits }) => waits)
+  return new Map(waiting.map(({ name }) => [name, before.get(name) ?? now]))
+}
+
+/** Removes some events. Only one process of a database does so at a time: `unread` is `undefined` while it is another one. */
 async function tend(
   owner: DurableOwner,
   name: string,
-  reachedMs: number,
-  onUnread: (unread: UnreadSubscription) => void,
+  suspected: string,
   bounds: CallOptions,
-): Promise<number> {
+): Promise<{ removed: number; unread: readonly UnreadRow[] | undefined }> {
   const { removed, unread } = await withConnection(
     owner,
     (connection) =>
       connection.fetchRow<{ removed: number; unread: string | null }>(
-        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2, $3::text::interval, $4)',
-        [BATCH, MOST_COUNTED, `${Math.max(0, Math.floor(reachedMs))} ms`, name],
+        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2, $3::text::jsonb, $4)',
+        [BATCH, MOST_COUNTED, suspected, name],
         { ...PLAIN, ...bounds },
       ),
     bounds,
   )
-  for (const row of JSON.parse(unread ?? '[]') as UnreadRow[]) onUnread(unreadOf(row))
-  return removed
+  return { removed, unread: unread === null ? undefined : (JSON.parse(unread) as UnreadRow[]) }
 }

@@ -1,22 +1,22 @@
 // Waiting that can be ended, and work that ends soon once it is to.
 import { ConnectionTimeoutError } from '../errors.js'
+import { nothing, watchAbort } from '../native/abort.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
 
 /** Waits for so long, in milliseconds, or until `sooner` resolves or `stop` is aborted. */
 export async function waited(ms: number, stop: AbortSignal, sooner?: Promise<void>): Promise<void> {
   if (stop.aborted) return
   let timer: NodeJS.Timeout | undefined
-  let onStop = () => {}
+  let unwatch = nothing
   await Promise.race([
     new Promise<void>((resolve) => {
       timer = setTimeout(resolve, ms)
-      onStop = resolve
-      stop.addEventListener('abort', onStop, { once: true })
+      unwatch = watchAbort(stop, () => resolve())
     }),
     ...(sooner ? [sooner] : []),
   ])
   clearTimeout(timer)
-  stop.removeEventListener('abort', onStop)
+  unwatch()
 }
 
 /** For how long what is done at the end of a run waits for a server that may have been cut off in silence, in milliseconds. */
@@ -34,12 +34,12 @@ export async function outlasting<Result>(
       bound.abort(new ConnectionTimeoutError(`the server did not answer within ${END_MS} ms`))
     timer = setTimeout(late, END_MS)
   }
+  const unwatch = watchAbort(stop, onStop)
   if (stop.aborted) onStop()
-  else stop.addEventListener('abort', onStop, { once: true })
   try {
     return await work(bound.signal)
   } finally {
     clearTimeout(timer)
-    stop.removeEventListener('abort', onStop)
+    unwatch()
   }
 }

@@ -648,37 +648,48 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     (SELECT max(f.failed) FROM pglisten.failed AS f WHERE f.subscription = sub AND f.is_due))
 $$;
 
--- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it. `events` is counted up to `most`. After
--- an outage others have to come back first: `reached` is for how long the caller has reached the server without a break, and those that
--- want it are left for later until that, and the time for which the server is up, are 2 minutes. Null: they are dropped now.
-CREATE FUNCTION pglisten.tell_unread(most bigint, reached interval DEFAULT NULL)
-RETURNS TABLE (name text, age interval, events bigint, oldest timestamptz, is_dropped boolean)
+-- The subscriptions that nobody reads, each once in its `max_unread`, and drops those that want it. `events` is counted up to `most`.
+--
+-- What is to be dropped `waits` for 2 minutes first, or for `max_unread` where that is less: after an outage, or a step of the server's clock,
+-- whoever reads it has to be able to say so. `watched` has for how long each was unread whenever the caller looked, in milliseconds of a
+-- clock that knows no steps; while it waits its events are not counted. Null: the caller will not look again, and the next one goes by when
+-- it was told.
+CREATE FUNCTION pglisten.tell_unread(most bigint, watched jsonb DEFAULT NULL)
+RETURNS TABLE (name text, age interval, events bigint, oldest timestamptz, is_dropped boolean, waits boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   known pglisten.subscription;
   locked int;
+  patience interval;
 BEGIN
   PERFORM pg_advisory_xact_lock(pglisten.trim_lock());
   FOR known IN
     SELECT s.* FROM pglisten.subscription AS s
     WHERE pglisten.unread_for(s.name) > s.max_unread
-      AND CASE s.on_unread
-        WHEN 'drop' THEN reached IS NULL
-          OR least(reached, clock_timestamp() - pg_postmaster_start_time()) >= least(s.max_unread, interval '2 min')
-        ELSE s.told IS NULL OR s.told < clock_timestamp() - s.max_unread END
+      AND (s.told IS NULL OR s.told < clock_timestamp() - s.max_unread OR s.on_unread = 'drop')
     ORDER BY s.name FOR UPDATE SKIP LOCKED
   LOOP
+    patience := least(known.max_unread, interval '2 min');
+    is_dropped := known.on_unread = 'drop' AND CASE WHEN watched IS NULL
+      THEN known.told IS NOT NULL AND known.told < clock_timestamp() - patience
+      ELSE coalesce((watched ->> known.name)::float8, 0) * interval '1 ms' >= patience END;
+    waits := known.on_unread = 'drop' AND NOT is_dropped;
+    -- It was told a moment ago.
+    CONTINUE WHEN waits AND watched IS NULL AND known.told IS NOT NULL;
     -- Whoever works it has the lock of a position, and whoever has worked it meanwhile has moved one.
     PERFORM FROM pglisten.position AS p WHERE p.subscription = known.name FOR UPDATE SKIP LOCKED;
     GET DIAGNOSTICS locked = ROW_COUNT;
     age := pglisten.unread_for(known.name);
     CONTINUE WHEN locked < known.partitions OR NOT age > known.max_unread;
-    SELECT l.events, l.oldest INTO events, oldest FROM pglisten.lag(known.name, most) AS l;
-    is_dropped := known.on_unread = 'drop';
+    events := 0;
+    oldest := NULL;
+    IF NOT waits OR watched IS NULL THEN
+      SELECT l.events, l.oldest INTO events, oldest FROM pglisten.lag(known.name, most) AS l;
+    END IF;
     IF is_dropped THEN
       DELETE FROM pglisten.subscription AS s WHERE s.name = known.name;
-    ELSE
+    ELSIF NOT waits OR watched IS NULL THEN
       UPDATE pglisten.subscription AS s SET told = clock_timestamp() WHERE s.name = known.name;
     END IF;
     name := known.name;
@@ -687,8 +698,8 @@ BEGIN
 END $$;
 
 -- What whoever runs a subscription, `sub`, does now and then: says that it is read, also while no batch is fetched. For all of them it
--- removes at most `n` events, and tells of what nobody reads, but not while another one is at it.
-CREATE FUNCTION pglisten.tend(n int, most bigint, reached interval DEFAULT NULL, sub text DEFAULT NULL, OUT removed int, OUT unread jsonb)
+-- removes at most `n` events, and tells of what nobody reads, but not while another one is at it: then `unread` is null.
+CREATE FUNCTION pglisten.tend(n int, most bigint, watched jsonb DEFAULT '{}', sub text DEFAULT NULL, OUT removed int, OUT unread jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   keep interval;
@@ -703,9 +714,9 @@ BEGIN
   IF NOT pg_try_advisory_xact_lock(pglisten.trim_lock()) OR NOT pglisten.is_adopted() THEN
     RETURN;
   END IF;
-  SELECT jsonb_agg(to_jsonb(u) || jsonb_build_object(
-    'age', (extract(epoch FROM u.age) * 1000)::bigint, 'oldest', (extract(epoch FROM u.oldest) * 1000)::bigint))
-  INTO unread FROM pglisten.tell_unread(most, reached) AS u;
+  SELECT coalesce(jsonb_agg(to_jsonb(u) || jsonb_build_object(
+    'age', (extract(epoch FROM u.age) * 1000)::bigint, 'oldest', (extract(epoch FROM u.oldest) * 1000)::bigint)), '[]')
+  INTO unread FROM pglisten.tell_unread(most, watched) AS u;
   SELECT u.retention INTO keep FROM pglisten.upkeep AS u;
   IF keep IS NOT NULL THEN
     removed := pglisten.trim(keep, n);
