@@ -165,7 +165,9 @@ class Consumption {
           const consumer = await this.#consumer()
           return { reconnects, consumer, messages: await consumer.consume({ max_messages: 1000 }) }
         }
-        const { reconnects, consumer, messages } = await (isFirst ? this.#atFirst(open) : this.#again(open))
+        const { reconnects, consumer, messages } = await (isFirst
+          ? this.#atFirst(open)
+          : this.#again(open))
         const watch = this.#watch(jsm, messages, reconnects)
         try {
           for await (const message of messages) yield* this.#itemsOf(message)
