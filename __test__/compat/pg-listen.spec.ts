@@ -196,6 +196,23 @@ test('`retryTimeout` ends in an `error`', async (t) => {
   t.deepEqual(told.slice(count), ['connected'])
 })
 
+test('a `retryTimeout` that no timer can hold is no limit', async (t) => {
+  for (const retryTimeout of [Infinity, Number.MAX_SAFE_INTEGER, 0]) {
+    const proxy = await startProxy(t)
+    const { hub, told } = await open(t, { retryTimeout, retryInterval: 20 }, proxy.dsn)
+    await hub.connect()
+    proxy.cut()
+    // A time that was cut to a millisecond would be over long before.
+    await waitFor(() => proxy.refused >= 10)
+    proxy.open()
+    await waitFor(() => told.filter((one) => one === 'connected').length === 2)
+    t.false(
+      told.some((one) => one instanceof Error),
+      `${retryTimeout}`,
+    )
+  }
+})
+
 test('who closes it while it gives up hears of no error', async (t) => {
   const isError = (one: unknown) => one instanceof Error
   for (let round = 0; round < 20; round += 1) {
@@ -305,6 +322,12 @@ test('errors: no server, a wrong password, a name that does not fit, wrong optio
   wrong({ retryInterval: () => 5 }, /`retryInterval`/)
   wrong({ retries: 5 }, /`retries`/)
   wrong({ retryLimit: '5' }, /maxAttempts/)
+  wrong({ retryTimeout: '5' }, /`retryTimeout`/)
+  for (const retryTimeout of [-1, Number.NaN])
+    t.throws(() => createSubscriber(config, { retryTimeout }), {
+      instanceOf: ArgumentRangeError,
+      message: /`retryTimeout`/,
+    })
   createSubscriber(config, { native: true, paranoidChecking: false })
   t.throws(() => createSubscriber({ connectionString: 'host=localhost nonsense=1' }), {
     instanceOf: ConnectionPoolConfigurationError,

@@ -3,6 +3,7 @@ import type { EventEmitter } from 'node:events'
 import { ArgumentTypeError } from '../errors.js'
 import type { HeartbeatOptions } from '../options/listener.js'
 import type { ConnectionPoolOptions } from '../options/pool.js'
+import { MAX_DELAY_MS, checkNumber } from '../options/validate.js'
 import { ignored, port, refused, settings, time, tls, translated } from './settings.js'
 import type { Translations } from './settings.js'
 
@@ -56,7 +57,10 @@ export interface Options {
   retryInterval?: number | ((attempt: number) => number) | undefined
   /** The most attempts after the loss of the connection; 0 for no limit. @default no limit */
   retryLimit?: number | undefined
-  /** The longest time without a connection, in milliseconds, after which there is an `error`; 0 for no limit. @default no limit */
+  /**
+   * The longest time without a connection, in milliseconds, after which there is an `error`; 0, `Infinity` and what is longer than
+   * 2147483647 for no limit. @default no limit
+   */
   retryTimeout?: number | undefined
   /** Makes a value of the text of a payload. It has to be synchronous. @default `JSON.parse` */
   parse?: ((serialized: string) => any) | undefined
@@ -157,7 +161,10 @@ export function listenerOptions(options: Options) {
   const strange = Object.keys(options).find((name) => !OPTIONS.has(name))
   if (strange !== undefined)
     throw new ArgumentTypeError(`unknown option \`${strange}\` of pg-listen's`)
-  const { paranoidChecking, retryInterval, retryLimit } = options
+  const { paranoidChecking, retryInterval, retryLimit, retryTimeout } = options
+  // In pg-listen `null` is no limit too.
+  const timeoutMs = retryTimeout ?? 0
+  checkNumber('retryTimeout', timeoutMs, { min: 0, infinity: true })
   if (typeof retryInterval === 'function') {
     const message =
       'Expected `retryInterval` to be a number: it bounds the delays, which are random'
@@ -168,6 +175,8 @@ export function listenerOptions(options: Options) {
     paranoidChecking === undefined || paranoidChecking ? { intervalMs: paranoidChecking } : false
   return {
     heartbeat,
+    /** `undefined` for no limit: longer than a timer can wait, or none. */
+    retryTimeoutMs: timeoutMs > 0 && timeoutMs <= MAX_DELAY_MS ? timeoutMs : undefined,
     reconnect: {
       initialDelayMs: delayMs,
       maxDelayMs: delayMs,

@@ -40,8 +40,8 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
   connectionConfig: ConnectionConfig = {},
   options: Options = {},
 ): Subscriber<Events> {
-  const { parse = JSON.parse, serialize = JSON.stringify, retryTimeout } = options
-  const { heartbeat, reconnect } = listenerOptions(options)
+  const { parse = JSON.parse, serialize = JSON.stringify } = options
+  const { heartbeat, reconnect, retryTimeoutMs } = listenerOptions(options)
   // One connection, so that notifications are sent in the order of the calls.
   const pool = new ConnectionPool({ ...poolOptions(connectionConfig), maxDbPoolSize: 1 })
   const listener = pool.listener<Record<string, unknown>>({
@@ -77,7 +77,7 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
     if (attempts < reconnect.maxAttempts) events.emit('reconnect', (attempts += 1))
   }
   const giveUp = () => {
-    const message = `the server did not come back within ${retryTimeout} ms (\`retryTimeout\`)`
+    const message = `the server did not come back within ${retryTimeoutMs} ms (\`retryTimeout\`)`
     void listener.shutdown().then(() => {
       // Whoever has closed it meanwhile needs to hear of nothing.
       if (!isClosed) events.emit('error', new ListenerClosedError(message))
@@ -96,7 +96,7 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
   })
   listener.on('disconnected', () => {
     clearTimeout(deadline)
-    if (retryTimeout) deadline = setTimeout(giveUp, retryTimeout)
+    if (retryTimeoutMs !== undefined) deadline = setTimeout(giveUp, retryTimeoutMs)
     tryAgain()
   })
   listener.on('warning', ({ error }) => error && tryAgain())
