@@ -196,6 +196,31 @@ test('`retryTimeout` ends in an `error`', async (t) => {
   t.deepEqual(told.slice(count), ['connected'])
 })
 
+test('`listenTo()` rejects once it has given up, and works again after `connect()`', async (t) => {
+  const limits = [{ retryTimeout: 100 }, { retryLimit: 2 }]
+  for (const limit of limits) {
+    const [kept, refused] = [uniqueChannel(), uniqueChannel()]
+    const proxy = await startProxy(t)
+    const { hub, told } = await open(t, { ...limit, retryInterval: 10 }, proxy.dsn)
+    await hub.listenTo(kept) // before `connect()`
+    await hub.connect()
+    proxy.cut()
+    await waitFor(() => told.some((one) => one instanceof Error))
+    for (const channel of [kept, refused])
+      await t.throwsAsync(async () => hub.listenTo(channel), { instanceOf: ListenerClosedError })
+    t.deepEqual(hub.getSubscribedChannels(), [kept])
+    proxy.open()
+    const connecting = hub.connect()
+    await hub.listenTo(refused)
+    await connecting
+    for (const channel of [kept, refused]) {
+      const got = next(hub, channel)
+      await notify(channel, '1')
+      t.is(await got, 1)
+    }
+  }
+})
+
 test('a `retryTimeout` that no timer can hold is no limit', async (t) => {
   for (const retryTimeout of [Infinity, Number.MAX_SAFE_INTEGER, 0]) {
     const proxy = await startProxy(t)

@@ -102,7 +102,10 @@ export interface Subscriber<Events extends object = Record<string, any>> {
   close(): Promise<void>
   /** Returns the names of the channels of `listenTo()`. */
   getSubscribedChannels(): string[]
-  /** Subscribes to a channel. Resolves when that is committed; returns `undefined` when it was done before. */
+  /**
+   * Subscribes to a channel. Resolves when that is committed; returns `undefined` when it was done before. Before the first
+   * `connect()` the channel is only noted. Rejects once it has given up, until `connect()` is called again.
+   */
   listenTo(channelName: string): Promise<void> | undefined
   /** Sends a notification, with what `serialize` makes of the payload; without one it is empty. */
   notify<Channel extends keyof Events & string>(

@@ -55,6 +55,8 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
   /** Settles when every LISTEN and UNLISTEN that was called before is done: a later NOTIFY counts on them. */
   let subscribed: Promise<unknown> = Promise.resolve()
   let isClosed = false
+  /** Whether it ends what it has given up: the listener is not closed before that is over. */
+  let isGivingUp = false
   let attempts = 0
   let deadline: NodeJS.Timeout | undefined
 
@@ -78,7 +80,9 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
   }
   const giveUp = () => {
     const message = `the server did not come back within ${retryTimeoutMs} ms (\`retryTimeout\`)`
+    isGivingUp = true
     void listener.shutdown().then(() => {
+      isGivingUp = false
       // Whoever has closed it meanwhile needs to hear of nothing.
       if (!isClosed) events.emit('error', new ListenerClosedError(message))
     })
@@ -117,6 +121,7 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
     events,
     notifications: notifications as Subscriber<Events>['notifications'],
     async connect() {
+      isGivingUp = false
       await listener.startup()
       listener.listen()
     },
@@ -127,6 +132,11 @@ function createPostgresSubscriber<Events extends object = Record<string, any>>(
     getSubscribedChannels: () => [...channels],
     listenTo(channel) {
       if (isClosed) return Promise.reject(new ListenerClosedError('the subscriber is closed'))
+      // The listener would only note the channel for its next start.
+      if (isGivingUp || listener.state === 'closed') {
+        const message = 'the subscriber has given up, and listens again after `connect()`'
+        return Promise.reject(new ListenerClosedError(message))
+      }
       if (channels.has(channel)) return undefined
       channels.add(channel)
       const listening = listener.addCallback(channel, deliver)
