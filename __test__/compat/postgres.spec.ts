@@ -230,6 +230,28 @@ test('`end()` waits for what is being sent, closes everything, and can be handed
   await t.throwsAsync(sql.notify(channel, 'late'), { instanceOf: ConnectionPoolExecuteError })
 })
 
+test('`end()` takes any `timeout` there is, and after one that is none it can be called again', async (t) => {
+  const channel = uniqueChannel()
+  for (const timeout of [Infinity, 1e9, null, undefined, 0.5]) {
+    const { sql, name } = await open(t)
+    await sql.listen(channel, () => {})
+    const sent = sql.notify(channel, 'a')
+    await within(sql.end({ timeout }))
+    await sent
+    t.is(await sessionCount(name), 0, `${timeout}`)
+  }
+  const { sql, name } = await open(t)
+  await sql.listen(channel, () => {})
+  for (const timeout of [Number.NaN, -1, 'soon'])
+    await t.throwsAsync(sql.end({ timeout: timeout as number }), {
+      instanceOf: ArgumentRangeError,
+      message: /`timeout`/,
+    })
+  await sql.notify(channel, 'still there')
+  await sql.end()
+  t.is(await sessionCount(name), 0)
+})
+
 test('everything else names the package that has it', async (t) => {
   const { sql } = await open(t)
   const theirs = original('postgres://127.0.0.1:1/none')

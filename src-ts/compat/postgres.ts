@@ -11,6 +11,7 @@ import {
   PglistenError,
 } from '../errors.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
+import { MAX_DELAY_MS, checkNumber } from '../options/validate.js'
 import { ConnectionPool } from '../pool.js'
 import { poolOptions, type Options } from './postgres-options.js'
 
@@ -45,8 +46,11 @@ export interface Sql {
   ): Promise<ListenMeta>
   /** Sends a notification. Resolves when it is committed. */
   notify(channel: string, payload: string): Promise<void>
-  /** Waits for notifications that are being sent, for up to `timeout` seconds, and closes every connection. */
-  end(options?: { timeout?: number | undefined }): Promise<void>
+  /**
+   * Waits for notifications that are being sent, for up to `timeout` seconds, and closes every connection. `Infinity` is no limit;
+   * rejects for a `timeout` that is no number from 0 on, and closes nothing then. @default 5
+   */
+  end(options?: { timeout?: number | null | undefined }): Promise<void>
 }
 
 /** Members of postgres.js that are about queries. */
@@ -154,7 +158,12 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
     await pool.close({ timeoutMs })
   }
 
-  const end: Sql['end'] = ({ timeout = 5 } = {}) => (ending ??= close(timeout * 1000))
+  // What is wrong is refused before anything ends, so that it can be called again.
+  const end: Sql['end'] = async (options) => {
+    const seconds = Number(options?.timeout ?? 5)
+    checkNumber('timeout', seconds, { min: 0, infinity: true })
+    await (ending ??= close(Math.min(seconds * 1000, MAX_DELAY_MS)))
+  }
   const sql = () => {
     throw onlyListens('a query')
   }
