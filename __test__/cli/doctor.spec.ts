@@ -15,7 +15,7 @@ import { waitFor } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
 import { pglisten } from './command.js'
 import { createDatabase } from '../support/database.js'
-import { run } from '../support/listener.js'
+import { ask, run } from '../support/listener.js'
 
 // Whoever holds the queue of a common server would be found.
 useOwnServer()
@@ -108,6 +108,15 @@ test.serial(
     await outside.run('REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC')
     const mute = await doctor(t, url.href)
     t.deepEqual(checks(mute), ['permissions'])
+    t.deepEqual(
+      mute.notChecked.map(({ check }) => check),
+      ['other-sessions', 'delivery'],
+    )
+    const silenced = await doctor(t, url.href, [])
+    t.deepEqual(
+      silenced.notChecked.map(({ check }) => check),
+      ['other-sessions', 'delivery', 'idle'],
+    )
     t.regex(mute.findings[0]!.remedy, new RegExp(`^GRANT EXECUTE .*pg_notify.* TO "${role}"$`))
     await outside.run(`GRANT EXECUTE ON FUNCTION pg_notify(text, text) TO ${role};
     REVOKE EXECUTE ON FUNCTION pg_listening_channels() FROM PUBLIC;
@@ -162,6 +171,68 @@ test.serial('a queue that is held back is found, with the session that holds it'
   await bystander.query('BEGIN')
   await outside.flood('held', 1, 100, { width: 7000 })
   t.deepEqual(checks(await doctor(t, server.dsn)), [])
+})
+
+test.serial('a full queue is found, and so is that nobody can notify', async (t) => {
+  // Before PostgreSQL 17 it has always room for 8 GB.
+  if ((await ask<number>("SELECT current_setting('server_version_num')::int4")) < 170_000)
+    return t.pass()
+  const server = await startServer({ settings: { max_notify_queue_pages: 64 } })
+  const holder = new Client({ connectionString: server.dsn })
+  const outside = new ServerWitness(server.dsn)
+  t.teardown(async () => {
+    await Promise.all([holder.end(), outside.close()])
+    await server.stop('immediate')
+  })
+  await holder.connect()
+  await holder.query('LISTEN held')
+  await holder.query('BEGIN')
+  await t.throwsAsync(
+    async () => {
+      for (;;) await outside.flood('held', 1, 10, { width: 7000 })
+    },
+    { code: '54000' },
+  )
+  const full = await doctor(t, server.dsn, [])
+  t.is(full.code, 1)
+  t.deepEqual(checks(full), ['queue', 'delivery'])
+  t.regex(full.findings[1]!.detail, /54000/)
+  t.deepEqual(
+    full.notChecked.map(({ check }) => check),
+    ['idle'],
+  )
+  return undefined
+})
+
+test.serial('a server without a connection for the third step is reported on', async (t) => {
+  for (const limit of [1, 2]) {
+    const role = uniqueName('role')
+    await run(`CREATE ROLE ${role} LOGIN PASSWORD 'x' CONNECTION LIMIT ${limit}`)
+    t.teardown(() => run(`DROP ROLE ${role}`))
+    const result = await doctor(t, await dsnOf(role, 'x'))
+    t.is(result.code, 1)
+    t.deepEqual(checks(result), [limit === 1 ? 'listen' : 'delivery'])
+    t.regex(result.findings[0]!.detail, /53300/)
+    t.is(result.facts['role'], role)
+  }
+})
+
+test.serial('what cannot be examined is a finding of its own', async (t) => {
+  const url = new URL(await serverDsn())
+  url.pathname = `/${await createDatabase(t)}`
+  const outside = new ServerWitness(url.href)
+  t.teardown(() => outside.close())
+  const role = uniqueName('role')
+  await outside.run(`CREATE ROLE ${role} LOGIN PASSWORD 'x';
+    REVOKE SELECT ON pg_catalog.pg_stat_activity FROM PUBLIC`)
+  t.teardown(() => run(`DROP ROLE ${role}`))
+  url.username = role
+  url.password = 'x'
+  const result = await doctor(t, url.href)
+  t.is(result.code, 1)
+  t.deepEqual(checks(result), ['examination'])
+  t.regex(result.findings[0]!.detail, /pg_stat_activity.*42501/)
+  t.notRegex(result.findings[0]!.remedy, /GRANT CONNECT/)
 })
 
 test.serial(

@@ -11,6 +11,7 @@ const { version } = require('../lib/version.js')
 const { checkDelivery } = require('../doctor/delivery.js')
 const { checkDurable } = require('../doctor/durable.js')
 const { checkQueue, checkWakes } = require('../doctor/queue.js')
+const { remedyLater, remedyOfConnecting } = require('../doctor/remedies.js')
 const { Report } = require('../doctor/report.js')
 const { checkServer } = require('../doctor/server.js')
 
@@ -53,13 +54,16 @@ async function run(args) {
   warnOfPassword(values.dsn, tell)
   const report = new Report()
   checkNode(report)
+  const open = () => openPool(values.dsn, 'doctor', { maxDbPoolSize: 1 })
   let pool
+  let connection
   try {
-    const open = () => openPool(values.dsn, 'doctor', { maxDbPoolSize: 1 })
     pool = open()
-    await examine(pool, report, { idleMs, tell, open })
+    connection = await pool.connection({ timeoutMs: CONNECT_MS })
+    await examine(pool, connection, report, { idleMs, tell, open })
   } catch (error) {
-    return unreachable(error, values.json)
+    if (connection === undefined) return unreachable(error, values.json)
+    tellFailure(error, report)
   } finally {
     await pool?.close({ timeoutMs: 1000 })
   }
@@ -69,11 +73,11 @@ async function run(args) {
 
 /**
  * @param {import('pglisten').ConnectionPool} pool
+ * @param {import('pglisten').Connection} connection
  * @param {Report} report
  * @param {Parameters<typeof checkDelivery>[3]} options
  */
-async function examine(pool, report, options) {
-  const connection = await pool.connection({ timeoutMs: CONNECT_MS })
+async function examine(pool, connection, report, options) {
   let server
   try {
     server = await checkServer(connection, report)
@@ -85,6 +89,18 @@ async function examine(pool, report, options) {
   }
   await checkDurable(pool, server, report)
   await checkDelivery(pool, server, report, options)
+}
+
+/** What was found before is reported all the same. @param {unknown} error @param {Report} report */
+function tellFailure(error, report) {
+  // What was not foreseen is told as it is.
+  if (typeof (/** @type {{ code?: unknown }} */ (error).code) !== 'string') throw error
+  report.add({
+    check: 'examination',
+    title: 'The server could not be examined to the end',
+    detail: describeError(error),
+    remedy: remedyLater(error),
+  })
 }
 
 /** The versions of `engines` in the package's manifest. */
@@ -103,25 +119,10 @@ function checkNode(report) {
   })
 }
 
-/** What to do when there is no connection, by SQLSTATE or code of the error. @type {Record<string, string>} */
-const REMEDIES = {
-  '28P01':
-    'The password is wrong: look at PGPASSWORD, ~/.pgpass, and at characters of the DSN that have to be percent-encoded.',
-  28000: 'No line of pg_hba.conf fits this user, database, address and encryption.',
-  '3D000': 'There is no such database: without one in the DSN, the name of the user is taken.',
-  42501: 'The role may not connect to this database: GRANT CONNECT ON DATABASE … TO ….',
-  53300: 'The server has no connection left: raise max_connections, or close some.',
-  '57P03': 'The server is starting up or shutting down: try again.',
-  ERR_PGLISTEN_CONNECTION_FAILED:
-    'Is the server running, and are host and port right? Is a firewall in between?',
-  ERR_PGLISTEN_CONNECTION_TLS: 'docs/troubleshooting.md says what each message about TLS means.',
-  ERR_PGLISTEN_POOL_CONFIGURATION: 'Correct the DSN, or the variables of the environment.',
-}
-
 /** @param {unknown} error @param {boolean | undefined} json */
 function unreachable(error, json) {
   const { code = '', sqlState = '' } = /** @type {{ code?: string, sqlState?: string }} */ (error)
-  const remedy = REMEDIES[sqlState] ?? REMEDIES[code]
+  const remedy = remedyOfConnecting(error)
   // What was not foreseen is told as it is.
   if (remedy === undefined && code === '') throw error
   const message = describeError(error)

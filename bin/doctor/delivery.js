@@ -9,6 +9,7 @@
 const { randomBytes } = require('node:crypto')
 const { setTimeout: sleep } = require('node:timers/promises')
 const { describeError } = require('../lib/errors.js')
+const { remedyLater } = require('./remedies.js')
 
 /** How long a notification may take. */
 const ARRIVAL_MS = 5000
@@ -46,14 +47,29 @@ async function checkDelivery(pool, server, report, { idleMs, tell, open }) {
     tellRefusal(error, server, report)
     return
   }
+  /** @param {string} when */
+  const probe = async (when) => {
+    try {
+      const arrival = await arrives(open(), listener, channel)
+      if (arrival === undefined) tellDeaf(report, when)
+      return arrival
+    } catch (error) {
+      tellUnsent(report, when, error)
+      return undefined
+    }
+  }
+  /** @param {string} reason */
+  const skipIdle = (reason) => {
+    if (idleMs > 0) report.skip('idle', reason)
+  }
   try {
     report.facts['listen'] = true
     if (!server.mayNotify) {
       report.skip('delivery', 'the role may not execute pg_notify()')
-      return
+      return skipIdle('the role may not execute pg_notify()')
     }
-    const arrival = await arrives(open(), listener, channel)
-    if (arrival === undefined) return tellDeaf(report, 'right after the LISTEN')
+    const arrival = await probe('right after the LISTEN')
+    if (arrival === undefined) return skipIdle('no notification arrives without a silence either')
     report.facts['deliveryMs'] = Math.round(arrival * 10) / 10
     if (idleMs === 0) return
     tell(
@@ -63,9 +79,8 @@ async function checkDelivery(pool, server, report, { idleMs, tell, open }) {
     // The listener keeps the process. The timer does not, since nobody waits for it once the listener's session is lost.
     const ended = await Promise.race([lost, sleep(idleMs, 'silence', { ref: false })])
     if (ended !== 'silence') tellIdleEnd((performance.now() - began) / 1000, ended, report)
-    else if ((await arrives(open(), listener, channel)) === undefined)
-      tellDeaf(report, `after ${idleMs / 1000} s of silence`)
-    else report.facts['idleProbeSec'] = idleMs / 1000
+    else if ((await probe(`after ${idleMs / 1000} s of silence`)) !== undefined)
+      report.facts['idleProbeSec'] = idleMs / 1000
   } finally {
     await listener.shutdown({ timeoutMs: 2000 })
   }
@@ -116,7 +131,7 @@ function tellRefusal(error, { isSingleUser, isStandby }, report) {
           check: 'listen',
           title: 'A listener cannot be started',
           detail: describeError(error),
-          remedy: 'docs/troubleshooting.md has a section for each code.',
+          remedy: remedyLater(error),
         },
   )
 }
@@ -130,6 +145,16 @@ function tellDeaf(report, when) {
       'The session answers, or its loss was not told. Something in between takes connections and does not pass everything on.',
     remedy:
       'Connect past it. Where it forgets idle connections, raise its idle timeout, or lower `heartbeat.intervalMs` below it.',
+  })
+}
+
+/** @param {Report} report @param {string} when @param {unknown} error */
+function tellUnsent(report, when, error) {
+  report.add({
+    check: 'delivery',
+    title: `A notification could not be sent, ${when}`,
+    detail: describeError(error),
+    remedy: remedyLater(error),
   })
 }
 
