@@ -3,6 +3,7 @@
 import test from 'ava'
 import { SpanKind } from '@opentelemetry/api'
 import { ConnectionPool } from 'pglisten'
+import { ServerWitness } from '../../lab/witness.js'
 import { createDatabase } from '../support/database.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -86,5 +87,56 @@ test.serial(
     t.throws(() => instrumentation.observe({} as never), {
       message: /a pool, a listener or a subscription/,
     })
+  },
+)
+
+test.serial(
+  'a server that does not answer is asked for a lag once, and for a bounded time',
+  async (t) => {
+    const telemetry = openTelemetry(t)
+    const url = new URL(await serverDsn())
+    url.pathname = `/${await createDatabase(t)}`
+    const applicationName = uniqueName('app')
+    const pool = new ConnectionPool({ dsn: url.href, applicationName })
+    const outside = new ServerWitness(url.href)
+    t.teardown(async () => {
+      await pool.close()
+      await outside.close()
+    })
+    await pool.durable.install()
+    const [name, channel] = [uniqueName('subscription'), uniqueName('channel')] as const
+    const subscription = pool.subscription(name, { channels: [channel], from: 'beginning' })
+    const ending = new AbortController()
+    const running = subscription.run(() => {}, { signal: ending.signal })
+    await waitFor(async () => (await pool.durable.subscriptions()).length === 1)
+    ending.abort()
+    await running
+    telemetry.instrumentation.observe(subscription)
+    const lag = () =>
+      telemetry.value('pglisten.subscription.lag', { 'pglisten.subscription.name': name })
+
+    const asking = () =>
+      outside.ask<number>(
+        `SELECT count(*)::int4 FROM pg_stat_activity
+       WHERE application_name = $1 AND state = 'active' AND query LIKE '%pglisten.lag%'`,
+        [applicationName],
+      )
+    await using holder = await outside.session()
+    await holder.run('BEGIN; LOCK TABLE pglisten.event')
+    const began = performance.now()
+    let isOver = false
+    const collected = Promise.all([lag(), lag(), lag()]).finally(() => (isOver = true))
+    let most = 0
+    await waitFor(async () => {
+      most = Math.max(most, await asking())
+      return isOver
+    })
+    t.deepEqual(await collected, [undefined, undefined, undefined])
+    t.is(most, 1)
+    t.true(performance.now() - began < 10_000)
+    // It does not wait on the server either.
+    await waitFor(async () => (await asking()) === 0)
+    await holder.run('COMMIT')
+    t.is(await lag(), 0)
   },
 )

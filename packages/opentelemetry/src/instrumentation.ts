@@ -124,8 +124,8 @@ export class PglistenInstrumentation implements Disposable {
    * Observes a pool or a listener that was made before the instrumentation. Of a pool it also says under which name it is told:
    * pools of equal names are added up, as listeners of equal names are.
    *
-   * Of a durable subscription, whose counts are told anyway, it has the lag told: at each collection the server is asked for it, and
-   * looks at every event that is not done.
+   * Of a durable subscription, whose counts are told anyway, it has the lag told: at each collection the server is asked for it, for at
+   * most 5 s, and looks at every event that is not done.
    *
    * @param target - The pool, the listener or the subscription. It is held weakly.
    * @param options - `name`: that of the pool. @default `pglisten`

@@ -6,16 +6,25 @@ import {
   type Counter,
   type Meter,
 } from '@opentelemetry/api'
-import type { Subscription, SubscriptionMessage, SubscriptionMoment } from 'pglisten'
+import type {
+  Subscription,
+  SubscriptionMessage,
+  SubscriptionMoment,
+  SubscriptionStats,
+} from 'pglisten'
 import { hear } from './calls.js'
 import { Own } from './names.js'
 
 /** A subscription with whatever events. */
 export type AnySubscription = Pick<Subscription, 'name' | 'stats'>
 
+/** How long the answer may take, in milliseconds: whoever collects waits for it. */
+const TIMEOUT_MS = 5000
+
 /** The subscriptions whose lag is asked for, held weakly. */
 export class LagRegistry {
   readonly #references = new Set<WeakRef<AnySubscription>>()
+  readonly #asked = new WeakMap<AnySubscription, Promise<SubscriptionStats>>()
 
   add(subscription: AnySubscription): void {
     if (this.live().includes(subscription)) return
@@ -30,6 +39,18 @@ export class LagRegistry {
       else this.#references.delete(reference)
     }
     return live
+  }
+
+  /** Asks for the counts of a subscription. Whoever collects while the answer is awaited gets the same one. */
+  ask(subscription: AnySubscription): Promise<SubscriptionStats> {
+    let asked = this.#asked.get(subscription)
+    if (!asked) {
+      asked = subscription
+        .stats({ timeoutMs: TIMEOUT_MS })
+        .finally(() => this.#asked.delete(subscription))
+      this.#asked.set(subscription, asked)
+    }
+    return asked
   }
 }
 
@@ -68,11 +89,11 @@ export function measureSubscriptions(meter: Meter, lags: LagRegistry): () => voi
   const ask = async (observe: BatchObservableResult) => {
     const asked = lags.live().map(async (subscription) => {
       const about = attributes(subscription.name)
-      const stats = await subscription.stats()
+      const stats = await lags.ask(subscription)
       observe.observe(lag, stats.lag.events, about)
       observe.observe(age, (stats.lag.ageMs ?? 0) / 1000, about)
     })
-    // One whose pool is closed, or whose server is away, has no value.
+    // One whose pool is closed, or whose server is away or does not answer in time, has no value.
     await Promise.allSettled(asked)
   }
   meter.addBatchObservableCallback(ask, [lag, age])
