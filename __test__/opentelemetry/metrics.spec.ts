@@ -313,6 +313,8 @@ test('a wrong option is refused with what was expected', (t) => {
     [{ spans: 'all' }, /^Expected `spans` to be an object, got 'all' \(string\)$/],
     [{ spans: { callback: true } }, /^Expected `spans` to have callbacks, .*, got `callback`$/],
     [{ extract: 'traceparent' }, /^Expected `extract` to be a boolean or a function, got /],
+    [{ extract: async () => undefined }, /^Expected `extract` to be .*, got an async function$/],
+    [{ channelName: async () => 'x' }, /^Expected `channelName` to be .*, got an async function$/],
     [{ durations: 'some' }, /^Expected `durations` to be 'sampled' or 'all', got 'some' /],
     [{ metrics: 1 }, /^Expected `metrics` to be a boolean, got 1 \(number\)$/],
     [null, /^Expected `config` to be an object, got null/],

@@ -387,6 +387,41 @@ test.serial('a `channelName` that fails costs the name alone', async (t) => {
 })
 
 test.serial(
+  'a promise of `extract` or `channelName` is none of what they are to give, and ends no process',
+  async (t) => {
+    const errors = loggedErrors(t)
+    const rejected = () => Promise.reject(new RangeError('payload'))
+    const channel = uniqueChannel()
+    const telemetry = openTelemetry(t, {
+      spans: true,
+      extract: rejected,
+      channelName: rejected as never,
+    })
+    const before = named(telemetry, 'process _OTHER').length
+    const { listener } = await openListener(t, {}, PAYLOADS)
+    const called: string[] = []
+    await listener.addCallback(channel, (_connection, payload) => void called.push(payload))
+    await listener.startup()
+    listener.listen()
+    for (const payload of ['1', '2']) await notify(channel, payload)
+    await listener.sync()
+    const work = () => 'done'
+    t.is(telemetry.instrumentation.process({ channel, payload: '' }, work), 'done')
+    t.is(telemetry.instrumentation.send(channel, work), 'done')
+    t.deepEqual(called, ['1', '2'])
+    // An unhandled rejection would fail the test by itself.
+    await new Promise((resolve) => setImmediate(resolve))
+    t.is(named(telemetry, 'process _OTHER').length - before, 3)
+    const promised = errors.filter((error) => error.includes('promise'))
+    t.deepEqual(promised, [
+      'pglisten-opentelemetry: `extract` returned a promise, which is nothing: it has to be synchronous',
+      'pglisten-opentelemetry: `channelName` returned a promise, which is nothing: it has to be synchronous',
+    ])
+    t.false(errors.some((error) => error.includes('payload')))
+  },
+)
+
+test.serial(
   'a tracer that throws hinders no callback, and a span that throws no work',
   async (t) => {
     const errors = loggedErrors(t)

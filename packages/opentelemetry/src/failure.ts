@@ -62,3 +62,27 @@ export function contained<Result>(what: string, call: () => Result): Result | un
     return undefined
   }
 }
+
+/**
+ * Makes a function of the user's give `undefined` in the place of a promise. A rejection of that would end the process, so it is
+ * taken and left alone. The log has it once.
+ *
+ * @param what - The name of the function, for the log.
+ */
+export function synchronous<Args extends unknown[], Result>(
+  what: string,
+  call: (...args: Args) => Result,
+): (...args: Args) => Result | undefined {
+  let isTold = false
+  return (...args) => {
+    const result = call(...args)
+    if (typeof (result as { then?: unknown } | null | undefined)?.then !== 'function') return result
+    void Promise.allSettled([result])
+    if (!isTold)
+      diag.error(
+        `pglisten-opentelemetry: ${what} returned a promise, which is nothing: it has to be synchronous`,
+      )
+    isTold = true
+    return undefined
+  }
+}

@@ -1,10 +1,11 @@
 // The options of the instrumentation, and how they are checked.
-import { inspect } from 'node:util'
+import { inspect, types } from 'node:util'
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api'
-import { contained } from './failure.js'
+import { contained, synchronous } from './failure.js'
 
 /**
- * Returns what a propagator reads: an object with `traceparent` and the like; `undefined` if the payload has none.
+ * Returns what a propagator reads: an object with `traceparent` and the like; `undefined` if the payload has none. It has to be
+ * synchronous: an `async` function is refused, and a promise counts as none.
  *
  * @param payload - The payload as the callback gets it: text, or what `parse` has returned.
  * @param channel - The channel.
@@ -53,7 +54,7 @@ export interface PglistenInstrumentationConfig {
   durations?: 'sampled' | 'all' | undefined
   /**
    * The name under which a channel is told, for channels of which there are many: `user.1`, `user.2` and so on can be
-   * `user`. Where it throws, or returns no string, the channel is told as `_OTHER`.
+   * `user`. Where it throws, or returns no string, the channel is told as `_OTHER`. An `async` function is refused.
    * @default the channel
    */
   channelName?: ((channel: string) => string) | undefined
@@ -91,6 +92,8 @@ export function resolveConfig(config: PglistenInstrumentationConfig): ResolvedCo
   checkBoolean('queryText', queryText)
   if (typeof extract !== 'boolean' && typeof extract !== 'function')
     throw new TypeError(expected('extract', 'a boolean or a function', extract))
+  checkSynchronous('extract', extract)
+  checkSynchronous('channelName', channelName)
   if (durations !== 'sampled' && durations !== 'all')
     throw new TypeError(expected('durations', "'sampled' or 'all'", durations))
   if (channelName !== undefined) checkFunction('channelName', channelName)
@@ -99,7 +102,7 @@ export function resolveConfig(config: PglistenInstrumentationConfig): ResolvedCo
   return {
     metrics,
     spans: resolveSpans(config.spans),
-    extract,
+    extract: typeof extract === 'function' ? synchronous('`extract`', extract) : extract,
     durations,
     channelName: channelName ? containedName(channelName) : (channel) => channel,
     queryText,
@@ -110,8 +113,9 @@ export function resolveConfig(config: PglistenInstrumentationConfig): ResolvedCo
 const OTHER = '_OTHER'
 
 function containedName(channelName: (channel: string) => unknown): (channel: string) => string {
+  const called = synchronous('`channelName`', channelName)
   const nameOf = (channel: string) => {
-    const name = channelName(channel)
+    const name = called(channel)
     if (typeof name !== 'string') throw new TypeError('no string')
     return name
   }
@@ -190,6 +194,11 @@ function kindOf(value: unknown): string {
 /** @internal Checks a function. */
 export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== 'function') throw new TypeError(expected(name, 'a function', value))
+}
+
+function checkSynchronous(name: string, value: unknown): void {
+  if (types.isAsyncFunction(value))
+    throw new TypeError(`Expected \`${name}\` to be synchronous, got an async function`)
 }
 
 /** @internal Whether a value has a method. */
