@@ -366,6 +366,22 @@ test('a wrong argument of a method is refused with what was expected, and no pay
       () => inject('hunter2' as never),
       /^Expected `payload` to be an object .*, got a value of the type string$/,
     ],
+    [() => inject(new Map([['a', 'hunter2']])), /^Expected `payload` to be .*, got a Map$/],
+    [() => inject(new Set(['hunter2'])), /^Expected `payload` to be .*, got a Set$/],
+    [
+      () => inject(new Date()),
+      /^Expected `payload.toJSON\(\)` to be .*, got a value of the type string$/,
+    ],
+    [
+      () => inject({ toJSON: () => ['hunter2'] }),
+      /^Expected `payload.toJSON\(\)` to be .*, got an array$/,
+    ],
+    [
+      () => observe({ status: () => ({}) }),
+      /^Expected `target` to be a pool, a listener or a subscription, got /,
+    ],
+    [() => observe(pool.durable), /^Expected `target` to be a pool, /],
+    [() => observe({ health: () => ({}) }), /^Expected `target` to be a pool, /],
     [() => inject(['hunter2']), /^Expected `payload` to be an object .*, got an array$/],
     [() => inject(null as never), /^Expected `payload` to be an object .*, got null$/],
     [

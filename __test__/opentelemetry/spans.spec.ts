@@ -462,6 +462,23 @@ test.serial(
   },
 )
 
+test.serial('a payload that makes its own JSON is sent as that, with the context', (t) => {
+  const telemetry = openTelemetry(t, { spans: true })
+  class Order {
+    #id = 7
+    toJSON(key: string) {
+      return { id: this.#id, key }
+    }
+  }
+  const sent = telemetry.instrumentation.send(uniqueChannel(), (own) =>
+    JSON.stringify(own(new Order())),
+  )
+  const { traceparent, ...rest } = JSON.parse(sent) as Record<string, unknown>
+  t.deepEqual(rest, { id: 7, key: '' })
+  t.is(typeof traceparent, 'string')
+  t.is(JSON.stringify(inject(new Order())), '{"id":7,"key":""}')
+})
+
 test.serial('who extracts without payloads is told why nothing is found', async (t) => {
   const warnings: string[] = []
   const ignore = () => {}

@@ -141,12 +141,13 @@ export class PglistenInstrumentation implements Disposable {
     options: { name?: string | undefined } = {},
   ): void {
     checkObserved(options)
-    if (has(target, 'status')) this.#registry.addPool(target as ConnectionPool, options.name)
-    else if (has(target, 'health')) {
+    const isLike = (...methods: string[]) => methods.every((method) => has(target, method))
+    if (isLike('status', 'listener', 'notify'))
+      this.#registry.addPool(target as ConnectionPool, options.name)
+    else if (isLike('health', 'stats', 'addCallback')) {
       const listener = target as AnyListener
       this.#registry.addListener(listener, listener.health().name)
-    } else if (has(target, 'batches') && has(target, 'stats') && has(target, 'run'))
-      this.#lags.add(target as AnySubscription)
+    } else if (isLike('batches', 'stats', 'run')) this.#lags.add(target as AnySubscription)
     else throw new TypeError(expected('target', 'a pool, a listener or a subscription', target))
   }
 

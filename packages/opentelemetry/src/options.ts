@@ -176,18 +176,32 @@ function isMessage(value: unknown): boolean {
   )
 }
 
-/** @internal Checks the payload of `inject()`, which is not shown. */
-export function checkPayload(value: unknown): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new TypeError(
-      `Expected \`payload\` to be an object that is no array, got ${kindOf(value)}`,
-    )
+/**
+ * @internal Returns the object that `JSON.stringify()` would write for the payload of `inject()`, and checks that it is one. A payload is
+ * not shown.
+ */
+export function jsonObject(payload: unknown): object {
+  checkPayload('payload', payload)
+  if (!has(payload, 'toJSON')) return payload
+  // `JSON.stringify()` gives the key as which a value stands, here none.
+  const made: unknown = (payload as { toJSON: (key: string) => unknown }).toJSON('')
+  checkPayload('payload.toJSON()', made)
+  return made
+}
+
+function checkPayload(name: string, value: unknown): asserts value is object {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  // Of these nothing would be left.
+  if (isObject && (has(value, 'toJSON') || !(types.isMap(value) || types.isSet(value)))) return
+  throw new TypeError(`Expected \`${name}\` to be an object that is no array, got ${kindOf(value)}`)
 }
 
 /** What a value is, without the value. */
 function kindOf(value: unknown): string {
   if (value === null || value === undefined) return `${value}`
   if (typeof value !== 'object') return `a value of the type ${typeof value}`
+  if (types.isMap(value)) return 'a Map'
+  if (types.isSet(value)) return 'a Set'
   return Array.isArray(value) ? 'an array' : 'another object'
 }
 

@@ -1,14 +1,14 @@
 // The context of a trace in payloads: fields such as `traceparent` of a JSON object.
 import { ROOT_CONTEXT, context, propagation, type Context } from '@opentelemetry/api'
-import { checkPayload, type Extract } from './options.js'
+import { jsonObject, type Extract } from './options.js'
 
 /**
  * Returns a copy of a payload with the fields of the active context, such as `traceparent`: for `JSON.stringify()`. Without an
  * active span, or without a propagator, it has nothing more than before. `traceparent` adds 73 bytes of the 7,999 that a
  * notification may have.
  *
- * @param payload - An object that becomes JSON.
- * @throws TypeError when the payload is no object, or an array.
+ * @param payload - An object that becomes JSON: what its `toJSON()` returns, if it has one.
+ * @throws TypeError when that is no object, or an array, a `Map` or a `Set`.
  */
 export function inject<Payload extends object>(
   payload: Payload,
@@ -21,10 +21,10 @@ export function injectFrom<Payload extends object>(
   from: Context,
   payload: Payload,
 ): Payload & Record<string, unknown> {
-  checkPayload(payload)
+  const object = jsonObject(payload) as Payload
   const carrier: Record<string, string> = {}
   propagation.inject(from, carrier)
-  return { ...payload, ...carrier }
+  return { ...object, ...carrier }
 }
 
 /** @internal Returns the context that a payload carries; that of no trace when it carries none. */
