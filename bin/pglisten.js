@@ -45,8 +45,8 @@ async function main(args) {
   if (command === undefined) throw new UsageError(`No command: ${expected}`)
   // Only the names of the list lead to a file.
   if (!COMMANDS.includes(command)) {
-    const shown = command.includes('://') ? 'an address' : `\`${command}\``
-    throw new UsageError(`Unknown command ${shown}: ${expected}`)
+    const { shown } = require('./lib/arguments.js')
+    throw new UsageError(`Unknown command ${shown(command)}: ${expected}`)
   }
   // What other users see in a list of processes is no longer the arguments, which may hold a password.
   process.title = `pglisten ${command}`

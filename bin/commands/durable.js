@@ -2,7 +2,15 @@
 // `pglisten durable`: what durable subscriptions need in a database, what is told of them, and events to and from them.
 'use strict'
 
-const { COMMON, COMMON_HELP, checkAddress, flag, parse, text } = require('../lib/arguments.js')
+const {
+  COMMON,
+  COMMON_HELP,
+  checkAddress,
+  flag,
+  parse,
+  shown,
+  text,
+} = require('../lib/arguments.js')
 const { openPool, warnOfPassword } = require('../lib/connection.js')
 const { EXIT, UsageError } = require('../lib/errors.js')
 const { teller } = require('../lib/output.js')
@@ -147,7 +155,7 @@ async function run(args) {
   if (name === undefined) throw new UsageError(`No action: ${expected}`)
   const action = ACTIONS.get(name)
   if (action === undefined) checkAddress(name)
-  if (action === undefined) throw new UsageError(`Unknown action \`${name}\`: ${expected}`)
+  if (action === undefined) throw new UsageError(`Unknown action ${shown(name)}: ${expected}`)
   const tell = teller(values.quiet)
   const call = { args: [...before, ...rest], before: before.length, values, tell }
   checkCall(name, action, call)

@@ -3,7 +3,7 @@
 'use strict'
 
 const { createHash } = require('node:crypto')
-const { flag, parse, text } = require('../lib/arguments.js')
+const { flag, parse, shown, text } = require('../lib/arguments.js')
 const { EXIT, UsageError } = require('../lib/errors.js')
 
 /** PostgreSQL cuts longer names (NAMEDATALEN). */
@@ -47,7 +47,7 @@ function run(args) {
   if (!values.help) {
     if (table === undefined) throw new UsageError('Expected the name of a table')
     if (more.length > 0)
-      throw new UsageError(`Expected one table, got \`${more.join(' ')}\` besides`)
+      throw new UsageError(`Expected one table, got ${shown(more.join(' '))} besides`)
   }
   process.stdout.write(values.help || table === undefined ? HELP : trigger(table, values))
   return EXIT.done
@@ -59,7 +59,7 @@ function run(args) {
  */
 function trigger(table, { schema = 'public', channel = table, key, payload, columns, statement }) {
   if (payload !== undefined && payload !== 'id' && payload !== 'row')
-    throw new UsageError(`Expected \`--payload\` to be \`id\` or \`row\`, got \`${payload}\``)
+    throw new UsageError(`Expected \`--payload\` to be \`id\` or \`row\`, got ${shown(payload)}`)
   if (payload === 'id' && columns !== undefined)
     throw new UsageError('Expected `--payload id` or `--columns`, got both')
   if (statement && (payload ?? columns ?? key) !== undefined)

@@ -5,7 +5,7 @@
 /** @import { ConnectionPool, InstallOptions } from 'pglisten' */
 /** @import { Call, Values } from '../commands/durable.js' */
 
-const { seconds } = require('../lib/arguments.js')
+const { age, shown } = require('../lib/arguments.js')
 const { Ending, signalCode } = require('../lib/ending.js')
 const { EXIT, Failure, UsageError } = require('../lib/errors.js')
 const { Output } = require('../lib/output.js')
@@ -22,16 +22,10 @@ function say({ json }, record, words) {
 /** @param {Values} values @returns {InstallOptions} */
 function installOptions({ publishers, subscribers, retention }) {
   const roles = (/** @type {string | undefined} */ list) => list?.split(',') ?? []
-  const retentionMs = retention === 'never' ? false : wholeMs('--retention', retention)
+  const retentionMs = retention === 'never' ? false : age('--retention', retention)
   for (const role of [...roles(publishers), ...roles(subscribers)])
     if (role === '') throw new UsageError('Expected names of roles, with commas between them')
   return { publishers: roles(publishers), subscribers: roles(subscribers), retentionMs }
-}
-
-/** A time of an option in milliseconds. @param {string} name @param {string | undefined} value */
-function wholeMs(name, value) {
-  const ms = seconds(name, value)
-  return ms === undefined ? undefined : Math.round(ms)
 }
 
 /** @param {ConnectionPool} pool @param {Call} call */
@@ -118,7 +112,7 @@ function asText({ version, latestVersion, isHome, retentionMs, unread }, subscri
 }
 
 /** @param {Values} values */
-const keepOf = ({ keep }) => seconds('--keep', keep)
+const keepOf = ({ keep }) => age('--keep', keep)
 
 /** For how long `trim` keeps events. @param {ConnectionPool} pool @param {Values} values */
 async function keepMsOf(pool, values) {
@@ -162,8 +156,7 @@ async function adopt(pool, { values }) {
 
 /** @param {ConnectionPool} pool @param {Call} call */
 async function drop(pool, { args: [name = ''], values }) {
-  if (!(await pool.durable.drop(name)))
-    throw new Failure(`there is no subscription \`${visible(name)}\``)
+  if (!(await pool.durable.drop(name))) throw new Failure(`there is no subscription ${shown(name)}`)
   say(values, { dropped: name }, `dropped ${visible(name)}`)
   return EXIT.done
 }
@@ -172,7 +165,7 @@ async function drop(pool, { args: [name = ''], values }) {
 async function checkExists(pool, name) {
   const infos = await pool.durable.subscriptions()
   if (!infos.some((info) => info.name === name))
-    throw new Failure(`there is no subscription \`${visible(name)}\``)
+    throw new Failure(`there is no subscription ${shown(name)}`)
 }
 
 /** @param {ConnectionPool} pool @param {Call} call */
@@ -192,7 +185,8 @@ async function failed(pool, { args: [name = ''] }) {
 /** @param {string[]} args */
 function idsOf(args) {
   return args.map((arg) => {
-    if (!/^\d{1,18}$/.test(arg)) throw new UsageError(`Expected the id of an event, got \`${arg}\``)
+    if (!/^\d{1,18}$/.test(arg))
+      throw new UsageError(`Expected the id of an event, got ${shown(arg)}`)
     return BigInt(arg)
   })
 }

@@ -6,7 +6,7 @@
 /** @import { Call } from '../commands/durable.js' */
 
 const { randomUUID } = require('node:crypto')
-const { checkChannel, number, seconds } = require('../lib/arguments.js')
+const { checkChannel, number, seconds, shown } = require('../lib/arguments.js')
 const { Ending, signalCode } = require('../lib/ending.js')
 const { EXIT, UsageError, describeError } = require('../lib/errors.js')
 const { Output } = require('../lib/output.js')
@@ -28,7 +28,7 @@ function settingsOf({ args, values }) {
   for (const channel of args) checkChannel(channel)
   const { name, from = 'now' } = values
   if (from !== 'now' && from !== 'beginning')
-    throw new UsageError(`Expected \`--from\` to be now or beginning, got \`${from}\``)
+    throw new UsageError(`Expected \`--from\` to be now or beginning, got ${shown(from)}`)
   if (name === '') throw new UsageError('Expected `--name` to be a name')
   const count = number('--count', values.count, { min: 1, max: 2 ** 53 - 1, integer: true })
   const timeoutMs = seconds('--timeout', values.timeout)

@@ -4,6 +4,7 @@
 
 const { parseArgs } = require('node:util')
 const { UsageError } = require('./errors.js')
+const { visible } = require('./terminal.js')
 
 const text = /** @type {const} */ ({ type: 'string' })
 const flag = /** @type {const} */ ({ type: 'boolean' })
@@ -35,6 +36,15 @@ const isAddress = (text) =>
   /^\s*[a-z][a-z\d+.-]*:\/\/\S*@/i.test(text) ||
   /(^|\s)password\s*=/i.test(text) ||
   /^\s*(host|hostaddr|port|dbname|user|service)\s*=\s*\S+\s+\w+\s*=/i.test(text)
+
+/** What may be a whole address with its password, or a part of one. */
+const MAY_BE_SECRET = /[@=]|:\/\//
+
+/** An argument as errors quote it. @param {string} text */
+const shown = (text) =>
+  MAY_BE_SECRET.test(text)
+    ? 'something else (not shown: it may hold a password)'
+    : `\`${visible(text)}\``
 
 /** Refuses the address of a server. @param {string} text */
 function checkAddress(text) {
@@ -83,7 +93,7 @@ function number(name, value, { min, max, integer = false }) {
   if (!(parsed >= min && parsed <= max) || (integer && !Number.isInteger(parsed))) {
     const kind = integer ? 'an integer' : 'a number'
     throw new UsageError(
-      `Expected \`${name}\` to be ${kind} from ${min} to ${max}, got \`${value}\``,
+      `Expected \`${name}\` to be ${kind} from ${min} to ${max}, got ${shown(value)}`,
     )
   }
   return parsed
@@ -91,16 +101,27 @@ function number(name, value, { min, max, integer = false }) {
 
 /** The longest time that a timer takes, in seconds. */
 const MAX_SECONDS = 2_147_483
+/** The longest age of events: a hundred years, in seconds. */
+const MAX_AGE_SECONDS = 3_155_760_000
 
 /**
- * A number of seconds, in milliseconds.
+ * A number of seconds that are waited for, in milliseconds.
+ * @param {string} name
+ * @param {string | undefined} value
+ * @param {number} [max]
+ */
+function seconds(name, value, max = MAX_SECONDS) {
+  const parsed = number(name, value, { min: 0, max })
+  // A fraction of a second may have no exact number.
+  return parsed === undefined ? undefined : Math.round(parsed * 1000)
+}
+
+/**
+ * An age in seconds, in milliseconds. Nobody waits for it, so it may be longer than a timer takes.
  * @param {string} name
  * @param {string | undefined} value
  */
-function seconds(name, value) {
-  const parsed = number(name, value, { min: 0, max: MAX_SECONDS })
-  return parsed === undefined ? undefined : parsed * 1000
-}
+const age = (name, value) => seconds(name, value, MAX_AGE_SECONDS)
 
 /** PostgreSQL cuts longer names (NAMEDATALEN). */
 const MAX_CHANNEL_BYTES = 63
@@ -125,6 +146,8 @@ module.exports = {
   parse,
   number,
   seconds,
+  age,
+  shown,
   checkAddress,
   checkChannel,
   text,
