@@ -110,7 +110,18 @@ test('trim keeps what the retention keeps, unless it is told otherwise', async (
   t.is((await run(['trim'])).out, 'removed 1, of those older than 86400 s\n')
   t.deepEqual(await payloads(), ['new'])
   t.is((await run(['trim', '--json'])).out, '{"removed":0,"keepMs":86400000}\n')
+  t.is((await run(['trim', '--keep', '16.1', '--json'])).out, '{"removed":0,"keepMs":16100}\n')
   t.is((await run(['trim', '--keep', '0'])).out, 'removed 1\n')
+  // Beyond the longest timer, which is 25 days: a month, and the most that there is.
+  for (const seconds of [2_592_000, 3_155_760_000]) {
+    const installed = await run(['install', '--json', '--retention', `${seconds}`])
+    t.like(JSON.parse(installed.out), { installed: true, retentionMs: seconds * 1000 })
+    const kept = await run(['trim', '--keep', `${seconds}`, '--json'])
+    t.like(JSON.parse(kept.out), { keepMs: seconds * 1000 })
+  }
+  const tooLong = await run(['trim', '--keep', '3155760001'])
+  t.is(tooLong.code, 2)
+  t.regex(tooLong.err, /`--keep` to be a number from 0 to 3155760000, got `3155760001`/)
   t.deepEqual(await payloads(), [])
 })
 
@@ -123,10 +134,12 @@ test('publish takes an argument, lines, or all of standard input', async (t) => 
   t.is((await run(['publish', 'c', '--', '-'])).code, 0)
   const lines = Array.from({ length: 250 }, (_, n) => `${n} ${'€'.repeat(n * 20)}`)
   const many = await run(['publish', 'c', '-'], { input: `${lines.join('\n')}\n` })
-  t.deepEqual([many.code, many.err], [0, 'pglisten: published 250\n'])
+  t.deepEqual([many.code, many.out, many.err], [0, '', 'pglisten: published 250\n'])
   const document = `{\n${'x'.repeat(100_000)}\n}\n`
   t.is((await run(['publish', 'c', '-', '--whole'], { input: document })).code, 0)
   t.deepEqual(await payloads(), ['', `it's "$HOME"\n`, '-', ...lines, document])
+  const counted = await run(['publish', 'c', '-', '--json'], { input: 'a\nb\n' })
+  t.deepEqual([counted.code, counted.out], [0, '{"published":2}\n'])
 })
 
 test('a line that cannot be published ends it, with how many were before it', async (t) => {
@@ -280,6 +293,32 @@ test('tail tells of a reading session that was ended, and of its return; --quiet
   await command.says(/connected again after \d+\.\d s, as server process \d+/)
   command.child.kill('SIGINT')
   t.is(await command.ended(), 0)
+})
+
+test('tail tells that it has adopted the positions of a restored dump, and not that it tries still', async (t) => {
+  const { pool, start } = await openDatabase(t)
+  await pool.publish('c', 'before')
+  await pool.execute('UPDATE pglisten.home SET cluster = cluster + 1')
+  const command = await start(['tail', 'c', '--from', 'beginning', '--count', '1'])
+  t.is(await command.ended(), 0)
+  t.is(
+    command.err,
+    'pglisten: adopted the positions of a restored dump\npglisten: listening to c\n',
+  )
+})
+
+test('tail --quiet tells what it has left behind', async (t) => {
+  const { pool, start } = await openDatabase(t)
+  const command = await start(['tail', 'c', '--quiet'])
+  await waitFor(async () => (await subscriptions(pool)).length === 1)
+  const other = await pool.connection()
+  await other.execute('BEGIN')
+  await other.execute('LOCK TABLE pglisten.subscription')
+  command.child.kill('SIGTERM')
+  t.is(await command.ended(), 0)
+  await other.execute('ROLLBACK')
+  await other.close()
+  t.regex(command.err, /^pglisten: the subscription `pglisten tail \S+` is left behind: .*\n$/)
 })
 
 test('status, failed, retry, trim and drop', async (t) => {

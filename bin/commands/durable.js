@@ -73,7 +73,7 @@ const OPTIONS = {
 
 /**
  * What an action gets: its arguments, those that follow `--` among them, and how many of them stand before that.
- * @typedef {{ args: string[], before: number, values: Values, tell: (line: string) => void }} Call
+ * @typedef {{ args: string[], before: number, values: Values, tell: (line: string) => void, tellError: (line: string) => void }} Call
  */
 
 /**
@@ -157,7 +157,8 @@ async function run(args) {
   if (action === undefined) checkAddress(name)
   if (action === undefined) throw new UsageError(`Unknown action ${shown(name)}: ${expected}`)
   const tell = teller(values.quiet)
-  const call = { args: [...before, ...rest], before: before.length, values, tell }
+  const tellError = teller(false)
+  const call = { args: [...before, ...rest], before: before.length, values, tell, tellError }
   checkCall(name, action, call)
   warnOfPassword(values.dsn, tell)
   // Work, the bell, and what is looked at beside them.

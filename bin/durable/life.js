@@ -22,6 +22,8 @@ class TailLife {
   #lostAt
   /** Whether an attempt to read has failed, and none has gone well since. */
   #isTrying = false
+  /** Whether the next warning is about positions that were adopted, of which was told. */
+  #isAdopted = false
   #onSession = (/** @type {unknown} */ message) =>
     this.#session(/** @type {SessionMessage} */ (message))
   #onSubscription = (/** @type {unknown} */ message) =>
@@ -35,7 +37,8 @@ class TailLife {
     subscribe(SESSION, this.#onSession)
     subscribe(SUBSCRIPTION, this.#onSubscription)
     subscription.on('warning', ({ message, unread, error }) => {
-      if (unread === undefined) {
+      if (this.#isAdopted) this.#isAdopted = false
+      else if (unread === undefined) {
         this.#isTrying = true
         tell(`still trying: ${describeError(error)}`)
       } else tell(visible(message))
@@ -68,7 +71,10 @@ class TailLife {
   #moment({ subscription, event }) {
     if (subscription !== this.#subscription) return
     if (event === 'started') this.#tell(`listening to ${this.#channels.map(visible).join(', ')}`)
-    else if ((event === 'done' || event === 'asleep') && this.#lostAt === undefined) {
+    else if (event === 'adopted') {
+      this.#isAdopted = true
+      this.#tell('adopted the positions of a restored dump')
+    } else if ((event === 'done' || event === 'asleep') && this.#lostAt === undefined) {
       if (this.#isTrying) this.#tell('connected again')
       this.#isTrying = false
     }

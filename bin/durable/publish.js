@@ -30,10 +30,10 @@ function check(call) {
 
 /** @param {ConnectionPool} pool @param {Call} call */
 async function run(pool, call) {
-  const { args, values, tell } = call
+  const { args, values } = call
   const [channel = '', payload = ''] = args
   const options = values.key === undefined ? {} : { key: values.key }
-  if (isStream(call) && !values.whole) return publishLines(pool, channel, options, tell)
+  if (isStream(call) && !values.whole) return publishLines(pool, channel, options, call)
   const text = isStream(call) ? await everything() : payload
   const id = await pool.publish(channel, text, options)
   if (values.json) process.stdout.write(`${jsonLine({ id: `${id}` })}\n`)
@@ -62,9 +62,9 @@ async function everything() {
  * @param {ConnectionPool} pool
  * @param {string} channel
  * @param {{ key?: string }} options
- * @param {(line: string) => void} tell
+ * @param {Call} call
  */
-async function publishLines(pool, channel, options, tell) {
+async function publishLines(pool, channel, options, { values, tell }) {
   const ending = new Ending()
   ending.signal.addEventListener('abort', () => process.stdin.destroy())
   let published = 0
@@ -94,7 +94,8 @@ async function publishLines(pool, channel, options, tell) {
   }
   ending.release()
   process.stdin.destroy()
-  tell(`published ${published}`)
+  if (values.json) process.stdout.write(`${jsonLine({ published })}\n`)
+  else tell(`published ${published}`)
   return signalCode(ending.reason) ?? EXIT.done
 }
 

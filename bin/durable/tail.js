@@ -60,7 +60,7 @@ async function run(pool, call) {
         await ack()
       } catch (error) {
         // They come again, unless the commit was done and only its answer is lost.
-        call.tell(`not acknowledged: ${describeError(error)}`)
+        call.tellError(`not acknowledged: ${describeError(error)}`)
         continue
       }
       taken += events.length
@@ -70,7 +70,7 @@ async function run(pool, call) {
     ending.release()
     life.end()
     // One that the server has not made is not left behind, whatever a try to drop it says.
-    if (name === undefined) await dropped(pool, own, life.isMade ? call.tell : () => {})
+    if (name === undefined) await dropped(pool, own, life.isMade ? call.tellError : () => {})
   }
   return output.exitCode(exitCode(taken >= count || count === Infinity, ending))
 }
