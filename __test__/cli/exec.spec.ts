@@ -94,6 +94,15 @@ test('a program that fails is told of, the next one runs, and the exit code is 3
   await command.says(LISTENING)
   for (const code of ['0', '7', '0']) await notify(channel, code)
   t.is(await command.ended(), 3)
+  const other = uniqueChannel()
+  const quiet = await pglisten(t, ['listen', other, '--count', '1', '--quiet', ...node(program)])
+  // It does not say when it listens.
+  await waitFor(async () => {
+    await notify(other, '7')
+    return quiet.child.exitCode !== null
+  })
+  t.is(await quiet.ended(), 3)
+  t.regex(quiet.err, /^pglisten: \S+ ended with exit code 7, for a notification of \S+\n$/)
   t.deepEqual(command.lines, ['0', '7', '0'])
   t.is(command.err.match(/ended with/g)?.length, 1)
   t.regex(command.err, new RegExp(`ended with exit code 7, for a notification of ${channel}`))

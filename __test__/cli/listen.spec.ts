@@ -94,6 +94,28 @@ test('a lost session is told of, and so are the return and the gap at its place'
   t.is(await command.ended(), 0)
 })
 
+test('--gaps prints a gap as JSON among the lines, and without it a gap is told of alone', async (t) => {
+  const channel = uniqueChannel()
+  const env = { PGAPPNAME: uniqueName('listen') }
+  const all = [
+    await pglisten(t, ['listen', channel, '--gaps'], { env }),
+    await pglisten(t, ['listen', channel, '--raw', '--gaps'], { env }),
+    await pglisten(t, ['listen', channel, '--raw'], { env }),
+  ] as const
+  await Promise.all(all.map((command) => command.says(LISTENING)))
+  await run(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '${env.PGAPPNAME}'`,
+  )
+  await Promise.all(all.map((command) => command.says(/gap: notifications that were sent between/)))
+  await notify(channel, 'after')
+  const [lines, raw, without] = all
+  await Promise.all([lines.printed(2), raw.printed(2), without.printed(1)])
+  for (const { lines: printed } of [lines, raw])
+    t.like(JSON.parse(printed[0]!), { type: 'gap', reason: 'disconnect', sqlState: '57P01' })
+  t.is(raw.lines[1], 'after')
+  t.deepEqual(without.lines, ['after'])
+})
+
 test('a server that crashes and comes back is waited for', async (t) => {
   const server = await startServer()
   t.teardown(() => server.stop('immediate'))
@@ -284,6 +306,22 @@ test('no password is shown: not in errors, not on wrong use, not in the list of 
     ['listen', 'x', '--dns', dsn],
     ['notify', 'x', '--dsn', dsn],
     ['doctor', '--dsn', `${dsn}?nonsense=1`],
+    // Where something else is expected.
+    [`host=b password=${secret}`],
+    [`dbname=${secret}`],
+    ['listen', 'x', '--timeout', dsn],
+    ['listen', 'x', '--count', `host=b password=${secret}`],
+    ['watch', '--interval', dsn],
+    ['notify', 'x', '--rate', dsn],
+    ['doctor', '--idle', dsn],
+    ['completion', `password=${secret}`],
+    ['durable', `dbname=${secret}`],
+    ['durable', 'install', '--retention', dsn],
+    ['durable', 'trim', '--keep', dsn],
+    ['durable', 'tail', 'x', '--from', dsn],
+    ['durable', 'retry', 'x', `host=b password=${secret}`],
+    ['trigger', 'x', '--', dsn],
+    ['trigger', 'x', '--payload', dsn],
   ]) {
     const command = await pglisten(t, args, { dsn: null })
     t.true([1, 2].includes((await command.ended()) as number), args.join(' '))

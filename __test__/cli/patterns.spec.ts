@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { serverDsn } from '../../lab/server/test-server.js'
+import { waitFor } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
 import { root } from '../support/code-blocks.js'
 import { pglisten } from './command.js'
@@ -70,6 +71,23 @@ test('a pattern for which nothing is found waits, and --exact takes a * as it is
   await outside.notify('a*', 'star')
   t.is(await exact.ended(), 0)
   t.is(exact.out, 'star\n')
+})
+
+test('a look that is under way when --count is reached is not told of', async (t) => {
+  const [dsn, outside] = await database(t)
+  const args = ['listen', 'none*', 'c', '--count', '1', '--raw', '--discover', '0.1']
+  const command = await pglisten(t, args, { dsn })
+  await command.says(/listening to c\n/)
+  const holder = await outside.session()
+  t.teardown(() => holder[Symbol.asyncDispose]())
+  await holder.run('BEGIN; LOCK TABLE pg_catalog.pg_trigger')
+  const looking = `SELECT count(*) = 1 FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%tgargs%'`
+  await waitFor(() => outside.ask<boolean>(looking))
+  await outside.notify('c', 'last')
+  t.is(await command.ended(), 0)
+  t.is(command.out, 'last\n')
+  t.is(command.err, 'pglisten: listening to c\n')
 })
 
 test('names in SQL are read as PostgreSQL reads them', (t) => {

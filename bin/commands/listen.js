@@ -106,6 +106,7 @@ async function run(args) {
     return EXIT.done
   }
   const tell = teller(settings.quiet)
+  const tellError = teller(false)
   warnOfPassword(settings.dsn, tell)
   const { wanted, maxMessages } = settings
   // One connection besides the session that listens: for the looks for channels.
@@ -115,8 +116,9 @@ async function run(args) {
   /** @type {Listener} */
   const listener = pool.listener({ channels: wanted.names, buffer: { maxMessages } })
   narrate(listener, tell)
-  const sink = sinkOf(settings, ending, tell)
+  const sink = sinkOf(settings, ending, tell, tellError)
   let taken = 0
+  let stopLooking = () => {}
   try {
     const { signal } = ending
     // Before the look for channels, which is not tried again.
@@ -127,7 +129,7 @@ async function run(args) {
     signal.addEventListener('abort', () => void stream.return())
     if (signal.aborted) await stream.return()
     tell(`listening to ${names(listener.channels)}`)
-    const looking = lookAgain({
+    stopLooking = lookAgain({
       wanted,
       everyMs: settings.discoverMs,
       pool,
@@ -141,11 +143,11 @@ async function run(args) {
       if (taken >= settings.count || sink.failure !== undefined) break
       if (ending.reason !== undefined) break
     }
-    clearInterval(looking)
   } catch (error) {
     // The end that came while it was connecting.
     if (ending.reason === undefined) throw error
   } finally {
+    stopLooking()
     // Whoever wants to end now need not wait for a server that does not answer.
     await pool.close({ timeoutMs: 1000 })
     await sink.ended()
@@ -190,10 +192,12 @@ const names = (channels) =>
  * @param {Settings} settings
  * @param {Ending} ending
  * @param {(line: string) => void} tell
+ * @param {(line: string) => void} tellError
  * @returns {Sink}
  */
-function sinkOf(settings, ending, tell) {
-  if (settings.exec !== undefined) return programSink(settings.exec, settings, ending, tell)
+function sinkOf(settings, ending, tell, tellError) {
+  if (settings.exec !== undefined)
+    return programSink(settings.exec, settings, ending, tell, tellError)
   const output = new Output(ending)
   const line = lineOf(settings)
   return {
@@ -225,9 +229,8 @@ const isGap = (item) => item instanceof library().Gap
 /** How items become lines. @param {Settings} settings */
 function lineOf({ json, raw }) {
   const isTerminal = process.stdout.isTTY
-  const { bold, dim, yellow } = styles(isTerminal)
-  const gap = (/** @type {Gap} */ one) =>
-    json ? jsonLine(gapRecord(one)) : yellow(`-- ${describeGap(one)}`)
+  const { bold, dim } = styles(isTerminal)
+  const gap = (/** @type {Gap} */ one) => jsonLine(gapRecord(one))
   /** @param {ListenerNotificationMsg} message @param {Date} at */
   const message = ({ channel, payload, processId }, at) => {
     if (json) {
@@ -245,11 +248,13 @@ function lineOf({ json, raw }) {
  * @param {Settings} settings
  * @param {Ending} ending
  * @param {(line: string) => void} tell
+ * @param {(line: string) => void} tellError
  * @returns {Sink}
  */
-function programSink(file, { gaps, parallel, programArguments }, ending, tell) {
+function programSink(file, { gaps, parallel, programArguments }, ending, tell, tellError) {
   const { signal } = ending
-  const programs = new Programs(file, programArguments, { atOnce: parallel, tell, signal })
+  const options = { atOnce: parallel, tell: tellError, signal }
+  const programs = new Programs(file, programArguments, options)
   ending.onSecondSignal((signal) => programs.kill(signal))
   return {
     async take(items) {

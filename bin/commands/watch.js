@@ -105,15 +105,14 @@ async function run(args) {
   })
   const output = new Output(ending)
   const screen = new Screen(() => screen.show(screenLines(view, process.stdout)))
-  /** @type {NodeJS.Timeout | undefined} */
-  let looking
+  let stopLooking = () => {}
   try {
     await listener.startup({ signal })
     for (const channel of await wanted.find(pool, signal))
       await wanted.add(listener, channel, { signal })
     const stream = listener.batches({ shape: 'columns' })
     signal.addEventListener('abort', () => void stream.return())
-    looking = lookAgain({ wanted, everyMs: discoverMs, pool, listener, signal, tell })
+    stopLooking = lookAgain({ wanted, everyMs: discoverMs, pool, listener, signal, tell })
     if (isScreen) screen.enter()
     const counting = count(stream, view.tally)
     // A listener that gives up ends the view.
@@ -142,7 +141,7 @@ async function run(args) {
   } catch (error) {
     if (!signal.aborted || error instanceof library().ListenerClosedError) throw error
   } finally {
-    clearInterval(looking)
+    stopLooking()
     screen.leave()
     await pool.close({ timeoutMs: 1000 })
     ending.release()

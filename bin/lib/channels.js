@@ -151,10 +151,11 @@ const isChannel = (name) =>
  * @param {Listener} look.listener
  * @param {AbortSignal} look.signal At its end nothing is told any more.
  * @param {(line: string) => void} look.tell
- * @returns {NodeJS.Timeout | undefined} To be cleared.
+ * @returns {() => void} Ends it; a look that is under way is told of no more.
  */
 function lookAgain({ wanted, everyMs, pool, listener, signal, tell }) {
-  if (wanted.patterns.length === 0 || everyMs === 0) return undefined
+  if (wanted.patterns.length === 0 || everyMs === 0) return () => {}
+  let isOver = false
   let isLooking = false
   const look = async () => {
     if (isLooking || listener.state !== 'connected') return
@@ -165,12 +166,16 @@ function lookAgain({ wanted, everyMs, pool, listener, signal, tell }) {
         tell(`found ${visible(channel)}, and listening to it from now on`)
       }
     } catch (error) {
-      if (!signal.aborted) tell(`cannot look for channels: ${describeError(error)}`)
+      if (!signal.aborted && !isOver) tell(`cannot look for channels: ${describeError(error)}`)
     } finally {
       isLooking = false
     }
   }
-  return setInterval(() => void look(), everyMs)
+  const timer = setInterval(() => void look(), everyMs)
+  return () => {
+    isOver = true
+    clearInterval(timer)
+  }
 }
 
 module.exports = { Wanted, lookAgain, DISCOVERY_HELP, namesIn, matcher }
