@@ -197,6 +197,30 @@ test.serial(
   },
 )
 
+test.serial(
+  'a page that comes back and has missed nothing is not told that messages are left out',
+  async (t) => {
+    const channel = uniqueChannel()
+    const opened = await openConsole(t, { channels: [channel], rate: 1000 })
+    const store = new Store()
+    // Before the first message, and then with what follows the last one.
+    for (const payloads of [['first1', 'first2'], ['later1']]) {
+      const gone = await opened.page(t)
+      listOf(gone, store)
+      gone.close()
+      for (const payload of payloads) await notify(channel, payload)
+      await waitFor(
+        async () => (await opened.state(t)).messages.at(-1)?.payload === payloads.at(-1),
+      )
+    }
+    listOf(await opened.page(t), store)
+    t.deepEqual(
+      store.items.map((item) => (item.kind === 'note' ? item.text : item.message.payload)),
+      ['first1', 'first2', 'later1'],
+    )
+  },
+)
+
 test.serial('a page that starts with much is told what follows', async (t) => {
   const channel = uniqueChannel()
   const opened = await openConsole(t, { channels: [channel], rate: 1000 })

@@ -78,7 +78,7 @@ export class Store {
     this.settings = snapshot.settings
     const [oldest] = snapshot.messages
     // The page had no connection, or did not read.
-    if (isSame && oldest !== undefined && oldest.id > this.#lastId)
+    if (isSame && oldest !== undefined && oldest.id > this.#lastId + 1)
       this.#note(oldest.at, 'Messages are left out here: the page shows the newest')
     this.#addItems(snapshot.messages, snapshot.gaps)
     this.#tell('channels', 'items', 'second', 'server', 'gaps', 'activity', 'settings')
