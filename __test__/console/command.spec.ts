@@ -13,7 +13,7 @@ import { root } from '../support/code-blocks.js'
 import { notify, uniqueChannel } from '../support/listener.js'
 
 const BIN = path.join(root, 'packages/console/bin/pglisten-console.js')
-const TOKEN = 'a token that is long enough: 32 characters'
+const TOKEN = 'A-token.that_is~long+enough/of-32='
 
 /** Addresses of servers, as one might put them into the place of a channel. */
 const ADDRESSES = [
@@ -105,10 +105,24 @@ test('wrong arguments end the command with 2, and say what was expected', async 
     [['--origin', 'a.example'], /--origin to be a URL such as/],
     [['--what'], /--what/],
     [[], /at least 32 characters, got 5/, { PGLISTEN_CONSOLE_TOKEN: 'short' }],
+    [['x'.repeat(64)], /name of 1 to 63 bytes, got 64 bytes/],
+    [['é'.repeat(32)], /name of 1 to 63 bytes, got 64 bytes/],
+    [['a', ''], /name of 1 to 63 bytes, got 0 bytes/],
+    [Array.from({ length: 101 }, (_, n) => `c${n}`), /at most 100 channels, got 101/],
   ]
+  // A browser would write these in another way into the address, or cut it there.
+  for (const strange of [' ', '"', '#', '<', '`', 'é', '\n', '%41'])
+    wrong.push([
+      [],
+      /PGLISTEN_CONSOLE_TOKEN to have letters, digits and .* only$/,
+      { PGLISTEN_CONSOLE_TOKEN: `${TOKEN}${strange}` },
+    ])
   for (const [args, message, env = {}] of wrong) {
     t.throws(() => parseOptions(args, env), { instanceOf: UsageError, message })
   }
+  const late = start(t, ['--port', '0', '--', 'x'.repeat(64)])
+  await waitFor(() => late.code !== null)
+  t.is(late.code, 2)
 })
 
 test('the address of a server is no channel, and not shown', async (t) => {

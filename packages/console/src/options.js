@@ -21,12 +21,19 @@ Options:
   --version          show the version
 
 Environment:
-  PGLISTEN_CONSOLE_TOKEN   the token of the address, at least 32 characters. Without it each start makes a new one
+  PGLISTEN_CONSOLE_TOKEN   the token of the address, at least 32 characters: letters, digits and - _ . ~ + / =. Without it
+                           each start makes a new one
 
 Exit codes: 0 ended by a signal, 1 failed, 2 wrong arguments.
 `
 
 const MIN_TOKEN_LENGTH = 32
+/** What a browser leaves as it is behind the `#` of an address: base64 in both alphabets, hexadecimal, UUIDs. */
+const TOKEN = /^[\w.~+/=-]*$/
+/** The most channels that a console listens to. */
+export const MAX_CHANNELS = 100
+/** PostgreSQL cuts longer names (NAMEDATALEN). */
+const MAX_CHANNEL_BYTES = 63
 const DEFAULT_PORT = 7433
 const DEFAULT_RATE = 50
 
@@ -60,6 +67,10 @@ export function parseOptions(args, env) {
         'every user of this machine can read the arguments of a program',
     )
   }
+  const channels = [...new Set(positionals)]
+  for (const channel of channels) checkChannel(channel)
+  if (channels.length > MAX_CHANNELS)
+    throw new UsageError(`Expected at most ${MAX_CHANNELS} channels, got ${channels.length}`)
   const host = values.host ?? '127.0.0.1'
   if (isIP(host) === 0) {
     throw new UsageError(`Expected --host to be an IP address, got ${shown(host)}`)
@@ -77,9 +88,14 @@ export function parseOptions(args, env) {
       `Expected PGLISTEN_CONSOLE_TOKEN to have at least ${MIN_TOKEN_LENGTH} characters, got ${token.length}`,
     )
   }
+  if (token !== undefined && !TOKEN.test(token)) {
+    throw new UsageError(
+      'Expected PGLISTEN_CONSOLE_TOKEN to have letters, digits and the characters - _ . ~ + / = only',
+    )
+  }
   return {
     options: {
-      channels: [...new Set(positionals)],
+      channels,
       dsn: env['DATABASE_URL'] || undefined,
       host,
       port: checkInteger('--port', values.port, { from: 0, to: 65_535, otherwise: DEFAULT_PORT }),
@@ -112,6 +128,15 @@ function isAddress(text) {
 /** A text of an error: an address may hold a password. @param {string} text */
 function shown(text) {
   return isAddress(text) ? 'an address (not shown: it may hold a password)' : `\`${text}\``
+}
+
+/** @param {string} channel */
+function checkChannel(channel) {
+  const bytes = Buffer.byteLength(channel)
+  if (bytes === 0 || bytes > MAX_CHANNEL_BYTES)
+    throw new UsageError(
+      `Expected a channel's name of 1 to ${MAX_CHANNEL_BYTES} bytes, got ${bytes} bytes`,
+    )
 }
 
 /** @param {string[]} args */

@@ -2,6 +2,7 @@
 
 import { ConnectionPool, Gap, PglistenError } from 'pglisten'
 import { ActivityWatch } from './activity.js'
+import { MAX_CHANNELS } from './options.js'
 import { Record, SECONDS } from './record.js'
 import { Sampler } from './sampler.js'
 import { Streams } from './streams.js'
@@ -9,7 +10,6 @@ import { Streams } from './streams.js'
 const APPLICATION_NAME = 'pglisten-console'
 const TICK_MS = 250
 const SECOND_MS = 1000
-const MAX_CHANNELS = 100
 /** How long a page waits until the server listens to a channel, or has taken a notification. */
 const ANSWER_MS = 3000
 /** What waits while this process is busy. Beyond that the oldest goes, and a gap says how many. */
