@@ -160,7 +160,8 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
 
   // What is wrong is refused before anything ends, so that it can be called again.
   const end: Sql['end'] = async (options) => {
-    const seconds = Number(options?.timeout ?? 5)
+    const given: unknown = options?.timeout
+    const seconds = Number(given ?? 5)
     checkNumber('timeout', seconds, { min: 0, infinity: true })
     await (ending ??= close(Math.min(seconds * 1000, MAX_DELAY_MS)))
   }
