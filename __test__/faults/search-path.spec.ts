@@ -3,7 +3,9 @@
 import test from 'ava'
 import { ConnectionPool } from 'pglisten'
 import { Arena } from '../../lab/faults/arena.js'
-import { collect, within } from '../../lab/wait.js'
+import { collect, waitFor, within } from '../../lab/wait.js'
+import { pglisten } from '../cli/command.js'
+import { openConsole } from '../console/console.js'
 
 let arena: Arena
 
@@ -28,6 +30,22 @@ const EVIL = `
   CREATE OPERATOR evil.= (LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text, FUNCTION = evil.same);
   CREATE OPERATOR evil.<> (LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text, FUNCTION = evil.same);
   CREATE OPERATOR evil.= (LEFTARG = int, RIGHTARG = int, FUNCTION = evil.same);
+  CREATE OPERATOR evil.<> (LEFTARG = int, RIGHTARG = int, FUNCTION = evil.same);
+  CREATE OPERATOR evil.> (LEFTARG = int, RIGHTARG = int, FUNCTION = evil.same);
+  CREATE OPERATOR evil.~* (LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text, FUNCTION = evil.same);
+  CREATE FUNCTION evil.same(name, name) RETURNS bool LANGUAGE sql AS $$ SELECT evil.raise() IS NULL $$;
+  CREATE OPERATOR evil.= (LEFTARG = name, RIGHTARG = name, FUNCTION = evil.same);
+  CREATE FUNCTION evil.same(oid, oid) RETURNS bool LANGUAGE sql AS $$ SELECT evil.raise() IS NULL $$;
+  CREATE OPERATOR evil.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = evil.same);
+  CREATE OPERATOR evil.<> (LEFTARG = oid, RIGHTARG = oid, FUNCTION = evil.same);
+  CREATE FUNCTION evil.same(timestamptz, timestamptz) RETURNS bool LANGUAGE sql AS $$ SELECT evil.raise() IS NULL $$;
+  CREATE OPERATOR evil.< (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = evil.same);
+  CREATE FUNCTION evil.less(timestamptz, timestamptz) RETURNS interval LANGUAGE sql AS
+    $$ SELECT CASE WHEN evil.raise() IS NULL THEN NULL::interval END $$;
+  CREATE OPERATOR evil.- (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = evil.less);
+  CREATE FUNCTION evil.left(pg_catalog.text, int) RETURNS pg_catalog.text LANGUAGE sql AS $$ SELECT evil.raise() $$;
+  CREATE DOMAIN evil.int4 AS pg_catalog.int4 CHECK (evil.raise() IS NULL);
+  CREATE DOMAIN evil.float8 AS pg_catalog.float8 CHECK (evil.raise() IS NULL);
   GRANT USAGE ON SCHEMA evil TO PUBLIC;
   GRANT SELECT ON ALL TABLES IN SCHEMA evil TO PUBLIC;
 `
@@ -77,6 +95,32 @@ test.serial('a listener starts, listens, reconnects and fences', async (t) => {
   const settings = `SELECT pg_catalog.current_setting('idle_session_timeout', true)`
   t.is(await listener.connection.fetchVal(settings), '0')
   t.deepEqual(warnings, [])
+})
+
+test.serial('the commands and the console ask the server what they mean to ask', async (t) => {
+  const { dsn } = arena
+  const doctor = await pglisten(t, ['doctor', '--json', '--idle', '0'], { dsn })
+  await doctor.ended()
+  t.like(JSON.parse(doctor.out), { findings: [], facts: { listen: true, listeningSessions: 0 } })
+
+  const listen = await pglisten(t, ['listen', 'x*', '--discover', '0.1'], { dsn })
+  const watch = await pglisten(t, ['watch', 'x*', '--plain', '--interval', '0.1'], { dsn })
+  await listen.says(/listening to no channel yet/)
+  await arena.direct.run(
+    "CREATE FUNCTION named() RETURNS void LANGUAGE sql AS $$ SELECT pg_catalog.pg_notify('x_found', '') $$",
+  )
+  t.teardown(() => arena.direct.run('DROP FUNCTION named()'))
+  await listen.says(/found x_found/)
+  await waitFor(() => /queue 0 % +sessions [1-9]/.test(watch.out))
+  for (const { err, out } of [listen, watch]) t.notRegex(err + out, /cannot|evil/)
+
+  const console = await openConsole(t, { dsn, channels: ['a'] })
+  const page = await console.page(t)
+  await waitFor(async () => (await console.state(t)).activity !== null)
+  const { activity } = await console.state(t)
+  t.is(activity?.error, null)
+  t.true(activity!.sessions.length > 0)
+  page.close()
 })
 
 test.serial('a busy session is not taken for a dead one', async (t) => {

@@ -55,9 +55,9 @@ const PATIENCE_MS = 1000
 const ASK = `
   SELECT pg_catalog.pg_notification_queue_usage() AS usage, pg_catalog.current_setting('server_version') AS version`
 const SESSIONS = `
-  SELECT a.pid, a.usename::text AS role, a.application_name AS application, pg_catalog.host(a.client_addr) AS address,
+  SELECT a.pid, a.usename::pg_catalog.text AS role, a.application_name AS application, pg_catalog.host(a.client_addr) AS address,
     ${SERVED} AS served,
-    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.backend_start)::float8 AS age
+    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start)::pg_catalog.float8 AS age
   FROM pg_catalog.pg_stat_activity AS a WHERE ${LISTENS} ORDER BY a.backend_start DESC, a.pid LIMIT 200`
 
 /**

@@ -64,7 +64,10 @@ async function examine(pool, report) {
   for (const { name } of subscriptions)
     lags.set(
       name,
-      await pool.fetchVal('SELECT events::float8 FROM pglisten.lag($1, $2)', [name, MOST_COUNTED]),
+      await pool.fetchVal('SELECT events::pg_catalog.float8 FROM pglisten.lag($1, $2)', [
+        name,
+        MOST_COUNTED,
+      ]),
     )
   report.facts['durableBiggestLag'] = Math.max(0, ...lags.values())
   const holding = subscriptions.filter(

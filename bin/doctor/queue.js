@@ -24,13 +24,13 @@ const USAGE = 'SELECT pg_catalog.pg_notification_queue_usage()'
 
 /** Sessions that may not be reading: within a transaction nothing is delivered, and a client that takes nothing blocks its backend. */
 const SUSPECTS = `
-  SELECT a.pid, a.usename::text AS role, a.application_name AS application, a.datname::text AS database, a.state,
-    a.wait_event = 'ClientWrite' AS blocked,
-    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start)::float8 AS seconds
+  SELECT a.pid, a.usename::pg_catalog.text AS role, a.application_name AS application, a.datname::pg_catalog.text AS database, a.state,
+    a.wait_event OPERATOR(pg_catalog.=) 'ClientWrite' AS blocked,
+    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.xact_start)::pg_catalog.float8 AS seconds
   FROM pg_catalog.pg_stat_activity AS a
-  WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type = 'client backend'
-    AND (a.wait_event = 'ClientWrite' OR (a.xact_start IS NOT NULL AND a.xact_start < pg_catalog.now() - interval '1 second'))
-  ORDER BY a.wait_event IS NOT DISTINCT FROM 'ClientWrite' DESC, a.xact_start`
+  WHERE a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() AND a.backend_type OPERATOR(pg_catalog.=) 'client backend'
+    AND (a.wait_event OPERATOR(pg_catalog.=) 'ClientWrite' OR a.xact_start OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) interval '1 second'))
+  ORDER BY COALESCE(a.wait_event OPERATOR(pg_catalog.=) 'ClientWrite', false) DESC, a.xact_start`
 
 /**
  * @param {Connection} connection
@@ -75,7 +75,7 @@ function describeSuspect({ pid, role, application, database, state, blocked, sec
   return `${who}, ${state} for ${Math.round(seconds)} s`
 }
 
-const COUNT = `SELECT pg_catalog.count(*)::int4 FROM pg_catalog.pg_stat_activity AS a WHERE ${LISTENS}`
+const COUNT = `SELECT pg_catalog.count(*)::pg_catalog.int4 FROM pg_catalog.pg_stat_activity AS a WHERE ${LISTENS}`
 
 /**
  * @param {Connection} connection

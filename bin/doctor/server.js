@@ -12,17 +12,17 @@ const TESTED = Object.freeze({ first: 14, last: 18 })
 const SINGLE_USER = 'standalone backend'
 
 const ASK = `
-  SELECT pg_catalog.current_setting('server_version_num')::int4 AS version,
+  SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version,
     pg_catalog.current_setting('server_version') AS version_text,
     pg_catalog.inet_server_port() AS port,
     pg_catalog.pg_is_in_recovery() AS standby,
     pg_catalog.current_setting('server_encoding') AS encoding,
-    CURRENT_USER::text AS role,
-    (SELECT a.backend_type FROM pg_catalog.pg_stat_activity AS a WHERE a.pid = pg_catalog.pg_backend_pid()) AS kind,
-    (SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid = pg_catalog.pg_backend_pid()) AS encrypted,
-    (SELECT s.version FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid = pg_catalog.pg_backend_pid()) AS tls,
+    CURRENT_USER::pg_catalog.text AS role,
+    (SELECT a.backend_type FROM pg_catalog.pg_stat_activity AS a WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) AS kind,
+    (SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) AS encrypted,
+    (SELECT s.version FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) AS tls,
     pg_catalog.pg_has_role(CURRENT_USER, 'pg_read_all_stats', 'USAGE') AS sees_all,
-    pg_catalog.has_function_privilege('pg_catalog.pg_notify(text,text)', 'EXECUTE') AS may_notify,
+    pg_catalog.has_function_privilege('pg_catalog.pg_notify(pg_catalog.text,pg_catalog.text)', 'EXECUTE') AS may_notify,
     pg_catalog.has_function_privilege('pg_catalog.pg_listening_channels()', 'EXECUTE') AS may_list,
     pg_catalog.has_function_privilege('pg_catalog.pg_notification_queue_usage()', 'EXECUTE') AS may_see_queue,
     pg_catalog.current_setting('idle_session_timeout', true) AS idle_session,

@@ -66,10 +66,10 @@ async function listed(pool) {
   const infos = await pool.durable.subscriptions()
   const lags = await Promise.all(
     infos.map(({ name }) =>
-      pool.fetchRow('SELECT events::float8 AS events, oldest FROM pglisten.lag($1, $2)', [
-        name,
-        MOST_COUNTED,
-      ]),
+      pool.fetchRow(
+        'SELECT events::pg_catalog.float8 AS events, oldest FROM pglisten.lag($1, $2)',
+        [name, MOST_COUNTED],
+      ),
     ),
   )
   return infos.map((info, index) => Object.assign(info, { lag: /** @type {any} */ (lags[index]) }))

@@ -25,24 +25,41 @@ run time ('orders_' || id) or sent as a parameter by programs: name those channe
 
 /** Sources of this database, and statements that sessions of it ran last. */
 const SOURCES = `
-  SELECT left(p.prosrc, ${MAX_SOURCE}) AS source, NULL::text AS arguments
+  SELECT pg_catalog.left(p.prosrc, ${MAX_SOURCE}) AS source, NULL::pg_catalog.text AS arguments
   FROM pg_catalog.pg_proc AS p
-  WHERE p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace AND p.prosrc ~* 'notify'
+  WHERE p.pronamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace AND p.prosrc OPERATOR(pg_catalog.~*) 'notify'
   UNION ALL
-  SELECT left(pg_catalog.pg_get_function_sqlbody(p.oid), ${MAX_SOURCE}), NULL
+  SELECT pg_catalog.left(pg_catalog.pg_get_function_sqlbody(p.oid), ${MAX_SOURCE}), NULL
   FROM pg_catalog.pg_proc AS p
-  WHERE p.prosqlbody IS NOT NULL AND p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace
+  WHERE p.prosqlbody IS NOT NULL AND p.pronamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace
   UNION ALL
   SELECT NULL, pg_catalog.encode(t.tgargs, 'hex')
-  FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
-  WHERE t.tgnargs > 0 AND NOT t.tgisinternal AND p.prosrc ~* 'notify' AND p.prosrc ~* 'tg_argv'
+  FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+  WHERE t.tgnargs OPERATOR(pg_catalog.>) 0 AND NOT t.tgisinternal AND p.prosrc OPERATOR(pg_catalog.~*) 'notify' AND p.prosrc OPERATOR(pg_catalog.~*) 'tg_argv'
   UNION ALL
-  SELECT r.definition, NULL FROM pg_catalog.pg_rules AS r WHERE r.definition ~* 'notify'
+  SELECT r.definition, NULL FROM pg_catalog.pg_rules AS r WHERE r.definition OPERATOR(pg_catalog.~*) 'notify'
   UNION ALL
   SELECT a.query, NULL FROM pg_catalog.pg_stat_activity AS a
-  WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
-    AND a.query ~* 'listen|notify'
+  WHERE a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database() AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+    AND a.query OPERATOR(pg_catalog.~*) 'listen|notify'
   LIMIT ${MAX_ROWS}`
+
+/**
+ * Reads what may name channels. PostgreSQL finds the text of a rule by the search path of whoever asks.
+ * @param {ConnectionPool} pool
+ * @param {{ timeoutMs: number, signal: AbortSignal }} bounds
+ */
+async function sources(pool, bounds) {
+  const connection = await pool.connection(bounds)
+  try {
+    return await connection.transaction(async (tx) => {
+      await tx.execute('SET LOCAL search_path = pg_catalog, pg_temp')
+      return tx.fetch(SOURCES)
+    }, bounds)
+  } finally {
+    await connection.close()
+  }
+}
 
 const CALL = /\bpg_notify\s*\(\s*e?'((?:[^']|'')*)'(?:::\w+)?\s*,/gi
 const STATEMENT =
@@ -115,7 +132,7 @@ class Wanted {
     /** @type {Set<string>} */
     const found = new Set()
     if (this.patterns.length === 0) return found
-    const rows = await pool.fetch(SOURCES, [], { timeoutMs: 30_000, signal })
+    const rows = await sources(pool, { timeoutMs: 30_000, signal })
     for (const { source, arguments: args } of /** @type {any} */ (rows)) {
       const names = args === null ? namesIn(source ?? '') : triggerArguments(args)
       for (const name of names) {

@@ -12,18 +12,18 @@ const MAX_SESSIONS = 200
  * what its author wants nobody to see.
  */
 const SESSIONS = `
-  SELECT pid, application_name, usename::text AS user_name, datname::text AS database,
-    state, wait_event, pid = pg_catalog.pg_backend_pid() AS is_own,
-    EXTRACT(EPOCH FROM pg_catalog.now() - state_change)::float8 AS seconds,
-    EXTRACT(EPOCH FROM backend_start)::float8 * 1000 AS started_at,
+  SELECT pid, application_name, usename::pg_catalog.text AS user_name, datname::pg_catalog.text AS database,
+    state, wait_event, pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AS is_own,
+    EXTRACT(EPOCH FROM pg_catalog.now() OPERATOR(pg_catalog.-) state_change)::pg_catalog.float8 AS seconds,
+    EXTRACT(EPOCH FROM backend_start)::pg_catalog.float8 OPERATOR(pg_catalog.*) 1000 AS started_at,
     pg_catalog.substring(query, '^/\\* pglisten: (?:.*; )?(\\d+ listeners, \\d+ channels) \\*/') AS pglisten,
-    query ~* '^\\s*LISTEN\\M' AS listen,
+    query OPERATOR(pg_catalog.~*) '^\\s*LISTEN\\M' AS listen,
     pg_catalog.count(*) OVER () AS total
   FROM pg_catalog.pg_stat_activity
-  WHERE datname = pg_catalog.current_database()
-    AND COALESCE(backend_type, 'client backend') = 'client backend'
-    AND pid <> pg_catalog.pg_backend_pid()
-  ORDER BY (query ~* '^\\s*(LISTEN\\M|/\\* pglisten: )') DESC NULLS LAST, backend_start
+  WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+    AND COALESCE(backend_type, 'client backend') OPERATOR(pg_catalog.=) 'client backend'
+    AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+  ORDER BY (query OPERATOR(pg_catalog.~*) '^\\s*(LISTEN\\M|/\\* pglisten: )') DESC NULLS LAST, backend_start
   LIMIT ${MAX_SESSIONS}`
 
 /**

@@ -186,7 +186,7 @@ export class ConsoleService {
       try {
         const address = await connection.fetchVal(
           `SELECT pg_catalog.format('%s on %s, PostgreSQL %s', pg_catalog.current_database(),
-             COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port(), 'a local socket'),
+             COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()) OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) pg_catalog.inet_server_port(), 'a local socket'),
              pg_catalog.current_setting('server_version'))`,
           [],
           { timeoutMs: ANSWER_MS },
