@@ -3,8 +3,17 @@ import type { EventEmitter } from 'node:events'
 import { ArgumentTypeError } from '../errors.js'
 import type { HeartbeatOptions } from '../options/listener.js'
 import type { ConnectionPoolOptions } from '../options/pool.js'
-import { MAX_DELAY_MS, checkNumber } from '../options/validate.js'
-import { ignored, port, refused, settings, time, tls, translated } from './settings.js'
+import {
+  MAX_DELAY_MS,
+  checkLimit,
+  ignored,
+  port,
+  refused,
+  settings,
+  time,
+  tls,
+  translated,
+} from './settings.js'
 import type { Translations } from './settings.js'
 
 /* oxlint-disable typescript/no-explicit-any -- where pg-listen has it, programs that use it would not compile with another type. */
@@ -167,7 +176,7 @@ export function listenerOptions(options: Options) {
   const { paranoidChecking, retryInterval, retryLimit, retryTimeout } = options
   // In pg-listen `null` is no limit too.
   const timeoutMs = retryTimeout ?? 0
-  checkNumber('retryTimeout', timeoutMs, { min: 0, infinity: true })
+  checkLimit('retryTimeout', timeoutMs)
   if (typeof retryInterval === 'function') {
     const message =
       'Expected `retryInterval` to be a number: it bounds the delays, which are random'

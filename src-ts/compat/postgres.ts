@@ -11,9 +11,9 @@ import {
   PglistenError,
 } from '../errors.js'
 import { clearTimeout, setTimeout } from '../native/timers.js'
-import { MAX_DELAY_MS, checkNumber } from '../options/validate.js'
 import { ConnectionPool } from '../pool.js'
 import { poolOptions, type Options } from './postgres-options.js'
+import { MAX_DELAY_MS, checkLimit } from './settings.js'
 
 export type { Options } from './postgres-options.js'
 
@@ -162,7 +162,7 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
   const end: Sql['end'] = async (options) => {
     const given: unknown = options?.timeout
     const seconds = Number(given ?? 5)
-    checkNumber('timeout', seconds, { min: 0, infinity: true })
+    checkLimit('timeout', seconds)
     await (ending ??= close(Math.min(seconds * 1000, MAX_DELAY_MS)))
   }
   const sql = () => {

@@ -1,5 +1,9 @@
 // What other clients' options of a connection are here, for the adapters to their APIs.
-import { ConnectionPoolConfigurationError } from '../errors.js'
+import {
+  ArgumentRangeError,
+  ArgumentTypeError,
+  ConnectionPoolConfigurationError,
+} from '../errors.js'
 import type { ConnectionPoolOptions } from '../options/pool.js'
 
 /** Returns what an option of another client is here. `others`: what those before it were. */
@@ -18,6 +22,16 @@ export function translated(given: object, table: Translations): ConnectionPoolOp
     Object.assign(options, typeof how === 'string' ? { [how]: value } : how(value, options, name))
   }
   return options
+}
+
+/** The longest delay that a timer of Node allows, in milliseconds: nearly 25 days. */
+export const MAX_DELAY_MS = 2 ** 31 - 1
+
+/** Checks that a value is the limit of a time: a number from 0 on, or `Infinity`. */
+export function checkLimit(name: string, value: unknown): asserts value is number {
+  const message = `Expected \`${name}\` to be a number >= 0 or Infinity`
+  if (typeof value !== 'number') throw new ArgumentTypeError(message)
+  if (!(value >= 0)) throw new ArgumentRangeError(message)
 }
 
 /** An option that has no meaning for who only listens and notifies. */
