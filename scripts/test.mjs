@@ -137,7 +137,10 @@ async function prepare(wants, files) {
   requireNode()
   await installPackages()
   const beside = besideTheBuild(wants, files)
-  const { drifted } = await setup().finally(() => beside)
+  const waiting = setup()
+  // A set-up that fails ends the command, which what runs beside it would outlive.
+  await Promise.allSettled([waiting, beside])
+  const { drifted } = await waiting
   report('setup', started)
   return { drifted, counts: await beside }
 }
