@@ -29,7 +29,7 @@ use crate::deliver::gap::Gap;
 use crate::observe::BufferCounters;
 pub use overflow::{Bounds, Overflow, Pressure};
 pub use queue::Coalesce;
-use queue::Queue;
+use queue::{Queue, join_fence};
 
 /// The bytes that a notification counts for besides its payload: its place in the queue, which grows by doubling.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -72,7 +72,7 @@ pub enum Entry {
     Notification(Notification),
     /// Something is missing here.
     Gap(Box<Gap>),
-    /// Everything committed before `sync()` was called stands before this.
+    /// Everything committed before `sync()` was called stands before this. Whoever passes it has passed all that were sent before it.
     Fence(u32),
 }
 
@@ -116,7 +116,10 @@ impl Lost {
                 self.count += 1;
             }
             Entry::Gap(gap) => self.breaks.push(Entry::Gap(gap.clone())),
-            Entry::Fence(fence) => self.breaks.push(Entry::Fence(*fence)),
+            Entry::Fence(fence) => match self.breaks.last_mut() {
+                Some(Entry::Fence(last)) => join_fence(last, *fence),
+                _ => self.breaks.push(Entry::Fence(*fence)),
+            },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::overflow::MAX_BEYOND_BYTES;
 use super::*;
 use crate::deliver::gap::GapReason;
-use crate::deliver::seat::Seat;
+use crate::deliver::seat::{Arrived, Seat, Unrouted};
 
 fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
     let signals = Arc::new(AtomicUsize::new(0));
@@ -639,6 +639,50 @@ fn a_consumer_that_does_not_read_keeps_1024_gaps_and_what_is_between_them() {
     assert_eq!(gaps[0], (1, 1500 - 1023));
     let others: Vec<(usize, u32)> = (1500 - 1022..=1500).map(|before| (before, 1)).collect();
     assert_eq!(gaps[1..], others);
+}
+
+#[test]
+fn fences_that_nobody_passes_are_one_for_each_place() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    let subscriber = Arc::new(subscriber);
+    let seat = Seat::new(None, Box::new(|| {}));
+    seat.add_subscriber(Arc::clone(&subscriber), None);
+    let fences = |numbers: std::ops::RangeInclusive<u32>| {
+        for number in numbers {
+            let fence = [Arrived::Fence(number)].into_iter();
+            let unrouted = |_: &str, _: &str| Unrouted::Expected;
+            seat.take_batch(Moment::now(), fence, unrouted, &mut Vec::new());
+        }
+    };
+    fences(1..=100_000);
+    push(&subscriber, "a");
+    fences(100_001..=100_003);
+    // The number of the latest stands for all, in whichever order they come.
+    fences(7..=7);
+    let drained = drained(&subscriber);
+    assert!(drained == "#100000 a #100003", "{} bytes", drained.len());
+}
+
+#[test]
+fn fences_among_what_is_dropped_are_bounded_as_the_gaps_are() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let (subscriber, _) = subscriber(4, overflow);
+        for number in 1..=20_000 {
+            let mut staged = Staged::default();
+            staged.push(notification("a"), b"a");
+            staged.push_fence(number);
+            subscriber.change().push_all(&mut staged);
+        }
+        let (mut fences, mut entries) = (Vec::new(), 0);
+        subscriber.drain(usize::MAX, |entry, _| {
+            entries += 1;
+            if let Entry::Fence(number) = entry {
+                fences.push(number);
+            }
+        });
+        assert!(entries <= 2 * (4 + 1024) + 1, "{entries}");
+        assert!(fences.is_sorted() && fences.last() == Some(&20_000));
+    }
 }
 
 #[test]
