@@ -686,6 +686,23 @@ fn fences_among_what_is_dropped_are_bounded_as_the_gaps_are() {
 }
 
 #[test]
+fn a_pool_that_is_beyond_its_bound_by_less_than_before_lets_nobody_grow_by_the_difference() {
+    let (budget, [pausing, dropping]) = pooled(64, [Overflow::Pause, Overflow::DropOldest]);
+    push_many(&pausing, 60);
+    push_many(&dropping, 32);
+    assert_eq!(
+        budget.used(),
+        9200,
+        "nobody has more than its part, or gives way"
+    );
+    pausing.drain(20, |_, _| ());
+    for _ in 0..40 {
+        push_many(&dropping, 1);
+        assert!(budget.used() <= 7400, "{}", budget.used());
+    }
+}
+
+#[test]
 fn a_notification_that_waits_is_handed_over_only_when_nothing_stands_before_it() {
     let (subscriber, _) = subscriber(10, Overflow::DropOldest);
     subscriber.select(Some(Coalesce::Payload), |_, _| true);
