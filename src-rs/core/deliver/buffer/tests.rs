@@ -686,6 +686,48 @@ fn fences_among_what_is_dropped_are_bounded_as_the_gaps_are() {
 }
 
 #[test]
+fn an_overflow_that_was_read_when_the_clock_was_set_back_ends_no_sooner_than_it_begins() {
+    let ago = |seconds| clock::now() - Duration::from_secs(seconds);
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let (subscriber, _) = subscriber(1, overflow);
+        let mut staged = Staged::default();
+        // The last answer came before the clock was set back, and so did the first notification.
+        for received in [ago(10), ago(10), ago(60), ago(50)] {
+            let notification = Notification {
+                received: received.into(),
+                confirmed: ago(20).into(),
+                ..notification("a")
+            };
+            staged.push(notification, b"a");
+        }
+        subscriber.change().push_all(&mut staged);
+        let mut gap = None;
+        subscriber.drain(usize::MAX, |entry, _| {
+            if let Entry::Gap(it) = entry {
+                gap = Some(it);
+            }
+        });
+        let gap = gap.expect("an overflow");
+        // What was dropped may have been committed at any of those times.
+        assert!(gap.lost_at <= ago(60) && gap.lost_at <= gap.resumed_at);
+    }
+    let lost = Lost {
+        first: Some(Notification {
+            confirmed: (clock::now() + Duration::from_secs(60)).into(),
+            ..notification("a")
+        }),
+        count: 1,
+        breaks: Vec::new(),
+    };
+    let (subscriber, _) = subscriber(1, Overflow::DropOldest);
+    subscriber.lose(lost);
+    subscriber.drain(1, |entry, _| match entry {
+        Entry::Gap(gap) => assert!(gap.lost_at <= gap.resumed_at),
+        other => panic!("{other:?}"),
+    });
+}
+
+#[test]
 fn a_pool_that_is_beyond_its_bound_by_less_than_before_lets_nobody_grow_by_the_difference() {
     let (budget, [pausing, dropping]) = pooled(64, [Overflow::Pause, Overflow::DropOldest]);
     push_many(&pausing, 60);
