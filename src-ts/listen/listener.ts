@@ -660,11 +660,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   async #end(run: Run | undefined, drain: boolean, timeoutMs: number): Promise<void> {
     if (!run) return
-    const gaveUp = !run.lifecycle.isLive
+    const { isLive } = run.lifecycle
     await run.shutdown(drain, timeoutMs)
     if (this.#run !== run) return
     this.#forget(run)
-    if (!gaveUp) this.report('closed')
+    // It may have given up meanwhile.
+    if (isLive && !run.lifecycle.hasGivenUp) this.report('closed')
   }
 
   #forget(run: Run): void {
