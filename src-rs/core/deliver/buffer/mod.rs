@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 
 use crate::base::Moment;
@@ -404,6 +405,11 @@ impl Subscriber {
         change.queue.push_front(gap.into_iter().chain(breaks));
         // Whoever asked got an error instead, and does not know that there is more.
         (change.armed, change.takes_handed) = (true, false);
+    }
+
+    /// Adds the numbers of the channels of which it has notifications.
+    pub(super) fn note_channels(&self, numbers: &mut HashSet<u32>) {
+        numbers.extend(self.lock().queue.channels());
     }
 
     /// The bounds.

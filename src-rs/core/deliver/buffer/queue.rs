@@ -400,6 +400,16 @@ impl Queue {
         first.or_else(|| self.waiting_since())
     }
 
+    /// The numbers of the notifications' channels, one for each notification.
+    pub(super) fn channels(&self) -> impl Iterator<Item = u32> {
+        let entries = self.blocks.iter().flat_map(|block| &block.entries);
+        let placed = entries.filter_map(|entry| match entry {
+            Entry::Notification(notification) => Some(notification.channel),
+            Entry::Gap(_) | Entry::Fence(_) => None,
+        });
+        placed.chain(self.waiting_channels())
+    }
+
     /// Drops the first notification and leaves a gap in its place. `false`: there is none.
     pub(super) fn drop_oldest(&mut self, full: Full) -> bool {
         let Some(place) = self.blocks.iter().position(|block| block.messages > 0) else {

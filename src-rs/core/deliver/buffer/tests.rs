@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::overflow::MAX_BEYOND_BYTES;
 use super::*;
+use crate::deliver::filter::Filter;
 use crate::deliver::gap::GapReason;
-use crate::deliver::seat::{Arrived, Seat, Unrouted};
+use crate::deliver::seat::{Arrived, Seat, Selection, Unrouted};
+use crate::inbound::ReceivedNotification;
 
 fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
     let signals = Arc::new(AtomicUsize::new(0));
@@ -742,6 +744,72 @@ fn a_pool_that_is_beyond_its_bound_by_less_than_before_lets_nobody_grow_by_the_d
         push_many(&dropping, 1);
         assert!(budget.used() <= 7400, "{}", budget.used());
     }
+}
+
+/// A seat that is subscribed to channel `a` under number 1, and its consumer.
+fn seated() -> (Seat, Arc<Subscriber>) {
+    let subscriber = Arc::new(subscriber(1000, Overflow::DropOldest).0);
+    let seat = Seat::new(None, Box::new(|| {}));
+    seat.add_channel("a", 1);
+    seat.add_subscriber(Arc::clone(&subscriber), None);
+    (seat, subscriber)
+}
+
+fn hear(seat: &Seat, payload: &str) {
+    let notification = ReceivedNotification {
+        process_id: 1,
+        channel: "a",
+        payload,
+    };
+    let arrived = [Arrived::Notification(notification)].into_iter();
+    let unrouted = |_: &str, _: &str| Unrouted::Unexpected;
+    seat.take_batch(Moment::now(), arrived, unrouted, &mut Vec::new());
+}
+
+#[test]
+fn a_filter_applies_to_what_is_buffered_under_an_earlier_number_of_the_channel() {
+    let selection = |prefix: &str, channel: &str| Selection {
+        filter: Some(Filter::new(
+            Some(vec![channel.to_owned()]),
+            Some(prefix.to_owned()),
+            None,
+        )),
+        ..Selection::default()
+    };
+    let (seat, subscriber) = seated();
+    hear(&seat, "no");
+    hear(&seat, "yes 1");
+    seat.renumber_channel("a", 2);
+    hear(&seat, "yes 2");
+    seat.renumber_channel("a", 3);
+    hear(&seat, "yes 3");
+    seat.set_selection(&subscriber, selection("yes", "a"));
+    assert_eq!(buffered(&subscriber), 3);
+    seat.set_selection(&subscriber, selection("yes", "b"));
+    assert_eq!(drained(&subscriber), "");
+}
+
+#[test]
+fn of_the_numbers_of_a_channel_those_are_kept_under_which_something_is_buffered() {
+    let (seat, subscriber) = seated();
+    let (mut kept, mut since) = (Vec::new(), 0);
+    for number in 2..=100_000 {
+        if number % 30_000 == 0 {
+            hear(&seat, "before");
+        }
+        since += 1;
+        if let Some(used) = seat.renumber_channel("a", number) {
+            (kept, since) = (used, 0);
+        }
+        assert!(since <= 70, "{number}");
+    }
+    kept.sort_unstable();
+    assert_eq!(kept, [29_999, 59_999, 89_999]);
+    drained(&subscriber);
+    for number in 100_001..=100_070 {
+        kept = seat.renumber_channel("a", number).unwrap_or(kept);
+    }
+    assert_eq!(kept, [0; 0]);
 }
 
 #[test]
