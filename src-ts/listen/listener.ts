@@ -196,6 +196,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     // A run that gave up still listens to the signal, which ends what is left to deliver.
     this.#unwatch()
     this.#unwatch = watchAbortFor(this.#options.signal, this, shutDown)
+    // The buffers of the run before are closed.
+    this.#subscriptions.forgetFormer(new Set())
     this.observer.connecting()
     const started = run.start(this.#subscriptions, retry)
     for (const subscription of this.#subscriptions) subscription.ready = started
