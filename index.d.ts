@@ -2767,7 +2767,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
      * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`. The
      * streams of `subscribe()` and `once()` do not count as that consumer: for channels to which the listener is subscribed
-     * besides, a buffer is kept within its bounds until there is a callback or an iterator.
+     * besides, a buffer is kept within its bounds until there is a callback or an iterator. That buffer holds all channels: a gap of
+     * its overflow also counts notifications of channels that the first consumer does not take.
      *
      * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
      * {@link ListenerOverflowError}.

@@ -169,8 +169,11 @@ export declare class NativeListeners {
   subscribe(listener: number, promise: number, channel: string, id: number): void
   /** Unsubscribes; the promise resolves once the UNLISTEN is committed. */
   unsubscribe(listener: number, promise: number, channel: string): void
-  /** Delivers a subscribed channel's notifications under another number from now on. */
-  renumber(listener: number, channel: string, id: number): void
+  /**
+   * Delivers a subscribed channel's notifications under another number from now on. Now and then gives all numbers of before under
+   * which a buffer has notifications.
+   */
+  renumber(listener: number, channel: string, id: number): Array<number> | null
   /** Puts a fence into every consumer's stream; the promise resolves once it stands there. */
   fence(listener: number, promise: number, id: number): void
   /** Ends every consumer's stream, behind what is buffered if `keep`. */

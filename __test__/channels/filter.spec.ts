@@ -358,6 +358,17 @@ test('the first consumer gets what has waited since startup by its own filter', 
   t.is(listener.stats().filtered, 3)
 })
 
+test('the first consumer gets by its filter also what came for callbacks that were removed since', async (t) => {
+  const { listener, send, channel } = await start(t)
+  const remove = await listener.addCallback(channel, () => {})
+  await send('b', 'a1')
+  await remove()
+  await send('a2')
+  const messages = listener.messages({ filter: { prefix: 'a' } })
+  t.like(listener.stats(), { buffered: 2, filtered: 1 })
+  t.deepEqual(texts(await collect(messages, 2)), ['a1', 'a2'])
+})
+
 test('a filter that was changed after the call changes nothing', async (t) => {
   const filter = { prefix: 'a', json: { path: ['n'], equals: 1 } }
   const { listener, send } = await start(t, { filter })

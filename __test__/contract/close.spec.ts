@@ -50,6 +50,25 @@ test.serial('iterators that were closed leave no memory', async (t) => {
   t.true(grown < 30, `${grown.toFixed(0)} bytes for each`)
 })
 
+test.serial('callbacks that come and go leave no memory, on a channel that stays', async (t) => {
+  const channel = uniqueChannel()
+  const { listener } = await openListener(t, { channels: [channel, uniqueChannel()] })
+  const comeAndGo = async (times: number) => {
+    for (let time = 0; time < times; time += 1) {
+      const remove = await listener.addCallback(channel, () => {})
+      await remove()
+    }
+    return usedHeap()
+  }
+  const count = 100_000
+  for (const isStarted of [false, true]) {
+    if (isStarted) await listener.startup()
+    const before = await comeAndGo(1000)
+    const each = ((await comeAndGo(count)) - before) / count
+    t.true(each < 5, `${each} bytes each`)
+  }
+})
+
 test('500 rounds of startup and shutdown leave no memory, no handles and no sessions', async (t) => {
   t.timeout(180_000)
   const rounds = 500

@@ -63,6 +63,32 @@ test('shutdown may be called before startup, twice, and at the same time', async
   t.is(closed, 1)
 })
 
+test('a listener that gives up while it is shut down is closed once', async (t) => {
+  const { listener } = await openListener(t, { reconnect: false })
+  const channel = uniqueChannel()
+  const [running, release] = [deferred(), deferred()]
+  await listener.addCallback(channel, () => {
+    running.resolve()
+    return release.promise
+  })
+  const closed: unknown[] = []
+  listener.on('closed', (error) => closed.push(error))
+  await listener.startup()
+  listener.listen()
+  await notify(channel)
+  await within(running.promise)
+  const backend = await backendOf(listener)
+  const given = once(listener, 'closed')
+  const ended = listener.shutdown({ drain: true, ...PATIENT })
+  await terminate(backend)
+  await within(given)
+  release.resolve()
+  await within(ended)
+  t.is(closed.length, 1)
+  t.true(closed[0] instanceof ListenerClosedError)
+  t.is(listener.state, 'closed')
+})
+
 test('once shutdown has resolved the database can be dropped', async (t) => {
   const dbName = uniqueName('dropped')
   await run(`CREATE DATABASE ${dbName}`)

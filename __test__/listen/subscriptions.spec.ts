@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { ConnectionExecuteError, ListenerCallbackError, ListenerClosedError } from 'pglisten'
 import { flood } from '../support/flood.js'
 import {
+  ask,
   backendOf,
   notify,
   openListener,
@@ -14,7 +15,7 @@ import {
   uniqueChannel,
 } from '../support/listener.js'
 import { startProxy } from '../../lab/network/proxy.js'
-import { collect, deferred, waitFor, within } from '../../lab/wait.js'
+import { block, collect, deferred, waitFor, within } from '../../lab/wait.js'
 
 test('a callback added before startup is only recorded', async (t) => {
   const { listener } = await openListener(t, {}, { dbName: 'no_such_database' })
@@ -266,6 +267,48 @@ test('clearing the callbacks of a channel leaves its iterators alone', async (t)
   await notify(channel, 'after')
   const payloads = (await collect(messages, 2)).map(({ payload }) => payload)
   t.deepEqual(payloads, ['before', 'after'])
+})
+
+test('callbacks that come and go leave to iterators what came before', async (t) => {
+  const { listener, pool } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  const comeAndGo = (times: number) => {
+    for (let time = 0; time < times; time += 1) {
+      const callback = () => {}
+      void listener.addCallback(channel, callback)
+      void listener.removeCallback(channel, callback)
+    }
+  }
+  // The same wake hands the notification to an iterator that waits, too.
+  const remove = await listener.addCallback(channel, () => {
+    void remove()
+    comeAndGo(200)
+  })
+  await listener.startup()
+  listener.listen()
+  const first = listener.messages().next()
+  // From then on both wait for a notification.
+  await listener.sync()
+  const sent = pool.execute("SELECT pg_notify($1, '1') FROM pg_sleep(0.2)", [channel])
+  await ask('SELECT 1')
+  for (let turn = 0; turn < 500 && listener.stats().received === 0; turn += 1) block(10)
+  t.is((await within(first)).value?.payload, '1')
+  await sent
+  const [late, batches] = [listener.messages(), listener.batches({ maxSize: 1 })]
+  await notify(channel, '2')
+  await notify(channel, '3')
+  await waitFor(() => listener.stats().received === 3)
+  t.is((await collect(batches, 1))[0]?.[0]?.payload, '2')
+  comeAndGo(1000)
+  await notify(channel, '4')
+  const payloads = (await collect(late, 3)).map(({ payload }) => payload)
+  t.deepEqual(payloads, ['2', '3', '4'])
+  const rest = (await collect(batches, 2)).flat()
+  t.deepEqual(
+    rest.map(({ payload }) => payload),
+    ['3', '4'],
+  )
 })
 
 test('clearing everything leaves neither callbacks nor channels', async (t) => {

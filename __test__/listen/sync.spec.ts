@@ -3,6 +3,7 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { ListenerClosedError } from 'pglisten'
+import { Fences } from '../../src-ts/listen/fences.js'
 import { notify, openListener, uniqueChannel } from '../support/listener.js'
 import { startProxy } from '../../lab/network/proxy.js'
 import { collect, deferred, within } from '../../lab/wait.js'
@@ -63,6 +64,51 @@ test('a fence without a consumer resolves', async (t) => {
   await listener.startup()
   await within(Promise.all([listener.sync(), listener.sync()]))
   t.is(listener.stats().received, 0)
+})
+
+test('a fence is passed with the one behind it, which may not be waited for any more', async (t) => {
+  const fences = new Fences()
+  const [one, other] = [{}, {}]
+  const gate = deferred()
+  const controller = new AbortController()
+  const first = fences.pass([one, other], () => Promise.resolve(), undefined)
+  const aborted = fences.pass([one, other], () => Promise.resolve(), controller.signal)
+  const late = fences.pass([one], () => gate.promise, undefined)
+  const last = fences.pass([one], () => Promise.resolve(), undefined)
+  controller.abort(new Error('enough'))
+  await t.throwsAsync(aborted, { message: 'enough' })
+  fences.passedBy(one, 2)
+  t.true(await isPending(first))
+  fences.passedBy(other, 2)
+  await within(first)
+  t.true(await isPending(last))
+  fences.passedBy(one, 4)
+  await within(last)
+  // It has not come back.
+  t.true(await isPending(late))
+  gate.resolve()
+  await within(late)
+})
+
+test('fences that a consumer has not passed yet are passed together', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueChannel()
+  await listener.addChannel(channel)
+  await listener.startup()
+  const messages = listener.messages()
+  const idle = listener.messages()
+  const controller = new AbortController()
+  const before = [listener.sync(), listener.sync()]
+  const aborted = listener.sync({ signal: controller.signal })
+  // By then the fences have come back.
+  for (let n = 0; n < 3; n += 1) await listener.connection.execute('SELECT 1')
+  await notify(channel, '1')
+  controller.abort(new Error('enough'))
+  await t.throwsAsync(aborted, { message: 'enough' })
+  await idle.return()
+  t.true(await isPending(Promise.race(before)))
+  t.is((await collect(messages, 1))[0]?.payload, '1')
+  await within(Promise.all(before))
 })
 
 test('a fence is given up on request, and when the listener is shut down', async (t) => {

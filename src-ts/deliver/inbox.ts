@@ -379,6 +379,14 @@ export class Inbox implements Consumer {
     return count
   }
 
+  /** Adds the numbers of the channels of the notifications that were pulled, or handed over, and not taken. */
+  noteNumbers(numbers: Set<number>): void {
+    for (let index = this.#index; index < this.#values.length; index += 1) {
+      if (this.#handed === 0) numbers.add(this.#numbers.channelId(index))
+      else numbers.add(index === 0 ? this.channelId : this.#numbersOfMore![2 * index - 2]!)
+    }
+  }
+
   /** Allows no rest in a flood any more, because the session has ended. */
   hurry(): void {
     this.#bounds = undefined

@@ -73,7 +73,7 @@ export class Subscription {
   ready: Promise<void> | undefined
   /** The registrations, if there is not exactly one. */
   #registrations = NO_REGISTRATIONS
-  /** The numbers that the subscription had before the present one. Made for the first. */
+  /** The numbers before the present one under which there may be notifications. Made for the first. */
   #formerIds: number[] | undefined
 
   constructor(name: string, id: number) {
@@ -93,12 +93,12 @@ export class Subscription {
     this.#registrations = this.only ? NO_REGISTRATIONS : registrations
   }
 
-  /** All numbers that the subscription has had. */
+  /** The present number, and those before it under which there may be notifications. */
   get ids(): number[] {
     return [...(this.#formerIds ?? []), this.id]
   }
 
-  /** Whether the subscription has, or had, a number. */
+  /** Whether there may be notifications of the subscription under a number. */
   hasId(id: number): boolean {
     return id === this.id || this.#formerIds?.includes(id) === true
   }
@@ -108,6 +108,14 @@ export class Subscription {
     this.#formerIds ??= []
     this.#formerIds.push(this.id)
     this.id = id
+  }
+
+  /** Keeps those of the former numbers that are among `used`. Returns the others. */
+  forgetIds(used: ReadonlySet<number>): number[] {
+    const former = this.#formerIds ?? []
+    const kept = former.filter((id) => used.has(id))
+    this.#formerIds = kept.length > 0 ? kept : undefined
+    return former.filter((id) => !used.has(id))
   }
 
   /** Notes that the LISTEN for which {@link Subscription.ready} waited is committed. */
@@ -189,6 +197,14 @@ export class Subscriptions {
     subscription.setId(this.#nextId())
     subscription.callableFrom = subscription.id
     this.#tables?.byId.set(subscription.id, subscription)
+  }
+
+  /** Forgets the former numbers of all subscriptions but for those under which there are notifications somewhere. */
+  forgetFormer(used: ReadonlySet<number>): void {
+    for (const subscription of this) {
+      for (const id of subscription.forgetIds(used)) this.#tables?.byId.delete(id)
+    }
+    this.#forgetRecent()
   }
 
   /** Removes a subscription. */

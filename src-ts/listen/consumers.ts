@@ -7,6 +7,7 @@ import type { IteratorWatcher, PullIterator } from '../deliver/pull-iterator.js'
 import type { Subscription } from '../deliver/subscriptions.js'
 import type { ResolvedBatchesOptions } from '../options/iterator.js'
 import type { ResolvedSelection } from '../options/selection.js'
+import { bridge } from '../native/bridge.js'
 import { Fences } from './fences.js'
 import { toNativeSelection } from './native-options.js'
 import { sumOfInboxes } from './statistics.js'
@@ -102,6 +103,14 @@ export class Consumers implements IteratorWatcher {
   /** Drops the notifications of a removed channel that iterators hold for a batch. */
   forget(subscription: Subscription): void {
     for (const iterator of this.#liveIterators()) iterator.forget(subscription.name)
+  }
+
+  /** Adds to numbers of channels those under which there are notifications that have left their buffer and were not taken. */
+  withNumbersHere(buffered: Iterable<number>): ReadonlySet<number> {
+    const numbers = new Set(buffered)
+    for (const inbox of this.#inboxes()) inbox.noteNumbers(numbers)
+    bridge.noteHanded(numbers)
+    return numbers
   }
 
   /** Makes the buffer of an iterator that gets the notifications from now on. */

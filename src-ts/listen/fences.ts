@@ -53,12 +53,17 @@ export class Fences {
     }
   }
 
-  /** Notes that a consumer has passed a fence: it has handed out all notifications before it. */
+  /**
+   * Notes that a consumer has passed a fence, and all that were sent before it: it has handed out all notifications before them.
+   * Of several fences that follow each other in a buffer only the last one stands there.
+   */
   passedBy(consumer: object, id: number): void {
-    const fence = this.#open.get(id)
-    if (!fence) return
-    fence.pending.delete(consumer)
-    this.#settleIfPassed(id, fence)
+    for (const [other, fence] of this.#all ?? []) {
+      // Numbers wrap around.
+      if (((id - other) | 0) < 0) return
+      fence.pending.delete(consumer)
+      this.#settleIfPassed(other, fence)
+    }
   }
 
   /** Lets no fence wait for a consumer that has ended. */

@@ -45,6 +45,7 @@ export class Lifecycle {
   /** The phase of the listener after this run: the one before it, until the startup has succeeded. */
   #afterwards: RestingPhase
   #ending: Promise<void> | undefined
+  #hasGivenUp = false
 
   private constructor(phase: Phase, afterwards: RestingPhase) {
     this.#phase = phase
@@ -75,7 +76,14 @@ export class Lifecycle {
 
   /** Goes to another phase if the table allows it; otherwise nothing changes. */
   to(phase: Phase): void {
-    if (PHASES[this.#phase].next.includes(phase)) this.#phase = phase
+    if (!PHASES[this.#phase].next.includes(phase)) return
+    this.#phase = phase
+    if (phase === 'gaveUp') this.#hasGivenUp = true
+  }
+
+  /** Whether the run has given up, which the event `closed` has told of. */
+  get hasGivenUp(): boolean {
+    return this.#hasGivenUp
   }
 
   /** The promise of the shutdown that is under way, or was; `undefined` before one begins. */

@@ -196,6 +196,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     // A run that gave up still listens to the signal, which ends what is left to deliver.
     this.#unwatch()
     this.#unwatch = watchAbortFor(this.#options.signal, this, shutDown)
+    // The buffers of the run before are closed.
+    this.#subscriptions.forgetFormer(new Set())
     this.observer.connecting()
     const started = run.start(this.#subscriptions, retry)
     for (const subscription of this.#subscriptions) subscription.ready = started
@@ -511,7 +513,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * callbacks get the same notifications. An iterator gets the notifications that arrive from this call on, not from
    * its first `next()` on; the first consumer after `startup()` also gets those that have arrived since `startup()`. The
    * streams of `subscribe()` and `once()` do not count as that consumer: for channels to which the listener is subscribed
-   * besides, a buffer is kept within its bounds until there is a callback or an iterator.
+   * besides, a buffer is kept within its bounds until there is a callback or an iterator. That buffer holds all channels: a gap of
+   * its overflow also counts notifications of channels that the first consumer does not take.
    *
    * `shutdown()` ends the iteration normally. A listener that gives up ends it with {@link ListenerClosedError} or
    * {@link ListenerOverflowError}.
@@ -660,11 +663,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   async #end(run: Run | undefined, drain: boolean, timeoutMs: number): Promise<void> {
     if (!run) return
-    const gaveUp = !run.lifecycle.isLive
+    const { isLive } = run.lifecycle
     await run.shutdown(drain, timeoutMs)
     if (this.#run !== run) return
     this.#forget(run)
-    if (!gaveUp) this.report('closed')
+    // It may have given up meanwhile.
+    if (isLive && !run.lifecycle.hasGivenUp) this.report('closed')
   }
 
   #forget(run: Run): void {

@@ -113,9 +113,13 @@ export class Run implements Consumer, ConsumersOwner {
     return bridge.call((id) => bridge.listeners.unsubscribe(this.#id, id, subscription.name))
   }
 
-  /** Delivers a channel's notifications under the channel's new number from now on. */
-  renumber(subscription: Subscription): void {
-    bridge.listeners.renumber(this.#id, subscription.name, subscription.id)
+  /**
+   * Delivers a channel's notifications under the channel's new number from now on. Now and then returns all numbers under which
+   * there are notifications that came before.
+   */
+  renumber(subscription: Subscription): ReadonlySet<number> | undefined {
+    const buffered = bridge.listeners.renumber(this.#id, subscription.name, subscription.id)
+    return buffered ? this.consumers.withNumbersHere(buffered) : undefined
   }
 
   /**

@@ -5,6 +5,9 @@ import { settledWithin } from '../native/bounded-wait.js'
 import type { Run } from './run.js'
 import type { WaitOptions } from '../options/wait.js'
 
+/** Of a listener without a run: it has no buffers. */
+const NO_NUMBERS: ReadonlySet<number> = new Set()
+
 /**
  * Asks the running session to LISTEN, unless that was done before, and waits for that within bounds. When the LISTEN fails,
  * or the wait is over, `undo` removes what was added. `present` gives the run, which may be another one by then.
@@ -89,5 +92,6 @@ export function unregister(
   const isKept = subscription.explicit || subscription.holds > 0
   if (!isKept || subscriptions.get(subscription.name) !== subscription) return
   subscriptions.renumber(subscription)
-  run?.renumber(subscription)
+  const used = run ? run.renumber(subscription) : NO_NUMBERS
+  if (used) subscriptions.forgetFormer(used)
 }

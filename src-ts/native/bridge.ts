@@ -111,6 +111,8 @@ class JsBridge {
   #behind: (() => void) | undefined
   /** The numbers of the entries of a wake. Rust writes them before each wake. */
   readonly #numbers = new Uint32Array(new ArrayBuffer(4 * NUMBERS * MOST_AT_ONCE))
+  /** How many entries the present wake has, or the last one. */
+  #entries = 0
 
   /**
    * Rust's end. It is made at first use, which is the first pool, because it is a handle of the environment: a program that
@@ -229,6 +231,7 @@ class JsBridge {
   #wake(values: readonly unknown[]): void {
     woken()
     const numbers = this.#numbers
+    this.#entries = values.length
     for (let at = 0; at < values.length; at += 1) {
       const kind = numbers[NUMBERS * at] as Ready
       const id = numbers[NUMBERS * at + 1]!
@@ -245,6 +248,17 @@ class JsBridge {
   /** Has a function called once all entries of the present wake were handled: what they hold was taken before what it may take. */
   afterWake(behind: () => void): void {
     this.#behind = behind
+  }
+
+  /**
+   * Adds the numbers of the channels of the notifications that the present wake hands over. Those that have not come to their
+   * consumer are in no buffer any more.
+   */
+  noteHanded(channelIds: Set<number>): void {
+    for (let at = 0; at < this.#entries; at += 1) {
+      const isHanded = this.#numbers[NUMBERS * at] === (Ready.Handed as number)
+      if (isHanded) channelIds.add(this.#numbers[NUMBERS * at + 2]!)
+    }
   }
 
   /** Finds a registered consumer. */

@@ -206,11 +206,16 @@ impl NativeListeners {
         self.with_handle(listener, promise, |handle| handle.unsubscribe(channel));
     }
 
-    /// Delivers a subscribed channel's notifications under another number from now on.
+    /// Delivers a subscribed channel's notifications under another number from now on. Now and then gives all numbers of before under
+    /// which a buffer has notifications.
     #[napi(catch_unwind)]
-    pub fn renumber(&self, listener: u32, channel: String, id: u32) -> napi::Result<()> {
-        self.get(listener)?.seat.add_channel(&channel, id);
-        Ok(())
+    pub fn renumber(
+        &self,
+        listener: u32,
+        channel: String,
+        id: u32,
+    ) -> napi::Result<Option<Vec<u32>>> {
+        Ok(self.get(listener)?.seat.renumber_channel(&channel, id))
     }
 
     /// Puts a fence into every consumer's stream; the promise resolves once it stands there.

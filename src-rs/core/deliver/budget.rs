@@ -143,8 +143,12 @@ impl Budget {
         let tolerated = self.tolerated.load(Ordering::Relaxed);
         if over > tolerated {
             self.make_room_within_part(0);
-        } else if over == 0 && tolerated > 0 {
-            self.tolerated.store(0, Ordering::Relaxed);
+        } else if tolerated > 0 {
+            // Those that cannot give way may have less now than when nobody had more to give.
+            let tolerable = self.tolerable(over);
+            if tolerable < tolerated {
+                self.tolerated.store(tolerable, Ordering::Relaxed);
+            }
         }
     }
 
@@ -166,8 +170,13 @@ impl Budget {
     /// Makes room for a buffer that has no more than its equal part with it.
     fn make_room_within_part(&self, bytes: usize) {
         let over = self.level(bytes, self.equal_part());
-        let tolerated = if over == 0 { 0 } else { over + self.freed() };
-        self.tolerated.store(tolerated, Ordering::Relaxed);
+        self.tolerated
+            .store(self.tolerable(over), Ordering::Relaxed);
+    }
+
+    /// How many bytes beyond the bound are not worth another look when there are so many.
+    fn tolerable(&self, over: usize) -> usize {
+        if over == 0 { 0 } else { over + self.freed() }
     }
 
     /// How many bytes beyond the bound there would be with so many more.

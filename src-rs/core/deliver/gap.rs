@@ -51,12 +51,12 @@ pub struct Gap {
 
 impl Gap {
     /// An overflow that begins with one dropped notification: `confirmed` is a moment before which nothing is
-    /// missing, `received` when the notification was read.
+    /// missing, `received` when the notification was read. The clock may have been set back between the two.
     #[must_use]
     pub fn overflow(confirmed: SystemTime, received: SystemTime) -> Self {
         Self {
             reason: GapReason::Overflow,
-            lost_at: confirmed,
+            lost_at: confirmed.min(received),
             resumed_at: received,
             dropped: Some(1),
             sql_state: None,
@@ -85,9 +85,10 @@ impl Gap {
         self.drop_more(1, received);
     }
 
-    /// Counts more notifications that were dropped here, of which the last was read then.
+    /// Counts more notifications that were dropped here, of which the last was read then: before the others, if the clock was set back.
     pub(crate) fn drop_more(&mut self, count: u64, received: SystemTime) {
         self.dropped = self.dropped.map(|dropped| dropped + count);
+        self.lost_at = self.lost_at.min(received);
         self.resumed_at = self.resumed_at.max(received);
     }
 

@@ -156,6 +156,13 @@ impl Model {
         }
     }
 
+    /// A fence directly behind another one stands for both.
+    fn push_fence(&mut self) {
+        if self.list.last() != Some(&Plain::Fence(7)) {
+            self.list.push(Plain::Fence(7));
+        }
+    }
+
     fn drop_oldest(&mut self) {
         let is_notification = |entry: &Plain| matches!(entry, Plain::Notification(..));
         let oldest = self.list.iter().position(is_notification).expect("one");
@@ -238,7 +245,7 @@ proptest! {
                         if is_fenced {
                             staged.push_fence(7);
                             if !model.has_failed {
-                                model.list.push(Plain::Fence(7));
+                                model.push_fence();
                             }
                         }
                     }
@@ -280,6 +287,7 @@ proptest! {
                                 let equal = model.equal(channel, &payload);
                                 model.add(equal, channel, &payload, process_id);
                             }
+                            Plain::Fence(_) => model.push_fence(),
                             other => model.list.push(other),
                         }
                     }

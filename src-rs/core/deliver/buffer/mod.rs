@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 
 use crate::base::Moment;
@@ -29,7 +30,7 @@ use crate::deliver::gap::Gap;
 use crate::observe::BufferCounters;
 pub use overflow::{Bounds, Overflow, Pressure};
 pub use queue::Coalesce;
-use queue::Queue;
+use queue::{Queue, join_fence};
 
 /// The bytes that a notification counts for besides its payload: its place in the queue, which grows by doubling.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -72,7 +73,7 @@ pub enum Entry {
     Notification(Notification),
     /// Something is missing here.
     Gap(Box<Gap>),
-    /// Everything committed before `sync()` was called stands before this.
+    /// Everything committed before `sync()` was called stands before this. Whoever passes it has passed all that were sent before it.
     Fence(u32),
 }
 
@@ -116,7 +117,10 @@ impl Lost {
                 self.count += 1;
             }
             Entry::Gap(gap) => self.breaks.push(Entry::Gap(gap.clone())),
-            Entry::Fence(fence) => self.breaks.push(Entry::Fence(*fence)),
+            Entry::Fence(fence) => match self.breaks.last_mut() {
+                Some(Entry::Fence(last)) => join_fence(last, *fence),
+                _ => self.breaks.push(Entry::Fence(*fence)),
+            },
         }
     }
 }
@@ -401,6 +405,11 @@ impl Subscriber {
         change.queue.push_front(gap.into_iter().chain(breaks));
         // Whoever asked got an error instead, and does not know that there is more.
         (change.armed, change.takes_handed) = (true, false);
+    }
+
+    /// Adds the numbers of the channels of which it has notifications.
+    pub(super) fn note_channels(&self, numbers: &mut HashSet<u32>) {
+        numbers.extend(self.lock().queue.channels());
     }
 
     /// The bounds.

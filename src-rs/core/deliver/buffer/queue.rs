@@ -13,6 +13,9 @@
 //!
 //! An overflow gap stands directly before the notifications that follow what was dropped, and counts on as long as nothing else
 //! comes between. There are at most [`MAX_GAPS`] gaps: beyond that the two oldest become one, at the place of the older one.
+//!
+//! A fence directly behind another one takes its place: whoever passes a fence has passed all that were sent before it. So there are
+//! never more fences than notifications and gaps, and one.
 
 mod copying;
 mod waiting;
@@ -170,6 +173,14 @@ impl Block {
             return None;
         };
         self.gaps -= 1;
+        if let Some(&Entry::Fence(number)) = self.entries.get(index)
+            && let Some(Entry::Fence(before)) = index
+                .checked_sub(1)
+                .and_then(|before| self.entries.get_mut(before))
+        {
+            join_fence(before, number);
+            drop(self.entries.remove(index));
+        }
         Some(*gap)
     }
 
@@ -186,6 +197,24 @@ impl Block {
         match self.entries.back_mut() {
             Some(Entry::Gap(gap)) if gap.dropped.is_none() => Some(gap),
             _ => None,
+        }
+    }
+
+    /// The number of the fence at the end.
+    fn last_fence(&mut self) -> Option<&mut u32> {
+        match self.entries.back_mut() {
+            Some(Entry::Fence(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Takes the fence at the beginning of the block that follows, if a fence is at the end of this one.
+    fn join_fence_of(&mut self, next: &mut Self) {
+        if let Some(last) = self.last_fence()
+            && let Some(Entry::Fence(number)) = next.entries.front()
+        {
+            join_fence(last, *number);
+            drop(next.entries.pop_front());
         }
     }
 
@@ -262,7 +291,11 @@ impl Queue {
                 self.bytes += notification.bytes();
             }
             Entry::Gap(_) => self.gaps += 1,
-            Entry::Fence(_) => {}
+            Entry::Fence(number) => {
+                if let Some(last) = self.blocks.back_mut().and_then(Block::last_fence) {
+                    return join_fence(last, *number);
+                }
+            }
         }
         self.place(entry, payload);
         self.bound_gaps();
@@ -319,6 +352,9 @@ impl Queue {
         self.bytes += mem::take(&mut other.bytes);
         self.gaps += mem::take(&mut other.gaps);
         while let Some(mut block) = other.blocks.pop_front() {
+            if let Some(last) = self.blocks.back_mut() {
+                last.join_fence_of(&mut block);
+            }
             match self.blocks.back_mut() {
                 Some(last)
                     if block.entries.len() < SMALL_BLOCK
@@ -364,6 +400,16 @@ impl Queue {
         first.or_else(|| self.waiting_since())
     }
 
+    /// The numbers of the notifications' channels, one for each notification.
+    pub(super) fn channels(&self) -> impl Iterator<Item = u32> {
+        let entries = self.blocks.iter().flat_map(|block| &block.entries);
+        let placed = entries.filter_map(|entry| match entry {
+            Entry::Notification(notification) => Some(notification.channel),
+            Entry::Gap(_) | Entry::Fence(_) => None,
+        });
+        placed.chain(self.waiting_channels())
+    }
+
     /// Drops the first notification and leaves a gap in its place. `false`: there is none.
     pub(super) fn drop_oldest(&mut self, full: Full) -> bool {
         let Some(place) = self.blocks.iter().position(|block| block.messages > 0) else {
@@ -392,11 +438,7 @@ impl Queue {
             self.messages -= 1;
             self.bytes -= oldest.bytes();
         }
-        if self.blocks[place].is_empty()
-            && let Some(empty) = self.blocks.remove(place)
-        {
-            self.recycle(empty);
-        }
+        self.remove_if_empty(place);
         self.bound_gaps();
         true
     }
@@ -418,11 +460,30 @@ impl Queue {
             if let Some(older) = self.blocks[first].first_gap() {
                 older.absorb(later);
             }
-            if self.blocks[second].is_empty()
-                && let Some(empty) = self.blocks.remove(second)
-            {
-                self.recycle(empty);
-            }
+            // What stood on either side of it may be fences.
+            self.join_fences(second + 1);
+            self.remove_if_empty(second);
+            self.join_fences(second);
+        }
+    }
+
+    /// Makes one fence of those at the end of one block and at the beginning of the next, whose place is given.
+    fn join_fences(&mut self, place: usize) {
+        if place == 0 || place >= self.blocks.len() {
+            return;
+        }
+        let mut blocks = self.blocks.range_mut(place - 1..=place);
+        if let (Some(before), Some(block)) = (blocks.next(), blocks.next()) {
+            before.join_fence_of(block);
+        }
+        self.remove_if_empty(place);
+    }
+
+    fn remove_if_empty(&mut self, place: usize) {
+        if self.blocks.get(place).is_some_and(Block::is_empty)
+            && let Some(empty) = self.blocks.remove(place)
+        {
+            self.recycle(empty);
         }
     }
 
@@ -459,6 +520,13 @@ impl Queue {
             block.clear();
             self.spare.push(block);
         }
+    }
+}
+
+/// Lets a fence stand for the one directly behind it too: for the one that was sent last. Numbers wrap around.
+pub(super) fn join_fence(fence: &mut u32, next: u32) {
+    if next.wrapping_sub(*fence) <= u32::MAX / 2 {
+        *fence = next;
     }
 }
 

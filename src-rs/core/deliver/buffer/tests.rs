@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::overflow::MAX_BEYOND_BYTES;
 use super::*;
+use crate::deliver::filter::Filter;
 use crate::deliver::gap::GapReason;
-use crate::deliver::seat::Seat;
+use crate::deliver::seat::{Arrived, Seat, Selection, Unrouted};
+use crate::inbound::ReceivedNotification;
 
 fn subscriber(max_messages: usize, overflow: Overflow) -> (Subscriber, Arc<AtomicUsize>) {
     let signals = Arc::new(AtomicUsize::new(0));
@@ -639,6 +641,175 @@ fn a_consumer_that_does_not_read_keeps_1024_gaps_and_what_is_between_them() {
     assert_eq!(gaps[0], (1, 1500 - 1023));
     let others: Vec<(usize, u32)> = (1500 - 1022..=1500).map(|before| (before, 1)).collect();
     assert_eq!(gaps[1..], others);
+}
+
+#[test]
+fn fences_that_nobody_passes_are_one_for_each_place() {
+    let (subscriber, _) = subscriber(10, Overflow::DropOldest);
+    let subscriber = Arc::new(subscriber);
+    let seat = Seat::new(None, Box::new(|| {}));
+    seat.add_subscriber(Arc::clone(&subscriber), None);
+    let fences = |numbers: std::ops::RangeInclusive<u32>| {
+        for number in numbers {
+            let fence = [Arrived::Fence(number)].into_iter();
+            let unrouted = |_: &str, _: &str| Unrouted::Expected;
+            seat.take_batch(Moment::now(), fence, unrouted, &mut Vec::new());
+        }
+    };
+    fences(1..=100_000);
+    push(&subscriber, "a");
+    fences(100_001..=100_003);
+    // The number of the latest stands for all, in whichever order they come.
+    fences(7..=7);
+    let drained = drained(&subscriber);
+    assert!(drained == "#100000 a #100003", "{} bytes", drained.len());
+}
+
+#[test]
+fn fences_among_what_is_dropped_are_bounded_as_the_gaps_are() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let (subscriber, _) = subscriber(4, overflow);
+        for number in 1..=20_000 {
+            let mut staged = Staged::default();
+            staged.push(notification("a"), b"a");
+            staged.push_fence(number);
+            subscriber.change().push_all(&mut staged);
+        }
+        let (mut fences, mut entries) = (Vec::new(), 0);
+        subscriber.drain(usize::MAX, |entry, _| {
+            entries += 1;
+            if let Entry::Fence(number) = entry {
+                fences.push(number);
+            }
+        });
+        assert!(entries <= 2 * (4 + 1024) + 1, "{entries}");
+        assert!(fences.is_sorted() && fences.last() == Some(&20_000));
+    }
+}
+
+#[test]
+fn an_overflow_that_was_read_when_the_clock_was_set_back_ends_no_sooner_than_it_begins() {
+    let ago = |seconds| clock::now() - Duration::from_secs(seconds);
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let (subscriber, _) = subscriber(1, overflow);
+        let mut staged = Staged::default();
+        // The last answer came before the clock was set back, and so did the first notification.
+        for received in [ago(10), ago(10), ago(60), ago(50)] {
+            let notification = Notification {
+                received: received.into(),
+                confirmed: ago(20).into(),
+                ..notification("a")
+            };
+            staged.push(notification, b"a");
+        }
+        subscriber.change().push_all(&mut staged);
+        let mut gap = None;
+        subscriber.drain(usize::MAX, |entry, _| {
+            if let Entry::Gap(it) = entry {
+                gap = Some(it);
+            }
+        });
+        let gap = gap.expect("an overflow");
+        // What was dropped may have been committed at any of those times.
+        assert!(gap.lost_at <= ago(60) && gap.lost_at <= gap.resumed_at);
+    }
+    let lost = Lost {
+        first: Some(Notification {
+            confirmed: (clock::now() + Duration::from_secs(60)).into(),
+            ..notification("a")
+        }),
+        count: 1,
+        breaks: Vec::new(),
+    };
+    let (subscriber, _) = subscriber(1, Overflow::DropOldest);
+    subscriber.lose(lost);
+    subscriber.drain(1, |entry, _| match entry {
+        Entry::Gap(gap) => assert!(gap.lost_at <= gap.resumed_at),
+        other => panic!("{other:?}"),
+    });
+}
+
+#[test]
+fn a_pool_that_is_beyond_its_bound_by_less_than_before_lets_nobody_grow_by_the_difference() {
+    let (budget, [pausing, dropping]) = pooled(64, [Overflow::Pause, Overflow::DropOldest]);
+    push_many(&pausing, 60);
+    push_many(&dropping, 32);
+    assert_eq!(
+        budget.used(),
+        9200,
+        "nobody has more than its part, or gives way"
+    );
+    pausing.drain(20, |_, _| ());
+    for _ in 0..40 {
+        push_many(&dropping, 1);
+        assert!(budget.used() <= 7400, "{}", budget.used());
+    }
+}
+
+/// A seat that is subscribed to channel `a` under number 1, and its consumer.
+fn seated() -> (Seat, Arc<Subscriber>) {
+    let subscriber = Arc::new(subscriber(1000, Overflow::DropOldest).0);
+    let seat = Seat::new(None, Box::new(|| {}));
+    seat.add_channel("a", 1);
+    seat.add_subscriber(Arc::clone(&subscriber), None);
+    (seat, subscriber)
+}
+
+fn hear(seat: &Seat, payload: &str) {
+    let notification = ReceivedNotification {
+        process_id: 1,
+        channel: "a",
+        payload,
+    };
+    let arrived = [Arrived::Notification(notification)].into_iter();
+    let unrouted = |_: &str, _: &str| Unrouted::Unexpected;
+    seat.take_batch(Moment::now(), arrived, unrouted, &mut Vec::new());
+}
+
+#[test]
+fn a_filter_applies_to_what_is_buffered_under_an_earlier_number_of_the_channel() {
+    let selection = |prefix: &str, channel: &str| Selection {
+        filter: Some(Filter::new(
+            Some(vec![channel.to_owned()]),
+            Some(prefix.to_owned()),
+            None,
+        )),
+        ..Selection::default()
+    };
+    let (seat, subscriber) = seated();
+    hear(&seat, "no");
+    hear(&seat, "yes 1");
+    seat.renumber_channel("a", 2);
+    hear(&seat, "yes 2");
+    seat.renumber_channel("a", 3);
+    hear(&seat, "yes 3");
+    seat.set_selection(&subscriber, selection("yes", "a"));
+    assert_eq!(buffered(&subscriber), 3);
+    seat.set_selection(&subscriber, selection("yes", "b"));
+    assert_eq!(drained(&subscriber), "");
+}
+
+#[test]
+fn of_the_numbers_of_a_channel_those_are_kept_under_which_something_is_buffered() {
+    let (seat, subscriber) = seated();
+    let (mut kept, mut since) = (Vec::new(), 0);
+    for number in 2..=100_000 {
+        if number % 30_000 == 0 {
+            hear(&seat, "before");
+        }
+        since += 1;
+        if let Some(used) = seat.renumber_channel("a", number) {
+            (kept, since) = (used, 0);
+        }
+        assert!(since <= 70, "{number}");
+    }
+    kept.sort_unstable();
+    assert_eq!(kept, [29_999, 59_999, 89_999]);
+    drained(&subscriber);
+    for number in 100_001..=100_070 {
+        kept = seat.renumber_channel("a", number).unwrap_or(kept);
+    }
+    assert_eq!(kept, [0; 0]);
 }
 
 #[test]

@@ -252,10 +252,11 @@ impl Seats {
             return;
         }
         let members = self.routes.entry_ref(channel).or_default();
+        // Who has the channel already hears it himself, or as a member of an audience.
         if let Err(place) = members.binary_search(&id) {
             members.insert(place, id);
+            self.audiences.note_seat(channel, id, true);
         }
-        self.audiences.note_seat(channel, id, true);
         if let Some(members) = self.routes.get(channel) {
             self.note_seats(members, id);
         }

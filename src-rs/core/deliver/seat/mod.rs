@@ -20,7 +20,7 @@ use by_name::ByName;
 pub use events::Event;
 use events::Events;
 use filters::{Filters, Judged};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use routes::Routes;
 pub(super) use staging::{Arrived, Unrouted};
@@ -241,6 +241,23 @@ impl Seat {
         inner.leave_audience();
         let before = inner.routes.subscribe(name, id);
         inner.forget(before);
+    }
+
+    /// Gives a channel that is routed another number; consumers may still have something of it under the one before. Now and then
+    /// gives those of all such numbers under which a buffer has something, and forgets the others.
+    pub fn renumber_channel(&self, name: &str, id: u32) -> Option<Vec<u32>> {
+        let mut inner = self.inner.lock();
+        inner.leave_audience();
+        let before = inner.routes.renumber(name, id);
+        inner.forget(before);
+        if !inner.routes.has_many_former() {
+            return None;
+        }
+        let mut used = HashSet::new();
+        for subscriber in inner.subscribers() {
+            subscriber.note_channels(&mut used);
+        }
+        Some(inner.routes.keep_former(&used))
     }
 
     /// Stops routing a channel.
@@ -481,12 +498,13 @@ impl Inner {
     fn select(&mut self, place: usize, subscriber: &Subscriber, selection: Selection) -> u64 {
         let Selection { coalesce, filter } = selection;
         self.set_filter(place, filter);
-        let mut names = None;
+        let mut channels = None;
         subscriber.select(coalesce, |notification, payload| {
-            let channel_id = notification.channel;
-            // Of a channel that is not subscribed to any more nothing is delivered anyway.
-            let names = names.get_or_insert_with(|| self.routes.names());
-            let (Some(filters), Some(channel)) = (&mut self.filters, names.get(&channel_id)) else {
+            let channels = channels.get_or_insert_with(|| self.routes.by_number());
+            let (Some(filters), Some(&(channel_id, channel))) =
+                (&mut self.filters, channels.get(&notification.channel))
+            else {
+                // Of a channel that is not subscribed to any more nothing is delivered anyway.
                 return true;
             };
             let judged = Judged {

@@ -17,7 +17,7 @@ type Members = Arc<[usize]>;
 /// The members of a channel that only the first consumer wants: one list for all seats, as most of thousands have no other.
 static FIRST_ALONE: LazyLock<Members> = LazyLock::new(|| Arc::new([0]));
 
-/// Unused member lists are forgotten when there are this many more lists than after the last time.
+/// Unused member lists, and former numbers, are forgotten when there are this many more than after the last time.
 const SWEEP_AFTER: usize = 64;
 
 /// Where the notifications of a channel go.
@@ -38,6 +38,15 @@ pub(super) struct Routes {
     /// The different lists of members, but for [`FIRST_ALONE`] and the empty one.
     known: Option<Box<HashSet<Members>>>,
     known_after_sweep: usize,
+    /// Made for the first.
+    former: Option<Box<Former>>,
+}
+
+/// The numbers that channels had before, under which notifications may still be buffered.
+#[derive(Debug, Default)]
+struct Former {
+    names: HashMap<u32, SmolStr>,
+    after_sweep: usize,
 }
 
 impl Routes {
@@ -73,11 +82,19 @@ impl Routes {
         &self.everything
     }
 
-    /// The names of the channels that the listener is subscribed to, by their numbers.
-    pub(super) fn names(&self) -> HashMap<u32, &str> {
+    /// The channels that the listener is subscribed to, each with its present number, by all numbers under which there may be
+    /// something of them.
+    pub(super) fn by_number(&self) -> HashMap<u32, (u32, &str)> {
         let numbered = self.by_channel.iter();
-        numbered
-            .filter_map(|(name, route)| Some((route.id?, name.as_str())))
+        let present = numbered.filter_map(|(name, route)| Some((route.id?, name)));
+        let former = self.former.iter().flat_map(|former| &former.names);
+        let former = former.filter_map(|(number, name)| {
+            let (id, _) = self.get(name)?;
+            Some((*number, (id, name.as_str())))
+        });
+        present
+            .map(|(id, name)| (id, (id, name.as_str())))
+            .chain(former)
             .collect()
     }
 
@@ -85,6 +102,30 @@ impl Routes {
     pub(super) fn subscribe(&mut self, channel: &str, id: u32) -> Option<u32> {
         let before = route(&mut self.by_channel, channel).id.replace(id);
         before.filter(|before| *before != id)
+    }
+
+    /// A channel has another number from now on; what is buffered under the one before stays that channel's. Gives that number.
+    pub(super) fn renumber(&mut self, channel: &str, id: u32) -> Option<u32> {
+        let before = self.subscribe(channel, id)?;
+        let former = self.former.get_or_insert_default();
+        former.names.insert(before, channel.into());
+        Some(before)
+    }
+
+    /// Whether it is time to look which former numbers are still in use.
+    pub(super) fn has_many_former(&self) -> bool {
+        let is_many = |it: &Former| it.names.len() > 2 * it.after_sweep + SWEEP_AFTER;
+        self.former.as_deref().is_some_and(is_many)
+    }
+
+    /// Keeps those of the former numbers that are among `used`, and gives them.
+    pub(super) fn keep_former(&mut self, used: &HashSet<u32>) -> Vec<u32> {
+        let Some(former) = &mut self.former else {
+            return Vec::new();
+        };
+        former.names.retain(|number, _| used.contains(number));
+        former.after_sweep = former.names.len();
+        former.names.keys().copied().collect()
     }
 
     /// The listener is no longer subscribed to a channel. Consumers go on to want it. Gives the number that it had.

@@ -210,14 +210,7 @@ impl<S: Sessions> Supervisor<S> {
         let mut last = Instant::now();
         let mut attempts = Attempts::new();
         let mut bare = Bare::default();
-        let mut joining = self.waiting.joining();
         loop {
-            // Who joins has not been refused, and waits for no more than one attempt.
-            let joined = self.waiting.joining();
-            if joined > joining {
-                next = next.min(last + PATIENCE);
-            }
-            joining = joined;
             let may_begin = options.max_attempts.is_none_or(|max| begun < max);
             if !may_begin && attempts.is_empty() {
                 return Err(Some(error));
@@ -230,8 +223,8 @@ impl<S: Sessions> Supervisor<S> {
                 }
             };
             match self.accept_joining(ended_or_due).await.ok_or(None)? {
-                // Somebody joined.
-                None => {}
+                // Who joins has not been refused, and waits for no more than one attempt.
+                None => next = next.min(last + PATIENCE),
                 Some(None) => {
                     begun += 1;
                     last = Instant::now();

@@ -262,6 +262,12 @@ impl Queue {
         true
     }
 
+    /// The number of the channel of each notification that waits.
+    pub(super) fn waiting_channels(&self) -> impl Iterator<Item = u32> {
+        let waiters = self.waiting.iter().flat_map(|waiting| &waiting.waiters);
+        waiters.map(|waiter| waiter.notification.channel)
+    }
+
     /// When the first of the notifications that wait was read.
     pub(super) fn waiting_since(&self) -> Option<Moment> {
         let first = self.waiting.as_ref()?.waiters.front()?;

@@ -521,3 +521,18 @@ fn a_member_that_gets_the_channel_of_another_audience_hears_it_from_then_on() {
         assert_eq!(listener.drained(), own);
     }
 }
+
+#[test]
+fn a_member_whose_channel_is_added_once_more_gets_each_notification_once() {
+    let scene = Scene::new(&[BOUNDS; 4]);
+    let member = &scene.listeners[2];
+    scene.feed.add_channel(member.id, "a");
+    scene.publish(&["1"]);
+    assert_eq!(scene.shared(), ("1".to_owned(), vec![0, 1, 2, 3]));
+    assert_eq!((member.drained(), member.received()), (String::new(), 1));
+    // It hears for itself as soon as it is no member any more.
+    member.seat.add_channel("b", 8);
+    scene.feed.add_channel(member.id, "b");
+    scene.publish(&["2"]);
+    assert_eq!((member.drained(), member.received()), ("2".to_owned(), 2));
+}

@@ -137,6 +137,30 @@ async fn who_joins_after_a_loss_has_the_next_attempt_at_once_and_no_gap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_joins_when_another_leaves_has_the_next_attempt_at_once_too() {
+    let mut policy = policy();
+    if let Some(reconnect) = &mut policy.reconnect {
+        reconnect.initial_delay = Duration::from_secs(600);
+        reconnect.max_delay = Duration::from_secs(600);
+    }
+    let attempts = [
+        Attempt::FailsAfter(SECOND / 2, lost("refused")),
+        Attempt::UpAfter(SECOND / 2, 2),
+    ];
+    let retry = policy.reconnect;
+    let scene = Scene::started(policy, attempts).await;
+    scene.pass(20 * SECOND).await;
+    scene.script.end(lost("gone"));
+    scene.until("disconnected").await;
+    let leaving = scene.join("b", retry);
+    scene.until("attempt 1").await;
+    scene.leave(leaving.id, "b");
+    let mut joined = scene.join("c", None);
+    scene.pass(2 * SECOND).await;
+    assert!(matches!(joined.started.try_recv(), Ok(Ok(()))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_all_attempts_is_everybodys() {
     let failures = (0..2).map(|_| Attempt::FailsAfter(SECOND / 2, lost("refused")));
     let mut scene = Scene::started(attempts_of(2), failures).await;
