@@ -135,15 +135,24 @@ test('a statement that was executed is not run again for what it says', async (t
   await run(`CREATE TABLE ${name} (n int4)`)
   await run(`CREATE TYPE ${name}_pair AS (a int4, b int4)`)
   t.teardown(() => run(`DROP TABLE ${name}; DROP TYPE ${name}_pair CASCADE`))
-  // A procedure that commits, and fails as if a composite or a statement were out of date.
-  for (const state of ['22P02', '26000']) {
+  // A procedure that commits, and fails as if a composite, a statement or a type were out of date.
+  for (const [state, message] of [
+    ['22P02', 'no'],
+    ['26000', 'no'],
+    ['XX000', 'cache lookup failed for type 1'],
+  ] as const) {
     await connection.executeBatch(`CREATE OR REPLACE PROCEDURE ${name}_fail(p ${name}_pair) LANGUAGE plpgsql AS $$
-      BEGIN INSERT INTO ${name} VALUES (1); COMMIT; RAISE 'no' USING ERRCODE = '${state}'; END $$`)
-    await connection.executeBatch(`TRUNCATE ${name}`)
-    await t.throwsAsync(connection.execute(`CALL ${name}_fail($1)`, [{ a: 1, b: 2 }]), {
-      instanceOf: DatabaseError,
-    })
-    t.is(await connection.fetchVal(`SELECT count(*)::int4 FROM ${name}`), 1, state)
+      BEGIN INSERT INTO ${name} VALUES (1); COMMIT; RAISE '${message}' USING ERRCODE = '${state}'; END $$`)
+    const call = `CALL ${name}_fail($1)`
+    const pair = { a: 1, b: 2 }
+    for (const run of [
+      () => connection.execute(call, [pair]),
+      () => connection.pipeline([[call, [pair]]]),
+    ]) {
+      await connection.executeBatch(`TRUNCATE ${name}`)
+      await t.throwsAsync(run(), { instanceOf: DatabaseError })
+      t.is(await connection.fetchVal(`SELECT count(*)::int4 FROM ${name}`), 1, state)
+    }
   }
 })
 

@@ -20,7 +20,7 @@ use prepared::refuse_copy;
 pub use prepared::{Column, Description};
 pub(crate) use prepared::{Plan, Prepared};
 
-use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage, Stage};
+use crate::base::error::{Again, Error, ErrorKind, Result, Stage};
 use crate::protocol::TransactionStatus;
 use crate::query::backend::{Backend, Execution};
 use crate::query::values::{Dates, Param, Tape};
@@ -223,27 +223,20 @@ fn is_stale(error: &Error) -> bool {
     error.again.may_help || names_a_plan(error)
 }
 
+/// Whether the server says so. What it says once the statement runs is of the statements within it.
 fn names_a_plan(error: &Error) -> bool {
-    let stage = error.again.stage;
-    if stage == Stage::Committing {
-        return false;
-    }
-    error.server.as_deref().is_some_and(|server| {
-        // The server localizes messages, but not the name of the routine.
-        let routine = server.routine.as_deref();
-        let is_of_plan = match &*server.sql_state {
-            "26000" => true,
-            // Another number of parameters, or of columns.
-            "08P01" => matches!(routine, Some("exec_bind_message" | "PortalSetResultFormat")),
-            "0A000" => routine == Some("RevalidateCachedQuery"),
-            _ => false,
-        };
-        // What a statement says once it runs is of the statements within it.
-        names_a_type(server) || (is_of_plan && stage == Stage::Unbound)
-    })
-}
-
-/// Whether a type is gone. The server does not localize the messages of internal errors.
-fn names_a_type(server: &ServerMessage) -> bool {
-    server.sql_state == "XX000" && server.message.starts_with("cache lookup failed for type")
+    error.again.stage == Stage::Unbound
+        && error.server.as_deref().is_some_and(|server| {
+            // The server localizes messages, but neither those of internal errors nor the name of the routine.
+            let routine = server.routine.as_deref();
+            match &*server.sql_state {
+                "26000" => true,
+                // Another number of parameters, or of columns.
+                "08P01" => matches!(routine, Some("exec_bind_message" | "PortalSetResultFormat")),
+                "0A000" => routine == Some("RevalidateCachedQuery"),
+                // A type is gone.
+                "XX000" => server.message.starts_with("cache lookup failed for type"),
+                _ => false,
+            }
+        })
 }

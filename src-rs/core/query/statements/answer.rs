@@ -60,7 +60,7 @@ pub(super) async fn read(
             }
             Some(Message::PortalSuspended) => Part::Suspended,
             Some(Message::ErrorResponse(error)) => {
-                may_harm |= is_bound && !super::names_a_type(&error);
+                may_harm |= is_bound;
                 if refused.is_none() {
                     stage = match (left, is_bound) {
                         (0, _) => Stage::Committing,
