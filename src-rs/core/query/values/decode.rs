@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::codec::Geometry;
 use super::tape::{OTHER, PRESENT};
-use super::{Codec, DAY_MS, Dates, EPOCH_DAYS, EPOCH_MS, MAX_DATE_MS, Moment, Tape, numeric};
+use super::{
+    Codec, DAY_MS, Dates, EPOCH_DAYS, EPOCH_MS, MAX_DATE_MS, Moment, Tape, number, numeric,
+};
 
 /// Why a value cannot be given to JavaScript.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Codec {
             Self::Int4 => tape.number(i32::from_be_bytes(fixed(raw)?)),
             Self::Oid => tape.number(u32::from_be_bytes(fixed(raw)?)),
             Self::Int8 | Self::Xid8 => tape.integer(i64::from_be_bytes(fixed(raw)?)),
-            Self::Float4 => tape.number(widen(f32::from_be_bytes(fixed(raw)?))),
+            Self::Float4 => tape.number(number::widen(f32::from_be_bytes(fixed(raw)?))),
             Self::Float8 => tape.number(f64::from_be_bytes(fixed(raw)?)),
             Self::Numeric => tape.text(&numeric::decode(raw).ok_or_else(malformed)?),
             Self::Text | Self::Name | Self::Xml | Self::Json | Self::Plain | Self::Money => {
@@ -113,11 +115,6 @@ fn fixed<const N: usize>(raw: &[u8]) -> Decoded<[u8; N]> {
 
 fn utf8(raw: &[u8]) -> Decoded<&str> {
     std::str::from_utf8(raw).map_err(|_| Unread::Why("holds text that is not UTF-8"))
-}
-
-/// The number with the shortest decimal text that names the same float4: 0.1, not 0.10000000149011612.
-fn widen(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| value.into())
 }
 
 /// A `"char"` as the server itself writes it as text.
@@ -249,7 +246,9 @@ fn vector(raw: &[u8], tape: &mut Tape) -> Decoded<()> {
     }
     tape.flag(PRESENT);
     tape.length(dimensions);
-    let numbers = chunks.iter().map(|it| widen(f32::from_be_bytes(*it)));
+    let numbers = chunks
+        .iter()
+        .map(|it| number::widen(f32::from_be_bytes(*it)));
     tape.numbers.extend(numbers);
     Ok(())
 }

@@ -18,7 +18,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::codec::Geometry;
-use super::{Codec, DAY_MS, EPOCH_DAYS, EPOCH_MS, Moment, Param, json, numeric, type_name};
+use super::{Codec, DAY_MS, EPOCH_DAYS, EPOCH_MS, Moment, Param, json, number, numeric, type_name};
 use crate::base::error::{Error, ErrorKind, Result};
 
 /// How much of a string an error shows.
@@ -337,11 +337,7 @@ fn float4(value: f64, param: &Param) -> std::result::Result<f32, Mismatch> {
 fn decimal(param: &Param, out: &mut BytesMut) -> std::result::Result<(), Mismatch> {
     let written = match param {
         Param::Text(text) | Param::HugeInt(text) => numeric::encode(text, out),
-        // Rust writes the same shortest digits as JavaScript, but never an exponent.
-        Param::Number(value) if value.is_infinite() => {
-            numeric::encode(if *value < 0.0 { "-inf" } else { "inf" }, out)
-        }
-        Param::Number(value) => numeric::encode(&value.to_string(), out),
+        Param::Number(value) => numeric::encode(&number::text(*value), out),
         Param::BigInt(value) => numeric::encode(&value.to_string(), out),
         _ => None,
     };

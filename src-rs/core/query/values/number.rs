@@ -1,5 +1,8 @@
 //! Numbers as JavaScript writes them.
 
+use std::fmt::LowerExp;
+use std::str::FromStr;
+
 /// What `String(value)` gives in JavaScript (<https://tc39.es/ecma262/#sec-numeric-types-number-tostring>): the shortest digits that
 /// name the number. `-0` keeps its sign, unlike there.
 pub(super) fn text(value: f64) -> String {
@@ -12,7 +15,7 @@ pub(super) fn text(value: f64) -> String {
             "-Infinity".to_owned()
         };
     }
-    let scientific = closest(value);
+    let scientific = closest(value, MANY_DIGITS);
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let (sign, unsigned) = match mantissa.strip_prefix('-') {
@@ -37,18 +40,26 @@ pub(super) fn text(value: f64) -> String {
     }
 }
 
+/// The number that the shortest digits name which name this one among the numbers of its own type: 0.1, not 0.10000000149011612.
+pub(super) fn widen(value: f32) -> f64 {
+    closest(value, MANY_DIGITS_OF_A_FLOAT)
+        .parse()
+        .unwrap_or_else(|_| value.into())
+}
+
 /// From so many digits on, two numbers of as few digits can be equally near.
 const MANY_DIGITS: usize = 15;
+const MANY_DIGITS_OF_A_FLOAT: usize = 7;
 
 /// The number with the fewest digits that names it, in scientific notation. Of two that are equally near it is the even one, as in
-/// JavaScript; Rust's shortest form is the other one.
-fn closest(value: f64) -> String {
+/// JavaScript and on the server; Rust's shortest form is the other one.
+fn closest<T: LowerExp + FromStr + PartialEq>(value: T, many: usize) -> String {
     let shortest = format!("{value:e}");
     let mantissa = shortest.split('e').next().unwrap_or_default();
     let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
-    if digits >= MANY_DIGITS {
+    if digits >= many {
         let rounded = format!("{value:.*e}", digits - 1);
-        if rounded.parse() == Ok(value) {
+        if rounded.parse().is_ok_and(|parsed: T| parsed == value) {
             return rounded;
         }
     }

@@ -83,6 +83,12 @@ fn numeric_takes_strings_numbers_and_bigints() {
     for (param, expected) in [
         (text("1.10"), "1.10"),
         (Param::Number(0.1), "0.1"),
+        // Halfway between numbers of 17 digits, of which JavaScript writes the even one.
+        (Param::Number(120.728_912_353_515_63), "120.72891235351562"),
+        (
+            Param::Number(((1_u64 << 60) - 256) as f64),
+            "1152921504606846700",
+        ),
         (Param::Number(1e21), "1000000000000000000000"),
         (Param::Number(5e-324), &format!("0.{}5", "0".repeat(323))),
         (Param::Number(f64::NAN), "NaN"),
