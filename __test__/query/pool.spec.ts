@@ -7,15 +7,16 @@ import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import {
   ConnectionClosedError,
+  ConnectionExecuteError,
   ConnectionFailedError,
   ConnectionPool,
   ConnectionPoolExecuteError,
   DatabaseError,
 } from 'pglisten'
-import { openPool } from '../support/connect.js'
+import { connect, openPool } from '../support/connect.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { serverDsn } from '../../lab/server/test-server.js'
-import { ask, sessionCount } from '../support/listener.js'
+import { ask, notify, openListener, sessionCount } from '../support/listener.js'
 import { isPending } from '../support/occupy.js'
 import { waitFor, within } from '../../lab/wait.js'
 
@@ -332,4 +333,69 @@ test('two hundred callers share three connections', async (t) => {
   )
   t.true((await watching) <= 3)
   t.true(pool.status().size <= 3)
+})
+
+for (const encoding of ['LATIN1', 'SQL_ASCII']) {
+  test(`text is not exchanged while the session has ${encoding}, and nobody else gets that session`, async (t) => {
+    const pool = await openPool(t, { maxDbPoolSize: 1 })
+    const first = await pool.connection()
+    await first.execute('CREATE TEMPORARY TABLE words (word text)')
+    const insert = () => first.execute('INSERT INTO words VALUES ($1)', ['é'])
+    await insert()
+    // As a dump begins. The text behind it is of the message that the server has read already.
+    await first.executeBatch(`SET client_encoding = '${encoding}'; INSERT INTO words VALUES ('é')`)
+    const refused = {
+      instanceOf: ConnectionExecuteError,
+      message: new RegExp(`\`client_encoding\` to be \`UTF8\`, got \`${encoding}\``),
+    }
+    await t.throwsAsync(insert(), refused)
+    await t.throwsAsync(first.fetchVal('SELECT 1'), refused)
+    await t.throwsAsync(first.pipeline(['SELECT 1']), refused)
+    await t.throwsAsync(first.executeBatch("INSERT INTO words VALUES ('é')"), refused)
+    await t.throwsAsync(first.copyFrom('COPY words FROM STDIN', ['é']), refused)
+    await first.executeBatch("SET client_encoding = 'UTF8'")
+    await insert()
+    const words = await first.fetch('SELECT DISTINCT word FROM words')
+    t.deepEqual([...words], [{ word: 'é' }])
+    await first.executeBatch(`SET client_encoding = '${encoding}'`)
+    const processId = first.info.processId
+    await first.close()
+    await using second = await pool.connection()
+    t.not(second.info.processId, processId)
+    t.is(await second.fetchVal('SELECT $1::text', ['é']), 'é')
+  })
+}
+
+test('a session with another encoding is used on once it is reset', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1, connRecyclingMethod: 'clean' })
+  const first = await pool.connection()
+  const processId = first.info.processId
+  await first.executeBatch("SET client_encoding = 'LATIN1'")
+  await first.close()
+  await using second = await pool.connection()
+  t.is(second.info.processId, processId)
+  t.is(await second.fetchVal('SELECT $1::text', ['é']), 'é')
+})
+
+test('a transaction that ends takes its encoding with it', async (t) => {
+  const connection = await connect(t)
+  await t.throwsAsync(
+    connection.transaction(async (tx) => {
+      await tx.executeBatch("SET client_encoding = 'LATIN1'")
+      await tx.execute('SELECT 1')
+    }),
+    { instanceOf: ConnectionExecuteError, message: /client_encoding/ },
+  )
+  t.is(await connection.fetchVal('SELECT $1::text', ['é']), 'é')
+})
+
+test('a listener hears payloads as they were sent also when its session was given another encoding', async (t) => {
+  const { listener } = await openListener(t)
+  const channel = uniqueName('encoded')
+  await listener.startup()
+  const heard = listener.once(channel, { timeoutMs: 20_000 })
+  await listener.connection.executeBatch("SET client_encoding = 'LATIN1'")
+  await listener.sync()
+  await notify(channel, 'é')
+  t.is((await heard).payload, 'é')
 })

@@ -38,6 +38,15 @@ pub(crate) fn check_length(what: &str, length: usize) -> io::Result<()> {
     ))
 }
 
+/// The parameter with the encoding in which a session exchanges text.
+const ENCODING: &str = "client_encoding";
+
+/// Whether an encoding is another one than UTF-8.
+fn is_foreign(encoding: &str) -> bool {
+    let is_utf8 = |name: &&str| encoding.eq_ignore_ascii_case(name);
+    !["UTF8", "UTF-8", "UNICODE"].iter().any(is_utf8)
+}
+
 /// The facts that a connection and its client share.
 #[derive(Debug)]
 pub(super) struct State {
@@ -49,6 +58,8 @@ pub(super) struct State {
     /// How often a statement has made the server forget every prepared statement.
     discards: AtomicUsize,
     parameters: Mutex<Parameters>,
+    /// The session exchanges text in another encoding than UTF-8, as far as the server has told.
+    is_foreign: AtomicBool,
 }
 
 impl State {
@@ -59,12 +70,16 @@ impl State {
             is_closed: AtomicBool::new(false),
             end: OnceLock::new(),
             discards: AtomicUsize::new(0),
+            is_foreign: AtomicBool::new(parameters.get(ENCODING).is_some_and(is_foreign)),
             parameters: Mutex::new(parameters),
         }
     }
 
     /// The server has reported a parameter.
     pub(super) fn reported(&self, name: String, value: String) {
+        if name == ENCODING {
+            self.is_foreign.store(is_foreign(&value), Ordering::Release);
+        }
         self.parameters.lock().set(name, value);
     }
 
@@ -264,6 +279,27 @@ impl Client {
         self.state.parameters.lock().clone()
     }
 
+    /// Whether the session exchanges text in another encoding than UTF-8.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.state.is_foreign.load(Ordering::Acquire)
+    }
+
+    /// Refuses what may hold text that the server would take, or give, for other text.
+    pub(crate) fn check_encoding(&self) -> Result<()> {
+        if !self.is_foreign() {
+            return Ok(());
+        }
+        let parameters = self.state.parameters.lock();
+        let encoding = parameters.get(ENCODING).unwrap_or_default();
+        Err(Error::new(
+            ErrorKind::Execute,
+            format!(
+                "Expected the session's `client_encoding` to be `UTF8`, got `{encoding}`: the server would take text for other text. \
+                 Set it back with `executeBatch()`, which takes what is ASCII, and name the encoding of a file where it is read"
+            ),
+        ))
+    }
+
     /// The key with which the server lets a statement be cancelled.
     #[must_use]
     pub fn cancel_token(&self) -> Option<&CancelToken> {
@@ -310,14 +346,22 @@ impl Client {
         Ok(responses)
     }
 
+    /// A request of the simple query protocol. What is ASCII is the same in all encodings.
+    pub(crate) fn simple(&self, sql: &str) -> Result<Request> {
+        if !sql.is_ascii() {
+            self.check_encoding()?;
+        }
+        Request::simple(sql)
+    }
+
     /// Runs statements without parameters, separated by semicolons, and gives their rows as text.
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<TextRow>> {
-        text_rows(self.send(Request::simple(sql)?)).await
+        text_rows(self.send(self.simple(sql)?)).await
     }
 
     /// Runs statements without parameters, separated by semicolons, and drops their rows as they come.
     pub(crate) async fn batch_execute(&self, sql: &str) -> Result<()> {
-        each_row(self.send(Request::simple(sql)?), |_| Ok(())).await
+        each_row(self.send(self.simple(sql)?), |_| Ok(())).await
     }
 
     /// Runs a statement without parameters that has one row, and gives that as text. What a server sends beyond it is not kept.
@@ -329,7 +373,7 @@ impl Client {
             }
             Ok(())
         };
-        each_row(self.send(Request::simple(sql)?), keep).await?;
+        each_row(self.send(self.simple(sql)?), keep).await?;
         Ok(first)
     }
 }

@@ -167,6 +167,11 @@ impl Backend {
         self.wire.is_closed()
     }
 
+    /// Whether its session exchanges text in another encoding than UTF-8.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.wire.is_foreign()
+    }
+
     /// Whether it goes to a primary that its cluster has left behind.
     pub(crate) fn is_left_behind(&self) -> bool {
         let cluster = self
@@ -251,7 +256,7 @@ impl Backend {
         sql: &str,
         tries: usize,
     ) -> Result<Option<Vec<TextRow>>> {
-        let mut request = Request::simple(sql)?;
+        let mut request = self.wire.simple(sql)?;
         for _ in 0..tries {
             let cancellations = self.cancellations.load(Ordering::Acquire);
             request = match self.wire.send_outside_block(request) {
@@ -262,7 +267,7 @@ impl Backend {
                             && (cancellations % 2 == 1
                                 || self.cancellations.load(Ordering::Acquire) != cancellations) =>
                     {
-                        Request::simple(sql)?
+                        self.wire.simple(sql)?
                     }
                     outcome => return outcome.map(Some),
                 },
@@ -373,7 +378,7 @@ impl Backend {
     }
 
     fn ask_to_prepare(&self, name: &str, sql: &str) -> Result<Responses> {
-        self.check_not_interrupted()?;
+        self.check_ready()?;
         Ok(self.wire.send(Request::extended(|messages| {
             protocol::check_length("its text has", sql.len())?;
             frontend::parse(name, sql, [], messages)?;
@@ -486,7 +491,7 @@ impl Backend {
     where
         Formats: ExactSizeIterator<Item = bool>,
     {
-        self.check_not_interrupted()?;
+        self.check_ready()?;
         let request = Request::extended(|messages| {
             // What was parsed without a name is there until the next text is.
             let mut parsed = None;
@@ -521,7 +526,7 @@ impl Backend {
         params: &[Encoded],
         formats: impl ExactSizeIterator<Item = bool>,
     ) -> Result<Responses> {
-        self.check_not_interrupted()?;
+        self.check_ready()?;
         Ok(self.wire.send(Request::extended(|messages| {
             statement.write_parse(messages)?;
             bind(portal, &statement.name, params, formats, messages)
@@ -530,7 +535,7 @@ impl Backend {
 
     /// Asks for the next rows of a portal, of which there may be more.
     pub(crate) fn fetch(&self, portal: &str, most: u32) -> Result<Responses> {
-        self.check_not_interrupted()?;
+        self.check_ready()?;
         let most = i32::try_from(most).unwrap_or(i32::MAX);
         Ok(self.wire.send(Request::extended(|messages| {
             frontend::execute(portal, most, messages)
@@ -546,8 +551,14 @@ impl Backend {
 
     /// Sends a request of an operation.
     pub(crate) fn send(&self, request: Request) -> Result<Responses> {
-        self.check_not_interrupted()?;
+        self.check_ready()?;
         Ok(self.wire.send(request))
+    }
+
+    /// Refuses what the running operation must not send.
+    fn check_ready(&self) -> Result<()> {
+        self.check_not_interrupted()?;
+        self.wire.check_encoding()
     }
 
     fn check_not_interrupted(&self) -> Result<()> {

@@ -201,6 +201,11 @@ impl managed::Manager for Opener {
             };
             cleaned?;
         }
+        if backend.is_foreign() {
+            return Err(RecycleError::message(
+                "the session exchanges text in another encoding",
+            ));
+        }
         if backend.transaction_status() != TransactionStatus::Idle {
             return Err(RecycleError::message("a transaction is open"));
         }

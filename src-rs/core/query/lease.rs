@@ -436,6 +436,10 @@ impl Drop for InUse<'_> {
     fn drop(&mut self) {
         if let HeldConnection::Session(session) = &*self.held {
             session.in_flight.fetch_sub(1, Ordering::Relaxed);
+            // Payloads would come in another encoding, which they do outside of transactions. The listener gets another session.
+            if self.is_foreign() && self.transaction_status() == TransactionStatus::Idle {
+                self.abandon();
+            }
         }
     }
 }
