@@ -91,6 +91,7 @@ interface TemporalNamespace {
  * | `hstore` | object or `Map` of strings and nulls |
  * | geometric types, `vector` | as they are read |
  * | arrays of these | array, nested for each dimension, with nulls; `Set`, typed arrays, `BoundedArray` |
+ * | arrays of `json`, `jsonb` | the same, of one dimension: an array within it is JSON; of several as a `BoundedArray` |
  *
  * A `URL` is its text. An object with a method `toPostgres` is what that returns. The parts of an object or an array are what they
  * would be by themselves.
@@ -131,7 +132,8 @@ interface TypeOptions {
      */
     infinity?: 'number' | 'string' | 'error' | undefined;
     /**
-     * Whether arrays with other lower bounds than 1 are read as `BoundedArray` (`keep`) or as plain arrays (`drop`).
+     * Whether arrays with other lower bounds than 1 are read as `BoundedArray` (`keep`) or as plain arrays (`drop`). An array of `json` or
+     * `jsonb` with several dimensions is always a `BoundedArray`.
      * @default 'drop'
      */
     arrayBounds?: 'keep' | 'drop' | undefined;
@@ -3386,8 +3388,9 @@ type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTime
 declare function connect(options?: ConnectOptions | string, callOptions?: CallOptions): Promise<Connection>;
 
 /**
- * A PostgreSQL array with lower bounds, such as `[2:4]={1,2,3}`. It is read where the option `arrayBounds` is `keep`, for an array
- * that has other lower bounds than 1, and can be given as a parameter.
+ * A PostgreSQL array with lower bounds, such as `[2:4]={1,2,3}`. It can be given as a parameter. It is read where the option `arrayBounds`
+ * is `keep`, for an array that has other lower bounds than 1, and always for an array of `json` or `jsonb` that has several dimensions:
+ * an array within an array of JSON could be JSON itself, which it is in a plain array.
  */
 declare class BoundedArray<Element = unknown> {
     /** The index of the first element of each dimension, integers of 32 bits. */

@@ -1,7 +1,13 @@
 // Three clients of PostgreSQL behind one face: each reads a value, and gives it back as a parameter in every way that it documents.
 
 import { Client as PgClient } from 'pg'
-import { connect, type QueryOptions, type QueryParameter, type TypeOptions } from 'pglisten'
+import {
+  BoundedArray,
+  connect,
+  type QueryOptions,
+  type QueryParameter,
+  type TypeOptions,
+} from 'pglisten'
 import postgres from 'postgres'
 
 /** A session of a client. */
@@ -39,6 +45,10 @@ function asJson(value: unknown, type: string): unknown {
       if (depth > 1) return elements(element as unknown[], depth - 1)
       return element === null ? null : JSON.stringify(element)
     })
+  if (value instanceof BoundedArray) {
+    const { values, lowerBounds } = value
+    return new BoundedArray(elements([...values], lowerBounds.length), lowerBounds)
+  }
   return elements(value as unknown[], Array.isArray((value as unknown[])[0]) ? 2 : 1)
 }
 

@@ -1,7 +1,7 @@
 // Every type with three clients: what each reads, and whether that is the same value when it is given back.
 
 import { isDeepStrictEqual } from 'node:util'
-import { connect } from 'pglisten'
+import { BoundedArray, connect } from 'pglisten'
 import { CREATE_TYPES, TYPES, type Case } from './cases.js'
 import { FORMS, NODE_POSTGRES, POSTGRES_JS, pglisten, type Client, type Reader } from './clients.js'
 import { OUTCOMES, judge, type Outcome } from './outcome.js'
@@ -192,7 +192,8 @@ const IS_JSON = /^jsonb?\b/
 
 /** JSON is what `JSON.parse` returns, and not what that happens to be. */
 function kindOfJson(value: unknown, type: string, text: string): string[] {
-  if (type.endsWith('[]') && Array.isArray(value)) return ['array', 'JSON value']
+  const isArray = Array.isArray(value) || value instanceof BoundedArray
+  if (type.endsWith('[]') && isArray) return ['array', 'JSON value']
   return isDeepStrictEqual(value, JSON.parse(text)) ? ['JSON value'] : kindOf(value)
 }
 

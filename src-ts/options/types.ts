@@ -24,6 +24,7 @@ import { temporalDecoders, type TemporalNamespace } from './temporal.js'
  * | `hstore` | object or `Map` of strings and nulls |
  * | geometric types, `vector` | as they are read |
  * | arrays of these | array, nested for each dimension, with nulls; `Set`, typed arrays, `BoundedArray` |
+ * | arrays of `json`, `jsonb` | the same, of one dimension: an array within it is JSON; of several as a `BoundedArray` |
  *
  * A `URL` is its text. An object with a method `toPostgres` is what that returns. The parts of an object or an array are what they
  * would be by themselves.
@@ -69,7 +70,8 @@ export interface TypeOptions {
    */
   infinity?: 'number' | 'string' | 'error' | undefined
   /**
-   * Whether arrays with other lower bounds than 1 are read as `BoundedArray` (`keep`) or as plain arrays (`drop`).
+   * Whether arrays with other lower bounds than 1 are read as `BoundedArray` (`keep`) or as plain arrays (`drop`). An array of `json` or
+   * `jsonb` with several dimensions is always a `BoundedArray`.
    * @default 'drop'
    */
   arrayBounds?: 'keep' | 'drop' | undefined

@@ -2,9 +2,15 @@
 
 import test, { type ExecutionContext } from 'ava'
 import * as fc from 'fast-check'
-import { ArgumentRangeError, ArgumentTypeError, ConnectionExecuteError } from 'pglisten'
-import type { Connection, QueryParameter } from 'pglisten'
+import {
+  ArgumentRangeError,
+  ArgumentTypeError,
+  BoundedArray,
+  ConnectionExecuteError,
+} from 'pglisten'
+import type { Connection, QueryOptions, QueryParameter } from 'pglisten'
 import { connect } from '../../support/connect.js'
+import { literal } from '../../../lab/types/samples.js'
 import { uniqueName } from '../../../lab/unique-name.js'
 
 const RUNS = 200
@@ -199,6 +205,62 @@ test('a string for json is taken as JSON text', async (t) => {
     message: /invalid input syntax for type json/,
   })
   t.deepEqual(await roundTrip(connection, 'jsonb[]', ['[1,2]', { a: 1 }]), [[1, 2], { a: 1 }])
+})
+
+for (const json of ['json', 'jsonb']) {
+  test(`an array of ${json} that was read is given back as it was, in a composite and in a record too`, async (t) => {
+    const connection = await connect(t)
+    const type = uniqueName('holder')
+    await connection.executeBatch(`
+      CREATE TYPE ${type} AS (list ${json}[]);
+      CREATE TEMPORARY TABLE holders (list ${json}[], holder ${type})`)
+    t.teardown(() => connection.executeBatch(`DROP TYPE ${type} CASCADE`))
+    for (const text of [
+      '{"[]","[]"}',
+      '{"[1,2]","[3]"}',
+      '{"[[\\"a\\"],[]]"}',
+      '{{1,2}}',
+      '{{"[1]","{\\"b\\":[2]}"},{"[]",NULL}}',
+      '{{{1},{2}}}',
+      '{1,NULL,"[4]"}',
+      '{}',
+    ]) {
+      const list = await connection.fetchVal(`SELECT ${literal(text)}::${json}[]`)
+      const holder = await connection.fetchVal(`SELECT ROW(${literal(text)}::${json}[])::${type}`)
+      const given = [list, holder] as object[]
+      const expected = await connection.fetchVal(`SELECT ${literal(text)}::jsonb[]::text`)
+      const texts = 'list::jsonb[]::text AS list, (holder).list::jsonb[]::text AS held'
+      const row = await connection.fetchRow(
+        `SELECT ${texts} FROM (SELECT $1::${json}[] AS list, $2::${type} AS holder) AS given`,
+        given,
+      )
+      t.deepEqual(row, { list: expected, held: expected })
+      await connection.copyRecordsToTable('holders', [given])
+      const stored = await connection.fetchRow(`SELECT ${texts} FROM holders`)
+      t.deepEqual(stored, { list: expected, held: expected })
+      await connection.execute('TRUNCATE holders')
+    }
+  })
+}
+
+test('an array within an array of JSON is JSON, unless lower bounds tell of its dimensions', async (t) => {
+  const connection = await connect(t)
+  const stored = (value: object, options?: QueryOptions) =>
+    connection.fetchVal('SELECT $1::jsonb[]::text', [value], options)
+  t.is(await stored([[1, 2], [3], { a: [] }]), '{"[1, 2]",[3],"{\\"a\\": []}"}')
+  t.is(await stored(new BoundedArray([[1, [2]]], [1, 1])), '{{1,[2]}}')
+  t.is(await stored(new BoundedArray([[1, 2], [3]], [0])), '[0:1]={"[1, 2]",[3]}')
+  await t.throwsAsync(stored(new BoundedArray([1], [1, 1])), {
+    message: /to be an array of 1 with a lower bound for each dimension, got one of 2/,
+  })
+  await t.throwsAsync(stored(new BoundedArray([[1], [2, 3]], [1, 1])), {
+    message: /element \[1\] of parameter \$1 \(jsonb\[\]\) to be an array of 1/,
+  })
+  const encoders = { jsonb: (value: unknown) => JSON.stringify({ value }) }
+  const options = { types: { encoders } }
+  t.is(await stored([[1, 2]], options), '{"{\\"value\\": [1, 2]}"}')
+  const pair = new BoundedArray([[1, [2]]], [1, 1])
+  t.is(await stored(pair, options), '{{"{\\"value\\": 1}","{\\"value\\": [2]}"}}')
 })
 
 test('microseconds are cut off, towards the past', async (t) => {

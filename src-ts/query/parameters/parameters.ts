@@ -122,30 +122,42 @@ export function encodeParameters(
     if (encoder) return value === null ? null : encoder(value)
     const ofElement = type.endsWith('[]') ? encoders.get(type.slice(0, -2)) : undefined
     if (!ofElement) return param
-    const encoded = encodeArray(value, ofElement)
+    const encoded = encodeArray(value, ofElement, type === 'json[]' || type === 'jsonb[]')
     return encoded === value ? param : encoded
   })
 }
 
-/** Encodes the elements of an array, of whatever kind that is. What is no array stays as it is. */
-function encodeArray(given: unknown, encoder: Encoder): unknown {
+/**
+ * Encodes the elements of an array, of whatever kind that is. What is no array stays as it is. An array within an array of JSON is an
+ * element, unless lower bounds tell of more dimensions.
+ */
+function encodeArray(given: unknown, encoder: Encoder, isOfJson: boolean): unknown {
+  const dimensions = isOfJson ? 1 : Infinity
   let value = given
   for (let depth = 0; depth < MAX_DEPTH && isObject(value) && isAsked(value); depth += 1)
     value = value.toPostgres()
-  if (Array.isArray(value)) return encodeElements(value, encoder, 0)
-  if (types.isSet(value)) return encodeElements([...value], encoder, 0)
+  if (Array.isArray(value)) return encodeElements(value, encoder, dimensions)
+  if (types.isSet(value)) return encodeElements([...value], encoder, dimensions)
   if (types.isTypedArray(value) && !types.isUint8Array(value))
-    return encodeElements(Array.from<unknown>(value), encoder, 0)
-  if (value instanceof BoundedArray)
-    return new BoundedArray(encodeElements(value.values, encoder, 0), value.lowerBounds)
+    return encodeElements(Array.from<unknown>(value), encoder, dimensions)
+  if (value instanceof BoundedArray) {
+    const { values, lowerBounds } = value
+    const bounded = isOfJson ? lowerBounds.length : Infinity
+    return new BoundedArray(encodeElements(values, encoder, bounded), lowerBounds)
+  }
   return value
 }
 
-function encodeElements(array: readonly unknown[], encoder: Encoder, depth: number): unknown[] {
+function encodeElements(
+  array: readonly unknown[],
+  encoder: Encoder,
+  dimensions: number,
+  depth = 1,
+): unknown[] {
   return array.map((element) => {
     // What lies deeper is refused later.
-    if (Array.isArray(element))
-      return depth < MAX_DEPTH ? encodeElements(element, encoder, depth + 1) : element
+    if (Array.isArray(element) && depth < dimensions)
+      return depth <= MAX_DEPTH ? encodeElements(element, encoder, dimensions, depth + 1) : element
     return element === null ? null : encoder(element)
   })
 }

@@ -4,8 +4,9 @@ import { ArgumentTypeError } from '../../errors.js'
 import { expected } from '../../options/validate.js'
 
 /**
- * A PostgreSQL array with lower bounds, such as `[2:4]={1,2,3}`. It is read where the option `arrayBounds` is `keep`, for an array
- * that has other lower bounds than 1, and can be given as a parameter.
+ * A PostgreSQL array with lower bounds, such as `[2:4]={1,2,3}`. It can be given as a parameter. It is read where the option `arrayBounds`
+ * is `keep`, for an array that has other lower bounds than 1, and always for an array of `json` or `jsonb` that has several dimensions:
+ * an array within an array of JSON could be JSON itself, which it is in a plain array.
  */
 export class BoundedArray<Element = unknown> {
   /** The index of the first element of each dimension, integers of 32 bits. */

@@ -246,12 +246,12 @@ function nested(shape: Exclude<Shape, string>, types: ResolvedTypes): Reader {
   if (shape[0] === 'composite') return compositeReader(shape.slice(1) as Field[], types)
   const [kind, inner, type] = shape
   const read = made(inner, type, types)
-  if (kind === 'array') return arrayReader(read, types.keepsBounds)
+  if (kind === 'array') return arrayReader(read, types.keepsBounds, inner === 'json')
   if (kind === 'range') return rangeReader(read)
   return present((tape) => Array.from({ length: numberOf(tape) }, () => read(tape)))
 }
 
-function arrayReader(read: Reader, keepsBounds: boolean): Reader {
+function arrayReader(read: Reader, keepsBounds: boolean, isOfJson: boolean): Reader {
   const level = (tape: Tape, lengths: readonly number[], depth: number): unknown[] => {
     const array: unknown[] = []
     const length = lengths[depth]!
@@ -271,9 +271,10 @@ function arrayReader(read: Reader, keepsBounds: boolean): Reader {
       bounds.push(numberOf(tape))
     }
     const array = level(tape, lengths, 0)
-    return keepsBounds && bounds.some((bound) => bound !== 1)
-      ? new BoundedArray(array, bounds)
-      : array
+    const hasBounds = keepsBounds && bounds.some((bound) => bound !== 1)
+    // An array within it could be JSON itself.
+    const isUnclear = isOfJson && dimensions > 1
+    return hasBounds || isUnclear ? new BoundedArray(array, bounds) : array
   }
 }
 

@@ -59,15 +59,22 @@ pub(super) fn dimensions(
         lengths.push(values.len());
         level = values.first();
     }
-    let (depth, leaf) = first_leaf(values, 1).unwrap_or((lengths.len(), None));
-    let length = lengths.get(depth - 1).copied().unwrap_or(0);
-    let inner = Inner {
-        values,
-        leaf,
-        depth,
-        length,
+    let dimensions = match element {
+        // An array can be JSON itself: the bounds tell how many are none.
+        Codec::Json | Codec::Jsonb => bounds.map_or(1, <[i32]>::len),
+        _ => {
+            let (depth, leaf) = first_leaf(values, 1).unwrap_or((lengths.len(), None));
+            let length = lengths.get(depth - 1).copied().unwrap_or(0);
+            let inner = Inner {
+                values,
+                leaf,
+                depth,
+                length,
+            };
+            depth.saturating_sub(inner.within(element))
+        }
     };
-    lengths.truncate(depth.saturating_sub(inner.within(element)).max(1));
+    lengths.truncate(dimensions.max(1));
     if lengths.len() > MAX_DIMENSIONS {
         return Err(Mismatch {
             got: format!("an array of {}", lengths.len()),
@@ -242,23 +249,11 @@ fn leaf(element: &Codec, param: &Param, out: &mut BytesMut) -> Result<(), Mismat
         out.put_i32(-1);
         return Ok(());
     }
-    refuse_json_array(element, param)?;
     let start = out.len();
     out.put_i32(0);
     element.encode(param, out)?;
     let size = i32::try_from(out.len() - start - 4)
         .map_err(|_| Mismatch::new("smaller than 2 GiB", param))?;
     out[start..start + 4].copy_from_slice(&size.to_be_bytes());
-    Ok(())
-}
-
-/// For json too an array within an array is a dimension, or the same value would be read in two ways.
-pub(super) fn refuse_json_array(element: &Codec, param: &Param) -> Result<(), Mismatch> {
-    if matches!(param, Param::Array(_)) && matches!(element, Codec::Json | Codec::Jsonb) {
-        return Err(Mismatch::new(
-            "no array, like the ones before it (to give a JSON array, write it as JSON text)",
-            param,
-        ));
-    }
     Ok(())
 }

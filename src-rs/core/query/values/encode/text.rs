@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::array::{Step, dimensions, refuse_json_array, walk};
+use super::array::{Step, dimensions, walk};
 use super::{Mismatch, fields, interval, json_text, safe_integer};
 use crate::query::values::codec::Geometry;
 use crate::query::values::{Codec, Moment, Param, Part, decode, number};
@@ -378,7 +378,6 @@ fn array(codec: &Codec, bounds: Option<&[i32]>, values: &[Param], out: &mut Stri
             Step::Close => out.push('}'),
             Step::Element(Param::Null) => out.push_str("NULL"),
             Step::Element(param) => {
-                refuse_json_array(element, param)?;
                 let mut text = String::new();
                 write(element, param, &mut text)?;
                 escaped(&text, out);
