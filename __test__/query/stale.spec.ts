@@ -1,7 +1,12 @@
 // Statements that were prepared, or described, before the database changed.
 
 import test from 'ava'
-import { ConnectionExecuteError, DatabaseError, type Queryable } from 'pglisten'
+import {
+  ConnectionExecuteError,
+  DatabaseError,
+  type Queryable,
+  type QueryParameter,
+} from 'pglisten'
 import { connect } from '../support/connect.js'
 import { run } from '../support/listener.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -153,6 +158,21 @@ test('a statement that was executed is not run again for what it says', async (t
       await t.throwsAsync(run(), { instanceOf: DatabaseError })
       t.is(await connection.fetchVal(`SELECT count(*)::int4 FROM ${name}`), 1, state)
     }
+  }
+})
+
+test('a statement with a type that was made anew runs with that, at the latest the next time', async (t) => {
+  const connection = await connect(t)
+  const mood = uniqueName('mood')
+  t.teardown(() => run(`DROP TYPE IF EXISTS ${mood}`))
+  const cast = () => connection.fetchVal(`SELECT $1::text::${mood}`, ['ok'])
+  const output = () => connection.fetchVal(`SELECT NULLIF('ok'::${mood}, NULL)`)
+  const both = () => connection.pipeline(['SELECT 1', [`SELECT $1::text::${mood} AS mood`, ['ok']]])
+  for (let time = 0; time < 3; time += 1) {
+    await run(`DROP TYPE IF EXISTS ${mood}; CREATE TYPE ${mood} AS ENUM ('ok')`)
+    t.is(await cast(), 'ok')
+    t.deepEqual([...(await both())[1]], [{ mood: 'ok' }])
+    t.is(await output().catch(output), 'ok')
   }
 })
 
@@ -401,3 +421,81 @@ test('a parameter behind others whose type has changed is written as the new one
   await both()
   t.is(await connection.fetchVal('SELECT max(n) FROM later'), 3_000_000_000n)
 })
+
+for (const prepared of [true, false]) {
+  for (const [what, change] of [
+    ['another one of the same type in its place', 'DROP ATTRIBUTE a, ADD ATTRIBUTE c text'],
+    ['another name', 'RENAME ATTRIBUTE a TO c'],
+  ] as const) {
+    test(`values stand by the names that there are when an attribute has got ${what} (${prepared ? 'prepared' : 'without a name'})`, async (t) => {
+      const connection = await connect(t)
+      const options = { prepared }
+      // The order of the attributes, in which the server writes values.
+      const order = change.startsWith('DROP') ? ['b', 'c'] : ['c', 'b']
+      const first = (rows: readonly object[]) => Object.values(rows[0]!)[0] as unknown
+      const ways: Record<string, (sql: string, params?: QueryParameter[]) => Promise<unknown>> = {
+        execute: (sql, params) => connection.fetchVal(sql, params, options),
+        pipeline: async (sql, params = []) =>
+          first((await connection.pipeline(['SELECT 1', [sql, params]], options))[1]),
+        cursor: async (sql, params) => {
+          await using cursor = connection.cursor(sql, params, options)
+          return first(await cursor.fetch())
+        },
+        transaction: (sql, params) =>
+          connection.transaction(async (tx) => tx.fetchVal(sql, params, options)),
+      }
+      for (const [name, ask] of Object.entries(ways)) {
+        const [pair, around, table] = ['pair', 'around', 'rows'].map((name) =>
+          uniqueName(name),
+        ) as [string, string, string]
+        await run(`
+          CREATE TYPE ${pair} AS (a text, b text);
+          CREATE TYPE ${around} AS (list ${pair}[]);
+          CREATE TABLE ${table} (a text, b text)`)
+        t.teardown(() => run(`DROP TABLE ${table}; DROP TYPE ${around}; DROP TYPE ${pair}`))
+        // The server reads each text as the type is at that moment.
+        const type = async (what: string) => ask(`SELECT $1::text::${pair} -- ${what}`, ['(1,2)'])
+        const list = async () => ask(`SELECT $1::text::${around}`, ['("{""(1,2)""}")'])
+        const row = async () => ask(`SELECT $1::text::${table}`, ['(1,2)'])
+        const written = async (value: object) => ask(`SELECT $1::${pair}::text`, [value])
+        t.deepEqual(await type('before'), { a: '1', b: '2' }, name)
+        t.deepEqual(await list(), { list: [{ a: '1', b: '2' }] }, name)
+        t.deepEqual(await row(), { a: '1', b: '2' }, name)
+        t.is(await written({ a: '1', b: '2' }), '(1,2)', name)
+        const ofTable = change.replaceAll('ATTRIBUTE', 'COLUMN')
+        await run(`ALTER TYPE ${pair} ${change}; ALTER TABLE ${table} ${ofTable}`)
+        const now = { [order[0]!]: '1', [order[1]!]: '2' }
+        for (const time of [1, 2]) {
+          t.deepEqual(await type('before'), now, `${name} ${time}`)
+          t.deepEqual(await type('after'), now, `${name} ${time}`)
+          t.deepEqual(await list(), { list: [now] }, `${name} ${time}`)
+          t.deepEqual(await row(), now, `${name} ${time}`)
+          t.is(await written(now), '(1,2)', `${name} ${time}`)
+          await t.throwsAsync(written({ a: '1' }), { message: /got one with `a`/ })
+        }
+      }
+    })
+  }
+
+  test(`many sets of fields are written by the names that there are (${prepared ? 'prepared' : 'without a name'})`, async (t) => {
+    const connection = await connect(t)
+    const pair = uniqueName('pair')
+    await run(`CREATE TYPE ${pair} AS (a text, b text)`)
+    t.teardown(() => run(`DROP TYPE ${pair}`))
+    await connection.execute('CREATE TEMPORARY TABLE pairs (pair text)')
+    const insert = (values: object[]) =>
+      connection.executeMany(
+        `INSERT INTO pairs VALUES ($1::${pair}::text)`,
+        values.map((value) => [value]),
+        { prepared },
+      )
+    await insert([{ b: '1' }])
+    await run(`ALTER TYPE ${pair} DROP ATTRIBUTE a, ADD ATTRIBUTE c text`)
+    await insert([{ b: '2' }, { c: '3' }])
+    const pairs = await connection.fetch<{ pair: string }>('SELECT pair FROM pairs')
+    t.deepEqual(
+      pairs.map((one) => one.pair),
+      ['(,1)', '(2,)', '(,3)'],
+    )
+  })
+}

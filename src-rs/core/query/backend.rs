@@ -211,7 +211,7 @@ impl Backend {
             &self.statements
         };
         let discards = if is_unnamed { 0 } else { self.wire.discards() };
-        kept.lock().has(sql, discards)
+        kept.lock().has_simple(sql, discards)
     }
 
     /// Drops the socket. Requests that are not answered fail.
@@ -419,28 +419,23 @@ impl Backend {
             .copied()
             .chain(fields.iter().flatten().map(|field| field.type_oid));
         let found = self.look_up(oids).await?;
+        let text = if name.is_empty() { sql } else { "" };
+        let params = params
+            .iter()
+            .map(|oid| found.get(*oid))
+            .collect::<Result<_>>()?;
+        let origins = fields.iter().flatten().map(|field| field.origin).collect();
+        let columns = fields
+            .map(|fields| {
+                let columns = fields.into_iter();
+                let known = columns.map(|it| Ok((it.name, found.get(it.type_oid)?)));
+                known.collect::<Result<_>>()
+            })
+            .transpose()?;
         Ok(Statement {
-            name: name.to_owned(),
-            text: if name.is_empty() {
-                sql.to_owned()
-            } else {
-                String::new()
-            },
-            params: params
-                .iter()
-                .map(|oid| found.get(*oid))
-                .collect::<Result<_>>()?,
-            origins: fields.iter().flatten().map(|field| field.origin).collect(),
-            columns: fields
-                .map(|fields| {
-                    let columns = fields.into_iter();
-                    let known = columns.map(|it| Ok((it.name, found.get(it.type_oid)?)));
-                    known.collect::<Result<_>>()
-                })
-                .transpose()?,
+            origins,
             delimiters: found.delimiters().clone(),
-            plans: Default::default(),
-            was_kept: AtomicBool::new(false),
+            ..Statement::new(name.to_owned(), text.to_owned(), params, columns)
         })
     }
 

@@ -9,6 +9,7 @@ mod call_order;
 pub mod client;
 mod connections;
 pub mod copy;
+mod fields;
 mod held_connection;
 mod holders;
 pub mod info;

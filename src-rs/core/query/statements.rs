@@ -8,6 +8,7 @@ mod pipeline;
 mod portal;
 mod prepared;
 
+use std::iter::once;
 use std::sync::Arc;
 
 pub use block::CommitOutcome;
@@ -20,7 +21,7 @@ use prepared::refuse_copy;
 pub use prepared::{Column, Description};
 pub(crate) use prepared::{Plan, Prepared};
 
-use crate::base::error::{Again, Error, ErrorKind, Result, Stage};
+use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage, Stage};
 use crate::protocol::TransactionStatus;
 use crate::query::backend::{Backend, Execution};
 use crate::query::values::{Dates, Param, Tape};
@@ -141,7 +142,7 @@ async fn attempt_to_open(
     params: &[Param],
     manner: Manner,
 ) -> Result<Portal> {
-    let prepared = Prepared::new(backend, sql, manner).await?;
+    let prepared = Prepared::for_sets(backend, sql, manner, once(params)).await?;
     Portal::open(backend, prepared, params, manner).await
 }
 
@@ -158,7 +159,7 @@ async fn attempt(
     manner: Manner,
     parts: Option<Parts>,
 ) -> Result<QueryOutput> {
-    let prepared = Prepared::new(backend, sql, manner).await?;
+    let prepared = Prepared::for_sets(backend, sql, manner, once(params)).await?;
     fail_point!("statement");
     run(backend, &prepared, params, manner, parts).await
 }
@@ -178,10 +179,13 @@ pub(crate) async fn run(
         params: &params,
         formats: prepared.plan.formats(),
     }])?;
+    let asked = prepared.ask_fields(backend);
     let mut rows = answer::Rows::new(prepared).in_parts(parts);
     let answered = answer::read(backend, responses, 1, |part| rows.take(part)).await;
+    let told = answer::told(asked).await;
     answered.map_err(|error| marked(error, prepared))?;
-    rows.finish(backend, &prepared.statement, manner).await
+    let statement = &prepared.statement;
+    rows.finish(backend, statement, manner, told.as_ref()).await
 }
 
 /// Marks an error of parameters whose types may be others now than the server has told.
@@ -223,20 +227,35 @@ fn is_stale(error: &Error) -> bool {
     error.again.may_help || names_a_plan(error)
 }
 
-/// Whether the server says so. What it says once the statement runs is of the statements within it.
+/// Whether the server says so.
 fn names_a_plan(error: &Error) -> bool {
-    error.again.stage == Stage::Unbound
-        && error.server.as_deref().is_some_and(|server| {
-            // The server localizes messages, but neither those of internal errors nor the name of the routine.
-            let routine = server.routine.as_deref();
-            match &*server.sql_state {
-                "26000" => true,
-                // Another number of parameters, or of columns.
-                "08P01" => matches!(routine, Some("exec_bind_message" | "PortalSetResultFormat")),
-                "0A000" => routine == Some("RevalidateCachedQuery"),
-                // A type is gone.
-                "XX000" => server.message.starts_with("cache lookup failed for type"),
-                _ => false,
-            }
-        })
+    let is_unbound = error.again.stage == Stage::Unbound;
+    error.server.as_deref().is_some_and(|server| {
+        let is_of_plan = match &*server.sql_state {
+            "26000" => true,
+            // Another number of parameters, or of columns. The server localizes messages, but not the name of the routine.
+            "08P01" => matches!(
+                server.routine.as_deref(),
+                Some("exec_bind_message" | "PortalSetResultFormat")
+            ),
+            "0A000" => server.routine.as_deref() == Some("RevalidateCachedQuery"),
+            _ => false,
+        };
+        // What a statement says once it runs is of the statements within it.
+        (is_of_plan && is_unbound)
+            || (misses_a_type(server) && error.again.stage != Stage::Committing)
+    })
+}
+
+/// Whether a type of the statement is gone. The server does not localize the messages of internal errors. What functions say has a context.
+fn misses_a_type(server: &ServerMessage) -> bool {
+    server.sql_state == "XX000"
+        // Of a pipeline its statement is named before.
+        && server.message.contains("cache lookup failed for type")
+        && server.context.is_none()
+}
+
+/// Whether a statement that was bound has failed before it began to run: a cast of it leads to a type that is gone.
+fn fails_to_begin(server: &ServerMessage) -> bool {
+    misses_a_type(server) && server.routine.as_deref() == Some("getTypeInputInfo")
 }

@@ -9,6 +9,7 @@ use postgres_protocol::message::frontend;
 use tokio_postgres::types::Type;
 
 use crate::protocol::Origin;
+use crate::query::fields::Fields;
 use crate::query::statements::Plan;
 use crate::query::values::Dates;
 
@@ -33,27 +34,46 @@ pub(crate) struct Statement {
     pub(crate) delimiters: HashMap<u32, char>,
     /// How its values cross, for each way of reading dates.
     pub(super) plans: [OnceLock<Arc<Plan>>; 3],
+    /// The fields of composites among its parameters.
+    pub(crate) param_fields: Fields,
+    /// The fields of composites among its columns.
+    pub(crate) column_fields: Fields,
     /// It was taken from those that are kept.
     pub(super) was_kept: AtomicBool,
+    /// Its types are others now than the server has told.
+    pub(super) is_outdated: AtomicBool,
 }
 
 impl Statement {
-    /// A statement of which the server keeps nothing.
-    pub(crate) fn unnamed(
-        text: &str,
+    /// A statement with these types.
+    pub(super) fn new(
+        name: String,
+        text: String,
         params: Vec<Type>,
         columns: Option<Vec<(String, Type)>>,
     ) -> Self {
         Self {
-            name: String::new(),
-            text: text.to_owned(),
+            name,
+            text,
+            param_fields: Fields::of(&params),
+            column_fields: Fields::of(columns.iter().flatten().map(|(_, ty)| ty)),
             params,
             columns,
             origins: Vec::new(),
             delimiters: HashMap::new(),
             plans: Default::default(),
             was_kept: AtomicBool::new(false),
+            is_outdated: AtomicBool::new(false),
         }
+    }
+
+    /// A statement of which the server keeps nothing.
+    pub(crate) fn unnamed(
+        text: &str,
+        params: Vec<Type>,
+        columns: Option<Vec<(String, Type)>>,
+    ) -> Self {
+        Self::new(String::new(), text.to_owned(), params, columns)
     }
 
     /// How its values cross.
@@ -65,6 +85,15 @@ impl Statement {
     /// Whether the server has told its types for an earlier use, so that they may be others now.
     pub(crate) fn was_kept(&self) -> bool {
         self.was_kept.load(Ordering::Relaxed)
+    }
+
+    /// Has the statement prepared anew the next time.
+    pub(crate) fn outdate(&self) {
+        self.is_outdated.store(true, Ordering::Relaxed);
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.is_outdated.load(Ordering::Relaxed)
     }
 
     /// Writes the `Parse` of a statement of which the server keeps nothing.
@@ -102,14 +131,25 @@ impl Statements {
         }
         self.clock += 1;
         let kept = self.kept.get_mut(sql)?;
+        if kept.statement.is_outdated() {
+            return None;
+        }
         kept.used = self.clock;
         kept.statement.was_kept.store(true, Ordering::Relaxed);
         Some(Arc::clone(&kept.statement))
     }
 
-    /// Whether there is a statement of a text, as of so many discards.
-    pub(super) fn has(&self, sql: &str, discards: usize) -> bool {
-        discards == self.discards && self.kept.contains_key(sql)
+    /// Whether there is a statement of a text, as of so many discards, that is run without a question for fields.
+    pub(super) fn has_simple(&self, sql: &str, discards: usize) -> bool {
+        let is_simple = |kept: &Kept| {
+            let Statement {
+                param_fields,
+                column_fields,
+                ..
+            } = &*kept.statement;
+            param_fields.is_empty() && column_fields.is_empty()
+        };
+        discards == self.discards && self.kept.get(sql).is_some_and(is_simple)
     }
 
     /// Gives the statement that was forgotten.

@@ -9,6 +9,7 @@ use super::{Manner, Parts, QueryOutput};
 use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage, Stage};
 use crate::protocol::{DataRow, Field, Message, Responses, copy_refused, malformed};
 use crate::query::backend::{Backend, Statement};
+use crate::query::fields::{Asked, Fields};
 use crate::query::values::{Choice, Codec, MOST_BYTES, Tape, Unread};
 
 /// What an answer consists of, for whoever takes it.
@@ -34,16 +35,21 @@ pub(super) async fn read(
     let mut refused: Option<Box<ServerMessage>> = None;
     let mut failed = None;
     let mut is_bound = false;
+    let mut has_rows = false;
     let mut left = statements;
     let mut stage = Stage::default();
     let mut may_harm = false;
     loop {
         let part = match responses.next().await {
             None => return Err(failed.unwrap_or_else(|| responses.lost(refused))),
-            Some(Message::DataRow(row)) => Part::Row(row),
+            Some(Message::DataRow(row)) => {
+                has_rows = true;
+                Part::Row(row)
+            }
             Some(Message::RowDescription(columns)) => Part::Columns(columns),
             Some(Message::BindComplete) => {
                 is_bound = true;
+                has_rows = false;
                 continue;
             }
             Some(Message::CommandComplete(tag)) => {
@@ -60,7 +66,7 @@ pub(super) async fn read(
             }
             Some(Message::PortalSuspended) => Part::Suspended,
             Some(Message::ErrorResponse(error)) => {
-                may_harm |= is_bound;
+                may_harm |= is_bound && (has_rows || !super::fails_to_begin(&error));
                 if refused.is_none() {
                     stage = match (left, is_bound) {
                         (0, _) => Stage::Committing,
@@ -105,6 +111,11 @@ pub(super) async fn read(
         }),
         (None, None) => Ok(()),
     }
+}
+
+/// Waits for the fields that were asked for. `None`: the server has not told them.
+pub(super) async fn told(asked: Option<Asked>) -> Option<Fields> {
+    asked?.told().await.ok()
 }
 
 /// The number at the end of a tag such as `INSERT 0 1`.
@@ -199,22 +210,23 @@ impl Rows {
         Ok(())
     }
 
-    /// Reads what could not be read yet, and gives all.
+    /// Reads what could not be read yet, and gives all. `told`: the fields as they are now, if the server could be asked.
     pub(super) async fn finish(
         mut self,
         backend: &Backend,
         statement: &Statement,
         manner: Manner,
+        told: Option<&Fields>,
     ) -> Result<QueryOutput> {
         if let Some(raw) = self.raw.take() {
+            let is_known = told.is_some_and(|told| statement.column_fields.are_as(told));
             let read = match &self.changed {
-                Some(_) => Err(Failure::Stale),
-                None => self.read_all(&raw),
+                None if is_known => self.read_all(&raw),
+                _ => Err(Failure::Stale),
             };
             match read {
                 Err(Failure::Stale) => {
-                    // The next time the server is asked for its columns again.
-                    backend.forget_description(&statement.text);
+                    statement.outdate();
                     self.adapt(backend, manner).await?;
                     self.read_all(&raw)?;
                 }
@@ -253,7 +265,15 @@ impl Rows {
             },
         );
         backend.forget_types();
-        let found = backend.look_up(columns.iter().map(|(_, oid)| *oid)).await?;
+        let found = backend.look_up(columns.iter().map(|(_, oid)| *oid)).await;
+        // The statement was executed.
+        let found = found.map_err(|error| Error {
+            again: Again {
+                may_harm: true,
+                ..Again::default()
+            },
+            ..error
+        })?;
         let typed: Vec<(String, Type)> = columns
             .into_iter()
             .map(|(name, oid)| Ok((name, found.get(oid)?)))

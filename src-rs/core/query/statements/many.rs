@@ -1,7 +1,7 @@
 //! One statement for many sets of parameters.
 
 use super::answer::{self, Part};
-use super::{Manner, Prepared, behind, is_stale, marked};
+use super::{Manner, Prepared, behind, is_stale, marked, stale_behind};
 use crate::base::error::{Error, Result};
 use crate::protocol::TransactionStatus;
 use crate::query::backend::{Backend, Execution};
@@ -24,8 +24,8 @@ pub(crate) async fn execute_many(
         // Whatever it had done was rolled back.
         Err(error) if is_stale(&error) => {
             backend.forget(sql);
-            if error.again.may_help && error.again.may_harm {
-                return Err(error);
+            if error.again.may_harm {
+                return Err(stale_behind(backend, error));
             }
             attempt(backend, sql, sets, manner).await
         }
@@ -34,7 +34,8 @@ pub(crate) async fn execute_many(
 }
 
 async fn attempt(backend: &Backend, sql: &str, sets: &[Vec<Param>], manner: Manner) -> Result<u64> {
-    let prepared = Prepared::new(backend, sql, manner).await?;
+    let given = sets.iter().map(Vec::as_slice);
+    let prepared = Prepared::for_sets(backend, sql, manner, given).await?;
     let encoded = sets
         .iter()
         .enumerate()

@@ -6,7 +6,8 @@ use super::answer::{self, Part, Rows};
 use super::prepared::refuse_copy;
 use super::{Manner, Prepared, QueryOutput, behind, is_stale, marked, stale_behind, stale_inside};
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::query::backend::{Backend, Execution};
+use crate::query::backend::{Backend, Execution, Forgotten};
+use crate::query::fields::Fields;
 use crate::query::values::{Encoded, Param};
 
 /// Runs statements, all sent together. The server skips those behind one that fails, and the error tells which that is. Outside of a
@@ -43,13 +44,19 @@ async fn attempt(
     for (index, (sql, _)) in statements.iter().enumerate() {
         refuse_copy(sql).map_err(|error| at(index, error))?;
     }
-    let texts: Vec<&str> = statements.iter().map(|(sql, _)| &**sql).collect();
-    let known = backend.prepare_all(&texts, manner.is_unnamed).await;
-    let (known, forgotten) = known.map_err(|(index, error)| at(index, error))?;
-    let prepared: Vec<Prepared> = known
-        .into_iter()
-        .map(|statement| Prepared::of(statement, manner))
-        .collect();
+    let (mut prepared, mut forgotten) = prepare(backend, statements, manner).await?;
+    let mut written = Fields::default();
+    for (prepared, (_, params)) in prepared.iter().zip(statements) {
+        if prepared.writes_fields(params) {
+            written.extend(&prepared.statement.param_fields);
+        }
+    }
+    if !written.is_empty() && !written.are_as(&written.ask(backend)?.told().await?) {
+        for (sql, _) in statements {
+            backend.forget(sql);
+        }
+        (prepared, forgotten) = prepare(backend, statements, manner).await?;
+    }
     let params = prepared
         .iter()
         .zip(statements)
@@ -72,6 +79,11 @@ async fn attempt(
         )?;
     // They may be among those that have just been sent.
     drop(forgotten);
+    let mut read = Fields::default();
+    for prepared in &prepared {
+        read.extend(&prepared.statement.column_fields);
+    }
+    let asked = (!read.is_empty()).then(|| read.ask(backend).ok()).flatten();
     let mut done: Vec<Rows> = Vec::with_capacity(prepared.len());
     let mut rows = Some(Rows::new(&prepared[0]));
     let answered = answer::read(backend, responses, prepared.len(), |part| {
@@ -90,6 +102,7 @@ async fn attempt(
         Ok(())
     })
     .await;
+    let told = answer::told(asked).await;
     if let Err(error) = answered {
         let completed = done.len();
         let error = match prepared.get(completed) {
@@ -107,10 +120,24 @@ async fn attempt(
     }
     let mut outputs = Vec::with_capacity(done.len());
     for (rows, prepared) in done.into_iter().zip(&prepared) {
-        let finished = rows.finish(backend, &prepared.statement, manner);
+        let finished = rows.finish(backend, &prepared.statement, manner, told.as_ref());
         outputs.push(finished.await?);
     }
     Ok(outputs)
+}
+
+/// Prepares the statements of a pipeline. Gives those too that are no longer kept.
+async fn prepare<'a>(
+    backend: &'a Backend,
+    statements: &[(Arc<str>, Vec<Param>)],
+    manner: Manner,
+) -> Result<(Vec<Prepared>, Forgotten<'a>)> {
+    let texts: Vec<&str> = statements.iter().map(|(sql, _)| &**sql).collect();
+    let known = backend.prepare_all(&texts, manner.is_unnamed).await;
+    let (known, forgotten) = known.map_err(|(index, error)| at(index, error))?;
+    let known = known.into_iter();
+    let prepared = known.map(|statement| Prepared::of(statement, manner));
+    Ok((prepared.collect(), forgotten))
 }
 
 /// Has the server prepare the texts of a pipeline, and gives the names of the types of the parameters of each. `order` has the number of the

@@ -51,8 +51,10 @@ impl Portal {
     /// The next rows: at most so many.
     pub(crate) async fn fetch(&self, backend: &Backend, most: u32) -> Result<QueryOutput> {
         let responses = backend.fetch(&self.name, most)?;
+        let asked = self.prepared.ask_fields(backend);
         let mut rows = Rows::new(&self.prepared);
         let answered = answer::read(backend, responses, 1, |part| rows.take(part)).await;
+        let told = answer::told(asked).await;
         answered.map_err(|error| match error.sql_state() {
             // Its transaction has ended, or the savepoint that it was opened behind was rolled back to.
             Some("34000") => error.saying(
@@ -61,7 +63,8 @@ impl Portal {
             ),
             _ => error,
         })?;
-        rows.finish(backend, &self.prepared.statement, self.manner)
+        let statement = &self.prepared.statement;
+        rows.finish(backend, statement, self.manner, told.as_ref())
             .await
     }
 

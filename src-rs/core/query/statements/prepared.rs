@@ -8,6 +8,7 @@ use super::Manner;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::{Origin, copy_refused};
 use crate::query::backend::{Backend, Statement};
+use crate::query::fields::Asked;
 use crate::query::sql_text::streams_a_copy;
 use crate::query::values::{
     Choice, Codec, Dates, Encoded, Param, RecordColumn, RecordEncoder, encode_params, type_name,
@@ -123,6 +124,39 @@ impl Prepared {
         refuse_copy(sql)?;
         let statement = backend.prepare(sql, manner.is_unnamed).await?;
         Ok(Self::of(statement, manner))
+    }
+
+    /// Prepares a statement for sets of parameters. If these have fields, the server is asked first which there are now.
+    pub(crate) async fn for_sets<'a>(
+        backend: &Backend,
+        sql: &str,
+        manner: Manner,
+        mut sets: impl Iterator<Item = &'a [Param]>,
+    ) -> Result<Self> {
+        let prepared = Self::new(backend, sql, manner).await?;
+        if !sets.any(|params| prepared.writes_fields(params)) {
+            return Ok(prepared);
+        }
+        let fields = &prepared.statement.param_fields;
+        if fields.are_as(&fields.ask(backend)?.told().await?) {
+            return Ok(prepared);
+        }
+        backend.forget(sql);
+        Self::new(backend, sql, manner).await
+    }
+
+    /// Whether parameters have fields that are not the server's to read.
+    pub(super) fn writes_fields(&self, params: &[Param]) -> bool {
+        let mut params = params.iter().zip(&self.plan.params);
+        params.any(|(param, (codec, _))| {
+            codec.has_fields() && !matches!(param, Param::Null | Param::Text(_))
+        })
+    }
+
+    /// Asks for the fields of the result, behind what was sent to get it. `None`: it has none, or nothing can be sent any more.
+    pub(super) fn ask_fields(&self, backend: &Backend) -> Option<Asked> {
+        let is_asked = self.plan.result.has_fields();
+        is_asked.then(|| self.statement.column_fields.ask(backend).ok())?
     }
 
     /// Whether its types may be others now than the server has told.
