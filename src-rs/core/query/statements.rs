@@ -229,7 +229,6 @@ fn is_stale(error: &Error) -> bool {
 
 /// Whether the server says so.
 fn names_a_plan(error: &Error) -> bool {
-    let is_unbound = error.again.stage == Stage::Unbound;
     error.server.as_deref().is_some_and(|server| {
         let is_of_plan = match &*server.sql_state {
             "26000" => true,
@@ -239,23 +238,27 @@ fn names_a_plan(error: &Error) -> bool {
                 Some("exec_bind_message" | "PortalSetResultFormat")
             ),
             "0A000" => server.routine.as_deref() == Some("RevalidateCachedQuery"),
-            _ => false,
+            _ => misses_a_type(server),
         };
-        // What a statement says once it runs is of the statements within it.
-        (is_of_plan && is_unbound)
-            || (misses_a_type(server) && error.again.stage != Stage::Committing)
+        match error.again.stage {
+            Stage::Unbound => is_of_plan,
+            // What a statement says once it runs is of the statements within it, and what functions say has a context.
+            Stage::Running => misses_a_type(server) && server.context.is_none(),
+            Stage::Committing => false,
+        }
     })
 }
 
-/// Whether a type of the statement is gone. The server does not localize the messages of internal errors. What functions say has a context.
+/// Whether a type is gone. The server does not localize the messages of internal errors.
 fn misses_a_type(server: &ServerMessage) -> bool {
     server.sql_state == "XX000"
         // Of a pipeline its statement is named before.
         && server.message.contains("cache lookup failed for type")
-        && server.context.is_none()
 }
 
 /// Whether a statement that was bound has failed before it began to run: a cast of it leads to a type that is gone.
 fn fails_to_begin(server: &ServerMessage) -> bool {
-    misses_a_type(server) && server.routine.as_deref() == Some("getTypeInputInfo")
+    misses_a_type(server)
+        && server.context.is_none()
+        && server.routine.as_deref() == Some("getTypeInputInfo")
 }
