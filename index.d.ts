@@ -118,7 +118,8 @@ interface TypeOptions {
     /**
      * The namespace `Temporal`, of the runtime or of a polyfill. With it dates and times are read, exactly, as `Temporal.PlainDate`
      * (`date`), `Temporal.PlainDateTime` (`timestamp`), `Temporal.Instant` (`timestamptz`) and `Temporal.PlainTime` (`time`). What these
-     * cannot hold, such as `24:00:00` or the year 300000, is read as text. It overrides `dates`.
+     * cannot hold, such as `24:00:00` or the year 300000, is read as text. It overrides `dates`
+     * beside it; the `dates` of a statement take the `temporal` of its pool back.
      * @default none
      */
     temporal?: TemporalNamespace | undefined;

@@ -123,6 +123,18 @@ test.serial('the commands and the console ask the server what they mean to ask',
   page.close()
 })
 
+test.serial('records and composites are written', async (t) => {
+  const pool = new ConnectionPool({ dsn: arena.dsn })
+  t.teardown(() => pool.close())
+  await using connection = await pool.connection()
+  await connection.execute('CREATE TEMPORARY TABLE pairs (a pg_catalog.int4, b pg_catalog.int4)')
+  for (const options of [{}, { columns: ['a', 'b'] }]) {
+    t.is(await connection.copyRecordsToTable('pairs', [[1, 2]], options), 1)
+  }
+  const pair = { a: 1, b: 2 }
+  t.deepEqual(await connection.fetchVal('SELECT $1::pairs', [pair]), pair)
+})
+
 test.serial('a busy session is not taken for a dead one', async (t) => {
   const pool = new ConnectionPool({ dsn: arena.dsn })
   t.teardown(() => pool.close())

@@ -56,7 +56,8 @@ export interface TypeOptions {
   /**
    * The namespace `Temporal`, of the runtime or of a polyfill. With it dates and times are read, exactly, as `Temporal.PlainDate`
    * (`date`), `Temporal.PlainDateTime` (`timestamp`), `Temporal.Instant` (`timestamptz`) and `Temporal.PlainTime` (`time`). What these
-   * cannot hold, such as `24:00:00` or the year 300000, is read as text. It overrides `dates`.
+   * cannot hold, such as `24:00:00` or the year 300000, is read as text. It overrides `dates`
+   * beside it; the `dates` of a statement take the `temporal` of its pool back.
    * @default none
    */
   temporal?: TemporalNamespace | undefined
@@ -168,7 +169,11 @@ export function typesWithin(options: TypeOptions | undefined, base: ResolvedType
   if (!made) resolved.set(options, (made = new WeakMap()))
   let types = made.get(base)
   if (!types) {
-    types = resolveTypes({ ...givenOf.get(base), ...withoutUndefined(options) })
+    const given = withoutUndefined(options)
+    const { temporal, ...inherited } = givenOf.get(base) ?? {}
+    // Beside it `dates` would say nothing.
+    const isKept = given.dates === undefined && temporal !== undefined
+    types = resolveTypes({ ...inherited, ...(isKept && { temporal }), ...given })
     made.set(base, types)
   }
   return types

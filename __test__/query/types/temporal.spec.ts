@@ -8,10 +8,11 @@ import {
   Interval,
   Range,
   type Connection,
+  type TypeOptions,
 } from 'pglisten'
 import { Temporal } from 'temporal-polyfill'
 import { Temporal as WithCalendars } from 'temporal-polyfill/full'
-import { connect } from '../../support/connect.js'
+import { connect, openPool } from '../../support/connect.js'
 
 const { Duration, Instant, PlainDate, PlainDateTime, PlainTime, ZonedDateTime } = Temporal
 const TEMPORAL = { types: { temporal: Temporal } } as const
@@ -271,4 +272,15 @@ test('other objects of Temporal are no dates', async (t) => {
       message: 'Expected parameter $1 (date) to be a Date or a string, got an object',
     })
   }
+})
+
+test('the dates of a statement take the Temporal of its pool back', async (t) => {
+  const pool = await openPool(t, TEMPORAL)
+  await using connection = await pool.connection()
+  const read = (types: TypeOptions) =>
+    connection.fetchVal("SELECT '2026-01-02'::date", [], { types }) as Promise<object>
+  t.is(await read({ dates: 'string' }), '2026-01-02' as never)
+  t.deepEqual(await read({ dates: 'date' }), new Date('2026-01-02'))
+  t.true((await read({ infinity: 'string' })) instanceof PlainDate)
+  t.true((await read({ dates: 'string', temporal: Temporal })) instanceof PlainDate)
 })

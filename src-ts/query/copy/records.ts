@@ -38,10 +38,11 @@ const BATCH_BYTES = 2 ** 20
  */
 export const COPIED_COLUMNS = `
   SELECT pg_catalog.quote_ident(a.attname) AS name,
-    CASE t.typtype WHEN 'd' THEN t.typname::pg_catalog.text END AS domain
-  FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-  WHERE a.attrelid = $1::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
-    AND CASE WHEN $2::pg_catalog.text[] IS NULL THEN a.attgenerated = '' ELSE a.attname = ANY ($2) END
+    CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN t.typname::pg_catalog.text END AS domain
+  FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
+  WHERE a.attrelid OPERATOR(pg_catalog.=) $1::pg_catalog.regclass AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+    AND CASE WHEN $2::pg_catalog.text[] IS NULL THEN a.attgenerated OPERATOR(pg_catalog.=) ''
+      ELSE a.attname OPERATOR(pg_catalog.=) ANY ($2) END
   ORDER BY pg_catalog.array_position($2, a.attname::pg_catalog.text), a.attnum`
 
 /** @internal A column of {@link COPIED_COLUMNS}. */

@@ -14,21 +14,35 @@ export function lockKeyOf(stream: string): bigint {
   return createHash('sha256').update(`pglisten-relay-nats:${stream}`).digest().readBigInt64BE()
 }
 
-/** The session that holds the lock, if it has been idle for too long. `objsubid = 1` marks locks with one key of 64 bits. */
+// Nothing is taken from `search_path`, the operators included.
+
+/** Whether `l` of `pg_locks` is a granted lock of the key. `objsubid = 1` marks locks with one key of 64 bits. */
+const IS_LOCK = `
+  l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted AND l.objsubid OPERATOR(pg_catalog.=) 1::pg_catalog.int2
+    AND (l.classid::pg_catalog.int8 OPERATOR(pg_catalog.<<) 32) OPERATOR(pg_catalog.|) l.objid::pg_catalog.int8
+      OPERATOR(pg_catalog.=) $1::pg_catalog.int8`
+
+/** A moment in milliseconds. */
+const EPOCH = (moment: string) =>
+  `(pg_catalog.date_part('epoch', ${moment}) OPERATOR(pg_catalog.*) 1000::pg_catalog.float8)`
+
+/** The session that holds the lock, if it has been idle for too long. */
 const SILENT_HOLDER = `
-  SELECT a.pid, extract(epoch FROM clock_timestamp() - greatest(a.state_change, a.query_start))::float8 * 1000 AS silent_ms
-    FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid)
-   WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-     AND ((l.classid::bigint << 32) | l.objid::bigint) = $1::bigint
-     AND a.pid <> pg_catalog.pg_backend_pid() AND a.state = 'idle'
-     AND clock_timestamp() - greatest(a.state_change, a.query_start) > $2::float8 * interval '1 millisecond'`
+  SELECT pid, silent_ms
+    FROM (
+      SELECT a.pid, ${EPOCH('pg_catalog.clock_timestamp()')} OPERATOR(pg_catalog.-)
+          ${EPOCH('greatest(a.state_change, a.query_start)')} AS silent_ms
+        FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid
+       WHERE ${IS_LOCK} AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+         AND l.database OPERATOR(pg_catalog.=)
+           (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+         AND a.state OPERATOR(pg_catalog.=) 'idle') AS holder
+   WHERE silent_ms OPERATOR(pg_catalog.>) $2::pg_catalog.float8`
 
 /** Whether the session itself holds the lock. */
 const IS_HELD = `
-  EXISTS (SELECT FROM pg_catalog.pg_locks
-           WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'advisory' AND granted AND objsubid = 1
-             AND ((classid::bigint << 32) | objid::bigint) = $1::bigint)`
+  EXISTS (SELECT FROM pg_catalog.pg_locks AS l
+           WHERE ${IS_LOCK} AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())`
 
 export interface LeaderOptions {
   key: bigint
@@ -152,7 +166,8 @@ export class Leader {
     for (const { pid, silent_ms: silentMs } of rows) {
       // Asked again in the statement that ends it: the process id may have become another session's.
       const ended = await connection.fetchVal<boolean | null>(
-        `SELECT bool_or(pg_catalog.pg_terminate_backend(pid)) FROM (${SILENT_HOLDER}) AS holder WHERE pid = $3`,
+        `SELECT pg_catalog.bool_or(pg_catalog.pg_terminate_backend(pid)) FROM (${SILENT_HOLDER}) AS holder
+          WHERE pid OPERATOR(pg_catalog.=) $3::pg_catalog.int4`,
         [this.#options.key, this.#options.silenceMs, pid],
         { timeoutMs },
       )
