@@ -118,13 +118,14 @@ test('a connection that is closed has no facts and no transaction', async (t) =>
   t.false(connection.inTransaction)
 })
 
-test('a connection that is lost has no transaction', async (t) => {
+test('a connection that is lost has no facts and no transaction', async (t) => {
   const pool = await openPool(t)
   await using connection = await pool.connection()
   await using witness = new ServerWitness(await serverDsn())
   await connection.execute('BEGIN')
   await witness.terminate(connection.info.processId)
   await waitFor(() => connection.transactionStatus === 'idle', { what: 'the end of the session' })
+  t.throws(() => connection.info, { instanceOf: ConnectionClosedError })
   await t.throwsAsync(connection.execute('SELECT 1'), { instanceOf: ConnectionClosedError })
 })
 

@@ -60,3 +60,30 @@ test('a decoder is called for the elements of an array, also of a type without a
   t.is(money, await connection.fetchVal<string>('SELECT 1::money', [], { types }))
   t.regex(money!, /^<.*>$/)
 })
+
+test('a decoder of a type is called for a column of an array of a domain over it, and an encoder by the domain', async (t) => {
+  const connection = await connect(t)
+  const positive = uniqueName('positive')
+  await connection.executeBatch(`
+    CREATE DOMAIN ${positive} AS int4;
+    CREATE TEMPORARY TABLE listed (list ${positive}[])`)
+  t.teardown(() => connection.executeBatch(`DROP TABLE listed; DROP DOMAIN ${positive}`))
+  const decoders = { 'int4[]': (list: number[]) => list.join('+') }
+  const encoders = { [positive]: Number }
+  const options = { types: { decoders, encoders } }
+  const read = `SELECT $1::${positive}[] AS list`
+  t.deepEqual(await connection.fetchRow(read, [['1', '2']], options), { list: '1+2' })
+  await connection.copyRecordsToTable('listed', [[['3', '4']]], options)
+  t.deepEqual([...(await connection.fetch('TABLE listed', [], options))], [{ list: '3+4' }])
+})
+
+test('an array of a domain over an array has the separator of what is deepest in it', async (t) => {
+  const connection = await connect(t)
+  const boxes = uniqueName('boxes')
+  await connection.executeBatch(`CREATE DOMAIN ${boxes} AS box[]`)
+  t.teardown(() => connection.executeBatch(`DROP DOMAIN ${boxes}`))
+  const read = `SELECT $1::${boxes}[]`
+  const text = '{"{(1,1),(0,0);(2,2),(0,0)}";"{(3,3),(0,0)}"}'
+  const list = await connection.fetchVal<object>(read, [text])
+  t.deepEqual(await connection.fetchVal(`${read}::text`, [list]), text)
+})

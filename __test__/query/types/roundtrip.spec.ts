@@ -191,6 +191,8 @@ test('numbers and bigints are taken where they fit', async (t) => {
   t.is(await roundTrip(connection, 'int8', 5), 5n)
   t.is(await roundTrip(connection, 'int2', 5n), 5)
   t.is(await roundTrip(connection, 'numeric', 0.1), '0.1')
+  t.is(await roundTrip(connection, 'text', -0), '0')
+  t.is(await roundTrip(connection, 'text', -0.5), '-0.5')
   t.is(await roundTrip(connection, 'numeric', 1e21), '1000000000000000000000')
   t.is(await roundTrip(connection, 'numeric', 2n ** 200n), String(2n ** 200n))
   t.is(await roundTrip(connection, 'numeric', -(2n ** 63n)), String(-(2n ** 63n)))

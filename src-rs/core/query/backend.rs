@@ -556,8 +556,13 @@ impl Backend {
         self.wire.check_encoding()
     }
 
+    /// Whether the running operation is to end.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::Acquire)
+    }
+
     fn check_not_interrupted(&self) -> Result<()> {
-        if self.is_interrupted.load(Ordering::Acquire) {
+        if self.is_interrupted() {
             return Err(Error::new(
                 ErrorKind::Aborted,
                 "the operation was interrupted before its statement was sent",

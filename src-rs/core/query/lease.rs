@@ -103,7 +103,9 @@ impl Lease {
     /// The facts of the connection. `None` once it was given back, or its session has ended.
     #[must_use]
     pub fn info(&self) -> Option<ConnectionInfo> {
-        self.present()?.info()
+        self.present()
+            .filter(|backend| !backend.is_closed())?
+            .info()
     }
 
     /// Lends the connection to this thread, which then sends and reads itself, if nothing is under way on it. Asked before each

@@ -53,11 +53,60 @@ async fn play(mut stream: DuplexStream, server: Server, statements: UnboundedSen
     let _ = statements.send(END.to_owned());
 }
 
+/// Plays a server that is at an execution until it is cancelled, a second later, and that hears of that once more during the first
+/// `ROLLBACK`. Tells the statements that it is sent.
+async fn play_late_cancel(mut stream: DuplexStream, statements: UnboundedSender<String>) {
+    let cancelled = || {
+        let fields = b"SERROR\0VERROR\0C57014\0Mcancelled\0\0";
+        [message(b'E', fields), message(b'Z', b"E")].concat()
+    };
+    let mut is_executing = false;
+    let mut rollbacks = 0;
+    while let Ok(kind) = stream.read_u8().await {
+        let length = stream.read_u32().await.unwrap();
+        let mut body = vec![0; length as usize - 4];
+        stream.read_exact(&mut body).await.unwrap();
+        let answer = match kind {
+            b'Q' => {
+                body.pop();
+                let statement = String::from_utf8(body).unwrap();
+                let is_rollback = statement == "ROLLBACK";
+                let _ = statements.send(statement);
+                rollbacks += u8::from(is_rollback);
+                match (is_rollback, rollbacks) {
+                    (true, 1) => cancelled(),
+                    (true, _) => [message(b'C', b"ROLLBACK\0"), message(b'Z', b"I")].concat(),
+                    _ => [message(b'C', b"BEGIN\0"), message(b'Z', b"T")].concat(),
+                }
+            }
+            b'P' => message(b'1', b""),
+            b'D' => [message(b't', &[0, 0]), message(b'n', b"")].concat(),
+            b'E' => {
+                is_executing = true;
+                continue;
+            }
+            b'S' if is_executing => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                cancelled()
+            }
+            b'S' => message(b'Z', b"I"),
+            _ => continue,
+        };
+        stream.write_all(&answer).await.unwrap();
+    }
+}
+
 /// A client of a server that is played, and the statements that the server is sent.
 fn connect(server: Server) -> (Client, UnboundedReceiver<String>) {
+    connect_to(|stream, statements| play(stream, server, statements))
+}
+
+fn connect_to<Played: Future<Output = ()> + Send + 'static>(
+    play: impl FnOnce(DuplexStream, UnboundedSender<String>) -> Played,
+) -> (Client, UnboundedReceiver<String>) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (sender, statements) = unbounded_channel();
-    tokio::spawn(play(theirs, server, sender));
+    tokio::spawn(play(theirs, sender));
     let (client, mut connection) = pair(ours, BytesMut::new(), StartedUp::default(), None);
     tokio::spawn(async move {
         while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
@@ -72,7 +121,12 @@ fn free() -> Bounds {
 
 /// A lease that holds the only permit of the limit.
 async fn lease(server: Server) -> (Arc<Lease>, UnboundedReceiver<String>, Arc<LeaseLimit>) {
-    let (client, statements) = connect(server);
+    lease_of(connect(server)).await
+}
+
+async fn lease_of(
+    (client, statements): (Client, UnboundedReceiver<String>),
+) -> (Arc<Lease>, UnboundedReceiver<String>, Arc<LeaseLimit>) {
     let limit = LeaseLimit::new(1);
     let permit = Arc::clone(&limit).acquire().await.unwrap();
     let holder = Holders::enter(&Arc::default(), "a test".to_owned());
@@ -241,4 +295,18 @@ async fn the_end_of_a_session_ends_the_statement_that_runs_on_it() {
     session.closing.cancel();
     let error = running.await.unwrap().unwrap_err();
     assert_eq!(error.kind, ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_runs_beyond_their_time_are_rolled_back_also_when_a_cancellation_comes_late() {
+    let (lease, mut statements, _limit) = lease_of(connect_to(play_late_cancel)).await;
+    let bounds = Bounds::new(Some(Duration::from_millis(300)), None);
+    let sets = vec![Vec::new()];
+    let many = lease.execute_many("many".into(), sets, Manner::default(), bounds);
+    let error = many.await.unwrap_err();
+    assert_eq!(error.message, "the statement took longer than 300 ms");
+    assert_eq!(lease.transaction_status(), TransactionStatus::Idle);
+    for expected in ["BEGIN", "ROLLBACK", "ROLLBACK"] {
+        assert_eq!(statements.recv().await.unwrap(), expected);
+    }
 }

@@ -69,7 +69,11 @@ async fn attempt(backend: &Backend, sql: &str, sets: &[Vec<Param>], manner: Mann
         // A rollback that fails too means that the connection is lost, and the transaction with it. After a commit that was
         // refused there is nothing left to roll back.
         if backend.transaction_status() != TransactionStatus::Idle {
-            let _ = backend.simple_query(rollback).await;
+            // A request to cancel that comes late hits the rollback. None comes once the interruption is over, which waits for this.
+            while let Err(error) = backend.simple_query(rollback).await
+                && error.sql_state() == Some("57014")
+                && backend.is_interrupted()
+            {}
         }
     }
     ran

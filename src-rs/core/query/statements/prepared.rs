@@ -11,7 +11,8 @@ use crate::query::backend::{Backend, Statement};
 use crate::query::fields::Asked;
 use crate::query::sql_text::streams_a_copy;
 use crate::query::values::{
-    Choice, Codec, Dates, Encoded, Param, RecordColumn, RecordEncoder, encode_params, type_name,
+    Choice, Codec, Dates, Encoded, Param, RecordColumn, RecordEncoder, base_name, encode_params,
+    type_name,
 };
 
 /// How many parameters a statement may be sent with: the protocol counts them in two bytes.
@@ -22,7 +23,7 @@ const MOST_PARAMETERS: usize = 65_535;
 pub struct Column {
     /// The column's name.
     pub name: String,
-    /// The name of its type as one writes it: `int4[]`, not `_int4`.
+    /// The name of its type as one writes it: `int4[]`, not `_int4`. A domain is its base type.
     pub type_name: String,
     /// The oid of its type.
     pub oid: u32,
@@ -94,7 +95,7 @@ impl Layout {
             .collect();
         let columns_of = described.zip(&codecs).map(|((name, ty), codec)| Column {
             name: name.clone(),
-            type_name: type_name(ty),
+            type_name: base_name(ty),
             oid: ty.oid(),
             shape: codec.shape(),
         });
@@ -174,13 +175,13 @@ impl Prepared {
 
     /// Writes records of the columns.
     pub(crate) fn record_encoder(&self) -> RecordEncoder {
-        let layout = &self.plan.result;
-        let columns = layout.columns.iter().zip(&layout.codecs);
+        let columns = self.statement.columns.iter().flatten();
         RecordEncoder::new(
             columns
-                .map(|(column, codec)| RecordColumn {
-                    name: column.name.clone(),
-                    type_name: column.type_name.clone(),
+                .zip(&self.plan.result.codecs)
+                .map(|((name, ty), codec)| RecordColumn {
+                    name: name.clone(),
+                    type_name: type_name(ty),
                     codec: codec.clone(),
                 })
                 .collect(),

@@ -227,7 +227,8 @@ fn scalar(codec: &Codec, param: &Param, out: &mut String) -> Written {
         Param::Bool(value) if *codec != Codec::Numeric => {
             out.push_str(if *value { "true" } else { "false" });
         }
-        Param::Number(value) => out.push_str(&number::text(*value)),
+        // A sum with zero is never -0, of which `String()` does not write the sign.
+        Param::Number(value) => out.push_str(&number::text(*value + 0.0)),
         Param::BigInt(value) => {
             let _ = write!(out, "{value}");
         }
@@ -353,13 +354,10 @@ fn doubled(text: &str, out: &mut String) {
 }
 
 fn array(codec: &Codec, bounds: Option<&[i32]>, values: &[Param], out: &mut String) -> Written {
-    let (element, delimiter) = match codec {
-        // The only built-in type with another delimiter.
-        Codec::Array(part) if part.codec == Codec::Geometry(Geometry::Box) => (&part.codec, ';'),
-        Codec::Array(part) => (&part.codec, ','),
-        Codec::PlainArray(part, delimiter) => (&part.codec, *delimiter),
-        _ => return Err(mismatch(codec, &Param::Null)),
+    let (Codec::Array(part) | Codec::PlainArray(part, _)) = codec else {
+        return Err(mismatch(codec, &Param::Null));
     };
+    let (element, delimiter) = (&part.codec, delimiter(codec));
     let lengths = dimensions(element, bounds, values)?;
     // An empty array has no dimensions, however deep it is written.
     let is_empty = lengths.contains(&0);
@@ -390,6 +388,17 @@ fn array(codec: &Codec, bounds: Option<&[i32]>, values: &[Param], out: &mut Stri
         out.push_str("{}");
     }
     Ok(())
+}
+
+/// What separates the elements of an array, also of one of domains over arrays.
+fn delimiter(codec: &Codec) -> char {
+    match codec {
+        Codec::PlainArray(_, delimiter) => *delimiter,
+        Codec::Array(part) => delimiter(&part.codec),
+        // The only built-in type with another one.
+        Codec::Geometry(Geometry::Box) => ';',
+        _ => ',',
+    }
 }
 
 fn range(part: &Part, param: &Param, out: &mut String) -> Written {
