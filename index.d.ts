@@ -1329,7 +1329,7 @@ declare class ConnectionExecuteError extends ConnectionError {
 }
 /**
  * A call took longer than its `timeoutMs`. A statement of it was cancelled and had no effect, unless the message says that
- * this is not known.
+ * this is not known. What a `COMMIT` among several statements, or within a procedure, had committed before is not undone.
  */
 declare class ConnectionTimeoutError extends ConnectionError {
     readonly code = "ERR_PGLISTEN_CONNECTION_TIMEOUT";

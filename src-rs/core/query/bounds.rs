@@ -79,7 +79,7 @@ impl Bounds {
 }
 
 impl Interruption {
-    /// The error of an operation that had no effect, or whose effect was undone: `what` names it.
+    /// The error of an operation that had no effect, or whose effect was undone, but for what it had committed before: `what` names it.
     pub(crate) fn error(self, what: &str) -> Error {
         let (kind, why) = self.reason();
         Error::new(kind, format!("{what} {why}"))
