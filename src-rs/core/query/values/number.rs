@@ -1,8 +1,5 @@
 //! Numbers as JavaScript writes them.
 
-use std::fmt::LowerExp;
-use std::str::FromStr;
-
 /// What `String(value)` gives in JavaScript (<https://tc39.es/ecma262/#sec-numeric-types-number-tostring>): the shortest digits that
 /// name the number. `-0` keeps its sign, unlike there.
 pub(super) fn text(value: f64) -> String {
@@ -15,14 +12,8 @@ pub(super) fn text(value: f64) -> String {
             "-Infinity".to_owned()
         };
     }
-    let scientific = closest(value, MANY_DIGITS);
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, unsigned) = match mantissa.strip_prefix('-') {
-        Some(unsigned) => ("-", unsigned),
-        None => ("", mantissa),
-    };
-    let digits = unsigned.replace('.', "");
+    let mut buffer = zmij::Buffer::new();
+    let (sign, digits, exponent) = scientific(buffer.format_finite(value));
     match usize::try_from(exponent) {
         Ok(exponent) if exponent < 21 => {
             let whole = exponent + 1;
@@ -36,34 +27,43 @@ pub(super) fn text(value: f64) -> String {
             let zeros = "0".repeat(usize::try_from(-1 - exponent).unwrap_or(0));
             format!("{sign}0.{zeros}{digits}")
         }
-        _ => format!("{mantissa}e{exponent:+}"),
+        _ => {
+            let (first, others) = digits.split_at(1);
+            let point = if others.is_empty() { "" } else { "." };
+            format!("{sign}{first}{point}{others}e{exponent:+}")
+        }
     }
+}
+
+/// The sign of a number, its digits without zeros around them, and the power of ten of the first one. Of two numbers with as few digits
+/// that are equally near, the text has to be the even one, as in JavaScript and on the server, which that of the standard library is not.
+fn scientific(shortest: &str) -> (&'static str, String, i32) {
+    let (sign, unsigned) = match shortest.strip_prefix('-') {
+        Some(unsigned) => ("-", unsigned),
+        None => ("", shortest),
+    };
+    let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let significant = all.trim_start_matches('0');
+    if significant.is_empty() {
+        return (sign, "0".to_owned(), 0);
+    }
+    // A text of some thirty characters.
+    let length = |text: &str| i32::try_from(text.len()).unwrap_or(i32::MAX);
+    let first = length(whole) - 1 - (length(&all) - length(significant));
+    let digits = significant.trim_end_matches('0').to_owned();
+    (sign, digits, exponent.parse::<i32>().unwrap_or(0) + first)
 }
 
 /// The number that the shortest digits name which name this one among the numbers of its own type: 0.1, not 0.10000000149011612.
 pub(super) fn widen(value: f32) -> f64 {
-    closest(value, MANY_DIGITS_OF_A_FLOAT)
-        .parse()
-        .unwrap_or_else(|_| value.into())
-}
-
-/// From so many digits on, two numbers of as few digits can be equally near.
-const MANY_DIGITS: usize = 15;
-const MANY_DIGITS_OF_A_FLOAT: usize = 7;
-
-/// The number with the fewest digits that names it, in scientific notation. Of two that are equally near it is the even one, as in
-/// JavaScript and on the server; Rust's shortest form is the other one.
-fn closest<T: LowerExp + FromStr + PartialEq>(value: T, many: usize) -> String {
-    let shortest = format!("{value:e}");
-    let mantissa = shortest.split('e').next().unwrap_or_default();
-    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
-    if digits >= many {
-        let rounded = format!("{value:.*e}", digits - 1);
-        if rounded.parse().is_ok_and(|parsed: T| parsed == value) {
-            return rounded;
-        }
+    if value.is_finite()
+        && let Ok(widened) = zmij::Buffer::new().format_finite(value).parse()
+    {
+        return widened;
     }
-    shortest
+    value.into()
 }
 
 #[cfg(test)]
@@ -76,6 +76,11 @@ mod tests {
             (0.0, "0"),
             (-0.0, "-0"),
             (0.1, "0.1"),
+            (10.0, "10"),
+            (1_234.5, "1234.5"),
+            (1e15, "1000000000000000"),
+            (1e16, "10000000000000000"),
+            (1.234_567_890_123_456_8e17, "123456789012345680"),
             (1e20, "100000000000000000000"),
             (1e21, "1e+21"),
             (1.5e-7, "1.5e-7"),
