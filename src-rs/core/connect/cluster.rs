@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::choices::TargetSessionAttrs;
 use super::config::{ConnectConfig, Host};
-use super::dial::{Candidate, Dialed, dial_host, drive, in_time};
+use super::dial::{Candidate, Dialed, answered, dial_host, in_time};
 use super::password::Asked;
 use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -205,7 +205,7 @@ impl Cluster {
             };
             let mut dialed = dial_host(config, candidate, None).await?;
             let asked = clock::now();
-            Ok((asked, identify(&mut dialed).await?))
+            Ok((asked, identify(&mut dialed, host).await?))
         }));
         if let Ok((asked, part)) = seen.await {
             self.note(part, host, asked);
@@ -218,12 +218,9 @@ pub(super) async fn identify(
     Dialed {
         client, connection, ..
     }: &mut Dialed,
+    host: &Host,
 ) -> Result<Part> {
-    let answer = tokio::select! {
-        answer = client.first_row(IDENTIFY) => answer,
-        () = drive(connection) => return Ok(Part::Unknown),
-    };
-    let answer = match answer {
+    let answer = match answered(connection, host, client.first_row(IDENTIFY)).await {
         // Not everybody may ask, and not every server that speaks PostgreSQL's protocol has timelines.
         Err(error) if error.is_servers_refusal() => return Ok(Part::Unknown),
         answer => answer?,

@@ -318,14 +318,33 @@ pub(crate) async fn process_id(client: &Client) -> Result<i32> {
         .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }
 
-/// Polls a connection until it ends, and ignores its notices and notifications. A panic ends it too.
-pub async fn drive(connection: &mut ServerConnection) {
-    if let Err(panicked) = to_the_end(|cx| connection.poll_message(cx)).await {
-        connection.fail(&panicked);
-    }
+/// Waits for the answer to a request of a connection that nobody else drives. One that ends before is the error of an attempt to
+/// connect to `host`, with the server's last word.
+pub(super) async fn answered<T>(
+    connection: &mut ServerConnection,
+    host: &Host,
+    request: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::pin!(request);
+    let answer = tokio::select! {
+        answer = &mut request => answer,
+        // What was not answered before has its error now.
+        ended = to_the_end(|cx| connection.poll_message(cx)) => match ended {
+            Ok(()) => request.await,
+            Err(panicked) => Err(panicked),
+        },
+    };
+    answer.map_err(|error| match error.kind {
+        ErrorKind::Closed => Error {
+            kind: ErrorKind::Connect,
+            message: format!("could not connect to {host}: {}", error.message),
+            ..error
+        },
+        _ => error,
+    })
 }
 
-/// Polls a connection that others use meanwhile, as [`drive`] does.
+/// Polls a connection that others use meanwhile until it ends, and ignores its notices and notifications. A panic ends it too.
 pub async fn drive_shared(connection: &Driven<Inbound<Wire>>) {
     if let Err(panicked) = to_the_end(|cx| connection.poll_message(cx)).await {
         connection.fail(&panicked);
