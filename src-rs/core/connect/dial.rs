@@ -98,11 +98,19 @@ impl Destination {
     }
 }
 
-/// Connects to the first configured host that answers, authenticates us and has the role asked for.
+/// Connects to the first configured host that answers, authenticates us and has the role asked for. Gives the process id of the
+/// backend that answers statements too.
 ///
 /// Each host gets [`ConnectConfig::connect_timeout`], from name resolution to the last answer.
-pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
-    first_of(config, |candidate| dial_host(config, candidate, None)).await
+pub async fn dial(config: &ConnectConfig) -> Result<(Dialed, i32)> {
+    first_of(config, |candidate| async {
+        let host = candidate.host;
+        let mut dialed = dial_host(config, candidate, None).await?;
+        let asked = process_id(&dialed.client);
+        let process_id = answered(&mut dialed.connection, host, asked).await?;
+        Ok((dialed, process_id))
+    })
+    .await
 }
 
 /// The error when there was no host to try.
