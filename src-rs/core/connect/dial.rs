@@ -10,6 +10,8 @@ mod start;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -171,18 +173,8 @@ pub(crate) async fn dial_host(
         asked: &asked,
     };
     let mut dialed = match host {
-        // Like libpq, nothing is encrypted on a Unix-domain socket.
         #[cfg(unix)]
-        Host::Unix { directory, port } => {
-            check_binding(config, host, false)?;
-            let wire = open_unix(host, directory, *port).await?;
-            let destination = Destination {
-                host: host.clone(),
-                address: None,
-                is_encrypted: false,
-            };
-            start(call, wire, destination).await?
-        }
+        Host::Unix { directory, port } => dial_unix(call, directory, *port).await?,
         Host::Tcp {
             name,
             address,
@@ -207,6 +199,43 @@ pub(crate) async fn dial_host(
         _ => {}
     }
     checked.map(|()| dialed)
+}
+
+/// Connects to the server of another connection once more, whatever its role is now, without a bound in time. The name of its host is
+/// not looked up: it may lead to another server too.
+pub(crate) async fn dial_again(
+    config: &ConnectConfig,
+    destination: &Destination,
+) -> Result<Dialed> {
+    let host = &destination.host;
+    let call = Call {
+        config,
+        host,
+        sink: None,
+        asked: &Asked::default(),
+    };
+    match host {
+        #[cfg(unix)]
+        Host::Unix { directory, port } => dial_unix(call, directory, *port).await,
+        Host::Tcp { name, .. } => {
+            let address = destination.address.ok_or_else(|| no_address(host))?;
+            dial_address(call, name, address).await
+        }
+    }
+}
+
+/// Connects to the Unix-domain socket in a folder. Like libpq, nothing is encrypted there.
+#[cfg(unix)]
+async fn dial_unix(call: Call<'_>, directory: &Path, port: u16) -> Result<Dialed> {
+    let Call { config, host, .. } = call;
+    check_binding(config, host, false)?;
+    let wire = open_unix(host, directory, port).await?;
+    let destination = Destination {
+        host: host.clone(),
+        address: None,
+        is_encrypted: false,
+    };
+    start(call, wire, destination).await
 }
 
 /// Connects to the first of a host's addresses that answers.
@@ -453,6 +482,27 @@ mod tests {
         let failure = asked.failure().unwrap();
         assert!(failure.message.contains("did not answer in time"));
         assert!(asked.again().failure().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_same_server_is_dialled_again_whatever_its_name_leads_to_now() {
+        let config = config();
+        let ((_other, other), (same, address)) = (silent().await, silent().await);
+        let destination = Destination {
+            host: Host::Tcp {
+                name: "localhost".to_owned(),
+                address: Some(other.ip()),
+                port: other.port(),
+            },
+            address: Some(address),
+            is_encrypted: false,
+        };
+        tokio::select! {
+            called = same.accept() => drop(called.unwrap()),
+            _ = in_time(&config, &config.hosts[0], dial_again(&config, &destination)) => {
+                panic!("another server was dialled");
+            }
+        }
     }
 
     #[tokio::test]
