@@ -25,7 +25,7 @@ pub use candidates::Candidate;
 use candidates::{check_role, check_timeline, note_refused};
 #[cfg(unix)]
 use open::open_unix;
-use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
+use open::{AttemptFailure, Encryption, no_address, open, resolve};
 pub(crate) use round::{first_of, hosts_named};
 use start::{AlreadyEncrypted, check_binding, start};
 
@@ -182,8 +182,7 @@ pub(crate) async fn dial_host(
         } => {
             // The time of the look-up is taken from all addresses.
             let deadline = Instant::now() + config.connect_timeout;
-            let addresses = resolve(name, *address, *port).await;
-            let mut addresses = addresses.map_err(|error| unreachable(host, &error))?;
+            let mut addresses = resolve(host, name, *address, *port).await?;
             if config.load_balance {
                 addresses.shuffle(&mut rand::rng());
             }
@@ -482,6 +481,23 @@ mod tests {
         let failure = asked.failure().unwrap();
         assert!(failure.message.contains("did not answer in time"));
         assert!(asked.again().failure().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_looked_up_is_no_refusal() {
+        let dsn = "postgres://user@no-such-host.invalid,127.0.0.1:1";
+        let config = ConnectConfig::resolve(Settings::default(), Some(dsn), Settings::default());
+        let config = config.unwrap();
+        for (host, is_unanswered) in config.hosts.iter().zip([true, false]) {
+            let candidate = Candidate {
+                host,
+                role: TargetSessionAttrs::Any,
+                asked: Asked::default(),
+            };
+            let error = dial_host(&config, candidate, None).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Connect);
+            assert_eq!(error.is_unanswered, is_unanswered, "{error}");
+        }
     }
 
     #[tokio::test]
