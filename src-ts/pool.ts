@@ -171,6 +171,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     this.#sessions = (dsn) => connectingTo(resolved.connectElsewhere(dsn))
     const { listenDsn } = resolved
     const session = listenDsn === undefined ? this.#native : this.#sessions(listenDsn)
+    // It may name other ports of the same hosts, past a pooler.
+    if (session !== this.#native) this.#native.leadsWhere(session)
     this.#pools = { session, own: this.#native }
     const { queueWatch } = resolved
     this.#queueWatch = queueWatch && new QueueWatch(this.#queueOwner(), queueWatch)

@@ -114,6 +114,13 @@ impl ConnectConfig {
         self
     }
 
+    /// Tells that another configuration leads to the same servers by another way: what is learnt of their cluster holds for both.
+    pub fn leads_where(&self, other: &Self) {
+        if let (Some(ours), Some(theirs)) = (&self.cluster, &other.cluster) {
+            ours.join(theirs);
+        }
+    }
+
     /// The name of the user: as given, or that of the process. `None` when the system does not tell the latter.
     pub(crate) fn user(&self) -> Option<&str> {
         match self.protocol.get_user() {
