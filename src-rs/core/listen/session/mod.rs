@@ -24,6 +24,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::cluster::Timeline;
 use crate::connect::config::{ConnectConfig, Host};
 use crate::connect::dial::{Candidate, Destination, Dialed, dial_host, first_of};
+use crate::connect::password::Waits;
 use crate::connect::wire::WireFacts;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::inbound::NotificationSink;
@@ -93,6 +94,8 @@ pub struct SessionSetup {
     pub max_pause: Duration,
     /// How long the notification may take that proves the delivery of a new session. `None`: it is not asked for.
     pub probe_timeout: Option<Duration>,
+    /// The attempts that wait for the user's function for passwords.
+    pub asking: Waits,
 }
 
 /// The server gives up a client that acknowledges nothing for this long.
@@ -111,6 +114,7 @@ impl SessionSetup {
             server_tcp_user_timeout: SERVER_TCP_USER_TIMEOUT.max(max_pause + PAUSE_MARGIN),
             max_pause,
             probe_timeout: None,
+            asking: Waits::default(),
         }
     }
 }
@@ -138,6 +142,7 @@ impl Session {
     ) -> Result<Self> {
         let arrivals = Arc::new(NotificationSink::default());
         let host = candidate.host;
+        candidate.asked.note_among(&setup.asking);
         let Dialed {
             client,
             connection,
@@ -269,6 +274,10 @@ impl Sessions for SessionSetup {
 
     async fn establish(&self, feed: &Arc<Feed>, channels: &[String]) -> Result<Session> {
         Session::establish(self, feed, channels).await
+    }
+
+    fn is_asking(&self) -> bool {
+        self.asking.is_any()
     }
 }
 
