@@ -259,7 +259,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     }
     for (const [channel, callback] of Object.entries(callbacks))
       if (callback !== undefined) checkCallback(callback, `callbacks.${channel}`)
-    const given: ListenOptions = args[0] ?? {}
+    const given: ListenOptions = args[0] === undefined ? {} : args[0]
     checkObject('options', given)
     const { retry, timeoutMs, ...options } = given
     const listener = this.#listener(options)
