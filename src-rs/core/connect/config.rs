@@ -68,7 +68,7 @@ impl ConnectConfig {
     /// Merges the sources. Each setting comes from the first that has it: `options`, then `dsn`, then `environment`, then
     /// the default.
     pub fn resolve(options: Settings, dsn: Option<&str>, environment: Settings) -> Result<Self> {
-        let mut settings = merge(options, dsn, environment)?;
+        let (mut settings, origins) = merge(options, dsn, environment)?;
         let key = ConnectKey::of(&settings);
         let tls = TlsOptions::resolve(&settings)?;
         let protocol = protocol(&settings);
@@ -79,7 +79,7 @@ impl ConnectConfig {
         let named = |names: &Vec<String>| names.iter().any(|name| !name.is_empty());
         let assumes_address =
             !settings.hosts.as_ref().is_some_and(named) && settings.host_addresses.is_none();
-        let hosts = hosts(&mut settings)?;
+        let hosts = hosts(&mut settings, origins)?;
         let target_session_attrs = settings.target_session_attrs.unwrap_or_default();
         let asks_for_primary = matches!(
             target_session_attrs,
