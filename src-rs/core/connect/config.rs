@@ -69,7 +69,7 @@ impl ConnectConfig {
     /// the default.
     pub fn resolve(options: Settings, dsn: Option<&str>, environment: Settings) -> Result<Self> {
         let (mut settings, origins) = merge(options, dsn, environment)?;
-        let key = ConnectKey::of(&settings);
+        let given = settings.clone();
         let tls = TlsOptions::resolve(&settings)?;
         let protocol = protocol(&settings);
         let password_file = match protocol.get_password() {
@@ -87,21 +87,35 @@ impl ConnectConfig {
         );
         let interval = settings.primary_check.unwrap_or(DEFAULT_PRIMARY_CHECK);
         let is_watched = asks_for_primary && hosts.len() > 1 && !interval.is_zero();
+        let load_balance = settings.load_balance.unwrap_or(false);
+        let connect_timeout = settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
+        let same = Settings {
+            hosts: None,
+            host_addresses: None,
+            ports: None,
+            target_session_attrs: Some(target_session_attrs),
+            primary_check: is_watched.then_some(interval),
+            load_balance: Some(load_balance),
+            connect_timeout: Some(connect_timeout),
+            ssl_mode: Some(tls.mode),
+            requires_tls: None,
+            ..given
+        };
         Ok(Self {
+            key: ConnectKey::of(&same, &hosts),
             protocol,
             tls,
             cluster: is_watched.then(|| Cluster::new(interval, &hosts)),
             hosts,
-            load_balance: settings.load_balance.unwrap_or(false),
+            load_balance,
             target_session_attrs,
-            connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            connect_timeout,
             password_file,
             password_source: None,
             assumes_address,
             is_unnamed: settings.application_name.is_none()
                 && settings.fallback_application_name.is_none(),
             socket: SocketOptions::new(&settings),
-            key,
         })
     }
 
