@@ -1,9 +1,11 @@
 // Start-up with servers that do more than the client library knows.
 
 import test, { type ExecutionContext } from 'ava'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { Readable } from 'node:stream'
+import { promisify } from 'node:util'
 import {
   ConnectionFailedError,
   ConnectionPool,
@@ -250,3 +252,26 @@ for (const [asked, ...before] of [['for its role'], ['for its timeline', IS_PRIM
     t.is(await pool.fetchVal('SELECT 1'), 1)
   })
 }
+
+/** Only root may become another user. */
+const asRoot = process.getuid?.() === 0 ? test : test.skip
+
+asRoot('a process whose user has no name is told so', async (t) => {
+  const port = await answering(t)
+  const program = `
+    const { ConnectionPool } = await import('pglisten')
+    process.setuid(54321)
+    const pool = new ConnectionPool({ host: '127.0.0.1', port: ${port}, sslMode: 'disable' })
+    await pool.connection().catch(({ code, option, message }) => console.log(JSON.stringify({ code, option, message })))
+    await pool.close()
+  `
+  const { PGUSER: _, ...env } = process.env
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--input-type=module', '-e', program],
+    { env: { ...env, NODE_OPTIONS: '' }, cwd: import.meta.dirname },
+  )
+  const error = JSON.parse(stdout) as Record<string, string>
+  t.like(error, { code: 'ERR_PGLISTEN_POOL_CONFIGURATION', option: 'username' })
+  t.regex(error['message']!, /no user is given \(`username`, PGUSER\)/)
+})
