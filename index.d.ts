@@ -3004,7 +3004,7 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
      * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
      */
     password?: string | PasswordFunction | undefined;
-    /** The server's host: a name, an address, or the folder of a Unix-domain socket (not on Windows). @default `PGHOST`, or `localhost` */
+    /** The server's host, without a port: a name, an address, or the folder of a Unix-domain socket (not on Windows). @default `PGHOST`, or `localhost` */
     host?: string | undefined;
     /**
      * Several hosts, which are tried one after the other; the next one also beside a host that has not answered after a quarter of

@@ -205,6 +205,8 @@ export declare class NativePool {
   constructor(bridge: Bridge, connect: NativeConnectOptions, maxSize: number, recycling: `${NativeRecycling}`, limits: NativePoolLimits, maxBufferedBytes: number, password?: NativePasswordQuestions | undefined | null)
   /** The servers, as people read them: without a user or a password. */
   hosts(): Array<string>
+  /** Tells that another pool leads to the same servers by another way. */
+  leadsWhere(other: NativePool): void
   /** Resolves to a `NativeLease`. `holder` says in a few words who asks. */
   acquire(promise: number, holder: string, bounds?: NativeCallBounds | undefined | null): void
   /** Whether a backend is that of one of the pool's connections, or of a session that one of its listeners has alone. */

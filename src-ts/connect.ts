@@ -50,7 +50,7 @@ export async function connect(
   options?: ConnectOptions | string,
   callOptions?: CallOptions,
 ): Promise<Connection> {
-  if (typeof options === 'object' && options !== null) {
+  if (options !== undefined && typeof options !== 'string') {
     checkObject('options', options, 'an object of options', configurationErrors('options'))
     refuseOptionsOfPools(options)
   }

@@ -171,6 +171,8 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     this.#sessions = (dsn) => connectingTo(resolved.connectElsewhere(dsn))
     const { listenDsn } = resolved
     const session = listenDsn === undefined ? this.#native : this.#sessions(listenDsn)
+    // It may name other ports of the same hosts, past a pooler.
+    if (session !== this.#native) this.#native.leadsWhere(session)
     this.#pools = { session, own: this.#native }
     const { queueWatch } = resolved
     this.#queueWatch = queueWatch && new QueueWatch(this.#queueOwner(), queueWatch)
@@ -257,7 +259,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     }
     for (const [channel, callback] of Object.entries(callbacks))
       if (callback !== undefined) checkCallback(callback, `callbacks.${channel}`)
-    const given: ListenOptions = args[0] ?? {}
+    const given: ListenOptions = args[0] === undefined ? {} : args[0]
     checkObject('options', given)
     const { retry, timeoutMs, ...options } = given
     const listener = this.#listener(options)

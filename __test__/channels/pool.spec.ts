@@ -142,7 +142,7 @@ test('listen() refuses what is wrong, and leaves nothing running', async (t) => 
   const wrong = (value: unknown) => value as Record<string, () => void>
   await t.throwsAsync(pool.listen(wrong(undefined)), { instanceOf: ArgumentTypeError })
   await t.throwsAsync(pool.listen(wrong({ a: 5 })), { instanceOf: ListenerCallbackError })
-  for (const options of [5, 'retry', true]) {
+  for (const options of [5, 'retry', true, null]) {
     await t.throwsAsync(pool.listen({ a: () => {} }, options as unknown as object), {
       instanceOf: ArgumentTypeError,
     })

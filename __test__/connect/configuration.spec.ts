@@ -420,3 +420,17 @@ test.serial('a password file that was named and cannot be used is an error', asy
     t.true(error.message.includes(file))
   }
 })
+
+test('counts that do not fit are told of where they stand', (t) => {
+  for (const [variables, options, option, text = option] of [
+    [{ PGHOSTADDR: '127.0.0.1,::1', PGHOST: 'a' }, {}, 'PGHOSTADDR'],
+    [{ PGPORT: '1,2', PGHOST: 'a' }, {}, 'PGPORT'],
+    [{ PGPORT: '1,2' }, { host: 'a' }, 'PGPORT'],
+    [{ PGPORT: '1,2' }, 'postgres:///x', 'PGPORT'],
+    [{}, 'host=a port=1,2', 'dsn', 'DSN'],
+    [{}, 'host=a hostaddr=127.0.0.1,::1', 'dsn', 'hostaddr'],
+    [{}, { host: 'a', ports: [1, 2] }, 'ports', 'one port'],
+  ] as [Record<string, string>, ConnectionPoolOptions | string, string, string?][]) {
+    refuses(t, () => openWith(variables, options), option, text)
+  }
+})

@@ -40,6 +40,12 @@ const POOL: Wrong[] = [
   ],
   [{ password: 'a\0b' }, /`password` to be a string without NUL/],
   [{ host: [] }, /`host` to be a string, got an array/],
+  [{ host: 'a,b' }, /`host` to be one name or address, got several with commas.*`hosts`/],
+  [{ host: 'localhost:5433' }, /`host` to be one name or address, got one with a port.*`port`/],
+  [{ hosts: ['a', '[::1]:5433'] }, /got one with a port/, 'host'],
+  [{ listenDsn: 'hunter2' }, /`listenDsn`/],
+  [{ listenDsn: 'port=x' }, /`port` in `listenDsn`/],
+  [{ listenDsn: 5 }, /`listenDsn` to be a string/],
   [{ host: 'a', hosts: ['b'] }, /`host` or `hosts`, got both/],
   [{ hosts: 'a' }, /`hosts` to be an array that is not empty, got a string \(not shown\)/],
   [{ hosts: [] }, /`hosts` to be an array that is not empty/],
@@ -91,7 +97,7 @@ for (const [options, message, named = Object.keys(options)[0]!] of POOL) {
 }
 
 test('a pool refuses options that are no object and no DSN', (t) => {
-  for (const wrong of [5, true, ['postgres://localhost'], () => {}]) {
+  for (const wrong of [5, true, null, ['postgres://localhost'], () => {}]) {
     t.throws(() => new ConnectionPool(wrong as never), {
       instanceOf: ConnectionPoolConfigurationError,
       message: /`options` to be an object/,

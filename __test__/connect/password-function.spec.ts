@@ -276,3 +276,43 @@ test('a password that one of several hosts refuses is tried rarely, and told', a
     t.deepEqual(warnings, [])
   }
 })
+
+test('the attempts of one start-up wait for one answer of a slow function', async (t) => {
+  let asked = 0
+  const options = await asking(async () => {
+    asked += 1
+    await sleep(3500)
+    return rightPassword()
+  })
+  await using pool = new ConnectionPool(options)
+  for (const [retry, calls] of [
+    [false, 1],
+    [true, 2],
+  ] as const) {
+    const listener = pool.listener({ channels: [uniqueChannel()] })
+    await within(listener.startup({ retry }))
+    t.is(asked, calls)
+    await listener.shutdown()
+  }
+})
+
+test('a function that never answered once is asked again by a later attempt', async (t) => {
+  let asked = 0
+  const options = await asking(() => ((asked += 1) === 1 ? never : rightPassword()), {
+    connectTimeoutSec: 1.5,
+  })
+  await using pool = new ConnectionPool(options)
+  const listener = pool.listener({ channels: [uniqueChannel()] })
+  await within(listener.startup({ retry: true }))
+  t.true(asked >= 2)
+  await listener.shutdown()
+})
+
+test('listeners with a DSN of their own share a session although a function is asked', async (t) => {
+  const dsn = await serverDsn()
+  await using pool = new ConnectionPool(await asking(rightPassword))
+  const listeners = [0, 1].map(() => pool.listener({ dsn, channels: [uniqueChannel()] }))
+  await Promise.all(listeners.map((listener) => listener.startup()))
+  const [one, other] = listeners.map((listener) => listener.stats().session!)
+  t.like(one, { processId: other!.processId, listeners: 2 })
+})

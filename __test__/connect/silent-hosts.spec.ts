@@ -2,8 +2,14 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ConnectionPool, ConnectionTimeoutError, type ConnectionPoolOptions } from 'pglisten'
+import {
+  ConnectionFailedError,
+  ConnectionPool,
+  ConnectionTimeoutError,
+  type ConnectionPoolOptions,
+} from 'pglisten'
 import { DeafPort } from '../../lab/network/deaf-port.js'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { within } from '../../lab/wait.js'
 import { uniqueChannel } from '../support/listener.js'
@@ -79,4 +85,18 @@ test('a silent host is not the fault of the function that is asked for the passw
   })
   t.is(await pool.fetchVal('SELECT 1'), 1)
   t.is(asked, 1)
+})
+
+test('a server that lets us in and then says nothing more leaves the next one its time', async (t) => {
+  const proxy = await FaultProxy.start(await goodPort())
+  t.teardown(() => proxy.stop())
+  proxy.set({ silentAfterRequest: 'pg_backend_pid' })
+  const pool = await open(t, [proxy.port, await goodPort()], { connectTimeoutSec: 1 })
+  t.is(await pool.fetchVal('SELECT 1'), 1)
+  t.is(proxy.silent, 1)
+  const alone = await open(t, [proxy.port], { connectTimeoutSec: 0.5 })
+  await t.throwsAsync(alone.connection(), {
+    instanceOf: ConnectionFailedError,
+    message: /could not connect to 127.0.0.1:\d+: no answer within 0.5 s/,
+  })
 })

@@ -1,10 +1,17 @@
 // Start-up with servers that do more than the client library knows.
 
 import test, { type ExecutionContext } from 'ava'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { Readable } from 'node:stream'
-import { ConnectionFailedError, ConnectionPool, ConnectionPoolConfigurationError } from 'pglisten'
+import { promisify } from 'node:util'
+import {
+  ConnectionFailedError,
+  ConnectionPool,
+  ConnectionPoolConfigurationError,
+  DatabaseError,
+} from 'pglisten'
 import { MessageProxy } from '../../lab/network/message-proxy.mjs'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -180,4 +187,91 @@ test('a blank that is none to libpq is part of a value without quotes', async (t
   )
   // The server shows it with an escape.
   t.regex(await pool.fetchVal<string>("SELECT current_setting('application_name')"), /^no.+break$/)
+})
+
+/** A server's message. */
+function message(kind: string, body: string): Buffer {
+  const head = Buffer.alloc(5)
+  head.write(kind)
+  head.writeUInt32BE(4 + body.length, 1)
+  return Buffer.concat([head, Buffer.from(body, 'latin1')])
+}
+
+const READY = message('Z', 'I')
+const IS_PRIMARY = Buffer.concat([
+  message('T', `\0\x01in\0${'\0'.repeat(6)}\0\0\0\x10\0\x01\0\0\0\0\0\0`),
+  message('D', '\0\x01\0\0\0\x01f'),
+  message('C', 'SELECT 1\0'),
+  READY,
+])
+const FATAL = message('E', 'SFATAL\0VFATAL\0C28P01\0Mno password\0\0')
+
+/** The port of a server that lets everybody in, answers each question with the next of these, and closes the connection. */
+async function answering(t: ExecutionContext, ...answers: Buffer[]): Promise<number> {
+  const server = createServer((socket) => {
+    const left = [...answers]
+    socket.on('error', () => {})
+    socket.once('data', () => {
+      socket.write(Buffer.concat([AUTHENTICATED, READY]))
+      socket.on('data', () => {
+        const answer = left.shift()
+        if (answer) socket.write(answer)
+        if (left.length === 0) socket.end()
+      })
+    })
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  return (server.address() as AddressInfo).port
+}
+
+for (const [asked, ...before] of [['for its role'], ['for its timeline', IS_PRIMARY]] as [
+  string,
+  ...Buffer[],
+][]) {
+  test(`what a server says at last that is asked ${asked} is told`, async (t) => {
+    const port = await answering(t, ...before, FATAL)
+    await using pool = new ConnectionPool({
+      dsn: `postgres://127.0.0.1:${port},127.0.0.1:${port}/?sslmode=disable`,
+      targetSessionAttrs: 'primary',
+    })
+    const error = await t.throwsAsync(pool.connection(), { instanceOf: DatabaseError })
+    t.is(error.sqlState, '28P01')
+    t.regex(error.message, /no password/)
+  })
+
+  test(`a server that ends the connection when it is asked ${asked} is passed over`, async (t) => {
+    const port = await answering(t, ...before, Buffer.alloc(0))
+    const dsn = new URL(await serverDsn())
+    const hosts = `127.0.0.1:${port},${dsn.host}`
+    await using pool = new ConnectionPool({
+      dsn: dsn.href.replace(dsn.host, hosts),
+      sslMode: 'disable',
+      targetSessionAttrs: 'primary',
+    })
+    t.is(await pool.fetchVal('SELECT 1'), 1)
+  })
+}
+
+/** Only root may become another user. */
+const asRoot = process.getuid?.() === 0 ? test : test.skip
+
+asRoot('a process whose user has no name is told so', async (t) => {
+  const port = await answering(t)
+  const program = `
+    const { ConnectionPool } = await import('pglisten')
+    process.setuid(54321)
+    const pool = new ConnectionPool({ host: '127.0.0.1', port: ${port}, sslMode: 'disable' })
+    await pool.connection().catch(({ code, option, message }) => console.log(JSON.stringify({ code, option, message })))
+    await pool.close()
+  `
+  const { PGUSER: _, ...env } = process.env
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--input-type=module', '-e', program],
+    { env: { ...env, NODE_OPTIONS: '' }, cwd: import.meta.dirname },
+  )
+  const error = JSON.parse(stdout) as Record<string, string>
+  t.like(error, { code: 'ERR_PGLISTEN_POOL_CONFIGURATION', option: 'username' })
+  t.regex(error['message']!, /no user is given \(`username`, PGUSER\)/)
 })

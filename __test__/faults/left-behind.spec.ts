@@ -3,8 +3,8 @@
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
 import { ConnectionPool, type ConnectionPoolOptions, type Gap } from 'pglisten'
-import type { DevServer } from '../../lab/server/dev-server.mjs'
 import { Arena, promote } from '../../lab/faults/arena.js'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { Stalls } from '../../lab/stalls.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { collect, waitFor, within } from '../../lab/wait.js'
@@ -19,7 +19,7 @@ async function openCluster(t: ExecutionContext) {
   t.teardown(() => standby.stop('immediate'))
   await standby.start()
   const { username, password, pathname } = new URL(arena.directDsn)
-  const reach = (servers: DevServer[], options: ConnectionPoolOptions = {}) => {
+  const reach = (servers: { port: number }[], options: ConnectionPoolOptions = {}) => {
     const pool = new ConnectionPool({
       hosts: servers.map(() => '127.0.0.1'),
       ports: servers.map(({ port }) => port),
@@ -97,6 +97,53 @@ for (const targetSessionAttrs of ['primary', 'read-write'] as const) {
     },
   )
 }
+
+test.serial(
+  'what one listener learns of a promotion holds for every pool with these hosts',
+  async (t) => {
+    const { old, standby, reach } = await openCluster(t)
+    const servers = [old, standby]
+    const options = { targetSessionAttrs: 'primary', primaryCheckSec: LOOK_MS / 1000 } as const
+    const looking = reach(servers, options)
+    const equal = reach(servers, options)
+    // Its sessions are its own, and it looks itself long after the test.
+    const other = reach(servers, { ...options, applicationName: 'other', primaryCheckSec: 600 })
+    const channel = uniqueName('left_behind')
+    const listeners = [looking, equal, other].map((pool) => pool.listener({ channels: [channel] }))
+    await Promise.all(listeners.map((listener) => listener.startup()))
+    t.is(listeners[1]!.stats().session!.listeners, 2)
+    for (const pool of [equal, other]) t.is(await portOf(pool), old.port)
+    const gaps = listeners.map((listener) => once(listener, 'gap'))
+    promote(standby)
+    await within(Promise.all(gaps), { what: 'gaps', timeoutMs: 20_000 })
+    for (const pool of [looking, equal, other]) t.is(await portOf(pool), standby.port)
+  },
+)
+
+test.serial('what a listener learns past a pooler holds for the pool behind it', async (t) => {
+  const { old, standby, reach } = await openCluster(t)
+  // Proxies, which have other ports, as poolers have.
+  const proxies = await Promise.all([old, standby].map(({ port }) => FaultProxy.start(port)))
+  for (const proxy of proxies) t.teardown(() => proxy.stop())
+  const { username, password, pathname } = new URL(old.dsn)
+  const dsn = (ports: number[]) =>
+    `postgres://${username}:${password}@${ports.map((port) => `127.0.0.1:${port}`).join()}${pathname}`
+  const pool = reach(proxies, {
+    username,
+    password: decodeURIComponent(password),
+    dbName: pathname.slice(1),
+    listenDsn: dsn([old.port, standby.port]),
+    targetSessionAttrs: 'primary',
+    primaryCheckSec: LOOK_MS / 1000,
+  })
+  const listener = pool.listener({ channels: [uniqueName('left_behind')] })
+  await listener.startup()
+  t.is(await portOf(pool), old.port)
+  const gap = once(listener, 'gap')
+  promote(standby)
+  await within(gap, { what: 'the gap', timeoutMs: 20_000 })
+  t.is(await portOf(pool), standby.port)
+})
 
 test.serial('a promotion after the loss does not make the gap longer', async (t) => {
   const { old, standby, reach } = await openCluster(t)

@@ -1,7 +1,8 @@
 // What the listening session asks of the server, so that neither harms the other.
 
 import test, { type ExecutionContext } from 'ava'
-import { ConnectionPool } from 'pglisten'
+import { once } from 'node:events'
+import { ConnectionPool, type Gap } from 'pglisten'
 import { Arena } from '../../lab/faults/arena.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
@@ -66,6 +67,19 @@ test.serial(
     t.deepEqual(witness.events, ['connected'])
   },
 )
+
+test.serial('another way to write dates makes no restart of a server', async (t) => {
+  const witness = await start(t)
+  const settings = { timezone: 'Asia/Tokyo', datestyle: 'German' }
+  for (const [name, value] of Object.entries(settings)) await arena.setForRole(name, value)
+  t.teardown(async () => {
+    for (const name of Object.keys(settings)) await arena.setForRole(name, undefined)
+  })
+  const told = once(witness.listener, 'gap') as Promise<[Gap]>
+  await arena.terminate(await witness.processId())
+  const [gap] = await within(told)
+  t.false(gap.serverRestarted)
+})
 
 for (const [setting, value] of [
   ['statement_timeout', '500ms'],

@@ -80,6 +80,12 @@ test('what only pools have is refused by its name', async (t) => {
   await t.throwsAsync(connect({ portt: 1 } as never), {
     instanceOf: ConnectionPoolConfigurationError,
   })
+  for (const wrong of [42, true, null, () => {}, ['postgres://localhost']]) {
+    await t.throwsAsync(connect(wrong as never), {
+      instanceOf: ConnectionPoolConfigurationError,
+      message: /`options` to be an object/,
+    })
+  }
 })
 
 test('a connection that nobody closes ends with its object', async (t) => {

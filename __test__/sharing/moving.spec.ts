@@ -13,6 +13,7 @@ import {
   terminate,
   uniqueChannel,
 } from '../support/listener.js'
+import { Arena } from '../../lab/faults/arena.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor, within } from '../../lab/wait.js'
@@ -336,4 +337,31 @@ test('what was asked right before a move is done once the listener has moved', a
   await listener.sync()
   t.deepEqual(numbers, [1])
   await Promise.all(busy)
+})
+
+test('a listener whose own session would come to another server stays where it is', async (t) => {
+  const arenas = await Promise.all([Arena.open(), Arena.open()])
+  for (const arena of arenas) t.teardown(() => arena.close())
+  const [here, elsewhere] = arenas
+  const { pool } = await openListener(t, {}, { dsn: here.dsn })
+  const channel = uniqueChannel()
+  const { listener, numbers, gaps } = await counting(pool, channel)
+  const shared = listener.stats().session!.processId
+  here.proxy.retarget(elsewhere.server.port)
+  const moved = t.throwsAsync(backendOf(listener), {
+    code: 'ERR_PGLISTEN_CONNECTION_FAILED',
+    message: /a connection of its own came to another server/,
+  })
+  const added = listener.addCallback(`${channel} 2`, (_connection, payload) => {
+    numbers.push(Number(payload))
+  })
+  await within(Promise.all([moved, added, listener.sync()]))
+  t.like(listener.stats().session, { processId: shared, channels: 2 })
+  await here.direct.notify(channel, '0')
+  await here.direct.notify(`${channel} 2`, '1')
+  await within(listener.sync())
+  isUnbroken(t, numbers, 2)
+  t.is(gaps.length, 0)
+  here.proxy.retarget(here.server.port)
+  t.not(await within(backendOf(listener)), shared)
 })

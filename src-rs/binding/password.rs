@@ -42,10 +42,9 @@ struct Questions {
 /// The questions for the passwords of one pool, in the environment to which its function belongs.
 #[napi(custom_finalize)]
 pub struct NativePasswordQuestions {
-    bridge: BridgeHandle,
-    /// The id of the consumer that is told of new questions.
-    signal: u32,
     questions: Arc<Mutex<Questions>>,
+    /// Where the core asks. All configurations have the same one, so that equal ones may share a session.
+    source: PasswordSource,
 }
 
 contained_finalizer!(NativePasswordQuestions);
@@ -55,11 +54,13 @@ impl NativePasswordQuestions {
     /// `signal` is the id of the consumer that is told of new questions.
     #[napi(constructor, catch_unwind)]
     pub fn new(bridge: &Bridge, signal: u32) -> Self {
-        Self {
+        let questions = Arc::default();
+        let source = PasswordSource::new(Asker {
             bridge: bridge.handle(),
             signal,
-            questions: Arc::default(),
-        }
+            questions: Arc::clone(&questions),
+        });
+        Self { questions, source }
     }
 
     /// The questions since the last call.
@@ -90,16 +91,13 @@ impl NativePasswordQuestions {
 impl NativePasswordQuestions {
     /// Where the core asks.
     pub(crate) fn source(&self) -> PasswordSource {
-        PasswordSource::new(Asker {
-            bridge: self.bridge.clone(),
-            signal: self.signal,
-            questions: Arc::clone(&self.questions),
-        })
+        self.source.clone()
     }
 }
 
 struct Asker {
     bridge: BridgeHandle,
+    /// The id of the consumer that is told of new questions.
     signal: u32,
     questions: Arc<Mutex<Questions>>,
 }

@@ -136,6 +136,13 @@ impl NativePool {
         hosts.iter().map(ToString::to_string).collect()
     }
 
+    /// Tells that another pool leads to the same servers by another way.
+    #[napi(catch_unwind)]
+    pub fn leads_where(&self, other: &NativePool) {
+        let config = self.pool.connect_config();
+        config.leads_where(other.pool.connect_config());
+    }
+
     /// Resolves to a `NativeLease`. `holder` says in a few words who asks.
     #[napi(catch_unwind)]
     pub fn acquire(&self, promise: u32, holder: String, bounds: Option<&NativeCallBounds>) {

@@ -141,7 +141,7 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
    * @default `PGPASSWORD`, or the entry for the host in a password file (`PGPASSFILE`, or `~/.pgpass`)
    */
   password?: string | PasswordFunction | undefined
-  /** The server's host: a name, an address, or the folder of a Unix-domain socket (not on Windows). @default `PGHOST`, or `localhost` */
+  /** The server's host, without a port: a name, an address, or the folder of a Unix-domain socket (not on Windows). @default `PGHOST`, or `localhost` */
   host?: string | undefined
   /**
    * Several hosts, which are tried one after the other; the next one also beside a host that has not answered after a quarter of
@@ -581,7 +581,7 @@ export function resolvePoolOptions(
   env: NodeJS.ProcessEnv = process.env,
 ): ResolvedPoolOptions {
   const options: ConnectionPoolOptions<ChannelSchemas> =
-    typeof input === 'string' ? { dsn: input } : (input ?? {})
+    typeof input === 'string' ? { dsn: input } : input === undefined ? {} : input
   checkOptions('options', options, NAMES, configurationErrors('options'), meant)
   exclusive(options, 'host', 'hosts')
   exclusive(options, 'port', 'ports')
@@ -589,12 +589,15 @@ export function resolvePoolOptions(
   exclusive(options, 'cert', 'certFile')
   exclusive(options, 'key', 'keyFile')
   const environmentOf = environment(env)
-  const connectElsewhere = (dsn: string) =>
-    checked({
-      dsn: dsnText(dsn, 'dsn'),
-      settings: settingsOf(elsewhere),
-      environment: environmentOf,
-    })
+  const connectElsewhere = (dsn: string, option: DsnOption = 'dsn') =>
+    checked(
+      {
+        dsn: dsnText(dsn, option),
+        settings: settingsOf(elsewhere),
+        environment: environmentOf,
+      },
+      option,
+    )
   const { host: _host, hosts: _hosts, port: _port, ports: _ports, ...elsewhere } = options
   const connect = checked({
     dsn: read(options, 'dsn') ?? null,
@@ -602,7 +605,7 @@ export function resolvePoolOptions(
     environment: environmentOf,
   })
   const listenDsn = read(options, 'listenDsn')
-  if (listenDsn !== undefined) connectElsewhere(listenDsn)
+  if (listenDsn !== undefined) connectElsewhere(listenDsn, 'listenDsn')
   return {
     connect,
     listenDsn,
@@ -627,8 +630,19 @@ export function resolvePoolOptions(
   }
 }
 
-function checked(connect: NativeConnectOptions): NativeConnectOptions {
+/** The options that hold a DSN. */
+type DsnOption = 'dsn' | 'listenDsn'
+
+function checked(
+  connect: NativeConnectOptions,
+  dsnOption: DsnOption = 'dsn',
+): NativeConnectOptions {
   const error = checkConnectOptions(connect)
+  if (error?.option === 'dsn') {
+    // Rust does not know in which option it was.
+    const message = error.message.replaceAll('`dsn`', `\`${dsnOption}\``)
+    throw new ConnectionPoolConfigurationError(message, { option: dsnOption })
+  }
   if (error) throw fromNativeError(error)
   return connect
 }

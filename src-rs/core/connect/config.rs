@@ -68,8 +68,8 @@ impl ConnectConfig {
     /// Merges the sources. Each setting comes from the first that has it: `options`, then `dsn`, then `environment`, then
     /// the default.
     pub fn resolve(options: Settings, dsn: Option<&str>, environment: Settings) -> Result<Self> {
-        let mut settings = merge(options, dsn, environment)?;
-        let key = ConnectKey::of(&settings);
+        let (mut settings, origins) = merge(options, dsn, environment)?;
+        let given = settings.clone();
         let tls = TlsOptions::resolve(&settings)?;
         let protocol = protocol(&settings);
         let password_file = match protocol.get_password() {
@@ -79,7 +79,7 @@ impl ConnectConfig {
         let named = |names: &Vec<String>| names.iter().any(|name| !name.is_empty());
         let assumes_address =
             !settings.hosts.as_ref().is_some_and(named) && settings.host_addresses.is_none();
-        let hosts = hosts(&mut settings)?;
+        let hosts = hosts(&mut settings, origins)?;
         let target_session_attrs = settings.target_session_attrs.unwrap_or_default();
         let asks_for_primary = matches!(
             target_session_attrs,
@@ -87,21 +87,35 @@ impl ConnectConfig {
         );
         let interval = settings.primary_check.unwrap_or(DEFAULT_PRIMARY_CHECK);
         let is_watched = asks_for_primary && hosts.len() > 1 && !interval.is_zero();
+        let load_balance = settings.load_balance.unwrap_or(false);
+        let connect_timeout = settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
+        let same = Settings {
+            hosts: None,
+            host_addresses: None,
+            ports: None,
+            target_session_attrs: Some(target_session_attrs),
+            primary_check: is_watched.then_some(interval),
+            load_balance: Some(load_balance),
+            connect_timeout: Some(connect_timeout),
+            ssl_mode: Some(tls.mode),
+            requires_tls: None,
+            ..given
+        };
         Ok(Self {
+            key: ConnectKey::of(&same, &hosts),
             protocol,
             tls,
             cluster: is_watched.then(|| Cluster::new(interval, &hosts)),
             hosts,
-            load_balance: settings.load_balance.unwrap_or(false),
+            load_balance,
             target_session_attrs,
-            connect_timeout: settings.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            connect_timeout,
             password_file,
             password_source: None,
             assumes_address,
             is_unnamed: settings.application_name.is_none()
                 && settings.fallback_application_name.is_none(),
             socket: SocketOptions::new(&settings),
-            key,
         })
     }
 
@@ -112,6 +126,13 @@ impl ConnectConfig {
         self.key = self.key.asking(&source);
         self.password_source = Some(source);
         self
+    }
+
+    /// Tells that another configuration leads to the same servers by another way: what is learnt of their cluster holds for both.
+    pub fn leads_where(&self, other: &Self) {
+        if let (Some(ours), Some(theirs)) = (&self.cluster, &other.cluster) {
+            ours.join(theirs);
+        }
     }
 
     /// The name of the user: as given, or that of the process. `None` when the system does not tell the latter.

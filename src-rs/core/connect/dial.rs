@@ -10,6 +10,8 @@ mod start;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -23,7 +25,7 @@ pub use candidates::Candidate;
 use candidates::{check_role, check_timeline, note_refused};
 #[cfg(unix)]
 use open::open_unix;
-use open::{AttemptFailure, Encryption, no_address, open, resolve, unreachable};
+use open::{AttemptFailure, Encryption, no_address, open, resolve};
 pub(crate) use round::{first_of, hosts_named};
 use start::{AlreadyEncrypted, check_binding, start};
 
@@ -98,11 +100,19 @@ impl Destination {
     }
 }
 
-/// Connects to the first configured host that answers, authenticates us and has the role asked for.
+/// Connects to the first configured host that answers, authenticates us and has the role asked for. Gives the process id of the
+/// backend that answers statements too.
 ///
 /// Each host gets [`ConnectConfig::connect_timeout`], from name resolution to the last answer.
-pub async fn dial(config: &ConnectConfig) -> Result<Dialed> {
-    first_of(config, |candidate| dial_host(config, candidate, None)).await
+pub async fn dial(config: &ConnectConfig) -> Result<(Dialed, i32)> {
+    first_of(config, |candidate| async {
+        let host = candidate.host;
+        let mut dialed = dial_host(config, candidate, None).await?;
+        let asked = process_id(&dialed.client);
+        let process_id = answered(&mut dialed.connection, host, asked).await?;
+        Ok((dialed, process_id))
+    })
+    .await
 }
 
 /// The error when there was no host to try.
@@ -163,18 +173,8 @@ pub(crate) async fn dial_host(
         asked: &asked,
     };
     let mut dialed = match host {
-        // Like libpq, nothing is encrypted on a Unix-domain socket.
         #[cfg(unix)]
-        Host::Unix { directory, port } => {
-            check_binding(config, host, false)?;
-            let wire = open_unix(host, directory, *port).await?;
-            let destination = Destination {
-                host: host.clone(),
-                address: None,
-                is_encrypted: false,
-            };
-            start(call, wire, destination).await?
-        }
+        Host::Unix { directory, port } => dial_unix(call, directory, *port).await?,
         Host::Tcp {
             name,
             address,
@@ -182,8 +182,7 @@ pub(crate) async fn dial_host(
         } => {
             // The time of the look-up is taken from all addresses.
             let deadline = Instant::now() + config.connect_timeout;
-            let addresses = resolve(name, *address, *port).await;
-            let mut addresses = addresses.map_err(|error| unreachable(host, &error))?;
+            let mut addresses = resolve(host, name, *address, *port).await?;
             if config.load_balance {
                 addresses.shuffle(&mut rand::rng());
             }
@@ -199,6 +198,43 @@ pub(crate) async fn dial_host(
         _ => {}
     }
     checked.map(|()| dialed)
+}
+
+/// Connects to the server of another connection once more, whatever its role is now, without a bound in time. The name of its host is
+/// not looked up: it may lead to another server too.
+pub(crate) async fn dial_again(
+    config: &ConnectConfig,
+    destination: &Destination,
+) -> Result<Dialed> {
+    let host = &destination.host;
+    let call = Call {
+        config,
+        host,
+        sink: None,
+        asked: &Asked::default(),
+    };
+    match host {
+        #[cfg(unix)]
+        Host::Unix { directory, port } => dial_unix(call, directory, *port).await,
+        Host::Tcp { name, .. } => {
+            let address = destination.address.ok_or_else(|| no_address(host))?;
+            dial_address(call, name, address).await
+        }
+    }
+}
+
+/// Connects to the Unix-domain socket in a folder. Like libpq, nothing is encrypted there.
+#[cfg(unix)]
+async fn dial_unix(call: Call<'_>, directory: &Path, port: u16) -> Result<Dialed> {
+    let Call { config, host, .. } = call;
+    check_binding(config, host, false)?;
+    let wire = open_unix(host, directory, port).await?;
+    let destination = Destination {
+        host: host.clone(),
+        address: None,
+        is_encrypted: false,
+    };
+    start(call, wire, destination).await
 }
 
 /// Connects to the first of a host's addresses that answers.
@@ -318,14 +354,33 @@ pub(crate) async fn process_id(client: &Client) -> Result<i32> {
         .ok_or_else(|| Error::new(ErrorKind::Connect, "the server did not tell its process id"))
 }
 
-/// Polls a connection until it ends, and ignores its notices and notifications. A panic ends it too.
-pub async fn drive(connection: &mut ServerConnection) {
-    if let Err(panicked) = to_the_end(|cx| connection.poll_message(cx)).await {
-        connection.fail(&panicked);
-    }
+/// Waits for the answer to a request of a connection that nobody else drives. One that ends before is the error of an attempt to
+/// connect to `host`, with the server's last word.
+pub(super) async fn answered<T>(
+    connection: &mut ServerConnection,
+    host: &Host,
+    request: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::pin!(request);
+    let answer = tokio::select! {
+        answer = &mut request => answer,
+        // What was not answered before has its error now.
+        ended = to_the_end(|cx| connection.poll_message(cx)) => match ended {
+            Ok(()) => request.await,
+            Err(panicked) => Err(panicked),
+        },
+    };
+    answer.map_err(|error| match error.kind {
+        ErrorKind::Closed => Error {
+            kind: ErrorKind::Connect,
+            message: format!("could not connect to {host}: {}", error.message),
+            ..error
+        },
+        _ => error,
+    })
 }
 
-/// Polls a connection that others use meanwhile, as [`drive`] does.
+/// Polls a connection that others use meanwhile until it ends, and ignores its notices and notifications. A panic ends it too.
 pub async fn drive_shared(connection: &Driven<Inbound<Wire>>) {
     if let Err(panicked) = to_the_end(|cx| connection.poll_message(cx)).await {
         connection.fail(&panicked);
@@ -426,6 +481,44 @@ mod tests {
         let failure = asked.failure().unwrap();
         assert!(failure.message.contains("did not answer in time"));
         assert!(asked.again().failure().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_looked_up_is_no_refusal() {
+        let dsn = "postgres://user@no-such-host.invalid,127.0.0.1:1";
+        let config = ConnectConfig::resolve(Settings::default(), Some(dsn), Settings::default());
+        let config = config.unwrap();
+        for (host, is_unanswered) in config.hosts.iter().zip([true, false]) {
+            let candidate = Candidate {
+                host,
+                role: TargetSessionAttrs::Any,
+                asked: Asked::default(),
+            };
+            let error = dial_host(&config, candidate, None).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Connect);
+            assert_eq!(error.is_unanswered, is_unanswered, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_server_is_dialled_again_whatever_its_name_leads_to_now() {
+        let config = config();
+        let ((_other, other), (same, address)) = (silent().await, silent().await);
+        let destination = Destination {
+            host: Host::Tcp {
+                name: "localhost".to_owned(),
+                address: Some(other.ip()),
+                port: other.port(),
+            },
+            address: Some(address),
+            is_encrypted: false,
+        };
+        tokio::select! {
+            called = same.accept() => drop(called.unwrap()),
+            _ = in_time(&config, &config.hosts[0], dial_again(&config, &destination)) => {
+                panic!("another server was dialled");
+            }
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::base::Setting;
 use crate::base::error::{Error, Result};
 use crate::connect::settings::Settings;
+use crate::connect::sources::{Origin, Origins};
 
 const DEFAULT_PORT: u16 = 5432;
 
@@ -79,7 +80,7 @@ impl Host {
 }
 
 /// Pairs the names of hosts with their addresses and ports. Gives at least one host.
-pub(super) fn hosts(settings: &mut Settings) -> Result<Vec<Host>> {
+pub(super) fn hosts(settings: &mut Settings, origins: Origins) -> Result<Vec<Host>> {
     // As in libpq, a list that is an empty text is none.
     let addresses = settings.host_addresses.take().unwrap_or_default();
     let addresses = if addresses == [None] {
@@ -93,7 +94,7 @@ pub(super) fn hosts(settings: &mut Settings) -> Result<Vec<Host>> {
         _ => vec![String::new(); addresses.len().max(1)],
     };
     check_names(&names)?;
-    check_counts(names.len(), addresses.len(), ports.len())?;
+    check_counts(names.len(), addresses.len(), ports.len(), origins)?;
     let port = |index: usize| ports.get(index).or(ports.first()).copied().flatten();
     let pair = |(index, name)| {
         let address = addresses.get(index).copied().flatten();
@@ -123,7 +124,7 @@ fn check_names(names: &[String]) -> Result<()> {
         ));
     }
     if !names.iter().any(is_none) {
-        return Ok(());
+        return names.iter().try_for_each(|name| check_one(name));
     }
     Err(Error::configuration(
         Setting::Host,
@@ -135,6 +136,32 @@ fn check_names(names: &[String]) -> Result<()> {
     ))
 }
 
+/// Refuses several names in one, and a port behind one: nobody would look for these. They are not shown, like other text that is no
+/// name.
+fn check_one(name: &str) -> Result<()> {
+    let refused = |what: &str| {
+        let host = Setting::Host;
+        let message = format!("Expected `{host}` to be one name or address, got {what}");
+        Err(Error::configuration(host, message))
+    };
+    if name.starts_with('/') {
+        return Ok(());
+    }
+    if name.contains(',') {
+        return refused("several with commas (not shown): `hosts` takes a list");
+    }
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match name.rsplit_once(':') {
+        // An address of IPv6 has more colons, unless it is in brackets.
+        Some((before, port))
+            if is_port(port) && (!before.contains(':') || before.ends_with(']')) =>
+        {
+            refused("one with a port (not shown): `port` takes that")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether libpq would look for a socket there; on Windows its paths may begin with a drive.
 fn is_folder(name: &str) -> bool {
     let begins_with_drive =
@@ -143,17 +170,27 @@ fn is_folder(name: &str) -> bool {
 }
 
 /// Checks that there are as many addresses and ports as hosts, or none, or one port for all hosts.
-fn check_counts(hosts: usize, addresses: usize, ports: usize) -> Result<()> {
+fn check_counts(hosts: usize, addresses: usize, ports: usize, origins: Origins) -> Result<()> {
     if addresses > 0 && addresses != hosts {
+        let (setting, names) = match origins.hosts {
+            Origin::Environment => (Setting::Variable("PGHOSTADDR"), ["PGHOSTADDR", "PGHOST"]),
+            Origin::Options | Origin::Dsn => (Setting::Dsn, ["hostaddr", "host"]),
+        };
+        let [address, host] = names;
         return Err(Error::configuration(
-            Setting::Dsn,
-            format!("Expected as many `hostaddr` as `host`, got {addresses} and {hosts}"),
+            setting,
+            format!("Expected as many `{address}` as `{host}`, got {addresses} and {hosts}"),
         ));
     }
     if ports > 1 && ports != hosts {
+        let (setting, place) = match origins.ports {
+            Origin::Options => (Setting::Ports, ""),
+            Origin::Dsn => (Setting::Dsn, " in the DSN"),
+            Origin::Environment => (Setting::Variable("PGPORT"), " in `PGPORT`"),
+        };
         return Err(Error::configuration(
-            Setting::Ports,
-            format!("Expected one port, or as many ports as hosts ({hosts}), got {ports}"),
+            setting,
+            format!("Expected one port, or as many ports as hosts ({hosts}), got {ports}{place}"),
         ));
     }
     Ok(())
@@ -192,12 +229,12 @@ mod tests {
     #[test]
     fn the_folder_of_a_socket_is_refused_with_the_reason() {
         for folder in ["/var/run/postgresql", "C:\\run", "C:/run"] {
-            let error = hosts(&mut settings(folder)).unwrap_err();
+            let error = hosts(&mut settings(folder), Origins::default()).unwrap_err();
             assert_eq!(error.option, Some(Setting::Host));
             assert!(error.message.contains(folder), "{}", error.message);
             assert!(error.message.contains("Unix only"), "{}", error.message);
         }
-        let secret = hosts(&mut settings("/hunter2@host")).unwrap_err();
+        let secret = hosts(&mut settings("/hunter2@host"), Origins::default()).unwrap_err();
         assert!(!secret.message.contains("hunter2"), "{}", secret.message);
     }
 
@@ -213,7 +250,61 @@ mod tests {
             address: "10.0.0.5".parse().ok(),
             port: DEFAULT_PORT,
         };
-        assert_eq!(hosts(&mut settings).unwrap(), [expected]);
+        assert_eq!(
+            hosts(&mut settings, Origins::default()).unwrap(),
+            [expected]
+        );
+    }
+
+    #[test]
+    fn several_names_in_one_and_a_port_behind_one_are_refused() {
+        for (name, instead) in [
+            ("a,b", "`hosts`"),
+            ("localhost:5433", "`port`"),
+            ("10.0.0.1:5433", "`port`"),
+            ("[::1]:5433", "`port`"),
+        ] {
+            let error = hosts(&mut settings(name), Origins::default()).unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.option, Some(Setting::Host), "{name}");
+            assert!(
+                text.contains(instead) && !text.contains(name),
+                "{name}: {text}"
+            );
+        }
+        for name in ["a", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "1::2"] {
+            hosts(&mut settings(name), Origins::default()).unwrap();
+        }
+    }
+
+    #[test]
+    fn wrong_counts_are_told_of_where_they_stand() {
+        let ports = || Settings {
+            ports: Some(vec![Some(1), Some(2)]),
+            ..settings("a")
+        };
+        let addresses = || Settings {
+            host_addresses: Some(vec!["10.0.0.5".parse().ok(), None]),
+            ..settings("a")
+        };
+        for (origin, of_ports, of_addresses) in [
+            (Origin::Options, Setting::Ports, Setting::Dsn),
+            (Origin::Dsn, Setting::Dsn, Setting::Dsn),
+            (
+                Origin::Environment,
+                Setting::Variable("PGPORT"),
+                Setting::Variable("PGHOSTADDR"),
+            ),
+        ] {
+            let origins = Origins {
+                hosts: origin,
+                ports: origin,
+            };
+            let error = hosts(&mut ports(), origins).unwrap_err();
+            assert_eq!(error.option, Some(of_ports), "{error}");
+            let error = hosts(&mut addresses(), origins).unwrap_err();
+            assert_eq!(error.option, Some(of_addresses), "{error}");
+        }
     }
 
     #[test]
@@ -223,19 +314,19 @@ mod tests {
             host_addresses: Some(addresses.to_vec()),
             ..settings("")
         };
-        assert_eq!(hosts(&mut two).unwrap().len(), 2);
+        assert_eq!(hosts(&mut two, Origins::default()).unwrap().len(), 2);
         let mut none = Settings {
             host_addresses: Some(vec![None]),
             hosts: Some(vec!["a".to_owned(), "b".to_owned()]),
             ..Settings::default()
         };
-        assert_eq!(hosts(&mut none).unwrap().len(), 2);
+        assert_eq!(hosts(&mut none, Origins::default()).unwrap().len(), 2);
     }
 
     #[cfg(unix)]
     #[test]
     fn the_folder_of_a_socket_is_used() {
-        let found = hosts(&mut settings("/var/run/postgresql")).unwrap();
+        let found = hosts(&mut settings("/var/run/postgresql"), Origins::default()).unwrap();
         assert!(matches!(found[..], [Host::Unix { .. }]));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use ring::hmac;
 use ring::rand::SystemRandom;
 
+use super::hosts::Host;
 use super::password::PasswordSource;
 use super::settings::Settings;
 
@@ -19,10 +20,12 @@ pub struct ConnectKey {
 }
 
 impl ConnectKey {
-    pub(super) fn of(settings: &Settings) -> Self {
+    /// Of settings that are filled with the defaults, and of the hosts that they lead to.
+    pub(super) fn of(settings: &Settings, hosts: &[Host]) -> Self {
         let mut hash = Hash(hmac::Context::with_key(secret()));
         // Never fails: nothing that is written to refuses.
         let _ = settings.write_all(&mut hash);
+        let _ = write!(hash, "{hosts:?}");
         Self {
             settings: hash.0.sign().as_ref().to_vec(),
             asks: None,
@@ -99,13 +102,31 @@ mod tests {
     }
 
     #[test]
+    fn a_default_counts_the_same_whether_it_is_written_or_not() {
+        let base = "postgres://u@h/d";
+        for same in [
+            "postgres://u@h:5432/d",
+            "postgres://u@h/d?sslmode=prefer",
+            "postgres://u@h/d?connect_timeout=10",
+            "postgres://u@h/d?target_session_attrs=any",
+            "postgres://u@h/d?load_balance_hosts=disable",
+        ] {
+            assert_eq!(key(base), key(same), "{same}");
+        }
+        assert_eq!(key("postgres://u@/d"), key("postgres://u@localhost/d"));
+    }
+
+    #[test]
     fn keys_count_by_their_content_and_nothing_can_be_read_from_the_hash() {
         let of = |text: &str| {
-            ConnectKey::of(&Settings {
-                key: Some(PemText::new(text.to_owned())),
-                password: Some(b"hunter2".to_vec()),
-                ..Settings::default()
-            })
+            ConnectKey::of(
+                &Settings {
+                    key: Some(PemText::new(text.to_owned())),
+                    password: Some(b"hunter2".to_vec()),
+                    ..Settings::default()
+                },
+                &[],
+            )
         };
         assert_eq!(of("a"), of("a"));
         assert_ne!(of("a"), of("b"));

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 
 use crate::base::Setting;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -100,6 +101,13 @@ impl Asked {
         Ok(password?)
     }
 
+    /// Notes the attempt among others.
+    pub fn note_among(&self, attempts: &Waits) {
+        let mut attempts = attempts.0.lock();
+        attempts.retain(|attempt| attempt.strong_count() > 0);
+        attempts.push(Arc::downgrade(&self.is_waiting));
+    }
+
     /// Whether the attempt waits for the answer, so that nothing can be said of its server.
     pub(super) fn is_waiting(&self) -> bool {
         self.is_waiting.load(Ordering::Relaxed)
@@ -126,5 +134,19 @@ impl Asked {
             }
             Some(Ok(_)) | None => None,
         }
+    }
+}
+
+/// Which of several attempts wait for an answer.
+#[derive(Debug, Clone, Default)]
+pub struct Waits(Arc<Mutex<Vec<Weak<AtomicBool>>>>);
+
+impl Waits {
+    /// Whether an attempt that goes on waits for an answer.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        let attempts = self.0.lock();
+        let mut going_on = attempts.iter().filter_map(Weak::upgrade);
+        going_on.any(|is_waiting| is_waiting.load(Ordering::Relaxed))
     }
 }

@@ -10,13 +10,30 @@ use crate::connect::settings::Settings;
 use crate::connect::start_up::command_line;
 use crate::connect::tls::SYSTEM_ROOTS;
 
+/// A source of settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Origin {
+    #[default]
+    Options,
+    Dsn,
+    Environment,
+}
+
+/// Where the servers come from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Origins {
+    /// Of the hosts and their addresses.
+    pub(super) hosts: Origin,
+    pub(super) ports: Origin,
+}
+
 /// Merges the sources of settings. Each setting comes from the first that has it: `options`, then `dsn`, then
 /// `environment`.
 pub(super) fn merge(
     options: Settings,
     dsn: Option<&str>,
     mut environment: Settings,
-) -> Result<Settings> {
+) -> Result<(Settings, Origins)> {
     let mut dsn = dsn.map(parse_dsn).transpose()?.unwrap_or_default();
     for source in [&options, &dsn, &environment] {
         misplaced::check(source)?;
@@ -31,10 +48,10 @@ pub(super) fn merge(
     }
     // Settings of the server add up, and what stands last wins.
     let line = command_line(&[&environment, &dsn, &options]);
-    let (hosts, host_addresses, ports) = servers(&options, &dsn, &environment);
+    let ((hosts, host_addresses, ports), origins) = servers(&options, &dsn, &environment);
     let merged = without_empty(options.or(dsn).or(environment));
     let implied = implies_mode.then_some(SslMode::VerifyFull);
-    Ok(Settings {
+    let merged = Settings {
         hosts,
         host_addresses,
         ports,
@@ -42,7 +59,8 @@ pub(super) fn merge(
         session: None,
         ssl_mode: merged.ssl_mode.or(implied),
         ..merged
-    })
+    };
+    Ok((merged, origins))
 }
 
 /// As in libpq, an empty name is that of the default, although it comes before what later sources say.
@@ -67,20 +85,35 @@ type Servers = (
 
 /// The hosts with their addresses and ports. A source that names hosts names their addresses too, and a DSN's ports do not
 /// belong to the hosts of the options.
-fn servers(options: &Settings, dsn: &Settings, environment: &Settings) -> Servers {
-    let first = |sources: &[&Settings]| sources.iter().find_map(|source| source.ports.clone());
-    if options.hosts.is_some() {
-        let ports = first(&[options, environment]);
-        return (options.hosts.clone(), None, ports);
-    }
-    let ports = first(&[options, dsn, environment]);
-    // Addresses stand for hosts without names.
-    let source = if dsn.hosts.is_some() || dsn.host_addresses.is_some() {
-        dsn
-    } else {
-        environment
+fn servers(options: &Settings, dsn: &Settings, environment: &Settings) -> (Servers, Origins) {
+    use Origin::{Dsn, Environment, Options};
+    let first = |sources: &[(Origin, &Settings)]| {
+        let mut ports = sources
+            .iter()
+            .filter_map(|(origin, source)| Some((*origin, source.ports.clone()?)));
+        ports.next().unzip()
     };
-    (source.hosts.clone(), source.host_addresses.clone(), ports)
+    if options.hosts.is_some() {
+        let (origin, ports) = first(&[(Options, options), (Environment, environment)]);
+        let origins = Origins {
+            hosts: Options,
+            ports: origin.unwrap_or_default(),
+        };
+        return ((options.hosts.clone(), None, ports), origins);
+    }
+    let (origin, ports) = first(&[(Options, options), (Dsn, dsn), (Environment, environment)]);
+    // Addresses stand for hosts without names.
+    let (hosts, source) = if dsn.hosts.is_some() || dsn.host_addresses.is_some() {
+        (Dsn, dsn)
+    } else {
+        (Environment, environment)
+    };
+    let origins = Origins {
+        hosts,
+        ports: origin.unwrap_or_default(),
+    };
+    let found = (source.hosts.clone(), source.host_addresses.clone(), ports);
+    (found, origins)
 }
 
 #[cfg(test)]
@@ -100,10 +133,14 @@ mod tests {
 
     #[test]
     fn the_ports_of_a_dsn_do_not_belong_to_the_hosts_of_the_options() {
-        let merged = merge(on(&["a"], &[]), Some("postgres://b:2"), on(&["c"], &[3])).unwrap();
+        let merged = merge(on(&["a"], &[]), Some("postgres://b:2"), on(&["c"], &[3]))
+            .unwrap()
+            .0;
         assert_eq!(merged.hosts, Some(vec!["a".to_owned()]));
         assert_eq!(merged.ports, Some(vec![Some(3)]));
-        let merged = merge(on(&[], &[1]), Some("postgres://b:2"), on(&["c"], &[3])).unwrap();
+        let merged = merge(on(&[], &[1]), Some("postgres://b:2"), on(&["c"], &[3]))
+            .unwrap()
+            .0;
         assert_eq!(merged.hosts, Some(vec!["b".to_owned()]));
         assert_eq!(merged.ports, Some(vec![Some(1)]));
     }
@@ -116,7 +153,7 @@ mod tests {
                 ..Settings::default()
             };
             let environment = read_environment(environment.iter().copied()).unwrap();
-            let merged = merge(options, Some(dsn), environment).unwrap();
+            let merged = merge(options, Some(dsn), environment).unwrap().0;
             merged.options.unwrap_or_default()
         };
         let dsn = "postgres://h/d?statement_timeout=5000";
@@ -149,7 +186,7 @@ mod tests {
             ("postgres://h?sslmode=prefer", Some(SslMode::Prefer)),
             ("postgres://h?sslrootcert=/file", None),
         ] {
-            let merged = merge(options(), Some(dsn), environment()).unwrap();
+            let merged = merge(options(), Some(dsn), environment()).unwrap().0;
             assert_eq!((merged.ssl_mode, merged.ca_file), (mode, None), "{dsn}");
         }
     }
@@ -162,10 +199,11 @@ mod tests {
             Some("hostaddr=127.0.0.1"),
             environment.clone(),
         )
-        .unwrap();
+        .unwrap()
+        .0;
         assert_eq!(merged.hosts, None);
         assert_eq!(merged.host_addresses, Some(vec!["127.0.0.1".parse().ok()]));
-        let merged = merge(Settings::default(), None, environment).unwrap();
+        let merged = merge(Settings::default(), None, environment).unwrap().0;
         assert_eq!(merged.hosts, Some(vec!["c".to_owned()]));
     }
 }

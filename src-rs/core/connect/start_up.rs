@@ -79,6 +79,9 @@ impl ConnectConfig {
             problem: None,
             is_asked: false,
         };
+        if start_up.protocol.get_user().is_none() {
+            start_up.protocol.user(process_user().await?);
+        }
         if let Some(source) = &self.password_source {
             let password = asked.password(source).await?;
             start_up.is_asked = true;
@@ -90,7 +93,7 @@ impl ConnectConfig {
         let Some(file) = self.password_file.clone() else {
             return Ok(start_up);
         };
-        let Some(user) = self.user().map(ToOwned::to_owned) else {
+        let Some(user) = start_up.protocol.get_user().map(ToOwned::to_owned) else {
             return Ok(start_up);
         };
         let (name, port) = host.in_password_file();
@@ -128,6 +131,25 @@ pub(super) fn os_user() -> Option<&'static str> {
         let _ = NAME.set(whoami::username().ok()?);
     }
     NAME.get().map(String::as_str)
+}
+
+/// The name of the user who runs the process, which the system may have to ask a directory for.
+async fn process_user() -> Result<&'static str> {
+    let name = blocking(os_user).await.map_err(|error| {
+        Error::new(
+            ErrorKind::Connect,
+            format!("the user who runs the process cannot be looked up: {error}"),
+        )
+    })?;
+    name.ok_or_else(|| {
+        let user = Setting::User;
+        Error::configuration(
+            user,
+            format!(
+                "no user is given (`{user}`, PGUSER), and the system has no name for the one who runs the process"
+            ),
+        )
+    })
 }
 
 /// The parameters of start-up. As in libpq, an empty password or database is none.

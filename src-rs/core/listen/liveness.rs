@@ -9,10 +9,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::base::error::{Error, ErrorKind, Result};
-use crate::connect::choices::TargetSessionAttrs;
-use crate::connect::config::{ConnectConfig, Host};
-use crate::connect::dial::{Candidate, Dialed, dial_host};
-use crate::connect::password::Asked;
+use crate::connect::config::ConnectConfig;
+use crate::connect::dial::{Destination, Dialed, dial_again};
 use crate::connect::wire::WireFacts;
 use crate::protocol::{Asynchronous, TextRow};
 
@@ -39,7 +37,7 @@ pub(super) trait AskBeside: Send + Sync {
 #[derive(Debug)]
 pub(super) struct SecondConnection {
     pub(super) connect: Arc<ConnectConfig>,
-    pub(super) host: Host,
+    pub(super) destination: Destination,
     /// The backend in question.
     pub(super) process_id: i32,
 }
@@ -54,7 +52,7 @@ impl AskBeside for SecondConnection {
             "SELECT pid FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) {} {condition}",
             self.process_id
         );
-        let asked = ask_beside(&self.connect, &self.host, &query);
+        let asked = ask_beside(&self.connect, &self.destination, &query);
         match tokio::time::timeout(timeout, asked).await {
             Ok(Ok(beside)) => !beside.rows.is_empty(),
             Ok(Err(_)) | Err(_) => false,
@@ -129,19 +127,17 @@ pub(super) struct Beside {
     pub(super) was_notified: bool,
 }
 
-/// Runs a query on a connection of its own, beside the session's.
-pub(super) async fn ask_beside(config: &ConnectConfig, host: &Host, query: &str) -> Result<Beside> {
-    // It is the session's server, whatever has become of it.
-    let candidate = Candidate {
-        host,
-        role: TargetSessionAttrs::Any,
-        asked: Asked::default(),
-    };
+/// Runs a query on a connection of its own to the session's server, beside the session.
+pub(super) async fn ask_beside(
+    config: &ConnectConfig,
+    destination: &Destination,
+    query: &str,
+) -> Result<Beside> {
     let Dialed {
         client,
         mut connection,
         ..
-    } = dial_host(config, candidate, None).await?;
+    } = dial_again(config, destination).await?;
     let driver = AbortOnDropHandle::new(tokio::spawn(async move {
         let mut was_notified = false;
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {

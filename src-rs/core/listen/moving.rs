@@ -2,7 +2,8 @@
 //!
 //! The new session LISTENs first. Then one fence is notified that both sessions hear: the listener hears the old one up to the fence
 //! and the new one from it on (`deliver/feed/arrival.rs`). A session that is lost before that changes nothing, and another fence is
-//! tried when both are up. What the listener asks for meanwhile waits, since the old session alone must not follow.
+//! tried when both are up. A new session at another server ends the move, since no fence would come to both. What the listener asks
+//! for meanwhile waits, since the old session alone must not follow.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +14,16 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::listener::{Chair, Place, Running};
 use super::registry;
-use crate::base::error::Result;
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::deliver::feed::{Feed, next_fence};
 use crate::listen::supervisor::Command;
 
 /// How long the session that is left may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a listener does not move.
+const ELSEWHERE: &str = "a connection of its own came to another server than the session that the listener hears, and so the listener \
+     keeps that session: the address leads to several servers, or to another one by now";
 
 /// Something that a listener asked for while it moved.
 type Deferred = Box<dyn FnOnce(&Chair) + Send>;
@@ -144,6 +149,10 @@ async fn cross(
                 from.stay(old.id);
                 return Err(closed(chair));
             }
+        }
+        if from.is_elsewhere(to) {
+            // No fence would ever come to both.
+            return Err(Error::new(ErrorKind::Connect, ELSEWHERE));
         }
         let fence = next_fence();
         let Some(crossing) = to.await_arrival(new.id, fence) else {

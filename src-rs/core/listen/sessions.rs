@@ -26,6 +26,11 @@ pub(super) trait Sessions: Clone + Send + Sync + 'static {
         feed: &Arc<Feed>,
         channels: &[String],
     ) -> impl Future<Output = Result<Self::Session>> + Send;
+
+    /// Whether an attempt that is under way waits for the user's function for passwords, and not for a server.
+    fn is_asking(&self) -> bool {
+        false
+    }
 }
 
 /// A session that is connected, subscribed and verified. Dropping it drops its socket.

@@ -162,6 +162,14 @@ impl Backend {
         }
     }
 
+    /// The same, whose process id was asked for already.
+    pub(super) fn of_process(self, process_id: i32) -> Self {
+        Self {
+            process_id: process_id.into(),
+            ..self
+        }
+    }
+
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.wire.is_closed()

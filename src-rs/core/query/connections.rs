@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -239,19 +238,20 @@ impl Opener {
             .collect()
     }
 
-    /// Dials, starts the driver, and registers the backend before its connection can be used.
+    /// Dials, registers the backend, and starts the driver.
     async fn open(&self) -> Result<Backend> {
+        let (dialed, process_id) = dial(&self.config).await?;
         let Dialed {
             client,
             connection,
             facts,
             destination,
-        } = dial(&self.config).await?;
+        } = dialed;
         fail_point!("open");
         let own_pids = Arc::clone(&self.life.own_pids);
+        own_pids.insert(process_id);
         let abandoned = self.life.abandoned.clone();
         let (config, token) = (Arc::clone(&self.config), client.cancel_token().cloned());
-        let (registered, registration) = oneshot::channel();
         let there = destination.clone();
         let connection = Arc::new(Driven::new(connection));
         client.take_shortcut(&connection);
@@ -267,24 +267,12 @@ impl Opener {
                 drop(tokio::time::timeout(CANCEL_TIMEOUT, cancel).await);
             }
             drop(connection);
-            if let Ok(process_id) = registration.await {
-                own_pids.remove(process_id);
-            }
+            own_pids.remove(process_id);
         });
         let (config, doubt) = (Arc::clone(&self.config), Arc::clone(&self.life.doubt));
-        let backend = Backend::new(client, facts, config, destination, doubt)
-            .until(self.limits.end_of_life());
-        let asked = tokio::time::timeout(self.config.connect_timeout, backend.process_id());
-        let process_id = asked.await.map_err(|_| {
-            backend.abandon();
-            Error::new(
-                ErrorKind::Connect,
-                "the server did not answer the first query",
-            )
-        })??;
-        self.life.own_pids.insert(process_id);
-        // A driver that has ended by now is still waiting for this.
-        let _ = registered.send(process_id);
-        Ok(backend)
+        let backend = Backend::new(client, facts, config, destination, doubt);
+        Ok(backend
+            .of_process(process_id)
+            .until(self.limits.end_of_life()))
     }
 }

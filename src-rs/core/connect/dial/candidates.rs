@@ -1,6 +1,6 @@
 //! The hosts to try, in their order, and the check that a server has the role asked for.
 
-use super::{Dialed, drive};
+use super::{Dialed, answered};
 use crate::base::Setting;
 use crate::base::clock;
 use crate::base::error::{Error, ErrorKind, Result};
@@ -36,7 +36,7 @@ pub(super) async fn check_timeline(
     host: &Host,
     cluster: &Cluster,
 ) -> Result<()> {
-    if let Part::Primary(timeline) = identify(dialed).await? {
+    if let Part::Primary(timeline) = identify(dialed, host).await? {
         cluster.admit(timeline, host)?;
         let _ = dialed.facts.timeline.set(timeline);
     }
@@ -46,7 +46,7 @@ pub(super) async fn check_timeline(
 /// Notes that a server which has not the role asked for is a standby, if it is one.
 pub(super) async fn note_refused(dialed: &mut Dialed, host: &Host, cluster: &Cluster) {
     let asked = clock::now();
-    if let Ok(part @ Part::Standby) = identify(dialed).await {
+    if let Ok(part @ Part::Standby) = identify(dialed, host).await {
         cluster.note(part, host, asked);
     }
 }
@@ -64,14 +64,7 @@ pub(super) async fn check_role(
         TargetSessionAttrs::Primary => ("SELECT pg_catalog.pg_is_in_recovery()", ["off", "f"]),
         TargetSessionAttrs::Standby => ("SELECT pg_catalog.pg_is_in_recovery()", ["on", "t"]),
     };
-    let asked = dialed.client.first_row(query);
-    tokio::pin!(asked);
-    let answer = tokio::select! {
-        answer = &mut asked => answer?,
-        () = drive(&mut dialed.connection) => {
-            return Err(Error::new(ErrorKind::Connect, format!("{host} closed the connection")));
-        }
-    };
+    let answer = answered(&mut dialed.connection, host, dialed.client.first_row(query)).await?;
     let is = answer.as_ref().and_then(|row| row.get(0));
     if is.is_some_and(|is| wanted.contains(&is)) {
         return Ok(());

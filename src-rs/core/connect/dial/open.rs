@@ -93,16 +93,24 @@ pub(super) fn no_address(host: &Host) -> Error {
 
 /// The addresses of a host: the one that was given, or those of its name.
 pub(super) async fn resolve(
+    host: &Host,
     name: &str,
     address: Option<IpAddr>,
     port: u16,
-) -> io::Result<Vec<SocketAddr>> {
+) -> crate::base::error::Result<Vec<SocketAddr>> {
     if let Some(address) = address.or_else(|| name.parse().ok()) {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let name = name.to_owned();
     let looked_up = blocking(move || (name.as_str(), port).to_socket_addrs()).await;
-    Ok(looked_up??.collect())
+    let addresses = looked_up
+        .map_err(|error| unreachable(host, &error))?
+        .map_err(|error| Error {
+            // The system tells a network that is away from a name that is unknown by no more than a text.
+            is_unanswered: true,
+            ..unreachable(host, &error)
+        })?;
+    Ok(addresses.collect())
 }
 
 /// Connects to the Unix-domain socket in a folder.

@@ -13,6 +13,8 @@ pub(super) struct Signs {
     heard: Box<dyn Fn() -> Instant + Send + Sync>,
     /// When the server last answered a request.
     answered: Instant,
+    /// The start of the server, which tells it from others; `None` when it does not say.
+    server_started: Option<String>,
 }
 
 /// What a feed serves, for `stats()`.
@@ -59,11 +61,26 @@ impl Feed {
     }
 
     /// Notes a new session, which the server has answered just now. `heard` tells when anything was last read from the server.
-    pub(crate) fn note_signs(&self, heard: impl Fn() -> Instant + Send + Sync + 'static) {
+    pub(crate) fn note_signs(
+        &self,
+        server_started: Option<&str>,
+        heard: impl Fn() -> Instant + Send + Sync + 'static,
+    ) {
         *self.signs.lock() = Some(Signs {
             heard: Box::new(heard),
             answered: Instant::now(),
+            server_started: server_started.map(ToOwned::to_owned),
         });
+    }
+
+    /// Whether the session of another feed is at another server, as far as both tell.
+    pub(crate) fn is_elsewhere(&self, other: &Self) -> bool {
+        let started = |feed: &Self| {
+            let signs = feed.signs.lock();
+            signs.as_ref().and_then(|it| it.server_started.clone())
+        };
+        let both = started(self).zip(started(other));
+        both.is_some_and(|(ours, theirs)| ours != theirs)
     }
 
     /// Notes that the server has answered a request of the session.

@@ -23,7 +23,8 @@ use crate::base::doubt::Doubt;
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::cluster::Timeline;
 use crate::connect::config::{ConnectConfig, Host};
-use crate::connect::dial::{Candidate, Dialed, dial_host, first_of};
+use crate::connect::dial::{Candidate, Destination, Dialed, dial_host, first_of};
+use crate::connect::password::Waits;
 use crate::connect::wire::WireFacts;
 use crate::deliver::feed::{Feed, FeedPlace};
 use crate::inbound::NotificationSink;
@@ -65,7 +66,7 @@ pub struct Session {
     /// Ends when its primary was left behind by its cluster.
     left_behind: Option<AbortOnDropHandle<Error>>,
     /// Where it is.
-    host: Host,
+    destination: Destination,
     /// Its backend.
     pub process_id: i32,
     /// The postmaster's start, which tells a restarted or another server. `None` when it does not say.
@@ -93,6 +94,8 @@ pub struct SessionSetup {
     pub max_pause: Duration,
     /// How long the notification may take that proves the delivery of a new session. `None`: it is not asked for.
     pub probe_timeout: Option<Duration>,
+    /// The attempts that wait for the user's function for passwords.
+    pub asking: Waits,
 }
 
 /// The server gives up a client that acknowledges nothing for this long.
@@ -111,6 +114,7 @@ impl SessionSetup {
             server_tcp_user_timeout: SERVER_TCP_USER_TIMEOUT.max(max_pause + PAUSE_MARGIN),
             max_pause,
             probe_timeout: None,
+            asking: Waits::default(),
         }
     }
 }
@@ -137,7 +141,8 @@ impl Session {
         channels: &[String],
     ) -> Result<Self> {
         let arrivals = Arc::new(NotificationSink::default());
-        let host = candidate.host.clone();
+        let host = candidate.host;
+        candidate.asked.note_among(&setup.asking);
         let Dialed {
             client,
             connection,
@@ -158,6 +163,7 @@ impl Session {
             arrivals: Arc::clone(&arrivals),
             max_pause: setup.max_pause,
         };
+        let there = destination.clone();
         let backend = Backend::new(
             client,
             Arc::clone(&facts),
@@ -172,14 +178,14 @@ impl Session {
             shared,
             lender,
             driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
-            left_behind: watch_cluster(&setup.connect, &facts, &host),
+            left_behind: watch_cluster(&setup.connect, &facts, host),
             place,
             facts,
             arrivals,
             paused,
             connect: Arc::clone(&setup.connect),
             doubt: Arc::clone(&setup.doubt),
-            host,
+            destination: there,
             process_id: 0,
             server_started: None,
             since: Instant::now(),
@@ -250,7 +256,7 @@ impl Session {
             in_flight: Arc::clone(&self.shared.in_flight),
             beside: SecondConnection {
                 connect: Arc::clone(&self.connect),
-                host: self.host.clone(),
+                destination: self.destination.clone(),
                 process_id: self.process_id,
             },
         }
@@ -268,6 +274,10 @@ impl Sessions for SessionSetup {
 
     async fn establish(&self, feed: &Arc<Feed>, channels: &[String]) -> Result<Session> {
         Session::establish(self, feed, channels).await
+    }
+
+    fn is_asking(&self) -> bool {
+        self.asking.is_any()
     }
 }
 

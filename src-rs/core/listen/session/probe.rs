@@ -89,7 +89,7 @@ impl Session {
         let channel = self.place.fence_channel();
         drop(self.client.simple_query(&listen(channel)).await?);
         let (probe, arrived) = self.place.probe();
-        let asked = ask_beside(&self.connect, &self.host, &notify(channel, probe)).await;
+        let asked = ask_beside(&self.connect, &self.destination, &notify(channel, probe)).await;
         let beside = match (asked, suspicion) {
             (Ok(beside), _) => beside,
             (Err(error), Suspicion::Pooler) => return Err(error),

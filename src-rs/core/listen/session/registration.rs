@@ -25,6 +25,10 @@ pub(super) const LISTING: &str = "SELECT 'digest', pg_catalog.concat(pg_catalog.
      FROM pg_catalog.pg_listening_channels() AS channel UNION ALL \
      SELECT 'channel', channel FROM pg_catalog.pg_listening_channels() AS channel";
 
+/// A row with the start of the postmaster, in a form that no setting of a session changes, before the rows of [`LISTING`].
+const STARTED: &str = "SELECT 'started', pg_catalog.to_char(pg_catalog.timezone('UTC', pg_catalog.pg_postmaster_start_time()), \
+     'YYYY-MM-DD HH24:MI:SS.US') UNION ALL ";
+
 /// How often fences are tried again when what the server listens to is another set each time.
 const MOST_CHANGES: usize = 4;
 
@@ -160,9 +164,7 @@ pub(super) fn listen_first(channels: &[&str]) -> Vec<String> {
         })
         .collect();
     if let Some(last) = queries.last_mut() {
-        last.push_str(
-            "SELECT 'started', pg_catalog.pg_postmaster_start_time()::pg_catalog.text UNION ALL ",
-        );
+        last.push_str(STARTED);
         last.push_str(LISTING);
     }
     queries

@@ -3,7 +3,8 @@
 //! A network that takes an attempt and says nothing may be well again a moment later, but the attempt does not know: its lost packet
 //! is repeated after a second at the earliest, and then ever more rarely, and a request that was lost behind a proxy is never
 //! repeated. So an attempt without an answer does not keep the next one waiting for its deadline. The first session that is verified
-//! wins, and the other attempts are dropped, with their sockets.
+//! wins, and the other attempts are dropped, with their sockets. While an attempt waits for the user's function for passwords, no other
+//! begins.
 //!
 //! ```text
 //!              0 s      1 s      2 s      3 s      4 s      5 s                10 s

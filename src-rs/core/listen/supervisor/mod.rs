@@ -260,7 +260,8 @@ impl<S: Sessions> Supervisor<S> {
         *self.parts.lender.lock() = session.lender();
         self.feed().note_backend(Some(process_id));
         let facts = session.facts();
-        self.feed().note_signs(move || facts.heard.last());
+        self.feed()
+            .note_signs(session.server_started(), move || facts.heard.last());
         self.entered = Some(Entered {
             feed: Arc::clone(self.feed()),
             own_pids: self.parts.own_pids.clone(),

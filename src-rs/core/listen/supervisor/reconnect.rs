@@ -170,10 +170,14 @@ impl<S: Sessions> Supervisor<S> {
             number += 1;
             let channels = self.desired.in_order(|_| !bare.is_begun());
             attempts.begin(number, self.attempt(channels));
-            let next = Instant::now() + PATIENCE;
+            let mut next = Instant::now() + PATIENCE;
             loop {
                 let ended = tokio::time::timeout_at(next, attempts.next_end());
                 let Ok(ended) = self.accept_while(ended).await? else {
+                    if self.parts.sessions.is_asking() {
+                        next = Instant::now() + PATIENCE;
+                        continue;
+                    }
                     break;
                 };
                 match ended {
@@ -225,6 +229,10 @@ impl<S: Sessions> Supervisor<S> {
             match self.accept_joining(ended_or_due).await.ok_or(None)? {
                 // Who joins has not been refused, and waits for no more than one attempt.
                 None => next = next.min(last + PATIENCE),
+                // No network has lost it, and another attempt would have to ask too.
+                Some(None) if self.parts.sessions.is_asking() => {
+                    next = Instant::now() + PATIENCE;
+                }
                 Some(None) => {
                     begun += 1;
                     last = Instant::now();
