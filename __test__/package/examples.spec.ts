@@ -258,6 +258,8 @@ test.serial('browsers begin anew when the database is another one', async (t) =>
       ),
     { timeoutMs: 60_000 },
   )
+  // Whoever comes back before it has looked at what is there is sent away once more.
+  await before.ended()
   const after = await open(before.lastEventId)
   await after.until(1)
   t.deepEqual(after.ids, [1])
