@@ -216,6 +216,31 @@ test('messages that are deleted while a consumer is at work are told with their 
   t.deepEqual(said(some.items), ['relay-start null', '2', 'retention 1', '6', '8'])
 })
 
+test('what others write to the stream is passed over', async (t) => {
+  const scene = await openScene(t)
+  await leading(startRelay(t, scene.options))
+  const jsm = await jetstreamManager(scene.nc)
+  const kept = { durable_name: 'kept', ack_policy: AckPolicy.Explicit, ack_wait: 1e9 }
+  await jsm.consumers.add(scene.stream, kept)
+  const items = [{ durable: 'kept' }, { from: 'all' } as const].map(
+    (options) => follow(t, scene, options).items,
+  )
+  for (const [token, payload] of [
+    ['50%', 'a name that is none'],
+    ['%gap', 'no JSON'],
+    ['orders', 'theirs'],
+  ])
+    await scene.nc.request(`pg.${scene.stream}.${token}`, payload, { timeout: 5000 })
+  await scene.writer.write(3)
+  for (const its of items) {
+    await waitFor(() => its.length >= 4)
+    t.deepEqual(said(its), ['relay-start null', ...numbers(1, 3)])
+  }
+  await waitFor(
+    async () => (await jsm.consumers.info(scene.stream, 'kept')).ack_floor.stream_seq === 7,
+  )
+})
+
 test('a stream that is deleted and made again is read from its beginning, behind a gap', async (t) => {
   const scene = await openScene(t)
   const running = startRelay(t, scene.options)

@@ -46,6 +46,10 @@ export interface RelayGap {
   ack: () => void
 }
 
+/** Whether a relay has written the message: each of theirs has a number. */
+export const isOfRelay = (message: JsMsg): boolean =>
+  parseNumbered(headerOf(message.headers, Header.sequence)) !== undefined
+
 /** The body of a gap, or `undefined` for a notification. */
 export function gapBodyOf(message: JsMsg): RelayGapBody | undefined {
   return channelOf(message.subject) === undefined ? message.json<RelayGapBody>() : undefined

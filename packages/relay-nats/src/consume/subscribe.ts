@@ -18,6 +18,7 @@ import { encodeToken, gapSubjectOf, subjectOf } from '../wire/subjects.js'
 import {
   gapBodyOf,
   gapOf,
+  isOfRelay,
   messageOf,
   noticedGap,
   seenOf,
@@ -69,7 +70,7 @@ interface Resolved {
 /**
  * Yields the messages and gaps of a stream that a relay writes, in order. Every message that was in the stream and does not come,
  * because it was removed, is told by a gap with the reason `retention` at its place; a stream that was deleted and made again by one
- * with the reason `stream-reset`. The end of the iteration ends the consumer; the connection stays.
+ * with the reason `stream-reset`. What others have written to the stream is passed over. The end of the iteration ends the consumer; the connection stays.
  *
  * The account needs the rights to ask for the stream, its messages and the consumer; without a durable consumer, also that to make one.
  *
@@ -188,6 +189,11 @@ class Consumption {
   *#itemsOf(message: JsMsg): Generator<RelayMessage | RelayGap> {
     const isDurable = this.#options.durable !== undefined
     const ack = isDurable ? () => message.ack() : () => {}
+    // Others should not write to the stream; what they write is none of a database's, and nothing about it can be relied on.
+    if (!isOfRelay(message)) {
+      ack()
+      return
+    }
     const body = gapBodyOf(message)
     // What is handed out again was looked at before.
     const isAgain = message.seq <= this.#last
