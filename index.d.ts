@@ -279,6 +279,9 @@ declare class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row
  * The parameters of a statement with names: one value for each name, `{ id: 7 }` for `WHERE id = $(id)p`. A name has letters of
  * any script, digits and underscores, and can be used more than once. In strings, quoted identifiers and comments `$(id)p` is
  * text like any other. Only the mapping's own properties count.
+ *
+ * Strings are read as with `standard_conforming_strings = on`, which is PostgreSQL's default, and its only mode from 19 on: where a session
+ * has switched it off, and a string without `E` has a backslash before a quote, `$(id)p` in it may be taken for a parameter.
  */
 interface NamedQueryParameters {
     readonly [name: string]: QueryParameter;

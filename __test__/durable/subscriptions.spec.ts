@@ -453,3 +453,14 @@ test('runs that share a signal, and partitions that rest, share its listener, so
     [],
   )
 })
+
+test('times are as long as the options take them, on each version', async (t) => {
+  const maxUnreadAgeMs = 36_525 * 86_400_000
+  const scene = await openScene(t, { safetyNetMs: 2 ** 31 - 1, maxUnreadAgeMs })
+  const { stop } = scene.run(() => {})
+  await asleep(scene)
+  t.is(await scene.pool.durable.trim(maxUnreadAgeMs), 0)
+  await stop()
+  const kept = `SELECT extract(epoch FROM max_unread)::float8 FROM pglisten.subscription WHERE name = $1`
+  t.is(await scene.witness.ask<number>(kept, [scene.name]), maxUnreadAgeMs / 1000)
+})

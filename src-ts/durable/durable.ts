@@ -10,6 +10,7 @@ import {
 import type { CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
 import { uidOf, type DurableEvent } from './event.js'
+import { intervalOf } from './interval.js'
 import { PLAIN, withinBounds, type DurableOwner } from './owner.js'
 import { VERSION, adopt, install, installedVersion, uninstall } from './schema.js'
 import { explained } from './states.js'
@@ -194,7 +195,7 @@ export class Durable {
         const some = await explained(
           connection.fetchVal<number>(
             'SELECT pglisten.trim($1::text::interval, $2)',
-            [`${keepMs} ms`, TRIM_BATCH],
+            [intervalOf(keepMs), TRIM_BATCH],
             { ...PLAIN, ...left() },
           ),
         )

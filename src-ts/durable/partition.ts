@@ -7,6 +7,7 @@ import type { Transaction } from '../query/transaction.js'
 import type { NativeQueryOutput } from '#native'
 import { DEFAULT_TYPES } from '../options/types.js'
 import { COLUMNS, type Row, type Taken, type Way } from './event.js'
+import { intervalOf } from './interval.js'
 import { PLAIN, withConnection, type DurableOwner } from './owner.js'
 
 /** A flag is for so many safety nets, and for so long at least, in milliseconds: by then its worker has set it again, or is gone. */
@@ -148,7 +149,7 @@ export class Partition {
    */
   async doze(connection: Connection, worker: string, signal: AbortSignal): Promise<bigint> {
     const bounds = { ...this.#bounded, signal }
-    const duration = `${Math.max(FLAG_NETS * this.#options.safetyNetMs, MIN_FLAG_MS)} ms`
+    const duration = intervalOf(Math.max(FLAG_NETS * this.#options.safetyNetMs, MIN_FLAG_MS))
     // Both are sent before the first is answered, and the second is a transaction that begins when the first has ended.
     const [, fence] = await Promise.all([
       connection.execute(

@@ -2,6 +2,7 @@
 import { DurableError } from '../errors.js'
 import type { InstallSettings } from '../options/durable.js'
 import { quoteName } from '../query/identifiers.js'
+import { intervalOf } from './interval.js'
 import { PLAIN } from './owner.js'
 import type { CallOptions } from '../query/bounds.js'
 import type { Queryable } from '../query/queryable.js'
@@ -75,7 +76,7 @@ export async function install(
     if (index > 0) await tx.execute('UPDATE pglisten.home SET version = $1', [index + 1], PLAIN)
   }
   if (retentionMs !== undefined) {
-    const kept = retentionMs === false ? null : `${retentionMs} ms`
+    const kept = retentionMs === false ? null : intervalOf(retentionMs)
     await tx.execute('UPDATE pglisten.upkeep SET retention = $1::text::interval', [kept], PLAIN)
   }
   await checkSequence(tx)

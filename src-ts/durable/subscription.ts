@@ -15,6 +15,7 @@ import type { Connection } from '../query/connection.js'
 import type { Transaction } from '../query/transaction.js'
 import { Bell } from './bell.js'
 import type { DurableEvent } from './event.js'
+import { intervalOf } from './interval.js'
 import type { Outlet, SubscriptionBatch } from './outlet.js'
 import { SubscriptionObserver } from './observer.js'
 import { PLAIN, withConnection, withinBounds, type DurableOwner } from './owner.js'
@@ -241,7 +242,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
   /** Makes the subscription, if there is none, and begins to hear the bell. */
   async #begin(bell: Bell, signal: AbortSignal): Promise<void> {
     const { channels, from, partitions, maxUnreadAgeMs, onUnread, maxHandlerMs } = this.#options
-    const maxUnread = maxUnreadAgeMs === null ? null : `${maxUnreadAgeMs} ms`
+    const maxUnread = maxUnreadAgeMs === null ? null : intervalOf(maxUnreadAgeMs)
     // It may wait for whoever trims, and a connection that is cut off in silence never answers.
     const bounds = { signal, timeoutMs: maxHandlerMs }
     const subscribe = (connection: Connection) =>
