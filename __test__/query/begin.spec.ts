@@ -282,8 +282,9 @@ test('a transaction whose backend is gone cannot be committed, and is rolled bac
     await using connection = await pool.connection()
     const tx = await connection.begin()
     await tx.execute('SELECT 1')
-    await witness.terminate(connection.info.processId)
-    await witness.isGone(connection.info.processId)
+    const { processId } = connection.info
+    await witness.terminate(processId)
+    await witness.isGone(processId)
     const ended = tx[end]()
     if (end === 'rollback') await t.notThrowsAsync(ended)
     else {
