@@ -127,6 +127,24 @@ test('a relay whose options of PostgreSQL are wrong says so each time that it is
     await t.throwsAsync(relay.run(), { instanceOf: ConnectionPoolConfigurationError })
 })
 
+test('relays that share a signal have Node warn of no leak, and end with it', async (t) => {
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  t.teardown(() => process.off('warning', onWarning))
+  const ending = new AbortController()
+  const nats = { servers: '127.0.0.1:1' }
+  const runs = Array.from({ length: 12 }, () =>
+    new Relay({ stream: 'S', channels: ['a'], nats }).run({ signal: ending.signal }),
+  )
+  setTimeout(() => ending.abort(), 100)
+  await Promise.all(runs)
+  t.deepEqual(
+    warnings.filter(({ name }) => name === 'MaxListenersExceededWarning'),
+    [],
+  )
+})
+
 test('the command tells of its health, and ends with 0 at a signal', async (t) => {
   const scene = await openScene(t)
   const relay = new RelayProcess({ ...scene.options, health: { port: 0 } })

@@ -101,7 +101,8 @@ export class Relay extends EventEmitter<RelayEvents> {
     this.#isRunning = true
     const options = this.#options
     const status = this.#status
-    const soft = signal ?? new AbortController().signal
+    // A signal of its own: Node warns of a leak when one that several relays share has more than ten listeners.
+    const soft = AbortSignal.any(signal ? [signal] : [])
     const hard = new AbortController()
     let timer: NodeJS.Timeout | undefined
     const onEnd = () => {
