@@ -2,7 +2,7 @@
 // more than its share. All of it is counted, in deliveries and turns: the clock stands still but for what deliveries are
 // said to take.
 
-import { advance } from '../support/clock.js'
+import { advance, releaseClock, stopClock } from '../support/clock.js'
 import { SLICE_MS, Turns } from '../support/turns.js'
 import { AsyncLocalStorage, createHook } from 'node:async_hooks'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
@@ -93,34 +93,65 @@ async function idle(): Promise<void> {
   while (performance.nodeTiming.idleTime === idleTime)
 }
 
-test.serial('what comes alone asks for no turn', async (t) => {
+for (const together of [1, 8, 16]) {
+  test.serial(`${together} that come together ask for no turn`, async (t) => {
+    const { listener } = await openListener(t)
+    const channel = uniqueChannel()
+    let got = 0
+    await listener.addCallback(channel, () => {
+      got += 1
+    })
+    await listener.startup()
+    listener.listen()
+    await using sender = await (await witness()).session()
+    let asked = 0
+    const hook = createHook({
+      init: (_, type) => {
+        if (type === 'Immediate') asked += 1
+      },
+    })
+    hook.enable()
+    try {
+      for (let n = 1; n <= 100; n += 1) {
+        await idle()
+        await sender.flood(channel, 1, together)
+        await waitFor(() => got === n * together)
+      }
+    } finally {
+      hook.disable()
+    }
+    t.log(`${asked} turns asked for`)
+    t.true(asked <= 10, `${asked}`)
+  })
+}
+
+test.serial('few that come together and take long leave the event loop its turns', async (t) => {
   const { listener } = await openListener(t)
   const channel = uniqueChannel()
-  let got = 0
+  // The event loop has nothing to do in between, which it would if its turns were counted by immediates.
+  const inTurn = new Map<number, number>()
+  stopClock()
+  t.teardown(releaseClock)
   await listener.addCallback(channel, () => {
-    got += 1
+    const { loopCount } = performance.nodeTiming.uvMetricsInfo
+    inTurn.set(loopCount, (inTurn.get(loopCount) ?? 0) + 1)
+    advance(2.5 * SLICE_MS)
   })
   await listener.startup()
   listener.listen()
   await using sender = await (await witness()).session()
-  let asked = 0
-  const hook = createHook({
-    init: (_, type) => {
-      if (type === 'Immediate') asked += 1
-    },
-  })
-  hook.enable()
-  try {
-    for (let n = 1; n <= 100; n += 1) {
-      await idle()
-      await sender.notify(channel, `${n}`)
-      await waitFor(() => got === n)
-    }
-  } finally {
-    hook.disable()
+  for (let n = 1; n <= 20; n += 1) {
+    await idle()
+    await sender.flood(channel, 1, 8)
+    await listener.sync()
   }
-  t.log(`${asked} turns asked for`)
-  t.true(asked <= 5, `${asked}`)
+  const counts = [...inTurn.values()]
+  t.is(
+    counts.reduce((sum, count) => sum + count, 0),
+    160,
+  )
+  t.log(`${Math.max(...counts)} in a turn`)
+  t.true(Math.max(...counts) <= 4, `${counts.join()}`)
 })
 
 test.serial('a thousand consumers that are woken at once do not all take at once', async (t) => {

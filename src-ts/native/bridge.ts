@@ -10,7 +10,6 @@ import {
 import { warnOfDefect } from './defect.js'
 import { fromNativeError } from './native-errors.js'
 import { setInterval, throwLater } from './timers.js'
-import { woken } from './turn.js'
 
 /** The kinds of entries of a wake. Mirrored in `src-rs/binding/wake.rs`. */
 const enum Ready {
@@ -229,7 +228,6 @@ class JsBridge {
 
   /** Handles one wake from Rust, with the values of its entries. */
   #wake(values: readonly unknown[]): void {
-    woken()
     const numbers = this.#numbers
     this.#entries = values.length
     for (let at = 0; at < values.length; at += 1) {

@@ -7,7 +7,7 @@ import { idleTime, nextTick, now, queueMicrotask, setImmediate } from './timers.
 /**
  * The time slice: how long one turn may be spent on deliveries, in milliseconds. Upper bound for timers and sockets:
  * SLICE_MS, plus one stride (up to MAX_STRIDE deliveries between looks at the clock, or what the turn was made with), plus one or two
- * uncounted deliveries at the start of a turn.
+ * uncounted deliveries at the start of a turn. Those before a slice are part of it.
  */
 export const SLICE_MS = 2
 
@@ -15,6 +15,11 @@ export const SLICE_MS = 2
 const MAX_STRIDE = 8
 /** A stride that takes no longer than this, in milliseconds, lets the next one be longer. It is the clock's resolution. */
 const STRIDE_MS = 1
+/**
+ * The most deliveries of a turn before its slice starts, each with a look at the clock: where notifications are collected for a
+ * millisecond there are often no more, and one more iteration of the event loop costs more than all of them.
+ */
+const FEW = 16
 
 /** The present turn: one for all consumers of the environment, because together they keep the event loop waiting. */
 const current = {
@@ -24,8 +29,12 @@ const current = {
    * Whether there was a delivery in this turn: the next one starts the slice, unless the event loop goes on before it.
    */
   begun: false,
-  /** How long the event loop had been idle at the last wake, in milliseconds. */
-  idleTime: 0,
+  /** How many deliveries there were behind that one and before the slice. */
+  few: 0,
+  /** When the first of those was made, by {@link now}. */
+  fewSince: 0,
+  /** How long the event loop had been idle when a turn began, in milliseconds; `undefined` where the platform does not tell. */
+  idleTime: undefined as number | undefined,
   /** Whether the slice has started, and with it the wait for the next turn. */
   sliced: false,
   /** Whether the slice is used up. */
@@ -49,27 +58,51 @@ function whenQuiet(next: () => void): void {
 function startSlice(): void {
   current.sliced = true
   current.spent = false
-  current.startedAt = now()
+  // The few that came before are part of the slice.
+  current.startedAt = current.few > 0 ? current.fewSince : now()
   // Scheduled after the consumers' own immediates, so that a consumer that asks again has queued before the next one is
   // chosen.
   whenQuiet(() => setImmediate(turnOver))
 }
 
 /**
- * Notes that Rust has woken JavaScript; to be called before the delivery. The first delivery of a turn starts no slice,
- * because `setImmediate` costs more than the delivery. On Node more idle time than at the last wake shows that this is
- * a new turn. Bun and Deno do not tell their idle time, so there every second delivery starts a slice.
+ * Whether the event loop has been idle since this was last asked, which shows on Node that this is another turn. Bun and Deno do not
+ * tell, so there every second delivery starts a slice.
  */
-export function woken(): void {
+function hasIdled(): boolean {
   const idle = idleTime()
-  if (idle === undefined || idle === current.idleTime) return
+  if (idle === undefined || idle === current.idleTime) return false
   current.idleTime = idle
-  if (!current.sliced) current.begun = false
+  return true
+}
+
+/**
+ * Counts deliveries before the slice of the present turn has started, which it need not if they are few. Returns `false` if it has to.
+ */
+function areFew(deliveries: number): boolean {
+  if (current.few > 0 && current.few + deliveries <= FEW) {
+    const passedMs = now() - current.fewSince
+    if (passedMs >= 0 && passedMs < STRIDE_MS) {
+      current.few += deliveries
+      return true
+    }
+  }
+  if (hasIdled() || !current.begun) {
+    // Often the first delivery is the only one of its turn: to look at the clock would cost as much as the delivery.
+    current.begun = true
+    current.few = 0
+    return true
+  }
+  if (current.few > 0 || deliveries > FEW || current.idleTime === undefined) return false
+  current.few = deliveries
+  current.fewSince = now()
+  return true
 }
 
 function turnOver(): void {
   current.number += 1
   current.begun = false
+  current.few = 0
   current.sliced = false
   current.spent = false
   goOn()
@@ -155,7 +188,7 @@ export class Turn {
    */
   charge(deliveries = 1): boolean {
     if (this.#left <= 0 || this.#number !== current.number) {
-      if (!this.#beginStride()) return false
+      if (!this.#beginStride(deliveries)) return false
       deliveredLast += 1
       this.#deliveredLast = deliveredLast
     }
@@ -164,12 +197,10 @@ export class Turn {
   }
 
   /** Begins the next stride. Returns `false` when the slice is used up. */
-  #beginStride(): boolean {
+  #beginStride(deliveries: number): boolean {
     if (!current.sliced) {
-      if (!current.begun) {
-        // Often the first delivery is the only one of its turn: starting a slice would cost more than the delivery.
-        current.begun = true
-        this.#left = 1
+      if (areFew(deliveries)) {
+        this.#left = deliveries
         return true
       }
       startSlice()
