@@ -4,7 +4,7 @@
 import { Client } from 'pg'
 import createSubscriber from 'pg-listen'
 import postgres from 'postgres'
-import { BASELINE } from './plan.mjs'
+import { BASELINE, NODE_SOCKET } from './plan.mjs'
 
 /**
  * @typedef {(payload: string) => unknown} Handler
@@ -116,8 +116,51 @@ const theirs = {
   },
 }
 
+/** The type of a NotificationResponse. */
+const NOTIFICATION = 'A'.charCodeAt(0)
+/** The length of a message's type and length, and that of a notification's process id. */
+const HEADER = 5
+const PROCESS_ID = 4
+
+/**
+ * What nobody is cheaper than who reads with Node's own sockets: payloads are cut out of what was read, and that is all. `pg` only
+ * connects.
+ * @type {Subscribe}
+ */
+async function nodeSocket(dsn, channels, handlers) {
+  const client = new Client({ connectionString: dsn })
+  await client.connect()
+  for (const channel of channels) await client.query(`LISTEN "${channel}"`)
+  // The types of the package leave it out.
+  const { stream } = /** @type {{ connection: { stream: import('node:net').Socket } }} */ (
+    /** @type {unknown} */ (client)
+  ).connection
+  stream.removeAllListeners('data')
+  let rest = Buffer.alloc(0)
+  stream.on('data', (/** @type {Buffer<ArrayBuffer>} */ chunk) => {
+    const bytes = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk
+    let at = 0
+    while (at + HEADER <= bytes.length) {
+      const end = at + 1 + bytes.readInt32BE(at + 1)
+      if (end > bytes.length) break
+      if (bytes[at] === NOTIFICATION) {
+        const from = bytes.indexOf(0, at + HEADER + PROCESS_ID) + 1
+        const payload = bytes.toString('latin1', from, end - 1)
+        for (const handler of handlers) handler(payload)
+      }
+      at = end
+    }
+    rest = bytes.subarray(at)
+  })
+  return client
+}
+
 /** All that subscribe. @param {Package} pglisten The build under test. @returns {Record<string, Subscribe>} */
-export const subscribers = (pglisten) => ({ ...oursWith(pglisten), ...theirs })
+export const subscribers = (pglisten) => ({
+  ...oursWith(pglisten),
+  ...theirs,
+  [NODE_SOCKET]: nodeSocket,
+})
 
 const STATEMENT = 'SELECT $1::int'
 

@@ -25,6 +25,9 @@ import { SetupError } from '../../scripts/lib/setup.mjs'
 /** The contestant that is another build of this package, with callbacks. */
 export const BASELINE = 'pglisten before'
 
+/** The contestant that is a socket of Node's, and no client. */
+export const NODE_SOCKET = 'node socket'
+
 /** All but the shared one have a session of their own, with a buffer that pauses it. */
 const OURS = ['pglisten callback', 'pglisten shared', 'pglisten iterator', 'pglisten batches']
 /** Where batches are what counts. */
@@ -84,12 +87,12 @@ function all(python) {
     ...[1000, 8000, 30_000].map((rate) => ({
       id: `steady-${rate}`,
       title: `${rate.toLocaleString('en')} notifications a second, each a transaction`,
-      contestants: ['pglisten callback', 'pglisten batches', 'pg', 'postgres'],
+      contestants: ['pglisten callback', 'pglisten batches', 'pg', 'postgres', NODE_SOCKET],
       // Three seconds, after as many in which V8 compiles what is hot.
       task: task('steady', { count: 3 * rate, warmUp: Math.max(3 * rate, 5000) }),
       rate,
       times: 2,
-      once: ['pglisten batches', 'postgres'],
+      once: ['pglisten batches', 'postgres', NODE_SOCKET],
       hasBaseline: true,
     })),
     {
