@@ -46,6 +46,27 @@ const EVIL = `
   CREATE FUNCTION evil.left(pg_catalog.text, int) RETURNS pg_catalog.text LANGUAGE sql AS $$ SELECT evil.raise() $$;
   CREATE DOMAIN evil.int4 AS pg_catalog.int4 CHECK (evil.raise() IS NULL);
   CREATE DOMAIN evil.float8 AS pg_catalog.float8 CHECK (evil.raise() IS NULL);
+  CREATE DOMAIN evil.jsonb AS pg_catalog.jsonb CHECK (evil.raise() IS NULL);
+  CREATE DOMAIN evil.uuid AS pg_catalog.uuid CHECK (evil.raise() IS NULL);
+  CREATE DOMAIN evil.xid8 AS pg_catalog.xid8 CHECK (evil.raise() IS NULL);
+  CREATE DOMAIN evil.timestamptz AS pg_catalog.timestamptz CHECK (evil.raise() IS NULL);
+  CREATE FUNCTION evil.pg_advisory_xact_lock(bigint) RETURNS text LANGUAGE sql AS $$ SELECT evil.raise() $$;
+  CREATE FUNCTION evil.pg_get_userbyid(oid) RETURNS text LANGUAGE sql AS $$ SELECT evil.raise() $$;
+  CREATE FUNCTION evil.pg_has_role(oid, text) RETURNS bool LANGUAGE sql AS $$ SELECT evil.raise() IS NULL $$;
+  CREATE FUNCTION evil.to_regclass(text) RETURNS text LANGUAGE sql AS $$ SELECT evil.raise() $$;
+  CREATE FUNCTION evil.to_regnamespace(text) RETURNS oid LANGUAGE sql AS $$ SELECT evil.raise()::oid $$;
+  CREATE FUNCTION evil.clock_timestamp() RETURNS pg_catalog.timestamptz LANGUAGE sql AS $$ SELECT evil.raise()::pg_catalog.timestamptz $$;
+  CREATE FUNCTION evil.date_part(pg_catalog.text, pg_catalog.timestamptz) RETURNS text LANGUAGE sql AS $$ SELECT evil.raise() $$;
+  CREATE FUNCTION evil.min(pg_catalog.timestamptz) RETURNS pg_catalog.timestamptz LANGUAGE sql AS $$ SELECT evil.raise()::pg_catalog.timestamptz $$;
+  CREATE FUNCTION evil.pg_current_snapshot() RETURNS text LANGUAGE sql AS $$ SELECT evil.raise() $$;
+  CREATE FUNCTION evil.pg_current_xact_id() RETURNS pg_catalog.xid8 LANGUAGE sql AS $$ SELECT evil.raise()::pg_catalog.xid8 $$;
+  CREATE FUNCTION evil.pg_xact_status(pg_catalog.xid8) RETURNS text LANGUAGE sql AS $$ SELECT evil.raise() $$;
+  CREATE FUNCTION evil.times(numeric, int) RETURNS numeric LANGUAGE sql AS $$ SELECT evil.raise()::numeric $$;
+  CREATE OPERATOR evil.* (LEFTARG = numeric, RIGHTARG = int, FUNCTION = evil.times);
+  CREATE FUNCTION evil.times(pg_catalog.float8, int) RETURNS pg_catalog.float8 LANGUAGE sql AS $$ SELECT evil.raise()::pg_catalog.float8 $$;
+  CREATE OPERATOR evil.* (LEFTARG = pg_catalog.float8, RIGHTARG = int, FUNCTION = evil.times);
+  CREATE FUNCTION evil.same(pg_catalog.xid8, pg_catalog.xid8) RETURNS bool LANGUAGE sql AS $$ SELECT evil.raise() IS NULL $$;
+  CREATE OPERATOR evil.< (LEFTARG = pg_catalog.xid8, RIGHTARG = pg_catalog.xid8, FUNCTION = evil.same);
   GRANT USAGE ON SCHEMA evil TO PUBLIC;
   GRANT SELECT ON ALL TABLES IN SCHEMA evil TO PUBLIC;
 `
@@ -121,6 +142,73 @@ test.serial('the commands and the console ask the server what they mean to ask',
   t.is(activity?.error, null)
   t.true(activity!.sessions.length > 0)
   page.close()
+})
+
+test.serial('a durable subscription is installed, works, gives up and is removed', async (t) => {
+  await arena.direct.run(
+    `GRANT CREATE ON DATABASE ${new URL(arena.dsn).pathname.slice(1)} TO ${new URL(arena.dsn).username}`,
+  )
+  const pool = new ConnectionPool({ dsn: arena.dsn })
+  t.teardown(() => pool.close())
+  await pool.durable.install({ retentionMs: 60_000 })
+  t.teardown(() => pool.durable.uninstall())
+  t.like(await pool.durable.status(), { isHome: true, retentionMs: 60_000, unread: [] })
+  // Types and defaults of the tables are PostgreSQL's own.
+  t.is(
+    await arena.direct.ask(
+      `SELECT count(*)::int FROM pg_depend
+       WHERE refobjid IN (SELECT oid FROM pg_type WHERE typnamespace = 'evil'::regnamespace
+                          UNION SELECT oid FROM pg_proc WHERE pronamespace = 'evil'::regnamespace
+                          UNION SELECT oid FROM pg_operator WHERE oprnamespace = 'evil'::regnamespace)
+         AND (classid, objid) IN (SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = 'pglisten'::regnamespace
+                                  UNION SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = 'pglisten'::regnamespace)`,
+    ),
+    0,
+  )
+  const subscription = pool.subscription('s', {
+    ...{ channels: ['a'], from: 'beginning', maxAttempts: 2, onFailure: 'skip' },
+    ...{ retryDelayMs: 1, standbyPollMs: 20, safetyNetMs: 100 },
+  })
+  const warnings: string[] = []
+  const onWarning = ({ message }: Error) => warnings.push(message)
+  process.on('warning', onWarning)
+  t.teardown(() => process.off('warning', onWarning))
+  const ending = new AbortController()
+  const got: string[] = []
+  const ended = subscription.run(
+    (_, { payload }) => {
+      if (payload === 'bad') throw new Error('no')
+      got.push(payload)
+    },
+    { signal: ending.signal },
+  )
+  ended.catch(() => {})
+  t.teardown(() => ending.abort())
+  await pool.publish('a', '1')
+  await pool.publish('a', 'bad')
+  await pool.publish('a', '2')
+  await waitFor(() => got.length === 2)
+  await waitFor(async () => (await pool.durable.failed('s')).length === 1)
+  const before = Date.now()
+  const [failed] = await pool.durable.failed('s')
+  t.true(Math.abs(failed!.failedAt.getTime() - before) < 60_000)
+  t.is(await pool.durable.retry('s'), 1)
+  await waitFor(async () => !(await pool.durable.failed('s'))[0]!.isDue)
+  const [info] = await pool.durable.subscriptions()
+  t.like(info, { name: 's', failed: 1 })
+  t.like((await subscription.stats()).lag, { events: 0 })
+  // It sleeps, and is woken.
+  await pool.publish('a', '3')
+  await waitFor(() => got.length === 3)
+  ending.abort()
+  await ended
+  await pool.durable.adopt()
+  await pool.durable.trim()
+  t.true(await pool.durable.drop('s'))
+  t.deepEqual(
+    warnings.filter((message) => message.includes('evil')),
+    [],
+  )
 })
 
 test.serial('records and composites are written', async (t) => {

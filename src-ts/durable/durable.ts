@@ -84,7 +84,8 @@ interface SubscriptionRow {
 }
 
 /** An expression of SQL: an interval, or the time since 1970, in milliseconds. */
-const ms = (sql: string) => `(extract(epoch FROM ${sql}) * 1000)::float8`
+const ms = (sql: string) =>
+  `(extract(epoch FROM ${sql}) OPERATOR(pg_catalog.*) 1000)::pg_catalog.float8`
 
 /** An event that was given up. */
 export interface FailedEvent extends DurableEvent {
@@ -194,7 +195,7 @@ export class Durable {
       for (;;) {
         const some = await explained(
           connection.fetchVal<number>(
-            'SELECT pglisten.trim($1::text::interval, $2)',
+            'SELECT pglisten.trim($1::pg_catalog.text::interval, $2)',
             [intervalOf(keepMs), TRIM_BATCH],
             { ...PLAIN, ...left() },
           ),
@@ -203,7 +204,7 @@ export class Durable {
         if (some === 0) break
       }
       const unread = connection.fetch<UnreadRow>(
-        `SELECT name, ${ms('age')} AS age, events::float8, ${ms('oldest')} AS oldest, is_dropped, waits FROM pglisten.tell_unread($1)`,
+        `SELECT name, ${ms('age')} AS age, events::pg_catalog.float8, ${ms('oldest')} AS oldest, is_dropped, waits FROM pglisten.tell_unread($1)`,
         [MOST_COUNTED],
         { ...PLAIN, ...left() },
       )
@@ -266,8 +267,8 @@ export class Durable {
       withinBounds(this.#owner, options, (connection, left) =>
         connection.fetch<FailedRow>(
           `SELECT event AS id, xact, channel, payload, key, attempts AS attempt, error, is_due AS "isDue",
-             round(date_part('epoch', published) * 1000000) AS micros, date_part('epoch', failed) * 1000 AS "failedMs"
-           FROM pglisten.failed WHERE subscription = $1 ORDER BY failed.event`,
+             pg_catalog.round(pg_catalog.date_part('epoch', published) OPERATOR(pg_catalog.*) 1000000) AS micros, ${ms('failed')} AS "failedMs"
+           FROM pglisten.failed WHERE subscription OPERATOR(pg_catalog.=) $1 ORDER BY failed.event`,
           [name],
           { ...PLAIN, ...left() },
         ),
@@ -306,14 +307,14 @@ async function listed(
 ): Promise<SubscriptionInfo[]> {
   const rows = await connection.fetch<SubscriptionRow>(
     `SELECT s.name, s.channels, s.partitions, ${ms('s.created')} AS created,
-       (SELECT ${ms('min(p.moved)')} FROM pglisten.position AS p WHERE p.subscription = s.name) AS moved,
-       (SELECT count(*)::float8 FROM pglisten.failed AS f WHERE f.subscription = s.name) AS failed,
+       (SELECT ${ms('pg_catalog.min(p.moved)')} FROM pglisten.position AS p WHERE p.subscription OPERATOR(pg_catalog.=) s.name) AS moved,
+       (SELECT pg_catalog.count(*)::pg_catalog.float8 FROM pglisten.failed AS f WHERE f.subscription OPERATOR(pg_catalog.=) s.name) AS failed,
        ${ms('pglisten.unread_for(s.name)')} AS unread, ${ms('s.max_unread')} AS max_unread, s.on_unread,
        a.event AS failing, a.attempts, a.error
      FROM pglisten.subscription AS s
      LEFT JOIN LATERAL (
-       SELECT t.event, t.attempts, t.error FROM pglisten.attempt AS t WHERE t.subscription = s.name
-       UNION ALL SELECT f.event, f.attempts, f.error FROM pglisten.failed AS f WHERE f.subscription = s.name AND f.is_due
+       SELECT t.event, t.attempts, t.error FROM pglisten.attempt AS t WHERE t.subscription OPERATOR(pg_catalog.=) s.name
+       UNION ALL SELECT f.event, f.attempts, f.error FROM pglisten.failed AS f WHERE f.subscription OPERATOR(pg_catalog.=) s.name AND f.is_due
        ORDER BY event LIMIT 1) AS a ON true
      ORDER BY s.name`,
     [],

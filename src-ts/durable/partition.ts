@@ -76,7 +76,7 @@ export class Partition {
   /** The statement that moves the position. */
   moving(way: Way): Companion {
     return [
-      'SELECT pglisten.advance($1, $2, $3::text::jsonb)',
+      'SELECT pglisten.advance($1, $2, $3::pg_catalog.text::pg_catalog.jsonb)',
       [this.#name, this.#number, JSON.stringify(way)],
     ]
   }
@@ -84,7 +84,8 @@ export class Partition {
   /** Whether a transaction that has ended was committed. A server that was restored, or promoted, may not know it. */
   static async isCommitted(tx: Transaction, xact: string): Promise<boolean> {
     const status = await tx.fetchVal<string | null>(
-      `SELECT CASE WHEN $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status($1::text::xid8) END`,
+      `SELECT CASE WHEN x OPERATOR(pg_catalog.<) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) THEN pg_catalog.pg_xact_status(x) END
+       FROM (SELECT $1::pg_catalog.text::pg_catalog.xid8 AS x) AS given`,
       [xact],
       PLAIN,
     )
@@ -136,8 +137,8 @@ export class Partition {
   async look(connection: Connection, worker: string, signal: AbortSignal): Promise<Look> {
     return connection.fetchRow<Look>(
       // The snapshot of the statement is older than those of what the function reads.
-      `SELECT pg_snapshot_xmin(pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore",
-         pglisten.is_rung_for($1, $2, $3::text::uuid) AS "isFlagged"`,
+      `SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) AS "openFrom", pglisten.has_more($1, $2) AS "hasMore",
+         pglisten.is_rung_for($1, $2, $3::pg_catalog.text::pg_catalog.uuid) AS "isFlagged"`,
       [this.#name, this.#number, worker],
       { ...this.#bounded, signal },
     )
@@ -153,11 +154,11 @@ export class Partition {
     // Both are sent before the first is answered, and the second is a transaction that begins when the first has ended.
     const [, fence] = await Promise.all([
       connection.execute(
-        'SELECT pglisten.doze($1, $2, $3::text::uuid, $4::text::interval)',
+        'SELECT pglisten.doze($1, $2, $3::pg_catalog.text::pg_catalog.uuid, $4::pg_catalog.text::interval)',
         [this.#name, this.#number, worker, duration],
         bounds,
       ),
-      connection.fetchVal<bigint>('SELECT pg_current_xact_id()', [], bounds),
+      connection.fetchVal<bigint>('SELECT pg_catalog.pg_current_xact_id()', [], bounds),
     ])
     return fence
   }
@@ -166,7 +167,7 @@ export class Partition {
   async rouse(worker: string, signal: AbortSignal): Promise<void> {
     const rousing = (connection: Connection) =>
       connection.execute(
-        'SELECT pglisten.rouse($1, $2, $3::text::uuid)',
+        'SELECT pglisten.rouse($1, $2, $3::pg_catalog.text::pg_catalog.uuid)',
         [this.#name, this.#number, worker],
         { ...this.#bounded, signal },
       )

@@ -56,7 +56,9 @@ export async function install(
 ): Promise<void> {
   const publishing = publishers.map((role) => quoteName('publishers', role, 'a role'))
   const subscribing = subscribers.map((role) => quoteName('subscribers', role, 'a role'))
-  await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK], PLAIN)
+  // The types and defaults of the tables are PostgreSQL's own, wherever the path of the role leads first.
+  await tx.executeBatch('SET LOCAL search_path = pg_catalog, pg_temp')
+  await tx.execute('SELECT pg_catalog.pg_advisory_xact_lock($1)', [LOCK], PLAIN)
   const owner = await ownerOf(tx)
   if (owner === undefined) await tx.executeBatch('CREATE SCHEMA pglisten')
   else if (!owner.is_own) {
@@ -77,7 +79,11 @@ export async function install(
   }
   if (retentionMs !== undefined) {
     const kept = retentionMs === false ? null : intervalOf(retentionMs)
-    await tx.execute('UPDATE pglisten.upkeep SET retention = $1::text::interval', [kept], PLAIN)
+    await tx.execute(
+      'UPDATE pglisten.upkeep SET retention = $1::pg_catalog.text::interval',
+      [kept],
+      PLAIN,
+    )
   }
   await checkSequence(tx)
   await tx.executeBatch(grants(publishing, PUBLISH, []) + grants(subscribing, SUBSCRIBE, READ))
@@ -87,7 +93,7 @@ export async function install(
 async function checkSequence(tx: Queryable): Promise<void> {
   const cache = await tx.fetchVal<bigint>(
     `SELECT seqcache FROM pg_catalog.pg_sequence
-     WHERE seqrelid = pg_catalog.pg_get_serial_sequence('pglisten.event', 'id')::regclass`,
+     WHERE seqrelid OPERATOR(pg_catalog.=) pg_catalog.pg_get_serial_sequence('pglisten.event', 'id')::pg_catalog.regclass`,
     [],
     PLAIN,
   )
@@ -115,8 +121,8 @@ function grants(
 
 async function ownerOf(tx: Queryable): Promise<{ name: string; is_own: boolean } | undefined> {
   const found = await tx.fetchRowOrNull<{ name: string; is_own: boolean }>(
-    `SELECT pg_get_userbyid(nspowner) AS name, pg_has_role(nspowner, 'USAGE') AS is_own
-     FROM pg_catalog.pg_namespace WHERE nspname = 'pglisten'`,
+    `SELECT pg_catalog.pg_get_userbyid(nspowner) AS name, pg_catalog.pg_has_role(nspowner, 'USAGE') AS is_own
+     FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'pglisten'`,
     [],
     PLAIN,
   )
@@ -129,8 +135,8 @@ export async function installedVersion(
   left: () => CallOptions = () => ({}),
 ): Promise<number> {
   const { home, others } = await queryable.fetchRow<{ home: boolean; others: boolean }>(
-    `SELECT to_regclass('pglisten.home') IS NOT NULL AS home,
-       EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace('pglisten')) AS others`,
+    `SELECT pg_catalog.to_regclass('pglisten.home') IS NOT NULL AS home,
+       EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('pglisten')) AS others`,
     [],
     { ...PLAIN, ...left() },
   )
@@ -151,7 +157,7 @@ export async function adopt(queryable: Queryable, bounds: CallOptions): Promise<
 
 /** Removes everything: events, subscriptions and positions. */
 export async function uninstall(tx: Queryable): Promise<void> {
-  await tx.execute('SELECT pg_advisory_xact_lock($1)', [LOCK], PLAIN)
+  await tx.execute('SELECT pg_catalog.pg_advisory_xact_lock($1)', [LOCK], PLAIN)
   const owner = await ownerOf(tx)
   if (owner === undefined) return
   if ((await installedVersion(tx)) > 0) await tx.executeBatch('DROP SCHEMA pglisten CASCADE')

@@ -247,7 +247,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     const bounds = { signal, timeoutMs: maxHandlerMs }
     const subscribe = (connection: Connection) =>
       connection.execute(
-        'SELECT pglisten.subscribe($1, $2, $3, $4, $5::text::interval, $6)',
+        'SELECT pglisten.subscribe($1, $2, $3, $4, $5::pg_catalog.text::interval, $6)',
         [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
         { ...PLAIN, ...bounds },
       )
@@ -354,7 +354,8 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     const { events, age } = await explained(
       withinBounds(this.#owner, options, (connection, left) =>
         connection.fetchRow<{ events: string; age: number | null }>(
-          `SELECT events::text, (extract(epoch FROM clock_timestamp() - oldest) * 1000)::float8 AS age
+          `SELECT events::pg_catalog.text,
+             (extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) oldest) OPERATOR(pg_catalog.*) 1000)::pg_catalog.float8 AS age
            FROM pglisten.lag($1)`,
           [this.#name],
           { ...PLAIN, ...left() },

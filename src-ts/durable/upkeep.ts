@@ -77,7 +77,7 @@ async function tend(
     owner,
     (connection) =>
       connection.fetchRow<{ removed: number; unread: string | null }>(
-        'SELECT removed, unread::text AS unread FROM pglisten.tend($1, $2, $3::text::jsonb, $4)',
+        'SELECT removed, unread::pg_catalog.text AS unread FROM pglisten.tend($1, $2, $3::pg_catalog.text::pg_catalog.jsonb, $4)',
         [BATCH, MOST_COUNTED, suspected, name],
         { ...PLAIN, ...bounds },
       ),

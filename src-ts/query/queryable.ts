@@ -329,7 +329,7 @@ export abstract class Queryable {
     const { key = null, bell = true, signal, timeoutMs } = resolvePublishOptions(options)
     const params = [channel, payload, key, bell]
     return BigInt(
-      await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::text', params, {
+      await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::pg_catalog.text', params, {
         types: PLAIN_TYPES,
         signal,
         timeoutMs,
