@@ -151,7 +151,7 @@ test.serial('few that come together and take long leave the event loop its turns
     160,
   )
   t.log(`${Math.max(...counts)} in a turn`)
-  t.true(Math.max(...counts) <= 4, `${counts.join()}`)
+  t.true(Math.max(...counts) <= 4, counts.join())
 })
 
 test.serial('a thousand consumers that are woken at once do not all take at once', async (t) => {
