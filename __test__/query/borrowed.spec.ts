@@ -95,6 +95,40 @@ onLinux('a connection that was taken back is waited for no longer', async (t) =>
   t.true(files() <= before + 1, `${before}, ${files()}`)
 })
 
+onLinux('however a loan ends, no descriptor stays behind', async (t) => {
+  const { connection } = await connect(t)
+  const files = () => readdirSync('/proc/self/fd').length
+  const long = ['x'.repeat(20_000)]
+  const microtasks = async () => {
+    for (let turn = 0; turn < 20; turn += 1) await null
+  }
+  const ways = {
+    // Too long to be sent by this thread, which has borrowed the connection by then.
+    'a long parameter': () => connection.fetchVal('SELECT length($1::text)', long),
+    'a long parameter in a pipeline': () =>
+      connection.pipeline([['SELECT length($1::text)', long], ['SELECT 1']]),
+    'two side by side': () =>
+      Promise.all([connection.fetchVal('SELECT 1'), connection.fetchVal('SELECT 2')]),
+    'a copy behind a statement': () =>
+      Promise.all([connection.fetchVal('SELECT 1'), connection.copyRecordsToTable('few', [[1]])]),
+  }
+  await connection.execute('CREATE TEMPORARY TABLE few (n int4)')
+  for (const [way, once] of Object.entries(ways)) {
+    await once()
+    const before = files()
+    let most = 0
+    for (let turn = 0; turn < 40; turn += 1) {
+      const under = once()
+      await microtasks()
+      // The driver reads the answer before the event loop looks.
+      block(2)
+      await under
+      most = Math.max(most, files())
+    }
+    t.true(most <= before + 3, `${way}: ${before}, ${most}`)
+  }
+})
+
 test('short statements, long answers and copies take turns on one connection', async (t) => {
   const { connection } = await connect(t)
   const copied = async () => {

@@ -69,6 +69,23 @@ for (const session of ['own', 'shared'] as const) {
   })
 }
 
+onLinux('a session that is lent and taken back again and again opens no descriptor', async (t) => {
+  const { channel, got } = await openScene(t, { heartbeat: false })
+  const files = () => readdirSync('/proc/self/fd').length
+  const seen: number[] = []
+  // Two in a row have the session lent, and a pause has it taken back.
+  const inPairs = run(`DO $$ BEGIN FOR n IN 1..30 LOOP
+    PERFORM pg_notify('${channel}', n || 'a'); COMMIT; PERFORM pg_sleep(0.003);
+    PERFORM pg_notify('${channel}', n || 'b'); COMMIT; PERFORM pg_sleep(0.055);
+  END LOOP; END $$`)
+  for (let pairs = 1; pairs <= 30; pairs += 1) {
+    await waitFor(() => got.length >= 2 * pairs)
+    seen.push(files())
+  }
+  await inPairs
+  t.true(Math.max(...seen) <= Math.min(...seen) + 4, seen.join(' '))
+})
+
 onLinux('a session that is quiet wakes nobody', async (t) => {
   const { channel, got } = await openScene(t, { heartbeat: false })
   const slept = await leastOf(10, async () => {

@@ -7,6 +7,7 @@ mod uv;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
@@ -54,6 +55,8 @@ pub(super) struct EventLoop {
     numbers: *mut [u32],
     /// The handles that are not closed yet, and whether each is being closed.
     open: RefCell<HashMap<Handle, bool>>,
+    /// The last loan of each connection, unless it was ended here. The driver ends loans too, and tells nobody.
+    last: RefCell<HashMap<usize, Rc<Borrowed>>>,
     /// Set when the environment ends: it waits until every handle is closed.
     ending: Cell<sys::napi_async_cleanup_hook_handle>,
 }
@@ -76,6 +79,14 @@ impl Reader {
         }
     }
 
+    /// Which connection it reads.
+    fn connection(&self) -> usize {
+        match self {
+            Self::Statements(loan) => loan.connection(),
+            Self::Listening(loan) => loan.borrow().connection(),
+        }
+    }
+
     /// Ends the loan.
     fn give_back(&self) {
         match self {
@@ -91,7 +102,8 @@ struct Borrowed {
     poll: Storage,
     /// Waits for a moment instead, where a reader does.
     timer: Option<Storage>,
-    _socket: OwnedFd,
+    /// Until the loan is over.
+    socket: Cell<Option<OwnedFd>>,
     reader: Reader,
     /// Whether the timer waits.
     is_timed: Cell<bool>,
@@ -142,6 +154,7 @@ impl EventLoop {
             wake: reference,
             numbers,
             open: RefCell::default(),
+            last: RefCell::default(),
             ending: Cell::new(ptr::null_mut()),
         });
         let data = Rc::into_raw(Rc::clone(&event_loop)).cast_mut().cast();
@@ -187,13 +200,18 @@ impl EventLoop {
     }
 
     fn wait_for(self: Rc<Self>, socket: OwnedFd, reader: Reader) {
+        // Its socket would stay open until something is read from it.
+        let before = self.last.borrow_mut().remove(&reader.connection());
+        if let Some(before) = before {
+            before.end();
+        }
         let (uv, uv_loop) = (self.uv, self.uv_loop);
         let fd = socket.as_raw_fd();
         let waits = matches!(reader, Reader::Listening(_));
         let borrowed = Rc::new(Borrowed {
             poll: Storage::new(uv, UV_POLL),
             timer: waits.then(|| Storage::new(uv, UV_TIMER)),
-            _socket: socket,
+            socket: Cell::new(Some(socket)),
             reader,
             is_timed: Cell::new(false),
             event_loop: Rc::clone(&self),
@@ -212,9 +230,11 @@ impl EventLoop {
                 self.opened(timer.handle(), &borrowed);
             }
             if (uv.poll_start)(poll, UV_READABLE, on_readable) != 0 {
-                borrowed.end();
+                return borrowed.end();
             }
         }
+        let connection = borrowed.reader.connection();
+        self.last.borrow_mut().insert(connection, borrowed);
     }
 
     /// Notes a handle that was opened, and what it is for.
@@ -225,6 +245,16 @@ impl EventLoop {
         unsafe {
             (self.uv.handle_set_data)(handle, data.cast_mut().cast());
             (self.uv.unref)(handle);
+        }
+    }
+
+    /// Forgets a loan that was the last one of its connection.
+    fn forget(&self, ended: &Borrowed) {
+        let mut last = self.last.borrow_mut();
+        if let Entry::Occupied(it) = last.entry(ended.reader.connection())
+            && ptr::eq(&raw const **it.get(), ended)
+        {
+            it.remove();
         }
     }
 
@@ -358,7 +388,10 @@ impl Borrowed {
     /// Ends the loan.
     fn end(&self) {
         self.reader.give_back();
+        self.event_loop.forget(self);
         self.event_loop.close(self.poll.handle());
+        // It need not wait until libuv is done with the handle (<https://docs.libuv.org/en/v1.x/poll.html>), which may take a while.
+        self.socket.take();
         if let Some(timer) = &self.timer {
             self.event_loop.close(timer.handle());
         }

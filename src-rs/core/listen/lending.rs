@@ -57,10 +57,11 @@ impl Lender {
         }))
     }
 
-    /// Lends the connection to this thread, if that can be. `max_delay` is how long a notification may wait for others.
+    /// Lends the connection to this thread, if that can be. `max_delay` is how long a notification may wait for others; `None` where this
+    /// thread may not read.
     pub(super) fn lend(
         &self,
-        max_delay: impl FnOnce() -> Option<Duration>,
+        max_delay: impl Fn() -> Option<Duration>,
     ) -> Option<(Awaited, ListeningLoan)> {
         let source = &self.0;
         let connection = source.connection.upgrade()?;
@@ -74,8 +75,13 @@ impl Lender {
         {
             return None;
         }
-        let max_delay = max_delay()?;
+        max_delay()?;
         let (awaited, loan) = connection.lend()?;
+        // Who has forbidden it meanwhile has recalled nothing, if that was before the loan.
+        let Some(max_delay) = max_delay() else {
+            loan.give_back();
+            return None;
+        };
         let loan = Arc::new(loan);
         let reads = Arc::new(AtomicU64::new(0));
         source.runtime.spawn(watch(
@@ -124,6 +130,12 @@ pub enum Next {
 }
 
 impl ListeningLoan {
+    /// Which connection it is of, as [`Loan::connection`] tells it.
+    #[must_use]
+    pub fn connection(&self) -> usize {
+        self.loan.connection()
+    }
+
     /// Has the session read by its driver again. From any thread.
     pub fn give_back(&self) {
         self.loan.give_back();

@@ -144,6 +144,12 @@ impl Loan {
         connection.is_some_and(|connection| connection.read(self.number))
     }
 
+    /// Which connection it is of: the same number for each of its loans, and for those of no other connection for as long as there is one.
+    #[must_use]
+    pub fn connection(&self) -> usize {
+        self.connection.as_ptr().addr()
+    }
+
     /// Has the connection read by its driver again. From any thread.
     pub fn give_back(&self) {
         if let Some(connection) = self.connection.upgrade() {
