@@ -143,6 +143,42 @@ test('a subscription that cannot be committed is refused, and leaves no trace', 
   t.deepEqual(calls, ['for the new one'])
 })
 
+test('an UNLISTEN that cannot be committed is told of, and done once it can be', async (t) => {
+  const { listener } = await openListener(t, {
+    heartbeat: { intervalMs: 50, timeoutMs: 10_000 },
+  })
+  const [kept, called, explicit, streamed] = Array.from({ length: 4 }, uniqueChannel)
+  const calls: string[] = []
+  const remember = (_: unknown, payload: string) => calls.push(payload)
+  const warnings: string[] = []
+  listener.on('warning', ({ message }) => warnings.push(message))
+  await listener.addChannel(kept!)
+  await listener.addCallback(called!, remember)
+  await listener.addChannel(explicit!)
+  await listener.startup()
+  listener.listen()
+  const stream = await listener.subscribe(streamed!)
+  await listener.connection.executeBatch('BEGIN')
+  const refused = { instanceOf: ConnectionExecuteError, message: /a transaction is open/ }
+  await Promise.all([
+    t.throwsAsync(listener.removeCallback(called!, remember), refused),
+    t.throwsAsync(listener.removeChannel(explicit!), refused),
+  ])
+  // Nobody waits for the end of a stream's subscription.
+  await stream.return()
+  await waitFor(() => warnings.length > 0)
+  t.regex(warnings.join(), /^a channel stays subscribed for now: a transaction is open/)
+  t.deepEqual(listener.channels, [kept])
+  t.is((await serverChannels(listener)).length, 4)
+  await notify(called!, 'for nobody')
+  await listener.connection.executeBatch('COMMIT')
+
+  await waitFor(async () => (await serverChannels(listener)).join() === kept)
+  t.deepEqual(calls, [])
+  t.is(listener.stats().gaps, 0)
+  t.is(warnings.length, 1)
+})
+
 test('what is no function is no callback', async (t) => {
   const { listener } = await openListener(t)
   const channel = uniqueChannel()

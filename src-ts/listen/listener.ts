@@ -291,6 +291,12 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
    * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not
    * registered.
+   *
+   * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
+   * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
+   * refuses the UNLISTEN, and with {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}.
+   * In these last two cases the callback is removed all the same, and the UNLISTEN is tried again behind the next heartbeat,
+   * `sync()` or change of the channels.
    */
   async removeCallback<Name extends keyof Payloads & string>(
     channel: Name,
@@ -307,7 +313,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /**
    * Removes every callback of a channel. From the call on none of them is started, not even for notifications that are
-   * buffered. A channel that `addChannel()` did not add is unsubscribed.
+   * buffered. A channel that `addChannel()` did not add is unsubscribed. Resolves and rejects as
+   * {@link Listener.removeCallback} does.
    */
   async clearChannelCallbacks(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
@@ -321,6 +328,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   /**
    * Removes every callback and every channel, also those that `addChannel()` added, and ends the streams of
    * `subscribe()`. From the call on their notifications are not delivered any more, not even those that are buffered.
+   * Resolves and rejects as {@link Listener.removeCallback} does.
    */
   async clearAllChannels(): Promise<void> {
     for (const hold of this.#holds ?? []) hold.end()
@@ -365,7 +373,8 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   /**
    * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of
-   * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
+   * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch. Resolves and
+   * rejects as {@link Listener.removeCallback} does.
    */
   async removeChannel(channel: keyof Payloads & string): Promise<void> {
     checkChannel(channel)
@@ -477,7 +486,11 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
     this.#context.gapCallbacks = [...this.#context.gapCallbacks, new Registration(callback)]
   }
 
-  /** Removes the oldest registration of a gap callback. Does nothing when the callback is not registered. */
+  /**
+   * Removes the oldest registration of a gap callback. Does nothing when the callback is not registered.
+   *
+   * @throws {@link ListenerCallbackError} when `callback` is not a function.
+   */
   removeGapCallback(callback: GapCallback): void {
     checkCallback(callback)
     const index = this.#context.gapCallbacks.findIndex((one) => one.callback === callback)
@@ -652,7 +665,7 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
   /** Ends the LISTENs of channels that a stream released. Nobody waits for it, so a failure is told of. */
   #unsubscribe(released: readonly Subscription[]): void {
     unsubscribeUnwanted(this.#subscriptions, this.#run, released).catch((error: PglistenError) => {
-      const message = `a channel stays subscribed: ${error.message}`
+      const message = `a channel stays subscribed for now: ${error.message}`
       this.report('warning', { kind: 'session', message, error })
     })
   }

@@ -106,7 +106,10 @@ export interface OnceOptions extends WaitOptions {
   gaps?: 'skip' | 'throw' | undefined
 }
 
-/** Removes the registration of a callback that {@link Listener.addCallback} made. A second call does nothing. */
+/**
+ * Removes the registration of a callback that {@link Listener.addCallback} made. A second call does nothing. Resolves and
+ * rejects as {@link Listener.removeCallback} does.
+ */
 export type RemoveCallback = () => Promise<void>
 
 /** The callbacks of {@link ConnectionPool.listen}, by channel. */

@@ -318,6 +318,9 @@ impl<S: Sessions> Supervisor<S> {
                     if let Err(outcome) = self.ping(session).await {
                         return outcome;
                     }
+                    if let Err(outcome) = self.reconcile(session).await {
+                        return outcome;
+                    }
                     next_ping = self.next_ping();
                 }
                 command = self.parts.commands.recv() => {

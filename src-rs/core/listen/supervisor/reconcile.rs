@@ -4,7 +4,6 @@ use super::waiting::Request;
 use super::{Command, SessionOutcome, Supervisor};
 use crate::base::error::{Error, ErrorKind, Result};
 use crate::deliver::feed::SeatId;
-use crate::deliver::seat::Event;
 use crate::listen::session::CHUNK;
 use crate::listen::sessions::{ListeningSession, Sessions};
 
@@ -49,7 +48,8 @@ impl<S: Sessions> Supervisor<S> {
             } => {
                 self.desired.remove(&channel, seat);
                 self.is_followed = false;
-                self.waiting.push(seat, Request::Unlisten, reply);
+                let request = Request::Unlisten { channel };
+                self.waiting.push(seat, request, reply);
             }
             Command::Leave { seat, channels } => {
                 self.forget(seat, &channels);
@@ -78,6 +78,7 @@ impl<S: Sessions> Supervisor<S> {
         while let Ok(command) = self.parts.commands.try_recv() {
             self.accept(command);
         }
+        let mut is_all_done = true;
         while !self.is_followed {
             // Set first: whoever leaves meanwhile takes it back.
             self.is_followed = true;
@@ -85,8 +86,10 @@ impl<S: Sessions> Supervisor<S> {
                 .desired
                 .in_order(|channel| !session.applied().contains(channel));
             self.subscribe(session, add).await?;
-            self.unsubscribe(session).await?;
+            is_all_done = self.unsubscribe(session).await?;
         }
+        // An UNLISTEN that was refused is tried again behind the next command or heartbeat.
+        self.is_followed = is_all_done;
         let process_id = session.process_id();
         self.waiting
             .answer(&self.desired, &self.parts.feed, process_id);
@@ -126,11 +129,11 @@ impl<S: Sessions> Supervisor<S> {
         Ok(())
     }
 
-    /// UNLISTENs the channels that nobody wants any more.
+    /// UNLISTENs the channels that nobody wants any more. `false`: one was refused, and whoever waited for it knows.
     async fn unsubscribe(
         &mut self,
         session: &mut S::Session,
-    ) -> std::result::Result<(), SessionOutcome> {
+    ) -> std::result::Result<bool, SessionOutcome> {
         let fence_channel = self.feed().fence_channel();
         let remove: Vec<String> = session
             .applied()
@@ -138,14 +141,14 @@ impl<S: Sessions> Supervisor<S> {
             .filter(|channel| !self.desired.contains(channel) && *channel != fence_channel)
             .map(ToString::to_string)
             .collect();
+        let mut is_done = true;
         for remove in remove.chunks(CHUNK) {
             if let Err(error) = self.change(session, &[], remove).await? {
-                self.feed().announce(&Event::Warning(format!(
-                    "the server refused UNLISTEN: {error}"
-                )));
+                self.waiting.refuse_unlisten(remove, &error);
+                is_done = false;
             }
         }
-        Ok(())
+        Ok(is_done)
     }
 
     async fn send_fences(

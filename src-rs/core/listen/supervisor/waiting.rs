@@ -25,7 +25,7 @@ pub(super) enum Request {
     /// A channel, with the number that the listener gave it.
     Listen { channel: String, number: u32 },
     /// The end of a subscription.
-    Unlisten,
+    Unlisten { channel: String },
 }
 
 /// The commands that wait for the server to follow, with their replies.
@@ -85,7 +85,7 @@ impl WaitingList {
         let refused = |waiting: &mut Waiting| match &waiting.request {
             Request::Join { channels, .. } => channels.iter().any(|it| it == channel),
             Request::Listen { channel: it, .. } => it == channel,
-            Request::Unlisten => false,
+            Request::Unlisten { .. } => false,
         };
         for Waiting {
             seat,
@@ -96,11 +96,22 @@ impl WaitingList {
             match request {
                 Request::Listen { number, .. } => feed.refuse_channel(seat, channel, number),
                 Request::Join { channels, .. } => kept_out.push((seat, channels)),
-                Request::Unlisten => {}
+                Request::Unlisten { .. } => {}
             }
             let _ = reply.send(Err(error.clone()));
         }
         kept_out
+    }
+
+    /// The end of some subscriptions was refused: who asked for it is told.
+    pub(super) fn refuse_unlisten(&mut self, channels: &[String], error: &Error) {
+        let refused = |waiting: &mut Waiting| match &waiting.request {
+            Request::Unlisten { channel } => channels.contains(channel),
+            _ => false,
+        };
+        for waiting in self.0.extract_if(.., refused) {
+            let _ = waiting.reply.send(Err(error.clone()));
+        }
     }
 
     /// The server's set is the desired one: whoever waited for that knows now.
@@ -123,7 +134,7 @@ impl WaitingList {
                         format!("channel `{channel}` was removed before the server listened to it"),
                     ))
                 }
-                Request::Listen { .. } | Request::Unlisten => Ok(()),
+                Request::Listen { .. } | Request::Unlisten { .. } => Ok(()),
             };
             let _ = reply.send(answer);
         }

@@ -271,6 +271,39 @@ async fn a_refused_channel_takes_no_other_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_unlisten_is_told_of_and_tried_again() {
+    let scene = Scene::started(policy(), []).await;
+    for channel in ["b", "c"] {
+        let subscribed = scene.subscribe(channel, 2).await.expect("an answer");
+        assert!(subscribed.is_ok());
+    }
+    scene.script.refuse("b");
+    let removed = scene.unsubscribe("b").await.expect("an answer");
+    assert!(removed.is_err(), "the server still listens to it");
+    // Behind the next command, and behind each heartbeat until it is done.
+    let removed = scene.unsubscribe("none").await.expect("an answer");
+    assert!(removed.is_ok(), "the server never listened to it");
+    scene.pass(15 * SECOND).await;
+    scene.script.refuse_nothing();
+    scene.pass(30 * SECOND).await;
+    let requests = scene.script.requests();
+    assert_eq!(
+        requests[3..],
+        ["-b", "-b", "ping", "-b", "ping", "-b", "ping", "ping"]
+    );
+    assert_eq!(scene.events(), [""; 0]);
+
+    // Wanted again before it is done, it stays.
+    scene.script.refuse("c");
+    let removed = scene.unsubscribe("c").await.expect("an answer");
+    assert!(removed.is_err(), "the server still listens to it");
+    let subscribed = scene.subscribe("c", 3).await.expect("an answer");
+    assert!(subscribed.is_ok(), "the server still listens to it");
+    scene.pass(10 * SECOND).await;
+    assert_eq!(scene.script.requests()[11..], ["-c", "ping"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn commands_during_an_outage_are_answered_as_far_as_they_can_be() {
     let attempts = [Attempt::Fails(lost("refused")), Attempt::Hangs];
     let scene = Scene::started(policy(), attempts).await;

@@ -85,7 +85,7 @@ struct Shared {
     answers: Mutex<Answers>,
     paused: AtomicBool,
     deaf: Mutex<Option<Deaf>>,
-    /// Channels that the server refuses.
+    /// Channels of which the server refuses LISTEN and UNLISTEN.
     refused: Mutex<HashSet<String>>,
     began: Instant,
     /// The number under which the session that is up, or was begun last, publishes.
@@ -154,6 +154,10 @@ impl Script {
 
     pub(super) fn refuse(&self, channel: &str) {
         self.0.refused.lock().insert(channel.to_owned());
+    }
+
+    pub(super) fn refuse_nothing(&self) {
+        self.0.refused.lock().clear();
     }
 
     /// Ends the session that is up.
@@ -323,10 +327,8 @@ impl ListeningSession for ScriptedSession {
         };
         let what = [signed("+", add), signed("-", remove)].concat().join(" ");
         self.script.answer(&what, timeout).await?;
-        if add
-            .iter()
-            .any(|name| self.script.0.refused.lock().contains(name))
-        {
+        let refused = self.script.0.refused.lock().clone();
+        if add.iter().chain(remove).any(|name| refused.contains(name)) {
             return Err(refusal());
         }
         self.applied.extend(add.iter().map(SmolStr::from));
