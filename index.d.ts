@@ -2491,7 +2491,10 @@ interface OnceOptions extends WaitOptions {
      */
     gaps?: 'skip' | 'throw' | undefined;
 }
-/** Removes the registration of a callback that {@link Listener.addCallback} made. A second call does nothing. */
+/**
+ * Removes the registration of a callback that {@link Listener.addCallback} made. A second call does nothing. Resolves and
+ * rejects as {@link Listener.removeCallback} does.
+ */
 type RemoveCallback = () => Promise<void>;
 /** The callbacks of {@link ConnectionPool.listen}, by channel. */
 type Callbacks<Payloads extends ListenerPayloads> = {
@@ -2703,16 +2706,24 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * Removes the oldest registration of a callback. A channel without callbacks that `addChannel()` did not add is
      * unsubscribed; the promise resolves once the UNLISTEN is committed. Does nothing when the callback is not
      * registered.
+     *
+     * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
+     * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
+     * refuses the UNLISTEN, and with {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}.
+     * In these last two cases the callback is removed all the same, and the UNLISTEN is tried again behind the next heartbeat,
+     * `sync()` or change of the channels.
      */
     removeCallback<Name extends keyof Payloads & string>(channel: Name, callback: ListenerCallback<Payloads[Name], Name>): Promise<void>;
     /**
      * Removes every callback of a channel. From the call on none of them is started, not even for notifications that are
-     * buffered. A channel that `addChannel()` did not add is unsubscribed.
+     * buffered. A channel that `addChannel()` did not add is unsubscribed. Resolves and rejects as
+     * {@link Listener.removeCallback} does.
      */
     clearChannelCallbacks(channel: keyof Payloads & string): Promise<void>;
     /**
      * Removes every callback and every channel, also those that `addChannel()` added, and ends the streams of
      * `subscribe()`. From the call on their notifications are not delivered any more, not even those that are buffered.
+     * Resolves and rejects as {@link Listener.removeCallback} does.
      */
     clearAllChannels(): Promise<void>;
     /**
@@ -2722,7 +2733,8 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
     addChannel(channel: keyof Payloads & string, options?: WaitOptions): Promise<void>;
     /**
      * Takes `addChannel()` back. A channel that still has callbacks stays subscribed. From the call on no notification of
-     * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch.
+     * a channel that is unsubscribed is delivered any more, not even one that is buffered or waits in a batch. Resolves and
+     * rejects as {@link Listener.removeCallback} does.
      */
     removeChannel(channel: keyof Payloads & string): Promise<void>;
     /**
@@ -2753,7 +2765,11 @@ declare class Listener<Payloads extends ListenerPayloads = Record<string, string
      * @throws {@link ListenerCallbackError} when `callback` is not a function.
      */
     addGapCallback(callback: GapCallback): void;
-    /** Removes the oldest registration of a gap callback. Does nothing when the callback is not registered. */
+    /**
+     * Removes the oldest registration of a gap callback. Does nothing when the callback is not registered.
+     *
+     * @throws {@link ListenerCallbackError} when `callback` is not a function.
+     */
     removeGapCallback(callback: GapCallback): void;
     /**
      * Starts calling callbacks. Returns before the first one is called; a second call does nothing.
@@ -3038,7 +3054,8 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
      * for none. It applies with several hosts and `targetSessionAttrs` `primary` or `read-write`, while a listener is
      * connected. A primary that its cluster has left behind goes on answering; promotion gives the new one a higher timeline.
      * When a look finds it, listeners move there with a gap, and so do the connections of the pool. One short connection is
-     * made to one other host each time.
+     * made to one other host each time. New connections, also those of `connect()`, avoid a primary that a listener of this
+     * process has found left behind; with `false` they do not.
      * @default 30
      */
     primaryCheckSec?: number | false | undefined;
@@ -3370,15 +3387,19 @@ declare class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> impleme
      * or after `timeoutMs`, when the server is asked to cancel their statements.
      *
      * Resolves once the server's sessions are gone; while connections are leased, at most 1 s after `timeoutMs`. A second
-     * call returns the promise of the first.
+     * call waits for the first. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
+     * and closes nothing then.
      */
     close(options?: PoolCloseOptions): Promise<void>;
     /** Closes the pool, as {@link ConnectionPool.close} does. */
     [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
-type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'connRecyclingMethod' | 'listenDsn' | 'schemas' | 'logger' | 'queueWatch'>;
+/**
+ * The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools or their listeners are
+ * left out.
+ */
+type ConnectOptions = Omit<ConnectionPoolOptions, 'maxDbPoolSize' | 'acquireTimeoutSec' | 'idleTimeoutSec' | 'maxLifetimeSec' | 'maxBufferedBytes' | 'connRecyclingMethod' | 'listenDsn' | 'schemas' | 'logger' | 'queueWatch'>;
 /**
  * Opens a connection that belongs to no pool. {@link Connection.close} ends its session: when it resolves, the server's
  * backend is gone. So does the garbage collector, at some time, for a connection that nobody has closed.

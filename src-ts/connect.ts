@@ -6,13 +6,17 @@ import { ConnectionPool } from './pool.js'
 import type { CallOptions } from './query/bounds.js'
 import { Connection } from './query/connection.js'
 
-/** The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools are left out. */
+/**
+ * The options of {@link connect}: how to connect. Those of {@link ConnectionPoolOptions} that are about pools or their listeners are
+ * left out.
+ */
 export type ConnectOptions = Omit<
   ConnectionPoolOptions,
   | 'maxDbPoolSize'
   | 'acquireTimeoutSec'
   | 'idleTimeoutSec'
   | 'maxLifetimeSec'
+  | 'maxBufferedBytes'
   | 'connRecyclingMethod'
   | 'listenDsn'
   | 'schemas'
@@ -26,6 +30,7 @@ const OF_POOLS = Object.keys({
   acquireTimeoutSec: true,
   idleTimeoutSec: true,
   maxLifetimeSec: true,
+  maxBufferedBytes: true,
   connRecyclingMethod: true,
   listenDsn: true,
   schemas: true,

@@ -614,12 +614,13 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    * or after `timeoutMs`, when the server is asked to cancel their statements.
    *
    * Resolves once the server's sessions are gone; while connections are leased, at most 1 s after `timeoutMs`. A second
-   * call returns the promise of the first.
+   * call waits for the first. Rejects with {@link ArgumentTypeError} or {@link ArgumentRangeError} when an option is wrong,
+   * and closes nothing then.
    */
-  close(options?: PoolCloseOptions): Promise<void> {
+  async close(options?: PoolCloseOptions): Promise<void> {
     const timeoutMs = resolveCloseOptions(options)
     this.#closing ??= this.#close(timeoutMs)
-    return this.#closing
+    await this.#closing
   }
 
   /** Closes the pool, as {@link ConnectionPool.close} does. */

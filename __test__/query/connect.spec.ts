@@ -70,7 +70,12 @@ test('the attempt has its bounds', async (t) => {
 })
 
 test('what only pools have is refused by its name', async (t) => {
-  for (const option of [{ maxDbPoolSize: 2 }, { idleTimeoutSec: 1 }, { schemas: {} }]) {
+  for (const option of [
+    { maxDbPoolSize: 2 },
+    { idleTimeoutSec: 1 },
+    { maxBufferedBytes: 16_384 },
+    { schemas: {} },
+  ]) {
     const refused = await t.throwsAsync(connect({ dsn: await serverDsn(), ...option }), {
       instanceOf: ConnectionPoolConfigurationError,
       message: /is an option of pools/,

@@ -6,6 +6,8 @@ import { inspect } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import {
+  ArgumentRangeError,
+  ArgumentTypeError,
   ConnectionClosedError,
   ConnectionExecuteError,
   ConnectionFailedError,
@@ -101,6 +103,18 @@ test('once closed, no session is left and nothing is given', async (t) => {
   const refused = await t.throwsAsync(pool.connection(), { instanceOf: ConnectionPoolExecuteError })
   t.regex(refused.message, /pool is closed/)
   await pool.close()
+})
+
+test('closing with a wrong option rejects, and closes nothing', async (t) => {
+  const pool = await openPool(t)
+  for (const [timeoutMs, instanceOf] of [
+    [-1, ArgumentRangeError],
+    ['5', ArgumentTypeError],
+  ] as const) {
+    const closing = pool.close({ timeoutMs: timeoutMs as number })
+    await t.throwsAsync(closing, { instanceOf, message: /timeoutMs/ })
+  }
+  t.is(await pool.fetchVal('SELECT 1'), 1)
 })
 
 test('closing waits for who has a connection and refuses who waits for one', async (t) => {

@@ -164,6 +164,8 @@ export async function aConnectionOfItsOwnHasNoOptionsOfPools(): Promise<void> {
   exactly<Connection>()(alone)
   // @ts-expect-error -- one connection is no pool.
   await connect({ maxDbPoolSize: 2 })
+  // @ts-expect-error -- nor has it listeners.
+  await connect({ maxBufferedBytes: 16_384 })
 }
 
 export async function transactionsNest(): Promise<void> {

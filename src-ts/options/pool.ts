@@ -172,7 +172,8 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
    * for none. It applies with several hosts and `targetSessionAttrs` `primary` or `read-write`, while a listener is
    * connected. A primary that its cluster has left behind goes on answering; promotion gives the new one a higher timeline.
    * When a look finds it, listeners move there with a gap, and so do the connections of the pool. One short connection is
-   * made to one other host each time.
+   * made to one other host each time. New connections, also those of `connect()`, avoid a primary that a listener of this
+   * process has found left behind; with `false` they do not.
    * @default 30
    */
   primaryCheckSec?: number | false | undefined
