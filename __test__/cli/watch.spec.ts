@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { Client } from 'pg'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { startProxy } from '../../lab/network/proxy.js'
 import { startServer } from '../../lab/server/dev-server.mjs'
@@ -75,6 +76,26 @@ test('a hole in the network keeps nothing from being shown, and nothing is claim
   )
   t.notRegex(command.err, /connection lost|cannot ask/)
   proxy.clear()
+  command.child.kill('SIGTERM')
+  t.is(await command.ended(), 0)
+})
+
+test('all sessions that listen are counted, however many there are', async (t) => {
+  const server = await startServer({ settings: { max_connections: 230 } })
+  const clients = Array.from({ length: 205 }, () => new Client({ connectionString: server.dsn }))
+  t.teardown(async () => {
+    await Promise.all(clients.map((client) => client.end()))
+    await server.stop('immediate')
+  })
+  await Promise.all(
+    clients.map(async (client) => {
+      await client.connect()
+      await client.query('LISTEN x')
+    }),
+  )
+  const command = await pglisten(t, ['watch', 'x', '--interval', '0.2'], { dsn: server.dsn })
+  // Its own session is the last one.
+  await waitFor(() => /sessions 206\n/.test(command.out)).catch(() => t.fail(command.out))
   command.child.kill('SIGTERM')
   t.is(await command.ended(), 0)
 })

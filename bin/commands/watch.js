@@ -52,13 +52,17 @@ const ASK_MS = 5000
 /** So long an answer is waited for before the view is shown without it. */
 const PATIENCE_MS = 1000
 
+/** The most sessions that are fetched, which are more than a screen has lines. All are counted. */
+const MOST_SESSIONS = 200
+
 const ASK = `
   SELECT pg_catalog.pg_notification_queue_usage() AS usage, pg_catalog.current_setting('server_version') AS version`
 const SESSIONS = `
   SELECT a.pid, a.usename::pg_catalog.text AS role, a.application_name AS application, pg_catalog.host(a.client_addr) AS address,
     ${SERVED} AS served,
-    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start)::pg_catalog.float8 AS age
-  FROM pg_catalog.pg_stat_activity AS a WHERE ${LISTENS} ORDER BY a.backend_start DESC, a.pid LIMIT 200`
+    pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start)::pg_catalog.float8 AS age,
+    pg_catalog.count(*) OVER () AS total
+  FROM pg_catalog.pg_stat_activity AS a WHERE ${LISTENS} ORDER BY a.backend_start DESC, a.pid LIMIT ${MOST_SESSIONS}`
 
 /**
  * @typedef {object} View What is shown.
@@ -68,7 +72,8 @@ const SESSIONS = `
  * @property {number} gaps
  * @property {string | undefined} note What was told last.
  * @property {{ usage: number, version: string } | undefined} server `undefined` while it does not answer.
- * @property {any[]} sessions
+ * @property {any[]} sessions The newest of the sessions that listen.
+ * @property {number} total How many sessions listen.
  */
 
 /** @param {string[]} args @returns {Promise<number>} The exit code. */
@@ -161,6 +166,7 @@ function viewOf(listener) {
     note: undefined,
     server: undefined,
     sessions: [],
+    total: 0,
   }
 }
 
@@ -194,6 +200,7 @@ async function ask(pool, listener, view) {
       const options = { timeoutMs: ASK_MS }
       view.server = await connection.fetchRow(ASK, [], options)
       view.sessions = [...(await connection.fetch(SESSIONS, [], options))]
+      view.total = Number(view.sessions[0]?.total ?? 0)
     } finally {
       await connection.close()
     }

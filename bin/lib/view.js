@@ -25,10 +25,10 @@ function age(seconds) {
 }
 
 /** @param {View} view */
-function summary({ tally, gaps, server, sessions }) {
+function summary({ tally, gaps, server, total }) {
   const usage =
     server === undefined ? 'unknown' : `${Number((server.usage * 100).toPrecision(2))} %`
-  const listening = server === undefined ? 'unknown' : `${sessions.length}`
+  const listening = server === undefined ? 'unknown' : `${total}`
   return [
     `${rate(tally.rate)}/s`,
     `received ${tally.total}`,
