@@ -22,7 +22,7 @@ Commands:
   pglisten COMMAND --help    what a command does, with examples
   pglisten --version         the version
 
-The server is the one of --dsn, else of DATABASE_URL, else of libpq's variables (PGHOST, PGUSER, PGPASSWORD, PGSERVICE, …).
+The server is the one of --dsn, else of DATABASE_URL, else of libpq's variables (PGHOST, PGUSER, PGPASSWORD, PGDATABASE, …).
 Keep passwords out of --dsn: other users of this machine can see the arguments of a program.
 
 Try it, in two terminals:

@@ -47,6 +47,13 @@ test('--help names every command, and --version the version', async (t) => {
   const help = await pglisten(t, ['--help'])
   t.is(await help.ended(), 0)
   for (const name of COMMANDS) t.regex(help.out, new RegExp(`^ {2}${name} `, 'm'))
+  // No variable that it names is refused.
+  for (const [name] of help.out.matchAll(/\bPG[A-Z]+/g)) {
+    const options = { dsn: 'postgres://127.0.0.1:1/none', env: { [name]: 'x' } }
+    const command = await pglisten(t, ['notify', 'x', 'y'], options)
+    await command.ended()
+    t.notRegex(command.err, /not supported/)
+  }
   const version = await pglisten(t, ['--version'])
   t.is(await version.ended(), 0)
   const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
