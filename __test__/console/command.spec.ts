@@ -28,7 +28,8 @@ interface Ran {
   out: string
   err: string
   code: number | null
-  kill: () => void
+  hasEnded: boolean
+  kill: (signal?: NodeJS.Signals) => void
 }
 
 function start(t: ExecutionContext, args: string[], env: Record<string, string> = {}): Ran {
@@ -36,11 +37,15 @@ function start(t: ExecutionContext, args: string[], env: Record<string, string> 
     env: { ...process.env, NODE_OPTIONS: '', ...env },
   })
   t.teardown(() => child.kill('SIGKILL'))
-  const ran: Ran = { out: '', err: '', code: null, kill: () => child.kill('SIGTERM') }
+  const ran: Ran = {
+    ...{ out: '', err: '', code: null, hasEnded: false },
+    kill: (signal = 'SIGTERM') => child.kill(signal),
+  }
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (ran.out += chunk))
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (ran.err += chunk))
   void within(once(child, 'close'), { timeoutMs: 60_000 }).then(([code]) => {
-    ran.code = code as number
+    ran.code = code as number | null
+    ran.hasEnded = true
   })
   return ran
 }
@@ -63,6 +68,15 @@ test('what a server answers drives no terminal', async (t) => {
   // oxlint-disable-next-line no-control-regex
   t.notRegex(ran.out, /[\u001b\u009b\u202e]/)
 })
+
+for (const signal of ['SIGINT', 'SIGHUP'] as const)
+  test(`${signal} ends the command as SIGTERM does`, async (t) => {
+    const ran = start(t, [uniqueChannel(), '--port', '0'], { DATABASE_URL: await serverDsn() })
+    await waitFor(() => ran.out.includes('listening'), { what: 'the command to listen' })
+    ran.kill(signal)
+    await waitFor(() => ran.hasEnded, { what: 'the command to end' })
+    t.is(ran.code, 0)
+  })
 
 test('the command prints one address, no payload, and ends with a signal', async (t) => {
   const channel = uniqueChannel()

@@ -17,7 +17,7 @@ async function serve(options) {
     web.close()
     await service.close()
   }
-  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) {
+  for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
     process.once(signal, () => void end())
   }
   try {
