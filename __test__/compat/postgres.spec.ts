@@ -12,6 +12,7 @@ import {
 } from 'pglisten'
 import postgres, { type Options } from 'pglisten/compat/postgres'
 import original from 'postgres'
+import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { makeCertificate } from '../../lab/tls/certificates.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -250,6 +251,21 @@ test('`end()` takes any `timeout` there is, and after one that is none it can be
   await sql.notify(channel, 'still there')
   await sql.end()
   t.is(await sessionCount(name), 0)
+})
+
+test('`end()` has one `timeout` for what is being sent and for the connections', async (t) => {
+  const proxy = await FaultProxy.start(Number(new URL(await serverDsn()).port))
+  t.teardown(() => proxy.stop())
+  const sql = postgres(proxy.dsn(await serverDsn()))
+  await sql.notify(uniqueChannel(), 'a')
+  proxy.swallow('both')
+  const unanswered = t.throwsAsync(sql.notify(uniqueChannel(), 'b'))
+  const begun = performance.now()
+  await sql.end({ timeout: 3 })
+  const seconds = (performance.now() - begun) / 1000
+  // The server does not confirm the cancellation either.
+  t.true(seconds > 2.9 && seconds < 5, `${seconds}`)
+  await unanswered
 })
 
 test('everything else names the package that has it', async (t) => {

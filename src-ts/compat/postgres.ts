@@ -47,8 +47,9 @@ export interface Sql {
   /** Sends a notification. Resolves when it is committed. */
   notify(channel: string, payload: string): Promise<void>
   /**
-   * Waits for notifications that are being sent, for up to `timeout` seconds, and closes every connection. `Infinity` is no limit;
-   * rejects for a `timeout` that is no number from 0 on, and closes nothing then. @default 5
+   * Waits for notifications that are being sent, for up to `timeout` seconds, and closes every connection. What is being sent then
+   * is cancelled, and given up within a second. `Infinity` is no limit; rejects for a `timeout` that is no number from 0 on, and
+   * closes nothing then. @default 5
    */
   end(options?: { timeout?: number | null | undefined }): Promise<void>
 }
@@ -151,11 +152,12 @@ function postgres(first?: string | Options, second: Options = {}): Sql {
   }
 
   async function close(timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)))
     await Promise.race([Promise.allSettled(sending), late])
     clearTimeout(timer)
-    await pool.close({ timeoutMs })
+    await pool.close({ timeoutMs: Math.max(0, deadline - performance.now()) })
   }
 
   // What is wrong is refused before anything ends, so that it can be called again.
