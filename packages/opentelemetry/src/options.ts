@@ -35,9 +35,10 @@ export interface PglistenInstrumentationConfig {
   /** Which calls have spans; `true` stands for all of them. @default false */
   spans?: boolean | SpanOptions | undefined
   /**
-   * Whether the span of a callback continues the trace of whoever has sent the notification. With `true` a payload that is a
-   * JSON object, or that `parse` has made one, is searched for `traceparent`; a function looks elsewhere. The pool needs the
-   * option `diagnostics: { payloads: true }`.
+   * Whether the span of a callback, or of the handler of a durable subscription, continues the trace of whoever has sent the
+   * payload. With `true` a payload that is a JSON object, or that `parse` has made one, is searched for `traceparent`; a function
+   * looks elsewhere. The pool needs the option `diagnostics: { payloads: true }`. {@link PglistenInstrumentation.process}, which is
+   * given the payloads, needs neither: it always continues the trace, by this function if there is one.
    * @default false
    */
   extract?: boolean | Extract | undefined
