@@ -90,6 +90,8 @@ export async function schemasGiveBothTypes(): Promise<void> {
   await typed.notify('order', { id: '5' })
   // @ts-expect-error -- no channel of the schemas.
   await listener.addCallback('order', () => {})
+  // A channel with text beside them.
+  exactly<Listener<{ other: string }>>()(typed.listener<{ other: string }>())
   await pool.notify('any')
   await pool.notifyMany('any', ['text'])
 }
