@@ -2869,7 +2869,8 @@ interface NotifierOptions {
  * rejects, are ignored.
  *
  * The fields are those of the messages of `node:diagnostics_channel`, such as {@link SessionMessage}; the message says the
- * same in words. Neither holds a payload, a parameter or a password.
+ * same in words. Neither holds a password, nor, without {@link DiagnosticsOptions.payloads}, a payload, a parameter or the text of
+ * what a callback or a handler threw.
  *
  * - `debug`: a listener connects, or is about to connect again; a durable subscription falls asleep, wakes up, or stands by.
  * - `info`: a listener is connected, has moved to a session of its own, or was shut down; a durable subscription starts, gets a partition,
@@ -2889,13 +2890,14 @@ interface Logger {
     error?(fields: object, message: string): unknown;
 }
 /**
- * What the messages of `node:diagnostics_channel` may tell of the user's data. By default they hold no payload, no
- * parameter, no SQL and no text of an error.
+ * What the messages of `node:diagnostics_channel`, and the {@link Logger}, may tell of the user's data. By default those messages
+ * hold no payload, no parameter, no SQL and no text of an error.
  */
 interface DiagnosticsOptions {
     /**
      * Whether the contexts of `pglisten:callback`, `pglisten:handler` and `pglisten:notify` have the payloads, and the errors as they were thrown:
-     * for a tracer that finds its parent, such as `traceparent`, in a payload.
+     * for a tracer that finds its parent, such as `traceparent`, in a payload. The logger then gets them too: `err` and `payload` with
+     * an `error` event, and `err` with whatever fails in a durable subscription.
      * @default false
      */
     payloads?: boolean | undefined;
@@ -3001,7 +3003,8 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
      * The schemas of channels: objects of any library that implements [Standard Schema](https://standardschema.dev), such as
      * zod, valibot or arktype. {@link ConnectionPool.notify} takes what fits the schema of its channel, and sends its JSON;
      * callbacks and iterators get what the schema makes of the JSON. A notification that does not fit is not delivered, and an
-     * `error` event tells of it. Channels without a schema carry text.
+     * `error` event tells of it. Channels without a schema carry text; to TypeScript they are no channels of this pool, so that a
+     * misspelt name is an error, except those in the type argument of a listener: `pool.listener<{ other: string }>()`.
      * @default none
      */
     schemas?: Schemas | undefined;
@@ -3187,12 +3190,12 @@ interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchemas> {
      */
     logger?: Logger | undefined;
     /**
-     * What the messages of `node:diagnostics_channel` may tell of the user's data.
+     * What the messages of `node:diagnostics_channel`, and `logger`, may tell of the user's data.
      * @default nothing
      */
     diagnostics?: DiagnosticsOptions | undefined;
     /**
-     * How the server's queue of notifications is watched. Above a threshold each started listener of the pool has a `warning`
+     * How the server's queue of notifications is watched. At or above a threshold each started listener of the pool has a `warning`
      * event that names who is likely to hold the queue back.
      * @default false (it is not)
      */

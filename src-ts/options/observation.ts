@@ -14,7 +14,8 @@ import {
  * rejects, are ignored.
  *
  * The fields are those of the messages of `node:diagnostics_channel`, such as {@link SessionMessage}; the message says the
- * same in words. Neither holds a payload, a parameter or a password.
+ * same in words. Neither holds a password, nor, without {@link DiagnosticsOptions.payloads}, a payload, a parameter or the text of
+ * what a callback or a handler threw.
  *
  * - `debug`: a listener connects, or is about to connect again; a durable subscription falls asleep, wakes up, or stands by.
  * - `info`: a listener is connected, has moved to a session of its own, or was shut down; a durable subscription starts, gets a partition,
@@ -38,13 +39,14 @@ export interface Logger {
 export type LogLevel = keyof Logger
 
 /**
- * What the messages of `node:diagnostics_channel` may tell of the user's data. By default they hold no payload, no
- * parameter, no SQL and no text of an error.
+ * What the messages of `node:diagnostics_channel`, and the {@link Logger}, may tell of the user's data. By default those messages
+ * hold no payload, no parameter, no SQL and no text of an error.
  */
 export interface DiagnosticsOptions {
   /**
    * Whether the contexts of `pglisten:callback`, `pglisten:handler` and `pglisten:notify` have the payloads, and the errors as they were thrown:
-   * for a tracer that finds its parent, such as `traceparent`, in a payload.
+   * for a tracer that finds its parent, such as `traceparent`, in a payload. The logger then gets them too: `err` and `payload` with
+   * an `error` event, and `err` with whatever fails in a durable subscription.
    * @default false
    */
   payloads?: boolean | undefined

@@ -119,7 +119,8 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
    * The schemas of channels: objects of any library that implements [Standard Schema](https://standardschema.dev), such as
    * zod, valibot or arktype. {@link ConnectionPool.notify} takes what fits the schema of its channel, and sends its JSON;
    * callbacks and iterators get what the schema makes of the JSON. A notification that does not fit is not delivered, and an
-   * `error` event tells of it. Channels without a schema carry text.
+   * `error` event tells of it. Channels without a schema carry text; to TypeScript they are no channels of this pool, so that a
+   * misspelt name is an error, except those in the type argument of a listener: `pool.listener<{ other: string }>()`.
    * @default none
    */
   schemas?: Schemas | undefined
@@ -305,12 +306,12 @@ export interface ConnectionPoolOptions<Schemas extends ChannelSchemas = NoSchema
    */
   logger?: Logger | undefined
   /**
-   * What the messages of `node:diagnostics_channel` may tell of the user's data.
+   * What the messages of `node:diagnostics_channel`, and `logger`, may tell of the user's data.
    * @default nothing
    */
   diagnostics?: DiagnosticsOptions | undefined
   /**
-   * How the server's queue of notifications is watched. Above a threshold each started listener of the pool has a `warning`
+   * How the server's queue of notifications is watched. At or above a threshold each started listener of the pool has a `warning`
    * event that names who is likely to hold the queue back.
    * @default false (it is not)
    */
