@@ -131,6 +131,30 @@ test('a schema that is none of its own is left alone', async (t) => {
   })
 })
 
+test('an empty schema of another role is left alone, also by a superuser and by a member of that role', async (t) => {
+  const { owner, superuser, as, role } = await openDatabase(t)
+  const [member, schemaOwner] = [await role(), await role()]
+  await superuser.execute(`GRANT "${schemaOwner}" TO "${member}"`)
+  await superuser.execute(`CREATE SCHEMA pglisten AUTHORIZATION "${schemaOwner}"`)
+  // Whoever owns the schema could put tables of its own in the place of those that are installed.
+  const foreign = {
+    instanceOf: DurableError,
+    message: new RegExp(`belongs to role \`${schemaOwner}\``),
+  }
+  for (const pool of [superuser, as(member), owner])
+    await t.throwsAsync(pool.durable.install(), foreign)
+  t.is((await superuser.durable.status()).version, 0)
+  const acting = as(member, undefined, { options: `-c role=${schemaOwner}` })
+  await acting.durable.install()
+  t.is(
+    await superuser.fetchVal(
+      "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'pglisten.event'::regclass",
+    ),
+    schemaOwner,
+  )
+  await t.throwsAsync(superuser.durable.install({ publishers: [member] }), foreign)
+})
+
 test('nobody may do what the options did not name, and each role no more than that', async (t) => {
   const { owner, as, role } = await openDatabase(t)
   const [publisher, subscriber, nobody] = [await role(), await role(), await role()]

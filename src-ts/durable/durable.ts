@@ -127,7 +127,9 @@ export class Durable {
    * All in one transaction. The role needs the right to make a schema (`CREATE` on the database), no other. Nobody else may publish
    * or subscribe but whom the options name.
    *
-   * Rejects with {@link DurableError} when there is another schema of that name, one of another owner, or one of a newer version.
+   * Rejects with {@link DurableError} when there is another schema of that name, one of another owner (also where the role is a superuser
+   * or a member of that one), or one of a newer version; with {@link DatabaseError} when the role has no right to make a schema (`42501`),
+   * and when a role of the options does not exist (`42704`).
    */
   async install(options?: InstallOptions): Promise<void> {
     const { settings, bounds } = resolveInstallOptions(options)

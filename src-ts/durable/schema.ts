@@ -62,8 +62,9 @@ export async function install(
   const owner = await ownerOf(tx)
   if (owner === undefined) await tx.executeBatch('CREATE SCHEMA pglisten')
   else if (!owner.is_own) {
+    // The owner of a schema may drop what others have in it, and put triggers of its own in the place of that.
     throw new DurableError(
-      `the schema \`pglisten\` belongs to role \`${owner.name}\`: durable subscriptions are installed by it, or after it was renamed`,
+      `the schema \`pglisten\` belongs to role \`${owner.name}\`: install as that role (\`SET ROLE\`), or after the schema was renamed`,
     )
   }
   const version = owner === undefined ? 0 : await installedVersion(tx)
@@ -121,7 +122,7 @@ function grants(
 
 async function ownerOf(tx: Queryable): Promise<{ name: string; is_own: boolean } | undefined> {
   const found = await tx.fetchRowOrNull<{ name: string; is_own: boolean }>(
-    `SELECT pg_catalog.pg_get_userbyid(nspowner) AS name, pg_catalog.pg_has_role(nspowner, 'USAGE') AS is_own
+    `SELECT pg_catalog.pg_get_userbyid(nspowner) AS name, pg_catalog.pg_get_userbyid(nspowner) OPERATOR(pg_catalog.=) current_user AS is_own
      FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'pglisten'`,
     [],
     PLAIN,
