@@ -245,6 +245,78 @@ test('every function has a search path of its own, and nobody else may call it',
 })
 
 // Serial, because what another test has open keeps events as well.
+test.serial(
+  'what waits for another process goes on with what that has committed, whatever the default isolation level is',
+  async (t) => {
+    const { owner, superuser, database, as, ownerDsn } = await openDatabase(t)
+    await superuser.execute(
+      `ALTER DATABASE ${database} SET default_transaction_isolation = 'serializable'`,
+    )
+    const pool = as(new URL(ownerDsn).username)
+    t.is(await pool.fetchVal('SHOW transaction_isolation'), 'serializable')
+    /** Makes calls that wait for what another transaction has locked, and maybe changed, by `sql`; then that one commits. */
+    const behind = async <Result>(sql: string, ...calls: (() => Promise<Result>)[]) => {
+      const holder = await superuser.connection()
+      const lock = await holder.begin({ isolationLevel: 'readCommitted' })
+      await lock.executeBatch(sql)
+      const pending = calls.map((call) => call())
+      for (const it of pending) it.catch(() => {})
+      const waiting = `SELECT count(*)::int4 FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'`
+      await waitFor(
+        async () => (await superuser.fetchVal<number>(waiting, [database])) === calls.length,
+        { what: `those that wait for ${sql}` },
+      )
+      await lock.commit()
+      await holder.close()
+      return pending
+    }
+    const all = <Result>(pending: Promise<Result>[]) => within(Promise.all(pending))
+    const trimming = 'SELECT pg_advisory_xact_lock(5782470117)'
+
+    const install = () => pool.durable.install()
+    await all(await behind('SELECT pg_advisory_xact_lock(5782470116)', install, install))
+
+    // Neither a first start nor a later one fails beside another one.
+    for (const lock of [trimming, 'UPDATE pglisten.subscription SET begun = clock_timestamp()']) {
+      const ending = new AbortController()
+      t.teardown(() => ending.abort())
+      const got: string[] = []
+      const run = () =>
+        pool
+          .subscription('s', { channels: ['a'], from: 'beginning', standbyPollMs: 20 })
+          .run((_, { payload }) => void got.push(payload), { signal: ending.signal })
+      const runs = lock === trimming ? [run, run] : [run]
+      const running = await behind(lock, ...runs)
+      await pool.publish('a', lock)
+      await Promise.race([waitFor(() => got.length === 1), all(running)])
+      ending.abort()
+      await all(running)
+      t.deepEqual(got, [lock])
+    }
+
+    await owner.execute(
+      `INSERT INTO pglisten.failed (subscription, partition, event, xact, channel, payload, published, attempts, error)
+       VALUES ('s', 0, 1, '1', 'a', 'x', now(), 1, 'no')`,
+    )
+    const retry = () => pool.durable.retry('s')
+    t.deepEqual(await all(await behind('UPDATE pglisten.failed SET attempts = 2', retry)), [1])
+
+    await owner.execute('UPDATE pglisten.home SET cluster = cluster + 1')
+    const adopt = () => pool.durable.adopt()
+    await all(await behind(trimming, adopt, adopt))
+    t.true((await pool.durable.status()).isHome)
+
+    const drop = () => pool.durable.drop('s')
+    const moving = 'UPDATE pglisten.position SET moved = clock_timestamp()'
+    t.deepEqual(await all(await behind(moving, drop)), [true])
+
+    const trim = () => pool.durable.trim()
+    const removed = await all(await behind(trimming, trim, trim))
+    t.deepEqual(removed.toSorted(), [0, 2])
+  },
+)
+
+// Serial, because what another test has open keeps events as well.
 test.serial('events are trimmed by age, once every subscription has done them', async (t) => {
   const { owner } = await openDatabase(t)
   await owner.durable.install()

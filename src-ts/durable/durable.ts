@@ -11,13 +11,16 @@ import type { CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
 import { uidOf, type DurableEvent } from './event.js'
 import { intervalOf } from './interval.js'
-import { PLAIN, withinBounds, type DurableOwner } from './owner.js'
+import { PLAIN, readCommitted, withinBounds, type DurableOwner } from './owner.js'
 import { VERSION, adopt, install, installedVersion, uninstall } from './schema.js'
 import { explained } from './states.js'
 import { MOST_COUNTED, describeUnread, unreadOf, type UnreadRow } from './unread.js'
 
 /** How many events one statement of {@link Durable.trim} removes. */
 const TRIM_BATCH = 10_000
+
+/** Whoever waits for another installation sees what that has made. */
+const READ_COMMITTED = { isolationLevel: 'readCommitted' } as const
 
 /** The result of {@link Durable.status}. */
 export interface DurableStatus {
@@ -134,7 +137,7 @@ export class Durable {
   async install(options?: InstallOptions): Promise<void> {
     const { settings, bounds } = resolveInstallOptions(options)
     await withinBounds(this.#owner, bounds, (connection, left) =>
-      connection.transaction((tx) => install(tx, settings), left()),
+      connection.transaction((tx) => install(tx, settings), { ...left(), ...READ_COMMITTED }),
     )
   }
 
@@ -145,7 +148,7 @@ export class Durable {
    */
   async uninstall(options?: CallOptions): Promise<void> {
     await withinBounds(this.#owner, options, (connection, left) =>
-      connection.transaction((tx) => uninstall(tx), left()),
+      connection.transaction((tx) => uninstall(tx), { ...left(), ...READ_COMMITTED }),
     )
   }
 
@@ -195,20 +198,26 @@ export class Durable {
     return withinBounds(this.#owner, options, async (connection, left) => {
       let removed = 0
       for (;;) {
-        const some = await explained(
-          connection.fetchVal<number>(
-            'SELECT pglisten.trim($1::pg_catalog.text::interval, $2)',
-            [intervalOf(keepMs), TRIM_BATCH],
-            { ...PLAIN, ...left() },
+        const [some] = await explained(
+          readCommitted<{ removed: number }>(
+            connection,
+            [
+              'SELECT pglisten.trim($1::pg_catalog.text::interval, $2) AS removed',
+              [intervalOf(keepMs), TRIM_BATCH],
+            ],
+            left(),
           ),
         )
-        removed += some
-        if (some === 0) break
+        removed += some!.removed
+        if (some!.removed === 0) break
       }
-      const unread = connection.fetch<UnreadRow>(
-        `SELECT name, ${ms('age')} AS age, events::pg_catalog.float8, ${ms('oldest')} AS oldest, is_dropped, waits FROM pglisten.tell_unread($1)`,
-        [MOST_COUNTED],
-        { ...PLAIN, ...left() },
+      const unread = readCommitted<UnreadRow>(
+        connection,
+        [
+          `SELECT name, ${ms('age')} AS age, events::pg_catalog.float8, ${ms('oldest')} AS oldest, is_dropped, waits FROM pglisten.tell_unread($1)`,
+          [MOST_COUNTED],
+        ],
+        left(),
       )
       for (const row of await unread) {
         const told = unreadOf(row)
@@ -247,14 +256,16 @@ export class Durable {
    */
   async drop(name: string, options?: CallOptions): Promise<boolean> {
     checkSubscriptionName(name)
-    return explained(
+    const [row] = await explained(
       withinBounds(this.#owner, options, (connection, left) =>
-        connection.fetchVal<boolean>('SELECT pglisten.drop_subscription($1)', [name], {
-          ...PLAIN,
-          ...left(),
-        }),
+        readCommitted<{ was: boolean }>(
+          connection,
+          ['SELECT pglisten.drop_subscription($1) AS was', [name]],
+          left(),
+        ),
       ),
     )
+    return row!.was
   }
 
   /**
@@ -291,14 +302,16 @@ export class Durable {
   async retry(name: string, ids?: readonly bigint[], options?: CallOptions): Promise<number> {
     checkSubscriptionName(name)
     const events = ids === undefined ? null : checkEventIds(ids)
-    return explained(
+    const [row] = await explained(
       withinBounds(this.#owner, options, (connection, left) =>
-        connection.fetchVal<number>('SELECT pglisten.retry($1, $2::bigint[])', [name, events], {
-          ...PLAIN,
-          ...left(),
-        }),
+        readCommitted<{ due: number }>(
+          connection,
+          ['SELECT pglisten.retry($1, $2::bigint[]) AS due', [name, events]],
+          left(),
+        ),
       ),
     )
+    return row!.due
   }
 }
 

@@ -5,6 +5,8 @@ import type { ResolvedObservation } from '../options/observation.js'
 import { PLAIN_TYPES } from '../options/types.js'
 import { countdown, resolveCallOptions, type CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
+import { alone, type Companion } from '../query/flight.js'
+import type { QueryResult } from '../query/result.js'
 
 /** The pool that made a subscription. */
 export interface DurableOwner {
@@ -49,4 +51,23 @@ export async function withinBounds<Result>(
 ): Promise<Result> {
   const left = countdown(resolveCallOptions(options))
   return withConnection(owner, (connection) => work(connection, left), left())
+}
+
+/**
+ * Runs a statement of the package's own that waits for others, as a READ COMMITTED transaction and in one round trip. By another default of
+ * the session it would go on with what there was before it waited: it would fail, or not see a position that was made meanwhile.
+ */
+export async function readCommitted<Row>(
+  connection: Connection,
+  statement: Companion,
+  bounds: CallOptions,
+): Promise<QueryResult<Row>> {
+  // What is sent together is one transaction, for which alone the parameter is set.
+  const together = ["SET transaction_isolation = 'read committed'", statement] as const
+  try {
+    const [, result] = await connection.pipeline(together, { ...PLAIN, ...bounds })
+    return result as QueryResult<Row>
+  } catch (error) {
+    throw alone(error)
+  }
 }

@@ -8,7 +8,7 @@ import type { NativeQueryOutput } from '#native'
 import { DEFAULT_TYPES } from '../options/types.js'
 import { COLUMNS, type Row, type Taken, type Way } from './event.js'
 import { intervalOf } from './interval.js'
-import { PLAIN, withConnection, type DurableOwner } from './owner.js'
+import { PLAIN, readCommitted, withConnection, type DurableOwner } from './owner.js'
 
 /** A flag is for so many safety nets, and for so long at least, in milliseconds: by then its worker has set it again, or is gone. */
 const FLAG_NETS = 3
@@ -116,12 +116,16 @@ export class Partition {
 
   async #attempts(event: bigint, error: string | null, signal: AbortSignal): Promise<number> {
     const counting = (connection: Connection) =>
-      connection.fetchVal<number>(
-        'SELECT pglisten.count_attempt($1, $2, $3, $4, $5)',
-        [this.#name, this.#number, event, error, this.#options.maxHandlerMs],
-        { ...this.#bounded, signal },
+      readCommitted<{ attempts: number }>(
+        connection,
+        [
+          'SELECT pglisten.count_attempt($1, $2, $3, $4, $5) AS attempts',
+          [this.#name, this.#number, event, error, this.#options.maxHandlerMs],
+        ],
+        { timeoutMs: this.#options.maxHandlerMs, signal },
       )
-    return withConnection(this.#owner, counting, { signal })
+    const [row] = await withConnection(this.#owner, counting, { signal })
+    return row!.attempts
   }
 
   /** Looks whether there is something to take. */

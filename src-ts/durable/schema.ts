@@ -3,8 +3,9 @@ import { DurableError } from '../errors.js'
 import type { InstallSettings } from '../options/durable.js'
 import { quoteName } from '../query/identifiers.js'
 import { intervalOf } from './interval.js'
-import { PLAIN } from './owner.js'
+import { PLAIN, readCommitted } from './owner.js'
 import type { CallOptions } from '../query/bounds.js'
+import type { Connection } from '../query/connection.js'
 import type { Queryable } from '../query/queryable.js'
 
 // Replaced by the text of the file when the package is built.
@@ -152,8 +153,8 @@ export async function installedVersion(
 }
 
 /** Makes the positions of a restored dump mean here what they meant there. */
-export async function adopt(queryable: Queryable, bounds: CallOptions): Promise<void> {
-  await queryable.execute('SELECT FROM pglisten.adopt()', [], { ...PLAIN, ...bounds })
+export async function adopt(connection: Connection, bounds: CallOptions): Promise<void> {
+  await readCommitted(connection, ['SELECT FROM pglisten.adopt()', []], bounds)
 }
 
 /** Removes everything: events, subscriptions and positions. */

@@ -18,7 +18,7 @@ import type { DurableEvent } from './event.js'
 import { intervalOf } from './interval.js'
 import type { Outlet, SubscriptionBatch } from './outlet.js'
 import { SubscriptionObserver } from './observer.js'
-import { PLAIN, withConnection, withinBounds, type DurableOwner } from './owner.js'
+import { PLAIN, readCommitted, withConnection, withinBounds, type DurableOwner } from './owner.js'
 import { adopt } from './schema.js'
 import { SqlState, explained, sqlStateOf } from './states.js'
 import { SubscriptionStream } from './stream.js'
@@ -246,10 +246,13 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     // It may wait for whoever trims, and a connection that is cut off in silence never answers.
     const bounds = { signal, timeoutMs: maxHandlerMs }
     const subscribe = (connection: Connection) =>
-      connection.execute(
-        'SELECT pglisten.subscribe($1, $2, $3, $4, $5::pg_catalog.text::interval, $6)',
-        [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
-        { ...PLAIN, ...bounds },
+      readCommitted(
+        connection,
+        [
+          'SELECT pglisten.subscribe($1, $2, $3, $4, $5::pg_catalog.text::interval, $6)',
+          [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
+        ],
+        bounds,
       )
     const subscribed = withConnection(
       this.#owner,

@@ -1,6 +1,6 @@
 // What whoever runs a subscription does for all of them now and then: events are removed, and subscriptions found that nobody reads.
 import type { CallOptions } from '../query/bounds.js'
-import { PLAIN, withConnection, type DurableOwner } from './owner.js'
+import { readCommitted, withConnection, type DurableOwner } from './owner.js'
 import { MOST_COUNTED, unreadOf, type UnreadRow, type UnreadSubscription } from './unread.js'
 import { waited } from './wait.js'
 
@@ -73,15 +73,19 @@ async function tend(
   suspected: string,
   bounds: CallOptions,
 ): Promise<{ removed: number; unread: readonly UnreadRow[] | undefined }> {
-  const { removed, unread } = await withConnection(
+  const [row] = await withConnection(
     owner,
     (connection) =>
-      connection.fetchRow<{ removed: number; unread: string | null }>(
-        'SELECT removed, unread::pg_catalog.text AS unread FROM pglisten.tend($1, $2, $3::pg_catalog.text::pg_catalog.jsonb, $4)',
-        [BATCH, MOST_COUNTED, suspected, name],
-        { ...PLAIN, ...bounds },
+      readCommitted<{ removed: number; unread: string | null }>(
+        connection,
+        [
+          'SELECT removed, unread::pg_catalog.text AS unread FROM pglisten.tend($1, $2, $3::pg_catalog.text::pg_catalog.jsonb, $4)',
+          [BATCH, MOST_COUNTED, suspected, name],
+        ],
+        bounds,
       ),
     bounds,
   )
+  const { removed, unread } = row!
   return { removed, unread: unread === null ? undefined : (JSON.parse(unread) as UnreadRow[]) }
 }

@@ -59,8 +59,8 @@ export class Flight {
   }
 }
 
-/** An error as that of one statement: users know of no pipeline. */
-function alone(error: unknown): unknown {
+/** @internal An error as that of one statement: users know of no pipeline. */
+export function alone(error: unknown): unknown {
   if (!(error instanceof PglistenError) || error.statementIndex === undefined) return error
   const place = `Statement ${error.statementIndex} of the pipeline: `
   error.message = error.message.replace(place, '')
