@@ -1,9 +1,12 @@
 // Faults of NATS, caused on a real server: what is stored is what was committed, once and in order, or there is a gap.
 
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import type { RelayGapBody } from 'pglisten-relay-nats'
 import { jetstreamManager } from '@nats-io/jetstream'
+import { nkeys } from '@nats-io/transport-node'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { asRead, counterFaults, makeStream } from '../../lab/relay/stream-reading.js'
 import { waitFor } from '../../lab/wait.js'
@@ -203,6 +206,34 @@ test('a right that is taken away is waited for', async (t) => {
   t.true(running.warnings.some((text) => /permissions violation/i.test(text)))
   scene.nats.configure(users('"pg.>",'))
   scene.nats.reload()
+  await flawless(t, scene)
+})
+
+test('a file of credentials is read again at each connection, and may be renewed meanwhile', async (t) => {
+  const [old, young] = [nkeys.createUser(), nkeys.createUser()]
+  const users = (relay: ReturnType<typeof nkeys.createUser>) => `
+    accounts { A { jetstream: enabled, users: [{ nkey: ${relay.getPublicKey()} }, { user: admin, password: a }] } }
+    no_auth_user: admin`
+  const scene = await openScene(t, { config: users(old) })
+  const nkeyFile = path.join(scene.nats.folder, 'relay.nk')
+  writeFileSync(nkeyFile, old.getSeed())
+  const running = startRelay(t, {
+    ...scene.options,
+    nats: { servers: scene.nats.url, nkeyFile },
+  })
+  await leading(running)
+  // Whoever renews it has just begun to.
+  writeFileSync(nkeyFile, '')
+  await scene.nats.kill()
+  await scene.nats.start()
+  await waitFor(() => running.relay.stats().isNatsConnected)
+  await scene.writer.write(10)
+  await stored(scene, 11)
+  scene.nats.configure(users(young))
+  scene.nats.reload()
+  await waitFor(() => !running.relay.stats().isNatsConnected)
+  await scene.writer.write(10)
+  writeFileSync(nkeyFile, young.getSeed())
   await flawless(t, scene)
 })
 

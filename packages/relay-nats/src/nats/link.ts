@@ -9,6 +9,7 @@ import {
   createInbox,
   credsAuthenticator,
   nkeyAuthenticator,
+  type Authenticator,
   type NatsConnection,
   type NodeConnectionOptions,
   type TlsOptions,
@@ -146,6 +147,28 @@ function readSecret(name: string, file: string): Uint8Array {
 }
 
 /**
+ * The authenticator of a file of credentials, which each connection reads again. While the file is being renewed it may be missing or cut
+ * short: then the last credentials that could be read are used. The client would end for ever when its authenticator throws.
+ */
+function authenticatorOf(
+  name: string,
+  file: string,
+  make: (content: Uint8Array) => Authenticator,
+): Authenticator {
+  let known = make(readSecret(name, file))
+  return (nonce) => {
+    try {
+      const present = make(readFileSync(file))
+      const answer = present(nonce)
+      known = present
+      return answer
+    } catch {
+      return known(nonce)
+    }
+  }
+}
+
+/**
  * Has a certificate looked at: is it that of the server? The client asks for `localhost` when the address of the server is an IP address,
  * so then the certificate has to be for one of the IP addresses that were given.
  */
@@ -187,10 +210,10 @@ function connectionOptions(options: ResolvedNats): NodeConnectionOptions {
     ...(token === undefined ? {} : { token }),
     ...(credsFile === undefined
       ? {}
-      : { authenticator: credsAuthenticator(readSecret('nats.credsFile', credsFile)) }),
+      : { authenticator: authenticatorOf('nats.credsFile', credsFile, credsAuthenticator) }),
     ...(nkeyFile === undefined
       ? {}
-      : { authenticator: nkeyAuthenticator(readSecret('nats.nkeyFile', nkeyFile)) }),
+      : { authenticator: authenticatorOf('nats.nkeyFile', nkeyFile, nkeyAuthenticator) }),
     ...(tls === undefined ? {} : { tls: withIdentityCheck(tls, servers) }),
   }
 }

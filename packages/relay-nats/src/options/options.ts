@@ -22,9 +22,9 @@ export interface NatsOptions {
   password?: string | undefined
   /** A token in place of a user. @default none */
   token?: string | undefined
-  /** The path of a file with a JWT and its seed. @default none */
+  /** The path of a file with a JWT and its seed, which each connection reads again. @default none */
   credsFile?: string | undefined
-  /** The path of a file with the seed of an NKey. @default none */
+  /** The path of a file with the seed of an NKey, which each connection reads again. @default none */
   nkeyFile?: string | undefined
   /**
    * TLS as a must, with files by their paths, which each connection reads again: `caFile` (else Node's own authorities), and `certFile` with
