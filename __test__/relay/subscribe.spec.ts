@@ -1,5 +1,6 @@
 // The consumer: messages and gaps in order, and every loss within the stream told at its place.
 
+import { getEventListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { AckPolicy, jetstreamManager } from '@nats-io/jetstream'
@@ -336,6 +337,29 @@ for (const binary of natsBinaries())
     t.is(running.relay.stats().terms, 1)
   })
 
+test('a subscription that has ended leaves nothing in its signal', async (t) => {
+  const scene = await openScene(t)
+  const { stream, nc } = scene
+  await leading(startRelay(t, scene.options))
+  const ending = new AbortController()
+  const { signal } = ending
+  /** What holds on to the signal: its listeners, and the signals that were made of it. */
+  const traces = () =>
+    Object.getOwnPropertySymbols(signal)
+      .filter(({ description }) => /kEvents|kDependantSignals/.test(description ?? ''))
+      .map((symbol) => (signal as never as Record<symbol, { size: number }>)[symbol]!.size)
+      .reduce((all, one) => all + one, 0)
+  t.is(getEventListeners(signal, 'abort').length, 0)
+  const before = traces()
+  for (let times = 0; times < 3; times += 1) {
+    const items = subscribe(nc, { stream, database: stream, signal, from: 'all' })
+    t.like(await items.next(), { value: { kind: 'gap', reason: 'relay-start' } })
+    await items.return(undefined)
+  }
+  t.is(getEventListeners(signal, 'abort').length, 0)
+  t.is(traces(), before)
+})
+
 test('wrong options are refused with what was expected', async (t) => {
   const scene = await openScene(t)
   const good = { stream: 'S', database: 'd' }
@@ -347,6 +371,7 @@ test('wrong options are refused with what was expected', async (t) => {
     [{ ...good, channels: [] }, /^Expected `channels` to be an array of at least one channel/],
     [{ ...good, prefix: 'a.*' }, /^Expected `prefix` to be tokens of letters/],
     [{ ...good, subject: 'x' }, /^Expected `options` to have stream, .*, got `subject`$/],
+    [{ ...good, signal: new AbortController() }, /^Expected `signal` to be an AbortSignal, got /],
   ] as const)
     t.throws(() => subscribe(scene.nc, options as never), { instanceOf: RelayOptionError, message })
   await t.throwsAsync(subscribe(scene.nc, { stream: 'None', database: 'd' }).next(), {

@@ -10,7 +10,7 @@ import {
   type JsMsg,
 } from '@nats-io/jetstream'
 import type { NatsConnection, QueuedIterator, Status } from '@nats-io/transport-node'
-import { checkInteger, checkNames, checkText, isObject, refuse } from '../options/checks.js'
+import { checkInteger, checkNames, checkSignal, checkText, refuse } from '../options/checks.js'
 import { checkChannels, checkPrefix } from '../options/options.js'
 import { sleep } from '../nats/sleep.js'
 import { Header, headerOf, parseNumbered, type Numbered } from '../wire/headers.js'
@@ -93,7 +93,7 @@ function resolve(options: SubscribeOptions): Resolved {
   const { from = 'new', signal } = options
   if (typeof from === 'number') checkInteger('from', from, 1, Number.MAX_SAFE_INTEGER)
   else if (from !== 'new' && from !== 'all') refuse('from', "'new', 'all' or a sequence", from)
-  if (signal !== undefined && !isObject(signal)) refuse('signal', 'an AbortSignal', signal)
+  checkSignal(signal)
   return {
     stream: checkText('stream', options.stream) ?? refuse('stream', 'a text', undefined),
     database: checkText('database', options.database) ?? refuse('database', 'a text', undefined),
@@ -110,7 +110,8 @@ class Consumption {
   readonly #options: Resolved
   readonly #ending = new AbortController()
   readonly #tracker: Tracker
-  readonly #signal: AbortSignal
+  /** The signal of the caller. */
+  readonly #given: AbortSignal | undefined
   #created = ''
   #isConnected = true
   #onReconnected: (() => void) | undefined
@@ -128,7 +129,7 @@ class Consumption {
   constructor(nc: NatsConnection, options: Resolved, signal: AbortSignal | undefined) {
     this.#nc = nc
     this.#options = options
-    this.#signal = signal ? AbortSignal.any([signal, this.#ending.signal]) : this.#ending.signal
+    this.#given = signal
     this.#tracker = new Tracker(options.channels === undefined ? undefined : this.#subjects())
   }
 
@@ -148,12 +149,16 @@ class Consumption {
   }
 
   async *items(): AsyncGenerator<RelayMessage | RelayGap, void, undefined> {
+    // Not AbortSignal.any(): Node.js 20 keeps a trace of each such signal for as long as that of the caller lives.
+    const end = () => this.#ending.abort(this.#given?.reason)
     try {
       void this.#follow(this.#nc.status() as QueuedIterator<Status>)
+      this.#given?.addEventListener('abort', end, { once: true })
+      if (this.#given?.aborted) end()
       const jsm = await jetstreamManager(this.#nc, { checkAPI: false })
       const lost = await this.#atFirst(() => this.#begin(jsm))
       if (lost) yield lost
-      for (let isFirst = true; !this.#signal.aborted; isFirst = false) {
+      for (let isFirst = true; !this.#ending.signal.aborted; isFirst = false) {
         if (!isFirst && (await this.#again(() => this.#isAnother(jsm)))) {
           this.#tracker.reset()
           this.#known = undefined
@@ -180,8 +185,9 @@ class Consumption {
         if (!watch.goesOn()) break
       }
     } catch (error) {
-      if (!this.#signal.aborted) throw error
+      if (!this.#ending.signal.aborted) throw error
     } finally {
+      this.#given?.removeEventListener('abort', end)
       this.#ending.abort()
     }
   }
@@ -338,7 +344,7 @@ class Consumption {
         // A server that is away is waited for.
         failedAt = this.#isConnected ? (failedAt ?? performance.now()) : undefined
         if (failedAt !== undefined && performance.now() - failedAt > GIVE_UP_MS) throw error
-        await sleep(RETRY_MS, this.#signal)
+        await sleep(RETRY_MS, this.#ending.signal)
       }
     }
   }
@@ -372,7 +378,7 @@ class Consumption {
     }
     const timer = setInterval(() => void look(), LOOK_MS)
     const onAbort = () => void messages.close()
-    this.#signal.addEventListener('abort', onAbort, { once: true })
+    this.#ending.signal.addEventListener('abort', onAbort, { once: true })
     this.#onReconnected = replace
     if (this.#reconnects !== reconnects) replace()
     void (async () => {
@@ -383,11 +389,11 @@ class Consumption {
     })()
     return {
       /** Whether another consumer has to take its place. */
-      goesOn: () => goesOn && !this.#signal.aborted,
+      goesOn: () => goesOn && !this.#ending.signal.aborted,
       end: () => {
         clearInterval(timer)
         this.#onReconnected = undefined
-        this.#signal.removeEventListener('abort', onAbort)
+        this.#ending.signal.removeEventListener('abort', onAbort)
       },
     }
   }

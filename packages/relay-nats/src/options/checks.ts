@@ -44,6 +44,11 @@ export function checkInteger(name: string, value: unknown, least: number, most: 
   return value
 }
 
+export function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    refuse('signal', 'an AbortSignal', signal)
+}
+
 export function checkBoolean(name: string, value: unknown): boolean {
   if (typeof value !== 'boolean') refuse(name, 'a boolean', value)
   return value
