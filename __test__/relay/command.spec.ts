@@ -109,13 +109,23 @@ test('wrong arguments and files end the command with 2, and show nothing that is
     instanceOf: RelayOptionError,
     message: 'Expected `nats.password` to be a text, got number',
   })
-  const args = ['--stream', 'S', 'a', '--nats-creds', '/nowhere']
-  const missing = await command(args, { DATABASE_URL: await serverDsn() })
-  t.is(missing.code, 2)
-  t.regex(
-    missing.stderr,
-    /`nats.credsFile` to be a file that can be read, got \/nowhere \(ENOENT\)/,
-  )
+  for (const name of ['run', 'check']) {
+    const args = [name, '--stream', 'S', 'a']
+    const missing = await command([...args, '--nats-creds', '/nowhere'], {
+      DATABASE_URL: await serverDsn(),
+    })
+    t.is(missing.code, 2, name)
+    t.regex(
+      missing.stderr,
+      /`nats.credsFile` to be a file that can be read, got \/nowhere \(ENOENT\)/,
+    )
+    const wrong = await command([...args, '--dsn', 'nonsense'])
+    t.is(wrong.code, 2, name)
+    t.regex(
+      wrong.stderr,
+      /`postgres` is refused: Expected `dsn` to be .* \(ERR_PGLISTEN_RELAY_OPTION\)/,
+    )
+  }
   const { stdout, code } = await command(['--help'])
   t.is(code, 0)
   t.true(stdout.startsWith('Usage: pglisten-relay-nats'))
@@ -123,8 +133,23 @@ test('wrong arguments and files end the command with 2, and show nothing that is
 
 test('a relay whose options of PostgreSQL are wrong says so each time that it is run', async (t) => {
   const relay = new Relay({ stream: 'S', channels: ['a'], postgres: { port: -1 } })
-  for (let times = 0; times < 2; times += 1)
-    await t.throwsAsync(relay.run(), { instanceOf: ConnectionPoolConfigurationError })
+  for (let times = 0; times < 2; times += 1) {
+    const error = await t.throwsAsync(relay.run(), { instanceOf: RelayOptionError })
+    t.true(error.cause instanceof ConnectionPoolConfigurationError)
+  }
+})
+
+test('a relay that was given something else in place of a signal can be run again', async (t) => {
+  const nats = { servers: '127.0.0.1:1' }
+  const relay = new Relay({ stream: 'S', channels: ['a'], nats })
+  const ending = new AbortController()
+  await t.throwsAsync(relay.run({ signal: ending as never }), {
+    instanceOf: RelayOptionError,
+    message: /^Expected `signal` to be an AbortSignal, got AbortController/,
+  })
+  ending.abort()
+  await relay.run({ signal: ending.signal })
+  t.is(relay.stats().role, 'stopped')
 })
 
 test('relays that share a signal have Node warn of no leak, and end with it', async (t) => {

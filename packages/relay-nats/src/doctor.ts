@@ -1,13 +1,14 @@
 // Looks at what the relay needs before it is started: versions, the stream's settings, rights.
-import { ConnectionPool, type ConnectionPoolOptions } from 'pglisten'
+import type { ConnectionPool } from 'pglisten'
 import type { StreamInfo } from '@nats-io/jetstream'
-import { textOf } from './errors.js'
+import { RelayOptionError, textOf } from './errors.js'
 import { Answers } from './nats/answers.js'
 import { takesBatches } from './nats/batch.js'
 import { Link } from './nats/link.js'
 import { StreamReader } from './nats/stream.js'
 import { resolveOptions, type RelayOptions, type ResolvedOptions } from './options/options.js'
 import { lockKeyOf } from './postgres/leader.js'
+import { poolOf } from './run/postgres.js'
 import { makeHeaders } from './wire/headers.js'
 import { gapSubjectOf, subjectOf } from './wire/subjects.js'
 
@@ -46,13 +47,7 @@ export async function checkRelay(options: RelayOptions): Promise<Finding[]> {
 type Add = (level: Finding['level'], what: string, advice?: string) => void
 
 async function checkPostgres(options: ResolvedOptions, add: Add): Promise<string | undefined> {
-  const given: ConnectionPoolOptions =
-    typeof options.postgres === 'string' ? { dsn: options.postgres } : (options.postgres ?? {})
-  const pool = new ConnectionPool({
-    connectTimeoutSec: CHECK_MS / 1000,
-    ...given,
-    maxDbPoolSize: 1,
-  })
+  const pool = poolOf(options, { connectTimeoutSec: CHECK_MS / 1000 })
   try {
     const row = await pool.fetchRow<{
       database: string
@@ -159,7 +154,8 @@ async function checkNats(
       },
       late,
     )
-  } catch {
+  } catch (error) {
+    if (error instanceof RelayOptionError) throw error
     add(
       'problem',
       `NATS cannot be reached: ${warnings.at(-1) ?? 'no answer'}`,

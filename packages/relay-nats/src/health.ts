@@ -37,7 +37,7 @@ export function checkHealth(options: HealthOptions): { port: number; host: strin
 /**
  * Serves `/healthz`, which answers 200 for as long as the relay runs, and `/readyz`, which answers 200 while the relay leads or stands by
  * with PostgreSQL and NATS connected, and 503 otherwise. Both tell {@link RelayStats} as JSON. Nothing that is secret is among it, but
- * whoever reaches the address can read it.
+ * whoever reaches the address can read it. Rejects with {@link RelayOptionError} when an option is wrong, or the address is not free.
  */
 export async function serveHealth(relay: Relay, options: HealthOptions): Promise<HealthServer> {
   const { port, host } = checkHealth(options)

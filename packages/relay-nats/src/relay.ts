@@ -4,6 +4,7 @@ import type { Listener } from 'pglisten'
 import type { RelayRole } from './diagnostics.js'
 import { RelayError } from './errors.js'
 import { Link } from './nats/link.js'
+import { checkSignal } from './options/checks.js'
 import { resolveOptions, type RelayOptions, type ResolvedOptions } from './options/options.js'
 import { runChannels } from './run/channels.js'
 import { runDurable } from './run/durable.js'
@@ -78,7 +79,7 @@ export class Relay extends EventEmitter<RelayEvents> {
   /**
    * Makes a relay. Nothing is connected before {@link Relay.run}.
    *
-   * @throws {@link RelayOptionError} when an option is wrong.
+   * @throws {@link RelayOptionError} when an option is wrong. What `postgres` says is looked at by {@link Relay.run}.
    */
   constructor(options: RelayOptions) {
     super()
@@ -91,12 +92,15 @@ export class Relay extends EventEmitter<RelayEvents> {
 
   /**
    * Runs until `signal` is aborted, however often PostgreSQL and NATS go away. Rejects with {@link RelayError} when it runs already, with
-   * {@link RelayOptionError} when a file of credentials cannot be read, and with the errors of pglisten when the options of PostgreSQL are wrong or its listener gives up.
+   * {@link RelayOptionError} when the signal or `postgres` is wrong, or a file of credentials cannot be read, with pglisten's `DurableError`
+   * when durable subscriptions are not installed or the role may not use them, and with the errors of pglisten when its listener gives up or the
+   * server asks for a password that there is none of.
    */
   async run({ signal }: RelayRunOptions = {}): Promise<void> {
     if (this.#isRunning)
       throw new RelayError('Expected a relay that does not run, got one that does')
-    // Before anything is begun, because it throws when the options of PostgreSQL are wrong.
+    // Before anything is begun, because these throw when they are wrong.
+    checkSignal(signal)
     const pool = makePool(this.#options)
     this.#isRunning = true
     const options = this.#options

@@ -1,18 +1,30 @@
 // The way to PostgreSQL of a run: its pool, and the listener whose session holds the lock of the leader.
-import { ConnectionPool, type Listener } from 'pglisten'
+import { ConnectionPool, type ConnectionPoolOptions, type Listener } from 'pglisten'
+import { RelayOptionError, textOf } from '../errors.js'
 import { Backoff } from '../nats/sleep.js'
 import type { ResolvedOptions } from '../options/options.js'
 import { Leader, lockKeyOf } from '../postgres/leader.js'
 import type { Scene } from './scene.js'
 import type { Status } from './status.js'
 
-export function makePool({ postgres, durable }: ResolvedOptions): ConnectionPool {
-  const given = typeof postgres === 'string' ? { dsn: postgres } : (postgres ?? {})
-  return new ConnectionPool({
+export function makePool(options: ResolvedOptions): ConnectionPool {
+  return poolOf(options, {
     applicationName: 'pglisten-relay-nats',
-    maxDbPoolSize: durable ? 4 : 2,
-    ...given,
+    maxDbPoolSize: options.durable ? 4 : 2,
   })
+}
+
+/** Makes a pool by the option `postgres`, and by `otherwise` where that says nothing. */
+export function poolOf(
+  { postgres }: ResolvedOptions,
+  otherwise: ConnectionPoolOptions,
+): ConnectionPool {
+  const given = typeof postgres === 'string' ? { dsn: postgres } : postgres
+  try {
+    return new ConnectionPool({ ...otherwise, ...given })
+  } catch (error) {
+    throw new RelayOptionError(`\`postgres\` is refused: ${textOf(error)}`, { cause: error })
+  }
 }
 
 /** Asks for the name of the database, however long PostgreSQL is away. */
