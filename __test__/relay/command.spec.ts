@@ -150,6 +150,11 @@ test('a relay that was given something else in place of a signal can be run agai
   ending.abort()
   await relay.run({ signal: ending.signal })
   t.is(relay.stats().role, 'stopped')
+  const again = new AbortController()
+  const run = relay.run({ signal: again.signal })
+  t.is(relay.stats().role, 'connecting')
+  again.abort()
+  await run
 })
 
 test('relays that share a signal have Node warn of no leak, and end with it', async (t) => {
@@ -276,23 +281,30 @@ test('metrics and diagnostics channels tell what the relay does', async (t) => {
   t.teardown(() => meterProvider.shutdown())
   const running = startRelay(t, scene.options)
   const end = observeRelay(running.relay, { stream: scene.stream, meterProvider })
+  // The events of a durable source wait elsewhere: what would always be 0 is not told.
+  const durable = new Relay({ ...scene.options, durable: { name: 'd' } })
+  t.teardown(observeRelay(durable, { stream: 'of a durable source', meterProvider }))
   await leading(running)
   await scene.writer.write(5)
   await stored(scene, 6)
   await waitFor(() => running.relay.stats().stored === 6)
   const { resourceMetrics } = await reader.collect()
-  const values = resourceMetrics.scopeMetrics
+  const points = resourceMetrics.scopeMetrics
     .flatMap(({ metrics }) => metrics)
-    .flatMap(({ descriptor, dataPoints }) =>
-      dataPoints.map(({ value, attributes }) => {
-        const role = attributes['pglisten.relay.role']
-        return [
-          `${descriptor.name}${role === undefined ? '' : ` ${role as string}`}`,
-          value,
-        ] as const
-      }),
+    .flatMap(({ descriptor: { name }, dataPoints }) =>
+      dataPoints.map(({ value, attributes }) => ({
+        stream: attributes['messaging.destination.name'],
+        name: [name, attributes['pglisten.relay.role'] ?? []].flat().join(' '),
+        value,
+      })),
     )
-  const byName = Object.fromEntries(values)
+  const of = (stream: string) => points.filter((point) => point.stream === stream)
+  const byName = Object.fromEntries(of(scene.stream).map(({ name, value }) => [name, value]))
+  const names = of('of a durable source').map(({ name }) => name)
+  t.deepEqual(
+    Object.keys(byName).filter((name) => !names.includes(name)),
+    ['pglisten.relay.backlog', 'pglisten.relay.oldest_age'],
+  )
   t.like(byName, {
     'messaging.client.sent.messages': 6,
     'pglisten.relay.gaps': 1,

@@ -383,7 +383,15 @@ test('of two relays one leads at each moment, and the same one as long as nothin
   const leaders = () => relays.filter(({ relay }) => relay.stats().role === 'leading').length
   const most = [0]
   for (const { relay } of relays) relay.on('role', () => most.push(leaders()))
-  await waitFor(() => relays.every(({ relay }) => relay.stats().role === 'standby'))
+  const roles = () => relays.map(({ relay }) => relay.stats().role).toSorted()
+  // The one that has the lock leads, though there is no event yet with which an epoch would begin.
+  await waitFor(() => roles().join() === 'leading,standby', { what: 'one that leads' })
+  t.deepEqual(
+    relays.map(({ relay }) => relay.stats().epoch),
+    [undefined, undefined],
+  )
+  // Events wait in PostgreSQL, and not here.
+  t.is(relays[0]!.relay.stats().backlog, undefined)
   for (let number = 1; number <= 20; number += 1) {
     await scene.pool.publish('orders', `${number}`)
     // Before them comes a beginning.
@@ -429,8 +437,11 @@ test('a relay is not ready while PostgreSQL is away', async (t) => {
   t.teardown(() => health.close())
   const status = async () => (await fetch(`${health.url}/readyz`)).status
   t.is(await status(), 200)
+  const epochs: (string | undefined)[] = []
+  running.relay.on('role', () => epochs.push(running.relay.stats().epoch))
   await server.kill()
   await waitFor(async () => (await status()) === 503, { what: 'a relay that is not ready' })
+  t.is(epochs[0], undefined)
   t.not(running.relay.stats().role, 'leading')
   await server.start()
   await waitFor(async () => (await status()) === 200, { what: 'a relay that is ready again' })

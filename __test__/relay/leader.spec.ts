@@ -173,7 +173,7 @@ test('a relay that loses its session while NATS is away for it stores nothing th
   await waitFor(
     async () => {
       await scene.writer.write(1)
-      return stats().backlog > 0
+      return stats().backlog! > 0
     },
     { what: 'a relay that listens' },
   )
@@ -186,7 +186,7 @@ test('a relay that loses its session while NATS is away for it stores nothing th
   await waitFor(() => stats().postgres === 'connected', { what: 'the next session' })
   const { backlog } = stats()
   await scene.writer.write(20)
-  await waitFor(() => stats().backlog >= backlog + 20, { what: 'what both have heard' })
+  await waitFor(() => stats().backlog! >= backlog! + 20, { what: 'what both have heard' })
   await waitFor(
     async () =>
       (await scene.read()).some(({ payload }) => payload.startsWith(`${scene.writer.last}:`)),

@@ -122,9 +122,9 @@ export function startRelay(t: ExecutionContext, options: RelayOptions): Running 
   return { relay, warnings, stop, done }
 }
 
-/** Waits until a relay leads. */
+/** Waits until a relay leads in an epoch. One of a durable source begins that with its first event. */
 export async function leading({ relay, done, warnings }: Running): Promise<void> {
-  const leads = waitFor(() => relay.stats().role === 'leading', { what: 'the relay to lead' })
+  const leads = waitFor(() => relay.stats().epoch !== undefined, { what: 'the relay to lead' })
   await Promise.race([
     leads.catch((error: unknown) => {
       throw new Error(`${String(error)}: ${warnings.join('; ')}`)

@@ -162,9 +162,7 @@ async function openScene(
   scene.start()
   scene.start()
   scene.following = follow(nc, scene)
-  await waitFor(() =>
-    scene.relays.some(({ role }) => role === (source === 'durable' ? 'standby' : 'leading')),
-  )
+  await waitFor(() => scene.relays.some(({ role }) => role === 'leading'))
   return scene
 }
 

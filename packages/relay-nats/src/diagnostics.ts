@@ -7,17 +7,17 @@ import type { RelayGapReason } from './wire/gaps.js'
  *
  * - `connecting`: it waits for PostgreSQL or NATS.
  * - `standby`: another relay leads.
- * - `leading`: it stores what is notified.
+ * - `leading`: it stores what is notified; with a durable source, what is published.
  * - `stopped`: it has ended.
  */
 export type RelayRole = 'connecting' | 'standby' | 'leading' | 'stopped'
 
-/** A message of `pglisten-relay-nats:role`: a relay leads, or leads no more. */
+/** A message of `pglisten-relay-nats:role`: a relay leads, begins an epoch, or leads no more. */
 export interface RelayRoleMessage {
   /** The stream. */
   stream: string
   role: RelayRole
-  /** The epoch that begins, if it leads. */
+  /** The epoch that begins; `undefined` if it does not lead, and with a durable source before its first event. */
   epoch: string | undefined
   /** Why it leads no more; `undefined` otherwise. */
   reason: string | undefined

@@ -133,7 +133,7 @@ async function checkDurable(pool: ConnectionPool, version: number, add: Add): Pr
       'npx pglisten durable install',
     )
   else add('ok', `durable subscriptions are installed, version ${status.version}`)
-  if (version < 130_000) add('problem', 'PostgreSQL is older than 13', 'use a newer one')
+  if (version < 140_000) add('problem', 'PostgreSQL is older than 14', 'use a newer one')
 }
 
 async function checkNats(

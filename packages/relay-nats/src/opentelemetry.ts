@@ -89,8 +89,11 @@ export function observeRelay(relay: Relay, { stream, meterProvider }: ObserveOpt
         instrument === counters[0]!.instrument ? { 'messaging.operation.name': 'send' } : {}
       result.observe(instrument, read(stats), { ...about, ...operation })
     }
-    result.observe(backlog, stats.backlog, about)
-    result.observe(age, (stats.oldestAgeMs ?? 0) / 1000, about)
+    // The events of a durable source wait in PostgreSQL.
+    if (stats.backlog !== undefined) {
+      result.observe(backlog, stats.backlog, about)
+      result.observe(age, (stats.oldestAgeMs ?? 0) / 1000, about)
+    }
     for (const one of ROLES)
       result.observe(role, one === stats.role ? 1 : 0, { ...about, 'pglisten.relay.role': one })
   }

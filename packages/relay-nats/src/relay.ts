@@ -13,7 +13,7 @@ import { Status } from './run/status.js'
 
 /** The events of a {@link Relay}. */
 export interface RelayEvents {
-  /** The role has changed. */
+  /** The role has changed, or an epoch of a relay that leads begins. */
   role: [role: RelayRole, reason: string | undefined]
   /** Something failed that the relay gets over by itself. */
   warning: [warning: RelayWarning]
@@ -31,7 +31,7 @@ export interface RelayWarning {
 export interface RelayStats {
   /** Whether it leads. */
   role: RelayRole
-  /** The epoch in which it leads; `undefined` when it does not. */
+  /** The epoch in which it leads; `undefined` when it does not, and with a durable source before its first event. */
   epoch: string | undefined
   /** Messages that are in the stream, gaps included. */
   stored: number
@@ -43,19 +43,19 @@ export interface RelayStats {
   unpublishable: number
   /** Attempts to store or to read that have failed, and were repeated. */
   failures: number
-  /** How often it began to lead. */
+  /** How many epochs it has begun. */
   terms: number
   /** Sessions of silent leaders that it has ended. */
   evicted: number
-  /** Notifications that wait to be stored. */
-  backlog: number
-  /** How long the oldest of them has been waiting, in milliseconds; `undefined` when none waits. */
+  /** Notifications that wait to be stored; `undefined` with a durable source, whose events wait in PostgreSQL: `stats()` of the subscription has its lag. */
+  backlog: number | undefined
+  /** How long the oldest of them has been waiting, in milliseconds; `undefined` when none waits, and with a durable source. */
   oldestAgeMs: number | undefined
   /** How long ago the stream last confirmed a message, in milliseconds; `undefined` before the first. */
   lastStoredAgeMs: number | undefined
   /** Whether NATS is connected. */
   isNatsConnected: boolean
-  /** The state of the listening session; of a durable source `connected` while it runs. */
+  /** The state of the listening session, which also holds the lock of the leader: that of a durable source listens to nothing. */
   postgres: 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed'
 }
 
@@ -105,6 +105,7 @@ export class Relay extends EventEmitter<RelayEvents> {
     this.#isRunning = true
     const options = this.#options
     const status = this.#status
+    status.become('connecting')
     // A signal of its own: Node warns of a leak when one that several relays share has more than ten listeners.
     const soft = AbortSignal.any(signal ? [signal] : [])
     const hard = new AbortController()
@@ -147,7 +148,7 @@ export class Relay extends EventEmitter<RelayEvents> {
       role,
       epoch,
       ...counts,
-      backlog: listened?.buffered ?? 0,
+      backlog: this.#options.durable ? undefined : (listened?.buffered ?? 0),
       oldestAgeMs: listened?.oldestBufferedAgeMs,
       lastStoredAgeMs,
       isNatsConnected: this.#link?.isConnected ?? false,

@@ -100,7 +100,7 @@ export interface RelayOptions {
   heartbeatMs?: number | undefined
   /** How often a relay that stands by asks for the lock, in milliseconds: an integer from 10. @default 20 */
   standbyPollMs?: number | undefined
-  /** What the relay keeps while NATS is away. Beyond it the oldest is dropped, and a gap tells how many. */
+  /** What the relay keeps while NATS is away. Beyond it the oldest is dropped, and a gap tells how many. Without effect with a durable source. */
   buffer?: RelayBuffer | undefined
   /** How long the relay may take to store what it has read when it is ended, in milliseconds: an integer from 0. @default 5000 */
   graceMs?: number | undefined

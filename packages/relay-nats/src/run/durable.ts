@@ -32,6 +32,7 @@ export async function runDurable(scene: Scene, listener: Listener): Promise<void
     const lost = new AbortController()
     const end = (error: unknown) => {
       lost.abort(error)
+      status.endTerm()
       status.become('connecting', textOf(error))
     }
     const notLost = link.whenLost(end)
@@ -41,8 +42,8 @@ export async function runDurable(scene: Scene, listener: Listener): Promise<void
       if (!link.isConnected) throw new TermEnded('lock', 'the connection to NATS was lost')
       if (!(await leader.keeps(soft)))
         throw new TermEnded('lock', 'the session that had the lock was lost')
-      // It leads from its first event on.
-      status.become('standby')
+      // Its epoch begins with its first event.
+      status.become('leading')
       await relayDurable(subscription, (tx, storing) => terms.begin(tx, storing), {
         taking: AbortSignal.any([soft, lost.signal]),
         storing: AbortSignal.any([hard, lost.signal]),

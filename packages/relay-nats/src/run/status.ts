@@ -34,7 +34,7 @@ export class Status {
     return this.#role
   }
 
-  /** The epoch in which the relay leads; `undefined` when it does not. */
+  /** The epoch in which the relay leads; `undefined` when there is none. */
   get epoch(): string | undefined {
     return this.#epoch
   }
@@ -44,20 +44,23 @@ export class Status {
     return this.#lastStoredAt === undefined ? undefined : performance.now() - this.#lastStoredAt
   }
 
-  /** The relay leads. */
+  /** An epoch of the relay begins. That is told also when it was known to lead. */
   lead(epoch: string): void {
     this.#epoch = epoch
     this.counts.terms += 1
-    this.become('leading')
+    this.#tell('leading')
   }
 
-  /** The relay leads no more. */
+  /** The epoch is over. */
   endTerm(): void {
     this.#epoch = undefined
   }
 
   become(role: RelayRole, reason?: string): void {
-    if (this.#role === role) return
+    if (this.#role !== role) this.#tell(role, reason)
+  }
+
+  #tell(role: RelayRole, reason?: string): void {
     this.#role = role
     tell('role', { stream: this.#stream, role, epoch: this.#epoch, reason })
     this.#events.onRole(role, reason)
