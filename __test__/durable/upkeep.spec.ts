@@ -470,6 +470,26 @@ test.serial(
   },
 )
 
+test.serial(
+  'one whose safety net is minutes away says that it is read before it can be dropped',
+  async (t) => {
+    t.timeout(90_000)
+    const { run, age, pool } = await openDatabase(t)
+    const idle = run('idle', {
+      onUnread: 'drop',
+      safetyNetMs: 600_000,
+      maxUnreadAgeMs: 2_400_000,
+    })
+    await waitFor(async () => (await idle.made.stats()).working === 1)
+    await age('idle', 2)
+    const unread = async () => (await pool.durable.subscriptions())[0]!.unreadMs
+    // Whoever looks after the database drops one that it has found unread for two minutes.
+    await waitFor(async () => (await unread()) < 60_000, { timeoutMs: 60_000 })
+    t.is(idle.warnings.length, 0)
+    await idle.stop()
+  },
+)
+
 test.serial('who works events again that were given up reads', async (t) => {
   const { leave, publish, pool, age, witness } = await openDatabase(t)
   await leave('s', 0)

@@ -27,6 +27,9 @@ import { lookAfter } from './upkeep.js'
 import type { DurableHandler, WorkerEvents } from './settings.js'
 import { Worker } from './worker.js'
 
+/** The longest time in which a run of a subscription that may be dropped says that it reads, in milliseconds. */
+const MAX_SILENCE_MS = 30_000
+
 /** What goes wrong that a {@link Subscription} gets over. */
 export interface SubscriptionWarning {
   /** What it is, in words. */
@@ -217,7 +220,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       caring = lookAfter(
         this.#owner,
         this.#name,
-        this.#options.safetyNetMs,
+        this.#upkeepMs(),
         () => bell.heardSince,
         (unread) => this.#unread(unread),
         ending.signal,
@@ -237,6 +240,15 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
       await caring
       await bell.stop()
     }
+  }
+
+  /**
+   * How often a run says that it reads. Whoever finds one unread for 2 minutes drops it where it wants that, and a step of the server's clock
+   * has it look unread in an instant.
+   */
+  #upkeepMs(): number {
+    const { onUnread, safetyNetMs } = this.#options
+    return onUnread === 'drop' ? Math.min(safetyNetMs, MAX_SILENCE_MS) : safetyNetMs
   }
 
   /** Makes the subscription, if there is none, and begins to hear the bell. */
