@@ -538,7 +538,8 @@ interface SubscriptionOptions<Names extends string = string> {
      */
     standbyPollMs?: number | undefined;
     /**
-     * How often a process that sleeps looks for events for which no bell was rung, in milliseconds: an integer from 100 to 2147483647.
+     * How often a process that sleeps looks for events for which no bell was rung, in milliseconds: an integer from 100 to 2147483647. At the
+     * same pace it says that it reads, with {@link SubscriptionOptions.onUnread} `'drop'` at least each 30 s, and removes what all have done.
      * @default 30000
      */
     safetyNetMs?: number | undefined;

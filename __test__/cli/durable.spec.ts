@@ -239,6 +239,35 @@ test('a reader that goes away ends tail quietly, and what it did not take comes 
   t.regex((await run([...args, '--count', '1'])).out, /"payload":"1"/)
 })
 
+test('a reader that stands still gets lines again, and ends neither tail nor its subscription', async (t) => {
+  const { pool, start } = await openDatabase(t)
+  const args = ['tail', 'c', '--name', 'audit', '--from', 'beginning']
+  // More than a pipe holds.
+  const payload = 'x'.repeat(1_000_000)
+  const id = await pool.publish('c', payload)
+  await pool.fetchVal("SELECT pglisten.subscribe('audit', '{c}', 1, true)")
+  // As after some minutes in which nobody has read: each transaction has ended by itself.
+  await pool.execute(
+    `INSERT INTO pglisten.attempt (subscription, event, attempts, error) VALUES ('audit', $1, 4, 'late')`,
+    [id],
+  )
+  const command = await start(args, { unread: true })
+  const ends = `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'idle in transaction'`
+  await waitFor(async () => (await pool.fetchVal<number>(ends)) > 0)
+  command.read()
+  await command.printed(2)
+  await command.says(/not acknowledged/)
+  await pool.publish('c', 'next')
+  await waitFor(() => command.records.some((record) => record['payload'] === 'next'))
+  command.child.kill('SIGTERM')
+  t.is(await command.ended(), 0)
+  t.deepEqual(
+    command.records.map((record) => record['attempt']),
+    [5, 6, 1],
+  )
+})
+
 test('tail waits for a server that is away, and loses nothing', async (t) => {
   const { dsn, pool, start } = await openDatabase(t)
   const proxy = await startProxy(t)

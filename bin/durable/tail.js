@@ -14,6 +14,7 @@ const { jsonLine, visible } = require('../lib/terminal.js')
 const { TailLife } = require('./life.js')
 
 const BATCH = 100
+const MOST_ATTEMPTS = 2 ** 31 - 1
 /** After so long a subscription that was left behind is dropped by whoever runs another one, in milliseconds. */
 const LEFT_MS = 3_600_000
 /** How long the end may take. */
@@ -47,6 +48,8 @@ async function run(pool, call) {
     from,
     // So many may come twice after a kill; with a bound none beyond it is taken.
     batchSize: count === Infinity ? BATCH : 1,
+    // What fails is the reader, or the connection, and not an event.
+    maxAttempts: MOST_ATTEMPTS,
     ...(name === undefined && { maxUnreadAgeMs: LEFT_MS, onUnread: 'drop' }),
   })
   const life = new TailLife(subscription, channels, call.tell)
