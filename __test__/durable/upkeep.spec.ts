@@ -7,6 +7,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import {
   ConnectionPool,
   type StatementContext,
+  type SubscriptionMessage,
   type SubscriptionOptions,
   type SubscriptionWarning,
 } from 'pglisten'
@@ -14,6 +15,7 @@ import { uniqueName } from '../../lab/unique-name.js'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { waitFor, within } from '../../lab/wait.js'
 import { ServerWitness } from '../../lab/witness.js'
+import { told } from '../support/told.js'
 import { server, take } from './scene.js'
 
 const DAY_MS = 86_400_000
@@ -475,12 +477,14 @@ test.serial(
   async (t) => {
     t.timeout(90_000)
     const { run, age, pool } = await openDatabase(t)
+    const messages = told<SubscriptionMessage>(t, 'pglisten:subscription')
     const idle = run('idle', {
       onUnread: 'drop',
       safetyNetMs: 600_000,
       maxUnreadAgeMs: 2_400_000,
     })
-    await waitFor(async () => (await idle.made.stats()).working === 1)
+    // Before it sleeps it moves its position.
+    await waitFor(() => messages.some(({ event }) => event === 'asleep'))
     await age('idle', 2)
     const unread = async () => (await pool.durable.subscriptions())[0]!.unreadMs
     // Whoever looks after the database drops one that it has found unread for two minutes.
