@@ -19,6 +19,7 @@ import { ConnectionPoolConfigurationError } from 'pglisten'
 import { Relay, RelayOptionError, checkRelay, type RelayOptions } from 'pglisten-relay-nats'
 import { observeRelay } from 'pglisten-relay-nats/opentelemetry'
 import { readSettings } from '../../packages/relay-nats/src/command/settings.js'
+import { makeStream } from '../../lab/relay/stream-reading.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor } from '../../lab/wait.js'
@@ -259,6 +260,30 @@ test('the check finds nothing wrong where all is well, and names what is not', a
   t.deepEqual(await problems({ ...scene.options, durable: { name: 'd' } }), [
     'durable subscriptions are not installed',
   ])
+  // What a relay of a durable source reads of its end has holes there, and what was in them would be stored again.
+  const holey = `${scene.stream}_holey`
+  const settings = { max_age: 3600e9, duplicate_window: 1e9 } as const
+  await makeStream(scene.nats.url, holey, {
+    ...settings,
+    retention: 'interest',
+    max_msgs_per_subject: 1,
+  })
+  const ofHoley = { ...scene.options, stream: holey, database: holey }
+  for (const [level, options] of [
+    ['warning', ofHoley],
+    ['problem', { ...ofHoley, durable: { name: 'd' } }],
+  ] as const) {
+    const found = (await checkRelay(options)).filter(({ what }) =>
+      /stream keeps|retention/.test(what),
+    )
+    t.deepEqual(
+      found.map((finding) => [finding.level, finding.what]),
+      [
+        [level, 'retention is interest: messages go when they are read'],
+        [level, 'the stream keeps only so many messages of a subject (max_msgs_per_subject): 1'],
+      ],
+    )
+  }
   const ran = await command(
     ['check', ...scene.writer.channels, '--stream', scene.stream, '--json'],
     {
