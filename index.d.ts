@@ -558,12 +558,13 @@ interface SubscriptionOptions<Names extends string = string> {
     /**
      * How often an event is tried before {@link SubscriptionOptions.onFailure} counts: an integer from 1 to 2147483647. An attempt that
      * shares its transaction with other events is counted, and is never the last one, since another event may be to blame. Between two
-     * attempts the worker waits, at first {@link SubscriptionOptions.retryDelayMs} and then twice as long each time, up to 30 s.
+     * attempts the worker waits, at first {@link SubscriptionOptions.retryDelayMs} and then twice as long each time, up to 30 s; after a failure
+     * that is not counted, such as a deadlock, as after a first one.
      * @default 5
      */
     maxAttempts?: number | undefined;
     /**
-     * The wait after a first failure, in milliseconds, from 0 to 2147483647. @default 100
+     * The wait after a first failure, in milliseconds, from 0 to 2147483647. One of more than 30 s is not doubled. @default 100
      */
     retryDelayMs?: number | undefined;
     /**
@@ -1640,7 +1641,7 @@ declare class Subscription<Event extends DurableEvent<unknown> = DurableEvent> e
      *
      * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a
      * standby, the pool may have fewer connections than there are partitions, the subscription exists with other channels or
-     * partitions, or this object runs already; with {@link SubscriptionStoppedError} when an event has failed too often; with
+     * partitions, the subscription is dropped while it runs, or this object runs already; with {@link SubscriptionStoppedError} when an event has failed too often; with
      * {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first.
      * One that is away later is waited for.
      */

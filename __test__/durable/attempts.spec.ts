@@ -9,6 +9,7 @@ import { deferred, waitFor, within } from '../../lab/wait.js'
 import { uniqueName } from '../../lab/unique-name.js'
 import { root } from '../support/code-blocks.js'
 import { ServerWitness } from '../../lab/witness.js'
+import { retryDelay } from '../../src-ts/durable/wait.js'
 import { openDatabase } from './database.js'
 import { openPool, openScene, QUICK, server, take } from './scene.js'
 
@@ -107,6 +108,15 @@ test('a subscription that has stopped stops again after one attempt more', async
     attempts,
     [1, 2, 3, 4, 5].map((attempt) => ['bad', attempt]),
   )
+})
+
+test('the wait after a failure doubles up to 30 s, and is never shorter than the first', (t) => {
+  const waits = (firstMs: number, most: number) =>
+    Array.from({ length: most }, (_, index) => retryDelay(firstMs, index + 1))
+  t.deepEqual(waits(10_000, 4), [10_000, 20_000, 30_000, 30_000])
+  t.deepEqual(waits(60_000, 3), [60_000, 60_000, 60_000])
+  t.is(retryDelay(0, 2_147_483_647), 0)
+  t.is(retryDelay(1, 2_147_483_647), 30_000)
 })
 
 test('attempts that a process has failed at are counted on when it was killed', async (t) => {

@@ -132,7 +132,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
    *
    * Rejects with {@link DurableError} when durable subscriptions are not installed, the role may not use them, the server is a
    * standby, the pool may have fewer connections than there are partitions, the subscription exists with other channels or
-   * partitions, or this object runs already; with {@link SubscriptionStoppedError} when an event has failed too often; with
+   * partitions, the subscription is dropped while it runs, or this object runs already; with {@link SubscriptionStoppedError} when an event has failed too often; with
    * {@link ConnectionPoolExecuteError} when the pool is closed; as {@link Listener.startup} does when there is no server at first.
    * One that is away later is waited for.
    */

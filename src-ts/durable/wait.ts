@@ -43,3 +43,13 @@ export async function outlasting<Result>(
     unwatch()
   }
 }
+
+/** The longest wait after failures, unless the first one is longer, in milliseconds. */
+const MAX_RETRY_DELAY_MS = 30_000
+
+/** The wait after so many failures of an event, in milliseconds: at first `firstMs`, and then twice as long each time. */
+export function retryDelay(firstMs: number, failures: number): number {
+  // 0 times Infinity is no number.
+  const doubled = firstMs * 2 ** Math.min(failures - 1, 31)
+  return Math.min(doubled, Math.max(firstMs, MAX_RETRY_DELAY_MS))
+}

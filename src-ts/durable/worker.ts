@@ -16,7 +16,7 @@ import { adopt } from './schema.js'
 import type { DurableHandler, WorkerEvents, WorkerSettings } from './settings.js'
 import { Sleep } from './sleep.js'
 import { SqlState, refusal, sqlStateOf } from './states.js'
-import { outlasting, waited } from './wait.js'
+import { outlasting, retryDelay, waited } from './wait.js'
 
 /** How long it is looked for more after the last event before a worker falls asleep, in milliseconds: so few bells are rung. */
 const LINGER_MS = 20
@@ -33,8 +33,6 @@ const MAX_PAUSE_MS = 10
 const MAX_LEASE_MS = 1000
 /** After a failure so many events are worked one by one. */
 const CAREFUL_EVENTS = 50
-/** The longest wait after failures, in milliseconds. */
-const MAX_RETRY_DELAY_MS = 30_000
 /** The first and the longest wait for a server that is away, in milliseconds. */
 const AWAY_DELAY_MS = 50
 const MAX_AWAY_DELAY_MS = 2000
@@ -468,7 +466,7 @@ export class Worker {
       this.#doomed = { id: event.id, attempts, error: reason }
       return
     }
-    await waited(this.#delayAfter(attempts), this.#stop)
+    await waited(retryDelay(this.#options.retryDelayMs, attempts), this.#stop)
   }
 
   /**
@@ -483,12 +481,7 @@ export class Worker {
     if (attempts <= 0) return
     const what = `event ${event.id} of subscription \`${this.#name}\` could not be given up`
     this.#events.onWarning(what, reason)
-    await waited(this.#delayAfter(attempts), this.#stop)
-  }
-
-  /** The wait after so many failures of an event, in milliseconds. */
-  #delayAfter(attempts: number): number {
-    return Math.min(this.#options.retryDelayMs * 2 ** (attempts - 1), MAX_RETRY_DELAY_MS)
+    await waited(retryDelay(this.#options.retryDelayMs, attempts), this.#stop)
   }
 
   /**
