@@ -55,8 +55,8 @@ ${COMMON_HELP}
 
 tail stays through outages; standard error says when it listens, when the connection is lost and when it is back.
 An event is acknowledged once its line was taken by the reader: with --name nothing is lost when the reader or this command is
-killed, and the last lines may come again, as they may to a reader that stands still for longer than half a minute. Without --name the subscription is dropped at the end; one that is left behind by a
-kill is dropped after an hour by whoever runs another one.
+killed, and the last lines may come again, as they may to a reader that stands still for longer than half a minute. Without --name
+the subscription is dropped at the end; one that is left behind by a kill is dropped after an hour by whoever runs another one.
 
 Exit codes: 0 done; 1 it could not be done: no connection, nothing installed, no such subscription; of status also: not installed,
 another version, or positions to be adopted; 2 wrong arguments; 124 the time was over before --count was reached; 129, 130, 143 a
