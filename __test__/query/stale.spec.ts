@@ -6,6 +6,7 @@ import {
   DatabaseError,
   type Queryable,
   type QueryParameter,
+  type Transaction,
 } from 'pglisten'
 import { connect } from '../support/connect.js'
 import { run } from '../support/listener.js'
@@ -497,5 +498,128 @@ for (const prepared of [true, false]) {
       pairs.map((one) => one.pair),
       ['(,1)', '(2,)', '(,3)'],
     )
+  })
+}
+
+for (const prepared of [true, false]) {
+  const how = prepared ? 'prepared' : 'without a name'
+  const options = { prepared }
+  /** The ways to get the rows of a text. */
+  const ways: [string, (tx: Transaction, sql: string) => Promise<unknown>][] = [
+    ['fetch', async (tx, sql) => [...(await tx.fetch(sql, [], options))]],
+    ['pipeline', async (tx, sql) => [...(await tx.pipeline([sql], options))[0]]],
+    [
+      'cursor',
+      async (tx, sql) => {
+        await using cursor = tx.cursor(sql, [], options)
+        return cursor.fetch()
+      },
+    ],
+    [
+      'prepared statement',
+      async (tx, sql) => {
+        const statement = await tx.prepare(sql)
+        return [...(await statement.execute())]
+      },
+    ],
+  ]
+
+  for (const [way, fetched] of ways) {
+    test(`a FETCH reads the columns of the cursor that is open: ${way} (${how})`, async (t) => {
+      const connection = await connect(t)
+      const processId = connection.info.processId
+      const sql = '/* all */ fetch ALL FROM c'
+      for (const [query, expected] of [
+        ["SELECT 1 AS id, 'x' AS name", [{ id: 1, name: 'x' }]],
+        ["SELECT 1 AS id, 'x' AS email", [{ id: 1, email: 'x' }]],
+        ["SELECT 'abcd' AS id, 7 AS n", [{ id: 'abcd', n: 7 }]],
+        ["SELECT '00:00:01'::interval::text AS one", [{ one: '00:00:01' }]],
+        ['SELECT 1 AS a, 2::int8 AS b, ROW(1, 2)::text AS c', [{ a: 1, b: 2n, c: '(1,2)' }]],
+        ['SELECT WHERE false', []],
+        ['SELECT 5 AS n', [{ n: 5 }]],
+      ] as const) {
+        const rows = await connection.transaction(async (tx) => {
+          await tx.execute(`DECLARE c CURSOR FOR ${query}`)
+          return fetched(tx, sql)
+        })
+        t.deepEqual(rows, expected as unknown, query)
+      }
+      t.is(connection.info.processId, processId)
+    })
+  }
+
+  test(`an EXECUTE reads the columns of the statement that has its name (${how})`, async (t) => {
+    const connection = await connect(t)
+    for (const [query, expected] of [
+      ['SELECT 1 AS n', [{ n: 1 }]],
+      ["SELECT 'abcd' AS n, true AS b", [{ n: 'abcd', b: true }]],
+      ['SELECT 2::int8 AS n', [{ n: 2n }]],
+    ] as const) {
+      await connection.execute(`PREPARE p AS ${query}`)
+      t.deepEqual([...(await connection.fetch('EXECUTE p', [], options))], expected as unknown)
+      await connection.execute('DEALLOCATE p')
+    }
+    await connection.execute('CREATE TEMPORARY TABLE executed (n int4)')
+    await connection.execute('PREPARE p (int4) AS INSERT INTO executed VALUES ($1)')
+    const inserted = await connection.pipeline(['EXECUTE p(1)', 'EXECUTE p(2)'], options)
+    t.deepEqual(
+      inserted.map(({ rowCount }) => rowCount),
+      [1, 1],
+    )
+    t.is(await connection.executeMany('EXECUTE p(3)', [[], []], options), 2)
+    await connection.execute('DEALLOCATE p')
+  })
+
+  test(`a cursor that was not there yet is read once it is (${how})`, async (t) => {
+    const connection = await connect(t)
+    const processId = connection.info.processId
+    await t.throwsAsync(
+      connection.transaction((tx) => tx.fetch('FETCH 10 FROM c', [], options)),
+      { instanceOf: DatabaseError, message: /cursor "c" does not exist/ },
+    )
+    const rows = await connection.transaction(async (tx) => {
+      await tx.execute('DECLARE c CURSOR FOR SELECT 1 AS a, 2 AS b')
+      return tx.fetch('FETCH 10 FROM c', [], options)
+    })
+    t.deepEqual([...rows], [{ a: 1, b: 2 }])
+    t.is(connection.info.processId, processId)
+  })
+
+  test(`a pipeline reads what it has declared itself (${how})`, async (t) => {
+    const connection = await connect(t)
+    const processId = connection.info.processId
+    const values = "SELECT 1 AS a, 'b' AS b, 3::numeric AS c, ARRAY['d'] AS d, '{}'::jsonb AS e"
+    const [, fetched] = await connection.transaction((tx) =>
+      tx.pipeline([`DECLARE c CURSOR FOR ${values}`, 'FETCH 10 FROM c', 'CLOSE c'], options),
+    )
+    t.deepEqual([...fetched], [...(await connection.fetch(values))])
+    const [, executed] = await connection.pipeline(
+      [`PREPARE p AS ${values}`, 'EXECUTE p', 'DEALLOCATE p'],
+      options,
+    )
+    t.deepEqual([...executed], [...(await connection.fetch(values))])
+    // Another one of the same name, in the same pipeline.
+    const results = await connection.transaction((tx) =>
+      tx.pipeline(
+        [
+          'DECLARE c CURSOR FOR SELECT 1 AS a',
+          'FETCH 10 FROM c',
+          'CLOSE c',
+          'DECLARE c CURSOR FOR SELECT 2::int8 AS b, true AS c',
+          'FETCH 10 FROM c',
+        ],
+        options,
+      ),
+    )
+    t.deepEqual([...results[1]], [{ a: 1 }])
+    t.deepEqual([...results[4]], [{ b: 2n, c: true }])
+    // A type whose values cross as text: nobody could tell before.
+    await t.throwsAsync(
+      connection.transaction((tx) =>
+        tx.pipeline(["DECLARE c CURSOR FOR SELECT '1'::money AS m", 'FETCH 10 FROM c'], options),
+      ),
+      { instanceOf: ConnectionExecuteError, message: /`m`.*not in one pipeline/ },
+    )
+    t.is(connection.info.processId, processId)
   })
 }

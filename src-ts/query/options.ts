@@ -22,7 +22,8 @@ export interface StatementOptions extends CallOptions {
   /**
    * Whether the server keeps the statement prepared on the connection, for later uses. Without that it is sent without a name, in one
    * round trip, so that it works behind a pooler that gives each statement to another session of the server; at the first use of a
-   * text on a connection, and whenever a cursor is opened, one more round trip asks for the types of its parameters and columns.
+   * text on a connection, and whenever a cursor is opened, one more round trip asks for the types of its parameters and columns. `FETCH`
+   * and `EXECUTE` are never kept, and asked about each time: their columns are those of what has the name at that moment.
    * @default true
    */
   prepared?: boolean | undefined

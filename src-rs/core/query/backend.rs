@@ -24,6 +24,7 @@ use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
 use crate::protocol::{self, Loan, Message, Request, Responses, TextRow, TransactionStatus};
 use crate::query::info::ConnectionInfo;
+use crate::query::sql_text::runs_by_name;
 use crate::query::types::{self, Catalogue};
 use crate::query::values::Encoded;
 
@@ -314,7 +315,8 @@ impl Backend {
     }
 
     /// The statements that were prepared of texts, or that the server prepares now, all of them in one round trip, and those that
-    /// are no longer kept, which may be among them. An error tells of which text it is.
+    /// are no longer kept, which may be among them. An error tells of which text it is. Of a text that [`runs_by_name`] nothing is
+    /// kept, because the server never tells that its columns are others by now.
     pub(crate) async fn prepare_all(
         &self,
         texts: &[&str],
@@ -343,7 +345,7 @@ impl Backend {
                 statements.insert(sql, statement);
                 continue;
             }
-            let name = if is_unnamed {
+            let name = if is_unnamed || runs_by_name(sql) {
                 String::new()
             } else {
                 self.new_name()
@@ -368,8 +370,10 @@ impl Backend {
                     continue;
                 }
             };
-            let dropped = kept.lock().insert(sql, &statement);
-            forgotten.statements.extend(dropped);
+            if !runs_by_name(sql) {
+                let dropped = kept.lock().insert(sql, &statement);
+                forgotten.statements.extend(dropped);
+            }
             statements.insert(sql, statement);
         }
         if let Some(failed) = failed {
@@ -504,7 +508,7 @@ impl Backend {
                     params,
                     formats,
                 } = execution;
-                let is_unnamed = statement.name.is_empty();
+                let is_unnamed = statement.has_no_name();
                 if parsed != Some(&*statement.text) || !is_unnamed {
                     statement.write_parse(messages)?;
                 }

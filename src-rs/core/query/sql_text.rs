@@ -1,4 +1,4 @@
-//! Looks into a statement's text before it is sent: for `COPY`, and for the names of parameters.
+//! Looks into a statement's text before it is sent: for `COPY`, for the names of parameters, and for what runs by name.
 
 pub mod named_parameters;
 mod tokens;
@@ -66,6 +66,17 @@ fn copy_of(statement: &[Token<'_>]) -> CopyText {
     }
 }
 
+/// Whether a text runs something that the session has under a name, a cursor or a prepared statement of SQL: its columns are those of whatever
+/// has that name at the moment.
+pub(crate) fn runs_by_name(sql: &str) -> bool {
+    let mut tokens = Tokens::of(sql).filter(|token| !is_skipped(token) && token.text != ";");
+    tokens.next().is_some_and(|first| {
+        ["fetch", "execute"]
+            .iter()
+            .any(|word| first.text.eq_ignore_ascii_case(word))
+    })
+}
+
 /// Whether a token is white space or a comment.
 fn is_skipped(token: &Token<'_>) -> bool {
     match token.kind {
@@ -128,6 +139,30 @@ mod tests {
             ("COPY t FROM STDIN; SELECT 1", Several),
         ] {
             assert_eq!(copy_text(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_runs_by_name_is_known_by_its_first_word() {
+        for sql in [
+            "FETCH 10 FROM c",
+            "execute p(1)",
+            " -- all\n/* of /* it */ */ ; Fetch ALL c",
+            "EXECUTE\"p\"",
+        ] {
+            assert!(runs_by_name(sql), "{sql}");
+        }
+        for sql in [
+            "SELECT 1",
+            "MOVE 10 FROM c",
+            "\"fetch\"",
+            "-- fetch",
+            "EXPLAIN EXECUTE p",
+            "fetch_all",
+            "SELECT a FROM t FETCH FIRST ROW ONLY",
+            "",
+        ] {
+            assert!(!runs_by_name(sql), "{sql}");
         }
     }
 

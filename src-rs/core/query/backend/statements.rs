@@ -96,9 +96,14 @@ impl Statement {
         self.is_outdated.load(Ordering::Relaxed)
     }
 
+    /// Whether the server keeps nothing of it.
+    pub(crate) fn has_no_name(&self) -> bool {
+        self.name.is_empty()
+    }
+
     /// Writes the `Parse` of a statement of which the server keeps nothing.
     pub(super) fn write_parse(&self, messages: &mut BytesMut) -> std::io::Result<()> {
-        if self.name.is_empty() {
+        if self.has_no_name() {
             let types = self.params.iter().map(Type::oid);
             frontend::parse("", &self.text, types, messages)?;
         }

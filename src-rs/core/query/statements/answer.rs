@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio_postgres::types::Type;
 
-use super::prepared::{Layout, Prepared};
+use super::prepared::{Column, Layout, Prepared};
 use super::{Manner, Parts, QueryOutput};
 use crate::base::error::{Again, Error, ErrorKind, Result, ServerMessage, Stage};
 use crate::protocol::{DataRow, Field, Message, Responses, copy_refused, malformed};
 use crate::query::backend::{Backend, Statement};
 use crate::query::fields::{Asked, Fields};
-use crate::query::values::{Choice, Codec, MOST_BYTES, Tape, Unread};
+use crate::query::values::{Choice, MOST_BYTES, Tape, Unread};
 
 /// What an answer consists of, for whoever takes it.
 pub(super) enum Part {
@@ -282,25 +282,30 @@ impl Rows {
             dates: manner.dates,
             delimiters: Some(found.delimiters()),
         };
-        let asked: Vec<bool> = self.layout.codecs.iter().map(Codec::is_binary).collect();
         let layout = Layout::of(Some(&typed), choice);
         let now = layout.codecs.iter().zip(&*layout.columns);
         for (index, (codec, column)) in now.enumerate() {
-            // Without a format all columns come as text, and a single one counts for all of them.
-            let is_binary = match &*asked {
+            let is_binary = match &*self.layout.formats {
                 [] => false,
                 [all] => *all,
                 each => each.get(index).copied().unwrap_or_default(),
             };
             if is_binary != codec.is_binary() {
-                return Err(Error::new(
-                    ErrorKind::Execute,
+                let Column {
+                    name, type_name, ..
+                } = column;
+                let message = if self.layout.returns_rows {
                     format!(
-                        "The statement was executed, but column `{}` has another type now, {}, and its values cannot be read: run \
-                         the statement again",
-                        column.name, column.type_name
-                    ),
-                ));
+                        "The statement was executed, but column `{name}` has another type now, {type_name}, and its values cannot be \
+                         read: run the statement again"
+                    )
+                } else {
+                    format!(
+                        "The statement was executed, but it returned no rows when its columns were asked for, and values of type \
+                         {type_name} (column `{name}`) cannot be read then: run it again, and not in one pipeline with what makes its rows"
+                    )
+                };
+                return Err(Error::new(ErrorKind::Execute, message));
             }
         }
         self.layout = Arc::new(layout);

@@ -55,6 +55,8 @@ pub(crate) struct Plan {
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(super) codecs: Vec<Codec>,
+    /// The formats in which the columns are asked for, whether binary. A single one counts for all columns, and none is text for all.
+    pub(super) formats: Vec<bool>,
     pub(super) columns: Arc<[Column]>,
     /// Whether there are rows at all, of which each may have no column.
     pub(super) returns_rows: bool,
@@ -67,17 +69,22 @@ impl Plan {
             delimiters: Some(&statement.delimiters),
         };
         let params = statement.params.iter();
+        let mut result = Layout::of(statement.columns.as_deref(), choice);
+        if result.formats.is_empty() && statement.has_no_name() {
+            // Columns that it may have by the time it is executed are of types that mostly cross in the binary format.
+            result.formats.push(true);
+        }
         Self {
             params: params
                 .map(|ty| (Codec::of(ty, choice), ty.clone()))
                 .collect(),
-            result: Arc::new(Layout::of(statement.columns.as_deref(), choice)),
+            result: Arc::new(result),
         }
     }
 
     /// The formats in which the columns are asked for.
     pub(super) fn formats(&self) -> impl ExactSizeIterator<Item = bool> + Clone {
-        self.result.codecs.iter().map(Codec::is_binary)
+        self.result.formats.iter().copied()
     }
 
     /// Whether a parameter has fields, which may be others by now.
@@ -101,6 +108,7 @@ impl Layout {
         });
         Self {
             columns: columns_of.collect(),
+            formats: codecs.iter().map(Codec::is_binary).collect(),
             codecs,
             returns_rows: columns.is_some(),
         }
