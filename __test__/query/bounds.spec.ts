@@ -11,6 +11,7 @@ import {
   ConnectionPoolExecuteError,
   ConnectionTimeoutError,
   type Listener,
+  type Transaction,
 } from 'pglisten'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { ServerWitness } from '../../lab/witness.js'
@@ -317,3 +318,51 @@ for (const [name, run] of Object.entries(LONG)) {
     t.is(await connection.fetchVal('SELECT pg_backend_pid()'), processId)
   })
 }
+
+test('a statement leaves no trace on its signal in a transaction that has bounds', async (t) => {
+  await using connection = await (await openPool(t)).connection()
+  const { signal } = new AbortController()
+  await connection.transaction(
+    async (tx) => {
+      for (let n = 0; n < 10; n += 1) await tx.execute('SELECT 1', [], { signal })
+    },
+    { timeoutMs: 60_000 },
+  )
+  t.is(getEventListeners(signal, 'abort').length, 0)
+  // Node.js keeps there what `AbortSignal.any()` has made of a signal.
+  t.is(dependants(signal), 0)
+  AbortSignal.any([signal])
+  t.is(dependants(signal), 1)
+})
+
+function dependants(signal: AbortSignal): number {
+  const symbols = Object.getOwnPropertySymbols(signal)
+  const key = symbols.find(({ description }) => description === 'kDependantSignals')
+  return key ? (Reflect.get(signal, key) as Set<unknown>).size : 0
+}
+
+test('of the signals of a statement and of its transaction, the one that is aborted gives the reason', async (t) => {
+  await using connection = await (await openPool(t)).connection()
+  const [statement, transaction] = [new AbortController(), new AbortController()]
+  const sleep = (tx: Transaction) =>
+    tx.execute('SELECT pg_sleep(60)', [], { signal: statement.signal })
+  await connection.transaction(
+    async (tx) => {
+      await tx.createSavepoint('before')
+      setTimeout(() => statement.abort(new Error('of the statement')), 100)
+      await t.throwsAsync(within(sleep(tx)), { message: 'of the statement' })
+      await tx.rollbackToSavepoint('before')
+      t.is(await tx.fetchVal('SELECT 1'), 1)
+      await t.throwsAsync(sleep(tx), { message: 'of the statement' }, 'nothing is sent')
+      t.is(await tx.fetchVal('SELECT 1'), 1)
+    },
+    { signal: transaction.signal },
+  )
+  let running: Promise<unknown> | undefined
+  const work = (tx: Transaction) =>
+    (running = tx.execute('SELECT pg_sleep(60)', [], { signal: new AbortController().signal }))
+  setTimeout(() => transaction.abort(new Error('of the transaction')), 100)
+  const aborted = connection.transaction(work, { signal: transaction.signal })
+  await t.throwsAsync(within(aborted), { message: 'of the transaction' })
+  await t.throwsAsync(async () => running, { message: 'of the transaction' })
+})

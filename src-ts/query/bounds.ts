@@ -11,6 +11,15 @@ import { checkWait } from '../options/wait.js'
 
 export type { CallOptions }
 
+/** @internal The bounds of a call that may be made within a transaction. */
+export interface CallBounds extends CallOptions {
+  /**
+   * Aborted when a bound of the transaction is reached. A signal of its own, as Node.js 20 keeps a trace of each `AbortSignal.any()` for as
+   * long as the signals live that it is made of.
+   */
+  readonly ofTransaction?: AbortSignal | undefined
+}
+
 const NAMES = ['signal', 'timeoutMs'] as const satisfies (keyof CallOptions)[]
 
 /** The names of the options of all methods that take parameters. */
@@ -56,24 +65,37 @@ export function refuseOptions(params: unknown, name = 'params'): void {
 
 /**
  * Starts a call within bounds, at once, so that its place in the order is taken when this returns. `start` gets
- * `undefined` when there is no bound. The listener of the signal comes off again on every way out.
+ * `undefined` when there is no bound. The listeners of the signals come off again on every way out.
  */
 export function bounded<Result>(
-  { signal, timeoutMs }: CallOptions,
+  { signal, ofTransaction, timeoutMs }: CallBounds,
   start: (bounds: NativeCallBounds | undefined) => Promise<Result>,
 ): Promise<Result> {
-  if (!signal && timeoutMs === undefined) return start(undefined)
+  if (!signal && !ofTransaction && timeoutMs === undefined) return start(undefined)
   if (signal?.aborted) return Promise.reject(signal.reason as Error)
+  if (ofTransaction?.aborted) return Promise.reject(ofTransaction.reason as Error)
   const bounds = new NativeCallBounds(timeoutMs)
-  const unwatch = watchAbort(signal, () => {
+  let aborted: { reason: unknown } | undefined
+  const abort = (reason: unknown) => {
+    if (aborted) return
+    aborted = { reason }
     try {
       bounds.abort()
     } catch (error) {
       // Nobody catches what the listener of a signal throws. The statement goes on.
       warnOfDefect(error)
     }
-  })
-  return settled(start(bounds), signal, unwatch)
+  }
+  const unwatch = watchAbort(signal, abort)
+  const unwatchTransaction = watchAbort(ofTransaction, abort)
+  return settled(
+    start(bounds),
+    () => aborted,
+    () => {
+      unwatch()
+      unwatchTransaction()
+    },
+  )
 }
 
 /** Waits for a lease that is still to come, within the bounds of the call that needs it. */
@@ -120,13 +142,14 @@ function lateLease(timeoutMs: number): ConnectionTimeoutError {
 
 async function settled<Result>(
   outcome: Promise<Result>,
-  signal: AbortSignal | undefined,
+  aborted: () => { reason: unknown } | undefined,
   unwatch: () => void,
 ): Promise<Result> {
   try {
     return await outcome
   } catch (error) {
-    if (error instanceof AbortedError && signal) throw signal.reason
+    const abort = error instanceof AbortedError && aborted()
+    if (abort) throw abort.reason
     throw error
   } finally {
     unwatch()

@@ -2,7 +2,7 @@
 import { clearTimeout, setTimeout } from '../native/timers.js'
 import { ConnectionTimeoutError } from '../errors.js'
 import { watchAbort } from '../native/abort.js'
-import type { CallOptions } from './bounds.js'
+import type { CallBounds, CallOptions } from './bounds.js'
 
 /** @internal The bounds of a transaction, from its begin on. */
 export class Limits {
@@ -50,11 +50,9 @@ export class Limits {
   }
 
   /** The bounds of a statement within the transaction. */
-  remaining(options: CallOptions): CallOptions {
-    const own = this.#abort?.signal
-    if (!own) return options
-    const { signal, timeoutMs } = options
-    return { signal: signal ? AbortSignal.any([signal, own]) : own, timeoutMs }
+  remaining(options: CallOptions): CallBounds {
+    const ofTransaction = this.#abort?.signal
+    return ofTransaction ? { ...options, ofTransaction } : options
   }
 
   /** Lets go of the signals and of the time. */

@@ -22,7 +22,13 @@ import {
   type CopyRecordsOptions,
 } from './copy/records.js'
 import { Cursor, splitCursorOptions, type CursorOptions, type CursorScope } from './cursor.js'
-import { bounded, resolveCallOptions, startedOn, type CallOptions } from './bounds.js'
+import {
+  bounded,
+  resolveCallOptions,
+  startedOn,
+  type CallBounds,
+  type CallOptions,
+} from './bounds.js'
 import {
   checkSql,
   numbered,
@@ -118,7 +124,7 @@ export abstract class Queryable {
   declare [occupant]: Occupant | undefined;
 
   /** @internal Narrows the bounds of a call to those of the queryable. */
-  [boundsOf](options: CallOptions): CallOptions {
+  [boundsOf](options: CallOptions): CallBounds {
     return options
   }
 
@@ -329,11 +335,15 @@ export abstract class Queryable {
     const { key = null, bell = true, signal, timeoutMs } = resolvePublishOptions(options)
     const params = [channel, payload, key, bell]
     return BigInt(
-      await this.fetchVal<string>('SELECT pglisten.publish($1, $2, $3, $4)::pg_catalog.text', params, {
-        types: PLAIN_TYPES,
-        signal,
-        timeoutMs,
-      }),
+      await this.fetchVal<string>(
+        'SELECT pglisten.publish($1, $2, $3, $4)::pg_catalog.text',
+        params,
+        {
+          types: PLAIN_TYPES,
+          signal,
+          timeoutMs,
+        },
+      ),
     )
   }
 
@@ -703,6 +713,7 @@ function runOn<Result>(
 ): Promise<Result> {
   const given = queryable[boundsOf](bounds)
   given.signal?.throwIfAborted()
+  given.ofTransaction?.throwIfAborted()
   const lease = queryable[leaseOf]()
   return bounded(given, (within) =>
     lease instanceof Promise
