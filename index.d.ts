@@ -190,7 +190,8 @@ interface StatementOptions extends CallOptions {
     /**
      * Whether the server keeps the statement prepared on the connection, for later uses. Without that it is sent without a name, in one
      * round trip, so that it works behind a pooler that gives each statement to another session of the server; at the first use of a
-     * text on a connection, and whenever a cursor is opened, one more round trip asks for the types of its parameters and columns.
+     * text on a connection, and whenever a cursor is opened, one more round trip asks for the types of its parameters and columns. `FETCH`
+     * and `EXECUTE` are never kept, and asked about each time: their columns are those of what has the name at that moment.
      * @default true
      */
     prepared?: boolean | undefined;
@@ -232,7 +233,10 @@ interface MapMode<Row, Mapped> extends QueryOptions {
     map: (row: Row) => Mapped;
 }
 
-/** The options of a cursor. Its bounds are those of each fetch; the first one begins a transaction, if the cursor has one of its own. */
+/**
+ * The options of a cursor. Its bounds are those of each fetch, beside those of the transaction that it lives in; the first fetch begins a
+ * transaction, if the cursor has one of its own.
+ */
 interface CursorOptions extends QueryOptions {
     /**
      * How many rows an iteration fetches at once, from 1 to 2147483647. They are in memory together.

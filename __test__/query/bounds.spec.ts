@@ -10,8 +10,10 @@ import {
   type ConnectionPoolOptions,
   ConnectionPoolExecuteError,
   ConnectionTimeoutError,
+  type Cursor,
   type Listener,
   type Transaction,
+  TransactionClosedError,
 } from 'pglisten'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { ServerWitness } from '../../lab/witness.js'
@@ -283,6 +285,9 @@ const LONG: Record<string, (connection: Connection, options: CallOptions) => Pro
     c.executeMany('SELECT pg_sleep(60), $1::int4', [[1], [2]], { ...o, ...ENCODED }),
   'a pipeline with encoders': (c, o) =>
     c.pipeline([['SELECT pg_sleep(60), $1::int4', [1]]], { ...o, ...ENCODED }),
+  'a cursor': async (c, o) => {
+    for await (const _ of c.cursor(LARGE, [], o));
+  },
   'a cursor with encoders': async (c, o) => {
     await using cursor = c.cursor('SELECT pg_sleep(60), $1::int4', [1], { ...o, ...ENCODED })
     await cursor.fetch()
@@ -305,19 +310,80 @@ for (const [name, run] of Object.entries(LONG)) {
     await t.throwsAsync(within(run(connection, { timeoutMs: 300 }), { what: name }), {
       instanceOf: ConnectionTimeoutError,
     })
-    if (name !== 'a cursor with encoders') {
-      const bounds = { timeoutMs: 300 }
-      await t.throwsAsync(
-        within(
-          connection.transaction((tx) => run(tx as unknown as Connection, {}), bounds),
-          { what: `${name} in a transaction` },
-        ),
-        { instanceOf: ConnectionTimeoutError },
-      )
-    }
+    const bounds = { timeoutMs: 300 }
+    await t.throwsAsync(
+      within(
+        connection.transaction((tx) => run(tx as unknown as Connection, {}), bounds),
+        { what: `${name} in a transaction` },
+      ),
+      { instanceOf: ConnectionTimeoutError },
+    )
     t.is(await connection.fetchVal('SELECT pg_backend_pid()'), processId)
   })
 }
+
+test('the fetches of a cursor have the bounds of the transaction that it lives in', async (t) => {
+  await using connection = await (await openPool(t)).connection()
+  const sql = 'SELECT pg_sleep(60)'
+  const late = { instanceOf: ConnectionTimeoutError }
+  await using tx = await connection.begin()
+  // The inner one of two.
+  const inner = tx.transaction((nested) => nested.cursor(sql).fetch(), { timeoutMs: 200 })
+  await t.throwsAsync(within(inner, { what: 'the inner transaction' }), late)
+  t.is(await tx.fetchVal('SELECT 1'), 1)
+  // Both, of which the outer one is over first; and the outer one alone, of which the inner one has become a part.
+  for (const isOver of [false, true]) {
+    const outer = tx.transaction(
+      async (outer) => {
+        const cursor = await outer.transaction(
+          async (nested) => {
+            const cursor = nested.cursor('SELECT 1 UNION ALL SELECT 1 FROM pg_sleep(60)')
+            await cursor.fetch(1)
+            if (!isOver) await cursor.fetch()
+            return cursor
+          },
+          { timeoutMs: 30_000 },
+        )
+        await cursor.fetch()
+      },
+      { timeoutMs: 200 },
+    )
+    await t.throwsAsync(within(outer, { what: 'the outer transaction' }), late)
+    t.is(await tx.fetchVal('SELECT 1'), 1)
+  }
+  const reason = new Error('no longer wanted')
+  const abort = new AbortController()
+  setTimeout(() => abort.abort(reason), 200)
+  const aborted = tx.transaction((nested) => nested.cursor(sql).fetch(), { signal: abort.signal })
+  t.is(await t.throwsAsync(within(aborted, { what: 'the aborted transaction' })), reason)
+  t.is(getEventListeners(abort.signal, 'abort').length, 0)
+})
+
+test('a cursor of a nested transaction that was rolled back fails nothing of the outer one', async (t) => {
+  await using connection = await (await openPool(t)).connection()
+  await using tx = await connection.begin()
+  let cursor!: Cursor
+  const begun = async (nested: Transaction) => {
+    cursor = nested.cursor('SELECT generate_series(1, 9) AS n')
+    t.is((await cursor.fetch(1)).length, 1)
+  }
+  const late = { instanceOf: ConnectionTimeoutError }
+  const slow = (nested: Transaction) => begun(nested).then(() => new Promise(() => {}))
+  await t.throwsAsync(tx.transaction(slow, { timeoutMs: 200 }), late)
+  await t.throwsAsync(cursor.fetch(1), late)
+  await cursor.close()
+  const failed = tx.transaction(async (nested) => {
+    await nested.transaction(begun)
+    throw new Error('no')
+  })
+  await t.throwsAsync(failed, { message: 'no' })
+  await t.throwsAsync(cursor.fetch(1), { instanceOf: TransactionClosedError })
+  await cursor.close()
+  // One that was committed lives on in the outer one.
+  await tx.transaction(begun)
+  t.is((await cursor.fetch()).length, 8)
+  t.is(await tx.fetchVal('SELECT 1'), 1)
+})
 
 test('a statement leaves no trace on its signal in a transaction that has bounds', async (t) => {
   await using connection = await (await openPool(t)).connection()
@@ -325,6 +391,7 @@ test('a statement leaves no trace on its signal in a transaction that has bounds
   await connection.transaction(
     async (tx) => {
       for (let n = 0; n < 10; n += 1) await tx.execute('SELECT 1', [], { signal })
+      for await (const _ of tx.cursor('SELECT 1', [], { signal }));
     },
     { timeoutMs: 60_000 },
   )

@@ -311,6 +311,8 @@ export class Connection extends Queryable implements AsyncDisposable {
           throw error
         }
       },
+      // A transaction of its own has no bounds.
+      bounds: (left) => left,
       copy: () => copyIn(this),
       isOwn: () => own !== undefined,
       end: async (failed) => {

@@ -4,12 +4,15 @@ import type { NativeCursor, NativeQueryOutput } from '#native'
 import { bridge } from '../native/bridge.js'
 import { ConnectionExecuteError } from '../errors.js'
 import { checkNumber, checkObject } from '../options/validate.js'
-import { bounded, countdown, type CallOptions } from './bounds.js'
+import { bounded, countdown, type CallBounds, type CallOptions } from './bounds.js'
 import type { Occupant } from './occupant.js'
 import type { QueryOptions } from './options.js'
 import { toRows, type Shaping } from './rows.js'
 
-/** The options of a cursor. Its bounds are those of each fetch; the first one begins a transaction, if the cursor has one of its own. */
+/**
+ * The options of a cursor. Its bounds are those of each fetch, beside those of the transaction that it lives in; the first fetch begins a
+ * transaction, if the cursor has one of its own.
+ */
 export interface CursorOptions extends QueryOptions {
   /**
    * How many rows an iteration fetches at once, from 1 to 2147483647. They are in memory together.
@@ -25,6 +28,8 @@ const DEFAULT_BATCH_SIZE = 1000
 export interface CursorScope {
   /** Opens the cursor. `left` tells what is left of the bounds of the first fetch. */
   open(left: () => CallOptions): Promise<NativeCursor>
+  /** Narrows what is left of the bounds of a fetch to those of the transaction that the cursor lives in now. */
+  bounds(left: CallOptions): CallBounds
   /** The `COPY` that is open there: what is sent meanwhile waits for the end of its data. */
   copy(): Occupant | undefined
   /** Whether the cursor has a transaction of its own, whose end closes the cursor too. */
@@ -83,7 +88,8 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
    * Fetches the next rows. Resolves with fewer rows, or none, at the end.
    *
    * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed, or while a `COPY` is open
-   * on the connection or in the transaction.
+   * on the connection or in the transaction. Once the cursor was rolled back with its transaction it rejects with
+   * {@link TransactionClosedError}, or with the error of the bound that ended the transaction.
    *
    * @param count - The most rows that are fetched. @default the size of batches
    */
@@ -97,7 +103,7 @@ export class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row>
       const left = countdown(this.#bounds)
       this.#opened ??= this.#scope.open(left)
       const cursor = await this.#opened
-      const output = await bounded(left(), (within) =>
+      const output = await bounded(this.#scope.bounds(left()), (within) =>
         bridge.call<NativeQueryOutput>((id) => cursor.fetch(id, count, within)),
       )
       this.#isDone = !output.isSuspended

@@ -12,7 +12,14 @@ import {
   TransactionCommitError,
 } from '../errors.js'
 import { checkFunction } from '../options/validate.js'
-import { bounded, countdown, leasedWithin, resolveCallOptions, type CallOptions } from './bounds.js'
+import {
+  bounded,
+  countdown,
+  leasedWithin,
+  resolveCallOptions,
+  type CallBounds,
+  type CallOptions,
+} from './bounds.js'
 import { Flight, type Companion } from './flight.js'
 import { quoteName } from './identifiers.js'
 import { Limits } from './limits.js'
@@ -44,7 +51,8 @@ interface Place extends Occupant {
 }
 
 /** A connection, or the transaction that another one is nested in. */
-type Owner = Occupiable & Pick<Queryable, typeof typesOf | typeof observationOf | typeof backendOf>
+type Owner = Occupiable &
+  Pick<Queryable, typeof typesOf | typeof observationOf | typeof backendOf | typeof boundsOf>
 
 /** The stretch of statements that a transaction consists of. */
 interface Block {
@@ -92,6 +100,8 @@ export class Transaction extends Queryable implements AsyncDisposable {
   readonly #rejectGivenUp: (reason: unknown) => void
   /** The end of the transaction, once it has begun. */
   #ending: Promise<void> | undefined
+  /** Set when it ends by being rolled back, and its cursors with it. */
+  #undone: { reason: unknown } | undefined
 
   private constructor(
     owner: Owner,
@@ -299,7 +309,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
    */
   async rollback(): Promise<void> {
     this.#checkOpen()
-    this.#giveUpOccupant(new TransactionClosedError('The transaction was rolled back'))
+    this.#giveUpInner(new TransactionClosedError('The transaction was rolled back'))
     await this.#end(() => this.#rollback())
   }
 
@@ -369,7 +379,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
   }
 
   /** @internal */
-  override [boundsOf](options: CallOptions): CallOptions {
+  override [boundsOf](options: CallOptions): CallBounds {
     return this.#limits.remaining(options)
   }
 
@@ -399,6 +409,10 @@ export class Transaction extends Queryable implements AsyncDisposable {
   ): CursorScope {
     return {
       open: (left) => open(this, left()),
+      bounds: (left) => {
+        this.#checkCursors()
+        return this.#home()[boundsOf](left)
+      },
       copy: () => copyIn(this.#home()),
       isOwn: () => false,
       end: () => Promise.resolve(),
@@ -500,9 +514,15 @@ export class Transaction extends Queryable implements AsyncDisposable {
   }
 
   /** What its cursors live in: once it has ended as a part of another, they go on in that. */
-  #home(): Occupiable {
+  #home(): Owner {
     if (!this.#ending) return this
     return this.#owner instanceof Transaction ? this.#owner.#home() : this.#owner
+  }
+
+  /** Throws when its cursors were rolled back with it: fetching from one would fail the transaction around it. */
+  #checkCursors(): void {
+    if (this.#undone) throw this.#undone.reason
+    if (this.#ending && this.#owner instanceof Transaction) this.#owner.#checkCursors()
   }
 
   async #atSavepoint(command: string, name: string, options?: CallOptions): Promise<void> {
@@ -531,7 +551,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
   /** What it is in has ended. */
   #giveUp(reason: unknown): void {
     if (this.#ending) return
-    this.#giveUpOccupant(reason)
+    this.#giveUpInner(reason)
     this.#rejectGivenUp(reason)
     void this.#end(async () => {})
   }
@@ -539,14 +559,16 @@ export class Transaction extends Queryable implements AsyncDisposable {
   /** Rolls back, unless the end has begun, and waits for the end. `reason` is the error of what is open in it. */
   async #undo(reason: unknown): Promise<void> {
     if (!this.#ending) {
-      this.#giveUpOccupant(reason)
+      this.#giveUpInner(reason)
       this.#rejectGivenUp(reason)
       void this.#end(() => this.#rollback())
     }
     await this.#ending?.catch(() => {})
   }
 
-  #giveUpOccupant(reason: unknown): void {
+  /** Ends what is open in it and its cursors, before it is rolled back. */
+  #giveUpInner(reason: unknown): void {
+    this.#undone = { reason }
     this[occupant]?.giveUp(reason)
   }
 
