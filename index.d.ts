@@ -260,7 +260,8 @@ declare class Cursor<Row = Record<string, unknown>> implements AsyncIterable<Row
      * Fetches the next rows. Resolves with fewer rows, or none, at the end.
      *
      * Rejects as {@link Queryable.execute} does, and with {@link ConnectionExecuteError} when the cursor was closed, or while a `COPY` is open
-     * on the connection or in the transaction.
+     * on the connection or in the transaction. Once the cursor was rolled back with its transaction it rejects with
+     * {@link TransactionClosedError}, or with the error of the bound that ended the transaction.
      *
      * @param count - The most rows that are fetched. @default the size of batches
      */

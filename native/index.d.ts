@@ -388,6 +388,7 @@ export declare const enum NativeErrorKind {
   Closed = 'closed',
   Database = 'database',
   Execute = 'execute',
+  NoTransaction = 'noTransaction',
   Pool = 'pool',
   ListenerClosed = 'listenerClosed',
   ListenerOverflow = 'listenerOverflow',

@@ -3,11 +3,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import {
+  type Connection,
   ConnectionClosedError,
   ConnectionExecuteError,
   ConnectionTimeoutError,
   DatabaseError,
   type Queryable,
+  TransactionBeginError,
 } from 'pglisten'
 import { connect, openPool } from '../support/connect.js'
 import { ask } from '../support/listener.js'
@@ -279,3 +281,44 @@ test('after the loss of a connection within a transaction, what begins one says 
   }
   await connection.close()
 })
+
+for (const [name, use] of [
+  ['a cursor', async (c) => (await collect(c.cursor(NUMBERS, [3]))).length],
+  [
+    'a cursor with encoders',
+    async (c) =>
+      (await collect(c.cursor(NUMBERS, [3], { types: { encoders: { int4: Number } } }))).length,
+  ],
+  ['a copy of records', (c) => c.copyRecordsToTable('begun', [[1], [2], [3]])],
+] as const satisfies [string, (connection: Connection) => Promise<number>][]) {
+  test(`${name} lives in the transaction that there is at its turn`, async (t) => {
+    const connection = await connect(t)
+    await connection.executeBatch(
+      'DROP TABLE IF EXISTS begun; CREATE TEMPORARY TABLE begun (n int4)',
+    )
+    // What has a transaction of its own while it runs.
+    const many = connection.executeMany('SELECT pg_sleep($1)', [[0.3], [0]])
+    await waitFor(() => connection.transactionStatus === 'active', { what: 'the BEGIN' })
+    t.is(await use(connection), 3)
+    await many
+    t.is(connection.transactionStatus, 'idle')
+
+    await connection.execute('BEGIN')
+    const committed = connection.execute('COMMIT')
+    t.is(await use(connection), 3)
+    await committed
+    t.is(connection.transactionStatus, 'idle')
+
+    const begun = connection.execute('BEGIN')
+    t.is(await use(connection), 3)
+    await begun
+    t.is(connection.transactionStatus, 'active')
+    // One that fails, and one that is of nothing.
+    const failed = t.throwsAsync(connection.execute('SELECT 1 / 0'))
+    await t.throwsAsync(use(connection), { instanceOf: DatabaseError, message: /is aborted/ })
+    await failed
+    await t.throwsAsync(use(connection), { instanceOf: TransactionBeginError })
+    await connection.execute('ROLLBACK')
+    t.is(await use(connection), 3)
+  })
+}

@@ -23,6 +23,7 @@ export function fromNativeError(error: NativeError): PglistenError {
   if (error.statementIndex !== undefined) made.statementIndex = error.statementIndex
   if (error.completed > 0) completed.set(made, error.completed)
   if (error.isOutdated) outdated.add(made)
+  if (error.kind === 'noTransaction') withoutTransaction.add(made)
   return made
 }
 
@@ -32,6 +33,15 @@ const outdated = new WeakSet()
 /** Whether a statement was refused before it did anything, for what was known of it: that is forgotten, and it may succeed now. */
 export function isOutdated(error: unknown): boolean {
   return typeof error === 'object' && error !== null && outdated.has(error)
+}
+
+/** Errors of what was to begin within a transaction, when none was open. */
+const withoutTransaction = new WeakSet()
+
+/** Whether something, such as a cursor or a savepoint, was refused, and did nothing, because no transaction is open. */
+export function lacksTransaction(error: unknown): boolean {
+  if (error instanceof DatabaseError) return error.sqlState === '25P01'
+  return typeof error === 'object' && error !== null && withoutTransaction.has(error)
 }
 
 /** How many statements of a pipeline the server completed before an error. */
@@ -57,6 +67,7 @@ function classified(error: NativeError): PglistenError {
     case 'closed':
       return new ConnectionClosedError(message)
     case 'execute':
+    case 'noTransaction':
       return new ConnectionExecuteError(message)
     case 'pool':
       return new ConnectionPoolExecuteError(message)

@@ -4,9 +4,9 @@ import type { NativeCursor, NativeLease } from '#native'
 import { bridge } from '../native/bridge.js'
 import { warnOfDefect } from '../native/defect.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
-import { isOutdated } from '../native/native-errors.js'
+import { isOutdated, lacksTransaction } from '../native/native-errors.js'
 import { ConnectionClosedError, ConnectionExecuteError } from '../errors.js'
-import type { CallOptions } from './bounds.js'
+import { countdown, type CallOptions } from './bounds.js'
 import type { CursorScope } from './cursor.js'
 import { infoOf, type ConnectionInfo, type TransactionStatus } from './info.js'
 import { backendOf, observationOf } from './observed.js'
@@ -26,7 +26,7 @@ import {
   type ResolvedTransactionOptions,
   type TransactionOptions,
 } from './transaction-options.js'
-import { Transaction, type Opening, type TransactionWork } from './transaction.js'
+import { isBegunAlready, Transaction, type Opening, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
 import { UNOBSERVED, type ResolvedObservation } from '../options/observation.js'
 import { DEFAULT_TYPES, type ResolvedTypes } from '../options/types.js'
@@ -278,11 +278,13 @@ export class Connection extends Queryable implements AsyncDisposable {
     work: (queryable: Queryable) => Promise<Result>,
     bounds: CallOptions,
   ): Promise<Result> {
-    if (this.transactionStatus !== 'active' || this[occupant]) return this.transaction(work, bounds)
-    Connection.#checkOpen(this)
-    // A statement has begun a transaction, in which this is a part.
-    const part = Transaction.beginPart(this, this.#held!.present!, bounds)
-    return Transaction.run(await part, work)
+    const left = countdown(bounds)
+    const own = () => this.begin(left())
+    const part = async () => {
+      Connection.#checkOpen(this)
+      return Transaction.beginPart(this, this.#held!.present!, left())
+    }
+    return Transaction.run(await Connection.#within(this, own, part), work)
   }
 
   /** @internal */
@@ -300,16 +302,17 @@ export class Connection extends Queryable implements AsyncDisposable {
       }
     }
     return {
-      open: async (left) => {
-        // A statement has begun a transaction: the cursor lives in it.
-        if (this.transactionStatus === 'active' && !this[occupant]) return open(this, left())
-        try {
-          return await openOwn(left)
-        } catch (error) {
-          // Nothing else was done in the transaction.
-          if (isOutdated(error)) return openOwn(left)
-          throw error
+      open: (left) => {
+        const begun = async () => {
+          try {
+            return await openOwn(left)
+          } catch (error) {
+            // Nothing else was done in the transaction.
+            if (isOutdated(error)) return openOwn(left)
+            throw error
+          }
         }
+        return Connection.#within(this, begun, () => open(this, left()))
       },
       // A transaction of its own has no bounds.
       bounds: (left) => left,
@@ -351,6 +354,32 @@ export class Connection extends Queryable implements AsyncDisposable {
   ): Promise<Transaction> {
     Connection.#checkOpen(self)
     return Transaction.begin(self, () => Connection.#open(self), options, within)
+  }
+
+  /**
+   * Begins something that lives in a transaction: `own` in one of its own, `inside` in the one that a statement has begun. Which of them is
+   * right shows at their turn, as a call before may begin a transaction or end it: the other one is tried then.
+   */
+  static async #within<Result>(
+    self: Connection,
+    own: () => Promise<Result>,
+    inside: () => Promise<Result>,
+  ): Promise<Result> {
+    const isInside = () => self.transactionStatus === 'active' && !self[occupant]
+    if (isInside()) {
+      try {
+        return await inside()
+      } catch (error) {
+        if (!lacksTransaction(error)) throw error
+      }
+      return own()
+    }
+    try {
+      return await own()
+    } catch (error) {
+      if (!isBegunAlready(error) || !isInside()) throw error
+    }
+    return inside()
   }
 
   static #hold(self: Connection): Held {

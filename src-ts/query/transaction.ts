@@ -54,6 +54,11 @@ interface Place extends Occupant {
 type Owner = Occupiable &
   Pick<Queryable, typeof typesOf | typeof observationOf | typeof backendOf | typeof boundsOf>
 
+/** @internal Whether a transaction was not begun because a statement had begun one already. */
+export function isBegunAlready(error: unknown): boolean {
+  return error instanceof TransactionBeginError && error.message === BEGUN_ALREADY
+}
+
 /** The stretch of statements that a transaction consists of. */
 interface Block {
   /** Its name in messages. */
@@ -75,6 +80,8 @@ export interface Opening {
 export const endWith = Symbol('endWith')
 
 const REFUSAL = 'A transaction is open on this connection: run its statements on the transaction'
+
+const BEGUN_ALREADY = 'A statement has begun a transaction on this connection, and it is still open'
 
 /** Begins the names of the savepoints of nested transactions, and of no other. */
 const OWN_SAVEPOINTS = 'pglisten:'
@@ -163,9 +170,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
         ),
       )
       if (!begun) {
-        throw new TransactionBeginError(
-          'A statement has begun a transaction on this connection, and it is still open',
-        )
+        throw new TransactionBeginError(BEGUN_ALREADY)
       }
       return leased
     })

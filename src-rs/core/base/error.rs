@@ -21,6 +21,8 @@ pub enum ErrorKind {
     /// A statement cannot be run as asked: a parameter, a type, the number of rows.
     /// Becomes `ConnectionExecuteError`.
     Execute,
+    /// Something that lives within a transaction was to begin, and none was open. Nothing was sent. Becomes `ConnectionExecuteError`.
+    NoTransaction,
     /// The pool has no connection to give. Becomes `ConnectionPoolExecuteError`.
     Pool,
     /// The listener was shut down. Becomes `ListenerClosedError`.

@@ -25,7 +25,7 @@ impl Portal {
     ) -> Result<Self> {
         if backend.transaction_status() == TransactionStatus::Idle {
             return Err(Error::new(
-                ErrorKind::Execute,
+                ErrorKind::NoTransaction,
                 "a cursor lives within a transaction, and none is open",
             ));
         }
