@@ -72,6 +72,13 @@ test('each option of postgres.js has its place', (t) => {
   t.deepEqual(fromPostgres({ path: '/tmp/.s.PGSQL.5433' }), { host: '/tmp', port: 5433 })
   t.deepEqual(fromPostgres({ path: '/tmp' }), { host: '/tmp' })
   t.deepEqual(fromPostgres({ ssl: 'verify-full' }), VERIFIED)
+  // What postgres.js does not send either.
+  const none = { statement_timeout: undefined, lock_timeout: null, geqo: '', jit: 0, log: false }
+  const nameless = { application_name: '', ...none }
+  t.deepEqual(fromPostgres({ connection: nameless }), {})
+  t.deepEqual(fromPostgres({ connection: { ...none, application_name: null, work_mem: 64 } }), {
+    options: '-c work_mem=64',
+  })
 })
 
 test('settings with spaces and backslashes arrive as they are', async (t) => {

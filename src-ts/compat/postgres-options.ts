@@ -32,7 +32,7 @@ export interface Options {
   /** The role that a server must have. */
   target_session_attrs?:
     'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby' | undefined
-  /** Settings of each session; `application_name` is one. */
+  /** Settings of each session; `application_name` is one. One that is `undefined`, `null`, empty, 0 or `false` is left out. */
   connection?: object | undefined
   /** Is not used: delays grow, and are random. A function is refused. */
   backoff?: boolean | ((attempt: number) => number) | undefined
@@ -71,7 +71,9 @@ const CONFIGURATION = {
   connect_timeout: time('connectTimeoutSec'),
   keep_alive: time('keepalivesIdleSec'),
   connection: (value, others) => {
-    const { application_name: applicationName, ...ofServer } = value as Record<string, unknown>
+    // postgres.js sends nothing of a setting that is `undefined`, `null`, empty, 0 or `false`.
+    const given = Object.entries(value as object).filter(([, setting]) => Boolean(setting))
+    const { application_name: applicationName, ...ofServer } = Object.fromEntries(given)
     return {
       ...(applicationName !== undefined && { applicationName }),
       ...(Object.keys(ofServer).length > 0 && settings(ofServer, others)),
