@@ -6,6 +6,7 @@ import {
   DatabaseError,
   type Queryable,
   type QueryParameter,
+  type StatementOptions,
   type Transaction,
 } from 'pglisten'
 import { connect } from '../support/connect.js'
@@ -623,3 +624,49 @@ for (const prepared of [true, false]) {
     t.is(connection.info.processId, processId)
   })
 }
+
+for (const prepared of [true, false]) {
+  test(`a label is never read as the bytes of another type (${prepared ? 'prepared' : 'without a name'})`, async (t) => {
+    const connection = await connect(t)
+    const label = uniqueName('label')
+    await run(`CREATE TYPE ${label} AS ENUM ('done')`)
+    t.teardown(() => run(`DROP TYPE ${label} CASCADE`))
+    await connection.executeBatch(
+      `DROP TABLE IF EXISTS labels; CREATE TEMPORARY TABLE labels (n ${label})`,
+    )
+    const insert = async () =>
+      connection.execute('INSERT INTO labels VALUES ($1)', ['done'], { prepared })
+    await insert()
+    await connection.execute('ALTER TABLE labels ALTER n TYPE int4 USING 1')
+    await t.throwsAsync(insert(), { message: /invalid input syntax for type integer: "done"/ })
+    t.is(await connection.fetchVal('SELECT sum(n) FROM labels'), 1n)
+  })
+}
+
+test('a parameter of a type that another schema has under its name is that schema’s', async (t) => {
+  const connection = await connect(t)
+  const [one, two] = [uniqueName('tenant'), uniqueName('tenant')] as const
+  t.teardown(() => run(`DROP SCHEMA ${one} CASCADE; DROP SCHEMA ${two} CASCADE`))
+  for (const schema of [one, two]) {
+    await run(`CREATE SCHEMA ${schema};
+      CREATE TYPE ${schema}.status AS ENUM ('new', 'done');
+      CREATE TABLE ${schema}.orders (status ${schema}.status)`)
+  }
+  const insert = (schema: string, options: StatementOptions) =>
+    connection.transaction(async (tx) => {
+      await tx.executeBatch(`SET LOCAL search_path = ${schema}`)
+      await tx.execute(`INSERT INTO orders VALUES ($1) -- ${one}`, ['new'], options)
+    })
+  const stored = (schema: string) => connection.fetchVal(`SELECT count(*) FROM ${schema}.orders`)
+  for (const schema of [one, two, one]) await insert(schema, { prepared: false })
+  t.deepEqual([await stored(one), await stored(two)], [2n, 1n])
+  await insert(one, {})
+  for (const schema of [two, one]) {
+    await t.throwsAsync(insert(schema, {}), {
+      instanceOf: DatabaseError,
+      message: /is of type .*prepared before the database changed.*run it again/,
+    })
+    await insert(schema, {})
+  }
+  t.deepEqual([await stored(one), await stored(two)], [4n, 2n])
+})

@@ -79,12 +79,13 @@ pub(crate) async fn execute(
 
 /// The error of a statement that would have to be prepared anew, in a transaction that has failed by it.
 fn stale_inside(error: Error) -> Error {
-    if !names_a_plan(&error) {
+    if !tells_of_a_plan(&error) {
         return error;
     }
     let message = format!(
-        "{}: the statement was prepared before the database changed, or before something deallocated it. Outside of a \
-         transaction it would have been tried again; here the transaction has failed: roll it back, and run it again",
+        "{}: the statement was prepared before the database changed, before `search_path` did, or before something deallocated \
+         it. Outside of a transaction it would have been tried again; here the transaction has failed: roll it back, and run it \
+         again",
         error.message
     );
     error.saying(message)
@@ -92,15 +93,15 @@ fn stale_inside(error: Error) -> Error {
 
 /// The error of a statement that would have to be prepared anew, when something that was sent with it may have taken effect.
 fn stale_behind(backend: &Backend, error: Error) -> Error {
-    if !names_a_plan(&error) {
+    if !tells_of_a_plan(&error) {
         return error;
     }
     if backend.transaction_status() == TransactionStatus::Failed {
         return stale_inside(error);
     }
     let message = format!(
-        "{}: the statement was prepared before the database changed, or before something deallocated it. It was not tried again, \
-         because something that was sent with it may have taken effect",
+        "{}: the statement was prepared before the database changed, before `search_path` did, or before something deallocated \
+         it. It was not tried again, because something that was sent with it may have taken effect",
         error.message
     );
     error.saying(message)
@@ -216,10 +217,15 @@ fn behind(error: Error, done: usize) -> Error {
     }
 }
 
-/// Whether a server may say this of a parameter: that its type does not read it (`data_exception`), or that nothing is there for its type
-/// (`datatype_mismatch`, `cannot_coerce`, `undefined_function`, `ambiguous_function`).
+/// Whether a server may say this of a parameter: that its type does not read it (`data_exception`), or that nothing is there for its type.
 fn refuses_parameters(sql_state: &str) -> bool {
-    sql_state.starts_with("22") || matches!(sql_state, "42804" | "42846" | "42883" | "42725")
+    sql_state.starts_with("22") || refuses_types(sql_state)
+}
+
+/// Whether a server says this of types (`datatype_mismatch`, `cannot_coerce`, `undefined_function`, `ambiguous_function`). With the types that
+/// the server itself has found for a statement it has nothing to say of them, unless something has changed since.
+fn refuses_types(sql_state: &str) -> bool {
+    matches!(sql_state, "42804" | "42846" | "42883" | "42725")
 }
 
 /// Whether the server no longer knows a prepared statement, or a type of it has another form now: preparing it again helps.
@@ -227,7 +233,12 @@ fn is_stale(error: &Error) -> bool {
     error.again.may_help || names_a_plan(error)
 }
 
-/// Whether the server says so.
+/// Whether the server would not say this of a statement that had just been prepared.
+fn tells_of_a_plan(error: &Error) -> bool {
+    names_a_plan(error) || (error.again.may_help && error.sql_state().is_some_and(refuses_types))
+}
+
+/// Whether the server says that it no longer knows a prepared statement, or a type of it.
 fn names_a_plan(error: &Error) -> bool {
     error.server.as_deref().is_some_and(|server| {
         let is_of_plan = match &*server.sql_state {

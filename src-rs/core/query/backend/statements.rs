@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{Kind, Type};
 
 use crate::protocol::Origin;
 use crate::query::fields::Fields;
@@ -104,7 +104,11 @@ impl Statement {
     /// Writes the `Parse` of a statement of which the server keeps nothing.
     pub(super) fn write_parse(&self, messages: &mut BytesMut) -> std::io::Result<()> {
         if self.has_no_name() {
-            let types = self.params.iter().map(Type::oid);
+            let types = self.params.iter().map(|ty| match ty.kind() {
+                // The server finds it anew, as another schema may have one of that name by now. Labels are sent as text.
+                Kind::Enum(_) => 0,
+                _ => ty.oid(),
+            });
             frontend::parse("", &self.text, types, messages)?;
         }
         Ok(())

@@ -14,7 +14,7 @@ pub(super) use text::iso;
 pub use records::{RecordColumn, RecordEncoder, Unwritten};
 
 use bytes::{BufMut as _, BytesMut};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{Kind, Type};
 use uuid::Uuid;
 
 use super::codec::Geometry;
@@ -50,8 +50,13 @@ pub fn encode_params(params: &[Param], types: &[(Codec, Type)]) -> Result<Vec<En
         .zip(types)
         .enumerate()
         .map(|(index, (param, (codec, ty)))| {
-            encode(codec, param).map_err(|mismatch| {
+            let encoded = encode(codec, param).map_err(|mismatch| {
                 mismatch.into_error(&format!("parameter ${} ({})", index + 1, type_name(ty)))
+            })?;
+            Ok(Encoded {
+                // A label is the same in both formats. As text, no type that is in the place of an enum by now reads its bytes.
+                is_binary: encoded.is_binary && !matches!(ty.kind(), Kind::Enum(_)),
+                ..encoded
             })
         })
         .collect()
