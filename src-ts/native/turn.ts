@@ -25,11 +25,9 @@ const FEW = 16
 const current = {
   /** Changes when the turn ends or its slice is used up, which ends every consumer's stride. */
   number: 0,
-  /**
-   * Whether there was a delivery in this turn: the next one starts the slice, unless the event loop goes on before it.
-   */
+  /** Whether there was a delivery in this turn. */
   begun: false,
-  /** How many deliveries there were behind that one and before the slice. */
+  /** How many deliveries there were behind that one and before the slice: at most {@link FEW}. */
   few: 0,
   /** When the first of those was made, by {@link now}. */
   fewSince: 0,
