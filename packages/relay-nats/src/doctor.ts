@@ -55,7 +55,7 @@ async function checkPostgres(options: ResolvedOptions, add: Add): Promise<string
       recovery: boolean
       version_text: string
     }>(
-      `SELECT pg_catalog.current_database()::text AS database, pg_catalog.current_setting('server_version_num')::int AS version,
+      `SELECT pg_catalog.current_database()::pg_catalog.text AS database, pg_catalog.current_setting('server_version_num')::int AS version,
               pg_catalog.current_setting('server_version') AS version_text, pg_catalog.pg_is_in_recovery() AS recovery`,
       [],
       { timeoutMs: CHECK_MS },
@@ -92,17 +92,18 @@ async function checkListening(
     await listener.startup({ timeoutMs: CHECK_MS })
     add('ok', `LISTEN works on ${options.channels.length} channels, and notifications arrive`)
     const holder = await listener.connection.fetchVal<number | null>(
-      `SELECT min(pid) FROM pg_catalog.pg_locks
-        WHERE locktype = 'advisory' AND granted AND objsubid = 1
-          AND ((classid::bigint << 32) | objid::bigint) = $1::bigint
-          AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())`,
+      `SELECT pg_catalog.min(pid) FROM pg_catalog.pg_locks
+        WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND granted AND objsubid OPERATOR(pg_catalog.=) 1
+          AND ((classid::bigint OPERATOR(pg_catalog.<<) 32) OPERATOR(pg_catalog.|) objid::bigint) OPERATOR(pg_catalog.=) $1::bigint
+          AND database OPERATOR(pg_catalog.=) (
+            SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())`,
       [lockKeyOf(options.stream)],
     )
     add('ok', holder === null ? 'no relay leads now' : `a relay leads: backend ${holder}`)
     if (holder === null) return
     const mayEnd = await listener.connection.fetchVal<boolean>(
       `SELECT pg_catalog.pg_has_role(usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')
-         FROM pg_catalog.pg_stat_activity WHERE pid = $1`,
+         FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) $1`,
       [holder],
     )
     if (!mayEnd)
