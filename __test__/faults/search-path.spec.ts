@@ -2,7 +2,6 @@
 
 import test from 'ava'
 import { ConnectionPool } from 'pglisten'
-import { checkRelay } from 'pglisten-relay-nats'
 import { Arena } from '../../lab/faults/arena.js'
 import { collect, waitFor, within } from '../../lab/wait.js'
 import { pglisten } from '../cli/command.js'
@@ -143,18 +142,6 @@ test.serial('the commands and the console ask the server what they mean to ask',
   t.is(activity?.error, null)
   t.true(activity!.sessions.length > 0)
   page.close()
-})
-
-test.serial('the check of the relay asks the server what it means to ask', async (t) => {
-  const nats = { servers: '127.0.0.1:1' }
-  const found = await checkRelay({ postgres: arena.dsn, nats, stream: 's', channels: ['a'] })
-  const ofPostgres = found.slice(0, 3)
-  t.deepEqual(
-    ofPostgres.map(({ level }) => level),
-    ['ok', 'ok', 'ok'],
-    JSON.stringify(ofPostgres),
-  )
-  t.is(ofPostgres[2]!.what, 'no relay leads now')
 })
 
 test.serial('a durable subscription is installed, works, gives up and is removed', async (t) => {
