@@ -1,20 +1,16 @@
 //! One connection with what is known of its server's side: prepared statements, types, and how to cancel.
 
+mod execution;
 mod interruption;
+mod liveness;
+mod preparation;
 mod statements;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use bytes::BytesMut;
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
-use postgres_protocol::IsNull;
-use postgres_protocol::message::frontend::{self, BindError};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::base::Awaited;
 use crate::base::doubt::Doubt;
@@ -22,28 +18,15 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::connect::config::ConnectConfig;
 use crate::connect::dial::{self, Destination};
 use crate::connect::wire::WireFacts;
-use crate::protocol::{self, Loan, Message, Request, Responses, TextRow, TransactionStatus};
+use crate::protocol::{self, Loan, Request, Responses, TextRow, TransactionStatus};
 use crate::query::info::ConnectionInfo;
-use crate::query::sql_text::runs_by_name;
-use crate::query::types::{self, Catalogue};
-use crate::query::values::Encoded;
+use crate::query::types::Catalogue;
 
+pub(crate) use execution::Execution;
+use liveness::Check;
+pub(crate) use preparation::Forgotten;
 pub(crate) use statements::Statement;
 use statements::Statements;
-
-/// How long a connection may have been silent before it is asked whether it is still there.
-const TRUSTED: Duration = Duration::from_secs(10);
-
-/// How long the answer to that question may take.
-pub(crate) const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// One execution of a statement.
-pub(crate) struct Execution<'a, Formats> {
-    pub(crate) statement: &'a Statement,
-    pub(crate) params: &'a [Encoded],
-    /// Of each column, whether it is asked for in the binary format.
-    pub(crate) formats: Formats,
-}
 
 /// The way to the server beside the connection itself.
 #[derive(Debug)]
@@ -53,25 +36,6 @@ struct Beside {
     /// Raised when the server does not answer.
     doubt: Arc<Doubt>,
 }
-
-/// Statements that a connection no longer keeps. Once this is dropped, the server is told to forget them, behind all that was sent
-/// before.
-#[derive(Debug)]
-pub(crate) struct Forgotten<'a> {
-    backend: &'a Backend,
-    statements: Vec<Arc<Statement>>,
-}
-
-impl Drop for Forgotten<'_> {
-    fn drop(&mut self) {
-        for statement in &self.statements {
-            self.backend.close(&statement.name);
-        }
-    }
-}
-
-/// The outcome of a check that several wait for: whether the server answered.
-type Check = Shared<BoxFuture<'static, bool>>;
 
 /// One connection to a server.
 #[derive(Debug)]
@@ -212,17 +176,6 @@ impl Backend {
         self.wire.recall();
     }
 
-    /// Whether a statement can be run in one round trip, as far as is known.
-    pub(crate) fn is_prepared(&self, sql: &str, is_unnamed: bool) -> bool {
-        let kept = if is_unnamed {
-            &self.described
-        } else {
-            &self.statements
-        };
-        let discards = if is_unnamed { 0 } else { self.wire.discards() };
-        kept.lock().has_simple(sql, discards)
-    }
-
     /// Drops the socket. Requests that are not answered fail.
     pub(crate) fn abandon(&self) {
         self.wire.abandon();
@@ -303,257 +256,10 @@ impl Backend {
         self.wire.batch_execute(sql).await
     }
 
-    /// The statement that was prepared of a text, or that the server prepares now. Of one without a name the server keeps nothing
-    /// after this, and only its types are known.
-    pub(crate) async fn prepare(&self, sql: &str, is_unnamed: bool) -> Result<Arc<Statement>> {
-        let prepared = self.prepare_all(&[sql], is_unnamed).await;
-        let (mut statements, _) = prepared.map_err(|(_, error)| error)?;
-        match statements.pop() {
-            Some(statement) => Ok(statement),
-            None => Err(Error::new(ErrorKind::Closed, "nothing was prepared")),
-        }
-    }
-
-    /// The statements that were prepared of texts, or that the server prepares now, all of them in one round trip, and those that
-    /// are no longer kept, which may be among them. An error tells of which text it is. Of a text that [`runs_by_name`] nothing is
-    /// kept, because the server never tells that its columns are others by now.
-    pub(crate) async fn prepare_all(
-        &self,
-        texts: &[&str],
-        is_unnamed: bool,
-    ) -> std::result::Result<(Vec<Arc<Statement>>, Forgotten<'_>), (usize, Error)> {
-        let kept = if is_unnamed {
-            &self.described
-        } else {
-            &self.statements
-        };
-        let mut statements: HashMap<&str, Arc<Statement>> = HashMap::new();
-        let mut asked: Vec<(usize, String, Responses)> = Vec::new();
-        let mut failed: Option<(usize, Error)> = None;
-        let mut seen = HashSet::new();
-        let mut forgotten = Forgotten {
-            backend: self,
-            statements: Vec::new(),
-        };
-        for (index, sql) in texts.iter().enumerate() {
-            if !seen.insert(*sql) {
-                continue;
-            }
-            // What has no name is never forgotten by the server.
-            let discards = if is_unnamed { 0 } else { self.wire.discards() };
-            if let Some(statement) = kept.lock().get(sql, discards) {
-                statements.insert(sql, statement);
-                continue;
-            }
-            let name = if is_unnamed || runs_by_name(sql) {
-                String::new()
-            } else {
-                self.new_name()
-            };
-            match self.ask_to_prepare(&name, sql) {
-                Ok(responses) => asked.push((index, name, responses)),
-                Err(error) => {
-                    failed = Some((index, error));
-                    break;
-                }
-            }
-        }
-        // Also behind one that fails: what the server has prepared is kept, or it would stay there unknown.
-        for (index, name, responses) in asked {
-            let sql = texts[index];
-            let statement = match self.prepared(&name, sql, responses).await {
-                Ok(statement) => Arc::new(statement),
-                Err(error) => {
-                    if failed.as_ref().is_none_or(|(first, _)| index < *first) {
-                        failed = Some((index, error));
-                    }
-                    continue;
-                }
-            };
-            if !runs_by_name(sql) {
-                let dropped = kept.lock().insert(sql, &statement);
-                forgotten.statements.extend(dropped);
-            }
-            statements.insert(sql, statement);
-        }
-        if let Some(failed) = failed {
-            return Err(failed);
-        }
-        let all = texts.iter().filter_map(|sql| statements.get(sql).cloned());
-        Ok((all.collect(), forgotten))
-    }
-
     /// A name for a statement or a portal that nothing else has.
     pub(crate) fn new_name(&self) -> String {
         let number = self.named.fetch_add(1, Ordering::Relaxed);
         format!("{}_{number}", self.prefix)
-    }
-
-    fn ask_to_prepare(&self, name: &str, sql: &str) -> Result<Responses> {
-        self.check_ready()?;
-        Ok(self.wire.send(Request::extended(|messages| {
-            protocol::check_length("its text has", sql.len())?;
-            frontend::parse(name, sql, [], messages)?;
-            frontend::describe(b'S', name, messages)
-        })?))
-    }
-
-    async fn prepared(&self, name: &str, sql: &str, mut responses: Responses) -> Result<Statement> {
-        let mut params = Vec::new();
-        let mut fields = None;
-        let mut refused = None;
-        loop {
-            match responses.next().await {
-                None => return Err(responses.lost(refused)),
-                Some(Message::ParameterDescription(oids)) => params = oids,
-                Some(Message::RowDescription(columns)) => fields = Some(columns),
-                Some(Message::ErrorResponse(error)) => drop(refused.get_or_insert(error)),
-                Some(Message::ReadyForQuery(_)) => break,
-                Some(_) => {}
-            }
-        }
-        if let Some(error) = refused {
-            return Err(Error::database(*error));
-        }
-        let described = self.described(name, sql, &params, fields).await;
-        described.inspect_err(|_| self.close(name))
-    }
-
-    async fn described(
-        &self,
-        name: &str,
-        sql: &str,
-        params: &[u32],
-        fields: Option<Vec<protocol::Field>>,
-    ) -> Result<Statement> {
-        let oids = params
-            .iter()
-            .copied()
-            .chain(fields.iter().flatten().map(|field| field.type_oid));
-        let found = self.look_up(oids).await?;
-        let text = if name.is_empty() { sql } else { "" };
-        let params = params
-            .iter()
-            .map(|oid| found.get(*oid))
-            .collect::<Result<_>>()?;
-        let origins = fields.iter().flatten().map(|field| field.origin).collect();
-        let columns = fields
-            .map(|fields| {
-                let columns = fields.into_iter();
-                let known = columns.map(|it| Ok((it.name, found.get(it.type_oid)?)));
-                known.collect::<Result<_>>()
-            })
-            .transpose()?;
-        Ok(Statement {
-            origins,
-            delimiters: found.delimiters().clone(),
-            ..Statement::new(name.to_owned(), text.to_owned(), params, columns)
-        })
-    }
-
-    /// What types are.
-    pub(super) async fn look_up(&self, oids: impl Iterator<Item = u32>) -> Result<Catalogue> {
-        types::look_up(self, &self.types, oids).await
-    }
-
-    /// Has the server forget a statement. Nothing waits for the answer.
-    fn close(&self, name: &str) {
-        if name.is_empty() {
-            return;
-        }
-        let request = Request::extended(|messages| frontend::close(b'S', name, messages));
-        drop(request.map(|request| self.wire.send(request)));
-    }
-
-    /// Has the server forget the statement of a text, if it has one.
-    pub(crate) fn deallocate(&self, sql: &str) {
-        let statement = self.statements.lock().remove(sql);
-        if let Some(statement) = statement {
-            self.close(&statement.name);
-        }
-    }
-
-    /// Prepares a statement anew the next time, and asks again what its types are.
-    pub(crate) fn forget(&self, sql: &str) {
-        self.deallocate(sql);
-        self.forget_description(sql);
-        self.forget_types();
-    }
-
-    /// Asks again what a statement without a name takes and gives, the next time.
-    pub(crate) fn forget_description(&self, sql: &str) {
-        self.described.lock().remove(sql);
-    }
-
-    /// Asks again what types are, the next time.
-    pub(crate) fn forget_types(&self) {
-        self.types.lock().clear();
-    }
-
-    /// Sends executions of statements, all in one request: after a failure the server skips the rest.
-    pub(crate) fn run<'a, Formats>(
-        &self,
-        executions: impl IntoIterator<Item = Execution<'a, Formats>>,
-    ) -> Result<Responses>
-    where
-        Formats: ExactSizeIterator<Item = bool>,
-    {
-        self.check_ready()?;
-        let request = Request::extended(|messages| {
-            // What was parsed without a name is there until the next text is.
-            let mut parsed = None;
-            for execution in executions {
-                let Execution {
-                    statement,
-                    params,
-                    formats,
-                } = execution;
-                let is_unnamed = statement.has_no_name();
-                if parsed != Some(&*statement.text) || !is_unnamed {
-                    statement.write_parse(messages)?;
-                }
-                bind("", &statement.name, params, formats, messages)?;
-                if is_unnamed {
-                    parsed = Some(&*statement.text);
-                    // The columns may be others than when the statement was described.
-                    frontend::describe(b'P', "", messages)?;
-                }
-                frontend::execute("", 0, messages)?;
-            }
-            Ok(())
-        })?;
-        Ok(self.wire.send(request))
-    }
-
-    /// Opens a portal.
-    pub(crate) fn open(
-        &self,
-        portal: &str,
-        statement: &Statement,
-        params: &[Encoded],
-        formats: impl ExactSizeIterator<Item = bool>,
-    ) -> Result<Responses> {
-        self.check_ready()?;
-        Ok(self.wire.send(Request::extended(|messages| {
-            statement.write_parse(messages)?;
-            bind(portal, &statement.name, params, formats, messages)
-        })?))
-    }
-
-    /// Asks for the next rows of a portal, of which there may be more.
-    pub(crate) fn fetch(&self, portal: &str, most: u32) -> Result<Responses> {
-        self.check_ready()?;
-        let most = i32::try_from(most).unwrap_or(i32::MAX);
-        Ok(self.wire.send(Request::extended(|messages| {
-            frontend::execute(portal, most, messages)
-        })?))
-    }
-
-    /// Closes a portal. Nothing stops it from being sent.
-    pub(crate) fn close_portal(&self, portal: &str) -> Result<Responses> {
-        Ok(self.wire.send(Request::extended(|messages| {
-            frontend::close(b'P', portal, messages)
-        })?))
     }
 
     /// Sends a request of an operation.
@@ -610,72 +316,4 @@ impl Backend {
     pub(super) fn is_leased(&self) -> bool {
         self.is_leased.load(Ordering::Acquire)
     }
-
-    /// When the server was last heard.
-    fn heard(&self) -> Instant {
-        self.facts.heard.last()
-    }
-
-    /// Whether the connection has been silent for so long, or since `doubted`, that it may be dead.
-    pub(crate) fn is_suspect(&self, doubted: Option<Instant>) -> bool {
-        let heard = self.heard();
-        heard.elapsed() > TRUSTED || doubted.is_some_and(|doubted| heard <= doubted)
-    }
-
-    /// Asks the server whether it is there, in one round trip, and drops the socket if it does not say so in time. A check
-    /// that is under way is shared.
-    pub(crate) fn check(self: &Arc<Self>) -> impl Future<Output = bool> + Send + use<> {
-        let mut slot = self.check.lock();
-        if let Some(check) = &*slot {
-            return check.clone();
-        }
-        let backend = Arc::clone(self);
-        let asked = tokio::spawn(async move {
-            let answer = timeout(CHECK_TIMEOUT, backend.simple_query("")).await;
-            let is_there = matches!(answer, Ok(Ok(_)));
-            if !is_there {
-                backend.abandon();
-            }
-            backend.check.lock().take();
-            is_there
-        });
-        let check = async move { asked.await.unwrap_or(false) }.boxed().shared();
-        *slot = Some(check.clone());
-        check
-    }
-}
-
-fn bind(
-    portal: &str,
-    statement: &str,
-    params: &[Encoded],
-    formats: impl ExactSizeIterator<Item = bool>,
-    messages: &mut BytesMut,
-) -> std::io::Result<()> {
-    // Each has its length before it.
-    let lengths = params
-        .iter()
-        .map(|it| 4 + it.bytes().map_or(0, <[u8]>::len));
-    protocol::check_length("its parameters have", lengths.sum())?;
-    let written = frontend::bind(
-        portal,
-        statement,
-        params.iter().map(|it| i16::from(it.is_binary())),
-        params,
-        |param, out| {
-            Ok(match param.bytes() {
-                Some(bytes) => {
-                    out.extend_from_slice(bytes);
-                    IsNull::No
-                }
-                None => IsNull::Yes,
-            })
-        },
-        formats.map(i16::from),
-        messages,
-    );
-    written.map_err(|error| match error {
-        BindError::Serialization(error) => error,
-        BindError::Conversion(error) => std::io::Error::other(error),
-    })
 }
