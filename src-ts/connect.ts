@@ -1,6 +1,7 @@
 // A connection without a pool, as a user sees it: a pool of one stands behind it, and ends with it.
 import { ConnectionPoolConfigurationError } from './errors.js'
-import { configurationErrors, type ConnectionPoolOptions } from './options/pool.js'
+import type { ConnectionPoolOptions } from './options/pool.js'
+import { configurationErrors } from './options/pool/readers.js'
 import { checkObject } from './options/validate.js'
 import { ConnectionPool } from './pool.js'
 import type { CallOptions } from './query/bounds.js'

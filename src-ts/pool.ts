@@ -56,7 +56,9 @@ import {
 } from './options/durable.js'
 import { type NotifierOptions, resolveNotifierOptions } from './options/notifier.js'
 import { type ListenerOptions, resolveListenerOptions } from './options/listener.js'
-import { type ConnectionPoolOptions, checkPoolSize, resolvePoolOptions } from './options/pool.js'
+import type { ConnectionPoolOptions } from './options/pool.js'
+import { resolvePoolOptions } from './options/pool/resolve.js'
+import { checkPoolSize } from './options/pool/table.js'
 import { logTo, type ResolvedObservation } from './options/observation.js'
 import type {
   ChannelInput,
