@@ -3218,6 +3218,7 @@ interface PoolCloseOptions {
      */
     timeoutMs?: number | undefined;
 }
+
 /** The result of {@link ConnectionPool.status}. */
 interface ConnectionPoolStatus {
     /** The most connections that the pool may have. */

@@ -4,7 +4,8 @@
  * @packageDocumentation
  * @module pglisten
  */
-export { ConnectionPool, type ConnectionPoolStatus, type PoolCloseOptions } from './src-ts/pool.js'
+export { ConnectionPool, type ConnectionPoolStatus } from './src-ts/pool.js'
+export type { PoolCloseOptions } from './src-ts/pool/closing.js'
 export { connect, type ConnectOptions } from './src-ts/connect.js'
 export type {
   ChannelInput,

@@ -1,31 +1,17 @@
 // The pool: the public entry point, which makes connections and listeners.
-import { clearTimeout, setTimeout } from './native/timers.js'
 import { brand } from './brand.js'
-import { NativePool, type NativeConnectOptions, type NativeLease } from '#native'
+import { NativePool, type NativeConnectOptions } from '#native'
 import { bridge } from './native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from './native/inspect.js'
 import { PasswordAsker } from './native/password.js'
-import {
-  poolChannel,
-  queueChannel,
-  type PoolMessage,
-  type QueueMessage,
-} from './observe/channels.js'
-import { bounded, countdown, resolveCallOptions, type CallOptions } from './query/bounds.js'
-import { Connection, type LeaseSource } from './query/connection.js'
-import { ArgumentTypeError, ConnectionPoolExecuteError } from './errors.js'
+import { poolChannel, type PoolMessage } from './observe/channels.js'
+import { resolveCallOptions, type CallOptions } from './query/bounds.js'
+import { Connection } from './query/connection.js'
+import { ConnectionPoolExecuteError } from './errors.js'
 import { Notifier, type NotifierOwner, type WaitingNotifier } from './query/notifier.js'
-import {
-  END_BACKEND,
-  QueueWatch,
-  SUSPECTS,
-  USAGE,
-  type QueueOwner,
-  type SuspectRow,
-} from './observe/queue-watch.js'
+import { QueueWatch } from './observe/queue-watch.js'
 import type { QueueSuspect } from './observe/queue.js'
 import { observedNotify } from './query/observed.js'
-import type { QueryOptions } from './query/options.js'
 import type { QueryParameter } from './query/parameters/parameters.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
@@ -34,17 +20,13 @@ import type { DurableEvent, DurableEventOf } from './durable/event.js'
 import type { DurableOwner } from './durable/owner.js'
 import { explained } from './durable/states.js'
 import { Subscription } from './durable/subscription.js'
-import { PLAIN_TYPES } from './options/types.js'
-import { checkCallback } from './listen/arguments.js'
 import { Listener } from './listen/listener.js'
-import type { ListenerPools } from './listen/types.js'
-import type { ListenerWarning } from './deliver/events.js'
-import type { ListenerCallback } from './deliver/subscriptions.js'
 import type {
   Callbacks,
   ListenArguments,
   ListenOptions,
   ListenerArguments,
+  ListenerPools,
   WithParse,
 } from './listen/types.js'
 import {
@@ -68,38 +50,17 @@ import type {
   Schemas as SchemaTable,
   TextChannel,
 } from './options/schemas.js'
-import {
-  MAX_DELAY_MS,
-  checkChannel,
-  checkNumber,
-  checkOptions,
-  checkPayload,
-  checkString,
-  checkTogether,
-  checkObject,
-  expected,
-} from './options/validate.js'
+import { checkChannel, checkObject } from './options/validate.js'
+import { type PoolCloseOptions, resolveCloseOptions } from './pool/closing.js'
+import { PoolLeases } from './pool/leases.js'
+import { PoolListeners } from './pool/listeners.js'
+import { checkCallbacks, startListening } from './pool/listening.js'
+import { Payloads } from './pool/payloads.js'
+import { endQueueHolder, queueOwner } from './pool/queue.js'
 
 /** A listener with whatever payloads the signature says that was called. */
 // oxlint-disable-next-line typescript/no-explicit-any -- an implementation serves all of its overloads.
 type AnyListener = Listener<any>
-
-/** After this long a call that waits for a connection is told of, in milliseconds. */
-const LONG_WAIT_MS = 1000
-
-/** How long a look at the server's queue of notifications may take, in milliseconds. */
-const QUEUE_LOOK_TIMEOUT_MS = 5000
-
-/** How long `close()` waits for leased connections, in milliseconds. */
-const CLOSE_TIMEOUT_MS = 5000
-
-/** The options of {@link ConnectionPool.close}. */
-export interface PoolCloseOptions {
-  /**
-   * How long leased connections are waited for, in milliseconds, from 0 to 2147483647. @default 5000
-   */
-  timeoutMs?: number | undefined
-}
 
 /** The result of {@link ConnectionPool.status}. */
 export interface ConnectionPoolStatus {
@@ -127,12 +88,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
   readonly #sessions: (dsn: string) => NativePool
   readonly #schemas: SchemaTable | undefined
   readonly #observation: ResolvedObservation
-  readonly #acquireTimeoutMs: number
-  /** Leases connections, and says how their values are read and written. */
-  readonly #leases: LeaseSource
-  readonly #listeners = new Set<WeakRef<Listener<Record<string, unknown>>>>()
-  /** When there are so many, those that were collected are looked for: adding one costs the same on average, however many there are. */
-  #mostListeners = 64
+  readonly #leases: PoolLeases
+  readonly #payloads: Payloads
+  readonly #listeners = new PoolListeners()
   readonly #queueWatch: QueueWatch | undefined
   /** Those with payloads that wait. */
   readonly #notifiers = new Set<WaitingNotifier>()
@@ -148,13 +106,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    */
   constructor(options?: ConnectionPoolOptions<Schemas> | string) {
     const resolved = resolvePoolOptions(options)
-    this.#acquireTimeoutMs = resolved.acquireTimeoutMs
     this.#schemas = resolved.schemas
-    const lease = (channel?: string) =>
-      this.#acquire(channel === undefined ? 'gap callbacks' : `what handles channel \`${channel}\``)
-    const { types, observation } = resolved
-    this.#leases = Object.assign(lease, { types, observation })
-    this.#observation = observation
+    this.#payloads = new Payloads(resolved.schemas)
+    this.#observation = resolved.observation
     const asker = resolved.askPassword && new PasswordAsker(resolved.askPassword)
     const connectingTo = (connect: NativeConnectOptions) => {
       const native = new NativePool(
@@ -170,6 +124,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
       return native
     }
     this.#native = connectingTo(resolved.connect)
+    this.#leases = new PoolLeases(this.#native, resolved, this.#checkOpen, this.#listeners)
     this.#sessions = (dsn) => connectingTo(resolved.connectElsewhere(dsn))
     const { listenDsn } = resolved
     const session = listenDsn === undefined ? this.#native : this.#sessions(listenDsn)
@@ -177,7 +132,10 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     if (session !== this.#native) this.#native.leadsWhere(session)
     this.#pools = { session, own: this.#native }
     const { queueWatch } = resolved
-    this.#queueWatch = queueWatch && new QueueWatch(this.#queueOwner(), queueWatch)
+    if (queueWatch) {
+      const owner = queueOwner(this, this.#native, this.#leases, this.#listeners)
+      this.#queueWatch = new QueueWatch(owner, queueWatch)
+    }
     if (poolChannel.hasSubscribers) poolChannel.publish({ pool: this } satisfies PoolMessage)
   }
 
@@ -206,25 +164,17 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return this.#listener(options)
   }
 
-  #keep(listener: Listener<Record<string, unknown>>): void {
-    this.#listeners.add(new WeakRef(listener))
-    if (this.#listeners.size < this.#mostListeners) return
-    for (const reference of this.#listeners)
-      if (!reference.deref()) this.#listeners.delete(reference)
-    this.#mostListeners = Math.max(64, 2 * this.#listeners.size)
-  }
-
   #listener(options: ListenerOptions | undefined): AnyListener {
     this.#checkOpen()
     const resolved = resolveListenerOptions(options)
     const { dsn, parse } = resolved
     const listener = new Listener<Record<string, unknown>>(
       dsn === undefined ? this.#pools : { session: this.#sessions(dsn), own: this.#native },
-      this.#leases,
+      this.#leases.source,
       this.#schemas ? { ...resolved, parse: this.#schemas.parser(parse) } : resolved,
       this.#checkOpen,
     )
-    this.#keep(listener)
+    this.#listeners.add(listener)
     this.#queueWatch?.start()
     return listener
   }
@@ -255,32 +205,12 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     ...args: ListenArguments<Payloads, Schemas>
   ): Promise<Listener<Payloads>>
   async listen(callbacks: object, ...args: [options?: ListenOptions]): Promise<AnyListener> {
-    if (typeof callbacks !== 'object' || callbacks === null || Array.isArray(callbacks)) {
-      const what = 'an object with a callback for each channel, such as `{ orders: callback }`'
-      throw new ArgumentTypeError(expected('callbacks', what, callbacks))
-    }
-    for (const [channel, callback] of Object.entries(callbacks))
-      if (callback !== undefined) checkCallback(callback, `callbacks.${channel}`)
+    checkCallbacks(callbacks)
     const given: ListenOptions = args[0] === undefined ? {} : args[0]
     checkObject('options', given)
     const { retry, timeoutMs, ...options } = given
     const listener = this.#listener(options)
-    for (const [channel, callback] of Object.entries(callbacks) as [string, ListenerCallback][]) {
-      if (callback !== undefined) await listener.addCallback(channel, callback)
-    }
-    // Nobody else can hear of failed attempts before the listener is handed out.
-    const warn = ({ message, error }: ListenerWarning) => {
-      if (!error) return
-      listener.off('warning', warn)
-      process.emitWarning(message, { type: 'PglistenWarning', code: 'PGLISTEN_STARTUP' })
-    }
-    if (retry) listener.on('warning', warn)
-    try {
-      await listener.startup({ retry, timeoutMs })
-    } finally {
-      listener.off('warning', warn)
-    }
-    listener.listen()
+    await startListening(listener, callbacks, { retry, timeoutMs })
     return listener
   }
 
@@ -298,7 +228,10 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
    */
   async connection(options?: CallOptions): Promise<Connection> {
     const bounds = resolveCallOptions(options)
-    return Connection.leased(await this.#acquire('`pool.connection()`', bounds), this.#leases)
+    return Connection.leased(
+      await this.#leases.acquire('`pool.connection()`', bounds),
+      this.#leases.source,
+    )
   }
 
   /** Leases a connection of the pool: psqlpy's name of {@link ConnectionPool.connection}. */
@@ -331,7 +264,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     options?: CallOptions,
   ): Promise<void>
   async notify(channel: string, payload?: unknown, options?: CallOptions): Promise<void> {
-    const text = this.#encodeOne(channel, payload)
+    const text = this.#payloads.encodeOne(channel, payload)
     await this.#send('`pool.notify()`', channel, [text], options)
   }
 
@@ -362,14 +295,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     payloads: readonly unknown[],
     options?: CallOptions,
   ): Promise<void> {
-    if (!Array.isArray(payloads))
-      throw new ArgumentTypeError(expected('payloads', 'an array of payloads', payloads))
-    checkChannel(channel)
-    // A hole in the array counts as `undefined`.
-    const texts = Array.from(payloads, (payload, index) =>
-      this.#encode(channel, payload, `payloads[${index}]`),
-    )
-    checkTogether(texts)
+    const texts = this.#payloads.encodeMany(channel, payloads)
     await this.#notifyMany('`pool.notifyMany()`', channel, texts, options)
   }
 
@@ -395,7 +321,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     options: CallOptions | undefined,
   ): Promise<void> {
     return observedNotify(this.#observation, channel, texts, () =>
-      this.#use(holder, options, (connection, bounds) =>
+      this.#leases.use(holder, options, (connection, bounds) =>
         notify(connection, channel, texts, bounds),
       ),
     )
@@ -424,7 +350,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     checkChannel(channel)
     const owner: NotifierOwner = {
       checkOpen: this.#checkOpen,
-      encode: (payload) => this.#encodeOne(channel, payload),
+      encode: (payload) => this.#payloads.encodeOne(channel, payload),
       send: (texts, bounds) => this.#notifyMany('`pool.notifier()`', channel, texts, bounds),
       onWaiting: (notifier, waiting) => {
         if (waiting) this.#notifiers.add(notifier)
@@ -443,7 +369,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<QueryResult<Row>> {
-    return this.#use('`pool.execute()`', options, (connection, bounds) =>
+    return this.#leases.use('`pool.execute()`', options, (connection, bounds) =>
       connection.execute<Row>(sql, params, bounds),
     )
   }
@@ -454,7 +380,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<QueryResult<Row>> {
-    return this.#use('`pool.fetch()`', options, (connection, bounds) =>
+    return this.#leases.use('`pool.fetch()`', options, (connection, bounds) =>
       connection.fetch<Row>(sql, params, bounds),
     )
   }
@@ -465,7 +391,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<Row> {
-    return this.#use('`pool.fetchRow()`', options, (connection, bounds) =>
+    return this.#leases.use('`pool.fetchRow()`', options, (connection, bounds) =>
       connection.fetchRow<Row>(sql, params, bounds),
     )
   }
@@ -476,7 +402,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<Row | null> {
-    return this.#use('`pool.fetchRowOrNull()`', options, (connection, bounds) =>
+    return this.#leases.use('`pool.fetchRowOrNull()`', options, (connection, bounds) =>
       connection.fetchRowOrNull<Row>(sql, params, bounds),
     )
   }
@@ -487,7 +413,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<Value> {
-    return this.#use('`pool.fetchVal()`', options, (connection, bounds) =>
+    return this.#leases.use('`pool.fetchVal()`', options, (connection, bounds) =>
       connection.fetchVal<Value>(sql, params, bounds),
     )
   }
@@ -523,7 +449,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     const text = this.#schemas ? this.#schemas.encode(channel, payload) : payload
     const { signal, timeoutMs, ...event } = resolvePublishOptions(options)
     return explained(
-      this.#use('`pool.publish()`', { signal, timeoutMs }, (connection, bounds) =>
+      this.#leases.use('`pool.publish()`', { signal, timeoutMs }, (connection, bounds) =>
         // It checks that it is text.
         connection.publish(channel, text as string, { ...event, ...bounds }),
       ),
@@ -581,17 +507,7 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     suspect: Pick<QueueSuspect, 'processId' | 'backendStart'>,
     options?: CallOptions,
   ): Promise<boolean> {
-    checkOptions('suspect', suspect, Object.keys(suspect ?? {}))
-    const { processId, backendStart } = suspect
-    checkNumber('suspect.processId', processId, { min: 1, max: 2 ** 31 - 1, integer: true })
-    checkString('suspect.backendStart', backendStart)
-    const row = await this.#use('`pool.endQueueHolder()`', options, (connection, bounds) =>
-      connection.fetchRowOrNull<{ ended: boolean }>(END_BACKEND, [processId, backendStart], {
-        ...bounds,
-        types: PLAIN_TYPES,
-      }),
-    )
-    return row?.ended ?? false
+    return endQueueHolder(this.#leases, suspect, options)
   }
 
   /** Returns the numbers of connections and of calls that wait for one. */
@@ -640,111 +556,14 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     return printed('ConnectionPool', fields, how)
   }
 
-  /** What the watch of the server's queue needs of the pool. */
-  #queueOwner(): QueueOwner {
-    const live = () => [...this.#listeners].flatMap((reference) => reference.deref() ?? [])
-    const bounds = { timeoutMs: QUEUE_LOOK_TIMEOUT_MS }
-    const ask = <Result>(work: (connection: Connection, within: QueryOptions) => Promise<Result>) =>
-      this.#use('`queueWatch`', bounds, (connection, within) =>
-        work(connection, { ...within, types: PLAIN_TYPES }),
-      )
-    return {
-      isNeeded: () => live().some((listener) => listener.isStarted),
-      usage: async () => {
-        const look = (connection: Connection, within: QueryOptions) =>
-          connection.fetchVal<number>(USAGE, [], within)
-        const usage = await ask(look)
-        if (queueChannel.hasSubscribers)
-          queueChannel.publish({ pool: this, usage } satisfies QueueMessage)
-        return usage
-      },
-      suspects: async () => [
-        ...(await ask((connection, within) => connection.fetch<SuspectRow>(SUSPECTS, [], within))),
-      ],
-      owns: (processId) => {
-        const listens = live().some((one) => one.stats().session?.processId === processId)
-        return { isOwn: listens || this.#native.owns(processId), listens }
-      },
-      warn: (message, queue) => {
-        for (const listener of live())
-          if (listener.isStarted) listener.report('warning', { kind: 'queue', message, queue })
-      },
-    }
-  }
-
   async #close(timeoutMs: number): Promise<void> {
     this.#queueWatch?.stop()
     for (const notifier of this.#notifiers)
       notifier.abandon(new ConnectionPoolExecuteError('the pool is closed'))
-    const listeners = [...this.#listeners].map((reference) =>
-      reference.deref()?.shutdown({ timeoutMs }),
-    )
+    const listeners = this.#listeners.present().map((listener) => listener.shutdown({ timeoutMs }))
     const closed = bridge.call<void>((id) => this.#native.close(id, timeoutMs))
     await Promise.all([...listeners, closed])
-  }
-
-  async #acquire(holder: string, options: CallOptions = {}): Promise<NativeLease> {
-    this.#checkOpen()
-    const { signal, timeoutMs = this.#acquireTimeoutMs } = options
-    const leasing = bounded({ signal, timeoutMs }, (bounds) =>
-      bridge.call<NativeLease>((id) => this.#native.acquire(id, holder, bounds)),
-    )
-    const warning = setTimeout(() => this.#warnOfWait(holder), LONG_WAIT_MS).unref()
-    try {
-      return await leasing
-    } finally {
-      clearTimeout(warning)
-    }
-  }
-
-  /** Lets `work` use a connection of the pool, within the bounds of the whole call. */
-  async #use<Result>(
-    holder: string,
-    options: CallOptions | undefined,
-    work: (connection: Connection, bounds: CallOptions) => Promise<Result>,
-  ): Promise<Result> {
-    const left = countdown(resolveCallOptions(options))
-    // No `await using`: a context of `vm` on Node 20 and 22 has no `Symbol.asyncDispose`.
-    const connection = Connection.leased(await this.#acquire(holder, left()), this.#leases)
-    try {
-      return await work(connection, left())
-    } finally {
-      await connection.close()
-    }
-  }
-
-  /** Makes the text of a payload that may be left out. */
-  #encodeOne(channel: string, payload: unknown): string {
-    const isLeftOut = payload === undefined && !this.#schemas?.has(channel)
-    return this.#encode(channel, isLeftOut ? '' : payload)
-  }
-
-  /** Makes the text of a payload, and checks it. */
-  #encode(channel: string, payload: unknown, name = 'payload'): string {
-    checkChannel(channel)
-    const text = this.#schemas ? this.#schemas.encode(channel, payload) : payload
-    checkPayload(text, name)
-    return text
-  }
-
-  /** Tells the pool's listeners that a call finds no connection: a callback may be waiting for itself. */
-  #warnOfWait(holder: string): void {
-    const { maxSize, available, size } = this.status()
-    if (available > 0 || size < maxSize) return
-    const message =
-      `${holder} has waited for a connection of the pool for ${LONG_WAIT_MS} ms: all ${maxSize} are in use, ` +
-      `held by ${this.#native.holders()}. A callback that holds one and waits for another may wait for itself`
-    for (const reference of this.#listeners) {
-      reference.deref()?.report('warning', { kind: 'pool', message })
-    }
   }
 }
 
 brand(ConnectionPool, 'ConnectionPool')
-
-function resolveCloseOptions(options: PoolCloseOptions = {}): number {
-  checkOptions('options', options, ['timeoutMs'])
-  const { timeoutMs = CLOSE_TIMEOUT_MS } = options
-  checkNumber('timeoutMs', timeoutMs, { min: 0, max: MAX_DELAY_MS })
-  return timeoutMs
-}
