@@ -5,7 +5,7 @@ import type { ResolvedObservation } from '../options/observation.js'
 import { PLAIN_TYPES } from '../options/types.js'
 import { countdown, resolveCallOptions, type CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
-import { alone, type Companion } from '../query/flight.js'
+import { alone, type Companion } from '../query/transaction/flight.js'
 import type { QueryResult } from '../query/result.js'
 
 /** The pool that made a subscription. */

@@ -1,7 +1,7 @@
 // A partition of a subscription on the server: the statements by which it is worked.
 import type { ResolvedSubscriptionOptions } from '../options/durable.js'
 import type { Connection } from '../query/connection.js'
-import type { Companion } from '../query/flight.js'
+import type { Companion } from '../query/transaction/flight.js'
 import { toRows } from '../query/rows.js'
 import type { Transaction } from '../query/transaction.js'
 import type { NativeQueryOutput } from '#native'

@@ -6,7 +6,7 @@ import { Connection } from '../query/connection.js'
 import {
   resolveTransactionOptions,
   type ResolvedTransactionOptions,
-} from '../query/transaction-options.js'
+} from '../query/transaction/options.js'
 import { Transaction, endWith, type Opening } from '../query/transaction.js'
 import { eventOf, rawEvent, type DurableEvent, type Row, type Taken, type Way } from './event.js'
 import { NotTaken, type Outlet } from './outlet.js'

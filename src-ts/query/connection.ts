@@ -20,12 +20,12 @@ import {
   type Present,
 } from './queryable.js'
 import { checkFree, copyIn, occupant } from './occupant.js'
-import type { Companion } from './flight.js'
+import type { Companion } from './transaction/flight.js'
 import {
   resolveTransactionOptions,
   type ResolvedTransactionOptions,
   type TransactionOptions,
-} from './transaction-options.js'
+} from './transaction/options.js'
 import { isBegunAlready, Transaction, type Opening, type TransactionWork } from './transaction.js'
 import { checkFunction } from '../options/validate.js'
 import { UNOBSERVED, type ResolvedObservation } from '../options/observation.js'

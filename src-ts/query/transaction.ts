@@ -1,16 +1,10 @@
 // A transaction, or a part of one: statements that take effect together or not at all.
 import { brand } from '../brand.js'
-import type { NativeCommitOutcome, NativeCursor, NativeLease, NativeQueryOutput } from '#native'
+import type { NativeCursor, NativeLease, NativeQueryOutput } from '#native'
 import { Abandoned } from '../native/abandoned.js'
 import { bridge } from '../native/bridge.js'
 import { type InspectArguments, inspectCustom, printed } from '../native/inspect.js'
-import { unknownKind } from '../native/kinds.js'
-import {
-  ArgumentRangeError,
-  TransactionBeginError,
-  TransactionClosedError,
-  TransactionCommitError,
-} from '../errors.js'
+import { TransactionBeginError, TransactionClosedError, TransactionCommitError } from '../errors.js'
 import { checkFunction } from '../options/validate.js'
 import {
   bounded,
@@ -20,9 +14,17 @@ import {
   type CallBounds,
   type CallOptions,
 } from './bounds.js'
-import { Flight, type Companion } from './flight.js'
-import { quoteName } from './identifiers.js'
-import { Limits } from './limits.js'
+import {
+  WHOLE,
+  atSavepoint,
+  commit,
+  partOf,
+  rollback,
+  undo,
+  type Block,
+} from './transaction/block.js'
+import { Flight, type Companion } from './transaction/flight.js'
+import { Limits } from './transaction/limits.js'
 import { checkFree, copyIn, occupant, vacate, type Occupant, type Occupiable } from './occupant.js'
 import type { CursorScope } from './cursor.js'
 import type { ResolvedObservation } from '../options/observation.js'
@@ -38,7 +40,7 @@ import {
   typesOf,
   type Present,
 } from './queryable.js'
-import type { ResolvedTransactionOptions } from './transaction-options.js'
+import type { ResolvedTransactionOptions } from './transaction/options.js'
 
 /** The function that {@link Connection.transaction} and {@link Transaction.transaction} run within a transaction. */
 export type TransactionWork<Result> = (tx: Transaction) => Promise<Result> | Result
@@ -59,16 +61,6 @@ export function isBegunAlready(error: unknown): boolean {
   return error instanceof TransactionBeginError && error.message === BEGUN_ALREADY
 }
 
-/** The stretch of statements that a transaction consists of. */
-interface Block {
-  /** Its name in messages. */
-  what: string
-  /** The savepoint that begins it; `undefined` for a whole transaction. */
-  savepoint: string | undefined
-  /** How many transactions it is nested in. */
-  depth: number
-}
-
 /** @internal A transaction that begins together with its first statement. */
 export interface Opening {
   readonly tx: Promise<Transaction>
@@ -82,11 +74,6 @@ export const endWith = Symbol('endWith')
 const REFUSAL = 'A transaction is open on this connection: run its statements on the transaction'
 
 const BEGUN_ALREADY = 'A statement has begun a transaction on this connection, and it is still open'
-
-/** Begins the names of the savepoints of nested transactions, and of no other. */
-const OWN_SAVEPOINTS = 'pglisten:'
-
-const WHOLE: Block = { what: 'transaction', savepoint: undefined, depth: 0 }
 
 /** Rolls back what objects began that were collected as garbage. */
 const abandoned = new Abandoned()
@@ -272,7 +259,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
       await this.#expire(reason)
       throw reason
     }
-    await this.#end(() => this.#commit())
+    await this.#end(() => commit(this, this.#lease, this.#block))
   }
 
   /**
@@ -295,7 +282,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
         await flight.done(1)
       } catch (error) {
         // What is open by the failure is ended, before the next one begins.
-        await rollback(this.#lease, this.#block).catch(() => {})
+        await undo(this.#lease, this.#block).catch(() => {})
         throw error
       }
     })
@@ -315,7 +302,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
   async rollback(): Promise<void> {
     this.#checkOpen()
     this.#giveUpInner(new TransactionClosedError('The transaction was rolled back'))
-    await this.#end(() => this.#rollback())
+    await this.#end(() => rollback(this, this.#lease, this.#block))
   }
 
   /** Rolls the transaction back, unless it has ended. */
@@ -502,12 +489,11 @@ export class Transaction extends Queryable implements AsyncDisposable {
     owner: Owner,
     refusal: string,
     limits: Limits,
-    { depth: above }: Block,
+    outer: Block,
     lease: NativeLease,
   ): Promise<Transaction> {
-    const depth = above + 1
-    const savepoint = `"${OWN_SAVEPOINTS}${depth}"`
-    const block = { what: 'nested transaction', savepoint, depth }
+    const block = partOf(outer)
+    const { savepoint } = block
     return Transaction.#open(owner, refusal, limits, block, async () => {
       await observed(owner, 'begin', `SAVEPOINT ${savepoint}`, () =>
         bounded(limits.remaining({}), (bounds) =>
@@ -531,12 +517,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
   }
 
   async #atSavepoint(command: string, name: string, options?: CallOptions): Promise<void> {
-    if (typeof name === 'string' && name.startsWith(OWN_SAVEPOINTS)) {
-      throw new ArgumentRangeError(
-        `Expected \`name\` not to begin with \`${OWN_SAVEPOINTS}\`, as the savepoints of nested transactions do`,
-      )
-    }
-    await this.executeBatch(`${command} ${quoteName('name', name, 'a savepoint')}`, [], options)
+    await this.executeBatch(atSavepoint(command, name), [], options)
   }
 
   #checkOpen(): void {
@@ -566,7 +547,7 @@ export class Transaction extends Queryable implements AsyncDisposable {
     if (!this.#ending) {
       this.#giveUpInner(reason)
       this.#rejectGivenUp(reason)
-      void this.#end(() => this.#rollback())
+      void this.#end(() => rollback(this, this.#lease, this.#block))
     }
     await this.#ending?.catch(() => {})
   }
@@ -593,52 +574,9 @@ export class Transaction extends Queryable implements AsyncDisposable {
       this.#limits.end()
     }
   }
-
-  async #commit(): Promise<void> {
-    const { what, savepoint } = this.#block
-    const sql = savepoint === undefined ? 'COMMIT' : `RELEASE SAVEPOINT ${savepoint}`
-    const outcome = await observed(this, 'commit', sql, () =>
-      bridge.call<`${NativeCommitOutcome}`>((id) =>
-        savepoint === undefined
-          ? this.#lease.commit(id)
-          : this.#lease.releaseSavepoint(id, savepoint),
-      ),
-    )
-    switch (outcome) {
-      case 'committed':
-        return
-      case 'rolledBack':
-        throw new TransactionCommitError(
-          `The ${what} was rolled back: a statement in it had failed`,
-        )
-      case 'alreadyEnded':
-        throw new TransactionClosedError(
-          `A statement had ended the ${what} before it could be committed`,
-        )
-      default:
-        throw unknownKind('commit outcome', outcome)
-    }
-  }
-
-  async #rollback(): Promise<void> {
-    try {
-      const { savepoint } = this.#block
-      const sql = savepoint === undefined ? 'ROLLBACK' : `ROLLBACK TO SAVEPOINT ${savepoint}`
-      await observed(this, 'rollback', sql, () => rollback(this.#lease, this.#block))
-    } catch (error) {
-      // If a whole transaction cannot be rolled back, the connection is lost, and the transaction with it.
-      if (this.#block.savepoint !== undefined) throw error
-    }
-  }
 }
 
 brand(Transaction, 'Transaction')
-
-function rollback(lease: NativeLease, { savepoint }: Block): Promise<void> {
-  return bridge.call((id) =>
-    savepoint === undefined ? lease.rollback(id) : lease.rollbackSavepoint(id, savepoint),
-  )
-}
 
 /** Makes the function that ends a transaction whose object was collected. It must not reach the object. */
 function undoLater(
@@ -650,7 +588,7 @@ function undoLater(
 ): () => void {
   return () => {
     limits.end()
-    rollback(lease, block)
+    undo(lease, block)
       .then(
         () => {
           process.emitWarning(

@@ -1,7 +1,7 @@
 // How a transaction begins: its options, and the statement that they make.
-import { checkBoolean, checkOneOf, checkOptions } from '../options/validate.js'
-import { checkWait } from '../options/wait.js'
-import type { CallOptions } from './bounds.js'
+import { checkBoolean, checkOneOf, checkOptions } from '../../options/validate.js'
+import { checkWait } from '../../options/wait.js'
+import type { CallOptions } from '../bounds.js'
 
 /**
  * What a transaction sees of others, by the [names of the SQL

@@ -1,8 +1,8 @@
 // The bounds of a transaction: a signal, a time, and those of the transaction that it is nested in.
-import { clearTimeout, setTimeout } from '../native/timers.js'
-import { ConnectionTimeoutError } from '../errors.js'
-import { watchAbort } from '../native/abort.js'
-import type { CallBounds, CallOptions } from './bounds.js'
+import { clearTimeout, setTimeout } from '../../native/timers.js'
+import { ConnectionTimeoutError } from '../../errors.js'
+import { watchAbort } from '../../native/abort.js'
+import type { CallBounds, CallOptions } from '../bounds.js'
 
 /** @internal The bounds of a transaction, from its begin on. */
 export class Limits {

@@ -1,13 +1,13 @@
 // Statements of this package's own that are sent together with the begin and the end of transactions.
 import type { NativeLease, NativeQueryOutput } from '#native'
-import { PglistenError } from '../errors.js'
-import { bridge } from '../native/bridge.js'
-import { completedBefore } from '../native/native-errors.js'
-import { DEFAULT_TYPES } from '../options/types.js'
-import { bounded, type CallOptions } from './bounds.js'
-import { observed, type Observable } from './observed.js'
-import { splitPipeline, textOf, toPipelineLists } from './pipeline.js'
-import type { QueryParameter } from './parameters/parameters.js'
+import { PglistenError } from '../../errors.js'
+import { bridge } from '../../native/bridge.js'
+import { completedBefore } from '../../native/native-errors.js'
+import { DEFAULT_TYPES } from '../../options/types.js'
+import { bounded, type CallOptions } from '../bounds.js'
+import { observed, type Observable } from '../observed.js'
+import { splitPipeline, textOf, toPipelineLists } from '../pipeline.js'
+import type { QueryParameter } from '../parameters/parameters.js'
 
 /** @internal A statement that is sent with others. */
 export type Companion = readonly [sql: string, params: readonly QueryParameter[]]
