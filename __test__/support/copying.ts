@@ -74,3 +74,6 @@ export const ENDLESS = "COPY (SELECT generate_series(1, 100000000), repeat('x', 
 /** Some data, and then nothing for a minute. */
 export const PAUSING =
   "COPY (SELECT n::text FROM generate_series(1, 5000) n UNION ALL SELECT 'y' FROM pg_sleep(60)) TO STDOUT"
+
+/** More than a reader is given at once, and less than sockets and buffers hold. */
+export const ALL_SENT = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000)) TO STDOUT"

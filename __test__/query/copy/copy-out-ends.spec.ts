@@ -2,6 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import {
@@ -14,13 +15,22 @@ import {
   type CallOptions,
   type CopyStream,
 } from 'pglisten'
-import { copyScene, ENDLESS, lockTable, PAUSING, type Scene } from '../../support/copying.js'
+import {
+  ALL_SENT,
+  copyScene,
+  ENDLESS,
+  lockTable,
+  PAUSING,
+  type Scene,
+} from '../../support/copying.js'
 import { openListener, uniqueChannel } from '../../support/listener.js'
 import { waitFor, within } from '../../../lab/wait.js'
 
 /** A statement, and how the reader comes to its phase. `reach` resolves there, with the read that is under way, if one is. */
 interface Phase {
   sql(scene: Scene): string
+  /** Whether nothing is missing of what the server has sent, so that its death takes nothing away. */
+  isSent?: true
   reach(
     t: ExecutionContext,
     scene: Scene,
@@ -57,7 +67,19 @@ const PHASES: Record<string, Phase> = {
       return { read }
     },
   },
+  'when the server has sent everything': {
+    sql: () => ALL_SENT,
+    isSent: true,
+    async reach(_, scene, chunks) {
+      await chunks.next()
+      await scene.waits('ClientRead')
+      return { read: undefined }
+    },
+  },
 }
+
+/** How long a `COPY` may take that is ended by its time. */
+const TIMEOUT_MS = 3000
 
 /** Reads to the end, or to an error, which it rejects with. */
 async function drain(chunks: AsyncIterator<Uint8Array>, read = chunks.next()): Promise<void> {
@@ -138,7 +160,7 @@ for (const [name, phase] of Object.entries(PHASES)) {
     string,
     () => {
       options: CallOptions
-      expire: () => void
+      expire: () => Promise<void> | void
       check: (t: ExecutionContext, error: unknown) => void
     }
   > = {
@@ -153,8 +175,8 @@ for (const [name, phase] of Object.entries(PHASES)) {
     },
     'its time': () => ({
       // It begins before the phase is reached.
-      options: { timeoutMs: 3000 },
-      expire: () => {},
+      options: { timeoutMs: TIMEOUT_MS },
+      expire: () => sleep(TIMEOUT_MS),
       check: (t, error) => t.true(error instanceof ConnectionTimeoutError, String(error)),
     }),
   }
@@ -166,13 +188,39 @@ for (const [name, phase] of Object.entries(PHASES)) {
         const { options, expire, check } = make()
         const chunks = scene.connection.copyTo(phase.sql(scene), options)[Symbol.asyncIterator]()
         const reached = await phase.reach(t, scene, chunks)
-        expire()
+        await expire()
         check(t, await t.throwsAsync(drain(chunks, reached.read)))
         await goesOn(t, scene)
         t.deepEqual(await chunks.next(), { done: true, value: undefined })
       },
     )
   }
+
+  test.serial(`${name} the end of its connection ends it`, async (t) => {
+    const scene = await copyScene(t)
+    const chunks = scene.connection.copyTo(phase.sql(scene))[Symbol.asyncIterator]()
+    const { read } = await phase.reach(t, scene, chunks)
+    await within(scene.connection.close())
+    await t.throwsAsync(drain(chunks, read), { instanceOf: ConnectionClosedError })
+    await using next = await scene.pool.connection()
+    t.is(await next.fetchVal('SELECT pg_backend_pid()'), scene.processId)
+  })
+
+  test.serial(`${name} the end of its transaction ends it`, async (t) => {
+    const scene = await copyScene(t)
+    const tx = await scene.connection.begin()
+    const chunks = tx.copyTo(phase.sql(scene))[Symbol.asyncIterator]()
+    const { read } = await phase.reach(t, scene, chunks)
+    await t.throwsAsync(tx.commit(), {
+      instanceOf: ConnectionExecuteError,
+      message: /A COPY is open/,
+    })
+    await within(tx.rollback())
+    await t.throwsAsync(drain(chunks, read), { instanceOf: TransactionClosedError })
+    await goesOn(t, scene)
+  })
+
+  if (phase.isSent) continue
 
   test.serial(`${name} the death of its backend ends it`, async (t) => {
     const scene = await copyScene(t)
@@ -188,16 +236,6 @@ for (const [name, phase] of Object.entries(PHASES)) {
     await t.throwsAsync(scene.connection.execute('SELECT 1'), { instanceOf: ConnectionClosedError })
   })
 
-  test.serial(`${name} the end of its connection ends it`, async (t) => {
-    const scene = await copyScene(t)
-    const chunks = scene.connection.copyTo(phase.sql(scene))[Symbol.asyncIterator]()
-    const { read } = await phase.reach(t, scene, chunks)
-    await within(scene.connection.close())
-    await t.throwsAsync(drain(chunks, read), { instanceOf: ConnectionClosedError })
-    await using next = await scene.pool.connection()
-    t.is(await next.fetchVal('SELECT pg_backend_pid()'), scene.processId)
-  })
-
   test.serial(`${name} the end of its pool ends it`, async (t) => {
     const scene = await copyScene(t)
     const chunks = scene.connection.copyTo(phase.sql(scene))[Symbol.asyncIterator]()
@@ -205,20 +243,6 @@ for (const [name, phase] of Object.entries(PHASES)) {
     await within(scene.pool.close({ timeoutMs: 100 }))
     await t.throwsAsync(drain(chunks, read), { instanceOf: ConnectionClosedError })
     await scene.witness.isGone(scene.processId)
-  })
-
-  test.serial(`${name} the end of its transaction ends it`, async (t) => {
-    const scene = await copyScene(t)
-    const tx = await scene.connection.begin()
-    const chunks = tx.copyTo(phase.sql(scene))[Symbol.asyncIterator]()
-    const { read } = await phase.reach(t, scene, chunks)
-    await t.throwsAsync(tx.commit(), {
-      instanceOf: ConnectionExecuteError,
-      message: /A COPY is open/,
-    })
-    await within(tx.rollback())
-    await t.throwsAsync(drain(chunks, read), { instanceOf: TransactionClosedError })
-    await goesOn(t, scene)
   })
 }
 

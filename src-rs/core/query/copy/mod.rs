@@ -100,6 +100,7 @@ struct Answer {
     responses: Responses,
     refused: Option<Error>,
     rows: u64,
+    is_whole: bool,
 }
 
 impl Answer {
@@ -108,11 +109,15 @@ impl Answer {
             responses,
             refused: None,
             rows: 0,
+            is_whole: false,
         }
     }
 
     /// The next message that is not read here. `None`: the request is answered.
     async fn next(&mut self) -> Result<Option<Message>> {
+        if self.is_whole {
+            return Ok(None);
+        }
         loop {
             match self.responses.next().await {
                 None => {
@@ -123,7 +128,10 @@ impl Answer {
                     let _ = self.refused.get_or_insert_with(|| Error::database(*error));
                 }
                 Some(Message::CommandComplete(tag)) => self.rows = rows(&tag),
-                Some(Message::ReadyForQuery(_)) => return Ok(None),
+                Some(Message::ReadyForQuery(_)) => {
+                    self.is_whole = true;
+                    return Ok(None);
+                }
                 Some(message) => return Ok(Some(message)),
             }
         }

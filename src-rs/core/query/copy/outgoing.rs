@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Ending};
-use crate::base::error::Result;
+use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::{Message, Request};
 use crate::query::backend::Backend;
 
@@ -111,7 +111,8 @@ impl Outlet {
     }
 }
 
-/// Runs a `COPY TO STDOUT`, and gives the number of its rows. Once `is_unwanted` is cancelled, data is dropped as it comes.
+/// Runs a `COPY TO STDOUT`, and gives the number of its rows. Once `is_unwanted` is cancelled, data is dropped as it comes, and the outcome
+/// is an error, also if the server had sent all of it.
 pub(crate) async fn copy_out(
     backend: &Backend,
     sql: &str,
@@ -120,11 +121,15 @@ pub(crate) async fn copy_out(
 ) -> Result<u64> {
     let mut answer = Answer::of(backend.send(Request::simple(sql)?)?);
     let passing = is_unwanted.run_until_cancelled(outlet.pass(&mut answer));
-    match passing.await {
-        Some(passed) => passed?,
-        None => while answer.next().await?.is_some() {},
+    if let Some(passed) = passing.await {
+        passed?;
+        return answer.outcome();
     }
-    answer.outcome()
+    while answer.next().await?.is_some() {}
+    answer.outcome().and(Err(Error::new(
+        ErrorKind::Aborted,
+        "the data was dropped",
+    )))
 }
 
 #[cfg(test)]

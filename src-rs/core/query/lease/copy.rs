@@ -80,6 +80,8 @@ impl Lease {
                 _ if !is_in_block => return outcome,
                 Ok(_) => RELEASE,
                 Err(_) if is_given_up.load(Ordering::Acquire) => UNDO,
+                // The server had sent everything when the bound was reached.
+                Err(_) if connection.transaction_status() == TransactionStatus::Active => RELEASE,
                 Err(_) => return outcome,
             };
             let cleaned = connection.brief(connection.simple_query(cleaning)).await;
