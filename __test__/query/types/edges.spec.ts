@@ -90,3 +90,14 @@ test('an xml that names its encoding is taken as the text that it is', async (t)
     t.regex(stored, /<a>é€<\/a>$/)
   }
 })
+
+test('null is a parameter of every type, also of one without a binary format', async (t) => {
+  const connection = await connect(t)
+  const types = await connection.fetch<{ name: string }>(
+    `SELECT oid::regtype::text AS name FROM pg_type WHERE typtype <> 'p' AND typnamespace = 'pg_catalog'::regnamespace`,
+  )
+  t.true(types.some(({ name }) => name === 'aclitem'))
+  for (const { name } of types)
+    t.is(await connection.fetchVal(`SELECT $1::${name}`, [null], { prepared: false }), null, name)
+  t.is(await connection.executeMany('SELECT $1::aclitem', [[null], ['postgres=r/postgres']]), 2)
+})

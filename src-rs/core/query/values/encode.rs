@@ -66,7 +66,8 @@ pub fn encode_params(params: &[Param], types: &[(Codec, Type)]) -> Result<Vec<En
 fn encode(codec: &Codec, param: &Param) -> std::result::Result<Encoded, Mismatch> {
     if *param == Param::Null {
         return Ok(Encoded {
-            is_binary: true,
+            // Not every type has a binary format, and the server asks for one also where there are no bytes in it.
+            is_binary: false,
             bytes: None,
         });
     }
