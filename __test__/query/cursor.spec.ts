@@ -135,6 +135,11 @@ test('a rollback to a savepoint ends the cursors that were opened behind it', as
     })
     await tx.rollbackToSavepoint('before')
     await cursor.close()
+    await t.throwsAsync(tx.cursor('FETCH 1 FROM another').fetch(), {
+      instanceOf: DatabaseError,
+      message: 'cursor "another" does not exist',
+    })
+    await tx.rollback()
   })
 })
 

@@ -55,13 +55,15 @@ impl Portal {
         let mut rows = Rows::new(&self.prepared);
         let answered = answer::read(backend, responses, 1, |part| rows.take(part)).await;
         let told = answer::told(asked).await;
-        answered.map_err(|error| match error.sql_state() {
-            // Its transaction has ended, or the savepoint that it was opened behind was rolled back to.
-            Some("34000") => error.saying(
-                "the cursor has ended: it ends with its transaction, and with a rollback to a savepoint before it"
-                    .to_owned(),
-            ),
-            _ => error,
+        answered.map_err(|error| {
+            // Its transaction has ended, or the savepoint that it was opened behind was rolled back to. A `FETCH` names another cursor.
+            if error.sql_state() == Some("34000") && error.message.contains(&self.name) {
+                return error.saying(
+                    "the cursor has ended: it ends with its transaction, and with a rollback to a savepoint before it"
+                        .to_owned(),
+                );
+            }
+            error
         })?;
         let statement = &self.prepared.statement;
         rows.finish(backend, statement, self.manner, told.as_ref())
