@@ -13,6 +13,7 @@ import { QueueWatch } from './observe/queue-watch.js'
 import type { QueueSuspect } from './observe/queue.js'
 import { observedNotify } from './query/observed.js'
 import type { QueryParameter } from './query/parameters/parameters.js'
+import { asTheyAre } from './query/parameters/taken.js'
 import { notify } from './query/queryable.js'
 import type { QueryResult } from './query/result.js'
 import { Durable } from './durable/durable.js'
@@ -369,8 +370,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<QueryResult<Row>> {
+    const values = asTheyAre(params)
     return this.#leases.use('`pool.execute()`', options, (connection, bounds) =>
-      connection.execute<Row>(sql, params, bounds),
+      connection.execute<Row>(sql, values, bounds),
     )
   }
 
@@ -380,8 +382,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<QueryResult<Row>> {
+    const values = asTheyAre(params)
     return this.#leases.use('`pool.fetch()`', options, (connection, bounds) =>
-      connection.fetch<Row>(sql, params, bounds),
+      connection.fetch<Row>(sql, values, bounds),
     )
   }
 
@@ -391,8 +394,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<Row> {
+    const values = asTheyAre(params)
     return this.#leases.use('`pool.fetchRow()`', options, (connection, bounds) =>
-      connection.fetchRow<Row>(sql, params, bounds),
+      connection.fetchRow<Row>(sql, values, bounds),
     )
   }
 
@@ -402,8 +406,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<Row | null> {
+    const values = asTheyAre(params)
     return this.#leases.use('`pool.fetchRowOrNull()`', options, (connection, bounds) =>
-      connection.fetchRowOrNull<Row>(sql, params, bounds),
+      connection.fetchRowOrNull<Row>(sql, values, bounds),
     )
   }
 
@@ -413,8 +418,9 @@ export class ConnectionPool<Schemas extends ChannelSchemas = NoSchemas> implemen
     params?: readonly QueryParameter[],
     options?: CallOptions,
   ): Promise<Value> {
+    const values = asTheyAre(params)
     return this.#leases.use('`pool.fetchVal()`', options, (connection, bounds) =>
-      connection.fetchVal<Value>(sql, params, bounds),
+      connection.fetchVal<Value>(sql, values, bounds),
     )
   }
 

@@ -14,6 +14,7 @@ import {
   ConnectionPool,
   ConnectionPoolExecuteError,
   DatabaseError,
+  type QueryParameter,
 } from 'pglisten'
 import { connect, openPool } from '../support/connect.js'
 import { uniqueName } from '../../lab/unique-name.js'
@@ -347,6 +348,43 @@ test('two hundred callers share three connections', async (t) => {
   )
   t.true((await watching) <= 3)
   t.true(pool.status().size <= 3)
+})
+
+test('a call that waits for a connection has the parameters that it was given', async (t) => {
+  const pool = await openPool(t, { maxDbPoolSize: 1 })
+  const held = await pool.connection()
+  const bytes = Buffer.from('then')
+  const list = [1, 2]
+  const object = { a: { b: 'then' } }
+  const at = new Date(0)
+  class Parameters extends Array<QueryParameter> {}
+  const sql =
+    'SELECT $1::bytea AS bytes, $2::int4[] AS list, $3::jsonb AS object, $4::timestamptz AS at'
+  const given = Parameters.from([bytes, list, object, at])
+  const row = {
+    bytes: Buffer.from('then'),
+    list: [1, 2],
+    object: { a: { b: 'then' } },
+    at: new Date(0),
+  }
+  const calls = [
+    pool.execute(sql, given).then(([first]) => first),
+    pool.fetch(sql, given).then(([first]) => first),
+    pool.fetchRow(sql, given),
+    pool.fetchRowOrNull(sql, given),
+  ]
+  const value = pool.fetchVal(
+    'SELECT $3::jsonb FROM (SELECT $1::bytea, $2::int4[], $4::timestamptz) x',
+    given,
+  )
+  bytes.fill(0)
+  list.push(3)
+  object.a.b = 'now'
+  at.setTime(1)
+  given.length = 0
+  await held.close()
+  for (const call of calls) t.deepEqual(await call, row)
+  t.deepEqual(await value, { a: { b: 'then' } })
 })
 
 for (const encoding of ['LATIN1', 'SQL_ASCII']) {

@@ -1,4 +1,4 @@
-// Parameters as they are at the moment of a call that encodes them later, once the server has told their types.
+// Parameters as they are at the moment of a call that needs them later, once a connection is there or the server has told their types.
 import { types } from 'node:util'
 import { isAsked } from './lists.js'
 import { BoundedArray } from '../values/bounded-array.js'
@@ -46,6 +46,14 @@ export function copyOf(value: object): { readonly copy: object; readonly isWhole
     // A getter or a proxy of the user's. Whether that matters depends on who reads the value.
     return { copy: value, isWhole: false }
   }
+}
+
+/** Copies parameters, as far as they can be copied, for a call that is begun once a connection is there. */
+export function asTheyAre<Params>(params: Params): Params {
+  const copy = (value: unknown) =>
+    typeof value === 'object' && value !== null ? copyOf(value).copy : value
+  // Also those of a subclass, which is not copied itself.
+  return (Array.isArray(params) ? Array.from(params, copy) : copy(params)) as Params
 }
 
 class Copier {
