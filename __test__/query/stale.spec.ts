@@ -267,6 +267,12 @@ for (const prepared of [true, false]) {
     ['of another kind, for null', 'int4', 'uuid', null, 'null'],
     ['of another kind, for a boolean', 'int4', 'bool', true, 'true'],
     ['text', 'int4', 'text', 'word', 'word'],
+    // What a server says of a value for these is of no class of wrong data.
+    ['no path in JSON', 'jsonpath', 'text', 'two words', 'two words'],
+    ['no name of a table', 'regclass', 'text', 'two words', 'two words'],
+    ['no name of a role', 'regrole', 'text', 'no_such_role', 'no_such_role'],
+    ['no name of a schema', 'regnamespace', 'text', 'no_such_schema', 'no_such_schema'],
+    ['no domain any more', 'information_schema.cardinal_number', 'int4', -1, '-1'],
   ] as const) {
     test(`a parameter whose type is ${what} now is written as that (${prepared ? 'prepared' : 'without a name'})`, async (t) => {
       const connection = await connect(t)

@@ -194,7 +194,12 @@ fn marked(error: Error, prepared: &Prepared) -> Error {
     let is_of_parameters = match error.sql_state() {
         // What cannot be read of an answer was executed.
         None => error.kind == ErrorKind::Execute && !error.again.may_harm,
-        Some(state) => error.again.stage == Stage::Unbound && refuses_parameters(state),
+        // What is of the plan alone is tried again also where something was sent before.
+        Some(state) => {
+            error.again.stage == Stage::Unbound
+                && refuses_parameters(state)
+                && !names_a_plan(&error)
+        }
     };
     Error {
         again: Again {
@@ -217,9 +222,14 @@ fn behind(error: Error, done: usize) -> Error {
     }
 }
 
-/// Whether a server may say this of a parameter: that its type does not read it (`data_exception`), or that nothing is there for its type.
+/// Whether a server may say this of a parameter that was written for another type. By the classes of what it says, the value is not one of its
+/// type (22), not one that its domain takes (23, and P0 from a function that checks it), names nothing that there is (42, 3F), as one for
+/// `regclass` or `regnamespace` may, or cannot be read by the type of an extension (XX); or nothing is there for its type (42).
 fn refuses_parameters(sql_state: &str) -> bool {
-    sql_state.starts_with("22") || refuses_types(sql_state)
+    matches!(
+        sql_state.get(..2),
+        Some("22" | "23" | "3F" | "42" | "P0" | "XX")
+    )
 }
 
 /// Whether a server says this of types (`datatype_mismatch`, `cannot_coerce`, `undefined_function`, `ambiguous_function`). With the types that
