@@ -620,6 +620,20 @@ for (const prepared of [true, false]) {
     )
     t.deepEqual([...results[1]], [{ a: 1 }])
     t.deepEqual([...results[4]], [{ b: 2n, c: true }])
+    // In the place of one that was there before.
+    const [, , again] = await connection.transaction(async (tx) => {
+      await tx.execute('DECLARE c CURSOR FOR SELECT 1 AS a')
+      return tx.pipeline(['CLOSE c', `DECLARE c CURSOR FOR ${values}`, 'FETCH 10 FROM c'], options)
+    })
+    t.deepEqual([...again], [...(await connection.fetch(values))])
+    const [, , fewer] = await connection.transaction(async (tx) => {
+      await tx.execute(`DECLARE c CURSOR FOR ${values}`)
+      return tx.pipeline(
+        ['CLOSE c', 'DECLARE c CURSOR FOR SELECT 2 AS b', 'FETCH 10 FROM c'],
+        options,
+      )
+    })
+    t.deepEqual([...fewer], [{ b: 2 }])
     // A type whose values cross as text: nobody could tell before.
     await t.throwsAsync(
       connection.transaction((tx) =>

@@ -126,10 +126,9 @@ pub(crate) async fn copy_out(
         return answer.outcome();
     }
     while answer.next().await?.is_some() {}
-    answer.outcome().and(Err(Error::new(
-        ErrorKind::Aborted,
-        "the data was dropped",
-    )))
+    answer
+        .outcome()
+        .and(Err(Error::new(ErrorKind::Aborted, "the data was dropped")))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::base::error::{Error, ErrorKind, Result};
 use crate::protocol::{Origin, copy_refused};
 use crate::query::backend::{Backend, Statement};
 use crate::query::fields::Asked;
-use crate::query::sql_text::streams_a_copy;
+use crate::query::sql_text::{runs_by_name, streams_a_copy};
 use crate::query::values::{
     Choice, Codec, Dates, Encoded, Param, RecordColumn, RecordEncoder, base_name, encode_params,
     type_name,
@@ -70,9 +70,13 @@ impl Plan {
         };
         let params = statement.params.iter();
         let mut result = Layout::of(statement.columns.as_deref(), choice);
-        if result.formats.is_empty() && statement.has_no_name() {
+        let formats = &mut result.formats;
+        if statement.has_no_name() && formats.is_empty() {
             // Columns that it may have by the time it is executed are of types that mostly cross in the binary format.
-            result.formats.push(true);
+            formats.push(true);
+        } else if runs_by_name(&statement.text) && formats.iter().all(|it| *it == formats[0]) {
+            // What is sent before it may have the cursor replaced by one of more columns or fewer, which one format for all of them fits.
+            formats.truncate(1);
         }
         Self {
             params: params
