@@ -320,7 +320,13 @@ for (const [name, use] of [
     t.is(connection.transactionStatus, 'active')
     // One that fails, and one that is of nothing.
     const failed = t.throwsAsync(connection.execute('SELECT 1 / 0'))
-    await t.throwsAsync(use(connection), { instanceOf: DatabaseError, message: /is aborted/ })
+    const refused = await t.throwsAsync(use(connection))
+    // What has failed may have been answered when this is called.
+    t.true(
+      refused instanceof TransactionBeginError ||
+        (refused instanceof DatabaseError && refused.sqlState === '25P02'),
+      String(refused),
+    )
     await failed
     await t.throwsAsync(use(connection), { instanceOf: TransactionBeginError })
     await connection.execute('ROLLBACK')
