@@ -456,8 +456,9 @@ type BinaryCopySource = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8A
  * server up, with some MiB on the way.
  *
  * An early end of the reading (`break`, `destroy()`, `cancel()`, {@link CopyStream.close}) cancels the `COPY` on the server.
- * The connection can be used again then; a transaction goes on too. So does the collection as garbage of a stream that
- * nobody reads any more.
+ * The connection can be used again then; a transaction goes on too, without what an `INSERT … RETURNING` in the `COPY` did. Outside of a
+ * transaction that stays if the server had sent everything by then. So it is with the collection as garbage of a stream that nobody reads
+ * any more.
  *
  * Reading rejects with {@link ConnectionExecuteError} when the statement is no `COPY TO STDOUT`, and as
  * {@link Queryable.execute} does.
