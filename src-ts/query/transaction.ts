@@ -56,9 +56,12 @@ interface Place extends Occupant {
 type Owner = Occupiable &
   Pick<Queryable, typeof typesOf | typeof observationOf | typeof backendOf | typeof boundsOf>
 
+/** Errors of transactions that were not begun because a statement had begun one already. */
+const begunAlready = new WeakSet()
+
 /** @internal Whether a transaction was not begun because a statement had begun one already. */
 export function isBegunAlready(error: unknown): boolean {
-  return error instanceof TransactionBeginError && error.message === BEGUN_ALREADY
+  return error instanceof TransactionBeginError && begunAlready.has(error)
 }
 
 /** @internal A transaction that begins together with its first statement. */
@@ -72,8 +75,6 @@ export interface Opening {
 export const endWith = Symbol('endWith')
 
 const REFUSAL = 'A transaction is open on this connection: run its statements on the transaction'
-
-const BEGUN_ALREADY = 'A statement has begun a transaction on this connection, and it is still open'
 
 /** Rolls back what objects began that were collected as garbage. */
 const abandoned = new Abandoned()
@@ -157,7 +158,11 @@ export class Transaction extends Queryable implements AsyncDisposable {
         ),
       )
       if (!begun) {
-        throw new TransactionBeginError(BEGUN_ALREADY)
+        const error = new TransactionBeginError(
+          'A statement has begun a transaction on this connection, and it is still open',
+        )
+        begunAlready.add(error)
+        throw error
       }
       return leased
     })
