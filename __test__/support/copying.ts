@@ -77,3 +77,6 @@ export const PAUSING =
 
 /** More than a reader is given at once, and less than sockets and buffers hold. */
 export const ALL_SENT = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000)) TO STDOUT"
+
+/** Two chunks and a bit: that waits for the second one to be read, with the whole answer taken from the socket. */
+export const ALL_HERE = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 140)) TO STDOUT"

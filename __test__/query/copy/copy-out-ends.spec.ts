@@ -16,6 +16,7 @@ import {
   type CopyStream,
 } from 'pglisten'
 import {
+  ALL_HERE,
   ALL_SENT,
   copyScene,
   ENDLESS,
@@ -36,6 +37,12 @@ interface Phase {
     scene: Scene,
     chunks: AsyncIterator<Uint8Array>,
   ): Promise<{ read: Promise<IteratorResult<Uint8Array>> | undefined }>
+}
+
+async function untilSent(_: ExecutionContext, scene: Scene, chunks: AsyncIterator<Uint8Array>) {
+  await chunks.next()
+  await scene.waits('ClientRead')
+  return { read: undefined }
 }
 
 const PHASES: Record<string, Phase> = {
@@ -70,11 +77,12 @@ const PHASES: Record<string, Phase> = {
   'when the server has sent everything': {
     sql: () => ALL_SENT,
     isSent: true,
-    async reach(_, scene, chunks) {
-      await chunks.next()
-      await scene.waits('ClientRead')
-      return { read: undefined }
-    },
+    reach: untilSent,
+  },
+  'when all but the last chunk is on the way to the reader': {
+    sql: () => ALL_HERE,
+    isSent: true,
+    reach: untilSent,
   },
 }
 
@@ -138,7 +146,8 @@ for (const [name, phase] of Object.entries(PHASES)) {
       await goesOn(t, scene)
       // The read that was under way may have been given what the server had sent before it paused.
       if (read) await t.notThrowsAsync(readOn(chunks, read))
-      t.is(stream.rowCount, undefined)
+      // A stream of Node.js reads a chunk ahead, which may be the last one.
+      if (way !== 'destroy()' || phase.sql(scene) !== ALL_HERE) t.is(stream.rowCount, undefined)
     })
 
     test.serial(`${name} ${way} ends it, and its transaction goes on`, async (t) => {
