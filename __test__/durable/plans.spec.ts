@@ -62,7 +62,8 @@ class Explained {
     )
     const plans = this.#plans
     const { payloads, way } = taken(rows)
-    if (isDone) await this.#client.query("SELECT pglisten.advance('s', 0, $1::text::jsonb)", [way])
+    if (isDone && payloads.length > 0)
+      await this.#client.query("SELECT pglisten.advance('s', 0, $1::text::jsonb)", [way])
     await this.#client.query(isDone ? 'COMMIT' : 'ROLLBACK')
     const nodes = plans.flatMap(({ plan }) => flat(plan))
     return {
@@ -141,3 +142,33 @@ for (const statistics of [false, true]) {
     t.false([first, walked, none, few, late].some(({ jit }) => jit))
   })
 }
+
+test('no statement reads all of many events that are not due', async (t) => {
+  const { owner, superuserDsn } = await openDatabase(t)
+  await owner.durable.install()
+  await owner.fetchVal("SELECT pglisten.subscribe('s', '{a}', 1, true)")
+  const payloads = ['first', 'second', 'behind a hole', 'last']
+  for (const [index, payload] of payloads.entries()) {
+    await owner.publish('a', payload)
+    if (index === 1)
+      await owner.execute(
+        "SELECT setval('pglisten.event_id_seq', 10 * last_value) FROM pglisten.event_id_seq",
+      )
+    await owner.execute(`
+      INSERT INTO pglisten.event (channel, payload) SELECT 'b', '' FROM generate_series(1, ${EVENTS / 4})`)
+  }
+  await owner.publish('a', 'at last')
+  const session = new Explained(superuserDsn)
+  await session.open(t)
+
+  const seen: string[] = []
+  for (let turn = 0; turn < 20 && seen.length < 5; turn += 1) {
+    const { payloads: some, scans } = await session.take(2, true)
+    seen.push(...some)
+    // But where they begin, which is in the index alone.
+    for (const scan of scans.filter((node) => node['Node Type'] === 'Index Scan'))
+      t.true(read(scan) <= 50_001, JSON.stringify(scan))
+  }
+  t.deepEqual(seen, [...payloads, 'at last'])
+  t.deepEqual((await session.take(2, true)).payloads, [])
+})

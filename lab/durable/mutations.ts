@@ -101,8 +101,8 @@ export const MUTATIONS: readonly Mutation[] = [
     defect: 'the transactions that were open are not looked at again',
     changes: [
       [
-        'WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)\n          AND v.channel',
-        'WHERE false AND v.channel',
+        'WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)\n          UNION ALL',
+        'WHERE false UNION ALL',
       ],
       ['WHERE w.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND', 'WHERE false AND'],
     ],

@@ -278,6 +278,12 @@ DECLARE
   own pglisten.position;
   present pg_snapshot;
   most_bytes CONSTANT bigint := 16777216;
+  -- So many events are read by one statement, also where none is for this subscription.
+  most_read CONSTANT int := greatest(50000, n);
+  began CONSTANT timestamptz := clock_timestamp();
+  upto bigint;
+  following bigint;
+  is_long boolean;
   size int;
   bytes bigint;
   fit int;
@@ -312,19 +318,19 @@ BEGIN
   LOOP
     from_base := own.base;
     IF own.target IS NULL THEN
-      SELECT count(*), sum(found.bytes) INTO size, bytes FROM (
-        SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
-        WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
-          AND v.channel = ANY (known.channels)
-          AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-        UNION ALL
-        SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) FROM pglisten.event AS v
-        WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(v.xact, present)
-          AND v.channel = ANY (known.channels)
-          AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
-        LIMIT n + 1
+      SELECT count(*) FILTER (WHERE found.is_own), sum(found.bytes) FILTER (WHERE found.is_own), count(*) > most_read INTO size, bytes, is_long FROM (
+        SELECT read.bytes, read.channel = ANY (known.channels)
+          AND (known.partitions = 1 OR pglisten.partition_of(read.channel, read.key, known.partitions) = part) AS is_own
+        FROM (
+          SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes, v.channel, v.key FROM pglisten.event AS v
+          WHERE v.xact = ANY (ARRAY(SELECT pg_snapshot_xip(own.base))) AND pg_visible_in_snapshot(v.xact, present)
+          UNION ALL
+          SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0), v.channel, v.key FROM pglisten.event AS v
+          WHERE v.xact >= pg_snapshot_xmax(own.base) AND v.xact < pg_snapshot_xmax(present) AND pg_visible_in_snapshot(v.xact, present)
+          LIMIT most_read + 1
+        ) AS read
       ) AS found;
-      IF size <= n AND (size <= 1 OR bytes <= most_bytes) THEN
+      IF NOT is_long AND size <= n AND (size <= 1 OR bytes <= most_bytes) THEN
         IF size > 0 THEN
           RETURN QUERY
             SELECT v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
@@ -355,10 +361,11 @@ BEGIN
       ) AS ends;
     END IF;
     fit := n;
+    upto := own.after + most_read;
     -- A row tells the size of its payload, also of one that is stored elsewhere or compressed. One sum costs less than running totals do.
     SELECT sum(found.bytes) INTO bytes FROM (
       SELECT octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
-      WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+      WHERE v.id > own.after AND v.id <= upto AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
         AND v.channel = ANY (known.channels)
         AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
       ORDER BY v.id LIMIT n
@@ -367,7 +374,7 @@ BEGIN
       SELECT count(*) INTO fit FROM (
         SELECT u.bytes, sum(u.bytes) OVER (ORDER BY u.id ROWS UNBOUNDED PRECEDING) AS total FROM (
           SELECT v.id, octet_length(v.payload) + coalesce(octet_length(v.key), 0) AS bytes FROM pglisten.event AS v
-          WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+          WHERE v.id > own.after AND v.id <= upto AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
             AND v.channel = ANY (known.channels)
             AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
           ORDER BY v.id LIMIT n
@@ -378,12 +385,21 @@ BEGIN
       SELECT v.id, coalesce(v.origin, v.xact), v.channel, v.payload, v.key, round(date_part('epoch', v.at) * 1000000),
         CASE WHEN is_tried THEN pglisten.attempts_at(sub, v.id) ELSE 0 END + 1
       FROM pglisten.event AS v
-      WHERE v.id > own.after AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
+      WHERE v.id > own.after AND v.id <= upto AND pg_visible_in_snapshot(v.xact, own.target) AND NOT pg_visible_in_snapshot(v.xact, own.base)
         AND v.channel = ANY (known.channels)
         AND (known.partitions = 1 OR pglisten.partition_of(v.channel, v.key, known.partitions) = part)
       ORDER BY v.id LIMIT fit;
     GET DIAGNOSTICS size = ROW_COUNT;
     EXIT WHEN size > 0 AND size = fit;
+    -- What follows was published later than all that is due, or is due too.
+    SELECT v.id INTO following FROM pglisten.event AS v WHERE v.id > upto ORDER BY v.id LIMIT 1;
+    IF FOUND THEN
+      EXIT WHEN size > 0;
+      own.after := following - 1;
+      -- A transaction has its time, and what was walked is kept at its end.
+      EXIT WHEN clock_timestamp() - began > max_handler_ms / 8 * interval '1 ms';
+      CONTINUE;
+    END IF;
     -- The walk is at its end. Where it was there before, what has come since follows.
     own.base := own.target;
     own.target := NULL;
@@ -395,7 +411,7 @@ BEGIN
     -- A crash that undoes what follows does no harm.
     PERFORM set_config('synchronous_commit', 'off', true);
     -- The position of an idle subscription moves too: by it events are kept, and read.
-    IF had_target OR own.moved < clock_timestamp() - interval '10 s' THEN
+    IF had_target OR own.target IS NOT NULL OR own.moved < clock_timestamp() - interval '10 s' THEN
       PERFORM pglisten.move(own);
     END IF;
     RETURN;
