@@ -281,6 +281,35 @@ test('what is wrong is refused with the reason', async (t) => {
   )
 })
 
+test('a run ends where another subscription has taken the place of its own', async (t) => {
+  const scene = await openScene(t)
+  const { pool, channel, name, run, publish } = scene
+  const other = `${channel}_other`
+  const handled: string[] = []
+  const old = run((_, event) => void handled.push(event.payload))
+  await publish('one')
+  await waitFor(() => handled.length === 1)
+  // It sleeps, and hears of nothing but the new one.
+  await asleep(scene)
+  const connection = await pool.connection()
+  await connection.transaction(async (tx) => {
+    await tx.execute('SELECT pglisten.drop_subscription($1)', [name])
+    await tx.execute('SELECT pglisten.subscribe($1, $2)', [name, [other]])
+  })
+  await connection.close()
+  await pool.publish(other, 'none of its own')
+  await within(
+    t.throwsAsync(old.ended, { instanceOf: DurableError, message: /another one of that name/ }),
+  )
+  t.deepEqual(handled, ['one'])
+  t.is((await pool.subscription(name, { channels: [other] }).stats()).lag.events, 1)
+
+  const now = run((_, event) => void handled.push(event.payload), { channels: [other] })
+  await waitFor(() => handled.length === 2)
+  await now.stop()
+  t.deepEqual(handled, ['one', 'none of its own'])
+})
+
 test('payloads are what the pool’s schemas make of them', async (t) => {
   const { channel, name } = await openScene(t)
   const schema = {

@@ -249,7 +249,8 @@ export class Durable {
   }
 
   /**
-   * Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error.
+   * Removes a subscription, and what is kept of it. Returns whether there was one. A run of it ends with an error: where another one of that
+   * name is made at once, that may be at its next event, which it does not handle.
    *
    * @param name - The subscription.
    * @param options - Bounds of the call. @default none

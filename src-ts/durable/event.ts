@@ -41,6 +41,8 @@ export type DurableEventOf<Schemas, Names extends keyof Schemas & string> = {
 /** The way that the position goes when the events of a batch are done. */
 export interface Way {
   xact: string
+  /** When the subscription was made that the events were taken for. */
+  made?: string
   /** Ids of events that were given up and are tried again; then the position stays. */
   retried?: string[]
   base?: string

@@ -56,17 +56,21 @@ export async function withinBounds<Result>(
 /**
  * Runs a statement of the package's own that waits for others, as a READ COMMITTED transaction and in one round trip. By another default of
  * the session it would go on with what there was before it waited: it would fail, or not see a position that was made meanwhile.
+ *
+ * @param following - A statement that follows in the same transaction: then the rows are those of that one.
  */
 export async function readCommitted<Row>(
   connection: Connection,
   statement: Companion,
   bounds: CallOptions,
+  following?: Companion,
 ): Promise<QueryResult<Row>> {
   // What is sent together is one transaction, for which alone the parameter is set.
-  const together = ["SET transaction_isolation = 'read committed'", statement] as const
+  const together = ["SET transaction_isolation = 'read committed'", statement]
+  if (following) together.push(following)
   try {
-    const [, result] = await connection.pipeline(together, { ...PLAIN, ...bounds })
-    return result as QueryResult<Row>
+    const results = await connection.pipeline(together, { ...PLAIN, ...bounds })
+    return results.at(-1) as QueryResult<Row>
   } catch (error) {
     throw alone(error)
   }

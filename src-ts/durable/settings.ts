@@ -38,6 +38,8 @@ export interface WorkerSettings {
   owner: DurableOwner
   /** The name of the subscription. */
   name: string
+  /** When it was made, as batches tell it. */
+  made: string
   options: ResolvedSubscriptionOptions
   partition: number
   /** Who does the work: a function for each event, or a loop that is handed batches. */

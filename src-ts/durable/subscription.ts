@@ -201,12 +201,13 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     let caring: Promise<void> | undefined
     const unwatch = watchAbort(signal, end)
     try {
-      await this.#begin(bell, ending.signal)
+      const made = await this.#begin(bell, ending.signal)
       this.#observer.tell('started')
       const workers = Array.from({ length: partitions }, (_, partition) =>
         new Worker({
           owner: this.#owner,
           name: this.#name,
+          made,
           options: this.#options,
           partition,
           work,
@@ -251,39 +252,47 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
     return onUnread === 'drop' ? Math.min(safetyNetMs, MAX_SILENCE_MS) : safetyNetMs
   }
 
-  /** Makes the subscription, if there is none, and begins to hear the bell. */
-  async #begin(bell: Bell, signal: AbortSignal): Promise<void> {
+  /** Makes the subscription, if there is none, and begins to hear the bell. Returns when it was made, as batches tell it. */
+  async #begin(bell: Bell, signal: AbortSignal): Promise<string> {
     const { channels, from, partitions, maxUnreadAgeMs, onUnread, maxHandlerMs } = this.#options
     const maxUnread = maxUnreadAgeMs === null ? null : intervalOf(maxUnreadAgeMs)
     // It may wait for whoever trims, and a connection that is cut off in silence never answers.
     const bounds = { signal, timeoutMs: maxHandlerMs }
-    const subscribe = (connection: Connection) =>
-      readCommitted(
+    const subscribe = async (connection: Connection) => {
+      const [row] = await readCommitted<{ made: string }>(
         connection,
         [
           'SELECT pglisten.subscribe($1, $2, $3, $4, $5::pg_catalog.text::interval, $6)',
           [this.#name, [...channels], partitions, from === 'beginning', maxUnread, onUnread],
         ],
         bounds,
+        [
+          `SELECT pg_catalog.round(pg_catalog.date_part('epoch', created) OPERATOR(pg_catalog.*) 1000000)::bigint::pg_catalog.text AS made
+           FROM pglisten.subscription WHERE name OPERATOR(pg_catalog.=) $1`,
+          [this.#name],
+        ],
       )
+      return row!.made
+    }
     const subscribed = withConnection(
       this.#owner,
       async (connection) => {
         try {
-          await subscribe(connection)
+          return await subscribe(connection)
         } catch (error) {
           if (sqlStateOf(error) !== SqlState.Elsewhere) throw error
           await adopt(connection, bounds)
           const message =
             'the subscriptions were in a restored dump: their positions mean here what they meant there'
           this.#adopted(message, { error })
-          await subscribe(connection)
+          return subscribe(connection)
         }
       },
       { signal },
     )
-    await explained(subscribed)
+    const made = await explained(subscribed)
     await bell.start(signal)
+    return made
   }
 
   #events(partition: number): WorkerEvents {

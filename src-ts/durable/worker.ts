@@ -59,6 +59,15 @@ class HandlerFailure extends Error {
   }
 }
 
+/** The subscription was dropped, and events are taken for another one of its name: it may have other channels and partitions. */
+class Replaced extends DurableError {
+  constructor(name: string) {
+    super(
+      `there is no subscription "${name}" any more: it was dropped, and another one of that name was made`,
+    )
+  }
+}
+
 /** How many events there were, or what failed. */
 type Outcome = number | HandlerFailure
 
@@ -66,6 +75,7 @@ type Outcome = number | HandlerFailure
 export class Worker {
   readonly #owner: DurableOwner
   readonly #name: string
+  readonly #made: string
   readonly #options: ResolvedSubscriptionOptions
   readonly #partition: Partition
   readonly #handler: DurableHandler | undefined
@@ -91,6 +101,7 @@ export class Worker {
   constructor(settings: WorkerSettings) {
     this.#owner = settings.owner
     this.#name = settings.name
+    this.#made = settings.made
     this.#options = settings.options
     this.#partition = new Partition(
       settings.owner,
@@ -148,7 +159,7 @@ export class Worker {
 
   /** Whether a failure was dealt with. Throws when nothing can be done about it. */
   async #getsOver(error: unknown): Promise<boolean> {
-    if (error instanceof SubscriptionStoppedError) throw error
+    if (error instanceof SubscriptionStoppedError || error instanceof Replaced) throw error
     this.#owner.checkOpen()
     const state = sqlStateOf(error)
     if (state === SqlState.WorkedElsewhere) {
@@ -255,6 +266,7 @@ export class Worker {
         this.#events.onWorking()
         if (this.#unanswered) await this.#answer(tx, this.#unanswered)
         if (!taken) return
+        if (taken.way.made !== this.#made) throw new Replaced(this.#name)
         rows = this.#chosen(taken.rows)
         this.#isRetried = taken.way.retried !== undefined
         doomed = this.#sentence(rows[0]!)

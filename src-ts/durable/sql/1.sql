@@ -37,6 +37,7 @@ CREATE TABLE pglisten.subscription (
   name       text PRIMARY KEY,
   channels   text[] NOT NULL,
   partitions int NOT NULL CHECK (partitions BETWEEN 1 AND 1000),
+  -- By this a worker tells it from another one of the name that was dropped.
   created    timestamptz NOT NULL DEFAULT clock_timestamp(),
   -- Nobody reads it, when nobody has for so long. Null: it may rest for ever.
   max_unread interval,
@@ -308,7 +309,7 @@ BEGIN
       (SELECT d.event, d.xact, d.channel, d.payload, d.key, round(date_part('epoch', d.published) * 1000000), d.attempts + 1 FROM due AS d ORDER BY d.event)
       UNION ALL
       SELECT NULL::bigint, NULL::xid8, NULL, jsonb_build_object(
-        'xact', pg_current_xact_id()::text, 'retried', jsonb_agg(d.event::text)
+        'xact', pg_current_xact_id()::text, 'made', round(date_part('epoch', known.created) * 1000000)::bigint::text, 'retried', jsonb_agg(d.event::text)
       )::text, NULL, NULL::float8, 0 FROM due AS d;
     RETURN;
   END IF;
@@ -418,7 +419,7 @@ BEGIN
   END IF;
   id := NULL;
   payload := jsonb_build_object(
-    'xact', pg_current_xact_id()::text, 'base', own.base, 'target', own.target,
+    'xact', pg_current_xact_id()::text, 'made', round(date_part('epoch', known.created) * 1000000)::bigint::text, 'base', own.base, 'target', own.target,
     -- For whoever does only a part of the batch: `after` is the last event of that.
     'from', from_base, 'to', coalesce(own.target, own.base)
   );
