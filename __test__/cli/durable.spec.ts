@@ -2,6 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { ConnectionPool, SubscriptionStoppedError } from 'pglisten'
+import admin from '../../bin/durable/admin.js'
 import { startProxy } from '../../lab/network/proxy.js'
 import { serverDsn } from '../../lab/server/test-server.js'
 import { waitFor } from '../../lab/wait.js'
@@ -441,6 +442,19 @@ test('what a server sends drives no terminal, in JSON too', async (t) => {
     subscriptions: { name: string }[]
   }
   t.is(subscriptions[0]!.name, name)
+})
+
+test('status waits for no connection, however many subscriptions there are and however long each takes to count', async (t) => {
+  const { dsn, pool } = await openDatabase(t)
+  await pool.execute("SELECT pglisten.subscribe('s' || n, '{c}') FROM generate_series(1, 60) AS n")
+  await pool.execute(`
+    CREATE OR REPLACE FUNCTION pglisten.lag(sub text, most bigint DEFAULT NULL, OUT events bigint, OUT oldest timestamptz)
+    LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); events := substr(sub, 2); END $$`)
+  const asking = new ConnectionPool({ dsn, maxDbPoolSize: 3, acquireTimeoutSec: 1 })
+  t.teardown(() => asking.close())
+  const listed = await admin.listed(asking)
+  t.is(listed.length, 60)
+  for (const { name, lag } of listed) t.is(name, `s${lag.events}`)
 })
 
 test('status tells at which event a subscription has stopped', async (t) => {

@@ -61,18 +61,26 @@ async function status(pool, { values }) {
 /** @typedef {Awaited<ReturnType<ConnectionPool['durable']['subscriptions']>>[number]} Info */
 /** @typedef {Info & { lag: { events: number, oldest: Date | null } }} Listed */
 
+/** How many subscriptions are asked about at a time: each takes a connection of the pool, for which the others would wait in vain. */
+const LANES = 3
+
 /** @param {ConnectionPool} pool @returns {Promise<Listed[]>} */
 async function listed(pool) {
   const infos = await pool.durable.subscriptions()
-  const lags = await Promise.all(
-    infos.map(({ name }) =>
-      pool.fetchRow(
+  const left = infos.entries()
+  /** @type {Listed[]} */
+  const all = []
+  const lane = async () => {
+    for (const [index, info] of left) {
+      const lag = await pool.fetchRow(
         'SELECT events::pg_catalog.float8 AS events, oldest FROM pglisten.lag($1, $2)',
-        [name, MOST_COUNTED],
-      ),
-    ),
-  )
-  return infos.map((info, index) => Object.assign(info, { lag: /** @type {any} */ (lags[index]) }))
+        [info.name, MOST_COUNTED],
+      )
+      all[index] = Object.assign(info, { lag: /** @type {any} */ (lag) })
+    }
+  }
+  await Promise.all(Array.from({ length: LANES }, lane))
+  return all
 }
 
 /** @param {Awaited<ReturnType<ConnectionPool['durable']['status']>>} about @param {Listed[]} subscriptions */
@@ -207,6 +215,7 @@ module.exports = {
   install,
   installOptions,
   keepOf,
+  listed,
   retry,
   status,
   trim,
