@@ -5,12 +5,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { DiscardPolicy, jetstreamManager } from '@nats-io/jetstream'
 import { headers } from '@nats-io/transport-node'
 import { ConnectionPool } from 'pglisten'
-import { serveHealth, subscribe, type RelayGap, type RelayMessage } from 'pglisten-relay-nats'
+import {
+  RelayError,
+  serveHealth,
+  subscribe,
+  type RelayGap,
+  type RelayMessage,
+} from 'pglisten-relay-nats'
 import { FaultProxy } from '../../lab/network/fault-proxy.js'
 import { RelayProcess } from '../../lab/relay/relay-process.js'
 import { counterFaults, makeStream } from '../../lab/relay/stream-reading.js'
 import { startServer } from '../../lab/server/test-server.js'
-import { waitFor } from '../../lab/wait.js'
+import { uniqueName } from '../../lab/unique-name.js'
+import { waitFor, within } from '../../lab/wait.js'
 import {
   leading,
   openDurable,
@@ -556,4 +563,21 @@ test('the beginning of an epoch leaves the numbers of the channels out where a m
   t.like(body, { reason: 'takeover', dropped: 0, previousOf: undefined })
   t.regex(body.previous, /:41$/)
   t.is(second.relay.stats().failures, 0)
+})
+
+test('a stream with holes is refused for a durable source, before anything is stored', async (t) => {
+  const scene = await openDurable(t)
+  await scene.pool.publish('orders', 'one')
+  for (const [settings, message] of [
+    [{ max_msgs_per_subject: 1 }, /stream without holes.*max_msgs_per_subject.*: 1; set/],
+    [{ retention: 'interest' }, /stream without holes.*retention is interest/],
+  ] as const) {
+    const stream = uniqueName('holey')
+    await makeStream(scene.nats.url, stream, settings)
+    const { done } = startRelay(t, { ...scene.options, stream, database: stream })
+    await within(t.throwsAsync(done, { instanceOf: RelayError, message }))
+    t.is((await (await jetstreamManager(scene.nc)).streams.info(stream)).state.messages, 0)
+  }
+  const subscription = scene.pool.subscription('relay', { channels: ['orders', 'jobs'] })
+  t.is((await subscription.stats()).lag.events, 1)
 })

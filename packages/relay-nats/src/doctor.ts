@@ -5,7 +5,7 @@ import { RelayOptionError, textOf } from './errors.js'
 import { Answers } from './nats/answers.js'
 import { takesBatches } from './nats/batch.js'
 import { Link } from './nats/link.js'
-import { StreamReader } from './nats/stream.js'
+import { StreamReader, holesOf } from './nats/stream.js'
 import { resolveOptions, type RelayOptions, type ResolvedOptions } from './options/options.js'
 import { lockKeyOf } from './postgres/leader.js'
 import { poolOf } from './run/postgres.js'
@@ -228,20 +228,8 @@ function checkStream(info: StreamInfo, options: ResolvedOptions, database: strin
   else add('ok', 'the stream takes the subjects of every channel and of gaps')
   if (config.mirror || (config.sources?.length ?? 0) > 0)
     add('problem', 'the stream copies another one', 'nobody but relays may write to it')
-  // By the last messages a relay of a durable source knows what is stored: it reads them up to the first hole, and stores again what is behind.
-  const onHoles = options.durable ? 'problem' : 'warning'
-  if (config.retention !== 'limits')
-    add(
-      onHoles,
-      `retention is ${config.retention}: messages go when they are read`,
-      'set retention to limits',
-    )
-  if ((config.max_msgs_per_subject ?? -1) > 0)
-    add(
-      onHoles,
-      `the stream keeps only so many messages of a subject (max_msgs_per_subject): ${config.max_msgs_per_subject}`,
-      'set max_msgs_per_subject to -1',
-    )
+  for (const { what, advice } of holesOf(info))
+    add(options.durable ? 'problem' : 'warning', what, advice)
   if (config.storage !== 'file')
     add('warning', 'the stream is kept in memory', 'set storage to file')
   if (config.discard === 'new')

@@ -92,7 +92,8 @@ export class Relay extends EventEmitter<RelayEvents> {
 
   /**
    * Runs until `signal` is aborted, however often PostgreSQL and NATS go away. Rejects with {@link RelayError} when it runs already, with
-   * {@link RelayOptionError} when the signal or `postgres` is wrong, or a file of credentials cannot be read, with pglisten's `DurableError`
+   * {@link RelayOptionError} when the signal or `postgres` is wrong, or a file of credentials cannot be read, with {@link RelayError} when the stream
+   * of a durable source drops messages from its middle (`max_msgs_per_subject`, another retention than `limits`), with pglisten's `DurableError`
    * when durable subscriptions are not installed or the role may not use them, and with the errors of pglisten when its listener gives up or the
    * server asks for a password that there is none of.
    */

@@ -32,6 +32,32 @@ export interface StreamEnd {
   last: number
 }
 
+/** A setting by which messages go from the middle of a stream. */
+export interface Hole {
+  /** What it is. */
+  what: string
+  /** What it should be. */
+  advice: string
+}
+
+/**
+ * What makes holes in a stream. By the last messages a relay of a durable source knows what is stored: it reads them up to the first hole, and would store
+ * again what is behind.
+ */
+export function holesOf({ config }: StreamInfo): Hole[] {
+  const holes: Hole[] = []
+  const { retention, max_msgs_per_subject: most } = config
+  if (retention !== 'limits') {
+    const what = `retention is ${retention}: messages go when they are read`
+    holes.push({ what, advice: 'set retention to limits' })
+  }
+  if (most > 0) {
+    const what = `the stream keeps only so many messages of a subject (max_msgs_per_subject): ${most}`
+    holes.push({ what, advice: 'set max_msgs_per_subject to -1' })
+  }
+  return holes
+}
+
 /** See the file. */
 export class StreamReader {
   readonly name: string

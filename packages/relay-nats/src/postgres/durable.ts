@@ -288,7 +288,7 @@ export async function withinShare<Result>(
   // Not AbortSignal.any(): Node.js 20 keeps a trace of each such signal for as long as `signal` lives.
   const end = () => bound.abort(signal.reason)
   signal.addEventListener('abort', end, { once: true })
-  const late = () => bound.abort(new Error(`the stream did not answer within ${ms} ms`))
+  const late = () => bound.abort(new Error(`the stream has not taken them within ${ms} ms`))
   const timer = setTimeout(late, ms)
   try {
     return await work(bound.signal)

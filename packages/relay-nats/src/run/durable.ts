@@ -1,6 +1,6 @@
 // A run of the source `durable`: it stands by for the lock, and works a durable subscription while it has it.
 import type { Listener, Transaction } from 'pglisten'
-import { textOf } from '../errors.js'
+import { RelayError, textOf } from '../errors.js'
 import { TermEnded, type Outlet } from '../nats/outlet.js'
 import { Backoff } from '../nats/sleep.js'
 import type { StreamReader } from '../nats/stream.js'
@@ -118,6 +118,12 @@ class Terms {
       // A relay that is ended has nothing to store yet.
       const asking = AbortSignal.any([soft, signal])
       const end = await readEnd(this.#scene, this.#stream, asking)
+      const [hole] = end.holes
+      if (hole) {
+        throw new RelayError(
+          `a durable source needs a stream without holes, and of ${options.stream} ${hole.what}; ${hole.advice}`,
+        )
+      }
       const own = ownSubjectsOf(prefix, database)
       return { ...end, tail: await readTail(this.#stream, own, subjects, asking) }
     })

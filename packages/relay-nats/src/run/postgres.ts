@@ -1,6 +1,6 @@
 // The way to PostgreSQL of a run: its pool, and the listener whose session holds the lock of the leader.
 import { ConnectionPool, type ConnectionPoolOptions, type Listener } from 'pglisten'
-import { RelayOptionError, textOf } from '../errors.js'
+import { RelayError, RelayOptionError, textOf } from '../errors.js'
 import { Backoff } from '../nats/sleep.js'
 import type { ResolvedOptions } from '../options/options.js'
 import { Leader, lockKeyOf } from '../postgres/leader.js'
@@ -89,10 +89,11 @@ const isMisconfigured = (error: unknown) => codeOf(error) === 'ERR_PGLISTEN_POOL
 const READ_ONLY = '25006'
 
 /**
- * What going on would not mend: durable subscriptions that are not installed, or a pool that is closed. A standby is none of it: in a
+ * What going on would not mend: durable subscriptions that are not installed, a pool that is closed, or a stream that is none for them. A standby is none of it: in a
  * failover the way to PostgreSQL leads to one for a while.
  */
 export const isFinal = (error: unknown) =>
   isMisconfigured(error) ||
+  error instanceof RelayError ||
   (codeOf(error) === 'ERR_PGLISTEN_DURABLE' &&
     (error as { cause?: { sqlState?: unknown } }).cause?.sqlState !== READ_ONLY)

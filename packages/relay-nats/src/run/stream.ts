@@ -2,7 +2,7 @@
 import { takesBatches } from '../nats/batch.js'
 import { Outlet } from '../nats/outlet.js'
 import { Backoff } from '../nats/sleep.js'
-import { StreamReader, type Stored } from '../nats/stream.js'
+import { StreamReader, holesOf, type Hole, type Stored } from '../nats/stream.js'
 import { Counters } from '../wire/counters.js'
 import { gapSubjectOf } from '../wire/subjects.js'
 import type { Scene } from './scene.js'
@@ -16,6 +16,8 @@ export interface StreamEnd {
   start: { created: string; last: number }
   /** Whether it takes atomic batches. */
   batches: boolean
+  /** What makes holes in it. */
+  holes: Hole[]
   /** The last message that a relay has written, or `undefined` without any among the last ones. */
   lastStored: Stored | undefined
 }
@@ -38,6 +40,7 @@ export async function readEnd(
       return {
         start,
         batches: takesBatches(info),
+        holes: holesOf(info),
         lastStored: await lastOfRelay(stream, start.last, info.state.first_seq, newest),
       }
     } catch (error) {
