@@ -28,6 +28,31 @@ test('a role that owns its database installs, again and beside itself, and remov
   t.is(await owner.fetchVal("SELECT to_regnamespace('pglisten')::text"), null)
 })
 
+test('it is removed also while others publish and work, without a deadlock', async (t) => {
+  const { as, ownerDsn, owner } = await openDatabase(t)
+  const user = decodeURIComponent(new URL(ownerDsn).username)
+  const working = as(user, 'p', { maxDbPoolSize: 6 })
+  for (let round = 0; round < 6; round += 1) {
+    await owner.durable.install()
+    const runs = ['one', 'two', 'three'].map((name) =>
+      working
+        .subscription(name, { channels: ['c'], batchSize: 3 })
+        .run(async (tx) => void (await tx.execute('SELECT 1'))),
+    )
+    const publishing = Array.from({ length: 4 }, async () => {
+      for (;;) await owner.publish('c', 'x')
+    })
+    const ended = [...runs, ...publishing].map((one) => t.throwsAsync(one))
+    await waitFor(
+      async () =>
+        (await owner.fetchVal('SELECT count(*) FROM pglisten.position WHERE high > 20')) === 3n,
+    )
+    await owner.durable.uninstall()
+    for (const error of await within(Promise.all(ended)))
+      t.regex(error.message, /not installed/, `round ${round}`)
+  }
+})
+
 test('every call has bounds, and what was given up has done nothing', async (t) => {
   const { owner } = await openDatabase(t)
   const { durable } = owner

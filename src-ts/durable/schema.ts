@@ -162,5 +162,11 @@ export async function uninstall(tx: Queryable): Promise<void> {
   await tx.execute('SELECT pg_catalog.pg_advisory_xact_lock($1)', [LOCK], PLAIN)
   const owner = await ownerOf(tx)
   if (owner === undefined) return
-  if ((await installedVersion(tx)) > 0) await tx.executeBatch('DROP SCHEMA pglisten CASCADE')
+  if ((await installedVersion(tx)) === 0) return
+  // In the order in which whoever works or publishes comes to the tables: in another one each would wait for the other.
+  await tx.executeBatch(
+    `SELECT pg_catalog.pg_advisory_xact_lock(pglisten.trim_lock());
+     LOCK TABLE pglisten.position, pglisten.event, pglisten.sleeper, pglisten.subscription IN ACCESS EXCLUSIVE MODE;
+     DROP SCHEMA pglisten CASCADE`,
+  )
 }

@@ -478,11 +478,12 @@ DECLARE
   own pglisten.position;
   present pg_snapshot;
 BEGIN
-  SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
+  -- The position first, as everywhere: whoever uninstalls locks the tables in this order.
   SELECT * INTO own FROM pglisten.position AS p WHERE p.subscription = sub AND p.partition = part;
   IF NOT FOUND THEN
     RETURN true;
   END IF;
+  SELECT * INTO known FROM pglisten.subscription AS s WHERE s.name = sub;
   present := pglisten.position_now();
   RETURN own.target IS NOT NULL
     OR own.moved < clock_timestamp() - interval '10 s'
