@@ -622,6 +622,45 @@ test('a dump is adopted without the right to temporary tables', async (t) => {
   t.deepEqual([...(await owner.fetch('SELECT events FROM pglisten.adopt()'))], [{ events: 1n }])
 })
 
+test('a new cluster adopts more sets of undone events than it has used transaction ids', async (t) => {
+  const own = await startServer()
+  t.teardown(() => own.stop())
+  const pool = new ConnectionPool(own.dsn)
+  t.teardown(() => pool.close())
+  await pool.durable.install()
+  // As a dump has them: each event is done by one subscription fewer than the one before it.
+  const used = 'SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int'
+  const count = (await pool.fetchVal<number>(used)) + 50
+  await pool.execute(
+    "SELECT pglisten.subscribe('s' || n, '{a}', 1, true) FROM generate_series(1, $1::int) AS n",
+    [count],
+  )
+  await pool.execute(
+    `INSERT INTO pglisten.event (channel, payload, xact)
+     SELECT 'a', n, (10000 + n)::text::xid8 FROM generate_series(1, $1::int) AS n`,
+    [count],
+  )
+  await pool.execute(`
+    UPDATE pglisten.position SET high = 1000000, base = format('%1$s:%1$s:', 10000 + substr(subscription, 2)::int)::pg_snapshot`)
+  t.true((await pool.fetchVal<number>(used)) < count)
+  // One that is open, and publishes later: its id is that of no set.
+  const connection = await pool.connection()
+  const open = await connection.begin()
+  await open.execute('SELECT pg_current_xact_id()')
+  await pool.durable.adopt()
+  await open.publish('a', 'late')
+  await open.commit()
+  await connection.close()
+  t.like(await pool.durable.status(), { isHome: true })
+  const lags = await pool.fetch<{ n: number; events: bigint }>(
+    'SELECT substr(name, 2)::int AS n, (pglisten.lag(name)).events FROM pglisten.subscription ORDER BY n',
+  )
+  t.deepEqual(
+    [...lags].map(({ events }) => Number(events)),
+    Array.from({ length: count }, (_, index) => count - index + 1),
+  )
+})
+
 test('a worker tells why positions cannot be adopted', async (t) => {
   const { owner } = await openDatabase(t)
   await owner.durable.install()

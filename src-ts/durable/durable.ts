@@ -235,7 +235,7 @@ export class Durable {
    */
   async adopt(options?: CallOptions): Promise<void> {
     await explained(
-      withinBounds(this.#owner, options, (connection, left) => adopt(connection, left())),
+      withinBounds(this.#owner, options, (connection, left) => adopt(connection, left)),
     )
   }
 

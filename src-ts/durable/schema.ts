@@ -7,6 +7,7 @@ import { PLAIN, readCommitted } from './owner.js'
 import type { CallOptions } from '../query/bounds.js'
 import type { Connection } from '../query/connection.js'
 import type { Queryable } from '../query/queryable.js'
+import { SqlState, sqlStateOf } from './states.js'
 
 // Replaced by the text of the file when the package is built.
 declare function PGLISTEN_SQL(file: string): string
@@ -153,9 +154,26 @@ export async function installedVersion(
 }
 
 /** Makes the positions of a restored dump mean here what they meant there. */
-export async function adopt(connection: Connection, bounds: CallOptions): Promise<void> {
-  await readCommitted(connection, ['SELECT FROM pglisten.adopt()', []], bounds)
+export async function adopt(connection: Connection, left: () => CallOptions): Promise<void> {
+  for (;;) {
+    try {
+      await readCommitted(connection, ['SELECT FROM pglisten.adopt()', []], left())
+      return
+    } catch (error) {
+      if (sqlStateOf(error) !== SqlState.TooFewIds) throw error
+      await connection.execute(USE_IDS, [], { ...PLAIN, ...left() })
+    }
+  }
 }
+
+/** Uses as many transaction ids as were used before, so that a new cluster soon has enough of them. */
+const USE_IDS = `
+  DO $$ BEGIN
+    FOR n IN 1 .. pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::bigint LOOP
+      PERFORM pg_catalog.pg_current_xact_id();
+      COMMIT;
+    END LOOP;
+  END $$`
 
 /** Removes everything: events, subscriptions and positions. */
 export async function uninstall(tx: Queryable): Promise<void> {

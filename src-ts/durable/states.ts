@@ -11,6 +11,8 @@ export const SqlState = {
   Unknown: 'PGL02',
   /** The subscription has other settings. */
   OtherSettings: 'PGL04',
+  /** Positions cannot be adopted before more transaction ids were used. */
+  TooFewIds: 'PGL05',
   SerializationFailure: '40001',
   Deadlock: '40P01',
   ReadOnly: '25006',

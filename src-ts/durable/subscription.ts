@@ -281,7 +281,7 @@ export class Subscription<Event extends DurableEvent<unknown> = DurableEvent>
           return await subscribe(connection)
         } catch (error) {
           if (sqlStateOf(error) !== SqlState.Elsewhere) throw error
-          await adopt(connection, bounds)
+          await adopt(connection, () => bounds)
           const message =
             'the subscriptions were in a restored dump: their positions mean here what they meant there'
           this.#adopted(message, { error })

@@ -169,7 +169,7 @@ export class Worker {
     if (state === SqlState.Elsewhere) {
       try {
         const bounds = { signal: this.#stop }
-        await withConnection(this.#owner, (connection) => adopt(connection, bounds))
+        await withConnection(this.#owner, (connection) => adopt(connection, () => bounds))
       } catch (reason) {
         // The next fetch says again what is to be done, and not why it cannot be.
         if (this.#stop.aborted) return false

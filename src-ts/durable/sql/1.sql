@@ -760,25 +760,39 @@ BEGIN
   PERFORM FROM pglisten.position AS p ORDER BY p.subscription, p.partition FOR UPDATE;
   LOCK TABLE pglisten.position, pglisten.event IN SHARE ROW EXCLUSIVE MODE;
   present := pglisten.position_now();
-  WITH undone AS MATERIALIZED (
-    SELECT e.id, coalesce(array_agg(format('%s/%s', p.subscription, p.partition) ORDER BY p.subscription, p.partition) FILTER (
-      WHERE p.subscription IS NOT NULL AND NOT (
-        (e.id <= p.high AND pg_visible_in_snapshot(e.xact, p.base))
-        OR (p.target IS NOT NULL AND e.id <= p.after AND pg_visible_in_snapshot(e.xact, p.target)))), '{}') AS who
-    FROM pglisten.event AS e LEFT JOIN pglisten.position AS p ON true GROUP BY e.id
-  ), sets AS MATERIALIZED (
-    SELECT u.who, (2 + row_number() OVER (ORDER BY u.who))::text::xid8 AS stamp FROM undone AS u GROUP BY u.who
-  ), stamped AS (
-    UPDATE pglisten.event AS e SET origin = coalesce(e.origin, e.xact), xact = s.stamp
-    FROM undone AS u JOIN sets AS s ON s.who = u.who WHERE u.id = e.id
-  )
-  UPDATE pglisten.position AS p SET target = NULL, after = NULL, base = (
-    SELECT CASE WHEN count(*) = 0 THEN present
-      ELSE format('%s:%s:%s', (array_agg(x ORDER BY x))[1], pg_snapshot_xmax(present), string_agg(x::text, ',' ORDER BY x))::pg_snapshot END
-    FROM (
-      SELECT s.stamp FROM sets AS s WHERE format('%s/%s', p.subscription, p.partition) = ANY (s.who)
-      UNION SELECT pg_snapshot_xip(present)
-    ) AS open (x));
+  BEGIN
+    WITH undone AS MATERIALIZED (
+      SELECT e.id, coalesce(array_agg(format('%s/%s', p.subscription, p.partition) ORDER BY p.subscription, p.partition) FILTER (
+        WHERE p.subscription IS NOT NULL AND NOT (
+          (e.id <= p.high AND pg_visible_in_snapshot(e.xact, p.base))
+          OR (p.target IS NOT NULL AND e.id <= p.after AND pg_visible_in_snapshot(e.xact, p.target)))), '{}') AS who
+      FROM pglisten.event AS e LEFT JOIN pglisten.position AS p ON true GROUP BY e.id
+    ), sets AS MATERIALIZED (
+      SELECT u.who, row_number() OVER (ORDER BY u.who) AS n FROM undone AS u GROUP BY u.who
+    ), stamps AS MATERIALIZED (
+      -- Of those that have ended: who is open may still publish.
+      SELECT x::text::xid8 AS stamp, row_number() OVER (ORDER BY x) AS n
+      FROM generate_series(3, least(pg_snapshot_xmax(present)::text::bigint - 1,
+        2 + (SELECT count(*) FROM sets) + (SELECT count(*) FROM pg_snapshot_xip(present)))) AS x
+      WHERE x::text::xid8 NOT IN (SELECT pg_snapshot_xip(present))
+    ), lists AS MATERIALIZED (
+      SELECT m.who, array_agg(t.stamp) AS stamps
+      FROM sets AS s JOIN stamps AS t ON t.n = s.n CROSS JOIN LATERAL unnest(s.who) AS m (who) GROUP BY m.who
+    ), stamped AS (
+      UPDATE pglisten.event AS e SET origin = coalesce(e.origin, e.xact), xact = t.stamp
+      FROM undone AS u JOIN sets AS s ON s.who = u.who LEFT JOIN stamps AS t ON t.n = s.n WHERE u.id = e.id
+    )
+    UPDATE pglisten.position AS p SET target = NULL, after = NULL, base = (
+      SELECT CASE WHEN count(*) = 0 THEN present
+        ELSE format('%s:%s:%s', (array_agg(x ORDER BY x))[1], pg_snapshot_xmax(present), string_agg(x::text, ',' ORDER BY x))::pg_snapshot END
+      FROM (
+        SELECT unnest(l.stamps) FROM lists AS l WHERE l.who = format('%s/%s', p.subscription, p.partition)
+        UNION SELECT pg_snapshot_xip(present)
+      ) AS open (x));
+  EXCEPTION WHEN not_null_violation THEN
+    RAISE EXCEPTION 'the cluster has not used as many transaction ids yet as there are sets of subscriptions that have not done an event'
+      USING ERRCODE = 'PGL05';
+  END;
   UPDATE pglisten.home AS h SET cluster = e.cluster, database = e.database, relation = e.relation FROM pglisten.here() AS e;
   PERFORM pg_notify('pglisten_bell', s.channels[1]) FROM pglisten.sleeper AS s;
   DELETE FROM pglisten.sleeper;
