@@ -581,3 +581,28 @@ test('a stream with holes is refused for a durable source, before anything is st
   const subscription = scene.pool.subscription('relay', { channels: ['orders', 'jobs'] })
   t.is((await subscription.stats()).lag.events, 1)
 })
+
+test.serial(
+  'a relay that tries again and again leaves no trace in the signal of its run',
+  async (t) => {
+    const scene = await openDurable(t, { stream: { max_msgs: 1, discard: DiscardPolicy.New } })
+    await scene.pool.publish('orders', 'one')
+    const any = AbortSignal.any.bind(AbortSignal)
+    let made = 0
+    AbortSignal.any = (signals) => {
+      made += 1
+      return any(signals)
+    }
+    t.teardown(() => {
+      AbortSignal.any = any
+    })
+    const durable = { ...scene.options.durable!, maxHandlerMs: 1000 }
+    const running = startRelay(t, { ...scene.options, durable })
+    const tries = (count: number) =>
+      waitFor(() => running.warnings.filter((it) => it.includes('are tried again')).length >= count)
+    await tries(1)
+    const before = made
+    await tries(4)
+    t.is(made, before)
+  },
+)

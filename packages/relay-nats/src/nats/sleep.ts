@@ -19,6 +19,28 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   })
 }
 
+/** Runs `work` with a signal that is aborted with the first of two. */
+export async function untilEither<Result>(
+  one: AbortSignal,
+  other: AbortSignal,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  // Not AbortSignal.any(): Node.js 20 keeps a trace of each such signal for as long as the one of the two lives that lives longer.
+  const either = new AbortController()
+  const watch = (signal: AbortSignal) => {
+    const end = () => either.abort(signal.reason)
+    if (signal.aborted) end()
+    else signal.addEventListener('abort', end, { once: true })
+    return () => signal.removeEventListener('abort', end)
+  }
+  const unwatch = [watch(one), watch(other)]
+  try {
+    return await work(either.signal)
+  } finally {
+    for (const end of unwatch) end()
+  }
+}
+
 /** Delays that double from one to the next, up to a bound, each of them random between half and all of it. */
 export class Backoff {
   readonly #first: number

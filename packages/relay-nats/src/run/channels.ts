@@ -2,7 +2,7 @@
 import type { Listener } from 'pglisten'
 import { textOf } from '../errors.js'
 import { TermEnded, type Outlet } from '../nats/outlet.js'
-import { Backoff } from '../nats/sleep.js'
+import { Backoff, untilEither } from '../nats/sleep.js'
 import type { StreamReader } from '../nats/stream.js'
 import { relayChannels, subscribe, unsubscribe, type Subscribed } from '../postgres/channels.js'
 import type { Leader } from '../postgres/leader.js'
@@ -64,7 +64,7 @@ async function lead(scene: Scene, term: Term, reason: RelayGapReason): Promise<v
   const over = new AbortController()
   try {
     // PostgreSQL and NATS are asked at the same time: nobody relays until both have answered.
-    const reading = readEnd(scene, stream, AbortSignal.any([soft, over.signal]))
+    const reading = untilEither(soft, over.signal, (signal) => readEnd(scene, stream, signal))
     reading.catch(() => {})
     subscribed = await subscribe(listener, channels, soft)
     const end = await reading

@@ -2,7 +2,7 @@
 import type { Listener, Transaction } from 'pglisten'
 import { RelayError, textOf } from '../errors.js'
 import { TermEnded, type Outlet } from '../nats/outlet.js'
-import { Backoff } from '../nats/sleep.js'
+import { Backoff, untilEither } from '../nats/sleep.js'
 import type { StreamReader } from '../nats/stream.js'
 import { DurableTerm, readTail, relayDurable, withinShare } from '../postgres/durable.js'
 import { gapSubjectOf, ownSubjectsOf, subjectOf } from '../wire/subjects.js'
@@ -44,10 +44,11 @@ export async function runDurable(scene: Scene, listener: Listener): Promise<void
         throw new TermEnded('lock', 'the session that had the lock was lost')
       // Its epoch begins with its first event.
       status.become('leading')
-      await relayDurable(subscription, (tx, storing) => terms.begin(tx, storing), {
-        taking: AbortSignal.any([soft, lost.signal]),
-        storing: AbortSignal.any([hard, lost.signal]),
-      })
+      await untilEither(soft, lost.signal, (taking) =>
+        untilEither(hard, lost.signal, (storing) =>
+          relayDurable(subscription, (tx, signal) => terms.begin(tx, signal), { taking, storing }),
+        ),
+      )
     } catch (error) {
       terms.failed(error)
       if (!soft.aborted) {
@@ -114,9 +115,7 @@ class Terms {
     const { options, database, soft } = this.#scene
     const { prefix, channels, durable } = options
     const subjects = channels.map((channel) => subjectOf(prefix, database, channel))
-    return withinShare(durable!.maxHandlerMs, storing, async (signal) => {
-      // A relay that is ended has nothing to store yet.
-      const asking = AbortSignal.any([soft, signal])
+    const read = async (asking: AbortSignal) => {
       const end = await readEnd(this.#scene, this.#stream, asking)
       const [hole] = end.holes
       if (hole) {
@@ -126,7 +125,9 @@ class Terms {
       }
       const own = ownSubjectsOf(prefix, database)
       return { ...end, tail: await readTail(this.#stream, own, subjects, asking) }
-    })
+    }
+    // A relay that is ended has nothing to store yet.
+    return withinShare(durable!.maxHandlerMs, storing, (signal) => untilEither(soft, signal, read))
   }
 
   /** Why a time of leading has ended. */
