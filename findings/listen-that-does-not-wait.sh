@@ -1,7 +1,7 @@
 #!/bin/sh
 # `Listen()` of a client that has returned without an error, in Go.
 #
-# The listeners of go-pg and of pgdriver, which is Bun's for Go, write LISTEN to the connection and do not read the answer. On the other end
+# The listeners of go-pg and of pgdriver (uptrace/bun) write LISTEN to the connection and do not read the answer. On the other end
 # of a slow way the server does not listen yet when the call returns, and what is notified by then does not come. A program that listens first
 # and reads its table after that, so as to miss nothing, misses something. lib/pq and pgx wait for the answer. Here the way to the
 # server takes 300 ms, and the other session's does not:
