@@ -3,10 +3,10 @@
 #
 # Jobs with the same `lock` run one at a time, in the order in which they were deferred. That order counts jobs which are not due, too: while one
 # is scheduled for tomorrow, all that are deferred to its lock after it wait until tomorrow, with the workers idle and nothing in the log. Without
-# the lock the later job is in nobody's way. On procrastinate 3.10.0 with PostgreSQL 18.4, one job for in four seconds and then one for now:
+# the lock the later job is in nobody's way. On procrastinate 3.10.0 with PostgreSQL 18.4, one job for in six seconds, and a second later one for now:
 #
-#   with one lock    the later job at 4 s, then the one for now
-#   without          the one for now at once, the later job at 4 s
+#   with one lock    the later job at 6 s, then the one for now
+#   without          the one for now at once, the later job at 6 s
 #
 # Guessed before: a job has the lock from when it starts, so that the one for now starts at once in both.
 # Needs node, npm, python3 with venv, setpriv. Seen 2026-12-01 with Python 3.11, psycopg 3.3.9.
@@ -69,16 +69,18 @@ async def work(name):
 async def main():
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
-        worker = asyncio.create_task(app.run_worker_async(concurrency=4, install_signal_handlers=False))
+        worker = asyncio.create_task(app.run_worker_async(concurrency=4, fetch_job_polling_interval=0.5, install_signal_handlers=False))
         await asyncio.sleep(1)
         for lock in ["order-42", None]:
             ran.clear()
             begin = time.monotonic()
-            await work.configure(lock=lock, schedule_in={"seconds": 4}).defer_async(name="later")
+            await work.configure(lock=lock, schedule_in={"seconds": 6}).defer_async(name="later")
+            # The worker has looked at that one before the other comes.
+            await asyncio.sleep(1)
             await work.configure(lock=lock).defer_async(name="now")
             while len(ran) < 2:
                 await asyncio.sleep(0.05)
-            soon = [f"{name} {'at once' if at - begin < 2 else 'after seconds'}" for name, at in ran]
+            soon = [f"{name} {'at once' if at - begin < 4 else 'after seconds'}" for name, at in ran]
             print("lock" if lock else "no lock", *soon, sep=", ")
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
