@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import test from 'ava'
 import { Gap, type Listener, type ListenerNotificationMsg, ListenerOverflowError } from 'pglisten'
-import { flood, range } from '../support/flood.js'
+import { flood, notifyWhileBlocked, range } from '../support/flood.js'
 import { notify, openListener, uniqueChannel } from '../support/listener.js'
 import { collect, waitFor, within } from '../../lab/wait.js'
 
@@ -213,4 +213,41 @@ test('under `error` nothing is taken beyond the bound', async (t) => {
     { instanceOf: ListenerOverflowError },
   )
   t.deepEqual(payloads, range(1, 10))
+})
+
+test('what is asked of a listener that has overflowed settles, also before it is told of its end', async (t) => {
+  t.timeout(60_000)
+  for (const session of ['own', 'shared'] as const) {
+    for (let round = 0; round < 6; round += 1) {
+      const { listener } = await openListener(t, {
+        session,
+        buffer: { maxMessages: 10, overflow: 'error' },
+      })
+      const channel = uniqueChannel()
+      const callback = () => {}
+      await listener.addCallback(channel, callback)
+      await listener.startup()
+      let asked: Promise<unknown>[] = []
+      await notifyWhileBlocked(channel, 100, () => {
+        if (listener.stats().received <= 10) return false
+        // The session ends meanwhile: nobody else uses it.
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100)
+        t.is(listener.state, 'connected')
+        asked = [
+          listener.addCallback(uniqueChannel(), callback),
+          listener.sync(),
+          listener.removeCallback(channel, callback),
+        ]
+        return true
+      })
+      const [added, synced, removed] = await within(Promise.allSettled(asked), {
+        what: `the answers, ${session}, round ${round}`,
+      })
+      for (const outcome of [added, synced])
+        t.true(outcome?.status === 'rejected' && outcome.reason instanceof ListenerOverflowError)
+      t.is(removed?.status, 'fulfilled')
+      t.deepEqual(listener.channels, [])
+      await listener.shutdown()
+    }
+  }
 })

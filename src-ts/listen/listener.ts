@@ -257,8 +257,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * Rejects with {@link ListenerCallbackError} when `callback` is not a function, with {@link ArgumentTypeError} or
    * {@link ArgumentRangeError} when `channel` is not the name of a channel, with {@link DatabaseError} when the server
    * refuses the LISTEN, with {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}, with
-   * {@link ListenerClosedError} when the listener is shut down meanwhile, with {@link ListenerTimeoutError} when the wait for it
-   * took longer than `timeoutMs`, and with the reason of `signal`. A rejection leaves nothing registered.
+   * {@link ListenerClosedError} when the listener is shut down or gives up meanwhile, with {@link ListenerOverflowError} when it
+   * does because a buffer is full, with {@link ListenerTimeoutError} when the wait for it took longer than `timeoutMs`, and with
+   * the reason of `signal`. A rejection leaves nothing registered.
    *
    * @returns A function that removes this registration, and no other of the same callback.
    */
@@ -571,8 +572,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
    * fence comes back behind the {@link Gap}.
    *
    * Rejects with {@link ListenerStartError} when the listener is not started, with {@link ListenerClosedError} when it
-   * is shut down meanwhile, with {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}, with
-   * {@link DatabaseError} when the server refuses a NOTIFY, with {@link ListenerTimeoutError} after `timeoutMs`, and with the reason of `signal` when that is
+   * is shut down or gives up meanwhile, with {@link ListenerOverflowError} when it does because a buffer is full, with
+   * {@link ConnectionExecuteError} while a transaction is open on {@link Listener.connection}, with {@link DatabaseError} when the
+   * server refuses a NOTIFY, with {@link ListenerTimeoutError} after `timeoutMs`, and with the reason of `signal` when that is
    * aborted.
    */
   async sync(options: SyncOptions = {}): Promise<void> {

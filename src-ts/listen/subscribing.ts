@@ -1,6 +1,6 @@
 // Lets the running session follow what changes in a listener's subscriptions.
 import type { Registration, Subscription, Subscriptions } from '../deliver/subscriptions.js'
-import { ListenerClosedError, ListenerTimeoutError } from '../errors.js'
+import { ListenerClosedError, ListenerOverflowError, ListenerTimeoutError } from '../errors.js'
 import { settledWithin } from '../native/bounded-wait.js'
 import type { Run } from './run.js'
 import type { WaitOptions } from '../options/wait.js'
@@ -69,7 +69,9 @@ export async function unsubscribeUnwanted(
     asked.map((subscription) =>
       run.unsubscribe(subscription).catch((error: unknown) => {
         // A session that is gone listens to no channel.
-        if (!(error instanceof ListenerClosedError)) throw error
+        const isGone =
+          error instanceof ListenerClosedError || error instanceof ListenerOverflowError
+        if (!isGone) throw error
       }),
     ),
   )

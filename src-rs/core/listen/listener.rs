@@ -353,10 +353,11 @@ impl Running {
         };
         let finished = async {
             tokio::select! {
+                biased;
+                // First: a listener that was expelled may have been the last, and then its supervisor ends too, without an error.
+                () = self.seat.given_up() => false,
                 // A supervisor that panicked has dropped its replies before it could say why.
                 () = chair.supervised.finished() => true,
-                // The session goes on for others.
-                () = self.seat.given_up() => false,
             }
         };
         if self.unless_left(finished).await != Some(true) {
