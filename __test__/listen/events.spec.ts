@@ -2,7 +2,8 @@
 
 import test from 'ava'
 import { EventEmitter, once } from 'node:events'
-import { DatabaseError, type ListenerEvents } from 'pglisten'
+import { setImmediate as turn } from 'node:timers/promises'
+import { DatabaseError, ListenerClosedError, type ListenerEvents } from 'pglisten'
 import { uniqueName } from '../../lab/unique-name.js'
 import { flood } from '../support/flood.js'
 import {
@@ -44,6 +45,33 @@ test('each event comes once, in the order in which things happened', async (t) =
   t.like(again, { processId: after })
   t.is((reconnected as { gap: unknown }).gap, gap)
   t.is(closed, undefined)
+})
+
+test('`closed` follows `connected`, and nothing else, also when a startup is interrupted', async (t) => {
+  const { listener, pool } = await openListener(t)
+  const told: string[] = []
+  const tell = (one: typeof listener) => {
+    for (const name of ['connected', 'closed'] as const) one.on(name, () => told.push(name))
+  }
+  tell(listener)
+  listener.once('connected', () => void listener.shutdown())
+  await t.throwsAsync(listener.startup(), { instanceOf: ListenerClosedError })
+  await listener.shutdown()
+  t.deepEqual(told.splice(0), ['connected', 'closed'])
+
+  // Another listener keeps the session, which one that starts joins at once.
+  await pool.listener({ channels: [uniqueChannel()] }).startup()
+  for (let step = 0; step < 40; step += 1) {
+    const one = pool.listener({ channels: step % 2 ? [uniqueChannel()] : [] })
+    tell(one)
+    const started = one.startup().catch(() => {})
+    for (let turns = 0; turns < step / 4; turns += 1) await turn()
+    const ending = step % 3 ? one.shutdown() : undefined
+    await started
+    await (ending ?? one.shutdown())
+    await turn()
+    t.true(['', 'connected,closed'].includes(told.splice(0).join()), `after ${step / 4} turns`)
+  }
 })
 
 test('each failed attempt to connect again is a warning, and what an administrator must mend an error', async (t) => {

@@ -212,8 +212,9 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
       await started
     } catch (error) {
       await givenUp?.ending
-      this.#forget(run)
-      this.observer.failed(givenUp ? givenUp.reason : error)
+      // Otherwise `closed` tells of it.
+      if (!run.wasUp) this.observer.failed(givenUp ? givenUp.reason : error)
+      this.#leave(run)
       if (givenUp) throw givenUp.reason
       // The listener's own signal has shut it down.
       this.#options.signal?.throwIfAborted()
@@ -678,21 +679,19 @@ export class Listener<Payloads extends ListenerPayloads = Record<string, string>
 
   async #end(run: Run | undefined, drain: boolean, timeoutMs: number): Promise<void> {
     if (!run) return
-    const { isLive } = run.lifecycle
     await run.shutdown(drain, timeoutMs)
-    if (this.#run !== run) return
-    this.#forget(run)
-    // It may have given up meanwhile.
-    if (isLive && !run.lifecycle.hasGivenUp) this.report('closed')
+    this.#leave(run)
   }
 
-  #forget(run: Run): void {
+  /** Forgets a run that is over, if it is still there, and tells of its end if nobody has yet and its beginning was told. */
+  #leave(run: Run): void {
     if (this.#run !== run) return
     this.#run = undefined
     this.#lifecycle = run.lifecycle.afterwards()
     this.#connection = undefined
     this.#unwatch()
     for (const subscription of this.#subscriptions) subscription.ready = undefined
+    if (run.wasUp && !run.lifecycle.hasGivenUp) this.report('closed')
   }
 }
 

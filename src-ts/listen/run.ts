@@ -46,6 +46,8 @@ export class Run implements Consumer, ConsumersOwner {
   #isRefed: boolean
   /** Whether this run has a session, or expects one. */
   #isRunning = false
+  /** Whether `startup()` has succeeded, or `connected` was told. */
+  #wasUp = false
   #stopDraining: (() => void) | undefined
   /** The lease of the present session, once it was asked for. */
   #lease: NativeLease | undefined
@@ -66,6 +68,11 @@ export class Run implements Consumer, ConsumersOwner {
     keepAskerOf(pool.session, this)
     this.consumers = new Consumers(context, this.#id, this)
     this.#isRefed = keepAlive
+  }
+
+  /** Whether the user may know of this run as one that was connected. */
+  get wasUp(): boolean {
+    return this.#wasUp
   }
 
   /** Whether this run keeps the process alive. */
@@ -96,6 +103,7 @@ export class Run implements Consumer, ConsumersOwner {
     }
     // The session may have come up at the moment at which the run was shut down.
     if (this.lifecycle.ending) throw new ListenerClosedError('the listener was shut down')
+    this.#wasUp = true
     this.#setRunning(this.lifecycle.isLive)
     // The session's own event may have come first, and the session may be lost again.
     if (this.lifecycle.state === 'connecting') this.lifecycle.to('connected')
@@ -240,6 +248,11 @@ export class Run implements Consumer, ConsumersOwner {
       return
     }
     for (const event of events) {
+      if (event.kind === 'connected' && !this.#wasUp) {
+        // A session that comes up while its startup is ended is nobody's.
+        if (this.lifecycle.ending) continue
+        this.#wasUp = true
+      }
       this.#follow(event)
       reportSessionEvent(this.#context, event, this.lifecycle.state === 'connecting')
     }
