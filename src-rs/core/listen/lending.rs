@@ -183,3 +183,41 @@ async fn watch(connection: Weak<Driven<Inbound<Wire>>>, loan: Weak<Loan>, reads:
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::cell::Cell;
+
+    use bytes::BytesMut;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::connect::dial::drive_shared;
+    use crate::connect::wire::{Socket, Transport};
+    use crate::protocol::{StartedUp, pair};
+
+    #[tokio::test]
+    async fn who_may_not_read_any_more_gets_no_loan_also_when_that_is_so_since_the_first_look() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap());
+        let (stream, _server) = (stream.await.unwrap(), listener.accept().await.unwrap());
+        let wire = Wire::plain(Socket::new(Transport::Tcp(stream)));
+        let arrivals = Arc::new(NotificationSink::default());
+        let inbound = Inbound::new(wire, Some(Arc::clone(&arrivals)));
+        let (_client, connection) = pair(inbound, BytesMut::new(), StartedUp::default(), None);
+        let connection = Arc::new(Driven::new(connection));
+        let driven = Arc::clone(&connection);
+        let driver = tokio::spawn(async move { drive_shared(&driven).await });
+        tokio::task::yield_now().await;
+        let lender = Lender::of(&connection, &arrivals, &Arc::default());
+        let delay = Duration::from_millis(1);
+
+        let looks = Cell::new(0);
+        let allowed_once = || (looks.replace(looks.get() + 1) == 0).then_some(delay);
+        assert!(lender.lend(allowed_once).is_none());
+        assert!(!connection.is_lent(), "the driver reads");
+        tokio::task::yield_now().await;
+        assert!(lender.lend(|| Some(delay)).is_some());
+        driver.abort();
+    }
+}
