@@ -287,8 +287,8 @@ impl Feed {
         }
     }
 
-    /// The session ended. The notifications of the next one wait until the gap before them is known.
-    pub(crate) fn hold(&self) {
+    /// The session ended, of which the listeners are told. The notifications of the next one wait until the gap before them is known.
+    pub(crate) fn lose(&self, told: &Event) {
         let mut inner = self.inner.lock();
         inner.current = None;
         // A seat that has not come over stays where it was; one that has come shares the loss.
@@ -305,6 +305,8 @@ impl Feed {
                 departure.to.give_arrival_up(departure.fence);
             }
         }
+        // Under the same lock: no listener that has heard of the loss goes to another session before it.
+        inner.seats.announce(told);
         drop(inner);
         self.changed.notify_waiters();
     }
@@ -445,6 +447,14 @@ impl Feed {
         feed.joined(id, 0);
         drop(seat.take_events());
         feed
+    }
+
+    /// The session ended.
+    pub(crate) fn hold(&self) {
+        self.lose(&Event::Disconnected {
+            error: Error::new(crate::base::error::ErrorKind::Connect, "lost"),
+            process_id: 0,
+        });
     }
 
     /// The first seat.

@@ -566,8 +566,7 @@ fn a_listener_hears_of_the_loss_of_its_new_session_before_that_one_has_come_to_t
         error: Error::new(ErrorKind::Connect, "lost"),
         process_id: 2,
     };
-    it.new.feed.announce(&lost);
-    it.new.feed.hold();
+    it.new.feed.lose(&lost);
     let events = Vec::from(it.from.seat.take_events());
     assert!(matches!(
         &events[..],

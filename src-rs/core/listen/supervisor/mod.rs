@@ -203,10 +203,8 @@ impl<S: Sessions> Supervisor<S> {
                 }
                 SessionOutcome::Lost(end) => {
                     self.leave();
-                    // From here on nothing of the lost session is published any more, whatever its driver still does. Before the
-                    // listeners hear of the loss: none goes to another session between the two.
-                    self.feed().hold();
-                    self.feed().announce(&Event::Disconnected {
+                    // From here on nothing of the lost session is published any more, whatever its driver still does.
+                    self.feed().lose(&Event::Disconnected {
                         error: end.error.clone(),
                         process_id: session.process_id(),
                     });
